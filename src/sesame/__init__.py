@@ -1,0 +1,1 @@
+"""Sesame: Function Compute that anyone can run."""

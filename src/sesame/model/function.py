@@ -1,0 +1,62 @@
+"""The function: a handler in a package of code, with its limits and environment.
+
+Built by `control` from API input, kept by `store.catalog`, read by `engine` and the doors.
+Field names and defaults follow reference/api.md §3.2; on the wire they are lowerCamelCase.
+"""
+
+from typing import Any
+
+import msgspec
+
+from sesame.model import limits
+
+
+class Package(msgspec.Struct, frozen=True, rename="camel"):
+    """A code archive by its hash. `checksum` is CRC-64/XZ as an unsigned decimal string (reference/api.md §2)."""
+
+    sha256: str
+    checksum: str
+    size_bytes: int
+
+
+class LifecycleHook(msgspec.Struct, frozen=True, rename="camel"):
+    handler: str = ""
+    timeout: int = 3
+
+
+class InstanceLifecycleConfig(msgspec.Struct, frozen=True, rename="camel"):
+    pre_freeze: LifecycleHook | None = None
+    pre_stop: LifecycleHook | None = None
+
+
+class Function(msgspec.Struct, frozen=True, rename="camel"):
+    """One function as configured now (or, inside a version, as it was). Times and etag live on its record.
+
+    `timeout` and `initialization_timeout` in seconds, `memory_size` and `disk_size` in MB.
+    Configuration of runtimes that Sesame does not run is kept as it was sent.
+    """
+
+    function_name: str
+    function_id: str
+    runtime: str
+    handler: str
+    package: Package
+    description: str = ""
+    initializer: str = ""
+    timeout: int = limits.TIMEOUT_S_DEFAULT
+    initialization_timeout: int = limits.INITIALIZATION_TIMEOUT_S_DEFAULT
+    memory_size: int = limits.MEMORY_MB_DEFAULT
+    environment_variables: dict[str, str] = {}
+    instance_concurrency: int = limits.INSTANCE_CONCURRENCY_DEFAULT
+    instance_soft_concurrency: int | None = None
+    instance_type: str = "e1"
+    instance_lifecycle_config: InstanceLifecycleConfig | None = None
+    layers: tuple[str, ...] = ()
+    ca_port: int | None = None
+    custom_container_config: dict[str, Any] | None = None
+    custom_runtime_config: dict[str, Any] | None = None
+    custom_health_check_config: dict[str, Any] | None = None
+    custom_dns: dict[str, Any] | None = msgspec.field(default=None, name="customDNS")
+    gpu_memory_size: int | None = None
+    cpu: float | None = None
+    disk_size: int = limits.DISK_MB_DEFAULT

@@ -1,0 +1,89 @@
+"""The nouns on the main road: what is asked, what it resolves to, and how it ended.
+
+Made by the doors (`Invocation`) and the engine (`Snapshot`, `Outcome`); plain frozen values without behaviour.
+Never holds a socket, a process or a clock.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from sesame.model.function import Function
+from sesame.model.service import Service
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Whom a caller means: `service.qualifier/function`; the qualifier as written, LATEST when none was."""
+
+    service: str
+    qualifier: str
+    function: str
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """Temporary keys of the service's role; three empty strings for a service without one (runtime.md §4.1)."""
+
+    access_key_id: str = ""
+    access_key_secret: str = ""
+    security_token: str = ""
+
+
+class Invocation(msgspec.Struct, frozen=True):
+    """One call. `event` is passed on uninterpreted; `http_params` is set for HTTP functions only."""
+
+    request_id: str
+    target: Target
+    event: bytes
+    retry_count: int = 0
+    tracing: dict[str, object] | None = None
+    http_params: dict[str, object] | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """What a qualifier resolves to: immutable, so that a call sees one code and one configuration.
+
+    `key` changes whenever anything that an instance was built from changes; pools are kept by it.
+    `code_dir` is the unpacked package (read-only, to be seen at /code); `layer_dirs` come merged in /opt, earlier wins.
+    """
+
+    key: str
+    service: Service
+    function: Function
+    version_id: str
+    code_dir: Path
+    layer_dirs: tuple[Path, ...] = ()
+
+
+class Phases(msgspec.Struct, frozen=True):
+    """Where the time of a call went, in milliseconds of the host's clock; zero for what did not happen."""
+
+    queue_ms: float = 0.0
+    start_ms: float = 0.0
+    initialize_ms: float = 0.0
+    invoke_ms: float = 0.0
+
+
+class FunctionError(msgspec.Struct, frozen=True):
+    """The function's own failure: `type` goes to X-Fc-Error-Type, `reason` to metrics and logs.
+
+    `reason` is one of unhandled, initializer, timeout, exit, out_of_memory, response_too_large.
+    """
+
+    type: str
+    reason: str
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a call ended. With `error` set, `payload` is the JSON error body (runtime.md §6)."""
+
+    payload: bytes
+    error: FunctionError | None
+    duration_ms: float
+    memory_mb: float
+    log_tail: bytes
+    instance_id: str
+    version_id: str
+    code_checksum: str
+    cold: bool
+    phases: Phases
+    http_params: dict[str, object] | None = None

@@ -1,0 +1,54 @@
+"""Every number and name pattern that the API promises, in one place.
+
+Used by `control` to validate and by the doors to cut; holds no behaviour beyond the patterns.
+Sources: reference/api.md §2, reference/runtime.md §12. Where eras differ the newest 2.0 value stands.
+"""
+
+import re
+
+MIB = 1024 * 1024
+
+SERVICE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}\Z")
+FUNCTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
+TRIGGER_NAME = SERVICE_NAME
+ALIAS_NAME = SERVICE_NAME
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
+RESERVED_ENVIRONMENT_PREFIX = "FC_"
+RESERVED_ENVIRONMENT_NAMES = frozenset({"accessKeyID", "accessKeySecret", "securityToken", "topic"})
+ENVIRONMENT_TOTAL_BYTES = 4096
+DESCRIPTION_CHARS = 256
+HANDLER_CHARS = 128
+
+MEMORY_MB_MIN, MEMORY_MB_MAX, MEMORY_MB_STEP, MEMORY_MB_DEFAULT = 128, 32768, 64, 128
+TIMEOUT_S_MIN, TIMEOUT_S_MAX, TIMEOUT_S_DEFAULT = 1, 86400, 3
+INITIALIZATION_TIMEOUT_S_MIN, INITIALIZATION_TIMEOUT_S_MAX, INITIALIZATION_TIMEOUT_S_DEFAULT = 1, 300, 3
+LIFECYCLE_HOOK_TIMEOUT_S_MAX = 90
+INSTANCE_CONCURRENCY_MIN, INSTANCE_CONCURRENCY_MAX, INSTANCE_CONCURRENCY_DEFAULT = 1, 200, 1
+DISK_MB_CHOICES, DISK_MB_DEFAULT = (512, 10240), 512
+
+SYNC_PAYLOAD_BYTES = 32 * MIB
+ASYNC_PAYLOAD_BYTES = 128 * 1024
+RESPONSE_PAYLOAD_BYTES = 32 * MIB
+CODE_ZIP_BYTES = 100 * MIB
+CODE_UNPACKED_BYTES = 500 * MIB
+CODE_ENTRIES = 100_000
+# A management body is a JSON object around a base64 package: 4/3 of the package plus the rest of the object.
+MANAGEMENT_BODY_BYTES = CODE_ZIP_BYTES * 4 // 3 + MIB
+
+LOG_TAIL_BYTES = 4096
+LOG_WRITE_BYTES = 128 * 1024
+PROCESSES = 1024
+FILE_DESCRIPTORS = 100_000
+
+LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX = 20, 100
+CLOCK_SKEW_S = 15 * 60
+
+LATEST = "LATEST"
+SANDBOXED_RUNTIMES = ("python2.7", "python3", "python3.9", "python3.10", "python3.12")
+# Accepted and stored, because templates name them; refused at the call (reference/conventions.md §4.5).
+FOREIGN_RUNTIMES = (
+    "nodejs4.4", "nodejs6", "nodejs8", "nodejs10", "nodejs12", "nodejs14", "nodejs16", "nodejs18", "nodejs20",
+    "java8", "java11", "php7.2", "dotnetcore2.1", "dotnetcore3.1", "go1",
+    "custom", "custom.debian10", "custom.debian11", "custom.debian12", "custom-container",
+)  # fmt: skip
+RUNTIMES = SANDBOXED_RUNTIMES + FOREIGN_RUNTIMES
