@@ -73,7 +73,8 @@ class Sandbox(Protocol):
         """Sends one request and waits for its reply.
 
         Holds on return: everything the function wrote before it answered was given to `on_output`.
-        Raises `SandboxDied` when the process ends, breaks the protocol or is killed meanwhile; output is drained then too.
+        Raises `SandboxDied` when the process ends, breaks the protocol or is killed meanwhile; output is
+        drained then too.
         A cancelled call leaves the sandbox unusable: the caller kills it.
         """
 
