@@ -1,0 +1,114 @@
+"""A closed-loop HTTP/1.1 load: a fixed number of connections, each sending one prepared request again and again.
+
+Used by the benchmarks on Sesame and on its peers alike, so that both pay the same for the client.
+Never retries and never forgives: an answer other than the expected one ends the run with an error.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import msgspec
+
+
+class Answers(msgspec.Struct):
+    """What a run saw: seconds for each request in order of completion, and the wall time of the whole run."""
+
+    latencies_s: list[float]
+    wall_s: float
+
+    @property
+    def per_second(self) -> float:
+        return len(self.latencies_s) / self.wall_s
+
+    def percentile_ms(self, share: float) -> float:
+        ordered = sorted(self.latencies_s)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
+
+
+class UnexpectedAnswer(Exception):
+    """The server answered something else than was expected of it; the message holds the start of the answer."""
+
+
+class _Connection(asyncio.Protocol):
+    """One keep-alive connection: writes the request, takes the answer apart by its Content-Length, and goes on."""
+
+    def __init__(self, request: bytes, check: Callable[[bytes, bytes], bool], stop_at: float) -> None:
+        self._request = request
+        self._check = check
+        self._stop_at = stop_at
+        self._buffer = b""
+        self._sent_at = 0.0
+        self.latencies_s: list[float] = []
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._send()
+
+    def _send(self) -> None:
+        self._sent_at = time.perf_counter()
+        self._transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer = self._buffer + data if self._buffer else data
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = self._buffer[:end]
+        at = head.lower().find(b"content-length:")
+        if at < 0:
+            self._fail(UnexpectedAnswer(f"no Content-Length: {head[:200]!r}"))
+            return
+        length = int(head[at + 15 :].split(b"\r\n", 1)[0])
+        if len(self._buffer) < end + 4 + length:
+            return
+        body = self._buffer[end + 4 : end + 4 + length]
+        self._buffer = b""
+        now = time.perf_counter()
+        self.latencies_s.append(now - self._sent_at)
+        if not self._check(head, body):
+            self._fail(UnexpectedAnswer(f"{head[:200]!r} {body[:200]!r}"))
+        elif now < self._stop_at:
+            self._send()
+        else:
+            self._transport.close()
+
+    def _fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+        self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.done.done():
+            return
+        if exc is not None or time.perf_counter() < self._stop_at:
+            self.done.set_exception(exc or UnexpectedAnswer("the server closed the connection"))
+        else:
+            self.done.set_result(None)
+
+
+def http_request(method: str, path: str, headers: dict[str, str], body: bytes = b"") -> bytes:
+    """The request as it stands on the wire; Content-Length is added."""
+    lines = [f"{method} {path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items()), f"Content-Length: {len(body)}"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
+
+
+async def run(port: int, request: bytes, *, concurrency: int, seconds: float, expect: bytes) -> Answers:
+    """Loads 127.0.0.1:`port` for `seconds`; every answer must be a 200 whose body is `expect`."""
+
+    def check(head: bytes, body: bytes) -> bool:
+        return head.startswith(b"HTTP/1.1 200") and body == expect
+
+    loop = asyncio.get_running_loop()
+    start = time.perf_counter()
+    connections = []
+    for _ in range(concurrency):
+        _, protocol = await loop.create_connection(
+            lambda: _Connection(request, check, start + seconds), "127.0.0.1", port
+        )
+        connections.append(protocol)
+    await asyncio.gather(*(c.done for c in connections))
+    wall = time.perf_counter() - start
+    return Answers([x for c in connections for x in c.latencies_s], wall)
