@@ -12,6 +12,11 @@ SERVICE = "service"
 FUNCTION = "function"
 ACCESS_KEY = "access_key"
 ACCOUNT = "account"
+ROLE = "role"
+POLICY = "policy"
+SEED = "seed"
+MASTER_KEY = "master_key"
+BUCKET = "bucket"
 
 
 class Record(msgspec.Struct, frozen=True):
