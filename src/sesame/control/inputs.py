@@ -1,0 +1,84 @@
+"""What a caller may send about services and functions, as decoded but not yet validated structs.
+
+Built by the doors from JSON (keys matched without regard to case, null dropped), taken by `control.services` and `.functions`.
+Never holds defaults: what was not sent is UNSET, so that an update keeps it.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from sesame.model.function import InstanceLifecycleConfig
+from sesame.model.records import Record
+from sesame.model.service import LogConfig, NasConfig, TracingConfig, VpcConfig
+
+
+class ServiceInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of CreateService and UpdateService (reference/api.md §3.1). A part that is sent replaces that part whole."""
+
+    service_name: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    role: str | UnsetType = UNSET
+    log_config: LogConfig | UnsetType = UNSET
+    vpc_config: VpcConfig | UnsetType = UNSET
+    internet_access: bool | UnsetType = UNSET
+    nas_config: NasConfig | UnsetType = UNSET
+    tracing_config: TracingConfig | UnsetType = UNSET
+
+
+class CodeInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where the code comes from: base64 text of a zip, or an object in a bucket. Empty strings count as not sent."""
+
+    zip_file: str = ""
+    oss_bucket_name: str = ""
+    oss_object_name: str = ""
+
+
+class FunctionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of CreateFunction and UpdateFunction (reference/api.md §3.2).
+
+    `environment_variables` and `layers` replace wholesale. `expected_checksum` comes from the header
+    X-Fc-Code-Checksum, never from the body.
+    """
+
+    function_name: str | UnsetType = UNSET
+    runtime: str | UnsetType = UNSET
+    handler: str | UnsetType = UNSET
+    code: CodeInput | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    initializer: str | UnsetType = UNSET
+    timeout: int | UnsetType = UNSET
+    initialization_timeout: int | UnsetType = UNSET
+    memory_size: int | UnsetType = UNSET
+    environment_variables: dict[str, str] | UnsetType = UNSET
+    instance_concurrency: int | UnsetType = UNSET
+    instance_soft_concurrency: int | UnsetType = UNSET
+    instance_type: str | UnsetType = UNSET
+    instance_lifecycle_config: InstanceLifecycleConfig | UnsetType = UNSET
+    layers: tuple[str, ...] | UnsetType = UNSET
+    ca_port: int | UnsetType = UNSET
+    custom_container_config: dict[str, Any] | UnsetType = UNSET
+    custom_runtime_config: dict[str, Any] | UnsetType = UNSET
+    custom_health_check_config: dict[str, Any] | UnsetType = UNSET
+    custom_dns: dict[str, Any] | UnsetType = msgspec.field(default=UNSET, name="customDNS")
+    gpu_memory_size: int | UnsetType = UNSET
+    cpu: float | UnsetType = UNSET
+    disk_size: int | UnsetType = UNSET
+    expected_checksum: str | UnsetType = msgspec.field(default=UNSET, name=":x-fc-code-checksum")
+
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """What part of a list is wanted (reference/api.md §2). `start_key` is inclusive; `next_token` wins over it."""
+
+    prefix: str = ""
+    start_key: str = ""
+    next_token: str = ""
+    limit: int | None = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some records in ascending order of name; `next_token` is None on the last page."""
+
+    items: tuple[Record, ...]
+    next_token: str | None
