@@ -1,0 +1,210 @@
+"""Says who calls: checks the signature of a request against the caller's secret.
+
+Called by `gateway.app` before anything else of a request is looked at, its body included.
+Never says what the caller may do, and never compares a secret in time that depends on it.
+"""
+
+import hmac
+from collections.abc import Callable, Iterable
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import Protocol
+
+import msgspec
+
+from sesame.gateway import signature
+from sesame.gateway.signature import Signed
+from sesame.model import limits
+from sesame.model.account import AccessKey
+from sesame.model.errors import AccessDenied, InvalidAccessKeyID, InvalidArgument, MissingRequiredHeader
+from sesame.model.errors import SignatureNotMatch as SignatureDoesNotMatch
+
+TEMPORARY_KEY_PREFIX = "STS."
+SCHEME = b"FC "
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who signed. `session` is what a temporary credential stands for, None for a lasting key."""
+
+    account_id: str
+    access_key_id: str
+    session: object | None = None
+
+
+class Session(Protocol):
+    """What a temporary credential stands for."""
+
+    @property
+    def secret(self) -> str: ...
+
+    @property
+    def account_id(self) -> str: ...
+
+
+class Keys(Protocol):
+    def get(self, access_key_id: str) -> AccessKey | None: ...
+
+
+class Tokens(Protocol):
+    def verify(self, access_key_id: str, security_token: str) -> Session | None:
+        """The session; None for a key that was never given out. Raises `AccessDenied` for a token that is forged,
+        of another key, or expired."""
+
+
+class RequestHead(msgspec.Struct):
+    """One pass over the headers of a request: what its signature and the invoke path need, each verbatim.
+
+    Names that were not sent are empty, except where absence counts: `authorization` and `date` are None then.
+    """
+
+    method: bytes
+    raw_path: bytes
+    fc_headers: list[tuple[bytes, bytes]]
+    authorization: bytes | None = None
+    date: bytes | None = None
+    fc_date: bytes | None = None
+    content_md5: bytes = b""
+    content_type: bytes = b""
+    content_length: bytes = b""
+    account_id: bytes = b""
+    security_token: bytes = b""
+    trace_id: bytes = b""
+    invocation_type: bytes = b""
+    log_type: bytes = b""
+
+
+_FIELDS = {
+    b"authorization": "authorization",
+    b"date": "date",
+    b"content-md5": "content_md5",
+    b"content-type": "content_type",
+    b"content-length": "content_length",
+    b"x-fc-date": "fc_date",
+    b"x-fc-account-id": "account_id",
+    b"x-fc-security-token": "security_token",
+    b"x-fc-trace-id": "trace_id",
+    b"x-fc-invocation-type": "invocation_type",
+    b"x-fc-log-type": "log_type",
+}
+
+
+def read_request(method: str, raw_path: bytes, headers: Iterable[tuple[bytes, bytes]]) -> RequestHead:
+    """The request's headers, sorted out; names come in lower case."""
+    request = RequestHead(method.encode("ascii"), raw_path, [])
+    for header in headers:
+        name = header[0]
+        field = _FIELDS.get(name)
+        if field is not None:
+            setattr(request, field, header[1])
+        if name.startswith(signature.FC_HEADER_PREFIX):
+            request.fc_headers.append(header)
+    return request
+
+
+class Verifier:
+    """Checks signatures of the FC header scheme (reference/api.md §1.1).
+
+    Refusals come in this order: a header is missing; the Authorization header is not of the scheme; the key is not
+    known; the token does not hold; the date cannot be read; the signature differs; the clocks differ; the account
+    is another's.
+    """
+
+    def __init__(self, keys: Keys, tokens: Tokens | None, wall_clock: Callable[[], float]) -> None:
+        self._keys = keys
+        self._tokens = tokens
+        self._wall_clock = wall_clock
+
+    def verify(self, request: RequestHead) -> Caller:
+        """Who signed this request; raises a `CallerError` of status 400 or 403."""
+        if not request.authorization:
+            raise MissingRequiredHeader("Authorization")
+        date = request.date if request.date is not None else request.fc_date
+        if not date:
+            raise MissingRequiredHeader("Date")
+        access_key_id, claimed = _split(request.authorization)
+        secret, account_id, session = self._secret_of(access_key_id, request.security_token)
+        signed_at = _read_date(date)
+        if signed_at is None:
+            raise InvalidArgument.of(
+                "Date", "a date of RFC 1123 in GMT, such as 'Sun, 06 Nov 1994 08:49:37 GMT'", _shown(date)
+            )
+        if not _matches(request, date, secret, claimed):
+            raise SignatureDoesNotMatch
+        now = self._wall_clock()
+        if abs(now - signed_at) > limits.CLOCK_SKEW_S:
+            raise AccessDenied(
+                f"the request was signed for '{_shown(date)}', which differs by more than "
+                f"{limits.CLOCK_SKEW_S // 60} minutes from this server's clock; check the clock of your machine"
+            )
+        if request.account_id and request.account_id != account_id.encode():
+            raise AccessDenied("The service or function doesn't belong to you.")
+        return Caller(account_id, access_key_id, session)
+
+    def _secret_of(self, access_key_id: str, security_token: bytes) -> tuple[bytes, str, object | None]:
+        if access_key_id.startswith(TEMPORARY_KEY_PREFIX):
+            if self._tokens is None:
+                raise InvalidAccessKeyID(access_key_id)
+            if not security_token:
+                raise MissingRequiredHeader("x-fc-security-token")
+            session = self._tokens.verify(access_key_id, security_token.decode("latin-1"))
+            if session is None:
+                raise InvalidAccessKeyID(access_key_id)
+            return session.secret.encode(), session.account_id, session
+        key = self._keys.get(access_key_id)
+        if key is None:
+            raise InvalidAccessKeyID(access_key_id)
+        return key.secret.encode(), key.account_id, None
+
+
+def _split(authorization: bytes) -> tuple[str, bytes]:
+    """`FC id:signature` → id and signature."""
+    access_key_id, colon, claimed = authorization[len(SCHEME) :].partition(b":")
+    if not authorization.startswith(SCHEME) or not colon or not access_key_id:
+        raise InvalidArgument.of(
+            "Authorization", "'FC {accessKeyId}:{signature}'", _shown(authorization.partition(b" ")[0])
+        )
+    return access_key_id.decode("latin-1"), claimed
+
+
+def _matches(request: RequestHead, date: bytes, secret: bytes, claimed: bytes) -> bool:
+    """Whether the claim is the signature over this request, by the decoded path or, as some clients do, the raw one."""
+    signed = Signed(
+        request.method,
+        request.content_md5,
+        request.content_type,
+        date,
+        signature.canonical_headers(request.fc_headers),
+    )
+    for resource in _resources(request.raw_path):
+        text = signature.string_to_sign(signed, resource)
+        if hmac.compare_digest(signature.sign(secret, text), claimed):
+            return True
+        if not text.isascii() and hmac.compare_digest(signature.sign(secret, _as_text(text, resource)), claimed):
+            return True
+    return False
+
+
+def _resources(raw_path: bytes) -> tuple[bytes, ...]:
+    decoded = signature.decoded_path(raw_path)
+    return (decoded,) if decoded is raw_path or decoded == raw_path else (decoded, raw_path)
+
+
+def _as_text(text: bytes, resource: bytes) -> bytes:
+    """The text as signed by clients that sign in UTF-8 and send header values in Latin-1."""
+    return text[: len(text) - len(resource)].decode("latin-1").encode() + resource
+
+
+@lru_cache(maxsize=64)
+def _read_date(date: bytes) -> float | None:
+    """Unix seconds, or None for what is no date. Clients send the same text for a whole second: hence the cache."""
+    try:
+        moment = parsedate_to_datetime(date.decode("ascii"))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _shown(value: bytes) -> str:
+    """A header as an error may repeat it: short, and text."""
+    return value[:64].decode("latin-1")

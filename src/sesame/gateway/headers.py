@@ -1,0 +1,93 @@
+"""Names, dates and request ids that stand in every answer of this door.
+
+Used by `gateway.app`, `gateway.invoke` and `gateway.server`.
+Never decides what an answer says.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from email.utils import formatdate
+
+Headers = list[tuple[bytes, bytes]]
+
+_HEX = b"0123456789abcdefABCDEF"
+# The server looks for these by their lower-case names and would otherwise add its own.
+_LEFT_IN_LOWER_CASE = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+_MAX_CACHED_NAMES = 512
+
+
+class HeaderName(bytes):
+    """A name that reaches the wire as written: official clients look names up in Go's spelling (docs/adr/0002)."""
+
+    def lower(self) -> bytes:
+        return self
+
+
+REQUEST_ID = HeaderName(b"X-Fc-Request-Id")
+DATE = HeaderName(b"Date")
+CONTENT_TYPE = HeaderName(b"Content-Type")
+CONTENT_LENGTH = b"content-length"
+
+JSON_TYPE = (CONTENT_TYPE, b"application/json")
+BYTES_TYPE = (CONTENT_TYPE, b"application/octet-stream")
+
+_names: dict[bytes, bytes] = {}
+
+
+def canonical(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """The same headers with their names in Go's spelling: `etag` as `Etag`, `x-fc-log-result` as `X-Fc-Log-Result`."""
+    return [(_names.get(name) or _spell(name), value) for name, value in headers]
+
+
+def _spell(name: bytes) -> bytes:
+    spelled: bytes = name.lower()
+    if spelled not in _LEFT_IN_LOWER_CASE:
+        spelled = HeaderName(b"-".join(part.capitalize() for part in spelled.split(b"-")))
+    if len(_names) < _MAX_CACHED_NAMES:
+        _names[bytes(name)] = spelled
+    return spelled
+
+
+class DateHeader:
+    """The Date header, made once a second."""
+
+    def __init__(self, wall_clock: Callable[[], float]) -> None:
+        self._wall_clock = wall_clock
+        self._second = -1
+        self._header = (DATE, b"")
+
+    def __call__(self) -> tuple[bytes, bytes]:
+        second = int(self._wall_clock())
+        if second != self._second:
+            self._second = second
+            self._header = (DATE, formatdate(second, usegmt=True).encode())
+        return self._header
+
+
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The caller's own trace id where it is a UUID, else a new UUID; always 36 characters.
+
+    The documentation has the answer's request id equal the trace id (reference/api.md §2), and clients match `.{36}`:
+    so only what looks like one of ours is taken over.
+    """
+    for name, value in headers:
+        if name == b"x-fc-trace-id":
+            if _is_uuid(value):
+                return value.decode()
+            break
+    return new_request_id()
+
+
+def new_request_id() -> str:
+    """A random UUID of version 4."""
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
+def _is_uuid(value: bytes) -> bool:
+    return (
+        len(value) == 36
+        and value[8] == value[13] == value[18] == value[23] == 0x2D
+        and value.translate(None, _HEX) == b"----"
+    )
