@@ -1,0 +1,52 @@
+# Sesame: everything a newcomer or a builder types. All targets may be repeated; all set-up lives in .venv.
+# Needs only Python 3.11 or newer (with venv); choose one with `make PYTHON=/path/to/python3.12 …`.
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo start test check lock torture bench bench-invoke bench-full clean
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+help:  ## Shows this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | column -t -s '|'
+
+install: $(INSTALLED)  ## Sets up .venv and the packages of every runtime (idempotent)
+	@$(BIN)/sesame runtimes install
+
+$(INSTALLED): pyproject.toml uv.lock scripts/setup
+	@scripts/setup
+	@touch $@
+
+demo: install  ## Deploys and calls the manual's functions, start to end, on free ports
+	@$(BIN)/sesame demo $(if $(CI),--strict) $(ARGS)
+
+start: install  ## Starts Sesame on its usual ports, with its data in ./sesame-data
+	@$(BIN)/sesame start $(ARGS)
+
+test: install  ## Every test but the torture tests
+	@$(BIN)/pytest $(ARGS)
+
+check: $(INSTALLED)  ## Format, lint, types, architecture and unit tests: a minute
+	@$(BIN)/ruff format --check src tests
+	@$(BIN)/ruff check src tests
+	@$(BIN)/mypy
+	@$(BIN)/pytest -q --ignore=tests/journeys --ignore=tests/security -m 'not torture' $(ARGS)
+
+torture: install  ## The tests that take minutes
+	@$(BIN)/pytest -m torture $(ARGS)
+
+bench: bench-invoke  ## The short benchmarks
+
+bench-invoke: install
+	@$(BIN)/uv sync --frozen --inexact --quiet --group bench
+	@$(BIN)/python -m benchmarks.invoke $(ARGS)
+
+bench-full: install
+	@$(BIN)/uv sync --frozen --inexact --quiet --group bench
+	@$(BIN)/python -m benchmarks.invoke --full $(ARGS)
+
+lock: $(INSTALLED)  ## Resolves the packages of every runtime anew (needs all interpreters and a network)
+	@$(BIN)/python scripts/lock_runtimes.py $(ARGS)
+
+clean:  ## Removes .venv and what the tools left
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

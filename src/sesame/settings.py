@@ -1,0 +1,206 @@
+"""Every setting once: its name, default and meaning; flags, environment names and file keys derive from the name.
+
+Read by the command line and `app`; docs/settings.md is printed from it (`sesame settings --markdown`).
+Never read below the roof: lower rooms are handed the values they need.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+
+from sesame.model import limits
+from sesame.model.errors import ConfigurationError
+from sesame.sandbox import site_packages
+
+ENVIRONMENT_PREFIX = "SESAME_"
+CONFIG_FILE = "sesame.toml"
+SANDBOXES = ("auto", "plain")
+
+
+def _meta(meaning: str, *, shown_default: str = "") -> msgspec.Meta:
+    return msgspec.Meta(description=meaning, extra={"shown_default": shown_default})
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """All that can be set. A field `data_dir` is the flag `--data-dir`, `SESAME_DATA_DIR` and the key `data_dir`."""
+
+    port: Annotated[int, _meta("Port of the Function Compute door on 127.0.0.1; 0 takes any free one.")] = 9000
+    oss_port: Annotated[int, _meta("Port of the OSS door; 0 takes any free one.")] = 9001
+    sls_port: Annotated[int, _meta("Port of the Log Service door; 0 takes any free one.")] = 9002
+    sts_port: Annotated[int, _meta("Port of the STS door; 0 takes any free one.")] = 9003
+    data_dir: Annotated[
+        Path, _meta("Directory that holds everything deployed; made when missing, used by one Sesame at a time.")
+    ] = Path("sesame-data")
+    sandbox: Annotated[
+        str,
+        _meta("How functions are isolated: `plain` (a process of its own), or `auto` for the strongest that works."),
+    ] = "auto"
+    account_id: Annotated[
+        str | None, _meta("Id of the built-in account, decimal digits.", shown_default="made on first start")
+    ] = None
+    region: Annotated[str, _meta("Region that functions see in `context.region`.")] = "cn-shanghai"
+    access_key_id: Annotated[
+        str | None, _meta("Access key id of the built-in account.", shown_default="made on first start")
+    ] = None
+    access_key_secret: Annotated[
+        str | None, _meta("Access key secret of the built-in account.", shown_default="made on first start")
+    ] = None
+    interpreters: Annotated[
+        dict[str, Path], _meta("Interpreters to use instead of those found, as RUNTIME=PATH; several with commas.")
+    ] = {}
+    runtimes_dir: Annotated[
+        Path | None,
+        _meta(
+            "Directory of the packages that come with each runtime.",
+            shown_default="share/sesame/runtimes of the virtual environment, else of the user's data directory",
+        ),
+    ] = None
+    keep_alive_s: Annotated[float, _meta("Seconds that an idle instance is kept for the next call.")] = 300.0
+    max_instances: Annotated[int, _meta("Most instances of one function at a time; more calls get a 429.")] = 100
+    max_memory_mb: Annotated[
+        int | None,
+        _meta("Most memory of all instances together, in MB.", shown_default="what the host has free of other use"),
+    ] = None
+
+    def resolved_runtimes_dir(self) -> Path:
+        return self.runtimes_dir or site_packages.default_root()
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One row of the table: everything that is known of a field of `Settings`."""
+
+    name: str
+    flag: str
+    environment: str
+    kind: Any
+    default: Any
+    meaning: str
+    shown_default: str
+
+
+def _table() -> dict[str, Setting]:
+    hints = get_type_hints(Settings, include_extras=True)
+    rows = {}
+    for field in msgspec.structs.fields(Settings):
+        meta: msgspec.Meta = hints[field.name].__metadata__[0]
+        default = field.default if field.default is not msgspec.NODEFAULT else {}
+        rows[field.name] = Setting(
+            name=field.name,
+            flag="--" + field.name.replace("_", "-"),
+            environment=ENVIRONMENT_PREFIX + field.name.upper(),
+            kind=hints[field.name].__origin__,
+            default=default,
+            meaning=str(meta.description),
+            shown_default=str((meta.extra or {}).get("shown_default") or ("none" if default == {} else default)),
+        )
+    return rows
+
+
+TABLE: dict[str, Setting] = _table()
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    config_file: Path | None = None,
+) -> Settings:
+    """Settles every setting: flag > environment > file > default. A flag that is None was not given.
+
+    `config_file` defaults to `SESAME_CONFIG`, else `sesame.toml` in the working directory if there is one.
+    Raises `ConfigurationError` naming the setting, where it was set, and what was expected.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    for name, raw in _from_file(config_file, environ).items():
+        values[name] = _convert(TABLE[name], raw, f"`{name}` in {CONFIG_FILE}")
+    for name, setting in TABLE.items():
+        if raw := environ.get(setting.environment):
+            values[name] = _convert(setting, raw, setting.environment)
+    for name, raw in (flags or {}).items():
+        if raw is not None:
+            values[name] = _convert(TABLE[name], raw, TABLE[name].flag)
+    settings = Settings(**values)
+    _check(settings)
+    return settings
+
+
+def given(name: str, flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> bool:
+    """Whether somebody asked for this setting, as opposed to its default; the file does not count."""
+    environ = os.environ if environ is None else environ
+    return flags.get(name) is not None or bool(environ.get(TABLE[name].environment))
+
+
+def as_markdown() -> str:
+    """The table of docs/settings.md."""
+    lines = ["| flag | environment | `sesame.toml` | default | meaning |", "|---|---|---|---|---|"]
+    for row in TABLE.values():
+        lines.append(f"| `{row.flag}` | `{row.environment}` | `{row.name}` | {row.shown_default} | {row.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _from_file(config_file: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    path = config_file or (Path(environ["SESAME_CONFIG"]) if environ.get("SESAME_CONFIG") else None)
+    if path is None:
+        path = Path(CONFIG_FILE)
+        if not path.is_file():
+            return {}
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
+    for name in content:
+        if name not in TABLE:
+            near = difflib.get_close_matches(name, TABLE, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else f"; expected one of {', '.join(TABLE)}"
+            raise ConfigurationError(f"{path}: there is no setting '{name}'{hint}")
+    return content
+
+
+def _convert(setting: Setting, raw: Any, source: str) -> Any:
+    if setting.kind == dict[str, Path] and isinstance(raw, str):
+        raw = _pairs(raw, source)
+    try:
+        return msgspec.convert(raw, setting.kind, strict=False, dec_hook=_decode_path)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise ConfigurationError(f"{source} is set to an invalid value '{raw}': {error}") from error
+
+
+def _decode_path(kind: type, raw: Any) -> Any:
+    if kind is Path and isinstance(raw, str | Path) and str(raw):
+        return Path(raw).expanduser()
+    raise ValueError(f"expected a path, found {raw!r}")
+
+
+def _pairs(raw: str, source: str) -> dict[str, str]:
+    pairs = {}
+    for part in filter(None, raw.split(",")):
+        runtime, equals, path = part.partition("=")
+        if not (runtime and equals and path):
+            raise ConfigurationError(f"{source} is set to an invalid value '{raw}': expected RUNTIME=PATH")
+        pairs[runtime.strip()] = path.strip()
+    return pairs
+
+
+def _check(settings: Settings) -> None:
+    for name in ("port", "oss_port", "sls_port", "sts_port"):
+        if not 0 <= getattr(settings, name) <= 65535:
+            raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected 0 to 65535")
+    if settings.sandbox not in SANDBOXES:
+        raise ConfigurationError(f"sandbox is '{settings.sandbox}'; expected one of {', '.join(SANDBOXES)}")
+    if settings.account_id is not None and not settings.account_id.isdigit():
+        raise ConfigurationError(f"account_id is '{settings.account_id}'; expected decimal digits")
+    if bool(settings.access_key_id) != bool(settings.access_key_secret):
+        raise ConfigurationError("access_key_id and access_key_secret go together: set both, or none to have them made")
+    if settings.keep_alive_s <= 0:
+        raise ConfigurationError(f"keep_alive_s is {settings.keep_alive_s}; expected more than 0")
+    if settings.max_instances < 1:
+        raise ConfigurationError(f"max_instances is {settings.max_instances}; expected at least 1")
+    if settings.max_memory_mb is not None and settings.max_memory_mb < limits.MEMORY_MB_MIN:
+        raise ConfigurationError(f"max_memory_mb is {settings.max_memory_mb}; expected at least {limits.MEMORY_MB_MIN}")
