@@ -1,6 +1,6 @@
 """What a caller may send about services and functions, as decoded but not yet validated structs.
 
-Built by the doors from JSON (keys matched without regard to case, null dropped), taken by `control.services` and `.functions`.
+Built by the doors from JSON (keys in any case, null dropped), taken by `control.services` and `.functions`.
 Never holds defaults: what was not sent is UNSET, so that an update keeps it.
 """
 

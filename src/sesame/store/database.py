@@ -1,0 +1,278 @@
+"""One database with one writer: requests queue up, share a commit, and are answered when it is on the disk.
+
+Opened by `app`; used by `store.catalog` and whatever else in this room keeps rows.
+Never lets two transactions write at once, and never answers a write before its commit.
+"""
+
+import asyncio
+import fcntl
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+import structlog
+
+from sesame.model.errors import ConfigurationError, PlatformError
+from sesame.store.durable import make_folder, sync_folder
+
+T = TypeVar("T")
+
+READERS = 4
+BUSY_TIMEOUT_MS = 10_000
+# POLICY: how many requests may share one commit; bounds how long the first of them waits for the others.
+REQUESTS_PER_COMMIT = 256
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """One caller's change. `on_commit` runs on the loop, in order of commit, before the caller goes on."""
+
+    fn: Callable[[sa.Connection], Any]
+    on_commit: Callable[[Any], None] | None
+    loop: asyncio.AbstractEventLoop
+    future: "asyncio.Future[Any]"
+
+
+@dataclass(frozen=True)
+class _Done:
+    request: _Request
+    result: Any
+    error: BaseException | None
+
+
+class Database:
+    """SQLite in a file, or `sqlite:///…` as a URL. Belongs to one process at a time: `open` takes a lock."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = _path_of(path)
+        url = sa.URL.create("sqlite", database=str(self._path))
+        self._writer_engine = _engine(url, begin="BEGIN IMMEDIATE", connections=1)
+        self._reader_engine = _engine(url, begin="BEGIN", connections=READERS)
+        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sesame-db-reader")
+        self._writer: threading.Thread | None = None
+        self._lock: int | None = None
+
+    async def open(self) -> None:
+        """Creates or upgrades the database and starts its writer.
+
+        Raises `ConfigurationError` when another process has it open or when it is newer than this code.
+        """
+        await asyncio.to_thread(self._prepare)
+        self._writer = threading.Thread(target=self._write_forever, name="sesame-db-writer", daemon=True)
+        self._writer.start()
+
+    async def close(self) -> None:
+        """Finishes what was asked for before, then frees everything; idempotent."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            self._requests.put(None)
+            await asyncio.to_thread(writer.join)
+        self._readers.shutdown()
+        self._reader_engine.dispose()
+        self._writer_engine.dispose()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def write(self, fn: Callable[[sa.Connection], T], *, on_commit: Callable[[T], None] | None = None) -> T:
+        """Runs `fn` on the writer's thread and returns its result once the commit is on the disk.
+
+        An exception of `fn` undoes `fn` alone and is raised here. A commit that fails is `PlatformError` for
+        every request in it. A caller that is cancelled leaves its change to happen or not, but never half.
+        """
+        if self._writer is None:
+            raise PlatformError("the database is closed")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._requests.put(_Request(fn, on_commit, loop, future))
+        return await future
+
+    async def read(self, fn: Callable[[sa.Connection], T]) -> T:
+        """Runs `fn` in a transaction of its own on a reader's thread; it sees one committed state."""
+
+        def run() -> T:
+            with self._reader_engine.connect() as connection:
+                return fn(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    def _prepare(self) -> None:
+        make_folder(self._path.parent)
+        self._lock = _lock(self._path.with_name(self._path.name + ".lock"))
+        with self._writer_engine.connect() as connection:
+            _migrate(connection, self._path)
+            connection.commit()
+        # The file, its log and its index exist from here on; their names must survive a power cut as well.
+        sync_folder(self._path.parent)
+
+    def _write_forever(self) -> None:
+        with self._writer_engine.connect() as connection:
+            while (request := self._requests.get()) is not None:
+                batch = [request]
+                last = self._drain_into(batch)
+                _answer(_commit(connection, batch))
+                if last:
+                    return
+
+    def _drain_into(self, batch: list[_Request]) -> bool:
+        """Adds what waits already; True when the end of all requests was found."""
+        while len(batch) < REQUESTS_PER_COMMIT:
+            try:
+                request = self._requests.get_nowait()
+            except queue.Empty:
+                return False
+            if request is None:
+                return True
+            batch.append(request)
+        return False
+
+
+def _commit(connection: sa.Connection, batch: list[_Request]) -> list[_Done]:
+    """One transaction for all, a savepoint for each."""
+    try:
+        with connection.begin():
+            return [_run(connection, request) for request in batch]
+    except (sa.exc.SQLAlchemyError, sqlite3.Error, PlatformError) as error:
+        failure = PlatformError(f"the change could not be committed: {error}")
+        failure.__cause__ = error
+        return [_Done(request, None, failure) for request in batch]
+
+
+def _run(connection: sa.Connection, request: _Request) -> _Done:
+    savepoint = connection.begin_nested()
+    try:
+        result = request.fn(connection)
+        savepoint.commit()
+    except BaseException as error:
+        # Raised to the one who asked, who waits on another thread.
+        # A full disk or an I/O error ends the whole transaction: then nothing of this batch may be acknowledged.
+        if not _in_transaction(connection):
+            raise PlatformError(f"the database gave up the transaction: {error}") from error
+        savepoint.rollback()
+        return _Done(request, None, error)
+    return _Done(request, result, None)
+
+
+def _in_transaction(connection: sa.Connection) -> bool:
+    raw = connection.connection.dbapi_connection
+    assert isinstance(raw, sqlite3.Connection)
+    return raw.in_transaction
+
+
+def _answer(done: list[_Done]) -> None:
+    """Wakes the callers, in order of commit; one wake-up for each loop's run of answers."""
+    start = 0
+    for end in range(1, len(done) + 1):
+        if end == len(done) or done[end].request.loop is not done[start].request.loop:
+            try:
+                done[start].request.loop.call_soon_threadsafe(_resolve, done[start:end])
+            except RuntimeError:
+                log.warning("a loop was closed before its changes were answered", answers=end - start)
+            start = end
+
+
+def _resolve(done: list[_Done]) -> None:
+    for answer in done:
+        future = answer.request.future
+        if answer.error is not None:
+            if not future.done():
+                future.set_exception(answer.error)
+            continue
+        # Also for a cancelled caller: the change is committed, whoever waits for it.
+        if answer.request.on_commit is not None:
+            answer.request.on_commit(answer.result)
+        if not future.done():
+            future.set_result(answer.result)
+
+
+def _path_of(path: Path | str) -> Path:
+    if isinstance(path, Path):
+        return path.absolute()
+    if "://" not in path:
+        return Path(path).absolute()
+    url = sa.make_url(path)
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        raise ConfigurationError(f"database '{path}' cannot be used: expected a path or sqlite:///PATH")
+    return Path(url.database).absolute()
+
+
+def _engine(url: sa.URL, *, begin: str, connections: int) -> sa.Engine:
+    engine = sa.create_engine(
+        url,
+        poolclass=sa.pool.QueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        connect_args={"check_same_thread": False},
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def configure(raw: sqlite3.Connection, _record: object) -> None:
+        # The driver must not begin transactions by itself: it would do so late and without IMMEDIATE.
+        raw.isolation_level = None
+        raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        raw.execute("PRAGMA journal_mode=WAL")
+        raw.execute("PRAGMA synchronous=FULL")
+
+    @sa.event.listens_for(engine, "begin")
+    def start(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _lock(path: Path) -> int:
+    """Held until `close` or the end of the process, however it ends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise ConfigurationError(
+            f"another process has {path.parent} open: stop it, or choose another data directory"
+        ) from error
+    return descriptor
+
+
+def _migrate(connection: sa.Connection, path: Path) -> None:
+    found, expected = _revision(connection), newest_migration()
+    if found == expected:
+        return
+    # Imported here because it takes longer than all the rest of the start, and is needed once a release.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if found is not None and found not in known:
+        raise ConfigurationError(
+            f"{path} was written by a newer Sesame (found revision {found}, expected {expected} or older): upgrade "
+            "Sesame, or choose another data directory"
+        )
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def newest_migration() -> str:
+    """The revision that this code expects; files of migrations are called v<revision>_<what>.py."""
+    return max(path.name[1:].partition("_")[0] for path in (MIGRATIONS / "versions").glob("v*.py"))
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return None if found is None else str(found)

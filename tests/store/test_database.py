@@ -1,0 +1,226 @@
+"""The one writer: group commit, savepoints, failures, the lock and the migrations.
+
+Run by pytest.
+Never looks into the database's privates but to break a commit.
+"""
+
+import asyncio
+import importlib
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from sesame.model.errors import ConfigurationError, PlatformError
+from sesame.store import database as database_module
+from sesame.store.database import Database, newest_migration
+from sesame.store.schema import metadata, records
+
+
+def insert(name: str, connection: sa.Connection) -> None:
+    connection.execute(
+        sa.insert(records).values(
+            kind="k", parent="", name=name, document=b"{}", etag="e", revision=1, created_at=0.0, modified_at=0.0
+        )
+    )
+
+
+def names(connection: sa.Connection) -> list[str]:
+    return list(connection.execute(sa.select(records.c.name).order_by(records.c.name)).scalars())
+
+
+async def opened(path: Path) -> Database:
+    database = Database(path)
+    await database.open()
+    return database
+
+
+async def test_what_was_written_is_read_after_reopening(tmp_path: Path) -> None:
+    database = await opened(tmp_path / "new" / "folder" / "sesame.db")
+    await database.write(lambda connection: insert("a", connection))
+    assert await database.read(names) == ["a"]
+    await database.close()
+    await database.close()
+    database = await opened(tmp_path / "new" / "folder" / "sesame.db")
+    assert await database.read(names) == ["a"]
+    await database.close()
+
+
+async def test_an_exception_undoes_its_own_request_only(tmp_path: Path) -> None:
+    database = await opened(tmp_path / "db")
+    held, hold = threading.Event(), threading.Event()
+
+    def slow(connection: sa.Connection) -> None:
+        held.set()
+        hold.wait(10)
+
+    def failing(connection: sa.Connection) -> None:
+        insert("bad", connection)
+        raise ValueError("no")
+
+    first = asyncio.create_task(database.write(slow))
+    await asyncio.to_thread(held.wait, 10)
+    batch = [database.write(lambda c, n=n: insert(n, c)) for n in "ab"]
+    requests = [asyncio.ensure_future(r) for r in (batch[0], database.write(failing), batch[1])]
+    await asyncio.sleep(0)
+    hold.set()
+    results = await asyncio.gather(first, *requests, return_exceptions=True)
+    assert results[:2] == [None, None]
+    assert isinstance(results[2], ValueError)
+    assert results[3] is None
+    assert await database.read(names) == ["a", "b"]
+    await database.close()
+
+
+async def test_requests_that_wait_share_one_commit_in_their_order(tmp_path: Path) -> None:
+    database = await opened(tmp_path / "db")
+    commits: list[int] = []
+    sa.event.listen(database._writer_engine, "commit", lambda connection: commits.append(1))
+    hold = threading.Event()
+    order: list[int] = []
+    first = asyncio.create_task(database.write(lambda connection: hold.wait(10)))
+    rest = [
+        asyncio.create_task(
+            database.write(lambda c, n=n: insert(f"{n:03}", c), on_commit=lambda _, n=n: order.append(n))
+        )
+        for n in range(100)
+    ]
+    await asyncio.sleep(0)
+    hold.set()
+    await asyncio.gather(first, *rest)
+    assert order == list(range(100))
+    assert len(commits) <= 2
+    await database.close()
+
+
+async def test_a_failed_commit_fails_every_request_in_it_and_the_next_works(tmp_path: Path) -> None:
+    database = await opened(tmp_path / "db")
+
+    def end_of_transaction(connection: sa.Connection) -> None:
+        insert("lost", connection)
+        connection.exec_driver_sql("ROLLBACK")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    hold = threading.Event()
+    first = asyncio.create_task(database.write(lambda connection: hold.wait(10)))
+    await asyncio.sleep(0)
+    doomed = [asyncio.create_task(database.write(fn)) for fn in (lambda c: insert("same batch", c), end_of_transaction)]
+    await asyncio.sleep(0)
+    hold.set()
+    await asyncio.gather(first, return_exceptions=True)
+    answers = await asyncio.gather(*doomed, return_exceptions=True)
+    assert all(isinstance(answer, PlatformError) for answer in answers)
+    assert await database.read(names) == []
+    await database.write(lambda connection: insert("next", connection))
+    assert await database.read(names) == ["next"]
+    await database.close()
+
+
+async def test_a_full_disk_is_an_error_and_not_the_end(tmp_path: Path) -> None:
+    database = await opened(tmp_path / "db")
+
+    def limit(connection: sa.Connection) -> None:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+
+    await database.write(limit)
+
+    def too_much(connection: sa.Connection) -> None:
+        for number in range(10_000):
+            insert(f"{number:06}", connection)
+
+    with pytest.raises((PlatformError, sa.exc.OperationalError), match="full"):
+        await database.write(too_much)
+    assert await database.read(names) == []
+    await database.close()
+
+
+async def test_a_cancelled_caller_still_has_its_change_applied(tmp_path: Path) -> None:
+    database = await opened(tmp_path / "db")
+    hold, applied = threading.Event(), asyncio.Event()
+
+    def change(connection: sa.Connection) -> None:
+        hold.wait(10)
+        insert("a", connection)
+
+    caller = asyncio.create_task(database.write(change, on_commit=lambda _: applied.set()))
+    await asyncio.sleep(0)
+    caller.cancel()
+    hold.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    await asyncio.wait_for(applied.wait(), 10)
+    assert await database.read(names) == ["a"]
+    await database.close()
+
+
+async def test_writes_after_close_are_refused(tmp_path: Path) -> None:
+    database = await opened(tmp_path / "db")
+    pending = asyncio.create_task(database.write(lambda connection: insert("a", connection)))
+    await asyncio.sleep(0)
+    await database.close()
+    await pending
+    with pytest.raises(PlatformError, match="closed"):
+        await database.write(lambda connection: None)
+
+
+async def test_two_processes_cannot_have_it_open(tmp_path: Path) -> None:
+    database = await opened(tmp_path / "db")
+    second = Database(tmp_path / "db")
+    with pytest.raises(ConfigurationError, match="another process"):
+        await second.open()
+    await second.close()
+    await database.close()
+    third = await opened(tmp_path / "db")
+    await third.close()
+
+
+async def test_the_database_is_wal_and_fully_synchronous(tmp_path: Path) -> None:
+    database = await opened(tmp_path / "db")
+    pragmas = await database.write(
+        lambda c: [c.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("journal_mode", "synchronous")]
+    )
+    assert pragmas == ["wal", 2]
+    await database.close()
+
+
+async def test_migrations_end_where_the_schema_stands(tmp_path: Path) -> None:
+    for path in Path(database_module.__file__).parent.glob("*schema.py"):
+        importlib.import_module(f"sesame.store.{path.stem}")
+    database = await opened(tmp_path / "db")
+
+    def compare(connection: sa.Connection) -> list[object]:
+        from alembic.autogenerate import compare_metadata
+        from alembic.migration import MigrationContext
+
+        context = MigrationContext.configure(connection)
+        assert context.get_current_revision() == newest_migration()
+        return list(compare_metadata(context, metadata))
+
+    assert await database.read(compare) == []
+    await database.close()
+
+
+async def test_a_newer_database_is_refused(tmp_path: Path) -> None:
+    database = await opened(tmp_path / "db")
+    await database.write(lambda c: c.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'"))
+    await database.close()
+    database = Database(tmp_path / "db")
+    with pytest.raises(ConfigurationError, match="newer"):
+        await database.open()
+    await database.close()
+
+
+@pytest.mark.parametrize("url", ["postgresql://host/db", "sqlite://", "sqlite:///:memory:"])
+def test_other_databases_are_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="expected a path"):
+        Database(url)
+
+
+async def test_a_url_is_as_good_as_a_path(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/a.db")
+    await database.open()
+    await database.close()
+    assert (tmp_path / "a.db").is_file()
