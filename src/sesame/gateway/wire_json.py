@@ -1,0 +1,134 @@
+"""Reads management bodies the way the cloud's server does: any Content-Type, keys in any case, null as absent.
+
+Called by the routes for every request with a JSON body (reference/api.md §0, rules 1 to 3).
+Never validates ranges or names: `control` does, with what is read here.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from sesame.model.errors import InvalidArgument
+
+T = TypeVar("T", bound=msgspec.Struct)
+Fold = Callable[[Any], Any]
+
+_ACTUAL_CHARS = 64
+_JSON_NAMES = {"int": "integer", "float": "number", "str": "string", "bool": "boolean", "null": "null"}
+_COMPLAINT = re.compile(r"(?P<what>.*?)(?: - at `\$?\.?(?P<path>[^`]*)`)?\Z", re.DOTALL)
+_TYPES = re.compile(r"Expected `(?P<expected>[^`]+)`, got `(?P<found>[^`]+)`\Z")
+_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`\Z")
+
+
+def decode(body: bytes, shape: type[T]) -> T:
+    """The body as `shape`; an empty body reads as an object without fields.
+
+    Keys of structs match in any case, the last one wins; unknown keys are ignored; keys of maps stay as sent.
+    Raises `InvalidArgument` naming the field, what was expected and what was found.
+    """
+    try:
+        document = msgspec.json.decode(body) if body.strip() else {}
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"the request body is not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise InvalidArgument("the request body is not accepted: its JSON is nested too deeply") from error
+    if not isinstance(document, dict):
+        raise InvalidArgument.of("the request body", "a JSON object", _shown(document))
+    folded = _struct_fold(shape)(document)
+    try:
+        return msgspec.convert(folded, shape)
+    except msgspec.ValidationError as error:
+        raise _complaint(str(error), folded) from error
+
+
+@cache
+def _struct_fold(shape: type[msgspec.Struct]) -> Fold:
+    """Renames the keys of one object to the struct's own spelling, and so on inside."""
+    fields = {
+        field.encode_name.lower(): (field.encode_name, _fold_of(field.type)) for field in msgspec.structs.fields(shape)
+    }
+
+    def fold(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        folded = {}
+        for key, inner in value.items():
+            known = fields.get(key.lower())
+            if known is not None and inner is not None:
+                name, inner_fold = known
+                folded[name] = inner if inner_fold is None else inner_fold(inner)
+        return folded
+
+    return fold
+
+
+def _fold_of(annotation: Any) -> Fold | None:
+    """How values of this type are folded; None where they stay as they are."""
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        folds = [fold for fold in map(_fold_of, get_args(annotation)) if fold is not None]
+        return folds[0] if folds else None
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        return _struct_fold(annotation)
+    if origin in (list, tuple):
+        return _each(_fold_of(get_args(annotation)[0]))
+    if origin in (dict, Mapping) and get_args(annotation)[1] is not Any:
+        return _values(_fold_of(get_args(annotation)[1]))
+    return None
+
+
+def _each(fold: Fold | None) -> Fold | None:
+    if fold is None:
+        return None
+    return lambda value: [fold(item) for item in value] if isinstance(value, list) else value
+
+
+def _values(fold: Fold | None) -> Fold:
+    def fold_values(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {key: fold(item) if fold else item for key, item in value.items() if item is not None}
+
+    return fold_values
+
+
+def _complaint(text: str, document: Any) -> InvalidArgument:
+    """The decoder's complaint in the API's own wording, which spells fields with a capital letter."""
+    found = _COMPLAINT.match(text)
+    assert found is not None
+    what, path = found["what"], found["path"] or ""
+    missing = _MISSING.match(what)
+    if missing:
+        return InvalidArgument.missing(_spelled(f"{path}.{missing['field']}".lstrip(".")))
+    types = _TYPES.match(what)
+    if types:
+        expected = " or ".join(_JSON_NAMES.get(name, name) for name in types["expected"].split(" | "))
+        actual = _at(path, document)
+        shown = _JSON_NAMES.get(types["found"], types["found"]) if actual is msgspec.UNSET else _shown(actual)
+        return InvalidArgument.of(_spelled(path), expected, shown)
+    return InvalidArgument(f"{_spelled(path)} is set to an invalid value: {what}")
+
+
+def _spelled(path: str) -> str:
+    return ".".join(part[:1].upper() + part[1:] for part in path.split(".")) if path else "the request body"
+
+
+def _at(path: str, document: Any) -> Any:
+    """The value at `a.b[0].c`, or UNSET where the path names none (values of maps are not told apart)."""
+    value = document
+    for part in re.findall(r"[^.\[\]]+|\[\.\.\.\]|\[\d+\]", path):
+        try:
+            value = value[int(part[1:-1])] if part.startswith("[") else value[part]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return msgspec.UNSET
+    return value
+
+
+def _shown(value: Any) -> str:
+    """A value as an error may repeat it: JSON, short."""
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= _ACTUAL_CHARS else text[: _ACTUAL_CHARS - 1] + "…"
