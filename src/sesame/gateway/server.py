@@ -1,0 +1,135 @@
+"""Serves an ASGI application over HTTP, inside the event loop that is already running.
+
+Called by `app`, once for each door. Built on uvicorn with uvloop's sockets and httptools (docs/adr/0002).
+Never handles signals, never writes an access log, never decides what an answer says, save for what is no HTTP.
+"""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from sesame.gateway.answers import Failure
+from sesame.gateway.headers import new_request_id
+from sesame.model.errors import ConfigurationError
+
+BACKLOG = 2048
+# Longer than the keep-alive of usual clients, so that it is they who close.
+KEEP_ALIVE_S = 75
+HEAD_BYTES_MAX = 256 * 1024
+GRACE_S = 5.0
+
+
+class HttpServer:
+    """One listening socket. `start` before the first request, `stop` after the last; both once."""
+
+    def __init__(self, app: Any, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._app = app
+        self.host = host
+        self.port = port
+        self._socket: socket.socket | None = None
+        self._server: uvicorn.Server | None = None
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    async def start(self) -> None:
+        """Listens; `port` is the real one from here on. Raises `ConfigurationError` when the address cannot be had."""
+        self._socket = _listen(self.host, self.port)
+        self.port = self._socket.getsockname()[1]
+        config = uvicorn.Config(
+            self._app,
+            loop="none",
+            http=Protocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_S,
+        )
+        config.load()
+        self._server = _Server(config)
+        self._server.lifespan = config.lifespan_class(config)
+        await self._server.startup(sockets=[self._socket])
+
+    async def stop(self, grace_s: float = GRACE_S) -> None:
+        """No new connections; running requests get `grace_s` to end, then are cancelled."""
+        if self._server is None or self._socket is None:
+            return
+        self._server.config.timeout_graceful_shutdown = grace_s  # type: ignore[assignment]
+        await self._server.shutdown(sockets=[self._socket])
+        self._server = None
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its hand on the process's signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Protocol(HttpToolsProtocol):
+    """Answers what is no HTTP in the API's form too, and bounds the size of a request's head."""
+
+    _head_bytes = 0
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_open = True
+
+    def on_headers_complete(self) -> None:
+        self._head_open = False
+        self._head_bytes = 0
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_open:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
+                self.send_400_response(f"The head of the request exceeds {HEAD_BYTES_MAX} bytes.")
+
+    _head_open = False
+
+    def send_400_response(self, msg: str) -> None:
+        body = msgspec.json.encode(Failure("InvalidArgument", msg))
+        head = (
+            f"HTTP/1.1 400 Bad Request\r\nX-Fc-Request-Id: {new_request_id()}\r\nContent-Type: application/json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, proto, _name, address = found[0]
+        listener = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen on {host}: {error}; choose another address") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+        listener.set_inheritable(False)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; stop what uses the port, or choose another "
+            "(0 takes any free one)"
+        ) from error
+    return listener
