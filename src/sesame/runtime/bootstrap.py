@@ -1,0 +1,185 @@
+"""The life of one instance inside its process: setup, ready, then one call after the other until the socket ends.
+
+Entered through `serve`, from main.py (a fresh interpreter) or from zygote.py (a fork); Python 2.7 and 3.6+.
+Never does work at import, never lets user code's exceptions out but those that kill a process.
+"""
+
+import fcntl
+import os
+import platform
+import socket
+import sys
+import traceback
+
+import context
+import failures
+import handlers
+import output
+import results
+import surroundings
+import watchdog
+import wire
+import wsgi
+
+EXIT_STARTUP_FAILED = 129
+# reference/runtime.md section 12; the wire itself has room for a little more.
+RESULT_LIMIT_BYTES = 32 * 1024 * 1024
+
+_PY2 = sys.version_info[0] == 2
+# Modules of the shim leave sys.modules; this one stays under a name of its own so that a context can be pickled.
+_CONTEXT_MODULE = "_fc_context"
+
+
+def serve(sock_fd, out_fd, site_packages=""):
+    """Serves the host at the other end of `sock_fd`; all output goes to `out_fd`. Does not return.
+
+    Takes both descriptors over. `site_packages` is the directory of what the runtime ships with, or empty.
+    The environment is the function's already. Exits 0 at the end of the stream, 129 when it cannot start.
+    """
+    try:
+        output.attach(out_fd)
+        connection = wire.Connection(_own_socket(sock_fd))
+        instance = _start(connection, site_packages)
+    except wire.EndOfStream:
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        _leave(EXIT_STARTUP_FAILED)
+    try:
+        instance.run()
+    except wire.EndOfStream:
+        _leave(0)
+    except SystemExit as error:
+        _leave(_exit_code(error))
+    except BaseException:
+        traceback.print_exc()
+        _leave(1)
+
+
+def _own_socket(fd):
+    """The socket, in a descriptor that programs started by the function do not inherit."""
+    sock = socket.fromfd(fd, socket.AF_UNIX, socket.SOCK_STREAM)
+    os.close(fd)
+    fcntl.fcntl(sock.fileno(), fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+    sock.setblocking(True)
+    return sock
+
+
+def _start(connection, site_packages):
+    header, _payload = connection.receive()
+    if header.get("type") != "setup":
+        raise wire.ProtocolError("expected setup, found %r" % header.get("type"))
+    setup = _native(header)
+    watchdog.Watchdog(connection.fileno()).start()
+    failures.show_as(setup["code_dir"], setup["code_root"])
+    surroundings.prepare(setup, site_packages)
+    for made in (context.FCContext, context.Credentials, context.FunctionMeta, context.ServiceMeta, context.Tracing):
+        made.__module__ = _CONTEXT_MODULE
+    sys.modules[_CONTEXT_MODULE] = context
+    instance = _Instance(connection, setup)
+    output.write_line("FunctionCompute %s runtime inited." % ("python" if _PY2 else "python3"))
+    output.flush()
+    connection.send({"type": "ready", "python": platform.python_version()})
+    return instance
+
+
+class _Instance(object):
+    """Answers calls one at a time, in the main thread."""
+
+    def __init__(self, connection, setup):
+        self._connection = connection
+        self._setup = setup
+        self._pid = os.getpid()
+        self._handlers = handlers.Handlers(setup["code_dir"])
+        self._frame = context.Frame(setup)
+        self._credentials = surroundings.Credentials()
+        function = setup["function"]
+        self._names = {
+            "invoke": function["handler"],
+            "initialize": function["initializer"],
+            "pre_freeze": setup["pre_freeze"],
+            "pre_stop": setup["pre_stop"],
+        }
+
+    def run(self):
+        """Until the stream ends, which is an exception like everything else that ends an instance."""
+        while True:
+            header, payload = self._connection.receive()
+            answer, body = self._answer(header, payload)
+            if os.getpid() != self._pid:
+                # A child that the handler forked came out here: only its parent speaks to the host.
+                _leave(0)
+            output.flush()
+            self._connection.send(answer, body)
+
+    def _answer(self, header, payload):
+        kind, request_id = header["type"], _native(header["id"])
+        name = self._names[kind]
+        meta = _native(header["meta"])
+        output.state.request_id = request_id
+        answer = {"type": "result", "id": request_id, "ok": True}
+        self._credentials.refresh(meta["credentials"])
+        if self._setup["notice"]:
+            output.write_line(self._setup["notice"])
+        try:
+            call = self._handlers.find(name)
+            body = self._call(call, kind, payload, self._frame.context(request_id, meta), meta.get("http_params"), answer)
+            if len(body) > RESULT_LIMIT_BYTES:
+                failure = failures.of_large_result(len(body), RESULT_LIMIT_BYTES)
+                body = self._failed(answer, failure, failures.encode(failure).decode("ascii"))
+        except handlers.LoadFailure as error:
+            failure = failures.of_load_failure(error)
+            body = self._failed(answer, failure, repr(failure))
+        except Exception:
+            failure = failures.of_exception(sys.exc_info())
+            body = self._failed(answer, failure, failures.encode(failure).decode("ascii"))
+        return answer, body
+
+    def _call(self, call, kind, payload, made, http_params, answer):
+        """The result as bytes; `answer` gets what belongs to an HTTP response."""
+        if kind == "invoke" and http_params is not None:
+            answer["http"], body = wsgi.respond(call, http_params, payload, made)
+            return body
+        if kind == "invoke":
+            return results.encode(call(payload, made))
+        call(made)
+        return b""
+
+    @staticmethod
+    def _failed(answer, failure, text):
+        answer["ok"] = False
+        answer.pop("http", None)
+        output.log("ERROR", text)
+        body = failures.encode(failure)
+        if len(body) > RESULT_LIMIT_BYTES:
+            body = failures.encode(failures.of_large_result(len(body), RESULT_LIMIT_BYTES))
+        return body
+
+
+def _leave(code):
+    """Ends the process without waiting for the function's threads."""
+    try:
+        output.flush()
+    finally:
+        os._exit(code)
+
+
+def _exit_code(error):
+    """What the interpreter itself makes of SystemExit."""
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    sys.stderr.write("%s\n" % (error.code,))
+    return 1
+
+
+def _native(value):
+    """JSON's text as `str`, which under Python 2 is bytes."""
+    if not _PY2:
+        return value
+    if isinstance(value, dict):
+        return {_native(key): _native(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_native(item) for item in value]
+    return value.encode("utf-8") if isinstance(value, type(u"")) else value

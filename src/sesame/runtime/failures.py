@@ -1,0 +1,142 @@
+"""Turns exceptions into the error bodies that callers see, without the shim's frames (reference/runtime.md section 6).
+
+Used by bootstrap.py and handlers.py.
+Never raises, whatever the exception is like; never shows where the code really lies.
+"""
+
+import linecache
+import os
+import sys
+import traceback
+
+import results
+
+_PY2 = sys.version_info[0] == 2
+_TEXT = type(u"")
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+class _Addresses(object):
+    """The directory in which the code really lies, and the one as which it is shown."""
+
+    real = ""
+    shown = ""
+
+
+def show_as(code_dir, code_root):
+    """From here on paths below `code_dir` are written as paths below `code_root`."""
+    _Addresses.real = code_dir.rstrip("/") + "/"
+    _Addresses.shown = code_root.rstrip("/") + "/"
+
+
+def of_exception(exc_info):
+    """The error body, as a dict, of what a handler raised."""
+    kind, error, trace = exc_info
+    return _body(message(error), kind.__name__, [_frame(*entry) for entry in _entries(trace)])
+
+
+def of_load_failure(failure):
+    """The error body, as a dict, of a handler that could not be loaded."""
+    return _body(message(failure), failure.error_type, failure.stack)
+
+
+def of_large_result(size, limit):
+    """The error body, as a dict, of a result that the wire does not carry."""
+    return _body(
+        "response payload size %d bytes exceeds maximum allowed size (%d bytes)" % (size, limit), "ResponseTooLarge", []
+    )
+
+
+def encode(body):
+    """The body as bytes, in the layout of results."""
+    return results.to_json(body).encode("ascii")
+
+
+def message(error):
+    """str(error), also where that fails."""
+    try:
+        return shown(_text(str(error)))
+    except Exception:
+        return u"<unprintable %s object>" % type(error).__name__
+
+
+def last_line(exc_info):
+    """`ModuleNotFoundError: No module named 'x'` as a list of one."""
+    return [_stripped(traceback.format_exception_only(exc_info[0], exc_info[1])[-1])]
+
+
+def syntax_stack(exc_info):
+    """File, line, source line and error of a SyntaxError; the line with the caret is left out."""
+    error = exc_info[1]
+    stack = []
+    if error.filename:
+        stack.append(shown(u'File "%s"' % _text(error.filename)))
+        stack.append(u"line %s" % error.lineno)
+    if error.text and error.text.strip():
+        stack.append(_text(error.text).strip())
+    return stack + [u"%s: %s" % (exc_info[0].__name__, _text(str(error.msg)))]
+
+
+def flat_stack(exc_info):
+    """All frames of the user's code one after the other, then the error."""
+    stack = []
+    for entry in _entries(exc_info[2]):
+        stack.extend(_frame(*entry))
+    return stack + last_line(exc_info)
+
+
+def stack_text(frame):
+    """The user's part of the stack that ends in `frame`, as traceback lines."""
+    entries = []
+    while frame is not None:
+        code = frame.f_code
+        if not _is_shim(code.co_filename):
+            line = linecache.getline(code.co_filename, frame.f_lineno, frame.f_globals).strip()
+            entries.append((code.co_filename, frame.f_lineno, code.co_name, line))
+        frame = frame.f_back
+    return shown(_text("".join(traceback.format_list(entries[::-1]))))
+
+
+def shown(text):
+    """`text` with the code's address in place of the directory where it really lies."""
+    if _Addresses.real and _Addresses.real != _Addresses.shown:
+        return text.replace(_Addresses.real, _Addresses.shown)
+    return text
+
+
+def _body(text, kind, stack):
+    body = {"errorMessage": text, "errorType": kind}
+    if stack:
+        body["stackTrace"] = stack
+    return body
+
+
+def _entries(trace):
+    """(file, line, function, source) of each frame that is not the shim's."""
+    entries = [tuple(entry)[:4] for entry in traceback.extract_tb(trace)]
+    entries = [entry for entry in entries if not _is_shim(entry[0])]
+    # What the shim called itself, such as the JSON encoder, leaves frames that are nobody's but the library's.
+    return entries if any(not _is_library(entry[0]) for entry in entries) else []
+
+
+def _frame(path, line, name, source):
+    frame = [shown(u'File "%s"' % _text(path)), u"line %d" % line, u"in %s" % _text(name)]
+    return frame + [_text(source)] if source else frame
+
+
+def _is_shim(path):
+    return path.startswith(_HERE) or path.startswith("<frozen importlib")
+
+
+def _is_library(path):
+    return path.startswith((os.path.dirname(os.__file__) + os.sep, "<frozen "))
+
+
+def _text(value):
+    if isinstance(value, _TEXT):
+        return value
+    return value.decode("utf-8", "replace")
+
+
+def _stripped(line):
+    return shown(_text(line).strip())

@@ -1,0 +1,151 @@
+"""Finds the callable that a handler string names; tells five ways of failing apart (reference/runtime.md section 2 and 6.2).
+
+Used by bootstrap.py for handlers, initializers and hooks.
+Never catches what kills a process (SystemExit and the like), never remembers a failed load.
+"""
+
+import os
+import sys
+
+import failures
+
+_PY2 = sys.version_info[0] == 2
+
+
+class LoadFailure(Exception):
+    """No callable: `error_type` and the message go to the caller, `stack` is a flat list of strings."""
+
+    def __init__(self, error_type, message, stack=()):
+        Exception.__init__(self, message)
+        self.error_type = error_type
+        self.stack = list(stack)
+
+
+class Handlers(object):
+    """Callables by handler string, found once; looked for below `code_dir` only."""
+
+    def __init__(self, code_dir):
+        self._code_dir = code_dir.rstrip("/") or "/"
+        self._found = {}
+        self._modules = {}
+
+    def find(self, handler):
+        """The callable. Raises LoadFailure."""
+        if handler not in self._found:
+            self._found[handler] = self._resolve(handler)
+        return self._found[handler]
+
+    def _resolve(self, handler):
+        module_name, dot, attribute = handler.rpartition(".")
+        if not dot or not module_name or not attribute:
+            raise LoadFailure("InvalidHandleName", "Invalid handler '%s'" % handler)
+        module = self._modules.get(module_name)
+        if module is None:
+            module = self._modules[module_name] = self._import(module_name)
+        try:
+            return getattr(module, attribute)
+        except AttributeError:
+            raise LoadFailure("HandlerNotFound", "Handler '%s' is missing on module '%s'" % (attribute, module_name))
+
+    def _import(self, module_name):
+        """The module, told apart by what went wrong; whatever else than Exception ends the process."""
+        dotted = module_name.replace("/", ".").strip(".")
+        try:
+            return _load(self._code_dir, dotted)
+        except ImportError:
+            raise LoadFailure(
+                "ImportModuleError",
+                "Unable to import module '%s'" % module_name,
+                failures.last_line(sys.exc_info()),
+            )
+        except SyntaxError:
+            raise LoadFailure(
+                "UserCodeSyntaxError",
+                "Syntax error in module '%s'" % module_name,
+                failures.syntax_stack(sys.exc_info()),
+            )
+        except Exception:
+            raise LoadFailure(
+                "UserCodeError",
+                "Module initialization error: '%s'" % failures.message(sys.exc_info()[1]),
+                failures.flat_stack(sys.exc_info()),
+            )
+
+
+def _load(code_dir, dotted):
+    """Executes the module below `code_dir` under its full dotted name, its packages first.
+
+    A directory without `__init__.py` counts as a package too. A name that the standard library has taken already
+    is left to it: the user's file is run all the same, but not registered in its place.
+    """
+    parts = dotted.split(".")
+    for depth in range(1, len(parts)):
+        name = ".".join(parts[:depth])
+        directory = os.path.join(code_dir, *parts[:depth])
+        if not _belongs(sys.modules.get(name), directory):
+            if any(os.path.exists(os.path.join(directory, "__init__" + end)) for end in (".py", ".pyc")):
+                _execute(name, parts[depth - 1], os.path.dirname(directory))
+            else:
+                _bare_package(name, directory)
+    present = sys.modules.get(dotted)
+    directory = os.path.join(code_dir, *parts[:-1])
+    if _belongs(present, os.path.join(directory, parts[-1])):
+        return present
+    module = _execute(dotted, parts[-1], directory)
+    if len(parts) > 1:
+        setattr(sys.modules[".".join(parts[:-1])], parts[-1], module)
+    return module
+
+
+def _belongs(module, base):
+    """Whether the module was loaded from `base` (a path without ending)."""
+    if module is None:
+        return False
+    path = getattr(module, "__file__", None)
+    if path:
+        return path.startswith((base + ".", base + "/"))
+    return base in list(getattr(module, "__path__", ()))
+
+
+def _bare_package(name, directory):
+    package = type(sys)(name)
+    package.__path__ = [directory]
+    package.__package__ = name
+    sys.modules.setdefault(name, package)
+
+
+if _PY2:
+    import imp
+
+    def _execute(name, tail, directory):
+        taken = sys.modules.get(name)
+        found = imp.find_module(tail, [directory])
+        try:
+            # imp runs the code inside a module of that name that exists already; it must be a new one.
+            sys.modules.pop(name, None)
+            return imp.load_module(name, *found)
+        finally:
+            if found[0] is not None:
+                found[0].close()
+            if taken is not None:
+                sys.modules[name] = taken
+
+else:
+    from importlib._bootstrap import module_from_spec
+    from importlib.machinery import PathFinder
+
+    def _execute(name, tail, directory):
+        spec = PathFinder.find_spec(name, [directory])
+        if spec is None or spec.loader is None or spec.origin in (None, "namespace"):
+            raise ModuleNotFoundError("No module named %r" % name, name=name)
+        module = module_from_spec(spec)
+        taken = name in sys.modules
+        if not taken:
+            sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            if not taken:
+                sys.modules.pop(name, None)
+            raise
+        return module if taken else sys.modules.get(name, module)

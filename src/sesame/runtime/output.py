@@ -1,0 +1,202 @@
+"""Where everything that a function writes goes: one pipe for stdout, stderr, logging and child processes.
+
+Set up by bootstrap.py before any user code runs; failures.py's texts are logged through `log`.
+Never buffers beyond a line, so that nothing is lost when the process dies or the result is sent.
+"""
+
+import errno
+import io
+import logging
+import os
+import sys
+import time
+
+# One write is cut here (reference/runtime.md section 7).
+WRITE_LIMIT_BYTES = 128 * 1024
+
+_PY2 = sys.version_info[0] == 2
+_TEXT = type(u"")
+_KEPT = []
+
+
+class _State(object):
+    """Whose call is running: logging wants to know from every thread."""
+
+    request_id = ""
+
+
+state = _State()
+
+
+def attach(out_fd):
+    """Makes `out_fd` the process's stdout and stderr and configures the root logger."""
+    for fd in (1, 2):
+        if fd != out_fd:
+            os.dup2(out_fd, fd)
+    if out_fd > 2:
+        os.close(out_fd)
+    # The old streams must not be collected: collecting one would close its descriptor.
+    _KEPT.extend((sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__))
+    if _PY2:
+        sys.stdout = sys.__stdout__ = _ByteStream(1, "<stdout>")
+        sys.stderr = sys.__stderr__ = _ByteStream(2, "<stderr>")
+    else:
+        # One buffer under both, so that stdout and stderr keep the order in which they were written.
+        shared = _shared_buffer()
+        sys.stdout = sys.__stdout__ = _text_stream(shared, "surrogateescape")
+        sys.stderr = sys.__stderr__ = _text_stream(shared, "backslashreplace")
+    handler = _LogHandler(sys.stdout)
+    handler.setFormatter(_LogFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+
+
+def flush():
+    """Afterwards everything written by this process is in the pipe."""
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__):
+        try:
+            stream.flush()
+        except (AttributeError, ValueError):
+            # The user put something there that is closed or is no stream: nothing of it can be flushed.
+            continue
+
+
+def write_line(text):
+    """One line, verbatim."""
+    _write(1, _to_bytes(text) + b"\n")
+
+
+def log(level, text):
+    """One record in the layout of the root logger, whatever the user did to `logging`."""
+    write_line("%s %s [%s] %s" % (_timestamp(time.time()), state.request_id, level, _native(text)))
+
+
+def _timestamp(seconds):
+    whole = int(seconds)
+    return "%s.%03dZ" % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)), int((seconds - whole) * 1000))
+
+
+class _LogFormatter(logging.Formatter):
+    """`2017-07-05T05:13:35.920Z <request id> [INFO] text`, followed by the traceback where there is one."""
+
+    def formatTime(self, record, datefmt=None):
+        return _timestamp(record.created)
+
+    def format(self, record):
+        head = "%s %s [%s] " % (_timestamp(record.created), state.request_id, record.levelname)
+        text = head + record.getMessage()
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self.formatException(record.exc_info)
+        if record.exc_text:
+            text += "\n" + _native(record.exc_text)
+        if getattr(record, "stack_info", None):
+            text += "\n" + record.stack_info
+        return text
+
+
+class _LogHandler(logging.Handler):
+    """Writes to the first stdout: a stream that the user puts in its place later does not swallow log lines."""
+
+    def __init__(self, stream):
+        logging.Handler.__init__(self)
+        self.stream = stream
+
+    def emit(self, record):
+        try:
+            self.stream.write(self.format(record) + "\n")
+        except Exception:
+            self.handleError(record)
+
+    def flush(self):
+        self.stream.flush()
+
+
+class _ByteStream(object):
+    """Python 2's stdout and stderr: writes at once, text as UTF-8."""
+
+    encoding = "utf-8"
+    errors = "strict"
+    mode = "w"
+    closed = False
+    newlines = None
+
+    def __init__(self, fd, name):
+        self._fd = fd
+        self.name = name
+        self.softspace = 0
+
+    def write(self, text):
+        _write(self._fd, _to_bytes(text))
+
+    def writelines(self, lines):
+        for line in lines:
+            self.write(line)
+
+    def flush(self):
+        """Nothing is held back."""
+
+    def close(self):
+        """The pipe belongs to the instance."""
+
+    def fileno(self):
+        return self._fd
+
+    def isatty(self):
+        return False
+
+
+def _shared_buffer():
+    class Raw(io.RawIOBase):
+        name = "<stdout>"
+        mode = "w"
+
+        def writable(self):
+            return True
+
+        def fileno(self):
+            return 1
+
+        def isatty(self):
+            return False
+
+        def write(self, data):
+            _write(1, data)
+            return len(data)
+
+    class Buffer(io.BufferedWriter):
+        # Code that wraps `sys.stdout.buffer` anew at each call closes the buffer when the wrapper is collected.
+        def close(self):
+            self.flush()
+
+    return Buffer(Raw(), 64 * 1024)
+
+
+def _text_stream(buffer, errors):
+    stream = io.TextIOWrapper(buffer, "utf-8", errors, newline="\n", line_buffering=True, write_through=True)
+    stream.mode = "w"
+    return stream
+
+
+def _write(fd, data):
+    """All of `data`, cut at the limit; a final newline survives the cut."""
+    left = memoryview(data)
+    if len(left) > WRITE_LIMIT_BYTES:
+        newline = left[len(left) - 1 :].tobytes() == b"\n"
+        left = memoryview(left[: WRITE_LIMIT_BYTES - 1].tobytes() + b"\n") if newline else left[:WRITE_LIMIT_BYTES]
+    while len(left):
+        try:
+            left = left[os.write(fd, left) :]
+        except OSError as error:
+            if error.errno != errno.EINTR:
+                raise
+
+
+def _to_bytes(text):
+    if isinstance(text, _TEXT):
+        return text.encode("utf-8") if _PY2 else text.encode("utf-8", "surrogateescape")
+    return text if isinstance(text, bytes) else str(text)
+
+
+def _native(text):
+    return text.encode("utf-8") if _PY2 and isinstance(text, _TEXT) else text

@@ -1,0 +1,38 @@
+"""Turns what a handler returned into the bytes of the response body (reference/runtime.md section 5).
+
+Used by bootstrap.py for event functions.
+Never catches: a value that cannot be written is the function's own failure.
+"""
+
+import datetime
+import decimal
+import json
+import sys
+
+_PY2 = sys.version_info[0] == 2
+_TEXT = type(u"")
+
+
+def encode(value):
+    """bytes as they are, text as UTF-8, everything else as JSON: indented by 4, keys sorted, ASCII only."""
+    if isinstance(value, bytes):
+        return bytes(value)
+    if isinstance(value, _TEXT):
+        return value.encode("utf-8")
+    return to_json(value).encode("ascii")
+
+
+def to_json(value):
+    """JSON text in the one layout that results and error bodies have."""
+    return json.dumps(value, indent=4, sort_keys=True, separators=(",", ": "), default=_plain)
+
+
+def _plain(value):
+    if isinstance(value, decimal.Decimal):
+        return float(value)
+    if not _PY2:
+        if isinstance(value, (datetime.datetime, datetime.date)):
+            return value.isoformat()
+        if callable(getattr(value, "to_json", None)):
+            return value.to_json()
+    raise TypeError("%r is not JSON serializable" % (value,))

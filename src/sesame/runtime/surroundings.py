@@ -1,0 +1,87 @@
+"""Makes the process look as a function expects it: sys.path, built-ins, directory, variables (reference/runtime.md section 2, section 11).
+
+Called by bootstrap.py, once, when the setup is known and before any user code is imported.
+Never runs at import; never keeps a name of the shim where the user's own modules would collide with it.
+"""
+
+import os
+import sys
+import time
+
+_PY2 = sys.version_info[0] == 2
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_KEPT = []
+
+_ALWAYS = (("accessKeyID", "access_key_id"), ("accessKeySecret", "access_key_secret"), ("securityToken", "security_token"))
+_WITH_ROLE = (
+    ("ALIBABA_CLOUD_ACCESS_KEY_ID", "access_key_id"),
+    ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "access_key_secret"),
+    ("ALIBABA_CLOUD_SECURITY_TOKEN", "security_token"),
+)
+
+
+def prepare(setup, site_packages):
+    """Afterwards user code may be imported. `site_packages` holds what the runtime ships with, or is empty."""
+    if hasattr(time, "tzset"):
+        time.tzset()
+    _set_path(list(setup["sys_path"]), site_packages)
+    _forget_the_shim()
+    sys.argv[:] = ["bootstrap.py"]
+    # Packages are byte-compiled when they are unpacked, and instances must not write into them.
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    os.chdir(setup["code_dir"])
+    os.environ["PWD"] = setup["code_root"]
+
+
+class Credentials(object):
+    """The role's keys in os.environ, renewed when they changed; only then, because user code may have set its own."""
+
+    def __init__(self):
+        self._last = None
+
+    def refresh(self, keys):
+        if keys == self._last:
+            return
+        self._last = keys
+        for name, key in _ALWAYS:
+            os.environ[name] = keys[key]
+        if keys["access_key_id"]:
+            for name, key in _WITH_ROLE:
+                os.environ[name] = keys[key]
+
+
+def _set_path(front, site_packages):
+    if _PY2:
+        if not hasattr(sys, "setdefaultencoding"):
+            reload(sys)  # noqa: F821
+        sys.setdefaultencoding("utf-8")
+    import site
+
+    if not _PY2 and sys.flags.no_site:
+        site.setquit()
+        site.setcopyright()
+        site.sethelper()
+    # The interpreter's own third-party packages are not the runtime's; the script's directory is the shim's.
+    own = [p for p in sys.path if os.path.basename(p) not in ("site-packages", "dist-packages") and p not in ("", _HERE)]
+    sys.path[:] = [p for p in front if p not in own] + own
+    base = os.environ.get("PYTHONUSERBASE")
+    extra = [os.path.join(base, "lib", "python%d.%d" % sys.version_info[:2], "site-packages")] if base else []
+    if site_packages:
+        extra.append(site_packages)
+    for directory in extra:
+        if os.path.isdir(directory):
+            site.addsitedir(directory)
+    # What the function starts itself finds the same modules.
+    os.environ["PYTHONPATH"] = os.pathsep.join(front + [p for p in extra if p == site_packages])
+
+
+def _forget_the_shim():
+    """User code may have modules of the same names, and `__main__` is not what multiprocessing should run again."""
+    for name, module in list(sys.modules.items()):
+        path = getattr(module, "__file__", None)
+        if path and os.path.dirname(os.path.abspath(path)) == _HERE:
+            # Python 2 clears a module that nobody holds.
+            _KEPT.append(sys.modules.pop(name))
+    _KEPT.append(sys.modules.get("__main__"))
+    sys.modules["__main__"] = type(sys)("__main__")

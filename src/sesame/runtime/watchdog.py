@@ -1,0 +1,80 @@
+"""Ends the process when the host is gone, and shows where it hangs when its time is up (reference/runtime.md section 6.3).
+
+Started by bootstrap.py once the first frame has arrived; runs in a thread of its own that only waits.
+Never reads from the socket: it asks the kernel for the end of the stream, so a call costs it nothing.
+"""
+
+import os
+import select
+import signal
+import sys
+import threading
+
+import failures
+import output
+
+try:
+    from _thread import allocate_lock, get_ident, start_new_thread
+except ImportError:
+    from thread import allocate_lock, get_ident, start_new_thread
+
+EXIT_AFTER_DUMP = 143
+# The host has shut its sending half: Linux only, and unknown to Python 2's select module.
+_POLLRDHUP = 0x2000 if sys.platform.startswith("linux") else 0
+
+
+class Watchdog(object):
+    """Watches one socket from the process that made it; a forked child of user code is not watched."""
+
+    def __init__(self, sock_fd):
+        self._sock_fd = sock_fd
+        self._pid = os.getpid()
+        self._dumping = allocate_lock()
+        self._own_thread = None
+
+    def start(self):
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+        if hasattr(select, "poll"):
+            start_new_thread(self._watch, ())
+
+    def _watch(self):
+        self._own_thread = get_ident()
+        if hasattr(signal, "pthread_sigmask"):
+            # A signal has to interrupt the main thread, which is where handlers run.
+            signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
+        poll = select.poll()
+        poll.register(self._sock_fd, _POLLRDHUP)
+        while True:
+            try:
+                events = poll.poll()
+            except (OSError, select.error):
+                continue
+            if events and events[0][1] & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
+                os._exit(0)
+            if events:
+                self.dump()
+
+    def _on_sigterm(self, _number, _frame):
+        if os.getpid() != self._pid:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        self.dump()
+
+    def dump(self):
+        """Logs the stack of every thread but the watchdog's and exits."""
+        if not self._dumping.acquire(False):
+            return
+        try:
+            output.flush()
+        except RuntimeError:
+            # The signal came in the middle of a write to the same stream.
+            pass
+        output.log("ERROR", "Dumping stack trace after function timeout")
+        for ident, frame in sorted(sys._current_frames().items()):
+            if ident != self._own_thread:
+                text = failures.stack_text(frame)
+                if text:
+                    output.log("ERROR", "request id = %s, thread id = %d" % (output.state.request_id, ident))
+                    output.log("ERROR", text.rstrip())
+        os._exit(EXIT_AFTER_DUMP)

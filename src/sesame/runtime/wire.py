@@ -1,0 +1,112 @@
+"""Speaks the frames of docs/wire-protocol.md on the shim's side of the socket, under Python 2.7 and 3.6+.
+
+Used by bootstrap.py, which owns the one connection of an instance.
+Never interprets a payload, never writes to the socket unasked, never allocates before a limit is checked.
+"""
+
+import errno
+import json
+import socket
+import struct
+
+MAX_FRAME_BYTES = 33 * 1024 * 1024
+MAX_HEADER_BYTES = 1024 * 1024
+
+_SIZES = struct.Struct(">II")
+_READ_BYTES = 64 * 1024
+# Up to here header and payload are joined, so that they leave in one system call.
+_JOIN_BYTES = 64 * 1024
+
+
+class EndOfStream(Exception):
+    """The host closed its end: there is nothing left to do but to exit."""
+
+
+class ProtocolError(Exception):
+    """The host broke the frame format; nothing it says afterwards can be understood."""
+
+
+class Connection(object):
+    """Frames over a connected stream socket."""
+
+    def __init__(self, sock):
+        self._sock = sock
+        self._rest = b""
+
+    def fileno(self):
+        return self._sock.fileno()
+
+    def receive(self):
+        """The next frame as (header: dict, payload: bytes). Raises EndOfStream or ProtocolError."""
+        data, self._rest = self._rest, b""
+        while len(data) < 8:
+            data += self._some()
+        size, header_size = _SIZES.unpack_from(data)
+        if size > MAX_FRAME_BYTES or header_size > MAX_HEADER_BYTES or header_size + 4 > size:
+            raise ProtocolError("a frame of %d bytes with a header of %d" % (size, header_size))
+        end = size + 4
+        if len(data) < end:
+            data = self._fill(data, end)
+        elif len(data) > end:
+            self._rest = data[end:]
+        start = 8 + header_size
+        try:
+            header = json.loads(bytes(data[8:start]).decode("utf-8"))
+        except ValueError as error:
+            raise ProtocolError("a header that is not JSON: %s" % error)
+        if not isinstance(header, dict):
+            raise ProtocolError("a header that is not an object")
+        return header, (bytes(data[start:end]) if end > start else b"")
+
+    def send(self, header, payload=b""):
+        """Writes one frame completely."""
+        head = json.dumps(header).encode("utf-8")
+        prefix = _SIZES.pack(4 + len(head) + len(payload), len(head)) + head
+        if len(payload) <= _JOIN_BYTES:
+            self._write(prefix + payload)
+        else:
+            self._write(prefix)
+            self._write(payload)
+
+    def _some(self):
+        while True:
+            try:
+                data = self._sock.recv(_READ_BYTES)
+            except socket.error as error:
+                self._survive(error)
+                continue
+            if not data:
+                raise EndOfStream()
+            return data
+
+    def _fill(self, data, end):
+        buffer = bytearray(end)
+        buffer[: len(data)] = data
+        got = len(data)
+        with_room = memoryview(buffer)
+        while got < end:
+            try:
+                count = self._sock.recv_into(with_room[got:])
+            except socket.error as error:
+                self._survive(error)
+                continue
+            if not count:
+                raise EndOfStream()
+            got += count
+        return buffer
+
+    def _write(self, data):
+        left = memoryview(data)
+        while len(left):
+            try:
+                left = left[self._sock.send(left) :]
+            except socket.error as error:
+                self._survive(error)
+
+    @staticmethod
+    def _survive(error):
+        """Returns when the call may be repeated: Python 2 does not repeat what a signal interrupted (PEP 475)."""
+        if error.errno in (errno.EPIPE, errno.ECONNRESET):
+            raise EndOfStream()
+        if error.errno != errno.EINTR:
+            raise error

@@ -1,0 +1,62 @@
+"""Translates the addresses that a function knows (/code, /opt, /tmp) where no mount can make them true.
+
+Used by plain.py to compose a process's environment and the setup of its shim.
+Never touches a value that is not a search path or the platform's own: the user's variables arrive as they were set.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sesame.sandbox.seam import SandboxSpec
+
+CODE_ROOT = "/code"
+LAYER_ROOT = "/opt"
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_SEARCH_PATHS = ("PATH", "LD_LIBRARY_PATH", "PYTHONUSERBASE", "FC_FUNC_CODE_PATH")
+_VERSIONS = {"python2.7": "2.7", "python3": "3.6", "python3.9": "3.9", "python3.10": "3.10", "python3.12": "3.12"}
+
+
+def environment(spec: SandboxSpec, interpreter: Path, temporary: Path) -> dict[str, str]:
+    """The complete environment of the process, but PYTHONPATH: that is the setup's, the shim is imported before user code."""
+    composed = {name: value for name, value in spec.environment.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    composed.setdefault("PATH", DEFAULT_PATH)
+    for name in _SEARCH_PATHS:
+        if name in composed:
+            composed[name] = os.pathsep.join(_translated(composed[name], spec))
+    # What the function starts as `python` is its own interpreter.
+    composed["PATH"] = f"{interpreter.parent}{os.pathsep}{composed['PATH']}"
+    composed["TMPDIR"] = str(temporary)
+    composed["FC_INSTANCE_ID"] = spec.instance_id
+    composed.setdefault("PYTHONIOENCODING", "utf-8:surrogateescape")
+    return composed
+
+
+def setup(spec: SandboxSpec, *, notice: str) -> Mapping[str, Any]:
+    """The engine's setup with the directories as they are here (reference/runtime.md §2.6)."""
+    version = _VERSIONS.get(spec.runtime, "3")
+    layers = [
+        layer / part for layer in spec.layer_dirs for part in (f"python/lib/python{version}/site-packages", "python")
+    ]
+    user = [part for part in _translated(spec.environment.get("PYTHONPATH", ""), spec) if part]
+    return {
+        **spec.setup,
+        "runtime": spec.runtime,
+        "code_dir": str(spec.code_dir),
+        "code_root": CODE_ROOT,
+        "sys_path": [str(spec.code_dir), *map(str, layers), *user],
+        "notice": spec.setup.get("notice") or notice,
+    }
+
+
+def _translated(value: str, spec: SandboxSpec) -> Iterator[str]:
+    for part in value.split(os.pathsep):
+        if part == CODE_ROOT or part.startswith(CODE_ROOT + "/"):
+            yield str(spec.code_dir) + part[len(CODE_ROOT) :]
+        elif part == LAYER_ROOT or part.startswith(LAYER_ROOT + "/"):
+            # Layers lie merged in the cloud, the earlier one in front.
+            yield from (str(layer) + part[len(LAYER_ROOT) :] for layer in spec.layer_dirs)
+        else:
+            yield part

@@ -1,0 +1,112 @@
+"""Measures the memory of an instance: its main process and everything below it, by the kernel's counts.
+
+Used by plain.py, after each call and from its watch.
+Never asks the instance itself, which could lie, and never kills: it only counts.
+
+Reported memory, in MB of 2**20 bytes, is the larger of
+    the highest resident set of the main process (`VmHWM`: exact, also for what came and went between two looks), and
+    the highest sum of resident sets over the whole tree that a look has found.
+Resident sets include the interpreter's own pages (about 10 MB). Pages that several processes of one instance share are
+counted once for each of them; before that is held against the instance, proportional sets are counted instead.
+"""
+
+import os
+import sys
+
+import psutil  # type: ignore[import-untyped]
+
+MIB = 1024 * 1024
+
+_LINUX = sys.platform.startswith("linux")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_STATUS_BYTES = 4096
+
+
+class Gauge:
+    """The memory of one process tree. Holds a descriptor until `close`, so that a look is one system call."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._peak_mb = 0.0
+        self._status = os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC) if _LINUX else -1
+
+    @property
+    def peak_mb(self) -> float:
+        """The highest memory found so far."""
+        return self._peak_mb
+
+    def look_at_main(self) -> float:
+        """Counts the main process only: cheap enough for every call. Returns the peak."""
+        self._peak_mb = max(self._peak_mb, self._main_mb())
+        return self._peak_mb
+
+    def look_at_tree(self, limit_mb: float) -> float:
+        """Counts every process of the instance and returns what they hold now.
+
+        When the plain sum is over `limit_mb`, shared pages are counted once.
+        """
+        if not _LINUX:
+            return self.look_at_main()
+        pids = tree(self._pid)
+        held = sum(_resident_mb(pid) for pid in pids)
+        if held > limit_mb and len(pids) > 1:
+            held = sum(_proportional_mb(pid) for pid in pids)
+        self._peak_mb = max(self._peak_mb, held, self._main_mb())
+        return held
+
+    def close(self) -> None:
+        if self._status >= 0:
+            os.close(self._status)
+            self._status = -1
+
+    def _main_mb(self) -> float:
+        if not _LINUX:
+            try:
+                return float(psutil.Process(self._pid).memory_info().rss) / MIB
+            except psutil.Error:
+                return 0.0
+        if self._status < 0:
+            return 0.0
+        try:
+            status = os.pread(self._status, _STATUS_BYTES, 0)
+        except ProcessLookupError:
+            return 0.0
+        at = status.find(b"VmHWM:")
+        # A process on its way out has no memory any more.
+        return int(status[at + 6 : status.index(b"kB", at)]) / 1024 if at >= 0 else 0.0
+
+
+def tree(root: int) -> list[int]:
+    """`root` and all its living descendants."""
+    found, ahead = [], [root]
+    while ahead:
+        pid = ahead.pop()
+        found.append(pid)
+        try:
+            threads = os.listdir(f"/proc/{pid}/task")
+        except OSError:
+            continue
+        for thread in threads:
+            ahead.extend(int(child) for child in _read(f"/proc/{pid}/task/{thread}/children").split())
+    return found
+
+
+def _resident_mb(pid: int) -> float:
+    fields = _read(f"/proc/{pid}/statm").split()
+    return int(fields[1]) * _PAGE_BYTES / MIB if len(fields) > 1 else 0.0
+
+
+def _proportional_mb(pid: int) -> float:
+    for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
+        if line.startswith(b"Pss:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def _read(path: str) -> bytes:
+    """A file of /proc; empty when its process has ended meanwhile."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""

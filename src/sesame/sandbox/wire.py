@@ -1,0 +1,273 @@
+"""Speaks the frames of docs/wire-protocol.md on the host's side: one channel for each instance.
+
+Used by the drivers (plain, jail), which make the socket pair and the output pipe and start the process between them.
+Never trusts the peer: sizes are checked before memory is taken, and whatever breaks the protocol ends the channel.
+"""
+
+import asyncio
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from sesame.sandbox.seam import Call, OnOutput, Reply, SandboxDied
+
+MAX_FRAME_BYTES = 33 * 1024 * 1024
+MAX_HEADER_BYTES = 1024 * 1024
+
+_SIZES = struct.Struct(">II")
+_READ_BYTES = 64 * 1024
+# Up to here header and payload are joined, so that they leave in one system call.
+_JOIN_BYTES = 64 * 1024
+# Linux; where a pipe cannot be asked for its capacity this is what pipes have by default.
+_F_GETPIPE_SZ = 1032
+_PIPE_BYTES = 64 * 1024
+
+
+class Header(msgspec.Struct, frozen=True):
+    """The header of a frame from the shim, `ready` or `result`."""
+
+    type: str
+    id: str = ""
+    ok: bool = False
+    http: dict[str, Any] | None = None
+    python: str = ""
+
+
+class Channel:
+    """One conversation: a setup, then calls one at a time, and the output that comes meanwhile.
+
+    `on_end` is called once, when the peer has closed its end or broken the protocol, in a call or between two.
+    """
+
+    def __init__(self, sock: socket.socket, output: "Output", on_end: Callable[[], None]) -> None:
+        self._sock = sock
+        self._output = output
+        self._on_end = on_end
+        self._protocol = _Frames(self._on_frame, self._on_lost)
+        self._transport: asyncio.Transport | None = None
+        self._answer: asyncio.Future[tuple[Header, bytes]] | None = None
+        self._ended: SandboxDied | None = None
+
+    async def open(self) -> None:
+        """Takes the socket over; from here on output is read too."""
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_unix_connection(lambda: self._protocol, sock=self._sock)
+        self._output.start(loop)
+
+    @property
+    def ended(self) -> SandboxDied | None:
+        """Why nothing can be asked any more, or None."""
+        return self._ended
+
+    async def setup(self, setup: Mapping[str, Any]) -> str:
+        """Sends the setup and returns the version of Python that answers. Raises `SandboxDied`."""
+        header, _ = await self._ask(msgspec.json.encode({**setup, "type": "setup"}), b"")
+        if header.type != "ready":
+            raise self._break(f"expected ready, found {header.type}")
+        return header.python
+
+    async def call(self, call: Call) -> Reply:
+        """Sends one request and returns its reply; all output written before it has been given on by then.
+
+        Raises `SandboxDied` with reason exit or protocol.
+        """
+        head = msgspec.json.encode({"type": call.kind, "id": call.request_id, "meta": call.meta})
+        header, payload = await self._ask(head, call.payload)
+        if header.type != "result" or header.id != call.request_id:
+            raise self._break(f"expected the result of {call.request_id}, found {header.type} of {header.id!r}")
+        return Reply(header.ok, payload, header.http)
+
+    def hang_up(self) -> None:
+        """Shuts the sending half: tells the shim to log its stacks and exit (watchdog.py)."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write_eof()
+
+    def end(self, died: SandboxDied) -> None:
+        """Fails the call that waits, and every later one, with `died`, unless the channel has ended already."""
+        self._end(died)
+
+    def close(self) -> None:
+        """Frees socket and pipe, after what is left in the pipe was given on. Idempotent."""
+        self._end(SandboxDied("killed"))
+        self._output.close()
+        if self._transport is not None:
+            self._transport.abort()
+        else:
+            self._sock.close()
+
+    async def _ask(self, head: bytes, payload: bytes) -> tuple[Header, bytes]:
+        if self._ended is not None:
+            raise self._ended
+        assert self._transport is not None, "the channel is not open"
+        assert self._answer is None, "one call at a time"
+        size = 4 + len(head) + len(payload)
+        if size > MAX_FRAME_BYTES or len(head) > MAX_HEADER_BYTES:
+            raise ValueError(f"a frame of {size} bytes with a header of {len(head)} is over the limit of the wire")
+        self._answer = asyncio.get_running_loop().create_future()
+        prefix = _SIZES.pack(size, len(head)) + head
+        if len(payload) <= _JOIN_BYTES:
+            self._transport.write(prefix + payload)
+        else:
+            self._transport.write(prefix)
+            self._transport.write(payload)
+        try:
+            return await self._answer
+        finally:
+            self._answer = None
+
+    def _on_frame(self, head: bytes, payload: bytes) -> None:
+        answer = self._answer
+        if answer is None or answer.done():
+            # Nothing was asked, or the caller has left and kills the instance anyhow.
+            self._end(SandboxDied("protocol", "an answer to nothing"))
+            return
+        try:
+            header = msgspec.json.decode(head, type=Header)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            self._end(SandboxDied("protocol", f"a broken header: {error}"))
+            return
+        # The result can overtake output that is still in the pipe.
+        self._output.drain()
+        answer.set_result((header, payload))
+
+    def _on_lost(self, broken: str) -> None:
+        self._end(SandboxDied("protocol", broken) if broken else SandboxDied("exit"))
+
+    def _break(self, what: str) -> SandboxDied:
+        died = SandboxDied("protocol", what)
+        self._end(died)
+        return died
+
+    def _end(self, died: SandboxDied) -> None:
+        if self._ended is not None:
+            return
+        self._ended = died
+        self._output.drain()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(died)
+        self._on_end()
+
+
+class Output:
+    """The reading end of the pipe that is both stdout and stderr of an instance. Owns the descriptor."""
+
+    def __init__(self, fd: int, on_output: OnOutput) -> None:
+        self._fd = fd
+        self._on_output = on_output
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._capacity = _capacity(fd)
+        os.set_blocking(fd, False)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        loop.add_reader(self._fd, self._read)
+
+    def drain(self) -> None:
+        """Gives on all that was in the pipe at the time of the call.
+
+        Not more than the pipe holds: a background thread that never stops writing must not hold up the host.
+        """
+        left = self._capacity
+        while left > 0 and (got := self._read()):
+            left -= got
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            self.drain()
+        self._forget()
+
+    def _read(self) -> int:
+        if self._fd < 0:
+            return 0
+        try:
+            data = os.read(self._fd, _READ_BYTES)
+        except BlockingIOError:
+            return 0
+        if not data:
+            self._forget()
+            return 0
+        self._on_output(data)
+        return len(data)
+
+    def _forget(self) -> None:
+        if self._fd >= 0:
+            if self._loop is not None:
+                self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+
+class _Frames(asyncio.BufferedProtocol):
+    """Cuts the stream into frames. Large ones are received where they stay: nothing is joined or moved."""
+
+    def __init__(self, on_frame: Callable[[bytes, bytes], None], on_lost: Callable[[str], None]) -> None:
+        self._on_frame = on_frame
+        self._on_lost = on_lost
+        self._transport: asyncio.BaseTransport | None = None
+        self._small = bytearray(_READ_BYTES)
+        self._large: bytearray | None = None
+        self._got = 0
+        self._broken = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return memoryview(self._small if self._large is None else self._large)[self._got :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._got += nbytes
+        if self._large is not None:
+            if self._got == len(self._large):
+                frame, self._large, self._got = self._large, None, 0
+                self._deliver(frame, 0, len(frame))
+            return
+        start = 0
+        while not self._broken and self._got - start >= 8:
+            size, header_size = _SIZES.unpack_from(self._small, start)
+            if size > MAX_FRAME_BYTES or header_size > MAX_HEADER_BYTES or header_size + 4 > size:
+                self._fail(f"a frame of {size} bytes with a header of {header_size}")
+                return
+            end = start + 4 + size
+            if end > self._got:
+                if 4 + size > _READ_BYTES:
+                    self._large = bytearray(4 + size)
+                    self._large[: self._got - start] = memoryview(self._small)[start : self._got]
+                    self._got -= start
+                    return
+                break
+            self._deliver(self._small, start, end)
+            start = end
+        if start:
+            self._small[: self._got - start] = self._small[start : self._got]
+            self._got -= start
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_lost(self._broken)
+
+    def _deliver(self, data: bytearray, start: int, end: int) -> None:
+        split = start + 8 + _SIZES.unpack_from(data, start)[1]
+        view = memoryview(data)
+        self._on_frame(bytes(view[start + 8 : split]), bytes(view[split:end]))
+
+    def _fail(self, what: str) -> None:
+        self._broken = what
+        assert self._transport is not None
+        self._on_lost(what)
+        if isinstance(self._transport, asyncio.Transport):
+            self._transport.abort()
+
+
+def _capacity(fd: int) -> int:
+    try:
+        return fcntl.fcntl(fd, _F_GETPIPE_SZ)
+    except OSError:
+        return _PIPE_BYTES
