@@ -18,7 +18,7 @@ FLOORS: dict[str, int] = {
     "store": 1, "sandbox": 1,
     "engine": 2, "control": 2, "identity": 2,
     "gateway": 3, "oss": 3, "sls": 3, "sts": 3, "triggers": 3,
-    "app": 4, "settings": 4, "cli": 4, "testing": 4,
+    "app": 4, "settings": 4, "data_dir": 4, "cli": 4, "testing": 4,
 }  # fmt: skip
 GARDEN = "runtime"
 

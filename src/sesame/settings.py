@@ -1,6 +1,6 @@
 """Every setting once: its name, default and meaning; flags, environment names and file keys derive from the name.
 
-Read by the command line and `app`; docs/settings.md is printed from it (`sesame settings --markdown`).
+Read by the command line and `app`; docs/settings.md holds what `as_markdown` gives.
 Never read below the roof: lower rooms are handed the values they need.
 """
 
@@ -40,9 +40,7 @@ class Settings(msgspec.Struct, frozen=True):
         str,
         _meta("How functions are isolated: `plain` (a process of its own), or `auto` for the strongest that works."),
     ] = "auto"
-    account_id: Annotated[
-        str | None, _meta("Id of the built-in account, decimal digits.", shown_default="made on first start")
-    ] = None
+    account_id: Annotated[str | None, _meta("Id of the built-in account.", shown_default="made on first start")] = None
     region: Annotated[str, _meta("Region that functions see in `context.region`.")] = "cn-shanghai"
     access_key_id: Annotated[
         str | None, _meta("Access key id of the built-in account.", shown_default="made on first start")
@@ -194,10 +192,6 @@ def _check(settings: Settings) -> None:
             raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected 0 to 65535")
     if settings.sandbox not in SANDBOXES:
         raise ConfigurationError(f"sandbox is '{settings.sandbox}'; expected one of {', '.join(SANDBOXES)}")
-    if settings.account_id is not None and not settings.account_id.isdigit():
-        raise ConfigurationError(f"account_id is '{settings.account_id}'; expected decimal digits")
-    if bool(settings.access_key_id) != bool(settings.access_key_secret):
-        raise ConfigurationError("access_key_id and access_key_secret go together: set both, or none to have them made")
     if settings.keep_alive_s <= 0:
         raise ConfigurationError(f"keep_alive_s is {settings.keep_alive_s}; expected more than 0")
     if settings.max_instances < 1:

@@ -1,0 +1,145 @@
+"""The data directory: where each thing lies in it, who holds it, and how others find the Sesame that runs on it.
+
+Used by `app`, which holds it, and by the commands that talk to a running Sesame. Knows nothing of what the files mean.
+"""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import psutil
+
+from sesame.model.errors import ConfigurationError
+
+LOCK_PATIENCE_S = 0.5
+PROCESS_START_SLACK_S = 1.0
+
+
+class Endpoints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`endpoints.json`: where a running Sesame answers. A door that is not served is absent."""
+
+    account_id: str
+    region: str
+    fc: str
+    oss: str = ""
+    sls: str = ""
+    sts: str = ""
+    sandbox: str
+    pid: int
+    started_at: float
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """`credentials.json`, readable by its owner only: the built-in account's own key."""
+
+    account_id: str
+    access_key_id: str
+    access_key_secret: str
+
+
+class DataDir:
+    """One data directory. As a context manager it is held: made if missing, locked against a second Sesame."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.database = self.path / "sesame.db"
+        self.packages = self.path / "packages"
+        self.objects = self.path / "objects"
+        self.scratch = self.path / "tmp"
+        self._endpoints = self.path / "endpoints.json"
+        self._credentials = self.path / "credentials.json"
+        self._lock: int | None = None
+
+    def __enter__(self) -> "DataDir":
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the data directory {self.path} cannot be used: {error.strerror}; name another with --data-dir"
+            ) from error
+        if not _flock(lock):
+            holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(lock)
+            raise ConfigurationError(
+                f"the data directory {self.path} is in use by another Sesame (pid {holder}): stop that one, "
+                "or name another with --data-dir"
+            )
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        self._lock = lock
+        # Left by a Sesame that was killed: whoever waits for the file must not find the old one.
+        self._endpoints.unlink(missing_ok=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        assert self._lock is not None
+        os.ftruncate(self._lock, 0)
+        os.close(self._lock)
+        self._lock = None
+
+    def announce(self, endpoints: Endpoints, credentials: Credentials) -> None:
+        """Tells the world that every door answers; the file is there complete or not at all."""
+        self._write(self._credentials, credentials)
+        self._write(self._endpoints, endpoints)
+
+    def withdraw(self) -> None:
+        """Takes back what `announce` said; first thing of a clean stop."""
+        self._endpoints.unlink(missing_ok=True)
+
+    def running(self) -> Endpoints | None:
+        """Where the Sesame of this directory answers; None when none runs, also after it was killed."""
+        try:
+            endpoints = msgspec.json.decode(self._endpoints.read_bytes(), type=Endpoints)
+            process = psutil.Process(endpoints.pid)
+            # A later process that got the same pid is not the one that wrote the file.
+            if process.create_time() > endpoints.started_at + PROCESS_START_SLACK_S:
+                return None
+            return None if process.status() == psutil.STATUS_ZOMBIE else endpoints
+        except (FileNotFoundError, psutil.NoSuchProcess):
+            return None
+        except (OSError, msgspec.DecodeError) as error:
+            raise ConfigurationError(f"{self._endpoints} cannot be read: {error}") from error
+
+    def require_running(self) -> Endpoints:
+        """As `running`; raises `ConfigurationError` with the next step when none runs."""
+        endpoints = self.running()
+        if endpoints is None:
+            raise ConfigurationError(
+                f"no Sesame runs on the data directory {self.path}: start one with "
+                f"`sesame start --data-dir {self.path}`, or name the right one with --data-dir"
+            )
+        return endpoints
+
+    def credentials(self) -> Credentials:
+        """The built-in account's key, as the last start left it."""
+        try:
+            return msgspec.json.decode(self._credentials.read_bytes(), type=Credentials)
+        except (OSError, msgspec.DecodeError) as error:
+            raise ConfigurationError(f"{self._credentials} cannot be read: {error}") from error
+
+    def _write(self, path: Path, document: Any) -> None:
+        part = path.with_suffix(".part")
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+
+
+def _flock(lock: int) -> bool:
+    """Tries for a moment: a killed Sesame's last child may still hold the lock while it dies."""
+    deadline = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)

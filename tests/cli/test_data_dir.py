@@ -1,0 +1,78 @@
+"""The data directory: held by one, found by others, and never believed after a kill."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sesame.data_dir import Credentials, DataDir, Endpoints
+from sesame.model.errors import ConfigurationError
+
+KEY = Credentials("1234", "LTAIid", "secret")
+
+
+def endpoints(pid: int, started_at: float | None = None) -> Endpoints:
+    return Endpoints(
+        account_id="1234", region="cn-shanghai", fc="http://127.0.0.1:9000", sandbox="plain", pid=pid,
+        started_at=time.time() if started_at is None else started_at,
+    )  # fmt: skip
+
+
+def test_what_is_announced_is_found_and_what_is_withdrawn_is_not(tmp_path: Path) -> None:
+    with DataDir(tmp_path / "data") as data_dir:
+        other = DataDir(tmp_path / "data")
+        assert other.running() is None
+        data_dir.announce(endpoints(os.getpid()), KEY)
+        assert other.require_running().fc == "http://127.0.0.1:9000"
+        assert other.credentials() == KEY
+        assert (tmp_path / "data" / "credentials.json").stat().st_mode & 0o077 == 0
+        assert set(json.loads((tmp_path / "data" / "endpoints.json").read_text())) == {
+            "account_id", "region", "fc", "sandbox", "pid", "started_at",
+        }  # fmt: skip
+        data_dir.withdraw()
+        with pytest.raises(ConfigurationError, match="sesame start --data-dir"):
+            other.require_running()
+
+
+def test_a_second_one_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
+    with DataDir(tmp_path):
+        with pytest.raises(ConfigurationError, match=f"in use by another Sesame .pid {os.getpid()}."):
+            DataDir(tmp_path).__enter__()
+    with DataDir(tmp_path) as again:
+        assert again.running() is None
+
+
+def test_endpoints_of_a_killed_sesame_are_not_believed(tmp_path: Path) -> None:
+    with DataDir(tmp_path) as data_dir:
+        process = subprocess.Popen([sys.executable, "-c", "pass"])
+        process.wait()
+        data_dir.announce(endpoints(process.pid), KEY)
+        assert data_dir.running() is None
+
+
+def test_a_later_process_with_the_same_pid_is_not_taken_for_it(tmp_path: Path) -> None:
+    with DataDir(tmp_path) as data_dir:
+        data_dir.announce(endpoints(os.getpid(), started_at=1.0), KEY)
+        assert data_dir.running() is None
+
+
+def test_endpoints_left_by_a_kill_are_gone_when_the_next_one_holds_the_directory(tmp_path: Path) -> None:
+    (tmp_path / "endpoints.json").write_text("{}")
+    with DataDir(tmp_path):
+        assert not (tmp_path / "endpoints.json").exists()
+
+
+def test_a_directory_that_cannot_be_made_is_an_error_with_the_next_step(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="name another with --data-dir"):
+        DataDir(tmp_path / "file" / "data").__enter__()
+
+
+def test_unreadable_endpoints_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "endpoints.json").write_text("not json")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        DataDir(tmp_path).running()
