@@ -135,21 +135,24 @@ class Catalog:
 
 
 class Transaction:
-    """The catalog as one edit sees it: everything committed before, and its own changes."""
+    """The catalog as one edit sees it: everything committed before, and its own changes.
+
+    `connection` is for rows of other tables that stand or fall with this edit.
+    """
 
     def __init__(self, connection: sa.Connection, codec: "_Codec", clock: Callable[[], float]) -> None:
-        self._connection = connection
+        self.connection = connection
         self._codec = codec
         self._clock = clock
         self.changes: list[Change] = []
 
     def get(self, kind: str, parent: str, name: str) -> Record | None:
-        row = self._connection.execute(_SELECT_ONE, {"k": kind, "p": parent, "n": name}).one_or_none()
+        row = self.connection.execute(_SELECT_ONE, {"k": kind, "p": parent, "n": name}).one_or_none()
         return None if row is None else self._codec.record(row)
 
     def put(self, kind: str, parent: str, name: str, document: Any) -> Record:
         """Creates or replaces. Keeps the time of creation; etag and time of modification are new."""
-        former = self._connection.execute(_SELECT_TIMES, {"k": kind, "p": parent, "n": name}).one_or_none()
+        former = self.connection.execute(_SELECT_TIMES, {"k": kind, "p": parent, "n": name}).one_or_none()
         now = self._clock()
         modified_at = now if former is None else max(now, former.modified_at + TICK_S)
         record = Record(
@@ -161,22 +164,22 @@ class Transaction:
             created_at=now if former is None else former.created_at,
             modified_at=modified_at,
         )
-        self._connection.execute(_UPSERT, {**msgspec.structs.asdict(record), "document": self._codec.encode(record)})
+        self.connection.execute(_UPSERT, {**msgspec.structs.asdict(record), "document": self._codec.encode(record)})
         self.changes.append(Change(kind, parent, name, record))
         return record
 
     def delete(self, kind: str, parent: str, name: str) -> None:
         """Deletes the record; nothing happens when there is none."""
-        if self._connection.execute(_DELETE, {"k": kind, "p": parent, "n": name}).rowcount:
+        if self.connection.execute(_DELETE, {"k": kind, "p": parent, "n": name}).rowcount:
             self.changes.append(Change(kind, parent, name, None))
 
     def children(self, kind: str, parent: str) -> list[Record]:
         """Every record of the folder in order of name."""
-        rows = self._connection.execute(_SELECT_FOLDER, {"k": kind, "p": parent})
+        rows = self.connection.execute(_SELECT_FOLDER, {"k": kind, "p": parent})
         return [self._codec.record(row) for row in rows]
 
     def count(self, kind: str, parent: str) -> int:
-        return int(self._connection.execute(_COUNT, {"k": kind, "p": parent}).scalar_one())
+        return int(self.connection.execute(_COUNT, {"k": kind, "p": parent}).scalar_one())
 
 
 class _Folder:

@@ -1,0 +1,65 @@
+"""The object: bytes under a bucket and a key, with what is said about them.
+
+Kept by `store.objects`, served by the OSS door. Never holds the bytes themselves.
+Shapes and names follow reference/companions.md §1.8, §1.9 and §1.11.
+"""
+
+import enum
+
+import msgspec
+
+
+class ObjectKind(enum.Enum):
+    NORMAL = "Normal"
+    MULTIPART = "Multipart"
+    APPENDABLE = "Appendable"
+    SYMLINK = "Symlink"
+
+
+class ObjectMeta(msgspec.Struct, frozen=True):
+    """What its writer said of an object. `headers` are replayed as they are, by lower-case name (`x-oss-meta-a`).
+
+    `acl` is default, private, public-read or public-read-write; `symlink` is the key that a symlink points to.
+    """
+
+    headers: dict[str, str] = {}
+    acl: str = "default"
+    storage_class: str = "Standard"
+    tags: dict[str, str] = {}
+    symlink: str = ""
+
+
+class StoredObject(msgspec.Struct, frozen=True):
+    """One object as it stands; `blob` names its bytes, "" for a symlink.
+
+    `etag` is upper-case hex without quotes, `crc64` over all bytes, `modified_at` Unix seconds.
+    """
+
+    bucket: str
+    key: str
+    blob: str
+    size: int
+    etag: str
+    crc64: int
+    kind: ObjectKind
+    meta: ObjectMeta
+    modified_at: float
+
+
+class PendingUpload(msgspec.Struct, frozen=True):
+    """A multipart upload that is neither completed nor aborted."""
+
+    upload_id: str
+    bucket: str
+    key: str
+    meta: ObjectMeta
+    initiated_at: float
+
+
+class Part(msgspec.Struct, frozen=True):
+    number: int
+    blob: str
+    size: int
+    etag: str
+    crc64: int
+    modified_at: float

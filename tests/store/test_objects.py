@@ -1,0 +1,435 @@
+"""Objects and multipart uploads on files: what is acknowledged is there, what is not leaves nothing.
+
+Run by pytest. Crashes are played by leaving files and rows as a crash would; real kills are in tests/torture.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+import fastcrc
+import msgspec
+import pytest
+import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sesame.model import records
+from sesame.model.bucket import Bucket
+from sesame.model.errors import Conflict, NotFound
+from sesame.model.object import ObjectKind, ObjectMeta, PendingUpload, StoredObject
+from sesame.store.blobs import Written
+from sesame.store.catalog import Catalog, Transaction
+from sesame.store.database import Database
+from sesame.store.object_listing import ListQuery, ObjectPage
+from sesame.store.object_schema import objects
+from sesame.store.objects import Objects, PositionMismatch, Reader, require_empty
+from sesame.store.upload import BATCH_BYTES
+from sesame.store.uploads import UploadQuery, Uploads
+
+NOW = 1_767_323_045.0
+
+
+class Shelf:
+    """A database, a catalog with buckets, and the objects, all below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.database = Database(root / "db")
+        self.catalog = Catalog(self.database, {records.BUCKET: Bucket})
+        self.objects = Objects(self.database, root / "objects")
+        self.uploads = Uploads(self.objects, lambda: NOW)
+
+    async def open(self) -> int:
+        await self.database.open()
+        await self.catalog.open()
+        removed = await self.objects.open()
+        bucket = Bucket(bucket_name="photos", account_id="42")
+        await self.catalog.edit(lambda tx: tx.put(records.BUCKET, "", "photos", bucket))
+        return removed
+
+    async def close(self) -> None:
+        await self.objects.close()
+        await self.database.close()
+
+    def files(self) -> list[Path]:
+        return [path for path in (self.root / "objects").rglob("*") if path.is_file()]
+
+    async def write(self, chunks: Iterable[bytes]) -> Written:
+        async with self.objects.upload() as upload:
+            for chunk in chunks:
+                await upload.write(chunk)
+            return await upload.finish()
+
+    async def put(self, key: str, data: bytes, bucket: str = "photos", *, overwrite: bool = True) -> StoredObject:
+        stored = as_object(bucket, key, await self.write([data]))
+        await self.objects.put(stored, overwrite=overwrite)
+        return stored
+
+    async def read(self, key: str) -> bytes:
+        reader = await self.reader(key)
+        try:
+            return await reader.read(0, reader.stored.size)
+        finally:
+            reader.close()
+
+    async def reader(self, key: str) -> Reader:
+        reader = await self.objects.open_reader("photos", key)
+        assert reader is not None
+        return reader
+
+    async def page(self, **query: object) -> ObjectPage:
+        return await self.objects.page(ListQuery("photos", **query))  # type: ignore[arg-type]
+
+    async def begin(self, key: str = "film") -> PendingUpload:
+        pending = PendingUpload(upload_id=f"id-{key}", bucket="photos", key=key, meta=ObjectMeta(), initiated_at=NOW)
+        await self.uploads.begin(pending)
+        return pending
+
+
+def as_object(bucket: str, key: str, written: Written, kind: ObjectKind = ObjectKind.NORMAL) -> StoredObject:
+    return StoredObject(
+        bucket, key, written.blob, written.size, written.md5, written.crc64, kind, ObjectMeta(), modified_at=NOW
+    )
+
+
+@contextlib.asynccontextmanager
+async def shelf_in(root: Path) -> AsyncIterator[Shelf]:
+    shelf = Shelf(root)
+    await shelf.open()
+    try:
+        yield shelf
+    finally:
+        await shelf.close()
+
+
+@pytest.fixture
+async def shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
+    async with shelf_in(tmp_path) as shelf:
+        yield shelf
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [5], [BATCH_BYTES], [BATCH_BYTES - 1, 2], [700_000] * 5])
+async def test_what_was_put_is_read_back_with_its_sums(shelf: Shelf, sizes: list[int]) -> None:
+    chunks = [bytes([65 + i]) * size for i, size in enumerate(sizes)]
+    data = b"".join(chunks)
+    written = await shelf.write(chunks)
+    await shelf.objects.put(as_object("photos", "k", written))
+    assert written.md5 == hashlib.md5(data).hexdigest().upper()
+    assert written.crc64 == fastcrc.crc64.xz(data)
+    assert await shelf.read("k") == data
+    assert await shelf.objects.head("photos", "k") == as_object("photos", "k", written)
+
+
+async def test_parts_of_large_and_small_objects_can_be_read(shelf: Shelf) -> None:
+    for data in (b"0123456789", bytes(range(256)) * 4096):
+        await shelf.put("k", data)
+        reader = await shelf.reader("k")
+        assert await reader.read(3, 4) == data[3:7]
+        assert await reader.read(len(data) - 2, 100) == data[-2:]
+        reader.close()
+
+
+async def test_what_is_not_there_is_none(shelf: Shelf) -> None:
+    assert await shelf.objects.head("photos", "k") is None
+    assert await shelf.objects.open_reader("photos", "k") is None
+
+
+async def test_an_upload_that_is_not_finished_leaves_nothing(shelf: Shelf) -> None:
+    async with shelf.objects.upload() as upload:
+        await upload.write(b"x" * (BATCH_BYTES + 1))
+        assert len(shelf.files()) == 1
+    assert shelf.files() == []
+
+
+async def test_overwriting_replaces_the_bytes_but_not_under_a_reader(shelf: Shelf) -> None:
+    old, new = b"old" * 200_000, b"new" * 200_000
+    await shelf.put("k", old)
+    reader = await shelf.reader("k")
+    await shelf.put("k", new)
+    assert await reader.read(0, len(old)) == old
+    reader.close()
+    assert await shelf.read("k") == new
+    assert len(shelf.files()) == 1
+
+
+async def test_overwriting_can_be_forbidden(shelf: Shelf) -> None:
+    await shelf.put("k", b"first")
+    with pytest.raises(Conflict) as caught:
+        await shelf.put("k", b"second", overwrite=False)
+    assert caught.value.code == "FileAlreadyExists"
+    assert await shelf.read("k") == b"first"
+    assert len(shelf.files()) == 1
+
+
+async def test_a_bucket_that_is_gone_takes_no_object(shelf: Shelf) -> None:
+    with pytest.raises(NotFound) as caught:
+        await shelf.put("k", b"data", bucket="gone")
+    assert caught.value.code == "NoSuchBucket"
+    assert shelf.files() == []
+
+
+async def test_a_bucket_with_something_in_it_cannot_be_deleted(shelf: Shelf) -> None:
+    def delete(tx: Transaction) -> None:
+        require_empty(tx.connection, "photos")
+        tx.delete(records.BUCKET, "", "photos")
+
+    await shelf.put("k", b"data")
+    with pytest.raises(Conflict, match="objects"):
+        await shelf.catalog.edit(delete)
+    await shelf.objects.delete("photos", ["k"])
+    pending = await shelf.begin()
+    with pytest.raises(Conflict, match="uploads"):
+        await shelf.catalog.edit(delete)
+    await shelf.uploads.abort(pending)
+    await shelf.catalog.edit(delete)
+    assert shelf.catalog.get(records.BUCKET, "", "photos") is None
+
+
+async def test_deleting_removes_row_and_file_and_tolerates_absence(shelf: Shelf) -> None:
+    await shelf.put("a", b"1")
+    await shelf.put("b", b"2")
+    await shelf.objects.delete("photos", ["a", "c"])
+    assert await shelf.objects.head("photos", "a") is None
+    assert await shelf.read("b") == b"2"
+    assert len(shelf.files()) == 1
+
+
+async def test_a_cancelled_put_happens_wholly_or_not_at_all(shelf: Shelf) -> None:
+    for turns in range(12):
+        task = asyncio.create_task(shelf.put(f"k{turns}", b"data"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    await shelf.close()
+    reopened = Shelf(shelf.root)
+    await reopened.open()
+    page = await reopened.page(limit=1000)
+    for stored in page.objects:
+        assert await reopened.read(stored.key) == b"data"
+    assert len(reopened.files()) == len(page.objects)
+    await reopened.close()
+
+
+async def test_what_a_crash_left_is_removed_at_the_next_start(tmp_path: Path) -> None:
+    async with shelf_in(tmp_path) as shelf:
+        await shelf.put("k", b"kept")
+        # Between the file and its row, and between a deleted row and its file, a crash leaves a file of no row.
+        await shelf.write([b"never acknowledged"])
+        half = await shelf.begin()
+        await shelf.uploads.put_part(half, 1, await shelf.write([b"part"]))
+        (tmp_path / "objects" / "drafts" / "half").write_bytes(b"half")
+        assert len(shelf.files()) == 4
+    again = Shelf(tmp_path)
+    assert await again.open() == 1
+    assert await again.read("k") == b"kept"
+    assert [part.size for part in await again.uploads.parts(half)] == [4]
+    assert len(again.files()) == 2
+    await again.close()
+
+
+async def test_readers_never_stumble_over_an_overwrite(shelf: Shelf) -> None:
+    await shelf.put("k", b"0" * 300_000)
+
+    async def overwrite() -> None:
+        for turn in range(40):
+            await shelf.put("k", str(turn % 10).encode() * 300_000)
+
+    async def read() -> None:
+        for _ in range(80):
+            data = await shelf.read("k")
+            assert len(data) == 300_000
+            assert data == data[:1] * 300_000
+
+    await asyncio.gather(overwrite(), read(), read())
+    assert len(shelf.files()) == 1
+
+
+async def test_what_is_said_of_an_object_can_change_without_its_bytes(shelf: Shelf) -> None:
+    await shelf.put("k", b"data")
+    changed = await shelf.objects.update("photos", "k", lambda old: msgspec.structs.replace(old, modified_at=1.0))
+    assert changed.modified_at == 1.0
+    assert await shelf.read("k") == b"data"
+    with pytest.raises(NotFound):
+        await shelf.objects.update("photos", "absent", lambda old: old)
+
+
+async def test_appending_grows_the_object_and_keeps_its_crc(shelf: Shelf) -> None:
+    whole = b""
+    for turn in range(5):
+        piece = bytes([97 + turn]) * (turn * 400_000 + 3)
+        written = await shelf.write([piece])
+        at = as_object("photos", "log", written, ObjectKind.APPENDABLE)
+        grown = await shelf.objects.append(written, at, len(whole))
+        whole += piece
+        assert (grown.size, grown.crc64) == (len(whole), fastcrc.crc64.xz(whole))
+    assert await shelf.read("log") == whole
+    assert len(shelf.files()) == 1
+
+
+async def test_appends_are_refused_at_another_place_and_to_other_objects(shelf: Shelf) -> None:
+    async def append(key: str, position: int) -> StoredObject:
+        written = await shelf.write([b"more"])
+        at = as_object("photos", key, written, ObjectKind.APPENDABLE)
+        return await shelf.objects.append(written, at, position)
+
+    await append("log", 0)
+    with pytest.raises(PositionMismatch) as caught:
+        await append("log", 3)
+    assert caught.value.length == 4
+    await shelf.put("plain", b"data")
+    with pytest.raises(Conflict) as refused:
+        await append("plain", 4)
+    assert refused.value.code == "ObjectNotAppendable"
+    assert len(shelf.files()) == 2
+
+
+async def test_of_appends_at_the_same_place_one_succeeds(shelf: Shelf) -> None:
+    async def append(letter: bytes) -> bytes:
+        written = await shelf.write([letter * 1000])
+        try:
+            await shelf.objects.append(written, as_object("photos", "log", written, ObjectKind.APPENDABLE), 0)
+        except PositionMismatch:
+            return b""
+        return letter
+
+    done = [letter for letter in await asyncio.gather(*(append(bytes([97 + i])) for i in range(8))) if letter]
+    assert len(done) == 1
+    assert await shelf.read("log") == done[0] * 1000
+
+
+async def test_bytes_of_an_unacknowledged_append_are_overwritten_by_the_next(shelf: Shelf) -> None:
+    written = await shelf.write([b"begin"])
+    at = as_object("photos", "log", written, ObjectKind.APPENDABLE)
+    await shelf.objects.append(written, at, 0)
+    with shelf.objects.threads.blobs.path(at.blob).open("ab") as file:
+        file.write(b"a crash came before the row")
+    assert await shelf.read("log") == b"begin"
+    more = await shelf.write([b"+end"])
+    await shelf.objects.append(more, as_object("photos", "log", more, ObjectKind.APPENDABLE), 5)
+    assert await shelf.read("log") == b"begin+end"
+
+
+async def test_parts_become_an_object(shelf: Shelf) -> None:
+    pending = await shelf.begin()
+    pieces = {3: b"c" * 500_000, 1: b"a" * 1_500_000, 2: b"b"}
+    for number, data in pieces.items():
+        await shelf.uploads.put_part(pending, number, await shelf.write([data]))
+    await shelf.uploads.put_part(pending, 2, await shelf.write([b"better"]))
+    found = await shelf.uploads.parts(pending)
+    assert [part.number for part in found] == [1, 2, 3]
+    assert [part.number for part in await shelf.uploads.parts(pending, after=1, limit=1)] == [2]
+    stored = await shelf.uploads.complete(pending, found)
+    whole = pieces[1] + b"better" + pieces[3]
+    assert stored.crc64 == fastcrc.crc64.xz(whole)
+    assert stored.etag.endswith("-3")
+    assert await shelf.read("film") == whole
+    assert len(shelf.files()) == 1
+    with pytest.raises(NotFound):
+        await shelf.uploads.get("photos", "film", pending.upload_id)
+    with pytest.raises(NotFound):
+        await shelf.uploads.complete(pending, [])
+    assert len(shelf.files()) == 1
+
+
+async def test_an_aborted_upload_leaves_nothing(shelf: Shelf) -> None:
+    pending = await shelf.begin()
+    await shelf.uploads.put_part(pending, 1, await shelf.write([b"data"]))
+    await shelf.uploads.abort(pending)
+    assert shelf.files() == []
+    with pytest.raises(NotFound):
+        await shelf.uploads.put_part(pending, 2, await shelf.write([b"late"]))
+    with pytest.raises(NotFound):
+        await shelf.uploads.abort(pending)
+    assert shelf.files() == []
+
+
+async def test_uploads_are_listed_in_order_of_key_and_id(shelf: Shelf) -> None:
+    for key in ("b/2", "b/1", "a"):
+        await shelf.begin(key)
+
+    async def keys(**query: object) -> list[str]:
+        return [found.key for found in await shelf.uploads.page(UploadQuery("photos", **query))]  # type: ignore[arg-type]
+
+    assert await keys() == ["a", "b/1", "b/2"]
+    assert await keys(prefix="b/") == ["b/1", "b/2"]
+    assert await keys(key_after="a") == ["b/1", "b/2"]
+    assert await keys(key_after="b/1", id_after="id-b/1") == ["b/2"]
+    assert await keys(key_after="b/1", id_after="id-a") == ["b/1", "b/2"]
+    assert await keys(limit=1) == ["a"]
+
+
+async def test_totals_count_objects_bytes_and_uploads(shelf: Shelf) -> None:
+    await shelf.put("a", b"123")
+    await shelf.put("b", b"4567")
+    await shelf.begin()
+    totals = await shelf.objects.totals("photos")
+    assert (totals.objects, totals.size_bytes, totals.uploads) == (2, 7, 1)
+
+
+async def test_folded_prefixes_are_jumped_over_however_much_they_hide(shelf: Shelf) -> None:
+    written = await shelf.write([b""])
+    for folder in "abc":
+        await asyncio.gather(*(shelf.objects.put(as_object("photos", f"{folder}/{i:04}", written)) for i in range(600)))
+    await shelf.objects.put(as_object("photos", "b", written))
+    await shelf.objects.put(as_object("photos", "d", written))
+    page = await shelf.page(delimiter="/")
+    assert (page.prefixes, [o.key for o in page.objects]) == (("a/", "b/", "c/"), ["b", "d"])
+    assert page.next_after is None
+
+
+def expected_entries(keys: Iterable[str], query: ListQuery) -> list[str]:
+    entries = set()
+    for key in keys:
+        if key.startswith(query.prefix):
+            at = key.find(query.delimiter, len(query.prefix)) if query.delimiter else -1
+            entries.add(key if at < 0 else key[: at + len(query.delimiter)])
+    return sorted((e for e in entries if e.encode() > query.after.encode()), key=str.encode)
+
+
+some_key = st.text("ab/é\U0001f600\uffff", min_size=1, max_size=6)
+
+
+queries = st.builds(
+    ListQuery,
+    bucket=st.just("photos"),
+    prefix=st.text("ab/", max_size=2),
+    delimiter=st.sampled_from(["", "/", "b", "ab"]),
+    after=st.one_of(st.just(""), some_key),
+    limit=st.integers(1, 4),
+)
+
+
+async def all_pages(shelf: Shelf, query: ListQuery) -> list[str]:
+    seen: list[str] = []
+    while True:
+        page = await shelf.objects.page(query)
+        got = sorted([*page.prefixes, *(stored.key for stored in page.objects)], key=str.encode)
+        assert len(got) <= query.limit
+        seen += got
+        if page.next_after is None:
+            return seen
+        assert page.next_after == got[-1]
+        query = msgspec.structs.replace(query, after=page.next_after)
+
+
+def test_listing_agrees_with_sorting_by_bytes(tmp_path: Path) -> None:
+    with asyncio.Runner() as runner:
+        shelf = Shelf(tmp_path)
+        runner.run(shelf.open())
+        empty = runner.run(shelf.write([b""]))
+
+        @settings(max_examples=60, deadline=None)
+        @given(st.sets(some_key, max_size=12), queries)
+        def check(keys: set[str], query: ListQuery) -> None:
+            for key in keys:
+                runner.run(shelf.objects.put(as_object("photos", key, empty)))
+            assert runner.run(all_pages(shelf, query)) == expected_entries(keys, query)
+            runner.run(shelf.database.write(lambda connection: connection.execute(sa.delete(objects))))
+
+        check()
+        runner.run(shelf.close())
