@@ -1,0 +1,68 @@
+"""Gives each service's functions the temporary credentials of the service's role, renewed before they grow old.
+
+Called by the engine for every invocation; most calls are answered from memory.
+Never goes through the public AssumeRole rules: a service may hold a role for longer than a user may.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import msgspec
+
+from sesame.identity.roles import FUNCTION_COMPUTE, Roles, parse_role_arn
+from sesame.identity.tokens import VALIDITY_S_DEFAULT, Grant, Tokens
+from sesame.model.errors import AccessDenied
+from sesame.model.invocation import Credentials
+
+# Over what a call may take: clocks differ, and what a function hands on is used a little after it returned.
+RENEWAL_MARGIN_S = 15 * 60
+CREDENTIALS_REMEMBERED = 10_000
+
+
+class _Held(msgspec.Struct, frozen=True):
+    credentials: Credentials
+    role_id: str
+    expires_at: float
+
+
+class Issuer:
+    """`clock` gives Unix seconds; `validity_s` is how long credentials live (six hours, as the cloud's)."""
+
+    def __init__(
+        self, tokens: Tokens, roles: Roles, clock: Callable[[], float], validity_s: float = VALIDITY_S_DEFAULT
+    ) -> None:
+        self._tokens = tokens
+        self._roles = roles
+        self._clock = clock
+        self._validity_s = validity_s
+        self._held: OrderedDict[tuple[str, str], _Held] = OrderedDict()
+
+    def credentials(self, role_arn: str, session: str, min_validity_s: float) -> Credentials:
+        """Good for at least `min_validity_s` more seconds; three empty strings for a service without a role.
+
+        Raises AccessDenied when the role does not exist or does not trust Function Compute.
+        """
+        if not role_arn:
+            return Credentials()
+        role = self._roles.assumable(role_arn, FUNCTION_COMPUTE)
+        if role is None:
+            raise AccessDenied(
+                f"the role '{role_arn}' cannot be assumed: it does not exist or does not trust {FUNCTION_COMPUTE}"
+            )
+        now = self._clock()
+        needed_until = now + min_validity_s + RENEWAL_MARGIN_S
+        held = self._held.get((role_arn, session))
+        if held is not None and held.role_id == role.role_id and held.expires_at >= needed_until:
+            self._held.move_to_end((role_arn, session))
+            return held.credentials
+        # POLICY: a call that may run longer than credentials usually live gets longer-lived ones.
+        # The second margin lets them serve for a while before they are renewed.
+        valid_s = max(self._validity_s, min_validity_s + 2 * RENEWAL_MARGIN_S)
+        account_id, _name = parse_role_arn(role_arn) or ("", "")
+        grant = Grant(account_id=account_id, role=role.role_name, role_id=role.role_id, session=session)
+        credentials = self._tokens.issue(grant, valid_s)
+        self._held[role_arn, session] = _Held(credentials, role.role_id, now + valid_s)
+        self._held.move_to_end((role_arn, session))
+        if len(self._held) > CREDENTIALS_REMEMBERED:
+            self._held.popitem(last=False)
+        return credentials
