@@ -1,0 +1,116 @@
+"""`sesame doctor`: looks at this machine and says what Sesame can and cannot do on it, and how to change that.
+
+Fails when something is wrong enough that functions cannot run. Changes nothing.
+"""
+
+import platform
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from sesame.cli import output
+from sesame.cli.options import settle, with_settings
+from sesame.data_dir import DataDir
+from sesame.sandbox import interpreters
+from sesame.sandbox.plain import PlainDriver
+from sesame.sandbox.runtimes import Runtimes
+from sesame.settings import Settings
+
+FREE_DISK_MB_LEAST = 512
+MIB = 1024 * 1024
+
+GOOD, POOR, BAD = "ok", "note", "wrong"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at: `state` is ok, note (works, but less than it could) or wrong."""
+
+    state: str
+    what: str
+    next_step: str = ""
+
+
+@click.command(short_help="Checks what Sesame can do on this machine.")
+@with_settings("data_dir", "interpreters", "runtimes_dir", "port")
+def doctor(**flags: Any) -> None:
+    """Checks interpreters, packages, the sandbox, the data directory and the port."""
+    settings = settle(flags)
+    output.out.print(
+        f"Sesame {version('sesame-fc')} on Python {platform.python_version()}, {platform.system()} "
+        f"{platform.release()} {platform.machine()}"
+    )
+    known = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir())
+    findings = [*_runtimes(known), *_data_dir(settings), *_port(settings), *_sandbox(known)]
+    marks = {GOOD: "[green]ok   [/]", POOR: "[yellow]note [/]", BAD: "[red]wrong[/]"}
+    for finding in findings:
+        output.out.print(marks[finding.state], end=" ")
+        output.out.print(finding.what, markup=False)
+        if finding.next_step:
+            output.out.print(f"      {finding.next_step}", markup=False)
+    if any(finding.state == BAD for finding in findings):
+        sys.exit(1)
+
+
+def _runtimes(known: Runtimes) -> Iterator[Finding]:
+    for runtime in known.known():
+        interpreter = known.found.get(runtime)
+        if interpreter is None:
+            # One missing runtime keeps the others running; none at all leaves nothing to run.
+            state = POOR if known.found else BAD
+            yield Finding(state, f"{runtime}: no interpreter", f"get it: {interpreters.how_to_get(runtime)}")
+            continue
+        manifest = known.packages.manifest(runtime)
+        what = f"{runtime}: CPython {interpreter.version} at {interpreter.path}"
+        if interpreter.substitute_for:
+            yield Finding(
+                POOR, f"{what} in place of {interpreter.substitute_for}", f"get it: {interpreters.how_to_get(runtime)}"
+            )
+        if manifest is None:
+            yield Finding(POOR, f"{what}, without the cloud's packages", f"sesame runtimes install {runtime}")
+        elif not interpreter.substitute_for:
+            yield Finding(GOOD, f"{what}, {len(manifest.packages)} packages")
+
+
+def _data_dir(settings: Settings) -> Iterator[Finding]:
+    data_dir = DataDir(settings.data_dir)
+    existing = next(folder for folder in (data_dir.path, *data_dir.path.parents) if folder.exists())
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        yield Finding(BAD, f"data directory {data_dir.path}: {error.strerror}", "name another with --data-dir")
+        return
+    running = data_dir.running()
+    state = f"in use by Sesame {running.pid} at {running.fc}" if running else "free to use"
+    yield Finding(GOOD, f"data directory {data_dir.path}: {state}")
+    free_mb = shutil.disk_usage(existing).free // MIB
+    if free_mb < FREE_DISK_MB_LEAST:
+        yield Finding(POOR, f"only {free_mb} MB are free for {data_dir.path}", "free some, or name another --data-dir")
+
+
+def _port(settings: Settings) -> Iterator[Finding]:
+    if DataDir(settings.data_dir).running() or settings.port == 0:
+        return
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", settings.port))
+            yield Finding(GOOD, f"port {settings.port} is free")
+        except OSError as error:
+            yield Finding(POOR, f"port {settings.port}: {error.strerror}", "choose another with --port, 0 for any")
+
+
+def _sandbox(known: Runtimes) -> Iterator[Finding]:
+    driver = PlainDriver(known.launch, Path(tempfile.gettempdir()))
+    for held in driver.enforcement():
+        yield Finding(
+            GOOD if held.enforced else POOR,
+            f"sandbox {driver.name}: {held.what} {'' if held.enforced else 'NOT '}enforced ({held.by})",
+        )

@@ -1,0 +1,44 @@
+"""Turns the table of settings into command-line options, so that no flag is spelled twice.
+
+Used by the commands that take settings. Holds no setting of its own.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sesame import settings
+
+Command = Callable[..., Any]
+CONFIG_OPTION = "config"
+
+
+def with_settings(*names: str) -> Callable[[Command], Command]:
+    """Adds `--config` and an option for each named setting (all when none is named); absent ones arrive as None."""
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(names or tuple(settings.TABLE)):
+            command = _option(settings.TABLE[name])(command)
+        return click.option(
+            "--config", type=click.Path(path_type=Path), default=None,
+            help="Settings file [SESAME_CONFIG; default: sesame.toml if there is one]",
+        )(command)  # fmt: skip
+
+    return decorate
+
+
+def settle(flags: Mapping[str, Any]) -> settings.Settings:
+    """The settings of a command that was decorated by `with_settings`, given its keyword arguments."""
+    known = {name: value for name, value in flags.items() if name in settings.TABLE}
+    return settings.load(known, config_file=flags.get(CONFIG_OPTION))
+
+
+def _option(setting: settings.Setting) -> Callable[[Command], Command]:
+    kinds: dict[Any, Any] = {int: int, int | None: int, float: float, Path: click.Path(path_type=Path)}
+    kind = kinds.get(setting.kind, str)
+    if setting.name == "sandbox":
+        kind = click.Choice(settings.SANDBOXES)
+    text = f"{setting.meaning} [{setting.environment}; default: {setting.shown_default}]"
+    return click.option(setting.flag, setting.name, type=kind, default=None, help=text)
