@@ -1,0 +1,86 @@
+"""Turns what a caller says about code (base64 text, or an object in a bucket) into a package on the disk.
+
+Called by `control.functions` and `control.layers`; made by `app`, which knows whether there is a bucket to read from.
+Never keeps a package of its own: what is referred to stands in the catalog.
+"""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+
+from sesame.control.inputs import CodeInput
+from sesame.model import limits
+from sesame.model.errors import InvalidArgument, NotFound
+from sesame.model.function import Package
+from sesame.store.packages import Packages
+
+FetchObject = Callable[[str, str], Awaitable[bytes]]
+
+NOTHING_SENT = "Either ossBucketName/ossObjectName or zipFile must be set"
+
+
+class CodeSource:
+    """`fetch_object(bucket, key)` gives the bytes or raises a caller's error; None where there is no storage."""
+
+    def __init__(self, packages: Packages, fetch_object: FetchObject | None) -> None:
+        self._packages = packages
+        self._fetch_object = fetch_object
+
+    async def package(self, code: CodeInput, runtime: str, expected_checksum: str = "") -> Package:
+        """The code as a package compiled for `runtime`.
+
+        Raises `InvalidArgument` when it cannot be had, cannot be unpacked, or is not what `expected_checksum` says.
+        """
+        archive = await self._archive(code)
+        package = await self._packages.add(archive, runtime)
+        if expected_checksum not in ("", package.checksum):
+            raise InvalidArgument(
+                f"the checksum of the code package is '{package.checksum}', but '{expected_checksum}' was announced: "
+                "send the package again"
+            )
+        return package
+
+    async def for_runtime(self, package: Package, runtime: str) -> Package:
+        """The same code, compiled for another runtime too."""
+        return await self._packages.add(await asyncio.to_thread(self._packages.archive(package).read_bytes), runtime)
+
+    async def check_layout(self, package: Package, handler: str) -> None:
+        """Raises `InvalidArgument` when the whole package was zipped together with its outer folder."""
+        hint = await asyncio.to_thread(self._packages.hint, package, handler)
+        if hint:
+            raise InvalidArgument(hint)
+
+    async def _archive(self, code: CodeInput) -> bytes:
+        from_bucket = bool(code.oss_bucket_name or code.oss_object_name)
+        if bool(code.zip_file) == from_bucket:
+            raise InvalidArgument(NOTHING_SENT)
+        if code.zip_file:
+            return await asyncio.to_thread(_decoded, code.zip_file)
+        if not code.oss_bucket_name or not code.oss_object_name:
+            raise InvalidArgument(NOTHING_SENT)
+        where = f"object '{code.oss_object_name}' in bucket '{code.oss_bucket_name}'"
+        if self._fetch_object is None:
+            raise InvalidArgument(
+                f"the code cannot be read from {where}: no object storage is served here; use zipFile"
+            )
+        try:
+            return await self._fetch_object(code.oss_bucket_name, code.oss_object_name)
+        except NotFound as error:
+            raise InvalidArgument(f"the code cannot be read from {where}: {error}") from error
+
+
+def _decoded(text: str) -> bytes:
+    # Some encoders break lines; anything else that is not of the alphabet is a mistake.
+    text = text.replace("\n", "").replace("\r", "")
+    if len(text) // 4 * 3 - 2 > limits.CODE_ZIP_BYTES:
+        raise InvalidArgument(
+            f"the code package is too large: found about {len(text) // 4 * 3} bytes, "
+            f"expected at most {limits.CODE_ZIP_BYTES}; put it into a bucket or a layer"
+        )
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidArgument(
+            f"code.zipFile is not base64 ({error}): expected the base64 text of a zip archive"
+        ) from error

@@ -1,0 +1,152 @@
+"""Functions: created, read, changed and deleted as the API says (reference/api.md §3.2).
+
+Called by the doors with decoded input; answers with records.
+Never touches an instance: the engine sees the catalog change, and the next call runs the new code.
+"""
+
+import uuid
+
+import msgspec
+from msgspec import UNSET
+
+from sesame.control import checks
+from sesame.control.code import NOTHING_SENT, CodeSource
+from sesame.control.function_checks import check_function
+from sesame.control.inputs import CodeInput, FunctionInput, Listing, Page
+from sesame.control.views import function_view, functions_view, service_view
+from sesame.model import limits, records
+from sesame.model.errors import FunctionAlreadyExists, FunctionNotFound, InvalidArgument, ServiceNotFound
+from sesame.model.function import Function, InstanceLifecycleConfig, LifecycleHook, Package
+from sesame.model.records import Record
+from sesame.store.catalog import Catalog, Transaction
+
+FUNCTION_NAME_CHARS = 64
+DEFAULT_INSTANCE_TYPE = "e1"
+IMAGE_RUNTIME = "custom-container"
+# A function whose code is an image has no package.
+NO_PACKAGE = Package(sha256="", checksum="", size_bytes=0)
+_NOT_PLAIN = {"function_name", "code", "expected_checksum", "instance_lifecycle_config"}
+_OBJECTS = {"custom_container_config", "custom_runtime_config", "custom_health_check_config", "custom_dns"}
+
+
+class Functions:
+    def __init__(self, catalog: Catalog, code: CodeSource) -> None:
+        self._catalog = catalog
+        self._code = code
+
+    async def create(self, service: str, sent: FunctionInput) -> Record:
+        """Raises `InvalidArgument`, `ServiceNotFound` or `FunctionAlreadyExists`."""
+        name = _required("FunctionName", sent.function_name)
+        checks.name("FunctionName", name, limits.FUNCTION_NAME, FUNCTION_NAME_CHARS)
+        runtime, handler = _required("Runtime", sent.runtime), _required("Handler", sent.handler)
+        service_view(self._catalog, service)
+        if self._catalog.get(records.FUNCTION, service, name) is not None:
+            raise FunctionAlreadyExists(service, name)
+        draft = Function(
+            function_name=name, function_id=str(uuid.uuid4()), runtime=runtime, handler=handler, package=NO_PACKAGE
+        )
+        draft = _merged(draft, sent)
+        check_function(draft)
+        if sent.code is UNSET and runtime != IMAGE_RUNTIME:
+            raise InvalidArgument(NOTHING_SENT)
+        package = await self._package(draft, sent)
+        function = draft if package is None else msgspec.structs.replace(draft, package=package)
+
+        def edit(tx: Transaction) -> Record:
+            if tx.get(records.SERVICE, "", service) is None:
+                raise ServiceNotFound(service)
+            if tx.get(records.FUNCTION, service, name) is not None:
+                raise FunctionAlreadyExists(service, name)
+            return tx.put(records.FUNCTION, service, name, function)
+
+        return await self._catalog.edit(edit)
+
+    async def get(self, service: str, function: str, qualifier: str = "") -> Record:
+        return function_view(self._catalog, service, function, qualifier)
+
+    async def update(self, service: str, function: str, sent: FunctionInput, if_match: str | None = None) -> Record:
+        """What was not sent stays; environment and layers are replaced whole. Code is unpacked before the change."""
+        present = function_view(self._catalog, service, function)
+        checks.precondition(present, if_match)
+        draft = _merged(present.document, sent)
+        check_function(draft)
+        package = await self._package(draft, sent)
+        if package is None and draft.runtime != present.document.runtime and draft.package != NO_PACKAGE:
+            package = await self._code.for_runtime(draft.package, draft.runtime)
+
+        def edit(tx: Transaction) -> Record:
+            former = _existing(tx, service, function)
+            checks.precondition(former, if_match)
+            merged = _merged(former.document, sent)
+            check_function(merged)
+            if package is not None:
+                merged = msgspec.structs.replace(merged, package=package)
+            return tx.put(records.FUNCTION, service, function, merged)
+
+        return await self._catalog.edit(edit)
+
+    async def delete(self, service: str, function: str, if_match: str | None = None) -> None:
+        def edit(tx: Transaction) -> None:
+            checks.precondition(_existing(tx, service, function), if_match)
+            tx.delete(records.FUNCTION, service, function)
+
+        await self._catalog.edit(edit)
+
+    async def list(self, service: str, wanted: Listing, qualifier: str = "") -> Page:
+        return functions_view(self._catalog, service, wanted, qualifier)
+
+    async def package(self, service: str, function: str, qualifier: str = "") -> Package:
+        """The code of GetFunctionCode. Raises `InvalidArgument` for a function that is an image."""
+        package: Package = function_view(self._catalog, service, function, qualifier).document.package
+        if package == NO_PACKAGE:
+            raise InvalidArgument(f"function '{function}' has no code package: its code is a container image")
+        return package
+
+    async def _package(self, draft: Function, sent: FunctionInput) -> Package | None:
+        """The package that was sent, or None when none was."""
+        if sent.code is UNSET or (sent.code == CodeInput() and draft.runtime == IMAGE_RUNTIME):
+            return None
+        announced = "" if sent.expected_checksum is UNSET else sent.expected_checksum
+        package = await self._code.package(sent.code, draft.runtime, announced)
+        if draft.runtime in limits.SANDBOXED_RUNTIMES and not draft.layers:
+            await self._code.check_layout(package, draft.handler)
+        return package
+
+
+def _required(label: str, value: str | msgspec.UnsetType) -> str:
+    if value is UNSET or not value:
+        raise InvalidArgument.missing(label)
+    return value
+
+
+def _existing(tx: Transaction, service: str, function: str) -> Record:
+    if tx.get(records.SERVICE, "", service) is None:
+        raise ServiceNotFound(service)
+    record = tx.get(records.FUNCTION, service, function)
+    if record is None:
+        raise FunctionNotFound(service, function)
+    return record
+
+
+def _merged(function: Function, sent: FunctionInput) -> Function:
+    changes = {
+        field: value
+        for field in sent.__struct_fields__
+        if field not in _NOT_PLAIN and (value := getattr(sent, field)) is not UNSET
+    }
+    # Empty objects and texts mean that the setting is taken back (reference/api.md §3.1, §5).
+    changes.update({field: None for field in _OBJECTS & changes.keys() if not changes[field]})
+    if changes.get("instance_type") == "":
+        changes["instance_type"] = DEFAULT_INSTANCE_TYPE
+    if sent.instance_lifecycle_config is not UNSET:
+        changes["instance_lifecycle_config"] = _hooks(sent.instance_lifecycle_config)
+    return msgspec.structs.replace(function, **changes)
+
+
+def _hooks(sent: InstanceLifecycleConfig) -> InstanceLifecycleConfig | None:
+    config = InstanceLifecycleConfig(pre_freeze=_hook(sent.pre_freeze), pre_stop=_hook(sent.pre_stop))
+    return None if config == InstanceLifecycleConfig() else config
+
+
+def _hook(sent: LifecycleHook | None) -> LifecycleHook | None:
+    return None if sent is None or not sent.handler else sent

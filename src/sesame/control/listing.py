@@ -1,0 +1,44 @@
+"""Cuts lists into pages the way the API promises (reference/api.md §2).
+
+Called by everything in this room that lists.
+Never counts on a token to be its own: it is the plain name at which the next page begins.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from sesame.control.inputs import Listing, Page
+from sesame.model import limits
+from sesame.model.errors import InvalidArgument
+from sesame.model.records import Record
+from sesame.store.catalog import Catalog
+
+
+def limit_of(listing: Listing) -> int:
+    if listing.limit is None:
+        return limits.LIST_LIMIT_DEFAULT
+    if not 1 <= listing.limit <= limits.LIST_LIMIT_MAX:
+        raise InvalidArgument.of("Limit", f"1 to {limits.LIST_LIMIT_MAX}", listing.limit)
+    return listing.limit
+
+
+def page_of(catalog: Catalog, kind: str, parent: str, listing: Listing) -> Page:
+    """With a token the start key counts no more, but the prefix still does."""
+    items, following = catalog.page(
+        kind, parent, prefix=listing.prefix, start=listing.next_token or listing.start_key, limit=limit_of(listing)
+    )
+    return Page(tuple(items), following)
+
+
+def filtered_page_of(catalog: Catalog, kind: str, listing: Listing, wanted: Callable[[Record], bool]) -> Page:
+    """As `page_of` for the account's own records, of which only some are wanted. Looks at as many as it takes."""
+    limit = limit_of(listing)
+    found = list(islice(filter(wanted, _from(catalog, kind, listing)), limit + 1))
+    return Page(tuple(found[:limit]), found[limit].name if len(found) > limit else None)
+
+
+def _from(catalog: Catalog, kind: str, listing: Listing) -> Iterator[Record]:
+    start: str | None = listing.next_token or listing.start_key
+    while start is not None:
+        items, start = catalog.page(kind, "", prefix=listing.prefix, start=start, limit=limits.LIST_LIMIT_MAX)
+        yield from items

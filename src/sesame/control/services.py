@@ -1,0 +1,127 @@
+"""Services: created, read, changed and deleted as the API says (reference/api.md §3.1).
+
+Called by the doors with decoded input; answers with records.
+Never touches an instance: the engine sees the catalog change.
+"""
+
+import uuid
+from collections.abc import Callable
+
+import msgspec
+from msgspec import UNSET
+
+from sesame.control import checks, listing
+from sesame.control.inputs import Listing, Page, ServiceInput
+from sesame.control.views import service_view
+from sesame.model import limits, records
+from sesame.model.errors import InvalidArgument, ServiceAlreadyExists, ServiceNotEmpty, ServiceNotFound
+from sesame.model.records import Record
+from sesame.model.service import LogConfig, NasConfig, Service, TracingConfig
+from sesame.store.catalog import Catalog, Transaction
+
+CheckRole = Callable[[str], None]
+
+SERVICE_NAME_CHARS = 128
+LOG_BEGIN_RULES = ("None", "DefaultRegex")
+NAS_ID_MIN = -1
+
+
+class Services:
+    """`check_role(arn)` raises `InvalidArgument` for a role that functions of the service could not assume."""
+
+    def __init__(self, catalog: Catalog, check_role: CheckRole) -> None:
+        self._catalog = catalog
+        self._check_role = check_role
+
+    async def create(self, sent: ServiceInput) -> Record:
+        """Raises `InvalidArgument` or `ServiceAlreadyExists`."""
+        name = "" if sent.service_name is UNSET else sent.service_name
+        checks.name("ServiceName", name, limits.SERVICE_NAME, SERVICE_NAME_CHARS)
+        service = _merged(Service(service_name=name, service_id=str(uuid.uuid4())), sent)
+        self._check(service, sent)
+
+        def edit(tx: Transaction) -> Record:
+            if tx.get(records.SERVICE, "", name) is not None:
+                raise ServiceAlreadyExists(name)
+            return tx.put(records.SERVICE, "", name, service)
+
+        return await self._catalog.edit(edit)
+
+    async def get(self, service: str, qualifier: str = "") -> Record:
+        """The service as it is or, with a version or alias, as it was; then with the version's description."""
+        return service_view(self._catalog, service, qualifier)
+
+    async def update(self, service: str, sent: ServiceInput, if_match: str | None = None) -> Record:
+        """What was not sent stays; what was sent replaces the former value whole."""
+        self._check(_merged(service_view(self._catalog, service).document, sent), sent)
+
+        def edit(tx: Transaction) -> Record:
+            former = _existing(tx, service)
+            checks.precondition(former, if_match)
+            return tx.put(records.SERVICE, "", service, _merged(former.document, sent))
+
+        return await self._catalog.edit(edit)
+
+    async def delete(self, service: str, if_match: str | None = None) -> None:
+        """Raises `ServiceNotEmpty` while anything hangs on it."""
+
+        def edit(tx: Transaction) -> None:
+            checks.precondition(_existing(tx, service), if_match)
+            if tx.count(records.FUNCTION, service):
+                raise ServiceNotEmpty(service, "functions")
+            tx.delete(records.SERVICE, "", service)
+
+        await self._catalog.edit(edit)
+
+    async def list(self, wanted: Listing) -> Page:
+        return listing.page_of(self._catalog, records.SERVICE, "", wanted)
+
+    def _check(self, service: Service, sent: ServiceInput) -> None:
+        checks.description(service.description)
+        _check_log_config(service.log_config)
+        _check_nas_config(service.nas_config)
+        _check_tracing_config(service.tracing_config)
+        if sent.role is not UNSET and service.role:
+            self._check_role(service.role)
+
+
+def _existing(tx: Transaction, service: str) -> Record:
+    record = tx.get(records.SERVICE, "", service)
+    if record is None:
+        raise ServiceNotFound(service)
+    return record
+
+
+def _merged(service: Service, sent: ServiceInput) -> Service:
+    changes = {field: value for field, value in msgspec.structs.asdict(sent).items() if value is not UNSET}
+    changes.pop("service_name", None)
+    if sent.log_config is not UNSET and not sent.log_config.log_begin_rule:
+        changes["log_config"] = msgspec.structs.replace(sent.log_config, log_begin_rule=LOG_BEGIN_RULES[0])
+    if sent.tracing_config is not UNSET and not sent.tracing_config.type and not sent.tracing_config.params:
+        changes["tracing_config"] = TracingConfig()
+    return msgspec.structs.replace(service, **changes)
+
+
+def _check_log_config(config: LogConfig) -> None:
+    if bool(config.project) != bool(config.logstore):
+        raise InvalidArgument.missing("LogConfig.Logstore" if config.project else "LogConfig.Project")
+    checks.one_of("LogConfig.LogBeginRule", config.log_begin_rule, LOG_BEGIN_RULES)
+
+
+def _check_nas_config(config: NasConfig) -> None:
+    for label, value in (("UserId", config.user_id), ("GroupId", config.group_id)):
+        checks.between(f"NasConfig.{label}", value, NAS_ID_MIN, 2**31 - 1)
+    for point in config.mount_points:
+        if not point.server_addr:
+            raise InvalidArgument.missing("NasConfig.MountPoints.ServerAddr")
+        if not point.mount_dir.startswith("/"):
+            raise InvalidArgument.of("NasConfig.MountPoints.MountDir", "an absolute path", point.mount_dir)
+
+
+def _check_tracing_config(config: TracingConfig) -> None:
+    if config == TracingConfig():
+        return
+    checks.one_of("TracingConfig.Type", config.type or "", ("Jaeger",))
+    endpoint = (config.params or {}).get("endpoint")
+    if not isinstance(endpoint, str) or not endpoint:
+        raise InvalidArgument.missing("TracingConfig.Params.Endpoint")
