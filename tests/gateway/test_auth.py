@@ -19,6 +19,7 @@ from sesame.model.errors import (
     MissingRequiredHeader,
     SignatureNotMatch,
 )
+from sesame.model.role import Principal, PrincipalKind
 
 NOW = 1_700_000_000.0
 DATE = formatdate(NOW, usegmt=True)
@@ -35,13 +36,14 @@ class Keys:
 class Session:
     secret = "temporary-secret"
     account_id = ACCOUNT
+    principal = Principal(PrincipalKind.ROLE, ACCOUNT, "role")
 
 
 class Tokens:
-    def verify(self, access_key_id: str, security_token: str) -> Session | None:
+    def verify(self, access_key_id: str, token: str) -> Session | None:
         if access_key_id != "STS.known":
             return None
-        if security_token != "token+/=":
+        if token != "token+/=":
             raise AccessDenied("the security token does not hold")
         return Session()
 

@@ -19,21 +19,14 @@ from sesame.model import limits
 from sesame.model.account import AccessKey
 from sesame.model.errors import AccessDenied, InvalidAccessKeyID, InvalidArgument, MissingRequiredHeader
 from sesame.model.errors import SignatureNotMatch as SignatureDoesNotMatch
+from sesame.model.role import Principal
 
 TEMPORARY_KEY_PREFIX = "STS."
 SCHEME = b"FC "
 
 
-class Caller(msgspec.Struct, frozen=True):
-    """Who signed. `session` is what a temporary credential stands for, None for a lasting key."""
-
-    account_id: str
-    access_key_id: str
-    session: object | None = None
-
-
 class Session(Protocol):
-    """What a temporary credential stands for."""
+    """What a temporary credential stands for; `identity.tokens.Session` is one."""
 
     @property
     def secret(self) -> str: ...
@@ -41,13 +34,24 @@ class Session(Protocol):
     @property
     def account_id(self) -> str: ...
 
+    @property
+    def principal(self) -> Principal: ...
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who signed. `session` is None for a lasting key."""
+
+    account_id: str
+    access_key_id: str
+    session: Session | None = None
+
 
 class Keys(Protocol):
     def get(self, access_key_id: str) -> AccessKey | None: ...
 
 
 class Tokens(Protocol):
-    def verify(self, access_key_id: str, security_token: str) -> Session | None:
+    def verify(self, access_key_id: str, token: str) -> Session | None:
         """The session; None for a key that was never given out. Raises `AccessDenied` for a token that is forged,
         of another key, or expired."""
 
@@ -141,7 +145,7 @@ class Verifier:
             raise AccessDenied("The service or function doesn't belong to you.")
         return Caller(account_id, access_key_id, session)
 
-    def _secret_of(self, access_key_id: str, security_token: bytes) -> tuple[bytes, str, object | None]:
+    def _secret_of(self, access_key_id: str, security_token: bytes) -> tuple[bytes, str, Session | None]:
         if access_key_id.startswith(TEMPORARY_KEY_PREFIX):
             if self._tokens is None:
                 raise InvalidAccessKeyID(access_key_id)

@@ -1,0 +1,113 @@
+"""The Function Compute door: from a raw HTTP request to its answer.
+
+Built by `app` and served by `gateway.server`. Invocations go straight on, all else through Starlette's router.
+Never lets an exception out: each becomes the API's error answer, with the request's id.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.routing import Router
+from starlette.types import Message, Receive, Scope, Send
+
+from sesame.control.functions import Functions
+from sesame.control.services import Services
+from sesame.gateway import targets
+from sesame.gateway.answers import failure_of, send_failure
+from sesame.gateway.auth import Keys, RequestHead, Tokens, Verifier, read_request
+from sesame.gateway.body import ClientGone
+from sesame.gateway.headers import REQUEST_ID, DateHeader, canonical, request_id_of
+from sesame.gateway.invoke import Dispatcher, Invoker
+from sesame.gateway.links import PATH_PREFIX, CodeLinks
+from sesame.gateway.permissions import Permissions, Roles
+from sesame.gateway.routes.functions import FunctionRoutes, Packages
+from sesame.gateway.routes.services import ServiceRoutes
+from sesame.model.errors import PathNotSupported, PlatformError
+
+_LINK_PREFIX = PATH_PREFIX.encode()
+_ANSWERED = "sesame.answered"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayParts:
+    """What this door is built from."""
+
+    keys: Keys
+    dispatcher: Dispatcher
+    services: Services
+    functions: Functions
+    packages: Packages
+    link_secret: bytes
+    region: str
+    tokens: Tokens | None
+    roles: Roles | None
+    wall_clock: Callable[[], float]
+
+
+class Gateway:
+    """An ASGI application; `gateway.server` serves it."""
+
+    def __init__(self, parts: GatewayParts) -> None:
+        self._date = DateHeader(parts.wall_clock)
+        self._verifier = Verifier(parts.keys, parts.tokens, parts.wall_clock)
+        self._permissions = Permissions(parts.roles, parts.region)
+        self._invoker = Invoker(parts.dispatcher, self._date)
+        links = CodeLinks(parts.link_secret, parts.wall_clock)
+        services = ServiceRoutes(parts.services)
+        functions = FunctionRoutes(parts.functions, parts.packages, links)
+        self._router = Router(routes=[*services.routes(), *functions.routes()], redirect_slashes=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise PlatformError(f"this door speaks HTTP only, not {scope['type']}")
+        request_id = request_id_of(scope["headers"])
+        try:
+            raw_path: bytes = scope["raw_path"]
+            if raw_path.startswith(_LINK_PREFIX):
+                await self._route(request_id, scope, receive, send)
+                return
+            if not raw_path.startswith(targets.VERSION_PREFIX):
+                raise PathNotSupported(scope["method"], scope["path"])
+            head = read_request(scope["method"], raw_path, scope["headers"])
+            self._permissions.require(self._verifier.verify(head), scope["method"], raw_path)
+            if scope["method"] == "POST" and raw_path.endswith(targets.INVOCATIONS_SUFFIX):
+                await self._invoke(request_id, head, receive, send)
+            else:
+                await self._route(request_id, scope, receive, send)
+        except ClientGone:
+            return
+        except asyncio.CancelledError:
+            await self._fail(request_id, scope, send, PlatformError("the server is stopping"))
+            raise
+        except Exception as error:  # noqa: BLE001 - the border where each becomes an answer
+            await self._fail(request_id, scope, send, error)
+
+    async def _invoke(self, request_id: str, head: RequestHead, receive: Receive, send: Send) -> None:
+        target = targets.invoked(head.raw_path)
+        if target is None:
+            raise PathNotSupported("POST", targets.segment(head.raw_path))
+        outcome = await self._invoker.outcome(request_id, target, head, receive)
+        await self._invoker.send(request_id, target, head, outcome, send)
+
+    async def _route(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Through the router, by the path as sent: an escaped slash must not part a name in two."""
+        routed = dict(scope)
+        routed["path"] = scope["raw_path"].decode("ascii")
+        routed["app"] = self  # has the router raise for unknown paths and methods, instead of answering in plain text
+        ours = ((REQUEST_ID, request_id.encode()), self._date())
+
+        async def send_spelled(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                scope[_ANSWERED] = True
+                message["headers"] = [*ours, *canonical(message["headers"])]
+            await send(message)
+
+        await self._router(routed, receive, send_spelled)
+
+    async def _fail(self, request_id: str, scope: Scope, send: Send, error: Exception) -> None:
+        """The error's answer; where an answer has begun already, all that is left is to break the connection off."""
+        answer = failure_of(error, request_id, scope["method"], scope["path"])
+        if scope.get(_ANSWERED):
+            raise error
+        await send_failure(send, self._date(), request_id, answer)

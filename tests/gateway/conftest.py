@@ -1,0 +1,231 @@
+"""A whole door on a temporary catalog, with a fake engine behind it; over ASGI and over a real socket."""
+
+import asyncio
+import base64
+import io
+import json
+import zipfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from fc2.auth import Auth
+from sesame.control.code import CodeSource
+from sesame.control.functions import Functions
+from sesame.control.services import Services
+
+from sesame.gateway.app import Gateway, GatewayParts
+from sesame.gateway.links import secret_from
+from sesame.gateway.server import HttpServer
+from sesame.identity.keys import AccessKeys
+from sesame.model import records
+from sesame.model.account import AccessKey, Account
+from sesame.model.function import Function
+from sesame.model.invocation import Invocation, Outcome, Phases
+from sesame.model.service import Service
+from sesame.store.catalog import Catalog
+from sesame.store.database import Database
+from sesame.store.packages import Packages
+
+KEY_ID, SECRET, ACCOUNT_ID = "LTAItest", "test-secret-0123456789", "1234567890123456"
+KINDS: dict[str, type] = {
+    records.ACCOUNT: Account,
+    records.ACCESS_KEY: AccessKey,
+    records.SERVICE: Service,
+    records.FUNCTION: Function,
+}
+NOW = 1_700_000_000.0
+DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
+
+
+class FakeDispatcher:
+    """Answers what `then` says; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Invocation] = []
+        self.cancelled = 0
+        self.entered = asyncio.Event()
+        self.then: Callable[[Invocation], Awaitable[Outcome]] = self.echo
+
+    async def invoke(self, invocation: Invocation) -> Outcome:
+        self.asked.append(invocation)
+        self.entered.set()
+        try:
+            return await self.then(invocation)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+    async def echo(self, invocation: Invocation) -> Outcome:
+        return outcome(invocation.event)
+
+
+def outcome(payload: bytes = b"", **changes: Any) -> Outcome:
+    values: dict[str, Any] = {
+        "payload": payload,
+        "error": None,
+        "duration_ms": 17.45,
+        "memory_mb": 30.994,
+        "log_tail": b"FC Invoke Start\r\n",
+        "instance_id": "c-00000001",
+        "version_id": "LATEST",
+        "code_checksum": "17380263816131011825",
+        "cold": False,
+        "phases": Phases(),
+        **changes,
+    }
+    return Outcome(**values)
+
+
+@dataclass
+class Answer:
+    """What came back, names of headers as they were sent."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Door:
+    """A gateway and what stands behind it."""
+
+    gateway: Gateway
+    dispatcher: FakeDispatcher
+    catalog: Catalog
+    now: list[float]
+
+    def signed(self, method: str, path: str, headers: dict[str, str] | None = None) -> dict[str, str]:
+        sent = {"host": "127.0.0.1:9000", "date": DATE, **(headers or {})}
+        sent["authorization"] = Auth(KEY_ID, SECRET).sign_request(
+            method, "/2016-08-15" + unquote(path.partition("?")[0]), sent
+        )
+        return sent
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | list[bytes] | dict[str, Any] = b"",
+        headers: dict[str, str] | None = None,
+        **options: Any,
+    ) -> Answer:
+        """One signed request over ASGI; `path` as on the wire, `/2016-08-15` before it unless it is a whole one."""
+        sent = self.signed(method, path, headers) if options.get("sign", True) else headers or {}
+        path = path if options.get("whole_path") else "/2016-08-15" + path
+        chunks = [json.dumps(body).encode()] if isinstance(body, dict) else [body] if isinstance(body, bytes) else body
+        return await asgi(self.gateway, scope(method, path, sent), chunks)
+
+
+def scope(method: str, path: str, headers: dict[str, str]) -> dict[str, Any]:
+    raw_path, _mark, query = path.partition("?")
+    return {
+        "type": "http",
+        "method": method,
+        "path": raw_path,
+        "raw_path": raw_path.encode(),
+        "query_string": query.encode(),
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
+        "server": ("127.0.0.1", 9000),
+        "client": ("127.0.0.1", 50000),
+        "scheme": "http",
+        "http_version": "1.1",
+        "root_path": "",
+    }
+
+
+async def asgi(app: Any, request: dict[str, Any], chunks: list[bytes]) -> Answer:
+    pending = list(chunks)
+    answer = Answer()
+    done = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        if pending:
+            return {"type": "http.request", "body": pending.pop(0), "more_body": bool(pending)}
+        await done.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            assert answer.status == 0
+            answer.status = message["status"]
+            for name, value in message["headers"]:
+                assert name.decode() not in answer.headers, f"{name!r} twice"
+                answer.headers[name.decode()] = value.decode("latin-1")
+        else:
+            answer.body += message.get("body", b"")
+
+    await app(request, receive, send)
+    done.set()
+    return answer
+
+
+async def _no_bytecode(runtime: str, code_dir: Path) -> None:
+    return None
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    database = Database(tmp_path / "sesame.db")
+    await database.open()
+    catalog = Catalog(database, KINDS)
+    await catalog.open()
+    packages = Packages(tmp_path / "packages", _no_bytecode)
+    await packages.open()
+    keys = AccessKeys(catalog)
+    await keys.ensure_account(ACCOUNT_ID, KEY_ID, SECRET)
+    dispatcher = FakeDispatcher()
+    now = [NOW]
+    gateway = Gateway(
+        GatewayParts(
+            keys=keys,
+            dispatcher=dispatcher,
+            services=Services(catalog, lambda role: None),
+            functions=Functions(catalog, CodeSource(packages, None)),
+            packages=packages,
+            link_secret=secret_from(SECRET),
+            region="cn-shanghai",
+            tokens=None,
+            roles=None,
+            wall_clock=lambda: now[0],
+        )
+    )
+    yield Door(gateway, dispatcher, catalog, now)
+    await database.close()
+
+
+@pytest.fixture
+async def server(door: Door) -> AsyncIterator[HttpServer]:
+    serving = HttpServer(door.gateway)
+    await serving.start()
+    yield serving
+    await serving.stop(grace_s=1)
+
+
+@pytest.fixture
+def zip_of() -> Callable[..., bytes]:
+    def make(**files: str) -> bytes:
+        held = io.BytesIO()
+        with zipfile.ZipFile(held, "w") as archive:
+            for name, text in files.items():
+                archive.writestr(name.replace("__", "."), text)
+        return held.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def function_body(zip_of: Callable[..., bytes]) -> dict[str, Any]:
+    code = zip_of(index__py="def handler(event, context):\n    return event\n")
+    return {
+        "functionName": "f",
+        "runtime": "python3",
+        "handler": "index.handler",
+        "code": {"zipFile": base64.b64encode(code).decode()},
+    }
