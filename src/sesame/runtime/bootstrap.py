@@ -114,7 +114,6 @@ class _Instance(object):
 
     def _answer(self, header, payload):
         kind, request_id = header["type"], _native(header["id"])
-        name = self._names[kind]
         meta = _native(header["meta"])
         output.state.request_id = request_id
         answer = {"type": "result", "id": request_id, "ok": True}
@@ -122,8 +121,8 @@ class _Instance(object):
         if self._setup["notice"]:
             output.write_line(self._setup["notice"])
         try:
-            call = self._handlers.find(name)
-            body = self._call(call, kind, payload, self._frame.context(request_id, meta), meta.get("http_params"), answer)
+            made = self._frame.context(request_id, meta)
+            body = self._call(kind, payload, made, meta.get("http_params"), answer)
             if len(body) > RESULT_LIMIT_BYTES:
                 failure = failures.of_large_result(len(body), RESULT_LIMIT_BYTES)
                 body = self._failed(answer, failure, failures.encode(failure).decode("ascii"))
@@ -135,8 +134,9 @@ class _Instance(object):
             body = self._failed(answer, failure, failures.encode(failure).decode("ascii"))
         return answer, body
 
-    def _call(self, call, kind, payload, made, http_params, answer):
+    def _call(self, kind, payload, made, http_params, answer):
         """The result as bytes; `answer` gets what belongs to an HTTP response."""
+        call = self._handlers.find(self._names[kind])
         if kind == "invoke" and http_params is not None:
             answer["http"], body = wsgi.respond(call, http_params, payload, made)
             return body

@@ -1,4 +1,4 @@
-"""Finds the callable that a handler string names; tells five ways of failing apart (reference/runtime.md section 2 and 6.2).
+"""Finds the callable that a handler string names; tells five failures apart (reference/runtime.md section 2, 6).
 
 Used by bootstrap.py for handlers, initializers and hooks.
 Never catches what kills a process (SystemExit and the like), never remembers a failed load.

@@ -1,4 +1,4 @@
-"""Makes the process look as a function expects it: sys.path, built-ins, directory, variables (reference/runtime.md section 2, section 11).
+"""Makes the process look as a function expects it: sys.path, directory, variables (reference/runtime.md section 2, 11).
 
 Called by bootstrap.py, once, when the setup is known and before any user code is imported.
 Never runs at import; never keeps a name of the shim where the user's own modules would collide with it.
@@ -12,7 +12,11 @@ _PY2 = sys.version_info[0] == 2
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _KEPT = []
 
-_ALWAYS = (("accessKeyID", "access_key_id"), ("accessKeySecret", "access_key_secret"), ("securityToken", "security_token"))
+_ALWAYS = (
+    ("accessKeyID", "access_key_id"),
+    ("accessKeySecret", "access_key_secret"),
+    ("securityToken", "security_token"),
+)
 _WITH_ROLE = (
     ("ALIBABA_CLOUD_ACCESS_KEY_ID", "access_key_id"),
     ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "access_key_secret"),
@@ -63,7 +67,8 @@ def _set_path(front, site_packages):
         site.setcopyright()
         site.sethelper()
     # The interpreter's own third-party packages are not the runtime's; the script's directory is the shim's.
-    own = [p for p in sys.path if os.path.basename(p) not in ("site-packages", "dist-packages") and p not in ("", _HERE)]
+    foreign = ("site-packages", "dist-packages")
+    own = [p for p in sys.path if p not in ("", _HERE) and os.path.basename(p) not in foreign]
     sys.path[:] = [p for p in front if p not in own] + own
     base = os.environ.get("PYTHONUSERBASE")
     extra = [os.path.join(base, "lib", "python%d.%d" % sys.version_info[:2], "site-packages")] if base else []

@@ -1,7 +1,11 @@
-"""Ends the process when the host is gone, and shows where it hangs when its time is up (reference/runtime.md section 6.3).
+"""Ends the process when the host is gone; shows where it hangs when time is up (reference/runtime.md section 6.3).
 
 Started by bootstrap.py once the first frame has arrived; runs in a thread of its own that only waits.
 Never reads from the socket: it asks the kernel for the end of the stream, so a call costs it nothing.
+
+The host says "time is up" by shutting its sending half. Where the kernel cannot tell that from a full end (macOS) it
+sends SIGTERM. A thread hears also while the main thread waits for a lock, which under Python 2 no signal interrupts;
+and a SIGTERM handler would be inherited by forked children, in which a signal is lost that comes right after the fork.
 """
 
 import os
@@ -33,7 +37,8 @@ class Watchdog(object):
         self._own_thread = None
 
     def start(self):
-        signal.signal(signal.SIGTERM, self._on_sigterm)
+        if not _POLLRDHUP:
+            signal.signal(signal.SIGTERM, self._on_sigterm)
         if hasattr(select, "poll"):
             start_new_thread(self._watch, ())
 

@@ -20,7 +20,7 @@ _VERSIONS = {"python2.7": "2.7", "python3": "3.6", "python3.9": "3.9", "python3.
 
 
 def environment(spec: SandboxSpec, interpreter: Path, temporary: Path) -> dict[str, str]:
-    """The complete environment of the process, but PYTHONPATH: that is the setup's, the shim is imported before user code."""
+    """The environment of the process, complete but for PYTHONPATH: the shim is imported before any user code."""
     composed = {name: value for name, value in spec.environment.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     composed.setdefault("PATH", DEFAULT_PATH)
     for name in _SEARCH_PATHS:

@@ -30,6 +30,7 @@ DISK_WATCH_EVERY = 10
 LAST_WORDS_S = 0.05
 FILE_DESCRIPTORS = 100_000
 MIB = 1024 * 1024
+LINUX = sys.platform.startswith("linux")
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -55,12 +56,11 @@ class PlainDriver:
         self._watch: asyncio.Task[None] | None = None
 
     def enforcement(self) -> tuple[Enforcement, ...]:
-        linux = sys.platform.startswith("linux")
-        left = "orphans are found by session and environment" if linux else "only the process group is killed"
+        left = "orphans are found by session and environment" if LINUX else "only the process group is killed"
         memory = f"resident sets looked at every {MEMORY_WATCH_S:g} s of a call, then SIGKILL"
         return (
             Enforcement("time limit", True, "the host's clock, then SIGKILL"),
-            Enforcement("processes ended with their instance", linux, f"the warden process; {left}"),
+            Enforcement("processes ended with their instance", LINUX, f"the warden process; {left}"),
             Enforcement("memory", True, memory),
             Enforcement("open files", True, f"RLIMIT_NOFILE {FILE_DESCRIPTORS} or the host's own limit"),
             Enforcement("size of TMPDIR", True, "RLIMIT_FSIZE for a file, the sum looked at every second of a call"),
@@ -215,8 +215,10 @@ class PlainSandbox:
         process, channel = self._process, self._channel
         if dump_stacks and process is not None and channel is not None and not process.exited.is_set():
             process.signal(signal.SIGCONT, group=True)
-            process.signal(signal.SIGTERM, group=False)
-            channel.hang_up()
+            if LINUX:
+                channel.hang_up()
+            else:
+                process.signal(signal.SIGTERM, group=False)
             try:
                 async with asyncio.timeout(DUMP_GRACE_S):
                     await process.exited.wait()

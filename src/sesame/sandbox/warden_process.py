@@ -175,7 +175,7 @@ class Warden:
         return _trees(roots)
 
     def _sweep(self) -> None:
-        """Kills orphans that no present instance answers for; one that wiped its cookie only when there is none left."""
+        """Kills orphans that no instance answers for; one that wiped its cookie only when no instance is left."""
         sessions = {instance.pid for instance in self._instances.values()}
         for pid in _children(os.getpid()):
             if pid in self._by_pid or _session(pid) in sessions:

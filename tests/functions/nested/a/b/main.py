@@ -1,0 +1,2 @@
+def func(event, context):
+    return __name__

@@ -1,0 +1,6 @@
+CALLS = []
+
+
+def handler(event, context):
+    CALLS.append(context.request_id)
+    return CALLS
