@@ -13,30 +13,21 @@ from urllib.parse import unquote
 
 import pytest
 from fc2.auth import Auth
+
 from sesame.control.code import CodeSource
 from sesame.control.functions import Functions
 from sesame.control.services import Services
-
 from sesame.gateway.app import Gateway, GatewayParts
 from sesame.gateway.links import secret_from
 from sesame.gateway.server import HttpServer
 from sesame.identity.keys import AccessKeys
-from sesame.model import records
-from sesame.model.account import AccessKey, Account
-from sesame.model.function import Function
 from sesame.model.invocation import Invocation, Outcome, Phases
-from sesame.model.service import Service
+from sesame.model.kinds import KINDS
 from sesame.store.catalog import Catalog
 from sesame.store.database import Database
 from sesame.store.packages import Packages
 
 KEY_ID, SECRET, ACCOUNT_ID = "LTAItest", "test-secret-0123456789", "1234567890123456"
-KINDS: dict[str, type] = {
-    records.ACCOUNT: Account,
-    records.ACCESS_KEY: AccessKey,
-    records.SERVICE: Service,
-    records.FUNCTION: Function,
-}
 NOW = 1_700_000_000.0
 DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
 

@@ -12,7 +12,6 @@ from sesame.model.errors import ConfigurationError
 from sesame.store.catalog import Catalog
 from sesame.store.database import Database
 
-
 KINDS: dict[str, type] = {records.ACCOUNT: Account, records.ACCESS_KEY: AccessKey}
 
 
