@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy.dialects.sqlite import insert
 
 from sesame.model.errors import ConfigurationError
+from sesame.model.kinds import KINDS
 from sesame.model.records import Record
 from sesame.store.database import Database
 from sesame.store.schema import records
@@ -41,7 +42,7 @@ class Catalog:
     """All reads are synchronous, from memory, and belong to the event loop's thread."""
 
     def __init__(
-        self, database: Database, kinds: Mapping[str, type], *, clock: Callable[[], float] = time.time
+        self, database: Database, kinds: Mapping[str, type] = KINDS, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._database = database
         self._codec = _Codec(kinds)

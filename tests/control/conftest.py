@@ -1,0 +1,99 @@
+"""A catalog, packages and the rooms of control on a temporary folder."""
+
+import base64
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.store import zips
+
+from sesame.control.code import CodeSource
+from sesame.control.functions import Functions
+from sesame.control.inputs import CodeInput, FunctionInput, ServiceInput
+from sesame.control.services import Services
+from sesame.model.errors import InvalidArgument, NotFound
+from sesame.model.kinds import KINDS
+from sesame.store.catalog import Catalog
+from sesame.store.database import Database
+from sesame.store.packages import Packages
+
+ROLE = "acs:ram::123:role/good"
+HELLO = zips.zip_of({"index.py": "def handler(event, context):\n    return 'hello'\n"})
+OTHER = zips.zip_of({"index.py": "def handler(event, context):\n    return 'other'\n"})
+
+
+def base64_of(archive: bytes) -> str:
+    return base64.b64encode(archive).decode()
+
+
+def code_of(archive: bytes) -> CodeInput:
+    return CodeInput(zip_file=base64_of(archive))
+
+
+def hello(**changes: Any) -> FunctionInput:
+    """Input of a function that is in order, but for what is changed."""
+    values: dict[str, Any] = {
+        "function_name": "f", "runtime": "python3", "handler": "index.handler", "code": code_of(HELLO), **changes,
+    }  # fmt: skip
+    return FunctionInput(**values)
+
+
+@dataclass
+class Account:
+    """Everything that control works with, and what its collaborators were asked."""
+
+    catalog: Catalog
+    packages: Packages
+    services: Services
+    functions: Functions
+    code: CodeSource
+    objects: dict[tuple[str, str], bytes]
+    compiled: list[str] = field(default_factory=list)
+
+    async def service(self, name: str = "s", **values: Any) -> None:
+        await self.services.create(ServiceInput(service_name=name, **values))
+
+
+@pytest.fixture
+async def account(tmp_path: Path) -> AsyncIterator[Account]:
+    database = Database(tmp_path / "db")
+    await database.open()
+    now = [1_600_000_000.0]
+
+    def clock() -> float:
+        now[0] += 1
+        return now[0]
+
+    catalog = Catalog(database, KINDS, clock=clock)
+    await catalog.open()
+    compiled: list[str] = []
+    objects: dict[tuple[str, str], bytes] = {}
+
+    async def compile(runtime: str, code_dir: Path) -> None:
+        assert code_dir.name == "code"
+        compiled.append(runtime)
+
+    async def fetch(bucket: str, key: str) -> bytes:
+        if (bucket, key) not in objects:
+            raise NotFound(f"no object '{key}' in bucket '{bucket}'")
+        return objects[bucket, key]
+
+    def check_role(role: str) -> None:
+        if role != ROLE:
+            raise InvalidArgument(f"role '{role}' cannot be assumed")
+
+    packages = Packages(tmp_path / "packages", compile)
+    await packages.open()
+    code = CodeSource(packages, fetch)
+    yield Account(
+        catalog=catalog,
+        packages=packages,
+        services=Services(catalog, check_role),
+        functions=Functions(catalog, code),
+        code=code,
+        objects=objects,
+        compiled=compiled,
+    )
+    await database.close()

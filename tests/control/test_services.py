@@ -1,0 +1,204 @@
+"""Services as reference/api.md §3.1 says.
+
+Run by pytest.
+Never goes through a door: input and answers are structs.
+"""
+
+import pytest
+from tests.control.conftest import ROLE, Account, hello
+
+from sesame.control.inputs import Listing, ServiceInput
+from sesame.model.errors import (
+    InvalidArgument,
+    PreconditionFailed,
+    ServiceAlreadyExists,
+    ServiceNotEmpty,
+    ServiceNotFound,
+)
+from sesame.model.service import LogConfig, NasConfig, NasMountPoint, TracingConfig, VpcConfig
+
+JAEGER = TracingConfig(type="Jaeger", params={"endpoint": "http://jaeger"})
+
+
+async def test_a_service_has_the_defaults_of_the_api(account: Account) -> None:
+    record = await account.services.create(ServiceInput(service_name="s"))
+    service = record.document
+    assert (service.service_name, service.description, service.role) == ("s", "", "")
+    assert service.internet_access is True
+    assert service.log_config == LogConfig(log_begin_rule="None")
+    assert service.tracing_config == TracingConfig(type=None, params=None)
+    assert len(service.service_id) == 36
+    assert await account.services.get("s") == record
+    assert await account.services.get("s", "LATEST") == record
+
+
+async def test_what_was_sent_comes_back(account: Account) -> None:
+    sent = ServiceInput(
+        service_name="s",
+        description="这是测试service",
+        role=ROLE,
+        log_config=LogConfig(project="p", logstore="l", enable_request_metrics=True, log_begin_rule="DefaultRegex"),
+        vpc_config=VpcConfig(vpc_id="v", v_switch_ids=("a", "b"), security_group_id="g"),
+        internet_access=False,
+        nas_config=NasConfig(-1, -1, (NasMountPoint("server", "/mnt"),)),
+        tracing_config=JAEGER,
+    )
+    service = (await account.services.create(sent)).document
+    for field in ("description", "role", "log_config", "vpc_config", "internet_access", "nas_config", "tracing_config"):
+        assert getattr(service, field) == getattr(sent, field), field
+
+
+async def test_update_keeps_what_was_not_sent_and_replaces_what_was(account: Account) -> None:
+    created = await account.services.create(
+        ServiceInput(
+            service_name="s",
+            description="d",
+            log_config=LogConfig("p", "l", True, True, "DefaultRegex"),
+            tracing_config=JAEGER,
+        )
+    )
+    updated = await account.services.update("s", ServiceInput(internet_access=False))
+    assert updated.document.description == "d"
+    assert updated.document.tracing_config == JAEGER
+    assert updated.etag != created.etag
+    assert updated.modified_at > created.modified_at
+    assert updated.created_at == created.created_at
+    assert updated.document.service_id == created.document.service_id
+    cleared = await account.services.update(
+        "s", ServiceInput(description="", log_config=LogConfig(), tracing_config=TracingConfig())
+    )
+    assert cleared.document.description == ""
+    assert cleared.document.log_config == LogConfig()
+    assert cleared.document.tracing_config == TracingConfig(None, None)
+    assert cleared.document.internet_access is False
+
+
+async def test_empty_objects_and_texts_mean_unset(account: Account) -> None:
+    record = await account.services.create(
+        ServiceInput(
+            service_name="s",
+            role="",
+            log_config=LogConfig(log_begin_rule=""),
+            vpc_config=VpcConfig(),
+            tracing_config=TracingConfig(type="", params={}),
+        )
+    )
+    assert record.document.log_config.log_begin_rule == "None"
+    assert record.document.tracing_config == TracingConfig(None, None)
+
+
+async def test_the_name_in_an_update_changes_nothing(account: Account) -> None:
+    await account.service("s")
+    assert (await account.services.update("s", ServiceInput(service_name="other"))).document.service_name == "s"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "ServiceName is required but not provided"),
+        ({"service_name": ""}, "ServiceName is required but not provided"),
+        ({"service_name": "1s"}, "ServiceName is set to an invalid value .*actual: '1s'"),
+        ({"service_name": "-s"}, "ServiceName is set to an invalid value"),
+        ({"service_name": "a.b"}, "ServiceName is set to an invalid value"),
+        ({"service_name": "a" * 129}, "ServiceName is set to an invalid value"),
+        ({"service_name": "a\n"}, "ServiceName is set to an invalid value"),
+        ({"description": "d" * 257}, "Description is set to an invalid value"),
+        ({"role": "acs:ram::123:role/bad"}, "role 'acs:ram::123:role/bad' cannot be assumed"),
+        ({"log_config": LogConfig(project="p")}, "LogConfig.Logstore is required"),
+        ({"log_config": LogConfig(logstore="l")}, "LogConfig.Project is required"),
+        ({"log_config": LogConfig(log_begin_rule="x")}, "allowed: None | DefaultRegex, actual: 'x'"),
+        ({"nas_config": NasConfig(user_id=-2)}, "NasConfig.UserId"),
+        ({"nas_config": NasConfig(mount_points=(NasMountPoint("", "/m"),))}, "ServerAddr is required"),
+        ({"nas_config": NasConfig(mount_points=(NasMountPoint("s", "m"),))}, "MountDir .*absolute path"),
+        ({"tracing_config": TracingConfig("Zipkin", {"endpoint": "e"})}, "TracingConfig.Type"),
+        ({"tracing_config": TracingConfig("Jaeger", {})}, "TracingConfig.Params.Endpoint is required"),
+        ({"tracing_config": TracingConfig("Jaeger", {"endpoint": 1})}, "TracingConfig.Params.Endpoint is required"),
+    ],
+)
+async def test_bad_values_are_refused_on_create_and_update(account: Account, values: dict, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        await account.services.create(ServiceInput(**{"service_name": "s"} | values if values else {}))
+    assert account.catalog.revision == 0
+    if values and "service_name" not in values:
+        await account.service("s")
+        with pytest.raises(InvalidArgument, match=message):
+            await account.services.update("s", ServiceInput(**values))
+
+
+@pytest.mark.parametrize("name", ["_", "a" * 128, "test_trigger_service00000000-0000-0000-0000-000000000000", "A-9"])
+async def test_good_names_are_accepted(account: Account, name: str) -> None:
+    assert (await account.services.create(ServiceInput(service_name=name))).name == name
+
+
+async def test_conflicts_and_absences(account: Account) -> None:
+    await account.service("s")
+    with pytest.raises(ServiceAlreadyExists, match="service 's' already exists") as conflict:
+        await account.service("s")
+    assert conflict.value.status == 409
+    for step in (
+        account.services.get("x"),
+        account.services.update("x", ServiceInput()),
+        account.services.delete("x"),
+    ):
+        with pytest.raises(ServiceNotFound, match="service 'x' does not exist"):
+            await step
+
+
+async def test_if_match(account: Account) -> None:
+    record = await account.services.create(ServiceInput(service_name="s"))
+    with pytest.raises(PreconditionFailed, match="the resource being modified has been changed") as failed:
+        await account.services.update("s", ServiceInput(description="x"), "invalid etag")
+    assert failed.value.status == 412
+    updated = await account.services.update("s", ServiceInput(description="x"), f'"{record.etag}"')
+    with pytest.raises(PreconditionFailed):
+        await account.services.delete("s", record.etag)
+    assert await account.services.get("s") == updated
+    await account.services.delete("s", updated.etag)
+    with pytest.raises(ServiceNotFound):
+        await account.services.get("s")
+
+
+async def test_a_service_with_functions_stays(account: Account) -> None:
+    await account.service("s")
+    await account.functions.create("s", hello())
+    with pytest.raises(ServiceNotEmpty, match="service 's' has functions") as conflict:
+        await account.services.delete("s")
+    assert conflict.value.status == 409
+    await account.functions.delete("s", "f")
+    await account.services.delete("s")
+
+
+async def test_lists_page_as_the_sdk_expects(account: Account) -> None:
+    for name in ("zzz", "abc", "abd", "ade", "bcd", "bde"):
+        await account.service("test_list_" + name)
+
+    async def names(**wanted: object) -> tuple[list[str], str | None]:
+        page = await account.services.list(Listing(**wanted))
+        return [record.name.removeprefix("test_list_") for record in page.items], page.next_token
+
+    found, token = await names(limit=2, start_key="test_list_b")
+    assert found == ["bcd", "bde"]
+    assert token is not None
+    assert await names(limit=1, start_key="test_list_b", next_token=token) == (["zzz"], None)
+    assert await names(limit=1, next_token=token) == (["zzz"], None)
+    assert await names(limit=2, prefix="test_list_x", next_token=token) == ([], None)
+    assert (await names(limit=2, prefix="test_list_a"))[0] == ["abc", "abd"]
+    assert await names(limit=2, prefix="test_list_ab", start_key="test_list_abd") == (["abd"], None)
+    assert await names(limit=3, start_key="test_list_abd") == (["abd", "ade", "bcd"], "test_list_bde")
+
+
+async def test_ten_services_by_three_are_four_calls(account: Account) -> None:
+    for number in range(10):
+        await account.service(f"s{number}")
+    token, calls = "", 0
+    while token is not None:
+        page = await account.services.list(Listing(limit=3, next_token=token))
+        token, calls = page.next_token, calls + 1
+    assert calls == 4
+    assert len((await account.services.list(Listing())).items) == 10
+
+
+@pytest.mark.parametrize("limit", [0, -1, 101])
+async def test_limits_of_lists(account: Account, limit: int) -> None:
+    with pytest.raises(InvalidArgument, match="Limit is set to an invalid value"):
+        await account.services.list(Listing(limit=limit))
