@@ -256,7 +256,7 @@ Hint = Callable[[dict[str, bytes | str], str], Awaitable[str]]
 @pytest.fixture
 async def hint(tmp_path: Path) -> Hint:
     async def compile(runtime: str, code_dir: Path) -> None:
-        assert code_dir.is_dir()
+        assert code_dir.name == "code"
 
     packages = Packages(tmp_path / "packages", compile)
     await packages.open()

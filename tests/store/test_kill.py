@@ -1,0 +1,135 @@
+"""What was acknowledged is there after kill -9 at any moment: records and packages.
+
+Run by pytest; the child process is this file run as a program.
+Never waits for a fixed time: the moment of death is a number of acknowledgements, and some more output.
+"""
+
+import asyncio
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from sesame.store.catalog import Catalog, Transaction
+from sesame.store.database import Database
+from sesame.store.packages import Packages
+
+ROUNDS = 15
+WRITERS = 4
+
+
+class Counted(msgspec.Struct, frozen=True):
+    value: int
+
+
+KINDS = {"counted": Counted}
+
+
+async def no_compiler(runtime: str, code_dir: Path) -> None:
+    assert code_dir.name == "code"
+
+
+def archive_of(number: int) -> bytes:
+    from tests.store import zips
+
+    return zips.zip_of({f"f{n}.py": f"x = {number}\n" for n in range(20)})
+
+
+def acknowledge(what: str, name: str, value: int) -> None:
+    sys.stdout.write(f"{what} {name} {value}\n")
+    sys.stdout.flush()
+
+
+async def write_forever(root: Path) -> None:
+    """Two records a transaction and a deletion now and then from each writer, and packages one after the other."""
+    database = Database(root / "db")
+    await database.open()
+    catalog = Catalog(database, KINDS)
+    await catalog.open()
+    packages = Packages(root / "packages", no_compiler)
+    await packages.open()
+
+    async def count(name: str) -> None:
+        record = catalog.get("counted", "", name)
+        value = 0 if record is None else record.document.value
+        while True:
+            value += 1
+
+            def edit(tx: Transaction, value: int = value) -> None:
+                tx.put("counted", "", name, Counted(value))
+                tx.put("counted", "twin", name, Counted(value))
+                tx.put("counted", name, str(value), Counted(value))
+                tx.delete("counted", name, str(value - 3))
+
+            await catalog.edit(edit)
+            acknowledge("record", name, value)
+
+    async def pack() -> None:
+        number = random.randrange(10**9)
+        while True:
+            number += 1
+            package = await packages.add(archive_of(number), "python3")
+            acknowledge("package", package.sha256, number)
+
+    await asyncio.gather(*(count(f"w{n}") for n in range(WRITERS)), pack())
+
+
+def run_and_kill(root: Path, after: int) -> list[list[str]]:
+    """What the child said before it was killed, some time after its `after`th acknowledgement."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", f"from tests.store.test_kill import main; main({str(root)!r})"],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert child.stdout is not None
+    try:
+        said = [child.stdout.readline() for _ in range(after)]
+    finally:
+        child.kill()
+    said += child.stdout.readlines()
+    child.wait()
+    return [line.decode().split() for line in said if line.endswith(b"\n")]
+
+
+def main(root: str) -> None:
+    asyncio.run(write_forever(Path(root)))
+
+
+async def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+    chance = random.Random(20)
+    newest: dict[str, int] = {}
+    packed: set[str] = set()
+    for _ in range(ROUNDS):
+        for what, name, value in await asyncio.to_thread(run_and_kill, tmp_path, chance.randrange(1, 120)):
+            if what == "record":
+                newest[name] = int(value)
+            else:
+                packed.add(name)
+        await check(tmp_path, newest, packed)
+    assert len(newest) == WRITERS
+    assert packed
+
+
+async def check(root: Path, newest: dict[str, int], packed: set[str]) -> None:
+    database = Database(root / "db")
+    await database.open()
+    catalog = Catalog(database, KINDS)
+    await catalog.open()
+    for name, acknowledged in newest.items():
+        value = catalog.get("counted", "", name).document.value
+        # One more may have been committed, but not a part of it.
+        assert value in (acknowledged, acknowledged + 1)
+        assert catalog.get("counted", "twin", name).document.value == value
+        assert {r.document.value for r in catalog.children("counted", name)} == set(range(max(1, value - 2), value + 1))
+        newest[name] = value
+    await database.close()
+    packages = Packages(root / "packages", no_compiler)
+    await packages.open()
+    folders = {path.name: path for path in (root / "packages").iterdir() if len(path.name) == 64}
+    assert packed <= set(folders)
+    for folder in folders.values():
+        assert (folder / "archive.zip").stat().st_size > 0
+        assert len(list((folder / "code").glob("f*.py"))) == 20
+    assert not list((root / "packages" / "staging").iterdir())
