@@ -13,7 +13,7 @@ counted once for each of them; before that is held against the instance, proport
 import os
 import sys
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 MIB = 1024 * 1024
 

@@ -1,0 +1,240 @@
+"""The driver `plain`: what it starts, what it ends, what it counts, and that nothing is left of it."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sesame.sandbox.interpreters import discover
+from sesame.sandbox.plain import Launch, PlainDriver
+from sesame.sandbox.seam import SandboxDied, SandboxSpec, SandboxStartFailed
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+FOUND = discover()
+linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+
+
+@pytest.fixture(scope="module", params=["python2.7", "python3"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    if request.param not in FOUND:
+        pytest.skip(f"no interpreter found for {request.param}")
+    return str(request.param)
+
+
+def named(mark: str) -> list[int]:
+    """Processes whose first argument is `mark`, zombies left out."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if (entry / "cmdline").read_bytes().split(b"\0")[0] == mark.encode():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+async def test_phases_of_the_start(stage: Any) -> None:
+    actor = await stage.start("hello")
+    assert list(actor.sandbox.phases) == ["fork_ms", "interpreter_ms"]
+    assert all(value > 0 for value in actor.sandbox.phases.values())
+
+
+async def test_memory_is_counted_by_the_kernel(stage: Any) -> None:
+    actor = await stage.start("hogs", "index.briefly")
+    await actor.invoke(b"1")
+    before = actor.sandbox.memory_peak_mb()
+    assert 4 < before < 64
+    assert (await actor.invoke(b"100")).ok
+    assert before + 80 < actor.sandbox.memory_peak_mb() < before + 250
+
+
+@pytest.mark.parametrize(("handler", "event"), [("index.memory", b"300"), ("index.in_child", b"300")])
+async def test_memory_over_the_limit_ends_the_instance(stage: Any, handler: str, event: bytes) -> None:
+    actor = await stage.start("hogs", handler, memory_mb=128)
+    with pytest.raises(SandboxDied) as died:
+        await actor.invoke(event)
+    assert died.value.reason == "out_of_memory"
+    assert str(died.value).endswith(" MB of 128 MB")
+    assert actor.sandbox.memory_peak_mb() > 128
+    assert actor.deaths == 0
+
+
+async def test_memory_that_came_and_went_counts_too(stage: Any) -> None:
+    actor = await stage.start("hogs", "index.briefly", memory_mb=128)
+    with pytest.raises(SandboxDied) as died:
+        await actor.invoke(b"300")
+    assert died.value.reason == "out_of_memory"
+
+
+async def test_a_temporary_directory_of_its_own(stage: Any) -> None:
+    first = await stage.start("surroundings", "index.temporary")
+    second = await stage.start("surroundings", "index.temporary")
+    paths = [Path((await actor.invoke()).payload.decode()) for actor in (first, second)]
+    assert paths[0].parent != paths[1].parent
+    assert all(path.exists() for path in paths)
+    await first.sandbox.kill()
+    assert [path.parent.exists() for path in paths] == [False, True]
+
+
+async def test_the_temporary_directory_has_a_size(stage: Any) -> None:
+    actor = await stage.start("hogs", "index.disk", disk_mb=20)
+    with pytest.raises(SandboxDied) as died:
+        await actor.invoke(b"40")
+    assert died.value.reason == "disk"
+    one = await stage.start("hogs", "index.one_file", disk_mb=20)
+    assert (await one.error(b"40"))["errorType"] == ("IOError" if stage.py2 else "OSError")
+
+
+async def test_limits(stage: Any) -> None:
+    actor = await stage.start("surroundings", "index.limits", disk_mb=512)
+    files, core, size = await actor.json()
+    assert 1024 <= files[0] == files[1] <= 100_000
+    assert core == [0, 0]
+    assert size == [512 * 2**20] * 2
+
+
+@linux_only
+async def test_kill_leaves_nothing(stage: Any, until: Any) -> None:
+    actor = await stage.start("orphans")
+    mark = f"orphan-{actor.sandbox.instance_id}"
+    assert (await actor.invoke(mark.encode())).payload == b"left"
+    assert len(await until(lambda: len(left := named(mark)) == 5 and left, "all five run")) == 5
+    await actor.sandbox.kill()
+    # The one that has left both session and environment behind is found when no instance is left to own it.
+    assert len(named(mark)) <= 1
+    await stage.clear()
+    await until(lambda: not named(mark), "nothing is left", 2.0)
+    await actor.sandbox.kill()
+
+
+@linux_only
+async def test_a_killed_instance_takes_no_neighbour_along(stage: Any, until: Any) -> None:
+    actor, neighbour = await stage.start("orphans"), await stage.start("orphans")
+    marks = [f"neighbour-{a.sandbox.instance_id}" for a in (actor, neighbour)]
+    await actor.invoke(marks[0].encode())
+    await neighbour.invoke(marks[1].encode())
+    await until(lambda: len(named(marks[1])) == 5, "all run")
+    await actor.sandbox.kill()
+    assert len(named(marks[1])) == 5
+    assert (await neighbour.invoke(b"again")).payload == b"left"
+
+
+@linux_only
+async def test_many_children(stage: Any, until: Any) -> None:
+    actor = await stage.start("orphans", "index.bomb", memory_mb=4096)
+    pid = actor.sandbox._process.pid
+    assert (await actor.invoke()).payload == b"many"
+    await actor.sandbox.kill()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(pid, 0)
+
+
+async def test_a_call_that_is_killed(stage: Any, until: Any) -> None:
+    actor = await stage.start("hangs")
+    call = asyncio.create_task(actor.invoke())
+    await until(lambda: "going to sleep" in actor.text, "the handler runs")
+    await actor.sandbox.kill()
+    with pytest.raises(SandboxDied) as died:
+        await call
+    assert died.value.reason == "killed"
+    assert actor.deaths == 0
+
+
+@linux_only
+async def test_a_frozen_instance_does_not_run_until_thawed(stage: Any, until: Any) -> None:
+    actor = await stage.start("exits", "index.pid")
+    pid = (await actor.invoke()).payload.decode()
+    state = Path(f"/proc/{pid}/stat")
+    actor.sandbox.freeze()
+    await until(lambda: state.read_text().rpartition(") ")[2][0] == "T", "it is stopped")
+    actor.sandbox.thaw()
+    assert (await actor.invoke()).payload.decode() == pid
+    actor.sandbox.freeze()
+    await actor.sandbox.kill()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid), 0)
+
+
+async def test_interpreters_that_are_none(stage: Any, tmp_path: Path) -> None:
+    driver = PlainDriver(lambda runtime: Launch(tmp_path / "no-python"), tmp_path / "scratch")
+    await driver.open()
+    spec = SandboxSpec("c-none", "python3", tmp_path, (), {}, 128, 512, {})
+    try:
+        with pytest.raises(SandboxStartFailed, match="No such file"):
+            await driver.create(spec, lambda data: None, lambda: None)
+        assert list((tmp_path / "scratch" / "instances").iterdir()) == []
+        driver._resolve = {}.__getitem__
+        with pytest.raises(SandboxStartFailed):
+            await driver.create(spec, lambda data: None, lambda: None)
+    finally:
+        await driver.close()
+
+
+async def test_a_start_that_fails_in_the_shim(stage: Any) -> None:
+    with pytest.raises(SandboxStartFailed, match="KeyError"):
+        await stage.start("hello", setup={"function": {}})
+
+
+@linux_only
+async def test_a_cancelled_start_leaves_nothing(stage: Any) -> None:
+    for turns in range(0, 40, 4):
+        start = asyncio.create_task(stage.start("hello"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        start.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await start
+    assert list((stage.driver._scratch / "instances").iterdir()) == []
+    assert stage.driver._sandboxes == {}
+
+
+@linux_only
+async def test_close_ends_everything(stage: Any, tmp_path: Path, until: Any) -> None:
+    driver = PlainDriver(stage.driver._resolve, tmp_path / "scratch")
+    await driver.open()
+    other = type(stage)(driver, stage.runtime)
+    actor = await other.start("orphans")
+    mark = f"closed-{actor.sandbox.instance_id}"
+    await actor.invoke(mark.encode())
+    warden = driver._warden.pid
+    await driver.close()
+    assert named(mark) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(warden, 0)
+    assert not (tmp_path / "scratch").exists()
+
+
+@linux_only
+async def test_the_end_of_the_warden_is_the_end_of_its_instances_and_the_next_start_gets_another(
+    stage: Any, tmp_path: Path, until: Any
+) -> None:
+    driver = PlainDriver(stage.driver._resolve, tmp_path / "scratch")
+    await driver.open()
+    other = type(stage)(driver, stage.runtime)
+    idle = await other.start("exits", "index.pid")
+    pid = int((await idle.invoke()).payload)
+    busy = await other.start("hangs")
+    call = asyncio.create_task(busy.invoke())
+    await until(lambda: "going to sleep" in busy.text, "the handler runs")
+    os.kill(driver._warden.pid, signal.SIGKILL)
+    with pytest.raises(SandboxDied):
+        await call
+    await until(lambda: idle.deaths == 1, "the death was told")
+    await until(lambda: not Path(f"/proc/{pid}/cwd").exists(), "the process has ended")
+    again = await other.start("hello")
+    assert (await again.invoke()).payload == b"hello world"
+    await driver.close()
+
+
+async def test_enforcement_tells_what_is_not_held(stage: Any) -> None:
+    held = {line.what: line.enforced for line in stage.driver.enforcement()}
+    assert held["time limit"]
+    assert held["memory"]
+    assert not held["own file system"]
+    assert not held["number of processes"]
+    assert stage.driver.name == "plain"
