@@ -123,6 +123,27 @@ async def test_a_taken_port_is_said_with_the_next_step(server: HttpServer) -> No
         await HttpServer(None, port=server.port).start()
 
 
+async def test_stopping_ends_the_calls_that_do_not_end_by_themselves(door: Door) -> None:
+    server = HttpServer(door.gateway)
+    await server.start()
+    cleaned_up = asyncio.Event()
+
+    async def forever(_call: Invocation) -> Outcome:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleaned_up.set()
+        raise AssertionError
+
+    door.dispatcher.then = forever
+    answer = asyncio.ensure_future(talk(server, request("POST", "/2016-08-15" + INVOKE, door.signed("POST", INVOKE))))
+    await asyncio.wait_for(door.dispatcher.entered.wait(), 5)
+    await server.stop(grace_s=0.01)
+    assert cleaned_up.is_set()
+    assert (await answer).startswith(b"HTTP/1.1 500 ")
+
+
 async def test_stopping_lets_running_calls_end(door: Door) -> None:
     server = HttpServer(door.gateway)
     await server.start()

@@ -4,6 +4,7 @@ Called by `app`, once for each door. Built on uvicorn with uvloop's sockets and 
 Never handles signals, never writes an access log, never decides what an answer says, save for what is no HTTP.
 """
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ BACKLOG = 2048
 KEEP_ALIVE_S = 75
 HEAD_BYTES_MAX = 256 * 1024
 GRACE_S = 5.0
+CANCELLED_S = 5.0
 
 
 class HttpServer:
@@ -64,12 +66,17 @@ class HttpServer:
         await self._server.startup(sockets=[self._socket])
 
     async def stop(self, grace_s: float = GRACE_S) -> None:
-        """No new connections; running requests get `grace_s` to end, then are cancelled."""
-        if self._server is None or self._socket is None:
+        """No new connections; running requests get `grace_s` to end, then are cancelled.
+
+        Holds on return: no request is running, unless one ignored its cancellation for `CANCELLED_S`.
+        """
+        server, self._server = self._server, None
+        if server is None or self._socket is None:
             return
-        self._server.config.timeout_graceful_shutdown = grace_s  # type: ignore[assignment]
-        await self._server.shutdown(sockets=[self._socket])
-        self._server = None
+        server.config.timeout_graceful_shutdown = grace_s  # type: ignore[assignment]
+        await server.shutdown(sockets=[self._socket])
+        if server.server_state.tasks:
+            await asyncio.wait(server.server_state.tasks, timeout=CANCELLED_S)
 
 
 class _Server(uvicorn.Server):
