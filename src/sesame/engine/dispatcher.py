@@ -1,0 +1,179 @@
+"""The road of an invocation: resolve, lease an instance, initialize it if it is new, call it, say how it ended.
+
+Called by the doors with an Invocation, answers with an Outcome. Knows neither HTTP nor the clock on the wall.
+Never lets a function's failure become an exception.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from sesame.engine.clock import Clock
+from sesame.engine.instance import CallFailed, Instance, State
+from sesame.engine.pool import Lease, Pool
+from sesame.engine.resolver import Resolver
+from sesame.model.invocation import Credentials, FunctionError, Invocation, Outcome, Phases, Snapshot
+from sesame.model.service import Service
+from sesame.sandbox.seam import Reply
+
+UNHANDLED = "UnhandledInvocationError"
+# Credentials must outlive the call they are given to by this much.
+CREDENTIALS_MARGIN_S = 60.0
+
+CredentialsOf = Callable[[Service, float], Credentials]
+
+
+class _Ended(msgspec.Struct):
+    """How one call to the shim ended, before it is an Outcome."""
+
+    payload: bytes
+    error: FunctionError | None
+    duration_ms: float
+    http: dict[str, object] | None = None
+
+
+class _InstanceLost(Exception):
+    """Has the lease kill the instance; carries the outcome out through it."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
+class Dispatcher:
+    """One for each Sesame. `invoke` may run as often at a time as the caps allow."""
+
+    def __init__(self, resolver: Resolver, pool: Pool, clock: Clock, credentials: CredentialsOf) -> None:
+        self._resolver = resolver
+        self._pool = pool
+        self._clock = clock
+        self._credentials = credentials
+
+    async def invoke(self, invocation: Invocation) -> Outcome:
+        """Raises the API's errors for what cannot be called; how the function itself fared is in the Outcome."""
+        snapshot = self._resolver.resolve(invocation.target)
+        function = snapshot.function
+        validity_s = function.timeout + function.initialization_timeout + CREDENTIALS_MARGIN_S
+        credentials = self._credentials(snapshot.service, validity_s)
+        try:
+            async with self._pool.lease(snapshot) as lease:
+                call = _CallOfOne(invocation, snapshot, lease, _meta(invocation, snapshot, credentials), self._clock)
+                outcome, usable = await call.run()
+                if not usable:
+                    raise _InstanceLost(outcome)
+                return outcome
+        except _InstanceLost as lost:
+            return lost.outcome
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+
+class _CallOfOne:
+    """One invocation on one leased instance."""
+
+    def __init__(
+        self, invocation: Invocation, snapshot: Snapshot, lease: Lease, meta: dict[str, Any], clock: Clock
+    ) -> None:
+        self._invocation = invocation
+        self._snapshot = snapshot
+        self._lease = lease
+        self._meta = meta
+        self._clock = clock
+
+    async def run(self) -> tuple[Outcome, bool]:
+        """The outcome, and whether the instance may serve again."""
+        instance, request_id = self._lease.instance, self._invocation.request_id
+        journal, function = instance.journal, self._snapshot.function
+        journal.begin(request_id)
+        initialize_ms = 0.0
+        if not instance.initialized:
+            instance.move(State.INITIALIZING)
+            ended = await self._step("initialize", "Initialize", b"", function.initialization_timeout)
+            initialize_ms = ended.duration_ms
+            if ended.error is not None:
+                ended.error = FunctionError(UNHANDLED, "initializer")
+                return self._outcome(ended, initialize_ms), False
+            instance.initialized = True
+        if instance.state is not State.BUSY:
+            instance.move(State.BUSY)
+        ended = await self._step("invoke", "Invoke", self._invocation.event, function.timeout)
+        usable = ended.error is None or ended.error.reason == "unhandled"
+        return self._outcome(ended, initialize_ms), usable
+
+    async def _step(self, kind: str, name: str, payload: bytes, timeout_s: int) -> _Ended:
+        """One call to the shim between its Start and its End line."""
+        instance, request_id = self._lease.instance, self._invocation.request_id
+        journal = instance.journal
+        journal.line(f"FC {name} Start RequestId: {request_id}")
+        started_at = self._clock.now()
+        try:
+            reply = await instance.call(kind, request_id, self._meta, payload, timeout_s)
+        except BaseException:
+            took_ms = (self._clock.now() - started_at) * 1000
+            journal.ensure_new_line()
+            journal.line(
+                f"FC {name} End RequestId: {request_id}, Error: Invocation canceled by client "
+                f"(duration: {took_ms:.0f}ms, maxMemoryUsage: {instance.memory_mb():.2f}MB)"
+            )
+            raise
+        took_ms = (self._clock.now() - started_at) * 1000
+        ended = _ended(reply, took_ms, timeout_s, instance)
+        journal.ensure_new_line()
+        failed = ", Error: Unhandled function error" if ended.error is not None else ""
+        journal.line(f"FC {name} End RequestId: {request_id}{failed}")
+        return ended
+
+    def _outcome(self, ended: _Ended, initialize_ms: float) -> Outcome:
+        lease, instance, snapshot = self._lease, self._lease.instance, self._snapshot
+        memory_mb = instance.memory_mb()
+        invoke_ms = 0.0 if ended.error is not None and ended.error.reason == "initializer" else ended.duration_ms
+        instance.journal.write(
+            b"\nDuration: %.2f ms, Billed Duration: %d ms, Memory Size: %d MB, Max Memory Used: %.2f MB\n"
+            % (ended.duration_ms, math.ceil(ended.duration_ms), snapshot.function.memory_size, memory_mb)
+        )
+        return Outcome(
+            payload=ended.payload,
+            error=ended.error,
+            duration_ms=ended.duration_ms,
+            memory_mb=memory_mb,
+            log_tail=instance.journal.tail(),
+            instance_id=instance.instance_id,
+            version_id=snapshot.version_id,
+            code_checksum=snapshot.function.package.checksum,
+            cold=lease.cold,
+            phases=Phases(lease.queue_ms, lease.start_ms, initialize_ms, invoke_ms),
+            http_params=ended.http,
+        )
+
+
+def _ended(reply: Reply | CallFailed, took_ms: float, timeout_s: int, instance: Instance) -> _Ended:
+    if isinstance(reply, Reply):
+        error = None if reply.ok else FunctionError(UNHANDLED, "unhandled")
+        return _Ended(reply.payload, error, took_ms, reply.http)
+    memory_mb = instance.memory_mb()
+    if reply.reason == "timeout":
+        text = f"Function timed out after {timeout_s} seconds (maxMemoryUsage: {memory_mb:.2f}MB)"
+    else:
+        text = (
+            "Process exited unexpectedly before completing request "
+            f"(duration: {took_ms:.0f}ms, maxMemoryUsage: {memory_mb:.2f}MB)"
+        )
+    return _Ended(msgspec.json.encode({"errorMessage": text}), FunctionError(UNHANDLED, reply.reason), took_ms)
+
+
+def _meta(invocation: Invocation, snapshot: Snapshot, credentials: Credentials) -> dict[str, Any]:
+    return {
+        "qualifier": invocation.target.qualifier,
+        "version_id": snapshot.version_id,
+        "retry_count": invocation.retry_count,
+        "credentials": {
+            "access_key_id": credentials.access_key_id,
+            "access_key_secret": credentials.access_key_secret,
+            "security_token": credentials.security_token,
+        },
+        "tracing": invocation.tracing,
+        "http_params": invocation.http_params,
+    }

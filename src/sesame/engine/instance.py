@@ -1,0 +1,104 @@
+"""One instance of a function: its life as a table of legal moves, and one call at a time.
+
+Born in `engine.pool`, called by `engine.dispatcher`. Ends for good at the first thing that goes wrong.
+Never knows what other instances exist, and never trusts its process for time or memory.
+"""
+
+import asyncio
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import structlog
+
+from sesame.engine.clock import Clock
+from sesame.engine.journal import Journal
+from sesame.model.invocation import Snapshot
+from sesame.sandbox.seam import Call, Reply, Sandbox, SandboxDied
+
+log = structlog.get_logger(__name__)
+
+
+class State(enum.Enum):
+    STARTING = "starting"
+    INITIALIZING = "initializing"
+    BUSY = "busy"
+    IDLE = "idle"
+    DEAD = "dead"
+
+
+LEGAL_MOVES: Mapping[State, frozenset[State]] = {
+    State.STARTING: frozenset({State.INITIALIZING, State.BUSY, State.DEAD}),
+    State.INITIALIZING: frozenset({State.BUSY, State.DEAD}),
+    State.BUSY: frozenset({State.IDLE, State.DEAD}),
+    State.IDLE: frozenset({State.BUSY, State.DEAD}),
+    State.DEAD: frozenset(),
+}
+
+
+class CallFailed(msgspec.Struct, frozen=True):
+    """The process did not answer. `reason` is timeout, or what `SandboxDied` says."""
+
+    reason: str
+    detail: str
+
+
+class Instance:
+    """Owned by whoever made it BUSY; the pool owns it while it is IDLE."""
+
+    def __init__(self, snapshot: Snapshot, instance_id: str, journal: Journal, clock: Clock) -> None:
+        self.snapshot = snapshot
+        self.instance_id = instance_id
+        self.journal = journal
+        self.state = State.STARTING
+        self.initialized = not snapshot.function.initializer
+        self.idle_since = 0.0
+        self.died: str | None = None
+        self._clock = clock
+        self._sandbox: Sandbox | None = None
+        self._timed_out = False
+        self._killing: asyncio.Task[None] | None = None
+
+    def move(self, to: State) -> None:
+        assert to in LEGAL_MOVES[self.state], f"illegal move of an instance: {self.state.value} → {to.value}"
+        self.state = to
+
+    def started(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    def memory_mb(self) -> float:
+        return self._sandbox.memory_peak_mb() if self._sandbox is not None else 0.0
+
+    def phases(self) -> Mapping[str, float]:
+        return self._sandbox.phases if self._sandbox is not None else {}
+
+    async def call(
+        self, kind: str, request_id: str, meta: Mapping[str, Any], payload: bytes, timeout_s: float
+    ) -> Reply | CallFailed:
+        """One request and its reply, or why there is none; in the latter case the instance is to be killed."""
+        sandbox = self._sandbox
+        assert sandbox is not None
+        timer = self._clock.call_later(timeout_s, self._expire)
+        try:
+            return await sandbox.call(Call(kind, request_id, meta, payload))
+        except SandboxDied as death:
+            if self._timed_out:
+                return CallFailed("timeout", f"no answer within {timeout_s:g} s")
+            return CallFailed(death.reason, str(death))
+        finally:
+            timer.cancel()
+
+    async def kill(self) -> None:
+        """Afterwards no process of it is left; idempotent."""
+        if self.state is not State.DEAD:
+            self.move(State.DEAD)
+        if self._killing is not None:
+            await self._killing
+        if self._sandbox is not None:
+            await self._sandbox.kill()
+
+    def _expire(self) -> None:
+        assert self._sandbox is not None
+        self._timed_out = True
+        self._killing = asyncio.get_running_loop().create_task(self._sandbox.kill(dump_stacks=True))
