@@ -115,7 +115,7 @@ def run(suite: Suite, root: Path, endpoints: dict[str, Any], scratch: Path, extr
     for package in ("pytest", *suite.packages):
         command += ["--with", package]
     command += ["python", "-m", "pytest", "-c", os.devnull, "--rootdir", str(root), "-p", "no:cacheprovider", "-q"]
-    command += ["--tb", "short", "-o", "junit_logging=no", f"--junitxml={report}", *(extra or [suite.tests])]
+    command += ["--tb", "native", "-o", "junit_logging=no", f"--junitxml={report}", *(extra or [suite.tests])]
     environment = {
         **os.environ,
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -133,22 +133,24 @@ def run(suite: Suite, root: Path, endpoints: dict[str, Any], scratch: Path, extr
 
 
 def show(report: Path) -> int:
-    """One line a test, then the sum; 0 when all passed."""
-    failed = skipped = 0
-    cases = list(ElementTree.parse(report).getroot().iter("testcase"))
-    print()
-    for case in cases:
-        trouble = next((child for child in case if child.tag in ("failure", "error", "skipped")), None)
+    """One line a test, then the sum; 0 when all passed. A test whose clean-up failed has failed."""
+    troubles: dict[str, ElementTree.Element | None] = {}
+    for case in ElementTree.parse(report).getroot().iter("testcase"):
         name = f"{case.get('classname')}.{case.get('name')}"
+        found = next((child for child in case if child.tag in ("failure", "error", "skipped")), None)
+        troubles[name] = troubles.get(name) if found is None else found
+    print()
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    for name, trouble in troubles.items():
         if trouble is None:
-            print(f"passed  {name}")
+            outcome, reason = "passed", ""
         else:
-            failed += trouble.tag != "skipped"
-            skipped += trouble.tag == "skipped"
-            reason = (trouble.get("message") or trouble.text or "").strip().partition("\n")[0][:160]
-            print(f"{'skipped' if trouble.tag == 'skipped' else 'failed '} {name}: {reason}")
-    print(f"\n{len(cases) - failed - skipped} of {len(cases)} passed, {failed} failed, {skipped} skipped")
-    return 1 if failed else 0
+            outcome = "skipped" if trouble.tag == "skipped" else "failed"
+            reason = ": " + (trouble.get("message") or trouble.text or "").strip().partition("\n")[0][:160]
+        counts[outcome] += 1
+        print(f"{outcome:7} {name}{reason}")
+    print(f"\n{counts['passed']} of {len(troubles)} passed, {counts['failed']} failed, {counts['skipped']} skipped")
+    return 1 if counts["failed"] else 0
 
 
 if __name__ == "__main__":
