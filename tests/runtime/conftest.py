@@ -130,6 +130,14 @@ class Stage:
         self._actors.append(actor)
         return actor
 
+    def code(self, case: str) -> str:
+        """Where the function sees its code: a jail shows it as the cloud does."""
+        return "/code" if self.driver.name == "jail" else str(FUNCTIONS / case)
+
+    def layer(self, directory: Path) -> bytes:
+        """Where the function sees a layer: a jail merges them all."""
+        return b"/opt" if self.driver.name == "jail" else str(directory).encode()
+
     async def clear(self) -> None:
         for actor in self._actors:
             await actor.sandbox.kill()

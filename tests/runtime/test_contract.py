@@ -195,7 +195,7 @@ async def test_surroundings(stage: Any) -> None:
                    "LD_LIBRARY_PATH": "/code/:/code//lib:/usr/local/lib"}  # fmt: skip
     actor = await stage.start("surroundings", environment=environment)
     seen = await actor.json()
-    code = str(Path(__file__).parents[1] / "functions" / "surroundings")
+    code = stage.code("surroundings")
     assert seen["cwd"] == code
     assert seen["file"].startswith(code)
     assert seen["name"] == "index"
@@ -246,9 +246,9 @@ async def test_layers_come_after_the_code_and_earlier_ones_first(stage: Any, tmp
             (layer / "python" / f"{name}.py").touch()
     layers = {"layer_dirs": (first, second)}
     actor = await stage.start("surroundings", "index.imports", **layers)
-    assert (await actor.invoke(b"both")).payload.startswith(str(first).encode())
-    assert (await actor.invoke(b"only_second")).payload.startswith(str(second).encode())
-    assert not (await actor.invoke(b"index")).payload.startswith(str(second).encode())
+    assert (await actor.invoke(b"both")).payload.startswith(stage.layer(first))
+    assert (await actor.invoke(b"only_second")).payload.startswith(stage.layer(second))
+    assert not (await actor.invoke(b"index")).payload.startswith(stage.layer(second))
 
 
 async def test_threads_of_the_function(stage: Any) -> None:

@@ -24,7 +24,7 @@ async def test_the_environ(stage: Any) -> None:
         "headers": [["Content-Type", "text/plain"], ["Set-Cookie", "a=1"], ["Set-Cookie", "b=2"]],
     }
     seen = dict(line.split("=", 1) for line in reply.payload.decode().splitlines())
-    assert seen.pop("FC_FUNC_CODE_PATH").endswith("/functions/http/")
+    assert seen.pop("FC_FUNC_CODE_PATH") == stage.code("http") + "/"
     assert seen == {
         "REQUEST_METHOD": "POST",
         "PATH_INFO": "/a b/c",

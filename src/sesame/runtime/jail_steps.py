@@ -1,0 +1,147 @@
+"""The steps from a forked copy of the zygote to a jailed instance, in their fixed order.
+
+Entered by zygote.py in the child, which is process 1 of a new pid namespace and still has every privilege.
+Never runs user code before the last step; docs/jail.md has the same steps in the same words, and a test compares.
+"""
+
+import os
+import random
+import resource
+import select
+import signal
+import sys
+import traceback
+
+import linux
+
+EXIT_JAIL_FAILED = 125
+OOM_SCORE = "500"
+CODE_ROOT = "/code"
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_FLAGS = linux.MS_NOSUID | linux.MS_NODEV
+
+
+class _Prepared(object):
+    """What every instance needs and the zygote reads once."""
+
+    seccomp = None
+
+
+def prepare():
+    """In the zygote: empties the bounding set, so that no program can ever bring privileges back, and reads the filter."""
+    with open("/proc/sys/kernel/cap_last_cap") as file:
+        last = int(file.read())
+    for capability in range(last + 1):
+        linux.prctl(linux.PR_CAPBSET_DROP, capability)
+    with open(os.path.join(_HERE, "seccomp", linux.machine() + ".bpf"), "rb") as file:
+        _Prepared.seccomp = linux.seccomp_program(file.read())
+
+
+def enter(request, fds, inherited, run_init, serve):
+    """Does not return. `inherited` are the zygote's control socket and the reading end of its lifeline."""
+    try:
+        _enter(request, fds, inherited, run_init, serve)
+    except BaseException:
+        os.write(fds[request["output"]], traceback.format_exc().encode("utf-8"))
+    finally:
+        os._exit(EXIT_JAIL_FAILED)
+
+
+def _enter(request, fds, inherited, run_init, serve):
+    without = request["without"]
+    control, lifeline = inherited
+
+    # SAFETY: 1. Born in new mount, pid, ipc and uts namespaces as process 1, and in its version 2 cgroup where there is one.
+    os.setsid()
+
+    # SAFETY: 2. Joins its version 1 cgroups through descriptors that the host opened, before it allocates anything.
+    for index in request["tasks"]:
+        os.write(fds[index], b"0")
+
+    # SAFETY: 3. Takes a cgroup namespace, so that the host's tree is not visible, and offers itself first to the memory killer.
+    linux.unshare(linux.CLONE_NEWCGROUP)
+    _write("/proc/self/oom_score_adj", OOM_SCORE)
+
+    # SAFETY: 4. Closes every descriptor but the socket, the output, the mounts and the zygote's lifeline.
+    os.close(control)
+    for index in request["tasks"] + ([request["cgroup"]] if request["cgroup"] >= 0 else []):
+        os.close(fds[index])
+
+    # SAFETY: 5. Mounts the code and the layers read-only, and the temporary file system; the descriptors go.
+    for target, index in request["mounts"]:
+        linux.move_mount(fds[index], target)
+        os.close(fds[index])
+
+    # SAFETY: 6. Mounts its own /dev/shm, which counts as its memory, and a /proc of its own processes.
+    linux.mount("shm", "/dev/shm", "tmpfs", _FLAGS | linux.MS_NOEXEC, "mode=1777,size=%dm" % request["shm_mb"])
+    linux.mount("proc", "/proc", "proc", _FLAGS | linux.MS_NOEXEC | linux.MS_RDONLY)
+
+    # SAFETY: 7. Takes a host name of its own.
+    linux.sethostname(request["hostname"])
+
+    # SAFETY: 8. Sets the resource limits.
+    for name, value in request["limits"].items():
+        _limit(getattr(resource, name), value)
+
+    # SAFETY: 9. Becomes the instance's own user, without groups and capabilities, and can never gain privileges again.
+    if "uid" not in without:
+        os.setgroups([])
+        os.setresgid(request["uid"], request["uid"], request["uid"])
+        os.setresuid(request["uid"], request["uid"], request["uid"])
+        linux.clear_capabilities()
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+
+    # SAFETY: 10. Dies with the zygote: set after the last change of user, which clears it; then asks whether it is too late.
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if select.select([lifeline], [], [], 0)[0]:
+        os._exit(EXIT_JAIL_FAILED)
+    os.close(lifeline)
+
+    # SAFETY: 11. Loads the system call filter, which its children inherit.
+    if "seccomp" not in without:
+        linux.load_seccomp(_Prepared.seccomp)
+
+    # SAFETY: 12. Forks the function's process; what stays is process 1, which cannot be traced, reaps, and ends with it.
+    handler = os.fork()
+    if handler:
+        os.close(fds[request["socket"]])
+        os.close(fds[request["output"]])
+        run_init(handler)
+    linux.prctl(linux.PR_SET_DUMPABLE, 1)
+
+    # SAFETY: 13. Reseeds what the copies of one zygote share.
+    _reseed()
+
+    # SAFETY: 14. Puts the function's environment in place of the zygote's, and serves.
+    os.environ.clear()
+    os.environ.update(_native(request["environment"]))
+    serve(fds[request["socket"]], fds[request["output"]], request["site_packages"])
+
+
+def _reseed():
+    random.seed()
+    ssl = sys.modules.get("_ssl")
+    if ssl is not None:
+        ssl.RAND_add(os.urandom(32), 32.0)
+
+
+def _limit(kind, value):
+    """Lowers a limit; one that is lower on this machine stays, as raising it may need more than root."""
+    hard = resource.getrlimit(kind)[1]
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(kind, (value, value))
+
+
+def _native(mapping):
+    if sys.version_info[0] > 2:
+        return mapping
+    return {name.encode("utf-8"): value.encode("utf-8") for name, value in mapping.items()}
+
+
+def _write(path, text):
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, text.encode("ascii"))
+    finally:
+        os.close(fd)

@@ -1,0 +1,136 @@
+"""The zygote: an interpreter that has imported what functions need and forks an instance on each request.
+
+Executed by jail_root.py, in a root of its own: `python -S -u -W ignore zygote.py CONTROL_FD`.
+Never holds a tenant's data, never runs user code, never has a second thread.
+
+A request is one packet of JSON with descriptors (see sandbox/jail_forker.py); the answer is {"id", "pid"} with a descriptor
+of the process, or {"id", "error"}.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import sys
+
+# What the shim needs, and what most functions import: paid for here, once. Never third-party modules, which could shadow
+# what a user ships; never one that starts a thread or opens a descriptor.
+import base64  # noqa: F401
+import collections  # noqa: F401
+import copy  # noqa: F401
+import datetime  # noqa: F401
+import hashlib  # noqa: F401
+import logging  # noqa: F401
+import random  # noqa: F401
+import re  # noqa: F401
+import socket  # noqa: F401
+import string  # noqa: F401
+import struct  # noqa: F401
+import threading  # noqa: F401
+import time  # noqa: F401
+
+import bootstrap
+import init
+import jail_steps
+import linux
+
+REQUEST_BYTES = 64 * 1024
+_NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
+
+
+def main(control):
+    jail_steps.prepare()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ended = _Ended()
+    lifeline = os.pipe()
+    packets = linux.Packets(control, REQUEST_BYTES)
+    packets.send(_json(id="ready", resident_kb=_resident_kb()))
+    while True:
+        ready = ended.wait(control)
+        for pid, status in ended.reap():
+            packets.send(_json(pid=pid, status=status))
+        if not ready:
+            continue
+        data, fds = packets.receive()
+        if not data:
+            os._exit(0)
+        request = json.loads(data.decode("utf-8"))
+        cgroup = request["cgroup"]
+        try:
+            pid, pidfd = linux.clone(_NAMESPACES, fds[cgroup] if cgroup >= 0 else -1)
+        except OSError as error:
+            packets.send(_json(id=request["id"], error=str(error)))
+        else:
+            if pid == 0:
+                ended.forget()
+                os.close(lifeline[1])
+                jail_steps.enter(request, fds, [control, lifeline[0]], init.run, bootstrap.serve)
+            packets.send(_json(id=request["id"], pid=pid), [pidfd])
+            os.close(pidfd)
+        for fd in fds:
+            os.close(fd)
+
+
+class _Ended(object):
+    """Children that have ended: a signal wakes the loop through a pipe."""
+
+    def __init__(self):
+        self._reading, self._writing = os.pipe()
+        for fd in (self._reading, self._writing):
+            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
+        signal.set_wakeup_fd(self._writing)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+
+    def wait(self, control):
+        """Returns whether there is a message on `control`; or it was a child."""
+        try:
+            return control in select.select([control, self._reading], [], [])[0]
+        except (OSError, select.error) as error:
+            # Python 2 does not go on waiting after a signal (PEP 475).
+            if error.args[0] != errno.EINTR:
+                raise
+            return False
+
+    def reap(self):
+        try:
+            while os.read(self._reading, 512):
+                continue
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EINTR):
+                raise
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except OSError as error:
+                if error.errno == errno.ECHILD:
+                    return
+                raise
+            if not pid:
+                return
+            yield pid, status
+
+    def forget(self):
+        """In a child: nothing of this is its own."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.close(self._reading)
+        os.close(self._writing)
+
+
+def _json(**message):
+    return json.dumps(message).encode("ascii")
+
+
+def _resident_kb():
+    with open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+    return 0
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

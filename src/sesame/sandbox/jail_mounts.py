@@ -1,0 +1,103 @@
+"""Prepares, in the host, mounts that hang nowhere and travel to an instance as descriptors: code, layers, /tmp.
+
+Used by jail_cells.py and jail.py; needs root. runtime/jail_steps.py puts them in place.
+Never attaches anything to the host's own tree: with its last descriptor a mount is gone, however Sesame ended.
+"""
+
+import ctypes
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+# Linux 5.2 and 5.12 (mount_setattr); the numbers are the same on every architecture.
+_SYS_OPEN_TREE, _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT, _SYS_MOUNT_SETATTR = 428, 430, 431, 432, 442
+_AT_FDCWD, _AT_EMPTY_PATH = -100, 0x1000
+_OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC = 1, os.O_CLOEXEC
+_FSOPEN_CLOEXEC, _FSMOUNT_CLOEXEC = 1, 1
+_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
+_MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV = 1, 2, 4
+_MS_PRIVATE = 1 << 18
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _MountAttributes(ctypes.Structure):
+    _fields_ = (
+        ("set", ctypes.c_uint64),
+        ("clear", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    )
+
+
+def supported() -> bool:
+    """Whether this machine is Linux with calls as they are numbered here."""
+    return platform.system() == "Linux"
+
+
+def read_only_tree(path: Path) -> int:
+    """A descriptor of a read-only view of the directory. The caller closes it. Raises `OSError`."""
+    fd = _call(
+        "open_tree", _SYS_OPEN_TREE,
+        ctypes.c_int(_AT_FDCWD), os.fsencode(path), ctypes.c_uint(_OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC),
+    )  # fmt: skip
+    try:
+        _set_attributes(fd, _MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def merged_tree(paths: Sequence[Path]) -> int:
+    """A read-only view of several directories as one, in which the earlier wins. The caller closes it."""
+    if len(paths) == 1:
+        return read_only_tree(paths[0])
+    # Two options would be cut at ":" and ","; a backslash keeps them.
+    lower = ":".join(str(path).replace("\\", "\\\\").replace(":", "\\:") for path in paths)
+    return _new_mount("overlay", {"source": "layers", "lowerdir": lower}, _MOUNT_ATTR_RDONLY)
+
+
+def block_mount(kind: str, device: str, *flags: str) -> int:
+    """A descriptor of a freshly mounted block device. The caller closes it."""
+    return _new_mount(kind, {"source": device}, 0, *flags)
+
+
+def _new_mount(kind: str, options: dict[str, str], attributes: int, *flags: str) -> int:
+    context = _call("fsopen", _SYS_FSOPEN, kind.encode(), ctypes.c_uint(_FSOPEN_CLOEXEC))
+    try:
+        for name, value in options.items():
+            _configure(context, _FSCONFIG_SET_STRING, name, value)
+        for flag in flags:
+            _configure(context, _FSCONFIG_SET_FLAG, flag, None)
+        _configure(context, _FSCONFIG_CMD_CREATE, None, None)
+        return _call(
+            "fsmount", _SYS_FSMOUNT, ctypes.c_int(context), ctypes.c_uint(_FSMOUNT_CLOEXEC),
+            ctypes.c_uint(attributes | _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV),
+        )  # fmt: skip
+    finally:
+        os.close(context)
+
+
+def _configure(context: int, command: int, name: str | None, value: str | None) -> None:
+    _call(
+        f"fsconfig {name}", _SYS_FSCONFIG, ctypes.c_int(context), ctypes.c_uint(command),
+        None if name is None else name.encode(), None if value is None else os.fsencode(value), ctypes.c_int(0),
+    )  # fmt: skip
+
+
+def _set_attributes(fd: int, attributes: int) -> None:
+    wanted = _MountAttributes(attributes, 0, _MS_PRIVATE, 0)
+    _call(
+        "mount_setattr", _SYS_MOUNT_SETATTR, ctypes.c_int(fd), b"", ctypes.c_uint(_AT_EMPTY_PATH),
+        ctypes.byref(wanted), ctypes.c_size_t(ctypes.sizeof(wanted)),
+    )  # fmt: skip
+
+
+def _call(name: str, number: int, *arguments: object) -> int:
+    result = int(_libc.syscall(ctypes.c_long(number), *arguments))
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{name}: {os.strerror(error)}")
+    return result
