@@ -100,7 +100,7 @@ class DataDir:
             if process.create_time() > endpoints.started_at + PROCESS_START_SLACK_S:
                 return None
             return None if process.status() == psutil.STATUS_ZOMBIE else endpoints
-        except (FileNotFoundError, psutil.NoSuchProcess):
+        except (FileNotFoundError, NotADirectoryError, psutil.NoSuchProcess):
             return None
         except (OSError, msgspec.DecodeError) as error:
             raise ConfigurationError(f"{self._endpoints} cannot be read: {error}") from error

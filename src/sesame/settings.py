@@ -20,10 +20,11 @@ from sesame.sandbox import site_packages
 ENVIRONMENT_PREFIX = "SESAME_"
 CONFIG_FILE = "sesame.toml"
 SANDBOXES = ("auto", "plain")
+CREDENTIALS_VALIDITY_S_MIN = 900
 
 
-def _meta(meaning: str, *, shown_default: str = "") -> msgspec.Meta:
-    return msgspec.Meta(description=meaning, extra={"shown_default": shown_default})
+def _meta(meaning: str, *, shown_default: str = "", file_only: bool = False) -> msgspec.Meta:
+    return msgspec.Meta(description=meaning, extra={"shown_default": shown_default, "file_only": file_only})
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -58,11 +59,18 @@ class Settings(msgspec.Struct, frozen=True):
             shown_default="share/sesame/runtimes of the virtual environment, else of the user's data directory",
         ),
     ] = None
+    roles: Annotated[
+        dict[str, Any],
+        _meta("Roles made at the account's first start: a table for each, see below.", file_only=True),
+    ] = {}
+    credentials_validity_s: Annotated[int, _meta("Seconds for which a function's temporary credentials are good.")] = (
+        6 * 3600
+    )
     keep_alive_s: Annotated[float, _meta("Seconds that an idle instance is kept for the next call.")] = 300.0
     max_instances: Annotated[int, _meta("Most instances of one function at a time; more calls get a 429.")] = 100
     max_memory_mb: Annotated[
         int | None,
-        _meta("Most memory of all instances together, in MB.", shown_default="what the host has free of other use"),
+        _meta("Most memory of all instances together, in MB.", shown_default="three quarters of the host's"),
     ] = None
 
     def resolved_runtimes_dir(self) -> Path:
@@ -70,7 +78,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One row of the table: everything that is known of a field of `Settings`."""
+    """One row of the table: everything that is known of a field of `Settings`. A table has no flag and no variable."""
 
     name: str
     flag: str
@@ -86,15 +94,16 @@ def _table() -> dict[str, Setting]:
     rows = {}
     for field in msgspec.structs.fields(Settings):
         meta: msgspec.Meta = hints[field.name].__metadata__[0]
+        extra = meta.extra or {}
         default = field.default if field.default is not msgspec.NODEFAULT else {}
         rows[field.name] = Setting(
             name=field.name,
-            flag="--" + field.name.replace("_", "-"),
-            environment=ENVIRONMENT_PREFIX + field.name.upper(),
+            flag="" if extra["file_only"] else "--" + field.name.replace("_", "-"),
+            environment="" if extra["file_only"] else ENVIRONMENT_PREFIX + field.name.upper(),
             kind=hints[field.name].__origin__,
             default=default,
             meaning=str(meta.description),
-            shown_default=str((meta.extra or {}).get("shown_default") or ("none" if default == {} else default)),
+            shown_default=str(extra["shown_default"] or ("none" if default == {} else default)),
         )
     return rows
 
@@ -117,7 +126,7 @@ def load(
     for name, raw in _from_file(config_file, environ).items():
         values[name] = _convert(TABLE[name], raw, f"`{name}` in {CONFIG_FILE}")
     for name, setting in TABLE.items():
-        if raw := environ.get(setting.environment):
+        if setting.environment and (raw := environ.get(setting.environment)):
             values[name] = _convert(setting, raw, setting.environment)
     for name, raw in (flags or {}).items():
         if raw is not None:
@@ -137,7 +146,8 @@ def as_markdown() -> str:
     """The table of docs/settings.md."""
     lines = ["| flag | environment | `sesame.toml` | default | meaning |", "|---|---|---|---|---|"]
     for row in TABLE.values():
-        lines.append(f"| `{row.flag}` | `{row.environment}` | `{row.name}` | {row.shown_default} | {row.meaning} |")
+        flag, environment = (f"`{row.flag}`", f"`{row.environment}`") if row.flag else ("", "")
+        lines.append(f"| {flag} | {environment} | `{row.name}` | {row.shown_default} | {row.meaning} |")
     return "\n".join(lines) + "\n"
 
 
@@ -192,6 +202,11 @@ def _check(settings: Settings) -> None:
             raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected 0 to 65535")
     if settings.sandbox not in SANDBOXES:
         raise ConfigurationError(f"sandbox is '{settings.sandbox}'; expected one of {', '.join(SANDBOXES)}")
+    least_s = CREDENTIALS_VALIDITY_S_MIN
+    if settings.credentials_validity_s < least_s:
+        raise ConfigurationError(
+            f"credentials_validity_s is {settings.credentials_validity_s}; expected at least {least_s}"
+        )
     if settings.keep_alive_s <= 0:
         raise ConfigurationError(f"keep_alive_s is {settings.keep_alive_s}; expected more than 0")
     if settings.max_instances < 1:

@@ -81,7 +81,7 @@ def _runtimes(known: Runtimes) -> Iterator[Finding]:
 
 def _data_dir(settings: Settings) -> Iterator[Finding]:
     data_dir = DataDir(settings.data_dir)
-    existing = next(folder for folder in (data_dir.path, *data_dir.path.parents) if folder.exists())
+    existing = next(path for path in (data_dir.path, *data_dir.path.parents) if path.exists())
     try:
         tempfile.TemporaryFile(dir=existing).close()
     except OSError as error:

@@ -9,9 +9,12 @@ from importlib.metadata import version
 import click
 
 from sesame.cli import output
+from sesame.cli.demo import demo
 from sesame.cli.doctor import doctor
 from sesame.cli.env import env
+from sesame.cli.invoke import invoke
 from sesame.cli.runtimes import runtimes
+from sesame.cli.start import start
 from sesame.model.errors import SesameError
 
 EXIT_FAILED = 1
@@ -26,7 +29,7 @@ def cli() -> None:
     """
 
 
-for command in (env, runtimes, doctor):
+for command in (start, env, invoke, demo, runtimes, doctor):
     cli.add_command(command)
 
 

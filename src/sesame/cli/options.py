@@ -19,7 +19,7 @@ def with_settings(*names: str) -> Callable[[Command], Command]:
     """Adds `--config` and an option for each named setting (all when none is named); absent ones arrive as None."""
 
     def decorate(command: Command) -> Command:
-        for name in reversed(names or tuple(settings.TABLE)):
+        for name in reversed(names or tuple(name for name, row in settings.TABLE.items() if row.flag)):
             command = _option(settings.TABLE[name])(command)
         return click.option(
             "--config", type=click.Path(path_type=Path), default=None,

@@ -1,0 +1,238 @@
+"""Builds every object of a running Sesame, in order, and tears them down in reverse; the only file that knows everyone.
+
+Used by `sesame start` and by whoever runs a Sesame inside a process of his own. Decides only who is given what.
+"""
+
+import asyncio
+import os
+import time
+from contextlib import AsyncExitStack
+from typing import ClassVar
+
+import psutil
+
+from sesame.control.cleanup import live_packages
+from sesame.control.code import CodeSource
+from sesame.control.functions import Functions
+from sesame.control.services import Services
+from sesame.data_dir import Credentials, DataDir, Endpoints
+from sesame.engine.clock import LoopClock
+from sesame.engine.dispatcher import Dispatcher
+from sesame.engine.journal import LogSource
+from sesame.engine.pool import Pool, PoolParts
+from sesame.engine.resolver import Resolver
+from sesame.engine.scaling import Caps
+from sesame.gateway import links
+from sesame.gateway.app import Gateway, GatewayParts
+from sesame.gateway.server import HttpServer
+from sesame.identity.issuer import Issuer
+from sesame.identity.keys import AccessKeys
+from sesame.identity.roles import Roles
+from sesame.identity.tokens import Tokens, master_key
+from sesame.model import limits, records
+from sesame.model.account import AccessKey, Account
+from sesame.model.bucket import Bucket
+from sesame.model.errors import PlatformError
+from sesame.model.function import Function
+from sesame.model.role import MasterKey, Policy, Role, Seed
+from sesame.model.service import Service
+from sesame.oss.door import OssDoor, OssParts
+from sesame.oss.source import ObjectSource
+from sesame.sandbox.plain import PlainDriver
+from sesame.sandbox.runtimes import Runtimes
+from sesame.sandbox.seam import Enforcement, SandboxDriver
+from sesame.settings import Settings
+from sesame.store.bytecode import BytecodeCompiler
+from sesame.store.catalog import Catalog
+from sesame.store.database import Database
+from sesame.store.objects import Objects
+from sesame.store.packages import Packages
+from sesame.store.uploads import Uploads
+
+HOST = "127.0.0.1"
+VIRTUAL_HOSTS = ("oss.localhost",)
+COLLECT_EVERY_S = 600.0
+# POLICY: instances seldom use all that they may, so their sum may be most of the host's memory.
+HOST_MEMORY_SHARE = 0.75
+STARTS_AT_ONCE_LEAST = 2
+MIB = 1024 * 1024
+KINDS: dict[str, type] = {
+    records.SERVICE: Service,
+    records.FUNCTION: Function,
+    records.ACCOUNT: Account,
+    records.ACCESS_KEY: AccessKey,
+    records.ROLE: Role,
+    records.POLICY: Policy,
+    records.SEED: Seed,
+    records.MASTER_KEY: MasterKey,
+    records.BUCKET: Bucket,
+}
+
+
+class Sesame:
+    """A whole Sesame in one event loop. `start` once, then `stop` once; both also after a failed or cancelled start."""
+
+    SERVED_DOORS: ClassVar[frozenset[str]] = frozenset({"fc", "oss"})
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._teardown = AsyncExitStack()
+        self.data_dir = DataDir(settings.data_dir)
+
+    async def start(self) -> None:
+        """Comes up; when it returns every door answers and `endpoints.json` says where.
+
+        Raises `ConfigurationError` for what the operator can mend; then nothing is left running.
+        """
+        try:
+            await self._build()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Goes down in the reverse order of coming up; idempotent."""
+        await self._teardown.aclose()
+
+    @property
+    def endpoints(self) -> Endpoints:
+        return self._endpoints
+
+    def enforcement(self) -> tuple[Enforcement, ...]:
+        """What the sandbox holds here, and what not."""
+        return self._driver.enforcement()
+
+    def notices(self) -> list[str]:
+        """What an operator should know before the first call, one line each."""
+        return self._runtimes.notices()
+
+    async def _build(self) -> None:
+        settings = self._settings
+        later = self._teardown
+        later.enter_context(self.data_dir)
+
+        self._runtimes = await asyncio.to_thread(
+            Runtimes.look_up, settings.interpreters, settings.resolved_runtimes_dir()
+        )
+
+        database = Database(self.data_dir.database)
+        await database.open()
+        later.push_async_callback(database.close)
+        catalog = Catalog(database, KINDS)
+        await catalog.open()
+        objects = Objects(database, self.data_dir.objects)
+        await objects.open()
+        later.push_async_callback(objects.close)
+        packages = Packages(self.data_dir.packages, BytecodeCompiler(self._runtimes.paths()))
+        await packages.open()
+
+        keys = AccessKeys(catalog)
+        account = await keys.ensure_account(settings.account_id, settings.access_key_id, settings.access_key_secret)
+        key = keys.get(account.access_key_id)
+        if key is None:
+            raise PlatformError(f"the catalog has lost the key {account.access_key_id} that it was just given")
+        tokens = Tokens(await master_key(catalog), time.time)
+        roles = Roles(catalog)
+        await roles.seed(account.account_id, settings.roles)
+        issuer = Issuer(tokens, roles, time.time, settings.credentials_validity_s)
+
+        self._driver: SandboxDriver = PlainDriver(self._runtimes.launch, self.data_dir.scratch)
+        await self._driver.open()
+        later.push_async_callback(self._driver.close)
+
+        clock = LoopClock()
+        resolver = Resolver(catalog, packages)
+        pool = Pool(
+            PoolParts(
+                driver=self._driver,
+                resolver=resolver,
+                clock=clock,
+                caps=caps(settings),
+                sink=_no_log_store,
+                account_id=account.account_id,
+                region=settings.region,
+            )
+        )
+        dispatcher = Dispatcher(
+            resolver,
+            pool,
+            clock,
+            lambda service, validity_s: issuer.credentials(service.role, service.service_name, validity_s),
+        )
+        later.push_async_callback(dispatcher.close)
+        later.push_async_callback(_ended, asyncio.create_task(_collect_packages(catalog, pool, packages)))
+
+        source = ObjectSource(catalog, objects, account.account_id)
+        gateway = Gateway(
+            GatewayParts(
+                keys=keys,
+                dispatcher=dispatcher,
+                services=Services(catalog, roles.require_assumable),
+                functions=Functions(catalog, CodeSource(packages, source.read)),
+                packages=packages,
+                link_secret=links.secret_from(key.secret),
+                region=settings.region,
+                tokens=tokens,
+                roles=roles,
+                wall_clock=time.time,
+            )
+        )
+        oss = OssDoor(
+            OssParts(
+                catalog=catalog,
+                objects=objects,
+                uploads=Uploads(objects, time.time),
+                keys=keys,
+                tokens=tokens,
+                roles=roles,
+                clock=time.time,
+                region=settings.region,
+                virtual_hosts=VIRTUAL_HOSTS,
+            )
+        )
+        urls = {}
+        for name, door, port in (("oss", oss, settings.oss_port), ("fc", gateway, settings.port)):
+            server = HttpServer(door, host=HOST, port=port)
+            await server.start()
+            later.push_async_callback(server.stop)
+            urls[name] = server.url
+        self._announce(urls, key)
+
+    def _announce(self, urls: dict[str, str], key: AccessKey) -> None:
+        self._endpoints = Endpoints(
+            account_id=key.account_id,
+            region=self._settings.region,
+            **urls,
+            sandbox=self._driver.name,
+            pid=os.getpid(),
+            started_at=time.time(),
+        )
+        self.data_dir.announce(self._endpoints, Credentials(key.account_id, key.access_key_id, key.secret))
+        self._teardown.callback(self.data_dir.withdraw)
+
+
+def caps(settings: Settings) -> Caps:
+    """The engine's bounds; memory not set is a share of the host's."""
+    host_mb = psutil.virtual_memory().total // MIB
+    return Caps(
+        instances_per_function=settings.max_instances,
+        memory_mb=settings.max_memory_mb or max(int(host_mb * HOST_MEMORY_SHARE), limits.MEMORY_MB_MIN),
+        starts_at_once=max(os.cpu_count() or 1, STARTS_AT_ONCE_LEAST),
+        keep_alive_s=settings.keep_alive_s,
+    )
+
+
+async def _collect_packages(catalog: Catalog, pool: Pool, packages: Packages) -> None:
+    while True:
+        used = {instance.snapshot.function.package.sha256 for instance in pool.instances()}
+        await packages.collect(live_packages(catalog) | used)
+        await asyncio.sleep(COLLECT_EVERY_S)
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+def _no_log_store(source: LogSource, request_id: str, data: bytes) -> None:
+    """A call's log is in its answer's tail; there is no store of logs that it would also go to."""

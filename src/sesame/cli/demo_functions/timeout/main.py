@@ -1,0 +1,15 @@
+# -*- coding: utf-8 -*-
+"""Sleeps longer than its time limit, unless it is told to be quick.
+
+Deployed by `sesame demo` with a time limit of one second.
+Never ends by itself in time: it is the platform that stops it.
+"""
+
+import time
+
+
+def my_handler(event, context):
+    if event != b"quick":
+        print("going to sleep for a minute")
+        time.sleep(60)
+    return "in time"

@@ -1,0 +1,103 @@
+"""`sesame invoke`: calls a handler in a local directory, or a function that is deployed to a running Sesame.
+
+The answer goes to stdout as it is, logs and everything else to stderr; a function's error ends with exit code 1.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sesame.cli import output, remote
+from sesame.cli.local import LocalCall, run_local
+from sesame.cli.options import settle, with_settings
+from sesame.data_dir import DataDir
+from sesame.model import limits
+
+REMOTE_PATIENCE_S = limits.TIMEOUT_S_MAX + limits.INITIALIZATION_TIMEOUT_S_MAX
+EXIT_FUNCTION_ERROR = 1
+
+
+@click.command(short_help="Calls a local handler, or a deployed function.")
+@click.argument("handler", required=False)
+@click.option("-e", "--event", "event_text", help="The event, as text.")
+@click.option("-f", "--event-file", type=click.File("rb"), help="The event, from a file; - reads standard input.")
+@click.option("--service", help="Call a deployed function of this service (service or service.qualifier).")
+@click.option("--function", "function_name", help="The deployed function's name.")
+@click.option(
+    "--code", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path(),
+    help="Directory of the local code [default: the working directory].",
+)  # fmt: skip
+@click.option("--runtime", type=click.Choice(limits.SANDBOXED_RUNTIMES), default="python3", show_default=True)
+@click.option("--initializer", default="", help="Handler that prepares the local instance, as main.my_initializer.")
+@click.option(
+    "--timeout", type=click.IntRange(limits.TIMEOUT_S_MIN, limits.TIMEOUT_S_MAX), default=limits.TIMEOUT_S_DEFAULT,
+    show_default=True, help="Seconds that the local call may take.",
+)  # fmt: skip
+@click.option(
+    "--memory", type=click.IntRange(limits.MEMORY_MB_MIN, limits.MEMORY_MB_MAX), default=limits.MEMORY_MB_DEFAULT,
+    show_default=True, help="MB that the local instance may use.",
+)  # fmt: skip
+@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Environment of the local function.")
+@with_settings("data_dir", "interpreters", "runtimes_dir", "sandbox", "region", "account_id")
+def invoke(
+    handler: str | None, event_text: str | None, event_file: Any, service: str | None, function_name: str | None,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Calls HANDLER (such as main.my_handler) in a local directory, without a server; or, with --service and
+    --function, a function that is deployed."""
+    if event_text is not None and event_file is not None:
+        raise click.UsageError("give the event as text (-e) or from a file (-f), not both")
+    event = event_file.read() if event_file is not None else (event_text or "").encode()
+    settings = settle(options)
+    if service or function_name:
+        if not (service and function_name):
+            raise click.UsageError("--service and --function go together")
+        if handler:
+            raise click.UsageError("a deployed function has its own handler: leave HANDLER away")
+        _invoke_deployed(remote.find_server(DataDir(settings.data_dir)), service, function_name, event)
+        return
+    if not handler:
+        raise click.UsageError(
+            "name a HANDLER, as main.my_handler for my_handler in main.py; or --service and --function"
+        )
+    call = LocalCall(
+        code=options["code"].absolute(),
+        handler=handler,
+        event=event,
+        runtime=options["runtime"],
+        initializer=options["initializer"],
+        timeout_s=options["timeout"],
+        memory_mb=options["memory"],
+        environment=_variables(options["variables"]),
+    )
+    outcome = asyncio.run(run_local(call, settings))
+    output.result(outcome.payload)
+    if outcome.error is not None:
+        output.note(f"X-Fc-Error-Type: {outcome.error.type}")
+        sys.exit(EXIT_FUNCTION_ERROR)
+
+
+def _invoke_deployed(server: remote.Server, service: str, function: str, event: bytes) -> None:
+    answer = remote.call(server, service, function, event, timeout_s=REMOTE_PATIENCE_S)
+    if answer.refused:
+        output.error(f"{answer.refused} (HTTP {answer.status}, request {answer.request_id})")
+        sys.exit(EXIT_FUNCTION_ERROR)
+    if answer.log_tail:
+        output.note(answer.log_tail.decode("utf-8", "replace").rstrip("\n"))
+    output.result(answer.body)
+    if answer.error_type:
+        output.note(f"X-Fc-Error-Type: {answer.error_type}")
+        sys.exit(EXIT_FUNCTION_ERROR)
+
+
+def _variables(pairs: tuple[str, ...]) -> dict[str, str]:
+    variables = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not limits.ENVIRONMENT_NAME.match(name):
+            raise click.UsageError(f"--env {pair}: expected NAME=VALUE")
+        variables[name] = value
+    return variables

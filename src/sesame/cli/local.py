@@ -1,0 +1,117 @@
+"""Runs a handler of a local directory through the same engine and sandbox as a deployed one, without a server.
+
+Used by `sesame invoke`. Leaves nothing behind, and never writes into the directory.
+"""
+
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import cast
+
+import msgspec
+
+from sesame.app import caps
+from sesame.engine.clock import LoopClock
+from sesame.engine.dispatcher import Dispatcher
+from sesame.engine.journal import LogSource
+from sesame.engine.pool import Pool, PoolParts
+from sesame.engine.resolver import Resolver
+from sesame.model import limits
+from sesame.model.errors import ConfigurationError
+from sesame.model.function import Function, Package
+from sesame.model.invocation import Credentials, Invocation, Outcome, Snapshot, Target
+from sesame.model.service import Service
+from sesame.sandbox.plain import PlainDriver
+from sesame.sandbox.runtimes import Runtimes
+from sesame.settings import Settings
+
+SERVICE = "local"
+ACCOUNT_ID = "1234567890123456"
+
+
+class LocalCall(msgspec.Struct, frozen=True, kw_only=True):
+    """What is called, with what. `code` is an absolute path."""
+
+    code: Path
+    handler: str
+    event: bytes
+    runtime: str
+    initializer: str
+    timeout_s: int
+    memory_mb: int
+    environment: Mapping[str, str]
+
+
+async def run_local(call: LocalCall, settings: Settings) -> Outcome:
+    """One cold call; the log goes to stderr as it comes. Raises `ConfigurationError` for a missing interpreter."""
+    runtimes = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir())
+    try:
+        runtimes.launch(call.runtime)
+    except LookupError as error:
+        raise ConfigurationError(str(error)) from error
+    with tempfile.TemporaryDirectory(prefix="sesame-invoke-") as scratch:
+        driver = PlainDriver(runtimes.launch, Path(scratch) / "plain")
+        await driver.open()
+        try:
+            clock = LoopClock()
+            snapshot = _snapshot(call)
+            # The engine asks its resolver these three questions and no other.
+            resolver = cast(Resolver, _OneFunction(snapshot))
+            pool = Pool(
+                PoolParts(
+                    driver=driver,
+                    resolver=resolver,
+                    clock=clock,
+                    caps=caps(settings),
+                    sink=_to_stderr,
+                    account_id=settings.account_id or ACCOUNT_ID,
+                    region=settings.region,
+                )
+            )
+            dispatcher = Dispatcher(resolver, pool, clock, lambda service, validity_s: Credentials())
+            try:
+                target = Target(SERVICE, limits.LATEST, snapshot.function.function_name)
+                return await dispatcher.invoke(Invocation(str(uuid.uuid4()), target, call.event))
+            finally:
+                await dispatcher.close()
+        finally:
+            await driver.close()
+
+
+class _OneFunction:
+    """Stands where the resolver stands: whatever is asked for is the local function, and it never changes."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def resolve(self, target: Target) -> Snapshot:
+        return self._snapshot
+
+    def is_current(self, target: Target, key: str) -> bool:
+        return True
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """There is no change to tell of."""
+
+
+def _snapshot(call: LocalCall) -> Snapshot:
+    function = Function(
+        function_name=call.code.name or "function",
+        function_id=str(uuid.uuid4()),
+        runtime=call.runtime,
+        handler=call.handler,
+        package=Package(sha256="", checksum="", size_bytes=0),
+        initializer=call.initializer,
+        timeout=call.timeout_s,
+        memory_size=call.memory_mb,
+        environment_variables=dict(call.environment),
+    )
+    service = Service(service_name=SERVICE, service_id=str(uuid.uuid4()))
+    return Snapshot("local", service, function, limits.LATEST, call.code)
+
+
+def _to_stderr(source: LogSource, request_id: str, data: bytes) -> None:
+    sys.stderr.buffer.write(data.replace(b"\r\n", b"\n"))
+    sys.stderr.buffer.flush()

@@ -1,0 +1,91 @@
+"""`sesame start`: runs Sesame in the foreground until SIGTERM or SIGINT, and says where it listens.
+
+A second signal ends it at once. Builds nothing itself: that is `app`.
+"""
+
+import asyncio
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+import click
+import uvloop
+
+from sesame.app import Sesame
+from sesame.cli import output
+from sesame.cli.options import settle, with_settings
+from sesame.model.errors import ConfigurationError
+from sesame.settings import TABLE, Settings, given
+
+
+@click.command()
+@with_settings()
+def start(**flags: Any) -> None:
+    """Starts Sesame: the doors on 127.0.0.1, everything else in the data directory."""
+    settings = settle(flags)
+    refuse_unserved_doors(settings, flags)
+    output.configure_logs()
+    uvloop.run(serve(settings))
+
+
+async def serve(settings: Settings) -> None:
+    """Starts, waits for a signal, stops."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    main = asyncio.current_task()
+    assert main is not None
+
+    def on_signal() -> None:
+        if stopping.is_set():
+            main.cancel()
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    sesame = Sesame(settings)
+    starting = asyncio.ensure_future(sesame.start())
+    waiting = asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            greet(sesame, settings)
+            await waiting
+        else:
+            starting.cancel()
+            await asyncio.wait({starting})
+        output.note("Stopping: no new calls; running ones get a moment to end …")
+    finally:
+        waiting.cancel()
+        await sesame.stop()
+    output.note("Stopped.")
+
+
+def greet(sesame: Sesame, settings: Settings) -> None:
+    endpoints = sesame.endpoints
+    output.note(f"Sesame is ready. Data in {sesame.data_dir.path}, account {endpoints.account_id}, {endpoints.region}.")
+    output.note(f"  Function Compute  {endpoints.fc}")
+    for name, url in (("OSS", endpoints.oss), ("Log Service", endpoints.sls), ("STS", endpoints.sts)):
+        if url:
+            output.note(f"  {name:<17} {url}")
+    output.note(f"Sandbox {endpoints.sandbox}:")
+    for held in sesame.enforcement():
+        output.note(f"  {'enforced    ' if held.enforced else 'NOT enforced'}  {held.what}: {held.by}")
+    for line in sesame.notices():
+        output.note(line)
+    option = "" if settings.data_dir == TABLE["data_dir"].default else f" --data-dir {settings.data_dir}"
+    output.note(f'Next: eval "$(sesame env{option})"; stop with Ctrl-C.')
+
+
+def refuse_unserved_doors(settings: Settings, flags: Mapping[str, Any]) -> None:
+    """A port that somebody asked for and nobody will listen on is an error; any free one (0) is only not taken."""
+    for door, name in (("OSS", "oss"), ("Log Service", "sls"), ("STS", "sts")):
+        field = f"{name}_port"
+        if name in Sesame.SERVED_DOORS or not given(field, flags):
+            continue
+        port = getattr(settings, field)
+        if port != 0:
+            raise ConfigurationError(
+                f"{TABLE[field].flag} {port}: this version of Sesame serves no {door} door; leave the setting away"
+            )
+        output.note(f"{TABLE[field].flag} 0: this version of Sesame serves no {door} door; nothing listens for it.")

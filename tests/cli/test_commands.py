@@ -1,0 +1,101 @@
+"""The commands as a user types them: what they print, where, and how they end."""
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from sesame.cli.doctor import doctor
+from sesame.cli.env import env
+from sesame.cli.runtimes import runtimes
+from sesame.data_dir import Credentials, DataDir, Endpoints
+from sesame.model.errors import ConfigurationError
+from sesame.sandbox.interpreters import MINOR_VERSIONS
+
+
+def sesame(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "sesame", *arguments], capture_output=True, text=True, check=False,
+        env={name: value for name, value in os.environ.items() if not name.startswith("SESAME_")},
+    )  # fmt: skip
+
+
+def test_env_prints_shell_exports_of_what_is_served(tmp_path: Path) -> None:
+    with DataDir(tmp_path) as data_dir:
+        endpoints = Endpoints(
+            account_id="1234", region="cn shanghai", fc="http://127.0.0.1:1", sandbox="plain", pid=os.getpid(),
+            started_at=time.time(),
+        )  # fmt: skip
+        data_dir.announce(endpoints, Credentials("1234", "LTAI", "se'cret$"))
+        said = CliRunner().invoke(env, ["--data-dir", str(tmp_path)]).output
+    lines = [shlex.split(line) for line in said.splitlines()]
+    assert lines == [
+        ["export", "ACCOUNT_ID=1234"], ["export", "REGION=cn shanghai"], ["export", "ACCESS_KEY_ID=LTAI"],
+        ["export", "ACCESS_KEY_SECRET=se'cret$"], ["export", "FC_ENDPOINT=http://127.0.0.1:1"],
+    ]  # fmt: skip
+
+
+def test_env_without_a_running_sesame_prints_nothing_and_says_what_to_do(tmp_path: Path) -> None:
+    done = sesame("env", "--data-dir", str(tmp_path / "none"))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert f"sesame start --data-dir {tmp_path / 'none'}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_runtimes_lists_every_runtime_with_its_interpreter() -> None:
+    said = CliRunner().invoke(runtimes).output
+    for runtime in MINOR_VERSIONS:
+        assert f"\n{runtime} " in said
+
+
+def test_runtimes_missing_names_only_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("PYENV_ROOT", raising=False)
+    monkeypatch.setattr("sesame.sandbox.interpreters._usual_folders", lambda wanted: iter(()))
+    assert CliRunner().invoke(runtimes, ["--missing"]).output.split() == list(MINOR_VERSIONS)
+    with pytest.raises(ConfigurationError, match="no interpreter was found for any runtime"):
+        CliRunner().invoke(runtimes, ["install"], catch_exceptions=False)
+    with pytest.raises(ConfigurationError, match=r"python3.12 has no interpreter here; get it: `uv python install"):
+        CliRunner().invoke(runtimes, ["install", "python3.12"], catch_exceptions=False)
+    with pytest.raises(ConfigurationError, match="there is no runtime 'python4'"):
+        CliRunner().invoke(runtimes, ["install", "python4"], catch_exceptions=False)
+    said = CliRunner().invoke(doctor, ["--data-dir", str(tmp_path / "data")])
+    assert said.exit_code == 1
+    assert "python2.7: no interpreter" in said.output
+
+
+def test_doctor_finds_nothing_wrong_here(tmp_path: Path) -> None:
+    said = CliRunner().invoke(doctor, ["--data-dir", str(tmp_path / "data"), "--port", "0"])
+    assert said.exit_code == 0
+    assert f"data directory {tmp_path / 'data'}: free to use" in said.output
+    assert "sandbox plain: time limit enforced" in said.output
+
+
+def test_doctor_names_a_data_directory_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = CliRunner().invoke(doctor, ["--data-dir", str(tmp_path / "file")])
+    assert said.exit_code == 1
+    assert "name another with --data-dir" in said.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["start", "--port", "99999"], "expected 0 to 65535"),
+        (["start", "--sls-port", "9002"], "serves no Log Service door; leave the setting away"),
+        (["start", "--config", "/nowhere/sesame.toml"], "cannot read /nowhere/sesame.toml"),
+        (["start", "--interpreters", "python2.7=/nowhere"], "does not exist"),
+    ],
+)
+def test_what_the_operator_got_wrong_is_one_line(tmp_path: Path, arguments: list[str], says: str) -> None:
+    done = sesame(*arguments, *(["--data-dir", str(tmp_path)] if arguments[0] == "start" else []))
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,78 @@
+"""Settings: one table, four sources in their order, and errors that name where a bad value came from."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from sesame import settings
+from sesame.cli.start import start
+from sesame.model.errors import ConfigurationError
+
+DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+def test_each_source_wins_over_the_next(tmp_path: Path) -> None:
+    file = tmp_path / "sesame.toml"
+    file.write_text('port = 1\nregion = "from-file"\nsandbox = "plain"\n')
+    environ = {"SESAME_PORT": "2", "SESAME_REGION": "from-environment"}
+    settled = settings.load({"port": 3, "region": None}, environ, file)
+    assert (settled.port, settled.region, settled.sandbox) == (3, "from-environment", "plain")
+    assert settled.oss_port == settings.Settings().oss_port
+
+
+def test_the_file_is_named_by_the_environment_or_lies_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sesame.toml").write_text("port = 1\n")
+    (tmp_path / "other.toml").write_text("port = 2\n")
+    monkeypatch.chdir(tmp_path)
+    assert settings.load({}, {}).port == 1
+    assert settings.load({}, {"SESAME_CONFIG": str(tmp_path / "other.toml")}).port == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "content", "says"),
+    [
+        ({}, {"SESAME_PORT": "many"}, "", "SESAME_PORT is set to an invalid value 'many'"),
+        ({}, {"SESAME_INTERPRETERS": "python2.7"}, "", "expected RUNTIME=PATH"),
+        ({"port": 70000}, {}, "", "expected 0 to 65535"),
+        ({}, {}, "prot = 1", "did you mean 'port'"),
+        ({}, {}, "zzz = 1", "expected one of port"),
+        ({}, {}, "port = ", "not valid TOML"),
+        ({}, {"SESAME_SANDBOX": "docker"}, "", "expected one of auto, plain"),
+        ({"keep_alive_s": 0}, {}, "", "more than 0"),
+        ({"max_instances": 0}, {}, "", "at least 1"),
+        ({"max_memory_mb": 1}, {}, "", "at least 128"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_source(
+    tmp_path: Path, flags: dict[str, object], environ: dict[str, str], content: str, says: str
+) -> None:
+    file = tmp_path / "sesame.toml"
+    file.write_text(content)
+    with pytest.raises(ConfigurationError) as raised:
+        settings.load(flags, environ, file)
+    assert says in str(raised.value)
+
+
+def test_a_missing_file_that_was_named_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot read"):
+        settings.load({}, {}, tmp_path / "nothing.toml")
+
+
+def test_interpreters_come_as_pairs_or_as_a_table(tmp_path: Path) -> None:
+    file = tmp_path / "sesame.toml"
+    file.write_text('[interpreters]\n"python2.7" = "/a"\n')
+    expected = {"python2.7": Path("/a")}
+    assert settings.load({}, {}, file).interpreters == expected
+    file.write_text("")
+    assert settings.load({}, {"SESAME_INTERPRETERS": "python2.7=/a"}, file).interpreters == expected
+
+
+def test_every_setting_is_a_flag_of_start_and_a_row_of_the_documentation() -> None:
+    said = CliRunner().invoke(start, ["--help"]).output
+    for row in settings.TABLE.values():
+        assert row.flag in said
+        assert row.environment in "".join(said.split())
+    assert settings.as_markdown() in DOCS.read_text(encoding="utf-8"), "put the text of settings.as_markdown() there"
