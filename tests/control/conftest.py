@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from tests.store import zips
 
+from sesame.control.aliases import Aliases
 from sesame.control.code import CodeSource
 from sesame.control.functions import Functions
-from sesame.control.inputs import CodeInput, FunctionInput, ServiceInput
+from sesame.control.inputs import AliasInput, CodeInput, FunctionInput, PublishInput, ServiceInput
 from sesame.control.services import Services
+from sesame.control.versions import Versions
 from sesame.model.errors import InvalidArgument, NotFound
 from sesame.model.kinds import KINDS
 from sesame.store.catalog import Catalog
@@ -51,6 +53,20 @@ class Account:
     code: CodeSource
     objects: dict[tuple[str, str], bytes]
     compiled: list[str] = field(default_factory=list)
+
+    @property
+    def versions(self) -> Versions:
+        return Versions(self.catalog)
+
+    @property
+    def aliases(self) -> Aliases:
+        return Aliases(self.catalog)
+
+    async def publish(self, description: str = "", service: str = "s") -> str:
+        return (await self.versions.publish(service, PublishInput(description=description))).name
+
+    async def alias(self, name: str, version: str, service: str = "s", **values: Any) -> None:
+        await self.aliases.create(service, AliasInput(alias_name=name, version_id=version, **values))
 
     async def service(self, name: str = "s", **values: Any) -> None:
         await self.services.create(ServiceInput(service_name=name, **values))

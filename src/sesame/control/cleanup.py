@@ -9,5 +9,8 @@ from sesame.store.catalog import Catalog
 
 
 def live_packages(catalog: Catalog) -> set[str]:
-    """The sha256 of every package that the catalog names."""
-    return {record.document.package.sha256 for record in catalog.of_kind(records.FUNCTION)} - {""}
+    """The sha256 of every package that the catalog names, in versions and layers too."""
+    present = {record.document.package.sha256 for record in catalog.of_kind(records.FUNCTION)}
+    frozen = {record.document.function.package.sha256 for record in catalog.of_kind(records.FROZEN_FUNCTION)}
+    layers = {record.document.package.sha256 for record in catalog.of_kind(records.LAYER_VERSION)}
+    return (present | frozen | layers) - {""}

@@ -11,13 +11,21 @@ from msgspec import UNSET
 
 from sesame.control import checks
 from sesame.control.code import NOTHING_SENT, CodeSource
+from sesame.control.dependents import forget_function
 from sesame.control.function_checks import check_function
 from sesame.control.inputs import CodeInput, FunctionInput, Listing, Page
 from sesame.control.views import function_view, functions_view, service_view
 from sesame.model import limits, records
-from sesame.model.errors import FunctionAlreadyExists, FunctionNotFound, InvalidArgument, ServiceNotFound
+from sesame.model.errors import (
+    FunctionAlreadyExists,
+    FunctionNotEmpty,
+    FunctionNotFound,
+    InvalidArgument,
+    ServiceNotFound,
+)
 from sesame.model.function import Function, InstanceLifecycleConfig, LifecycleHook, Package
 from sesame.model.records import Record
+from sesame.model.trigger import trigger_parent
 from sesame.store.catalog import Catalog, Transaction
 
 FUNCTION_NAME_CHARS = 64
@@ -88,6 +96,9 @@ class Functions:
     async def delete(self, service: str, function: str, if_match: str | None = None) -> None:
         def edit(tx: Transaction) -> None:
             checks.precondition(_existing(tx, service, function), if_match)
+            if tx.count(records.TRIGGER, trigger_parent(service, function)):
+                raise FunctionNotEmpty(function)
+            forget_function(tx, service, function)
             tx.delete(records.FUNCTION, service, function)
 
         await self._catalog.edit(edit)

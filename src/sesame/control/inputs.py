@@ -1,6 +1,6 @@
-"""What a caller may send about services and functions, as decoded but not yet validated structs.
+"""What a caller may send, as decoded but not yet validated structs.
 
-Built by the doors from JSON (keys in any case, null dropped), taken by `control.services` and `.functions`.
+Built by the doors from JSON (keys in any case, null dropped), taken by everything in this room.
 Never holds defaults: what was not sent is UNSET, so that an update keeps it.
 """
 
@@ -66,6 +66,23 @@ class FunctionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     cpu: float | UnsetType = UNSET
     disk_size: int | UnsetType = UNSET
     expected_checksum: str | UnsetType = msgspec.field(default=UNSET, name=":x-fc-code-checksum")
+
+
+class PublishInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of PublishVersion (reference/api.md §3.4)."""
+
+    description: str = ""
+
+
+class AliasInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of CreateAlias and UpdateAlias (reference/api.md §3.4)."""
+
+    alias_name: str | UnsetType = UNSET
+    version_id: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    additional_version_weight: dict[str, float] | UnsetType = UNSET
+    resolve_policy: str | UnsetType = UNSET
+    route_policy: dict[str, Any] | UnsetType = UNSET
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):

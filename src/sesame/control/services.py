@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET
 
 from sesame.control import checks, listing
+from sesame.control.dependents import forget_service
 from sesame.control.inputs import Listing, Page, ServiceInput
 from sesame.control.views import service_view
 from sesame.model import limits, records
@@ -69,6 +70,11 @@ class Services:
             checks.precondition(_existing(tx, service), if_match)
             if tx.count(records.FUNCTION, service):
                 raise ServiceNotEmpty(service, "functions")
+            if tx.count(records.VERSION, service):
+                raise ServiceNotEmpty(service, "published versions")
+            if tx.count(records.ALIAS, service):
+                raise ServiceNotEmpty(service, "aliases")
+            forget_service(tx, service)
             tx.delete(records.SERVICE, "", service)
 
         await self._catalog.edit(edit)

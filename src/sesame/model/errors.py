@@ -6,6 +6,7 @@ A function's own failure is never one of these: that is a value, `model.invocati
     SesameError
     ├── CallerError                     the caller's fault: code, status, message (reference/api.md §1.3)
     │   ├── InvalidArgument             400
+    │   ├── VersionPublishError         400
     │   ├── MissingRequiredHeader       400
     │   ├── PathNotSupported            400
     │   ├── EntityTooLarge              400
@@ -57,6 +58,16 @@ class InvalidArgument(CallerError):
     def missing(cls, name: str) -> "InvalidArgument":
         """The API's own wording for a required field that was not sent."""
         return cls(f"{name} is required but not provided")
+
+
+class VersionPublishError(CallerError):
+    """There is nothing new to publish."""
+
+    code = "VersionPublishError"
+    status = 400
+
+    def __init__(self, service: str, version: str) -> None:
+        super().__init__(f"service '{service}' has not changed since version '{version}': nothing to publish")
 
 
 class MissingRequiredHeader(CallerError):
@@ -152,6 +163,55 @@ class AliasNotFound(NotFound):
         super().__init__(f"alias '{alias}' of service '{service}' does not exist")
 
 
+class TriggerNotFound(NotFound):
+    code = "TriggerNotFound"
+
+    def __init__(self, service: str, function: str, trigger: str) -> None:
+        super().__init__(f"trigger '{trigger}' does not exist in service '{service}' and function '{function}'")
+
+
+class DomainNameNotFound(NotFound):
+    code = "DomainNameNotFound"
+
+    def __init__(self, domain: str) -> None:
+        super().__init__(f"domain name '{domain}' does not exist")
+
+
+class LayerNotFound(NotFound):
+    code = "LayerNotFound"
+
+    def __init__(self, layer: str) -> None:
+        super().__init__(f"layer '{layer}' does not exist")
+
+
+class LayerVersionNotFound(NotFound):
+    code = "LayerVersionNotFound"
+
+    def __init__(self, layer: str, version: int | str) -> None:
+        super().__init__(f"version '{version}' of layer '{layer}' does not exist")
+
+
+class AsyncConfigNotExists(NotFound):
+    code = "AsyncConfigNotExists"
+
+    def __init__(self, service: str, qualifier: str, function: str) -> None:
+        super().__init__(f"AsyncConfig for {service}.{qualifier}:{function} does not exist.")
+
+
+class OnDemandConfigNotFound(NotFound):
+    code = "OnDemandConfigNotFound"
+
+    def __init__(self, resource: str) -> None:
+        super().__init__(f"on-demand config of '{resource}' does not exist")
+
+
+class VpcBindingNotFound(NotFound):
+    code = "VpcBindingNotFound"
+
+    def __init__(self, service: str, vpc_id: str) -> None:
+        super().__init__(f"service '{service}' is not bound to vpc '{vpc_id}'")
+
+
 class Conflict(CallerError):
     """The resource is in the way, or other resources still hang on it."""
 
@@ -178,6 +238,34 @@ class FunctionAlreadyExists(Conflict):
 
     def __init__(self, service: str, function: str) -> None:
         super().__init__(f"function '{function}' already exists in service '{service}'")
+
+
+class FunctionNotEmpty(Conflict):
+    code = "FunctionNotEmpty"
+
+    def __init__(self, function: str) -> None:
+        super().__init__(f"function '{function}' has active triggers")
+
+
+class AliasAlreadyExists(Conflict):
+    code = "AliasAlreadyExists"
+
+    def __init__(self, service: str, alias: str) -> None:
+        super().__init__(f"alias {alias} of service {service} already exists")
+
+
+class TriggerAlreadyExists(Conflict):
+    code = "TriggerAlreadyExists"
+
+    def __init__(self, service: str, function: str, trigger: str) -> None:
+        super().__init__(f"trigger '{trigger}' already exists in service '{service}' and function '{function}'")
+
+
+class DomainNameAlreadyExists(Conflict):
+    code = "DomainNameAlreadyExists"
+
+    def __init__(self, domain: str) -> None:
+        super().__init__(f"domain name {domain} already exists")
 
 
 class PreconditionFailed(CallerError):

@@ -8,14 +8,34 @@ from collections.abc import Mapping
 
 from sesame.model import records
 from sesame.model.account import AccessKey, Account
+from sesame.model.alias import Alias
+from sesame.model.binding import Tags, VpcBinding
 from sesame.model.bucket import Bucket
+from sesame.model.configs import AsyncConfig, OnDemandConfig, ProvisionConfig
+from sesame.model.domain import CustomDomain
 from sesame.model.function import Function
+from sesame.model.layer import Layer, LayerVersion
 from sesame.model.role import MasterKey, Policy, Role, Seed
 from sesame.model.service import Service
+from sesame.model.trigger import Trigger
+from sesame.model.version import FrozenFunction, Version, VersionCounter
 
 KINDS: Mapping[str, type] = {
     records.SERVICE: Service,
     records.FUNCTION: Function,
+    records.VERSION: Version,
+    records.FROZEN_FUNCTION: FrozenFunction,
+    records.VERSION_COUNTER: VersionCounter,
+    records.ALIAS: Alias,
+    records.TRIGGER: Trigger,
+    records.CUSTOM_DOMAIN: CustomDomain,
+    records.LAYER: Layer,
+    records.LAYER_VERSION: LayerVersion,
+    records.TAGS: Tags,
+    records.ASYNC_CONFIG: AsyncConfig,
+    records.PROVISION_CONFIG: ProvisionConfig,
+    records.ON_DEMAND_CONFIG: OnDemandConfig,
+    records.VPC_BINDING: VpcBinding,
     records.ACCOUNT: Account,
     records.ACCESS_KEY: AccessKey,
     records.ROLE: Role,

@@ -1,0 +1,39 @@
+"""Takes away, in the transaction of its owner, what has no meaning once the owner is gone.
+
+Called when a service, a function, a version or an alias is deleted.
+Never decides whether something may be deleted: its owner does.
+"""
+
+from collections.abc import Callable
+
+from sesame.model import limits, records
+from sesame.model.configs import AsyncConfig, ProvisionConfig
+from sesame.store.catalog import Transaction
+
+_OF_A_SERVICE = (records.ASYNC_CONFIG, records.PROVISION_CONFIG, records.VPC_BINDING)
+
+
+def forget_service(tx: Transaction, service: str) -> None:
+    """What is left of a service without functions, versions and aliases."""
+    for kind in _OF_A_SERVICE:
+        for record in tx.children(kind, service):
+            tx.delete(kind, service, record.name)
+    tx.delete(records.VERSION_COUNTER, "", service)
+    tx.delete(records.TAGS, "", service)
+
+
+def forget_function(tx: Transaction, service: str, function: str) -> None:
+    """The settings of the present function; versions keep theirs."""
+    _forget_configs(tx, service, lambda config: (config.function, config.qualifier) == (function, limits.LATEST))
+
+
+def forget_qualifier(tx: Transaction, service: str, qualifier: str) -> None:
+    """The settings of every function under a version or an alias."""
+    _forget_configs(tx, service, lambda config: config.qualifier == qualifier)
+
+
+def _forget_configs(tx: Transaction, service: str, is_gone: Callable[[AsyncConfig | ProvisionConfig], bool]) -> None:
+    for kind in (records.ASYNC_CONFIG, records.PROVISION_CONFIG):
+        for record in tx.children(kind, service):
+            if is_gone(record.document):
+                tx.delete(kind, service, record.name)

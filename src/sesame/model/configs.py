@@ -1,0 +1,79 @@
+"""What is set for one function under one qualifier: asynchronous calls, provisioned and on-demand instances.
+
+Made by `control.async_configs`, `.provision_configs` and `.on_demand_configs`; read by the engine.
+Field names follow reference/api.md §3.6; the functions here say under which name each is kept.
+"""
+
+import msgspec
+
+
+class Destination(msgspec.Struct, frozen=True, rename="camel"):
+    destination: str
+
+
+class DestinationConfig(msgspec.Struct, frozen=True, rename="camel"):
+    on_success: Destination | None = None
+    on_failure: Destination | None = None
+
+
+class AsyncConfig(msgspec.Struct, frozen=True, rename="camel"):
+    """Kind `async_config`, parent the service, name as `async_config_name` says. None where nothing was set."""
+
+    service: str
+    function: str
+    qualifier: str
+    destination_config: DestinationConfig = DestinationConfig()
+    max_async_event_age_in_seconds: int | None = None
+    max_async_retry_attempts: int | None = None
+    stateful_invocation: bool = False
+
+
+class ScheduledAction(msgspec.Struct, frozen=True, rename="camel"):
+    """From `start_time` to `end_time` (UTC), each time `schedule_expression` comes due the target becomes `target`."""
+
+    name: str = ""
+    start_time: str = ""
+    end_time: str = ""
+    target: int = 0
+    schedule_expression: str = ""
+
+
+class TargetTrackingPolicy(msgspec.Struct, frozen=True, rename="camel"):
+    name: str = ""
+    start_time: str = ""
+    end_time: str = ""
+    metric_type: str = ""
+    metric_target: float = 0.0
+    min_capacity: int = 0
+    max_capacity: int = 0
+
+
+class ProvisionConfig(msgspec.Struct, frozen=True, rename="camel"):
+    """Kind `provision_config`, parent the service, name as `provision_config_name` says."""
+
+    service: str
+    function: str
+    qualifier: str
+    target: int = 0
+    scheduled_actions: tuple[ScheduledAction, ...] = ()
+    target_tracking_policies: tuple[TargetTrackingPolicy, ...] = ()
+    always_allocate_cpu: bool = msgspec.field(default=False, name="alwaysAllocateCPU")
+
+
+class OnDemandConfig(msgspec.Struct, frozen=True, rename="camel"):
+    """Kind `on_demand_config`, parent "", name the `resource`. Zero instances means that no call is served."""
+
+    resource: str
+    maximum_instance_count: int
+
+
+def async_config_name(function: str, qualifier: str) -> str:
+    return f"{function}/{qualifier}"
+
+
+def provision_config_name(function: str, qualifier: str) -> str:
+    return f"{qualifier}#{function}"
+
+
+def on_demand_resource(service: str, qualifier: str, function: str) -> str:
+    return f"services/{service}.{qualifier}/functions/{function}"

@@ -1,0 +1,45 @@
+"""A layer: files that several functions share under /opt, in numbered versions.
+
+Made by `control.layers`, kept by `store.catalog`, read by the engine when it puts an instance together.
+Field names follow reference/api.md §3.6.
+"""
+
+import re
+
+import msgspec
+
+from sesame.model.function import Package
+
+LAYER_ARN = re.compile(r"acs:fc:[^:/]*:[^:/]*:layers/([A-Za-z_][A-Za-z0-9_-]*)/versions/([1-9][0-9]*)\Z")
+
+
+class Layer(msgspec.Struct, frozen=True, rename="camel"):
+    """Kind `layer`, parent "", name the layer's. `last_version` is the last number given; none is given twice."""
+
+    layer_name: str
+    last_version: int
+    public: bool = False
+
+
+class LayerVersion(msgspec.Struct, frozen=True, rename="camel"):
+    """Kind `layer_version`, parent the layer's name, name the number.
+
+    `deleted` ones are shown to nobody; they are kept for the functions that were given them before.
+    """
+
+    layer_name: str
+    version: int
+    package: Package
+    description: str = ""
+    compatible_runtime: tuple[str, ...] = ()
+    deleted: bool = False
+
+
+def parse_layer_arn(arn: str) -> tuple[str, str] | None:
+    """The layer's name and the number of its version, or None when this is no ARN of a layer.
+
+    Region and account are not compared: a template that names the cloud's public layer finds the one that was
+    published here under the same name.
+    """
+    found = LAYER_ARN.match(arn)
+    return None if found is None else (found[1], found[2])

@@ -1,0 +1,30 @@
+"""A trigger: what calls a function, and with which settings.
+
+Made by `control.triggers`, kept by `store.catalog`, read by the doors that fire.
+Field names follow reference/api.md §3.5.
+"""
+
+from typing import Any
+
+import msgspec
+
+
+class Trigger(msgspec.Struct, frozen=True, rename="camel"):
+    """Kind `trigger`, parent as `trigger_parent` says. `trigger_config` is as sent, for its type's struct to read.
+
+    `source_arn` is None for HTTP; an empty `qualifier` means the present state of the function.
+    """
+
+    trigger_name: str
+    trigger_id: str
+    trigger_type: str
+    trigger_config: dict[str, Any]
+    source_arn: str | None = None
+    invocation_role: str = ""
+    description: str = ""
+    qualifier: str = ""
+
+
+def trigger_parent(service: str, function: str) -> str:
+    """Under which parent the triggers of a function are kept."""
+    return f"{service}/{function}"

@@ -1,0 +1,135 @@
+"""Aliases as reference/api.md §3.4 says.
+
+Run by pytest.
+Never goes through a door: input and answers are structs.
+"""
+
+from typing import Any
+
+import pytest
+from tests.control.conftest import Account
+
+from sesame.control.inputs import AliasInput, Listing, ServiceInput
+from sesame.model.errors import (
+    AliasAlreadyExists,
+    AliasNotFound,
+    InvalidArgument,
+    PreconditionFailed,
+    ServiceNotFound,
+    VersionNotFound,
+)
+
+
+@pytest.fixture(autouse=True)
+async def versions(account: Account) -> None:
+    await account.service("s")
+    for number in range(2):
+        await account.services.update("s", ServiceInput(description=str(number)))
+        await account.publish()
+
+
+async def test_an_alias_has_the_defaults_of_the_api(account: Account) -> None:
+    await account.alias("myAlias", "1")
+    record = await account.aliases.get("s", "myAlias")
+    alias = record.document
+    assert (alias.alias_name, alias.version_id, alias.description) == ("myAlias", "1", "")
+    assert alias.additional_version_weight is None
+
+
+async def test_update_keeps_what_was_not_sent(account: Account) -> None:
+    await account.alias("a", "1", description="test alias", additional_version_weight={"2": 0.9})
+    created = await account.aliases.get("s", "a")
+    weighted = await account.aliases.update("s", "a", AliasInput(additional_version_weight={"2": 0.2}))
+    assert weighted.document.additional_version_weight == {"2": 0.2}
+    assert (weighted.document.version_id, weighted.document.description) == ("1", "test alias")
+    assert weighted.etag != created.etag
+    moved = await account.aliases.update("s", "a", AliasInput(version_id="2", description=""))
+    assert (moved.document.version_id, moved.document.description) == ("2", "")
+    assert moved.document.additional_version_weight == {"2": 0.2}
+    ended = await account.aliases.update("s", "a", AliasInput(additional_version_weight={}))
+    assert ended.document.additional_version_weight is None
+
+
+async def test_weights_may_name_the_alias_own_version(account: Account) -> None:
+    await account.alias("a", "1", additional_version_weight={"1": 1.0})
+    await account.alias("b", "1", additional_version_weight={"1": 0.9})
+    assert (await account.aliases.get("s", "b")).document.additional_version_weight == {"1": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        ({}, InvalidArgument, "AliasName is required but not provided"),
+        ({"alias_name": "a"}, InvalidArgument, "VersionId is required but not provided"),
+        ({"alias_name": "LATEST", "version_id": "1"}, InvalidArgument, "any name but LATEST"),
+        ({"alias_name": "1", "version_id": "1"}, InvalidArgument, "AliasName is set to an invalid value"),
+        ({"alias_name": "a", "version_id": "9"}, VersionNotFound, "version '9' of service 's' does not exist"),
+        ({"alias_name": "a", "version_id": "x"}, VersionNotFound, "version 'x'"),
+        ({"alias_name": "a", "version_id": "1", "description": "d" * 257}, InvalidArgument, "Description"),
+        (
+            {"alias_name": "a", "version_id": "1", "additional_version_weight": {"2": 1.1}},
+            InvalidArgument,
+            "AdditionalVersionWeight",
+        ),
+        (
+            {"alias_name": "a", "version_id": "1", "additional_version_weight": {"2": -0.1}},
+            InvalidArgument,
+            "AdditionalVersionWeight",
+        ),
+        (
+            {"alias_name": "a", "version_id": "1", "additional_version_weight": {"1": 0.6, "2": 0.6}},
+            InvalidArgument,
+            "at most 1 in all",
+        ),
+        ({"alias_name": "a", "version_id": "1", "additional_version_weight": {"9": 0.6}}, VersionNotFound, "'9'"),
+    ],
+)
+async def test_bad_values_are_refused(
+    account: Account, values: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        await account.aliases.create("s", AliasInput(**values))
+    assert (await account.aliases.list("s", Listing())).items == ()
+
+
+async def test_conflicts_absences_and_preconditions(account: Account) -> None:
+    await account.alias("a", "1")
+    with pytest.raises(AliasAlreadyExists, match="alias a of service s already exists"):
+        await account.alias("a", "2")
+    for step in (
+        account.aliases.get("s", "x"),
+        account.aliases.update("s", "x", AliasInput()),
+        account.aliases.delete("s", "x"),
+    ):
+        with pytest.raises(AliasNotFound, match="alias 'x' of service 's' does not exist"):
+            await step
+    for step in (
+        account.aliases.get("x", "a"),
+        account.aliases.update("x", "a", AliasInput()),
+        account.aliases.delete("x", "a"),
+        account.aliases.list("x", Listing()),
+        account.alias("a", "1", service="x"),
+    ):
+        with pytest.raises(ServiceNotFound):
+            await step
+    etag = (await account.aliases.get("s", "a")).etag
+    for step in (account.aliases.update("s", "a", AliasInput(), "bad"), account.aliases.delete("s", "a", "bad")):
+        with pytest.raises(PreconditionFailed):
+            await step
+    await account.aliases.delete("s", "a", etag)
+
+
+async def test_an_alias_outlives_its_version_and_can_be_moved(account: Account) -> None:
+    await account.alias("a", "1")
+    await account.versions.delete("s", "1")
+    assert (await account.aliases.update("s", "a", AliasInput(description="d"))).document.version_id == "1"
+    with pytest.raises(VersionNotFound):
+        await account.aliases.update("s", "a", AliasInput(version_id="9"))
+    assert (await account.aliases.update("s", "a", AliasInput(version_id="2"))).document.version_id == "2"
+
+
+async def test_lists(account: Account) -> None:
+    for name in "cab":
+        await account.alias(name, "1")
+    page = await account.aliases.list("s", Listing(limit=2))
+    assert ([record.name for record in page.items], page.next_token) == (["a", "b"], "c")
