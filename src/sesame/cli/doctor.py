@@ -38,7 +38,7 @@ class Finding(msgspec.Struct, frozen=True):
     next_step: str = ""
 
 
-@click.command(short_help="Checks what Sesame can do on this machine.")
+@click.command()
 @with_settings("data_dir", "interpreters", "runtimes_dir", "port")
 def doctor(**flags: Any) -> None:
     """Checks interpreters, packages, the sandbox, the data directory and the port."""

@@ -20,7 +20,7 @@ REMOTE_PATIENCE_S = limits.TIMEOUT_S_MAX + limits.INITIALIZATION_TIMEOUT_S_MAX
 EXIT_FUNCTION_ERROR = 1
 
 
-@click.command(short_help="Calls a local handler, or a deployed function.")
+@click.command()
 @click.argument("handler", required=False)
 @click.option("-e", "--event", "event_text", help="The event, as text.")
 @click.option("-f", "--event-file", type=click.File("rb"), help="The event, from a file; - reads standard input.")

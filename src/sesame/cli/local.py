@@ -12,12 +12,12 @@ from typing import cast
 
 import msgspec
 
-from sesame.app import caps
 from sesame.engine.clock import LoopClock
 from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.journal import LogSource
 from sesame.engine.pool import Pool, PoolParts
 from sesame.engine.resolver import Resolver
+from sesame.engine.scaling import Caps
 from sesame.model import limits
 from sesame.model.errors import ConfigurationError
 from sesame.model.function import Function, Package
@@ -46,7 +46,7 @@ class LocalCall(msgspec.Struct, frozen=True, kw_only=True):
 
 async def run_local(call: LocalCall, settings: Settings) -> Outcome:
     """One cold call; the log goes to stderr as it comes. Raises `ConfigurationError` for a missing interpreter."""
-    runtimes = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir())
+    runtimes = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir(), [call.runtime])
     try:
         runtimes.launch(call.runtime)
     except LookupError as error:
@@ -64,7 +64,12 @@ async def run_local(call: LocalCall, settings: Settings) -> Outcome:
                     driver=driver,
                     resolver=resolver,
                     clock=clock,
-                    caps=caps(settings),
+                    caps=Caps(
+                        instances_per_function=1,
+                        memory_mb=call.memory_mb,
+                        starts_at_once=1,
+                        keep_alive_s=1.0,
+                    ),
                     sink=_to_stderr,
                     account_id=settings.account_id or ACCOUNT_ID,
                     region=settings.region,

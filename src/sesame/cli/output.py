@@ -4,12 +4,10 @@ Used by every command. Results go to stdout; notes, progress and errors go to st
 Never prints a traceback for what can be expected to go wrong.
 """
 
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import structlog
 from rich.console import Console
 
 out = Console(highlight=False, soft_wrap=True)
@@ -42,18 +40,3 @@ def busy(what: str) -> Iterator[None]:
     else:
         note(what)
         yield
-
-
-def configure_logs() -> None:
-    """Sesame's own log: lines on stderr; tracebacks without the values of variables, which may be secrets."""
-    colors = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.stdlib.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-    )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s [%(levelname)s] %(message)s")

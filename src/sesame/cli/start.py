@@ -12,7 +12,7 @@ import click
 import uvloop
 
 from sesame.app import Sesame
-from sesame.cli import output
+from sesame.cli import output, own_log
 from sesame.cli.options import settle, with_settings
 from sesame.model.errors import ConfigurationError
 from sesame.settings import TABLE, Settings, given
@@ -24,7 +24,7 @@ def start(**flags: Any) -> None:
     """Starts Sesame: the doors on 127.0.0.1, everything else in the data directory."""
     settings = settle(flags)
     refuse_unserved_doors(settings, flags)
-    output.configure_logs()
+    own_log.configure()
     uvloop.run(serve(settings))
 
 

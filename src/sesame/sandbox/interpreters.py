@@ -7,7 +7,7 @@ Never assumes a path, never installs an interpreter, never takes one from inside
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -82,9 +82,11 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 def discover(
-    overrides: Mapping[str, Path] | None = None, environ: Mapping[str, str] | None = None
+    overrides: Mapping[str, Path] | None = None,
+    environ: Mapping[str, str] | None = None,
+    wanted: Collection[str] = tuple(MINOR_VERSIONS),
 ) -> dict[str, Interpreter]:
-    """The interpreter of each runtime that has one, in the order of `MINOR_VERSIONS`.
+    """The interpreter of each wanted runtime that has one, in the order of `MINOR_VERSIONS`.
 
     Looks in this order, first that proves right wins: `overrides`, names on PATH, pyenv, uv, usual prefixes.
     Raises `ConfigurationError` when an override names an unknown runtime or an interpreter that is not what it says.
@@ -97,7 +99,8 @@ def discover(
                 f"interpreters: there is no runtime '{runtime}'; expected one of {', '.join(MINOR_VERSIONS)}"
             )
     with ThreadPoolExecutor(max_workers=len(MINOR_VERSIONS)) as threads:
-        found = threads.map(lambda runtime: search.runtime(runtime, overrides.get(runtime)), MINOR_VERSIONS)
+        names = [runtime for runtime in MINOR_VERSIONS if runtime in wanted]
+        found = threads.map(lambda runtime: search.runtime(runtime, overrides.get(runtime)), names)
         return {interpreter.runtime: interpreter for interpreter in found if interpreter is not None}
 
 

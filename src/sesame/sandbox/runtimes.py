@@ -3,7 +3,7 @@
 Built by `app` and the commands; its `launch` is handed to the sandbox driver. Installs nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from sesame.sandbox import interpreters
@@ -20,9 +20,14 @@ class Runtimes:
         self.packages = packages
 
     @classmethod
-    def look_up(cls, overrides: Mapping[str, Path], packages_root: Path) -> "Runtimes":
-        """Looks for them; takes up to a second, as each interpreter is run once."""
-        found = interpreters.discover(overrides)
+    def look_up(
+        cls,
+        overrides: Mapping[str, Path],
+        packages_root: Path,
+        wanted: Collection[str] = tuple(interpreters.MINOR_VERSIONS),
+    ) -> "Runtimes":
+        """Looks for those that are wanted; takes up to a second for all, as each interpreter is run once."""
+        found = interpreters.discover(overrides, wanted=wanted)
         return cls(found, SitePackages(packages_root, found))
 
     def launch(self, runtime: str) -> Launch:

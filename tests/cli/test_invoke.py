@@ -1,0 +1,88 @@
+"""`sesame invoke` on a local directory: the same contract as deployed, under every interpreter found here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sesame.sandbox.interpreters import discover
+
+DEMO = Path(__file__).parents[2] / "src/sesame/cli/demo_functions"
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
+
+
+def invoke(*arguments: str, event: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [sys.executable, "-m", "sesame", "invoke", *arguments], input=event, capture_output=True, check=False, env=CLEAN
+    )
+
+
+@pytest.mark.parametrize("runtime", sorted(discover()))
+def test_the_answer_is_all_there_is_on_stdout_and_the_log_is_on_stderr(runtime: str) -> None:
+    code = f"--code={DEMO / 'json_event'}"
+    done = invoke("main.my_handler", "-e", '{"key": "value"}', code, f"--runtime={runtime}")
+    assert (done.returncode, done.stdout) == (0, b"value")
+    assert b"FC Invoke Start RequestId:" in done.stderr
+    assert b"Max Memory Used:" in done.stderr
+
+
+def test_a_functions_error_ends_with_a_code(tmp_path: Path) -> None:
+    done = invoke("main.my_handler", "-e", "{}", f"--code={DEMO / 'json_event'}")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["errorType"] == "KeyError"
+    assert b"X-Fc-Error-Type: UnhandledInvocationError" in done.stderr
+
+
+def test_the_event_comes_from_a_file_or_standard_input_untouched(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("def f(event, context):\n    return event\n")
+    raw = b"\x00\xff\n bytes"
+    (tmp_path / "event").write_bytes(raw)
+    assert invoke("main.f", "-f", str(tmp_path / "event"), f"--code={tmp_path}").stdout == raw
+    assert invoke("main.f", "-f", "-", f"--code={tmp_path}", event=raw).stdout == raw
+
+
+def test_initializer_time_limit_memory_and_environment_are_kept(tmp_path: Path) -> None:
+    done = invoke("main.my_handler", "--initializer=main.my_initializer", f"--code={DEMO / 'initializer'}")
+    assert done.stdout == b"prepared once for initializer, called 1 times since"
+    done = invoke("main.my_handler", "-e", "slow", "--timeout=1", f"--code={DEMO / 'timeout'}")
+    assert done.returncode == 1
+    assert b"Function timed out after 1 seconds" in done.stdout
+    (tmp_path / "main.py").write_text(
+        "import os\ndef f(event, context):\n    return '%s %s' % (os.environ['NAME'], context.function.memory)\n"
+    )
+    done = invoke("main.f", "--memory=256", "--env", "NAME=a=b", f"--code={tmp_path}")
+    assert done.stdout == b"a=b 256"
+
+
+def test_nothing_is_written_into_the_directory(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("def f(event, context):\n    return 'ok'\n")
+    assert invoke("main.f", f"--code={tmp_path}").stdout == b"ok"
+    assert invoke("main.f", f"--code={tmp_path}", "--runtime=python2.7").stdout == b"ok"
+    assert [path.name for path in tmp_path.iterdir()] == ["main.py"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), b"name a HANDLER"),
+        (("main.f", "-e", "x", "-f", "-"), b"not both"),
+        (("--service", "s"), b"go together"),
+        (("main.f", "--service", "s", "--function", "f"), b"leave HANDLER away"),
+        (("main.f", "--env", "1=2"), b"expected NAME=VALUE"),
+        (("main.f", "--runtime", "python4"), b"is not one of"),
+        (("main.f", "--memory", "1"), b"is not in the range"),
+    ],
+)
+def test_what_was_typed_wrong_is_said(arguments: tuple[str, ...], says: bytes) -> None:
+    done = invoke(*arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_no_server_for_a_deployed_function_is_an_error_with_the_next_step(tmp_path: Path) -> None:
+    done = invoke("--service=s", "--function=f", f"--data-dir={tmp_path}")
+    assert done.returncode == 1
+    assert b"no Sesame runs on the data directory" in done.stderr
