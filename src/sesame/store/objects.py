@@ -21,7 +21,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sesame.model import records
 from sesame.model.errors import Conflict, NotFound, PlatformError
 from sesame.model.object import ObjectKind, StoredObject
-from sesame.store.blobs import COPY_BYTES, Written
+from sesame.store.blobs import COPY_BYTES, Draft, Written
 from sesame.store.database import Database
 from sesame.store.object_listing import ListQuery, ObjectPage, list_objects
 from sesame.store.object_schema import object_of, object_row, objects, parts, uploads
@@ -52,6 +52,13 @@ class Reader:
         assert self._file is not None
         descriptor = self._file.fileno()
         return await self._threads.run(os.pread, descriptor, min(length, self.stored.size - start), start)
+
+    def copy_into(self, draft: Draft, start: int, length: int) -> None:
+        """Blocks."""
+        if self._whole is not None:
+            draft.write((self._whole[start : start + length],))
+        elif self._file is not None:
+            draft.copy(self._file.fileno(), start, length)
 
     def close(self) -> None:
         if self._file is not None:
@@ -118,15 +125,22 @@ class Objects:
 
         def commit(connection: sa.Connection) -> str:
             require_bucket(connection, stored.bucket)
-            former = find(connection, stored.bucket, stored.key)
-            if former is not None and not overwrite:
-                raise Conflict(
-                    "The object you specified already exists and can not be overwritten.", code="FileAlreadyExists"
-                )
-            write_row(connection, stored)
-            return former.blob if former is not None else ""
+            return put_row(connection, stored, overwrite=overwrite)
 
         await self.settle(self._replace(commit, stored.blob))
+
+    async def copy(self, reader: Reader, start: int, length: int) -> Written:
+        """A stretch of an opened object as a blob of its own."""
+
+        def copy() -> Written:
+            draft = self.threads.blobs.draft()
+            try:
+                reader.copy_into(draft, start, length)
+                return draft.finish()
+            finally:
+                draft.abandon()
+
+        return await self.threads.run(copy)
 
     async def update(self, bucket: str, key: str, change: Callable[[StoredObject], StoredObject]) -> StoredObject:
         """Changes what is said of an object, not its bytes. Raises NotFound (NoSuchKey)."""
@@ -257,6 +271,15 @@ class PositionMismatch(Conflict):
 def find(connection: sa.Connection, bucket: str, key: str) -> StoredObject | None:
     row = connection.execute(_SELECT, {"b": bucket, "k": key.encode()}).one_or_none()
     return None if row is None else object_of(row)
+
+
+def put_row(connection: sa.Connection, stored: StoredObject, *, overwrite: bool) -> str:
+    """The blob that was replaced, "" without one. Raises Conflict (FileAlreadyExists) without `overwrite`."""
+    former = find(connection, stored.bucket, stored.key)
+    if former is not None and not overwrite:
+        raise Conflict("The object you specified already exists and can not be overwritten.", code="FileAlreadyExists")
+    write_row(connection, stored)
+    return former.blob if former is not None else ""
 
 
 def write_row(connection: sa.Connection, stored: StoredObject) -> None:

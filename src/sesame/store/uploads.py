@@ -11,11 +11,11 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from sesame.model.errors import NotFound
+from sesame.model.errors import Conflict, NotFound
 from sesame.model.object import ObjectKind, Part, PendingUpload, StoredObject
 from sesame.store.blobs import Written
 from sesame.store.object_schema import part_of, part_row, parts, upload_of, upload_row, uploads
-from sesame.store.objects import Objects, find, require_bucket, write_row
+from sesame.store.objects import Objects, put_row, require_bucket
 
 
 class UploadQuery(msgspec.Struct, frozen=True):
@@ -97,7 +97,10 @@ class Uploads:
         return await self._database.read(lambda connection: [upload_of(row) for row in connection.execute(chosen)])
 
     async def complete(self, upload: PendingUpload, chosen: Sequence[Part], *, overwrite: bool = True) -> StoredObject:
-        """Joins the parts in the given order. Raises NotFound (NoSuchUpload, NoSuchBucket)."""
+        """Joins the parts in the given order.
+
+        Raises NotFound (NoSuchUpload, NoSuchBucket), and Conflict (FileAlreadyExists) without `overwrite`.
+        """
         written = await self._threads.run(self._join, chosen)
         # As on the real service no MD5 of the bytes, and it says how many parts there were.
         joined = hashlib.md5("".join(part.etag for part in chosen).encode(), usedforsecurity=False)
@@ -116,14 +119,13 @@ class Uploads:
         def commit(connection: sa.Connection) -> list[str]:
             require_bucket(connection, upload.bucket)
             _require(connection, upload.bucket, upload.key, upload.upload_id)
-            former = find(connection, upload.bucket, upload.key)
-            write_row(connection, stored)
-            return [*_forget(connection, upload.upload_id), *([former.blob] if former and former.blob else [])]
+            former = put_row(connection, stored, overwrite=overwrite)
+            return [*_forget(connection, upload.upload_id), *([former] if former else [])]
 
         async def replace() -> None:
             try:
                 unused = await self._database.write(commit)
-            except NotFound:
+            except (NotFound, Conflict):
                 await self._threads.remove(written.blob)
                 raise
             await self._threads.remove(*unused)

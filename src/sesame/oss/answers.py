@@ -1,0 +1,85 @@
+"""What an operation gives back: a status, headers and either bytes or a stretch of an object; and errors as OSS's XML.
+
+Built by the operations of this room, sent by `oss.door`.
+Never holds a whole object: those are streamed.
+"""
+
+import base64
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import formatdate
+from urllib.parse import quote
+
+import msgspec
+
+from sesame.oss import xml
+from sesame.oss.errors import OssError, invalid_argument
+from sesame.oss.request import Request
+from sesame.store.objects import Reader
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """Bytes of an opened object that are still to be sent; whoever sends them closes the reader."""
+
+    reader: Reader
+    start: int
+    length: int
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """`headers` by their names on the wire. Content-Length is set when it is sent, save where it is given (HEAD)."""
+
+    status: int = 200
+    headers: dict[str, str] = {}
+    body: bytes | Stretch = b""
+
+
+def xml_answer(name: str, content: xml.Content) -> Answer:
+    return Answer(headers={"Content-Type": xml.CONTENT_TYPE}, body=xml.document(name, content))
+
+
+def error_answer(error: OssError, method: str, request_id: str, host: str) -> Answer:
+    """On HEAD, which has no body, the XML travels in a header: without it 404 could be bucket or key (§1.8)."""
+    if error.status == 304:
+        return Answer(status=304, headers=error.headers)
+    body = xml.document(
+        "Error",
+        [
+            ("Code", error.code),
+            ("Message", str(error)),
+            ("RequestId", request_id),
+            ("HostId", host),
+            *(error.details.items()),
+            ("EC", error.ec),
+        ],
+    )
+    headers = {**error.headers, "x-oss-ec": error.ec}
+    if method == "HEAD":
+        return Answer(error.status, {**headers, "x-oss-err": base64.b64encode(body).decode()})
+    return Answer(error.status, {**headers, "Content-Type": xml.CONTENT_TYPE}, body)
+
+
+def key_encoder(request: Request) -> Callable[[str], str]:
+    """How keys are written into XML: percent-encoded when asked for, since XML cannot hold every character."""
+    return (lambda key: quote(key, safe="")) if request.query.get("encoding-type") == "url" else str
+
+
+def encoding_type(request: Request) -> xml.Element:
+    wanted = request.query.get("encoding-type", "")
+    if wanted not in ("", "url"):
+        raise invalid_argument("encoding-type", wanted)
+    return ("EncodingType", wanted) if wanted else None
+
+
+def xml_time(at: float) -> str:
+    """`2026-01-02T03:04:05.000Z`."""
+    return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def http_time(at: float) -> str:
+    """`Fri, 02 Jan 2026 03:04:05 GMT`."""
+    return formatdate(int(at), usegmt=True)
+
+
+def owner(account_id: str) -> xml.Element:
+    return ("Owner", [("ID", account_id), ("DisplayName", account_id)])

@@ -1,0 +1,164 @@
+"""Decides who sends a request: the access key, its token, the signature, the time, in the order of companions.md §1.7.
+
+Called by `oss.app` before anything is looked up; gives a `Principal` to whom `oss.permissions` then answers.
+Never says what the caller may do.
+"""
+
+import hmac
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import msgspec
+
+from sesame.identity.keys import AccessKeys
+from sesame.identity.tokens import TEMPORARY_KEY_PREFIX, Refusal, TokenRefused, Tokens
+from sesame.model.limits import CLOCK_SKEW_S
+from sesame.model.role import ANONYMOUS, Principal, PrincipalKind
+from sesame.oss.credentials import V4_EXPIRES_S_MAX, Presented, Scheme, presented
+from sesame.oss.errors import OssError, invalid_argument
+from sesame.oss.request import Request
+from sesame.oss.signature import (
+    UNSIGNED_PAYLOAD,
+    sign_v1,
+    sign_v2,
+    sign_v4,
+    string_to_sign_v1,
+    string_to_sign_v2,
+    string_to_sign_v4,
+)
+
+# A token that is missing makes its key unknown: such keys exist with their token only.
+_TOKEN_CODES = {
+    Refusal.MISSING: "InvalidAccessKeyId",
+    Refusal.FORGED: "InvalidSecurityToken",
+    Refusal.OF_ANOTHER_KEY: "AccessKeyIdAndSecurityTokenNotMatch",
+    Refusal.EXPIRED: "SecurityTokenExpired",
+}
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who it is, and by which access key (for `acs:AccessId`)."""
+
+    principal: Principal
+    access_key_id: str = ""
+
+
+class Authenticator:
+    """`clock` gives Unix seconds. With `region`, V4 signatures bound to another region are refused."""
+
+    def __init__(self, keys: AccessKeys, tokens: Tokens, clock: Callable[[], float], region: str | None = None) -> None:
+        self._keys = keys
+        self._tokens = tokens
+        self._clock = clock
+        self._region = region
+
+    def authenticate(self, request: Request) -> Caller:
+        """Raises OssError with the code that belongs to what does not hold."""
+        proof = presented(request)
+        if proof is None:
+            return Caller(ANONYMOUS)
+        principal, secret = self._identify(proof)
+        if proof.link:
+            self._check_expiry(request, proof)
+        self._check_scope(request, proof)
+        self._check_signature(request, proof, secret)
+        if not proof.link:
+            self._check_skew(request, proof)
+        return Caller(principal, proof.access_key_id)
+
+    def _identify(self, proof: Presented) -> tuple[Principal, str]:
+        if not proof.access_key_id.startswith(TEMPORARY_KEY_PREFIX) and not proof.token:
+            key = self._keys.get(proof.access_key_id)
+            if key is None:
+                raise OssError("InvalidAccessKeyId", details={"OSSAccessKeyId": proof.access_key_id})
+            return Principal(kind=PrincipalKind.ROOT, account_id=key.account_id), key.secret
+        try:
+            session = self._tokens.verify(proof.access_key_id, proof.token)
+        except TokenRefused as refused:
+            code = _TOKEN_CODES[refused.refusal]
+            raise OssError(code, details={"OSSAccessKeyId": proof.access_key_id}) from refused
+        return session.principal, session.secret
+
+    def _check_expiry(self, request: Request, proof: Presented) -> None:
+        """V1 and V2 links say when they end; V4 links say when they were made and how long they hold."""
+        now = self._clock()
+        if not (proof.expires.isascii() and proof.expires.isdigit()):
+            raise OssError("AccessDenied", "Invalid date (should be seconds since epoch).")
+        expires = int(proof.expires)
+        if proof.scheme is Scheme.V4:
+            if not 1 <= expires <= V4_EXPIRES_S_MAX:
+                raise invalid_argument("x-oss-expires", proof.expires, "Expires must be between 1 and 604800 seconds.")
+            made_at = _v4_time(request.query["x-oss-date"])
+            if made_at > now + CLOCK_SKEW_S:
+                raise OssError("AccessDenied", "Request is not valid yet.")
+            expires += math.floor(made_at)
+        if expires < now:
+            raise OssError("AccessDenied", "Request has expired.", details={"Expires": proof.expires})
+
+    def _check_scope(self, request: Request, proof: Presented) -> None:
+        if proof.scope is None:
+            return
+        if self._region is not None and proof.scope.region != self._region:
+            raise OssError("InvalidArgument", "Invalid signing region in Authorization header.", ec="0002-00000226")
+        if not _v4_date(request, proof).startswith(proof.scope.date) or len(proof.scope.date) != 8:
+            raise OssError("InvalidArgument", "Invalid signing date in Authorization header.")
+        if request.header("x-oss-content-sha256", UNSIGNED_PAYLOAD) != UNSIGNED_PAYLOAD:
+            raise invalid_argument("x-oss-content-sha256", request.header("x-oss-content-sha256"))
+
+    def _check_signature(self, request: Request, proof: Presented, secret: str) -> None:
+        candidates = _signatures(request, proof, secret)
+        given = proof.signature.encode()
+        if not any(hmac.compare_digest(signature.encode(), given) for _, signature in candidates):
+            signed = candidates[0][0]
+            raise OssError(
+                "SignatureDoesNotMatch",
+                details={
+                    "OSSAccessKeyId": proof.access_key_id,
+                    "SignatureProvided": proof.signature,
+                    "StringToSign": signed.decode(),
+                    "StringToSignBytes": signed.hex(" ").upper(),
+                },
+            )
+
+    def _check_skew(self, request: Request, proof: Presented) -> None:
+        if proof.scheme is Scheme.V4:
+            at = _v4_time(_v4_date(request, proof))
+        else:
+            at = _http_time(request.header("x-oss-date") or request.header("date"))
+        if abs(at - self._clock()) > CLOCK_SKEW_S:
+            raise OssError("RequestTimeTooSkewed")
+
+
+def _signatures(request: Request, proof: Presented, secret: str) -> list[tuple[bytes, str]]:
+    """What was to be signed and the right signature over it; for V1 in both readings of unknown sub-resources."""
+    if proof.scheme is Scheme.V4 and proof.scope is not None:
+        text = string_to_sign_v4(request, _v4_date(request, proof), proof.scope, proof.additional_headers)
+        return [(text, sign_v4(secret, text, proof.scope))]
+    if proof.scheme is Scheme.V2:
+        date = proof.expires if proof.link else request.header("date")
+        text = string_to_sign_v2(request, date, proof.additional_headers)
+        return [(text, sign_v2(secret, text))]
+    date = proof.expires if proof.link else request.header("x-oss-date") or request.header("date")
+    texts = [string_to_sign_v1(request, date), string_to_sign_v1(request, date, all_valueless=True)]
+    return [(text, sign_v1(secret, text)) for text in texts]
+
+
+def _v4_date(request: Request, proof: Presented) -> str:
+    return request.query["x-oss-date"] if proof.link else request.header("x-oss-date")
+
+
+def _v4_time(text: str) -> float:
+    try:
+        return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    except ValueError as exc:
+        raise OssError("AccessDenied", "OSS authentication requires a valid Date.") from exc
+
+
+def _http_time(text: str) -> float:
+    try:
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError) as exc:
+        raise OssError("AccessDenied", "OSS authentication requires a valid Date.") from exc

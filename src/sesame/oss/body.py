@@ -1,0 +1,78 @@
+"""The body of a request as it arrives: chunk by chunk for objects, whole for the small XML documents.
+
+Made by `oss.door` around ASGI's `receive`. Never reads ahead of who asks, so that memory stays flat.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from sesame.oss.errors import OssError
+from sesame.oss.request import Request
+
+MD5_BYTES = 16
+
+
+class ClientGone(Exception):
+    """The connection ended before the body did; there is nobody to answer."""
+
+
+class Body:
+    def __init__(self, request: Request, receive: Callable[[], Awaitable[Any]]) -> None:
+        self._request = request
+        self._receive = receive
+        self.touched = False
+        self.exhausted = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._chunks()
+
+    async def whole(self, limit_bytes: int) -> bytes:
+        """Raises OssError EntityTooLarge, and InvalidDigest when Content-MD5 says something else."""
+        body = b""
+        async for chunk in self:
+            body += chunk
+            if len(body) > limit_bytes:
+                raise OssError("EntityTooLarge")
+        self.check_md5(hashlib.md5(body, usedforsecurity=False).digest())
+        return body
+
+    def require_length(self) -> None:
+        """Raises OssError MissingContentLength for a body that says neither its length nor that it is chunked."""
+        if not self._request.header("content-length") and not self._request.header("transfer-encoding"):
+            raise OssError("MissingContentLength")
+
+    def declared_length(self) -> int | None:
+        length = self._request.header("content-length")
+        return int(length) if length.isdigit() else None
+
+    def expected_md5(self) -> bytes | None:
+        """What Content-MD5 promises, None without it. Raises OssError InvalidDigest."""
+        header = self._request.header("content-md5")
+        if not header:
+            return None
+        try:
+            digest = base64.b64decode(header, validate=True)
+        except (binascii.Error, ValueError) as exc:
+            raise OssError("InvalidDigest", details={"Content-MD5": header}) from exc
+        if len(digest) != MD5_BYTES:
+            raise OssError("InvalidDigest", details={"Content-MD5": header})
+        return digest
+
+    def check_md5(self, found: bytes) -> None:
+        expected = self.expected_md5()
+        if expected is not None and not hmac.compare_digest(expected, found):
+            raise OssError("InvalidDigest", details={"Content-MD5": self._request.header("content-md5")})
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        self.touched = True
+        while not self.exhausted:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            self.exhausted = not message.get("more_body", False)
+            if message.get("body"):
+                yield message["body"]

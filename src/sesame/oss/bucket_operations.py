@@ -1,0 +1,157 @@
+"""Create, list, delete and describe buckets.
+
+Routed to by `oss.routes`. What is kept of a bucket lives in the catalog (`oss.buckets`).
+Never touches objects, save to count them.
+"""
+
+import msgspec
+
+from sesame.model.bucket import Bucket
+from sesame.model.records import Record
+from sesame.oss import xml
+from sesame.oss.answers import Answer, owner, xml_answer, xml_time
+from sesame.oss.calls import Call
+from sesame.oss.errors import invalid_argument
+from sesame.oss.listings import max_keys
+from sesame.oss.metadata import BUCKET_ACLS, STORAGE_CLASSES, one_of
+
+REDUNDANCIES = ("LRS", "ZRS")
+
+
+async def list_buckets(call: Call) -> Answer:
+    """Those of the caller's account; what pages it appears only where there is another page."""
+    query, account_id = call.request.query, call.caller.principal.account_id
+    prefix, marker, limit = query.get("prefix", ""), query.get("marker", ""), max_keys(call.request)
+    found = [
+        record
+        for record in call.house.buckets.of_account(account_id)
+        if record.name.startswith(prefix) and record.name > marker
+    ]
+    shown, truncated = found[:limit], len(found) > limit
+    paging: list[xml.Element] = [
+        ("Prefix", prefix),
+        ("Marker", marker),
+        ("MaxKeys", limit),
+        ("IsTruncated", True),
+        ("NextMarker", shown[-1].name if shown else ""),
+    ]
+    return xml_answer(
+        "ListAllMyBucketsResult",
+        [
+            *(paging if truncated else []),
+            owner(account_id),
+            ("Buckets", [("Bucket", _description(call, record)) for record in shown]),
+        ],
+    )
+
+
+async def put_bucket(call: Call) -> Answer:
+    storage_class, redundancy = STORAGE_CLASSES[0], REDUNDANCIES[0]
+    body = await call.body.whole(xml.BODY_BYTES_MAX)
+    if body:
+        root = xml.parse(body, "CreateBucketConfiguration")
+        storage_class = xml.text(root, "StorageClass") or storage_class
+        redundancy = xml.text(root, "DataRedundancyType") or redundancy
+    if storage_class not in STORAGE_CLASSES:
+        raise invalid_argument("StorageClass", storage_class)
+    if redundancy not in REDUNDANCIES:
+        raise invalid_argument("DataRedundancyType", redundancy)
+    wanted = Bucket(
+        bucket_name=call.request.bucket,
+        account_id=call.caller.principal.account_id,
+        acl=one_of(call.request, "x-oss-acl", BUCKET_ACLS),
+        storage_class=storage_class,
+        redundancy=redundancy,
+    )
+    await call.house.buckets.create(wanted, sets_acl=bool(call.request.header("x-oss-acl")))
+    return Answer(headers={"Location": f"/{wanted.bucket_name}"})
+
+
+async def delete_bucket(call: Call) -> Answer:
+    await call.house.buckets.delete(call.bucket.bucket_name)
+    return Answer(status=204)
+
+
+async def get_bucket_info(call: Call) -> Answer:
+    bucket = call.bucket
+    record = call.house.buckets.record(bucket.bucket_name)
+    return xml_answer(
+        "BucketInfo",
+        [
+            (
+                "Bucket",
+                [
+                    *_description(call, record),
+                    owner(bucket.account_id),
+                    ("AccessControlList", [("Grant", bucket.acl)]),
+                    ("DataRedundancyType", bucket.redundancy),
+                    ("ServerSideEncryptionRule", [("SSEAlgorithm", "None")]),
+                ],
+            )
+        ],
+    )
+
+
+async def get_bucket_location(call: Call) -> Answer:
+    return xml_answer("LocationConstraint", _location(call))
+
+
+async def get_bucket_acl(call: Call) -> Answer:
+    grants: xml.Element = ("AccessControlList", [("Grant", call.bucket.acl)])
+    return xml_answer("AccessControlPolicy", [owner(call.bucket.account_id), grants])
+
+
+async def put_bucket_acl(call: Call) -> Answer:
+    if not call.request.header("x-oss-acl"):
+        raise invalid_argument("x-oss-acl", "")
+    acl = one_of(call.request, "x-oss-acl", BUCKET_ACLS)
+    await call.house.buckets.change(call.bucket.bucket_name, lambda bucket: msgspec.structs.replace(bucket, acl=acl))
+    return Answer()
+
+
+async def get_bucket_stat(call: Call) -> Answer:
+    totals = await call.house.objects.totals(call.bucket.bucket_name)
+    return xml_answer(
+        "BucketStat",
+        [
+            ("Storage", totals.size_bytes),
+            ("ObjectCount", totals.objects),
+            ("MultipartUploadCount", totals.uploads),
+            ("LiveChannelCount", 0),
+            ("LastModifiedTime", int(call.house.clock())),
+            ("StandardStorage", totals.size_bytes),
+            ("StandardObjectCount", totals.objects),
+        ],
+    )
+
+
+async def list_live_channels(call: Call) -> Answer:
+    """There are none; clients ask before they delete a bucket."""
+    return xml_answer(
+        "ListLiveChannelResult",
+        [
+            ("Prefix", call.request.query.get("prefix", "")),
+            ("Marker", call.request.query.get("marker", "")),
+            ("MaxKeys", max_keys(call.request)),
+            ("IsTruncated", False),
+            ("NextMarker", ""),
+        ],
+    )
+
+
+def _description(call: Call, record: Record) -> list[xml.Element]:
+    """Clients feed the endpoints back into themselves: they are the address under which this door was reached."""
+    bucket: Bucket = record.document
+    return [
+        ("Name", bucket.bucket_name),
+        ("Location", _location(call)),
+        ("Region", call.house.region),
+        ("CreationDate", xml_time(record.created_at)),
+        ("ExtranetEndpoint", call.request.endpoint),
+        ("IntranetEndpoint", call.request.endpoint),
+        ("StorageClass", bucket.storage_class),
+    ]
+
+
+def _location(call: Call) -> str:
+    return f"oss-{call.house.region}"

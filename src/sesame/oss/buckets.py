@@ -1,0 +1,85 @@
+"""Buckets in the catalog: their names are unique over all accounts, they are read from memory.
+
+Used by the bucket operations and by `oss.source`. Never deletes a bucket that holds something, nor lets
+an object slip in meanwhile: both are decided in one transaction.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from sesame.model import records
+from sesame.model.bucket import Bucket
+from sesame.model.records import Record
+from sesame.oss.errors import OssError
+from sesame.store.catalog import Catalog, Transaction
+from sesame.store.objects import require_empty
+
+BUCKETS_PER_ACCOUNT = 100
+
+
+class Buckets:
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def get(self, name: str) -> Bucket | None:
+        record = self._catalog.get(records.BUCKET, "", name)
+        return record.document if record else None
+
+    def record(self, name: str) -> Record:
+        """With its times. Raises OssError NoSuchBucket."""
+        record = self._catalog.get(records.BUCKET, "", name)
+        if record is None:
+            raise OssError("NoSuchBucket", details={"BucketName": name})
+        return record
+
+    def of_account(self, account_id: str) -> list[Record]:
+        """In order of name."""
+        return [r for r in self._catalog.children(records.BUCKET, "") if r.document.account_id == account_id]
+
+    async def create(self, wanted: Bucket, *, sets_acl: bool) -> None:
+        """Creating one's own bucket again changes its ACL if one is given, and nothing else.
+
+        Raises OssError BucketAlreadyExists, TooManyBuckets.
+        """
+
+        def apply(tx: Transaction) -> None:
+            record = tx.get(records.BUCKET, "", wanted.bucket_name)
+            if record is None:
+                owned = [r for r in tx.children(records.BUCKET, "") if r.document.account_id == wanted.account_id]
+                if len(owned) >= BUCKETS_PER_ACCOUNT:
+                    raise OssError("TooManyBuckets", details={"BucketName": wanted.bucket_name})
+                tx.put(records.BUCKET, "", wanted.bucket_name, wanted)
+                return
+            found: Bucket = record.document
+            same = (found.account_id, found.storage_class, found.redundancy) == (
+                wanted.account_id,
+                wanted.storage_class,
+                wanted.redundancy,
+            )
+            if not same:
+                raise OssError("BucketAlreadyExists", details={"BucketName": wanted.bucket_name})
+            if sets_acl:
+                tx.put(records.BUCKET, "", wanted.bucket_name, msgspec.structs.replace(found, acl=wanted.acl))
+
+        await self._catalog.edit(apply)
+
+    async def change(self, name: str, change: Callable[[Bucket], Bucket]) -> None:
+        """Raises OssError NoSuchBucket."""
+
+        def apply(tx: Transaction) -> None:
+            record = tx.get(records.BUCKET, "", name)
+            if record is None:
+                raise OssError("NoSuchBucket", details={"BucketName": name})
+            tx.put(records.BUCKET, "", name, change(record.document))
+
+        await self._catalog.edit(apply)
+
+    async def delete(self, name: str) -> None:
+        """Raises Conflict BucketNotEmpty."""
+
+        def apply(tx: Transaction) -> None:
+            require_empty(tx.connection, name)
+            tx.delete(records.BUCKET, "", name)
+
+        await self._catalog.edit(apply)

@@ -1,0 +1,51 @@
+"""One request on its way through an operation, and the collaborators that operations have in common.
+
+Made by `oss.door`, handed to every operation of this room. Decides nothing.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from sesame.model.bucket import Bucket
+from sesame.oss.auth import Caller
+from sesame.oss.body import Body
+from sesame.oss.buckets import Buckets
+from sesame.oss.permissions import Permissions, Wish
+from sesame.oss.request import Request
+from sesame.store.objects import Objects
+from sesame.store.uploads import Uploads
+
+
+class House(msgspec.Struct, frozen=True):
+    """`clock` gives Unix seconds; `region` is the one that buckets say they are in (`cn-hangzhou`)."""
+
+    buckets: Buckets
+    objects: Objects
+    uploads: Uploads
+    permissions: Permissions
+    clock: Callable[[], float]
+    region: str
+
+
+class Call(msgspec.Struct, frozen=True):
+    """`found` is the bucket that the request names; it exists but for CreateBucket and requests to the service."""
+
+    house: House
+    request: Request
+    caller: Caller
+    body: Body
+    found: Bucket | None
+
+    @property
+    def bucket(self) -> Bucket:
+        assert self.found is not None, "the door looks the bucket up before it calls an operation on it"
+        return self.found
+
+    @property
+    def key(self) -> str:
+        return self.request.key
+
+    async def require(self, wish: Wish) -> None:
+        """For what an operation touches beside what its route names. Raises OssError AccessDenied."""
+        await self.house.permissions.require(self.caller, self.request, wish)

@@ -1,0 +1,99 @@
+"""The conditions and the range of a read, against an object as it stands.
+
+Called by the read and copy operations. Pure functions (reference/companions.md §1.11).
+"""
+
+import re
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+import msgspec
+
+from sesame.model.object import StoredObject
+from sesame.oss.errors import OssError
+from sesame.oss.metadata import brief_headers
+from sesame.oss.request import Request
+
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z", re.ASCII)
+
+
+class Range(msgspec.Struct, frozen=True):
+    start: int
+    length: int
+
+    def content_range(self, size: int) -> str:
+        return f"bytes {self.start}-{self.start + self.length - 1}/{size}"
+
+
+def range_of(request: Request, size: int) -> Range | None:
+    """None for the whole object, which is also what a range that does not fit gets; with
+    `x-oss-range-behavior: standard` the rules of HTTP hold instead. Raises OssError InvalidRange (only then).
+    """
+    header = request.header("range")
+    if request.header("x-oss-range-behavior") != "standard":
+        return stretch_of(header, size)
+    bounds = _bounds(header, size)
+    if bounds is None:
+        return None
+    start, end = max(bounds[0], 0), min(bounds[1], size - 1)
+    if start > end:
+        raise OssError("InvalidRange", headers={"Content-Range": f"bytes */{size}"})
+    return Range(start, end - start + 1)
+
+
+def stretch_of(header: str, size: int) -> Range | None:
+    """`bytes=a-b` that lies wholly inside; None for any other."""
+    bounds = _bounds(header, size)
+    if bounds is None or not 0 <= bounds[0] <= bounds[1] < size:
+        return None
+    return Range(bounds[0], bounds[1] - bounds[0] + 1)
+
+
+def _bounds(header: str, size: int) -> tuple[int, int] | None:
+    """First and last byte as the header means them, which may lie outside; None for what is no single range."""
+    match = _RANGE.match(header)
+    if match is None or match[0] == "bytes=-":
+        return None
+    if not match[1]:
+        return size - int(match[2]), size - 1
+    start = int(match[1])
+    end = int(match[2]) if match[2] else max(start, size - 1)
+    return (start, end) if start <= end else None
+
+
+def check_read(request: Request, stored: StoredObject) -> None:
+    """Raises OssError PreconditionFailed (412) or NotModified (304)."""
+    _check(request, stored, prefix="if-")
+
+
+def check_copy(request: Request, stored: StoredObject) -> None:
+    _check(request, stored, prefix="x-oss-copy-source-if-")
+
+
+def _check(request: Request, stored: StoredObject, prefix: str) -> None:
+    modified_at = int(stored.modified_at)
+    wanted = request.header(f"{prefix}match")
+    if wanted and not _names(wanted, stored.etag):
+        raise OssError("PreconditionFailed", details={"Condition": "If-Match"})
+    unmodified_since = _time(request.header(f"{prefix}unmodified-since"))
+    if unmodified_since is not None and modified_at > unmodified_since:
+        raise OssError("PreconditionFailed", details={"Condition": "If-Unmodified-Since"})
+    unwanted = request.header(f"{prefix}none-match")
+    if unwanted and _names(unwanted, stored.etag):
+        raise OssError("NotModified", headers=brief_headers(stored))
+    modified_since = _time(request.header(f"{prefix}modified-since"))
+    if modified_since is not None and modified_at <= modified_since:
+        raise OssError("NotModified", headers=brief_headers(stored))
+
+
+def _names(header: str, etag: str) -> bool:
+    return any(item.strip().strip('"') in (etag, "*") for item in header.split(","))
+
+
+def _time(header: str) -> float | None:
+    """A date that cannot be read is no condition."""
+    try:
+        moment = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,99 @@
+"""Copies an object, or a stretch of one into a part of a multipart upload.
+
+Routed to by `oss.object_operations` and `oss.multipart` when a request names a source. The bytes never leave the files.
+Never copies what the caller may not read.
+"""
+
+from urllib.parse import unquote
+
+import msgspec
+
+from sesame.model.object import ObjectKind, ObjectMeta, StoredObject
+from sesame.oss.answers import Answer, xml_answer, xml_time
+from sesame.oss.calls import Call
+from sesame.oss.conditions import check_copy, stretch_of
+from sesame.oss.errors import OssError, invalid_argument, no_such_key
+from sesame.oss.metadata import meta_of, one_of
+from sesame.oss.permissions import Wish
+from sesame.oss.request import check_key
+from sesame.oss.writing import may_overwrite, new_object, written_headers
+from sesame.store.blobs import Written
+from sesame.store.objects import Reader
+
+SOURCE_HEADER = "x-oss-copy-source"
+_DIRECTIVES = ("COPY", "REPLACE")
+
+
+async def copy_object(call: Call) -> Answer:
+    """Onto itself it changes what is said of the object and leaves the bytes as they are."""
+    meta = meta_of(call.request)
+    replaces = one_of(call.request, "x-oss-metadata-directive", _DIRECTIVES) == "REPLACE"
+    replaces_tags = call.request.header("x-oss-tagging-directive").upper() == "REPLACE"
+    reader = await open_source(call)
+    source = reader.stored
+    try:
+        onto_itself = (source.bucket, source.key) == (call.bucket.bucket_name, call.key)
+        headers = meta.headers if replaces or onto_itself else source.meta.headers
+        tags = meta.tags if replaces_tags else source.meta.tags
+        meta = msgspec.structs.replace(meta, headers=headers, tags=tags)
+        stored = await (_change(call, meta) if onto_itself else _copy(call, reader, meta))
+    finally:
+        reader.close()
+    answer = xml_answer(
+        "CopyObjectResult", [("LastModified", xml_time(stored.modified_at)), ("ETag", f'"{stored.etag}"')]
+    )
+    return msgspec.structs.replace(answer, headers={**answer.headers, **written_headers(stored)})
+
+
+async def copy_stretch(call: Call) -> tuple[Written, StoredObject]:
+    """What a part copies, as a blob of its own, and the object that it is from."""
+    reader = await open_source(call)
+    try:
+        source = reader.stored
+        wanted = stretch_of(call.request.header("x-oss-copy-source-range"), source.size)
+        start, length = (wanted.start, wanted.length) if wanted else (0, source.size)
+        return await call.house.objects.copy(reader, start, length), source
+    finally:
+        reader.close()
+
+
+async def open_source(call: Call) -> Reader:
+    """Raises OssError for a source that is malformed, missing, not readable to the caller or not as he expects it."""
+    path, _, _version = call.request.header(SOURCE_HEADER).partition("?")
+    try:
+        source = unquote(path, errors="strict")
+    except UnicodeDecodeError as exc:
+        raise invalid_argument(SOURCE_HEADER, path) from exc
+    bucket_name, separator, key = source.removeprefix("/").partition("/")
+    if not separator:
+        raise invalid_argument(SOURCE_HEADER, path, "Copy Source must mention the source bucket and key.")
+    check_key(key)
+    bucket = call.house.buckets.record(bucket_name).document
+    await call.require(Wish("oss:GetObject", bucket, key))
+    reader = await call.house.objects.open_reader(bucket_name, key)
+    if reader is None:
+        raise no_such_key(key)
+    try:
+        check_copy(call.request, reader.stored)
+    except OssError:
+        reader.close()
+        raise
+    return reader
+
+
+async def _copy(call: Call, reader: Reader, meta: ObjectMeta) -> StoredObject:
+    written = await call.house.objects.copy(reader, 0, reader.stored.size)
+    stored = new_object(call, written, meta)
+    await call.house.objects.put(stored, overwrite=may_overwrite(call))
+    return stored
+
+
+async def _change(call: Call, meta: ObjectMeta) -> StoredObject:
+    now = call.house.clock()
+
+    def change(stored: StoredObject) -> StoredObject:
+        if stored.kind is ObjectKind.SYMLINK:
+            raise OssError("InvalidArgument", "A symlink cannot be copied onto itself.")
+        return msgspec.structs.replace(stored, meta=meta, modified_at=now)
+
+    return await call.house.objects.update(call.bucket.bucket_name, call.key, change)

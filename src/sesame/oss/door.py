@@ -1,0 +1,167 @@
+"""The OSS door: an ASGI callable that takes a request through parse, proof, bucket, permission, operation, answer.
+
+Served by `app` on a port of its own. Never blocks the loop, and never tells a stranger what went wrong inside.
+"""
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import structlog
+
+from sesame.identity.keys import AccessKeys
+from sesame.identity.roles import Roles
+from sesame.identity.tokens import Tokens
+from sesame.model.bucket import Bucket
+from sesame.model.errors import CallerError, PlatformError
+from sesame.oss.answers import Answer, Stretch, error_answer, http_time
+from sesame.oss.auth import Authenticator
+from sesame.oss.body import Body, ClientGone
+from sesame.oss.buckets import Buckets
+from sesame.oss.calls import Call, House
+from sesame.oss.errors import OssError, as_oss_error
+from sesame.oss.permissions import Permissions, Wish
+from sesame.oss.request import Request, parse
+from sesame.oss.routes import route
+from sesame.store.catalog import Catalog
+from sesame.store.objects import Objects
+from sesame.store.uploads import Uploads
+
+SEND_BYTES = 256 * 1024
+SERVER = "AliyunOSS"
+
+log = structlog.get_logger(__name__)
+
+Send = Callable[[Any], Awaitable[None]]
+
+
+class OssParts(msgspec.Struct, frozen=True, kw_only=True):
+    """`clock` gives Unix seconds. Below `virtual_hosts` the first label of a Host header means a bucket.
+
+    With `strict_region`, V4 signatures for another region than `region` are refused, as the real service does.
+    """
+
+    catalog: Catalog
+    objects: Objects
+    uploads: Uploads
+    keys: AccessKeys
+    tokens: Tokens
+    roles: Roles
+    clock: Callable[[], float]
+    region: str
+    virtual_hosts: tuple[str, ...] = ()
+    strict_region: bool = False
+
+
+class OssDoor:
+    def __init__(self, parts: OssParts) -> None:
+        self._clock = parts.clock
+        self._virtual_hosts = parts.virtual_hosts
+        self._authenticator = Authenticator(
+            parts.keys, parts.tokens, parts.clock, parts.region if parts.strict_region else None
+        )
+        objects = parts.objects
+
+        async def object_acl(bucket: str, key: str) -> str:
+            stored = await objects.head(bucket, key)
+            return stored.meta.acl if stored else "default"
+
+        self._house = House(
+            buckets=Buckets(parts.catalog),
+            objects=objects,
+            uploads=parts.uploads,
+            permissions=Permissions(parts.roles, object_acl, parts.clock, parts.region),
+            clock=parts.clock,
+            region=parts.region,
+        )
+
+    async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request_id = secrets.token_hex(12).upper()
+        started = self._clock()
+        try:
+            answer, keep = await self._answer(scope, receive, request_id)
+        except ClientGone:
+            return
+        headers = {
+            "Server": SERVER,
+            "Date": http_time(started),
+            "x-oss-request-id": request_id,
+            "x-oss-server-time": str(int((self._clock() - started) * 1000)),
+            **answer.headers,
+        }
+        if not keep:
+            headers["Connection"] = "close"
+        await _send(send, answer, headers)
+
+    async def _answer(self, scope: Any, receive: Any, request_id: str) -> tuple[Answer, bool]:
+        """The answer, and whether the connection can serve another request afterwards."""
+        method = scope["method"]
+        body: Body | None = None
+        try:
+            request = parse(scope, self._virtual_hosts)
+            body = Body(request, receive)
+            answer = await self._operate(request, body)
+        except CallerError as error:
+            answer = error_answer(as_oss_error(error), method, request_id, _host(scope))
+        except ClientGone:
+            raise
+        except Exception:
+            # The border of the door: whatever it was, the caller learns no more than that it was our fault.
+            log.exception("the OSS door failed", request_id=request_id, method=method)
+            answer = error_answer(OssError("InternalError"), method, request_id, _host(scope))
+        # Who waits for "100 Continue" and gets a refusal may or may not send the body: that cannot be told apart.
+        waits = any(name == b"expect" for name, _ in scope["headers"])
+        return answer, not waits or (body is not None and body.touched)
+
+    async def _operate(self, request: Request, body: Body) -> Answer:
+        """In the order of reference/companions.md §1.7."""
+        caller = self._authenticator.authenticate(request)
+        operation = route(request)
+        creates = request.method == "PUT" and operation.action == "oss:PutBucket"
+        found = self._house.buckets.get(request.bucket) if request.bucket else None
+        if request.bucket and found is None and not creates:
+            raise OssError("NoSuchBucket", details={"BucketName": request.bucket})
+        call = Call(house=self._house, request=request, caller=caller, body=body, found=found)
+        if operation.action:
+            # A bucket that is to be made is the caller's own, as far as his rights go.
+            named = Bucket(request.bucket, caller.principal.account_id) if creates else found
+            await call.require(Wish(operation.action, named, request.key))
+        return await operation.run(call)
+
+
+async def _send(send: Send, answer: Answer, headers: dict[str, str]) -> None:
+    body = answer.body
+    if isinstance(body, Stretch):
+        headers["Content-Length"] = str(body.length)
+    elif answer.status not in (204, 304):
+        headers.setdefault("Content-Length", str(len(body)))
+    raw = [(name.encode("latin-1"), _header_bytes(value)) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": raw})
+    if not isinstance(body, Stretch):
+        await send({"type": "http.response.body", "body": body})
+        return
+    try:
+        start, end = body.start, body.start + body.length
+        while True:
+            chunk = await body.reader.read(start, min(SEND_BYTES, end - start))
+            if not chunk and start < end:
+                raise PlatformError(f"a stored object is {end - start} bytes shorter than its row says")
+            start += len(chunk)
+            await send({"type": "http.response.body", "body": chunk, "more_body": start < end})
+            if start >= end:
+                return
+    finally:
+        body.reader.close()
+
+
+def _header_bytes(value: str) -> bytes:
+    """Stored headers go out as they came in: as UTF-8. What would end the header's line is not let through."""
+    return re.sub(r"[\r\n\0]", " ", value).encode()
+
+
+def _host(scope: Any) -> str:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")

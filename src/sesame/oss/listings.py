@@ -1,0 +1,117 @@
+"""ListObjects in both its versions.
+
+Routed to by `oss.routes`. The order, the folding and the paging are `store.object_listing`'s.
+Never trusts a continuation token: it is only a place to go on from.
+"""
+
+import base64
+import binascii
+
+from sesame.model.object import StoredObject
+from sesame.oss import xml
+from sesame.oss.answers import Answer, encoding_type, key_encoder, owner, xml_answer, xml_time
+from sesame.oss.calls import Call
+from sesame.oss.errors import invalid_argument
+from sesame.oss.request import Request
+from sesame.store.object_listing import ListQuery, ObjectPage
+
+MAX_KEYS_DEFAULT, MAX_KEYS_MAX = 100, 1000
+
+
+async def list_objects(call: Call) -> Answer:
+    """Version 2 when `list-type=2` says so."""
+    if call.request.query.get("list-type") == "2":
+        return await _version_2(call)
+    query = call.request.query
+    marker = query.get("marker", "")
+    encode = key_encoder(call.request)
+    page = await _page(call, marker)
+    return xml_answer(
+        "ListBucketResult",
+        [
+            ("Name", call.bucket.bucket_name),
+            ("Prefix", encode(query.get("prefix", ""))),
+            ("Marker", encode(marker)),
+            ("MaxKeys", max_keys(call.request)),
+            ("Delimiter", encode(query.get("delimiter", ""))),
+            encoding_type(call.request),
+            ("IsTruncated", page.next_after is not None),
+            ("NextMarker", encode(page.next_after)) if page.next_after is not None else None,
+            *_entries(call, page, with_owner=True),
+        ],
+    )
+
+
+async def _version_2(call: Call) -> Answer:
+    query = call.request.query
+    token, start_after = query.get("continuation-token", ""), query.get("start-after", "")
+    encode = key_encoder(call.request)
+    page = await _page(call, _after(token) if token else start_after)
+    following = base64.b64encode(page.next_after.encode()).decode() if page.next_after is not None else None
+    return xml_answer(
+        "ListBucketResult",
+        [
+            ("Name", call.bucket.bucket_name),
+            ("Prefix", encode(query.get("prefix", ""))),
+            ("StartAfter", encode(start_after)) if start_after else None,
+            ("ContinuationToken", encode(token)) if token else None,
+            ("MaxKeys", max_keys(call.request)),
+            ("Delimiter", encode(query.get("delimiter", ""))),
+            encoding_type(call.request),
+            ("IsTruncated", following is not None),
+            ("NextContinuationToken", encode(following)) if following is not None else None,
+            ("KeyCount", len(page.objects) + len(page.prefixes)),
+            *_entries(call, page, with_owner=query.get("fetch-owner", "").lower() == "true"),
+        ],
+    )
+
+
+def max_keys(request: Request, name: str = "max-keys", default: int = MAX_KEYS_DEFAULT) -> int:
+    """Raises OssError InvalidArgument."""
+    text = request.query.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_KEYS_MAX):
+        raise invalid_argument(name, text, f"Argument {name} must be an integer between 1 and {MAX_KEYS_MAX}.")
+    return int(text)
+
+
+async def _page(call: Call, after: str) -> ObjectPage:
+    query = call.request.query
+    return await call.house.objects.page(
+        ListQuery(
+            bucket=call.bucket.bucket_name,
+            prefix=query.get("prefix", ""),
+            delimiter=query.get("delimiter", ""),
+            after=after,
+            limit=max_keys(call.request),
+        )
+    )
+
+
+def _entries(call: Call, page: ObjectPage, *, with_owner: bool) -> list[xml.Element]:
+    encode = key_encoder(call.request)
+
+    def content(stored: StoredObject) -> xml.Element:
+        return (
+            "Contents",
+            [
+                ("Key", encode(stored.key)),
+                ("LastModified", xml_time(stored.modified_at)),
+                ("ETag", f'"{stored.etag}"'),
+                ("Type", stored.kind.value),
+                ("Size", stored.size),
+                ("StorageClass", stored.meta.storage_class),
+                owner(call.bucket.account_id) if with_owner else None,
+            ],
+        )
+
+    folded: list[xml.Element] = [("CommonPrefixes", [("Prefix", encode(prefix))]) for prefix in page.prefixes]
+    return [content(stored) for stored in page.objects] + folded
+
+
+def _after(token: str) -> str:
+    try:
+        return base64.b64decode(token, validate=True).decode()
+    except (binascii.Error, ValueError) as exc:
+        raise invalid_argument("continuation-token", token, "The continuation token is invalid.") from exc

@@ -1,0 +1,119 @@
+"""What is said of an object, from the headers of whoever writes it to the headers of whoever reads it.
+
+Called by the object operations. Never touches bytes or rows (reference/companions.md §1.8, §1.11).
+"""
+
+import base64
+from collections.abc import Mapping
+from urllib.parse import parse_qsl
+
+from sesame.model.object import ObjectKind, ObjectMeta, StoredObject
+from sesame.oss.answers import http_time
+from sesame.oss.errors import OssError, invalid_argument
+from sesame.oss.request import Request
+
+OBJECT_ACLS = ("default", "private", "public-read", "public-read-write")
+BUCKET_ACLS = OBJECT_ACLS[1:]
+STORAGE_CLASSES = ("Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive")
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+USER_META_PREFIX = "x-oss-meta-"
+USER_META_BYTES_MAX = 8 * 1024
+TAGS_MAX, TAG_KEY_CHARS_MAX, TAG_VALUE_CHARS_MAX = 10, 128, 256
+_STORED = ("content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires")
+_OVERRIDES = {
+    "response-content-type": "Content-Type",
+    "response-content-language": "Content-Language",
+    "response-expires": "Expires",
+    "response-cache-control": "Cache-Control",
+    "response-content-disposition": "Content-Disposition",
+    "response-content-encoding": "Content-Encoding",
+}
+
+
+def meta_of(request: Request) -> ObjectMeta:
+    """Raises OssError InvalidArgument, or NotImplemented for encryption that would only be pretended."""
+    if request.header("x-oss-server-side-encryption"):
+        raise OssError("NotImplemented", details={"Header": "x-oss-server-side-encryption"})
+    return ObjectMeta(
+        headers=headers_of(request),
+        acl=one_of(request, "x-oss-object-acl", OBJECT_ACLS),
+        storage_class=one_of(request, "x-oss-storage-class", STORAGE_CLASSES),
+        tags=parse_tags(request.header("x-oss-tagging")),
+    )
+
+
+def headers_of(request: Request) -> dict[str, str]:
+    user = {name: value for name, value in request.headers.items() if name.startswith(USER_META_PREFIX)}
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in user.items())
+    if size > USER_META_BYTES_MAX:
+        raise invalid_argument(USER_META_PREFIX, str(size), "The size of user metadata exceeds 8 KB.")
+    said = {name: request.headers[name] for name in _STORED if request.header(name)}
+    return {"content-type": DEFAULT_CONTENT_TYPE, **said, **user}
+
+
+def one_of(request: Request, header: str, allowed: tuple[str, ...]) -> str:
+    """The header's value, the first that is allowed without it. Raises OssError InvalidArgument."""
+    value = request.header(header) or allowed[0]
+    if value not in allowed:
+        raise invalid_argument(header, value)
+    return value
+
+
+def parse_tags(text: str) -> dict[str, str]:
+    """`TagA=A&TagB=B`, percent-encoded. Raises OssError InvalidArgument."""
+    if not text:
+        return {}
+    tags: dict[str, str] = {}
+    for name, value in parse_qsl(text, keep_blank_values=True):
+        if name in tags:
+            raise invalid_argument("x-oss-tagging", text)
+        tags[name] = value
+    check_tags(tags)
+    return tags
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    sizes_hold = all(
+        1 <= len(name) <= TAG_KEY_CHARS_MAX and len(value) <= TAG_VALUE_CHARS_MAX for name, value in tags.items()
+    )
+    if len(tags) > TAGS_MAX or not sizes_hold:
+        raise invalid_argument("Tagging", str(dict(tags)))
+
+
+def object_headers(stored: StoredObject) -> dict[str, str]:
+    """What GET and HEAD say of an object beside its length."""
+    headers = {_wire_name(name): value for name, value in stored.meta.headers.items()}
+    headers |= brief_headers(stored)
+    headers["Accept-Ranges"] = "bytes"
+    headers["x-oss-object-type"] = stored.kind.value
+    headers["x-oss-storage-class"] = stored.meta.storage_class
+    if stored.kind is ObjectKind.NORMAL:
+        headers["Content-MD5"] = base64.b64encode(bytes.fromhex(stored.etag)).decode()
+    if stored.kind is ObjectKind.APPENDABLE:
+        headers["x-oss-next-append-position"] = str(stored.size)
+    if stored.meta.tags:
+        headers["x-oss-tagging-count"] = str(len(stored.meta.tags))
+    return headers
+
+
+def brief_headers(stored: StoredObject) -> dict[str, str]:
+    """What GetObjectMeta says; the CRC is that of the whole object even for ranges."""
+    return {
+        "ETag": f'"{stored.etag}"',
+        "Last-Modified": http_time(stored.modified_at),
+        "x-oss-hash-crc64ecma": str(stored.crc64),
+    }
+
+
+def overrides(request: Request, *, anonymous: bool) -> dict[str, str]:
+    """`response-…` parameters replace stored headers for this answer. Raises OssError InvalidRequest for strangers."""
+    wanted = {header: request.query[name] for name, header in _OVERRIDES.items() if request.query.get(name)}
+    if wanted and anonymous:
+        raise OssError("InvalidRequest", "Request specific response headers cannot be used for anonymous requests.")
+    if any(ord(char) < 32 for value in wanted.values() for char in value):
+        raise OssError("InvalidArgument", "A response header cannot hold control characters.")
+    return wanted
+
+
+def _wire_name(name: str) -> str:
+    return name if name.startswith("x-oss-") else "-".join(part.capitalize() for part in name.split("-"))

@@ -1,0 +1,234 @@
+"""Multipart uploads: begin, parts, complete, abort, and lists of both; and objects that grow by appending.
+
+Routed to by `oss.routes`. Parts and joining are `store.uploads`'s.
+Never shows an object before it is complete.
+"""
+
+import secrets
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from sesame.model.object import ObjectKind, Part, PendingUpload
+from sesame.oss import xml
+from sesame.oss.answers import Answer, encoding_type, key_encoder, owner, xml_answer, xml_time
+from sesame.oss.calls import Call
+from sesame.oss.copying import SOURCE_HEADER, copy_stretch
+from sesame.oss.errors import OssError, invalid_argument
+from sesame.oss.listings import max_keys
+from sesame.oss.metadata import meta_of
+from sesame.oss.writing import may_overwrite, new_object, receive, written_headers
+from sesame.store.uploads import UploadQuery
+
+PART_NUMBER_MAX = 10_000
+PART_BYTES_MIN = 100 * 1024
+PAGE_DEFAULT = 1000
+
+
+async def initiate(call: Call) -> Answer:
+    upload = PendingUpload(
+        upload_id=secrets.token_hex(16).upper(),
+        bucket=call.bucket.bucket_name,
+        key=call.key,
+        meta=meta_of(call.request),
+        initiated_at=call.house.clock(),
+    )
+    await call.house.uploads.begin(upload)
+    encode = key_encoder(call.request)
+    return xml_answer(
+        "InitiateMultipartUploadResult",
+        [
+            encoding_type(call.request),
+            ("Bucket", upload.bucket),
+            ("Key", encode(upload.key)),
+            ("UploadId", upload.upload_id),
+        ],
+    )
+
+
+async def put_part(call: Call) -> Answer:
+    """Also the copy of a stretch of another object, when the request names one."""
+    number = _number(call, "partNumber", 1, PART_NUMBER_MAX)
+    upload = await _upload(call)
+    if call.request.header(SOURCE_HEADER):
+        written, _source = await copy_stretch(call)
+        part = await call.house.uploads.put_part(upload, number, written)
+        return xml_answer("CopyPartResult", [("LastModified", xml_time(part.modified_at)), ("ETag", f'"{part.etag}"')])
+    part = await call.house.uploads.put_part(upload, number, await receive(call))
+    return Answer(headers={"ETag": f'"{part.etag}"', "x-oss-hash-crc64ecma": str(part.crc64)})
+
+
+async def complete(call: Call) -> Answer:
+    upload = await _upload(call)
+    there = {part.number: part for part in await call.house.uploads.parts(upload)}
+    body = await call.body.whole(xml.BODY_BYTES_MAX)
+    if call.request.header("x-oss-complete-all").lower() == "yes":
+        if body:
+            raise OssError("InvalidArgument", "x-oss-complete-all takes no list of parts.")
+        chosen = list(there.values())
+    else:
+        chosen = _chosen(body, there)
+    if any(part.size < PART_BYTES_MIN for part in chosen[:-1]):
+        raise OssError("EntityTooSmall")
+    stored = await call.house.uploads.complete(upload, chosen, overwrite=may_overwrite(call))
+    encode = key_encoder(call.request)
+    answer = xml_answer(
+        "CompleteMultipartUploadResult",
+        [
+            encoding_type(call.request),
+            ("Location", f"{call.request.endpoint}/{upload.bucket}/{encode(upload.key)}"),
+            ("Bucket", upload.bucket),
+            ("Key", encode(upload.key)),
+            ("ETag", f'"{stored.etag}"'),
+        ],
+    )
+    return Answer(headers={**answer.headers, **written_headers(stored)}, body=answer.body)
+
+
+async def abort(call: Call) -> Answer:
+    await call.house.uploads.abort(await _upload(call))
+    return Answer(status=204)
+
+
+async def list_parts(call: Call) -> Answer:
+    upload = await _upload(call)
+    limit = max_keys(call.request, "max-parts", PAGE_DEFAULT)
+    after = _number(call, "part-number-marker", 0, PART_NUMBER_MAX, default=0)
+    found = await call.house.uploads.parts(upload, after, limit + 1)
+    shown, truncated = found[:limit], len(found) > limit
+    encode = key_encoder(call.request)
+    return xml_answer(
+        "ListPartsResult",
+        [
+            encoding_type(call.request),
+            ("Bucket", upload.bucket),
+            ("Key", encode(upload.key)),
+            ("UploadId", upload.upload_id),
+            ("StorageClass", upload.meta.storage_class),
+            ("PartNumberMarker", after),
+            ("NextPartNumberMarker", shown[-1].number if shown else after),
+            ("MaxParts", limit),
+            ("IsTruncated", truncated),
+            *(_part_element(part) for part in shown),
+        ],
+    )
+
+
+async def list_uploads(call: Call) -> Answer:
+    query = call.request.query
+    limit = max_keys(call.request, "max-uploads", PAGE_DEFAULT)
+    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    key_marker, id_marker = query.get("key-marker", ""), query.get("upload-id-marker", "")
+    entries: list[PendingUpload | str] = []
+    last = (key_marker, id_marker)
+    truncated = False
+    wanted = UploadQuery(call.bucket.bucket_name, prefix, key_marker, id_marker if key_marker else "")
+    async for upload in _uploads_of(call, wanted):
+        folded = _fold(upload.key, prefix, delimiter)
+        if folded and entries and entries[-1] == folded:
+            last = (upload.key, upload.upload_id)
+            continue
+        if len(entries) == limit:
+            truncated = True
+            break
+        entries.append(folded or upload)
+        last = (upload.key, upload.upload_id)
+    encode = key_encoder(call.request)
+    return xml_answer(
+        "ListMultipartUploadsResult",
+        [
+            encoding_type(call.request),
+            ("Bucket", call.bucket.bucket_name),
+            ("KeyMarker", encode(key_marker)),
+            ("UploadIdMarker", id_marker),
+            ("NextKeyMarker", encode(last[0])),
+            ("NextUploadIdMarker", last[1]),
+            ("Delimiter", encode(delimiter)),
+            ("Prefix", encode(prefix)),
+            ("MaxUploads", limit),
+            ("IsTruncated", truncated),
+            *(_upload_element(call, entry) for entry in entries),
+        ],
+    )
+
+
+async def append_object(call: Call) -> Answer:
+    position = _number(call, "position", 0, 2**63)
+    meta = meta_of(call.request)
+    written = await receive(call)
+    at = new_object(call, written, meta, ObjectKind.APPENDABLE)
+    stored = await call.house.objects.append(written, at, position)
+    return Answer(headers={**written_headers(stored), "x-oss-next-append-position": str(stored.size)})
+
+
+async def _upload(call: Call) -> PendingUpload:
+    return await call.house.uploads.get(call.bucket.bucket_name, call.key, call.request.query["uploadId"])
+
+
+async def _uploads_of(call: Call, query: UploadQuery) -> AsyncIterator[PendingUpload]:
+    while True:
+        page = await call.house.uploads.page(query)
+        for upload in page:
+            yield upload
+        if len(page) < query.limit:
+            return
+        query = msgspec.structs.replace(query, key_after=page[-1].key, id_after=page[-1].upload_id)
+
+
+def _number(call: Call, name: str, least: int, most: int, default: int | None = None) -> int:
+    text = call.request.query.get(name, "")
+    if not text and default is not None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and least <= int(text) <= most):
+        raise invalid_argument(name, text, f"{name} must be an integer between {least} and {most}.")
+    return int(text)
+
+
+def _chosen(body: bytes, there: dict[int, Part]) -> list[Part]:
+    """The parts that the caller names, which must be there as he knows them and in ascending order."""
+    chosen: list[Part] = []
+    for element in xml.parse(body, "CompleteMultipartUpload").findall("Part"):
+        number, etag = xml.text(element, "PartNumber"), xml.text(element, "ETag").strip('"')
+        part = there.get(int(number)) if number.isascii() and number.isdigit() else None
+        if part is None or part.etag != etag.upper():
+            raise OssError("InvalidPart", details={"PartNumber": number, "ETag": etag})
+        if chosen and part.number <= chosen[-1].number:
+            raise OssError("InvalidPartOrder")
+        chosen.append(part)
+    if not chosen:
+        raise OssError("MalformedXML")
+    return chosen
+
+
+def _fold(key: str, prefix: str, delimiter: str) -> str:
+    at = key.find(delimiter, len(prefix)) if delimiter else -1
+    return "" if at < 0 else key[: at + len(delimiter)]
+
+
+def _part_element(part: Part) -> xml.Element:
+    return (
+        "Part",
+        [
+            ("PartNumber", part.number),
+            ("LastModified", xml_time(part.modified_at)),
+            ("ETag", f'"{part.etag}"'),
+            ("HashCrc64ecma", str(part.crc64)),
+            ("Size", part.size),
+        ],
+    )
+
+
+def _upload_element(call: Call, entry: PendingUpload | str) -> xml.Element:
+    encode = key_encoder(call.request)
+    if isinstance(entry, str):
+        return ("CommonPrefixes", [("Prefix", encode(entry))])
+    return (
+        "Upload",
+        [
+            ("Key", encode(entry.key)),
+            ("UploadId", entry.upload_id),
+            ("StorageClass", entry.meta.storage_class),
+            owner(call.bucket.account_id),
+            ("Initiated", xml_time(entry.initiated_at)),
+        ],
+    )

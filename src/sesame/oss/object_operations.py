@@ -1,0 +1,118 @@
+"""Put, get, head and delete of objects.
+
+Routed to by `oss.routes`. Bytes stream from the connection to the files and back; nothing is held whole.
+Never decides rights for what the route names: the door has.
+"""
+
+from sesame.model.object import ObjectKind
+from sesame.model.role import PrincipalKind
+from sesame.oss import xml
+from sesame.oss.answers import Answer, Stretch, encoding_type, key_encoder, xml_answer
+from sesame.oss.calls import Call
+from sesame.oss.conditions import check_read, range_of
+from sesame.oss.copying import SOURCE_HEADER, copy_object
+from sesame.oss.errors import OssError, no_such_key
+from sesame.oss.metadata import brief_headers, meta_of, object_headers, overrides
+from sesame.oss.permissions import Wish
+from sesame.oss.request import check_key
+from sesame.oss.writing import may_overwrite, new_object, receive, written_headers
+from sesame.store.objects import Reader
+
+DELETES_AT_ONCE = 1000
+COLD_CLASSES = ("Archive", "ColdArchive", "DeepColdArchive")
+
+
+async def put_object(call: Call) -> Answer:
+    """Also the copy of another object, when the request names one."""
+    if call.request.header(SOURCE_HEADER):
+        return await copy_object(call)
+    meta = meta_of(call.request)
+    written = await receive(call)
+    stored = new_object(call, written, meta)
+    await call.house.objects.put(stored, overwrite=may_overwrite(call))
+    return Answer(headers={**written_headers(stored), "Content-MD5": object_headers(stored)["Content-MD5"]})
+
+
+async def get_object(call: Call) -> Answer:
+    reader = await open_object(call, call.key)
+    try:
+        return _read(call, reader)
+    except OssError:
+        reader.close()
+        raise
+
+
+async def head_object(call: Call) -> Answer:
+    """As GET says it, without the bytes."""
+    reader = await open_object(call, call.key)
+    reader.close()
+    stored = reader.stored
+    check_read(call.request, stored)
+    headers = {**object_headers(stored), **_overrides(call), "Content-Length": str(stored.size)}
+    return Answer(headers=headers)
+
+
+async def get_object_meta(call: Call) -> Answer:
+    reader = await open_object(call, call.key)
+    reader.close()
+    stored = reader.stored
+    return Answer(headers={**brief_headers(stored), "Content-Length": str(stored.size)})
+
+
+async def delete_object(call: Call) -> Answer:
+    await call.house.objects.delete(call.bucket.bucket_name, [call.key])
+    return Answer(status=204)
+
+
+async def delete_objects(call: Call) -> Answer:
+    root = xml.parse(await call.body.whole(xml.BODY_BYTES_MAX), "Delete")
+    keys = [xml.text(element, "Key") for element in root.findall("Object")]
+    if not 1 <= len(keys) <= DELETES_AT_ONCE:
+        raise OssError("MalformedXML")
+    for key in keys:
+        check_key(key)
+        await call.require(Wish("oss:DeleteObject", call.bucket, key))
+    await call.house.objects.delete(call.bucket.bucket_name, keys)
+    if xml.text(root, "Quiet").lower() == "true":
+        return Answer()
+    encode = key_encoder(call.request)
+    deleted: list[xml.Element] = [("Deleted", [("Key", encode(key))]) for key in keys]
+    return xml_answer("DeleteResult", [encoding_type(call.request), *deleted])
+
+
+async def open_object(call: Call, key: str) -> Reader:
+    """Follows a symlink, once. Raises OssError NoSuchKey, SymlinkTargetNotExist, InvalidObjectState."""
+    bucket = call.bucket.bucket_name
+    reader = await call.house.objects.open_reader(bucket, key)
+    if reader is None:
+        raise no_such_key(key)
+    if reader.stored.kind is ObjectKind.SYMLINK:
+        target = reader.stored.meta.symlink
+        reader.close()
+        reader = await call.house.objects.open_reader(bucket, target)
+        if reader is None:
+            raise OssError("SymlinkTargetNotExist", details={"Key": key})
+        if reader.stored.kind is ObjectKind.SYMLINK:
+            reader.close()
+            raise OssError("InvalidTargetType", details={"Key": key})
+        await call.require(Wish("oss:GetObject", call.bucket, target))
+    return reader
+
+
+def _read(call: Call, reader: Reader) -> Answer:
+    stored = reader.stored
+    if stored.meta.storage_class in COLD_CLASSES:
+        raise OssError("InvalidObjectState", details={"Key": stored.key})
+    check_read(call.request, stored)
+    headers = {**object_headers(stored), **_overrides(call)}
+    wanted = range_of(call.request, stored.size)
+    if wanted is None:
+        return Answer(headers=headers, body=Stretch(reader, 0, stored.size))
+    headers["Content-Range"] = wanted.content_range(stored.size)
+    # The MD5 is that of the whole; who compares it with a part would find a difference.
+    headers.pop("Content-MD5", None)
+    return Answer(206, headers, Stretch(reader, wanted.start, wanted.length))
+
+
+def _overrides(call: Call) -> dict[str, str]:
+    return overrides(call.request, anonymous=call.caller.principal.kind is PrincipalKind.ANONYMOUS)

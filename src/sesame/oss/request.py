@@ -1,0 +1,121 @@
+"""Reads what an OSS request means out of its head: bucket, key, decoded query, headers by lower-case name.
+
+Called by `oss.app` first thing; everything after works on the `Request` that is made here.
+Never judges rights, and never normalises a path: `//`, `.` and `..` are parts of keys (reference/companions.md §1.1).
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import msgspec
+
+from sesame.oss.errors import OssError
+
+BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z")
+KEY_BYTES_MAX = 1023
+QUERY_PARAMETERS_MAX = 1000
+
+
+class Request(msgspec.Struct, frozen=True):
+    """`bucket` is "" for the service itself, `key` "" for a bucket itself.
+
+    `endpoint` is the base URL that the caller used, without the bucket.
+    """
+
+    method: str
+    bucket: str
+    key: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    endpoint: str
+    client_ip: str
+    secure: bool
+
+    def header(self, name: str, default: str = "") -> str:
+        return self.headers.get(name, default)
+
+
+def parse(scope: dict[str, Any], virtual_hosts: Sequence[str]) -> Request:
+    """`virtual_hosts`: names below which a first label means a bucket (`<bucket>.<name>`). Raises OssError."""
+    headers = _headers(scope["headers"])
+    host = headers.get("host", "")
+    query = _query(scope["query_string"])
+    raw_path: bytes = scope["raw_path"]
+    bucket = bucket_of_host(host, virtual_hosts)
+    if bucket is None:
+        bucket_part, _, key_part = raw_path.removeprefix(b"/").partition(b"/")
+        bucket = _decode(bucket_part, "InvalidBucketName")
+    else:
+        key_part = raw_path.removeprefix(b"/")
+        host = host[len(bucket) + 1 :]
+    if bucket and not BUCKET_NAME.match(bucket):
+        raise OssError("InvalidBucketName", details={"BucketName": bucket})
+    key = _decode(key_part, "InvalidObjectName")
+    if key:
+        check_key(key)
+    client = scope.get("client") or ("", 0)
+    return Request(
+        method=scope["method"],
+        bucket=bucket,
+        key=key,
+        query=query,
+        headers=headers,
+        endpoint=f"{scope['scheme']}://{host}",
+        client_ip=client[0],
+        secure=scope["scheme"] == "https",
+    )
+
+
+def bucket_of_host(host: str, virtual_hosts: Sequence[str]) -> str | None:
+    """The bucket that a Host header names, or None when the path does."""
+    name = host.rpartition(":")[0] if re.search(r":\d+\Z", host) else host
+    for base in virtual_hosts:
+        bucket = name.removesuffix(f".{base}")
+        if bucket != name and "." not in bucket:
+            return bucket
+    return None
+
+
+def check_key(key: str) -> None:
+    """Raises OssError: 1 to 1023 bytes of UTF-8, the first neither `/` nor a backslash (companions.md §1.11)."""
+    if not key or key[0] in "/\\" or len(key.encode()) > KEY_BYTES_MAX:
+        raise OssError("InvalidObjectName", details={"ObjectName": key})
+
+
+def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """UTF-8 where it is that; otherwise Latin-1, which is how HTTP libraries send what is not ASCII."""
+    headers: dict[str, str] = {}
+    for name_bytes, value_bytes in raw:
+        name = name_bytes.decode("latin-1").lower()
+        try:
+            value = value_bytes.decode().strip()
+        except UnicodeDecodeError:
+            value = value_bytes.decode("latin-1").strip()
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers
+
+
+def _query(raw: bytes) -> dict[str, str]:
+    """Form data: `+` is a space, `name` and `name=` are alike; of repeated names the first counts (§1.2)."""
+    try:
+        pairs = parse_qsl(
+            raw.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=QUERY_PARAMETERS_MAX,
+        )
+    except ValueError as exc:
+        raise OssError("InvalidArgument", "The query string cannot be read.") from exc
+    query: dict[str, str] = {}
+    for name, value in pairs:
+        query.setdefault(name, value)
+    return query
+
+
+def _decode(part: bytes, code: str) -> str:
+    try:
+        return unquote_to_bytes(part).decode()
+    except UnicodeDecodeError as exc:
+        raise OssError(code) from exc

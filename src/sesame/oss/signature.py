@@ -1,0 +1,113 @@
+"""OSS's request signatures V1, V2 and V4: what is signed, and the signature over it.
+
+Called by `oss.auth` to check a request, and by whoever makes a presigned link. Pure functions over a `Request`.
+Never looks a key up and never reads a clock (reference/companions.md §1.3–1.6).
+"""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote
+
+import msgspec
+
+from sesame.oss.request import Request
+
+V4_TERMINATOR = "aliyun_v4_request"
+UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+
+# The query names that V1 signs: what either official SDK knows (§1.3).
+SUBRESOURCES = frozenset(
+    """
+    response-content-type response-content-language response-cache-control response-content-encoding
+    response-expires response-content-disposition logging acl uploadId uploads partNumber group link delete website
+    location objectInfo objectMeta cors lifecycle restore qos referer stat bucketInfo append position security-token
+    live comp status vod startTime endTime x-oss-process symlink callback callback-var tagging encryption versions
+    versioning versionId policy requestPayment x-oss-traffic-limit qosInfo asyncFetch x-oss-request-payer sequential
+    inventory inventoryId continuation-token worm wormId wormExtend replication replicationLocation
+    replicationProgress transferAcceleration cname metaQuery x-oss-ac-source-ip x-oss-ac-subnet-mask x-oss-ac-vpc-id
+    x-oss-ac-forward-allow resourceGroup style styleName x-oss-async-process regionList
+    x-oss-write-get-object-response bucketArchiveDirectRead httpsConfig redundancyTransition
+    x-oss-target-redundancy-type x-oss-redundancy-transition-taskid accessPoint accessPointPolicy publicAccessBlock
+    x-oss-access-point-name requesterQosInfo qosRequester resourcePoolInfo resourcePool resourcePoolBuckets
+    cloudboxes objectWorm policyStatus overwriteConfig userDefinedLogFieldsConfig img
+    """.split()  # noqa: SIM905
+)
+_V1_CREDENTIAL_PARAMETERS = frozenset({"OSSAccessKeyId", "Expires", "Signature"})
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """What a V4 signature is bound to: the day (YYYYMMDD), the region, the product."""
+
+    date: str
+    region: str
+    product: str
+
+    def __str__(self) -> str:
+        return f"{self.date}/{self.region}/{self.product}/{V4_TERMINATOR}"
+
+
+def string_to_sign_v1(request: Request, date: str, *, all_valueless: bool = False) -> bytes:
+    """`date` is the date header's value, or of a presigned link its Expires.
+
+    With `all_valueless`, unknown parameters without a value count as sub-resources too: the lists of SDKs differ.
+    """
+    signed = {
+        name: value
+        for name, value in request.query.items()
+        if name in SUBRESOURCES or (all_valueless and not value and name not in _V1_CREDENTIAL_PARAMETERS)
+    }
+    resource = f"/{request.bucket}/{request.key}" if request.bucket else "/"
+    if signed:
+        resource += "?" + "&".join(f"{n}={v}" if v else n for n, v in sorted(signed.items()))
+    head = [request.method, request.header("content-md5"), request.header("content-type"), date]
+    return ("\n".join(head) + "\n" + _header_lines(request.headers, ()) + resource).encode()
+
+
+def sign_v1(secret: str, string_to_sign: bytes) -> str:
+    return base64.b64encode(hmac.digest(secret.encode(), string_to_sign, hashlib.sha1)).decode()
+
+
+def string_to_sign_v2(request: Request, date: str, additional_headers: Iterable[str]) -> bytes:
+    additional = sorted(additional_headers)
+    resource = quote(f"/{request.bucket}/{request.key}" if request.bucket else "/", safe="")
+    query = canonical_query({n: v for n, v in request.query.items() if n != "x-oss-signature"})
+    head = [request.method, request.header("content-md5"), request.header("content-type"), date]
+    tail = ";".join(additional) + "\n" + resource + ("?" + query if query else "")
+    return ("\n".join(head) + "\n" + _header_lines(request.headers, additional) + tail).encode()
+
+
+def sign_v2(secret: str, string_to_sign: bytes) -> str:
+    return base64.b64encode(hmac.digest(secret.encode(), string_to_sign, hashlib.sha256)).decode()
+
+
+def string_to_sign_v4(request: Request, date: str, scope: Scope, additional_headers: Iterable[str]) -> bytes:
+    """`date` as in `x-oss-date`. The bucket is part of the canonical path in every addressing style."""
+    additional = sorted(additional_headers)
+    path = quote(f"/{request.bucket}/{request.key}" if request.bucket else "/", safe="/")
+    query = canonical_query({n: v for n, v in request.query.items() if n != "x-oss-signature"})
+    payload = request.header("x-oss-content-sha256", UNSIGNED_PAYLOAD)
+    headers = _header_lines(request.headers, ("content-type", "content-md5", *additional))
+    canonical = "\n".join([request.method, path, query, headers, ";".join(additional), payload])
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    return f"OSS4-HMAC-SHA256\n{date}\n{scope}\n{digest}".encode()
+
+
+def sign_v4(secret: str, string_to_sign: bytes, scope: Scope) -> str:
+    key = f"aliyun_v4{secret}".encode()
+    for part in (scope.date, scope.region, scope.product, V4_TERMINATOR):
+        key = hmac.digest(key, part.encode(), hashlib.sha256)
+    return hmac.digest(key, string_to_sign, hashlib.sha256).hex()
+
+
+def canonical_query(query: Mapping[str, str]) -> str:
+    encoded = sorted((quote(name, safe=""), quote(value, safe="")) for name, value in query.items())
+    return "&".join(f"{name}={value}" if value else name for name, value in encoded)
+
+
+def _header_lines(headers: Mapping[str, str], others: Iterable[str]) -> str:
+    """Every `x-oss-` header and the named ones, one a line, sorted by name."""
+    wanted = frozenset(others)
+    lines = sorted((n, v) for n, v in headers.items() if n.startswith("x-oss-") or n in wanted)
+    return "".join(f"{name}:{value}\n" for name, value in lines)

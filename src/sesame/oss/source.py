@@ -1,0 +1,36 @@
+"""Gives the bytes of a function's code that lies in a bucket (`code.ossBucketName`, `code.ossObjectName`).
+
+Made by `app`, called by `control` for each function that is created or updated so.
+Never reaches into a bucket of another account.
+"""
+
+from sesame.model.errors import InvalidArgument
+from sesame.model.limits import CODE_ZIP_BYTES
+from sesame.oss.buckets import Buckets
+from sesame.store.catalog import Catalog
+from sesame.store.objects import Objects
+
+
+class ObjectSource:
+    def __init__(self, catalog: Catalog, objects: Objects, account_id: str) -> None:
+        self._buckets = Buckets(catalog)
+        self._objects = objects
+        self._account_id = account_id
+
+    async def read(self, bucket: str, key: str) -> bytes:
+        """Raises InvalidArgument saying which of bucket and object is wrong, or that the object is too large."""
+        found = self._buckets.get(bucket)
+        if found is None or found.account_id != self._account_id:
+            raise InvalidArgument(f"OSS bucket '{bucket}' does not exist or does not belong to you")
+        reader = await self._objects.open_reader(bucket, key)
+        if reader is None:
+            raise InvalidArgument(f"OSS object '{key}' does not exist in bucket '{bucket}'")
+        try:
+            if reader.stored.size > CODE_ZIP_BYTES:
+                raise InvalidArgument(
+                    f"OSS object '{key}' has {reader.stored.size} bytes, more than a code package may "
+                    f"({CODE_ZIP_BYTES} bytes)"
+                )
+            return await reader.read(0, reader.stored.size)
+        finally:
+            reader.close()

@@ -1,0 +1,54 @@
+"""What all writes of objects have in common: the body as a durable blob, and the object that it becomes.
+
+Called by the operations that put, append, copy and upload parts. Never makes a row: the store does.
+"""
+
+from sesame.model.object import ObjectKind, ObjectMeta, StoredObject
+from sesame.oss.calls import Call
+from sesame.oss.errors import OssError
+from sesame.store.blobs import Written
+
+OBJECT_BYTES_MAX = 5 * 1024**3
+
+
+async def receive(call: Call) -> Written:
+    """The body as a durable blob. Raises OssError MissingContentLength, EntityTooLarge, InvalidDigest."""
+    body, objects = call.body, call.house.objects
+    body.require_length()
+    body.expected_md5()
+    if (body.declared_length() or 0) > OBJECT_BYTES_MAX:
+        raise OssError("EntityTooLarge")
+    async with objects.upload() as upload:
+        async for chunk in body:
+            await upload.write(chunk)
+            if upload.size > OBJECT_BYTES_MAX:
+                raise OssError("EntityTooLarge")
+        written = await upload.finish()
+    try:
+        body.check_md5(bytes.fromhex(written.md5))
+    except OssError:
+        await objects.threads.remove(written.blob)
+        raise
+    return written
+
+
+def new_object(call: Call, written: Written, meta: ObjectMeta, kind: ObjectKind = ObjectKind.NORMAL) -> StoredObject:
+    return StoredObject(
+        bucket=call.bucket.bucket_name,
+        key=call.key,
+        blob=written.blob,
+        size=written.size,
+        etag=written.md5,
+        crc64=written.crc64,
+        kind=kind,
+        meta=meta,
+        modified_at=call.house.clock(),
+    )
+
+
+def may_overwrite(call: Call) -> bool:
+    return call.request.header("x-oss-forbid-overwrite").lower() != "true"
+
+
+def written_headers(stored: StoredObject) -> dict[str, str]:
+    return {"ETag": f'"{stored.etag}"', "x-oss-hash-crc64ecma": str(stored.crc64)}

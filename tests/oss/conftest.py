@@ -1,0 +1,168 @@
+"""A real OSS door on a free port, in a thread of its own, and official clients for it.
+
+Used by every test of this room. The clock of the door is the tests' to set.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import oss2
+import pytest
+
+from sesame.gateway.server import HttpServer
+from sesame.identity.issuer import Issuer
+from sesame.identity.keys import AccessKeys
+from sesame.identity.roles import DEFAULT_ROLE, Roles, new_role, role_arn
+from sesame.identity.tokens import Tokens, master_key
+from sesame.model import records
+from sesame.model.account import AccessKey, Account
+from sesame.model.bucket import Bucket
+from sesame.model.role import MasterKey, Policy, Role, Seed
+from sesame.oss.door import OssDoor, OssParts
+from sesame.oss.source import ObjectSource
+from sesame.store.catalog import Catalog
+from sesame.store.database import Database
+from sesame.store.objects import Objects
+from sesame.store.uploads import Uploads
+
+T = TypeVar("T")
+
+ACCOUNT = "4200000000000001"
+KEY_ID, SECRET = "LTAIexampleroot", "rootsecret"
+OTHER_ACCOUNT = "4300000000000002"
+OTHER_KEY_ID, OTHER_SECRET = "LTAIexampleother", "othersecret"
+REGION = "cn-hangzhou"
+VIRTUAL_HOST = "oss.localhost"
+KINDS: Mapping[str, type] = {
+    records.ACCOUNT: Account,
+    records.ACCESS_KEY: AccessKey,
+    records.ROLE: Role,
+    records.POLICY: Policy,
+    records.SEED: Seed,
+    records.MASTER_KEY: MasterKey,
+    records.BUCKET: Bucket,
+}
+
+
+class Clock:
+    """The wall's time, and as much more as a test wants."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead_s
+
+
+class RunningDoor:
+    """The door with what is behind it; `run` takes a coroutine to its loop and waits for the result."""
+
+    def __init__(self, root: Path, *, strict_region: bool = False) -> None:
+        self.root = root
+        self.clock = Clock()
+        self._strict_region = strict_region
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="oss-door", daemon=True)
+
+    def __enter__(self) -> "RunningDoor":
+        self._thread.start()
+        self.run(self._start())
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.run(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=60)
+
+    def call(self, fn: Callable[[], T]) -> T:
+        """For what belongs on the loop's thread and is not a coroutine."""
+
+        async def on_loop() -> T:
+            return fn()
+
+        return self.run(on_loop())
+
+    async def _start(self) -> None:
+        self.database = Database(self.root / "db")
+        await self.database.open()
+        self.catalog = Catalog(self.database, KINDS)
+        await self.catalog.open()
+        self.objects = Objects(self.database, self.root / "objects")
+        await self.objects.open()
+        self.keys = AccessKeys(self.catalog)
+        await self.keys.ensure_account(ACCOUNT, KEY_ID, SECRET)
+        other = AccessKey(OTHER_KEY_ID, OTHER_SECRET, OTHER_ACCOUNT)
+        await self.catalog.edit(lambda tx: tx.put(records.ACCESS_KEY, "", OTHER_KEY_ID, other))
+        self.roles = Roles(self.catalog)
+        await self.roles.seed(ACCOUNT, {})
+        self.tokens = Tokens(await master_key(self.catalog), self.clock)
+        self.issuer = Issuer(self.tokens, self.roles, self.clock)
+        self.source = ObjectSource(self.catalog, self.objects, ACCOUNT)
+        door = OssDoor(
+            OssParts(
+                catalog=self.catalog,
+                objects=self.objects,
+                uploads=Uploads(self.objects, self.clock),
+                keys=self.keys,
+                tokens=self.tokens,
+                roles=self.roles,
+                clock=self.clock,
+                region=REGION,
+                virtual_hosts=(VIRTUAL_HOST,),
+                strict_region=self._strict_region,
+            )
+        )
+        self._server = HttpServer(door)
+        await self._server.start()
+        self.url = self._server.url
+
+    async def _stop(self) -> None:
+        await self._server.stop(grace_s=1.0)
+        await self.objects.close()
+        await self.database.close()
+
+    def bucket(self, name: str = "photos", auth: Any = None) -> oss2.Bucket:
+        return oss2.Bucket(auth or oss2.Auth(KEY_ID, SECRET), self.url, name, region=REGION, enable_crc=True)
+
+    def service(self) -> oss2.Service:
+        return oss2.Service(oss2.Auth(KEY_ID, SECRET), self.url)
+
+    def sts(self, role: str = DEFAULT_ROLE, session: str = "service", **kwargs: Any) -> oss2.StsAuth:
+        """As a function of a service with that role has it."""
+        given = self.call(lambda: self.issuer.credentials(role_arn(ACCOUNT, role), session, 3.0))
+        return oss2.StsAuth(given.access_key_id, given.access_key_secret, given.security_token, **kwargs)
+
+    def make_role(self, name: str, document: str) -> None:
+        self.run(self.roles.put_policy(ACCOUNT, Policy(name, document)))
+        self.run(self.roles.put(ACCOUNT, new_role(name, [name])))
+
+    def files(self) -> list[Path]:
+        return [path for path in (self.root / "objects").rglob("*") if path.is_file()]
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDoor]:
+    with RunningDoor(tmp_path_factory.mktemp("oss")) as door:
+        yield door
+
+
+@pytest.fixture
+def bucket(door: RunningDoor) -> Iterator[oss2.Bucket]:
+    """A fresh bucket called photos of the built-in account, emptied and deleted afterwards."""
+    bucket = door.bucket()
+    bucket.create_bucket()
+    yield bucket
+    door.clock.ahead_s = 0.0
+    for upload in oss2.MultipartUploadIterator(bucket):
+        bucket.abort_multipart_upload(upload.key, upload.upload_id)
+    for found in oss2.ObjectIterator(bucket):
+        bucket.delete_object(found.key)
+    bucket.delete_bucket()

@@ -1,0 +1,371 @@
+"""Objects through the door with the official client: put, get, ranges, head, delete, copy, metadata, links.
+
+Run by pytest against a real door on a free port.
+"""
+
+import base64
+import hashlib
+import http.client
+import io
+import socket
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import fastcrc
+import oss2
+import pytest
+import requests
+from tests.oss.conftest import OTHER_KEY_ID, OTHER_SECRET, RunningDoor
+
+CRC_HEADER = "x-oss-hash-crc64ecma"
+
+
+def test_an_object_is_read_back_as_it_was_put(bucket: oss2.Bucket) -> None:
+    data = b"hello \x00 world"
+    put = bucket.put_object("dir/ä b?.txt", data)
+    assert put.status == 200
+    assert put.etag == hashlib.md5(data).hexdigest().upper()
+    assert put.crc == fastcrc.crc64.xz(data)
+    got = bucket.get_object("dir/ä b?.txt")
+    assert got.read() == data
+    assert (got.content_type, got.content_length) == ("text/plain", len(data))
+    assert got.server_crc == fastcrc.crc64.xz(data)
+    assert got.headers["Content-MD5"] == base64.b64encode(hashlib.md5(data).digest()).decode()
+    assert got.headers["x-oss-object-type"] == "Normal"
+    assert got.headers["x-oss-storage-class"] == "Standard"
+    assert got.headers["Server"] == "AliyunOSS"
+    assert len(got.request_id) == 24
+    assert abs(got.last_modified - time.time()) < 60
+
+
+@pytest.mark.parametrize("size", [0, 1, 256 * 1024, 256 * 1024 + 1, 5 * 1024 * 1024 + 3])
+def test_objects_of_every_size_stream_both_ways(bucket: oss2.Bucket, size: int) -> None:
+    data = bytes(i * 7 % 251 for i in range(1021)) * (size // 1021 + 1)
+    data = data[:size]
+    bucket.put_object("k", io.BytesIO(data))
+    assert bucket.get_object("k").read() == data
+
+
+def test_a_generator_is_sent_in_chunks(bucket: oss2.Bucket) -> None:
+    def pieces() -> Iterator[bytes]:
+        for i in range(40):
+            yield bytes([65 + i]) * 50_000
+
+    bucket.put_object("k", pieces())
+    assert bucket.get_object("k").read() == b"".join(pieces())
+
+
+@pytest.mark.parametrize(
+    "key", ["//a", "a//b", "a/../b", "./a", "a+b", "a%2Fb", "a b", "ключ/🙂", "a\x01\n\t", "x" * 1023]
+)
+def test_keys_are_taken_as_they_are(bucket: oss2.Bucket, key: str) -> None:
+    if key.startswith("/"):
+        with pytest.raises(oss2.exceptions.InvalidObjectName):
+            bucket.put_object(key, b"data")
+        return
+    bucket.put_object(key, key.encode())
+    assert bucket.get_object(key).read() == key.encode()
+    assert [found.key for found in oss2.ObjectIterator(bucket)] == [key]
+
+
+@pytest.mark.parametrize("key", ["\\a", "x" * 1024, "/"])
+def test_other_keys_are_refused(bucket: oss2.Bucket, key: str) -> None:
+    with pytest.raises(oss2.exceptions.InvalidObjectName):
+        bucket.put_object(key, b"data")
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "expected", "content_range"),
+    [
+        ((0, 3), 206, b"0123", "bytes 0-3/10"),
+        ((7, None), 206, b"789", "bytes 7-9/10"),
+        ((None, 2), 206, b"89", "bytes 8-9/10"),
+        ((9, 9), 206, b"9", "bytes 9-9/10"),
+        ((5, 20), 200, b"0123456789", None),
+        ((10, 12), 200, b"0123456789", None),
+        ((None, 11), 200, b"0123456789", None),
+    ],
+)
+def test_ranges(
+    bucket: oss2.Bucket, asked: tuple[int | None, int | None], status: int, expected: bytes, content_range: str | None
+) -> None:
+    bucket.put_object("k", b"0123456789")
+    got = bucket.get_object("k", byte_range=asked)
+    assert (got.status, got.read(), got.content_range) == (status, expected, content_range)
+    assert got.server_crc == fastcrc.crc64.xz(b"0123456789")
+
+
+@pytest.mark.parametrize(
+    ("header", "status", "expected"),
+    [
+        ("bytes=5-20", 206, b"56789"),
+        ("bytes=-20", 206, b"0123456789"),
+        ("bytes=5-3", 200, b"0123456789"),
+        ("bytes=1-2,4-5", 200, b"0123456789"),
+        ("lines=1-2", 200, b"0123456789"),
+        ("bytes=-", 200, b"0123456789"),
+    ],
+)
+def test_ranges_by_the_rules_of_http(bucket: oss2.Bucket, header: str, status: int, expected: bytes) -> None:
+    bucket.put_object("k", b"0123456789")
+    got = bucket.get_object("k", headers={"Range": header, "x-oss-range-behavior": "standard"})
+    assert (got.status, got.read()) == (status, expected)
+
+
+def test_a_range_behind_the_end_is_416_by_the_rules_of_http(bucket: oss2.Bucket) -> None:
+    bucket.put_object("k", b"0123456789")
+    with pytest.raises(oss2.exceptions.ServerError) as caught:
+        bucket.get_object("k", headers={"Range": "bytes=10-", "x-oss-range-behavior": "standard"})
+    assert (caught.value.status, caught.value.code) == (416, "InvalidRange")
+
+
+def test_a_range_of_a_large_object_comes_from_its_middle(bucket: oss2.Bucket) -> None:
+    data = b"".join(i.to_bytes(4, "big") for i in range(500_000))
+    bucket.put_object("k", data)
+    assert bucket.get_object("k", byte_range=(999_999, 1_700_000)).read() == data[999_999:1_700_001]
+
+
+def test_head_says_what_get_says(bucket: oss2.Bucket) -> None:
+    bucket.put_object("k.json", b"{}", headers={"x-oss-meta-author": "ann", "Cache-Control": "no-cache"})
+    head = bucket.head_object("k.json")
+    assert (head.content_length, head.content_type) == (2, "application/json")
+    assert (head.headers["x-oss-meta-author"], head.headers["Cache-Control"]) == ("ann", "no-cache")
+    assert int(head.headers[CRC_HEADER]) == fastcrc.crc64.xz(b"{}")
+    meta = bucket.get_object_meta("k.json")
+    assert (meta.content_length, meta.etag) == (2, head.etag)
+    assert "x-oss-meta-author" not in meta.headers
+
+
+def test_absence_is_told_apart_on_head_too(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    assert not bucket.object_exists("absent")
+    with pytest.raises(oss2.exceptions.NoSuchKey) as caught:
+        bucket.head_object("absent")
+    assert caught.value.headers["x-oss-ec"] == caught.value.ec == "0026-00000001"
+    with pytest.raises(oss2.exceptions.NoSuchKey) as got:
+        bucket.get_object("absent")
+    assert got.value.details["Key"] == "absent"
+    with pytest.raises(oss2.exceptions.NoSuchBucket):
+        door.bucket("no-such-bucket").object_exists("absent")
+
+
+def test_deleting_succeeds_whether_the_object_is_there_or_not(bucket: oss2.Bucket) -> None:
+    bucket.put_object("k", b"data")
+    assert bucket.delete_object("k").status == 204
+    assert bucket.delete_object("k").status == 204
+    assert not bucket.object_exists("k")
+
+
+def test_many_are_deleted_at_once(bucket: oss2.Bucket) -> None:
+    names = ["a", "ä/🙂", "b&<c>", "d\x01"]
+    for key in names:
+        bucket.put_object(key, b"data")
+    assert sorted(bucket.batch_delete_objects([*names[:3], "absent"]).deleted_keys) == sorted([*names[:3], "absent"])
+    assert [found.key for found in oss2.ObjectIterator(bucket)] == ["d\x01"]
+
+
+def test_deletions_without_a_sound_list_are_refused(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    bodies = ["", "<Delete>", "<Delete/>", "<Other/>", '<!DOCTYPE d [<!ENTITY a "b">]><Delete>&a;</Delete>']
+    for body in bodies:
+        call = oss2.http.Request("POST", f"{door.url}/photos/", data=body, params={"delete": ""})
+        bucket.auth._sign_request(call, "photos", "")
+        response = requests.post(call.url, data=call.data, params=call.params, headers=call.headers, timeout=10)
+        assert (response.status_code, "MalformedXML" in response.text) == (400, True), body
+
+
+def test_content_md5_is_checked_and_a_mismatch_leaves_nothing(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    digest = base64.b64encode(hashlib.md5(b"data").digest()).decode()
+    bucket.put_object("k", b"data", headers={"Content-MD5": digest})
+    for wrong in (base64.b64encode(hashlib.md5(b"other").digest()).decode(), "AAAA", "not base64"):
+        with pytest.raises(oss2.exceptions.InvalidDigest):
+            bucket.put_object("other", b"data", headers={"Content-MD5": wrong})
+    assert not bucket.object_exists("other")
+    assert len(door.files()) == 1
+
+
+def test_conditions_of_reads(bucket: oss2.Bucket) -> None:
+    etag = bucket.put_object("k", b"data").etag
+    past, future = oss2.utils.http_date(int(time.time()) - 100), oss2.utils.http_date(int(time.time()) + 100)
+    for headers in ({"If-Match": etag}, {"If-Match": f'"{etag}"'}, {"If-None-Match": "x"}, {"If-Modified-Since": past}):
+        assert bucket.get_object("k", headers=headers).read() == b"data"
+    for headers in ({"If-None-Match": etag}, {"If-Modified-Since": future}):
+        with pytest.raises(oss2.exceptions.NotModified):
+            bucket.get_object("k", headers=headers)
+        with pytest.raises(oss2.exceptions.NotModified):
+            bucket.head_object("k", headers=headers)
+    for headers in ({"If-Match": "x"}, {"If-Unmodified-Since": past}):
+        with pytest.raises(oss2.exceptions.PreconditionFailed):
+            bucket.get_object("k", headers=headers)
+
+
+def test_overwriting_can_be_forbidden(bucket: oss2.Bucket) -> None:
+    forbid = {"x-oss-forbid-overwrite": "true"}
+    bucket.put_object("k", b"first", headers=forbid)
+    with pytest.raises(oss2.exceptions.ServerError) as caught:
+        bucket.put_object("k", b"second", headers=forbid)
+    assert (caught.value.status, caught.value.code) == (409, "FileAlreadyExists")
+    assert bucket.get_object("k").read() == b"first"
+
+
+def test_copies_carry_what_is_said_of_the_source_or_what_replaces_it(bucket: oss2.Bucket) -> None:
+    key = "src ä/k"
+    bucket.put_object(key, b"data" * 100_000, headers={"x-oss-meta-a": "1", "Content-Type": "text/x"})
+    copied = bucket.copy_object("photos", key, "dst")
+    assert copied.etag == bucket.head_object(key).etag
+    assert bucket.get_object("dst").read() == b"data" * 100_000
+    assert bucket.head_object("dst").headers["x-oss-meta-a"] == "1"
+    bucket.copy_object("photos", key, "dst", headers={"x-oss-metadata-directive": "REPLACE", "x-oss-meta-b": "2"})
+    head = bucket.head_object("dst")
+    assert (head.headers.get("x-oss-meta-a"), head.headers["x-oss-meta-b"]) == (None, "2")
+    bucket.update_object_meta("dst", {"x-oss-meta-c": "3", "Content-Type": "text/y"})
+    head = bucket.head_object("dst")
+    assert (head.headers["x-oss-meta-c"], head.content_type) == ("3", "text/y")
+    assert bucket.get_object("dst").read() == b"data" * 100_000
+
+
+def test_conditions_of_copies(bucket: oss2.Bucket) -> None:
+    etag = bucket.put_object("src", b"data").etag
+    bucket.copy_object("photos", "src", "dst", headers={"x-oss-copy-source-if-match": etag})
+    with pytest.raises(oss2.exceptions.PreconditionFailed):
+        bucket.copy_object("photos", "src", "dst", headers={"x-oss-copy-source-if-match": "x"})
+    with pytest.raises(oss2.exceptions.NotModified):
+        bucket.copy_object("photos", "src", "dst", headers={"x-oss-copy-source-if-none-match": etag})
+    with pytest.raises(oss2.exceptions.NoSuchKey):
+        bucket.copy_object("photos", "absent", "dst")
+    with pytest.raises(oss2.exceptions.NoSuchBucket):
+        bucket.copy_object("absent", "src", "dst")
+
+
+def test_user_metadata_has_a_limit_and_keeps_its_characters(bucket: oss2.Bucket) -> None:
+    bucket.put_object("k", b"", headers={"x-oss-meta-name": "Zoë"})
+    assert bucket.head_object("k").headers["x-oss-meta-name"].encode("latin-1").decode() == "Zoë"
+    with pytest.raises(oss2.exceptions.InvalidArgument):
+        bucket.put_object("k", b"", headers={"x-oss-meta-name": "x" * 8192})
+
+
+def test_encryption_that_would_be_pretended_is_refused(bucket: oss2.Bucket) -> None:
+    with pytest.raises(oss2.exceptions.NotImplemented):
+        bucket.put_object("k", b"secret", headers={"x-oss-server-side-encryption": "AES256"})
+
+
+def test_tags_acl_and_symlinks(bucket: oss2.Bucket) -> None:
+    bucket.put_object("k", b"data", headers={"x-oss-tagging": "a=1&b=%20"})
+    assert bucket.head_object("k").headers["x-oss-tagging-count"] == "2"
+    assert bucket.get_object_tagging("k").tag_set.tagging_rule == {"a": "1", "b": " "}
+    bucket.delete_object_tagging("k")
+    assert bucket.get_object_tagging("k").tag_set.tagging_rule == {}
+    assert bucket.get_object_acl("k").acl == "default"
+    bucket.put_object_acl("k", oss2.OBJECT_ACL_PUBLIC_READ)
+    assert bucket.get_object_acl("k").acl == "public-read"
+    bucket.put_symlink("k", "link/ä")
+    assert bucket.get_symlink("link/ä").target_key == "k"
+    assert bucket.get_object("link/ä").read() == b"data"
+    bucket.put_symlink("absent", "dangling")
+    with pytest.raises(oss2.exceptions.ServerError) as caught:
+        bucket.get_object("dangling")
+    assert caught.value.code == "SymlinkTargetNotExist"
+    with pytest.raises(oss2.exceptions.ServerError) as caught:
+        bucket.get_symlink("k")
+    assert caught.value.code == "NotSymlink"
+
+
+def test_links_serve_whoever_holds_them_until_they_expire(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    bucket.put_object("dir/k", b"data")
+    for signer in (bucket, door.bucket(auth=door.sts()), door.bucket(auth=door.sts(auth_version="v4"))):
+        link = signer.sign_url("GET", "dir/k", 60, slash_safe=True)
+        assert requests.get(link, timeout=10).content == b"data"
+        put = signer.sign_url("PUT", "dir/new", 60, headers={"Content-Type": "text/x"})
+        assert requests.put(put, data=b"new", headers={"Content-Type": "text/x"}, timeout=10).status_code == 200
+        assert requests.put(put, data=b"new", headers={"Content-Type": "text/y"}, timeout=10).status_code == 403
+        named = signer.sign_url("GET", "dir/k", 60, params={"response-content-type": "text/z"})
+        assert requests.get(named, timeout=10).headers["Content-Type"] == "text/z"
+        door.clock.ahead_s = 120
+        late = requests.get(link, timeout=10)
+        assert (late.status_code, "Request has expired." in late.text) == (403, True)
+        door.clock.ahead_s = 0
+
+
+def test_a_link_needs_all_of_its_parameters(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    link = bucket.sign_url("GET", "k", 60)
+    for left_out in ("Expires", "Signature", "OSSAccessKeyId"):
+        kept = "&".join(p for p in urlsplit(link).query.split("&") if not p.startswith(left_out))
+        response = requests.get(f"{door.url}/photos/k?{kept}", timeout=10)
+        assert response.status_code == 403
+        assert "Query-string authentication requires the Signature, Expires and OSSAccessKeyId" in response.text
+    both = requests.get(link, headers={"Authorization": "OSS a:b"}, timeout=10)
+    assert (both.status_code, "InvalidArgument" in both.text) == (400, True)
+    odd = requests.get(link.replace("Expires=", "Expires=x"), timeout=10)
+    assert "Invalid date (should be seconds since epoch)." in odd.text
+
+
+def test_a_bucket_may_be_in_the_host_name(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    bucket.put_object("dir/k", b"data")
+    call = oss2.http.Request("GET", f"{door.url}/dir/k")
+    bucket.auth._sign_request(call, "photos", "dir/k")
+    port = urlsplit(door.url).port
+    headers = {**call.headers, "Host": f"photos.oss.localhost:{port}", "Accept-Encoding": "identity"}
+    assert requests.get(call.url, headers=headers, timeout=10).content == b"data"
+
+
+def test_a_body_is_only_asked_for_once_the_caller_may_send_it(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    def put(auth: oss2.Auth) -> tuple[bytes, bytes]:
+        call = oss2.http.Request("PUT", f"{door.url}/photos/k", headers={"Content-Type": "text/plain"})
+        auth._sign_request(call, "photos", "k")
+        parts = urlsplit(door.url)
+        with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
+            lines = [f"{name}: {value}" for name, value in call.headers.items() if value]
+            head = "\r\n".join(["PUT /photos/k HTTP/1.1", f"Host: {parts.netloc}", *lines])
+            connection.sendall(f"{head}\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n".encode())
+            first = connection.recv(65536)
+            if first.startswith(b"HTTP/1.1 100"):
+                connection.sendall(b"data")
+                return first, connection.recv(65536)
+            return first, b""
+
+    first, then = put(oss2.Auth(OTHER_KEY_ID, OTHER_SECRET))
+    assert first.startswith(b"HTTP/1.1 403")
+    assert b"connection: close" in first.lower()
+    first, then = put(bucket.auth)
+    assert first.startswith(b"HTTP/1.1 100")
+    assert then.startswith(b"HTTP/1.1 200")
+
+
+def test_a_client_that_leaves_in_the_middle_leaves_nothing(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    call = oss2.http.Request("PUT", f"{door.url}/photos/half")
+    bucket.auth._sign_request(call, "photos", "half")
+    parts = urlsplit(door.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
+    connection.putrequest("PUT", "/photos/half")
+    for name, value in call.headers.items():
+        if value:
+            connection.putheader(name, value)
+    connection.putheader("Content-Length", str(8 * 1024 * 1024))
+    connection.endheaders(b"x" * (3 * 1024 * 1024))
+    deadline = time.monotonic() + 10
+    while not door.files() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(door.files()) == 1
+    connection.close()
+    while door.files() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert door.files() == []
+    assert not bucket.object_exists("half")
+
+
+def test_a_put_must_say_how_long_its_body_is(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    call = oss2.http.Request("PUT", f"{door.url}/photos/k")
+    bucket.auth._sign_request(call, "photos", "k")
+    parts = urlsplit(door.url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
+        lines = [f"{name}: {value}" for name, value in call.headers.items() if value]
+        connection.sendall("\r\n".join(["PUT /photos/k HTTP/1.1", "Host: x", *lines, "", ""]).encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 411")
+
+
+def test_what_is_not_there_yet_is_said_to_be_so(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    bucket.put_object("k.jpg", b"data")
+    with pytest.raises(oss2.exceptions.NotImplemented):
+        bucket.get_object("k.jpg", process="image/resize,w_10")
+    with pytest.raises(oss2.exceptions.ServerError) as caught:
+        bucket._do("POST", "photos", "k.jpg")
+    assert (caught.value.status, caught.value.code) == (405, "MethodNotAllowed")
