@@ -80,8 +80,8 @@ def test_an_empty_body_is_an_empty_object(body: str) -> None:
         ('{"code": "zip"}', "Code is set to an invalid value (allowed: object, actual: '\"zip\"')"),
         ('{"code": {"zipfile": 1}}', "Code.ZipFile is set to an invalid value (allowed: string, actual: '1')"),
         (
-            '{"environmentVariables": {"A": 1}}',
-            "EnvironmentVariables[...] is set to an invalid value (allowed: string, actual: 'integer')",
+            '{"environmentVariables": {"a.b": "x", "A": 1}}',
+            "EnvironmentVariables[A] is set to an invalid value (allowed: string, actual: '1')",
         ),
         ("[]", "the request body is set to an invalid value (allowed: a JSON object, actual: '[]')"),
         ("null", "the request body is set to an invalid value (allowed: a JSON object, actual: 'null')"),

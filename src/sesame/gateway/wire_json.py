@@ -21,6 +21,9 @@ _ACTUAL_CHARS = 64
 _JSON_NAMES = {"int": "integer", "float": "number", "str": "string", "bool": "boolean", "null": "null"}
 _COMPLAINT = re.compile(r"(?P<what>.*?)(?: - at `\$?\.?(?P<path>[^`]*)`)?\Z", re.DOTALL)
 _TYPES = re.compile(r"Expected `(?P<expected>[^`]+)`, got `(?P<found>[^`]+)`\Z")
+_PART = re.compile(r"\[\.\.\.\]|\[\d+\]|\.?[^.\[\]]+")
+_FIELD = re.compile(r"(?:^|(?<=\.))[^.\[\]]+")
+_TYPE_NAMES = {str: "str", bool: "bool", int: "int", float: "float", list: "array", dict: "object"}
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`\Z")
 
 
@@ -107,25 +110,34 @@ def _complaint(text: str, document: Any) -> InvalidArgument:
     types = _TYPES.match(what)
     if types:
         expected = " or ".join(_JSON_NAMES.get(name, name) for name in types["expected"].split(" | "))
-        actual = _at(path, document)
-        shown = _JSON_NAMES.get(types["found"], types["found"]) if actual is msgspec.UNSET else _shown(actual)
-        return InvalidArgument.of(_spelled(path), expected, shown)
+        place, actual = _at(path, document, types["found"])
+        return InvalidArgument.of(_spelled(place), expected, _shown(actual))
     return InvalidArgument(f"{_spelled(path)} is set to an invalid value: {what}")
 
 
 def _spelled(path: str) -> str:
-    return ".".join(part[:1].upper() + part[1:] for part in path.split(".")) if path else "the request body"
+    """`nasConfig.userId` → `NasConfig.UserId`; the keys of maps, in brackets, stay as sent."""
+    return _FIELD.sub(lambda found: found[0][0].upper() + found[0][1:], path) if path else "the request body"
 
 
-def _at(path: str, document: Any) -> Any:
-    """The value at `a.b[0].c`, or UNSET where the path names none (values of maps are not told apart)."""
-    value = document
-    for part in re.findall(r"[^.\[\]]+|\[\.\.\.\]|\[\d+\]", path):
-        try:
-            value = value[int(part[1:-1])] if part.startswith("[") else value[part]
-        except (KeyError, IndexError, TypeError, ValueError):
-            return msgspec.UNSET
-    return value
+def _at(path: str, document: Any, found: str) -> tuple[str, Any]:
+    """The value at `a.b[0].c`, and its path with the key of a map where the decoder wrote only `[...]`."""
+    value, place = document, ""
+    for part in _PART.findall(path):
+        if part == "[...]":
+            key = next((key for key, inner in value.items() if _json_type(inner) == found), None)
+            if key is None:
+                return path, _JSON_NAMES.get(found, found)
+            value, part = value[key], f"[{key}]"
+        else:
+            value = value[int(part[1:-1]) if part.startswith("[") else part.removeprefix(".")]
+        place += part
+    return place, value
+
+
+def _json_type(value: Any) -> str:
+    """The decoder's name for what was found."""
+    return _TYPE_NAMES.get(type(value), "null")
 
 
 def _shown(value: Any) -> str:

@@ -1,0 +1,3 @@
+# The manual's first function.
+def my_handler(event, context):
+    return 'hello world'

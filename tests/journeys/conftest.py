@@ -1,0 +1,199 @@
+"""A real Sesame for the journeys: `sesame start` as a process of its own, on free ports, with a directory of its own.
+
+All goes through its front door with the official SDK; nothing of the rooms is imported, but for naming the runtimes.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fc2
+import psutil
+import pytest
+
+from sesame.sandbox.interpreters import MINOR_VERSIONS, discover, how_to_get
+
+FUNCTIONS = Path(__file__).parents[1] / "functions"
+READY_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
+ACCOUNT_ID, REGION, KEY_ID, SECRET = "1234567890123456", "cn-shanghai", "journey-key", "journey-secret-0123456789"
+
+_found = discover()
+RUNTIMES = [
+    pytest.param(
+        runtime,
+        marks=() if runtime in _found else pytest.mark.skip(f"no interpreter for {runtime}: {how_to_get(runtime)}"),
+    )
+    for runtime in MINOR_VERSIONS
+]
+_numbers = itertools.count(1)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "runtime" in metafunc.fixturenames:
+        metafunc.parametrize("runtime", RUNTIMES)
+
+
+def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 10.0) -> Any:
+    """Polls until `condition` gives something true, and gives that."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
+        time.sleep(0.02)
+    return value
+
+
+class Sesame:
+    """One data directory and the server that runs on it, if any."""
+
+    def __init__(self, folder: Path, *flags: str) -> None:
+        self.data_dir = folder / "data"
+        self.log = folder / "sesame.log"
+        self._flags = flags
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        ready = self.data_dir / "endpoints.json"
+        assert not ready.exists(), "endpoints.json of a server that is not running"
+        command = [sys.executable, "-m", "sesame", "start", "--data-dir", str(self.data_dir), "--sandbox", "plain"]
+        command += ["--port", "0", "--oss-port", "0", "--sls-port", "0", "--sts-port", "0"]
+        command += ["--account-id", ACCOUNT_ID, "--region", REGION]
+        command += ["--access-key-id", KEY_ID, "--access-key-secret", SECRET, *self._flags]
+        with self.log.open("ab") as out:
+            self._process = process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+        wait_until(lambda: ready.exists() or process.poll() is not None, "endpoints.json", READY_TIMEOUT_S)
+        assert process.poll() is None, self.said()
+        self.endpoint: str = json.loads(ready.read_text())["fc"]
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def stop(self) -> None:
+        """As an operator does: SIGTERM, and it ends by itself."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                code = self._process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
+            assert code == 0, self.said()[-4000:]
+            self._process = None
+
+    def kill(self) -> None:
+        """As the kernel does when memory is short: SIGKILL to the server alone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+            (self.data_dir / "endpoints.json").unlink(missing_ok=True)
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that came from this server, itself included, also those that left its tree."""
+        mark = str(self.data_dir)
+        found = []
+        for process in psutil.process_iter(["pid", "cmdline", "environ", "cwd"]):
+            info = process.info
+            words = [*(info["cmdline"] or ()), *(info["environ"] or {}).values(), info["cwd"] or ""]
+            if any(mark in word for word in words) and process.pid != os.getpid():
+                found.append(process)
+        return found
+
+    def client(self, **changes: str) -> fc2.Client:
+        keys = {"accessKeyID": KEY_ID, "accessKeySecret": SECRET, "endpoint": self.endpoint, **changes}
+        return fc2.Client(**keys)
+
+
+@pytest.fixture(scope="session")
+def sesame(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
+    """The server that most journeys share; each uses services of its own."""
+    with running(tmp_path_factory.mktemp("sesame")) as server:
+        yield server
+
+
+@pytest.fixture
+def own_sesame(tmp_path: Path) -> Iterator[Sesame]:
+    """A server of one journey, to be stopped and killed."""
+    with running(tmp_path) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[Sesame]:
+    server = Sesame(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        try:
+            server.stop()
+        finally:
+            for process in server.processes():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+
+@pytest.fixture
+def client(sesame: Sesame) -> fc2.Client:
+    return sesame.client()
+
+
+@pytest.fixture
+def service(client: fc2.Client) -> str:
+    """A service of this test alone."""
+    name = f"journey-{next(_numbers)}"
+    client.create_service(name)
+    return name
+
+
+class Deploy:
+    """Deploys folders of tests/functions/ under one runtime."""
+
+    def __init__(self, client: fc2.Client, service: str, runtime: str) -> None:
+        self._client = client
+        self._service = service
+        self._runtime = runtime
+
+    def __call__(self, case: str, **options: Any) -> Callable[..., Any]:
+        """Creates the function `case` from tests/functions/journey_<case> and gives what calls it."""
+        name = options.pop("name", case)
+        options = {"handler": "index.my_handler", "memorySize": 128, "timeout": 20, **options}
+        folder = str(FUNCTIONS / f"journey_{case}")
+        self._client.create_function(self._service, name, runtime=self._runtime, codeDir=folder, **options)
+
+        def call(event: bytes | str = b"", **headers: str) -> Any:
+            sent = {key.replace("_", "-"): value for key, value in headers.items()}
+            return self._client.invoke_function(self._service, name, payload=event, headers=sent)
+
+        return call
+
+
+@pytest.fixture
+def deploy(client: fc2.Client, service: str, runtime: str) -> Deploy:
+    return Deploy(client, service, runtime)
+
+
+@pytest.fixture
+def fails() -> Callable[..., dict[str, Any]]:
+    return failure
+
+
+def failure(call: Callable[..., Any], *arguments: Any, **options: Any) -> dict[str, Any]:
+    """What the SDK raised: status, code, and the error's body."""
+    with pytest.raises(fc2.FcError) as caught:
+        call(*arguments, **options)
+    body = json.loads(caught.value.message)
+    return {"status": caught.value.status_code, "code": caught.value.err_code, **body}
