@@ -17,6 +17,8 @@ import linux
 EXIT_JAIL_FAILED = 125
 OOM_SCORE = "500"
 CODE_ROOT = "/code"
+# Where a function that looks finds the shim's socket: the same number everywhere.
+_SOCKET_FD = 3
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _FLAGS = linux.MS_NOSUID | linux.MS_NODEV
 
@@ -115,7 +117,13 @@ def _enter(request, fds, inherited, run_init, serve):
     # SAFETY: 14. Puts the function's environment in place of the zygote's, and serves.
     os.environ.clear()
     os.environ.update(_native(request["environment"]))
-    serve(fds[request["socket"]], fds[request["output"]], request["site_packages"])
+    os.dup2(fds[request["output"]], 1)
+    os.dup2(1, 2)
+    os.close(fds[request["output"]])
+    if fds[request["socket"]] != _SOCKET_FD:
+        os.dup2(fds[request["socket"]], _SOCKET_FD)
+        os.close(fds[request["socket"]])
+    serve(_SOCKET_FD, 1, request["site_packages"])
 
 
 def _reseed():

@@ -1,25 +1,19 @@
 """Limits, counts, freezes and kills groups of processes by control groups, version 1, 2 or both side by side.
 
-Used by jail_cells.py and jail.py; jail_watchdog.py and the sweep at start use it when Sesame itself is gone.
+Used by jail_cells.py and jail.py. What ends a group stands in cgroups_end.py, which needs no Sesame to be alive.
 Never mounts anything, never touches a group whose name does not begin with `sesame-`.
 """
 
-import contextlib
-import errno
 import os
-import signal
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from sesame.sandbox import cgroups_end
 from sesame.sandbox.cgroups_layout import Hierarchies
 
 CPU_PERIOD_US = 100_000
-KILL_PATIENCE_S = 5.0
-REMOVE_PATIENCE_S = 5.0
-_POLL_S = 0.002
 _VERSION_1_LIMIT_FILES = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
 
 
@@ -113,31 +107,9 @@ class Group:
         """One for each hierarchy: controllers that share one share the directory."""
         return list(dict.fromkeys(self._directories.values()))
 
-    def processes(self) -> set[int]:
-        found: set[int] = set()
-        for directory in self._directories.values():
-            for file in ("cgroup.procs", "tasks"):
-                text = _read(directory / file)
-                found.update(int(line) for line in text.split())
-                if text:
-                    break
-        return found
-
     def kill(self) -> None:
         """Ends every process of the group, frozen or not. Blocks until they are gone; raises `TimeoutError`."""
-        deadline = time.monotonic() + KILL_PATIENCE_S
-        unified = self._directories.get("unified")
-        while processes := self.processes():
-            if unified is None or not _write_if_there(unified / "cgroup.kill", "1"):
-                for pid in processes:
-                    # Gone between the list and the signal.
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-            if not self.dies_while_frozen():
-                self.thaw()
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"processes {sorted(processes)} survive SIGKILL")
-            time.sleep(_POLL_S)
+        cgroups_end.kill(self._paths())
 
     def remove(self) -> None:
         """Removes the empty group. Blocks while its last process is still on its way out."""
@@ -145,12 +117,10 @@ class Group:
         for fd in self._files.values():
             os.close(fd)
         self._files.clear()
-        deadline = time.monotonic() + REMOVE_PATIENCE_S
-        for directory in self.directories():
-            while not _removed(directory):
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"{directory} cannot be removed")
-                time.sleep(_POLL_S)
+        cgroups_end.remove(self._paths())
+
+    def _paths(self) -> list[str]:
+        return [str(directory) for directory in self.directories()]
 
     def _read_number(self, *names: str) -> int:
         """The number in the first of the files that exists. Its descriptor stays open: a look is one system call."""
@@ -166,7 +136,7 @@ class Group:
 
     def _file_cache_bytes(self) -> int:
         assert self._memory is not None
-        stat = dict(line.split() for line in _read(self._memory / "memory.stat").splitlines())
+        stat = dict(line.split() for line in cgroups_end.read(str(self._memory / "memory.stat")).splitlines())
         cache = int(stat.get("total_cache", stat.get("file", 0)))
         return max(0, cache - int(stat.get("total_shmem", stat.get("shmem", 0))))
 
@@ -239,19 +209,13 @@ class Cgroups:
             freezer = _Freezer(directories["freezer"], killable=False)
         return Group(directories, freezer)
 
-    def names(self) -> set[str]:
-        """The groups that exist in any hierarchy."""
-        return {child.name for parent in self._parents.values() for child in _directories(parent)}
+    def paths(self) -> list[str]:
+        """The parents: what a watchdog has to know."""
+        return [str(parent) for parent in dict.fromkeys(self._parents.values())]
 
     def clear(self) -> None:
         """Ends every process in every group and removes groups and parents. Blocks; raises `TimeoutError`."""
-        groups = [self.group(name) for name in self.names()]
-        for group in groups:
-            group.kill()
-        for group in groups:
-            group.remove()
-        for parent in dict.fromkeys(self._parents.values()):
-            _removed(parent)
+        cgroups_end.end_all(self.paths())
 
     def _freezes_by_version_2(self) -> bool:
         return "unified" in self._parents and (self._parents["unified"] / "cgroup.freeze").exists()
@@ -259,57 +223,20 @@ class Cgroups:
     def _remove_parent(self, kind: str) -> None:
         parent = self._parents.pop(kind, None)
         if parent is not None and parent not in self._parents.values():
-            _removed(parent)
-
-
-def _directories(parent: Path) -> Iterator[Path]:
-    try:
-        with os.scandir(parent) as entries:
-            yield from (Path(entry.path) for entry in entries if entry.is_dir())
-    except FileNotFoundError:
-        return
-
-
-def _removed(directory: Path) -> bool:
-    try:
-        directory.rmdir()
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
-            return False
-        raise
-    return True
-
-
-def _write(path: Path, text: str) -> None:
-    # Never creates: a control file is there or the hierarchy is not what it seemed.
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
-
-
-def _write_if_there(path: Path, text: str) -> bool:
-    try:
-        _write(path, text)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _read(path: Path) -> str:
-    """The file, or an empty text when the group or the file is not there."""
-    try:
-        return path.read_text()
-    except (FileNotFoundError, OSError):
-        return ""
+            cgroups_end.removed(str(parent))
 
 
 def _field(path: Path, name: str) -> int:
-    for line in _read(path).splitlines():
+    for line in cgroups_end.read(str(path)).splitlines():
         key, _, value = line.partition(" ")
         if key == name:
             return int(value)
     return 0
+
+
+def _write(path: Path, text: str) -> None:
+    cgroups_end.write(str(path), text)
+
+
+def _write_if_there(path: Path, text: str) -> bool:
+    return cgroups_end.write_if_there(str(path), text)

@@ -7,13 +7,15 @@ Never starts where it cannot hold: `open` refuses with what is missing and what 
 import asyncio
 import contextlib
 import secrets
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from sesame.model.errors import ConfigurationError
-from sesame.sandbox import jail_sweep
+from sesame.sandbox import cgroups_end, jail_sweep
 from sesame.sandbox.cgroups import Cgroups
 from sesame.sandbox.jail_cells import READY_CELLS, Cells
 from sesame.sandbox.jail_disks import Disks
@@ -54,6 +56,7 @@ class JailDriver:
         self._sandboxes: set[JailSandbox] = set()
         self._cgroups: Cgroups | None = None
         self._cells = Cells(None, None)
+        self._watchdog: subprocess.Popen[bytes] | None = None
 
     def enforcement(self) -> tuple[Enforcement, ...]:
         return ()
@@ -62,6 +65,7 @@ class JailDriver:
         self._state.mkdir(parents=True, exist_ok=True)
         (self._state / "root").mkdir(exist_ok=True)
         self._cgroups = await asyncio.to_thread(self._open_cgroups)
+        self._watchdog = self._start_watchdog(self._cgroups)
         self._cells = Cells(self._cgroups, Disks(self._state), ready=self._options.ready_cells)
         try:
             await self._cells.open()
@@ -100,6 +104,8 @@ class JailDriver:
         await self._cells.close()
         if self._cgroups is not None:
             await asyncio.to_thread(self._cgroups.clear)
+        if self._watchdog is not None:
+            await asyncio.to_thread(self._watchdog.communicate)
 
     def _open_cgroups(self) -> Cgroups:
         layout = jail_sweep.hierarchies()
@@ -107,6 +113,17 @@ class JailDriver:
         cgroups = Cgroups(layout, jail_sweep.own_name(secrets.token_hex(4)))
         cgroups.open(version_1_freezer=self._options.version_1_freezer)
         return cgroups
+
+    @staticmethod
+    def _start_watchdog(cgroups: Cgroups) -> subprocess.Popen[bytes]:
+        """In a session of its own: what ends Sesame's process group must not end it."""
+        return subprocess.Popen(
+            [sys.executable, "-E", "-s", "-S", cgroups_end.__file__, *cgroups.paths()],
+            stdin=subprocess.PIPE,
+            env={},
+            cwd="/",
+            start_new_session=True,
+        )
 
     def _forker(self, runtime: str) -> Forker:
         """The runtime's zygote; a new one when it has died or is to be run with something else than before."""

@@ -1,6 +1,6 @@
 """Names what a Sesame makes on this machine, and removes what one that is gone has left.
 
-Called by jail.py at start and by jail_watchdog.py when its Sesame has died.
+Called by jail.py at start, for what neither death signals nor the watchdog could end.
 Never touches what belongs to a Sesame that lives, or to one in another pid namespace, which cannot be seen.
 """
 

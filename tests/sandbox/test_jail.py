@@ -1,0 +1,216 @@
+"""The driver `jail`: what an instance finds around it, its limits, its freezing, its end, and what is left of it."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.runtime.conftest import Stage
+from tests.sandbox.jail_stage import Traces, jail, root_only
+
+from sesame.sandbox.jail import JailDriver
+from sesame.sandbox.seam import SandboxDied, SandboxStartFailed
+
+pytestmark = [root_only, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest.fixture(scope="module", params=["python2.7", "python3", "python3.12"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def driver(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[JailDriver]:
+    async with jail(tmp_path_factory.mktemp("jail")) as made:
+        yield made
+
+
+async def test_phases_of_the_start(stage: Any) -> None:
+    actor = await stage.start("hello")
+    assert list(actor.sandbox.phases) == ["zygote_ms", "cell_ms", "mounts_ms", "fork_ms", "shim_ms"]
+    assert all(value >= 0 for value in actor.sandbox.phases.values())
+
+
+async def test_who_a_function_is(stage: Any) -> None:
+    actor = await stage.start("jailed", "index.who", instance_id="c-who")
+    seen = await actor.json()
+    assert (seen["pid"], seen["host"]) == (2, "c-who")
+    assert seen["uid"] == seen["gid"] >= 10_000
+    # Input, output twice, the socket; Python 2 keeps one of /dev/urandom.
+    assert len(seen["fds"]) <= (5 if stage.py2 else 4)
+    status = seen["status"]
+    assert {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert (status["NoNewPrivs"], status["Seccomp"], status["Groups"].strip()) == ("1", "2", "")
+    assert seen["flags"] == [1, 0]
+
+
+async def test_two_instances_share_no_randomness_and_no_user(stage: Any) -> None:
+    actors = [await stage.start("jailed", "index.who") for _ in range(2)]
+    first, second = [await actor.json() for actor in actors]
+    for name in ("uid", "random", "uuid", "uuid1"):
+        assert first[name] != second[name]
+
+
+async def test_names_are_resolved_and_certificates_are_there(stage: Any) -> None:
+    actor = await stage.start("jailed", "index.resolve")
+    assert await actor.json() == ["127.0.0.1", "/tmp", True, True]
+
+
+async def test_libraries_and_modules_that_came_after_the_zygote(stage: Any, tmp_path: Path) -> None:
+    code, layer = tmp_path / "code", tmp_path / "layer"
+    (code / "lib").mkdir(parents=True)
+    (layer / "lib").mkdir(parents=True)
+    (layer / "python").mkdir()
+    library = some_library()
+    (code / "index.py").write_text((Path(__file__).parents[1] / "functions/jailed/index.py").read_text())
+    (code / "lib" / "libofthecode.so").write_bytes(library.read_bytes())
+    (layer / "lib" / "libofthelayer.so").write_bytes(library.read_bytes())
+    (layer / "python" / "of_the_layer.py").touch()
+    (layer / "user" / "lib").mkdir(parents=True)
+    actor = await stage.start(code, "index.import_from", code_dir=code, layer_dirs=(layer,))
+    assert await actor.json(b"libofthecode.so") is True
+    assert await actor.json(b"libofthelayer.so") is True
+    assert await actor.json(b"of_the_layer") == "/opt/python/of_the_layer.py"
+
+
+def some_library() -> Path:
+    return next(path for path in Path("/usr/lib").rglob("libz.so.1") if path.is_file())
+
+
+@pytest.mark.parametrize("place", ["/code/x", "/opt/x", "/x", "/etc/x", "/usr/lib/x", "/var/x", "/dev/x", "/proc/x"])
+async def test_only_tmp_can_be_written(stage: Any, place: str) -> None:
+    actor = await stage.start("jailed", "index.write_file")
+    assert (await actor.error(place.encode()))["errorType"] in (
+        "OSError",
+        "IOError",
+        "PermissionError",
+        "FileNotFoundError",
+    )
+    for allowed in ("/tmp/x", "/dev/shm/x"):
+        assert (await actor.invoke(allowed.encode())).payload == allowed.encode()
+
+
+async def test_tmp_is_real_private_and_not_charged_to_memory(stage: Any) -> None:
+    actor = await stage.start("jailed", "index.fill_tmp", memory_mb=128)
+    assert await actor.json(b"400") == {"written": 400, "errno": 0}
+    assert actor.sandbox.memory_peak_mb() < 64
+    full = await actor.json(b"600")
+    assert 500 <= full["written"] <= 530
+    assert full["errno"] == 28
+    neighbour = await stage.start("jailed", "index.listing")
+    assert await neighbour.json(b"/tmp") == []
+
+
+async def test_memory_over_the_limit_is_killed_by_the_kernel(stage: Any) -> None:
+    actor = await stage.start("jailed", "index.hold", memory_mb=128)
+    assert (await actor.invoke(b"60")).ok
+    assert 60 < actor.sandbox.memory_peak_mb() < 110
+    with pytest.raises(SandboxDied) as died:
+        await actor.invoke(b"200")
+    assert died.value.reason == "out_of_memory"
+    assert str(died.value).endswith(" MB of 128 MB")
+    assert 120 < actor.sandbox.memory_peak_mb() <= 129
+
+
+async def test_processes_are_limited(stage: Any) -> None:
+    actor = await stage.start("jailed", "index.forks", memory_mb=3072)
+    made = int((await actor.invoke(b"1500")).payload)
+    assert 900 < made < 1024
+
+
+async def test_a_frozen_instance_stands_still_until_thawed(stage: Any, until: Any) -> None:
+    actor = await stage.start("jailed", "index.ticks")
+    await actor.invoke()
+    await until(lambda: "tick 3" in actor.text, "it ticks")
+    actor.sandbox.freeze()
+    await asyncio.sleep(0.05)
+    before = actor.text.count("tick")
+    await asyncio.sleep(0.2)
+    assert actor.text.count("tick") == before
+    actor.sandbox.thaw()
+    await until(lambda: actor.text.count("tick") > before, "it ticks again")
+
+
+async def test_a_frozen_instance_is_killed(stage: Any) -> None:
+    actor = await stage.start("jailed", "index.ticks")
+    await actor.invoke()
+    actor.sandbox.freeze()
+    async with asyncio.timeout(2):
+        await actor.sandbox.kill()
+    assert actor.deaths == 0
+
+
+async def test_death_while_idle_is_reported_once(stage: Any) -> None:
+    actor = await stage.start("exits", "index.later")
+    await actor.invoke()
+    async with asyncio.timeout(2):
+        await actor.died.wait()
+    with pytest.raises(SandboxDied) as died:
+        await actor.invoke()
+    assert (died.value.reason, actor.deaths) == ("exit", 1)
+
+
+async def test_kill_ends_what_the_function_started(stage: Any, until: Any) -> None:
+    actor = await stage.start("orphans")
+    assert (await actor.invoke(b"jail-orphan")).payload == b"left"
+    pid = actor.sandbox._jailed.pid
+    assert len(Traces.processes_below(pid)) >= 6
+    await actor.sandbox.kill()
+    assert Traces.processes_below(pid) == []
+    await actor.sandbox.kill()
+
+
+async def test_a_cancelled_start_leaves_nothing(stage: Any, driver: JailDriver, until: Any) -> None:
+    await stage.start("hello")
+    for pause_s in (0.0, 0.001, 0.002, 0.004, 0.008, 0.016):
+        before = set(driver._sandboxes)
+        starting = asyncio.create_task(stage.start("hello"))
+        await asyncio.sleep(pause_s)
+        starting.cancel()
+        await asyncio.wait([starting])
+        if starting.cancelled():
+            assert set(driver._sandboxes) == before
+
+
+async def test_a_start_that_fails_says_why(stage: Any, tmp_path: Path) -> None:
+    with pytest.raises(SandboxStartFailed, match="open_tree: No such file"):
+        await stage.start(tmp_path / "nowhere")
+    nobody = Stage(stage.driver, "python1.5")
+    with pytest.raises(SandboxStartFailed, match="no interpreter for"):
+        await nobody.start("hello")
+
+
+async def test_a_zygote_that_was_killed_is_replaced(stage: Any, driver: JailDriver) -> None:
+    actor = await stage.start("hello")
+    os.kill(driver._forkers[stage.runtime].pid, 9)
+    async with asyncio.timeout(5):
+        await actor.died.wait()
+    again = await stage.start("hello")
+    assert (await again.invoke()).payload == b"hello world"
+
+
+async def test_the_cloud_gives_processors_by_memory(runtime: str, tmp_path: Path) -> None:
+    async with jail(tmp_path, cpu="cloud") as driver:
+        stage = Stage(driver, runtime)
+        actor = await stage.start("jailed", "index.spin", memory_mb=384)
+        assert json.loads((await actor.invoke(b"1")).payload) < 0.45
+
+
+async def test_everything_is_as_before(runtime: str, tmp_path: Path) -> None:
+    before = Traces.now()
+    async with jail(tmp_path) as driver:
+        stage = Stage(driver, runtime)
+        for round_ in range(30):
+            actor = await stage.start("jailed", "index.who" if round_ % 3 else "index.exits_at_once")
+            if round_ % 3:
+                assert (await actor.invoke()).ok
+            else:
+                with pytest.raises(SandboxDied):
+                    await actor.invoke()
+            await actor.sandbox.kill()
+    after = await Traces.settled(before)
+    assert after == before
