@@ -45,14 +45,14 @@ async def copy_object(call: Call) -> Answer:
     return msgspec.structs.replace(answer, headers={**answer.headers, **written_headers(stored)})
 
 
-async def copy_stretch(call: Call) -> tuple[Written, StoredObject]:
-    """What a part copies, as a blob of its own, and the object that it is from."""
+async def copy_stretch(call: Call) -> Written:
+    """What a part copies, as a blob of its own."""
     reader = await open_source(call)
     try:
-        source = reader.stored
-        wanted = stretch_of(call.request.header("x-oss-copy-source-range"), source.size)
-        start, length = (wanted.start, wanted.length) if wanted else (0, source.size)
-        return await call.house.objects.copy(reader, start, length), source
+        size = reader.stored.size
+        wanted = stretch_of(call.request.header("x-oss-copy-source-range"), size)
+        start, length = (wanted.start, wanted.length) if wanted else (0, size)
+        return await call.house.objects.copy(reader, start, length)
     finally:
         reader.close()
 

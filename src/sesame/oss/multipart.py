@@ -50,12 +50,13 @@ async def put_part(call: Call) -> Answer:
     """Also the copy of a stretch of another object, when the request names one."""
     number = _number(call, "partNumber", 1, PART_NUMBER_MAX)
     upload = await _upload(call)
-    if call.request.header(SOURCE_HEADER):
-        written, _source = await copy_stretch(call)
-        part = await call.house.uploads.put_part(upload, number, written)
-        return xml_answer("CopyPartResult", [("LastModified", xml_time(part.modified_at)), ("ETag", f'"{part.etag}"')])
-    part = await call.house.uploads.put_part(upload, number, await receive(call))
-    return Answer(headers={"ETag": f'"{part.etag}"', "x-oss-hash-crc64ecma": str(part.crc64)})
+    copies = bool(call.request.header(SOURCE_HEADER))
+    part = await call.house.uploads.put_part(upload, number, await (copy_stretch(call) if copies else receive(call)))
+    answer = Answer()
+    if copies:
+        etag = ("ETag", f'"{part.etag}"')
+        answer = xml_answer("CopyPartResult", [("LastModified", xml_time(part.modified_at)), etag])
+    return msgspec.structs.replace(answer, headers={**answer.headers, **written_headers(part)})
 
 
 async def complete(call: Call) -> Answer:
@@ -82,7 +83,7 @@ async def complete(call: Call) -> Answer:
             ("ETag", f'"{stored.etag}"'),
         ],
     )
-    return Answer(headers={**answer.headers, **written_headers(stored)}, body=answer.body)
+    return msgspec.structs.replace(answer, headers={**answer.headers, **written_headers(stored)})
 
 
 async def abort(call: Call) -> Answer:

@@ -3,7 +3,7 @@
 Called by the operations that put, append, copy and upload parts. Never makes a row: the store does.
 """
 
-from sesame.model.object import ObjectKind, ObjectMeta, StoredObject
+from sesame.model.object import ObjectKind, ObjectMeta, Part, StoredObject
 from sesame.oss.calls import Call
 from sesame.oss.errors import OssError
 from sesame.store.blobs import Written
@@ -50,5 +50,5 @@ def may_overwrite(call: Call) -> bool:
     return call.request.header("x-oss-forbid-overwrite").lower() != "true"
 
 
-def written_headers(stored: StoredObject) -> dict[str, str]:
+def written_headers(stored: StoredObject | Part) -> dict[str, str]:
     return {"ETag": f'"{stored.etag}"', "x-oss-hash-crc64ecma": str(stored.crc64)}

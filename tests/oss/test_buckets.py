@@ -1,0 +1,149 @@
+"""Buckets and listings through the door with the official client, and code that lies in a bucket.
+
+Run by pytest against a real door on a free port.
+"""
+
+import oss2
+import pytest
+import requests
+from tests.oss.conftest import ACCOUNT, OTHER_KEY_ID, OTHER_SECRET, RunningDoor
+
+from sesame.model.errors import InvalidArgument
+
+
+def test_a_bucket_is_made_described_and_deleted(door: RunningDoor) -> None:
+    bucket = door.bucket("fresh")
+    with pytest.raises(oss2.exceptions.NoSuchBucket):
+        bucket.get_bucket_info()
+    bucket.create_bucket(oss2.BUCKET_ACL_PUBLIC_READ)
+    info = bucket.get_bucket_info()
+    assert (info.name, info.acl.grant, info.storage_class) == ("fresh", "public-read", "Standard")
+    assert (info.owner.id, info.location, info.data_redundancy_type) == (ACCOUNT, "oss-cn-hangzhou", "LRS")
+    assert info.extranet_endpoint == door.url
+    assert bucket.get_bucket_location().location == "oss-cn-hangzhou"
+    assert bucket.get_bucket_acl().acl == "public-read"
+    bucket.put_bucket_acl(oss2.BUCKET_ACL_PRIVATE)
+    assert bucket.get_bucket_acl().acl == "private"
+    bucket.create_bucket()
+    bucket.delete_bucket()
+    with pytest.raises(oss2.exceptions.NoSuchBucket):
+        bucket.delete_bucket()
+
+
+def test_a_bucket_keeps_its_storage_class(door: RunningDoor) -> None:
+    bucket = door.bucket("cool")
+    rare = oss2.models.BucketCreateConfig(oss2.BUCKET_STORAGE_CLASS_IA)
+    bucket.create_bucket(input=rare)
+    assert bucket.get_bucket_info().storage_class == "IA"
+    with pytest.raises(oss2.exceptions.ServerError) as caught:
+        bucket.create_bucket()
+    assert (caught.value.status, caught.value.code) == (409, "BucketAlreadyExists")
+    with pytest.raises(oss2.exceptions.InvalidArgument):
+        door.bucket("odd").create_bucket(input=oss2.models.BucketCreateConfig("Lukewarm"))
+    bucket.delete_bucket()
+
+
+def test_a_bucket_with_something_in_it_is_not_deleted(bucket: oss2.Bucket) -> None:
+    bucket.put_object("k", b"data")
+    with pytest.raises(oss2.exceptions.BucketNotEmpty):
+        bucket.delete_bucket()
+    bucket.delete_object("k")
+    upload = bucket.init_multipart_upload("k")
+    with pytest.raises(oss2.exceptions.BucketNotEmpty):
+        bucket.delete_bucket()
+    bucket.abort_multipart_upload("k", upload.upload_id)
+
+
+@pytest.mark.parametrize("name", ["ab", "Photos", "-photos", "photos-", "pho_tos", "x" * 64])
+def test_names_of_buckets_have_rules(door: RunningDoor, name: str) -> None:
+    auth = door.bucket().auth
+    call = oss2.http.Request("PUT", f"{door.url}/{name}/")
+    auth._sign_request(call, name, "")
+    response = requests.put(call.url, headers=call.headers, timeout=10)
+    assert (response.status_code, "<Code>InvalidBucketName</Code>" in response.text) == (400, True)
+
+
+def test_each_account_lists_its_own_buckets_in_order(door: RunningDoor) -> None:
+    names = ["list-a", "list-b", "list-c"]
+    for name in reversed(names):
+        door.bucket(name).create_bucket()
+    service = door.service()
+    listed = service.list_buckets(prefix="list-")
+    assert [found.name for found in listed.buckets] == names
+    assert listed.buckets[0].extranet_endpoint == door.url
+    assert listed.owner.id == ACCOUNT
+    assert not listed.is_truncated
+    first = service.list_buckets(prefix="list-", max_keys=2)
+    assert ([found.name for found in first.buckets], first.is_truncated) == (names[:2], True)
+    rest = service.list_buckets(prefix="list-", marker=first.next_marker)
+    assert [found.name for found in rest.buckets] == names[2:]
+    assert [found.name for found in oss2.BucketIterator(service, prefix="list-", max_keys=1)] == names
+    other = oss2.Service(oss2.Auth(OTHER_KEY_ID, OTHER_SECRET), door.url)
+    assert other.list_buckets(prefix="list-").buckets == []
+    for name in names:
+        door.bucket(name).delete_bucket()
+
+
+def test_an_account_has_so_many_buckets_and_no_more(door: RunningDoor) -> None:
+    made = [f"many-{number}" for number in range(100)]
+    for name in made:
+        door.bucket(name).create_bucket()
+    with pytest.raises(oss2.exceptions.ServerError) as caught:
+        door.bucket("one-too-many").create_bucket()
+    assert (caught.value.status, caught.value.code) == (400, "TooManyBuckets")
+    for name in made:
+        door.bucket(name).delete_bucket()
+
+
+def test_statistics_count(bucket: oss2.Bucket) -> None:
+    bucket.put_object("a", b"12345")
+    stat = bucket.get_bucket_stat()
+    assert (stat.object_count, stat.storage_size_in_bytes, stat.multi_part_upload_count) == (1, 5, 0)
+
+
+def test_listing_folds_pages_and_sorts_by_bytes(bucket: oss2.Bucket) -> None:
+    keys = ["a/1", "a/2", "b", "c/1", "c/2/x", "é", "🙂", "\uffff"]
+    for key in keys:
+        bucket.put_object(key, key.encode())
+    in_order = sorted(keys, key=str.encode)
+    assert [found.key for found in oss2.ObjectIterator(bucket, max_keys=3)] == in_order
+    assert [found.key for found in oss2.ObjectIteratorV2(bucket, max_keys=3)] == in_order
+    folded = [(found.key, found.is_prefix()) for found in oss2.ObjectIterator(bucket, delimiter="/", max_keys=2)]
+    assert folded == [("a/", True), ("b", False), ("c/", True), *((k, False) for k in in_order[-3:])]
+    inner = bucket.list_objects(prefix="c/", delimiter="/")
+    assert ([found.key for found in inner.object_list], inner.prefix_list) == (["c/1"], ["c/2/"])
+    entry = inner.object_list[0]
+    assert (entry.size, entry.type, entry.storage_class, entry.owner.id) == (3, "Normal", "Standard", ACCOUNT)
+    later = bucket.list_objects_v2(start_after="c/1", max_keys=1, fetch_owner=True)
+    assert ([found.key for found in later.object_list], later.is_truncated) == (["c/2/x"], True)
+    assert later.object_list[0].owner.id == ACCOUNT
+    assert bucket.list_objects_v2().object_list[0].owner is None
+    with pytest.raises(oss2.exceptions.InvalidArgument):
+        bucket.list_objects_v2(continuation_token="no token")
+    for wrong in (0, 1001, "x"):
+        with pytest.raises(oss2.exceptions.InvalidArgument):
+            bucket.list_objects(max_keys=wrong)
+
+
+def test_listing_without_url_encoding_is_xml_all_the_same(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    bucket.put_object("a<&>ü", b"data")
+    call = oss2.http.Request("GET", f"{door.url}/photos/")
+    bucket.auth._sign_request(call, "photos", "")
+    text = requests.get(call.url, headers=call.headers, timeout=10).content.decode()
+    assert "<Key>a&lt;&amp;&gt;ü</Key>" in text
+    assert "EncodingType" not in text
+
+
+def test_code_is_read_from_a_bucket_of_the_account_only(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    bucket.put_object("code.zip", b"PK" * 200_000)
+    assert door.run(door.source.read("photos", "code.zip")) == b"PK" * 200_000
+    other = door.bucket("theirs", oss2.Auth(OTHER_KEY_ID, OTHER_SECRET))
+    other.create_bucket()
+    for name, key, says in (
+        ("photos", "absent", "object 'absent'"),
+        ("absent", "code.zip", "bucket 'absent'"),
+        ("theirs", "x", "bucket 'theirs'"),
+    ):
+        with pytest.raises(InvalidArgument, match=says):
+            door.run(door.source.read(name, key))
+    other.delete_bucket()

@@ -1,0 +1,272 @@
+"""Who is refused and in which words: keys, tokens, signatures, clocks, roles, accounts, strangers; in their order.
+
+Run by pytest against a real door on a free port, with its clock in the tests' hands.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import oss2
+import pytest
+import requests
+from tests.oss.conftest import ACCOUNT, KEY_ID, OTHER_KEY_ID, OTHER_SECRET, SECRET, RunningDoor
+
+from sesame.identity.tokens import Grant
+from sesame.model.role import Role
+
+HOUR_S = 3600
+PUT_ONLY = json.dumps(
+    {
+        "Version": "1",
+        "Statement": [{"Effect": "Allow", "Action": "oss:PutObject", "Resource": "acs:oss:*:*:photos/in/*"}],
+    }
+)
+GET_ONLY = json.dumps({"Version": "1", "Statement": [{"Effect": "Allow", "Action": ["oss:Get*"], "Resource": "*"}]})
+
+
+def refused(bucket: oss2.Bucket, key: str = "k") -> tuple[int, str]:
+    """How a put is refused; that it left nothing is looked at by its caller."""
+    with pytest.raises(oss2.exceptions.ServerError) as caught:
+        bucket.put_object(key, b"data")
+    return caught.value.status, caught.value.code
+
+
+def credentials(auth: oss2.StsAuth) -> Any:
+    return auth._StsAuth__auth.credentials_provider.get_credentials()
+
+
+def altered(auth: oss2.StsAuth, **changes: str) -> oss2.StsAuth:
+    given = credentials(auth)
+    parts = {"id": given.access_key_id, "secret": given.access_key_secret, "token": given.security_token} | changes
+    return oss2.StsAuth(parts["id"], parts["secret"], parts["token"])
+
+
+@pytest.fixture
+def others(door: RunningDoor) -> Iterator[oss2.Bucket]:
+    """A bucket of another account."""
+    bucket = door.bucket("theirs", oss2.Auth(OTHER_KEY_ID, OTHER_SECRET))
+    bucket.create_bucket()
+    yield bucket
+    for found in oss2.ObjectIterator(bucket):
+        bucket.delete_object(found.key)
+    bucket.delete_bucket()
+
+
+def test_a_role_that_may_puts_and_reads(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    for version in ("v1", "v2", "v4"):
+        mine = door.bucket(auth=door.sts(auth_version=version))
+        mine.put_object("k", b"data")
+        assert mine.get_object("k").read() == b"data"
+
+
+def test_without_its_token_a_temporary_key_is_unknown(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    given = credentials(door.sts())
+    bare = door.bucket(auth=oss2.Auth(given.access_key_id, given.access_key_secret))
+    assert refused(bare) == (403, "InvalidAccessKeyId")
+    assert not bucket.object_exists("k")
+
+
+def test_the_token_of_another_service_does_not_fit(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    mine, theirs = door.sts(session="mine"), door.sts(session="theirs")
+    mixed = altered(mine, token=credentials(theirs).security_token)
+    assert refused(door.bucket(auth=mixed)) == (403, "AccessKeyIdAndSecurityTokenNotMatch")
+    assert not bucket.object_exists("k")
+
+
+def test_any_changed_byte_of_the_token_is_noticed(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    auth = door.sts()
+    token = credentials(auth).security_token
+    for at in range(0, len(token), 17):
+        changed = token[:at] + ("A" if token[at] != "A" else "B") + token[at + 1 :]
+        assert refused(door.bucket(auth=altered(auth, token=changed))) == (403, "InvalidSecurityToken")
+    assert not bucket.object_exists("k")
+
+
+def test_an_expired_token_is_refused(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    auth = door.sts(session="brief")
+    door.clock.ahead_s = 6 * HOUR_S
+    try:
+        assert refused(door.bucket(auth=auth)) == (403, "SecurityTokenExpired")
+    finally:
+        door.clock.ahead_s = 0
+    assert not bucket.object_exists("k")
+
+
+def test_an_unknown_key_is_refused_even_for_a_bucket_that_is_not_there(door: RunningDoor) -> None:
+    for name in ("photos", "no-such-bucket"):
+        assert refused(door.bucket(name, oss2.Auth("LTAInobody", "secret"))) == (403, "InvalidAccessKeyId")
+
+
+@pytest.mark.parametrize("auth", [oss2.Auth, oss2.AuthV2, oss2.AuthV4])
+def test_a_wrong_secret_is_refused_and_told_what_was_to_be_signed(
+    door: RunningDoor, bucket: oss2.Bucket, auth: Any
+) -> None:
+    with pytest.raises(oss2.exceptions.SignatureDoesNotMatch) as caught:
+        door.bucket(auth=auth(KEY_ID, "wrong")).put_object("k", b"data")
+    details = caught.value.details
+    assert details["OSSAccessKeyId"] == KEY_ID
+    assert details["SignatureProvided"]
+    assert bytes.fromhex(details["StringToSignBytes"]).decode() == details["StringToSign"]
+    assert SECRET not in str(details)
+
+
+@pytest.mark.parametrize("ahead_s", [-HOUR_S, -901, 901, HOUR_S])
+@pytest.mark.parametrize("auth", [oss2.Auth, oss2.AuthV4])
+def test_clocks_that_differ_by_more_than_a_quarter_of_an_hour_are_refused(
+    door: RunningDoor, bucket: oss2.Bucket, auth: Any, ahead_s: int
+) -> None:
+    door.clock.ahead_s = ahead_s
+    try:
+        assert refused(door.bucket(auth=auth(KEY_ID, SECRET))) == (403, "RequestTimeTooSkewed")
+    finally:
+        door.clock.ahead_s = 0
+    assert not bucket.object_exists("k")
+
+
+def test_a_role_without_put_object_may_not_put(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    door.make_role("reader", GET_ONLY)
+    bucket.put_object("there", b"data")
+    reader = door.bucket(auth=door.sts("reader"))
+    assert refused(reader) == (403, "AccessDenied")
+    assert reader.get_object("there").read() == b"data"
+    with pytest.raises(oss2.exceptions.AccessDenied):
+        reader.delete_object("there")
+    with pytest.raises(oss2.exceptions.AccessDenied):
+        reader.list_objects()
+    with pytest.raises(oss2.exceptions.AccessDenied):
+        reader.copy_object("photos", "there", "here")
+    assert [found.key for found in oss2.ObjectIterator(bucket)] == ["there"]
+
+
+def test_a_role_is_bound_to_the_resources_it_was_given(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    door.make_role("inbox", PUT_ONLY)
+    inbox = door.bucket(auth=door.sts("inbox"))
+    inbox.put_object("in/k", b"data")
+    assert refused(inbox, "out/k") == (403, "AccessDenied")
+    with pytest.raises(oss2.exceptions.AccessDenied):
+        inbox.get_object("in/k")
+    with pytest.raises(oss2.exceptions.AccessDenied):
+        inbox.batch_delete_objects(["in/k"])
+    with pytest.raises(oss2.exceptions.AccessDenied):
+        inbox.copy_object("photos", "in/k", "in/copy")
+    with pytest.raises(oss2.exceptions.AccessDenied):
+        oss2.Service(door.sts("inbox"), door.url).list_buckets()
+
+
+def test_the_buckets_of_another_account_are_closed_to_root_and_role(door: RunningDoor, others: oss2.Bucket) -> None:
+    others.put_object("k", b"data")
+    for auth in (oss2.Auth(KEY_ID, SECRET), door.sts()):
+        mine = door.bucket("theirs", auth)
+        assert refused(mine) == (403, "AccessDenied")
+        for attempt in (mine.get_object, mine.delete_object, mine.get_object_acl):
+            with pytest.raises(oss2.exceptions.AccessDenied):
+                attempt("k")
+        for attempt in (mine.list_objects, mine.get_bucket_info, mine.delete_bucket):
+            with pytest.raises(oss2.exceptions.AccessDenied):
+                attempt()
+    with pytest.raises(oss2.exceptions.ServerError) as caught:
+        door.bucket("theirs").create_bucket()
+    assert (caught.value.status, caught.value.code) == (409, "BucketAlreadyExists")
+    assert "theirs" not in [found.name for found in door.service().list_buckets().buckets]
+    assert others.get_object("k").read() == b"data"
+
+
+def test_copying_out_of_another_account_is_refused(door: RunningDoor, bucket: oss2.Bucket, others: oss2.Bucket) -> None:
+    others.put_object("k", b"data")
+    with pytest.raises(oss2.exceptions.AccessDenied):
+        bucket.copy_object("theirs", "k", "k")
+    others.put_object_acl("k", oss2.OBJECT_ACL_PUBLIC_READ)
+    bucket.copy_object("theirs", "k", "k")
+    assert bucket.get_object("k").read() == b"data"
+
+
+def test_strangers_get_what_acls_open_and_no_more(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    bucket.put_object("k", b"data")
+    stranger = door.bucket(auth=oss2.AnonymousAuth())
+    with pytest.raises(oss2.exceptions.AccessDenied) as caught:
+        stranger.get_object("k")
+    assert caught.value.message == "Anonymous user has no right to access this object."
+    bucket.put_object_acl("k", oss2.OBJECT_ACL_PUBLIC_READ)
+    assert stranger.get_object("k").read() == b"data"
+    assert refused(stranger) == (403, "AccessDenied")
+    with pytest.raises(oss2.exceptions.InvalidRequest):
+        stranger.get_object("k", params={"response-content-type": "text/html"})
+    bucket.put_bucket_acl(oss2.BUCKET_ACL_PUBLIC_READ_WRITE)
+    stranger.put_object("new", b"data")
+    bucket.put_object("closed", b"data", headers={"x-oss-object-acl": "private"})
+    with pytest.raises(oss2.exceptions.AccessDenied):
+        stranger.get_object("closed")
+    with pytest.raises(oss2.exceptions.AccessDenied):
+        stranger.list_objects()
+    with pytest.raises(oss2.exceptions.AccessDenied):
+        oss2.Service(oss2.AnonymousAuth(), door.url).list_buckets()
+
+
+def test_a_session_policy_narrows_and_says_so(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    role: Role | None = door.call(lambda: door.roles.get(ACCOUNT, "aliyunfcdefaultrole"))
+    assert role is not None
+    given = door.tokens.issue(Grant(ACCOUNT, role.role_name, role.role_id, "narrow", GET_ONLY))
+    narrow = door.bucket(auth=oss2.StsAuth(given.access_key_id, given.access_key_secret, given.security_token))
+    bucket.put_object("k", b"data")
+    assert narrow.get_object("k").read() == b"data"
+    with pytest.raises(oss2.exceptions.AccessDenied) as caught:
+        narrow.put_object("k", b"other")
+    assert caught.value.message == "Access denied by authorizer's policy."
+
+
+def test_a_missing_bucket_shows_before_missing_rights_but_after_a_bad_signature(door: RunningDoor) -> None:
+    door.make_role("reader", GET_ONLY)
+    assert refused(door.bucket("no-such-bucket", door.sts("reader"))) == (404, "NoSuchBucket")
+    assert refused(door.bucket("no-such-bucket", oss2.Auth(KEY_ID, "wrong"))) == (403, "SignatureDoesNotMatch")
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "OSS",
+        "OSS nothing",
+        "OSS :sig",
+        "OSS id:",
+        "Basic abc",
+        "OSS2 AccessKeyId:a",
+        "OSS4-HMAC-SHA256 Credential=a/b/c, Signature=x",
+        "OSS4-HMAC-SHA256 Signature=x",
+    ],
+)
+def test_a_malformed_authorization_is_an_invalid_argument(door: RunningDoor, authorization: str) -> None:
+    response = requests.get(f"{door.url}/photos/k", headers={"Authorization": authorization}, timeout=10)
+    assert (response.status_code, "<Code>InvalidArgument</Code>" in response.text) == (400, True)
+
+
+def test_a_date_is_needed(door: RunningDoor) -> None:
+    for date in ("", "soon"):
+        call = oss2.http.Request("GET", f"{door.url}/")
+        auth = oss2.Auth(KEY_ID, SECRET)
+        call.headers["date"] = date
+        signature = auth._ProviderAuth__make_signature(call, "", "", auth.credentials_provider.get_credentials())
+        headers = {"Date": date, "Authorization": f"OSS {KEY_ID}:{signature}"}
+        response = requests.get(call.url, headers=headers, timeout=10)
+        assert (response.status_code, "requires a valid Date" in response.text) == (403, True)
+
+
+def test_links_with_the_token_elsewhere_are_told_where_it_belongs(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    auth = door.sts()
+    link = door.bucket(auth=auth).sign_url("GET", "k", 60)
+    token = credentials(auth).security_token
+    path, _, query = link.partition("?")
+    bare = f"{path}?" + "&".join(part for part in query.split("&") if not part.startswith("security-token"))
+    response = requests.get(bare, headers={"x-oss-security-token": token}, timeout=10)
+    assert response.status_code == 400
+    assert "Security-token must be provided by query string parameter" in response.text
+    assert requests.get(bare, timeout=10).status_code == 403
+
+
+def test_with_a_strict_region_other_regions_are_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with RunningDoor(tmp_path_factory.mktemp("strict"), strict_region=True) as door:
+        right = oss2.Bucket(oss2.AuthV4(KEY_ID, SECRET), door.url, "photos", region="cn-hangzhou")
+        right.create_bucket()
+        wrong = oss2.Bucket(oss2.AuthV4(KEY_ID, SECRET), door.url, "photos", region="cn-shanghai")
+        with pytest.raises(oss2.exceptions.InvalidArgument) as caught:
+            wrong.head_object("k")
+        assert (caught.value.ec, caught.value.headers["x-oss-ec"]) == ("0002-00000226", "0002-00000226")
