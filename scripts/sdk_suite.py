@@ -75,8 +75,7 @@ def main(arguments: list[str]) -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="sesame-sdk-suite-") as scratch:
         with sesame(Path(scratch)) as endpoints:
-            report = run(suite, root, endpoints, Path(scratch), arguments[2:])
-    return show(report)
+            return show(run(suite, root, endpoints, Path(scratch), arguments[2:]))
 
 
 @contextlib.contextmanager
