@@ -51,7 +51,10 @@ def test_installed_packages_import_under_their_interpreter(runtime: str) -> None
     code = f"import sys; sys.path.append({str(folder)!r}); import oss2; print(oss2.__file__)\n"
     code += "".join(f"import {module}\n" for module in modules)
     done = subprocess.run(
-        [str(interpreter.path), "-E", "-s", "-W", "ignore", "-c", code], capture_output=True, text=True, check=False
+        [str(interpreter.path), "-E", "-s", "-S", "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(folder))

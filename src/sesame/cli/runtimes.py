@@ -4,10 +4,10 @@
 Never installs an interpreter.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
-from rich.table import Table
 
 from sesame.cli import output
 from sesame.cli.options import settle, with_settings
@@ -31,19 +31,18 @@ def runtimes(context: click.Context, /, missing: bool, **flags: Any) -> None:
         for runtime in known.missing():
             click.echo(runtime)
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("runtime", "interpreter", "version", "packages"):
-        table.add_column(column)
-    for runtime in interpreters.MINOR_VERSIONS:
+    rows = [("runtime", "version", "packages", "interpreter")]
+    for runtime in known.known():
         interpreter = known.found.get(runtime)
         if interpreter is None:
-            table.add_row(runtime, "not found", "", f"get it: {interpreters.how_to_get(runtime)}")
+            rows.append((runtime, "none", "", f"get it: {interpreters.how_to_get(runtime)}"))
             continue
         version = interpreter.version + (f" in place of {interpreter.substitute_for}" if interpreter.notice else "")
-        installed = known.packages.manifest(runtime)
-        state = f"{len(installed.packages)} installed" if installed else "not installed: `sesame runtimes install`"
-        table.add_row(runtime, str(interpreter.path), version, state)
-    output.out.print(table)
+        manifest = known.packages.manifest(runtime)
+        packages = f"{len(manifest.packages)} installed" if manifest else "not installed"
+        rows.append((runtime, version, packages, str(interpreter.path)))
+    for line in _aligned(rows):
+        click.echo(line)
     for line in known.notices():
         output.note(line)
 
@@ -67,3 +66,10 @@ def install(context: click.Context, names: tuple[str, ...]) -> None:
     for name in known.missing():
         if not names:
             output.note(f"{name}: its own interpreter was not found; get it: {interpreters.how_to_get(name)}")
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Columns that also a pipe or a narrow terminal gets unbroken."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

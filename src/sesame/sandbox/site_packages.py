@@ -156,8 +156,9 @@ def _make_namespaces_importable(interpreter: Interpreter, folder: Path) -> None:
 
 
 def _prove(interpreter: Interpreter, folder: Path) -> None:
+    # -S: a function does not see the interpreter's own packages either.
     done = subprocess.run(
-        [str(interpreter.path), "-E", "-s", "-c", f"import sys; sys.path.append({str(folder)!r}); {PROOF}"],
+        [str(interpreter.path), "-E", "-s", "-S", "-c", f"import sys; sys.path.append({str(folder)!r}); {PROOF}"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
