@@ -14,13 +14,16 @@ from sesame.control.code import CodeSource
 from sesame.control.functions import Functions
 from sesame.control.inputs import AliasInput, CodeInput, FunctionInput, PublishInput, ServiceInput
 from sesame.control.services import Services
+from sesame.control.triggers import Triggers
 from sesame.control.versions import Versions
+from sesame.model.arn import Arns
 from sesame.model.errors import InvalidArgument, NotFound
 from sesame.model.kinds import KINDS
 from sesame.store.catalog import Catalog
 from sesame.store.database import Database
 from sesame.store.packages import Packages
 
+ARNS = Arns(region="cn-hangzhou", account_id="123")
 ROLE = "acs:ram::123:role/good"
 HELLO = zips.zip_of({"index.py": "def handler(event, context):\n    return 'hello'\n"})
 OTHER = zips.zip_of({"index.py": "def handler(event, context):\n    return 'other'\n"})
@@ -61,6 +64,10 @@ class Account:
     @property
     def aliases(self) -> Aliases:
         return Aliases(self.catalog)
+
+    @property
+    def triggers(self) -> Triggers:
+        return Triggers(self.catalog, ARNS)
 
     async def publish(self, description: str = "", service: str = "s") -> str:
         return (await self.versions.publish(service, PublishInput(description=description))).name

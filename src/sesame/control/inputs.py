@@ -85,6 +85,18 @@ class AliasInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     route_policy: dict[str, Any] | UnsetType = UNSET
 
 
+class TriggerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of CreateTrigger and UpdateTrigger (reference/api.md §3.5); for an update the door puts in the name."""
+
+    trigger_name: str | UnsetType = UNSET
+    trigger_type: str | UnsetType = UNSET
+    trigger_config: dict[str, Any] | UnsetType = UNSET
+    source_arn: str | UnsetType = UNSET
+    invocation_role: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    qualifier: str | UnsetType = UNSET
+
+
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
     """What part of a list is wanted (reference/api.md §2). `start_key` is inclusive; `next_token` wins over it."""
 

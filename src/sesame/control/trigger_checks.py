@@ -1,0 +1,110 @@
+"""Reads a trigger's configuration by its type: spells the known keys, and refuses what could never fire.
+
+Called by `control.triggers`; pure functions.
+Never adds a key: what is stored is what was sent (reference/api.md §3.5).
+"""
+
+from typing import Any
+
+import msgspec
+
+from sesame.control import checks, schedules
+from sesame.model import trigger_configs as configs
+from sesame.model.errors import InvalidArgument
+
+HTTP_METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS")
+AUTH_TYPES = ("anonymous", "function", "jwt")
+LOG_RETRIES_MAX = 100
+LOG_INTERVAL_S_MIN, LOG_INTERVAL_S_MAX = 3, 600
+NOTIFY_FORMATS = ("STREAM", "JSON", "")
+NOTIFY_STRATEGIES = ("BACKOFF_RETRY", "EXPONENTIAL_DECAY_RETRY", "")
+# Types whose events come from somewhere that must be named.
+WITH_SOURCE = frozenset(
+    {configs.OSS, configs.LOG, configs.CDN_EVENTS, configs.MNS_TOPIC, configs.TABLESTORE, configs.RDS}
+)
+
+
+def canonical(trigger_type: str, config: dict[str, Any]) -> dict[str, Any]:
+    """The same configuration with the known keys spelled as the API does, and without what is null."""
+    checks.one_of("TriggerType", trigger_type, tuple(configs.CONFIGS))
+    spelled = _spelled(configs.CONFIGS[trigger_type], config)
+    assert isinstance(spelled, dict)
+    return spelled
+
+
+def check_config(trigger_type: str, config: dict[str, Any]) -> None:
+    """Raises `InvalidArgument` for the first setting that is missing or cannot be."""
+    try:
+        read = msgspec.convert(config, configs.CONFIGS[trigger_type])
+    except msgspec.ValidationError as error:
+        raise InvalidArgument(f"TriggerConfig is set to an invalid value: {error}") from error
+    match read:
+        case configs.OssConfig():
+            _check_oss(read)
+        case configs.LogTriggerConfig():
+            _check_log(read)
+        case configs.TimerConfig():
+            _check_timer(read)
+        case configs.HttpConfig():
+            _check_http(read)
+        case configs.CdnEventsConfig():
+            _require("EventName", read.event_name)
+            _require("EventVersion", read.event_version)
+        case configs.MnsTopicConfig():
+            checks.one_of("TriggerConfig.NotifyContentFormat", read.notify_content_format, NOTIFY_FORMATS)
+            checks.one_of("TriggerConfig.NotifyStrategy", read.notify_strategy, NOTIFY_STRATEGIES)
+        case configs.EventBridgeConfig():
+            _require("EventSourceConfig.EventSourceType", read.event_source_config.event_source_type)
+
+
+def _check_oss(config: configs.OssConfig) -> None:
+    if not config.events:
+        raise InvalidArgument.missing("TriggerConfig.Events")
+    for event in config.events:
+        if not event.startswith("oss:"):
+            raise InvalidArgument.of("TriggerConfig.Events", "names such as oss:ObjectCreated:*", checks.shown(event))
+
+
+def _check_log(config: configs.LogTriggerConfig) -> None:
+    _require("SourceConfig.Logstore", config.source_config.logstore)
+    job = config.job_config
+    checks.between("TriggerConfig.JobConfig.MaxRetryTime", job.max_retry_time, 0, LOG_RETRIES_MAX)
+    checks.between(
+        "TriggerConfig.JobConfig.TriggerInterval", job.trigger_interval, LOG_INTERVAL_S_MIN, LOG_INTERVAL_S_MAX
+    )
+
+
+def _check_timer(config: configs.TimerConfig) -> None:
+    _require("CronExpression", config.cron_expression)
+    if not schedules.is_timer(config.cron_expression):
+        allowed = "'@every 5m' or six cron fields such as '0 0 4 * * *'"
+        raise InvalidArgument.of("TriggerConfig.CronExpression", allowed, checks.shown(config.cron_expression))
+
+
+def _check_http(config: configs.HttpConfig) -> None:
+    _require("AuthType", config.auth_type)
+    checks.one_of("TriggerConfig.AuthType", config.auth_type, AUTH_TYPES)
+    if not config.methods:
+        raise InvalidArgument.missing("TriggerConfig.Methods")
+    for method in config.methods:
+        checks.one_of("TriggerConfig.Methods", method, HTTP_METHODS)
+
+
+def _require(label: str, value: str) -> None:
+    if not value:
+        raise InvalidArgument.missing(f"TriggerConfig.{label}")
+
+
+def _spelled(shape: Any, value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    fields: dict[str, msgspec.structs.FieldInfo] = {}
+    if isinstance(shape, type) and issubclass(shape, msgspec.Struct):
+        fields = {field.encode_name.lower(): field for field in msgspec.structs.fields(shape)}
+    spelled = {}
+    for key, inner in value.items():
+        if inner is None:
+            continue
+        field = fields.get(key.lower())
+        spelled[key if field is None else field.encode_name] = _spelled(None if field is None else field.type, inner)
+    return spelled

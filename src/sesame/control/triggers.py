@@ -1,0 +1,156 @@
+"""Triggers: created, read, changed and deleted as the API says (reference/api.md §3.5).
+
+Called by the doors with decoded input; answers with records.
+Never fires: the doors do, by what stands here.
+"""
+
+import uuid
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from sesame.control import checks
+from sesame.control.inputs import Listing, Page, TriggerInput
+from sesame.control.listing import page_of
+from sesame.control.trigger_checks import WITH_SOURCE, canonical, check_config
+from sesame.control.views import function_view
+from sesame.model import limits, records
+from sesame.model import trigger_configs as configs
+from sesame.model.arn import Arns
+from sesame.model.errors import Conflict, FunctionNotFound, InvalidArgument, TriggerAlreadyExists, TriggerNotFound
+from sesame.model.records import Record
+from sesame.model.trigger import Trigger, trigger_parent
+from sesame.store.catalog import Catalog, Transaction
+
+TRIGGER_NAME_CHARS = 128
+
+
+class Triggers:
+    def __init__(self, catalog: Catalog, arns: Arns) -> None:
+        self._catalog = catalog
+        self._arns = arns
+
+    async def create(self, service: str, function: str, sent: TriggerInput) -> Record:
+        """Raises `InvalidArgument`, what the function's absence raises, or `TriggerAlreadyExists`."""
+        function_view(self._catalog, service, function)
+        trigger = self._new(service, function, sent)
+        function_view(self._catalog, service, function, trigger.qualifier)
+        parent = trigger_parent(service, function)
+
+        def edit(tx: Transaction) -> Record:
+            if tx.get(records.FUNCTION, service, function) is None:
+                raise FunctionNotFound(service, function)
+            if tx.get(records.TRIGGER, parent, trigger.trigger_name) is not None:
+                raise TriggerAlreadyExists(service, function, trigger.trigger_name)
+            _check_only_http(tx, parent, trigger)
+            return tx.put(records.TRIGGER, parent, trigger.trigger_name, trigger)
+
+        return await self._catalog.edit(edit)
+
+    async def get(self, service: str, function: str, trigger: str) -> Record:
+        function_view(self._catalog, service, function)
+        record = self._catalog.get(records.TRIGGER, trigger_parent(service, function), trigger)
+        if record is None:
+            raise TriggerNotFound(service, function, trigger)
+        return record
+
+    async def update(self, service: str, function: str, sent: TriggerInput, if_match: str | None = None) -> Record:
+        """The trigger is the one that `sent` names. Each part of its configuration that is sent replaces that part."""
+        name = "" if sent.trigger_name is UNSET else sent.trigger_name
+        former = await self.get(service, function, name)
+        function_view(self._catalog, service, function, _merged(former.document, sent).qualifier)
+        parent = trigger_parent(service, function)
+
+        def edit(tx: Transaction) -> Record:
+            record = tx.get(records.TRIGGER, parent, name)
+            if record is None:
+                raise TriggerNotFound(service, function, name)
+            checks.precondition(record, if_match)
+            merged = _merged(record.document, sent)
+            checks.description(merged.description)
+            check_config(merged.trigger_type, merged.trigger_config)
+            _check_only_http(tx, parent, merged)
+            return tx.put(records.TRIGGER, parent, name, merged)
+
+        return await self._catalog.edit(edit)
+
+    async def delete(self, service: str, function: str, trigger: str, if_match: str | None = None) -> None:
+        function_view(self._catalog, service, function)
+        parent = trigger_parent(service, function)
+
+        def edit(tx: Transaction) -> None:
+            record = tx.get(records.TRIGGER, parent, trigger)
+            if record is None:
+                raise TriggerNotFound(service, function, trigger)
+            checks.precondition(record, if_match)
+            tx.delete(records.TRIGGER, parent, trigger)
+
+        await self._catalog.edit(edit)
+
+    async def list(self, service: str, function: str, wanted: Listing) -> Page:
+        function_view(self._catalog, service, function)
+        return page_of(self._catalog, records.TRIGGER, trigger_parent(service, function), wanted)
+
+    def _new(self, service: str, function: str, sent: TriggerInput) -> Trigger:
+        name = "" if sent.trigger_name is UNSET else sent.trigger_name
+        checks.name("TriggerName", name, limits.TRIGGER_NAME, TRIGGER_NAME_CHARS)
+        if sent.trigger_type is UNSET or not sent.trigger_type:
+            raise InvalidArgument.missing("TriggerType")
+        config = canonical(sent.trigger_type, {} if sent.trigger_config is UNSET else sent.trigger_config)
+        check_config(sent.trigger_type, config)
+        trigger = Trigger(
+            trigger_name=name,
+            trigger_id=str(uuid.uuid4()),
+            trigger_type=sent.trigger_type,
+            trigger_config=config,
+            source_arn=self._source((service, function, name), sent, config),
+        )
+        trigger = msgspec.structs.replace(trigger, **_plain_changes(sent))
+        checks.description(trigger.description)
+        return trigger
+
+    def _source(self, path: tuple[str, str, str], sent: TriggerInput, config: dict[str, Any]) -> str | None:
+        """Where the events come from; `path` names service, function and trigger."""
+        sent_arn = "" if sent.source_arn is UNSET else sent.source_arn
+        if sent.trigger_type == configs.HTTP:
+            return None
+        if sent.trigger_type == configs.EVENTBRIDGE:
+            source = config["eventSourceConfig"]["eventSourceType"]
+            bus = "default" if source == "Default" else "-".join((source, *path[1:]))
+            return self._arns.event_rule(bus, "-".join(path))
+        if sent.trigger_type in WITH_SOURCE and not sent_arn:
+            raise InvalidArgument.missing("SourceArn")
+        return sent_arn
+
+
+def _merged(trigger: Trigger, sent: TriggerInput) -> Trigger:
+    changes = _plain_changes(sent)
+    if sent.trigger_config is not UNSET:
+        changes["trigger_config"] = trigger.trigger_config | canonical(trigger.trigger_type, sent.trigger_config)
+    return msgspec.structs.replace(trigger, **changes)
+
+
+def _plain_changes(sent: TriggerInput) -> dict[str, Any]:
+    fields = ("invocation_role", "description", "qualifier")
+    return {field: value for field in fields if (value := getattr(sent, field)) is not UNSET}
+
+
+def _check_only_http(tx: Transaction, parent: str, trigger: Trigger) -> None:
+    """A qualifier has one HTTP trigger at most (reference/api.md §2)."""
+    if trigger.trigger_type != configs.HTTP:
+        return
+    for record in tx.children(records.TRIGGER, parent):
+        other: Trigger = record.document
+        if other.trigger_type != configs.HTTP or other.trigger_name == trigger.trigger_name:
+            continue
+        if _state(other) == _state(trigger):
+            raise Conflict(
+                f"function '{parent.partition('/')[2]}' has the HTTP trigger '{other.trigger_name}' under qualifier "
+                f"'{_state(trigger)}' already: expected at most one for each version or alias",
+                code=TriggerAlreadyExists.code,
+            )
+
+
+def _state(trigger: Trigger) -> str:
+    return trigger.qualifier or limits.LATEST

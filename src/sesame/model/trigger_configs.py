@@ -1,0 +1,118 @@
+"""What each type of trigger may be told, as structs to read `Trigger.trigger_config` by.
+
+Read by `control.trigger_checks` when a trigger is stored, and by the doors that fire.
+Field names follow reference/api.md §3.5.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class OssKeyFilter(msgspec.Struct, frozen=True, rename="camel"):
+    prefix: str = ""
+    suffix: str = ""
+
+
+class OssFilter(msgspec.Struct, frozen=True, rename="camel"):
+    key: OssKeyFilter = OssKeyFilter()
+
+
+class OssConfig(msgspec.Struct, frozen=True, rename="camel"):
+    events: tuple[str, ...] = ()
+    filter: OssFilter = OssFilter()
+
+
+class LogSource(msgspec.Struct, frozen=True, rename="camel"):
+    logstore: str = ""
+    start_time: int | None = None
+
+
+class LogJob(msgspec.Struct, frozen=True, rename="camel"):
+    """`trigger_interval` in seconds."""
+
+    max_retry_time: int = 3
+    trigger_interval: int = 60
+
+
+class LogTarget(msgspec.Struct, frozen=True, rename="camel"):
+    project: str = ""
+    logstore: str = ""
+
+
+class LogTriggerConfig(msgspec.Struct, frozen=True, rename="camel"):
+    source_config: LogSource = LogSource()
+    job_config: LogJob = LogJob()
+    function_parameter: dict[str, Any] = {}
+    log_config: LogTarget = LogTarget()
+    enable: bool = True
+
+
+class TimerConfig(msgspec.Struct, frozen=True, rename="camel"):
+    """`cron_expression` is `@every 5m` or six fields, seconds first."""
+
+    cron_expression: str = ""
+    payload: str = ""
+    enable: bool = True
+
+
+class HttpConfig(msgspec.Struct, frozen=True, rename="camel"):
+    auth_type: str = ""
+    methods: tuple[str, ...] = ()
+    auth_config: str | dict[str, Any] = ""
+    disable_url_internet: bool = msgspec.field(default=False, name="disableURLInternet")
+
+
+class CdnEventsConfig(msgspec.Struct, frozen=True, rename="camel"):
+    event_name: str = ""
+    event_version: str = ""
+    notes: str = ""
+    filter: dict[str, tuple[str, ...]] = {}
+
+
+class MnsTopicConfig(msgspec.Struct, frozen=True, rename="camel"):
+    filter_tag: str = ""
+    notify_content_format: str = ""
+    notify_strategy: str = ""
+
+
+class TablestoreConfig(msgspec.Struct, frozen=True, rename="camel"):
+    """Nothing is to be set."""
+
+
+class RdsConfig(msgspec.Struct, frozen=True, rename="camel"):
+    subscription_objects: tuple[str, ...] = ()
+    retry: int = 0
+    concurrency: int = 1
+    event_format: str = ""
+
+
+class EventSourceConfig(msgspec.Struct, frozen=True, rename="camel"):
+    event_source_type: str = ""
+    event_source_parameters: dict[str, Any] = {}
+
+
+class EventBridgeConfig(msgspec.Struct, frozen=True, rename="camel"):
+    trigger_enable: bool = False
+    async_invocation_type: bool = False
+    event_rule_filter_pattern: str = ""
+    event_source_config: EventSourceConfig = EventSourceConfig()
+    event_sink_config: dict[str, Any] = {}
+    run_options: dict[str, Any] = {}
+
+
+OSS, LOG, TIMER, HTTP, CDN_EVENTS = "oss", "log", "timer", "http", "cdn_events"
+MNS_TOPIC, TABLESTORE, RDS, EVENTBRIDGE = "mns_topic", "tablestore", "rds", "eventbridge"
+
+CONFIGS: Mapping[str, type[msgspec.Struct]] = {
+    OSS: OssConfig,
+    LOG: LogTriggerConfig,
+    TIMER: TimerConfig,
+    HTTP: HttpConfig,
+    CDN_EVENTS: CdnEventsConfig,
+    MNS_TOPIC: MnsTopicConfig,
+    TABLESTORE: TablestoreConfig,
+    RDS: RdsConfig,
+    EVENTBRIDGE: EventBridgeConfig,
+}

@@ -1,0 +1,246 @@
+"""Triggers as reference/api.md §3.5 says.
+
+Run by pytest.
+Never goes through a door: input and answers are structs.
+"""
+
+from typing import Any
+
+import pytest
+from tests.control.conftest import Account, hello
+
+from sesame.control.inputs import Listing, TriggerInput
+from sesame.model.errors import (
+    AliasNotFound,
+    Conflict,
+    FunctionNotEmpty,
+    FunctionNotFound,
+    InvalidArgument,
+    PreconditionFailed,
+    ServiceNotFound,
+    TriggerAlreadyExists,
+    TriggerNotFound,
+    VersionNotFound,
+)
+from sesame.model.trigger import Trigger
+
+OSS = {"events": ["oss:ObjectCreated:*"], "filter": {"key": {"prefix": "pre", "suffix": "suf"}}}
+LOG = {
+    "sourceConfig": {"logstore": "store_source"},
+    "jobConfig": {"triggerInterval": 60, "maxRetryTime": 10},
+    "functionParameter": {},
+    "logConfig": {"project": "project", "logstore": "store"},
+    "enable": False,
+}
+TIMER = {"cronExpression": "@every 5m", "payload": "awesome-fc", "enable": True}
+HTTP = {"authType": "anonymous", "methods": ["GET", "POST", "PUT"]}
+CDN = {"eventName": "LogFileCreated", "eventVersion": "1.0.0", "notes": "n", "filter": {"domain": ["d"], "s": ["x"]}}
+MNS = {"filterTag": "t", "notifyContentFormat": "STREAM", "notifyStrategy": "BACKOFF_RETRY"}
+RDS = {"subscriptionObjects": ["db.table"], "retry": 3, "concurrency": 1, "eventFormat": "protobuf"}
+EVENTBRIDGE = {
+    "triggerEnable": True,
+    "asyncInvocationType": False,
+    "eventRuleFilterPattern": "{}",
+    "eventSourceConfig": {
+        "eventSourceType": "MNS",
+        "eventSourceParameters": {"sourceMNSParameters": {"QueueName": "q"}},
+    },
+}
+ALL = {
+    "oss": OSS, "log": LOG, "timer": TIMER, "http": HTTP, "cdn_events": CDN, "mns_topic": MNS, "tablestore": {},
+    "rds": RDS, "eventbridge": EVENTBRIDGE,
+}  # fmt: skip
+SOURCE = "acs:oss:cn-hangzhou:123:bucket"
+
+
+@pytest.fixture(autouse=True)
+async def function(account: Account) -> None:
+    await account.service("s")
+    await account.functions.create("s", hello())
+
+
+async def create(account: Account, kind: str, config: Any = None, **values: Any) -> Trigger:
+    sent = TriggerInput(
+        **{
+            "trigger_name": "t",
+            "trigger_type": kind,
+            "trigger_config": ALL[kind] if config is None else config,
+            "source_arn": SOURCE,
+        }
+        | values
+    )
+    trigger: Trigger = (await account.triggers.create("s", "f", sent)).document
+    return trigger
+
+
+async def update(account: Account, config: dict[str, Any] | None = None, **values: Any) -> Trigger:
+    if config is not None:
+        values["trigger_config"] = config
+    record = await account.triggers.update("s", "f", TriggerInput(trigger_name="t", **values))
+    trigger: Trigger = record.document
+    return trigger
+
+
+@pytest.mark.parametrize("trigger_type", ALL)
+async def test_a_configuration_comes_back_exactly_as_sent(account: Account, trigger_type: str) -> None:
+    trigger = await create(account, trigger_type, invocation_role="role", description="d")
+    assert trigger.trigger_config == ALL[trigger_type]
+    assert (trigger.trigger_type, trigger.invocation_role, trigger.description) == (trigger_type, "role", "d")
+    assert (await account.triggers.get("s", "f", "t")).document == trigger
+
+
+async def test_the_source_of_http_is_null_and_of_eventbridge_is_made(account: Account) -> None:
+    assert (await create(account, "http")).source_arn is None
+    assert (await create(account, "oss", trigger_name="o")).source_arn == SOURCE
+    made = await create(account, "eventbridge", trigger_name="e", source_arn="")
+    assert made.source_arn == "acs:eventbridge:cn-hangzhou:123:eventbus/MNS-f-e/rule/s-f-e"
+    default = EVENTBRIDGE | {"eventSourceConfig": {"eventSourceType": "Default"}}
+    made = await create(account, "eventbridge", default, trigger_name="d")
+    assert made.source_arn == "acs:eventbridge:cn-hangzhou:123:eventbus/default/rule/s-f-d"
+
+
+async def test_an_update_replaces_the_parts_that_it_names(account: Account) -> None:
+    await create(account, "log")
+    merged = await update(account, {"jobConfig": {"maxRetryTime": 0, "triggerInterval": 80}})
+    assert merged.trigger_config == LOG | {"jobConfig": {"maxRetryTime": 0, "triggerInterval": 80}}
+    await account.triggers.delete("s", "f", "t")
+    await create(account, "cdn_events")
+    merged = await update(account, {"notes": "new", "filter": {"a": ["b"]}})
+    assert merged.trigger_config == CDN | {"notes": "new", "filter": {"a": ["b"]}}
+    await account.triggers.delete("s", "f", "t")
+    await create(account, "oss")
+    assert (await update(account, {"events": ["oss:X"], "filter": None})).trigger_config == OSS | {"events": ["oss:X"]}
+    changed = await update(account, invocation_role="other", description="")
+    assert (changed.invocation_role, changed.description) == ("other", "")
+
+
+async def test_keys_are_spelled_as_the_api_does_and_null_is_dropped(account: Account) -> None:
+    sent = {"Events": ["oss:ObjectCreated:*"], "FILTER": {"Key": {"Prefix": "p", "suffix": None}}, "own": {"Key": 1}}
+    trigger = await create(account, "oss", sent)
+    assert trigger.trigger_config == {
+        "events": ["oss:ObjectCreated:*"], "filter": {"key": {"prefix": "p"}}, "own": {"Key": 1},
+    }  # fmt: skip
+    trigger = await create(account, "cdn_events", CDN | {"filter": {"Domain": ["x"]}}, trigger_name="c")
+    assert trigger.trigger_config["filter"] == {"Domain": ["x"]}
+
+
+@pytest.mark.parametrize(
+    ("trigger_type", "config", "message"),
+    [
+        ("oss", {}, "TriggerConfig.Events is required"),
+        ("oss", OSS | {"events": ["cdn:x"]}, "TriggerConfig.Events"),
+        ("oss", OSS | {"events": "oss:x"}, "TriggerConfig is set to an invalid value: Expected `array`"),
+        ("log", LOG | {"sourceConfig": {}}, "TriggerConfig.SourceConfig.Logstore is required"),
+        ("log", LOG | {"jobConfig": {"triggerInterval": 0}}, "TriggerInterval"),
+        ("log", LOG | {"jobConfig": {"maxRetryTime": -1}}, "MaxRetryTime"),
+        ("timer", {}, "TriggerConfig.CronExpression is required"),
+        ("timer", {"cronExpression": "* * *"}, "TriggerConfig.CronExpression"),
+        ("timer", TIMER | {"enable": "yes"}, "TriggerConfig is set to an invalid value"),
+        ("http", {}, "TriggerConfig.AuthType is required"),
+        ("http", {"authType": "anonymous"}, "TriggerConfig.Methods is required"),
+        ("http", {"authType": "open", "methods": ["GET"]}, "TriggerConfig.AuthType"),
+        ("http", {"authType": "anonymous", "methods": ["get"]}, "TriggerConfig.Methods"),
+        ("cdn_events", {"eventVersion": "1"}, "TriggerConfig.EventName is required"),
+        ("cdn_events", {"eventName": "n"}, "TriggerConfig.EventVersion is required"),
+        ("mns_topic", {"notifyContentFormat": "XML"}, "NotifyContentFormat"),
+        ("eventbridge", {}, "EventSourceConfig.EventSourceType is required"),
+    ],
+)
+async def test_bad_configurations_are_refused(
+    account: Account, trigger_type: str, config: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        await create(account, trigger_type, config)
+    assert (await account.triggers.list("s", "f", Listing())).items == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"trigger_name": ""}, "TriggerName is required"),
+        ({"trigger_name": "1"}, "TriggerName is set to an invalid value"),
+        ({"trigger_type": ""}, "TriggerType is required"),
+        ({"trigger_type": "smoke"}, "TriggerType is set to an invalid value"),
+        ({"description": "d" * 257}, "Description"),
+        ({"source_arn": ""}, "SourceArn is required"),
+    ],
+)
+async def test_bad_values_are_refused(account: Account, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        await create(account, "oss", **values)
+
+
+async def test_a_bad_update_changes_nothing(account: Account) -> None:
+    before = await create(account, "timer")
+    with pytest.raises(InvalidArgument):
+        await update(account, {"cronExpression": "never"})
+    with pytest.raises(PreconditionFailed):
+        await account.triggers.update("s", "f", TriggerInput(trigger_name="t", description="x"), "bad")
+    assert (await account.triggers.get("s", "f", "t")).document == before
+
+
+async def test_a_qualifier_has_one_http_trigger(account: Account) -> None:
+    await account.publish()
+    await account.alias("a", "1")
+    await create(account, "http")
+    with pytest.raises(Conflict, match="HTTP trigger 't' under qualifier 'LATEST'") as conflict:
+        await create(account, "http", trigger_name="u", qualifier="LATEST")
+    assert conflict.value.code == "TriggerAlreadyExists"
+    await create(account, "http", trigger_name="v", qualifier="1")
+    await create(account, "http", trigger_name="w", qualifier="a")
+    with pytest.raises(Conflict, match="under qualifier '1'"):
+        await update(account, qualifier="1")
+    await create(account, "oss", trigger_name="x", qualifier="1")
+    assert (await update(account, HTTP | {"authType": "function"})).trigger_config["authType"] == "function"
+
+
+async def test_the_qualifier_must_exist(account: Account) -> None:
+    with pytest.raises(VersionNotFound):
+        await create(account, "timer", qualifier="1")
+    await create(account, "timer")
+    with pytest.raises(AliasNotFound):
+        await update(account, qualifier="a")
+
+
+async def test_conflicts_and_absences(account: Account) -> None:
+    await create(account, "timer")
+    with pytest.raises(TriggerAlreadyExists, match="trigger 't' already exists in service 's' and function 'f'"):
+        await create(account, "timer")
+    triggers = account.triggers
+    for step in (
+        triggers.get("s", "f", "x"),
+        triggers.update("s", "f", TriggerInput(trigger_name="x")),
+        triggers.delete("s", "f", "x"),
+    ):
+        with pytest.raises(TriggerNotFound, match="trigger 'x' does not exist in service 's' and function 'f'"):
+            await step
+    sent = TriggerInput(trigger_name="t", trigger_type="timer", trigger_config=TIMER)
+    for error, path in ((ServiceNotFound, ("x", "f")), (FunctionNotFound, ("s", "x"))):
+        for step in (
+            triggers.create(*path, sent),
+            triggers.get(*path, "t"),
+            triggers.update(*path, sent),
+            triggers.delete(*path, "t"),
+            triggers.list(*path, Listing()),
+        ):
+            with pytest.raises(error):
+                await step
+
+
+async def test_a_function_with_triggers_stays(account: Account) -> None:
+    await create(account, "timer")
+    with pytest.raises(FunctionNotEmpty, match="function 'f' has active triggers") as conflict:
+        await account.functions.delete("s", "f")
+    assert conflict.value.status == 409
+    await account.triggers.delete("s", "f", "t", (await account.triggers.get("s", "f", "t")).etag)
+    await account.functions.delete("s", "f")
+
+
+async def test_five_triggers_by_two_are_three_calls(account: Account) -> None:
+    for number in range(5):
+        await create(account, "timer", trigger_name=f"t{number}")
+    token, calls = "", 0
+    while token is not None:
+        page = await account.triggers.list("s", "f", Listing(limit=2, next_token=token))
+        token, calls = page.next_token, calls + 1
+    assert calls == 3
