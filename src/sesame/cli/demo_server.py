@@ -4,6 +4,7 @@ Used by `cli.demo`. Stops only the process that it started.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -41,10 +42,13 @@ def demo_server(folder: Path, options: Sequence[str]) -> Iterator[DemoServer]:
             stdin=subprocess.DEVNULL, stdout=log_file, stderr=subprocess.STDOUT, env=environment,
             start_new_session=True,
         )  # fmt: skip
+    # Whoever ends the demo ends its server: SIGTERM becomes an exit that passes the `finally` below.
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         endpoints = _wait_until_ready(data_dir, process, log)
         yield DemoServer(endpoints, data_dir.credentials())
     finally:
+        signal.signal(signal.SIGTERM, before)
         process.terminate()
         try:
             process.wait(STOP_TIMEOUT_S)

@@ -5,6 +5,7 @@ A second signal ends it at once. Builds nothing itself: that is `app`.
 
 import asyncio
 import signal
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ from sesame.cli.options import settle, with_settings
 from sesame.model.errors import ConfigurationError
 from sesame.settings import TABLE, Settings, given
 
+# As a shell counts a process that SIGINT ended.
+EXIT_STOPPED_AT_ONCE = 130
+
 
 @click.command()
 @with_settings()
@@ -25,7 +29,11 @@ def start(**flags: Any) -> None:
     settings = settle(flags)
     refuse_unserved_doors(settings, flags)
     own_log.configure()
-    uvloop.run(serve(settings))
+    try:
+        uvloop.run(serve(settings))
+    except asyncio.CancelledError:
+        output.note("Stopped at once.")
+        sys.exit(EXIT_STOPPED_AT_ONCE)
 
 
 async def serve(settings: Settings) -> None:

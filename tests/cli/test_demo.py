@@ -1,0 +1,65 @@
+"""`sesame demo`: what it shows when all is there, and what it says when an interpreter is not."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from sesame.cli.demo_calls import CALLS, FUNCTIONS, Answer, answers, fails, shows_whole_context
+from sesame.sandbox.interpreters import discover
+
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
+
+
+def demo(*options: str, environ: dict[str, str] = CLEAN) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "sesame", "demo", *options], capture_output=True, text=True, check=False, env=environ
+    )
+
+
+def answer(body: bytes, *, failed: bool = False, log: str = "") -> Answer:
+    return Answer(body=body, failed=failed, request_id="rid", round_trip_ms=1.0, log=log)
+
+
+def test_every_call_under_both_runtimes_comes_back_as_the_manual_says() -> None:
+    done = demo("--strict")
+    calls = 2 * sum(map(len, CALLS.values()))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{calls} of {calls} calls under python2.7 and python3" in done.stdout
+    for shown in ("hello world", "KeyError", "context.region = 'cn-shanghai'", "prepared once", "timed out after 1 se"):
+        assert shown in done.stdout
+    assert "How to go on:" in done.stdout
+
+
+def test_a_missing_interpreter_is_named_the_rest_runs_and_strict_fails(tmp_path: Path) -> None:
+    one = tmp_path / "bin"
+    one.mkdir()
+    (one / "python3.9").symlink_to(discover()["python3.9"].path)
+    environ = CLEAN | {"PATH": str(one), "HOME": str(tmp_path), "PYENV_ROOT": str(tmp_path)}
+    found = discover(environ=environ)
+    assert "python2.7" not in found, "this test is for a machine without a python2.7 in its usual folders"
+    assert found["python3"].substitute_for == "3.6"
+    done = demo(environ=environ)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Did not run: python2.7, because its interpreter was not found. Get it:" in done.stdout
+    assert "calls under python3 came back" in done.stdout
+    strict = demo("--strict", environ=environ)
+    assert strict.returncode == 1
+    assert "--strict: not every runtime ran on its own interpreter: python2.7, python3" in strict.stderr
+
+
+def test_each_function_of_the_demo_lies_where_it_is_deployed_from() -> None:
+    assert {function.name for function in FUNCTIONS} == set(CALLS)
+    for function in FUNCTIONS:
+        assert (function.folder / "main.py").is_file()
+
+
+def test_the_checks_tell_right_from_wrong() -> None:
+    assert answers("a+")(answer(b"aa")) == ""
+    assert "expected 'a+'" in answers("a+")(answer(b"b"))
+    assert "the error" in answers("a+")(answer(b"a", failed=True))
+    key_error = b'{"errorType": "KeyError", "errorMessage": "\'key\'"}'
+    assert fails("KeyError", "key")(answer(key_error, failed=True)) == ""
+    assert "expected an error" in fails("KeyError", "key")(answer(b"value"))
+    assert "expected an error without a type" in fails(None, "key")(answer(key_error, failed=True))
+    assert "not printed: request_id" in shows_whole_context(answer(b"rid"))
