@@ -67,9 +67,18 @@ async def test_what_is_no_http_is_answered_in_the_api_s_form(server: HttpServer,
 
 
 async def test_a_head_without_end_is_cut_off(server: HttpServer) -> None:
-    raw = await talk(server, b"GET / HTTP/1.1\r\nx: " + b"a" * (HEAD_BYTES_MAX + 1))
-    assert raw.startswith(b"HTTP/1.1 400 ")
-    assert b"exceeds" in raw
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET / HTTP/1.1\r\nx: ")
+    answer = asyncio.ensure_future(reader.read())
+    piece, sent = b"a" * 65536, 0
+    while not answer.done() and sent < 4 * HEAD_BYTES_MAX:
+        writer.write(piece)
+        sent += len(piece)
+        await writer.drain()
+        await asyncio.wait({answer}, timeout=0.01)
+    assert (await answer).startswith(b"HTTP/1.1 400 ")
+    assert sent >= HEAD_BYTES_MAX
+    writer.close()
 
 
 async def test_chunked_bodies_are_accepted(door: Door, server: HttpServer) -> None:

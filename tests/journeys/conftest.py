@@ -22,6 +22,7 @@ import pytest
 from sesame.sandbox.interpreters import MINOR_VERSIONS, discover, how_to_get
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"
+SANDBOX = os.environ.get("SESAME_JOURNEYS_SANDBOX", "plain")
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 ACCOUNT_ID, REGION, KEY_ID, SECRET = "1234567890123456", "cn-shanghai", "journey-key", "journey-secret-0123456789"
@@ -68,7 +69,7 @@ class Sesame:
     def start(self) -> None:
         ready = self.data_dir / "endpoints.json"
         assert not ready.exists(), "endpoints.json of a server that is not running"
-        command = [sys.executable, "-m", "sesame", "start", "--data-dir", str(self.data_dir), "--sandbox", "plain"]
+        command = [sys.executable, "-m", "sesame", "start", "--data-dir", str(self.data_dir), "--sandbox", SANDBOX]
         command += ["--port", "0", "--oss-port", "0", "--sls-port", "0", "--sts-port", "0"]
         command += ["--account-id", ACCOUNT_ID, "--region", REGION]
         command += ["--access-key-id", KEY_ID, "--access-key-secret", SECRET, *self._flags]

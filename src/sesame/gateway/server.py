@@ -90,25 +90,26 @@ class _Server(uvicorn.Server):
 class Protocol(HttpToolsProtocol):
     """Answers what is no HTTP in the API's form too, and bounds the size of a request's head."""
 
+    _head_open = False
     _head_bytes = 0
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_open = True
+        self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
         self._head_open = False
-        self._head_bytes = 0
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
+        # A head may begin behind the end of another request: only what comes for a head already open is counted.
+        continued = self._head_open
         super().data_received(data)
-        if self._head_open:
+        if continued and self._head_open:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
                 self.send_400_response(f"The head of the request exceeds {HEAD_BYTES_MAX} bytes.")
-
-    _head_open = False
 
     def send_400_response(self, msg: str) -> None:
         body = msgspec.json.encode(Failure("InvalidArgument", msg))
