@@ -88,7 +88,7 @@ class Tracing(object):
     def __init__(self, span_context="", jaeger_endpoint="", span_baggages=None):
         self.span_context = span_context
         self.jaeger_endpoint = jaeger_endpoint
-        self.span_baggages = span_baggages if span_baggages is not None else {}
+        self.span_baggages = dict(span_baggages or {})
 
     def to_json(self):
         return {

@@ -4,8 +4,6 @@ Used by bootstrap.py for event functions.
 Never catches: a value that cannot be written is the function's own failure.
 """
 
-import datetime
-import decimal
 import json
 import sys
 
@@ -28,11 +26,17 @@ def to_json(value):
 
 
 def _plain(value):
-    if isinstance(value, decimal.Decimal):
+    if isinstance(value, _kind("decimal", "Decimal")):
         return float(value)
     if not _PY2:
-        if isinstance(value, (datetime.datetime, datetime.date)):
+        if isinstance(value, _kind("datetime", "date")):
             return value.isoformat()
         if callable(getattr(value, "to_json", None)):
             return value.to_json()
     raise TypeError("%r is not JSON serializable" % (value,))
+
+
+def _kind(module, name):
+    """The class, if anybody has imported it: otherwise no value is one, and a cold start need not pay for it."""
+    found = getattr(sys.modules.get(module), name, ())
+    return found if isinstance(found, type) else ()

@@ -10,16 +10,17 @@ and a SIGTERM handler would be inherited by forked children, in which a signal i
 
 import os
 import select
-import signal
 import sys
-import threading
 
 import failures
 import output
 
 try:
     from _thread import allocate_lock, get_ident, start_new_thread
+    # The C module: the one above it turns every number into an enumeration first.
+    import _signal as signal
 except ImportError:
+    import signal
     from thread import allocate_lock, get_ident, start_new_thread
 
 EXIT_AFTER_DUMP = 143

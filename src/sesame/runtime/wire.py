@@ -4,9 +4,9 @@ Used by bootstrap.py, which owns the one connection of an instance.
 Never interprets a payload, never writes to the socket unasked, never allocates before a limit is checked.
 """
 
+import _socket
 import errno
 import json
-import socket
 import struct
 
 MAX_FRAME_BYTES = 33 * 1024 * 1024
@@ -72,7 +72,7 @@ class Connection(object):
         while True:
             try:
                 data = self._sock.recv(_READ_BYTES)
-            except socket.error as error:
+            except _socket.error as error:
                 self._survive(error)
                 continue
             if not data:
@@ -87,7 +87,7 @@ class Connection(object):
         while got < end:
             try:
                 count = self._sock.recv_into(with_room[got:])
-            except socket.error as error:
+            except _socket.error as error:
                 self._survive(error)
                 continue
             if not count:
@@ -100,7 +100,7 @@ class Connection(object):
         while len(left):
             try:
                 left = left[self._sock.send(left) :]
-            except socket.error as error:
+            except _socket.error as error:
                 self._survive(error)
 
     @staticmethod

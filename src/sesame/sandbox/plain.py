@@ -194,6 +194,7 @@ class PlainSandbox:
         assert self._channel is not None
         assert self._gauge is not None
         self.busy = True
+        began = time.monotonic()
         try:
             reply = await self._channel.call(call)
         except SandboxDied as died:
@@ -205,7 +206,7 @@ class PlainSandbox:
             raise
         finally:
             self.busy = False
-        if self._gauge.look_at_main() > self._spec.memory_mb:
+        if self._gauge.look_after_call(began) > self._spec.memory_mb:
             await self._finish(self._out_of_memory(self._gauge.peak_mb))
             assert self._doom is not None
             raise self._doom

@@ -38,6 +38,10 @@ class Header(msgspec.Struct, frozen=True):
     python: str = ""
 
 
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Header).decode
+
+
 class Channel:
     """One conversation: a setup, then calls one at a time, and the output that comes meanwhile.
 
@@ -66,7 +70,7 @@ class Channel:
 
     async def setup(self, setup: Mapping[str, Any]) -> str:
         """Sends the setup and returns the version of Python that answers. Raises `SandboxDied`."""
-        header, _ = await self._ask(msgspec.json.encode({**setup, "type": "setup"}), b"")
+        header, _ = await self._ask(_encode({**setup, "type": "setup"}), b"")
         if header.type != "ready":
             raise self._break(f"expected ready, found {header.type}")
         return header.python
@@ -76,7 +80,7 @@ class Channel:
 
         Raises `SandboxDied` with reason exit or protocol.
         """
-        head = msgspec.json.encode({"type": call.kind, "id": call.request_id, "meta": call.meta})
+        head = _encode({"type": call.kind, "id": call.request_id, "meta": call.meta})
         header, payload = await self._ask(head, call.payload)
         if header.type != "result" or header.id != call.request_id:
             raise self._break(f"expected the result of {call.request_id}, found {header.type} of {header.id!r}")
@@ -127,7 +131,7 @@ class Channel:
             self._end(SandboxDied("protocol", "an answer to nothing"))
             return
         try:
-            header = msgspec.json.decode(head, type=Header)
+            header = _decode(head)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self._end(SandboxDied("protocol", f"a broken header: {error}"))
             return
