@@ -29,13 +29,9 @@ from sesame.identity.issuer import Issuer
 from sesame.identity.keys import AccessKeys
 from sesame.identity.roles import Roles
 from sesame.identity.tokens import Tokens, master_key
-from sesame.model import limits, records
-from sesame.model.account import AccessKey, Account
-from sesame.model.bucket import Bucket
+from sesame.model import limits
+from sesame.model.account import AccessKey
 from sesame.model.errors import PlatformError
-from sesame.model.function import Function
-from sesame.model.role import MasterKey, Policy, Role, Seed
-from sesame.model.service import Service
 from sesame.oss.door import OssDoor, OssParts
 from sesame.oss.source import ObjectSource
 from sesame.sandbox.plain import PlainDriver
@@ -56,17 +52,6 @@ COLLECT_EVERY_S = 600.0
 HOST_MEMORY_SHARE = 0.75
 STARTS_AT_ONCE_LEAST = 2
 MIB = 1024 * 1024
-KINDS: dict[str, type] = {
-    records.SERVICE: Service,
-    records.FUNCTION: Function,
-    records.ACCOUNT: Account,
-    records.ACCESS_KEY: AccessKey,
-    records.ROLE: Role,
-    records.POLICY: Policy,
-    records.SEED: Seed,
-    records.MASTER_KEY: MasterKey,
-    records.BUCKET: Bucket,
-}
 
 
 class Sesame:
@@ -118,7 +103,7 @@ class Sesame:
         database = Database(self.data_dir.database)
         await database.open()
         later.push_async_callback(database.close)
-        catalog = Catalog(database, KINDS)
+        catalog = Catalog(database)
         await catalog.open()
         objects = Objects(database, self.data_dir.objects)
         await objects.open()
