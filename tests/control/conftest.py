@@ -13,6 +13,7 @@ from sesame.control.aliases import Aliases
 from sesame.control.code import CodeSource
 from sesame.control.functions import Functions
 from sesame.control.inputs import AliasInput, CodeInput, FunctionInput, PublishInput, ServiceInput
+from sesame.control.layers import Layers
 from sesame.control.services import Services
 from sesame.control.triggers import Triggers
 from sesame.control.versions import Versions
@@ -64,6 +65,10 @@ class Account:
     @property
     def aliases(self) -> Aliases:
         return Aliases(self.catalog)
+
+    @property
+    def layers(self) -> Layers:
+        return Layers(self.catalog, self.code)
 
     @property
     def triggers(self) -> Triggers:

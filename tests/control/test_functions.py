@@ -14,7 +14,7 @@ from tests.store import zips
 from sesame.control.cleanup import live_packages
 from sesame.control.code import CodeSource
 from sesame.control.functions import Functions
-from sesame.control.inputs import CodeInput, FunctionInput, Listing
+from sesame.control.inputs import CodeInput, FunctionInput, LayerInput, Listing
 from sesame.model import records
 from sesame.model.errors import (
     FunctionAlreadyExists,
@@ -241,6 +241,7 @@ async def test_an_outer_folder_is_told_for_code_that_we_run(account: Account) ->
         await account.functions.create("s", hello(code=folder))
     await account.functions.create("s", hello(code=folder, handler="app.index.handler"))
     await account.functions.create("s", hello(function_name="g", code=folder, runtime="nodejs12"))
+    await account.layers.create_version("flask", LayerInput(code=code_of(OTHER)))
     await account.functions.create("s", hello(function_name="h", code=folder, layers=(LAYER,)))
     with pytest.raises(InvalidArgument, match="zip the content of the folder"):
         await account.functions.update("s", "f", FunctionInput(code=folder, handler="index.handler"))

@@ -10,12 +10,12 @@ from sesame.control import checks
 from sesame.model import limits
 from sesame.model.errors import InvalidArgument
 from sesame.model.function import Function, LifecycleHook
+from sesame.model.layer import parse_layer_arn
 
 LAYERS_MAX = 5
 CPU_STEP, CPU_MIN, CPU_MAX = 0.05, 0.05, 16
 PORT_MAX = 65535
 _INSTANCE_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}\Z")
-_LAYER_ARN = re.compile(r"acs:fc:[^:/]*:[^:/]*:layers/[A-Za-z0-9_-]+/versions/[0-9]+\Z")
 
 
 def check_function(function: Function) -> None:
@@ -109,7 +109,7 @@ def _check_layers(layers: tuple[str, ...]) -> None:
     if len(layers) > LAYERS_MAX:
         raise InvalidArgument.of("Layers", f"at most {LAYERS_MAX} layers", f"{len(layers)} layers")
     for arn in layers:
-        if not _LAYER_ARN.match(arn):
+        if parse_layer_arn(arn) is None:
             allowed = "acs:fc:{region}:{account}:layers/{layer}/versions/{version}"
             raise InvalidArgument.of("Layers", allowed, checks.shown(arn))
     if len(set(layers)) != len(layers):

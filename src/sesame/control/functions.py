@@ -14,6 +14,7 @@ from sesame.control.code import NOTHING_SENT, CodeSource
 from sesame.control.dependents import forget_function
 from sesame.control.function_checks import check_function
 from sesame.control.inputs import CodeInput, FunctionInput, Listing, Page
+from sesame.control.layers import check_layers_exist
 from sesame.control.views import function_view, functions_view, service_view
 from sesame.model import limits, records
 from sesame.model.errors import (
@@ -65,6 +66,7 @@ class Functions:
                 raise ServiceNotFound(service)
             if tx.get(records.FUNCTION, service, name) is not None:
                 raise FunctionAlreadyExists(service, name)
+            check_layers_exist(tx, function.runtime, function.layers)
             return tx.put(records.FUNCTION, service, name, function)
 
         return await self._catalog.edit(edit)
@@ -87,6 +89,8 @@ class Functions:
             checks.precondition(former, if_match)
             merged = _merged(former.document, sent)
             check_function(merged)
+            given = tuple(arn for arn in merged.layers if arn not in former.document.layers)
+            check_layers_exist(tx, merged.runtime, given)
             if package is not None:
                 merged = msgspec.structs.replace(merged, package=package)
             return tx.put(records.FUNCTION, service, function, merged)

@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from sesame.model.configs import DestinationConfig, ScheduledAction, TargetTrackingPolicy
+from sesame.model.domain import CertConfig, RouteConfig, TlsConfig
 from sesame.model.function import InstanceLifecycleConfig
 from sesame.model.records import Record
 from sesame.model.service import LogConfig, NasConfig, TracingConfig, VpcConfig
@@ -95,6 +97,64 @@ class TriggerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     invocation_role: str | UnsetType = UNSET
     description: str | UnsetType = UNSET
     qualifier: str | UnsetType = UNSET
+
+
+class AsyncConfigInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of PutFunctionAsyncInvokeConfig (reference/api.md §3.6); it replaces the whole configuration."""
+
+    destination_config: DestinationConfig = DestinationConfig()
+    max_async_event_age_in_seconds: int | None = None
+    max_async_retry_attempts: int | None = None
+    stateful_invocation: bool = False
+
+
+class ProvisionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of PutProvisionConfig (reference/api.md §3.6). A list that is not sent stays, an empty one clears."""
+
+    target: int | UnsetType = UNSET
+    scheduled_actions: tuple[ScheduledAction, ...] | UnsetType = UNSET
+    target_tracking_policies: tuple[TargetTrackingPolicy, ...] | UnsetType = UNSET
+    always_allocate_cpu: bool | UnsetType = msgspec.field(default=UNSET, name="alwaysAllocateCPU")
+
+
+class OnDemandInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of PutOnDemandConfig (reference/api.md §3.6)."""
+
+    maximum_instance_count: int | UnsetType = UNSET
+
+
+class TagInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of TagResource (reference/api.md §3.6)."""
+
+    resource_arn: str = ""
+    tags: dict[str, str] = {}
+
+
+class UntagInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of UntagResource (reference/api.md §3.6)."""
+
+    resource_arn: str = ""
+    tag_keys: tuple[str, ...] = ()
+    all: bool = False
+
+
+class LayerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of CreateLayerVersion (reference/api.md §3.6)."""
+
+    code: CodeInput = CodeInput()
+    description: str = ""
+    compatible_runtime: tuple[str, ...] = ()
+
+
+class CustomDomainInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of CreateCustomDomain and UpdateCustomDomain (reference/api.md §3.6)."""
+
+    domain_name: str | UnsetType = UNSET
+    protocol: str | UnsetType = UNSET
+    route_config: RouteConfig | UnsetType = UNSET
+    cert_config: CertConfig | UnsetType = UNSET
+    tls_config: TlsConfig | UnsetType = UNSET
+    waf_config: dict[str, Any] | UnsetType = UNSET
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):

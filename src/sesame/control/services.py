@@ -5,7 +5,7 @@ Never touches an instance: the engine sees the catalog change.
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 from msgspec import UNSET
@@ -13,6 +13,7 @@ from msgspec import UNSET
 from sesame.control import checks, listing
 from sesame.control.dependents import forget_service
 from sesame.control.inputs import Listing, Page, ServiceInput
+from sesame.control.tags import has_tags
 from sesame.control.views import service_view
 from sesame.model import limits, records
 from sesame.model.errors import InvalidArgument, ServiceAlreadyExists, ServiceNotEmpty, ServiceNotFound
@@ -79,8 +80,13 @@ class Services:
 
         await self._catalog.edit(edit)
 
-    async def list(self, wanted: Listing) -> Page:
-        return listing.page_of(self._catalog, records.SERVICE, "", wanted)
+    async def list(self, wanted: Listing, tags: Mapping[str, str] | None = None) -> Page:
+        """With `tags`, only services that have all of them; an empty value asks for the key alone."""
+        if not tags:
+            return listing.page_of(self._catalog, records.SERVICE, "", wanted)
+        return listing.filtered_page_of(
+            self._catalog, records.SERVICE, wanted, lambda record: has_tags(self._catalog, record.name, tags)
+        )
 
     def _check(self, service: Service, sent: ServiceInput) -> None:
         checks.description(service.description)

@@ -179,6 +179,10 @@ class Transaction:
         rows = self.connection.execute(_SELECT_FOLDER, {"k": kind, "p": parent})
         return [self._codec.record(row) for row in rows]
 
+    def of_kind(self, kind: str) -> list[Record]:
+        """Every record of the kind, whatever its parent. Reads them all: for rare edits only."""
+        return [self._codec.record(row) for row in self.connection.execute(_SELECT_KIND, {"k": kind})]
+
     def count(self, kind: str, parent: str) -> int:
         return int(self.connection.execute(_COUNT, {"k": kind, "p": parent}).scalar_one())
 
@@ -245,6 +249,7 @@ def _one(name: str) -> "sa.ColumnElement[bool]":
 _SELECT_ONE = sa.select(records).where(_one("n"))
 _SELECT_TIMES = sa.select(records.c.created_at, records.c.modified_at).where(_one("n"))
 _SELECT_FOLDER = sa.select(records).where(_one("")).order_by(records.c.name)
+_SELECT_KIND = sa.select(records).where(records.c.kind == sa.bindparam("k")).order_by(records.c.parent, records.c.name)
 _COUNT = sa.select(sa.func.count()).select_from(records).where(_one(""))
 _DELETE = sa.delete(records).where(_one("n"))
 _INSERT = insert(records).values(

@@ -1,0 +1,95 @@
+"""How asynchronous calls of a function are retried and where their outcomes go (reference/api.md §3.6).
+
+Called by the doors with decoded input; answers with records.
+Never sends anything to a destination: the engine's queue does.
+"""
+
+from sesame.control import checks
+from sesame.control.inputs import AsyncConfigInput, Listing, Page
+from sesame.control.listing import page_of
+from sesame.control.views import function_view
+from sesame.model import limits, records
+from sesame.model.configs import AsyncConfig, Destination, DestinationConfig, async_config_name
+from sesame.model.errors import AsyncConfigNotExists, InvalidArgument
+from sesame.model.records import Record
+from sesame.store.catalog import Catalog, Transaction
+
+RETRIES_MAX = 8
+EVENT_AGE_S_MAX = 604_800
+
+
+class AsyncConfigs:
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    async def put(self, service: str, function: str, qualifier: str, sent: AsyncConfigInput) -> Record:
+        """Replaces the whole configuration: what is not sent is not set."""
+        qualifier = qualifier or limits.LATEST
+        function_view(self._catalog, service, function, qualifier)
+        config = AsyncConfig(
+            service=service,
+            function=function,
+            qualifier=qualifier,
+            destination_config=_destinations(sent.destination_config),
+            max_async_event_age_in_seconds=sent.max_async_event_age_in_seconds,
+            max_async_retry_attempts=sent.max_async_retry_attempts,
+            stateful_invocation=sent.stateful_invocation,
+        )
+        _check(config)
+        name = async_config_name(function, qualifier)
+        return await self._catalog.edit(lambda tx: tx.put(records.ASYNC_CONFIG, service, name, config))
+
+    async def get(self, service: str, function: str, qualifier: str = "") -> Record:
+        """Raises `AsyncConfigNotExists` when nothing was set under this very qualifier."""
+        qualifier = qualifier or limits.LATEST
+        function_view(self._catalog, service, function, qualifier)
+        record = self._catalog.get(records.ASYNC_CONFIG, service, async_config_name(function, qualifier))
+        if record is None:
+            raise AsyncConfigNotExists(service, qualifier, function)
+        return record
+
+    async def delete(self, service: str, function: str, qualifier: str = "") -> None:
+        qualifier = qualifier or limits.LATEST
+        function_view(self._catalog, service, function, qualifier)
+        name = async_config_name(function, qualifier)
+
+        def edit(tx: Transaction) -> None:
+            if tx.get(records.ASYNC_CONFIG, service, name) is None:
+                raise AsyncConfigNotExists(service, qualifier, function)
+            tx.delete(records.ASYNC_CONFIG, service, name)
+
+        await self._catalog.edit(edit)
+
+    async def list(self, service: str, function: str, wanted: Listing) -> Page:
+        """All qualifiers of one function; the token is the plain name of a qualifier (reference/api.md §3.6)."""
+        function_view(self._catalog, service, function)
+        prefix = async_config_name(function, "")
+        inner = Listing(
+            prefix=prefix, next_token=prefix + wanted.next_token if wanted.next_token else "", limit=wanted.limit
+        )
+        page = page_of(self._catalog, records.ASYNC_CONFIG, service, inner)
+        return Page(page.items, None if page.next_token is None else page.next_token.removeprefix(prefix))
+
+
+def _destinations(sent: DestinationConfig) -> DestinationConfig:
+    return DestinationConfig(on_success=_set(sent.on_success), on_failure=_set(sent.on_failure))
+
+
+def _set(sent: Destination | None) -> Destination | None:
+    return None if sent is None or not sent.destination else sent
+
+
+def _check(config: AsyncConfig) -> None:
+    for label, destination in (
+        ("OnSuccess", config.destination_config.on_success),
+        ("OnFailure", config.destination_config.on_failure),
+    ):
+        if destination is not None and not destination.destination.startswith("acs:"):
+            allowed = "an ARN such as acs:fc:{region}:{account}:services/{service}.{qualifier}/functions/{function}"
+            raise InvalidArgument.of(
+                f"DestinationConfig.{label}.Destination", allowed, checks.shown(destination.destination)
+            )
+    if config.max_async_event_age_in_seconds is not None:
+        checks.between("MaxAsyncEventAgeInSeconds", config.max_async_event_age_in_seconds, 1, EVENT_AGE_S_MAX)
+    if config.max_async_retry_attempts is not None:
+        checks.between("MaxAsyncRetryAttempts", config.max_async_retry_attempts, 0, RETRIES_MAX)

@@ -1,0 +1,157 @@
+"""Custom domains: created, read, changed and deleted as the API says (reference/api.md §3.6).
+
+Called by the doors with decoded input; answers with records.
+Never asks a name server, and never serves a certificate: the door does.
+"""
+
+import re
+
+import msgspec
+from msgspec import UNSET
+
+from sesame.control import certificates, checks
+from sesame.control.inputs import CustomDomainInput, Listing, Page
+from sesame.control.listing import page_of
+from sesame.control.trigger_checks import HTTP_METHODS
+from sesame.model import records
+from sesame.model.domain import CertConfig, CustomDomain, PathConfig, RewriteConfig, TlsConfig
+from sesame.model.errors import DomainNameAlreadyExists, DomainNameNotFound, InvalidArgument
+from sesame.model.records import Record
+from sesame.store.catalog import Catalog, Change, Transaction
+
+PROTOCOLS = ("HTTP", "HTTPS", "HTTP,HTTPS")
+TLS_VERSIONS = ("", "TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+ROUTES_MAX = 500
+_DOMAIN = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*\Z")
+
+
+class Domains:
+    """Names are compared as hosts are: without regard to case."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._names = {record.name.lower(): record.name for record in catalog.of_kind(records.CUSTOM_DOMAIN)}
+        catalog.on_change(self._note)
+
+    async def create(self, sent: CustomDomainInput) -> Record:
+        """Routes may lead to services that do not exist yet (reference/api.md §3.6)."""
+        name = "" if sent.domain_name is UNSET else sent.domain_name
+        if not name:
+            raise InvalidArgument.missing("DomainName")
+        if not _DOMAIN.match(name):
+            raise InvalidArgument.of("DomainName", "a host name", checks.shown(name))
+        domain = _merged(CustomDomain(domain_name=name), sent)
+        _check(domain)
+        if self.find(name) is not None:
+            raise DomainNameAlreadyExists(name)
+
+        def edit(tx: Transaction) -> Record:
+            if any(record.name.lower() == name.lower() for record in tx.children(records.CUSTOM_DOMAIN, "")):
+                raise DomainNameAlreadyExists(name)
+            return tx.put(records.CUSTOM_DOMAIN, "", name, domain)
+
+        return await self._catalog.edit(edit)
+
+    async def get(self, domain: str) -> Record:
+        record = self.find(domain)
+        if record is None:
+            raise DomainNameNotFound(domain)
+        return record
+
+    async def update(self, domain: str, sent: CustomDomainInput, if_match: str | None = None) -> Record:
+        """What was not sent stays; what was sent replaces the former value whole."""
+        name = (await self.get(domain)).name
+
+        def edit(tx: Transaction) -> Record:
+            former = tx.get(records.CUSTOM_DOMAIN, "", name)
+            if former is None:
+                raise DomainNameNotFound(domain)
+            checks.precondition(former, if_match)
+            merged = _merged(former.document, sent)
+            _check(merged)
+            return tx.put(records.CUSTOM_DOMAIN, "", name, merged)
+
+        return await self._catalog.edit(edit)
+
+    async def delete(self, domain: str, if_match: str | None = None) -> None:
+        name = (await self.get(domain)).name
+
+        def edit(tx: Transaction) -> None:
+            record = tx.get(records.CUSTOM_DOMAIN, "", name)
+            if record is None:
+                raise DomainNameNotFound(domain)
+            checks.precondition(record, if_match)
+            tx.delete(records.CUSTOM_DOMAIN, "", name)
+
+        await self._catalog.edit(edit)
+
+    async def list(self, wanted: Listing) -> Page:
+        return page_of(self._catalog, records.CUSTOM_DOMAIN, "", wanted)
+
+    def find(self, host: str) -> Record | None:
+        """The domain that a request with this host (without port) belongs to; from memory, for every request."""
+        return self._catalog.get(records.CUSTOM_DOMAIN, "", self._names.get(host.lower(), host))
+
+    def _note(self, change: Change) -> None:
+        if change.kind != records.CUSTOM_DOMAIN:
+            return
+        if change.record is None:
+            self._names.pop(change.name.lower(), None)
+        else:
+            self._names[change.name.lower()] = change.name
+
+
+def _merged(domain: CustomDomain, sent: CustomDomainInput) -> CustomDomain:
+    changes = {field: value for field in sent.__struct_fields__ if (value := getattr(sent, field)) is not UNSET}
+    changes.pop("domain_name", None)
+    if changes.get("protocol") == "":
+        del changes["protocol"]
+    for field, empty in (("cert_config", CertConfig()), ("tls_config", TlsConfig()), ("waf_config", {})):
+        if field in changes and changes[field] == empty:
+            changes[field] = None
+    return msgspec.structs.replace(domain, **changes)
+
+
+def _check(domain: CustomDomain) -> None:
+    checks.one_of("Protocol", domain.protocol, PROTOCOLS)
+    _check_routes(domain.route_config.routes)
+    if domain.cert_config is not None:
+        certificates.check(domain.cert_config)
+    elif "HTTPS" in domain.protocol:
+        raise InvalidArgument.missing("CertConfig")
+    if domain.tls_config is not None:
+        checks.one_of("TLSConfig.MinVersion", domain.tls_config.min_version, TLS_VERSIONS)
+        checks.one_of("TLSConfig.MaxVersion", domain.tls_config.max_version, TLS_VERSIONS)
+
+
+def _check_routes(routes: tuple[PathConfig, ...]) -> None:
+    if len(routes) > ROUTES_MAX:
+        raise InvalidArgument.of("RouteConfig.Routes", f"at most {ROUTES_MAX} routes", f"{len(routes)} routes")
+    paths = set()
+    for route in routes:
+        if not route.path.startswith("/"):
+            raise InvalidArgument.of("RouteConfig.Routes.Path", "a path that begins with '/'", checks.shown(route.path))
+        if route.path in paths:
+            raise InvalidArgument.of("RouteConfig.Routes.Path", "every path once", checks.shown(route.path))
+        paths.add(route.path)
+        for label, value in (("ServiceName", route.service_name), ("FunctionName", route.function_name)):
+            if not value:
+                raise InvalidArgument.missing(f"RouteConfig.Routes.{label}")
+        for method in route.methods:
+            checks.one_of("RouteConfig.Routes.Methods", method, HTTP_METHODS)
+        if route.rewrite_config is not None:
+            _check_rewrites(route.rewrite_config)
+
+
+def _check_rewrites(config: RewriteConfig) -> None:
+    for rule in (*config.equal_rules, *config.wildcard_rules, *config.regex_rules):
+        if not rule.match or not rule.replacement:
+            raise InvalidArgument.missing("RouteConfig.Routes.RewriteConfig.Match and .Replacement")
+    for rule in config.regex_rules:
+        try:
+            re.compile(rule.match)
+        except re.error as error:
+            raise InvalidArgument(
+                f"RouteConfig.Routes.RewriteConfig.RegexRules.Match is no regular expression ({error}): "
+                f"found '{checks.shown(rule.match)}'"
+            ) from error

@@ -1,0 +1,156 @@
+"""Layers: published, read, shared and deleted as the API says (reference/api.md §3.6).
+
+Called by the doors with decoded input; answers with records of versions.
+Never puts a layer into an instance: the engine does.
+"""
+
+import msgspec
+
+from sesame.control import checks
+from sesame.control.code import CodeSource
+from sesame.control.inputs import LayerInput, Listing, Page
+from sesame.control.listing import filtered_page_of, limit_of
+from sesame.model import limits, records
+from sesame.model.errors import InvalidArgument, LayerNotFound, LayerVersionNotFound
+from sesame.model.function import Package
+from sesame.model.layer import Layer, LayerVersion, parse_layer_arn
+from sesame.model.records import Record
+from sesame.store.catalog import Catalog, Transaction
+
+LAYER_NAME_CHARS = 64
+RUNTIMES_MAX = 20
+# A layer that names no runtime of ours is unpacked and not compiled.
+_NOT_COMPILED = "custom"
+
+
+class Layers:
+    def __init__(self, catalog: Catalog, code: CodeSource) -> None:
+        self._catalog = catalog
+        self._code = code
+
+    async def create_version(self, layer: str, sent: LayerInput) -> Record:
+        """Numbers begin at 1 and none is given twice. Raises `InvalidArgument`."""
+        checks.name("LayerName", layer, limits.FUNCTION_NAME, LAYER_NAME_CHARS)
+        checks.description(sent.description)
+        if len(sent.compatible_runtime) > RUNTIMES_MAX:
+            raise InvalidArgument.of("CompatibleRuntime", f"at most {RUNTIMES_MAX}", len(sent.compatible_runtime))
+        for runtime in sent.compatible_runtime:
+            checks.one_of("CompatibleRuntime", runtime, limits.RUNTIMES)
+        package = await self._package(sent)
+
+        def edit(tx: Transaction) -> Record:
+            former = tx.get(records.LAYER, "", layer)
+            present = Layer(layer_name=layer, last_version=0) if former is None else former.document
+            number = present.last_version + 1
+            tx.put(records.LAYER, "", layer, msgspec.structs.replace(present, last_version=number))
+            version = LayerVersion(
+                layer_name=layer,
+                version=number,
+                package=package,
+                description=sent.description,
+                compatible_runtime=sent.compatible_runtime,
+            )
+            return tx.put(records.LAYER_VERSION, layer, str(number), version)
+
+        return await self._catalog.edit(edit)
+
+    async def get_version(self, layer: str, version: str) -> Record:
+        record = self._catalog.get(records.LAYER_VERSION, layer, version)
+        if record is None or record.document.deleted:
+            raise LayerVersionNotFound(layer, checks.shown(version))
+        return record
+
+    async def by_arn(self, arn: str) -> Record:
+        found = parse_layer_arn(arn)
+        if found is None:
+            allowed = "acs:fc:{region}:{account}:layers/{layer}/versions/{version}"
+            raise InvalidArgument.of("Arn", allowed, checks.shown(arn))
+        return await self.get_version(*found)
+
+    async def versions(self, layer: str, start_version: int | None = None, limit: int | None = None) -> Page:
+        """By number, ascending; the token is the next number."""
+        found = self._shown(layer)
+        if not found:
+            raise LayerNotFound(layer)
+        rest = [record for record in found if record.document.version >= (start_version or 0)]
+        size = limit_of(Listing(limit=limit))
+        return Page(tuple(rest[:size]), rest[size].name if len(rest) > size else None)
+
+    async def delete_version(self, layer: str, version: str) -> None:
+        """Functions that were given it before keep it; nobody else sees it again."""
+        await self.get_version(layer, version)
+
+        def edit(tx: Transaction) -> None:
+            record = tx.get(records.LAYER_VERSION, layer, version)
+            if record is None or record.document.deleted:
+                raise LayerVersionNotFound(layer, version)
+            if (layer, version) in _used(tx):
+                gone = msgspec.structs.replace(record.document, deleted=True)
+                tx.put(records.LAYER_VERSION, layer, version, gone)
+            else:
+                tx.delete(records.LAYER_VERSION, layer, version)
+
+        await self._catalog.edit(edit)
+
+    async def list(self, wanted: Listing, *, public: bool = False, official: bool = False) -> Page:
+        """The newest version of each layer that has one; with `public` of shared layers only.
+
+        Official layers are the cloud's own: there are none here.
+        """
+        if official:
+            limit_of(wanted)
+            return Page((), None)
+        page = filtered_page_of(
+            self._catalog,
+            records.LAYER,
+            wanted,
+            lambda record: (record.document.public or not public) and bool(self._shown(record.name)),
+        )
+        return Page(tuple(self._shown(record.name)[-1] for record in page.items), page.next_token)
+
+    async def share(self, layer: str, *, public: bool) -> None:
+        """Whether other accounts may see it; counts for all of its versions."""
+        if not self._shown(layer):
+            raise LayerNotFound(layer)
+
+        def edit(tx: Transaction) -> None:
+            record = tx.get(records.LAYER, "", layer)
+            if record is None:
+                raise LayerNotFound(layer)
+            tx.put(records.LAYER, "", layer, msgspec.structs.replace(record.document, public=public))
+
+        await self._catalog.edit(edit)
+
+    def is_public(self, layer: str) -> bool:
+        record = self._catalog.get(records.LAYER, "", layer)
+        return record is not None and bool(record.document.public)
+
+    def _shown(self, layer: str) -> tuple[Record, ...]:
+        """The versions that callers may see, by number."""
+        versions = self._catalog.children(records.LAYER_VERSION, layer)
+        shown = (record for record in versions if not record.document.deleted)
+        return tuple(sorted(shown, key=lambda record: record.document.version))
+
+    async def _package(self, sent: LayerInput) -> Package:
+        first, *others = [name for name in sent.compatible_runtime if name in limits.SANDBOXED_RUNTIMES] or [
+            _NOT_COMPILED
+        ]
+        package = await self._code.package(sent.code, first)
+        for runtime in others:
+            package = await self._code.for_runtime(package, runtime)
+        return package
+
+
+def check_layers_exist(tx: Transaction, runtime: str, arns: tuple[str, ...]) -> None:
+    """Layers that are newly given to a function that we run must be there; those it has already may be gone."""
+    for arn in arns if runtime in limits.SANDBOXED_RUNTIMES else ():
+        found = parse_layer_arn(arn)
+        record = None if found is None else tx.get(records.LAYER_VERSION, *found)
+        if record is None or record.document.deleted:
+            raise LayerVersionNotFound(*(found or (arn, "")))
+
+
+def _used(tx: Transaction) -> set[tuple[str, str] | None]:
+    present = (arn for record in tx.of_kind(records.FUNCTION) for arn in record.document.layers)
+    frozen = (arn for record in tx.of_kind(records.FROZEN_FUNCTION) for arn in record.document.function.layers)
+    return {parse_layer_arn(arn) for arns in (present, frozen) for arn in arns}

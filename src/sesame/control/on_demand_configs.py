@@ -1,0 +1,69 @@
+"""How many instances a function may have on demand (reference/api.md §3.6).
+
+Called by the doors with decoded input; answers with records.
+Never counts instances: the engine obeys what stands here.
+"""
+
+from msgspec import UNSET
+
+from sesame.control import checks
+from sesame.control.inputs import Listing, OnDemandInput, Page
+from sesame.control.listing import page_of
+from sesame.model import limits, records
+from sesame.model.configs import OnDemandConfig, on_demand_resource
+from sesame.model.errors import InvalidArgument, OnDemandConfigNotFound
+from sesame.model.records import Record
+from sesame.store.catalog import Catalog, Transaction
+
+INSTANCES_MAX = 100_000
+
+
+class OnDemandConfigs:
+    """A function need not exist to be limited (reference/api.md §3.6)."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    async def put(self, resource: str, sent: OnDemandInput, if_match: str | None = None) -> Record:
+        """`resource` is what `resource_of` says."""
+        if sent.maximum_instance_count is UNSET:
+            raise InvalidArgument.missing("MaximumInstanceCount")
+        checks.between("MaximumInstanceCount", sent.maximum_instance_count, 0, INSTANCES_MAX)
+        config = OnDemandConfig(resource=resource, maximum_instance_count=sent.maximum_instance_count)
+
+        def edit(tx: Transaction) -> Record:
+            former = tx.get(records.ON_DEMAND_CONFIG, "", resource)
+            if former is not None:
+                checks.precondition(former, if_match)
+            return tx.put(records.ON_DEMAND_CONFIG, "", resource, config)
+
+        return await self._catalog.edit(edit)
+
+    async def get(self, resource: str) -> Record:
+        record = self._catalog.get(records.ON_DEMAND_CONFIG, "", resource)
+        if record is None:
+            raise OnDemandConfigNotFound(resource)
+        return record
+
+    async def delete(self, resource: str, if_match: str | None = None) -> None:
+        def edit(tx: Transaction) -> None:
+            record = tx.get(records.ON_DEMAND_CONFIG, "", resource)
+            if record is None:
+                raise OnDemandConfigNotFound(resource)
+            checks.precondition(record, if_match)
+            tx.delete(records.ON_DEMAND_CONFIG, "", resource)
+
+        await self._catalog.edit(edit)
+
+    async def list(self, wanted: Listing) -> Page:
+        """Of the whole account; prefix, start key and token are resources."""
+        return page_of(self._catalog, records.ON_DEMAND_CONFIG, "", wanted)
+
+
+def resource_of(service: str, function: str, qualifier: str = "") -> str:
+    """`services/{service}.{qualifier}/functions/{function}`. Raises `InvalidArgument` for names that none can have."""
+    checks.name("ServiceName", service, limits.SERVICE_NAME, 128)
+    checks.name("FunctionName", function, limits.FUNCTION_NAME, 64)
+    if not qualifier.isdecimal():
+        checks.name("Qualifier", qualifier or limits.LATEST, limits.ALIAS_NAME, 128)
+    return on_demand_resource(service, qualifier or limits.LATEST, function)

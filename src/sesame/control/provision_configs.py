@@ -1,0 +1,128 @@
+"""How many instances a function keeps ready, and when that changes (reference/api.md §3.6).
+
+Called by the doors with decoded input; answers with records.
+Never starts an instance and never watches a clock: the engine does, by what stands here.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import UNSET
+
+from sesame.control import checks, schedules
+from sesame.control.inputs import Listing, Page, ProvisionInput
+from sesame.control.listing import limit_of
+from sesame.control.views import function_view, service_view
+from sesame.model import limits, records
+from sesame.model.configs import ProvisionConfig, ScheduledAction, TargetTrackingPolicy, provision_config_name
+from sesame.model.errors import InvalidArgument
+from sesame.model.records import Record
+from sesame.store.catalog import Catalog, Transaction
+
+TARGET_MAX = 10_000
+RULES_MAX = 100
+METRIC_TYPES = ("ProvisionedConcurrencyUtilization", "CPUUtilization", "GPUMemUtilization")
+
+
+class ProvisionConfigs:
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    async def put(self, path: tuple[str, str, str], sent: ProvisionInput, if_match: str | None = None) -> Record:
+        """`path` is service, function and qualifier. Lists that are not sent stay, empty ones clear.
+
+        A target of 0 without any rule takes the configuration away: there is no other way to delete one.
+        """
+        service, function, qualifier = path[0], path[1], path[2] or limits.LATEST
+        function_view(self._catalog, service, function, qualifier)
+        if sent.target is UNSET:
+            raise InvalidArgument.missing("Target")
+        name = provision_config_name(function, qualifier)
+
+        def edit(tx: Transaction) -> Record:
+            former = tx.get(records.PROVISION_CONFIG, service, name)
+            if former is not None:
+                checks.precondition(former, if_match)
+            blank = ProvisionConfig(service=service, function=function, qualifier=qualifier)
+            config = _merged(blank if former is None else former.document, sent)
+            _check(config)
+            record = tx.put(records.PROVISION_CONFIG, service, name, config)
+            if config == blank:
+                tx.delete(records.PROVISION_CONFIG, service, name)
+            return record
+
+        return await self._catalog.edit(edit)
+
+    async def get(self, service: str, function: str, qualifier: str = "") -> Record:
+        """A function for which nothing was set has a target of 0; such a record has no etag and no times."""
+        qualifier = qualifier or limits.LATEST
+        function_view(self._catalog, service, function, qualifier)
+        name = provision_config_name(function, qualifier)
+        record = self._catalog.get(records.PROVISION_CONFIG, service, name)
+        if record is not None:
+            return record
+        blank = ProvisionConfig(service=service, function=function, qualifier=qualifier)
+        return Record(records.PROVISION_CONFIG, service, name, blank, etag="", created_at=0.0, modified_at=0.0)
+
+    async def list(self, wanted: Listing, service: str = "", qualifier: str = "") -> Page:
+        """Of one service (and one of its qualifiers), or of the whole account."""
+        if qualifier and not service:
+            raise InvalidArgument("Service name is required if qualifier is provided")
+        if service:
+            service_view(self._catalog, service)
+            found = list(self._catalog.children(records.PROVISION_CONFIG, service))
+        else:
+            found = list(self._catalog.of_kind(records.PROVISION_CONFIG))
+        matching = [record for record in found if qualifier in ("", record.document.qualifier)]
+        rest = [record for record in matching if _token(record) >= wanted.next_token]
+        limit = limit_of(wanted)
+        return Page(tuple(rest[:limit]), _token(rest[limit]) if len(rest) > limit else None)
+
+
+def _token(record: Record) -> str:
+    return f"{record.parent}#{record.name}"
+
+
+def _merged(config: ProvisionConfig, sent: ProvisionInput) -> ProvisionConfig:
+    changes = {field: value for field in sent.__struct_fields__ if (value := getattr(sent, field)) is not UNSET}
+    return msgspec.structs.replace(config, **changes)
+
+
+def _check(config: ProvisionConfig) -> None:
+    checks.between("Target", config.target, 0, TARGET_MAX)
+    _check_rules("ScheduledActions", config.scheduled_actions)
+    for action in config.scheduled_actions:
+        checks.between("ScheduledActions.Target", action.target, 0, TARGET_MAX)
+        if not schedules.is_schedule(action.schedule_expression):
+            raise InvalidArgument(
+                "The ScheduleExpression should be atTime or cron expression (example: ['at(2020-10-10T10:10:10Z)', "
+                f"'cron(0 */30 * * * *)'], actual: '{checks.shown(action.schedule_expression)}')"
+            )
+    _check_rules("TargetTrackingPolicies", config.target_tracking_policies)
+    for policy in config.target_tracking_policies:
+        checks.one_of("TargetTrackingPolicies.MetricType", policy.metric_type, METRIC_TYPES)
+        if not 0 < policy.metric_target <= 1:
+            raise InvalidArgument.of("TargetTrackingPolicies.MetricTarget", "above 0, at most 1", policy.metric_target)
+        checks.between("TargetTrackingPolicies.MinCapacity", policy.min_capacity, 0, TARGET_MAX)
+        checks.between("TargetTrackingPolicies.MaxCapacity", policy.max_capacity, policy.min_capacity, TARGET_MAX)
+
+
+def _check_rules(label: str, rules: Sequence[ScheduledAction | TargetTrackingPolicy]) -> None:
+    """The texts are the API's own (reference/api.md §1.3)."""
+    if len(rules) > RULES_MAX:
+        raise InvalidArgument(f"{label} contains too many values (max: {RULES_MAX}, actual: {len(rules)})")
+    seen = set()
+    for rule in rules:
+        if not rule.name:
+            raise InvalidArgument.missing(f"{label}.Name")
+        if rule.name in seen:
+            raise InvalidArgument(f"Duplicate action name '{rule.name}' in {label} is not allowed")
+        seen.add(rule.name)
+        for field, value in (("StartTime", rule.start_time), ("EndTime", rule.end_time)):
+            if not schedules.is_utc(value):
+                raise InvalidArgument(
+                    f"The {field} is not in UTC time format (example: '2020-10-10T10:10:10Z', "
+                    f"actual: '{checks.shown(value)}')"
+                )
+        if rule.end_time <= rule.start_time:
+            raise InvalidArgument.of(f"{label}.EndTime", f"a time after {rule.start_time}", rule.end_time)

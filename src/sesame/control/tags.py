@@ -1,0 +1,102 @@
+"""Tags of services: set, removed, read and listed as the API says (reference/api.md §3.6).
+
+Called by the doors with decoded input, and by `control.services` to filter its list.
+Never tags anything but services: nothing else carries tags in this API.
+"""
+
+from collections.abc import Mapping
+
+from sesame.control import checks
+from sesame.control.inputs import Listing, Page, TagInput, UntagInput
+from sesame.control.listing import page_of
+from sesame.model import records
+from sesame.model.arn import parse_service_arn
+from sesame.model.binding import Tags
+from sesame.model.errors import InvalidArgument, ServiceNotFound
+from sesame.store.catalog import Catalog, Transaction
+
+TAGS_MAX = 20
+TAG_CHARS = 128
+
+
+class ServiceTags:
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    async def tag(self, sent: TagInput) -> None:
+        """Adds to what is there; a key that is there gets the new value."""
+        service = _service_of(sent.resource_arn)
+        _check(sent.tags)
+
+        def edit(tx: Transaction) -> None:
+            tags = _present(tx, service) | sent.tags
+            if len(tags) > TAGS_MAX:
+                raise InvalidArgument.of("Tags", f"at most {TAGS_MAX} tags", f"{len(tags)} tags")
+            tx.put(records.TAGS, "", service, Tags(tags))
+
+        await self._catalog.edit(edit)
+
+    async def untag(self, sent: UntagInput) -> None:
+        """Removes the keys named; with none named and `all`, every tag. Keys that are not there do no harm."""
+        service = _service_of(sent.resource_arn)
+        if not sent.tag_keys and not sent.all:
+            raise InvalidArgument.missing("TagKeys")
+
+        def edit(tx: Transaction) -> None:
+            present = _present(tx, service)
+            gone = sent.tag_keys or tuple(present)
+            left = {key: value for key, value in present.items() if key not in gone}
+            if left:
+                tx.put(records.TAGS, "", service, Tags(left))
+            else:
+                tx.delete(records.TAGS, "", service)
+
+        await self._catalog.edit(edit)
+
+    async def get(self, resource_arn: str) -> tuple[str, dict[str, str]]:
+        """The service's name and its tags."""
+        service = _service_of(resource_arn)
+        if self._catalog.get(records.SERVICE, "", service) is None:
+            raise ServiceNotFound(service)
+        return service, tags_of(self._catalog, service)
+
+    async def list(self, wanted: Listing) -> Page:
+        """Every service that has a tag: records of kind `tags`, named like the service."""
+        return page_of(self._catalog, records.TAGS, "", wanted)
+
+
+def tags_of(catalog: Catalog, service: str) -> dict[str, str]:
+    record = catalog.get(records.TAGS, "", service)
+    return {} if record is None else dict(record.document.tags)
+
+
+def has_tags(catalog: Catalog, service: str, wanted: Mapping[str, str]) -> bool:
+    """Whether the service has all of them; an empty value asks for the key alone (reference/api.md §3.1)."""
+    tags = tags_of(catalog, service)
+    return all(key in tags and value in ("", tags[key]) for key, value in wanted.items())
+
+
+def _present(tx: Transaction, service: str) -> dict[str, str]:
+    if tx.get(records.SERVICE, "", service) is None:
+        raise ServiceNotFound(service)
+    record = tx.get(records.TAGS, "", service)
+    return {} if record is None else dict(record.document.tags)
+
+
+def _service_of(arn: str) -> str:
+    if not arn:
+        raise InvalidArgument.missing("ResourceArn")
+    service = parse_service_arn(arn)
+    if service is None:
+        raise InvalidArgument.of("ResourceArn", "acs:fc:{region}:{account}:services/{service}", checks.shown(arn))
+    return service
+
+
+def _check(tags: dict[str, str]) -> None:
+    if not tags:
+        raise InvalidArgument.missing("Tags")
+    for key, value in tags.items():
+        if not key:
+            raise InvalidArgument.of("Tags", "keys that are not empty", key)
+        checks.length("Tags", key, TAG_CHARS)
+        checks.length("Tags", value, TAG_CHARS)

@@ -1,0 +1,43 @@
+"""Which networks a service says it is bound to (reference/api.md §3.6).
+
+Called by the doors; answers with ids.
+Never connects anything: there is no network of the cloud here.
+"""
+
+from sesame.control.views import service_view
+from sesame.model import records
+from sesame.model.binding import VpcBinding
+from sesame.model.errors import InvalidArgument, ServiceNotFound, VpcBindingNotFound
+from sesame.store.catalog import Catalog, Transaction
+
+
+class VpcBindings:
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    async def create(self, service: str, vpc_id: str) -> None:
+        """Binding twice is as good as once."""
+        if not vpc_id:
+            raise InvalidArgument.missing("VpcId")
+
+        def edit(tx: Transaction) -> None:
+            if tx.get(records.SERVICE, "", service) is None:
+                raise ServiceNotFound(service)
+            if tx.get(records.VPC_BINDING, service, vpc_id) is None:
+                tx.put(records.VPC_BINDING, service, vpc_id, VpcBinding(vpc_id))
+
+        await self._catalog.edit(edit)
+
+    async def delete(self, service: str, vpc_id: str) -> None:
+        def edit(tx: Transaction) -> None:
+            if tx.get(records.SERVICE, "", service) is None:
+                raise ServiceNotFound(service)
+            if tx.get(records.VPC_BINDING, service, vpc_id) is None:
+                raise VpcBindingNotFound(service, vpc_id)
+            tx.delete(records.VPC_BINDING, service, vpc_id)
+
+        await self._catalog.edit(edit)
+
+    async def list(self, service: str) -> tuple[str, ...]:
+        service_view(self._catalog, service)
+        return tuple(record.name for record in self._catalog.children(records.VPC_BINDING, service))

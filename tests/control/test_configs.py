@@ -1,0 +1,281 @@
+"""Asynchronous, provisioned and on-demand configuration as reference/api.md §3.6 says.
+
+Run by pytest.
+Never starts an instance.
+"""
+
+from typing import Any
+
+import pytest
+from tests.control.conftest import Account, hello
+
+from sesame.control.async_configs import AsyncConfigs
+from sesame.control.inputs import AsyncConfigInput, Listing, OnDemandInput, ProvisionInput
+from sesame.control.on_demand_configs import OnDemandConfigs, resource_of
+from sesame.control.provision_configs import ProvisionConfigs
+from sesame.model import records
+from sesame.model.configs import (
+    AsyncConfig,
+    Destination,
+    DestinationConfig,
+    ProvisionConfig,
+    ScheduledAction,
+    TargetTrackingPolicy,
+)
+from sesame.model.errors import (
+    AliasNotFound,
+    AsyncConfigNotExists,
+    FunctionNotFound,
+    InvalidArgument,
+    OnDemandConfigNotFound,
+    PreconditionFailed,
+    ServiceNotFound,
+)
+
+MNS = Destination("acs:mns:cn-hangzhou:123:/queues/qx/messages")
+START, END = "2020-10-10T10:10:10Z", "2030-10-10T10:10:10Z"
+ACTION = ScheduledAction("a1", START, END, 5, "at(2020-10-20T10:10:10Z)")
+POLICY = TargetTrackingPolicy("p1", START, END, "ProvisionedConcurrencyUtilization", 0.6, 5, 200)
+
+
+@pytest.fixture(autouse=True)
+async def function(account: Account) -> None:
+    await account.service("s")
+    await account.functions.create("s", hello())
+    await account.publish()
+    for number in range(3):
+        await account.alias(f"test-qualifier-{number}", "1")
+
+
+@pytest.fixture
+def asynchronous(account: Account) -> AsyncConfigs:
+    return AsyncConfigs(account.catalog)
+
+
+@pytest.fixture
+def provision(account: Account) -> ProvisionConfigs:
+    return ProvisionConfigs(account.catalog)
+
+
+@pytest.fixture
+def on_demand(account: Account) -> OnDemandConfigs:
+    return OnDemandConfigs(account.catalog)
+
+
+async def test_async_configuration_is_replaced_whole(asynchronous: AsyncConfigs) -> None:
+    sent = AsyncConfigInput(destination_config=DestinationConfig(on_failure=MNS), max_async_retry_attempts=1)
+    record = await asynchronous.put("s", "f", "test-qualifier-0", sent)
+    assert record.document == AsyncConfig(
+        service="s", function="f", qualifier="test-qualifier-0",
+        destination_config=DestinationConfig(None, MNS),
+        max_async_event_age_in_seconds=None, max_async_retry_attempts=1,
+    )  # fmt: skip
+    assert await asynchronous.get("s", "f", "test-qualifier-0") == record
+    replaced = await asynchronous.put("s", "f", "test-qualifier-0", AsyncConfigInput(stateful_invocation=True))
+    assert replaced.document.max_async_retry_attempts is None
+    assert replaced.document.destination_config == DestinationConfig()
+    assert replaced.created_at == record.created_at
+    with pytest.raises(AsyncConfigNotExists, match=r"AsyncConfig for s\.LATEST:f does not exist\.") as absent:
+        await asynchronous.get("s", "f")
+    assert absent.value.status == 404
+    assert (await asynchronous.put("s", "f", "", AsyncConfigInput())).document.qualifier == "LATEST"
+
+
+async def test_async_lists_page_by_the_plain_qualifier(asynchronous: AsyncConfigs, account: Account) -> None:
+    assert (await asynchronous.list("s", "f", Listing())).items == ()
+    await account.functions.create("s", hello(function_name="ff"))
+    await asynchronous.put("s", "ff", "", AsyncConfigInput())
+    for number in range(3):
+        await asynchronous.put("s", "f", f"test-qualifier-{number}", AsyncConfigInput())
+    page = await asynchronous.list("s", "f", Listing(limit=1))
+    assert (len(page.items), page.next_token) == (1, "test-qualifier-1")
+    page = await asynchronous.list("s", "f", Listing(next_token="test-qualifier-1"))
+    assert ([r.document.qualifier for r in page.items], page.next_token) == (
+        ["test-qualifier-1", "test-qualifier-2"], None,
+    )  # fmt: skip
+    await asynchronous.delete("s", "f", "test-qualifier-0")
+    with pytest.raises(AsyncConfigNotExists):
+        await asynchronous.delete("s", "f", "test-qualifier-0")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"max_async_retry_attempts": 9}, "MaxAsyncRetryAttempts"),
+        ({"max_async_retry_attempts": -1}, "MaxAsyncRetryAttempts"),
+        ({"max_async_event_age_in_seconds": 0}, "MaxAsyncEventAgeInSeconds"),
+        ({"max_async_event_age_in_seconds": 604801}, "MaxAsyncEventAgeInSeconds"),
+        ({"destination_config": DestinationConfig(on_success=Destination("queue"))}, "OnSuccess.Destination"),
+    ],
+)
+async def test_bad_async_values(asynchronous: AsyncConfigs, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        await asynchronous.put("s", "f", "", AsyncConfigInput(**values))
+
+
+async def test_async_absences(asynchronous: AsyncConfigs) -> None:
+    for error, path in (
+        (ServiceNotFound, ("x", "f", "")),
+        (FunctionNotFound, ("s", "x", "")),
+        (AliasNotFound, ("s", "f", "x")),
+    ):
+        for step in (
+            asynchronous.put(*path, AsyncConfigInput()),
+            asynchronous.get(*path),
+            asynchronous.delete(*path),
+        ):
+            with pytest.raises(error):
+                await step
+    with pytest.raises(FunctionNotFound):
+        await asynchronous.list("s", "x", Listing())
+
+
+async def test_configuration_goes_with_its_alias_version_function_and_service(
+    account: Account, asynchronous: AsyncConfigs, provision: ProvisionConfigs
+) -> None:
+    for qualifier in ("", "1", "test-qualifier-0"):
+        await asynchronous.put("s", "f", qualifier, AsyncConfigInput())
+        await provision.put(("s", "f", qualifier), ProvisionInput(target=1))
+
+    def left() -> set[tuple[str, str]]:
+        found = [*account.catalog.of_kind(records.ASYNC_CONFIG), *account.catalog.of_kind(records.PROVISION_CONFIG)]
+        return {(record.kind, record.document.qualifier) for record in found}
+
+    assert len(left()) == 6
+    await account.functions.delete("s", "f")
+    assert {qualifier for _, qualifier in left()} == {"1", "test-qualifier-0"}
+    await account.aliases.delete("s", "test-qualifier-0")
+    assert {qualifier for _, qualifier in left()} == {"1"}
+    await account.versions.delete("s", "1")
+    assert left() == set()
+
+
+async def test_provision_keeps_lists_that_are_not_sent(provision: ProvisionConfigs) -> None:
+    path = ("s", "f", "test-qualifier-0")
+    later = ScheduledAction("a2", START, END, 5, "cron(0 */30 * * * *)")
+    sent = ProvisionInput(target=3, scheduled_actions=(ACTION, later), target_tracking_policies=(POLICY,))
+    record = await provision.put(path, sent)
+    assert record.document == ProvisionConfig(
+        service="s", function="f", qualifier="test-qualifier-0", target=3,
+        scheduled_actions=(ACTION, later), target_tracking_policies=(POLICY,),
+    )  # fmt: skip
+    kept = await provision.put(path, ProvisionInput(target=4))
+    assert (kept.document.target, len(kept.document.scheduled_actions)) == (4, 2)
+    cleared = await provision.put(path, ProvisionInput(target=4, scheduled_actions=(), target_tracking_policies=()))
+    assert (cleared.document.scheduled_actions, cleared.document.target_tracking_policies) == ((), ())
+    with pytest.raises(PreconditionFailed):
+        await provision.put(path, ProvisionInput(target=5), "bad")
+    assert (await provision.get(*path)).document.target == 4
+
+
+async def test_provision_of_nothing_is_zero_and_leaves_no_trace(account: Account, provision: ProvisionConfigs) -> None:
+    assert (await provision.get("s", "f")).document.target == 0
+    await provision.put(("s", "f", ""), ProvisionInput(target=3))
+    zero = await provision.put(("s", "f", ""), ProvisionInput(target=0))
+    assert (zero.document.target, zero.document.qualifier) == (0, "LATEST")
+    assert account.catalog.count(records.PROVISION_CONFIG, "s") == 0
+    assert (await provision.get("s", "f")).document == zero.document
+    await provision.put(("s", "f", ""), ProvisionInput(target=0))
+    assert (await provision.list(Listing())).items == ()
+
+
+async def test_provision_lists(account: Account, provision: ProvisionConfigs) -> None:
+    await account.service("t")
+    await account.functions.create("t", hello())
+    for path in (("s", "f", "test-qualifier-0"), ("s", "f", "1"), ("t", "f", "")):
+        await provision.put(path, ProvisionInput(target=1))
+    assert len((await provision.list(Listing())).items) == 3
+    assert len((await provision.list(Listing(), "s")).items) == 2
+    page = await provision.list(Listing(), "s", "1")
+    assert ([record.document.qualifier for record in page.items], page.next_token) == (["1"], None)
+    first = await provision.list(Listing(limit=2))
+    assert first.next_token is not None
+    rest = await provision.list(Listing(next_token=first.next_token))
+    assert [record.parent for record in (*first.items, *rest.items)] == ["s", "s", "t"]
+    with pytest.raises(InvalidArgument, match="Service name is required if qualifier is provided"):
+        await provision.list(Listing(), "", "1")
+    with pytest.raises(ServiceNotFound):
+        await provision.list(Listing(), "x")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "Target is required"),
+        ({"target": -1}, "Target"),
+        ({"target": 10_001}, "Target"),
+        (
+            {"scheduled_actions": (ACTION, ACTION)},
+            "^Duplicate action name 'a1' in ScheduledActions is not allowed$",
+        ),
+        (
+            {"scheduled_actions": (ScheduledAction("a", "2020-10-10T10:10:10", END, 5, "at(2020-10-20T10:10:10Z)"),)},
+            r"^The StartTime is not in UTC time format \(example: '2020-10-10T10:10:10Z', "
+            r"actual: '2020-10-10T10:10:10'\)$",
+        ),
+        (
+            {"scheduled_actions": (ScheduledAction("a", START, END, 5, "cron(0s */30 * * * *)"),)},
+            r"^The ScheduleExpression should be atTime or cron expression \(example: \['at\(2020-10-10T10:10:10Z\)', "
+            r"'cron\(0 \*/30 \* \* \* \*\)'\], actual: 'cron\(0s \*/30 \* \* \* \*\)'\)$",
+        ),
+        (
+            {"scheduled_actions": tuple(ScheduledAction(f"a{n}", START, END, 5) for n in range(110))},
+            r"^ScheduledActions contains too many values \(max: 100, actual: 110\)$",
+        ),
+        ({"scheduled_actions": (ScheduledAction("", START, END, 5, "at(2020-10-20T10:10:10Z)"),)}, "Name is required"),
+        ({"scheduled_actions": (ScheduledAction("a", END, START, 5),)}, "EndTime"),
+        ({"scheduled_actions": (ScheduledAction("a", START, END, -1),)}, "ScheduledActions.Target"),
+        ({"target_tracking_policies": (TargetTrackingPolicy("p", START, END, "Load", 0.5),)}, "MetricType"),
+        (
+            {"target_tracking_policies": (TargetTrackingPolicy("p", START, END, POLICY.metric_type, 1.5),)},
+            "MetricTarget",
+        ),
+        (
+            {"target_tracking_policies": (TargetTrackingPolicy("p", START, END, POLICY.metric_type, 0.5, 5, 4),)},
+            "MaxCapacity",
+        ),
+    ],
+)
+async def test_bad_provision_values(provision: ProvisionConfigs, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        await provision.put(("s", "f", ""), ProvisionInput(**({"target": 3} | values if values else {})))
+    assert (await provision.list(Listing())).items == ()
+
+
+async def test_on_demand_needs_no_function(on_demand: OnDemandConfigs) -> None:
+    for number in range(5):
+        resource = resource_of("nowhere", "nothing", f"test-qualifier-{number}")
+        record = await on_demand.put(resource, OnDemandInput(maximum_instance_count=number))
+        assert record.document.resource == f"services/nowhere.test-qualifier-{number}/functions/nothing"
+        assert (await on_demand.get(resource)).document.maximum_instance_count == number
+    assert len((await on_demand.list(Listing())).items) == 5
+    assert len((await on_demand.list(Listing(prefix="services/nowhere.test-qualifier-1"))).items) == 1
+    assert len((await on_demand.list(Listing(start_key="services/nowhere.test-qualifier-3"))).items) == 2
+    page = await on_demand.list(Listing(limit=3))
+    assert page.next_token is not None
+    assert len((await on_demand.list(Listing(next_token=page.next_token))).items) == 2
+    await on_demand.delete(resource)
+    for step in (on_demand.get(resource), on_demand.delete(resource)):
+        with pytest.raises(OnDemandConfigNotFound) as absent:
+            await step
+    assert absent.value.code == "OnDemandConfigNotFound"
+
+
+async def test_on_demand_preconditions_and_values(on_demand: OnDemandConfigs) -> None:
+    resource = resource_of("s", "f")
+    assert resource == "services/s.LATEST/functions/f"
+    etag = (await on_demand.put(resource, OnDemandInput(maximum_instance_count=1))).etag
+    for step in (
+        on_demand.put(resource, OnDemandInput(maximum_instance_count=2), "bad"),
+        on_demand.delete(resource, "bad"),
+    ):
+        with pytest.raises(PreconditionFailed):
+            await step
+    await on_demand.delete(resource, etag)
+    with pytest.raises(InvalidArgument, match="MaximumInstanceCount is required"):
+        await on_demand.put(resource, OnDemandInput())
+    with pytest.raises(InvalidArgument, match="MaximumInstanceCount"):
+        await on_demand.put(resource, OnDemandInput(maximum_instance_count=-1))
+    for path in (("9", "f"), ("s", "f/g"), ("s", "f", "a/b")):
+        with pytest.raises(InvalidArgument):
+            resource_of(*path)

@@ -1,0 +1,138 @@
+"""Custom domains as reference/api.md §3.6 says.
+
+Run by pytest.
+Never serves one.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.control.conftest import Account
+
+from sesame.control.domains import Domains
+from sesame.control.inputs import CustomDomainInput, Listing
+from sesame.model.domain import CertConfig, PathConfig, RewriteConfig, RewriteRule, RouteConfig, TlsConfig
+from sesame.model.errors import DomainNameAlreadyExists, DomainNameNotFound, InvalidArgument, PreconditionFailed
+
+NAME = "pythonSDK.cn-hongkong.123.cname-test.fc.aliyun-inc.com"
+
+
+def pair() -> CertConfig:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2021, 1, 1, tzinfo=UTC))
+        .sign(key, hashes.SHA256())
+    )
+    return CertConfig(
+        cert_name="test-ssl",
+        private_key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+        certificate=certificate.public_bytes(Encoding.PEM).decode(),
+    )
+
+
+PAIR, OTHER_PAIR = pair(), pair()
+ROUTES = RouteConfig((PathConfig("/a", "s1", "f1"), PathConfig("/b", "s2", "f2", "v1", ("GET",))))
+
+
+@pytest.fixture
+def domains(account: Account) -> Domains:
+    return Domains(account.catalog)
+
+
+async def test_life_of_a_domain(domains: Domains) -> None:
+    created = await domains.create(CustomDomainInput(domain_name=NAME))
+    assert (created.document.protocol, created.document.route_config.routes) == ("HTTP", ())
+    assert created.document.cert_config is None
+    sent = CustomDomainInput(protocol="HTTP,HTTPS", route_config=ROUTES, cert_config=PAIR)
+    updated = await domains.update(NAME, sent)
+    assert updated.document.route_config == ROUTES
+    assert updated.document.cert_config == PAIR
+    plain = await domains.update(NAME, CustomDomainInput(protocol="HTTP"))
+    assert (plain.document.protocol, plain.document.route_config) == ("HTTP", ROUTES)
+    replaced = await domains.update(NAME, CustomDomainInput(cert_config=OTHER_PAIR, route_config=RouteConfig()))
+    assert replaced.document.cert_config == OTHER_PAIR
+    assert replaced.document.route_config.routes == ()
+    removed = await domains.update(
+        NAME, CustomDomainInput(cert_config=CertConfig(), tls_config=TlsConfig(), waf_config={}, protocol="")
+    )
+    assert (removed.document.cert_config, removed.document.tls_config, removed.document.waf_config) == (None,) * 3
+    assert await domains.get(NAME) == removed
+    assert (await domains.list(Listing(prefix="pythonSDK"))).items == (removed,)
+    await domains.delete(NAME)
+    with pytest.raises(DomainNameNotFound, match=f"domain name '{NAME}' does not exist"):
+        await domains.get(NAME)
+    await domains.create(CustomDomainInput(domain_name=NAME, protocol="HTTPS", cert_config=PAIR))
+
+
+async def test_hosts_are_found_without_regard_to_case(account: Account, domains: Domains) -> None:
+    created = await domains.create(CustomDomainInput(domain_name=NAME))
+    assert domains.find(NAME.upper()) == created
+    assert Domains(account.catalog).find(NAME.lower()) == created
+    assert domains.find("other.com") is None
+    for name in (NAME, NAME.lower()):
+        with pytest.raises(DomainNameAlreadyExists, match=f"domain name {name} already exists"):
+            await domains.create(CustomDomainInput(domain_name=name))
+    await domains.delete(NAME.upper())
+    assert domains.find(NAME) is None
+
+
+def routes(*paths: PathConfig) -> dict[str, Any]:
+    return {"route_config": RouteConfig(paths)}
+
+
+def rewritten(**rules: Any) -> dict[str, Any]:
+    return routes(PathConfig("/a", "s", "f", rewrite_config=RewriteConfig(**rules)))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"domain_name": ""}, "DomainName is required"),
+        ({"domain_name": "a b"}, "DomainName is set to an invalid value"),
+        ({"domain_name": "a/b"}, "DomainName is set to an invalid value"),
+        ({"domain_name": "a..b"}, "DomainName is set to an invalid value"),
+        ({"domain_name": "a" * 254}, "DomainName is set to an invalid value"),
+        ({"protocol": "FTP"}, r"Protocol .*HTTP | HTTPS | HTTP,HTTPS"),
+        ({"protocol": "HTTPS"}, "CertConfig is required"),
+        ({"cert_config": CertConfig(cert_name="n")}, "CertConfig.Certificate is required"),
+        ({"cert_config": CertConfig("n", PAIR.private_key, "no PEM")}, "CertConfig.Certificate cannot be read"),
+        ({"cert_config": CertConfig("n", "no PEM", PAIR.certificate)}, "CertConfig.PrivateKey cannot be read"),
+        ({"cert_config": CertConfig("n", OTHER_PAIR.private_key, PAIR.certificate)}, "key of another certificate"),
+        ({"tls_config": TlsConfig("SSLv3")}, "TLSConfig.MinVersion"),
+        (routes(PathConfig("a", "s", "f")), "Routes.Path"),
+        (routes(PathConfig("/a", "s", "f"), PathConfig("/a", "s", "g")), "every path once"),
+        (routes(PathConfig("/a", "", "f")), "ServiceName is required"),
+        (routes(PathConfig("/a", "s", "")), "FunctionName is required"),
+        (routes(PathConfig("/a", "s", "f", methods=("FETCH",))), "Routes.Methods"),
+        (rewritten(equal_rules=(RewriteRule("/x", ""),)), "Replacement is required"),
+        (rewritten(regex_rules=(RewriteRule("(", "/"),)), "no regular expression"),
+        (routes(*(PathConfig(f"/{n}", "s", "f") for n in range(501))), "at most 500 routes"),
+    ],
+)
+async def test_bad_values_are_refused(domains: Domains, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        await domains.create(CustomDomainInput(**{"domain_name": NAME} | values))
+    assert (await domains.list(Listing())).items == ()
+
+
+async def test_absences_and_preconditions(domains: Domains) -> None:
+    for step in (domains.update(NAME, CustomDomainInput()), domains.delete(NAME)):
+        with pytest.raises(DomainNameNotFound):
+            await step
+    etag = (await domains.create(CustomDomainInput(domain_name=NAME))).etag
+    for step in (domains.update(NAME, CustomDomainInput(), "bad"), domains.delete(NAME, "bad")):
+        with pytest.raises(PreconditionFailed):
+            await step
+    await domains.delete(NAME, etag)
