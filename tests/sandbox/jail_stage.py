@@ -5,7 +5,6 @@ Used by the tests of the jail and of its walls, which load it by path. Every dri
 
 import asyncio
 import os
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,12 +16,14 @@ import pytest
 from sesame.sandbox import jail_sweep
 from sesame.sandbox.interpreters import discover
 from sesame.sandbox.jail import JailDriver, JailOptions
+from sesame.sandbox.jail_grade import probe
 from sesame.sandbox.memory import tree
 from sesame.sandbox.plain import Launch
 
 INTERPRETERS = discover()
-NO_JAIL = "" if sys.platform == "linux" and os.geteuid() == 0 else "needs Linux and root"
-root_only = pytest.mark.skipif(bool(NO_JAIL), reason=NO_JAIL or "-")
+GRADE = probe()
+jail_only = pytest.mark.skipif(not GRADE.possible, reason=f"no jail can be made here: {GRADE.reason}")
+root_only = pytest.mark.skipif(GRADE.kind != "root", reason=f"needs a jail made by root: {GRADE.reason}")
 
 
 def resolve(runtime: str) -> Launch:

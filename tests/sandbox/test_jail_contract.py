@@ -8,11 +8,11 @@ from tests.runtime.test_contract import *  # noqa: F403
 from tests.runtime.test_failures import *  # noqa: F403
 from tests.runtime.test_http import *  # noqa: F403
 from tests.runtime.test_output import *  # noqa: F403
-from tests.sandbox.jail_stage import jail, root_only
+from tests.sandbox.jail_stage import jail, jail_only
 
 from sesame.sandbox.jail import JailDriver
 
-pytestmark = [root_only, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

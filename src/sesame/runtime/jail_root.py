@@ -9,12 +9,16 @@ The plan arrives as the first message on the control socket: see sandbox/jail_pl
 import errno
 import json
 import os
+import stat
 import sys
 
 import linux
 
 PLAN_BYTES = 256 * 1024
-_READ_ONLY = linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV
+READ_ONLY = linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV
+HOST_ROOT = "/.host"
+# What statvfs calls a mount's flags, and mount(2).
+_STATVFS_FLAGS = ((1, 1), (2, 2), (4, 4), (8, 8), (1024, 1024), (2048, 2048), (4096, 1 << 21))
 
 
 def main():
@@ -25,7 +29,7 @@ def main():
         os._exit(1)
     os.umask(0o022)
     if plan["user_namespace"]:
-        _become_root_of_a_user_namespace()
+        become_root_of_a_user_namespace()
     linux.unshare(linux.CLONE_NEWNS)
     # From here on nothing that is mounted or unmounted reaches the host.
     linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
@@ -40,12 +44,21 @@ def main():
     os.execve(argv[0], argv, environment)
 
 
-def _become_root_of_a_user_namespace():
-    uid, gid = os.getuid(), os.getgid()
+def become_root_of_a_user_namespace():
+    """Root there, over what is made there; the same ordinary user as before to everybody else."""
+    _enter_user_namespace(0, os.getuid(), os.getgid())
+
+
+def become_user_of_a_user_namespace(uid):
+    """From the root of one user namespace to an ordinary user of another one within."""
+    _enter_user_namespace(uid, os.getuid(), os.getgid())
+
+
+def _enter_user_namespace(inside, uid, gid):
     linux.unshare(linux.CLONE_NEWUSER)
     _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/uid_map", "0 %d 1" % uid)
-    _write("/proc/self/gid_map", "0 %d 1" % gid)
+    _write("/proc/self/uid_map", "%d %d 1" % (inside, uid))
+    _write("/proc/self/gid_map", "%d %d 1" % (inside, gid))
 
 
 def _furnish(root, plan):
@@ -55,27 +68,47 @@ def _furnish(root, plan):
         _make_directory(os.path.dirname(root + path))
         os.symlink(target, root + path)
     for path, text in plan["files"]:
-        _make_directory(os.path.dirname(root + path))
-        _write(root + path, text)
-        os.chmod(root + path, 0o644)
+        _write_file(root + path, text.encode("utf-8"))
+    for path in plan["copies"]:
+        with open(path, "rb") as source:
+            _write_file(root + path, source.read())
+    for path in plan["devices"]:
+        _make_device(path, root + path)
     for source, path, writable in plan["binds"]:
-        _bind(source, root + path, writable)
+        bind(source, root + path, linux.MS_NOSUID if writable else READ_ONLY)
 
 
-def _bind(source, target, writable):
+def _make_device(source, target):
+    """A node where that is allowed, as each mount costs every instance a little; else a bind mount."""
+    _make_directory(os.path.dirname(target))
+    try:
+        os.mknod(target, 0o666 | stat.S_IFCHR, os.stat(source).st_rdev)
+        os.chmod(target, 0o666)
+    except OSError as error:
+        if error.errno != errno.EPERM:
+            raise
+        bind(source, target, linux.MS_NOSUID)
+
+
+def bind(source, target, flags):
+    """Shows `source` at `target`, which is made if it is missing, with at least the flags that it has now."""
     if os.path.isdir(source):
         _make_directory(target)
-    else:
-        _make_directory(os.path.dirname(target))
-        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
-    # Devices and /proc are written to; they come one by one, so nothing else rides along.
-    linux.bind(source, target, linux.MS_NOSUID if writable else _READ_ONLY)
+    elif not os.path.exists(target):
+        _write_file(target, b"")
+    # Recursively: a user namespace may not show what a mount of the host hides.
+    linux.mount(source, target, None, linux.MS_BIND | linux.MS_REC)
+    present = os.statvfs(target).f_flag
+    for bit, flag in _STATVFS_FLAGS:
+        if present & bit:
+            flags |= flag
+    linux.mount(None, target, None, linux.MS_BIND | linux.MS_REMOUNT | flags)
 
 
 def _move_in(root, keep_host):
-    """Pivots. In a user namespace the old root stays at /.host, for the instances to bind from and to drop."""
+    """Pivots. In a user namespace the old root stays for the instances, which bind from it and drop it."""
     os.chdir(root)
-    old = "/.host"
+    old = HOST_ROOT
     os.mkdir(root + old, 0o700)
     linux.pivot_root(".", root + old)
     os.chdir("/")
@@ -93,10 +126,18 @@ def _make_directory(path):
             raise
 
 
+def _write_file(path, data):
+    _make_directory(os.path.dirname(path))
+    with open(path, "wb") as file:
+        file.write(data)
+    os.chmod(path, 0o644)
+
+
 def _write(path, text):
-    fd = os.open(path, os.O_WRONLY | (0 if path.startswith("/proc/") else os.O_CREAT), 0o644)
+    """To a control file, which takes a value in one piece."""
+    fd = os.open(path, os.O_WRONLY)
     try:
-        os.write(fd, text.encode("utf-8"))
+        os.write(fd, text.encode("ascii"))
     finally:
         os.close(fd)
 

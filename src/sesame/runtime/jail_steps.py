@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 
+import jail_root
 import linux
 
 EXIT_JAIL_FAILED = 125
@@ -30,11 +31,8 @@ class _Prepared(object):
 
 
 def prepare():
-    """In the zygote: empties the bounding set, so that no program can ever bring privileges back, and reads the filter."""
-    with open("/proc/sys/kernel/cap_last_cap") as file:
-        last = int(file.read())
-    for capability in range(last + 1):
-        linux.prctl(linux.PR_CAPBSET_DROP, capability)
+    """In the zygote: empties the bounding set, which children inherit, and reads the filter."""
+    linux.drop_bounding_set()
     with open(os.path.join(_HERE, "seccomp", linux.machine() + ".bpf"), "rb") as file:
         _Prepared.seccomp = linux.seccomp_program(file.read())
 
@@ -60,7 +58,7 @@ def _enter(request, fds, inherited, run_init, serve):
     for index in request["tasks"]:
         os.write(fds[index], b"0")
 
-    # SAFETY: 3. Takes a cgroup namespace, so that the host's tree is not visible, and offers itself first to the memory killer.
+    # SAFETY: 3. Hides the host's tree of cgroups, and offers itself first when the whole machine runs out of memory.
     linux.unshare(linux.CLONE_NEWCGROUP)
     _write("/proc/self/oom_score_adj", OOM_SCORE)
 
@@ -69,14 +67,14 @@ def _enter(request, fds, inherited, run_init, serve):
     for index in request["tasks"] + ([request["cgroup"]] if request["cgroup"] >= 0 else []):
         os.close(fds[index])
 
-    # SAFETY: 5. Mounts the code and the layers read-only, and the temporary file system; the descriptors go.
-    for target, index in request["mounts"]:
-        linux.move_mount(fds[index], target)
-        os.close(fds[index])
+    # SAFETY: 5. Mounts the code and the layers read-only, and its /tmp; then nothing of the host is left to mount from.
+    _mount(request, fds)
 
     # SAFETY: 6. Mounts its own /dev/shm, which counts as its memory, and a /proc of its own processes.
     linux.mount("shm", "/dev/shm", "tmpfs", _FLAGS | linux.MS_NOEXEC, "mode=1777,size=%dm" % request["shm_mb"])
-    linux.mount("proc", "/proc", "proc", _FLAGS | linux.MS_NOEXEC | linux.MS_RDONLY)
+    # In a user namespace it stays writable until the user is changed, which is done through it.
+    proc = _FLAGS | linux.MS_NOEXEC | (0 if request["user_namespace"] else linux.MS_RDONLY)
+    linux.mount("proc", "/proc", "proc", proc)
 
     # SAFETY: 7. Takes a host name of its own.
     linux.sethostname(request["hostname"])
@@ -87,13 +85,10 @@ def _enter(request, fds, inherited, run_init, serve):
 
     # SAFETY: 9. Becomes the instance's own user, without groups and capabilities, and can never gain privileges again.
     if "uid" not in without:
-        os.setgroups([])
-        os.setresgid(request["uid"], request["uid"], request["uid"])
-        os.setresuid(request["uid"], request["uid"], request["uid"])
-        linux.clear_capabilities()
+        _become(request["uid"], request["user_namespace"])
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
 
-    # SAFETY: 10. Dies with the zygote: set after the last change of user, which clears it; then asks whether it is too late.
+    # SAFETY: 10. Dies with the zygote: asked for after the change of user, which clears it; then looks whether it is too late.
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     if select.select([lifeline], [], [], 0)[0]:
         os._exit(EXIT_JAIL_FAILED)
@@ -124,6 +119,40 @@ def _enter(request, fds, inherited, run_init, serve):
         os.dup2(fds[request["socket"]], _SOCKET_FD)
         os.close(fds[request["socket"]])
     serve(_SOCKET_FD, 1, request["site_packages"])
+
+
+def _mount(request, fds):
+    """From descriptors where the host could prepare the mounts, else from the host's tree, which is dropped then."""
+    for target, index in request["mounts"]:
+        linux.move_mount(fds[index], target)
+        os.close(fds[index])
+    for target, sources in request["binds"]:
+        if len(sources) == 1:
+            jail_root.bind(jail_root.HOST_ROOT + sources[0], target, jail_root.READ_ONLY)
+        else:
+            lower = ":".join(_escaped(jail_root.HOST_ROOT + source) for source in sources)
+            linux.mount("layers", target, "overlay", jail_root.READ_ONLY, "lowerdir=" + lower)
+    for target, size_mb in request["memory_disks"]:
+        linux.mount("tmpfs", target, "tmpfs", _FLAGS, "mode=1777,size=%dm" % size_mb)
+    if request["user_namespace"]:
+        linux.umount(jail_root.HOST_ROOT, linux.MNT_DETACH)
+
+
+def _escaped(path):
+    """Colons and commas separate in the options of a mount."""
+    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+
+
+def _become(uid, user_namespace):
+    if user_namespace:
+        jail_root.become_user_of_a_user_namespace(uid)
+        # The new namespace came with a full set.
+        linux.drop_bounding_set()
+    else:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    linux.clear_capabilities()
 
 
 def _reseed():

@@ -30,8 +30,6 @@ PR_SET_DUMPABLE = 4
 PR_SET_SECCOMP = 22
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
-PR_CAP_AMBIENT = 47
-PR_CAP_AMBIENT_CLEAR_ALL = 4
 _SECCOMP_MODE_FILTER = 2
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -85,12 +83,6 @@ def mount(source, target, kind=None, flags=0, options=None):
     )
 
 
-def bind(source, target, flags):
-    """A bind mount with its flags, which the kernel takes only in a second call."""
-    mount(source, target, None, MS_BIND)
-    mount(None, target, None, MS_BIND | MS_REMOUNT | flags)
-
-
 def move_mount(fd, target):
     """Puts a detached mount, given as a descriptor, at `target`."""
     _check(
@@ -136,12 +128,12 @@ def prctl(option, value=0, third=0):
     )
 
 
-def drop_capabilities(last):
-    """Empties the bounding and ambient sets, then all others; `last` is the highest capability that the kernel has."""
+def drop_bounding_set():
+    """No program can bring a capability back from here on."""
+    with open("/proc/sys/kernel/cap_last_cap") as file:
+        last = int(file.read())
     for capability in range(last + 1):
         prctl(PR_CAPBSET_DROP, capability)
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
-    clear_capabilities()
 
 
 def clear_capabilities():

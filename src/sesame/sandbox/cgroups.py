@@ -76,6 +76,10 @@ class Group:
                 _write_if_there(cpu / "cpu.cfs_period_us", str(CPU_PERIOD_US))
                 _write_if_there(cpu / "cpu.cfs_quota_us", str(quota))
 
+    @property
+    def counts_memory(self) -> bool:
+        return self._memory is not None
+
     def memory_peak_bytes(self) -> int:
         """Highest use so far without the page cache of files, which the kernel takes back when memory is short."""
         if self._memory is None:

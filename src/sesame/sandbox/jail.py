@@ -6,6 +6,7 @@ Never starts where it cannot hold: `open` refuses with what is missing and what 
 
 import asyncio
 import contextlib
+import os
 import secrets
 import subprocess
 import sys
@@ -17,11 +18,12 @@ import msgspec
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox import cgroups_end, jail_sweep
 from sesame.sandbox.cgroups import Cgroups
-from sesame.sandbox.jail_cells import READY_CELLS, Cells
+from sesame.sandbox.jail_cells import DEFAULT_DISK_MB, READY_CELLS, Cells
 from sesame.sandbox.jail_disks import Disks
 from sesame.sandbox.jail_forker import Forker
+from sesame.sandbox.jail_grade import Grade, Held, enforcement, probe
 from sesame.sandbox.jail_instance import JailSandbox, Terms
-from sesame.sandbox.plain import Launch
+from sesame.sandbox.plain import MEMORY_WATCH_S, Launch
 from sesame.sandbox.seam import Enforcement, OnOutput, SandboxDied, SandboxSpec, SandboxStartFailed
 
 START_TIMEOUT_S = 30.0
@@ -30,14 +32,16 @@ START_TIMEOUT_S = 30.0
 class JailOptions(msgspec.Struct, frozen=True):
     """`runtimes` get their zygote at `open`, others at their first instance.
 
-    `cpu`: `shares` of what there is, or `cloud` for a quota by memory size. `without` is for tests of the walls.
+    `cpu`: `shares` of what there is, or `cloud` for a quota by memory size. What follows `ready_cells` is for tests.
     """
 
     runtimes: tuple[str, ...] = ()
     cpu: str = "shares"
     ready_cells: int = READY_CELLS
+    cgroups: bool = True
     version_1_freezer: bool = False
     without: frozenset[str] = frozenset()
+    probe: Callable[[], Grade] = probe
 
 
 class JailDriver:
@@ -50,27 +54,52 @@ class JailDriver:
         self._resolve = resolve
         self._state = state
         self._options = options or JailOptions()
-        self._terms = Terms(self._options.cpu, self._options.without)
+        self._grade = Grade("none")
+        self._terms = Terms()
         self._forkers: dict[str, Forker] = {}
         self._retired: list[Forker] = []
         self._sandboxes: set[JailSandbox] = set()
         self._cgroups: Cgroups | None = None
+        self._disks: Disks | None = None
         self._cells = Cells(None, None)
         self._watchdog: subprocess.Popen[bytes] | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     def enforcement(self) -> tuple[Enforcement, ...]:
-        return ()
+        """As it is here: asked before `open`, nothing is known yet and nothing is promised."""
+        if not self._grade.possible:
+            return ()
+        return enforcement(
+            Held(
+                grade=self._grade,
+                controllers=self._cgroups.controllers if self._cgroups is not None else frozenset(),
+                freezer=self._cgroups.freezer if self._cgroups is not None else "",
+                disk_image=self._disks is not None,
+                cpu=self._options.cpu,
+            )
+        )
 
     async def open(self) -> None:
+        """Raises `ConfigurationError` where no jail can be made: what is missing and what to do next."""
+        self._grade = await asyncio.to_thread(self._options.probe)
+        if not self._grade.possible:
+            raise ConfigurationError(f"sandbox jail: {self._grade.reason}. Next: {self._grade.hint}")
+        user_namespace = self._grade.kind == "user"
+        self._terms = Terms(user_namespace, self._options.cpu, self._options.without)
         self._state.mkdir(parents=True, exist_ok=True)
         (self._state / "root").mkdir(exist_ok=True)
         self._cgroups = await asyncio.to_thread(self._open_cgroups)
-        self._watchdog = self._start_watchdog(self._cgroups)
-        self._cells = Cells(self._cgroups, Disks(self._state), ready=self._options.ready_cells)
+        if self._cgroups is not None:
+            self._watchdog = self._start_watchdog(self._cgroups)
+        if not user_namespace:
+            self._disks = await asyncio.to_thread(self._open_disks)
+        self._cells = Cells(self._cgroups, self._disks, ready=self._options.ready_cells)
         try:
             await self._cells.open()
         except OSError as error:
-            raise ConfigurationError(f"jail: {error}") from error
+            raise ConfigurationError(f"sandbox jail: {error}") from error
+        if self._cgroups is None or "memory" not in self._cgroups.controllers:
+            self._watch = asyncio.create_task(self._keep_watch())
         for runtime in self._options.runtimes:
             # One that cannot be had is reported to whoever asks for it.
             with contextlib.suppress(SandboxStartFailed):
@@ -99,6 +128,8 @@ class JailDriver:
         return sandbox
 
     async def close(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
         await asyncio.gather(*(sandbox.kill() for sandbox in list(self._sandboxes)))
         await asyncio.gather(*(forker.close() for forker in [*self._forkers.values(), *self._retired]))
         await self._cells.close()
@@ -107,12 +138,35 @@ class JailDriver:
         if self._watchdog is not None:
             await asyncio.to_thread(self._watchdog.communicate)
 
-    def _open_cgroups(self) -> Cgroups:
+    def _open_cgroups(self) -> Cgroups | None:
+        """None where no group can be made: memory is watched then, and `enforcement` says so."""
         layout = jail_sweep.hierarchies()
         jail_sweep.sweep(layout)
+        if not layout.bases or not self._options.cgroups:
+            return None
         cgroups = Cgroups(layout, jail_sweep.own_name(secrets.token_hex(4)))
-        cgroups.open(version_1_freezer=self._options.version_1_freezer)
+        try:
+            cgroups.open(version_1_freezer=self._options.version_1_freezer)
+        except OSError:
+            cgroups.clear()
+            return None
         return cgroups
+
+    def _open_disks(self) -> Disks | None:
+        """None where no image can be mounted: /tmp is a tmpfs then, and `enforcement` says so."""
+        disks = Disks(self._state)
+        try:
+            os.close(disks.take(DEFAULT_DISK_MB))
+        except OSError:
+            disks.close()
+            return None
+        return disks
+
+    async def _keep_watch(self) -> None:
+        while True:
+            await asyncio.sleep(MEMORY_WATCH_S)
+            for sandbox in list(self._sandboxes):
+                sandbox.watch_memory()
 
     @staticmethod
     def _start_watchdog(cgroups: Cgroups) -> subprocess.Popen[bytes]:
@@ -135,7 +189,9 @@ class JailDriver:
         if forker is None or not forker.alive or forker.launch != launch:
             if forker is not None:
                 self._retired.append(forker)
-            forker = self._forkers[runtime] = Forker(launch, self._state / "root", user_namespace=False)
+            forker = self._forkers[runtime] = Forker(
+                launch, self._state / "root", user_namespace=self._terms.user_namespace
+            )
             forker.open()
         return forker
 

@@ -8,9 +8,11 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +24,7 @@ from sesame.sandbox.interpreters import MINOR_VERSIONS
 from sesame.sandbox.jail_cells import Cell, Cells
 from sesame.sandbox.jail_forker import MAX_REQUEST_BYTES, Forker, Jailed
 from sesame.sandbox.jail_plan import LIBRARY_PATH, SITE_PACKAGES_ROOT
+from sesame.sandbox.memory import Gauge, tree
 from sesame.sandbox.seam import Call, OnOutput, Reply, SandboxDied, SandboxSpec, SandboxStartFailed
 from sesame.sandbox.wire import Channel, Output
 
@@ -39,6 +42,7 @@ HOSTNAME_CHARS = 63
 class Terms(msgspec.Struct, frozen=True):
     """What holds for every instance of a driver. `without` names walls that a test has taken away."""
 
+    user_namespace: bool = False
     cpu: str = "shares"
     without: frozenset[str] = frozenset()
 
@@ -55,6 +59,7 @@ class JailSandbox:
         self._channel: Channel | None = None
         self._cell: Cell | None = None
         self._jailed: Jailed | None = None
+        self._gauge: Gauge | None = None
         self._baseline_mb = 0.0
         self._peak_mb = 0.0
         self._doom: SandboxDied | None = None
@@ -99,6 +104,8 @@ class JailSandbox:
         clock.lap("fork_ms")
         await self._channel.setup(self._setup(forker.launch.notice))
         clock.lap("shim_ms")
+        if self._cell.group is None or not self._cell.group.counts_memory:
+            self._gauge = Gauge(_first_child(self._jailed.pid), init=self._jailed.pid)
         self._ready = True
 
     async def call(self, call: Call) -> Reply:
@@ -130,26 +137,49 @@ class JailSandbox:
         await self._finish(SandboxDied("killed"))
 
     def memory_peak_mb(self) -> float:
-        """Peak of the cgroup without the page cache of files, plus what the zygote shares with every instance."""
-        if self._cell is not None and self._cell.group is not None and self._finishing is None:
-            self._peak_mb = self._cell.group.memory_peak_bytes() / MIB + self._baseline_mb
+        """Peak of the cgroup without the page cache of files, plus what the zygote shares with every instance.
+
+        Without a cgroup for memory: the peak of resident sets, as memory.py counts them.
+        """
+        if self._finishing is None:
+            if self._gauge is not None:
+                self._peak_mb = self._gauge.look_at_main()
+            elif self._cell is not None and self._cell.group is not None:
+                self._peak_mb = self._cell.group.memory_peak_bytes() / MIB + self._baseline_mb
         return self._peak_mb
 
     def freeze(self) -> None:
-        if self._cell is not None and self._cell.group is not None and self._finishing is None and not self._frozen:
-            self._frozen = self._cell.group.freeze()
+        if self._jailed is not None and self._finishing is None and not self._frozen:
+            self._frozen = True
+            if self._cell is None or self._cell.group is None or not self._cell.group.freeze():
+                self._signal_all(self._jailed, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        if self._frozen and self._cell is not None and self._cell.group is not None:
-            self._cell.group.thaw()
+        if self._jailed is not None and self._frozen:
             self._frozen = False
+            if self._cell is None or self._cell.group is None or not self._cell.group.thaw():
+                self._signal_all(self._jailed, signal.SIGCONT)
+
+    def watch_memory(self) -> None:
+        """Where no cgroup does it: ends a busy instance that holds more than it may."""
+        if self._gauge is not None and self._busy and self._finishing is None:
+            held = self._gauge.look_at_tree(self._spec.memory_mb)
+            if held > self._spec.memory_mb:
+                self._start_finishing(SandboxDied("out_of_memory", f"{held:.2f} MB of {self._spec.memory_mb} MB"))
 
     def _fill(self, request: "_Request", forker: Forker, cell: Cell) -> None:
         """Everything that runtime/jail_steps.py wants to know."""
         spec = self._spec
-        mounts = {CODE_ROOT: request.add(jail_mounts.read_only_tree(spec.code_dir))}
-        if spec.layer_dirs:
-            mounts[LAYER_ROOT] = request.add(jail_mounts.merged_tree(spec.layer_dirs))
+        mounts: dict[str, int] = {}
+        binds: dict[str, list[str]] = {}
+        if self._terms.user_namespace:
+            binds[CODE_ROOT] = [str(spec.code_dir.resolve())]
+            if spec.layer_dirs:
+                binds[LAYER_ROOT] = [str(layer.resolve()) for layer in spec.layer_dirs]
+        else:
+            mounts[CODE_ROOT] = request.add(jail_mounts.read_only_tree(spec.code_dir))
+            if spec.layer_dirs:
+                mounts[LAYER_ROOT] = request.add(jail_mounts.merged_tree(spec.layer_dirs))
         if cell.disk_fd >= 0:
             mounts["/tmp"] = request.lend(cell.disk_fd)
         if cell.group is not None:
@@ -157,7 +187,10 @@ class JailSandbox:
         group = cell.group
         request.fields.update(
             id=spec.instance_id,
-            mounts=sorted(mounts.items()),
+            user_namespace=self._terms.user_namespace,
+            mounts=list(mounts.items()),
+            binds=list(binds.items()),
+            memory_disks=[] if cell.disk_fd >= 0 else [["/tmp", spec.disk_mb]],
             cgroup=request.lend(group.unified_fd) if group is not None and group.unified_fd >= 0 else -1,
             tasks=[request.lend(fd) for fd in group.task_fds] if group is not None else [],
             uid=cell.uid,
@@ -264,13 +297,27 @@ class JailSandbox:
             self._channel.close()
         if self._cell is not None:
             await self._cells.remove(self._cell)
+        if self._gauge is not None:
+            self._gauge.close()
         self.on_ended()
+
+    @staticmethod
+    def _signal_all(jailed: Jailed, number: signal.Signals) -> None:
+        """Process 1 is stopped too: nothing of the instance runs then that could start a process anew."""
+        for pid in tree(jailed.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _cause_of_death(self, jailed: Jailed) -> SandboxDied:
         group = self._cell.group if self._cell is not None else None
         if group is not None and group.memory_kills():
             return SandboxDied("out_of_memory", f"{self._peak_mb:.2f} MB of {self._spec.memory_mb} MB")
         return SandboxDied("exit", jailed.describe_exit())
+
+
+def _first_child(init: int) -> int:
+    """The function's process: process 1 forks nothing else."""
+    return int(Path(f"/proc/{init}/task/{init}/children").read_text().split()[0])
 
 
 class _Request:

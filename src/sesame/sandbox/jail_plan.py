@@ -25,12 +25,16 @@ _DIRECTORIES = (
 )  # fmt: skip
 _SYSTEM = ("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/share")
 _MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
-_ETC = (
-    "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/pki/tls", "/etc/pki/ca-trust", "/etc/ca-certificates",
-    "/etc/ld.so.cache", "/etc/localtime", "/etc/timezone", "/etc/mime.types", "/etc/services", "/etc/protocols",
-    "/etc/alternatives", "/etc/fonts", "/etc/ImageMagick-6", "/etc/ImageMagick-7", "/etc/debian_version",
+# Directories are mounted; files are copied, as each mount costs every instance a little.
+_ETC_DIRECTORIES = (
+    "/etc/ssl/certs", "/etc/pki/tls", "/etc/pki/ca-trust", "/etc/ca-certificates", "/etc/alternatives", "/etc/fonts",
+    "/etc/ImageMagick-6", "/etc/ImageMagick-7",
 )  # fmt: skip
-_COPIED = ("/etc/resolv.conf", "/etc/hosts", "/etc/gai.conf", "/etc/host.conf", "/etc/os-release")
+_ETC_FILES = (
+    "/etc/ssl/openssl.cnf", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/localtime", "/etc/timezone",
+    "/etc/mime.types", "/etc/services", "/etc/protocols", "/etc/resolv.conf", "/etc/hosts", "/etc/gai.conf",
+    "/etc/host.conf", "/etc/os-release", "/etc/debian_version",
+)  # fmt: skip
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _LINKS = (
     ("/dev/fd", "/proc/self/fd"), ("/dev/stdin", "/proc/self/fd/0"), ("/dev/stdout", "/proc/self/fd/1"),
@@ -46,7 +50,6 @@ def root_plan(launch: Launch, staging: Path, *, user_namespace: bool) -> dict[st
     binds.append((str(GARDEN), SHIM_ROOT, False))
     if launch.site_packages is not None:
         binds.append((str(launch.site_packages), SITE_PACKAGES_ROOT, False))
-    binds += [(device, device, True) for device in _DEVICES]
     # Until each instance mounts its own over it; in a user namespace the kernel wants a full one to be there.
     binds.append(("/proc", "/proc", True))
     return {
@@ -56,6 +59,8 @@ def root_plan(launch: Launch, staging: Path, *, user_namespace: bool) -> dict[st
         "directories": [*_DIRECTORIES],
         "links": [*_LINKS, *_merged_links()],
         "files": [*_files()],
+        "copies": [path for path in _ETC_FILES if os.path.isfile(path) and os.access(path, os.R_OK)],
+        "devices": _DEVICES,
         "binds": binds,
         "argv": [str(interpreter), "-S", "-s", "-u", "-W", "ignore", f"{SHIM_ROOT}/zygote.py"],
         "environment": {
@@ -75,7 +80,7 @@ def _read_only(interpreter: Path) -> Iterator[str]:
     yield from (path for path in _MERGED if os.path.isdir(path) and not os.path.islink(path))
     if prefix != "/usr":
         yield prefix
-    yield from (path for path in _ETC if os.path.exists(path))
+    yield from (path for path in _ETC_DIRECTORIES if os.path.isdir(path))
 
 
 def _merged_links() -> Iterator[tuple[str, str]]:
@@ -95,14 +100,3 @@ def _files() -> Iterator[tuple[str, str]]:
     yield "/etc/group", f"root:x:0:\n{groups}nogroup:x:65534:\n"
     yield "/etc/nsswitch.conf", _NSSWITCH
     yield "/etc/hostname", "sesame\n"
-    for path in _COPIED:
-        text = _read(path)
-        if text is not None:
-            yield path, text
-
-
-def _read(path: str) -> str | None:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None

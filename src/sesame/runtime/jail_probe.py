@@ -1,0 +1,64 @@
+"""Tries, in a process that ends at once, what a jail is made of; prints the first thing that fails, or nothing.
+
+Executed by sandbox/jail_grade.py under Sesame's own interpreter: `python jail_probe.py root|user DIRECTORY`.
+Never leaves a trace: whatever it makes is in namespaces of its own.
+"""
+
+import os
+import signal
+import sys
+
+import jail_root
+import linux
+
+_NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
+
+
+def main(kind, directory):
+    try:
+        program = _filter()
+        if kind == "user":
+            jail_root.become_root_of_a_user_namespace()
+        linux.unshare(linux.CLONE_NEWNS)
+        linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
+        linux.mount("tmpfs", directory, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=1m")
+        pid, _pidfd = linux.clone(_NAMESPACES)
+        if pid == 0:
+            _inside(kind, directory, program)
+        if os.waitpid(pid, 0)[1] != 0:
+            os._exit(1)
+    except (OSError, KeyError) as error:
+        _say(error)
+        os._exit(1)
+    # Not by returning: with clone's child gone the interpreter has nothing left to tidy up.
+    os._exit(0)
+
+
+def _inside(kind, directory, program):
+    try:
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.mkdir(directory + "/proc")
+        linux.mount("proc", directory + "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+        linux.sethostname("probe")
+        if kind == "user":
+            jail_root.become_user_of_a_user_namespace(10000)
+        linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+        linux.load_seccomp(program)
+    except OSError as error:
+        _say(error)
+        os._exit(1)
+    os._exit(0)
+
+
+def _filter():
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "seccomp", linux.machine() + ".bpf")
+    with open(path, "rb") as file:
+        return linux.seccomp_program(file.read())
+
+
+def _say(error):
+    os.write(1, ("%s\n" % error).encode("utf-8"))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
