@@ -66,6 +66,13 @@ def test_the_newest_pyenv_version_of_a_minor_wins_by_number(tmp_path: Path) -> N
     assert discover(environ=world(tmp_path))["python3.10"].version == "3.10.13"
 
 
+def test_pyenvs_versions_are_taken_rather_than_its_shims(tmp_path: Path) -> None:
+    fake_python(tmp_path / "home/.pyenv/shims", "python2.7", "2.7.1")
+    real = fake_python(tmp_path / "home/.pyenv/versions/2.7.18/bin", "python2.7", "2.7.18")
+    environ = world(tmp_path, tmp_path / "home/.pyenv/shims")
+    assert discover(environ=environ)["python2.7"].path == real
+
+
 def test_pyenv_root_is_honoured(tmp_path: Path) -> None:
     fake_python(tmp_path / "elsewhere/versions/2.7.18/bin", "python2.7", "2.7.18")
     environ = world(tmp_path) | {"PYENV_ROOT": str(tmp_path / "elsewhere")}
@@ -109,7 +116,7 @@ def test_an_override_goes_first_and_must_be_what_it_says(tmp_path: Path) -> None
 def test_this_very_interpreter_answers_the_probe() -> None:
     answer = interpreters._probe(Path(sys.executable), os.environ)
     assert answer is not None
-    assert answer.minor == sys.version_info[:2]
+    assert answer.is_cpython(sys.version_info[:2])
 
 
 def test_every_runtime_has_advice() -> None:

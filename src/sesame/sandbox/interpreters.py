@@ -28,11 +28,12 @@ MINOR_VERSIONS: dict[str, tuple[int, int]] = {
 SUBSTITUTED_RUNTIME = "python3"
 NEWEST_SUBSTITUTE_MINOR = 13
 
+# Few imports: it is run for every interpreter at every start.
 _PROBE = """
-import json, os, platform, sys
+import json, os, sys
 sys.stdout.write(json.dumps({
     "version": "%d.%d.%d" % sys.version_info[:3],
-    "implementation": platform.python_implementation(),
+    "implementation": sys.implementation.name if hasattr(sys, "implementation") else sys.subversion[0],
     "executable": os.path.realpath(sys.executable),
     "prefix": sys.prefix,
     "base_prefix": getattr(sys, "base_prefix", getattr(sys, "real_prefix", sys.prefix)),
@@ -75,10 +76,9 @@ class _Answer(msgspec.Struct, frozen=True):
     prefix: str
     base_prefix: str
 
-    @property
-    def minor(self) -> tuple[int, int]:
+    def is_cpython(self, wanted: tuple[int, int]) -> bool:
         major, minor, _micro = self.version.split(".")
-        return int(major), int(minor)
+        return self.implementation.lower() == "cpython" and (int(major), int(minor)) == wanted
 
 
 def discover(
@@ -140,7 +140,7 @@ class _Search:
         answer = self._ask(path)
         if answer is None:
             raise ConfigurationError(f"interpreters: {runtime} is set to {path}, which does not run as a Python")
-        if answer.implementation != "CPython" or answer.minor != wanted:
+        if not answer.is_cpython(wanted):
             raise ConfigurationError(
                 f"interpreters: {runtime} is set to {path}, which is {answer.implementation} {answer.version}; "
                 f"expected CPython {wanted[0]}.{wanted[1]}"
@@ -150,17 +150,18 @@ class _Search:
     def _first(self, runtime: str, wanted: tuple[int, int]) -> Interpreter | None:
         for path in self._candidates(wanted):
             answer = self._ask(path)
-            if answer and answer.implementation == "CPython" and answer.minor == wanted:
+            if answer and answer.is_cpython(wanted):
                 return _interpreter(runtime, answer)
         return None
 
     def _candidates(self, wanted: tuple[int, int]) -> Iterator[Path]:
         name = f"python{wanted[0]}.{wanted[1]}"
-        for folder in self._environ.get("PATH", os.defpath).split(os.pathsep):
-            if folder:
-                yield from _existing([Path(folder) / name])
         home = Path(self._environ.get("HOME") or Path.home())
         pyenv = Path(self._environ.get("PYENV_ROOT") or home / ".pyenv")
+        for folder in map(Path, filter(None, self._environ.get("PATH", os.defpath).split(os.pathsep))):
+            # A shim is slow, and works only for versions that are selected just now; the versions themselves come next.
+            if folder != pyenv / "shims":
+                yield from _existing([folder / name])
         yield from _existing(
             folder / "bin" / name for folder in _newest_first(pyenv / "versions", f"{wanted[0]}.{wanted[1]}*")
         )
