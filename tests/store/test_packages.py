@@ -141,6 +141,7 @@ BAD = {
         ),
         "leaves the package",
     ),
+    "endless link": (lambda: zips.zip_of({"l": "l", "f": ""}, modes=LINK), "leads to itself"),
     "empty link": (lambda: zips.zip_of({"l": ""}, modes=LINK), "link to ''"),
     "long link": (lambda: zips.zip_of({"l": "a/" * 2000}, modes=LINK), "link to ''"),
     "binary link": (lambda: zips.zip_of({"l": b"\xff"}, modes=LINK), "not UTF-8"),

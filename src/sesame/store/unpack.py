@@ -5,6 +5,7 @@ Never writes outside that folder, never trusts a size, and never keeps owners, d
 """
 
 import calendar
+import errno
 import io
 import os
 import re
@@ -187,7 +188,12 @@ def _make_folder(destination: Path, entry: _Entry) -> None:
 
 def _write_file(source: zipfile.ZipFile, destination: Path, entry: _Entry, budget: _Budget) -> None:
     path = destination / entry.path
-    with path.open("xb") as file:
+    try:
+        file = path.open("xb")
+    except FileExistsError as error:
+        # Only where the file system does not tell upper from lower case.
+        raise _refused(entry.info, "another file of this name but for its case", "names that differ") from error
+    with file:
         for chunk in _chunks(source, entry, budget):
             file.write(chunk)
         os.fchmod(file.fileno(), 0o755 if (entry.info.external_attr >> 16) & 0o111 else 0o644)
@@ -233,6 +239,12 @@ def _check_link(destination: Path, entry: _Entry) -> None:
         raise _refused(
             entry.info, f"a link to '{os.readlink(path)}', which leaves the package", "links that stay inside it"
         )
+    try:
+        path.stat()
+    except OSError as error:
+        # What a link leads to may be missing, as it may be in a folder of one's own.
+        if error.errno == errno.ELOOP:
+            raise _refused(entry.info, "a link that leads to itself", "links that end somewhere") from error
 
 
 def _modified_at(info: zipfile.ZipInfo) -> float:

@@ -1,0 +1,85 @@
+"""Two callers at once: one wins, the other gets the API's answer, and what is kept is whole.
+
+Run by pytest.
+Never depends on who wins.
+"""
+
+import asyncio
+
+import pytest
+from tests.control.conftest import Account, hello
+
+from sesame.control.inputs import AliasInput, FunctionInput, PublishInput, ServiceInput
+from sesame.model import records
+from sesame.model.errors import (
+    FunctionAlreadyExists,
+    PreconditionFailed,
+    ServiceAlreadyExists,
+    ServiceNotEmpty,
+    ServiceNotFound,
+    VersionPublishError,
+)
+from sesame.model.records import Record
+
+CALLERS = 8
+
+
+async def outcomes(*steps: object) -> tuple[list[object], list[BaseException]]:
+    results = await asyncio.gather(*steps, return_exceptions=True)
+    failed = [result for result in results if isinstance(result, BaseException)]
+    return [result for result in results if not isinstance(result, BaseException)], failed
+
+
+async def test_one_of_many_creates_wins(account: Account) -> None:
+    won, lost = await outcomes(*(account.services.create(ServiceInput(service_name="s")) for _ in range(CALLERS)))
+    assert (len(won), {type(error) for error in lost}) == (1, {ServiceAlreadyExists})
+    won, lost = await outcomes(*(account.functions.create("s", hello()) for _ in range(CALLERS)))
+    assert (len(won), {type(error) for error in lost}) == (1, {FunctionAlreadyExists})
+    assert won == [await account.functions.get("s", "f")]
+
+
+async def test_one_of_many_updates_with_the_same_etag_wins(account: Account) -> None:
+    await account.service()
+    etag = (await account.functions.create("s", hello())).etag
+    won, lost = await outcomes(
+        *(account.functions.update("s", "f", FunctionInput(timeout=n + 1), etag) for n in range(CALLERS))
+    )
+    assert (len(won), {type(error) for error in lost}) == (1, {PreconditionFailed})
+
+
+async def test_updates_of_different_fields_all_count(account: Account) -> None:
+    await account.service()
+    await account.functions.create("s", hello())
+    await asyncio.gather(
+        account.functions.update("s", "f", FunctionInput(timeout=9)),
+        account.functions.update("s", "f", FunctionInput(memory_size=256)),
+        account.functions.update("s", "f", FunctionInput(description="d")),
+    )
+    function = (await account.functions.get("s", "f")).document
+    assert (function.timeout, function.memory_size, function.description) == (9, 256, "d")
+
+
+async def test_one_of_many_publications_wins(account: Account) -> None:
+    await account.service()
+    won, lost = await outcomes(*(account.versions.publish("s", PublishInput()) for _ in range(CALLERS)))
+    assert ([r.name for r in won if isinstance(r, Record)], {type(e) for e in lost}) == (["1"], {VersionPublishError})
+
+
+@pytest.mark.parametrize("round_number", range(5))
+async def test_a_service_is_deleted_or_has_its_function(account: Account, round_number: int) -> None:
+    await account.service()
+    await account.publish()
+    await account.versions.delete("s", "1")
+    steps = [account.functions.create("s", hello()), account.services.delete("s")]
+    _, lost = await outcomes(*(steps if round_number % 2 else reversed(steps)))
+    assert [type(error) in (ServiceNotFound, ServiceNotEmpty) for error in lost] == [True]
+    has_service = account.catalog.get(records.SERVICE, "", "s") is not None
+    assert account.catalog.count(records.FUNCTION, "s") == int(has_service)
+
+
+async def test_an_alias_never_points_to_a_version_that_was_gone_before(account: Account) -> None:
+    await account.service()
+    await account.publish()
+    sent = AliasInput(alias_name="a", version_id="1")
+    await outcomes(account.versions.delete("s", "1"), account.aliases.create("s", sent))
+    assert account.catalog.get(records.ALIAS, "s", "a") is None
