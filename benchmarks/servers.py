@@ -126,7 +126,7 @@ def sesame(*flags: str) -> Iterator[Endpoint]:
 
 @contextlib.contextmanager
 def functions_framework(workers: int | None) -> Iterator[int]:
-    """functions-framework-python under gunicorn, as it starts by default or with `workers` processes; gives its port."""
+    """functions-framework-python under gunicorn, by default or with `workers` processes; gives its port."""
     folder = Path(tempfile.mkdtemp(prefix="sesame-bench-peer-"))
     (folder / "main.py").write_text(HELLO_HTTP)
     port = free_port()

@@ -20,9 +20,10 @@ from sesame.engine.resolver import Resolver
 from sesame.engine.scaling import Caps, expired, victims
 from sesame.model.errors import PlatformError, ResourceExhausted
 from sesame.model.invocation import Snapshot, Target
-from sesame.sandbox.seam import SandboxDriver, SandboxSpec, SandboxStartFailed
+from sesame.sandbox.seam import Sandbox, SandboxDriver, SandboxSpec, SandboxStartFailed
 
 TICK_S = 1.0
+START_ATTEMPTS = 3
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +95,7 @@ class Pool:
         return None
 
     async def _cold(self, snapshot: Snapshot) -> Lease:
-        parts, clock = self._parts, self._parts.clock
+        clock = self._parts.clock
         if self._closed:
             raise PlatformError("the server is stopping")
         asked_at = clock.now()
@@ -108,11 +109,7 @@ class Pool:
                     warm.queue_ms = (clock.now() - asked_at) * 1000
                     return warm
                 started_at = clock.now()
-                sandbox = await parts.driver.create(
-                    _spec(snapshot, instance.instance_id, parts.account_id, parts.region),
-                    instance.journal.write,
-                    lambda: self._died(instance),
-                )
+                sandbox = await self._start(instance)
         except SandboxStartFailed as error:
             self._forget(instance)
             log.error("no instance came up", function=snapshot.function.function_name, error=str(error))
@@ -123,11 +120,25 @@ class Pool:
         instance.started(sandbox)
         return Lease(instance, True, (started_at - asked_at) * 1000, (clock.now() - started_at) * 1000)
 
+    async def _start(self, instance: Instance) -> Sandbox:
+        """POLICY: a start that fails is tried again, because nothing of the call has reached the function yet."""
+        parts, snapshot = self._parts, instance.snapshot
+        spec = _spec(snapshot, instance.instance_id, parts.account_id, parts.region)
+        for attempt in range(1, START_ATTEMPTS + 1):
+            try:
+                return await parts.driver.create(spec, instance.journal.write, lambda: self._died(instance))
+            except SandboxStartFailed as error:
+                log.warning(
+                    "a start failed", function=snapshot.function.function_name, attempt=attempt, error=str(error)
+                )
+                failure = error
+        raise failure
+
     async def _admit(self, snapshot: Snapshot) -> Instance:
         """Takes a place under the caps, sending idle instances away for it if need be."""
         caps, function = self._parts.caps, snapshot.function
         owner = (snapshot.service.service_name, function.function_name)
-        leaving = victims(self.instances(), owner, function.memory_size, caps, self._memory_mb)
+        leaving = victims(self.instances(), snapshot, caps, self._memory_mb)
         if isinstance(leaving, str):
             raise ResourceExhausted(leaving)
         source = LogSource(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from sesame.engine.instance import Instance, State
+from sesame.model.invocation import Snapshot
 
 
 class Caps(msgspec.Struct, frozen=True):
@@ -20,37 +21,31 @@ class Caps(msgspec.Struct, frozen=True):
     keep_alive_s: float
 
 
-def victims(
-    instances: Sequence[Instance], owner: tuple[str, str], memory_mb: int, caps: Caps, used_mb: int
-) -> list[Instance] | str:
-    """The idle instances that must go before one more of `memory_mb` may start, or why it may not.
+def victims(instances: Sequence[Instance], snapshot: Snapshot, caps: Caps, used_mb: int) -> list[Instance] | str:
+    """The idle instances that must go before one more of `snapshot` may start, or why it may not.
 
-    POLICY: a function at its cap may only replace its own outdated instances; when memory is short, the
+    POLICY: a function at its cap may only replace an idle instance of its own; when memory is short, the
     instances that have been idle longest go first, whoever's they are.
     """
-    idle = sorted((i for i in instances if i.state is State.IDLE), key=lambda i: i.idle_since)
+    memory_mb = snapshot.function.memory_size
+    own = [i for i in instances if _function(i.snapshot) == _function(snapshot)]
+    versions = [i for i in own if i.snapshot.version_id == snapshot.version_id]
     leaving: list[Instance] = []
-    own = sum(1 for i in instances if _owner(i) == owner)
-    if own >= caps.instances_per_function:
-        replaceable = next((i for i in idle if _owner(i) == owner), None)
-        if replaceable is None:
-            return (
-                f"function '{owner[1]}' of service '{owner[0]}' has reached its limit of "
-                f"{caps.instances_per_function} instances; try again later"
-            )
-        leaving.append(replaceable)
-        idle.remove(replaceable)
+    for cap, counted in ((snapshot.instance_cap, versions), (caps.instances_per_function, own)):
+        if cap is not None and len(counted) - len(leaving) >= cap:
+            replaceable = _longest_idle(i for i in counted if i not in leaving)
+            if not replaceable:
+                service, function = _function(snapshot)
+                return f"function '{function}' of service '{service}' has reached its limit of {cap} instances"
+            leaving.append(replaceable[0])
     short_mb = used_mb + memory_mb - caps.memory_mb - sum(_memory_mb(i) for i in leaving)
-    for instance in idle:
+    for instance in _longest_idle(i for i in instances if i not in leaving):
         if short_mb <= 0:
             break
         leaving.append(instance)
         short_mb -= _memory_mb(instance)
     if short_mb > 0:
-        return (
-            f"the memory for instances is used up ({used_mb} of {caps.memory_mb} MB taken, {memory_mb} MB asked for); "
-            "try again later"
-        )
+        return f"the memory for instances is used up ({used_mb} of {caps.memory_mb} MB taken, {memory_mb} MB asked for)"
     return leaving
 
 
@@ -59,8 +54,12 @@ def expired(idle: Iterable[Instance], now: float, keep_alive_s: float) -> list[I
     return [i for i in idle if now - i.idle_since >= keep_alive_s]
 
 
-def _owner(instance: Instance) -> tuple[str, str]:
-    return instance.snapshot.service.service_name, instance.snapshot.function.function_name
+def _longest_idle(instances: Iterable[Instance]) -> list[Instance]:
+    return sorted((i for i in instances if i.state is State.IDLE), key=lambda i: i.idle_since)
+
+
+def _function(snapshot: Snapshot) -> tuple[str, str]:
+    return snapshot.service.service_name, snapshot.function.function_name
 
 
 def _memory_mb(instance: Instance) -> int:

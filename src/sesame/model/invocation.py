@@ -44,6 +44,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     `key` changes whenever anything that an instance was built from changes; pools are kept by it.
     `code_dir` is the unpacked package (read-only, to be seen at /code); `layer_dirs` come merged in /opt, earlier wins.
+    `instance_cap` is what an on-demand configuration allows, None without one.
     """
 
     key: str
@@ -52,6 +53,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     version_id: str
     code_dir: Path
     layer_dirs: tuple[Path, ...] = ()
+    instance_cap: int | None = None
 
 
 class Phases(msgspec.Struct, frozen=True):
