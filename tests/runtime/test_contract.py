@@ -277,3 +277,32 @@ async def test_an_error_body_is_json_with_four_spaces_and_sorted_keys(stage: Any
     reply = await actor.invoke(b"{}")
     body = json.loads(reply.payload)
     assert reply.payload.decode() == json.dumps(body, indent=4, sort_keys=True)
+
+
+async def test_packages_of_the_runtime_and_of_a_user_base(stage: Any, tmp_path: Path) -> None:
+    """The code wins over the user base, and that over what the runtime ships with; `.pth` files are read."""
+    major_minor = "2.7" if stage.py2 else None
+    shipped, extra = tmp_path / "shipped", tmp_path / "extra"
+    extra.mkdir()
+    shipped.mkdir()
+    (shipped / "both.py").touch()
+    (shipped / "only_shipped.py").touch()
+    (extra / "by_pth.py").touch()
+    (shipped / "more.pth").write_text(f"{extra}\n")
+    interpreter = stage.driver._resolve(stage.runtime).interpreter
+    version = major_minor or interpreter.name.removeprefix("python")
+    base = tmp_path / "base" / "lib" / f"python{version}" / "site-packages"
+    base.mkdir(parents=True)
+    (base / "both.py").touch()
+    (base / "index.py").touch()
+    resolve, launch = stage.driver._resolve, stage.driver._resolve(stage.runtime)
+    stage.driver._resolve = lambda runtime: type(launch)(launch.interpreter, shipped)
+    try:
+        environment = {"PYTHONUSERBASE": str(tmp_path / "base"), "HOME": "/tmp"}
+        actor = await stage.start("surroundings", "index.imports", environment=environment)
+    finally:
+        stage.driver._resolve = resolve
+    assert (await actor.invoke(b"both")).payload.startswith(str(base).encode())
+    assert (await actor.invoke(b"only_shipped")).payload.startswith(str(shipped).encode())
+    assert (await actor.invoke(b"by_pth")).payload.startswith(str(extra).encode())
+    assert b"functions/surroundings" in (await actor.invoke(b"index")).payload

@@ -139,7 +139,7 @@ class _Instance(object):
         return answer, body
 
     def _meta_of(self, header):
-        """The call's meta in native strings. Mostly the last call's: turning it costs Python 2 as much as a call does."""
+        """The call's meta in native strings. Mostly the last call's, and Python 2 takes long to turn it."""
         if header["meta"] != self._meta_as_sent:
             self._meta_as_sent, self._meta = header["meta"], _native(header["meta"])
         return self._meta

@@ -57,8 +57,8 @@ def flush():
     for stream in (sys.stdout, sys.stderr, sys.__stdout__):
         try:
             stream.flush()
-        except (AttributeError, ValueError):
-            # The user put something there that is closed or is no stream: nothing of it can be flushed.
+        except Exception:
+            # The user put something there that is closed, broken or no stream: a call must not fail of it.
             continue
 
 

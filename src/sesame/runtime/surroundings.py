@@ -69,6 +69,9 @@ def _set_path(front, site_packages):
     # The interpreter's own third-party packages are not the runtime's; the script's directory is the shim's.
     foreign = ("site-packages", "dist-packages")
     own = [p for p in sys.path if p not in ("", _HERE) and os.path.basename(p) not in foreign]
+    for path in front:
+        # A fork may remember the place as it was before the code was put there.
+        sys.path_importer_cache.pop(path, None)
     sys.path[:] = [p for p in front if p not in own] + own
     base = os.environ.get("PYTHONUSERBASE")
     extra = [os.path.join(base, "lib", "python%d.%d" % sys.version_info[:2], "site-packages")] if base else []

@@ -31,7 +31,7 @@ def _environ(params, body, context):
     environ.update({
         "REQUEST_METHOD": params["method"],
         "SCRIPT_NAME": "",
-        "PATH_INFO": params.get("path") or "/",
+        "PATH_INFO": _wsgi_text(params.get("path") or "/"),
         "QUERY_STRING": params.get("query") or "",
         "CONTENT_TYPE": "application/octet-stream",
         "SERVER_NAME": "FCRUNTIME",
@@ -60,10 +60,17 @@ def _header_variables(headers):
     variables = {}
     for name, value in headers:
         key = name.upper().replace("-", "_")
+        if key == "CONTENT_LENGTH":
+            continue
         if key != "CONTENT_TYPE":
             key = "HTTP_" + key
         variables[key] = variables[key] + "," + value if key in variables else value
     return variables
+
+
+def _wsgi_text(text):
+    """Text as PEP 3333 wants it: under Python 3 the bytes of UTF-8, each as one character."""
+    return text if _PY2 else text.encode("utf-8").decode("latin-1")
 
 
 def _read(answer):

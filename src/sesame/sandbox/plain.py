@@ -42,7 +42,7 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class PlainDriver:
-    """Makes processes through one warden. `scratch` is the driver's own directory, emptied at `open`."""
+    """Makes processes through one warden. `scratch` holds the driver's files, in `shim` and `instances`."""
 
     name = "plain"
 
@@ -64,7 +64,7 @@ class PlainDriver:
             Enforcement("memory", True, memory),
             Enforcement("open files", True, f"RLIMIT_NOFILE {FILE_DESCRIPTORS} or the host's own limit"),
             Enforcement("size of TMPDIR", True, "RLIMIT_FSIZE for a file, the sum looked at every second of a call"),
-            Enforcement("freezing while idle", True, "SIGSTOP to the process group"),
+            Enforcement("freezing while idle", True, "SIGSTOP to every process of the instance"),
             Enforcement("number of processes", False, "RLIMIT_NPROC counts a user, not an instance"),
             Enforcement("own file system", False, "the function sees the host's files; /tmp is shared, TMPDIR its own"),
             Enforcement("read-only code", False, "the function runs as Sesame's user"),
@@ -109,7 +109,7 @@ class PlainDriver:
             self._watch.cancel()
         await asyncio.gather(*(sandbox.kill() for sandbox in list(self._sandboxes.values())))
         await self._warden.close()
-        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+        await asyncio.to_thread(_clear, self._scratch)
 
     async def _keep_watch(self) -> None:
         tick = 0
@@ -316,10 +316,16 @@ def _argv(launch: Launch, shim: Path, environment: Mapping[str, str]) -> tuple[s
 
 
 def _lay_out(scratch: Path, shim: Path) -> None:
-    """An empty scratch directory with a copy of the shim, beside which each interpreter keeps its bytecode."""
-    shutil.rmtree(scratch, ignore_errors=True)
+    """A copy of the shim, beside which each interpreter keeps its bytecode, and no instance of an earlier life."""
+    _clear(scratch)
     (scratch / "instances").mkdir(parents=True)
     shutil.copytree(GARDEN, shim, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+
+
+def _clear(scratch: Path) -> None:
+    """Removes what is the driver's. A function may have made directories that cannot be removed: they are left."""
+    for part in ("shim", "instances"):
+        shutil.rmtree(scratch / part, ignore_errors=True)
 
 
 def _size_bytes(directory: Path) -> int:

@@ -63,7 +63,7 @@ class Process:
         await self._gone.wait()
 
     def signal(self, number: int, *, group: bool) -> None:
-        """Sends a signal to the process or to its group, if it still runs."""
+        """Sends a signal to the process or to all of the instance (macOS: its process group), if it still runs."""
         self._warden.send({"op": "signal", "id": self._instance_id, "signal": number, "group": group})
 
     def describe_exit(self) -> str:

@@ -116,11 +116,14 @@ class Warden:
                 self._tell({"event": "gone", "id": name})
             else:
                 instance.killing = True
+        elif instance is not None and instance.running and message["group"] and _LINUX:
+            for pid in self._victims(name, instance):
+                _send_signal(pid, message["signal"], group=False)
         elif instance is not None and instance.running:
             _send_signal(instance.pid, message["signal"], group=message["group"])
 
     def _spawn(self, message: dict[str, Any], sock: int, output: int) -> None:
-        name = message["id"]
+        name, parent = message["id"], os.getpid()
         try:
             pid = os.fork()
         except OSError as error:
@@ -129,7 +132,7 @@ class Warden:
             self._tell({"event": "failed", "id": name, "error": str(error)})
             return
         if pid == 0:
-            _become(message, sock, output)
+            _become(message, sock, output, parent)
         os.close(sock)
         os.close(output)
         self._instances[name] = self._by_pid[pid] = Instance(pid)
@@ -153,7 +156,7 @@ class Warden:
 
     def _go_on_killing(self) -> None:
         for name, instance in [(n, i) for n, i in self._instances.items() if i.killing]:
-            if instance.running:
+            if instance.running or not _LINUX:
                 _send_signal(instance.pid, signal.SIGKILL, group=True)
             left = self._victims(name, instance)
             for pid in left:
@@ -220,7 +223,7 @@ class Warden:
             del self._pending[:sent]
 
 
-def _become(message: dict[str, Any], sock: int, output: int) -> NoReturn:
+def _become(message: dict[str, Any], sock: int, output: int, parent: int) -> NoReturn:
     """In the child: turns into the instance. Whatever fails is written to its output, where the host finds it."""
     try:
         os.setsid()
@@ -240,6 +243,8 @@ def _become(message: dict[str, Any], sock: int, output: int) -> NoReturn:
             with open("/proc/self/oom_score_adj", "w") as file:
                 file.write("1000")
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(127)
         os.chdir(message["cwd"])
         os.execve(message["argv"][0], message["argv"], message["env"])
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
