@@ -64,6 +64,12 @@ async def test_memory_over_the_limit_ends_the_instance(stage: Any, handler: str,
     assert actor.deaths == 0
 
 
+@linux_only
+async def test_shared_pages_count_once(stage: Any) -> None:
+    actor = await stage.start("hogs", "index.shared", memory_mb=192)
+    assert (await actor.invoke(b"96")).payload == b"shared"
+
+
 async def test_memory_that_came_and_went_counts_too(stage: Any) -> None:
     actor = await stage.start("hogs", "index.briefly", memory_mb=128)
     with pytest.raises(SandboxDied) as died:

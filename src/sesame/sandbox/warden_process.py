@@ -26,6 +26,8 @@ _RETRY_S = 0.002
 _SWEEP_S = 0.5
 _LAST_WORK_S = 10.0
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+# macOS says that files are not limited, and refuses more than this.
+_FILES_ELSEWHERE = 10240
 _SIZE = struct.Struct(">I")
 
 
@@ -256,6 +258,8 @@ def _become(message: dict[str, Any], sock: int, output: int, parent: int) -> NoR
 def _limit(which: int, wanted: int) -> None:
     _soft, hard = resource.getrlimit(which)
     value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if which == resource.RLIMIT_NOFILE and not _LINUX:
+        value = min(value, _FILES_ELSEWHERE)
     resource.setrlimit(which, (value, value))
 
 
