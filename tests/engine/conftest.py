@@ -1,0 +1,112 @@
+"""An engine on fakes: a catalog of records in a dictionary, a driver without processes, a clock without time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fakes import FakeClock, FakeDriver
+
+from sesame.engine.dispatcher import Dispatcher
+from sesame.engine.journal import LogSource
+from sesame.engine.pool import Pool, PoolParts
+from sesame.engine.resolver import Resolver
+from sesame.engine.scaling import Caps
+from sesame.model import limits, records
+from sesame.model.function import Function, Package
+from sesame.model.invocation import Credentials, Invocation, Outcome, Target
+from sesame.model.records import Record
+from sesame.model.service import Service
+from sesame.store.catalog import Change
+
+PACKAGE = Package(sha256="aa", checksum="42", size_bytes=1)
+
+
+class FakeCatalog:
+    """The part of `store.catalog.Catalog` that a resolver uses."""
+
+    def __init__(self) -> None:
+        self._records: dict[tuple[str, str, str], Record] = {}
+        self._listeners: list[Callable[[Change], None]] = []
+        self._etags = 0
+
+    def get(self, kind: str, parent: str, name: str) -> Record | None:
+        return self._records.get((kind, parent, name))
+
+    def on_change(self, callback: Callable[[Change], None]) -> None:
+        self._listeners.append(callback)
+
+    def put(self, kind: str, parent: str, name: str, document: Any) -> None:
+        self._etags += 1
+        record = Record(kind, parent, name, document, f"{self._etags:032x}", 0.0, 0.0)
+        self._records[kind, parent, name] = record
+        self._tell(Change(kind, parent, name, record))
+
+    def delete(self, kind: str, parent: str, name: str) -> None:
+        del self._records[kind, parent, name]
+        self._tell(Change(kind, parent, name, None))
+
+    def _tell(self, change: Change) -> None:
+        for listener in self._listeners:
+            listener(change)
+
+
+class FakePackages:
+    def code_dir(self, package: Package) -> Path:
+        return Path("/packages") / package.sha256
+
+
+@dataclass
+class Engine:
+    catalog: FakeCatalog
+    driver: FakeDriver
+    clock: FakeClock
+    resolver: Resolver
+    pool: Pool
+    dispatcher: Dispatcher
+    kept: list[tuple[LogSource, str, bytes]]
+    asked: list[tuple[str, float]] = field(default_factory=list)
+
+    def deploy(self, name: str = "f", service: str = "s", **changes: Any) -> None:
+        if self.catalog.get(records.SERVICE, "", service) is None:
+            self.catalog.put(records.SERVICE, "", service, Service(service_name=service, service_id="id"))
+        values: dict[str, Any] = {
+            "function_name": name, "function_id": "id", "runtime": "python3.10", "handler": "index.handler",
+            "package": PACKAGE, **changes,
+        }  # fmt: skip
+        self.catalog.put(records.FUNCTION, service, name, Function(**values))
+
+    async def call(self, name: str = "f", event: bytes = b"e", *, service: str = "s", qualifier: str = "") -> Outcome:
+        target = Target(service, qualifier or limits.LATEST, name)
+        return await self.dispatcher.invoke(Invocation("r-1", target, event))
+
+
+def build(caps: Caps | None = None, chance: Callable[[], float] = lambda: 0.5) -> Engine:
+    catalog, driver, clock = FakeCatalog(), FakeDriver(), FakeClock()
+    kept: list[tuple[LogSource, str, bytes]] = []
+    asked: list[tuple[str, float]] = []
+    resolver = Resolver(catalog, FakePackages(), chance)  # type: ignore[arg-type]
+    parts = PoolParts(
+        driver=driver,
+        resolver=resolver,
+        clock=clock,
+        caps=caps or Caps(instances_per_function=4, memory_mb=1024, starts_at_once=2, keep_alive_s=300),
+        sink=lambda source, request_id, data: kept.append((source, request_id, bytes(data))),
+        account_id="123",
+        region="cn-shanghai",
+    )
+    pool = Pool(parts)
+
+    def credentials(service: Service, validity_s: float) -> Credentials:
+        asked.append((service.role, validity_s))
+        return Credentials("id", "secret", "token")
+
+    return Engine(catalog, driver, clock, resolver, pool, Dispatcher(resolver, pool, clock, credentials), kept, asked)
+
+
+@pytest.fixture
+def engine() -> Engine:
+    made = build()
+    made.deploy()
+    return made

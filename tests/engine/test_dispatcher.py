@@ -1,0 +1,248 @@
+"""The road of an invocation on fakes: results, failures, timeouts, initializers, logs.
+
+Run by pytest.
+Never starts a process and never waits for real time.
+"""
+
+import asyncio
+import json
+
+import msgspec
+import pytest
+from tests.engine.conftest import Engine
+from tests.fakes import FakeSandbox
+
+from sesame.model import records
+from sesame.model.errors import FunctionNotFound, InvalidArgument, PlatformError, ServiceNotFound
+from sesame.model.invocation import Invocation, Target
+from sesame.sandbox.seam import Call, Reply, SandboxDied
+
+
+async def settle() -> None:
+    """Lets everything run that can run."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_a_call_answers_what_the_function_returned(engine: Engine) -> None:
+    outcome = await engine.call(event=b"hello")
+    assert (outcome.payload, outcome.error, outcome.cold) == (b"echo:hello", None, True)
+    assert (outcome.version_id, outcome.code_checksum, outcome.memory_mb) == ("LATEST", "42", 12.5)
+
+
+async def test_sequential_calls_reuse_the_instance(engine: Engine) -> None:
+    first = await engine.call()
+    second = await engine.call()
+    assert first.instance_id == second.instance_id
+    assert (first.cold, second.cold, len(engine.driver.made)) == (True, False, 1)
+
+
+async def test_simultaneous_calls_get_an_instance_each(engine: Engine) -> None:
+    engine.driver.behaviour = lambda _sandbox, _call: None
+    calls = [asyncio.create_task(engine.call()) for _ in range(3)]
+    await settle()
+    assert len(engine.driver.alive) == 3
+    for sandbox in engine.driver.made:
+        sandbox.answer()
+    assert len({outcome.instance_id for outcome in await asyncio.gather(*calls)}) == 3
+
+
+async def test_the_shim_is_told_who_calls_whom_with_which_credentials(engine: Engine) -> None:
+    target = Target("s", "LATEST", "f")
+    await engine.dispatcher.invoke(Invocation("r-9", target, b"", retry_count=2, tracing={"span_context": "c"}))
+    (call,) = engine.driver.made[0].calls
+    assert (call.kind, call.request_id) == ("invoke", "r-9")
+    assert call.meta["credentials"] == {
+        "access_key_id": "id", "access_key_secret": "secret", "security_token": "token",
+    }  # fmt: skip
+    assert (call.meta["qualifier"], call.meta["version_id"], call.meta["retry_count"]) == ("LATEST", "LATEST", 2)
+    assert call.meta["tracing"] == {"span_context": "c"}
+    ((role, validity_s),) = engine.asked
+    assert role == ""
+    assert validity_s > 3 + 3, "credentials must outlive the initializer and the call"
+
+
+async def test_a_function_error_keeps_the_instance(engine: Engine) -> None:
+    engine.driver.behaviour = lambda _sandbox, _call: Reply(False, b'{"errorMessage":"x"}')
+    outcome = await engine.call()
+    assert outcome.error is not None
+    assert (outcome.error.type, outcome.error.reason) == ("UnhandledInvocationError", "unhandled")
+    assert outcome.payload == b'{"errorMessage":"x"}'
+    assert (await engine.call()).instance_id == outcome.instance_id
+
+
+@pytest.mark.parametrize("reason", ["exit", "out_of_memory", "protocol"])
+async def test_a_death_is_an_outcome_and_costs_the_instance(engine: Engine, reason: str) -> None:
+    engine.driver.behaviour = lambda _sandbox, _call: SandboxDied(reason)
+    outcome = await engine.call()
+    assert outcome.error is not None
+    assert outcome.error.reason == reason
+    assert json.loads(outcome.payload) == {
+        "errorMessage": "Process exited unexpectedly before completing request (duration: 0ms, maxMemoryUsage: 12.50MB)"
+    }
+    assert not engine.driver.alive
+    engine.driver.behaviour = lambda _sandbox, _call: Reply(True, b"fine")
+    assert (await engine.call()).cold
+
+
+async def test_a_timeout_kills_with_stacks_and_says_so(engine: Engine) -> None:
+    engine.driver.behaviour = lambda _sandbox, _call: None
+    task = asyncio.create_task(engine.call())
+    await settle()
+    engine.clock.advance(2.9)
+    await settle()
+    assert not task.done()
+    engine.clock.advance(0.2)
+    outcome = await task
+    assert outcome.error is not None
+    assert outcome.error.reason == "timeout"
+    assert json.loads(outcome.payload) == {
+        "errorMessage": "Function timed out after 3 seconds (maxMemoryUsage: 12.50MB)"
+    }
+    assert engine.driver.made[0].dumped
+    assert b"Dumping stack trace" in outcome.log_tail
+    assert not engine.driver.alive
+
+
+async def test_an_answered_call_leaves_no_deadline_behind(engine: Engine) -> None:
+    await engine.call()
+    engine.clock.advance(10)
+    await settle()
+    assert len(engine.driver.alive) == 1
+
+
+async def test_a_cancelled_caller_costs_the_instance_and_the_log_says_why(engine: Engine) -> None:
+    engine.driver.behaviour = lambda _sandbox, _call: None
+    task = asyncio.create_task(engine.call())
+    await settle()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not engine.driver.alive
+    assert b"Error: Invocation canceled by client" in b"".join(data for _, _, data in engine.kept)
+
+
+async def test_the_initializer_runs_once_for_each_instance(engine: Engine) -> None:
+    engine.deploy(initializer="index.init")
+    await engine.call()
+    await engine.call()
+    assert [call.kind for call in engine.driver.made[0].calls] == ["initialize", "invoke", "invoke"]
+
+
+async def test_a_failed_initializer_fails_the_call_and_the_next_gets_a_new_instance(engine: Engine) -> None:
+    engine.deploy(initializer="index.init")
+
+    def fails_first(sandbox: FakeSandbox, call: Call) -> Reply:
+        return Reply(not (call.kind == "initialize" and sandbox is engine.driver.made[0]), b'{"errorMessage":"i"}')
+
+    engine.driver.behaviour = fails_first
+    outcome = await engine.call()
+    assert outcome.error is not None
+    assert (outcome.error.type, outcome.error.reason) == ("UnhandledInvocationError", "initializer")
+    assert [call.kind for call in engine.driver.made[0].calls] == ["initialize"]
+    second = await engine.call()
+    assert second.error is None
+    assert second.instance_id != outcome.instance_id
+
+
+async def test_the_initializer_has_a_time_limit_of_its_own(engine: Engine) -> None:
+    engine.deploy(initializer="index.init", initialization_timeout=1, timeout=60)
+    engine.driver.behaviour = lambda _sandbox, _call: None
+    task = asyncio.create_task(engine.call())
+    await settle()
+    engine.clock.advance(1.1)
+    outcome = await task
+    assert b"timed out after 1 seconds" in outcome.payload
+
+
+async def test_the_log_has_the_shape_of_the_cloud(engine: Engine) -> None:
+    def prints(sandbox: FakeSandbox, _call: Call) -> Reply:
+        sandbox.on_output(b"one line\n")
+        return Reply(True, b"")
+
+    engine.driver.behaviour = prints
+    outcome = await engine.call()
+    assert outcome.log_tail.decode().startswith(
+        "FC Invoke Start RequestId: r-1\r\none line\nFC Invoke End RequestId: r-1\r\n"
+    )
+    assert (
+        b"Duration: 0.00 ms, Billed Duration: 0 ms, Memory Size: 128 MB, Max Memory Used: 12.50 MB" in outcome.log_tail
+    )
+    assert b"".join(data for _, request_id, data in engine.kept if request_id == "r-1") == outcome.log_tail
+    assert engine.kept[0][0].function == "f"
+
+
+async def test_the_tail_is_the_end_of_a_long_log(engine: Engine) -> None:
+    def prints(sandbox: FakeSandbox, _call: Call) -> Reply:
+        for number in range(50_000):
+            sandbox.on_output(b"%06d\n" % number)
+        return Reply(True, b"")
+
+    engine.driver.behaviour = prints
+    outcome = await engine.call()
+    assert len(outcome.log_tail) == 4096
+    assert b"049999\n" in outcome.log_tail
+    assert sum(len(data) for _, _, data in engine.kept) > 350_000, "all of it is kept elsewhere"
+
+
+async def test_an_error_is_told_in_the_end_line(engine: Engine) -> None:
+    engine.driver.behaviour = lambda _sandbox, _call: Reply(False, b"{}")
+    assert b"FC Invoke End RequestId: r-1, Error: Unhandled function error\r\n" in (await engine.call()).log_tail
+
+
+async def test_what_does_not_exist_or_run_is_the_callers_error(engine: Engine) -> None:
+    with pytest.raises(FunctionNotFound):
+        await engine.call("g")
+    with pytest.raises(ServiceNotFound):
+        await engine.call(service="t")
+    engine.deploy("node", runtime="nodejs12")
+    with pytest.raises(InvalidArgument, match=r"runtime 'nodejs12' of function 'node' cannot be run here"):
+        await engine.call("node")
+
+
+async def test_new_code_serves_the_next_call(engine: Engine) -> None:
+    await engine.call()
+    engine.deploy(description="changed")
+    await settle()
+    assert not engine.driver.alive, "the idle instance of the old code went"
+    assert (await engine.call()).cold
+
+
+async def test_a_change_of_the_service_renews_instances_too(engine: Engine) -> None:
+    first = await engine.call()
+    service = engine.catalog.get(records.SERVICE, "", "s")
+    assert service is not None
+    engine.catalog.put(records.SERVICE, "", "s", msgspec.structs.replace(service.document, role="r"))
+    assert (await engine.call()).instance_id != first.instance_id
+
+
+async def test_a_call_in_flight_ends_on_the_old_code_and_its_instance_goes(engine: Engine) -> None:
+    engine.driver.behaviour = lambda _sandbox, _call: None
+    task = asyncio.create_task(engine.call())
+    await settle()
+    engine.deploy(description="changed")
+    await settle()
+    engine.driver.made[0].answer(b"old")
+    assert (await task).payload == b"old"
+    await settle()
+    assert not engine.driver.alive
+
+
+async def test_a_start_that_fails_is_tried_again(engine: Engine) -> None:
+    engine.driver.refuse = 2
+    assert (await engine.call()).payload == b"echo:e"
+
+
+async def test_a_start_that_keeps_failing_is_the_platforms_fault_and_leaves_nothing(engine: Engine) -> None:
+    engine.driver.refuse = 100
+    with pytest.raises(PlatformError):
+        await engine.call()
+    assert engine.pool.instances() == []
+
+
+async def test_closing_ends_every_instance(engine: Engine) -> None:
+    await engine.call()
+    await engine.dispatcher.close()
+    assert not engine.driver.alive
+    with pytest.raises(PlatformError):
+        await engine.call()

@@ -1,0 +1,165 @@
+"""Stand-ins for what the engine is given: a sandbox driver without processes and a clock without time.
+
+Used by tests of the engine. Keeps the promises of `sandbox.seam` and counts what a leak would show in.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from sesame.sandbox.seam import (
+    Call,
+    Enforcement,
+    OnOutput,
+    Reply,
+    SandboxDied,
+    SandboxSpec,
+    SandboxStartFailed,
+)
+
+
+class FakeTimer:
+    def __init__(self, at: float, callback: Callable[[], None]) -> None:
+        self.at = at
+        self.callback = callback
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class FakeClock:
+    """Stands still until `advance`."""
+
+    def __init__(self) -> None:
+        self._now = 1000.0
+        self.timers: list[FakeTimer] = []
+
+    def now(self) -> float:
+        return self._now
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> FakeTimer:
+        timer = FakeTimer(self._now + delay_s, callback)
+        self.timers.append(timer)
+        return timer
+
+    def advance(self, seconds: float) -> None:
+        """Runs every timer that falls due, in order, each at its own time."""
+        until = self._now + seconds
+        while due := sorted((t for t in self.timers if not t.cancelled and t.at <= until), key=lambda t: t.at):
+            self.timers.remove(due[0])
+            self._now = max(self._now, due[0].at)
+            due[0].callback()
+        self.timers = [t for t in self.timers if not t.cancelled]
+        self._now = until
+
+
+Behaviour = Callable[["FakeSandbox", Call], "Reply | SandboxDied | None"]
+
+
+class FakeSandbox:
+    """Answers what its driver's `behaviour` says; None means that the call hangs until killed or told to answer."""
+
+    def __init__(
+        self, driver: "FakeDriver", spec: SandboxSpec, on_output: OnOutput, on_death: Callable[[], None]
+    ) -> None:
+        self._driver = driver
+        self.spec = spec
+        self.on_output = on_output
+        self._on_death = on_death
+        self.calls: list[Call] = []
+        self.alive = True
+        self.dumped = False
+        self._waiting: asyncio.Future[Reply] | None = None
+
+    @property
+    def instance_id(self) -> str:
+        return self.spec.instance_id
+
+    @property
+    def phases(self) -> Mapping[str, float]:
+        return {"fork_ms": 1.0}
+
+    async def call(self, call: Call) -> Reply:
+        assert self._waiting is None, "two calls at a time"
+        if not self.alive:
+            raise SandboxDied("exit", "died before")
+        self.calls.append(call)
+        answer = self._driver.behaviour(self, call)
+        if isinstance(answer, SandboxDied):
+            self._end()
+            raise answer
+        if answer is not None:
+            return answer
+        self._waiting = asyncio.get_running_loop().create_future()
+        try:
+            return await self._waiting
+        finally:
+            self._waiting = None
+
+    def answer(self, payload: bytes = b"ok") -> None:
+        """Ends the call that hangs."""
+        assert self._waiting is not None
+        self._waiting.set_result(Reply(True, payload))
+
+    @property
+    def hanging(self) -> bool:
+        return self._waiting is not None and not self._waiting.done()
+
+    def die(self, reason: str = "exit") -> None:
+        """The process ends by itself."""
+        self._end()
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(SandboxDied(reason))
+        else:
+            self._on_death()
+
+    async def kill(self, *, dump_stacks: bool = False) -> None:
+        if not self.alive:
+            return
+        if dump_stacks:
+            self.dumped = True
+            self.on_output(b"Dumping stack trace after function timeout\n")
+        self._end()
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(SandboxDied("killed"))
+
+    def memory_peak_mb(self) -> float:
+        return 12.5
+
+    def freeze(self) -> None: ...
+
+    def thaw(self) -> None: ...
+
+    def _end(self) -> None:
+        if self.alive:
+            self.alive = False
+            self._driver.alive.discard(self)
+
+
+class FakeDriver:
+    """`alive` holds every sandbox that was made and not ended; `refuse` is how many starts shall fail."""
+
+    name = "fake"
+
+    def __init__(self, behaviour: Behaviour | None = None) -> None:
+        self.behaviour: Behaviour = behaviour or (lambda _sandbox, call: Reply(True, b"echo:" + call.payload))
+        self.alive: set[FakeSandbox] = set()
+        self.made: list[FakeSandbox] = []
+        self.refuse = 0
+
+    def enforcement(self) -> tuple[Enforcement, ...]:
+        return ()
+
+    async def open(self) -> None: ...
+
+    async def create(self, spec: SandboxSpec, on_output: OnOutput, on_death: Callable[[], None]) -> FakeSandbox:
+        await asyncio.sleep(0)
+        if self.refuse > 0:
+            self.refuse -= 1
+            raise SandboxStartFailed("refused by the test")
+        sandbox = FakeSandbox(self, spec, on_output, on_death)
+        self.made.append(sandbox)
+        self.alive.add(sandbox)
+        return sandbox
+
+    async def close(self) -> None: ...
