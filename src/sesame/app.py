@@ -34,9 +34,9 @@ from sesame.model.account import AccessKey
 from sesame.model.errors import PlatformError
 from sesame.oss.door import OssDoor, OssParts
 from sesame.oss.source import ObjectSource
-from sesame.sandbox.plain import PlainDriver
+from sesame.sandbox.drivers import Wanted, choose
 from sesame.sandbox.runtimes import Runtimes
-from sesame.sandbox.seam import Enforcement, SandboxDriver
+from sesame.sandbox.seam import Enforcement
 from sesame.settings import Settings
 from sesame.store.bytecode import BytecodeCompiler
 from sesame.store.catalog import Catalog
@@ -89,7 +89,8 @@ class Sesame:
 
     def notices(self) -> list[str]:
         """What an operator should know before the first call, one line each."""
-        return self._runtimes.notices()
+        sandbox = [f"Sandbox {self._driver.name}: {self._driver_reason}."] if self._driver_reason else []
+        return [*sandbox, *self._runtimes.notices()]
 
     async def _build(self) -> None:
         settings = self._settings
@@ -121,9 +122,18 @@ class Sesame:
         await roles.seed(account.account_id, settings.roles)
         issuer = Issuer(tokens, roles, time.time, settings.credentials_validity_s)
 
-        self._driver: SandboxDriver = PlainDriver(self._runtimes.launch, self.data_dir.scratch)
-        await self._driver.open()
+        choice = await choose(
+            Wanted(
+                name=settings.sandbox,
+                cpu=settings.cpu,
+                state=self.data_dir.sandboxes,
+                runtimes=tuple(self._runtimes.found),
+            ),
+            self._runtimes.launch,
+        )
+        self._driver, self._driver_reason = choice.driver, choice.reason
         later.push_async_callback(self._driver.close)
+        await self._driver.open()
 
         clock = LoopClock()
         resolver = Resolver(catalog, packages)

@@ -49,7 +49,7 @@ class DataDir:
         self.database = self.path / "sesame.db"
         self.packages = self.path / "packages"
         self.objects = self.path / "objects"
-        self.scratch = self.path / "tmp"
+        self.sandboxes = self.path / "sandboxes"
         self._endpoints = self.path / "endpoints.json"
         self._credentials = self.path / "credentials.json"
         self._lock: int | None = None

@@ -19,7 +19,7 @@ from sesame.sandbox import site_packages
 
 ENVIRONMENT_PREFIX = "SESAME_"
 CONFIG_FILE = "sesame.toml"
-SANDBOXES = ("auto", "plain")
+CHOICES: dict[str, tuple[str, ...]] = {"sandbox": ("auto", "jail", "plain"), "cpu": ("shares", "cloud")}
 CREDENTIALS_VALIDITY_S_MIN = 900
 
 
@@ -39,8 +39,13 @@ class Settings(msgspec.Struct, frozen=True):
     ] = Path("sesame-data")
     sandbox: Annotated[
         str,
-        _meta("How functions are isolated: `plain` (a process of its own), or `auto` for the strongest that works."),
+        _meta(
+            "How functions are isolated: `jail` (Linux), `plain` (a process of its own), or `auto`: what is strongest."
+        ),
     ] = "auto"
+    cpu: Annotated[
+        str, _meta("Processor time in a jail: `shares` of what there is, or a quota by memory size as in the `cloud`.")
+    ] = "shares"
     account_id: Annotated[str | None, _meta("Id of the built-in account.", shown_default="made on first start")] = None
     region: Annotated[str, _meta("Region that functions see in `context.region`.")] = "cn-shanghai"
     access_key_id: Annotated[
@@ -200,8 +205,9 @@ def _check(settings: Settings) -> None:
     for name in ("port", "oss_port", "sls_port", "sts_port"):
         if not 0 <= getattr(settings, name) <= 65535:
             raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected 0 to 65535")
-    if settings.sandbox not in SANDBOXES:
-        raise ConfigurationError(f"sandbox is '{settings.sandbox}'; expected one of {', '.join(SANDBOXES)}")
+    for name, choices in CHOICES.items():
+        if getattr(settings, name) not in choices:
+            raise ConfigurationError(f"{name} is '{getattr(settings, name)}'; expected one of {', '.join(choices)}")
     least_s = CREDENTIALS_VALIDITY_S_MIN
     if settings.credentials_validity_s < least_s:
         raise ConfigurationError(

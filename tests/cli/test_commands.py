@@ -71,11 +71,13 @@ def test_runtimes_missing_names_only_what_is_missing(tmp_path: Path, monkeypatch
     assert "python2.7: no interpreter" in said.output
 
 
-def test_doctor_finds_nothing_wrong_here(tmp_path: Path) -> None:
-    said = CliRunner().invoke(doctor, ["--data-dir", str(tmp_path / "data"), "--port", "0"])
+@pytest.mark.parametrize("sandbox", ["auto", "plain"])
+def test_doctor_finds_nothing_wrong_here(tmp_path: Path, sandbox: str) -> None:
+    said = CliRunner().invoke(doctor, ["--data-dir", str(tmp_path / "data"), "--port", "0", "--sandbox", sandbox])
     assert said.exit_code == 0
     assert f"data directory {tmp_path / 'data'}: free to use" in said.output
-    assert "sandbox plain: time limit enforced" in said.output
+    assert ": time limit enforced" in said.output
+    assert sandbox == "auto" or "sandbox plain: own file system NOT enforced" in said.output
 
 
 def test_doctor_names_a_data_directory_that_cannot_be_used(tmp_path: Path) -> None:

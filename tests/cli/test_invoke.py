@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sesame.sandbox.interpreters import discover
+from sesame.sandbox.jail_grade import probe
 
 DEMO = Path(__file__).parents[2] / "src/sesame/cli/demo_functions"
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
@@ -55,6 +56,18 @@ def test_initializer_time_limit_memory_and_environment_are_kept(tmp_path: Path) 
     )
     done = invoke("main.f", "--memory=256", "--env", "NAME=a=b", f"--code={tmp_path}")
     assert done.stdout == b"a=b 256"
+
+
+def test_a_jail_is_used_when_asked_for_and_refused_where_its_user_could_not_read(tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    code.mkdir(mode=0o700)
+    (code / "main.py").write_text("def f(event, context):\n    return __file__\n")
+    done = invoke("main.f", "--sandbox=jail", f"--code={code}")
+    assert done.returncode == 1
+    assert b"may not read" in done.stderr
+    code.chmod(0o755)
+    done = invoke("main.f", "--sandbox=jail", f"--code={code}")
+    assert (done.stdout if probe().possible else b"/code/main.py") == b"/code/main.py", done.stderr
 
 
 def test_nothing_is_written_into_the_directory(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ SERVICE = "demo"
 
 
 @click.command()
-@with_settings("interpreters", "runtimes_dir", "sandbox")
+@with_settings("interpreters", "runtimes_dir", "sandbox", "cpu")
 @click.option("--strict", is_flag=True, help="Fail when a runtime's own interpreter is missing.")
 def demo(strict: bool, **flags: object) -> None:
     """Deploys the manual's functions to a fresh Sesame through aliyun-fc2 and calls them."""

@@ -3,6 +3,7 @@
 Fails when something is wrong enough that functions cannot run. Changes nothing.
 """
 
+import asyncio
 import platform
 import shutil
 import socket
@@ -19,9 +20,11 @@ import msgspec
 from sesame.cli import output
 from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
+from sesame.model.errors import ConfigurationError
 from sesame.sandbox import interpreters
-from sesame.sandbox.plain import PlainDriver
+from sesame.sandbox.drivers import Choice, Wanted, choose
 from sesame.sandbox.runtimes import Runtimes
+from sesame.sandbox.seam import Enforcement
 from sesame.settings import Settings
 
 FREE_DISK_MB_LEAST = 512
@@ -39,7 +42,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 @click.command()
-@with_settings("data_dir", "interpreters", "runtimes_dir", "port")
+@with_settings("data_dir", "interpreters", "runtimes_dir", "port", "sandbox", "cpu")
 def doctor(**flags: Any) -> None:
     """Checks interpreters, packages, the sandbox, the data directory and the port."""
     settings = settle(flags)
@@ -48,7 +51,7 @@ def doctor(**flags: Any) -> None:
         f"{platform.release()} {platform.machine()}"
     )
     known = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir())
-    findings = [*_runtimes(known), *_data_dir(settings), *_port(settings), *_sandbox(known)]
+    findings = [*_runtimes(known), *_data_dir(settings), *_port(settings), *_sandbox(settings, known)]
     marks = {GOOD: "[green]ok   [/]", POOR: "[yellow]note [/]", BAD: "[red]wrong[/]"}
     for finding in findings:
         output.out.print(marks[finding.state], end=" ")
@@ -107,10 +110,25 @@ def _port(settings: Settings) -> Iterator[Finding]:
             yield Finding(POOR, f"port {settings.port}: {error.strerror}", "choose another with --port, 0 for any")
 
 
-def _sandbox(known: Runtimes) -> Iterator[Finding]:
-    driver = PlainDriver(known.launch, Path(tempfile.gettempdir()))
-    for held in driver.enforcement():
-        yield Finding(
-            GOOD if held.enforced else POOR,
-            f"sandbox {driver.name}: {held.what} {'' if held.enforced else 'NOT '}enforced ({held.by})",
-        )
+def _sandbox(settings: Settings, known: Runtimes) -> Iterator[Finding]:
+    """Opens the driver that a start would open, with no zygotes, and closes it again."""
+    with tempfile.TemporaryDirectory(prefix="sesame-doctor-") as folder:
+        wanted = Wanted(name=settings.sandbox, cpu=settings.cpu, state=Path(folder), runtimes=())
+        try:
+            choice, held = asyncio.run(_opened(wanted, known))
+        except ConfigurationError as error:
+            yield Finding(BAD, str(error))
+            return
+    yield Finding(POOR if choice.reason else GOOD, f"sandbox {choice.driver.name}", choice.reason)
+    for line in held:
+        what = f"sandbox {choice.driver.name}: {line.what} {'' if line.enforced else 'NOT '}enforced ({line.by})"
+        yield Finding(GOOD if line.enforced else POOR, what)
+
+
+async def _opened(wanted: Wanted, known: Runtimes) -> tuple[Choice, tuple[Enforcement, ...]]:
+    choice = await choose(wanted, known.launch)
+    try:
+        await choice.driver.open()
+        return choice, choice.driver.enforcement()
+    finally:
+        await choice.driver.close()

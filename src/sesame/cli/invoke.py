@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from sesame.cli import output, remote
+from sesame.cli import output, own_log, remote
 from sesame.cli.local import LocalCall, run_local
 from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
@@ -41,7 +41,7 @@ EXIT_FUNCTION_ERROR = 1
     show_default=True, help="MB that the local instance may use.",
 )  # fmt: skip
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Environment of the local function.")
-@with_settings("data_dir", "interpreters", "runtimes_dir", "sandbox", "region", "account_id")
+@with_settings("data_dir", "interpreters", "runtimes_dir", "sandbox", "cpu", "region", "account_id")
 def invoke(
     handler: str | None, event_text: str | None, event_file: Any, service: str | None, function_name: str | None,
     **options: Any,
@@ -73,6 +73,7 @@ def invoke(
         memory_mb=options["memory"],
         environment=_variables(options["variables"]),
     )
+    own_log.configure()
     outcome = asyncio.run(run_local(call, settings))
     output.result(outcome.payload)
     if outcome.error is not None:

@@ -23,12 +23,13 @@ from sesame.model.errors import ConfigurationError
 from sesame.model.function import Function, Package
 from sesame.model.invocation import Credentials, Invocation, Outcome, Snapshot, Target
 from sesame.model.service import Service
-from sesame.sandbox.plain import PlainDriver
+from sesame.sandbox.drivers import Wanted, choose
 from sesame.sandbox.runtimes import Runtimes
 from sesame.settings import Settings
 
 SERVICE = "local"
 ACCOUNT_ID = "1234567890123456"
+OTHERS_MAY_READ = 0o005
 
 
 class LocalCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,10 +52,17 @@ async def run_local(call: LocalCall, settings: Settings) -> Outcome:
         runtimes.launch(call.runtime)
     except LookupError as error:
         raise ConfigurationError(str(error)) from error
+    if settings.sandbox == "jail" and call.code.stat().st_mode & OTHERS_MAY_READ != OTHERS_MAY_READ:
+        raise ConfigurationError(
+            f"the user of a jail may not read {call.code}: `chmod -R o+rX {call.code}`, or use --sandbox plain"
+        )
     with tempfile.TemporaryDirectory(prefix="sesame-invoke-") as scratch:
-        driver = PlainDriver(runtimes.launch, Path(scratch) / "plain")
-        await driver.open()
+        # POLICY: one's own code is locked up only when asked for: a jail's user may not read one's directories.
+        name = "jail" if settings.sandbox == "jail" else "plain"
+        wanted = Wanted(name=name, cpu=settings.cpu, state=Path(scratch), runtimes=(call.runtime,))
+        driver = (await choose(wanted, runtimes.launch)).driver
         try:
+            await driver.open()
             clock = LoopClock()
             snapshot = _snapshot(call)
             # The engine asks its resolver these three questions and no other.

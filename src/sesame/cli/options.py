@@ -38,7 +38,7 @@ def settle(flags: Mapping[str, Any]) -> settings.Settings:
 def _option(setting: settings.Setting) -> Callable[[Command], Command]:
     kinds: dict[Any, Any] = {int: int, int | None: int, float: float, Path: click.Path(path_type=Path)}
     kind = kinds.get(setting.kind, str)
-    if setting.name == "sandbox":
-        kind = click.Choice(settings.SANDBOXES)
+    if setting.name in settings.CHOICES:
+        kind = click.Choice(settings.CHOICES[setting.name])
     text = f"{setting.meaning} [{setting.environment}; default: {setting.shown_default}]"
     return click.option(setting.flag, setting.name, type=kind, default=None, help=text)

@@ -1,0 +1,54 @@
+"""Chooses the sandbox driver: the one that was asked for, or the strongest that holds on this machine.
+
+Called by `app`, `sesame invoke` and `sesame doctor`. Never falls back in silence: the choice comes with its reason.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from sesame.sandbox.jail import JailDriver, JailOptions
+from sesame.sandbox.jail_grade import Grade, probe
+from sesame.sandbox.plain import Launch, PlainDriver
+from sesame.sandbox.seam import SandboxDriver
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of a driver. `name` is auto, jail or plain; `cpu` is shares or cloud.
+
+    `state` is a directory for drivers, one below it for each; zygotes of `runtimes` are started ahead of use.
+    """
+
+    name: str
+    cpu: str
+    state: Path
+    runtimes: tuple[str, ...]
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """The driver, not open yet, and a sentence on why it is this one; empty when it was asked for by name."""
+
+    driver: SandboxDriver
+    reason: str
+
+
+async def choose(wanted: Wanted, launch: Callable[[str], Launch]) -> Choice:
+    """`open` of the chosen driver raises `ConfigurationError` where one that was asked for by name cannot hold."""
+    if wanted.name == "plain":
+        return Choice(PlainDriver(launch, wanted.state / "plain"), "")
+    jail = JailDriver(launch, wanted.state / "jail", JailOptions(runtimes=wanted.runtimes, cpu=wanted.cpu))
+    if wanted.name == "jail":
+        return Choice(jail, "")
+    grade = await asyncio.to_thread(probe)
+    if grade.possible:
+        return Choice(jail, _why_no_better(grade))
+    return Choice(PlainDriver(launch, wanted.state / "plain"), f"no jail, because {_why_no_better(grade)}")
+
+
+def _why_no_better(grade: Grade) -> str:
+    if grade.kind == "root":
+        return ""
+    shown = "in a user namespace: " if grade.possible else ""
+    return f"{shown}{grade.reason}; {grade.hint}"

@@ -1,0 +1,40 @@
+"""The choice of a driver: by name without a word, by strength with its reason, and never a silent fallback."""
+
+from pathlib import Path
+
+import pytest
+
+from sesame.sandbox import drivers
+from sesame.sandbox.drivers import Wanted, choose
+from sesame.sandbox.jail_grade import Grade
+from sesame.sandbox.plain import Launch
+
+
+def launch(runtime: str) -> Launch:
+    raise LookupError(runtime)
+
+
+def wanted(name: str, tmp_path: Path) -> Wanted:
+    return Wanted(name=name, cpu="shares", state=tmp_path, runtimes=())
+
+
+@pytest.mark.parametrize("name", ["plain", "jail"])
+async def test_a_driver_asked_for_by_name_is_the_one(name: str, tmp_path: Path) -> None:
+    choice = await choose(wanted(name, tmp_path), launch)
+    assert (choice.driver.name, choice.reason) == (name, "")
+
+
+@pytest.mark.parametrize(
+    ("grade", "name", "reason"),
+    [
+        (Grade("root"), "jail", ""),
+        (Grade("user", "no root", "run as root"), "jail", "in a user namespace: no root; run as root"),
+        (Grade("none", "no Linux", "use plain"), "plain", "no jail, because no Linux; use plain"),
+    ],
+)
+async def test_auto_takes_the_strongest_that_is_possible_and_says_why_it_is_no_stronger(
+    grade: Grade, name: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drivers, "probe", lambda: grade)
+    choice = await choose(wanted("auto", tmp_path), launch)
+    assert (choice.driver.name, choice.reason) == (name, reason)
