@@ -176,11 +176,7 @@ async def test_time_is_up(stage: Any, until: Any, handler: str) -> None:
     """A call that hangs is cancelled and killed by its caller; the stacks of its threads are in the log."""
     actor = await stage.start("hangs", handler)
     call = asyncio.create_task(actor.invoke(request_id="slow"))
-    if handler == "index.handler":
-        await until(lambda: "going to sleep" in actor.text, "the handler runs")
-    else:
-        # Nothing tells from outside that a thread waits: the call was written, and the shim needs its moment.
-        await asyncio.sleep(0.3)
+    await until(lambda: "going to sleep" in actor.text, "the handler runs")
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call

@@ -3,11 +3,11 @@ import time
 
 
 def handler(event, context):
-    print('going to sleep')
     wait_for_it()
 
 
 def wait_for_it():
+    print('going to sleep')
     time.sleep(1000)
 
 
