@@ -369,3 +369,18 @@ def test_what_is_not_there_yet_is_said_to_be_so(door: RunningDoor, bucket: oss2.
     with pytest.raises(oss2.exceptions.ServerError) as caught:
         bucket._do("POST", "photos", "k.jpg")
     assert (caught.value.status, caught.value.code) == (405, "MethodNotAllowed")
+
+
+def test_text_is_packed_for_whoever_asks_for_it(bucket: oss2.Bucket) -> None:
+    data = b"text " * 200_000
+    bucket.put_object("k.txt", data)
+    bucket.put_object("k.bin", data)
+    bucket.put_object("small.txt", b"text")
+    packed = bucket.get_object("k.txt", headers={"Accept-Encoding": "gzip"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert not {"ETag", "Content-Length", CRC_HEADER} & set(packed.headers)
+    assert packed.read() == data
+    for key in ("k.bin", "small.txt"):
+        assert "Content-Encoding" not in bucket.get_object(key, headers={"Accept-Encoding": "gzip"}).headers
+    part = bucket.get_object("k.txt", byte_range=(0, 3), headers={"Accept-Encoding": "gzip"})
+    assert part.read() == b"text"

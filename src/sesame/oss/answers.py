@@ -19,11 +19,12 @@ from sesame.store.objects import Reader
 
 
 class Stretch(msgspec.Struct, frozen=True):
-    """Bytes of an opened object that are still to be sent; whoever sends them closes the reader."""
+    """Bytes of an opened object that are still to be sent, packed with `gzip`; whoever sends them closes the reader."""
 
     reader: Reader
     start: int
     length: int
+    gzip: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ Called by the object operations. Never touches bytes or rows (reference/companio
 """
 
 import base64
+import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
@@ -15,10 +16,21 @@ from sesame.oss.request import Request
 OBJECT_ACLS = ("default", "private", "public-read", "public-read-write")
 BUCKET_ACLS = OBJECT_ACLS[1:]
 STORAGE_CLASSES = ("Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive")
+GZIP_BYTES_MIN = 1024
+# These speak of the bytes as they are kept, not of those that would be sent.
+UNFIT_FOR_GZIP = ("ETag", "Content-MD5", "x-oss-hash-crc64ecma", "Accept-Ranges")
+_TEXT_TYPES = frozenset(
+    {
+        "text/plain", "text/html", "text/css", "text/xml", "text/javascript", "application/javascript",
+        "application/x-javascript", "application/json", "application/xml", "application/rss+xml", "image/svg+xml",
+    }
+)  # fmt: skip
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 USER_META_PREFIX = "x-oss-meta-"
 USER_META_BYTES_MAX = 8 * 1024
-TAGS_MAX, TAG_KEY_CHARS_MAX, TAG_VALUE_CHARS_MAX = 10, 128, 256
+TAGS_MAX = 10
+_TAG_KEY = re.compile(r"[\w +=.:/-]{1,128}\Z")
+_TAG_VALUE = re.compile(r"[\w +=.:/-]{0,256}\Z")
 _STORED = ("content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires")
 _OVERRIDES = {
     "response-content-type": "Content-Type",
@@ -73,10 +85,9 @@ def parse_tags(text: str) -> dict[str, str]:
 
 
 def check_tags(tags: Mapping[str, str]) -> None:
-    sizes_hold = all(
-        1 <= len(name) <= TAG_KEY_CHARS_MAX and len(value) <= TAG_VALUE_CHARS_MAX for name, value in tags.items()
-    )
-    if len(tags) > TAGS_MAX or not sizes_hold:
+    """Letters, digits, spaces and `+-=._:/`. Raises OssError InvalidArgument."""
+    sound = all(_TAG_KEY.match(name) and _TAG_VALUE.match(value) for name, value in tags.items())
+    if len(tags) > TAGS_MAX or not sound:
         raise invalid_argument("Tagging", str(dict(tags)))
 
 
@@ -103,6 +114,14 @@ def brief_headers(stored: StoredObject) -> dict[str, str]:
         "Last-Modified": http_time(stored.modified_at),
         "x-oss-hash-crc64ecma": str(stored.crc64),
     }
+
+
+def is_compressible(request: Request, stored: StoredObject) -> bool:
+    """As the real service: text of 1 KB and more, for who asks for gzip, unless it is encoded already (§1.11)."""
+    asked = {item.partition(";")[0].strip() for item in request.header("accept-encoding").split(",")}
+    kind = stored.meta.headers.get("content-type", "").partition(";")[0].strip().lower()
+    encoded = "content-encoding" in stored.meta.headers
+    return "gzip" in asked and kind in _TEXT_TYPES and stored.size >= GZIP_BYTES_MIN and not encoded
 
 
 def overrides(request: Request, *, anonymous: bool) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from sesame.model.object import ObjectKind, Part, PendingUpload
+from sesame.model.object import ObjectKind, ObjectMeta, Part, PendingUpload
 from sesame.oss import xml
 from sesame.oss.answers import Answer, encoding_type, key_encoder, owner, xml_answer, xml_time
 from sesame.oss.calls import Call
@@ -155,7 +155,8 @@ async def list_uploads(call: Call) -> Answer:
 
 async def append_object(call: Call) -> Answer:
     position = _number(call, "position", 0, 2**63)
-    meta = meta_of(call.request)
+    # What is said of the object counts when it begins.
+    meta = meta_of(call.request) if position == 0 else ObjectMeta()
     written = await receive(call)
     at = new_object(call, written, meta, ObjectKind.APPENDABLE)
     stored = await call.house.objects.append(written, at, position)

@@ -12,7 +12,7 @@ from sesame.oss.calls import Call
 from sesame.oss.conditions import check_read, range_of
 from sesame.oss.copying import SOURCE_HEADER, copy_object
 from sesame.oss.errors import OssError, no_such_key
-from sesame.oss.metadata import brief_headers, meta_of, object_headers, overrides
+from sesame.oss.metadata import UNFIT_FOR_GZIP, brief_headers, is_compressible, meta_of, object_headers, overrides
 from sesame.oss.permissions import Wish
 from sesame.oss.request import check_key
 from sesame.oss.writing import may_overwrite, new_object, receive, written_headers
@@ -81,22 +81,22 @@ async def delete_objects(call: Call) -> Answer:
 
 
 async def open_object(call: Call, key: str) -> Reader:
-    """Follows a symlink, once. Raises OssError NoSuchKey, SymlinkTargetNotExist, InvalidObjectState."""
+    """Follows a symlink, once. Raises OssError NoSuchKey, SymlinkTargetNotExist, InvalidTargetType, AccessDenied."""
     bucket = call.bucket.bucket_name
     reader = await call.house.objects.open_reader(bucket, key)
     if reader is None:
         raise no_such_key(key)
+    link = reader.stored
+    if link.kind is not ObjectKind.SYMLINK:
+        return reader
+    target = link.meta.symlink
+    await call.require(Wish("oss:GetObject", call.bucket, target))
+    reader = await call.house.objects.open_reader(bucket, target)
+    if reader is None:
+        raise OssError("SymlinkTargetNotExist", details={"Key": key})
     if reader.stored.kind is ObjectKind.SYMLINK:
-        target = reader.stored.meta.symlink
-        reader.close()
-        reader = await call.house.objects.open_reader(bucket, target)
-        if reader is None:
-            raise OssError("SymlinkTargetNotExist", details={"Key": key})
-        if reader.stored.kind is ObjectKind.SYMLINK:
-            reader.close()
-            raise OssError("InvalidTargetType", details={"Key": key})
-        await call.require(Wish("oss:GetObject", call.bucket, target))
-    return reader
+        raise OssError("InvalidTargetType", details={"Key": key})
+    return reader.named_by(link)
 
 
 def _read(call: Call, reader: Reader) -> Answer:
@@ -107,7 +107,11 @@ def _read(call: Call, reader: Reader) -> Answer:
     headers = {**object_headers(stored), **_overrides(call)}
     wanted = range_of(call.request, stored.size)
     if wanted is None:
-        return Answer(headers=headers, body=Stretch(reader, 0, stored.size))
+        if not is_compressible(call.request, stored):
+            return Answer(headers=headers, body=Stretch(reader, 0, stored.size))
+        for name in UNFIT_FOR_GZIP:
+            headers.pop(name, None)
+        return Answer(headers={**headers, "Content-Encoding": "gzip"}, body=Stretch(reader, 0, stored.size, gzip=True))
     headers["Content-Range"] = wanted.content_range(stored.size)
     # The MD5 is that of the whole; who compares it with a part would find a difference.
     headers.pop("Content-MD5", None)

@@ -45,6 +45,12 @@ class Reader:
         self._whole = whole
         self._threads = threads
 
+    def named_by(self, link: StoredObject) -> "Reader":
+        """The same bytes with the user metadata of a symlink that was followed to them."""
+        said = {name: value for name, value in link.meta.headers.items() if name.startswith("x-oss-meta-")}
+        meta = msgspec.structs.replace(self.stored.meta, headers={**self.stored.meta.headers, **said})
+        return Reader(msgspec.structs.replace(self.stored, meta=meta), self._file, self._whole, self._threads)
+
     async def read(self, start: int, length: int) -> bytes:
         """Up to `length` bytes from `start`; small objects are in memory already."""
         if self._whole is not None:
