@@ -36,7 +36,7 @@ def main():
     root = plan["staging"]
     linux.mount("tmpfs", root, "tmpfs", linux.MS_NOSUID, "mode=755,size=4m")
     _furnish(root, plan)
-    _move_in(root, keep_host=plan["user_namespace"])
+    _move_in(root, keep_host=plan["keep_host"])
     environment = {str(name): str(value) for name, value in plan["environment"].items()}
     argv = [str(argument) for argument in plan["argv"]] + [str(control)]
     if hasattr(os, "set_inheritable"):
@@ -109,7 +109,7 @@ def _move_in(root, keep_host):
     """Pivots. In a user namespace the old root stays for the instances, which bind from it and drop it."""
     os.chdir(root)
     old = HOST_ROOT
-    os.mkdir(root + old, 0o700)
+    os.mkdir(root + old, 0o755)
     linux.pivot_root(".", root + old)
     os.chdir("/")
     if not keep_host:

@@ -17,7 +17,6 @@ import linux
 
 EXIT_JAIL_FAILED = 125
 OOM_SCORE = "500"
-CODE_ROOT = "/code"
 # Where a function that looks finds the shim's socket: the same number everywhere.
 _SOCKET_FD = 3
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -51,65 +50,77 @@ def _enter(request, fds, inherited, run_init, serve):
     without = request["without"]
     control, lifeline = inherited
 
-    # SAFETY: 1. Born in new mount, pid, ipc and uts namespaces as process 1, and in its version 2 cgroup where there is one.
+    # SAFETY: 1. Is born in new mount, pid, ipc and uts namespaces as process 1, and in its version 2 cgroup.
     os.setsid()
 
     # SAFETY: 2. Joins its version 1 cgroups through descriptors that the host opened, before it allocates anything.
     for index in request["tasks"]:
         os.write(fds[index], b"0")
 
-    # SAFETY: 3. Hides the host's tree of cgroups, and offers itself first when the whole machine runs out of memory.
-    linux.unshare(linux.CLONE_NEWCGROUP)
+    # SAFETY: 3. Hides the host's tree of cgroups, and offers itself first when the machine runs out of memory.
+    if "cgroup namespace" not in without:
+        linux.unshare(linux.CLONE_NEWCGROUP)
     _write("/proc/self/oom_score_adj", OOM_SCORE)
 
     # SAFETY: 4. Closes every descriptor but the socket, the output, the mounts and the zygote's lifeline.
-    os.close(control)
     for index in request["tasks"] + ([request["cgroup"]] if request["cgroup"] >= 0 else []):
         os.close(fds[index])
+    if "descriptors" not in without:
+        os.close(control)
 
-    # SAFETY: 5. Mounts the code and the layers read-only, and its /tmp; then nothing of the host is left to mount from.
+    # SAFETY: 5. Mounts the code and the layers read-only, and its /tmp; nothing of the host is left to mount from.
     _mount(request, fds)
 
     # SAFETY: 6. Mounts its own /dev/shm, which counts as its memory, and a /proc of its own processes.
     linux.mount("shm", "/dev/shm", "tmpfs", _FLAGS | linux.MS_NOEXEC, "mode=1777,size=%dm" % request["shm_mb"])
-    # In a user namespace it stays writable until the user is changed, which is done through it.
-    proc = _FLAGS | linux.MS_NOEXEC | (0 if request["user_namespace"] else linux.MS_RDONLY)
-    linux.mount("proc", "/proc", "proc", proc)
+    if "proc" not in without:
+        # In a user namespace it stays writable: the change of user goes through it.
+        read_only = 0 if request["user_namespace"] else linux.MS_RDONLY
+        linux.mount("proc", "/proc", "proc", _FLAGS | linux.MS_NOEXEC | read_only)
 
     # SAFETY: 7. Takes a host name of its own.
-    linux.sethostname(request["hostname"])
+    if "uts" not in without:
+        linux.sethostname(request["hostname"])
 
     # SAFETY: 8. Sets the resource limits.
     for name, value in request["limits"].items():
         _limit(getattr(resource, name), value)
 
-    # SAFETY: 9. Becomes the instance's own user, without groups and capabilities, and can never gain privileges again.
-    if "uid" not in without:
+    # SAFETY: 9. Becomes the instance's own user, without groups and capabilities.
+    if "user" not in without:
         _become(request["uid"], request["user_namespace"])
-    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
 
-    # SAFETY: 10. Dies with the zygote: asked for after the change of user, which clears it; then looks whether it is too late.
+    # SAFETY: 10. Can never gain privileges again, whatever program it runs.
+    if "no new privileges" not in without:
+        linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+
+    # SAFETY: 11. Dies with the zygote: after the change of user, which clears this; then sees whether it is too late.
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     if select.select([lifeline], [], [], 0)[0]:
         os._exit(EXIT_JAIL_FAILED)
     os.close(lifeline)
 
-    # SAFETY: 11. Loads the system call filter, which its children inherit.
+    # SAFETY: 12. Gives up abstract sockets and signals beyond its own processes, where the kernel has such scopes.
+    if "scope" not in without:
+        linux.landlock_scope()
+
+    # SAFETY: 13. Loads the system call filter, which its children inherit.
     if "seccomp" not in without:
         linux.load_seccomp(_Prepared.seccomp)
 
-    # SAFETY: 12. Forks the function's process; what stays is process 1, which cannot be traced, reaps, and ends with it.
+    # SAFETY: 14. Forks the function's process; what stays is process 1, which cannot be traced, reaps, and ends with it.
     handler = os.fork()
     if handler:
         os.close(fds[request["socket"]])
         os.close(fds[request["output"]])
+        linux.prctl(linux.PR_SET_DUMPABLE, 1 if "dumpable" in without else 0)
         run_init(handler)
     linux.prctl(linux.PR_SET_DUMPABLE, 1)
 
-    # SAFETY: 13. Reseeds what the copies of one zygote share.
+    # SAFETY: 15. Reseeds what the copies of one zygote share.
     _reseed()
 
-    # SAFETY: 14. Puts the function's environment in place of the zygote's, and serves.
+    # SAFETY: 16. Puts the function's environment in place of the zygote's, and serves.
     os.environ.clear()
     os.environ.update(_native(request["environment"]))
     os.dup2(fds[request["output"]], 1)
@@ -134,7 +145,7 @@ def _mount(request, fds):
             linux.mount("layers", target, "overlay", jail_root.READ_ONLY, "lowerdir=" + lower)
     for target, size_mb in request["memory_disks"]:
         linux.mount("tmpfs", target, "tmpfs", _FLAGS, "mode=1777,size=%dm" % size_mb)
-    if request["user_namespace"]:
+    if request["host_is_visible"] and "root" not in request["without"]:
         linux.umount(jail_root.HOST_ROOT, linux.MNT_DETACH)
 
 

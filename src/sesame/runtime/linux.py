@@ -42,6 +42,9 @@ _MAX_FDS = 64
 
 # Numbers that are the same on every architecture that has them, but for pivot_root.
 _SYS_CLONE3, _SYS_MOVE_MOUNT = 435, 429
+_SYS_LANDLOCK_CREATE, _SYS_LANDLOCK_RESTRICT = 444, 446
+# Abstract unix sockets, signals.
+_LANDLOCK_SCOPES = 1 | 2
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 # PyDLL keeps the interpreter lock: after a raw clone nothing but this thread exists to give it back.
@@ -159,6 +162,25 @@ def load_seccomp(prepared):
         ),
         "seccomp",
     )
+
+
+def landlock_scope():
+    """Cuts the process off from abstract sockets and signals outside; returns False where the kernel cannot (6.12)."""
+    if _libc.syscall(ctypes.c_long(_SYS_LANDLOCK_CREATE), None, ctypes.c_size_t(0), ctypes.c_uint(1)) < 6:
+        return False
+    rules = struct.pack("=3Q", 0, 0, _LANDLOCK_SCOPES)
+    fd = _check(
+        _libc.syscall(ctypes.c_long(_SYS_LANDLOCK_CREATE), rules, ctypes.c_size_t(len(rules)), ctypes.c_uint(0)),
+        "landlock_create_ruleset",
+    )
+    try:
+        _check(
+            _libc.syscall(ctypes.c_long(_SYS_LANDLOCK_RESTRICT), ctypes.c_int(fd), ctypes.c_uint(0)),
+            "landlock_restrict_self",
+        )
+    finally:
+        os.close(fd)
+    return True
 
 
 class _IoVec(ctypes.Structure):

@@ -37,7 +37,12 @@ import jail_steps
 import linux
 
 REQUEST_BYTES = 64 * 1024
-_NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
+_NAMESPACES = {
+    "mount": linux.CLONE_NEWNS,
+    "pid": linux.CLONE_NEWPID,
+    "ipc": linux.CLONE_NEWIPC,
+    "uts": linux.CLONE_NEWUTS,
+}
 
 
 def main(control):
@@ -59,7 +64,7 @@ def main(control):
         request = json.loads(data.decode("utf-8"))
         cgroup = request["cgroup"]
         try:
-            pid, pidfd = linux.clone(_NAMESPACES, fds[cgroup] if cgroup >= 0 else -1)
+            pid, pidfd = linux.clone(_namespaces(request), fds[cgroup] if cgroup >= 0 else -1)
         except OSError as error:
             packets.send(_json(id=request["id"], error=str(error)))
         else:
@@ -71,6 +76,15 @@ def main(control):
             os.close(pidfd)
         for fd in fds:
             os.close(fd)
+
+
+def _namespaces(request):
+    """All of them; a test of the walls may take one away."""
+    flags = 0
+    for name, flag in _NAMESPACES.items():
+        if name not in request["without"]:
+            flags |= flag
+    return flags
 
 
 class _Ended(object):

@@ -18,10 +18,10 @@ _VERSION_1_LIMIT_FILES = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """`cpu_shares` are relative (1024 is one function of 1 GB); `cpu_quota` is in processors, None for no quota."""
+    """None is no limit. `cpu_shares` are relative (1024 is one function of 1 GB); `cpu_quota` is in processors."""
 
-    memory_bytes: int
-    processes: int
+    memory_bytes: int | None
+    processes: int | None
     cpu_shares: int
     cpu_quota: float | None = None
 
@@ -57,14 +57,14 @@ class Group:
 
     def limit(self, limits: Limits) -> None:
         """Sets the limits; may be called again with others."""
-        if memory := self._directories.get("memory"):
+        if (memory := self._directories.get("memory")) and limits.memory_bytes is not None:
             if (memory / "memory.max").exists():
                 _write(memory / "memory.max", str(limits.memory_bytes))
                 _write_if_there(memory / "memory.swap.max", "0")
             else:
                 for name in _VERSION_1_LIMIT_FILES:
                     _write_if_there(memory / name, str(limits.memory_bytes))
-        if pids := self._directories.get("pids"):
+        if (pids := self._directories.get("pids")) and limits.processes is not None:
             _write(pids / "pids.max", str(limits.processes))
         if cpu := self._directories.get("cpu"):
             quota = -1 if limits.cpu_quota is None else max(1000, int(limits.cpu_quota * CPU_PERIOD_US))

@@ -22,7 +22,8 @@ from sesame.sandbox.jail_cells import DEFAULT_DISK_MB, READY_CELLS, Cells
 from sesame.sandbox.jail_disks import Disks
 from sesame.sandbox.jail_forker import Forker
 from sesame.sandbox.jail_grade import Grade, Held, enforcement, probe
-from sesame.sandbox.jail_instance import JailSandbox, Terms
+from sesame.sandbox.jail_instance import JailSandbox
+from sesame.sandbox.jail_terms import FILE_DESCRIPTORS, Terms
 from sesame.sandbox.plain import MEMORY_WATCH_S, Launch
 from sesame.sandbox.seam import Enforcement, OnOutput, SandboxDied, SandboxSpec, SandboxStartFailed
 
@@ -40,6 +41,7 @@ class JailOptions(msgspec.Struct, frozen=True):
     ready_cells: int = READY_CELLS
     cgroups: bool = True
     version_1_freezer: bool = False
+    file_descriptors: int = FILE_DESCRIPTORS
     without: frozenset[str] = frozenset()
     probe: Callable[[], Grade] = probe
 
@@ -85,7 +87,8 @@ class JailDriver:
         if not self._grade.possible:
             raise ConfigurationError(f"sandbox jail: {self._grade.reason}. Next: {self._grade.hint}")
         user_namespace = self._grade.kind == "user"
-        self._terms = Terms(user_namespace, self._options.cpu, self._options.without)
+        options = self._options
+        self._terms = Terms(user_namespace, options.cpu, options.file_descriptors, options.without)
         self._state.mkdir(parents=True, exist_ok=True)
         (self._state / "root").mkdir(exist_ok=True)
         self._cgroups = await asyncio.to_thread(self._open_cgroups)
@@ -189,9 +192,7 @@ class JailDriver:
         if forker is None or not forker.alive or forker.launch != launch:
             if forker is not None:
                 self._retired.append(forker)
-            forker = self._forkers[runtime] = Forker(
-                launch, self._state / "root", user_namespace=self._terms.user_namespace
-            )
+            forker = self._forkers[runtime] = Forker(launch, self._state / "root", self._terms)
             forker.open()
         return forker
 

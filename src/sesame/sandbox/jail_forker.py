@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sesame.sandbox.jail_plan import root_plan
+from sesame.sandbox.jail_terms import Terms
 from sesame.sandbox.plain import GARDEN, Launch
 from sesame.sandbox.seam import SandboxStartFailed
 
@@ -70,10 +71,10 @@ class Jailed:
 class Forker:
     """One zygote. When it dies, so does all that it forked (parent-death signal), and a new one is needed."""
 
-    def __init__(self, launch: Launch, staging: Path, *, user_namespace: bool) -> None:
+    def __init__(self, launch: Launch, staging: Path, terms: Terms) -> None:
         self.launch = launch
         self._staging = staging
-        self._user_namespace = user_namespace
+        self._terms = terms
         self._child: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._log = -1
@@ -96,7 +97,7 @@ class Forker:
         self._ready = loop.create_future()
         # A failure is for whoever asks for a fork; when nobody does, nobody has to look at it.
         self._ready.add_done_callback(lambda ready: ready.exception())
-        plan = root_plan(self.launch, self._staging, user_namespace=self._user_namespace)
+        plan = root_plan(self.launch, self._staging, self._terms)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._log = os.memfd_create("zygote")
         with theirs:

@@ -111,7 +111,7 @@ def _try(kind: str) -> str:
 
 def _detached_mounts_fail() -> str:
     try:
-        os.close(jail_mounts.read_only_tree(Path("/")))
+        os.close(jail_mounts.tree(Path("/")))
     except OSError as error:
         return str(error)
     return ""

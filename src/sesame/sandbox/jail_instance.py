@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from sesame.sandbox import jail_mounts
 from sesame.sandbox.addresses import CODE_ROOT, DEFAULT_PATH, LAYER_ROOT
 from sesame.sandbox.cgroups import Limits
@@ -24,27 +22,19 @@ from sesame.sandbox.interpreters import MINOR_VERSIONS
 from sesame.sandbox.jail_cells import Cell, Cells
 from sesame.sandbox.jail_forker import MAX_REQUEST_BYTES, Forker, Jailed
 from sesame.sandbox.jail_plan import LIBRARY_PATH, SITE_PACKAGES_ROOT
+from sesame.sandbox.jail_terms import PROCESSES, Terms
 from sesame.sandbox.memory import Gauge, tree
 from sesame.sandbox.seam import Call, OnOutput, Reply, SandboxDied, SandboxSpec, SandboxStartFailed
 from sesame.sandbox.wire import Channel, Output
 
 DUMP_GRACE_S = 1.0
 MIB = 1024 * 1024
-PROCESSES = 1024
-FILE_DESCRIPTORS = 100_000
 # What a processor's worth of memory is: the cloud gives 0.35 processors to 512 MB (reference/api.md §7).
 MEMORY_MB_PER_PROCESSOR = 1536
 # How long a result may still be read after the process that sent it was reported gone.
 LAST_WORDS_S = 0.05
 HOSTNAME_CHARS = 63
-
-
-class Terms(msgspec.Struct, frozen=True):
-    """What holds for every instance of a driver. `without` names walls that a test has taken away."""
-
-    user_namespace: bool = False
-    cpu: str = "shares"
-    without: frozenset[str] = frozenset()
+DISK_WITHOUT_WALL_MB = 4096
 
 
 class JailSandbox:
@@ -177,11 +167,17 @@ class JailSandbox:
             if spec.layer_dirs:
                 binds[LAYER_ROOT] = [str(layer.resolve()) for layer in spec.layer_dirs]
         else:
-            mounts[CODE_ROOT] = request.add(jail_mounts.read_only_tree(spec.code_dir))
+            holds = self._terms.holds
+            code = jail_mounts.tree(spec.code_dir, read_only=holds("read-only"), nosuid=holds("nosuid"))
+            mounts[CODE_ROOT] = request.add(code)
             if spec.layer_dirs:
                 mounts[LAYER_ROOT] = request.add(jail_mounts.merged_tree(spec.layer_dirs))
-        if cell.disk_fd >= 0:
+        memory_disks = [["/tmp", spec.disk_mb]]
+        if not self._terms.holds("disk"):
+            memory_disks = [["/tmp", DISK_WITHOUT_WALL_MB]]
+        elif cell.disk_fd >= 0:
             mounts["/tmp"] = request.lend(cell.disk_fd)
+            memory_disks.clear()
         if cell.group is not None:
             cell.group.limit(self._limits())
         group = cell.group
@@ -190,13 +186,14 @@ class JailSandbox:
             user_namespace=self._terms.user_namespace,
             mounts=list(mounts.items()),
             binds=list(binds.items()),
-            memory_disks=[] if cell.disk_fd >= 0 else [["/tmp", spec.disk_mb]],
+            memory_disks=memory_disks,
+            host_is_visible=self._terms.host_is_visible,
             cgroup=request.lend(group.unified_fd) if group is not None and group.unified_fd >= 0 else -1,
             tasks=[request.lend(fd) for fd in group.task_fds] if group is not None else [],
             uid=cell.uid,
             hostname=self._hostname,
             shm_mb=spec.memory_mb,
-            limits={"RLIMIT_CORE": 0, "RLIMIT_NOFILE": FILE_DESCRIPTORS, "RLIMIT_NPROC": PROCESSES},
+            limits=self._resource_limits(),
             site_packages=SITE_PACKAGES_ROOT if forker.launch.site_packages is not None else "",
             environment=self._environment(forker),
             without=sorted(self._terms.without),
@@ -210,10 +207,17 @@ class JailSandbox:
         return self._spec.instance_id[:HOSTNAME_CHARS]
 
     def _limits(self) -> Limits:
+        holds = self._terms.holds
         # What the zygote shares counts as the function's: a limit means what `memory_peak_mb` reports.
-        memory = self._spec.memory_mb - self._baseline_mb
+        memory = int((self._spec.memory_mb - self._baseline_mb) * MIB) if holds("memory") else None
         quota = self._spec.memory_mb / MEMORY_MB_PER_PROCESSOR if self._terms.cpu == "cloud" else None
-        return Limits(int(memory * MIB), PROCESSES, self._spec.memory_mb, quota)
+        return Limits(memory, PROCESSES if holds("processes") else None, self._spec.memory_mb, quota)
+
+    def _resource_limits(self) -> dict[str, int]:
+        limits = (
+            {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": self._terms.file_descriptors} if self._terms.holds("limits") else {}
+        )
+        return {**limits, "RLIMIT_NPROC": PROCESSES} if self._terms.holds("processes") else limits
 
     def _environment(self, forker: Forker) -> dict[str, str]:
         composed = {

@@ -36,14 +36,17 @@ def supported() -> bool:
     return platform.system() == "Linux"
 
 
-def read_only_tree(path: Path) -> int:
-    """A descriptor of a read-only view of the directory. The caller closes it. Raises `OSError`."""
+def tree(path: Path, *, read_only: bool = True, nosuid: bool = True) -> int:
+    """A descriptor of a view of the directory. The caller closes it. Raises `OSError`."""
     fd = _call(
         "open_tree", _SYS_OPEN_TREE,
         ctypes.c_int(_AT_FDCWD), os.fsencode(path), ctypes.c_uint(_OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC),
     )  # fmt: skip
+    attributes = _MOUNT_ATTR_NODEV
+    attributes |= _MOUNT_ATTR_RDONLY if read_only else 0
+    attributes |= _MOUNT_ATTR_NOSUID if nosuid else 0
     try:
-        _set_attributes(fd, _MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV)
+        _set_attributes(fd, attributes)
     except OSError:
         os.close(fd)
         raise
@@ -53,7 +56,7 @@ def read_only_tree(path: Path) -> int:
 def merged_tree(paths: Sequence[Path]) -> int:
     """A read-only view of several directories as one, in which the earlier wins. The caller closes it."""
     if len(paths) == 1:
-        return read_only_tree(paths[0])
+        return tree(paths[0])
     # Two options would be cut at ":" and ","; a backslash keeps them.
     lower = ":".join(str(path).replace("\\", "\\\\").replace(":", "\\:") for path in paths)
     return _new_mount("overlay", {"source": "layers", "lowerdir": lower}, _MOUNT_ATTR_RDONLY)

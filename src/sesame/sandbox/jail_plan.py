@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sesame.sandbox.jail_terms import Terms
 from sesame.sandbox.plain import GARDEN, Launch
 
 SHIM_ROOT = "/var/sesame/runtime"
@@ -43,18 +44,20 @@ _LINKS = (
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
 
 
-def root_plan(launch: Launch, staging: Path, *, user_namespace: bool) -> dict[str, Any]:
+def root_plan(launch: Launch, staging: Path, terms: Terms) -> dict[str, Any]:
     """The message that runtime/jail_root.py expects. `staging` is an empty directory on which it may mount."""
     interpreter = launch.interpreter.resolve()
-    binds = [(path, path, False) for path in _read_only(interpreter)]
-    binds.append((str(GARDEN), SHIM_ROOT, False))
+    writable = "read-only" in terms.without
+    binds = [(path, path, writable) for path in _read_only(interpreter)]
+    binds.append((str(GARDEN), SHIM_ROOT, writable))
     if launch.site_packages is not None:
-        binds.append((str(launch.site_packages), SITE_PACKAGES_ROOT, False))
+        binds.append((str(launch.site_packages), SITE_PACKAGES_ROOT, writable))
     # Until each instance mounts its own over it; in a user namespace the kernel wants a full one to be there.
     binds.append(("/proc", "/proc", True))
     return {
         "parent": os.getpid(),
-        "user_namespace": user_namespace,
+        "user_namespace": terms.user_namespace,
+        "keep_host": terms.host_is_visible,
         "staging": str(staging),
         "directories": [*_DIRECTORIES],
         "links": [*_LINKS, *_merged_links()],
