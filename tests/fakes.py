@@ -69,6 +69,7 @@ class FakeSandbox:
         self.calls: list[Call] = []
         self.alive = True
         self.dumped = False
+        self.frozen = False
         self._waiting: asyncio.Future[Reply] | None = None
 
     @property
@@ -81,6 +82,7 @@ class FakeSandbox:
 
     async def call(self, call: Call) -> Reply:
         assert self._waiting is None, "two calls at a time"
+        assert not self.frozen, "a call to a frozen instance"
         if not self.alive:
             raise SandboxDied("exit", "died before")
         self.calls.append(call)
@@ -126,9 +128,12 @@ class FakeSandbox:
     def memory_peak_mb(self) -> float:
         return 12.5
 
-    def freeze(self) -> None: ...
+    def freeze(self) -> None:
+        assert self.alive
+        self.frozen = True
 
-    def thaw(self) -> None: ...
+    def thaw(self) -> None:
+        self.frozen = False
 
     def _end(self) -> None:
         if self.alive:

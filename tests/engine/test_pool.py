@@ -97,6 +97,20 @@ async def test_an_idle_instance_goes_after_its_keep_alive_and_not_before() -> No
     assert engine.pool.instances() == []
 
 
+async def test_an_idle_instance_is_frozen_after_a_grace_and_thawed_for_its_next_call() -> None:
+    engine = build(CAPS)
+    engine.deploy()
+    await engine.call()
+    (sandbox,) = engine.driver.made
+    engine.clock.advance(0.5)
+    assert not sandbox.frozen
+    engine.clock.advance(1.5)
+    assert sandbox.frozen
+    outcome = await engine.call()
+    assert not outcome.cold
+    assert not sandbox.frozen
+
+
 async def test_an_instance_that_dies_while_idle_is_replaced() -> None:
     engine = build(CAPS)
     engine.deploy()
@@ -155,7 +169,7 @@ def test_every_other_move_of_an_instance_is_refused() -> None:
 
 
 class PoolMachine(RuleBasedStateMachine):
-    """Calls, answers, deaths, cancellations, timeouts and changes in any order; the invariants must stand throughout."""
+    """Calls, answers, deaths, cancellations, timeouts and changes in any order; the invariants stand throughout."""
 
     names = st.sampled_from(["a", "b", "c"])
 

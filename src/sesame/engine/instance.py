@@ -54,7 +54,7 @@ class Instance:
         self.state = State.STARTING
         self.initialized = not snapshot.function.initializer
         self.idle_since = 0.0
-        self.died: str | None = None
+        self.frozen = False
         self._clock = clock
         self._sandbox: Sandbox | None = None
         self._timed_out = False
@@ -97,6 +97,18 @@ class Instance:
             await self._killing
         if self._sandbox is not None:
             await self._sandbox.kill()
+
+    def freeze(self) -> None:
+        """Its processes do not run until `thaw`: background threads stop, as in the cloud (runtime.md §10)."""
+        assert self.state is State.IDLE
+        assert self._sandbox is not None
+        self._sandbox.freeze()
+        self.frozen = True
+
+    def thaw(self) -> None:
+        if self.frozen and self._sandbox is not None:
+            self._sandbox.thaw()
+            self.frozen = False
 
     def _expire(self) -> None:
         assert self._sandbox is not None

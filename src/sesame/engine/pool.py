@@ -17,7 +17,7 @@ from sesame.engine.clock import Clock, Timer
 from sesame.engine.instance import Instance, State
 from sesame.engine.journal import Journal, LogSink, LogSource
 from sesame.engine.resolver import Resolver
-from sesame.engine.scaling import Caps, expired, victims
+from sesame.engine.scaling import Caps, expired, to_freeze, victims
 from sesame.model.errors import PlatformError, ResourceExhausted
 from sesame.model.invocation import Snapshot, Target
 from sesame.sandbox.seam import Sandbox, SandboxDriver, SandboxSpec, SandboxStartFailed
@@ -91,6 +91,7 @@ class Pool:
             instance = idle.pop()
             if instance.state is State.IDLE:
                 instance.move(State.BUSY)
+                instance.thaw()
                 return Lease(instance, cold=False)
         return None
 
@@ -186,6 +187,8 @@ class Pool:
             for instance in expired(idle, now, self._parts.caps.keep_alive_s):
                 idle.remove(instance)
                 self._end_soon(instance)
+            for instance in to_freeze(idle, now, self._parts.caps.freeze_after_s):
+                instance.freeze()
             if not idle:
                 del self._idle[key]
         if self._idle and not self._closed:

@@ -13,12 +13,16 @@ from sesame.model.invocation import Snapshot
 
 
 class Caps(msgspec.Struct, frozen=True):
-    """The bounds of one Sesame. `memory_mb` bounds the sum of the memory sizes of all instances."""
+    """The bounds of one Sesame. `memory_mb` bounds the sum of the memory sizes of all instances.
+
+    An instance that was idle for `freeze_after_s` is stopped from running until its next call.
+    """
 
     instances_per_function: int
     memory_mb: int
     starts_at_once: int
     keep_alive_s: float
+    freeze_after_s: float = 1.0
 
 
 def victims(instances: Sequence[Instance], snapshot: Snapshot, caps: Caps, used_mb: int) -> list[Instance] | str:
@@ -52,6 +56,11 @@ def victims(instances: Sequence[Instance], snapshot: Snapshot, caps: Caps, used_
 def expired(idle: Iterable[Instance], now: float, keep_alive_s: float) -> list[Instance]:
     """POLICY: an instance that was idle for the keep-alive time goes; time alone decides, not demand."""
     return [i for i in idle if now - i.idle_since >= keep_alive_s]
+
+
+def to_freeze(idle: Iterable[Instance], now: float, freeze_after_s: float) -> list[Instance]:
+    """POLICY: after a grace, so that calls in quick succession do not pay for freezing and thawing."""
+    return [i for i in idle if not i.frozen and now - i.idle_since >= freeze_after_s]
 
 
 def _longest_idle(instances: Iterable[Instance]) -> list[Instance]:
