@@ -5,9 +5,7 @@ Never keeps an instance with which anything went wrong.
 """
 
 import asyncio
-import contextlib
 import uuid
-from collections.abc import AsyncIterator
 
 import msgspec
 import structlog
@@ -64,26 +62,23 @@ class Pool:
     def instances(self) -> list[Instance]:
         return list(self._live.values())
 
-    @contextlib.asynccontextmanager
-    async def lease(self, snapshot: Snapshot) -> AsyncIterator[Lease]:
-        """Whatever goes wrong inside, the instance is killed and not used again.
+    def lease(self, snapshot: Snapshot) -> "_Leasing":
+        """`async with` gives the `Lease`. Whatever goes wrong inside, the instance is killed and not used again.
 
         Raises `ResourceExhausted` at a cap and `PlatformError` when no instance comes up.
         """
-        lease = self._warm(snapshot) or await self._cold(snapshot)
-        try:
-            yield lease
-        except BaseException:
-            await asyncio.shield(self._end(lease.instance))
-            raise
-        self._give_back(lease.instance)
+        return _Leasing(self, snapshot)
 
     async def close(self) -> None:
         self._closed = True
         if self._tick is not None:
             self._tick.cancel()
         self._idle.clear()
-        await asyncio.gather(*(self._end(instance) for instance in self.instances()), *self._ending)
+        await asyncio.gather(*(self.end(instance) for instance in self.instances()), *self._ending)
+
+    async def acquire(self, snapshot: Snapshot) -> Lease:
+        """For `_Leasing` alone: what is acquired must be released or ended."""
+        return self._warm(snapshot) or await self._cold(snapshot)
 
     def _warm(self, snapshot: Snapshot) -> Lease | None:
         idle = self._idle.get(snapshot.key)
@@ -164,7 +159,7 @@ class Pool:
             raise
         return instance
 
-    def _give_back(self, instance: Instance) -> None:
+    def release(self, instance: Instance) -> None:
         snapshot = instance.snapshot
         if instance.state is not State.BUSY or self._closed or not self._is_current(instance):
             self._end_soon(instance)
@@ -210,11 +205,11 @@ class Pool:
             self._end_soon(instance)
 
     def _end_soon(self, instance: Instance) -> None:
-        task = asyncio.get_running_loop().create_task(self._end(instance))
+        task = asyncio.get_running_loop().create_task(self.end(instance))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
-    async def _end(self, instance: Instance) -> None:
+    async def end(self, instance: Instance) -> None:
         try:
             await instance.kill()
         finally:
@@ -225,6 +220,26 @@ class Pool:
             return
         function = instance.snapshot.function
         self._memory_mb -= function.memory_size
+
+
+class _Leasing:
+    """The life of one lease, written out because it stands on the path of every call."""
+
+    __slots__ = ("_lease", "_pool", "_snapshot")
+
+    def __init__(self, pool: Pool, snapshot: Snapshot) -> None:
+        self._pool = pool
+        self._snapshot = snapshot
+
+    async def __aenter__(self) -> Lease:
+        self._lease = await self._pool.acquire(self._snapshot)
+        return self._lease
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        if kind is None:
+            self._pool.release(self._lease.instance)
+        else:
+            await asyncio.shield(self._pool.end(self._lease.instance))
 
 
 def _spec(snapshot: Snapshot, instance_id: str, account_id: str, region: str) -> SandboxSpec:

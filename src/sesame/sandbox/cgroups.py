@@ -130,11 +130,13 @@ class Group:
         """The number in the first of the files that exists. Its descriptor stays open: a look is one system call."""
         assert self._memory is not None
         for name in names:
-            if name not in self._files:
-                try:
-                    self._files[name] = os.open(self._memory / name, os.O_RDONLY | os.O_CLOEXEC)
-                except FileNotFoundError:
-                    continue
+            if name in self._files:
+                return int(os.pread(self._files[name], 32, 0))
+        for name in names:
+            try:
+                self._files[name] = os.open(self._memory / name, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
             return int(os.pread(self._files[name], 32, 0))
         return 0
 

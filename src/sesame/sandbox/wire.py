@@ -56,10 +56,11 @@ class Channel:
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[tuple[Header, bytes]] | None = None
         self._ended: SandboxDied | None = None
+        self._loop: asyncio.AbstractEventLoop
 
     async def open(self) -> None:
         """Takes the socket over; from here on output is read too."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_unix_connection(lambda: self._protocol, sock=self._sock)
         self._output.start(loop)
 
@@ -112,7 +113,7 @@ class Channel:
         size = 4 + len(head) + len(payload)
         if size > MAX_FRAME_BYTES or len(head) > MAX_HEADER_BYTES:
             raise ValueError(f"a frame of {size} bytes with a header of {len(head)} is over the limit of the wire")
-        self._answer = asyncio.get_running_loop().create_future()
+        self._answer = self._loop.create_future()
         prefix = _SIZES.pack(size, len(head)) + head
         if len(payload) <= _JOIN_BYTES:
             self._transport.write(prefix + payload)
