@@ -158,6 +158,8 @@ def _credential(text: str) -> tuple[str, Scope]:
     parts = text.split("/")
     if len(parts) != 5 or not parts[0] or parts[3] not in V4_PRODUCTS or parts[4] != V4_TERMINATOR:
         raise invalid_argument("Credential", text, "Invalid credential in Authorization header.")
+    if not parts[2]:
+        raise invalid_argument("Credential", text, "The signing region in credential is invalid.")
     return parts[0], Scope(date=parts[1], region=parts[2], product=parts[3])
 
 

@@ -117,9 +117,7 @@ class OssDoor:
             # The border of the door: whatever it was, the caller learns no more than that it was our fault.
             log.exception("the OSS door failed", request_id=request_id, method=method)
             answer = error_answer(OssError("InternalError"), method, request_id, _host(scope))
-        # Who waits for "100 Continue" and gets a refusal may or may not send the body: that cannot be told apart.
-        waits = any(name == b"expect" for name, _ in scope["headers"])
-        return answer, not waits or (body is not None and body.touched)
+        return answer, (body is not None and body.touched) or not _may_leave_out_its_body(scope)
 
     async def _operate(self, request: Request, body: Body) -> Answer:
         """In the order of reference/companions.md §1.7."""
@@ -182,6 +180,15 @@ async def _packed(stretch: Stretch) -> AsyncIterator[bytes]:
 def _header_bytes(value: str) -> bytes:
     """Stored headers go out as they came in: as UTF-8. What would end the header's line is not let through."""
     return re.sub(r"[\r\n\0]", " ", value).encode()
+
+
+def _may_leave_out_its_body(scope: Any) -> bool:
+    """Who waits for "100 Continue" and gets an answer instead, or announces a body where none is usual: what comes
+    next on such a connection, a body or another request, cannot be told apart.
+    """
+    headers = dict(scope["headers"])
+    announced = headers.get(b"content-length", b"0") != b"0"
+    return b"expect" in headers or (scope["method"] in ("GET", "HEAD") and announced)
 
 
 def _host(scope: Any) -> str:

@@ -15,6 +15,12 @@ Element: TypeAlias = "tuple[str, Content] | None"
 """A name with its text or its children; None is left out."""
 
 CONTENT_TYPE = "application/xml"
+# Keys may hold control characters, and clients write them into XML as they are, which XML forbids.
+# The parser is given characters of a private area in their place.
+_PRIVATE_AREA = 0xE000
+_STAND_INS = {code: _PRIVATE_AREA + code for code in range(32) if chr(code) not in "\t\n\r"}
+_CONTROLS_BACK = {stand_in: code for code, stand_in in _STAND_INS.items()}
+_CONTROLS = frozenset(map(chr, _STAND_INS))
 BODY_BYTES_MAX = 2 * 1024 * 1024
 
 
@@ -24,16 +30,19 @@ def document(name: str, content: Content) -> bytes:
 
 
 def parse(body: bytes, root_name: str) -> ElementTree.Element:
-    """The root without its namespace. Raises OssError MalformedXML."""
+    """The root, all names without their namespace. Raises OssError MalformedXML."""
     if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
         raise OssError("MalformedXML")
     try:
-        root = ElementTree.fromstring(body)
+        text = body.decode()
+        root = ElementTree.fromstring(text.translate(_STAND_INS))
     except (ElementTree.ParseError, ValueError) as exc:
         raise OssError("MalformedXML") from exc
+    has_controls = not _CONTROLS.isdisjoint(text)
     for element in root.iter():
-        if isinstance(element.tag, str):
-            element.tag = element.tag.rpartition("}")[2]
+        element.tag = element.tag.rpartition("}")[2]
+        if has_controls and element.text:
+            element.text = element.text.translate(_CONTROLS_BACK)
     if root.tag != root_name:
         raise OssError("MalformedXML")
     return root
