@@ -1,0 +1,622 @@
+"""Attacks. Each handler tries one thing and returns JSON: true when it got what it wanted, else false or why not."""
+
+import ctypes
+import errno
+import json
+import os
+import platform
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+X86 = platform.machine() == 'x86_64'
+NUMBERS = {
+    'ptrace': (101, 117), 'mount': (165, 40), 'umount2': (166, 39), 'chroot': (161, 51), 'syslog': (103, 116),
+    'setns': (308, 268), 'unshare': (272, 97), 'clone': (56, 220), 'clone3': (435, 435), 'add_key': (248, 217),
+    'keyctl': (250, 219), 'bpf': (321, 280), 'perf_event_open': (298, 241), 'userfaultfd': (323, 282),
+    'io_uring_setup': (425, 425), 'personality': (135, 92), 'sethostname': (170, 161), 'reboot': (169, 142),
+    'init_module': (175, 105), 'open_by_handle_at': (304, 265), 'process_vm_readv': (310, 270), 'kcmp': (312, 272),
+    'name_to_handle_at': (303, 264), 'pidfd_getfd': (438, 438), 'open_tree': (428, 428), 'settimeofday': (164, 170),
+}
+
+
+def call(name, *arguments):
+    """The system call; returns its result or minus the error."""
+    number = NUMBERS[name][0 if X86 else 1]
+    converted = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
+    result = LIBC.syscall(ctypes.c_long(number), *converted)
+    return result if result >= 0 else -ctypes.get_errno()
+
+
+def answer(true, why=None):
+    return json.dumps(True if true else (why if why else False))
+
+
+def attempt(action):
+    """True when it raises nothing."""
+    try:
+        return answer(action() is not False)
+    except (OSError, IOError, ValueError, MemoryError, RuntimeError) as error:
+        return answer(False, '%s: %s' % (type(error).__name__, error))
+
+
+def read(path, size=65536):
+    with open(path, 'rb') as file:
+        return file.read(size)
+
+
+def told(event):
+    return json.loads(event.decode('utf-8')) if event else {}
+
+
+def other_processes():
+    """Every process in /proc but this one's own relatives, with its number as /proc has it."""
+    own = {os.getpid(), os.getppid()}
+    return [int(name) for name in os.listdir('/proc') if name.isdigit() and int(name) not in own]
+
+
+def victims(event):
+    """Processes of the victim's user, as /proc shows whose they are."""
+    uid = told(event)['victim_uid']
+    for pid in other_processes():
+        try:
+            if os.stat('/proc/%d' % pid).st_uid == uid:
+                yield pid
+        except OSError:
+            continue
+
+
+def private_memory(pid):
+    """What a process has written: environment variables that it set itself are somewhere there."""
+    with open('/proc/%d/mem' % pid, 'rb', 0) as file:
+        for line in read('/proc/%d/maps' % pid, 1 << 20).decode('latin-1').splitlines():
+            fields = line.split()
+            if fields[1].startswith('rw-p') and (len(fields) == 5 or fields[5] == '[heap]'):
+                start, end = [int(text, 16) for text in fields[0].split('-')]
+                file.seek(start)
+                yield file.read(min(end - start, 64 << 20))
+
+
+# Another instance
+
+def sees_processes(event, context):
+    return answer(len(other_processes()) > 0)
+
+
+def reads_environment(event, context):
+    name = ('FC_INSTANCE_ID=%s' % told(event)['instance']).encode()
+    for pid in victims(event):
+        try:
+            if any(name in part for part in private_memory(pid)):
+                return answer(True)
+        except (OSError, IOError, ValueError):
+            continue
+    return answer(False)
+
+
+def reads_tmp(event, context):
+    secret = told(event)['secret'].encode()
+    for pid in other_processes():
+        try:
+            if read('/proc/%d/root/tmp/secret' % pid) == secret:
+                return answer(True)
+        except (OSError, IOError):
+            continue
+    return answer(os.path.exists('/tmp/secret'))
+
+
+def reads_shm(event, context):
+    secret = told(event)['secret'].encode()
+    for pid in other_processes():
+        try:
+            if read('/proc/%d/root/dev/shm/secret' % pid) == secret:
+                return answer(True)
+        except (OSError, IOError):
+            continue
+    return answer(os.path.exists('/dev/shm/secret'))
+
+
+def reads_code(event, context):
+    for pid in other_processes():
+        try:
+            if b'Holds secrets' in read('/proc/%d/root/code/index.py' % pid):
+                return answer(True)
+        except (OSError, IOError):
+            continue
+    return answer(False)
+
+
+def reads_memory(event, context):
+    place = told(event)
+    for pid in victims(event):
+        try:
+            with open('/proc/%d/mem' % pid, 'rb', 0) as file:
+                file.seek(place['address'])
+                if file.read(place['size']) == place['secret'].encode():
+                    return answer(True)
+        except (OSError, IOError, ValueError):
+            continue
+    return answer(False)
+
+
+def reads_memory_by_call(event, context):
+    place = told(event)
+    for pid in victims(event):
+        buffer = ctypes.create_string_buffer(place['size'])
+        local = (ctypes.c_size_t * 2)(ctypes.addressof(buffer), place['size'])
+        remote = (ctypes.c_size_t * 2)(place['address'], place['size'])
+        call('process_vm_readv', pid, local, 1, remote, 1, 0)
+        if buffer.raw == place['secret'].encode():
+            return answer(True)
+    return answer(False)
+
+
+def signals(event, context):
+    """Signal 0 says whether one may; the victim lives on. Of every process there is."""
+    allowed = []
+    for pid in list(range(2, told(event).get('most', 40000))):
+        if pid in (os.getpid(), os.getppid(), threading.current_thread().ident):
+            continue
+        try:
+            os.kill(pid, 0)
+        except OSError:
+            continue
+        if not os.path.exists('/proc/self/task/%d' % pid):
+            allowed.append(pid)
+    return answer(len(allowed) > 0)
+
+
+def traces(event, context):
+    """PTRACE_SEIZE needs no stop, and the victim lives on."""
+    for pid in victims(event):
+        if call('ptrace', 0x4206, pid, 0, 0) == 0:
+            call('ptrace', 17, pid, 0, 0)
+            return answer(True)
+    return answer(False)
+
+
+def traces_init(event, context):
+    return answer(call('ptrace', 0x4206, os.getppid(), 0, 0) == 0)
+
+
+def reads_init(event, context):
+    return attempt(lambda: read('/proc/%d/environ' % os.getppid()) and read('/proc/%d/maps' % os.getppid()))
+
+
+def shared_memory(event, context):
+    return answer(LIBC.shmget(0x5e5a, 4096, 0) >= 0)
+
+
+def host_name(event, context):
+    """To what it is already, so that nothing changes; what counts is whether one may, and whose it is."""
+    name = os.uname()[1].encode()
+    return answer(call('sethostname', name, len(name)) == 0 and os.uname()[1] == told(event)['host'])
+
+
+# The host's files
+
+def shadow(event, context):
+    return attempt(lambda: any(b'root:' in read(top + '/etc/shadow') for top in ('/.host', '') if os.path.exists(top)))
+
+
+def host_path(event, context):
+    path = told(event)['path']
+    return answer(os.path.exists(path) or os.path.exists('/.host' + path))
+
+
+def symlink(event, context):
+    """A link in the package, made by whoever packed it."""
+    for name in ('/code/link', '/code/link_to_host'):
+        try:
+            if read(name) == told(event)['content'].encode():
+                return answer(True)
+        except (OSError, IOError):
+            continue
+    return answer(False)
+
+
+def own_link(event, context):
+    for number, top in enumerate(('', '/.host')):
+        name = '/tmp/link%d' % number
+        os.symlink(top + told(event)['path'], name)
+        if os.path.exists(name) and read(name) == told(event)['content'].encode():
+            return answer(True)
+    return answer(False)
+
+
+def process_roots(event, context):
+    """The root of another process, as /proc links to it."""
+    return answer(any(os.path.exists('/proc/%d/root%s' % (pid, told(event)['path'])) for pid in other_processes()))
+
+
+def changes_code(event, context):
+    def change():
+        with open('/code/index.py', 'ab') as file:
+            file.write(b'\n')
+    return attempt(change)
+
+
+def changes_layer(event, context):
+    return attempt(lambda: open('/opt/made', 'w').close())
+
+
+def opens_runtime(event, context):
+    """Opens for writing, writes nothing: without the wall it is the host's own file."""
+    return attempt(lambda: os.close(os.open(os.__file__.replace('.pyc', '.py'), os.O_WRONLY)))
+
+
+def makes_device(event, context):
+    return attempt(lambda: os.mknod('/tmp/device', 0o600 | 0o060000, os.makedev(7, 0)))
+
+
+def mounts(event, context):
+    return answer(call('mount', b'none', b'/tmp', b'tmpfs', 0, None) == 0)
+
+
+def unmounts(event, context):
+    return answer(call('umount2', b'/proc', 2) == 0)
+
+
+def remounts_code(event, context):
+    return answer(call('mount', None, b'/code', None, 32 | 4096, None) == 0)
+
+
+def clones_mount(event, context):
+    return answer(call('open_tree', -100, b'/', 1) >= 0)
+
+
+def changes_root(event, context):
+    return answer(call('chroot', b'/tmp') == 0)
+
+
+def opens_by_handle(event, context):
+    handle = ctypes.create_string_buffer(struct.pack('=Ii', 8, 1) + struct.pack('=II', 2, 0) + b'\0' * 64)
+    fd = os.open('/tmp', os.O_RDONLY)
+    # ESTALE would say that it may, and that there is no such file.
+    return answer(call('open_by_handle_at', fd, handle, 0) not in (-errno.EPERM, -errno.ENOSYS))
+
+
+def host_socket(event, context):
+    path = told(event)['path']
+    made = socket.socket(socket.AF_UNIX)
+    for candidate in (path, '/.host' + path):
+        try:
+            made.connect(candidate)
+            return answer(True)
+        except (OSError, IOError, socket.error):
+            continue
+    return answer(False)
+
+
+def abstract_socket(event, context):
+    made = socket.socket(socket.AF_UNIX)
+    try:
+        made.connect('\0' + told(event)['name'])
+    except (OSError, IOError, socket.error) as error:
+        return answer(False, str(error))
+    return answer(True)
+
+
+def zygote_socket(event, context):
+    """Any descriptor that is a packet socket is the zygote's: whoever has it commands forks."""
+    for name in os.listdir('/proc/self/fd'):
+        try:
+            made = socket.fromfd(int(name), socket.AF_UNIX, socket.SOCK_STREAM)
+            if made.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_SEQPACKET:
+                return answer(True)
+        except (OSError, IOError, socket.error):
+            continue
+    return answer(False)
+
+
+# Kernel interfaces
+
+def opens_sysctl(event, context):
+    return attempt(lambda: os.close(os.open('/proc/sys/kernel/core_pattern', os.O_WRONLY)))
+
+
+def opens_sysrq(event, context):
+    return attempt(lambda: os.close(os.open('/proc/sysrq-trigger', os.O_WRONLY)))
+
+
+def reads_kernel_memory(event, context):
+    return attempt(lambda: read('/proc/kcore', 64))
+
+
+def reads_kernel_log(event, context):
+    buffer = ctypes.create_string_buffer(4096)
+    return answer(call('syslog', 3, buffer, 4096) >= 0)
+
+
+def enters_namespace(event, context):
+    """Of process 1 that it can see: with a pid namespace its own, without one the host's."""
+    fd = os.open('/proc/self/ns/uts', os.O_RDONLY)
+    return answer(call('setns', fd, 0) == 0)
+
+
+def new_user_namespace(event, context):
+    """In a child: one that has threads may not."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if call('unshare', 0x10000000) == 0 else 1)
+    return answer(os.waitpid(pid, 0)[1] == 0)
+
+
+def new_namespace_by_clone(event, context):
+    pid = call('clone', 0x10000000 | 17, 0, 0, 0, 0)
+    if pid == 0:
+        os._exit(0)
+    if pid > 0:
+        os.waitpid(pid, 0)
+    return answer(pid > 0)
+
+
+def new_namespace_by_clone3(event, context):
+    arguments = struct.pack('<11Q', 0x10000000, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0)
+    pid = call('clone3', arguments, len(arguments))
+    if pid == 0:
+        os._exit(0)
+    if pid > 0:
+        os.waitpid(pid, 0)
+    return answer(pid > 0, 'errno %d' % -pid)
+
+
+def adds_key(event, context):
+    return answer(call('add_key', b'user', b'sesame-probe', b'x', 1, -1) > 0)
+
+
+def loads_bpf(event, context):
+    """BPF_MAP_CREATE of a small array."""
+    return answer(call('bpf', 0, struct.pack('=5I', 2, 4, 4, 1, 0) + b'\0' * 60, 72) >= 0)
+
+
+def perf_events(event, context):
+    """Counts page faults of its own process: the least of what perf allows."""
+    attributes = struct.pack('=IIQQQQQ', 1, 112, 2, 0, 0, 0, 0x61) + b'\0' * 64
+    return answer(call('perf_event_open', attributes, 0, -1, -1, 0) >= 0)
+
+
+def user_faults(event, context):
+    return answer(call('userfaultfd', 1) >= 0)
+
+
+def ring(event, context):
+    return answer(call('io_uring_setup', 4, ctypes.create_string_buffer(120)) >= 0)
+
+
+def personality(event, context):
+    return answer(call('personality', 0x0040000) >= 0)
+
+
+def kernel_socket(event, context):
+    return attempt(lambda: socket.socket(38, socket.SOCK_SEQPACKET, 0).close())
+
+
+def packet_socket(event, context):
+    return attempt(lambda: socket.socket(17, socket.SOCK_RAW, 0).close())
+
+
+def audit_socket(event, context):
+    return attempt(lambda: socket.socket(16, socket.SOCK_RAW, 9).close())
+
+
+def traces_child(event, context):
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(5)
+        os._exit(0)
+    got = call('ptrace', 16, pid, 0, 0) == 0
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return answer(got)
+
+
+def clock(event, context):
+    """A time that the kernel refuses: EINVAL says that one may set it, EPERM that one may not."""
+    return answer(call('settimeofday', struct.pack('=2q', 0, 2000000), 0) == -errno.EINVAL)
+
+
+def module(event, context):
+    """EFAULT, ENOEXEC or EINVAL say that one may load a module."""
+    return answer(call('init_module', b'', 0, b'') not in (-errno.EPERM, -errno.ENOSYS))
+
+
+def sees_cgroups(event, context):
+    return answer('sesame-' in read('/proc/self/cgroup').decode())
+
+
+# Privileges
+
+def becomes_root(event, context):
+    return attempt(lambda: os.setuid(0))
+
+
+def runs_setuid(event, context):
+    done = subprocess.Popen(['/code/setuid', '-c', 'import os; print(os.geteuid())'], stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT)
+    return answer(done.communicate()[0].strip() == b'0')
+
+
+def chowns(event, context):
+    open('/tmp/mine', 'w').close()
+    return attempt(lambda: os.chown('/tmp/mine', 1, 1))
+
+
+# Bombs
+
+def forks(event, context):
+    most, made = told(event)['most'], 0
+    for _ in range(most):
+        try:
+            if os.fork() == 0:
+                time.sleep(60)
+                os._exit(0)
+        except OSError:
+            return answer(False, made)
+        made += 1
+    return answer(True)
+
+
+def threads(event, context):
+    most, stop, made = told(event)['most'], threading.Event(), 0
+    threading.stack_size(65536)
+    try:
+        for _ in range(most):
+            thread = threading.Thread(target=stop.wait)
+            thread.daemon = True
+            thread.start()
+            made += 1
+    except (RuntimeError, MemoryError, threading.ThreadError):
+        return answer(False, made)
+    return answer(True)
+
+
+def memory(event, context):
+    held = bytearray(told(event)['mb'] << 20)
+    return answer(len(held) > 0)
+
+
+def shm(event, context):
+    def fill():
+        with open('/dev/shm/full', 'wb') as file:
+            for _ in range(told(event)['mb']):
+                file.write(b'x' * (1 << 20))
+    return attempt(fill)
+
+
+def disk(event, context):
+    def fill():
+        with open('/tmp/full', 'wb') as file:
+            for _ in range(told(event)['mb']):
+                file.write(b'\0' * (1 << 20))
+    return attempt(fill)
+
+
+def inodes(event, context):
+    def fill():
+        os.mkdir('/tmp/many')
+        for number in range(told(event)['most']):
+            os.close(os.open('/tmp/many/%d' % number, os.O_CREAT | os.O_WRONLY))
+    return attempt(fill)
+
+
+def descriptors(event, context):
+    held = []
+
+    def fill():
+        for _ in range(told(event)['most']):
+            held.append(os.open('/dev/null', os.O_RDONLY))
+    try:
+        return attempt(fill)
+    finally:
+        for fd in held:
+            os.close(fd)
+
+
+def core(event, context):
+    return answer(resource.getrlimit(resource.RLIMIT_CORE)[1] != 0)
+
+
+def output(event, context):
+    line = 'x' * 1023 + '\n'
+    for _ in range(told(event)['mb'] * 1024):
+        os.write(1, line.encode())
+    return answer(True)
+
+
+def spins(event, context):
+    """As many processes as there are processors and more, busy for a while."""
+    end = time.time() + told(event)['seconds']
+    for _ in range(8):
+        if os.fork() == 0:
+            while time.time() < end:
+                pass
+            os._exit(0)
+    while time.time() < end:
+        pass
+    return answer(True)
+
+
+# The wire
+
+def _shim_socket():
+    for name in sorted(os.listdir('/proc/self/fd'), key=int):
+        try:
+            made = socket.fromfd(int(name), socket.AF_UNIX, socket.SOCK_STREAM)
+            made.getpeername()
+            return made
+        except (OSError, IOError, socket.error):
+            continue
+
+
+def _frame(header, payload=b''):
+    head = json.dumps(header).encode()
+    return struct.pack('>II', 4 + len(head) + len(payload), len(head)) + head + payload
+
+
+def answers_for_another(event, context):
+    _shim_socket().sendall(_frame({'type': 'result', 'id': 'somebody-else', 'ok': True}, b'forged'))
+    time.sleep(2)
+    return 'real'
+
+
+def answers_unasked(event, context):
+    """An answer for the next call, sent before that is made."""
+    def later():
+        time.sleep(0.1)
+        _shim_socket().sendall(_frame({'type': 'result', 'id': told(event)['next'], 'ok': True}, b'forged'))
+    threading.Thread(target=later).start()
+    return 'real'
+
+
+def sends_huge_frame(event, context):
+    size = told(event)['mb'] << 20
+    head = json.dumps({'type': 'result', 'id': context.request_id, 'ok': True}).encode()
+    wire = _shim_socket()
+    wire.sendall(struct.pack('>II', 4 + len(head) + size, len(head)) + head)
+    block = b'x' * (1 << 20)
+    for _ in range(told(event)['mb']):
+        wire.sendall(block)
+    time.sleep(5)
+
+
+def sends_garbage(event, context):
+    _shim_socket().sendall(os.urandom(100000))
+    time.sleep(2)
+    return 'real'
+
+
+# Outliving
+
+def leaves_behind(event, context):
+    """A daemon in a session of its own, without its parent's environment; returns its number."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        pid = os.fork()
+        if pid == 0:
+            for fd in range(3, 64):
+                try:
+                    os.close(fd)
+                except OSError:
+                    pass
+            os.execve(sys.executable, [told(event)['mark'], '-S', '-c', 'import time; time.sleep(60)'], {})
+        os.write(writing, str(pid).encode())
+        os._exit(0)
+    os.wait()
+    return os.read(reading, 20)
+
+
+def ignores_the_end(event, context):
+    for number in range(1, 32):
+        try:
+            signal.signal(number, signal.SIG_IGN)
+        except (OSError, ValueError, RuntimeError):
+            continue
+    return leaves_behind(event, context)

@@ -1,0 +1,28 @@
+"""Lends the stage of tests/runtime to the attackers, in jails.
+
+Read by pytest. Holds no test.
+"""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from tests.runtime.conftest import stage, until
+from tests.sandbox.jail_stage import INTERPRETERS, jail
+
+from sesame.sandbox.jail import JailDriver
+
+__all__ = ["driver", "runtime", "stage", "until"]
+
+
+@pytest.fixture(scope="module", params=["python2.7", "python3", "python3.12"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    if request.param not in INTERPRETERS:
+        pytest.skip(f"no interpreter found for {request.param}")
+    return str(request.param)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def driver(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[JailDriver]:
+    async with jail(tmp_path_factory.mktemp("jail")) as made:
+        yield made
