@@ -41,6 +41,9 @@ bench-invoke: install
 	@$(BIN)/uv sync --frozen --inexact --quiet --group bench
 	@$(BIN)/python -m benchmarks.invoke $(ARGS)
 
+bench-cold: install
+	@$(BIN)/python -m benchmarks.cold $(ARGS)
+
 bench-full: install
 	@$(BIN)/uv sync --frozen --inexact --quiet --group bench
 	@$(BIN)/python -m benchmarks.invoke --full $(ARGS)

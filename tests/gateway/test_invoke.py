@@ -69,7 +69,7 @@ async def test_a_function_s_error_is_a_200_with_its_type(door: Door) -> None:
 
 async def test_a_cold_call_says_where_its_time_went(door: Door) -> None:
     async def cold(_call: Invocation) -> Outcome:
-        return outcome(cold=True, phases=Phases(0.04, 12.34, 5.0, 1.0))
+        return outcome(cold=True, phases=Phases(0.04, 12.34, 5.0, 1.0, {"fork_ms": 3.0, "shim_ms": 9.34}))
 
     door.dispatcher.then = cold
     headers = (await door.call("POST", PATH)).headers
@@ -80,6 +80,7 @@ async def test_a_cold_call_says_where_its_time_went(door: Door) -> None:
         "X-Sesame-Start-Ms": "12.3",
         "X-Sesame-Initialize-Ms": "5.0",
         "X-Sesame-Invoke-Ms": "1.0",
+        "X-Sesame-Start-Steps": "fork_ms=3.00, shim_ms=9.34",
     }
 
 

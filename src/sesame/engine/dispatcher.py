@@ -134,6 +134,11 @@ class _CallOfOne:
             b"\nDuration: %.2f ms, Billed Duration: %d ms, Memory Size: %d MB, Max Memory Used: %.2f MB\n"
             % (ended.duration_ms, math.ceil(ended.duration_ms), snapshot.function.memory_size, memory_mb)
         )
+        phases = Phases(
+            lease.queue_ms, lease.start_ms, initialize_ms, invoke_ms, instance.phases() if lease.cold else {}
+        )
+        if lease.cold:
+            instance.journal.write(_told(phases))
         return Outcome(
             payload=ended.payload,
             error=ended.error,
@@ -144,7 +149,7 @@ class _CallOfOne:
             version_id=snapshot.version_id,
             code_checksum=snapshot.function.package.checksum,
             cold=lease.cold,
-            phases=Phases(lease.queue_ms, lease.start_ms, initialize_ms, invoke_ms),
+            phases=phases,
             http_params=ended.http,
         )
 
@@ -162,6 +167,15 @@ def _ended(reply: Reply | CallFailed, took_ms: float, timeout_s: int, instance: 
             f"(duration: {took_ms:.0f}ms, maxMemoryUsage: {memory_mb:.2f}MB)"
         )
     return _Ended(msgspec.json.encode({"errorMessage": text}), FunctionError(UNHANDLED, reply.reason), took_ms)
+
+
+def _told(phases: Phases) -> bytes:
+    """The line of the summary that parts the time of a cold call."""
+    steps = ", ".join(f"{name.removesuffix('_ms')} {ms:.2f}" for name, ms in phases.steps.items())
+    return (
+        f"Cold start: queue {phases.queue_ms:.2f} ms, start {phases.start_ms:.2f} ms ({steps}), "
+        f"initialize {phases.initialize_ms:.2f} ms, invoke {phases.invoke_ms:.2f} ms\n"
+    ).encode()
 
 
 def _meta(invocation: Invocation, snapshot: Snapshot, credentials: Credentials) -> dict[str, Any]:

@@ -44,6 +44,7 @@ _QUEUE_MS = HeaderName(b"X-Sesame-Queue-Ms")
 _START_MS = HeaderName(b"X-Sesame-Start-Ms")
 _INITIALIZE_MS = HeaderName(b"X-Sesame-Initialize-Ms")
 _INVOKE_MS = HeaderName(b"X-Sesame-Invoke-Ms")
+_START_STEPS = HeaderName(b"X-Sesame-Start-Steps")
 
 
 class Dispatcher(Protocol):
@@ -109,6 +110,7 @@ class Invoker:
                 (_START_MS, b"%.1f" % phases.start_ms),
                 (_INITIALIZE_MS, b"%.1f" % phases.initialize_ms),
                 (_INVOKE_MS, b"%.1f" % phases.invoke_ms),
+                (_START_STEPS, ", ".join(f"{name}={ms:.2f}" for name, ms in phases.steps.items()).encode()),
             )
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": outcome.payload})

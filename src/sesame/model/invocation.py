@@ -4,6 +4,7 @@ Made by the doors (`Invocation`) and the engine (`Snapshot`, `Outcome`); plain f
 Never holds a socket, a process or a clock.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -57,12 +58,16 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Phases(msgspec.Struct, frozen=True):
-    """Where the time of a call went, in milliseconds of the host's clock; zero for what did not happen."""
+    """Where the time of a call went, in milliseconds of the host's clock; zero for what did not happen.
+
+    `steps` parts `start_ms` as the sandbox's driver counts it, in order.
+    """
 
     queue_ms: float = 0.0
     start_ms: float = 0.0
     initialize_ms: float = 0.0
     invoke_ms: float = 0.0
+    steps: Mapping[str, float] = {}
 
 
 class FunctionError(msgspec.Struct, frozen=True):
