@@ -20,6 +20,7 @@ OOM_SCORE = "500"
 # Where a function that looks finds the shim's socket: the same number everywhere.
 _SOCKET_FD = 3
 _HERE = os.path.dirname(os.path.abspath(__file__))
+_INODES_PER_MB = 64
 _FLAGS = linux.MS_NOSUID | linux.MS_NODEV
 
 
@@ -72,7 +73,7 @@ def _enter(request, fds, inherited, run_init, serve):
     _mount(request, fds)
 
     # SAFETY: 6. Mounts its own /dev/shm, which counts as its memory, and a /proc of its own processes.
-    linux.mount("shm", "/dev/shm", "tmpfs", _FLAGS | linux.MS_NOEXEC, "mode=1777,size=%dm" % request["shm_mb"])
+    _mount_memory("/dev/shm", request["shm_mb"], linux.MS_NOEXEC)
     if "proc" not in without:
         # In a user namespace it stays writable: the change of user goes through it.
         read_only = 0 if request["user_namespace"] else linux.MS_RDONLY
@@ -144,9 +145,15 @@ def _mount(request, fds):
             lower = ":".join(_escaped(jail_root.HOST_ROOT + source) for source in sources)
             linux.mount("layers", target, "overlay", jail_root.READ_ONLY, "lowerdir=" + lower)
     for target, size_mb in request["memory_disks"]:
-        linux.mount("tmpfs", target, "tmpfs", _FLAGS, "mode=1777,size=%dm" % size_mb)
+        _mount_memory(target, size_mb, 0)
     if request["host_is_visible"] and "root" not in request["without"]:
         linux.umount(jail_root.HOST_ROOT, linux.MNT_DETACH)
+
+
+def _mount_memory(target, size_mb, more_flags):
+    """A tmpfs with as many files to a megabyte as the image of /tmp has: each takes kernel memory."""
+    options = "mode=1777,size=%dm,nr_inodes=%d" % (size_mb, size_mb * _INODES_PER_MB)
+    linux.mount("tmpfs", target, "tmpfs", _FLAGS | more_flags, options)
 
 
 def _escaped(path):

@@ -178,9 +178,9 @@ class JailSandbox:
         elif cell.disk_fd >= 0:
             mounts["/tmp"] = request.lend(cell.disk_fd)
             memory_disks.clear()
-        if cell.group is not None:
-            cell.group.limit(self._limits())
         group = cell.group
+        if group is not None:
+            group.limit(self._limits())
         request.fields.update(
             id=spec.instance_id,
             user_namespace=self._terms.user_namespace,
@@ -192,7 +192,8 @@ class JailSandbox:
             tasks=[request.lend(fd) for fd in group.task_fds] if group is not None else [],
             uid=cell.uid,
             hostname=self._hostname,
-            shm_mb=spec.memory_mb,
+            # Where no cgroup counts it, it takes at most half as much again as the function may hold.
+            shm_mb=spec.memory_mb if group is not None and group.counts_memory else spec.memory_mb // 2,
             limits=self._resource_limits(),
             site_packages=SITE_PACKAGES_ROOT if forker.launch.site_packages is not None else "",
             environment=self._environment(forker),
