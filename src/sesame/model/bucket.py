@@ -7,10 +7,20 @@ Holds no objects: these live in `store.objects`.
 import msgspec
 
 
+class CorsRule(msgspec.Struct, frozen=True, rename="camel"):
+    """Whom a browser lets at the bucket: in origins and headers one `*` stands for any run of characters."""
+
+    origins: tuple[str, ...]
+    methods: tuple[str, ...]
+    headers: tuple[str, ...] = ()
+    exposed: tuple[str, ...] = ()
+    max_age_s: int | None = None
+
+
 class Bucket(msgspec.Struct, frozen=True, rename="camel"):
     """`acl` is private, public-read or public-read-write (reference/companions.md §1.9).
 
-    `settings` are the sub-resources that are kept as the XML that is served for them, by name (`cors`, `tagging`, …).
+    `cors_varies` makes every answer name Origin in its Vary header, whether the request had one or not.
     """
 
     bucket_name: str
@@ -18,4 +28,6 @@ class Bucket(msgspec.Struct, frozen=True, rename="camel"):
     acl: str = "private"
     storage_class: str = "Standard"
     redundancy: str = "LRS"
-    settings: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    cors: tuple[CorsRule, ...] = ()
+    cors_varies: bool = False

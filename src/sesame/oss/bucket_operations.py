@@ -4,6 +4,8 @@ Routed to by `oss.routes`. What is kept of a bucket lives in the catalog (`oss.b
 Never touches objects, save to count them.
 """
 
+from collections.abc import Iterator, Mapping
+
 import msgspec
 
 from sesame.model.bucket import Bucket
@@ -14,8 +16,11 @@ from sesame.oss.calls import Call
 from sesame.oss.errors import invalid_argument
 from sesame.oss.listings import max_keys
 from sesame.oss.metadata import BUCKET_ACLS, STORAGE_CLASSES, one_of
+from sesame.store.objects import Totals
 
 REDUNDANCIES = ("LRS", "ZRS")
+# As BucketStat calls the storage classes, in their order.
+_STAT_NAMES = ("Standard", "InfrequentAccess", "Archive", "ColdArchive", "DeepColdArchive")
 
 
 async def list_buckets(call: Call) -> Answer:
@@ -25,7 +30,7 @@ async def list_buckets(call: Call) -> Answer:
     found = [
         record
         for record in call.house.buckets.of_account(account_id)
-        if record.name.startswith(prefix) and record.name > marker
+        if record.name.startswith(prefix) and record.name > marker and _has_tag(record.document, query)
     ]
     shown, truncated = found[:limit], len(found) > limit
     paging: list[xml.Element] = [
@@ -43,6 +48,11 @@ async def list_buckets(call: Call) -> Answer:
             ("Buckets", [("Bucket", _description(call, record)) for record in shown]),
         ],
     )
+
+
+def _has_tag(bucket: Bucket, query: Mapping[str, str]) -> bool:
+    name, value = query.get("tag-key", ""), query.get("tag-value", "")
+    return not name or (name in bucket.tags and (not value or bucket.tags[name] == value))
 
 
 async def put_bucket(call: Call) -> Answer:
@@ -85,6 +95,7 @@ async def get_bucket_info(call: Call) -> Answer:
                     owner(bucket.account_id),
                     ("AccessControlList", [("Grant", bucket.acl)]),
                     ("DataRedundancyType", bucket.redundancy),
+                    ("Comment", ""),
                     ("ServerSideEncryptionRule", [("SSEAlgorithm", "None")]),
                 ],
             )
@@ -119,8 +130,7 @@ async def get_bucket_stat(call: Call) -> Answer:
             ("MultipartUploadCount", totals.uploads),
             ("LiveChannelCount", 0),
             ("LastModifiedTime", int(call.house.clock())),
-            ("StandardStorage", totals.size_bytes),
-            ("StandardObjectCount", totals.objects),
+            *_by_storage_class(totals),
         ],
     )
 
@@ -137,6 +147,15 @@ async def list_live_channels(call: Call) -> Answer:
             ("NextMarker", ""),
         ],
     )
+
+
+def _by_storage_class(totals: Totals) -> Iterator[xml.Element]:
+    for storage_class, name in zip(STORAGE_CLASSES, _STAT_NAMES, strict=True):
+        count, size = totals.by_storage_class.get(storage_class, (0, 0))
+        yield (f"{name}Storage", size)
+        if name != "Standard":
+            yield (f"{name}RealStorage", size)
+        yield (f"{name}ObjectCount", count)
 
 
 def _description(call: Call, record: Record) -> list[xml.Element]:

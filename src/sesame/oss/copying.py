@@ -26,7 +26,7 @@ _DIRECTIVES = ("COPY", "REPLACE")
 
 async def copy_object(call: Call) -> Answer:
     """Onto itself it changes what is said of the object and leaves the bytes as they are."""
-    meta = meta_of(call.request)
+    meta = meta_of(call.request, call.bucket)
     replaces = one_of(call.request, "x-oss-metadata-directive", _DIRECTIVES) == "REPLACE"
     replaces_tags = call.request.header("x-oss-tagging-directive").upper() == "REPLACE"
     reader = await open_source(call)

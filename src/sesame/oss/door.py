@@ -23,6 +23,7 @@ from sesame.oss.auth import Authenticator
 from sesame.oss.body import Body, ClientGone
 from sesame.oss.buckets import Buckets
 from sesame.oss.calls import Call, House
+from sesame.oss.cors import headers_for, preflight
 from sesame.oss.errors import OssError, as_oss_error
 from sesame.oss.permissions import Permissions, Wish
 from sesame.oss.request import Request, parse
@@ -105,10 +106,15 @@ class OssDoor:
         """The answer, and whether the connection can serve another request afterwards."""
         method = scope["method"]
         body: Body | None = None
+        for_browsers: dict[str, str] = {}
         try:
             request = parse(scope, self._virtual_hosts)
             body = Body(request, receive)
-            answer = await self._operate(request, body)
+            found = self._house.buckets.get(request.bucket) if request.bucket else None
+            if method == "OPTIONS":
+                return preflight(request, found), True
+            for_browsers = headers_for(request, found)
+            answer = await self._operate(request, body, found)
         except CallerError as error:
             answer = error_answer(as_oss_error(error), method, request_id, _host(scope))
         except ClientGone:
@@ -117,14 +123,14 @@ class OssDoor:
             # The border of the door: whatever it was, the caller learns no more than that it was our fault.
             log.exception("the OSS door failed", request_id=request_id, method=method)
             answer = error_answer(OssError("InternalError"), method, request_id, _host(scope))
+        answer = msgspec.structs.replace(answer, headers={**answer.headers, **for_browsers})
         return answer, (body is not None and body.touched) or not _may_leave_out_its_body(scope)
 
-    async def _operate(self, request: Request, body: Body) -> Answer:
+    async def _operate(self, request: Request, body: Body, found: Bucket | None) -> Answer:
         """In the order of reference/companions.md §1.7."""
         caller = self._authenticator.authenticate(request)
         operation = route(request)
         creates = request.method == "PUT" and operation.action == "oss:PutBucket"
-        found = self._house.buckets.get(request.bucket) if request.bucket else None
         if request.bucket and found is None and not creates:
             raise OssError("NoSuchBucket", details={"BucketName": request.bucket})
         call = Call(house=self._house, request=request, caller=caller, body=body, found=found)

@@ -12,11 +12,13 @@ from sesame.store.objects import PositionMismatch
 # code: (status, message, EC); a caller may word it more closely.
 _CATALOGUE: dict[str, tuple[int, str, str]] = {
     "AccessDenied": (403, "AccessDenied", "0003-00000001"),
+    "AccessForbidden": (403, "CORSResponse: This CORS request is not allowed.", "0022-00000001"),
     "AccessKeyIdAndSecurityTokenNotMatch": (
         403,
         "The security token you provided does not match the access key id you provided.",
         "0002-00000004",
     ),
+    "BadRequest": (400, "A CORS request must name its Origin and Access-Control-Request-Method.", "0022-00000002"),
     "BucketAlreadyExists": (409, "The requested bucket name is not available.", "0015-00000104"),
     "BucketNotEmpty": (409, "The bucket has objects. Please delete them first.", "0015-00000301"),
     "EntityTooLarge": (400, "Your proposed upload exceeds the maximum allowed object size.", "0016-00000203"),

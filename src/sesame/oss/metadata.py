@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
+from sesame.model.bucket import Bucket
 from sesame.model.object import ObjectKind, ObjectMeta, StoredObject
 from sesame.oss.answers import http_time
 from sesame.oss.errors import OssError, invalid_argument
@@ -42,14 +43,14 @@ _OVERRIDES = {
 }
 
 
-def meta_of(request: Request) -> ObjectMeta:
+def meta_of(request: Request, bucket: Bucket) -> ObjectMeta:
     """Raises OssError InvalidArgument, or NotImplemented for encryption that would only be pretended."""
     if request.header("x-oss-server-side-encryption"):
         raise OssError("NotImplemented", details={"Header": "x-oss-server-side-encryption"})
     return ObjectMeta(
         headers=headers_of(request),
         acl=one_of(request, "x-oss-object-acl", OBJECT_ACLS),
-        storage_class=one_of(request, "x-oss-storage-class", STORAGE_CLASSES),
+        storage_class=one_of(request, "x-oss-storage-class", (bucket.storage_class, *STORAGE_CLASSES)),
         tags=parse_tags(request.header("x-oss-tagging")),
     )
 

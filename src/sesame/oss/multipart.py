@@ -30,7 +30,7 @@ async def initiate(call: Call) -> Answer:
         upload_id=secrets.token_hex(16).upper(),
         bucket=call.bucket.bucket_name,
         key=call.key,
-        meta=meta_of(call.request),
+        meta=meta_of(call.request, call.bucket),
         initiated_at=call.house.clock(),
     )
     await call.house.uploads.begin(upload)
@@ -156,7 +156,7 @@ async def list_uploads(call: Call) -> Answer:
 async def append_object(call: Call) -> Answer:
     position = _number(call, "position", 0, 2**63)
     # What is said of the object counts when it begins.
-    meta = meta_of(call.request) if position == 0 else ObjectMeta()
+    meta = meta_of(call.request, call.bucket) if position == 0 else ObjectMeta()
     written = await receive(call)
     at = new_object(call, written, meta, ObjectKind.APPENDABLE)
     stored = await call.house.objects.append(written, at, position)

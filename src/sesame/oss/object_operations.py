@@ -26,7 +26,7 @@ async def put_object(call: Call) -> Answer:
     """Also the copy of another object, when the request names one."""
     if call.request.header(SOURCE_HEADER):
         return await copy_object(call)
-    meta = meta_of(call.request)
+    meta = meta_of(call.request, call.bucket)
     written = await receive(call)
     stored = new_object(call, written, meta)
     await call.house.objects.put(stored, overwrite=may_overwrite(call))

@@ -53,7 +53,7 @@ async def delete_object_tagging(call: Call) -> Answer:
 async def put_symlink(call: Call) -> Answer:
     target = unquote(call.request.header("x-oss-symlink-target"))
     check_key(target)
-    meta = msgspec.structs.replace(meta_of(call.request), symlink=target)
+    meta = msgspec.structs.replace(meta_of(call.request, call.bucket), symlink=target)
     stored = new_object(call, _NO_BYTES, meta, ObjectKind.SYMLINK)
     await call.house.objects.put(stored, overwrite=may_overwrite(call))
     return Answer(headers={"ETag": f'"{stored.etag}"'})

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from sesame.oss import bucket_operations as buckets
-from sesame.oss import listings, multipart
+from sesame.oss import bucket_settings, listings, multipart
 from sesame.oss import object_operations as objects
 from sesame.oss import object_properties as properties
 from sesame.oss.answers import Answer
@@ -39,8 +39,36 @@ _BUCKET = {
     ("PUT", "acl"): Operation(buckets.put_bucket_acl, "oss:PutBucketAcl"),
     ("GET", "stat"): Operation(buckets.get_bucket_stat, "oss:GetBucketStat"),
     ("GET", "uploads"): Operation(multipart.list_uploads, "oss:ListMultipartUploads"),
+    ("GET", "tagging"): Operation(bucket_settings.get_tags, "oss:GetBucketTagging"),
+    ("PUT", "tagging"): Operation(bucket_settings.put_tags, "oss:PutBucketTagging"),
+    ("DELETE", "tagging"): Operation(bucket_settings.delete_tags, "oss:DeleteBucketTagging"),
+    ("GET", "cors"): Operation(bucket_settings.get_cors, "oss:GetBucketCors"),
+    ("PUT", "cors"): Operation(bucket_settings.put_cors, "oss:PutBucketCors"),
+    ("DELETE", "cors"): Operation(bucket_settings.delete_cors, "oss:DeleteBucketCors"),
     ("GET", "live"): Operation(buckets.list_live_channels, "oss:ListLiveChannel"),
 }
+# What is never set here: the true answer to whoever asks; to set it is not implemented.
+_NEVER_SET: tuple[tuple[str, str, Callable[[Call], Awaitable[Answer]]], ...] = (
+    ("logging", "Logging", bucket_settings.unset("BucketLoggingStatus")),
+    ("versioning", "Versioning", bucket_settings.unset("VersioningConfiguration")),
+    (
+        "requestPayment",
+        "RequestPayment",
+        bucket_settings.unset("RequestPaymentConfiguration", [("Payer", "BucketOwner")]),
+    ),
+    (
+        "referer",
+        "Referer",
+        bucket_settings.unset("RefererConfiguration", [("AllowEmptyReferer", True), ("RefererList", ())]),
+    ),
+    ("lifecycle", "Lifecycle", bucket_settings.missing("NoSuchLifecycle")),
+    ("website", "Website", bucket_settings.missing("NoSuchWebsiteConfiguration")),
+    ("policy", "Policy", bucket_settings.missing("NoSuchBucketPolicy")),
+    ("encryption", "Encryption", bucket_settings.missing("NoSuchServerSideEncryptionRule")),
+)
+for _subresource, _name, _answer in _NEVER_SET:
+    _BUCKET["GET", _subresource] = Operation(_answer, f"oss:GetBucket{_name}")
+    _BUCKET["DELETE", _subresource] = Operation(bucket_settings.nothing_to_delete, f"oss:DeleteBucket{_name}")
 _OBJECT = {
     ("PUT", ""): Operation(objects.put_object, "oss:PutObject"),
     ("GET", ""): Operation(objects.get_object, "oss:GetObject"),
@@ -85,6 +113,7 @@ def route(request: Request) -> Operation:
     if operation is not None:
         return operation
     details = {"Method": request.method, "ResourceType": subresource}
-    if any(known == subresource for _, known in table):
+    never_set = request.method == "PUT" and table is _BUCKET and any(subresource == name for name, *_ in _NEVER_SET)
+    if not never_set and any(known == subresource for _, known in table):
         raise OssError("MethodNotAllowed", details=details)
     raise OssError("NotImplemented", details=details)

@@ -72,9 +72,12 @@ class Reader:
 
 
 class Totals(msgspec.Struct, frozen=True):
+    """`by_storage_class` gives the number of objects and their bytes."""
+
     objects: int
     size_bytes: int
     uploads: int
+    by_storage_class: dict[str, tuple[int, int]]
 
 
 class Objects:
@@ -182,10 +185,16 @@ class Objects:
 
     async def totals(self, bucket: str) -> Totals:
         def count(connection: sa.Connection) -> Totals:
-            size = sa.func.coalesce(sa.func.sum(objects.c.size), 0)
-            found, total = connection.execute(sa.select(sa.func.count(), size).where(objects.c.bucket == bucket)).one()
+            storage_class = sa.func.json_extract(sa.cast(objects.c.meta, sa.Text), "$.storage_class")
+            sums = sa.select(storage_class, sa.func.count(), sa.func.sum(objects.c.size)).group_by(storage_class)
+            found = connection.execute(sums.where(objects.c.bucket == bucket)).all()
             pending = sa.select(sa.func.count()).where(uploads.c.bucket == bucket)
-            return Totals(found, int(total), connection.execute(pending).scalar_one())
+            return Totals(
+                objects=sum(number for _, number, _ in found),
+                size_bytes=sum(size for _, _, size in found),
+                uploads=connection.execute(pending).scalar_one(),
+                by_storage_class={name: (number, size) for name, number, size in found},
+            )
 
         return await self.database.read(count)
 

@@ -1,0 +1,141 @@
+"""What is set on a bucket beside its ACL: tags and CORS rules, and true answers about what cannot be set here.
+
+Routed to by `oss.routes`; the rules for browsers are applied by `oss.cors`.
+Never keeps a setting that nothing heeds.
+"""
+
+from collections.abc import Awaitable, Callable
+from xml.etree import ElementTree
+
+import msgspec
+
+from sesame.model.bucket import Bucket, CorsRule
+from sesame.oss import xml
+from sesame.oss.answers import Answer, xml_answer
+from sesame.oss.calls import Call
+from sesame.oss.errors import OssError, invalid_argument
+from sesame.oss.object_properties import tag_set
+
+TAGS_MAX, TAG_NAME_CHARS_MAX, TAG_VALUE_CHARS_MAX = 20, 64, 128
+CORS_RULES_MAX, CORS_MAX_AGE_S_MAX = 10, 999_999_999
+CORS_METHODS = ("GET", "PUT", "POST", "DELETE", "HEAD")
+
+
+async def get_tags(call: Call) -> Answer:
+    return xml_answer("Tagging", [tag_set(call.bucket.tags)])
+
+
+async def put_tags(call: Call) -> Answer:
+    root = xml.parse(await call.body.whole(xml.BODY_BYTES_MAX), "Tagging")
+    pairs = [(xml.text(tag, "Key"), xml.text(tag, "Value")) for tag in root.findall("TagSet/Tag")]
+    tags = dict(pairs)
+    sound = all(1 <= len(n) <= TAG_NAME_CHARS_MAX and len(v) <= TAG_VALUE_CHARS_MAX for n, v in pairs)
+    if not sound or len(pairs) > TAGS_MAX or len(tags) < len(pairs):
+        raise invalid_argument("Tagging", str(pairs))
+    await _change(call, tags=tags)
+    return Answer()
+
+
+async def delete_tags(call: Call) -> Answer:
+    """All of them, or those that `tagging=a,b` names."""
+    named = call.request.query["tagging"]
+    gone = named.split(",") if named else list(call.bucket.tags)
+    await _change(call, tags={name: value for name, value in call.bucket.tags.items() if name not in gone})
+    return Answer(status=204)
+
+
+async def get_cors(call: Call) -> Answer:
+    if not call.bucket.cors:
+        raise OssError("NoSuchCORSConfiguration", details={"BucketName": call.bucket.bucket_name})
+    rules: list[xml.Element] = [("CORSRule", _rule_elements(rule)) for rule in call.bucket.cors]
+    return xml_answer("CORSConfiguration", [*rules, ("ResponseVary", call.bucket.cors_varies)])
+
+
+async def put_cors(call: Call) -> Answer:
+    root = xml.parse(await call.body.whole(xml.BODY_BYTES_MAX), "CORSConfiguration")
+    rules = tuple(_read_rule(element) for element in root.findall("CORSRule"))
+    if not 1 <= len(rules) <= CORS_RULES_MAX:
+        raise OssError("MalformedXML")
+    await _change(call, cors=rules, cors_varies=xml.text(root, "ResponseVary").lower() == "true")
+    return Answer()
+
+
+async def delete_cors(call: Call) -> Answer:
+    await _change(call, cors=(), cors_varies=False)
+    return Answer(status=204)
+
+
+def unset(name: str, content: xml.Content = ()) -> Callable[[Call], Awaitable[Answer]]:
+    """The answer for a setting that is never set, of those that the API describes even then."""
+
+    async def answer(_call: Call) -> Answer:
+        return xml_answer(name, content)
+
+    return answer
+
+
+def missing(code: str) -> Callable[[Call], Awaitable[Answer]]:
+    """The answer for a setting that is never set, of those that the API says are missing then."""
+
+    async def answer(call: Call) -> Answer:
+        raise OssError(code, details={"BucketName": call.bucket.bucket_name})
+
+    return answer
+
+
+async def nothing_to_delete(_call: Call) -> Answer:
+    return Answer(status=204)
+
+
+async def _change(call: Call, **changes: object) -> None:
+    def change(bucket: Bucket) -> Bucket:
+        changed: Bucket = msgspec.structs.replace(bucket, **changes)
+        return changed
+
+    await call.house.buckets.change(call.bucket.bucket_name, change)
+
+
+def _read_rule(element: ElementTree.Element) -> CorsRule:
+    def texts(name: str) -> tuple[str, ...]:
+        return tuple(child.text or "" for child in element.findall(name))
+
+    # One of the official SDKs writes methods in lower case.
+    rule = CorsRule(
+        origins=texts("AllowedOrigin"),
+        methods=tuple(method.upper() for method in texts("AllowedMethod")),
+        headers=texts("AllowedHeader"),
+        exposed=texts("ExposeHeader"),
+        max_age_s=_max_age(xml.text(element, "MaxAgeSeconds")),
+    )
+    if not rule.origins or not rule.methods:
+        raise OssError("MalformedXML")
+    for method in rule.methods:
+        if method not in CORS_METHODS:
+            raise invalid_argument("AllowedMethod", method)
+    for name, values, stars in (
+        ("AllowedOrigin", rule.origins, 1),
+        ("AllowedHeader", rule.headers, 1),
+        ("ExposeHeader", rule.exposed, 0),
+    ):
+        for value in values:
+            if value.count("*") > stars or not value.isprintable():
+                raise invalid_argument(name, value)
+    return rule
+
+
+def _max_age(text: str) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text) <= CORS_MAX_AGE_S_MAX):
+        raise invalid_argument("MaxAgeSeconds", text)
+    return int(text)
+
+
+def _rule_elements(rule: CorsRule) -> list[xml.Element]:
+    return [
+        *(("AllowedOrigin", origin) for origin in rule.origins),
+        *(("AllowedMethod", method) for method in rule.methods),
+        *(("AllowedHeader", header) for header in rule.headers),
+        *(("ExposeHeader", header) for header in rule.exposed),
+        ("MaxAgeSeconds", rule.max_age_s) if rule.max_age_s is not None else None,
+    ]
