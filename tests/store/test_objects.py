@@ -144,6 +144,25 @@ async def test_an_upload_that_is_not_finished_leaves_nothing(shelf: Shelf) -> No
     assert shelf.files() == []
 
 
+async def test_an_upload_that_is_cancelled_while_a_thread_writes_leaves_no_draft(shelf: Shelf) -> None:
+    async def upload(*, finishes: bool) -> None:
+        async with shelf.objects.upload() as upload:
+            await upload.write(b"x" * (8 * BATCH_BYTES))
+            if finishes:
+                await upload.finish()
+            raise ConnectionError
+
+    for turns in range(6):
+        task = asyncio.create_task(upload(finishes=turns > 2))
+        for _ in range(turns):
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled() or isinstance(task.exception(), ConnectionError)
+        assert list((shelf.root / "objects" / "drafts").iterdir()) == []
+        assert len(shelf.files()) <= max(0, turns - 2)
+
+
 async def test_overwriting_replaces_the_bytes_but_not_under_a_reader(shelf: Shelf) -> None:
     old, new = b"old" * 200_000, b"new" * 200_000
     await shelf.put("k", old)

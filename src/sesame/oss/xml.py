@@ -21,10 +21,12 @@ _PRIVATE_AREA = 0xE000
 _STAND_INS = {code: _PRIVATE_AREA + code for code in range(32) if chr(code) not in "\t\n\r"}
 _CONTROLS_BACK = {stand_in: code for code, stand_in in _STAND_INS.items()}
 _CONTROLS = frozenset(map(chr, _STAND_INS))
+_UNFIT = dict.fromkeys([*_STAND_INS, 0xFFFE, 0xFFFF], 0xFFFD)
 BODY_BYTES_MAX = 2 * 1024 * 1024
 
 
 def document(name: str, content: Content) -> bytes:
+    """What XML cannot hold at all becomes U+FFFD; callers who ask for `encoding-type=url` never meet it."""
     body: bytes = ElementTree.tostring(_element(name, content), encoding="utf-8", xml_declaration=False)
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + body
 
@@ -58,7 +60,7 @@ def _element(name: str, content: Content) -> ElementTree.Element:
     if isinstance(content, bool):
         element.text = "true" if content else "false"
     elif isinstance(content, str | int):
-        element.text = str(content)
+        element.text = str(content).translate(_UNFIT)
     else:
         element.extend(_element(*child) for child in content if child is not None)
     return element

@@ -10,7 +10,8 @@ import uuid
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from types import TracebackType
+from typing import BinaryIO, Self
 
 import fastcrc
 import msgspec
@@ -80,7 +81,7 @@ class Blobs:
 
 
 class Draft:
-    """One blob on its way. Used by one thread at a time; ends in `finish` or in `abandon`."""
+    """One blob on its way. Used by one thread at a time; ends in `finish` or in `abandon`, as a context by itself."""
 
     def __init__(self, blobs: Blobs, path: Path) -> None:
         self._blobs = blobs
@@ -89,6 +90,13 @@ class Draft:
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._crc64 = 0
         self._size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if kind is not None:
+            self.abandon()
 
     def write(self, chunks: Sequence[bytes]) -> None:
         for chunk in chunks:
@@ -120,6 +128,8 @@ class Draft:
         return Written(blob=blob, size=self._size, md5=self._md5.hexdigest().upper(), crc64=self._crc64)
 
     def abandon(self) -> None:
+        """Also after `finish`, as long as no row mentions the blob."""
         self._file.close()
         with suppress(FileNotFoundError):
             self._path.unlink()
+        self._blobs.remove(self._path.name)

@@ -142,12 +142,9 @@ class Objects:
         """A stretch of an opened object as a blob of its own."""
 
         def copy() -> Written:
-            draft = self.threads.blobs.draft()
-            try:
+            with self.threads.blobs.draft() as draft:
                 reader.copy_into(draft, start, length)
                 return draft.finish()
-            finally:
-                draft.abandon()
 
         return await self.threads.run(copy)
 

@@ -51,6 +51,7 @@ class Upload:
         self._batch: list[bytes] = []
         self._batch_bytes = 0
         self._draft: Draft | None = None
+        self._running: asyncio.Future[Written | None] | None = None
         self._finished = False
         self.size = 0
 
@@ -60,7 +61,12 @@ class Upload:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._draft is not None and not self._finished:
+        if self._finished:
+            return
+        # A cancelled caller does not stop the thread that writes for it: its file must not be closed under it.
+        if self._running is not None:
+            await asyncio.wait({self._running})
+        if self._draft is not None:
             await self._threads.run(self._draft.abandon)
 
     async def write(self, chunk: bytes) -> None:
@@ -68,26 +74,24 @@ class Upload:
         self._batch_bytes += len(chunk)
         self.size += len(chunk)
         if self._batch_bytes >= BATCH_BYTES:
-            batch = self._take_batch()
-            await self._threads.run(lambda: self._open().write(batch))
+            await self._on_thread(self._take_batch(), last=False)
 
     async def finish(self) -> Written:
         """From here on the bytes survive a crash, and are nobody's until a row mentions them."""
-        batch = self._take_batch()
-
-        def write_and_finish() -> Written:
-            draft = self._open()
-            draft.write(batch)
-            return draft.finish()
-
-        written = await self._threads.run(write_and_finish)
+        written = await self._on_thread(self._take_batch(), last=True)
+        assert written is not None
         self._finished = True
         return written
 
-    def _open(self) -> Draft:
-        if self._draft is None:
-            self._draft = self._threads.blobs.draft()
-        return self._draft
+    async def _on_thread(self, batch: list[bytes], *, last: bool) -> Written | None:
+        def work() -> Written | None:
+            if self._draft is None:
+                self._draft = self._threads.blobs.draft()
+            self._draft.write(batch)
+            return self._draft.finish() if last else None
+
+        self._running = asyncio.ensure_future(self._threads.run(work))
+        return await asyncio.shield(self._running)
 
     def _take_batch(self) -> list[bytes]:
         batch, self._batch, self._batch_bytes = self._batch, [], 0

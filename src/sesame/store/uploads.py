@@ -146,16 +146,14 @@ class Uploads:
         await self._objects.settle(forget())
 
     def _join(self, chosen: Sequence[Part]) -> Written:
-        draft = self._threads.blobs.draft()
         try:
-            for part in chosen:
-                with self._threads.blobs.path(part.blob).open("rb") as source:
-                    draft.copy(source.fileno(), 0, part.size)
-            return draft.finish()
+            with self._threads.blobs.draft() as draft:
+                for part in chosen:
+                    with self._threads.blobs.path(part.blob).open("rb") as source:
+                        draft.copy(source.fileno(), 0, part.size)
+                return draft.finish()
         except FileNotFoundError as exc:
             raise _no_such_upload() from exc
-        finally:
-            draft.abandon()
 
 
 def _require(connection: sa.Connection, bucket: str, key: str, upload_id: str) -> PendingUpload:

@@ -1,0 +1,53 @@
+"""Objects stream both ways with flat memory, and so do copies and joined parts: the door is a process of its own here.
+
+Run by pytest; reads the process's peak of resident memory as the kernel counts it.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import oss2
+import pytest
+from oss2.models import PartInfo
+from tests.oss.conftest import KEY_ID, SECRET
+from tests.torture.test_oss_kill import Doors, kill
+
+OBJECT_BYTES = 192 * 1024 * 1024
+GROWTH_BYTES_MAX = 24 * 1024 * 1024
+CHUNK = bytes(1024 * 1024)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[int, oss2.Bucket]]:
+    doors = Doors(tmp_path)
+    pid, url = doors.open()
+    bucket = oss2.Bucket(oss2.Auth(KEY_ID, SECRET), url, "photos")
+    bucket.create_bucket()
+    yield pid, bucket
+    kill(pid)
+    doors.close()
+
+
+def peak_bytes(pid: int) -> int:
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peaks of memory are read from /proc")
+def test_memory_stays_flat_whatever_an_object_weighs(served: tuple[int, oss2.Bucket]) -> None:
+    pid, bucket = served
+    bucket.put_object("warm", CHUNK * 4)
+    assert bucket.get_object("warm").read() == CHUNK * 4
+    before = peak_bytes(pid)
+    bucket.put_object("k", (CHUNK for _ in range(OBJECT_BYTES // len(CHUNK))))
+    assert sum(len(chunk) for chunk in bucket.get_object("k")) == OBJECT_BYTES
+    bucket.copy_object("photos", "k", "copy")
+    upload = bucket.init_multipart_upload("joined").upload_id
+    parts = [
+        PartInfo(n, bucket.upload_part_copy("photos", "k", (None, None), "joined", upload, n).etag) for n in (1, 2)
+    ]
+    bucket.complete_multipart_upload("joined", upload, parts)
+    assert bucket.head_object("joined").content_length == 2 * OBJECT_BYTES
+    assert peak_bytes(pid) - before < GROWTH_BYTES_MAX
