@@ -18,7 +18,7 @@ from sesame.control.services import Services
 from sesame.data_dir import Credentials, DataDir, Endpoints
 from sesame.engine.clock import LoopClock
 from sesame.engine.dispatcher import Dispatcher
-from sesame.engine.journal import LogSource
+from sesame.engine.journal import LogSink, LogSource
 from sesame.engine.pool import Pool, PoolParts
 from sesame.engine.resolver import Resolver
 from sesame.engine.scaling import Caps
@@ -41,6 +41,7 @@ from sesame.settings import Settings
 from sesame.store.bytecode import BytecodeCompiler
 from sesame.store.catalog import Catalog
 from sesame.store.database import Database
+from sesame.store.logs import Keeping, Logs, discard
 from sesame.store.objects import Objects
 from sesame.store.packages import Packages
 from sesame.store.uploads import Uploads
@@ -52,6 +53,7 @@ COLLECT_EVERY_S = 600.0
 HOST_MEMORY_SHARE = 0.75
 STARTS_AT_ONCE_LEAST = 2
 MIB = 1024 * 1024
+DAY_S = 86400.0
 
 
 class Sesame:
@@ -135,6 +137,7 @@ class Sesame:
         later.push_async_callback(self._driver.close)
         await self._driver.open()
 
+        sink = await self._log_sink()
         clock = LoopClock()
         resolver = Resolver(catalog, packages)
         pool = Pool(
@@ -143,7 +146,7 @@ class Sesame:
                 resolver=resolver,
                 clock=clock,
                 caps=caps(settings),
-                sink=_no_log_store,
+                sink=sink,
                 account_id=account.account_id,
                 region=settings.region,
             )
@@ -193,6 +196,23 @@ class Sesame:
             urls[name] = server.url
         self._announce(urls, key)
 
+    async def _log_sink(self) -> LogSink:
+        """Where the journals of calls go: to the store of logs, or nowhere when none are kept."""
+        if self._settings.log_retention_days == 0:
+            discard(self.data_dir.logs)
+            return _no_log_store
+        logs = Logs(
+            self.data_dir.logs,
+            Keeping(
+                call_bytes=self._settings.log_bytes_per_call,
+                total_bytes=self._settings.log_max_mb * MIB,
+                age_s=self._settings.log_retention_days * DAY_S,
+            ),
+        )
+        await logs.open()
+        self._teardown.push_async_callback(logs.close)
+        return logs.append
+
     def _announce(self, urls: dict[str, str], key: AccessKey) -> None:
         self._endpoints = Endpoints(
             account_id=key.account_id,
@@ -230,4 +250,4 @@ async def _ended(task: "asyncio.Task[None]") -> None:
 
 
 def _no_log_store(source: LogSource, request_id: str, data: bytes) -> None:
-    """A call's log is in its answer's tail; there is no store of logs that it would also go to."""
+    """Nothing is kept: a call's log is only in its answer's tail."""

@@ -47,6 +47,7 @@ class DataDir:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self.database = self.path / "sesame.db"
+        self.logs = self.path / "logs.db"
         self.packages = self.path / "packages"
         self.objects = self.path / "objects"
         self.sandboxes = self.path / "sandboxes"

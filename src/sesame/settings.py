@@ -21,6 +21,8 @@ ENVIRONMENT_PREFIX = "SESAME_"
 CONFIG_FILE = "sesame.toml"
 CHOICES: dict[str, tuple[str, ...]] = {"sandbox": ("auto", "jail", "plain"), "cpu": ("shares", "cloud")}
 CREDENTIALS_VALIDITY_S_MIN = 900
+LOG_MAX_MB_MIN = 16
+LOG_BYTES_PER_CALL_MIN = 4096
 
 
 def _meta(meaning: str, *, shown_default: str = "", file_only: bool = False) -> msgspec.Meta:
@@ -77,6 +79,13 @@ class Settings(msgspec.Struct, frozen=True):
         int | None,
         _meta("Most memory of all instances together, in MB.", shown_default="three quarters of the host's"),
     ] = None
+    log_retention_days: Annotated[
+        float, _meta("Days for which what functions write is kept; 0 keeps nothing and removes what was kept.")
+    ] = 7.0
+    log_max_mb: Annotated[int, _meta("Most MB of kept logs; beyond it the oldest go first.")] = 512
+    log_bytes_per_call: Annotated[
+        int, _meta("Most bytes kept of one call's log; of the rest only the end, and a line says how much is missing.")
+    ] = 8 * 1024 * 1024
 
     def resolved_runtimes_dir(self) -> Path:
         return self.runtimes_dir or site_packages.default_root()
@@ -217,5 +226,13 @@ def _check(settings: Settings) -> None:
         raise ConfigurationError(f"keep_alive_s is {settings.keep_alive_s}; expected more than 0")
     if settings.max_instances < 1:
         raise ConfigurationError(f"max_instances is {settings.max_instances}; expected at least 1")
+    least: tuple[tuple[str, float], ...] = (
+        ("log_retention_days", 0),
+        ("log_max_mb", LOG_MAX_MB_MIN),
+        ("log_bytes_per_call", LOG_BYTES_PER_CALL_MIN),
+    )
+    for name, minimum in least:
+        if not getattr(settings, name) >= minimum:
+            raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected at least {minimum}")
     if settings.max_memory_mb is not None and settings.max_memory_mb < limits.MEMORY_MB_MIN:
         raise ConfigurationError(f"max_memory_mb is {settings.max_memory_mb}; expected at least {limits.MEMORY_MB_MIN}")

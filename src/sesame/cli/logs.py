@@ -1,0 +1,129 @@
+"""`sesame logs`: the lines that a function wrote, those kept so far or as they come, with time and request id.
+
+Reads the data directory's file, so it works while Sesame runs and while it does not. Never changes anything.
+"""
+
+import datetime
+import re
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from sesame.cli import output
+from sesame.cli.options import settle, with_settings
+from sesame.data_dir import DataDir
+from sesame.model.errors import ConfigurationError
+from sesame.store.logs_file import LogLine, LogReader, Query
+
+FOLLOW_EVERY_S = 0.2
+NAMED_AT_MOST = 20
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+_AGO = re.compile(r"(\d{1,9})([smhd])")
+# What could move the cursor or change the terminal; a tab may stay.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+
+
+@click.command()
+@click.argument("function", metavar="[SERVICE/]FUNCTION")
+@click.option("-f", "--follow", is_flag=True, help="Go on with lines as they come, until Ctrl-C.")
+@click.option("--request-id", metavar="ID", help="Only the lines of this call.")
+@click.option("--since", metavar="WHEN", help="Only lines since then: 30s, 10m, 2h, 3d ago, or an ISO time (UTC).")
+@with_settings("data_dir")
+def logs(function: str, follow: bool, request_id: str | None, since: str | None, **flags: Any) -> None:
+    """Prints what FUNCTION has written: time, request id, line."""
+    data_dir = DataDir(settle(flags).data_dir)
+    reader = LogReader(data_dir.logs)
+    since_s = since_time(since, time.time()) if since is not None else None
+    service, name = find(reader, function, follow=follow)
+    query = Query(service=service, function=name, request_id=request_id, since=since_s)
+    try:
+        found = print_all(reader, query)
+        if follow:
+            print_on(reader, query, found)
+    except KeyboardInterrupt:
+        return
+    if not found:
+        output.note(f"No lines of {function} match.")
+
+
+def find(reader: LogReader, wanted: str, *, follow: bool) -> tuple[str | None, str]:
+    """The service and function that are meant; no service when it is yet to come.
+
+    Raises `ConfigurationError` for what has no lines (unless they are waited for) and for a name in several services.
+    """
+    service, slash, name = wanted.rpartition("/")
+    if not name or "/" in service or (slash and not service):
+        raise ConfigurationError(f"'{wanted}' names no function: expected FUNCTION or SERVICE/FUNCTION")
+    known = reader.functions()
+    matching = [pair for pair in known if pair[1] == name and service in ("", pair[0])]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        raise ConfigurationError(f"several services have a function '{name}': name one of {_names(matching)}")
+    has = f"there are logs of {_names(known)}" if known else "no function has logs in this data directory yet"
+    if not follow:
+        raise ConfigurationError(f"there are no logs of '{wanted}'; {has}")
+    output.note(f"There are no logs of '{wanted}' yet, {has}; waiting …")
+    return service or None, name
+
+
+def since_time(text: str, now: float) -> float:
+    """Seconds since 1970 from `10m` and the like, or from an ISO time, in UTC unless it says otherwise."""
+    if ago := _AGO.fullmatch(text):
+        return max(now - int(ago[1]) * UNITS_S[ago[2]], 0.0)
+    try:
+        when = datetime.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"--since '{text}' is no time: expected a number with s, m, h or d, as 10m, or an ISO time, as "
+            "2024-05-01T12:30:00Z"
+        ) from error
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=datetime.UTC)
+    if when.timestamp() > now:
+        raise ConfigurationError(f"--since '{text}' is in the future")
+    return when.timestamp()
+
+
+def print_all(reader: LogReader, query: Query) -> int:
+    """Prints page after page up to the end; gives the id of the last line, 0 for none."""
+    last = query.after_id
+    while lines := reader.read(_after(query, last)):
+        _print(lines)
+        last = lines[-1].id
+    return last
+
+
+def print_on(reader: LogReader, query: Query, last: int, wait: Callable[[float], None] = time.sleep) -> None:
+    """Prints what comes; ends by an exception only."""
+    while True:
+        wait(FOLLOW_EVERY_S)
+        last = print_all(reader, _after(query, last))
+
+
+def line_of(line: LogLine, *, terminal: bool) -> str:
+    """A line as it is printed. On a terminal control characters show as what they are and do nothing."""
+    when = datetime.datetime.fromtimestamp(line.time, datetime.UTC).isoformat(timespec="milliseconds")
+    text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", line.text) if terminal else line.text
+    return f"{when.removesuffix('+00:00')}Z {line.request_id or '-'} {text}"
+
+
+def _print(lines: list[LogLine]) -> None:
+    terminal = sys.stdout.isatty()
+    text = "".join(line_of(line, terminal=terminal) + "\n" for line in lines)
+    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+    sys.stdout.buffer.flush()
+
+
+def _after(query: Query, last: int) -> Query:
+    return Query(query.service, query.function, query.request_id, query.since, query.until, last, query.limit)
+
+
+def _names(pairs: list[tuple[str, str]]) -> str:
+    shown = ", ".join(f"{service}/{function}" for service, function in pairs[:NAMED_AT_MOST])
+    more = len(pairs) - NAMED_AT_MOST
+    return f"{shown} and {more} more" if more > 0 else shown
