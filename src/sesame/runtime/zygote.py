@@ -18,9 +18,12 @@ import sys
 # What the shim needs, and what most functions import: paid for here, once. Never third-party modules, which could shadow
 # what a user ships; never one that starts a thread or opens a descriptor.
 import base64  # noqa: F401
+import binascii  # noqa: F401
 import collections  # noqa: F401
 import copy  # noqa: F401
 import datetime  # noqa: F401
+import encodings.ascii  # noqa: F401
+import encodings.idna  # noqa: F401
 import hashlib  # noqa: F401
 import logging  # noqa: F401
 import random  # noqa: F401
@@ -35,6 +38,7 @@ import bootstrap
 import init
 import jail_steps
 import linux
+import surroundings
 
 REQUEST_BYTES = 64 * 1024
 _NAMESPACES = {
@@ -46,7 +50,9 @@ _NAMESPACES = {
 
 
 def main(control):
+    surroundings.preload()
     jail_steps.prepare()
+    surroundings.preload()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ended = _Ended()
     lifeline = os.pipe()
