@@ -11,10 +11,9 @@ from typing import ClassVar
 
 import psutil
 
+from sesame.control.account import AccountSettings
 from sesame.control.cleanup import live_packages
 from sesame.control.code import CodeSource
-from sesame.control.functions import Functions
-from sesame.control.services import Services
 from sesame.data_dir import Credentials, DataDir, Endpoints
 from sesame.engine.clock import LoopClock
 from sesame.engine.dispatcher import Dispatcher
@@ -23,14 +22,17 @@ from sesame.engine.pool import Pool, PoolParts
 from sesame.engine.resolver import Resolver
 from sesame.engine.scaling import Caps
 from sesame.gateway import links
-from sesame.gateway.app import Gateway, GatewayParts
+from sesame.gateway.app import Gateway
+from sesame.gateway.code_bucket import CodeBucket
+from sesame.gateway.parts import Control, GatewayParts
 from sesame.gateway.server import HttpServer
 from sesame.identity.issuer import Issuer
 from sesame.identity.keys import AccessKeys
-from sesame.identity.roles import Roles
+from sesame.identity.roles import DEFAULT_ROLE, Roles, role_arn
 from sesame.identity.tokens import Tokens, master_key
 from sesame.model import limits
 from sesame.model.account import AccessKey
+from sesame.model.arn import Arns
 from sesame.model.errors import PlatformError
 from sesame.oss.door import OssDoor, OssParts
 from sesame.oss.source import ObjectSource
@@ -161,17 +163,23 @@ class Sesame:
         later.push_async_callback(_ended, asyncio.create_task(_collect_packages(catalog, pool, packages)))
 
         source = ObjectSource(catalog, objects, account.account_id)
+        arns = Arns(settings.region, account.account_id)
         gateway = Gateway(
             GatewayParts(
                 keys=keys,
-                dispatcher=dispatcher,
-                services=Services(catalog, roles.require_assumable),
-                functions=Functions(catalog, CodeSource(packages, source.read)),
-                packages=packages,
-                link_secret=links.secret_from(key.secret),
-                region=settings.region,
                 tokens=tokens,
                 roles=roles,
+                dispatcher=dispatcher,
+                instances=pool.instances,
+                control=Control.over(catalog, CodeSource(packages, source.read), roles.require_assumable, arns),
+                packages=packages,
+                code_bucket=CodeBucket(catalog, tokens, roles, time.time),
+                account=AccountSettings(
+                    available_azs=(f"{settings.region}-c",),
+                    default_role=role_arn(account.account_id, DEFAULT_ROLE),
+                ),
+                arns=arns,
+                link_secret=links.secret_from(key.secret),
                 wall_clock=time.time,
             )
         )

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import time
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -13,21 +14,27 @@ from urllib.parse import unquote
 
 import pytest
 from fc2.auth import Auth
+from tests.gateway.sdk import KEY_ID, SECRET, Client
 
+from sesame.control.account import AccountSettings
 from sesame.control.code import CodeSource
-from sesame.control.functions import Functions
-from sesame.control.services import Services
-from sesame.gateway.app import Gateway, GatewayParts
+from sesame.gateway.app import Gateway
+from sesame.gateway.code_bucket import CodeBucket
 from sesame.gateway.links import secret_from
+from sesame.gateway.parts import Control, GatewayParts, RunningInstance
 from sesame.gateway.server import HttpServer
 from sesame.identity.keys import AccessKeys
+from sesame.identity.roles import Roles
+from sesame.identity.tokens import Tokens
+from sesame.model.arn import Arns
 from sesame.model.invocation import Invocation, Outcome, Phases
 from sesame.model.kinds import KINDS
 from sesame.store.catalog import Catalog
 from sesame.store.database import Database
 from sesame.store.packages import Packages
 
-KEY_ID, SECRET, ACCOUNT_ID = "LTAItest", "test-secret-0123456789", "1234567890123456"
+REGION = "cn-hongkong"
+ACCOUNT_ID = "1234567890123456"
 NOW = 1_700_000_000.0
 DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
 
@@ -91,6 +98,7 @@ class Door:
     dispatcher: FakeDispatcher
     catalog: Catalog
     now: list[float]
+    instances: list[RunningInstance]
 
     def signed(self, method: str, path: str, headers: dict[str, str] | None = None) -> dict[str, str]:
         sent = {"host": "127.0.0.1:9000", "date": DATE, **(headers or {})}
@@ -173,21 +181,28 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     await keys.ensure_account(ACCOUNT_ID, KEY_ID, SECRET)
     dispatcher = FakeDispatcher()
     now = [NOW]
+    roles = Roles(catalog)
+    await roles.seed(ACCOUNT_ID, {})
+    tokens = Tokens(b"k" * 32, lambda: now[0])
+    arns = Arns(REGION, ACCOUNT_ID)
+    instances: list[RunningInstance] = []
     gateway = Gateway(
         GatewayParts(
             keys=keys,
-            dispatcher=dispatcher,
-            services=Services(catalog, lambda role: None),
-            functions=Functions(catalog, CodeSource(packages, None)),
-            packages=packages,
-            link_secret=secret_from(SECRET),
-            region="cn-shanghai",
             tokens=None,
             roles=None,
+            dispatcher=dispatcher,
+            instances=lambda: instances,
+            control=Control.over(catalog, CodeSource(packages, None), lambda role: None, arns),
+            packages=packages,
+            code_bucket=CodeBucket(catalog, tokens, roles, lambda: now[0]),
+            account=AccountSettings(available_azs=(f"{REGION}-c",)),
+            arns=arns,
+            link_secret=secret_from(SECRET),
             wall_clock=lambda: now[0],
         )
     )
-    yield Door(gateway, dispatcher, catalog, now)
+    yield Door(gateway, dispatcher, catalog, now, instances)
     await database.close()
 
 
@@ -220,3 +235,16 @@ def function_body(zip_of: Callable[..., bytes]) -> dict[str, Any]:
         "handler": "index.handler",
         "code": {"zipFile": base64.b64encode(code).decode()},
     }
+
+
+@pytest.fixture
+async def client(door: Door, server: HttpServer) -> Client:
+    door.now[0] = time.time()
+    return Client(server)
+
+
+@pytest.fixture
+def code(tmp_path: Path, zip_of: Callable[..., bytes]) -> str:
+    path = tmp_path / "code.zip"
+    path.write_bytes(zip_of(index__py="def handler(event, context):\n    return event\n"))
+    return str(path)

@@ -1,47 +1,10 @@
 """The official SDK, unmodified, against the door on a real socket, with a fake engine behind it."""
 
-import asyncio
-import json
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import fc2
-import pytest
-from tests.gateway.conftest import ACCOUNT_ID, KEY_ID, SECRET, Door, outcome
+from tests.gateway.conftest import ACCOUNT_ID, Door, outcome
+from tests.gateway.sdk import Client
 
 from sesame.gateway.server import HttpServer
 from sesame.model.invocation import FunctionError, Invocation, Outcome
-
-
-class Client:
-    """The SDK blocks: each call runs in a thread, the door in the loop."""
-
-    def __init__(self, server: HttpServer, **changes: str) -> None:
-        keys = {"endpoint": server.url, "accessKeyID": KEY_ID, "accessKeySecret": SECRET, **changes}
-        self._client = fc2.Client(**keys)
-
-    async def __call__(self, operation: str, *arguments: Any, **options: Any) -> Any:
-        return await asyncio.to_thread(getattr(self._client, operation), *arguments, **options)
-
-    async def failure(self, operation: str, *arguments: Any, **options: Any) -> dict[str, Any]:
-        with pytest.raises(fc2.FcError) as caught:
-            await self(operation, *arguments, **options)
-        return {"status": caught.value.status_code, "code": caught.value.err_code, **json.loads(caught.value.message)}
-
-
-@pytest.fixture
-async def client(door: Door, server: HttpServer) -> Client:
-    door.now[0] = time.time()
-    return Client(server)
-
-
-@pytest.fixture
-def code(tmp_path: Path, zip_of: Callable[..., bytes]) -> str:
-    path = tmp_path / "code.zip"
-    path.write_bytes(zip_of(index__py="def handler(event, context):\n    return event\n"))
-    return str(path)
 
 
 async def test_the_life_of_a_service_and_a_function(client: Client, code: str) -> None:
@@ -91,6 +54,6 @@ async def test_a_signature_over_chinese_names_and_odd_queries(client: Client) ->
     assert page.data == {"services": []}
 
 
-async def test_resources_of_later_versions_are_refused_in_the_api_s_form(client: Client) -> None:
-    seen = await client.failure("list_triggers", "demo", "f")
+async def test_what_is_no_operation_is_refused_in_the_api_s_form(client: Client) -> None:
+    seen = await client.failure("do_request", "GET", "/2016-08-15/services/demo/nothing")
     assert (seen["status"], seen["code"]) == (400, "PathNotSupported")

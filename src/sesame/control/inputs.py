@@ -138,6 +138,12 @@ class UntagInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     all: bool = False
 
 
+class VpcBindingInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of CreateVpcBinding and DeleteVpcBinding (reference/api.md §3.6)."""
+
+    vpc_id: str = ""
+
+
 class LayerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Body of CreateLayerVersion (reference/api.md §3.6)."""
 

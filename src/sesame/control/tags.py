@@ -60,6 +60,10 @@ class ServiceTags:
             raise ServiceNotFound(service)
         return service, tags_of(self._catalog, service)
 
+    def of(self, service: str) -> dict[str, str]:
+        """The service's tags; none for a service that does not exist."""
+        return tags_of(self._catalog, service)
+
     async def list(self, wanted: Listing) -> Page:
         """Every service that has a tag: records of kind `tags`, named like the service."""
         return page_of(self._catalog, records.TAGS, "", wanted)

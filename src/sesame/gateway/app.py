@@ -5,44 +5,38 @@ Never lets an exception out: each becomes the API's error answer, with the reque
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
 
-from starlette.routing import Router
+from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
-from sesame.control.functions import Functions
-from sesame.control.services import Services
 from sesame.gateway import targets
 from sesame.gateway.answers import failure_of, send_failure
-from sesame.gateway.auth import Keys, RequestHead, Tokens, Verifier, read_request
+from sesame.gateway.auth import RequestHead, Verifier, read_request
 from sesame.gateway.body import ClientGone
 from sesame.gateway.headers import REQUEST_ID, DateHeader, canonical, request_id_of
-from sesame.gateway.invoke import Dispatcher, Invoker
+from sesame.gateway.invoke import Invoker
 from sesame.gateway.links import PATH_PREFIX, CodeLinks
-from sesame.gateway.permissions import Permissions, Roles
-from sesame.gateway.routes.functions import FunctionRoutes, Packages
+from sesame.gateway.operations import OPERATIONS
+from sesame.gateway.parts import GatewayParts
+from sesame.gateway.permissions import Permissions
+from sesame.gateway.requests import REQUEST_ID as REQUEST_ID_IN_SCOPE
+from sesame.gateway.requests import Handler
+from sesame.gateway.routes.account import AccountRoutes
+from sesame.gateway.routes.configs import ConfigRoutes
+from sesame.gateway.routes.domains import DomainRoutes
+from sesame.gateway.routes.functions import FunctionRoutes
+from sesame.gateway.routes.instances import InstanceRoutes
+from sesame.gateway.routes.layers import LayerRoutes
 from sesame.gateway.routes.services import ServiceRoutes
+from sesame.gateway.routes.tags import TagRoutes
+from sesame.gateway.routes.triggers import TriggerRoutes
+from sesame.gateway.routes.versions import VersionRoutes
 from sesame.model.errors import PathNotSupported, PlatformError
 
 _LINK_PREFIX = PATH_PREFIX.encode()
 _ANSWERED = "sesame.answered"
-
-
-@dataclass(frozen=True, kw_only=True)
-class GatewayParts:
-    """What this door is built from."""
-
-    keys: Keys
-    dispatcher: Dispatcher
-    services: Services
-    functions: Functions
-    packages: Packages
-    link_secret: bytes
-    region: str
-    tokens: Tokens | None
-    roles: Roles | None
-    wall_clock: Callable[[], float]
+# Goes past the router.
+_INVOKE = "InvokeFunction"
 
 
 class Gateway:
@@ -51,12 +45,9 @@ class Gateway:
     def __init__(self, parts: GatewayParts) -> None:
         self._date = DateHeader(parts.wall_clock)
         self._verifier = Verifier(parts.keys, parts.tokens, parts.wall_clock)
-        self._permissions = Permissions(parts.roles, parts.region)
+        self._permissions = Permissions(parts.roles, parts.arns.region)
         self._invoker = Invoker(parts.dispatcher, self._date)
-        links = CodeLinks(parts.link_secret, parts.wall_clock)
-        services = ServiceRoutes(parts.services)
-        functions = FunctionRoutes(parts.functions, parts.packages, links)
-        self._router = Router(routes=[*services.routes(), *functions.routes()], redirect_slashes=False)
+        self._router = Router(routes=_routes(parts), redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -94,6 +85,7 @@ class Gateway:
         """Through the router, by the path as sent: an escaped slash must not part a name in two."""
         routed = dict(scope)
         routed["path"] = scope["raw_path"].decode("ascii")
+        routed[REQUEST_ID_IN_SCOPE] = request_id
         routed["app"] = self  # has the router raise for unknown paths and methods, instead of answering in plain text
         ours = ((REQUEST_ID, request_id.encode()), self._date())
 
@@ -111,3 +103,29 @@ class Gateway:
         if scope.get(_ANSWERED):
             raise error
         await send_failure(send, self._date(), request_id, answer)
+
+
+def _routes(parts: GatewayParts) -> list[Route]:
+    """One route for each line of the table of operations, and one for the links to code."""
+    links = CodeLinks(parts.link_secret, parts.wall_clock)
+    control, arns = parts.control, parts.arns
+    functions = FunctionRoutes(control.functions, parts.packages, links)
+    handlers: dict[str, Handler] = {}
+    for room in (
+        ServiceRoutes(control),
+        functions,
+        VersionRoutes(control),
+        TriggerRoutes(control.triggers),
+        ConfigRoutes(control, arns.account_id),
+        DomainRoutes(control.domains, arns.account_id),
+        LayerRoutes(control.layers, links, arns),
+        TagRoutes(control.tags, arns),
+        InstanceRoutes(control, parts.instances),
+        AccountRoutes(control, parts.account, parts.code_bucket, arns),
+    ):
+        handlers |= room.handlers()
+    routed = (operation for operation in OPERATIONS if operation.name != _INVOKE)
+    return [
+        *(Route(each.route, handlers[each.name], methods=[each.method]) for each in routed),
+        functions.link_route(),
+    ]

@@ -4,31 +4,26 @@ Called by `gateway.app` for callers with a session; the account's own keys may d
 Never evaluates a policy itself: `identity.roles` does (reference/companions.md §3.4).
 """
 
+import re
 from collections.abc import Mapping
 from typing import Protocol
 
 from sesame.gateway.auth import Caller
+from sesame.gateway.operations import OPERATIONS
 from sesame.gateway.targets import VERSION_PREFIX, segment
 from sesame.model import limits
 from sesame.model.errors import AccessDenied
 from sesame.model.role import Principal
 
 # Paths alternate between collections and names; each name stands as a star here.
-_ACTIONS = {
-    ("POST", "services"): "CreateService",
-    ("GET", "services"): "ListServices",
-    ("GET", "services/*"): "GetService",
-    ("PUT", "services/*"): "UpdateService",
-    ("DELETE", "services/*"): "DeleteService",
-    ("POST", "services/*/functions"): "CreateFunction",
-    ("GET", "services/*/functions"): "ListFunctions",
-    ("GET", "services/*/functions/*"): "GetFunction",
-    ("PUT", "services/*/functions/*"): "UpdateFunction",
-    ("DELETE", "services/*/functions/*"): "DeleteFunction",
-    ("GET", "services/*/functions/*/code"): "GetFunctionCode",
-    ("POST", "services/*/functions/*/invocations"): "InvokeFunction",
-}
-_OF_THE_FUNCTION = ("code", "invocations")
+_ACTIONS = {(each.method, re.sub(r"{[^}]*}", "*", each.path[1:])): each.name for each in OPERATIONS}
+# What is no collection but a side of the resource before it.
+_SIDES = frozenset(
+    {
+        "code", "invocations", "async-invoke-config", "provision-config", "on-demand-config", "binding", "bindings",
+        "tempCodeBucketToken", "acl", "exec",
+    }
+)  # fmt: skip
 
 
 class Verdict(Protocol):
@@ -73,7 +68,7 @@ def action_and_resource(method: str, raw_path: bytes) -> tuple[str, str] | None:
         return None
     if len(parts) > 1:
         parts[1] = parts[1].removesuffix("." + limits.LATEST)
-    if parts[-1] in _OF_THE_FUNCTION and len(parts) == 5:
+    if parts[-1] in _SIDES and len(parts) % 2:
         parts.pop()
     elif len(parts) % 2:
         parts.append("*")

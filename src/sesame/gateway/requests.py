@@ -4,6 +4,7 @@ Called by the files in `gateway/routes/`.
 Never knows an operation.
 """
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -14,12 +15,16 @@ from starlette.responses import Response
 from sesame.control.inputs import Listing, Page
 from sesame.gateway import wire_json
 from sesame.gateway.body import read_body
+from sesame.gateway.links import base_url
 from sesame.gateway.targets import qualified
 from sesame.model import limits
 from sesame.model.errors import InvalidArgument
 from sesame.model.records import Record
 
 T = TypeVar("T", bound=msgspec.Struct)
+Handler = Callable[[Request], Awaitable[Response]]
+# Where `gateway.app` leaves the request's id for answers that repeat it.
+REQUEST_ID = "sesame.request_id"
 
 
 def name(request: Request, part: str) -> str:
@@ -41,6 +46,11 @@ def latest_service(request: Request) -> str:
     return service
 
 
+def base(request: Request) -> str:
+    """`http://host:port` where the caller can reach this server again."""
+    return base_url(request.scope["scheme"], request.scope["server"], request.headers.get("host", ""))
+
+
 def if_match(request: Request) -> str | None:
     return request.headers.get("if-match")
 
@@ -58,28 +68,38 @@ def listing(request: Request) -> Listing:
         prefix=query.get("prefix", ""),
         start_key=query.get("startKey", ""),
         next_token=query.get("nextToken", ""),
-        limit=_limit(query.get("limit", "")),
+        limit=number(request, "limit", f"1 to {limits.LIST_LIMIT_MAX}"),
     )
 
 
-def _limit(text: str) -> int | None:
+def number(request: Request, item: str, allowed: str) -> int | None:
+    """An item of the query that is a whole number, or None where it is not there."""
+    text = request.query_params.get(item, "")
     if not text:
         return None
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
-        raise InvalidArgument.of("Limit", f"1 to {limits.LIST_LIMIT_MAX}", text[:64])
+        raise InvalidArgument.of(item[0].upper() + item[1:], allowed, text[:64])
     return int(text)
+
+
+def flag(request: Request, item: str) -> bool:
+    """An item of the query that is true or false, in any case; false where it is not there."""
+    text = request.query_params.get(item, "").lower()
+    if text not in ("", "true", "false"):
+        raise InvalidArgument.of(item[0].upper() + item[1:], "true | false", text[:64])
+    return text == "true"
 
 
 def answer(document: Any, record: Record | None = None) -> Response:
     """200 with JSON, and the record's Etag where the document is one record."""
-    headers = None if record is None else {"Etag": record.etag}
+    headers = None if record is None or not record.etag else {"Etag": record.etag}
     return Response(msgspec.json.encode(document), headers=headers, media_type="application/json")
 
 
-def page_answer(key: str, items: list[dict[str, Any]], page: Page) -> Response:
+def page_answer(key: str, items: Sequence[Any], page: Page, **others: Any) -> Response:
     """A list under its key; `nextToken` only where there is more (reference/api.md §2)."""
-    document: dict[str, Any] = {key: items}
+    document: dict[str, Any] = {key: items, **others}
     if page.next_token is not None:
         document["nextToken"] = page.next_token
     return answer(document)

@@ -4,9 +4,6 @@ Mounted by `gateway.app`; each reads its request, has `control` do it, and shape
 Never validates what a function may be, and never unpacks code: `control` and `store` do.
 """
 
-from pathlib import Path
-from typing import Protocol
-
 import msgspec
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -15,21 +12,12 @@ from starlette.routing import Route
 from sesame.control.functions import Functions
 from sesame.control.inputs import FunctionInput
 from sesame.gateway import requests, shapes
-from sesame.gateway.links import PATH_PREFIX, CodeLinks, base_url
-from sesame.gateway.routes.services import RESOURCE as SERVICE
+from sesame.gateway.links import PATH_PREFIX, CodeLinks
+from sesame.gateway.parts import Packages
+from sesame.gateway.requests import Handler
 from sesame.model.errors import NotFound
-from sesame.model.function import Package
 
-COLLECTION = SERVICE + "/functions"
-RESOURCE = COLLECTION + "/{function}"
-CODE = RESOURCE + "/code"
 LINK = PATH_PREFIX + "{name}"
-
-
-class Packages(Protocol):
-    """The part of `store.packages.Packages` that is used here."""
-
-    def archive(self, package: Package) -> Path: ...
 
 
 class FunctionRoutes:
@@ -38,16 +26,19 @@ class FunctionRoutes:
         self._packages = packages
         self._links = links
 
-    def routes(self) -> list[Route]:
-        return [
-            Route(COLLECTION, self._create, methods=["POST"]),
-            Route(COLLECTION, self._list, methods=["GET"]),
-            Route(RESOURCE, self._get, methods=["GET"]),
-            Route(RESOURCE, self._update, methods=["PUT"]),
-            Route(RESOURCE, self._delete, methods=["DELETE"]),
-            Route(CODE, self._code, methods=["GET"]),
-            Route(LINK, self._follow_link, methods=["GET"]),
-        ]
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "CreateFunction": self._create,
+            "ListFunctions": self._list,
+            "GetFunction": self._get,
+            "UpdateFunction": self._update,
+            "DeleteFunction": self._delete,
+            "GetFunctionCode": self._code,
+        }
+
+    def link_route(self) -> Route:
+        """Where the links of GetFunctionCode lead; no operation of the API."""
+        return Route(LINK, self._follow_link, methods=["GET"])
 
     async def _create(self, request: Request) -> Response:
         record = await self._functions.create(requests.latest_service(request), await _input(request))
@@ -77,8 +68,8 @@ class FunctionRoutes:
         """GetFunctionCode: the checksum, and a link that needs no signature for a while."""
         service, qualifier = requests.qualified_service(request)
         package = await self._functions.package(service, requests.name(request, "function"), qualifier)
-        base = base_url(request.scope["scheme"], request.scope["server"], request.headers.get("host", ""))
-        return requests.answer({"url": self._links.url(base, package), "checksum": package.checksum})
+        url = self._links.url(requests.base(request), package)
+        return requests.answer(shapes.CodeAnswer(url=url, checksum=package.checksum))
 
     async def _follow_link(self, request: Request) -> Response:
         """The archive as it was uploaded; only holders of a valid link come here, without a signature."""

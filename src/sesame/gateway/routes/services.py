@@ -1,4 +1,4 @@
-"""The operations on services (reference/api.md §3.1).
+"""The operations on services and on what they are bound to (reference/api.md §3.1, §3.6).
 
 Mounted by `gateway.app`; each reads its request, has `control` do it, and shapes the answer.
 Never validates what a service may be: `control` does.
@@ -6,28 +6,33 @@ Never validates what a service may be: `control` does.
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from sesame.control.inputs import ServiceInput
-from sesame.control.services import Services
+from sesame.control.inputs import ServiceInput, VpcBindingInput
 from sesame.gateway import requests, shapes
+from sesame.gateway.parts import Control
+from sesame.gateway.requests import Handler
+from sesame.gateway.shapes_account import Empty, VpcIds
 
-COLLECTION = "/2016-08-15/services"
-RESOURCE = COLLECTION + "/{service}"
+_TAG_FILTER = "tag_"
 
 
 class ServiceRoutes:
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, control: Control) -> None:
+        self._services = control.services
+        self._tags = control.tags
+        self._bindings = control.vpc_bindings
 
-    def routes(self) -> list[Route]:
-        return [
-            Route(COLLECTION, self._create, methods=["POST"]),
-            Route(COLLECTION, self._list, methods=["GET"]),
-            Route(RESOURCE, self._get, methods=["GET"]),
-            Route(RESOURCE, self._update, methods=["PUT"]),
-            Route(RESOURCE, self._delete, methods=["DELETE"]),
-        ]
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "CreateService": self._create,
+            "ListServices": self._list,
+            "GetService": self._get,
+            "UpdateService": self._update,
+            "DeleteService": self._delete,
+            "CreateVpcBinding": self._bind,
+            "DeleteVpcBinding": self._unbind,
+            "ListVpcBindings": self._list_bindings,
+        }
 
     async def _create(self, request: Request) -> Response:
         record = await self._services.create(await requests.body(request, ServiceInput))
@@ -48,5 +53,24 @@ class ServiceRoutes:
         return requests.no_content()
 
     async def _list(self, request: Request) -> Response:
-        page = await self._services.list(requests.listing(request))
-        return requests.page_answer("services", [shapes.service(record) for record in page.items], page)
+        wanted = {
+            key.removeprefix(_TAG_FILTER): value
+            for key, value in request.query_params.multi_items()
+            if key.startswith(_TAG_FILTER)
+        }
+        page = await self._services.list(requests.listing(request), wanted)
+        items = [shapes.service(record, self._tags.of(record.name)) for record in page.items]
+        return requests.page_answer("services", items, page)
+
+    async def _bind(self, request: Request) -> Response:
+        wanted = await requests.body(request, VpcBindingInput)
+        await self._bindings.create(requests.latest_service(request), wanted.vpc_id)
+        return requests.answer(Empty())
+
+    async def _unbind(self, request: Request) -> Response:
+        wanted = await requests.body(request, VpcBindingInput)
+        await self._bindings.delete(requests.latest_service(request), wanted.vpc_id)
+        return requests.answer(Empty())
+
+    async def _list_bindings(self, request: Request) -> Response:
+        return requests.answer(VpcIds(await self._bindings.list(requests.latest_service(request))))
