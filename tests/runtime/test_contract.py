@@ -280,7 +280,10 @@ async def test_an_error_body_is_json_with_four_spaces_and_sorted_keys(stage: Any
 
 
 async def test_packages_of_the_runtime_and_of_a_user_base(stage: Any, tmp_path: Path) -> None:
-    """The code wins over the user base, and that over what the runtime ships with; `.pth` files are read."""
+    """The code wins over the user base, and that over what the runtime ships with; a user base's `.pth` files are read.
+
+    What the runtime ships with is installed so that it needs none (`sandbox/site_packages.py`).
+    """
     major_minor = "2.7" if stage.py2 else None
     shipped, extra = tmp_path / "shipped", tmp_path / "extra"
     extra.mkdir()
@@ -288,13 +291,13 @@ async def test_packages_of_the_runtime_and_of_a_user_base(stage: Any, tmp_path: 
     (shipped / "both.py").touch()
     (shipped / "only_shipped.py").touch()
     (extra / "by_pth.py").touch()
-    (shipped / "more.pth").write_text(f"{extra}\n")
     interpreter = stage.driver._resolve(stage.runtime).interpreter
     version = major_minor or interpreter.name.removeprefix("python")
     base = tmp_path / "base" / "lib" / f"python{version}" / "site-packages"
     base.mkdir(parents=True)
     (base / "both.py").touch()
     (base / "index.py").touch()
+    (base / "more.pth").write_text(f"{extra}\n")
     resolve, launch = stage.driver._resolve, stage.driver._resolve(stage.runtime)
     stage.driver._resolve = lambda runtime: type(launch)(launch.interpreter, shipped)
     try:
