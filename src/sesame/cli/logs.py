@@ -22,7 +22,7 @@ FOLLOW_EVERY_S = 0.2
 NAMED_AT_MOST = 20
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
-_AGO = re.compile(r"(\d{1,9})([smhd])")
+_AGO = re.compile(r"([0-9]{1,9})([smhd])")
 # What could move the cursor or change the terminal; a tab may stay.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 

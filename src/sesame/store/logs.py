@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from sesame.store.logs_file import LogLine, LogReader, LogWriter, Query, Row, SourceKey
-from sesame.store.logs_lines import Chunk, Piece, Splitter
+from sesame.store.logs_lines import Chunk, Piece, Splitter, whole_chunk
 
 FLUSH_EVERY_S = 0.15
 SWEEP_EVERY_S = 30.0
@@ -68,20 +68,26 @@ class Keeping(msgspec.Struct, frozen=True):
 class _Call:
     """What is known of one call's log. The loop's thread counts; the flusher's thread splits."""
 
-    __slots__ = ("end", "lost", "over", "pieces", "request_id", "source", "splitter", "taken", "unkept", "written_at")
+    __slots__ = (
+        "end", "given", "lost", "over", "pieces", "request_id", "source", "splitter", "taken", "unkept", "whole",
+        "written_at",
+    )  # fmt: skip
 
-    def __init__(self, source: SourceKey, request_id: str) -> None:
+    def __init__(self, given: Source, source: SourceKey, request_id: str) -> None:
+        self.given = given
         self.source = source
         self.request_id = request_id
         self.taken = 0
         self.written_at = 0.0
-        self.pieces: list[Piece] = []
-        self.splitter = Splitter()
-        # The rest is touched only with the lock held.
+        self.whole = True
+        # For the flusher alone.
+        self.pieces: list[Piece] | None = None
+        self.splitter: Splitter | None = None
+        # The rest is changed only with the lock held.
         self.lost = 0
         self.over = False
         self.unkept = 0
-        self.end = bytearray()
+        self.end = b""
 
 
 # In the queue in place of bytes: here something was lost; here the call's log ends.
@@ -147,6 +153,7 @@ class Logs:
             self._lose(call, size, now)
             return
         self._came += size + PIECE_OVERHEAD_BYTES
+        call.whole = data.endswith(b"\n")
         self._queue.append((now, call, data))
 
     async def read(self, query: Query) -> list[LogLine]:
@@ -159,19 +166,15 @@ class Logs:
 
     def _begin(self, source: Source, request_id: str) -> _Call:
         before = self._calls.get(source.instance_id)
-        if before is not None:
+        if before is not None and (before.over or not before.whole):
             self._note(before, _END, before.written_at)
-        if len(self._calls) > self._forget_beyond:
-            self._forget_silent()
-        key = SourceKey(
-            source.service,
-            source.function,
-            source.version_id,
-            source.instance_id,
-            source.log_project,
-            source.logstore,
-        )
-        call = self._calls[source.instance_id] = _Call(key, request_id)
+        if before is not None and before.given is source:
+            key = before.source
+        else:
+            key = SourceKey(*(getattr(source, name) for name in SourceKey._fields))
+            if len(self._calls) > self._forget_beyond:
+                self._forget_silent()
+        call = self._calls[source.instance_id] = _Call(source, key, request_id)
         return call
 
     def _forget_silent(self) -> None:
@@ -179,19 +182,17 @@ class Logs:
         long_ago = self._now() - FORGET_AFTER_S
         for key, call in [item for item in self._calls.items() if item[1].written_at < long_ago]:
             del self._calls[key]
-            self._note(call, _END, call.written_at)
+            if call.over or not call.whole:
+                self._note(call, _END, call.written_at)
         self._forget_beyond = max(REMEMBERED_MIN, 2 * len(self._calls))
 
     def _beyond_share(self, call: _Call, data: bytes) -> bytes:
         """What of `data` is still within the call's share; of the rest only the end is held, and all is counted."""
         room = max(len(data) - (call.taken - self._keeping.call_bytes), 0)
         with self._lock:
-            end = call.end
-            end += data[room:] if len(data) - room <= END_BYTES else data[-END_BYTES:]
-            call.unkept += len(data) - room - min(len(data) - room, END_BYTES)
-            if (more := len(end) - END_BYTES) > 0:
-                del end[:more]
-                call.unkept += more
+            beyond = len(call.end) + len(data) - room
+            call.end = (call.end + data[max(room, len(data) - END_BYTES) :])[-END_BYTES:]
+            call.unkept += beyond - len(call.end)
             if not call.over:
                 call.over = True
                 self._over[id(call)] = call
@@ -241,7 +242,8 @@ class Logs:
             taken += PIECE_OVERHEAD_BYTES
             if isinstance(data, bytes):
                 taken += len(data)
-                if not call.pieces:
+                if call.pieces is None:
+                    call.pieces = []
                     touched.append(call)
                 call.pieces.append((int(now * 1000), data))
             elif data is _END:
@@ -279,12 +281,11 @@ class Logs:
 
     def _ended(self, call: _Call) -> list[Row]:
         """What a call's log closes with: the line without a newline, and what is known of what was not kept."""
-        rows = [Row(call.source, call.request_id, chunk) for chunk in call.splitter.end()]
+        rows = _end_line(call)
         with self._lock:
             self._over.pop(id(call), None)
-            end, unkept = bytes(call.end), call.unkept
-            call.end.clear()
-            call.over, call.unkept = False, 0
+            end, unkept = call.end, call.unkept
+            call.over, call.end, call.unkept = False, b"", 0
         if not end:
             return rows
         if unkept:
@@ -313,8 +314,7 @@ class Logs:
             return []
         log.warning("lines of a function were lost: the disk is too slow", function=call.source.function, bytes=lost)
         text = f"{lost} bytes of this call's log were lost here: they came faster than the disk could take them"
-        rows = [Row(call.source, call.request_id, chunk) for chunk in call.splitter.end()]
-        return [*rows, self._say(call, text, now)]
+        return [*_end_line(call), self._say(call, text, now)]
 
     def _say(self, call: _Call, text: str, now: float) -> Row:
         return Row(call.source, call.request_id, Chunk(int(now * 1000), None, f"[sesame] {text}\n".encode()))
@@ -358,7 +358,19 @@ def discard(path: Path) -> None:
 
 
 def _split(call: _Call) -> list[Row]:
-    if not call.pieces:
+    pieces, call.pieces = call.pieces, None
+    if not pieces:
         return []
-    pieces, call.pieces = call.pieces, []
+    if call.splitter is None:
+        chunk = whole_chunk(pieces)
+        if chunk is not None:
+            return [Row(call.source, call.request_id, chunk)]
+        call.splitter = Splitter()
     return [Row(call.source, call.request_id, chunk) for chunk in call.splitter.cut(pieces)]
+
+
+def _end_line(call: _Call) -> list[Row]:
+    """The line that has no newline, if there is one."""
+    if call.splitter is None:
+        return []
+    return [Row(call.source, call.request_id, chunk) for chunk in call.splitter.end()]

@@ -83,7 +83,7 @@ class SourceKey(NamedTuple):
     logstore: str
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One chunk on its way into the file."""
 
     source: SourceKey
@@ -134,8 +134,16 @@ class LogWriter:
         try:
             known = dict(self._known)
             values = [
-                (batch_ms, self._source(known, source, batch_ms), request_id, chunk.at_ms, chunk.marks, chunk.data)
-                for source, request_id, chunk in rows
+                (
+                    batch_ms,
+                    self._source(known, row.source, batch_ms),
+                    row.request_id,
+                    chunk.at_ms,
+                    chunk.marks,
+                    chunk.data,
+                )
+                for row in rows
+                for chunk in (row.chunk,)
             ]
             for start in range(0, len(values), ROWS_TOGETHER):
                 _insert(db, values[start : start + ROWS_TOGETHER])

@@ -38,11 +38,8 @@ class Splitter:
         if self._rest:
             pieces = self._rest + pieces
             self._rest = []
-        # The usual call: a few pieces of whole lines, less than a chunk together.
-        data = pieces[0][1] if len(pieces) == 1 else b"".join([piece[1] for piece in pieces])
+        data = b"".join([piece[1] for piece in pieces])
         size = len(data)
-        if size <= CHUNK_BYTES_MAX and data.endswith(b"\n"):
-            return [_chunk(_Times(pieces), data, 0, size)]
         times = _Times(pieces)
         whole = data.rfind(b"\n") + 1
         chunks = [_chunk(times, data, start, end) for start, end in _ranges(data, whole)]
@@ -60,6 +57,19 @@ class Splitter:
             return []
         data = b"".join([piece[1] for piece in rest])
         return [_chunk(_Times(rest), data, 0, len(data))]
+
+
+def whole_chunk(pieces: list[Piece]) -> Chunk | None:
+    """The quick way for the usual call: a few pieces of whole lines, less than a chunk together; None for others."""
+    if pieces[-1][1][-1:] != b"\n":
+        return None
+    data = b"".join([piece[1] for piece in pieces])
+    if len(data) > CHUNK_BYTES_MAX:
+        return None
+    at_ms = pieces[0][0]
+    if pieces[-1][0] == at_ms:
+        return Chunk(at_ms, None, data)
+    return Chunk(at_ms, _Times(pieces).between(0, len(data))[1], data)
 
 
 class _Times:

@@ -1,0 +1,295 @@
+"""`sesame logs`: what is printed, what is refused, and the whole way from a function's print to the terminal.
+
+Run by pytest. The file is written through the store itself, or by a Sesame of the test's own.
+"""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from tests.cli.test_start import CLEAN, Server, sesame
+
+from sesame.cli import logs as command
+from sesame.model.errors import ConfigurationError
+from sesame.store.logs import Keeping, Logs
+from sesame.store.logs_file import LogLine, LogReader, SourceKey
+
+NOW = 1_700_000_000.0
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (\S+) (.*)")
+PRINTS = """
+import sys
+
+def handler(event, context):
+    count = int(event)
+    line = "x" * 1023 + "\\n"
+    for _ in range(count):
+        sys.stdout.write(line)
+    print("the function's last line")
+    return str(count)
+"""
+
+
+def write(data_dir: Path, lines: list[tuple[str, str, str, float]]) -> None:
+    """(service, function, request id, seconds before NOW) → one line that says the last."""
+
+    async def run() -> None:
+        clock = [0.0]
+        logs = Logs(data_dir / "logs.db", Keeping(age_s=1e10), lambda: clock[0])
+        await logs.open()
+        for service, function, request_id, ago in lines:
+            clock[0] = NOW - ago
+            source = SourceKey(service, function, "LATEST", f"c-{function}", "", "")
+            logs.append(source, request_id, f"{ago:g} ago\n".encode())
+            await logs.flush()
+        await logs.close()
+
+    data_dir.mkdir(exist_ok=True)
+    asyncio.run(run())
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(command.time, "time", lambda: NOW)
+    write(
+        tmp_path,
+        [
+            ("demo", "hello", "r-1", 7300),
+            ("demo", "other", "r-2", 700),
+            ("demo", "hello", "r-3", 500),
+            ("shop", "other", "r-4", 20),
+            ("demo", "hello", "r-5", 10),
+        ],
+    )
+    return tmp_path
+
+
+def run(data_dir: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(command.logs, [*arguments, "--data-dir", str(data_dir)])
+
+
+def said(result: Result) -> list[tuple[str, str]]:
+    assert result.exit_code == 0, result.output
+    found = [LINE.fullmatch(line) for line in result.stdout.splitlines()]
+    assert all(found)
+    return [(match[1], match[2]) for match in found if match]
+
+
+def test_lines_have_time_and_request_id(data_dir: Path) -> None:
+    assert run(data_dir, "hello").stdout == (
+        "2023-11-14T20:11:40.000Z r-1 7300 ago\n"
+        "2023-11-14T22:05:00.000Z r-3 500 ago\n"
+        "2023-11-14T22:13:10.000Z r-5 10 ago\n"
+    )
+
+
+def test_the_choice_of_lines(data_dir: Path) -> None:
+    assert said(run(data_dir, "demo/hello", "--since", "10m")) == [("r-3", "500 ago"), ("r-5", "10 ago")]
+    assert said(run(data_dir, "hello", "--since", "3h", "--request-id", "r-1")) == [("r-1", "7300 ago")]
+    assert said(run(data_dir, "shop/other")) == [("r-4", "20 ago")]
+    assert said(run(data_dir, "hello", "--since", "2023-11-14T22:13:10Z")) == [("r-5", "10 ago")]
+    nothing = run(data_dir, "hello", "--request-id", "r-2")
+    assert said(nothing) == []
+    assert "No lines of hello match." in nothing.stderr
+
+
+def test_pages_are_joined(data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: object) -> None:
+    reader = LogReader(data_dir / "logs.db")
+    last = command.print_all(reader, command.Query(function="hello", limit=1))
+    assert capsysbinary.readouterr().out.count(b"\n") == 3  # type: ignore[attr-defined]
+    assert last == reader.read(command.Query(function="hello"))[-1].id
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        ("nothing", r"there are no logs of 'nothing'; there are logs of demo/hello, demo/other, shop/other"),
+        ("shop/hello", r"there are no logs of 'shop/hello'; there are logs of"),
+        ("other", r"several services have a function 'other': name one of demo/other, shop/other"),
+        ("", r"'' names no function: expected FUNCTION or SERVICE/FUNCTION"),
+        ("demo/", r"names no function"),
+        ("/hello", r"names no function"),
+        ("a/b/c", r"names no function"),
+    ],
+)
+def test_what_has_no_logs_is_an_error_that_says_what_has(data_dir: Path, wanted: str, says: str) -> None:
+    result = run(data_dir, wanted)
+    assert isinstance(result.exception, ConfigurationError)
+    assert re.search(says, str(result.exception))
+
+
+def test_a_directory_without_logs_says_so(tmp_path: Path) -> None:
+    result = run(tmp_path / "new", "hello")
+    assert "no function has logs in this data directory yet" in str(result.exception)
+    assert not (tmp_path / "new").exists()
+
+
+def test_many_functions_are_not_all_named() -> None:
+    named = command._names([("s", f"f{n}") for n in range(100)])
+    assert named.endswith("s/f19 and 80 more")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("30s", NOW - 30),
+        ("10m", NOW - 600),
+        ("2h", NOW - 7200),
+        ("3d", NOW - 3 * 86400),
+        ("0s", NOW),
+        ("999999999d", 0.0),
+        ("2023-11-14T22:13:20Z", NOW),
+        ("2023-11-14T22:13:20", NOW),
+        ("2023-11-14T23:13:20+01:00", NOW),
+        ("2023-11-14", 1_699_920_000.0),
+    ],
+)
+def test_since_is_a_time(text: str, expected: float) -> None:
+    assert command.since_time(text, NOW) == expected
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "10 m", "-10m", "1.5h", "10w", "yesterday", "2023-13-01", "٣m"])
+def test_since_is_refused_with_what_was_expected(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="expected a number with s, m, h or d, as 10m, or an ISO time"):
+        command.since_time(text, NOW)
+
+
+def test_since_cannot_lie_in_the_future() -> None:
+    with pytest.raises(ConfigurationError, match="is in the future"):
+        command.since_time("2033-01-01", NOW)
+
+
+def test_a_terminal_is_not_at_the_mercy_of_what_functions_print() -> None:
+    line = LogLine(1, NOW, "demo", "hello", "LATEST", "c-1", "", "", "", "a\tb\x1b[2Jc\rd\x9be")
+    assert command.line_of(line, terminal=True) == "2023-11-14T22:13:20.000Z - a\tb\\x1b[2Jc\\x0dd\\x9be"
+    assert command.line_of(line, terminal=False).endswith("a\tb\x1b[2Jc\rd\x9be")
+
+
+def test_following_prints_what_comes_and_nothing_twice(data_dir: Path, capsysbinary: object) -> None:
+    reader = LogReader(data_dir / "logs.db")
+    query = command.Query(function="hello", service="demo")
+    turns: list[Callable[[], None]] = [
+        lambda: write(data_dir, [("demo", "hello", "r-6", 5), ("demo", "other", "r-7", 4)]),
+        lambda: None,
+        lambda: write(data_dir, [("demo", "hello", "r-8", 3)]),
+    ]
+
+    def wait(seconds: float) -> None:
+        assert 0 < seconds < 1
+        if not turns:
+            raise KeyboardInterrupt
+        turns.pop(0)()
+
+    last = command.print_all(reader, query)
+    with pytest.raises(KeyboardInterrupt):
+        command.print_on(reader, query, last, wait)
+    out = capsysbinary.readouterr().out.decode()  # type: ignore[attr-defined]
+    assert [line.split()[1] for line in out.splitlines()] == ["r-1", "r-3", "r-5", "r-6", "r-8"]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "data", "--log-bytes-per-call=1048576", "--sandbox=plain")
+    yield server
+    if server.process.poll() is None:
+        server.process.kill()
+        server.process.wait()
+
+
+def lines_of(server: Server, *arguments: str) -> list[tuple[str, str]]:
+    done = sesame("logs", *arguments, f"--data-dir={server.data_dir}")
+    assert done.returncode == 0, done.stderr
+    found = [LINE.fullmatch(line) for line in done.stdout.splitlines()]
+    return [(match[1], match[2]) for match in found if match]
+
+
+def until(server: Server, last: str, *arguments: str) -> list[tuple[str, str]]:
+    """The lines, once the flusher has written the one that is awaited."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        done = sesame("logs", *arguments, f"--data-dir={server.data_dir}")
+        if last in done.stdout:
+            return lines_of(server, *arguments)
+    raise AssertionError(f"{last!r} did not come; {done.stdout[-2000:]} {done.stderr}")
+
+
+def test_from_print_to_the_terminal_running_cut_followed_and_stopped(server: Server, tmp_path: Path) -> None:
+    server.ready()
+    client = server.client()
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "main.py").write_text(PRINTS)
+    client.create_service("demo")
+    client.create_function("demo", "prints", "python3", "main.handler", codeDir=str(code), timeout=60)
+    first = client.invoke_function("demo", "prints", payload=b"2")
+    assert first.data == b"2"
+    request_id = first.headers["X-Fc-Request-Id"]
+    found = until(server, "FC Invoke End", "demo/prints")
+    texts = [text for rid, text in found if rid == request_id]
+    start = texts.index(f"FC Invoke Start RequestId: {request_id}")
+    assert texts[start + 1 : start + 5] == [
+        "x" * 1023,
+        "x" * 1023,
+        "the function's last line",
+        f"FC Invoke End RequestId: {request_id}",
+    ]
+
+    # 100 MB, of which 1 MiB is kept, and the end.
+    big = client.invoke_function("demo", "prints", payload=str(100 * 1024).encode())
+    request_id = big.headers["X-Fc-Request-Id"]
+    found = until(server, f"FC Invoke End RequestId: {request_id}", "prints", "--request-id", request_id, "--since=10m")
+    texts = [text for rid, text in found if rid == request_id]
+    assert len(texts) == len(found)
+    cut = [text for text in texts if text.startswith("[sesame]")]
+    assert len(cut) == 1
+    missing = re.match(
+        r"\[sesame\] (\d+) bytes of this call's log were not kept: it wrote more than the 1048576", cut[0]
+    )
+    assert missing
+    assert 98 * 1024 * 1024 < int(missing[1]) < 100 * 1024 * 1024
+    end = texts[texts.index(cut[0]) :]
+    assert "the function's last line" in end
+    assert f"FC Invoke End RequestId: {request_id}" in end
+
+    follower = subprocess.Popen(
+        [sys.executable, "-m", "sesame", "logs", "demo/prints", "-f", f"--data-dir={server.data_dir}"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=CLEAN,
+    )  # fmt: skip
+    try:
+        assert follower.stdout is not None
+        third = client.invoke_function("demo", "prints", payload=b"0").headers["X-Fc-Request-Id"]
+        for line in follower.stdout:
+            if f"FC Invoke End RequestId: {third}".encode() in line:
+                break
+        follower.send_signal(signal.SIGINT)
+        assert follower.wait(10) == 0
+        assert follower.stderr is not None
+        assert follower.stderr.read() == b""
+    finally:
+        if follower.poll() is None:
+            follower.kill()
+        follower.communicate()
+
+    fourth = client.invoke_function("demo", "prints", payload=b"0").headers["X-Fc-Request-Id"]
+    code_of_end, _said = server.stop()
+    assert code_of_end == 0
+    after = [text for _rid, text in lines_of(server, "prints", "--request-id", fourth)]
+    assert f"FC Invoke End RequestId: {fourth}" in after
+    assert oct(os.stat(server.data_dir / "logs.db").st_mode & 0o777) == "0o600"
+
+
+def test_nothing_is_kept_when_nothing_shall_be(tmp_path: Path) -> None:
+    write(tmp_path / "data", [("demo", "hello", "r-1", 10)])
+    server = Server(tmp_path / "data", "--log-retention-days=0")
+    try:
+        server.ready()
+        assert not list((tmp_path / "data").glob("logs.db*"))
+    finally:
+        server.stop()
