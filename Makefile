@@ -2,7 +2,7 @@
 # Needs only Python 3.11 or newer (with venv); choose one with `make PYTHON=/path/to/python3.12 …`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo start test check lock torture bench bench-invoke bench-full clean
+.PHONY: help install demo start test check lock torture bench bench-invoke bench-logs bench-full clean
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -37,6 +37,7 @@ torture: install  ## The tests that take minutes
 
 bench: bench-invoke  ## The short benchmarks
 
+# Each prints ratios of neighbours in time, with their spread; nothing else should run on the machine meanwhile.
 bench-invoke: install
 	@$(BIN)/uv sync --frozen --inexact --quiet --group bench
 	@$(BIN)/python -m benchmarks.invoke $(ARGS)
@@ -44,9 +45,14 @@ bench-invoke: install
 bench-cold: install
 	@$(BIN)/python -m benchmarks.cold $(ARGS)
 
-bench-full: install
-	@$(BIN)/uv sync --frozen --inexact --quiet --group bench
-	@$(BIN)/python -m benchmarks.invoke --full $(ARGS)
+bench-idle: install
+	@$(BIN)/python -m benchmarks.idle $(ARGS)
+
+bench-logs: install
+	@$(BIN)/python -m benchmarks.logs $(ARGS)
+
+bench-full: bench-cold bench-idle bench-logs  ## All benchmarks, and the short ones longer
+	@$(MAKE) --no-print-directory bench-invoke ARGS="--rounds 15 --seconds 5"
 
 lock: $(INSTALLED)  ## Resolves the packages of every runtime anew (needs all interpreters and a network)
 	@$(BIN)/python scripts/lock_runtimes.py $(ARGS)
