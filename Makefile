@@ -2,7 +2,7 @@
 # Needs only Python 3.11 or newer (with venv); choose one with `make PYTHON=/path/to/python3.12 …`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo start test check lock torture bench bench-invoke bench-logs bench-full clean
+.PHONY: help install demo start test check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-full clean
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
