@@ -1,0 +1,74 @@
+"""What keeping logs costs a call: one Sesame that keeps them beside one that keeps none, interleaved.
+
+Run by `make bench-logs`; both are the same program with the same function, and differ in --log-retention-days only.
+Never compares figures of different rounds: each ratio is of two neighbours in time, and who goes first alternates.
+"""
+
+import statistics
+import time
+
+import click
+import fc2
+
+from benchmarks import servers
+from benchmarks.invoke import WARM_UP_S, Lane, spread
+
+CONCURRENCIES = (1, 16)
+LINES = (0, 20)
+# A line of a hundred bytes for each that is asked for, and the answer that the load expects.
+CODE = """
+def my_handler(event, context):
+    for _ in range(%d):
+        print('x' * 99)
+    return 'hello world'
+"""
+
+
+@click.command()
+@click.option("--rounds", default=9, show_default=True, help="Interleaved rounds for each case.")
+@click.option("--seconds", default=2.0, show_default=True, help="Length of one lane in one round.")
+@click.option("--sandbox", default="auto", show_default=True, help="Sandbox driver of both.")
+@click.option("--runtime", default="python3.10", show_default=True)
+@click.option("--limit", default=0.95, show_default=True, help="Least median ratio of throughput; below it this fails.")
+def main(rounds: int, seconds: float, sandbox: str, runtime: str, limit: float) -> None:
+    failed = False
+    with (
+        servers.sesame("--sandbox", sandbox, "--log-retention-days", "7") as keeping,
+        servers.sesame("--sandbox", sandbox, "--log-retention-days", "0") as keeping_none,
+    ):
+        for lines in LINES:
+            name = f"prints-{lines}"
+            with servers.package({"main.py": CODE % lines}) as code:
+                for endpoint in (keeping, keeping_none):
+                    deploy(endpoint.client(), name, runtime, code)
+            for concurrency in CONCURRENCIES:
+                with_logs = Lane("logs kept", keeping.port, b"")
+                without = Lane("no logs kept", keeping_none.port, b"")
+                for number in range(rounds):
+                    with_logs.request = keeping.signed_invocation("bench", name)
+                    without.request = keeping_none.signed_invocation("bench", name)
+                    for lane in (with_logs, without) if number % 2 else (without, with_logs):
+                        if not number:
+                            lane.measure(concurrency, WARM_UP_S, keep=False)
+                        lane.measure(concurrency, seconds)
+                        time.sleep(0.3)  # what waits to be written must not fall into the other's time
+                click.echo(f"{lines} lines of its own for each call, concurrency {concurrency}:")
+                for lane in (with_logs, without):
+                    click.echo(lane.line())
+                ratios = [a / b for a, b in zip(with_logs.per_second, without.per_second, strict=True)]
+                slower = [a / b for a, b in zip(with_logs.median_ms, without.median_ms, strict=True)]
+                click.echo(f"  throughput kept / not kept: {spread(ratios)}")
+                click.echo(f"  median latency kept / not kept: {spread(slower)}")
+                failed |= statistics.median(ratios) < limit
+    if failed:
+        raise click.ClickException(f"keeping logs costs more than is allowed (least ratio {limit})")
+
+
+def deploy(client: fc2.Client, name: str, runtime: str, code: str) -> None:
+    if name == f"prints-{LINES[0]}":
+        client.create_service("bench")
+    client.create_function("bench", name, handler="main.my_handler", runtime=runtime, codeZipFile=code)
+
+
+if __name__ == "__main__":
+    main()
