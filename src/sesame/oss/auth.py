@@ -18,7 +18,7 @@ from sesame.model.limits import CLOCK_SKEW_S
 from sesame.model.role import ANONYMOUS, Principal, PrincipalKind
 from sesame.oss.credentials import V4_EXPIRES_S_MAX, Presented, Scheme, presented
 from sesame.oss.errors import OssError, invalid_argument
-from sesame.oss.request import Request
+from sesame.oss.request import LARGEST_NUMBER, Request, natural
 from sesame.oss.signature import (
     UNSIGNED_PAYLOAD,
     sign_v1,
@@ -84,9 +84,9 @@ class Authenticator:
     def _check_expiry(self, request: Request, proof: Presented) -> None:
         """V1 and V2 links say when they end; V4 links say when they were made and how long they hold."""
         now = self._clock()
-        if not (proof.expires.isascii() and proof.expires.isdigit()):
+        expires = natural(proof.expires, LARGEST_NUMBER)
+        if expires is None:
             raise OssError("AccessDenied", "Invalid date (should be seconds since epoch).")
-        expires = int(proof.expires)
         if proof.scheme is Scheme.V4:
             if not 1 <= expires <= V4_EXPIRES_S_MAX:
                 raise invalid_argument("x-oss-expires", proof.expires, "Expires must be between 1 and 604800 seconds.")

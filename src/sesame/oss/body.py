@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from sesame.oss.errors import OssError
-from sesame.oss.request import Request
+from sesame.oss.request import LARGEST_NUMBER, Request, natural
 
 MD5_BYTES = 16
 
@@ -46,8 +46,7 @@ class Body:
             raise OssError("MissingContentLength")
 
     def declared_length(self) -> int | None:
-        length = self._request.header("content-length")
-        return int(length) if length.isdigit() else None
+        return natural(self._request.header("content-length"), LARGEST_NUMBER)
 
     def expected_md5(self) -> bytes | None:
         """What Content-MD5 promises, None without it. Raises OssError InvalidDigest."""

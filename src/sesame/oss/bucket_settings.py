@@ -15,6 +15,7 @@ from sesame.oss.answers import Answer, xml_answer
 from sesame.oss.calls import Call
 from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.object_properties import tag_set
+from sesame.oss.request import natural
 
 TAGS_MAX, TAG_NAME_CHARS_MAX, TAG_VALUE_CHARS_MAX = 20, 64, 128
 CORS_RULES_MAX, CORS_MAX_AGE_S_MAX = 10, 999_999_999
@@ -126,9 +127,10 @@ def _read_rule(element: ElementTree.Element) -> CorsRule:
 def _max_age(text: str) -> int | None:
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and int(text) <= CORS_MAX_AGE_S_MAX):
+    seconds = natural(text, CORS_MAX_AGE_S_MAX)
+    if seconds is None:
         raise invalid_argument("MaxAgeSeconds", text)
-    return int(text)
+    return seconds
 
 
 def _rule_elements(rule: CorsRule) -> list[xml.Element]:

@@ -14,7 +14,7 @@ from sesame.oss.errors import OssError
 from sesame.oss.metadata import brief_headers
 from sesame.oss.request import Request
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z", re.ASCII)
+_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})\Z", re.ASCII)
 
 
 class Range(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from sesame.oss import xml
 from sesame.oss.answers import Answer, encoding_type, key_encoder, owner, xml_answer, xml_time
 from sesame.oss.calls import Call
 from sesame.oss.errors import invalid_argument
-from sesame.oss.request import Request
+from sesame.oss.request import Request, natural
 from sesame.store.object_listing import ListQuery, ObjectPage
 
 MAX_KEYS_DEFAULT, MAX_KEYS_MAX = 100, 1000
@@ -71,9 +71,10 @@ def max_keys(request: Request, name: str = "max-keys", default: int = MAX_KEYS_D
     text = request.query.get(name, "")
     if not text:
         return default
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_KEYS_MAX):
+    number = natural(text, MAX_KEYS_MAX)
+    if not number:
         raise invalid_argument(name, text, f"Argument {name} must be an integer between 1 and {MAX_KEYS_MAX}.")
-    return int(text)
+    return number
 
 
 async def _page(call: Call, after: str) -> ObjectPage:

@@ -17,6 +17,7 @@ from sesame.oss.copying import SOURCE_HEADER, copy_stretch
 from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.listings import max_keys
 from sesame.oss.metadata import meta_of
+from sesame.oss.request import LARGEST_NUMBER, natural
 from sesame.oss.writing import may_overwrite, new_object, receive, written_headers
 from sesame.store.uploads import UploadQuery
 
@@ -154,7 +155,7 @@ async def list_uploads(call: Call) -> Answer:
 
 
 async def append_object(call: Call) -> Answer:
-    position = _number(call, "position", 0, 2**63)
+    position = _number(call, "position", 0, LARGEST_NUMBER)
     # What is said of the object counts when it begins.
     meta = meta_of(call.request, call.bucket) if position == 0 else ObjectMeta()
     written = await receive(call)
@@ -181,9 +182,10 @@ def _number(call: Call, name: str, least: int, most: int, default: int | None = 
     text = call.request.query.get(name, "")
     if not text and default is not None:
         return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 19 and least <= int(text) <= most):
+    number = natural(text, most)
+    if number is None or number < least:
         raise invalid_argument(name, text, f"{name} must be an integer between {least} and {most}.")
-    return int(text)
+    return number
 
 
 def _chosen(body: bytes, there: dict[int, Part]) -> list[Part]:
@@ -191,7 +193,7 @@ def _chosen(body: bytes, there: dict[int, Part]) -> list[Part]:
     chosen: list[Part] = []
     for element in xml.parse(body, "CompleteMultipartUpload").findall("Part"):
         number, etag = xml.text(element, "PartNumber"), xml.text(element, "ETag").strip('"')
-        part = there.get(int(number)) if number.isascii() and number.isdigit() else None
+        part = there.get(natural(number, PART_NUMBER_MAX) or 0)
         if part is None or part.etag != etag.upper():
             raise OssError("InvalidPart", details={"PartNumber": number, "ETag": etag})
         if chosen and part.number <= chosen[-1].number:

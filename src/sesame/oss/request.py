@@ -16,6 +16,8 @@ from sesame.oss.errors import OssError
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z")
 KEY_BYTES_MAX = 1023
 QUERY_PARAMETERS_MAX = 1000
+NUMBER_DIGITS_MAX = 19
+LARGEST_NUMBER = 2**63 - 1
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -82,6 +84,13 @@ def check_key(key: str) -> None:
     """Raises OssError: 1 to 1023 bytes of UTF-8, the first neither `/` nor a backslash (companions.md §1.11)."""
     if not key or key[0] in "/\\" or len(key.encode()) > KEY_BYTES_MAX:
         raise OssError("InvalidObjectName", details={"ObjectName": key})
+
+
+def natural(text: str, most: int) -> int | None:
+    """Decimal digits up to `most`; None for anything else, whatever its length."""
+    if not (text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX):
+        return None
+    return number if (number := int(text)) <= most else None
 
 
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
