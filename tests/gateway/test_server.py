@@ -35,7 +35,8 @@ def request(method: str, path: str, headers: dict[str, str], body: bytes = b"") 
 async def test_names_of_headers_reach_the_wire_as_go_spells_them(door: Door, server: HttpServer) -> None:
     raw = await talk(server, request("POST", "/2016-08-15" + INVOKE, door.signed("POST", INVOKE), b"x"))
     names = [line.split(b":")[0] for line in raw.split(b"\r\n\r\n")[0].split(b"\r\n")[1:]]
-    assert names[:3] == [b"X-Fc-Request-Id", b"Date", b"Content-Type"]
+    assert names[:2] == [b"X-Fc-Request-Id", b"Date"]
+    assert b"Content-Type" in names
     assert b"X-Fc-Max-Memory-Usage" in names
     assert names.count(b"Date") == 1
     assert b"server" not in [name.lower() for name in names]

@@ -9,11 +9,12 @@ import asyncio
 from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
-from sesame.gateway import targets
+from sesame.gateway import http_functions, targets
 from sesame.gateway.answers import failure_of, send_failure
 from sesame.gateway.auth import RequestHead, Verifier, read_request
 from sesame.gateway.body import ClientGone
 from sesame.gateway.headers import REQUEST_ID, DateHeader, canonical, request_id_of
+from sesame.gateway.http_functions import HttpFunctions
 from sesame.gateway.invoke import Invoker
 from sesame.gateway.links import PATH_PREFIX, CodeLinks
 from sesame.gateway.operations import OPERATIONS
@@ -47,6 +48,8 @@ class Gateway:
         self._verifier = Verifier(parts.keys, parts.tokens, parts.wall_clock)
         self._permissions = Permissions(parts.roles, parts.arns.region)
         self._invoker = Invoker(parts.dispatcher, self._date)
+        self._http = HttpFunctions(parts.control.http_triggers, self._verifier, self._permissions, self._invoker)
+        self._domains = parts.control.domains
         self._router = Router(routes=_routes(parts), redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,11 +58,12 @@ class Gateway:
         request_id = request_id_of(scope["headers"])
         try:
             raw_path: bytes = scope["raw_path"]
-            if raw_path.startswith(_LINK_PREFIX):
-                await self._route(request_id, scope, receive, send)
-                return
             if not raw_path.startswith(targets.VERSION_PREFIX):
-                raise PathNotSupported(scope["method"], scope["path"])
+                await self._elsewhere(request_id, scope, receive, send)
+                return
+            if raw_path.startswith(http_functions.PROXY_PREFIX):
+                await self._http.serve(request_id, http_functions.proxy_way(scope), scope, receive, send)
+                return
             head = read_request(scope["method"], raw_path, scope["headers"])
             self._permissions.require(self._verifier.verify(head), scope["method"], raw_path)
             if scope["method"] == "POST" and raw_path.endswith(targets.INVOCATIONS_SUFFIX):
@@ -73,6 +77,16 @@ class Gateway:
             raise
         except Exception as error:  # noqa: BLE001 - the border where each becomes an answer
             await self._fail(request_id, scope, send, error)
+
+    async def _elsewhere(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Links to code on every host; all other paths belong to the custom domains."""
+        if scope["raw_path"].startswith(_LINK_PREFIX):
+            await self._route(request_id, scope, receive, send)
+            return
+        domain = http_functions.domain_of(self._domains.find, scope)
+        if domain is None:
+            raise PathNotSupported(scope["method"], scope["path"])
+        await self._http.serve(request_id, http_functions.domain_way(domain, scope), scope, receive, send)
 
     async def _invoke(self, request_id: str, head: RequestHead, receive: Receive, send: Send) -> None:
         target = targets.invoked(head.raw_path)

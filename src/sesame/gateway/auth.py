@@ -10,6 +10,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Protocol
+from urllib.parse import unquote_plus
 
 import msgspec
 
@@ -23,6 +24,8 @@ from sesame.model.role import Principal
 
 TEMPORARY_KEY_PREFIX = "STS."
 SCHEME = b"FC "
+_LINK_KEY_ID, _LINK_EXPIRES, _LINK_TOKEN = b"x-fc-access-key-id", b"x-fc-expires", b"x-fc-security-token"
+_EXPIRES_DIGITS = 12
 
 
 class Session(Protocol):
@@ -121,6 +124,15 @@ class Verifier:
 
     def verify(self, request: RequestHead) -> Caller:
         """Who signed this request; raises a `CallerError` of status 400 or 403."""
+        return self._verify_header(request, _resources(request.raw_path))
+
+    def verify_trigger(self, request: RequestHead, query: bytes) -> Caller:
+        """Who signed this request to an HTTP function, in its headers or in its URL; its query is signed too."""
+        resources = signature.trigger_resources(request.raw_path, query)
+        link = _link(query)
+        return self._verify_link(request, link, resources) if link else self._verify_header(request, resources)
+
+    def _verify_header(self, request: RequestHead, resources: tuple[bytes, ...]) -> Caller:
         if not request.authorization:
             raise MissingRequiredHeader("Authorization")
         date = request.date if request.date is not None else request.fc_date
@@ -133,7 +145,7 @@ class Verifier:
             raise InvalidArgument.of(
                 "Date", "a date of RFC 1123 in GMT, such as 'Sun, 06 Nov 1994 08:49:37 GMT'", _shown(date)
             )
-        if not _matches(request, date, secret, claimed):
+        if not _matches(_signed(request, date), secret, claimed, resources):
             raise SignatureDoesNotMatch
         now = self._wall_clock()
         if abs(now - signed_at) > limits.CLOCK_SKEW_S:
@@ -141,9 +153,22 @@ class Verifier:
                 f"the request was signed for '{_shown(date)}', which differs by more than "
                 f"{limits.CLOCK_SKEW_S // 60} minutes from this server's clock; check the clock of your machine"
             )
-        if request.account_id and request.account_id != account_id.encode():
-            raise AccessDenied("The service or function doesn't belong to you.")
-        return Caller(account_id, access_key_id, session)
+        return _caller(request, account_id, access_key_id, session)
+
+    def _verify_link(self, request: RequestHead, link: dict[bytes, str], resources: tuple[bytes, ...]) -> Caller:
+        """A link stands for as long as it says. Headers that its signer did not sign may come with it."""
+        access_key_id, expires = link.get(_LINK_KEY_ID, ""), link.get(_LINK_EXPIRES, "")
+        if not (expires.isascii() and expires.isdigit() and len(expires) <= _EXPIRES_DIGITS):
+            raise InvalidArgument.of("x-fc-expires", "a time in Unix seconds", expires[:64])
+        token = link.get(_LINK_TOKEN, "").encode("latin-1", "replace") or request.security_token
+        secret, account_id, session = self._secret_of(access_key_id, token)
+        claimed, date = link[signature.SIGNATURE_ITEM].encode(), expires.encode()
+        bare = Signed(request.method, b"", b"", date, b"")
+        if not any(_matches(signed, secret, claimed, resources) for signed in (_signed(request, date), bare)):
+            raise SignatureDoesNotMatch
+        if int(expires) < self._wall_clock():
+            raise AccessDenied(f"this link has expired: it was valid until {expires} (Unix seconds); sign a new one")
+        return _caller(request, account_id, access_key_id, session)
 
     def _secret_of(self, access_key_id: str, security_token: bytes) -> tuple[bytes, str, Session | None]:
         if access_key_id.startswith(TEMPORARY_KEY_PREFIX):
@@ -171,22 +196,43 @@ def _split(authorization: bytes) -> tuple[str, bytes]:
     return access_key_id.decode("latin-1"), claimed
 
 
-def _matches(request: RequestHead, date: bytes, secret: bytes, claimed: bytes) -> bool:
-    """Whether the claim is the signature over this request, by the decoded path or, as some clients do, the raw one."""
-    signed = Signed(
+def _signed(request: RequestHead, date: bytes) -> Signed:
+    return Signed(
         request.method,
         request.content_md5,
         request.content_type,
         date,
         signature.canonical_headers(request.fc_headers),
     )
-    for resource in _resources(request.raw_path):
+
+
+def _matches(signed: Signed, secret: bytes, claimed: bytes, resources: tuple[bytes, ...]) -> bool:
+    """Whether the claim is the signature over one of the resources that clients are known to sign."""
+    for resource in resources:
         text = signature.string_to_sign(signed, resource)
         if hmac.compare_digest(signature.sign(secret, text), claimed):
             return True
         if not text.isascii() and hmac.compare_digest(signature.sign(secret, _as_text(text, resource)), claimed):
             return True
     return False
+
+
+def _caller(request: RequestHead, account_id: str, access_key_id: str, session: Session | None) -> Caller:
+    if request.account_id and request.account_id != account_id.encode():
+        raise AccessDenied("The service or function doesn't belong to you.")
+    return Caller(account_id, access_key_id, session)
+
+
+def _link(query: bytes) -> dict[bytes, str] | None:
+    """The items of a signed URL that are the signature's own, or None for a URL that is not signed."""
+    if signature.SIGNATURE_ITEM not in query:
+        return None
+    items: dict[bytes, str] = {}
+    for part in query.split(b"&"):
+        name, _equals, value = part.partition(b"=")
+        if name.startswith(signature.FC_HEADER_PREFIX):
+            items.setdefault(name, unquote_plus(value.decode("latin-1")))
+    return items if signature.SIGNATURE_ITEM in items else None
 
 
 def _resources(raw_path: bytes) -> tuple[bytes, ...]:

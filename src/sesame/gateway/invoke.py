@@ -68,7 +68,10 @@ class Invoker:
         """
         _check_options(head)
         event = await read_body(receive, head.content_length, limits.SYNC_PAYLOAD_BYTES)
-        invocation = Invocation(request_id, target, event, tracing=_tracing(head.fc_headers))
+        return await self.run(Invocation(request_id, target, event, tracing=_tracing(head.fc_headers)), receive)
+
+    async def run(self, invocation: Invocation, receive: Receive) -> Outcome:
+        """Has it run, and cancels it when the client hangs up; then raises `ClientGone`. The body is read already."""
         watch = _DisconnectWatch(receive)
         timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, watch.start)
         try:
@@ -83,12 +86,20 @@ class Invoker:
 
     async def send(self, request_id: str, target: Target, head: RequestHead, outcome: Outcome, send: Send) -> None:
         """A function's failure is a 200 too: only X-Fc-Error-Type and the content type tell."""
-        error = outcome.error
+        headers = self.headers(request_id, target, outcome)
+        if outcome.error is None:
+            headers.append(BYTES_TYPE)
+        headers.append((CONTENT_LENGTH, b"%d" % len(outcome.payload)))
+        if head.log_type == b"Tail":
+            headers.append((_LOG_RESULT, b64encode(outcome.log_tail[-limits.LOG_TAIL_BYTES :])))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": outcome.payload})
+
+    def headers(self, request_id: str, target: Target, outcome: Outcome) -> Headers:
+        """What every answer of a call says of it; with the content type where the payload is the JSON of a failure."""
         headers: Headers = [
             (REQUEST_ID, request_id.encode()),
             self._date(),
-            BYTES_TYPE if error is None else JSON_TYPE,
-            (CONTENT_LENGTH, b"%d" % len(outcome.payload)),
             (_CHECKSUM, outcome.code_checksum.encode()),
             (_DURATION, b"%d" % math.ceil(outcome.duration_ms)),
             (_VERSION, outcome.version_id.encode()),
@@ -96,10 +107,8 @@ class Invoker:
             (_INSTANCE, outcome.instance_id.encode()),
             _EXPOSED,
         ]
-        if error is not None:
-            headers.append((_ERROR_TYPE, error.type.encode()))
-        if head.log_type == b"Tail":
-            headers.append((_LOG_RESULT, b64encode(outcome.log_tail[-limits.LOG_TAIL_BYTES :])))
+        if outcome.error is not None:
+            headers += (JSON_TYPE, (_ERROR_TYPE, outcome.error.type.encode()))
         if target.qualifier != limits.LATEST:
             headers.append((_CODE_VERSION, outcome.version_id.encode()))
         if outcome.cold:
@@ -112,8 +121,7 @@ class Invoker:
                 (_INVOKE_MS, b"%.1f" % phases.invoke_ms),
                 (_START_STEPS, ", ".join(f"{name}={ms:.2f}" for name, ms in phases.steps.items()).encode()),
             )
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": outcome.payload})
+        return headers
 
 
 def _check_options(head: RequestHead) -> None:

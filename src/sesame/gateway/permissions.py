@@ -8,11 +8,12 @@ import re
 from collections.abc import Mapping
 from typing import Protocol
 
-from sesame.gateway.auth import Caller
+from sesame.gateway.auth import Caller, Session
 from sesame.gateway.operations import OPERATIONS
 from sesame.gateway.targets import VERSION_PREFIX, segment
 from sesame.model import limits
 from sesame.model.errors import AccessDenied
+from sesame.model.invocation import Target
 from sesame.model.role import Principal
 
 # Paths alternate between collections and names; each name stands as a star here.
@@ -51,8 +52,18 @@ class Permissions:
         asked = action_and_resource(method, raw_path)
         if asked is None:
             return
+        self._require(caller, caller.session, asked)
+
+    def require_invoke(self, caller: Caller, target: Target) -> None:
+        """The same for a request that calls a function by another way than its own path."""
+        if caller.session is not None:
+            service = target.service if target.qualifier == limits.LATEST else f"{target.service}.{target.qualifier}"
+            asked = ("fc:InvokeFunction", f"services/{service}/functions/{target.function}")
+            self._require(caller, caller.session, asked)
+
+    def _require(self, caller: Caller, session: Session, asked: tuple[str, str]) -> None:
         action, resource = asked[0], f"acs:fc:{self._region}:{caller.account_id}:{asked[1]}"
-        if self._roles is None or not self._roles.authorize(caller.session.principal, action, resource, {}).allowed:
+        if self._roles is None or not self._roles.authorize(session.principal, action, resource, {}).allowed:
             raise AccessDenied(f"the caller is not authorized to perform '{action}' on resource '{resource}'")
 
 
