@@ -27,7 +27,10 @@ ROWS_DELETED_TOGETHER = 200
 SOURCE_STALE_MS = 60_000
 # Space that retention freed beyond this goes back to the file system, a little at a time.
 FREE_BYTES_MAX = 32 * 1024 * 1024
-VACUUM_PAGES = 2048
+VACUUM_PAGES = 512
+# A call that prints two or three KB would leave half of a small page empty; twice as much would be written.
+PAGE_BYTES = 16 * 1024
+CHECKPOINT_PAGES = 512
 # A line's id is its chunk's with the line's number below; a chunk of 64 KiB has fewer lines than this.
 _LINE_BITS = 17
 
@@ -107,10 +110,12 @@ class LogWriter:
                 self._path, BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
             self._path.chmod(0o600)
+            db.execute(f"PRAGMA page_size={PAGE_BYTES}")
             db.execute("PRAGMA auto_vacuum=INCREMENTAL")
             db.execute("PRAGMA journal_mode=WAL")
             # A killed process loses nothing that was committed; only a power cut may take the last moments.
             db.execute("PRAGMA synchronous=NORMAL")
+            db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
             db.execute(f"PRAGMA journal_size_limit={FREE_BYTES_MAX}")
             found = _version(db)
             if found == 0:
