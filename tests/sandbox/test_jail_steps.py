@@ -25,18 +25,15 @@ def test_the_page_has_the_steps_of_the_code_in_order() -> None:
 
 def test_privileges_go_before_user_code_comes() -> None:
     steps = (RUNTIME / "jail_steps.py").read_text()
-    order = [
-        "os.write(fds[index]",
-        "_mount(request, fds)",
-        "_become(request",
-        "PR_SET_PDEATHSIG",
-        "load_seccomp(",
-        "os.fork()",
-        "serve(",
-    ]
-    body = steps.split("def _enter(")[1].split("\ndef ")[0].split("# SAFETY: 1.")[1]
-    places = [body.index(mark) for mark in order]
-    assert places == sorted(places)
+
+    def in_order(function: str, *marks: str) -> bool:
+        body = steps.split(f"def {function}(")[1].split("\ndef ")[0]
+        places = [body.index(mark) for mark in marks]
+        return places == sorted(places)
+
+    assert in_order("_enter", 'os.write(fds[index], b"0")', "os.fork()", "_wall_in(request)", "_read_all(", "_serve(")
+    assert in_order("_guard", "_mount(order", "umount(", "_give_up_privileges(", "_die_with_the_zygote(", "_write_all(")
+    assert in_order("_give_up_privileges", "_become(", "NO_NEW_PRIVS", "landlock_scope(", "load_seccomp(")
 
 
 def seccomp_is_there() -> bool:

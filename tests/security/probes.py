@@ -51,8 +51,8 @@ PROBES = (
     probe("shared_memory", "ipc"),
     probe("host_name", ROOT_CALL, "uts"),
     # Its own guardian.
-    probe("traces_init", "dumpable", "seccomp"),
-    probe("reads_init", "dumpable"),
+    probe("traces_init", "dumpable", "scope", "seccomp"),
+    probe("reads_init", "dumpable", "scope"),
     probe("zygote_socket", "descriptors"),
     # The host's files.
     probe("shadow", "root", "user"),

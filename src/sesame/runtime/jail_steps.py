@@ -2,9 +2,12 @@
 
 Entered by zygote.py in the child, which is process 1 of a new pid namespace and still has every privilege.
 Never runs user code before the last step; docs/jail.md has the same steps in the same words, and a test compares.
+
+Up to its tenth step an instance has no function: the host keeps some of them ready.
 """
 
 import binascii
+import json
 import os
 import random
 import resource
@@ -18,6 +21,7 @@ import linux
 
 EXIT_JAIL_FAILED = 125
 OOM_SCORE = "500"
+ORDER_BYTES = 64 * 1024
 # Where a function that looks finds the shim's socket: the same number everywhere.
 _SOCKET_FD = 3
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -65,96 +69,132 @@ def _enter(request, fds, inherited, run_init, serve):
     for index in request["tasks"]:
         os.write(fds[index], b"0")
 
-    # SAFETY: 3. Hides the host's tree of cgroups, and offers itself first when the machine runs out of memory.
+    # SAFETY: 3. Dies with the zygote: asks for it, then sees whether it is too late.
+    _die_with_the_zygote(lifeline)
+
+    # SAFETY: 4. Hides the host's tree of cgroups, and offers itself first when the machine runs out of memory.
     if "cgroup namespace" not in without:
         linux.unshare(linux.CLONE_NEWCGROUP)
     _write("/proc/self/oom_score_adj", OOM_SCORE)
 
-    # SAFETY: 4. Closes every descriptor but the socket, the output, the mounts and the zygote's lifeline.
+    # SAFETY: 5. Closes every descriptor but the host's two sockets, the output, /tmp and the zygote's lifeline.
     for index in request["tasks"] + ([request["cgroup"]] if request["cgroup"] >= 0 else []):
         os.close(fds[index])
     if "descriptors" not in without:
         os.close(control)
 
-    # SAFETY: 5. Mounts the code and the layers read-only, and its /tmp; nothing of the host is left to mount from.
-    _mount(request, fds)
-
-    # SAFETY: 6. Mounts its own /dev/shm, which counts as its memory, and a /proc of its own processes.
-    _mount_memory("/dev/shm", request["shm_mb"], linux.MS_NOEXEC)
+    # SAFETY: 6. Mounts its own /tmp, and a /proc of its own processes.
+    if request["disk"] >= 0:
+        linux.move_mount(fds[request["disk"]], "/tmp")
+        os.close(fds[request["disk"]])
+    else:
+        _mount_memory("/tmp", request["disk_mb"], 0)
     if "proc" not in without:
         # In a user namespace it stays writable: the change of user goes through it.
         read_only = 0 if request["user_namespace"] else linux.MS_RDONLY
         linux.mount("proc", "/proc", "proc", _FLAGS | linux.MS_NOEXEC | read_only)
 
-    # SAFETY: 7. Takes a host name of its own.
-    if "uts" not in without:
-        linux.sethostname(request["hostname"])
-
-    # SAFETY: 8. Sets the resource limits.
+    # SAFETY: 7. Sets the resource limits.
     for name, value in request["limits"].items():
         _limit(getattr(resource, name), value)
 
-    # SAFETY: 9. Becomes the instance's own user, without groups and capabilities.
+    # SAFETY: 8. Forks what will be the function's process; what stays is process 1, which reaps, and ends with it.
+    reading, writing = os.pipe()
+    function = os.fork()
+    if function:
+        os.close(reading)
+        os.close(fds[request["socket"]])
+        _guard(request, fds, lifeline, writing)
+        run_init(function)
+    for fd in (writing, lifeline, fds[request["command"]]):
+        os.close(fd)
+    _wall_in(request)
+    order = _read_all(reading)
+    if order:
+        _serve(json.loads(order.decode("utf-8")), fds[request["socket"]], fds[request["output"]], serve)
+
+
+def _wall_in(request):
+    # SAFETY: 9. The function's process gives up its user, capabilities, new privileges, scopes and system calls.
+    _give_up_privileges(request)
+    linux.prctl(linux.PR_SET_DUMPABLE, 1)
+
+    # SAFETY: 10. It reseeds what the copies of one zygote share; so far nothing was made for a particular function.
+    _reseed()
+
+
+def _guard(request, fds, lifeline, writing):
+    """Process 1 waits, with its privileges, for the order of the host that names a function."""
+    without = request["without"]
+    message, mounts = linux.Packets(fds[request["command"]], ORDER_BYTES).receive()
+    if not message:
+        os._exit(0)
+    os.close(fds[request["command"]])
+    order = json.loads(message.decode("utf-8"))
+
+    # SAFETY: 11. Process 1 mounts code and layers read-only and /dev/shm, takes a host name, and drops the host's tree.
+    _mount(order, mounts)
+    if request["host_is_visible"] and "root" not in without:
+        linux.umount(jail_root.HOST_ROOT, linux.MNT_DETACH)
+    if "uts" not in without:
+        linux.sethostname(order["hostname"])
+
+    # SAFETY: 12. Process 1 gives up the same, asks again to die with the zygote, as that was cleared, and is not traced.
+    _give_up_privileges(request)
+    _die_with_the_zygote(lifeline)
+    linux.prctl(linux.PR_SET_DUMPABLE, 1 if "dumpable" in without else 0)
+    os.close(lifeline)
+    os.close(fds[request["output"]])
+    _write_all(writing, message)
+    os.close(writing)
+
+
+def _serve(order, socket_fd, output_fd, serve):
+    # SAFETY: 13. The function's process gets its environment in place of the zygote's, and serves.
+    os.environ.clear()
+    os.environ.update(_native(order["environment"]))
+    os.dup2(output_fd, 1)
+    os.dup2(1, 2)
+    os.close(output_fd)
+    if socket_fd != _SOCKET_FD:
+        os.dup2(socket_fd, _SOCKET_FD)
+        os.close(socket_fd)
+    serve(_SOCKET_FD, 1, order["site_packages"])
+
+
+def _give_up_privileges(request):
+    """In this order: its own user without groups and capabilities; no new privileges, whatever program it runs; no
+    abstract sockets and signals beyond its own processes, where the kernel has such scopes; the system call filter.
+    """
+    without = request["without"]
     if "user" not in without:
         _become(request["uid"], request["user_namespace"])
-
-    # SAFETY: 10. Can never gain privileges again, whatever program it runs.
     if "no new privileges" not in without:
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-
-    # SAFETY: 11. Dies with the zygote: after the change of user, which clears this; then sees whether it is too late.
-    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-    if select.select([lifeline], [], [], 0)[0]:
-        os._exit(EXIT_JAIL_FAILED)
-    os.close(lifeline)
-
-    # SAFETY: 12. Gives up abstract sockets and signals beyond its own processes, where the kernel has such scopes.
     if "scope" not in without:
         linux.landlock_scope()
-
-    # SAFETY: 13. Loads the system call filter, which its children inherit.
     if "seccomp" not in without:
         linux.load_seccomp(_Prepared.seccomp)
 
-    # SAFETY: 14. Forks the function's process; what stays is process 1, which cannot be traced, reaps, and ends with it.
-    handler = os.fork()
-    if handler:
-        os.close(fds[request["socket"]])
-        os.close(fds[request["output"]])
-        linux.prctl(linux.PR_SET_DUMPABLE, 1 if "dumpable" in without else 0)
-        run_init(handler)
-    linux.prctl(linux.PR_SET_DUMPABLE, 1)
 
-    # SAFETY: 15. Reseeds what the copies of one zygote share.
-    _reseed()
-
-    # SAFETY: 16. Puts the function's environment in place of the zygote's, and serves.
-    os.environ.clear()
-    os.environ.update(_native(request["environment"]))
-    os.dup2(fds[request["output"]], 1)
-    os.dup2(1, 2)
-    os.close(fds[request["output"]])
-    if fds[request["socket"]] != _SOCKET_FD:
-        os.dup2(fds[request["socket"]], _SOCKET_FD)
-        os.close(fds[request["socket"]])
-    serve(_SOCKET_FD, 1, request["site_packages"])
+def _die_with_the_zygote(lifeline):
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if select.select([lifeline], [], [], 0)[0]:
+        os._exit(EXIT_JAIL_FAILED)
 
 
-def _mount(request, fds):
-    """From descriptors where the host could prepare the mounts, else from the host's tree, which is dropped then."""
-    for target, index in request["mounts"]:
+def _mount(order, fds):
+    """Code and layers, from descriptors where the host could prepare the mounts, else from the host's tree; /dev/shm."""
+    for target, index in order["mounts"]:
         linux.move_mount(fds[index], target)
         os.close(fds[index])
-    for target, sources in request["binds"]:
+    for target, sources in order["binds"]:
         if len(sources) == 1:
             jail_root.bind(jail_root.HOST_ROOT + sources[0], target, jail_root.READ_ONLY)
         else:
             lower = ":".join(_escaped(jail_root.HOST_ROOT + source) for source in sources)
             linux.mount("layers", target, "overlay", jail_root.READ_ONLY, "lowerdir=" + lower)
-    for target, size_mb in request["memory_disks"]:
-        _mount_memory(target, size_mb, 0)
-    if request["host_is_visible"] and "root" not in request["without"]:
-        linux.umount(jail_root.HOST_ROOT, linux.MNT_DETACH)
+    _mount_memory("/dev/shm", order["shm_mb"], linux.MS_NOEXEC)
 
 
 def _mount_memory(target, size_mb, more_flags):
@@ -208,3 +248,18 @@ def _write(path, text):
         os.write(fd, text.encode("ascii"))
     finally:
         os.close(fd)
+
+
+def _write_all(fd, data):
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _read_all(fd):
+    parts = []
+    while True:
+        part = os.read(fd, 65536)
+        if not part:
+            os.close(fd)
+            return b"".join(parts)
+        parts.append(part)

@@ -23,6 +23,7 @@ from sesame.sandbox.jail_disks import Disks
 from sesame.sandbox.jail_forker import Forker
 from sesame.sandbox.jail_grade import Grade, Held, enforcement, probe
 from sesame.sandbox.jail_instance import JailSandbox
+from sesame.sandbox.jail_spares import READY_SPARES, Spares
 from sesame.sandbox.jail_terms import FILE_DESCRIPTORS, Terms
 from sesame.sandbox.plain import MEMORY_WATCH_S, Launch
 from sesame.sandbox.seam import Enforcement, OnOutput, SandboxDied, SandboxSpec, SandboxStartFailed
@@ -33,12 +34,13 @@ START_TIMEOUT_S = 30.0
 class JailOptions(msgspec.Struct, frozen=True):
     """`runtimes` get their zygote at `open`, others at their first instance.
 
-    `cpu`: `shares` of what there is, or `cloud` for a quota by memory size. What follows `ready_cells` is for tests.
+    `cpu`: `shares` of what there is, or `cloud` for a quota by memory size. What follows `ready_spares` is for tests.
     """
 
     runtimes: tuple[str, ...] = ()
     cpu: str = "shares"
     ready_cells: int = READY_CELLS
+    ready_spares: int = READY_SPARES
     cgroups: bool = True
     version_1_freezer: bool = False
     file_descriptors: int = FILE_DESCRIPTORS
@@ -60,10 +62,12 @@ class JailDriver:
         self._terms = Terms()
         self._forkers: dict[str, Forker] = {}
         self._retired: list[Forker] = []
+        self._retiring: set[asyncio.Task[None]] = set()
         self._sandboxes: set[JailSandbox] = set()
         self._cgroups: Cgroups | None = None
         self._disks: Disks | None = None
         self._cells = Cells(None, None)
+        self._spares = Spares(self._cells, self._terms)
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -97,6 +101,7 @@ class JailDriver:
         if not user_namespace:
             self._disks = await asyncio.to_thread(self._open_disks)
         self._cells = Cells(self._cgroups, self._disks, ready=self._options.ready_cells)
+        self._spares = Spares(self._cells, self._terms, ready=options.ready_spares)
         try:
             await self._cells.open()
         except OSError as error:
@@ -113,7 +118,7 @@ class JailDriver:
         sandbox = JailSandbox(spec, self._terms, self._cells, on_death)
         self._sandboxes.add(sandbox)
         sandbox.on_ended = lambda: self._sandboxes.discard(sandbox)
-        starting = asyncio.create_task(sandbox.start(forker, on_output))
+        starting = asyncio.create_task(sandbox.start(forker, self._spares, on_output))
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 await asyncio.shield(starting)
@@ -134,6 +139,8 @@ class JailDriver:
         if self._watch is not None:
             self._watch.cancel()
         await asyncio.gather(*(sandbox.kill() for sandbox in list(self._sandboxes)))
+        await asyncio.gather(*self._retiring)
+        await self._spares.close()
         await asyncio.gather(*(forker.close() for forker in [*self._forkers.values(), *self._retired]))
         await self._cells.close()
         if self._cgroups is not None:
@@ -191,10 +198,18 @@ class JailDriver:
         forker = self._forkers.get(runtime)
         if forker is None or not forker.alive or forker.launch != launch:
             if forker is not None:
-                self._retired.append(forker)
+                self._retire(forker)
             forker = self._forkers[runtime] = Forker(launch, self._state / "root", self._terms)
             forker.open()
+            self._spares.refill_later(forker)
         return forker
+
+    def _retire(self, forker: Forker) -> None:
+        """Its instances go on; it is closed with the driver."""
+        self._retired.append(forker)
+        task = asyncio.create_task(self._spares.retire(forker))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
 
 
 async def _settled(task: asyncio.Task[None]) -> None:

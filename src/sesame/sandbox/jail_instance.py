@@ -6,10 +6,8 @@ Never frees a cell before the kernel has said that the last process is gone.
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,11 +18,12 @@ from sesame.sandbox.addresses import CODE_ROOT, DEFAULT_PATH, LAYER_ROOT
 from sesame.sandbox.cgroups import Limits
 from sesame.sandbox.interpreters import MINOR_VERSIONS
 from sesame.sandbox.jail_cells import Cell, Cells
-from sesame.sandbox.jail_forker import MAX_REQUEST_BYTES, Forker, Jailed
+from sesame.sandbox.jail_forker import Forker, Jailed
 from sesame.sandbox.jail_plan import LIBRARY_PATH, SITE_PACKAGES_ROOT
+from sesame.sandbox.jail_spares import Spares
 from sesame.sandbox.jail_terms import PROCESSES, Terms
 from sesame.sandbox.memory import Gauge, tree
-from sesame.sandbox.seam import Call, OnOutput, Reply, SandboxDied, SandboxSpec, SandboxStartFailed
+from sesame.sandbox.seam import Call, OnOutput, Reply, SandboxDied, SandboxSpec
 from sesame.sandbox.wire import Channel, Output
 
 DUMP_GRACE_S = 1.0
@@ -34,7 +33,6 @@ MEMORY_MB_PER_PROCESSOR = 1536
 # How long a result may still be read after the process that sent it was reported gone.
 LAST_WORDS_S = 0.05
 HOSTNAME_CHARS = 63
-DISK_WITHOUT_WALL_MB = 4096
 
 
 class JailSandbox:
@@ -70,32 +68,28 @@ class JailSandbox:
         """What was written before the shim was ready: says why it never was."""
         return self._first_output.decode("utf-8", "replace").strip()
 
-    async def start(self, forker: Forker, on_output: OnOutput) -> None:
+    async def start(self, forker: Forker, spares: Spares, on_output: OnOutput) -> None:
         """Raises `SandboxStartFailed`, `SandboxDied` or `OSError`; the caller then kills what there is."""
         clock = _Clock(self._phases)
         self._baseline_mb = await forker.ready() / 1024
         clock.lap("zygote_ms")
-        self._cell = await self._cells.take(self._spec.disk_mb)
-        clock.lap("cell_ms")
-        ours, theirs = socket.socketpair()
-        reading, writing = os.pipe()
-        self._channel = Channel(ours, Output(reading, self._listen(on_output)), self._on_channel_end)
-        with contextlib.ExitStack() as ours_only_till_forked:
-            ours_only_till_forked.callback(self._cell.handed_over)
-            request = _Request(ours_only_till_forked)
-            request.own("socket", theirs.detach())
-            request.own("output", writing)
-            self._fill(request, forker, self._cell)
-            clock.lap("mounts_ms")
-            forking = asyncio.ensure_future(forker.fork(request.fields, request.descriptors))
-            await self._channel.open()
-            self._jailed = await forking
-        self._jailed.on_gone = self._on_gone
+        spare = await spares.take(forker, self._spec.disk_mb)
+        self._cell, self._jailed = spare.cell, spare.jailed
+        self._channel = Channel(spare.wire, Output(spare.output_fd, self._listen(on_output)), self._on_channel_end)
         clock.lap("fork_ms")
+        with contextlib.ExitStack() as till_sent:
+            fds: list[int] = []
+            fields = self._order(forker, fds, till_sent)
+            if spare.cell.group is not None:
+                spare.cell.group.limit(self._limits())
+            spare.order(fields, fds)
+        clock.lap("mounts_ms")
+        await self._channel.open()
+        self._jailed.on_gone = self._on_gone
         await self._channel.setup(self._setup(forker.launch.notice))
         clock.lap("shim_ms")
-        if self._cell.group is None or not self._cell.group.counts_memory:
-            self._gauge = Gauge(_first_child(self._jailed.pid), init=self._jailed.pid)
+        if spare.cell.group is None or not spare.cell.group.counts_memory:
+            self._gauge = Gauge(_first_child(spare.jailed.pid), init=spare.jailed.pid)
         self._ready = True
 
     async def call(self, call: Call) -> Reply:
@@ -157,51 +151,36 @@ class JailSandbox:
             if held > self._spec.memory_mb:
                 self._start_finishing(SandboxDied("out_of_memory", f"{held:.2f} MB of {self._spec.memory_mb} MB"))
 
-    def _fill(self, request: "_Request", forker: Forker, cell: Cell) -> None:
-        """Everything that runtime/jail_steps.py wants to know."""
+    def _order(self, forker: Forker, fds: list[int], closing: contextlib.ExitStack) -> dict[str, Any]:
+        """What makes a spare this function's instance; descriptors of mounts are added to `fds` and closed later."""
         spec = self._spec
-        mounts: dict[str, int] = {}
-        binds: dict[str, list[str]] = {}
+        counted = self._cell is not None and self._cell.group is not None and self._cell.group.counts_memory
+        mounts: list[tuple[str, int]] = []
+        binds: list[tuple[str, list[str]]] = []
+
+        def show(target: str, fd: int) -> None:
+            closing.callback(os.close, fd)
+            mounts.append((target, len(fds)))
+            fds.append(fd)
+
         if self._terms.user_namespace:
-            binds[CODE_ROOT] = [str(spec.code_dir.resolve())]
+            binds.append((CODE_ROOT, [str(spec.code_dir.resolve())]))
             if spec.layer_dirs:
-                binds[LAYER_ROOT] = [str(layer.resolve()) for layer in spec.layer_dirs]
+                binds.append((LAYER_ROOT, [str(layer.resolve()) for layer in spec.layer_dirs]))
         else:
             holds = self._terms.holds
-            code = jail_mounts.tree(spec.code_dir, read_only=holds("read-only"), nosuid=holds("nosuid"))
-            mounts[CODE_ROOT] = request.add(code)
+            show(CODE_ROOT, jail_mounts.tree(spec.code_dir, read_only=holds("read-only"), nosuid=holds("nosuid")))
             if spec.layer_dirs:
-                mounts[LAYER_ROOT] = request.add(jail_mounts.merged_tree(spec.layer_dirs))
-        memory_disks = [["/tmp", spec.disk_mb]]
-        if not self._terms.holds("disk"):
-            memory_disks = [["/tmp", DISK_WITHOUT_WALL_MB]]
-        elif cell.disk_fd >= 0:
-            mounts["/tmp"] = request.lend(cell.disk_fd)
-            memory_disks.clear()
-        group = cell.group
-        if group is not None:
-            group.limit(self._limits())
-        request.fields.update(
-            id=spec.instance_id,
-            user_namespace=self._terms.user_namespace,
-            mounts=list(mounts.items()),
-            binds=list(binds.items()),
-            memory_disks=memory_disks,
-            host_is_visible=self._terms.host_is_visible,
-            cgroup=request.lend(group.unified_fd) if group is not None and group.unified_fd >= 0 else -1,
-            tasks=[request.lend(fd) for fd in group.task_fds] if group is not None else [],
-            uid=cell.uid,
-            hostname=self._hostname,
+                show(LAYER_ROOT, jail_mounts.merged_tree(spec.layer_dirs))
+        return {
+            "mounts": mounts,
+            "binds": binds,
             # Where no cgroup counts it, it takes at most half as much again as the function may hold.
-            shm_mb=spec.memory_mb if group is not None and group.counts_memory else spec.memory_mb // 2,
-            limits=self._resource_limits(),
-            site_packages=SITE_PACKAGES_ROOT if forker.launch.site_packages is not None else "",
-            environment=self._environment(forker),
-            without=sorted(self._terms.without),
-        )
-        size = len(json.dumps(request.fields))
-        if size > MAX_REQUEST_BYTES:
-            raise SandboxStartFailed(f"the environment is too large: a request of {size} bytes")
+            "shm_mb": spec.memory_mb if counted else spec.memory_mb // 2,
+            "hostname": self._hostname,
+            "site_packages": SITE_PACKAGES_ROOT if forker.launch.site_packages is not None else "",
+            "environment": self._environment(forker),
+        }
 
     @property
     def _hostname(self) -> str:
@@ -213,12 +192,6 @@ class JailSandbox:
         memory = int((self._spec.memory_mb - self._baseline_mb) * MIB) if holds("memory") else None
         quota = self._spec.memory_mb / MEMORY_MB_PER_PROCESSOR if self._terms.cpu == "cloud" else None
         return Limits(memory, PROCESSES if holds("processes") else None, self._spec.memory_mb, quota)
-
-    def _resource_limits(self) -> dict[str, int]:
-        limits = (
-            {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": self._terms.file_descriptors} if self._terms.holds("limits") else {}
-        )
-        return {**limits, "RLIMIT_NPROC": PROCESSES} if self._terms.holds("processes") else limits
 
     def _environment(self, forker: Forker) -> dict[str, str]:
         composed = {
@@ -323,29 +296,6 @@ class JailSandbox:
 def _first_child(init: int) -> int:
     """The function's process: process 1 forks nothing else."""
     return int(Path(f"/proc/{init}/task/{init}/children").read_text().split()[0])
-
-
-class _Request:
-    """Fields and the descriptors that they name by index."""
-
-    def __init__(self, closing: contextlib.ExitStack) -> None:
-        self.fields: dict[str, Any] = {}
-        self.descriptors: list[int] = []
-        self._closing = closing
-
-    def own(self, name: str, fd: int) -> None:
-        """A descriptor under a name of its own, closed when the request is done with."""
-        self.fields[name] = self.add(fd)
-
-    def add(self, fd: int) -> int:
-        """Returns the index; closed when the request is done with."""
-        self._closing.callback(os.close, fd)
-        return self.lend(fd)
-
-    def lend(self, fd: int) -> int:
-        """Returns the index of a descriptor that somebody else closes."""
-        self.descriptors.append(fd)
-        return len(self.descriptors) - 1
 
 
 class _Clock:

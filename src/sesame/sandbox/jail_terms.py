@@ -8,6 +8,7 @@ import msgspec
 
 FILE_DESCRIPTORS = 100_000
 PROCESSES = 1024
+DISK_WITHOUT_WALL_MB = 4096
 
 # Every wall that a test can take away, to show that an attack succeeds without it. Nothing else takes one away.
 WALLS = frozenset({
