@@ -40,3 +40,7 @@ class Client:
             "do_request", method, "/2016-08-15" + path, params, None if body is None else json.dumps(body)
         )
         return answer.json() if answer.content else None
+
+    async def refused(self, method: str, path: str) -> dict[str, Any]:
+        """How such an operation was refused."""
+        return await self.failure("do_request", method, "/2016-08-15" + path)

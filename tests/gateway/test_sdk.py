@@ -11,6 +11,7 @@ async def test_the_life_of_a_service_and_a_function(client: Client, code: str) -
     created = await client("create_service", "demo", description="这是测试service")
     assert created.data["description"] == "这是测试service"
     assert (await client("get_service", "demo", qualifier="LATEST")).headers["Etag"] == created.headers["Etag"]
+    assert (await client("update_service", "demo", description="d")).data["description"] == "d"
     function = await client("create_function", "demo", "f", "python3", "index.handler", codeZipFile=code)
     assert function.data["timeout"] == 60
     assert function.data["memorySize"] == 256

@@ -18,7 +18,6 @@ from sesame.model.invocation import Snapshot
 from sesame.model.service import Service
 
 ARN = f"acs:fc:{REGION}:{ACCOUNT_ID}:services/demo"
-F = "/services/demo/functions/f"
 
 
 @pytest.fixture
@@ -199,8 +198,10 @@ async def test_the_account(demo: Client) -> None:
     assert (await demo("get_account_settings")).data == {"availableAZs": ["cn-hongkong-c"], "defaultRole": ""}
     assert (await demo("list_reserved_capacities", limit=5)).data == {"reservedCapacities": []}
     assert await demo.request("GET", "/accountConfigs", config="CodeSizeLimit") == {"CodeSizeLimit": "104857600"}
-    for path in ("/tempBucketToken", "/services/demo/tempCodeBucketToken"):
-        lent = await demo.request("GET", path)
+    for lent in (
+        await demo.request("GET", "/tempBucketToken"),
+        await demo.request("GET", "/services/demo/tempCodeBucketToken"),
+    ):
         assert set(lent["credentials"]) == {"AccessKeyId", "AccessKeySecret", "SecurityToken", "Expiration"}
         assert lent["credentials"]["AccessKeyId"].startswith("STS.")
         assert lent["ossBucket"] == f"sesame-code-{ACCOUNT_ID}"
@@ -209,10 +210,13 @@ async def test_the_account(demo: Client) -> None:
 
 
 async def test_asynchronous_calls_that_are_not_there(demo: Client) -> None:
-    assert await demo.request("GET", F + "/stateful-async-invocations") == {"invocations": None}
+    empty = await demo.request("GET", "/services/demo/functions/f/stateful-async-invocations")
+    assert empty == {"invocations": None}
     assert await demo.request("GET", "/stateful-async-invocation-functions") == {"data": []}
-    for method in ("GET", "PUT"):
-        gone = await demo.failure("do_request", method, f"/2016-08-15{F}/stateful-async-invocations/x")
+    for gone in (
+        await demo.refused("GET", "/services/demo/functions/f/stateful-async-invocations/x"),
+        await demo.refused("PUT", "/services/demo/functions/f/stateful-async-invocations/x"),
+    ):
         assert (gone["status"], gone["code"]) == (404, "StatefulAsyncInvocationNotFound")
 
 

@@ -6,10 +6,12 @@ Never lets an exception out: each becomes the API's error answer, with the reque
 
 import asyncio
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
-from sesame.gateway import http_functions, targets
+from sesame.gateway import http_functions, openapi, requests, targets
 from sesame.gateway.answers import failure_of, send_failure
 from sesame.gateway.auth import RequestHead, Verifier, read_request
 from sesame.gateway.body import ClientGone
@@ -79,13 +81,14 @@ class Gateway:
             await self._fail(request_id, scope, send, error)
 
     async def _elsewhere(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Links to code on every host; all other paths belong to the custom domains."""
+        """Links to code on every host; all other paths belong to the custom domains where there is one."""
         if scope["raw_path"].startswith(_LINK_PREFIX):
             await self._route(request_id, scope, receive, send)
             return
         domain = http_functions.domain_of(self._domains.find, scope)
         if domain is None:
-            raise PathNotSupported(scope["method"], scope["path"])
+            await self._route(request_id, scope, receive, send)
+            return
         await self._http.serve(request_id, http_functions.domain_way(domain, scope), scope, receive, send)
 
     async def _invoke(self, request_id: str, head: RequestHead, receive: Receive, send: Send) -> None:
@@ -142,4 +145,10 @@ def _routes(parts: GatewayParts) -> list[Route]:
     return [
         *(Route(each.route, handlers[each.name], methods=[each.method]) for each in routed),
         functions.link_route(),
+        Route(openapi.PATH, _describe, methods=["GET"]),
     ]
+
+
+async def _describe(_request: Request) -> Response:
+    """What this server serves, for whoever asks: it holds no secret."""
+    return requests.answer(openapi.document())

@@ -1,0 +1,79 @@
+"""Writes the table of operations in docs/compatibility.md: which there are, where, in which state, tested where.
+
+Run by hand as `python scripts/compatibility.py` after a change of the table; `--check` says whether that is needed.
+Never judges by itself: states stand in this file, tests are found by the paths that they name.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from sesame.gateway.operations import OPERATIONS, PREFIX, Operation
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "compatibility.md"
+TESTS = (
+    "tests/gateway/test_sdk.py",
+    "tests/gateway/test_sdk_resources.py",
+    "tests/gateway/test_http_functions.py",
+)
+BEGIN, END = "<!-- operations: begin -->", "<!-- operations: end -->"
+SERVED = "served"
+# What is answered, but does not have the effect that it has in the cloud.
+STATES = {
+    "PutProvisionConfig": "kept; no instance is held ready, and `currentError` says so",
+    "PutFunctionAsyncInvokeConfig": "kept; asynchronous calls are refused",
+    "CreateTrigger": "`http` is served; every other type is kept and does not fire",
+    "CreateCustomDomain": "HTTP is served; certificates are kept, HTTPS is not served",
+    "CreateVpcBinding": "kept; nothing is connected",
+    "PutLayerACL": "kept; there are no other accounts",
+    "ListReservedCapacities": "always empty",
+    "GetStatefulAsyncInvocation": "always 404",
+    "StopStatefulAsyncInvocation": "always 404",
+    "ListStatefulAsyncInvocations": "always empty",
+    "ListStatefulAsyncInvocationFunctions": "always empty",
+    "InvokeFunction": "synchronous calls are served",
+}
+# How the official SDK calls what the API names otherwise.
+SDK_NAMES = {
+    "GetAccountSettings": "get_account_settings",
+    "ListOnDemandConfigs": "list_on_demand_config",
+    "PutFunctionOnDemandConfig": "put_on_demand_config",
+    "GetFunctionOnDemandConfig": "get_on_demand_config",
+    "DeleteFunctionOnDemandConfig": "delete_on_demand_config",
+}
+
+
+def table() -> str:
+    """The table as Markdown, without a newline at its end."""
+    texts = {path: (ROOT / path).read_text() for path in TESTS}
+    rows = [f"Paths are below `{PREFIX}`.", "", "| operation | method and path | state | test |", "|---|---|---|---|"]
+    for each in OPERATIONS:
+        tested = next((f"`{path}`" for path, text in texts.items() if _names(text, each)), "none")
+        rows.append(f"| {each.name} | {each.method} `{each.path}` | {STATES.get(each.name, SERVED)} | {tested} |")
+    return "\n".join(rows)
+
+
+def page() -> str:
+    """The page as it should be."""
+    before, begin, rest = PAGE.read_text().partition(BEGIN)
+    _old, end, after = rest.partition(END)
+    if not begin or not end:
+        sys.exit(f"error: {PAGE} has no lines {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+def _names(text: str, operation: Operation) -> bool:
+    """Whether a test calls the operation, by the SDK's method or by method and path."""
+    snake = SDK_NAMES.get(operation.name) or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation.name).lower()
+    if f'"{snake}"' in text:
+        return True
+    path = re.sub(r"{[^}]*}", r'[^"/]+', operation.path)
+    return re.search(rf'"{operation.method}", f?"(?:/2016-08-15)?{path}"', text) is not None
+
+
+if __name__ == "__main__":
+    wanted = page()
+    if "--check" in sys.argv[1:]:
+        sys.exit(0 if wanted == PAGE.read_text() else "error: run `python scripts/compatibility.py`")
+    PAGE.write_text(wanted)
