@@ -93,6 +93,14 @@ async def test_what_goes_back(web: Door) -> None:
     assert "Server" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("value", "sent"), [(" v\t", "v"), ("Ã\xa0", "Ã\xa0"), ("中", "中".encode().decode("latin-1"))]
+)
+async def test_values_of_headers_reach_the_wire_byte_by_byte(web: Door, value: str, sent: str) -> None:
+    web.dispatcher.then = response(200, [["X-Custom", value]])
+    assert (await visit(web, WEB)).headers["X-Custom"] == sent
+
+
 @pytest.mark.parametrize("status", [204, 304])
 async def test_statuses_without_a_body(web: Door, status: int) -> None:
     web.dispatcher.then = response(status, [], b"ignored")
@@ -112,6 +120,8 @@ async def test_statuses_without_a_body(web: Door, status: int) -> None:
         (200, [["a", "v\r\nSet-Cookie: x"]]),
         (200, [["a\r\nb", "v"]]),
         (200, [["", "v"]]),
+        (200, [["a", "\x01"]]),
+        (200, [["a", "\x7f"]]),
         (200, [["a", 1]]),
         (200, ["ab"]),
         (200, [["a", "v" * HEADERS_BYTES_MAX]]),

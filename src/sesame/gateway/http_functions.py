@@ -37,7 +37,7 @@ _BASE_PATH = "x-fc-base-path"
 _NOT_PASSED_ON = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
 _NOT_PASSED_BACK = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"})
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
-_NO_VALUE = re.compile(r"[\x00\r\n]")
+_NO_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # These have no body, and no length of one.
 _BODILESS = frozenset({204, 304})
 
@@ -197,10 +197,11 @@ def _response(outcome: Outcome, way: Way) -> tuple[int, Headers]:
 
 def _wire(value: str) -> bytes:
     """WSGI's text is bytes in disguise; what cannot be is written in UTF-8."""
+    value = value.strip(" \t")
     try:
-        return value.strip().encode("latin-1")
+        return value.encode("latin-1")
     except UnicodeEncodeError:
-        return value.strip().encode("utf-8", "replace")
+        return value.encode("utf-8", "replace")
 
 
 def _bad(what: str) -> CallerError:
