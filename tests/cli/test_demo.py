@@ -5,7 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sesame.cli.demo_calls import CALLS, FUNCTIONS, Answer, answers, fails, shows_whole_context
+from sesame.cli.demo_calls import (
+    CALLS,
+    FUNCTIONS,
+    Answer,
+    answers,
+    fails,
+    oss_code,
+    refused_by_oss,
+    shows_whole_context,
+)
 from sesame.sandbox.interpreters import discover
 
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
@@ -28,6 +37,12 @@ def test_every_call_under_both_runtimes_comes_back_as_the_manual_says() -> None:
     assert f"{calls} of {calls} calls under python2.7 and python3" in done.stdout
     for shown in ("hello world", "KeyError", "context.region = 'cn-shanghai'", "prepared once", "timed out after 1 se"):
         assert shown in done.stdout
+    for runtime in ("python2.7", "python3"):
+        assert f"hello-{runtime}.txt, read with the account key: 'Hello from {runtime}'" in done.stdout
+        for kept_out in ("no-token", "reader"):
+            assert f"{kept_out}-{runtime}.txt, read with the account key: there is no such object" in done.stdout
+    for code in ("InvalidAccessKeyId", "AccessDenied"):
+        assert done.stdout.count(f"refused it with {code}") == 2
     assert "How to go on:" in done.stdout
 
 
@@ -42,10 +57,12 @@ def test_a_missing_interpreter_is_named_the_rest_runs_and_strict_fails(tmp_path:
     done = demo(environ=environ)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Did not run: python2.7, because its interpreter was not found. Get it:" in done.stdout
+    assert "Did not run: the uploads under python3, because its packages are not installed." in done.stdout
+    assert "sesame runtimes install python3" in done.stdout
     assert "calls under python3 came back" in done.stdout
     strict = demo("--strict", environ=environ)
     assert strict.returncode == 1
-    assert "--strict: not every runtime ran on its own interpreter: python2.7, python3" in strict.stderr
+    assert "--strict: not every runtime ran all on its own interpreter: python2.7, python3" in strict.stderr
 
 
 def test_each_function_of_the_demo_lies_where_it_is_deployed_from() -> None:
@@ -62,4 +79,9 @@ def test_the_checks_tell_right_from_wrong() -> None:
     assert fails("KeyError", "key")(answer(key_error, failed=True)) == ""
     assert "expected an error" in fails("KeyError", "key")(answer(b"value"))
     assert "expected an error without a type" in fails(None, "key")(answer(key_error, failed=True))
+    refusal = answer(b"{\"errorMessage\": \"{'status': 403, 'Code': u'AccessDenied'}\"}", failed=True)
+    assert oss_code(refusal) == "AccessDenied"
+    assert refused_by_oss("AccessDenied")(refusal) == ""
+    assert "found 'AccessDenied'" in refused_by_oss("InvalidAccessKeyId")(refusal)
+    assert "with AccessDenied, found b'success'" in refused_by_oss("AccessDenied")(answer(b"success"))
     assert "not printed: request_id" in shows_whole_context(answer(b"rid"))

@@ -5,12 +5,21 @@ Read by `cli.demo`. Holds the story only; talks to nobody.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from string import Template
+from typing import Literal
 
 import msgspec
 
 FOLDER = Path(__file__).parent / "demo_functions"
+BUCKET = "demo-uploads"
+# The role that every account has, and one that the demo seeds: it may read what is in OSS, and put nothing.
+DEFAULT_ROLE = "aliyunfcdefaultrole"
+READER_ROLE = "demo-reader"
+ROLES_TOML = f"""[roles.{READER_ROLE}]
+policies = ["AliyunOSSReadOnlyAccess"]
+"""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,26 +41,40 @@ Check = Callable[[Answer], str]
 
 
 class DemoFunction(msgspec.Struct, frozen=True, kw_only=True):
-    """One function of the manual's page; `folder` is deployed as it is."""
+    """One function of the manual's page; `folder` is deployed as it is, into a service with `role` (empty: without).
+
+    `code` names the folder of another function with the same code; `needs_packages`: it imports what comes with the
+    runtime.
+    """
 
     name: str
     title: str
+    role: str = ""
+    code: str = ""
+    needs_packages: bool = False
     timeout_s: int = 10
     initializer: str = ""
     handler: str = "main.my_handler"
 
     @property
     def folder(self) -> Path:
-        return FOLDER / self.name
+        return FOLDER / (self.code or self.name)
 
 
 class DemoCall(msgspec.Struct, frozen=True, kw_only=True):
-    """One call of a function."""
+    """One call of a function. `event` has places: $oss, $bucket and $runtime, known only when the server runs.
 
-    event: bytes
+    After a call that `leaves` something, the bucket holds the event's message under its object's name, or nothing.
+    """
+
+    event: str
     temperature: str
     check: Check
     shows_log: bool = False
+    leaves: Literal["", "object", "nothing"] = ""
+
+    def event_at(self, places: Mapping[str, str]) -> bytes:
+        return Template(self.event).substitute(places).encode()
 
 
 def answers(pattern: str) -> Check:
@@ -80,6 +103,24 @@ def fails(error_type: str | None, message: str) -> Check:
     return check
 
 
+def refused_by_oss(code: str) -> Check:
+    """The function ends in the exception that oss2 raises for an answer of OSS with this code."""
+
+    def check(answer: Answer) -> str:
+        found = oss_code(answer)
+        return "" if found == code else f"expected OSS to refuse it with {code}, found {found or answer.body!r}"
+
+    return check
+
+
+def oss_code(answer: Answer) -> str:
+    """The code of OSS in the message of oss2's exception; empty when there is none."""
+    if not answer.failed:
+        return ""
+    found = re.search(r"'Code': u?'(\w+)'", json.loads(answer.body).get("errorMessage", ""))
+    return found[1] if found else ""
+
+
 def shows_whole_context(answer: Answer) -> str:
     members = (
         "request_id", "credentials.access_key_id", "credentials.access_key_secret", "credentials.security_token",
@@ -101,28 +142,56 @@ FUNCTIONS = (
     DemoFunction(name="whole_context", title="The whole context"),
     DemoFunction(name="initializer", title="An initializer", initializer="main.my_initializer"),
     DemoFunction(name="timeout", title="A time limit of one second", timeout_s=1),
+    DemoFunction(
+        name="upload", title="An upload to OSS with the role's credentials", role=DEFAULT_ROLE, needs_packages=True
+    ),
+    DemoFunction(
+        name="upload_without_token", title="The same without the security token", role=DEFAULT_ROLE, needs_packages=True
+    ),
+    DemoFunction(
+        name="upload_by_reader",
+        title="The same under a role that may not put",
+        role=READER_ROLE,
+        code="upload",
+        needs_packages=True,
+    ),
 )
+
+
+def _upload(name: str, check: Check, leaves: Literal["object", "nothing"]) -> DemoCall:
+    """The event that the manual's upload reads: endpoint, bucket, object name and message."""
+    event = {
+        "endpoint": "$oss",
+        "bucket": "$bucket",
+        "objectName": f"{name}-$runtime.txt",
+        "message": "Hello from $runtime",
+    }
+    return DemoCall(event=json.dumps(event), temperature="cold", check=check, leaves=leaves)
+
 
 CALLS: dict[str, tuple[DemoCall, ...]] = {
     "hello": (
-        DemoCall(event=b"", temperature="cold", check=answers("hello world")),
-        DemoCall(event=b"", temperature="warm", check=answers("hello world")),
+        DemoCall(event="", temperature="cold", check=answers("hello world")),
+        DemoCall(event="", temperature="warm", check=answers("hello world")),
     ),
     "json_event": (
-        DemoCall(event=b'{"key": "value"}', temperature="cold", check=answers("value")),
-        DemoCall(event=b'{"key": "value"}', temperature="warm", check=answers("value")),
-        DemoCall(event=b'{"other": "value"}', temperature="warm", check=fails("KeyError", "key")),
+        DemoCall(event='{"key": "value"}', temperature="cold", check=answers("value")),
+        DemoCall(event='{"key": "value"}', temperature="warm", check=answers("value")),
+        DemoCall(event='{"other": "value"}', temperature="warm", check=fails("KeyError", "key")),
     ),
     "whole_context": (
-        DemoCall(event=b"", temperature="cold", check=shows_whole_context, shows_log=True),
+        DemoCall(event="", temperature="cold", check=shows_whole_context, shows_log=True),
     ),
     "initializer": (
-        DemoCall(event=b"", temperature="cold", check=answers("prepared once for init.+, called 1 times since")),
-        DemoCall(event=b"", temperature="warm", check=answers("prepared once for init.+, called 2 times since")),
+        DemoCall(event="", temperature="cold", check=answers("prepared once for init.+, called 1 times since")),
+        DemoCall(event="", temperature="warm", check=answers("prepared once for init.+, called 2 times since")),
     ),
     "timeout": (
-        DemoCall(event=b"slow", temperature="cold", check=fails(None, "Function timed out after 1 seconds")),
-        DemoCall(event=b"quick", temperature="cold", check=answers("in time")),
-        DemoCall(event=b"quick", temperature="warm", check=answers("in time")),
+        DemoCall(event="slow", temperature="cold", check=fails(None, "Function timed out after 1 seconds")),
+        DemoCall(event="quick", temperature="cold", check=answers("in time")),
+        DemoCall(event="quick", temperature="warm", check=answers("in time")),
     ),
+    "upload": (_upload("hello", answers("success"), "object"),),
+    "upload_without_token": (_upload("no-token", refused_by_oss("InvalidAccessKeyId"), "nothing"),),
+    "upload_by_reader": (_upload("reader", refused_by_oss("AccessDenied"), "nothing"),),
 }  # fmt: skip

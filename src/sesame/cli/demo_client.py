@@ -14,7 +14,7 @@ from sesame.data_dir import Credentials
 
 
 class DemoClient:
-    """One service in one Sesame, made at once."""
+    """One service for each role in one Sesame, made when first needed."""
 
     def __init__(self, endpoint: str, credentials: Credentials, service: str) -> None:
         self._client = fc2.Client(
@@ -22,17 +22,19 @@ class DemoClient:
             accessKeyID=credentials.access_key_id,
             accessKeySecret=credentials.access_key_secret,
         )
+        self._account_id = credentials.account_id
         self._service = service
-        self._client.create_service(service, description="Made by `sesame demo`")
+        self._made: set[str] = set()
 
     def name_of(self, function: DemoFunction, runtime: str) -> str:
         return f"{function.name}-{runtime.replace('.', '_')}"
 
     def deploy(self, function: DemoFunction, runtime: str) -> float:
         """Creates the function from its folder; the milliseconds that took."""
+        service = self._ready_service(function)
         began = time.perf_counter()
         self._client.create_function(
-            self._service,
+            service,
             self.name_of(function, runtime),
             runtime,
             function.handler,
@@ -48,7 +50,10 @@ class DemoClient:
         began = time.perf_counter()
         try:
             response = self._client.invoke_function(
-                self._service, self.name_of(function, runtime), payload=event, headers={"x-fc-log-type": "Tail"}
+                self._service_of(function),
+                self.name_of(function, runtime),
+                payload=event,
+                headers={"x-fc-log-type": "Tail"},
             )
         except fc2.FcError as error:
             took_ms = (time.perf_counter() - began) * 1000
@@ -66,3 +71,14 @@ class DemoClient:
             duration_ms=response.headers["X-Fc-Invocation-Duration"],
             log=base64.b64decode(response.headers["X-Fc-Log-Result"]).decode("utf-8", "replace"),
         )
+
+    def _ready_service(self, function: DemoFunction) -> str:
+        name = self._service_of(function)
+        if name not in self._made:
+            role = f"acs:ram::{self._account_id}:role/{function.role}" if function.role else None
+            self._client.create_service(name, description="Made by `sesame demo`", role=role)
+            self._made.add(name)
+        return name
+
+    def _service_of(self, function: DemoFunction) -> str:
+        return f"{self._service}-{function.role}" if function.role else self._service
