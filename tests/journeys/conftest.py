@@ -1,12 +1,14 @@
 """A real Sesame for the journeys: `sesame start` as a process of its own, on free ports, with a directory of its own.
 
 All goes through its front door with the official SDK; nothing of the rooms is imported, but for naming the runtimes.
+SESAME_TEST_SANDBOX names the driver (default: auto, the strongest that holds here).
 """
 
 import contextlib
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,11 +20,12 @@ from typing import Any
 import fc2
 import psutil
 import pytest
+from tests.journeys.signer import Door
 
 from sesame.sandbox.interpreters import MINOR_VERSIONS, discover, how_to_get
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"
-SANDBOX = os.environ.get("SESAME_JOURNEYS_SANDBOX", "plain")
+SANDBOX = os.environ.get("SESAME_TEST_SANDBOX", "auto")
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 ACCOUNT_ID, REGION, KEY_ID, SECRET = "1234567890123456", "cn-shanghai", "journey-key", "journey-secret-0123456789"
@@ -60,6 +63,8 @@ class Sesame:
         self.log = folder / "sesame.log"
         self._flags = flags
         self._process: subprocess.Popen[bytes] | None = None
+        self._seen: set[psutil.Process] = set()
+        self._cgroup: re.Pattern[str] | None = None
 
     @property
     def pid(self) -> int:
@@ -97,25 +102,69 @@ class Sesame:
     def kill(self) -> None:
         """As the kernel does when memory is short: SIGKILL to the server alone."""
         if self._process is not None:
+            self.processes()
             self._process.kill()
             self._process.wait()
             self._process = None
             (self.data_dir / "endpoints.json").unlink(missing_ok=True)
 
     def processes(self) -> list[psutil.Process]:
-        """Every process that came from this server, itself included, also those that left its tree."""
+        """Every process that came from this server, itself included; also those that left its tree, or outlived it."""
+        found = {process for process in self._seen if _lives(process)}
+        if self._process is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                server = psutil.Process(self.pid)
+                found |= {server, *server.children(recursive=True)}
+            self._cgroup = re.compile(rf"/sesame-\d+-{self.pid}-")
+        found |= {process for process in psutil.process_iter() if process.pid != os.getpid() and self._is_ours(process)}
+        self._seen = found
+        return sorted(found, key=lambda process: process.pid)
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        """By the data directory in what the process was started with, or by the control group of a jail."""
         mark = str(self.data_dir)
-        found = []
-        for process in psutil.process_iter(["pid", "cmdline", "environ", "cwd"]):
-            info = process.info
-            words = [*(info["cmdline"] or ()), *(info["environ"] or {}).values(), info["cwd"] or ""]
-            if any(mark in word for word in words) and process.pid != os.getpid():
-                found.append(process)
-        return found
+        try:
+            words = [*process.cmdline(), *process.environ().values(), process.cwd()]
+            if any(mark in word for word in words):
+                return True
+            groups = Path(f"/proc/{process.pid}/cgroup").read_text()
+        except (psutil.Error, OSError):
+            return False
+        return self._cgroup is not None and self._cgroup.search(groups) is not None
+
+    def instances(self) -> list[psutil.Process]:
+        """The processes that run functions, or are about to: below a zygote, or with a function's environment."""
+        try:
+            below = psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+        return [process for process in below if _is_instance(process)]
+
+    def door(self, key_id: str = KEY_ID, secret: str = SECRET) -> Door:
+        return Door(self.endpoint, key_id, secret)
 
     def client(self, **changes: str) -> fc2.Client:
         keys = {"accessKeyID": KEY_ID, "accessKeySecret": SECRET, "endpoint": self.endpoint, **changes}
         return fc2.Client(**keys)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _is_instance(process: psutil.Process) -> bool:
+    """In a jail what a zygote forked; in the open, what has a function's environment."""
+    try:
+        parent = process.parent()
+        of_a_zygote = any(word.endswith("/zygote.py") for word in process.cmdline())
+        if of_a_zygote:
+            return parent is not None and any(word.endswith("/zygote.py") for word in parent.cmdline())
+        return "FC_FUNC_CODE_PATH" in process.environ()
+    except psutil.Error:
+        return False
 
 
 @pytest.fixture(scope="session")
@@ -153,6 +202,11 @@ def client(sesame: Sesame) -> fc2.Client:
 
 
 @pytest.fixture
+def door(sesame: Sesame) -> Door:
+    return sesame.door()
+
+
+@pytest.fixture
 def service(client: fc2.Client) -> str:
     """A service of this test alone."""
     name = f"journey-{next(_numbers)}"
@@ -169,10 +223,10 @@ class Deploy:
         self._runtime = runtime
 
     def __call__(self, case: str, **options: Any) -> Callable[..., Any]:
-        """Creates the function `case` from tests/functions/journey_<case> and gives what calls it."""
+        """Creates a function from tests/functions/journey_<case>, else <case>, and gives what calls it."""
         name = options.pop("name", case)
         options = {"handler": "index.my_handler", "memorySize": 128, "timeout": 20, **options}
-        folder = str(FUNCTIONS / f"journey_{case}")
+        folder = str(next(path for path in (FUNCTIONS / f"journey_{case}", FUNCTIONS / case) if path.is_dir()))
         self._client.create_function(self._service, name, runtime=self._runtime, codeDir=folder, **options)
 
         def call(event: bytes | str = b"", **headers: str) -> Any:

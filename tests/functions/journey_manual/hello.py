@@ -1,0 +1,2 @@
+def my_handler(event, context):
+    return 'hello world'
