@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.gateway.conftest import Door
+from tests.gateway.conftest import Door, asgi, scope
 
 from sesame.gateway import openapi
 from sesame.gateway.operations import OPERATIONS
@@ -37,6 +37,14 @@ async def test_each_operation_is_routed_and_refuses_strangers(door: Door, operat
     answer = await door.call(operation.method, path)
     assert answer.status < 500
     assert b"PathNotSupported" not in answer.body
+
+
+async def test_paths_that_are_nobody_s(door: Door) -> None:
+    for path in ("/", "*", "/openapi.json/x", "/%ff", "/中", "/sesame"):
+        request = scope("GET", "/", {"host": "h"})
+        request["raw_path"] = path.encode()
+        answer = await asgi(door.gateway, request, [b""])
+        assert (answer.status, answer.json()["ErrorCode"]) == (400, "PathNotSupported")
 
 
 async def test_the_description_is_served_to_everyone(door: Door) -> None:

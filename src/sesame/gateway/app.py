@@ -101,7 +101,7 @@ class Gateway:
     async def _route(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Through the router, by the path as sent: an escaped slash must not part a name in two."""
         routed = dict(scope)
-        routed["path"] = scope["raw_path"].decode("ascii")
+        routed["path"] = scope["raw_path"].decode("latin-1")
         routed[REQUEST_ID_IN_SCOPE] = request_id
         routed["app"] = self  # has the router raise for unknown paths and methods, instead of answering in plain text
         ours = ((REQUEST_ID, request_id.encode()), self._date())
