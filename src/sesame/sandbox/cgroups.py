@@ -77,6 +77,10 @@ class Group:
                 _write_if_there(cpu / "cpu.cfs_quota_us", str(quota))
 
     @property
+    def counts_processes(self) -> bool:
+        return "pids" in self._directories
+
+    @property
     def counts_memory(self) -> bool:
         return self._memory is not None
 

@@ -90,25 +90,31 @@ class JailDriver:
         self._grade = await asyncio.to_thread(self._options.probe)
         if not self._grade.possible:
             raise ConfigurationError(f"sandbox jail: {self._grade.reason}. Next: {self._grade.hint}")
-        user_namespace = self._grade.kind == "user"
+        try:
+            await self._open()
+        except OSError as error:
+            await self.close()
+            raise ConfigurationError(f"sandbox jail: {error}") from error
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _open(self) -> None:
         options = self._options
+        user_namespace = self._grade.kind == "user"
         self._terms = Terms(user_namespace, options.cpu, options.file_descriptors, options.without)
-        self._state.mkdir(parents=True, exist_ok=True)
-        (self._state / "root").mkdir(exist_ok=True)
+        (self._state / "root").mkdir(parents=True, exist_ok=True)
         self._cgroups = await asyncio.to_thread(self._open_cgroups)
         if self._cgroups is not None:
             self._watchdog = self._start_watchdog(self._cgroups)
         if not user_namespace:
             self._disks = await asyncio.to_thread(self._open_disks)
-        self._cells = Cells(self._cgroups, self._disks, ready=self._options.ready_cells)
+        self._cells = Cells(self._cgroups, self._disks, ready=options.ready_cells)
         self._spares = Spares(self._cells, self._terms, ready=options.ready_spares)
-        try:
-            await self._cells.open()
-        except OSError as error:
-            raise ConfigurationError(f"sandbox jail: {error}") from error
+        await self._cells.open()
         if self._cgroups is None or "memory" not in self._cgroups.controllers:
             self._watch = asyncio.create_task(self._keep_watch())
-        for runtime in self._options.runtimes:
+        for runtime in options.runtimes:
             # One that cannot be had is reported to whoever asks for it.
             with contextlib.suppress(SandboxStartFailed):
                 self._forker(runtime)

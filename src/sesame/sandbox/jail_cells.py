@@ -7,6 +7,7 @@ Never gives one cell out twice: a used cell is taken apart, not cleaned.
 import asyncio
 import itertools
 import os
+import random
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ import msgspec
 
 from sesame.sandbox.cgroups import Cgroups, Group
 from sesame.sandbox.jail_disks import Disks
-from sesame.sandbox.jail_plan import FIRST_UID
+from sesame.sandbox.jail_plan import FIRST_UID, NAMED_UIDS
 
 READY_CELLS = 8
 DEFAULT_DISK_MB = 512
@@ -50,8 +51,9 @@ class Cells:
         self._target = ready
         self._ready: deque[Cell] = deque()
         self._filling: asyncio.Task[None] | None = None
-        self._free_uids: deque[int] = deque()
-        self._new_uids = itertools.count(FIRST_UID)
+        # In no order: two Sesames on one machine seldom have the same users then.
+        self._free_uids = deque(random.sample(range(FIRST_UID, FIRST_UID + NAMED_UIDS), NAMED_UIDS))
+        self._more_uids = itertools.count(FIRST_UID + NAMED_UIDS)
         self._numbers = itertools.count(1)
         self._makers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cells")
         self._removers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cells-gone")
@@ -108,7 +110,7 @@ class Cells:
         try:
             uid = self._free_uids.popleft()
         except IndexError:
-            uid = next(self._new_uids)
+            uid = next(self._more_uids)
         return Cell(uid, group, disk_fd)
 
 

@@ -7,6 +7,7 @@ Never leaves a name behind: image and loop device vanish with their last user, h
 import fcntl
 import os
 import shutil
+import stat
 import struct
 import subprocess
 from pathlib import Path
@@ -20,6 +21,7 @@ OVERHEAD = 60
 _LOOP_CTL_GET_FREE = 0x4C82
 _LOOP_CONFIGURE = 0x4C0A
 _LO_FLAGS_AUTOCLEAR, _LO_FLAGS_DIRECT_IO = 4, 16
+_LOOP_MAJOR = 7
 _BLOCK_BYTES = 4096
 # struct loop_info64: device, inode, rdevice, offset, size limit, number, type, key size, flags, names, key, init.
 _LOOP_INFO = struct.Struct("=5Q4I64s64s32s2Q")
@@ -48,11 +50,11 @@ class Disks:
         self.open(size_mb)
         image = self._copy(self._templates[size_mb])
         try:
-            device, number = _attach(image)
+            device = self._attach(image)
         finally:
             os.close(image)
         try:
-            return jail_mounts.block_mount("ext4", f"/dev/loop{number}", "discard", "noinit_itable")
+            return jail_mounts.block_mount("ext4", f"/proc/self/fd/{device}", "discard", "noinit_itable")
         finally:
             # The mount holds the device now; with the mount it is detached.
             os.close(device)
@@ -96,6 +98,43 @@ class Disks:
             raise
         return image
 
+    def _attach(self, image: int) -> int:
+        """Attaches a free loop device, which others may want too. Returns its descriptor."""
+        control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            for _ in range(_ATTEMPTS):
+                device = self._device(fcntl.ioctl(control, _LOOP_CTL_GET_FREE))
+                # Direct: the image's pages are not cached a second time below the file system's.
+                if _configured(device, image, _LO_FLAGS_AUTOCLEAR | _LO_FLAGS_DIRECT_IO):
+                    return device
+                if _configured(device, image, _LO_FLAGS_AUTOCLEAR):
+                    return device
+                os.close(device)
+            raise OSError(f"no free loop device after {_ATTEMPTS} attempts")
+        finally:
+            os.close(control)
+
+    def _device(self, number: int) -> int:
+        try:
+            return os.open(f"/dev/loop{number}", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            # In a container nobody makes nodes for new devices.
+            node = self._folder / f"loop{number}"
+            os.mknod(node, 0o600 | stat.S_IFBLK, os.makedev(_LOOP_MAJOR, number))
+            try:
+                return os.open(node, os.O_RDWR | os.O_CLOEXEC)
+            finally:
+                node.unlink()
+
+
+def _configured(device: int, image: int, flags: int) -> bool:
+    info = _LOOP_INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, flags, b"", b"", b"", 0, 0)
+    try:
+        fcntl.ioctl(device, _LOOP_CONFIGURE, struct.pack("=II", image, _BLOCK_BYTES) + info + bytes(64))
+    except OSError:
+        return False
+    return True
+
 
 def _run(*command: str) -> None:
     done = subprocess.run(
@@ -103,25 +142,3 @@ def _run(*command: str) -> None:
     )
     if done.returncode != 0:
         raise OSError(f"{command[0]}: {done.stdout.strip()}")
-
-
-def _attach(image: int) -> tuple[int, int]:
-    """Attaches a free loop device, which others may want too. Returns its descriptor and number."""
-    control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
-    try:
-        for _ in range(_ATTEMPTS):
-            number = fcntl.ioctl(control, _LOOP_CTL_GET_FREE)
-            device = os.open(f"/dev/loop{number}", os.O_RDWR | os.O_CLOEXEC)
-            # Direct: the image's pages are not cached a second time below the file system's.
-            for flags in (_LO_FLAGS_AUTOCLEAR | _LO_FLAGS_DIRECT_IO, _LO_FLAGS_AUTOCLEAR):
-                info = _LOOP_INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, flags, b"", b"", b"", 0, 0)
-                config = struct.pack("=II", image, _BLOCK_BYTES) + info + bytes(64)
-                try:
-                    fcntl.ioctl(device, _LOOP_CONFIGURE, config)
-                except OSError:
-                    continue
-                return device, number
-            os.close(device)
-        raise OSError(f"no free loop device after {_ATTEMPTS} attempts")
-    finally:
-        os.close(control)

@@ -150,6 +150,9 @@ class Spares:
 
         group, holds = cell.group, self._terms.holds
         limits = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": self._terms.file_descriptors} if holds("limits") else {}
+        if holds("processes") and (group is None or not group.counts_processes):
+            # Second choice: it counts a user, who may have instances of another Sesame too.
+            limits["RLIMIT_NPROC"] = PROCESSES
         return {
             "id": f"s{next(self._numbers)}",
             "socket": 0,
@@ -160,7 +163,7 @@ class Spares:
             "disk": lend(cell.disk_fd) if cell.disk_fd >= 0 and holds("disk") else -1,
             "disk_mb": disk_mb if holds("disk") else DISK_WITHOUT_WALL_MB,
             "uid": cell.uid,
-            "limits": {**limits, "RLIMIT_NPROC": PROCESSES} if holds("processes") else limits,
+            "limits": limits,
             "user_namespace": self._terms.user_namespace,
             "host_is_visible": self._terms.host_is_visible,
             "without": sorted(self._terms.without),

@@ -1,0 +1,75 @@
+"""A well-behaved neighbour goes on as before while every attack there is runs beside it."""
+
+import asyncio
+import contextlib
+import json
+import statistics
+import time
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.runtime.conftest import Stage
+from tests.sandbox.jail_stage import INTERPRETERS, jail, root_only
+from tests.security.probes import PROBES
+
+from sesame.sandbox.jail import JailDriver
+from sesame.sandbox.seam import SandboxDied
+
+pytestmark = [root_only, pytest.mark.asyncio, pytest.mark.torture]
+
+KEEPS_AT_LEAST = 0.8
+ROUNDS = 3
+QUIET_S = 2.0
+BOMBS = (
+    ("spins", {"seconds": 2}, {}),
+    ("output", {"mb": 200}, {}),
+    ("sends_garbage", {}, {}),
+    ("sends_huge_frame", {"mb": 60}, {}),
+    ("answers_for_another", {}, {}),
+)
+
+
+async def throughput(neighbour: Any, until_done: Awaitable[Any]) -> float:
+    """Calls per second until that is done. Every call must succeed."""
+    going = asyncio.ensure_future(until_done)
+    began, calls = time.monotonic(), 0
+    while not going.done():
+        assert (await neighbour.invoke()).ok
+        calls += 1
+    await going
+    return calls / (time.monotonic() - began)
+
+
+async def all_attacks(stage: Stage) -> None:
+    attacks = [(probe.attack, dict(probe.event), dict(probe.spec)) for probe in PROBES] + list(BOMBS)
+    told = {"secret": "s", "instance": "i", "address": 1, "size": 1, "victim_uid": 1, "host": "h", "path": "/nowhere",
+            "content": "c", "name": "n", "most": 5000}  # fmt: skip
+    for attack, event, spec in attacks:
+        attacker = await stage.start("attacks", f"index.{attack}", **{"memory_mb": 128, **spec})
+        with contextlib.suppress(SandboxDied, TimeoutError):
+            async with asyncio.timeout(5):
+                await attacker.invoke(json.dumps({**told, **event}).encode())
+        await attacker.sandbox.kill()
+        stage._actors.clear()
+
+
+async def test_the_neighbour_keeps_its_throughput(tmp_path: Path) -> None:
+    async with jail(tmp_path) as driver:
+        await _compare(driver)
+
+
+async def _compare(driver: JailDriver) -> None:
+    runtime = "python3.12" if "python3.12" in INTERPRETERS else next(iter(INTERPRETERS))
+    neighbour = await Stage(driver, runtime).start("victim", "index.number", memory_mb=512)
+    attackers = Stage(driver, runtime)
+    await throughput(neighbour, asyncio.sleep(0.5))
+    ratios = []
+    for _ in range(ROUNDS):
+        before = await throughput(neighbour, asyncio.sleep(QUIET_S))
+        during = await throughput(neighbour, all_attacks(attackers))
+        after = await throughput(neighbour, asyncio.sleep(QUIET_S))
+        ratios.append(during / statistics.mean((before, after)))
+    print(f"neighbour under attack / undisturbed: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
+    assert statistics.median(ratios) >= KEEPS_AT_LEAST
