@@ -5,6 +5,8 @@
 .PHONY: help install demo start test check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-full clean
 
 BIN := .venv/bin
+# Two processes of pytest for two cores; each file's tests stay together, as they share servers and jails.
+PARALLEL ?= -n logical --maxprocesses 4 --dist loadfile
 INSTALLED := .venv/.installed
 
 help:  ## Shows this list
@@ -24,13 +26,13 @@ start: install  ## Starts Sesame on its usual ports, with its data in ./sesame-d
 	@$(BIN)/sesame start $(ARGS)
 
 test: install  ## Every test but the torture tests
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 check: $(INSTALLED)  ## Format, lint, types, architecture and unit tests: a minute
 	@$(BIN)/ruff format --check src tests
 	@$(BIN)/ruff check src tests
 	@$(BIN)/mypy
-	@$(BIN)/pytest -q --ignore=tests/journeys --ignore=tests/security -m 'not torture' $(ARGS)
+	@$(BIN)/pytest -q $(PARALLEL) --ignore=tests/journeys --ignore=tests/security -m 'not torture and not alone' $(ARGS)
 
 torture: install  ## The tests that take minutes
 	@$(BIN)/pytest -m torture $(ARGS)

@@ -1,14 +1,29 @@
-"""For every test: nothing is skipped in silence, and in continuous integration nothing is skipped at all.
+"""For every test: nothing is skipped in silence, in continuous integration nothing at all; some tests run alone.
 
-Read by pytest. `ALLOWED_SKIPS` (a regular expression on the reason) lets a machine go on without what it cannot have.
+Read by pytest, in each of its processes. `ALLOWED_SKIPS` (a regular expression on the reason) lets a machine go on
+without what it cannot have. Never chooses what runs.
 """
 
+import fcntl
 import os
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 ALLOWED_SKIPS = "ALLOWED_SKIPS"
+# These count or time what the whole machine does: mounts, loop devices, control groups, two seconds after a kill.
+ALONE = (
+    "sandbox/test_jail_leaks.py",
+    "sandbox/test_jail_death.py",
+    "security/test_outliving.py",
+    "journeys/test_survival.py",
+)
+TURNS = pytest.StashKey[Path]()
 
 
 class SkipList:
@@ -48,8 +63,61 @@ class SkipList:
 
     def _remember(self, test: str, why: object) -> None:
         reason = str(why[2]) if isinstance(why, tuple) else str(why)
-        self.skipped.setdefault(reason.removeprefix("Skipped: "), []).append(test)
+        tests = self.skipped.setdefault(reason.removeprefix("Skipped: "), [])
+        # Every process of a parallel run collects, and reports what it could not collect.
+        if test not in tests:
+            tests.append(test)
+
+
+class Turns:
+    """Between the processes of a parallel run: a test marked `alone` runs while no other test does.
+
+    Two locks on files: whoever wants to be alone keeps the door shut until the room is empty, so he waits for one test
+    of the others at most, however many they have.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._door, self._room = (os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600) for name in ("door", "room"))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        with self.turn(alone=item.get_closest_marker("alone") is not None):
+            return (yield)
+
+    @contextmanager
+    def turn(self, *, alone: bool) -> Iterator[None]:
+        fcntl.flock(self._door, fcntl.LOCK_EX)
+        fcntl.flock(self._room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(self._door, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._room, fcntl.LOCK_UN)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(SkipList(), "skip-list")
+    # Of a process of a parallel run: the folder that is shared by all of them.
+    if workerinput := getattr(config, "workerinput", None):
+        config.pluginmanager.register(Turns(Path(workerinput["turns"])), "turns")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and item.path.relative_to(here).as_posix() in ALONE:
+            item.add_marker("alone")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["turns"] = str(_turns_folder(node.config))
+
+
+def _turns_folder(config: pytest.Config) -> Path:
+    """Made once for a run, and removed at its end."""
+    if TURNS not in config.stash:
+        folder = tempfile.TemporaryDirectory(prefix="sesame-turns-")
+        config.add_cleanup(folder.cleanup)
+        config.stash[TURNS] = Path(folder.name)
+    return config.stash[TURNS]
