@@ -1,0 +1,129 @@
+"""The log tail of a call and the logs that are kept: the format, and that nothing is missing from it.
+
+Under every runtime found (reference/runtime.md §7, reference/api.md §3.3).
+"""
+
+import base64
+import re
+import subprocess
+import sys
+import uuid
+
+import fc2
+import requests
+from tests.journeys.conftest import Deploy, Sesame
+from tests.journeys.signer import Door
+
+ROUNDS = 200
+TAIL = {"x-fc-log-type": "Tail"}
+TAIL_BYTES = 4096
+SUMMARY = (
+    r"\n\nDuration: \d+\.\d\d ms, Billed Duration: \d+ ms, Memory Size: 128 MB, Max Memory Used: \d+\.\d\d MB\n?"
+    r"(Cold start: [^\n]+\n)?"
+)
+STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+
+
+def tail(answer: requests.Response) -> str:
+    assert answer.status_code == 200, answer.text
+    return base64.b64decode(answer.headers["X-Fc-Log-Result"], validate=True).decode()
+
+
+def said(answer: requests.Response) -> str:
+    """What stands between the Start and the End of the call; all around it must be as the API has it."""
+    request_id = re.escape(answer.headers["X-Fc-Request-Id"])
+    failed = ", Error: Unhandled function error" if "X-Fc-Error-Type" in answer.headers else ""
+    start, end = rf"FC Invoke Start RequestId: {request_id}\r?\n", rf"FC Invoke End RequestId: {request_id}{failed}\r?"
+    found = re.fullmatch(rf"{start}(.*){end}{SUMMARY}", tail(answer), re.DOTALL)
+    assert found, repr(tail(answer))
+    return found[1]
+
+
+def test_the_format(deploy: Deploy, service: str, door: Door, client: fc2.Client) -> None:
+    deploy("prints", handler="index.order")
+    first = door.invoke(service, "prints", headers=TAIL)
+    assert said(first) == "one\ntwo\nthree without newline four\nfive\n"
+    warm = door.invoke(service, "prints", headers=TAIL)
+    assert said(warm) == said(first)
+    assert "Cold start" not in tail(warm)
+    assert "X-Fc-Log-Result" not in door.invoke(service, "prints", headers={"x-fc-log-type": "None"}).headers
+    client.update_function(service, "prints", handler="index.text")
+    assert said(door.invoke(service, "prints", headers=TAIL)) == "你好\nbytes or text\n"
+    client.update_function(service, "prints", handler="index.unfinished")
+    assert said(door.invoke(service, "prints", headers=TAIL)).rstrip("\n") == "no newline at the end"
+    client.update_function(service, "prints", handler="index.child")
+    lines = ["before", "from the child", "its stderr", "from system", "after", ""]
+    assert said(door.invoke(service, "prints", headers=TAIL)) == "\n".join(lines)
+
+
+def test_log_lines(deploy: Deploy, service: str, door: Door) -> None:
+    deploy("logs", handler="index.handler")
+    answer = door.invoke(service, "logs", headers=TAIL)
+    request_id = answer.headers["X-Fc-Request-Id"]
+    lines = said(answer).splitlines()
+    assert re.fullmatch(rf"{STAMP} {request_id} \[INFO\] hello world", lines[0])
+    assert re.fullmatch(rf"{STAMP} {request_id} \[WARNING\] 你好", lines[1])
+    assert re.fullmatch(rf"{STAMP} {request_id} \[ERROR\] caught", lines[2])
+    assert lines[3] == "Traceback (most recent call last):"
+    assert "not shown" not in tail(answer)
+
+
+def test_errors_are_told_in_the_log(deploy: Deploy, service: str, door: Door) -> None:
+    deploy("raises", handler="index.handler")
+    answer = door.invoke(service, "raises", "{}", headers=TAIL)
+    assert re.match(rf'{STAMP} {answer.headers["X-Fc-Request-Id"]} \[ERROR\] \{{\n    "errorMessage": ', said(answer))
+    deploy("broken_import", handler="index.handler")
+    load = door.invoke(service, "broken_import", headers=TAIL)
+    assert re.match(rf"{STAMP} {load.headers['X-Fc-Request-Id']} \[ERROR\] \{{.*'errorType': ", said(load))
+
+
+def test_a_long_log_is_cut_from_the_front(deploy: Deploy, service: str, door: Door) -> None:
+    deploy("prints", handler="index.megabyte")
+    answer = door.invoke(service, "prints", headers=TAIL)
+    assert answer.content == b"done"
+    assert TAIL_BYTES - 8 <= len(base64.b64decode(answer.headers["X-Fc-Log-Result"])) <= TAIL_BYTES
+    assert re.search(
+        rf"x{{1023}}\nFC Invoke End RequestId: {answer.headers['X-Fc-Request-Id']}\r?{SUMMARY}$", tail(answer)
+    )
+
+
+def test_nothing_that_was_written_is_missing(deploy: Deploy, service: str, door: Door) -> None:
+    """A result must not overtake what was printed right before it, by the function itself or by its child."""
+    deploy("last_words", handler="index.my_handler")
+    for number in range(ROUNDS):
+        mark, by_child = f"{number}-{uuid.uuid4()}", number % 10 == 0
+        answer = door.invoke(service, "last_words", f"{mark} {'child' if by_child else 'self'}", headers=TAIL)
+        assert answer.content == mark.encode()
+        wanted = [f"child {mark}"] * by_child + [f"stdout {mark}", f"stderr {mark}"]
+        assert said(answer).splitlines() == wanted
+
+
+def test_what_was_said_before_a_death(deploy: Deploy, service: str, door: Door) -> None:
+    deploy("exits", handler="index.by_sys")
+    assert said(door.invoke(service, "exits", headers=TAIL)).startswith("before the end\n")
+
+
+def test_the_stacks_of_a_call_that_took_too_long(deploy: Deploy, service: str, door: Door) -> None:
+    deploy("hangs", handler="index.handler", timeout=1)
+    answer = door.invoke(service, "hangs", headers=TAIL)
+    request_id = answer.headers["X-Fc-Request-Id"]
+    lines = said(answer).splitlines()
+    assert lines[0] == "going to sleep"
+    assert re.fullmatch(rf"{STAMP} {request_id} \[ERROR\] Dumping stack trace after function timeout", lines[1])
+    assert re.fullmatch(rf"{STAMP} {request_id} \[ERROR\] request id = {request_id}, thread id = \d+", lines[2])
+    assert 'File "/code/index.py", line 6, in handler' in said(answer)
+    assert 'File "/code/index.py", line 11, in wait_for_it' in said(answer)
+
+
+def test_logs_that_stay(sesame: Sesame, deploy: Deploy, service: str, door: Door, runtime: str) -> None:
+    deploy("prints", handler="index.child")
+    calls = [door.invoke(service, "prints").headers["X-Fc-Request-Id"] for _ in range(2)]
+    for request_id in calls:
+        command = [sys.executable, "-m", "sesame", "logs", f"{service}/prints", "--data-dir", str(sesame.data_dir)]
+        shown = subprocess.run([*command, "--request-id", request_id], capture_output=True, text=True, timeout=60)
+        assert shown.returncode == 0, shown.stderr
+        lines = [re.fullmatch(rf"{STAMP} {request_id} (.*)", line) for line in shown.stdout.splitlines()]
+        texts = [line[1] for line in lines if line]
+        assert len(texts) == len(lines), shown.stdout
+        begin = texts.index(f"FC Invoke Start RequestId: {request_id}")
+        assert texts[begin + 1 : begin + 6] == ["before", "from the child", "its stderr", "from system", "after"]
