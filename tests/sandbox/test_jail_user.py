@@ -1,0 +1,45 @@
+"""The jail of an ordinary user, when the tests themselves run as root: the same tests again, as nobody."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.sandbox.jail_stage import jail_only, root_only
+
+pytestmark = [jail_only, root_only]
+
+ROOT = Path(__file__).parents[2]
+# Not what runs the same code below the driver: the contract is held once for each driver, not for each grade.
+TESTS = {
+    "tests/sandbox/test_jail.py": "python3.12 or not python",
+    "tests/sandbox/test_jail_death.py": "gone",
+    "tests/security/test_walls.py": "test_the_attack_fails and python3.12",
+}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Short, as it becomes part of the names of sockets, and open to everybody."""
+    with tempfile.TemporaryDirectory(prefix="nobody-") as made:
+        Path(made).chmod(0o777)
+        yield Path(made)
+
+
+@pytest.mark.skipif(not Path("/usr/bin/setpriv").exists(), reason="needs setpriv")
+@pytest.mark.parametrize("file", TESTS)
+def test_as_nobody(file: str, folder: Path) -> None:
+    command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", file, "-k", TESTS[file]]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "CI"))}
+    done = subprocess.run(
+        [ROOT / "scripts" / "as-nobody", *command, "--basetemp", folder / "run"],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-5000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed[1]) >= 1
