@@ -42,10 +42,6 @@ def prepare():
     _reseed()
     with open(os.path.join(_HERE, "seccomp", linux.machine() + ".bpf"), "rb") as file:
         _Prepared.seccomp = linux.seccomp_program(file.read())
-    ssl = sys.modules.get("_ssl")
-    if ssl is not None:
-        # The first use of OpenSSL's generator takes two milliseconds; reseeding it in each fork takes none.
-        ssl.RAND_status()
 
 
 def enter(request, fds, inherited, run_init, serve):
@@ -139,7 +135,7 @@ def _guard(request, fds, lifeline, writing):
     if "uts" not in without:
         linux.sethostname(order["hostname"])
 
-    # SAFETY: 12. Process 1 gives up the same, asks again to die with the zygote, as that was cleared, and is not traced.
+    # SAFETY: 12. Process 1 gives up the same, asks again to die with the zygote, which that cleared, and is not traced.
     _give_up_privileges(request)
     _die_with_the_zygote(lifeline)
     linux.prctl(linux.PR_SET_DUMPABLE, 1 if "dumpable" in without else 0)
@@ -184,7 +180,7 @@ def _die_with_the_zygote(lifeline):
 
 
 def _mount(order, fds):
-    """Code and layers, from descriptors where the host could prepare the mounts, else from the host's tree; /dev/shm."""
+    """Code and layers, from descriptors where the host could prepare them, else from the host's tree; /dev/shm."""
     for target, index in order["mounts"]:
         linux.move_mount(fds[index], target)
         os.close(fds[index])
@@ -221,7 +217,7 @@ def _become(uid, user_namespace):
 
 
 def _reseed():
-    # Of bytes of the kernel's, as without an argument; but Python 2 would take 2,500 of them, which is two milliseconds.
+    # Of the kernel's bytes, as without an argument; but Python 2 would take 2,500 of them, for two milliseconds.
     random.seed(int(binascii.hexlify(os.urandom(32)), 16))
     ssl = sys.modules.get("_ssl")
     if ssl is not None:

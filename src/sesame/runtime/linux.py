@@ -213,9 +213,8 @@ class Packets(object):
     def receive(self):
         """(message, [descriptors]); an empty message at the end of the stream. Descriptors are close-on-exec."""
         message, iov = self._message(self._buffer, len(self._buffer), self._control, len(self._control))
-        got = _again(
-            lambda: _libc.recvmsg(ctypes.c_int(self._fd), ctypes.byref(message), ctypes.c_int(_MSG_CMSG_CLOEXEC)), "recvmsg"
-        )
+        flags = ctypes.c_int(_MSG_CMSG_CLOEXEC)
+        got = _again(lambda: _libc.recvmsg(ctypes.c_int(self._fd), ctypes.byref(message), flags), "recvmsg")
         fds = array.array("i")
         if message.control_len >= _CMSG.size:
             length, level, kind = _CMSG.unpack_from(self._control.raw)

@@ -3,8 +3,8 @@
 Executed by jail_root.py, in a root of its own: `python -S -u -W ignore zygote.py CONTROL_FD`.
 Never holds a tenant's data, never runs user code, never has a second thread.
 
-A request is one packet of JSON with descriptors (see sandbox/jail_forker.py); the answer is {"id", "pid"} with a descriptor
-of the process, or {"id", "error"}.
+A request is one packet of JSON with descriptors (see sandbox/jail_forker.py); the answer is {"id", "pid"} with a
+descriptor of the process, or {"id", "error"}; when that process has ended, {"pid", "status"} follows.
 """
 
 import errno
@@ -15,8 +15,8 @@ import select
 import signal
 import sys
 
-# What the shim needs, and what most functions import: paid for here, once. Never third-party modules, which could shadow
-# what a user ships; never one that starts a thread or opens a descriptor.
+# What the shim needs, and what most functions import: paid for here, once. Never third-party modules, which could
+# shadow what a user ships; never one that starts a thread or opens a descriptor.
 import base64  # noqa: F401
 import binascii  # noqa: F401
 import collections  # noqa: F401

@@ -288,9 +288,11 @@ class JailSandbox:
 
     def _cause_of_death(self, jailed: Jailed) -> SandboxDied:
         group = self._cell.group if self._cell is not None else None
-        if group is not None and group.memory_kills():
+        how = jailed.describe_exit()
+        # A child may have been killed for memory before, and the function's process have ended for another reason.
+        if how in ("", "killed by SIGKILL") and group is not None and group.memory_kills():
             return SandboxDied("out_of_memory", f"{self._peak_mb:.2f} MB of {self._spec.memory_mb} MB")
-        return SandboxDied("exit", jailed.describe_exit())
+        return SandboxDied("exit", how)
 
 
 def _first_child(init: int) -> int:
