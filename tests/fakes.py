@@ -70,6 +70,7 @@ class FakeSandbox:
         self.alive = True
         self.dumped = False
         self.frozen = False
+        self.killing = False
         self._waiting: asyncio.Future[Reply] | None = None
 
     @property
@@ -118,9 +119,11 @@ class FakeSandbox:
     async def kill(self, *, dump_stacks: bool = False) -> None:
         if not self.alive:
             return
+        self.killing = True
         if dump_stacks:
             self.dumped = True
             self.on_output(b"Dumping stack trace after function timeout\n")
+        await self._driver.ends.passed()
         self._end()
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(SandboxDied("killed"))
@@ -141,6 +144,35 @@ class FakeSandbox:
             self._driver.alive.discard(self)
 
 
+class Gate:
+    """Where what takes time is held until the test lets it go on; open unless `closed`."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.held: list[asyncio.Future[None]] = []
+
+    async def passed(self) -> None:
+        if self.closed:
+            held = asyncio.get_running_loop().create_future()
+            self.held.append(held)
+            try:
+                await held
+            finally:
+                self.held.remove(held)
+
+    def let_go(self, index: int = 0) -> None:
+        """Lets one go on, if one is held."""
+        held = [one for one in self.held if not one.done()]
+        if held:
+            held[index % len(held)].set_result(None)
+
+    def open(self) -> None:
+        self.closed = False
+        for held in self.held:
+            if not held.done():
+                held.set_result(None)
+
+
 class FakeDriver:
     """`alive` holds every sandbox that was made and not ended; `refuse` is how many starts shall fail."""
 
@@ -151,6 +183,9 @@ class FakeDriver:
         self.alive: set[FakeSandbox] = set()
         self.made: list[FakeSandbox] = []
         self.refuse = 0
+        self.starts = Gate()
+        self.ends = Gate()
+        self.starting: list[str] = []
 
     def enforcement(self) -> tuple[Enforcement, ...]:
         return ()
@@ -158,7 +193,12 @@ class FakeDriver:
     async def open(self) -> None: ...
 
     async def create(self, spec: SandboxSpec, on_output: OnOutput, on_death: Callable[[], None]) -> FakeSandbox:
-        await asyncio.sleep(0)
+        self.starting.append(spec.setup["function"]["name"])
+        try:
+            await asyncio.sleep(0)
+            await self.starts.passed()
+        finally:
+            self.starting.remove(spec.setup["function"]["name"])
         if self.refuse > 0:
             self.refuse -= 1
             raise SandboxStartFailed("refused by the test")

@@ -1,5 +1,6 @@
 """An engine on fakes: a catalog of records in a dictionary, a driver without processes, a clock without time."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,9 @@ from sesame.model.invocation import Credentials, Invocation, Outcome, Target
 from sesame.model.records import Record
 from sesame.model.service import Service
 from sesame.store.catalog import Change
+
+# Turns of the loop after which nothing moves any more.
+SETTLED_TURNS = 30
 
 PACKAGE = Package(sha256="aa", checksum="42", size_bytes=1)
 
@@ -77,9 +81,10 @@ class Engine:
         }  # fmt: skip
         self.catalog.put(records.FUNCTION, service, name, Function(**values))
 
-    async def call(self, name: str = "f", event: bytes = b"e", *, service: str = "s", qualifier: str = "") -> Outcome:
-        target = Target(service, qualifier or limits.LATEST, name)
-        return await self.dispatcher.invoke(Invocation("r-1", target, event))
+    async def call(
+        self, name: str = "f", event: bytes = b"e", *, service: str = "s", request_id: str = "r-1"
+    ) -> Outcome:
+        return await self.dispatcher.invoke(Invocation(request_id, Target(service, limits.LATEST, name), event))
 
 
 def build(caps: Caps | None = None, chance: Callable[[], float] = lambda: 0.5) -> Engine:
@@ -110,3 +115,9 @@ def engine() -> Engine:
     made = build()
     made.deploy()
     return made
+
+
+async def settle() -> None:
+    """Lets everything run that can run."""
+    for _ in range(SETTLED_TURNS):
+        await asyncio.sleep(0)

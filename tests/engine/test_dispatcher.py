@@ -9,19 +9,13 @@ import json
 
 import msgspec
 import pytest
-from tests.engine.conftest import Engine
+from tests.engine.conftest import Engine, settle
 from tests.fakes import FakeSandbox
 
-from sesame.model import records
+from sesame.model import limits, records
 from sesame.model.errors import FunctionNotFound, InvalidArgument, PlatformError, ServiceNotFound
 from sesame.model.invocation import Invocation, Target
 from sesame.sandbox.seam import Call, Reply, SandboxDied
-
-
-async def settle() -> None:
-    """Lets everything run that can run."""
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 async def test_a_call_answers_what_the_function_returned(engine: Engine) -> None:
@@ -246,3 +240,77 @@ async def test_closing_ends_every_instance(engine: Engine) -> None:
     assert not engine.driver.alive
     with pytest.raises(PlatformError):
         await engine.call()
+
+
+async def test_an_answer_in_the_moment_of_the_deadline_is_a_timeout_and_its_instance_serves_nobody(
+    engine: Engine,
+) -> None:
+    engine.driver.behaviour = lambda _sandbox, _call: None
+    task = asyncio.create_task(engine.call())
+    await settle()
+    engine.driver.made[0].answer(b"late")
+    engine.clock.advance(3.1)
+    outcome = await task
+    assert outcome.error is not None
+    assert outcome.error.reason == "timeout"
+    engine.driver.behaviour = lambda _sandbox, _call: Reply(True, b"fine")
+    second = await engine.call()
+    assert (second.payload, second.cold) == (b"fine", True)
+
+
+async def test_a_result_that_is_too_large_is_a_failure_and_costs_the_instance(engine: Engine) -> None:
+    engine.driver.behaviour = lambda _sandbox, _call: Reply(True, bytes(limits.RESPONSE_PAYLOAD_BYTES))
+    assert (await engine.call()).error is None
+    engine.driver.behaviour = lambda _sandbox, _call: Reply(True, bytes(limits.RESPONSE_PAYLOAD_BYTES + 1))
+    outcome = await engine.call()
+    assert outcome.error is not None
+    assert (outcome.error.type, outcome.error.reason) == ("UnhandledInvocationError", "response_too_large")
+    assert json.loads(outcome.payload) == {
+        "errorMessage": "response payload size 33554433 bytes exceeds maximum allowed size (33554432 bytes)"
+    }
+    assert not engine.driver.alive
+
+
+async def test_a_failure_of_ours_is_not_told_as_the_clients_doing(engine: Engine) -> None:
+    def breaks(_sandbox: FakeSandbox, _call: Call) -> Reply:
+        raise ZeroDivisionError
+
+    engine.driver.behaviour = breaks
+    with pytest.raises(ZeroDivisionError):
+        await engine.call()
+    kept = b"".join(data for _, _, data in engine.kept)
+    assert b"FC Invoke End RequestId: r-1, Error: Internal error (duration: 0ms" in kept
+    assert not engine.driver.alive
+
+
+async def test_a_call_that_runs_while_all_is_closed_ends_as_a_death(engine: Engine) -> None:
+    engine.driver.behaviour = lambda _sandbox, _call: None
+    task = asyncio.create_task(engine.call())
+    await settle()
+    await engine.dispatcher.close()
+    outcome = await task
+    assert outcome.error is not None
+    assert b"Process exited unexpectedly" in outcome.payload
+    assert engine.pool.instances() == []
+
+
+async def test_closing_between_initializer_and_call_ends_the_call(engine: Engine) -> None:
+    engine.deploy(initializer="index.init")
+    engine.driver.behaviour = lambda _sandbox, _call: None
+    task = asyncio.create_task(engine.call())
+    await settle()
+    engine.driver.made[0].answer()
+    await engine.dispatcher.close()
+    outcome = await task
+    assert outcome.error is not None
+    assert b"Process exited unexpectedly" in outcome.payload
+    assert not engine.driver.alive
+
+
+async def test_calls_are_counted_by_how_they_ended(engine: Engine) -> None:
+    await engine.call()
+    engine.driver.behaviour = lambda _sandbox, _call: Reply(False, b"{}")
+    await engine.call()
+    engine.driver.behaviour = lambda _sandbox, _call: SandboxDied("out_of_memory")
+    await engine.call()
+    assert dict(engine.dispatcher.ended) == {"": 1, "unhandled": 1, "out_of_memory": 1}

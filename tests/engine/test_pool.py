@@ -1,34 +1,25 @@
-"""The pool: caps, eviction, keep-alive, idle deaths, and a stateful search for leaks and double use.
+"""The pool: caps, eviction, keep-alive, turns at starting, deaths of idle instances, changes, closing.
 
 Run by pytest.
 Never starts a process and never waits for real time.
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from tests.engine.conftest import Engine, build
+from tests.engine.conftest import Engine, build, settle
 
 from sesame.engine.instance import LEGAL_MOVES, Instance, State
 from sesame.engine.journal import Journal, LogSource
 from sesame.engine.scaling import Caps
 from sesame.model import limits, records
 from sesame.model.configs import OnDemandConfig
-from sesame.model.errors import ResourceExhausted
+from sesame.model.errors import PlatformError, ResourceExhausted
 from sesame.model.invocation import Target
-from sesame.sandbox.seam import SandboxDied
+from sesame.sandbox.seam import Reply, SandboxDied
 
 CAPS = Caps(instances_per_function=2, memory_mb=512, starts_at_once=2, keep_alive_s=300)
-
-
-async def settle() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 def hanging(engine: Engine, count: int, name: str = "f") -> list["asyncio.Task[Any]"]:
@@ -121,25 +112,43 @@ async def test_an_instance_that_dies_while_idle_is_replaced() -> None:
     assert (await engine.call()).cold
 
 
-async def test_starts_at_once_are_bounded() -> None:
+async def test_starts_at_once_are_bounded_and_a_burst_does_not_hold_up_others() -> None:
     engine = build(Caps(instances_per_function=50, memory_mb=10**6, starts_at_once=2, keep_alive_s=300))
     engine.deploy()
-    running, most = 0, 0
-    create = engine.driver.create
+    engine.deploy("g")
+    engine.driver.starts.closed = True
+    tasks = hanging(engine, 20)
+    await settle()
+    tasks += hanging(engine, 1, "g")
+    await settle()
+    assert engine.driver.starting == ["f", "f"]
+    for _ in range(3):
+        engine.driver.starts.let_go()
+        await settle()
+        assert len(engine.driver.starting) == 2
+    assert "g" in {sandbox.spec.setup["function"]["name"] for sandbox in engine.driver.made} | {*engine.driver.starting}
+    engine.driver.starts.open()
+    await settle()
+    for sandbox in engine.driver.made:
+        sandbox.answer()
+    assert all(outcome.error is None for outcome in await asyncio.gather(*tasks))
 
-    async def counted(*arguments: Any) -> Any:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        try:
-            return await create(*arguments)
-        finally:
-            running -= 1
 
-    engine.driver.create = counted  # type: ignore[method-assign]
-    outcomes = await asyncio.gather(*(engine.call() for _ in range(20)))
-    assert most == 2
-    assert all(outcome.error is None for outcome in outcomes)
+async def test_a_call_that_waits_for_its_turn_takes_what_has_become_idle() -> None:
+    engine = build(Caps(instances_per_function=9, memory_mb=10**6, starts_at_once=1, keep_alive_s=300))
+    engine.deploy()
+    (first,) = hanging(engine, 1)
+    await settle()
+    engine.driver.starts.closed = True
+    tasks = hanging(engine, 2)
+    await settle()
+    engine.driver.made[0].answer()
+    await first
+    engine.driver.behaviour = lambda _sandbox, _call: Reply(True, b"fine")
+    engine.driver.starts.let_go()
+    outcomes = await asyncio.gather(*tasks)
+    assert sorted(outcome.cold for outcome in outcomes) == [False, True]
+    assert len(engine.pool.instances()) == 2
 
 
 async def test_a_deleted_function_leaves_no_instance() -> None:
@@ -168,115 +177,6 @@ def test_every_other_move_of_an_instance_is_refused() -> None:
                     instance.move(to)
 
 
-class PoolMachine(RuleBasedStateMachine):
-    """Calls, answers, deaths, cancellations, timeouts and changes in any order; the invariants stand throughout."""
-
-    names = st.sampled_from(["a", "b", "c"])
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.engine = self.loop.run_until_complete(self._build())
-        self.tasks: list[asyncio.Task[Any]] = []
-
-    async def _build(self) -> Engine:
-        engine = build(CAPS)
-        engine.driver.behaviour = lambda _sandbox, _call: None
-        for name in ("a", "b", "c"):
-            engine.deploy(name, memory_size=128 if name != "c" else 256)
-        return engine
-
-    def _settle(self) -> None:
-        self.loop.run_until_complete(settle())
-
-    def _inside(self, action: Callable[[], object]) -> None:
-        """Does it where the engine lives, on the running loop, and lets all follow that follows."""
-
-        async def act() -> None:
-            action()
-            await settle()
-
-        self.loop.run_until_complete(act())
-
-    def _hanging(self, index: int) -> Any:
-        waiting = [sandbox for sandbox in self.engine.driver.made if sandbox.hanging]
-        return waiting[index % len(waiting)] if waiting else None
-
-    @rule(name=names)
-    def call(self, name: str) -> None:
-        async def start() -> "asyncio.Task[Any]":
-            return asyncio.create_task(self.engine.call(name))
-
-        self.tasks.append(self.loop.run_until_complete(start()))
-        self._settle()
-
-    @rule(index=st.integers(0, 9))
-    def answer(self, index: int) -> None:
-        sandbox = self._hanging(index)
-        if sandbox is not None:
-            self._inside(sandbox.answer)
-
-    @rule(index=st.integers(0, 9))
-    def die(self, index: int) -> None:
-        alive = sorted(self.engine.driver.alive, key=lambda sandbox: sandbox.instance_id)
-        if alive:
-            self._inside(alive[index % len(alive)].die)
-
-    @rule(index=st.integers(0, 9))
-    def cancel(self, index: int) -> None:
-        running = [task for task in self.tasks if not task.done()]
-        if running:
-            self._inside(running[index % len(running)].cancel)
-
-    @rule(seconds=st.sampled_from([0.5, 4.0, 301.0]))
-    def time_passes(self, seconds: float) -> None:
-        self._inside(lambda: self.engine.clock.advance(seconds))
-
-    @rule(name=names)
-    def update(self, name: str) -> None:
-        self._inside(lambda: self.engine.deploy(name, description="new", memory_size=128 if name != "c" else 256))
-
-    @rule(count=st.integers(1, 4))
-    def starts_fail(self, count: int) -> None:
-        self.engine.driver.refuse = count
-
-    @invariant()
-    def memory_is_within_its_cap_and_counted_right(self) -> None:
-        instances = self.engine.pool.instances()
-        used = sum(instance.snapshot.function.memory_size for instance in instances)
-        assert used == self.engine.pool._memory_mb
-        assert used <= CAPS.memory_mb
-
-    @invariant()
-    def what_lives_is_known_and_what_is_known_lives(self) -> None:
-        known = {i.instance_id for i in self.engine.pool.instances() if i.state is not State.STARTING}
-        assert {sandbox.instance_id for sandbox in self.engine.driver.alive} == known
-
-    @invariant()
-    def every_busy_instance_has_a_call_and_no_idle_one_has(self) -> None:
-        hanging = {sandbox.instance_id for sandbox in self.engine.driver.made if sandbox.hanging}
-        busy = {i.instance_id for i in self.engine.pool.instances() if i.state is State.BUSY}
-        assert busy == hanging
-
-    @invariant()
-    def failures_are_of_the_expected_kinds(self) -> None:
-        for task in self.tasks:
-            if task.done() and not task.cancelled() and task.exception() is not None:
-                assert type(task.exception()).__name__ in {"ResourceExhausted", "PlatformError"}
-
-    def teardown(self) -> None:
-        self.loop.run_until_complete(self.engine.dispatcher.close())
-        self._settle()
-        assert not self.engine.driver.alive
-        assert self.engine.pool.instances() == []
-        assert all(task.done() for task in self.tasks)
-        self.loop.close()
-
-
-PoolMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
-TestPoolMachine = PoolMachine.TestCase
-
-
 async def test_a_death_of_the_process_before_the_call_is_an_exit() -> None:
     engine = build(CAPS)
     engine.deploy()
@@ -284,3 +184,76 @@ async def test_a_death_of_the_process_before_the_call_is_an_exit() -> None:
     outcome = await engine.call()
     assert outcome.error is not None
     assert outcome.error.reason == "exit"
+
+
+async def test_the_tick_goes_on_after_a_young_instance_was_evicted() -> None:
+    engine = build(CAPS)
+    for name in ("a", "b", "c"):
+        engine.deploy(name, memory_size=192)
+        await engine.call(name)
+    engine.clock.advance(2)
+    assert all(sandbox.frozen for sandbox in engine.driver.alive)
+    engine.clock.advance(300)
+    await settle()
+    assert not engine.driver.alive
+    assert (engine.pool.counts.evicted, engine.pool.counts.expired) == (1, 2)
+
+
+async def test_evicted_instances_end_also_when_the_caller_goes() -> None:
+    engine = build(CAPS)
+    for name in ("a", "b"):
+        engine.deploy(name, memory_size=256)
+        await engine.call(name)
+    engine.deploy("big", memory_size=512)
+    engine.driver.ends.closed = True
+    task = asyncio.create_task(engine.call("big"))
+    await settle()
+    assert not engine.driver.starting, "what is evicted has ended before its memory is used again"
+    task.cancel()
+    engine.driver.ends.open()
+    await settle()
+    assert task.cancelled()
+    assert not engine.driver.alive
+    assert (engine.pool.instances(), engine.pool.memory_mb) == ([], 0)
+
+
+async def test_a_call_waits_for_the_place_of_an_instance_that_is_ending() -> None:
+    engine = build(Caps(instances_per_function=1, memory_mb=512, starts_at_once=2, keep_alive_s=300))
+    engine.deploy()
+    await engine.call()
+    engine.driver.ends.closed = True
+    engine.deploy(description="new")
+    task = asyncio.create_task(engine.call())
+    await settle()
+    assert not task.done()
+    engine.driver.ends.open()
+    assert (await task).cold
+    assert len(engine.driver.alive) == 1
+
+
+async def test_closing_while_an_instance_starts_leaves_nothing() -> None:
+    engine = build(CAPS)
+    engine.deploy()
+    engine.driver.starts.closed = True
+    tasks = hanging(engine, 2)
+    await settle()
+    await engine.dispatcher.close()
+    engine.driver.starts.open()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        assert isinstance(outcome, PlatformError)
+    assert not engine.driver.alive
+    assert engine.pool.instances() == []
+
+
+async def test_an_instance_whose_end_fails_gives_its_place_back() -> None:
+    engine = build(CAPS)
+    engine.deploy()
+    await engine.call()
+
+    async def fails(**_options: bool) -> None:
+        raise OSError("no such process")
+
+    engine.driver.made[0].kill = fails  # type: ignore[method-assign]
+    engine.catalog.delete("function", "s", "f")
+    await settle()
+    assert (engine.pool.instances(), engine.pool.memory_mb) == ([], 0)

@@ -4,7 +4,9 @@ Called by the doors with an Invocation, answers with an Outcome. Knows neither H
 Never lets a function's failure become an exception.
 """
 
+import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,7 @@ from sesame.engine.clock import Clock
 from sesame.engine.instance import CallFailed, Instance, State
 from sesame.engine.pool import Lease, Pool
 from sesame.engine.resolver import Resolver
+from sesame.model import limits
 from sesame.model.invocation import Credentials, FunctionError, Invocation, Outcome, Phases, Snapshot
 from sesame.model.service import Service
 from sesame.sandbox.seam import Reply
@@ -43,13 +46,20 @@ class _InstanceLost(Exception):
 
 
 class Dispatcher:
-    """One for each Sesame. `invoke` may run as often at a time as the caps allow."""
+    """One for each Sesame. `invoke` may run as often at a time as the caps allow.
+
+    POLICY: what was sent to an instance is not sent again. An instance that was found dead is not leased, and a start
+    that failed is tried anew; but from the moment of the write nobody can tell whether the function saw the event, so
+    a death is the outcome (`exit`) and whoever calls decides.
+    """
 
     def __init__(self, resolver: Resolver, pool: Pool, clock: Clock, credentials: CredentialsOf) -> None:
         self._resolver = resolver
         self._pool = pool
         self._clock = clock
         self._credentials = credentials
+        # Calls that ran, by how they ended: "" for well, else the reason of the error.
+        self.ended: Counter[str] = Counter()
 
     async def invoke(self, invocation: Invocation) -> Outcome:
         """Raises the API's errors for what cannot be called; how the function itself fared is in the Outcome."""
@@ -61,6 +71,7 @@ class Dispatcher:
             async with self._pool.lease(snapshot) as lease:
                 call = _CallOfOne(invocation, snapshot, lease, _meta(invocation, snapshot, credentials), self._clock)
                 outcome, usable = await call.run()
+                self.ended[outcome.error.reason if outcome.error is not None else ""] += 1
                 if not usable:
                     raise _InstanceLost(outcome)
                 return outcome
@@ -97,7 +108,7 @@ class _CallOfOne:
                 ended.error = FunctionError(UNHANDLED, "initializer")
                 return self._outcome(ended, initialize_ms), False
             instance.initialized = True
-        if instance.state is not State.BUSY:
+        if instance.state in (State.STARTING, State.INITIALIZING):
             instance.move(State.BUSY)
         ended = await self._step("invoke", "Invoke", self._invocation.event, function.timeout)
         usable = ended.error is None or ended.error.reason == "unhandled"
@@ -111,11 +122,13 @@ class _CallOfOne:
         started_at = self._clock.now()
         try:
             reply = await instance.call(kind, request_id, self._meta, payload, timeout_s)
-        except BaseException:
+        except BaseException as error:
             took_ms = (self._clock.now() - started_at) * 1000
+            canceled = isinstance(error, asyncio.CancelledError)
             journal.ensure_new_line()
             journal.line(
-                f"FC {name} End RequestId: {request_id}, Error: Invocation canceled by client "
+                f"FC {name} End RequestId: {request_id}, "
+                f"Error: {'Invocation canceled by client' if canceled else 'Internal error'} "
                 f"(duration: {took_ms:.0f}ms, maxMemoryUsage: {instance.memory_mb():.2f}MB)"
             )
             raise
@@ -156,6 +169,15 @@ class _CallOfOne:
 
 def _ended(reply: Reply | CallFailed, took_ms: float, timeout_s: int, instance: Instance) -> _Ended:
     if isinstance(reply, Reply):
+        size = len(reply.payload)
+        if size > limits.RESPONSE_PAYLOAD_BYTES:
+            # The shim refuses these itself: this one was forged.
+            return _failed(
+                f"response payload size {size} bytes exceeds maximum allowed size "
+                f"({limits.RESPONSE_PAYLOAD_BYTES} bytes)",
+                FunctionError(UNHANDLED, "response_too_large"),
+                took_ms,
+            )
         error = None if reply.ok else FunctionError(UNHANDLED, "unhandled")
         return _Ended(reply.payload, error, took_ms, reply.http)
     memory_mb = instance.memory_mb()
@@ -166,7 +188,11 @@ def _ended(reply: Reply | CallFailed, took_ms: float, timeout_s: int, instance: 
             "Process exited unexpectedly before completing request "
             f"(duration: {took_ms:.0f}ms, maxMemoryUsage: {memory_mb:.2f}MB)"
         )
-    return _Ended(msgspec.json.encode({"errorMessage": text}), FunctionError(UNHANDLED, reply.reason), took_ms)
+    return _failed(text, FunctionError(UNHANDLED, reply.reason), took_ms)
+
+
+def _failed(text: str, error: FunctionError, took_ms: float) -> _Ended:
+    return _Ended(msgspec.json.encode({"errorMessage": text}), error, took_ms)
 
 
 def _told(phases: Phases) -> bytes:

@@ -10,6 +10,8 @@ from sesame.model.invocation import Snapshot
 _PLATFORM = {
     "FC_FUNC_CODE_PATH": "/code/",
     "FC_SERVER_PORT": "9000",
+    "FC_SERVER_CAM_PORT": "10080",
+    "FC_FUNC_LOG_PATH": "/var/log/fc/",
     "FC_CUSTOM_LISTEN_PORT": "9000",
     "FC_SERVER_LOG_LEVEL": "INFO",
 }
@@ -42,6 +44,7 @@ def compose(snapshot: Snapshot, instance_id: str, account_id: str, region: str) 
         "FC_VER_ID": snapshot.version_id,
         "FC_INSTANCE_ID": instance_id,
         "FC_RUNTIME_VERSION": function.runtime,
+        "FC_SERVER_PATH": f"/var/fc/runtime/{function.runtime}",
         "topic": f"FCLogs:{function.function_name}",
     }
 

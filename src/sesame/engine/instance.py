@@ -79,15 +79,19 @@ class Instance:
         """One request and its reply, or why there is none; in the latter case the instance is to be killed."""
         sandbox = self._sandbox
         assert sandbox is not None
+        if self.state is State.DEAD:
+            return CallFailed("killed", "ended between two steps of its call")
         timer = self._clock.call_later(timeout_s, self._expire)
         try:
-            return await sandbox.call(Call(kind, request_id, meta, payload))
+            reply = await sandbox.call(Call(kind, request_id, meta, payload))
         except SandboxDied as death:
-            if self._timed_out:
-                return CallFailed("timeout", f"no answer within {timeout_s:g} s")
-            return CallFailed(death.reason, str(death))
+            return CallFailed("timeout" if self._timed_out else death.reason, str(death))
         finally:
             timer.cancel()
+        if self._timed_out:
+            # The answer came in the moment of the deadline, and the process is on its way out already.
+            return CallFailed("timeout", f"answered after {timeout_s:g} s")
+        return reply
 
     async def kill(self) -> None:
         """Afterwards no process of it is left; idempotent."""

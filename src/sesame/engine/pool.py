@@ -1,6 +1,6 @@
 """All instances there are: finds a warm one, makes a cold one under the caps, and lets idle ones go.
 
-Used by `engine.dispatcher` through leases; compares on each tick what runs with what is wanted.
+Used by `engine.dispatcher` through leases; compares what runs with what is wanted on each change and each tick.
 Never keeps an instance with which anything went wrong.
 """
 
@@ -11,11 +11,12 @@ import msgspec
 import structlog
 
 from sesame.engine import environment
+from sesame.engine.admission import Places, Turns
 from sesame.engine.clock import Clock, Timer
 from sesame.engine.instance import Instance, State
 from sesame.engine.journal import Journal, LogSink, LogSource
 from sesame.engine.resolver import Resolver
-from sesame.engine.scaling import Caps, expired, to_freeze, victims
+from sesame.engine.scaling import Caps, expired, to_freeze
 from sesame.model.errors import PlatformError, ResourceExhausted
 from sesame.model.invocation import Snapshot, Target
 from sesame.sandbox.seam import Sandbox, SandboxDriver, SandboxSpec, SandboxStartFailed
@@ -45,22 +46,41 @@ class PoolParts(msgspec.Struct, frozen=True):
     region: str
 
 
+class Counts(msgspec.Struct):
+    """What happened since the start. Each call that comes for an instance is one of warm, cold, refused or failed."""
+
+    warm: int = 0
+    cold: int = 0
+    refused: int = 0
+    failed: int = 0
+    evicted: int = 0
+    expired: int = 0
+    outdated: int = 0
+    died_idle: int = 0
+
+
 class Pool:
     """Belongs to one event loop; no locks."""
 
     def __init__(self, parts: PoolParts) -> None:
+        self.counts = Counts()
         self._parts = parts
+        self._places = Places(parts.caps)
+        self._turns = Turns(parts.caps.starts_at_once)
+        # Only what is IDLE, the one that was used last at the end.
         self._idle: dict[str, list[Instance]] = {}
-        self._live: dict[str, Instance] = {}
-        self._memory_mb = 0
-        self._starts = asyncio.Semaphore(parts.caps.starts_at_once)
         self._tick: Timer | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
         parts.resolver.on_change(self._retire_outdated)
 
     def instances(self) -> list[Instance]:
-        return list(self._live.values())
+        return self._places.instances()
+
+    @property
+    def memory_mb(self) -> int:
+        """What all instances take together, by their functions' memory sizes."""
+        return self._places.memory_mb
 
     def lease(self, snapshot: Snapshot) -> "_Leasing":
         """`async with` gives the `Lease`. Whatever goes wrong inside, the instance is killed and not used again.
@@ -70,57 +90,121 @@ class Pool:
         return _Leasing(self, snapshot)
 
     async def close(self) -> None:
+        """Afterwards nothing runs. Calls that run meanwhile end as if their process had died."""
         self._closed = True
         if self._tick is not None:
             self._tick.cancel()
         self._idle.clear()
-        await asyncio.gather(*(self.end(instance) for instance in self.instances()), *self._ending)
+        for instance in self.instances():
+            if instance.state is not State.DEAD:
+                self.end(instance)
+        while self._ending:
+            await asyncio.wait(self._ending)
 
     async def acquire(self, snapshot: Snapshot) -> Lease:
         """For `_Leasing` alone: what is acquired must be released or ended."""
-        return self._warm(snapshot) or await self._cold(snapshot)
+        lease = self._warm(snapshot)
+        if lease is not None:
+            self.counts.warm += 1
+            return lease
+        try:
+            lease = await self._warm_or_cold(snapshot)
+        except ResourceExhausted:
+            self.counts.refused += 1
+            raise
+        except BaseException:
+            self.counts.failed += 1
+            raise
+        if lease.cold:
+            self.counts.cold += 1
+        else:
+            self.counts.warm += 1
+        return lease
+
+    def release(self, instance: Instance) -> None:
+        snapshot = instance.snapshot
+        if instance.state is State.DEAD:
+            return
+        if self._closed or not self._is_current(instance):
+            self.end(instance)
+            return
+        instance.move(State.IDLE)
+        instance.idle_since = self._parts.clock.now()
+        self._idle.setdefault(snapshot.key, []).append(instance)
+        if self._tick is None:
+            self._tick = self._parts.clock.call_later(TICK_S, self._on_tick)
+
+    def end(self, instance: Instance) -> "asyncio.Task[None]":
+        """It serves nobody from here on; its place is free when the task is done."""
+        if instance.state is not State.DEAD:
+            instance.move(State.DEAD)
+        task = asyncio.get_running_loop().create_task(self._end(instance))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return task
 
     def _warm(self, snapshot: Snapshot) -> Lease | None:
         idle = self._idle.get(snapshot.key)
-        while idle:
-            instance = idle.pop()
-            if instance.state is State.IDLE:
-                instance.move(State.BUSY)
-                instance.thaw()
-                return Lease(instance, cold=False)
-        return None
+        if not idle:
+            return None
+        instance = idle.pop()
+        instance.move(State.BUSY)
+        instance.thaw()
+        return Lease(instance, cold=False)
 
-    async def _cold(self, snapshot: Snapshot) -> Lease:
+    async def _warm_or_cold(self, snapshot: Snapshot) -> Lease:
+        asked_at = self._parts.clock.now()
+        while True:
+            self._refuse_when_closed()
+            leaving = self._places.room(snapshot)
+            if leaving is not None:
+                return await self._cold(snapshot, leaving, asked_at)
+            await asyncio.wait(self._ending, return_when=asyncio.FIRST_COMPLETED)
+            if (warm := self._warm(snapshot)) is not None:
+                warm.queue_ms = (self._parts.clock.now() - asked_at) * 1000
+                return warm
+
+    async def _cold(self, snapshot: Snapshot, leaving: list[Instance], asked_at: float) -> Lease:
         clock = self._parts.clock
-        if self._closed:
-            raise PlatformError("the server is stopping")
-        asked_at = clock.now()
-        instance = await self._admit(snapshot)
+        ending = [self._evict(victim) for victim in leaving]
+        instance = self._admit(snapshot)
         try:
-            async with self._starts:
+            if ending:
+                # They end also when this caller goes.
+                await asyncio.wait(ending)
+            async with self._turns.turn(_name(snapshot)):
                 # While this call waited for its turn, another may have ended and left a warm instance.
                 if (warm := self._warm(snapshot)) is not None:
-                    self._forget(instance)
                     instance.move(State.DEAD)
+                    self._places.leave(instance)
                     warm.queue_ms = (clock.now() - asked_at) * 1000
                     return warm
                 started_at = clock.now()
                 sandbox = await self._start(instance)
         except SandboxStartFailed as error:
-            self._forget(instance)
+            self._places.leave(instance)
             log.error("no instance came up", function=snapshot.function.function_name, error=str(error))
             raise PlatformError(f"no instance came up: {error}") from error
         except BaseException:
-            self._forget(instance)
+            self._places.leave(instance)
             raise
         instance.started(sandbox)
+        if self._closed:
+            # `close` found it without a process.
+            await asyncio.shield(self.end(instance))
+            self._refuse_when_closed()
         return Lease(instance, True, (started_at - asked_at) * 1000, (clock.now() - started_at) * 1000)
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise PlatformError("the server is stopping")
 
     async def _start(self, instance: Instance) -> Sandbox:
         """POLICY: a start that fails is tried again, because nothing of the call has reached the function yet."""
         parts, snapshot = self._parts, instance.snapshot
         spec = _spec(snapshot, instance.instance_id, parts.account_id, parts.region)
         for attempt in range(1, START_ATTEMPTS + 1):
+            self._refuse_when_closed()
             try:
                 return await parts.driver.create(spec, instance.journal.write, lambda: self._died(instance))
             except SandboxStartFailed as error:
@@ -130,45 +214,28 @@ class Pool:
                 failure = error
         raise failure
 
-    async def _admit(self, snapshot: Snapshot) -> Instance:
-        """Takes a place under the caps, sending idle instances away for it if need be."""
-        caps, function = self._parts.caps, snapshot.function
-        owner = (snapshot.service.service_name, function.function_name)
-        leaving = victims(self.instances(), snapshot, caps, self._memory_mb)
-        if isinstance(leaving, str):
-            raise ResourceExhausted(leaving)
+    def _admit(self, snapshot: Snapshot) -> Instance:
+        """Takes the place that there is."""
+        service, function = snapshot.service, snapshot.function
+        instance_id = f"c-{uuid.uuid4()}"
         source = LogSource(
-            owner[0],
-            owner[1],
-            snapshot.version_id,
-            instance_id := f"c-{uuid.uuid4()}",
-            snapshot.service.log_config.project,
-            snapshot.service.log_config.logstore,
+            service=service.service_name,
+            function=function.function_name,
+            version_id=snapshot.version_id,
+            instance_id=instance_id,
+            log_project=service.log_config.project,
+            logstore=service.log_config.logstore,
         )
         instance = Instance(snapshot, instance_id, Journal(source, self._parts.sink), self._parts.clock)
-        for victim in leaving:
-            victim.move(State.DEAD)
-            self._forget(victim)
-        self._live[instance_id] = instance
-        self._memory_mb += function.memory_size
-        try:
-            for victim in leaving:
-                await victim.kill()
-        except BaseException:
-            self._forget(instance)
-            raise
+        self._places.enter(instance)
         return instance
 
-    def release(self, instance: Instance) -> None:
-        snapshot = instance.snapshot
-        if instance.state is not State.BUSY or self._closed or not self._is_current(instance):
-            self._end_soon(instance)
-            return
-        instance.move(State.IDLE)
-        instance.idle_since = self._parts.clock.now()
-        self._idle.setdefault(snapshot.key, []).append(instance)
-        if self._tick is None:
-            self._tick = self._parts.clock.call_later(TICK_S, self._on_tick)
+    def _evict(self, victim: Instance) -> "asyncio.Task[None]":
+        """Its place goes at once to whom it was evicted for, who waits for its end before starting."""
+        self.counts.evicted += 1
+        self._idle[victim.snapshot.key].remove(victim)
+        self._places.leave(victim)
+        return self.end(victim)
 
     def _is_current(self, instance: Instance) -> bool:
         snapshot = instance.snapshot
@@ -177,12 +244,13 @@ class Pool:
 
     def _on_tick(self) -> None:
         self._tick = None
-        now = self._parts.clock.now()
+        now, caps = self._parts.clock.now(), self._parts.caps
         for key, idle in list(self._idle.items()):
-            for instance in expired(idle, now, self._parts.caps.keep_alive_s):
+            for instance in expired(idle, now, caps.keep_alive_s):
+                self.counts.expired += 1
                 idle.remove(instance)
-                self._end_soon(instance)
-            for instance in to_freeze(idle, now, self._parts.caps.freeze_after_s):
+                self.end(instance)
+            for instance in to_freeze(idle, now, caps.freeze_after_s):
                 instance.freeze()
             if not idle:
                 del self._idle[key]
@@ -194,32 +262,25 @@ class Pool:
         for key, idle in list(self._idle.items()):
             if idle and not self._is_current(idle[0]):
                 del self._idle[key]
+                self.counts.outdated += len(idle)
                 for instance in idle:
-                    self._end_soon(instance)
+                    self.end(instance)
 
     def _died(self, instance: Instance) -> None:
         """The process ended between two calls."""
-        idle = self._idle.get(instance.snapshot.key, [])
-        if instance in idle:
-            idle.remove(instance)
-            self._end_soon(instance)
+        if instance.state is State.IDLE:
+            self.counts.died_idle += 1
+            self._idle[instance.snapshot.key].remove(instance)
+            self.end(instance)
 
-    def _end_soon(self, instance: Instance) -> None:
-        task = asyncio.get_running_loop().create_task(self.end(instance))
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
-
-    async def end(self, instance: Instance) -> None:
+    async def _end(self, instance: Instance) -> None:
         try:
             await instance.kill()
+        except Exception:
+            log.exception("an instance could not be ended", instance=instance.instance_id)
+            raise
         finally:
-            self._forget(instance)
-
-    def _forget(self, instance: Instance) -> None:
-        if self._live.pop(instance.instance_id, None) is None:
-            return
-        function = instance.snapshot.function
-        self._memory_mb -= function.memory_size
+            self._places.leave(instance)
 
 
 class _Leasing:
@@ -239,6 +300,7 @@ class _Leasing:
         if kind is None:
             self._pool.release(self._lease.instance)
         else:
+            # The end is waited for, so that a call that failed leaves nothing; it comes also when the caller goes.
             await asyncio.shield(self._pool.end(self._lease.instance))
 
 
@@ -254,3 +316,7 @@ def _spec(snapshot: Snapshot, instance_id: str, account_id: str, region: str) ->
         disk_mb=function.disk_size,
         setup=environment.setup(snapshot, account_id, region),
     )
+
+
+def _name(snapshot: Snapshot) -> str:
+    return f"{snapshot.service.service_name}/{snapshot.function.function_name}"
