@@ -38,11 +38,14 @@ RUNTIMES = [
     )
     for runtime in MINOR_VERSIONS
 ]
+THE_MANUALS = pytest.mark.parametrize("runtime", RUNTIMES[:2])
 _numbers = itertools.count(1)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "runtime" in metafunc.fixturenames:
+    """Every runtime, unless a test names its own: those of waiting in real time are content with `THE_MANUALS`."""
+    named = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "runtime" in metafunc.fixturenames and "runtime" not in named:
         metafunc.parametrize("runtime", RUNTIMES)
 
 
@@ -182,8 +185,8 @@ def own_sesame(tmp_path: Path) -> Iterator[Sesame]:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Sesame]:
-    server = Sesame(folder)
+def running(folder: Path, *flags: str) -> Iterator[Sesame]:
+    server = Sesame(folder, *flags)
     try:
         server.start()
         yield server
