@@ -189,6 +189,19 @@ def test_the_version_1_freezer(alone: bool, request: pytest.FixtureRequest) -> N
     group.joined()
 
 
+@pytest.mark.parametrize(
+    ("kind", "file", "each"), [("version_1", "cpu.shares", 1024), ("version_2", "cpu.weight", 100)]
+)
+def test_all_functions_together_weigh_as_much_as_a_process_on_each_processor(
+    kind: str, file: str, each: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree: Tree = request.getfixturevalue(kind)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    opened(tree)
+    base = tree.root / ("cpu" if kind == "version_1" else "unified") / "sesame-1-2-3-a"
+    assert int((base / file).read_text()) == 8 * each
+
+
 def test_a_group_is_made_whole_or_not_at_all(mixture: Tree) -> None:
     groups = opened(mixture)
     (mixture.root / "pids" / "sesame-1-2-3-a" / "i1").mkdir()

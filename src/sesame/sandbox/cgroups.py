@@ -188,10 +188,18 @@ class Cgroups:
         for parent in dict.fromkeys(self._parents.values()):
             parent.mkdir(exist_ok=True)
         self._hierarchies.delegate(dict.fromkeys(self._parents.values()))
+        self._weigh()
         if version_1_freezer and "freezer" in self._parents:
             self._remove_parent("unified")
         elif self._freezes_by_version_2():
             self._remove_parent("freezer")
+
+    def _weigh(self) -> None:
+        """POLICY: all functions together count as one ordinary process for each processor, not as one in all."""
+        if cpu := self._parents.get("cpu"):
+            processors = os.cpu_count() or 1
+            _write_if_there(cpu / "cpu.weight", str(min(10_000, 100 * processors)))
+            _write_if_there(cpu / "cpu.shares", str(1024 * processors))
 
     def make(self, name: str) -> Group:
         """A new, empty group without limits, open for joining."""
