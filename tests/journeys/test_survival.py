@@ -13,6 +13,8 @@ from typing import Any
 import fc2
 import fc2.client
 import pytest
+import requests
+from fastcrc import crc64
 from fc2.fc_exceptions import FcError
 from tests.journeys.conftest import FUNCTIONS, Sesame, wait_until
 
@@ -87,7 +89,12 @@ def test_an_acknowledged_change_survives_kill_9_at_any_moment(
         stop.set()
         written.join(60)
         own_sesame.start()
-        assert set(acknowledged) <= set(deployed(own_sesame.client()))
+        client = own_sesame.client()
+        assert set(acknowledged) <= set(deployed(client))
+        for name in acknowledged:
+            link = client.get_function_code(name, "f").data
+            assert str(crc64.xz(requests.get(link["url"], timeout=10).content)) == link["checksum"]
+        assert client.invoke_function(acknowledged[-1], "f").data == b"hello world"
 
 
 def _has(items: list[str], least: int) -> bool:
@@ -102,6 +109,7 @@ def _create_until(client: fc2.Client, prefix: str, acknowledged: list[str], stop
         name = f"{prefix}-{number:03d}"
         try:
             client.create_service(name)
+            client.create_function(name, "f", "python3", "index.my_handler", codeDir=HELLO)
         except Exception as error:  # noqa: BLE001 - not acknowledged, so nothing is promised
             print(f"{name} was not acknowledged: {type(error).__name__}")
             return

@@ -96,6 +96,27 @@ def test_under_a_role_that_may_not_put_it_is_refused(server: Sesame, bucket: oss
     assert not bucket.object_exists(key)
 
 
+def test_a_token_of_another_service_or_with_one_byte_changed_is_refused(server: Sesame, bucket: oss2.Bucket) -> None:
+    pairs = []
+    for _ in range(2):
+        upload = Upload(server, bucket, "python3", DEFAULT_ROLE)
+        pairs.append(json.loads(upload("keys", "unused").data))
+    (key_id, secret, token), (_, _, other) = pairs
+    assert key_id.startswith("STS.")
+
+    def put(with_token: str) -> None:
+        auth = oss2.StsAuth(key_id, secret, with_token)
+        oss2.Bucket(auth, bucket.endpoint, bucket.bucket_name).put_object("with-keys", b"x")
+
+    put(token)
+    middle = len(token) // 2
+    changed = token[:middle] + ("A" if token[middle] != "A" else "B") + token[middle + 1 :]
+    for refused in (other, changed, token[:-4], ""):
+        with pytest.raises(oss2.exceptions.OssError) as caught:
+            put(refused)
+        assert caught.value.status == 403
+
+
 def test_a_service_without_a_role_has_nothing_to_sign_with(server: Sesame, bucket: oss2.Bucket, runtime: str) -> None:
     key = f"no-role/{runtime}"
     upload = Upload(server, bucket, runtime, "")
