@@ -24,7 +24,7 @@ ROUNDS = 3
 QUIET_S = 2.0
 BOMBS = (
     ("spins", {"seconds": 2}, {}),
-    ("output", {"mb": 200}, {}),
+    ("output", {"mb": 100}, {}),
     ("sends_garbage", {}, {}),
     ("sends_huge_frame", {"mb": 60}, {}),
     ("answers_for_another", {}, {}),
