@@ -30,11 +30,15 @@ def test_some_time(number):
 
 
 @pytest.mark.parametrize(
-    ("environ", "code"),
-    [({}, 0), ({"CI": "true"}, 1), ({"CI": "true", "ALLOWED_SKIPS": "no python"}, 0)],
-    ids=["at home", "in ci", "in ci, allowed"],
+    ("options", "environ", "code"),
+    [
+        ([], {}, 0),
+        ([], {"CI": "true"}, 1),
+        ([], {"CI": "true", "ALLOWED_SKIPS": "no python"}, 0),
+        (PARALLEL, {"CI": "true"}, 1),
+    ],
+    ids=["at home", "in ci", "in ci, allowed", "in ci, parallel"],
 )
-@pytest.mark.parametrize("options", [[], PARALLEL], ids=["one process", "parallel"])
 def test_a_skip_is_named_and_in_ci_it_fails_the_run(
     tmp_path: Path, options: list[str], environ: dict[str, str], code: int
 ) -> None:
@@ -85,7 +89,9 @@ def pytest_in(folder: Path, *options: str, **environ: str) -> "subprocess.Comple
         for name, value in os.environ.items()
         if name not in ("CI", "ALLOWED_SKIPS") and not name.startswith("PYTEST_")
     }
+    # Without the plugins that are not needed it starts sooner.
+    kept["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(folder)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "xdist", *options, str(folder)],
         cwd=folder, env=kept | environ, capture_output=True, text=True, check=False,
     )  # fmt: skip
