@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.engine.conftest import Engine, build, settle
 from tests.fakes import FakeSandbox
 
@@ -20,7 +20,7 @@ from sesame.engine.scaling import Caps
 from sesame.model import limits
 from sesame.model.invocation import Target
 
-CAPS = Caps(instances_per_function=2, memory_mb=768, starts_at_once=1, keep_alive_s=300)
+CAPS = Caps(instances_per_function=3, memory_mb=768, starts_at_once=1, keep_alive_s=300)
 MEMORY_MB = {"a": 128, "b": 128, "c": 256}
 INITIALIZED = "b"
 
@@ -36,7 +36,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.engine = self.loop.run_until_complete(self._build())
         self.tasks: list[asyncio.Task[Any]] = []
-        self.closed = False
+        self.abrupt = False
 
     async def _build(self) -> Engine:
         engine = build(CAPS)
@@ -120,8 +120,9 @@ class PoolMachine(RuleBasedStateMachine):
     def starts_fail(self, count: int) -> None:
         self.engine.driver.refuse = count
 
-    @initialize(which=st.sampled_from(["", "starts", "ends"]))
-    def begin(self, which: str) -> None:
+    @initialize(which=st.sampled_from(["", "starts", "ends"]), abrupt=st.booleans())
+    def begin(self, which: str, *, abrupt: bool) -> None:
+        self.abrupt = abrupt
         if which:
             self.slow_down(which)
 
@@ -136,12 +137,6 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(which=st.sampled_from(["starts", "ends"]))
     def all_go_on(self, which: str) -> None:
         self._inside(getattr(self.engine.driver, which).open)
-
-    @precondition(lambda self: not self.closed and len(self.tasks) > 4)
-    @rule()
-    def close(self) -> None:
-        self.closed = True
-        self._inside(lambda: self.tasks.append(asyncio.get_running_loop().create_task(self.engine.dispatcher.close())))
 
     @invariant()
     def memory_is_within_its_cap_and_counted_right(self) -> None:
@@ -194,12 +189,19 @@ class PoolMachine(RuleBasedStateMachine):
                 assert type(task.exception()).__name__ in {"ResourceExhausted", "PlatformError"}, task.exception()
 
     def teardown(self) -> None:
+        """Either all calls are served before the end, or it comes in the middle of them."""
         driver = self.engine.driver
-        self._inside(lambda: (driver.starts.open(), driver.ends.open()))
-        if not self.closed:
+        closing = self.engine.dispatcher.close()
+        if self.abrupt:
+            ended = self.loop.create_task(closing)
+            self._inside(lambda: None)
+            self._inside(lambda: (driver.ends.open(), driver.starts.open()))
+            self.loop.run_until_complete(ended)
+            self._inside(lambda: None)
+        else:
+            self._inside(lambda: (driver.starts.open(), driver.ends.open()))
             self._everyone_is_served()
-        self.loop.run_until_complete(self.engine.dispatcher.close())
-        self._inside(lambda: None)
+            self.loop.run_until_complete(closing)
         assert not driver.alive
         assert (self.engine.pool.instances(), self.engine.pool.memory_mb) == ([], 0)
         assert all(task.done() for task in self.tasks)

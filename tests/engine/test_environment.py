@@ -1,0 +1,97 @@
+"""What a function finds in its environment and the shim in its setup (reference/runtime.md §11).
+
+Run by pytest.
+Never starts a process.
+"""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.engine.conftest import Engine, build
+
+from sesame.engine import environment
+from sesame.model import limits, records
+from sesame.model.function import InstanceLifecycleConfig, LifecycleHook
+from sesame.model.invocation import Snapshot, Target
+from sesame.model.service import LogConfig, Service
+
+
+def resolved(engine: Engine) -> Snapshot:
+    return engine.resolver.resolve(Target("s", limits.LATEST, "f"))
+
+
+def composed(engine: Engine) -> dict[str, str]:
+    return environment.compose(resolved(engine), "c-1", "123", "cn-shanghai")
+
+
+def test_both_eras_are_served(engine: Engine) -> None:
+    assert composed(engine) == {
+        "FC_ACCOUNT_ID": "123",
+        "FC_CUSTOM_LISTEN_PORT": "9000",
+        "FC_FUNCTION_HANDLER": "index.handler",
+        "FC_FUNCTION_MEMORY_SIZE": "128",
+        "FC_FUNCTION_NAME": "f",
+        "FC_FUNC_CODE_PATH": "/code/",
+        "FC_FUNC_LOG_PATH": "/var/log/fc/",
+        "FC_INSTANCE_ID": "c-1",
+        "FC_QUALIFIER": "LATEST",
+        "FC_REGION": "cn-shanghai",
+        "FC_RUNTIME_VERSION": "python3.10",
+        "FC_SERVER_CAM_PORT": "10080",
+        "FC_SERVER_LOG_LEVEL": "INFO",
+        "FC_SERVER_PATH": "/var/fc/runtime/python3.10",
+        "FC_SERVER_PORT": "9000",
+        "FC_SERVICE_NAME": "s",
+        "FC_VER_ID": "LATEST",
+        "HOME": "/tmp",
+        "LANG": "C.UTF-8",
+        "LD_LIBRARY_PATH": "/code/:/code//lib:/opt/lib:/usr/local/lib",
+        "PATH": "/opt/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PWD": "/code",
+        "SHLVL": "0",
+        "TERM": "xterm",
+        "TZ": "UTC",
+        "topic": "FCLogs:f",
+    }
+
+
+@given(
+    own=st.dictionaries(
+        st.sampled_from(["TZ", "LANG", "HOME", "PYTHONPATH", "MINE", "FC_REGION", "FC_INSTANCE_ID", "topic"]),
+        st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20),
+    )
+)
+def test_a_functions_variables_win_but_for_the_reserved_names(own: dict[str, str]) -> None:
+    engine = build()
+    engine.deploy()
+    plain = composed(engine)
+    engine.deploy(environment_variables=own)
+    found = composed(engine)
+    for name, value in found.items():
+        reserved = name.startswith(limits.RESERVED_ENVIRONMENT_PREFIX) or name in limits.RESERVED_ENVIRONMENT_NAMES
+        assert value == (plain[name] if reserved else own.get(name, plain.get(name)))
+    assert found.keys() == plain.keys() | own.keys()
+
+
+def test_no_credentials_stand_in_it_because_they_change_between_calls(engine: Engine) -> None:
+    assert not {name for name in composed(engine) if "key" in name.lower() or "token" in name.lower()}
+
+
+@pytest.mark.parametrize("hook", ["", "index.hook"])
+def test_the_setup_is_the_part_of_the_context_that_stays(engine: Engine, hook: str) -> None:
+    logs = LogConfig(project="p", logstore="l")
+    engine.catalog.put(records.SERVICE, "", "s", Service(service_name="s", service_id="id", log_config=logs))
+    hooks = InstanceLifecycleConfig(LifecycleHook(hook, 3), LifecycleHook(hook, 3)) if hook else None
+    engine.deploy(initializer="index.init", initialization_timeout=7, timeout=9, instance_lifecycle_config=hooks)
+    assert environment.setup(resolved(engine), "123", "cn-shanghai") == {
+        "account_id": "123",
+        "region": "cn-shanghai",
+        "service": {"name": "s", "log_project": "p", "log_store": "l"},
+        "function": {
+            "name": "f", "handler": "index.handler", "memory": 128, "timeout": 9,
+            "initializer": "index.init", "initialization_timeout": 7,
+        },
+        "pre_freeze": hook,
+        "pre_stop": hook,
+        "notice": "",
+    }  # fmt: skip
