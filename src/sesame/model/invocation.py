@@ -73,7 +73,7 @@ class Phases(msgspec.Struct, frozen=True):
 class FunctionError(msgspec.Struct, frozen=True):
     """The function's own failure: `type` goes to X-Fc-Error-Type, `reason` to metrics and logs.
 
-    `reason` is one of unhandled, initializer, timeout, exit, out_of_memory, response_too_large.
+    `reason` is one of unhandled, initializer, timeout, exit, out_of_memory, disk, protocol, killed, response_too_large.
     """
 
     type: str
