@@ -22,12 +22,14 @@ pytestmark = [root_only, pytest.mark.asyncio, pytest.mark.torture]
 KEEPS_AT_LEAST = 0.8
 ROUNDS = 3
 QUIET_S = 2.0
-BOMBS = (
-    ("spins", {"seconds": 2}, {}),
-    ("output", {"mb": 100}, {}),
-    ("sends_garbage", {}, {}),
-    ("sends_huge_frame", {"mb": 60}, {}),
-    ("answers_for_another", {}, {}),
+# As much as the neighbour has, and with it the same share of the processors.
+MEMORY_MB = 512
+BOMBS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("spins", {"seconds": 2}),
+    ("output", {"mb": 100}),
+    ("sends_garbage", {}),
+    ("sends_huge_frame", {"mb": 60}),
+    ("answers_for_another", {}),
 )
 
 
@@ -43,11 +45,11 @@ async def throughput(neighbour: Any, until_done: Awaitable[Any]) -> float:
 
 
 async def all_attacks(stage: Stage) -> None:
-    attacks = [(probe.attack, dict(probe.event), dict(probe.spec)) for probe in PROBES] + list(BOMBS)
+    attacks = [(probe.attack, dict(probe.event)) for probe in PROBES] + list(BOMBS)
     told = {"secret": "s", "instance": "i", "address": 1, "size": 1, "victim_uid": 1, "host": "h", "path": "/nowhere",
             "content": "c", "name": "n", "most": 5000}  # fmt: skip
-    for attack, event, spec in attacks:
-        attacker = await stage.start("attacks", f"index.{attack}", **{"memory_mb": 128, **spec})
+    for attack, event in attacks:
+        attacker = await stage.start("attacks", f"index.{attack}", memory_mb=MEMORY_MB)
         with contextlib.suppress(SandboxDied, TimeoutError):
             async with asyncio.timeout(5):
                 await attacker.invoke(json.dumps({**told, **event}).encode())
@@ -62,7 +64,7 @@ async def test_the_neighbour_keeps_its_throughput(tmp_path: Path) -> None:
 
 async def _compare(driver: JailDriver) -> None:
     runtime = "python3.12" if "python3.12" in INTERPRETERS else next(iter(INTERPRETERS))
-    neighbour = await Stage(driver, runtime).start("victim", "index.number", memory_mb=512)
+    neighbour = await Stage(driver, runtime).start("victim", "index.number", memory_mb=MEMORY_MB)
     attackers = Stage(driver, runtime)
     await throughput(neighbour, asyncio.sleep(0.5))
     ratios = []
