@@ -88,7 +88,7 @@ async def test_what_goes_back(web: Door) -> None:
     answer = await visit(web, WEB)
     assert (answer.status, answer.body) == (202, b"\x00body")
     assert (answer.headers["X-Custom"], answer.headers["Content-Disposition"]) == ("v", "attachment")
-    assert (answer.headers["Date"], answer.headers["content-length"]) == (DATE, "5")
+    assert (answer.headers["Date"], answer.headers["Content-Length"]) == (DATE, "5")
     assert len(answer.headers["X-Fc-Request-Id"]) == 36
     assert "Server" not in answer.headers
 

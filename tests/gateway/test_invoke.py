@@ -25,7 +25,7 @@ async def test_a_call_that_succeeds(door: Door) -> None:
     assert answer.headers == {
         "Date": DATE,
         "Content-Type": "application/octet-stream",
-        "content-length": "6",
+        "Content-Length": "6",
         "X-Fc-Code-Checksum": "17380263816131011825",
         "X-Fc-Invocation-Duration": "18",
         "X-Fc-Invocation-Service-Version": "LATEST",

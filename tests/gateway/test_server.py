@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from tests.gateway.conftest import Door, outcome
 
-from sesame.gateway.server import HEAD_BYTES_MAX, HttpServer
+from sesame.gateway.http_protocol import HEAD_BYTES_MAX
+from sesame.gateway.server import HttpServer
 from sesame.model.errors import ConfigurationError
 from sesame.model.invocation import Invocation, Outcome
 

@@ -206,11 +206,30 @@ def test_a_call_and_its_reply(loop: Any) -> None:
             for size in (0, 100, 100_000, 6 * 2**20):
                 payload = os.urandom(size)
                 call = asyncio.create_task(channel.call(Call("invoke", "r1", {"a": 1}, payload)))
-                assert await peer.take() == ({"type": "invoke", "id": "r1", "meta": {"a": 1}}, payload)
+                header, taken = await peer.take()
+                assert ({"meta": {"a": 1}, **header}, taken) == (
+                    {"type": "invoke", "id": "r1", "meta": {"a": 1}},
+                    payload,
+                )
                 await peer.say(frame({**RESULT, "http": {"status": 200}}, payload))
                 reply = await call
                 assert (reply.ok, reply.payload, reply.http) == (True, payload, {"status": 200})
             assert peer.ends == 0
+
+    run(loop, play)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_the_meta_of_a_call_is_sent_when_it_differs_from_the_last_one_s(loop: Any) -> None:
+    async def play() -> None:
+        async with conversation() as (channel, peer):
+            sent = []
+            for meta in ({"a": 1}, {"a": 1}, {"a": 2}, {}, {}):
+                call = asyncio.create_task(channel.call(Call("invoke", "r1", meta)))
+                sent.append((await peer.take())[0].get("meta"))
+                await peer.say(frame(RESULT))
+                await call
+            assert sent == [{"a": 1}, None, {"a": 2}, {}, None]
 
     run(loop, play)
 

@@ -11,22 +11,12 @@ from email.utils import formatdate
 Headers = list[tuple[bytes, bytes]]
 
 _HEX = b"0123456789abcdefABCDEF"
-# The server looks for these by their lower-case names and would otherwise add its own.
-_LEFT_IN_LOWER_CASE = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 _MAX_CACHED_NAMES = 512
 
-
-class HeaderName(bytes):
-    """A name that reaches the wire as written: official clients look names up in Go's spelling (docs/adr/0002)."""
-
-    def lower(self) -> bytes:
-        return self
-
-
-REQUEST_ID = HeaderName(b"X-Fc-Request-Id")
-DATE = HeaderName(b"Date")
-CONTENT_TYPE = HeaderName(b"Content-Type")
-CONTENT_LENGTH = b"content-length"
+REQUEST_ID = b"X-Fc-Request-Id"
+DATE = b"Date"
+CONTENT_TYPE = b"Content-Type"
+CONTENT_LENGTH = b"Content-Length"
 
 JSON_TYPE = (CONTENT_TYPE, b"application/json")
 BYTES_TYPE = (CONTENT_TYPE, b"application/octet-stream")
@@ -35,16 +25,17 @@ _names: dict[bytes, bytes] = {}
 
 
 def canonical(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """The same headers with their names in Go's spelling: `etag` as `Etag`, `x-fc-log-result` as `X-Fc-Log-Result`."""
+    """The same headers with their names in Go's spelling: `etag` as `Etag`, `x-fc-log-result` as `X-Fc-Log-Result`.
+
+    Official clients look names up in this spelling, case and all.
+    """
     return [(_names.get(name) or _spell(name), value) for name, value in headers]
 
 
 def _spell(name: bytes) -> bytes:
-    spelled: bytes = name.lower()
-    if spelled not in _LEFT_IN_LOWER_CASE:
-        spelled = HeaderName(b"-".join(part.capitalize() for part in spelled.split(b"-")))
+    spelled = b"-".join(part.capitalize() for part in name.split(b"-"))
     if len(_names) < _MAX_CACHED_NAMES:
-        _names[bytes(name)] = spelled
+        _names[name] = spelled
     return spelled
 
 

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from sesame.gateway import domain_paths, targets
 from sesame.gateway.auth import RequestHead, Verifier, read_request
 from sesame.gateway.body import read_body
-from sesame.gateway.headers import CONTENT_LENGTH, HeaderName, Headers
+from sesame.gateway.headers import CONTENT_LENGTH, Headers
 from sesame.gateway.http_triggers import HttpTriggers
 from sesame.gateway.invoke import Invoker
 from sesame.gateway.permissions import Permissions
@@ -29,7 +29,7 @@ from sesame.model.trigger_configs import HttpConfig
 PROXY_PREFIX = b"/2016-08-15/proxy/"
 URL_BYTES_MAX = 4096
 HEADERS_BYTES_MAX = 8192
-ATTACHMENT = (HeaderName(b"Content-Disposition"), b"attachment")
+ATTACHMENT = (b"Content-Disposition", b"attachment")
 
 _ANONYMOUS, _FUNCTION = "anonymous", "function"
 _BASE_PATH = "x-fc-base-path"
@@ -188,7 +188,7 @@ def _response(outcome: Outcome, way: Way) -> tuple[int, Headers]:
             continue
         if not _NAME.match(name) or _NO_VALUE.search(value):
             raise _bad(f"the header {name[:64]!r} has characters that no header may have")
-        found.append((HeaderName(name.encode("ascii")), _wire(value)))
+        found.append((name.encode("ascii"), _wire(value)))
     size = sum(len(name) + len(value) for name, value in found)
     if size > HEADERS_BYTES_MAX:
         raise _bad(f"its headers have {size} bytes, more than the {HEADERS_BYTES_MAX} that are allowed")

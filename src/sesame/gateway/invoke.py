@@ -13,7 +13,7 @@ from starlette.types import Receive, Send
 
 from sesame.gateway.auth import RequestHead
 from sesame.gateway.body import ClientGone, read_body
-from sesame.gateway.headers import BYTES_TYPE, CONTENT_LENGTH, JSON_TYPE, REQUEST_ID, DateHeader, HeaderName, Headers
+from sesame.gateway.headers import BYTES_TYPE, CONTENT_LENGTH, JSON_TYPE, REQUEST_ID, DateHeader, Headers
 from sesame.model import limits
 from sesame.model.errors import InvalidArgument
 from sesame.model.invocation import Invocation, Outcome, Target
@@ -25,26 +25,26 @@ _TRACING = b"x-fc-tracing-opentracing-"
 _SPAN_CONTEXT = _TRACING + b"span-context"
 _BAGGAGE = _SPAN_CONTEXT + b"-baggage-"
 
-_CHECKSUM = HeaderName(b"X-Fc-Code-Checksum")
-_DURATION = HeaderName(b"X-Fc-Invocation-Duration")
-_VERSION = HeaderName(b"X-Fc-Invocation-Service-Version")
-_CODE_VERSION = HeaderName(b"X-Fc-Invocation-Code-Version")
-_MEMORY = HeaderName(b"X-Fc-Max-Memory-Usage")
-_INSTANCE = HeaderName(b"X-Fc-Instance-Id")
-_ERROR_TYPE = HeaderName(b"X-Fc-Error-Type")
-_LOG_RESULT = HeaderName(b"X-Fc-Log-Result")
+_CHECKSUM = b"X-Fc-Code-Checksum"
+_DURATION = b"X-Fc-Invocation-Duration"
+_VERSION = b"X-Fc-Invocation-Service-Version"
+_CODE_VERSION = b"X-Fc-Invocation-Code-Version"
+_MEMORY = b"X-Fc-Max-Memory-Usage"
+_INSTANCE = b"X-Fc-Instance-Id"
+_ERROR_TYPE = b"X-Fc-Error-Type"
+_LOG_RESULT = b"X-Fc-Log-Result"
 _EXPOSED = (
-    HeaderName(b"Access-Control-Expose-Headers"),
+    b"Access-Control-Expose-Headers",
     b"Date,x-fc-request-id,x-fc-error-type,x-fc-code-checksum,x-fc-invocation-duration,x-fc-max-memory-usage,"
     b"x-fc-log-result,x-fc-invocation-code-version",
 )
 # Ours: a cold call says so, and where its time went, in milliseconds.
-_COLD = (HeaderName(b"X-Sesame-Cold-Start"), b"true")
-_QUEUE_MS = HeaderName(b"X-Sesame-Queue-Ms")
-_START_MS = HeaderName(b"X-Sesame-Start-Ms")
-_INITIALIZE_MS = HeaderName(b"X-Sesame-Initialize-Ms")
-_INVOKE_MS = HeaderName(b"X-Sesame-Invoke-Ms")
-_START_STEPS = HeaderName(b"X-Sesame-Start-Steps")
+_COLD = (b"X-Sesame-Cold-Start", b"true")
+_QUEUE_MS = b"X-Sesame-Queue-Ms"
+_START_MS = b"X-Sesame-Start-Ms"
+_INITIALIZE_MS = b"X-Sesame-Initialize-Ms"
+_INVOKE_MS = b"X-Sesame-Invoke-Ms"
+_START_STEPS = b"X-Sesame-Start-Steps"
 
 
 class Dispatcher(Protocol):

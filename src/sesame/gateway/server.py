@@ -1,7 +1,7 @@
 """Serves an ASGI application over HTTP, inside the event loop that is already running.
 
 Called by `app`, once for each door. Built on uvicorn with uvloop's sockets and httptools (docs/adr/0002).
-Never handles signals, never writes an access log, never decides what an answer says, save for what is no HTTP.
+Never handles signals, never writes an access log, never decides what an answer says.
 """
 
 import asyncio
@@ -10,21 +10,15 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sesame.gateway.answers import Failure
-from sesame.gateway.headers import new_request_id
+from sesame.gateway.http_protocol import Protocol
 from sesame.model.errors import ConfigurationError
 
 BACKLOG = 2048
 # Longer than the keep-alive of usual clients, so that it is they who close.
 KEEP_ALIVE_S = 75
-HEAD_BYTES_MAX = 256 * 1024
 GRACE_S = 5.0
-# More than this is not held back, and not worth a copy.
-GATHER_BYTES_MAX = 64 * 1024
 CANCELLED_S = 5.0
 
 
@@ -87,88 +81,6 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-class Protocol(HttpToolsProtocol):
-    """Answers what is no HTTP in the API's form too, and bounds the size of a request's head."""
-
-    _head_open = False
-    _head_bytes = 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(_Gathering(transport))  # type: ignore[arg-type]
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._head_open = True
-        self._head_bytes = 0
-
-    def on_headers_complete(self) -> None:
-        self._head_open = False
-        super().on_headers_complete()
-
-    def data_received(self, data: bytes) -> None:
-        # A head may begin behind the end of another request: only what comes for a head already open is counted.
-        continued = self._head_open
-        super().data_received(data)
-        if continued and self._head_open:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
-                self.send_400_response(f"The head of the request exceeds {HEAD_BYTES_MAX} bytes.")
-
-    def send_400_response(self, msg: str) -> None:
-        body = msgspec.json.encode(Failure("InvalidArgument", msg))
-        head = (
-            f"HTTP/1.1 400 Bad Request\r\nX-Fc-Request-Id: {new_request_id()}\r\nContent-Type: application/json\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
-        self.transport.close()
-
-
-class _Gathering:
-    """A transport that sends what is written in one turn of the loop with one system call.
-
-    Uvicorn writes a response's head and body apart; on a small answer the second call costs as much as the first.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._loop = asyncio.get_running_loop()
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        # Everything else is the transport's own.
-        self.is_closing = transport.is_closing
-        self.get_extra_info = transport.get_extra_info
-        self.pause_reading = transport.pause_reading
-        self.resume_reading = transport.resume_reading
-        self.set_protocol = transport.set_protocol
-
-    def write(self, data: bytes) -> None:
-        if len(data) + self._held_bytes > GATHER_BYTES_MAX:
-            self._flush()
-            self._transport.write(data)
-            return
-        if not self._held:
-            self._loop.call_soon(self._flush)
-        self._held.append(data)
-        self._held_bytes += len(data)
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def abort(self) -> None:
-        self._held.clear()
-        self._transport.abort()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def _flush(self) -> None:
-        held, self._held, self._held_bytes = self._held, [], 0
-        if held:
-            self._transport.write(held[0] if len(held) == 1 else b"".join(held))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -96,7 +96,7 @@ class _Instance(object):
         self._handlers = handlers.Handlers(setup["code_dir"])
         self._frame = context.Frame(setup)
         self._credentials = surroundings.Credentials()
-        self._meta_as_sent = self._meta = None
+        self._meta = None
         function = setup["function"]
         self._names = {
             "invoke": function["handler"],
@@ -109,61 +109,54 @@ class _Instance(object):
         """Until the stream ends, which is an exception like everything else that ends an instance."""
         while True:
             header, payload = self._connection.receive()
-            answer, body = self._answer(header, payload)
+            request_id = _native(header["id"])
+            answer = self._answer(header, request_id, payload)
             if os.getpid() != self._pid:
                 # A child that the handler forked came out here: only its parent speaks to the host.
                 _leave(0)
             output.flush()
-            self._connection.send(answer, body)
+            self._connection.send_result(request_id, *answer)
 
-    def _answer(self, header, payload):
-        kind, request_id = header["type"], _native(header["id"])
-        meta = self._meta_of(header)
+    def _answer(self, header, request_id, payload):
+        """Whether it went well, what belongs to an HTTP response (or None), and the body."""
+        if "meta" in header:
+            # Else it is the last call's.
+            self._meta = _native(header["meta"])
+            self._credentials.refresh(self._meta["credentials"])
         output.state.request_id = request_id
-        answer = {"type": "result", "id": request_id, "ok": True}
-        self._credentials.refresh(meta["credentials"])
         if self._setup["notice"]:
             output.write_line(self._setup["notice"])
         try:
-            made = self._frame.context(request_id, meta)
-            body = self._call(kind, payload, made, meta.get("http_params"), answer)
+            http, body = self._call(header["type"], payload, self._frame.context(request_id, self._meta))
             if len(body) > RESULT_LIMIT_BYTES:
                 failure = failures.of_large_result(len(body), RESULT_LIMIT_BYTES)
-                body = self._failed(answer, failure, failures.encode(failure).decode("ascii"))
+                return self._failed(failure, failures.encode(failure).decode("ascii"))
+            return True, http, body
         except handlers.LoadFailure as error:
             failure = failures.of_load_failure(error)
-            body = self._failed(answer, failure, repr(failure))
+            return self._failed(failure, repr(failure))
         except Exception:
             failure = failures.of_exception(sys.exc_info())
-            body = self._failed(answer, failure, failures.encode(failure).decode("ascii"))
-        return answer, body
+            return self._failed(failure, failures.encode(failure).decode("ascii"))
 
-    def _meta_of(self, header):
-        """The call's meta in native strings. Mostly the last call's, and Python 2 takes long to turn it."""
-        if header["meta"] != self._meta_as_sent:
-            self._meta_as_sent, self._meta = header["meta"], _native(header["meta"])
-        return self._meta
-
-    def _call(self, kind, payload, made, http_params, answer):
-        """The result as bytes; `answer` gets what belongs to an HTTP response."""
+    def _call(self, kind, payload, made):
+        """What belongs to an HTTP response, and the result as bytes."""
         call = self._handlers.find(self._names[kind])
-        if kind == "invoke" and http_params is not None:
-            answer["http"], body = wsgi.respond(call, http_params, payload, made)
-            return body
-        if kind == "invoke":
-            return results.encode(call(payload, made))
-        call(made)
-        return b""
+        if kind != "invoke":
+            call(made)
+            return None, b""
+        http_params = self._meta.get("http_params")
+        if http_params is not None:
+            return wsgi.respond(call, http_params, payload, made)
+        return None, results.encode(call(payload, made))
 
     @staticmethod
-    def _failed(answer, failure, text):
-        answer["ok"] = False
-        answer.pop("http", None)
+    def _failed(failure, text):
         output.log("ERROR", text)
         body = failures.encode(failure)
         if len(body) > RESULT_LIMIT_BYTES:
             body = failures.encode(failures.of_large_result(len(body), RESULT_LIMIT_BYTES))
-        return body
+        return False, None, body
 
 
 def _leave(code):

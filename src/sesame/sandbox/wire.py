@@ -56,6 +56,8 @@ class Channel:
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[tuple[Header, bytes]] | None = None
         self._ended: SandboxDied | None = None
+        # What the shim knows already.
+        self._meta: Mapping[str, Any] | None = None
         self._loop: asyncio.AbstractEventLoop
 
     async def open(self) -> None:
@@ -81,8 +83,11 @@ class Channel:
 
         Raises `SandboxDied` with reason exit or protocol.
         """
-        head = _encode({"type": call.kind, "id": call.request_id, "meta": call.meta})
-        header, payload = await self._ask(head, call.payload)
+        head: dict[str, Any] = {"type": call.kind, "id": call.request_id}
+        if call.meta != self._meta:
+            # Most calls differ in nothing but their id and event.
+            head["meta"] = self._meta = call.meta
+        header, payload = await self._ask(_encode(head), call.payload)
         if header.type != "result" or header.id != call.request_id:
             raise self._break(f"expected the result of {call.request_id}, found {header.type} of {header.id!r}")
         return Reply(header.ok, payload, header.http)

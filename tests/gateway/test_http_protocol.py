@@ -1,0 +1,149 @@
+"""One connection on a real socket: framing of answers, what an application may not do, idle connections."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from sesame.gateway import server as server_module
+from sesame.gateway.http_protocol import JOIN_BYTES
+from sesame.gateway.server import HttpServer
+
+Pieces = list[bytes]
+Headers = list[tuple[bytes, bytes]]
+
+
+def answering(pieces: Pieces, headers: Headers, status: int = 200) -> Callable[..., Any]:
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        for piece in pieces[:-1]:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": pieces[-1]})
+
+    return app
+
+
+@asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[HttpServer]:
+    server = HttpServer(app)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop(grace_s=0.1)
+
+
+async def all_of(app: Any, request: bytes) -> bytes:
+    """Everything that comes back until the server closes; the request asks it to."""
+    async with serving(app) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request)
+        got = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+    return got
+
+
+GET = b"GET /a%20b?x=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("size", [0, 5, JOIN_BYTES + 1])
+async def test_an_answer_with_a_length(size: int) -> None:
+    body = b"b" * size
+    raw = await all_of(answering([body], [(b"X-Mine", b"v"), (b"Content-Length", b"%d" % size)]), GET)
+    head = b"HTTP/1.1 200 OK\r\nX-Mine: v\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % size
+    assert raw == head + body
+
+
+async def test_an_answer_without_a_length_comes_in_chunks() -> None:
+    raw = await all_of(answering([b"ab", b"", b"cde"], [(b"x-Odd-CASE", b"kept")]), GET)
+    head, body = raw.split(b"\r\n\r\n", 1)
+    assert b"\r\nx-Odd-CASE: kept\r\n" in head + b"\r\n"
+    assert b"Transfer-Encoding: chunked" in head
+    assert body == b"2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n"
+
+
+async def test_an_answer_in_pieces_of_a_known_length() -> None:
+    raw = await all_of(answering([b"ab", b"cd", b""], [(b"content-length", b"4")]), GET)
+    assert raw.endswith(b"\r\n\r\nabcd")
+    assert b"chunked" not in raw
+
+
+@pytest.mark.parametrize(("method", "status"), [(b"HEAD", 200), (b"GET", 204), (b"GET", 304)])
+async def test_answers_that_have_no_body(method: bytes, status: int) -> None:
+    headers = [(b"Content-Length", b"7")] if method == b"HEAD" else []
+    pieces = [b"unsaid!"] if method == b"HEAD" else [b""]
+    raw = await all_of(answering(pieces, headers, status), GET.replace(b"GET", method))
+    assert raw.startswith(b"HTTP/1.1 %d " % status)
+    assert raw.endswith(b"\r\n\r\n")
+    assert b"chunked" not in raw
+    assert (b"Content-Length: 7" in raw) == (method == b"HEAD")
+
+
+@pytest.mark.parametrize(
+    "header", [(b"X", b"a\r\nSet-Cookie: b"), (b"X", b"a\nb"), (b"X", b"\0"), (b"X: y\r\nZ", b"v")]
+)
+async def test_headers_cannot_be_smuggled(header: tuple[bytes, bytes]) -> None:
+    raw = await all_of(answering([b""], [header]), GET)
+    assert raw.startswith(b"HTTP/1.1 500 ")
+    assert b"Set-Cookie" not in raw
+
+
+@pytest.mark.parametrize("length", [b"1", b"9"])
+async def test_an_answer_of_another_length_than_it_says_is_broken_off(length: bytes) -> None:
+    raw = await all_of(answering([b"abc"], [(b"Content-Length", length)]), GET)
+    assert not raw.endswith(b"abc") or b"Content-Length: 9" in raw
+
+
+async def test_the_scope_says_what_was_asked() -> None:
+    scopes: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scopes.append(scope)
+        await answering([b""], [])(scope, receive, send)
+
+    await all_of(app, GET)
+    await all_of(app, GET.replace(b"/a%20b?x=1", b"http://host/p%2Fq?r#s").replace(b"HTTP/1.1", b"HTTP/1.0"))
+    first, second = scopes
+    assert (first["method"], first["path"], first["raw_path"]) == ("GET", "/a b", b"/a%20b")
+    assert (first["query_string"], first["http_version"], first["scheme"]) == (b"x=1", "1.1", "http")
+    assert first["headers"][0] == (b"host", b"x")
+    assert (second["path"], second["raw_path"], second["http_version"]) == ("/p/q", b"/p%2Fq", "1.0")
+    assert second["query_string"] == b"r"
+
+
+async def test_who_expects_to_be_told_to_go_on_is_told() -> None:
+    async def echo(scope: Any, receive: Any, send: Any) -> None:
+        body = (await receive())["body"]
+        await answering([body], [])(scope, receive, send)
+
+    async with serving(echo) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"hi")
+        assert b" 200 OK" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        assert await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 5) == b"2\r\nhi\r\n0\r\n\r\n"
+        writer.close()
+
+
+async def test_only_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "KEEP_ALIVE_S", 0.05)
+    go_on = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/slow":
+            await go_on.wait()
+        await answering([b"ok"], [(b"Content-Length", b"2")])(scope, receive, send)
+
+    async with serving(slow) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.wait_for(reader.readuntil(b"ok"), 5)
+        idle = asyncio.ensure_future(reader.read())
+        done, _ = await asyncio.wait({idle}, timeout=0.2)
+        assert not done
+        go_on.set()
+        assert (await asyncio.wait_for(idle, 5)).endswith(b"ok")
+        writer.close()
