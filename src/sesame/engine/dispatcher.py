@@ -35,6 +35,7 @@ class _Ended(msgspec.Struct):
     error: FunctionError | None
     duration_ms: float
     http: dict[str, object] | None = None
+    last_line: bytes = b""
 
 
 class _InstanceLost(Exception):
@@ -107,6 +108,7 @@ class _CallOfOne:
             if ended.error is not None:
                 ended.error = FunctionError(UNHANDLED, "initializer")
                 return self._outcome(ended, initialize_ms), False
+            journal.write(ended.last_line)
             instance.initialized = True
         if instance.state in (State.STARTING, State.INITIALIZING):
             instance.move(State.BUSY)
@@ -115,7 +117,7 @@ class _CallOfOne:
         return self._outcome(ended, initialize_ms), usable
 
     async def _step(self, kind: str, name: str, payload: bytes, timeout_s: int) -> _Ended:
-        """One call to the shim between its Start and its End line."""
+        """One call to the shim, after its Start line; its End line is left to the caller to write."""
         instance, request_id = self._lease.instance, self._invocation.request_id
         journal = instance.journal
         journal.line(f"FC {name} Start RequestId: {request_id}")
@@ -136,7 +138,7 @@ class _CallOfOne:
         ended = _ended(reply, took_ms, timeout_s, instance)
         journal.ensure_new_line()
         failed = ", Error: Unhandled function error" if ended.error is not None else ""
-        journal.line(f"FC {name} End RequestId: {request_id}{failed}")
+        ended.last_line = f"FC {name} End RequestId: {request_id}{failed}\r\n".encode()
         return ended
 
     def _outcome(self, ended: _Ended, initialize_ms: float) -> Outcome:
@@ -144,8 +146,14 @@ class _CallOfOne:
         memory_mb = instance.memory_mb()
         invoke_ms = 0.0 if ended.error is not None and ended.error.reason == "initializer" else ended.duration_ms
         instance.journal.write(
-            b"\nDuration: %.2f ms, Billed Duration: %d ms, Memory Size: %d MB, Max Memory Used: %.2f MB\n"
-            % (ended.duration_ms, math.ceil(ended.duration_ms), snapshot.function.memory_size, memory_mb)
+            b"%b\nDuration: %.2f ms, Billed Duration: %d ms, Memory Size: %d MB, Max Memory Used: %.2f MB\n"
+            % (
+                ended.last_line,
+                ended.duration_ms,
+                math.ceil(ended.duration_ms),
+                snapshot.function.memory_size,
+                memory_mb,
+            )
         )
         phases = Phases(
             lease.queue_ms, lease.start_ms, initialize_ms, invoke_ms, instance.phases() if lease.cold else {}

@@ -5,11 +5,13 @@ Never decides what an answer says, save for what is no HTTP.
 """
 
 import asyncio
+from typing import cast
 from urllib.parse import unquote
 
 import httptools
 import msgspec
 from starlette.types import Message
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from sesame.gateway.answers import Failure
@@ -66,6 +68,12 @@ class Protocol(HttpToolsProtocol):
         self._head_open = True
         self._head_bytes = 0
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        self.headers.append((name, value))
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+
     def on_headers_complete(self) -> None:
         self._head_open = False
         parser, scope = self.parser, self.scope
@@ -99,6 +107,16 @@ class Protocol(HttpToolsProtocol):
             # A request that did not wait for the answer to the one before.
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self.tasks.add(self.loop.create_task(self._run(cycle, app)))
+
+    async def _run(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        try:
+            await cycle.run_asgi(app)
+        finally:
+            # A callback of the task would take a turn of the loop for it.
+            self.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     def on_response_complete(self) -> None:
         if self.pipeline:

@@ -4,16 +4,21 @@ Called by `gateway.auth`, which says who calls; also usable to sign, which the t
 Pure functions over bytes: never looks up a key, a clock or a request object. Facts: reference/api.md §1.1.
 """
 
-import hmac
 from base64 import b64encode
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import sha256
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
 FC_HEADER_PREFIX = b"x-fc-"
 SIGNATURE_ITEM = b"x-fc-signature"
+_BLOCK_BYTES = 64
 
 
 class Signed(msgspec.Struct, frozen=True):
@@ -52,7 +57,20 @@ def string_to_sign(signed: Signed, resource: bytes) -> bytes:
 
 def sign(secret: bytes, text: bytes) -> bytes:
     """The signature as it stands in a header or a link."""
-    return b64encode(hmac.digest(secret, text, sha256))
+    inner, outer = (half.copy() for half in _keyed(secret))
+    inner.update(text)
+    outer.update(inner.digest())
+    return b64encode(outer.digest())
+
+
+@lru_cache(maxsize=1024)
+def _keyed(secret: bytes) -> tuple["_Hash", "_Hash"]:
+    """The two halves of HMAC-SHA256 (RFC 2104) after their first block, which is the same for all that a key signs.
+
+    `hmac.digest` makes them anew each time, and lets other threads run meanwhile: five times the time of a signature.
+    """
+    block = (sha256(secret).digest() if len(secret) > _BLOCK_BYTES else secret).ljust(_BLOCK_BYTES, b"\0")
+    return sha256(bytes(byte ^ 0x36 for byte in block)), sha256(bytes(byte ^ 0x5C for byte in block))
 
 
 def decoded_path(raw_path: bytes) -> bytes:

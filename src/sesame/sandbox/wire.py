@@ -9,6 +9,8 @@ import fcntl
 import os
 import socket
 import struct
+import termios
+from array import array
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -171,6 +173,7 @@ class Output:
         self._on_output = on_output
         self._loop: asyncio.AbstractEventLoop | None = None
         self._capacity = _capacity(fd)
+        self._count = array("i", [0])
         os.set_blocking(fd, False)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -183,26 +186,29 @@ class Output:
         Not more than the pipe holds: a background thread that never stops writing must not hold up the host.
         """
         left = self._capacity
-        while left > 0 and (got := self._read()):
-            left -= got
+        while left > 0 and self._fd >= 0 and (waiting := self._waiting()):
+            self._read()
+            left -= min(waiting, _READ_BYTES)
 
     def close(self) -> None:
         if self._fd >= 0:
             self.drain()
         self._forget()
 
-    def _read(self) -> int:
-        if self._fd < 0:
-            return 0
+    def _waiting(self) -> int:
+        """Bytes in the pipe. To read from an empty one costs an exception, and most calls write nothing."""
+        fcntl.ioctl(self._fd, termios.FIONREAD, self._count)
+        return self._count[0]
+
+    def _read(self) -> None:
         try:
             data = os.read(self._fd, _READ_BYTES)
         except BlockingIOError:
-            return 0
+            return
         if not data:
             self._forget()
-            return 0
+            return
         self._on_output(data)
-        return len(data)
 
     def _forget(self) -> None:
         if self._fd >= 0:
