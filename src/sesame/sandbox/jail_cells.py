@@ -5,6 +5,7 @@ Never gives one cell out twice: a used cell is taken apart, not cleaned.
 """
 
 import asyncio
+import contextlib
 import itertools
 import os
 import random
@@ -17,9 +18,12 @@ import msgspec
 
 from sesame.sandbox.cgroups import Cgroups, Group
 from sesame.sandbox.jail_disks import Disks
+from sesame.sandbox.jail_forker import Jailed
 from sesame.sandbox.jail_plan import FIRST_UID, NAMED_UIDS
 
 READY_CELLS = 8
+# POLICY: so many used cells may wait to be taken apart; beyond it, who wants a new one waits for them.
+MOST_REMOVING = 64
 DEFAULT_DISK_MB = 512
 
 T = TypeVar("T")
@@ -27,11 +31,12 @@ A = TypeVarTuple("A")
 
 
 class Cell(msgspec.Struct):
-    """One instance's share of the host. `disk_fd` is -1 without a /tmp image or when that was handed over."""
+    """One instance's share of the host. A descriptor is -1 when there is none, or when it was handed over."""
 
     uid: int
     group: Group | None
     disk_fd: int
+    mounts_fd: int = -1
 
     def handed_over(self) -> None:
         """Closes what the instance holds itself from now on."""
@@ -40,6 +45,19 @@ class Cell(msgspec.Struct):
         if self.disk_fd >= 0:
             os.close(self.disk_fd)
             self.disk_fd = -1
+
+    def hold_mounts_of(self, jailed: Jailed) -> None:
+        """Keeps the mounts of the instance until the cell is removed: its end does not wait for the unmounting then.
+
+        It is no loss where that is not allowed: the instance's last process unmounts.
+        """
+        with contextlib.suppress(OSError):
+            mounts_fd = os.open(f"/proc/{jailed.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            if jailed.lives():
+                self.mounts_fd = mounts_fd
+            else:
+                # The number may have been somebody else's already.
+                os.close(mounts_fd)
 
 
 class Cells:
@@ -51,6 +69,7 @@ class Cells:
         self._target = ready
         self._ready: deque[Cell] = deque()
         self._filling: asyncio.Task[None] | None = None
+        self._removing: set[asyncio.Task[None]] = set()
         # In no order: two Sesames on one machine seldom have the same users then.
         self._free_uids = deque(random.sample(range(FIRST_UID, FIRST_UID + NAMED_UIDS), NAMED_UIDS))
         self._more_uids = itertools.count(FIRST_UID + NAMED_UIDS)
@@ -67,15 +86,22 @@ class Cells:
         self._refill()
 
     async def take(self, disk_mb: int) -> Cell:
-        """A cell, at once when one is ready. Raises `OSError`."""
+        """A cell, at once when one is ready and the removing keeps up. Raises `OSError`."""
+        if len(self._removing) > MOST_REMOVING:
+            await asyncio.wait(self._removing, return_when=asyncio.FIRST_COMPLETED)
         if disk_mb == DEFAULT_DISK_MB and self._ready:
             cell = self._ready.popleft()
             self._refill()
             return cell
         return await _run(self._makers, self._make, disk_mb)
 
-    async def remove(self, cell: Cell) -> None:
-        """Takes a cell apart after its last process has ended."""
+    def remove(self, cell: Cell) -> None:
+        """Takes a cell apart, later, after its last process has ended."""
+        removing = asyncio.get_running_loop().create_task(self._remove(cell))
+        self._removing.add(removing)
+        removing.add_done_callback(self._removing.discard)
+
+    async def _remove(self, cell: Cell) -> None:
         await _run(self._removers, _take_apart, cell)
         self._free_uids.append(cell.uid)
 
@@ -84,7 +110,10 @@ class Cells:
         if self._filling is not None:
             await self._filling
         while self._ready:
-            await self.remove(self._ready.popleft())
+            self.remove(self._ready.popleft())
+        if self._removing:
+            # One that failed has no one to tell but the loop; what it left is ended with all groups.
+            await asyncio.wait(self._removing)
         await asyncio.to_thread(self._makers.shutdown)
         await asyncio.to_thread(self._removers.shutdown)
         if self._disks is not None:
@@ -120,6 +149,10 @@ async def _run(pool: ThreadPoolExecutor, function: Callable[[*A], T], *arguments
 
 def _take_apart(cell: Cell) -> None:
     cell.handed_over()
-    if cell.group is not None:
-        cell.group.kill()
-        cell.group.remove()
+    try:
+        if cell.group is not None:
+            cell.group.kill()
+            cell.group.remove()
+    finally:
+        if cell.mounts_fd >= 0:
+            os.close(cell.mounts_fd)

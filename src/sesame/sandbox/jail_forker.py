@@ -47,6 +47,19 @@ class Jailed:
             except ProcessLookupError:
                 return
 
+    def lives(self) -> bool:
+        """Whether its number is still its own: not once the zygote has reaped it."""
+        if self._pidfd < 0:
+            return False
+        try:
+            signal.pidfd_send_signal(self._pidfd, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            # It is there, and another user's already.
+            return True
+        return True
+
     def describe_exit(self) -> str:
         """`exit status 3`, `killed by SIGSEGV`, or nothing when that is not known."""
         if self.status is None or os.waitstatus_to_exitcode(self.status) < 0:

@@ -274,7 +274,7 @@ class JailSandbox:
         if self._channel is not None:
             self._channel.close()
         if self._cell is not None:
-            await self._cells.remove(self._cell)
+            self._cells.remove(self._cell)
         if self._gauge is not None:
             self._gauge.close()
         self.on_ended()

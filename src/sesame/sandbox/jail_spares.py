@@ -51,7 +51,7 @@ class Spare:
         os.close(self.output_fd)
         self.jailed.kill()
         await self.jailed.gone.wait()
-        await cells.remove(self.cell)
+        cells.remove(self.cell)
 
 
 class Spares:
@@ -126,6 +126,7 @@ class Spares:
             try:
                 fds = [their_wire.fileno(), writing, their_command.fileno()]
                 jailed = await forker.fork(self._request(cell, disk_mb, fds), fds)
+                cell.hold_mounts_of(jailed)
                 born = True
             finally:
                 their_wire.close()
@@ -138,7 +139,7 @@ class Spares:
                 command.close()
                 os.close(reading)
                 # What a cancelled request has born all the same is killed, and the cell is emptied before it goes.
-                await asyncio.shield(self._cells.remove(cell))
+                self._cells.remove(cell)
         return Spare(cell, jailed, command, wire, reading)
 
     def _request(self, cell: Cell, disk_mb: int, fds: list[int]) -> dict[str, Any]:
