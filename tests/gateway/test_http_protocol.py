@@ -147,3 +147,33 @@ async def test_only_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch)
         go_on.set()
         assert (await asyncio.wait_for(idle, 5)).endswith(b"ok")
         writer.close()
+
+
+async def test_an_answer_that_waits_for_others_is_not_lost_when_the_server_stops() -> None:
+    stopping: list[asyncio.Task[None]] = []
+    fast_may_go = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/slow":
+            under_way.append(scope)
+            if len(under_way) == 4:
+                all_came.set()
+            await asyncio.Event().wait()
+        await fast_may_go.wait()
+        await answering([b"fast"], [(b"Content-Length", b"4")])(scope, receive, send)
+        stopping.append(asyncio.create_task(server.stop(grace_s=0.01)))
+
+    under_way: list[Any] = []
+    all_came = asyncio.Event()
+    server = HttpServer(app)
+    await server.start()
+    connections = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(5)]
+    for number, (_reader, writer) in enumerate(connections):
+        writer.write(b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n" % (b"fast" if number == 4 else b"slow"))
+    async with asyncio.timeout(5):
+        await all_came.wait()
+        fast_may_go.set()
+        assert (await connections[4][0].read()).endswith(b"fast")
+        await stopping[0]
+    for _reader, writer in connections:
+        writer.close()

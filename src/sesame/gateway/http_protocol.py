@@ -5,7 +5,8 @@ Never decides what an answer says, save for what is no HTTP.
 """
 
 import asyncio
-from typing import cast
+from collections.abc import Sized
+from typing import Any, cast
 from urllib.parse import unquote
 
 import httptools
@@ -16,11 +17,16 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from sesame.gateway.answers import Failure
 from sesame.gateway.headers import new_request_id
+from sesame.outbox import Outbox, shared
 
 HEAD_BYTES_MAX = 256 * 1024
 # Up to here the head and the first piece of a body are joined, so that they leave in one system call.
 JOIN_BYTES = 64 * 1024
 
+# Answers of more requests than this do not come closer together.
+TURNS_MAX = 8
+
+_outbox = shared(TURNS_MAX)
 # As applications spell them.
 _FRAMING = frozenset({b"Content-Length", b"content-length", b"Transfer-Encoding", b"transfer-encoding"})
 _BODILESS = frozenset({204, 304})
@@ -36,6 +42,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._outbox = _outbox()
         self._same_for_all = {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
@@ -87,8 +94,13 @@ class Protocol(HttpToolsProtocol):
         scope["path"] = _decoded(raw_path)
         scope["raw_path"] = raw_path
         scope["query_string"] = query
+        if self.expect_100_continue:
+            # Uvicorn writes its leave to go on past the outbox.
+            self._outbox.flush()
         before = self.cycle
         self.cycle = Exchange(
+            self._outbox,
+            self.tasks,
             scope=scope,
             transport=self.transport,
             flow=self.flow,
@@ -120,6 +132,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         if self.pipeline:
+            self._outbox.flush()
             super().on_response_complete()
             return
         self.server_state.total_requests += 1
@@ -131,7 +144,12 @@ class Protocol(HttpToolsProtocol):
         if self._idle_check is None:
             self._idle_check = self.loop.call_later(self.timeout_keep_alive, self._close_when_idle)
 
+    def shutdown(self) -> None:
+        self._outbox.flush()
+        super().shutdown()
+
     def send_400_response(self, msg: str) -> None:
+        self._outbox.flush()
         body = msgspec.json.encode(Failure("InvalidArgument", msg))
         head = (
             f"HTTP/1.1 400 Bad Request\r\nX-Fc-Request-Id: {new_request_id()}\r\nContent-Type: application/json\r\n"
@@ -155,6 +173,11 @@ class Exchange(RequestResponseCycle):
 
     _held = b""
 
+    def __init__(self, outbox: Outbox, under_way: Sized, **of_uvicorn: Any) -> None:
+        super().__init__(**of_uvicorn)
+        self._outbox = outbox
+        self._under_way = under_way
+
     async def send(self, message: Message) -> None:  # type: ignore[override]
         """ASGI's `send`. Raises `RuntimeError` for an application that breaks its order or its own Content-Length."""
         if self.flow.write_paused and not self.disconnected:
@@ -173,7 +196,7 @@ class Exchange(RequestResponseCycle):
         more = message.get("more_body", False)
         piece, self._held = self._join(self._held, self._framed(message.get("body", b""), last=not more)), b""
         if piece:
-            self.transport.write(piece)
+            self._write(piece, last=not more)
         if not more:
             self._complete()
 
@@ -222,8 +245,16 @@ class Exchange(RequestResponseCycle):
             return piece
         if len(piece) <= JOIN_BYTES:
             return head + piece
-        self.transport.write(head)
+        self._write(head, last=False)
         return piece
+
+    def _write(self, data: bytes, *, last: bool) -> None:
+        """A small end of an answer may wait for others of its kind; before all else goes what has waited."""
+        if last and self.keep_alive and len(data) <= JOIN_BYTES:
+            self._outbox.write(self.transport, data, others=len(self._under_way) - 1)
+        else:
+            self._outbox.flush()
+            self.transport.write(data)
 
     def _complete(self) -> None:
         if self.expected_content_length != 0:

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from sesame.outbox import Outbox, shared
 from sesame.sandbox.seam import Call, OnOutput, Reply, SandboxDied
 
 MAX_FRAME_BYTES = 33 * 1024 * 1024
@@ -40,6 +41,9 @@ class Header(msgspec.Struct, frozen=True):
     python: str = ""
 
 
+# Calls that leave in one turn of the loop are answered in one.
+_outbox = shared(turns_max=1)
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Header).decode
 
@@ -61,11 +65,13 @@ class Channel:
         # What the shim knows already.
         self._meta: Mapping[str, Any] | None = None
         self._loop: asyncio.AbstractEventLoop
+        self._outbox: Outbox
 
     async def open(self) -> None:
         """Takes the socket over; from here on output is read too."""
         loop = self._loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_unix_connection(lambda: self._protocol, sock=self._sock)
+        self._outbox = _outbox()
         self._output.start(loop)
 
     @property
@@ -123,13 +129,15 @@ class Channel:
         self._answer = self._loop.create_future()
         prefix = _SIZES.pack(size, len(head)) + head
         if len(payload) <= _JOIN_BYTES:
-            self._transport.write(prefix + payload)
+            self._outbox.write(self._transport, prefix + payload, others=self._outbox.under_way)
         else:
             self._transport.write(prefix)
             self._transport.write(payload)
+        self._outbox.under_way += 1
         try:
             return await self._answer
         finally:
+            self._outbox.under_way -= 1
             self._answer = None
 
     def _on_frame(self, head: bytes, payload: bytes) -> None:
