@@ -33,7 +33,7 @@ from sesame.identity.tokens import Tokens, master_key
 from sesame.model import limits
 from sesame.model.account import AccessKey
 from sesame.model.arn import Arns
-from sesame.model.errors import PlatformError
+from sesame.model.errors import ConfigurationError, PlatformError
 from sesame.oss.door import OssDoor, OssParts
 from sesame.oss.source import ObjectSource
 from sesame.sandbox.drivers import Wanted, choose
@@ -75,6 +75,13 @@ class Sesame:
         """
         try:
             await self._build()
+        except OSError as error:
+            await self.stop()
+            what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+            raise ConfigurationError(
+                f"Sesame cannot start on the data directory {self.data_dir.path}: {what}; free what is in the way, or "
+                "name another with --data-dir"
+            ) from error
         except BaseException:
             await self.stop()
             raise
@@ -199,7 +206,11 @@ class Sesame:
         urls = {}
         for name, door, port in (("oss", oss, settings.oss_port), ("fc", gateway, settings.port)):
             server = HttpServer(door, host=HOST, port=port)
-            await server.start()
+            try:
+                await server.start()
+            except ConfigurationError as error:
+                flag = "--port" if name == "fc" else f"--{name}-port"
+                raise ConfigurationError(f"{flag} {port}: {error}") from error
             later.push_async_callback(server.stop)
             urls[name] = server.url
         self._announce(urls, key)

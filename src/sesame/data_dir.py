@@ -5,6 +5,7 @@ Used by `app`, which holds it, and by the commands that talk to a running Sesame
 
 import fcntl
 import os
+import shlex
 import time
 from pathlib import Path
 from types import TracebackType
@@ -60,6 +61,7 @@ class DataDir:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
+            self.refuse_file()
             raise ConfigurationError(
                 f"the data directory {self.path} cannot be used: {error.strerror}; name another with --data-dir"
             ) from error
@@ -106,13 +108,26 @@ class DataDir:
         except (OSError, msgspec.DecodeError) as error:
             raise ConfigurationError(f"{self._endpoints} cannot be read: {error}") from error
 
+    def refuse_file(self) -> None:
+        """Raises `ConfigurationError` when what the path names, or a folder on its way, is a file."""
+        for place in (self.path, *self.path.parents):
+            if os.path.lexists(place):
+                if not place.is_dir():
+                    raise ConfigurationError(
+                        f"the data directory {self.path} cannot be used: {place} is there and is no directory; "
+                        "name another with --data-dir"
+                    )
+                return
+
     def require_running(self) -> Endpoints:
         """As `running`; raises `ConfigurationError` with the next step when none runs."""
         endpoints = self.running()
         if endpoints is None:
+            self.refuse_file()
+        if endpoints is None:
             raise ConfigurationError(
                 f"no Sesame runs on the data directory {self.path}: start one with "
-                f"`sesame start --data-dir {self.path}`, or name the right one with --data-dir"
+                f"`sesame start --data-dir {shlex.quote(str(self.path))}`, or name the right one with --data-dir"
             )
         return endpoints
 

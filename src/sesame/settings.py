@@ -5,7 +5,9 @@ Never read below the roof: lower rooms are handed the values they need.
 """
 
 import difflib
+import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +25,11 @@ CHOICES: dict[str, tuple[str, ...]] = {"sandbox": ("auto", "jail", "plain"), "cp
 CREDENTIALS_VALIDITY_S_MIN = 900
 LOG_MAX_MB_MIN = 16
 LOG_BYTES_PER_CALL_MIN = 4096
+# Never repeated in what is printed.
+SECRETS = frozenset({"access_key_secret"})
+
+# It stands in ARNs and in the names of hosts.
+_REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z")
 
 
 def _meta(meaning: str, *, shown_default: str = "", file_only: bool = False) -> msgspec.Meta:
@@ -137,8 +144,9 @@ def load(
     """
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {}
-    for name, raw in _from_file(config_file, environ).items():
-        values[name] = _convert(TABLE[name], raw, f"`{name}` in {CONFIG_FILE}")
+    path, content = _from_file(config_file, environ)
+    for name, raw in content.items():
+        values[name] = _convert(TABLE[name], raw, f"`{name}` in {path}")
     for name, setting in TABLE.items():
         if setting.environment and (raw := environ.get(setting.environment)):
             values[name] = _convert(setting, raw, setting.environment)
@@ -165,12 +173,13 @@ def as_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _from_file(config_file: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
+def _from_file(config_file: Path | None, environ: Mapping[str, str]) -> tuple[Path, dict[str, Any]]:
+    """Which file counts, and what it says."""
     path = config_file or (Path(environ["SESAME_CONFIG"]) if environ.get("SESAME_CONFIG") else None)
     if path is None:
         path = Path(CONFIG_FILE)
         if not path.is_file():
-            return {}
+            return path, {}
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -182,7 +191,7 @@ def _from_file(config_file: Path | None, environ: Mapping[str, str]) -> dict[str
             near = difflib.get_close_matches(name, TABLE, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else f"; expected one of {', '.join(TABLE)}"
             raise ConfigurationError(f"{path}: there is no setting '{name}'{hint}")
-    return content
+    return path, content
 
 
 def _convert(setting: Setting, raw: Any, source: str) -> Any:
@@ -191,7 +200,8 @@ def _convert(setting: Setting, raw: Any, source: str) -> Any:
     try:
         return msgspec.convert(raw, setting.kind, strict=False, dec_hook=_decode_path)
     except (msgspec.ValidationError, ValueError) as error:
-        raise ConfigurationError(f"{source} is set to an invalid value '{raw}': {error}") from error
+        shown = "(not shown)" if setting.name in SECRETS else f"'{raw}'"
+        raise ConfigurationError(f"{source} is set to an invalid value {shown}: {error}") from error
 
 
 def _decode_path(kind: type, raw: Any) -> Any:
@@ -217,6 +227,13 @@ def _check(settings: Settings) -> None:
     for name, choices in CHOICES.items():
         if getattr(settings, name) not in choices:
             raise ConfigurationError(f"{name} is '{getattr(settings, name)}'; expected one of {', '.join(choices)}")
+    if not _REGION.match(settings.region):
+        raise ConfigurationError(
+            f"region is '{settings.region}'; expected lower-case letters, digits and '-', such as cn-shanghai"
+        )
+    for name in ("keep_alive_s", "log_retention_days"):
+        if not math.isfinite(getattr(settings, name)):
+            raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected a number that ends")
     least_s = CREDENTIALS_VALIDITY_S_MIN
     if settings.credentials_validity_s < least_s:
         raise ConfigurationError(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from sesame.cli import output
 from sesame.cli.doctor import doctor
 from sesame.cli.env import env
 from sesame.cli.runtimes import runtimes
@@ -101,3 +102,47 @@ def test_what_the_operator_got_wrong_is_one_line(tmp_path: Path, arguments: list
     assert done.returncode == 1
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["start"], ["env"], ["logs", "f"], ["invoke", "--service", "s", "--function", "f"]]
+)
+def test_a_data_directory_that_is_a_file_is_called_one(tmp_path: Path, arguments: list[str]) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    done = sesame(*arguments, "--data-dir", str(file))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{file} is there and is no directory; name another with --data-dir" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["sesame.db", "logs.db", "packages", "objects", "credentials.json"])
+def test_a_data_directory_with_something_else_in_it_is_one_line(tmp_path: Path, name: str) -> None:
+    if name == "credentials.json":
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_text("not what Sesame wrote\n" * 100)
+    done = sesame("start", "--port=0", "--oss-port=0", "--sandbox=plain", "--data-dir", str(tmp_path))
+    assert done.returncode == 1
+    assert str(tmp_path / name).removesuffix(".json") in done.stderr
+    assert "cannot" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_names_in_messages_are_not_taken_for_pictures(tmp_path: Path) -> None:
+    done = sesame("start", "--region", "acs:key:smile:", "--data-dir", str(tmp_path))
+    assert "acs:key:smile:" in done.stderr
+
+
+def test_the_command_is_called_as_it_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "sesame").write_text("#!/bin/sh\n")
+    (folder / "sesame").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.chdir(tmp_path)
+    assert output.own_name() == ".venv/bin/sesame"
+    monkeypatch.chdir("/usr")
+    assert output.own_name() == str(folder / "sesame")
+    monkeypatch.setenv("PATH", str(folder))
+    assert output.own_name() == "sesame"

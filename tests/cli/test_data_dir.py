@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -68,8 +69,17 @@ def test_endpoints_left_by_a_kill_are_gone_when_the_next_one_holds_the_directory
 
 def test_a_directory_that_cannot_be_made_is_an_error_with_the_next_step(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match="name another with --data-dir"):
-        DataDir(tmp_path / "file" / "data").__enter__()
+    for path in (tmp_path / "file", tmp_path / "file" / "data"):
+        says = f"{path} cannot be used: {tmp_path / 'file'} is there and is no directory; name another with --data-dir"
+        for use in (DataDir(path).__enter__, DataDir(path).require_running, DataDir(path).refuse_file):
+            with pytest.raises(ConfigurationError, match=re.escape(says)):
+                use()
+
+
+def test_a_directory_that_is_not_there_yet_is_no_file(tmp_path: Path) -> None:
+    DataDir(tmp_path / "new" / "data").refuse_file()
+    with pytest.raises(ConfigurationError, match=re.escape(f"sesame start --data-dir '{tmp_path / 'a b'}'")):
+        DataDir(tmp_path / "a b").require_running()
 
 
 def test_unreadable_endpoints_are_an_error(tmp_path: Path) -> None:

@@ -84,6 +84,8 @@ def test_nothing_is_written_into_the_directory(tmp_path: Path) -> None:
         (("main.f", "-e", "x", "-f", "-"), b"not both"),
         (("--service", "s"), b"go together"),
         (("main.f", "--service", "s", "--function", "f"), b"leave HANDLER away"),
+        (("--service", "s", "--function", "f", "--runtime", "python2.7"), b"leave --runtime away"),
+        (("--service", "s", "--function", "f", "--env", "A=b", "--timeout=3"), b"leave --timeout, --env away"),
         (("main.f", "--env", "1=2"), b"expected NAME=VALUE"),
         (("main.f", "--runtime", "python4"), b"is not one of"),
         (("main.f", "--memory", "1"), b"is not in the range"),
@@ -99,3 +101,16 @@ def test_no_server_for_a_deployed_function_is_an_error_with_the_next_step(tmp_pa
     done = invoke("--service=s", "--function=f", f"--data-dir={tmp_path}")
     assert done.returncode == 1
     assert b"no Sesame runs on the data directory" in done.stderr
+
+
+def test_what_a_newcomer_gets_wrong_first_is_explained(tmp_path: Path) -> None:
+    done = invoke("my_handler", f"--code={tmp_path}")
+    assert (done.returncode, json.loads(done.stdout)["errorType"]) == (1, "InvalidHandleName")
+    assert b"A handler is MODULE.FUNCTION, as main.my_handler" in done.stderr
+    done = invoke("deep.main.f", f"--code={tmp_path}")
+    assert (done.returncode, json.loads(done.stdout)["errorType"]) == (1, "ImportModuleError")
+    assert f"There is no deep/main.py in {tmp_path}".encode() in done.stderr
+    (tmp_path / "main.py").write_text("import nothing_of_this_name\n")
+    done = invoke("main.f", f"--code={tmp_path}")
+    assert done.returncode == 1
+    assert b"There is no" not in done.stderr

@@ -45,6 +45,14 @@ def test_the_file_is_named_by_the_environment_or_lies_in_the_working_directory(
         ({"keep_alive_s": 0}, {}, "", "more than 0"),
         ({"max_instances": 0}, {}, "", "at least 1"),
         ({"max_memory_mb": 1}, {}, "", "at least 128"),
+        ({}, {"SESAME_KEEP_ALIVE_S": "nan"}, "", "expected a number that ends"),
+        ({}, {}, "keep_alive_s = inf", "expected a number that ends"),
+        ({"log_retention_days": float("inf")}, {}, "", "expected a number that ends"),
+        ({"log_retention_days": float("nan")}, {}, "", "expected a number that ends"),
+        ({"region": "cn shanghai"}, {}, "", "such as cn-shanghai"),
+        ({"region": "a:b"}, {}, "", "such as cn-shanghai"),
+        ({"region": ""}, {}, "", "such as cn-shanghai"),
+        ({}, {}, 'port = "x"', "sesame.toml is set to an invalid value 'x'"),
     ],
 )
 def test_a_bad_value_is_refused_with_its_source(
@@ -77,3 +85,19 @@ def test_every_setting_is_a_flag_of_start_and_a_row_of_the_documentation() -> No
         assert row.flag in said
         assert row.environment in "".join(said.split())
     assert settings.as_markdown() in DOCS.read_text(encoding="utf-8"), "put the text of settings.as_markdown() there"
+
+
+def test_the_file_that_is_wrong_is_named_as_it_is_called(tmp_path: Path) -> None:
+    file = tmp_path / "other.toml"
+    file.write_text("port = []\n")
+    with pytest.raises(ConfigurationError, match=r"other.toml is set to an invalid value"):
+        settings.load({}, {}, file)
+
+
+def test_a_secret_is_not_repeated_when_it_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "sesame.toml"
+    file.write_text("access_key_secret = 918273645\n")
+    with pytest.raises(ConfigurationError) as raised:
+        settings.load({}, {}, file)
+    assert "918273645" not in str(raised.value)
+    assert "access_key_secret" in str(raised.value)

@@ -6,6 +6,7 @@ Never looks into the database's privates but to break a commit.
 
 import asyncio
 import importlib
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -224,3 +225,27 @@ async def test_a_url_is_as_good_as_a_path(tmp_path: Path) -> None:
     await database.open()
     await database.close()
     assert (tmp_path / "a.db").is_file()
+
+
+async def test_a_file_that_is_no_database_is_refused_with_the_next_step_and_let_go(tmp_path: Path) -> None:
+    path = tmp_path / "sesame.db"
+    path.write_text("not what Sesame wrote\n" * 100)
+    with pytest.raises(ConfigurationError, match="cannot be used: file is not a database; free some space"):
+        await Database(path).open()
+    path.unlink()
+    again = Database(path)
+    await again.open()
+    await again.close()
+
+
+async def test_nobody_else_may_read_it_even_where_the_folder_is_open_to_all(tmp_path: Path) -> None:
+    path = tmp_path / "sesame.db"
+    path.touch(0o644)
+    database = Database(path)
+    await database.open()
+    try:
+        modes = {entry.name: entry.stat().st_mode & 0o077 for entry in os.scandir(tmp_path)}
+        assert "sesame.db-wal" in modes
+        assert set(modes.values()) == {0}
+    finally:
+        await database.close()

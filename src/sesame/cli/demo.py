@@ -168,12 +168,20 @@ def _show_undone(plan: Mapping[str, Sequence[DemoFunction]], known: Runtimes) ->
 
 
 def _show_how_to_go_on() -> None:
+    sesame = output.own_name()
+    steps = (
+        (
+            f'{sesame} invoke main.my_handler -e \'{{"key": "value"}}\'',
+            "a function in this directory, without a server",
+        ),
+        (f"{sesame} start", "a Sesame that stays, data in ./sesame-data"),
+        (f'eval "$({sesame} env)"', "its keys and endpoints for aliyun-fc2 and other tools"),
+    )
+    width = max(len(command) for command, _meaning in steps)
     output.out.print(
         "\nHow to go on:\n"
-        '  sesame invoke main.my_handler -e \'{"key": "value"}\'   a function in this directory, without a server\n'
-        "  sesame start                                         a Sesame that stays, data in ./sesame-data\n"
-        '  eval "$(sesame env)"                                 its keys and endpoints for aliyun-fc2 and other tools\n'
-        f"The functions of this demo: {FUNCTIONS[0].folder.parent}"
+        + "".join(f"  {escape(command):<{width}}   {meaning}\n" for command, meaning in steps)
+        + f"The functions of this demo: {FUNCTIONS[0].folder.parent}"
     )
 
 

@@ -4,11 +4,14 @@ The answer goes to stdout as it is, logs and everything else to stderr; a functi
 """
 
 import asyncio
+import glob
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from sesame.cli import output, own_log, remote
 from sesame.cli.local import LocalCall, run_local
@@ -18,6 +21,7 @@ from sesame.model import limits
 
 REMOTE_PATIENCE_S = limits.TIMEOUT_S_MAX + limits.INITIALIZATION_TIMEOUT_S_MAX
 EXIT_FUNCTION_ERROR = 1
+LOCAL_ONLY = ("code", "runtime", "initializer", "timeout", "memory", "variables")
 
 
 @click.command()
@@ -57,6 +61,7 @@ def invoke(
             raise click.UsageError("--service and --function go together")
         if handler:
             raise click.UsageError("a deployed function has its own handler: leave HANDLER away")
+        _refuse_local_options()
         _invoke_deployed(remote.find_server(DataDir(settings.data_dir)), service, function_name, event)
         return
     if not handler:
@@ -78,6 +83,8 @@ def invoke(
     output.result(outcome.payload)
     if outcome.error is not None:
         output.note(f"X-Fc-Error-Type: {outcome.error.type}")
+        for line in _hints(call):
+            output.note(line)
         sys.exit(EXIT_FUNCTION_ERROR)
 
 
@@ -86,12 +93,38 @@ def _invoke_deployed(server: remote.Server, service: str, function: str, event: 
     if answer.refused:
         output.error(f"{answer.refused} (HTTP {answer.status}, request {answer.request_id})")
         sys.exit(EXIT_FUNCTION_ERROR)
-    if answer.log_tail:
-        output.note(answer.log_tail.decode("utf-8", "replace").rstrip("\n"))
+    output.log_tail(answer.log_tail)
     output.result(answer.body)
+    if len(answer.log_tail) >= limits.LOG_TAIL_BYTES:
+        name = f"{service.partition('.')[0]}/{function}"
+        output.note(f"The log's end; all of it: sesame logs {name} --request-id {answer.request_id}")
     if answer.error_type:
         output.note(f"X-Fc-Error-Type: {answer.error_type}")
         sys.exit(EXIT_FUNCTION_ERROR)
+
+
+def _refuse_local_options() -> None:
+    """What says how a local instance is made says nothing of one that is deployed."""
+    context = click.get_current_context()
+    given = [
+        f"--{name}" if name != "variables" else "--env"
+        for name in LOCAL_ONLY
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"a deployed function has its own settings: leave {', '.join(given)} away")
+
+
+def _hints(call: LocalCall) -> Iterator[str]:
+    """What a newcomer gets wrong first, said beside the error as the cloud words it."""
+    for handler in filter(None, (call.handler, call.initializer)):
+        module, dot, name = handler.rpartition(".")
+        if not (dot and module and name):
+            yield f"A handler is MODULE.FUNCTION, as main.my_handler for my_handler in main.py; found '{handler}'."
+            continue
+        place = call.code.joinpath(*module.replace("/", ".").split("."))
+        if not place.is_dir() and next(place.parent.glob(f"{glob.escape(place.name)}.*"), None) is None:
+            yield f"There is no {place.relative_to(call.code)}.py in {call.code}; --code names the folder of the code."
 
 
 def _variables(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -23,8 +23,6 @@ NAMED_AT_MOST = 20
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 _AGO = re.compile(r"([0-9]{1,9})([smhd])")
-# What could move the cursor or change the terminal; a tab may stay.
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
 @click.command()
@@ -36,6 +34,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 def logs(function: str, follow: bool, request_id: str | None, since: str | None, **flags: Any) -> None:
     """Prints what FUNCTION has written: time, request id, line."""
     data_dir = DataDir(settle(flags).data_dir)
+    data_dir.refuse_file()
     reader = LogReader(data_dir.logs)
     since_s = since_time(since, time.time()) if since is not None else None
     service, name = find(reader, function, follow=follow)
@@ -108,7 +107,7 @@ def print_on(reader: LogReader, query: Query, last: int, wait: Callable[[float],
 def line_of(line: LogLine, *, terminal: bool) -> str:
     """A line as it is printed. On a terminal control characters show as what they are and do nothing."""
     when = datetime.datetime.fromtimestamp(line.time, datetime.UTC).isoformat(timespec="milliseconds")
-    text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", line.text) if terminal else line.text
+    text = output.harmless(line.text) if terminal else line.text
     return f"{when.removesuffix('+00:00')}Z {line.request_id or '-'} {text}"
 
 

@@ -61,3 +61,7 @@ def main() -> None:
     except SesameError as error:
         output.error(str(error))
         sys.exit(EXIT_FAILED)
+    except OSError as error:
+        # What the machine refuses: no permission, no space, no file.
+        output.error(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
+        sys.exit(EXIT_FAILED)

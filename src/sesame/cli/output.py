@@ -4,14 +4,34 @@ Used by every command. Results go to stdout; notes, progress and errors go to st
 Never prints a traceback for what can be expected to go wrong.
 """
 
+import re
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 
-out = Console(highlight=False, soft_wrap=True)
-notes = Console(stderr=True, highlight=False, soft_wrap=True)
+# Without emoji: an ARN such as `acs:fc:cn:…` holds what would be taken for the name of one.
+out = Console(highlight=False, soft_wrap=True, emoji=False)
+notes = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+# What could move the cursor or change the terminal; a tab may stay.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+
+
+def own_name() -> str:
+    """How this command is called from here: by its name where that is found, else by its path."""
+    beside = Path(sys.executable).with_name("sesame")
+    found = shutil.which("sesame")
+    if not beside.exists() or (found is not None and Path(found).samefile(beside)):
+        return "sesame"
+    try:
+        return str(beside.relative_to(Path.cwd()))
+    except ValueError:
+        return shlex.quote(str(beside))
 
 
 def error(message: str) -> None:
@@ -21,6 +41,21 @@ def error(message: str) -> None:
 
 def note(message: str) -> None:
     notes.print(message, markup=False)
+
+
+def harmless(line: str) -> str:
+    """A line for a terminal: its control characters show as what they are and do nothing."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", line)
+
+
+def log_tail(tail: bytes) -> None:
+    """Writes the end of a function's log to stderr: as it is, or line by line harmless on a terminal."""
+    if not sys.stderr.isatty():
+        sys.stderr.buffer.write(tail.replace(b"\r\n", b"\n"))
+    else:
+        for line in tail.decode("utf-8", "replace").rstrip("\n").split("\n"):
+            sys.stderr.write(harmless(line.removesuffix("\r")) + "\n")
+    sys.stderr.flush()
 
 
 def result(payload: bytes) -> None:

@@ -53,6 +53,7 @@ def find_server(data_dir: DataDir) -> Server:
     values = [os.environ.get(name, "") for name in names]
     if all(values):
         return Server(*values)
+    data_dir.refuse_file()
     raise ConfigurationError(
         f"no Sesame runs on the data directory {data_dir.path}, and {', '.join(names)} are not all set: start one with "
         '`sesame start`, name its --data-dir, or eval "$(sesame env)"'

@@ -4,6 +4,7 @@ A second signal ends it at once. Builds nothing itself: that is `app`.
 """
 
 import asyncio
+import shlex
 import signal
 import sys
 from collections.abc import Mapping
@@ -81,8 +82,10 @@ def greet(sesame: Sesame, settings: Settings) -> None:
         output.note(f"  {'enforced    ' if held.enforced else 'NOT enforced'}  {held.what}: {held.by}")
     for line in sesame.notices():
         output.note(line)
-    option = "" if settings.data_dir == TABLE["data_dir"].default else f" --data-dir {settings.data_dir}"
-    output.note(f'Next: eval "$(sesame env{option})"; stop with Ctrl-C.')
+    option = (
+        "" if settings.data_dir == TABLE["data_dir"].default else f" --data-dir {shlex.quote(str(settings.data_dir))}"
+    )
+    output.note(f'Next: eval "$({output.own_name()} env{option})"; stop with Ctrl-C.')
 
 
 def refuse_unserved_doors(settings: Settings, flags: Mapping[str, Any]) -> None:

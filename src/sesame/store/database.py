@@ -67,9 +67,14 @@ class Database:
     async def open(self) -> None:
         """Creates or upgrades the database and starts its writer.
 
-        Raises `ConfigurationError` when another process has it open or when it is newer than this code.
+        Raises `ConfigurationError` when another process has it open, when it is newer than this code, and when it
+        cannot be used; then nothing is left open.
         """
-        await asyncio.to_thread(self._prepare)
+        try:
+            await asyncio.to_thread(self._prepare)
+        except BaseException:
+            await self.close()
+            raise
         self._writer = threading.Thread(target=self._write_forever, name="sesame-db-writer", daemon=True)
         self._writer.start()
 
@@ -111,9 +116,16 @@ class Database:
     def _prepare(self) -> None:
         make_folder(self._path.parent)
         self._lock = _lock(self._path.with_name(self._path.name + ".lock"))
-        with self._writer_engine.connect() as connection:
-            _migrate(connection, self._path)
-            connection.commit()
+        _keep_private(self._path)
+        try:
+            with self._writer_engine.connect() as connection:
+                _migrate(connection, self._path)
+                connection.commit()
+        except sa.exc.DBAPIError as error:
+            raise ConfigurationError(
+                f"the database {self._path} cannot be used: {error.orig}; free some space if the disk is full, move "
+                "the file away if it is no database, or choose another data directory"
+            ) from error
         # The file, its log and its index exist from here on; their names must survive a power cut as well.
         sync_folder(self._path.parent)
 
@@ -230,6 +242,15 @@ def _engine(url: sa.URL, *, begin: str, connections: int) -> sa.Engine:
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _keep_private(path: Path) -> None:
+    """Its owner alone may read it, as it holds keys; SQLite gives the files beside it the same mode."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
 
 
 def _lock(path: Path) -> int:
