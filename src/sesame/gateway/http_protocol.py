@@ -6,7 +6,7 @@ Never decides what an answer says, save for what is no HTTP.
 
 import asyncio
 from collections.abc import Sized
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote
 
 import httptools
@@ -33,7 +33,7 @@ _BODILESS = frozenset({204, 304})
 
 
 class Protocol(HttpToolsProtocol):
-    """Answers what is no HTTP in the API's form, bounds the size of a request's head, and keeps the case of names."""
+    """Answers what is no HTTP in the door's form, bounds the size of a request's head, and keeps the case of names."""
 
     _head_open = False
     _head_bytes = 0
@@ -120,15 +120,16 @@ class Protocol(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self.tasks.add(self.loop.create_task(self._run(cycle, app)))
+    def _start_asgi_task(self, cycle: "Exchange", app: ASGI3Application) -> None:  # type: ignore[override]
+        cycle.task = self.loop.create_task(self._run(cycle, app))
+        self.tasks.add(cycle.task)
 
-    async def _run(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+    async def _run(self, cycle: "Exchange", app: ASGI3Application) -> None:
         try:
             await cycle.run_asgi(app)
         finally:
             # A callback of the task would take a turn of the loop for it.
-            self.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            self.tasks.discard(cycle.task)
 
     def on_response_complete(self) -> None:
         if self.pipeline:
@@ -150,12 +151,10 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         self._outbox.flush()
-        body = msgspec.json.encode(Failure("InvalidArgument", msg))
-        head = (
-            f"HTTP/1.1 400 Bad Request\r\nX-Fc-Request-Id: {new_request_id()}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+        headers, body = getattr(self.app, "malformed", _as_the_api_says_it)(msg)
+        lines = {**headers, "Content-Length": str(len(body)), "Connection": "close"}
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        self.transport.write(f"HTTP/1.1 400 Bad Request\r\n{head}\r\n".encode() + body)
         self.transport.close()
 
     def _close_when_idle(self) -> None:
@@ -171,6 +170,7 @@ class Protocol(HttpToolsProtocol):
 class Exchange(RequestResponseCycle):
     """One request and its answer. The head of the answer leaves with the first piece of its body."""
 
+    task: asyncio.Task[None]
     _held = b""
 
     def __init__(self, outbox: Outbox, under_way: Sized, **of_uvicorn: Any) -> None:
@@ -264,6 +264,12 @@ class Exchange(RequestResponseCycle):
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+
+def _as_the_api_says_it(message: str) -> tuple[dict[str, str], bytes]:
+    """Function Compute's form; a door that has another says it with a method `malformed` of this shape."""
+    headers = {"X-Fc-Request-Id": new_request_id(), "Content-Type": "application/json"}
+    return headers, msgspec.json.encode(Failure("InvalidArgument", message))
 
 
 def _expect(kind: str, message: Message) -> None:
