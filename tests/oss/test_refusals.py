@@ -4,8 +4,11 @@ Run by pytest against a real door on a free port, with its clock in the tests' h
 """
 
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
+from xml.etree import ElementTree
 
 import oss2
 import pytest
@@ -270,3 +273,21 @@ def test_with_a_strict_region_other_regions_are_refused(tmp_path_factory: pytest
         with pytest.raises(oss2.exceptions.InvalidArgument) as caught:
             wrong.head_object("k")
         assert (caught.value.ec, caught.value.headers["x-oss-ec"]) == ("0002-00000226", "0002-00000226")
+
+
+@pytest.mark.parametrize("sent", [b"no http at all\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /\x00 HTTP/1.1\r\n\r\n"])
+def test_what_is_no_http_is_refused_in_the_form_of_oss(door: RunningDoor, sent: bytes) -> None:
+    url = urlsplit(door.url)
+    with socket.create_connection((url.hostname, url.port), timeout=10) as connection:
+        connection.sendall(sent)
+        raw = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, body = raw.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
+    assert headers["Content-Type"] == "application/xml"
+    assert (headers["Content-Length"], headers["Connection"]) == (str(len(body)), "close")
+    error = ElementTree.fromstring(body)
+    assert error.findtext("Code") == "InvalidRequest"
+    assert error.findtext("RequestId") == headers["x-oss-request-id"]
+    assert error.findtext("EC") == headers["x-oss-ec"]
+    assert b"ErrorCode" not in raw

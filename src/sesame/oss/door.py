@@ -102,6 +102,18 @@ class OssDoor:
             headers["Connection"] = "close"
         await _send(send, answer, headers)
 
+    def malformed(self, message: str) -> tuple[dict[str, str], bytes]:
+        """Headers and body for what is no HTTP, and so never comes to be a request; its status is 400."""
+        request_id = secrets.token_hex(12).upper()
+        answer = error_answer(OssError("InvalidRequest", message), "", request_id, "")
+        assert isinstance(answer.body, bytes)
+        return {
+            "Server": SERVER,
+            "Date": http_time(self._clock()),
+            "x-oss-request-id": request_id,
+            **answer.headers,
+        }, answer.body
+
     async def _answer(self, scope: Any, receive: Any, request_id: str) -> tuple[Answer, bool]:
         """The answer, and whether the connection can serve another request afterwards."""
         method = scope["method"]
