@@ -46,7 +46,8 @@ def write(data_dir: Path, lines: list[tuple[str, str, str, float]]) -> None:
         await logs.open()
         for service, function, request_id, ago in lines:
             clock[0] = NOW - ago
-            source = SourceKey(service, function, "LATEST", f"c-{function}", "", "")
+            name, _dot, qualifier = service.partition(".")
+            source = SourceKey(name, function, "LATEST", f"c-{function}", "", "", qualifier)
             logs.append(source, request_id, f"{ago:g} ago\n".encode())
             await logs.flush()
         await logs.close()
@@ -61,7 +62,7 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write(
         tmp_path,
         [
-            ("demo", "hello", "r-1", 7300),
+            ("demo.prod", "hello", "r-1", 7300),
             ("demo", "other", "r-2", 700),
             ("demo", "hello", "r-3", 500),
             ("shop", "other", "r-4", 20),
@@ -95,6 +96,8 @@ def test_the_choice_of_lines(data_dir: Path) -> None:
     assert said(run(data_dir, "hello", "--since", "3h", "--request-id", "r-1")) == [("r-1", "7300 ago")]
     assert said(run(data_dir, "shop/other")) == [("r-4", "20 ago")]
     assert said(run(data_dir, "hello", "--since", "2023-11-14T22:13:10Z")) == [("r-5", "10 ago")]
+    assert said(run(data_dir, "demo.prod/hello")) == [("r-1", "7300 ago")]
+    assert said(run(data_dir, "demo.other/hello")) == []
     nothing = run(data_dir, "hello", "--request-id", "r-2")
     assert said(nothing) == []
     assert "No lines of hello match." in nothing.stderr
@@ -102,9 +105,9 @@ def test_the_choice_of_lines(data_dir: Path) -> None:
 
 def test_pages_are_joined(data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: object) -> None:
     reader = LogReader(data_dir / "logs.db")
-    last = command.print_all(reader, command.Query(function="hello", limit=1))
-    assert capsysbinary.readouterr().out.count(b"\n") == 3  # type: ignore[attr-defined]
-    assert last == reader.read(command.Query(function="hello"))[-1].id
+    count, last = command.print_all(reader, command.Query(function="hello", limit=1))
+    assert capsysbinary.readouterr().out.count(b"\n") == count == 3  # type: ignore[attr-defined]
+    assert last >= reader.read(command.Query(function="hello"))[-1].id
 
 
 @pytest.mark.parametrize(
@@ -117,6 +120,8 @@ def test_pages_are_joined(data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsy
         ("demo/", r"names no function"),
         ("/hello", r"names no function"),
         ("a/b/c", r"names no function"),
+        ("a.b/c/d", r"names no function"),
+        (".prod/hello", r"names no function"),
     ],
 )
 def test_what_has_no_logs_is_an_error_that_says_what_has(data_dir: Path, wanted: str, says: str) -> None:
@@ -187,7 +192,7 @@ def test_following_prints_what_comes_and_nothing_twice(data_dir: Path, capsysbin
             raise KeyboardInterrupt
         turns.pop(0)()
 
-    last = command.print_all(reader, query)
+    _count, last = command.print_all(reader, query)
     with pytest.raises(KeyboardInterrupt):
         command.print_on(reader, query, last, wait)
     out = capsysbinary.readouterr().out.decode()  # type: ignore[attr-defined]

@@ -164,6 +164,7 @@ async def test_the_log_has_the_shape_of_the_cloud(engine: Engine) -> None:
     )
     assert b"".join(data for _, request_id, data in engine.kept if request_id == "r-1") == outcome.log_tail
     assert engine.kept[0][0].function == "f"
+    assert {source.qualifier for source, request_id, _ in engine.kept if request_id == "r-1"} == {"LATEST"}
 
 
 async def test_the_tail_is_the_end_of_a_long_log(engine: Engine) -> None:

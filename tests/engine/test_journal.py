@@ -49,6 +49,20 @@ def test_output_between_two_calls_belongs_to_the_one_before() -> None:
     assert made.tail() == b"two\n"
 
 
+def test_every_line_carries_the_qualifier_of_its_call_as_it_was_written() -> None:
+    kept: list[tuple[LogSource, str]] = []
+    made = Journal(SOURCE, lambda source, request_id, _data: kept.append((source, request_id)))
+    made.write(b"import\n")
+    for request_id, qualifier in (("r-1", "prod"), ("r-2", "prod"), ("r-3", "LATEST")):
+        made.begin(request_id, qualifier)
+        made.write(b"line\n")
+    assert [(source.qualifier, request_id) for source, request_id in kept] == [
+        ("", ""), ("prod", "r-1"), ("prod", "r-2"), ("LATEST", "r-3"),
+    ]  # fmt: skip
+    assert kept[1][0] is kept[2][0]
+    assert {source.instance_id for source, _ in kept} == {"c-1"}
+
+
 def test_a_line_of_ours_begins_at_the_start_of_a_line() -> None:
     made, _kept = journal()
     made.begin("r-1")

@@ -387,7 +387,7 @@ def test_no_file_no_lines_and_a_strange_file_is_an_error(tmp_path: Path) -> None
     with sqlite3.connect(newer) as db:
         db.execute("PRAGMA user_version=99")
     for refused in (lambda: LogReader(newer).read(Query()), LogWriter(newer).open):
-        with pytest.raises(ConfigurationError, match=r"found version 99, expected 1"):
+        with pytest.raises(ConfigurationError, match=r"found version 99, expected 2"):
             refused()
 
 
@@ -454,3 +454,56 @@ async def test_what_was_flushed_survives_a_kill(tmp_path: Path) -> None:
         numbers = [int(line.text) for line in LogReader(path).read(Query(limit=10**9))]
         assert numbers == list(range(len(numbers)))
         assert numbers[-1] >= flushed
+
+
+async def test_the_qualifier_is_kept_as_the_caller_wrote_it(make: Make) -> None:
+    logs = await make()
+    for request_id, qualifier in (("r-1", "prod"), ("r-2", "1"), ("r-3", "prod")):
+        logs.append(source()._replace(qualifier=qualifier), request_id, f"as {qualifier}\n".encode())
+    assert await texts(logs, qualifier="prod") == ["as prod", "as prod"]
+    assert await texts(logs, qualifier="1") == ["as 1"]
+    assert await texts(logs, qualifier="") == []
+    assert [line.qualifier for line in await logs.read(Query())] == ["prod", "1", "prod"]
+
+
+async def test_a_file_of_the_version_before_is_read_and_then_upgraded(make: Make, tmp_path: Path) -> None:
+    logs = await make()
+    logs.append(source(), "r-1", b"old\n")
+    await logs.close()
+    path = tmp_path / "logs.db"
+    with sqlite3.connect(path) as db:
+        db.execute("ALTER TABLE sources DROP COLUMN qualifier")
+        db.execute("PRAGMA user_version=1")
+    db.close()
+    assert [(line.text, line.qualifier) for line in LogReader(path).read(Query())] == [("old", "")]
+    assert LogReader(path).read(Query(qualifier="prod")) == []
+    logs = await make()
+    logs.append(source()._replace(qualifier="prod"), "r-2", b"new\n")
+    assert await texts(logs) == ["old", "new"]
+    assert await texts(logs, qualifier="prod") == ["new"]
+
+
+async def test_reading_on_looks_at_nothing_twice(make: Make, tmp_path: Path) -> None:
+    logs = await make()
+    reader = LogReader(tmp_path / "logs.db")
+    assert reader.read_on(Query(after_id=7)) == ([], 7)
+    for number in range(5):
+        logs.append(source(), f"r-{number}", b"one\ntwo\n")
+    await logs.flush()
+    nothing, after = reader.read_on(Query(function="another"))
+    assert nothing == []
+    assert after >= (await logs.read(Query()))[-1].id
+    assert reader.read_on(Query(after_id=after)) == ([], after)
+    logs.append(source(), "r-5", b"three\n")
+    await logs.flush()
+    lines, later = reader.read_on(Query(after_id=after))
+    assert [line.text for line in lines] == ["three"]
+    assert later > after
+    found: list[str] = []
+    after = 0
+    while True:
+        lines, after = reader.read_on(Query(after_id=after, limit=3))
+        found += [line.text for line in lines]
+        if len(lines) < 3:
+            break
+    assert found == ["one", "two"] * 5 + ["three"]

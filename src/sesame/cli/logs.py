@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+import msgspec
 
 from sesame.cli import output
 from sesame.cli.options import settle, with_settings
@@ -26,7 +27,7 @@ _AGO = re.compile(r"([0-9]{1,9})([smhd])")
 
 
 @click.command()
-@click.argument("function", metavar="[SERVICE/]FUNCTION")
+@click.argument("function", metavar="[SERVICE[.QUALIFIER]/]FUNCTION")
 @click.option("-f", "--follow", is_flag=True, help="Go on with lines as they come, until Ctrl-C.")
 @click.option("--request-id", metavar="ID", help="Only the lines of this call.")
 @click.option("--since", metavar="WHEN", help="Only lines since then: 30s, 10m, 2h, 3d ago, or an ISO time (UTC).")
@@ -37,12 +38,14 @@ def logs(function: str, follow: bool, request_id: str | None, since: str | None,
     data_dir.refuse_file()
     reader = LogReader(data_dir.logs)
     since_s = since_time(since, time.time()) if since is not None else None
-    service, name = find(reader, function, follow=follow)
-    query = Query(service=service, function=name, request_id=request_id, since=since_s)
+    path, slash, name = function.rpartition("/")
+    service, _dot, qualifier = path.partition(".")
+    known, name = find(reader, function if "/" in path else f"{service}{slash}{name}", follow=follow)
+    query = Query(service=known, function=name, request_id=request_id, since=since_s, qualifier=qualifier or None)
     try:
-        found = print_all(reader, query)
+        found, last = print_all(reader, query)
         if follow:
-            print_on(reader, query, found)
+            print_on(reader, query, last)
     except KeyboardInterrupt:
         return
     if not found:
@@ -88,20 +91,22 @@ def since_time(text: str, now: float) -> float:
     return when.timestamp()
 
 
-def print_all(reader: LogReader, query: Query) -> int:
-    """Prints page after page up to the end; gives the id of the last line, 0 for none."""
-    last = query.after_id
-    while lines := reader.read(_after(query, last)):
+def print_all(reader: LogReader, query: Query) -> tuple[int, int]:
+    """Prints page after page up to the end; gives how many lines, and the id to go on after."""
+    count, last = 0, query.after_id
+    while True:
+        lines, last = reader.read_on(msgspec.structs.replace(query, after_id=last))
         _print(lines)
-        last = lines[-1].id
-    return last
+        count += len(lines)
+        if len(lines) < query.limit:
+            return count, last
 
 
 def print_on(reader: LogReader, query: Query, last: int, wait: Callable[[float], None] = time.sleep) -> None:
     """Prints what comes; ends by an exception only."""
     while True:
         wait(FOLLOW_EVERY_S)
-        last = print_all(reader, _after(query, last))
+        _count, last = print_all(reader, msgspec.structs.replace(query, after_id=last))
 
 
 def line_of(line: LogLine, *, terminal: bool) -> str:
@@ -116,10 +121,6 @@ def _print(lines: list[LogLine]) -> None:
     text = "".join(line_of(line, terminal=terminal) + "\n" for line in lines)
     sys.stdout.buffer.write(text.encode("utf-8", "replace"))
     sys.stdout.buffer.flush()
-
-
-def _after(query: Query, last: int) -> Query:
-    return Query(query.service, query.function, query.request_id, query.since, query.until, last, query.limit)
 
 
 def _names(pairs: list[tuple[str, str]]) -> str:

@@ -99,7 +99,7 @@ class _CallOfOne:
         """The outcome, and whether the instance may serve again."""
         instance, request_id = self._lease.instance, self._invocation.request_id
         journal, function = instance.journal, self._snapshot.function
-        journal.begin(request_id)
+        journal.begin(request_id, self._invocation.target.qualifier)
         initialize_ms = 0.0
         if not instance.initialized:
             instance.move(State.INITIALIZING)

@@ -15,7 +15,7 @@ _HELD_BYTES_MAX = 16 * limits.LOG_TAIL_BYTES
 
 
 class LogSource(msgspec.Struct, frozen=True):
-    """Whose log it is; the fields that every kept line carries."""
+    """Whose log it is; the fields that every kept line carries. `qualifier` is as the caller wrote it."""
 
     service: str
     function: str
@@ -23,6 +23,7 @@ class LogSource(msgspec.Struct, frozen=True):
     instance_id: str
     log_project: str
     logstore: str
+    qualifier: str = ""
 
 
 LogSink = Callable[[LogSource, str, bytes], None]
@@ -37,7 +38,9 @@ class Journal:
         self._request_id = ""
         self._held = bytearray()
 
-    def begin(self, request_id: str) -> None:
+    def begin(self, request_id: str, qualifier: str = "") -> None:
+        if qualifier != self._source.qualifier:
+            self._source = msgspec.structs.replace(self._source, qualifier=qualifier)
         self._request_id = request_id
         self._held.clear()
 

@@ -16,7 +16,7 @@ import msgspec
 from sesame.model.errors import ConfigurationError
 from sesame.store.logs_lines import Chunk, entries
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_S = 10.0
 PAGE_LINES_DEFAULT = 1000
 # One statement inserts so many rows: the interpreter's lock changes hands once for all of them.
@@ -38,12 +38,18 @@ _SCHEMA = """
 CREATE TABLE sources (
     id INTEGER PRIMARY KEY, last_ms INTEGER NOT NULL,
     service TEXT NOT NULL, function TEXT NOT NULL, version_id TEXT NOT NULL,
-    instance_id TEXT NOT NULL, log_project TEXT NOT NULL, logstore TEXT NOT NULL
+    instance_id TEXT NOT NULL, log_project TEXT NOT NULL, logstore TEXT NOT NULL, qualifier TEXT NOT NULL
 );
 CREATE TABLE chunks (
     id INTEGER PRIMARY KEY AUTOINCREMENT, batch_ms INTEGER NOT NULL, source INTEGER NOT NULL,
     request_id TEXT NOT NULL, at_ms INTEGER NOT NULL, marks BLOB, data BLOB NOT NULL
 );
+"""
+_TO_VERSION_2 = """
+BEGIN IMMEDIATE;
+ALTER TABLE sources ADD COLUMN qualifier TEXT NOT NULL DEFAULT '';
+PRAGMA user_version=2;
+COMMIT;
 """
 
 
@@ -60,6 +66,7 @@ class LogLine(msgspec.Struct, frozen=True):
     log_project: str
     logstore: str
     text: str
+    qualifier: str = ""
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -75,6 +82,7 @@ class Query(msgspec.Struct, frozen=True):
     until: float | None = None
     after_id: int = 0
     limit: int = PAGE_LINES_DEFAULT
+    qualifier: str | None = None
 
 
 class SourceKey(NamedTuple):
@@ -84,6 +92,7 @@ class SourceKey(NamedTuple):
     instance_id: str
     log_project: str
     logstore: str
+    qualifier: str = ""
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -120,6 +129,8 @@ class LogWriter:
             found = _version(db)
             if found == 0:
                 db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+            elif found == 1:
+                db.executescript(_TO_VERSION_2)
             elif found != SCHEMA_VERSION:
                 raise _wrong_version(self._path, found)
             newest = db.execute("SELECT batch_ms FROM chunks ORDER BY id DESC LIMIT 1").fetchone()
@@ -214,7 +225,7 @@ class LogWriter:
         else:
             columns = ", ".join(SourceKey._fields)
             made = self._connection.execute(
-                f"INSERT INTO sources (last_ms, {columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", (batch_ms, *key)
+                f"INSERT INTO sources (last_ms, {columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (batch_ms, *key)
             )
             assert made.lastrowid is not None
             source = made.lastrowid
@@ -232,6 +243,20 @@ class LogReader:
         """Raises `ConfigurationError` when the file cannot be read; a file that is not there has no lines."""
         return list(self._run(lambda db: _read(db, query)))
 
+    def read_on(self, query: Query) -> tuple[list[LogLine], int]:
+        """As `read`, and the `after_id` to go on with: behind all that was looked at, whether it matched or not."""
+
+        def ask(db: sqlite3.Connection) -> list[tuple[list[LogLine], int]]:
+            # Looked up first: what comes while this reads is looked at next time.
+            newest = db.execute("SELECT coalesce(max(id) + 1, 0) FROM chunks").fetchone()[0]
+            lines = list(_read(db, query))
+            full = len(lines) >= query.limit
+            last = lines[-1].id if lines else query.after_id
+            return [(lines, last if full else max(last, (newest << _LINE_BITS) - 1))]
+
+        found = self._run(ask)
+        return found[0] if found else ([], query.after_id)
+
     def functions(self) -> list[tuple[str, str]]:
         """Service and function of all that have lines, sorted."""
         found = self._run(lambda db: db.execute("SELECT DISTINCT service, function FROM sources ORDER BY 1, 2"))
@@ -245,7 +270,7 @@ class LogReader:
                 found = _version(db)
                 if found == 0:
                     return []
-                if found != SCHEMA_VERSION:
+                if found > SCHEMA_VERSION:
                     raise _wrong_version(self._path, found)
                 return list(ask(db))
         except sqlite3.Error as error:
@@ -257,18 +282,23 @@ def _read(db: sqlite3.Connection, query: Query) -> Iterator[LogLine]:
     if query.since is not None:
         first = max(first, _first_of(db, int(query.since * 1000)))
     where, values = ["chunks.id >= ?"], [first]
-    for column, value in (("service", query.service), ("function", query.function), ("request_id", query.request_id)):
+    for column in ("service", "function", "request_id", "qualifier"):
+        value = getattr(query, column)
         if value is not None:
             where.append(f"{column} = ?")
-            values.append(value)  # type: ignore[arg-type]
+            values.append(value)
+    # Version 1 is read as it lies there: only a Sesame that starts may change the file.
+    columns = SourceKey._fields if _version(db) > 1 else (*SourceKey._fields[:-1], "'' AS qualifier")
     # CROSS keeps the order of the tables: the chunks by their id, which is the order wanted; no sorting.
+    # POLICY: no index by request id, which every call would pay for: half a million calls are looked through in 0.2 s.
     rows = db.execute(
-        f"SELECT chunks.id, at_ms, marks, data, request_id, {', '.join(SourceKey._fields)} "
+        f"SELECT chunks.id, at_ms, marks, data, request_id, {', '.join(columns)} "
         f"FROM chunks CROSS JOIN sources ON sources.id = chunks.source WHERE {' AND '.join(where)} ORDER BY chunks.id",
         values,
     )
     left = query.limit
-    for chunk_id, at_ms, marks, data, request_id, service, function, version_id, instance_id, project, logstore in rows:
+    for chunk_id, at_ms, marks, data, request_id, *source in rows:
+        service, function, version_id, instance_id, project, logstore, qualifier = source
         for number, (entry_ms, entry) in enumerate(entries(Chunk(at_ms, marks, data))):
             line_id = chunk_id << _LINE_BITS | number
             time_s = entry_ms / 1000
@@ -278,9 +308,8 @@ def _read(db: sqlite3.Connection, query: Query) -> Iterator[LogLine]:
                 return
             left -= 1
             text = entry.decode("utf-8", "replace")
-            yield LogLine(
-                line_id, time_s, service, function, version_id, instance_id, request_id, project, logstore, text
-            )
+            whose = (service, function, version_id, instance_id, request_id, project, logstore)
+            yield LogLine(line_id, time_s, *whose, text, qualifier)
 
 
 def _within(time_s: float, query: Query) -> bool:
