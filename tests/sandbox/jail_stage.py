@@ -4,8 +4,11 @@ Used by the tests of the jail and of its walls, which load it by path. Every dri
 """
 
 import asyncio
+import contextlib
+import gc
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -34,25 +37,38 @@ def resolve(runtime: str) -> Launch:
 
 
 class Traces:
-    """What instances could leave on the machine."""
+    """What instances leave on the machine, seen from the moment this is made: only what was not there before.
 
-    @staticmethod
-    def now() -> dict[str, object]:
-        layout = jail_sweep.hierarchies()
-        return {
-            "own groups": sorted(name for name, _ in layout.leftovers() if f"-{os.getpid()}-" in name),
-            "own descriptors": len(os.listdir("/proc/self/fd")),
-            "own children": Traces.processes_below(os.getpid()),
-            "own mounts": Traces.mounts().count("\n"),
-        }
+    Not counted are processes below those that this process had started by then: servers that other tests share.
+    """
 
-    @staticmethod
-    async def settled(wanted: dict[str, object], patience_s: float = 5.0) -> dict[str, object]:
-        """The traces, once they are as wanted or patience is at its end: the kernel removes some a moment later."""
+    def __init__(self) -> None:
+        # What Python has not yet let go of is no trace, and may not hide one.
+        gc.collect()
+        self._others = children(os.getpid())
+        self._before = self._now()
+
+    def left(self) -> dict[str, list[str]]:
+        """By kind; empty when nothing is left."""
+        found = {kind: sorted((now - self._before[kind]).elements()) for kind, now in self._now().items()}
+        return {kind: names for kind, names in found.items() if names}
+
+    async def settled(self, patience_s: float = 5.0) -> dict[str, list[str]]:
+        """What is left once patience is at its end, or nothing: the kernel removes some a moment later."""
         deadline = time.monotonic() + patience_s
-        while (found := Traces.now()) != wanted and time.monotonic() < deadline:  # noqa: ASYNC110 (the kernel does it)
+        while (found := self.left()) and time.monotonic() < deadline:  # noqa: ASYNC110 (the kernel does it)
             await asyncio.sleep(0.01)
         return found
+
+    def _now(self) -> dict[str, Counter[str]]:
+        groups = jail_sweep.hierarchies().leftovers()
+        own = [pid for child in children(os.getpid()) - self._others for pid in tree(child)]
+        return {
+            "groups": Counter(name for name, _ in groups if f"-{os.getpid()}-" in name),
+            "descriptors": Counter(descriptors()),
+            "processes": Counter(f"{pid} {command(pid)}" for pid in own),
+            "mounts": Counter(Traces.mounts().splitlines()),
+        }
 
     @staticmethod
     def mounts() -> str:
@@ -62,6 +78,29 @@ class Traces:
     def processes_below(root: int) -> list[int]:
         """Living descendants of a process, and zombies among them."""
         return [pid for pid in tree(root) if pid != root]
+
+
+def children(pid: int) -> set[int]:
+    """Of all threads of the process, zombies among them."""
+    listed = Path(f"/proc/{pid}/task").glob("*/children")
+    return {int(child) for file in listed for child in file.read_text().split()}
+
+
+def descriptors() -> list[str]:
+    """What each open descriptor of this process is."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        # The listing's own is closed by now.
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(f"/proc/self/fd/{number}"))
+    return found
+
+
+def command(pid: int) -> str:
+    """What the process was started with; empty for a zombie."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    return ""
 
 
 @asynccontextmanager

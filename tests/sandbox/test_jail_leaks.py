@@ -1,7 +1,10 @@
 """Cold starts and ends leave the machine as it was: processes, groups, descriptors, mounts, loop devices, files."""
 
 import asyncio
+import contextlib
 import os
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,12 @@ from tests.sandbox.jail_stage import INTERPRETERS, Traces, jail, jail_only
 from sesame.sandbox.jail import JailDriver
 from sesame.sandbox.seam import SandboxDied
 
-pytestmark = [jail_only, pytest.mark.asyncio]
+pytestmark = jail_only
 
 SHORT, LONG = 40, 5_000
 AT_ONCE = 4
+# What the driver itself, its cells and the last instances hold open.
+MOST_OPEN = 150
 
 
 async def one_life(stage: Stage, number: int) -> None:
@@ -60,27 +65,58 @@ async def lives(driver: JailDriver, count: int) -> None:
     await asyncio.gather(*(lane() for _ in range(AT_ONCE)))
 
 
-def machine() -> dict[str, Any]:
-    """What of the whole machine is compared: only that which nobody else changes meanwhile."""
-    return {"loops": len([name for name in os.listdir("/sys/block") if in_use(name)])}
+def loops(folder: Path) -> list[str]:
+    """The loop devices on images of that folder; others' come and go."""
+    found = []
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+        # Detached meanwhile.
+        with contextlib.suppress(OSError):
+            if backing.read_text().startswith(f"{folder}/"):
+                found.append(backing.parts[3])
+    return found
 
 
-def in_use(name: str) -> bool:
-    return name.startswith("loop") and Path(f"/sys/block/{name}/loop").exists()
-
-
+@pytest.mark.asyncio
 @pytest.mark.parametrize("count", [SHORT, pytest.param(LONG, marks=pytest.mark.torture)])
 async def test_the_machine_is_as_before(tmp_path: Path, count: int) -> None:
     async with jail(tmp_path / "warm") as driver:
         # The first of everything opens what stays open for good (thread pools, the child watcher).
         await lives(driver, 2 * len(INTERPRETERS))
-    before, machine_before = Traces.now(), machine()
+    before = Traces()
     async with jail(tmp_path / "state") as driver:
         await lives(driver, count)
-        open_then = len(os.listdir("/proc/self/fd"))
-        assert open_then < before["own descriptors"] + 150
-    assert await Traces.settled(before) == before
+        assert len(before.left()["descriptors"]) < MOST_OPEN
+        # They are found while they are there.
+        assert driver._disks is None or loops(tmp_path)
+    assert await before.settled() == {}
     assert os.listdir(tmp_path / "state") == ["root"]
     async with asyncio.timeout(10):
-        while machine()["loops"] > machine_before["loops"]:  # noqa: ASYNC110 (the kernel detaches them)
+        while loops(tmp_path):  # noqa: ASYNC110 (the kernel detaches them)
             await asyncio.sleep(0.05)
+
+
+def test_what_is_left_is_found_and_what_others_do_is_not() -> None:
+    begins = ["sh", "-c", "sleep 60 & echo; read go; kill $!; wait; sleep 60"]
+    other = subprocess.Popen(begins, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdin is not None
+    assert other.stdout is not None
+    other.stdout.readline()
+    before = Traces()
+    other.stdin.write(b"go\n")
+    other.stdin.flush()
+    reading, writing = os.pipe()
+    left = subprocess.Popen(["sleep", "60"])
+    found = before.left()
+    assert len(found.pop("descriptors")) == 2
+    assert found.keys() == {"processes"}
+    assert [name.split()[0] for name in found["processes"]] == [str(left.pid)]
+    for process in (left, other):
+        for child in Traces.processes_below(process.pid):
+            os.kill(child, signal.SIGKILL)
+        process.kill()
+        process.wait()
+    os.close(reading)
+    os.close(writing)
+    assert before.left() == {}
+    other.stdin.close()
+    other.stdout.close()
