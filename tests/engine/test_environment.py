@@ -39,6 +39,7 @@ def test_both_eras_are_served(engine: Engine) -> None:
         "FC_RUNTIME_VERSION": "python3.10",
         "FC_SERVER_CAM_PORT": "10080",
         "FC_SERVER_LOG_LEVEL": "INFO",
+        "FC_SERVER_LOG_PATH": "",
         "FC_SERVER_PATH": "/var/fc/runtime/python3.10",
         "FC_SERVER_PORT": "9000",
         "FC_SERVICE_NAME": "s",
@@ -53,6 +54,12 @@ def test_both_eras_are_served(engine: Engine) -> None:
         "TZ": "UTC",
         "topic": "FCLogs:f",
     }
+
+
+def test_newer_runtimes_call_the_version_by_another_name_too(engine: Engine) -> None:
+    assert "FC_FUNCTION_VERSION" not in composed(engine)
+    engine.deploy(runtime="python3.12")
+    assert composed(engine)["FC_FUNCTION_VERSION"] == composed(engine)["FC_VER_ID"] == "LATEST"
 
 
 @given(

@@ -34,6 +34,10 @@ def test_variables(around: dict[str, Any], service: str, runtime: str) -> None:
     }.items():
         assert seen[name] == expected, name
     assert seen["FC_INSTANCE_ID"].startswith("c-")
+    minor = "3.6" if runtime == "python3" else runtime.removeprefix("python")
+    assert seen["PYTHON_VERSION"].startswith(f"{minor}.")
+    assert seen["FC_SERVER_LOG_PATH"] == ""
+    assert ("FC_FUNCTION_VERSION" in seen) == (runtime == "python3.12")
     for name in ("accessKeyID", "accessKeySecret", "securityToken"):
         assert seen.get(name, "") == "", name
     assert not [name for name in seen if name.startswith(("SESAME", "VIRTUAL_ENV", "PYTEST", "SSH", "SUDO"))]

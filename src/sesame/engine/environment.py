@@ -14,7 +14,12 @@ _PLATFORM = {
     "FC_FUNC_LOG_PATH": "/var/log/fc/",
     "FC_CUSTOM_LISTEN_PORT": "9000",
     "FC_SERVER_LOG_LEVEL": "INFO",
+    # Its name is sure and its value is not known: whoever asks for it finds it, and no path that is not there.
+    "FC_SERVER_LOG_PATH": "",
 }
+# POLICY: FC_SNAPSHOT_FLAG is not set, as no instance is made from a snapshot.
+# The runtimes on Debian 11 and later call the version so.
+_NEWER_BASE = frozenset({"python3.12"})
 _DEFAULTS = {
     "HOME": "/tmp",
     "PWD": "/code",
@@ -30,6 +35,7 @@ _DEFAULTS = {
 def compose(snapshot: Snapshot, instance_id: str, account_id: str, region: str) -> dict[str, str]:
     """Defaults give way to the function's own variables; the platform's FC_* names do not (they are reserved)."""
     function, service = snapshot.function, snapshot.service
+    newer = {"FC_FUNCTION_VERSION": snapshot.version_id} if function.runtime in _NEWER_BASE else {}
     return {
         **_DEFAULTS,
         **function.environment_variables,
@@ -42,6 +48,7 @@ def compose(snapshot: Snapshot, instance_id: str, account_id: str, region: str) 
         "FC_FUNCTION_MEMORY_SIZE": str(function.memory_size),
         "FC_QUALIFIER": snapshot.version_id or limits.LATEST,
         "FC_VER_ID": snapshot.version_id,
+        **newer,
         "FC_INSTANCE_ID": instance_id,
         "FC_RUNTIME_VERSION": function.runtime,
         "FC_SERVER_PATH": f"/var/fc/runtime/{function.runtime}",

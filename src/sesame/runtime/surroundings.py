@@ -34,6 +34,7 @@ def prepare(setup, site_packages):
     # Packages are byte-compiled when they are unpacked, and instances must not write into them.
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    os.environ.setdefault("PYTHON_VERSION", "%d.%d.%d" % sys.version_info[:3])
     os.chdir(setup["code_dir"])
     os.environ["PWD"] = setup["code_root"]
 
