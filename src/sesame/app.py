@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from typing import ClassVar
 
 import psutil
+import structlog
 
 from sesame.control.account import AccountSettings
 from sesame.control.cleanup import live_packages
@@ -56,6 +57,8 @@ HOST_MEMORY_SHARE = 0.75
 STARTS_AT_ONCE_LEAST = 2
 MIB = 1024 * 1024
 DAY_S = 86400.0
+
+log = structlog.get_logger(__name__)
 
 
 class Sesame:
@@ -257,9 +260,13 @@ def caps(settings: Settings) -> Caps:
 
 
 async def _collect_packages(catalog: Catalog, pool: Pool, packages: Packages) -> None:
+    """For ever: what cannot be removed now is tried again the next time."""
     while True:
         used = {instance.snapshot.function.package.sha256 for instance in pool.instances()}
-        await packages.collect(live_packages(catalog) | used)
+        try:
+            await packages.collect(live_packages(catalog) | used)
+        except OSError as error:
+            log.error("unused code packages cannot be removed; trying again later", error=str(error))
         await asyncio.sleep(COLLECT_EVERY_S)
 
 

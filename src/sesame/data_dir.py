@@ -15,6 +15,7 @@ import msgspec
 import psutil
 
 from sesame.model.errors import ConfigurationError
+from sesame.store.durable import make_folder, sync_folder
 
 LOCK_PATIENCE_S = 0.5
 PROCESS_START_SLACK_S = 1.0
@@ -58,7 +59,10 @@ class DataDir:
 
     def __enter__(self) -> "DataDir":
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.path.is_dir():
+                make_folder(self.path.parent)
+                self.path.mkdir(mode=0o700, exist_ok=True)
+                sync_folder(self.path.parent)
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             self.refuse_file()

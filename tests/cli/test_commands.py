@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import socket
 import subprocess
 import sys
 import time
@@ -146,3 +147,36 @@ def test_the_command_is_called_as_it_can_be_typed(tmp_path: Path, monkeypatch: p
     assert output.own_name() == str(folder / "sesame")
     monkeypatch.setenv("PATH", str(folder))
     assert output.own_name() == "sesame"
+
+
+def test_sesames_own_log_is_on_stderr_and_shows_no_values_of_variables() -> None:
+    program = """
+import logging, structlog
+from sesame.cli import own_log
+own_log.configure()
+def fails(secret):
+    raise ValueError("the message")
+for log in (structlog.get_logger("x"), logging.getLogger("y")):
+    try:
+        fails("s3cr" + "3t-value")
+    except ValueError:
+        log.exception("it failed")
+structlog.get_logger("x").info("a line", name="a name")
+structlog.get_logger("x").debug("too much")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert done.stderr.count("ValueError: the message") == done.stderr.count("it failed") == 2
+    assert "a line" in done.stderr
+    assert "too much" not in done.stderr
+    assert "s3cr3t-value" not in done.stderr
+
+
+def test_doctor_looks_at_both_ports(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        arguments = ["--data-dir", str(tmp_path / "data"), "--port", "0", "--sandbox", "plain"]
+        said = CliRunner().invoke(doctor, [*arguments, "--oss-port", port])
+    assert f"port {port}: Address already in use\n      choose another with --oss-port" in said.output

@@ -157,6 +157,27 @@ async def test_a_cancelled_caller_still_has_its_change_applied(tmp_path: Path) -
     await database.close()
 
 
+async def test_a_change_that_cannot_be_told_is_its_callers_alone(tmp_path: Path) -> None:
+    database = await opened(tmp_path / "db")
+
+    def fails(_result: None) -> None:
+        raise KeyError("told to nobody")
+
+    hold = threading.Event()
+    first = asyncio.create_task(database.write(lambda _connection: hold.wait(10)))
+    await asyncio.sleep(0)
+    bad = asyncio.create_task(database.write(lambda connection: insert("a", connection), on_commit=fails))
+    good = asyncio.create_task(database.write(lambda connection: insert("b", connection)))
+    await asyncio.sleep(0)
+    hold.set()
+    await first
+    with pytest.raises(KeyError, match="told to nobody"):
+        await asyncio.wait_for(bad, 10)
+    await asyncio.wait_for(good, 10)
+    assert await database.read(names) == ["a", "b"]
+    await database.close()
+
+
 async def test_writes_after_close_are_refused(tmp_path: Path) -> None:
     database = await opened(tmp_path / "db")
     pending = asyncio.create_task(database.write(lambda connection: insert("a", connection)))

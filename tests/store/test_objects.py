@@ -333,6 +333,34 @@ async def test_bytes_of_an_unacknowledged_append_are_overwritten_by_the_next(she
     assert await shelf.read("log") == b"begin+end"
 
 
+@pytest.mark.parametrize("instead", [b"another object", None])
+async def test_an_append_to_what_is_gone_meanwhile_is_refused_and_leaves_nothing(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, instead: bytes | None
+) -> None:
+    written = await shelf.write([b"begin"])
+    await shelf.objects.append(written, as_object("photos", "log", written, ObjectKind.APPENDABLE), 0)
+    head = shelf.objects.head
+
+    async def seen_before_it_went(bucket: str, key: str) -> StoredObject | None:
+        found = await head(bucket, key)
+        if instead is None:
+            await shelf.objects.delete(bucket, [key])
+        else:
+            await shelf.put(key, instead)
+        return found
+
+    monkeypatch.setattr(shelf.objects, "head", seen_before_it_went)
+    more = await shelf.write([b"+end"])
+    with pytest.raises(PositionMismatch) as caught:
+        await shelf.objects.append(more, as_object("photos", "log", more, ObjectKind.APPENDABLE), 5)
+    assert caught.value.length == len(instead or b"")
+    assert len(shelf.files()) == (0 if instead is None else 1)
+
+
+async def test_nobody_else_may_look_into_the_folder_of_objects(shelf: Shelf) -> None:
+    assert (shelf.root / "objects").stat().st_mode & 0o077 == 0
+
+
 async def test_parts_become_an_object(shelf: Shelf) -> None:
     pending = await shelf.begin()
     pieces = {3: b"c" * 500_000, 1: b"a" * 1_500_000, 2: b"b"}

@@ -42,16 +42,16 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 @click.command()
-@with_settings("data_dir", "interpreters", "runtimes_dir", "port", "sandbox", "cpu")
+@with_settings("data_dir", "interpreters", "runtimes_dir", "port", "oss_port", "sandbox", "cpu")
 def doctor(**flags: Any) -> None:
-    """Checks interpreters, packages, the sandbox, the data directory and the port."""
+    """Checks interpreters, packages, the sandbox, the data directory and the ports."""
     settings = settle(flags)
     output.out.print(
         f"Sesame {version('sesame-fc')} on Python {platform.python_version()}, {platform.system()} "
         f"{platform.release()} {platform.machine()}"
     )
     known = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir())
-    findings = [*_runtimes(known), *_data_dir(settings), *_port(settings), *_sandbox(settings, known)]
+    findings = [*_runtimes(known), *_data_dir(settings), *_ports(settings), *_sandbox(settings, known)]
     marks = {GOOD: "[green]ok   [/]", POOR: "[yellow]note [/]", BAD: "[red]wrong[/]"}
     for finding in findings:
         output.out.print(marks[finding.state], end=" ")
@@ -98,16 +98,19 @@ def _data_dir(settings: Settings) -> Iterator[Finding]:
         yield Finding(POOR, f"only {free_mb} MB are free for {data_dir.path}", "free some, or name another --data-dir")
 
 
-def _port(settings: Settings) -> Iterator[Finding]:
-    if DataDir(settings.data_dir).running() or settings.port == 0:
+def _ports(settings: Settings) -> Iterator[Finding]:
+    if DataDir(settings.data_dir).running():
         return
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", settings.port))
-            yield Finding(GOOD, f"port {settings.port} is free")
-        except OSError as error:
-            yield Finding(POOR, f"port {settings.port}: {error.strerror}", "choose another with --port, 0 for any")
+    for flag, port in (("--port", settings.port), ("--oss-port", settings.oss_port)):
+        if port == 0:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                yield Finding(GOOD, f"port {port} is free")
+            except OSError as error:
+                yield Finding(POOR, f"port {port}: {error.strerror}", f"choose another with {flag}, 0 for any")
 
 
 def _sandbox(settings: Settings, known: Runtimes) -> Iterator[Finding]:

@@ -177,6 +177,8 @@ def _seed_of(name: str, table: Any) -> tuple[Role, Policy | None]:
     if not isinstance(table, Mapping) or table.keys() - _SEED_KEYS:
         raise ConfigurationError(f"{where}: expected a table with any of {', '.join(sorted(_SEED_KEYS))}")
     attached = table.get("policies", [])
+    if not isinstance(attached, list) or not all(isinstance(name, str) for name in attached):
+        raise ConfigurationError(f"{where}: policies is {attached!r}; expected a list of names of policies")
     unknown = [n for n in attached if n not in SYSTEM_POLICIES]
     if unknown:
         raise ConfigurationError(f"{where}: no system policy {unknown[0]!r}; there are {', '.join(SYSTEM_POLICIES)}")

@@ -94,6 +94,6 @@ def _time(header: str) -> float | None:
     """A date that cannot be read is no condition."""
     try:
         moment = parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

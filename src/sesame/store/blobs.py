@@ -42,6 +42,8 @@ class Blobs:
         """Makes the folders and removes drafts: whoever wrote them is gone."""
         make_folder(self._drafts)
         make_folder(self._data)
+        # Whatever the folder above lets others see: objects are their owners'.
+        self._data.parent.chmod(0o700)
         for number in range(_SHARDS):
             (self._data / f"{number:02x}").mkdir(exist_ok=True)
         sync_folder(self._data)

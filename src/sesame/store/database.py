@@ -204,7 +204,14 @@ def _resolve(done: list[_Done]) -> None:
             continue
         # Also for a cancelled caller: the change is committed, whoever waits for it.
         if answer.request.on_commit is not None:
-            answer.request.on_commit(answer.result)
+            try:
+                answer.request.on_commit(answer.result)
+            except Exception as error:
+                # It is its caller's to know; those whose answers come behind it must not wait for ever.
+                log.exception("a committed change could not be told")
+                if not future.done():
+                    future.set_exception(error)
+                continue
         if not future.done():
             future.set_result(answer.result)
 

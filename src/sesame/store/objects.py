@@ -234,28 +234,38 @@ class Objects:
         if former is None:
             await self.put(at)
             return at
-        grown = await self.threads.run(self._grow, former, written, at)
 
         def commit(connection: sa.Connection) -> None:
             present = find(connection, at.bucket, at.key)
             if present is None or (present.blob, present.size) != (former.blob, former.size):
                 raise PositionMismatch(present.size if present else 0)
+            if grown is None:
+                raise PlatformError(f"the bytes of object '{at.key}' in bucket '{at.bucket}' are missing")
             write_row(connection, grown)
 
         try:
+            grown = await self.threads.run(self._grow, former, written, at)
             await self.database.write(commit)
+            assert grown is not None, "else the commit has refused it"
         finally:
             await self.threads.remove(written.blob)
         return grown
 
-    def _grow(self, former: StoredObject, written: Written, at: StoredObject) -> StoredObject:
-        """Copies the new bytes behind the old ones; readers see them when the row says so."""
+    def _grow(self, former: StoredObject, written: Written, at: StoredObject) -> StoredObject | None:
+        """Copies the new bytes behind the old ones; readers see them when the row says so.
+
+        None when the old ones are gone: the object was overwritten or deleted meanwhile.
+        """
         crc64 = former.crc64
         with self.threads.blobs.path(written.blob).open("rb") as source:
-            with self.threads.blobs.growing(former.blob, former.size) as target:
-                while chunk := source.read(COPY_BYTES):
-                    target.write(chunk)
-                    crc64 = fastcrc.crc64.xz(chunk, crc64)
+            try:
+                growing = self.threads.blobs.growing(former.blob, former.size)
+                with growing as target:
+                    while chunk := source.read(COPY_BYTES):
+                        target.write(chunk)
+                        crc64 = fastcrc.crc64.xz(chunk, crc64)
+            except FileNotFoundError:
+                return None
         return msgspec.structs.replace(
             former, size=former.size + written.size, etag=at.etag, crc64=crc64, modified_at=at.modified_at
         )

@@ -1,0 +1,58 @@
+"""What the roof does by itself: the round that removes unused code, and faults of the machine at a start.
+
+Run by pytest.
+Never opens a port but on 127.0.0.1.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from sesame import app
+from sesame.app import Sesame
+from sesame.model.errors import ConfigurationError
+from sesame.settings import Settings
+
+
+class NoInstances:
+    def instances(self) -> list[Any]:
+        return []
+
+
+async def test_unused_code_is_looked_for_again_after_a_fault_of_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "COLLECT_EVERY_S", 0.0)
+    monkeypatch.setattr(app, "live_packages", lambda _catalog: set())
+    rounds, twice = 0, asyncio.Event()
+
+    class Failing:
+        async def collect(self, _live: set[str]) -> int:
+            nonlocal rounds
+            rounds += 1
+            if rounds == 1:
+                raise PermissionError(13, "Permission denied")
+            twice.set()
+            return 0
+
+    pool, packages = cast(Any, NoInstances()), cast(Any, Failing())
+    task = asyncio.create_task(app._collect_packages(cast(Any, None), pool, packages))
+    await asyncio.wait_for(twice.wait(), 10)
+    await app._ended(task)
+    assert task.cancelled()
+
+
+async def test_a_fault_of_the_machine_at_a_start_is_said_and_leaves_the_directory_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(_self: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    settings = Settings(port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain")
+    monkeypatch.setattr("sesame.store.objects.Objects.open", full)
+    with pytest.raises(ConfigurationError, match=f"cannot start on the data directory {tmp_path}/data: No space left"):
+        await Sesame(settings).start()
+    monkeypatch.undo()
+    again = Sesame(settings)
+    await again.start()
+    await again.stop()
