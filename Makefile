@@ -2,7 +2,7 @@
 # Needs only Python 3.11 or newer (with venv); choose one with `make PYTHON=/path/to/python3.12 …`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo start test check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-full clean
+.PHONY: help install demo start test test-user check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-full clean
 
 BIN := .venv/bin
 # Two processes of pytest for two cores; each file's tests stay together, as they share servers and jails.
@@ -27,6 +27,9 @@ start: install  ## Starts Sesame on its usual ports, with its data in ./sesame-d
 
 test: install  ## Every test but the torture tests
 	@$(BIN)/pytest $(PARALLEL) $(ARGS)
+
+test-user: install  ## The journeys as an ordinary user: as nobody when started by root
+	@scripts/as-nobody $(BIN)/pytest -q -p no:cacheprovider tests/journeys $(ARGS)
 
 check: $(INSTALLED)  ## Format, lint, types, architecture and unit tests: a minute
 	@$(BIN)/ruff format --check src tests
