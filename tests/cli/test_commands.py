@@ -180,3 +180,39 @@ def test_doctor_looks_at_both_ports(tmp_path: Path) -> None:
         arguments = ["--data-dir", str(tmp_path / "data"), "--port", "0", "--sandbox", "plain"]
         said = CliRunner().invoke(doctor, [*arguments, "--oss-port", port])
     assert f"port {port}: Address already in use\n      choose another with --oss-port" in said.output
+
+
+def test_a_full_disk_is_one_line_of_the_log_each_time() -> None:
+    program = """
+import sqlite3, structlog
+from sesame.cli import own_log
+own_log.configure()
+log = structlog.get_logger("x")
+db = sqlite3.connect(":memory:")
+db.execute("PRAGMA max_page_count=2")
+def in_a_file():
+    raise OSError(28, "No space left on device")
+def in_a_database():
+    try:
+        db.execute("CREATE TABLE t AS SELECT zeroblob(1000000)")
+    except sqlite3.Error as error:
+        raise RuntimeError("the change could not be committed") from error
+for fails in (in_a_file, in_a_database):
+    try:
+        fails()
+    except Exception:
+        log.exception("it failed", request_id="r-1")
+try:
+    raise OSError(13, "Permission denied")
+except OSError as error:
+    log.error("another", exc_info=error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    first, second, third = done.stderr.splitlines()[:3]
+    for line, why in ((first, "No space left on device"), (second, "database or disk is full")):
+        assert f"{why}: free some space on the disk of the data directory" in line
+        assert "it failed" in line
+        assert "request_id=r-1" in line
+    assert "another" in third
+    assert "PermissionError: [Errno 13] Permission denied" in done.stderr
+    assert "RuntimeError" not in done.stderr

@@ -113,8 +113,8 @@ def test_pages_are_joined(data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsy
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [
-        ("nothing", r"there are no logs of 'nothing'; there are logs of demo/hello, demo/other, shop/other"),
-        ("shop/hello", r"there are no logs of 'shop/hello'; there are logs of"),
+        ("nothing", r"there are no logs of 'nothing': there are logs of demo/hello, demo/other, shop/other in /"),
+        ("shop/hello", r"there are no logs of 'shop/hello': there are logs of"),
         ("other", r"several services have a function 'other': name one of demo/other, shop/other"),
         ("", r"'' names no function: expected FUNCTION or SERVICE/FUNCTION"),
         ("demo/", r"names no function"),
@@ -132,7 +132,9 @@ def test_what_has_no_logs_is_an_error_that_says_what_has(data_dir: Path, wanted:
 
 def test_a_directory_without_logs_says_so(tmp_path: Path) -> None:
     result = run(tmp_path / "new", "hello")
-    assert "no function has logs in this data directory yet" in str(result.exception)
+    assert f"no function has any in {tmp_path / 'new'}; name another data directory with --data-dir" in str(
+        result.exception
+    )
     assert not (tmp_path / "new").exists()
 
 

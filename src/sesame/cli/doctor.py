@@ -42,7 +42,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 @click.command()
-@with_settings("data_dir", "interpreters", "runtimes_dir", "port", "oss_port", "sandbox", "cpu")
+@with_settings("data_dir", "interpreters", "runtimes_dir", "port", "https_port", "oss_port", "sandbox", "cpu")
 def doctor(**flags: Any) -> None:
     """Checks interpreters, packages, the sandbox, the data directory and the ports."""
     settings = settle(flags)
@@ -101,8 +101,12 @@ def _data_dir(settings: Settings) -> Iterator[Finding]:
 def _ports(settings: Settings) -> Iterator[Finding]:
     if DataDir(settings.data_dir).running():
         return
-    for flag, port in (("--port", settings.port), ("--oss-port", settings.oss_port)):
-        if port == 0:
+    for flag, port in (
+        ("--port", settings.port),
+        ("--https-port", settings.https_port),
+        ("--oss-port", settings.oss_port),
+    ):
+        if not port:
             continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -25,6 +25,7 @@ def env(**flags: Any) -> None:
         "ACCESS_KEY_ID": credentials.access_key_id,
         "ACCESS_KEY_SECRET": credentials.access_key_secret,
         "FC_ENDPOINT": endpoints.fc,
+        "FC_HTTPS_ENDPOINT": endpoints.fc_https,
         "OSS_ENDPOINT": endpoints.oss,
         "SLS_ENDPOINT": endpoints.sls,
         "STS_ENDPOINT": endpoints.sts,

@@ -66,10 +66,11 @@ def find(reader: LogReader, wanted: str, *, follow: bool) -> tuple[str | None, s
         return matching[0]
     if matching:
         raise ConfigurationError(f"several services have a function '{name}': name one of {_names(matching)}")
-    has = f"there are logs of {_names(known)}" if known else "no function has logs in this data directory yet"
+    has = f"there are logs of {_names(known)}" if known else "no function has any"
+    has += f" in {reader.folder}"
     if not follow:
-        raise ConfigurationError(f"there are no logs of '{wanted}'; {has}")
-    output.note(f"There are no logs of '{wanted}' yet, {has}; waiting …")
+        raise ConfigurationError(f"there are no logs of '{wanted}': {has}; name another data directory with --data-dir")
+    output.note(f"There are no logs of '{wanted}' yet: {has}; waiting …")
     return service or None, name
 
 

@@ -37,14 +37,17 @@ def runtimes(context: click.Context, /, missing: bool, **flags: Any) -> None:
         if interpreter is None:
             rows.append((runtime, "none", "", f"get it: {interpreters.how_to_get(runtime)}"))
             continue
-        version = interpreter.version + (f" in place of {interpreter.substitute_for}" if interpreter.notice else "")
+        version, path = interpreter.version, str(interpreter.path)
+        if interpreter.notice:
+            version += f" in place of {interpreter.substitute_for}"
+            path += f" (get its own: {interpreters.how_to_get(runtime)})"
         manifest = known.packages.manifest(runtime)
         packages = f"{len(manifest.packages)} installed" if manifest else "not installed"
-        rows.append((runtime, version, packages, str(interpreter.path)))
+        rows.append((runtime, version, packages, path))
     for line in _aligned(rows):
         click.echo(line)
-    for line in known.notices():
-        output.note(line)
+    if any(known.packages.manifest(runtime) is None for runtime in known.found):
+        output.note(f"To install the packages: {output.own_name()} runtimes install")
 
 
 @runtimes.command()

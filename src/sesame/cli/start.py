@@ -74,7 +74,12 @@ def greet(sesame: Sesame, settings: Settings) -> None:
     endpoints = sesame.endpoints
     output.note(f"Sesame is ready. Data in {sesame.data_dir.path}, account {endpoints.account_id}, {endpoints.region}.")
     output.note(f"  Function Compute  {endpoints.fc}")
-    for name, url in (("OSS", endpoints.oss), ("Log Service", endpoints.sls), ("STS", endpoints.sts)):
+    for name, url in (
+        ("FC over TLS", endpoints.fc_https),
+        ("OSS", endpoints.oss),
+        ("Log Service", endpoints.sls),
+        ("STS", endpoints.sts),
+    ):
         if url:
             output.note(f"  {name:<17} {url}")
     output.note(f"Sandbox {endpoints.sandbox}:")

@@ -239,6 +239,10 @@ class LogReader:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    @property
+    def folder(self) -> Path:
+        return self._path.parent
+
     def read(self, query: Query) -> list[LogLine]:
         """Raises `ConfigurationError` when the file cannot be read; a file that is not there has no lines."""
         return list(self._run(lambda db: _read(db, query)))
