@@ -56,6 +56,14 @@ def test_runtimes_lists_every_runtime_with_its_interpreter() -> None:
         assert f"\n{runtime} " in said
 
 
+def test_runtimes_says_once_how_to_get_what_is_missing(tmp_path: Path) -> None:
+    said = CliRunner().invoke(runtimes, ["--runtimes-dir", str(tmp_path)])
+    assert said.exit_code == 0
+    assert "not installed" in said.stdout
+    assert said.stderr.count("runtimes install") == 1
+    assert "get it" not in said.stderr.lower()
+
+
 def test_runtimes_missing_names_only_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))

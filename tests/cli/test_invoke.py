@@ -114,3 +114,18 @@ def test_what_a_newcomer_gets_wrong_first_is_explained(tmp_path: Path) -> None:
     done = invoke("main.f", f"--code={tmp_path}")
     assert done.returncode == 1
     assert b"There is no" not in done.stderr
+
+
+def test_events_are_bytes_and_names_are_text(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("def f(event, context):\n    return event\n")
+    odd = os.fsdecode(b"\xff\xfe")
+    assert invoke("main.f", f"--code={tmp_path}", "-e", odd).stdout == b"\xff\xfe"
+    (tmp_path / odd).mkdir()
+    for arguments in (
+        (f"main{odd}.f", f"--code={tmp_path}"),
+        ("main.f", f"--code={tmp_path / odd}"),
+        ("--service", odd, "--function", "f"),
+    ):
+        done = invoke(*arguments)
+        assert done.returncode == 2
+        assert b"\\xff\\xfe' is not UTF-8" in done.stderr

@@ -5,6 +5,7 @@ The answer goes to stdout as it is, logs and everything else to stderr; a functi
 
 import asyncio
 import glob
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,7 +55,9 @@ def invoke(
     --function, a function that is deployed."""
     if event_text is not None and event_file is not None:
         raise click.UsageError("give the event as text (-e) or from a file (-f), not both")
-    event = event_file.read() if event_file is not None else (event_text or "").encode()
+    event = event_file.read() if event_file is not None else os.fsencode(event_text or "")
+    for text in (handler, service, function_name, options["initializer"], options["code"].absolute().name):
+        _refuse_what_is_no_text(text or "")
     settings = settle(options)
     if service or function_name:
         if not (service and function_name):
@@ -113,6 +116,14 @@ def _refuse_local_options() -> None:
     ]
     if given:
         raise click.UsageError(f"a deployed function has its own settings: leave {', '.join(given)} away")
+
+
+def _refuse_what_is_no_text(name: str) -> None:
+    """Events are bytes; names are text."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise click.UsageError(f"{os.fsencode(name)!r} is not UTF-8, and no name then") from error
 
 
 def _hints(call: LocalCall) -> Iterator[str]:
