@@ -46,8 +46,8 @@ async def throughput(neighbour: Any, until_done: Awaitable[Any]) -> float:
 
 async def all_attacks(stage: Stage) -> None:
     attacks = [(probe.attack, dict(probe.event)) for probe in PROBES] + list(BOMBS)
-    told = {"secret": "s", "instance": "i", "address": 1, "size": 1, "victim_uid": 1, "host": "h", "path": "/nowhere",
-            "content": "c", "name": "n", "most": 5000}  # fmt: skip
+    told = {"secret": "s", "key": "k", "instance": "i", "address": 1, "size": 1, "victim_uid": 1, "host": "h",
+            "path": "/nowhere", "content": "c", "name": "n", "most": 5000}  # fmt: skip
     for attack, event in attacks:
         attacker = await stage.start("attacks", f"index.{attack}", memory_mb=MEMORY_MB)
         with contextlib.suppress(SandboxDied, TimeoutError):

@@ -19,6 +19,7 @@ from sesame.sandbox.seam import SandboxDied
 pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
 
 SECRET = "a-secret-of-somebody-else"
+CREDENTIALS = {"access_key_id": "STS.victim", "access_key_secret": "the-key-of-its-role", "security_token": "token"}
 SERIAL = iter(range(1, 100_000))
 
 
@@ -36,6 +37,9 @@ class Scene:
         # As generous as files can be: what stops a change is the mount.
         self.code.chmod(0o777)
         (self.code / "index.py").chmod(0o666)
+        self.layer = folder / "layer"
+        self.layer.mkdir()
+        self.layer.chmod(0o777)
         self._copy_with_setuid(INTERPRETERS[runtime].path)
         self.path_socket = socket.socket(socket.AF_UNIX)
         self.path_socket.bind(str(folder / "door"))
@@ -69,10 +73,11 @@ async def attacked(probe: Probe, runtime: str, scene: Scene, without: frozenset[
     async with jail(scene.folder / "state", **options) as driver:
         stage = Stage(driver, runtime)
         victim = await stage.start("victim", instance_id="c-victim-of-all")
-        held = await victim.json(SECRET.encode())
-        attacker = await stage.start(scene.code, f"index.{probe.attack}", **probe.spec)
+        held = await victim.json(SECRET.encode(), credentials=CREDENTIALS)
+        attacker = await stage.start(scene.code, f"index.{probe.attack}", layer_dirs=(scene.layer,), **probe.spec)
         told = {
-            "secret": SECRET, "instance": "c-victim-of-all", "address": held["address"], "size": held["size"],
+            "secret": SECRET, "key": CREDENTIALS["access_key_secret"],
+            "instance": "c-victim-of-all", "address": held["address"], "size": held["size"],
             "victim_uid": held["uid"],
             "host": os.uname().nodename, "path": str(scene.file), "content": SECRET, "name": scene.abstract,
             "most": victim.sandbox._jailed.pid + 2, **probe.event,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -95,3 +96,38 @@ async def test_a_flood_of_output_neither_holds_the_result_up_nor_is_kept_by_the_
     actor.sandbox._channel._output._on_output = swallow
     assert (await actor.invoke(b'{"mb": 100}')).payload == b"true"
     assert seen == 100 << 20
+
+
+async def drained(stage: Any, *, bound: int | None) -> int:
+    """How much one look at the end of a call takes from a function that never stops writing."""
+    actor = await stage.start("attacks", "index.writes_on")
+    output = actor.sandbox._channel._output
+    actor.sandbox._channel._loop.remove_reader(output._fd)
+    seen = 0
+
+    def slowly(data: bytes) -> None:
+        nonlocal seen
+        seen += len(data)
+        refilled()
+
+    def refilled() -> None:
+        """Returns when the function has filled the pipe again, which takes it a moment."""
+        deadline = time.monotonic() + 5
+        while output._waiting() < 64 * 1024 and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    output._on_output = slowly
+    output._capacity = bound or output._capacity
+    assert (await actor.invoke()).payload == b"true"
+    refilled()
+    seen = 0
+    output.drain()
+    return seen
+
+
+async def test_who_never_stops_writing_does_not_hold_the_host_up(stage: Any) -> None:
+    assert await drained(stage, bound=None) <= 128 * 1024
+
+
+async def test_without_that_bound_the_host_would_read_on(stage: Any) -> None:
+    assert await drained(stage, bound=4 << 20) >= 2 << 20

@@ -16,14 +16,16 @@ from typing import Any
 from sesame.sandbox import jail_mounts
 from sesame.sandbox.addresses import CODE_ROOT, DEFAULT_PATH, LAYER_ROOT
 from sesame.sandbox.cgroups import Limits
+from sesame.sandbox.exec_streams import Streamed
 from sesame.sandbox.interpreters import MINOR_VERSIONS
 from sesame.sandbox.jail_cells import Cell, Cells
+from sesame.sandbox.jail_exec import Commands, Inside
 from sesame.sandbox.jail_forker import Forker, Jailed
 from sesame.sandbox.jail_plan import LIBRARY_PATH, SITE_PACKAGES_ROOT
 from sesame.sandbox.jail_spares import Spares
 from sesame.sandbox.jail_terms import PROCESSES, Terms
 from sesame.sandbox.memory import Gauge, tree
-from sesame.sandbox.seam import Call, OnOutput, Reply, SandboxDied, SandboxSpec
+from sesame.sandbox.seam import Call, Command, OnOutput, Reply, SandboxDied, SandboxSpec
 from sesame.sandbox.wire import Channel, Output
 
 DUMP_GRACE_S = 1.0
@@ -47,6 +49,7 @@ class JailSandbox:
         self._channel: Channel | None = None
         self._cell: Cell | None = None
         self._jailed: Jailed | None = None
+        self._commands: Commands | None = None
         self._gauge: Gauge | None = None
         self._baseline_mb = 0.0
         self._peak_mb = 0.0
@@ -83,6 +86,7 @@ class JailSandbox:
             if spare.cell.group is not None:
                 spare.cell.group.limit(self._limits())
             spare.order(fields, fds)
+        self._commands = self._commands_of(forker, spare.cell, spare.jailed)
         clock.lap("mounts_ms")
         await self._channel.open()
         self._jailed.on_gone = self._on_gone
@@ -106,6 +110,11 @@ class JailSandbox:
             raise
         finally:
             self._busy = False
+
+    async def exec(self, command: Command) -> Streamed:
+        if self._commands is None or self._finishing is not None:
+            raise SandboxDied("exit", "the instance has ended")
+        return await self._commands.start(command)
 
     async def kill(self, *, dump_stacks: bool = False) -> None:
         jailed, channel = self._jailed, self._channel
@@ -171,7 +180,7 @@ class JailSandbox:
             holds = self._terms.holds
             show(CODE_ROOT, jail_mounts.tree(spec.code_dir, read_only=holds("read-only"), nosuid=holds("nosuid")))
             if spec.layer_dirs:
-                show(LAYER_ROOT, jail_mounts.merged_tree(spec.layer_dirs))
+                show(LAYER_ROOT, jail_mounts.merged_tree(spec.layer_dirs, read_only=holds("read-only")))
         return {
             "mounts": mounts,
             "binds": binds,
@@ -204,6 +213,22 @@ class JailSandbox:
         composed["FC_INSTANCE_ID"] = self._spec.instance_id
         composed["HOSTNAME"] = self._hostname
         return composed
+
+    def _commands_of(self, forker: Forker, cell: Cell, init: Jailed) -> Commands:
+        environment = self._environment(forker)
+        sys_path = [*self._setup("")["sys_path"]]
+        if forker.launch.site_packages is not None:
+            sys_path.append(SITE_PACKAGES_ROOT)
+        # What the shim sets for programs that the function starts.
+        environment |= {"PYTHONPATH": ":".join(sys_path), "PYTHONDONTWRITEBYTECODE": "1", "PWD": CODE_ROOT}
+        inside = Inside(forker, cell, init, self._terms, environment)
+        return Commands(inside, lambda: self._on_lost_command())
+
+    def _on_lost_command(self) -> None:
+        if self._finishing is None:
+            self._start_finishing(SandboxDied("killed", "a command's processes could not be accounted for"))
+            if not self._busy:
+                self._on_death()
 
     def _setup(self, notice: str) -> dict[str, Any]:
         version = ".".join(map(str, MINOR_VERSIONS[self._spec.runtime]))
@@ -268,6 +293,8 @@ class JailSandbox:
             if self._frozen:
                 # A version 1 freezer holds even SIGKILL back.
                 self.thaw()
+            if self._commands is not None:
+                await self._commands.close()
             await self._jailed.gone.wait()
             if self._doom is not None and self._doom.reason == "exit":
                 self._doom = self._cause_of_death(self._jailed)

@@ -53,10 +53,13 @@ def tree(path: Path, *, read_only: bool = True, nosuid: bool = True) -> int:
     return fd
 
 
-def merged_tree(paths: Sequence[Path]) -> int:
-    """A read-only view of several directories as one, in which the earlier wins. The caller closes it."""
+def merged_tree(paths: Sequence[Path], *, read_only: bool = True) -> int:
+    """A view of several directories as one, in which the earlier wins. The caller closes it.
+
+    Several are read-only whatever is asked for: there is nowhere to write.
+    """
     if len(paths) == 1:
-        return tree(paths[0])
+        return tree(paths[0], read_only=read_only)
     # Two options would be cut at ":" and ","; a backslash keeps them.
     lower = ":".join(str(path).replace("\\", "\\\\").replace(":", "\\:") for path in paths)
     return _new_mount("overlay", {"source": "layers", "lowerdir": lower}, _MOUNT_ATTR_RDONLY)

@@ -22,7 +22,8 @@ NUMBERS = {
     'keyctl': (250, 219), 'bpf': (321, 280), 'perf_event_open': (298, 241), 'userfaultfd': (323, 282),
     'io_uring_setup': (425, 425), 'personality': (135, 92), 'sethostname': (170, 161), 'reboot': (169, 142),
     'init_module': (175, 105), 'open_by_handle_at': (304, 265), 'process_vm_readv': (310, 270), 'kcmp': (312, 272),
-    'name_to_handle_at': (303, 264), 'pidfd_getfd': (438, 438), 'open_tree': (428, 428), 'settimeofday': (164, 170),
+    'name_to_handle_at': (303, 264), 'pidfd_getfd': (438, 438), 'pidfd_open': (434, 434),
+    'open_tree': (428, 428), 'settimeofday': (164, 170),
 }
 
 
@@ -100,6 +101,18 @@ def reads_environment(event, context):
     return answer(False)
 
 
+def reads_credentials(event, context):
+    """The keys of the victim's role, which its context holds."""
+    key = told(event)['key'].encode()
+    for pid in victims(event):
+        try:
+            if any(key in part for part in private_memory(pid)):
+                return answer(True)
+        except (OSError, IOError, ValueError):
+            continue
+    return answer(False)
+
+
 def reads_tmp(event, context):
     secret = told(event)['secret'].encode()
     for pid in other_processes():
@@ -153,6 +166,15 @@ def reads_memory_by_call(event, context):
         remote = (ctypes.c_size_t * 2)(place['address'], place['size'])
         call('process_vm_readv', pid, local, 1, remote, 1, 0)
         if buffer.raw == place['secret'].encode():
+            return answer(True)
+    return answer(False)
+
+
+def takes_descriptor(event, context):
+    """A copy of what another process has open, such as its socket."""
+    for pid in victims(event):
+        process = call('pidfd_open', pid, 0)
+        if process >= 0 and call('pidfd_getfd', process, 1, 0) >= 0:
             return answer(True)
     return answer(False)
 
@@ -371,6 +393,11 @@ def adds_key(event, context):
     return answer(call('add_key', b'user', b'sesame-probe', b'x', 1, -1) > 0)
 
 
+def joins_keyring(event, context):
+    """A session keyring of its own, in which keys outlive the call."""
+    return answer(call('keyctl', 1, None) >= 0)
+
+
 def loads_bpf(event, context):
     """BPF_MAP_CREATE of a small array."""
     return answer(call('bpf', 0, struct.pack('=5I', 2, 4, 4, 1, 0) + b'\0' * 60, 72) >= 0)
@@ -527,6 +554,17 @@ def output(event, context):
     line = 'x' * 1023 + '\n'
     for _ in range(told(event)['mb'] * 1024):
         os.write(1, line.encode())
+    return answer(True)
+
+
+def writes_on(event, context):
+    """A thread that never stops writing."""
+    def forever():
+        while True:
+            os.write(1, b'x' * 1048576)
+    thread = threading.Thread(target=forever)
+    thread.daemon = True
+    thread.start()
     return answer(True)
 
 

@@ -13,7 +13,7 @@ def handler(event, context):
     with open('/dev/shm/secret', 'w') as file:
         file.write(secret)
     buffer = ctypes.create_string_buffer(secret.encode('ascii'))
-    KEEP.append(buffer)
+    KEEP.append((buffer, context))
     libc = ctypes.CDLL(None, use_errno=True)
     shared = libc.shmget(0x5e5a, 4096, 0o1000 | 0o666)
     return json.dumps({'address': ctypes.addressof(buffer), 'size': len(secret), 'shared': shared, 'uid': os.getuid()})
