@@ -24,7 +24,7 @@ STATES = {
     "PutProvisionConfig": "kept; no instance is held ready, and `currentError` says so",
     "PutFunctionAsyncInvokeConfig": "kept; asynchronous calls are refused",
     "CreateTrigger": "`http` is served; every other type is kept and does not fire",
-    "CreateCustomDomain": "HTTP is served; certificates are kept, HTTPS is not served",
+    "CreateCustomDomain": "served, over HTTPS with `--https-port`",
     "CreateVpcBinding": "kept; nothing is connected",
     "PutLayerACL": "kept; there are no other accounts",
     "ListReservedCapacities": "always empty",

@@ -5,12 +5,14 @@ Used by `sesame start` and by whoever runs a Sesame inside a process of his own.
 
 import asyncio
 import os
+import ssl
 import time
 from contextlib import AsyncExitStack
 from typing import ClassVar
 
 import psutil
 import structlog
+from starlette.types import ASGIApp
 
 from sesame.control.account import AccountSettings
 from sesame.control.cleanup import live_packages
@@ -27,6 +29,7 @@ from sesame.gateway.app import Gateway
 from sesame.gateway.code_bucket import CodeBucket
 from sesame.gateway.parts import Control, GatewayParts
 from sesame.gateway.server import HttpServer
+from sesame.gateway.tls import Certificates
 from sesame.identity.issuer import Issuer
 from sesame.identity.keys import AccessKeys
 from sesame.identity.roles import DEFAULT_ROLE, Roles, role_arn
@@ -40,7 +43,7 @@ from sesame.oss.source import ObjectSource
 from sesame.sandbox.drivers import Wanted, choose
 from sesame.sandbox.runtimes import Runtimes
 from sesame.sandbox.seam import Enforcement
-from sesame.settings import Settings
+from sesame.settings import TABLE, Settings
 from sesame.store.bytecode import BytecodeCompiler
 from sesame.store.catalog import Catalog
 from sesame.store.database import Database
@@ -174,6 +177,7 @@ class Sesame:
 
         source = ObjectSource(catalog, objects, account.account_id)
         arns = Arns(settings.region, account.account_id)
+        control = Control.over(catalog, CodeSource(packages, source.read), roles.require_assumable, arns)
         gateway = Gateway(
             GatewayParts(
                 keys=keys,
@@ -181,7 +185,7 @@ class Sesame:
                 roles=roles,
                 dispatcher=dispatcher,
                 instances=pool.instances,
-                control=Control.over(catalog, CodeSource(packages, source.read), roles.require_assumable, arns),
+                control=control,
                 packages=packages,
                 code_bucket=CodeBucket(catalog, tokens, roles, time.time),
                 account=AccountSettings(
@@ -206,17 +210,23 @@ class Sesame:
                 virtual_hosts=VIRTUAL_HOSTS,
             )
         )
-        urls = {}
-        for name, door, port in (("oss", oss, settings.oss_port), ("fc", gateway, settings.port)):
-            server = HttpServer(door, host=HOST, port=port)
-            try:
-                await server.start()
-            except ConfigurationError as error:
-                flag = "--port" if name == "fc" else f"--{name}-port"
-                raise ConfigurationError(f"{flag} {port}: {error}") from error
-            later.push_async_callback(server.stop)
-            urls[name] = server.url
+        urls = {"oss": await self._listen(oss, "oss_port")}
+        if settings.https_port is not None:
+            tls = Certificates(control.domains.find).context()
+            urls["fc_https"] = await self._listen(gateway, "https_port", tls)
+        urls["fc"] = await self._listen(gateway, "port")
         self._announce(urls, key)
+
+    async def _listen(self, door: ASGIApp, setting: str, tls: ssl.SSLContext | None = None) -> str:
+        """Serves a door on the port of this setting, and gives its URL."""
+        port = getattr(self._settings, setting)
+        server = HttpServer(door, host=HOST, port=port, tls=tls)
+        try:
+            await server.start()
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{TABLE[setting].flag} {port}: {error}") from error
+        self._teardown.push_async_callback(server.stop)
+        return server.url
 
     async def _log_sink(self) -> LogSink:
         """Where the journals of calls go: to the store of logs, or nowhere when none are kept."""

@@ -27,6 +27,7 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     account_id: str
     region: str
     fc: str
+    fc_https: str = ""
     oss: str = ""
     sls: str = ""
     sts: str = ""

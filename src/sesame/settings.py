@@ -40,6 +40,13 @@ class Settings(msgspec.Struct, frozen=True):
     """All that can be set. A field `data_dir` is the flag `--data-dir`, `SESAME_DATA_DIR` and the key `data_dir`."""
 
     port: Annotated[int, _meta("Port of the Function Compute door on 127.0.0.1; 0 takes any free one.")] = 9000
+    https_port: Annotated[
+        int | None,
+        _meta(
+            "Port of the Function Compute door over TLS, for custom domains with certificates; 0 takes any free one.",
+            shown_default="no TLS",
+        ),
+    ] = None
     oss_port: Annotated[int, _meta("Port of the OSS door; 0 takes any free one.")] = 9001
     sls_port: Annotated[int, _meta("Port of the Log Service door; 0 takes any free one.")] = 9002
     sts_port: Annotated[int, _meta("Port of the STS door; 0 takes any free one.")] = 9003
@@ -221,8 +228,8 @@ def _pairs(raw: str, source: str) -> dict[str, str]:
 
 
 def _check(settings: Settings) -> None:
-    for name in ("port", "oss_port", "sls_port", "sts_port"):
-        if not 0 <= getattr(settings, name) <= 65535:
+    for name in ("port", "https_port", "oss_port", "sls_port", "sts_port"):
+        if not 0 <= (getattr(settings, name) or 0) <= 65535:
             raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected 0 to 65535")
     for name, choices in CHOICES.items():
         if getattr(settings, name) not in choices:

@@ -4,14 +4,10 @@ Run by pytest.
 Never serves one.
 """
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.certificates import pair
 from tests.control.conftest import Account
 
 from sesame.control.domains import Domains
@@ -20,26 +16,6 @@ from sesame.model.domain import CertConfig, PathConfig, RewriteConfig, RewriteRu
 from sesame.model.errors import DomainNameAlreadyExists, DomainNameNotFound, InvalidArgument, PreconditionFailed
 
 NAME = "pythonSDK.cn-hongkong.123.cname-test.fc.aliyun-inc.com"
-
-
-def pair() -> CertConfig:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
-        .not_valid_after(datetime(2021, 1, 1, tzinfo=UTC))
-        .sign(key, hashes.SHA256())
-    )
-    return CertConfig(
-        cert_name="test-ssl",
-        private_key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
-        certificate=certificate.public_bytes(Encoding.PEM).decode(),
-    )
 
 
 PAIR, OTHER_PAIR = pair(), pair()

@@ -52,6 +52,7 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
     sesame = Sesame(settings)
+    output.note(f"Starting Sesame on {sesame.data_dir.path} …")
     starting = asyncio.ensure_future(sesame.start())
     waiting = asyncio.ensure_future(stopping.wait())
     try:

@@ -19,6 +19,7 @@ from sesame.gateway.headers import CONTENT_LENGTH, Headers
 from sesame.gateway.http_triggers import HttpTriggers
 from sesame.gateway.invoke import Invoker
 from sesame.gateway.permissions import Permissions
+from sesame.gateway.tls import served_over
 from sesame.model import limits
 from sesame.model.domain import CustomDomain
 from sesame.model.errors import AccessDenied, CallerError, InvalidArgument, NotFound, PathNotSupported
@@ -33,6 +34,7 @@ ATTACHMENT = (b"Content-Disposition", b"attachment")
 
 _ANONYMOUS, _FUNCTION = "anonymous", "function"
 _BASE_PATH = "x-fc-base-path"
+_FORWARDED_PROTO = "x-forwarded-proto"
 # About the connection, or ours to say (reference/runtime.md §9): functions neither see nor set these.
 _NOT_PASSED_ON = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
 _NOT_PASSED_BACK = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"})
@@ -116,7 +118,14 @@ def domain_of(find: Callable[[str], Record | None], scope: Scope) -> CustomDomai
 
 
 def domain_way(domain: CustomDomain, scope: Scope) -> Way:
-    """Raises `NotFound` for a path that no route leads from, and an error of status 405 for a method not allowed."""
+    """Raises `AccessDenied` for a protocol that the domain does not speak, `NotFound` for a path that no route leads
+    from, and an error of status 405 for a method not allowed.
+    """
+    if not served_over(scope["scheme"], domain):
+        raise AccessDenied(
+            f"domain name '{domain.domain_name}' is not served over {scope['scheme'].upper()}: its protocol is "
+            f"'{domain.protocol}'"
+        )
     path = unquote(scope["raw_path"].decode("latin-1"))
     route = domain_paths.route_of(domain.route_config.routes, path)
     if route is None:
@@ -160,12 +169,17 @@ def _params(way: Way, scope: Scope) -> dict[str, object]:
         if name not in _NOT_PASSED_ON and not name.startswith(b"x-fc-")
     ]
     headers.append([_BASE_PATH, way.base_path])
+    if scope["scheme"] == "https":
+        # Said by who speaks TLS. Without it what was sent stays: a proxy before this server may speak TLS.
+        headers = [header for header in headers if header[0] != _FORWARDED_PROTO]
+        headers.append([_FORWARDED_PROTO, "https"])
     return {
         "method": scope["method"],
         "path": way.path,
         "query": way.query.decode("latin-1"),
         "request_uri": (scope["raw_path"] + (b"?" + query if query else b"")).decode("latin-1"),
         "client_ip": scope["client"][0] if scope["client"] else "",
+        "scheme": scope["scheme"],
         "headers": headers,
     }
 

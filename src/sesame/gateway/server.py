@@ -1,4 +1,4 @@
-"""Serves an ASGI application over HTTP, inside the event loop that is already running.
+"""Serves an ASGI application over HTTP or HTTPS, inside the event loop that is already running.
 
 Called by `app`, once for each door. Built on uvicorn with uvloop's sockets and httptools (docs/adr/0002).
 Never handles signals, never writes an access log, never decides what an answer says.
@@ -7,6 +7,7 @@ Never handles signals, never writes an access log, never decides what an answer 
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,8 +26,9 @@ CANCELLED_S = 5.0
 class HttpServer:
     """One listening socket. `start` before the first request, `stop` after the last; both once."""
 
-    def __init__(self, app: Any, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, app: Any, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self._app = app
+        self._tls = tls
         self.host = host
         self.port = port
         self._socket: socket.socket | None = None
@@ -35,7 +37,7 @@ class HttpServer:
     @property
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self._tls else 'http'}://{host}:{self.port}"
 
     async def start(self) -> None:
         """Listens; `port` is the real one from here on. Raises `ConfigurationError` when the address cannot be had."""
@@ -57,6 +59,7 @@ class HttpServer:
             timeout_keep_alive=KEEP_ALIVE_S,
         )
         config.load()
+        config.ssl = self._tls
         self._server = _Server(config)
         self._server.lifespan = config.lifespan_class(config)
         await self._server.startup(sockets=[self._socket])

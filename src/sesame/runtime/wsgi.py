@@ -41,7 +41,7 @@ def _environ(params, body, context):
         "REMOTE_ADDR": params.get("client_ip") or "",
         "HTTP": "on",
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
+        "wsgi.url_scheme": params.get("scheme") or "http",
         "wsgi.input": io.BytesIO(body),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": False,
