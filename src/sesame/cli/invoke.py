@@ -92,7 +92,8 @@ def invoke(
 
 
 def _invoke_deployed(server: remote.Server, service: str, function: str, event: bytes) -> None:
-    answer = remote.call(server, service, function, event, timeout_s=REMOTE_PATIENCE_S)
+    with output.busy(f"Waiting for {service}/{function} …", quiet=True):
+        answer = remote.call(server, service, function, event, timeout_s=REMOTE_PATIENCE_S)
     if answer.refused:
         output.error(f"{answer.refused} (HTTP {answer.status}, request {answer.request_id})")
         sys.exit(EXIT_FUNCTION_ERROR)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 # Without emoji: an ARN such as `acs:fc:cn:…` holds what would be taken for the name of one.
 out = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -67,11 +68,12 @@ def result(payload: bytes) -> None:
 
 
 @contextmanager
-def busy(what: str) -> Iterator[None]:
-    """Says what takes long: a spinner on a terminal, one line elsewhere."""
+def busy(what: str, *, quiet: bool = False) -> Iterator[None]:
+    """Says what takes long: a spinner on a terminal, one line elsewhere (none when `quiet`)."""
     if notes.is_terminal:
-        with notes.status(what):
+        with notes.status(escape(what)):
             yield
     else:
-        note(what)
+        if not quiet:
+            note(what)
         yield
