@@ -90,27 +90,23 @@ def sees_processes(event, context):
     return answer(len(other_processes()) > 0)
 
 
-def reads_environment(event, context):
-    name = ('FC_INSTANCE_ID=%s' % told(event)['instance']).encode()
+def found_in_memory(event, needle):
     for pid in victims(event):
         try:
-            if any(name in part for part in private_memory(pid)):
+            if any(needle.encode() in part for part in private_memory(pid)):
                 return answer(True)
         except (OSError, IOError, ValueError):
             continue
     return answer(False)
+
+
+def reads_environment(event, context):
+    return found_in_memory(event, 'FC_INSTANCE_ID=%s' % told(event)['instance'])
 
 
 def reads_credentials(event, context):
     """The keys of the victim's role, which its context holds."""
-    key = told(event)['key'].encode()
-    for pid in victims(event):
-        try:
-            if any(key in part for part in private_memory(pid)):
-                return answer(True)
-        except (OSError, IOError, ValueError):
-            continue
-    return answer(False)
+    return found_in_memory(event, told(event)['key'])
 
 
 def reads_tmp(event, context):
