@@ -8,6 +8,7 @@ import hashlib
 import http.client
 import io
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ import oss2
 import pytest
 import requests
 from tests.oss.conftest import OTHER_KEY_ID, OTHER_SECRET, RunningDoor
+
+from sesame.store.objects import Reader
 
 CRC_HEADER = "x-oss-hash-crc64ecma"
 
@@ -399,3 +402,29 @@ def test_a_read_that_announces_a_body_is_answered_and_its_connection_closed(
     bucket.auth._sign_request(call, "photos", "k")
     response = requests.get(call.url, headers={**call.headers, "Content-Length": "9"}, timeout=10)
     assert (response.content, response.headers["Connection"]) == (b"data", "close")
+
+
+def test_who_hangs_up_in_the_middle_of_a_large_object_costs_no_more_of_it(
+    door: RunningDoor, bucket: oss2.Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 64 * 1024 * 1024
+    bucket.put_object("large", bytes(size))
+    read, ended = [0], threading.Event()
+    whole_read, close = Reader.read, Reader.close
+
+    async def counted(self: Reader, start: int, length: int) -> bytes:
+        read[0] += length
+        return await whole_read(self, start, length)
+
+    def closed(self: Reader) -> None:
+        close(self)
+        ended.set()
+
+    monkeypatch.setattr(Reader, "read", counted)
+    monkeypatch.setattr(Reader, "close", closed)
+    url = urlsplit(bucket.sign_url("GET", "large", 60, slash_safe=True))
+    with socket.create_connection((url.hostname, url.port), timeout=10) as connection:
+        connection.sendall(f"GET {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\n\r\n".encode())
+        assert connection.recv(1024).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert ended.wait(20)
+    assert 0 < read[0] < size // 2

@@ -39,6 +39,7 @@ SERVER = "AliyunOSS"
 
 log = structlog.get_logger(__name__)
 
+Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 
@@ -82,7 +83,7 @@ class OssDoor:
             region=parts.region,
         )
 
-    async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         request_id = secrets.token_hex(12).upper()
@@ -100,7 +101,7 @@ class OssDoor:
         }
         if not keep:
             headers["Connection"] = "close"
-        await _send(send, answer, headers)
+        await _send(receive, send, answer, headers)
 
     def malformed(self, message: str) -> tuple[dict[str, str], bytes]:
         """Headers and body for what is no HTTP, and so never comes to be a request; its status is 400."""
@@ -153,7 +154,8 @@ class OssDoor:
         return await operation.run(call)
 
 
-async def _send(send: Send, answer: Answer, headers: dict[str, str]) -> None:
+async def _send(receive: Receive, send: Send, answer: Answer, headers: dict[str, str]) -> None:
+    """Reads no further than somebody listens: who hangs up in the middle of a large object costs no more of it."""
     body = answer.body
     if isinstance(body, bytes):
         if answer.status not in (204, 304):
@@ -163,13 +165,26 @@ async def _send(send: Send, answer: Answer, headers: dict[str, str]) -> None:
         return
     if not body.gzip:
         headers["Content-Length"] = str(body.length)
+    leaving: asyncio.Task[None] | None = None
     try:
         await send(_start(answer.status, headers))
+        if body.length > SEND_BYTES:
+            leaving = asyncio.create_task(_hung_up(receive))
         async for chunk in _packed(body) if body.gzip else _chunks(body):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if leaving is not None and leaving.done():
+                return
         await send({"type": "http.response.body"})
     finally:
+        if leaving is not None:
+            leaving.cancel()
         body.reader.close()
+
+
+async def _hung_up(receive: Receive) -> None:
+    """Returns when the connection is gone. What of a body was not read yet is nobody's any more."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _start(status: int, headers: dict[str, str]) -> dict[str, Any]:
