@@ -2,7 +2,7 @@
 # Needs only Python 3.11 or newer (with venv); choose one with `make PYTHON=/path/to/python3.12 …`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo start test test-user check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-full clean
+.PHONY: help install demo start test test-user check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-catalog bench-full clean
 
 BIN := .venv/bin
 # Two processes of pytest for two cores; each file's tests stay together, as they share servers and jails.
@@ -56,7 +56,10 @@ bench-idle: install
 bench-logs: install
 	@$(BIN)/python -m benchmarks.logs $(ARGS)
 
-bench-full: bench-cold bench-idle bench-logs  ## All benchmarks, and the short ones longer
+bench-catalog: install
+	@$(BIN)/python -m benchmarks.catalog $(ARGS)
+
+bench-full: bench-cold bench-idle bench-logs bench-catalog  ## All benchmarks, and the short ones longer
 	@$(MAKE) --no-print-directory bench-invoke ARGS="--rounds 15 --seconds 5"
 
 lock: $(INSTALLED)  ## Resolves the packages of every runtime anew (needs all interpreters and a network)

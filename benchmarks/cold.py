@@ -85,10 +85,10 @@ def report_one_by_one(endpoint: Endpoint, runtime: str, interpreter: Path, count
     service = "cold-" + runtime.replace(".", "-")
     names = deploy(endpoint, service, runtime, count)
     caller = Caller(endpoint)
-    peers = {f"{interpreter.name} -c pass": [str(interpreter), "-c", "pass"]}
-    if runtime == "python3.12" and (bwrap := which("bwrap")):
-        inside = [bwrap, "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--unshare-pid", "--unshare-ipc"]
-        peers["bwrap + python -c pass"] = [*inside, "--unshare-uts", str(interpreter), "-c", "pass"]
+    bare_start = [str(interpreter), "-c", "pass"]
+    peers: dict[str, Command] = {f"{interpreter.name} -c pass": lambda: bare_start}
+    if runtime == BOXED_RUNTIME:
+        peers |= boxes(interpreter, folder)
     ours: list[float] = []
     theirs: dict[str, list[float]] = {name: [] for name in peers}
     phases: dict[str, list[float]] = {"queue": [], "start": [], "invoke": []}
@@ -101,7 +101,7 @@ def report_one_by_one(endpoint: Endpoint, runtime: str, interpreter: Path, count
             step_name, _, value = step.partition("=")
             phases.setdefault(step_name.removesuffix("_ms"), []).append(float(value))
         for peer, command in peers.items():
-            theirs[peer].append(bare_start_ms(command))
+            theirs[peer].append(bare_start_ms(command()))
     p99 = sorted(ours)[int(0.99 * len(ours))]
     bare = theirs[next(iter(peers))]
     told = ", ".join(f"{phase} {statistics.median(values):.1f}" for phase, values in phases.items())

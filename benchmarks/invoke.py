@@ -24,17 +24,18 @@ def spread(ratios: list[float]) -> str:
 class Lane:
     """One of the servers in the race: its port, its request, and what it measured so far."""
 
-    def __init__(self, name: str, port: int, request: bytes) -> None:
+    def __init__(self, name: str, port: int, request: bytes, expect: bytes = b"hello world") -> None:
         self.name = name
         self.port = port
         self.request = request
+        self.expect = expect
         self.per_second: list[float] = []
         self.median_ms: list[float] = []
         self.p99_ms: list[float] = []
 
     def measure(self, concurrency: int, seconds: float, *, keep: bool = True) -> None:
         answers = uvloop.run(
-            load.run(self.port, self.request, concurrency=concurrency, seconds=seconds, expect=b"hello world")
+            load.run(self.port, self.request, concurrency=concurrency, seconds=seconds, expect=self.expect)
         )
         if keep:
             self.per_second.append(answers.per_second)

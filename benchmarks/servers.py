@@ -20,6 +20,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
+from http.client import HTTPResponse
 from pathlib import Path
 
 import fc2
@@ -49,10 +50,13 @@ class Endpoint(msgspec.Struct, frozen=True):
         )
 
     def signed_invocation(self, service: str, function: str, body: bytes = b"") -> bytes:
-        """One invocation request as it stands on the wire; its signature holds for the 15 minutes of allowed skew."""
-        path = f"/2016-08-15/services/{service}/functions/{function}/invocations"
+        """One invocation request as it stands on the wire."""
+        return self.signed("POST", f"/2016-08-15/services/{service}/functions/{function}/invocations", body=body)
+
+    def signed(self, method: str, path: str, *, query: str = "", body: bytes = b"") -> bytes:
+        """One request as it stands on the wire; its signature holds for the 15 minutes of allowed skew."""
         date = formatdate(usegmt=True)
-        text = f"POST\n\napplication/octet-stream\n{date}\nx-fc-account-id:{self.account_id}\n{path}"
+        text = f"{method}\n\napplication/octet-stream\n{date}\nx-fc-account-id:{self.account_id}\n{path}"
         signature = base64.b64encode(hmac.digest(self.access_key_secret.encode(), text.encode(), hashlib.sha256))
         headers = {
             "Host": f"127.0.0.1:{self.port}",
@@ -61,7 +65,7 @@ class Endpoint(msgspec.Struct, frozen=True):
             "x-fc-account-id": self.account_id,
             "Authorization": f"FC {self.access_key_id}:{signature.decode()}",
         }
-        return http_request("POST", path, headers, body)
+        return http_request(method, path + query, headers, body)
 
 
 @contextlib.contextmanager
@@ -140,6 +144,17 @@ def functions_framework(workers: int | None) -> Iterator[int]:
             yield port
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def answer(port: int, request: bytes) -> bytes:
+    """The body that comes back for one request."""
+    with socket.create_connection(("127.0.0.1", port), timeout=READY_TIMEOUT_S) as connection:
+        connection.sendall(request)
+        response = HTTPResponse(connection)
+        response.begin()
+        if response.status != 200:
+            raise RuntimeError(f"expected 200, found {response.status}: {response.read()[:200]!r}")
+        return response.read()
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
