@@ -14,6 +14,8 @@ from shutil import which
 
 import click
 
+from sesame.sandbox.interpreters import Interpreter
+
 NAMESPACES = ("pid", "ipc", "uts", "mount")
 # What an interpreter needs of the host beside its own prefix; links among them are made as they are.
 SYSTEM = ("usr", "bin", "lib", "lib64", "etc")
@@ -23,7 +25,7 @@ Command = Callable[[], list[str]]
 _names = itertools.count(1)
 
 
-def boxes(interpreter: Path, folder: Path) -> dict[str, Command]:
+def boxes(interpreter: Interpreter, folder: Path) -> dict[str, Command]:
     """By name what gives the command of one start. `folder` is for files, and is kept until the last start."""
     found: dict[str, Command] = {}
     for name, make in (("bwrap", _bwrap), ("runc", _runc)):
@@ -35,24 +37,24 @@ def boxes(interpreter: Path, folder: Path) -> dict[str, Command]:
         if why := _fails(command()):
             click.echo(f"  {name} does not work here, not compared: {why}", err=True)
             continue
-        found[f"{name} + {interpreter.name} -c pass"] = command
+        found[f"{name} + {interpreter.path.name} -c pass"] = command
     return found
 
 
-def _bwrap(program: str, interpreter: Path, _folder: Path) -> Command:
+def _bwrap(program: str, interpreter: Interpreter, _folder: Path) -> Command:
     walls = ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--unshare-pid", "--unshare-ipc"]
-    command = [program, *walls, "--unshare-uts", str(interpreter), "-c", "pass"]
+    command = [program, *walls, "--unshare-uts", str(interpreter.path), "-c", "pass"]
     return lambda: command
 
 
-def _runc(program: str, interpreter: Path, folder: Path) -> Command:
+def _runc(program: str, interpreter: Interpreter, folder: Path) -> Command:
     """A bundle whose root holds the system's folders and the interpreter's, read-only, and nothing else."""
     bundle = folder / "bundle"
     root = bundle / "rootfs"
     root.mkdir(parents=True)
     (root / "proc").mkdir()
     (root / "dev").mkdir()
-    shown = [_prefix(interpreter)]
+    shown = [interpreter.prefix]
     for name in SYSTEM:
         place = Path("/", name)
         if place.is_symlink():
@@ -63,10 +65,18 @@ def _runc(program: str, interpreter: Path, folder: Path) -> Command:
         root.joinpath(*place.parts[1:]).mkdir(parents=True, exist_ok=True)
     (bundle / "config.json").write_text(json.dumps(_bundle(interpreter, shown)))
     state = folder / "runc"
-    return lambda: [program, "--root", str(state), "run", "--bundle", str(bundle), f"sesame-{os.getpid()}-{next(_names)}"]
+    return lambda: [
+        program,
+        "--root",
+        str(state),
+        "run",
+        "--bundle",
+        str(bundle),
+        f"sesame-{os.getpid()}-{next(_names)}",
+    ]
 
 
-def _bundle(interpreter: Path, shown: list[Path]) -> dict[str, object]:
+def _bundle(interpreter: Interpreter, shown: list[Path]) -> dict[str, object]:
     binds = [
         {"destination": str(place), "source": str(place), "type": "none", "options": ["rbind", "ro", "nosuid"]}
         for place in shown
@@ -74,7 +84,7 @@ def _bundle(interpreter: Path, shown: list[Path]) -> dict[str, object]:
     return {
         "ociVersion": "1.0.2",
         "process": {
-            "terminal": False, "cwd": "/", "args": [str(interpreter), "-c", "pass"], "env": ["PATH=/usr/bin:/bin"],
+            "terminal": False, "cwd": "/", "args": [str(interpreter.path), "-c", "pass"], "env": ["PATH=/usr/bin:/bin"],
             "user": {"uid": 0, "gid": 0}, "noNewPrivileges": True, "capabilities": {},
         },
         "root": {"path": "rootfs", "readonly": True},
@@ -86,14 +96,6 @@ def _bundle(interpreter: Path, shown: list[Path]) -> dict[str, object]:
         ],
         "linux": {"namespaces": [{"type": kind} for kind in NAMESPACES]},
     }  # fmt: skip
-
-
-def _prefix(interpreter: Path) -> Path:
-    """Where the interpreter's own files are: asked of itself."""
-    asked = subprocess.run(
-        [interpreter, "-c", "import sys; print(sys.prefix)"], check=True, stdout=subprocess.PIPE, text=True
-    )
-    return Path(asked.stdout.strip())
 
 
 def _fails(command: list[str]) -> str:

@@ -10,15 +10,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
-from shutil import which
+from tempfile import TemporaryDirectory
 
 import click
 
+from benchmarks.boxes import Command, boxes
 from benchmarks.invoke import spread
 from benchmarks.servers import Endpoint, package, sesame
-from sesame.sandbox.interpreters import discover
+from sesame.sandbox.interpreters import Interpreter, discover
 
 BLOCKS = 6
+BOXED_RUNTIME = "python3.12"
 AT_ONCE = 100
 BARE_STARTS_AT_ONCE = 2
 
@@ -81,12 +83,14 @@ def in_blocks(ours: list[float], theirs: list[float]) -> list[float]:
     ]
 
 
-def report_one_by_one(endpoint: Endpoint, runtime: str, interpreter: Path, count: int) -> None:
+def report_one_by_one(endpoint: Endpoint, interpreter: Interpreter, folder: Path, count: int) -> None:
+    """`folder` takes the files of the boxes beside which 3.12 runs."""
+    runtime, python = interpreter.runtime, interpreter.path
     service = "cold-" + runtime.replace(".", "-")
     names = deploy(endpoint, service, runtime, count)
     caller = Caller(endpoint)
-    bare_start = [str(interpreter), "-c", "pass"]
-    peers: dict[str, Command] = {f"{interpreter.name} -c pass": lambda: bare_start}
+    bare_start = [str(python), "-c", "pass"]
+    peers: dict[str, Command] = {f"{python.name} -c pass": lambda: bare_start}
     if runtime == BOXED_RUNTIME:
         peers |= boxes(interpreter, folder)
     ours: list[float] = []
@@ -145,8 +149,8 @@ def report_at_once(endpoint: Endpoint, runtime: str, interpreter: Path, rounds: 
 def main(functions: int, rounds: int, sandbox: str, runtimes: tuple[str, ...]) -> None:
     interpreters = discover()
     for runtime in runtimes:
-        with sesame("--sandbox", sandbox) as endpoint:
-            report_one_by_one(endpoint, runtime, interpreters[runtime].path, functions)
+        with sesame("--sandbox", sandbox) as endpoint, TemporaryDirectory(prefix="boxes-") as folder:
+            report_one_by_one(endpoint, interpreters[runtime], Path(folder), functions)
     with sesame("--sandbox", sandbox) as endpoint:
         report_at_once(endpoint, runtimes[-1], interpreters[runtimes[-1]].path, rounds)
 
