@@ -165,10 +165,17 @@ def load(
     return settings
 
 
-def given(name: str, flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> bool:
-    """Whether somebody asked for this setting, as opposed to its default; the file does not count."""
+def given(
+    name: str,
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str] | None = None,
+    config_file: Path | None = None,
+) -> bool:
+    """Whether somebody asked for this setting, as opposed to its default; all as for `load`."""
     environ = os.environ if environ is None else environ
-    return flags.get(name) is not None or bool(environ.get(TABLE[name].environment))
+    if flags.get(name) is not None or environ.get(TABLE[name].environment):
+        return True
+    return name in _from_file(config_file, environ)[1]
 
 
 def as_markdown() -> str:

@@ -101,3 +101,12 @@ def test_a_secret_is_not_repeated_when_it_is_refused(tmp_path: Path) -> None:
         settings.load({}, {}, file)
     assert "918273645" not in str(raised.value)
     assert "access_key_secret" in str(raised.value)
+
+
+def test_what_was_asked_for_is_told_from_what_is_usual(tmp_path: Path) -> None:
+    file = tmp_path / "sesame.toml"
+    file.write_text("port = 9000\n")
+    assert settings.given("port", {}, {}, file)
+    assert settings.given("sls_port", {"sls_port": 0}, {}, file)
+    assert settings.given("sls_port", {}, {"SESAME_SLS_PORT": "0"}, file)
+    assert not settings.given("sls_port", {"sls_port": None}, {}, file)

@@ -15,7 +15,7 @@ import uvloop
 
 from sesame.app import Sesame
 from sesame.cli import output, own_log
-from sesame.cli.options import settle, with_settings
+from sesame.cli.options import CONFIG_OPTION, settle, with_settings
 from sesame.model.errors import ConfigurationError
 from sesame.settings import TABLE, Settings, given
 
@@ -98,7 +98,7 @@ def refuse_unserved_doors(settings: Settings, flags: Mapping[str, Any]) -> None:
     """A port that somebody asked for and nobody will listen on is an error; any free one (0) is only not taken."""
     for door, name in (("OSS", "oss"), ("Log Service", "sls"), ("STS", "sts")):
         field = f"{name}_port"
-        if name in Sesame.SERVED_DOORS or not given(field, flags):
+        if name in Sesame.SERVED_DOORS or not given(field, flags, config_file=flags.get(CONFIG_OPTION)):
             continue
         port = getattr(settings, field)
         if port != 0:
