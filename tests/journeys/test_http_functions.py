@@ -18,17 +18,21 @@ ALL = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"]
 INSTALL_TIMEOUT_S = 300
 # The newest that each interpreter takes; where that is old, all that comes with them too.
 FRAMEWORKS = {
-    "python2.7": ["flask==1.1.4", "django==1.11.29"],
-    "python3": [
-        "flask==2.0.3", "click==8.0.4", "werkzeug==2.0.3", "jinja2==3.0.3", "markupsafe==2.0.1", "itsdangerous==2.0.1",
-        "django==3.2.25", "asgiref==3.4.1", "sqlparse==0.4.4", "pytz==2023.3", "typing-extensions==4.1.1",
-        "importlib-metadata==4.8.3", "zipp==3.6.0", "dataclasses==0.8",
-    ],
-    "python3.9": ["flask>=3,<4", "django>=4.2,<5"],
-    "python3.10": ["flask>=3,<4", "django>=5.2,<6"],
-    "python3.12": ["flask>=3,<4", "django>=5.2,<6"],
+    "python2.7": {"flask": ["flask==1.1.4"], "django": ["django==1.11.29"]},
+    "python3": {
+        "flask": [
+            "flask==2.0.3", "click==8.0.4", "werkzeug==2.0.3", "jinja2==3.0.3", "markupsafe==2.0.1",
+            "itsdangerous==2.0.1", "typing-extensions==4.1.1", "importlib-metadata==4.8.3", "zipp==3.6.0",
+            "dataclasses==0.8",
+        ],
+        "django": [
+            "django==3.2.25", "asgiref==3.4.1", "sqlparse==0.4.4", "pytz==2023.3", "typing-extensions==4.1.1",
+        ],
+    },
+    "python3.9": {"flask": ["flask>=3,<4"], "django": ["django>=4.2,<5"]},
+    "python3.10": {"flask": ["flask>=3,<4"], "django": ["django>=5.2,<6"]},
+    "python3.12": {"flask": ["flask>=3,<4"], "django": ["django>=5.2,<6"]},
 }  # fmt: skip
-_installed: dict[str, Path | str] = {}
 
 Site = Callable[..., requests.Response]
 
@@ -101,11 +105,9 @@ def test_a_custom_domain(publish: Callable[..., Site], sesame: Sesame, client: A
 
 
 @pytest.mark.parametrize("framework", ["flask", "django"])
-def test_frameworks_unchanged(
-    publish: Callable[..., Site], runtime: str, framework: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_frameworks_unchanged(publish: Callable[..., Site], runtime: str, framework: str, tmp_path: Path) -> None:
     folder = tmp_path / "code"
-    shutil.copytree(_packages(runtime, tmp_path_factory), folder)
+    _install(runtime, FRAMEWORKS[runtime][framework], folder)
     shutil.copy(FUNCTIONS / f"journey_{framework}" / "index.py", folder)
     visit = publish(folder, "index.app")
     page = visit("/hello/w%C3%B6rld?a=1&a=2", "POST", data={"field": "中"}, cookies={"who": "me"})
@@ -124,21 +126,16 @@ def test_frameworks_unchanged(
     assert visit("/nothing").status_code == 404
 
 
-def _packages(runtime: str, folders: pytest.TempPathFactory) -> Path:
-    """Both frameworks as pip installs them under this interpreter; skips, saying why, where they cannot be had."""
-    if runtime not in _installed:
-        folder = folders.mktemp("frameworks") / runtime
-        python = str(discover()[runtime].path)
-        command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-        done = subprocess.run(
-            [*command, "--target", str(folder), *FRAMEWORKS[runtime]],
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_TIMEOUT_S,
-            check=False,
-        )
-        _installed[runtime] = folder if done.returncode == 0 else done.stderr.strip()[-200:]
-    found = _installed[runtime]
-    if isinstance(found, str):
-        pytest.skip(f"Flask and Django cannot be installed for {runtime}: {found}")
-    return found
+def _install(runtime: str, packages: list[str], folder: Path) -> None:
+    """As pip installs them under this interpreter; skips, saying why, where they cannot be had."""
+    python = str(discover()[runtime].path)
+    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+    done = subprocess.run(
+        [*command, "--target", str(folder), *packages],
+        capture_output=True,
+        text=True,
+        timeout=INSTALL_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        pytest.skip(f"{packages[0]} cannot be installed for {runtime}: {done.stderr.strip()[-200:]}")
