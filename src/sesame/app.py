@@ -85,8 +85,7 @@ class Sesame:
             await self.stop()
             what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
             raise ConfigurationError(
-                f"Sesame cannot start on the data directory {self.data_dir.path}: {what}; free what is in the way, or "
-                "name another with --data-dir"
+                f"Sesame cannot start: {what} (the data directory is {self.data_dir.path}; --data-dir names another)"
             ) from error
         except BaseException:
             await self.stop()
