@@ -33,6 +33,8 @@ class Suite:
     packages: tuple[str, ...]
     tests: str
     environment: Callable[[dict[str, Any]], Mapping[str, str]]
+    # Tests that need what nobody can run here, each with the reason; they would leave behind what fails others.
+    left_out: Mapping[str, str]
 
 
 def fc_python(endpoints: dict[str, Any]) -> Mapping[str, str]:
@@ -60,7 +62,13 @@ def fc_python(endpoints: dict[str, Any]) -> Mapping[str, str]:
 
 SUITES = {
     "python": Suite(
-        ("requests", "websocket-client", "aliyun-python-sdk-core", "aliyun-python-sdk-sts"), "test", fc_python
+        ("requests", "websocket-client", "aliyun-python-sdk-core", "aliyun-python-sdk-sts"),
+        "test",
+        fc_python,
+        {
+            "test/function_test.py::TestFunction::test_invoke": "runs Node.js 4 and a custom runtime; only Python runs here",
+            "test/function_test.py::TestFunction::test_sts": "asks the public STS at a fixed name",
+        },
     ),
 }
 
@@ -75,6 +83,8 @@ def main(arguments: list[str]) -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="sesame-sdk-suite-") as scratch:
         with sesame(Path(scratch)) as endpoints:
+            for test, reason in suite.left_out.items():
+                print(f"left out  {test}: {reason}")
             return show(run(suite, root, endpoints, Path(scratch), arguments[2:]))
 
 
@@ -115,6 +125,8 @@ def run(suite: Suite, root: Path, endpoints: dict[str, Any], scratch: Path, extr
         command += ["--with", package]
     command += ["python", "-m", "pytest", "-c", os.devnull, "--rootdir", str(root), "-p", "no:cacheprovider", "-q"]
     command += ["--tb", "native", "-o", "junit_logging=no", f"--junitxml={report}", *(extra or [suite.tests])]
+    for test in suite.left_out:
+        command += ["--deselect", test]
     environment = {
         **os.environ,
         "PYTHONDONTWRITEBYTECODE": "1",
