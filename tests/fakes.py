@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from sesame.sandbox.seam import (
     Call,
+    Command,
     Enforcement,
     OnOutput,
     Reply,
@@ -71,6 +72,7 @@ class FakeSandbox:
         self.dumped = False
         self.frozen = False
         self.killing = False
+        self.commands: list[FakeExecution] = []
         self._waiting: asyncio.Future[Reply] | None = None
 
     @property
@@ -108,6 +110,13 @@ class FakeSandbox:
     def hanging(self) -> bool:
         return self._waiting is not None and not self._waiting.done()
 
+    async def exec(self, command: Command) -> "FakeExecution":
+        assert not self.frozen, "a command in a frozen instance"
+        if not self.alive:
+            raise SandboxDied("exit", "died before")
+        self.commands.append(FakeExecution(command))
+        return self.commands[-1]
+
     def die(self, reason: str = "exit") -> None:
         """The process ends by itself."""
         self._end()
@@ -124,6 +133,8 @@ class FakeSandbox:
             self.dumped = True
             self.on_output(b"Dumping stack trace after function timeout\n")
         await self._driver.ends.passed()
+        for command in self.commands:
+            await command.close()
         self._end()
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(SandboxDied("killed"))
@@ -171,6 +182,47 @@ class Gate:
         for held in self.held:
             if not held.done():
                 held.set_result(None)
+
+
+class FakeExecution:
+    """Gives back what it is told as output; ends when its input does, with `code`, or when it is closed."""
+
+    def __init__(self, command: Command) -> None:
+        self.command = command
+        self.code = 0
+        self.sizes: list[tuple[int, int]] = []
+        self.closed = False
+        self._output: asyncio.Queue[tuple[int, bytes] | None] = asyncio.Queue()
+        self.ended = asyncio.Event()
+
+    def say(self, number: int, data: bytes) -> None:
+        self._output.put_nowait((number, data))
+
+    async def read(self) -> tuple[int, bytes] | None:
+        return await self._output.get()
+
+    async def write(self, data: bytes) -> None:
+        self.say(1, data)
+
+    def end_input(self) -> None:
+        self.exit(self.code)
+
+    def exit(self, code: int) -> None:
+        self.code = code
+        self._output.put_nowait(None)
+        self.ended.set()
+
+    def resize(self, columns: int, rows: int) -> None:
+        self.sizes.append((columns, rows))
+
+    async def wait(self) -> int:
+        await self.ended.wait()
+        return self.code
+
+    async def close(self) -> None:
+        self.closed = True
+        if not self.ended.is_set():
+            self.exit(137)
 
 
 class FakeDriver:

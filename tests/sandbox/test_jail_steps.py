@@ -32,8 +32,8 @@ def test_privileges_go_before_user_code_comes() -> None:
         return places == sorted(places)
 
     assert in_order("_enter", 'os.write(fds[index], b"0")', "os.fork()", "_wall_in(request)", "_read_all(", "_serve(")
-    assert in_order("_guard", "_mount(order", "umount(", "_give_up_privileges(", "_die_with_the_zygote(", "_write_all(")
-    assert in_order("_give_up_privileges", "_become(", "NO_NEW_PRIVS", "landlock_scope(", "load_seccomp(")
+    assert in_order("_guard", "_mount(order", "umount(", "give_up_privileges(", "die_with(", "_write_all(")
+    assert in_order("give_up_privileges", "_become(", "NO_NEW_PRIVS", "landlock_scope(", "load_seccomp(")
 
 
 def seccomp_is_there() -> bool:

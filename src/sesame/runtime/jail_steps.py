@@ -66,12 +66,12 @@ def _enter(request, fds, inherited, run_init, serve):
         os.write(fds[index], b"0")
 
     # SAFETY: 3. Dies with the zygote: asks for it, then sees whether it is too late.
-    _die_with_the_zygote(lifeline)
+    die_with(lifeline)
 
     # SAFETY: 4. Hides the host's tree of cgroups, and offers itself first when the machine runs out of memory.
     if "cgroup namespace" not in without:
         linux.unshare(linux.CLONE_NEWCGROUP)
-    _write("/proc/self/oom_score_adj", OOM_SCORE)
+    write_control("/proc/self/oom_score_adj", OOM_SCORE)
 
     # SAFETY: 5. Closes every descriptor but the host's two sockets, the output, /tmp and the zygote's lifeline.
     for index in request["tasks"] + ([request["cgroup"]] if request["cgroup"] >= 0 else []):
@@ -91,8 +91,7 @@ def _enter(request, fds, inherited, run_init, serve):
         linux.mount("proc", "/proc", "proc", _FLAGS | linux.MS_NOEXEC | read_only)
 
     # SAFETY: 7. Sets the resource limits.
-    for name, value in request["limits"].items():
-        _limit(getattr(resource, name), value)
+    set_limits(request["limits"])
 
     # SAFETY: 8. Forks what will be the function's process; what stays is process 1, which reaps, and ends with it.
     reading, writing = os.pipe()
@@ -112,7 +111,7 @@ def _enter(request, fds, inherited, run_init, serve):
 
 def _wall_in(request):
     # SAFETY: 9. The function's process gives up its user, capabilities, new privileges, scopes and system calls.
-    _give_up_privileges(request)
+    give_up_privileges(request)
     linux.prctl(linux.PR_SET_DUMPABLE, 1)
 
     # SAFETY: 10. It reseeds what the copies of one zygote share; so far nothing was made for a particular function.
@@ -136,8 +135,8 @@ def _guard(request, fds, lifeline, writing):
         linux.sethostname(order["hostname"])
 
     # SAFETY: 12. Process 1 gives up the same, asks again to die with the zygote, which that cleared, and is not traced.
-    _give_up_privileges(request)
-    _die_with_the_zygote(lifeline)
+    give_up_privileges(request)
+    die_with(lifeline)
     linux.prctl(linux.PR_SET_DUMPABLE, 1 if "dumpable" in without else 0)
     os.close(lifeline)
     os.close(fds[request["output"]])
@@ -158,7 +157,7 @@ def _serve(order, socket_fd, output_fd, serve):
     serve(_SOCKET_FD, 1, order["site_packages"])
 
 
-def _give_up_privileges(request):
+def give_up_privileges(request):
     """In this order: its own user without groups and capabilities; no new privileges, whatever program it runs; no
     abstract sockets and signals beyond its own processes, where the kernel has such scopes; the system call filter.
     """
@@ -173,7 +172,8 @@ def _give_up_privileges(request):
         linux.load_seccomp(_Prepared.seccomp)
 
 
-def _die_with_the_zygote(lifeline):
+def die_with(lifeline):
+    """From here on, until the user changes, with the parent, which holds the other end of this pipe."""
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     if select.select([lifeline], [], [], 0)[0]:
         os._exit(EXIT_JAIL_FAILED)
@@ -224,12 +224,14 @@ def _reseed():
         ssl.RAND_add(os.urandom(32), 32.0)
 
 
-def _limit(kind, value):
-    """Lowers a limit; one that is lower on this machine stays, as raising it may need more than root."""
-    hard = resource.getrlimit(kind)[1]
-    if hard != resource.RLIM_INFINITY:
-        value = min(value, hard)
-    resource.setrlimit(kind, (value, value))
+def set_limits(limits):
+    """Lowers limits; one that is lower on this machine stays, as raising it may need more than root."""
+    for name, value in limits.items():
+        kind = getattr(resource, name)
+        hard = resource.getrlimit(kind)[1]
+        if hard != resource.RLIM_INFINITY:
+            value = min(value, hard)
+        resource.setrlimit(kind, (value, value))
 
 
 def _native(mapping):
@@ -238,7 +240,7 @@ def _native(mapping):
     return {name.encode("utf-8"): value.encode("utf-8") for name, value in mapping.items()}
 
 
-def _write(path, text):
+def write_control(path, text):
     fd = os.open(path, os.O_WRONLY)
     try:
         os.write(fd, text.encode("ascii"))

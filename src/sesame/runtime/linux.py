@@ -29,11 +29,15 @@ PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_SECCOMP = 22
 PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 _SECCOMP_MODE_FILTER = 2
 _CAPABILITY_VERSION_3 = 0x20080522
 
 _SIGCHLD = 17
+_SIG_BLOCK, _SIG_UNBLOCK = 0, 1
+_SIGSET_BYTES = 128
+_SFD_NONBLOCK, _SFD_CLOEXEC = 0x800, 0x80000
 _AT_FDCWD = -100
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _MSG_CMSG_CLOEXEC = 0x40000000
@@ -77,6 +81,32 @@ def clone(flags, cgroup_fd=-1):
 
 def unshare(flags):
     _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
+
+
+def setns(fd, flags):
+    """Enters namespaces of the process behind a descriptor (pidfd); for that of processes, only children do."""
+    _check(_libc.setns(ctypes.c_int(fd), ctypes.c_int(flags)), "setns")
+
+
+def descriptor_of_signal(number):
+    """Becomes readable when the signal comes, which is blocked from here on; `unblock` lets it through again.
+
+    The interpreter's own handlers are deaf in a process that `clone` made: older ones compare its number first.
+    """
+    signals = _signals(number)
+    _check(_libc.sigprocmask(ctypes.c_int(_SIG_BLOCK), signals, None), "sigprocmask")
+    return _check(_libc.signalfd(ctypes.c_int(-1), signals, ctypes.c_int(_SFD_NONBLOCK | _SFD_CLOEXEC)), "signalfd")
+
+
+def unblock(number):
+    _check(_libc.sigprocmask(ctypes.c_int(_SIG_UNBLOCK), _signals(number), None), "sigprocmask")
+
+
+def _signals(number):
+    signals = ctypes.create_string_buffer(_SIGSET_BYTES)
+    _check(_libc.sigemptyset(signals), "sigemptyset")
+    _check(_libc.sigaddset(signals, ctypes.c_int(number)), "sigaddset")
+    return signals
 
 
 def mount(source, target, kind=None, flags=0, options=None):

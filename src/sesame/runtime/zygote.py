@@ -36,6 +36,7 @@ import time  # noqa: F401
 
 import bootstrap
 import init
+import jail_exec
 import jail_steps
 import linux
 import surroundings
@@ -54,6 +55,8 @@ def main(control):
     jail_steps.prepare()
     surroundings.preload()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A keeper whose usher was killed (jail_exec.py) is reaped here, not by the host's process 1.
+    linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     ended = _Ended()
     lifeline = os.pipe()
     packets = linux.Packets(control, REQUEST_BYTES)
@@ -69,14 +72,20 @@ def main(control):
             os._exit(0)
         request = json.loads(data.decode("utf-8"))
         cgroup = request["cgroup"]
+        of_an_instance = "init" in request
         try:
-            pid, pidfd = linux.clone(_namespaces(request), fds[cgroup] if cgroup >= 0 else -1)
+            if of_an_instance:
+                pid, pidfd = linux.clone(0)
+            else:
+                pid, pidfd = linux.clone(_namespaces(request), fds[cgroup] if cgroup >= 0 else -1)
         except OSError as error:
             packets.send(_json(id=request["id"], error=str(error)))
         else:
             if pid == 0:
                 ended.forget()
                 os.close(lifeline[1])
+                if of_an_instance:
+                    jail_exec.enter(request, fds, [control, lifeline[0]])
                 jail_steps.enter(request, fds, [control, lifeline[0]], init.run, bootstrap.serve)
             packets.send(_json(id=request["id"], pid=pid), [pidfd])
             os.close(pidfd)

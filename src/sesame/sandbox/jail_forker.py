@@ -47,6 +47,10 @@ class Jailed:
             except ProcessLookupError:
                 return
 
+    def lend(self) -> int:
+        """Another descriptor of the process, for the caller to close."""
+        return os.dup(self._pidfd)
+
     def lives(self) -> bool:
         """Whether its number is still its own: not once the zygote has reaped it."""
         if self._pidfd < 0:

@@ -150,10 +150,6 @@ class Spares:
             return len(fds) - 1
 
         group, holds = cell.group, self._terms.holds
-        limits = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": self._terms.file_descriptors} if holds("limits") else {}
-        if holds("processes") and (group is None or not group.counts_processes):
-            # Second choice: it counts a user, who may have instances of another Sesame too.
-            limits["RLIMIT_NPROC"] = PROCESSES
         return {
             "id": f"s{next(self._numbers)}",
             "socket": 0,
@@ -164,8 +160,17 @@ class Spares:
             "disk": lend(cell.disk_fd) if cell.disk_fd >= 0 and holds("disk") else -1,
             "disk_mb": disk_mb if holds("disk") else DISK_WITHOUT_WALL_MB,
             "uid": cell.uid,
-            "limits": limits,
+            "limits": resource_limits(cell, self._terms),
             "user_namespace": self._terms.user_namespace,
             "host_is_visible": self._terms.host_is_visible,
             "without": sorted(self._terms.without),
         }
+
+
+def resource_limits(cell: Cell, terms: Terms) -> dict[str, int]:
+    """Of each process in an instance, by the names of the module `resource`."""
+    limits = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": terms.file_descriptors} if terms.holds("limits") else {}
+    if terms.holds("processes") and (cell.group is None or not cell.group.counts_processes):
+        # Second choice: it counts a user, who may have instances of another Sesame too.
+        limits["RLIMIT_NPROC"] = PROCESSES
+    return limits

@@ -17,8 +17,19 @@ from pathlib import Path
 import msgspec
 
 from sesame.sandbox import addresses, warden
+from sesame.sandbox.exec_streams import Streamed
 from sesame.sandbox.memory import Gauge
-from sesame.sandbox.seam import Call, Enforcement, OnOutput, Reply, SandboxDied, SandboxSpec, SandboxStartFailed
+from sesame.sandbox.plain_exec import Commands
+from sesame.sandbox.seam import (
+    Call,
+    Command,
+    Enforcement,
+    OnOutput,
+    Reply,
+    SandboxDied,
+    SandboxSpec,
+    SandboxStartFailed,
+)
 from sesame.sandbox.wire import Channel, Output
 
 GARDEN = Path(__file__).parent.parent / "runtime"
@@ -133,6 +144,7 @@ class PlainSandbox:
         self._phases: dict[str, float] = {}
         self._channel: Channel | None = None
         self._process: warden.Process | None = None
+        self._commands: Commands | None = None
         self._gauge: Gauge | None = None
         self._doom: SandboxDied | None = None
         self._finishing: asyncio.Task[None] | None = None
@@ -165,19 +177,16 @@ class PlainSandbox:
         spec = self._spec
         ours, theirs = socket.socketpair()
         reading, writing = os.pipe()
+        start = warden.Start(
+            instance_id=spec.instance_id,
+            argv=_argv(launch, shim, spec.environment),
+            env=addresses.environment(spec, launch.interpreter, temporary),
+            cwd=str(spec.code_dir),
+            limits={"RLIMIT_CORE": 0, "RLIMIT_NOFILE": FILE_DESCRIPTORS, "RLIMIT_FSIZE": spec.disk_mb * MIB},
+        )
         try:
             self._channel = Channel(ours, Output(reading, self._listen(on_output)), self._on_channel_end)
-            self._process = await keeper.spawn(
-                warden.Start(
-                    instance_id=spec.instance_id,
-                    argv=_argv(launch, shim, spec.environment),
-                    env=addresses.environment(spec, launch.interpreter, temporary),
-                    cwd=str(spec.code_dir),
-                    limits={"RLIMIT_CORE": 0, "RLIMIT_NOFILE": FILE_DESCRIPTORS, "RLIMIT_FSIZE": spec.disk_mb * MIB},
-                ),
-                (theirs.fileno(), writing),
-                self._on_exit,
-            )
+            self._process = await keeper.spawn(start, (theirs.fileno(), writing), self._on_exit)
         finally:
             theirs.close()
             os.close(writing)
@@ -185,6 +194,13 @@ class PlainSandbox:
         self._gauge = Gauge(self._process.pid)
         await self._channel.open()
         version = await self._channel.setup(addresses.setup(spec, notice=launch.notice))
+        paths = addresses.setup(spec, notice="")["sys_path"]
+        if launch.site_packages is not None:
+            paths.append(str(launch.site_packages))
+        # What the shim sets for programs that the function starts.
+        environment = {**start.env, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment["PWD"] = start.cwd
+        self._commands = Commands(keeper, msgspec.structs.replace(start, env=environment))
         self._phases["interpreter_ms"] = (time.monotonic() - began) * 1000 - self._phases["fork_ms"]
         if not version:
             raise SandboxStartFailed("the shim did not say which Python it runs under")
@@ -211,6 +227,11 @@ class PlainSandbox:
             assert self._doom is not None
             raise self._doom
         return reply
+
+    async def exec(self, command: Command) -> Streamed:
+        if self._commands is None or self._finishing is not None:
+            raise SandboxDied("exit", "the instance has ended")
+        return await self._commands.start(command)
 
     async def kill(self, *, dump_stacks: bool = False) -> None:
         process, channel = self._process, self._channel
@@ -295,6 +316,8 @@ class PlainSandbox:
     async def _end(self) -> None:
         if self._gauge is not None:
             self._gauge.look_at_main()
+        if self._commands is not None:
+            await self._commands.close()
         if self._process is not None:
             await self._process.kill()
             if self._doom is not None and self._doom.reason == "exit":

@@ -47,6 +47,42 @@ class Reply(msgspec.Struct, frozen=True):
     http: dict[str, Any] | None = None
 
 
+class Command(msgspec.Struct, frozen=True):
+    """What to run beside the function. With `tty` it has a terminal of its own, which is its output and its errors.
+
+    Without `stdin` it reads an empty input.
+    """
+
+    argv: tuple[str, ...]
+    tty: bool = False
+    stdin: bool = True
+
+
+class Execution(Protocol):
+    """One command in an instance: it may do what the function may. Ends with the instance, or by `close`."""
+
+    async def read(self) -> tuple[int, bytes] | None:
+        """The next piece of output, with 1 for standard output and 2 for errors; None after the last.
+
+        What is not read stays with the command, which then waits. A cancelled read loses nothing.
+        """
+
+    async def write(self, data: bytes) -> None:
+        """Waits until the command's input has taken everything; what nobody will read any more is dropped."""
+
+    def end_input(self) -> None:
+        """The command reads the end of its input, once it has read the rest. A terminal has no such end."""
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Of the terminal, if there is one."""
+
+    async def wait(self) -> int:
+        """The exit code as a shell has it: 128 and the signal's number for a command that was killed."""
+
+    async def close(self) -> None:
+        """Ends the command and every process that descends from it, and returns when they are gone; idempotent."""
+
+
 class SandboxDied(SesameError):
     """The process ended before it answered. `reason` is exit, out_of_memory, disk, protocol or killed."""
 
@@ -82,6 +118,13 @@ class Sandbox(Protocol):
         """Ends every process of the instance and frees what it held; idempotent.
 
         With `dump_stacks` the shim first gets a short grace to log the stacks of its threads (runtime.md §6.3).
+        """
+
+    async def exec(self, command: Command) -> Execution:
+        """Starts a command beside the function, which may be busy; the caller has thawed the instance and closes it.
+
+        A command that cannot be found or run ends with 127 or 126, and says why in its error output.
+        Raises `SandboxStartFailed` when nothing was started, `SandboxDied` when the instance has ended.
         """
 
     def memory_peak_mb(self) -> float:

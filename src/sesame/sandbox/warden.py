@@ -33,13 +33,19 @@ _CLOSE_TIMEOUT_S = 15.0
 
 
 class Start(msgspec.Struct, frozen=True):
-    """What to run. `limits` are names of the module `resource` with the value for both soft and hard."""
+    """What to run. `limits` are names of the module `resource` with the value for both soft and hard.
+
+    A `command` gets three descriptors, for its input, output and errors, in place of socket and output; with `tty` they
+    are a terminal, which becomes its own.
+    """
 
     instance_id: str
     argv: tuple[str, ...]
     env: Mapping[str, str]
     cwd: str
     limits: Mapping[str, int]
+    command: bool = False
+    tty: bool = False
 
 
 class Process:
@@ -77,6 +83,11 @@ class Process:
             return f"killed by {signal.Signals(-code).name}"
         except ValueError:
             return f"killed by signal {-code}"
+
+    def exit_code(self) -> int:
+        """As a shell has it; of a process that is not known to have ended in time, that of one that was killed."""
+        code = -signal.SIGKILL if self.status is None else os.waitstatus_to_exitcode(self.status)
+        return code if code >= 0 else 128 - code
 
     def _has_exited(self, status: int | None) -> None:
         if not self.exited.is_set():
@@ -135,8 +146,8 @@ class Warden:
                 child.kill()
                 await asyncio.to_thread(child.wait)
 
-    async def spawn(self, start: Start, fds: tuple[int, int], on_exit: Callable[[], None]) -> Process:
-        """Starts a process with the socket and the output in `fds`, which stay the caller's.
+    async def spawn(self, start: Start, fds: tuple[int, ...], on_exit: Callable[[], None]) -> Process:
+        """Starts a process with the socket and the output in `fds`, or what a command gets; they stay the caller's.
 
         `on_exit` is called once, when the process has ended. Raises `SandboxStartFailed`.
         """
@@ -258,4 +269,6 @@ def _fields(start: Start) -> dict[str, Any]:
         "env": dict(start.env),
         "cwd": start.cwd,
         "limits": dict(start.limits),
+        "command": start.command,
+        "tty": start.tty,
     }

@@ -5,6 +5,7 @@ Sesame is killed. Never imports anything of ours and never holds a tenant's data
 """
 
 import ctypes
+import fcntl
 import json
 import os
 import resource
@@ -13,10 +14,13 @@ import signal
 import socket
 import struct
 import sys
+import termios
 import time
 from typing import Any, NoReturn
 
 COOKIE = "FC_INSTANCE_ID"
+# What a command starts in an instance belongs to the command first.
+COMMAND_COOKIE = "SESAME_COMMAND_ID"
 SOCKET_FD = 3
 
 _LINUX = sys.platform.startswith("linux")
@@ -109,8 +113,9 @@ class Warden:
         name = message["id"]
         if message["op"] == "spawn":
             # The descriptors came with the first bytes of their message, so they are the oldest ones.
-            fds, self._fds = self._fds[:2], self._fds[2:]
-            self._spawn(message, fds[0], fds[1])
+            count = 3 if message["command"] else 2
+            fds, self._fds = self._fds[:count], self._fds[count:]
+            self._spawn(message, fds)
             return
         instance = self._instances.get(name)
         if message["op"] == "kill":
@@ -124,19 +129,19 @@ class Warden:
         elif instance is not None and instance.running:
             _send_signal(instance.pid, message["signal"], group=message["group"])
 
-    def _spawn(self, message: dict[str, Any], sock: int, output: int) -> None:
+    def _spawn(self, message: dict[str, Any], fds: list[int]) -> None:
         name, parent = message["id"], os.getpid()
         try:
             pid = os.fork()
         except OSError as error:
-            os.close(sock)
-            os.close(output)
+            for fd in fds:
+                os.close(fd)
             self._tell({"event": "failed", "id": name, "error": str(error)})
             return
         if pid == 0:
-            _become(message, sock, output, parent)
-        os.close(sock)
-        os.close(output)
+            _become(message, fds, parent)
+        for fd in fds:
+            os.close(fd)
         self._instances[name] = self._by_pid[pid] = Instance(pid)
         self._tell({"event": "spawned", "id": name, "pid": pid})
 
@@ -225,17 +230,15 @@ class Warden:
             del self._pending[:sent]
 
 
-def _become(message: dict[str, Any], sock: int, output: int, parent: int) -> NoReturn:
+def _become(message: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
     """In the child: turns into the instance. Whatever fails is written to its output, where the host finds it."""
+    code = 127
     try:
         os.setsid()
-        for fd in (1, 2):
-            os.dup2(output, fd)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        if sock == SOCKET_FD:
-            os.set_inheritable(sock, True)
+        if message["command"]:
+            _take_streams(fds, tty=message["tty"])
         else:
-            os.dup2(sock, SOCKET_FD)
+            _take_socket(fds[0], fds[1])
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         for name, wanted in message["limits"].items():
@@ -248,11 +251,32 @@ def _become(message: dict[str, Any], sock: int, output: int, parent: int) -> NoR
             if os.getppid() != parent:
                 os._exit(127)
         os.chdir(message["cwd"])
-        os.execve(message["argv"][0], message["argv"], message["env"])
+        run = os.execvpe if message["command"] else os.execve
+        run(message["argv"][0], message["argv"], message["env"])
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        os.write(2, f"cannot start {message['argv'][0]}: {error}\n".encode())
+        # As a shell has it: what is there but cannot be run.
+        code = 127 if not isinstance(error, PermissionError) else 126
+        os.write(2, f"cannot {'run' if message['command'] else 'start'} {message['argv'][0]}: {error}\n".encode())
     finally:
-        os._exit(127)
+        os._exit(code)
+
+
+def _take_socket(sock: int, output: int) -> None:
+    for fd in (1, 2):
+        os.dup2(output, fd)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    if sock == SOCKET_FD:
+        os.set_inheritable(sock, True)
+    else:
+        os.dup2(sock, SOCKET_FD)
+
+
+def _take_streams(fds: list[int], *, tty: bool) -> None:
+    """None of the descriptors is one of the three: those are open in a warden. All others close by themselves."""
+    for target, fd in enumerate(fds):
+        os.dup2(fd, target)
+    if tty:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def _limit(which: int, wanted: int) -> None:
@@ -311,10 +335,8 @@ def _session(pid: int) -> int:
 
 
 def _cookie(pid: int) -> str:
-    for entry in _text(f"/proc/{pid}/environ").split("\0"):
-        if entry.startswith(COOKIE + "="):
-            return entry[len(COOKIE) + 1 :]
-    return ""
+    found = dict(entry.partition("=")[::2] for entry in _text(f"/proc/{pid}/environ").split("\0"))
+    return found.get(COMMAND_COOKIE) or found.get(COOKIE, "")
 
 
 def _state(pid: int) -> str:

@@ -1,0 +1,209 @@
+"""The host's ends of a command's input and output: pipes, or a terminal.
+
+Used by jail_exec.py and plain_exec.py, which start the command at the other ends.
+Never reads ahead: what nobody asks for stays in the kernel's buffer, and the command waits.
+"""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+import pty
+import struct
+import termios
+from collections.abc import Callable
+
+from sesame.sandbox.seam import Command
+
+STDOUT, STDERR = 1, 2
+PIECE_BYTES = 32 * 1024
+# A terminal hands what was written before the end on a moment later.
+TERMINAL_LAST_WORDS_S = 0.5
+_SIZE = struct.Struct("@4H")
+SIZE_MAX = 0xFFFF
+
+
+class Streams:
+    """Open for one command. `lent` are the command's ends of input, output and errors, until `started`."""
+
+    def __init__(self, command: Command) -> None:
+        self._outputs: dict[int, int] = {}
+        self._exited = False
+        self._waiting: asyncio.Future[None] | None = None
+        if command.tty:
+            ours, theirs = pty.openpty()
+            self._input = self._terminal = ours
+            self._outputs = {STDOUT: ours}
+            self.lent: tuple[int, int, int] = (theirs, theirs, theirs)
+        else:
+            self._terminal = -1
+            theirs, self._input = os.pipe()
+            reading, out = os.pipe()
+            reading_errors, errors = os.pipe()
+            self._outputs = {STDOUT: reading, STDERR: reading_errors}
+            self.lent = (theirs, out, errors)
+            if not command.stdin:
+                self.end_input()
+        for fd in {self._input, *self._outputs.values()} - {-1}:
+            os.set_blocking(fd, False)
+
+    def started(self) -> None:
+        """The command has its ends, or there will be none: closes them here."""
+        for fd in set(self.lent):
+            os.close(fd)
+        self.lent = (-1, -1, -1)
+
+    def exited(self) -> None:
+        """The last process that belongs to the command has ended: what is left to read now is all there is."""
+        if not self._exited:
+            self._exited = True
+            if self._terminal >= 0:
+                asyncio.get_running_loop().call_later(TERMINAL_LAST_WORDS_S, self._wake)
+            else:
+                self._wake()
+
+    async def read(self) -> tuple[int, bytes] | None:
+        """As `seam.Execution.read` says. One reader at a time."""
+        patience = TERMINAL_LAST_WORDS_S if self._terminal >= 0 else 0.0
+        while self._outputs:
+            ended = self._exited
+            for number, fd in list(self._outputs.items()):
+                piece = _read(fd)
+                if piece:
+                    # The other one first the next time.
+                    self._outputs[number] = self._outputs.pop(number)
+                    return number, piece
+                if piece is not None:
+                    self._end_output(number)
+            if ended and self._outputs:
+                if patience <= 0:
+                    # Somebody else in the instance holds the other end open, and has nothing to say here.
+                    return None
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._readable(), patience)
+                patience = 0.0
+            elif self._outputs:
+                await self._readable()
+        return None
+
+    async def write(self, data: bytes) -> None:
+        """As `seam.Execution.write` says. One writer at a time."""
+        loop = asyncio.get_running_loop()
+        while data and self._input >= 0:
+            try:
+                data = data[os.write(self._input, data) :]
+            except BlockingIOError:
+                fd, room = self._input, loop.create_future()
+                loop.add_writer(fd, _resolve, room)
+                try:
+                    await room
+                finally:
+                    loop.remove_writer(fd)
+            except OSError as error:
+                if error.errno not in (errno.EPIPE, errno.EIO):
+                    raise
+                self.end_input()
+                return
+
+    def end_input(self) -> None:
+        if self._input >= 0 and self._terminal < 0:
+            asyncio.get_running_loop().remove_writer(self._input)
+            os.close(self._input)
+        self._input = -1
+
+    def resize(self, columns: int, rows: int) -> None:
+        if self._terminal >= 0:
+            fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, _SIZE.pack(rows, columns, 0, 0))
+
+    def close(self) -> None:
+        """Afterwards nothing is open here; a reader gets None."""
+        if self.lent[0] >= 0:
+            self.started()
+        self.end_input()
+        loop = asyncio.get_running_loop()
+        for fd in set(self._outputs.values()):
+            loop.remove_reader(fd)
+            loop.remove_writer(fd)
+        for fd in {*self._outputs.values(), self._terminal} - {-1}:
+            os.close(fd)
+        self._outputs.clear()
+        self._terminal = -1
+        self._wake()
+
+    def _end_output(self, number: int) -> None:
+        fd = self._outputs.pop(number)
+        if fd != self._terminal:
+            os.close(fd)
+
+    async def _readable(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiting = loop.create_future()
+        watched = list(self._outputs.values())
+        for fd in watched:
+            loop.add_reader(fd, self._wake)
+        try:
+            await self._waiting
+        finally:
+            for fd in watched:
+                if fd in self._outputs.values():
+                    loop.remove_reader(fd)
+
+    def _wake(self) -> None:
+        if self._waiting is not None:
+            _resolve(self._waiting)
+
+
+def _read(fd: int) -> bytes | None:
+    """A piece, nothing at the end, None when there is nothing yet."""
+    try:
+        return os.read(fd, PIECE_BYTES)
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        # A terminal without a process at its other end.
+        if error.errno != errno.EIO:
+            raise
+        return b""
+
+
+def _resolve(waiting: "asyncio.Future[None]") -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
+class Streamed:
+    """An `Execution` over streams: `ended` gives the exit code when all has ended, `end` sees to it that it does."""
+
+    def __init__(
+        self, streams: Streams, ended: "asyncio.Future[int]", end: Callable[[], None], on_closed: Callable[[], None]
+    ) -> None:
+        self._streams = streams
+        self._ended = ended
+        self._end = end
+        self._on_closed = on_closed
+        self._closed = False
+        ended.add_done_callback(lambda _ended: streams.exited())
+
+    async def read(self) -> tuple[int, bytes] | None:
+        return await self._streams.read()
+
+    async def write(self, data: bytes) -> None:
+        await self._streams.write(data)
+
+    def end_input(self) -> None:
+        self._streams.end_input()
+
+    def resize(self, columns: int, rows: int) -> None:
+        self._streams.resize(min(columns, SIZE_MAX), min(rows, SIZE_MAX))
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self._ended)
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._end()
+            self._streams.close()
+        await asyncio.wait({self._ended})
+        self._on_closed()
