@@ -66,7 +66,7 @@ SUITES = {
         "test",
         fc_python,
         {
-            "test/function_test.py::TestFunction::test_invoke": "runs Node.js 4 and a custom runtime; only Python runs here",
+            "test/function_test.py::TestFunction::test_invoke": "runs Node.js 4 and a custom runtime",
             "test/function_test.py::TestFunction::test_sts": "asks the public STS at a fixed name",
         },
     ),
