@@ -3,24 +3,30 @@
 import asyncio
 import contextlib
 import json
+import os
 import statistics
 import time
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from tests.runtime.conftest import Stage
 from tests.sandbox.jail_stage import INTERPRETERS, jail, root_only
 from tests.security.probes import PROBES
 
 from sesame.sandbox.jail import JailDriver
+from sesame.sandbox.memory import tree
 from sesame.sandbox.seam import SandboxDied
 
 pytestmark = [root_only, pytest.mark.asyncio, pytest.mark.torture]
 
 KEEPS_AT_LEAST = 0.8
 ROUNDS = 3
+# Processors all of which somebody else takes are the neighbour's and the attacker's no more: such a round says nothing.
+OTHERS_MAY_USE = 0.25
+ROUNDS_AT_MOST = 8
 QUIET_S = 2.0
 # As much as the neighbour has, and with it the same share of the processors.
 MEMORY_MB = 512
@@ -67,11 +73,55 @@ async def _compare(driver: JailDriver) -> None:
     neighbour = await Stage(driver, runtime).start("victim", "index.number", memory_mb=MEMORY_MB)
     attackers = Stage(driver, runtime)
     await throughput(neighbour, asyncio.sleep(0.5))
-    ratios = []
-    for _ in range(ROUNDS):
+    ratios, busy = [], []
+    for _ in range(ROUNDS_AT_MOST):
+        others = Others()
         before = await throughput(neighbour, asyncio.sleep(QUIET_S))
         during = await throughput(neighbour, all_attacks(attackers))
         after = await throughput(neighbour, asyncio.sleep(QUIET_S))
-        ratios.append(during / statistics.mean((before, after)))
-    print(f"neighbour under attack / undisturbed: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
+        ratio, used = during / statistics.mean((before, after)), others.used()
+        print(f"neighbour under attack / undisturbed: {ratio:.2f}; others used {used:.2f} processors")
+        (ratios if used <= OTHERS_MAY_USE else busy).append(ratio)
+        if len(ratios) == ROUNDS:
+            break
+    if len(ratios) < ROUNDS:
+        pytest.skip(
+            f"the machine is not quiet: others took more than {OTHERS_MAY_USE} processors in {len(busy)} rounds"
+        )
     assert statistics.median(ratios) >= KEEPS_AT_LEAST
+
+
+class Others:
+    """How many processors this process and its descendants did not use, but other processes did, since this was made.
+
+    What the kernel does for the attackers counts as theirs.
+    """
+
+    def __init__(self) -> None:
+        self._began, self._before = time.monotonic(), self._seconds()
+
+    def used(self) -> float:
+        now = self._seconds()
+        return sum(max(0.0, took - self._before.get(who, 0.0)) for who, took in now.items()) / (
+            time.monotonic() - self._began
+        )
+
+    @staticmethod
+    def _seconds() -> dict[tuple[int, float], float]:
+        """Of each other process, with the children that it has waited for."""
+        own = {*tree(os.getpid()), *kernel_threads()}
+        found = {}
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.pid not in own:
+                    times = process.cpu_times()
+                    found[process.pid, process.create_time()] = (
+                        times.user + times.system + times.children_user + times.children_system
+                    )
+        return found
+
+
+def kernel_threads() -> list[int]:
+    """Where they can be seen: not in a container."""
+    parent = Path("/proc/2/comm")
+    return tree(2) if parent.exists() and parent.read_text().strip() == "kthreadd" else []
