@@ -14,6 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says something of the machine and nothing of the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 ALLOWED_SKIPS = "ALLOWED_SKIPS"
 # These count or time what the whole machine does: mounts, loop devices, control groups, two seconds after a kill.

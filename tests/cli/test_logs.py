@@ -276,7 +276,7 @@ def test_from_print_to_the_terminal_running_cut_followed_and_stopped(server: Ser
             if f"FC Invoke End RequestId: {third}".encode() in line:
                 break
         follower.send_signal(signal.SIGINT)
-        assert follower.wait(10) == 0
+        assert follower.wait(60) == 0
         assert follower.stderr is not None
         assert follower.stderr.read() == b""
     finally:
