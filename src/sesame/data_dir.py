@@ -129,7 +129,6 @@ class DataDir:
         endpoints = self.running()
         if endpoints is None:
             self.refuse_file()
-        if endpoints is None:
             raise ConfigurationError(
                 f"no Sesame runs on the data directory {self.path}: start one with "
                 f"`sesame start --data-dir {shlex.quote(str(self.path))}`, or name the right one with --data-dir"

@@ -1,6 +1,6 @@
 """What the OSS door refuses, with OSS's own codes, statuses, texts and EC numbers (reference/companions.md §1.7, §1.8).
 
-Raised everywhere in this room; `oss.app` turns them into XML, or on HEAD into the header `x-oss-err`.
+Raised everywhere in this room; `oss.door` turns them into XML, or on HEAD into the header `x-oss-err`.
 Holds no request id and no host: these belong to the answer, not to the fault.
 """
 
