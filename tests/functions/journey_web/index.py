@@ -25,6 +25,7 @@ def my_handler(environ, start_response):
         "request_id": environ["fc.context"].request_id,
         "function": environ["fc.context"].function.name,
         "visits": len(visits),
+        "scheme": environ["wsgi.url_scheme"],
     }
     start_response("202 Accepted", [("Content-Type", "application/json"), ("X-Made-By", "wsgi")])
     return [json.dumps(seen).encode("ascii")]
