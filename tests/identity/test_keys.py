@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from sesame.identity.keys import AccessKeys
 from sesame.model import records
@@ -138,3 +139,16 @@ def test_nobody_holds_an_unknown_key(stored: Stored) -> None:
             return None
 
     assert AccessKeys(Empty()).get("anything") is None  # type: ignore[arg-type]
+
+
+async def test_another_account_id_is_told_to_the_operator_once_and_without_secrets(stored: Stored) -> None:
+    with capture_logs() as said:
+        await (await stored.keys()).ensure_account("first", None, None)
+        await (await stored.keys()).ensure_account(None, None, None)
+        assert said == []
+        account = await (await stored.keys()).ensure_account("second", None, None)
+        await (await stored.keys()).ensure_account("second", None, None)
+    assert [(line["log_level"], line["former"], line["now"]) for line in said] == [("warning", "first", "second")]
+    key = (await stored.keys()).get(account.access_key_id)
+    assert key is not None
+    assert key.secret not in str(said)

@@ -7,6 +7,8 @@ Never logs or shows a secret, and never reads the database once the catalog is o
 import re
 import secrets
 
+import structlog
+
 from sesame.model import records
 from sesame.model.account import AccessKey, Account
 from sesame.model.errors import ConfigurationError
@@ -19,6 +21,8 @@ _ALPHANUMERIC = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _ACCOUNT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _ACCESS_KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _SECRET = re.compile(r"[\x21-\x7e]{1,256}\Z")
+
+log = structlog.get_logger(__name__)
 
 
 class AccessKeys:
@@ -40,7 +44,7 @@ class AccessKeys:
         """
         _check(account_id, access_key_id, secret)
 
-        def decide(tx: Transaction) -> Account:
+        def decide(tx: Transaction) -> tuple[Account | None, Account]:
             kept = tx.get(records.ACCOUNT, "", ACCOUNT_NAME)
             former: Account | None = None if kept is None else kept.document
             former_key = None if former is None else _key(tx, former.access_key_id)
@@ -69,9 +73,16 @@ class AccessKeys:
                 tx.put(records.ACCESS_KEY, "", key.access_key_id, key)
             if account != former:
                 tx.put(records.ACCOUNT, "", ACCOUNT_NAME, account)
-            return account
+            return former, account
 
-        return await self._catalog.edit(decide)
+        former, account = await self._catalog.edit(decide)
+        if former is not None and former.account_id != account.account_id:
+            log.warning(
+                "the account has another id than before: buckets and roles stay with the former one",
+                former=former.account_id,
+                now=account.account_id,
+            )
+        return account
 
 
 def _key(tx: Transaction, access_key_id: str) -> AccessKey | None:
