@@ -16,6 +16,7 @@ TESTS = (
     "tests/gateway/test_sdk.py",
     "tests/gateway/test_sdk_resources.py",
     "tests/gateway/test_http_functions.py",
+    "tests/journeys/test_exec.py",
 )
 BEGIN, END = "<!-- operations: begin -->", "<!-- operations: end -->"
 SERVED = "served"

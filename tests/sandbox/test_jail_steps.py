@@ -15,9 +15,13 @@ def numbered(pattern: str, text: str) -> list[tuple[int, str]]:
     return [(int(number), words) for number, words in re.findall(pattern, text, re.MULTILINE)]
 
 
-def test_the_page_has_the_steps_of_the_code_in_order() -> None:
-    code = numbered(r"^ +# SAFETY: (\d+)\. (.+)$", (RUNTIME / "jail_steps.py").read_text())
-    section = (ROOT / "docs" / "jail.md").read_text().split("## From fork to function")[1].split("\n## ")[0]
+@pytest.mark.parametrize(
+    ("file", "title"),
+    [("jail_steps.py", "## From fork to function"), ("jail_exec.py", "## A command beside the function")],
+)
+def test_the_page_has_the_steps_of_the_code_in_order(file: str, title: str) -> None:
+    code = numbered(r"^ +# SAFETY: (\d+)\. (.+)$", (RUNTIME / file).read_text())
+    section = (ROOT / "docs" / "jail.md").read_text().split(title)[1].split("\n## ")[0]
     page = numbered(r"^(\d+)\. (.+)$", section)
     assert [number for number, _ in code] == list(range(1, len(code) + 1))
     assert page == code
@@ -33,6 +37,10 @@ def test_privileges_go_before_user_code_comes() -> None:
 
     assert in_order("_enter", 'os.write(fds[index], b"0")', "os.fork()", "_wall_in(request)", "_read_all(", "_serve(")
     assert in_order("_guard", "_mount(order", "umount(", "give_up_privileges(", "die_with(", "_write_all(")
+    steps = (RUNTIME / "jail_exec.py").read_text()
+    assert in_order("_enter", "die_with(", "setns(", "linux.clone(", 'os.write(fds[index], b"0")', "_keep(request")
+    assert in_order("_keep", "setns(", "give_up_privileges(", "die_with(", "os.fork()", "_become(")
+    steps = (RUNTIME / "jail_steps.py").read_text()
     assert in_order("give_up_privileges", "_become(", "NO_NEW_PRIVS", "landlock_scope(", "load_seccomp(")
 
 

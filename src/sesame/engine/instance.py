@@ -6,7 +6,8 @@ Never knows what other instances exist, and never trusts its process for time or
 
 import asyncio
 import enum
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -14,8 +15,11 @@ import structlog
 
 from sesame.engine.clock import Clock
 from sesame.engine.journal import Journal
+from sesame.model.errors import InstanceNotFound, PlatformError, ResourceExhausted
 from sesame.model.invocation import Snapshot
-from sesame.sandbox.seam import Call, Reply, Sandbox, SandboxDied
+from sesame.sandbox.seam import Call, Command, Execution, Reply, Sandbox, SandboxDied, SandboxStartFailed
+
+COMMANDS_MAX = 16
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +59,8 @@ class Instance:
         self.initialized = not snapshot.function.initializer
         self.idle_since = 0.0
         self.frozen = False
+        # How many commands run in it: as long as there is one, the instance is neither frozen nor let go.
+        self.commands = 0
         self._clock = clock
         self._sandbox: Sandbox | None = None
         self._timed_out = False
@@ -92,6 +98,41 @@ class Instance:
             # The answer came in the moment of the deadline, and the process is on its way out already.
             return CallFailed("timeout", f"answered after {timeout_s:g} s")
         return reply
+
+    @asynccontextmanager
+    async def exec(self, command: Command) -> AsyncIterator[Execution]:
+        """Runs a command beside the function, which may be busy; what is left of it ends with this context.
+
+        Raises `InstanceNotFound` for an instance that has ended or is still starting, `ResourceExhausted` when too many
+        commands run in it, `PlatformError` when the command could not be started.
+        """
+        if self._sandbox is None or self.state is State.DEAD:
+            raise self._not_found()
+        if self.commands >= COMMANDS_MAX:
+            raise ResourceExhausted(f"{COMMANDS_MAX} commands run in instance '{self.instance_id}' already")
+        self.commands += 1
+        try:
+            self.thaw()
+            execution = await self._sandbox.exec(command)
+            try:
+                yield execution
+            finally:
+                await asyncio.shield(execution.close())
+        except SandboxDied as died:
+            raise self._not_found() from died
+        except SandboxStartFailed as error:
+            raise PlatformError(f"a command was not started: {error}") from error
+        finally:
+            self.commands -= 1
+            self.idle_since = self._clock.now()
+
+    @property
+    def ended(self) -> bool:
+        return self.state is State.DEAD
+
+    def _not_found(self) -> InstanceNotFound:
+        service, function = self.snapshot.service.service_name, self.snapshot.function.function_name
+        return InstanceNotFound(service, function, self.instance_id)
 
     async def kill(self) -> None:
         """Afterwards no process of it is left; idempotent."""

@@ -54,17 +54,20 @@ def victims(instances: Sequence[Instance], snapshot: Snapshot, caps: Caps, used_
 
 
 def expired(idle: Iterable[Instance], now: float, keep_alive_s: float) -> list[Instance]:
-    """POLICY: an instance that was idle for the keep-alive time goes; time alone decides, not demand."""
-    return [i for i in idle if now - i.idle_since >= keep_alive_s]
+    """POLICY: an instance that was idle for the keep-alive time goes; time alone decides, not demand.
+
+    Somebody who runs a command in it has it stay, as long as that runs and the keep-alive time from then on.
+    """
+    return [i for i in idle if not i.commands and now - i.idle_since >= keep_alive_s]
 
 
 def to_freeze(idle: Iterable[Instance], now: float, freeze_after_s: float) -> list[Instance]:
     """POLICY: after a grace, so that calls in quick succession do not pay for freezing and thawing."""
-    return [i for i in idle if not i.frozen and now - i.idle_since >= freeze_after_s]
+    return [i for i in idle if not i.frozen and not i.commands and now - i.idle_since >= freeze_after_s]
 
 
 def _longest_idle(instances: Iterable[Instance]) -> list[Instance]:
-    return sorted((i for i in instances if i.state is State.IDLE), key=lambda i: i.idle_since)
+    return sorted((i for i in instances if i.state is State.IDLE and not i.commands), key=lambda i: i.idle_since)
 
 
 def _function(snapshot: Snapshot) -> tuple[str, str]:

@@ -5,18 +5,21 @@ Never lets an exception out: each becomes the API's error answer, with the reque
 """
 
 import asyncio
+from typing import ClassVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
-from sesame.gateway import http_functions, openapi, requests, targets
+from sesame.gateway import cors, http_functions, openapi, requests, targets
 from sesame.gateway.answers import failure_of, send_failure
 from sesame.gateway.auth import RequestHead, Verifier, read_request
 from sesame.gateway.body import ClientGone
+from sesame.gateway.exec_door import ExecDoor
 from sesame.gateway.headers import REQUEST_ID, DateHeader, canonical, request_id_of
 from sesame.gateway.http_functions import HttpFunctions
+from sesame.gateway.instances import Instances
 from sesame.gateway.invoke import Invoker
 from sesame.gateway.links import PATH_PREFIX, CodeLinks
 from sesame.gateway.operations import OPERATIONS
@@ -45,6 +48,8 @@ _INVOKE = "InvokeFunction"
 class Gateway:
     """An ASGI application; `gateway.server` serves it."""
 
+    websockets: ClassVar[bool] = True
+
     def __init__(self, parts: GatewayParts) -> None:
         self._date = DateHeader(parts.wall_clock)
         self._verifier = Verifier(parts.keys, parts.tokens, parts.wall_clock)
@@ -52,11 +57,14 @@ class Gateway:
         self._invoker = Invoker(parts.dispatcher, self._date)
         self._http = HttpFunctions(parts.control.http_triggers, self._verifier, self._permissions, self._invoker)
         self._domains = parts.control.domains
-        self._router = Router(routes=_routes(parts), redirect_slashes=False)
+        instances = Instances(parts.control, parts.instances)
+        self._exec = ExecDoor(self._verifier, self._permissions, instances, self._date)
+        self._router = Router(routes=_routes(parts, instances), redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            raise PlatformError(f"this door speaks HTTP only, not {scope['type']}")
+            await self._exec.serve(scope, receive, send)
+            return
         request_id = request_id_of(scope["headers"])
         try:
             raw_path: bytes = scope["raw_path"]
@@ -67,6 +75,11 @@ class Gateway:
                 await self._http.serve(request_id, http_functions.proxy_way(scope), scope, receive, send)
                 return
             head = read_request(scope["method"], raw_path, scope["headers"])
+            if head.origin:
+                send = cors.naming(head.origin, send)
+                if cors.is_preflight(scope):
+                    await cors.answer_preflight(scope, [(REQUEST_ID, request_id.encode()), self._date()], send)
+                    return
             self._permissions.require(self._verifier.verify(head), scope["method"], raw_path)
             if scope["method"] == "POST" and raw_path.endswith(targets.INVOCATIONS_SUFFIX):
                 await self._invoke(request_id, head, receive, send)
@@ -122,7 +135,7 @@ class Gateway:
         await send_failure(send, self._date(), request_id, answer)
 
 
-def _routes(parts: GatewayParts) -> list[Route]:
+def _routes(parts: GatewayParts, instances: Instances) -> list[Route]:
     """One route for each line of the table of operations, and one for the links to code."""
     links = CodeLinks(parts.link_secret, parts.wall_clock)
     control, arns = parts.control, parts.arns
@@ -137,7 +150,7 @@ def _routes(parts: GatewayParts) -> list[Route]:
         DomainRoutes(control.domains, arns.account_id),
         LayerRoutes(control.layers, links, arns),
         TagRoutes(control.tags, arns),
-        InstanceRoutes(control, parts.instances),
+        InstanceRoutes(instances),
         AccountRoutes(control, parts.account, parts.code_bucket, arns),
     ):
         handlers |= room.handlers()

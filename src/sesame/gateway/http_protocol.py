@@ -22,6 +22,9 @@ from sesame.outbox import Outbox, shared
 HEAD_BYTES_MAX = 256 * 1024
 # Up to here the head and the first piece of a body are joined, so that they leave in one system call.
 JOIN_BYTES = 64 * 1024
+WEBSOCKET_KEY_CHARS = 24
+WEBSOCKET_HEADERS_MAX = 100
+WEBSOCKET_LINE_BYTES = 8000
 
 # Answers of more requests than this do not come closer together.
 TURNS_MAX = 8
@@ -119,6 +122,17 @@ class Protocol(HttpToolsProtocol):
             # A request that did not wait for the answer to the one before.
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def _should_upgrade(self) -> bool:
+        """Whatever the websocket's protocol would refuse in a form of its own is left to the door, as plain HTTP."""
+        under_way = self.cycle is not None and not self.cycle.response_complete
+        return not under_way and super()._should_upgrade() and _can_be_a_websocket(self.scope, self.url)
+
+    def handle_websocket_upgrade(self) -> None:
+        if self._idle_check is not None:
+            self._idle_check.cancel()
+        self._outbox.flush()
+        super().handle_websocket_upgrade()
 
     def _start_asgi_task(self, cycle: "Exchange", app: ASGI3Application) -> None:  # type: ignore[override]
         cycle.task = self.loop.create_task(self._run(cycle, app))
@@ -264,6 +278,20 @@ class Exchange(RequestResponseCycle):
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+
+def _can_be_a_websocket(scope: Any, url: bytes) -> bool:
+    """RFC 6455 §4.2.1, and the bounds of the library that goes on from here."""
+    sent = dict(scope["headers"])
+    return (
+        scope["method"] == "GET"
+        and scope.get("http_version", "1.1") == "1.1"
+        and sent.get(b"sec-websocket-version") == b"13"
+        and len(sent.get(b"sec-websocket-key", b"")) == WEBSOCKET_KEY_CHARS
+        and len(scope["headers"]) <= WEBSOCKET_HEADERS_MAX
+        and max(len(url), *map(sum, ((len(n), len(v)) for n, v in scope["headers"]))) <= WEBSOCKET_LINE_BYTES
+        and url.isascii()
+    )
 
 
 def _as_the_api_says_it(message: str) -> tuple[dict[str, str], bytes]:

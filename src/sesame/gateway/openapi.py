@@ -18,9 +18,9 @@ from sesame.gateway.operations import OPERATIONS, PREFIX, ListOf, Operation
 PATH = "/openapi.json"
 DISTRIBUTION = "sesame-fc"
 _REF = "#/components/schemas/{name}"
-_NUMBERS = frozenset({"limit", "startVersion"})
-_FLAGS = frozenset({"public", "official"})
-_REPEATED = frozenset({"config", "instanceIds"})
+_NUMBERS = frozenset({"limit", "startVersion", "idleTimeout"})
+_FLAGS = frozenset({"public", "official", "stdin", "stdout", "stderr", "tty"})
+_REPEATED = frozenset({"config", "instanceIds", "command"})
 _PART = re.compile(r"{([^}]*)}")
 
 
@@ -105,6 +105,8 @@ def _query_schema(name: str) -> dict[str, Any]:
 
 def _answer(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
     answers = operation.answers
+    if operation.upgrades:
+        return {"101": {"description": "A websocket from here on: see docs/compatibility.md for its messages."}}
     if answers is None:
         return {"204": {"description": "Done."}}
     if answers is bytes:

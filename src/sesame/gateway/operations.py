@@ -42,7 +42,10 @@ class ListOf(msgspec.Struct, frozen=True):
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """`takes` is the struct of the JSON body; None for the answer means no body (and status 204)."""
+    """`takes` is the struct of the JSON body; None for the answer means no body (and status 204).
+
+    One that `upgrades` goes on as a websocket.
+    """
 
     name: str
     method: str
@@ -52,6 +55,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     query: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     summary: str = ""
+    upgrades: bool = False
 
     @property
     def route(self) -> str:
@@ -180,6 +184,8 @@ OPERATIONS: tuple[Operation, ...] = (
     _op("ListVpcBindings", f"GET {_SERVICE}/bindings", "What a service is bound to.", answers=shapes_account.VpcIds),
     _op("ListInstances", f"GET {_INSTANCES}", "The running instances of a function.",
         query=("limit", "nextToken", "instanceIds"), answers=ListOf("instances", shapes_account.InstanceAnswer)),
+    _op("InstanceExec", f"GET {_INSTANCES}/{{instance}}/exec", "A command in an instance, over a websocket.",
+        query=("command", "stdin", "stdout", "stderr", "tty", "idleTimeout"), upgrades=True),
 
     _op("ListReservedCapacities", "GET /reservedCapacities", "Nothing is reserved here.",
         query=("limit", "nextToken"), answers=ListOf("reservedCapacities", shapes_account.ReservedCapacity)),

@@ -5,6 +5,7 @@ Never decides anything.
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -31,6 +32,7 @@ from sesame.gateway.permissions import Roles
 from sesame.model.arn import Arns
 from sesame.model.function import Package
 from sesame.model.invocation import Snapshot
+from sesame.sandbox.seam import Command, Execution
 from sesame.store.catalog import Catalog
 
 
@@ -41,13 +43,18 @@ class Packages(Protocol):
 
 
 class RunningInstance(Protocol):
-    """The part of `engine.instance.Instance` that is shown."""
+    """The part of `engine.instance.Instance` that is used here."""
 
     @property
     def instance_id(self) -> str: ...
 
     @property
     def snapshot(self) -> Snapshot: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    def exec(self, command: Command) -> AbstractAsyncContextManager[Execution]: ...
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,22 @@ from typing import Any
 import uvicorn
 
 from sesame.gateway.http_protocol import Protocol
+from sesame.gateway.websocket_protocol import WebsocketProtocol
 from sesame.model.errors import ConfigurationError
 
 BACKLOG = 2048
 # Longer than the keep-alive of usual clients, so that it is they who close.
 KEEP_ALIVE_S = 75
 GRACE_S = 5.0
+WEBSOCKET_MESSAGE_BYTES = 1024 * 1024
 CANCELLED_S = 5.0
 
 
 class HttpServer:
-    """One listening socket. `start` before the first request, `stop` after the last; both once."""
+    """One listening socket. `start` before the first request, `stop` after the last; both once.
+
+    An application that has `websockets` set to true is given those too.
+    """
 
     def __init__(self, app: Any, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self._app = app
@@ -47,7 +52,11 @@ class HttpServer:
             self._app,
             loop="none",
             http=Protocol,
-            ws="none",
+            ws=WebsocketProtocol if getattr(self._app, "websockets", False) else "none",
+            ws_max_size=WEBSOCKET_MESSAGE_BYTES,
+            # One official client answers a ping with another instead of a pong: silence alone is no reason to hang up.
+            ws_ping_timeout=None,
+            ws_per_message_deflate=False,
             lifespan="off",
             interface="asgi3",
             log_config=None,

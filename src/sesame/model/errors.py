@@ -163,6 +163,13 @@ class AliasNotFound(NotFound):
         super().__init__(f"alias '{alias}' of service '{service}' does not exist")
 
 
+class InstanceNotFound(NotFound):
+    code = "InstanceNotFound"
+
+    def __init__(self, service: str, function: str, instance: str) -> None:
+        super().__init__(f"instance '{instance}' does not exist in service '{service}' and function '{function}'")
+
+
 class TriggerNotFound(NotFound):
     code = "TriggerNotFound"
 

@@ -4,14 +4,13 @@ Mounted by `gateway.app`; reads what the engine has running.
 Never starts or stops an instance.
 """
 
-from collections.abc import Callable, Iterable
-
 from starlette.requests import Request
 from starlette.responses import Response
 
 from sesame.control.inputs import Page
 from sesame.gateway import requests
-from sesame.gateway.parts import Control, RunningInstance
+from sesame.gateway.exec_door import NOT_A_WEBSOCKET
+from sesame.gateway.instances import Instances
 from sesame.gateway.requests import Handler
 from sesame.gateway.shapes_account import InstanceAnswer
 from sesame.model import limits
@@ -21,27 +20,18 @@ LIMIT_MAX = 1000
 
 
 class InstanceRoutes:
-    def __init__(self, control: Control, instances: Callable[[], Iterable[RunningInstance]]) -> None:
-        self._functions = control.functions
-        self._aliases = control.aliases
+    def __init__(self, instances: Instances) -> None:
         self._instances = instances
 
     def handlers(self) -> dict[str, Handler]:
-        return {"ListInstances": self._list}
+        return {"ListInstances": self._list, "InstanceExec": self._exec}
 
     async def _list(self, request: Request) -> Response:
         """Of the state that the qualifier means; of an alias, of every version that it sends calls to."""
         service, qualifier = requests.qualified_service(request)
         function = requests.name(request, "function")
-        await self._functions.get(service, function, qualifier)
-        versions = await self._versions(service, qualifier)
-        found = {
-            instance.instance_id: instance.snapshot.version_id
-            for instance in self._instances()
-            if instance.snapshot.version_id in versions
-            and instance.snapshot.service.service_name == service
-            and instance.snapshot.function.function_name == function
-        }
+        running = await self._instances.of(service, qualifier, function)
+        found = {name: instance.snapshot.version_id for name, instance in running.items()}
         wanted = request.query_params.getlist("instanceIds")
         start = request.query_params.get("nextToken", "")
         names = sorted(name for name in found if name >= start and (not wanted or name in wanted))
@@ -52,10 +42,6 @@ class InstanceRoutes:
         items = [InstanceAnswer(name, found[name]) for name in names[:limit]]
         return requests.page_answer("instances", items, page)
 
-    async def _versions(self, service: str, qualifier: str) -> set[str]:
-        if not qualifier:
-            return {limits.LATEST}
-        if qualifier.isdecimal():
-            return {qualifier}
-        alias = (await self._aliases.get(service, qualifier)).document
-        return {alias.version_id, *(alias.additional_version_weight or {})}
+    async def _exec(self, request: Request) -> Response:
+        """What comes here has not asked for a websocket, which `gateway.exec_door` serves."""
+        raise InvalidArgument(NOT_A_WEBSOCKET)
