@@ -267,3 +267,21 @@ async def test_code_still_reaches_clients_through_any_host(web: Door) -> None:
     assert refused.status == 400
     url = (await web.call("GET", "/services/demo/functions/f/code")).json()["url"]
     assert (await visit(web, url.partition(":9000")[2])).status == 200
+
+
+PAGE = "https://page.example.com"
+
+
+async def test_preflights_are_the_function_s_to_answer(web: Door) -> None:
+    asks = {"origin": PAGE, "access-control-request-method": "PUT"}
+    web.dispatcher.then = response(204, [["Access-Control-Allow-Origin", PAGE], ["Access-Control-Max-Age", "9"]])
+    answer = await visit(web, WEB, "OPTIONS", headers=asks)
+    assert answer.status == 204
+    assert (answer.headers["Access-Control-Allow-Origin"], answer.headers["Access-Control-Max-Age"]) == (PAGE, "9")
+    assert ["access-control-request-method", "PUT"] in seen(web)["headers"]
+    web.dispatcher.then = response(200, [])
+    assert "Access-Control-Allow-Origin" not in (await visit(web, WEB, headers=asks)).headers
+    await trigger(web, methods=["GET", "PUT"])
+    refused = await visit(web, WEB, "OPTIONS", headers=asks)
+    assert (refused.status, refused.json()["ErrorCode"]) == (405, "MethodNotAllowed")
+    assert "Access-Control-Allow-Origin" not in refused.headers

@@ -78,6 +78,7 @@ class RequestHead(msgspec.Struct):
     security_token: bytes = b""
     invocation_type: bytes = b""
     log_type: bytes = b""
+    origin: bytes = b""
 
 
 def read_request(method: str, raw_path: bytes, headers: Sequence[tuple[bytes, bytes]]) -> RequestHead:
@@ -97,6 +98,7 @@ def read_request(method: str, raw_path: bytes, headers: Sequence[tuple[bytes, by
         sent(b"x-fc-security-token", b""),
         sent(b"x-fc-invocation-type", b""),
         sent(b"x-fc-log-type", b""),
+        sent(b"origin", b""),
     )
 
 
