@@ -180,14 +180,27 @@ structlog.get_logger("x").debug("too much")
     assert "s3cr3t-value" not in done.stderr
 
 
-def test_doctor_looks_at_both_ports(tmp_path: Path) -> None:
+def test_env_and_endpoints_name_the_door_over_tls_where_it_is_served(tmp_path: Path) -> None:
+    with DataDir(tmp_path) as data_dir:
+        endpoints = Endpoints(
+            account_id="1", region="cn-shanghai", fc="http://127.0.0.1:1", fc_https="https://127.0.0.1:2",
+            sandbox="plain", pid=os.getpid(), started_at=time.time(),
+        )  # fmt: skip
+        data_dir.announce(endpoints, Credentials("1", "LTAI", "secret"))
+        said = CliRunner().invoke(env, ["--data-dir", str(tmp_path)]).output
+        assert '"fc_https": "https://127.0.0.1:2"' in (tmp_path / "endpoints.json").read_text()
+    assert "export FC_HTTPS_ENDPOINT=https://127.0.0.1:2" in said.splitlines()
+
+
+@pytest.mark.parametrize("flag", ["--oss-port", "--https-port"])
+def test_doctor_looks_at_every_port(tmp_path: Path, flag: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
         arguments = ["--data-dir", str(tmp_path / "data"), "--port", "0", "--sandbox", "plain"]
-        said = CliRunner().invoke(doctor, [*arguments, "--oss-port", port])
-    assert f"port {port}: Address already in use\n      choose another with --oss-port" in said.output
+        said = CliRunner().invoke(doctor, [*arguments, flag, port])
+    assert f"port {port}: Address already in use\n      choose another with {flag}" in said.output
 
 
 def test_a_full_disk_is_one_line_of_the_log_each_time() -> None:

@@ -45,6 +45,7 @@ def test_the_file_is_named_by_the_environment_or_lies_in_the_working_directory(
         ({"keep_alive_s": 0}, {}, "", "more than 0"),
         ({"max_instances": 0}, {}, "", "at least 1"),
         ({"max_memory_mb": 1}, {}, "", "at least 128"),
+        ({"https_port": 65536}, {}, "", "https_port is 65536; expected 0 to 65535"),
         ({}, {"SESAME_KEEP_ALIVE_S": "nan"}, "", "expected a number that ends"),
         ({}, {}, "keep_alive_s = inf", "expected a number that ends"),
         ({"log_retention_days": float("inf")}, {}, "", "expected a number that ends"),

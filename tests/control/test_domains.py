@@ -7,6 +7,7 @@ Never serves one.
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.certificates import pair
 from tests.control.conftest import Account
 
@@ -101,6 +102,15 @@ async def test_bad_values_are_refused(domains: Domains, values: dict[str, Any], 
     with pytest.raises(InvalidArgument, match=message):
         await domains.create(CustomDomainInput(**{"domain_name": NAME} | values))
     assert (await domains.list(Listing())).items == ()
+
+
+async def test_a_certificate_that_no_tls_is_spoken_with_is_refused(domains: Domains) -> None:
+    weak = pair(key=rsa.generate_private_key(65537, 1024))
+    with pytest.raises(InvalidArgument, match=r"cannot be served over TLS \(EE_KEY_TOO_SMALL\): expected .* 2048 bits"):
+        await domains.create(CustomDomainInput(domain_name=NAME, cert_config=weak))
+    await domains.create(CustomDomainInput(domain_name=NAME, cert_config=pair(days=1)))
+    with pytest.raises(InvalidArgument, match="the key of another certificate"):
+        await domains.update(NAME, CustomDomainInput(cert_config=CertConfig("n", PAIR.private_key, weak.certificate)))
 
 
 async def test_absences_and_preconditions(domains: Domains) -> None:

@@ -57,8 +57,5 @@ async def test_a_page_may_read_what_it_gets(door: Door, function_body: dict[str,
 
 async def test_who_says_no_origin_is_told_of_none(door: Door) -> None:
     answer = await door.call("POST", "/services", {"serviceName": "demo"})
-    assert (answer.status, "Access-Control-Allow-Origin" in answer.headers, "Vary" in answer.headers) == (
-        200,
-        False,
-        False,
-    )
+    assert answer.status == 200
+    assert answer.headers.keys().isdisjoint({"Access-Control-Allow-Origin", "Vary"})

@@ -47,6 +47,13 @@ async def test_the_environ(stage: Any) -> None:
     }
 
 
+async def test_the_scheme_is_that_of_the_request(stage: Any) -> None:
+    actor = await stage.start("http")
+    for scheme in ("https", "http"):
+        reply = await actor.invoke(b"", http_params={**PARAMS, "scheme": scheme})
+        assert f"wsgi.url_scheme={scheme}" in reply.payload.decode().splitlines()
+
+
 @pytest.mark.parametrize(
     ("handler", "body"),
     [
