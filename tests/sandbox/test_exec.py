@@ -186,6 +186,23 @@ async def test_input_that_nobody_reads_waits_or_is_dropped(stage: Any) -> None:
     await running.close()
 
 
+async def test_a_start_that_is_cancelled_leaves_nothing(stage: Any, until: Any) -> None:
+    actor = await stage.start("hello")
+    await run(actor.sandbox, "true")
+    before = len(os.listdir("/proc/self/fd"))
+    script = "setsid sleep 7535 & wait"
+    for turns in range(6):
+        starting = asyncio.create_task(actor.sandbox.exec(Command(("sh", "-c", script))))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await (await starting).close()
+    await until_gone("sleep 7535")
+    await until(lambda: len(os.listdir("/proc/self/fd")) <= before, "the descriptors are closed")
+    assert (await actor.invoke(b"")).ok
+
+
 async def test_many_at_a_time_leave_no_descriptors(stage: Any, until: Any) -> None:
     actor = await stage.start("hello")
     await run(actor.sandbox, "true")

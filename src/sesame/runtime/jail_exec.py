@@ -143,9 +143,10 @@ def _watch(command, alive, wake):
             # Python 2 does not go on waiting after a signal (PEP 475).
             if error.args[0] != errno.EINTR:
                 raise
-            ready = [wake]
+            continue
         if wake in ready:
-            _drain(wake)
+            # One signal of its kind waits at most, however many children have ended.
+            os.read(wake, 512)
         for pid, status in _ended(os.WNOHANG):
             if pid == command:
                 return status
@@ -194,15 +195,6 @@ def _wait(pid):
         except OSError as error:
             if error.errno != errno.EINTR:
                 raise
-
-
-def _drain(fd):
-    try:
-        while os.read(fd, 512):
-            continue
-    except OSError as error:
-        if error.errno not in (errno.EAGAIN, errno.EINTR):
-            raise
 
 
 def _code(status):

@@ -13,8 +13,9 @@ import pty
 import struct
 import termios
 from collections.abc import Callable
+from typing import Protocol
 
-from sesame.sandbox.seam import Command
+from sesame.sandbox.seam import Command, SandboxDied
 
 STDOUT, STDERR = 1, 2
 PIECE_BYTES = 32 * 1024
@@ -173,17 +174,14 @@ def _resolve(waiting: "asyncio.Future[None]") -> None:
 
 
 class Streamed:
-    """An `Execution` over streams: `ended` gives the exit code when all has ended, `end` sees to it that it does."""
+    """An `Execution` over streams."""
 
-    def __init__(
-        self, streams: Streams, ended: "asyncio.Future[int]", end: Callable[[], None], on_closed: Callable[[], None]
-    ) -> None:
+    def __init__(self, streams: Streams, session: "Session", on_closed: Callable[[], None]) -> None:
         self._streams = streams
-        self._ended = ended
-        self._end = end
+        self._session = session
         self._on_closed = on_closed
         self._closed = False
-        ended.add_done_callback(lambda _ended: streams.exited())
+        session.ended.add_done_callback(lambda _ended: streams.exited())
 
     async def read(self) -> tuple[int, bytes] | None:
         return await self._streams.read()
@@ -198,12 +196,46 @@ class Streamed:
         self._streams.resize(min(columns, SIZE_MAX), min(rows, SIZE_MAX))
 
     async def wait(self) -> int:
-        return await asyncio.shield(self._ended)
+        return await asyncio.shield(self._session.ended)
 
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self._end()
+            self._session.end()
             self._streams.close()
-        await asyncio.wait({self._ended})
+        await asyncio.wait({self._session.ended})
         self._on_closed()
+
+
+class Session(Protocol):
+    """What belongs to one command: `ended` gives the exit code when all of it has, `end` sees to it that it does."""
+
+    ended: "asyncio.Future[int]"
+
+    def end(self) -> None: ...
+
+
+class Sessions:
+    """The commands of one instance."""
+
+    def __init__(self) -> None:
+        self._running: set[Session] = set()
+        self._closed = False
+
+    async def begin(self, streams: Streams, session: Session) -> Streamed:
+        """Raises `SandboxDied` when the instance was told to end meanwhile, and did not know of this one."""
+        self._running.add(session)
+        running = Streamed(streams, session, lambda: self._running.discard(session))
+        if self._closed:
+            await running.close()
+            raise SandboxDied("exit", "the instance has ended")
+        return running
+
+    def close(self) -> "set[asyncio.Future[int]]":
+        """There are no more from here on; gives the ends of those that there are."""
+        self._closed = True
+        return {session.ended for session in self._running}
+
+    def end(self) -> None:
+        for session in list(self._running):
+            session.end()

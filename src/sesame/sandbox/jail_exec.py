@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from sesame.sandbox.addresses import CODE_ROOT
-from sesame.sandbox.exec_streams import Streamed, Streams
+from sesame.sandbox.exec_streams import Sessions, Streamed, Streams
 from sesame.sandbox.jail_cells import Cell
 from sesame.sandbox.jail_forker import MAX_REQUEST_BYTES, Forker, Jailed
 from sesame.sandbox.jail_spares import resource_limits
@@ -48,9 +48,8 @@ class Commands:
     def __init__(self, inside: Inside, on_lost: Callable[[], None]) -> None:
         self._inside = inside
         self._on_lost = on_lost
-        self._running: set[_Session] = set()
+        self._sessions = Sessions()
         self._joining = asyncio.Lock()
-        self._closed = False
 
     async def start(self, command: Command) -> Streamed:
         """As `seam.Sandbox.exec` says."""
@@ -64,7 +63,7 @@ class Commands:
             raise SandboxStartFailed(f"command and environment are too large: an order of {len(message)} bytes")
         streams = Streams(command)
         try:
-            session = await self._fork(message, streams)
+            session = await self._forked(message, streams)
         except OSError as error:
             streams.close()
             raise SandboxStartFailed(f"a command could not enter its instance: {error}") from error
@@ -74,22 +73,24 @@ class Commands:
         finally:
             if streams.lent[0] >= 0:
                 streams.started()
-        self._running.add(session)
-        running = Streamed(streams, session.ended, session.end, lambda: self._running.discard(session))
-        if self._closed:
-            # The instance ended meanwhile, and did not know of this one.
-            session.instance_ended()
-            await running.close()
-            raise SandboxDied("exit", "the instance has ended")
-        return running
+        return await self._sessions.begin(streams, session)
 
     async def close(self) -> None:
-        """Waits until every keeper is gone: called when the instance was told to end."""
-        self._closed = True
-        for session in list(self._running):
-            session.instance_ended()
-        if self._running:
-            await asyncio.wait({session.ended for session in self._running})
+        """Waits until every keeper is gone: called when the instance was told to end, which ends them."""
+        if ends := self._sessions.close():
+            await asyncio.wait(ends)
+
+    async def _forked(self, order: bytes, streams: Streams) -> "_Session":
+        """What is on its way is let arrive when the caller goes: only then is it known what there is to end."""
+        forking = asyncio.create_task(self._fork(order, streams))
+        try:
+            return await asyncio.shield(forking)
+        except asyncio.CancelledError:
+            await asyncio.wait({forking})
+            if not forking.cancelled() and forking.exception() is None:
+                forking.result().end()
+                await asyncio.wait({forking.result().ended})
+            raise
 
     async def _fork(self, order: bytes, streams: Streams) -> "_Session":
         inside = self._inside
@@ -159,7 +160,6 @@ class _Session:
         self._alive = alive
         self._on_lost = on_lost
         self._hung_up = False
-        self._instance_ends = False
         self._alive.setblocking(False)
         if usher.gone.is_set():
             self._has_gone()
@@ -173,10 +173,6 @@ class _Session:
             self._alive.shutdown(socket.SHUT_WR)
             asyncio.get_running_loop().call_later(END_TIMEOUT_S, self._insist)
 
-    def instance_ended(self) -> None:
-        """Its processes are on their way out with the instance."""
-        self._instance_ends = True
-
     def _insist(self) -> None:
         if not self.ended.done():
             self._usher.kill()
@@ -186,7 +182,7 @@ class _Session:
         self._alive.close()
         # A keeper ends with 0 when it has ended all that it kept; it speaks when there was nothing, too.
         kept = said is not None or self._usher.status == 0
-        if not kept and not self._instance_ends:
+        if not kept:
             asyncio.get_running_loop().call_later(LAST_WORDS_S, self._on_lost)
         self.ended.set_result(KILLED if said is None else said)
 

@@ -10,8 +10,8 @@ import itertools
 import msgspec
 
 from sesame.sandbox import warden
-from sesame.sandbox.exec_streams import Streamed, Streams
-from sesame.sandbox.seam import Command, SandboxDied
+from sesame.sandbox.exec_streams import Sessions, Streamed, Streams
+from sesame.sandbox.seam import Command
 
 TERMINAL = "xterm-256color"
 _numbers = itertools.count(1)
@@ -23,8 +23,7 @@ class Commands:
     def __init__(self, keeper: warden.Warden, like: warden.Start) -> None:
         self._keeper = keeper
         self._like = like
-        self._running: set[_Session] = set()
-        self._closed = False
+        self._sessions = Sessions()
 
     async def start(self, command: Command) -> Streamed:
         """As `seam.Sandbox.exec` says."""
@@ -44,23 +43,16 @@ class Commands:
         finally:
             if streams.lent[0] >= 0:
                 streams.started()
-        self._running.add(session)
-        running = Streamed(streams, session.ended, session.end, lambda: self._running.discard(session))
         if session.process.exited.is_set():
             session.end()
-        if self._closed:
-            # The instance ended meanwhile, and did not know of this one.
-            await running.close()
-            raise SandboxDied("exit", "the instance has ended")
-        return running
+        return await self._sessions.begin(streams, session)
 
     async def close(self) -> None:
         """Ends all of them, and returns when they are gone."""
-        self._closed = True
-        for session in list(self._running):
-            session.end()
-        if self._running:
-            await asyncio.wait({session.ended for session in self._running})
+        ends = self._sessions.close()
+        self._sessions.end()
+        if ends:
+            await asyncio.wait(ends)
 
 
 class _Session:
