@@ -111,7 +111,7 @@ class DataDir:
         except (FileNotFoundError, NotADirectoryError, psutil.NoSuchProcess):
             return None
         except (OSError, msgspec.DecodeError) as error:
-            raise ConfigurationError(f"{self._endpoints} cannot be read: {error}") from error
+            raise self._unreadable(self._endpoints, error) from error
 
     def refuse_file(self) -> None:
         """Raises `ConfigurationError` when what the path names, or a folder on its way, is a file."""
@@ -140,7 +140,14 @@ class DataDir:
         try:
             return msgspec.json.decode(self._credentials.read_bytes(), type=Credentials)
         except (OSError, msgspec.DecodeError) as error:
-            raise ConfigurationError(f"{self._credentials} cannot be read: {error}") from error
+            raise self._unreadable(self._credentials, error) from error
+
+    def _unreadable(self, path: Path, error: Exception) -> ConfigurationError:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        return ConfigurationError(
+            f"{path} cannot be read: {why}; do this as the user who starts that Sesame, or name another directory with "
+            "--data-dir"
+        )
 
     def _write(self, path: Path, document: Any) -> None:
         part = path.with_suffix(".part")

@@ -237,3 +237,13 @@ except OSError as error:
     assert "another" in third
     assert "PermissionError: [Errno 13] Permission denied" in done.stderr
     assert "RuntimeError" not in done.stderr
+
+
+def test_doctor_goes_on_when_what_a_sesame_left_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "endpoints.json").write_text("not json")
+    said = CliRunner().invoke(
+        doctor, ["--data-dir", str(tmp_path), "--port", "0", "--oss-port", "0", "--sandbox=plain"]
+    )
+    assert said.exit_code == 1
+    assert f"wrong data directory {tmp_path}: {tmp_path}/endpoints.json cannot be read" in said.output
+    assert "sandbox plain" in said.output

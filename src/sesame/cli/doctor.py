@@ -90,7 +90,11 @@ def _data_dir(settings: Settings) -> Iterator[Finding]:
     except OSError as error:
         yield Finding(BAD, f"data directory {data_dir.path}: {error.strerror}", "name another with --data-dir")
         return
-    running = data_dir.running()
+    try:
+        running = data_dir.running()
+    except ConfigurationError as error:
+        yield Finding(BAD, f"data directory {data_dir.path}: {error}")
+        return
     state = f"in use by Sesame {running.pid} at {running.fc}" if running else "free to use"
     yield Finding(GOOD, f"data directory {data_dir.path}: {state}")
     free_mb = shutil.disk_usage(existing).free // MIB
@@ -99,8 +103,12 @@ def _data_dir(settings: Settings) -> Iterator[Finding]:
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:
-    if DataDir(settings.data_dir).running():
-        return
+    try:
+        if DataDir(settings.data_dir).running():
+            return
+    except ConfigurationError as error:
+        # A finding about the directory by then; of the ports it says nothing.
+        yield Finding(POOR, f"whether a Sesame of this directory has the ports is not known: {error}")
     for flag, port in (
         ("--port", settings.port),
         ("--https-port", settings.https_port),
