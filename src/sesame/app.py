@@ -20,6 +20,7 @@ from sesame.control.code import CodeSource
 from sesame.data_dir import Credentials, DataDir, Endpoints
 from sesame.engine.clock import LoopClock
 from sesame.engine.dispatcher import Dispatcher
+from sesame.engine.hooks import Hooks
 from sesame.engine.journal import LogSink, LogSource
 from sesame.engine.pool import Pool, PoolParts
 from sesame.engine.resolver import Resolver
@@ -38,6 +39,8 @@ from sesame.model import limits
 from sesame.model.account import AccessKey
 from sesame.model.arn import Arns
 from sesame.model.errors import ConfigurationError, PlatformError
+from sesame.model.invocation import Credentials as TemporaryKeys
+from sesame.model.service import Service
 from sesame.oss.door import OssDoor, OssParts
 from sesame.oss.source import ObjectSource
 from sesame.sandbox.drivers import Wanted, choose
@@ -154,6 +157,10 @@ class Sesame:
         sink = await self._log_sink()
         clock = LoopClock()
         resolver = Resolver(catalog, packages)
+
+        def credentials(service: Service, validity_s: float) -> TemporaryKeys:
+            return issuer.credentials(service.role, service.service_name, validity_s)
+
         pool = Pool(
             PoolParts(
                 driver=self._driver,
@@ -163,14 +170,10 @@ class Sesame:
                 sink=sink,
                 account_id=account.account_id,
                 region=settings.region,
+                hooks=Hooks(clock, credentials),
             )
         )
-        dispatcher = Dispatcher(
-            resolver,
-            pool,
-            clock,
-            lambda service, validity_s: issuer.credentials(service.role, service.service_name, validity_s),
-        )
+        dispatcher = Dispatcher(resolver, pool, clock, credentials)
         later.push_async_callback(dispatcher.close)
         later.push_async_callback(_ended, asyncio.create_task(_collect_packages(catalog, pool, packages)))
 

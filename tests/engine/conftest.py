@@ -10,6 +10,7 @@ import pytest
 from tests.fakes import FakeClock, FakeDriver
 
 from sesame.engine.dispatcher import Dispatcher
+from sesame.engine.hooks import Hooks
 from sesame.engine.journal import LogSource
 from sesame.engine.pool import Pool, PoolParts
 from sesame.engine.resolver import Resolver
@@ -92,6 +93,11 @@ def build(caps: Caps | None = None, chance: Callable[[], float] = lambda: 0.5) -
     kept: list[tuple[LogSource, str, bytes]] = []
     asked: list[tuple[str, float]] = []
     resolver = Resolver(catalog, FakePackages(), chance)  # type: ignore[arg-type]
+
+    def credentials(service: Service, validity_s: float) -> Credentials:
+        asked.append((service.role, validity_s))
+        return Credentials("id", "secret", "token")
+
     parts = PoolParts(
         driver=driver,
         resolver=resolver,
@@ -100,13 +106,9 @@ def build(caps: Caps | None = None, chance: Callable[[], float] = lambda: 0.5) -
         sink=lambda source, request_id, data: kept.append((source, request_id, bytes(data))),
         account_id="123",
         region="cn-shanghai",
+        hooks=Hooks(clock, credentials),
     )
     pool = Pool(parts)
-
-    def credentials(service: Service, validity_s: float) -> Credentials:
-        asked.append((service.role, validity_s))
-        return Credentials("id", "secret", "token")
-
     return Engine(catalog, driver, clock, resolver, pool, Dispatcher(resolver, pool, clock, credentials), kept, asked)
 
 

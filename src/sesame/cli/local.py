@@ -14,6 +14,7 @@ import msgspec
 
 from sesame.engine.clock import LoopClock
 from sesame.engine.dispatcher import Dispatcher
+from sesame.engine.hooks import Hooks
 from sesame.engine.journal import LogSource
 from sesame.engine.pool import Pool, PoolParts
 from sesame.engine.resolver import Resolver
@@ -67,6 +68,7 @@ async def run_local(call: LocalCall, settings: Settings) -> Outcome:
             snapshot = _snapshot(call)
             # The engine asks its resolver these three questions and no other.
             resolver = cast(Resolver, _OneFunction(snapshot))
+            hooks = Hooks(clock, _no_credentials)
             pool = Pool(
                 PoolParts(
                     driver=driver,
@@ -81,9 +83,10 @@ async def run_local(call: LocalCall, settings: Settings) -> Outcome:
                     sink=_to_stderr,
                     account_id=settings.account_id or ACCOUNT_ID,
                     region=settings.region,
+                    hooks=hooks,
                 )
             )
-            dispatcher = Dispatcher(resolver, pool, clock, lambda service, validity_s: Credentials())
+            dispatcher = Dispatcher(resolver, pool, clock, _no_credentials)
             try:
                 target = Target(SERVICE, limits.LATEST, snapshot.function.function_name)
                 return await dispatcher.invoke(Invocation(str(uuid.uuid4()), target, call.event))
@@ -91,6 +94,10 @@ async def run_local(call: LocalCall, settings: Settings) -> Outcome:
                 await dispatcher.close()
         finally:
             await driver.close()
+
+
+def _no_credentials(_service: Service, _validity_s: float) -> Credentials:
+    return Credentials()
 
 
 class _OneFunction:

@@ -7,25 +7,20 @@ Never lets a function's failure become an exception.
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from sesame.engine.clock import Clock
+from sesame.engine.environment import CREDENTIALS_MARGIN_S, CredentialsOf, call_meta
 from sesame.engine.instance import CallFailed, Instance, State
 from sesame.engine.pool import Lease, Pool
 from sesame.engine.resolver import Resolver
 from sesame.model import limits
-from sesame.model.invocation import Credentials, FunctionError, Invocation, Outcome, Phases, Snapshot
-from sesame.model.service import Service
+from sesame.model.invocation import FunctionError, Invocation, Outcome, Phases, Snapshot
 from sesame.sandbox.seam import Reply
 
 UNHANDLED = "UnhandledInvocationError"
-# Credentials must outlive the call they are given to by this much.
-CREDENTIALS_MARGIN_S = 60.0
-
-CredentialsOf = Callable[[Service, float], Credentials]
 
 
 class _Ended(msgspec.Struct):
@@ -70,7 +65,9 @@ class Dispatcher:
         credentials = self._credentials(snapshot.service, validity_s)
         try:
             async with self._pool.lease(snapshot) as lease:
-                call = _CallOfOne(invocation, snapshot, lease, _meta(invocation, snapshot, credentials), self._clock)
+                call = _CallOfOne(
+                    invocation, snapshot, lease, call_meta(invocation, snapshot, credentials), self._clock
+                )
                 outcome, usable = await call.run()
                 self.ended[outcome.error.reason if outcome.error is not None else ""] += 1
                 if not usable:
@@ -210,18 +207,3 @@ def _told(phases: Phases) -> bytes:
         f"Cold start: queue {phases.queue_ms:.2f} ms, start {phases.start_ms:.2f} ms ({steps}), "
         f"initialize {phases.initialize_ms:.2f} ms, invoke {phases.invoke_ms:.2f} ms\n"
     ).encode()
-
-
-def _meta(invocation: Invocation, snapshot: Snapshot, credentials: Credentials) -> dict[str, Any]:
-    return {
-        "qualifier": invocation.target.qualifier,
-        "version_id": snapshot.version_id,
-        "retry_count": invocation.retry_count,
-        "credentials": {
-            "access_key_id": credentials.access_key_id,
-            "access_key_secret": credentials.access_key_secret,
-            "security_token": credentials.security_token,
-        },
-        "tracing": invocation.tracing,
-        "http_params": invocation.http_params,
-    }

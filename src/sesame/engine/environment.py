@@ -1,11 +1,21 @@
-"""The environment of an instance: what the platform sets, what the function sets, and what wins.
+"""What an instance is told: its environment and the static part of its context when it is made, the rest for each call.
 
-Called by `engine.pool` when an instance is made. Both eras of reference/runtime.md §11 are served.
-Credentials are not here: they change between calls, and the shim sets them from each call's meta.
+Called by `engine.pool`, `engine.dispatcher` and `engine.hooks`. Both eras of reference/runtime.md §11 are served.
+Credentials are in no environment here: they change between calls, and the shim sets them from each call's meta.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from sesame.model import limits
-from sesame.model.invocation import Snapshot
+from sesame.model.invocation import Credentials, Invocation, Snapshot
+from sesame.model.service import Service
+
+# Credentials must outlive the call they are given to by this much.
+CREDENTIALS_MARGIN_S = 60.0
+
+# The keys of a service's role, good for at least so many seconds.
+CredentialsOf = Callable[[Service, float], Credentials]
 
 _PLATFORM = {
     "FC_FUNC_CODE_PATH": "/code/",
@@ -79,4 +89,20 @@ def setup(snapshot: Snapshot, account_id: str, region: str) -> dict[str, object]
         "pre_freeze": hooks.pre_freeze.handler if hooks and hooks.pre_freeze else "",
         "pre_stop": hooks.pre_stop.handler if hooks and hooks.pre_stop else "",
         "notice": "",
+    }
+
+
+def call_meta(invocation: Invocation, snapshot: Snapshot, credentials: Credentials) -> dict[str, Any]:
+    """What changes from call to call (docs/wire-protocol.md)."""
+    return {
+        "qualifier": invocation.target.qualifier,
+        "version_id": snapshot.version_id,
+        "retry_count": invocation.retry_count,
+        "credentials": {
+            "access_key_id": credentials.access_key_id,
+            "access_key_secret": credentials.access_key_secret,
+            "security_token": credentials.security_token,
+        },
+        "tracing": invocation.tracing,
+        "http_params": invocation.http_params,
     }

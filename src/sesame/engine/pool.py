@@ -5,7 +5,9 @@ Never keeps an instance with which anything went wrong.
 """
 
 import asyncio
+import bisect
 import uuid
+from collections.abc import Coroutine
 
 import msgspec
 import structlog
@@ -13,6 +15,7 @@ import structlog
 from sesame.engine import environment
 from sesame.engine.admission import Places, Turns
 from sesame.engine.clock import Clock, Timer
+from sesame.engine.hooks import PRE_FREEZE, PRE_STOP, Hooks
 from sesame.engine.instance import Instance, State
 from sesame.engine.journal import Journal, LogSink, LogSource
 from sesame.engine.resolver import Resolver
@@ -23,6 +26,8 @@ from sesame.sandbox.seam import Sandbox, SandboxDriver, SandboxSpec, SandboxStar
 
 TICK_S = 1.0
 START_ATTEMPTS = 3
+# POLICY: when everything stops, what functions want done before their end may take so long.
+LAST_HOOKS_S = 10.0
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +49,7 @@ class PoolParts(msgspec.Struct, frozen=True):
     sink: LogSink
     account_id: str
     region: str
+    hooks: Hooks
 
 
 class Counts(msgspec.Struct):
@@ -90,11 +96,18 @@ class Pool:
         return _Leasing(self, snapshot)
 
     async def close(self) -> None:
-        """Afterwards nothing runs. Calls that run meanwhile end as if their process had died."""
+        """Afterwards nothing runs. Calls that run meanwhile end as if their process had died; idle instances stop."""
         self._closed = True
         if self._tick is not None:
             self._tick.cancel()
         self._idle.clear()
+        for instance in self.instances():
+            if instance.state is State.IDLE:
+                self._retire(instance)
+            elif instance.state is not State.DEAD:
+                self.end(instance)
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=LAST_HOOKS_S)
         for instance in self.instances():
             if instance.state is not State.DEAD:
                 self.end(instance)
@@ -126,22 +139,18 @@ class Pool:
         if instance.state is State.DEAD:
             return
         if self._closed or not self._is_current(instance):
-            self.end(instance)
+            self._retire(instance)
             return
         instance.move(State.IDLE)
         instance.idle_since = self._parts.clock.now()
         self._idle.setdefault(snapshot.key, []).append(instance)
-        if self._tick is None:
-            self._tick = self._parts.clock.call_later(TICK_S, self._on_tick)
+        self._tick_soon()
 
     def end(self, instance: Instance) -> "asyncio.Task[None]":
         """It serves nobody from here on; its place is free when the task is done."""
         if instance.state is not State.DEAD:
             instance.move(State.DEAD)
-        task = asyncio.get_running_loop().create_task(self._end(instance))
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
-        return task
+        return self._ends(self._end(instance))
 
     def _warm(self, snapshot: Snapshot) -> Lease | None:
         idle = self._idle.get(snapshot.key)
@@ -235,7 +244,7 @@ class Pool:
         self.counts.evicted += 1
         self._idle[victim.snapshot.key].remove(victim)
         self._places.leave(victim)
-        return self.end(victim)
+        return self._retire(victim)
 
     def _is_current(self, instance: Instance) -> bool:
         snapshot = instance.snapshot
@@ -249,12 +258,21 @@ class Pool:
             for instance in expired(idle, now, caps.keep_alive_s):
                 self.counts.expired += 1
                 idle.remove(instance)
-                self.end(instance)
+                self._retire(instance)
             for instance in to_freeze(idle, now, caps.freeze_after_s):
-                instance.freeze()
+                if self._parts.hooks.has(instance, PRE_FREEZE):
+                    idle.remove(instance)
+                    instance.move(State.BUSY)
+                    self._ends(self._freeze_after_hook(instance))
+                else:
+                    instance.freeze()
             if not idle:
                 del self._idle[key]
-        if self._idle and not self._closed:
+        if self._idle:
+            self._tick_soon()
+
+    def _tick_soon(self) -> None:
+        if self._tick is None and not self._closed:
             self._tick = self._parts.clock.call_later(TICK_S, self._on_tick)
 
     def _retire_outdated(self) -> None:
@@ -264,7 +282,7 @@ class Pool:
                 del self._idle[key]
                 self.counts.outdated += len(idle)
                 for instance in idle:
-                    self.end(instance)
+                    self._retire(instance)
 
     def _died(self, instance: Instance) -> None:
         """The process ended between two calls."""
@@ -272,6 +290,50 @@ class Pool:
             self.counts.died_idle += 1
             self._idle[instance.snapshot.key].remove(instance)
             self.end(instance)
+
+    def _retire(self, instance: Instance) -> "asyncio.Task[None]":
+        """The orderly end of an instance with which nothing went wrong: its hook first, if it has one.
+
+        POLICY: until then it keeps its place, as a call would.
+        """
+        if not self._parts.hooks.has(instance, PRE_STOP):
+            return self.end(instance)
+        if instance.state is State.IDLE:
+            instance.thaw()
+            instance.move(State.BUSY)
+        return self._ends(self._end_after_hook(instance))
+
+    async def _end_after_hook(self, instance: Instance) -> None:
+        try:
+            await self._parts.hooks.run(instance, PRE_STOP)
+        finally:
+            if instance.state is not State.DEAD:
+                instance.move(State.DEAD)
+            await self._end(instance)
+
+    async def _freeze_after_hook(self, instance: Instance) -> None:
+        """POLICY: a call that comes meanwhile takes another instance; the hook may take longer than a cold start."""
+        usable = await self._parts.hooks.run(instance, PRE_FREEZE)
+        if instance.state is State.DEAD:
+            return
+        if not usable:
+            instance.move(State.DEAD)
+            await self._end(instance)
+        elif self._closed or not self._is_current(instance):
+            self._retire(instance)
+        else:
+            instance.move(State.IDLE)
+            idle = self._idle.setdefault(instance.snapshot.key, [])
+            bisect.insort(idle, instance, key=lambda other: other.idle_since)
+            instance.freeze()
+            self._tick_soon()
+
+    def _ends(self, doing: Coroutine[None, None, None]) -> "asyncio.Task[None]":
+        """A task that `close` waits for."""
+        task = asyncio.get_running_loop().create_task(doing)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return task
 
     async def _end(self, instance: Instance) -> None:
         try:
