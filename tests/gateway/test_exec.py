@@ -1,8 +1,10 @@
 """Frames of a command's websocket, and its sessions over ASGI with a command that is none."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +16,7 @@ from tests.gateway.conftest import Door, scope
 
 from sesame.gateway import exec_frames
 from sesame.gateway.exec_frames import Characters, EndOfInput, Input, Resize
+from sesame.gateway.server import HttpServer
 from sesame.sandbox.seam import Command
 
 PATH = "/2016-08-15/services/svc/functions/fn/instances/c-1/exec"
@@ -194,3 +197,36 @@ async def test_refusals(door: Door, instance: Instance, query: str, path: str, s
     assert body["type"] == "websocket.http.response.body"
     await client.task
     assert not instance.started.is_set()
+
+
+async def test_an_upgraded_connection_is_not_closed_as_an_idle_one(
+    door: Door, instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sesame.gateway.server.KEEP_ALIVE_S", 0.2)
+    door.now[0] = time.time()
+    server = HttpServer(door.gateway)
+    await server.start()
+    try:
+        reading, writing = await asyncio.open_connection(server.host, server.port)
+        writing.write(b"GET /openapi.json HTTP/1.1\r\nhost: h\r\n\r\n")
+        head = await reading.readuntil(b"\r\n\r\n")
+        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
+        await reading.readexactly(int(length.partition(b":")[2]))
+        sent = {
+            **door.signed("GET", PATH.removeprefix("/2016-08-15"), {"date": formatdate(usegmt=True)}),
+            "connection": "Upgrade",
+            "upgrade": "websocket",
+            "sec-websocket-version": "13",
+            "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+        writing.write(f"GET {PATH} HTTP/1.1\r\n{lines}\r\n".encode())
+        assert (await reading.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reading.read(1), 0.6)
+        instance.execution.say(1, b"hi")
+        assert await asyncio.wait_for(reading.readexactly(5), 5) == b"\x81\x03\x01hi"
+        writing.close()
+        await asyncio.wait_for(instance.execution.ended.wait(), 5)
+    finally:
+        await server.stop(grace_s=1)

@@ -103,7 +103,7 @@ def _become(order, stdio, keeper):
     """In the command's process. Whatever fails is written to its error output, with the codes that shells use."""
     code = NOT_FOUND
     try:
-        # SAFETY: 5. The command has a session, three descriptors and an environment of its own, and dies with the keeper.
+        # SAFETY: 5. The command gets a session, descriptors and an environment of its own, and dies with the keeper.
         linux.unblock(signal.SIGCHLD)
         for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
