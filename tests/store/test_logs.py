@@ -8,7 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -298,6 +298,32 @@ async def test_the_flusher_writes_by_itself(tmp_path: Path) -> None:
     finally:
         await logs.close()
     assert [line.text for line in found] == ["seen"]
+
+
+async def test_a_defect_costs_what_was_at_hand_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs_module, "FLUSH_EVERY_S", 0.001)
+    logs = Logs(tmp_path / "logs.db", Keeping())
+    write, failed = LogWriter.write, asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def break_once(self: LogWriter, rows: Sequence[Row], now_ms: int) -> None:
+        if not failed.is_set():
+            loop.call_soon_threadsafe(failed.set)
+            raise ValueError("a defect")
+        write(self, rows, now_ms)
+
+    monkeypatch.setattr(LogWriter, "write", break_once)
+    await logs.open()
+    try:
+        logs.append(source(), "r-1", b"lost\n")
+        async with asyncio.timeout(10):
+            await failed.wait()
+            logs.append(source(), "r-2", b"kept\n")
+            while "kept" not in await texts(logs):
+                pass
+        assert logs._came == logs._left
+    finally:
+        await logs.close()
 
 
 async def test_old_lines_go_and_with_them_what_is_known_of_their_instances(make: Make, clock: Clock) -> None:

@@ -217,8 +217,20 @@ class Logs:
 
     def _flush_forever(self) -> None:
         while not self._stopping.wait(FLUSH_EVERY_S):
-            self._round()
-            self._sweep()
+            try:
+                self._round()
+                self._sweep()
+            except Exception:
+                # A defect. What was at hand may be its cause: that is given up, and what comes next is kept.
+                log.exception("log lines of functions could not be taken in and are lost")
+                self._give_up()
+
+    def _give_up(self) -> None:
+        with self._round_lock:
+            self._unwritten, self._unwritten_bytes = [], 0
+            waiting = [data for _now, _call, data in tuple(self._queue)]
+            waiting_bytes = sum(PIECE_OVERHEAD_BYTES + (len(d) if isinstance(d, bytes) else 0) for d in waiting)
+            self._left = self._came - waiting_bytes
 
     def _round(self) -> None:
         """Writes all that waits. What cannot be written now is tried again in the next round."""
