@@ -4,6 +4,7 @@ A second signal ends it at once. Builds nothing itself: that is `app`.
 """
 
 import asyncio
+import gc
 import shlex
 import signal
 import sys
@@ -59,6 +60,9 @@ async def serve(settings: Settings) -> None:
         await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
+            # What is there now stays: the collector need not look at it again and again.
+            gc.collect()
+            gc.freeze()
             greet(sesame, settings)
             await waiting
         else:

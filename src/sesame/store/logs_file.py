@@ -4,6 +4,7 @@ Written by `store.logs`; read by it and, also while no Sesame runs, by the comma
 Never holds a read open for long: a page is read and the file is let go.
 """
 
+import functools
 import itertools
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -19,8 +20,9 @@ from sesame.store.logs_lines import Chunk, entries
 SCHEMA_VERSION = 2
 BUSY_TIMEOUT_S = 10.0
 PAGE_LINES_DEFAULT = 1000
-# One statement inserts so many rows: the interpreter's lock changes hands once for all of them.
-ROWS_TOGETHER = 64
+# One statement inserts at most so many rows: the interpreter's lock changes hands once for all of them.
+ROWS_TOGETHER = 512
+COLUMNS = 6
 # One transaction of the retention deletes so many rows, so that what is being written never waits long.
 ROWS_DELETED_TOGETHER = 200
 # A source's time of last use may be this much behind, which spares a write with each batch.
@@ -149,20 +151,15 @@ class LogWriter:
         db.execute("BEGIN IMMEDIATE")
         try:
             known = dict(self._known)
-            values = [
-                (
-                    batch_ms,
-                    self._source(known, row.source, batch_ms),
-                    row.request_id,
-                    chunk.at_ms,
-                    chunk.marks,
-                    chunk.data,
-                )
-                for row in rows
-                for chunk in (row.chunk,)
-            ]
-            for start in range(0, len(values), ROWS_TOGETHER):
-                _insert(db, values[start : start + ROWS_TOGETHER])
+            values: list[Any] = []
+            for row in rows:
+                chunk = row.chunk
+                source = self._source(known, row.source, batch_ms)
+                values += (batch_ms, source, row.request_id, chunk.at_ms, chunk.marks, chunk.data)
+            start = 0
+            for count in _portions(len(rows)):
+                _insert(db, count, values[start * COLUMNS : (start + count) * COLUMNS])
+                start += count
             db.execute("COMMIT")
             self._known = known
         except BaseException:
@@ -333,10 +330,25 @@ def _first_of(db: sqlite3.Connection, since_ms: int) -> int:
     return int(low)
 
 
-def _insert(db: sqlite3.Connection, values: list[tuple[Any, ...]]) -> None:
-    places = ",".join(["(?,?,?,?,?,?)"] * len(values))
-    columns = "batch_ms, source, request_id, at_ms, marks, data"
-    db.execute(f"INSERT INTO chunks ({columns}) VALUES {places}", [value for row in values for value in row])
+def _portions(count: int) -> Iterator[int]:
+    """Powers of two that add up to `count`: few statements, and always the same ones, so that each is parsed once."""
+    size = ROWS_TOGETHER
+    while count:
+        while size > count:
+            size //= 2
+        yield size
+        count -= size
+
+
+def _insert(db: sqlite3.Connection, count: int, values: list[Any]) -> None:
+    """`values` has COLUMNS for each of `count` rows."""
+    db.execute(_insertion(count), values)
+
+
+@functools.cache
+def _insertion(count: int) -> str:
+    places = ",".join(["(?,?,?,?,?,?)"] * count)
+    return f"INSERT INTO chunks (batch_ms, source, request_id, at_ms, marks, data) VALUES {places}"
 
 
 def _roll_back(db: sqlite3.Connection) -> None:

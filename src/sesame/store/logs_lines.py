@@ -17,7 +17,7 @@ CHUNK_BYTES_MAX = 64 * 1024
 Piece = tuple[int, bytes]  # when it was written (ms since 1970), and what
 
 
-class Chunk(msgspec.Struct, frozen=True):
+class Chunk(msgspec.Struct, frozen=True, gc=False):
     """Whole entries of one call. `marks` has [offset, ms later than at_ms] wherever the time moved on; often none."""
 
     at_ms: int
