@@ -14,6 +14,20 @@ from sesame.gateway.operations import OPERATIONS
 from sesame.gateway.permissions import action_and_resource
 
 ROOT = Path(__file__).parents[2]
+NEEDED = {
+    "serviceName": "another",
+    "aliasName": "live",
+    "versionId": "1",
+    "triggerName": "t",
+    "triggerType": "http",
+    "triggerConfig": {"authType": "anonymous", "methods": ["GET"]},
+    "target": 1,
+    "maximumInstanceCount": 1,
+    "domainName": "there.example.com",
+    "resourceArn": "services/s",
+    "tags": {"a": "b"},
+    "vpcId": "vpc-1",
+}
 
 
 def test_names_and_places_are_given_once() -> None:
@@ -66,6 +80,63 @@ def test_the_description_is_whole() -> None:
         for each in methods.values():
             named = [item["name"] for item in each["parameters"] if item["in"] == "path"]
             assert named == re.findall("{([^}]*)}", path)
+
+
+WITH_NEEDS = [each for each in OPERATIONS if each.takes is not None and each.needs]
+
+
+@pytest.mark.parametrize(
+    ("operation", "field"),
+    [(each, field) for each in WITH_NEEDS for field in each.needs],
+    ids=lambda value: getattr(value, "name", value),
+)
+async def test_what_is_said_to_be_needed_is_refused_without(
+    door: Door, function_body: dict[str, Any], operation: Any, field: str
+) -> None:
+    await door.call("POST", "/services", {"serviceName": "s"})
+    await door.call("POST", "/services/s/functions", function_body)
+    await door.call("POST", "/services/s/versions", {})
+    path = operation.path.format(service="s", function=function_body["functionName"], layer="shared")
+    sent = {**NEEDED, **function_body, "functionName": "another"}
+    answer = await door.call(operation.method, path, {name: sent[name] for name in operation.needs if name != field})
+    assert (answer.status, answer.json()["ErrorCode"]) == (400, "InvalidArgument")
+    inner = {
+        "code": "Either ossBucketName/ossObjectName or zipFile must be set",
+        "triggerConfig": "triggerConfig.authType",
+    }
+    assert answer.json()["ErrorMessage"].lower().startswith(inner.get(field, f"{field} is required").lower())
+
+
+def bounded() -> list[tuple[str, str, Any]]:
+    """Every field of a function that the description bounds, with values beyond the bound."""
+    found: list[tuple[str, str, Any]] = []
+    for name, schema in openapi.document()["components"]["schemas"]["FunctionInput"]["properties"].items():
+        for keyword, beyond in (
+            ("minimum", lambda low: low - 1),
+            ("maximum", lambda high: high * 2),
+            ("multipleOf", lambda step: step * 3 + 1),
+            ("maxLength", lambda chars: "x" * (chars + 1)),
+            ("pattern", lambda _pattern: "1-begins-with-a-digit"),
+            ("enum", lambda choices: "cobol" if isinstance(choices[0], str) else choices[0] + 1),
+        ):
+            if keyword in schema:
+                found.append((name, keyword, beyond(schema[keyword])))
+    return found
+
+
+@pytest.mark.parametrize(("field", "keyword", "value"), bounded())
+async def test_what_the_description_bounds_is_refused_beyond(
+    door: Door, function_body: dict[str, Any], field: str, keyword: str, value: Any
+) -> None:
+    await door.call("POST", "/services", {"serviceName": "s"})
+    answer = await door.call("POST", "/services/s/functions", {**function_body, field: value})
+    assert (answer.status, answer.json()["ErrorCode"]) == (400, "InvalidArgument"), keyword
+    assert field.lower() in answer.json()["ErrorMessage"].lower()
+    assert (await door.call("POST", "/services/s/functions", function_body)).status == 200
+
+
+def test_as_much_is_bounded_as_ever() -> None:
+    assert len(bounded()) >= 20
 
 
 def test_the_compatibility_page_says_what_the_table_says() -> None:

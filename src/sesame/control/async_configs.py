@@ -14,9 +14,6 @@ from sesame.model.errors import AsyncConfigNotExists, InvalidArgument
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
-RETRIES_MAX = 8
-EVENT_AGE_S_MAX = 604_800
-
 
 class AsyncConfigs:
     def __init__(self, catalog: Catalog) -> None:
@@ -90,6 +87,7 @@ def _check(config: AsyncConfig) -> None:
                 f"DestinationConfig.{label}.Destination", allowed, checks.shown(destination.destination)
             )
     if config.max_async_event_age_in_seconds is not None:
-        checks.between("MaxAsyncEventAgeInSeconds", config.max_async_event_age_in_seconds, 1, EVENT_AGE_S_MAX)
+        age = config.max_async_event_age_in_seconds
+        checks.between("MaxAsyncEventAgeInSeconds", age, 1, limits.ASYNC_EVENT_AGE_S_MAX)
     if config.max_async_retry_attempts is not None:
-        checks.between("MaxAsyncRetryAttempts", config.max_async_retry_attempts, 0, RETRIES_MAX)
+        checks.between("MaxAsyncRetryAttempts", config.max_async_retry_attempts, 0, limits.ASYNC_RETRIES_MAX)

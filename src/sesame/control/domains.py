@@ -13,13 +13,12 @@ from sesame.control import certificates, checks
 from sesame.control.inputs import CustomDomainInput, Listing, Page
 from sesame.control.listing import page_of
 from sesame.control.trigger_checks import HTTP_METHODS
-from sesame.model import records
+from sesame.model import limits, records
 from sesame.model.domain import CertConfig, CustomDomain, PathConfig, RewriteConfig, TlsConfig
 from sesame.model.errors import DomainNameAlreadyExists, DomainNameNotFound, InvalidArgument
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Change, Transaction
 
-PROTOCOLS = ("HTTP", "HTTPS", "HTTP,HTTPS")
 TLS_VERSIONS = ("", "TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 ROUTES_MAX = 500
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*\Z")
@@ -113,7 +112,7 @@ def _merged(domain: CustomDomain, sent: CustomDomainInput) -> CustomDomain:
 
 
 def _check(domain: CustomDomain) -> None:
-    checks.one_of("Protocol", domain.protocol, PROTOCOLS)
+    checks.one_of("Protocol", domain.protocol, limits.DOMAIN_PROTOCOLS)
     _check_routes(domain.route_config.routes)
     if domain.cert_config is not None:
         certificates.check(domain.cert_config)

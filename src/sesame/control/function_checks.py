@@ -13,8 +13,6 @@ from sesame.model.function import Function, LifecycleHook
 from sesame.model.layer import parse_layer_arn
 
 LAYERS_MAX = 5
-CPU_STEP, CPU_MIN, CPU_MAX = 0.05, 0.05, 16
-PORT_MAX = 65535
 _INSTANCE_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}\Z")
 
 
@@ -87,13 +85,14 @@ def _check_resources(function: Function) -> None:
     if not _INSTANCE_TYPE.match(function.instance_type):
         raise InvalidArgument.of("InstanceType", "e1 | c1 | g1", checks.shown(function.instance_type))
     if function.ca_port is not None:
-        checks.between("CAPort", function.ca_port, 1, PORT_MAX)
+        checks.between("CAPort", function.ca_port, limits.PORT_MIN, limits.PORT_MAX)
     if function.gpu_memory_size is not None:
         checks.between("GpuMemorySize", function.gpu_memory_size, 0, 1024 * 1024)
     if function.cpu is not None:
-        steps = function.cpu / CPU_STEP
-        if not CPU_MIN <= function.cpu <= CPU_MAX or abs(steps - round(steps)) > 1e-6:
-            raise InvalidArgument.of("CPU", f"{CPU_MIN} to {CPU_MAX} in steps of {CPU_STEP}", function.cpu)
+        steps = function.cpu / limits.CPU_STEP
+        if not limits.CPU_MIN <= function.cpu <= limits.CPU_MAX or abs(steps - round(steps)) > 1e-6:
+            allowed = f"{limits.CPU_MIN} to {limits.CPU_MAX} in steps of {limits.CPU_STEP}"
+            raise InvalidArgument.of("CPU", allowed, function.cpu)
 
 
 def _check_concurrency(function: Function) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from sesame.model import described
 from sesame.model.configs import DestinationConfig, ScheduledAction, TargetTrackingPolicy
 from sesame.model.domain import CertConfig, RouteConfig, TlsConfig
 from sesame.model.function import InstanceLifecycleConfig
@@ -19,8 +20,8 @@ from sesame.model.service import LogConfig, NasConfig, TracingConfig, VpcConfig
 class ServiceInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Body of CreateService and UpdateService (reference/api.md §3.1). A part that is sent replaces that part whole."""
 
-    service_name: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
+    service_name: described.ServiceName | UnsetType = UNSET
+    description: described.Description | UnsetType = UNSET
     role: str | UnsetType = UNSET
     log_config: LogConfig | UnsetType = UNSET
     vpc_config: VpcConfig | UnsetType = UNSET
@@ -44,44 +45,44 @@ class FunctionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     X-Fc-Code-Checksum, never from the body.
     """
 
-    function_name: str | UnsetType = UNSET
-    runtime: str | UnsetType = UNSET
-    handler: str | UnsetType = UNSET
+    function_name: described.FunctionName | UnsetType = UNSET
+    runtime: described.Runtime | UnsetType = UNSET
+    handler: described.Handler | UnsetType = UNSET
     code: CodeInput | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    initializer: str | UnsetType = UNSET
-    timeout: int | UnsetType = UNSET
-    initialization_timeout: int | UnsetType = UNSET
-    memory_size: int | UnsetType = UNSET
+    description: described.Description | UnsetType = UNSET
+    initializer: described.Handler | UnsetType = UNSET
+    timeout: described.TimeoutS | UnsetType = UNSET
+    initialization_timeout: described.InitializationTimeoutS | UnsetType = UNSET
+    memory_size: described.MemoryMb | UnsetType = UNSET
     environment_variables: dict[str, str] | UnsetType = UNSET
-    instance_concurrency: int | UnsetType = UNSET
-    instance_soft_concurrency: int | UnsetType = UNSET
+    instance_concurrency: described.Concurrency | UnsetType = UNSET
+    instance_soft_concurrency: described.Concurrency | UnsetType = UNSET
     instance_type: str | UnsetType = UNSET
     instance_lifecycle_config: InstanceLifecycleConfig | UnsetType = UNSET
     layers: tuple[str, ...] | UnsetType = UNSET
-    ca_port: int | UnsetType = UNSET
+    ca_port: described.Port | UnsetType = UNSET
     custom_container_config: dict[str, Any] | UnsetType = UNSET
     custom_runtime_config: dict[str, Any] | UnsetType = UNSET
     custom_health_check_config: dict[str, Any] | UnsetType = UNSET
     custom_dns: dict[str, Any] | UnsetType = msgspec.field(default=UNSET, name="customDNS")
     gpu_memory_size: int | UnsetType = UNSET
-    cpu: float | UnsetType = UNSET
-    disk_size: int | UnsetType = UNSET
+    cpu: described.Cpu | UnsetType = UNSET
+    disk_size: described.DiskMb | UnsetType = UNSET
     expected_checksum: str | UnsetType = msgspec.field(default=UNSET, name=":x-fc-code-checksum")
 
 
 class PublishInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Body of PublishVersion (reference/api.md §3.4)."""
 
-    description: str = ""
+    description: described.Description = ""
 
 
 class AliasInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Body of CreateAlias and UpdateAlias (reference/api.md §3.4)."""
 
-    alias_name: str | UnsetType = UNSET
+    alias_name: described.AliasName | UnsetType = UNSET
     version_id: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
+    description: described.Description | UnsetType = UNSET
     additional_version_weight: dict[str, float] | UnsetType = UNSET
     resolve_policy: str | UnsetType = UNSET
     route_policy: dict[str, Any] | UnsetType = UNSET
@@ -90,12 +91,12 @@ class AliasInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class TriggerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Body of CreateTrigger and UpdateTrigger (reference/api.md §3.5); for an update the door puts in the name."""
 
-    trigger_name: str | UnsetType = UNSET
+    trigger_name: described.TriggerName | UnsetType = UNSET
     trigger_type: str | UnsetType = UNSET
     trigger_config: dict[str, Any] | UnsetType = UNSET
     source_arn: str | UnsetType = UNSET
     invocation_role: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
+    description: described.Description | UnsetType = UNSET
     qualifier: str | UnsetType = UNSET
 
 
@@ -103,15 +104,15 @@ class AsyncConfigInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     """Body of PutFunctionAsyncInvokeConfig (reference/api.md §3.6); it replaces the whole configuration."""
 
     destination_config: DestinationConfig = DestinationConfig()
-    max_async_event_age_in_seconds: int | None = None
-    max_async_retry_attempts: int | None = None
+    max_async_event_age_in_seconds: described.AsyncEventAgeS | None = None
+    max_async_retry_attempts: described.AsyncRetries | None = None
     stateful_invocation: bool = False
 
 
 class ProvisionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Body of PutProvisionConfig (reference/api.md §3.6). A list that is not sent stays, an empty one clears."""
 
-    target: int | UnsetType = UNSET
+    target: described.ProvisionTarget | UnsetType = UNSET
     scheduled_actions: tuple[ScheduledAction, ...] | UnsetType = UNSET
     target_tracking_policies: tuple[TargetTrackingPolicy, ...] | UnsetType = UNSET
     always_allocate_cpu: bool | UnsetType = msgspec.field(default=UNSET, name="alwaysAllocateCPU")
@@ -120,7 +121,7 @@ class ProvisionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class OnDemandInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Body of PutOnDemandConfig (reference/api.md §3.6)."""
 
-    maximum_instance_count: int | UnsetType = UNSET
+    maximum_instance_count: described.OnDemandInstances | UnsetType = UNSET
 
 
 class TagInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -148,15 +149,15 @@ class LayerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Body of CreateLayerVersion (reference/api.md §3.6)."""
 
     code: CodeInput = CodeInput()
-    description: str = ""
-    compatible_runtime: tuple[str, ...] = ()
+    description: described.Description = ""
+    compatible_runtime: tuple[described.Runtime, ...] = ()
 
 
 class CustomDomainInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Body of CreateCustomDomain and UpdateCustomDomain (reference/api.md §3.6)."""
 
     domain_name: str | UnsetType = UNSET
-    protocol: str | UnsetType = UNSET
+    protocol: described.DomainProtocol | UnsetType = UNSET
     route_config: RouteConfig | UnsetType = UNSET
     cert_config: CertConfig | UnsetType = UNSET
     tls_config: TlsConfig | UnsetType = UNSET

@@ -15,8 +15,6 @@ from sesame.model.errors import InvalidArgument, OnDemandConfigNotFound
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
-INSTANCES_MAX = 100_000
-
 
 class OnDemandConfigs:
     """A function need not exist to be limited (reference/api.md §3.6)."""
@@ -28,7 +26,7 @@ class OnDemandConfigs:
         """`resource` is what `resource_of` says."""
         if sent.maximum_instance_count is UNSET:
             raise InvalidArgument.missing("MaximumInstanceCount")
-        checks.between("MaximumInstanceCount", sent.maximum_instance_count, 0, INSTANCES_MAX)
+        checks.between("MaximumInstanceCount", sent.maximum_instance_count, 0, limits.ON_DEMAND_INSTANCES_MAX)
         config = OnDemandConfig(resource=resource, maximum_instance_count=sent.maximum_instance_count)
 
         def edit(tx: Transaction) -> Record:

@@ -19,7 +19,6 @@ from sesame.model.errors import InvalidArgument
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
-TARGET_MAX = 10_000
 RULES_MAX = 100
 METRIC_TYPES = ("ProvisionedConcurrencyUtilization", "CPUUtilization", "GPUMemUtilization")
 
@@ -89,10 +88,10 @@ def _merged(config: ProvisionConfig, sent: ProvisionInput) -> ProvisionConfig:
 
 
 def _check(config: ProvisionConfig) -> None:
-    checks.between("Target", config.target, 0, TARGET_MAX)
+    checks.between("Target", config.target, 0, limits.PROVISION_TARGET_MAX)
     _check_rules("ScheduledActions", config.scheduled_actions)
     for action in config.scheduled_actions:
-        checks.between("ScheduledActions.Target", action.target, 0, TARGET_MAX)
+        checks.between("ScheduledActions.Target", action.target, 0, limits.PROVISION_TARGET_MAX)
         if not schedules.is_schedule(action.schedule_expression):
             raise InvalidArgument(
                 "The ScheduleExpression should be atTime or cron expression (example: ['at(2020-10-10T10:10:10Z)', "
@@ -103,8 +102,10 @@ def _check(config: ProvisionConfig) -> None:
         checks.one_of("TargetTrackingPolicies.MetricType", policy.metric_type, METRIC_TYPES)
         if not 0 < policy.metric_target <= 1:
             raise InvalidArgument.of("TargetTrackingPolicies.MetricTarget", "above 0, at most 1", policy.metric_target)
-        checks.between("TargetTrackingPolicies.MinCapacity", policy.min_capacity, 0, TARGET_MAX)
-        checks.between("TargetTrackingPolicies.MaxCapacity", policy.max_capacity, policy.min_capacity, TARGET_MAX)
+        checks.between("TargetTrackingPolicies.MinCapacity", policy.min_capacity, 0, limits.PROVISION_TARGET_MAX)
+        checks.between(
+            "TargetTrackingPolicies.MaxCapacity", policy.max_capacity, policy.min_capacity, limits.PROVISION_TARGET_MAX
+        )
 
 
 def _check_rules(label: str, rules: Sequence[ScheduledAction | TargetTrackingPolicy]) -> None:

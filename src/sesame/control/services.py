@@ -25,7 +25,6 @@ CheckRole = Callable[[str], None]
 
 SERVICE_NAME_CHARS = 128
 LOG_BEGIN_RULES = ("None", "DefaultRegex")
-NAS_ID_MIN = -1
 
 
 class Services:
@@ -122,7 +121,7 @@ def _check_log_config(config: LogConfig) -> None:
 
 def _check_nas_config(config: NasConfig) -> None:
     for label, value in (("UserId", config.user_id), ("GroupId", config.group_id)):
-        checks.between(f"NasConfig.{label}", value, NAS_ID_MIN, 2**31 - 1)
+        checks.between(f"NasConfig.{label}", value, limits.NAS_ID_MIN, limits.NAS_ID_MAX)
     for point in config.mount_points:
         if not point.server_addr:
             raise InvalidArgument.missing("NasConfig.MountPoints.ServerAddr")

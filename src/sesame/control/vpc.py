@@ -29,6 +29,9 @@ class VpcBindings:
         await self._catalog.edit(edit)
 
     async def delete(self, service: str, vpc_id: str) -> None:
+        if not vpc_id:
+            raise InvalidArgument.missing("VpcId")
+
         def edit(tx: Transaction) -> None:
             if tx.get(records.SERVICE, "", service) is None:
                 raise ServiceNotFound(service)

@@ -14,11 +14,11 @@ from msgspec.json import schema_components
 from sesame.control.inputs import FunctionInput
 from sesame.gateway.answers import Failure
 from sesame.gateway.operations import OPERATIONS, PREFIX, ListOf, Operation
+from sesame.model import limits
 
 PATH = "/openapi.json"
 DISTRIBUTION = "sesame-fc"
 _REF = "#/components/schemas/{name}"
-_NUMBERS = frozenset({"limit", "startVersion", "idleTimeout"})
 _FLAGS = frozenset({"public", "official", "stdin", "stdout", "stderr", "tty"})
 _REPEATED = frozenset({"config", "instanceIds", "command"})
 _PART = re.compile(r"{([^}]*)}")
@@ -79,8 +79,11 @@ def _operation(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
         "summary": operation.summary,
         "parameters": [
             *({"name": name, "in": "path", "required": True, "schema": _TEXT} for name in names),
-            *({"name": name, "in": "query", "schema": _query_schema(name)} for name in operation.query),
-            *({"name": name, "in": "header", "schema": _TEXT} for name in operation.headers),
+            *(
+                {"name": name, "in": "query", "required": name in operation.needs, "schema": _query_schema(name)}
+                for name in operation.query
+            ),
+            *({"name": name, "in": "header", "schema": _HEADERS.get(name, _TEXT)} for name in operation.headers),
         ],
         "responses": {
             **_answer(operation, schemas),
@@ -88,19 +91,33 @@ def _operation(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
         },
     }
     if operation.takes is not None:
-        described["requestBody"] = {"required": True, "content": _json(schemas[id(operation.takes)])}
+        body = schemas[id(operation.takes)]
+        if operation.needs:
+            body = {"allOf": [body, {"required": list(operation.needs)}]}
+        described["requestBody"] = {"required": bool(operation.needs), "content": _json(body)}
     elif operation.answers is bytes:
         described["requestBody"] = {"content": {"application/octet-stream": {}}}
     return described
 
 
-_TEXT = {"type": "string"}
+_TEXT: dict[str, Any] = {"type": "string"}
+# "Async" is not described while it is refused.
+_HEADERS: dict[str, dict[str, Any]] = {
+    "X-Fc-Invocation-Type": {"type": "string", "enum": ["Sync"]},
+    "X-Fc-Log-Type": {"type": "string", "enum": ["None", "Tail"]},
+}
+_QUERY: dict[str, dict[str, Any]] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": limits.LIST_LIMIT_MAX},
+    "startVersion": {"type": "integer", "minimum": 1},
+    "idleTimeout": {"type": "integer"},
+    "direction": {"type": "string", "enum": ["FORWARD", "BACKWARD"]},
+}
 
 
 def _query_schema(name: str) -> dict[str, Any]:
     if name in _REPEATED:
         return {"type": "array", "items": _TEXT}
-    return {"type": "integer"} if name in _NUMBERS else {"type": "boolean"} if name in _FLAGS else _TEXT
+    return {"type": "boolean"} if name in _FLAGS else _QUERY.get(name, _TEXT)
 
 
 def _answer(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:

@@ -42,15 +42,16 @@ class ListOf(msgspec.Struct, frozen=True):
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """`takes` is the struct of the JSON body; None for the answer means no body (and status 204).
+    """`takes` is the struct of the JSON body, which `needs` these fields, or for a query these parameters.
 
-    One that `upgrades` goes on as a websocket.
+    None for the answer means no body (and status 204). One that `upgrades` goes on as a websocket.
     """
 
     name: str
     method: str
     path: str
     takes: type[msgspec.Struct] | None = None
+    needs: tuple[str, ...] = ()
     answers: Any = None
     query: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
@@ -73,7 +74,7 @@ _IF_MATCH = ("If-Match",)
 # fmt: off
 OPERATIONS: tuple[Operation, ...] = (
     _op("CreateService", "POST /services", "Makes a service.",
-        takes=inputs.ServiceInput, answers=shapes.ServiceAnswer),
+        takes=inputs.ServiceInput, needs=("serviceName",), answers=shapes.ServiceAnswer),
     _op("ListServices", "GET /services", "Services by name; `tag_<key>=<value>` filters.",
         query=_PAGE, answers=ListOf("services", shapes.ServiceAnswer)),
     _op("GetService", f"GET {_SERVICE}", "A service, or a version of it.", answers=shapes.ServiceAnswer),
@@ -82,7 +83,8 @@ OPERATIONS: tuple[Operation, ...] = (
     _op("DeleteService", f"DELETE {_SERVICE}", "Removes an empty service.", headers=_IF_MATCH),
 
     _op("CreateFunction", f"POST {_FUNCTIONS}", "Makes a function.",
-        takes=inputs.FunctionInput, headers=("X-Fc-Code-Checksum",), answers=shapes.FunctionAnswer),
+        takes=inputs.FunctionInput, needs=("functionName", "runtime", "handler", "code"),
+        headers=("X-Fc-Code-Checksum",), answers=shapes.FunctionAnswer),
     _op("ListFunctions", f"GET {_FUNCTIONS}", "Functions by name.",
         query=_PAGE, answers=ListOf("functions", shapes.FunctionAnswer)),
     _op("GetFunction", f"GET {_FUNCTION}", "A function, without its code.", answers=shapes.FunctionAnswer),
@@ -99,7 +101,7 @@ OPERATIONS: tuple[Operation, ...] = (
         query=("limit", "nextToken", "startKey", "direction"), answers=ListOf("versions", shapes.VersionAnswer)),
     _op("DeleteVersion", f"DELETE {_VERSIONS}/{{version}}", "Removes a version; its number is not given again."),
     _op("CreateAlias", f"POST {_ALIASES}", "Makes an alias of a version.",
-        takes=inputs.AliasInput, answers=shapes.AliasAnswer),
+        takes=inputs.AliasInput, needs=("aliasName", "versionId"), answers=shapes.AliasAnswer),
     _op("ListAliases", f"GET {_ALIASES}", "Aliases by name.",
         query=_PAGE, answers=ListOf("aliases", shapes.AliasAnswer)),
     _op("GetAlias", f"GET {_ALIASES}/{{alias}}", "An alias.", answers=shapes.AliasAnswer),
@@ -108,7 +110,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _op("DeleteAlias", f"DELETE {_ALIASES}/{{alias}}", "Removes an alias.", headers=_IF_MATCH),
 
     _op("CreateTrigger", f"POST {_TRIGGERS}", "Makes a trigger.",
-        takes=inputs.TriggerInput, answers=shapes.TriggerAnswer),
+        takes=inputs.TriggerInput, needs=("triggerName", "triggerType", "triggerConfig"), answers=shapes.TriggerAnswer),
     _op("ListTriggers", f"GET {_TRIGGERS}", "Triggers by name.",
         query=_PAGE, answers=ListOf("triggers", shapes.TriggerAnswer)),
     _op("GetTrigger", f"GET {_TRIGGERS}/{{trigger}}", "A trigger.", answers=shapes.TriggerAnswer),
@@ -132,21 +134,21 @@ OPERATIONS: tuple[Operation, ...] = (
         query=("limit", "nextToken"), answers=ListOf("data", Empty)),
 
     _op("PutProvisionConfig", f"PUT {_FUNCTION}/provision-config", "Says how many instances are kept ready.",
-        takes=inputs.ProvisionInput, headers=_IF_MATCH, answers=shapes_account.ProvisionAnswer),
+        takes=inputs.ProvisionInput, needs=("target",), headers=_IF_MATCH, answers=shapes_account.ProvisionAnswer),
     _op("GetProvisionConfig", f"GET {_FUNCTION}/provision-config", "How many instances are kept ready.",
         answers=shapes_account.ProvisionAnswer),
     _op("ListProvisionConfigs", "GET /provision-configs", "Of a service, or of all.",
         query=("serviceName", "qualifier", "limit", "nextToken"),
         answers=ListOf("provisionConfigs", shapes_account.ProvisionAnswer)),
     _op("PutFunctionOnDemandConfig", f"PUT {_FUNCTION}/on-demand-config", "Bounds the number of instances.",
-        takes=inputs.OnDemandInput, headers=_IF_MATCH, answers=OnDemandConfig),
+        takes=inputs.OnDemandInput, needs=("maximumInstanceCount",), headers=_IF_MATCH, answers=OnDemandConfig),
     _op("GetFunctionOnDemandConfig", f"GET {_FUNCTION}/on-demand-config", "The bound.", answers=OnDemandConfig),
     _op("DeleteFunctionOnDemandConfig", f"DELETE {_FUNCTION}/on-demand-config", "Lifts it.", headers=_IF_MATCH),
     _op("ListOnDemandConfigs", "GET /on-demand-configs", "All bounds, by resource.",
         query=_PAGE, answers=ListOf("configs", OnDemandConfig, or_null=True)),
 
     _op("CreateCustomDomain", f"POST {_DOMAINS}", "Has a host name's paths lead to functions.",
-        takes=inputs.CustomDomainInput, answers=shapes_account.DomainAnswer),
+        takes=inputs.CustomDomainInput, needs=("domainName",), answers=shapes_account.DomainAnswer),
     _op("ListCustomDomains", f"GET {_DOMAINS}", "Domains by name.",
         query=_PAGE, answers=ListOf("customDomains", shapes_account.DomainAnswer)),
     _op("GetCustomDomain", f"GET {_DOMAINS}/{{domain}}", "A domain.", answers=shapes_account.DomainAnswer),
@@ -155,7 +157,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _op("DeleteCustomDomain", f"DELETE {_DOMAINS}/{{domain}}", "Removes a domain.", headers=_IF_MATCH),
 
     _op("CreateLayerVersion", f"POST {_LAYER}/versions", "Publishes the next version of a layer.",
-        takes=inputs.LayerInput, answers=shapes_account.LayerAnswer),
+        takes=inputs.LayerInput, needs=("code",), answers=shapes_account.LayerAnswer),
     _op("ListLayerVersions", f"GET {_LAYER}/versions", "Versions by number.",
         query=("limit", "startVersion"),
         answers=ListOf("layers", shapes_account.LayerAnswer, next_token="nextVersion")),
@@ -169,18 +171,18 @@ OPERATIONS: tuple[Operation, ...] = (
         query=("public",), answers=Empty),
 
     _op("TagResource", f"POST {_TAG}", "Tags a service.",
-        takes=inputs.TagInput, answers=shapes_account.RequestAnswer),
+        takes=inputs.TagInput, needs=("resourceArn", "tags"), answers=shapes_account.RequestAnswer),
     _op("UntagResource", f"DELETE {_TAG}", "Removes tags.",
-        takes=inputs.UntagInput, answers=shapes_account.RequestAnswer),
+        takes=inputs.UntagInput, needs=("resourceArn",), answers=shapes_account.RequestAnswer),
     _op("GetResourceTags", f"GET {_TAG}", "A service's tags.",
-        query=("resourceArn",), answers=shapes_account.TagsAnswer),
+        query=("resourceArn",), needs=("resourceArn",), answers=shapes_account.TagsAnswer),
     _op("ListTaggedResources", "GET /tags", "Every service that has tags.",
         query=("limit", "nextToken"), answers=ListOf("resources", shapes_account.TaggedResource)),
 
     _op("CreateVpcBinding", f"POST {_SERVICE}/binding", "Binds a service to a VPC; nothing is connected.",
-        takes=inputs.VpcBindingInput, answers=Empty),
+        takes=inputs.VpcBindingInput, needs=("vpcId",), answers=Empty),
     _op("DeleteVpcBinding", f"DELETE {_SERVICE}/binding", "Unbinds it.",
-        takes=inputs.VpcBindingInput, answers=Empty),
+        takes=inputs.VpcBindingInput, needs=("vpcId",), answers=Empty),
     _op("ListVpcBindings", f"GET {_SERVICE}/bindings", "What a service is bound to.", answers=shapes_account.VpcIds),
     _op("ListInstances", f"GET {_INSTANCES}", "The running instances of a function.",
         query=("limit", "nextToken", "instanceIds"), answers=ListOf("instances", shapes_account.InstanceAnswer)),

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from sesame.model import limits
+from sesame.model.described import Handler, HookTimeoutS
 
 
 class Package(msgspec.Struct, frozen=True, rename="camel"):
@@ -20,8 +21,8 @@ class Package(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class LifecycleHook(msgspec.Struct, frozen=True, rename="camel"):
-    handler: str = ""
-    timeout: int = 3
+    handler: Handler = ""
+    timeout: HookTimeoutS = 3
 
 
 class InstanceLifecycleConfig(msgspec.Struct, frozen=True, rename="camel"):

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from sesame.model.described import NasId
+
 
 class LogConfig(msgspec.Struct, frozen=True, rename="camel"):
     """Where a service's logs belong; empty strings where no target is set."""
@@ -32,8 +34,8 @@ class NasMountPoint(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class NasConfig(msgspec.Struct, frozen=True, rename="camel"):
-    user_id: int = 0
-    group_id: int = 0
+    user_id: NasId = 0
+    group_id: NasId = 0
     mount_points: tuple[NasMountPoint, ...] = ()
 
 

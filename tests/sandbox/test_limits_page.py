@@ -1,4 +1,4 @@
-"""The table of limits in docs/jail.md names tests that exist, and numbers that are the code's."""
+"""The table of limits in SPECIFICATION.md names tests that exist, and numbers that are the code's."""
 
 import re
 from pathlib import Path
@@ -11,10 +11,10 @@ from sesame.sandbox import jail_terms, plain, wire
 from sesame.settings import Settings
 
 TESTS = Path(__file__).parents[1]
-PAGE = (TESTS.parent / "docs" / "jail.md").read_text()
+PAGE = (TESTS.parent / "SPECIFICATION.md").read_text()
 ROWS = {
     cells[0]: cells
-    for line in PAGE.split("## Limits and what holds them")[1].split("\n## ")[0].splitlines()
+    for line in PAGE.split("## The sandbox")[1].split("\n\nProbes ")[0].splitlines()
     if line.startswith("| ") and (cells := [cell.strip() for cell in line.strip("|").split("|")])[0] != "what"
 }
 

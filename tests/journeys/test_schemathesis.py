@@ -1,0 +1,228 @@
+"""Requests made from the API's own description: no 5xx, no hang, and nothing that cannot be listed and deleted.
+
+What schemathesis makes of `/openapi.json` is signed and sent to a real server; most of the time the names in its paths
+are those of things that are there, and the names in its bodies are names.
+"""
+
+import base64
+import io
+import json
+import sqlite3
+import zipfile
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from tests.journeys.conftest import ACCOUNT_ID, REGION, Sesame, running
+from tests.journeys.signer import TIMEOUT_S
+
+EXAMPLES, EXAMPLES_LONG = 12, 250
+ANSWER_WITHIN_S = 30.0
+SEED = 20161126
+ARN = f"acs:fc:{REGION}:{ACCOUNT_ID}"
+TIMER_TRIGGER = {"triggerType": "timer", "triggerConfig": {"cronExpression": "@every 5m"}}
+HTTP_TRIGGER = {"triggerType": "http", "triggerConfig": {"authType": "anonymous", "methods": ["GET"]}}
+# What a schema cannot say: these refer to something that must exist or hold together.
+REFERRING = {
+    "role", "logConfig", "nasConfig", "tracingConfig", "layers", "environmentVariables", "invocationRole", "qualifier"
+}  # fmt: skip
+# These need a state in which the rest would have nothing to work on.
+REFUSED = {
+    "DELETE /2016-08-15/services/{service}",  # it has functions
+    "DELETE /2016-08-15/services/{service}/functions/{function}",  # it has triggers
+    "POST /2016-08-15/services/{service}/versions",  # nothing has changed since the last one
+    "GET /2016-08-15/services/{service}/functions/{function}/stateful-async-invocations/{invocation}",  # there is none
+    "PUT /2016-08-15/services/{service}/functions/{function}/stateful-async-invocations/{invocation}",
+}
+# What a server has of itself, whatever anybody does; the last two count versions, whose numbers are not given again.
+ITS_OWN = {"account", "access_key", "role", "policy", "seed", "master_key", "version_counter", "layer"}
+CODE_BUCKET = ("bucket", "", f"sesame-code-{ACCOUNT_ID}")
+
+
+def archive() -> str:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as code:
+        code.writestr("index.py", "def my_handler(event, context):\n    return b'ok'\n")
+    return base64.b64encode(held.getvalue()).decode()
+
+
+CODE = {"zipFile": archive()}
+names = st.from_regex(r"[a-z][a-z0-9]{0,3}", fullmatch=True)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
+    with running(tmp_path_factory.mktemp("described"), "--max-instances", "2") as made:
+        yield made
+
+
+def send(server: Sesame, method: str, path: str, body: Any = None) -> requests.Response:
+    return server.door()(method, path, b"" if body is None else json.dumps(body))
+
+
+def furnish(server: Sesame) -> dict[str, str]:
+    """Makes the things that most paths name, as an example may have deleted them; answers with their names."""
+    for path, body in (
+        ("/services", {"serviceName": "there"}),
+        ("/services/there/functions", {
+            "functionName": "f", "runtime": "python3", "handler": "index.my_handler", "code": CODE,
+        }),
+        ("/services/there/versions", {}),
+        ("/services/there/functions/f/triggers", HTTP_TRIGGER | {"triggerName": "t"}),
+        ("/custom-domains", {"domainName": "there.example.com", "protocol": "HTTP"}),
+        ("/layers/shared/versions", {"compatibleRuntime": ["python3"], "code": CODE}),
+    ):  # fmt: skip
+        answer = send(server, "POST", path, body)
+        assert answer.status_code < 500, (path, answer.text)
+    version = send(server, "GET", "/services/there/versions").json()["versions"][0]["versionId"]
+    send(server, "POST", "/services/there/aliases", {"aliasName": "live", "versionId": version})
+    layer = str(send(server, "GET", "/layers/shared/versions").json()["layers"][-1]["version"])
+    return {
+        "service": "there",
+        "function": "f",
+        "alias": "live",
+        "trigger": "t",
+        "layer": "shared",
+        "domain": "there.example.com",
+        "arn": f"{ARN}:layers/shared/versions/{layer}",
+        "versionId": version,
+        "layerVersion": layer,
+    }
+
+
+def sent_as_described(server: Sesame, case: schemathesis.Case) -> requests.Response:
+    made = case.as_transport_kwargs(base_url=server.endpoint)
+    made["headers"] = {name: text for name, text in made["headers"].items() if name.lower() != "authorization"}
+    fields = ("method", "url", "headers", "params", "json", "data", "cookies")
+    prepared = requests.Request(**{name: made[name] for name in fields if name in made}).prepare()
+    signed = server.door().signed(prepared.method or "", urlsplit(prepared.url or "").path, prepared.headers)
+    prepared.headers.clear()
+    prepared.headers.update(signed)
+    with requests.Session() as session:
+        return session.send(prepared, timeout=ANSWER_WITHIN_S, allow_redirects=False)
+
+
+def sensible(case: schemathesis.Case, there: dict[str, str], name: str) -> None:
+    """What exists in the path, and in the body code that is code and nothing that refers to what is not there."""
+    version = there["layerVersion" if "layer" in case.path_parameters else "versionId"]
+    known = there | {"version": version}
+    case.path_parameters = {key: quote(known.get(key, text), safe="") for key, text in case.path_parameters.items()}
+    for header in ("If-Match", "X-Fc-Code-Checksum"):
+        case.headers.pop(header, None)
+    fitting: dict[str, Any] = TIMER_TRIGGER | {
+        "code": CODE,
+        "versionId": there["versionId"],
+        "resourceArn": f"{ARN}:services/there",
+        "domainName": f"{name}.io",
+    }
+    case.query = {key: fitting.get(key, value) for key, value in case.query.items()}
+    if isinstance(case.body, dict):
+        case.body = {key: fitting.get(key, value) for key, value in case.body.items() if key not in REFERRING}
+
+
+def try_all(server: Sesame, examples: int) -> dict[str, int]:
+    """How many of each operation's requests were not refused."""
+    document = requests.get(f"{server.endpoint}/openapi.json", timeout=TIMEOUT_S).json()
+    operations = [found.ok() for found in schemathesis.openapi.from_dict(document).get_all_operations()]
+    # The one left out speaks websocket: test_exec.py.
+    return {each.label: try_one(server, each, examples) for each in operations if not each.path.endswith("/exec")}
+
+
+def try_one(server: Sesame, operation: schemathesis.APIOperation, examples: int) -> int:
+    taken = 0
+    there = furnish(server)
+
+    @seed(SEED)
+    @settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(operation.as_strategy(), st.integers(0, 3), names)
+    def try_it(case: schemathesis.Case, chance: int, name: str) -> None:
+        nonlocal taken
+        if chance:
+            sensible(case, there, name)
+        answer = sent_as_described(server, case)
+        taken += answer.status_code < 400
+        assert answer.status_code < 500, f"{operation.label}: {answer.status_code} {answer.text}"
+        if answer.status_code >= 400:
+            failure = answer.json()
+            assert failure["ErrorCode"], failure
+            assert failure["ErrorMessage"], failure
+
+    try_it()
+    return taken
+
+
+def listed(server: Sesame, path: str, key: str) -> list[dict[str, Any]]:
+    """Every page."""
+    found: list[dict[str, Any]] = []
+    token: Any = ""
+    while token is not None:
+        mark = f"&nextToken={quote(str(token), safe='')}" if token else ""
+        answer = send(server, "GET", f"{path}?limit=100{mark}")
+        assert answer.status_code == 200, (path, answer.text)
+        page = answer.json()
+        found += page[key] or []
+        token = page.get("nextToken") or None
+    return found
+
+
+def delete(server: Sesame, path: str) -> None:
+    answer = send(server, "DELETE", path)
+    assert answer.status_code in (200, 204), (path, answer.text)
+
+
+def delete_all_that_is_listed(server: Sesame) -> None:
+    for domain in listed(server, "/custom-domains", "customDomains"):
+        delete(server, f"/custom-domains/{domain['domainName']}")
+    for layer in listed(server, "/layers", "layers"):
+        for version in send(server, "GET", f"/layers/{layer['layerName']}/versions?limit=100").json()["layers"]:
+            delete(server, f"/layers/{layer['layerName']}/versions/{version['version']}")
+    for service in listed(server, "/services", "services"):
+        of_it = f"/services/{service['serviceName']}"
+        for binding in send(server, "GET", f"{of_it}/bindings").json()["vpcIds"] or []:
+            delete(server, f"{of_it}/binding?vpcId={quote(binding, safe='')}")
+        for alias in listed(server, f"{of_it}/aliases", "aliases"):
+            delete(server, f"{of_it}/aliases/{alias['aliasName']}")
+        for version in send(server, "GET", f"{of_it}/versions?limit=100").json()["versions"] or []:
+            delete(server, f"{of_it}/versions/{version['versionId']}")
+        for function in listed(server, f"{of_it}/functions", "functions"):
+            under = f"{of_it}/functions/{function['functionName']}"
+            for trigger in listed(server, f"{under}/triggers", "triggers"):
+                delete(server, f"{under}/triggers/{trigger['triggerName']}")
+            delete(server, under)
+        delete(server, of_it)
+
+
+def kept(server: Sesame) -> list[tuple[str, str, str]]:
+    """What the catalog's file still holds that somebody made."""
+    with closing(sqlite3.connect(f"file:{server.data_dir / 'sesame.db'}?mode=ro", uri=True)) as database:
+        rows = database.execute("SELECT kind, parent, name FROM records").fetchall()
+    return [row for row in rows if row[0] not in ITS_OWN and row != CODE_BUCKET]
+
+
+@pytest.mark.parametrize("examples", [EXAMPLES, pytest.param(EXAMPLES_LONG, marks=pytest.mark.torture)])
+def test_what_the_description_allows_is_answered_and_can_be_undone(server: Sesame, examples: int) -> None:
+    taken = try_all(server, examples)
+    assert len(taken) > 60
+    refused_always = {label for label, count in taken.items() if not count}
+    assert refused_always <= REFUSED, f"{examples} requests made from the description, and none was taken"
+    delete_all_that_is_listed(server)
+    assert kept(server) == []
+    furnish(server)
+    assert server.client().invoke_function("there", "f").data == b"ok"
+    delete_all_that_is_listed(server)
+    server.stop()
+    server.start()
+    assert listed(server, "/services", "services") == []
+    assert kept(server) == []
