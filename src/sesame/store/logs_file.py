@@ -1,4 +1,4 @@
-"""The file of the logs: one SQLite database of its own, written by one thread and read by anybody at any time.
+"""The file of the logs: one SQLite database of its own, written by one process and read by anybody at any time.
 
 Written by `store.logs`; read by it and, also while no Sesame runs, by the command `sesame logs`.
 Never holds a read open for long: a page is read and the file is let go.

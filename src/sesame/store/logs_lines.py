@@ -50,6 +50,11 @@ class Splitter:
             self._rest = times.pieces_from(whole, data)
         return chunks
 
+    @property
+    def waits(self) -> bool:
+        """Whether something waits for its newline."""
+        return bool(self._rest)
+
     def end(self) -> list[Chunk]:
         """What waits for a newline that will not come."""
         rest, self._rest = self._rest, []
