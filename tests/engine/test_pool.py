@@ -7,12 +7,13 @@ Never starts a process and never waits for real time.
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 from tests.engine.conftest import Engine, build, settle
 
 from sesame.engine.instance import LEGAL_MOVES, Instance, State
 from sesame.engine.journal import Journal, LogSource
-from sesame.engine.scaling import Caps
+from sesame.engine.scaling import ROOM_AMONG, Caps
 from sesame.model import limits, records
 from sesame.model.configs import OnDemandConfig
 from sesame.model.errors import PlatformError, ResourceExhausted
@@ -197,6 +198,34 @@ async def test_the_tick_goes_on_after_a_young_instance_was_evicted() -> None:
     await settle()
     assert not engine.driver.alive
     assert (engine.pool.counts.evicted, engine.pool.counts.expired) == (1, 2)
+
+
+async def test_where_idle_instances_fill_the_memory_one_goes_before_a_cold_call_waits_for_it() -> None:
+    engine = build(msgspec.structs.replace(CAPS, memory_mb=ROOM_AMONG * 128))
+    names = [f"f{number}" for number in range(ROOM_AMONG)]
+    for name in names:
+        engine.deploy(name, memory_size=128)
+        await engine.call(name)
+        engine.clock.advance(0.01)
+    await settle()
+    assert engine.pool.counts.evicted == 1
+    assert "f0" not in {i.snapshot.function.function_name for i in engine.pool.instances()}
+    engine.deploy("another", memory_size=128)
+    engine.driver.ends.closed = True
+    assert (await engine.call("another")).error is None, "it waited for nobody's end"
+    engine.driver.ends.open()
+    await settle()
+    assert len(engine.pool.instances()) == ROOM_AMONG - 1
+
+
+async def test_few_idle_instances_stay_until_they_must_go() -> None:
+    engine = build(msgspec.structs.replace(CAPS, memory_mb=(ROOM_AMONG - 1) * 128))
+    for number in range(ROOM_AMONG - 1):
+        engine.deploy(f"f{number}", memory_size=128)
+        await engine.call(f"f{number}")
+    await settle()
+    assert engine.pool.counts.evicted == 0
+    assert len(engine.pool.instances()) == ROOM_AMONG - 1
 
 
 async def test_evicted_instances_end_also_when_the_caller_goes() -> None:

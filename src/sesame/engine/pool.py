@@ -19,7 +19,7 @@ from sesame.engine.hooks import PRE_FREEZE, PRE_STOP, Hooks
 from sesame.engine.instance import Instance, State
 from sesame.engine.journal import Journal, LogSink, LogSource
 from sesame.engine.resolver import Resolver
-from sesame.engine.scaling import Caps, expired, to_freeze
+from sesame.engine.scaling import Caps, expired, to_freeze, to_make_room
 from sesame.model.errors import PlatformError, ResourceExhausted
 from sesame.model.invocation import Snapshot, Target
 from sesame.sandbox.seam import Sandbox, SandboxDriver, SandboxSpec, SandboxStartFailed
@@ -145,6 +145,8 @@ class Pool:
         instance.idle_since = self._parts.clock.now()
         self._idle.setdefault(snapshot.key, []).append(instance)
         self._tick_soon()
+        if self._places.memory_mb + snapshot.function.memory_size > self._parts.caps.memory_mb:
+            self._make_room(snapshot)
 
     def end(self, instance: Instance) -> "asyncio.Task[None]":
         """It serves nobody from here on; its place is free when the task is done."""
@@ -245,6 +247,12 @@ class Pool:
         self._idle[victim.snapshot.key].remove(victim)
         self._places.leave(victim)
         return self._retire(victim)
+
+    def _make_room(self, snapshot: Snapshot) -> None:
+        for instance in to_make_room(self._places.instances(), snapshot, self._parts.caps):
+            self.counts.evicted += 1
+            self._idle[instance.snapshot.key].remove(instance)
+            self._retire(instance)
 
     def _is_current(self, instance: Instance) -> bool:
         snapshot = instance.snapshot

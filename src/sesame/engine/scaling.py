@@ -11,6 +11,8 @@ import msgspec
 from sesame.engine.instance import Instance, State
 from sesame.model.invocation import Snapshot
 
+ROOM_AMONG = 8
+
 
 class Caps(msgspec.Struct, frozen=True):
     """The bounds of one Sesame. `memory_mb` bounds the sum of the memory sizes of all instances.
@@ -51,6 +53,24 @@ def victims(instances: Sequence[Instance], snapshot: Snapshot, caps: Caps, used_
     if short_mb > 0:
         return f"the memory for instances is used up ({used_mb} of {caps.memory_mb} MB taken, {memory_mb} MB asked for)"
     return leaving
+
+
+def to_make_room(instances: Iterable[Instance], snapshot: Snapshot, caps: Caps) -> list[Instance]:
+    """POLICY: where memory is full of idle instances, some go before a cold call has to wait for their end.
+
+    Room is made for one more like `snapshot`, for which at most one of ROOM_AMONG idle instances goes: few are too
+    dear to let one go for a call that may not come.
+    """
+    staying = [i for i in instances if i.state is not State.DEAD]
+    short_mb = sum(map(_memory_mb, staying)) + snapshot.function.memory_size - caps.memory_mb
+    idle = _longest_idle(staying)
+    leaving: list[Instance] = []
+    for instance in idle[: len(idle) // ROOM_AMONG]:
+        if short_mb <= 0:
+            break
+        leaving.append(instance)
+        short_mb -= _memory_mb(instance)
+    return leaving if short_mb <= 0 else []
 
 
 def expired(idle: Iterable[Instance], now: float, keep_alive_s: float) -> list[Instance]:
