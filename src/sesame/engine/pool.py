@@ -25,7 +25,7 @@ from sesame.model.invocation import Snapshot, Target
 from sesame.sandbox.seam import Sandbox, SandboxDriver, SandboxSpec, SandboxStartFailed
 
 TICK_S = 1.0
-START_ATTEMPTS = 3
+START_ATTEMPTS = 6
 # POLICY: when everything stops, what functions want done before their end may take so long.
 LAST_HOOKS_S = 10.0
 
