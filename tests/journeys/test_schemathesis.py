@@ -53,6 +53,7 @@ def archive() -> str:
 
 
 CODE = {"zipFile": archive()}
+FUNCTION = {"functionName": "f", "runtime": "python3", "handler": "index.my_handler", "code": CODE}
 names = st.from_regex(r"[a-z][a-z0-9]{0,3}", fullmatch=True)
 
 
@@ -67,12 +68,15 @@ def send(server: Sesame, method: str, path: str, body: Any = None) -> requests.R
 
 
 def furnish(server: Sesame) -> dict[str, str]:
-    """Makes the things that most paths name, as an example may have deleted them; answers with their names."""
+    """Makes the things that most paths name, as an example may have deleted them; answers with their names.
+
+    The function is made anew: it may have become one that cannot be called.
+    """
+    if send(server, "GET", "/services/there/functions/f").status_code == 200:
+        delete_function(server, "/services/there/functions/f")
     for path, body in (
         ("/services", {"serviceName": "there"}),
-        ("/services/there/functions", {
-            "functionName": "f", "runtime": "python3", "handler": "index.my_handler", "code": CODE,
-        }),
+        ("/services/there/functions", FUNCTION),
         ("/services/there/versions", {}),
         ("/services/there/functions/f/triggers", HTTP_TRIGGER | {"triggerName": "t"}),
         ("/custom-domains", {"domainName": "there.example.com", "protocol": "HTTP"}),
@@ -80,6 +84,7 @@ def furnish(server: Sesame) -> dict[str, str]:
     ):  # fmt: skip
         answer = send(server, "POST", path, body)
         assert answer.status_code < 500, (path, answer.text)
+    send(server, "PUT", "/services/there/functions/f/async-invoke-config", {})
     version = send(server, "GET", "/services/there/versions").json()["versions"][0]["versionId"]
     send(server, "POST", "/services/there/aliases", {"aliasName": "live", "versionId": version})
     layer = str(send(server, "GET", "/layers/shared/versions").json()["layers"][-1]["version"])
@@ -182,25 +187,30 @@ def delete(server: Sesame, path: str) -> None:
     assert answer.status_code in (200, 204), (path, answer.text)
 
 
+def delete_function(server: Sesame, path: str) -> None:
+    for trigger in listed(server, f"{path}/triggers", "triggers"):
+        delete(server, f"{path}/triggers/{trigger['triggerName']}")
+    delete(server, path)
+
+
 def delete_all_that_is_listed(server: Sesame) -> None:
     for domain in listed(server, "/custom-domains", "customDomains"):
         delete(server, f"/custom-domains/{domain['domainName']}")
     for layer in listed(server, "/layers", "layers"):
-        for version in send(server, "GET", f"/layers/{layer['layerName']}/versions?limit=100").json()["layers"]:
-            delete(server, f"/layers/{layer['layerName']}/versions/{version['version']}")
+        versions = f"/layers/{layer['layerName']}/versions"
+        while page := send(server, "GET", f"{versions}?limit=100").json()["layers"]:
+            for version in page:
+                delete(server, f"{versions}/{version['version']}")
     for service in listed(server, "/services", "services"):
         of_it = f"/services/{service['serviceName']}"
         for binding in send(server, "GET", f"{of_it}/bindings").json()["vpcIds"] or []:
             delete(server, f"{of_it}/binding?vpcId={quote(binding, safe='')}")
         for alias in listed(server, f"{of_it}/aliases", "aliases"):
             delete(server, f"{of_it}/aliases/{alias['aliasName']}")
-        for version in send(server, "GET", f"{of_it}/versions?limit=100").json()["versions"] or []:
+        for version in listed(server, f"{of_it}/versions", "versions"):
             delete(server, f"{of_it}/versions/{version['versionId']}")
         for function in listed(server, f"{of_it}/functions", "functions"):
-            under = f"{of_it}/functions/{function['functionName']}"
-            for trigger in listed(server, f"{under}/triggers", "triggers"):
-                delete(server, f"{under}/triggers/{trigger['triggerName']}")
-            delete(server, under)
+            delete_function(server, f"{of_it}/functions/{function['functionName']}")
         delete(server, of_it)
 
 
