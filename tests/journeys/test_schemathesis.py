@@ -198,8 +198,8 @@ def delete_all_that_is_listed(server: Sesame) -> None:
         delete(server, f"/custom-domains/{domain['domainName']}")
     for layer in listed(server, "/layers", "layers"):
         versions = f"/layers/{layer['layerName']}/versions"
-        while page := send(server, "GET", f"{versions}?limit=100").json()["layers"]:
-            for version in page:
+        while (page := send(server, "GET", f"{versions}?limit=100")).status_code == 200:
+            for version in page.json()["layers"]:
                 delete(server, f"{versions}/{version['version']}")
     for service in listed(server, "/services", "services"):
         of_it = f"/services/{service['serviceName']}"
