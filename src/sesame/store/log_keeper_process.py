@@ -18,12 +18,12 @@ import msgspec
 
 from sesame.model.errors import ConfigurationError
 from sesame.store.log_wire import Batch, Frames, Output, Tried, frame
-from sesame.store.logs_file import LogWriter, Row, SourceKey
+from sesame.store.logs_file import ROWS_DELETED_TOGETHER, LogWriter, Row, SourceKey
 from sesame.store.logs_lines import Chunk, Splitter, whole_chunk
 
 RETRY_EVERY_S = 0.15
 # Calls come first: what waits to be written may wait a little longer.
-NICENESS = 10
+NICENESS = 5
 # Between two looks for what is too much, about this share of the allowed size comes in.
 EXPIRE_SHARE = 16
 _READ_BYTES = 1024 * 1024
@@ -77,11 +77,13 @@ class Keeper:
             self._open_lines[output.call] = open_line
         return chunks
 
-    def write(self) -> None:
-        """All that was taken, in one transaction. Raises sqlite3.Error, after which it may be tried again."""
-        if self._unwritten:
+    def write(self) -> int:
+        """All that was taken, in one transaction; how many rows. After a sqlite3.Error it may be tried again."""
+        count = len(self._unwritten)
+        if count:
             self._writer.write(self._unwritten, self._now_ms)
             self._unwritten = []
+        return count
 
     def give_up(self) -> None:
         """What was taken and not written is lost, as its writing or taking cannot succeed."""
@@ -130,8 +132,8 @@ class _Conversation:
         """What cannot be written now is tried again until it can, or until Sesame is gone."""
         try:
             self._keeper.take(self._decode(body))
-            while (error := self._write_error()) is not None:
-                self._say(number, Tried(str(error)))
+            while isinstance(written := self._try_to_write(), sqlite3.Error):
+                self._say(number, Tried(str(written)))
                 if self._hung_up():
                     return
         except Exception:  # noqa: BLE001 - a defect: what was at hand may be its cause, and is given up
@@ -139,13 +141,16 @@ class _Conversation:
             self._say(number, Tried(traceback.format_exc(), given_up=True))
             return
         self._say(number, Tried())
+        # However fast lines come, the old ones go as fast.
+        for _step in range(1 + written // ROWS_DELETED_TOGETHER):
+            if self._keeper.expiring:
+                self._expire()
 
-    def _write_error(self) -> sqlite3.Error | None:
+    def _try_to_write(self) -> int | sqlite3.Error:
         try:
-            self._keeper.write()
+            return self._keeper.write()
         except sqlite3.Error as error:
             return error
-        return None
 
     def _expire(self) -> None:
         try:
