@@ -201,6 +201,9 @@ def delete_all_that_is_listed(server: Sesame) -> None:
         while (page := send(server, "GET", f"{versions}?limit=100")).status_code == 200:
             for version in page.json()["layers"]:
                 delete(server, f"{versions}/{version['version']}")
+    # These may be of functions that are not there yet.
+    for config in listed(server, "/on-demand-configs", "configs"):
+        delete(server, f"/{config['resource']}/on-demand-config")
     for service in listed(server, "/services", "services"):
         of_it = f"/services/{service['serviceName']}"
         for binding in send(server, "GET", f"{of_it}/bindings").json()["vpcIds"] or []:
