@@ -16,9 +16,12 @@ def shown(**schema: object) -> msgspec.Meta:
     return msgspec.Meta(extra_json_schema=schema)
 
 
+_END = r"\Z"
+
+
 def _ecma(pattern: re.Pattern[str]) -> str:
     """The pattern as JSON Schema writes it: with both ends marked."""
-    return f"^{pattern.pattern.removesuffix(chr(92) + 'Z')}$"
+    return f"^{pattern.pattern.removesuffix(_END)}$"
 
 
 Description = Annotated[str, shown(maxLength=limits.DESCRIPTION_CHARS)]
