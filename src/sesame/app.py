@@ -227,7 +227,7 @@ class Sesame:
             await server.start()
         except ConfigurationError as error:
             raise ConfigurationError(f"{TABLE[setting].flag} {port}: {error}") from error
-        self._teardown.push_async_callback(server.stop)
+        self._teardown.push_async_callback(server.stop, self._settings.drain_s)
         return server.url
 
     async def _log_sink(self) -> LogSink:

@@ -88,6 +88,9 @@ class Settings(msgspec.Struct, frozen=True):
         6 * 3600
     )
     keep_alive_s: Annotated[float, _meta("Seconds that an idle instance is kept for the next call.")] = 300.0
+    drain_s: Annotated[
+        float, _meta("Seconds that running calls get to end when Sesame stops; then they are cancelled.")
+    ] = 10.0
     max_instances: Annotated[int, _meta("Most instances of one function at a time; more calls get a 429.")] = 100
     max_memory_mb: Annotated[
         int | None,
@@ -245,7 +248,7 @@ def _check(settings: Settings) -> None:
         raise ConfigurationError(
             f"region is '{settings.region}'; expected lower-case letters, digits and '-', such as cn-shanghai"
         )
-    for name in ("keep_alive_s", "log_retention_days"):
+    for name in ("keep_alive_s", "drain_s", "log_retention_days"):
         if not math.isfinite(getattr(settings, name)):
             raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected a number that ends")
     least_s = CREDENTIALS_VALIDITY_S_MIN
@@ -258,6 +261,7 @@ def _check(settings: Settings) -> None:
     if settings.max_instances < 1:
         raise ConfigurationError(f"max_instances is {settings.max_instances}; expected at least 1")
     least: tuple[tuple[str, float], ...] = (
+        ("drain_s", 0),
         ("log_retention_days", 0),
         ("log_max_mb", LOG_MAX_MB_MIN),
         ("log_bytes_per_call", LOG_BYTES_PER_CALL_MIN),

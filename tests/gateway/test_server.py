@@ -174,4 +174,4 @@ async def test_stopping_lets_running_calls_end(door: Door) -> None:
     await stop
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", server.port)) != 0
-    await server.stop()
+    await server.stop(grace_s=1)

@@ -102,6 +102,12 @@ class Sesame:
             assert code == 0, self.said()[-4000:]
             self._process = None
 
+    def ended(self, code: int = 0) -> None:
+        """Waits for the end of a server that was told to stop."""
+        assert self._process is not None
+        assert self._process.wait(STOP_TIMEOUT_S) == code, self.said()[-4000:]
+        self._process = None
+
     def kill(self) -> None:
         """As the kernel does when memory is short: SIGKILL to the server alone."""
         if self._process is not None:

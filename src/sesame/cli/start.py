@@ -68,7 +68,9 @@ async def serve(settings: Settings) -> None:
         else:
             starting.cancel()
             await asyncio.wait({starting})
-        output.note("Stopping: no new calls; running ones get a moment to end …")
+        output.note(
+            f"Stopping: no new calls; running ones get {settings.drain_s:g} s to end, or less by another signal …"
+        )
     finally:
         waiting.cancel()
         await sesame.stop()

@@ -20,7 +20,6 @@ from sesame.model.errors import ConfigurationError
 BACKLOG = 2048
 # Longer than the keep-alive of usual clients, so that it is they who close.
 KEEP_ALIVE_S = 75
-GRACE_S = 5.0
 WEBSOCKET_MESSAGE_BYTES = 1024 * 1024
 CANCELLED_S = 5.0
 
@@ -73,7 +72,7 @@ class HttpServer:
         self._server.lifespan = config.lifespan_class(config)
         await self._server.startup(sockets=[self._socket])
 
-    async def stop(self, grace_s: float = GRACE_S) -> None:
+    async def stop(self, grace_s: float) -> None:
         """No new connections; running requests get `grace_s` to end, then are cancelled.
 
         Holds on return: no request is running, unless one ignored its cancellation for `CANCELLED_S`.
