@@ -27,7 +27,7 @@ WEBSOCKET_HEADERS_MAX = 100
 WEBSOCKET_LINE_BYTES = 8000
 
 # Answers of more requests than this do not come closer together.
-TURNS_MAX = 8
+TURNS_MAX = 16
 
 _outbox = shared(TURNS_MAX)
 # As applications spell them.
