@@ -23,7 +23,7 @@ from sesame.store.logs_lines import Chunk, Splitter, whole_chunk
 
 RETRY_EVERY_S = 0.15
 # Calls come first: what waits to be written may wait a little longer.
-NICENESS = 5
+NICENESS = 10
 # Between two looks for what is too much, about this share of the allowed size comes in.
 EXPIRE_SHARE = 16
 _READ_BYTES = 1024 * 1024
