@@ -24,7 +24,7 @@ COMMANDS_MAX = 16
 log = structlog.get_logger(__name__)
 
 
-class State(enum.Enum):
+class State(enum.StrEnum):
     STARTING = "starting"
     INITIALIZING = "initializing"
     BUSY = "busy"
@@ -59,6 +59,8 @@ class Instance:
         self.initialized = not snapshot.function.initializer
         self.idle_since = 0.0
         self.frozen = False
+        # The last change of the catalog after which it was found to be what a call would be given.
+        self.current_after = -1
         # How many commands run in it: as long as there is one, the instance is neither frozen nor let go.
         self.commands = 0
         self._clock = clock

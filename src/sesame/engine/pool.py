@@ -255,9 +255,14 @@ class Pool:
             self._retire(instance)
 
     def _is_current(self, instance: Instance) -> bool:
-        snapshot = instance.snapshot
+        resolver, snapshot = self._parts.resolver, instance.snapshot
+        if instance.current_after == resolver.changes:
+            return True
         target = Target(snapshot.service.service_name, snapshot.version_id, snapshot.function.function_name)
-        return self._parts.resolver.is_current(target, snapshot.key)
+        if not resolver.is_current(target, snapshot.key):
+            return False
+        instance.current_after = resolver.changes
+        return True
 
     def _on_tick(self) -> None:
         self._tick = None

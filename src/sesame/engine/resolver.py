@@ -66,6 +66,8 @@ class Resolver:
         self._chance = chance
         self._known: dict[Target, Snapshot | _Split] = {}
         self._listeners: list[Callable[[], None]] = []
+        # What was resolved holds until this number grows.
+        self.changes = 0
         catalog.on_change(self._forget)
 
     def resolve(self, target: Target) -> Snapshot:
@@ -171,6 +173,7 @@ class Resolver:
     def _forget(self, change: Change) -> None:
         if change.kind in _SOURCES:
             self._known.clear()
+            self.changes += 1
             for listener in self._listeners:
                 listener()
 
