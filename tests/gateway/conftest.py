@@ -20,6 +20,7 @@ from sesame.control.account import AccountSettings
 from sesame.control.code import CodeSource
 from sesame.gateway.app import Gateway
 from sesame.gateway.code_bucket import CodeBucket
+from sesame.gateway.http_exchange import HANG_UP
 from sesame.gateway.links import secret_from
 from sesame.gateway.parts import Control, GatewayParts, RunningInstance
 from sesame.gateway.server import HttpServer
@@ -45,7 +46,7 @@ class FakeDispatcher:
     def __init__(self) -> None:
         self.asked: list[Invocation] = []
         self.cancelled = 0
-        self.entered = asyncio.Event()
+        self.entered, self.left = asyncio.Event(), asyncio.Event()
         self.then: Callable[[Invocation], Awaitable[Outcome]] = self.echo
 
     async def invoke(self, invocation: Invocation) -> Outcome:
@@ -56,6 +57,8 @@ class FakeDispatcher:
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
+        finally:
+            self.left.set()
 
     async def echo(self, invocation: Invocation) -> Outcome:
         return outcome(invocation.event)
@@ -136,7 +139,39 @@ def scope(method: str, path: str, headers: dict[str, str]) -> dict[str, Any]:
         "scheme": "http",
         "http_version": "1.1",
         "root_path": "",
+        HANG_UP: _Stays(),
     }
+
+
+class _Stays:
+    """A client that does not hang up."""
+
+    def watch(self) -> None: ...
+
+    def unwatch(self) -> bool:
+        return False
+
+
+async def hang_up_on(door: Door, path: str, headers: dict[str, str]) -> None:
+    """Over a socket: a POST to a function that never ends, whose client goes; returns when the call is cancelled."""
+
+    async def forever(_call: Invocation) -> Outcome:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    door.dispatcher.then = forever
+    server = HttpServer(door.gateway)
+    await server.start()
+    try:
+        _reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        writer.write(f"POST {path} HTTP/1.1\r\n{lines}Content-Length: 0\r\n\r\n".encode())
+        async with asyncio.timeout(5):
+            await door.dispatcher.entered.wait()
+            writer.close()
+            await door.dispatcher.left.wait()
+    finally:
+        await server.stop(grace_s=0.1)
 
 
 async def asgi(app: Any, request: dict[str, Any], chunks: list[bytes]) -> Answer:
@@ -157,8 +192,13 @@ async def asgi(app: Any, request: dict[str, Any], chunks: list[bytes]) -> Answer
             for name, value in message["headers"]:
                 assert name.decode() not in answer.headers, f"{name!r} twice"
                 answer.headers[name.decode()] = value.decode("latin-1")
-        else:
-            answer.body += message.get("body", b"")
+            for line in message.get("lines", b"").decode("latin-1").split("\r\n")[:-1]:
+                name, _colon, value = line.partition(": ")
+                assert name not in answer.headers, f"{name} twice"
+                answer.headers[name] = value
+            if "body" in message:
+                answer.headers["Content-Length"] = str(len(message["body"]))
+        answer.body += message.get("body", b"")
 
     await app(request, receive, send)
     done.set()

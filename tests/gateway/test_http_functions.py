@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from tests.gateway.conftest import ACCOUNT_ID, DATE, NOW, Answer, Door, outcome
+from tests.gateway.conftest import ACCOUNT_ID, DATE, NOW, Answer, Door, hang_up_on, outcome
 from tests.gateway.sdk import KEY_ID, SECRET, Client
 
 from sesame.gateway import signature
@@ -285,3 +285,8 @@ async def test_preflights_are_the_function_s_to_answer(web: Door) -> None:
     refused = await visit(web, WEB, "OPTIONS", headers=asks)
     assert (refused.status, refused.json()["ErrorCode"]) == (405, "MethodNotAllowed")
     assert "Access-Control-Allow-Origin" not in refused.headers
+
+
+async def test_a_visitor_who_hangs_up_cancels_the_call(web: Door) -> None:
+    await hang_up_on(web, WEB, {"host": "127.0.0.1"})
+    assert web.dispatcher.cancelled == 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sesame.gateway import server as server_module
-from sesame.gateway.http_protocol import JOIN_BYTES
+from sesame.gateway.http_exchange import HANG_UP, JOIN_BYTES
 from sesame.gateway.server import HttpServer
 
 Pieces = list[bytes]
@@ -177,3 +177,99 @@ async def test_an_answer_that_waits_for_others_is_not_lost_when_the_server_stops
         await stopping[0]
     for _reader, writer in connections:
         writer.close()
+
+
+def whole(body: bytes, status: int = 200) -> Callable[..., Any]:
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        start = {"type": "http.response.start", "status": status, "headers": [(b"X-A", b"1")], "lines": b"X-B: 2\r\n"}
+        await send({**start, "body": body})
+
+    return app
+
+
+@pytest.mark.parametrize("size", [0, 5, JOIN_BYTES + 1])
+async def test_a_whole_answer_says_its_length(size: int) -> None:
+    body = b"b" * size
+    raw = await all_of(whole(body), GET)
+    lines = b"X-B: 2\r\nX-A: 1\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % size
+    assert raw == b"HTTP/1.1 200 OK\r\n" + lines + body
+
+
+async def test_a_whole_answer_to_a_question_for_the_head() -> None:
+    raw = await all_of(whole(b"four"), GET.replace(b"GET", b"HEAD"))
+    assert b"\r\nContent-Length: 4\r\n" in raw
+    assert raw.endswith(b"\r\n\r\n")
+
+
+async def test_a_whole_answer_that_has_no_body() -> None:
+    raw = await all_of(whole(b"", 204), GET)
+    assert raw.endswith(b"\r\n\r\n")
+    assert b"Content-Length" not in raw
+    assert b"chunked" not in raw
+
+
+async def breaks(_scope: Any, _receive: Any, _send: Any) -> None:
+    raise ValueError("inside")
+
+
+async def says_nothing(_scope: Any, _receive: Any, _send: Any) -> None:
+    return
+
+
+@pytest.mark.parametrize("app", [breaks, says_nothing])
+async def test_an_application_that_does_not_answer_ends_the_connection(app: Any) -> None:
+    raw = await all_of(app, GET.replace(b"close", b"keep-alive"))
+    assert raw.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    assert b"\r\nConnection: close\r\n" in raw
+    assert raw.endswith(b"\r\n\r\nInternal Server Error")
+    assert b"inside" not in raw
+
+
+async def test_a_body_comes_whole_however_large_it_is() -> None:
+    async def measure(scope: Any, receive: Any, send: Any) -> None:
+        size, more = 0, True
+        while more:
+            message = await receive()
+            size, more = size + len(message["body"]), message["more_body"]
+            await asyncio.sleep(0)
+        await answering([b"%d" % size], [])(scope, receive, send)
+
+    size = 3_000_000
+    raw = await all_of(
+        measure, b"POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
+    )
+    assert b"\r\n3000000\r\n" in raw
+
+
+async def test_who_hangs_up_cancels_what_is_watched_and_nothing_else() -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+    seen: list[str] = []
+
+    async def waits(scope: Any, receive: Any, _send: Any) -> None:
+        hang_up = scope[HANG_UP]
+        begun.set()
+        try:
+            if scope["path"] == "/watched":
+                hang_up.watch()
+                await asyncio.Event().wait()
+            else:
+                assert (await receive())["type"] == "http.request"
+                assert (await receive())["type"] == "http.disconnect"
+                seen.append("told")
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            assert hang_up.unwatch()
+            assert not hang_up.unwatch()
+        ended.set()
+
+    async with serving(waits) as server:
+        # The one behind waits for its turn, and must not be the only one that is told.
+        for path, behind in (("watched", b""), ("other", b"GET /behind HTTP/1.1\r\n\r\n")):
+            begun.clear()
+            ended.clear()
+            _reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"GET /%b HTTP/1.1\r\n\r\n" % path.encode() + behind)
+            await asyncio.wait_for(begun.wait(), 5)
+            writer.transport.abort()
+            await asyncio.wait_for(ended.wait(), 5)
+    assert seen == ["cancelled", "told"]

@@ -18,6 +18,7 @@ from sesame.gateway.auth import RequestHead, Verifier, read_request
 from sesame.gateway.body import ClientGone
 from sesame.gateway.exec_door import ExecDoor
 from sesame.gateway.headers import REQUEST_ID, DateHeader, canonical, request_id_of
+from sesame.gateway.http_exchange import HANG_UP
 from sesame.gateway.http_functions import HttpFunctions
 from sesame.gateway.instances import Instances
 from sesame.gateway.invoke import Invoker
@@ -82,7 +83,7 @@ class Gateway:
                     return
             self._permissions.require(self._verifier.verify(head), scope["method"], raw_path)
             if scope["method"] == "POST" and raw_path.endswith(targets.INVOCATIONS_SUFFIX):
-                await self._invoke(request_id, head, receive, send)
+                await self._invoke(request_id, head, scope, receive, send)
             else:
                 await self._route(request_id, scope, receive, send)
         except ClientGone:
@@ -104,11 +105,11 @@ class Gateway:
             return
         await self._http.serve(request_id, http_functions.domain_way(domain, scope), scope, receive, send)
 
-    async def _invoke(self, request_id: str, head: RequestHead, receive: Receive, send: Send) -> None:
+    async def _invoke(self, request_id: str, head: RequestHead, scope: Scope, receive: Receive, send: Send) -> None:
         target = targets.invoked(head.raw_path)
         if target is None:
             raise PathNotSupported("POST", targets.segment(head.raw_path))
-        outcome = await self._invoker.outcome(request_id, target, head, receive)
+        outcome = await self._invoker.outcome(request_id, target, head, receive, scope[HANG_UP])
         await self._invoker.send(request_id, target, head, outcome, send)
 
     async def _route(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:

@@ -15,7 +15,8 @@ from starlette.types import Receive, Scope, Send
 from sesame.gateway import domain_paths, targets
 from sesame.gateway.auth import RequestHead, Verifier, read_request
 from sesame.gateway.body import read_body
-from sesame.gateway.headers import CONTENT_LENGTH, Headers
+from sesame.gateway.headers import Headers
+from sesame.gateway.http_exchange import HANG_UP
 from sesame.gateway.http_triggers import HttpTriggers
 from sesame.gateway.invoke import Invoker
 from sesame.gateway.permissions import Permissions
@@ -71,15 +72,13 @@ class HttpFunctions:
         self._admit(trigger, way.target, head, scope["query_string"])
         body = await read_body(receive, head.content_length, limits.SYNC_PAYLOAD_BYTES)
         invocation = Invocation(request_id, way.target, body, http_params=_params(way, scope))
-        outcome = await self._invoker.run(invocation, receive)
-        own = self._invoker.headers(request_id, way.target, outcome)
+        outcome = await self._invoker.run(invocation, scope[HANG_UP])
         status, headers = (502, []) if outcome.error is not None else _response(outcome, way)
         payload = b"" if status in _BODILESS else outcome.payload
-        headers = [*own, *headers]
-        if status not in _BODILESS:
-            headers.append((CONTENT_LENGTH, b"%d" % len(payload)))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": payload})
+        lines = self._invoker.lines(request_id, way.target, outcome)
+        await send(
+            {"type": "http.response.start", "status": status, "headers": headers, "lines": lines, "body": payload}
+        )
 
     def _admit(self, trigger: HttpConfig, target: Target, head: RequestHead, query: bytes) -> None:
         if trigger.auth_type == _ANONYMOUS:

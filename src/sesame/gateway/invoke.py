@@ -13,38 +13,37 @@ from starlette.types import Receive, Send
 
 from sesame.gateway.auth import RequestHead
 from sesame.gateway.body import ClientGone, read_body
-from sesame.gateway.headers import BYTES_TYPE, CONTENT_LENGTH, JSON_TYPE, REQUEST_ID, DateHeader, Headers
+from sesame.gateway.headers import DateHeader
+from sesame.gateway.http_exchange import HangUp
 from sesame.model import limits
 from sesame.model.errors import InvalidArgument
-from sesame.model.invocation import Invocation, Outcome, Target
-
-# Most calls end sooner; only longer ones pay for a task that waits for the client to hang up.
-WATCH_AFTER_S = 0.02
+from sesame.model.invocation import Invocation, Outcome, Phases, Target
 
 _TRACING = b"x-fc-tracing-opentracing-"
 _SPAN_CONTEXT = _TRACING + b"span-context"
 _BAGGAGE = _SPAN_CONTEXT + b"-baggage-"
 
-_CHECKSUM = b"X-Fc-Code-Checksum"
-_DURATION = b"X-Fc-Invocation-Duration"
-_VERSION = b"X-Fc-Invocation-Service-Version"
-_CODE_VERSION = b"X-Fc-Invocation-Code-Version"
-_MEMORY = b"X-Fc-Max-Memory-Usage"
-_INSTANCE = b"X-Fc-Instance-Id"
-_ERROR_TYPE = b"X-Fc-Error-Type"
-_LOG_RESULT = b"X-Fc-Log-Result"
-_EXPOSED = (
-    b"Access-Control-Expose-Headers",
-    b"Date,x-fc-request-id,x-fc-error-type,x-fc-code-checksum,x-fc-invocation-duration,x-fc-max-memory-usage,"
-    b"x-fc-log-result,x-fc-invocation-code-version",
+_LINES = (
+    b"X-Fc-Request-Id: %b\r\n"
+    b"Date: %b\r\n"
+    b"X-Fc-Code-Checksum: %b\r\n"
+    b"X-Fc-Invocation-Duration: %d\r\n"
+    b"X-Fc-Invocation-Service-Version: %b\r\n"
+    b"X-Fc-Max-Memory-Usage: %.2f\r\n"
+    b"X-Fc-Instance-Id: %b\r\n"
+    b"Access-Control-Expose-Headers: Date,x-fc-request-id,x-fc-error-type,x-fc-code-checksum,"
+    b"x-fc-invocation-duration,x-fc-max-memory-usage,x-fc-log-result,x-fc-invocation-code-version\r\n"
 )
+_BYTES_TYPE = b"Content-Type: application/octet-stream\r\n"
 # Ours: a cold call says so, and where its time went, in milliseconds.
-_COLD = (b"X-Sesame-Cold-Start", b"true")
-_QUEUE_MS = b"X-Sesame-Queue-Ms"
-_START_MS = b"X-Sesame-Start-Ms"
-_INITIALIZE_MS = b"X-Sesame-Initialize-Ms"
-_INVOKE_MS = b"X-Sesame-Invoke-Ms"
-_START_STEPS = b"X-Sesame-Start-Steps"
+_COLD_LINES = (
+    b"X-Sesame-Cold-Start: true\r\n"
+    b"X-Sesame-Queue-Ms: %.1f\r\n"
+    b"X-Sesame-Start-Ms: %.1f\r\n"
+    b"X-Sesame-Initialize-Ms: %.1f\r\n"
+    b"X-Sesame-Invoke-Ms: %.1f\r\n"
+    b"X-Sesame-Start-Steps: %b\r\n"
+)
 
 
 class Dispatcher(Protocol):
@@ -60,7 +59,9 @@ class Invoker:
         self._dispatcher = dispatcher
         self._date = date
 
-    async def outcome(self, request_id: str, target: Target, head: RequestHead, receive: Receive) -> Outcome:
+    async def outcome(
+        self, request_id: str, target: Target, head: RequestHead, receive: Receive, hang_up: HangUp
+    ) -> Outcome:
         """Reads the event and has it run.
 
         Raises a `CallerError` for what the caller got wrong, and `ClientGone` when the client hung up, in which case
@@ -68,60 +69,57 @@ class Invoker:
         """
         _check_options(head)
         event = await read_body(receive, head.content_length, limits.SYNC_PAYLOAD_BYTES)
-        return await self.run(Invocation(request_id, target, event, tracing=_tracing(head.fc_headers)), receive)
+        return await self.run(Invocation(request_id, target, event, tracing=_tracing(head.fc_headers)), hang_up)
 
-    async def run(self, invocation: Invocation, receive: Receive) -> Outcome:
-        """Has it run, and cancels it when the client hangs up; then raises `ClientGone`. The body is read already."""
-        watch = _DisconnectWatch(receive)
-        timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, watch.start)
+    async def run(self, invocation: Invocation, hang_up: HangUp) -> Outcome:
+        """Has it run, and cancels it when the client hangs up; then raises `ClientGone`."""
+        hang_up.watch()
         try:
             return await self._dispatcher.invoke(invocation)
         except asyncio.CancelledError:
-            if watch.take_back_cancel():
+            if hang_up.unwatch():
                 raise ClientGone from None
             raise
         finally:
-            timer.cancel()
-            watch.stop()
+            hang_up.unwatch()
 
     async def send(self, request_id: str, target: Target, head: RequestHead, outcome: Outcome, send: Send) -> None:
         """A function's failure is a 200 too: only X-Fc-Error-Type and the content type tell."""
-        headers = self.headers(request_id, target, outcome)
+        lines = self.lines(request_id, target, outcome)
         if outcome.error is None:
-            headers.append(BYTES_TYPE)
-        headers.append((CONTENT_LENGTH, b"%d" % len(outcome.payload)))
+            lines += _BYTES_TYPE
         if head.log_type == b"Tail":
-            headers.append((_LOG_RESULT, b64encode(outcome.log_tail[-limits.LOG_TAIL_BYTES :])))
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": outcome.payload})
+            lines += b"X-Fc-Log-Result: %b\r\n" % b64encode(outcome.log_tail[-limits.LOG_TAIL_BYTES :])
+        message = {"type": "http.response.start", "status": 200, "headers": (), "lines": lines, "body": outcome.payload}
+        await send(message)
 
-    def headers(self, request_id: str, target: Target, outcome: Outcome) -> Headers:
-        """What every answer of a call says of it; with the content type where the payload is the JSON of a failure."""
-        headers: Headers = [
-            (REQUEST_ID, request_id.encode()),
-            self._date(),
-            (_CHECKSUM, outcome.code_checksum.encode()),
-            (_DURATION, b"%d" % math.ceil(outcome.duration_ms)),
-            (_VERSION, outcome.version_id.encode()),
-            (_MEMORY, b"%.2f" % outcome.memory_mb),
-            (_INSTANCE, outcome.instance_id.encode()),
-            _EXPOSED,
-        ]
+    def lines(self, request_id: str, target: Target, outcome: Outcome) -> bytes:
+        """The header lines of every answer of a call; with the content type where the payload is a failure's JSON."""
+        version = outcome.version_id.encode()
+        lines = _LINES % (
+            request_id.encode(),
+            self._date()[1],
+            outcome.code_checksum.encode(),
+            math.ceil(outcome.duration_ms),
+            version,
+            outcome.memory_mb,
+            outcome.instance_id.encode(),
+        )
         if outcome.error is not None:
-            headers += (JSON_TYPE, (_ERROR_TYPE, outcome.error.type.encode()))
+            lines += b"Content-Type: application/json\r\nX-Fc-Error-Type: %b\r\n" % outcome.error.type.encode()
         if target.qualifier != limits.LATEST:
-            headers.append((_CODE_VERSION, outcome.version_id.encode()))
-        if outcome.cold:
-            phases = outcome.phases
-            headers += (
-                _COLD,
-                (_QUEUE_MS, b"%.1f" % phases.queue_ms),
-                (_START_MS, b"%.1f" % phases.start_ms),
-                (_INITIALIZE_MS, b"%.1f" % phases.initialize_ms),
-                (_INVOKE_MS, b"%.1f" % phases.invoke_ms),
-                (_START_STEPS, ", ".join(f"{name}={ms:.2f}" for name, ms in phases.steps.items()).encode()),
-            )
-        return headers
+            lines += b"X-Fc-Invocation-Code-Version: %b\r\n" % version
+        return lines + _cold_lines(outcome.phases) if outcome.cold else lines
+
+
+def _cold_lines(phases: Phases) -> bytes:
+    return _COLD_LINES % (
+        phases.queue_ms,
+        phases.start_ms,
+        phases.initialize_ms,
+        phases.invoke_ms,
+        ", ".join(f"{name}={ms:.2f}" for name, ms in phases.steps.items()).encode(),
+    )
 
 
 def _check_options(head: RequestHead) -> None:
@@ -149,34 +147,6 @@ def _tracing(fc_headers: list[tuple[bytes, bytes]]) -> dict[str, object] | None:
             elif name.startswith(_BAGGAGE):
                 baggages[name[len(_BAGGAGE) :].decode("latin-1")] = value.decode("latin-1")
     return {"span_context": context, "span_baggages": baggages} if context or baggages else None
-
-
-class _DisconnectWatch:
-    """Cancels the task it was made in when the client hangs up."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._caller = asyncio.current_task()
-        self._task: asyncio.Task[None] | None = None
-        self._cancelled = False
-
-    def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._watch())
-
-    def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    def take_back_cancel(self) -> bool:
-        """Whether it was this watch, and nobody else, that cancelled; the task may go on then."""
-        return self._cancelled and self._caller is not None and self._caller.uncancel() == 0
-
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        if self._caller is not None:
-            self._cancelled = True
-            self._caller.cancel()
 
 
 def _shown(value: bytes) -> str:

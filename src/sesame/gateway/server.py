@@ -13,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from sesame.gateway.http_protocol import Protocol
+from sesame.gateway.http_protocol import Connection
 from sesame.gateway.websocket_protocol import WebsocketProtocol
 from sesame.model.errors import ConfigurationError
 
@@ -50,7 +50,7 @@ class HttpServer:
         config = uvicorn.Config(
             self._app,
             loop="none",
-            http=Protocol,
+            http=Connection,
             ws=WebsocketProtocol if getattr(self._app, "websockets", False) else "none",
             ws_max_size=WEBSOCKET_MESSAGE_BYTES,
             # One official client answers a ping with another instead of a pong: silence alone is no reason to hang up.
