@@ -53,7 +53,7 @@ class Journal:
 
     def line(self, text: str) -> None:
         """A line of the platform's own, with the line ending that the cloud gives them."""
-        self.write(text.encode() + b"\r\n")
+        self.write(b"%b\r\n" % text.encode())
 
     def ensure_new_line(self) -> None:
         if self._held and not self._held.endswith(b"\n"):

@@ -14,11 +14,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from sesame.gateway import cors, http_functions, openapi, requests, targets
 from sesame.gateway.answers import failure_of, send_failure
-from sesame.gateway.auth import RequestHead, Verifier, read_request
+from sesame.gateway.auth import Verifier, read_request
 from sesame.gateway.body import ClientGone
 from sesame.gateway.exec_door import ExecDoor
 from sesame.gateway.headers import REQUEST_ID, DateHeader, canonical, request_id_of
-from sesame.gateway.http_exchange import HANG_UP
 from sesame.gateway.http_functions import HttpFunctions
 from sesame.gateway.instances import Instances
 from sesame.gateway.invoke import Invoker
@@ -38,7 +37,7 @@ from sesame.gateway.routes.services import ServiceRoutes
 from sesame.gateway.routes.tags import TagRoutes
 from sesame.gateway.routes.triggers import TriggerRoutes
 from sesame.gateway.routes.versions import VersionRoutes
-from sesame.model.errors import PathNotSupported, PlatformError
+from sesame.model.errors import PlatformError
 
 _LINK_PREFIX = PATH_PREFIX.encode()
 _ANSWERED = "sesame.answered"
@@ -83,7 +82,7 @@ class Gateway:
                     return
             self._permissions.require(self._verifier.verify(head), scope["method"], raw_path)
             if scope["method"] == "POST" and raw_path.endswith(targets.INVOCATIONS_SUFFIX):
-                await self._invoke(request_id, head, scope, receive, send)
+                await self._invoker.serve(request_id, head, scope, receive, send)
             else:
                 await self._route(request_id, scope, receive, send)
         except ClientGone:
@@ -104,13 +103,6 @@ class Gateway:
             await self._route(request_id, scope, receive, send)
             return
         await self._http.serve(request_id, http_functions.domain_way(domain, scope), scope, receive, send)
-
-    async def _invoke(self, request_id: str, head: RequestHead, scope: Scope, receive: Receive, send: Send) -> None:
-        target = targets.invoked(head.raw_path)
-        if target is None:
-            raise PathNotSupported("POST", targets.segment(head.raw_path))
-        outcome = await self._invoker.outcome(request_id, target, head, receive, scope[HANG_UP])
-        await self._invoker.send(request_id, target, head, outcome, send)
 
     async def _route(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Through the router, by the path as sent: an escaped slash must not part a name in two."""

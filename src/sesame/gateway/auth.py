@@ -195,7 +195,7 @@ def _signed(request: RequestHead, date: bytes) -> Signed:
         request.content_md5,
         request.content_type,
         date,
-        signature.canonical_headers(request.fc_headers),
+        signature.canonical(request.fc_headers),
     )
 
 

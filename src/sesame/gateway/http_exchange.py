@@ -5,7 +5,6 @@ Beside ASGI it knows two things of its own: an answer that comes whole in one me
 """
 
 import asyncio
-from collections.abc import Sized
 from typing import Any, Protocol
 
 import structlog
@@ -42,8 +41,8 @@ class Connection(Protocol):
     outbox: Outbox
 
     @property
-    def tasks(self) -> Sized:
-        """One for each exchange of the door that is being answered."""
+    def tasks(self) -> set[asyncio.Task[None]]:
+        """Of all exchanges of the door that are being answered."""
 
     def on_response_complete(self) -> None: ...
 
@@ -105,17 +104,21 @@ class Exchange:
         """Has the application answer. What it leaves undone ends the connection, after an answer of its own kind."""
         try:
             await app(self.scope, self.receive, self.send)
-            if self.response_complete or self.disconnected:
-                return
-            log.error("an application did not answer", path=self.scope["path"])
+            if not (self.response_complete or self.disconnected):
+                log.error("an application did not answer", path=self.scope["path"])
+                await self._break_off()
         except Exception as error:
             log.error("an application broke", path=self.scope["path"], exc_info=error)
-            if self.response_complete or self.disconnected:
-                return
+            await self._break_off()
         except BaseException:
             self._connection.transport.close()
             raise
-        if self._started:
+        finally:
+            # A callback of the task would take a turn of the loop for it.
+            self._connection.tasks.discard(self.task)
+
+    async def _break_off(self) -> None:
+        if self._started or self.disconnected:
             self._connection.transport.close()
         else:
             self.keep_alive = False

@@ -143,15 +143,8 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Exchange, app: ASGIApp) -> None:  # type: ignore[override]
         self._running = cycle
-        cycle.task = self.loop.create_task(self._run(cycle, app))
+        cycle.task = self.loop.create_task(cycle.run(app))
         self.tasks.add(cycle.task)
-
-    async def _run(self, cycle: Exchange, app: ASGIApp) -> None:
-        try:
-            await cycle.run(app)
-        finally:
-            # A callback of the task would take a turn of the loop for it.
-            self.tasks.discard(cycle.task)
 
     def on_response_complete(self) -> None:
         if self.pipeline:

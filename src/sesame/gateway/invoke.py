@@ -9,14 +9,15 @@ import math
 from base64 import b64encode
 from typing import Protocol
 
-from starlette.types import Receive, Send
+from starlette.types import Receive, Scope, Send
 
+from sesame.gateway import targets
 from sesame.gateway.auth import RequestHead
 from sesame.gateway.body import ClientGone, read_body
 from sesame.gateway.headers import DateHeader
-from sesame.gateway.http_exchange import HangUp
+from sesame.gateway.http_exchange import HANG_UP, HangUp
 from sesame.model import limits
-from sesame.model.errors import InvalidArgument
+from sesame.model.errors import InvalidArgument, PathNotSupported
 from sesame.model.invocation import Invocation, Outcome, Phases, Target
 
 _TRACING = b"x-fc-tracing-opentracing-"
@@ -59,17 +60,26 @@ class Invoker:
         self._dispatcher = dispatcher
         self._date = date
 
-    async def outcome(
-        self, request_id: str, target: Target, head: RequestHead, receive: Receive, hang_up: HangUp
-    ) -> Outcome:
-        """Reads the event and has it run.
+    async def serve(self, request_id: str, head: RequestHead, scope: Scope, receive: Receive, send: Send) -> None:
+        """Reads the event, has it run and answers. A function's failure is a 200 too: only X-Fc-Error-Type tells.
 
         Raises a `CallerError` for what the caller got wrong, and `ClientGone` when the client hung up, in which case
         the call was cancelled.
         """
+        target = targets.invoked(head.raw_path)
+        if target is None:
+            raise PathNotSupported("POST", targets.segment(head.raw_path))
         _check_options(head)
         event = await read_body(receive, head.content_length, limits.SYNC_PAYLOAD_BYTES)
-        return await self.run(Invocation(request_id, target, event, tracing=_tracing(head.fc_headers)), hang_up)
+        invocation = Invocation(request_id, target, event, tracing=_tracing(head.fc_headers))
+        outcome = await self.run(invocation, scope[HANG_UP])
+        lines = self.lines(request_id, target, outcome)
+        if outcome.error is None:
+            lines += _BYTES_TYPE
+        if head.log_type == b"Tail":
+            lines += b"X-Fc-Log-Result: %b\r\n" % b64encode(outcome.log_tail[-limits.LOG_TAIL_BYTES :])
+        answer = {"type": "http.response.start", "status": 200, "headers": (), "lines": lines, "body": outcome.payload}
+        await send(answer)
 
     async def run(self, invocation: Invocation, hang_up: HangUp) -> Outcome:
         """Has it run, and cancels it when the client hangs up; then raises `ClientGone`."""
@@ -82,16 +92,6 @@ class Invoker:
             raise
         finally:
             hang_up.unwatch()
-
-    async def send(self, request_id: str, target: Target, head: RequestHead, outcome: Outcome, send: Send) -> None:
-        """A function's failure is a 200 too: only X-Fc-Error-Type and the content type tell."""
-        lines = self.lines(request_id, target, outcome)
-        if outcome.error is None:
-            lines += _BYTES_TYPE
-        if head.log_type == b"Tail":
-            lines += b"X-Fc-Log-Result: %b\r\n" % b64encode(outcome.log_tail[-limits.LOG_TAIL_BYTES :])
-        message = {"type": "http.response.start", "status": 200, "headers": (), "lines": lines, "body": outcome.payload}
-        await send(message)
 
     def lines(self, request_id: str, target: Target, outcome: Outcome) -> bytes:
         """The header lines of every answer of a call; with the content type where the payload is a failure's JSON."""

@@ -25,7 +25,7 @@ class Signed(msgspec.Struct, frozen=True):
     """The parts of a request that are signed, beside its resource.
 
     Header values verbatim, empty where the header is absent. `date` is the Date header, or x-fc-expires of a link.
-    `fc_headers` is what `canonical_headers` gives.
+    `fc_headers` is what `canonical` gives.
     """
 
     method: bytes
@@ -37,10 +37,14 @@ class Signed(msgspec.Struct, frozen=True):
 
 def canonical_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """`name:value` and LF for each x-fc- header, ascending by name; names already in lower case, values verbatim."""
-    found = [header for header in headers if header[0].startswith(FC_HEADER_PREFIX)]
-    if len(found) > 1:
-        found.sort(key=_name)
-    return b"".join(b"%b:%b\n" % header for header in found)
+    return canonical([header for header in headers if header[0].startswith(FC_HEADER_PREFIX)])
+
+
+def canonical(fc_headers: list[tuple[bytes, bytes]]) -> bytes:
+    """The same of headers that are all x-fc- headers."""
+    if len(fc_headers) > 1:
+        fc_headers = sorted(fc_headers, key=_name)
+    return b"".join([b"%b:%b\n" % header for header in fc_headers])
 
 
 def string_to_sign(signed: Signed, resource: bytes) -> bytes:
@@ -57,7 +61,8 @@ def string_to_sign(signed: Signed, resource: bytes) -> bytes:
 
 def sign(secret: bytes, text: bytes) -> bytes:
     """The signature as it stands in a header or a link."""
-    inner, outer = (half.copy() for half in _keyed(secret))
+    inner, outer = _keyed(secret)
+    inner, outer = inner.copy(), outer.copy()
     inner.update(text)
     outer.update(inner.digest())
     return b64encode(outer.digest())

@@ -81,7 +81,10 @@ class Channel:
 
     async def setup(self, setup: Mapping[str, Any]) -> str:
         """Sends the setup and returns the version of Python that answers. Raises `SandboxDied`."""
-        header, _ = await self._ask(_encode({**setup, "type": "setup"}), b"")
+        try:
+            header, _ = await self._ask(_encode({**setup, "type": "setup"}), b"")
+        finally:
+            self._asked()
         if header.type != "ready":
             raise self._break(f"expected ready, found {header.type}")
         return header.python
@@ -95,7 +98,10 @@ class Channel:
         if call.meta != self._meta:
             # Most calls differ in nothing but their id and event.
             head["meta"] = self._meta = call.meta
-        header, payload = await self._ask(_encode(head), call.payload)
+        try:
+            header, payload = await self._ask(_encode(head), call.payload)
+        finally:
+            self._asked()
         if header.type != "result" or header.id != call.request_id:
             raise self._break(f"expected the result of {call.request_id}, found {header.type} of {header.id!r}")
         return Reply(header.ok, payload, header.http)
@@ -118,7 +124,8 @@ class Channel:
         else:
             self._sock.close()
 
-    async def _ask(self, head: bytes, payload: bytes) -> tuple[Header, bytes]:
+    def _ask(self, head: bytes, payload: bytes) -> "asyncio.Future[tuple[Header, bytes]]":
+        """Sends a frame. Whoever awaits the answer calls `_asked` when it has come, or will not."""
         if self._ended is not None:
             raise self._ended
         assert self._transport is not None, "the channel is not open"
@@ -134,9 +141,10 @@ class Channel:
             self._transport.write(prefix)
             self._transport.write(payload)
         self._outbox.under_way += 1
-        try:
-            return await self._answer
-        finally:
+        return self._answer
+
+    def _asked(self) -> None:
+        if self._answer is not None:
             self._outbox.under_way -= 1
             self._answer = None
 

@@ -142,10 +142,7 @@ class Logs:
         if self._waiting + size > self._waiting_bytes:
             self._lose(call, size)
             return
-        if data[-1:] != b"\n":
-            call.whole = False
-        elif not call.whole:
-            call.whole = True
+        call.whole = data.endswith(b"\n")
         self._add(call, now, data)
 
     async def read(self, query: Query) -> list[LogLine]:
