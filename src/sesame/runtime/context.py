@@ -142,27 +142,25 @@ class Frame(object):
     def __init__(self, setup):
         self._account_id = setup["account_id"]
         self._region = setup["region"]
-        self._service = setup["service"]
-        self._function = setup["function"]
+        service, function = setup["service"], setup["function"]
+        self._service = (service["name"], service["log_project"], service["log_store"])
+        self._function = (
+            function["name"],
+            function["handler"],
+            function["memory"],
+            function["timeout"],
+            function["initializer"],
+            function["initialization_timeout"],
+        )
 
     def context(self, request_id, meta):
         keys = meta["credentials"]
-        function, service = self._function, self._service
         made = FCContext(
             self._account_id,
             request_id,
             Credentials(keys["access_key_id"], keys["access_key_secret"], keys["security_token"]),
-            FunctionMeta(
-                function["name"],
-                function["handler"],
-                function["memory"],
-                function["timeout"],
-                function["initializer"],
-                function["initialization_timeout"],
-            ),
-            ServiceMeta(
-                service["name"], service["log_project"], service["log_store"], meta["qualifier"], meta["version_id"]
-            ),
+            FunctionMeta(*self._function),
+            ServiceMeta(*self._service + (meta["qualifier"], meta["version_id"])),
             self._region,
         )
         made.retry_count = meta.get("retry_count", 0)

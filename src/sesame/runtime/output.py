@@ -54,12 +54,18 @@ def attach(out_fd):
 
 def flush():
     """Afterwards everything written by this process is in the pipe."""
-    for stream in (sys.stdout, sys.stderr, sys.__stdout__):
-        try:
-            stream.flush()
-        except Exception:
-            # The user put something there that is closed, broken or no stream: a call must not fail of it.
-            continue
+    _flush(sys.stdout)
+    _flush(sys.stderr)
+    if sys.__stdout__ is not sys.stdout:
+        _flush(sys.__stdout__)
+
+
+def _flush(stream):
+    try:
+        stream.flush()
+    except Exception:
+        # The user put something there that is closed, broken or no stream: a call must not fail of it.
+        return
 
 
 def write_line(text):

@@ -14,6 +14,7 @@ MAX_HEADER_BYTES = 1024 * 1024
 
 _SIZES = struct.Struct(">II")
 _quote = json.encoder.encode_basestring_ascii
+_scan = json.JSONDecoder().scan_once
 _READ_BYTES = 64 * 1024
 # Up to here header and payload are joined, so that they leave in one system call.
 _JOIN_BYTES = 64 * 1024
@@ -52,8 +53,12 @@ class Connection(object):
             self._rest = data[end:]
         start = 8 + header_size
         try:
-            header = json.loads(bytes(data[8:start]).decode("utf-8"))
-        except ValueError as error:
+            # As json.loads does it, without its search for white space before and after.
+            text = bytes(data[8:start]).decode("utf-8")
+            header, end_of_text = _scan(text, 0)
+            if end_of_text != len(text):
+                raise ValueError("more than one value")
+        except (ValueError, StopIteration) as error:
             raise ProtocolError("a header that is not JSON: %s" % error)
         if not isinstance(header, dict):
             raise ProtocolError("a header that is not an object")
@@ -107,12 +112,16 @@ class Connection(object):
         return buffer
 
     def _write(self, data):
-        left = memoryview(data)
-        while len(left):
+        left = data
+        while left:
             try:
-                left = left[self._sock.send(left) :]
+                sent = self._sock.send(left)
             except _socket.error as error:
                 self._survive(error)
+                continue
+            if sent == len(left):
+                return
+            left = memoryview(left)[sent:]
 
     @staticmethod
     def _survive(error):
