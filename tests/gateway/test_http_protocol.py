@@ -191,7 +191,7 @@ def whole(body: bytes, status: int = 200) -> Callable[..., Any]:
 async def test_a_whole_answer_says_its_length(size: int) -> None:
     body = b"b" * size
     raw = await all_of(whole(body), GET)
-    lines = b"X-B: 2\r\nX-A: 1\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % size
+    lines = b"X-B: 2\r\nX-A: 1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % size
     assert raw == b"HTTP/1.1 200 OK\r\n" + lines + body
 
 

@@ -217,22 +217,24 @@ class Exchange:
         status, lines = message["status"], message.get("lines", b"")
         if headers := message["headers"]:
             lines += self._lines_of(headers)
-        body: bytes | None = message.get("body")
-        if body is not None and status not in _BODILESS:
-            self._chunked, self._left = False, len(body)
-            lines += b"Content-Length: %d\r\n" % len(body)
         if not self.keep_alive:
             lines += b"Connection: close\r\n"
-        if self._bodiless or status in _BODILESS:
+        self._started = True
+        self._to_be_told = False
+        bodiless = status in _BODILESS
+        body: bytes | None = message.get("body")
+        if body is not None:
+            length = b"" if bodiless else b"Content-Length: %d\r\n" % len(body)
+            head = b"%b%b%b\r\n" % (STATUS_LINE[status], lines, length)
+            self._write(self._join(head, b"" if bodiless or self._asks_for_head else body), last=True)
+            self._complete()
+            return
+        if bodiless or self._asks_for_head:
             self._chunked, self._left = False, 0
         elif self._chunked is None:
             self._chunked = True
             lines += b"Transfer-Encoding: chunked\r\n"
         self._held = b"%b%b\r\n" % (STATUS_LINE[status], lines)
-        self._started = True
-        self._to_be_told = False
-        if body is not None:
-            self._send_body(body, last=True)
 
     def _lines_of(self, headers: list[tuple[bytes, bytes]]) -> bytes:
         for name, value in headers:
@@ -252,7 +254,7 @@ class Exchange:
             self._chunked = True
 
     @property
-    def _bodiless(self) -> bool:
+    def _asks_for_head(self) -> bool:
         return bool(self.scope["method"] == "HEAD")
 
     def _send_body(self, body: bytes, *, last: bool) -> None:
@@ -263,7 +265,7 @@ class Exchange:
             self._complete()
 
     def _framed(self, body: bytes, *, last: bool) -> bytes:
-        if self._bodiless:
+        if self._asks_for_head:
             return b""
         if self._chunked:
             chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""

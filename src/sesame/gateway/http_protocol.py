@@ -71,7 +71,14 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         # A head may begin behind the end of another request: only what comes for a head already open is counted.
         continued = self._head_open
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        except httptools.HttpParserUpgrade:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
         if continued and self._head_open:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
@@ -100,10 +107,7 @@ class Connection(HttpToolsProtocol):
             scope["http_version"] = http_version
         if parser.should_upgrade() and self._should_upgrade():
             return
-        raw_path, query = _parts(self.url)
-        scope["path"] = _decoded(raw_path)
-        scope["raw_path"] = raw_path
-        scope["query_string"] = query
+        scope["path"], scope["raw_path"], scope["query_string"] = _parts(self.url)
         if self.expect_100_continue:
             # The leave to go on is written past the outbox.
             self.outbox.flush()
@@ -202,15 +206,12 @@ def _as_the_api_says_it(message: str) -> tuple[dict[str, str], bytes]:
     return headers, msgspec.json.encode(Failure("InvalidArgument", message))
 
 
-def _parts(url: bytes) -> tuple[bytes, bytes]:
-    """Path and query, both as sent."""
+def _parts(url: bytes) -> tuple[str, bytes, bytes]:
+    """The path decoded, and path and query as sent."""
     if url.startswith(b"/") and b"#" not in url:
         raw_path, _mark, query = url.partition(b"?")
-        return raw_path, query
-    parsed = httptools.parse_url(url)
-    return parsed.path or b"/", parsed.query or b""
-
-
-def _decoded(raw_path: bytes) -> str:
+    else:
+        parsed = httptools.parse_url(url)
+        raw_path, query = parsed.path or b"/", parsed.query or b""
     path = raw_path.decode("ascii")
-    return unquote(path) if "%" in path else path
+    return unquote(path) if "%" in path else path, raw_path, query

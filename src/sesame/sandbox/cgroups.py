@@ -4,6 +4,7 @@ Used by jail_cells.py and jail.py. What ends a group stands in cgroups_end.py, w
 Never mounts anything, never touches a group whose name does not begin with `sesame-`.
 """
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,8 +34,9 @@ class Group:
         self._directories = directories
         self._freezer = freezer
         self._memory = directories.get("memory")
-        self._files: dict[str, int] = {}
-        self._cached_bytes: tuple[int, int] = (-1, 0)
+        self._peak_file: int | None = None
+        self._peak_said = b""
+        self._peak = 0
         self.unified_fd = -1
         self.task_fds: tuple[int, ...] = ()
 
@@ -86,12 +88,16 @@ class Group:
 
     def memory_peak_bytes(self) -> int:
         """Highest use so far without the page cache of files, which the kernel takes back when memory is short."""
-        if self._memory is None:
-            return 0
-        peak = self._read_number("memory.peak", "memory.max_usage_in_bytes")
-        if peak != self._cached_bytes[0]:
-            self._cached_bytes = (peak, self._file_cache_bytes())
-        return max(0, peak - self._cached_bytes[1])
+        if self._peak_file is None:
+            self._peak_file = self._open_peak()
+            if self._peak_file is None:
+                return 0
+        # Asked after every call, and most calls do not raise it.
+        said = os.pread(self._peak_file, 32, 0)
+        if said != self._peak_said:
+            self._peak = max(0, int(said) - self._file_cache_bytes())
+            self._peak_said = said
+        return self._peak
 
     def memory_kills(self) -> int:
         """How many processes the kernel has killed because the group was over its limit."""
@@ -122,27 +128,21 @@ class Group:
     def remove(self) -> None:
         """Removes the empty group. Blocks while its last process is still on its way out."""
         self.joined()
-        for fd in self._files.values():
-            os.close(fd)
-        self._files.clear()
+        if self._peak_file is not None:
+            os.close(self._peak_file)
+            self._peak_file = None
         cgroups_end.remove(self._paths())
 
     def _paths(self) -> list[str]:
         return [str(directory) for directory in self.directories()]
 
-    def _read_number(self, *names: str) -> int:
-        """The number in the first of the files that exists. Its descriptor stays open: a look is one system call."""
-        assert self._memory is not None
-        for name in names:
-            if name in self._files:
-                return int(os.pread(self._files[name], 32, 0))
-        for name in names:
-            try:
-                self._files[name] = os.open(self._memory / name, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            return int(os.pread(self._files[name], 32, 0))
-        return 0
+    def _open_peak(self) -> int | None:
+        """The file that says it, which stays open: a look is one system call."""
+        if self._memory is not None:
+            for name in ("memory.peak", "memory.max_usage_in_bytes"):
+                with contextlib.suppress(FileNotFoundError):
+                    return os.open(self._memory / name, os.O_RDONLY | os.O_CLOEXEC)
+        return None
 
     def _file_cache_bytes(self) -> int:
         assert self._memory is not None
