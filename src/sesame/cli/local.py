@@ -8,7 +8,6 @@ import tempfile
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
 
 import msgspec
 
@@ -17,7 +16,6 @@ from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.hooks import Hooks
 from sesame.engine.journal import LogSource
 from sesame.engine.pool import Pool, PoolParts
-from sesame.engine.resolver import Resolver
 from sesame.engine.scaling import Caps
 from sesame.model import limits
 from sesame.model.errors import ConfigurationError
@@ -66,8 +64,7 @@ async def run_local(call: LocalCall, settings: Settings) -> Outcome:
             await driver.open()
             clock = LoopClock()
             snapshot = _snapshot(call)
-            # The engine asks its resolver these three questions and no other.
-            resolver = cast(Resolver, _OneFunction(snapshot))
+            resolver = _OneFunction(snapshot)
             hooks = Hooks(clock, _no_credentials)
             pool = Pool(
                 PoolParts(
@@ -102,6 +99,8 @@ def _no_credentials(_service: Service, _validity_s: float) -> Credentials:
 
 class _OneFunction:
     """Stands where the resolver stands: whatever is asked for is the local function, and it never changes."""
+
+    changes = 0
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot

@@ -15,7 +15,7 @@ from sesame.engine.clock import Clock
 from sesame.engine.environment import CREDENTIALS_MARGIN_S, CredentialsOf, call_meta
 from sesame.engine.instance import CallFailed, Instance, State
 from sesame.engine.pool import Lease, Pool
-from sesame.engine.resolver import Resolver
+from sesame.engine.resolver import Snapshots
 from sesame.model import limits
 from sesame.model.invocation import FunctionError, Invocation, Outcome, Phases, Snapshot
 from sesame.sandbox.seam import Reply
@@ -49,7 +49,7 @@ class Dispatcher:
     a death is the outcome (`exit`) and whoever calls decides.
     """
 
-    def __init__(self, resolver: Resolver, pool: Pool, clock: Clock, credentials: CredentialsOf) -> None:
+    def __init__(self, resolver: Snapshots, pool: Pool, clock: Clock, credentials: CredentialsOf) -> None:
         self._resolver = resolver
         self._pool = pool
         self._clock = clock

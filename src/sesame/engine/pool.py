@@ -18,7 +18,7 @@ from sesame.engine.clock import Clock, Timer
 from sesame.engine.hooks import PRE_FREEZE, PRE_STOP, Hooks
 from sesame.engine.instance import Instance, State
 from sesame.engine.journal import Journal, LogSink, LogSource
-from sesame.engine.resolver import Resolver
+from sesame.engine.resolver import Snapshots
 from sesame.engine.scaling import Caps, expired, to_freeze, to_make_room
 from sesame.model.errors import PlatformError, ResourceExhausted
 from sesame.model.invocation import Snapshot, Target
@@ -43,7 +43,7 @@ class Lease(msgspec.Struct):
 
 class PoolParts(msgspec.Struct, frozen=True):
     driver: SandboxDriver
-    resolver: Resolver
+    resolver: Snapshots
     clock: Clock
     caps: Caps
     sink: LogSink

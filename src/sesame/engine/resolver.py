@@ -50,6 +50,22 @@ class CodeDirs(Protocol):
     def code_dir(self, package: Package) -> Path: ...
 
 
+class Snapshots(Protocol):
+    """What the engine asks of whoever resolves for it."""
+
+    @property
+    def changes(self) -> int:
+        """What was resolved holds until this number grows."""
+
+    def resolve(self, target: Target) -> Snapshot:
+        """Raises the API's error for what does not exist or cannot run here."""
+
+    def is_current(self, target: Target, key: str) -> bool:
+        """Whether calls to `target` would still be given instances kept under `key`."""
+
+    def on_change(self, callback: Callable[[], None]) -> None: ...
+
+
 class _Split(msgspec.Struct, frozen=True):
     """An alias with a canary: the versions that may be meant, and how often each is (their weights add up to 1)."""
 
@@ -66,12 +82,11 @@ class Resolver:
         self._chance = chance
         self._known: dict[Target, Snapshot | _Split] = {}
         self._listeners: list[Callable[[], None]] = []
-        # What was resolved holds until this number grows.
         self.changes = 0
         catalog.on_change(self._forget)
 
     def resolve(self, target: Target) -> Snapshot:
-        """Raises the API's error for what does not exist or cannot run here.
+        """As `Snapshots` says.
 
         POLICY: a canary's share is decided anew for each call, by chance.
         """
@@ -83,7 +98,6 @@ class Resolver:
         return known
 
     def is_current(self, target: Target, key: str) -> bool:
-        """Whether calls to `target` would still be given instances kept under `key`."""
         try:
             return self.resolve(target).key == key
         except (NotFound, InvalidArgument):
