@@ -287,5 +287,5 @@ async def _ended(task: "asyncio.Task[None]") -> None:
     await asyncio.wait({task})
 
 
-def _no_log_store(source: LogSource, request_id: str, data: bytes) -> None:
+def _no_log_store(source: LogSource, request_id: str, data: bytes, more: bool) -> None:
     """Nothing is kept: a call's log is only in its answer's tail."""

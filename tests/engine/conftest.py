@@ -103,7 +103,7 @@ def build(caps: Caps | None = None, chance: Callable[[], float] = lambda: 0.5) -
         resolver=resolver,
         clock=clock,
         caps=caps or Caps(instances_per_function=4, memory_mb=1024, starts_at_once=2, keep_alive_s=300),
-        sink=lambda source, request_id, data: kept.append((source, request_id, bytes(data))),
+        sink=lambda source, request_id, data, _more: kept.append((source, request_id, bytes(data))),
         account_id="123",
         region="cn-shanghai",
         hooks=Hooks(clock, credentials),

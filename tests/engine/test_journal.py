@@ -16,7 +16,7 @@ HELD_BYTES_MAX = 17 * limits.LOG_TAIL_BYTES
 
 def journal() -> tuple[Journal, list[tuple[str, bytes]]]:
     kept: list[tuple[str, bytes]] = []
-    return Journal(SOURCE, lambda _source, request_id, data: kept.append((request_id, data))), kept
+    return Journal(SOURCE, lambda _source, request_id, data, _more: kept.append((request_id, data))), kept
 
 
 @given(st.lists(st.binary(max_size=9000), max_size=40))
@@ -51,7 +51,7 @@ def test_output_between_two_calls_belongs_to_the_one_before() -> None:
 
 def test_every_line_carries_the_qualifier_of_its_call_as_it_was_written() -> None:
     kept: list[tuple[LogSource, str]] = []
-    made = Journal(SOURCE, lambda source, request_id, _data: kept.append((source, request_id)))
+    made = Journal(SOURCE, lambda source, request_id, _data, _more: kept.append((source, request_id)))
     made.write(b"import\n")
     for request_id, qualifier in (("r-1", "prod"), ("r-2", "prod"), ("r-3", "LATEST")):
         made.begin(request_id, qualifier)

@@ -11,14 +11,16 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sesame.model.errors import ConfigurationError
 from sesame.store import logs as logs_module
+from sesame.store.log_wire import Batch
 from sesame.store.logs import Keeping, Logs, discard
 from sesame.store.logs_file import LogLine, LogReader, LogWriter, Query, Row, SourceKey
 from sesame.store.logs_lines import CHUNK_BYTES_MAX, ENTRY_BYTES_MAX, Splitter, entries
@@ -111,6 +113,69 @@ async def test_pages_join_without_gap_or_overlap(make: Make) -> None:
         paged += [line.text for line in page]
         after = page[-1].id
     assert paged == whole
+
+
+async def test_a_first_line_that_waits_for_others_is_in_the_file_with_the_next_flush(make: Make, clock: Clock) -> None:
+    logs, whose = await make(), source()
+    logs.append(whose, "r-1", b"start 1\n", True)
+    assert await texts(logs) == ["start 1"]
+    clock.time += 0.25
+    logs.append(whose, "r-1", b"end 1\n")
+    logs.append(whose, "r-2", b"start 2\n", True)
+    clock.time += 0.25
+    logs.append(whose, "r-2", b"end 2\n")
+    logs.append(whose, "r-2", b"an afterthought")
+    logs.append(whose, "r-3", b"start 3\n", True)
+    logs.append(whose, "r-4", b"start 4\n", True)
+    assert await texts(logs, request_id="r-1") == ["start 1", "end 1"]
+    assert await texts(logs, request_id="r-2") == ["start 2", "end 2", "an afterthought"]
+    assert await texts(logs, request_id="r-3") == ["start 3"]
+    assert await texts(logs, request_id="r-4") == ["start 4"]
+    lines = await logs.read(Query(request_id="r-2"))
+    assert [line.at_ms / 1000 - START for line in lines] == [0.25, 0.5, 0.5]
+
+
+# Instance, call, text, and whether more is said to follow; None flushes.
+_WRITES = st.lists(
+    st.none() | st.tuples(st.integers(0, 1), st.integers(0, 2), st.sampled_from(["a\n", "b", "c\nd\n"]), st.booleans()),
+    max_size=30,
+)
+
+
+@given(_WRITES)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_waits_the_lines_of_an_instance_are_the_same(writes: list[Any]) -> None:
+    def sent(waiting: bool) -> dict[str, list[tuple[str, bytes]]]:
+        found: dict[str, list[tuple[str, bytes]]] = {}
+        logs = Logs(Path("never-opened"), Keeping(), Clock())
+        keeper = _Sent(found)
+        logs._keeper = keeper  # type: ignore[assignment]
+        for number, write in enumerate(writes):
+            if write is None:
+                logs._send()
+                continue
+            instance, call, text, more = write
+            whose = keeper.sources[instance]
+            logs.append(whose, f"r-{call}", f"{number}{text}".encode(), waiting and more and text.endswith("\n"))
+        logs._send()
+        return found
+
+    assert sent(waiting=True) == sent(waiting=False)
+
+
+class _Sent:
+    """Stands where the keeper stands: what comes, by instance, with the ends of lines that have none."""
+
+    def __init__(self, found: dict[str, list[tuple[str, bytes]]]) -> None:
+        self.sources = [source("c-1"), source("c-2")]
+        self._found = found
+
+    def send(self, batch: Batch, weight: int) -> None:
+        for output in batch.outputs:
+            lines = self._found.setdefault(output.source.instance_id, [])
+            lines += [(output.request_id, data) for _at, data in output.pieces]
+            if output.cut:
+                lines.append((output.request_id, b"<cut>"))
 
 
 async def test_calls_of_two_instances_are_not_mixed(make: Make) -> None:

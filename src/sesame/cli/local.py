@@ -131,6 +131,6 @@ def _snapshot(call: LocalCall) -> Snapshot:
     return Snapshot("local", service, function, limits.LATEST, call.code)
 
 
-def _to_stderr(source: LogSource, request_id: str, data: bytes) -> None:
+def _to_stderr(source: LogSource, request_id: str, data: bytes, more: bool) -> None:
     sys.stderr.buffer.write(data.replace(b"\r\n", b"\n"))
     sys.stderr.buffer.flush()

@@ -117,7 +117,7 @@ class _CallOfOne:
         """One call to the shim, after its Start line; its End line is left to the caller to write."""
         instance, request_id = self._lease.instance, self._invocation.request_id
         journal = instance.journal
-        journal.line(f"FC {name} Start RequestId: {request_id}")
+        journal.line(f"FC {name} Start RequestId: {request_id}", more=True)
         started_at = self._clock.now()
         try:
             reply = await instance.call(kind, request_id, self._meta, payload, timeout_s)

@@ -26,7 +26,8 @@ class LogSource(msgspec.Struct, frozen=True):
     qualifier: str = ""
 
 
-LogSink = Callable[[LogSource, str, bytes], None]
+# Whose log, the call's id, what was written, and whether the platform will soon write more.
+LogSink = Callable[[LogSource, str, bytes, bool], None]
 
 
 class Journal:
@@ -44,16 +45,16 @@ class Journal:
         self._request_id = request_id
         self._held.clear()
 
-    def write(self, data: bytes) -> None:
-        self._sink(self._source, self._request_id, data)
+    def write(self, data: bytes, *, more: bool = False) -> None:
+        self._sink(self._source, self._request_id, data, more)
         held = self._held
         held += data
         if len(held) > _HELD_BYTES_MAX:
             del held[: -limits.LOG_TAIL_BYTES]
 
-    def line(self, text: str) -> None:
-        """A line of the platform's own, with the line ending that the cloud gives them."""
-        self.write(b"%b\r\n" % text.encode())
+    def line(self, text: str, *, more: bool = False) -> None:
+        """A line of the platform's own, with the cloud's line ending; `more` says that others will follow."""
+        self.write(b"%b\r\n" % text.encode(), more=more)
 
     def ensure_new_line(self) -> None:
         if self._held and not self._held.endswith(b"\n"):

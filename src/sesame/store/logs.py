@@ -54,6 +54,10 @@ class Source(Protocol):
     def qualifier(self) -> str: ...
 
 
+# Of a call: whose it is, its id, its first line, and when that came.
+Opening = tuple[Source, str, bytes, float]
+
+
 class Keeping(msgspec.Struct, frozen=True):
     """How much is kept: of one call, of all together, and for how long. What is older or more goes, oldest first."""
 
@@ -91,7 +95,9 @@ class Logs:
         self._now = now
         self._reader = LogReader(path)
         self._keeper = LogKeeper(path, keeping.total_bytes, keeping.age_s, self._settled)
-        # The call that each instance wrote for last.
+        # First lines of calls that have written nothing else yet, by instance; they wait no longer than all the rest.
+        self._openings: dict[str, Opening] = {}
+        # The call that each instance wrote for last, or a while ago.
         self._calls: dict[str, _Call] = {}
         self._calls_begun = 0
         self._forget_beyond = REMEMBERED_MIN
@@ -126,14 +132,48 @@ class Logs:
         self._send()
         await self._keeper.close()
 
-    def append(self, source: Source, request_id: str, data: bytes) -> None:
-        """Takes in what a call wrote. Costs about a microsecond, and never waits."""
+    def append(self, source: Source, request_id: str, data: bytes, more: bool = False) -> None:
+        """Takes in what a call wrote; with `more`, a line that others of the call will follow. Never waits."""
+        opening = self._openings.pop(source.instance_id, None)
+        if opening is not None:
+            if self._whole(opening, request_id, data):
+                return
+            self._take(*opening)
+        if more:
+            # Most calls write a first line and a last one, and are cheaper to take in whole.
+            self._openings[source.instance_id] = (source, request_id, data, self._now())
+            if self._flushing is None:
+                self._flush_soon()
+        else:
+            self._take(source, request_id, data, self._now())
+
+    def _whole(self, opening: Opening, request_id: str, data: bytes) -> bool:
+        """Takes a call in that has written all it will, as far as one can know; False for whatever is less simple."""
+        source, opened_id, line, at = opening
+        before = self._calls.get(source.instance_id)
+        if before is None or before.given is not source:
+            return False
+        if before.pieces or before.lost or before.over or not before.whole:
+            return False
+        size = len(line) + len(data)
+        if request_id != opened_id or request_id == before.request_id or not data.endswith(b"\n"):
+            return False
+        if size > self._call_bytes or self._waiting + size > self._waiting_bytes:
+            return False
+        before.written_at = now = self._now()
+        self._calls_begun += 1
+        pieces = [(int(at * 1000), line), (int(now * 1000), data)]
+        self._outputs.append(Output(self._calls_begun, before.source, request_id, pieces))
+        self._weigh(size + 2 * PIECE_OVERHEAD_BYTES)
+        return True
+
+    def _take(self, source: Source, request_id: str, data: bytes, now: float) -> None:
         call = self._calls.get(source.instance_id)
         if call is None or call.request_id != request_id:
             call = self._begin(source, request_id)
         size = len(data)
         call.taken = taken = call.taken + size
-        call.written_at = now = self._now()
+        call.written_at = now
         if taken > self._call_bytes:
             data = self._beyond_share(call, data)
             size = len(data)
@@ -178,17 +218,17 @@ class Logs:
         if not call.pieces:
             self._written.append(call)
         call.pieces.append((int(at * 1000), data))
-        weight = len(data) + PIECE_OVERHEAD_BYTES
-        self._weight += weight
-        self._waiting += weight
-        if self._flushing is None:
-            self._flush_soon()
+        self._weigh(len(data) + PIECE_OVERHEAD_BYTES)
 
     def _cut(self, call: _Call) -> None:
         """Ends a line that has no newline."""
         self._outputs.append(self._output(call, cut=True))
-        self._weight += PIECE_OVERHEAD_BYTES
-        self._waiting += PIECE_OVERHEAD_BYTES
+        self._weigh(PIECE_OVERHEAD_BYTES)
+
+    def _weigh(self, weight: int) -> None:
+        """Counts what goes out next, and sees that it does."""
+        self._weight += weight
+        self._waiting += weight
         if self._flushing is None:
             self._flush_soon()
 
@@ -222,6 +262,9 @@ class Logs:
         self._expire_soon()
 
     def _send(self, *, expire: bool = False) -> None:
+        openings, self._openings = self._openings, {}
+        for opening in openings.values():
+            self._take(*opening)
         outputs = self._outputs
         outputs += [self._output(call) for call in self._written if call.pieces or call.lost]
         if outputs or expire:
