@@ -273,3 +273,15 @@ async def test_who_hangs_up_cancels_what_is_watched_and_nothing_else() -> None:
             writer.transport.abort()
             await asyncio.wait_for(ended.wait(), 5)
     assert seen == ["cancelled", "told"]
+
+
+async def test_what_breaks_after_its_answer_does_no_harm_to_the_next() -> None:
+    async def breaks_late(scope: Any, receive: Any, send: Any) -> None:
+        await whole(scope["path"].encode())(scope, receive, send)
+        await asyncio.sleep(0)
+        raise ValueError("too late")
+
+    next_one = GET.replace(b"/a%20b?x=1", b"/second")
+    raw = await all_of(breaks_late, b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n" + next_one)
+    assert raw.count(b"HTTP/1.1 200 OK") == 2
+    assert raw.endswith(b"\r\n\r\n/second")

@@ -111,7 +111,8 @@ class Exchange:
             log.error("an application broke", path=self.scope["path"], exc_info=error)
             await self._break_off()
         except BaseException:
-            self._connection.transport.close()
+            # The server stops, and waits no longer.
+            self._close()
             raise
         finally:
             # A callback of the task would take a turn of the loop for it.
@@ -119,10 +120,16 @@ class Exchange:
 
     async def _break_off(self) -> None:
         if self._started or self.disconnected:
-            self._connection.transport.close()
+            self._close()
         else:
             self.keep_alive = False
             await self.send(_BROKEN)
+
+    def _close(self) -> None:
+        """Unless all is said: then the connection is not this exchange's any more."""
+        if not self.response_complete:
+            self._connection.outbox.flush()
+            self._connection.transport.close()
 
     # What comes: from the connection, and to the application.
 
