@@ -152,7 +152,7 @@ class _Stays:
         return False
 
 
-async def hang_up_on(door: Door, path: str, headers: dict[str, str]) -> None:
+async def hang_up_on(door: Door, path: str, headers: dict[str, str], body: bytes = b"", behind: bytes = b"") -> None:
     """Over a socket: a POST to a function that never ends, whose client goes; returns when the call is cancelled."""
 
     async def forever(_call: Invocation) -> Outcome:
@@ -165,10 +165,13 @@ async def hang_up_on(door: Door, path: str, headers: dict[str, str]) -> None:
     try:
         _reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        writer.write(f"POST {path} HTTP/1.1\r\n{lines}Content-Length: 0\r\n\r\n".encode())
+        writer.write(f"POST {path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         async with asyncio.timeout(5):
             await door.dispatcher.entered.wait()
-            writer.close()
+            if behind:
+                writer.write(behind)
+                await asyncio.sleep(0.05)
+            writer.transport.abort()
             await door.dispatcher.left.wait()
     finally:
         await server.stop(grace_s=0.1)

@@ -85,7 +85,7 @@ async def test_answers_that_have_no_body(method: bytes, status: int) -> None:
     "header", [(b"X", b"a\r\nSet-Cookie: b"), (b"X", b"a\nb"), (b"X", b"\0"), (b"X: y\r\nZ", b"v")]
 )
 async def test_headers_cannot_be_smuggled(header: tuple[bytes, bytes]) -> None:
-    raw = await all_of(answering([b""], [header]), GET)
+    raw = await all_of(answering([b""], [(b"Content-Length", b"5"), header]), GET.replace(b"close", b"keep-alive"))
     assert raw.startswith(b"HTTP/1.1 500 ")
     assert b"Set-Cookie" not in raw
 
@@ -285,3 +285,56 @@ async def test_what_breaks_after_its_answer_does_no_harm_to_the_next() -> None:
     raw = await all_of(breaks_late, b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n" + next_one)
     assert raw.count(b"HTTP/1.1 200 OK") == 2
     assert raw.endswith(b"\r\n\r\n/second")
+
+
+async def test_who_has_nothing_more_to_say_is_answered_although_others_wait() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/wait":
+            assert (await receive())["type"] == "http.request"
+            await receive()
+        await whole(b"ok")(scope, receive, send)
+
+    async with serving(app) as server:
+        others = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(20)]
+        for _reader, writer in others:
+            writer.write(b"GET /wait HTTP/1.1\r\n\r\n")
+        for _ in range(20):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            writer.write_eof()
+            assert (await asyncio.wait_for(reader.read(), 5)).endswith(b"\r\n\r\nok")
+            writer.close()
+        for _reader, writer in others:
+            writer.close()
+
+
+async def test_many_requests_at_once_are_answered_in_order() -> None:
+    async def echo(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.001)
+        body = (await receive())["body"]
+        await whole(scope["path"].encode() + body)(scope, receive, send)
+
+    requests = [b"POST /%d HTTP/1.1\r\nContent-Length: 2\r\n\r\n-%d" % (n, n % 10) for n in range(50)]
+    raw = await all_of(echo, b"".join(requests) + GET)
+    assert [part.split(b"HTTP/1.1")[0] for part in raw.split(b"\r\n\r\n")[1:-1]] == [
+        b"/%d-%d" % (n, n % 10) for n in range(50)
+    ]
+
+
+async def test_a_receive_that_was_given_up_does_not_keep_the_next_from_hearing() -> None:
+    heard = asyncio.Event()
+
+    async def app(_scope: Any, receive: Any, _send: Any) -> None:
+        await receive()
+        given_up = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        given_up.cancel()
+        assert (await receive())["type"] == "http.disconnect"
+        heard.set()
+
+    async with serving(app) as server:
+        _reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+        await asyncio.wait_for(heard.wait(), 5)

@@ -203,8 +203,10 @@ async def test_a_platform_error_is_a_500_without_internals(door: Door) -> None:
     }
 
 
-async def test_a_client_that_hangs_up_cancels_its_call(door: Door) -> None:
-    await hang_up_on(door, "/2016-08-15" + PATH, door.signed("POST", PATH))
+@pytest.mark.parametrize("size", [0, 100_000, 200_000, 5_000_000])
+@pytest.mark.parametrize("behind", [b"", b"GET / HTTP/1.1\r\n\r\n"], ids=["alone", "pipelined"])
+async def test_a_client_that_hangs_up_cancels_its_call(door: Door, size: int, behind: bytes) -> None:
+    await hang_up_on(door, "/2016-08-15" + PATH, door.signed("POST", PATH), bytes(size), behind)
     assert door.dispatcher.cancelled == 1
 
 

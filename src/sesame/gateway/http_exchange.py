@@ -117,6 +117,8 @@ class Exchange:
         finally:
             # A callback of the task would take a turn of the loop for it.
             self._connection.tasks.discard(self.task)
+            # What holds each other is freed late.
+            self.scope.pop(HANG_UP, None)
 
     async def _break_off(self) -> None:
         if self._started or self.disconnected:
@@ -168,11 +170,9 @@ class Exchange:
         if not (self.disconnected or self.response_complete):
             connection.flow.resume_reading()
             if not self._news:
-                self._reader = connection.loop.create_future()
-                try:
-                    await self._reader
-                finally:
-                    self._reader = None
+                if self._reader is None or self._reader.done():
+                    self._reader = connection.loop.create_future()
+                await self._reader
             self._news = False
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
@@ -186,6 +186,8 @@ class Exchange:
 
     def watch(self) -> None:
         self._watched = True
+        # The end of the stream is read too; the end of a large body may have paused that.
+        self._connection.flow.resume_reading()
         if self.disconnected:
             self._cancel()
 
@@ -222,7 +224,7 @@ class Exchange:
 
     def _start(self, message: Message) -> None:
         status, lines = message["status"], message.get("lines", b"")
-        if headers := message["headers"]:
+        if headers := message.get("headers"):
             lines += self._lines_of(headers)
         if not self.keep_alive:
             lines += b"Connection: close\r\n"
@@ -231,6 +233,7 @@ class Exchange:
         bodiless = status in _BODILESS
         body: bytes | None = message.get("body")
         if body is not None:
+            self._left = 0
             length = b"" if bodiless else b"Content-Length: %d\r\n" % len(body)
             head = b"%b%b%b\r\n" % (STATUS_LINE[status], lines, length)
             self._write(self._join(head, b"" if bodiless or self._asks_for_head else body), last=True)
@@ -244,12 +247,12 @@ class Exchange:
         self._held = b"%b%b\r\n" % (STATUS_LINE[status], lines)
 
     def _lines_of(self, headers: list[tuple[bytes, bytes]]) -> bytes:
-        for name, value in headers:
-            if name in _FRAMING:
-                self._take_framing(name.lower(), value)
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
         if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers) or b"\0" in lines:
             raise RuntimeError("a header has characters that no header may have")
+        for name, value in headers:
+            if name in _FRAMING:
+                self._take_framing(name.lower(), value)
         return lines
 
     def _take_framing(self, name: bytes, value: bytes) -> None:

@@ -24,6 +24,8 @@ WEBSOCKET_KEY_CHARS = 24
 WEBSOCKET_HEADERS_MAX = 100
 WEBSOCKET_LINE_BYTES = 8000
 
+# Requests of a connection that are read before their turn.
+PIPELINED_MAX = 8
 # Answers of more requests than this do not come closer together.
 TURNS_MAX = 16
 
@@ -67,6 +69,10 @@ class Connection(HttpToolsProtocol):
         if exc is None:
             self.transport.close()
         self.parser = None  # type: ignore[assignment]
+
+    def eof_received(self) -> None:
+        # The connection closes now, and what is held for one that has closed is for nobody.
+        self.outbox.flush()
 
     def data_received(self, data: bytes) -> None:
         # A head may begin behind the end of another request: only what comes for a head already open is counted.
@@ -122,9 +128,10 @@ class Connection(HttpToolsProtocol):
         if before is None or before.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:
-            # A request that did not wait for the answer to the one before.
-            self.flow.pause_reading()
+            # A request that did not wait for the answer to the one before. To see a client hang up takes reading.
             self.pipeline.appendleft((cycle, self.app))
+            if len(self.pipeline) >= PIPELINED_MAX:
+                self.flow.pause_reading()
 
     def on_body(self, body: bytes) -> None:
         if not (self.parser.should_upgrade() and self._should_upgrade()) and not self.cycle.response_complete:

@@ -81,8 +81,9 @@ class Channel:
 
     async def setup(self, setup: Mapping[str, Any]) -> str:
         """Sends the setup and returns the version of Python that answers. Raises `SandboxDied`."""
+        answer = self._ask(_encode({**setup, "type": "setup"}), b"")
         try:
-            header, _ = await self._ask(_encode({**setup, "type": "setup"}), b"")
+            header, _ = await answer
         finally:
             self._asked()
         if header.type != "ready":
@@ -98,8 +99,9 @@ class Channel:
         if call.meta != self._meta:
             # Most calls differ in nothing but their id and event.
             head["meta"] = self._meta = call.meta
+        answer = self._ask(_encode(head), call.payload)
         try:
-            header, payload = await self._ask(_encode(head), call.payload)
+            header, payload = await answer
         finally:
             self._asked()
         if header.type != "result" or header.id != call.request_id:
