@@ -132,7 +132,7 @@ async def test_a_first_line_that_waits_for_others_is_in_the_file_with_the_next_f
     assert await texts(logs, request_id="r-3") == ["start 3"]
     assert await texts(logs, request_id="r-4") == ["start 4"]
     lines = await logs.read(Query(request_id="r-2"))
-    assert [line.at_ms / 1000 - START for line in lines] == [0.25, 0.5, 0.5]
+    assert [line.time - START for line in lines] == [0.25, 0.5, 0.5]
 
 
 # Instance, call, text, and whether more is said to follow; None flushes.
