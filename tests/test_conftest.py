@@ -76,7 +76,9 @@ def test_who_asks_to_be_alone_is_alone(tmp_path: Path) -> None:
 
 
 def test_every_file_that_is_to_run_alone_exists() -> None:
-    named = ast.literal_eval(re.search(r"^ALONE = (\(.*?^\))", (HERE / "conftest.py").read_text(), re.S | re.M)[1])
+    found = re.search(r"^ALONE = (\(.*?^\))", (HERE / "conftest.py").read_text(), re.S | re.M)
+    assert found is not None
+    named = ast.literal_eval(found[1])
     assert named
     assert all((HERE / name).is_file() for name in named)
 

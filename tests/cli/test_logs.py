@@ -20,7 +20,7 @@ from tests.cli.test_start import CLEAN, Server, sesame
 from sesame.cli import logs as command
 from sesame.model.errors import ConfigurationError
 from sesame.store.logs import Keeping, Logs
-from sesame.store.logs_file import LogLine, LogReader, SourceKey
+from sesame.store.logs_file import LogLine, LogReader, Query, SourceKey
 
 NOW = 1_700_000_000.0
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (\S+) (.*)")
@@ -58,7 +58,7 @@ def write(data_dir: Path, lines: list[tuple[str, str, str, float]]) -> None:
 
 @pytest.fixture
 def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(command.time, "time", lambda: NOW)
+    monkeypatch.setattr("sesame.cli.logs.time.time", lambda: NOW)
     write(
         tmp_path,
         [
@@ -105,9 +105,9 @@ def test_the_choice_of_lines(data_dir: Path) -> None:
 
 def test_pages_are_joined(data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: object) -> None:
     reader = LogReader(data_dir / "logs.db")
-    count, last = command.print_all(reader, command.Query(function="hello", limit=1))
+    count, last = command.print_all(reader, Query(function="hello", limit=1))
     assert capsysbinary.readouterr().out.count(b"\n") == count == 3  # type: ignore[attr-defined]
-    assert last >= reader.read(command.Query(function="hello"))[-1].id
+    assert last >= reader.read(Query(function="hello"))[-1].id
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_terminal_is_not_at_the_mercy_of_what_functions_print() -> None:
 
 def test_following_prints_what_comes_and_nothing_twice(data_dir: Path, capsysbinary: object) -> None:
     reader = LogReader(data_dir / "logs.db")
-    query = command.Query(function="hello", service="demo")
+    query = Query(function="hello", service="demo")
     turns: list[Callable[[], None]] = [
         lambda: write(data_dir, [("demo", "hello", "r-6", 5), ("demo", "other", "r-7", 4)]),
         lambda: None,

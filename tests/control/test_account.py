@@ -4,6 +4,8 @@ Run by pytest.
 Never goes through a door: input and answers are plain values.
 """
 
+from typing import Any
+
 import pytest
 from tests.control.conftest import ARNS, Account
 
@@ -80,7 +82,7 @@ async def test_services_are_listed_by_tags(account: Account, tags: ServiceTags) 
     await tag(tags, "abd", k2="v2", k3="v3")
     await tag(tags, "ade", k1="v1", k3="v4")
 
-    async def names(wanted: dict[str, str], **listing: object) -> tuple[list[str], str | None]:
+    async def names(wanted: dict[str, str], **listing: Any) -> tuple[list[str], str | None]:
         page = await account.services.list(Listing(**listing), wanted)
         return [record.name for record in page.items], page.next_token
 

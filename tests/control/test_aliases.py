@@ -103,7 +103,7 @@ async def test_conflicts_absences_and_preconditions(account: Account) -> None:
     ):
         with pytest.raises(AliasNotFound, match="alias 'x' of service 's' does not exist"):
             await step
-    for step in (
+    for attempt in (
         account.aliases.get("x", "a"),
         account.aliases.update("x", "a", AliasInput()),
         account.aliases.delete("x", "a"),
@@ -111,7 +111,7 @@ async def test_conflicts_absences_and_preconditions(account: Account) -> None:
         account.alias("a", "1", service="x"),
     ):
         with pytest.raises(ServiceNotFound):
-            await step
+            await attempt
     etag = (await account.aliases.get("s", "a")).etag
     for step in (account.aliases.update("s", "a", AliasInput(), "bad"), account.aliases.delete("s", "a", "bad")):
         with pytest.raises(PreconditionFailed):

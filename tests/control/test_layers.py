@@ -62,9 +62,9 @@ async def test_absences(account: Account) -> None:
     ):
         with pytest.raises(LayerVersionNotFound):
             await step
-    for step in (account.layers.versions("x"), account.layers.share("x", public=True)):
+    for attempt in (account.layers.versions("x"), account.layers.share("x", public=True)):
         with pytest.raises(LayerNotFound, match="layer 'x' does not exist"):
-            await step
+            await attempt
     with pytest.raises(InvalidArgument, match="Arn"):
         await account.layers.by_arn("acs:fc:cn:1:services/s")
 

@@ -5,6 +5,7 @@ Never depends on who wins.
 """
 
 import asyncio
+from collections.abc import Awaitable
 
 import pytest
 from tests.control.conftest import Account, hello
@@ -24,7 +25,7 @@ from sesame.model.records import Record
 CALLERS = 8
 
 
-async def outcomes(*steps: object) -> tuple[list[object], list[BaseException]]:
+async def outcomes(*steps: Awaitable[object]) -> tuple[list[object], list[BaseException]]:
     results = await asyncio.gather(*steps, return_exceptions=True)
     failed = [result for result in results if isinstance(result, BaseException)]
     return [result for result in results if not isinstance(result, BaseException)], failed

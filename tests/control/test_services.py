@@ -4,6 +4,8 @@ Run by pytest.
 Never goes through a door: input and answers are structs.
 """
 
+from typing import Any
+
 import pytest
 from tests.control.conftest import ROLE, Account, hello
 
@@ -172,7 +174,7 @@ async def test_lists_page_as_the_sdk_expects(account: Account) -> None:
     for name in ("zzz", "abc", "abd", "ade", "bcd", "bde"):
         await account.service("test_list_" + name)
 
-    async def names(**wanted: object) -> tuple[list[str], str | None]:
+    async def names(**wanted: Any) -> tuple[list[str], str | None]:
         page = await account.services.list(Listing(**wanted))
         return [record.name.removeprefix("test_list_") for record in page.items], page.next_token
 
@@ -190,7 +192,8 @@ async def test_lists_page_as_the_sdk_expects(account: Account) -> None:
 async def test_ten_services_by_three_are_four_calls(account: Account) -> None:
     for number in range(10):
         await account.service(f"s{number}")
-    token, calls = "", 0
+    token: str | None = ""
+    calls = 0
     while token is not None:
         page = await account.services.list(Listing(limit=3, next_token=token))
         token, calls = page.next_token, calls + 1

@@ -216,7 +216,7 @@ async def test_conflicts_and_absences(account: Account) -> None:
             await step
     sent = TriggerInput(trigger_name="t", trigger_type="timer", trigger_config=TIMER)
     for error, path in ((ServiceNotFound, ("x", "f")), (FunctionNotFound, ("s", "x"))):
-        for step in (
+        for attempt in (
             triggers.create(*path, sent),
             triggers.get(*path, "t"),
             triggers.update(*path, sent),
@@ -224,7 +224,7 @@ async def test_conflicts_and_absences(account: Account) -> None:
             triggers.list(*path, Listing()),
         ):
             with pytest.raises(error):
-                await step
+                await attempt
 
 
 async def test_a_function_with_triggers_stays(account: Account) -> None:
@@ -239,7 +239,8 @@ async def test_a_function_with_triggers_stays(account: Account) -> None:
 async def test_five_triggers_by_two_are_three_calls(account: Account) -> None:
     for number in range(5):
         await create(account, "timer", trigger_name=f"t{number}")
-    token, calls = "", 0
+    token: str | None = ""
+    calls = 0
     while token is not None:
         page = await account.triggers.list("s", "f", Listing(limit=2, next_token=token))
         token, calls = page.next_token, calls + 1

@@ -4,6 +4,8 @@ Run by pytest.
 Never goes through a door: input and answers are structs.
 """
 
+from typing import Any
+
 import pytest
 from tests.control.conftest import OTHER, Account, code_of, hello
 
@@ -117,7 +119,7 @@ async def test_lists_are_newest_first_and_by_number(account: Account) -> None:
         await describe(account, str(number))
         await account.publish()
 
-    async def numbers(direction: str = "", **wanted: object) -> tuple[list[int], str | None]:
+    async def numbers(direction: str = "", **wanted: Any) -> tuple[list[int], str | None]:
         page = await account.versions.list("s", Listing(**wanted), direction)
         return [int(record.name) for record in page.items], page.next_token
 

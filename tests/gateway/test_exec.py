@@ -157,7 +157,7 @@ async def test_a_client_that_goes_away_while_its_input_is_not_read(door: Door, i
     async def never(_data: bytes) -> None:
         await asyncio.Event().wait()
 
-    instance.execution.write = never  # type: ignore[method-assign]
+    instance.execution.write = never  # type: ignore[assignment,method-assign]
     for _ in range(5):
         client.say("\0more")
     client.leave()

@@ -59,7 +59,7 @@ def test_actions_and_resources(method: str, path: str, expected: tuple[str, str]
 
 
 def test_the_account_s_own_key_may_do_everything() -> None:
-    assert Permissions(None, "r").require(ROOT, "POST", b"/2016-08-15/services") is None  # type: ignore[func-returns-value]
+    assert Permissions(None, "r").require(ROOT, "POST", b"/2016-08-15/services") is None
 
 
 def test_temporary_credentials_may_do_what_their_role_allows() -> None:
@@ -77,4 +77,4 @@ def test_without_roles_temporary_credentials_may_do_nothing() -> None:
 
 
 def test_paths_without_an_operation_are_left_to_who_answers_them() -> None:
-    assert Permissions(None, "r").require(TEMPORARY, "GET", b"/2016-08-15/x") is None  # type: ignore[func-returns-value]
+    assert Permissions(None, "r").require(TEMPORARY, "GET", b"/2016-08-15/x") is None

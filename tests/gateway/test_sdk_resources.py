@@ -230,7 +230,8 @@ async def test_instances(demo: Client, door: Door, tmp_path: Any) -> None:
     await demo("create_alias", "demo", "prod", "1")
     function = Function("f", "id", "python3", "index.handler", Package("0", "0", 0))
     for name, version in (("c-1", "LATEST"), ("c-2", "1"), ("c-3", "LATEST")):
-        door.instances.append(Running(name, Snapshot("k", Service("demo", "id"), function, version, tmp_path)))
+        running: Any = Running(name, Snapshot("k", Service("demo", "id"), function, version, tmp_path))
+        door.instances.append(running)
     latest = (await demo("list_instances", "demo", "LATEST", "f")).data
     assert latest == {"instances": [{"instanceId": i, "versionId": "LATEST"} for i in ("c-1", "c-3")]}
     page = (await demo("list_instances", "demo", "LATEST", "f", {"limit": 1})).data

@@ -97,7 +97,7 @@ async def test_roles_of_the_settings_are_seeded_once(catalog: Catalog) -> None:
     assert ask(roles, inbox, "oss:PutObject", "acs:oss:*:42:inbox/x").allowed
     assert not ask(roles, inbox, "oss:PutObject").allowed
     await roles.delete("42", "reader")
-    await roles.seed("42", seeds | {"late": {}})
+    await roles.seed("42", {**seeds, "late": {}})
     assert roles.get("42", "reader") is None
     assert roles.get("42", "late") is None
 

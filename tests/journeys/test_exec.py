@@ -18,6 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 
 STDIN, STDOUT, STDERR, SERVER_ERROR, RESIZE, SERVER_CLOSE = range(6)
 PATIENCE_S = 20.0
+CLOSE_TIMEOUT_S = 1.0
 PROMPT = "what next? "
 # The oldest and the newest: what enters an instance runs under its runtime's interpreter.
 pytestmark = pytest.mark.parametrize("runtime", [RUNTIMES[0], RUNTIMES[-1]])
@@ -34,7 +35,14 @@ class Exec:
         query = urlencode([*(("command", each) for each in command), *items.items()])
         signed = headers if headers is not None else (door or self._sesame.door()).signed("GET", API + self.place)
         url = self._sesame.endpoint.replace("http", "ws", 1) + API + self.place
-        return connect(f"{url}?{query}", additional_headers=signed, proxy=None, open_timeout=PATIENCE_S)
+        # This client waits for the whole time where it does not take what comes before the server's close.
+        return connect(
+            f"{url}?{query}",
+            additional_headers=signed,
+            proxy=None,
+            open_timeout=PATIENCE_S,
+            close_timeout=CLOSE_TIMEOUT_S,
+        )
 
     def refused(self, *command: str, **items: Any) -> tuple[int, str, dict[str, str]]:
         """Status, ErrorCode and headers of the answer to a handshake that is refused."""
@@ -214,6 +222,11 @@ def test_a_client_that_goes_away_takes_its_command_along(run: Exec, call: Callab
         until_said(wire, "y\n")
         wire.socket.shutdown(2)
         wait_until(lambda: not processes_of("sleep 86013"), "the end of a command whose client broke off")
+    with run("sh", "-c", "setsid sleep 86014 & yes") as wire:
+        until_said(wire, "y\n")
+        time.sleep(0.5)  # All that lies between the command and its client is full now.
+        wire.socket.shutdown(2)
+        wait_until(lambda: not processes_of("sleep 86014"), "the end of a command whose client took nothing any more")
     assert call().data == b"hello world"
 
 

@@ -87,7 +87,7 @@ def test_functions_learn_that_they_are_visited_over_https(
     assert seen["scheme"] == "https"
     assert seen["environ"]["HTTP_X_FORWARDED_PROTO"] == "https"
     visitor.close()
-    plain = http.client.HTTPConnection(*secure.endpoint.removeprefix("http://").split(":"), timeout=TIMEOUT_S)
+    plain = http.client.HTTPConnection(secure.endpoint.removeprefix("http://"), timeout=TIMEOUT_S)
     plain.request("GET", "/", headers={"Host": host})
     assert json.loads(plain.getresponse().read())["scheme"] == "http"
     plain.close()

@@ -9,7 +9,7 @@ import io
 import json
 import sqlite3
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -106,7 +106,11 @@ def sent_as_described(server: Sesame, case: schemathesis.Case) -> requests.Respo
     made["headers"] = {name: text for name, text in made["headers"].items() if name.lower() != "authorization"}
     fields = ("method", "url", "headers", "params", "json", "data", "cookies")
     prepared = requests.Request(**{name: made[name] for name in fields if name in made}).prepare()
-    signed = server.door().signed(prepared.method or "", urlsplit(prepared.url or "").path, prepared.headers)
+    signed = server.door().signed(
+        prepared.method or "",
+        urlsplit(prepared.url or "").path,
+        {name: str(text) for name, text in prepared.headers.items()},
+    )
     prepared.headers.clear()
     prepared.headers.update(signed)
     with requests.Session() as session:
@@ -134,7 +138,8 @@ def sensible(case: schemathesis.Case, there: dict[str, str], name: str) -> None:
 def try_all(server: Sesame, examples: int) -> dict[str, int]:
     """How many of each operation's requests were not refused."""
     document = requests.get(f"{server.endpoint}/openapi.json", timeout=TIMEOUT_S).json()
-    operations = [found.ok() for found in schemathesis.openapi.from_dict(document).get_all_operations()]
+    described: Iterable[Any] = schemathesis.openapi.from_dict(document).get_all_operations()
+    operations = [found.ok() for found in described]
     # The one left out speaks websocket: test_exec.py.
     return {each.label: try_one(server, each, examples) for each in operations if not each.path.endswith("/exec")}
 

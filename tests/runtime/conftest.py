@@ -15,8 +15,8 @@ import pytest
 import pytest_asyncio
 
 from sesame.sandbox.interpreters import MINOR_VERSIONS, discover
-from sesame.sandbox.plain import Launch, PlainDriver, PlainSandbox
-from sesame.sandbox.seam import Call, Reply, SandboxSpec
+from sesame.sandbox.plain import Launch, PlainDriver
+from sesame.sandbox.seam import Call, Reply, SandboxDriver, SandboxSpec
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"
 INTERPRETERS = discover()
@@ -68,7 +68,7 @@ class Actor:
         self.output = bytearray()
         self.deaths = 0
         self.died = asyncio.Event()
-        self.sandbox: PlainSandbox = None  # type: ignore[assignment]
+        self.sandbox: Any = None
 
     async def invoke(
         self, event: bytes = b"", *, request_id: str = "req-1", kind: str = "invoke", **changes: Any
@@ -103,7 +103,7 @@ class Actor:
 class Stage:
     """Starts instances of one runtime and ends them all."""
 
-    def __init__(self, driver: PlainDriver, runtime: str) -> None:
+    def __init__(self, driver: SandboxDriver, runtime: str) -> None:
         self.driver = driver
         self.runtime = runtime
         self.py2 = runtime == "python2.7"
@@ -167,7 +167,7 @@ async def driver(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plai
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def stage(driver: PlainDriver, runtime: str) -> AsyncIterator[Stage]:
+async def stage(driver: SandboxDriver, runtime: str) -> AsyncIterator[Stage]:
     stage = Stage(driver, runtime)
     yield stage
     await stage.clear()

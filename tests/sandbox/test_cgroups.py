@@ -68,7 +68,7 @@ class Tree:
                 remove(path)
 
         patch.setattr(Path, "mkdir", mkdir)
-        patch.setattr(cgroups_end.os, "rmdir", rmdir)
+        patch.setattr("sesame.sandbox.cgroups_end.os.rmdir", rmdir)
 
     def mountinfo(self) -> str:
         lines = ["22 1 8:1 / / rw - ext4 /dev/root rw"]
@@ -285,7 +285,7 @@ def test_the_names_of_the_dead_are_told_from_those_of_the_living(mixture: Tree) 
 def test_what_survives_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cgroups_end, "KILL_PATIENCE_S", 0.01)
     monkeypatch.setattr(cgroups_end, "REMOVE_PATIENCE_S", 0.01)
-    monkeypatch.setattr(cgroups_end.os, "kill", lambda pid, number: None)
+    monkeypatch.setattr("sesame.sandbox.cgroups_end.os.kill", lambda pid, number: None)
     (tmp_path / "cgroup.procs").write_text("1\n")
     with pytest.raises(TimeoutError, match="survive SIGKILL"):
         cgroups_end.kill([str(tmp_path)])

@@ -10,9 +10,9 @@ from typing import Any
 import psutil
 import pytest
 import pytest_asyncio
+from tests.runtime.conftest import Stage
 from tests.sandbox.jail_stage import GRADE, jail, root_only
 from tests.sandbox.jail_stage import resolve as launch_of
-from tests.sandbox.test_jail import Stage
 
 from sesame.sandbox.exec_streams import PIECE_BYTES
 from sesame.sandbox.plain import PlainDriver

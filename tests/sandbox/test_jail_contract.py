@@ -17,7 +17,7 @@ from tests.sandbox.jail_stage import jail, jail_only
 from sesame.sandbox.jail import JailDriver
 from sesame.sandbox.plain import Launch
 
-pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]  # type: ignore[assignment]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -26,7 +26,9 @@ async def driver(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Jail
         yield made
 
 
-async def test_packages_of_the_runtime_and_of_a_user_base(stage: Any, tmp_path: Path) -> None:
+async def test_packages_of_the_runtime_and_of_a_user_base(  # type: ignore[no-redef]
+    stage: Any, tmp_path: Path
+) -> None:
     """As in tests/runtime, with the user base where a jail can have one: in the code."""
     code, shipped = tmp_path / "code", tmp_path / "shipped"
     shutil.copytree(FUNCTIONS / "surroundings", code)

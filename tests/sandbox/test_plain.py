@@ -174,7 +174,8 @@ async def test_interpreters_that_are_none(stage: Any, tmp_path: Path) -> None:
         with pytest.raises(SandboxStartFailed, match="No such file"):
             await driver.create(spec, lambda data: None, lambda: None)
         assert list((tmp_path / "scratch" / "instances").iterdir()) == []
-        driver._resolve = {}.__getitem__
+        none: dict[str, Launch] = {}
+        driver._resolve = none.__getitem__
         with pytest.raises(SandboxStartFailed):
             await driver.create(spec, lambda data: None, lambda: None)
     finally:

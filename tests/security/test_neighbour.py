@@ -73,7 +73,8 @@ async def _compare(driver: JailDriver) -> None:
     neighbour = await Stage(driver, runtime).start("victim", "index.number", memory_mb=MEMORY_MB)
     attackers = Stage(driver, runtime)
     await throughput(neighbour, asyncio.sleep(0.5))
-    ratios, busy = [], []
+    ratios: list[float] = []
+    busy: list[float] = []
     for _ in range(ROUNDS_AT_MOST):
         others = Others()
         before = await throughput(neighbour, asyncio.sleep(QUIET_S))

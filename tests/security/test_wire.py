@@ -5,6 +5,7 @@ import json
 import time
 from typing import Any
 
+import msgspec
 import pytest
 from tests.sandbox.jail_stage import jail_only
 
@@ -26,9 +27,7 @@ async def test_an_answer_for_another_request_ends_the_instance(stage: Any) -> No
 
 async def test_without_the_look_at_the_id_it_would_be_taken(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async def trusting(self: Any, call: Call) -> Reply:
-        header, payload = await self._ask(
-            wire.msgspec.json.encode({"type": call.kind, "id": "x", "meta": call.meta}), b""
-        )
+        header, payload = await self._ask(msgspec.json.encode({"type": call.kind, "id": "x", "meta": call.meta}), b"")
         return Reply(header.ok, payload, header.http)
 
     actor = await stage.start("attacks", "index.answers_for_another")

@@ -5,6 +5,7 @@ Never looks into the database's privates but to break a commit.
 """
 
 import asyncio
+import functools
 import importlib
 import os
 import sqlite3
@@ -63,7 +64,7 @@ async def test_an_exception_undoes_its_own_request_only(tmp_path: Path) -> None:
 
     first = asyncio.create_task(database.write(slow))
     await asyncio.to_thread(held.wait, 10)
-    batch = [database.write(lambda c, n=n: insert(n, c)) for n in "ab"]
+    batch = [database.write(functools.partial(insert, n)) for n in "ab"]
     requests = [asyncio.ensure_future(r) for r in (batch[0], database.write(failing), batch[1])]
     await asyncio.sleep(0)
     hold.set()
@@ -84,7 +85,7 @@ async def test_requests_that_wait_share_one_commit_in_their_order(tmp_path: Path
     first = asyncio.create_task(database.write(lambda connection: hold.wait(10)))
     rest = [
         asyncio.create_task(
-            database.write(lambda c, n=n: insert(f"{n:03}", c), on_commit=lambda _, n=n: order.append(n))
+            database.write(functools.partial(insert, f"{n:03}"), on_commit=lambda _, n=n: order.append(n))  # type: ignore[misc]
         )
         for n in range(100)
     ]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from sesame.store import durable
 from sesame.store.durable import SYNCS_AT_ONCE, sync_tree
 
 
@@ -33,7 +32,7 @@ def test_every_file_and_then_every_folder_is_synced(tree: Path, monkeypatch: pyt
         found = os.fstat(descriptor)
         synced.append((stat.S_ISDIR(found.st_mode), found.st_ino))
 
-    monkeypatch.setattr(durable.os, "fsync", fsync)
+    monkeypatch.setattr("sesame.store.durable.os.fsync", fsync)
     sync_tree(tree)
     there = [path for path in (tree, *tree.rglob("*")) if not path.is_symlink()]
     assert sorted(synced) == sorted((path.is_dir(), path.stat().st_ino) for path in there)
@@ -46,6 +45,6 @@ def test_what_cannot_be_synced_is_said(tree: Path, monkeypatch: pytest.MonkeyPat
         if stat.S_ISDIR(os.fstat(descriptor).st_mode) == of_folders:
             raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(durable.os, "fsync", fsync)
+    monkeypatch.setattr("sesame.store.durable.os.fsync", fsync)
     with pytest.raises(OSError, match="Input/output error"):
         sync_tree(tree)

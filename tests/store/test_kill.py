@@ -118,10 +118,13 @@ async def check(root: Path, newest: dict[str, int], packed: set[str]) -> None:
     catalog = Catalog(database, KINDS)
     await catalog.open()
     for name, acknowledged in newest.items():
-        value = catalog.get("counted", "", name).document.value
+        found, twin = catalog.get("counted", "", name), catalog.get("counted", "twin", name)
+        assert found is not None
+        assert twin is not None
+        value = found.document.value
         # One more may have been committed, but not a part of it.
         assert value in (acknowledged, acknowledged + 1)
-        assert catalog.get("counted", "twin", name).document.value == value
+        assert twin.document.value == value
         assert {r.document.value for r in catalog.children("counted", name)} == set(range(max(1, value - 2), value + 1))
         newest[name] = value
     await database.close()

@@ -135,7 +135,8 @@ def test_frames_come_together_from_any_pieces() -> None:
     sent = {1: Tried(), 2: Tried("x" * 300), 3: Tried("no", given_up=True)}
     stream = b"".join(frame(number, tried) for number, tried in sent.items())
     for size in (1, 3, 64, len(stream)):
-        frames, found = Frames(), {}
+        frames = Frames()
+        found: dict[int, Tried] = {}
         for start in range(0, len(stream), size):
             found |= {number: decode(body) for number, body in frames.add(stream[start : start + size])}
         assert found == sent

@@ -7,7 +7,7 @@ import base64
 import json
 import time
 
-import fc2  # type: ignore[import-untyped]
+import fc2
 
 from sesame.cli.demo_calls import Answer, DemoFunction
 from sesame.data_dir import Credentials

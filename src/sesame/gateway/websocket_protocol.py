@@ -10,9 +10,17 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 
 class WebsocketProtocol(WebSocketsSansIOProtocol):
-    """Takes a refusal for the end of the handshake that it is: uvicorn logs it as an error of the application."""
+    """Takes a refusal for the end of the handshake that it is: uvicorn logs it as an error of the application.
+
+    A client that closes its side is gone, whether or not it takes what was said before.
+    """
 
     async def send(self, message: Any) -> None:
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
             self.handshake_complete = True
+
+    def eof_received(self) -> None:
+        # The client asks for the end; what it does not take any more would hold that up for as long as it likes.
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
