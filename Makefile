@@ -5,8 +5,8 @@
 .PHONY: help install demo start test test-user check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-catalog bench-full clean
 
 BIN := .venv/bin
-# Two processes of pytest for two cores; each file's tests stay together, as they share servers and jails.
-PARALLEL ?= -n logical --maxprocesses 4 --dist loadfile
+# Three processes of pytest for two cores, as tests also wait; each file's tests stay together: they share servers.
+PARALLEL ?= -n 3 --dist loadfile
 INSTALLED := .venv/.installed
 
 help:  ## Shows this list

@@ -9,7 +9,6 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,26 +77,33 @@ class Turns:
     """Between the processes of a parallel run: a test marked `alone` runs while no other test does.
 
     Two locks on files: whoever wants to be alone keeps the door shut until the room is empty, so he waits for one test
-    of the others at most, however many they have.
+    of the others at most, however many they have. Where his next test wants it too, he keeps the room.
     """
 
     def __init__(self, folder: Path) -> None:
         self._door, self._room = (os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600) for name in ("door", "room"))
+        self._kept = False
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        with self.turn(alone=item.get_closest_marker("alone") is not None):
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+        alone = _is_alone(item)
+        if not self._kept:
+            self._enter(alone=alone)
+        try:
             return (yield)
+        finally:
+            self._kept = alone and nextitem is not None and _is_alone(nextitem)
+            if not self._kept:
+                fcntl.flock(self._room, fcntl.LOCK_UN)
 
-    @contextmanager
-    def turn(self, *, alone: bool) -> Iterator[None]:
+    def _enter(self, *, alone: bool) -> None:
         fcntl.flock(self._door, fcntl.LOCK_EX)
         fcntl.flock(self._room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         fcntl.flock(self._door, fcntl.LOCK_UN)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._room, fcntl.LOCK_UN)
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
 
 
 def pytest_configure(config: pytest.Config) -> None:

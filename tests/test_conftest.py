@@ -73,6 +73,8 @@ def test_who_asks_to_be_alone_is_alone(tmp_path: Path) -> None:
     for loner, began, ended in spans:
         if loner == "loner":
             assert all(end <= began or begin >= ended for name, begin, end in spans if name == "other")
+    in_order = "".join(name[0] for name, _, _ in sorted(spans, key=lambda span: span[1]))
+    assert "l" * 8 in in_order, in_order
 
 
 def test_every_file_that_is_to_run_alone_exists() -> None:
