@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from benchmarks.boxes import Command, boxes
-from benchmarks.invoke import spread
+from benchmarks.ratios import spread
 from benchmarks.servers import Endpoint, package, sesame
 from sesame.sandbox.interpreters import Interpreter, discover
 

@@ -11,14 +11,10 @@ import click
 import uvloop
 
 from benchmarks import load, servers
+from benchmarks.ratios import spread
 
 CONCURRENCIES = (1, 16)
 WARM_UP_S = 1.0
-
-
-def spread(ratios: list[float]) -> str:
-    ordered = sorted(ratios)
-    return f"median {statistics.median(ordered):.2f} × (min {ordered[0]:.2f}, max {ordered[-1]:.2f}, n={len(ordered)})"
 
 
 class Lane:

@@ -4,14 +4,14 @@ Run by `make bench-logs`; both are the same program with the same function, and 
 Never compares figures of different rounds: each ratio is of two neighbours in time, and who goes first alternates.
 """
 
-import statistics
 import time
 
 import click
 import fc2
 
 from benchmarks import servers
-from benchmarks.invoke import WARM_UP_S, Lane, spread
+from benchmarks.invoke import WARM_UP_S, Lane
+from benchmarks.ratios import over, spread
 
 CONCURRENCIES = (1, 16)
 LINES = (0, 20)
@@ -59,7 +59,7 @@ def main(rounds: int, seconds: float, sandbox: str, runtime: str, limit: float) 
                 slower = [a / b for a, b in zip(with_logs.median_ms, without.median_ms, strict=True)]
                 click.echo(f"  throughput kept / not kept: {spread(ratios)}")
                 click.echo(f"  median latency kept / not kept: {spread(slower)}")
-                failed |= statistics.median(slower) > limit
+                failed |= over(slower, limit)
     if failed:
         raise click.ClickException(f"keeping logs slows calls more than is allowed (median latency, at most {limit} ×)")
 
