@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from sesame.engine.clock import Clock
+from sesame.engine.deadline import Deadline
 from sesame.engine.journal import Journal
 from sesame.model.errors import InstanceNotFound, PlatformError, ResourceExhausted
 from sesame.model.invocation import Snapshot
@@ -65,6 +66,7 @@ class Instance:
         self.commands = 0
         self._clock = clock
         self._sandbox: Sandbox | None = None
+        self._deadline = Deadline(clock, self._expire)
         self._timed_out = False
         self._killing: asyncio.Task[None] | None = None
 
@@ -89,13 +91,13 @@ class Instance:
         assert sandbox is not None
         if self.state is State.DEAD:
             return CallFailed("killed", "ended between two steps of its call")
-        timer = self._clock.call_later(timeout_s, self._expire)
+        self._deadline.set(timeout_s)
         try:
             reply = await sandbox.call(Call(kind, request_id, meta, payload))
         except SandboxDied as death:
             return CallFailed("timeout" if self._timed_out else death.reason, str(death))
         finally:
-            timer.cancel()
+            self._deadline.lift()
         if self._timed_out:
             # The answer came in the moment of the deadline, and the process is on its way out already.
             return CallFailed("timeout", f"answered after {timeout_s:g} s")
@@ -140,6 +142,7 @@ class Instance:
         """Afterwards no process of it is left; idempotent."""
         if self.state is not State.DEAD:
             self.move(State.DEAD)
+        self._deadline.close()
         if self._killing is not None:
             await self._killing
         if self._sandbox is not None:
