@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import sha256
+from operator import itemgetter
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
@@ -43,7 +44,7 @@ def canonical_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 def canonical(fc_headers: list[tuple[bytes, bytes]]) -> bytes:
     """The same of headers that are all x-fc- headers."""
     if len(fc_headers) > 1:
-        fc_headers = sorted(fc_headers, key=_name)
+        fc_headers = sorted(fc_headers, key=itemgetter(0))
     return b"".join([b"%b:%b\n" % header for header in fc_headers])
 
 
@@ -115,7 +116,3 @@ def _readings(query: bytes) -> tuple[list[bytes], ...]:
 
 def _decoded_item(text: bytes) -> bytes:
     return unquote_to_bytes(text.replace(b"+", b" "))
-
-
-def _name(header: tuple[bytes, bytes]) -> bytes:
-    return header[0]
