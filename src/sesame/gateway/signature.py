@@ -60,8 +60,9 @@ def string_to_sign(signed: Signed, resource: bytes) -> bytes:
     )
 
 
+@lru_cache(maxsize=1024)
 def sign(secret: bytes, text: bytes) -> bytes:
-    """The signature as it stands in a header or a link."""
+    """The signature as it stands in a header or a link. Who calls in a loop signs the same for a whole second."""
     inner, outer = _keyed(secret)
     inner, outer = inner.copy(), outer.copy()
     inner.update(text)
