@@ -4,6 +4,8 @@ Run by `make check` and `make test`; reads the sources as text and never imports
 """
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +105,14 @@ def test_the_garden_imports_nothing_of_ours() -> None:
         if room_of(path) == GARDEN:
             for module, line in imports_of(path):
                 assert not module.startswith("sesame"), f"{path.name}:{line}: {module}"
+
+
+def test_a_function_called_without_a_server_waits_for_no_import_of_the_servers_libraries() -> None:
+    heavy = {"sqlalchemy", "alembic", "starlette", "uvicorn", "cryptography"}
+    code = "import sys, sesame.cli.local; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert "msgspec" in done.stdout.split()
+    assert heavy.isdisjoint(done.stdout.split())
 
 
 def test_tests_never_sleep_on_the_wall_clock_in_the_engine() -> None:

@@ -7,7 +7,7 @@ Never reads the database and never unpacks anything.
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -28,7 +28,10 @@ from sesame.model.layer import parse_layer_arn
 from sesame.model.records import Record
 from sesame.model.service import Service
 from sesame.model.version import FrozenFunction, Version, frozen_parent
-from sesame.store.catalog import Catalog, Change
+
+if TYPE_CHECKING:
+    # With it comes the database, which a function that is called without a server would wait for.
+    from sesame.store.catalog import Catalog, Change
 
 # What a snapshot is made from; a change of any other kind leaves every snapshot as it is.
 _SOURCES = frozenset(
@@ -76,7 +79,7 @@ class _Split(msgspec.Struct, frozen=True):
 class Resolver:
     """Belongs to the event loop's thread, as the catalog's memory does. `chance` gives numbers in [0, 1)."""
 
-    def __init__(self, catalog: Catalog, packages: CodeDirs, chance: Callable[[], float] = random.random) -> None:
+    def __init__(self, catalog: "Catalog", packages: CodeDirs, chance: Callable[[], float] = random.random) -> None:
         self._catalog = catalog
         self._packages = packages
         self._chance = chance
@@ -184,7 +187,7 @@ class Resolver:
         assert isinstance(config, OnDemandConfig)
         return config.maximum_instance_count
 
-    def _forget(self, change: Change) -> None:
+    def _forget(self, change: "Change") -> None:
         if change.kind in _SOURCES:
             self._known.clear()
             self.changes += 1
