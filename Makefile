@@ -32,8 +32,8 @@ test-user: install  ## The journeys as an ordinary user: as nobody when started 
 	@scripts/as-nobody $(BIN)/pytest -q -p no:cacheprovider tests/journeys $(ARGS)
 
 check: $(INSTALLED)  ## Format, lint, types, architecture and unit tests: a minute
-	@$(BIN)/ruff format --check src tests
-	@$(BIN)/ruff check src tests
+	@$(BIN)/ruff format --check src tests benchmarks
+	@$(BIN)/ruff check src tests benchmarks
 	@$(BIN)/mypy
 	@$(BIN)/pytest -q $(PARALLEL) --ignore=tests/journeys --ignore=tests/security -m 'not torture and not alone' $(ARGS)
 

@@ -29,9 +29,16 @@ class Lane:
         self.median_ms: list[float] = []
         self.p99_ms: list[float] = []
 
-    def measure(self, concurrency: int, seconds: float, *, keep: bool = True) -> None:
+    def measure(self, concurrency: int, seconds: float, *, distinct: bool = False, keep: bool = True) -> None:
         answers = uvloop.run(
-            load.run(self.port, self.request, concurrency=concurrency, seconds=seconds, expect=self.expect)
+            load.run(
+                self.port,
+                self.request,
+                concurrency=concurrency,
+                seconds=seconds,
+                expect=self.expect,
+                distinct=distinct,
+            )
         )
         if keep:
             self.per_second.append(answers.per_second)
@@ -53,7 +60,8 @@ class Lane:
 @click.option("--seconds", default=3.0, show_default=True, help="Length of one lane in one round.")
 @click.option("--sandbox", default="auto", show_default=True, help="Sandbox driver of the Sesame under test.")
 @click.option("--runtime", default="python3.10", show_default=True)
-def main(rounds: int, seconds: float, sandbox: str, runtime: str) -> None:
+@click.option("--distinct", is_flag=True, help="No two requests have the same head; else all of a round do.")
+def main(rounds: int, seconds: float, sandbox: str, runtime: str, distinct: bool) -> None:
     with (
         servers.sesame("--sandbox", sandbox) as endpoint,
         servers.functions_framework(None) as default_port,
@@ -76,8 +84,8 @@ def main(rounds: int, seconds: float, sandbox: str, runtime: str) -> None:
                 ours.request = endpoint.signed_invocation("bench", "hello")
                 for lane in lanes:
                     if not lane.per_second:
-                        lane.measure(concurrency, WARM_UP_S, keep=False)
-                    lane.measure(concurrency, seconds)
+                        lane.measure(concurrency, WARM_UP_S, distinct=distinct, keep=False)
+                    lane.measure(concurrency, seconds, distinct=distinct)
                     time.sleep(0.1)
             click.echo(f"concurrency {concurrency}:")
             for lane in lanes:

@@ -1,12 +1,14 @@
-"""A closed-loop HTTP/1.1 load: a fixed number of connections, each sending one prepared request again and again.
+"""A closed-loop HTTP/1.1 load: a fixed number of connections, each sending one prepared request again and again, as it
+is or with a number of its own.
 
 Used by the benchmarks on Sesame and on its peers alike, so that both pay the same for the client.
 Never retries and never forgives: an answer other than the expected one ends the run with an error.
 """
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import msgspec
@@ -37,8 +39,8 @@ class UnexpectedAnswer(Exception):
 class _Connection(asyncio.Protocol):
     """One keep-alive connection: writes the request, takes the answer apart by its Content-Length, and goes on."""
 
-    def __init__(self, request: bytes, check: Callable[[bytes, bytes], bool], stop_at: float) -> None:
-        self._request = request
+    def __init__(self, requests: Iterator[bytes], check: Callable[[bytes, bytes], bool], stop_at: float) -> None:
+        self._requests = requests
         self._check = check
         self._stop_at = stop_at
         self._buffer = b""
@@ -51,8 +53,9 @@ class _Connection(asyncio.Protocol):
         self._send()
 
     def _send(self) -> None:
+        request = next(self._requests)
         self._sent_at = time.perf_counter()
-        self._transport.write(self._request)
+        self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         self._buffer = self._buffer + data if self._buffer else data
@@ -98,8 +101,21 @@ def http_request(method: str, path: str, headers: dict[str, str], body: bytes = 
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
 
 
-async def run(port: int, request: bytes, *, concurrency: int, seconds: float, expect: bytes) -> Answers:
-    """Loads 127.0.0.1:`port` for `seconds`; every answer must be a 200 whose body is `expect`."""
+def numbered(request: bytes) -> Iterator[bytes]:
+    """The request again and again, each with a header that no other has."""
+    line, rest = request.split(b"\r\n", 1)
+    for number in itertools.count():
+        yield b"%b\r\nX-Number: %d\r\n%b" % (line, number, rest)
+
+
+async def run(
+    port: int, request: bytes, *, concurrency: int, seconds: float, expect: bytes, distinct: bool = False
+) -> Answers:
+    """Loads 127.0.0.1:`port` for `seconds`; every answer must be a 200 whose body is `expect`.
+
+    With `distinct` no two requests have the same head.
+    """
+    requests = numbered(request) if distinct else itertools.repeat(request)
 
     def check(head: bytes, body: bytes) -> bool:
         return head.startswith(b"HTTP/1.1 200") and body == expect
@@ -109,7 +125,7 @@ async def run(port: int, request: bytes, *, concurrency: int, seconds: float, ex
     connections = []
     for _ in range(concurrency):
         _, protocol = await loop.create_connection(
-            lambda: _Connection(request, check, start + seconds), "127.0.0.1", port
+            lambda: _Connection(requests, check, start + seconds), "127.0.0.1", port
         )
         connections.append(protocol)
     async with asyncio.timeout(seconds + OVERTIME_S):

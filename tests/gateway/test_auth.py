@@ -9,7 +9,8 @@ from fc2.auth import Auth
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sesame.gateway.auth import Caller, Verifier, read_request
+from sesame.gateway.auth import Caller, Verifier
+from sesame.gateway.request_head import read_request
 from sesame.model.account import AccessKey
 from sesame.model.errors import (
     AccessDenied,

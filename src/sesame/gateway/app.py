@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from sesame.gateway import cors, http_functions, openapi, requests, targets
 from sesame.gateway.answers import failure_of, send_failure
-from sesame.gateway.auth import Verifier, read_request
+from sesame.gateway.auth import Verifier
 from sesame.gateway.body import ClientGone
 from sesame.gateway.exec_door import ExecDoor
 from sesame.gateway.headers import REQUEST_ID, DateHeader, canonical, request_id_of
@@ -25,6 +25,7 @@ from sesame.gateway.links import PATH_PREFIX, CodeLinks
 from sesame.gateway.operations import OPERATIONS
 from sesame.gateway.parts import GatewayParts
 from sesame.gateway.permissions import Permissions
+from sesame.gateway.request_head import head_of
 from sesame.gateway.requests import REQUEST_ID as REQUEST_ID_IN_SCOPE
 from sesame.gateway.requests import Handler
 from sesame.gateway.routes.account import AccountRoutes
@@ -65,7 +66,8 @@ class Gateway:
         if scope["type"] != "http":
             await self._exec.serve(scope, receive, send)
             return
-        request_id = request_id_of(scope["headers"])
+        head = head_of(scope)
+        request_id = request_id_of(head.trace_id)
         try:
             raw_path: bytes = scope["raw_path"]
             if not raw_path.startswith(targets.VERSION_PREFIX):
@@ -74,7 +76,6 @@ class Gateway:
             if raw_path.startswith(http_functions.PROXY_PREFIX):
                 await self._http.serve(request_id, http_functions.proxy_way(scope), scope, receive, send)
                 return
-            head = read_request(scope["method"], raw_path, scope["headers"])
             if head.origin:
                 send = cors.naming(head.origin, send)
                 if cors.is_preflight(scope):

@@ -5,7 +5,7 @@ Never says what the caller may do, and never compares a secret in time that depe
 """
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -15,6 +15,7 @@ from urllib.parse import unquote_plus
 import msgspec
 
 from sesame.gateway import signature
+from sesame.gateway.request_head import RequestHead
 from sesame.gateway.signature import Signed
 from sesame.model import limits
 from sesame.model.account import AccessKey
@@ -57,49 +58,6 @@ class Tokens(Protocol):
     def verify(self, access_key_id: str, token: str) -> Session | None:
         """The session; None for a key that was never given out. Raises `AccessDenied` for a token that is forged,
         of another key, or expired."""
-
-
-class RequestHead(msgspec.Struct):
-    """One pass over the headers of a request: what its signature and the invoke path need, each verbatim.
-
-    Names that were not sent are empty, except where absence counts: `authorization` and `date` are None then.
-    """
-
-    method: bytes
-    raw_path: bytes
-    fc_headers: list[tuple[bytes, bytes]]
-    authorization: bytes | None = None
-    date: bytes | None = None
-    fc_date: bytes | None = None
-    content_md5: bytes = b""
-    content_type: bytes = b""
-    content_length: bytes = b""
-    account_id: bytes = b""
-    security_token: bytes = b""
-    invocation_type: bytes = b""
-    log_type: bytes = b""
-    origin: bytes = b""
-
-
-def read_request(method: str, raw_path: bytes, headers: Sequence[tuple[bytes, bytes]]) -> RequestHead:
-    """The request's headers, sorted out; names come in lower case."""
-    sent = dict(headers).get
-    return RequestHead(
-        method.encode("ascii"),
-        raw_path,
-        [header for header in headers if header[0].startswith(signature.FC_HEADER_PREFIX)],
-        sent(b"authorization"),
-        sent(b"date"),
-        sent(b"x-fc-date"),
-        sent(b"content-md5", b""),
-        sent(b"content-type", b""),
-        sent(b"content-length", b""),
-        sent(b"x-fc-account-id", b""),
-        sent(b"x-fc-security-token", b""),
-        sent(b"x-fc-invocation-type", b""),
-        sent(b"x-fc-log-type", b""),
-        sent(b"origin", b""),
-    )
 
 
 class Verifier:
@@ -195,7 +153,7 @@ def _signed(request: RequestHead, date: bytes) -> Signed:
         request.content_md5,
         request.content_type,
         date,
-        signature.canonical(request.fc_headers),
+        request.canonical_headers,
     )
 
 

@@ -12,11 +12,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from sesame.gateway import targets
 from sesame.gateway.answers import failure_of, send_failure
-from sesame.gateway.auth import Verifier, read_request
+from sesame.gateway.auth import Verifier
 from sesame.gateway.exec_session import Session, Wishes
 from sesame.gateway.headers import REQUEST_ID, DateHeader, request_id_of
 from sesame.gateway.instances import Instances
 from sesame.gateway.permissions import Permissions
+from sesame.gateway.request_head import RequestHead, read_request
 from sesame.model import limits
 from sesame.model.errors import InstanceNotFound, InvalidArgument, PathNotSupported, PlatformError
 from sesame.sandbox.seam import Command
@@ -38,7 +39,8 @@ class ExecDoor:
         self._date = date
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = request_id_of(scope["headers"])
+        head = read_request("GET", scope["raw_path"], scope["headers"])
+        request_id = request_id_of(head.trace_id)
         accepted = False
 
         async def send_all(message: Message) -> None:
@@ -50,7 +52,7 @@ class ExecDoor:
             await send({**message, "type": f"websocket.{message['type']}"})
 
         try:
-            await self._exec(request_id, scope, receive, send_all)
+            await self._exec(request_id, head, scope, receive, send_all)
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -59,11 +61,10 @@ class ExecDoor:
                 raise
             await send_failure(refuse, self._date(), request_id, answer)
 
-    async def _exec(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _exec(self, request_id: str, head: RequestHead, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket":
             raise PlatformError(f"this door speaks HTTP and websockets only, not {scope['type']}")
-        raw_path: bytes = scope["raw_path"]
-        head = read_request("GET", raw_path, scope["headers"])
+        raw_path = head.raw_path
         self._permissions.require(self._verifier.verify(head), "GET", raw_path)
         service, qualifier, function, instance_id = _place(raw_path)
         command, wishes = _asked(scope["query_string"])

@@ -60,14 +60,13 @@ class DateHeader:
         return self._header
 
 
-def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The caller's own trace id where it is a UUID, else a new UUID; always 36 characters.
+def request_id_of(trace_id: bytes) -> str:
+    """The caller's own trace id (`x-fc-trace-id`) where it is a UUID, else a new UUID; always 36 characters.
 
     The documentation has the answer's request id equal the trace id (reference/api.md §2), and clients match `.{36}`:
     so only what looks like one of ours is taken over.
     """
-    trace_id = dict(headers).get(b"x-fc-trace-id")
-    return trace_id.decode() if trace_id is not None and _is_uuid(trace_id) else new_request_id()
+    return trace_id.decode() if trace_id and _is_uuid(trace_id) else new_request_id()
 
 
 def new_request_id() -> str:

@@ -13,13 +13,14 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from sesame.gateway import domain_paths, targets
-from sesame.gateway.auth import RequestHead, Verifier, read_request
+from sesame.gateway.auth import Verifier
 from sesame.gateway.body import read_body
 from sesame.gateway.headers import Headers
 from sesame.gateway.http_exchange import HANG_UP
 from sesame.gateway.http_triggers import HttpTriggers
 from sesame.gateway.invoke import Invoker
 from sesame.gateway.permissions import Permissions
+from sesame.gateway.request_head import RequestHead, head_of
 from sesame.gateway.tls import served_over
 from sesame.model import limits
 from sesame.model.domain import CustomDomain
@@ -65,7 +66,7 @@ class HttpFunctions:
     async def serve(self, request_id: str, way: Way, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises a `CallerError` for who may not come, and for a response that cannot be sent (502)."""
         _check_size(scope)
-        head = read_request(scope["method"], scope["raw_path"], scope["headers"])
+        head = head_of(scope)
         trigger = self._triggers.of(way.target)
         if scope["method"] not in trigger.methods:
             raise not_allowed(scope["method"], trigger.methods)

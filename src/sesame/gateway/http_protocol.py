@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from sesame.gateway.answers import Failure
 from sesame.gateway.headers import new_request_id
 from sesame.gateway.http_exchange import HANG_UP, Exchange
+from sesame.gateway.known_head import KnownHead, learn
 from sesame.outbox import shared
 
 HEAD_BYTES_MAX = 256 * 1024
@@ -37,6 +38,9 @@ class Connection(HttpToolsProtocol):
 
     _head_open = False
     _head_bytes = 0
+    # Whether the parser is in the middle of a request.
+    _in_request = False
+    _known: KnownHead | None = None
     _idle_check: asyncio.TimerHandle | None = None
     _idle_since = 0.0
     # The exchange that is being answered; `cycle` is the one that is being read, which may wait behind it.
@@ -75,6 +79,12 @@ class Connection(HttpToolsProtocol):
         self.outbox.flush()
 
     def data_received(self, data: bytes) -> None:
+        between = not self._in_request
+        known = self._known
+        if between and known is not None and (body := known.body_of(data)) is not None:
+            self._take_whole(known.scope(), body)
+            return
+        before = self.scope
         # A head may begin behind the end of another request: only what comes for a head already open is counted.
         continued = self._head_open
         try:
@@ -85,7 +95,10 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             if self._should_upgrade():
                 self.handle_websocket_upgrade()
-        if continued and self._head_open:
+            return
+        if between and not self._in_request and self.scope is not before:
+            self._learn(data)
+        elif continued and self._head_open:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
                 self.send_400_response(f"The head of the request exceeds {HEAD_BYTES_MAX} bytes.")
@@ -95,7 +108,7 @@ class Connection(HttpToolsProtocol):
         self.expect_100_continue = False
         self.headers = []
         self.scope = {**self._same_for_all, "headers": self.headers}
-        self._head_open = True
+        self._head_open = self._in_request = True
         self._head_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -117,14 +130,12 @@ class Connection(HttpToolsProtocol):
         if self.expect_100_continue:
             # The leave to go on is written past the outbox.
             self.outbox.flush()
-        before = self.cycle
-        cycle = self.cycle = Exchange(
-            self,
-            scope,
-            keep_alive=http_version != "1.0" and parser.should_keep_alive(),
-            expects_to_be_told=self.expect_100_continue,
-        )
-        scope[HANG_UP] = cycle
+        keep_alive = http_version != "1.0" and parser.should_keep_alive()
+        self._begin(Exchange(self, scope, keep_alive=keep_alive, expects_to_be_told=self.expect_100_continue))
+
+    def _begin(self, cycle: Exchange) -> None:
+        before, self.cycle = self.cycle, cycle
+        cycle.scope[HANG_UP] = cycle
         if before is None or before.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:
@@ -138,8 +149,23 @@ class Connection(HttpToolsProtocol):
             self.cycle.take(body)
 
     def on_message_complete(self) -> None:
+        self._in_request = False
         if not (self.parser.should_upgrade() and self._should_upgrade()) and not self.cycle.response_complete:
             self.cycle.end()
+
+    def _take_whole(self, scope: Scope, body: bytes) -> None:
+        """A request that the parser does not see."""
+        cycle = Exchange(self, scope, keep_alive=True, expects_to_be_told=False)
+        self._begin(cycle)
+        if body:
+            cycle.take(body)
+        cycle.end()
+
+    def _learn(self, data: bytes) -> None:
+        """Of a head that asks for nothing but an answer on a connection that stays."""
+        plain = self.cycle.keep_alive and not self.expect_100_continue
+        # The scope is of a request that is under way, and holds it.
+        self._known = learn(data, {**self.scope, HANG_UP: None}) if plain else None
 
     def _should_upgrade(self) -> bool:
         """Whatever the websocket's protocol would refuse in a form of its own is left to the door, as plain HTTP."""

@@ -12,10 +12,10 @@ from typing import Protocol
 from starlette.types import Receive, Scope, Send
 
 from sesame.gateway import targets
-from sesame.gateway.auth import RequestHead
 from sesame.gateway.body import ClientGone, read_body
 from sesame.gateway.headers import DateHeader
 from sesame.gateway.http_exchange import HANG_UP, HangUp
+from sesame.gateway.request_head import RequestHead
 from sesame.model import limits
 from sesame.model.errors import InvalidArgument, PathNotSupported
 from sesame.model.invocation import Invocation, Outcome, Phases, Target
