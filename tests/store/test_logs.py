@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from sesame.model.errors import ConfigurationError
 from sesame.store import logs as logs_module
-from sesame.store.log_wire import Batch
+from sesame.store.log_wire import Batch, Whole
 from sesame.store.logs import Keeping, Logs, discard
 from sesame.store.logs_file import LogLine, LogReader, LogWriter, Query, Row, SourceKey
 from sesame.store.logs_lines import CHUNK_BYTES_MAX, ENTRY_BYTES_MAX, Splitter, entries
@@ -135,6 +135,25 @@ async def test_a_first_line_that_waits_for_others_is_in_the_file_with_the_next_f
     assert [line.time - START for line in lines] == [0.25, 0.5, 0.5]
 
 
+@pytest.mark.parametrize("size", [100, CHUNK_BYTES_MAX - 8, CHUNK_BYTES_MAX, 2 * CHUNK_BYTES_MAX])
+async def test_a_call_of_two_pieces_is_read_as_it_was_written_however_long_it_is(
+    make: Make, clock: Clock, tmp_path: Path, size: int
+) -> None:
+    logs, whose = await make(), source()
+    for call in ("r-1", "r-2"):
+        # An instance that is known, and of whose calls before nothing waits.
+        await logs.flush()
+        logs.append(whose, call, b"start\n", True)
+        clock.time += 0.25
+        logs.append(whose, call, (b"x" * 99 + b"\n") * (size // 100) + b"end\n")
+        clock.time += 0.25
+    assert await texts(logs, request_id="r-2") == ["start", *["x" * 99] * (size // 100), "end"]
+    lines = await logs.read(Query(request_id="r-2", limit=10_000))
+    assert [line.time - START for line in (lines[0], lines[1], lines[-1])] == [0.5, 0.75, 0.75]
+    with closing(sqlite3.connect(tmp_path / "logs.db")) as db:
+        assert db.execute("SELECT max(length(data)) FROM chunks").fetchone()[0] <= CHUNK_BYTES_MAX
+
+
 # Instance, call, text, and whether more is said to follow; None flushes.
 _WRITES = st.lists(
     st.none() | st.tuples(st.integers(0, 1), st.integers(0, 2), st.sampled_from(["a\n", "b", "c\nd\n"]), st.booleans()),
@@ -173,6 +192,9 @@ class _Sent:
     def send(self, batch: Batch, weight: int) -> None:
         for output in batch.outputs:
             lines = self._found.setdefault(output.source.instance_id, [])
+            if isinstance(output, Whole):
+                lines += [(output.request_id, output.line), (output.request_id, output.data)]
+                continue
             lines += [(output.request_id, data) for _at, data in output.pieces]
             if output.cut:
                 lines.append((output.request_id, b"<cut>"))

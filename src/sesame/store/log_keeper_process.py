@@ -17,9 +17,9 @@ from typing import NamedTuple
 import msgspec
 
 from sesame.model.errors import ConfigurationError
-from sesame.store.log_wire import Batch, Frames, Output, Tried, frame
+from sesame.store.log_wire import Batch, Frames, Output, Tried, Whole, frame
 from sesame.store.logs_file import ROWS_DELETED_TOGETHER, LogWriter, Row, SourceKey
-from sesame.store.logs_lines import Chunk, Splitter, whole_chunk
+from sesame.store.logs_lines import Chunk, Splitter, joined_chunk, whole_chunk
 
 RETRY_EVERY_S = 0.15
 # Calls come first: what waits to be written may wait a little longer.
@@ -56,8 +56,13 @@ class Keeper:
         """Makes rows of it; `write` writes them."""
         self._now_ms = batch.now_ms
         for output in batch.outputs:
-            self._came_bytes += sum([len(piece[1]) for piece in output.pieces])
-            self._unwritten += [Row(output.source, output.request_id, chunk) for chunk in self._chunks(output)]
+            if isinstance(output, Whole):
+                chunks = [joined_chunk(output.at_ms, output.line, output.data_at_ms, output.data)]
+            else:
+                chunks = self._chunks(output)
+            for chunk in chunks:
+                self._came_bytes += len(chunk.data)
+                self._unwritten.append(Row(output.source, output.request_id, chunk))
         if batch.expire or self._came_bytes >= self._total_bytes // EXPIRE_SHARE:
             self._came_bytes = 0
             self.expiring = True

@@ -14,7 +14,18 @@ from sesame.store.logs_lines import Piece
 _HEAD = struct.Struct(">IQ")
 
 
-class Output(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Whole(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
+    """A call's first line and what followed, whole lines both and no more than a chunk together; times as below."""
+
+    source: SourceKey
+    request_id: str
+    at_ms: int
+    line: bytes
+    data_at_ms: int
+    data: bytes
+
+
+class Output(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0):
     """Pieces of what a call wrote, each with its time (ms since 1970). With `cut`, a line without newline is ended."""
 
     call: int
@@ -28,7 +39,7 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     """`now_ms` is the sender's clock, the only one that counts; `expire` asks for old lines to be deleted."""
 
     now_ms: int
-    outputs: list[Output]
+    outputs: list[Output | Whole]
     expire: bool = False
 
 

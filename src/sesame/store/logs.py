@@ -14,9 +14,9 @@ import msgspec
 import structlog
 
 from sesame.store.log_keeper import LogKeeper
-from sesame.store.log_wire import Batch, Output
+from sesame.store.log_wire import Batch, Output, Whole
 from sesame.store.logs_file import LogLine, LogReader, Query, SourceKey
-from sesame.store.logs_lines import Piece
+from sesame.store.logs_lines import CHUNK_BYTES_MAX, Piece
 
 FLUSH_EVERY_S = 0.15
 EXPIRE_EVERY_S = 30.0
@@ -104,7 +104,7 @@ class Logs:
         self._over: dict[int, _Call] = {}
         # What goes out next: calls with pieces, and what had to be cut before; and how much of what waits that is.
         self._written: list[_Call] = []
-        self._outputs: list[Output] = []
+        self._outputs: list[Output | Whole] = []
         self._weight = 0
         # Of everything that came in and is not in the file.
         self._waiting = 0
@@ -158,12 +158,10 @@ class Logs:
         size = len(line) + len(data)
         if request_id != opened_id or request_id == before.request_id or not data.endswith(b"\n"):
             return False
-        if size > self._call_bytes or self._waiting + size > self._waiting_bytes:
+        if size > CHUNK_BYTES_MAX or size > self._call_bytes or self._waiting + size > self._waiting_bytes:
             return False
         before.written_at = now = self._now()
-        self._calls_begun += 1
-        pieces = [(int(at * 1000), line), (int(now * 1000), data)]
-        self._outputs.append(Output(self._calls_begun, before.source, request_id, pieces))
+        self._outputs.append(Whole(before.source, request_id, int(at * 1000), line, int(now * 1000), data))
         self._weigh(size + 2 * PIECE_OVERHEAD_BYTES)
         return True
 

@@ -77,6 +77,12 @@ def whole_chunk(pieces: list[Piece]) -> Chunk | None:
     return Chunk(at_ms, _Times(pieces).between(0, len(data))[1], data)
 
 
+def joined_chunk(at_ms: int, line: bytes, data_at_ms: int, data: bytes) -> Chunk:
+    """The same of two such pieces that are less than a chunk together."""
+    marks = None if data_at_ms == at_ms else b"[[%d,%d]]" % (len(line), data_at_ms - at_ms)
+    return Chunk(at_ms, marks, line + data)
+
+
 class _Times:
     """When which byte of the joined pieces was written."""
 
