@@ -1,7 +1,9 @@
 """Interpreters are found where they are, proved by running them, and replaced only where that is allowed."""
 
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -109,12 +111,14 @@ def test_an_override_goes_first_and_must_be_what_it_says(tmp_path: Path) -> None
         discover({"python2.7": chosen}, environ)
     with pytest.raises(ConfigurationError, match="does not exist"):
         discover({"python2.7": tmp_path / "nowhere"}, environ)
+    with pytest.raises(ConfigurationError, match="cannot be used: File name too long"):
+        discover({"python2.7": tmp_path / ("x" * 300)}, environ)
     with pytest.raises(ConfigurationError, match=r"no runtime 'python3.6'"):
         discover({"python3.6": chosen}, environ)
 
 
 def test_this_very_interpreter_answers_the_probe() -> None:
-    answer = interpreters._probe(Path(sys.executable), os.environ)
+    answer = interpreters.probe(Path(sys.executable), os.environ)
     assert answer is not None
     assert answer.is_cpython(sys.version_info[:2])
 
@@ -122,3 +126,77 @@ def test_this_very_interpreter_answers_the_probe() -> None:
 def test_every_runtime_has_advice() -> None:
     for runtime in interpreters.MINOR_VERSIONS:
         assert "pyenv install" in interpreters.how_to_get(runtime)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "exec sleep 60",
+        "sleep 60 &\nsleep 60",
+        "exec yes garbage",
+        "echo garbage",
+        'echo \'{"version": "three", "implementation": "CPython", "executable": "/x", '
+        '"prefix": "/x", "base_prefix": "/x"}\'',
+        "printf '\\377\\376'",
+        "kill -9 $$",
+        "exit 0",
+    ],
+)
+def test_a_broken_interpreter_counts_as_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    monkeypatch.setattr(interpreters, "PROBE_TIMEOUT_S", 1.0)
+    broken = tmp_path / "broken" / "python3.9"
+    broken.parent.mkdir()
+    broken.write_text(f"#!/bin/sh\n{program}\n")
+    broken.chmod(0o755)
+    right = fake_python(tmp_path / "right", "python3.9", "3.9.18")
+    environ = world(tmp_path, broken.parent, right.parent) | {"PATH": f"{broken.parent}:{right.parent}:{os.defpath}"}
+    assert discover(environ=environ, wanted=["python3.9"])["python3.9"].path == right
+
+
+def test_a_search_ends_however_many_interpreters_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interpreters, "SEARCH_TIMEOUT_S", 1.0)
+    for number in range(20):
+        hangs = tmp_path / "home/.pyenv/versions" / f"3.9.{number}" / "bin/python3.9"
+        hangs.parent.mkdir(parents=True)
+        hangs.write_text("#!/bin/sh\nexec sleep 60\n")
+        hangs.chmod(0o755)
+    began = time.monotonic()
+    assert discover(environ=world(tmp_path) | {"PATH": os.defpath}, wanted=["python3.9"]) == {}
+    assert time.monotonic() - began < 10
+
+
+def test_what_an_interpreter_prints_at_its_start_is_not_its_answer(tmp_path: Path) -> None:
+    path = fake_python(tmp_path / "bin", "python3.9", "3.9.18")
+    path.write_text(path.read_text().replace("echo", "echo hello from sitecustomize\necho"))
+    assert discover(environ=world(tmp_path, tmp_path / "bin"))["python3.9"].path == path
+
+
+def test_a_place_that_cannot_be_read_ends_no_command(tmp_path: Path) -> None:
+    """As an ordinary user, because nothing is unreadable to root."""
+    closed = tmp_path / "closed"
+    for folder in ("versions", "uv/python", ".pyenv/versions", ".local/share/uv/python", "deeper"):
+        (closed / folder).mkdir(parents=True)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to("loop")
+    usual = {"HOME": "/nonexistent", "PATH": str(tmp_path / "empty")}
+    worlds = [
+        usual | {variable: str(tmp_path / place)}
+        for variable in ("PYENV_ROOT", "PATH", "UV_PYTHON_INSTALL_DIR", "XDG_DATA_HOME", "HOME")
+        for place in ("closed", "closed/deeper", "file", "file/deeper", "loop", "x" * 300, "closed:~none")
+    ]
+    code = (
+        "import os, sys\nfrom sesame.sandbox import interpreters, site_packages\n"
+        "interpreters._usual_folders = lambda wanted: iter(())\n"
+        "if os.getuid() == 0:\n    os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        f"for environ in {worlds!r}:\n"
+        "    found = interpreters.discover(environ=environ)\n"
+        "    os.environ.update(environ)\n"
+        "    assert site_packages.SitePackages(site_packages.default_root(), found).manifest('python3.12') is None\n"
+        "    assert found == {}\n"
+    )
+    closed.chmod(0o000)
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    finally:
+        closed.chmod(0o700)
+    assert done.returncode == 0, done.stderr

@@ -1,21 +1,28 @@
-"""Finds the CPython that runs each runtime, and proves it by running it once.
+"""Finds the CPython that runs each runtime, and runs each candidate once to see what it is.
 
 Called by `app` and the command line before any sandbox is made; `sandbox.site_packages` installs with what it finds.
-Never assumes a path, never installs an interpreter, never takes one from inside a virtual environment.
+A folder or an interpreter that cannot be read, hangs or answers nonsense counts as absent; it never ends a command.
 """
 
+import contextlib
 import os
 import re
+import selectors
+import signal
 import subprocess
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO, Annotated
 
 import msgspec
 
 from sesame.model.errors import ConfigurationError
 
-PROBE_TIMEOUT_S = 20
+PROBE_TIMEOUT_S = 10.0
+SEARCH_TIMEOUT_S = 30.0
+PROBE_ANSWER_BYTES_MAX = 64 * 1024
 
 # reference/runtime.md §1: the id `python3` means CPython 3.6.
 MINOR_VERSIONS: dict[str, tuple[int, int]] = {
@@ -28,10 +35,11 @@ MINOR_VERSIONS: dict[str, tuple[int, int]] = {
 SUBSTITUTED_RUNTIME = "python3"
 NEWEST_SUBSTITUTE_MINOR = 13
 
-# Few imports: it is run for every interpreter at every start.
+# Few imports: it is run for every interpreter at every start. The answer is on a line of its own, because a
+# `sitecustomize` may print before it.
 _PROBE = """
 import json, os, sys
-sys.stdout.write(json.dumps({
+sys.stdout.write("\\n" + json.dumps({
     "version": "%d.%d.%d" % sys.version_info[:3],
     "implementation": sys.implementation.name if hasattr(sys, "implementation") else sys.subversion[0],
     "executable": os.path.realpath(sys.executable),
@@ -69,8 +77,8 @@ class Interpreter(msgspec.Struct, frozen=True):
         )
 
 
-class _Answer(msgspec.Struct, frozen=True):
-    version: str
+class Answer(msgspec.Struct, frozen=True):
+    version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}$")]
     implementation: str
     executable: str
     prefix: str
@@ -118,7 +126,8 @@ class _Search:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._answers: dict[Path, _Answer | None] = {}
+        self._deadline = time.monotonic() + SEARCH_TIMEOUT_S
+        self._answers: dict[Path, Answer | None] = {}
 
     def runtime(self, runtime: str, override: Path | None) -> Interpreter | None:
         wanted = MINOR_VERSIONS[runtime]
@@ -135,8 +144,15 @@ class _Search:
 
     def _overridden(self, runtime: str, path: Path) -> Interpreter:
         wanted = MINOR_VERSIONS[runtime]
-        if not path.exists():
-            raise ConfigurationError(f"interpreters: {runtime} is set to {path}, which does not exist")
+        try:
+            path.stat()
+        except FileNotFoundError as error:
+            raise ConfigurationError(f"interpreters: {runtime} is set to {path}, which does not exist") from error
+        except (OSError, ValueError) as error:
+            why = (error.strerror if isinstance(error, OSError) else None) or error
+            raise ConfigurationError(
+                f"interpreters: {runtime} is set to {path}, which cannot be used: {why}"
+            ) from error
         answer = self._ask(path)
         if answer is None:
             raise ConfigurationError(f"interpreters: {runtime} is set to {path}, which does not run as a Python")
@@ -156,7 +172,7 @@ class _Search:
 
     def _candidates(self, wanted: tuple[int, int]) -> Iterator[Path]:
         name = f"python{wanted[0]}.{wanted[1]}"
-        home = Path(self._environ.get("HOME") or Path.home())
+        home = Path(self._environ.get("HOME") or os.path.expanduser("~"))
         pyenv = Path(self._environ.get("PYENV_ROOT") or home / ".pyenv")
         for folder in map(Path, filter(None, self._environ.get("PATH", os.defpath).split(os.pathsep))):
             # A shim is slow, and works only for versions that are selected just now; the versions themselves come next.
@@ -172,45 +188,84 @@ class _Search:
         )
         yield from _existing(folder / name for folder in _usual_folders(wanted))
 
-    def _ask(self, path: Path) -> _Answer | None:
+    def _ask(self, path: Path) -> Answer | None:
         if path not in self._answers:
-            answer = _probe(path, self._environ)
+            answer = probe(path, self._environ, self._deadline)
             if answer and answer.prefix != answer.base_prefix:
                 # A virtual environment's python would bring that environment's packages: take the one below it.
-                answer = _probe(Path(answer.executable), self._environ)
+                answer = probe(Path(answer.executable), self._environ, self._deadline)
                 if answer and answer.prefix != answer.base_prefix:
                     answer = None
             self._answers[path] = answer
         return self._answers[path]
 
 
-def _interpreter(runtime: str, answer: _Answer) -> Interpreter:
+def _interpreter(runtime: str, answer: Answer) -> Interpreter:
     return Interpreter(runtime, Path(answer.executable), answer.version, Path(answer.prefix))
 
 
-def _probe(path: Path, environ: Mapping[str, str]) -> _Answer | None:
-    """Runs the interpreter once; None when it does not run, as a pyenv shim of a version that is not selected."""
+def probe(path: Path, environ: Mapping[str, str], deadline: float | None = None) -> Answer | None:
+    """Runs the interpreter once; None when it does not run, as a pyenv shim of a version that is not selected.
+
+    Gives up after `PROBE_TIMEOUT_S`, and at `deadline` (seconds of the monotonic clock) at the latest.
+    """
     clean = {name: value for name, value in environ.items() if not name.startswith("PYTHON")}
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [str(path), "-E", "-s", "-c", _PROBE],
-            stdin=subprocess.DEVNULL, capture_output=True, env=clean, timeout=PROBE_TIMEOUT_S, check=False,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=clean,
+            start_new_session=True,
         )  # fmt: skip
-        if done.returncode != 0:
-            return None
-        return msgspec.json.decode(done.stdout, type=_Answer)
-    except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError):
+    except (OSError, ValueError):
         return None
+    gives_up = time.monotonic() + PROBE_TIMEOUT_S
+    deadline = gives_up if deadline is None else min(deadline, gives_up)
+    with process:
+        try:
+            said = _read_all(process.stdout, deadline)
+            if said is None or process.wait(max(deadline - time.monotonic(), 0.1)) != 0:
+                return None
+            return msgspec.json.decode(said.rstrip().rpartition(b"\n")[2], type=Answer)
+        except (subprocess.TimeoutExpired, msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        finally:
+            # Its whole session: what the candidate is may be a script that started others.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _read_all(pipe: IO[bytes] | None, deadline: float) -> bytes | None:
+    """What the process wrote until it closed its output; None if that is too much or takes too long."""
+    assert pipe is not None
+    said = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while len(said) <= PROBE_ANSWER_BYTES_MAX and selector.select(max(deadline - time.monotonic(), 0)):
+            chunk = os.read(pipe.fileno(), PROBE_ANSWER_BYTES_MAX)
+            if not chunk:
+                return said
+            said += chunk
+    return None
 
 
 def _existing(paths: Iterable[Path]) -> Iterator[Path]:
-    return (path for path in paths if path.is_file() and os.access(path, os.X_OK))
+    return (path for path in paths if _is_executable_file(path))
+
+
+def _is_executable_file(path: Path) -> bool:
+    # Where a folder may not be searched, or a name is too long, pathlib raises.
+    try:
+        return path.is_file() and os.access(path, os.X_OK)
+    except (OSError, ValueError):
+        return False
 
 
 def _newest_first(folder: Path, pattern: str) -> list[Path]:
-    if not folder.is_dir():
+    try:
+        found = list(folder.glob(pattern)) if folder.is_dir() else []
+    except OSError:
         return []
-    return sorted(folder.glob(pattern), key=lambda path: [int(part) for part in re.findall(r"\d+", path.name)])[::-1]
+    return sorted(found, key=lambda path: [int(part) for part in re.findall(r"\d{1,9}", path.name)])[::-1]
 
 
 def _usual_folders(wanted: tuple[int, int]) -> Iterator[Path]:

@@ -43,7 +43,7 @@ def default_root() -> Path:
     """Beside the virtual environment's own files when Sesame runs in one, else in the user's data directory."""
     if sys.prefix != sys.base_prefix:
         return Path(sys.prefix) / "share" / "sesame" / "runtimes"
-    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path(os.path.expanduser("~")) / ".local" / "share")
     return data / "sesame" / "runtimes"
 
 
@@ -64,7 +64,8 @@ class SitePackages:
             return None
         try:
             return msgspec.json.decode((self._folder(runtime) / "manifest.json").read_bytes(), type=Manifest)
-        except FileNotFoundError:
+        except (OSError, msgspec.DecodeError):
+            # Absent, unreadable or damaged: in each case there is nothing to use, and installing again says why.
             return None
 
     def install_all(self, runtimes: Sequence[str], progress: Progress) -> None:
