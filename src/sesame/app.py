@@ -51,6 +51,7 @@ from sesame.store.bytecode import BytecodeCompiler
 from sesame.store.catalog import Catalog
 from sesame.store.database import Database
 from sesame.store.logs import Keeping, Logs, discard
+from sesame.store.lost_database import require_database
 from sesame.store.objects import Objects
 from sesame.store.packages import Packages
 from sesame.store.uploads import Uploads
@@ -120,6 +121,7 @@ class Sesame:
             Runtimes.look_up, settings.interpreters, settings.resolved_runtimes_dir()
         )
 
+        await asyncio.to_thread(require_database, self.data_dir.database, self.data_dir.objects, self.data_dir.packages)
         database = Database(self.data_dir.database)
         await database.open()
         later.push_async_callback(database.close)

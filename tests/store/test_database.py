@@ -252,7 +252,7 @@ async def test_a_url_is_as_good_as_a_path(tmp_path: Path) -> None:
 async def test_a_file_that_is_no_database_is_refused_with_the_next_step_and_let_go(tmp_path: Path) -> None:
     path = tmp_path / "sesame.db"
     path.write_text("not what Sesame wrote\n" * 100)
-    with pytest.raises(ConfigurationError, match="cannot be used: file is not a database; free some space"):
+    with pytest.raises(ConfigurationError, match=r"cannot be used: file is not a database\. Nothing was changed"):
         await Database(path).open()
     path.unlink()
     again = Database(path)

@@ -19,6 +19,7 @@ from sesame.model.errors import ConfigurationError
 from sesame.model.kinds import KINDS
 from sesame.model.records import Record
 from sesame.store.database import Database
+from sesame.store.lost_database import NEXT_STEPS
 from sesame.store.schema import records
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ class Catalog:
         def load(connection: sa.Connection) -> list[Record]:
             return [self._codec.record(row) for row in connection.execute(sa.select(records))]
 
-        for record in await self._database.read(load):
+        for record in await self._database.load(load):
             self._folder(record.kind, record.parent).put(record)
 
     @property
@@ -229,11 +230,14 @@ class _Codec:
         decoder = self._decoders.get(row.kind)
         try:
             if decoder is None:
-                raise ConfigurationError(f"the catalog holds a record of the unknown kind '{row.kind}'")
+                raise ConfigurationError(
+                    f"the catalog holds a record of the unknown kind '{row.kind}': a newer Sesame wrote it, or the "
+                    f"database is damaged. {NEXT_STEPS}"
+                )
             document = decoder.decode(row.document)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ConfigurationError(
-                f"the catalog's {row.kind} '{row.name}' (under '{row.parent}') cannot be read: {error}"
+                f"the catalog's {row.kind} '{row.name}' (under '{row.parent}') cannot be read: {error}. {NEXT_STEPS}"
             ) from error
         return Record(row.kind, row.parent, row.name, document, row.etag, row.created_at, row.modified_at)
 

@@ -21,6 +21,7 @@ import structlog
 
 from sesame.model.errors import ConfigurationError, PlatformError
 from sesame.store.durable import make_folder, sync_folder
+from sesame.store.lost_database import damaged
 
 T = TypeVar("T")
 
@@ -104,6 +105,13 @@ class Database:
         self._requests.put(_Request(fn, on_commit, loop, future))
         return await future
 
+    async def load(self, fn: Callable[[sa.Connection], T]) -> T:
+        """As `read`, for start-up: raises `ConfigurationError` with the next step when the file is damaged."""
+        try:
+            return await self.read(fn)
+        except sa.exc.DBAPIError as error:
+            raise damaged(self._path, error.orig or error) from error
+
     async def read(self, fn: Callable[[sa.Connection], T]) -> T:
         """Runs `fn` in a transaction of its own on a reader's thread; it sees one committed state."""
 
@@ -122,10 +130,7 @@ class Database:
                 _migrate(connection, self._path)
                 connection.commit()
         except sa.exc.DBAPIError as error:
-            raise ConfigurationError(
-                f"the database {self._path} cannot be used: {error.orig}; free some space if the disk is full, move "
-                "the file away if it is no database, or choose another data directory"
-            ) from error
+            raise damaged(self._path, error.orig or error) from error
         # The file, its log and its index exist from here on; their names must survive a power cut as well.
         sync_folder(self._path.parent)
 

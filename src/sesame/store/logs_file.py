@@ -363,7 +363,7 @@ def _version(db: sqlite3.Connection) -> int:
 def _wrong_version(path: Path, found: int) -> ConfigurationError:
     return ConfigurationError(
         f"{path} was written by a newer Sesame (found version {found}, expected {SCHEMA_VERSION}): upgrade Sesame, or "
-        "move the file away"
+        "choose another data directory with --data-dir"
     )
 
 

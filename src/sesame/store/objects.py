@@ -93,7 +93,7 @@ class Objects:
     async def open(self) -> int:
         """Recovers from however the last run ended; answers how many stray files were removed."""
         await self.threads.run(self.threads.blobs.open)
-        known = await self.database.read(_known_blobs)
+        known = await self.database.load(_known_blobs)
         removed = await self.threads.run(self.threads.blobs.sweep, known)
         if removed:
             log.info("removed files that no object mentions", files=removed)
