@@ -14,7 +14,7 @@ from shutil import which
 
 import click
 
-from sesame.sandbox.interpreters import Interpreter
+from sesame.sandbox.runtimes.interpreters import Interpreter
 
 NAMESPACES = ("pid", "ipc", "uts", "mount")
 # What an interpreter needs of the host beside its own prefix; links among them are made as they are.

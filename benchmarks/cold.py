@@ -17,7 +17,7 @@ import click
 from benchmarks.boxes import Command, boxes
 from benchmarks.ratios import spread
 from benchmarks.servers import Endpoint, package, sesame
-from sesame.sandbox.interpreters import Interpreter, discover
+from sesame.sandbox.runtimes.interpreters import Interpreter, discover
 
 BLOCKS = 6
 BOXED_RUNTIME = "python3.12"

@@ -8,14 +8,14 @@ import re
 import sys
 from pathlib import Path
 
-from sesame.gateway.operations import OPERATIONS, PREFIX, Operation
+from sesame.fc.v2016.operations import OPERATIONS, PREFIX, Operation
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "compatibility.md"
 TESTS = (
-    "tests/gateway/test_sdk.py",
-    "tests/gateway/test_sdk_resources.py",
-    "tests/gateway/test_http_functions.py",
+    "tests/fc/test_sdk.py",
+    "tests/fc/test_sdk_resources.py",
+    "tests/fc/test_http_functions.py",
     "tests/journeys/test_exec.py",
 )
 BEGIN, END = "<!-- operations: begin -->", "<!-- operations: end -->"

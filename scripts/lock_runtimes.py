@@ -7,9 +7,9 @@ Never run by users, and changes nothing outside the constraints.
 import sys
 from pathlib import Path
 
-from sesame.sandbox import interpreters
-from sesame.sandbox.pip_bootstrap import BootstrappedPip, temporary_folder
-from sesame.sandbox.site_packages import CONSTRAINTS
+from sesame.sandbox.runtimes import interpreters
+from sesame.sandbox.runtimes.pip_bootstrap import BootstrappedPip, temporary_folder
+from sesame.sandbox.runtimes.site_packages import CONSTRAINTS
 
 # A backport of the standard library's enum: under Python 3 it can only do harm.
 LEFT_OUT_OF_PYTHON_3 = {"enum34"}

@@ -1,12 +1,12 @@
 """Stand-ins for what the engine is given: a sandbox driver without processes and a clock without time.
 
-Used by tests of the engine. Keeps the promises of `sandbox.seam` and counts what a leak would show in.
+Used by tests of the engine. Keeps the promises of `sandbox.interface` and counts what a leak would show in.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
 
-from sesame.sandbox.seam import (
+from sesame.sandbox.interface import (
     Call,
     Command,
     Enforcement,

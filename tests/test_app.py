@@ -49,7 +49,7 @@ async def test_a_fault_of_the_machine_at_a_start_is_said_and_leaves_the_director
         raise OSError(28, "No space left on device")
 
     settings = Settings(port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain")
-    monkeypatch.setattr("sesame.store.objects.Objects.open", full)
+    monkeypatch.setattr("sesame.store.objects.objects.Objects.open", full)
     says = f"cannot start: No space left on device .the data directory is {tmp_path}/data; --data-dir names another"
     with pytest.raises(ConfigurationError, match=says):
         await Sesame(settings).start()

@@ -16,10 +16,10 @@ MAX_LINES = 400
 
 # A room imports only itself and lower floors; rooms on one floor do not know each other.
 FLOORS: dict[str, int] = {
-    "model": 0, "outbox": 0,
-    "store": 1, "sandbox": 1,
-    "engine": 2, "control": 2, "identity": 2,
-    "gateway": 3, "oss": 3, "sls": 3, "sts": 3, "triggers": 3,
+    "model": 0, "write_batching": 0,
+    "http": 1, "store": 1, "sandbox": 1,
+    "engine": 2, "control": 2, "identity": 2, "placement": 2,
+    "fc": 3, "oss": 3, "sls": 3, "sts": 3, "console": 3, "triggers": 3,
     "app": 4, "settings": 4, "data_dir": 4, "cli": 4, "testing": 4,
 }  # fmt: skip
 GARDEN = "runtime"

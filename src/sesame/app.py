@@ -21,16 +21,16 @@ from sesame.data_dir import Credentials, DataDir, Endpoints
 from sesame.engine.clock import LoopClock
 from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.hooks import Hooks
-from sesame.engine.journal import LogSink, LogSource
+from sesame.engine.invocation_log import LogSink, LogSource
+from sesame.engine.policies import Caps
 from sesame.engine.pool import Pool, PoolParts
 from sesame.engine.resolver import Resolver
-from sesame.engine.scaling import Caps
-from sesame.gateway import links
-from sesame.gateway.app import Gateway
-from sesame.gateway.code_bucket import CodeBucket
-from sesame.gateway.parts import Control, GatewayParts
-from sesame.gateway.server import HttpServer
-from sesame.gateway.tls import Certificates
+from sesame.fc import links
+from sesame.fc.app import FcEndpoint
+from sesame.fc.code_bucket import CodeBucket
+from sesame.fc.dependencies import Control, FcDependencies
+from sesame.fc.server import HttpServer
+from sesame.fc.web.certificates import Certificates
 from sesame.identity.issuer import Issuer
 from sesame.identity.keys import AccessKeys
 from sesame.identity.roles import DEFAULT_ROLE, Roles, role_arn
@@ -41,20 +41,20 @@ from sesame.model.arn import Arns
 from sesame.model.errors import ConfigurationError, PlatformError
 from sesame.model.invocation import Credentials as TemporaryKeys
 from sesame.model.service import Service
-from sesame.oss.door import OssDoor, OssParts
+from sesame.oss.app import OssDependencies, OssEndpoint
 from sesame.oss.source import ObjectSource
 from sesame.sandbox.drivers import Wanted, choose
-from sesame.sandbox.runtimes import Runtimes
-from sesame.sandbox.seam import Enforcement
+from sesame.sandbox.interface import Enforcement
+from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import TABLE, Settings
-from sesame.store.bytecode import BytecodeCompiler
 from sesame.store.catalog import Catalog
-from sesame.store.database import Database
-from sesame.store.logs import Keeping, Logs, discard
+from sesame.store.logs.intake import Keeping, Logs, discard
 from sesame.store.lost_database import require_database
-from sesame.store.objects import Objects
-from sesame.store.packages import Packages
-from sesame.store.uploads import Uploads
+from sesame.store.objects.multipart import Uploads
+from sesame.store.objects.objects import Objects
+from sesame.store.packages.bytecode import BytecodeCompiler
+from sesame.store.packages.packages import Packages
+from sesame.store.sql.database import Database
 
 HOST = "127.0.0.1"
 VIRTUAL_HOSTS = ("oss.localhost",)
@@ -182,8 +182,8 @@ class Sesame:
         source = ObjectSource(catalog, objects, account.account_id)
         arns = Arns(settings.region, account.account_id)
         control = Control.over(catalog, CodeSource(packages, source.read), roles.require_assumable, arns)
-        gateway = Gateway(
-            GatewayParts(
+        gateway = FcEndpoint(
+            FcDependencies(
                 keys=keys,
                 tokens=tokens,
                 roles=roles,
@@ -201,8 +201,8 @@ class Sesame:
                 wall_clock=time.time,
             )
         )
-        oss = OssDoor(
-            OssParts(
+        oss = OssEndpoint(
+            OssDependencies(
                 catalog=catalog,
                 objects=objects,
                 uploads=Uploads(objects, time.time),

@@ -17,7 +17,7 @@ import msgspec
 
 from sesame.model import limits
 from sesame.model.errors import ConfigurationError
-from sesame.sandbox import site_packages
+from sesame.sandbox.runtimes import site_packages
 
 ENVIRONMENT_PREFIX = "SESAME_"
 CONFIG_FILE = "sesame.toml"

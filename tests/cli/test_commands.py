@@ -17,7 +17,7 @@ from sesame.cli.env import env
 from sesame.cli.runtimes import runtimes
 from sesame.data_dir import Credentials, DataDir, Endpoints
 from sesame.model.errors import ConfigurationError
-from sesame.sandbox.interpreters import MINOR_VERSIONS
+from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
 
 
 def sesame(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -68,7 +68,7 @@ def test_runtimes_missing_names_only_what_is_missing(tmp_path: Path, monkeypatch
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("PYENV_ROOT", raising=False)
-    monkeypatch.setattr("sesame.sandbox.interpreters._usual_folders", lambda wanted: iter(()))
+    monkeypatch.setattr("sesame.sandbox.runtimes.interpreters._usual_folders", lambda wanted: iter(()))
     assert CliRunner().invoke(runtimes, ["--missing"]).output.split() == list(MINOR_VERSIONS)
     with pytest.raises(ConfigurationError, match="no interpreter was found for any runtime"):
         CliRunner().invoke(runtimes, ["install"], catch_exceptions=False)

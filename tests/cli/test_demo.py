@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sesame.cli.demo_calls import (
+from sesame.cli.demo.calls import (
     CALLS,
     FUNCTIONS,
     Answer,
@@ -15,7 +15,7 @@ from sesame.cli.demo_calls import (
     refused_by_oss,
     shows_whole_context,
 )
-from sesame.sandbox.interpreters import discover
+from sesame.sandbox.runtimes.interpreters import discover
 
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sesame.sandbox.interpreters import discover
-from sesame.sandbox.jail_grade import probe
+from sesame.sandbox.jail.isolation import probe
+from sesame.sandbox.runtimes.interpreters import discover
 
-DEMO = Path(__file__).parents[2] / "src/sesame/cli/demo_functions"
+DEMO = Path(__file__).parents[2] / "src/sesame/cli/demo/functions"
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
 
 

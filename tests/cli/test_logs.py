@@ -19,8 +19,8 @@ from tests.cli.test_start import CLEAN, Server, sesame
 
 from sesame.cli import logs as command
 from sesame.model.errors import ConfigurationError
-from sesame.store.logs import Keeping, Logs
-from sesame.store.logs_file import LogLine, LogReader, Query, SourceKey
+from sesame.store.logs.file import LogLine, LogReader, Query, SourceKey
+from sesame.store.logs.intake import Keeping, Logs
 
 NOW = 1_700_000_000.0
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (\S+) (.*)")

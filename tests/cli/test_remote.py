@@ -13,8 +13,8 @@ import pytest
 
 from sesame.cli import remote
 from sesame.data_dir import Credentials, DataDir, Endpoints
-from sesame.gateway.auth import Verifier
-from sesame.gateway.request_head import read_request
+from sesame.fc.auth.request_head import read_request
+from sesame.fc.auth.verifier import Verifier
 from sesame.model.account import AccessKey
 from sesame.model.errors import ConfigurationError
 

@@ -17,7 +17,7 @@ import pytest
 
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
-HELLO = Path(__file__).parents[2] / "src/sesame/cli/demo_functions/hello"
+HELLO = Path(__file__).parents[2] / "src/sesame/cli/demo/functions/hello"
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
 
 

@@ -21,8 +21,8 @@ from sesame.model.arn import Arns
 from sesame.model.errors import InvalidArgument, NotFound
 from sesame.model.kinds import KINDS
 from sesame.store.catalog import Catalog
-from sesame.store.database import Database
-from sesame.store.packages import Packages
+from sesame.store.packages.packages import Packages
+from sesame.store.sql.database import Database
 
 ARNS = Arns(region="cn-hangzhou", account_id="123")
 ROLE = "acs:ram::123:role/good"

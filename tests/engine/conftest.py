@@ -11,10 +11,10 @@ from tests.fakes import FakeClock, FakeDriver
 
 from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.hooks import Hooks
-from sesame.engine.journal import LogSource
+from sesame.engine.invocation_log import LogSource
+from sesame.engine.policies import Caps
 from sesame.engine.pool import Pool, PoolParts
 from sesame.engine.resolver import Resolver
-from sesame.engine.scaling import Caps
 from sesame.model import limits, records
 from sesame.model.function import Function, Package
 from sesame.model.invocation import Credentials, Invocation, Outcome, Target

@@ -15,7 +15,7 @@ from tests.fakes import FakeSandbox
 from sesame.model import limits, records
 from sesame.model.errors import FunctionNotFound, InvalidArgument, PlatformError, ServiceNotFound
 from sesame.model.invocation import Invocation, Target
-from sesame.sandbox.seam import Call, Reply, SandboxDied
+from sesame.sandbox.interface import Call, Reply, SandboxDied
 
 
 async def test_a_call_answers_what_the_function_returned(engine: Engine) -> None:

@@ -7,10 +7,10 @@ from tests.engine.conftest import Engine, build, settle
 from tests.fakes import FakeSandbox
 
 from sesame.engine.instance import State
+from sesame.engine.policies import Caps
 from sesame.engine.pool import LAST_HOOKS_S
-from sesame.engine.scaling import Caps
 from sesame.model.function import InstanceLifecycleConfig, LifecycleHook
-from sesame.sandbox.seam import Call, Reply, SandboxDied
+from sesame.sandbox.interface import Call, Reply, SandboxDied
 
 HOOKS = InstanceLifecycleConfig(
     pre_freeze=LifecycleHook(handler="index.pre_freeze", timeout=7),

@@ -4,9 +4,9 @@ import pytest
 from tests.engine.conftest import build, settle
 
 from sesame.engine.instance import COMMANDS_MAX, State
-from sesame.engine.scaling import Caps
+from sesame.engine.policies import Caps
 from sesame.model.errors import InstanceNotFound, PlatformError, ResourceExhausted
-from sesame.sandbox.seam import Command, SandboxStartFailed
+from sesame.sandbox.interface import Command, SandboxStartFailed
 
 COMMAND = Command(("echo",))
 CAPS = Caps(instances_per_function=2, memory_mb=256, starts_at_once=2, keep_alive_s=300)

@@ -12,13 +12,13 @@ import pytest
 from tests.engine.conftest import Engine, build, settle
 
 from sesame.engine.instance import LEGAL_MOVES, Instance, State
-from sesame.engine.journal import Journal, LogSource
-from sesame.engine.scaling import ROOM_AMONG, Caps
+from sesame.engine.invocation_log import Journal, LogSource
+from sesame.engine.policies import ROOM_AMONG, Caps
 from sesame.model import limits, records
 from sesame.model.configs import OnDemandConfig
 from sesame.model.errors import PlatformError, ResourceExhausted
 from sesame.model.invocation import Target
-from sesame.sandbox.seam import Reply, SandboxDied
+from sesame.sandbox.interface import Reply, SandboxDied
 
 CAPS = Caps(instances_per_function=2, memory_mb=512, starts_at_once=2, keep_alive_s=300)
 

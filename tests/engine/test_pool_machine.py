@@ -16,7 +16,7 @@ from tests.engine.conftest import Engine, build, settle
 from tests.fakes import FakeSandbox
 
 from sesame.engine.instance import State
-from sesame.engine.scaling import Caps
+from sesame.engine.policies import Caps
 from sesame.model import limits
 from sesame.model.invocation import Target
 

@@ -11,7 +11,7 @@ from sesame.model import records
 from sesame.model.account import AccessKey, Account
 from sesame.model.errors import ConfigurationError
 from sesame.store.catalog import Catalog
-from sesame.store.database import Database
+from sesame.store.sql.database import Database
 
 KINDS: dict[str, type] = {records.ACCOUNT: Account, records.ACCESS_KEY: AccessKey}
 

@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sesame.identity.patterns import glob
-from sesame.identity.policy import Decision, MalformedPolicy, Question, parse, parse_resource_policy, strongest
+from sesame.identity.policy.evaluator import (
+    Decision,
+    MalformedPolicy,
+    Question,
+    parse,
+    parse_resource_policy,
+    strongest,
+)
+from sesame.identity.policy.patterns import glob
 
 ALLOW, DENY, NOTHING = Decision.ALLOW, Decision.EXPLICIT_DENY, Decision.IMPLICIT_DENY
 OBJECT = "acs:oss:oss-cn-hangzhou:42:photos/2026/a.jpg"

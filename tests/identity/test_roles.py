@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sesame.identity.issuer import RENEWAL_MARGIN_S, Issuer
-from sesame.identity.policy import Decision, MalformedPolicy
+from sesame.identity.policy.evaluator import Decision, MalformedPolicy
 from sesame.identity.roles import Roles, Verdict, new_role, parse_role_arn, role_arn, trust_of_service
 from sesame.identity.tokens import Grant, Tokens, master_key
 from sesame.model import records
@@ -19,7 +19,7 @@ from sesame.model.errors import AccessDenied, ConfigurationError, InvalidArgumen
 from sesame.model.invocation import Credentials
 from sesame.model.role import ANONYMOUS, MasterKey, Policy, Principal, PrincipalKind, Role, Seed
 from sesame.store.catalog import Catalog
-from sesame.store.database import Database
+from sesame.store.sql.database import Database
 
 KINDS = {records.ROLE: Role, records.POLICY: Policy, records.SEED: Seed, records.MASTER_KEY: MasterKey}
 DEFAULT_ARN = "acs:ram::42:role/aliyunfcdefaultrole"

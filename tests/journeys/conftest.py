@@ -22,7 +22,7 @@ import psutil
 import pytest
 from tests.journeys.signer import Door
 
-from sesame.sandbox.interpreters import MINOR_VERSIONS, discover, how_to_get
+from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, discover, how_to_get
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"
 SANDBOX = os.environ.get("SESAME_TEST_SANDBOX", "auto")

@@ -9,7 +9,7 @@ import oss2
 import pytest
 from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, Sesame
 
-from sesame.sandbox.interpreters import discover
+from sesame.sandbox.runtimes.interpreters import discover
 
 RUNTIME = next(iter(discover()), "python3.12")
 

@@ -12,7 +12,7 @@ import pytest
 import requests
 from tests.journeys.conftest import FUNCTIONS, Sesame
 
-from sesame.sandbox.interpreters import discover
+from sesame.sandbox.runtimes.interpreters import discover
 
 ALL = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"]
 INSTALL_TIMEOUT_S = 300

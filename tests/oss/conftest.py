@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import oss2
 import pytest
 
-from sesame.gateway.server import HttpServer
+from sesame.fc.server import HttpServer
 from sesame.identity.issuer import Issuer
 from sesame.identity.keys import AccessKeys
 from sesame.identity.roles import DEFAULT_ROLE, Roles, new_role, role_arn
@@ -22,12 +22,12 @@ from sesame.model import records
 from sesame.model.account import AccessKey, Account
 from sesame.model.bucket import Bucket
 from sesame.model.role import MasterKey, Policy, Role, Seed
-from sesame.oss.door import OssDoor, OssParts
+from sesame.oss.app import OssDependencies, OssEndpoint
 from sesame.oss.source import ObjectSource
 from sesame.store.catalog import Catalog
-from sesame.store.database import Database
-from sesame.store.objects import Objects
-from sesame.store.uploads import Uploads
+from sesame.store.objects.multipart import Uploads
+from sesame.store.objects.objects import Objects
+from sesame.store.sql.database import Database
 
 T = TypeVar("T")
 
@@ -106,8 +106,8 @@ class RunningDoor:
         self.tokens = Tokens(await master_key(self.catalog), self.clock)
         self.issuer = Issuer(self.tokens, self.roles, self.clock)
         self.source = ObjectSource(self.catalog, self.objects, ACCOUNT)
-        door = OssDoor(
-            OssParts(
+        door = OssEndpoint(
+            OssDependencies(
                 catalog=self.catalog,
                 objects=self.objects,
                 uploads=Uploads(self.objects, self.clock),

@@ -19,7 +19,7 @@ import pytest
 import requests
 from tests.oss.conftest import OTHER_KEY_ID, OTHER_SECRET, RunningDoor
 
-from sesame.store.objects import Reader
+from sesame.store.objects.objects import Reader
 
 CRC_HEADER = "x-oss-hash-crc64ecma"
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from sesame.sandbox.interpreters import MINOR_VERSIONS, discover
-from sesame.sandbox.plain import Launch, PlainDriver
-from sesame.sandbox.seam import Call, Reply, SandboxDriver, SandboxSpec
+from sesame.sandbox.interface import Call, Reply, SandboxDriver, SandboxSpec
+from sesame.sandbox.process.driver import Launch, PlainDriver
+from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, discover
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"
 INTERPRETERS = discover()

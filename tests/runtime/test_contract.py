@@ -282,7 +282,7 @@ async def test_an_error_body_is_json_with_four_spaces_and_sorted_keys(stage: Any
 async def test_packages_of_the_runtime_and_of_a_user_base(stage: Any, tmp_path: Path) -> None:
     """The code wins over the user base, and that over what the runtime ships with; a user base's `.pth` files are read.
 
-    What the runtime ships with is installed so that it needs none (`sandbox/site_packages.py`).
+    What the runtime ships with is installed so that it needs none (`sandbox/runtimes/site_packages.py`).
     """
     major_minor = "2.7" if stage.py2 else None
     shipped, extra = tmp_path / "shipped", tmp_path / "extra"

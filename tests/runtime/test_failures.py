@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sesame.sandbox.seam import SandboxDied
+from sesame.sandbox.interface import SandboxDied
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

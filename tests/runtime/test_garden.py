@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sesame.sandbox.interpreters import MINOR_VERSIONS, discover
-from sesame.sandbox.plain import GARDEN
+from sesame.sandbox.process.driver import GARDEN
+from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, discover
 
 INTERPRETERS = discover()
 SOURCES = sorted(GARDEN.glob("*.py"))

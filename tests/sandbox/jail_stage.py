@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from sesame.sandbox import jail_sweep
-from sesame.sandbox.interpreters import discover
-from sesame.sandbox.jail import JailDriver, JailOptions
-from sesame.sandbox.jail_grade import probe
+from sesame.sandbox.jail import sweep as jail_sweep
+from sesame.sandbox.jail.driver import JailDriver, JailOptions
+from sesame.sandbox.jail.isolation import probe
 from sesame.sandbox.memory import tree
-from sesame.sandbox.plain import Launch
+from sesame.sandbox.process.driver import Launch
+from sesame.sandbox.runtimes.interpreters import discover
 
 INTERPRETERS = discover()
 GRADE = probe()

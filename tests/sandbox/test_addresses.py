@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sesame.sandbox.addresses import environment, setup
-from sesame.sandbox.seam import SandboxSpec
+from sesame.sandbox.interface import SandboxSpec
 
 PYTHON = Path("/python/bin/python3.9")
 TEMPORARY = Path("/scratch/tmp")

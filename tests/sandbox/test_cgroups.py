@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from sesame.sandbox import cgroups as module
-from sesame.sandbox import cgroups_end, cgroups_layout, jail_sweep
-from sesame.sandbox.cgroups import Cgroups, Limits
-from sesame.sandbox.cgroups_layout import find
+from sesame.sandbox.cgroups import groups as module
+from sesame.sandbox.cgroups import layout as cgroups_layout
+from sesame.sandbox.cgroups import teardown as cgroups_end
+from sesame.sandbox.cgroups.groups import Cgroups, Limits
+from sesame.sandbox.cgroups.layout import find
+from sesame.sandbox.jail import sweep as jail_sweep
 
 # The files of a group, as kernels show them (6.1, and 4.19 for version 1), with their first contents.
 VERSION_2 = {
@@ -68,7 +70,7 @@ class Tree:
                 remove(path)
 
         patch.setattr(Path, "mkdir", mkdir)
-        patch.setattr("sesame.sandbox.cgroups_end.os.rmdir", rmdir)
+        patch.setattr("sesame.sandbox.cgroups.teardown.os.rmdir", rmdir)
 
     def mountinfo(self) -> str:
         lines = ["22 1 8:1 / / rw - ext4 /dev/root rw"]
@@ -285,7 +287,7 @@ def test_the_names_of_the_dead_are_told_from_those_of_the_living(mixture: Tree) 
 def test_what_survives_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cgroups_end, "KILL_PATIENCE_S", 0.01)
     monkeypatch.setattr(cgroups_end, "REMOVE_PATIENCE_S", 0.01)
-    monkeypatch.setattr("sesame.sandbox.cgroups_end.os.kill", lambda pid, number: None)
+    monkeypatch.setattr("sesame.sandbox.cgroups.teardown.os.kill", lambda pid, number: None)
     (tmp_path / "cgroup.procs").write_text("1\n")
     with pytest.raises(TimeoutError, match="survive SIGKILL"):
         cgroups_end.kill([str(tmp_path)])

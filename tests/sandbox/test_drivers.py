@@ -6,8 +6,8 @@ import pytest
 
 from sesame.sandbox import drivers
 from sesame.sandbox.drivers import Wanted, choose
-from sesame.sandbox.jail_grade import Grade
-from sesame.sandbox.plain import Launch
+from sesame.sandbox.jail.isolation import Grade
+from sesame.sandbox.process.driver import Launch
 
 
 def launch(runtime: str) -> Launch:

@@ -15,9 +15,9 @@ from tests.sandbox.jail_stage import GRADE, jail, root_only
 from tests.sandbox.jail_stage import resolve as launch_of
 
 from sesame.sandbox.exec_streams import PIECE_BYTES
-from sesame.sandbox.jail import JailDriver
-from sesame.sandbox.plain import PlainDriver
-from sesame.sandbox.seam import Command, Execution, SandboxDied
+from sesame.sandbox.interface import Command, Execution, SandboxDied
+from sesame.sandbox.jail.driver import JailDriver
+from sesame.sandbox.process.driver import PlainDriver
 
 PATIENCE_S = 20.0
 JAIL = pytest.param("jail", marks=pytest.mark.skipif(not GRADE.possible, reason=f"no jail here: {GRADE.reason}"))

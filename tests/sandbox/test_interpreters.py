@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sesame.model.errors import ConfigurationError
-from sesame.sandbox import interpreters
-from sesame.sandbox.interpreters import discover
+from sesame.sandbox.runtimes import interpreters
+from sesame.sandbox.runtimes.interpreters import discover
 
 
 def fake_python(folder: Path, name: str, version: str, implementation: str = "CPython", prefix: str = "/fake") -> Path:

@@ -13,9 +13,9 @@ from tests.runtime.conftest import Stage
 from tests.sandbox.jail_stage import GRADE, Traces, jail, jail_only, resolve, root_only
 
 from sesame.model.errors import ConfigurationError
-from sesame.sandbox.jail import JailDriver, JailOptions
-from sesame.sandbox.jail_grade import Grade
-from sesame.sandbox.seam import SandboxDied, SandboxStartFailed
+from sesame.sandbox.interface import SandboxDied, SandboxStartFailed
+from sesame.sandbox.jail.driver import JailDriver, JailOptions
+from sesame.sandbox.jail.isolation import Grade
 
 pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
 

@@ -14,8 +14,8 @@ from tests.runtime.test_http import *  # noqa: F403
 from tests.runtime.test_output import *  # noqa: F403
 from tests.sandbox.jail_stage import jail, jail_only
 
-from sesame.sandbox.jail import JailDriver
-from sesame.sandbox.plain import Launch
+from sesame.sandbox.jail.driver import JailDriver
+from sesame.sandbox.process.driver import Launch
 
 pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]  # type: ignore[assignment]
 

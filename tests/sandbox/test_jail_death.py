@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from tests.sandbox.jail_stage import GRADE, Traces, jail, jail_only, root_only
 
-from sesame.sandbox import jail_sweep
-from sesame.sandbox.cgroups import Cgroups
+from sesame.sandbox.cgroups.groups import Cgroups
+from sesame.sandbox.jail import sweep as jail_sweep
 
 pytestmark = [jail_only, pytest.mark.asyncio]
 

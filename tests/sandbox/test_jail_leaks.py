@@ -12,8 +12,8 @@ import pytest
 from tests.runtime.conftest import Stage
 from tests.sandbox.jail_stage import INTERPRETERS, Traces, jail, jail_only
 
-from sesame.sandbox.jail import JailDriver
-from sesame.sandbox.seam import SandboxDied
+from sesame.sandbox.interface import SandboxDied
+from sesame.sandbox.jail.driver import JailDriver
 
 pytestmark = jail_only
 

@@ -7,7 +7,9 @@ import pytest
 from tests.security.probes import PROBES
 
 from sesame.model import limits
-from sesame.sandbox import jail_terms, plain, wire
+from sesame.sandbox import wire
+from sesame.sandbox.jail import policy as jail_terms
+from sesame.sandbox.process import driver as plain
 from sesame.settings import Settings
 
 TESTS = Path(__file__).parents[1]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sesame.sandbox.interpreters import discover
-from sesame.sandbox.plain import Launch, PlainDriver
-from sesame.sandbox.seam import SandboxDied, SandboxSpec, SandboxStartFailed
+from sesame.sandbox.interface import SandboxDied, SandboxSpec, SandboxStartFailed
+from sesame.sandbox.process.driver import Launch, PlainDriver
+from sesame.sandbox.runtimes.interpreters import discover
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

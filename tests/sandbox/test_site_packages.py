@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from sesame.model.errors import ConfigurationError
-from sesame.sandbox import site_packages
-from sesame.sandbox.interpreters import MINOR_VERSIONS, Interpreter, discover
-from sesame.sandbox.pip_bootstrap import PipFailed
-from sesame.sandbox.site_packages import CONSTRAINTS, SitePackages, default_root, lock_files
+from sesame.sandbox.runtimes import site_packages
+from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, Interpreter, discover
+from sesame.sandbox.runtimes.pip_bootstrap import PipFailed
+from sesame.sandbox.runtimes.site_packages import CONSTRAINTS, SitePackages, default_root, lock_files
 
 FOUND = discover()
 # Where one import of every package that was asked for lies.

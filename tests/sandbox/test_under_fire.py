@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sesame.sandbox.interpreters import discover
-from sesame.sandbox.seam import SandboxDied
+from sesame.sandbox.interface import SandboxDied
+from sesame.sandbox.runtimes.interpreters import discover
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -17,8 +17,8 @@ import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sesame.sandbox.plain import GARDEN
-from sesame.sandbox.seam import Call, SandboxDied
+from sesame.sandbox.interface import Call, SandboxDied
+from sesame.sandbox.process.driver import GARDEN
 from sesame.sandbox.wire import MAX_FRAME_BYTES, Channel, Output, _Frames
 
 _spec = importlib.util.spec_from_file_location("garden_wire", GARDEN / "wire.py")

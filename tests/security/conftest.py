@@ -10,7 +10,7 @@ import pytest_asyncio
 from tests.runtime.conftest import stage, until
 from tests.sandbox.jail_stage import INTERPRETERS, jail
 
-from sesame.sandbox.jail import JailDriver
+from sesame.sandbox.jail.driver import JailDriver
 
 __all__ = ["driver", "runtime", "stage", "until"]
 

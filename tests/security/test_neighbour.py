@@ -16,9 +16,9 @@ from tests.runtime.conftest import Stage
 from tests.sandbox.jail_stage import INTERPRETERS, jail, root_only
 from tests.security.probes import PROBES
 
-from sesame.sandbox.jail import JailDriver
+from sesame.sandbox.interface import SandboxDied
+from sesame.sandbox.jail.driver import JailDriver
 from sesame.sandbox.memory import tree
-from sesame.sandbox.seam import SandboxDied
 
 pytestmark = [root_only, pytest.mark.asyncio, pytest.mark.torture]
 

@@ -10,8 +10,8 @@ import pytest
 
 from sesame.model import limits
 from sesame.model.errors import InvalidArgument
-from sesame.store import unpack as module
-from sesame.store.unpack import unpack
+from sesame.store.packages import unpack as module
+from sesame.store.packages.unpack import unpack
 
 
 def packed(name: str, content: bytes, *, link: bool = False) -> bytes:

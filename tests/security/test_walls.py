@@ -14,7 +14,7 @@ from tests.runtime.conftest import FUNCTIONS, Stage
 from tests.sandbox.jail_stage import INTERPRETERS, jail, jail_only, root_only
 from tests.security.probes import PROBES, Probe
 
-from sesame.sandbox.seam import SandboxDied
+from sesame.sandbox.interface import SandboxDied
 
 pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
 

@@ -10,7 +10,7 @@ import pytest
 from tests.sandbox.jail_stage import jail_only
 
 from sesame.sandbox import wire
-from sesame.sandbox.seam import Call, Reply, SandboxDied
+from sesame.sandbox.interface import Call, Reply, SandboxDied
 
 pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
 

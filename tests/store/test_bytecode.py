@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sesame.sandbox import interpreters
-from sesame.store.bytecode import BytecodeCompiler
+from sesame.sandbox.runtimes import interpreters
+from sesame.store.packages.bytecode import BytecodeCompiler
 
 FOUND = {runtime: found.path for runtime, found in interpreters.discover().items()} | {"this": Path(sys.executable)}
 

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from sesame.model.errors import ConfigurationError
 from sesame.store.catalog import Catalog, Change, Transaction
-from sesame.store.database import Database
+from sesame.store.sql.database import Database
 
 T = TypeVar("T")
 

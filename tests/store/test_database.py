@@ -16,9 +16,9 @@ import pytest
 import sqlalchemy as sa
 
 from sesame.model.errors import ConfigurationError, PlatformError
-from sesame.store import database as database_module
-from sesame.store.database import Database, newest_migration
-from sesame.store.schema import metadata, records
+from sesame.store.sql import database as database_module
+from sesame.store.sql.database import Database, newest_migration
+from sesame.store.sql.schema import metadata, records
 
 
 def insert(name: str, connection: sa.Connection) -> None:
@@ -211,7 +211,7 @@ async def test_the_database_is_wal_and_fully_synchronous(tmp_path: Path) -> None
 
 async def test_migrations_end_where_the_schema_stands(tmp_path: Path) -> None:
     for path in Path(database_module.__file__).parent.glob("*schema.py"):
-        importlib.import_module(f"sesame.store.{path.stem}")
+        importlib.import_module(f"sesame.store.sql.{path.stem}")
     database = await opened(tmp_path / "db")
 
     def compare(connection: sa.Connection) -> list[object]:

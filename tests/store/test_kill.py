@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from sesame.store.catalog import Catalog, Transaction
-from sesame.store.database import Database
-from sesame.store.packages import Packages
+from sesame.store.packages.packages import Packages
+from sesame.store.sql.database import Database
 
 ROUNDS = 15
 WRITERS = 4

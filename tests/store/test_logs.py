@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sesame.model.errors import ConfigurationError
-from sesame.store import logs as logs_module
-from sesame.store.log_wire import Batch, Whole
-from sesame.store.logs import Keeping, Logs, discard
-from sesame.store.logs_file import LogLine, LogReader, LogWriter, Query, Row, SourceKey
-from sesame.store.logs_lines import CHUNK_BYTES_MAX, ENTRY_BYTES_MAX, Splitter, entries
+from sesame.store.logs import intake as logs_module
+from sesame.store.logs.file import LogLine, LogReader, LogWriter, Query, Row, SourceKey
+from sesame.store.logs.intake import Keeping, Logs, discard
+from sesame.store.logs.lines import CHUNK_BYTES_MAX, ENTRY_BYTES_MAX, Splitter, entries
+from sesame.store.logs.wire import Batch, Whole
 
 MIB = 1024 * 1024
 START = 1_700_000_000.0

@@ -20,9 +20,9 @@ from sesame.model.errors import ConfigurationError
 from sesame.model.object import ObjectKind, ObjectMeta, StoredObject
 from sesame.settings import Settings
 from sesame.store.catalog import Catalog
-from sesame.store.database import Database
-from sesame.store.objects import Objects
-from sesame.store.packages import Packages
+from sesame.store.objects.objects import Objects
+from sesame.store.packages.packages import Packages
+from sesame.store.sql.database import Database
 
 
 async def not_compiled(_runtime: str, _code_dir: Path) -> None:

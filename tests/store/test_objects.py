@@ -20,14 +20,14 @@ from sesame.model import records
 from sesame.model.bucket import Bucket
 from sesame.model.errors import Conflict, NotFound
 from sesame.model.object import ObjectKind, ObjectMeta, PendingUpload, StoredObject
+from sesame.store.blob_writer import BATCH_BYTES
 from sesame.store.blobs import Written
 from sesame.store.catalog import Catalog, Transaction
-from sesame.store.database import Database
-from sesame.store.object_listing import ListQuery, ObjectPage
-from sesame.store.object_schema import objects
-from sesame.store.objects import Objects, PositionMismatch, Reader, require_empty
-from sesame.store.upload import BATCH_BYTES
-from sesame.store.uploads import UploadQuery, Uploads
+from sesame.store.objects.listing import ListQuery, ObjectPage
+from sesame.store.objects.multipart import UploadQuery, Uploads
+from sesame.store.objects.objects import Objects, PositionMismatch, Reader, require_empty
+from sesame.store.sql.database import Database
+from sesame.store.sql.object_schema import objects
 
 NOW = 1_767_323_045.0
 

@@ -19,7 +19,7 @@ from tests.store import zips
 from sesame.model import limits
 from sesame.model.errors import InvalidArgument
 from sesame.model.function import Package
-from sesame.store.packages import COLLECT_GRACE_S, Packages
+from sesame.store.packages.packages import COLLECT_GRACE_S, Packages
 
 
 class Recorder:
@@ -74,7 +74,7 @@ async def test_a_package_is_its_hash_its_checksum_and_its_files(packages: Packag
 
 async def test_checksum_is_crc64_xz_as_unsigned_decimal(packages: Packages) -> None:
     # reference/api.md §2: check value of "123456789"; a zip may have bytes in front, so the value is of all of them.
-    from sesame.store.packages import _describe
+    from sesame.store.packages.packages import _describe
 
     assert _describe(b"123456789").checksum == "11051210869376104954"
     archive = zips.zip_of({"a": b"1"})

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.store import zips
 
 from sesame.model.errors import InvalidArgument
-from sesame.store.unpack import unpack
+from sesame.store.packages.unpack import unpack
 
 GOOD = zips.zip_of(
     {"index.py": "print('hello')\n" * 50, "bin/tool": "x", "lib/": "", "link": "index.py"},

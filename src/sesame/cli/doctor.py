@@ -21,10 +21,10 @@ from sesame.cli import output
 from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
 from sesame.model.errors import ConfigurationError
-from sesame.sandbox import interpreters
 from sesame.sandbox.drivers import Choice, Wanted, choose
-from sesame.sandbox.runtimes import Runtimes
-from sesame.sandbox.seam import Enforcement
+from sesame.sandbox.interface import Enforcement
+from sesame.sandbox.runtimes import interpreters
+from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
 
 FREE_DISK_MB_LEAST = 512

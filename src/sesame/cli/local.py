@@ -14,16 +14,16 @@ import msgspec
 from sesame.engine.clock import LoopClock
 from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.hooks import Hooks
-from sesame.engine.journal import LogSource
+from sesame.engine.invocation_log import LogSource
+from sesame.engine.policies import Caps
 from sesame.engine.pool import Pool, PoolParts
-from sesame.engine.scaling import Caps
 from sesame.model import limits
 from sesame.model.errors import ConfigurationError
 from sesame.model.function import Function, Package
 from sesame.model.invocation import Credentials, Invocation, Outcome, Snapshot, Target
 from sesame.model.service import Service
 from sesame.sandbox.drivers import Wanted, choose
-from sesame.sandbox.runtimes import Runtimes
+from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
 
 SERVICE = "local"

@@ -17,7 +17,7 @@ from sesame.cli import output
 from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
 from sesame.model.errors import ConfigurationError
-from sesame.store.logs_file import LogLine, LogReader, Query
+from sesame.store.logs.file import LogLine, LogReader, Query
 
 FOLLOW_EVERY_S = 0.2
 NAMED_AT_MOST = 20

@@ -21,7 +21,7 @@ COMMANDS = {
     "env": ("sesame.cli.env", "Prints account, keys and endpoints as shell exports."),
     "invoke": ("sesame.cli.invoke", "Calls a local handler, or a deployed function."),
     "logs": ("sesame.cli.logs", "Prints what a function wrote, kept or as it comes."),
-    "demo": ("sesame.cli.demo", "Deploys the manual's functions and calls them."),
+    "demo": ("sesame.cli.demo.command", "Deploys the manual's functions and calls them."),
     "runtimes": ("sesame.cli.runtimes", "Lists the runtimes and what runs them here."),
     "doctor": ("sesame.cli.doctor", "Checks what Sesame can do on this machine."),
 }

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from sesame.data_dir import DataDir
-from sesame.gateway import signature
+from sesame.fc.auth import signature
 from sesame.model.errors import ConfigurationError
 
 API_VERSION = "2016-08-15"

@@ -12,8 +12,8 @@ import click
 from sesame.cli import output
 from sesame.cli.options import settle, with_settings
 from sesame.model.errors import ConfigurationError
-from sesame.sandbox import interpreters
-from sesame.sandbox.runtimes import Runtimes
+from sesame.sandbox.runtimes import interpreters
+from sesame.sandbox.runtimes.lookup import Runtimes
 
 
 @click.group(invoke_without_command=True)

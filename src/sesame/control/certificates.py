@@ -1,6 +1,7 @@
 """Tells whether a certificate and a key belong together, and makes of them what TLS is spoken with.
 
-Called by `control.domains` before they are kept for a domain, and by `gateway.tls` when a client names the domain.
+Called by `control.domains` before they are kept for a domain, and by `fc.web.certificates` when a client names the
+domain.
 Never judges who signed a certificate or whether it has expired: whoever connects does. Never writes a key to a file.
 """
 

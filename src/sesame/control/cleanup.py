@@ -1,6 +1,6 @@
 """Says which packages are still referred to, so that the rest can go.
 
-Called by whoever collects garbage in `store.packages`.
+Called by whoever collects garbage in `store.packages.packages`.
 Never removes anything itself, and knows nothing of running instances.
 """
 

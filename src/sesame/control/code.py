@@ -13,7 +13,7 @@ from sesame.control.inputs import CodeInput
 from sesame.model import limits
 from sesame.model.errors import InvalidArgument, NotFound
 from sesame.model.function import Package
-from sesame.store.packages import Packages
+from sesame.store.packages.packages import Packages
 
 FetchObject = Callable[[str, str], Awaitable[bytes]]
 

@@ -18,7 +18,7 @@ from sesame.engine.pool import Lease, Pool
 from sesame.engine.resolver import Snapshots
 from sesame.model import limits
 from sesame.model.invocation import FunctionError, Invocation, Outcome, Phases, Snapshot
-from sesame.sandbox.seam import Reply
+from sesame.sandbox.interface import Reply
 
 UNHANDLED = "UnhandledInvocationError"
 

@@ -14,7 +14,7 @@ from sesame.engine.instance import Instance
 from sesame.model.errors import SesameError
 from sesame.model.function import LifecycleHook
 from sesame.model.invocation import Invocation, Target
-from sesame.sandbox.seam import Reply
+from sesame.sandbox.interface import Reply
 
 PRE_FREEZE, PRE_STOP = "pre_freeze", "pre_stop"
 _NAMES = {PRE_FREEZE: "PreFreeze", PRE_STOP: "PreStop"}

@@ -15,10 +15,10 @@ import structlog
 
 from sesame.engine.clock import Clock
 from sesame.engine.deadline import Deadline
-from sesame.engine.journal import Journal
+from sesame.engine.invocation_log import Journal
 from sesame.model.errors import InstanceNotFound, PlatformError, ResourceExhausted
 from sesame.model.invocation import Snapshot
-from sesame.sandbox.seam import Call, Command, Execution, Reply, Sandbox, SandboxDied, SandboxStartFailed
+from sesame.sandbox.interface import Call, Command, Execution, Reply, Sandbox, SandboxDied, SandboxStartFailed
 
 COMMANDS_MAX = 16
 

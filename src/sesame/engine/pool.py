@@ -13,16 +13,16 @@ import msgspec
 import structlog
 
 from sesame.engine import environment
-from sesame.engine.admission import Places, Turns
+from sesame.engine.capacity import Places, Turns
 from sesame.engine.clock import Clock, Timer
 from sesame.engine.hooks import PRE_FREEZE, PRE_STOP, Hooks
 from sesame.engine.instance import Instance, State
-from sesame.engine.journal import Journal, LogSink, LogSource
+from sesame.engine.invocation_log import Journal, LogSink, LogSource
+from sesame.engine.policies import Caps, expired, to_freeze, to_make_room
 from sesame.engine.resolver import Snapshots
-from sesame.engine.scaling import Caps, expired, to_freeze, to_make_room
 from sesame.model.errors import PlatformError, ResourceExhausted
 from sesame.model.invocation import Snapshot, Target
-from sesame.sandbox.seam import Sandbox, SandboxDriver, SandboxSpec, SandboxStartFailed
+from sesame.sandbox.interface import Sandbox, SandboxDriver, SandboxSpec, SandboxStartFailed
 
 TICK_S = 1.0
 START_ATTEMPTS = 6

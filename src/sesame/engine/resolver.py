@@ -48,7 +48,7 @@ _SOURCES = frozenset(
 
 
 class CodeDirs(Protocol):
-    """The part of `store.packages` that a resolver needs."""
+    """The part of `store.packages.packages` that a resolver needs."""
 
     def code_dir(self, package: Package) -> Path: ...
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from sesame.identity.policy import (
+from sesame.identity.policy.evaluator import (
     Context,
     Decision,
     MalformedPolicy,
@@ -20,7 +20,7 @@ from sesame.identity.policy import (
     parse_resource_policy,
     strongest,
 )
-from sesame.identity.system_policies import SYSTEM_POLICIES
+from sesame.identity.policy.system_policies import SYSTEM_POLICIES
 from sesame.model import records
 from sesame.model.errors import ConfigurationError, InvalidArgument
 from sesame.model.role import Policy, Principal, PrincipalKind, Role, Seed

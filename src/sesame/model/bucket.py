@@ -1,7 +1,7 @@
 """The bucket: a name that is unique over all accounts, with an owner and an access rule.
 
 Kept in the catalog (kind `bucket`), edited and read by the OSS door; read by `app` to fetch a function's code.
-Holds no objects: these live in `store.objects`.
+Holds no objects: these live in `store.objects.objects`.
 """
 
 import msgspec

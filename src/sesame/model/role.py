@@ -1,7 +1,7 @@
 """Who acts and with which rights: principals, roles and the policies attached to them.
 
 Roles and policies are kept in the catalog, edited by `identity`; the doors make principals of what callers proved.
-Holds no rule: what a policy allows is decided in `identity.policy`.
+Holds no rule: what a policy allows is decided in `identity.policy.evaluator`.
 """
 
 import enum

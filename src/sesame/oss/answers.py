@@ -1,6 +1,6 @@
 """What an operation gives back: a status, headers and either bytes or a stretch of an object; and errors as OSS's XML.
 
-Built by the operations of this room, sent by `oss.door`.
+Built by the operations of this room, sent by `oss.app`.
 Never holds a whole object: those are streamed.
 """
 
@@ -15,7 +15,7 @@ import msgspec
 from sesame.oss import xml
 from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.request import Request
-from sesame.store.objects import Reader
+from sesame.store.objects.objects import Reader
 
 
 class Stretch(msgspec.Struct, frozen=True):

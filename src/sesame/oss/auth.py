@@ -1,6 +1,6 @@
 """Decides who sends a request: the access key, its token, the signature, the time, in the order of companions.md §1.7.
 
-Called by `oss.door` before anything is looked up; gives a `Principal` to whom `oss.permissions` then answers.
+Called by `oss.app` before anything is looked up; gives a `Principal` to whom `oss.permissions` then answers.
 Never says what the caller may do.
 """
 

@@ -1,6 +1,6 @@
 """The body of a request as it arrives: chunk by chunk for objects, whole for the small XML documents.
 
-Made by `oss.door` around ASGI's `receive`. Never reads ahead of who asks, so that memory stays flat.
+Made by `oss.app` around ASGI's `receive`. Never reads ahead of who asks, so that memory stays flat.
 """
 
 import base64

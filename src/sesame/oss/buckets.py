@@ -13,7 +13,7 @@ from sesame.model.bucket import Bucket
 from sesame.model.records import Record
 from sesame.oss.errors import OssError
 from sesame.store.catalog import Catalog, Transaction
-from sesame.store.objects import require_empty
+from sesame.store.objects.objects import require_empty
 
 BUCKETS_PER_ACCOUNT = 100
 

@@ -1,6 +1,6 @@
 """One request on its way through an operation, and the collaborators that operations have in common.
 
-Made by `oss.door`, handed to every operation of this room. Decides nothing.
+Made by `oss.app`, handed to every operation of this room. Decides nothing.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from sesame.oss.body import Body
 from sesame.oss.buckets import Buckets
 from sesame.oss.permissions import Permissions, Wish
 from sesame.oss.request import Request
-from sesame.store.objects import Objects
-from sesame.store.uploads import Uploads
+from sesame.store.objects.multipart import Uploads
+from sesame.store.objects.objects import Objects
 
 
 class House(msgspec.Struct, frozen=True):

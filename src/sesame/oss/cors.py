@@ -1,6 +1,6 @@
 """Tells browsers whether a page of another origin may talk to a bucket, by the bucket's CORS rules.
 
-Called by `oss.door`: for the question that a browser asks first (OPTIONS), and for the headers of every later answer.
+Called by `oss.app`: for the question that a browser asks first (OPTIONS), and for the headers of every later answer.
 Never decides rights: a page still needs a signature or an open ACL.
 """
 

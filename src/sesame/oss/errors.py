@@ -1,13 +1,13 @@
 """What the OSS door refuses, with OSS's own codes, statuses, texts and EC numbers (reference/companions.md §1.7, §1.8).
 
-Raised everywhere in this room; `oss.door` turns them into XML, or on HEAD into the header `x-oss-err`.
+Raised everywhere in this room; `oss.app` turns them into XML, or on HEAD into the header `x-oss-err`.
 Holds no request id and no host: these belong to the answer, not to the fault.
 """
 
 from collections.abc import Mapping
 
 from sesame.model.errors import CallerError
-from sesame.store.objects import PositionMismatch
+from sesame.store.objects.objects import PositionMismatch
 
 # code: (status, message, EC); a caller may word it more closely.
 _CATALOGUE: dict[str, tuple[int, str, str]] = {

@@ -1,6 +1,6 @@
 """ListObjects in both its versions.
 
-Routed to by `oss.routes`. The order, the folding and the paging are `store.object_listing`'s.
+Routed to by `oss.routes`. The order, the folding and the paging are `store.objects.listing`'s.
 Never trusts a continuation token: it is only a place to go on from.
 """
 
@@ -13,7 +13,7 @@ from sesame.oss.answers import Answer, encoding_type, key_encoder, owner, xml_an
 from sesame.oss.calls import Call
 from sesame.oss.errors import invalid_argument
 from sesame.oss.request import Request, natural
-from sesame.store.object_listing import ListQuery, ObjectPage
+from sesame.store.objects.listing import ListQuery, ObjectPage
 
 MAX_KEYS_DEFAULT, MAX_KEYS_MAX = 100, 1000
 

@@ -1,6 +1,6 @@
 """Multipart uploads: begin, parts, complete, abort, and lists of both; and objects that grow by appending.
 
-Routed to by `oss.routes`. Parts and joining are `store.uploads`'s.
+Routed to by `oss.routes`. Parts and joining are `store.objects.multipart`'s.
 Never shows an object before it is complete.
 """
 
@@ -19,7 +19,7 @@ from sesame.oss.listings import max_keys
 from sesame.oss.metadata import meta_of
 from sesame.oss.request import LARGEST_NUMBER, natural
 from sesame.oss.writing import may_overwrite, new_object, receive, written_headers
-from sesame.store.uploads import UploadQuery
+from sesame.store.objects.multipart import UploadQuery
 
 PART_NUMBER_MAX = 10_000
 PART_BYTES_MIN = 100 * 1024

@@ -16,7 +16,7 @@ from sesame.oss.metadata import UNFIT_FOR_GZIP, brief_headers, is_compressible, 
 from sesame.oss.permissions import Wish
 from sesame.oss.request import check_key
 from sesame.oss.writing import may_overwrite, new_object, receive, written_headers
-from sesame.store.objects import Reader
+from sesame.store.objects.objects import Reader
 
 DELETES_AT_ONCE = 1000
 COLD_CLASSES = ("Archive", "ColdArchive", "DeepColdArchive")

@@ -1,6 +1,6 @@
 """Decides whether a caller may do what he asks: session policy, role, then the ACLs of object and bucket.
 
-Called by `oss.door` for every request and by operations that touch a second object (copy).
+Called by `oss.app` for every request and by operations that touch a second object (copy).
 Never asks who the caller is: that is settled (reference/companions.md §1.7, §3.3).
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from sesame.identity.policy import Decision
+from sesame.identity.policy.evaluator import Decision
 from sesame.identity.roles import Roles
 from sesame.model.bucket import Bucket
 from sesame.model.role import PrincipalKind

@@ -1,6 +1,6 @@
 """Reads what an OSS request means out of its head: bucket, key, decoded query, headers by lower-case name.
 
-Called by `oss.door` first thing; everything after works on the `Request` that is made here.
+Called by `oss.app` first thing; everything after works on the `Request` that is made here.
 Never judges rights, and never normalises a path: `//`, `.` and `..` are parts of keys (reference/companions.md §1.1).
 """
 

@@ -1,6 +1,6 @@
 """Which operation a request means: by level (service, bucket, object), method and sub-resource, and the right it needs.
 
-Read by `oss.door`. What the real service has and this door has not is refused, never taken for something else.
+Read by `oss.app`. What the real service has and this door has not is refused, never taken for something else.
 """
 
 from collections.abc import Awaitable, Callable

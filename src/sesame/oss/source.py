@@ -8,7 +8,7 @@ from sesame.model.errors import InvalidArgument
 from sesame.model.limits import CODE_ZIP_BYTES
 from sesame.oss.buckets import Buckets
 from sesame.store.catalog import Catalog
-from sesame.store.objects import Objects
+from sesame.store.objects.objects import Objects
 
 
 class ObjectSource:

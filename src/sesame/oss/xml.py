@@ -1,6 +1,6 @@
 """XML both ways: documents that OSS answers with, and the few bodies that callers send.
 
-Called by the operations of this room and by `oss.door` for errors.
+Called by the operations of this room and by `oss.app` for errors.
 Never resolves entities or reads a document type: bodies with one are refused.
 """
 

@@ -1,6 +1,6 @@
 """A command inside a running instance: within its walls, beside the function, with its user and nothing more.
 
-Entered by zygote.py in a fork that still has every privilege; asked for by sandbox/jail_exec.py (docs/jail.md).
+Entered by zygote.py in a fork that still has every privilege; asked for by sandbox/jail/exec.py (docs/jail.md).
 Never reads what the command does, and never ends before the last process that descends from the command has ended.
 
 Three processes: the usher stays outside, waits, and ends as the keeper did; the keeper, inside, reaps and ends the

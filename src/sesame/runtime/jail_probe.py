@@ -1,6 +1,6 @@
 """Tries, in a process that ends at once, what a jail is made of; prints the first thing that fails, or nothing.
 
-Executed by sandbox/jail_grade.py under Sesame's own interpreter: `python jail_probe.py root|user DIRECTORY`.
+Executed by sandbox/jail/isolation.py under Sesame's own interpreter: `python jail_probe.py root|user DIRECTORY`.
 Never leaves a trace: whatever it makes is in namespaces of its own.
 """
 

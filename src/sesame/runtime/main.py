@@ -1,6 +1,6 @@
 """Starts an instance in a fresh interpreter: `python -S -u -W ignore main.py SOCKET_FD OUTPUT_FD [SITE_PACKAGES]`.
 
-Executed by sandbox/plain.py, in the place where an instance shall live.
+Executed by sandbox/process/driver.py, in the place where an instance shall live.
 Never holds logic: a script is compiled anew at each start, a module is not.
 """
 

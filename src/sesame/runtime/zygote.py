@@ -3,7 +3,7 @@
 Executed by jail_root.py, in a root of its own: `python -S -u -W ignore zygote.py CONTROL_FD`.
 Never holds a tenant's data, never runs user code, never has a second thread.
 
-A request is one packet of JSON with descriptors (see sandbox/jail_forker.py); the answer is {"id", "pid"} with a
+A request is one packet of JSON with descriptors (see sandbox/jail/zygote_client.py); the answer is {"id", "pid"} with a
 descriptor of the process, or {"id", "error"}; when that process has ended, {"pid", "status"} follows.
 """
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sesame.sandbox.seam import SandboxSpec
+from sesame.sandbox.interface import SandboxSpec
 
 CODE_ROOT = "/code"
 LAYER_ROOT = "/opt"

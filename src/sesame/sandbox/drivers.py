@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from sesame.sandbox.jail import JailDriver, JailOptions
-from sesame.sandbox.jail_grade import Grade, probe
-from sesame.sandbox.plain import Launch, PlainDriver
-from sesame.sandbox.seam import SandboxDriver
+from sesame.sandbox.interface import SandboxDriver
+from sesame.sandbox.jail.driver import JailDriver, JailOptions
+from sesame.sandbox.jail.isolation import Grade, probe
+from sesame.sandbox.process.driver import Launch, PlainDriver
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

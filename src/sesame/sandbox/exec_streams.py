@@ -15,7 +15,7 @@ import termios
 from collections.abc import Callable
 from typing import Protocol
 
-from sesame.sandbox.seam import Command, SandboxDied
+from sesame.sandbox.interface import Command, SandboxDied
 
 STDOUT, STDERR = 1, 2
 PIECE_BYTES = 32 * 1024

@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
-from sesame.outbox import Outbox, shared
-from sesame.sandbox.seam import Call, OnOutput, Reply, SandboxDied
+from sesame.sandbox.interface import Call, OnOutput, Reply, SandboxDied
+from sesame.write_batching import Outbox, shared
 
 MAX_FRAME_BYTES = 33 * 1024 * 1024
 MAX_HEADER_BYTES = 1024 * 1024

@@ -1,6 +1,7 @@
 """Bytes on files: written aside, checked on the way, made durable, and only then given a name.
 
-Called by `store.objects` and `store.uploads`, always on their threads. A blob never changes under a reader:
+Called by `store.objects.objects` and `store.objects.multipart`, always on their threads. A blob never changes under
+a reader:
 overwriting an object writes another blob. Never knows what an object is called.
 """
 

@@ -18,9 +18,9 @@ from sqlalchemy.dialects.sqlite import insert
 from sesame.model.errors import ConfigurationError
 from sesame.model.kinds import KINDS
 from sesame.model.records import Record
-from sesame.store.database import Database
 from sesame.store.lost_database import NEXT_STEPS
-from sesame.store.schema import records
+from sesame.store.sql.database import Database
+from sesame.store.sql.schema import records
 
 T = TypeVar("T")
 

@@ -23,7 +23,8 @@ _SHA256_CHARS = 64
 def require_database(database: Path, objects: Path, packages: Path) -> None:
     """Raises `ConfigurationError` when a start would make a database anew beside data that it should describe.
 
-    `objects` and `packages` are the folders of `store.objects` and `store.packages`; both may be missing.
+    `objects` and `packages` are the folders of `store.objects.objects` and `store.packages.packages`; both may be
+    missing.
     """
     found = _state(database)
     if found is None:

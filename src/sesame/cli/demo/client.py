@@ -1,0 +1,84 @@
+"""Deploys and calls the demo's functions through the official SDK, unmodified, and times each call.
+
+Used by `cli.demo.command`. Knows Sesame only as any customer would: an endpoint and a key.
+"""
+
+import base64
+import json
+import time
+
+import fc2
+
+from sesame.cli.demo.calls import Answer, DemoFunction
+from sesame.data_dir import Credentials
+
+
+class DemoClient:
+    """One service for each role in one Sesame, made when first needed."""
+
+    def __init__(self, endpoint: str, credentials: Credentials, service: str) -> None:
+        self._client = fc2.Client(
+            endpoint=endpoint,
+            accessKeyID=credentials.access_key_id,
+            accessKeySecret=credentials.access_key_secret,
+        )
+        self._account_id = credentials.account_id
+        self._service = service
+        self._made: set[str] = set()
+
+    def name_of(self, function: DemoFunction, runtime: str) -> str:
+        return f"{function.name}-{runtime.replace('.', '_')}"
+
+    def deploy(self, function: DemoFunction, runtime: str) -> float:
+        """Creates the function from its folder; the milliseconds that took."""
+        service = self._ready_service(function)
+        began = time.perf_counter()
+        self._client.create_function(
+            service,
+            self.name_of(function, runtime),
+            runtime,
+            function.handler,
+            initializer=function.initializer or None,
+            codeDir=str(function.folder),
+            memorySize=128,
+            timeout=function.timeout_s,
+        )
+        return (time.perf_counter() - began) * 1000
+
+    def call(self, function: DemoFunction, runtime: str, event: bytes) -> Answer:
+        """Invokes it, with the tail of the log."""
+        began = time.perf_counter()
+        try:
+            response = self._client.invoke_function(
+                self._service_of(function),
+                self.name_of(function, runtime),
+                payload=event,
+                headers={"x-fc-log-type": "Tail"},
+            )
+        except fc2.FcError as error:
+            took_ms = (time.perf_counter() - began) * 1000
+            body = json.loads(error.message)
+            body.pop("RequestId", None)
+            return Answer(
+                body=json.dumps(body).encode(), failed=True, request_id=error.request_id, round_trip_ms=took_ms
+            )
+        took_ms = (time.perf_counter() - began) * 1000
+        return Answer(
+            body=response.data,
+            failed=False,
+            request_id=response.headers["X-Fc-Request-Id"],
+            round_trip_ms=took_ms,
+            duration_ms=response.headers["X-Fc-Invocation-Duration"],
+            log=base64.b64decode(response.headers["X-Fc-Log-Result"]).decode("utf-8", "replace"),
+        )
+
+    def _ready_service(self, function: DemoFunction) -> str:
+        name = self._service_of(function)
+        if name not in self._made:
+            role = f"acs:ram::{self._account_id}:role/{function.role}" if function.role else None
+            self._client.create_service(name, description="Made by `sesame demo`", role=role)
+            self._made.add(name)
+        return name
+
+    def _service_of(self, function: DemoFunction) -> str:
+        return f"{self._service}-{function.role}" if function.role else self._service

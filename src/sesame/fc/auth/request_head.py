@@ -1,0 +1,75 @@
+"""What a request says in its head, sorted out for who checks its signature and for the invoke path.
+
+Used by `fc.app`, `fc.web.http_functions` and `fc.exec.endpoint`; looks at each header once.
+Never judges what it finds.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+from starlette.types import Scope
+
+from sesame.fc.auth import signature
+from sesame.fc.known_head import REPEATED
+
+_HEAD = "head"
+
+
+class RequestHead(msgspec.Struct, frozen=True):
+    """One pass over the headers of a request: what its signature and the invoke path need, each verbatim.
+
+    Names that were not sent are empty, except where absence counts: `authorization` and `date` are None then.
+    """
+
+    method: bytes
+    raw_path: bytes
+    fc_headers: list[tuple[bytes, bytes]]
+    # Of those, what is signed.
+    canonical_headers: bytes
+    authorization: bytes | None = None
+    date: bytes | None = None
+    fc_date: bytes | None = None
+    content_md5: bytes = b""
+    content_type: bytes = b""
+    content_length: bytes = b""
+    account_id: bytes = b""
+    security_token: bytes = b""
+    invocation_type: bytes = b""
+    log_type: bytes = b""
+    origin: bytes = b""
+    trace_id: bytes = b""
+
+
+def read_request(method: str, raw_path: bytes, headers: Sequence[tuple[bytes, bytes]]) -> RequestHead:
+    """The request's headers, sorted out; names come in lower case."""
+    sent = dict(headers).get
+    fc_headers = [header for header in headers if header[0].startswith(signature.FC_HEADER_PREFIX)]
+    return RequestHead(
+        method.encode("ascii"),
+        raw_path,
+        fc_headers,
+        signature.canonical(fc_headers),
+        sent(b"authorization"),
+        sent(b"date"),
+        sent(b"x-fc-date"),
+        sent(b"content-md5", b""),
+        sent(b"content-type", b""),
+        sent(b"content-length", b""),
+        sent(b"x-fc-account-id", b""),
+        sent(b"x-fc-security-token", b""),
+        sent(b"x-fc-invocation-type", b""),
+        sent(b"x-fc-log-type", b""),
+        sent(b"origin", b""),
+        sent(b"x-fc-trace-id", b""),
+    )
+
+
+def head_of(scope: Scope) -> RequestHead:
+    """The same of a request of HTTP, read once for all that repeat a head."""
+    repeated: dict[str, RequestHead] | None = scope.get(REPEATED)
+    if repeated is None:
+        return read_request(scope["method"], scope["raw_path"], scope["headers"])
+    head = repeated.get(_HEAD)
+    if head is None:
+        head = repeated[_HEAD] = read_request(scope["method"], scope["raw_path"], scope["headers"])
+    return head

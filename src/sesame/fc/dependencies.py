@@ -1,0 +1,112 @@
+"""What the Function Compute door is built from.
+
+Filled in by `app`, taken apart by `fc.app`.
+Never decides anything.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from sesame.control.account import AccountSettings
+from sesame.control.aliases import Aliases
+from sesame.control.async_configs import AsyncConfigs
+from sesame.control.code import CodeSource
+from sesame.control.domains import Domains
+from sesame.control.functions import Functions
+from sesame.control.layers import Layers
+from sesame.control.on_demand_configs import OnDemandConfigs
+from sesame.control.provision_configs import ProvisionConfigs
+from sesame.control.services import CheckRole, Services
+from sesame.control.tags import ServiceTags
+from sesame.control.triggers import Triggers
+from sesame.control.versions import Versions
+from sesame.control.vpc import VpcBindings
+from sesame.fc.auth.permissions import Roles
+from sesame.fc.auth.verifier import Keys, Tokens
+from sesame.fc.code_bucket import CodeBucket
+from sesame.fc.invoke import Dispatcher
+from sesame.fc.web.http_triggers import HttpTriggers
+from sesame.model.arn import Arns
+from sesame.model.function import Package
+from sesame.model.invocation import Snapshot
+from sesame.sandbox.interface import Command, Execution
+from sesame.store.catalog import Catalog
+
+
+class Packages(Protocol):
+    """The part of `store.packages.packages.Packages` that is used here."""
+
+    def archive(self, package: Package) -> Path: ...
+
+
+class RunningInstance(Protocol):
+    """The part of `engine.instance.Instance` that is used here."""
+
+    @property
+    def instance_id(self) -> str: ...
+
+    @property
+    def snapshot(self) -> Snapshot: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    def exec(self, command: Command) -> AbstractAsyncContextManager[Execution]: ...
+
+
+@dataclass(frozen=True)
+class Control:
+    """Everything that edits the catalog on behalf of this door's callers."""
+
+    services: Services
+    functions: Functions
+    versions: Versions
+    aliases: Aliases
+    triggers: Triggers
+    layers: Layers
+    domains: Domains
+    tags: ServiceTags
+    async_configs: AsyncConfigs
+    provision_configs: ProvisionConfigs
+    on_demand_configs: OnDemandConfigs
+    vpc_bindings: VpcBindings
+    http_triggers: HttpTriggers
+
+    @classmethod
+    def over(cls, catalog: Catalog, code: CodeSource, check_role: CheckRole, arns: Arns) -> "Control":
+        return cls(
+            services=Services(catalog, check_role),
+            functions=Functions(catalog, code),
+            versions=Versions(catalog),
+            aliases=Aliases(catalog),
+            triggers=Triggers(catalog, arns),
+            layers=Layers(catalog, code),
+            domains=Domains(catalog),
+            tags=ServiceTags(catalog),
+            async_configs=AsyncConfigs(catalog),
+            provision_configs=ProvisionConfigs(catalog),
+            on_demand_configs=OnDemandConfigs(catalog),
+            vpc_bindings=VpcBindings(catalog),
+            http_triggers=HttpTriggers(catalog),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FcDependencies:
+    """`code_bucket` is None where there is no object storage to put code into."""
+
+    keys: Keys
+    tokens: Tokens | None
+    roles: Roles | None
+    dispatcher: Dispatcher
+    instances: Callable[[], Iterable[RunningInstance]]
+    control: Control
+    packages: Packages
+    code_bucket: CodeBucket | None
+    account: AccountSettings
+    arns: Arns
+    link_secret: bytes
+    wall_clock: Callable[[], float]

@@ -1,0 +1,125 @@
+"""Websockets: the only one is `instances/{id}/exec`, a command in a running instance (reference/api.md §3.6).
+
+Called by `fc.app` for every upgrade to a websocket. What is refused is refused as over HTTP, before the upgrade.
+Never accepts before the caller is known, may do it, and the command runs.
+"""
+
+import asyncio
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.types import Message, Receive, Scope, Send
+
+from sesame.fc import targets
+from sesame.fc.auth.permissions import Permissions
+from sesame.fc.auth.request_head import RequestHead, read_request
+from sesame.fc.auth.verifier import Verifier
+from sesame.fc.errors import failure_of, send_failure
+from sesame.fc.exec.session import Session, Wishes
+from sesame.fc.headers import REQUEST_ID, DateHeader, request_id_of
+from sesame.fc.instances import Instances
+from sesame.model import limits
+from sesame.model.errors import InstanceNotFound, InvalidArgument, PathNotSupported, PlatformError
+from sesame.sandbox.interface import Command
+
+NOT_A_WEBSOCKET = (
+    "a command in an instance takes a websocket: send the headers of an upgrade (version 13), on a connection without "
+    "another request under way"
+)
+DEFAULT_COMMAND = ("/bin/bash",)
+IDLE_TIMEOUT_S, IDLE_TIMEOUT_MAX_S = 120, 86_400
+COMMAND_BYTES_MAX = 16 * 1024
+
+
+class ExecEndpoint:
+    def __init__(self, verifier: Verifier, permissions: Permissions, instances: Instances, date: DateHeader) -> None:
+        self._verifier = verifier
+        self._permissions = permissions
+        self._instances = instances
+        self._date = date
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = read_request("GET", scope["raw_path"], scope["headers"])
+        request_id = request_id_of(head.trace_id)
+        accepted = False
+
+        async def send_all(message: Message) -> None:
+            nonlocal accepted
+            accepted = accepted or message["type"] == "websocket.accept"
+            await send(message)
+
+        async def refuse(message: Message) -> None:
+            await send({**message, "type": f"websocket.{message['type']}"})
+
+        try:
+            await self._exec(request_id, head, scope, receive, send_all)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            answer = failure_of(error, request_id, "GET", scope["path"])
+            if accepted:
+                raise
+            await send_failure(refuse, self._date(), request_id, answer)
+
+    async def _exec(self, request_id: str, head: RequestHead, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            raise PlatformError(f"this door speaks HTTP and websockets only, not {scope['type']}")
+        raw_path = head.raw_path
+        self._permissions.require(self._verifier.verify(head), "GET", raw_path)
+        service, qualifier, function, instance_id = _place(raw_path)
+        command, wishes = _asked(scope["query_string"])
+        found = await self._instances.of(service, "" if qualifier == limits.LATEST else qualifier, function)
+        if instance_id not in found:
+            raise InstanceNotFound(service, function, instance_id)
+        instance = found[instance_id]
+        async with instance.exec(command) as execution:
+            await receive()
+            await send({"type": "websocket.accept", "headers": [(REQUEST_ID, request_id.encode()), self._date()]})
+            session = Session(execution, wishes, receive, send)
+            code = await session.run()
+            if code is not None:
+                await session.end(code, instance_ended=instance.ended)
+
+
+def _place(raw_path: bytes) -> tuple[str, str, str, str]:
+    """Service, qualifier, function and instance of `/2016-08-15/services/…/functions/…/instances/…/exec`."""
+    parts = raw_path.split(b"/")
+    fixed = (parts[:3], parts[4:5], parts[6:7], parts[8:])
+    if fixed != ([b"", b"2016-08-15", b"services"], [b"functions"], [b"instances"], [b"exec"]):
+        raise PathNotSupported("GET", targets.segment(raw_path))
+    service, qualifier = targets.qualified(targets.segment(parts[3]))
+    return service, qualifier, targets.segment(parts[5]), targets.segment(parts[7])
+
+
+def _asked(query: bytes) -> tuple[Command, Wishes]:
+    """The items of the query; those that are not known are left alone."""
+    items = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    argv = tuple(value for name, value in items if name == "command") or DEFAULT_COMMAND
+    if not argv[0] or any("\0" in argument for argument in argv):
+        raise InvalidArgument.of("Command", "a program and its arguments, without NUL", argv[0][:64])
+    if sum(len(argument.encode()) for argument in argv) > COMMAND_BYTES_MAX:
+        raise InvalidArgument(f"Command is too long: at most {COMMAND_BYTES_MAX} bytes are taken")
+    others = dict(items)
+    wishes = Wishes(
+        stdin=_flag(others, "stdin", absent=True),
+        stdout=_flag(others, "stdout", absent=True),
+        stderr=_flag(others, "stderr", absent=True),
+        tty=_flag(others, "tty", absent=False),
+        idle_timeout_s=_idle_timeout(others.get("idleTimeout", "")),
+    )
+    return Command(argv, tty=wishes.tty, stdin=wishes.stdin), wishes
+
+
+def _flag(items: dict[str, Any], name: str, *, absent: bool) -> bool:
+    text = items.get(name, "").lower()
+    if text not in ("", "true", "false"):
+        raise InvalidArgument.of(name[0].upper() + name[1:], "true | false", text[:64])
+    return text == "true" if text else absent
+
+
+def _idle_timeout(text: str) -> int:
+    if not text:
+        return IDLE_TIMEOUT_S
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= IDLE_TIMEOUT_MAX_S):
+        raise InvalidArgument.of("IdleTimeout", f"1 to {IDLE_TIMEOUT_MAX_S} seconds", text[:64])
+    return int(text)

@@ -1,0 +1,92 @@
+"""The messages of `instances/{id}/exec` (reference/api.md §3.6): one byte that says what it is, then the data.
+
+Used by `fc.exec.session`; pure functions. What the reference leaves open is told in docs/compatibility.md.
+Never waits, and never refuses a message: what is no message of the protocol is input, as one client sends it bare.
+"""
+
+from typing import Any, TypeGuard
+
+import msgspec
+
+STDIN, STDOUT, STDERR, SERVER_ERROR, RESIZE, SERVER_CLOSE = range(6)
+_END_OF_INPUT = b"\x04"
+_SIZE_MAX = 0xFFFF
+_COLUMNS, _ROWS = ("width", "cols", "columns"), ("height", "rows", "lines")
+
+
+class Input(msgspec.Struct, frozen=True):
+    data: bytes
+
+
+class Resize(msgspec.Struct, frozen=True):
+    columns: int
+    rows: int
+
+
+class EndOfInput(msgspec.Struct, frozen=True):
+    """Only of a command without a terminal: to a terminal the same byte is a key like others."""
+
+
+def received(message: dict[str, Any], *, tty: bool) -> Input | Resize | EndOfInput:
+    """What an ASGI message `websocket.receive` means."""
+    text = message.get("text")
+    data: bytes = text.encode() if text is not None else message.get("bytes") or b""
+    if data[:1] == bytes([STDIN]):
+        return Input(data[1:])
+    if data == _END_OF_INPUT and not tty:
+        return EndOfInput()
+    if data[:1] == bytes([RESIZE]) and (size := _size(data[1:])) is not None:
+        return size
+    return Input(data)
+
+
+def _size(data: bytes) -> Resize | None:
+    """`{"Width": 80, "Height": 24}`, in any case, or with `cols` and `rows`; None for what is no size."""
+    try:
+        given = msgspec.json.decode(data, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return None
+    named = {name.lower(): value for name, value in given.items()}
+    columns = next((named[name] for name in _COLUMNS if name in named), None)
+    rows = next((named[name] for name in _ROWS if name in named), None)
+    return Resize(columns, rows) if _is_side(columns) and _is_side(rows) else None
+
+
+def _is_side(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _SIZE_MAX
+
+
+def to_send(kind: int, data: bytes) -> dict[str, Any]:
+    """An ASGI message `websocket.send`: as text where it is text, which one official client insists on."""
+    framed = bytes([kind]) + data
+    try:
+        return {"type": "websocket.send", "text": framed.decode()}
+    except UnicodeDecodeError:
+        return {"type": "websocket.send", "bytes": framed}
+
+
+class Characters:
+    """Keeps what a piece of output has of a character that is not whole yet, and puts it before the next piece."""
+
+    def __init__(self) -> None:
+        self._begun = b""
+
+    def whole(self, piece: bytes) -> bytes:
+        data = self._begun + piece
+        end = len(data) - _begun_bytes(data)
+        self._begun = data[end:]
+        return data[:end]
+
+    def rest(self) -> bytes:
+        begun, self._begun = self._begun, b""
+        return begun
+
+
+def _begun_bytes(data: bytes) -> int:
+    """How many bytes at the end begin a character of UTF-8 without ending it."""
+    for back in range(1, min(3, len(data)) + 1):
+        byte = data[-back]
+        if byte & 0xC0 != 0x80:
+            length = 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 1
+            return back if back < length and byte < 0xF8 else 0
+    return 0

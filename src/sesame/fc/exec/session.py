@@ -1,0 +1,127 @@
+"""One command's websocket, from its opening to its end: what comes in goes to the command, what it says goes out.
+
+Made by `fc.exec.endpoint`, once the caller is known and the command runs.
+Never holds more than a few messages: beyond them, whoever sends waits.
+"""
+
+import asyncio
+from typing import Any
+
+import msgspec
+from starlette.types import Receive, Send
+from uvicorn.protocols.utils import ClientDisconnected
+
+from sesame.fc.exec import frames as exec_frames
+from sesame.fc.exec.frames import SERVER_CLOSE, SERVER_ERROR, STDERR, STDOUT, Characters, EndOfInput, Resize
+from sesame.sandbox.interface import Execution
+
+# Messages that the command has not read yet; while they are waiting, the end of the connection is still heard.
+UNREAD_MESSAGES = 16
+NORMAL, GOING_AWAY = 1000, 1001
+
+
+class Wishes(msgspec.Struct, frozen=True):
+    """What the query asked for, besides the command itself."""
+
+    stdin: bool
+    stdout: bool
+    stderr: bool
+    tty: bool
+    idle_timeout_s: int
+
+
+class Session:
+    """`run` returns when the command or the connection has ended, or when neither has stirred for too long."""
+
+    def __init__(self, execution: Execution, wishes: Wishes, receive: Receive, send: Send) -> None:
+        self._execution = execution
+        self._wishes = wishes
+        self._receive = receive
+        self._send = send
+        self._unread: asyncio.Queue[Any] = asyncio.Queue(UNREAD_MESSAGES)
+        self._stirred = asyncio.get_running_loop().time()
+
+    async def run(self) -> int | None:
+        """The command's exit code; None when it is not asked for any more, as nobody listens."""
+        parts = {
+            "heard": asyncio.create_task(self._hear()),
+            "fed": asyncio.create_task(self._feed()),
+            "said": asyncio.create_task(self._say()),
+            "idle": asyncio.create_task(self._wait_for_silence()),
+        }
+        ends = [parts["heard"], parts["said"], parts["idle"]]
+        try:
+            await asyncio.wait([*ends, parts["fed"]], return_when=asyncio.FIRST_COMPLETED)
+            while not any(end.done() for end in ends):
+                parts["fed"].result()
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if parts["said"].done():
+                return parts["said"].result()
+            if parts["idle"].done():
+                await self._tell(SERVER_ERROR, f"nothing was sent for {self._wishes.idle_timeout_s} seconds".encode())
+                await self.close(NORMAL, "idle timeout")
+            return None
+        except ClientDisconnected:
+            return None
+        finally:
+            for part in parts.values():
+                part.cancel()
+            await asyncio.wait(parts.values())
+
+    async def end(self, code: int, *, instance_ended: bool) -> None:
+        """Tells how it ended. A client that takes a message it does not know for an error is right about a failure."""
+        try:
+            if instance_ended:
+                await self._tell(SERVER_ERROR, b"the instance has ended")
+                await self.close(GOING_AWAY, "the instance has ended")
+                return
+            if code:
+                await self._tell(SERVER_CLOSE, f"exit status {code}".encode())
+            await self.close(NORMAL, f"exit status {code}")
+        except ClientDisconnected:
+            # It knows all that it wanted to know.
+            return
+
+    async def close(self, code: int, reason: str) -> None:
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+    async def _hear(self) -> None:
+        while (message := await self._receive())["type"] != "websocket.disconnect":
+            self._stir()
+            meant = exec_frames.received(dict(message), tty=self._wishes.tty)
+            if isinstance(meant, Resize):
+                self._execution.resize(meant.columns, meant.rows)
+            elif self._wishes.stdin:
+                await self._unread.put(meant)
+
+    async def _feed(self) -> None:
+        while True:
+            meant = await self._unread.get()
+            if isinstance(meant, EndOfInput):
+                self._execution.end_input()
+            else:
+                await self._execution.write(meant.data)
+
+    async def _say(self) -> int:
+        wanted = {STDOUT: self._wishes.stdout, STDERR: self._wishes.stderr}
+        characters = {kind: Characters() for kind in wanted}
+        while (piece := await self._execution.read()) is not None:
+            self._stir()
+            kind, data = piece
+            if wanted[kind]:
+                await self._tell(kind, characters[kind].whole(data))
+        for kind, begun in characters.items():
+            await self._tell(kind, begun.rest())
+        return await self._execution.wait()
+
+    async def _tell(self, kind: int, data: bytes) -> None:
+        if data:
+            await self._send(exec_frames.to_send(kind, data))
+
+    def _stir(self) -> None:
+        self._stirred = asyncio.get_running_loop().time()
+
+    async def _wait_for_silence(self) -> None:
+        loop = asyncio.get_running_loop()
+        while (left_s := self._stirred + self._wishes.idle_timeout_s - loop.time()) > 0:  # noqa: ASYNC110 (for what is left)
+            await asyncio.sleep(left_s)

@@ -1,0 +1,153 @@
+"""Carries one invocation from its HTTP request to the engine, and its outcome back.
+
+Called by `fc.app` with requests whose caller is known; the main road, so it makes as little as it can on the way.
+Never knows instances, and never answers a client that has gone.
+"""
+
+import asyncio
+import math
+from base64 import b64encode
+from typing import Protocol
+
+from starlette.types import Receive, Scope, Send
+
+from sesame.fc import targets
+from sesame.fc.auth.request_head import RequestHead
+from sesame.fc.body import ClientGone, read_body
+from sesame.fc.headers import DateHeader
+from sesame.fc.http_exchange import HANG_UP, HangUp
+from sesame.model import limits
+from sesame.model.errors import InvalidArgument, PathNotSupported
+from sesame.model.invocation import Invocation, Outcome, Phases, Target
+
+_TRACING = b"x-fc-tracing-opentracing-"
+_SPAN_CONTEXT = _TRACING + b"span-context"
+_BAGGAGE = _SPAN_CONTEXT + b"-baggage-"
+
+_LINES = (
+    b"X-Fc-Request-Id: %b\r\n"
+    b"Date: %b\r\n"
+    b"X-Fc-Code-Checksum: %b\r\n"
+    b"X-Fc-Invocation-Duration: %d\r\n"
+    b"X-Fc-Invocation-Service-Version: %b\r\n"
+    b"X-Fc-Max-Memory-Usage: %.2f\r\n"
+    b"X-Fc-Instance-Id: %b\r\n"
+    b"Access-Control-Expose-Headers: Date,x-fc-request-id,x-fc-error-type,x-fc-code-checksum,"
+    b"x-fc-invocation-duration,x-fc-max-memory-usage,x-fc-log-result,x-fc-invocation-code-version\r\n"
+)
+_BYTES_TYPE = b"Content-Type: application/octet-stream\r\n"
+# Ours: a cold call says so, and where its time went, in milliseconds.
+_COLD_LINES = (
+    b"X-Sesame-Cold-Start: true\r\n"
+    b"X-Sesame-Queue-Ms: %.1f\r\n"
+    b"X-Sesame-Start-Ms: %.1f\r\n"
+    b"X-Sesame-Initialize-Ms: %.1f\r\n"
+    b"X-Sesame-Invoke-Ms: %.1f\r\n"
+    b"X-Sesame-Start-Steps: %b\r\n"
+)
+
+
+class Dispatcher(Protocol):
+    """The part of `engine.dispatcher.Dispatcher` that is used here."""
+
+    async def invoke(self, invocation: Invocation) -> Outcome: ...
+
+
+class Invoker:
+    """Answers `POST …/invocations` (reference/api.md §3.3)."""
+
+    def __init__(self, dispatcher: Dispatcher, date: DateHeader) -> None:
+        self._dispatcher = dispatcher
+        self._date = date
+
+    async def serve(self, request_id: str, head: RequestHead, scope: Scope, receive: Receive, send: Send) -> None:
+        """Reads the event, has it run and answers. A function's failure is a 200 too: only X-Fc-Error-Type tells.
+
+        Raises a `CallerError` for what the caller got wrong, and `ClientGone` when the client hung up, in which case
+        the call was cancelled.
+        """
+        target = targets.invoked(head.raw_path)
+        if target is None:
+            raise PathNotSupported("POST", targets.segment(head.raw_path))
+        _check_options(head)
+        event = await read_body(receive, head.content_length, limits.SYNC_PAYLOAD_BYTES)
+        invocation = Invocation(request_id, target, event, tracing=_tracing(head.fc_headers))
+        outcome = await self.run(invocation, scope[HANG_UP])
+        lines = self.lines(request_id, target, outcome)
+        if outcome.error is None:
+            lines += _BYTES_TYPE
+        if head.log_type == b"Tail":
+            lines += b"X-Fc-Log-Result: %b\r\n" % b64encode(outcome.log_tail[-limits.LOG_TAIL_BYTES :])
+        answer = {"type": "http.response.start", "status": 200, "headers": (), "lines": lines, "body": outcome.payload}
+        await send(answer)
+
+    async def run(self, invocation: Invocation, hang_up: HangUp) -> Outcome:
+        """Has it run, and cancels it when the client hangs up; then raises `ClientGone`."""
+        hang_up.watch()
+        try:
+            return await self._dispatcher.invoke(invocation)
+        except asyncio.CancelledError:
+            if hang_up.unwatch():
+                raise ClientGone from None
+            raise
+        finally:
+            hang_up.unwatch()
+
+    def lines(self, request_id: str, target: Target, outcome: Outcome) -> bytes:
+        """The header lines of every answer of a call; with the content type where the payload is a failure's JSON."""
+        version = outcome.version_id.encode()
+        lines = _LINES % (
+            request_id.encode(),
+            self._date()[1],
+            outcome.code_checksum.encode(),
+            math.ceil(outcome.duration_ms),
+            version,
+            outcome.memory_mb,
+            outcome.instance_id.encode(),
+        )
+        if outcome.error is not None:
+            lines += b"Content-Type: application/json\r\nX-Fc-Error-Type: %b\r\n" % outcome.error.type.encode()
+        if target.qualifier != limits.LATEST:
+            lines += b"X-Fc-Invocation-Code-Version: %b\r\n" % version
+        return lines + _cold_lines(outcome.phases) if outcome.cold else lines
+
+
+def _cold_lines(phases: Phases) -> bytes:
+    return _COLD_LINES % (
+        phases.queue_ms,
+        phases.start_ms,
+        phases.initialize_ms,
+        phases.invoke_ms,
+        ", ".join(f"{name}={ms:.2f}" for name, ms in phases.steps.items()).encode(),
+    )
+
+
+def _check_options(head: RequestHead) -> None:
+    kind, log_type = head.invocation_type or b"Sync", head.log_type or b"None"
+    if kind not in (b"Sync", b"Async"):
+        raise InvalidArgument.of("InvocationType", "Sync | Async", _shown(kind))
+    if kind == b"Async":
+        if log_type != b"None":
+            raise InvalidArgument.of("LogType", "None", _shown(log_type))
+        raise InvalidArgument(
+            "InvocationType is set to an invalid value (allowed: Sync, actual: 'Async'): "
+            "asynchronous invocation is not available in this version of Sesame"
+        )
+    if log_type not in (b"None", b"Tail"):
+        raise InvalidArgument.of("LogType", "Tail | None", _shown(log_type))
+
+
+def _tracing(fc_headers: list[tuple[bytes, bytes]]) -> dict[str, object] | None:
+    """The span that the caller wants to be continued, or None for callers that trace nothing."""
+    context, baggages = "", {}
+    for name, value in fc_headers:
+        if name.startswith(_TRACING):
+            if name == _SPAN_CONTEXT:
+                context = value.decode("latin-1")
+            elif name.startswith(_BAGGAGE):
+                baggages[name[len(_BAGGAGE) :].decode("latin-1")] = value.decode("latin-1")
+    return {"span_context": context, "span_baggages": baggages} if context or baggages else None
+
+
+def _shown(value: bytes) -> str:
+    return value[:64].decode("latin-1")

@@ -1,0 +1,43 @@
+"""Reads whom a path means: service, qualifier, function.
+
+Called by `fc.invoke` for every call and by the routes for the paths that take a qualifier.
+Never asks whether it exists.
+"""
+
+from functools import lru_cache
+from urllib.parse import unquote
+
+from sesame.model import limits
+from sesame.model.errors import InvalidArgument
+from sesame.model.invocation import Target
+
+VERSION_PREFIX = b"/2016-08-15/"
+INVOCATIONS_SUFFIX = b"/invocations"
+
+
+@lru_cache(maxsize=4096)
+def invoked(raw_path: bytes) -> Target | None:
+    """The target of `/2016-08-15/services/{s}/functions/{f}/invocations`, or None for any other path.
+
+    Raises `InvalidArgument` for a qualifier that is written but empty.
+    """
+    parts = raw_path.split(b"/")
+    if len(parts) != 7 or parts[0] or parts[1] != b"2016-08-15":
+        return None
+    if parts[2] != b"services" or parts[4] != b"functions" or parts[6] != b"invocations":
+        return None
+    service, qualifier = qualified(segment(parts[3]))
+    return Target(service, qualifier, segment(parts[5]))
+
+
+def segment(raw: bytes) -> str:
+    """One segment of a path, decoded; an escaped slash stays inside it."""
+    return unquote(raw.decode("latin-1")) if b"%" in raw else raw.decode("latin-1")
+
+
+def qualified(name: str) -> tuple[str, str]:
+    """`service.qualifier` → both; LATEST where none is written. Names of services have no dot."""
+    service, dot, qualifier = name.partition(".")
+    if dot and not qualifier:
+        raise InvalidArgument.of("Qualifier", "LATEST, a version or an alias", "")
+    return service, qualifier or limits.LATEST

@@ -1,0 +1,147 @@
+"""Describes the API as an OpenAPI document, from the table of operations and the structs that it names.
+
+Called by `fc.app`, which serves it at `/openapi.json`, and by scripts.
+Never describes by hand what a struct says already.
+"""
+
+import re
+from importlib import metadata
+from typing import Any
+
+import msgspec
+from msgspec.json import schema_components
+
+from sesame.control.inputs import FunctionInput
+from sesame.fc.errors import Failure
+from sesame.fc.v2016.operations import OPERATIONS, PREFIX, ListOf, Operation
+from sesame.model import limits
+
+PATH = "/openapi.json"
+DISTRIBUTION = "sesame-fc"
+_REF = "#/components/schemas/{name}"
+_FLAGS = frozenset({"public", "official", "stdin", "stdout", "stderr", "tty"})
+_REPEATED = frozenset({"config", "instanceIds", "command"})
+_PART = re.compile(r"{([^}]*)}")
+
+
+def document() -> dict[str, Any]:
+    """The whole description; its version is the server's own."""
+    shapes = _shapes()
+    schemas, components = schema_components(shapes, ref_template=_REF)
+    # What comes from a header stands in the struct under a name that no key of JSON can have.
+    components[FunctionInput.__name__]["properties"] = {
+        name: value for name, value in components[FunctionInput.__name__]["properties"].items() if name[0] != ":"
+    }
+    by_shape = {id(shape): schema for shape, schema in zip(shapes, schemas, strict=True)}
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.route, {})[operation.method.lower()] = _operation(operation, by_shape)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Function Compute",
+            "version": metadata.version(DISTRIBUTION),
+            "description": f"API {PREFIX[1:]}, as served here.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "fc": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "Authorization",
+                    "description": "`FC {accessKeyId}:{signature}`, beside a Date header.",
+                }
+            },
+        },
+        "security": [{"fc": []}],
+    }
+
+
+def _shapes() -> list[Any]:
+    """Every struct that some operation takes or answers, once."""
+    found: list[Any] = [Failure]
+    for operation in OPERATIONS:
+        answer = operation.answers.item if isinstance(operation.answers, ListOf) else operation.answers
+        found += [shape for shape in (operation.takes, answer) if _is_struct(shape) and shape not in found]
+    return found
+
+
+def _is_struct(shape: Any) -> bool:
+    return isinstance(shape, type) and issubclass(shape, msgspec.Struct)
+
+
+def _operation(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
+    names = _PART.findall(operation.path)
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "parameters": [
+            *({"name": name, "in": "path", "required": True, "schema": _TEXT} for name in names),
+            *(
+                {"name": name, "in": "query", "required": name in operation.needs, "schema": _query_schema(name)}
+                for name in operation.query
+            ),
+            *({"name": name, "in": "header", "schema": _HEADERS.get(name, _TEXT)} for name in operation.headers),
+        ],
+        "responses": {
+            **_answer(operation, schemas),
+            "default": {"description": "What went wrong.", "content": _json(schemas[id(Failure)])},
+        },
+    }
+    if operation.takes is not None:
+        body = schemas[id(operation.takes)]
+        if operation.needs:
+            body = {"allOf": [body, {"required": list(operation.needs)}]}
+        described["requestBody"] = {"required": bool(operation.needs), "content": _json(body)}
+    elif operation.answers is bytes:
+        described["requestBody"] = {"content": {"application/octet-stream": {}}}
+    return described
+
+
+_TEXT: dict[str, Any] = {"type": "string"}
+# "Async" is not described while it is refused.
+_HEADERS: dict[str, dict[str, Any]] = {
+    "X-Fc-Invocation-Type": {"type": "string", "enum": ["Sync"]},
+    "X-Fc-Log-Type": {"type": "string", "enum": ["None", "Tail"]},
+}
+_QUERY: dict[str, dict[str, Any]] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": limits.LIST_LIMIT_MAX},
+    "startVersion": {"type": "integer", "minimum": 1},
+    "idleTimeout": {"type": "integer"},
+    "direction": {"type": "string", "enum": ["FORWARD", "BACKWARD"]},
+}
+
+
+def _query_schema(name: str) -> dict[str, Any]:
+    if name in _REPEATED:
+        return {"type": "array", "items": _TEXT}
+    return {"type": "boolean"} if name in _FLAGS else _QUERY.get(name, _TEXT)
+
+
+def _answer(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
+    answers = operation.answers
+    if operation.upgrades:
+        return {"101": {"description": "A websocket from here on: see docs/compatibility.md for its messages."}}
+    if answers is None:
+        return {"204": {"description": "Done."}}
+    if answers is bytes:
+        content: dict[str, Any] = {"application/octet-stream": {}, "application/json": {}}
+    elif isinstance(answers, ListOf):
+        content = _json(_list(answers, schemas[id(answers.item)]))
+    elif _is_struct(answers):
+        content = _json(schemas[id(answers)])
+    else:
+        content = _json(msgspec.json.schema(answers))
+    return {"200": {"description": "Done.", "content": content}}
+
+
+def _list(listed: ListOf, item: Any) -> dict[str, Any]:
+    token = {"type": "integer"} if listed.next_token == "nextVersion" else _TEXT
+    items: dict[str, Any] = {"type": ["array", "null"] if listed.or_null else "array", "items": item}
+    return {"type": "object", "properties": {listed.key: items, listed.next_token: token}, "required": [listed.key]}
+
+
+def _json(schema: Any) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}

@@ -1,0 +1,202 @@
+"""The API in one table: every operation with its method, its path, what it takes and what it answers.
+
+Read by `fc.app` to route, by `fc.auth.permissions` to name actions, by `fc.v2016.openapi` to describe the API.
+Never does anything: the files in `fc/v2016/routes/` do, under the names that stand here.
+"""
+
+from typing import Any
+
+import msgspec
+
+from sesame.control import inputs
+from sesame.control.account import AccountSettings
+from sesame.fc.v2016 import shapes, shapes_account
+from sesame.fc.v2016.shapes_account import Empty
+from sesame.model.configs import OnDemandConfig
+
+PREFIX = "/2016-08-15"
+_PAGE = ("limit", "nextToken", "prefix", "startKey")
+_SERVICE = "/services/{service}"
+_FUNCTIONS = _SERVICE + "/functions"
+_FUNCTION = _FUNCTIONS + "/{function}"
+_TRIGGERS = _FUNCTION + "/triggers"
+_VERSIONS = _SERVICE + "/versions"
+_ALIASES = _SERVICE + "/aliases"
+_STATEFUL = _FUNCTION + "/stateful-async-invocations"
+_INSTANCES = _FUNCTION + "/instances"
+_LAYER = "/layers/{layer}"
+_DOMAINS = "/custom-domains"
+_TAG = "/tag"
+
+
+class ListOf(msgspec.Struct, frozen=True):
+    """An answer with some records under `key`, and `nextToken` (or what the operation calls it) where there are more.
+
+    `or_null` says that an empty list is null.
+    """
+
+    key: str
+    item: Any
+    or_null: bool = False
+    next_token: str = "nextToken"
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """`takes` is the struct of the JSON body, which `needs` these fields, or for a query these parameters.
+
+    None for the answer means no body (and status 204). One that `upgrades` goes on as a websocket.
+    """
+
+    name: str
+    method: str
+    path: str
+    takes: type[msgspec.Struct] | None = None
+    needs: tuple[str, ...] = ()
+    answers: Any = None
+    query: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    summary: str = ""
+    upgrades: bool = False
+
+    @property
+    def route(self) -> str:
+        """The whole path, for the router."""
+        return PREFIX + self.path
+
+
+def _op(name: str, where: str, summary: str, **rest: Any) -> Operation:
+    method, path = where.split(" ")
+    return Operation(name=name, method=method, path=path, summary=summary, **rest)
+
+
+_IF_MATCH = ("If-Match",)
+
+# fmt: off
+OPERATIONS: tuple[Operation, ...] = (
+    _op("CreateService", "POST /services", "Makes a service.",
+        takes=inputs.ServiceInput, needs=("serviceName",), answers=shapes.ServiceAnswer),
+    _op("ListServices", "GET /services", "Services by name; `tag_<key>=<value>` filters.",
+        query=_PAGE, answers=ListOf("services", shapes.ServiceAnswer)),
+    _op("GetService", f"GET {_SERVICE}", "A service, or a version of it.", answers=shapes.ServiceAnswer),
+    _op("UpdateService", f"PUT {_SERVICE}", "Changes what is sent.",
+        takes=inputs.ServiceInput, headers=_IF_MATCH, answers=shapes.ServiceAnswer),
+    _op("DeleteService", f"DELETE {_SERVICE}", "Removes an empty service.", headers=_IF_MATCH),
+
+    _op("CreateFunction", f"POST {_FUNCTIONS}", "Makes a function.",
+        takes=inputs.FunctionInput, needs=("functionName", "runtime", "handler", "code"),
+        headers=("X-Fc-Code-Checksum",), answers=shapes.FunctionAnswer),
+    _op("ListFunctions", f"GET {_FUNCTIONS}", "Functions by name.",
+        query=_PAGE, answers=ListOf("functions", shapes.FunctionAnswer)),
+    _op("GetFunction", f"GET {_FUNCTION}", "A function, without its code.", answers=shapes.FunctionAnswer),
+    _op("UpdateFunction", f"PUT {_FUNCTION}", "Changes what is sent.",
+        takes=inputs.FunctionInput, headers=("If-Match", "X-Fc-Code-Checksum"), answers=shapes.FunctionAnswer),
+    _op("DeleteFunction", f"DELETE {_FUNCTION}", "Removes a function without triggers.", headers=_IF_MATCH),
+    _op("GetFunctionCode", f"GET {_FUNCTION}/code", "A link to the code.", answers=shapes.CodeAnswer),
+    _op("InvokeFunction", f"POST {_FUNCTION}/invocations", "Calls a function with the body as its event.",
+        headers=("X-Fc-Invocation-Type", "X-Fc-Log-Type", "X-Fc-Trace-Id"), answers=bytes),
+
+    _op("PublishVersion", f"POST {_VERSIONS}", "Freezes the service and its functions under the next number.",
+        takes=inputs.PublishInput, headers=_IF_MATCH, answers=shapes.VersionAnswer),
+    _op("ListVersions", f"GET {_VERSIONS}", "Versions, newest first unless `direction` is FORWARD.",
+        query=("limit", "nextToken", "startKey", "direction"), answers=ListOf("versions", shapes.VersionAnswer)),
+    _op("DeleteVersion", f"DELETE {_VERSIONS}/{{version}}", "Removes a version; its number is not given again."),
+    _op("CreateAlias", f"POST {_ALIASES}", "Makes an alias of a version.",
+        takes=inputs.AliasInput, needs=("aliasName", "versionId"), answers=shapes.AliasAnswer),
+    _op("ListAliases", f"GET {_ALIASES}", "Aliases by name.",
+        query=_PAGE, answers=ListOf("aliases", shapes.AliasAnswer)),
+    _op("GetAlias", f"GET {_ALIASES}/{{alias}}", "An alias.", answers=shapes.AliasAnswer),
+    _op("UpdateAlias", f"PUT {_ALIASES}/{{alias}}", "Moves an alias, or changes its weights.",
+        takes=inputs.AliasInput, headers=_IF_MATCH, answers=shapes.AliasAnswer),
+    _op("DeleteAlias", f"DELETE {_ALIASES}/{{alias}}", "Removes an alias.", headers=_IF_MATCH),
+
+    _op("CreateTrigger", f"POST {_TRIGGERS}", "Makes a trigger.",
+        takes=inputs.TriggerInput, needs=("triggerName", "triggerType", "triggerConfig"), answers=shapes.TriggerAnswer),
+    _op("ListTriggers", f"GET {_TRIGGERS}", "Triggers by name.",
+        query=_PAGE, answers=ListOf("triggers", shapes.TriggerAnswer)),
+    _op("GetTrigger", f"GET {_TRIGGERS}/{{trigger}}", "A trigger.", answers=shapes.TriggerAnswer),
+    _op("UpdateTrigger", f"PUT {_TRIGGERS}/{{trigger}}", "Changes what is sent.",
+        takes=inputs.TriggerInput, headers=_IF_MATCH, answers=shapes.TriggerAnswer),
+    _op("DeleteTrigger", f"DELETE {_TRIGGERS}/{{trigger}}", "Removes a trigger.", headers=_IF_MATCH),
+
+    _op("PutFunctionAsyncInvokeConfig", f"PUT {_FUNCTION}/async-invoke-config", "Says how asynchronous calls go.",
+        takes=inputs.AsyncConfigInput, answers=shapes_account.AsyncConfigAnswer),
+    _op("GetFunctionAsyncInvokeConfig", f"GET {_FUNCTION}/async-invoke-config", "How asynchronous calls go.",
+        answers=shapes_account.AsyncConfigAnswer),
+    _op("DeleteFunctionAsyncInvokeConfig", f"DELETE {_FUNCTION}/async-invoke-config", "Forgets it."),
+    _op("ListFunctionAsyncInvokeConfigs", f"GET {_FUNCTION}/async-invoke-configs", "Of every qualifier.",
+        query=("limit", "nextToken"), answers=ListOf("configs", shapes_account.AsyncConfigAnswer, or_null=True)),
+    _op("GetStatefulAsyncInvocation", f"GET {_STATEFUL}/{{invocation}}", "An asynchronous call.", answers=Empty),
+    _op("StopStatefulAsyncInvocation", f"PUT {_STATEFUL}/{{invocation}}", "Stops an asynchronous call."),
+    _op("ListStatefulAsyncInvocations", f"GET {_STATEFUL}", "Asynchronous calls of a function.",
+        query=("limit", "nextToken"), answers=ListOf("invocations", Empty, or_null=True)),
+    _op("ListStatefulAsyncInvocationFunctions", "GET /stateful-async-invocation-functions",
+        "Functions whose asynchronous calls are kept.",
+        query=("limit", "nextToken"), answers=ListOf("data", Empty)),
+
+    _op("PutProvisionConfig", f"PUT {_FUNCTION}/provision-config", "Says how many instances are kept ready.",
+        takes=inputs.ProvisionInput, needs=("target",), headers=_IF_MATCH, answers=shapes_account.ProvisionAnswer),
+    _op("GetProvisionConfig", f"GET {_FUNCTION}/provision-config", "How many instances are kept ready.",
+        answers=shapes_account.ProvisionAnswer),
+    _op("ListProvisionConfigs", "GET /provision-configs", "Of a service, or of all.",
+        query=("serviceName", "qualifier", "limit", "nextToken"),
+        answers=ListOf("provisionConfigs", shapes_account.ProvisionAnswer)),
+    _op("PutFunctionOnDemandConfig", f"PUT {_FUNCTION}/on-demand-config", "Bounds the number of instances.",
+        takes=inputs.OnDemandInput, needs=("maximumInstanceCount",), headers=_IF_MATCH, answers=OnDemandConfig),
+    _op("GetFunctionOnDemandConfig", f"GET {_FUNCTION}/on-demand-config", "The bound.", answers=OnDemandConfig),
+    _op("DeleteFunctionOnDemandConfig", f"DELETE {_FUNCTION}/on-demand-config", "Lifts it.", headers=_IF_MATCH),
+    _op("ListOnDemandConfigs", "GET /on-demand-configs", "All bounds, by resource.",
+        query=_PAGE, answers=ListOf("configs", OnDemandConfig, or_null=True)),
+
+    _op("CreateCustomDomain", f"POST {_DOMAINS}", "Has a host name's paths lead to functions.",
+        takes=inputs.CustomDomainInput, needs=("domainName",), answers=shapes_account.DomainAnswer),
+    _op("ListCustomDomains", f"GET {_DOMAINS}", "Domains by name.",
+        query=_PAGE, answers=ListOf("customDomains", shapes_account.DomainAnswer)),
+    _op("GetCustomDomain", f"GET {_DOMAINS}/{{domain}}", "A domain.", answers=shapes_account.DomainAnswer),
+    _op("UpdateCustomDomain", f"PUT {_DOMAINS}/{{domain}}", "Changes what is sent.",
+        takes=inputs.CustomDomainInput, headers=_IF_MATCH, answers=shapes_account.DomainAnswer),
+    _op("DeleteCustomDomain", f"DELETE {_DOMAINS}/{{domain}}", "Removes a domain.", headers=_IF_MATCH),
+
+    _op("CreateLayerVersion", f"POST {_LAYER}/versions", "Publishes the next version of a layer.",
+        takes=inputs.LayerInput, needs=("code",), answers=shapes_account.LayerAnswer),
+    _op("ListLayerVersions", f"GET {_LAYER}/versions", "Versions by number.",
+        query=("limit", "startVersion"),
+        answers=ListOf("layers", shapes_account.LayerAnswer, next_token="nextVersion")),
+    _op("GetLayerVersion", f"GET {_LAYER}/versions/{{version}}", "A version.", answers=shapes_account.LayerAnswer),
+    _op("DeleteLayerVersion", f"DELETE {_LAYER}/versions/{{version}}", "Removes a version."),
+    _op("ListLayers", "GET /layers", "The newest version of each layer.",
+        query=(*_PAGE, "public", "official"), answers=ListOf("layers", shapes_account.LayerAnswer)),
+    _op("GetLayerVersionByArn", "GET /layerarn/{arn}", "A version by its escaped ARN.",
+        answers=shapes_account.LayerAnswer),
+    _op("PutLayerACL", f"PUT {_LAYER}/acl", "Shows a layer to other accounts, or hides it.",
+        query=("public",), answers=Empty),
+
+    _op("TagResource", f"POST {_TAG}", "Tags a service.",
+        takes=inputs.TagInput, needs=("resourceArn", "tags"), answers=shapes_account.RequestAnswer),
+    _op("UntagResource", f"DELETE {_TAG}", "Removes tags.",
+        takes=inputs.UntagInput, needs=("resourceArn",), answers=shapes_account.RequestAnswer),
+    _op("GetResourceTags", f"GET {_TAG}", "A service's tags.",
+        query=("resourceArn",), needs=("resourceArn",), answers=shapes_account.TagsAnswer),
+    _op("ListTaggedResources", "GET /tags", "Every service that has tags.",
+        query=("limit", "nextToken"), answers=ListOf("resources", shapes_account.TaggedResource)),
+
+    _op("CreateVpcBinding", f"POST {_SERVICE}/binding", "Binds a service to a VPC; nothing is connected.",
+        takes=inputs.VpcBindingInput, needs=("vpcId",), answers=Empty),
+    _op("DeleteVpcBinding", f"DELETE {_SERVICE}/binding", "Unbinds it.",
+        takes=inputs.VpcBindingInput, needs=("vpcId",), answers=Empty),
+    _op("ListVpcBindings", f"GET {_SERVICE}/bindings", "What a service is bound to.", answers=shapes_account.VpcIds),
+    _op("ListInstances", f"GET {_INSTANCES}", "The running instances of a function.",
+        query=("limit", "nextToken", "instanceIds"), answers=ListOf("instances", shapes_account.InstanceAnswer)),
+    _op("InstanceExec", f"GET {_INSTANCES}/{{instance}}/exec", "A command in an instance, over a websocket.",
+        query=("command", "stdin", "stdout", "stderr", "tty", "idleTimeout"), upgrades=True),
+
+    _op("ListReservedCapacities", "GET /reservedCapacities", "Nothing is reserved here.",
+        query=("limit", "nextToken"), answers=ListOf("reservedCapacities", shapes_account.ReservedCapacity)),
+    _op("GetAccountSettings", "GET /account-settings", "The account's zones and role.", answers=AccountSettings),
+    _op("GetAccountConfigs", "GET /accountConfigs", "The account's limits, as text.",
+        query=("config",), answers=dict[str, str]),
+    _op("GetTempBucketToken", "GET /tempBucketToken", "A place for code, and the right to put it there.",
+        answers=shapes_account.BucketTokenAnswer),
+    _op("GetTempCodeBucketToken", f"GET {_SERVICE}/tempCodeBucketToken", "The same for one service.",
+        query=("functionName", "instanceType"), answers=shapes_account.BucketTokenAnswer),
+)
+# fmt: on

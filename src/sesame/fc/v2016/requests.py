@@ -1,0 +1,110 @@
+"""What every route does with a request and an answer: names from paths, lists' parameters, bodies, JSON.
+
+Called by the files in `fc/v2016/routes/`.
+Never knows an operation.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sesame.control.inputs import Listing, Page
+from sesame.fc import wire_json
+from sesame.fc.body import read_body
+from sesame.fc.links import base_url
+from sesame.fc.targets import qualified
+from sesame.model import limits
+from sesame.model.errors import InvalidArgument
+from sesame.model.records import Record
+
+T = TypeVar("T", bound=msgspec.Struct)
+Handler = Callable[[Request], Awaitable[Response]]
+# Where `fc.app` leaves the request's id for answers that repeat it.
+REQUEST_ID = "sesame.request_id"
+
+
+def name(request: Request, part: str) -> str:
+    """A part of the path, decoded: the router matched the path as it was sent."""
+    return unquote(request.path_params[part])
+
+
+def qualified_service(request: Request) -> tuple[str, str]:
+    """The service and its qualifier, "" where that means the latest state."""
+    service, qualifier = qualified(name(request, "service"))
+    return service, "" if qualifier == limits.LATEST else qualifier
+
+
+def latest_service(request: Request) -> str:
+    """The service of an operation that changes it: only its latest state can be changed."""
+    service, qualifier = qualified_service(request)
+    if qualifier:
+        raise InvalidArgument.of("Qualifier", "LATEST: versions and aliases cannot be changed this way", qualifier)
+    return service
+
+
+def base(request: Request) -> str:
+    """`http://host:port` where the caller can reach this server again."""
+    return base_url(request.scope["scheme"], request.scope["server"], request.headers.get("host", ""))
+
+
+def if_match(request: Request) -> str | None:
+    return request.headers.get("if-match")
+
+
+async def body(request: Request, shape: type[T]) -> T:
+    """The JSON body, whatever its Content-Type."""
+    length = request.headers.get("content-length", "").encode()
+    return wire_json.decode(await read_body(request.receive, length, limits.MANAGEMENT_BODY_BYTES), shape)
+
+
+def listing(request: Request) -> Listing:
+    """`prefix`, `startKey`, `nextToken` and `limit` of a list (reference/api.md §2)."""
+    query = request.query_params
+    return Listing(
+        prefix=query.get("prefix", ""),
+        start_key=query.get("startKey", ""),
+        next_token=query.get("nextToken", ""),
+        limit=number(request, "limit", f"1 to {limits.LIST_LIMIT_MAX}"),
+    )
+
+
+def number(request: Request, item: str, allowed: str) -> int | None:
+    """An item of the query that is a whole number, or None where it is not there."""
+    text = request.query_params.get(item, "")
+    if not text:
+        return None
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
+        raise InvalidArgument.of(item[0].upper() + item[1:], allowed, text[:64])
+    return int(text)
+
+
+def flag(request: Request, item: str) -> bool:
+    """An item of the query that is true or false, in any case; false where it is not there."""
+    text = request.query_params.get(item, "").lower()
+    if text not in ("", "true", "false"):
+        raise InvalidArgument.of(item[0].upper() + item[1:], "true | false", text[:64])
+    return text == "true"
+
+
+def answer(document: Any, record: Record | None = None) -> Response:
+    """200 with JSON, and the record's Etag where the document is one record."""
+    headers = None if record is None or not record.etag else {"Etag": record.etag}
+    return Response(msgspec.json.encode(document), headers=headers, media_type="application/json")
+
+
+def page_answer(key: str, items: Sequence[Any], page: Page, **others: Any) -> Response:
+    """A list under its key; `nextToken` only where there is more (reference/api.md §2)."""
+    document: dict[str, Any] = {key: items, **others}
+    if page.next_token is not None:
+        document["nextToken"] = page.next_token
+    return answer(document)
+
+
+def no_content() -> Response:
+    """204 without any body or content type: one official client parses what claims to be JSON."""
+    return Response(status_code=204)

@@ -1,0 +1,104 @@
+"""The operations on the account as a whole, and on what it cannot have here (reference/api.md §3.2, §3.6).
+
+Mounted by `fc.app`; each reads its request and shapes the answer.
+Never shows a key that was not made for the asker.
+"""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sesame.control.account import AccountSettings, account_configs
+from sesame.control.inputs import Page
+from sesame.control.listing import limit_of
+from sesame.fc.code_bucket import CodeBucket
+from sesame.fc.dependencies import Control
+from sesame.fc.v2016 import requests
+from sesame.fc.v2016.requests import Handler
+from sesame.fc.v2016.shapes_account import BucketTokenAnswer
+from sesame.model import limits
+from sesame.model.arn import Arns
+from sesame.model.errors import NotFound
+
+_NOTHING = Page((), None)
+
+
+class AccountRoutes:
+    def __init__(self, control: Control, account: AccountSettings, code_bucket: CodeBucket | None, arns: Arns) -> None:
+        self._services = control.services
+        self._functions = control.functions
+        self._account = account
+        self._code_bucket = code_bucket
+        self._arns = arns
+
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "GetAccountSettings": self._settings,
+            "GetAccountConfigs": self._configs,
+            "ListReservedCapacities": self._reserved,
+            "GetTempBucketToken": self._bucket_token,
+            "GetTempCodeBucketToken": self._code_bucket_token,
+            "GetStatefulAsyncInvocation": self._no_invocation,
+            "StopStatefulAsyncInvocation": self._no_invocation,
+            "ListStatefulAsyncInvocations": self._invocations,
+            "ListStatefulAsyncInvocationFunctions": self._invocation_functions,
+        }
+
+    async def _settings(self, request: Request) -> Response:
+        return requests.answer(self._account)
+
+    async def _configs(self, request: Request) -> Response:
+        return requests.answer(account_configs(request.query_params.getlist("config")))
+
+    async def _reserved(self, request: Request) -> Response:
+        limit_of(requests.listing(request))
+        return requests.page_answer("reservedCapacities", [], _NOTHING)
+
+    async def _bucket_token(self, request: Request) -> Response:
+        loan = await self._bucket().lend(self._arns.account_id)
+        return requests.answer(
+            BucketTokenAnswer(
+                credentials=loan.credentials,
+                oss_region=self._arns.region,
+                oss_bucket=loan.bucket,
+                object_name=loan.object_name,
+            )
+        )
+
+    async def _code_bucket_token(self, request: Request) -> Response:
+        await self._services.get(requests.latest_service(request))
+        loan = await self._bucket().lend(self._arns.account_id)
+        return requests.answer(
+            BucketTokenAnswer(
+                credentials=loan.credentials,
+                oss_bucket=loan.bucket,
+                object_name=loan.object_name,
+                code_size_limit=limits.CODE_ZIP_BYTES,
+            )
+        )
+
+    async def _no_invocation(self, request: Request) -> Response:
+        await self._function(request)
+        raise NotFound(
+            f"stateful async invocation '{requests.name(request, 'invocation')}' does not exist",
+            code="StatefulAsyncInvocationNotFound",
+        )
+
+    async def _invocations(self, request: Request) -> Response:
+        """An empty list is null."""
+        limit_of(requests.listing(request))
+        await self._function(request)
+        return requests.answer({"invocations": None})
+
+    async def _invocation_functions(self, request: Request) -> Response:
+        limit_of(requests.listing(request))
+        return requests.page_answer("data", [], _NOTHING)
+
+    async def _function(self, request: Request) -> None:
+        """Raises what the function's absence raises."""
+        service, qualifier = requests.qualified_service(request)
+        await self._functions.get(service, requests.name(request, "function"), qualifier)
+
+    def _bucket(self) -> CodeBucket:
+        if self._code_bucket is None:
+            raise NotFound("there is no object storage here: send the code as zipFile", code="BucketNotFound")
+        return self._code_bucket

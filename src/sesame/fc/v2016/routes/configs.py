@@ -1,0 +1,99 @@
+"""The operations on how functions are configured: asynchronous calls, provisioned and on-demand instances.
+
+Mounted by `fc.app`; each reads its request, has `control` do it, and shapes the answer (reference/api.md §3.6).
+Never starts or counts an instance.
+"""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sesame.control.inputs import AsyncConfigInput, OnDemandInput, ProvisionInput
+from sesame.control.on_demand_configs import resource_of
+from sesame.fc.dependencies import Control
+from sesame.fc.v2016 import requests, shapes_account
+from sesame.fc.v2016.requests import Handler
+
+
+class ConfigRoutes:
+    def __init__(self, control: Control, account_id: str) -> None:
+        self._async = control.async_configs
+        self._provision = control.provision_configs
+        self._on_demand = control.on_demand_configs
+        self._account_id = account_id
+
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "PutFunctionAsyncInvokeConfig": self._put_async,
+            "GetFunctionAsyncInvokeConfig": self._get_async,
+            "DeleteFunctionAsyncInvokeConfig": self._delete_async,
+            "ListFunctionAsyncInvokeConfigs": self._list_async,
+            "PutProvisionConfig": self._put_provision,
+            "GetProvisionConfig": self._get_provision,
+            "ListProvisionConfigs": self._list_provision,
+            "PutFunctionOnDemandConfig": self._put_on_demand,
+            "GetFunctionOnDemandConfig": self._get_on_demand,
+            "DeleteFunctionOnDemandConfig": self._delete_on_demand,
+            "ListOnDemandConfigs": self._list_on_demand,
+        }
+
+    async def _put_async(self, request: Request) -> Response:
+        service, function, qualifier = _function(request)
+        record = await self._async.put(service, function, qualifier, await requests.body(request, AsyncConfigInput))
+        return requests.answer(shapes_account.async_config(record), record)
+
+    async def _get_async(self, request: Request) -> Response:
+        record = await self._async.get(*_function(request))
+        return requests.answer(shapes_account.async_config(record), record)
+
+    async def _delete_async(self, request: Request) -> Response:
+        await self._async.delete(*_function(request))
+        return requests.no_content()
+
+    async def _list_async(self, request: Request) -> Response:
+        """The one list whose token is "" at the end, and whose empty list is null."""
+        service, function = requests.latest_service(request), requests.name(request, "function")
+        page = await self._async.list(service, function, requests.listing(request))
+        items = [shapes_account.async_config(record) for record in page.items]
+        return requests.answer({"configs": items or None, "nextToken": page.next_token or ""})
+
+    async def _put_provision(self, request: Request) -> Response:
+        wanted = await requests.body(request, ProvisionInput)
+        record = await self._provision.put(_function(request), wanted, requests.if_match(request))
+        return requests.answer(shapes_account.provision_config(record, self._account_id), record)
+
+    async def _get_provision(self, request: Request) -> Response:
+        record = await self._provision.get(*_function(request))
+        return requests.answer(shapes_account.provision_config(record, self._account_id), record)
+
+    async def _list_provision(self, request: Request) -> Response:
+        query = request.query_params
+        page = await self._provision.list(
+            requests.listing(request), query.get("serviceName", ""), query.get("qualifier", "")
+        )
+        items = [shapes_account.provision_config(record, self._account_id) for record in page.items]
+        return requests.page_answer("provisionConfigs", items, page)
+
+    async def _put_on_demand(self, request: Request) -> Response:
+        wanted = await requests.body(request, OnDemandInput)
+        record = await self._on_demand.put(resource_of(*_function(request)), wanted, requests.if_match(request))
+        return requests.answer(shapes_account.on_demand_config(record), record)
+
+    async def _get_on_demand(self, request: Request) -> Response:
+        record = await self._on_demand.get(resource_of(*_function(request)))
+        return requests.answer(shapes_account.on_demand_config(record), record)
+
+    async def _delete_on_demand(self, request: Request) -> Response:
+        await self._on_demand.delete(resource_of(*_function(request)), requests.if_match(request))
+        return requests.no_content()
+
+    async def _list_on_demand(self, request: Request) -> Response:
+        """An empty list is null."""
+        page = await self._on_demand.list(requests.listing(request))
+        items = [shapes_account.on_demand_config(record) for record in page.items]
+        return requests.page_answer("configs", items, page) if items else requests.answer({"configs": None})
+
+
+def _function(request: Request) -> tuple[str, str, str]:
+    """Service, function and qualifier, "" where that means the latest state."""
+    service, qualifier = requests.qualified_service(request)
+    return service, requests.name(request, "function"), qualifier

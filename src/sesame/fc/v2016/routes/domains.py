@@ -1,0 +1,52 @@
+"""The operations on custom domains (reference/api.md §3.6).
+
+Mounted by `fc.app`; each reads its request, has `control` do it, and shapes the answer.
+Never serves a domain: `fc.web.http_functions` does.
+"""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sesame.control.domains import Domains
+from sesame.control.inputs import CustomDomainInput
+from sesame.fc.v2016 import requests, shapes_account
+from sesame.fc.v2016.requests import Handler
+from sesame.model.records import Record
+
+
+class DomainRoutes:
+    def __init__(self, domains: Domains, account_id: str) -> None:
+        self._domains = domains
+        self._account_id = account_id
+
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "CreateCustomDomain": self._create,
+            "ListCustomDomains": self._list,
+            "GetCustomDomain": self._get,
+            "UpdateCustomDomain": self._update,
+            "DeleteCustomDomain": self._delete,
+        }
+
+    async def _create(self, request: Request) -> Response:
+        return self._answer(await self._domains.create(await requests.body(request, CustomDomainInput)))
+
+    async def _list(self, request: Request) -> Response:
+        page = await self._domains.list(requests.listing(request))
+        items = [shapes_account.domain(record, self._account_id) for record in page.items]
+        return requests.page_answer("customDomains", items, page)
+
+    async def _get(self, request: Request) -> Response:
+        return self._answer(await self._domains.get(requests.name(request, "domain")))
+
+    async def _update(self, request: Request) -> Response:
+        domain = requests.name(request, "domain")
+        wanted = await requests.body(request, CustomDomainInput)
+        return self._answer(await self._domains.update(domain, wanted, requests.if_match(request)))
+
+    async def _delete(self, request: Request) -> Response:
+        await self._domains.delete(requests.name(request, "domain"), requests.if_match(request))
+        return requests.no_content()
+
+    def _answer(self, record: Record) -> Response:
+        return requests.answer(shapes_account.domain(record, self._account_id), record)

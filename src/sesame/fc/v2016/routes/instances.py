@@ -1,0 +1,47 @@
+"""The operations on running instances (reference/api.md §3.6).
+
+Mounted by `fc.app`; reads what the engine has running.
+Never starts or stops an instance.
+"""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sesame.control.inputs import Page
+from sesame.fc.exec.endpoint import NOT_A_WEBSOCKET
+from sesame.fc.instances import Instances
+from sesame.fc.v2016 import requests
+from sesame.fc.v2016.requests import Handler
+from sesame.fc.v2016.shapes_account import InstanceAnswer
+from sesame.model import limits
+from sesame.model.errors import InvalidArgument
+
+LIMIT_MAX = 1000
+
+
+class InstanceRoutes:
+    def __init__(self, instances: Instances) -> None:
+        self._instances = instances
+
+    def handlers(self) -> dict[str, Handler]:
+        return {"ListInstances": self._list, "InstanceExec": self._exec}
+
+    async def _list(self, request: Request) -> Response:
+        """Of the state that the qualifier means; of an alias, of every version that it sends calls to."""
+        service, qualifier = requests.qualified_service(request)
+        function = requests.name(request, "function")
+        running = await self._instances.of(service, qualifier, function)
+        found = {name: instance.snapshot.version_id for name, instance in running.items()}
+        wanted = request.query_params.getlist("instanceIds")
+        start = request.query_params.get("nextToken", "")
+        names = sorted(name for name in found if name >= start and (not wanted or name in wanted))
+        limit = requests.number(request, "limit", f"1 to {LIMIT_MAX}") or limits.LIST_LIMIT_DEFAULT
+        if not 1 <= limit <= LIMIT_MAX:
+            raise InvalidArgument.of("Limit", f"1 to {LIMIT_MAX}", limit)
+        page = Page((), names[limit] if len(names) > limit else None)
+        items = [InstanceAnswer(name, found[name]) for name in names[:limit]]
+        return requests.page_answer("instances", items, page)
+
+    async def _exec(self, request: Request) -> Response:
+        """What comes here has not asked for a websocket, which `fc.exec.endpoint` serves."""
+        raise InvalidArgument(NOT_A_WEBSOCKET)

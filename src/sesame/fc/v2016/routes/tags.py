@@ -1,0 +1,50 @@
+"""The operations on tags (reference/api.md §3.6).
+
+Mounted by `fc.app`; each reads its request, has `control` do it, and shapes the answer.
+Never tags anything but services.
+"""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sesame.control.inputs import TagInput, UntagInput
+from sesame.control.tags import ServiceTags
+from sesame.fc.v2016 import requests
+from sesame.fc.v2016.requests import REQUEST_ID, Handler
+from sesame.fc.v2016.shapes_account import RequestAnswer, TaggedResource, TagsAnswer
+from sesame.model.arn import Arns
+
+
+class TagRoutes:
+    def __init__(self, tags: ServiceTags, arns: Arns) -> None:
+        self._tags = tags
+        self._arns = arns
+
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "TagResource": self._tag,
+            "UntagResource": self._untag,
+            "GetResourceTags": self._get,
+            "ListTaggedResources": self._list,
+        }
+
+    async def _tag(self, request: Request) -> Response:
+        await self._tags.tag(await requests.body(request, TagInput))
+        return requests.answer(RequestAnswer(request_id=request.scope[REQUEST_ID]))
+
+    async def _untag(self, request: Request) -> Response:
+        await self._tags.untag(await requests.body(request, UntagInput))
+        return requests.answer(RequestAnswer(request_id=request.scope[REQUEST_ID]))
+
+    async def _get(self, request: Request) -> Response:
+        service, tags = await self._tags.get(request.query_params.get("resourceArn", ""))
+        arn = self._arns.service(service)
+        return requests.answer(TagsAnswer(request_id=request.scope[REQUEST_ID], resource_arn=arn, tags=tags))
+
+    async def _list(self, request: Request) -> Response:
+        page = await self._tags.list(requests.listing(request))
+        items = [
+            TaggedResource(resource_arn=self._arns.service(record.name), tags=record.document.tags)
+            for record in page.items
+        ]
+        return requests.page_answer("resources", items, page)

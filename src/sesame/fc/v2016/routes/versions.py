@@ -1,0 +1,78 @@
+"""The operations on versions and aliases (reference/api.md §3.4).
+
+Mounted by `fc.app`; each reads its request, has `control` do it, and shapes the answer.
+Never decides where an alias sends a call: the engine does.
+"""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sesame.control.inputs import AliasInput, PublishInput
+from sesame.control.versions import BACKWARD
+from sesame.fc.dependencies import Control
+from sesame.fc.v2016 import requests, shapes
+from sesame.fc.v2016.requests import Handler
+
+_UNCHANGED_IS_FINE = "x-fc-ignore-version-publish-error"
+
+
+class VersionRoutes:
+    def __init__(self, control: Control) -> None:
+        self._versions = control.versions
+        self._aliases = control.aliases
+
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "PublishVersion": self._publish,
+            "ListVersions": self._list_versions,
+            "DeleteVersion": self._delete_version,
+            "CreateAlias": self._create_alias,
+            "ListAliases": self._list_aliases,
+            "GetAlias": self._get_alias,
+            "UpdateAlias": self._update_alias,
+            "DeleteAlias": self._delete_alias,
+        }
+
+    async def _publish(self, request: Request) -> Response:
+        service = requests.latest_service(request)
+        record = await self._versions.publish(
+            service,
+            await requests.body(request, PublishInput),
+            requests.if_match(request),
+            unchanged_is_fine=request.headers.get(_UNCHANGED_IS_FINE, "").lower() == "true",
+        )
+        return requests.answer(shapes.version(record), record)
+
+    async def _list_versions(self, request: Request) -> Response:
+        direction = request.query_params.get("direction", "")
+        page = await self._versions.list(requests.latest_service(request), requests.listing(request), direction)
+        items = [shapes.version(record) for record in page.items]
+        return requests.page_answer("versions", items, page, direction=direction or BACKWARD)
+
+    async def _delete_version(self, request: Request) -> Response:
+        await self._versions.delete(requests.latest_service(request), requests.name(request, "version"))
+        return requests.no_content()
+
+    async def _create_alias(self, request: Request) -> Response:
+        wanted = await requests.body(request, AliasInput)
+        record = await self._aliases.create(requests.latest_service(request), wanted)
+        return requests.answer(shapes.alias(record), record)
+
+    async def _list_aliases(self, request: Request) -> Response:
+        page = await self._aliases.list(requests.latest_service(request), requests.listing(request))
+        return requests.page_answer("aliases", [shapes.alias(record) for record in page.items], page)
+
+    async def _get_alias(self, request: Request) -> Response:
+        record = await self._aliases.get(requests.latest_service(request), requests.name(request, "alias"))
+        return requests.answer(shapes.alias(record), record)
+
+    async def _update_alias(self, request: Request) -> Response:
+        service, alias = requests.latest_service(request), requests.name(request, "alias")
+        wanted = await requests.body(request, AliasInput)
+        record = await self._aliases.update(service, alias, wanted, requests.if_match(request))
+        return requests.answer(shapes.alias(record), record)
+
+    async def _delete_alias(self, request: Request) -> Response:
+        service, alias = requests.latest_service(request), requests.name(request, "alias")
+        await self._aliases.delete(service, alias, requests.if_match(request))
+        return requests.no_content()

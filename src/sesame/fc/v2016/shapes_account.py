@@ -1,0 +1,217 @@
+"""Shapes what belongs to the account, and how functions are configured, into the API's JSON.
+
+Called by the routes of domains, layers, tags, configurations and the account itself (reference/api.md §3.2, §3.6).
+Never reads the catalog, and never shows a certificate's key.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from sesame.fc.v2016.shapes import time, times
+from sesame.model.arn import Arns
+from sesame.model.configs import (
+    AsyncConfig,
+    DestinationConfig,
+    OnDemandConfig,
+    ProvisionConfig,
+    ScheduledAction,
+    TargetTrackingPolicy,
+)
+from sesame.model.domain import CustomDomain, RouteConfig, TlsConfig
+from sesame.model.layer import LayerVersion
+from sesame.model.records import Record
+
+API_VERSION = "2016-08-15"
+NOT_PROVISIONED = "instances are not kept ready: they start when a call needs one"
+
+
+class Empty(msgspec.Struct, frozen=True):
+    """The answer of what has nothing to say: an empty object, which every client can parse."""
+
+
+class CertificateAnswer(msgspec.Struct, frozen=True, rename="camel"):
+    cert_name: str
+    certificate: str
+    private_key: None = None
+
+
+class DomainAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    domain_name: str
+    account_id: str
+    protocol: str
+    api_version: str
+    route_config: RouteConfig
+    cert_config: CertificateAnswer | None
+    tls_config: TlsConfig | None
+    waf_config: dict[str, Any] | None
+    created_time: str
+    last_modified_time: str
+
+
+class LayerCode(msgspec.Struct, frozen=True, rename="camel"):
+    repository_type: str
+    location: str
+
+
+class LayerAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`acl` is 1 for a layer that other accounts may see."""
+
+    layer_name: str
+    version: int
+    description: str
+    code: LayerCode
+    code_size: int
+    code_checksum: str
+    create_time: str
+    acl: int
+    compatible_runtime: tuple[str, ...]
+    arn: str
+    arn_v2: str
+    license: str
+
+
+class TagsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    request_id: str
+    resource_arn: str
+    tags: dict[str, str]
+
+
+class RequestAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    request_id: str
+
+
+class TaggedResource(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    resource_arn: str
+    tags: dict[str, str]
+
+
+class AsyncConfigAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    service: str
+    function: str
+    qualifier: str
+    destination_config: DestinationConfig
+    max_async_event_age_in_seconds: int | None
+    max_async_retry_attempts: int | None
+    stateful_invocation: bool
+    created_time: str
+    last_modified_time: str
+
+
+class ProvisionAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`resource` is `{account}#{service}#{qualifier}#{function}`; `current` counts the instances that are ready."""
+
+    resource: str
+    target: int
+    current: int
+    current_error: str
+    scheduled_actions: tuple[ScheduledAction, ...]
+    target_tracking_policies: tuple[TargetTrackingPolicy, ...]
+    always_allocate_cpu: bool = msgspec.field(name="alwaysAllocateCPU")
+
+
+class TokenCredentials(msgspec.Struct, frozen=True, rename="pascal"):
+    access_key_id: str
+    access_key_secret: str
+    security_token: str
+    expiration: str
+
+
+class BucketTokenAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where code may be put, and for how long. Only one of the two operations says the region, the other the limit."""
+
+    credentials: TokenCredentials
+    oss_bucket: str
+    object_name: str
+    oss_region: str | UnsetType = UNSET
+    code_size_limit: int | UnsetType = UNSET
+
+
+class VpcIds(msgspec.Struct, frozen=True, rename="camel"):
+    vpc_ids: tuple[str, ...]
+
+
+class InstanceAnswer(msgspec.Struct, frozen=True, rename="camel"):
+    instance_id: str
+    version_id: str
+
+
+class ReservedCapacity(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Nothing is reserved here; the shape stands in the API's description."""
+
+    instance_id: str
+    cu: int
+    deadline: str
+    created_time: str
+    last_modified_time: str
+    is_refunded: str
+
+
+def domain(record: Record, account_id: str) -> DomainAnswer:
+    document: CustomDomain = record.document
+    cert = document.cert_config
+    return DomainAnswer(
+        domain_name=document.domain_name,
+        account_id=account_id,
+        protocol=document.protocol,
+        api_version=API_VERSION,
+        route_config=document.route_config,
+        cert_config=None if cert is None else CertificateAnswer(cert.cert_name, cert.certificate),
+        tls_config=document.tls_config,
+        waf_config=document.waf_config,
+        **times(record),
+    )
+
+
+def layer(record: Record, arns: Arns, location: str, *, public: bool) -> LayerAnswer:
+    """`location` is where the layer's archive can be fetched."""
+    document: LayerVersion = record.document
+    arn = arns.layer(document.layer_name, document.version)
+    return LayerAnswer(
+        layer_name=document.layer_name,
+        version=document.version,
+        description=document.description,
+        code=LayerCode("OSS", location),
+        code_size=document.package.size_bytes,
+        code_checksum=document.package.checksum,
+        create_time=time(record.created_at),
+        acl=int(public),
+        compatible_runtime=document.compatible_runtime,
+        arn=arn,
+        arn_v2=arn,
+        license="",
+    )
+
+
+def async_config(record: Record) -> AsyncConfigAnswer:
+    document: AsyncConfig = record.document
+    return AsyncConfigAnswer(
+        service=document.service,
+        function=document.function,
+        qualifier=document.qualifier,
+        destination_config=document.destination_config,
+        max_async_event_age_in_seconds=document.max_async_event_age_in_seconds,
+        max_async_retry_attempts=document.max_async_retry_attempts,
+        stateful_invocation=document.stateful_invocation,
+        **times(record),
+    )
+
+
+def provision_config(record: Record, account_id: str) -> ProvisionAnswer:
+    """No instance is kept ready: `currentError` says so where some were asked for."""
+    document: ProvisionConfig = record.document
+    return ProvisionAnswer(
+        resource="#".join((account_id, document.service, document.qualifier, document.function)),
+        target=document.target,
+        current=0,
+        current_error=NOT_PROVISIONED if document.target else "",
+        scheduled_actions=document.scheduled_actions,
+        target_tracking_policies=document.target_tracking_policies,
+        always_allocate_cpu=document.always_allocate_cpu,
+    )
+
+
+def on_demand_config(record: Record) -> OnDemandConfig:
+    document: OnDemandConfig = record.document
+    return document

@@ -1,0 +1,109 @@
+"""Chooses the certificate of each TLS connection: that of the custom domain whose name the client says (SNI).
+
+Built by `app`; `fc.server` listens with its context.
+Never makes a certificate of its own, and never looks at a request: those come after the handshake.
+"""
+
+import ssl
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import structlog
+
+from sesame.control import certificates
+from sesame.model.domain import CertConfig, CustomDomain
+from sesame.model.errors import InvalidArgument
+from sesame.model.records import Record
+
+SCHEME = "HTTPS"
+CONTEXTS_MAX = 1024
+# What no peer can speak here: it needs a key agreed on before. OpenSSL wants at least one cipher for TLS 1.2.
+_NO_CIPHER_BEFORE_TLS_1_3 = "PSK-AES128-GCM-SHA256"
+
+log = structlog.get_logger("sesame.fc")
+
+
+class Certificates:
+    """Asks for the domain at every handshake: what was created, changed or deleted counts from the next one on.
+
+    POLICY: a name without a certificate here, or no name at all, is refused with the alert `unrecognized_name`
+    (RFC 6066 §3). A certificate made here would be trusted by nobody, and would teach clients not to look.
+    """
+
+    def __init__(self, find: Callable[[str], Record | None]) -> None:
+        self._find = find
+        self._prepared = lru_cache(CONTEXTS_MAX)(_prepared)
+
+    def context(self) -> ssl.SSLContext:
+        """The context to listen with. It has no certificate but those that it chooses."""
+        context = _bare(_Context(ssl.PROTOCOL_TLS_SERVER))
+        context.sni_callback = self._choose
+        return context
+
+    def _choose(self, connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> int | None:
+        record = self._find(name) if name else None
+        domain: CustomDomain | None = None if record is None else record.document
+        if domain is None or domain.cert_config is None or not served_over(SCHEME, domain):
+            return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+        least = domain.tls_config.min_version if domain.tls_config else ""
+        try:
+            connection.context = self._prepared(domain.cert_config, least)
+        except InvalidArgument as error:
+            # Kept by a Sesame that knew other libraries: its owner is to mend it.
+            log.error("a kept certificate cannot be served", domain=domain.domain_name, error=str(error))
+            return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
+        return None
+
+
+class _Connection(ssl.SSLObject):
+    outgoing: ssl.MemoryBIO
+    _refusal: ssl.SSLError | None = None
+
+    def do_handshake(self) -> None:
+        """As of the base. A refusal with an alert first pretends to wait, so that the loop sends the alert.
+
+        Then the client closes, or says something that nobody hears, or the loop's time for handshakes is over.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            if not self.outgoing.pending:
+                raise
+            self._refusal = error
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "the alert goes first") from error
+
+
+class _Context(ssl.SSLContext):
+    """Has refusals reach the client: event loops drop a connection whose handshake fails, and the alert with it."""
+
+    sslobject_class = _Connection
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *rest: Any, **options: Any) -> ssl.SSLObject:
+        connection = super().wrap_bio(incoming, outgoing, *rest, **options)
+        assert isinstance(connection, _Connection)
+        connection.outgoing = outgoing
+        return connection
+
+
+def served_over(scheme: str, domain: CustomDomain) -> bool:
+    """Whether the domain's protocol names this one."""
+    return scheme.upper() in domain.protocol.split(",")
+
+
+def _prepared(config: CertConfig, least_version: str) -> ssl.SSLContext:
+    context = _bare(certificates.server_context(config))
+    if least_version == "TLSv1.3":
+        # A connection that changes its context keeps the versions of the one before, but takes its ciphers from here.
+        context.set_ciphers(_NO_CIPHER_BEFORE_TLS_1_3)
+    return context
+
+
+def _bare(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,0 +1,223 @@
+"""Carries the web to HTTP functions and their responses back: under `/2016-08-15/proxy/` and on custom domains.
+
+Called by `fc.app` with requests whose caller is not known yet: the function's trigger says who may come.
+Never interprets a body, and never lets a response break the connection it goes out on.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from sesame.fc import targets
+from sesame.fc.auth.permissions import Permissions
+from sesame.fc.auth.request_head import RequestHead, head_of
+from sesame.fc.auth.verifier import Verifier
+from sesame.fc.body import read_body
+from sesame.fc.headers import Headers
+from sesame.fc.http_exchange import HANG_UP
+from sesame.fc.invoke import Invoker
+from sesame.fc.web import domain_paths
+from sesame.fc.web.certificates import served_over
+from sesame.fc.web.http_triggers import HttpTriggers
+from sesame.model import limits
+from sesame.model.domain import CustomDomain
+from sesame.model.errors import AccessDenied, CallerError, InvalidArgument, NotFound, PathNotSupported
+from sesame.model.invocation import Invocation, Outcome, Target
+from sesame.model.records import Record
+from sesame.model.trigger_configs import HttpConfig
+
+PROXY_PREFIX = b"/2016-08-15/proxy/"
+URL_BYTES_MAX = 4096
+HEADERS_BYTES_MAX = 8192
+ATTACHMENT = (b"Content-Disposition", b"attachment")
+
+_ANONYMOUS, _FUNCTION = "anonymous", "function"
+_BASE_PATH = "x-fc-base-path"
+_FORWARDED_PROTO = "x-forwarded-proto"
+# About the connection, or ours to say (reference/runtime.md §9): functions neither see nor set these.
+_NOT_PASSED_ON = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
+_NOT_PASSED_BACK = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"})
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
+_NO_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# These have no body, and no length of one.
+_BODILESS = frozenset({204, 304})
+
+
+class Way(msgspec.Struct, frozen=True):
+    """To whom a request goes, and what of its URL the function sees. `path` is decoded, `query` is not."""
+
+    target: Target
+    path: str
+    query: bytes
+    base_path: str
+    attachment: bool
+
+
+class HttpFunctions:
+    def __init__(self, triggers: HttpTriggers, verifier: Verifier, permissions: Permissions, invoker: Invoker) -> None:
+        self._triggers = triggers
+        self._verifier = verifier
+        self._permissions = permissions
+        self._invoker = invoker
+
+    async def serve(self, request_id: str, way: Way, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises a `CallerError` for who may not come, and for a response that cannot be sent (502)."""
+        _check_size(scope)
+        head = head_of(scope)
+        trigger = self._triggers.of(way.target)
+        if scope["method"] not in trigger.methods:
+            raise not_allowed(scope["method"], trigger.methods)
+        self._admit(trigger, way.target, head, scope["query_string"])
+        body = await read_body(receive, head.content_length, limits.SYNC_PAYLOAD_BYTES)
+        invocation = Invocation(request_id, way.target, body, http_params=_params(way, scope))
+        outcome = await self._invoker.run(invocation, scope[HANG_UP])
+        status, headers = (502, []) if outcome.error is not None else _response(outcome, way)
+        payload = b"" if status in _BODILESS else outcome.payload
+        lines = self._invoker.lines(request_id, way.target, outcome)
+        await send(
+            {"type": "http.response.start", "status": status, "headers": headers, "lines": lines, "body": payload}
+        )
+
+    def _admit(self, trigger: HttpConfig, target: Target, head: RequestHead, query: bytes) -> None:
+        if trigger.auth_type == _ANONYMOUS:
+            return
+        if trigger.auth_type != _FUNCTION:
+            raise AccessDenied(
+                f"the HTTP trigger's authType '{trigger.auth_type}' is stored but not served here: "
+                f"use '{_ANONYMOUS}' or '{_FUNCTION}'"
+            )
+        self._permissions.require_invoke(self._verifier.verify_trigger(head, query), target)
+
+
+def proxy_way(scope: Scope) -> Way:
+    """`/2016-08-15/proxy/{service[.qualifier]}/{function}/{path…}`; raises `PathNotSupported` for what is shorter."""
+    parts = scope["raw_path"].split(b"/", 5)
+    if len(parts) < 5 or not parts[3] or not parts[4]:
+        raise PathNotSupported(scope["method"], scope["path"])
+    service, qualifier = targets.qualified(targets.segment(parts[3]))
+    return Way(
+        target=Target(service, qualifier, targets.segment(parts[4])),
+        path="/" + (unquote(parts[5].decode("latin-1")) if len(parts) > 5 else ""),
+        query=scope["query_string"],
+        base_path=b"/".join(parts[:5]).decode("latin-1"),
+        attachment=True,
+    )
+
+
+def domain_of(find: Callable[[str], Record | None], scope: Scope) -> CustomDomain | None:
+    """The custom domain that a request is for, by its Host header."""
+    for name, value in scope["headers"]:
+        if name == b"host":
+            host, colon, port = value.decode("latin-1").rpartition(":")
+            record = find(host if colon and port.isdigit() else value.decode("latin-1"))
+            return None if record is None else record.document
+    return None
+
+
+def domain_way(domain: CustomDomain, scope: Scope) -> Way:
+    """Raises `AccessDenied` for a protocol that the domain does not speak, `NotFound` for a path that no route leads
+    from, and an error of status 405 for a method not allowed.
+    """
+    if not served_over(scope["scheme"], domain):
+        raise AccessDenied(
+            f"domain name '{domain.domain_name}' is not served over {scope['scheme'].upper()}: its protocol is "
+            f"'{domain.protocol}'"
+        )
+    path = unquote(scope["raw_path"].decode("latin-1"))
+    route = domain_paths.route_of(domain.route_config.routes, path)
+    if route is None:
+        raise NotFound(f"domain name '{domain.domain_name}' has no route for the path '{path}'", code="RouteNotFound")
+    if route.methods and scope["method"] not in route.methods:
+        raise not_allowed(scope["method"], route.methods)
+    shown, mark, query = domain_paths.rewritten(route.rewrite_config, path).partition("?")
+    sent: bytes = scope["query_string"]
+    return Way(
+        target=Target(route.service_name, route.qualifier or limits.LATEST, route.function_name),
+        path=shown,
+        query=b"&".join(part for part in (query.encode(), sent) if part) if mark else sent,
+        base_path="/",
+        attachment=False,
+    )
+
+
+def not_allowed(method: str, methods: tuple[str, ...]) -> CallerError:
+    return CallerError(
+        f"the HTTP method '{method}' is not allowed here (allowed: {', '.join(methods)})",
+        code="MethodNotAllowed",
+        status=405,
+    )
+
+
+def _check_size(scope: Scope) -> None:
+    url = len(scope["raw_path"]) + len(scope["query_string"])
+    if url > URL_BYTES_MAX:
+        raise InvalidArgument(f"the path and query have {url} bytes, more than the {URL_BYTES_MAX} that are allowed")
+    size = sum(len(name) + len(value) for name, value in scope["headers"])
+    if size > HEADERS_BYTES_MAX:
+        raise InvalidArgument(f"the headers have {size} bytes, more than the {HEADERS_BYTES_MAX} that are allowed")
+
+
+def _params(way: Way, scope: Scope) -> dict[str, object]:
+    """As docs/wire-protocol.md says; the request URI is the one that was asked for, whatever was rewritten."""
+    query: bytes = scope["query_string"]
+    headers = [
+        [name.decode("latin-1"), value.decode("latin-1")]
+        for name, value in scope["headers"]
+        if name not in _NOT_PASSED_ON and not name.startswith(b"x-fc-")
+    ]
+    headers.append([_BASE_PATH, way.base_path])
+    if scope["scheme"] == "https":
+        # Said by who speaks TLS. Without it what was sent stays: a proxy before this server may speak TLS.
+        headers = [header for header in headers if header[0] != _FORWARDED_PROTO]
+        headers.append([_FORWARDED_PROTO, "https"])
+    return {
+        "method": scope["method"],
+        "path": way.path,
+        "query": way.query.decode("latin-1"),
+        "request_uri": (scope["raw_path"] + (b"?" + query if query else b"")).decode("latin-1"),
+        "client_ip": scope["client"][0] if scope["client"] else "",
+        "scheme": scope["scheme"],
+        "headers": headers,
+    }
+
+
+def _response(outcome: Outcome, way: Way) -> tuple[int, Headers]:
+    """The function's status and headers, without those that are ours to set."""
+    params: dict[str, Any] = outcome.http_params or {"status": 200, "headers": []}
+    status, headers = params.get("status"), params.get("headers")
+    if not isinstance(status, int) or not 200 <= status <= 599:
+        raise _bad(f"the status {status!r} is not one of 200 to 599")
+    if not isinstance(headers, list):
+        raise _bad("its headers are no list")
+    found: Headers = [ATTACHMENT] if way.attachment else []
+    for header in headers:
+        if not (isinstance(header, list) and len(header) == 2 and all(isinstance(text, str) for text in header)):
+            raise _bad("a header is no pair of name and value")
+        name, value = header
+        low = name.lower()
+        if low in _NOT_PASSED_BACK or low.startswith("x-fc-") or (way.attachment and low == "content-disposition"):
+            continue
+        if not _NAME.match(name) or _NO_VALUE.search(value):
+            raise _bad(f"the header {name[:64]!r} has characters that no header may have")
+        found.append((name.encode("ascii"), _wire(value)))
+    size = sum(len(name) + len(value) for name, value in found)
+    if size > HEADERS_BYTES_MAX:
+        raise _bad(f"its headers have {size} bytes, more than the {HEADERS_BYTES_MAX} that are allowed")
+    return status, found
+
+
+def _wire(value: str) -> bytes:
+    """WSGI's text is bytes in disguise; what cannot be is written in UTF-8."""
+    value = value.strip(" \t")
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "replace")
+
+
+def _bad(what: str) -> CallerError:
+    return CallerError(f"the function's response cannot be sent: {what}", code="BadResponse", status=502)

@@ -1,0 +1,228 @@
+"""The OSS door: an ASGI callable that takes a request through parse, proof, bucket, permission, operation, answer.
+
+Served by `app` on a port of its own. Never blocks the loop, and never tells a stranger what went wrong inside.
+"""
+
+import asyncio
+import re
+import secrets
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import msgspec
+import structlog
+
+from sesame.identity.keys import AccessKeys
+from sesame.identity.roles import Roles
+from sesame.identity.tokens import Tokens
+from sesame.model.bucket import Bucket
+from sesame.model.errors import CallerError, PlatformError
+from sesame.oss.answers import Answer, Stretch, error_answer, http_time
+from sesame.oss.auth import Authenticator
+from sesame.oss.body import Body, ClientGone
+from sesame.oss.buckets import Buckets
+from sesame.oss.calls import Call, House
+from sesame.oss.cors import headers_for, preflight
+from sesame.oss.errors import OssError, as_oss_error
+from sesame.oss.permissions import Permissions, Wish
+from sesame.oss.request import Request, parse
+from sesame.oss.routes import route
+from sesame.store.catalog import Catalog
+from sesame.store.objects.multipart import Uploads
+from sesame.store.objects.objects import Objects
+
+SEND_BYTES = 256 * 1024
+# Speed before size: most callers are on this machine.
+GZIP_LEVEL = 1
+SERVER = "AliyunOSS"
+
+log = structlog.get_logger(__name__)
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+
+class OssDependencies(msgspec.Struct, frozen=True, kw_only=True):
+    """`clock` gives Unix seconds. Below `virtual_hosts` the first label of a Host header means a bucket.
+
+    With `strict_region`, V4 signatures for another region than `region` are refused, as the real service does.
+    """
+
+    catalog: Catalog
+    objects: Objects
+    uploads: Uploads
+    keys: AccessKeys
+    tokens: Tokens
+    roles: Roles
+    clock: Callable[[], float]
+    region: str
+    virtual_hosts: tuple[str, ...] = ()
+    strict_region: bool = False
+
+
+class OssEndpoint:
+    def __init__(self, parts: OssDependencies) -> None:
+        self._clock = parts.clock
+        self._virtual_hosts = parts.virtual_hosts
+        self._authenticator = Authenticator(
+            parts.keys, parts.tokens, parts.clock, parts.region if parts.strict_region else None
+        )
+        objects = parts.objects
+
+        async def object_acl(bucket: str, key: str) -> str:
+            stored = await objects.head(bucket, key)
+            return stored.meta.acl if stored else "default"
+
+        self._house = House(
+            buckets=Buckets(parts.catalog),
+            objects=objects,
+            uploads=parts.uploads,
+            permissions=Permissions(parts.roles, object_acl, parts.clock, parts.region),
+            clock=parts.clock,
+            region=parts.region,
+        )
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request_id = secrets.token_hex(12).upper()
+        started = self._clock()
+        try:
+            answer, keep = await self._answer(scope, receive, request_id)
+        except ClientGone:
+            return
+        headers = {
+            "Server": SERVER,
+            "Date": http_time(started),
+            "x-oss-request-id": request_id,
+            "x-oss-server-time": str(int((self._clock() - started) * 1000)),
+            **answer.headers,
+        }
+        if not keep:
+            headers["Connection"] = "close"
+        await _send(receive, send, answer, headers)
+
+    def malformed(self, message: str) -> tuple[dict[str, str], bytes]:
+        """Headers and body for what is no HTTP, and so never comes to be a request; its status is 400."""
+        request_id = secrets.token_hex(12).upper()
+        answer = error_answer(OssError("InvalidRequest", message), "", request_id, "")
+        assert isinstance(answer.body, bytes)
+        return {
+            "Server": SERVER,
+            "Date": http_time(self._clock()),
+            "x-oss-request-id": request_id,
+            **answer.headers,
+        }, answer.body
+
+    async def _answer(self, scope: Any, receive: Any, request_id: str) -> tuple[Answer, bool]:
+        """The answer, and whether the connection can serve another request afterwards."""
+        method = scope["method"]
+        body: Body | None = None
+        for_browsers: dict[str, str] = {}
+        try:
+            request = parse(scope, self._virtual_hosts)
+            body = Body(request, receive)
+            found = self._house.buckets.get(request.bucket) if request.bucket else None
+            if method == "OPTIONS":
+                return preflight(request, found), True
+            for_browsers = headers_for(request, found)
+            answer = await self._operate(request, body, found)
+        except CallerError as error:
+            answer = error_answer(as_oss_error(error), method, request_id, _host(scope))
+        except ClientGone:
+            raise
+        except Exception:
+            # The border of the door: whatever it was, the caller learns no more than that it was our fault.
+            log.exception("the OSS door failed", request_id=request_id, method=method)
+            answer = error_answer(OssError("InternalError"), method, request_id, _host(scope))
+        answer = msgspec.structs.replace(answer, headers={**answer.headers, **for_browsers})
+        return answer, (body is not None and body.touched) or not _may_leave_out_its_body(scope)
+
+    async def _operate(self, request: Request, body: Body, found: Bucket | None) -> Answer:
+        """In the order of reference/companions.md §1.7."""
+        caller = self._authenticator.authenticate(request)
+        operation = route(request)
+        creates = request.method == "PUT" and operation.action == "oss:PutBucket"
+        if request.bucket and found is None and not creates:
+            raise OssError("NoSuchBucket", details={"BucketName": request.bucket})
+        call = Call(house=self._house, request=request, caller=caller, body=body, found=found)
+        if operation.action:
+            # A bucket that is to be made is the caller's own, as far as his rights go.
+            named = Bucket(request.bucket, caller.principal.account_id) if creates else found
+            await call.require(Wish(operation.action, named, request.key))
+        return await operation.run(call)
+
+
+async def _send(receive: Receive, send: Send, answer: Answer, headers: dict[str, str]) -> None:
+    """Reads no further than somebody listens: who hangs up in the middle of a large object costs no more of it."""
+    body = answer.body
+    if isinstance(body, bytes):
+        if answer.status not in (204, 304):
+            headers.setdefault("Content-Length", str(len(body)))
+        await send(_start(answer.status, headers))
+        await send({"type": "http.response.body", "body": body})
+        return
+    if not body.gzip:
+        headers["Content-Length"] = str(body.length)
+    leaving: asyncio.Task[None] | None = None
+    try:
+        await send(_start(answer.status, headers))
+        if body.length > SEND_BYTES:
+            leaving = asyncio.create_task(_hung_up(receive))
+        async for chunk in _packed(body) if body.gzip else _chunks(body):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if leaving is not None and leaving.done():
+                return
+        await send({"type": "http.response.body"})
+    finally:
+        if leaving is not None:
+            leaving.cancel()
+        body.reader.close()
+
+
+async def _hung_up(receive: Receive) -> None:
+    """Returns when the connection is gone. What of a body was not read yet is nobody's any more."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _start(status: int, headers: dict[str, str]) -> dict[str, Any]:
+    raw = [(name.encode("latin-1"), _header_bytes(value)) for name, value in headers.items()]
+    return {"type": "http.response.start", "status": status, "headers": raw}
+
+
+async def _chunks(stretch: Stretch) -> AsyncIterator[bytes]:
+    position, end = stretch.start, stretch.start + stretch.length
+    while position < end:
+        chunk = await stretch.reader.read(position, min(SEND_BYTES, end - position))
+        if not chunk:
+            raise PlatformError(f"a stored object is {end - position} bytes shorter than its row says")
+        position += len(chunk)
+        yield chunk
+
+
+async def _packed(stretch: Stretch) -> AsyncIterator[bytes]:
+    packer = zlib.compressobj(GZIP_LEVEL, wbits=zlib.MAX_WBITS | 16)
+    async for chunk in _chunks(stretch):
+        if packed := await asyncio.to_thread(packer.compress, chunk):
+            yield packed
+    yield packer.flush()
+
+
+def _header_bytes(value: str) -> bytes:
+    """Stored headers go out as they came in: as UTF-8. What would end the header's line is not let through."""
+    return re.sub(r"[\r\n\0]", " ", value).encode()
+
+
+def _may_leave_out_its_body(scope: Any) -> bool:
+    """Who waits for "100 Continue" and gets an answer instead, or announces a body where none is usual: what comes
+    next on such a connection, a body or another request, cannot be told apart.
+    """
+    headers = dict(scope["headers"])
+    announced = headers.get(b"content-length", b"0") != b"0"
+    return b"expect" in headers or (scope["method"] in ("GET", "HEAD") and announced)
+
+
+def _host(scope: Any) -> str:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")

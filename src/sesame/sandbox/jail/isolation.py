@@ -1,0 +1,132 @@
+"""Finds out, by trying, how strong a jail can be made here, and says what it holds and what it does not.
+
+Called by jail.py at `open`, by app.py to choose a driver and by `sesame doctor`.
+Never trusts a version number or a user id: what counts is whether the calls succeed.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from sesame.sandbox.interface import Enforcement
+from sesame.sandbox.jail import mounts as jail_mounts
+from sesame.sandbox.process.driver import GARDEN, MEMORY_WATCH_S
+
+PROBE_TIMEOUT_S = 20.0
+
+
+class Grade(msgspec.Struct, frozen=True):
+    """`kind` is root, user (in a user namespace) or none; `reason` says why it is no better, `hint` what would help."""
+
+    kind: str
+    reason: str = ""
+    hint: str = ""
+
+    @property
+    def possible(self) -> bool:
+        return self.kind != "none"
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What a driver has found it can use. `controllers` are memory, pids and cpu as far as cgroups limit them."""
+
+    grade: Grade
+    controllers: frozenset[str]
+    freezer: str
+    disk_image: bool
+    cpu: str
+
+
+def probe() -> Grade:
+    """The strongest grade that is possible here. Blocks for some 50 ms."""
+    if not jail_mounts.supported():
+        return Grade("none", f"a jail needs Linux, and this is {platform.system()}", "use --sandbox plain")
+    if not (GARDEN / "seccomp" / f"{platform.machine()}.bpf").exists():
+        return Grade("none", f"there is no system call filter for {platform.machine()}", "use --sandbox plain")
+    as_root = _try("root") or _detached_mounts_fail()
+    if not as_root:
+        return Grade("root")
+    as_user = _try("user")
+    why = "Sesame does not run as root" if os.geteuid() != 0 else f"root may not do everything here: {as_root}"
+    if not as_user:
+        return Grade("user", why, "run as root for memory and process limits by the kernel")
+    return Grade("none", f"{why}; without root: {as_user}", _advice())
+
+
+def enforcement(held: Held) -> tuple[Enforcement, ...]:
+    """Every wall and limit of the jail as it is here."""
+    root = held.grade.kind == "root"
+    memory, pids, cpu = (name in held.controllers for name in ("memory", "pids", "cpu"))
+    quota = "; a quota by memory size" if held.cpu == "cloud" else ""
+    return (
+        Enforcement("time limit", True, "the host's clock; then SIGKILL to process 1 of the instance"),
+        Enforcement("processes ended with their instance", True, "a pid namespace for each instance"),
+        Enforcement("own view of the file system", True, "a mount namespace; its root holds the runtime only"),
+        Enforcement("read-only code and layers", True, "read-only mounts at /code and /opt"),
+        Enforcement("own /tmp", True, "an ext4 image of its size" if held.disk_image else "a tmpfs of its size"),
+        Enforcement("/tmp is not charged to memory", held.disk_image or not memory, _tmp(held)),
+        Enforcement(
+            "own user", root, "a user id from 10000 up" if root else "shown as 10000, but Sesame's own to the host"
+        ),
+        Enforcement("no capabilities, no new privileges", True, "emptied sets; no_new_privs"),
+        Enforcement("system calls", True, "a seccomp filter made by libseccomp"),
+        Enforcement("own System V IPC and host name", True, "ipc and uts namespaces"),
+        Enforcement(
+            "memory", True,
+            "the memory cgroup; the kernel kills" if memory
+            else f"resident sets looked at every {MEMORY_WATCH_S:g} s while a call runs, then SIGKILL",
+        ),
+        Enforcement("number of processes", True, "the pids cgroup" if pids else "RLIMIT_NPROC"),
+        Enforcement("processor", cpu, f"cgroup shares by memory size{quota}" if cpu else "needs a cpu cgroup"),
+        Enforcement("freezing while idle", True, held.freezer or "SIGSTOP to every process"),
+        Enforcement("own network", False, "the host's: functions reach Sesame on 127.0.0.1, and all else there"),
+    )  # fmt: skip
+
+
+def _tmp(held: Held) -> str:
+    return "its pages are a file's" if held.disk_image else "it is a tmpfs, and takes the host's memory"
+
+
+def _try(kind: str) -> str:
+    """What goes wrong, or nothing."""
+    with tempfile.TemporaryDirectory(prefix="sesame-probe-") as directory:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-E", "-s", "-S", "-B", str(GARDEN / "jail_probe.py"), kind, directory],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                env={}, timeout=PROBE_TIMEOUT_S, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return f"the probe did not end in {PROBE_TIMEOUT_S:g} s"
+    if done.returncode == 0:
+        return ""
+    lines = done.stdout.strip().splitlines()
+    return lines[-1] if lines else f"the probe ended with status {done.returncode}"
+
+
+def _detached_mounts_fail() -> str:
+    try:
+        os.close(jail_mounts.tree(Path("/")))
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def _advice() -> str:
+    """The switches that distributions have put before user namespaces."""
+    for path, wanted in (
+        ("/proc/sys/kernel/unprivileged_userns_clone", "1"),
+        ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "0"),
+    ):
+        try:
+            if Path(path).read_text().strip() != wanted:
+                name = path.removeprefix("/proc/sys/").replace("/", ".")
+                return f"sysctl {name}={wanted}, or run as root; or use --sandbox plain"
+        except OSError:
+            continue
+    return "run as root, or use --sandbox plain"

@@ -1,0 +1,105 @@
+"""Decides what a jail's root holds: the interpreter, what it links against, names, certificates, devices. Nothing else.
+
+Called by jail_forker.py before it starts a zygote; runtime/jail_root.py carries the plan out.
+Never mounts anything itself, never shows a directory that could hold a user's or an operator's data.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sesame.sandbox.jail.policy import Terms
+from sesame.sandbox.process.driver import GARDEN, Launch
+
+SHIM_ROOT = "/var/sesame/runtime"
+SITE_PACKAGES_ROOT = "/var/sesame/site-packages"
+FIRST_UID = 10_000
+# The cloud's images name this many users (reference/runtime.md §11).
+NAMED_UIDS = 1_000
+LIBRARY_PATH = "/code:/code/lib:/usr/local/lib:/opt/lib"
+
+# A library directory that is missing at the zygote's start counts as missing for ever: the loader looks once.
+_DIRECTORIES = (
+    "/code/lib", "/opt/lib", "/opt/bin", "/opt/python", "/usr/local/lib", "/tmp", "/var/tmp", "/dev/shm",
+    "/proc", "/sys", "/home", "/root", "/mnt", "/run", "/var/log/fc",
+)  # fmt: skip
+_SYSTEM = ("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/share")
+_MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
+# Directories are mounted; files are copied, as each mount costs every instance a little.
+_ETC_DIRECTORIES = (
+    "/etc/ssl/certs", "/etc/pki/tls", "/etc/pki/ca-trust", "/etc/ca-certificates", "/etc/alternatives", "/etc/fonts",
+    "/etc/ImageMagick-6", "/etc/ImageMagick-7",
+)  # fmt: skip
+_ETC_FILES = (
+    "/etc/ssl/openssl.cnf", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/localtime", "/etc/timezone",
+    "/etc/mime.types", "/etc/services", "/etc/protocols", "/etc/resolv.conf", "/etc/hosts", "/etc/gai.conf",
+    "/etc/host.conf", "/etc/os-release", "/etc/debian_version",
+)  # fmt: skip
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_LINKS = (
+    ("/dev/fd", "/proc/self/fd"), ("/dev/stdin", "/proc/self/fd/0"), ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"), ("/etc/mtab", "/proc/self/mounts"), ("/var/run", "/run"),
+)  # fmt: skip
+_NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
+
+
+def root_plan(launch: Launch, staging: Path, terms: Terms) -> dict[str, Any]:
+    """The message that runtime/jail_root.py expects. `staging` is an empty directory on which it may mount."""
+    interpreter = launch.interpreter.resolve()
+    writable = "read-only" in terms.without
+    binds = [(path, path, writable) for path in _read_only(interpreter)]
+    binds.append((str(GARDEN), SHIM_ROOT, writable))
+    if launch.site_packages is not None:
+        binds.append((str(launch.site_packages), SITE_PACKAGES_ROOT, writable))
+    # Until each instance mounts its own over it; in a user namespace the kernel wants a full one to be there.
+    binds.append(("/proc", "/proc", True))
+    return {
+        "parent": os.getpid(),
+        "user_namespace": terms.user_namespace,
+        "keep_host": terms.host_is_visible,
+        "staging": str(staging),
+        "directories": [*_DIRECTORIES],
+        "links": [*_LINKS, *_merged_links()],
+        "files": [*_files()],
+        "copies": [path for path in _ETC_FILES if os.path.isfile(path) and os.access(path, os.R_OK)],
+        "devices": _DEVICES,
+        "binds": binds,
+        "argv": [str(interpreter), "-S", "-s", "-u", "-W", "ignore", f"{SHIM_ROOT}/zygote.py"],
+        "environment": {
+            "PATH": f"{interpreter.parent}:/usr/local/bin:/usr/bin:/bin",
+            "LD_LIBRARY_PATH": LIBRARY_PATH,
+            "LANG": "C.UTF-8",
+            "HOME": "/tmp",
+        },
+    }
+
+
+def _read_only(interpreter: Path) -> Iterator[str]:
+    """Outermost directories only: binding one inside another would hide nothing and cost a mount in every instance."""
+    prefix = str(interpreter.parent.parent)
+    system = [path for path in _SYSTEM if os.path.isdir(path) and not os.path.islink(path)]
+    yield from system
+    yield from (path for path in _MERGED if os.path.isdir(path) and not os.path.islink(path))
+    if prefix != "/usr":
+        yield prefix
+    yield from (path for path in _ETC_DIRECTORIES if os.path.isdir(path))
+
+
+def _merged_links() -> Iterator[tuple[str, str]]:
+    """Where the system has merged /bin and the like into /usr, they are links here too."""
+    for path in _MERGED:
+        if os.path.islink(path):
+            yield path, os.readlink(path)
+
+
+def _files() -> Iterator[tuple[str, str]]:
+    users = "".join(
+        f"user{uid}:x:{uid}:{uid}::/tmp:/usr/sbin/nologin\n" for uid in range(FIRST_UID, FIRST_UID + NAMED_UIDS)
+    )
+    groups = "".join(f"user{uid}:x:{uid}:\n" for uid in range(FIRST_UID, FIRST_UID + NAMED_UIDS))
+    nobody = "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+    yield "/etc/passwd", f"root:x:0:0:root:/root:/bin/sh\n{users}{nobody}"
+    yield "/etc/group", f"root:x:0:\n{groups}nogroup:x:65534:\n"
+    yield "/etc/nsswitch.conf", _NSSWITCH
+    yield "/etc/hostname", "sesame\n"

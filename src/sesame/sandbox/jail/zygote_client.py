@@ -1,0 +1,232 @@
+"""The host's side of one zygote: starts it, asks it for forks, hears of the ends of what it forked.
+
+Used by jail.py, one for each runtime. The process itself is runtime/jail_root.py and then runtime/zygote.py.
+Never waits for a zygote on the event loop, and never signals a process by its number.
+"""
+
+import array
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sesame.sandbox.interface import SandboxStartFailed
+from sesame.sandbox.jail.plan import root_plan
+from sesame.sandbox.jail.policy import Terms
+from sesame.sandbox.process.driver import GARDEN, Launch
+
+START_TIMEOUT_S = 30.0
+CLOSE_TIMEOUT_S = 5.0
+# Requests on their way at once: descriptors in flight are limited, and a zygote answers one after the other anyhow.
+IN_FLIGHT = 16
+MAX_REQUEST_BYTES = 64 * 1024
+_PACKET_BYTES = 4096
+_LOG_BYTES = 4096
+
+
+class Jailed:
+    """Process 1 of an instance, with everything below it. Holds a descriptor of the process until it is gone."""
+
+    def __init__(self, pid: int, pidfd: int) -> None:
+        self.pid = pid
+        self.status: int | None = None
+        self.gone = asyncio.Event()
+        self.on_gone: Callable[[], None] = lambda: None
+        self._pidfd = pidfd
+
+    def kill(self) -> None:
+        """Sends SIGKILL; the kernel ends the whole pid namespace. `gone` is set when the last process has ended."""
+        if self._pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                return
+
+    def lend(self) -> int:
+        """Another descriptor of the process, for the caller to close."""
+        return os.dup(self._pidfd)
+
+    def lives(self) -> bool:
+        """Whether its number is still its own: not once the zygote has reaped it."""
+        if self._pidfd < 0:
+            return False
+        try:
+            signal.pidfd_send_signal(self._pidfd, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            # It is there, and another user's already.
+            return True
+        return True
+
+    def describe_exit(self) -> str:
+        """`exit status 3`, `killed by SIGSEGV`, or nothing when that is not known."""
+        if self.status is None or os.waitstatus_to_exitcode(self.status) < 0:
+            return ""
+        code = os.waitstatus_to_exitcode(self.status)
+        if code <= 128:
+            return f"exit status {code}"
+        try:
+            return f"killed by {signal.Signals(code - 128).name}"
+        except ValueError:
+            return f"exit status {code}"
+
+    def has_gone(self, status: int | None) -> None:
+        """Called by the forker, once."""
+        self.status = status
+        os.close(self._pidfd)
+        self._pidfd = -1
+        self.gone.set()
+        self.on_gone()
+
+
+class Forker:
+    """One zygote. When it dies, so does all that it forked (parent-death signal), and a new one is needed."""
+
+    def __init__(self, launch: Launch, staging: Path, terms: Terms) -> None:
+        self.launch = launch
+        self._staging = staging
+        self._terms = terms
+        self._child: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._log = -1
+        self._ready: asyncio.Future[int] | None = None
+        self._asked: dict[str, asyncio.Future[Jailed]] = {}
+        self._jailed: dict[int, Jailed] = {}
+        self._room = asyncio.Semaphore(IN_FLIGHT)
+
+    @property
+    def alive(self) -> bool:
+        return self._control is not None
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid if self._child is not None else 0
+
+    def open(self) -> None:
+        """Starts the zygote; `ready` tells when it can fork."""
+        loop = asyncio.get_running_loop()
+        self._ready = loop.create_future()
+        # A failure is for whoever asks for a fork; when nobody does, nobody has to look at it.
+        self._ready.add_done_callback(lambda ready: ready.exception())
+        plan = root_plan(self.launch, self._staging, self._terms)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._log = os.memfd_create("zygote")
+        with theirs:
+            self._child = subprocess.Popen(
+                [str(self.launch.interpreter), "-S", "-E", "-B", str(GARDEN / "jail_root.py"), str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                env={},
+                cwd="/",
+                start_new_session=True,
+            )
+        ours.setblocking(False)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, IN_FLIGHT * MAX_REQUEST_BYTES)
+        self._control = ours
+        loop.add_reader(ours.fileno(), self._on_readable)
+        ours.send(json.dumps(plan).encode())
+
+    async def ready(self) -> int:
+        """Waits for the zygote; returns its resident memory in kB. Raises `SandboxStartFailed`."""
+        assert self._ready is not None, "the forker is not open"
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                return await asyncio.shield(self._ready)
+        except TimeoutError:
+            raise SandboxStartFailed(f"{self.launch.interpreter}: the zygote is not ready {self._said()}") from None
+
+    async def fork(self, request: dict[str, Any], fds: Sequence[int]) -> Jailed:
+        """Asks for one instance with the descriptors, which stay the caller's. Raises `SandboxStartFailed`.
+
+        May be cancelled: what is born then all the same is killed.
+        """
+        await self.ready()
+        async with self._room:
+            if self._control is None:
+                raise SandboxStartFailed(f"{self.launch.interpreter}: the zygote ended {self._said()}")
+            born = self._asked[request["id"]] = asyncio.get_running_loop().create_future()
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+            self._control.sendmsg([json.dumps(request).encode()], rights)
+            try:
+                return await asyncio.shield(born)
+            except asyncio.CancelledError:
+                born.add_done_callback(_kill_the_born)
+                raise
+
+    async def close(self) -> None:
+        """Hangs up; the zygote and all that it forked end."""
+        self._hang_up()
+        child, self._child = self._child, None
+        if child is not None:
+            try:
+                await asyncio.to_thread(child.wait, CLOSE_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                await asyncio.to_thread(child.wait)
+        if self._log >= 0:
+            os.close(self._log)
+            self._log = -1
+
+    def _on_readable(self) -> None:
+        assert self._control is not None
+        try:
+            data, fds, _flags, _address = socket.recv_fds(self._control, _PACKET_BYTES, 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, fds = b"", []
+        if not data:
+            self._hang_up()
+            return
+        self._on_message(json.loads(data), fds)
+
+    def _on_message(self, message: dict[str, Any], fds: list[int]) -> None:
+        if "resident_kb" in message and self._ready is not None:
+            if not self._ready.done():
+                self._ready.set_result(message["resident_kb"])
+        elif "status" in message:
+            if jailed := self._jailed.pop(message["pid"], None):
+                jailed.has_gone(message["status"])
+        elif born := self._asked.pop(message["id"], None):
+            if "error" in message:
+                born.set_exception(SandboxStartFailed(message["error"]))
+            else:
+                jailed = self._jailed[message["pid"]] = Jailed(message["pid"], fds[0])
+                born.set_result(jailed)
+
+    def _hang_up(self) -> None:
+        """From here on no process of this zygote is known to be alive: the kernel ends them with it."""
+        control, self._control = self._control, None
+        if control is None:
+            return
+        asyncio.get_running_loop().remove_reader(control.fileno())
+        control.close()
+        failure = SandboxStartFailed(f"{self.launch.interpreter}: the zygote ended {self._said()}")
+        asked, self._asked = self._asked, {}
+        for waiting in (self._ready, *asked.values()):
+            if waiting is not None and not waiting.done():
+                waiting.set_exception(failure)
+        jailed, self._jailed = self._jailed, {}
+        for one in jailed.values():
+            one.kill()
+            one.has_gone(None)
+
+    def _said(self) -> str:
+        """The end of what the zygote wrote: its traceback."""
+        if self._log < 0:
+            return ""
+        size = os.fstat(self._log).st_size
+        return os.pread(self._log, _LOG_BYTES, max(0, size - _LOG_BYTES)).decode("utf-8", "replace").strip()
+
+
+def _kill_the_born(born: "asyncio.Future[Jailed]") -> None:
+    if not born.cancelled() and born.exception() is None:
+        born.result().kill()

@@ -1,0 +1,67 @@
+"""What runs each runtime here: its interpreter with its packages, or a sentence that says what is missing.
+
+Built by `app` and the commands; its `launch` is handed to the sandbox driver. Installs nothing.
+"""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from sesame.sandbox.process.driver import Launch
+from sesame.sandbox.runtimes import interpreters
+from sesame.sandbox.runtimes.interpreters import Interpreter
+from sesame.sandbox.runtimes.site_packages import SitePackages
+
+
+class Runtimes:
+    """The runtimes of this machine, looked up once: an interpreter installed later is seen by the next start."""
+
+    def __init__(self, found: dict[str, Interpreter], packages: SitePackages) -> None:
+        self.found = found
+        self.packages = packages
+
+    @classmethod
+    def look_up(
+        cls,
+        overrides: Mapping[str, Path],
+        packages_root: Path,
+        wanted: Collection[str] = tuple(interpreters.MINOR_VERSIONS),
+    ) -> "Runtimes":
+        """Looks for those that are wanted; takes up to a second for all, as each interpreter is run once."""
+        found = interpreters.discover(overrides, wanted=wanted)
+        return cls(found, SitePackages(packages_root, found))
+
+    def launch(self, runtime: str) -> Launch:
+        """How to run it. Raises `LookupError` that says which interpreter is missing and how to get it."""
+        interpreter = self.found.get(runtime)
+        if interpreter is None:
+            if runtime not in interpreters.MINOR_VERSIONS:
+                raise LookupError(f"runtime {runtime} cannot run here: Sesame runs {', '.join(self.known())}")
+            raise LookupError(
+                f"runtime {runtime} cannot run here: its interpreter was not found. Get it with "
+                f"{interpreters.how_to_get(runtime)}, and start Sesame again"
+            )
+        return Launch(interpreter.path, self.packages.path(runtime), interpreter.notice)
+
+    def paths(self) -> dict[str, Path]:
+        return {runtime: interpreter.path for runtime, interpreter in self.found.items()}
+
+    def known(self) -> tuple[str, ...]:
+        return tuple(interpreters.MINOR_VERSIONS)
+
+    def missing(self) -> list[str]:
+        """Runtimes that have no interpreter, or only a newer one in place of theirs."""
+        return [name for name in self.known() if name not in self.found or self.found[name].substitute_for]
+
+    def notices(self) -> list[str]:
+        """What an operator should know before the first call, one line each."""
+        lines = []
+        for runtime in self.known():
+            interpreter = self.found.get(runtime)
+            if interpreter is None:
+                lines.append(f"Runtime {runtime} has no interpreter here. Get it: {interpreters.how_to_get(runtime)}")
+                continue
+            if interpreter.notice:
+                lines.append(f"{interpreter.notice} Get it: {interpreters.how_to_get(runtime)}")
+            if self.packages.manifest(runtime) is None:
+                lines.append(f"Runtime {runtime} has no packages yet. Install them: sesame runtimes install {runtime}")
+        return lines

@@ -1,0 +1,127 @@
+"""Runs pip for interpreters whose own pip is missing or too old, without installing anything into them.
+
+Called by `site_packages` and by the script that resolves the constraints; the pip, setuptools and wheel of each
+runtime are pinned in constraints/<runtime>.build.txt. Never writes outside the directories that it is given.
+"""
+
+import ensurepip
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from sesame.model.errors import ConfigurationError
+from sesame.sandbox.runtimes.interpreters import Interpreter
+
+HEARTBEAT_S = 5.0
+
+Progress = Callable[[str], None]
+
+
+class PipFailed(ConfigurationError):
+    """pip said no; `lines` is what it printed last."""
+
+    def __init__(self, message: str, lines: Sequence[str]) -> None:
+        super().__init__(message)
+        self.lines = tuple(lines)
+
+
+class BootstrappedPip:
+    """A pip of a pinned version in `folder`, to be run by `interpreter` from there."""
+
+    def __init__(self, interpreter: Interpreter, folder: Path) -> None:
+        self._interpreter = interpreter
+        self._folder = folder
+
+    def fetch(self, pins: Sequence[str]) -> None:
+        """Puts pip, setuptools and wheel as pinned into the folder, with whichever pip this machine has."""
+        version = ".".join(map(str, self._interpreter.minor))
+        foreign = ["--python-version", version, "--only-binary", ":all:"]
+        attempts = [
+            [sys.executable, "-m", "pip", "install", *foreign],
+            *([sys.executable, str(wheel / "pip"), "install", *foreign] for wheel in _bundled_wheels()),
+            [str(self._interpreter.path), "-s", "-m", "pip", "install"],
+        ]
+        said: list[str] = []
+        for command in attempts:
+            done = subprocess.run(
+                [*command, "--quiet", "--no-deps", "--target", str(self._folder), *pins],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=_environment(),
+                text=True, errors="replace", check=False,
+            )  # fmt: skip
+            if done.returncode == 0:
+                return
+            said.extend(done.stdout.splitlines()[-3:])
+        raise PipFailed(f"{', '.join(pins)} could not be fetched", said)
+
+    def run(self, arguments: Sequence[str], progress: Progress) -> None:
+        """Runs pip; tells `progress` every few seconds what it is at. Raises `PipFailed` with its last lines."""
+        process = subprocess.Popen(
+            [str(self._interpreter.path), "-s", "-m", "pip", *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            env=_environment(pythonpath=self._folder),
+        )  # fmt: skip
+        lines: list[str] = []
+        ended = threading.Event()
+        heart = threading.Thread(target=_beat, args=(lines, progress, ended), daemon=True)
+        heart.start()
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line.rstrip())
+            code = process.wait()
+        finally:
+            ended.set()
+            heart.join()
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        if code != 0:
+            raise PipFailed(f"pip ended with {code}", lines)
+
+
+def _beat(lines: list[str], progress: Progress, ended: threading.Event) -> None:
+    began = time.monotonic()
+    while not ended.wait(HEARTBEAT_S):
+        latest = next((line.strip() for line in reversed(lines) if _tells_something(line)), "starting")
+        progress(f"{latest[:100]} ({time.monotonic() - began:.0f} s)")
+
+
+def _tells_something(line: str) -> bool:
+    return line.lstrip().startswith(("Collecting", "Downloading", "Building", "Installing", "Processing"))
+
+
+def _bundled_wheels() -> list[Path]:
+    """The pip that CPython carries for `ensurepip`; Debian keeps it elsewhere, in the package python3-pip-whl."""
+    folders = [Path(ensurepip.__file__).parent / "_bundled", Path("/usr/share/python-wheels")]
+    return [wheel for folder in folders for wheel in sorted(folder.glob("pip-*.whl"))]
+
+
+def _environment(pythonpath: Path | None = None) -> Mapping[str, str]:
+    """The operator's own PIP_* stay (index, proxy, certificates), but nothing that moves where packages go."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYTHON") and name not in ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "VIRTUAL_ENV")
+    }
+    kept |= {
+        "PIP_USER": "0",
+        "PIP_REQUIRE_VIRTUALENV": "0",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_ROOT_USER_ACTION": "ignore",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONIOENCODING": "utf-8",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if pythonpath is not None:
+        kept["PYTHONPATH"] = str(pythonpath)
+    return kept
+
+
+def temporary_folder() -> "tempfile.TemporaryDirectory[str]":
+    """Where a bootstrapped pip lives while it is needed."""
+    return tempfile.TemporaryDirectory(prefix="sesame-pip-")

@@ -1,0 +1,212 @@
+"""Installs, ahead of use, the packages that the cloud ships with each runtime, from the constraints committed here.
+
+`sesame runtimes install` installs; drivers ask `path` and put it last on a function's `sys.path`.
+Never touches an interpreter's own packages, and never needs a network once `install` has returned.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from sesame.model.errors import ConfigurationError
+from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, Interpreter
+from sesame.sandbox.runtimes.pip_bootstrap import BootstrappedPip, PipFailed, temporary_folder
+
+CONSTRAINTS = Path(__file__).parent / "constraints"
+PARALLEL_INSTALLS = 2
+FAILURE_LINES_SHOWN = 12
+# Imported once after an installation, so that a broken build is found then and not inside a call.
+PROOF = "import oss2, requests, google.protobuf"
+
+Progress = Callable[[str], None]
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What stands in one directory; written before the rename, so that whatever has the final name is complete."""
+
+    runtime: str
+    python: str
+    packages: tuple[str, ...]
+
+
+def default_root() -> Path:
+    """Beside the virtual environment's own files when Sesame runs in one, else in the user's data directory."""
+    if sys.prefix != sys.base_prefix:
+        return Path(sys.prefix) / "share" / "sesame" / "runtimes"
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path(os.path.expanduser("~")) / ".local" / "share")
+    return data / "sesame" / "runtimes"
+
+
+class SitePackages:
+    """The side directories of all runtimes: `<root>/<runtime>/<hash of constraints and interpreter>/site-packages`."""
+
+    def __init__(self, root: Path, interpreters: Mapping[str, Interpreter]) -> None:
+        self._root = root
+        self._interpreters = interpreters
+
+    def path(self, runtime: str) -> Path | None:
+        """Where the runtime's packages are; None when they are not installed."""
+        return self._folder(runtime) / "site-packages" if self.manifest(runtime) else None
+
+    def manifest(self, runtime: str) -> Manifest | None:
+        """What is installed for the runtime and its present interpreter; None when nothing is."""
+        if runtime not in self._interpreters:
+            return None
+        try:
+            return msgspec.json.decode((self._folder(runtime) / "manifest.json").read_bytes(), type=Manifest)
+        except (OSError, msgspec.DecodeError):
+            # Absent, unreadable or damaged: in each case there is nothing to use, and installing again says why.
+            return None
+
+    def install_all(self, runtimes: Sequence[str], progress: Progress) -> None:
+        """Installs what is missing for several runtimes; those that can be are installed even if one cannot."""
+        failures: list[str] = []
+
+        def attempt(runtime: str) -> None:
+            try:
+                self.install(runtime, lambda line: progress(f"{runtime}: {line}"))
+            except ConfigurationError as error:
+                failures.append(str(error))
+
+        with ThreadPoolExecutor(max_workers=PARALLEL_INSTALLS) as threads:
+            list(threads.map(attempt, runtimes))
+        if failures:
+            raise ConfigurationError("\n".join(failures))
+
+    def install(self, runtime: str, progress: Progress) -> None:
+        """Installs the runtime's packages; quick and silent when they stand already.
+
+        Raises `ConfigurationError` with pip's last words and what to do about them; nothing is left then.
+        """
+        if self.manifest(runtime):
+            return
+        self._root.mkdir(parents=True, exist_ok=True)
+        with _locked(self._root / f".{runtime}.lock", progress):
+            if not self.manifest(runtime):
+                self._install(self._interpreters[runtime], progress)
+
+    def _folder(self, runtime: str) -> Path:
+        interpreter = self._interpreters[runtime]
+        lock, build = lock_files(interpreter)
+        known = hashlib.sha256(lock.read_bytes() + build.read_bytes())
+        known.update(f"{interpreter.path} {interpreter.version}".encode())
+        return self._root / runtime / known.hexdigest()[:16]
+
+    def _install(self, interpreter: Interpreter, progress: Progress) -> None:
+        lock, build = lock_files(interpreter)
+        pins = _lines(lock)
+        final = self._folder(interpreter.runtime)
+        staging = final.with_name(f".{final.name}.part")
+        began = time.monotonic()
+        progress(f"installing {len(pins)} packages for CPython {interpreter.version} …")
+        _remove(staging)
+        (staging / "site-packages").mkdir(parents=True)
+        try:
+            with temporary_folder() as folder:
+                pip = BootstrappedPip(interpreter, Path(folder))
+                pip.fetch(_lines(build))
+                pip.run(
+                    ["install", "--no-deps", "--no-build-isolation", "--no-warn-script-location",
+                     "--target", str(staging / "site-packages"), "-r", str(lock)],
+                    progress,
+                )  # fmt: skip
+            if interpreter.minor < (3, 3):
+                _make_namespaces_importable(interpreter, staging / "site-packages")
+            _prove(interpreter, staging / "site-packages")
+            manifest = Manifest(interpreter.runtime, interpreter.version, tuple(pins))
+            (staging / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+            _make_read_only(staging)
+            staging.rename(final)
+        except PipFailed as failed:
+            raise ConfigurationError(_advice(interpreter, failed)) from failed
+        finally:
+            _remove(staging)
+        progress(f"{len(pins)} packages installed in {time.monotonic() - began:.0f} s")
+
+
+def lock_files(interpreter: Interpreter) -> tuple[Path, Path]:
+    """The constraints for an interpreter and for what builds them: of its own version, else of the nearest older."""
+    older = [name for name, minor in MINOR_VERSIONS.items() if minor <= interpreter.minor]
+    name = older[-1] if older else interpreter.runtime
+    return CONSTRAINTS / f"{name}.txt", CONSTRAINTS / f"{name}.build.txt"
+
+
+def _lines(path: Path) -> list[str]:
+    lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line]
+
+
+def _make_namespaces_importable(interpreter: Interpreter, folder: Path) -> None:
+    """Python 2 finds namespace packages (`google`) by .pth files, which count in its own site-packages only."""
+    for listing in folder.glob("*-info/namespace_packages.txt"):
+        for name in listing.read_text(encoding="utf-8").split():
+            init = folder.joinpath(*name.split("."), "__init__.py")
+            if init.parent.is_dir() and not init.exists():
+                init.write_text("__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n")
+                subprocess.run([str(interpreter.path), "-m", "compileall", "-q", "-l", str(init.parent)], check=True)
+
+
+def _prove(interpreter: Interpreter, folder: Path) -> None:
+    # -S: a function does not see the interpreter's own packages either.
+    done = subprocess.run(
+        [str(interpreter.path), "-E", "-s", "-S", "-c", f"import sys; sys.path.append({str(folder)!r}); {PROOF}"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise PipFailed(f"`{PROOF}` fails", done.stdout.splitlines())
+
+
+def _advice(interpreter: Interpreter, failed: PipFailed) -> str:
+    text = "\n".join(failed.lines)
+    if "command 'gcc' failed" in text or "command 'cc' failed" in text or "unable to execute" in text:
+        advice = "a package is built from source: a C compiler is needed (Debian: apt install gcc libc6-dev)"
+    elif "Could not find a version" in text or "No matching distribution" in text:
+        advice = "the package index has not all of them: check the network and pip's settings (PIP_INDEX_URL, pip.conf)"
+    elif "onnection" in text or "timed out" in text or "resolve" in text:
+        advice = "the package index was not reached: check the network and pip's settings (PIP_INDEX_URL, PIP_PROXY)"
+    else:
+        advice = "pip's last lines say why"
+    shown = "\n".join(f"    {line}" for line in failed.lines[-FAILURE_LINES_SHOWN:])
+    return (
+        f"{interpreter.runtime}: the packages could not be installed under {interpreter.path}; {advice}.\n{shown}\n"
+        f"    Then again: sesame runtimes install {interpreter.runtime}"
+    )
+
+
+@contextmanager
+def _locked(path: Path, progress: Progress) -> Iterator[None]:
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("another installation is under way; waiting for it …")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _make_read_only(folder: Path) -> None:
+    for parent, _folders, files in os.walk(folder):
+        for name in files:
+            path = os.path.join(parent, name)
+            if not os.path.islink(path):
+                os.chmod(path, 0o444)
+        # The top stays writable until its rename: renaming a directory needs the right to change its own `..`.
+        os.chmod(parent, 0o755 if parent == str(folder) else 0o555)
+
+
+def _remove(folder: Path) -> None:
+    if not folder.exists():
+        return
+    for parent, _folders, _files in os.walk(folder):
+        os.chmod(parent, 0o755)
+    shutil.rmtree(folder)

@@ -1,0 +1,354 @@
+"""Takes in every line that functions write, without waiting, and hands it on in batches to the process that keeps it.
+
+Given to the engine by `app` as the sink of its journals; read by whoever shows logs.
+Never makes a call wait for the disk: what does not fit is cut by a stated rule, and a line in the log says so.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from sesame.store.logs.file import LogLine, LogReader, Query, SourceKey
+from sesame.store.logs.lines import CHUNK_BYTES_MAX, Piece
+from sesame.store.logs.wire import Batch, Output, Whole
+from sesame.store.logs.writer import LogKeeper
+
+FLUSH_EVERY_S = 0.15
+EXPIRE_EVERY_S = 30.0
+# POLICY: what may wait for the disk. When it is full the newest is cut.
+WAITING_BYTES_MAX = 64 * 1024 * 1024
+# What one piece costs beside its bytes.
+PIECE_OVERHEAD_BYTES = 200
+# POLICY: of what a call writes beyond its share, so much of the end is kept: it tells how the call ended.
+END_BYTES = 4 * 1024
+# A call that has written nothing for so long has, as far as its log goes, ended.
+QUIET_S = 1.0
+# An instance that has written nothing for so long is forgotten here; should it write again, it is known anew.
+FORGET_AFTER_S = 60.0
+REMEMBERED_MIN = 256
+
+log = structlog.get_logger(__name__)
+
+
+class Source(Protocol):
+    """Whose log it is."""
+
+    @property
+    def service(self) -> str: ...
+    @property
+    def function(self) -> str: ...
+    @property
+    def version_id(self) -> str: ...
+    @property
+    def instance_id(self) -> str: ...
+    @property
+    def log_project(self) -> str: ...
+    @property
+    def logstore(self) -> str: ...
+    @property
+    def qualifier(self) -> str: ...
+
+
+# Of a call: whose it is, its id, its first line, and when that came.
+Opening = tuple[Source, str, bytes, float]
+
+
+class Keeping(msgspec.Struct, frozen=True):
+    """How much is kept: of one call, of all together, and for how long. What is older or more goes, oldest first."""
+
+    call_bytes: int = 8 * 1024 * 1024
+    total_bytes: int = 512 * 1024 * 1024
+    age_s: float = 7 * 86400.0
+    waiting_bytes: int = WAITING_BYTES_MAX
+
+
+class _Call:
+    """What is known of one call's log. What most calls never need stands in the class."""
+
+    written_at = 0.0
+    taken = 0
+    whole = True
+    lost = 0
+    over = False
+    unkept = 0
+    end = b""
+
+    def __init__(self, number: int, given: Source, source: SourceKey, request_id: str) -> None:
+        self.number = number
+        self.given = given
+        self.source = source
+        self.request_id = request_id
+        self.pieces: list[Piece] = []
+
+
+class Logs:
+    """One for each data directory. Belongs to one event loop."""
+
+    def __init__(self, path: Path, keeping: Keeping, now: Callable[[], float] = time.time) -> None:
+        self._call_bytes = keeping.call_bytes
+        self._waiting_bytes = keeping.waiting_bytes
+        self._now = now
+        self._reader = LogReader(path)
+        self._keeper = LogKeeper(path, keeping.total_bytes, keeping.age_s, self._settled)
+        # First lines of calls that have written nothing else yet, by instance; they wait no longer than all the rest.
+        self._openings: dict[str, Opening] = {}
+        # The call that each instance wrote for last, or a while ago.
+        self._calls: dict[str, _Call] = {}
+        self._calls_begun = 0
+        self._forget_beyond = REMEMBERED_MIN
+        self._over: dict[int, _Call] = {}
+        # What goes out next: calls with pieces, and what had to be cut before; and how much of what waits that is.
+        self._written: list[_Call] = []
+        self._outputs: list[Output | Whole] = []
+        self._weight = 0
+        # Of everything that came in and is not in the file.
+        self._waiting = 0
+        self._unnamed_loss = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._flushing: asyncio.TimerHandle | None = None
+        self._expiring: asyncio.TimerHandle | None = None
+
+    async def open(self) -> None:
+        """Raises `ConfigurationError` when the file cannot be used."""
+        await self._keeper.open()
+        self._loop = asyncio.get_running_loop()
+        self._expire_soon()
+
+    async def close(self) -> None:
+        """Writes all that came in; idempotent."""
+        if self._loop is None:
+            return
+        self._loop = None
+        for timer in (self._flushing, self._expiring):
+            if timer is not None:
+                timer.cancel()
+        for call in list(self._over.values()):
+            self._close_share(call)
+        self._send()
+        await self._keeper.close()
+
+    def append(self, source: Source, request_id: str, data: bytes, more: bool = False) -> None:
+        """Takes in what a call wrote; with `more`, a line that others of the call will follow. Never waits."""
+        opening = self._openings.pop(source.instance_id, None)
+        if opening is not None:
+            if self._whole(opening, request_id, data):
+                return
+            self._take(*opening)
+        if more:
+            # Most calls write a first line and a last one, and are cheaper to take in whole.
+            self._openings[source.instance_id] = (source, request_id, data, self._now())
+            if self._flushing is None:
+                self._flush_soon()
+        else:
+            self._take(source, request_id, data, self._now())
+
+    def _whole(self, opening: Opening, request_id: str, data: bytes) -> bool:
+        """Takes a call in that has written all it will, as far as one can know; False for whatever is less simple."""
+        source, opened_id, line, at = opening
+        before = self._calls.get(source.instance_id)
+        if before is None or before.given is not source:
+            return False
+        if before.pieces or before.lost or before.over or not before.whole:
+            return False
+        size = len(line) + len(data)
+        if request_id != opened_id or request_id == before.request_id or not data.endswith(b"\n"):
+            return False
+        if size > CHUNK_BYTES_MAX or size > self._call_bytes or self._waiting + size > self._waiting_bytes:
+            return False
+        before.written_at = now = self._now()
+        self._outputs.append(Whole(before.source, request_id, int(at * 1000), line, int(now * 1000), data))
+        self._weigh(size + 2 * PIECE_OVERHEAD_BYTES)
+        return True
+
+    def _take(self, source: Source, request_id: str, data: bytes, now: float) -> None:
+        call = self._calls.get(source.instance_id)
+        if call is None or call.request_id != request_id:
+            call = self._begin(source, request_id)
+        size = len(data)
+        call.taken = taken = call.taken + size
+        call.written_at = now
+        if taken > self._call_bytes:
+            data = self._beyond_share(call, data)
+            size = len(data)
+            if not size:
+                return
+        if self._waiting + size > self._waiting_bytes:
+            self._lose(call, size)
+            return
+        call.whole = data.endswith(b"\n")
+        self._add(call, now, data)
+
+    async def read(self, query: Query) -> list[LogLine]:
+        """What has been written to the file so far, a fraction of a second after it came in."""
+        return await asyncio.to_thread(self._reader.read, query)
+
+    async def flush(self) -> None:
+        """Afterwards all whole lines that came in before are in the file, if it can be written."""
+        self._close_quiet()
+        self._send()
+        await self._keeper.tried()
+
+    async def expire(self) -> None:
+        """Has what is too old, or too much, deleted; that happens by itself too, every now and then."""
+        self._send(expire=True)
+        await self._keeper.expired()
+
+    def _begin(self, source: Source, request_id: str) -> _Call:
+        before = self._calls.get(source.instance_id)
+        if before is not None and (before.over or not before.whole):
+            self._close(before)
+        if before is not None and before.given is source:
+            key = before.source
+        else:
+            key = SourceKey(*(getattr(source, name) for name in SourceKey._fields))
+            if len(self._calls) > self._forget_beyond:
+                self._forget_silent()
+        self._calls_begun += 1
+        call = self._calls[source.instance_id] = _Call(self._calls_begun, source, key, request_id)
+        return call
+
+    def _add(self, call: _Call, at: float, data: bytes) -> None:
+        if not call.pieces:
+            self._written.append(call)
+        call.pieces.append((int(at * 1000), data))
+        self._weigh(len(data) + PIECE_OVERHEAD_BYTES)
+
+    def _cut(self, call: _Call) -> None:
+        """Ends a line that has no newline."""
+        self._outputs.append(self._output(call, cut=True))
+        self._weigh(PIECE_OVERHEAD_BYTES)
+
+    def _weigh(self, weight: int) -> None:
+        """Counts what goes out next, and sees that it does."""
+        self._weight += weight
+        self._waiting += weight
+        if self._flushing is None:
+            self._flush_soon()
+
+    def _output(self, call: _Call, *, cut: bool = False) -> Output:
+        pieces, call.pieces = call.pieces, []
+        if call.lost:
+            # What was lost came before all that there is room for again.
+            pieces = [self._note_of_loss(call), *pieces]
+        return Output(call.number, call.source, call.request_id, pieces, cut)
+
+    def _flush_soon(self) -> None:
+        if self._loop is not None:
+            self._flushing = self._loop.call_later(FLUSH_EVERY_S, self._on_flush)
+
+    def _on_flush(self) -> None:
+        self._flushing = None
+        self._close_quiet()
+        self._send()
+        if self._over:
+            self._flush_soon()
+
+    def _expire_soon(self) -> None:
+        assert self._loop is not None
+        self._expiring = self._loop.call_later(EXPIRE_EVERY_S, self._on_expire)
+
+    def _on_expire(self) -> None:
+        if self._unnamed_loss:
+            log.warning("lines of functions were lost: the disk is too slow", bytes=self._unnamed_loss)
+            self._unnamed_loss = 0
+        self._send(expire=True)
+        self._expire_soon()
+
+    def _send(self, *, expire: bool = False) -> None:
+        openings, self._openings = self._openings, {}
+        for opening in openings.values():
+            self._take(*opening)
+        outputs = self._outputs
+        outputs += [self._output(call) for call in self._written if call.pieces or call.lost]
+        if outputs or expire:
+            self._keeper.send(Batch(int(self._now() * 1000), outputs, expire), self._weight)
+        self._written, self._outputs, self._weight = [], [], 0
+
+    def _settled(self, weight: int) -> None:
+        self._waiting -= weight
+
+    def _forget_silent(self) -> None:
+        """Of instances that are gone or idle; each forgetting of many pays for the looking."""
+        long_ago = self._now() - FORGET_AFTER_S
+        for key, call in [item for item in self._calls.items() if item[1].written_at < long_ago]:
+            del self._calls[key]
+            if call.over or not call.whole:
+                self._close(call)
+        self._forget_beyond = max(REMEMBERED_MIN, 2 * len(self._calls))
+
+    def _beyond_share(self, call: _Call, data: bytes) -> bytes:
+        """What of `data` is still within the call's share; of the rest only the end is held, and all is counted."""
+        room = max(len(data) - (call.taken - self._call_bytes), 0)
+        beyond = len(call.end) + len(data) - room
+        call.end = (call.end + data[max(room, len(data) - END_BYTES) :])[-END_BYTES:]
+        call.unkept += beyond - len(call.end)
+        if not call.over:
+            call.over = True
+            self._over[call.number] = call
+        if self._flushing is None:
+            self._flush_soon()
+        return data[:room]
+
+    def _lose(self, call: _Call, size: int) -> None:
+        if call.lost:
+            call.lost += size
+        elif self._waiting > 2 * self._waiting_bytes:
+            # Notes find room when bytes do not, yet not endlessly.
+            self._unnamed_loss += size
+        else:
+            self._cut(call)
+            self._written.append(call)
+            call.lost = size
+
+    def _note_of_loss(self, call: _Call) -> Piece:
+        lost, call.lost = call.lost, 0
+        log.warning("lines of a function were lost: the disk is too slow", function=call.source.function, bytes=lost)
+        text = f"{lost} bytes of this call's log were lost here: they came faster than the disk could take them"
+        return int(call.written_at * 1000), _said(text)
+
+    def _close_quiet(self) -> None:
+        """Calls beyond their share that have written nothing for a while."""
+        now = self._now()
+        for call in [call for call in self._over.values() if now - call.written_at >= QUIET_S]:
+            self._close_share(call)
+
+    def _close(self, call: _Call) -> None:
+        """The line without a newline is one; then what is known of what was not kept."""
+        if call.over:
+            self._close_share(call)
+        else:
+            self._cut(call)
+
+    def _close_share(self, call: _Call) -> None:
+        end, unkept = call.end, call.unkept
+        del self._over[call.number]
+        call.over, call.end, call.unkept = False, b"", 0
+        self._cut(call)
+        if unkept:
+            # The end begins with a whole line, if there is one.
+            start = end.find(b"\n") + 1
+            if start == len(end):
+                start = 0
+            unkept, end = unkept + start, end[start:]
+            text = (
+                f"{unkept} bytes of this call's log were not kept: it wrote more than the "
+                f"{self._call_bytes} bytes that are kept of a call; the end of it follows"
+            )
+            self._add(call, call.written_at, _said(text))
+        self._add(call, call.written_at, end)
+        self._cut(call)
+
+
+def discard(path: Path) -> None:
+    """Removes what was kept, as when nothing is to be kept any more."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _said(text: str) -> bytes:
+    return f"[sesame] {text}\n".encode()

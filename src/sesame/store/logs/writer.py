@@ -1,0 +1,221 @@
+"""Sesame's side of the process that keeps the logs: starts it, sends batches, hears how they fared, starts it anew.
+
+Used by `store.logs.intake`. The process itself is log_keeper_process.py.
+Never waits for the disk, and never forgets a batch before it is in the file or was given up.
+"""
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from sesame.model.errors import ConfigurationError
+from sesame.store.logs.wire import Batch, Frames, Tried, frame
+
+RESTART_AFTER_S = 1.0
+DEATHS_MAX = 3
+# Two of SQLite's patiences with a locked file, and a little.
+END_TIMEOUT_S = 25.0
+_MODULE = "sesame.store.logs.writer_process"
+
+log = structlog.get_logger(__name__)
+_decode = msgspec.msgpack.Decoder(Tried).decode
+
+
+class _Sent(NamedTuple):
+    number: int
+    weight: int
+    frame: bytes
+
+
+class _Progress:
+    """A number that rises, and those who wait for it to."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+
+    async def reached(self, number: int) -> None:
+        if self._number < number:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append((number, waiter))
+            await waiter
+
+    def reach(self, number: int) -> None:
+        self._number = max(self._number, number)
+        for wanted, waiter in self._waiters:
+            if wanted <= self._number and not waiter.done():
+                waiter.set_result(None)
+        self._waiters = [each for each in self._waiters if each[0] > self._number]
+
+
+class LogKeeper(asyncio.Protocol):
+    """One process at a time. `on_settled(weight)` is called for each batch that is done with, for good or ill.
+
+    POLICY: when the process dies, the next one is sent what was not answered. A batch whose answer was lost with it
+    stands in the file twice; of what was answered, a last line that had no newline yet is lost.
+    """
+
+    def __init__(self, path: Path, total_bytes: int, age_s: float, on_settled: Callable[[int], None]) -> None:
+        self._arguments = (str(path), str(total_bytes), str(age_s))
+        self._on_settled = on_settled
+        self._child: subprocess.Popen[bytes] | None = None
+        self._transport: asyncio.WriteTransport | None = None
+        self._frames = Frames()
+        self._sent: deque[_Sent] = deque()
+        self._number = 0
+        self._tried = _Progress()
+        self._expired = _Progress()
+        self._failing = False
+        self._died_at = 0
+        self._deaths = 0
+        self._closing = False
+        self._opened: asyncio.Future[None] | None = None
+        self._restart: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid if self._child is not None else 0
+
+    async def open(self) -> None:
+        """Raises `ConfigurationError` when the file cannot be used."""
+        self._opened = asyncio.get_running_loop().create_future()
+        await self._connect(self._spawn())
+        await self._opened
+
+    def send(self, batch: Batch, weight: int) -> None:
+        """`weight` is what `on_settled` will say of it."""
+        self._number += 1
+        sent = _Sent(self._number, weight, frame(self._number, batch))
+        self._sent.append(sent)
+        if self._transport is not None:
+            self._transport.write(sent.frame)
+
+    async def tried(self) -> None:
+        """Returns when all that was sent has been tried once: it is in the file, or the log says why not."""
+        await self._tried.reached(self._number)
+
+    async def expired(self) -> None:
+        """Returns when nothing is left that was to be deleted; the batch sent last must have asked for it."""
+        await self._expired.reached(self._number)
+
+    async def close(self) -> None:
+        """Has it write all that was sent, and end; idempotent."""
+        self._closing = True
+        if self._restart is not None:
+            self._restart.cancel()
+        transport, child = self._transport, self._child
+        if transport is None or child is None:
+            if self._sent:
+                log.error("log lines are lost: the process that keeps them has ended")
+            return
+        transport.write_eof()
+        try:
+            status = await asyncio.to_thread(child.wait, END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            status = await asyncio.to_thread(child.wait)
+        transport.abort()
+        self._transport = None
+        if status:
+            log.error("log lines could not be written and are lost", status=status)
+
+    def data_received(self, data: bytes) -> None:
+        for number, body in self._frames.add(data):
+            self._hear(number, _decode(body))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._closing:
+            return
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_exception(ConfigurationError("the process that keeps logs ended while it started"))
+            return
+        log.error("the process that keeps logs has ended; starting it anew")
+        self._restart = asyncio.get_running_loop().create_task(self._start_anew())
+
+    def _spawn(self) -> socket.socket:
+        """Our end of the conversation with a new process."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._child = subprocess.Popen(
+                [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), *self._arguments],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                # The terminal's Ctrl-C is not for it. A session of its own would weigh as much as all of Sesame.
+                process_group=0,
+            )
+        return ours
+
+    async def _connect(self, ours: socket.socket) -> asyncio.WriteTransport:
+        self._frames = Frames()
+        self._transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ours)
+        return self._transport
+
+    def _give_up_what_kills(self) -> None:
+        """POLICY: the batch at which several processes in a row have died is not sent to another."""
+        first = self._sent[0].number if self._sent else 0
+        self._deaths = self._deaths + 1 if first == self._died_at else 1
+        self._died_at = first
+        if self._sent and self._deaths >= DEATHS_MAX:
+            log.error("log lines of functions are lost: whatever process takes them dies", deaths=self._deaths)
+            self._settle(first)
+
+    async def _start_anew(self) -> None:
+        if self._child is not None:
+            await asyncio.to_thread(self._child.wait)
+        self._give_up_what_kills()
+        while True:
+            await asyncio.sleep(RESTART_AFTER_S)
+            try:
+                transport = await self._connect(self._spawn())
+            except OSError as error:
+                log.error("the process that keeps logs does not start; trying again", error=str(error))
+                continue
+            for sent in self._sent:
+                transport.write(sent.frame)
+            return
+
+    def _hear(self, number: int, tried: Tried) -> None:
+        if not number:
+            self._hear_of_opening(tried)
+            return
+        if tried.expired:
+            self._expired.reach(number)
+            return
+        if tried.error and not tried.given_up:
+            if not self._failing:
+                log.error("the log of functions cannot be written; trying again", error=tried.error)
+            self._failing = True
+            # What came later waits behind it.
+            self._tried.reach(self._number)
+            return
+        if tried.given_up:
+            log.error("log lines of functions could not be taken in and are lost", error=tried.error)
+        self._failing = False
+        self._settle(number)
+
+    def _hear_of_opening(self, tried: Tried) -> None:
+        if self._opened is None or self._opened.done():
+            if tried.error:
+                log.error("the process that keeps logs is in trouble", error=tried.error)
+        elif tried.error:
+            self._closing = True
+            self._opened.set_exception(ConfigurationError(tried.error))
+        else:
+            self._opened.set_result(None)
+
+    def _settle(self, number: int) -> None:
+        while self._sent and self._sent[0].number <= number:
+            self._on_settled(self._sent.popleft().weight)
+        self._tried.reach(number)

@@ -1,0 +1,205 @@
+"""The process that keeps the logs: takes batches from a socket, cuts them into whole lines and writes them to the file.
+
+Started by `store.logs.writer`, in a process of its own so that no call waits for it: neither for the disk nor for the
+interpreter's lock. Never looks at a clock: time comes with the batches. When Sesame ends, however it ends, it writes
+what is still in the socket and ends too.
+"""
+
+import os
+import select
+import socket
+import sqlite3
+import sys
+import traceback
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from sesame.model.errors import ConfigurationError
+from sesame.store.logs.file import ROWS_DELETED_TOGETHER, LogWriter, Row, SourceKey
+from sesame.store.logs.lines import Chunk, Splitter, joined_chunk, whole_chunk
+from sesame.store.logs.wire import Batch, Frames, Output, Tried, Whole, frame
+
+RETRY_EVERY_S = 0.15
+# Calls come first: what waits to be written may wait a little longer.
+NICENESS = 10
+# Between two looks for what is too much, about this share of the allowed size comes in.
+EXPIRE_SHARE = 16
+_READ_BYTES = 1024 * 1024
+# Linux tells that the other side has closed also while something is left to read.
+_HUNG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)
+
+
+class OpenLine(NamedTuple):
+    """A call whose last line has no newline yet."""
+
+    source: SourceKey
+    request_id: str
+    splitter: Splitter
+
+
+class Keeper:
+    """Between batches it remembers only the calls whose last line has no newline yet."""
+
+    def __init__(self, writer: LogWriter, total_bytes: int, age_s: float) -> None:
+        self._writer = writer
+        self._total_bytes = total_bytes
+        self._age_ms = int(age_s * 1000)
+        self._open_lines: dict[int, OpenLine] = {}
+        self._now_ms = 0
+        self._unwritten: list[Row] = []
+        self._came_bytes = 0
+        self.expiring = False
+
+    def take(self, batch: Batch) -> None:
+        """Makes rows of it; `write` writes them."""
+        self._now_ms = batch.now_ms
+        for output in batch.outputs:
+            if isinstance(output, Whole):
+                chunks = [joined_chunk(output.at_ms, output.line, output.data_at_ms, output.data)]
+            else:
+                chunks = self._chunks(output)
+            for chunk in chunks:
+                self._came_bytes += len(chunk.data)
+                self._unwritten.append(Row(output.source, output.request_id, chunk))
+        if batch.expire or self._came_bytes >= self._total_bytes // EXPIRE_SHARE:
+            self._came_bytes = 0
+            self.expiring = True
+
+    def _chunks(self, output: Output) -> list[Chunk]:
+        open_line, pieces = self._open_lines.pop(output.call, None), output.pieces
+        if open_line is None:
+            chunk = whole_chunk(pieces) if pieces else None
+            if chunk is not None:
+                return [chunk]
+            open_line = OpenLine(output.source, output.request_id, Splitter())
+        splitter = open_line.splitter
+        chunks = splitter.cut(pieces) if pieces else []
+        if output.cut:
+            return chunks + splitter.end()
+        if splitter.waits:
+            self._open_lines[output.call] = open_line
+        return chunks
+
+    def write(self) -> int:
+        """All that was taken, in one transaction; how many rows. After a sqlite3.Error it may be tried again."""
+        count = len(self._unwritten)
+        if count:
+            self._writer.write(self._unwritten, self._now_ms)
+            self._unwritten = []
+        return count
+
+    def give_up(self) -> None:
+        """What was taken and not written is lost, as its writing or taking cannot succeed."""
+        self._unwritten = []
+        self._open_lines = {}
+
+    def expire(self) -> None:
+        """One step of retention; `expiring` says whether there is more to do. Raises sqlite3.Error."""
+        self.expiring = False
+        self.expiring = self._writer.expire(self._now_ms - self._age_ms, self._total_bytes)
+
+    def end(self) -> None:
+        """Takes the lines that wait for a newline, as none will come."""
+        for line in self._open_lines.values():
+            self._unwritten += [Row(line.source, line.request_id, chunk) for chunk in line.splitter.end()]
+        self._open_lines = {}
+
+
+class _Conversation:
+    """Batches in, how they fared out, until Sesame hangs up."""
+
+    def __init__(self, sock: socket.socket, keeper: Keeper) -> None:
+        self._sock = sock
+        self._keeper = keeper
+        self._frames = Frames()
+        self._number = 0
+        self._decode = msgspec.msgpack.Decoder(Batch).decode
+
+    def run(self) -> None:
+        """Raises sqlite3.Error when, after the end, the last lines cannot be written."""
+        self._say(0, Tried())
+        while True:
+            if self._keeper.expiring and not self._readable(0):
+                self._expire()
+                continue
+            piece = self._sock.recv(_READ_BYTES)
+            if not piece:
+                break
+            for number, body in self._frames.add(piece):
+                self._number = number
+                self._keep(number, body)
+        self._keeper.end()
+        self._keeper.write()
+
+    def _keep(self, number: int, body: bytes) -> None:
+        """What cannot be written now is tried again until it can, or until Sesame is gone."""
+        try:
+            self._keeper.take(self._decode(body))
+            while isinstance(written := self._try_to_write(), sqlite3.Error):
+                self._say(number, Tried(str(written)))
+                if self._hung_up():
+                    return
+        except Exception:  # noqa: BLE001 - a defect: what was at hand may be its cause, and is given up
+            self._keeper.give_up()
+            self._say(number, Tried(traceback.format_exc(), given_up=True))
+            return
+        self._say(number, Tried())
+        # However fast lines come, the old ones go as fast.
+        for _step in range(1 + written // ROWS_DELETED_TOGETHER):
+            if self._keeper.expiring:
+                self._expire()
+
+    def _try_to_write(self) -> int | sqlite3.Error:
+        try:
+            return self._keeper.write()
+        except sqlite3.Error as error:
+            return error
+
+    def _expire(self) -> None:
+        try:
+            self._keeper.expire()
+        except sqlite3.Error as error:
+            self._say(0, Tried(f"old lines cannot be deleted: {error}"))
+        if not self._keeper.expiring:
+            self._say(self._number, Tried(expired=True))
+
+    def _hung_up(self) -> bool:
+        """Waits a moment, and less when the other side closes."""
+        poll = select.poll()
+        poll.register(self._sock, _HUNG_UP)
+        return bool(poll.poll(RETRY_EVERY_S * 1000))
+
+    def _readable(self, timeout_s: float) -> bool:
+        return bool(select.select([self._sock], [], [], timeout_s)[0])
+
+    def _say(self, number: int, tried: Tried) -> None:
+        try:
+            self._sock.sendall(frame(number, tried))
+        except OSError:
+            # Sesame is gone; what it sent before is still read and written.
+            return
+
+
+def main(fd: str, path: str, total_bytes: str, age_s: str) -> int:
+    os.nice(NICENESS)
+    sock = socket.socket(fileno=int(fd))
+    writer = LogWriter(Path(path))
+    try:
+        writer.open()
+    except ConfigurationError as error:
+        sock.sendall(frame(0, Tried(str(error), given_up=True)))
+        return 2
+    try:
+        _Conversation(sock, Keeper(writer, int(total_bytes), float(age_s))).run()
+    except sqlite3.Error as error:
+        sys.stderr.write(f"sesame: the last lines of functions could not be written and are lost: {error}\n")
+        return 1
+    finally:
+        writer.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

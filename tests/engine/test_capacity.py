@@ -1,0 +1,188 @@
+"""Places and turns: caps as exceptions, fairness between functions, and no turn that is lost or given twice.
+
+Run by pytest.
+Never starts a process and never waits for real time.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.engine.conftest import Engine, settle
+
+from sesame.engine.capacity import Places, Turns
+from sesame.engine.instance import Instance, State
+from sesame.engine.invocation_log import Journal, LogSource
+from sesame.engine.policies import Caps
+from sesame.model import limits
+from sesame.model.errors import ResourceExhausted
+from sesame.model.invocation import Target
+
+CAPS = Caps(instances_per_function=2, memory_mb=384, starts_at_once=1, keep_alive_s=300)
+
+
+def make(engine: Engine, name: str, state: State, function: str = "f") -> Instance:
+    snapshot = engine.resolver.resolve(Target("s", limits.LATEST, function))
+    source = LogSource("s", function, "LATEST", name, "", "")
+    instance = Instance(snapshot, name, Journal(source, lambda *_: None), engine.clock)
+    instance.state = state
+    return instance
+
+
+def test_a_place_is_taken_once_and_given_back_once(engine: Engine) -> None:
+    places = Places(CAPS)
+    instance = make(engine, "c-1", State.BUSY)
+    places.enter(instance)
+    assert (places.instances(), places.memory_mb) == ([instance], 128)
+    places.leave(instance)
+    places.leave(instance)
+    assert (places.instances(), places.memory_mb) == ([], 0)
+
+
+def test_more_memory_than_there_is_can_not_be_taken(engine: Engine) -> None:
+    places = Places(CAPS)
+    for number in range(3):
+        places.enter(make(engine, f"c-{number}", State.BUSY))
+    with pytest.raises(AssertionError, match="more memory"):
+        places.enter(make(engine, "c-4", State.BUSY))
+
+
+def test_what_is_idle_makes_room_what_is_ending_is_waited_for_and_what_is_busy_refuses(engine: Engine) -> None:
+    snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
+    for state, expected in ((State.IDLE, ["c-1"]), (State.DEAD, None)):
+        places = Places(CAPS)
+        places.enter(make(engine, "c-0", State.BUSY))
+        places.enter(make(engine, "c-1", state))
+        room = places.room(snapshot)
+        assert (None if room is None else [instance.instance_id for instance in room]) == expected
+    for state in (State.STARTING, State.INITIALIZING, State.BUSY):
+        places = Places(CAPS)
+        places.enter(make(engine, "c-0", State.BUSY))
+        places.enter(make(engine, "c-1", state))
+        with pytest.raises(ResourceExhausted, match="limit of 2 instances"):
+            places.room(snapshot)
+
+
+def test_waiting_is_for_nothing_when_what_stays_is_too_much(engine: Engine) -> None:
+    engine.deploy("big", memory_size=320)
+    places = Places(CAPS)
+    places.enter(make(engine, "c-0", State.BUSY))
+    places.enter(make(engine, "c-1", State.DEAD))
+    with pytest.raises(ResourceExhausted, match="128 of 384 MB taken, 320 MB asked for"):
+        places.room(engine.resolver.resolve(Target("s", limits.LATEST, "big")))
+
+
+class Queue:
+    """Callers that take a turn and hold it until told; `order` is who got one, in order."""
+
+    def __init__(self, at_once: int) -> None:
+        self.turns = Turns(at_once)
+        self.order: list[str] = []
+        self.holding: list[asyncio.Event] = []
+        self.most = 0
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def come(self, function: str) -> "asyncio.Task[None]":
+        self.tasks.append(asyncio.get_running_loop().create_task(self._hold(function)))
+        return self.tasks[-1]
+
+    async def _hold(self, function: str) -> None:
+        async with self.turns.turn(function):
+            self.order.append(function)
+            done = asyncio.Event()
+            self.holding.append(done)
+            self.most = max(self.most, len(self.holding))
+            try:
+                await done.wait()
+            finally:
+                self.holding.remove(done)
+
+    def one_ends(self) -> None:
+        if self.holding:
+            self.holding[0].set()
+
+
+async def test_functions_take_turns_and_calls_of_one_are_served_as_they_came() -> None:
+    queue = Queue(1)
+    for function in ("a", "a", "a", "b", "c", "b"):
+        queue.come(function)
+    for _ in range(6):
+        await settle()
+        queue.one_ends()
+    await settle()
+    assert queue.order == ["a", "a", "b", "c", "a", "b"]
+
+
+async def test_a_turn_that_comes_in_the_moment_of_a_cancellation_goes_to_the_next() -> None:
+    queue = Queue(1)
+    queue.come("a")
+    await settle()
+    second, third = queue.come("a"), queue.come("b")
+    await settle()
+    queue.one_ends()
+    # The first leaves in the next turn of the loop, and the second is cancelled before it can wake.
+    asyncio.get_running_loop().call_soon(second.cancel)
+    await settle()
+    assert (second.cancelled(), third.done(), queue.order) == (True, False, ["a", "b"])
+
+
+async def test_who_was_cancelled_before_the_turn_came_is_passed_over() -> None:
+    queue = Queue(1)
+    queue.come("a")
+    await settle()
+    second = queue.come("b")
+    queue.come("c")
+    await settle()
+    # The turn is given back after the cancellation, and before who was cancelled knows of it.
+    queue.one_ends()
+    second.cancel()
+    await settle()
+    assert queue.order == ["a", "c"]
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["come", "end", "cancel", "settle", "tick"]), st.integers(0, 9)), max_size=60
+)
+
+
+@given(at_once=st.integers(1, 3), steps=steps)
+def test_no_turn_is_lost_and_none_is_given_twice(at_once: int, steps: list[tuple[str, int]]) -> None:
+    async def search() -> None:
+        queue = Queue(at_once)
+        for kind, number in steps:
+            if kind == "come":
+                queue.come("abc"[number % 3])
+            elif kind == "end":
+                queue.one_ends()
+            elif kind == "cancel" and queue.tasks:
+                queue.tasks[number % len(queue.tasks)].cancel()
+            elif kind == "settle":
+                await settle()
+            else:
+                await asyncio.sleep(0)
+            assert queue.most <= at_once
+        await settle()
+        while not all(task.done() for task in queue.tasks):
+            # Whoever waits does so because all turns are taken.
+            waiting = sum(not task.done() for task in queue.tasks) - len(queue.holding)
+            assert len(queue.holding) == at_once or not waiting
+            queue.one_ends()
+            await settle()
+        for _ in range(at_once):
+            queue.come("z")
+        await settle()
+        assert len(queue.holding) == at_once
+        assert all(task.cancelled() or task.exception() is None for task in queue.tasks if task.done())
+        for task in queue.tasks:
+            task.cancel()
+        await settle()
+
+    _run(search())
+
+
+def _run(search: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner() as runner:
+        runner.run(search)

@@ -1,0 +1,88 @@
+"""The policies: whom to evict, when idle dies, when to freeze; as properties of pure functions.
+
+Run by pytest.
+Never starts a process.
+"""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.engine.conftest import Engine, build
+
+from sesame.engine.instance import Instance, State
+from sesame.engine.invocation_log import Journal, LogSource
+from sesame.engine.policies import Caps, expired, to_freeze, victims
+from sesame.model import limits
+from sesame.model.invocation import Target
+
+MEMORY_MB = {"a": 128, "b": 256, "c": 512}
+CAPS = Caps(instances_per_function=3, memory_mb=1024, starts_at_once=1, keep_alive_s=300)
+
+crowds = st.lists(
+    st.tuples(st.sampled_from(sorted(MEMORY_MB)), st.sampled_from(list(State)), st.floats(0, 1000)), max_size=12
+)
+
+
+def crowd(engine: Engine, members: list[tuple[str, State, float]]) -> list[Instance]:
+    """As many of the members as there may be."""
+    found: list[Instance] = []
+    for name, state, idle_since in members:
+        if sum(i.snapshot.function.function_name == name for i in found) == CAPS.instances_per_function:
+            continue
+        if memory_mb(found) + MEMORY_MB[name] > CAPS.memory_mb:
+            continue
+        snapshot = engine.resolver.resolve(Target("s", limits.LATEST, name))
+        journal = Journal(LogSource("s", name, "LATEST", "c", "", ""), lambda *_: None)
+        instance = Instance(snapshot, f"c-{len(found)}", journal, engine.clock)
+        instance.state, instance.idle_since = state, idle_since
+        found.append(instance)
+    return found
+
+
+def memory_mb(instances: list[Instance]) -> int:
+    return sum(instance.snapshot.function.memory_size for instance in instances)
+
+
+def deployed() -> Engine:
+    engine = build()
+    for name, size_mb in MEMORY_MB.items():
+        engine.deploy(name, memory_size=size_mb)
+    return engine
+
+
+@given(members=crowds, name=st.sampled_from(sorted(MEMORY_MB)))
+def test_after_the_victims_are_gone_there_is_room_and_only_idle_ones_go(
+    members: list[tuple[str, State, float]], name: str
+) -> None:
+    engine = deployed()
+    instances = crowd(engine, members)
+    snapshot = engine.resolver.resolve(Target("s", limits.LATEST, name))
+    found = victims(instances, snapshot, CAPS, memory_mb(instances))
+    own = [i for i in instances if i.snapshot.function.function_name == name]
+    if isinstance(found, str):
+        busy = [i for i in instances if i.state is not State.IDLE]
+        busy_own = [i for i in busy if i in own]
+        too_much = memory_mb(busy) + MEMORY_MB[name] > CAPS.memory_mb
+        assert len(busy_own) == CAPS.instances_per_function or too_much, "refused although idle ones could go"
+        assert ("limit of 3" in found) or ("memory for instances is used up" in found)
+        return
+    assert all(instance.state is State.IDLE for instance in found)
+    assert len({instance.instance_id for instance in found}) == len(found)
+    staying = [instance for instance in instances if instance not in found]
+    assert memory_mb(staying) + MEMORY_MB[name] <= CAPS.memory_mb
+    assert len([i for i in staying if i in own]) < CAPS.instances_per_function
+    for_memory = [i for i in found if i not in own or len(own) < CAPS.instances_per_function]
+    if for_memory:
+        newest = max(i.idle_since for i in for_memory)
+        assert all(i.idle_since >= newest for i in staying if i.state is State.IDLE), "one idle for longer stayed"
+
+
+@given(members=crowds, now=st.floats(0, 2000))
+def test_time_alone_decides_what_expires_and_what_freezes(members: list[tuple[str, State, float]], now: float) -> None:
+    idle = [i for i in crowd(deployed(), members) if i.state is State.IDLE]
+    gone = expired(idle, now, CAPS.keep_alive_s)
+    assert gone == [i for i in idle if now - i.idle_since >= 300]
+    frozen = to_freeze(idle, now, CAPS.freeze_after_s)
+    assert {i.instance_id for i in gone} <= {i.instance_id for i in frozen}
+    for instance in idle:
+        instance.frozen = True
+    assert to_freeze(idle, now, CAPS.freeze_after_s) == []

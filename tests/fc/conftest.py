@@ -1,0 +1,293 @@
+"""A whole door on a temporary catalog, with a fake engine behind it; over ASGI and over a real socket."""
+
+import asyncio
+import base64
+import io
+import json
+import time
+import zipfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from fc2.auth import Auth
+from tests.fc.sdk import KEY_ID, SECRET, Client
+
+from sesame.control.account import AccountSettings
+from sesame.control.code import CodeSource
+from sesame.fc.app import FcEndpoint
+from sesame.fc.code_bucket import CodeBucket
+from sesame.fc.dependencies import Control, FcDependencies, RunningInstance
+from sesame.fc.http_exchange import HANG_UP
+from sesame.fc.links import secret_from
+from sesame.fc.server import HttpServer
+from sesame.identity.keys import AccessKeys
+from sesame.identity.roles import Roles
+from sesame.identity.tokens import Tokens
+from sesame.model.arn import Arns
+from sesame.model.invocation import Invocation, Outcome, Phases
+from sesame.model.kinds import KINDS
+from sesame.store.catalog import Catalog
+from sesame.store.packages.packages import Packages
+from sesame.store.sql.database import Database
+
+REGION = "cn-hongkong"
+ACCOUNT_ID = "1234567890123456"
+NOW = 1_700_000_000.0
+DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
+
+
+class FakeDispatcher:
+    """Answers what `then` says; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Invocation] = []
+        self.cancelled = 0
+        self.entered, self.left = asyncio.Event(), asyncio.Event()
+        self.then: Callable[[Invocation], Awaitable[Outcome]] = self.echo
+
+    async def invoke(self, invocation: Invocation) -> Outcome:
+        self.asked.append(invocation)
+        self.entered.set()
+        try:
+            return await self.then(invocation)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.left.set()
+
+    async def echo(self, invocation: Invocation) -> Outcome:
+        return outcome(invocation.event)
+
+
+def outcome(payload: bytes = b"", **changes: Any) -> Outcome:
+    values: dict[str, Any] = {
+        "payload": payload,
+        "error": None,
+        "duration_ms": 17.45,
+        "memory_mb": 30.994,
+        "log_tail": b"FC Invoke Start\r\n",
+        "instance_id": "c-00000001",
+        "version_id": "LATEST",
+        "code_checksum": "17380263816131011825",
+        "cold": False,
+        "phases": Phases(),
+        **changes,
+    }
+    return Outcome(**values)
+
+
+@dataclass
+class Answer:
+    """What came back, names of headers as they were sent."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Door:
+    """A gateway and what stands behind it."""
+
+    gateway: FcEndpoint
+    dispatcher: FakeDispatcher
+    catalog: Catalog
+    now: list[float]
+    instances: list[RunningInstance]
+
+    def signed(self, method: str, path: str, headers: dict[str, str] | None = None) -> dict[str, str]:
+        sent = {"host": "127.0.0.1:9000", "date": DATE, **(headers or {})}
+        sent["authorization"] = Auth(KEY_ID, SECRET).sign_request(
+            method, "/2016-08-15" + unquote(path.partition("?")[0]), sent
+        )
+        return sent
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | list[bytes] | dict[str, Any] = b"",
+        headers: dict[str, str] | None = None,
+        **options: Any,
+    ) -> Answer:
+        """One signed request over ASGI; `path` as on the wire, `/2016-08-15` before it unless it is a whole one."""
+        sent = self.signed(method, path, headers) if options.get("sign", True) else headers or {}
+        path = path if options.get("whole_path") else "/2016-08-15" + path
+        chunks = [json.dumps(body).encode()] if isinstance(body, dict) else [body] if isinstance(body, bytes) else body
+        return await asgi(self.gateway, scope(method, path, sent), chunks)
+
+
+def scope(method: str, path: str, headers: dict[str, str]) -> dict[str, Any]:
+    raw_path, _mark, query = path.partition("?")
+    return {
+        "type": "http",
+        "method": method,
+        "path": raw_path,
+        "raw_path": raw_path.encode(),
+        "query_string": query.encode(),
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
+        "server": ("127.0.0.1", 9000),
+        "client": ("127.0.0.1", 50000),
+        "scheme": "http",
+        "http_version": "1.1",
+        "root_path": "",
+        HANG_UP: _Stays(),
+    }
+
+
+class _Stays:
+    """A client that does not hang up."""
+
+    def watch(self) -> None: ...
+
+    def unwatch(self) -> bool:
+        return False
+
+
+async def hang_up_on(door: Door, path: str, headers: dict[str, str], body: bytes = b"", behind: bytes = b"") -> None:
+    """Over a socket: a POST to a function that never ends, whose client goes; returns when the call is cancelled."""
+
+    async def forever(_call: Invocation) -> Outcome:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    door.dispatcher.then = forever
+    server = HttpServer(door.gateway)
+    await server.start()
+    try:
+        _reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        writer.write(f"POST {path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        async with asyncio.timeout(5):
+            await door.dispatcher.entered.wait()
+            if behind:
+                writer.write(behind)
+                await asyncio.sleep(0.05)
+            writer.transport.abort()
+            await door.dispatcher.left.wait()
+    finally:
+        await server.stop(grace_s=0.1)
+
+
+async def asgi(app: Any, request: dict[str, Any], chunks: list[bytes]) -> Answer:
+    pending = list(chunks)
+    answer = Answer()
+    done = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        if pending:
+            return {"type": "http.request", "body": pending.pop(0), "more_body": bool(pending)}
+        await done.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            assert answer.status == 0
+            answer.status = message["status"]
+            for name, value in message["headers"]:
+                assert name.decode() not in answer.headers, f"{name!r} twice"
+                answer.headers[name.decode()] = value.decode("latin-1")
+            for line in message.get("lines", b"").decode("latin-1").split("\r\n")[:-1]:
+                name, _colon, value = line.partition(": ")
+                assert name not in answer.headers, f"{name} twice"
+                answer.headers[name] = value
+            if "body" in message:
+                answer.headers["Content-Length"] = str(len(message["body"]))
+        answer.body += message.get("body", b"")
+
+    await app(request, receive, send)
+    done.set()
+    return answer
+
+
+async def _no_bytecode(runtime: str, code_dir: Path) -> None:
+    return None
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    database = Database(tmp_path / "sesame.db")
+    await database.open()
+    catalog = Catalog(database, KINDS)
+    await catalog.open()
+    packages = Packages(tmp_path / "packages", _no_bytecode)
+    await packages.open()
+    keys = AccessKeys(catalog)
+    await keys.ensure_account(ACCOUNT_ID, KEY_ID, SECRET)
+    dispatcher = FakeDispatcher()
+    now = [NOW]
+    roles = Roles(catalog)
+    await roles.seed(ACCOUNT_ID, {})
+    tokens = Tokens(b"k" * 32, lambda: now[0])
+    arns = Arns(REGION, ACCOUNT_ID)
+    instances: list[RunningInstance] = []
+    gateway = FcEndpoint(
+        FcDependencies(
+            keys=keys,
+            tokens=None,
+            roles=None,
+            dispatcher=dispatcher,
+            instances=lambda: instances,
+            control=Control.over(catalog, CodeSource(packages, None), lambda role: None, arns),
+            packages=packages,
+            code_bucket=CodeBucket(catalog, tokens, roles, lambda: now[0]),
+            account=AccountSettings(available_azs=(f"{REGION}-c",)),
+            arns=arns,
+            link_secret=secret_from(SECRET),
+            wall_clock=lambda: now[0],
+        )
+    )
+    yield Door(gateway, dispatcher, catalog, now, instances)
+    await database.close()
+
+
+@pytest.fixture
+async def server(door: Door) -> AsyncIterator[HttpServer]:
+    serving = HttpServer(door.gateway)
+    await serving.start()
+    yield serving
+    await serving.stop(grace_s=1)
+
+
+@pytest.fixture
+def zip_of() -> Callable[..., bytes]:
+    def make(**files: str) -> bytes:
+        held = io.BytesIO()
+        with zipfile.ZipFile(held, "w") as archive:
+            for name, text in files.items():
+                archive.writestr(name.replace("__", "."), text)
+        return held.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def function_body(zip_of: Callable[..., bytes]) -> dict[str, Any]:
+    code = zip_of(index__py="def handler(event, context):\n    return event\n")
+    return {
+        "functionName": "f",
+        "runtime": "python3",
+        "handler": "index.handler",
+        "code": {"zipFile": base64.b64encode(code).decode()},
+    }
+
+
+@pytest.fixture
+async def client(door: Door, server: HttpServer) -> Client:
+    door.now[0] = time.time()
+    return Client(server)
+
+
+@pytest.fixture
+def code(tmp_path: Path, zip_of: Callable[..., bytes]) -> str:
+    path = tmp_path / "code.zip"
+    path.write_bytes(zip_of(index__py="def handler(event, context):\n    return event\n"))
+    return str(path)

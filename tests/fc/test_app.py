@@ -1,0 +1,109 @@
+"""What every request meets at the door: ids, errors in JSON, order of refusals."""
+
+import uuid
+from typing import Any
+
+import pytest
+from tests.fc.conftest import DATE, Door
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "shown"),
+    [
+        ("GET", "/", "/"),
+        ("GET", "/favicon.ico", "/favicon.ico"),
+        ("POST", "/2021-04-06/services", "/2021-04-06/services"),
+        ("GET", "/2016-08-15", "/2016-08-15"),
+    ],
+)
+async def test_paths_outside_the_api_need_no_signature_to_be_unknown(
+    door: Door, method: str, path: str, shown: str
+) -> None:
+    answer = await door.call(method, path, sign=False, whole_path=True)
+    assert answer.status == 400
+    assert answer.json() == {
+        "ErrorCode": "PathNotSupported",
+        "ErrorMessage": f"'{method}' against '{shown}' is not supported",
+    }
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Date"] == DATE
+    assert uuid.UUID(answer.headers["X-Fc-Request-Id"]).version == 4
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/nothing"),
+        ("PATCH", "/services"),
+        ("DELETE", "/services"),
+        ("POST", "/services/demo"),
+        ("GET", "/services/"),
+        ("GET", "/services/demo/"),
+        ("GET", "/services/demo/functions/f/invocations"),
+        ("POST", "/services/demo/functions/f/code"),
+    ],
+)
+async def test_unknown_paths_and_methods(door: Door, method: str, path: str) -> None:
+    answer = await door.call(method, path)
+    assert answer.status == 400
+    assert answer.json() == {
+        "ErrorCode": "PathNotSupported",
+        "ErrorMessage": f"'{method}' against '/2016-08-15{path}' is not supported",
+    }
+
+
+async def test_who_calls_is_asked_before_what(door: Door) -> None:
+    answer = await door.call("GET", "/nothing", sign=False)
+    assert answer.status == 400
+    assert answer.json() == {
+        "ErrorCode": "MissingRequiredHeader",
+        "ErrorMessage": "required HTTP header Authorization was not specified",
+    }
+
+
+async def test_refusals_have_their_status_and_code(door: Door) -> None:
+    headers = {**door.signed("GET", "/services"), "authorization": "FC nobody:x"}
+    answer = await door.call("GET", "/services", headers=headers, sign=False)
+    assert (answer.status, answer.json()["ErrorCode"]) == (403, "InvalidAccessKeyID")
+    headers["authorization"] = "FC LTAItest:x"
+    answer = await door.call("GET", "/services", headers=headers, sign=False)
+    assert (answer.status, answer.json()["ErrorCode"]) == (403, "SignatureNotMatch")
+    door.now[0] += 901
+    answer = await door.call("GET", "/services")
+    assert (answer.status, answer.json()["ErrorCode"]) == (403, "AccessDenied")
+
+
+async def test_the_body_of_a_stranger_is_not_read(door: Door) -> None:
+    async def receive() -> Any:
+        raise AssertionError("the body was read")
+
+    said: list[Any] = []
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    from tests.fc.conftest import scope
+
+    await door.gateway(scope("POST", "/2016-08-15/services", {}), receive, send)
+    assert said[0]["status"] == 400
+
+
+async def test_a_trace_id_is_answered_by_routes_too(door: Door) -> None:
+    mine = str(uuid.uuid4())
+    answer = await door.call("GET", "/services", headers={"x-fc-trace-id": mine})
+    assert answer.headers["X-Fc-Request-Id"] == mine
+
+
+async def test_a_platform_error_in_a_route_is_a_500_without_internals(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(*_args: Any, **_options: Any) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(door.catalog, "page", break_down)
+    answer = await door.call("GET", "/services")
+    assert answer.status == 500
+    assert answer.json() == {
+        "ErrorCode": "InternalServerError",
+        "ErrorMessage": "an internal error has occurred. Please retry.",
+    }

@@ -1,0 +1,232 @@
+"""Frames of a command's websocket, and its sessions over ASGI with a command that is none."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from email.utils import formatdate
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.fakes import FakeExecution
+from tests.fc.conftest import Door, scope
+
+from sesame.fc.exec import frames as exec_frames
+from sesame.fc.exec.frames import Characters, EndOfInput, Input, Resize
+from sesame.fc.server import HttpServer
+from sesame.sandbox.interface import Command
+
+PATH = "/2016-08-15/services/svc/functions/fn/instances/c-1/exec"
+
+
+@given(st.binary())
+def test_input_arrives_whole_with_its_byte_and_bare(data: bytes) -> None:
+    assert exec_frames.received({"bytes": b"\0" + data}, tty=True) == Input(data)
+    if data[:1] not in (b"\0", b"\x04"):
+        assert exec_frames.received({"bytes": data}, tty=True) == Input(data)
+
+
+@pytest.mark.parametrize(
+    ("message", "tty", "meant"),
+    [
+        ("\0中", True, Input("中".encode())),
+        ("\x03", True, Input(b"\x03")),
+        ("\x04", True, Input(b"\x04")),
+        ("\x04", False, EndOfInput()),
+        ("\0\x04", False, Input(b"\x04")),
+        ('\x04{"Width":80,"Height":24}', True, Resize(80, 24)),
+        ('\x04{"cols":132,"rows":43}', True, Resize(132, 43)),
+        ('\x04{"width":0,"height":24}', True, Input(b'\x04{"width":0,"height":24}')),
+        ('\x04{"width":true,"height":24}', True, Input(b'\x04{"width":true,"height":24}')),
+        ("\x04ls\n", True, Input(b"\x04ls\n")),
+        ("", True, Input(b"")),
+    ],
+)
+def test_what_messages_mean(message: str, tty: bool, meant: Any) -> None:
+    assert exec_frames.received({"text": message}, tty=tty) == meant
+
+
+@given(st.text(), st.lists(st.integers(0, 40)))
+def test_text_stays_text_wherever_it_is_cut(text: str, cuts: list[int]) -> None:
+    data, characters, said = text.encode(), Characters(), []
+    places = sorted(min(cut, len(data)) for cut in cuts)
+    for start, end in zip([0, *places], [*places, len(data)], strict=True):
+        said.append(exec_frames.to_send(1, characters.whole(data[start:end])))
+    assert characters.rest() == b""
+    assert "".join(message["text"][1:] for message in said) == text
+
+
+@given(st.lists(st.binary()))
+def test_bytes_are_neither_lost_nor_turned_round(pieces: list[bytes]) -> None:
+    characters = Characters()
+    assert b"".join(map(characters.whole, pieces)) + characters.rest() == b"".join(pieces)
+
+
+class Instance:
+    """A running instance whose commands are fakes."""
+
+    instance_id = "c-1"
+    ended = False
+
+    def __init__(self) -> None:
+        service, function = SimpleNamespace(service_name="svc"), SimpleNamespace(function_name="fn")
+        self.snapshot: Any = SimpleNamespace(service=service, function=function, version_id="LATEST")
+        self.started = asyncio.Event()
+        self.execution: FakeExecution
+
+    @asynccontextmanager
+    async def exec(self, command: Command) -> AsyncIterator[FakeExecution]:
+        self.execution = FakeExecution(command)
+        self.started.set()
+        try:
+            yield self.execution
+        finally:
+            await self.execution.close()
+
+
+class Client:
+    """The other end of a websocket over ASGI."""
+
+    def __init__(self, door: Door, query: str = "", path: str = PATH) -> None:
+        signed = door.signed("GET", path.removeprefix("/2016-08-15"))
+        self.sent: asyncio.Queue[Any] = asyncio.Queue()
+        self.got: asyncio.Queue[Any] = asyncio.Queue()
+        self.sent.put_nowait({"type": "websocket.connect"})
+        request = {**scope("GET", f"{path}?{query}", signed), "type": "websocket"}
+        self.task = asyncio.create_task(door.gateway(request, self.sent.get, self.got.put))
+
+    async def next(self) -> Any:
+        return await asyncio.wait_for(self.got.get(), 5)
+
+    def say(self, text: str) -> None:
+        self.sent.put_nowait({"type": "websocket.receive", "text": text})
+
+    def leave(self) -> None:
+        self.sent.put_nowait({"type": "websocket.disconnect", "code": 1006})
+
+
+@pytest.fixture
+async def instance(door: Door, function_body: dict[str, Any]) -> Instance:
+    await door.call("POST", "/services", {"serviceName": "svc"})
+    made = await door.call("POST", "/services/svc/functions", {**function_body, "functionName": "fn"})
+    assert made.status == 200, made.body
+    running = Instance()
+    door.instances.append(running)
+    return running
+
+
+async def test_a_session_from_its_opening_to_its_end(door: Door, instance: Instance) -> None:
+    client = Client(door, "command=sh&command=-c&command=x+y%26&tty=True&idleTimeout=5")
+    accepted = await client.next()
+    assert accepted["type"] == "websocket.accept"
+    assert {name for name, _ in accepted["headers"]} == {b"X-Fc-Request-Id", b"Date"}
+    assert instance.execution.command == Command(("sh", "-c", "x y&"), tty=True)
+    client.say("\0hello")
+    assert await client.next() == {"type": "websocket.send", "text": "\x01hello"}
+    client.say('\x04{"Width":80,"Height":24}')
+    client.say("\0again")
+    assert (await client.next())["text"] == "\x01again"
+    assert instance.execution.sizes == [(80, 24)]
+    instance.execution.say(1, b"\xff")
+    assert (await client.next())["bytes"] == b"\x01\xff"
+    instance.execution.exit(3)
+    assert await client.next() == {"type": "websocket.send", "text": "\x05exit status 3"}
+    assert await client.next() == {"type": "websocket.close", "code": 1000, "reason": "exit status 3"}
+    await client.task
+    assert instance.execution.closed
+
+
+async def test_without_items_it_is_a_shell_with_all_three_streams(door: Door, instance: Instance) -> None:
+    client = Client(door)
+    await client.next()
+    assert instance.execution.command == Command(("/bin/bash",), tty=False, stdin=True)
+    instance.execution.say(2, b"err")
+    assert (await client.next())["text"] == "\x02err"
+    client.say("\x04")
+    assert (await client.next())["reason"] == "exit status 0"
+    await client.task
+
+
+async def test_a_client_that_goes_away_while_its_input_is_not_read(door: Door, instance: Instance) -> None:
+    client = Client(door)
+    await client.next()
+
+    async def never(_data: bytes) -> None:
+        await asyncio.Event().wait()
+
+    instance.execution.write = never  # type: ignore[assignment,method-assign]
+    for _ in range(5):
+        client.say("\0more")
+    client.leave()
+    await asyncio.wait_for(client.task, 5)
+    assert instance.execution.closed
+
+
+async def test_a_command_that_ends_with_its_instance(door: Door, instance: Instance) -> None:
+    client = Client(door)
+    await client.next()
+    instance.ended = True
+    instance.execution.exit(137)
+    assert (await client.next())["text"] == "\x03the instance has ended"
+    assert (await client.next())["code"] == 1001
+    await client.task
+
+
+@pytest.mark.parametrize(
+    ("query", "path", "status", "code"),
+    [
+        ("tty=1", PATH, 400, "InvalidArgument"),
+        ("idleTimeout=-1", PATH, 400, "InvalidArgument"),
+        ("command=%00", PATH, 400, "InvalidArgument"),
+        ("command=", PATH, 400, "InvalidArgument"),
+        ("command=" + "x" * 20_000, PATH, 400, "InvalidArgument"),
+        ("", PATH.replace("c-1", "c-2"), 404, "InstanceNotFound"),
+        ("", PATH.replace("/svc/", "/svc.3/"), 404, "VersionNotFound"),
+        ("", PATH + "/more", 400, "PathNotSupported"),
+        ("", "/elsewhere", 400, None),
+    ],
+)
+async def test_refusals(door: Door, instance: Instance, query: str, path: str, status: int, code: str | None) -> None:
+    client = Client(door, query, path)
+    start, body = await client.next(), await client.next()
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", status) or code is None
+    assert code is None or f'"ErrorCode":"{code}"'.encode() in body["body"]
+    assert body["type"] == "websocket.http.response.body"
+    await client.task
+    assert not instance.started.is_set()
+
+
+async def test_an_upgraded_connection_is_not_closed_as_an_idle_one(
+    door: Door, instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sesame.fc.server.KEEP_ALIVE_S", 0.2)
+    door.now[0] = time.time()
+    server = HttpServer(door.gateway)
+    await server.start()
+    try:
+        reading, writing = await asyncio.open_connection(server.host, server.port)
+        writing.write(b"GET /openapi.json HTTP/1.1\r\nhost: h\r\n\r\n")
+        head = await reading.readuntil(b"\r\n\r\n")
+        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
+        await reading.readexactly(int(length.partition(b":")[2]))
+        sent = {
+            **door.signed("GET", PATH.removeprefix("/2016-08-15"), {"date": formatdate(usegmt=True)}),
+            "connection": "Upgrade",
+            "upgrade": "websocket",
+            "sec-websocket-version": "13",
+            "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+        writing.write(f"GET {PATH} HTTP/1.1\r\n{lines}\r\n".encode())
+        assert (await reading.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reading.read(1), 0.6)
+        instance.execution.say(1, b"hi")
+        assert await asyncio.wait_for(reading.readexactly(5), 5) == b"\x81\x03\x01hi"
+        writing.close()
+        await asyncio.wait_for(instance.execution.ended.wait(), 5)
+    finally:
+        await server.stop(grace_s=1)

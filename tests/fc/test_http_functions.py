@@ -1,0 +1,292 @@
+"""HTTP functions through the door: who may come, what the function sees, what goes back."""
+
+import base64
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from tests.fc.conftest import ACCOUNT_ID, DATE, NOW, Answer, Door, hang_up_on, outcome
+from tests.fc.sdk import KEY_ID, SECRET, Client
+
+from sesame.fc.auth import signature
+from sesame.fc.web.http_functions import HEADERS_BYTES_MAX, URL_BYTES_MAX
+from sesame.model.invocation import FunctionError, Invocation, Outcome
+
+TRIGGERS = "/services/demo/functions/f/triggers"
+WEB = "/2016-08-15/proxy/demo/f"
+ALL = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"]
+
+
+@pytest.fixture
+async def web(door: Door, function_body: dict[str, Any]) -> Door:
+    assert (await door.call("POST", "/services", {"serviceName": "demo"})).status == 200
+    assert (await door.call("POST", "/services/demo/functions", function_body)).status == 200
+    await trigger(door)
+    return door
+
+
+async def trigger(door: Door, name: str = "web", **config: Any) -> None:
+    whole = {"authType": "anonymous", "methods": ALL, **config}
+    body = {"triggerName": name, "triggerType": "http", "triggerConfig": whole}
+    answer = await door.call("POST", TRIGGERS, body)
+    if answer.status == 409:
+        answer = await door.call("PUT", f"{TRIGGERS}/{name}", {"triggerConfig": whole})
+    assert answer.status == 200, answer.body
+
+
+async def visit(
+    door: Door, path: str, method: str = "GET", body: bytes = b"", headers: dict[str, str] | None = None
+) -> Answer:
+    sent = {"host": "127.0.0.1:9000", **(headers or {})}
+    return await door.call(method, path, body, sent, sign=False, whole_path=True)
+
+
+def response(status: Any = 200, headers: Any = (), body: bytes = b"") -> Callable[[Invocation], Awaitable[Outcome]]:
+    async def answer(_call: Invocation) -> Outcome:
+        return outcome(body, http_params={"status": status, "headers": list(headers)})
+
+    return answer
+
+
+def seen(door: Door) -> dict[str, Any]:
+    params = door.dispatcher.asked[-1].http_params
+    assert params is not None
+    return params
+
+
+async def test_what_the_function_sees(web: Door) -> None:
+    headers = {"X-Custom": "a", "x-fc-secret": "no", "connection": "close", "keep-alive": "5", "accept": "*/*"}
+    await visit(web, WEB + "/a%20b/%E4%B8%AD%2Fc?x=1&aaa=&a=%20", "POST", b"\x00\xff", headers)
+    params = seen(web)
+    assert params["path"] == "/a b/中/c"
+    assert params["query"] == "x=1&aaa=&a=%20"
+    assert params["request_uri"] == WEB + "/a%20b/%E4%B8%AD%2Fc?x=1&aaa=&a=%20"
+    assert (params["method"], params["client_ip"]) == ("POST", "127.0.0.1")
+    assert params["headers"] == [
+        ["host", "127.0.0.1:9000"],
+        ["x-custom", "a"],
+        ["accept", "*/*"],
+        ["x-fc-base-path", WEB],
+    ]
+    assert web.dispatcher.asked[-1].event == b"\x00\xff"
+
+
+@pytest.mark.parametrize(("path", "expected"), [("", "/"), ("/", "/"), ("//x", "//x")])
+async def test_paths(web: Door, path: str, expected: str) -> None:
+    await visit(web, WEB + path)
+    assert seen(web)["path"] == expected
+
+
+async def test_what_goes_back(web: Door) -> None:
+    web.dispatcher.then = response(
+        202,
+        [["X-Custom", "v"], ["Server", "mine"], ["Content-Length", "1"], ["X-Fc-Request-Id", "mine"], ["Date", "now"]],
+        b"\x00body",
+    )
+    answer = await visit(web, WEB)
+    assert (answer.status, answer.body) == (202, b"\x00body")
+    assert (answer.headers["X-Custom"], answer.headers["Content-Disposition"]) == ("v", "attachment")
+    assert (answer.headers["Date"], answer.headers["Content-Length"]) == (DATE, "5")
+    assert len(answer.headers["X-Fc-Request-Id"]) == 36
+    assert "Server" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"), [(" v\t", "v"), ("Ã\xa0", "Ã\xa0"), ("中", "中".encode().decode("latin-1"))]
+)
+async def test_values_of_headers_reach_the_wire_byte_by_byte(web: Door, value: str, sent: str) -> None:
+    web.dispatcher.then = response(200, [["X-Custom", value]])
+    assert (await visit(web, WEB)).headers["X-Custom"] == sent
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_statuses_without_a_body(web: Door, status: int) -> None:
+    web.dispatcher.then = response(status, [], b"ignored")
+    answer = await visit(web, WEB)
+    assert (answer.status, answer.body) == (status, b"")
+    assert "content-length" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (99, []),
+        (101, []),
+        (600, []),
+        ("200", []),
+        (200, [["a b", "v"]]),
+        (200, [["a", "v\r\nSet-Cookie: x"]]),
+        (200, [["a\r\nb", "v"]]),
+        (200, [["", "v"]]),
+        (200, [["a", "\x01"]]),
+        (200, [["a", "\x7f"]]),
+        (200, [["a", 1]]),
+        (200, ["ab"]),
+        (200, [["a", "v" * HEADERS_BYTES_MAX]]),
+    ],
+)
+async def test_responses_that_cannot_be_sent(web: Door, status: Any, headers: list[Any]) -> None:
+    web.dispatcher.then = response(status, headers)
+    answer = await visit(web, WEB)
+    assert (answer.status, answer.json()["ErrorCode"]) == (502, "BadResponse")
+
+
+async def test_a_raising_handler_is_502_and_says_what_it_said(web: Door) -> None:
+    async def fail(_call: Invocation) -> Outcome:
+        return outcome(b'{"errorMessage":"no"}', error=FunctionError("UnhandledInvocationError", "unhandled"))
+
+    web.dispatcher.then = fail
+    answer = await visit(web, WEB)
+    assert (answer.status, answer.json()) == (502, {"errorMessage": "no"})
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["X-Fc-Error-Type"] == "UnhandledInvocationError"
+
+
+async def test_who_may_not_come(web: Door) -> None:
+    await trigger(web, methods=["GET"])
+    refused = await visit(web, WEB, "POST")
+    assert (refused.status, refused.json()["ErrorCode"]) == (405, "MethodNotAllowed")
+    for path, code in (
+        ("/2016-08-15/proxy/no/f", "ServiceNotFound"),
+        ("/2016-08-15/proxy/demo/no", "FunctionNotFound"),
+        ("/2016-08-15/proxy/demo.prod/f", "AliasNotFound"),
+        ("/2016-08-15/proxy/demo", "PathNotSupported"),
+        ("/2016-08-15/proxy/demo/", "PathNotSupported"),
+    ):
+        assert (await visit(web, path)).json()["ErrorCode"] == code
+    await web.call("DELETE", TRIGGERS + "/web")
+    gone = await visit(web, WEB)
+    assert (gone.status, gone.json()["ErrorCode"]) == (404, "TriggerNotFound")
+    assert web.dispatcher.asked == []
+
+
+async def test_a_trigger_serves_its_own_qualifier_only(web: Door) -> None:
+    await web.call("POST", "/services/demo/versions", {})
+    assert (await visit(web, "/2016-08-15/proxy/demo.1/f")).json()["ErrorCode"] == "TriggerNotFound"
+    body = {"triggerConfig": {"authType": "anonymous", "methods": ["GET"]}, "qualifier": "1"}
+    assert (await web.call("POST", TRIGGERS, {"triggerName": "v1", "triggerType": "http", **body})).status == 200
+    await visit(web, "/2016-08-15/proxy/demo.1/f/x")
+    assert web.dispatcher.asked[-1].target.qualifier == "1"
+    assert seen(web)["headers"][-1] == ["x-fc-base-path", "/2016-08-15/proxy/demo.1/f"]
+    await visit(web, "/2016-08-15/proxy/demo.LATEST/f/x")
+    assert web.dispatcher.asked[-1].target.qualifier == "LATEST"
+
+
+async def test_sizes(web: Door) -> None:
+    long = await visit(web, WEB + "/" + "x" * URL_BYTES_MAX)
+    wide = await visit(web, WEB, headers={"x": "y" * HEADERS_BYTES_MAX})
+    assert [(each.status, each.json()["ErrorCode"]) for each in (long, wide)] == [(400, "InvalidArgument")] * 2
+
+
+def link(path: str, items: dict[str, str], secret: str = SECRET, method: str = "GET") -> str:
+    """A presigned URL, as the official Go and Java clients make them."""
+    resource = "\n".join([path, *sorted(f"{key}={value}" for key, value in items.items())])
+    text = f"{method}\n\n\n{items['x-fc-expires']}\n{resource}"
+    items = {**items, "x-fc-signature": signature.sign(secret.encode(), text.encode()).decode()}
+    return quote(path) + "?" + "&".join(f"{key}={quote(value, safe='')}" for key, value in items.items())
+
+
+async def test_signed_links(web: Door) -> None:
+    await trigger(web, authType="function")
+    assert (await visit(web, WEB)).json()["ErrorCode"] == "MissingRequiredHeader"
+    items = {"x-fc-access-key-id": KEY_ID, "x-fc-expires": str(int(NOW) + 60), "a": "1 2/中"}
+    good = link(WEB + "/中 文", items)
+    assert (await visit(web, good)).status == 200
+    assert seen(web)["query"].startswith("x-fc-access-key-id=")
+    assert (await visit(web, good, headers={"content-type": "text/html", "x-fc-trace-id": "t"})).status == 200
+    assert (await visit(web, good, headers={"authorization": "Bearer of the application"})).status == 200
+    for bad, code in (
+        (good + "&b=1", "SignatureNotMatch"),
+        (good.replace("%E6%96%87", "%E6%96%88"), "SignatureNotMatch"),
+        (link(WEB, items, secret="wrong"), "SignatureNotMatch"),
+        (link(WEB, items, method="POST"), "SignatureNotMatch"),
+        (link(WEB, {**items, "x-fc-access-key-id": "nobody"}), "InvalidAccessKeyID"),
+        (link(WEB, {**items, "x-fc-expires": str(int(NOW) - 1)}), "AccessDenied"),
+        (link(WEB, {**items, "x-fc-expires": "soon"}), "InvalidArgument"),
+    ):
+        assert (await visit(web, bad)).json()["ErrorCode"] == code, bad
+    assert (await visit(web, good, headers={"x-fc-account-id": "7"})).status == 403
+    assert (await visit(web, good, headers={"x-fc-account-id": ACCOUNT_ID})).status == 200
+
+
+async def test_the_sdk_signs_for_http_functions(web: Door, client: Client) -> None:
+    web.now[0] = time.time()
+    await client("update_trigger", "demo", "f", "web", triggerConfig={"authType": "function"})
+    web.dispatcher.then = response(202, [["Content-Type", "text/plain"]], b"made")
+    params = {"key with space": "value with space", "key": "value", "many": ["b", "a"]}
+    answer = await client("do_http_request", "POST", "demo", "f", "/a%20b", {"Foo": "Bar"}, params, b"hello")
+    assert (answer.status_code, answer.content) == (202, b"made")
+    assert web.dispatcher.asked[-1].event == b"hello"
+    assert (await client("do_http_request", "GET", "demo", "f", "/")).status_code == 202
+    web.now[0] += 3600
+    assert (await client("do_http_request", "GET", "demo", "f", "/")).status_code == 403
+
+
+async def test_jwt_is_said_not_to_be_served(web: Door) -> None:
+    await trigger(web, authType="jwt")
+    refused = await visit(web, WEB)
+    assert (refused.status, "not served" in refused.json()["ErrorMessage"]) == (403, True)
+
+
+async def test_custom_domains(web: Door) -> None:
+    rewrite = {"wildcardRules": [{"match": "/old/*", "replacement": "/new/$1?b=2"}]}
+    routes = [
+        {"path": "/old/*", "serviceName": "demo", "functionName": "f", "rewriteConfig": rewrite},
+        {"path": "/get", "serviceName": "demo", "functionName": "f", "methods": ["GET"]},
+    ]
+    made = {"domainName": "Web.Example.com", "routeConfig": {"routes": routes}}
+    assert (await web.call("POST", "/custom-domains", made)).status == 200
+    host = {"host": "web.example.COM:9000"}
+    web.dispatcher.then = response(200, [["Content-Disposition", "inline"]], b"x")
+    answer = await visit(web, "/old/a%20b?c=3", headers=host)
+    assert (answer.body, answer.headers["Content-Disposition"]) == (b"x", "inline")
+    assert (seen(web)["path"], seen(web)["query"]) == ("/new/a b", "b=2&c=3")
+    assert seen(web)["request_uri"] == "/old/a%20b?c=3"
+    assert seen(web)["headers"][-1] == ["x-fc-base-path", "/"]
+    assert (await visit(web, "/get", headers={"host": "web.example.com"})).status == 200
+    assert (await visit(web, "/get", "POST", headers=host)).json()["ErrorCode"] == "MethodNotAllowed"
+    assert (await visit(web, "/nowhere", headers=host)).json()["ErrorCode"] == "RouteNotFound"
+    assert (await visit(web, "/get", headers={"host": "other.example.com"})).json()["ErrorCode"] == "PathNotSupported"
+    assert (await visit(web, "/2016-08-15/services", headers=host)).json()["ErrorCode"] == "MissingRequiredHeader"
+
+
+async def test_links_on_a_custom_domain_are_signed_by_its_own_path(web: Door) -> None:
+    await trigger(web, authType="function")
+    route = {"path": "/*", "serviceName": "demo", "functionName": "f"}
+    await web.call("POST", "/custom-domains", {"domainName": "e.com", "routeConfig": {"routes": [route]}})
+    items = {"x-fc-access-key-id": KEY_ID, "x-fc-expires": str(int(NOW) + 60)}
+    assert (await visit(web, link("/test/path", items), headers={"host": "e.com"})).status == 200
+    assert (await visit(web, link("/other", items).replace("other", "test"), headers={"host": "e.com"})).status == 403
+
+
+async def test_code_still_reaches_clients_through_any_host(web: Door) -> None:
+    code = base64.b64encode(b"no zip").decode()
+    refused = await web.call("PUT", "/services/demo/functions/f", {"code": {"zipFile": code}})
+    assert refused.status == 400
+    url = (await web.call("GET", "/services/demo/functions/f/code")).json()["url"]
+    assert (await visit(web, url.partition(":9000")[2])).status == 200
+
+
+PAGE = "https://page.example.com"
+
+
+async def test_preflights_are_the_function_s_to_answer(web: Door) -> None:
+    asks = {"origin": PAGE, "access-control-request-method": "PUT"}
+    web.dispatcher.then = response(204, [["Access-Control-Allow-Origin", PAGE], ["Access-Control-Max-Age", "9"]])
+    answer = await visit(web, WEB, "OPTIONS", headers=asks)
+    assert answer.status == 204
+    assert (answer.headers["Access-Control-Allow-Origin"], answer.headers["Access-Control-Max-Age"]) == (PAGE, "9")
+    assert ["access-control-request-method", "PUT"] in seen(web)["headers"]
+    web.dispatcher.then = response(200, [])
+    assert "Access-Control-Allow-Origin" not in (await visit(web, WEB, headers=asks)).headers
+    await trigger(web, methods=["GET", "PUT"])
+    refused = await visit(web, WEB, "OPTIONS", headers=asks)
+    assert (refused.status, refused.json()["ErrorCode"]) == (405, "MethodNotAllowed")
+    assert "Access-Control-Allow-Origin" not in refused.headers
+
+
+async def test_a_visitor_who_hangs_up_cancels_the_call(web: Door) -> None:
+    await hang_up_on(web, WEB, {"host": "127.0.0.1"})
+    assert web.dispatcher.cancelled == 1

@@ -1,0 +1,247 @@
+"""Invocations at the door: headers, options, limits, clients that hang up."""
+
+import asyncio
+import base64
+import uuid
+from typing import Any
+
+import pytest
+from tests.fc.conftest import DATE, Door, hang_up_on, outcome, scope
+
+from sesame.model import limits
+from sesame.model.errors import FunctionNotFound, ResourceExhausted
+from sesame.model.invocation import FunctionError, Invocation, Outcome, Phases, Target
+
+PATH = "/services/demo/functions/f/invocations"
+
+
+async def test_a_call_that_succeeds(door: Door) -> None:
+    answer = await door.call("POST", PATH, b"\x00event", {"x-fc-log-type": "Tail", "content-type": "application/json"})
+    assert answer.status == 200
+    assert answer.body == b"\x00event"
+    request_id = answer.headers.pop("X-Fc-Request-Id")
+    assert door.dispatcher.asked == [Invocation(request_id, Target("demo", "LATEST", "f"), b"\x00event")]
+    assert answer.headers == {
+        "Date": DATE,
+        "Content-Type": "application/octet-stream",
+        "Content-Length": "6",
+        "X-Fc-Code-Checksum": "17380263816131011825",
+        "X-Fc-Invocation-Duration": "18",
+        "X-Fc-Invocation-Service-Version": "LATEST",
+        "X-Fc-Max-Memory-Usage": "30.99",
+        "X-Fc-Instance-Id": "c-00000001",
+        "X-Fc-Log-Result": base64.b64encode(b"FC Invoke Start\r\n").decode(),
+        "Access-Control-Expose-Headers": "Date,x-fc-request-id,x-fc-error-type,x-fc-code-checksum,"
+        "x-fc-invocation-duration,x-fc-max-memory-usage,x-fc-log-result,x-fc-invocation-code-version",
+    }
+
+
+@pytest.mark.parametrize("log_type", ["None", ""])
+async def test_without_tail_no_log_is_sent(door: Door, log_type: str) -> None:
+    answer = await door.call("POST", PATH, headers={"x-fc-log-type": log_type})
+    assert answer.status == 200
+    assert "X-Fc-Log-Result" not in answer.headers
+
+
+async def test_the_tail_is_cut_at_its_limit(door: Door) -> None:
+    async def talk(_call: Invocation) -> Outcome:
+        return outcome(log_tail=b"x" * 5000 + b"end")
+
+    door.dispatcher.then = talk
+    answer = await door.call("POST", PATH, headers={"x-fc-log-type": "Tail"})
+    tail = base64.b64decode(answer.headers["X-Fc-Log-Result"])
+    assert len(tail) == limits.LOG_TAIL_BYTES
+    assert tail.endswith(b"xend")
+
+
+async def test_a_function_s_error_is_a_200_with_its_type(door: Door) -> None:
+    async def fail(_call: Invocation) -> Outcome:
+        return outcome(b'{"errorMessage":"no"}', error=FunctionError("UnhandledInvocationError", "unhandled"))
+
+    door.dispatcher.then = fail
+    answer = await door.call("POST", PATH)
+    assert answer.status == 200
+    assert answer.json() == {"errorMessage": "no"}
+    assert answer.headers["X-Fc-Error-Type"] == "UnhandledInvocationError"
+    assert answer.headers["Content-Type"] == "application/json"
+
+
+async def test_a_cold_call_says_where_its_time_went(door: Door) -> None:
+    async def cold(_call: Invocation) -> Outcome:
+        return outcome(cold=True, phases=Phases(0.04, 12.34, 5.0, 1.0, {"fork_ms": 3.0, "shim_ms": 9.34}))
+
+    door.dispatcher.then = cold
+    headers = (await door.call("POST", PATH)).headers
+    shown = {name: value for name, value in headers.items() if name.startswith("X-Sesame")}
+    assert shown == {
+        "X-Sesame-Cold-Start": "true",
+        "X-Sesame-Queue-Ms": "0.0",
+        "X-Sesame-Start-Ms": "12.3",
+        "X-Sesame-Initialize-Ms": "5.0",
+        "X-Sesame-Invoke-Ms": "1.0",
+        "X-Sesame-Start-Steps": "fork_ms=3.00, shim_ms=9.34",
+    }
+
+
+async def test_a_qualifier_reaches_the_engine_and_the_answer(door: Door) -> None:
+    async def third(_call: Invocation) -> Outcome:
+        return outcome(version_id="3")
+
+    door.dispatcher.then = third
+    answer = await door.call("POST", "/services/demo.prod/functions/f/invocations")
+    assert door.dispatcher.asked[0].target == Target("demo", "prod", "f")
+    assert answer.headers["X-Fc-Invocation-Service-Version"] == "3"
+    assert answer.headers["X-Fc-Invocation-Code-Version"] == "3"
+
+
+async def test_a_caller_s_uuid_is_the_request_id(door: Door) -> None:
+    mine = str(uuid.uuid4())
+    answer = await door.call("POST", PATH, headers={"x-fc-trace-id": mine})
+    assert answer.headers["X-Fc-Request-Id"] == mine
+    assert door.dispatcher.asked[0].request_id == mine
+
+
+async def test_the_caller_s_span_goes_along(door: Door) -> None:
+    prefix = "x-fc-tracing-opentracing-span-context"
+    await door.call("POST", PATH, headers={prefix: "a:b:0:1", prefix + "-baggage-key": "value"})
+    assert door.dispatcher.asked[0].tracing == {"span_context": "a:b:0:1", "span_baggages": {"key": "value"}}
+
+
+@pytest.mark.parametrize(
+    ("headers", "text"),
+    [
+        (
+            {"x-fc-log-type": "Invalid"},
+            "LogType is set to an invalid value (allowed: Tail | None, actual: 'Invalid')",
+        ),
+        (
+            {"x-fc-log-type": "Tail", "x-fc-invocation-type": "Async"},
+            "LogType is set to an invalid value (allowed: None, actual: 'Tail')",
+        ),
+        (
+            {"x-fc-invocation-type": "Later"},
+            "InvocationType is set to an invalid value (allowed: Sync | Async, actual: 'Later')",
+        ),
+        (
+            {"x-fc-invocation-type": "Async"},
+            "InvocationType is set to an invalid value (allowed: Sync, actual: 'Async'): "
+            "asynchronous invocation is not available in this version of Sesame",
+        ),
+    ],
+)
+async def test_options_that_are_refused(door: Door, headers: dict[str, str], text: str) -> None:
+    answer = await door.call("POST", PATH, headers=headers)
+    assert answer.status == 400
+    assert answer.json() == {"ErrorCode": "InvalidArgument", "ErrorMessage": text}
+    assert door.dispatcher.asked == []
+
+
+async def test_an_empty_qualifier_is_refused(door: Door) -> None:
+    answer = await door.call("POST", "/services/demo./functions/f/invocations")
+    assert answer.status == 400
+    assert answer.json()["ErrorMessage"].startswith("Qualifier is set to an invalid value")
+
+
+async def test_names_are_decoded_one_by_one(door: Door) -> None:
+    assert (await door.call("POST", "/services/a%2Fb/functions/f%20g/invocations")).status == 200
+    assert door.dispatcher.asked[0].target == Target("a/b", "LATEST", "f g")
+
+
+@pytest.mark.parametrize("path", ["/functions/f/invocations", "/services/s/functions/f/x/invocations"])
+async def test_paths_that_only_end_like_an_invocation(door: Door, path: str) -> None:
+    answer = await door.call("POST", path)
+    assert answer.status == 400
+    assert answer.json()["ErrorCode"] == "PathNotSupported"
+
+
+async def test_events_in_chunks_are_joined(door: Door) -> None:
+    assert (await door.call("POST", PATH, [b"a", b"", b"bc"])).body == b"abc"
+
+
+async def test_an_event_over_the_limit_is_refused_before_it_is_read(door: Door) -> None:
+    too_long = {"content-length": str(limits.SYNC_PAYLOAD_BYTES + 1)}
+    answer = await door.call("POST", PATH, [b"never read"], too_long)
+    assert answer.status == 400
+    assert answer.json() == {
+        "ErrorCode": "EntityTooLarge",
+        "ErrorMessage": "payload size exceeds maximum allowed size (33554432 bytes)",
+    }
+
+
+async def test_an_event_in_chunks_is_cut_off_at_the_limit(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SYNC_PAYLOAD_BYTES", 10)
+    assert (await door.call("POST", PATH, [b"12345", b"67890"])).status == 200
+    assert (await door.call("POST", PATH, [b"12345", b"678901"])).json()["ErrorCode"] == "EntityTooLarge"
+    assert (await door.call("POST", PATH, b"12345678901")).json()["ErrorCode"] == "EntityTooLarge"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [(FunctionNotFound("demo", "f"), 404, "FunctionNotFound"), (ResourceExhausted("full"), 429, "ResourceExhausted")],
+)
+async def test_what_the_engine_refuses(door: Door, error: Exception, status: int, code: str) -> None:
+    async def refuse(_call: Invocation) -> Outcome:
+        raise error
+
+    door.dispatcher.then = refuse
+    answer = await door.call("POST", PATH)
+    assert answer.status == status
+    assert answer.json() == {"ErrorCode": code, "ErrorMessage": str(error)}
+    assert len(answer.headers["X-Fc-Request-Id"]) == 36
+
+
+async def test_a_platform_error_is_a_500_without_internals(door: Door) -> None:
+    async def break_down(_call: Invocation) -> Outcome:
+        raise KeyError("secret detail")
+
+    door.dispatcher.then = break_down
+    answer = await door.call("POST", PATH)
+    assert answer.status == 500
+    assert answer.json() == {
+        "ErrorCode": "InternalServerError",
+        "ErrorMessage": "an internal error has occurred. Please retry.",
+    }
+
+
+@pytest.mark.parametrize("size", [0, 100_000, 200_000, 5_000_000])
+@pytest.mark.parametrize("behind", [b"", b"GET / HTTP/1.1\r\n\r\n"], ids=["alone", "pipelined"])
+async def test_a_client_that_hangs_up_cancels_its_call(door: Door, size: int, behind: bytes) -> None:
+    await hang_up_on(door, "/2016-08-15" + PATH, door.signed("POST", PATH), bytes(size), behind)
+    assert door.dispatcher.cancelled == 1
+
+
+async def test_a_client_that_hangs_up_before_its_event_is_whole_calls_nothing(door: Door) -> None:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(_message: Any) -> None:
+        raise AssertionError
+
+    await door.gateway(scope("POST", "/2016-08-15" + PATH, door.signed("POST", PATH)), receive, send)
+    assert door.dispatcher.asked == []
+
+
+async def test_a_server_that_stops_answers_the_calls_it_cancels(door: Door) -> None:
+    async def forever(_call: Invocation) -> Outcome:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    door.dispatcher.then = forever
+    said: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        if not door.dispatcher.asked:
+            return {"type": "http.request", "body": b""}
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    signed = door.signed("POST", PATH)
+    call = asyncio.ensure_future(door.gateway(scope("POST", "/2016-08-15" + PATH, signed), receive, send))
+    await door.dispatcher.entered.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert said[0]["status"] == 500
