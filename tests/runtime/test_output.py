@@ -10,6 +10,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 
+def cut_by(lost: int) -> str:
+    return f"[sesame] {lost} bytes of one write were cut here: at most {128 * 1024} bytes are kept of a write"
+
+
 async def test_stdout_and_stderr_keep_their_order(stage: Any) -> None:
     actor = await stage.start("prints", "index.order")
     await actor.invoke()
@@ -38,7 +42,14 @@ async def test_an_unfinished_line(stage: Any) -> None:
 async def test_a_write_is_cut_at_128_kib(stage: Any) -> None:
     actor = await stage.start("prints", "index.huge")
     await actor.invoke()
-    assert actor.lines() == ["y" * (128 * 1024 - 1), "next"]
+    assert actor.lines() == ["y" * (128 * 1024 - 1), cut_by(200 * 1024 - (128 * 1024 - 1)), "next"]
+
+
+async def test_a_write_is_not_cut_within_a_character(stage: Any) -> None:
+    actor = await stage.start("prints", "index.huge_text")
+    await actor.invoke()
+    kept = (128 * 1024 - 1) // 3
+    assert actor.lines() == ["你" * kept, cut_by(3 * 50_000 - 3 * kept), "next"]
 
 
 async def test_text_is_utf_8(stage: Any) -> None:
@@ -87,8 +98,9 @@ async def test_the_contexts_logger(stage: Any) -> None:
 async def test_a_large_log_line_is_cut_and_ends(stage: Any) -> None:
     actor = await stage.start("logs", "index.large")
     await actor.invoke()
-    first, second = actor.lines()
+    first, note, second = actor.lines()
     assert len(first) == 128 * 1024 - 1
+    assert re.fullmatch(r"\[sesame\] \d+ bytes of one write were cut here: .*", note)
     assert second.endswith("[INFO] next")
 
 

@@ -185,17 +185,31 @@ def _text_stream(buffer, errors):
 
 
 def _write(fd, data):
-    """All of `data`, cut at the limit; a final newline survives the cut."""
+    """All of `data`; of more than WRITE_LIMIT_BYTES the beginning, as a line, and a line that says what was cut."""
     left = memoryview(data)
     if len(left) > WRITE_LIMIT_BYTES:
-        newline = left[len(left) - 1 :].tobytes() == b"\n"
-        left = memoryview(left[: WRITE_LIMIT_BYTES - 1].tobytes() + b"\n") if newline else left[:WRITE_LIMIT_BYTES]
+        left = memoryview(_cut(left))
     while len(left):
         try:
             left = left[os.write(fd, left) :]
         except OSError as error:
             if error.errno != errno.EINTR:
                 raise
+
+
+def _cut(whole):
+    """The beginning of one write that is too long, at most WRITE_LIMIT_BYTES, and a line with the bytes that go."""
+    end = WRITE_LIMIT_BYTES - 1
+    # Not within a character of UTF-8, whose bytes after the first are 10xxxxxx.
+    while end > WRITE_LIMIT_BYTES - 4 and bytearray(whole[end : end + 1].tobytes())[0] & 0xC0 == 0x80:
+        end -= 1
+    ends_line = whole[len(whole) - 1 :].tobytes() == b"\n"
+    lost = len(whole) - end - (1 if ends_line else 0)
+    note = "[sesame] %d bytes of one write were cut here: at most %d bytes are kept of a write\n" % (
+        lost,
+        WRITE_LIMIT_BYTES,
+    )
+    return whole[:end].tobytes() + b"\n" + note.encode("ascii")
 
 
 def _to_bytes(text):

@@ -40,6 +40,11 @@ def huge(event, context):
     print('next')
 
 
+def huge_text(event, context):
+    sys.stdout.write(u'\u4f60' * 50000 + u'\n')
+    print('next')
+
+
 def text(event, context):
     print(u'\u4f60\u597d')
     sys.stdout.write('bytes or text\n')
