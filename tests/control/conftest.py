@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.store import zips
+from tests.support import zips
 
 from sesame.control.aliases import Aliases
 from sesame.control.code import CodeSource

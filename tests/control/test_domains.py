@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from tests.certificates import pair
 from tests.control.conftest import Account
+from tests.support.certificates import pair
 
 from sesame.control.domains import Domains
 from sesame.control.inputs import CustomDomainInput, Listing

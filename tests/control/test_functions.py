@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.control.conftest import HELLO, OTHER, Account, base64_of, code_of, hello
-from tests.store import zips
+from tests.support import zips
 
 from sesame.control.cleanup import live_packages
 from sesame.control.code import CodeSource

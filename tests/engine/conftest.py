@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fakes import FakeClock, FakeDriver
+from tests.support.fakes import FakeClock, FakeDriver
 
 from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.hooks import Hooks

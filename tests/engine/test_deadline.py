@@ -2,7 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 from sesame.engine.deadline import Deadline
 

@@ -10,7 +10,7 @@ import json
 import msgspec
 import pytest
 from tests.engine.conftest import Engine, settle
-from tests.fakes import FakeSandbox
+from tests.support.fakes import FakeSandbox
 
 from sesame.model import limits, records
 from sesame.model.errors import FunctionNotFound, InvalidArgument, PlatformError, ServiceNotFound

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from tests.engine.conftest import Engine, build, settle
-from tests.fakes import FakeSandbox
+from tests.support.fakes import FakeSandbox
 
 from sesame.engine.instance import State
 from sesame.engine.policies import Caps

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.engine.conftest import Engine, build, settle
-from tests.fakes import FakeSandbox
+from tests.support.fakes import FakeSandbox
 
 from sesame.engine.instance import State
 from sesame.engine.policies import Caps

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import pytest
 from fc2.auth import Auth
-from tests.fc.sdk import KEY_ID, SECRET, Client
+from tests.support.sdk import KEY_ID, SECRET, Client
 
 from sesame.control.account import AccountSettings
 from sesame.control.code import CodeSource

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fakes import FakeExecution
 from tests.fc.conftest import Door, scope
+from tests.support.fakes import FakeExecution
 
 from sesame.fc.exec import frames as exec_frames
 from sesame.fc.exec.frames import Characters, EndOfInput, Input, Resize

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from tests.fc.conftest import ACCOUNT_ID, DATE, NOW, Answer, Door, hang_up_on, outcome
-from tests.fc.sdk import KEY_ID, SECRET, Client
+from tests.support.sdk import KEY_ID, SECRET, Client
 
 from sesame.fc.auth import signature
 from sesame.fc.web.http_functions import HEADERS_BYTES_MAX, URL_BYTES_MAX

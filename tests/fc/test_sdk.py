@@ -1,7 +1,7 @@
 """The official SDK, unmodified, against the door on a real socket, with a fake engine behind it."""
 
 from tests.fc.conftest import ACCOUNT_ID, Door, outcome
-from tests.fc.sdk import Client
+from tests.support.sdk import Client
 
 from sesame.fc.server import HttpServer
 from sesame.model.invocation import FunctionError, Invocation, Outcome

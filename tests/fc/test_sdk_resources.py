@@ -11,7 +11,7 @@ import pytest
 import requests
 from fastcrc import crc64
 from tests.fc.conftest import ACCOUNT_ID, REGION, Door
-from tests.fc.sdk import Client
+from tests.support.sdk import Client
 
 from sesame.model.function import Function, Package
 from sesame.model.invocation import Snapshot

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from tests.certificates import pair
 from tests.fc.conftest import Answer, Door, outcome
+from tests.support.certificates import pair
 
 from sesame.control.domains import Domains
 from sesame.fc.server import HttpServer

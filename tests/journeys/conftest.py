@@ -20,7 +20,7 @@ from typing import Any
 import fc2
 import psutil
 import pytest
-from tests.journeys.signer import Door
+from tests.support.signer import Door
 
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, discover, how_to_get
 

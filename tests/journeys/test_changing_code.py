@@ -12,7 +12,7 @@ from pathlib import Path
 import fc2
 import pytest
 from tests.journeys.conftest import Sesame
-from tests.journeys.signer import Door
+from tests.support.signer import Door
 
 CALLERS = 8
 UPDATES = 20

@@ -6,7 +6,7 @@ from typing import Any
 import fc2
 import pytest
 from tests.journeys.conftest import ACCOUNT_ID, REGION, Deploy
-from tests.journeys.signer import Door
+from tests.support.signer import Door
 
 RESERVED = ["FC_MINE", "FC_FUNC_CODE_PATH", "accessKeyID", "accessKeySecret", "securityToken", "topic"]
 

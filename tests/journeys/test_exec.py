@@ -12,7 +12,7 @@ import fc2
 import psutil
 import pytest
 from tests.journeys.conftest import RUNTIMES, Deploy, Sesame, running, wait_until
-from tests.journeys.signer import API, Door
+from tests.support.signer import API, Door
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import fc2
 import pytest
-from tests.certificates import pair
 from tests.journeys.conftest import RUNTIMES, Deploy, Sesame, running
+from tests.support.certificates import pair
 
 from sesame.model.domain import CertConfig
 

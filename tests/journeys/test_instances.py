@@ -18,7 +18,7 @@ import psutil
 import pytest
 import requests
 from tests.journeys.conftest import FUNCTIONS, THE_MANUALS, Deploy, Sesame, running, wait_until
-from tests.journeys.signer import Door
+from tests.support.signer import Door
 
 PACE = str(FUNCTIONS / "journey_pace")
 TAIL = {"x-fc-log-type": "Tail"}

@@ -7,7 +7,7 @@ from typing import Any
 import fc2
 import pytest
 from tests.journeys.conftest import ACCOUNT_ID, REGION, Deploy
-from tests.journeys.signer import Door
+from tests.support.signer import Door
 
 
 def test_hello_world(deploy: Deploy) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import fc2
 import requests
 from tests.journeys.conftest import Deploy
-from tests.journeys.signer import Door
+from tests.support.signer import Door
 
 VALUES = {
     "text": b"plain",

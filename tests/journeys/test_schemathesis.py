@@ -20,7 +20,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from tests.journeys.conftest import ACCOUNT_ID, REGION, Sesame, running
-from tests.journeys.signer import TIMEOUT_S
+from tests.support.signer import TIMEOUT_S
 
 EXAMPLES, EXAMPLES_LONG = 12, 250
 ANSWER_WITHIN_S = 30.0

@@ -12,7 +12,7 @@ import uuid
 import fc2
 import requests
 from tests.journeys.conftest import Deploy, Sesame
-from tests.journeys.signer import Door
+from tests.support.signer import Door
 
 ROUNDS = 200
 TAIL = {"x-fc-log-type": "Tail"}

@@ -12,7 +12,7 @@ import fc2
 import pytest
 import requests
 from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, KEY_ID, Sesame
-from tests.journeys.signer import API, Door
+from tests.support.signer import API, Door
 
 HELLO = str(FUNCTIONS / "journey_hello")
 LOWERED = {"content-length", "transfer-encoding", "connection"}

@@ -11,8 +11,8 @@ import psutil
 import pytest
 import pytest_asyncio
 from tests.runtime.conftest import Stage
-from tests.sandbox.jail_stage import GRADE, jail, root_only
-from tests.sandbox.jail_stage import resolve as launch_of
+from tests.support.jails import GRADE, jail, root_only
+from tests.support.jails import resolve as launch_of
 
 from sesame.sandbox.exec_streams import PIECE_BYTES
 from sesame.sandbox.interface import Command, Execution, SandboxDied

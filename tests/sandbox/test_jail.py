@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.runtime.conftest import Stage
-from tests.sandbox.jail_stage import GRADE, Traces, jail, jail_only, resolve, root_only
+from tests.support.jails import GRADE, Traces, jail, jail_only, resolve, root_only
 
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.interface import SandboxDied, SandboxStartFailed

@@ -12,7 +12,7 @@ from tests.runtime.test_contract import *  # noqa: F403
 from tests.runtime.test_failures import *  # noqa: F403
 from tests.runtime.test_http import *  # noqa: F403
 from tests.runtime.test_output import *  # noqa: F403
-from tests.sandbox.jail_stage import jail, jail_only
+from tests.support.jails import jail, jail_only
 
 from sesame.sandbox.jail.driver import JailDriver
 from sesame.sandbox.process.driver import Launch

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.sandbox.jail_stage import GRADE, Traces, jail, jail_only, root_only
+from tests.support.jails import GRADE, Traces, jail, jail_only, root_only
 
 from sesame.sandbox.cgroups.groups import Cgroups
 from sesame.sandbox.jail import sweep as jail_sweep
@@ -24,7 +24,7 @@ VICTIM = """
 import asyncio, sys
 from pathlib import Path
 from tests.runtime.conftest import Stage
-from tests.sandbox.jail_stage import jail
+from tests.support.jails import jail
 
 async def main():
     async with jail(Path(sys.argv[1]), version_1_freezer=sys.argv[2] == "1") as driver:

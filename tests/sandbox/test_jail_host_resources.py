@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.runtime.conftest import Stage
-from tests.sandbox.jail_stage import INTERPRETERS, jail, jail_only
+from tests.support.jails import INTERPRETERS, jail, jail_only
 
 from sesame.sandbox.jail import host_resources as jail_cells
 from sesame.sandbox.jail.host_resources import Cell, Cells

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.runtime.conftest import Stage
-from tests.sandbox.jail_stage import INTERPRETERS, Traces, jail, jail_only
+from tests.support.jails import INTERPRETERS, Traces, jail, jail_only
 
 from sesame.sandbox.interface import SandboxDied
 from sesame.sandbox.jail.driver import JailDriver

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.sandbox.jail_stage import jail_only, root_only
+from tests.support.jails import jail_only, root_only
 
 pytestmark = [jail_only, root_only]
 

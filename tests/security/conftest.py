@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from tests.runtime.conftest import stage, until
-from tests.sandbox.jail_stage import INTERPRETERS, jail
+from tests.support.jails import INTERPRETERS, jail
 
 from sesame.sandbox.jail.driver import JailDriver
 

@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 from tests.runtime.conftest import Stage
-from tests.sandbox.jail_stage import INTERPRETERS, jail, root_only
 from tests.security.probes import PROBES
+from tests.support.jails import INTERPRETERS, jail, root_only
 
 from sesame.sandbox.interface import SandboxDied
 from sesame.sandbox.jail.driver import JailDriver

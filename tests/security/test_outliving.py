@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.runtime.conftest import Stage
-from tests.sandbox.jail_stage import Traces, jail, jail_only, root_only
+from tests.support.jails import Traces, jail, jail_only, root_only
 
 pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.runtime.conftest import FUNCTIONS, Stage
-from tests.sandbox.jail_stage import INTERPRETERS, jail, jail_only, root_only
 from tests.security.probes import PROBES, Probe
+from tests.support.jails import INTERPRETERS, jail, jail_only, root_only
 
 from sesame.sandbox.interface import SandboxDied
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.sandbox.jail_stage import jail_only
+from tests.support.jails import jail_only
 
 from sesame.sandbox import wire
 from sesame.sandbox.interface import Call, Reply, SandboxDied

@@ -32,7 +32,7 @@ async def no_compiler(runtime: str, code_dir: Path) -> None:
 
 
 def archive_of(number: int) -> bytes:
-    from tests.store import zips
+    from tests.support import zips
 
     return zips.zip_of({f"f{n}.py": f"x = {number}\n" for n in range(20)})
 

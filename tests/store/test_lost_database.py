@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.store import zips
+from tests.support import zips
 
 from sesame.app import Sesame
 from sesame.model import records

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from tests.store import zips
+from tests.support import zips
 
 from sesame.model import limits
 from sesame.model.errors import InvalidArgument

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.store import zips
+from tests.support import zips
 
 from sesame.model.errors import InvalidArgument
 from sesame.store.packages.unpack import unpack
