@@ -11,6 +11,8 @@ import pytest
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.runtimes import interpreters
 from sesame.sandbox.runtimes.interpreters import discover
+from sesame.sandbox.runtimes.lookup import Runtimes
+from sesame.sandbox.runtimes.site_packages import SitePackages
 
 
 def fake_python(folder: Path, name: str, version: str, implementation: str = "CPython", prefix: str = "/fake") -> Path:
@@ -185,7 +187,7 @@ def test_a_place_that_cannot_be_read_ends_no_command(tmp_path: Path) -> None:
         for place in ("closed", "closed/deeper", "file", "file/deeper", "loop", "x" * 300, "closed:~none")
     ]
     code = (
-        "import os, sys\nfrom sesame.sandbox import interpreters, site_packages\n"
+        "import os, sys\nfrom sesame.sandbox.runtimes import interpreters, site_packages\n"
         "interpreters._usual_folders = lambda wanted: iter(())\n"
         "if os.getuid() == 0:\n    os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         f"for environ in {worlds!r}:\n"
@@ -200,3 +202,15 @@ def test_a_place_that_cannot_be_read_ends_no_command(tmp_path: Path) -> None:
     finally:
         closed.chmod(0o700)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_runtime_without_an_interpreter_says_how_to_get_it_also_when_it_was_removed_later(tmp_path: Path) -> None:
+    path = fake_python(tmp_path / "bin", "python3.9", "3.9.1")
+    found = discover(environ=world(tmp_path, tmp_path / "bin"))
+    runtimes = Runtimes(found, SitePackages(tmp_path / "packages", found))
+    assert runtimes.launch("python3.9").interpreter == path
+    with pytest.raises(LookupError, match=r"python2\.7 cannot run here: .* not found.*pyenv install 2\.7"):
+        runtimes.launch("python2.7")
+    path.unlink()
+    with pytest.raises(LookupError, match=r"python3\.9 cannot run here: .* removed .*`uv python install 3\.9`"):
+        runtimes.launch("python3.9")

@@ -13,9 +13,10 @@ from tests.runtime.conftest import Stage
 from tests.support.jails import GRADE, Traces, jail, jail_only, resolve, root_only
 
 from sesame.model.errors import ConfigurationError
-from sesame.sandbox.interface import SandboxDied, SandboxStartFailed
+from sesame.sandbox.interface import SandboxDied, SandboxStartFailed, StartFailure
 from sesame.sandbox.jail.driver import JailDriver, JailOptions
 from sesame.sandbox.jail.isolation import Grade
+from sesame.sandbox.process.driver import Launch
 
 pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
 
@@ -207,8 +208,36 @@ async def test_a_start_that_fails_says_why(stage: Any, tmp_path: Path) -> None:
     with pytest.raises(SandboxStartFailed, match="No such file"):
         await stage.start(tmp_path / "nowhere")
     nobody = Stage(stage.driver, "python1.5")
-    with pytest.raises(SandboxStartFailed, match="no interpreter for"):
+    with pytest.raises(SandboxStartFailed, match="no interpreter for") as refused:
         await nobody.start("hello")
+    assert (refused.value.kind, refused.value.cause) == (StartFailure.REFUSED, "no interpreter for python1.5")
+
+
+async def test_a_start_that_fails_in_the_shim_says_how_the_process_ended(stage: Any) -> None:
+    with pytest.raises(SandboxStartFailed, match="KeyError") as failed:
+        await stage.start("hello", setup={"function": {}})
+    assert failed.value.kind is StartFailure.CRASHED
+    assert failed.value.cause
+
+
+async def test_an_interpreter_that_does_not_run_is_told_from_one_that_was_killed(tmp_path: Path) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\nexit 5\n")
+    broken.chmod(0o755)
+    driver = JailDriver(lambda runtime: Launch(broken), tmp_path / "state", JailOptions(ready_spares=0))
+    await driver.open()
+    try:
+        with pytest.raises(SandboxStartFailed) as failed:
+            await Stage(driver, "python3.12").start("hello")
+        assert (failed.value.kind, failed.value.cause) == (
+            StartFailure.CRASHED,
+            "the interpreter of its runtime ended",
+        )
+        broken.unlink()
+        with pytest.raises(SandboxStartFailed, match="cannot be started"):
+            await Stage(driver, "python3.12").start("hello")
+    finally:
+        await driver.close()
 
 
 async def test_a_zygote_that_was_killed_is_replaced(stage: Any, driver: JailDriver) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sesame.sandbox.interface import SandboxDied, SandboxSpec, SandboxStartFailed
+from sesame.sandbox.interface import SandboxDied, SandboxSpec, SandboxStartFailed, StartFailure
 from sesame.sandbox.process.driver import Launch, PlainDriver
 from sesame.sandbox.runtimes.interpreters import discover
 
@@ -171,20 +171,23 @@ async def test_interpreters_that_are_none(stage: Any, tmp_path: Path) -> None:
     await driver.open()
     spec = SandboxSpec("c-none", "python3", tmp_path, (), {}, 128, 512, {})
     try:
-        with pytest.raises(SandboxStartFailed, match="No such file"):
+        with pytest.raises(SandboxStartFailed, match="No such file") as crashed:
             await driver.create(spec, lambda data: None, lambda: None)
+        assert (crashed.value.kind, crashed.value.cause) == (StartFailure.CRASHED, "exit status 127")
         assert list((tmp_path / "scratch" / "instances").iterdir()) == []
         none: dict[str, Launch] = {}
         driver._resolve = none.__getitem__
-        with pytest.raises(SandboxStartFailed):
+        with pytest.raises(SandboxStartFailed) as refused:
             await driver.create(spec, lambda data: None, lambda: None)
+        assert refused.value.kind is StartFailure.REFUSED
     finally:
         await driver.close()
 
 
 async def test_a_start_that_fails_in_the_shim(stage: Any) -> None:
-    with pytest.raises(SandboxStartFailed, match="KeyError"):
+    with pytest.raises(SandboxStartFailed, match="KeyError") as failed:
         await stage.start("hello", setup={"function": {}})
+    assert (failed.value.kind, failed.value.cause) == (StartFailure.CRASHED, "exit status 129")
 
 
 @linux_only

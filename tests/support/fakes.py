@@ -226,7 +226,10 @@ class FakeExecution:
 
 
 class FakeDriver:
-    """`alive` holds every sandbox that was made and not ended; `refuse` is how many starts shall fail."""
+    """`alive` holds every sandbox that was made and not ended.
+
+    `refuse` is how many starts shall fail, with `failure`; `attempts` counts the starts that were asked for.
+    """
 
     name = "fake"
 
@@ -235,6 +238,8 @@ class FakeDriver:
         self.alive: set[FakeSandbox] = set()
         self.made: list[FakeSandbox] = []
         self.refuse = 0
+        self.failure = SandboxStartFailed("refused by the test")
+        self.attempts = 0
         self.starts = Gate()
         self.ends = Gate()
         self.starting: list[str] = []
@@ -245,6 +250,7 @@ class FakeDriver:
     async def open(self) -> None: ...
 
     async def create(self, spec: SandboxSpec, on_output: OnOutput, on_death: Callable[[], None]) -> FakeSandbox:
+        self.attempts += 1
         self.starting.append(spec.setup["function"]["name"])
         try:
             await asyncio.sleep(0)
@@ -253,7 +259,7 @@ class FakeDriver:
             self.starting.remove(spec.setup["function"]["name"])
         if self.refuse > 0:
             self.refuse -= 1
-            raise SandboxStartFailed("refused by the test")
+            raise self.failure
         sandbox = FakeSandbox(self, spec, on_output, on_death)
         self.made.append(sandbox)
         self.alive.add(sandbox)

@@ -4,14 +4,24 @@ Called by `engine.pool`; given plain values and instances, returns plain answers
 Never kills, starts or waits.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from sesame.engine.instance import Instance, State
 from sesame.model.invocation import Snapshot
+from sesame.sandbox.interface import StartFailure
 
 ROOM_AMONG = 8
+# POLICY: a failed start is tried so often for one call, by whether another try can succeed.
+START_ATTEMPTS: Mapping[StartFailure, int] = {
+    StartFailure.REFUSED: 1,
+    StartFailure.CRASHED: 2,
+    StartFailure.TRANSIENT: 6,
+}
+# POLICY: a function whose starts go on failing is started again after 1 s, then 2 s, 4 s, … up to a minute.
+BACKOFF_FIRST_S = 1.0
+BACKOFF_MAX_S = 60.0
 
 
 class Caps(msgspec.Struct, frozen=True):
@@ -79,6 +89,11 @@ def expired(idle: Iterable[Instance], now: float, keep_alive_s: float) -> list[I
     Somebody who runs a command in it has it stay, as long as that runs and the keep-alive time from then on.
     """
     return [i for i in idle if not i.commands and now - i.idle_since >= keep_alive_s]
+
+
+def start_backoff_s(failures: int) -> float:
+    """Seconds until a function may be started again after so many failures in a row (at least one)."""
+    return min(BACKOFF_FIRST_S * 2.0 ** min(failures - 1, 16), BACKOFF_MAX_S)
 
 
 def to_freeze(idle: Iterable[Instance], now: float, freeze_after_s: float) -> list[Instance]:

@@ -12,7 +12,6 @@ from collections.abc import Coroutine
 import msgspec
 import structlog
 
-from sesame.engine import environment
 from sesame.engine.capacity import Places, Turns
 from sesame.engine.clock import Clock, Timer
 from sesame.engine.hooks import PRE_FREEZE, PRE_STOP, Hooks
@@ -20,12 +19,12 @@ from sesame.engine.instance import Instance, State
 from sesame.engine.invocation_log import Journal, LogSink, LogSource
 from sesame.engine.policies import Caps, expired, to_freeze, to_make_room
 from sesame.engine.resolver import Snapshots
+from sesame.engine.startup import Startup
 from sesame.model.errors import PlatformError, ResourceExhausted
 from sesame.model.invocation import Snapshot, Target
-from sesame.sandbox.interface import Sandbox, SandboxDriver, SandboxSpec, SandboxStartFailed
+from sesame.sandbox.interface import SandboxDriver
 
 TICK_S = 1.0
-START_ATTEMPTS = 6
 # POLICY: when everything stops, what functions want done before their end may take so long.
 LAST_HOOKS_S = 10.0
 
@@ -73,6 +72,7 @@ class Pool:
         self._parts = parts
         self._places = Places(parts.caps)
         self._turns = Turns(parts.caps.starts_at_once)
+        self._startup = Startup(parts.driver, parts.clock, parts.account_id, parts.region)
         # Only what is IDLE, the one that was used last at the end.
         self._idle: dict[str, list[Instance]] = {}
         self._tick: Timer | None = None
@@ -91,13 +91,14 @@ class Pool:
     def lease(self, snapshot: Snapshot) -> "_Leasing":
         """`async with` gives the `Lease`. Whatever goes wrong inside, the instance is killed and not used again.
 
-        Raises `ResourceExhausted` at a cap and `PlatformError` when no instance comes up.
+        Raises `ResourceExhausted` at a cap, and what `Startup.bring_up` says when no instance comes up.
         """
         return _Leasing(self, snapshot)
 
     async def close(self) -> None:
         """Afterwards nothing runs. Calls that run meanwhile end as if their process had died; idle instances stop."""
         self._closed = True
+        self._startup.close()
         if self._tick is not None:
             self._tick.cancel()
         self._idle.clear()
@@ -164,6 +165,7 @@ class Pool:
         return Lease(instance, cold=False)
 
     async def _warm_or_cold(self, snapshot: Snapshot) -> Lease:
+        self._startup.require_startable(snapshot)
         asked_at = self._parts.clock.now()
         while True:
             self._refuse_when_closed()
@@ -191,11 +193,7 @@ class Pool:
                     warm.queue_ms = (clock.now() - asked_at) * 1000
                     return warm
                 started_at = clock.now()
-                sandbox = await self._start(instance)
-        except SandboxStartFailed as error:
-            self._places.leave(instance)
-            log.error("no instance came up", function=snapshot.function.function_name, error=str(error))
-            raise PlatformError(f"no instance came up: {error}") from error
+                sandbox = await self._startup.bring_up(instance, lambda: self._died(instance))
         except BaseException:
             self._places.leave(instance)
             raise
@@ -209,21 +207,6 @@ class Pool:
     def _refuse_when_closed(self) -> None:
         if self._closed:
             raise PlatformError("the server is stopping")
-
-    async def _start(self, instance: Instance) -> Sandbox:
-        """POLICY: a start that fails is tried again, because nothing of the call has reached the function yet."""
-        parts, snapshot = self._parts, instance.snapshot
-        spec = _spec(snapshot, instance.instance_id, parts.account_id, parts.region)
-        for attempt in range(1, START_ATTEMPTS + 1):
-            self._refuse_when_closed()
-            try:
-                return await parts.driver.create(spec, instance.journal.write, lambda: self._died(instance))
-            except SandboxStartFailed as error:
-                log.warning(
-                    "a start failed", function=snapshot.function.function_name, attempt=attempt, error=str(error)
-                )
-                failure = error
-        raise failure
 
     def _admit(self, snapshot: Snapshot) -> Instance:
         """Takes the place that there is."""
@@ -377,20 +360,6 @@ class _Leasing:
         else:
             # The end is waited for, so that a call that failed leaves nothing; it comes also when the caller goes.
             await asyncio.shield(self._pool.end(self._lease.instance))
-
-
-def _spec(snapshot: Snapshot, instance_id: str, account_id: str, region: str) -> SandboxSpec:
-    function = snapshot.function
-    return SandboxSpec(
-        instance_id=instance_id,
-        runtime=function.runtime,
-        code_dir=snapshot.code_dir,
-        layer_dirs=snapshot.layer_dirs,
-        environment=environment.compose(snapshot, instance_id, account_id, region),
-        memory_mb=function.memory_size,
-        disk_mb=function.disk_size,
-        setup=environment.setup(snapshot, account_id, region),
-    )
 
 
 def _name(snapshot: Snapshot) -> str:

@@ -16,6 +16,7 @@ A function's own failure is never one of these: that is a value, `model.invocati
     │   ├── NotFound                    404  (ServiceNotFound, FunctionNotFound, VersionNotFound, …)
     │   ├── Conflict                    409  (ServiceAlreadyExists, ServiceNotEmpty, …)
     │   ├── PreconditionFailed          412
+    │   ├── FunctionNotStarted          412
     │   └── ResourceExhausted           429
     ├── PlatformError                   our fault: logged with the request id, answered 500 without internals
     └── ConfigurationError              the operator's fault: said once, at start-up, with the next step
@@ -283,6 +284,19 @@ class PreconditionFailed(CallerError):
 
     def __init__(self) -> None:
         super().__init__("the resource being modified has been changed")
+
+
+class FunctionNotStarted(CallerError):
+    """No instance can be started: what it needs is missing, or its process ends before it is ready.
+
+    The code is the cloud's (reference/runtime.md §14); the message says what is missing, or when it is tried again.
+    """
+
+    code = "FunctionNotStarted"
+    status = 412
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The function cannot be started. {why}")
 
 
 class ResourceExhausted(CallerError):

@@ -4,6 +4,7 @@
 Nothing here knows HTTP, services or the catalog.
 """
 
+import enum
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,8 +92,49 @@ class SandboxDied(SesameError):
         self.reason = reason
 
 
+class StartFailure(enum.StrEnum):
+    """Whether a start that failed can succeed when it is tried again.
+
+    REFUSED: not before the function's configuration or this machine changes; the message tells the caller what to do.
+    CRASHED: the process ended by itself, or was not ready in time; it will probably do so again.
+    TRANSIENT: something of the host failed at that moment; another try may succeed at once.
+    """
+
+    REFUSED = "refused"
+    CRASHED = "crashed"
+    TRANSIENT = "transient"
+
+
 class SandboxStartFailed(SesameError):
-    """No instance came up; nothing is left of it. The message says why and is safe to log, not to show."""
+    """No instance came up, and nothing is left of it.
+
+    The message is for the operator's log. `cause` may be shown to callers: it names no path and holds no output. Of a
+    REFUSED start both are the same text.
+    """
+
+    def __init__(self, message: str, kind: StartFailure = StartFailure.TRANSIENT, cause: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.cause = message if kind is StartFailure.REFUSED else cause
+
+    @classmethod
+    def of(cls, error: Exception, *, interpreter: Path, exit: str, output: str) -> "SandboxStartFailed":
+        """Classifies what a driver's start ran into; nothing of the process is left when this is called.
+
+        `exit` says how the process ended by itself, "" when the host ended it; `output` is what it wrote.
+        """
+        if isinstance(error, SandboxStartFailed):
+            kind, cause = error.kind, error.cause
+            if kind is StartFailure.REFUSED:
+                return error
+        elif isinstance(error, TimeoutError):
+            kind, cause = StartFailure.CRASHED, "it was not ready in time"
+        elif isinstance(error, SandboxDied) and (exit or error.reason != "exit"):
+            kind, cause = StartFailure.CRASHED, exit or error.reason
+        else:
+            kind, cause = StartFailure.TRANSIENT, ""
+        detail = " ".join(part for part in (str(error) or cause, f"({exit})" if exit else "", output) if part)
+        return cls(f"{interpreter}: {detail}", kind, cause)
 
 
 class Sandbox(Protocol):

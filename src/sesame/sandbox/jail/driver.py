@@ -18,7 +18,7 @@ import msgspec
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.cgroups import teardown as cgroups_end
 from sesame.sandbox.cgroups.groups import Cgroups
-from sesame.sandbox.interface import Enforcement, OnOutput, SandboxDied, SandboxSpec, SandboxStartFailed
+from sesame.sandbox.interface import Enforcement, OnOutput, SandboxDied, SandboxSpec, SandboxStartFailed, StartFailure
 from sesame.sandbox.jail import sweep as jail_sweep
 from sesame.sandbox.jail.disks import Disks
 from sesame.sandbox.jail.host_resources import DEFAULT_DISK_MB, READY_CELLS, Cells
@@ -137,9 +137,11 @@ class JailDriver:
         except (TimeoutError, SandboxDied, SandboxStartFailed, OSError) as error:
             starting.cancel()
             await _settled(starting)
+            how = await sandbox.exited_by_itself()
             await sandbox.kill()
-            said = sandbox.last_words()
-            raise SandboxStartFailed(f"{forker.launch.interpreter}: {error or 'not ready in time'} {said}") from error
+            raise SandboxStartFailed.of(
+                error, interpreter=forker.launch.interpreter, exit=how, output=sandbox.last_words()
+            ) from error
         return sandbox
 
     async def close(self) -> None:
@@ -201,13 +203,17 @@ class JailDriver:
         try:
             launch = self._resolve(runtime)
         except LookupError as error:
-            raise SandboxStartFailed(str(error)) from error
+            raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error
         forker = self._forkers.get(runtime)
         if forker is None or not forker.alive or forker.launch != launch:
             if forker is not None:
                 self._retire(forker)
             forker = self._forkers[runtime] = Forker(launch, self._state / "root", self._terms)
-            forker.open()
+            try:
+                forker.open()
+            except OSError as error:
+                del self._forkers[runtime]
+                raise SandboxStartFailed(f"{launch.interpreter}: the zygote cannot be started: {error}") from error
             self._spares.refill_later(forker)
         return forker
 

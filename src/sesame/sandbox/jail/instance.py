@@ -35,6 +35,7 @@ MEMORY_MB_PER_PROCESSOR = 1536
 # How long a result may still be read after the process that sent it was reported gone.
 LAST_WORDS_S = 0.05
 HOSTNAME_CHARS = 63
+KILLED_FROM_OUTSIDE = "killed by SIGKILL"
 
 
 class JailSandbox:
@@ -70,6 +71,16 @@ class JailSandbox:
     def last_words(self) -> str:
         """What was written before the shim was ready: says why it never was."""
         return self._first_output.decode("utf-8", "replace").strip()
+
+    async def exited_by_itself(self) -> str:
+        """How the process ended before it was ready; "" when it still runs or was killed from outside."""
+        if self._jailed is None:
+            return ""
+        with contextlib.suppress(TimeoutError):
+            # The socket ends a moment before the process does.
+            await asyncio.wait_for(self._jailed.gone.wait(), LAST_WORDS_S)
+        how = self._jailed.describe_exit()
+        return "" if how == KILLED_FROM_OUTSIDE else how
 
     async def start(self, forker: Forker, spares: Spares, on_output: OnOutput) -> None:
         """Raises `SandboxStartFailed`, `SandboxDied` or `OSError`; the caller then kills what there is."""

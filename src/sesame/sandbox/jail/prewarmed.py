@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from sesame.sandbox.interface import SandboxStartFailed
+from sesame.sandbox.interface import SandboxStartFailed, StartFailure
 from sesame.sandbox.jail.host_resources import DEFAULT_DISK_MB, Cell, Cells
 from sesame.sandbox.jail.policy import DISK_WITHOUT_WALL_MB, PROCESSES, Terms
 from sesame.sandbox.jail.zygote_client import MAX_REQUEST_BYTES, Forker, Jailed
@@ -41,7 +41,11 @@ class Spare:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         with self._command:
             if len(message) > MAX_REQUEST_BYTES:
-                raise SandboxStartFailed(f"the environment is too large: an order of {len(message)} bytes")
+                raise SandboxStartFailed(
+                    f"the environment is too large: a start message of {len(message)} bytes, "
+                    f"expected at most {MAX_REQUEST_BYTES}; make the environment variables shorter",
+                    StartFailure.REFUSED,
+                )
             self._command.sendmsg([message], rights)
 
     async def discard(self, cells: Cells) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sesame.sandbox.interface import SandboxStartFailed
+from sesame.sandbox.interface import SandboxStartFailed, StartFailure
 from sesame.sandbox.jail.plan import root_plan
 from sesame.sandbox.jail.policy import Terms
 from sesame.sandbox.process.driver import GARDEN, Launch
@@ -141,7 +141,11 @@ class Forker:
             async with asyncio.timeout(START_TIMEOUT_S):
                 return await asyncio.shield(self._ready)
         except TimeoutError:
-            raise SandboxStartFailed(f"{self.launch.interpreter}: the zygote is not ready {self._said()}") from None
+            raise SandboxStartFailed(
+                f"{self.launch.interpreter}: the zygote is not ready {self._said()}",
+                StartFailure.CRASHED,
+                "the interpreter of its runtime was not ready in time",
+            ) from None
 
     async def fork(self, request: dict[str, Any], fds: Sequence[int]) -> Jailed:
         """Asks for one instance with the descriptors, which stay the caller's. Raises `SandboxStartFailed`.
@@ -209,7 +213,12 @@ class Forker:
             return
         asyncio.get_running_loop().remove_reader(control.fileno())
         control.close()
-        failure = SandboxStartFailed(f"{self.launch.interpreter}: the zygote ended {self._said()}")
+        was_ready = self._ready is not None and self._ready.done()
+        failure = SandboxStartFailed(
+            f"{self.launch.interpreter}: the zygote ended {self._said()}",
+            StartFailure.TRANSIENT if was_ready else StartFailure.CRASHED,
+            "" if was_ready else "the interpreter of its runtime ended",
+        )
         asked, self._asked = self._asked, {}
         for waiting in (self._ready, *asked.values()):
             if waiting is not None and not waiting.done():

@@ -5,6 +5,7 @@ Never a wall: the function runs as Sesame's own user and sees the host's files. 
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -28,6 +29,7 @@ from sesame.sandbox.interface import (
     SandboxDied,
     SandboxSpec,
     SandboxStartFailed,
+    StartFailure,
 )
 from sesame.sandbox.memory import Gauge
 from sesame.sandbox.process.exec import Commands
@@ -41,6 +43,7 @@ DISK_WATCH_EVERY = 10
 # How long a result may still be read after the process that sent it was reported dead.
 LAST_WORDS_S = 0.05
 FILE_DESCRIPTORS = 100_000
+KILLED_FROM_OUTSIDE = "killed by SIGKILL"
 MIB = 1024 * 1024
 LINUX = sys.platform.startswith("linux")
 
@@ -97,16 +100,18 @@ class PlainDriver:
         try:
             launch = self._resolve(spec.runtime)
         except LookupError as error:
-            raise SandboxStartFailed(str(error)) from error
+            raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error
         sandbox = PlainSandbox(spec, self._scratch / "instances" / spec.instance_id, on_death)
         self._sandboxes[spec.instance_id] = sandbox
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 await sandbox.start(self._warden, launch, self._shim, on_output)
         except (TimeoutError, SandboxDied, OSError, SandboxStartFailed) as error:
+            how = await sandbox.exited_by_itself()
             await sandbox.kill()
-            why = f"{error or 'not ready in time'}. {sandbox.last_words()}"
-            raise SandboxStartFailed(f"{launch.interpreter}: {why}") from error
+            raise SandboxStartFailed.of(
+                error, interpreter=launch.interpreter, exit=how, output=sandbox.last_words()
+            ) from error
         except BaseException:
             await sandbox.kill()
             raise
@@ -170,6 +175,16 @@ class PlainSandbox:
     def last_words(self) -> str:
         """What the process wrote before it was ready: says why it never was."""
         return self._first_output.decode("utf-8", "replace").strip()
+
+    async def exited_by_itself(self) -> str:
+        """How the process ended before it was ready; "" when it still runs or was killed from outside."""
+        if self._process is None:
+            return ""
+        with contextlib.suppress(TimeoutError):
+            # The socket ends a moment before the process does.
+            await asyncio.wait_for(self._process.exited.wait(), LAST_WORDS_S)
+        how = self._process.describe_exit()
+        return "" if how == KILLED_FROM_OUTSIDE else how
 
     async def start(self, keeper: warden.Warden, launch: Launch, shim: Path, on_output: OnOutput) -> None:
         began = time.monotonic()

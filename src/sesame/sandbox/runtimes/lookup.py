@@ -3,6 +3,7 @@
 Built by `app` and the commands; its `launch` is handed to the sandbox driver. Installs nothing.
 """
 
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -35,10 +36,15 @@ class Runtimes:
         interpreter = self.found.get(runtime)
         if interpreter is None:
             if runtime not in interpreters.MINOR_VERSIONS:
-                raise LookupError(f"runtime {runtime} cannot run here: Sesame runs {', '.join(self.known())}")
+                raise LookupError(f"Runtime {runtime} cannot run here: Sesame runs {', '.join(self.known())}")
             raise LookupError(
-                f"runtime {runtime} cannot run here: its interpreter was not found. Get it with "
+                f"Runtime {runtime} cannot run here: its interpreter was not found. Get it with "
                 f"{interpreters.how_to_get(runtime)}, and start Sesame again"
+            )
+        if not os.access(interpreter.path, os.X_OK):
+            raise LookupError(
+                f"Runtime {runtime} cannot run here: its interpreter was removed while Sesame ran. "
+                f"Get it with {interpreters.how_to_get(runtime)}, and start Sesame again"
             )
         return Launch(interpreter.path, self.packages.path(runtime), interpreter.notice)
 
