@@ -5,6 +5,7 @@ Used by `sesame start` and by whoever runs a Sesame inside a process of his own.
 
 import asyncio
 import os
+import socket
 import ssl
 import time
 from contextlib import AsyncExitStack
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp
 from sesame.control.account import AccountSettings
 from sesame.control.cleanup import live_packages
 from sesame.control.code import CodeSource
+from sesame.control.own_hosts import OwnHosts
 from sesame.data_dir import Credentials, DataDir, Endpoints
 from sesame.engine.clock import LoopClock
 from sesame.engine.dispatcher import Dispatcher
@@ -181,7 +183,9 @@ class Sesame:
 
         source = ObjectSource(catalog, objects, account.account_id)
         arns = Arns(settings.region, account.account_id)
-        control = Control.over(catalog, CodeSource(packages, source.read), roles.require_assumable, arns)
+        own_hosts = OwnHosts.of((HOST, socket.gethostname()), VIRTUAL_HOSTS)
+        code = CodeSource(packages, source.read)
+        control = Control.over(catalog, code, roles.require_assumable, arns, own_hosts=own_hosts)
         gateway = FcEndpoint(
             FcDependencies(
                 keys=keys,

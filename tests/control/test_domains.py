@@ -13,19 +13,21 @@ from tests.support.certificates import pair
 
 from sesame.control.domains import Domains
 from sesame.control.inputs import CustomDomainInput, Listing
+from sesame.control.own_hosts import OwnHosts
 from sesame.model.domain import CertConfig, PathConfig, RewriteConfig, RewriteRule, RouteConfig, TlsConfig
 from sesame.model.errors import DomainNameAlreadyExists, DomainNameNotFound, InvalidArgument, PreconditionFailed
 
 NAME = "pythonSDK.cn-hongkong.123.cname-test.fc.aliyun-inc.com"
 
 
+OWN_HOSTS = OwnHosts.of(("127.0.0.1", "Build-Host"), ("oss.localhost",))
 PAIR, OTHER_PAIR = pair(), pair()
 ROUTES = RouteConfig((PathConfig("/a", "s1", "f1"), PathConfig("/b", "s2", "f2", "v1", ("GET",))))
 
 
 @pytest.fixture
 def domains(account: Account) -> Domains:
-    return Domains(account.catalog)
+    return Domains(account.catalog, OWN_HOSTS)
 
 
 async def test_life_of_a_domain(domains: Domains) -> None:
@@ -56,13 +58,42 @@ async def test_life_of_a_domain(domains: Domains) -> None:
 async def test_hosts_are_found_without_regard_to_case(account: Account, domains: Domains) -> None:
     created = await domains.create(CustomDomainInput(domain_name=NAME))
     assert domains.find(NAME.upper()) == created
-    assert Domains(account.catalog).find(NAME.lower()) == created
+    assert Domains(account.catalog, OWN_HOSTS).find(NAME.lower()) == created
     assert domains.find("other.com") is None
     for name in (NAME, NAME.lower()):
         with pytest.raises(DomainNameAlreadyExists, match=f"domain name {name} already exists"):
             await domains.create(CustomDomainInput(domain_name=name))
     await domains.delete(NAME.upper())
     assert domains.find(NAME) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "localhost", "LocalHost", "oss.localhost", "bucket.oss.localhost", "build-host", "127.0.0.1", "10.1.2.3",
+        "127.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.01", "1.2.3.4.5",
+        "123.cn-shanghai.fc.aliyuncs.com",
+        "bucket.oss-cn-shanghai-internal.aliyuncs.com",
+    ],
+)  # fmt: skip
+async def test_the_server_s_own_names_and_addresses_are_refused(domains: Domains, name: str) -> None:
+    with pytest.raises(InvalidArgument, match="a name that is not the server's own, and no address"):
+        await domains.create(CustomDomainInput(domain_name=name))
+
+
+@pytest.mark.parametrize("name", ["shop.localhost", "a.com", "10.a", "0xyz", "build-host.example.com", "ossolocalhost"])
+async def test_other_names_may_be_custom_domains(domains: Domains, name: str) -> None:
+    created = await domains.create(CustomDomainInput(domain_name=name))
+    assert domains.find(name) == created
+
+
+async def test_a_kept_domain_that_is_the_server_s_own_can_be_deleted_and_serves_nothing(account: Account) -> None:
+    before = Domains(account.catalog, OwnHosts())
+    await before.create(CustomDomainInput(domain_name="Build-Host"))
+    after = Domains(account.catalog, OWN_HOSTS)
+    assert after.find("build-host") is None
+    await after.delete("build-host")
+    assert before.find("build-host") is None
 
 
 def routes(*paths: PathConfig) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tests.support.sdk import KEY_ID, SECRET, Client
 
 from sesame.control.account import AccountSettings
 from sesame.control.code import CodeSource
+from sesame.control.own_hosts import OwnHosts
 from sesame.fc.app import FcEndpoint
 from sesame.fc.code_bucket import CodeBucket
 from sesame.fc.dependencies import Control, FcDependencies, RunningInstance
@@ -236,7 +237,9 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
             roles=None,
             dispatcher=dispatcher,
             instances=lambda: instances,
-            control=Control.over(catalog, CodeSource(packages, None), lambda role: None, arns),
+            control=Control.over(
+                catalog, CodeSource(packages, None), lambda role: None, arns, own_hosts=OwnHosts.of((), ())
+            ),
             packages=packages,
             code_bucket=CodeBucket(catalog, tokens, roles, lambda: now[0]),
             account=AccountSettings(available_azs=(f"{REGION}-c",)),

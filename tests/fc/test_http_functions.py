@@ -230,6 +230,13 @@ async def test_jwt_is_said_not_to_be_served(web: Door) -> None:
     assert (refused.status, "not served" in refused.json()["ErrorMessage"]) == (403, True)
 
 
+async def test_header_names_with_an_underscore_reach_no_function(web: Door) -> None:
+    twins = {"X_Fc_Request_Id": "mine", "x_forwarded-proto": "https", "X_Custom": "a", "x-custom": "b", "_": "c"}
+    await visit(web, WEB, headers=twins)
+    assert [name for name, _value in seen(web)["headers"]] == ["host", "x-custom", "x-fc-base-path"]
+    assert ["x-custom", "b"] in seen(web)["headers"]
+
+
 async def test_custom_domains(web: Door) -> None:
     rewrite = {"wildcardRules": [{"match": "/old/*", "replacement": "/new/$1?b=2"}]}
     routes = [
@@ -250,6 +257,20 @@ async def test_custom_domains(web: Door) -> None:
     assert (await visit(web, "/nowhere", headers=host)).json()["ErrorCode"] == "RouteNotFound"
     assert (await visit(web, "/get", headers={"host": "other.example.com"})).json()["ErrorCode"] == "PathNotSupported"
     assert (await visit(web, "/2016-08-15/services", headers=host)).json()["ErrorCode"] == "MissingRequiredHeader"
+
+
+async def test_a_url_that_is_too_long_is_refused_before_its_path_is_rewritten(web: Door) -> None:
+    rewrite = {
+        "wildcardRules": [{"match": "/*", "replacement": "/$1"}],
+        "regexRules": [{"match": "(a*)*b", "replacement": "/"}],
+    }
+    route = {"path": "/*", "serviceName": "demo", "functionName": "f", "rewriteConfig": rewrite}
+    made = await web.call("POST", "/custom-domains", {"domainName": "e.com", "routeConfig": {"routes": [route]}})
+    assert made.status == 200
+    answer = await visit(web, "/" + "a" * 5000, headers={"host": "e.com"})
+    assert (answer.status, answer.json()["ErrorCode"]) == (400, "InvalidArgument")
+    assert "more than the 4096 that are allowed" in answer.json()["ErrorMessage"]
+    assert (await visit(web, "/" + "a" * 4000, headers={"host": "e.com"})).status == 200
 
 
 async def test_links_on_a_custom_domain_are_signed_by_its_own_path(web: Door) -> None:

@@ -11,6 +11,7 @@ from tests.fc.conftest import Answer, Door, outcome
 from tests.support.certificates import pair
 
 from sesame.control.domains import Domains
+from sesame.control.own_hosts import OwnHosts
 from sesame.fc.server import HttpServer
 from sesame.fc.web.certificates import Certificates
 from sesame.model import records
@@ -41,7 +42,7 @@ async def web(door: Door, function_body: dict[str, Any]) -> Door:
 
 @pytest.fixture
 async def tls(web: Door) -> AsyncIterator[HttpServer]:
-    server = HttpServer(web.gateway, tls=Certificates(Domains(web.catalog).find).context())
+    server = HttpServer(web.gateway, tls=Certificates(Domains(web.catalog, OwnHosts.of((), ())).find).context())
     await server.start()
     yield server
     await server.stop(grace_s=1)
@@ -234,7 +235,7 @@ async def test_what_is_no_tls_gets_nothing_and_harms_nobody(web: Door, tls: Http
 
 
 async def test_stopping_lets_a_running_call_end_and_waits_for_no_handshake(web: Door) -> None:
-    server = HttpServer(web.gateway, tls=Certificates(Domains(web.catalog).find).context())
+    server = HttpServer(web.gateway, tls=Certificates(Domains(web.catalog, OwnHosts.of((), ())).find).context())
     await server.start()
     await domain(web, ONE, certConfig=cert(ONES))
     go_on = asyncio.Event()

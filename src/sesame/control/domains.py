@@ -9,12 +9,13 @@ import re
 import msgspec
 from msgspec import UNSET
 
-from sesame.control import certificates, checks
+from sesame.control import certificates, checks, rewrites
 from sesame.control.inputs import CustomDomainInput, Listing, Page
 from sesame.control.listing import page_of
+from sesame.control.own_hosts import OwnHosts
 from sesame.control.trigger_checks import HTTP_METHODS
 from sesame.model import limits, records
-from sesame.model.domain import CertConfig, CustomDomain, PathConfig, RewriteConfig, TlsConfig
+from sesame.model.domain import CertConfig, CustomDomain, PathConfig, TlsConfig
 from sesame.model.errors import DomainNameAlreadyExists, DomainNameNotFound, InvalidArgument
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Change, Transaction
@@ -25,10 +26,11 @@ _DOMAIN = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z
 
 
 class Domains:
-    """Names are compared as hosts are: without regard to case."""
+    """Names are compared as hosts are: without regard to case. The server's own names are no custom domains."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, own_hosts: OwnHosts) -> None:
         self._catalog = catalog
+        self._own_hosts = own_hosts
         self._names = {record.name.lower(): record.name for record in catalog.of_kind(records.CUSTOM_DOMAIN)}
         catalog.on_change(self._note)
 
@@ -39,6 +41,8 @@ class Domains:
             raise InvalidArgument.missing("DomainName")
         if not _DOMAIN.match(name):
             raise InvalidArgument.of("DomainName", "a host name", checks.shown(name))
+        if self._own_hosts.owns(name):
+            raise InvalidArgument.of("DomainName", "a name that is not the server's own, and no address", name)
         domain = _merged(CustomDomain(domain_name=name), sent)
         _check(domain)
         if self.find(name) is not None:
@@ -52,7 +56,7 @@ class Domains:
         return await self._catalog.edit(edit)
 
     async def get(self, domain: str) -> Record:
-        record = self.find(domain)
+        record = self._catalog.get(records.CUSTOM_DOMAIN, "", self._names.get(domain.lower(), domain))
         if record is None:
             raise DomainNameNotFound(domain)
         return record
@@ -88,8 +92,12 @@ class Domains:
         return page_of(self._catalog, records.CUSTOM_DOMAIN, "", wanted)
 
     def find(self, host: str) -> Record | None:
-        """The domain that a request with this host (without port) belongs to; from memory, for every request."""
-        return self._catalog.get(records.CUSTOM_DOMAIN, "", self._names.get(host.lower(), host))
+        """The domain that a request with this host (without port) belongs to; from memory, for every request.
+
+        None for the server's own names, which an earlier version kept.
+        """
+        record = self._catalog.get(records.CUSTOM_DOMAIN, "", self._names.get(host.lower(), host))
+        return None if record is None or self._own_hosts.owns(record.name) else record
 
     def _note(self, change: Change) -> None:
         if change.kind != records.CUSTOM_DOMAIN:
@@ -139,18 +147,4 @@ def _check_routes(routes: tuple[PathConfig, ...]) -> None:
         for method in route.methods:
             checks.one_of("RouteConfig.Routes.Methods", method, HTTP_METHODS)
         if route.rewrite_config is not None:
-            _check_rewrites(route.rewrite_config)
-
-
-def _check_rewrites(config: RewriteConfig) -> None:
-    for rule in (*config.equal_rules, *config.wildcard_rules, *config.regex_rules):
-        if not rule.match or not rule.replacement:
-            raise InvalidArgument.missing("RouteConfig.Routes.RewriteConfig.Match and .Replacement")
-    for rule in config.regex_rules:
-        try:
-            re.compile(rule.match)
-        except re.error as error:
-            raise InvalidArgument(
-                f"RouteConfig.Routes.RewriteConfig.RegexRules.Match is no regular expression ({error}): "
-                f"found '{checks.shown(rule.match)}'"
-            ) from error
+            rewrites.check(route.rewrite_config)

@@ -105,7 +105,8 @@ class FcEndpoint:
         if domain is None:
             await self._route(request_id, scope, receive, send)
             return
-        await self._http.serve(request_id, http_functions.domain_way(domain, scope), scope, receive, send)
+        way = await http_functions.domain_way(domain, scope)
+        await self._http.serve(request_id, way, scope, receive, send)
 
     async def _route(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Through the router, by the path as sent: an escaped slash must not part a name in two."""

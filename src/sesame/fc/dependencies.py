@@ -18,6 +18,7 @@ from sesame.control.domains import Domains
 from sesame.control.functions import Functions
 from sesame.control.layers import Layers
 from sesame.control.on_demand_configs import OnDemandConfigs
+from sesame.control.own_hosts import OwnHosts
 from sesame.control.provision_configs import ProvisionConfigs
 from sesame.control.services import CheckRole, Services
 from sesame.control.tags import ServiceTags
@@ -76,7 +77,9 @@ class Control:
     http_triggers: HttpTriggers
 
     @classmethod
-    def over(cls, catalog: Catalog, code: CodeSource, check_role: CheckRole, arns: Arns) -> "Control":
+    def over(
+        cls, catalog: Catalog, code: CodeSource, check_role: CheckRole, arns: Arns, *, own_hosts: OwnHosts
+    ) -> "Control":
         return cls(
             services=Services(catalog, check_role),
             functions=Functions(catalog, code),
@@ -84,7 +87,7 @@ class Control:
             aliases=Aliases(catalog),
             triggers=Triggers(catalog, arns),
             layers=Layers(catalog, code),
-            domains=Domains(catalog),
+            domains=Domains(catalog, own_hosts),
             tags=ServiceTags(catalog),
             async_configs=AsyncConfigs(catalog),
             provision_configs=ProvisionConfigs(catalog),

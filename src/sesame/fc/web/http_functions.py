@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from sesame.control import rewrites
 from sesame.fc import targets
 from sesame.fc.auth.permissions import Permissions
 from sesame.fc.auth.request_head import RequestHead, head_of
@@ -38,7 +39,8 @@ ATTACHMENT = (b"Content-Disposition", b"attachment")
 _ANONYMOUS, _FUNCTION = "anonymous", "function"
 _BASE_PATH = "x-fc-base-path"
 _FORWARDED_PROTO = "x-forwarded-proto"
-# About the connection, or ours to say (reference/runtime.md §9): functions neither see nor set these.
+# About the connection, or ours to say (reference/runtime.md §9): functions neither see nor set these. Nor do they see
+# names with an underscore: WSGI cannot tell `X_Fc_Request_Id` from `X-Fc-Request-Id`, which is ours to say.
 _NOT_PASSED_ON = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
 _NOT_PASSED_BACK = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"})
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
@@ -66,7 +68,6 @@ class HttpFunctions:
 
     async def serve(self, request_id: str, way: Way, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises a `CallerError` for who may not come, and for a response that cannot be sent (502)."""
-        _check_size(scope)
         head = head_of(scope)
         trigger = self._triggers.of(way.target)
         if scope["method"] not in trigger.methods:
@@ -95,6 +96,7 @@ class HttpFunctions:
 
 def proxy_way(scope: Scope) -> Way:
     """`/2016-08-15/proxy/{service[.qualifier]}/{function}/{path…}`; raises `PathNotSupported` for what is shorter."""
+    _check_size(scope)
     parts = scope["raw_path"].split(b"/", 5)
     if len(parts) < 5 or not parts[3] or not parts[4]:
         raise PathNotSupported(scope["method"], scope["path"])
@@ -118,10 +120,11 @@ def domain_of(find: Callable[[str], Record | None], scope: Scope) -> CustomDomai
     return None
 
 
-def domain_way(domain: CustomDomain, scope: Scope) -> Way:
+async def domain_way(domain: CustomDomain, scope: Scope) -> Way:
     """Raises `AccessDenied` for a protocol that the domain does not speak, `NotFound` for a path that no route leads
-    from, and an error of status 405 for a method not allowed.
+    from, `InvalidArgument` for a URL or headers that are too long, and an error of status 405 for a method not allowed.
     """
+    _check_size(scope)
     if not served_over(scope["scheme"], domain):
         raise AccessDenied(
             f"domain name '{domain.domain_name}' is not served over {scope['scheme'].upper()}: its protocol is "
@@ -133,7 +136,7 @@ def domain_way(domain: CustomDomain, scope: Scope) -> Way:
         raise NotFound(f"domain name '{domain.domain_name}' has no route for the path '{path}'", code="RouteNotFound")
     if route.methods and scope["method"] not in route.methods:
         raise not_allowed(scope["method"], route.methods)
-    shown, mark, query = domain_paths.rewritten(route.rewrite_config, path).partition("?")
+    shown, mark, query = (await rewrites.rewrite(route.rewrite_config, path)).partition("?")
     sent: bytes = scope["query_string"]
     return Way(
         target=Target(route.service_name, route.qualifier or limits.LATEST, route.function_name),
@@ -167,7 +170,7 @@ def _params(way: Way, scope: Scope) -> dict[str, object]:
     headers = [
         [name.decode("latin-1"), value.decode("latin-1")]
         for name, value in scope["headers"]
-        if name not in _NOT_PASSED_ON and not name.startswith(b"x-fc-")
+        if name not in _NOT_PASSED_ON and not name.startswith(b"x-fc-") and b"_" not in name
     ]
     headers.append([_BASE_PATH, way.base_path])
     if scope["scheme"] == "https":

@@ -1,0 +1,183 @@
+"""Rewrites the path of a request to a custom domain by the rules of its route (reference/api.md §3.6).
+
+`control.domains` checks rules before it keeps them; the endpoint that serves custom domains applies them.
+The time is linear in the path: patterns and paths come from strangers, and neither may hold the server up.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import re2
+import structlog
+
+from sesame.control import checks
+from sesame.model.domain import RewriteConfig, RewriteRule
+from sesame.model.errors import InvalidArgument
+
+RULES_MAX = 100
+MATCH_CHARS = 512
+REPLACEMENT_CHARS = 1024
+# A regular expression takes at most this much memory, its automata included. re2 keeps the last 128 compiled ones.
+EXPRESSION_BYTES = 512 * 1024
+# Of all regular expressions of a route together. At worst an instruction costs 50 ns for each byte of the path.
+INSTRUCTIONS_MAX = 1000
+REWRITTEN_BYTES_MAX = 16 * 1024
+# Instructions times bytes that are run on the event loop, at most 5 ms; what takes more is run in a thread.
+INLINE_STEPS = 100_000
+
+_RULES = "RouteConfig.Routes.RewriteConfig"
+# `$1`, or `${1}` where a digit follows.
+_REFERENCE = re.compile(r"\$(?:([0-9])|\{([0-9]+)\})")
+_REFERENCE_DIGITS = 2
+
+log = structlog.get_logger(__name__)
+
+
+def check(config: RewriteConfig) -> None:
+    """Raises `InvalidArgument` for rules that cannot be applied or that would cost too much."""
+    rules = (*config.equal_rules, *config.wildcard_rules, *config.regex_rules)
+    if len(rules) > RULES_MAX:
+        raise InvalidArgument.of(_RULES, f"at most {RULES_MAX} rules for a route", f"{len(rules)} rules")
+    for rule in rules:
+        if not rule.match or not rule.replacement:
+            raise InvalidArgument.missing(f"{_RULES}.Match and .Replacement")
+        checks.length(f"{_RULES}.Match", rule.match, MATCH_CHARS)
+        checks.length(f"{_RULES}.Replacement", rule.replacement, REPLACEMENT_CHARS)
+    for rule in config.wildcard_rules:
+        _check_references("WildcardRules", rule, rule.match.count("*"))
+    instructions = 0
+    for rule in config.regex_rules:
+        expression = _checked(rule.match)
+        instructions += expression.programsize
+        _check_references("RegexRules", rule, expression.groups)
+    if instructions > INSTRUCTIONS_MAX:
+        raise InvalidArgument.of(
+            f"{_RULES}.RegexRules",
+            f"expressions that compile to at most {INSTRUCTIONS_MAX} instructions in all",
+            f"{instructions} instructions",
+        )
+
+
+async def rewrite(config: RewriteConfig | None, path: str) -> str:
+    """As `rewritten`, without holding up the event loop."""
+    if config is None:
+        return path
+    instructions = sum(expression.programsize for rule in config.regex_rules if (expression := _compiled(rule.match)))
+    if instructions * len(path.encode()) > INLINE_STEPS:
+        return await asyncio.to_thread(rewritten, config, path)
+    return rewritten(config, path)
+
+
+def rewritten(config: RewriteConfig | None, path: str) -> str:
+    """The path as the function is to see it, with a query where the rule's replacement has one.
+
+    POLICY: equal rules come before wildcard rules, these before regular expressions; of one kind the first that
+    matches counts. `$1` or `${1}` in a replacement is what the first star, or the first group, matched.
+    Raises `InvalidArgument` when the outcome is longer than a function is given.
+    """
+    if config is None:
+        return path
+    for rule in config.equal_rules:
+        if rule.match == path:
+            return _absolute(rule.replacement)
+    for rule in config.wildcard_rules:
+        stars = wildcards(rule.match, path)
+        if stars is not None:
+            return _replaced(rule, (path, *stars))
+    for rule in config.regex_rules:
+        expression = _compiled(rule.match)
+        found = None if expression is None else expression.search(path)
+        if found is not None:
+            return _replaced(rule, (found.group(), *found.groups()))
+    return path
+
+
+def wildcards(pattern: str, text: str) -> tuple[str, ...] | None:
+    """What each `*` of the pattern stands for in the text, or None when the pattern does not match all of it.
+
+    A star stands for as much as can be, the first before the second: so the parts between stars are looked for from
+    the end. Each is looked for once, in what is left of the text, which takes linear time.
+    """
+    first, *middle = pattern.split("*")
+    if not middle:
+        return () if text == pattern else None
+    last = middle.pop()
+    if len(text) < len(first) + len(last) or not text.startswith(first) or not text.endswith(last):
+        return None
+    # Reversed, because `str.find` is linear and `str.rfind` is not.
+    left = text[len(first) : len(text) - len(last)][::-1]
+    stars = []
+    for part in reversed(middle):
+        at = left.find(part[::-1])
+        if at < 0:
+            return None
+        stars.append(left[:at][::-1])
+        left = left[at + len(part) :]
+    stars.append(left[::-1])
+    return tuple(reversed(stars))
+
+
+def _check_references(kind: str, rule: RewriteRule, groups: int) -> None:
+    for reference in _REFERENCE.finditer(rule.replacement):
+        number = reference[1] or reference[2]
+        if len(number) > _REFERENCE_DIGITS or int(number) > groups:
+            raise InvalidArgument.of(
+                f"{_RULES}.{kind}.Replacement",
+                f"references from ${{0}} to ${{{groups}}}, of at most {_REFERENCE_DIGITS} digits",
+                checks.shown(reference[0]),
+            )
+
+
+def _replaced(rule: RewriteRule, matched: Sequence[str | None]) -> str:
+    """References to groups that do not exist, or that matched nothing, leave nothing."""
+
+    def group(reference: re.Match[str]) -> str:
+        digits = reference[1] or reference[2]
+        number = int(digits) if len(digits) <= _REFERENCE_DIGITS else len(matched)
+        return (matched[number] or "") if number < len(matched) else ""
+
+    replaced = _absolute(_REFERENCE.sub(group, rule.replacement))
+    if (size := len(replaced.encode())) > REWRITTEN_BYTES_MAX:
+        raise InvalidArgument(
+            f"the path becomes {size} bytes by the domain's rewrite rule '{checks.shown(rule.match)}', more than the "
+            f"{REWRITTEN_BYTES_MAX} that are allowed"
+        )
+    return replaced
+
+
+def _absolute(path: str) -> str:
+    return path if path.startswith("/") else "/" + path
+
+
+def _checked(expression: str) -> Any:
+    try:
+        return re2.compile(expression, _options())
+    except (re2.error, UnicodeEncodeError) as error:
+        raise InvalidArgument(
+            f"{_RULES}.RegexRules.Match is no regular expression ({_reason(error)}): found "
+            f"'{checks.shown(expression)}', expected RE2's syntax, which has no look-around and no back-references, "
+            f"within {EXPRESSION_BYTES} bytes of memory"
+        ) from error
+
+
+def _compiled(expression: str) -> Any:
+    """None for what was kept by a Sesame that knew other expressions: such a rule matches nothing."""
+    try:
+        return re2.compile(expression, _options())
+    except (re2.error, UnicodeEncodeError) as error:
+        log.warning("a kept rewrite rule cannot be applied", expression=expression, error=_reason(error))
+        return None
+
+
+def _options() -> re2.Options:
+    options = re2.Options()
+    options.max_mem = EXPRESSION_BYTES
+    options.log_errors = False
+    return options
+
+
+def _reason(error: Exception) -> str:
+    text = error.args[0] if error.args else ""
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(error)
