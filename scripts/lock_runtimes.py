@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from sesame.sandbox.runtimes import interpreters
-from sesame.sandbox.runtimes.pip_bootstrap import BootstrappedPip, temporary_folder
+from sesame.sandbox.runtimes.pip_bootstrap import BootstrappedPip, PipFailed, temporary_folder
 from sesame.sandbox.runtimes.site_packages import CONSTRAINTS
 
 # A backport of the standard library's enum: under Python 3 it can only do harm.
@@ -22,7 +22,10 @@ def main(names: list[str]) -> None:
         if interpreter is None or interpreter.substitute_for:
             sys.exit(f"{runtime} needs its own interpreter: {interpreters.how_to_get(runtime)}")
         print(f"{runtime}: resolving …", flush=True)
-        pins = resolve(interpreter)
+        try:
+            pins = resolve(interpreter)
+        except PipFailed as failed:
+            sys.exit("\n".join([f"{runtime}: {failed}", *failed.lines[-40:]]))
         header = f"# Resolved by scripts/lock_runtimes.py from {runtime}.in for CPython {interpreter.version}.\n"
         (CONSTRAINTS / f"{runtime}.txt").write_text(header + "".join(f"{pin}\n" for pin in pins))
         print(f"{runtime}: {len(pins)} packages", flush=True)
