@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-RUNTIME = ROOT / "src" / "sesame" / "runtime"
+RUNTIME = ROOT / "src" / "sesame" / "runtime" / "jail"
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 
 
@@ -17,7 +17,7 @@ def numbered(pattern: str, text: str) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize(
     ("file", "title"),
-    [("jail_steps.py", "## From fork to function"), ("jail_exec.py", "## A command beside the function")],
+    [("steps.py", "## From fork to function"), ("command.py", "## A command beside the function")],
 )
 def test_the_page_has_the_steps_of_the_code_in_order(file: str, title: str) -> None:
     code = numbered(r"^ +# SAFETY: (\d+)\. (.+)$", (RUNTIME / file).read_text())
@@ -28,7 +28,7 @@ def test_the_page_has_the_steps_of_the_code_in_order(file: str, title: str) -> N
 
 
 def test_privileges_go_before_user_code_comes() -> None:
-    steps = (RUNTIME / "jail_steps.py").read_text()
+    steps = (RUNTIME / "steps.py").read_text()
 
     def in_order(function: str, *marks: str) -> bool:
         body = steps.split(f"def {function}(")[1].split("\ndef ")[0]
@@ -37,10 +37,10 @@ def test_privileges_go_before_user_code_comes() -> None:
 
     assert in_order("_enter", 'os.write(fds[index], b"0")', "os.fork()", "_wall_in(request)", "_read_all(", "_serve(")
     assert in_order("_guard", "_mount(order", "umount(", "give_up_privileges(", "die_with(", "_write_all(")
-    steps = (RUNTIME / "jail_exec.py").read_text()
+    steps = (RUNTIME / "command.py").read_text()
     assert in_order("_enter", "die_with(", "setns(", "linux.clone(", 'os.write(fds[index], b"0")', "_keep(request")
     assert in_order("_keep", "setns(", "give_up_privileges(", "die_with(", "os.fork()", "_become(")
-    steps = (RUNTIME / "jail_steps.py").read_text()
+    steps = (RUNTIME / "steps.py").read_text()
     assert in_order("give_up_privileges", "_become(", "NO_NEW_PRIVS", "landlock_scope(", "load_seccomp(")
 
 

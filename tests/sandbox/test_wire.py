@@ -18,14 +18,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sesame.sandbox.interface import Call, SandboxDied
-from sesame.sandbox.process.driver import GARDEN
+from sesame.sandbox.shim import SHIM
 from sesame.sandbox.wire import MAX_FRAME_BYTES, Channel, Output, _Frames
 
-_spec = importlib.util.spec_from_file_location("garden_wire", GARDEN / "wire.py")
+_spec = importlib.util.spec_from_file_location("shim_wire", SHIM / "python" / "wire.py")
 assert _spec is not None
 assert _spec.loader is not None
-garden = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(garden)
+shim = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(shim)
 
 LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop, uvloop.new_event_loop]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -115,9 +115,9 @@ def test_the_shim_reads_frames_however_they_are_cut(
             room[: len(data)] = data
             return len(data)
 
-    connection = garden.Connection(Trickle())
+    connection = shim.Connection(Trickle())
     assert [connection.receive() for _ in frames] == frames
-    with pytest.raises(garden.EndOfStream):
+    with pytest.raises(shim.EndOfStream):
         connection.receive()
 
 
@@ -128,8 +128,8 @@ def test_the_shim_refuses_garbage(data: bytes) -> None:
         ours.sendall(data)
         ours.shutdown(socket.SHUT_WR)
         try:
-            header, _payload = garden.Connection(theirs).receive()
-        except (garden.ProtocolError, garden.EndOfStream):
+            header, _payload = shim.Connection(theirs).receive()
+        except (shim.ProtocolError, shim.EndOfStream):
             header = {}
         assert isinstance(header, dict)
 
@@ -141,7 +141,7 @@ def test_the_shim_writes_what_the_host_reads(header: dict[str, Any], payload: by
     sink = Sink()
     sink.protocol.connection_made(asyncio.Transport())
     with ours, theirs:
-        sender = threading.Thread(target=garden.Connection(theirs).send, args=(header, payload))
+        sender = threading.Thread(target=shim.Connection(theirs).send, args=(header, payload))
         sender.start()
         while not sink.frames:
             sink.feed(ours.recv(65536))

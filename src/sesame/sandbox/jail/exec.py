@@ -1,6 +1,6 @@
 """Commands in one jailed instance: asks the zygote for them, and sees to it that none outlives its session.
 
-Made by jail_instance.py, one for each instance. What happens in the new processes is runtime/jail_exec.py.
+Made by jail_instance.py, one for each instance. What happens in the new processes is runtime/jail/command.py.
 Never lets a session go whose processes are not known to be gone: then the whole instance ends.
 """
 
@@ -123,7 +123,7 @@ class Commands:
         return _Session(jailed, alive, self._lost)
 
     def _request(self, fds: list[int]) -> dict[str, Any]:
-        """What runtime/jail_exec.py wants to know; the group's descriptors are added to `fds`."""
+        """What runtime/jail/command.py wants to know; the group's descriptors are added to `fds`."""
         cell, terms = self._inside.cell, self._inside.terms
         group, cgroup, tasks = cell.group, -1, []
         if group is not None:

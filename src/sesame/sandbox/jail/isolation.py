@@ -15,7 +15,8 @@ import msgspec
 
 from sesame.sandbox.interface import Enforcement
 from sesame.sandbox.jail import mounts as jail_mounts
-from sesame.sandbox.process.driver import GARDEN, MEMORY_WATCH_S
+from sesame.sandbox.process.driver import MEMORY_WATCH_S
+from sesame.sandbox.shim import SHIM
 
 PROBE_TIMEOUT_S = 20.0
 
@@ -46,7 +47,7 @@ def probe() -> Grade:
     """The strongest grade that is possible here. Blocks for some 50 ms."""
     if not jail_mounts.supported():
         return Grade("none", f"a jail needs Linux, and this is {platform.system()}", "use --sandbox plain")
-    if not (GARDEN / "seccomp" / f"{platform.machine()}.bpf").exists():
+    if not (SHIM / "jail" / "seccomp" / f"{platform.machine()}.bpf").exists():
         return Grade("none", f"there is no system call filter for {platform.machine()}", "use --sandbox plain")
     as_root = _try("root") or _detached_mounts_fail()
     if not as_root:
@@ -97,7 +98,7 @@ def _try(kind: str) -> str:
     with tempfile.TemporaryDirectory(prefix="sesame-probe-") as directory:
         try:
             done = subprocess.run(
-                [sys.executable, "-E", "-s", "-S", "-B", str(GARDEN / "jail_probe.py"), kind, directory],
+                [sys.executable, "-E", "-s", "-S", "-B", str(SHIM / "jail" / "probe.py"), kind, directory],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                 env={}, timeout=PROBE_TIMEOUT_S, check=False,
             )  # fmt: skip

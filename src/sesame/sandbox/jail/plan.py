@@ -1,6 +1,6 @@
 """Decides what a jail's root holds: the interpreter, what it links against, names, certificates, devices. Nothing else.
 
-Called by jail_forker.py before it starts a zygote; runtime/jail_root.py carries the plan out.
+Called by jail_forker.py before it starts a zygote; runtime/jail/root.py carries the plan out.
 Never mounts anything itself, never shows a directory that could hold a user's or an operator's data.
 """
 
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sesame.sandbox.jail.policy import Terms
-from sesame.sandbox.process.driver import GARDEN, Launch
+from sesame.sandbox.process.driver import Launch
+from sesame.sandbox.shim import SHIM
 
 SHIM_ROOT = "/var/sesame/runtime"
 SITE_PACKAGES_ROOT = "/var/sesame/site-packages"
@@ -45,11 +46,11 @@ _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\npro
 
 
 def root_plan(launch: Launch, staging: Path, terms: Terms) -> dict[str, Any]:
-    """The message that runtime/jail_root.py expects. `staging` is an empty directory on which it may mount."""
+    """The message that runtime/jail/root.py expects. `staging` is an empty directory on which it may mount."""
     interpreter = launch.interpreter.resolve()
     writable = "read-only" in terms.without
     binds = [(path, path, writable) for path in _read_only(interpreter)]
-    binds.append((str(GARDEN), SHIM_ROOT, writable))
+    binds.append((str(SHIM), SHIM_ROOT, writable))
     if launch.site_packages is not None:
         binds.append((str(launch.site_packages), SITE_PACKAGES_ROOT, writable))
     # Until each instance mounts its own over it; in a user namespace the kernel wants a full one to be there.
@@ -65,7 +66,7 @@ def root_plan(launch: Launch, staging: Path, terms: Terms) -> dict[str, Any]:
         "copies": [path for path in _ETC_FILES if os.path.isfile(path) and os.access(path, os.R_OK)],
         "devices": _DEVICES,
         "binds": binds,
-        "argv": [str(interpreter), "-S", "-s", "-u", "-W", "ignore", f"{SHIM_ROOT}/zygote.py"],
+        "argv": [str(interpreter), "-S", "-s", "-u", "-W", "ignore", f"{SHIM_ROOT}/jail/zygote.py"],
         "environment": {
             "PATH": f"{interpreter.parent}:/usr/local/bin:/usr/bin:/bin",
             "LD_LIBRARY_PATH": LIBRARY_PATH,

@@ -147,7 +147,7 @@ class Spares:
         return Spare(cell, jailed, command, wire, reading)
 
     def _request(self, cell: Cell, disk_mb: int, fds: list[int]) -> dict[str, Any]:
-        """What runtime/jail_steps.py wants to know; the cell's descriptors are added to `fds`."""
+        """What runtime/jail/steps.py wants to know; the cell's descriptors are added to `fds`."""
 
         def lend(fd: int) -> int:
             fds.append(fd)

@@ -1,6 +1,6 @@
 """The host's side of one zygote: starts it, asks it for forks, hears of the ends of what it forked.
 
-Used by jail.py, one for each runtime. The process itself is runtime/jail_root.py and then runtime/zygote.py.
+Used by jail.py, one for each runtime. The process itself is runtime/jail/root.py and then runtime/jail/zygote.py.
 Never waits for a zygote on the event loop, and never signals a process by its number.
 """
 
@@ -18,7 +18,8 @@ from typing import Any
 from sesame.sandbox.interface import SandboxStartFailed, StartFailure
 from sesame.sandbox.jail.plan import root_plan
 from sesame.sandbox.jail.policy import Terms
-from sesame.sandbox.process.driver import GARDEN, Launch
+from sesame.sandbox.process.driver import Launch
+from sesame.sandbox.shim import SHIM
 
 START_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 5.0
@@ -119,7 +120,7 @@ class Forker:
         self._log = os.memfd_create("zygote")
         with theirs:
             self._child = subprocess.Popen(
-                [str(self.launch.interpreter), "-S", "-E", "-B", str(GARDEN / "jail_root.py"), str(theirs.fileno())],
+                [str(self.launch.interpreter), "-S", "-E", "-B", str(SHIM / "jail" / "root.py"), str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,

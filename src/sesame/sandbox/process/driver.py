@@ -33,9 +33,9 @@ from sesame.sandbox.interface import (
 )
 from sesame.sandbox.memory import Gauge
 from sesame.sandbox.process.exec import Commands
+from sesame.sandbox.shim import SHIM
 from sesame.sandbox.wire import Channel, Output
 
-GARDEN = Path(__file__).parents[2] / "runtime"
 START_TIMEOUT_S = 30.0
 DUMP_GRACE_S = 1.0
 MEMORY_WATCH_S = 0.1
@@ -351,14 +351,24 @@ def _argv(launch: Launch, shim: Path, environment: Mapping[str, str]) -> tuple[s
     fds = (str(warden.SOCKET_FD), str(warden.OUTPUT_FD))
     packages = (str(launch.site_packages),) if launch.site_packages is not None else ()
     user_site = () if "PYTHONUSERBASE" in environment else ("-s",)
-    return (str(launch.interpreter), "-S", "-u", *user_site, "-W", "ignore", str(shim / "main.py"), *fds, *packages)
+    return (
+        str(launch.interpreter),
+        "-S",
+        "-u",
+        *user_site,
+        "-W",
+        "ignore",
+        str(shim / "python" / "main.py"),
+        *fds,
+        *packages,
+    )
 
 
 def _lay_out(scratch: Path, shim: Path) -> None:
     """A copy of the shim, beside which each interpreter keeps its bytecode, and no instance of an earlier life."""
     _clear(scratch)
     (scratch / "instances").mkdir(parents=True)
-    shutil.copytree(GARDEN, shim, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    shutil.copytree(SHIM, shim, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
 
 
 def _clear(scratch: Path) -> None:

@@ -9,7 +9,9 @@ import sys
 import time
 
 _PY2 = sys.version_info[0] == 2
+# The directories of the shim and, in a fork of a zygote, of what made the jail.
 _HERE = os.path.dirname(os.path.abspath(__file__))
+_OURS = (_HERE, os.path.join(os.path.dirname(_HERE), "jail"))
 _KEPT = []
 
 _ALWAYS = (
@@ -78,7 +80,7 @@ def _set_path(front, site_packages):
         site.sethelper()
     # The interpreter's own third-party packages are not the runtime's; the script's directory is the shim's.
     foreign = ("site-packages", "dist-packages")
-    own = [p for p in sys.path if p not in ("", _HERE) and os.path.basename(p) not in foreign]
+    own = [p for p in sys.path if p not in ("",) + _OURS and os.path.basename(p) not in foreign]
     for path in front:
         # A fork may remember the place as it was before the code was put there.
         sys.path_importer_cache.pop(path, None)
@@ -98,10 +100,11 @@ def _set_path(front, site_packages):
 def _forget_the_shim():
     """User code may have modules of the same names, and `__main__` is not what multiprocessing should run again."""
     # Asked of the directory and not of every module: a fork would pay for each one that is looked at.
-    for name in set(file.partition(".")[0] for file in os.listdir(_HERE)):
-        path = getattr(sys.modules.get(name), "__file__", None)
-        if path and os.path.dirname(os.path.abspath(path)) == _HERE:
-            # Python 2 clears a module that nobody holds.
-            _KEPT.append(sys.modules.pop(name))
+    for directory in _OURS:
+        for name in set(file.partition(".")[0] for file in os.listdir(directory)):
+            path = getattr(sys.modules.get(name), "__file__", None)
+            if path and os.path.dirname(os.path.abspath(path)) == directory:
+                # Python 2 clears a module that nobody holds.
+                _KEPT.append(sys.modules.pop(name))
     _KEPT.append(sys.modules.get("__main__"))
     sys.modules["__main__"] = type(sys)("__main__")

@@ -13,7 +13,8 @@ import results
 
 _PY2 = sys.version_info[0] == 2
 _TEXT = type(u"")
-_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+# Above this directory too lie only sources of the platform: the jail's.
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 class _Addresses(object):

@@ -1,6 +1,6 @@
 """Tries, in a process that ends at once, what a jail is made of; prints the first thing that fails, or nothing.
 
-Executed by sandbox/jail/isolation.py under Sesame's own interpreter: `python jail_probe.py root|user DIRECTORY`.
+Executed by sandbox/jail/isolation.py under Sesame's own interpreter: `python probe.py root|user DIRECTORY`.
 Never leaves a trace: whatever it makes is in namespaces of its own.
 """
 
@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 
-import jail_root
+import root
 import linux
 
 _NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
@@ -18,7 +18,7 @@ def main(kind, directory):
     try:
         program = _filter()
         if kind == "user":
-            jail_root.become_root_of_a_user_namespace()
+            root.become_root_of_a_user_namespace()
         linux.unshare(linux.CLONE_NEWNS)
         linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
         linux.mount("tmpfs", directory, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=1m")
@@ -41,7 +41,7 @@ def _inside(kind, directory, program):
         linux.mount("proc", directory + "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
         linux.sethostname("probe")
         if kind == "user":
-            jail_root.become_user_of_a_user_namespace(10000)
+            root.become_user_of_a_user_namespace(10000)
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
         linux.load_seccomp(program)
     except OSError as error:

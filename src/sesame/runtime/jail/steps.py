@@ -16,7 +16,7 @@ import signal
 import sys
 import traceback
 
-import jail_root
+import root
 import linux
 
 EXIT_JAIL_FAILED = 125
@@ -130,7 +130,7 @@ def _guard(request, fds, lifeline, writing):
     # SAFETY: 11. Process 1 mounts code and layers read-only and /dev/shm, takes a host name, and drops the host's tree.
     _mount(order, mounts)
     if request["host_is_visible"] and "root" not in without:
-        linux.umount(jail_root.HOST_ROOT, linux.MNT_DETACH)
+        linux.umount(root.HOST_ROOT, linux.MNT_DETACH)
     if "uts" not in without:
         linux.sethostname(order["hostname"])
 
@@ -186,10 +186,10 @@ def _mount(order, fds):
         os.close(fds[index])
     for target, sources in order["binds"]:
         if len(sources) == 1:
-            jail_root.bind(jail_root.HOST_ROOT + sources[0], target, jail_root.READ_ONLY)
+            root.bind(root.HOST_ROOT + sources[0], target, root.READ_ONLY)
         else:
-            lower = ":".join(_escaped(jail_root.HOST_ROOT + source) for source in sources)
-            linux.mount("layers", target, "overlay", jail_root.READ_ONLY, "lowerdir=" + lower)
+            lower = ":".join(_escaped(root.HOST_ROOT + source) for source in sources)
+            linux.mount("layers", target, "overlay", root.READ_ONLY, "lowerdir=" + lower)
     _mount_memory("/dev/shm", order["shm_mb"], linux.MS_NOEXEC)
 
 
@@ -206,7 +206,7 @@ def _escaped(path):
 
 def _become(uid, user_namespace):
     if user_namespace:
-        jail_root.become_user_of_a_user_namespace(uid)
+        root.become_user_of_a_user_namespace(uid)
         # The new namespace came with a full set.
         linux.drop_bounding_set()
     else:

@@ -1,6 +1,6 @@
 """The Linux calls that Python 2.7 (and mostly 3.x before 3.12) has no name for, through ctypes and the C library.
 
-Used by jail_root.py, zygote.py, jail_steps.py and init.py.
+Used by root.py, zygote.py, steps.py and init.py.
 Never decides anything: each function is one call, and each failure is an OSError that names the call.
 """
 

@@ -1,15 +1,15 @@
-"""The garden itself: what runs under the functions' interpreters must compile under every one of them."""
+"""The shim itself: what runs under the functions' interpreters must compile under every one of them."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from sesame.sandbox.process.driver import GARDEN
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, discover
+from sesame.sandbox.shim import SHIM
 
 INTERPRETERS = discover()
-SOURCES = sorted(GARDEN.glob("*.py"))
+SOURCES = sorted(SHIM.rglob("*.py"))
 
 _COMPILE = (
     "import sys\nfor path in sys.argv[1:]:\n    compile(open(path).read(), path, 'exec')\nprint(len(sys.argv) - 1)"
@@ -42,7 +42,7 @@ def test_every_file_compiles_without_warnings(runtime: str) -> None:
 
 @pytest.mark.parametrize("runtime", MINOR_VERSIONS)
 def test_importing_the_shim_does_no_work(runtime: str) -> None:
-    assert run(runtime, _IMPORT, str(GARDEN)) == "1"
+    assert run(runtime, _IMPORT, str(SHIM / "python")) == "1"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)

@@ -1,6 +1,6 @@
 """The zygote: an interpreter that has imported what functions need and forks an instance on each request.
 
-Executed by jail_root.py, in a root of its own: `python -S -u -W ignore zygote.py CONTROL_FD`.
+Executed by root.py, in a root of its own: `python -S -u -W ignore zygote.py CONTROL_FD`.
 Never holds a tenant's data, never runs user code, never has a second thread.
 
 A request is one packet of JSON with descriptors (see sandbox/jail/zygote_client.py); the answer is {"id", "pid"} with a
@@ -34,10 +34,12 @@ import struct  # noqa: F401
 import threading  # noqa: F401
 import time  # noqa: F401
 
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "python"))
+
 import bootstrap
 import init
-import jail_exec
-import jail_steps
+import command
+import steps
 import linux
 import surroundings
 
@@ -52,10 +54,10 @@ _NAMESPACES = {
 
 def main(control):
     surroundings.preload()
-    jail_steps.prepare()
+    steps.prepare()
     surroundings.preload()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A keeper whose usher was killed (jail_exec.py) is reaped here, not by the host's process 1.
+    # A keeper whose usher was killed (command.py) is reaped here, not by the host's process 1.
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     ended = _Ended()
     lifeline = os.pipe()
@@ -85,8 +87,8 @@ def main(control):
                 ended.forget()
                 os.close(lifeline[1])
                 if of_an_instance:
-                    jail_exec.enter(request, fds, [control, lifeline[0]])
-                jail_steps.enter(request, fds, [control, lifeline[0]], init.run, bootstrap.serve)
+                    command.enter(request, fds, [control, lifeline[0]])
+                steps.enter(request, fds, [control, lifeline[0]], init.run, bootstrap.serve)
             packets.send(_json(id=request["id"], pid=pid), [pidfd])
             os.close(pidfd)
         for fd in fds:

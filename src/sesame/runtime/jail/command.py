@@ -18,7 +18,7 @@ import sys
 import termios
 import traceback
 
-import jail_steps
+import steps
 import linux
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
@@ -32,9 +32,9 @@ def enter(request, fds, inherited):
         _enter(request, fds, inherited)
     except BaseException:
         os.write(fds[request["stdio"][2]], traceback.format_exc().encode("utf-8"))
-        os.write(fds[request["alive"]], str(jail_steps.EXIT_JAIL_FAILED).encode("ascii"))
+        os.write(fds[request["alive"]], str(steps.EXIT_JAIL_FAILED).encode("ascii"))
     finally:
-        os._exit(jail_steps.EXIT_JAIL_FAILED)
+        os._exit(steps.EXIT_JAIL_FAILED)
 
 
 def _enter(request, fds, inherited):
@@ -42,7 +42,7 @@ def _enter(request, fds, inherited):
 
     # SAFETY: 1. The usher dies with the zygote; only its children enter the instance's pid namespace.
     os.setsid()
-    jail_steps.die_with(lifeline)
+    steps.die_with(lifeline)
     os.close(control)
     order = json.loads(linux.Packets(fds[request["order"]], _PACKET_BYTES).receive()[0].decode("utf-8"))
     linux.setns(fds[request["init"]], linux.CLONE_NEWPID)
@@ -64,16 +64,16 @@ def _enter(request, fds, inherited):
 
 def _keep(request, order, fds, watching):
     # SAFETY: 3. It offers itself first when memory runs out, then enters the instance's other namespaces.
-    jail_steps.write_control("/proc/self/oom_score_adj", jail_steps.OOM_SCORE)
+    steps.write_control("/proc/self/oom_score_adj", steps.OOM_SCORE)
     linux.setns(fds[request["init"]], _INSIDE)
     os.chdir("/")
 
     # SAFETY: 4. It gives up what the function's process gave up, in the same order, and dies with the usher.
-    jail_steps.set_limits(request["limits"])
+    steps.set_limits(request["limits"])
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
-    jail_steps.give_up_privileges(request)
+    steps.give_up_privileges(request)
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
-    jail_steps.die_with(watching)
+    steps.die_with(watching)
 
     stdio = [fds[index] for index in request["stdio"]]
     alive = fds[request["alive"]]

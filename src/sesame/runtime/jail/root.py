@@ -1,6 +1,6 @@
 """Gives a zygote a root of its own that holds what its runtime needs, and becomes that zygote.
 
-Executed by sandbox/jail/zygote_client.py under the runtime's interpreter: `python -S jail_root.py CONTROL_FD`.
+Executed by sandbox/jail/zygote_client.py under the runtime's interpreter: `python -S root.py CONTROL_FD`.
 Never runs user code, never touches a mount that the host can see.
 
 The plan arrives as the first message on the control socket: see sandbox/jail/plan.py.

@@ -1,6 +1,6 @@
 """Process 1 of an instance: reaps whatever ends, and ends when the function's process does.
 
-Entered by jail_steps.py after everything that needs privileges is done.
+Entered by steps.py after everything that needs privileges is done.
 Never runs user code; its end takes every process of the instance with it, by the kernel's own rule for process 1.
 """
 
