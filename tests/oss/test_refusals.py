@@ -96,9 +96,25 @@ def test_an_expired_token_is_refused(door: RunningDoor, bucket: oss2.Bucket) -> 
     assert not bucket.object_exists("k")
 
 
-def test_an_unknown_key_is_refused_even_for_a_bucket_that_is_not_there(door: RunningDoor) -> None:
-    for name in ("photos", "no-such-bucket"):
-        assert refused(door.bucket(name, oss2.Auth("LTAInobody", "secret"))) == (403, "InvalidAccessKeyId")
+@pytest.mark.parametrize("auth", [oss2.Auth, oss2.AuthV2, oss2.AuthV4])
+def test_a_missing_bucket_is_reported_before_a_wrong_key(door: RunningDoor, bucket: oss2.Bucket, auth: Any) -> None:
+    nobody = auth("LTAInobody", "secret")
+    assert refused(door.bucket("photos", nobody)) == (403, "InvalidAccessKeyId")
+    missing = door.bucket("no-such-bucket", nobody)
+    assert refused(missing) == (404, "NoSuchBucket")
+    for attempt in (
+        missing.list_objects,
+        missing.get_bucket_info,
+        missing.get_bucket_versioning,
+        missing.delete_bucket,
+    ):
+        with pytest.raises(oss2.exceptions.NoSuchBucket):
+            attempt()
+    # These two make buckets, on the real service; so the key comes first.
+    for make in (missing.create_bucket, lambda: missing.put_bucket_acl("private")):
+        with pytest.raises(oss2.exceptions.ServerError) as caught:
+            make()
+        assert (caught.value.status, caught.value.code) == (403, "InvalidAccessKeyId")
 
 
 @pytest.mark.parametrize("auth", [oss2.Auth, oss2.AuthV2, oss2.AuthV4])
@@ -218,10 +234,10 @@ def test_a_session_policy_narrows_and_says_so(door: RunningDoor, bucket: oss2.Bu
     assert caught.value.message == "Access denied by authorizer's policy."
 
 
-def test_a_missing_bucket_shows_before_missing_rights_but_after_a_bad_signature(door: RunningDoor) -> None:
+def test_a_missing_bucket_is_reported_before_missing_rights_and_a_wrong_signature(door: RunningDoor) -> None:
     door.make_role("reader", GET_ONLY)
     assert refused(door.bucket("no-such-bucket", door.sts("reader"))) == (404, "NoSuchBucket")
-    assert refused(door.bucket("no-such-bucket", oss2.Auth(KEY_ID, "wrong"))) == (403, "SignatureDoesNotMatch")
+    assert refused(door.bucket("no-such-bucket", oss2.Auth(KEY_ID, "wrong"))) == (404, "NoSuchBucket")
 
 
 @pytest.mark.parametrize(
@@ -237,7 +253,9 @@ def test_a_missing_bucket_shows_before_missing_rights_but_after_a_bad_signature(
         "OSS4-HMAC-SHA256 Signature=x",
     ],
 )
-def test_a_malformed_authorization_is_an_invalid_argument(door: RunningDoor, authorization: str) -> None:
+def test_a_malformed_authorization_is_an_invalid_argument(
+    door: RunningDoor, bucket: oss2.Bucket, authorization: str
+) -> None:
     response = requests.get(f"{door.url}/photos/k", headers={"Authorization": authorization}, timeout=10)
     assert (response.status_code, "<Code>InvalidArgument</Code>" in response.text) == (400, True)
 

@@ -19,7 +19,7 @@ from sesame.model.account import AccessKey
 from sesame.oss.auth import Authenticator
 from sesame.oss.errors import OssError
 from sesame.oss.request import Request, parse
-from sesame.oss.signature import Scope, sign_v1, sign_v4, string_to_sign_v1, string_to_sign_v4
+from sesame.oss.signature import Scope, sign_v1, sign_v4, string_to_sign_v4, strings_to_sign_v1
 
 NOW = 1_767_323_045  # Fri, 02 Jan 2026 03:04:05 GMT
 DATE = "Fri, 02 Jan 2026 03:04:05 GMT"
@@ -43,18 +43,18 @@ def request(method: str, key: str, headers: dict[str, str], query: dict[str, str
 
 def test_vector_v1_put() -> None:
     headers = {"content-type": "text/plain", "x-oss-meta-a": "1", "x-oss-security-token": TOKEN, "date": DATE}
-    signed = string_to_sign_v1(request("PUT", "dir/k b.txt", headers), DATE)
+    signed = strings_to_sign_v1(request("PUT", "dir/k b.txt", headers), DATE)[0]
     assert sign_v1(SECRET, signed) == "S1+9Fzts9QFe6FtoVuxHK7uFLcs="
 
 
 def test_vector_v1_get_with_subresources() -> None:
     query = {"acl": "", "prefix": "x", "response-content-type": "text/plain"}
-    signed = string_to_sign_v1(request("GET", "k", {"x-oss-security-token": TOKEN, "date": DATE}, query), DATE)
+    signed = strings_to_sign_v1(request("GET", "k", {"x-oss-security-token": TOKEN, "date": DATE}, query), DATE)[0]
     assert sign_v1(SECRET, signed) == "Nekbsum8OB3nKX1rqKdrpvt9iTs="
 
 
 def test_vector_v1_link() -> None:
-    signed = string_to_sign_v1(request("GET", "dir/k", {}, {"security-token": TOKEN}), "1767323105")
+    signed = strings_to_sign_v1(request("GET", "dir/k", {}, {"security-token": TOKEN}), "1767323105")[0]
     assert sign_v1(SECRET, signed) == "rMXnPQJjFB5zocFwpYxOUK6V4mM="
 
 

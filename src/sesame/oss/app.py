@@ -27,7 +27,7 @@ from sesame.oss.cors import headers_for, preflight
 from sesame.oss.errors import OssError, as_oss_error
 from sesame.oss.permissions import Permissions, Wish
 from sesame.oss.request import Request, parse
-from sesame.oss.routes import route
+from sesame.oss.routes import may_create_bucket, route
 from sesame.store.catalog import Catalog
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
@@ -141,9 +141,11 @@ class OssEndpoint:
 
     async def _operate(self, request: Request, body: Body, found: Bucket | None) -> Answer:
         """In the order of reference/companions.md §1.7."""
+        if request.bucket and found is None and not may_create_bucket(request):
+            raise OssError("NoSuchBucket", details={"BucketName": request.bucket})
         caller = self._authenticator.authenticate(request)
         operation = route(request)
-        creates = request.method == "PUT" and operation.action == "oss:PutBucket"
+        creates = operation.action == "oss:PutBucket"
         if request.bucket and found is None and not creates:
             raise OssError("NoSuchBucket", details={"BucketName": request.bucket})
         call = Call(house=self._house, request=request, caller=caller, body=body, found=found)

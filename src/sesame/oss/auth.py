@@ -24,9 +24,9 @@ from sesame.oss.signature import (
     sign_v1,
     sign_v2,
     sign_v4,
-    string_to_sign_v1,
     string_to_sign_v2,
     string_to_sign_v4,
+    strings_to_sign_v1,
 )
 
 # A token that is missing makes its key unknown: such keys exist with their token only.
@@ -132,7 +132,7 @@ class Authenticator:
 
 
 def _signatures(request: Request, proof: Presented, secret: str) -> list[tuple[bytes, str]]:
-    """What was to be signed and the right signature over it; for V1 in both readings of unknown sub-resources."""
+    """What was to be signed and the right signature over it; for V1 in every reading of unknown sub-resources."""
     if proof.scheme is Scheme.V4 and proof.scope is not None:
         text = string_to_sign_v4(request, _v4_date(request, proof), proof.scope, proof.additional_headers)
         return [(text, sign_v4(secret, text, proof.scope))]
@@ -141,8 +141,7 @@ def _signatures(request: Request, proof: Presented, secret: str) -> list[tuple[b
         text = string_to_sign_v2(request, date, proof.additional_headers)
         return [(text, sign_v2(secret, text))]
     date = proof.expires if proof.link else request.header("x-oss-date") or request.header("date")
-    texts = [string_to_sign_v1(request, date), string_to_sign_v1(request, date, all_valueless=True)]
-    return [(text, sign_v1(secret, text)) for text in texts]
+    return [(text, sign_v1(secret, text)) for text in strings_to_sign_v1(request, date)]
 
 
 def _v4_date(request: Request, proof: Presented) -> str:

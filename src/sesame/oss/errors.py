@@ -75,6 +75,7 @@ _CATALOGUE: dict[str, tuple[int, str, str]] = {
         "completed.",
         "0042-00000002",
     ),
+    "NoSuchVersion": (404, "The specified version does not exist.", "0026-00000002"),
     "NoSuchWebsiteConfiguration": (404, "The specified bucket does not have a website configuration.", "0015-00000505"),
     "NotImplemented": (
         400,

@@ -19,9 +19,7 @@ MAX_KEYS_DEFAULT, MAX_KEYS_MAX = 100, 1000
 
 
 async def list_objects(call: Call) -> Answer:
-    """Version 2 when `list-type=2` says so."""
-    if call.request.query.get("list-type") == "2":
-        return await _version_2(call)
+    """ListObjects, version 1."""
     query = call.request.query
     marker = query.get("marker", "")
     encode = key_encoder(call.request)
@@ -42,8 +40,10 @@ async def list_objects(call: Call) -> Answer:
     )
 
 
-async def _version_2(call: Call) -> Answer:
+async def list_objects_v2(call: Call) -> Answer:
     query = call.request.query
+    if query["list-type"] != "2":
+        raise invalid_argument("list-type", query["list-type"])
     token, start_after = query.get("continuation-token", ""), query.get("start-after", "")
     encode = key_encoder(call.request)
     page = await _page(call, _after(token) if token else start_after)

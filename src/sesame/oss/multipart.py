@@ -4,6 +4,7 @@ Routed to by `oss.routes`. Parts and joining are `store.objects.multipart`'s.
 Never shows an object before it is complete.
 """
 
+import base64
 import secrets
 from collections.abc import AsyncIterator
 
@@ -13,10 +14,10 @@ from sesame.model.object import ObjectKind, ObjectMeta, Part, PendingUpload
 from sesame.oss import xml
 from sesame.oss.answers import Answer, encoding_type, key_encoder, owner, xml_answer, xml_time
 from sesame.oss.calls import Call
-from sesame.oss.copying import SOURCE_HEADER, copy_stretch
+from sesame.oss.copying import copy_stretch
 from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.listings import max_keys
-from sesame.oss.metadata import meta_of
+from sesame.oss.metadata import OBJECT_ACLS, meta_of, one_of
 from sesame.oss.request import LARGEST_NUMBER, natural
 from sesame.oss.writing import may_overwrite, new_object, receive, written_headers
 from sesame.store.objects.multipart import UploadQuery
@@ -48,15 +49,19 @@ async def initiate(call: Call) -> Answer:
 
 
 async def put_part(call: Call) -> Answer:
-    """Also the copy of a stretch of another object, when the request names one."""
     number = _number(call, "partNumber", 1, PART_NUMBER_MAX)
     upload = await _upload(call)
-    copies = bool(call.request.header(SOURCE_HEADER))
-    part = await call.house.uploads.put_part(upload, number, await (copy_stretch(call) if copies else receive(call)))
-    answer = Answer()
-    if copies:
-        etag = ("ETag", f'"{part.etag}"')
-        answer = xml_answer("CopyPartResult", [("LastModified", xml_time(part.modified_at)), etag])
+    part = await call.house.uploads.put_part(upload, number, await receive(call))
+    return Answer(headers={**written_headers(part), "Content-MD5": base64.b64encode(bytes.fromhex(part.etag)).decode()})
+
+
+async def copy_part(call: Call) -> Answer:
+    """A byte range of another object as a part."""
+    number = _number(call, "partNumber", 1, PART_NUMBER_MAX)
+    upload = await _upload(call)
+    part = await call.house.uploads.put_part(upload, number, await copy_stretch(call))
+    etag = ("ETag", f'"{part.etag}"')
+    answer = xml_answer("CopyPartResult", [("LastModified", xml_time(part.modified_at)), etag])
     return msgspec.structs.replace(answer, headers={**answer.headers, **written_headers(part)})
 
 
@@ -72,6 +77,9 @@ async def complete(call: Call) -> Answer:
         chosen = _chosen(body, there)
     if any(part.size < PART_BYTES_MIN for part in chosen[:-1]):
         raise OssError("EntityTooSmall")
+    if call.request.header("x-oss-object-acl"):
+        acl = one_of(call.request, "x-oss-object-acl", OBJECT_ACLS)
+        upload = msgspec.structs.replace(upload, meta=msgspec.structs.replace(upload.meta, acl=acl))
     stored = await call.house.uploads.complete(upload, chosen, overwrite=may_overwrite(call))
     encode = key_encoder(call.request)
     answer = xml_answer(

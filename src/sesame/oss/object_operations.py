@@ -10,7 +10,6 @@ from sesame.oss import xml
 from sesame.oss.answers import Answer, Stretch, encoding_type, key_encoder, xml_answer
 from sesame.oss.calls import Call
 from sesame.oss.conditions import check_read, range_of
-from sesame.oss.copying import SOURCE_HEADER, copy_object
 from sesame.oss.errors import OssError, no_such_key
 from sesame.oss.metadata import UNFIT_FOR_GZIP, brief_headers, is_compressible, meta_of, object_headers, overrides
 from sesame.oss.permissions import Wish
@@ -23,9 +22,6 @@ COLD_CLASSES = ("Archive", "ColdArchive", "DeepColdArchive")
 
 
 async def put_object(call: Call) -> Answer:
-    """Also the copy of another object, when the request names one."""
-    if call.request.header(SOURCE_HEADER):
-        return await copy_object(call)
     meta = meta_of(call.request, call.bucket)
     written = await receive(call)
     stored = new_object(call, written, meta)
@@ -56,7 +52,10 @@ async def get_object_meta(call: Call) -> Answer:
     reader = await open_object(call, call.key)
     reader.close()
     stored = reader.stored
-    return Answer(headers={**brief_headers(stored), "Content-Length": str(stored.size)})
+    headers = brief_headers(stored)
+    if call.request.method == "HEAD":
+        headers["Content-Length"] = str(stored.size)
+    return Answer(headers=headers)
 
 
 async def delete_object(call: Call) -> Answer:

@@ -18,6 +18,8 @@ KEY_BYTES_MAX = 1023
 QUERY_PARAMETERS_MAX = 1000
 NUMBER_DIGITS_MAX = 19
 LARGEST_NUMBER = 2**63 - 1
+# The one version that an object has in a bucket without versioning.
+NULL_VERSION = "null"
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -107,7 +109,8 @@ def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def _query(raw: bytes) -> dict[str, str]:
-    """Form data: `+` is a space, `name` and `name=` are alike; of repeated names the first counts (§1.2)."""
+    """Form data: `+` is a space, `name` and `name=` are alike (§1.2). A repeated name is refused: one of the two values
+    would be dropped."""
     try:
         pairs = parse_qsl(
             raw.decode("ascii"),
@@ -119,7 +122,9 @@ def _query(raw: bytes) -> dict[str, str]:
         raise OssError("InvalidArgument", "The query string cannot be read.") from exc
     query: dict[str, str] = {}
     for name, value in pairs:
-        query.setdefault(name, value)
+        if name in query:
+            raise OssError("InvalidArgument", f"The query item {name} is given more than once.")
+        query[name] = value
     return query
 
 

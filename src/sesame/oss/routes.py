@@ -1,119 +1,99 @@
-"""Which operation a request means: by level (service, bucket, object), method and sub-resource, and the right it needs.
+"""Which operation a request means, and whether it asks for anything that the operation does not do.
 
-Read by `oss.app`. What the real service has and this door has not is refused, never taken for something else.
+Called by `oss.app` after the signature is checked and before anything is touched. A query item or a header that the
+operation does not understand is refused, since dropping it could do the opposite of what was asked.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 
-import msgspec
+from sesame.oss.copying import SOURCE_HEADER
+from sesame.oss.errors import OssError, invalid_argument
+from sesame.oss.operations import BUCKET, COPIES, NEVER_SET, OBJECT, SERVICE, Operation, Table
+from sesame.oss.request import NULL_VERSION, Request
 
-from sesame.oss import bucket_operations as buckets
-from sesame.oss import bucket_settings, listings, multipart
-from sesame.oss import object_operations as objects
-from sesame.oss import object_properties as properties
-from sesame.oss.answers import Answer
-from sesame.oss.calls import Call
-from sesame.oss.errors import OssError
-from sesame.oss.request import Request
-from sesame.oss.signature import SUBRESOURCES
-
-
-class Operation(msgspec.Struct, frozen=True):
-    """`action` is what RAM policies call it; "" where the operation asks for itself, object by object."""
-
-    run: Callable[[Call], Awaitable[Answer]]
-    action: str
-
-
-_SERVICE = {
-    ("GET", ""): Operation(buckets.list_buckets, "oss:ListBuckets"),
-}
-_BUCKET = {
-    ("GET", ""): Operation(listings.list_objects, "oss:ListObjects"),
-    ("PUT", ""): Operation(buckets.put_bucket, "oss:PutBucket"),
-    ("DELETE", ""): Operation(buckets.delete_bucket, "oss:DeleteBucket"),
-    ("POST", "delete"): Operation(objects.delete_objects, ""),
-    ("GET", "bucketInfo"): Operation(buckets.get_bucket_info, "oss:GetBucketInfo"),
-    ("GET", "location"): Operation(buckets.get_bucket_location, "oss:GetBucketLocation"),
-    ("GET", "acl"): Operation(buckets.get_bucket_acl, "oss:GetBucketAcl"),
-    ("PUT", "acl"): Operation(buckets.put_bucket_acl, "oss:PutBucketAcl"),
-    ("GET", "stat"): Operation(buckets.get_bucket_stat, "oss:GetBucketStat"),
-    ("GET", "uploads"): Operation(multipart.list_uploads, "oss:ListMultipartUploads"),
-    ("GET", "tagging"): Operation(bucket_settings.get_tags, "oss:GetBucketTagging"),
-    ("PUT", "tagging"): Operation(bucket_settings.put_tags, "oss:PutBucketTagging"),
-    ("DELETE", "tagging"): Operation(bucket_settings.delete_tags, "oss:DeleteBucketTagging"),
-    ("GET", "cors"): Operation(bucket_settings.get_cors, "oss:GetBucketCors"),
-    ("PUT", "cors"): Operation(bucket_settings.put_cors, "oss:PutBucketCors"),
-    ("DELETE", "cors"): Operation(bucket_settings.delete_cors, "oss:DeleteBucketCors"),
-    ("GET", "live"): Operation(buckets.list_live_channels, "oss:ListLiveChannel"),
-}
-# What is never set here: the true answer to whoever asks; to set it is not implemented.
-_NEVER_SET: tuple[tuple[str, str, Callable[[Call], Awaitable[Answer]]], ...] = (
-    ("logging", "Logging", bucket_settings.unset("BucketLoggingStatus")),
-    ("versioning", "Versioning", bucket_settings.unset("VersioningConfiguration")),
-    (
-        "requestPayment",
-        "RequestPayment",
-        bucket_settings.unset("RequestPaymentConfiguration", [("Payer", "BucketOwner")]),
-    ),
-    (
-        "referer",
-        "Referer",
-        bucket_settings.unset("RefererConfiguration", [("AllowEmptyReferer", True), ("RefererList", ())]),
-    ),
-    ("lifecycle", "Lifecycle", bucket_settings.missing("NoSuchLifecycle")),
-    ("website", "Website", bucket_settings.missing("NoSuchWebsiteConfiguration")),
-    ("policy", "Policy", bucket_settings.missing("NoSuchBucketPolicy")),
-    ("encryption", "Encryption", bucket_settings.missing("NoSuchServerSideEncryptionRule")),
-)
-for _subresource, _name, _answer in _NEVER_SET:
-    _BUCKET["GET", _subresource] = Operation(_answer, f"oss:GetBucket{_name}")
-    _BUCKET["DELETE", _subresource] = Operation(bucket_settings.nothing_to_delete, f"oss:DeleteBucket{_name}")
-_OBJECT = {
-    ("PUT", ""): Operation(objects.put_object, "oss:PutObject"),
-    ("GET", ""): Operation(objects.get_object, "oss:GetObject"),
-    ("HEAD", ""): Operation(objects.head_object, "oss:GetObject"),
-    ("HEAD", "objectMeta"): Operation(objects.get_object_meta, "oss:GetObject"),
-    ("GET", "objectMeta"): Operation(objects.get_object_meta, "oss:GetObject"),
-    ("DELETE", ""): Operation(objects.delete_object, "oss:DeleteObject"),
-    ("POST", "append"): Operation(multipart.append_object, "oss:PutObject"),
-    ("POST", "uploads"): Operation(multipart.initiate, "oss:PutObject"),
-    ("PUT", "uploadId"): Operation(multipart.put_part, "oss:PutObject"),
-    ("POST", "uploadId"): Operation(multipart.complete, "oss:PutObject"),
-    ("DELETE", "uploadId"): Operation(multipart.abort, "oss:AbortMultipartUpload"),
-    ("GET", "uploadId"): Operation(multipart.list_parts, "oss:ListParts"),
-    ("GET", "acl"): Operation(properties.get_object_acl, "oss:GetObjectAcl"),
-    ("PUT", "acl"): Operation(properties.put_object_acl, "oss:PutObjectAcl"),
-    ("GET", "tagging"): Operation(properties.get_object_tagging, "oss:GetObjectTagging"),
-    ("PUT", "tagging"): Operation(properties.put_object_tagging, "oss:PutObjectTagging"),
-    ("DELETE", "tagging"): Operation(properties.delete_object_tagging, "oss:DeleteObjectTagging"),
-    ("GET", "symlink"): Operation(properties.get_symlink, "oss:GetObject"),
-    ("PUT", "symlink"): Operation(properties.put_symlink, "oss:PutObject"),
-}
-# Signed query names that only shape an operation and do not choose one.
-_MODIFIERS = frozenset(
+_PAYER = "x-oss-request-payer"
+# By the parameter that only this form of presigned link has: all that belong to it (reference/companions.md §1.3–1.5).
+_LINK_V1 = frozenset({"OSSAccessKeyId", "Expires", "Signature", "security-token"})
+_LINK_V2 = frozenset(
     {
-        "response-content-type", "response-content-language", "response-cache-control", "response-content-encoding",
-        "response-expires", "response-content-disposition", "security-token", "continuation-token", "partNumber",
-        "position", "comp", "status", "startTime", "endTime", "x-oss-traffic-limit", "x-oss-request-payer",
-        "sequential",
+        "x-oss-signature-version", "x-oss-expires", "x-oss-access-key-id", "x-oss-additional-headers",
+        "x-oss-signature", "security-token",
     }
 )  # fmt: skip
-_CHOOSING = SUBRESOURCES - _MODIFIERS
+_LINK_V4 = frozenset(
+    {
+        "x-oss-signature-version", "x-oss-date", "x-oss-expires", "x-oss-credential", "x-oss-additional-headers",
+        "x-oss-signature", "x-oss-security-token",
+    }
+)  # fmt: skip
+_EVERYWHERE = frozenset({"x-oss-date", "x-oss-security-token", "x-oss-content-sha256", _PAYER})
+_USER_META = "x-oss-meta-"
+# They would make a write conditional or partial, which no write here is.
+_NOT_FOR_WRITES = (
+    "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "content-range",
+)  # fmt: skip
 
 
 def route(request: Request) -> Operation:
-    """Raises OssError NotImplemented, MethodNotAllowed."""
-    table = _OBJECT if request.key else _BUCKET if request.bucket else _SERVICE
-    chosen = sorted(_CHOOSING & request.query.keys())
+    """Raises OssError NotImplemented, MethodNotAllowed, InvalidArgument."""
+    table = OBJECT if request.key else BUCKET if request.bucket else SERVICE
+    items = request.query.keys() - _link_parameters(request.query) - {_PAYER}
+    subresource = _subresource(table, items)
+    operation = table.get((request.method, subresource))
+    if table is OBJECT and SOURCE_HEADER in request.headers:
+        operation = COPIES.get((request.method, subresource), operation)
+    understood = operation.query if operation is not None else frozenset()
+    for item in sorted(items - understood - {subresource}):
+        raise _not_implemented(request, item)
+    if operation is None:
+        if request.method == "PUT" and table is BUCKET and any(subresource == name for name, *_ in NEVER_SET):
+            raise _not_implemented(request, subresource)
+        raise OssError("MethodNotAllowed", details={"Method": request.method, "ResourceType": subresource})
+    _check_headers(request, operation)
+    if request.query.get("versionId", NULL_VERSION) != NULL_VERSION:
+        raise OssError("NoSuchVersion", details={"Key": request.key, "VersionId": request.query["versionId"]})
+    return operation
+
+
+def may_create_bucket(request: Request) -> bool:
+    """PutBucket and PutBucketAcl: for them the access key is checked before a missing bucket is reported."""
+    if request.method != "PUT" or request.key:
+        return False
+    return not {name for _, name in BUCKET if name not in ("", "acl")} & request.query.keys()
+
+
+def _subresource(table: Table, items: "frozenset[str] | set[str]") -> str:
+    """The item that chooses the operation. Two of them would be two operations."""
+    chosen = sorted({name for _, name in table if name} & items)
     if len(chosen) > 1:
         raise OssError("InvalidArgument", f"{chosen[0]} and {chosen[1]} cannot be asked for together.")
-    subresource = chosen[0] if chosen else ""
-    operation = table.get((request.method, subresource))
-    if operation is not None:
-        return operation
-    details = {"Method": request.method, "ResourceType": subresource}
-    never_set = request.method == "PUT" and table is _BUCKET and any(subresource == name for name, *_ in _NEVER_SET)
-    if not never_set and any(known == subresource for _, known in table):
-        raise OssError("MethodNotAllowed", details=details)
-    raise OssError("NotImplemented", details=details)
+    return chosen[0] if chosen else ""
+
+
+def _link_parameters(query: Mapping[str, str]) -> frozenset[str]:
+    version = query.get("x-oss-signature-version", "")
+    if version:
+        return _LINK_V2 if version == "OSS2" else _LINK_V4
+    return _LINK_V1 if "Signature" in query else frozenset()
+
+
+def _check_headers(request: Request, operation: Operation) -> None:
+    for name, value in request.headers.items():
+        if not name.startswith("x-oss-"):
+            continue
+        if name.startswith(_USER_META) and operation.user_meta:
+            continue
+        if name not in operation.headers and name not in _EVERYWHERE:
+            raise OssError("NotImplemented", details={"Method": request.method, "Header": name})
+        if name == _PAYER and value != "requester":
+            raise invalid_argument(name, value)
+    if request.query.get(_PAYER, "requester") != "requester":
+        raise invalid_argument(_PAYER, request.query[_PAYER])
+    if request.method not in ("GET", "HEAD"):
+        for name in _NOT_FOR_WRITES:
+            if name in request.headers:
+                raise OssError("NotImplemented", details={"Method": request.method, "Header": name})
+
+
+def _not_implemented(request: Request, item: str) -> OssError:
+    return OssError("NotImplemented", details={"Method": request.method, "ResourceType": item})

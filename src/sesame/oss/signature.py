@@ -17,21 +17,34 @@ from sesame.oss.request import Request
 V4_TERMINATOR = "aliyun_v4_request"
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
-# The query names that V1 signs: what either official SDK knows (§1.3).
-SUBRESOURCES = frozenset(
+# The query names that V1 signs, of those that are served here (reference/companions.md §1.3).
+SERVED = frozenset(
     """
     response-content-type response-content-language response-cache-control response-content-encoding
-    response-expires response-content-disposition logging acl uploadId uploads partNumber group link delete website
-    location objectInfo objectMeta cors lifecycle restore qos referer stat bucketInfo append position security-token
-    live comp status vod startTime endTime x-oss-process symlink callback callback-var tagging encryption versions
-    versioning versionId policy requestPayment x-oss-traffic-limit qosInfo asyncFetch x-oss-request-payer sequential
-    inventory inventoryId continuation-token worm wormId wormExtend replication replicationLocation
-    replicationProgress transferAcceleration cname metaQuery x-oss-ac-source-ip x-oss-ac-subnet-mask x-oss-ac-vpc-id
-    x-oss-ac-forward-allow resourceGroup style styleName x-oss-async-process regionList
-    x-oss-write-get-object-response bucketArchiveDirectRead httpsConfig redundancyTransition
+    response-expires response-content-disposition logging acl uploadId uploads partNumber delete website
+    location objectMeta cors lifecycle referer stat bucketInfo append position security-token live
+    symlink tagging encryption versions versioning versionId policy requestPayment x-oss-request-payer
+    continuation-token
+    """.split()  # noqa: SIM905
+)
+# Those that one SDK or another signs and that are not served: whether they are signed or not, they are refused.
+NOT_SERVED = frozenset(
+    """
+    group link objectInfo restore qos comp status vod startTime endTime x-oss-process callback callback-var
+    x-oss-traffic-limit qosInfo asyncFetch sequential inventory inventoryId worm wormId wormExtend replication
+    replicationLocation replicationProgress transferAcceleration cname metaQuery x-oss-ac-source-ip
+    x-oss-ac-subnet-mask x-oss-ac-vpc-id x-oss-ac-forward-allow resourceGroup style styleName x-oss-async-process
+    regionList x-oss-write-get-object-response bucketArchiveDirectRead httpsConfig redundancyTransition
     x-oss-target-redundancy-type x-oss-redundancy-transition-taskid accessPoint accessPointPolicy publicAccessBlock
     x-oss-access-point-name requesterQosInfo qosRequester resourcePoolInfo resourcePool resourcePoolBuckets
     cloudboxes objectWorm policyStatus overwriteConfig userDefinedLogFieldsConfig img
+    """.split()  # noqa: SIM905
+)
+# Query items that V1 does not sign: a client may add them to a request that is signed already.
+UNSIGNED_IN_V1 = frozenset(
+    """
+    prefix delimiter marker max-keys encoding-type list-type start-after fetch-owner key-marker upload-id-marker
+    version-id-marker max-uploads max-parts part-number-marker tag-key tag-value regions
     """.split()  # noqa: SIM905
 )
 _V1_CREDENTIAL_PARAMETERS = frozenset({"OSSAccessKeyId", "Expires", "Signature"})
@@ -48,19 +61,24 @@ class Scope(msgspec.Struct, frozen=True):
         return f"{self.date}/{self.region}/{self.product}/{V4_TERMINATOR}"
 
 
-def string_to_sign_v1(request: Request, date: str, *, all_valueless: bool = False) -> bytes:
-    """`date` is the date header's value, or of a presigned link its Expires.
+def strings_to_sign_v1(request: Request, date: str) -> list[bytes]:
+    """What the caller may have signed, the likeliest first. `date`: the date header, or a presigned link's Expires.
 
-    With `all_valueless`, unknown parameters without a value count as sub-resources too: the lists of SDKs differ.
+    The SDKs' lists of sub-resources differ, so items that are not served here may be signed or not: `oss.routes`
+    refuses them in either case. Served items count as signed in every reading.
     """
-    signed = {
-        name: value
-        for name, value in request.query.items()
-        if name in SUBRESOURCES or (all_valueless and not value and name not in _V1_CREDENTIAL_PARAMETERS)
-    }
+    known = frozenset(request.query) & (SERVED | NOT_SERVED)
+    others = frozenset(request.query) - known - UNSIGNED_IN_V1 - _V1_CREDENTIAL_PARAMETERS
+    valueless = frozenset(name for name in others if not request.query[name])
+    readings = (known, known | valueless, known | others, known & SERVED)
+    return [_string_to_sign_v1(request, date, signed) for signed in dict.fromkeys(readings)]
+
+
+def _string_to_sign_v1(request: Request, date: str, signed: Iterable[str]) -> bytes:
     resource = f"/{request.bucket}/{request.key}" if request.bucket else "/"
-    if signed:
-        resource += "?" + "&".join(f"{n}={v}" if v else n for n, v in sorted(signed.items()))
+    items = [f"{name}={value}" if (value := request.query[name]) else name for name in sorted(signed)]
+    if items:
+        resource += "?" + "&".join(items)
     head = [request.method, request.header("content-md5"), request.header("content-type"), date]
     return ("\n".join(head) + "\n" + _header_lines(request.headers, ()) + resource).encode()
 

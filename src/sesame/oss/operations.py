@@ -1,0 +1,158 @@
+"""The table of operations: by level (service, bucket, object), method and sub-resource, with all that each understands.
+
+Read by `oss.routes`. A query item or an `x-oss-` header that an operation does not list is refused, never dropped.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from sesame.oss import bucket_operations as buckets
+from sesame.oss import bucket_settings, copying, listings, multipart
+from sesame.oss import object_operations as objects
+from sesame.oss import object_properties as properties
+from sesame.oss.answers import Answer
+from sesame.oss.calls import Call
+
+PAGING = frozenset({"prefix", "delimiter", "marker", "max-keys", "encoding-type"})
+_ENCODING = frozenset({"encoding-type"})
+_VERSION = frozenset({"versionId"})
+_OVERRIDES = frozenset(
+    {
+        "response-content-type", "response-content-language", "response-cache-control", "response-content-encoding",
+        "response-expires", "response-content-disposition",
+    }
+)  # fmt: skip
+_ACL = frozenset({"x-oss-acl"})
+_OBJECT_ACL = frozenset({"x-oss-object-acl"})
+_NEW_OBJECT = _OBJECT_ACL | {"x-oss-storage-class", "x-oss-tagging", "x-oss-forbid-overwrite"}
+_SOURCE = frozenset(
+    {
+        copying.SOURCE_HEADER, "x-oss-copy-source-if-match", "x-oss-copy-source-if-none-match",
+        "x-oss-copy-source-if-modified-since", "x-oss-copy-source-if-unmodified-since",
+    }
+)  # fmt: skip
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """`action` is what RAM policies call it; "" where the operation asks for itself, object by object.
+
+    `query`: the items that it understands beside its own sub-resource. `headers`: the `x-oss-` headers that it
+    understands; with `user_meta` those that begin with `x-oss-meta-` too.
+    """
+
+    run: Callable[[Call], Awaitable[Answer]]
+    action: str
+    query: frozenset[str] = frozenset()
+    headers: frozenset[str] = frozenset()
+    user_meta: bool = False
+
+
+Table = dict[tuple[str, str], Operation]
+"""Operations by method and sub-resource, "" for the plain operation."""
+
+SERVICE: Table = {
+    ("GET", ""): Operation(
+        buckets.list_buckets, "oss:ListBuckets", frozenset({"prefix", "marker", "max-keys", "tag-key", "tag-value"})
+    ),
+}
+BUCKET: Table = {
+    ("GET", ""): Operation(listings.list_objects, "oss:ListObjects", PAGING),
+    ("GET", "list-type"): Operation(
+        listings.list_objects_v2,
+        "oss:ListObjects",
+        (PAGING - {"marker"}) | {"start-after", "fetch-owner", "continuation-token"},
+    ),
+    ("PUT", ""): Operation(buckets.put_bucket, "oss:PutBucket", headers=_ACL),
+    ("DELETE", ""): Operation(buckets.delete_bucket, "oss:DeleteBucket"),
+    ("POST", "delete"): Operation(objects.delete_objects, "", _ENCODING),
+    ("GET", "bucketInfo"): Operation(buckets.get_bucket_info, "oss:GetBucketInfo"),
+    ("GET", "location"): Operation(buckets.get_bucket_location, "oss:GetBucketLocation"),
+    ("GET", "acl"): Operation(buckets.get_bucket_acl, "oss:GetBucketAcl"),
+    ("PUT", "acl"): Operation(buckets.put_bucket_acl, "oss:PutBucketAcl", headers=_ACL),
+    ("GET", "stat"): Operation(buckets.get_bucket_stat, "oss:GetBucketStat"),
+    ("GET", "uploads"): Operation(
+        multipart.list_uploads,
+        "oss:ListMultipartUploads",
+        frozenset({"prefix", "delimiter", "key-marker", "upload-id-marker", "max-uploads", "encoding-type"}),
+    ),
+    ("GET", "tagging"): Operation(bucket_settings.get_tags, "oss:GetBucketTagging"),
+    ("PUT", "tagging"): Operation(bucket_settings.put_tags, "oss:PutBucketTagging"),
+    ("DELETE", "tagging"): Operation(bucket_settings.delete_tags, "oss:DeleteBucketTagging"),
+    ("GET", "cors"): Operation(bucket_settings.get_cors, "oss:GetBucketCors"),
+    ("PUT", "cors"): Operation(bucket_settings.put_cors, "oss:PutBucketCors"),
+    ("DELETE", "cors"): Operation(bucket_settings.delete_cors, "oss:DeleteBucketCors"),
+    ("GET", "live"): Operation(
+        buckets.list_live_channels, "oss:ListLiveChannel", frozenset({"prefix", "marker", "max-keys"})
+    ),
+}
+# Settings that cannot be made here: reading gives the true answer, that they are unset; PUT is not implemented.
+NEVER_SET: tuple[tuple[str, str, Callable[[Call], Awaitable[Answer]]], ...] = (
+    ("logging", "Logging", bucket_settings.unset("BucketLoggingStatus")),
+    ("versioning", "Versioning", bucket_settings.unset("VersioningConfiguration")),
+    (
+        "requestPayment",
+        "RequestPayment",
+        bucket_settings.unset("RequestPaymentConfiguration", [("Payer", "BucketOwner")]),
+    ),
+    (
+        "referer",
+        "Referer",
+        bucket_settings.unset("RefererConfiguration", [("AllowEmptyReferer", True), ("RefererList", ())]),
+    ),
+    ("lifecycle", "Lifecycle", bucket_settings.missing("NoSuchLifecycle")),
+    ("website", "Website", bucket_settings.missing("NoSuchWebsiteConfiguration")),
+    ("policy", "Policy", bucket_settings.missing("NoSuchBucketPolicy")),
+    ("encryption", "Encryption", bucket_settings.missing("NoSuchServerSideEncryptionRule")),
+)
+for _subresource, _name, _answer in NEVER_SET:
+    BUCKET["GET", _subresource] = Operation(_answer, f"oss:GetBucket{_name}")
+    BUCKET["DELETE", _subresource] = Operation(bucket_settings.nothing_to_delete, f"oss:DeleteBucket{_name}")
+OBJECT: Table = {
+    ("PUT", ""): Operation(objects.put_object, "oss:PutObject", headers=_NEW_OBJECT, user_meta=True),
+    ("GET", ""): Operation(
+        objects.get_object, "oss:GetObject", _OVERRIDES | _VERSION, frozenset({"x-oss-range-behavior"})
+    ),
+    ("HEAD", ""): Operation(
+        objects.head_object, "oss:GetObject", _OVERRIDES | _VERSION, frozenset({"x-oss-range-behavior"})
+    ),
+    ("HEAD", "objectMeta"): Operation(objects.get_object_meta, "oss:GetObject", _VERSION),
+    ("GET", "objectMeta"): Operation(objects.get_object_meta, "oss:GetObject", _VERSION),
+    ("DELETE", ""): Operation(objects.delete_object, "oss:DeleteObject", _VERSION),
+    ("POST", "append"): Operation(
+        multipart.append_object, "oss:PutObject", frozenset({"position"}), _NEW_OBJECT, user_meta=True
+    ),
+    ("POST", "uploads"): Operation(multipart.initiate, "oss:PutObject", _ENCODING, _NEW_OBJECT, user_meta=True),
+    ("PUT", "uploadId"): Operation(multipart.put_part, "oss:PutObject", frozenset({"partNumber"})),
+    ("POST", "uploadId"): Operation(
+        multipart.complete,
+        "oss:PutObject",
+        _ENCODING,
+        _OBJECT_ACL | {"x-oss-complete-all", "x-oss-forbid-overwrite"},
+    ),
+    ("DELETE", "uploadId"): Operation(multipart.abort, "oss:AbortMultipartUpload"),
+    ("GET", "uploadId"): Operation(
+        multipart.list_parts, "oss:ListParts", frozenset({"max-parts", "part-number-marker", "encoding-type"})
+    ),
+    ("GET", "acl"): Operation(properties.get_object_acl, "oss:GetObjectAcl", _VERSION),
+    ("PUT", "acl"): Operation(properties.put_object_acl, "oss:PutObjectAcl", _VERSION, _OBJECT_ACL),
+    ("GET", "tagging"): Operation(properties.get_object_tagging, "oss:GetObjectTagging", _VERSION),
+    ("PUT", "tagging"): Operation(properties.put_object_tagging, "oss:PutObjectTagging", _VERSION),
+    ("DELETE", "tagging"): Operation(properties.delete_object_tagging, "oss:DeleteObjectTagging", _VERSION),
+    ("GET", "symlink"): Operation(properties.get_symlink, "oss:GetObject", _VERSION),
+    ("PUT", "symlink"): Operation(
+        properties.put_symlink, "oss:PutObject", headers=_NEW_OBJECT | {"x-oss-symlink-target"}, user_meta=True
+    ),
+}
+# What a PUT of an object means when it names a source instead of carrying a body.
+COPIES: Table = {
+    ("PUT", ""): Operation(
+        copying.copy_object,
+        "oss:PutObject",
+        headers=_NEW_OBJECT | _SOURCE | {"x-oss-metadata-directive", "x-oss-tagging-directive"},
+        user_meta=True,
+    ),
+    ("PUT", "uploadId"): Operation(
+        multipart.copy_part, "oss:PutObject", frozenset({"partNumber"}), _SOURCE | {"x-oss-copy-source-range"}
+    ),
+}
