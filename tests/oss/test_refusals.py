@@ -3,6 +3,7 @@
 Run by pytest against a real door on a free port, with its clock in the tests' hands.
 """
 
+import base64
 import json
 import socket
 from collections.abc import Iterator
@@ -309,3 +310,10 @@ def test_what_is_no_http_is_refused_in_the_form_of_oss(door: RunningDoor, sent: 
     assert error.findtext("RequestId") == headers["x-oss-request-id"]
     assert error.findtext("EC") == headers["x-oss-ec"]
     assert b"ErrorCode" not in raw
+
+
+def test_the_error_of_a_head_request_fits_a_header_whatever_it_quotes(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    headers = {"x-oss-meta-a": "a" * 20_000}
+    refused = door.request("HEAD", "k", headers=headers, auth=oss2.Auth(KEY_ID, "wrong"))
+    error = ElementTree.fromstring(base64.b64decode(refused.headers["x-oss-err"]))
+    assert (refused.status_code, error.findtext("Code")) == (403, "SignatureDoesNotMatch")

@@ -17,6 +17,10 @@ from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.request import Request
 from sesame.store.objects.objects import Reader
 
+# Clients refuse headers of 64 KB; an error that quotes the request back may be longer.
+HEADER_XML_BYTES_MAX = 4096
+HOST_CHARS_MAX = 255
+
 
 class Stretch(msgspec.Struct, frozen=True):
     """Bytes of an opened object that are still to be sent, packed with `gzip`; whoever sends them closes the reader."""
@@ -40,21 +44,23 @@ def xml_answer(name: str, content: xml.Content) -> Answer:
 
 
 def error_answer(error: OssError, method: str, request_id: str, host: str) -> Answer:
-    """On HEAD, which has no body, the XML travels in a header: without it 404 could be bucket or key (§1.8)."""
+    """On HEAD, which has no body, the XML is sent in a header: without it 404 could be bucket or key (§1.8).
+
+    There it omits the details when they are long.
+    """
     if error.status == 304:
         return Answer(status=304, headers=error.headers)
-    body = xml.document(
-        "Error",
-        [
-            ("Code", error.code),
-            ("Message", str(error)),
-            ("RequestId", request_id),
-            ("HostId", host),
-            *(error.details.items()),
-            ("EC", error.ec),
-        ],
-    )
+    said: list[xml.Element] = [
+        ("Code", error.code),
+        ("Message", str(error)),
+        ("RequestId", request_id),
+        ("HostId", host[:HOST_CHARS_MAX]),
+        ("EC", error.ec),
+    ]
+    body = xml.document("Error", [*said[:-1], *error.details.items(), said[-1]])
     headers = {**error.headers, "x-oss-ec": error.ec}
+    if method == "HEAD" and len(body) > HEADER_XML_BYTES_MAX:
+        body = xml.document("Error", said)
     if method == "HEAD":
         return Answer(error.status, {**headers, "x-oss-err": base64.b64encode(body).decode()})
     return Answer(error.status, {**headers, "Content-Type": xml.CONTENT_TYPE}, body)
