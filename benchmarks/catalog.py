@@ -4,12 +4,13 @@ Run by `make bench-catalog`; a page of a list and a warm call, each as a ratio o
 Never compares figures of different rounds; fails when a median ratio passes its limit.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import click
 
 from benchmarks import servers
-from benchmarks.invoke import WARM_UP_S, Lane
+from benchmarks.invoke import EXPECTED, WARM_UP_S, Exchange, Lane
 from benchmarks.ratios import over, spread
 from benchmarks.servers import Endpoint
 
@@ -18,6 +19,7 @@ PAGE = 100
 DEPLOYERS = 8
 LIST_LIMIT = 1.5
 CALL_LIMIT = 1.05
+WARM_CALL = "a warm call"
 
 
 def fill(endpoint: Endpoint, services: int, runtime: str, code: str) -> None:
@@ -46,6 +48,13 @@ def page_request(endpoint: Endpoint, service: str) -> tuple[bytes, bytes]:
     return request, servers.answer(endpoint.port, request)
 
 
+def exchange(case: str, endpoint: Endpoint, service: str) -> Callable[[], Exchange]:
+    """What a lane of this case sends, and what it expects."""
+    if case == WARM_CALL:
+        return lambda: (endpoint.signed_invocation(service, "f00050"), EXPECTED)
+    return lambda: page_request(endpoint, service)
+
+
 @click.command()
 @click.option("--services", default=100, show_default=True, help="Services of the large catalog, 100 functions each.")
 @click.option("--rounds", default=9, show_default=True, help="Interleaved rounds of each case.")
@@ -61,17 +70,12 @@ def main(services: int, rounds: int, seconds: float, runtime: str) -> None:
         fill(large, services, runtime, code)
         fill(small, 1, runtime, code)
         service = f"s{services // 2:05d}"
-        for case, limit in (("a page of a list", LIST_LIMIT), ("a warm call", CALL_LIMIT)):
+        for case, limit in (("a page of a list", LIST_LIMIT), (WARM_CALL, CALL_LIMIT)):
             lanes = (
-                Lane(f"{services * FUNCTIONS_IN_A_SERVICE} functions", large.port, b""),
-                Lane(f"{FUNCTIONS_IN_A_SERVICE} functions", small.port, b""),
+                Lane(f"{services * FUNCTIONS_IN_A_SERVICE} functions", large.port, exchange(case, large, service)),
+                Lane(f"{FUNCTIONS_IN_A_SERVICE} functions", small.port, exchange(case, small, "s00000")),
             )
             for number in range(rounds):
-                for lane, endpoint, name in zip(lanes, (large, small), (service, "s00000"), strict=True):
-                    if case == "a warm call":
-                        lane.request = endpoint.signed_invocation(name, "f00050")
-                    else:
-                        lane.request, lane.expect = page_request(endpoint, name)
                 for lane in lanes if number % 2 else lanes[::-1]:
                     if not number:
                         lane.measure(1, WARM_UP_S, keep=False)

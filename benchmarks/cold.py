@@ -1,9 +1,11 @@
-"""Cold calls: the first call of functions that were never called, beside the start of the bare interpreter.
+"""Cold calls: the first call of functions that were never called, beside the start of the bare interpreter and, where
+another checkout of Sesame is named, beside that one's first call of the same function.
 
 Run by `make bench-cold`; through HTTP, signed, logged, in the sandbox that is named, nothing prepared for a function.
 Interleaved: each first call has a bare start as its neighbour in time. Never calls a function twice.
 """
 
+import contextlib
 import statistics
 import subprocess
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
+import msgspec
 
 from benchmarks.boxes import Command, boxes
 from benchmarks.ratios import spread
@@ -23,6 +26,13 @@ BLOCKS = 6
 BOXED_RUNTIME = "python3.12"
 AT_ONCE = 100
 BARE_STARTS_AT_ONCE = 2
+
+
+class Case(msgspec.Struct, frozen=True):
+    """How many functions are called, and a folder for the files of the boxes beside which 3.12 runs."""
+
+    functions: int
+    folder: Path
 
 
 def deploy(endpoint: Endpoint, service: str, runtime: str, count: int) -> list[str]:
@@ -83,27 +93,29 @@ def in_blocks(ours: list[float], theirs: list[float]) -> list[float]:
     ]
 
 
-def report_one_by_one(endpoint: Endpoint, interpreter: Interpreter, folder: Path, count: int) -> None:
-    """`folder` takes the files of the boxes beside which 3.12 runs."""
+def report_one_by_one(endpoint: Endpoint, rival: Endpoint | None, interpreter: Interpreter, case: Case) -> None:
     runtime, python = interpreter.runtime, interpreter.path
     service = "cold-" + runtime.replace(".", "-")
-    names = deploy(endpoint, service, runtime, count)
+    names = deploy(endpoint, service, runtime, case.functions)
     caller = Caller(endpoint)
     bare_start = [str(python), "-c", "pass"]
     peers: dict[str, Command] = {f"{python.name} -c pass": lambda: bare_start}
-    if runtime == BOXED_RUNTIME:
-        peers |= boxes(interpreter, folder)
+    if runtime == BOXED_RUNTIME and rival is None:
+        peers |= boxes(interpreter, case.folder)
+    rival_caller = None
+    if rival is not None:
+        deploy(rival, service, runtime, case.functions)
+        rival_caller = Caller(rival)
     ours: list[float] = []
     theirs: dict[str, list[float]] = {name: [] for name in peers}
-    phases: dict[str, list[float]] = {"queue": [], "start": [], "invoke": []}
+    phases: dict[str, list[float]] = {}
     for name in names:
         took_ms, headers = caller.first_call_ms(service, name)
         ours.append(took_ms)
-        for phase in ("queue", "start", "invoke"):
-            phases[phase].append(float(headers[f"X-Sesame-{phase.capitalize()}-Ms"]))
-        for step in headers["X-Sesame-Start-Steps"].split(", "):
-            step_name, _, value = step.partition("=")
-            phases.setdefault(step_name.removesuffix("_ms"), []).append(float(value))
+        for phase, value_ms in phases_of(headers).items():
+            phases.setdefault(phase, []).append(value_ms)
+        if rival_caller is not None:
+            theirs.setdefault("the other checkout", []).append(rival_caller.first_call_ms(service, name)[0])
         for peer, command in peers.items():
             theirs[peer].append(bare_start_ms(command()))
     p99 = sorted(ours)[int(0.99 * len(ours))]
@@ -117,6 +129,19 @@ def report_one_by_one(endpoint: Endpoint, interpreter: Interpreter, folder: Path
             f"  {peer}: median {statistics.median(values):.1f} ms; first call / this: {spread(in_blocks(ours, values))}"
         )
     click.echo(f"  p99 of first calls / median of the bare interpreter: {p99 / statistics.median(bare):.2f} ×")
+
+
+def phases_of(headers: dict[str, str]) -> dict[str, float]:
+    """What the answer says of the server's time, in milliseconds, by the phase's name."""
+    found: dict[str, float] = {}
+    for name, value in headers.items():
+        phase = name.lower().removeprefix("x-sesame-").removesuffix("-ms")
+        if name.lower() == f"x-sesame-{phase}-ms":
+            found[phase] = float(value)
+    for step in filter(None, headers.get("X-Sesame-Start-Steps", "").split(", ")):
+        step_name, _, value = step.partition("=")
+        found[step_name.removesuffix("_ms")] = float(value)
+    return found
 
 
 def report_at_once(endpoint: Endpoint, runtime: str, interpreter: Path, rounds: int) -> None:
@@ -146,11 +171,15 @@ def report_at_once(endpoint: Endpoint, runtime: str, interpreter: Path, rounds: 
 @click.option("--rounds", default=3, show_default=True, help=f"Rounds of {AT_ONCE} first calls at once.")
 @click.option("--sandbox", default="jail", show_default=True)
 @click.option("--runtime", "runtimes", multiple=True, default=("python2.7", "python3", "python3.12"), show_default=True)
-def main(functions: int, rounds: int, sandbox: str, runtimes: tuple[str, ...]) -> None:
+@click.option("--checkout", type=click.Path(path_type=Path), help="Another checkout of Sesame to call beside this one.")
+def main(functions: int, rounds: int, sandbox: str, runtimes: tuple[str, ...], checkout: Path | None) -> None:
     interpreters = discover()
     for runtime in runtimes:
-        with sesame("--sandbox", sandbox) as endpoint, TemporaryDirectory(prefix="boxes-") as folder:
-            report_one_by_one(endpoint, interpreters[runtime], Path(folder), functions)
+        with contextlib.ExitStack() as stack:
+            endpoint = stack.enter_context(sesame("--sandbox", sandbox))
+            rival = stack.enter_context(sesame("--sandbox", sandbox, checkout=checkout)) if checkout else None
+            folder = stack.enter_context(TemporaryDirectory(prefix="boxes-"))
+            report_one_by_one(endpoint, rival, interpreters[runtime], Case(functions, Path(folder)))
     with sesame("--sandbox", sandbox) as endpoint:
         report_at_once(endpoint, runtimes[-1], interpreters[runtimes[-1]].path, rounds)
 

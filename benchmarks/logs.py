@@ -5,13 +5,15 @@ Never compares figures of different rounds: each ratio is of two neighbours in t
 """
 
 import time
+from collections.abc import Callable
 
 import click
 import fc2
 
 from benchmarks import servers
-from benchmarks.invoke import WARM_UP_S, Lane
+from benchmarks.invoke import EXPECTED, WARM_UP_S, Exchange, Lane
 from benchmarks.ratios import over, spread
+from benchmarks.servers import Endpoint
 
 CONCURRENCIES = (1, 16)
 LINES = (0, 20)
@@ -42,11 +44,9 @@ def main(rounds: int, seconds: float, sandbox: str, runtime: str, limit: float) 
                 for endpoint in (keeping, keeping_none):
                     deploy(endpoint.client(), name, runtime, code)
             for concurrency in CONCURRENCIES:
-                with_logs = Lane("logs kept", keeping.port, b"")
-                without = Lane("no logs kept", keeping_none.port, b"")
+                with_logs = Lane("logs kept", keeping.port, exchange(keeping, name))
+                without = Lane("no logs kept", keeping_none.port, exchange(keeping_none, name))
                 for number in range(rounds):
-                    with_logs.request = keeping.signed_invocation("bench", name)
-                    without.request = keeping_none.signed_invocation("bench", name)
                     for lane in (with_logs, without) if number % 2 else (without, with_logs):
                         if not number:
                             lane.measure(concurrency, WARM_UP_S, keep=False)
@@ -62,6 +62,10 @@ def main(rounds: int, seconds: float, sandbox: str, runtime: str, limit: float) 
                 failed |= over(slower, limit)
     if failed:
         raise click.ClickException(f"keeping logs slows calls more than is allowed (median latency, at most {limit} ×)")
+
+
+def exchange(endpoint: Endpoint, name: str) -> Callable[[], Exchange]:
+    return lambda: (endpoint.signed_invocation("bench", name), EXPECTED)
 
 
 def deploy(client: fc2.Client, name: str, runtime: str, code: str) -> None:

@@ -109,11 +109,16 @@ def process(command: list[str], cwd: Path, env: dict[str, str]) -> Iterator[subp
 
 
 @contextlib.contextmanager
-def sesame(*flags: str) -> Iterator[Endpoint]:
-    """A fresh Sesame in a temporary folder, ready for calls."""
+def sesame(*flags: str, checkout: Path | None = None) -> Iterator[Endpoint]:
+    """A fresh Sesame in a temporary folder, ready for calls.
+
+    `checkout` names another checkout of this project, with a `.venv` that `make install` made there; the server is
+    then that one's. None means the checkout that runs the benchmark.
+    """
+    python = sys.executable if checkout is None else str(checkout.absolute() / ".venv/bin/python")
     folder = Path(tempfile.mkdtemp(prefix="sesame-bench-"))
     key_id, secret = "bench-key", "bench-secret-0123456789"
-    command = [sys.executable, "-m", "sesame", "start", "--data-dir", str(folder / "data"), "--port", "0"]
+    command = [python, "-m", "sesame", "start", "--data-dir", str(folder / "data"), "--port", "0"]
     command += ["--oss-port", "0", "--access-key-id", key_id, "--access-key-secret", secret, *flags]
     try:
         with process(command, folder, {}) as child:
