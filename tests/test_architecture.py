@@ -70,12 +70,6 @@ NOT_YET: frozenset[tuple[str, str]] = frozenset(
         ("sandbox/jail/isolation.py", "sesame.sandbox.process"),
         ("sandbox/jail/plan.py", "sesame.sandbox.process"),
         ("sandbox/jail/zygote_client.py", "sesame.sandbox.process"),
-        ("store/catalog.py", "sqlalchemy.dialects"),
-        ("store/logs/file.py", "sqlite3"),
-        ("store/logs/writer_process.py", "sqlite3"),
-        ("store/lost_database.py", "sqlite3"),
-        ("store/objects/multipart.py", "sqlalchemy.dialects"),
-        ("store/objects/objects.py", "sqlalchemy.dialects"),
     }
 )
 # Modules that close a cycle of sub-packages; a line goes when the module moves.

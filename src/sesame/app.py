@@ -51,12 +51,12 @@ from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import TABLE, Settings
 from sesame.store.catalog import Catalog
 from sesame.store.logs.intake import Keeping, Logs, discard
-from sesame.store.lost_database import require_database
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
 from sesame.store.packages.bytecode import BytecodeCompiler
 from sesame.store.packages.packages import Packages
 from sesame.store.sql.database import Database
+from sesame.store.sql.lost_database import require_database
 
 HOST = "127.0.0.1"
 VIRTUAL_HOSTS = ("oss.localhost",)

@@ -95,7 +95,7 @@ async def test_news_come_after_the_whole_transaction(database: Database) -> None
     assert catalog.revision == 2
     await catalog.edit(lambda tx: tx.delete("thing", "", "a"))
     await catalog.edit(lambda tx: tx.delete("thing", "", "none"))
-    assert seen[2][0] == Change("thing", "", "a", None)
+    assert seen[2][0] == Change("thing", "", "a", None, revision=3)
     assert len(seen) == 3
 
 

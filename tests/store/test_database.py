@@ -7,9 +7,11 @@ Never looks into the database's privates but to break a commit.
 import asyncio
 import functools
 import importlib
+import itertools
 import os
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,13 +20,22 @@ import sqlalchemy as sa
 from sesame.model.errors import ConfigurationError, PlatformError
 from sesame.store.sql import database as database_module
 from sesame.store.sql.database import Database, newest_migration
-from sesame.store.sql.schema import metadata, records
+from sesame.store.sql.schema import counters, metadata, records
+
+REVISIONS = itertools.count(1)
 
 
 def insert(name: str, connection: sa.Connection) -> None:
     connection.execute(
         sa.insert(records).values(
-            kind="k", parent="", name=name, document=b"{}", etag="e", revision=1, created_at=0.0, modified_at=0.0
+            kind="k",
+            parent="",
+            name=name,
+            document=b"{}",
+            etag="e",
+            revision=next(REVISIONS),
+            created_at=0.0,
+            modified_at=0.0,
         )
     )
 
@@ -224,6 +235,50 @@ async def test_migrations_end_where_the_schema_stands(tmp_path: Path) -> None:
 
     assert await database.read(compare) == []
     await database.close()
+
+
+async def test_a_database_of_the_schema_before_is_upgraded_with_its_records(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    with closing(sqlite3.connect(path)) as before:
+        before.executescript(SCHEMA_0002)
+        rows = [("service", "", "b", 20.0), ("service", "", "a", 30.0), ("bucket", "", "c", 10.0)]
+        before.executemany("INSERT INTO records VALUES (?, ?, ?, '{}', 'e', 7, 1.0, ?)", rows)
+        before.execute("INSERT INTO objects VALUES ('c', x'6b', 'blob', 1, 'E', '0', 'Normal', x'7b7d', 1.0)")
+        before.commit()
+    database = await opened(path)
+    read = await database.read(
+        lambda c: c.execute(sa.select(records.c.name, records.c.revision, records.c.modified_at)).all()
+    )
+    assert sorted(read) == [("a", 3, 30.0), ("b", 2, 20.0), ("c", 1, 10.0)]
+    given = await database.read(lambda c: c.execute(sa.select(counters)).all())
+    assert dict(tuple(row) for row in given) == {"catalog": 3, "catalog_pruned": 0}
+    kept = await database.read(lambda c: c.exec_driver_sql("SELECT blob FROM objects").scalar_one())
+    assert kept == "blob"
+    await database.close()
+
+
+# As `sesame 0.0` left it: what Alembic wrote at revision 0002.
+SCHEMA_0002 = """
+CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
+INSERT INTO alembic_version VALUES ('0002');
+CREATE TABLE records (
+    kind TEXT NOT NULL, parent TEXT NOT NULL, name TEXT NOT NULL, document BLOB NOT NULL, etag TEXT NOT NULL,
+    revision INTEGER NOT NULL, created_at FLOAT NOT NULL, modified_at FLOAT NOT NULL, PRIMARY KEY (kind, parent, name)
+) WITHOUT ROWID;
+CREATE TABLE objects (
+    bucket TEXT NOT NULL, "key" BLOB NOT NULL, blob TEXT NOT NULL, size BIGINT NOT NULL, etag TEXT NOT NULL,
+    crc64 TEXT NOT NULL, kind TEXT NOT NULL, meta BLOB NOT NULL, modified_at FLOAT NOT NULL, PRIMARY KEY (bucket, "key")
+) WITHOUT ROWID;
+CREATE TABLE object_uploads (
+    upload_id TEXT NOT NULL PRIMARY KEY, bucket TEXT NOT NULL, "key" BLOB NOT NULL, meta BLOB NOT NULL,
+    initiated_at FLOAT NOT NULL
+);
+CREATE INDEX object_uploads_by_key ON object_uploads (bucket, "key", upload_id);
+CREATE TABLE object_parts (
+    upload_id TEXT NOT NULL, number INTEGER NOT NULL, blob TEXT NOT NULL, size BIGINT NOT NULL, etag TEXT NOT NULL,
+    crc64 TEXT NOT NULL, modified_at FLOAT NOT NULL, PRIMARY KEY (upload_id, number)
+) WITHOUT ROWID;
+"""
 
 
 async def test_a_newer_database_is_refused(tmp_path: Path) -> None:

@@ -1,42 +1,61 @@
-"""What there is: typed documents by kind, parent and name, read from memory and changed one transaction at a time.
+"""The catalog: typed documents by kind, parent and name, read from memory and changed one transaction at a time.
 
-Edited by `control` and `identity`, read by everyone above; opened by `app`.
-Never reads the database after `open`, and never shows a change before its commit.
+Edited by `control` and `identity`, read by every package above; opened by `app`.
+Memory shows a change only after its commit. Another process can follow through `changes_since`.
 """
 
 import secrets
 import time
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.dialects.sqlite import insert
 
 from sesame.model.errors import ConfigurationError
 from sesame.model.kinds import KINDS
 from sesame.model.records import Record
-from sesame.store.lost_database import NEXT_STEPS
 from sesame.store.sql.database import Database
-from sesame.store.sql.schema import records
+from sesame.store.sql.lost_database import NEXT_STEPS
+from sesame.store.sql.schema import CATALOG, CATALOG_PRUNED, counters, records, tombstones
+from sesame.store.sql.sqlite import upsert
 
 T = TypeVar("T")
 
 # Two changes within one tick of the clock still differ by this much.
 TICK_S = 0.001
+CHANGES_PER_PAGE = 1000
+# POLICY: a follower that was away for longer loads everything again.
+TOMBSTONE_AGE_S = 7 * 86400.0
 
 log = structlog.get_logger(__name__)
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One record written or, with `record` None, deleted."""
+    """One record written or, with `record` None, deleted. `revision` is higher than that of every change before."""
 
     kind: str
     parent: str
     name: str
     record: Record | None
+    revision: int = 0
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What changed, in order of revision; a record that changed several times appears once, as it is now.
+
+    `revision` is where to go on from. `more` says that the page ended before the last change.
+    """
+
+    changes: tuple[Change, ...]
+    revision: int
+    more: bool
+
+
+# Called inside the transaction that replaces or deletes a record, with the former record and the new document, or None.
+OnReplace = Callable[["Transaction", Record, Any], None]
 
 
 class Catalog:
@@ -46,25 +65,38 @@ class Catalog:
         self, database: Database, kinds: Mapping[str, type] = KINDS, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._database = database
+        self._kinds = kinds
         self._codec = _Codec(kinds)
         self._clock = clock
         self._folders: dict[tuple[str, str], _Folder] = {}
         self._listeners: list[Callable[[Change], None]] = []
+        self._on_replace: dict[str, list[OnReplace]] = {}
         self._revision = 0
 
     async def open(self) -> None:
         """Loads every record. Raises `ConfigurationError` on a document that this code does not know."""
 
-        def load(connection: sa.Connection) -> list[Record]:
-            return [self._codec.record(row) for row in connection.execute(sa.select(records))]
+        def load(connection: sa.Connection) -> tuple[list[Record], int]:
+            found = [self._codec.record(row) for row in connection.execute(sa.select(records))]
+            return found, _counter(connection, CATALOG)
 
-        for record in await self._database.load(load):
+        found, self._revision = await self._database.load(load)
+        for record in found:
             self._folder(record.kind, record.parent).put(record)
 
     @property
     def revision(self) -> int:
-        """Rises with every change applied to memory."""
+        """The revision of the newest change that memory shows."""
         return self._revision
+
+    async def changes_since(self, revision: int, limit: int = CHANGES_PER_PAGE) -> Changes | None:
+        """As the function `changes_since`, read from this catalog's database."""
+        return await self._database.read(lambda connection: changes_since(connection, revision, limit, self._kinds))
+
+    async def prune(self) -> int:
+        """Forgets deletions older than TOMBSTONE_AGE_S; returns how many. Followers further behind load anew."""
+        before = self._clock() - TOMBSTONE_AGE_S
+        return await self._database.write(lambda connection: _prune(connection, before))
 
     def get(self, kind: str, parent: str, name: str) -> Record | None:
         folder = self._folders.get((kind, parent))
@@ -95,6 +127,11 @@ class Catalog:
         """Calls back on the event loop for each change, once all changes of its transaction are in memory."""
         self._listeners.append(callback)
 
+    def on_replace(self, kinds: Iterable[str], callback: OnReplace) -> None:
+        """Calls back inside each transaction that replaces or deletes a record of these kinds. Set up before `edit`."""
+        for kind in kinds:
+            self._on_replace.setdefault(kind, []).append(callback)
+
     async def edit(self, fn: Callable[["Transaction"], T]) -> T:
         """Runs `fn` alone on the writer's thread; what it wrote is on the disk and in memory when this returns.
 
@@ -102,7 +139,7 @@ class Catalog:
         """
 
         def run(connection: sa.Connection) -> tuple[T, list[Change]]:
-            transaction = Transaction(connection, self._codec, self._clock)
+            transaction = Transaction(connection, self._codec, self._clock, self._on_replace)
             return fn(transaction), transaction.changes
 
         def apply(done: tuple[T, list[Change]]) -> None:
@@ -117,7 +154,8 @@ class Catalog:
                 self._remove(change)
             else:
                 self._folder(change.kind, change.parent).put(change.record)
-        self._revision += len(changes)
+        if changes:
+            self._revision = changes[-1].revision
         for change in changes:
             for listener in self._listeners:
                 try:
@@ -142,10 +180,17 @@ class Transaction:
     `connection` is for rows of other tables that stand or fall with this edit.
     """
 
-    def __init__(self, connection: sa.Connection, codec: "_Codec", clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        connection: sa.Connection,
+        codec: "_Codec",
+        clock: Callable[[], float],
+        on_replace: Mapping[str, list[OnReplace]],
+    ) -> None:
         self.connection = connection
         self._codec = codec
         self._clock = clock
+        self._on_replace = on_replace
         self.changes: list[Change] = []
 
     def get(self, kind: str, parent: str, name: str) -> Record | None:
@@ -154,7 +199,9 @@ class Transaction:
 
     def put(self, kind: str, parent: str, name: str, document: Any) -> Record:
         """Creates or replaces. Keeps the time of creation; etag and time of modification are new."""
-        former = self.connection.execute(_SELECT_TIMES, {"k": kind, "p": parent, "n": name}).one_or_none()
+        self._before_replacing(kind, parent, name, document)
+        where = {"k": kind, "p": parent, "n": name}
+        former = self.connection.execute(_SELECT_TIMES, where).one_or_none()
         now = self._clock()
         modified_at = now if former is None else max(now, former.modified_at + TICK_S)
         record = Record(
@@ -166,14 +213,21 @@ class Transaction:
             created_at=now if former is None else former.created_at,
             modified_at=modified_at,
         )
-        self.connection.execute(_UPSERT, {**msgspec.structs.asdict(record), "document": self._codec.encode(record)})
-        self.changes.append(Change(kind, parent, name, record))
+        row = {**msgspec.structs.asdict(record), "document": self._codec.encode(record), "revision": self._next()}
+        self.connection.execute(_UPSERT, row)
+        if former is None:
+            self.connection.execute(_UNBURY, where)
+        self.changes.append(Change(kind, parent, name, record, row["revision"]))
         return record
 
     def delete(self, kind: str, parent: str, name: str) -> None:
         """Deletes the record; nothing happens when there is none."""
+        self._before_replacing(kind, parent, name, None)
         if self.connection.execute(_DELETE, {"k": kind, "p": parent, "n": name}).rowcount:
-            self.changes.append(Change(kind, parent, name, None))
+            revision = self._next()
+            tombstone = {"kind": kind, "parent": parent, "name": name, "revision": revision}
+            self.connection.execute(_BURY, {**tombstone, "deleted_at": self._clock()})
+            self.changes.append(Change(kind, parent, name, None, revision))
 
     def children(self, kind: str, parent: str) -> list[Record]:
         """Every record of the folder in order of name."""
@@ -186,6 +240,56 @@ class Transaction:
 
     def count(self, kind: str, parent: str) -> int:
         return int(self.connection.execute(_COUNT, {"k": kind, "p": parent}).scalar_one())
+
+    def _next(self) -> int:
+        """The revision of the next change. Rows of one counter are locked, so they commit in the order of revisions."""
+        return int(self.connection.execute(_NEXT_REVISION).scalar_one())
+
+    def _before_replacing(self, kind: str, parent: str, name: str, document: Any) -> None:
+        callbacks = self._on_replace.get(kind)
+        former = self.get(kind, parent, name) if callbacks else None
+        if callbacks and former is not None:
+            for callback in callbacks:
+                callback(self, former, document)
+
+
+def changes_since(
+    connection: sa.Connection, revision: int, limit: int = CHANGES_PER_PAGE, kinds: Mapping[str, type] = KINDS
+) -> Changes | None:
+    """At most `limit` changes after `revision`, in one read transaction of any process (`store.sql.sqlite`).
+
+    None when deletions since then have been forgotten: the follower must load every record again.
+    """
+    if revision < _counter(connection, CATALOG_PRUNED):
+        return None
+    codec = _Codec(kinds)
+    written = sa.select(records).where(records.c.revision > revision).order_by(records.c.revision).limit(limit + 1)
+    deleted = sa.select(tombstones).where(tombstones.c.revision > revision)
+    deleted = deleted.order_by(tombstones.c.revision).limit(limit + 1)
+    found = [
+        Change(row.kind, row.parent, row.name, codec.record(row), row.revision) for row in connection.execute(written)
+    ]
+    found += [Change(row.kind, row.parent, row.name, None, row.revision) for row in connection.execute(deleted)]
+    found.sort(key=lambda change: change.revision)
+    if len(found) > limit:
+        return Changes(tuple(found[:limit]), found[limit - 1].revision, more=True)
+    return Changes(tuple(found), _counter(connection, CATALOG), more=False)
+
+
+def _prune(connection: sa.Connection, before: float) -> int:
+    old = tombstones.c.deleted_at < before
+    newest = connection.execute(sa.select(sa.func.max(tombstones.c.revision)).where(old)).scalar_one()
+    if newest is None:
+        return 0
+    # All up to it: a later tombstone may have an earlier time when the clock was set back.
+    gone = connection.execute(sa.delete(tombstones).where(tombstones.c.revision <= newest)).rowcount
+    pruned = sa.update(counters).where(counters.c.name == CATALOG_PRUNED, counters.c.value < newest)
+    connection.execute(pruned.values(value=newest))
+    return gone
+
+
+def _counter(connection: sa.Connection, name: str) -> int:
+    return int(connection.execute(sa.select(counters.c.value).where(counters.c.name == name)).scalar_one())
 
 
 class _Folder:
@@ -256,16 +360,13 @@ _SELECT_FOLDER = sa.select(records).where(_one("")).order_by(records.c.name)
 _SELECT_KIND = sa.select(records).where(records.c.kind == sa.bindparam("k")).order_by(records.c.parent, records.c.name)
 _COUNT = sa.select(sa.func.count()).select_from(records).where(_one(""))
 _DELETE = sa.delete(records).where(_one("n"))
-_INSERT = insert(records).values(
-    {column.name: sa.bindparam(column.name) for column in records.columns if column.name != "revision"}
-    | {"revision": 1}
+_UPSERT = upsert(records)
+_BURY = upsert(tombstones)
+_UNBURY = sa.delete(tombstones).where(
+    tombstones.c.kind == sa.bindparam("k"),
+    tombstones.c.parent == sa.bindparam("p"),
+    tombstones.c.name == sa.bindparam("n"),
 )
-_UPSERT = _INSERT.on_conflict_do_update(
-    index_elements=[records.c.kind, records.c.parent, records.c.name],
-    set_={
-        "document": _INSERT.excluded.document,
-        "etag": _INSERT.excluded.etag,
-        "revision": records.c.revision + 1,
-        "modified_at": _INSERT.excluded.modified_at,
-    },
+_NEXT_REVISION = (
+    sa.update(counters).where(counters.c.name == CATALOG).values(value=counters.c.value + 1).returning(counters.c.value)
 )

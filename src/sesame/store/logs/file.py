@@ -6,7 +6,6 @@ Never holds a read open for long: a page is read and the file is let go.
 
 import functools
 import itertools
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +15,7 @@ import msgspec
 
 from sesame.model.errors import ConfigurationError
 from sesame.store.logs.lines import Chunk, entries
+from sesame.store.sql import sqlite_file
 
 SCHEMA_VERSION = 2
 BUSY_TIMEOUT_S = 10.0
@@ -106,7 +106,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 
 class LogWriter:
-    """The only writer. Not safe for use by several threads at a time; `write` and `expire` raise sqlite3.Error."""
+    """The only writer. Not safe for use by several threads at a time; `write` and `expire` raise sqlite_file.Error."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -117,9 +117,7 @@ class LogWriter:
     def open(self) -> None:
         """Raises `ConfigurationError` when the file cannot be used."""
         try:
-            self._connection = db = sqlite3.connect(
-                self._path, BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
+            self._connection = db = sqlite_file.open_for_writing(self._path, BUSY_TIMEOUT_S)
             self._path.chmod(0o600)
             db.execute(f"PRAGMA page_size={PAGE_BYTES}")
             db.execute("PRAGMA auto_vacuum=INCREMENTAL")
@@ -137,7 +135,7 @@ class LogWriter:
                 raise _wrong_version(self._path, found)
             newest = db.execute("SELECT batch_ms FROM chunks ORDER BY id DESC LIMIT 1").fetchone()
             self._batch_ms = newest[0] if newest else 0
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite_file.Error, OSError) as error:
             raise _unusable(self._path, error) from error
 
     def close(self) -> None:
@@ -247,7 +245,7 @@ class LogReader:
     def read_on(self, query: Query) -> tuple[list[LogLine], int]:
         """As `read`, and the `after_id` to go on with: behind all that was looked at, whether it matched or not."""
 
-        def ask(db: sqlite3.Connection) -> list[tuple[list[LogLine], int]]:
+        def ask(db: sqlite_file.Connection) -> list[tuple[list[LogLine], int]]:
             # Looked up first: what comes while this reads is looked at next time.
             newest = db.execute("SELECT coalesce(max(id) + 1, 0) FROM chunks").fetchone()[0]
             lines = list(_read(db, query))
@@ -267,18 +265,18 @@ class LogReader:
         if not self._path.exists():
             return []
         try:
-            with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", BUSY_TIMEOUT_S, uri=True)) as db:
+            with closing(sqlite_file.open_for_reading(self._path, BUSY_TIMEOUT_S)) as db:
                 found = _version(db)
                 if found == 0:
                     return []
                 if found > SCHEMA_VERSION:
                     raise _wrong_version(self._path, found)
                 return list(ask(db))
-        except sqlite3.Error as error:
+        except sqlite_file.Error as error:
             raise _unusable(self._path, error) from error
 
 
-def _read(db: sqlite3.Connection, query: Query) -> Iterator[LogLine]:
+def _read(db: sqlite_file.Connection, query: Query) -> Iterator[LogLine]:
     first = query.after_id >> _LINE_BITS
     if query.since is not None:
         first = max(first, _first_of(db, int(query.since * 1000)))
@@ -317,7 +315,7 @@ def _within(time_s: float, query: Query) -> bool:
     return (query.since is None or time_s >= query.since) and (query.until is None or time_s < query.until)
 
 
-def _first_of(db: sqlite3.Connection, since_ms: int) -> int:
+def _first_of(db: sqlite_file.Connection, since_ms: int) -> int:
     """The id before which every chunk was written, and so every line in it, earlier than `since_ms`."""
     low, high = db.execute("SELECT coalesce(min(id), 0), coalesce(max(id), 0) + 1 FROM chunks").fetchone()
     while low < high:
@@ -340,7 +338,7 @@ def _portions(count: int) -> Iterator[int]:
         count -= size
 
 
-def _insert(db: sqlite3.Connection, count: int, values: list[Any]) -> None:
+def _insert(db: sqlite_file.Connection, count: int, values: list[Any]) -> None:
     """`values` has COLUMNS for each of `count` rows."""
     db.execute(_insertion(count), values)
 
@@ -351,12 +349,12 @@ def _insertion(count: int) -> str:
     return f"INSERT INTO chunks (batch_ms, source, request_id, at_ms, marks, data) VALUES {places}"
 
 
-def _roll_back(db: sqlite3.Connection) -> None:
+def _roll_back(db: sqlite_file.Connection) -> None:
     if db.in_transaction:
         db.execute("ROLLBACK")
 
 
-def _version(db: sqlite3.Connection) -> int:
+def _version(db: sqlite_file.Connection) -> int:
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 

@@ -8,7 +8,6 @@ what is still in the socket and ends too.
 import os
 import select
 import socket
-import sqlite3
 import sys
 import traceback
 from pathlib import Path
@@ -20,6 +19,7 @@ from sesame.model.errors import ConfigurationError
 from sesame.store.logs.file import ROWS_DELETED_TOGETHER, LogWriter, Row, SourceKey
 from sesame.store.logs.lines import Chunk, Splitter, joined_chunk, whole_chunk
 from sesame.store.logs.wire import Batch, Frames, Output, Tried, Whole, frame
+from sesame.store.sql import sqlite_file
 
 RETRY_EVERY_S = 0.15
 # Calls come first: what waits to be written may wait a little longer.
@@ -83,7 +83,7 @@ class Keeper:
         return chunks
 
     def write(self) -> int:
-        """All that was taken, in one transaction; how many rows. After a sqlite3.Error it may be tried again."""
+        """All that was taken, in one transaction; how many rows. After a sqlite_file.Error it may be tried again."""
         count = len(self._unwritten)
         if count:
             self._writer.write(self._unwritten, self._now_ms)
@@ -96,7 +96,7 @@ class Keeper:
         self._open_lines = {}
 
     def expire(self) -> None:
-        """One step of retention; `expiring` says whether there is more to do. Raises sqlite3.Error."""
+        """One step of retention; `expiring` says whether there is more to do. Raises sqlite_file.Error."""
         self.expiring = False
         self.expiring = self._writer.expire(self._now_ms - self._age_ms, self._total_bytes)
 
@@ -118,7 +118,7 @@ class _Conversation:
         self._decode = msgspec.msgpack.Decoder(Batch).decode
 
     def run(self) -> None:
-        """Raises sqlite3.Error when, after the end, the last lines cannot be written."""
+        """Raises sqlite_file.Error when, after the end, the last lines cannot be written."""
         self._say(0, Tried())
         while True:
             if self._keeper.expiring and not self._readable(0):
@@ -137,7 +137,7 @@ class _Conversation:
         """What cannot be written now is tried again until it can, or until Sesame is gone."""
         try:
             self._keeper.take(self._decode(body))
-            while isinstance(written := self._try_to_write(), sqlite3.Error):
+            while isinstance(written := self._try_to_write(), sqlite_file.Error):
                 self._say(number, Tried(str(written)))
                 if self._hung_up():
                     return
@@ -151,16 +151,16 @@ class _Conversation:
             if self._keeper.expiring:
                 self._expire()
 
-    def _try_to_write(self) -> int | sqlite3.Error:
+    def _try_to_write(self) -> int | sqlite_file.Error:
         try:
             return self._keeper.write()
-        except sqlite3.Error as error:
+        except sqlite_file.Error as error:
             return error
 
     def _expire(self) -> None:
         try:
             self._keeper.expire()
-        except sqlite3.Error as error:
+        except sqlite_file.Error as error:
             self._say(0, Tried(f"old lines cannot be deleted: {error}"))
         if not self._keeper.expiring:
             self._say(self._number, Tried(expired=True))
@@ -193,7 +193,7 @@ def main(fd: str, path: str, total_bytes: str, age_s: str) -> int:
         return 2
     try:
         _Conversation(sock, Keeper(writer, int(total_bytes), float(age_s))).run()
-    except sqlite3.Error as error:
+    except sqlite_file.Error as error:
         sys.stderr.write(f"sesame: the last lines of functions could not be written and are lost: {error}\n")
         return 1
     finally:

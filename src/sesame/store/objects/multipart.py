@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from sesame.model.errors import Conflict, NotFound
 from sesame.model.object import ObjectKind, Part, PendingUpload, StoredObject
 from sesame.store.blobs import Written
 from sesame.store.objects.objects import Objects, put_row, require_bucket
 from sesame.store.sql.object_schema import part_of, part_row, parts, upload_of, upload_row, uploads
+from sesame.store.sql.sqlite import upsert
 
 
 class UploadQuery(msgspec.Struct, frozen=True):
@@ -180,8 +180,4 @@ def _no_such_upload() -> NotFound:
     )
 
 
-_INSERT_PART = insert(parts)
-_UPSERT_PART = _INSERT_PART.on_conflict_do_update(
-    index_elements=[parts.c.upload_id, parts.c.number],
-    set_={column.name: _INSERT_PART.excluded[column.name] for column in parts.c if not column.primary_key},
-)
+_UPSERT_PART = upsert(parts)

@@ -16,7 +16,6 @@ import fastcrc
 import msgspec
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.dialects.sqlite import insert
 
 from sesame.model import records
 from sesame.model.errors import Conflict, NotFound, PlatformError
@@ -27,6 +26,7 @@ from sesame.store.objects.listing import ListQuery, ObjectPage, list_objects
 from sesame.store.sql.database import Database
 from sesame.store.sql.object_schema import object_of, object_row, objects, parts, uploads
 from sesame.store.sql.schema import records as records_table
+from sesame.store.sql.sqlite import json_text, upsert
 
 T = TypeVar("T")
 
@@ -182,7 +182,7 @@ class Objects:
 
     async def totals(self, bucket: str) -> Totals:
         def count(connection: sa.Connection) -> Totals:
-            storage_class = sa.func.json_extract(sa.cast(objects.c.meta, sa.Text), "$.storage_class")
+            storage_class = json_text(objects.c.meta, "storage_class")
             sums = sa.select(storage_class, sa.func.count(), sa.func.sum(objects.c.size)).group_by(storage_class)
             found = connection.execute(sums.where(objects.c.bucket == bucket)).all()
             pending = sa.select(sa.func.count()).where(uploads.c.bucket == bucket)
@@ -330,8 +330,4 @@ _SELECT = sa.select(objects).where(objects.c.bucket == sa.bindparam("b"), object
 _BUCKET = sa.select(records_table.c.name).where(
     records_table.c.kind == records.BUCKET, records_table.c.parent == "", records_table.c.name == sa.bindparam("b")
 )
-_INSERT = insert(objects)
-_UPSERT = _INSERT.on_conflict_do_update(
-    index_elements=[objects.c.bucket, objects.c.key],
-    set_={column.name: _INSERT.excluded[column.name] for column in objects.c if not column.primary_key},
-)
+_UPSERT = upsert(objects)

@@ -8,7 +8,6 @@ import asyncio
 import fcntl
 import os
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,12 +20,12 @@ import structlog
 
 from sesame.model.errors import ConfigurationError, PlatformError
 from sesame.store.durable import make_folder, sync_folder
-from sesame.store.lost_database import damaged
+from sesame.store.sql import sqlite
+from sesame.store.sql.lost_database import damaged
 
 T = TypeVar("T")
 
 READERS = 4
-BUSY_TIMEOUT_MS = 10_000
 # POLICY: how many requests may share one commit; bounds how long the first of them waits for the others.
 REQUESTS_PER_COMMIT = 256
 
@@ -57,9 +56,8 @@ class Database:
 
     def __init__(self, path: Path | str) -> None:
         self._path = _path_of(path)
-        url = sa.URL.create("sqlite", database=str(self._path))
-        self._writer_engine = _engine(url, begin="BEGIN IMMEDIATE", connections=1)
-        self._reader_engine = _engine(url, begin="BEGIN", connections=READERS)
+        self._writer_engine = sqlite.write_engine(self._path)
+        self._reader_engine = sqlite.read_engine(self._path, READERS)
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sesame-db-reader")
         self._writer: threading.Thread | None = None
@@ -161,7 +159,7 @@ def _commit(connection: sa.Connection, batch: list[_Request]) -> list[_Done]:
     try:
         with connection.begin():
             return [_run(connection, request) for request in batch]
-    except (sa.exc.SQLAlchemyError, sqlite3.Error, PlatformError) as error:
+    except (sa.exc.SQLAlchemyError, sqlite.DriverError, PlatformError) as error:
         failure = PlatformError(f"the change could not be committed: {error}")
         failure.__cause__ = error
         return [_Done(request, None, failure) for request in batch]
@@ -175,17 +173,11 @@ def _run(connection: sa.Connection, request: _Request) -> _Done:
     except BaseException as error:
         # Raised to the one who asked, who waits on another thread.
         # A full disk or an I/O error ends the whole transaction: then nothing of this batch may be acknowledged.
-        if not _in_transaction(connection):
+        if not sqlite.in_transaction(connection):
             raise PlatformError(f"the database gave up the transaction: {error}") from error
         savepoint.rollback()
         return _Done(request, None, error)
     return _Done(request, result, None)
-
-
-def _in_transaction(connection: sa.Connection) -> bool:
-    raw = connection.connection.dbapi_connection
-    assert isinstance(raw, sqlite3.Connection)
-    return raw.in_transaction
 
 
 def _answer(done: list[_Done]) -> None:
@@ -230,30 +222,6 @@ def _path_of(path: Path | str) -> Path:
     if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
         raise ConfigurationError(f"database '{path}' cannot be used: expected a path or sqlite:///PATH")
     return Path(url.database).absolute()
-
-
-def _engine(url: sa.URL, *, begin: str, connections: int) -> sa.Engine:
-    engine = sa.create_engine(
-        url,
-        poolclass=sa.pool.QueuePool,
-        pool_size=connections,
-        max_overflow=0,
-        connect_args={"check_same_thread": False},
-    )
-
-    @sa.event.listens_for(engine, "connect")
-    def configure(raw: sqlite3.Connection, _record: object) -> None:
-        # The driver must not begin transactions by itself: it would do so late and without IMMEDIATE.
-        raw.isolation_level = None
-        raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        raw.execute("PRAGMA journal_mode=WAL")
-        raw.execute("PRAGMA synchronous=FULL")
-
-    @sa.event.listens_for(engine, "begin")
-    def start(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
 
 
 def _keep_private(path: Path) -> None:

@@ -1,14 +1,14 @@
-"""The table of records, and the metadata that every table of this room belongs to.
+"""The tables of the catalog and of the outbox, and the metadata that every table belongs to.
 
-Used by `store.catalog`, by the migrations and by whatever else in this room keeps rows.
-Never changes a database: `store/sql/migrations` does.
+Used by `store.catalog`, `store.outbox` and the migrations, which alone change a database.
 """
 
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
 
-# One row a document (docs/adr/0003-one-table-of-records.md). `revision` counts how often the row was written.
+# One row a document (docs/adr/0003-one-table-of-records.md). `revision` is the number of the change that wrote the row:
+# over all records and tombstones it rises with every change, and no two share one.
 records = sa.Table(
     "records",
     metadata,
@@ -20,5 +20,42 @@ records = sa.Table(
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("modified_at", sa.Float, nullable=False),
+    sa.Index("records_by_revision", "revision", unique=True),
     sqlite_with_rowid=False,
+)
+
+# What was deleted and when, for those who follow; gone again when a record of the same name is written.
+tombstones = sa.Table(
+    "tombstones",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("parent", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("deleted_at", sa.Float, nullable=False),
+    sa.Index("tombstones_by_revision", "revision", unique=True),
+    sqlite_with_rowid=False,
+)
+
+# `catalog` is the last revision given; tombstones up to `catalog_pruned` may be gone.
+CATALOG, CATALOG_PRUNED = "catalog", "catalog_pruned"
+counters = sa.Table(
+    "counters",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Written in the transaction of the change that causes it; deleted once its consumer has acted on it.
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Index("outbox_by_topic", "topic", "subject"),
+    sqlite_autoincrement=True,
 )

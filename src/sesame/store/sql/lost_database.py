@@ -3,13 +3,12 @@
 Called by `app` before the database is opened. Reads only: after a refusal every file is as it was.
 """
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
 from sesame.model.errors import ConfigurationError
+from sesame.store.sql import sqlite
 
 NEXT_STEPS = (
     "Nothing was changed. Put the database back together with its -wal file, take a backup back with "
@@ -17,6 +16,7 @@ NEXT_STEPS = (
 )
 # More are not counted: the message says "at least".
 COUNTED_MAX = 10_000
+TABLES_NAMED_MAX = 5
 _SHA256_CHARS = 64
 
 
@@ -50,16 +50,15 @@ def _state(database: Path) -> str | None:
             return _UNREADABLE_WAL
         return "is empty" if database.exists() else "is missing"
     try:
-        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if tables and "alembic_version" not in tables:
-                raise ConfigurationError(
-                    f"{database} is a database of another program (found tables {', '.join(sorted(tables)[:5])}). "
-                    f"{NEXT_STEPS}"
-                )
-            if "records" not in tables or connection.execute("SELECT 1 FROM records LIMIT 1").fetchone() is None:
-                return "holds no records"
-    except sqlite3.Error as error:
+        tables = sqlite.tables_of(database)
+        if tables and "alembic_version" not in tables:
+            found = ", ".join(sorted(tables)[:TABLES_NAMED_MAX])
+            raise ConfigurationError(
+                f"{database} is a database of another program (found tables {found}). {NEXT_STEPS}"
+            )
+        if "records" not in tables or not sqlite.has_rows(database, "records"):
+            return "holds no records"
+    except sqlite.DriverError as error:
         raise damaged(database, error) from error
     return None
 

@@ -1,0 +1,49 @@
+"""The transactional outbox: what must be done because of a change, written in the same commit as the change.
+
+Written by the stores inside their transactions, read by whoever acts on a topic. At least once: a crash between the act
+and `remove` repeats the act.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from sesame.store.sql.schema import outbox
+
+# The subject is the name of a blob that no row mentions any more.
+BLOB_REMOVED = "blob.removed"
+# The subject is the SHA-256 of a package that a record no longer names; others may still name it.
+PACKAGE_RELEASED = "package.released"
+
+SUBJECTS_AT_ONCE = 500
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """`id` rises in the order of commit. `created_at` in Unix seconds."""
+
+    id: int
+    topic: str
+    subject: str
+    payload: bytes
+    created_at: float
+
+
+def add(connection: sa.Connection, topic: str, subjects: Iterable[str], at: float, payload: bytes = b"") -> None:
+    """One entry for each subject, in the transaction of `connection`."""
+    rows = [{"topic": topic, "subject": subject, "payload": payload, "created_at": at} for subject in subjects]
+    if rows:
+        connection.execute(sa.insert(outbox), rows)
+
+
+def pending(connection: sa.Connection, topic: str) -> list[Entry]:
+    """What is still to be done, in order of commit."""
+    chosen = sa.select(outbox).where(outbox.c.topic == topic).order_by(outbox.c.id)
+    return [Entry(*row) for row in connection.execute(chosen)]
+
+
+def remove(connection: sa.Connection, topic: str, subjects: Sequence[str]) -> None:
+    """Forgets every entry about these subjects: what they ask for has been done."""
+    for start in range(0, len(subjects), SUBJECTS_AT_ONCE):
+        these = outbox.c.subject.in_(subjects[start : start + SUBJECTS_AT_ONCE])
+        connection.execute(sa.delete(outbox).where(outbox.c.topic == topic, these))

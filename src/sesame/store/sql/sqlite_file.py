@@ -1,0 +1,20 @@
+"""SQLite files that are written with plain SQL: how they are opened, and the errors they raise.
+
+Used by `store.logs`, whose writer process must not load SQLAlchemy (docs/adr/0006-a-process-keeps-the-logs.md).
+"""
+
+import sqlite3
+from pathlib import Path
+
+Connection = sqlite3.Connection
+Error = sqlite3.Error
+
+
+def open_for_writing(path: Path, busy_timeout_s: float) -> Connection:
+    """The caller begins its transactions by itself. Raises `Error`."""
+    return sqlite3.connect(path, busy_timeout_s, isolation_level=None, check_same_thread=False)
+
+
+def open_for_reading(path: Path, busy_timeout_s: float) -> Connection:
+    """Beside a writer or alone; cannot change the file. Raises `Error`."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", busy_timeout_s, uri=True)
