@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from tests.support.fakes import FakeClocks
 
-from sesame import app
+from sesame import _engine
 from sesame.app import Sesame
 from sesame.model.errors import ConfigurationError
 from sesame.settings import Settings
@@ -22,8 +23,8 @@ class NoInstances:
 
 
 async def test_unused_code_is_looked_for_again_after_a_fault_of_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "COLLECT_EVERY_S", 0.0)
-    monkeypatch.setattr(app, "live_packages", lambda _catalog: set())
+    monkeypatch.setattr(_engine, "COLLECT_EVERY_S", 0.0)
+    monkeypatch.setattr(_engine, "live_packages", lambda _catalog: set())
     rounds, twice = 0, asyncio.Event()
 
     class Failing:
@@ -36,9 +37,9 @@ async def test_unused_code_is_looked_for_again_after_a_fault_of_the_disk(monkeyp
             return 0
 
     pool, packages = cast(Any, NoInstances()), cast(Any, Failing())
-    task = asyncio.create_task(app._collect_packages(cast(Any, None), pool, packages))
+    task = asyncio.create_task(_engine.collect_packages(cast(Any, None), pool, packages))
     await asyncio.wait_for(twice.wait(), 10)
-    await app._ended(task)
+    await _engine.cancelled(task)
     assert task.cancelled()
 
 
@@ -57,3 +58,13 @@ async def test_a_fault_of_the_machine_at_a_start_is_said_and_leaves_the_director
     again = Sesame(settings)
     await again.start()
     await again.stop()
+
+
+async def test_the_clocks_that_are_handed_in_date_all_that_is_kept_and_announced(tmp_path: Path) -> None:
+    clocks = FakeClocks()
+    sesame = Sesame(Settings(port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain"), clocks)
+    await sesame.start()
+    try:
+        assert sesame.endpoints.started_at == clocks.wall()
+    finally:
+        await sesame.stop()

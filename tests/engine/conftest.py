@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.fakes import FakeClock, FakeDriver
+from tests.support.fakes import FakeClocks, FakeDriver
 
 from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.hooks import Hooks
@@ -66,7 +66,7 @@ class FakePackages:
 class Engine:
     catalog: FakeCatalog
     driver: FakeDriver
-    clock: FakeClock
+    clocks: FakeClocks
     resolver: Resolver
     pool: Pool
     dispatcher: Dispatcher
@@ -89,7 +89,7 @@ class Engine:
 
 
 def build(caps: Caps | None = None, chance: Callable[[], float] = lambda: 0.5) -> Engine:
-    catalog, driver, clock = FakeCatalog(), FakeDriver(), FakeClock()
+    catalog, driver, clocks = FakeCatalog(), FakeDriver(), FakeClocks()
     kept: list[tuple[LogSource, str, bytes]] = []
     asked: list[tuple[str, float]] = []
     resolver = Resolver(catalog, FakePackages(), chance)  # type: ignore[arg-type]
@@ -101,15 +101,15 @@ def build(caps: Caps | None = None, chance: Callable[[], float] = lambda: 0.5) -
     parts = PoolParts(
         driver=driver,
         resolver=resolver,
-        clock=clock,
+        clocks=clocks,
         caps=caps or Caps(instances_per_function=4, memory_mb=1024, starts_at_once=2, keep_alive_s=300),
         sink=lambda source, request_id, data, _more: kept.append((source, request_id, bytes(data))),
         account_id="123",
         region="cn-shanghai",
-        hooks=Hooks(clock, credentials),
+        hooks=Hooks(clocks, credentials),
     )
     pool = Pool(parts)
-    return Engine(catalog, driver, clock, resolver, pool, Dispatcher(resolver, pool, clock, credentials), kept, asked)
+    return Engine(catalog, driver, clocks, resolver, pool, Dispatcher(resolver, pool, clocks, credentials), kept, asked)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ CAPS = Caps(instances_per_function=2, memory_mb=384, starts_at_once=1, keep_aliv
 def make(engine: Engine, name: str, state: State, function: str = "f") -> Instance:
     snapshot = engine.resolver.resolve(Target("s", limits.LATEST, function))
     source = LogSource("s", function, "LATEST", name, "", "")
-    instance = Instance(snapshot, name, Journal(source, lambda *_: None), engine.clock)
+    instance = Instance(snapshot, name, Journal(source, lambda *_: None), engine.clocks)
     instance.state = state
     return instance
 

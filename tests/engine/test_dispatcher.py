@@ -83,10 +83,10 @@ async def test_a_timeout_kills_with_stacks_and_says_so(engine: Engine) -> None:
     engine.driver.behaviour = lambda _sandbox, _call: None
     task = asyncio.create_task(engine.call())
     await settle()
-    engine.clock.advance(2.9)
+    engine.clocks.advance(2.9)
     await settle()
     assert not task.done()
-    engine.clock.advance(0.2)
+    engine.clocks.advance(0.2)
     outcome = await task
     assert outcome.error is not None
     assert outcome.error.reason == "timeout"
@@ -100,7 +100,7 @@ async def test_a_timeout_kills_with_stacks_and_says_so(engine: Engine) -> None:
 
 async def test_an_answered_call_leaves_no_deadline_behind(engine: Engine) -> None:
     await engine.call()
-    engine.clock.advance(10)
+    engine.clocks.advance(10)
     await settle()
     assert len(engine.driver.alive) == 1
 
@@ -144,7 +144,7 @@ async def test_the_initializer_has_a_time_limit_of_its_own(engine: Engine) -> No
     engine.driver.behaviour = lambda _sandbox, _call: None
     task = asyncio.create_task(engine.call())
     await settle()
-    engine.clock.advance(1.1)
+    engine.clocks.advance(1.1)
     outcome = await task
     assert b"timed out after 1 seconds" in outcome.payload
 
@@ -250,7 +250,7 @@ async def test_an_answer_in_the_moment_of_the_deadline_is_a_timeout_and_its_inst
     task = asyncio.create_task(engine.call())
     await settle()
     engine.driver.made[0].answer(b"late")
-    engine.clock.advance(3.1)
+    engine.clocks.advance(3.1)
     outcome = await task
     assert outcome.error is not None
     assert outcome.error.reason == "timeout"

@@ -35,7 +35,7 @@ def log_of(engine: Engine) -> str:
 async def idle(engine: Engine, seconds: float) -> None:
     """Time passes, a tick after the other."""
     for _ in range(round(seconds)):
-        engine.clock.advance(1)
+        engine.clocks.advance(1)
         await settle()
 
 

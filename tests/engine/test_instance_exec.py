@@ -17,24 +17,24 @@ async def test_an_instance_is_thawed_and_kept_as_long_as_a_command_runs() -> Non
     engine.deploy()
     await engine.call()
     instance = engine.pool.instances()[0]
-    engine.clock.advance(10)
+    engine.clocks.advance(10)
     assert instance.frozen
     async with instance.exec(COMMAND) as execution:
         assert not instance.frozen
         await execution.write(b"hello")
         assert await execution.read() == (1, b"hello")
-        engine.clock.advance(1000)
+        engine.clocks.advance(1000)
         assert (instance.frozen, instance.state) == (False, State.IDLE)
         await engine.call()
         assert engine.pool.instances() == [instance]
-        engine.clock.advance(1000)
+        engine.clocks.advance(1000)
         assert instance.state is State.IDLE
     assert engine.driver.made[0].commands[0].closed
-    engine.clock.advance(10)
+    engine.clocks.advance(10)
     assert instance.frozen
-    engine.clock.advance(280)
+    engine.clocks.advance(280)
     assert instance.state is State.IDLE
-    engine.clock.advance(20)
+    engine.clocks.advance(20)
     assert instance.state is State.DEAD
     await settle()
     assert not engine.driver.alive

@@ -32,7 +32,7 @@ def crowd(engine: Engine, members: list[tuple[str, State, float]]) -> list[Insta
             continue
         snapshot = engine.resolver.resolve(Target("s", limits.LATEST, name))
         journal = Journal(LogSource("s", name, "LATEST", "c", "", ""), lambda *_: None)
-        instance = Instance(snapshot, f"c-{len(found)}", journal, engine.clock)
+        instance = Instance(snapshot, f"c-{len(found)}", journal, engine.clocks)
         instance.state, instance.idle_since = state, idle_since
         found.append(instance)
     return found

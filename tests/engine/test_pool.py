@@ -57,9 +57,9 @@ async def test_idle_instances_make_room_the_longest_idle_first() -> None:
     for name in ("a", "b", "c"):
         engine.deploy(name, memory_size=192)
     await engine.call("a")
-    engine.clock.advance(1)
+    engine.clocks.advance(1)
     await engine.call("b")
-    engine.clock.advance(1)
+    engine.clocks.advance(1)
     await engine.call("c")
     names = sorted(sandbox.spec.setup["function"]["name"] for sandbox in engine.driver.alive)
     assert names == ["b", "c"]
@@ -80,10 +80,10 @@ async def test_an_idle_instance_goes_after_its_keep_alive_and_not_before() -> No
     engine = build(CAPS)
     engine.deploy()
     await engine.call()
-    engine.clock.advance(299)
+    engine.clocks.advance(299)
     await settle()
     assert len(engine.driver.alive) == 1
-    engine.clock.advance(2)
+    engine.clocks.advance(2)
     await settle()
     assert not engine.driver.alive
     assert engine.pool.instances() == []
@@ -94,9 +94,9 @@ async def test_an_idle_instance_is_frozen_after_a_grace_and_thawed_for_its_next_
     engine.deploy()
     await engine.call()
     (sandbox,) = engine.driver.made
-    engine.clock.advance(0.5)
+    engine.clocks.advance(0.5)
     assert not sandbox.frozen
-    engine.clock.advance(1.5)
+    engine.clocks.advance(1.5)
     assert sandbox.frozen
     outcome = await engine.call()
     assert not outcome.cold
@@ -168,7 +168,7 @@ def test_every_other_move_of_an_instance_is_refused() -> None:
     source = LogSource("s", "f", "LATEST", "c-1", "", "")
     for state in State:
         for to in State:
-            instance = Instance(snapshot, "c-1", Journal(source, lambda *_: None), engine.clock)
+            instance = Instance(snapshot, "c-1", Journal(source, lambda *_: None), engine.clocks)
             instance.state = state
             if to in LEGAL_MOVES[state]:
                 instance.move(to)
@@ -192,9 +192,9 @@ async def test_the_tick_goes_on_after_a_young_instance_was_evicted() -> None:
     for name in ("a", "b", "c"):
         engine.deploy(name, memory_size=192)
         await engine.call(name)
-    engine.clock.advance(2)
+    engine.clocks.advance(2)
     assert all(sandbox.frozen for sandbox in engine.driver.alive)
-    engine.clock.advance(300)
+    engine.clocks.advance(300)
     await settle()
     assert not engine.driver.alive
     assert (engine.pool.counts.evicted, engine.pool.counts.expired) == (1, 2)
@@ -206,7 +206,7 @@ async def test_where_idle_instances_fill_the_memory_one_goes_before_a_cold_call_
     for name in names:
         engine.deploy(name, memory_size=128)
         await engine.call(name)
-        engine.clock.advance(0.01)
+        engine.clocks.advance(0.01)
     await settle()
     assert engine.pool.counts.evicted == 1
     assert "f0" not in {i.snapshot.function.function_name for i in engine.pool.instances()}

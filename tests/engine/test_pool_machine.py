@@ -81,7 +81,7 @@ class PoolMachine(RuleBasedStateMachine):
     def answer_in_the_moment_of_the_deadline(self, index: int) -> None:
         sandbox = self._hanging(index)
         if sandbox is not None:
-            self._inside(lambda: (sandbox.answer(), self.engine.clock.advance(4)))
+            self._inside(lambda: (sandbox.answer(), self.engine.clocks.advance(4)))
 
     @rule(index=indexes, other=indexes)
     def answer_and_cancel_in_one_moment(self, index: int, other: int) -> None:
@@ -110,7 +110,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.5, 4.0, 301.0]))
     def time_passes(self, seconds: float) -> None:
-        self._inside(lambda: self.engine.clock.advance(seconds))
+        self._inside(lambda: self.engine.clocks.advance(seconds))
 
     @rule(name=names)
     def update(self, name: str) -> None:

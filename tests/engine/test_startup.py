@@ -73,11 +73,11 @@ async def test_a_function_that_goes_on_crashing_waits_longer_each_time_and_says_
         with pytest.raises(FunctionNotStarted, match=f"again in {wait_s} seconds"):
             await engine.call()
         assert engine.driver.attempts == 2 * failures
-        engine.clock.advance(wait_s - 0.5)
+        engine.clocks.advance(wait_s - 0.5)
         with pytest.raises(FunctionNotStarted, match=r"again in 0\.5 seconds"):
             await engine.call()
         assert engine.driver.attempts == 2 * failures
-        engine.clock.advance(0.5)
+        engine.clocks.advance(0.5)
     engine.driver.refuse = 0
     assert (await engine.call()).payload == b"echo:e"
 
@@ -96,7 +96,7 @@ async def test_a_start_that_works_forgets_the_failures(engine: Engine) -> None:
     failing(engine, CRASHED, 2)
     with pytest.raises(FunctionNotStarted):
         await engine.call()
-    engine.clock.advance(1)
+    engine.clocks.advance(1)
     await engine.call()
     engine.driver.made[0].die()
     await settle()

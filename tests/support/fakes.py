@@ -28,14 +28,19 @@ class FakeTimer:
         self.cancelled = True
 
 
-class FakeClock:
-    """Stands still until `advance`."""
+class FakeClocks:
+    """Stands still until `advance`; the wall clock runs beside it from `EPOCH`."""
+
+    EPOCH = 1_700_000_000.0
 
     def __init__(self) -> None:
         self._now = 1000.0
         self.timers: list[FakeTimer] = []
 
-    def now(self) -> float:
+    def wall(self) -> float:
+        return self.EPOCH + self._now
+
+    def monotonic(self) -> float:
         return self._now
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> FakeTimer:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import msgspec
 
-from sesame.engine.clock import LoopClock
 from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.hooks import Hooks
 from sesame.engine.invocation_log import LogSource
 from sesame.engine.policies import Caps
 from sesame.engine.pool import Pool, PoolParts
 from sesame.model import limits
+from sesame.model.clocks import SystemClocks
 from sesame.model.errors import ConfigurationError
 from sesame.model.function import Function, Package
 from sesame.model.invocation import Credentials, Invocation, Outcome, Snapshot, Target
@@ -62,15 +62,15 @@ async def run_local(call: LocalCall, settings: Settings) -> Outcome:
         driver = (await choose(wanted, runtimes.launch)).driver
         try:
             await driver.open()
-            clock = LoopClock()
+            clocks = SystemClocks()
             snapshot = _snapshot(call)
             resolver = _OneFunction(snapshot)
-            hooks = Hooks(clock, _no_credentials)
+            hooks = Hooks(clocks, _no_credentials)
             pool = Pool(
                 PoolParts(
                     driver=driver,
                     resolver=resolver,
-                    clock=clock,
+                    clocks=clocks,
                     caps=Caps(
                         instances_per_function=1,
                         memory_mb=call.memory_mb,
@@ -83,7 +83,7 @@ async def run_local(call: LocalCall, settings: Settings) -> Outcome:
                     hooks=hooks,
                 )
             )
-            dispatcher = Dispatcher(resolver, pool, clock, _no_credentials)
+            dispatcher = Dispatcher(resolver, pool, clocks, _no_credentials)
             try:
                 target = Target(SERVICE, limits.LATEST, snapshot.function.function_name)
                 return await dispatcher.invoke(Invocation(str(uuid.uuid4()), target, call.event))

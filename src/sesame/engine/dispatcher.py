@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
-from sesame.engine.clock import Clock
 from sesame.engine.environment import CREDENTIALS_MARGIN_S, CredentialsOf, call_meta
 from sesame.engine.instance import CallFailed, Instance, State
 from sesame.engine.pool import Lease, Pool
 from sesame.engine.resolver import Snapshots
 from sesame.model import limits
+from sesame.model.clocks import Clocks
 from sesame.model.invocation import FunctionError, Invocation, Outcome, Phases, Snapshot
 from sesame.sandbox.interface import Reply
 
@@ -49,10 +49,10 @@ class Dispatcher:
     a death is the outcome (`exit`) and whoever calls decides.
     """
 
-    def __init__(self, resolver: Snapshots, pool: Pool, clock: Clock, credentials: CredentialsOf) -> None:
+    def __init__(self, resolver: Snapshots, pool: Pool, clocks: Clocks, credentials: CredentialsOf) -> None:
         self._resolver = resolver
         self._pool = pool
-        self._clock = clock
+        self._clocks = clocks
         self._credentials = credentials
         # Calls that ran, by how they ended: "" for well, else the reason of the error.
         self.ended: Counter[str] = Counter()
@@ -66,7 +66,7 @@ class Dispatcher:
         try:
             async with self._pool.lease(snapshot) as lease:
                 call = _CallOfOne(
-                    invocation, snapshot, lease, call_meta(invocation, snapshot, credentials), self._clock
+                    invocation, snapshot, lease, call_meta(invocation, snapshot, credentials), self._clocks
                 )
                 outcome, usable = await call.run()
                 self.ended[outcome.error.reason if outcome.error is not None else ""] += 1
@@ -84,13 +84,13 @@ class _CallOfOne:
     """One invocation on one leased instance."""
 
     def __init__(
-        self, invocation: Invocation, snapshot: Snapshot, lease: Lease, meta: dict[str, Any], clock: Clock
+        self, invocation: Invocation, snapshot: Snapshot, lease: Lease, meta: dict[str, Any], clocks: Clocks
     ) -> None:
         self._invocation = invocation
         self._snapshot = snapshot
         self._lease = lease
         self._meta = meta
-        self._clock = clock
+        self._clocks = clocks
 
     async def run(self) -> tuple[Outcome, bool]:
         """The outcome, and whether the instance may serve again."""
@@ -118,11 +118,11 @@ class _CallOfOne:
         instance, request_id = self._lease.instance, self._invocation.request_id
         journal = instance.journal
         journal.line(f"FC {name} Start RequestId: {request_id}", more=True)
-        started_at = self._clock.now()
+        started_at = self._clocks.monotonic()
         try:
             reply = await instance.call(kind, request_id, self._meta, payload, timeout_s)
         except BaseException as error:
-            took_ms = (self._clock.now() - started_at) * 1000
+            took_ms = (self._clocks.monotonic() - started_at) * 1000
             canceled = isinstance(error, asyncio.CancelledError)
             journal.ensure_new_line()
             journal.line(
@@ -131,7 +131,7 @@ class _CallOfOne:
                 f"(duration: {took_ms:.0f}ms, maxMemoryUsage: {instance.memory_mb():.2f}MB)"
             )
             raise
-        took_ms = (self._clock.now() - started_at) * 1000
+        took_ms = (self._clocks.monotonic() - started_at) * 1000
         ended = _ended(reply, took_ms, timeout_s, instance)
         journal.ensure_new_line()
         failed = ", Error: Unhandled function error" if ended.error is not None else ""

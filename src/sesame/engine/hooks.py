@@ -8,9 +8,9 @@ import uuid
 
 import structlog
 
-from sesame.engine.clock import Clock
 from sesame.engine.environment import CREDENTIALS_MARGIN_S, CredentialsOf, call_meta
 from sesame.engine.instance import Instance
+from sesame.model.clocks import Clocks
 from sesame.model.errors import SesameError
 from sesame.model.function import LifecycleHook
 from sesame.model.invocation import Invocation, Target
@@ -26,8 +26,8 @@ log = structlog.get_logger(__name__)
 class Hooks:
     """`kind` is PRE_FREEZE or PRE_STOP throughout."""
 
-    def __init__(self, clock: Clock, credentials: CredentialsOf) -> None:
-        self._clock = clock
+    def __init__(self, clocks: Clocks, credentials: CredentialsOf) -> None:
+        self._clocks = clocks
         self._credentials = credentials
 
     def has(self, instance: Instance, kind: str) -> bool:

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 import structlog
 
-from sesame.engine.clock import Clock
 from sesame.engine.deadline import Deadline
 from sesame.engine.invocation_log import Journal
+from sesame.model.clocks import Clocks
 from sesame.model.errors import InstanceNotFound, PlatformError, ResourceExhausted
 from sesame.model.invocation import Snapshot
 from sesame.sandbox.interface import Call, Command, Execution, Reply, Sandbox, SandboxDied, SandboxStartFailed
@@ -52,7 +52,7 @@ class CallFailed(msgspec.Struct, frozen=True):
 class Instance:
     """Owned by whoever made it BUSY; the pool owns it while it is IDLE."""
 
-    def __init__(self, snapshot: Snapshot, instance_id: str, journal: Journal, clock: Clock) -> None:
+    def __init__(self, snapshot: Snapshot, instance_id: str, journal: Journal, clocks: Clocks) -> None:
         self.snapshot = snapshot
         self.instance_id = instance_id
         self.journal = journal
@@ -64,9 +64,9 @@ class Instance:
         self.current_after = -1
         # How many commands run in it: as long as there is one, the instance is neither frozen nor let go.
         self.commands = 0
-        self._clock = clock
+        self._clocks = clocks
         self._sandbox: Sandbox | None = None
-        self._deadline = Deadline(clock, self._expire)
+        self._deadline = Deadline(clocks, self._expire)
         self._timed_out = False
         self._killing: asyncio.Task[None] | None = None
 
@@ -128,7 +128,7 @@ class Instance:
             raise PlatformError(f"a command was not started: {error}") from error
         finally:
             self.commands -= 1
-            self.idle_since = self._clock.now()
+            self.idle_since = self._clocks.monotonic()
 
     @property
     def ended(self) -> bool:

@@ -13,13 +13,13 @@ import msgspec
 import structlog
 
 from sesame.engine.capacity import Places, Turns
-from sesame.engine.clock import Clock, Timer
 from sesame.engine.hooks import PRE_FREEZE, PRE_STOP, Hooks
 from sesame.engine.instance import Instance, State
 from sesame.engine.invocation_log import Journal, LogSink, LogSource
 from sesame.engine.policies import Caps, expired, to_freeze, to_make_room
 from sesame.engine.resolver import Snapshots
 from sesame.engine.startup import Startup
+from sesame.model.clocks import Clocks, Timer
 from sesame.model.errors import PlatformError, ResourceExhausted
 from sesame.model.invocation import Snapshot, Target
 from sesame.sandbox.interface import SandboxDriver
@@ -43,7 +43,7 @@ class Lease(msgspec.Struct):
 class PoolParts(msgspec.Struct, frozen=True):
     driver: SandboxDriver
     resolver: Snapshots
-    clock: Clock
+    clocks: Clocks
     caps: Caps
     sink: LogSink
     account_id: str
@@ -72,7 +72,7 @@ class Pool:
         self._parts = parts
         self._places = Places(parts.caps)
         self._turns = Turns(parts.caps.starts_at_once)
-        self._startup = Startup(parts.driver, parts.clock, parts.account_id, parts.region)
+        self._startup = Startup(parts.driver, parts.clocks, parts.account_id, parts.region)
         # Only what is IDLE, the one that was used last at the end.
         self._idle: dict[str, list[Instance]] = {}
         self._tick: Timer | None = None
@@ -143,7 +143,7 @@ class Pool:
             self._retire(instance)
             return
         instance.move(State.IDLE)
-        instance.idle_since = self._parts.clock.now()
+        instance.idle_since = self._parts.clocks.monotonic()
         self._idle.setdefault(snapshot.key, []).append(instance)
         self._tick_soon()
         if self._places.memory_mb + snapshot.function.memory_size > self._parts.caps.memory_mb:
@@ -166,7 +166,7 @@ class Pool:
 
     async def _warm_or_cold(self, snapshot: Snapshot) -> Lease:
         self._startup.require_startable(snapshot)
-        asked_at = self._parts.clock.now()
+        asked_at = self._parts.clocks.monotonic()
         while True:
             self._refuse_when_closed()
             leaving = self._places.room(snapshot)
@@ -174,11 +174,11 @@ class Pool:
                 return await self._cold(snapshot, leaving, asked_at)
             await asyncio.wait(self._ending, return_when=asyncio.FIRST_COMPLETED)
             if (warm := self._warm(snapshot)) is not None:
-                warm.queue_ms = (self._parts.clock.now() - asked_at) * 1000
+                warm.queue_ms = (self._parts.clocks.monotonic() - asked_at) * 1000
                 return warm
 
     async def _cold(self, snapshot: Snapshot, leaving: list[Instance], asked_at: float) -> Lease:
-        clock = self._parts.clock
+        clocks = self._parts.clocks
         ending = [self._evict(victim) for victim in leaving]
         instance = self._admit(snapshot)
         try:
@@ -190,9 +190,9 @@ class Pool:
                 if (warm := self._warm(snapshot)) is not None:
                     instance.move(State.DEAD)
                     self._places.leave(instance)
-                    warm.queue_ms = (clock.now() - asked_at) * 1000
+                    warm.queue_ms = (clocks.monotonic() - asked_at) * 1000
                     return warm
-                started_at = clock.now()
+                started_at = clocks.monotonic()
                 sandbox = await self._startup.bring_up(instance, lambda: self._died(instance))
         except BaseException:
             self._places.leave(instance)
@@ -202,7 +202,7 @@ class Pool:
             # `close` found it without a process.
             await asyncio.shield(self.end(instance))
             self._refuse_when_closed()
-        return Lease(instance, True, (started_at - asked_at) * 1000, (clock.now() - started_at) * 1000)
+        return Lease(instance, True, (started_at - asked_at) * 1000, (clocks.monotonic() - started_at) * 1000)
 
     def _refuse_when_closed(self) -> None:
         if self._closed:
@@ -220,7 +220,7 @@ class Pool:
             log_project=service.log_config.project,
             logstore=service.log_config.logstore,
         )
-        instance = Instance(snapshot, instance_id, Journal(source, self._parts.sink), self._parts.clock)
+        instance = Instance(snapshot, instance_id, Journal(source, self._parts.sink), self._parts.clocks)
         self._places.enter(instance)
         return instance
 
@@ -249,7 +249,7 @@ class Pool:
 
     def _on_tick(self) -> None:
         self._tick = None
-        now, caps = self._parts.clock.now(), self._parts.caps
+        now, caps = self._parts.clocks.monotonic(), self._parts.caps
         for key, idle in list(self._idle.items()):
             for instance in expired(idle, now, caps.keep_alive_s):
                 self.counts.expired += 1
@@ -269,7 +269,7 @@ class Pool:
 
     def _tick_soon(self) -> None:
         if self._tick is None and not self._closed:
-            self._tick = self._parts.clock.call_later(TICK_S, self._on_tick)
+            self._tick = self._parts.clocks.call_later(TICK_S, self._on_tick)
 
     def _retire_outdated(self) -> None:
         """Idle instances of what was changed or deleted; busy ones end when their call does."""

@@ -10,9 +10,9 @@ import msgspec
 import structlog
 
 from sesame.engine import environment
-from sesame.engine.clock import Clock
 from sesame.engine.instance import Instance
 from sesame.engine.policies import BACKOFF_MAX_S, START_ATTEMPTS, start_backoff_s
+from sesame.model.clocks import Clocks
 from sesame.model.errors import FunctionNotStarted, PlatformError
 from sesame.model.invocation import Snapshot
 from sesame.sandbox.interface import Sandbox, SandboxDriver, SandboxSpec, SandboxStartFailed, StartFailure
@@ -33,9 +33,9 @@ class _Failing(msgspec.Struct):
 class Startup:
     """One for each engine. Failures are kept by snapshot key, so a changed function is started at once."""
 
-    def __init__(self, driver: SandboxDriver, clock: Clock, account_id: str, region: str) -> None:
+    def __init__(self, driver: SandboxDriver, clocks: Clocks, account_id: str, region: str) -> None:
         self._driver = driver
-        self._clock = clock
+        self._clocks = clocks
         self._account_id = account_id
         self._region = region
         self._failing: dict[str, _Failing] = {}
@@ -48,7 +48,7 @@ class Startup:
     def require_startable(self, snapshot: Snapshot) -> None:
         """Raises `FunctionNotStarted` while the function's failed starts have it wait."""
         failing = self._failing.get(snapshot.key)
-        if failing is not None and self._clock.now() < failing.retry_at:
+        if failing is not None and self._clocks.monotonic() < failing.retry_at:
             raise self._not_started(failing)
 
     async def bring_up(self, instance: Instance, on_death: Callable[[], None]) -> Sandbox:
@@ -57,7 +57,7 @@ class Startup:
         Raises `FunctionNotStarted` for what the function's configuration or the machine lacks and for a process that
         ends before it is ready, `PlatformError` for a failure of the host that outlasts every attempt.
         """
-        began_at, snapshot = self._clock.now(), instance.snapshot
+        began_at, snapshot = self._clocks.monotonic(), instance.snapshot
         spec = _spec(snapshot, instance.instance_id, self._account_id, self._region)
         attempt = 0
         while True:
@@ -78,7 +78,7 @@ class Startup:
             return sandbox
 
     def _remember(self, key: str, error: SandboxStartFailed, began_at: float) -> _Failing:
-        now, before = self._clock.now(), self._failing.pop(key, None)
+        now, before = self._clocks.monotonic(), self._failing.pop(key, None)
         failures = 1
         if before is not None:
             # Starts that were under way together are one failure.
@@ -94,7 +94,7 @@ class Startup:
         if failing.kind is StartFailure.REFUSED:
             return FunctionNotStarted(failing.cause)
         times = "once" if failing.failures == 1 else f"{failing.failures} times in a row"
-        left_s = max(failing.retry_at - self._clock.now(), 0.0)
+        left_s = max(failing.retry_at - self._clocks.monotonic(), 0.0)
         return FunctionNotStarted(
             f"Its process failed {times} before it was ready ({failing.cause}); the function's log has what it wrote. "
             f"It is started again in {left_s:.1f} seconds at the earliest, or when the function changes"

@@ -1,0 +1,115 @@
+"""Builds the endpoints (Function Compute, object storage) and has them listen.
+
+Called by `app` last: when an endpoint answers, everything behind it is there.
+"""
+
+import socket
+import ssl
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp
+
+from sesame._engine import Engine
+from sesame._identity import Identity
+from sesame._storage import Storage
+from sesame.control.account import AccountSettings
+from sesame.control.code import CodeSource
+from sesame.control.own_hosts import OwnHosts
+from sesame.fc import links
+from sesame.fc.app import FcEndpoint
+from sesame.fc.code_bucket import CodeBucket
+from sesame.fc.dependencies import Control, FcDependencies
+from sesame.fc.server import HttpServer
+from sesame.fc.web.certificates import Certificates
+from sesame.identity.roles import DEFAULT_ROLE, role_arn
+from sesame.model.arn import Arns
+from sesame.model.clocks import Clocks
+from sesame.model.errors import ConfigurationError
+from sesame.oss.app import OssDependencies, OssEndpoint
+from sesame.oss.source import ObjectSource
+from sesame.settings import TABLE, Settings
+
+HOST = "127.0.0.1"
+VIRTUAL_HOSTS = ("oss.localhost",)
+
+
+@dataclass(frozen=True)
+class EndpointNeeds:
+    """What the endpoints are built with. Their servers are stopped by `teardown`."""
+
+    settings: Settings
+    clocks: Clocks
+    teardown: AsyncExitStack
+
+
+async def open_endpoints(needs: EndpointNeeds, storage: Storage, identity: Identity, engine: Engine) -> dict[str, str]:
+    """The URL of each endpoint by its field in `data_dir.Endpoints`; Function Compute listens last."""
+    control = _control(needs.settings, storage, identity)
+    fc = _fc(needs, storage, identity, engine, control)
+    urls = {"oss": await _listen(needs, _oss(needs, storage, identity), "oss_port")}
+    if needs.settings.https_port is not None:
+        urls["fc_https"] = await _listen(needs, fc, "https_port", Certificates(control.domains.find).context())
+    urls["fc"] = await _listen(needs, fc, "port")
+    return urls
+
+
+def _control(settings: Settings, storage: Storage, identity: Identity) -> Control:
+    source = ObjectSource(storage.catalog, storage.objects, identity.account_id)
+    return Control.over(
+        storage.catalog,
+        CodeSource(storage.packages, source.read),
+        identity.roles.require_assumable,
+        Arns(settings.region, identity.account_id),
+        own_hosts=OwnHosts.of((HOST, socket.gethostname()), VIRTUAL_HOSTS),
+    )
+
+
+def _fc(needs: EndpointNeeds, storage: Storage, identity: Identity, engine: Engine, control: Control) -> FcEndpoint:
+    region, wall = needs.settings.region, needs.clocks.wall
+    return FcEndpoint(
+        FcDependencies(
+            keys=identity.keys,
+            tokens=identity.tokens,
+            roles=identity.roles,
+            dispatcher=engine.dispatcher,
+            instances=engine.pool.instances,
+            control=control,
+            packages=storage.packages,
+            code_bucket=CodeBucket(storage.catalog, identity.tokens, identity.roles, wall),
+            account=AccountSettings(
+                available_azs=(f"{region}-c",), default_role=role_arn(identity.account_id, DEFAULT_ROLE)
+            ),
+            arns=Arns(region, identity.account_id),
+            link_secret=links.secret_from(identity.key.secret),
+            wall_clock=wall,
+        )
+    )
+
+
+def _oss(needs: EndpointNeeds, storage: Storage, identity: Identity) -> OssEndpoint:
+    return OssEndpoint(
+        OssDependencies(
+            catalog=storage.catalog,
+            objects=storage.objects,
+            uploads=storage.uploads,
+            keys=identity.keys,
+            tokens=identity.tokens,
+            roles=identity.roles,
+            clock=needs.clocks.wall,
+            region=needs.settings.region,
+            virtual_hosts=VIRTUAL_HOSTS,
+        )
+    )
+
+
+async def _listen(needs: EndpointNeeds, endpoint: ASGIApp, setting: str, tls: ssl.SSLContext | None = None) -> str:
+    """Serves an endpoint on the port of this setting and returns its URL."""
+    port = getattr(needs.settings, setting)
+    server = HttpServer(endpoint, host=HOST, port=port, tls=tls)
+    try:
+        await server.start()
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{TABLE[setting].flag} {port}: {error}") from error
+    needs.teardown.push_async_callback(server.stop, needs.settings.drain_s)
+    return server.url

@@ -1,0 +1,125 @@
+"""Builds what runs functions: the sandbox driver, the engine on it, and the collector of unused code packages.
+
+Called by `app`, once storage and identity are there.
+"""
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import psutil
+import structlog
+
+from sesame._identity import Identity
+from sesame._storage import Storage
+from sesame.control.cleanup import live_packages
+from sesame.data_dir import DataDir
+from sesame.engine.dispatcher import Dispatcher
+from sesame.engine.hooks import Hooks
+from sesame.engine.policies import Caps
+from sesame.engine.pool import Pool, PoolParts
+from sesame.engine.resolver import Resolver
+from sesame.model import limits
+from sesame.model.clocks import Clocks
+from sesame.model.invocation import Credentials
+from sesame.model.service import Service
+from sesame.sandbox.drivers import Wanted, choose
+from sesame.sandbox.interface import SandboxDriver
+from sesame.sandbox.runtimes.lookup import Runtimes
+from sesame.settings import Settings
+from sesame.store.catalog import Catalog
+from sesame.store.packages.packages import Packages
+
+COLLECT_EVERY_S = 600.0
+# POLICY: instances seldom use all the memory they may, so the sum of their limits may be most of the host's memory.
+HOST_MEMORY_SHARE = 0.75
+STARTS_AT_ONCE_MIN = 2
+MIB = 1024 * 1024
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """`driver_reason` says why this driver was chosen; "" when the settings name it."""
+
+    dispatcher: Dispatcher
+    pool: Pool
+    driver: SandboxDriver
+    driver_reason: str
+
+
+@dataclass(frozen=True)
+class EngineNeeds:
+    """What the engine is built with. What it starts is ended by `teardown`."""
+
+    settings: Settings
+    data_dir: DataDir
+    clocks: Clocks
+    runtimes: Runtimes
+    teardown: AsyncExitStack
+
+
+async def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> Engine:
+    """Raises `ConfigurationError` when the sandbox that the settings ask for cannot be made here."""
+    settings, clocks, teardown = needs.settings, needs.clocks, needs.teardown
+    wanted = Wanted(
+        name=settings.sandbox,
+        cpu=settings.cpu,
+        state=needs.data_dir.sandboxes,
+        runtimes=tuple(needs.runtimes.found),
+    )
+    choice = await choose(wanted, needs.runtimes.launch)
+    teardown.push_async_callback(choice.driver.close)
+    await choice.driver.open()
+
+    def credentials(service: Service, validity_s: float) -> Credentials:
+        return identity.issuer.credentials(service.role, service.service_name, validity_s)
+
+    resolver = Resolver(storage.catalog, storage.packages)
+    pool = Pool(
+        PoolParts(
+            driver=choice.driver,
+            resolver=resolver,
+            clocks=clocks,
+            caps=caps(settings),
+            sink=storage.log_sink,
+            account_id=identity.account_id,
+            region=settings.region,
+            hooks=Hooks(clocks, credentials),
+        )
+    )
+    dispatcher = Dispatcher(resolver, pool, clocks, credentials)
+    teardown.push_async_callback(dispatcher.close)
+    collecting = asyncio.create_task(collect_packages(storage.catalog, pool, storage.packages))
+    teardown.push_async_callback(cancelled, collecting)
+    return Engine(dispatcher, pool, choice.driver, choice.reason)
+
+
+def caps(settings: Settings) -> Caps:
+    """The engine's bounds. Without a setting, memory is a share of the host's."""
+    host_mb = psutil.virtual_memory().total // MIB
+    return Caps(
+        instances_per_function=settings.max_instances,
+        memory_mb=settings.max_memory_mb or max(int(host_mb * HOST_MEMORY_SHARE), limits.MEMORY_MB_MIN),
+        starts_at_once=max(os.cpu_count() or 1, STARTS_AT_ONCE_MIN),
+        keep_alive_s=settings.keep_alive_s,
+    )
+
+
+async def collect_packages(catalog: Catalog, pool: Pool, packages: Packages) -> None:
+    """Removes unused packages every `COLLECT_EVERY_S`; never returns. What cannot be removed is tried again then."""
+    while True:
+        used = {instance.snapshot.function.package.sha256 for instance in pool.instances()}
+        try:
+            await packages.collect(live_packages(catalog) | used)
+        except OSError as error:
+            log.error("unused code packages cannot be removed; trying again later", error=str(error))
+        await asyncio.sleep(COLLECT_EVERY_S)
+
+
+async def cancelled(task: "asyncio.Task[None]") -> None:
+    """Cancels the task and returns when it has ended."""
+    task.cancel()
+    await asyncio.wait({task})

@@ -1,0 +1,44 @@
+"""Makes the account and what says who a caller is: access keys, roles, tokens, and temporary keys for functions.
+
+Called by `app`, once the catalog is open.
+"""
+
+from dataclasses import dataclass
+
+from sesame.identity.issuer import Issuer
+from sesame.identity.keys import AccessKeys
+from sesame.identity.roles import Roles
+from sesame.identity.tokens import Tokens, master_key
+from sesame.model.account import AccessKey
+from sesame.model.clocks import Clocks
+from sesame.model.errors import PlatformError
+from sesame.settings import Settings
+from sesame.store.catalog import Catalog
+
+
+@dataclass(frozen=True)
+class Identity:
+    """`key` is the account's own access key."""
+
+    keys: AccessKeys
+    tokens: Tokens
+    roles: Roles
+    issuer: Issuer
+    key: AccessKey
+
+    @property
+    def account_id(self) -> str:
+        return self.key.account_id
+
+
+async def open_identity(settings: Settings, catalog: Catalog, clocks: Clocks) -> Identity:
+    """Makes the account at the first start; later raises `ConfigurationError` where the settings disagree with it."""
+    keys = AccessKeys(catalog)
+    account = await keys.ensure_account(settings.account_id, settings.access_key_id, settings.access_key_secret)
+    key = keys.get(account.access_key_id)
+    if key is None:
+        raise PlatformError(f"the catalog has lost the key {account.access_key_id} that it was just given")
+    tokens = Tokens(await master_key(catalog), clocks.wall)
+    roles = Roles(catalog)
+    await roles.seed(account.account_id, settings.roles)
+    return Identity(keys, tokens, roles, Issuer(tokens, roles, clocks.wall, settings.credentials_validity_s), key)

@@ -1,0 +1,39 @@
+"""Time as every part of Sesame sees it: a protocol, so that tests move it by hand, and the machine's own clocks.
+
+Made once in `app` and handed down; nothing below `app` reads `time` for a decision.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Clocks(Protocol):
+    """What time it is, and what is to happen later. Tests hand in `tests.fakes.FakeClocks`."""
+
+    def wall(self) -> float:
+        """Seconds since 1970 (UTC). May jump when the operator sets the machine's clock."""
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start; never goes back. For durations and deadlines."""
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
+        """Calls back on the running event loop after `delay_s` monotonic seconds, unless the timer is cancelled."""
+
+
+class SystemClocks:
+    """The machine's clocks and the timers of the running event loop."""
+
+    def wall(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
+        return asyncio.get_running_loop().call_later(delay_s, callback)
