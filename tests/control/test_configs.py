@@ -214,6 +214,10 @@ async def test_provision_lists(account: Account, provision: ProvisionConfigs) ->
             r"actual: '2020-10-10T10:10:10'\)$",
         ),
         (
+            {"scheduled_actions": (ScheduledAction("a", START, END, 5, "cron(0 0 0 31 2 ?)"),)},
+            r"^The ScheduleExpression should be atTime or cron expression",
+        ),
+        (
             {"scheduled_actions": (ScheduledAction("a", START, END, 5, "cron(0s */30 * * * *)"),)},
             r"^The ScheduleExpression should be atTime or cron expression \(example: \['at\(2020-10-10T10:10:10Z\)', "
             r"'cron\(0 \*/30 \* \* \* \*\)'\], actual: 'cron\(0s \*/30 \* \* \* \*\)'\)$",

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import UNSET
 
-from sesame.control import checks, schedules
+from sesame.control import checks
 from sesame.control.inputs import Listing, Page, ProvisionInput
 from sesame.control.listing import limit_of
 from sesame.control.views import function_view, service_view
-from sesame.model import limits, records
+from sesame.model import limits, records, schedules
 from sesame.model.configs import ProvisionConfig, ScheduledAction, TargetTrackingPolicy, provision_config_name
 from sesame.model.errors import InvalidArgument
 from sesame.model.records import Record
@@ -92,11 +92,13 @@ def _check(config: ProvisionConfig) -> None:
     _check_rules("ScheduledActions", config.scheduled_actions)
     for action in config.scheduled_actions:
         checks.between("ScheduledActions.Target", action.target, 0, limits.PROVISION_TARGET_MAX)
-        if not schedules.is_schedule(action.schedule_expression):
+        try:
+            schedules.action(action.schedule_expression)
+        except schedules.NotASchedule as error:
             raise InvalidArgument(
                 "The ScheduleExpression should be atTime or cron expression (example: ['at(2020-10-10T10:10:10Z)', "
                 f"'cron(0 */30 * * * *)'], actual: '{checks.shown(action.schedule_expression)}')"
-            )
+            ) from error
     _check_rules("TargetTrackingPolicies", config.target_tracking_policies)
     for policy in config.target_tracking_policies:
         checks.one_of("TargetTrackingPolicies.MetricType", policy.metric_type, METRIC_TYPES)
@@ -120,10 +122,12 @@ def _check_rules(label: str, rules: Sequence[ScheduledAction | TargetTrackingPol
             raise InvalidArgument(f"Duplicate action name '{rule.name}' in {label} is not allowed")
         seen.add(rule.name)
         for field, value in (("StartTime", rule.start_time), ("EndTime", rule.end_time)):
-            if not schedules.is_utc(value):
+            try:
+                schedules.utc(value)
+            except schedules.NotASchedule as error:
                 raise InvalidArgument(
                     f"The {field} is not in UTC time format (example: '2020-10-10T10:10:10Z', "
                     f"actual: '{checks.shown(value)}')"
-                )
+                ) from error
         if rule.end_time <= rule.start_time:
             raise InvalidArgument.of(f"{label}.EndTime", f"a time after {rule.start_time}", rule.end_time)

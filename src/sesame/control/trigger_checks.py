@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from sesame.control import checks, schedules
+from sesame.control import checks
+from sesame.model import schedules
 from sesame.model import trigger_configs as configs
 from sesame.model.errors import InvalidArgument
 
@@ -76,9 +77,11 @@ def _check_log(config: configs.LogTriggerConfig) -> None:
 
 def _check_timer(config: configs.TimerConfig) -> None:
     _require("CronExpression", config.cron_expression)
-    if not schedules.is_timer(config.cron_expression):
-        allowed = "'@every 5m' or six cron fields such as '0 0 4 * * *'"
-        raise InvalidArgument.of("TriggerConfig.CronExpression", allowed, checks.shown(config.cron_expression))
+    try:
+        schedules.timer(config.cron_expression)
+    except schedules.NotASchedule as error:
+        shown = checks.shown(config.cron_expression)
+        raise InvalidArgument.of("TriggerConfig.CronExpression", str(error), shown) from error
 
 
 def _check_http(config: configs.HttpConfig) -> None:

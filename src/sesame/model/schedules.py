@@ -1,0 +1,135 @@
+"""Reads schedules (`@every 5m`, six cron fields, `at(…)`) and says when each comes due next.
+
+`control` validates timer triggers and provisioned instances with it; what fires them computes the next time with it.
+So a schedule that is accepted comes due: one that does not within `HORIZON_YEARS` is no schedule.
+"""
+
+import math
+import re
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+from cronsim import CronSim, CronSimError
+
+CHARS_MAX = 256
+# How far cronsim looks ahead.
+HORIZON_YEARS = 50
+HORIZON_S = HORIZON_YEARS * 365.25 * 86400
+INTERVAL_S_MIN = 1.0
+
+TIMERS = "'@every 5m' or six cron fields such as '0 0 4 * * *'"
+UTC_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+
+_EVERY = re.compile(r"@every[ \t]+((?:[0-9]+(?:\.[0-9]+)?(?:h|ms|m|s))+)\Z")
+_PART = re.compile(r"([0-9.]+)(h|ms|m|s)")
+_UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_ZONE = re.compile(r"(?:CRON_TZ|TZ)=(\S*)\s+(\S.*)\Z", re.DOTALL)
+_WRAPPED = re.compile(r"(at|cron)\((.*)\)\Z", re.DOTALL)
+_FIELDS = 6
+# Day of the month and day of the week, which take `?`, and `L`, `LW` and `#`. Those take no step.
+_DAY_FIELDS = (3, 5)
+# Leap years and weekdays repeat every 28 years: what comes due at all comes due within the horizon of this.
+_REFERENCE = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class NotASchedule(ValueError):
+    """The text says what was expected."""
+
+
+class Every(msgspec.Struct, frozen=True, tag=True):
+    """Comes due every `interval_s`, counted from the time before."""
+
+    interval_s: float
+
+
+class Cron(msgspec.Struct, frozen=True, tag=True):
+    """Six fields, seconds first, in the time zone's local time. Both day fields count where neither begins with `*`."""
+
+    fields: str
+    zone: str = "UTC"
+
+
+class At(msgspec.Struct, frozen=True, tag=True):
+    """Comes due once, at `unix_s`."""
+
+    unix_s: float
+
+
+def timer(text: str) -> Every | Cron:
+    """`@every` with hours, minutes, seconds or milliseconds; or cron fields, with `CRON_TZ=…` before them or without.
+
+    Raises `NotASchedule`.
+    """
+    if len(text) > CHARS_MAX:
+        raise NotASchedule(f"at most {CHARS_MAX} characters")
+    if found := _EVERY.match(text):
+        return Every(_interval_s(found[1]))
+    if zoned := _ZONE.match(text):
+        return _cron(zoned[2], zoned[1])
+    return _cron(text, "UTC")
+
+
+def action(text: str) -> At | Cron:
+    """`at(2020-10-10T10:10:10Z)`, or `cron(0 */30 * * * *)` in UTC. Raises `NotASchedule`."""
+    found = _WRAPPED.match(text[: CHARS_MAX + 1])
+    if found is None:
+        raise NotASchedule("at(…) or cron(…)")
+    return At(utc(found[2])) if found[1] == "at" else _cron(found[2], "UTC")
+
+
+def utc(text: str) -> float:
+    """Unix seconds of `2020-10-10T10:10:10Z`. Raises `NotASchedule` for any other form, and for no real time."""
+    try:
+        moment = datetime.strptime(text, UTC_FORMAT)
+    except ValueError:
+        moment = None
+    if moment is None or moment.strftime(UTC_FORMAT) != text:
+        raise NotASchedule("a time in UTC such as '2020-10-10T10:10:10Z'")
+    return moment.replace(tzinfo=UTC).timestamp()
+
+
+def next_time(schedule: Every | Cron | At, after: float) -> float | None:
+    """When it comes due next, in Unix seconds, later than `after`; None when it does not any more.
+
+    Intervals are counted from `after`, which is the time before, in whole seconds.
+    """
+    match schedule:
+        case Every():
+            return math.floor(after + schedule.interval_s)
+        case At():
+            return schedule.unix_s if schedule.unix_s > after else None
+        case Cron():
+            start = datetime.fromtimestamp(after, ZoneInfo(schedule.zone))
+            found = next(CronSim(schedule.fields, start), None)
+            return None if found is None else found.timestamp()
+
+
+def _interval_s(text: str) -> float:
+    interval_s = sum(float(number) * _UNIT_S[unit] for number, unit in _PART.findall(text))
+    if not 0 < interval_s <= HORIZON_S:
+        raise NotASchedule(f"an interval of more than 0 and at most {HORIZON_YEARS} years")
+    return max(interval_s, INTERVAL_S_MIN)
+
+
+def _cron(text: str, zone: str) -> Cron:
+    fields = text.split()
+    if len(text) > CHARS_MAX or not text.isascii() or len(fields) != _FIELDS:
+        raise NotASchedule(TIMERS)
+    for index in _DAY_FIELDS:
+        if fields[index] == "?":
+            fields[index] = "*"
+        elif any("/" in item and ("L" in item.upper() or "#" in item) for item in fields[index].split(",")):
+            raise NotASchedule(TIMERS)
+    cron = Cron(" ".join(fields).upper(), zone)
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise NotASchedule("a time zone that exists, such as 'CRON_TZ=Asia/Shanghai'") from error
+    try:
+        due = next_time(cron, _REFERENCE.timestamp())
+    except CronSimError as error:
+        raise NotASchedule(TIMERS) from error
+    if due is None:
+        raise NotASchedule(f"a time that comes within {HORIZON_YEARS} years")
+    return cron
