@@ -93,7 +93,7 @@ def sesame(scratch: Path) -> Iterator[dict[str, Any]]:
     """A Sesame of its own, on free ports, with its data in `scratch`; gives its endpoints."""
     data_dir, log = scratch / "data", scratch / "sesame.log"
     command = [sys.executable, "-m", "sesame", "start", "--data-dir", str(data_dir)]
-    command += ["--port", "0", "--oss-port", "0", "--sls-port", "0", "--sts-port", "0"]
+    command += ["--port", "0", "--oss-port", "0"]
     command += ["--account-id", ACCOUNT_ID, "--region", REGION]
     command += ["--access-key-id", KEY_ID, "--access-key-secret", SECRET]
     with log.open("wb") as out:

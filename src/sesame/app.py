@@ -7,7 +7,6 @@ Used by `sesame start`, and by programs that run a Sesame in their own process. 
 import asyncio
 import os
 from contextlib import AsyncExitStack
-from typing import ClassVar
 
 from sesame._endpoints import EndpointNeeds, open_endpoints
 from sesame._engine import Engine, EngineNeeds, open_engine
@@ -24,8 +23,6 @@ from sesame.settings import Settings
 
 class Sesame:
     """A whole Sesame in one event loop. `start` once, then `stop` once; both also after a failed or cancelled start."""
-
-    SERVED_DOORS: ClassVar[frozenset[str]] = frozenset({"fc", "oss"})
 
     def __init__(self, settings: Settings, clocks: Clocks | None = None) -> None:
         """Tests hand in clocks that they move; without, the machine's own count."""

@@ -22,15 +22,13 @@ PROCESS_START_SLACK_S = 1.0
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`endpoints.json`: where a running Sesame answers. A door that is not served is absent."""
+    """`endpoints.json`: where a running Sesame answers. An endpoint that is not served is absent."""
 
     account_id: str
     region: str
     fc: str
     fc_https: str = ""
     oss: str = ""
-    sls: str = ""
-    sts: str = ""
     sandbox: str
     pid: int
     started_at: float

@@ -1,7 +1,7 @@
 """Every setting once: its name, default and meaning; flags, environment names and file keys derive from the name.
 
 Read by the command line and `app`; docs/settings.md holds what `as_markdown` gives.
-Never read below the roof: lower rooms are handed the values they need.
+Lower packages do not import this module: they are handed the values they need.
 """
 
 import difflib
@@ -39,17 +39,15 @@ def _meta(meaning: str, *, shown_default: str = "", file_only: bool = False) -> 
 class Settings(msgspec.Struct, frozen=True):
     """All that can be set. A field `data_dir` is the flag `--data-dir`, `SESAME_DATA_DIR` and the key `data_dir`."""
 
-    port: Annotated[int, _meta("Port of the Function Compute door on 127.0.0.1; 0 takes any free one.")] = 9000
+    port: Annotated[int, _meta("Port of the Function Compute endpoint on 127.0.0.1; 0 takes any free one.")] = 9000
     https_port: Annotated[
         int | None,
         _meta(
-            "Port of the Function Compute door over TLS, for custom domains with certificates; 0 takes any free one.",
+            "Port of the Function Compute endpoint over TLS, for custom domains with certificates; 0 takes any free.",
             shown_default="no TLS",
         ),
     ] = None
-    oss_port: Annotated[int, _meta("Port of the OSS door; 0 takes any free one.")] = 9001
-    sls_port: Annotated[int, _meta("Port of the Log Service door; 0 takes any free one.")] = 9002
-    sts_port: Annotated[int, _meta("Port of the STS door; 0 takes any free one.")] = 9003
+    oss_port: Annotated[int, _meta("Port of the OSS endpoint; 0 takes any free one.")] = 9001
     data_dir: Annotated[
         Path, _meta("Directory that holds everything deployed; made when missing, used by one Sesame at a time.")
     ] = Path("sesame-data")
@@ -168,19 +166,6 @@ def load(
     return settings
 
 
-def given(
-    name: str,
-    flags: Mapping[str, Any],
-    environ: Mapping[str, str] | None = None,
-    config_file: Path | None = None,
-) -> bool:
-    """Whether somebody asked for this setting, as opposed to its default; all as for `load`."""
-    environ = os.environ if environ is None else environ
-    if flags.get(name) is not None or environ.get(TABLE[name].environment):
-        return True
-    return name in _from_file(config_file, environ)[1]
-
-
 def as_markdown() -> str:
     """The table of docs/settings.md."""
     lines = ["| flag | environment | `sesame.toml` | default | meaning |", "|---|---|---|---|---|"]
@@ -238,7 +223,7 @@ def _pairs(raw: str, source: str) -> dict[str, str]:
 
 
 def _check(settings: Settings) -> None:
-    for name in ("port", "https_port", "oss_port", "sls_port", "sts_port"):
+    for name in ("port", "https_port", "oss_port"):
         if not 0 <= (getattr(settings, name) or 0) <= 65535:
             raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected 0 to 65535")
     for name, choices in CHOICES.items():

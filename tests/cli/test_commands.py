@@ -39,6 +39,7 @@ def test_env_prints_shell_exports_of_what_is_served(tmp_path: Path) -> None:
     assert lines == [
         ["export", "ACCOUNT_ID=1234"], ["export", "REGION=cn shanghai"], ["export", "ACCESS_KEY_ID=LTAI"],
         ["export", "ACCESS_KEY_SECRET=se'cret$"], ["export", "FC_ENDPOINT=http://127.0.0.1:1"],
+        ["export", f"SESAME_DATA_DIR={tmp_path}"],
     ]  # fmt: skip
 
 
@@ -101,7 +102,6 @@ def test_doctor_names_a_data_directory_that_cannot_be_used(tmp_path: Path) -> No
     ("arguments", "says"),
     [
         (["start", "--port", "99999"], "expected 0 to 65535"),
-        (["start", "--sls-port", "9002"], "serves no Log Service door; leave the setting away"),
         (["start", "--config", "/nowhere/sesame.toml"], "cannot read /nowhere/sesame.toml"),
         (["start", "--interpreters", "python2.7=/nowhere"], "does not exist"),
     ],

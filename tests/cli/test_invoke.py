@@ -86,6 +86,8 @@ def test_nothing_is_written_into_the_directory(tmp_path: Path) -> None:
         (("main.f", "--service", "s", "--function", "f"), b"leave HANDLER away"),
         (("--service", "s", "--function", "f", "--runtime", "python2.7"), b"leave --runtime away"),
         (("--service", "s", "--function", "f", "--env", "A=b", "--timeout=3"), b"leave --timeout, --env away"),
+        (("--service", "s", "--function", "f", "--sandbox=plain", "--cpu=shares"), b"leave --sandbox, --cpu away"),
+        (("main.f", "--endpoint", "http://127.0.0.1:9000", "--data-dir=x"), b"leave --endpoint, --data-dir away"),
         (("main.f", "--env", "1=2"), b"expected NAME=VALUE"),
         (("main.f", "--runtime", "python4"), b"is not one of"),
         (("main.f", "--memory", "1"), b"is not in the range"),

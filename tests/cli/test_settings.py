@@ -104,10 +104,10 @@ def test_a_secret_is_not_repeated_when_it_is_refused(tmp_path: Path) -> None:
     assert "access_key_secret" in str(raised.value)
 
 
-def test_what_was_asked_for_is_told_from_what_is_usual(tmp_path: Path) -> None:
-    file = tmp_path / "sesame.toml"
-    file.write_text("port = 9000\n")
-    assert settings.given("port", {}, {}, file)
-    assert settings.given("sls_port", {"sls_port": 0}, {}, file)
-    assert settings.given("sls_port", {}, {"SESAME_SLS_PORT": "0"}, file)
-    assert not settings.given("sls_port", {"sls_port": None}, {}, file)
+@pytest.mark.parametrize("flag", ["--sls-port", "--sts-port"])
+def test_an_endpoint_that_is_not_served_has_no_setting(flag: str) -> None:
+    assert flag not in CliRunner().invoke(start, ["--help"]).output
+    assert flag not in DOCS.read_text(encoding="utf-8")
+    said = CliRunner().invoke(start, [flag, "0"])
+    assert said.exit_code == 2
+    assert "No such option" in said.stderr

@@ -78,7 +78,7 @@ class Sesame:
         ready = self.data_dir / "endpoints.json"
         assert not ready.exists(), "endpoints.json of a server that is not running"
         command = [sys.executable, "-m", "sesame", "start", "--data-dir", str(self.data_dir), "--sandbox", SANDBOX]
-        command += ["--port", "0", "--oss-port", "0", "--sls-port", "0", "--sts-port", "0"]
+        command += ["--port", "0", "--oss-port", "0"]
         command += ["--account-id", ACCOUNT_ID, "--region", REGION]
         command += ["--access-key-id", KEY_ID, "--access-key-secret", SECRET, *self._flags]
         with self.log.open("ab") as out:

@@ -1,6 +1,6 @@
 """`sesame env`: how to reach the running Sesame, as exports for a shell: eval "$(sesame env)".
 
-Prints only what is served; prints nothing and fails when no Sesame runs. Never changes anything.
+Prints only what is served; prints nothing and fails when no Sesame runs. Changes nothing.
 """
 
 import shlex
@@ -10,6 +10,7 @@ import click
 
 from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
+from sesame.settings import TABLE
 
 
 @click.command()
@@ -27,8 +28,8 @@ def env(**flags: Any) -> None:
         "FC_ENDPOINT": endpoints.fc,
         "FC_HTTPS_ENDPOINT": endpoints.fc_https,
         "OSS_ENDPOINT": endpoints.oss,
-        "SLS_ENDPOINT": endpoints.sls,
-        "STS_ENDPOINT": endpoints.sts,
+        # For the commands that read the directory itself, such as `sesame logs`.
+        TABLE["data_dir"].environment: str(data_dir.path),
     }
     for name, value in values.items():
         if value:

@@ -1,4 +1,4 @@
-"""`sesame invoke`: calls a handler in a local directory, or a function that is deployed to a running Sesame.
+"""`sesame invoke`: calls a handler in a local directory, or a function that is deployed to a server.
 
 The answer goes to stdout as it is, logs and everything else to stderr; a function's error ends with exit code 1.
 """
@@ -14,15 +14,17 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from sesame.cli import output, own_log, remote
+from sesame.cli import output, own_log, server
+from sesame.cli.client import Client
 from sesame.cli.local import LocalCall, run_local
 from sesame.cli.options import settle, with_settings
-from sesame.data_dir import DataDir
 from sesame.model import limits
 
-REMOTE_PATIENCE_S = limits.TIMEOUT_S_MAX + limits.INITIALIZATION_TIMEOUT_S_MAX
+REMOTE_TIMEOUT_S = limits.TIMEOUT_S_MAX + limits.INITIALIZATION_TIMEOUT_S_MAX
 EXIT_FUNCTION_ERROR = 1
-LOCAL_ONLY = ("code", "runtime", "initializer", "timeout", "memory", "variables")
+LOCAL_SETTINGS = ("interpreters", "runtimes_dir", "sandbox", "cpu", "region", "account_id")
+LOCAL_ONLY = ("code", "runtime", "initializer", "timeout", "memory", "variables", *LOCAL_SETTINGS)
+SERVER_ONLY = ("endpoint", "data_dir")
 
 
 @click.command()
@@ -31,6 +33,10 @@ LOCAL_ONLY = ("code", "runtime", "initializer", "timeout", "memory", "variables"
 @click.option("-f", "--event-file", type=click.File("rb"), help="The event, from a file; - reads standard input.")
 @click.option("--service", help="Call a deployed function of this service (service or service.qualifier).")
 @click.option("--function", "function_name", help="The deployed function's name.")
+@click.option(
+    "--endpoint", metavar="URL",
+    help="Address of the server of the deployed function [FC_ENDPOINT; default: the server of the data directory].",
+)  # fmt: skip
 @click.option(
     "--code", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path(),
     help="Directory of the local code [default: the working directory].",
@@ -46,13 +52,17 @@ LOCAL_ONLY = ("code", "runtime", "initializer", "timeout", "memory", "variables"
     show_default=True, help="MB that the local instance may use.",
 )  # fmt: skip
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Environment of the local function.")
-@with_settings("data_dir", "interpreters", "runtimes_dir", "sandbox", "cpu", "region", "account_id")
+@with_settings("data_dir", *LOCAL_SETTINGS)
 def invoke(
     handler: str | None, event_text: str | None, event_file: Any, service: str | None, function_name: str | None,
     **options: Any,
 ) -> None:  # fmt: skip
     """Calls HANDLER (such as main.my_handler) in a local directory, without a server; or, with --service and
-    --function, a function that is deployed."""
+    --function, a function that is deployed to a server.
+
+    Which server, and with which access key: --endpoint and --data-dir, else FC_ENDPOINT, ACCESS_KEY_ID and
+    ACCESS_KEY_SECRET as `sesame env` prints them, else the server that runs on the data directory.
+    """
     if event_text is not None and event_file is not None:
         raise click.UsageError("give the event as text (-e) or from a file (-f), not both")
     event = event_file.read() if event_file is not None else os.fsencode(event_text or "")
@@ -64,13 +74,15 @@ def invoke(
             raise click.UsageError("--service and --function go together")
         if handler:
             raise click.UsageError("a deployed function has its own handler: leave HANDLER away")
-        _refuse_local_options()
-        _invoke_deployed(remote.find_server(DataDir(settings.data_dir)), service, function_name, event)
+        _refuse_options(LOCAL_ONLY, "a deployed function has its own settings")
+        named = server.Named(settings.data_dir, options["data_dir"] is not None, options["endpoint"])
+        _invoke_deployed(server.choose(named), service, function_name, event)
         return
     if not handler:
         raise click.UsageError(
             "name a HANDLER, as main.my_handler for my_handler in main.py; or --service and --function"
         )
+    _refuse_options(SERVER_ONLY, "a local handler is called without a server")
     call = LocalCall(
         code=options["code"].absolute(),
         handler=handler,
@@ -91,12 +103,10 @@ def invoke(
         sys.exit(EXIT_FUNCTION_ERROR)
 
 
-def _invoke_deployed(server: remote.Server, service: str, function: str, event: bytes) -> None:
+def _invoke_deployed(chosen: server.Server, service: str, function: str, event: bytes) -> None:
+    server.announce(chosen, f"Calling {service}/{function}")
     with output.busy(f"Waiting for {service}/{function} …", quiet=True):
-        answer = remote.call(server, service, function, event, timeout_s=REMOTE_PATIENCE_S)
-    if answer.refused:
-        output.error(f"{answer.refused} (HTTP {answer.status}, request {answer.request_id})")
-        sys.exit(EXIT_FUNCTION_ERROR)
+        answer = Client(chosen).invoke(service, function, event, timeout_s=REMOTE_TIMEOUT_S)
     output.log_tail(answer.log_tail)
     output.result(answer.body)
     if len(answer.log_tail) >= limits.LOG_TAIL_BYTES:
@@ -107,16 +117,16 @@ def _invoke_deployed(server: remote.Server, service: str, function: str, event: 
         sys.exit(EXIT_FUNCTION_ERROR)
 
 
-def _refuse_local_options() -> None:
-    """What says how a local instance is made says nothing of one that is deployed."""
+def _refuse_options(names: tuple[str, ...], why: str) -> None:
+    """Refuses options that would have no effect on this kind of call."""
     context = click.get_current_context()
     given = [
-        f"--{name}" if name != "variables" else "--env"
-        for name in LOCAL_ONLY
+        next(parameter.opts[0] for parameter in context.command.params if parameter.name == name)
+        for name in names
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]
     if given:
-        raise click.UsageError(f"a deployed function has its own settings: leave {', '.join(given)} away")
+        raise click.UsageError(f"{why}: leave {', '.join(given)} away")
 
 
 def _refuse_what_is_no_text(name: str) -> None:

@@ -4,19 +4,22 @@ Reads the data directory's file, so it works while Sesame runs and while it does
 """
 
 import datetime
+import os
 import re
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from sesame.cli import output
+from sesame.cli import output, server
 from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
 from sesame.model.errors import ConfigurationError
+from sesame.settings import TABLE
 from sesame.store.logs.file import LogLine, LogReader, Query
 
 FOLLOW_EVERY_S = 0.2
@@ -34,8 +37,8 @@ _AGO = re.compile(r"([0-9]{1,9})([smhd])")
 @with_settings("data_dir")
 def logs(function: str, follow: bool, request_id: str | None, since: str | None, **flags: Any) -> None:
     """Prints what FUNCTION has written: time, request id, line."""
-    data_dir = DataDir(settle(flags).data_dir)
-    data_dir.refuse_file()
+    data_dir = _data_dir(settle(flags).data_dir, by_flag=flags["data_dir"] is not None)
+    output.note(f"Logs of {data_dir.path}.")
     reader = LogReader(data_dir.logs)
     since_s = since_time(since, time.time()) if since is not None else None
     path, slash, name = function.rpartition("/")
@@ -50,6 +53,25 @@ def logs(function: str, follow: bool, request_id: str | None, since: str | None,
         return
     if not found:
         output.note(f"No lines of {function} match.")
+
+
+def _data_dir(path: Path, *, by_flag: bool) -> DataDir:
+    """The directory whose logs are read. Raises `ConfigurationError` where the environment names another server.
+
+    Logs are read from the file, not from a server, so `FC_ENDPOINT` alone cannot say whose they are.
+    """
+    data_dir = DataDir(path)
+    data_dir.refuse_file()
+    named = None if by_flag else server.named_endpoint()
+    if named is None:
+        return data_dir
+    running = data_dir.running()
+    if server.is_at(running, named[0]) if running else os.environ.get(TABLE["data_dir"].environment):
+        return data_dir
+    found = f"the Sesame of {data_dir.path} is at {running.fc}" if running else f"no Sesame runs on {data_dir.path}"
+    raise ConfigurationError(
+        f"{named[1]} is {named[0]}, but {found}: name the data directory of the server that is meant with --data-dir"
+    )
 
 
 def find(reader: LogReader, wanted: str, *, follow: bool) -> tuple[str | None, str]:

@@ -8,7 +8,6 @@ import gc
 import shlex
 import signal
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -16,9 +15,8 @@ import uvloop
 
 from sesame.app import Sesame
 from sesame.cli import output, own_log
-from sesame.cli.options import CONFIG_OPTION, settle, with_settings
-from sesame.model.errors import ConfigurationError
-from sesame.settings import TABLE, Settings, given
+from sesame.cli.options import settle, with_settings
+from sesame.settings import TABLE, Settings
 
 # As a shell counts a process that SIGINT ended.
 EXIT_STOPPED_AT_ONCE = 130
@@ -27,9 +25,8 @@ EXIT_STOPPED_AT_ONCE = 130
 @click.command()
 @with_settings()
 def start(**flags: Any) -> None:
-    """Starts Sesame: the doors on 127.0.0.1, everything else in the data directory."""
+    """Starts Sesame: endpoints on 127.0.0.1, everything else in the data directory."""
     settings = settle(flags)
-    refuse_unserved_doors(settings, flags)
     own_log.configure()
     try:
         uvloop.run(serve(settings))
@@ -84,8 +81,6 @@ def greet(sesame: Sesame, settings: Settings) -> None:
     for name, url in (
         ("FC over TLS", endpoints.fc_https),
         ("OSS", endpoints.oss),
-        ("Log Service", endpoints.sls),
-        ("STS", endpoints.sts),
     ):
         if url:
             output.note(f"  {name:<17} {url}")
@@ -98,17 +93,3 @@ def greet(sesame: Sesame, settings: Settings) -> None:
         "" if settings.data_dir == TABLE["data_dir"].default else f" --data-dir {shlex.quote(str(settings.data_dir))}"
     )
     output.note(f'Next: eval "$({output.own_name()} env{option})"; stop with Ctrl-C.')
-
-
-def refuse_unserved_doors(settings: Settings, flags: Mapping[str, Any]) -> None:
-    """A port that somebody asked for and nobody will listen on is an error; any free one (0) is only not taken."""
-    for door, name in (("OSS", "oss"), ("Log Service", "sls"), ("STS", "sts")):
-        field = f"{name}_port"
-        if name in Sesame.SERVED_DOORS or not given(field, flags, config_file=flags.get(CONFIG_OPTION)):
-            continue
-        port = getattr(settings, field)
-        if port != 0:
-            raise ConfigurationError(
-                f"{TABLE[field].flag} {port}: this version of Sesame serves no {door} door; leave the setting away"
-            )
-        output.note(f"{TABLE[field].flag} 0: this version of Sesame serves no {door} door; nothing listens for it.")

@@ -35,7 +35,7 @@ def demo_server(folder: Path, options: Sequence[str]) -> Iterator[DemoServer]:
     log = folder / "sesame.log"
     # What the caller has set for his own Sesame (ports, keys, data directory) is not for this one.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
-    ports = ["--port=0", "--oss-port=0", "--sls-port=0", "--sts-port=0"]
+    ports = ["--port=0", "--oss-port=0"]
     with log.open("wb") as log_file:
         process = subprocess.Popen(
             [sys.executable, "-m", "sesame", "start", f"--data-dir={data_dir.path}", *ports, *options],

@@ -1,0 +1,208 @@
+"""One client of the API 2016-08-15 over HTTP: signs requests, bounds their time, tells refusals from results.
+
+Used by the commands that talk to a server. Knows a server as any customer does: by its address and an access key.
+"""
+
+import base64
+import binascii
+import email.utils
+import http.client
+import ssl
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from sesame.cli.server import Key, Server
+from sesame.fc.auth import signature
+from sesame.model.errors import SesameError
+
+API_VERSION = "2016-08-15"
+CONNECT_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 60.0
+# A result of 32 MiB, and room for its escapes.
+ANSWER_BYTES_MAX = 72 * 1024 * 1024
+SHOWN_CHARS = 300
+
+NEXT_STEPS = {
+    "InvalidAccessKeyID": "the server does not know this key: is it another server's?",
+    "SignatureNotMatch": "the secret does not belong to this key, or this machine's clock is wrong",
+    "AccessDenied": "the key's role may not do this, or this machine's clock is wrong",
+    "ServiceNotFound": "the name is another's, or nothing was deployed to this server",
+    "FunctionNotFound": "the name is another's, or the function was deployed to another service or server",
+    "ResourceExhausted": "try again later, or raise --max-instances or --max-memory-mb of the server",
+}
+
+
+class Unreachable(SesameError):
+    """No answer came: nobody listens, the time was over, or what answered does not speak HTTP."""
+
+
+class Refused(SesameError):
+    """The server refused a request: its code, message, status, request id, and what to do next where that is known."""
+
+    def __init__(self, answer: "Answer") -> None:
+        failure = _failure(answer)
+        self.status, self.request_id = answer.status, answer.request_id
+        self.code, self.message = failure.error_code, failure.error_message
+        self.next_step = NEXT_STEPS.get(self.code, "")
+        said = f"{self.code}: {self.message}" if self.code else self.message
+        where = f"HTTP {self.status}, request {self.request_id}" if self.request_id else f"HTTP {self.status}"
+        super().__init__(f"{said} ({where})" + (f"; {self.next_step}" if self.next_step else ""))
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """`path` begins with a slash and is encoded already; the version of the API is put before it."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = {}
+    timeout_s: float = ANSWER_TIMEOUT_S
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What came back, of whatever status. Names of headers are in lower case."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+    @property
+    def request_id(self) -> str:
+        return self.headers.get("x-fc-request-id", "")
+
+    @property
+    def error_type(self) -> str:
+        """Empty unless the function failed."""
+        return self.headers.get("x-fc-error-type", "")
+
+    @property
+    def log_tail(self) -> bytes:
+        try:
+            return base64.b64decode(self.headers.get("x-fc-log-result", ""))
+        except binascii.Error:
+            return b""
+
+
+class _Failure(msgspec.Struct, rename="pascal"):
+    error_code: str = ""
+    error_message: str = ""
+
+
+class Client:
+    """Calls one server with one key; each request has a connection of its own."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def invoke(self, service: str, function: str, event: bytes, *, timeout_s: float) -> Answer:
+        """Calls `service[.qualifier]/function` and waits, with the tail of the log.
+
+        A function's failure is an answer with an `error_type`. Raises `Refused` and `Unreachable`.
+        """
+        request = Request(
+            method="POST",
+            path=f"/services/{quote(service, safe='')}/functions/{quote(function, safe='')}/invocations",
+            body=event,
+            content_type="application/octet-stream",
+            headers={"X-Fc-Log-Type": "Tail", "X-Fc-Invocation-Type": "Sync"},
+            timeout_s=timeout_s,
+        )
+        return self.send(request)
+
+    def ask(self, method: str, path: str, document: object = None) -> Any:
+        """Sends a document as JSON and gives the decoded answer, None when that is empty. Raises as `send`."""
+        body = b"" if document is None else msgspec.json.encode(document)
+        answer = self.send(Request(method=method, path=path, body=body))
+        if not answer.body:
+            return None
+        try:
+            return msgspec.json.decode(answer.body)
+        except msgspec.DecodeError as error:
+            raise Unreachable(
+                f"{self._server.endpoint} answered {method} {path} with what is no JSON: {_shown(answer.body)}"
+            ) from error
+
+    def send(self, request: Request) -> Answer:
+        """The answer of a request that was not refused. Raises `Refused` from status 400 on, and `Unreachable`."""
+        answer = self._exchange(request)
+        if answer.status >= http.client.BAD_REQUEST:
+            raise Refused(answer)
+        return answer
+
+    def _exchange(self, request: Request) -> Answer:
+        path = f"/{API_VERSION}{request.path}"
+        url = urlsplit(self._server.endpoint)
+        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        connection = kind(url.hostname or "", url.port, timeout=CONNECT_TIMEOUT_S)
+        try:
+            connection.connect()
+            connection.sock.settimeout(request.timeout_s)
+            connection.request(request.method, path, request.body, _signed_headers(self._server.key, request, path))
+            response = connection.getresponse()
+            body = response.read(ANSWER_BYTES_MAX + 1)
+            if response.length and len(body) <= ANSWER_BYTES_MAX:
+                raise http.client.IncompleteRead(body, response.length)
+        except TimeoutError as error:
+            waited_s = CONNECT_TIMEOUT_S if connection.sock is None else request.timeout_s
+            raise self._unreachable(f"no answer within {waited_s:g} s") from error
+        except ssl.SSLCertVerificationError as error:
+            step = "for a certificate of your own name its issuer's file in SSL_CERT_FILE"
+            raise self._unreachable(f"its certificate is not accepted: {error.verify_message}; {step}") from error
+        except ssl.SSLError as error:
+            raise self._unreachable(f"{error.reason or error}; does it speak http:// rather than https://?") from error
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else error or type(error).__name__
+            raise self._unreachable(str(why)) from error
+        finally:
+            connection.close()
+        if len(body) > ANSWER_BYTES_MAX:
+            raise Unreachable(f"{self._server.endpoint} answered with more than {ANSWER_BYTES_MAX} bytes")
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(status=response.status, body=body, headers=headers)
+
+    def _unreachable(self, why: str) -> Unreachable:
+        return Unreachable(f"{self._server.endpoint} ({self._server.source}) does not answer: {why}")
+
+
+def _signed_headers(key: Key, request: Request, path: str) -> dict[str, str]:
+    """The request's own headers and those that the signature adds (reference/api.md §1.1)."""
+    headers = {
+        "Date": email.utils.formatdate(usegmt=True),
+        "Content-Type": request.content_type,
+        "Accept": "application/json",
+        **request.headers,
+    }
+    if key.token:
+        headers["X-Fc-Security-Token"] = key.token
+    signed = signature.Signed(
+        method=request.method.encode(),
+        content_md5=b"",
+        content_type=request.content_type.encode(),
+        date=headers["Date"].encode(),
+        fc_headers=signature.canonical_headers(
+            (name.lower().encode(), value.encode()) for name, value in headers.items()
+        ),
+    )
+    resource = signature.decoded_path(path.partition("?")[0].encode())
+    made = signature.sign(key.secret.encode(), signature.string_to_sign(signed, resource))
+    return headers | {"Authorization": f"FC {key.access_key_id}:{made.decode()}"}
+
+
+def _failure(answer: Answer) -> _Failure:
+    """What the API's own error body says, else the body as it is."""
+    try:
+        found = msgspec.json.decode(answer.body, type=_Failure)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        found = _Failure()
+    if found.error_code or found.error_message:
+        return found
+    return _Failure("", _shown(answer.body) or http.client.responses.get(answer.status, "no reason was given"))
+
+
+def _shown(body: bytes) -> str:
+    text = body.decode("utf-8", "replace").strip()
+    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]} …"

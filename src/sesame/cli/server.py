@@ -1,0 +1,187 @@
+"""Decides which server a command talks to, and with which key: flag, then environment, then data directory.
+
+Used by every command that talks to a server. Never prints a secret.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from sesame.cli import output
+from sesame.data_dir import DataDir, Endpoints
+from sesame.model.errors import ConfigurationError
+
+# reference/conventions.md §4.3, §4.4: what `sesame env`, fun and Serverless Devs call the address of the API.
+ENDPOINT_NAMES = ("FC_ENDPOINT", "FC_CLIENT_CUSTOM_ENDPOINT")
+
+
+class KeyNames(msgspec.Struct, frozen=True):
+    """One family of environment variables. A key is taken from one family whole, never put together from two."""
+
+    key_id: str
+    secret: str
+    token: str = ""
+
+
+# reference/conventions.md §4.3: those of `sesame env` and fun, of the SDKs' credential chain, and of old fcli.
+KEY_NAMES = (
+    KeyNames("ACCESS_KEY_ID", "ACCESS_KEY_SECRET", "SECURITY_TOKEN"),
+    KeyNames("ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET", "ALIBABA_CLOUD_SECURITY_TOKEN"),
+    KeyNames("ALIYUN_ACCESS_KEY_ID", "ALIYUN_ACCESS_KEY_SECRET"),
+)
+HOW_TO_NAME_A_KEY = f"set {KEY_NAMES[0].key_id} and {KEY_NAMES[0].secret}"
+
+
+class Key(msgspec.Struct, frozen=True):
+    """An access key and where it was found; `account_id` is empty where only the server knows it."""
+
+    access_key_id: str
+    secret: str
+    source: str
+    token: str = ""
+    account_id: str = ""
+
+    def described(self) -> str:
+        whose = f"account {self.account_id}, " if self.account_id else ""
+        kind = "temporary key" if self.token else "key"
+        return f"{whose}{kind} {self.access_key_id} ({self.source})"
+
+
+class Server(msgspec.Struct, frozen=True):
+    """Whom to call: the address with its scheme and without a path, where that was found, and the key."""
+
+    endpoint: str
+    source: str
+    key: Key
+
+
+class Named(msgspec.Struct, frozen=True):
+    """What the caller of a command said: the flags `--endpoint` and `--data-dir`, and the data directory that counts.
+
+    `data_dir_given` says whether the directory was named by a flag, and so outweighs the environment.
+    """
+
+    data_dir: Path
+    data_dir_given: bool = False
+    endpoint: str | None = None
+
+
+def choose(named: Named, environ: Mapping[str, str] | None = None) -> Server:
+    """The address and the key, each by flag > environment > data directory.
+
+    A directory's key is used for that directory's server alone, unless flags name both. Raises `ConfigurationError`
+    that says what is missing and how to give it.
+    """
+    environ = os.environ if environ is None else environ
+    data_dir = DataDir(named.data_dir)
+    found = _named_endpoint(named, environ)
+    key = None if named.data_dir_given else _environment_key(environ)
+    # The environment may hold all that is needed; then the directory may be anything.
+    running = None if found and key else data_dir.running()
+    if found is None:
+        if running is None:
+            raise _none_runs(data_dir)
+        found = running.fc, f"data directory {data_dir.path}"
+    endpoint, source = found
+    if key is None:
+        if not (named.data_dir_given or (running and is_at(running, endpoint))):
+            raise ConfigurationError(
+                f"there is no key for {endpoint} ({source}): {HOW_TO_NAME_A_KEY}, or name with --data-dir the "
+                "directory of a Sesame on this machine, whose key is used then"
+            )
+        key = _directory_key(data_dir)
+    return Server(endpoint, source, key)
+
+
+def announce(server: Server, what: str) -> None:
+    """Says on stderr whom a command calls, so that no call goes in silence where nobody meant it."""
+    output.note(output.harmless(f"{what} at {server.endpoint} ({server.source}) as {server.key.described()}."))
+
+
+def named_endpoint(environ: Mapping[str, str] | None = None) -> tuple[str, str] | None:
+    """The address that the environment names, and the variable's name."""
+    environ = os.environ if environ is None else environ
+    for name in ENDPOINT_NAMES:
+        if value := environ.get(name):
+            return checked_endpoint(value, name), name
+    return None
+
+
+def checked_endpoint(value: str, source: str) -> str:
+    """An address as `scheme://host[:port]`; without a scheme it is https, as for the official SDKs."""
+    text = value.strip().removesuffix("/")
+    if "://" not in text:
+        text = f"https://{text}"
+    try:
+        url = urlsplit(text)
+        url.port  # noqa: B018 (raises for what is no port)
+    except ValueError as error:
+        shown = output.harmless(value)
+        raise ConfigurationError(f"{source} is set to '{shown}', which is no address: {error}") from error
+    if "@" in url.netloc:
+        # Not repeated: it may hold a password.
+        raise ConfigurationError(f"{source} holds a user name: expected https://HOST[:PORT] or http://HOST[:PORT]")
+    printable = text.isascii() and text.isprintable() and " " not in text
+    if (
+        url.scheme not in ("http", "https")
+        or not url.hostname
+        or url.path
+        or url.query
+        or url.fragment
+        or not printable
+    ):
+        raise ConfigurationError(
+            f"{source} is set to '{output.harmless(value)}': expected https://HOST[:PORT] or http://HOST[:PORT]"
+        )
+    return text
+
+
+def is_at(running: Endpoints, endpoint: str) -> bool:
+    """Whether a checked address is one where this running Sesame serves the API."""
+    return _comparable(endpoint) in [_comparable(address) for address in (running.fc, running.fc_https) if address]
+
+
+def _comparable(endpoint: str) -> str:
+    return endpoint.rstrip("/").replace("://localhost", "://127.0.0.1")
+
+
+def _named_endpoint(named: Named, environ: Mapping[str, str]) -> tuple[str, str] | None:
+    if named.endpoint is not None:
+        return checked_endpoint(named.endpoint, "--endpoint"), "--endpoint"
+    return None if named.data_dir_given else named_endpoint(environ)
+
+
+def _environment_key(environ: Mapping[str, str]) -> Key | None:
+    """The first family that is set. Raises `ConfigurationError` for half a key."""
+    for names in KEY_NAMES:
+        key_id, secret = environ.get(names.key_id, "").strip(), environ.get(names.secret, "").strip()
+        if not key_id and not secret:
+            continue
+        if not (key_id and secret):
+            there, missing = (names.key_id, names.secret) if key_id else (names.secret, names.key_id)
+            raise ConfigurationError(f"{there} is set and {missing} is not: set both, or neither")
+        token = environ.get(names.token, "").strip() if names.token else ""
+        for name, value in ((names.key_id, key_id), (names.secret, secret), (names.token, token)):
+            if not (value.isascii() and value.isprintable()):
+                raise ConfigurationError(f"{name} holds characters that no key has: expected printable ASCII")
+        return Key(key_id, secret, names.key_id, token)
+    return None
+
+
+def _directory_key(data_dir: DataDir) -> Key:
+    data_dir.refuse_file()
+    found = data_dir.credentials()
+    return Key(
+        found.access_key_id, found.access_key_secret, f"data directory {data_dir.path}", account_id=found.account_id
+    )
+
+
+def _none_runs(data_dir: DataDir) -> ConfigurationError:
+    data_dir.refuse_file()
+    return ConfigurationError(
+        f"no Sesame runs on the data directory {data_dir.path}, and {' and '.join(ENDPOINT_NAMES[:1])} is not set: "
+        'start one with `sesame start`, name the right one with --data-dir or --endpoint, or eval "$(sesame env)"'
+    )
