@@ -50,7 +50,7 @@ def serve(sock_fd, out_fd, site_packages=""):
         _leave(0)
     except SystemExit as error:
         _leave(_exit_code(error))
-    except BaseException:
+    except:  # noqa: E722 (Python 2 raises instances of classes that are no exceptions)
         traceback.print_exc()
         _leave(1)
 
@@ -129,15 +129,12 @@ class _Instance(object):
         try:
             http, body = self._call(header["type"], payload, self._frame.context(request_id, self._meta))
             if len(body) > RESULT_LIMIT_BYTES:
-                failure = failures.of_large_result(len(body), RESULT_LIMIT_BYTES)
-                return self._failed(failure, failures.encode(failure).decode("ascii"))
+                return self._failed(failures.of_large_result(len(body), RESULT_LIMIT_BYTES))
             return True, http, body
         except handlers.LoadFailure as error:
-            failure = failures.of_load_failure(error)
-            return self._failed(failure, repr(failure))
+            return self._failed(failures.of_load_failure(error), as_repr=True)
         except Exception:
-            failure = failures.of_exception(sys.exc_info())
-            return self._failed(failure, failures.encode(failure).decode("ascii"))
+            return self._failed(failures.of_exception(sys.exc_info()))
 
     def _call(self, kind, payload, made):
         """What belongs to an HTTP response, and the result as bytes."""
@@ -151,9 +148,10 @@ class _Instance(object):
         return None, results.encode(call(payload, made))
 
     @staticmethod
-    def _failed(failure, text):
-        output.log("ERROR", text)
+    def _failed(failure, as_repr=False):
+        """Logs a failure and gives the answer that tells it. The cloud logs load failures as Python writes a dict."""
         body = failures.encode(failure)
+        output.log("ERROR", repr(failure) if as_repr else body)
         if len(body) > RESULT_LIMIT_BYTES:
             body = failures.encode(failures.of_large_result(len(body), RESULT_LIMIT_BYTES))
         return False, None, body
@@ -169,11 +167,16 @@ def _leave(code):
 
 def _exit_code(error):
     """What the interpreter itself makes of SystemExit."""
-    if error.code is None:
+    code = error.code
+    if code is None:
         return 0
-    if isinstance(error.code, int):
-        return error.code & 0xFF
-    sys.stderr.write("%s\n" % (error.code,))
+    if isinstance(code, int):
+        return code & 0xFF
+    try:
+        sys.stderr.write("%s\n" % (code,))
+    except Exception:
+        # As the interpreter does: what cannot be written is left out.
+        return 1
     return 1
 
 

@@ -33,7 +33,7 @@ def show_as(code_dir, code_root):
 def of_exception(exc_info):
     """The error body, as a dict, of what a handler raised."""
     kind, error, trace = exc_info
-    return _body(message(error), kind.__name__, [_frame(*entry) for entry in _entries(trace)])
+    return _body(message(error), _name(kind), [_frame(*entry) for entry in _entries(trace)])
 
 
 def of_load_failure(failure):
@@ -50,20 +50,24 @@ def of_large_result(size, limit):
 
 def encode(body):
     """The body as bytes, in the layout of results."""
-    return results.to_json(body).encode("ascii")
+    return results.to_json(body)
 
 
 def message(error):
-    """str(error), also where that fails."""
+    """str(error) as text. Where that fails, or is no text, a remark that names the class."""
     try:
         return shown(_text(str(error)))
     except Exception:
-        return u"<unprintable %s object>" % type(error).__name__
+        return u"<unprintable %s object>" % _name(type(error))
 
 
 def last_line(exc_info):
     """`ModuleNotFoundError: No module named 'x'` as a list of one."""
-    return [_stripped(traceback.format_exception_only(exc_info[0], exc_info[1])[-1])]
+    try:
+        # The first: what Python 3.11 and later appends are notes.
+        return [shown(_text(traceback.format_exception_only(exc_info[0], exc_info[1])[0]).strip())]
+    except Exception:
+        return [u"%s: %s" % (_name(exc_info[0]), message(exc_info[1]))]
 
 
 def syntax_stack(exc_info):
@@ -72,10 +76,11 @@ def syntax_stack(exc_info):
     stack = []
     if error.filename:
         stack.append(shown(u'File "%s"' % _text(error.filename)))
-        stack.append(u"line %s" % error.lineno)
-    if error.text and error.text.strip():
-        stack.append(_text(error.text).strip())
-    return stack + [u"%s: %s" % (exc_info[0].__name__, _text(str(error.msg)))]
+        stack.append(u"line %s" % _text(error.lineno))
+    source = _text(error.text or u"").strip()
+    if source:
+        stack.append(source)
+    return stack + [u"%s: %s" % (_name(exc_info[0]), _text(error.msg))]
 
 
 def flat_stack(exc_info):
@@ -113,8 +118,12 @@ def _body(text, kind, stack):
 
 
 def _entries(trace):
-    """(file, line, function, source) of each frame that is not the shim's."""
-    entries = [tuple(entry)[:4] for entry in traceback.extract_tb(trace)]
+    """(file, line, function, source) of each frame that is not the shim's; none where they cannot be read."""
+    try:
+        entries = [tuple(entry)[:4] for entry in traceback.extract_tb(trace)]
+    except Exception:
+        # Reading source lines calls the `__loader__` of the user's modules, which may be anything.
+        return []
     entries = [entry for entry in entries if not _is_shim(entry[0])]
     # What the shim called itself, such as the JSON encoder, leaves frames that are nobody's but the library's.
     return entries if any(not _is_library(entry[0]) for entry in entries) else []
@@ -133,11 +142,18 @@ def _is_library(path):
     return path.startswith((os.path.dirname(os.__file__) + os.sep, "<frozen "))
 
 
+def _name(kind):
+    """The class's name as text, whatever its metaclass makes of that."""
+    try:
+        return _text(type.__getattribute__(kind, "__name__"))
+    except Exception:
+        return _text(getattr(kind, "__name__", u"Exception"))
+
+
 def _text(value):
+    """Exactly text: of a subclass the characters only, of anything else what it says of itself."""
     if isinstance(value, _TEXT):
-        return value
-    return value.decode("utf-8", "replace")
-
-
-def _stripped(line):
-    return shown(_text(line).strip())
+        return value if type(value) is _TEXT else _TEXT.__getitem__(value, slice(None))
+    if isinstance(value, bytes):
+        return bytes.decode(value, "utf-8", "replace")
+    return _text(str(value))

@@ -45,7 +45,8 @@ class Handlers(object):
         try:
             return getattr(module, attribute)
         except AttributeError:
-            raise LoadFailure("HandlerNotFound", "Handler '%s' is missing on module '%s'" % (attribute, module_name))
+            text = "Handler '%s' is missing on module '%s'" % (attribute, module_name)
+            raise LoadFailure("HandlerNotFound", text, ["HandlerNotFound: " + text])
 
     def _import(self, module_name):
         """The module, told apart by what went wrong; whatever else than Exception ends the process."""
@@ -134,10 +135,13 @@ else:
     from importlib._bootstrap import module_from_spec
     from importlib.machinery import PathFinder
 
+    # As the cloud's runtimes say it: those before 3.12 look for the file with the module imp.
+    _NotFound = ImportError if sys.version_info < (3, 12) else ModuleNotFoundError
+
     def _execute(name, tail, directory):
         spec = PathFinder.find_spec(name, [directory])
         if spec is None or spec.loader is None or spec.origin in (None, "namespace"):
-            raise ModuleNotFoundError("No module named %r" % name, name=name)
+            raise _NotFound("No module named %r" % tail, name=name)
         module = module_from_spec(spec)
         taken = name in sys.modules
         if not taken:

@@ -69,13 +69,18 @@ def _flush(stream):
 
 
 def write_line(text):
-    """One line, verbatim."""
-    _write(1, _to_bytes(text) + b"\n")
+    """One line, verbatim. Where the function has closed its output, there is nowhere to write it."""
+    try:
+        _write(1, to_bytes(text) + b"\n")
+    except OSError as error:
+        if error.errno not in (errno.EBADF, errno.EPIPE):
+            raise
 
 
 def log(level, text):
     """One record in the layout of the root logger, whatever the user did to `logging`."""
-    write_line("%s %s [%s] %s" % (_timestamp(time.time()), state.request_id, level, _native(text)))
+    head = "%s %s [%s] " % (_timestamp(time.time()), state.request_id, level)
+    write_line(to_bytes(head) + to_bytes(text))
 
 
 def _timestamp(seconds):
@@ -90,19 +95,18 @@ class _LogFormatter(logging.Formatter):
         return _timestamp(record.created)
 
     def format(self, record):
-        head = "%s %s [%s] " % (_timestamp(record.created), state.request_id, record.levelname)
-        text = head + record.getMessage()
+        parts = ["%s %s [%s] " % (_timestamp(record.created), state.request_id, record.levelname), record.getMessage()]
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatException(record.exc_info)
-        if record.exc_text:
-            text += "\n" + _native(record.exc_text)
-        if getattr(record, "stack_info", None):
-            text += "\n" + record.stack_info
-        return text
+        for more in (record.exc_text, getattr(record, "stack_info", None)):
+            if more:
+                parts.extend(("\n", more))
+        # Under Python 2 the parts may be text, and bytes of any encoding.
+        return b"".join(map(to_bytes, parts)) if _PY2 else "".join(parts)
 
 
 class _LogHandler(logging.Handler):
-    """Writes to the first stdout: a stream that the user puts in its place later does not swallow log lines."""
+    """Writes to the instance's output, after what `stream` still holds, whatever the user puts in its place later."""
 
     def __init__(self, stream):
         logging.Handler.__init__(self)
@@ -110,12 +114,14 @@ class _LogHandler(logging.Handler):
 
     def emit(self, record):
         try:
-            self.stream.write(self.format(record) + "\n")
+            line = to_bytes(self.format(record)) + b"\n"
+            self.flush()
+            _write(1, line)
         except Exception:
             self.handleError(record)
 
     def flush(self):
-        self.stream.flush()
+        _flush(self.stream)
 
 
 class _ByteStream(object):
@@ -133,7 +139,7 @@ class _ByteStream(object):
         self.softspace = 0
 
     def write(self, text):
-        _write(self._fd, _to_bytes(text))
+        _write(self._fd, to_bytes(text))
 
     def writelines(self, lines):
         for line in lines:
@@ -212,11 +218,15 @@ def _cut(whole):
     return whole[:end].tobytes() + b"\n" + note.encode("ascii")
 
 
-def _to_bytes(text):
-    if isinstance(text, _TEXT):
-        return text.encode("utf-8") if _PY2 else text.encode("utf-8", "surrogateescape")
-    return text if isinstance(text, bytes) else str(text)
-
-
-def _native(text):
-    return text.encode("utf-8") if _PY2 and isinstance(text, _TEXT) else text
+def to_bytes(text):
+    """Text as UTF-8, bytes that Python 3 reads as lone surrogates as those bytes again, other surrogates as escapes."""
+    if isinstance(text, bytes):
+        return text
+    if not isinstance(text, _TEXT):
+        text = str(text)
+    if _PY2:
+        return text.encode("utf-8") if isinstance(text, _TEXT) else text
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")

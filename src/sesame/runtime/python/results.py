@@ -14,15 +14,18 @@ _TEXT = type(u"")
 def encode(value):
     """bytes as they are, text as UTF-8, everything else as JSON: indented by 4, keys sorted, ASCII only."""
     if isinstance(value, bytes):
-        return bytes(value)
+        # Of a subclass the bytes that it holds, whatever its methods make of them.
+        return value if type(value) is bytes else b"".join([value])
     if isinstance(value, _TEXT):
-        return value.encode("utf-8")
-    return to_json(value).encode("ascii")
+        return _TEXT.encode(value, "utf-8")
+    return to_json(value)
 
 
 def to_json(value):
-    """JSON text in the one layout that results and error bodies have."""
-    return json.dumps(value, indent=4, sort_keys=True, separators=(",", ": "), default=_plain)
+    """JSON as bytes, in the one layout that results and error bodies have."""
+    text = json.dumps(value, indent=4, sort_keys=True, separators=(",", ": "), default=_plain)
+    # Python 2 has made bytes already; to encode them again would first make them text of four times the size.
+    return text if _PY2 else text.encode("ascii")
 
 
 def _plain(value):

@@ -69,7 +69,7 @@ class Connection(object):
         self._send(json.dumps(header).encode("utf-8"), payload)
 
     def send_result(self, request_id, ok, http, payload):
-        """Writes the answer to a call. `http` is what a WSGI handler set, or None."""
+        """Writes the answer to a call. `http` is what wsgi.respond returned, or None."""
         # Half of the time that json.dumps takes for the whole.
         head = '{"type": "result", "id": %s, "ok": %s' % (_quote(request_id), "true" if ok else "false")
         if http is not None:

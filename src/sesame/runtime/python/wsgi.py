@@ -2,28 +2,89 @@
 
 Used by bootstrap.py when a call carries HTTP parameters.
 Never streams: the body is read to its end, and `close` of the iterable is not called.
+
+Names and values of headers, the path and the query are bytes. On the wire each byte is one character (Latin-1).
 """
 
 import io
 import os
+import re
 import sys
 
 _TEXT = type(u"")
 _PY2 = sys.version_info[0] == 2
+_SURROGATES = () if _PY2 else ("surrogateescape",)
+_HEADER_NAME = re.compile(u"[!#$%&'*+\\-.^_`|~0-9A-Za-z]+\\Z")
+_NOT_IN_A_VALUE = re.compile(u"[\x00-\x08\x0a-\x1f\x7f]")
+# The header of a frame takes 1 MiB of JSON; the host refuses responses whose headers have more than 8 KiB.
+_HEADERS_MAX_CHARACTERS = 128 * 1024
+_SHOWN_CHARACTERS = 80
+
+
+class InvalidResponse(Exception):
+    """The status or a header cannot be sent; the message says which and why."""
 
 
 def respond(application, params, body, context):
-    """({"status": int, "headers": [[name, value], ...]}, body). `params` as in docs/wire-protocol.md."""
-    response = {"status": 200, "headers": []}
+    """({"status": int, "headers": [[name, value], ...]}, body). `params` as in docs/wire-protocol.md.
+
+    Raises what the application raises, `TypeError` for a body that is none, `InvalidResponse` for what cannot be sent.
+    """
+    response = {"status": "200 OK", "headers": []}
     written = []
 
     def start_response(status, headers, exc_info=None):
-        response["status"] = int(str(status).split(" ", 1)[0])
-        response["headers"] = [[_string(name), _string(value)] for name, value in headers]
+        response["status"] = status
+        response["headers"] = [(name, value) for name, value in headers]
         return lambda data: written.append(_bytes(data))
 
     answer = application(_environ(params, body, context), start_response)
-    return response, b"".join(written) + _read(answer)
+    payload = b"".join(written) + _read(answer)
+    # After the application: what it raises counts, and it may call start_response again.
+    return {"status": _status(response["status"]), "headers": _headers(response["headers"])}, payload
+
+
+def _status(value):
+    text = _on_the_wire(value).split(u" ", 1)[0]
+    if len(text) != 3 or not text.isdigit():
+        raise InvalidResponse("the response's status is %s, expected three digits and a reason" % _shown(value))
+    return int(text)
+
+
+def _headers(pairs):
+    found = [[_on_the_wire(name), _on_the_wire(value)] for name, value in pairs]
+    for name, value in found:
+        if not _HEADER_NAME.match(name) or _NOT_IN_A_VALUE.search(value):
+            raise InvalidResponse("the response's header %s has characters that no header may have" % _shown(name))
+    size = sum(len(name) + len(value) for name, value in found)
+    if size > _HEADERS_MAX_CHARACTERS:
+        raise InvalidResponse("the response's headers have %d bytes, more than can be sent" % size)
+    return found
+
+
+def _on_the_wire(value):
+    """The bytes that the application means, each as one character.
+
+    Text is Latin-1 as WSGI has it; what cannot be is UTF-8, in which surrogates that stand for bytes are those bytes.
+    """
+    if not isinstance(value, (bytes, _TEXT)):
+        value = str(value)
+    if isinstance(value, bytes):
+        return bytes.decode(value, "latin-1")
+    try:
+        return _TEXT.encode(value, "latin-1").decode("latin-1")
+    except UnicodeEncodeError:
+        pass
+    try:
+        return _TEXT.encode(value, "utf-8", *_SURROGATES).decode("latin-1")
+    except UnicodeEncodeError:
+        raise InvalidResponse("%s, in the response's status or a header, cannot be encoded" % _shown(value))
+
+
+def _shown(value):
+    """For messages: what Python writes for the value, without Python 2's prefix of text, and not more than a line."""
+    shown = repr(value).lstrip("u")
+    return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."
 
 
 def _environ(params, body, context):
@@ -31,8 +92,8 @@ def _environ(params, body, context):
     environ.update({
         "REQUEST_METHOD": params["method"],
         "SCRIPT_NAME": "",
-        "PATH_INFO": _wsgi_text(params.get("path") or "/"),
-        "QUERY_STRING": params.get("query") or "",
+        "PATH_INFO": _from_the_wire(params.get("path") or "/"),
+        "QUERY_STRING": _from_the_wire(params.get("query") or ""),
         "CONTENT_TYPE": "application/octet-stream",
         "SERVER_NAME": "FCRUNTIME",
         "SERVER_PORT": "9000",
@@ -48,7 +109,7 @@ def _environ(params, body, context):
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
         "fc.context": context,
-        "fc.request_uri": params.get("request_uri") or "",
+        "fc.request_uri": _from_the_wire(params.get("request_uri") or ""),
     })
     environ.update(_header_variables(params.get("headers") or ()))
     environ["CONTENT_LENGTH"] = str(len(body))
@@ -59,7 +120,7 @@ def _environ(params, body, context):
 def _header_variables(headers):
     variables = {}
     for name, value in headers:
-        key = name.upper().replace("-", "_")
+        key, value = _from_the_wire(name).upper().replace("-", "_"), _from_the_wire(value)
         if key == "CONTENT_LENGTH":
             continue
         if key != "CONTENT_TYPE":
@@ -68,9 +129,18 @@ def _header_variables(headers):
     return variables
 
 
-def _wsgi_text(text):
-    """Text as PEP 3333 wants it: under Python 3 the bytes of UTF-8, each as one character."""
-    return text if _PY2 else text.encode("utf-8").decode("latin-1")
+def _from_the_wire(text):
+    """The native string that PEP 3333 wants: bytes under Python 2, bytes as Latin-1 characters under Python 3.
+
+    Characters above Latin-1 are taken as UTF-8.
+    """
+    if _PY2:
+        text = text.decode("utf-8")
+    try:
+        data = text.encode("latin-1")
+    except UnicodeEncodeError:
+        data = text.encode("utf-8")
+    return data if _PY2 else data.decode("latin-1")
 
 
 def _read(answer):
@@ -87,11 +157,5 @@ def _bytes(part):
     if isinstance(part, bytes):
         return part
     if isinstance(part, _TEXT):
-        return part.encode("utf-8")
+        return _TEXT.encode(part, "utf-8")
     raise TypeError("invalid response type")
-
-
-def _string(value):
-    if isinstance(value, bytes) and not _PY2:
-        return value.decode("latin-1")
-    return value if isinstance(value, (bytes, _TEXT)) else str(value)
