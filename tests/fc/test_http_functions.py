@@ -73,6 +73,13 @@ async def test_what_the_function_sees(web: Door) -> None:
     assert web.dispatcher.asked[-1].event == b"\x00\xff"
 
 
+async def test_a_path_that_is_not_utf_8_also_comes_as_bytes(web: Door) -> None:
+    await visit(web, WEB + "/%C4%E3?q=%FF")
+    assert (seen(web)["path"], seen(web)["raw_path"]) == ("/\ufffd\ufffd", "/\xc4\xe3")
+    await visit(web, WEB + "/%C3%A9")
+    assert (seen(web)["path"], "raw_path" in seen(web)) == ("/é", False)
+
+
 @pytest.mark.parametrize(("path", "expected"), [("", "/"), ("/", "/"), ("//x", "//x")])
 async def test_paths(web: Door, path: str, expected: str) -> None:
     await visit(web, WEB + path)

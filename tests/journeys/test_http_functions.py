@@ -92,6 +92,20 @@ def test_a_raising_handler_is_502(publish: Callable[..., Site]) -> None:
     assert visit("/").status_code == 202
 
 
+def test_headers_and_paths_in_any_encoding(publish: Callable[..., Site], runtime: str) -> None:
+    """Bytes come and go as they were sent; what cannot be sent is a 502 with its reason, and the instance goes on."""
+    visit = publish(FUNCTIONS / "strings", "index.web")
+    gbk = "你好".encode("gbk")
+    assert visit("/?gbk").headers["X-Text"].encode("latin-1") == gbk
+    assert visit("/?utf8").headers["X-Text"].encode("latin-1") == "你好".encode()
+    lone = visit("/?lone")
+    assert lone.status_code == (200 if runtime == "python2.7" else 502)
+    injected = visit("/?newline")
+    assert (injected.status_code, "Injected" in injected.headers) == (502, False)
+    assert "has characters that no header may have" in injected.json()["errorMessage"]
+    assert visit("/?number").headers["X-Text"] == "5"
+
+
 def test_a_custom_domain(publish: Callable[..., Site], sesame: Sesame, client: Any, service: str) -> None:
     publish(FUNCTIONS / "journey_web", "index.my_handler")
     host = f"{service}.example.com"

@@ -7,7 +7,7 @@ Never interprets a body, and never lets a response break the connection it goes 
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -103,7 +103,7 @@ def proxy_way(scope: Scope) -> Way:
     service, qualifier = targets.qualified(targets.segment(parts[3]))
     return Way(
         target=Target(service, qualifier, targets.segment(parts[4])),
-        path="/" + (unquote(parts[5].decode("latin-1")) if len(parts) > 5 else ""),
+        path="/" + (unquote_to_bytes(parts[5]).decode("utf-8", "surrogateescape") if len(parts) > 5 else ""),
         query=scope["query_string"],
         base_path=b"/".join(parts[:5]).decode("latin-1"),
         attachment=True,
@@ -179,13 +179,23 @@ def _params(way: Way, scope: Scope) -> dict[str, object]:
         headers.append([_FORWARDED_PROTO, "https"])
     return {
         "method": scope["method"],
-        "path": way.path,
+        **_path(way.path),
         "query": way.query.decode("latin-1"),
         "request_uri": (scope["raw_path"] + (b"?" + query if query else b"")).decode("latin-1"),
         "client_ip": scope["client"][0] if scope["client"] else "",
         "scheme": scope["scheme"],
         "headers": headers,
     }
+
+
+def _path(path: str) -> dict[str, object]:
+    """The path as text and, where its bytes are not UTF-8, as they are: JSON has no lone surrogates."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raw = path.encode("utf-8", "surrogateescape")
+        return {"path": raw.decode("utf-8", "replace"), "raw_path": raw.decode("latin-1")}
+    return {"path": path}
 
 
 def _response(outcome: Outcome, way: Way) -> tuple[int, Headers]:

@@ -3,7 +3,7 @@
 Used by bootstrap.py when a call carries HTTP parameters.
 Never streams: the body is read to its end, and `close` of the iterable is not called.
 
-Names and values of headers, the path and the query are bytes. On the wire each byte is one character (Latin-1).
+Names and values of headers and the query are bytes. On the wire each byte is one character (Latin-1).
 """
 
 import io
@@ -92,7 +92,7 @@ def _environ(params, body, context):
     environ.update({
         "REQUEST_METHOD": params["method"],
         "SCRIPT_NAME": "",
-        "PATH_INFO": _from_the_wire(params.get("path") or "/"),
+        "PATH_INFO": _path(params),
         "QUERY_STRING": _from_the_wire(params.get("query") or ""),
         "CONTENT_TYPE": "application/octet-stream",
         "SERVER_NAME": "FCRUNTIME",
@@ -129,18 +129,17 @@ def _header_variables(headers):
     return variables
 
 
-def _from_the_wire(text):
-    """The native string that PEP 3333 wants: bytes under Python 2, bytes as Latin-1 characters under Python 3.
+def _path(params):
+    if "raw_path" in params:
+        return _from_the_wire(params["raw_path"])
+    path = params.get("path") or "/"
+    return path if _PY2 else path.encode("utf-8").decode("latin-1")
 
-    Characters above Latin-1 are taken as UTF-8.
-    """
-    if _PY2:
-        text = text.decode("utf-8")
-    try:
-        data = text.encode("latin-1")
-    except UnicodeEncodeError:
-        data = text.encode("utf-8")
-    return data if _PY2 else data.decode("latin-1")
+
+def _from_the_wire(text):
+    """The native string that PEP 3333 wants: bytes under Python 2, bytes as Latin-1 characters under Python 3."""
+    # Under Python 2 the shim has made UTF-8 of all that came as JSON.
+    return text.decode("utf-8").encode("latin-1") if _PY2 else text
 
 
 def _read(answer):
