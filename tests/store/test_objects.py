@@ -6,8 +6,10 @@ Run by pytest. Crashes are played by leaving files and rows as a crash would; re
 import asyncio
 import contextlib
 import hashlib
+import os
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import fastcrc
 import msgspec
@@ -18,14 +20,17 @@ from hypothesis import strategies as st
 
 from sesame.model import records
 from sesame.model.bucket import Bucket
-from sesame.model.errors import Conflict, NotFound
+from sesame.model.errors import Conflict, NotFound, PlatformError
 from sesame.model.object import ObjectKind, ObjectMeta, PendingUpload, StoredObject
-from sesame.store.blob_writer import BATCH_BYTES
-from sesame.store.blobs import Written
+from sesame.store.blobs.draft import Swept
+from sesame.store.blobs.interface import Written
+from sesame.store.blobs.upload import BATCH_BYTES
 from sesame.store.catalog import Catalog, Transaction
+from sesame.store.objects import objects as objects_module
 from sesame.store.objects.listing import ListQuery, ObjectPage
 from sesame.store.objects.multipart import UploadQuery, Uploads
 from sesame.store.objects.objects import Objects, PositionMismatch, Reader, require_empty
+from sesame.store.quarantine import Quarantine
 from sesame.store.sql.database import Database
 from sesame.store.sql.object_schema import objects
 
@@ -42,13 +47,13 @@ class Shelf:
         self.objects = Objects(self.database, root / "objects")
         self.uploads = Uploads(self.objects, lambda: NOW)
 
-    async def open(self) -> int:
+    async def open(self) -> Swept:
         await self.database.open()
         await self.catalog.open()
-        removed = await self.objects.open()
+        swept = await self.objects.open()
         bucket = Bucket(bucket_name="photos", account_id="42")
         await self.catalog.edit(lambda tx: tx.put(records.BUCKET, "", "photos", bucket))
-        return removed
+        return swept
 
     async def close(self) -> None:
         await self.objects.close()
@@ -234,21 +239,119 @@ async def test_a_cancelled_put_happens_wholly_or_not_at_all(shelf: Shelf) -> Non
     await reopened.close()
 
 
-async def test_what_a_crash_left_is_removed_at_the_next_start(tmp_path: Path) -> None:
+async def test_what_a_crash_left_is_set_aside_at_the_next_start(tmp_path: Path) -> None:
     async with shelf_in(tmp_path) as shelf:
         await shelf.put("k", b"kept")
-        # Between the file and its row, and between a deleted row and its file, a crash leaves a file of no row.
+        # Between the file and its row a crash leaves a file of no row.
         await shelf.write([b"never acknowledged"])
         half = await shelf.begin()
         await shelf.uploads.put_part(half, 1, await shelf.write([b"part"]))
         (tmp_path / "objects" / "drafts" / "half").write_bytes(b"half")
         assert len(shelf.files()) == 4
     again = Shelf(tmp_path)
-    assert await again.open() == 1
+    assert await again.open() == Swept(set_aside=1)
     assert await again.read("k") == b"kept"
     assert [part.size for part in await again.uploads.parts(half)] == [4]
     assert len(again.files()) == 2
     await again.close()
+
+
+async def test_a_crash_between_a_deleted_row_and_its_file_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shelf_in(tmp_path) as shelf:
+        for key in ("deleted", "overwritten", "kept"):
+            await shelf.put(key, key.encode())
+        monkeypatch.setattr(shelf.objects.removals, "act", AsyncMock())
+        await shelf.objects.delete("photos", ["deleted"])
+        await shelf.put("overwritten", b"new")
+        pending = await shelf.begin()
+        await shelf.uploads.put_part(pending, 1, await shelf.write([b"part"]))
+        await shelf.uploads.abort(pending)
+        assert len(shelf.files()) == 5
+    again = Shelf(tmp_path)
+    assert await again.open() == Swept(removed=3)
+    assert [await again.read(key) for key in ("overwritten", "kept")] == [b"new", b"kept"]
+    await again.close()
+    once_more = Shelf(tmp_path)
+    assert await once_more.open() == Swept()
+    await once_more.close()
+
+
+async def test_objects_of_rows_that_are_lost_are_set_aside_and_come_back_with_the_rows(tmp_path: Path) -> None:
+    async with shelf_in(tmp_path) as shelf:
+        for key in "abc":
+            await shelf.put(key, key.encode() * 1000)
+    whole = (tmp_path / "db").read_bytes()
+    damaged = Database(tmp_path / "db")
+    await damaged.open()
+    await damaged.write(lambda connection: connection.execute(sa.delete(objects)))
+    await damaged.close()
+    again = Shelf(tmp_path)
+    assert await again.open() == Swept(set_aside=3)
+    assert again.files() == []
+    assert len(list(Quarantine(tmp_path / "quarantine").entries())) == 3
+    await again.close()
+    (tmp_path / "db").write_bytes(whole)
+    restored = Shelf(tmp_path)
+    assert await restored.open() == Swept(brought_back=3)
+    assert await restored.read("b") == b"b" * 1000
+    await restored.close()
+
+
+async def test_strays_are_set_aside_wherever_they_lie(tmp_path: Path) -> None:
+    async with shelf_in(tmp_path) as shelf:
+        await shelf.put("k", b"data")
+    inside = tmp_path / "objects"
+    (inside / "drafts" / "folder" / "deep").mkdir(parents=True)
+    (inside / "drafts" / "link").symlink_to("/etc")
+    (inside / "data" / "stray").write_text("x")
+    (inside / "data" / "00" / "folder").mkdir()
+    (inside / "data" / "zz").mkdir()
+    (inside / "data" / "zz" / "stray").write_text("x")
+    (inside / "data" / "link").symlink_to("/etc")
+    again = Shelf(tmp_path)
+    found = await again.open()
+    assert (found.set_aside, found.missing) == (4, 0)
+    assert len(list(Quarantine(tmp_path / "quarantine").entries())) == 6
+    assert await again.read("k") == b"data"
+    await again.close()
+
+
+async def test_a_row_without_its_file_fails_alone(tmp_path: Path) -> None:
+    async with shelf_in(tmp_path) as shelf:
+        gone = await shelf.put("gone", b"data")
+        await shelf.put("k", b"data")
+        shelf.objects.blobs.folder.path(gone.blob).unlink()
+    again = Shelf(tmp_path)
+    assert await again.open() == Swept(missing=1)
+    with pytest.raises(PlatformError, match="doctor --check"):
+        await again.read("gone")
+    assert await again.read("k") == b"data"
+    await again.close()
+
+
+async def test_what_cancelled_uploads_left_is_collected_by_age(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    await shelf.put("k", b"data")
+    await shelf.write([b"finished, and its writer was cancelled"])
+    draft = shelf.root / "objects" / "drafts" / "abandoned"
+    draft.write_bytes(b"half")
+    assert await shelf.objects.collect() == 0
+    os.utime(draft, (1.0, 1.0))
+    monkeypatch.setattr(objects_module, "UNCLAIMED_AGE_S", -1.0)
+    assert await shelf.objects.collect() == 2
+    assert await shelf.read("k") == b"data"
+    assert len(shelf.files()) == 1
+
+
+async def test_uploads_that_nobody_completes_are_aborted_by_age(shelf: Shelf) -> None:
+    old = await shelf.begin("old")
+    await shelf.uploads.put_part(old, 1, await shelf.write([b"part"]))
+    assert await shelf.uploads.abort_old() == 0
+    assert await shelf.uploads.abort_old(-1.0) == 1
+    assert shelf.files() == []
+    with pytest.raises(NotFound):
+        await shelf.uploads.get("photos", "old", old.upload_id)
 
 
 async def test_readers_never_stumble_over_an_overwrite(shelf: Shelf) -> None:
@@ -325,7 +428,7 @@ async def test_bytes_of_an_unacknowledged_append_are_overwritten_by_the_next(she
     written = await shelf.write([b"begin"])
     at = as_object("photos", "log", written, ObjectKind.APPENDABLE)
     await shelf.objects.append(written, at, 0)
-    with shelf.objects.threads.blobs.path(at.blob).open("ab") as file:
+    with shelf.objects.blobs.folder.path(at.blob).open("ab") as file:
         file.write(b"a crash came before the row")
     assert await shelf.read("log") == b"begin"
     more = await shelf.write([b"+end"])

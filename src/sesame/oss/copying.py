@@ -17,7 +17,7 @@ from sesame.oss.metadata import meta_of, one_of
 from sesame.oss.permissions import Wish
 from sesame.oss.request import check_key
 from sesame.oss.writing import may_overwrite, new_object, written_headers
-from sesame.store.blobs import Written
+from sesame.store.blobs.interface import Written
 from sesame.store.objects.objects import Reader
 
 SOURCE_HEADER = "x-oss-copy-source"

@@ -6,7 +6,7 @@ Called by the operations that put, append, copy and upload parts. Never makes a 
 from sesame.model.object import ObjectKind, ObjectMeta, Part, StoredObject
 from sesame.oss.calls import Call
 from sesame.oss.errors import OssError
-from sesame.store.blobs import Written
+from sesame.store.blobs.interface import Written
 
 OBJECT_BYTES_MAX = 5 * 1024**3
 
@@ -27,7 +27,7 @@ async def receive(call: Call) -> Written:
     try:
         body.check_md5(bytes.fromhex(written.md5))
     except OssError:
-        await objects.threads.remove(written.blob)
+        await objects.discard(written)
         raise
     return written
 

@@ -1,7 +1,6 @@
 """Multipart uploads: parts that are durable each for itself, and the object that they become in one step.
 
-Used by the OSS door beside `store.objects.objects`. A part is replaced whole, like an object.
-Never makes an object of parts that the caller did not name, and never leaves half of one behind.
+Used by the OSS endpoint beside `store.objects.objects`. A part is replaced whole, like an object.
 """
 
 import hashlib
@@ -10,12 +9,15 @@ from collections.abc import Callable, Sequence
 import msgspec
 import sqlalchemy as sa
 
-from sesame.model.errors import Conflict, NotFound
+from sesame.model.errors import NotFound
 from sesame.model.object import ObjectKind, Part, PendingUpload, StoredObject
-from sesame.store.blobs import Written
+from sesame.store.blobs.interface import ByteRange, Written
 from sesame.store.objects.objects import Objects, put_row, require_bucket
 from sesame.store.sql.object_schema import part_of, part_row, parts, upload_of, upload_row, uploads
 from sesame.store.sql.sqlite import upsert
+
+# POLICY: the cloud keeps parts for ever unless a lifecycle rule of the bucket says otherwise; here they go after this.
+UPLOAD_AGE_S = 30 * 86400.0
 
 
 class UploadQuery(msgspec.Struct, frozen=True):
@@ -32,7 +34,7 @@ class Uploads:
     def __init__(self, objects: Objects, clock: Callable[[], float]) -> None:
         self._objects = objects
         self._database = objects.database
-        self._threads = objects.threads
+        self._removals = objects.removals
         self._clock = clock
 
     async def begin(self, upload: PendingUpload) -> None:
@@ -59,23 +61,14 @@ class Uploads:
             modified_at=self._clock(),
         )
 
-        def commit(connection: sa.Connection) -> str | None:
+        def commit(connection: sa.Connection) -> list[str]:
             _require(connection, upload.bucket, upload.key, upload.upload_id)
             here = sa.and_(parts.c.upload_id == upload.upload_id, parts.c.number == number)
-            former: str | None = connection.execute(sa.select(parts.c.blob).where(here)).scalar_one_or_none()
+            former = list(connection.execute(sa.select(parts.c.blob).where(here)).scalars())
             connection.execute(_UPSERT_PART, part_row(upload.upload_id, part))
-            return former
+            return self._removals.note(connection, former)
 
-        async def put() -> None:
-            try:
-                former = await self._database.write(commit)
-            except NotFound:
-                await self._threads.remove(part.blob)
-                raise
-            if former:
-                await self._threads.remove(former)
-
-        await self._objects.settle(put())
+        await self._objects.settle(self._objects.replace(commit, part.blob))
         return part
 
     async def parts(self, upload: PendingUpload, after: int = 0, limit: int | None = None) -> list[Part]:
@@ -101,7 +94,10 @@ class Uploads:
 
         Raises NotFound (NoSuchUpload, NoSuchBucket), and Conflict (FileAlreadyExists) without `overwrite`.
         """
-        written = await self._threads.run(self._join, chosen)
+        try:
+            written = await self._objects.blobs.compose([ByteRange(part.blob, 0, part.size) for part in chosen])
+        except FileNotFoundError as error:
+            raise _no_such_upload() from error
         # As on the real service no MD5 of the bytes, and it says how many parts there were.
         joined = hashlib.md5("".join(part.etag for part in chosen).encode(), usedforsecurity=False)
         stored = StoredObject(
@@ -120,17 +116,9 @@ class Uploads:
             require_bucket(connection, upload.bucket)
             _require(connection, upload.bucket, upload.key, upload.upload_id)
             former = put_row(connection, stored, overwrite=overwrite)
-            return [*_forget(connection, upload.upload_id), *([former] if former else [])]
+            return self._removals.note(connection, [*_forget(connection, upload.upload_id), former])
 
-        async def replace() -> None:
-            try:
-                unused = await self._database.write(commit)
-            except (NotFound, Conflict):
-                await self._threads.remove(written.blob)
-                raise
-            await self._threads.remove(*unused)
-
-        await self._objects.settle(replace())
+        await self._objects.settle(self._objects.replace(commit, written.blob))
         return stored
 
     async def abort(self, upload: PendingUpload) -> None:
@@ -138,22 +126,28 @@ class Uploads:
 
         def commit(connection: sa.Connection) -> list[str]:
             _require(connection, upload.bucket, upload.key, upload.upload_id)
-            return _forget(connection, upload.upload_id)
+            return self._removals.note(connection, _forget(connection, upload.upload_id))
 
         async def forget() -> None:
-            await self._threads.remove(*await self._database.write(commit))
+            await self._removals.act(await self._database.write(commit))
 
         await self._objects.settle(forget())
 
-    def _join(self, chosen: Sequence[Part]) -> Written:
-        try:
-            with self._threads.blobs.draft() as draft:
-                for part in chosen:
-                    with self._threads.blobs.path(part.blob).open("rb") as source:
-                        draft.copy(source.fileno(), 0, part.size)
-                return draft.finish()
-        except FileNotFoundError as exc:
-            raise _no_such_upload() from exc
+    async def abort_old(self, age_s: float = UPLOAD_AGE_S) -> int:
+        """Aborts uploads that were begun so long ago and neither completed nor aborted; returns how many."""
+        old = sa.select(uploads.c.upload_id).where(uploads.c.initiated_at < self._clock() - age_s)
+
+        def commit(connection: sa.Connection) -> tuple[int, list[str]]:
+            found = list(connection.execute(old).scalars())
+            blobs = [blob for upload_id in found for blob in _forget(connection, upload_id)]
+            return len(found), self._removals.note(connection, blobs)
+
+        async def forget() -> int:
+            count, blobs = await self._database.write(commit)
+            await self._removals.act(blobs)
+            return count
+
+        return await self._objects.settle(forget())
 
 
 def _require(connection: sa.Connection, bucket: str, key: str, upload_id: str) -> PendingUpload:
@@ -165,7 +159,7 @@ def _require(connection: sa.Connection, bucket: str, key: str, upload_id: str) -
 
 
 def _forget(connection: sa.Connection, upload_id: str) -> list[str]:
-    """Removes the upload with its parts; answers whose bytes are nobody's now."""
+    """Removes the upload with its parts; returns their blobs, which no row mentions any more."""
     blobs = list(connection.execute(sa.select(parts.c.blob).where(parts.c.upload_id == upload_id)).scalars())
     connection.execute(sa.delete(parts).where(parts.c.upload_id == upload_id))
     connection.execute(sa.delete(uploads).where(uploads.c.upload_id == upload_id))

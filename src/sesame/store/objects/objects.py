@@ -1,18 +1,15 @@
-"""Objects: durable bytes first, then the row that makes them exist; on the way out the row goes first.
+"""Objects: bytes in a blob, everything else in a row. On the way in the blob comes first, on the way out the row.
 
-Used by the OSS door, and by `app` for code that lives in a bucket. Multipart uploads are in `store.objects.multipart`.
-Never shows an object whose bytes are not wholly on the disk, and never changes bytes that a reader has open.
+Used by the OSS endpoint, and by `app` for code in a bucket. Multipart uploads are in `store.objects.multipart`.
+An object is never shown before its bytes are on the disk, and bytes never change under a reader.
 """
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine, Iterable
-from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-import fastcrc
 import msgspec
 import sqlalchemy as sa
 import structlog
@@ -20,9 +17,14 @@ import structlog
 from sesame.model import records
 from sesame.model.errors import Conflict, NotFound, PlatformError
 from sesame.model.object import ObjectKind, StoredObject
-from sesame.store.blob_writer import BlobThreads, Upload
-from sesame.store.blobs import COPY_BYTES, Draft, Written
+from sesame.store import outbox
+from sesame.store.blobs.draft import Swept
+from sesame.store.blobs.files import FileBlobs
+from sesame.store.blobs.interface import BlobReader, Written
+from sesame.store.blobs.upload import Upload
 from sesame.store.objects.listing import ListQuery, ObjectPage, list_objects
+from sesame.store.objects.removals import Removals
+from sesame.store.quarantine import Quarantine
 from sesame.store.sql.database import Database
 from sesame.store.sql.object_schema import object_of, object_row, objects, parts, uploads
 from sesame.store.sql.schema import records as records_table
@@ -30,7 +32,10 @@ from sesame.store.sql.sqlite import json_text, upsert
 
 T = TypeVar("T")
 
-PREFETCH_BYTES = 256 * 1024
+# POLICY: an upload that has written nothing for so long has been given up; connections live much shorter.
+DRAFT_AGE_S = 24 * 3600.0
+# POLICY: between the end of an upload and its row lies no more than one commit.
+UNCLAIMED_AGE_S = 3600.0
 _OPEN_ATTEMPTS = 20
 
 log = structlog.get_logger(__name__)
@@ -39,36 +44,22 @@ log = structlog.get_logger(__name__)
 class Reader:
     """An object as it stood when it was opened, whatever happens to it since. Close it."""
 
-    def __init__(self, stored: StoredObject, file: FileIO | None, whole: bytes | None, threads: BlobThreads) -> None:
+    def __init__(self, stored: StoredObject, blob: BlobReader) -> None:
         self.stored = stored
-        self._file = file
-        self._whole = whole
-        self._threads = threads
+        self.blob = blob
 
     def named_by(self, link: StoredObject) -> "Reader":
         """The same bytes with the user metadata of a symlink that was followed to them."""
         said = {name: value for name, value in link.meta.headers.items() if name.startswith("x-oss-meta-")}
         meta = msgspec.structs.replace(self.stored.meta, headers={**self.stored.meta.headers, **said})
-        return Reader(msgspec.structs.replace(self.stored, meta=meta), self._file, self._whole, self._threads)
+        return Reader(msgspec.structs.replace(self.stored, meta=meta), self.blob)
 
     async def read(self, start: int, length: int) -> bytes:
         """Up to `length` bytes from `start`; small objects are in memory already."""
-        if self._whole is not None:
-            return self._whole[start : start + length]
-        assert self._file is not None
-        descriptor = self._file.fileno()
-        return await self._threads.run(os.pread, descriptor, min(length, self.stored.size - start), start)
-
-    def copy_into(self, draft: Draft, start: int, length: int) -> None:
-        """Blocks."""
-        if self._whole is not None:
-            draft.write((self._whole[start : start + length],))
-        elif self._file is not None:
-            draft.copy(self._file.fileno(), start, length)
+        return await self.blob.read(start, length)
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        self.blob.close()
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -83,30 +74,52 @@ class Totals(msgspec.Struct, frozen=True):
 class Objects:
     """`root` belongs to this object alone; its rows live in the given database."""
 
-    def __init__(self, database: Database, root: Path) -> None:
+    def __init__(self, database: Database, root: Path, quarantine: Quarantine | None = None) -> None:
         self.database = database
-        self.threads = BlobThreads(root)
-        # A lock lives as long as somebody appends to its object or waits to.
+        self.blobs = FileBlobs(root, quarantine or Quarantine(root.parent / "quarantine"))
+        self.removals = Removals(database, self.blobs)
+        # A lock lives as long as a request appends to its object or waits to.
         self._appending: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._settling: set[asyncio.Task[Any]] = set()
 
-    async def open(self) -> int:
-        """Recovers from however the last run ended; answers how many stray files were removed."""
-        await self.threads.run(self.threads.blobs.open)
-        known = await self.database.load(_known_blobs)
-        removed = await self.threads.run(self.threads.blobs.sweep, known)
+    async def open(self) -> Swept:
+        """Compares files with rows, as the last run may have ended in a crash; deletes only what the database names.
+
+        Raises `ConfigurationError` when the database cannot be read.
+        """
+        await self.blobs.run(self.blobs.folder.open)
+        known, removed = await self.database.load(_blobs_by_rows)
+        swept = await self.blobs.run(self.blobs.folder.sweep, known, removed)
         if removed:
-            log.info("removed files that no object mentions", files=removed)
-        return removed
+            await self.database.write(
+                lambda connection: outbox.remove(connection, outbox.BLOB_REMOVED, sorted(removed))
+            )
+        if swept != Swept():
+            log.warning("files of objects did not match the database", **msgspec.structs.asdict(swept))
+        return swept
+
+    async def collect(self) -> int:
+        """Removes what cancelled uploads of this run have left, by age; returns how many files."""
+        removed = await self.blobs.run(self.blobs.folder.remove_drafts, DRAFT_AGE_S)
+        abandoned = set(self.blobs.folder.unclaimed(UNCLAIMED_AGE_S))
+        if abandoned:
+            known, _removed = await self.database.read(_blobs_by_rows)
+            await self.blobs.delete(abandoned - known)
+        return removed + len(abandoned)
 
     async def close(self) -> None:
         """Finishes what was begun; the database must still be open."""
         while self._settling:
             await asyncio.wait(self._settling)
-        await asyncio.to_thread(self.threads.close)
+        await self.removals.close()
+        await asyncio.to_thread(self.blobs.close)
 
     def upload(self) -> Upload:
-        return Upload(self.threads)
+        return self.blobs.upload()
+
+    async def discard(self, written: Written) -> None:
+        """Deletes a blob that will get no row."""
+        await self.blobs.delete([written.blob])
 
     async def head(self, bucket: str, key: str) -> StoredObject | None:
         return await self.database.read(lambda connection: find(connection, bucket, key))
@@ -116,7 +129,7 @@ class Objects:
 
         def attempt(connection: sa.Connection) -> Reader | None:
             stored = find(connection, bucket, key)
-            return None if stored is None else self._open(stored)
+            return None if stored is None else Reader(stored, self.blobs.open_reader(stored.blob, stored.size))
 
         for _attempt in range(_OPEN_ATTEMPTS):
             try:
@@ -124,7 +137,9 @@ class Objects:
             except FileNotFoundError:
                 # Overwritten between the row and the file: the next look sees the new row.
                 continue
-        raise PlatformError(f"the bytes of object '{key}' in bucket '{bucket}' are missing")
+        raise PlatformError(
+            f"the bytes of object '{key}' in bucket '{bucket}' are missing: `sesame doctor --check` lists all that are"
+        )
 
     async def put(self, stored: StoredObject, *, overwrite: bool = True) -> None:
         """Makes written bytes an object, or replaces the one there. Takes the blob over, also when it is refused.
@@ -132,21 +147,15 @@ class Objects:
         Raises NotFound (NoSuchBucket), and Conflict (FileAlreadyExists) without `overwrite`.
         """
 
-        def commit(connection: sa.Connection) -> str:
+        def commit(connection: sa.Connection) -> list[str]:
             require_bucket(connection, stored.bucket)
-            return put_row(connection, stored, overwrite=overwrite)
+            return self.removals.note(connection, [put_row(connection, stored, overwrite=overwrite)])
 
-        await self.settle(self._replace(commit, stored.blob))
+        await self.settle(self.replace(commit, stored.blob))
 
     async def copy(self, reader: Reader, start: int, length: int) -> Written:
-        """A stretch of an opened object as a blob of its own."""
-
-        def copy() -> Written:
-            with self.threads.blobs.draft() as draft:
-                reader.copy_into(draft, start, length)
-                return draft.finish()
-
-        return await self.threads.run(copy)
+        """A range of an opened object as a blob of its own."""
+        return await self.blobs.copy(reader.blob, start, length)
 
     async def update(self, bucket: str, key: str, change: Callable[[StoredObject], StoredObject]) -> StoredObject:
         """Changes what is said of an object, not its bytes. Raises NotFound (NoSuchKey)."""
@@ -169,11 +178,10 @@ class Objects:
             these = sa.and_(objects.c.bucket == bucket, objects.c.key.in_(wanted))
             blobs = list(connection.execute(sa.select(objects.c.blob).where(these)).scalars())
             connection.execute(sa.delete(objects).where(these))
-            return blobs
+            return self.removals.note(connection, blobs)
 
         async def delete_and_remove() -> None:
-            blobs = await self.database.write(commit)
-            await self.threads.remove(*filter(None, blobs))
+            await self.removals.act(await self.database.write(commit))
 
         await self.settle(delete_and_remove())
 
@@ -205,20 +213,24 @@ class Objects:
             return await self.settle(self._append(written, at, position))
 
     async def settle(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs to its end even if the caller is cancelled: between a file and its row nobody may stop."""
+        """Runs to its end even if the caller is cancelled, so that a blob and its row stay together."""
         task = asyncio.create_task(work)
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
         return await asyncio.shield(task)
 
-    async def _replace(self, commit: Callable[[sa.Connection], str], blob: str) -> None:
+    async def replace(self, commit: Callable[[sa.Connection], list[str]], blob: str) -> None:
+        """Commits a row that mentions `blob`, and deletes the blobs that `commit` returns; for `settle`.
+
+        When `commit` raises NotFound or Conflict, `blob` is deleted.
+        """
         try:
-            former = await self.database.write(commit)
+            unused = await self.database.write(commit)
         except (NotFound, Conflict):
-            await self.threads.remove(blob)
+            await self.blobs.delete([blob])
             raise
-        if former:
-            await self.threads.remove(former)
+        self.blobs.folder.claim(blob)
+        await self.removals.act(unused)
 
     async def _append(self, written: Written, at: StoredObject, position: int) -> StoredObject:
         former = await self.head(at.bucket, at.key)
@@ -229,7 +241,7 @@ class Objects:
             if position != length:
                 raise PositionMismatch(length)
         except Conflict:
-            await self.threads.remove(written.blob)
+            await self.discard(written)
             raise
         if former is None:
             await self.put(at)
@@ -244,40 +256,24 @@ class Objects:
             write_row(connection, grown)
 
         try:
-            grown = await self.threads.run(self._grow, former, written, at)
+            grown = await self._extended(former, written, at)
             await self.database.write(commit)
             assert grown is not None, "else the commit has refused it"
         finally:
-            await self.threads.remove(written.blob)
+            await self.discard(written)
         return grown
 
-    def _grow(self, former: StoredObject, written: Written, at: StoredObject) -> StoredObject | None:
-        """Copies the new bytes behind the old ones; readers see them when the row says so.
+    async def _extended(self, former: StoredObject, written: Written, at: StoredObject) -> StoredObject | None:
+        """The object with the new bytes behind the old ones; readers see them when the row says so.
 
         None when the old ones are gone: the object was overwritten or deleted meanwhile.
         """
-        crc64 = former.crc64
-        with self.threads.blobs.path(written.blob).open("rb") as source:
-            try:
-                growing = self.threads.blobs.growing(former.blob, former.size)
-                with growing as target:
-                    while chunk := source.read(COPY_BYTES):
-                        target.write(chunk)
-                        crc64 = fastcrc.crc64.xz(chunk, crc64)
-            except FileNotFoundError:
-                return None
-        return msgspec.structs.replace(
-            former, size=former.size + written.size, etag=at.etag, crc64=crc64, modified_at=at.modified_at
-        )
-
-    def _open(self, stored: StoredObject) -> Reader:
-        if not stored.blob:
-            return Reader(stored, None, b"", self.threads)
-        file = FileIO(self.threads.blobs.path(stored.blob))
-        if stored.size > PREFETCH_BYTES:
-            return Reader(stored, file, None, self.threads)
-        with file:
-            return Reader(stored, None, os.pread(file.fileno(), stored.size, 0), self.threads)
+        try:
+            crc64 = await self.blobs.extend(former.blob, former.size, former.crc64, written)
+        except FileNotFoundError:
+            return None
+        size = former.size + written.size
+        return msgspec.structs.replace(former, size=size, etag=at.etag, crc64=crc64, modified_at=at.modified_at)
 
 
 class PositionMismatch(Conflict):
@@ -321,9 +317,11 @@ def require_empty(connection: sa.Connection, bucket: str) -> None:
             raise Conflict(f"The bucket has {what}. Please delete them first.", code="BucketNotEmpty")
 
 
-def _known_blobs(connection: sa.Connection) -> set[str]:
+def _blobs_by_rows(connection: sa.Connection) -> tuple[set[str], set[str]]:
+    """The blobs that rows mention, and those of rows that were deleted."""
     found = sa.union_all(sa.select(objects.c.blob), sa.select(parts.c.blob))
-    return set(connection.execute(found).scalars())
+    removed = {entry.subject for entry in outbox.pending(connection, outbox.BLOB_REMOVED)}
+    return set(connection.execute(found).scalars()) - {""}, removed
 
 
 _SELECT = sa.select(objects).where(objects.c.bucket == sa.bindparam("b"), objects.c.key == sa.bindparam("k"))

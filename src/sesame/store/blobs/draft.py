@@ -1,0 +1,189 @@
+"""Blobs in a folder, as seen by a thread: written aside, summed on the way, synced, and only then given their name.
+
+Called by `store.blobs.files` and `store.blobs.upload` on their threads. Everything here blocks.
+"""
+
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import fastcrc
+import msgspec
+
+from sesame.store.blobs.interface import Written
+from sesame.store.durable import make_folder, sync_folder
+from sesame.store.quarantine import BLOBS, STRAYS, Quarantine
+
+COPY_BYTES = 1024 * 1024
+_SHARDS = 256
+
+
+class Swept(msgspec.Struct, frozen=True):
+    """What the start-up sweep found: files deleted, set aside, brought back, and blobs of rows that have no file."""
+
+    removed: int = 0
+    set_aside: int = 0
+    brought_back: int = 0
+    missing: int = 0
+
+
+class BlobFolder:
+    """`root` holds `drafts/` (not yet blobs) and `data/00` … `data/ff`, each with the blobs whose names begin so."""
+
+    def __init__(self, root: Path, quarantine: Quarantine) -> None:
+        self._drafts = root / "drafts"
+        self._data = root / "data"
+        self._quarantine = quarantine
+        # When each blob was finished that no row mentions yet, as far as this process knows (Unix seconds).
+        self._unclaimed: dict[str, float] = {}
+
+    def open(self) -> None:
+        """Makes the folders and empties `drafts`: the process that wrote there has ended."""
+        make_folder(self._drafts)
+        make_folder(self._data)
+        # Whatever the folder above lets others see: objects are their owners'.
+        self._data.parent.chmod(0o700)
+        for number in range(_SHARDS):
+            (self._data / f"{number:02x}").mkdir(exist_ok=True)
+        sync_folder(self._data)
+        for draft in self._drafts.iterdir():
+            if draft.is_file() and not draft.is_symlink():
+                draft.unlink()
+            else:
+                # Not written by Sesame.
+                self._quarantine.set_aside(draft, STRAYS)
+
+    def draft(self) -> "Draft":
+        return Draft(self, self._drafts / uuid.uuid4().hex)
+
+    def path(self, blob: str) -> Path:
+        return self._data / blob[:2] / blob
+
+    def remove(self, blob: str) -> None:
+        """Readers that have it open go on reading. Does nothing when it is gone already."""
+        self.claim(blob)
+        with suppress(FileNotFoundError):
+            self.path(blob).unlink()
+
+    def claim(self, blob: str) -> None:
+        """A row mentions it now, or it is gone."""
+        self._unclaimed.pop(blob, None)
+
+    def finished(self, blob: str) -> None:
+        """It is durable, and waits for its row."""
+        self._unclaimed[blob] = time.time()
+
+    def unclaimed(self, age_s: float) -> list[str]:
+        """Blobs of this process that were finished so long ago and have got no row: their writer was cancelled."""
+        before = time.time() - age_s
+        return [blob for blob, at in list(self._unclaimed.items()) if at < before]
+
+    def sweep(self, known: set[str], removed: set[str]) -> "Swept":
+        """Compares the files with what the database says: `known` are blobs of rows, `removed` those of deleted rows.
+
+        A file that is neither is set aside: it may belong to rows that a damaged or older database has lost.
+        """
+        gone = aside = 0
+        present = set()
+        for path in self._files():
+            is_blob = path == self.path(path.name) and path.is_file()
+            if is_blob and path.name in known:
+                present.add(path.name)
+            elif is_blob and path.name in removed:
+                path.unlink()
+                gone += 1
+            else:
+                aside += self._quarantine.set_aside(path, BLOBS if is_blob else STRAYS)
+        missing = known - present
+        back = {blob for blob in missing if self._quarantine.bring_back(BLOBS, blob, self.path(blob))}
+        return Swept(removed=gone, set_aside=aside, brought_back=len(back), missing=len(missing - back))
+
+    def _files(self) -> Iterator[Path]:
+        """Everything that lies where blobs lie, also what Sesame did not put there."""
+        for shard in self._data.iterdir():
+            if shard.is_dir() and not shard.is_symlink():
+                yield from shard.iterdir()
+            else:
+                yield shard
+
+    def remove_drafts(self, age_s: float) -> int:
+        """Drafts that nobody has written to for so long: their upload has been given up. Returns how many."""
+        before, removed = time.time() - age_s, 0
+        for draft in self._drafts.iterdir():
+            with suppress(FileNotFoundError):
+                if draft.stat().st_mtime < before:
+                    draft.unlink()
+                    removed += 1
+        return removed
+
+    @contextmanager
+    def growing(self, blob: str, size: int) -> Iterator[BinaryIO]:
+        """Writes behind the first `size` bytes, synced when left; what stood there before is cut off."""
+        with self.path(blob).open("r+b") as file:
+            file.truncate(size)
+            file.seek(size)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class Draft:
+    """One blob on its way. Used by one thread at a time; ends in `finish` or `abandon`, as a context by itself."""
+
+    def __init__(self, folder: BlobFolder, path: Path) -> None:
+        self._folder = folder
+        self._path = path
+        self._file = path.open("xb", buffering=0)
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._crc64 = 0
+        self._size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if kind is not None:
+            self.abandon()
+
+    def write(self, chunks: Sequence[bytes]) -> None:
+        for chunk in chunks:
+            view = memoryview(chunk)
+            while view:
+                view = view[self._file.write(view) or 0 :]
+            self._md5.update(chunk)
+            self._crc64 = fastcrc.crc64.xz(chunk, self._crc64)
+            self._size += len(chunk)
+
+    def copy(self, source: int, start: int, length: int) -> None:
+        """From an open file's descriptor. Raises `EOFError` when the file ends before."""
+        while length:
+            chunk = os.pread(source, min(length, COPY_BYTES), start)
+            if not chunk:
+                raise EOFError(f"the source ended {length} bytes early")
+            self.write((chunk,))
+            start += len(chunk)
+            length -= len(chunk)
+
+    def finish(self) -> Written:
+        """From its return on, the bytes survive a loss of power."""
+        os.fsync(self._file.fileno())
+        self._file.close()
+        blob = self._path.name
+        path = self._folder.path(blob)
+        self._path.rename(path)
+        sync_folder(path.parent)
+        self._folder.finished(blob)
+        return Written(blob=blob, size=self._size, md5=self._md5.hexdigest().upper(), crc64=self._crc64)
+
+    def abandon(self) -> None:
+        """Also after `finish`, as long as no row mentions the blob."""
+        self._file.close()
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+        self._folder.remove(self._path.name)

@@ -1,0 +1,58 @@
+"""The folder for what lies in the data directory and no row of the database mentions: it is moved there, never deleted.
+
+Used by the stores when they open. What the database mentions later (because another copy of it was put back) is brought
+back from here.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+
+from sesame.store.durable import make_folder, sync_folder
+
+BLOBS, PACKAGES, STRAYS, LOGS = "blobs", "packages", "strays", "logs"
+
+log = structlog.get_logger(__name__)
+
+
+class Quarantine:
+    """`root/<kind>/<name>`. Everything here blocks. `root` is made when it is first needed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def set_aside(self, path: Path, kind: str) -> bool:
+        """Moves a file or folder here; False, and a line in the log, when it cannot be moved: then it stays."""
+        folder = self.root / kind
+        target = folder / path.name
+        try:
+            make_folder(folder)
+            number = 0
+            while os.path.lexists(target):
+                number += 1
+                target = folder / f"{path.name}.{number}"
+            path.rename(target)
+            sync_folder(folder)
+            sync_folder(path.parent)
+        except OSError as error:
+            log.error("a file that nothing mentions cannot be set aside and stays", path=str(path), error=str(error))
+            return False
+        return True
+
+    def bring_back(self, kind: str, name: str, target: Path) -> bool:
+        """Moves it to `target`, where nothing may be; False when it is not here."""
+        source = self.root / kind / name
+        if not os.path.lexists(source):
+            return False
+        source.rename(target)
+        sync_folder(source.parent)
+        sync_folder(target.parent)
+        return True
+
+    def entries(self) -> Iterator[Path]:
+        """Everything that was set aside."""
+        if self.root.is_dir():
+            for kind in self.root.iterdir():
+                yield from kind.iterdir() if kind.is_dir() else (kind,)
