@@ -4,6 +4,8 @@ Run by pytest.
 Never serves one.
 """
 
+import base64
+import time
 from typing import Any
 
 import pytest
@@ -142,6 +144,49 @@ async def test_a_certificate_that_no_tls_is_spoken_with_is_refused(domains: Doma
     await domains.create(CustomDomainInput(domain_name=NAME, cert_config=pair(days=1)))
     with pytest.raises(InvalidArgument, match="the key of another certificate"):
         await domains.update(NAME, CustomDomainInput(cert_config=CertConfig("n", PAIR.private_key, weak.certificate)))
+
+
+def rsa_pem(**numbers: int) -> str:
+    """An RSA key with these numbers, whether they belong together or not; those not given are 0."""
+    names = ("n", "e", "d", "p", "q", "dp", "dq", "qinv")
+    body = b"\x02\x01\x00" + b"".join(_integer(numbers.get(name, 0)) for name in names)
+    der = b"\x30" + _length(body) + body
+    text = base64.encodebytes(der).decode()
+    return f"-----BEGIN RSA PRIVATE KEY-----\n{text}-----END RSA PRIVATE KEY-----\n"
+
+
+def _integer(value: int) -> bytes:
+    data = value.to_bytes(value.bit_length() // 8 + 1, "big")
+    return b"\x02" + _length(data) + data
+
+
+def _length(data: bytes) -> bytes:
+    size = len(data)
+    return bytes([size]) if size < 128 else b"\x81%c" % size if size < 256 else b"\x82" + size.to_bytes(2, "big")
+
+
+async def test_a_key_whose_numbers_do_not_belong_together_is_refused(domains: Domains) -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    good = pair(key=key)
+    public = key.public_key().public_numbers()
+    private = key.private_numbers()
+    numbers = {
+        "n": public.n, "e": public.e, "d": private.d, "p": private.p, "q": private.q,
+        "dp": private.dmp1, "dq": private.dmq1, "qinv": private.iqmp,
+    }  # fmt: skip
+    whole = CertConfig("n", rsa_pem(**numbers), good.certificate)
+    assert (await domains.create(CustomDomainInput(domain_name=NAME, cert_config=whole))).document.cert_config == whole
+    forged = CertConfig("n", rsa_pem(**numbers | {"p": private.p + 2}), good.certificate)
+    with pytest.raises(InvalidArgument, match=r"CertConfig\.PrivateKey is not valid: expected a key whose numbers"):
+        await domains.update(NAME, CustomDomainInput(cert_config=forged))
+
+
+async def test_an_rsa_key_that_takes_seconds_to_validate_is_refused_at_once(domains: Domains) -> None:
+    large = pair(public=rsa.RSAPublicNumbers(65537, 2**8191 + 1).public_key())
+    began = time.process_time()
+    with pytest.raises(InvalidArgument, match="RSA keys of at most 4096 bits, actual: '8192 bits'"):
+        await domains.create(CustomDomainInput(domain_name=NAME, cert_config=large))
+    assert time.process_time() - began < 0.5
 
 
 async def test_absences_and_preconditions(domains: Domains) -> None:

@@ -75,6 +75,14 @@ async def test_the_runtime_may_change_and_the_code_is_compiled_for_it(account: A
     assert (await account.functions.get("s", "f")).document.runtime == "python2.7"
 
 
+@pytest.mark.parametrize("field", ["custom_container_config", "custom_runtime_config", "custom_dns"])
+async def test_settings_that_are_kept_as_sent_have_a_size(account: Account, field: str) -> None:
+    with pytest.raises(InvalidArgument, match="at most 65536 bytes of JSON"):
+        await account.functions.create("s", hello(runtime="custom", **{field: {"a": "x" * 65_536}}))
+    with pytest.raises(InvalidArgument, match=r"Layers is set to an invalid value .*at most 256 characters"):
+        await account.functions.create("s", hello(runtime="custom", layers=(LAYER.replace("123", "1" * 300),)))
+
+
 async def test_settings_of_foreign_runtimes_are_kept(account: Account) -> None:
     sent = {
         "runtime": "custom.debian10",

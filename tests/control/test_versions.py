@@ -130,8 +130,9 @@ async def test_lists_are_newest_first_and_by_number(account: Account) -> None:
     assert await numbers("FORWARD", limit=4, start_key="9") == ([9, 10, 11, 12], None)
     with pytest.raises(InvalidArgument, match="Direction"):
         await numbers("SIDEWARDS")
-    with pytest.raises(InvalidArgument, match="StartKey"):
-        await numbers(start_key="x")
+    for bad in ("x", "9" * 5000, "-1", "٣", "²"):
+        with pytest.raises(InvalidArgument, match="StartKey"):
+            await numbers(start_key=bad)
 
 
 async def test_absences(account: Account) -> None:

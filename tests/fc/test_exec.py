@@ -42,6 +42,8 @@ def test_input_arrives_whole_with_its_byte_and_bare(data: bytes) -> None:
         ('\x04{"width":0,"height":24}', True, Input(b'\x04{"width":0,"height":24}')),
         ('\x04{"width":true,"height":24}', True, Input(b'\x04{"width":true,"height":24}')),
         ("\x04ls\n", True, Input(b"\x04ls\n")),
+        ("\x04" + '{"a":' * 5000, True, Input(b"\x04" + b'{"a":' * 5000)),
+        ('\x04{"rows":' + "9" * 5000 + "}", True, Input(b'\x04{"rows":' + b"9" * 5000 + b"}")),
         ("", True, Input(b"")),
     ],
 )

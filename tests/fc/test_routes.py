@@ -10,6 +10,7 @@ from fastcrc import crc64
 from tests.fc.conftest import Door
 
 from sesame.fc.links import VALID_S
+from sesame.model.limits import DOCUMENT_BYTES
 
 FUNCTIONS = "/services/demo/functions"
 
@@ -208,3 +209,27 @@ async def test_bodies_that_are_refused(demo: Door, body: bytes, text: str) -> No
 async def test_a_management_body_over_the_limit(demo: Door) -> None:
     answer = await demo.call("POST", FUNCTIONS, b"", {"content-length": str(1 << 40)})
     assert answer.json()["ErrorCode"] == "EntityTooLarge"
+
+
+async def test_a_body_that_holds_no_code_has_a_smaller_limit(demo: Door) -> None:
+    large = {"domainName": "a.com", "wafConfig": {"a": "x" * DOCUMENT_BYTES}}
+    answer = await demo.call("POST", "/custom-domains", large)
+    assert answer.json()["ErrorMessage"] == f"payload size exceeds maximum allowed size ({DOCUMENT_BYTES} bytes)"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/services/a%00b"),
+        ("PUT", "/services/demo/functions/f%00/on-demand-config"),
+        ("GET", "/layers/x/versions/1%00"),
+        ("GET", "/services?prefix=%00"),
+        ("GET", "/services?tag_a=b%00"),
+        ("POST", "/services/demo/functions/f%00/invocations"),
+        ("GET", "/proxy/demo%00/f/"),
+    ],
+)
+async def test_nul_characters_in_paths_and_queries_are_refused(demo: Door, method: str, path: str) -> None:
+    answer = await demo.call(method, path)
+    assert (answer.status, answer.json()["ErrorCode"]) == (400, "InvalidArgument")
+    assert "text without NUL characters" in answer.json()["ErrorMessage"]

@@ -35,7 +35,13 @@ def test_an_empty_qualifier_is_refused_each_time() -> None:
             targets.invoked(b"/2016-08-15/services/s./functions/f/invocations")
 
 
-names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=10)
+@pytest.mark.parametrize("path", ["s%00/functions/f", "s.%00/functions/f", "s/functions/f%00"])
+def test_names_with_nul_characters_are_refused(path: str) -> None:
+    with pytest.raises(InvalidArgument, match="text without NUL characters"):
+        targets.invoked(f"/2016-08-15/services/{path}/invocations".encode())
+
+
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=10)
 
 
 @given(names.filter(lambda name: "." not in name), names, names)

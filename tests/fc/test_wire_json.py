@@ -8,6 +8,7 @@ from msgspec import UNSET
 
 from sesame.control.inputs import CodeInput, FunctionInput, ServiceInput
 from sesame.fc import wire_json
+from sesame.fc.wire_json import NESTING_MAX
 from sesame.model.errors import InvalidArgument
 from sesame.model.service import NasConfig, NasMountPoint, TracingConfig
 
@@ -108,10 +109,47 @@ def test_json_nested_without_end() -> None:
     assert "nested too deeply" in refused('{"a":' * 100_000)
 
 
+@pytest.mark.parametrize("depth", [NESTING_MAX + 1, 200, 900])
+def test_values_that_could_not_be_stored_are_refused(depth: int) -> None:
+    for opened, closed in (("[", "]"), ('{"a":', "}")):
+        value = opened * depth + "1" * (opened != "[") + closed * depth
+        found = refused(f'{{"customRuntimeConfig": {{"a": {value}}}}}')
+        assert found.startswith(
+            "CustomRuntimeConfig is set to an invalid value (allowed: values nested at most 64 deep"
+        )
+        assert refused(value) if opened == "[" else read_or_refused(value.encode())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"description": "a\\u0000b"}', '{"environmentVariables": {"a": "\\u0000"}}', '{"layers": ["x", "\\u0000"]}',
+        '{"environmentVariables": {"\\u0000": "a"}}', '{"code": {"zipFile": "\\u0000"}}',
+        '{"customRuntimeConfig": {"a": [{"b\\u0000": 1}]}}', '{"handler": "' + "x" * 5000 + '\\u0000"}',
+    ],
+)  # fmt: skip
+def test_text_with_nul_characters_is_refused(body: str) -> None:
+    found = refused(body)
+    assert "is set to an invalid value (allowed: text without NUL characters, actual: " in found
+    assert "\0" not in found
+    assert len(found) < 250
+
+
+@pytest.mark.parametrize(
+    "number", ["1e400", "-1e400", "9" * 400, "9" * 5000, "-" + "9" * 5000, "1e30", "18446744073709551616"]
+)
+@pytest.mark.parametrize(
+    "place", ['"timeout": %s', '"cpu": %s', '"customRuntimeConfig": {"a": %s}', '"code": {"zipFile": %s}']
+)
+def test_numbers_of_any_size_are_read_or_refused(place: str, number: str) -> None:
+    assert read_or_refused(("{" + place % number + "}").encode())
+
+
 def read_or_refused(body: bytes) -> bool:
-    """False, or another exception, is a bug."""
+    """False, or another exception, is a bug: what is read can be stored."""
     try:
-        return isinstance(wire_json.decode(body, FunctionInput), FunctionInput)
+        read = wire_json.decode(body, FunctionInput)
+        return msgspec.json.decode(msgspec.json.encode(read), type=FunctionInput) == read
     except InvalidArgument as error:
         return bool(str(error))
 

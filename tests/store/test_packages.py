@@ -288,6 +288,24 @@ async def test_an_outer_folder_gives_a_hint(hint: Hint) -> None:
         ({"index/__init__.py": ""}, "index.handler"),
         ({"app/index.py": ""}, "nodot"),
         ({"app/index.py": ""}, ".handler"),
+        *(
+            ({"app/index.py": ""}, f"{module}.handler")
+            for module in (
+                "**",
+                "**/index",
+                "*",
+                "[",
+                "[!a]",
+                "?",
+                "a**b",
+                "\0",
+                "中" * 120,
+                "..",
+                "/",
+                "a//b",
+                "\ud800",
+            )
+        ),
     ],
 )
 async def test_no_hint_where_it_would_be_wrong(hint: Hint, files: dict[str, bytes | str], handler: str) -> None:

@@ -1,17 +1,19 @@
-"""Tells whether a certificate and a key belong together, and makes of them what TLS is spoken with.
+"""Checks that a certificate and a key belong together, and makes the context that serves TLS with them.
 
-Called by `control.domains` before they are kept for a domain, and by `fc.web.certificates` when a client names the
-domain.
-Never judges who signed a certificate or whether it has expired: whoever connects does. Never writes a key to a file.
+`control.domains` checks them before it keeps them; `fc.web.certificates` serves them. Clients judge who signed a
+certificate and whether it has expired. A key is never written to a file.
 """
 
+import asyncio
 import os
 import ssl
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -27,11 +29,20 @@ from sesame.model.errors import InvalidArgument
 
 CERT_NAME_CHARS = 128
 PEM_CHARS = 20_480
+# The time to validate an RSA key rises with the fourth power of its length: 8,192 bits take seconds.
+RSA_BITS_MAX = 4096
+VALIDATION_S_MAX = 10.0
+_VALIDATE = (
+    "import sys; from cryptography.hazmat.primitives.serialization import load_pem_private_key as load; "
+    "load(sys.stdin.buffer.read(), None)"
+)
 
 
-def check(config: CertConfig) -> None:
+async def check(config: CertConfig) -> None:
     """Raises `InvalidArgument` when either is missing or unreadable, when the key is another certificate's, or when
     no TLS can be spoken with them, as with a key that is too short.
+
+    The key's numbers are validated in a process of their own: that takes half a second and would hold the server up.
     """
     for label, value in (
         ("CertName", config.cert_name),
@@ -44,10 +55,13 @@ def check(config: CertConfig) -> None:
     checks.length("CertConfig.Certificate", config.certificate, PEM_CHARS)
     checks.length("CertConfig.PrivateKey", config.private_key, PEM_CHARS)
     server_context(config)
+    await _validate(config.private_key)
 
 
 def server_context(config: CertConfig) -> ssl.SSLContext:
-    """A TLS server's context with this certificate. Raises `InvalidArgument` as `check` does."""
+    """A TLS server's context with a certificate that was checked. Raises `InvalidArgument` as `check` does, but for a
+    key with invalid numbers.
+    """
     chain, key = _chain(config.certificate), _key(config.private_key)
     if _public(chain[0].public_key()) != _public(key.public_key()):
         raise InvalidArgument(
@@ -79,16 +93,39 @@ def _chain(text: str) -> list[x509.Certificate]:
             f"CertConfig.Certificate cannot be read ({error}): expected one or more certificates as PEM text, the "
             "domain's first"
         ) from error
+    for certificate in chain:
+        key = certificate.public_key()
+        if isinstance(key, RSAPublicKey) and key.key_size > RSA_BITS_MAX:
+            raise InvalidArgument.of(
+                "CertConfig.Certificate", f"RSA keys of at most {RSA_BITS_MAX} bits", f"{key.key_size} bits"
+            )
     return chain
 
 
 def _key(text: str) -> PrivateKeyTypes:
     try:
-        return load_pem_private_key(text.encode(), password=None)
+        return load_pem_private_key(text.encode(), password=None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise InvalidArgument(
             f"CertConfig.PrivateKey cannot be read ({error}): expected a key without password as PEM text"
         ) from error
+
+
+async def _validate(key_pem: str) -> None:
+    pipe, devnull = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-c", _VALIDATE, stdin=pipe, stdout=devnull, stderr=devnull
+    )
+    try:
+        await asyncio.wait_for(process.communicate(key_pem.encode()), VALIDATION_S_MAX)
+    except TimeoutError:
+        pass
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise InvalidArgument("CertConfig.PrivateKey is not valid: expected a key whose numbers belong together")
 
 
 def _public(key: PublicKeyTypes) -> bytes:
@@ -97,9 +134,9 @@ def _public(key: PublicKeyTypes) -> bytes:
 
 @contextmanager
 def _readable(data: bytes) -> Iterator[str]:
-    """A path that gives these bytes once. OpenSSL wants paths, and a key is not for a disk: so it is a pipe's.
+    """A path that can be read once. OpenSSL takes keys from paths only; a pipe keeps the key off the disk.
 
-    What is written fits the pipe, as `PEM_CHARS` bounds what was read, so that nothing waits.
+    Never blocks: `PEM_CHARS` bounds the key, so that it fits into the pipe's buffer.
     """
     reader, writer = os.pipe()
     try:

@@ -45,6 +45,7 @@ class Domains:
             raise InvalidArgument.of("DomainName", "a name that is not the server's own, and no address", name)
         domain = _merged(CustomDomain(domain_name=name), sent)
         _check(domain)
+        await _check_certificate(sent)
         if self.find(name) is not None:
             raise DomainNameAlreadyExists(name)
 
@@ -64,6 +65,7 @@ class Domains:
     async def update(self, domain: str, sent: CustomDomainInput, if_match: str | None = None) -> Record:
         """What was not sent stays; what was sent replaces the former value whole."""
         name = (await self.get(domain)).name
+        await _check_certificate(sent)
 
         def edit(tx: Transaction) -> Record:
             former = tx.get(records.CUSTOM_DOMAIN, "", name)
@@ -119,12 +121,15 @@ def _merged(domain: CustomDomain, sent: CustomDomainInput) -> CustomDomain:
     return msgspec.structs.replace(domain, **changes)
 
 
+async def _check_certificate(sent: CustomDomainInput) -> None:
+    if sent.cert_config is not UNSET and sent.cert_config != CertConfig():
+        await certificates.check(sent.cert_config)
+
+
 def _check(domain: CustomDomain) -> None:
     checks.one_of("Protocol", domain.protocol, limits.DOMAIN_PROTOCOLS)
     _check_routes(domain.route_config.routes)
-    if domain.cert_config is not None:
-        certificates.check(domain.cert_config)
-    elif "HTTPS" in domain.protocol:
+    if domain.cert_config is None and "HTTPS" in domain.protocol:
         raise InvalidArgument.missing("CertConfig")
     if domain.tls_config is not None:
         checks.one_of("TLSConfig.MinVersion", domain.tls_config.min_version, TLS_VERSIONS)

@@ -6,6 +6,8 @@ Never looks at its code, and never changes a value.
 
 import re
 
+import msgspec
+
 from sesame.control import checks
 from sesame.model import limits
 from sesame.model.errors import InvalidArgument
@@ -32,6 +34,7 @@ def check_function(function: Function) -> None:
     _check_resources(function)
     _check_concurrency(function)
     _check_layers(function.layers)
+    _check_kept_settings(function)
 
 
 def _check_callables(function: Function) -> None:
@@ -108,8 +111,21 @@ def _check_layers(layers: tuple[str, ...]) -> None:
     if len(layers) > LAYERS_MAX:
         raise InvalidArgument.of("Layers", f"at most {LAYERS_MAX} layers", f"{len(layers)} layers")
     for arn in layers:
+        checks.length("Layers", arn, limits.LAYER_ARN_CHARS)
         if parse_layer_arn(arn) is None:
             allowed = "acs:fc:{region}:{account}:layers/{layer}/versions/{version}"
             raise InvalidArgument.of("Layers", allowed, checks.shown(arn))
     if len(set(layers)) != len(layers):
         raise InvalidArgument.of("Layers", "every layer once", ", ".join(layers))
+
+
+def _check_kept_settings(function: Function) -> None:
+    for label, settings in (
+        ("CustomContainerConfig", function.custom_container_config),
+        ("CustomRuntimeConfig", function.custom_runtime_config),
+        ("CustomHealthCheckConfig", function.custom_health_check_config),
+        ("CustomDNS", function.custom_dns),
+    ):
+        size = len(msgspec.json.encode(settings))
+        if size > limits.KEPT_SETTINGS_BYTES:
+            raise InvalidArgument.of(label, f"at most {limits.KEPT_SETTINGS_BYTES} bytes of JSON", f"{size} bytes")

@@ -18,6 +18,7 @@ from sesame.model.version import FrozenFunction, Version, VersionCounter, frozen
 from sesame.store.catalog import Catalog, Transaction
 
 FORWARD, BACKWARD = "FORWARD", "BACKWARD"
+VERSION_DIGITS = 18
 
 
 class Versions:
@@ -58,7 +59,7 @@ class Versions:
         versions = sorted(self._catalog.children(records.VERSION, service), key=_number, reverse=backward)
         start = wanted.next_token or wanted.start_key
         if start:
-            if not start.isdecimal():
+            if not (start.isascii() and start.isdecimal() and len(start) <= VERSION_DIGITS):
                 raise InvalidArgument.of("StartKey", "the number of a version", checks.shown(start))
             first = int(start)
             versions = [v for v in versions if (_number(v) <= first if backward else _number(v) >= first)]

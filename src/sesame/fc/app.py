@@ -40,10 +40,11 @@ from sesame.fc.v2016.routes.triggers import TriggerRoutes
 from sesame.fc.v2016.routes.versions import VersionRoutes
 from sesame.fc.web import http_functions
 from sesame.fc.web.http_functions import HttpFunctions
-from sesame.model.errors import PlatformError
+from sesame.model.errors import InvalidArgument, PlatformError
 
 _LINK_PREFIX = PATH_PREFIX.encode()
 _ANSWERED = "sesame.answered"
+_NUL = b"%00"
 # Goes past the router.
 _INVOKE = "InvokeFunction"
 
@@ -110,6 +111,8 @@ class FcEndpoint:
 
     async def _route(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Through the router, by the path as sent: an escaped slash must not part a name in two."""
+        if _NUL in scope["query_string"]:
+            raise InvalidArgument.of("the query", "text without NUL characters", "%00")
         routed = dict(scope)
         routed["path"] = scope["raw_path"].decode("latin-1")
         routed[REQUEST_ID_IN_SCOPE] = request_id

@@ -31,8 +31,13 @@ def invoked(raw_path: bytes) -> Target | None:
 
 
 def segment(raw: bytes) -> str:
-    """One segment of a path, decoded; an escaped slash stays inside it."""
-    return unquote(raw.decode("latin-1")) if b"%" in raw else raw.decode("latin-1")
+    """One segment of a path, decoded; an escaped slash stays inside it. Raises `InvalidArgument` for a NUL."""
+    if b"%" not in raw:
+        return raw.decode("latin-1")
+    text = unquote(raw.decode("latin-1"))
+    if "\0" in text:
+        raise InvalidArgument.of("the path", "text without NUL characters", raw[:64].decode("latin-1"))
+    return text
 
 
 def qualified(name: str) -> tuple[str, str]:

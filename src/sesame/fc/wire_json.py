@@ -1,7 +1,7 @@
 """Reads management bodies the way the cloud's server does: any Content-Type, keys in any case, null as absent.
 
-Called by the routes for every request with a JSON body (reference/api.md §0, rules 1 to 3).
-Never validates ranges or names: `control` does, with what is read here.
+Called by the routes for every request with a JSON body (reference/api.md §0, rules 1 to 3). `control` validates
+ranges and names; what no text of the API may hold, and nesting that could not be stored, is refused here.
 """
 
 import re
@@ -18,6 +18,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 Fold = Callable[[Any], Any]
 
 _ACTUAL_CHARS = 64
+# Deeper documents could be read here and not be written, or not be read at the next start.
+NESTING_MAX = 64
 _JSON_NAMES = {"int": "integer", "float": "number", "str": "string", "bool": "boolean", "null": "null"}
 _COMPLAINT = re.compile(r"(?P<what>.*?)(?: - at `\$?\.?(?P<path>[^`]*)`)?\Z", re.DOTALL)
 _TYPES = re.compile(r"Expected `(?P<expected>[^`]+)`, got `(?P<found>[^`]+)`\Z")
@@ -31,7 +33,8 @@ def decode(body: bytes, shape: type[T]) -> T:
     """The body as `shape`; an empty body reads as an object without fields.
 
     Keys of structs match in any case, the last one wins; unknown keys are ignored; keys of maps stay as sent.
-    Raises `InvalidArgument` naming the field, what was expected and what was found.
+    Raises `InvalidArgument` naming the field, what was expected and what was found; also for text with a NUL
+    character, and for values nested more than `NESTING_MAX` deep.
     """
     try:
         document = msgspec.json.decode(body) if body.strip() else {}
@@ -42,10 +45,27 @@ def decode(body: bytes, shape: type[T]) -> T:
     if not isinstance(document, dict):
         raise InvalidArgument.of("the request body", "a JSON object", _shown(document))
     folded = _struct_fold(shape)(document)
+    _check_values(folded)
     try:
         return msgspec.convert(folded, shape)
     except msgspec.ValidationError as error:
         raise _complaint(str(error), folded) from error
+
+
+def _check_values(document: dict[str, Any]) -> None:
+    """Without recursion: what is nested too deeply must not end in a `RecursionError` of our own."""
+    left: list[tuple[str, int, Any]] = [(field, 1, value) for field, value in document.items()]
+    while left:
+        field, depth, value = left.pop()
+        if isinstance(value, str):
+            if "\0" in value:
+                raise InvalidArgument.of(_spelled(field), "text without NUL characters", _shown(value))
+        elif isinstance(value, dict | list):
+            if depth > NESTING_MAX:
+                raise InvalidArgument.of(_spelled(field), f"values nested at most {NESTING_MAX} deep", "deeper ones")
+            left += [(field, depth + 1, item) for item in value]
+            if isinstance(value, dict):
+                left += [(field, depth + 1, item) for item in value.values()]
 
 
 @cache
@@ -142,5 +162,8 @@ def _json_type(value: Any) -> str:
 
 def _shown(value: Any) -> str:
     """A value as an error may repeat it: JSON, short."""
-    text = msgspec.json.encode(value).decode()
+    try:
+        text = msgspec.json.encode(value).decode()
+    except RecursionError:
+        return "a deeply nested value"
     return text if len(text) <= _ACTUAL_CHARS else text[: _ACTUAL_CHARS - 1] + "…"

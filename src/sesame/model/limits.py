@@ -40,8 +40,13 @@ RESPONSE_PAYLOAD_BYTES = 32 * MIB
 CODE_ZIP_BYTES = 100 * MIB
 CODE_UNPACKED_BYTES = 500 * MIB
 CODE_ENTRIES = 100_000
+# A management body without code, and what else stands beside code.
+DOCUMENT_BYTES = MIB
 # A management body is a JSON object around a base64 package: 4/3 of the package plus the rest of the object.
-MANAGEMENT_BODY_BYTES = CODE_ZIP_BYTES * 4 // 3 + MIB
+MANAGEMENT_BODY_BYTES = CODE_ZIP_BYTES * 4 // 3 + DOCUMENT_BYTES
+# Settings of runtimes that are kept as they were sent, as JSON.
+KEPT_SETTINGS_BYTES = 64 * 1024
+LAYER_ARN_CHARS = 256
 
 LOG_TAIL_BYTES = 4096
 LOG_WRITE_BYTES = 128 * 1024

@@ -44,7 +44,7 @@ def _size(data: bytes) -> Resize | None:
     """`{"Width": 80, "Height": 24}`, in any case, or with `cols` and `rows`; None for what is no size."""
     try:
         given = msgspec.json.decode(data, type=dict[str, Any])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     named = {name.lower(): value for name, value in given.items()}
     columns = next((named[name] for name in _COLUMNS if name in named), None)

@@ -6,7 +6,6 @@ Never knows an operation.
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
-from urllib.parse import unquote
 
 import msgspec
 from starlette.requests import Request
@@ -16,7 +15,7 @@ from sesame.control.inputs import Listing, Page
 from sesame.fc import wire_json
 from sesame.fc.body import read_body
 from sesame.fc.links import base_url
-from sesame.fc.targets import qualified
+from sesame.fc.targets import qualified, segment
 from sesame.model import limits
 from sesame.model.errors import InvalidArgument
 from sesame.model.records import Record
@@ -29,7 +28,7 @@ REQUEST_ID = "sesame.request_id"
 
 def name(request: Request, part: str) -> str:
     """A part of the path, decoded: the router matched the path as it was sent."""
-    return unquote(request.path_params[part])
+    return segment(request.path_params[part].encode("latin-1"))
 
 
 def qualified_service(request: Request) -> tuple[str, str]:
@@ -56,9 +55,10 @@ def if_match(request: Request) -> str | None:
 
 
 async def body(request: Request, shape: type[T]) -> T:
-    """The JSON body, whatever its Content-Type."""
+    """The JSON body, whatever its Content-Type. Only one that may hold code may be large."""
     length = request.headers.get("content-length", "").encode()
-    return wire_json.decode(await read_body(request.receive, length, limits.MANAGEMENT_BODY_BYTES), shape)
+    limit = limits.MANAGEMENT_BODY_BYTES if "code" in shape.__struct_fields__ else limits.DOCUMENT_BYTES
+    return wire_json.decode(await read_body(request.receive, length, limit), shape)
 
 
 def listing(request: Request) -> Listing:

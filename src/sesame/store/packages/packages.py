@@ -194,5 +194,8 @@ async def _to_the_end(step: Awaitable[None]) -> None:
 
 def _holds_module(folder: Path, module: str) -> bool:
     *parents, name = module.replace("/", ".").split(".")
-    place = folder.joinpath(*parents)
-    return bool(name) and ((place / name).is_dir() or next(place.glob(f"{name}.*"), None) is not None)
+    try:
+        found = list(folder.joinpath(*parents).iterdir()) if name else []
+    except (OSError, ValueError):
+        return False  # no such folder, or no name that a file can have
+    return any(path.name.startswith(f"{name}.") or (path.name == name and path.is_dir()) for path in found)
