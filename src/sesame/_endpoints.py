@@ -69,9 +69,8 @@ def _fc(needs: EndpointNeeds, storage: Storage, identity: Identity, engine: Engi
     region, wall = needs.settings.region, needs.clocks.wall
     return FcEndpoint(
         FcDependencies(
-            keys=identity.keys,
-            tokens=identity.tokens,
-            roles=identity.roles,
+            authentication=identity.authentication,
+            authorization=identity.authorization,
             dispatcher=engine.dispatcher,
             instances=engine.pool.instances,
             control=control,
@@ -93,9 +92,8 @@ def _oss(needs: EndpointNeeds, storage: Storage, identity: Identity) -> OssEndpo
             catalog=storage.catalog,
             objects=storage.objects,
             uploads=storage.uploads,
-            keys=identity.keys,
-            tokens=identity.tokens,
-            roles=identity.roles,
+            authentication=identity.authentication,
+            authorization=identity.authorization,
             clock=needs.clocks.wall,
             region=needs.settings.region,
             virtual_hosts=VIRTUAL_HOSTS,

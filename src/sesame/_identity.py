@@ -5,6 +5,8 @@ Called by `app`, once the catalog is open.
 
 from dataclasses import dataclass
 
+from sesame.identity.authentication import Authentication
+from sesame.identity.authorization import Authorization
 from sesame.identity.issuer import Issuer
 from sesame.identity.keys import AccessKeys
 from sesame.identity.roles import Roles
@@ -20,7 +22,8 @@ from sesame.store.catalog import Catalog
 class Identity:
     """`key` is the account's own access key."""
 
-    keys: AccessKeys
+    authentication: Authentication
+    authorization: Authorization
     tokens: Tokens
     roles: Roles
     issuer: Issuer
@@ -41,4 +44,11 @@ async def open_identity(settings: Settings, catalog: Catalog, clocks: Clocks) ->
     tokens = Tokens(await master_key(catalog), clocks.wall)
     roles = Roles(catalog)
     await roles.seed(account.account_id, settings.roles)
-    return Identity(keys, tokens, roles, Issuer(tokens, roles, clocks.wall, settings.credentials_validity_s), key)
+    return Identity(
+        authentication=Authentication(keys, tokens),
+        authorization=Authorization(catalog, roles),
+        tokens=tokens,
+        roles=roles,
+        issuer=Issuer(tokens, roles, clocks.wall, settings.credentials_validity_s),
+        key=key,
+    )

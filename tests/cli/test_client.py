@@ -15,6 +15,8 @@ from sesame.cli.client import Client, Refused, Request, Unreachable
 from sesame.cli.server import Key, Server
 from sesame.fc.auth.request_head import read_request
 from sesame.fc.auth.verifier import Verifier
+from sesame.identity.authentication import Authentication
+from sesame.identity.tokens import Tokens
 from sesame.model.account import AccessKey
 
 KEY = AccessKey("LTAIkey", "secret", "1234")
@@ -40,7 +42,8 @@ class FakeEndpoint(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         type(self).tokens.append(self.headers["X-Fc-Security-Token"])
         if not self.headers["X-Fc-Security-Token"]:
-            Verifier(OneKey(), None, time.time).verify(read_request(self.command, path.encode(), headers))
+            authentication = Authentication(OneKey(), Tokens(bytes(32), time.time))
+            Verifier(authentication, time.time).verify(read_request(self.command, path.encode(), headers))
         type(self).seen.append((self.command, self.path, body))
         self.send_response(self.status)
         for name, value in {"Content-Length": str(len(self.body)), **self.headers_out}.items():

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support import zips
+from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.aliases import Aliases
 from sesame.control.code import CodeSource
@@ -81,7 +82,7 @@ class Account:
         await self.aliases.create(service, AliasInput(alias_name=name, version_id=version, **values))
 
     async def service(self, name: str = "s", **values: Any) -> None:
-        await self.services.create(ServiceInput(service_name=name, **values))
+        await self.services.create(ServiceInput(service_name=name, **values), by=THE_ACCOUNT)
 
 
 @pytest.fixture

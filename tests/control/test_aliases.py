@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.control.conftest import Account
+from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.inputs import AliasInput, Listing, ServiceInput
 from sesame.model.errors import (
@@ -24,7 +25,7 @@ from sesame.model.errors import (
 async def versions(account: Account) -> None:
     await account.service("s")
     for number in range(2):
-        await account.services.update("s", ServiceInput(description=str(number)))
+        await account.services.update("s", ServiceInput(description=str(number)), by=THE_ACCOUNT)
         await account.publish()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.control.conftest import Account, hello
+from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.async_configs import AsyncConfigs
 from sesame.control.inputs import AsyncConfigInput, Listing, OnDemandInput, ProvisionInput
@@ -41,7 +42,7 @@ POLICY = TargetTrackingPolicy("p1", START, END, "ProvisionedConcurrencyUtilizati
 @pytest.fixture(autouse=True)
 async def function(account: Account) -> None:
     await account.service("s")
-    await account.functions.create("s", hello())
+    await account.functions.create("s", hello(), by=THE_ACCOUNT)
     await account.publish()
     for number in range(3):
         await account.alias(f"test-qualifier-{number}", "1")
@@ -83,7 +84,7 @@ async def test_async_configuration_is_replaced_whole(asynchronous: AsyncConfigs)
 
 async def test_async_lists_page_by_the_plain_qualifier(asynchronous: AsyncConfigs, account: Account) -> None:
     assert (await asynchronous.list("s", "f", Listing())).items == ()
-    await account.functions.create("s", hello(function_name="ff"))
+    await account.functions.create("s", hello(function_name="ff"), by=THE_ACCOUNT)
     await asynchronous.put("s", "ff", "", AsyncConfigInput())
     for number in range(3):
         await asynchronous.put("s", "f", f"test-qualifier-{number}", AsyncConfigInput())
@@ -181,7 +182,7 @@ async def test_provision_of_nothing_is_zero_and_leaves_no_trace(account: Account
 
 async def test_provision_lists(account: Account, provision: ProvisionConfigs) -> None:
     await account.service("t")
-    await account.functions.create("t", hello())
+    await account.functions.create("t", hello(), by=THE_ACCOUNT)
     for path in (("s", "f", "test-qualifier-0"), ("s", "f", "1"), ("t", "f", "")):
         await provision.put(path, ProvisionInput(target=1))
     assert len((await provision.list(Listing())).items) == 3

@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.control.conftest import Account
 from tests.support.certificates import pair
+from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.domains import Domains
 from sesame.control.inputs import CustomDomainInput, Listing
@@ -33,20 +34,24 @@ def domains(account: Account) -> Domains:
 
 
 async def test_life_of_a_domain(domains: Domains) -> None:
-    created = await domains.create(CustomDomainInput(domain_name=NAME))
+    created = await domains.create(CustomDomainInput(domain_name=NAME), by=THE_ACCOUNT)
     assert (created.document.protocol, created.document.route_config.routes) == ("HTTP", ())
     assert created.document.cert_config is None
     sent = CustomDomainInput(protocol="HTTP,HTTPS", route_config=ROUTES, cert_config=PAIR)
-    updated = await domains.update(NAME, sent)
+    updated = await domains.update(NAME, sent, by=THE_ACCOUNT)
     assert updated.document.route_config == ROUTES
     assert updated.document.cert_config == PAIR
-    plain = await domains.update(NAME, CustomDomainInput(protocol="HTTP"))
+    plain = await domains.update(NAME, CustomDomainInput(protocol="HTTP"), by=THE_ACCOUNT)
     assert (plain.document.protocol, plain.document.route_config) == ("HTTP", ROUTES)
-    replaced = await domains.update(NAME, CustomDomainInput(cert_config=OTHER_PAIR, route_config=RouteConfig()))
+    replaced = await domains.update(
+        NAME, CustomDomainInput(cert_config=OTHER_PAIR, route_config=RouteConfig()), by=THE_ACCOUNT
+    )
     assert replaced.document.cert_config == OTHER_PAIR
     assert replaced.document.route_config.routes == ()
     removed = await domains.update(
-        NAME, CustomDomainInput(cert_config=CertConfig(), tls_config=TlsConfig(), waf_config={}, protocol="")
+        NAME,
+        CustomDomainInput(cert_config=CertConfig(), tls_config=TlsConfig(), waf_config={}, protocol=""),
+        by=THE_ACCOUNT,
     )
     assert (removed.document.cert_config, removed.document.tls_config, removed.document.waf_config) == (None,) * 3
     assert await domains.get(NAME) == removed
@@ -54,17 +59,17 @@ async def test_life_of_a_domain(domains: Domains) -> None:
     await domains.delete(NAME)
     with pytest.raises(DomainNameNotFound, match=f"domain name '{NAME}' does not exist"):
         await domains.get(NAME)
-    await domains.create(CustomDomainInput(domain_name=NAME, protocol="HTTPS", cert_config=PAIR))
+    await domains.create(CustomDomainInput(domain_name=NAME, protocol="HTTPS", cert_config=PAIR), by=THE_ACCOUNT)
 
 
 async def test_hosts_are_found_without_regard_to_case(account: Account, domains: Domains) -> None:
-    created = await domains.create(CustomDomainInput(domain_name=NAME))
+    created = await domains.create(CustomDomainInput(domain_name=NAME), by=THE_ACCOUNT)
     assert domains.find(NAME.upper()) == created
     assert Domains(account.catalog, OWN_HOSTS).find(NAME.lower()) == created
     assert domains.find("other.com") is None
     for name in (NAME, NAME.lower()):
         with pytest.raises(DomainNameAlreadyExists, match=f"domain name {name} already exists"):
-            await domains.create(CustomDomainInput(domain_name=name))
+            await domains.create(CustomDomainInput(domain_name=name), by=THE_ACCOUNT)
     await domains.delete(NAME.upper())
     assert domains.find(NAME) is None
 
@@ -80,18 +85,18 @@ async def test_hosts_are_found_without_regard_to_case(account: Account, domains:
 )  # fmt: skip
 async def test_the_server_s_own_names_and_addresses_are_refused(domains: Domains, name: str) -> None:
     with pytest.raises(InvalidArgument, match="a name that is not the server's own, and no address"):
-        await domains.create(CustomDomainInput(domain_name=name))
+        await domains.create(CustomDomainInput(domain_name=name), by=THE_ACCOUNT)
 
 
 @pytest.mark.parametrize("name", ["shop.localhost", "a.com", "10.a", "0xyz", "build-host.example.com", "ossolocalhost"])
 async def test_other_names_may_be_custom_domains(domains: Domains, name: str) -> None:
-    created = await domains.create(CustomDomainInput(domain_name=name))
+    created = await domains.create(CustomDomainInput(domain_name=name), by=THE_ACCOUNT)
     assert domains.find(name) == created
 
 
 async def test_a_kept_domain_that_is_the_server_s_own_can_be_deleted_and_serves_nothing(account: Account) -> None:
     before = Domains(account.catalog, OwnHosts())
-    await before.create(CustomDomainInput(domain_name="Build-Host"))
+    await before.create(CustomDomainInput(domain_name="Build-Host"), by=THE_ACCOUNT)
     after = Domains(account.catalog, OWN_HOSTS)
     assert after.find("build-host") is None
     await after.delete("build-host")
@@ -133,17 +138,19 @@ def rewritten(**rules: Any) -> dict[str, Any]:
 )
 async def test_bad_values_are_refused(domains: Domains, values: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
-        await domains.create(CustomDomainInput(**{"domain_name": NAME} | values))
+        await domains.create(CustomDomainInput(**{"domain_name": NAME} | values), by=THE_ACCOUNT)
     assert (await domains.list(Listing())).items == ()
 
 
 async def test_a_certificate_that_no_tls_is_spoken_with_is_refused(domains: Domains) -> None:
     weak = pair(key=rsa.generate_private_key(65537, 1024))
     with pytest.raises(InvalidArgument, match=r"cannot be served over TLS \(EE_KEY_TOO_SMALL\): expected .* 2048 bits"):
-        await domains.create(CustomDomainInput(domain_name=NAME, cert_config=weak))
-    await domains.create(CustomDomainInput(domain_name=NAME, cert_config=pair(days=1)))
+        await domains.create(CustomDomainInput(domain_name=NAME, cert_config=weak), by=THE_ACCOUNT)
+    await domains.create(CustomDomainInput(domain_name=NAME, cert_config=pair(days=1)), by=THE_ACCOUNT)
     with pytest.raises(InvalidArgument, match="the key of another certificate"):
-        await domains.update(NAME, CustomDomainInput(cert_config=CertConfig("n", PAIR.private_key, weak.certificate)))
+        await domains.update(
+            NAME, CustomDomainInput(cert_config=CertConfig("n", PAIR.private_key, weak.certificate)), by=THE_ACCOUNT
+        )
 
 
 def rsa_pem(**numbers: int) -> str:
@@ -175,26 +182,28 @@ async def test_a_key_whose_numbers_do_not_belong_together_is_refused(domains: Do
         "dp": private.dmp1, "dq": private.dmq1, "qinv": private.iqmp,
     }  # fmt: skip
     whole = CertConfig("n", rsa_pem(**numbers), good.certificate)
-    assert (await domains.create(CustomDomainInput(domain_name=NAME, cert_config=whole))).document.cert_config == whole
+    assert (
+        await domains.create(CustomDomainInput(domain_name=NAME, cert_config=whole), by=THE_ACCOUNT)
+    ).document.cert_config == whole
     forged = CertConfig("n", rsa_pem(**numbers | {"p": private.p + 2}), good.certificate)
     with pytest.raises(InvalidArgument, match=r"CertConfig\.PrivateKey is not valid: expected a key whose numbers"):
-        await domains.update(NAME, CustomDomainInput(cert_config=forged))
+        await domains.update(NAME, CustomDomainInput(cert_config=forged), by=THE_ACCOUNT)
 
 
 async def test_an_rsa_key_that_takes_seconds_to_validate_is_refused_at_once(domains: Domains) -> None:
     large = pair(public=rsa.RSAPublicNumbers(65537, 2**8191 + 1).public_key())
     began = time.process_time()
     with pytest.raises(InvalidArgument, match="RSA keys of at most 4096 bits, actual: '8192 bits'"):
-        await domains.create(CustomDomainInput(domain_name=NAME, cert_config=large))
+        await domains.create(CustomDomainInput(domain_name=NAME, cert_config=large), by=THE_ACCOUNT)
     assert time.process_time() - began < 0.5
 
 
 async def test_absences_and_preconditions(domains: Domains) -> None:
-    for step in (domains.update(NAME, CustomDomainInput()), domains.delete(NAME)):
+    for step in (domains.update(NAME, CustomDomainInput(), by=THE_ACCOUNT), domains.delete(NAME)):
         with pytest.raises(DomainNameNotFound):
             await step
-    etag = (await domains.create(CustomDomainInput(domain_name=NAME))).etag
-    for step in (domains.update(NAME, CustomDomainInput(), "bad"), domains.delete(NAME, "bad")):
+    etag = (await domains.create(CustomDomainInput(domain_name=NAME), by=THE_ACCOUNT)).etag
+    for step in (domains.update(NAME, CustomDomainInput(), "bad", by=THE_ACCOUNT), domains.delete(NAME, "bad")):
         with pytest.raises(PreconditionFailed):
             await step
     await domains.delete(NAME, etag)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.control.conftest import HELLO, OTHER, Account, base64_of, code_of, hello
 from tests.support import zips
+from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.cleanup import live_packages
 from sesame.control.code import CodeSource
@@ -35,7 +36,7 @@ async def service(account: Account) -> None:
 
 
 async def test_a_function_has_the_defaults_of_the_api(account: Account) -> None:
-    record = await account.functions.create("s", hello())
+    record = await account.functions.create("s", hello(), by=THE_ACCOUNT)
     function = record.document
     assert (function.function_name, function.runtime, function.handler) == ("f", "python3", "index.handler")
     assert (function.timeout, function.initialization_timeout, function.memory_size) == (3, 3, 128)
@@ -51,36 +52,42 @@ async def test_a_function_has_the_defaults_of_the_api(account: Account) -> None:
 
 
 async def test_update_replaces_what_was_sent(account: Account) -> None:
-    created = await account.functions.create("s", hello(environment_variables={"a": "1", "b": "2"}, description="d"))
-    updated = await account.functions.update("s", "f", FunctionInput(environment_variables={"c": "3"}, timeout=60))
+    created = await account.functions.create(
+        "s", hello(environment_variables={"a": "1", "b": "2"}, description="d"), by=THE_ACCOUNT
+    )
+    updated = await account.functions.update(
+        "s", "f", FunctionInput(environment_variables={"c": "3"}, timeout=60), by=THE_ACCOUNT
+    )
     assert updated.document.environment_variables == {"c": "3"}
     assert updated.document.timeout == 60
     assert updated.document.description == "d"
     assert updated.document.package == created.document.package
     assert updated.etag != created.etag
-    updated = await account.functions.update("s", "f", FunctionInput(code=code_of(OTHER)))
+    updated = await account.functions.update("s", "f", FunctionInput(code=code_of(OTHER)), by=THE_ACCOUNT)
     assert updated.document.environment_variables == {"c": "3"}
     assert updated.document.package.checksum != created.document.package.checksum
-    cleared = await account.functions.update("s", "f", FunctionInput(environment_variables={}))
+    cleared = await account.functions.update("s", "f", FunctionInput(environment_variables={}), by=THE_ACCOUNT)
     assert cleared.document.environment_variables == {}
     assert cleared.document.function_id == created.document.function_id
 
 
 async def test_the_runtime_may_change_and_the_code_is_compiled_for_it(account: Account) -> None:
-    await account.functions.create("s", hello())
-    await account.functions.update("s", "f", FunctionInput(runtime="python2.7"))
+    await account.functions.create("s", hello(), by=THE_ACCOUNT)
+    await account.functions.update("s", "f", FunctionInput(runtime="python2.7"), by=THE_ACCOUNT)
     assert account.compiled == ["python3", "python2.7"]
     with pytest.raises(InvalidArgument, match=r"Runtime is set to an invalid value .*actual: '10'"):
-        await account.functions.update("s", "f", FunctionInput(runtime="10", code=code_of(OTHER)))
+        await account.functions.update("s", "f", FunctionInput(runtime="10", code=code_of(OTHER)), by=THE_ACCOUNT)
     assert (await account.functions.get("s", "f")).document.runtime == "python2.7"
 
 
 @pytest.mark.parametrize("field", ["custom_container_config", "custom_runtime_config", "custom_dns"])
 async def test_settings_that_are_kept_as_sent_have_a_size(account: Account, field: str) -> None:
     with pytest.raises(InvalidArgument, match="at most 65536 bytes of JSON"):
-        await account.functions.create("s", hello(runtime="custom", **{field: {"a": "x" * 65_536}}))
+        await account.functions.create("s", hello(runtime="custom", **{field: {"a": "x" * 65_536}}), by=THE_ACCOUNT)
     with pytest.raises(InvalidArgument, match=r"Layers is set to an invalid value .*at most 256 characters"):
-        await account.functions.create("s", hello(runtime="custom", layers=(LAYER.replace("123", "1" * 300),)))
+        await account.functions.create(
+            "s", hello(runtime="custom", layers=(LAYER.replace("123", "1" * 300),)), by=THE_ACCOUNT
+        )
 
 
 async def test_settings_of_foreign_runtimes_are_kept(account: Account) -> None:
@@ -99,7 +106,7 @@ async def test_settings_of_foreign_runtimes_are_kept(account: Account) -> None:
         "layers": (LAYER,),
         "instance_lifecycle_config": InstanceLifecycleConfig(pre_stop=LifecycleHook("index.stop", 90)),
     }
-    function = (await account.functions.create("s", hello(**sent))).document
+    function = (await account.functions.create("s", hello(**sent), by=THE_ACCOUNT)).document
     for name, value in sent.items():
         assert getattr(function, name) == value, name
     emptied = await account.functions.update(
@@ -111,6 +118,7 @@ async def test_settings_of_foreign_runtimes_are_kept(account: Account) -> None:
             instance_type="",
             instance_lifecycle_config=InstanceLifecycleConfig(pre_stop=LifecycleHook("", 3)),
         ),
+        by=THE_ACCOUNT,
     )
     assert emptied.document.custom_runtime_config is None
     assert emptied.document.layers == ()
@@ -123,11 +131,13 @@ async def test_an_image_needs_no_code(account: Account) -> None:
     sent = FunctionInput(
         function_name="f", runtime="custom-container", handler="h", custom_container_config={"image": "registry/x"}
     )
-    record = await account.functions.create("s", sent)
+    record = await account.functions.create("s", sent, by=THE_ACCOUNT)
     assert record.document.custom_container_config == {"image": "registry/x"}
     with pytest.raises(InvalidArgument, match="container image"):
         await account.functions.package("s", "f")
-    await account.functions.update("s", "f", FunctionInput(runtime="custom-container", timeout=5, code=CodeInput()))
+    await account.functions.update(
+        "s", "f", FunctionInput(runtime="custom-container", timeout=5, code=CodeInput()), by=THE_ACCOUNT
+    )
     assert live_packages(account.catalog) == set()
 
 
@@ -189,25 +199,27 @@ async def test_bad_values_are_refused_and_leave_nothing(
     account: Account, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidArgument, match=message):
-        await account.functions.create("s", hello(**changes))
+        await account.functions.create("s", hello(**changes), by=THE_ACCOUNT)
     assert account.catalog.count(records.FUNCTION, "s") == 0
     if "function_name" in changes or "" in changes.values():
         return
-    before = await account.functions.create("s", hello())
+    before = await account.functions.create("s", hello(), by=THE_ACCOUNT)
     with pytest.raises(InvalidArgument, match=message):
-        await account.functions.update("s", "f", FunctionInput(**{"code": code_of(HELLO)} | changes))
+        await account.functions.update("s", "f", FunctionInput(**{"code": code_of(HELLO)} | changes), by=THE_ACCOUNT)
     assert await account.functions.get("s", "f") == before
 
 
 async def test_required_fields(account: Account) -> None:
     with pytest.raises(InvalidArgument, match="FunctionName is required"):
-        await account.functions.create("s", FunctionInput())
+        await account.functions.create("s", FunctionInput(), by=THE_ACCOUNT)
     with pytest.raises(InvalidArgument, match="Runtime is required"):
-        await account.functions.create("s", FunctionInput(function_name="f"))
+        await account.functions.create("s", FunctionInput(function_name="f"), by=THE_ACCOUNT)
     with pytest.raises(InvalidArgument, match="Handler is required"):
-        await account.functions.create("s", FunctionInput(function_name="f", runtime="python3"))
+        await account.functions.create("s", FunctionInput(function_name="f", runtime="python3"), by=THE_ACCOUNT)
     with pytest.raises(InvalidArgument, match="Either ossBucketName/ossObjectName or zipFile must be set"):
-        await account.functions.create("s", FunctionInput(function_name="f", runtime="python3", handler="a.b"))
+        await account.functions.create(
+            "s", FunctionInput(function_name="f", runtime="python3", handler="a.b"), by=THE_ACCOUNT
+        )
 
 
 async def test_edges_that_are_allowed(account: Account) -> None:
@@ -221,50 +233,57 @@ async def test_edges_that_are_allowed(account: Account) -> None:
             environment_variables={"a": "x" * 4095},
             code=CodeInput(zip_file="\r\n".join(base64_of(HELLO)[i : i + 76] for i in range(0, len(HELLO) * 2, 76))),
         ),
+        by=THE_ACCOUNT,
     )
     assert function.document.handler == "nodot"
 
 
 async def test_code_from_a_bucket(account: Account) -> None:
     account.objects["b", "k"] = OTHER
-    record = await account.functions.create("s", hello(code=CodeInput(oss_bucket_name="b", oss_object_name="k")))
+    record = await account.functions.create(
+        "s", hello(code=CodeInput(oss_bucket_name="b", oss_object_name="k")), by=THE_ACCOUNT
+    )
     package = await account.functions.package("s", "f")
     assert package == record.document.package
     assert account.packages.archive(package).read_bytes() == OTHER
     without = Functions(account.catalog, CodeSource(account.packages, None))
     with pytest.raises(InvalidArgument, match="no object storage is served here"):
-        await without.create("s", hello(function_name="g", code=CodeInput(oss_bucket_name="b", oss_object_name="k")))
+        await without.create(
+            "s", hello(function_name="g", code=CodeInput(oss_bucket_name="b", oss_object_name="k")), by=THE_ACCOUNT
+        )
 
 
 async def test_the_announced_checksum_may_be_right(account: Account) -> None:
-    record = await account.functions.create("s", hello())
+    record = await account.functions.create("s", hello(), by=THE_ACCOUNT)
     checksum = record.document.package.checksum
-    updated = await account.functions.update("s", "f", FunctionInput(code=code_of(HELLO), expected_checksum=checksum))
+    updated = await account.functions.update(
+        "s", "f", FunctionInput(code=code_of(HELLO), expected_checksum=checksum), by=THE_ACCOUNT
+    )
     assert updated.document.package.checksum == checksum
 
 
 async def test_an_outer_folder_is_told_for_code_that_we_run(account: Account) -> None:
     folder = code_of(zips.zip_of({"app/index.py": "def handler(event, context): pass\n"}))
     with pytest.raises(InvalidArgument, match="zip the content of the folder"):
-        await account.functions.create("s", hello(code=folder))
-    await account.functions.create("s", hello(code=folder, handler="app.index.handler"))
-    await account.functions.create("s", hello(function_name="g", code=folder, runtime="nodejs12"))
-    await account.layers.create_version("flask", LayerInput(code=code_of(OTHER)))
-    await account.functions.create("s", hello(function_name="h", code=folder, layers=(LAYER,)))
+        await account.functions.create("s", hello(code=folder), by=THE_ACCOUNT)
+    await account.functions.create("s", hello(code=folder, handler="app.index.handler"), by=THE_ACCOUNT)
+    await account.functions.create("s", hello(function_name="g", code=folder, runtime="nodejs12"), by=THE_ACCOUNT)
+    await account.layers.create_version("flask", LayerInput(code=code_of(OTHER)), by=THE_ACCOUNT)
+    await account.functions.create("s", hello(function_name="h", code=folder, layers=(LAYER,)), by=THE_ACCOUNT)
     with pytest.raises(InvalidArgument, match="zip the content of the folder"):
-        await account.functions.update("s", "f", FunctionInput(code=folder, handler="index.handler"))
+        await account.functions.update("s", "f", FunctionInput(code=folder, handler="index.handler"), by=THE_ACCOUNT)
 
 
 async def test_conflicts_and_absences(account: Account) -> None:
-    await account.functions.create("s", hello())
+    await account.functions.create("s", hello(), by=THE_ACCOUNT)
     with pytest.raises(FunctionAlreadyExists, match="function 'f' already exists in service 's'") as conflict:
-        await account.functions.create("s", hello())
+        await account.functions.create("s", hello(), by=THE_ACCOUNT)
     assert conflict.value.status == 409
     with pytest.raises(ServiceNotFound, match="service 'x' does not exist"):
-        await account.functions.create("x", hello())
+        await account.functions.create("x", hello(), by=THE_ACCOUNT)
     for step in (
         account.functions.get("s", "x"),
-        account.functions.update("s", "x", FunctionInput()),
+        account.functions.update("s", "x", FunctionInput(), by=THE_ACCOUNT),
         account.functions.delete("s", "x"),
         account.functions.package("s", "x"),
     ):
@@ -280,9 +299,9 @@ async def test_conflicts_and_absences(account: Account) -> None:
 
 
 async def test_if_match(account: Account) -> None:
-    record = await account.functions.create("s", hello())
+    record = await account.functions.create("s", hello(), by=THE_ACCOUNT)
     with pytest.raises(PreconditionFailed):
-        await account.functions.update("s", "f", FunctionInput(timeout=4), "invalid etag")
+        await account.functions.update("s", "f", FunctionInput(timeout=4), "invalid etag", by=THE_ACCOUNT)
     with pytest.raises(PreconditionFailed):
         await account.functions.delete("s", "f", "invalid etag")
     assert await account.functions.get("s", "f") == record
@@ -292,18 +311,18 @@ async def test_if_match(account: Account) -> None:
 
 
 async def test_a_wrong_if_match_unpacks_nothing(account: Account, tmp_path: Path) -> None:
-    await account.functions.create("s", hello())
+    await account.functions.create("s", hello(), by=THE_ACCOUNT)
     before = sorted(path.name for path in (tmp_path / "packages").iterdir())
     with pytest.raises(PreconditionFailed):
-        await account.functions.update("s", "f", FunctionInput(code=code_of(OTHER)), "invalid etag")
+        await account.functions.update("s", "f", FunctionInput(code=code_of(OTHER)), "invalid etag", by=THE_ACCOUNT)
     assert sorted(path.name for path in (tmp_path / "packages").iterdir()) == before
 
 
 async def test_lists_are_of_one_service(account: Account) -> None:
     await account.service("t")
     for name in ("b", "a", "c"):
-        await account.functions.create("s", hello(function_name=name))
-    await account.functions.create("t", hello(function_name="other"))
+        await account.functions.create("s", hello(function_name=name), by=THE_ACCOUNT)
+    await account.functions.create("t", hello(function_name="other"), by=THE_ACCOUNT)
     page = await account.functions.list("s", Listing(limit=2), "LATEST")
     assert [record.name for record in page.items] == ["a", "b"]
     assert page.next_token == "c"
@@ -313,7 +332,9 @@ async def test_lists_are_of_one_service(account: Account) -> None:
 
 
 async def test_packages_of_deleted_functions_are_garbage(account: Account) -> None:
-    await account.functions.create("s", hello())
-    other = (await account.functions.create("s", hello(function_name="g", code=code_of(OTHER)))).document.package
+    await account.functions.create("s", hello(), by=THE_ACCOUNT)
+    other = (
+        await account.functions.create("s", hello(function_name="g", code=code_of(OTHER)), by=THE_ACCOUNT)
+    ).document.package
     await account.functions.delete("s", "f")
     assert live_packages(account.catalog) == {other.sha256}

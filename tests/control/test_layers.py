@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.control.conftest import ARNS, HELLO, OTHER, Account, code_of, hello
+from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.cleanup import live_packages
 from sesame.control.inputs import CodeInput, FunctionInput, LayerInput, Listing
@@ -18,7 +19,7 @@ LIBRARY = LayerInput(code=code_of(OTHER), description="d", compatible_runtime=("
 
 
 async def test_versions_are_numbered_and_compiled(account: Account) -> None:
-    record = await account.layers.create_version("flask", LIBRARY)
+    record = await account.layers.create_version("flask", LIBRARY, by=THE_ACCOUNT)
     layer = record.document
     assert (layer.layer_name, layer.version, layer.description) == ("flask", 1, "d")
     assert layer.compatible_runtime == ("python3", "nodejs12", "python2.7")
@@ -26,10 +27,10 @@ async def test_versions_are_numbered_and_compiled(account: Account) -> None:
     assert account.compiled == ["python3", "python2.7"]
     assert await account.layers.get_version("flask", "1") == record
     assert await account.layers.by_arn(ARNS.layer("flask", 1)) == record
-    assert (await account.layers.create_version("flask", LIBRARY)).document.version == 2
+    assert (await account.layers.create_version("flask", LIBRARY, by=THE_ACCOUNT)).document.version == 2
     await account.layers.delete_version("flask", "2")
     await account.layers.delete_version("flask", "1")
-    assert (await account.layers.create_version("flask", LIBRARY)).document.version == 3
+    assert (await account.layers.create_version("flask", LIBRARY, by=THE_ACCOUNT)).document.version == 3
 
 
 @pytest.mark.parametrize(
@@ -47,12 +48,12 @@ async def test_versions_are_numbered_and_compiled(account: Account) -> None:
 )
 async def test_bad_values_are_refused(account: Account, name: str, values: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
-        await account.layers.create_version(name, LayerInput(**{"code": code_of(OTHER)} | values))
+        await account.layers.create_version(name, LayerInput(**{"code": code_of(OTHER)} | values), by=THE_ACCOUNT)
     assert account.catalog.revision == 0
 
 
 async def test_absences(account: Account) -> None:
-    await account.layers.create_version("l", LIBRARY)
+    await account.layers.create_version("l", LIBRARY, by=THE_ACCOUNT)
     for step in (
         account.layers.get_version("l", "2"),
         account.layers.get_version("x", "1"),
@@ -71,9 +72,9 @@ async def test_absences(account: Account) -> None:
 
 async def test_lists_of_versions_and_of_layers(account: Account) -> None:
     for _ in range(11):
-        await account.layers.create_version("a", LIBRARY)
-    await account.layers.create_version("b", LIBRARY)
-    await account.layers.create_version("c", LIBRARY)
+        await account.layers.create_version("a", LIBRARY, by=THE_ACCOUNT)
+    await account.layers.create_version("b", LIBRARY, by=THE_ACCOUNT)
+    await account.layers.create_version("c", LIBRARY, by=THE_ACCOUNT)
     await account.layers.delete_version("b", "1")
     await account.layers.delete_version("a", "11")
     page = await account.layers.versions("a", start_version=8, limit=2)
@@ -96,9 +97,9 @@ async def test_functions_keep_layers_that_were_deleted_later(account: Account) -
     await account.service("s")
     arn = "acs:fc:cn-elsewhere:official:layers/flask/versions/1"
     with pytest.raises(LayerVersionNotFound, match="version '1' of layer 'flask' does not exist"):
-        await account.functions.create("s", hello(layers=(arn,)))
-    package = (await account.layers.create_version("flask", LIBRARY)).document.package
-    own = (await account.functions.create("s", hello(layers=(arn,)))).document.package
+        await account.functions.create("s", hello(layers=(arn,)), by=THE_ACCOUNT)
+    package = (await account.layers.create_version("flask", LIBRARY, by=THE_ACCOUNT)).document.package
+    own = (await account.functions.create("s", hello(layers=(arn,)), by=THE_ACCOUNT)).document.package
     await account.publish()
     await account.layers.delete_version("flask", "1")
     with pytest.raises(LayerVersionNotFound):
@@ -107,9 +108,9 @@ async def test_functions_keep_layers_that_were_deleted_later(account: Account) -
         await account.layers.delete_version("flask", "1")
     assert (await account.layers.list(Listing())).items == ()
     assert live_packages(account.catalog) == {own.sha256, package.sha256}
-    await account.functions.update("s", "f", FunctionInput(timeout=5))
+    await account.functions.update("s", "f", FunctionInput(timeout=5), by=THE_ACCOUNT)
     with pytest.raises(LayerVersionNotFound):
-        await account.functions.create("s", hello(function_name="g", layers=(arn,)))
+        await account.functions.create("s", hello(function_name="g", layers=(arn,)), by=THE_ACCOUNT)
     assert account.catalog.get(records.LAYER_VERSION, "flask", "1") is not None
     await account.functions.delete("s", "f")
     assert live_packages(account.catalog) == {own.sha256, package.sha256}
@@ -120,5 +121,7 @@ async def test_functions_keep_layers_that_were_deleted_later(account: Account) -
 async def test_foreign_runtimes_may_name_layers_that_are_not_here(account: Account) -> None:
     await account.service("s")
     arn = "acs:fc:cn-hangzhou:official:layers/Nodejs20/versions/1"
-    record = await account.functions.create("s", hello(runtime="nodejs12", layers=(arn,), code=code_of(HELLO)))
+    record = await account.functions.create(
+        "s", hello(runtime="nodejs12", layers=(arn,), code=code_of(HELLO)), by=THE_ACCOUNT
+    )
     assert record.document.layers == (arn,)

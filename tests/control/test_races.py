@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 
 import pytest
 from tests.control.conftest import Account, hello
+from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.inputs import AliasInput, FunctionInput, PublishInput, ServiceInput
 from sesame.model import records
@@ -32,29 +33,34 @@ async def outcomes(*steps: Awaitable[object]) -> tuple[list[object], list[BaseEx
 
 
 async def test_one_of_many_creates_wins(account: Account) -> None:
-    won, lost = await outcomes(*(account.services.create(ServiceInput(service_name="s")) for _ in range(CALLERS)))
+    won, lost = await outcomes(
+        *(account.services.create(ServiceInput(service_name="s"), by=THE_ACCOUNT) for _ in range(CALLERS))
+    )
     assert (len(won), {type(error) for error in lost}) == (1, {ServiceAlreadyExists})
-    won, lost = await outcomes(*(account.functions.create("s", hello()) for _ in range(CALLERS)))
+    won, lost = await outcomes(*(account.functions.create("s", hello(), by=THE_ACCOUNT) for _ in range(CALLERS)))
     assert (len(won), {type(error) for error in lost}) == (1, {FunctionAlreadyExists})
     assert won == [await account.functions.get("s", "f")]
 
 
 async def test_one_of_many_updates_with_the_same_etag_wins(account: Account) -> None:
     await account.service()
-    etag = (await account.functions.create("s", hello())).etag
+    etag = (await account.functions.create("s", hello(), by=THE_ACCOUNT)).etag
     won, lost = await outcomes(
-        *(account.functions.update("s", "f", FunctionInput(timeout=n + 1), etag) for n in range(CALLERS))
+        *(
+            account.functions.update("s", "f", FunctionInput(timeout=n + 1), etag, by=THE_ACCOUNT)
+            for n in range(CALLERS)
+        )
     )
     assert (len(won), {type(error) for error in lost}) == (1, {PreconditionFailed})
 
 
 async def test_updates_of_different_fields_all_count(account: Account) -> None:
     await account.service()
-    await account.functions.create("s", hello())
+    await account.functions.create("s", hello(), by=THE_ACCOUNT)
     await asyncio.gather(
-        account.functions.update("s", "f", FunctionInput(timeout=9)),
-        account.functions.update("s", "f", FunctionInput(memory_size=256)),
-        account.functions.update("s", "f", FunctionInput(description="d")),
+        account.functions.update("s", "f", FunctionInput(timeout=9), by=THE_ACCOUNT),
+        account.functions.update("s", "f", FunctionInput(memory_size=256), by=THE_ACCOUNT),
+        account.functions.update("s", "f", FunctionInput(description="d"), by=THE_ACCOUNT),
     )
     function = (await account.functions.get("s", "f")).document
     assert (function.timeout, function.memory_size, function.description) == (9, 256, "d")
@@ -71,7 +77,7 @@ async def test_a_service_is_deleted_or_has_its_function(account: Account, round_
     await account.service()
     await account.publish()
     await account.versions.delete("s", "1")
-    steps = [account.functions.create("s", hello()), account.services.delete("s")]
+    steps = [account.functions.create("s", hello(), by=THE_ACCOUNT), account.services.delete("s")]
     _, lost = await outcomes(*(steps if round_number % 2 else reversed(steps)))
     assert [type(error) in (ServiceNotFound, ServiceNotEmpty) for error in lost] == [True]
     has_service = account.catalog.get(records.SERVICE, "", "s") is not None

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.control.conftest import ROLE, Account, hello
+from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.inputs import Listing, ServiceInput
 from sesame.model.errors import (
@@ -23,7 +24,7 @@ JAEGER = TracingConfig(type="Jaeger", params={"endpoint": "http://jaeger"})
 
 
 async def test_a_service_has_the_defaults_of_the_api(account: Account) -> None:
-    record = await account.services.create(ServiceInput(service_name="s"))
+    record = await account.services.create(ServiceInput(service_name="s"), by=THE_ACCOUNT)
     service = record.document
     assert (service.service_name, service.description, service.role) == ("s", "", "")
     assert service.internet_access is True
@@ -45,7 +46,7 @@ async def test_what_was_sent_comes_back(account: Account) -> None:
         nas_config=NasConfig(-1, -1, (NasMountPoint("server", "/mnt"),)),
         tracing_config=JAEGER,
     )
-    service = (await account.services.create(sent)).document
+    service = (await account.services.create(sent, by=THE_ACCOUNT)).document
     for field in ("description", "role", "log_config", "vpc_config", "internet_access", "nas_config", "tracing_config"):
         assert getattr(service, field) == getattr(sent, field), field
 
@@ -57,9 +58,10 @@ async def test_update_keeps_what_was_not_sent_and_replaces_what_was(account: Acc
             description="d",
             log_config=LogConfig("p", "l", True, True, "DefaultRegex"),
             tracing_config=JAEGER,
-        )
+        ),
+        by=THE_ACCOUNT,
     )
-    updated = await account.services.update("s", ServiceInput(internet_access=False))
+    updated = await account.services.update("s", ServiceInput(internet_access=False), by=THE_ACCOUNT)
     assert updated.document.description == "d"
     assert updated.document.tracing_config == JAEGER
     assert updated.etag != created.etag
@@ -67,7 +69,7 @@ async def test_update_keeps_what_was_not_sent_and_replaces_what_was(account: Acc
     assert updated.created_at == created.created_at
     assert updated.document.service_id == created.document.service_id
     cleared = await account.services.update(
-        "s", ServiceInput(description="", log_config=LogConfig(), tracing_config=TracingConfig())
+        "s", ServiceInput(description="", log_config=LogConfig(), tracing_config=TracingConfig()), by=THE_ACCOUNT
     )
     assert cleared.document.description == ""
     assert cleared.document.log_config == LogConfig()
@@ -83,7 +85,8 @@ async def test_empty_objects_and_texts_mean_unset(account: Account) -> None:
             log_config=LogConfig(log_begin_rule=""),
             vpc_config=VpcConfig(),
             tracing_config=TracingConfig(type="", params={}),
-        )
+        ),
+        by=THE_ACCOUNT,
     )
     assert record.document.log_config.log_begin_rule == "None"
     assert record.document.tracing_config == TracingConfig(None, None)
@@ -91,7 +94,9 @@ async def test_empty_objects_and_texts_mean_unset(account: Account) -> None:
 
 async def test_the_name_in_an_update_changes_nothing(account: Account) -> None:
     await account.service("s")
-    assert (await account.services.update("s", ServiceInput(service_name="other"))).document.service_name == "s"
+    assert (
+        await account.services.update("s", ServiceInput(service_name="other"), by=THE_ACCOUNT)
+    ).document.service_name == "s"
 
 
 @pytest.mark.parametrize(
@@ -119,17 +124,17 @@ async def test_the_name_in_an_update_changes_nothing(account: Account) -> None:
 )
 async def test_bad_values_are_refused_on_create_and_update(account: Account, values: dict, message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
-        await account.services.create(ServiceInput(**{"service_name": "s"} | values if values else {}))
+        await account.services.create(ServiceInput(**{"service_name": "s"} | values if values else {}), by=THE_ACCOUNT)
     assert account.catalog.revision == 0
     if values and "service_name" not in values:
         await account.service("s")
         with pytest.raises(InvalidArgument, match=message):
-            await account.services.update("s", ServiceInput(**values))
+            await account.services.update("s", ServiceInput(**values), by=THE_ACCOUNT)
 
 
 @pytest.mark.parametrize("name", ["_", "a" * 128, "test_trigger_service00000000-0000-0000-0000-000000000000", "A-9"])
 async def test_good_names_are_accepted(account: Account, name: str) -> None:
-    assert (await account.services.create(ServiceInput(service_name=name))).name == name
+    assert (await account.services.create(ServiceInput(service_name=name), by=THE_ACCOUNT)).name == name
 
 
 async def test_conflicts_and_absences(account: Account) -> None:
@@ -139,7 +144,7 @@ async def test_conflicts_and_absences(account: Account) -> None:
     assert conflict.value.status == 409
     for step in (
         account.services.get("x"),
-        account.services.update("x", ServiceInput()),
+        account.services.update("x", ServiceInput(), by=THE_ACCOUNT),
         account.services.delete("x"),
     ):
         with pytest.raises(ServiceNotFound, match="service 'x' does not exist"):
@@ -147,11 +152,11 @@ async def test_conflicts_and_absences(account: Account) -> None:
 
 
 async def test_if_match(account: Account) -> None:
-    record = await account.services.create(ServiceInput(service_name="s"))
+    record = await account.services.create(ServiceInput(service_name="s"), by=THE_ACCOUNT)
     with pytest.raises(PreconditionFailed, match="the resource being modified has been changed") as failed:
-        await account.services.update("s", ServiceInput(description="x"), "invalid etag")
+        await account.services.update("s", ServiceInput(description="x"), "invalid etag", by=THE_ACCOUNT)
     assert failed.value.status == 412
-    updated = await account.services.update("s", ServiceInput(description="x"), f'"{record.etag}"')
+    updated = await account.services.update("s", ServiceInput(description="x"), f'"{record.etag}"', by=THE_ACCOUNT)
     with pytest.raises(PreconditionFailed):
         await account.services.delete("s", record.etag)
     assert await account.services.get("s") == updated
@@ -162,7 +167,7 @@ async def test_if_match(account: Account) -> None:
 
 async def test_a_service_with_functions_stays(account: Account) -> None:
     await account.service("s")
-    await account.functions.create("s", hello())
+    await account.functions.create("s", hello(), by=THE_ACCOUNT)
     with pytest.raises(ServiceNotEmpty, match="service 's' has functions") as conflict:
         await account.services.delete("s")
     assert conflict.value.status == 409

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.control.conftest import Account, hello
+from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.inputs import Listing, TriggerInput
 from sesame.model.errors import (
@@ -56,7 +57,7 @@ SOURCE = "acs:oss:cn-hangzhou:123:bucket"
 @pytest.fixture(autouse=True)
 async def function(account: Account) -> None:
     await account.service("s")
-    await account.functions.create("s", hello())
+    await account.functions.create("s", hello(), by=THE_ACCOUNT)
 
 
 async def create(account: Account, kind: str, config: Any = None, **values: Any) -> Trigger:
@@ -69,14 +70,14 @@ async def create(account: Account, kind: str, config: Any = None, **values: Any)
         }
         | values
     )
-    trigger: Trigger = (await account.triggers.create("s", "f", sent)).document
+    trigger: Trigger = (await account.triggers.create("s", "f", sent, by=THE_ACCOUNT)).document
     return trigger
 
 
 async def update(account: Account, config: dict[str, Any] | None = None, **values: Any) -> Trigger:
     if config is not None:
         values["trigger_config"] = config
-    record = await account.triggers.update("s", "f", TriggerInput(trigger_name="t", **values))
+    record = await account.triggers.update("s", "f", TriggerInput(trigger_name="t", **values), by=THE_ACCOUNT)
     trigger: Trigger = record.document
     return trigger
 
@@ -178,7 +179,7 @@ async def test_a_bad_update_changes_nothing(account: Account) -> None:
     with pytest.raises(InvalidArgument):
         await update(account, {"cronExpression": "never"})
     with pytest.raises(PreconditionFailed):
-        await account.triggers.update("s", "f", TriggerInput(trigger_name="t", description="x"), "bad")
+        await account.triggers.update("s", "f", TriggerInput(trigger_name="t", description="x"), "bad", by=THE_ACCOUNT)
     assert (await account.triggers.get("s", "f", "t")).document == before
 
 
@@ -212,7 +213,7 @@ async def test_conflicts_and_absences(account: Account) -> None:
     triggers = account.triggers
     for step in (
         triggers.get("s", "f", "x"),
-        triggers.update("s", "f", TriggerInput(trigger_name="x")),
+        triggers.update("s", "f", TriggerInput(trigger_name="x"), by=THE_ACCOUNT),
         triggers.delete("s", "f", "x"),
     ):
         with pytest.raises(TriggerNotFound, match="trigger 'x' does not exist in service 's' and function 'f'"):
@@ -220,9 +221,9 @@ async def test_conflicts_and_absences(account: Account) -> None:
     sent = TriggerInput(trigger_name="t", trigger_type="timer", trigger_config=TIMER)
     for error, path in ((ServiceNotFound, ("x", "f")), (FunctionNotFound, ("s", "x"))):
         for attempt in (
-            triggers.create(*path, sent),
+            triggers.create(*path, sent, by=THE_ACCOUNT),
             triggers.get(*path, "t"),
-            triggers.update(*path, sent),
+            triggers.update(*path, sent, by=THE_ACCOUNT),
             triggers.delete(*path, "t"),
             triggers.list(*path, Listing()),
         ):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.control.conftest import OTHER, Account, code_of, hello
+from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.cleanup import live_packages
 from sesame.control.inputs import FunctionInput, Listing, PublishInput, ServiceInput
@@ -30,7 +31,7 @@ async def service(account: Account) -> None:
 
 
 async def describe(account: Account, text: str) -> None:
-    await account.services.update("s", ServiceInput(description=text))
+    await account.services.update("s", ServiceInput(description=text), by=THE_ACCOUNT)
 
 
 async def test_numbers_begin_at_one_and_are_never_given_twice(account: Account) -> None:
@@ -52,9 +53,9 @@ async def test_publishing_the_same_twice_fails(account: Account) -> None:
     assert same.name == "1"
     await describe(account, "new")
     assert await account.publish() == "2"
-    await account.functions.create("s", hello())
+    await account.functions.create("s", hello(), by=THE_ACCOUNT)
     assert await account.publish() == "3"
-    await account.functions.update("s", "f", FunctionInput(timeout=9))
+    await account.functions.update("s", "f", FunctionInput(timeout=9), by=THE_ACCOUNT)
     assert await account.publish() == "4"
     await account.functions.delete("s", "f")
     assert await account.publish() == "5"
@@ -80,11 +81,16 @@ async def test_if_match_is_the_services_etag(account: Account) -> None:
 
 
 async def test_a_version_stays_as_it_was(account: Account) -> None:
-    created = await account.functions.create("s", hello(environment_variables={"a": "1"}, description="old"))
+    created = await account.functions.create(
+        "s", hello(environment_variables={"a": "1"}, description="old"), by=THE_ACCOUNT
+    )
     await account.publish("v1")
     await account.alias("test", "1", additional_version_weight={"1": 0.9})
     updated = await account.functions.update(
-        "s", "f", FunctionInput(code=code_of(OTHER), environment_variables={"b": "2"}, description="new")
+        "s",
+        "f",
+        FunctionInput(code=code_of(OTHER), environment_variables={"b": "2"}, description="new"),
+        by=THE_ACCOUNT,
     )
     for qualifier in ("1", "test"):
         assert await account.functions.get("s", "f", qualifier) == created
@@ -102,10 +108,10 @@ async def test_a_version_stays_as_it_was(account: Account) -> None:
 
 async def test_functions_are_listed_by_version(account: Account) -> None:
     for name in "abc":
-        await account.functions.create("s", hello(function_name=name))
+        await account.functions.create("s", hello(function_name=name), by=THE_ACCOUNT)
     await account.publish()
     await account.alias("test", "1")
-    await account.functions.create("s", hello(function_name="d"))
+    await account.functions.create("s", hello(function_name="d"), by=THE_ACCOUNT)
     assert len((await account.functions.list("s", Listing())).items) == 4
     by_version = await account.functions.list("s", Listing(limit=2), "1")
     assert [record.name for record in by_version.items] == ["a", "b"]
@@ -170,7 +176,7 @@ async def test_a_service_with_versions_or_aliases_stays(account: Account) -> Non
 
 
 async def test_packages_of_versions_are_no_garbage(account: Account) -> None:
-    package = (await account.functions.create("s", hello())).document.package
+    package = (await account.functions.create("s", hello(), by=THE_ACCOUNT)).document.package
     await account.publish()
     await account.functions.delete("s", "f")
     assert live_packages(account.catalog) == {package.sha256}

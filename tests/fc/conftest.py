@@ -25,6 +25,8 @@ from sesame.fc.dependencies import Control, FcDependencies, RunningInstance
 from sesame.fc.http_exchange import HANG_UP
 from sesame.fc.links import secret_from
 from sesame.fc.server import HttpServer
+from sesame.identity.authentication import Authentication
+from sesame.identity.authorization import Authorization
 from sesame.identity.keys import AccessKeys
 from sesame.identity.roles import Roles
 from sesame.identity.tokens import Tokens
@@ -103,6 +105,7 @@ class Door:
     catalog: Catalog
     now: list[float]
     instances: list[RunningInstance]
+    tokens: Tokens
 
     def signed(self, method: str, path: str, headers: dict[str, str] | None = None) -> dict[str, str]:
         sent = {"host": "127.0.0.1:9000", "date": DATE, **(headers or {})}
@@ -232,9 +235,8 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     instances: list[RunningInstance] = []
     gateway = FcEndpoint(
         FcDependencies(
-            keys=keys,
-            tokens=None,
-            roles=None,
+            authentication=Authentication(keys, tokens),
+            authorization=Authorization(catalog, roles),
             dispatcher=dispatcher,
             instances=lambda: instances,
             control=Control.over(
@@ -248,7 +250,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
             wall_clock=lambda: now[0],
         )
     )
-    yield Door(gateway, dispatcher, catalog, now, instances)
+    yield Door(gateway, dispatcher, catalog, now, instances, tokens)
     await database.close()
 
 

@@ -1,8 +1,10 @@
 """Who calls: what signers make is accepted, one changed byte is refused, and every refusal has its code."""
 
+import base64
+import hmac
 from email.utils import formatdate
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlencode
 
 import pytest
 from fc2.auth import Auth
@@ -10,7 +12,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sesame.fc.auth.request_head import read_request
-from sesame.fc.auth.verifier import Caller, Verifier
+from sesame.fc.auth.verifier import Verifier
+from sesame.identity.authentication import Authentication, Caller
+from sesame.identity.tokens import Grant, Tokens
 from sesame.model.account import AccessKey
 from sesame.model.errors import (
     AccessDenied,
@@ -34,23 +38,15 @@ class Keys:
         return KEY if access_key_id == KEY.access_key_id else None
 
 
-class Session:
-    secret = "temporary-secret"
-    account_id = ACCOUNT
-    principal = Principal(PrincipalKind.ROLE, ACCOUNT, "role")
-
-
-class Tokens:
-    def verify(self, access_key_id: str, token: str) -> Session | None:
-        if access_key_id != "STS.known":
-            return None
-        if token != "token+/=":
-            raise AccessDenied("the security token does not hold")
-        return Session()
+GRANT = Grant(account_id=ACCOUNT, role="role", role_id="r", session="s")
+TOKENS = Tokens(bytes(32), lambda: NOW)
+LENT = TOKENS.issue(GRANT)
+EXPIRED = TOKENS.issue(GRANT, valid_s=0)
+THE_ACCOUNT = Caller(Principal(PrincipalKind.ACCOUNT, ACCOUNT), KEY.access_key_id, KEY.secret)
 
 
 def verifier(now: float = NOW) -> Verifier:
-    return Verifier(Keys(), Tokens(), lambda: now)
+    return Verifier(Authentication(Keys(), TOKENS), lambda: now)
 
 
 def signed(
@@ -75,7 +71,7 @@ def refused(kind: type[CallerError], headers: dict[str, str], **options: Any) ->
 
 
 def test_a_signed_request_is_its_key_s_account() -> None:
-    assert verify(signed()) == Caller(ACCOUNT, KEY.access_key_id)
+    assert verify(signed()) == THE_ACCOUNT
 
 
 def test_the_method_counts() -> None:
@@ -148,22 +144,131 @@ def test_more_skew_is_not(seconds: int) -> None:
     assert "15 minutes" in refused(AccessDenied, signed(), now=NOW + seconds)
 
 
+def code_of(headers: dict[str, str], **options: Any) -> str:
+    with pytest.raises(CallerError) as caught:
+        verify(headers, **options)
+    assert caught.value.status in (400, 403)
+    return caught.value.code
+
+
 def test_temporary_keys_need_their_token() -> None:
-    known = Auth("STS.known", Session.secret, "token+/=")
-    with_token = signed(auth=known, headers={"x-fc-security-token": "token+/="})
-    caller = verify(with_token)
-    assert caller.account_id == ACCOUNT
-    assert isinstance(caller.session, Session)
+    known = Auth(LENT.access_key_id, LENT.access_key_secret, LENT.security_token)
+    caller = verify(signed(auth=known, headers={"x-fc-security-token": LENT.security_token}))
+    assert (caller.principal.kind, caller.principal.role) == (PrincipalKind.ROLE, "role")
     assert refused(MissingRequiredHeader, signed(auth=known)).count("x-fc-security-token") == 1
-    refused(AccessDenied, signed(auth=known, headers={"x-fc-security-token": "other"}))
-    refused(InvalidAccessKeyID, signed(auth=Auth("STS.unknown", "x"), headers={"x-fc-security-token": "t"}))
+    assert code_of(signed(auth=known, headers={"x-fc-security-token": "other"})) == "InvalidSecurityToken"
+    unknown = Auth("STS.unknown", "x")
+    assert code_of(signed(auth=unknown, headers={"x-fc-security-token": "t"})) == "InvalidSecurityToken"
+    late = Auth(EXPIRED.access_key_id, EXPIRED.access_key_secret)
+    assert code_of(signed(auth=late, headers={"x-fc-security-token": EXPIRED.security_token})) == "SecurityTokenExpired"
 
 
-def test_without_a_token_verifier_no_temporary_key_is_known() -> None:
-    headers = signed(auth=Auth("STS.known", "x"), headers={"x-fc-security-token": "t"})
-    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+FOREIGN_TOKENS = [
+    ("nonsense", "InvalidSecurityToken"),
+    (LENT.security_token, "AccessKeyIdAndSecurityTokenNotMatch"),
+    (EXPIRED.security_token, "AccessKeyIdAndSecurityTokenNotMatch"),
+]
+
+
+@pytest.mark.parametrize(("token", "code"), FOREIGN_TOKENS, ids=["forged", "foreign", "expired"])
+def test_a_lasting_key_has_no_token(token: str, code: str) -> None:
+    assert code_of(signed(headers={"x-fc-security-token": token})) == code
+
+
+def link(auth: Auth, path: str, items: dict[str, str]) -> bytes:
+    """The query of a presigned link, as the official Go SDK signs it."""
+    items = {"x-fc-access-key-id": auth.id, "x-fc-expires": str(int(NOW) + 60), **items}
+    text = f"GET\n\n\n{items['x-fc-expires']}\n{path}\n" + "\n".join(sorted(f"{k}={v}" for k, v in items.items()))
+    made = base64.b64encode(hmac.digest(auth.secret.encode(), text.encode(), "sha256")).decode()
+    return urlencode({**items, "x-fc-signature": made}).encode()
+
+
+def verify_link(auth: Auth, items: dict[str, str], headers: dict[str, str] | None = None) -> Caller:
+    path = "/2016-08-15/proxy/s/f/"
+    pairs = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+    return verifier().verify_trigger(read_request("GET", path.encode(), pairs), link(auth, path, items))
+
+
+def test_a_link_with_its_token() -> None:
+    mine = Auth(KEY.access_key_id, KEY.secret)
+    assert verify_link(mine, {}) == THE_ACCOUNT
+    temporary = Auth(LENT.access_key_id, LENT.access_key_secret)
+    assert verify_link(temporary, {"x-fc-security-token": LENT.security_token}).principal.role == "role"
+
+
+@pytest.mark.parametrize(("token", "code"), FOREIGN_TOKENS, ids=["forged", "foreign", "expired"])
+def test_a_link_of_a_lasting_key_has_no_token_in_url_or_header(token: str, code: str) -> None:
+    mine = Auth(KEY.access_key_id, KEY.secret)
+    presented = {"x-fc-security-token": token}
+    for items, headers in ((presented, {}), ({}, presented), (presented, presented)):
+        with pytest.raises(AccessDenied) as caught:
+            verify_link(mine, items, headers)
+        assert caught.value.code == code
+
+
+def test_two_different_tokens_are_refused() -> None:
+    temporary = Auth(LENT.access_key_id, LENT.access_key_secret)
+    with pytest.raises(AccessDenied):
+        verify_link(
+            temporary, {"x-fc-security-token": LENT.security_token}, {"x-fc-security-token": EXPIRED.security_token}
+        )
+
+
+@pytest.mark.parametrize(("token", "code"), FOREIGN_TOKENS, ids=["forged", "foreign", "expired"])
+def test_a_token_in_the_url_of_a_request_signed_in_its_headers_counts(token: str, code: str) -> None:
+    path = "/2016-08-15/proxy/s/f/"
+    sent = {"date": DATE}
+    text = f"GET\n\n\n{DATE}\n{path}\nx-fc-security-token={token}"
+    made = base64.b64encode(hmac.digest(KEY.secret.encode(), text.encode(), "sha256")).decode()
+    sent["authorization"] = f"FC {KEY.access_key_id}:{made}"
+    pairs = [(name.encode(), value.encode()) for name, value in sent.items()]
+    with pytest.raises(AccessDenied) as caught:
+        verifier().verify_trigger(
+            read_request("GET", path.encode(), pairs), urlencode({"x-fc-security-token": token}).encode()
+        )
+    assert caught.value.code == code
+
+
+def test_what_a_connection_proved_is_asked_again_for_key_and_time() -> None:
+    now, keys = [NOW], {KEY.access_key_id: KEY}
+
+    class Changing:
+        def get(self, access_key_id: str) -> AccessKey | None:
+            return keys.get(access_key_id)
+
+    changing = Verifier(Authentication(Changing(), TOKENS), lambda: now[0])
+    pairs = [(name.encode(), value.encode()) for name, value in signed().items()]
+    head = read_request("GET", PATH.encode(), pairs)
+    memory: dict[str, Any] = {}
+    assert changing.verify(head, memory) == changing.verify(head, memory)
+    now[0] += 901
+    with pytest.raises(AccessDenied, match="15 minutes"):
+        changing.verify(head, memory)
+    now[0] = NOW
+    keys[KEY.access_key_id] = AccessKey(KEY.access_key_id, "another", ACCOUNT)
+    with pytest.raises(SignatureNotMatch):
+        changing.verify(head, memory)
+    keys.clear()
     with pytest.raises(InvalidAccessKeyID):
-        Verifier(Keys(), None, lambda: NOW).verify(read_request("GET", PATH.encode(), pairs))
+        changing.verify(head, memory)
+
+
+def test_the_form_of_dates_that_clients_send_is_read_as_the_library_reads_it() -> None:
+    for moment in range(0, 2**32, 12_345_677):
+        text = formatdate(moment, usegmt=True)
+        headers = signed(headers={"date": text})
+        assert verify(headers, now=float(moment)).account_id == ACCOUNT
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Tue, 14 Nov 2023 24:00:00 GMT", "Tue, 14 Nov 2023 22:61:20 GMT", "Tue, 32 Nov 2023 22:13:20 GMT",
+        "Tue, 14 Foo 2023 22:13:20 GMT", "Tue, 14 Nov 0000 22:13:20 GMT", "Tue, 14 Nov 2023 22-13-20 GMT", "x" * 65,
+    ],
+)  # fmt: skip
+def test_dates_that_are_almost_right(date: str) -> None:
+    refused(InvalidArgument, signed(headers={"date": date}))
 
 
 segments = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -185,7 +290,7 @@ def requests(draw: st.DrawFn) -> tuple[str, str, dict[str, str]]:
 @given(requests())
 def test_what_the_official_signer_signs_is_accepted(request: tuple[str, str, dict[str, str]]) -> None:
     method, raw, headers = request
-    assert verify(headers, method=method, raw_path=raw) == Caller(ACCOUNT, KEY.access_key_id)
+    assert verify(headers, method=method, raw_path=raw) == THE_ACCOUNT
 
 
 @given(requests(), st.data())

@@ -1,38 +1,21 @@
-"""Which action and resource a request means, and who may."""
+"""Which action and resource a request means, and who may; with the real evaluator."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import quote
 
-import msgspec
 import pytest
+from fc2.auth import Auth
+from tests.fc.conftest import ACCOUNT_ID, DATE, REGION, Answer, Door, asgi, scope
 
-from sesame.fc.auth.permissions import Permissions, action_and_resource
-from sesame.fc.auth.verifier import Caller
-from sesame.model.errors import AccessDenied
-from sesame.model.role import Principal, PrincipalKind
+from sesame.fc.auth.permissions import action_and_resource
+from sesame.identity.roles import Roles, new_role, role_arn
+from sesame.identity.tokens import Grant
+from sesame.model.role import Policy
 
-
-class Verdict(msgspec.Struct):
-    allowed: bool
-
-
-class Roles:
-    """Allows one action on one resource."""
-
-    def __init__(self, action: str, resource: str) -> None:
-        self._allowed = (action, resource)
-
-    def authorize(self, principal: Principal, action: str, resource: str, context: Mapping[str, str]) -> Verdict:
-        return Verdict((action, resource) == self._allowed)
-
-
-class Session:
-    secret = "s"
-    account_id = "1"
-    principal = Principal(PrincipalKind.ROLE, "1", "role")
-
-
-ROOT = Caller("1", "key")
-TEMPORARY = Caller("1", "STS.key", Session())
+SERVICE = {"serviceName": "s"}
+INVOKE = "/services/s/functions/f/invocations"
 
 
 @pytest.mark.parametrize(
@@ -58,23 +41,143 @@ def test_actions_and_resources(method: str, path: str, expected: tuple[str, str]
     assert action_and_resource(method, b"/2016-08-15/" + path.encode()) == expected
 
 
-def test_the_account_s_own_key_may_do_everything() -> None:
-    assert Permissions(None, "r").require(ROOT, "POST", b"/2016-08-15/services") is None
+Act = Callable[..., Awaitable[Answer]]
 
 
-def test_temporary_credentials_may_do_what_their_role_allows() -> None:
-    permissions = Permissions(Roles("fc:InvokeFunction", "acs:fc:r:1:services/s/functions/f"), "r")
-    permissions.require(TEMPORARY, "POST", b"/2016-08-15/services/s/functions/f/invocations")
-    with pytest.raises(AccessDenied, match="not authorized to perform 'fc:InvokeFunction'"):
-        permissions.require(TEMPORARY, "POST", b"/2016-08-15/services/s/functions/g/invocations")
-    with pytest.raises(AccessDenied, match="fc:DeleteService"):
-        permissions.require(TEMPORARY, "DELETE", b"/2016-08-15/services/s")
+def statement(effect: str, action: str, resource: str = "*", **more: Any) -> dict[str, Any]:
+    return {"Effect": effect, "Action": action, "Resource": resource, **more}
 
 
-def test_without_roles_temporary_credentials_may_do_nothing() -> None:
-    with pytest.raises(AccessDenied):
-        Permissions(None, "r").require(TEMPORARY, "GET", b"/2016-08-15/services")
+def denying(action: str, condition: dict[str, Any]) -> list[dict[str, Any]]:
+    return [statement("Allow", "fc:*"), statement("Deny", action, Condition=condition)]
 
 
-def test_paths_without_an_operation_are_left_to_who_answers_them() -> None:
-    assert Permissions(None, "r").require(TEMPORARY, "GET", b"/2016-08-15/x") is None
+async def credentials(door: Door, statements: list[dict[str, Any]], policies: tuple[str, ...] = ()) -> Any:
+    """Of a new role with these statements for its own policy, and these system policies."""
+    roles = Roles(door.catalog)
+    own: tuple[str, ...] = ()
+    if statements:
+        await roles.put_policy(ACCOUNT_ID, Policy("own", json.dumps({"Version": "1", "Statement": statements})))
+        own = ("own",)
+    role = new_role("tester", [*own, *policies])
+    await roles.put(ACCOUNT_ID, role)
+    return door.tokens.issue(Grant(ACCOUNT_ID, role.role_name, role.role_id, "session"))
+
+
+async def acting(
+    door: Door, given: Any, method: str, path: str, body: Any = None, *, client: str = "127.0.0.1", **headers: str
+) -> Answer:
+    sent = {"host": "127.0.0.1:9000", "date": DATE, "x-fc-security-token": given.security_token}
+    sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+    signer = Auth(given.access_key_id, given.access_key_secret)
+    sent["authorization"] = signer.sign_request(method, "/2016-08-15" + path, sent)
+    request = scope(method, "/2016-08-15" + quote(path), sent) | {"client": (client, 1)}
+    return await asgi(door.gateway, request, [json.dumps(body).encode() if body is not None else b""])
+
+
+@pytest.fixture
+async def deployed(door: Door, function_body: dict[str, Any]) -> Door:
+    assert (await door.call("POST", "/services", SERVICE)).status == 200
+    assert (await door.call("POST", "/services/s/functions", function_body)).status == 200
+    return door
+
+
+FROM_LOOPBACK = {"IpAddress": {"acs:SourceIp": "127.0.0.0/8"}}
+
+
+async def test_a_role_may_do_what_its_policies_allow(deployed: Door) -> None:
+    resource = f"acs:fc:{REGION}:{ACCOUNT_ID}:services/s/functions/f"
+    given = await credentials(deployed, [statement("Allow", "fc:InvokeFunction", resource)])
+    assert (await acting(deployed, given, "POST", INVOKE)).status == 200
+    assert (await acting(deployed, given, "POST", INVOKE.replace("/s/", "/s.LATEST/"))).status == 200
+    for method, path in (("GET", "/services/s"), ("POST", "/services/s/functions/g/invocations")):
+        answer = await acting(deployed, given, method, path)
+        assert (answer.status, answer.json()["ErrorCode"]) == (403, "AccessDenied")
+        assert "the caller is not authorized to perform 'fc:" in answer.json()["ErrorMessage"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "headers", "client", "applies"),
+    [
+        (FROM_LOOPBACK, {}, "127.0.0.1", True),
+        (FROM_LOOPBACK, {}, "::ffff:127.0.0.1", True),
+        (FROM_LOOPBACK, {}, "10.0.0.1", False),
+        (FROM_LOOPBACK, {"x_forwarded_for": "127.0.0.1"}, "10.0.0.1", False),
+        ({"StringLike": {"acs:UserAgent": "curl/*"}}, {"user_agent": "curl/7"}, "10.0.0.1", True),
+        ({"Bool": {"acs:SecureTransport": "false"}}, {}, "10.0.0.1", True),
+        ({"DateGreaterThan": {"acs:CurrentTime": "2023-11-14T00:00:00Z"}}, {}, "10.0.0.1", True),
+        ({"StringLike": {"acs:AccessId": "STS.*"}}, {}, "10.0.0.1", True),
+        ({"StringEquals": {"acs:ResourceTag/stage": "prod"}}, {}, "10.0.0.1", True),
+        ({"StringEquals": {"acs:ResourceTag/stage": "test"}}, {}, "10.0.0.1", False),
+    ],
+)
+async def test_conditions_see_the_request(
+    deployed: Door, condition: dict[str, Any], headers: dict[str, str], client: str, applies: bool
+) -> None:
+    await deployed.call("POST", "/tag", {"resourceArn": "services/s", "tags": {"stage": "prod"}})
+    given = await credentials(deployed, denying("fc:InvokeFunction", condition))
+    answer = await acting(deployed, given, "POST", INVOKE, client=client, **headers)
+    assert answer.status == (403 if applies else 200)
+    assert (await acting(deployed, given, "GET", "/services/s", client=client, **headers)).status == 200
+
+
+async def test_conditions_hold_for_http_functions(deployed: Door) -> None:
+    config = {"authType": "function", "methods": ["GET"]}
+    trigger = {"triggerName": "t", "triggerType": "http", "triggerConfig": config}
+    assert (await deployed.call("POST", "/services/s/functions/f/triggers", trigger)).status == 200
+    given = await credentials(deployed, denying("fc:InvokeFunction", FROM_LOOPBACK))
+    path = "/proxy/s/f/"
+    sent = {"date": DATE, "x-fc-security-token": given.security_token}
+    signer = Auth(given.access_key_id, given.access_key_secret)
+    sent["authorization"] = signer.sign_request("GET", f"/2016-08-15{path}", sent, {})
+    for client, status in (("127.0.0.1", 403), ("10.0.0.1", 200)):
+        request = scope("GET", "/2016-08-15" + path, sent) | {"client": (client, 1)}
+        assert (await asgi(deployed.gateway, request, [b""])).status == status
+
+
+ROLE = role_arn(ACCOUNT_ID, "aliyunfcdefaultrole")
+TRIGGERS = "/services/s/functions/f/triggers"
+TIMER = {"triggerType": "timer", "triggerConfig": {"cronExpression": "@every 1h", "enable": True}}
+WRITES_OF_ROLES: list[tuple[str, str, dict[str, Any]]] = [
+    ("POST", "/services", {"serviceName": "new", "role": ROLE}),
+    ("POST", "/services", {"serviceName": "new", "role": "acs:ram::1:role/of-another-account"}),
+    ("POST", "/services", {"serviceName": "new", "Role": ROLE}),
+    ("POST", "/services", {"serviceName": "new", "vpcConfig": {"vpcId": "v", "role": ROLE}}),
+    ("PUT", "/services/s", {"role": ROLE}),
+    ("PUT", "/services/s", {"vpcConfig": {"vpcId": "v", "role": ROLE}}),
+    ("POST", TRIGGERS, {"triggerName": "t", "invocationRole": ROLE, **TIMER}),
+    ("POST", TRIGGERS, {"triggerName": "t", "invocationRole": "just-a-name", **TIMER}),
+    ("PUT", f"{TRIGGERS}/timer", {"invocationRole": ROLE}),
+    ("PUT", f"{TRIGGERS}/timer", {"triggerConfig": {"roleArn": ROLE}}),
+    ("POST", "/custom-domains", {"domainName": "d.example.com", "wafConfig": {"logRole": ROLE}}),
+    ("PUT", "/services/s/functions/f", {"customContainerConfig": {"image": "i", "roleARN": ROLE}}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), WRITES_OF_ROLES)
+async def test_a_role_is_written_only_by_who_may_pass_it(
+    deployed: Door, method: str, path: str, body: dict[str, Any]
+) -> None:
+    assert (await deployed.call("POST", TRIGGERS, {"triggerName": "timer", **TIMER})).status == 200
+    full = await credentials(deployed, [], ("AliyunFCFullAccess",))
+    answer = await acting(deployed, full, method, path, body)
+    assert (answer.status, answer.json()["ErrorCode"]) == (403, "AccessDenied")
+    assert "the caller is not authorized to perform 'ram:PassRole'" in answer.json()["ErrorMessage"]
+    may_pass = await credentials(deployed, [statement("Allow", "ram:PassRole")], ("AliyunFCFullAccess",))
+    answer = await acting(deployed, may_pass, method, path, body)
+    assert "ram:PassRole" not in answer.body.decode() or "of-another-account" in str(body)
+
+
+async def test_the_account_s_own_key_passes_roles_and_no_role_needs_no_right(deployed: Door) -> None:
+    assert (await deployed.call("POST", "/services", {"serviceName": "new", "role": ROLE})).status == 200
+    full = await credentials(deployed, [], ("AliyunFCFullAccess",))
+    for body in ({"serviceName": "a"}, {"serviceName": "b", "role": "", "description": ROLE}):
+        assert (await acting(deployed, full, "POST", "/services", body)).status == 200
+    plain = {"environmentVariables": {"ROLE": ROLE}, "description": ROLE}
+    assert (await acting(deployed, full, "PUT", "/services/s/functions/f", plain)).status == 200
+
+
+async def test_paths_without_an_operation_are_left_to_the_routes(deployed: Door) -> None:
+    given = await credentials(deployed, [])
+    answer = await acting(deployed, given, "GET", "/x")
+    assert (answer.status, answer.json()["ErrorCode"]) == (400, "PathNotSupported")

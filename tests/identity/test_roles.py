@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 
 from sesame.identity.issuer import RENEWAL_MARGIN_S, Issuer
-from sesame.identity.policy.evaluator import Decision, MalformedPolicy
-from sesame.identity.roles import Roles, Verdict, new_role, parse_role_arn, role_arn, trust_of_service
+from sesame.identity.policy.compiled import CompiledPolicies
+from sesame.identity.policy.evaluator import Decision, MalformedPolicy, Question, strongest
+from sesame.identity.roles import Roles, new_role, parse_role_arn, role_arn, trust_of_service
 from sesame.identity.tokens import Grant, Tokens, master_key
 from sesame.model import records
 from sesame.model.errors import AccessDenied, ConfigurationError, InvalidArgument
 from sesame.model.invocation import Credentials
-from sesame.model.role import ANONYMOUS, MasterKey, Policy, Principal, PrincipalKind, Role, Seed
+from sesame.model.role import MasterKey, Policy, Principal, PrincipalKind, Role, Seed
 from sesame.store.catalog import Catalog
 from sesame.store.sql.database import Database
 
 KINDS = {records.ROLE: Role, records.POLICY: Policy, records.SEED: Seed, records.MASTER_KEY: MasterKey}
 DEFAULT_ARN = "acs:ram::42:role/aliyunfcdefaultrole"
 OBJECT = "acs:oss:oss-cn-hangzhou:42:photos/a.jpg"
-ROOT = Principal(kind=PrincipalKind.ROOT, account_id="42")
 
 
 class Clock:
@@ -72,15 +72,18 @@ def session_of(roles: Roles, name: str, policy: str | None = None) -> Principal:
     return Principal(PrincipalKind.ROLE, "42", role.role_name, role.role_id, "session", policy)
 
 
-def ask(roles: Roles, principal: Principal, action: str, resource: str = OBJECT) -> Verdict:
-    return roles.authorize(principal, action, resource, {})
+def may(roles: Roles, principal: Principal, action: str, resource: str = OBJECT) -> bool:
+    policies = CompiledPolicies()
+    question = Question(action=action, resource=resource, context={})
+    decisions = [policies.policy(document).decide(question) for document in roles.documents_of(principal)]
+    return strongest(decisions) is Decision.ALLOW
 
 
 async def test_a_fresh_account_has_the_default_role_which_may_use_oss_and_logs(roles: Roles) -> None:
     principal = session_of(roles, "AliyunFCDefaultRole")
-    assert ask(roles, principal, "oss:PutObject").allowed
-    assert ask(roles, principal, "log:PostLogStoreLogs", "acs:log:*:42:project/p").allowed
-    assert ask(roles, principal, "fc:InvokeFunction") == Verdict(Decision.IMPLICIT_DENY, "identity")
+    assert may(roles, principal, "oss:PutObject")
+    assert may(roles, principal, "log:PostLogStoreLogs", "acs:log:*:42:project/p")
+    assert not may(roles, principal, "fc:InvokeFunction")
 
 
 async def test_roles_of_the_settings_are_seeded_once(catalog: Catalog) -> None:
@@ -92,10 +95,10 @@ async def test_roles_of_the_settings_are_seeded_once(catalog: Catalog) -> None:
     }
     await roles.seed("42", seeds)
     reader, inbox = session_of(roles, "reader"), session_of(roles, "inbox")
-    assert ask(roles, reader, "oss:GetObject").allowed
-    assert not ask(roles, reader, "oss:PutObject").allowed
-    assert ask(roles, inbox, "oss:PutObject", "acs:oss:*:42:inbox/x").allowed
-    assert not ask(roles, inbox, "oss:PutObject").allowed
+    assert may(roles, reader, "oss:GetObject")
+    assert not may(roles, reader, "oss:PutObject")
+    assert may(roles, inbox, "oss:PutObject", "acs:oss:*:42:inbox/x")
+    assert not may(roles, inbox, "oss:PutObject")
     await roles.delete("42", "reader")
     await roles.seed("42", {**seeds, "late": {}})
     assert roles.get("42", "reader") is None
@@ -120,48 +123,6 @@ async def test_seeds_that_cannot_hold_are_the_operators_fault(roles: Roles, seed
     with pytest.raises(ConfigurationError, match=says):
         await roles.seed("43", seeds)
     assert roles.get("43", "aliyunfcdefaultrole") is None
-
-
-async def test_the_accounts_own_key_may_do_all_to_its_own_and_nothing_to_others(roles: Roles) -> None:
-    assert ask(roles, ROOT, "oss:DeleteBucket").allowed
-    assert ask(roles, ROOT, "oss:GetObject", "acs:oss:*:43:photos/a") == Verdict(Decision.IMPLICIT_DENY, "account")
-
-
-async def test_a_role_does_not_reach_into_another_account(roles: Roles) -> None:
-    verdict = ask(roles, session_of(roles, "AliyunFCDefaultRole"), "oss:GetObject", "acs:oss:*:43:photos/a")
-    assert verdict == Verdict(Decision.IMPLICIT_DENY, "account")
-
-
-async def test_nobody_may_nothing(roles: Roles) -> None:
-    assert ask(roles, ANONYMOUS, "oss:GetObject") == Verdict(Decision.IMPLICIT_DENY, "account")
-
-
-async def test_a_session_policy_only_narrows(roles: Roles) -> None:
-    narrowed = session_of(roles, "AliyunFCDefaultRole", allowing("oss:Get*"))
-    assert ask(roles, narrowed, "oss:GetObject").allowed
-    assert ask(roles, narrowed, "oss:PutObject") == Verdict(Decision.IMPLICIT_DENY, "session")
-    widened = session_of(roles, "AliyunFCDefaultRole", allowing("*"))
-    assert ask(roles, widened, "fc:InvokeFunction") == Verdict(Decision.IMPLICIT_DENY, "identity")
-    denied = session_of(roles, "AliyunFCDefaultRole", allowing("oss:*", effect="Deny"))
-    assert ask(roles, denied, "oss:GetObject") == Verdict(Decision.EXPLICIT_DENY, "session")
-
-
-async def test_a_deny_in_one_policy_stands_over_an_allow_in_another(roles: Roles) -> None:
-    await roles.put_policy("42", Policy("no-deletes", allowing("oss:Delete*", effect="Deny")))
-    await roles.put("42", new_role("careful", ["AliyunOSSFullAccess", "no-deletes", "gone"]))
-    careful = session_of(roles, "careful")
-    assert ask(roles, careful, "oss:PutObject").allowed
-    assert ask(roles, careful, "oss:DeleteObject") == Verdict(Decision.EXPLICIT_DENY, "identity")
-
-
-async def test_sessions_of_a_deleted_role_may_nothing_even_if_it_is_made_anew(roles: Roles) -> None:
-    await roles.put("42", new_role("brief", ["AliyunOSSFullAccess"]))
-    session = session_of(roles, "brief")
-    assert ask(roles, session, "oss:GetObject").allowed
-    await roles.delete("42", "brief")
-    assert not ask(roles, session, "oss:GetObject").allowed
-    await roles.put("42", new_role("brief", ["AliyunOSSFullAccess"]))
-    assert not ask(roles, session, "oss:GetObject").allowed
 
 
 async def test_policies_that_cannot_be_read_are_not_kept(roles: Roles) -> None:

@@ -5,11 +5,12 @@ Run by pytest, with an injected clock.
 
 import base64
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sesame.identity.tokens import SESSIONS_REMEMBERED, Grant, Refusal, TokenRefused, Tokens
+from sesame.identity.tokens import SESSION_BYTES, SESSIONS_BYTES_MAX, CredentialsRefused, Grant, Refusal, Tokens
 from sesame.model.role import PrincipalKind
 
 MASTER = bytes(range(32))
@@ -35,7 +36,7 @@ def tokens(clock: Clock) -> Tokens:
 
 
 def refusal(tokens: Tokens, access_key_id: str, token: str) -> Refusal:
-    with pytest.raises(TokenRefused) as caught:
+    with pytest.raises(CredentialsRefused) as caught:
         tokens.verify(access_key_id, token)
     return caught.value.refusal
 
@@ -79,17 +80,17 @@ def test_a_token_keeps_its_content_to_itself(tokens: Tokens) -> None:
 
 def test_each_refusal_is_told_apart(tokens: Tokens, clock: Clock) -> None:
     mine, other = tokens.issue(GRANT), tokens.issue(GRANT)
-    assert refusal(tokens, mine.access_key_id, "") is Refusal.MISSING
-    assert refusal(tokens, mine.access_key_id, "nonsense") is Refusal.FORGED
-    assert refusal(tokens, mine.access_key_id, "ü") is Refusal.FORGED
-    assert refusal(tokens, mine.access_key_id, "AQ==") is Refusal.FORGED
-    assert refusal(tokens, mine.access_key_id, other.security_token) is Refusal.OF_ANOTHER_KEY
-    assert refusal(Tokens(MASTER[::-1], clock), mine.access_key_id, mine.security_token) is Refusal.FORGED
+    assert refusal(tokens, mine.access_key_id, "") is Refusal.MISSING_TOKEN
+    assert refusal(tokens, mine.access_key_id, "nonsense") is Refusal.FORGED_TOKEN
+    assert refusal(tokens, mine.access_key_id, "ü") is Refusal.FORGED_TOKEN
+    assert refusal(tokens, mine.access_key_id, "AQ==") is Refusal.FORGED_TOKEN
+    assert refusal(tokens, mine.access_key_id, other.security_token) is Refusal.TOKEN_OF_ANOTHER_KEY
+    assert refusal(Tokens(MASTER[::-1], clock), mine.access_key_id, mine.security_token) is Refusal.FORGED_TOKEN
     clock.now += 6 * 3600 - 1
     assert tokens.verify(mine.access_key_id, mine.security_token).account_id == "42"
     clock.now += 1
-    assert refusal(tokens, mine.access_key_id, mine.security_token) is Refusal.EXPIRED
-    assert refusal(Tokens(MASTER, clock), mine.access_key_id, mine.security_token) is Refusal.EXPIRED
+    assert refusal(tokens, mine.access_key_id, mine.security_token) is Refusal.EXPIRED_TOKEN
+    assert refusal(Tokens(MASTER, clock), mine.access_key_id, mine.security_token) is Refusal.EXPIRED_TOKEN
 
 
 @given(st.data())
@@ -100,7 +101,7 @@ def test_any_changed_byte_is_noticed(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(token) - 1))
     alphabet = st.characters(codec="ascii").filter(lambda c: c != token[at])
     changed = token[:at] + data.draw(alphabet) + token[at + 1 :]
-    assert refusal(tokens, credentials.access_key_id, changed) is Refusal.FORGED
+    assert refusal(tokens, credentials.access_key_id, changed) is Refusal.FORGED_TOKEN
 
 
 @given(st.data())
@@ -110,16 +111,17 @@ def test_any_cut_or_growth_is_noticed(data: st.DataObject) -> None:
     token = credentials.security_token
     cut = token[: data.draw(st.integers(1, len(token) - 1))]
     grown = token + data.draw(st.text("Aa0+/=\n ", min_size=1, max_size=4))
-    assert refusal(tokens, credentials.access_key_id, cut) is Refusal.FORGED
-    assert refusal(tokens, credentials.access_key_id, grown) is Refusal.FORGED
+    assert refusal(tokens, credentials.access_key_id, cut) is Refusal.FORGED_TOKEN
+    assert refusal(tokens, credentials.access_key_id, grown) is Refusal.FORGED_TOKEN
 
 
-def test_only_so_many_sessions_are_remembered(tokens: Tokens) -> None:
+def test_only_so_many_bytes_of_sessions_are_remembered(tokens: Tokens) -> None:
     first = tokens.issue(GRANT)
     session = tokens.verify(first.access_key_id, first.security_token)
     assert tokens.verify(first.access_key_id, first.security_token) is session
-    for _ in range(SESSIONS_REMEMBERED):
-        more = tokens.issue(GRANT)
+    wide = msgspec.structs.replace(GRANT, policy="x" * 9 * SESSION_BYTES)
+    for _ in range(SESSIONS_BYTES_MAX // (10 * SESSION_BYTES) + 1):
+        more = tokens.issue(wide)
         tokens.verify(more.access_key_id, more.security_token)
     assert tokens.verify(first.access_key_id, first.security_token) is not session
 

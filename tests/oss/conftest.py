@@ -15,6 +15,8 @@ import pytest
 import requests
 
 from sesame.fc.server import HttpServer
+from sesame.identity.authentication import Authentication
+from sesame.identity.authorization import Authorization
 from sesame.identity.issuer import Issuer
 from sesame.identity.keys import AccessKeys
 from sesame.identity.roles import DEFAULT_ROLE, Roles, new_role, role_arn
@@ -22,7 +24,7 @@ from sesame.identity.tokens import Tokens, master_key
 from sesame.model import records
 from sesame.model.account import AccessKey, Account
 from sesame.model.bucket import Bucket
-from sesame.model.role import MasterKey, Policy, Role, Seed
+from sesame.model.role import CodeUpload, MasterKey, Policy, Role, Seed
 from sesame.oss.app import OssDependencies, OssEndpoint
 from sesame.oss.source import ObjectSource
 from sesame.store.catalog import Catalog
@@ -46,6 +48,7 @@ KINDS: Mapping[str, type] = {
     records.SEED: Seed,
     records.MASTER_KEY: MasterKey,
     records.BUCKET: Bucket,
+    records.CODE_UPLOAD: CodeUpload,
 }
 
 
@@ -112,9 +115,8 @@ class RunningDoor:
                 catalog=self.catalog,
                 objects=self.objects,
                 uploads=Uploads(self.objects, self.clock),
-                keys=self.keys,
-                tokens=self.tokens,
-                roles=self.roles,
+                authentication=Authentication(self.keys, self.tokens),
+                authorization=Authorization(self.catalog, self.roles),
                 clock=self.clock,
                 region=REGION,
                 virtual_hosts=(VIRTUAL_HOST,),

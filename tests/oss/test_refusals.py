@@ -317,3 +317,64 @@ def test_the_error_of_a_head_request_fits_a_header_whatever_it_quotes(door: Runn
     refused = door.request("HEAD", "k", headers=headers, auth=oss2.Auth(KEY_ID, "wrong"))
     error = ElementTree.fromstring(base64.b64decode(refused.headers["x-oss-err"]))
     assert (refused.status_code, error.findtext("Code")) == (403, "SignatureDoesNotMatch")
+
+
+@pytest.mark.parametrize("version", [oss2.AUTH_VERSION_1, oss2.AUTH_VERSION_2, oss2.AUTH_VERSION_4])
+def test_a_lasting_key_has_no_token_wherever_it_comes(door: RunningDoor, bucket: oss2.Bucket, version: str) -> None:
+    bucket.put_object("k", b"x")
+    mine = door.bucket(auth=oss2.make_auth(KEY_ID, SECRET, version))
+    theirs = credentials(door.sts()).security_token
+    for token, code in (("forged", "InvalidSecurityToken"), (theirs, "AccessKeyIdAndSecurityTokenNotMatch")):
+        with pytest.raises(oss2.exceptions.ServerError) as caught:
+            mine.get_object("k", headers={"x-oss-security-token": token})
+        assert (caught.value.status, caught.value.code) == (403, code)
+        for name in ("security-token", "x-oss-security-token"):
+            with pytest.raises(oss2.exceptions.ServerError) as caught:
+                mine.get_object("k", params={name: token})
+            assert (caught.value.status, caught.value.code) == (403, code)
+            link = mine.sign_url("GET", "k", 60, params={name: token})
+            assert f"<Code>{code}</Code>" in requests.get(link, timeout=10).text
+
+
+def test_two_tokens_are_refused(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    bucket.put_object("k", b"x")
+    other = credentials(door.sts(session="other")).security_token
+    for name in ("security-token", "x-oss-security-token"):
+        with pytest.raises(oss2.exceptions.ServerError) as caught:
+            door.bucket(auth=door.sts()).get_object("k", params={name: other})
+        assert caught.value.code == "AccessKeyIdAndSecurityTokenNotMatch"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "applies"),
+    [
+        ("oss:BucketTag/team", "dev", True),
+        ("oss:BucketTag/team", "ops", False),
+        ("oss:ExistingObjectTag/kind", "secret", True),
+        ("oss:ExistingObjectTag/kind", "public", False),
+        ("oss:RequestObjectTag/kind", "new", True),
+    ],
+)
+def test_conditions_see_tags(door: RunningDoor, bucket: oss2.Bucket, key: str, value: str, applies: bool) -> None:
+    tagging = oss2.models.Tagging()
+    tagging.tag_set.add("team", "dev")
+    bucket.put_bucket_tagging(tagging)
+    bucket.put_object("k", b"x", headers={"x-oss-tagging": "kind=secret"})
+    document = {
+        "Version": "1",
+        "Statement": [
+            {"Effect": "Allow", "Action": "oss:*", "Resource": "*"},
+            {"Effect": "Deny", "Action": "oss:*", "Resource": "*", "Condition": {"StringEquals": {key: value}}},
+        ],
+    }
+    door.make_role("tagged", json.dumps(document))
+    role = door.bucket(auth=door.sts("tagged"))
+
+    def put() -> Any:
+        return role.put_object("k", b"y", headers={"x-oss-tagging": "kind=new"})
+
+    if not applies:
+        assert put().status == 200
+        return
+    with pytest.raises(oss2.exceptions.AccessDenied):
+        put()

@@ -14,6 +14,7 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sesame.identity.authentication import Authentication
 from sesame.identity.tokens import Grant, Tokens
 from sesame.model.account import AccessKey
 from sesame.oss.auth import Authenticator
@@ -91,7 +92,7 @@ class Keys:
 
 TOKENS = Tokens(bytes(32), lambda: NOW)
 TEMPORARY = TOKENS.issue(Grant("42", "uploader", "r1", "photos"))
-AUTHENTICATOR = Authenticator(Keys(), TOKENS, lambda: NOW)  # type: ignore[arg-type]
+AUTHENTICATOR = Authenticator(Authentication(Keys(), TOKENS), lambda: NOW)
 
 Wire = dict[str, Any]
 """An ASGI scope, as far as the door reads it."""

@@ -13,6 +13,7 @@ from sesame.control import certificates, checks, rewrites
 from sesame.control.inputs import CustomDomainInput, Listing, Page
 from sesame.control.listing import page_of
 from sesame.control.own_hosts import OwnHosts
+from sesame.control.requester import Requester, require_pass_role
 from sesame.control.trigger_checks import HTTP_METHODS
 from sesame.model import limits, records
 from sesame.model.domain import CertConfig, CustomDomain, PathConfig, TlsConfig
@@ -34,8 +35,12 @@ class Domains:
         self._names = {record.name.lower(): record.name for record in catalog.of_kind(records.CUSTOM_DOMAIN)}
         catalog.on_change(self._note)
 
-    async def create(self, sent: CustomDomainInput) -> Record:
-        """Routes may lead to services that do not exist yet (reference/api.md §3.6)."""
+    async def create(self, sent: CustomDomainInput, *, by: Requester) -> Record:
+        """Routes may lead to services that do not exist yet (reference/api.md §3.6).
+
+        Raises `AccessDenied` for a role that the caller may not pass.
+        """
+        require_pass_role(by, sent)
         name = "" if sent.domain_name is UNSET else sent.domain_name
         if not name:
             raise InvalidArgument.missing("DomainName")
@@ -62,8 +67,14 @@ class Domains:
             raise DomainNameNotFound(domain)
         return record
 
-    async def update(self, domain: str, sent: CustomDomainInput, if_match: str | None = None) -> Record:
-        """What was not sent stays; what was sent replaces the former value whole."""
+    async def update(
+        self, domain: str, sent: CustomDomainInput, if_match: str | None = None, *, by: Requester
+    ) -> Record:
+        """What was not sent stays; what was sent replaces the former value whole.
+
+        Raises `AccessDenied` for a role that the caller may not pass.
+        """
+        require_pass_role(by, sent)
         name = (await self.get(domain)).name
         await _check_certificate(sent)
 

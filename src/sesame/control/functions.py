@@ -15,6 +15,7 @@ from sesame.control.dependents import forget_function
 from sesame.control.function_checks import check_function
 from sesame.control.inputs import CodeInput, FunctionInput, Listing, Page
 from sesame.control.layers import check_layers_exist
+from sesame.control.requester import Requester, require_pass_role
 from sesame.control.views import function_view, functions_view, service_view
 from sesame.model import limits, records
 from sesame.model.errors import (
@@ -43,8 +44,9 @@ class Functions:
         self._catalog = catalog
         self._code = code
 
-    async def create(self, service: str, sent: FunctionInput) -> Record:
+    async def create(self, service: str, sent: FunctionInput, *, by: Requester) -> Record:
         """Raises `InvalidArgument`, `ServiceNotFound` or `FunctionAlreadyExists`."""
+        require_pass_role(by, sent)
         name = _required("FunctionName", sent.function_name)
         checks.name("FunctionName", name, limits.FUNCTION_NAME, FUNCTION_NAME_CHARS)
         runtime, handler = _required("Runtime", sent.runtime), _required("Handler", sent.handler)
@@ -74,8 +76,11 @@ class Functions:
     async def get(self, service: str, function: str, qualifier: str = "") -> Record:
         return function_view(self._catalog, service, function, qualifier)
 
-    async def update(self, service: str, function: str, sent: FunctionInput, if_match: str | None = None) -> Record:
+    async def update(
+        self, service: str, function: str, sent: FunctionInput, if_match: str | None = None, *, by: Requester
+    ) -> Record:
         """What was not sent stays; environment and layers are replaced whole. Code is unpacked before the change."""
+        require_pass_role(by, sent)
         present = function_view(self._catalog, service, function)
         checks.precondition(present, if_match)
         draft = _merged(present.document, sent)

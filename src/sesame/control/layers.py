@@ -10,6 +10,7 @@ from sesame.control import checks
 from sesame.control.code import CodeSource
 from sesame.control.inputs import LayerInput, Listing, Page
 from sesame.control.listing import filtered_page_of, limit_of
+from sesame.control.requester import Requester
 from sesame.model import limits, records
 from sesame.model.errors import InvalidArgument, LayerNotFound, LayerVersionNotFound
 from sesame.model.function import Package
@@ -28,7 +29,7 @@ class Layers:
         self._catalog = catalog
         self._code = code
 
-    async def create_version(self, layer: str, sent: LayerInput) -> Record:
+    async def create_version(self, layer: str, sent: LayerInput, *, by: Requester) -> Record:
         """Numbers begin at 1 and none is given twice. Raises `InvalidArgument`."""
         checks.name("LayerName", layer, limits.FUNCTION_NAME, LAYER_NAME_CHARS)
         checks.description(sent.description)

@@ -13,6 +13,7 @@ from msgspec import UNSET
 from sesame.control import checks, listing
 from sesame.control.dependents import forget_service
 from sesame.control.inputs import Listing, Page, ServiceInput
+from sesame.control.requester import Requester, require_pass_role
 from sesame.control.tags import has_tags
 from sesame.control.views import service_view
 from sesame.model import limits, records
@@ -34,8 +35,9 @@ class Services:
         self._catalog = catalog
         self._check_role = check_role
 
-    async def create(self, sent: ServiceInput) -> Record:
-        """Raises `InvalidArgument` or `ServiceAlreadyExists`."""
+    async def create(self, sent: ServiceInput, *, by: Requester) -> Record:
+        """Raises `AccessDenied` for a role that may not be passed, `InvalidArgument` or `ServiceAlreadyExists`."""
+        require_pass_role(by, sent)
         name = "" if sent.service_name is UNSET else sent.service_name
         checks.name("ServiceName", name, limits.SERVICE_NAME, SERVICE_NAME_CHARS)
         service = _merged(Service(service_name=name, service_id=str(uuid.uuid4())), sent)
@@ -52,8 +54,12 @@ class Services:
         """The service as it is or, with a version or alias, as it was; then with the version's description."""
         return service_view(self._catalog, service, qualifier)
 
-    async def update(self, service: str, sent: ServiceInput, if_match: str | None = None) -> Record:
-        """What was not sent stays; what was sent replaces the former value whole."""
+    async def update(self, service: str, sent: ServiceInput, if_match: str | None = None, *, by: Requester) -> Record:
+        """What was not sent stays; what was sent replaces the former value whole.
+
+        Raises `AccessDenied` for a role that the caller may not pass.
+        """
+        require_pass_role(by, sent)
         self._check(_merged(service_view(self._catalog, service).document, sent), sent)
 
         def edit(tx: Transaction) -> Record:

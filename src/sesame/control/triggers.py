@@ -13,6 +13,7 @@ from msgspec import UNSET
 from sesame.control import checks
 from sesame.control.inputs import Listing, Page, TriggerInput
 from sesame.control.listing import page_of
+from sesame.control.requester import Requester, require_pass_role
 from sesame.control.trigger_checks import WITH_SOURCE, canonical, check_config
 from sesame.control.views import function_view
 from sesame.model import limits, records
@@ -31,8 +32,11 @@ class Triggers:
         self._catalog = catalog
         self._arns = arns
 
-    async def create(self, service: str, function: str, sent: TriggerInput) -> Record:
-        """Raises `InvalidArgument`, what the function's absence raises, or `TriggerAlreadyExists`."""
+    async def create(self, service: str, function: str, sent: TriggerInput, *, by: Requester) -> Record:
+        """Raises `AccessDenied` for a role that the caller may not pass, `InvalidArgument`, what the function's absence
+        raises, or `TriggerAlreadyExists`.
+        """
+        require_pass_role(by, sent)
         function_view(self._catalog, service, function)
         trigger = self._new(service, function, sent)
         function_view(self._catalog, service, function, trigger.qualifier)
@@ -55,8 +59,14 @@ class Triggers:
             raise TriggerNotFound(service, function, trigger)
         return record
 
-    async def update(self, service: str, function: str, sent: TriggerInput, if_match: str | None = None) -> Record:
-        """The trigger is the one that `sent` names. Each part of its configuration that is sent replaces that part."""
+    async def update(
+        self, service: str, function: str, sent: TriggerInput, if_match: str | None = None, *, by: Requester
+    ) -> Record:
+        """The trigger is the one that `sent` names. Each part of its configuration that is sent replaces that part.
+
+        Raises `AccessDenied` for a role that the caller may not pass.
+        """
+        require_pass_role(by, sent)
         name = "" if sent.trigger_name is UNSET else sent.trigger_name
         former = await self.get(service, function, name)
         function_view(self._catalog, service, function, _merged(former.document, sent).qualifier)

@@ -23,11 +23,12 @@ from sesame.fc.exec.endpoint import ExecEndpoint
 from sesame.fc.headers import REQUEST_ID, DateHeader, canonical, request_id_of
 from sesame.fc.instances import Instances
 from sesame.fc.invoke import Invoker
+from sesame.fc.known_head import REPEATED
 from sesame.fc.links import PATH_PREFIX, CodeLinks
 from sesame.fc.v2016 import openapi, requests
 from sesame.fc.v2016.operations import OPERATIONS
 from sesame.fc.v2016.requests import REQUEST_ID as REQUEST_ID_IN_SCOPE
-from sesame.fc.v2016.requests import Handler
+from sesame.fc.v2016.requests import REQUESTER, Handler
 from sesame.fc.v2016.routes.account import AccountRoutes
 from sesame.fc.v2016.routes.configs import ConfigRoutes
 from sesame.fc.v2016.routes.domains import DomainRoutes
@@ -56,8 +57,8 @@ class FcEndpoint:
 
     def __init__(self, parts: FcDependencies) -> None:
         self._date = DateHeader(parts.wall_clock)
-        self._verifier = Verifier(parts.keys, parts.tokens, parts.wall_clock)
-        self._permissions = Permissions(parts.roles, parts.arns.region)
+        self._verifier = Verifier(parts.authentication, parts.wall_clock)
+        self._permissions = Permissions(parts.authorization, parts.control.tags.of, parts.arns.region, parts.wall_clock)
         self._invoker = Invoker(parts.dispatcher, self._date)
         self._http = HttpFunctions(parts.control.http_triggers, self._verifier, self._permissions, self._invoker)
         self._domains = parts.control.domains
@@ -84,10 +85,12 @@ class FcEndpoint:
                 if cors.is_preflight(scope):
                     await cors.answer_preflight(scope, [(REQUEST_ID, request_id.encode()), self._date()], send)
                     return
-            self._permissions.require(self._verifier.verify(head), scope["method"], raw_path)
+            caller = self._verifier.verify(head, scope.get(REPEATED))
+            requester = self._permissions.require(caller, head, scope, scope["method"])
             if scope["method"] == "POST" and raw_path.endswith(targets.INVOCATIONS_SUFFIX):
                 await self._invoker.serve(request_id, head, scope, receive, send)
             else:
+                scope[REQUESTER] = requester
                 await self._route(request_id, scope, receive, send)
         except ClientGone:
             return

@@ -25,11 +25,11 @@ from sesame.control.tags import ServiceTags
 from sesame.control.triggers import Triggers
 from sesame.control.versions import Versions
 from sesame.control.vpc import VpcBindings
-from sesame.fc.auth.permissions import Roles
-from sesame.fc.auth.verifier import Keys, Tokens
 from sesame.fc.code_bucket import CodeBucket
 from sesame.fc.invoke import Dispatcher
 from sesame.fc.web.http_triggers import HttpTriggers
+from sesame.identity.authentication import Authentication
+from sesame.identity.authorization import Authorization
 from sesame.model.arn import Arns
 from sesame.model.function import Package
 from sesame.model.invocation import Snapshot
@@ -101,9 +101,8 @@ class Control:
 class FcDependencies:
     """`code_bucket` is None where there is no object storage to put code into."""
 
-    keys: Keys
-    tokens: Tokens | None
-    roles: Roles | None
+    authentication: Authentication
+    authorization: Authorization
     dispatcher: Dispatcher
     instances: Callable[[], Iterable[RunningInstance]]
     control: Control

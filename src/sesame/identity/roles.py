@@ -12,13 +12,11 @@ from typing import Any
 import msgspec
 
 from sesame.identity.policy.evaluator import (
-    Context,
     Decision,
     MalformedPolicy,
     Question,
     parse,
     parse_resource_policy,
-    strongest,
 )
 from sesame.identity.policy.system_policies import SYSTEM_POLICIES
 from sesame.model import records
@@ -32,17 +30,6 @@ DEFAULT_ROLE_POLICIES = ("AliyunOSSFullAccess", "AliyunLogFullAccess")
 _ROLE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _ROLE_ARN = re.compile(r"acs:ram::([^:/]+):role/([A-Za-z0-9._-]{1,64})\Z")
 _SEED_KEYS = {"policies", "policy", "trust", "description"}
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """A decision and who spoke it: `account`, `session` or `identity`; the doors word their refusals by it."""
-
-    decision: Decision
-    source: str
-
-    @property
-    def allowed(self) -> bool:
-        return self.decision is Decision.ALLOW
 
 
 def trust_of_service(service: str) -> str:
@@ -72,27 +59,12 @@ class Roles:
         record = self._catalog.get(records.ROLE, account_id, role_name.lower())
         return record.document if record else None
 
-    def authorize(self, principal: Principal, action: str, resource: str, context: Context) -> Verdict:
-        """The order of reference/companions.md §3.3: session policy, then the role's own policies.
-
-        The account's own key may do everything to what the account owns. Nobody's identity reaches into
-        another account: there only the resource's own rules (a bucket's ACL) can let him.
-        """
-        if principal.kind is PrincipalKind.ANONYMOUS or principal.account_id != _owner(resource):
-            return Verdict(Decision.IMPLICIT_DENY, "account")
-        if principal.kind is PrincipalKind.ROOT:
-            return Verdict(Decision.ALLOW, "account")
-        question = Question(action=action, resource=resource, context=context)
-        if principal.session_policy is not None:
-            decision = parse(principal.session_policy).decide(question)
-            if decision is not Decision.ALLOW:
-                return Verdict(decision, "session")
+    def documents_of(self, principal: Principal) -> list[str]:
+        """The policies of a role's session. None once the role was deleted, also when one of its name was made anew."""
         role = self.get(principal.account_id, principal.role)
-        # A role that was deleted, or deleted and made anew, gives nothing to sessions of the old one.
-        if role is None or role.role_id != principal.role_id:
-            return Verdict(Decision.IMPLICIT_DENY, "identity")
-        decisions = (parse(document).decide(question) for document in self._documents(principal.account_id, role))
-        return Verdict(strongest(decisions), "identity")
+        if principal.kind is not PrincipalKind.ROLE or role is None or role.role_id != principal.role_id:
+            return []
+        return self._documents(principal.account_id, role)
 
     def assumable(self, arn: str, service: str) -> Role | None:
         """The role, if it exists and trusts the service. For services only the trust policy matters."""
@@ -100,7 +72,7 @@ class Roles:
         role = self.get(*parsed) if parsed else None
         if role is None:
             return None
-        question = Question(action="sts:AssumeRole", resource=arn, caller=("Service", service))
+        question = Question(action="sts:AssumeRole", resource=arn, context={}, caller=("Service", service))
         return role if parse_resource_policy(role.trust_policy).decide(question) is Decision.ALLOW else None
 
     def require_assumable(self, arn: str) -> None:
@@ -164,10 +136,6 @@ def new_role(name: str, policies: Sequence[str], description: str = "", *, trust
         policies=tuple(policies),
         description=description,
     )
-
-
-def _owner(resource: str) -> str:
-    return resource.split(":", 4)[3]
 
 
 def _seed_of(name: str, table: Any) -> tuple[Role, Policy | None]:

@@ -1,7 +1,7 @@
-"""Temporary credentials that carry their own truth: issued and verified with one master key, kept nowhere.
+"""Temporary credentials that need no storage: sealed and verified with one master key (companions.md §2.5).
 
-Issued by `identity.issuer` and the STS door; verified by every door for each request that brings a token.
-Never decides what a caller may do: it says who he is (reference/companions.md §2.5).
+Issued by `identity.issuer` and `control.code_uploads`; verified by `identity.authentication` for each request that
+brings a token.
 """
 
 import base64
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from sesame.model import records
-from sesame.model.errors import AccessDenied
+from sesame.model.errors import SesameError
 from sesame.model.invocation import Credentials
 from sesame.model.role import MasterKey, Principal, PrincipalKind
 from sesame.store.catalog import Catalog, Transaction
@@ -28,7 +28,9 @@ from sesame.store.catalog import Catalog, Transaction
 VALIDITY_S_DEFAULT = 6 * 3600
 TEMPORARY_KEY_PREFIX = "STS."
 MASTER_KEY_BYTES = 32
-SESSIONS_REMEMBERED = 4096
+# Verified sessions are remembered up to this many bytes; a session counts for its policy and this much more.
+SESSIONS_BYTES_MAX = 4 * 1024 * 1024
+SESSION_BYTES = 1024
 _KEY_ID_CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _KEY_ID_RANDOM_CHARS = 24
 _NONCE_BYTES = 12
@@ -38,40 +40,36 @@ _ADDITIONAL_DATA = b"sesame security token"
 
 
 class Refusal(enum.Enum):
-    MISSING = "missing"
-    FORGED = "forged"
-    OF_ANOTHER_KEY = "of another key"
-    EXPIRED = "expired"
+    """Why credentials do not identify anybody."""
+
+    UNKNOWN_KEY = "unknown key"
+    MISSING_TOKEN = "missing token"
+    FORGED_TOKEN = "forged token"
+    TOKEN_OF_ANOTHER_KEY = "token of another key"
+    EXPIRED_TOKEN = "expired token"
 
 
-_CODES = {
-    Refusal.MISSING: ("InvalidAccessKeyId", "A temporary access key needs its security token."),
-    Refusal.FORGED: ("InvalidSecurityToken", "The security token you provided is invalid."),
-    Refusal.OF_ANOTHER_KEY: (
-        "AccessKeyIdAndSecurityTokenNotMatch",
-        "The security token you provided does not belong to this access key.",
-    ),
-    Refusal.EXPIRED: ("SecurityTokenExpired", "The security token you provided has expired."),
-}
+class CredentialsRefused(SesameError):
+    """An access key, or its security token, that does not hold. Each endpoint answers with its API's code and text."""
 
-
-class TokenRefused(AccessDenied):
-    """Temporary credentials that do not hold; `refusal` says why, the doors choose their own words by it."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        code, message = _CODES[refusal]
-        super().__init__(message, code=code)
+    def __init__(self, refusal: Refusal, access_key_id: str) -> None:
+        super().__init__(f"access key {access_key_id[:64]!r}: {refusal.value}")
         self.refusal = refusal
+        self.access_key_id = access_key_id
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """Whose credentials to make: a role of an account, a session's name, perhaps a policy (JSON) that narrows it."""
+    """Whose credentials to make: a role of an account, a session's name, perhaps a policy (JSON) that narrows it.
+
+    With the kind CODE_UPLOAD there is no role: the policy says all that the credentials may do.
+    """
 
     account_id: str
     role: str
     role_id: str
     session: str
     policy: str | None = None
+    kind: PrincipalKind = PrincipalKind.ROLE
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -96,8 +94,7 @@ class _Claims(msgspec.Struct, frozen=True, array_like=True):
 class Tokens:
     """Two keys are derived from the master key: one seals tokens, one makes the secret of an access key id.
 
-    `clock` gives Unix seconds. Sessions verified once are remembered (only whether they have expired is asked again),
-    so that a warm caller costs one look into a dictionary.
+    `clock` gives Unix seconds. Sessions that were verified are remembered; only their expiry is checked again.
     """
 
     def __init__(self, master_key: bytes, clock: Callable[[], float]) -> None:
@@ -106,7 +103,9 @@ class Tokens:
         self._cipher = AESGCM(_derive(master_key, b"sesame token seal"))
         self._secret_key = _derive(master_key, b"sesame token secret")
         self._clock = clock
-        self._sessions: OrderedDict[tuple[str, str], Session] = OrderedDict()
+        # By the digest of access key id and token, in order of first use.
+        self._sessions: OrderedDict[bytes, Session] = OrderedDict()
+        self._sessions_bytes = 0
 
     def issue(self, grant: Grant, valid_s: float = VALIDITY_S_DEFAULT) -> Credentials:
         """Fresh credentials of the grant, good for `valid_s` seconds from now."""
@@ -117,16 +116,23 @@ class Tokens:
         return Credentials(access_key_id, self.secret_of(access_key_id), self._seal(claims))
 
     def verify(self, access_key_id: str, token: str) -> Session:
-        """Raises TokenRefused: missing, forged, of another access key, expired."""
-        known = self._sessions.get((access_key_id, token))
-        session = known or self._open(access_key_id, token)
+        """Raises CredentialsRefused: the token is missing, forged, of another access key, or expired."""
+        digest = hashlib.sha256(f"{access_key_id}\n{token}".encode("utf-8", "surrogatepass")).digest()
+        session = self._sessions.get(digest)
+        if session is None:
+            session = self._open(access_key_id, token)
+            self._remember(digest, session)
         if session.expires_at <= self._clock():
-            raise TokenRefused(Refusal.EXPIRED)
-        self._sessions[access_key_id, token] = session
-        self._sessions.move_to_end((access_key_id, token))
-        if len(self._sessions) > SESSIONS_REMEMBERED:
-            self._sessions.popitem(last=False)
+            raise CredentialsRefused(Refusal.EXPIRED_TOKEN, access_key_id)
         return session
+
+    def _remember(self, digest: bytes, session: Session) -> None:
+        """The digest stands for a token that was just verified: nothing unproven is kept, and no secret is a key."""
+        self._sessions[digest] = session
+        self._sessions_bytes += _size(session)
+        while self._sessions_bytes > SESSIONS_BYTES_MAX:
+            _digest, oldest = self._sessions.popitem(last=False)
+            self._sessions_bytes -= _size(oldest)
 
     def secret_of(self, access_key_id: str) -> str:
         digest = hmac.digest(self._secret_key, access_key_id.encode(), hashlib.sha256)
@@ -147,25 +153,25 @@ class Tokens:
 
     def _open(self, access_key_id: str, token: str) -> Session:
         if not token:
-            raise TokenRefused(Refusal.MISSING)
+            raise CredentialsRefused(Refusal.MISSING_TOKEN, access_key_id)
         try:
             blob = base64.b64decode(token.encode("ascii"), validate=True)
         except (UnicodeEncodeError, binascii.Error) as exc:
-            raise TokenRefused(Refusal.FORGED) from exc
+            raise CredentialsRefused(Refusal.FORGED_TOKEN, access_key_id) from exc
         # The bits that base64 leaves unused at the end could otherwise be changed without being noticed.
         if blob[:1] != _FORMAT or base64.b64encode(blob).decode() != token:
-            raise TokenRefused(Refusal.FORGED)
+            raise CredentialsRefused(Refusal.FORGED_TOKEN, access_key_id)
         nonce, sealed = blob[1 : 1 + _NONCE_BYTES], blob[1 + _NONCE_BYTES :]
         try:
             plain = self._cipher.decrypt(nonce, sealed, _ADDITIONAL_DATA)
         except (InvalidTag, ValueError) as exc:
-            raise TokenRefused(Refusal.FORGED) from exc
+            raise CredentialsRefused(Refusal.FORGED_TOKEN, access_key_id) from exc
         claims = msgspec.json.decode(plain, type=_Claims)
         if claims.access_key_id != access_key_id:
-            raise TokenRefused(Refusal.OF_ANOTHER_KEY)
+            raise CredentialsRefused(Refusal.TOKEN_OF_ANOTHER_KEY, access_key_id)
         grant = claims.grant
         principal = Principal(
-            kind=PrincipalKind.ROLE,
+            kind=grant.kind,
             account_id=grant.account_id,
             role=grant.role,
             role_id=grant.role_id,
@@ -173,6 +179,10 @@ class Tokens:
             session_policy=grant.policy,
         )
         return Session(principal=principal, secret=self.secret_of(access_key_id), expires_at=claims.expires_at)
+
+
+def _size(session: Session) -> int:
+    return SESSION_BYTES + len(session.principal.session_policy or "")
 
 
 async def master_key(catalog: Catalog) -> bytes:

@@ -15,7 +15,7 @@ from sesame.model.configs import AsyncConfig, OnDemandConfig, ProvisionConfig
 from sesame.model.domain import CustomDomain
 from sesame.model.function import Function
 from sesame.model.layer import Layer, LayerVersion
-from sesame.model.role import MasterKey, Policy, Role, Seed
+from sesame.model.role import CodeUpload, MasterKey, Policy, Role, Seed
 from sesame.model.service import Service
 from sesame.model.trigger import Trigger
 from sesame.model.version import FrozenFunction, Version, VersionCounter
@@ -43,4 +43,5 @@ KINDS: Mapping[str, type] = {
     records.SEED: Seed,
     records.MASTER_KEY: MasterKey,
     records.BUCKET: Bucket,
+    records.CODE_UPLOAD: CodeUpload,
 }

@@ -30,6 +30,7 @@ POLICY = "policy"
 SEED = "seed"
 MASTER_KEY = "master_key"
 BUCKET = "bucket"
+CODE_UPLOAD = "code_upload"
 
 
 class Record(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """Who acts and with which rights: principals, roles and the policies attached to them.
 
-Roles and policies are kept in the catalog, edited by `identity`; the doors make principals of what callers proved.
-Holds no rule: what a policy allows is decided in `identity.policy.evaluator`.
+Roles and policies are kept in the catalog and edited by `identity`, which also makes the principals.
+Holds no rule: `identity.policy.evaluator` decides what a policy allows.
 """
 
 import enum
@@ -11,12 +11,17 @@ import msgspec
 
 class PrincipalKind(enum.Enum):
     ANONYMOUS = "anonymous"
-    ROOT = "root"
+    ACCOUNT = "account"
     ROLE = "role"
+    CODE_UPLOAD = "code_upload"
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who calls. `role`, `role_id`, `session` and `session_policy` (JSON text) are set for a role's session only."""
+    """Who calls. `role`, `role_id`, `session` and `session_policy` (JSON text) are set for a role's session only.
+
+    A code upload is the holder of the credentials that GetTempBucketToken lends: `session` is the upload's name, and
+    `session_policy` says all that it may do.
+    """
 
     kind: PrincipalKind
     account_id: str = ""
@@ -25,8 +30,17 @@ class Principal(msgspec.Struct, frozen=True):
     session: str = ""
     session_policy: str | None = None
 
+    @property
+    def lasting_name(self) -> str:
+        """Names the account or the role behind the credentials, the same when they are renewed."""
+        if self.kind is PrincipalKind.ROLE:
+            return f"acs:ram::{self.account_id}:role/{self.role}#{self.role_id}"
+        return f"acs:ram::{self.account_id}:{self.kind.value}"
+
 
 ANONYMOUS = Principal(kind=PrincipalKind.ANONYMOUS)
+# Owns what Function Compute keeps for itself. No account has this id: accounts' ids have no dot.
+FUNCTION_COMPUTE_ACCOUNT = "fc.aliyuncs.com"
 
 
 class Role(msgspec.Struct, frozen=True, rename="camel"):
@@ -50,8 +64,20 @@ class Policy(msgspec.Struct, frozen=True, rename="camel"):
     description: str = ""
 
 
+class CodeUpload(msgspec.Struct, frozen=True, rename="camel"):
+    """Credentials that were lent to upload one code package; the record's name is the upload's.
+
+    `lent_to` is the lasting name of who asked, the only one who may take the upload. Nothing may be written or taken
+    after `expires_at` (Unix seconds), nor once the upload was taken: then this record is gone.
+    """
+
+    bucket_name: str
+    lent_to: str
+    expires_at: float
+
+
 class Seed(msgspec.Struct, frozen=True, rename="camel"):
-    """Says that an account got its first roles, so that what is deleted later does not come back at the next start."""
+    """The roles that an account was given at a start, so that those removed later do not come back at the next."""
 
     roles: tuple[str, ...]
 

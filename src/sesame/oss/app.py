@@ -13,9 +13,8 @@ from typing import Any
 import msgspec
 import structlog
 
-from sesame.identity.keys import AccessKeys
-from sesame.identity.roles import Roles
-from sesame.identity.tokens import Tokens
+from sesame.identity.authentication import Authentication
+from sesame.identity.authorization import Authorization
 from sesame.model.bucket import Bucket
 from sesame.model.errors import CallerError, PlatformError
 from sesame.oss.answers import Answer, Stretch, error_answer, http_time
@@ -52,9 +51,8 @@ class OssDependencies(msgspec.Struct, frozen=True, kw_only=True):
     catalog: Catalog
     objects: Objects
     uploads: Uploads
-    keys: AccessKeys
-    tokens: Tokens
-    roles: Roles
+    authentication: Authentication
+    authorization: Authorization
     clock: Callable[[], float]
     region: str
     virtual_hosts: tuple[str, ...] = ()
@@ -66,19 +64,15 @@ class OssEndpoint:
         self._clock = parts.clock
         self._virtual_hosts = parts.virtual_hosts
         self._authenticator = Authenticator(
-            parts.keys, parts.tokens, parts.clock, parts.region if parts.strict_region else None
+            parts.authentication, parts.clock, parts.region if parts.strict_region else None
         )
         objects = parts.objects
-
-        async def object_acl(bucket: str, key: str) -> str:
-            stored = await objects.head(bucket, key)
-            return stored.meta.acl if stored else "default"
 
         self._house = House(
             buckets=Buckets(parts.catalog),
             objects=objects,
             uploads=parts.uploads,
-            permissions=Permissions(parts.roles, object_acl, parts.clock, parts.region),
+            permissions=Permissions(parts.authorization, objects.head, parts.clock, parts.region),
             clock=parts.clock,
             region=parts.region,
         )

@@ -1,7 +1,6 @@
-"""Decides who sends a request: the access key, its token, the signature, the time, in the order of companions.md §1.7.
+"""Proves who sends a request: key, token, signature, time, in the order of reference/companions.md §1.7.
 
-Called by `oss.app` before anything is looked up; gives a `Principal` to whom `oss.permissions` then answers.
-Never says what the caller may do.
+Called by `oss.app` for every request. Only OSS's wire form is here: whose key it is, `identity.authentication` says.
 """
 
 import hmac
@@ -10,12 +9,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-import msgspec
-
-from sesame.identity.keys import AccessKeys
-from sesame.identity.tokens import TEMPORARY_KEY_PREFIX, Refusal, TokenRefused, Tokens
+from sesame.identity.authentication import NOBODY, Authentication, Caller
+from sesame.identity.tokens import CredentialsRefused, Refusal
 from sesame.model.limits import CLOCK_SKEW_S
-from sesame.model.role import ANONYMOUS, Principal, PrincipalKind
 from sesame.oss.credentials import V4_EXPIRES_S_MAX, Presented, Scheme, presented
 from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.request import LARGEST_NUMBER, Request, natural
@@ -29,57 +25,43 @@ from sesame.oss.signature import (
     strings_to_sign_v1,
 )
 
-# A token that is missing makes its key unknown: such keys exist with their token only.
-_TOKEN_CODES = {
-    Refusal.MISSING: "InvalidAccessKeyId",
-    Refusal.FORGED: "InvalidSecurityToken",
-    Refusal.OF_ANOTHER_KEY: "AccessKeyIdAndSecurityTokenNotMatch",
-    Refusal.EXPIRED: "SecurityTokenExpired",
+_CODES = {
+    Refusal.UNKNOWN_KEY: "InvalidAccessKeyId",
+    # Temporary keys exist only together with their token.
+    Refusal.MISSING_TOKEN: "InvalidAccessKeyId",
+    Refusal.FORGED_TOKEN: "InvalidSecurityToken",
+    Refusal.TOKEN_OF_ANOTHER_KEY: "AccessKeyIdAndSecurityTokenNotMatch",
+    Refusal.EXPIRED_TOKEN: "SecurityTokenExpired",
 }
-
-
-class Caller(msgspec.Struct, frozen=True):
-    """Who it is, and by which access key (for `acs:AccessId`)."""
-
-    principal: Principal
-    access_key_id: str = ""
 
 
 class Authenticator:
     """`clock` gives Unix seconds. With `region`, V4 signatures bound to another region are refused."""
 
-    def __init__(self, keys: AccessKeys, tokens: Tokens, clock: Callable[[], float], region: str | None = None) -> None:
-        self._keys = keys
-        self._tokens = tokens
+    def __init__(self, authentication: Authentication, clock: Callable[[], float], region: str | None = None) -> None:
+        self._authentication = authentication
         self._clock = clock
         self._region = region
 
     def authenticate(self, request: Request) -> Caller:
-        """Raises OssError with the code that belongs to what does not hold."""
+        """Raises OssError with the code for what does not hold."""
         proof = presented(request)
         if proof is None:
-            return Caller(ANONYMOUS)
-        principal, secret = self._identify(proof)
+            return NOBODY
+        caller = self._identify(proof)
         if proof.link:
             self._check_expiry(request, proof)
         self._check_scope(request, proof)
-        self._check_signature(request, proof, secret)
+        self._check_signature(request, proof, caller.secret)
         if not proof.link:
             self._check_skew(request, proof)
-        return Caller(principal, proof.access_key_id)
+        return caller
 
-    def _identify(self, proof: Presented) -> tuple[Principal, str]:
-        if not proof.access_key_id.startswith(TEMPORARY_KEY_PREFIX) and not proof.token:
-            key = self._keys.get(proof.access_key_id)
-            if key is None:
-                raise OssError("InvalidAccessKeyId", details={"OSSAccessKeyId": proof.access_key_id})
-            return Principal(kind=PrincipalKind.ROOT, account_id=key.account_id), key.secret
+    def _identify(self, proof: Presented) -> Caller:
         try:
-            session = self._tokens.verify(proof.access_key_id, proof.token)
-        except TokenRefused as refused:
-            code = _TOKEN_CODES[refused.refusal]
-            raise OssError(code, details={"OSSAccessKeyId": proof.access_key_id}) from refused
-        return session.principal, session.secret
+            return self._authentication.identify(proof.access_key_id, proof.token)
+        except CredentialsRefused as refused:
+            raise OssError(_CODES[refused.refusal], details={"OSSAccessKeyId": proof.access_key_id}) from refused
 
     def _check_expiry(self, request: Request, proof: Presented) -> None:
         """V1 and V2 links say when they end; V4 links say when they were made and how long they hold."""

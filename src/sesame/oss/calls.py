@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from sesame.identity.authentication import Caller
 from sesame.model.bucket import Bucket
-from sesame.oss.auth import Caller
 from sesame.oss.body import Body
 from sesame.oss.buckets import Buckets
 from sesame.oss.permissions import Permissions, Wish

@@ -1,7 +1,7 @@
 """Finds what a request presents as proof of who sends it: header or link, signature V1, V2 or V4.
 
-Called by `oss.auth`. Only reads: whether the proof holds is decided there.
-Never accepts two proofs at once (reference/companions.md §1.3–1.5, §1.7).
+Called by `oss.auth`, which decides whether the proof holds. Two proofs at once are refused
+(reference/companions.md §1.3–1.5, §1.7).
 """
 
 import enum
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from sesame.identity.tokens import TEMPORARY_KEY_PREFIX
 from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.request import Request
 from sesame.oss.signature import V4_TERMINATOR, Scope
@@ -17,6 +18,7 @@ from sesame.oss.signature import V4_TERMINATOR, Scope
 V4_ALGORITHM = "OSS4-HMAC-SHA256"
 V4_PRODUCTS = frozenset({"oss", "oss-cloudbox"})
 V4_EXPIRES_S_MAX = 7 * 24 * 3600
+_TOKEN_PARAMETERS = ("security-token", "x-oss-security-token")
 _V1_LINK_PARAMETERS = ("Signature", "Expires", "OSSAccessKeyId")
 _ADDITIONAL_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+\Z")
 
@@ -48,7 +50,19 @@ def presented(request: Request) -> Presented | None:
         raise invalid_argument(
             "Authorization", authorization, "Only one authentication mechanism is allowed: header or query string."
         )
-    return _header(request, authorization) if authorization else link
+    proof = _header(request, authorization) if authorization else link
+    return None if proof is None else _with_stray_tokens(request, proof)
+
+
+def _with_stray_tokens(request: Request, proof: Presented) -> Presented:
+    """Takes in a token that came elsewhere than its signature version has it, so that none is left unchecked."""
+    sent = (request.header("x-oss-security-token"), *(request.query.get(name, "") for name in _TOKEN_PARAMETERS))
+    stray = {token for token in sent if token} - {proof.token}
+    if not stray or (not proof.token and proof.access_key_id.startswith(TEMPORARY_KEY_PREFIX)):
+        return proof
+    if proof.token or len(stray) > 1:
+        raise OssError("AccessKeyIdAndSecurityTokenNotMatch", details={"OSSAccessKeyId": proof.access_key_id})
+    return msgspec.structs.replace(proof, token=stray.pop())
 
 
 def _header(request: Request, authorization: str) -> Presented:

@@ -1,24 +1,28 @@
-"""Decides whether a caller may do what he asks: session policy, role, then the ACLs of object and bucket.
+"""Requires the right to what a request asks for: the caller's policies, then the ACLs of object and bucket.
 
-Called by `oss.app` for every request and by operations that touch a second object (copy).
-Never asks who the caller is: that is settled (reference/companions.md §1.7, §3.3).
+Called by `oss.app` for every request and by operations that touch a second object, such as copy
+(reference/companions.md §1.7, §3.3).
 """
 
 from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qsl
 
 import msgspec
 
+from sesame.identity.authentication import Caller
+from sesame.identity.authorization import Authorization, Denied, Source
+from sesame.identity.facts import RequestFacts
 from sesame.identity.policy.evaluator import Decision
-from sesame.identity.roles import Roles
 from sesame.model.bucket import Bucket
-from sesame.model.role import PrincipalKind
-from sesame.oss.answers import xml_time
-from sesame.oss.auth import Caller
-from sesame.oss.errors import OssError
+from sesame.model.object import StoredObject
+from sesame.model.role import FUNCTION_COMPUTE_ACCOUNT, PrincipalKind
+from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.request import Request
 
 _READS = frozenset({"oss:GetObject"})
 _WRITES = frozenset({"oss:PutObject", "oss:DeleteObject", "oss:AbortMultipartUpload", "oss:ListParts"})
+_OBJECT_TAGS = "oss:existingobjecttag/"
+TAGS_MAX = 100
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -30,43 +34,42 @@ class Wish(msgspec.Struct, frozen=True):
 
 
 class Permissions:
-    """`object_acl` looks up the ACL of an object, "default" where there is none; `clock` gives Unix seconds."""
+    """`head_object` looks up an object by bucket and key; `clock` gives Unix seconds."""
 
     def __init__(
         self,
-        roles: Roles,
-        object_acl: Callable[[str, str], Awaitable[str]],
+        authorization: Authorization,
+        head_object: Callable[[str, str], Awaitable[StoredObject | None]],
         clock: Callable[[], float],
         region: str,
     ) -> None:
-        self._roles = roles
-        self._object_acl = object_acl
+        self._authorization = authorization
+        self._head_object = head_object
         self._clock = clock
         self._region = region
 
     async def require(self, caller: Caller, request: Request, wish: Wish) -> None:
-        """Raises OssError AccessDenied in the words of what denied it."""
-        principal = caller.principal
-        owner = wish.bucket.account_id if wish.bucket else principal.account_id
-        verdict = self._roles.authorize(
-            principal, wish.action, self._resource(owner, wish), self._context(caller, request)
-        )
-        if verdict.allowed:
-            return
-        if verdict.source == "session":
-            raise OssError("AccessDenied", "Access denied by authorizer's policy.")
-        # Nobody spoke against it: for data the ACLs may speak for it.
-        if verdict.decision is Decision.IMPLICIT_DENY and await self._allowed_by_acl(wish):
-            return
-        if principal.kind is PrincipalKind.ANONYMOUS:
-            raise OssError("AccessDenied", _anonymous_message(wish))
-        message = "You have no right to access this object because of bucket acl." if wish.key else "AccessDenied"
-        raise OssError("AccessDenied", message)
+        """Raises OssError AccessDenied in the words for what denied it."""
+        owner = wish.bucket.account_id if wish.bucket else caller.account_id
+        facts = await self._facts(caller, request, wish)
+        try:
+            self._authorization.require(caller, wish.action, self._resource(owner, wish), facts)
+        except Denied as denied:
+            if denied.source is Source.SESSION_POLICY:
+                raise OssError("AccessDenied", "Access denied by authorizer's policy.") from denied
+            # No policy denies it explicitly: the ACLs may allow access to data.
+            if denied.decision is Decision.IMPLICIT_DENY and await self._allowed_by_acl(wish):
+                return
+            raise OssError("AccessDenied", _message(caller, wish)) from denied
 
     async def _allowed_by_acl(self, wish: Wish) -> bool:
         if wish.bucket is None or not wish.key or wish.action not in _READS | _WRITES:
             return False
-        acl = await self._object_acl(wish.bucket.bucket_name, wish.key)
+        if wish.bucket.account_id == FUNCTION_COMPUTE_ACCOUNT:
+            # Code that is being deployed: whatever ACL its upload asked for, it is nobody else's to read or replace.
+            return False
+        stored = await self._head_object(wish.bucket.bucket_name, wish.key)
+        acl = stored.meta.acl if stored else "default"
         if acl == "default":
             acl = wish.bucket.acl
         return acl == "public-read-write" or (acl == "public-read" and wish.action in _READS)
@@ -75,21 +78,40 @@ class Permissions:
         name = wish.bucket.bucket_name if wish.bucket else "*"
         return f"acs:oss:oss-{self._region}:{owner}:{name}{'/' if wish.key else ''}{wish.key}"
 
-    def _context(self, caller: Caller, request: Request) -> dict[str, str]:
-        context = {
-            "acs:CurrentTime": xml_time(self._clock()),
-            "acs:SecureTransport": "true" if request.secure else "false",
-            "acs:SourceIp": request.client_ip,
-            "acs:UserAgent": request.header("user-agent"),
-            "acs:AccessId": caller.access_key_id,
-        }
+    async def _facts(self, caller: Caller, request: Request, wish: Wish) -> RequestFacts:
+        keys: dict[str, str] = {}
         if not request.key:
-            context["oss:Prefix"] = request.query.get("prefix", "")
-            context["oss:Delimiter"] = request.query.get("delimiter", "")
-        return context
+            keys["oss:Prefix"] = request.query.get("prefix", "")
+            keys["oss:Delimiter"] = request.query.get("delimiter", "")
+        if caller.principal.kind is PrincipalKind.ROLE:
+            await self._add_tags(keys, caller, request, wish)
+        return RequestFacts(
+            source_ip=request.client_ip,
+            at=self._clock(),
+            secure_transport=request.secure,
+            user_agent=request.header("user-agent"),
+            access_key_id=caller.access_key_id,
+            service_keys=keys,
+        )
+
+    async def _add_tags(self, keys: dict[str, str], caller: Caller, request: Request, wish: Wish) -> None:
+        if wish.bucket is not None:
+            keys.update({f"oss:BucketTag/{name}": value for name, value in wish.bucket.tags.items()})
+        tagging = request.header("x-oss-tagging")
+        try:
+            sent = parse_qsl(tagging, keep_blank_values=True, max_num_fields=TAGS_MAX)
+        except ValueError as error:
+            raise invalid_argument("x-oss-tagging", tagging[:64]) from error
+        keys.update({f"oss:RequestObjectTag/{name}": value for name, value in sent})
+        if wish.bucket is not None and wish.key and self._authorization.asks_for(caller, _OBJECT_TAGS):
+            stored = await self._head_object(wish.bucket.bucket_name, wish.key)
+            if stored is not None:
+                keys.update({f"{_OBJECT_TAGS}{name}": value for name, value in stored.meta.tags.items()})
 
 
-def _anonymous_message(wish: Wish) -> str:
+def _message(caller: Caller, wish: Wish) -> str:
+    if caller.principal.kind is not PrincipalKind.ANONYMOUS:
+        return "You have no right to access this object because of bucket acl." if wish.key else "AccessDenied"
     if wish.key:
         return "Anonymous user has no right to access this object."
     return "Anonymous access is forbidden for this operation."

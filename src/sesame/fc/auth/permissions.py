@@ -1,24 +1,30 @@
-"""Asks whether temporary credentials may do what a request wants: names its action and its resource.
+"""Requires the right to what a request asks for: names its action and its resource (reference/companions.md §3.4).
 
-Called by `fc.app` for callers with a session; the account's own keys may do everything.
-Never evaluates a policy itself: `identity.roles` does (reference/companions.md §3.4).
+Called by `fc.app`, `fc.web.http_functions` and `fc.exec.endpoint` for every request whose caller is proven.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
 
-from sesame.fc.auth.verifier import Caller, Session
+from starlette.types import Scope
+
+from sesame.fc.auth.request_head import RequestHead
 from sesame.fc.targets import VERSION_PREFIX, segment
 from sesame.fc.v2016.operations import OPERATIONS
+from sesame.identity.authentication import Caller
+from sesame.identity.authorization import Authorization, Requester
+from sesame.identity.facts import RequestFacts
 from sesame.model import limits
-from sesame.model.errors import AccessDenied
 from sesame.model.invocation import Target
-from sesame.model.role import Principal
+from sesame.model.role import PrincipalKind
 
+ServiceTags = Callable[[str], Mapping[str, str]]
+"""The tags of a service by its name; none where there is no such service."""
+
+_SECURE_SCHEMES = frozenset({"https", "wss"})
 # Paths alternate between collections and names; each name stands as a star here.
 _ACTIONS = {(each.method, re.sub(r"{[^}]*}", "*", each.path[1:])): each.name for each in OPERATIONS}
-# What is no collection but a side of the resource before it.
+# Parts of a path that are no collection but belong to the resource before them.
 _SIDES = frozenset(
     {
         "code", "invocations", "async-invoke-config", "provision-config", "on-demand-config", "binding", "bindings",
@@ -27,50 +33,60 @@ _SIDES = frozenset(
 )  # fmt: skip
 
 
-class Verdict(Protocol):
-    @property
-    def allowed(self) -> bool: ...
-
-
-class Roles(Protocol):
-    """The part of `identity.roles.Roles` that is used here."""
-
-    def authorize(self, principal: Principal, action: str, resource: str, context: Mapping[str, str]) -> Verdict: ...
-
-
 class Permissions:
-    """Without roles, temporary credentials may do nothing here."""
+    """`wall_clock` gives Unix seconds."""
 
-    def __init__(self, roles: Roles | None, region: str) -> None:
-        self._roles = roles
+    def __init__(
+        self, authorization: Authorization, tags: ServiceTags, region: str, wall_clock: Callable[[], float]
+    ) -> None:
+        self._authorization = authorization
+        self._tags = tags
         self._region = region
+        self._wall_clock = wall_clock
 
-    def require(self, caller: Caller, method: str, raw_path: bytes) -> None:
-        """Raises `AccessDenied` unless the caller may; paths without an operation are left to who answers them."""
-        if caller.session is None:
-            return
-        asked = action_and_resource(method, raw_path)
-        if asked is None:
-            return
-        self._require(caller, caller.session, asked)
+    def require(self, caller: Caller, head: RequestHead, scope: Scope, method: str) -> Requester:
+        """Raises `Denied` unless the caller may. Paths without an operation need no right: they are answered 400."""
+        facts = self._facts(caller, head, scope)
+        asked = action_and_resource(method, head.raw_path)
+        if asked is not None:
+            facts = self._with_tags(caller, facts, asked[1])
+            self._require(caller, asked, facts)
+        return Requester(self._authorization, caller, facts)
 
-    def require_invoke(self, caller: Caller, target: Target) -> None:
+    def require_invoke(self, caller: Caller, head: RequestHead, scope: Scope, target: Target) -> None:
         """The same for a request that calls a function by another way than its own path."""
-        if caller.session is not None:
-            service = target.service if target.qualifier == limits.LATEST else f"{target.service}.{target.qualifier}"
-            asked = ("fc:InvokeFunction", f"services/{service}/functions/{target.function}")
-            self._require(caller, caller.session, asked)
+        service = target.service if target.qualifier == limits.LATEST else f"{target.service}.{target.qualifier}"
+        asked = ("fc:InvokeFunction", f"services/{service}/functions/{target.function}")
+        self._require(caller, asked, self._with_tags(caller, self._facts(caller, head, scope), asked[1]))
 
-    def _require(self, caller: Caller, session: Session, asked: tuple[str, str]) -> None:
-        action, resource = asked[0], f"acs:fc:{self._region}:{caller.account_id}:{asked[1]}"
-        if self._roles is None or not self._roles.authorize(session.principal, action, resource, {}).allowed:
-            raise AccessDenied(f"the caller is not authorized to perform '{action}' on resource '{resource}'")
+    def _require(self, caller: Caller, asked: tuple[str, str], facts: RequestFacts) -> None:
+        resource = f"acs:fc:{self._region}:{caller.account_id}:{asked[1]}"
+        self._authorization.require(caller, asked[0], resource, facts)
+
+    def _facts(self, caller: Caller, head: RequestHead, scope: Scope) -> RequestFacts:
+        client = scope.get("client")
+        return RequestFacts(
+            source_ip=client[0] if client else "",
+            at=self._wall_clock(),
+            secure_transport=scope["scheme"] in _SECURE_SCHEMES,
+            user_agent=head.user_agent.decode("latin-1"),
+            access_key_id=caller.access_key_id,
+            service_keys={},
+        )
+
+    def _with_tags(self, caller: Caller, facts: RequestFacts, resource: str) -> RequestFacts:
+        """With the tags of the service that the resource is or belongs to. The account's own key needs no look-up."""
+        parts = resource.split("/", 2)
+        if caller.principal.kind is PrincipalKind.ACCOUNT or parts[0] != "services":
+            return facts
+        service = parts[1].partition(".")[0]
+        return facts.with_keys({f"acs:ResourceTag/{key}": value for key, value in self._tags(service).items()})
 
 
 def action_and_resource(method: str, raw_path: bytes) -> tuple[str, str] | None:
     """`fc:InvokeFunction` and `services/s/functions/f`, or None where no operation is known.
 
-    LATEST is left out of the resource, as no qualifier means the same: a policy cannot be got round by writing it.
+    LATEST is left out of the resource, as it means the same as no qualifier: writing it must not evade a policy.
     """
     parts = [segment(part) for part in raw_path.removeprefix(VERSION_PREFIX).split(b"/")]
     shape = "/".join(part if index % 2 == 0 else "*" for index, part in enumerate(parts))

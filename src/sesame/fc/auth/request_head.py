@@ -1,7 +1,6 @@
-"""What a request says in its head, sorted out for who checks its signature and for the invoke path.
+"""Reads from the headers of a request what its signature, its permission and the invoke path need, in one pass.
 
-Used by `fc.app`, `fc.web.http_functions` and `fc.exec.endpoint`; looks at each header once.
-Never judges what it finds.
+Used by `fc.app`, `fc.web.http_functions` and `fc.exec.endpoint`. Checks nothing.
 """
 
 from collections.abc import Sequence
@@ -38,6 +37,7 @@ class RequestHead(msgspec.Struct, frozen=True):
     log_type: bytes = b""
     origin: bytes = b""
     trace_id: bytes = b""
+    user_agent: bytes = b""
 
 
 def read_request(method: str, raw_path: bytes, headers: Sequence[tuple[bytes, bytes]]) -> RequestHead:
@@ -61,6 +61,7 @@ def read_request(method: str, raw_path: bytes, headers: Sequence[tuple[bytes, by
         sent(b"x-fc-log-type", b""),
         sent(b"origin", b""),
         sent(b"x-fc-trace-id", b""),
+        sent(b"user-agent", b""),
     )
 
 

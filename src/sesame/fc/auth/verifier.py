@@ -1,140 +1,166 @@
-"""Says who calls: checks the signature of a request against the caller's secret.
+"""Proves who calls: checks the signature of a request, in its headers or in its URL, with the secret of its key.
 
-Called by `fc.app` before anything else of a request is looked at, its body included.
-Never says what the caller may do, and never compares a secret in time that depends on it.
+Called by `fc.app`, `fc.web.http_functions` and `fc.exec.endpoint` before anything else of a request is read, its body
+included. Only the wire form of API 2016-08-15 is here: whose key it is, `identity.authentication` says.
 """
 
 import hmac
 from collections.abc import Callable
-from datetime import UTC
+from datetime import UTC, date
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
-from typing import Protocol
+from typing import Any
 from urllib.parse import unquote_plus
-
-import msgspec
 
 from sesame.fc.auth import signature
 from sesame.fc.auth.request_head import RequestHead
 from sesame.fc.auth.signature import Signed
+from sesame.identity.authentication import Authentication, Caller
+from sesame.identity.tokens import CredentialsRefused, Refusal
 from sesame.model import limits
-from sesame.model.account import AccessKey
-from sesame.model.errors import AccessDenied, InvalidAccessKeyID, InvalidArgument, MissingRequiredHeader
+from sesame.model.errors import AccessDenied, CallerError, InvalidAccessKeyID, InvalidArgument, MissingRequiredHeader
 from sesame.model.errors import SignatureNotMatch as SignatureDoesNotMatch
-from sesame.model.role import Principal
 
-TEMPORARY_KEY_PREFIX = "STS."
 SCHEME = b"FC "
+DATE_BYTES_MAX = 64
 _LINK_KEY_ID, _LINK_EXPIRES, _LINK_TOKEN = b"x-fc-access-key-id", b"x-fc-expires", b"x-fc-security-token"
 _EXPIRES_DIGITS = 12
-
-
-class Session(Protocol):
-    """What a temporary credential stands for; `identity.tokens.Session` is one."""
-
-    @property
-    def secret(self) -> str: ...
-
-    @property
-    def account_id(self) -> str: ...
-
-    @property
-    def principal(self) -> Principal: ...
-
-
-class Caller(msgspec.Struct, frozen=True):
-    """Who signed. `session` is None for a lasting key."""
-
-    account_id: str
-    access_key_id: str
-    session: Session | None = None
-
-
-class Keys(Protocol):
-    def get(self, access_key_id: str) -> AccessKey | None: ...
-
-
-class Tokens(Protocol):
-    def verify(self, access_key_id: str, token: str) -> Session | None:
-        """The session; None for a key that was never given out. Raises `AccessDenied` for a token that is forged,
-        of another key, or expired."""
+_PROVEN = "proven"
+_DAY_S = 86_400
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_MONTHS = {name: number for number, name in enumerate(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
+# The codes of OSS, which answers the same credentials in the same way (reference/companions.md §1.7).
+_TOKEN_CODES = {
+    Refusal.FORGED_TOKEN: ("InvalidSecurityToken", "The security token you provided is invalid."),
+    Refusal.TOKEN_OF_ANOTHER_KEY: (
+        "AccessKeyIdAndSecurityTokenNotMatch",
+        "The security token you provided does not match the access key id you provided.",
+    ),
+    Refusal.EXPIRED_TOKEN: ("SecurityTokenExpired", "The security token you provided has expired."),
+}
 
 
 class Verifier:
-    """Checks signatures of the FC header scheme (reference/api.md §1.1).
+    """Checks signatures of the FC header scheme (reference/api.md §1.1). `wall_clock` gives Unix seconds.
 
     Refusals come in this order: a header is missing; the Authorization header is not of the scheme; the key is not
     known; the token does not hold; the date cannot be read; the signature differs; the clocks differ; the account
     is another's.
     """
 
-    def __init__(self, keys: Keys, tokens: Tokens | None, wall_clock: Callable[[], float]) -> None:
-        self._keys = keys
-        self._tokens = tokens
+    def __init__(self, authentication: Authentication, wall_clock: Callable[[], float]) -> None:
+        self._authentication = authentication
         self._wall_clock = wall_clock
+        self._keys = signature.SigningKeys()
 
-    def verify(self, request: RequestHead) -> Caller:
-        """Who signed this request; raises a `CallerError` of status 400 or 403."""
-        return self._verify_header(request, _resources(request.raw_path))
+    def verify(self, request: RequestHead, repeated: dict[str, Any] | None = None) -> Caller:
+        """Who signed this request; raises a `CallerError` of status 400 or 403.
+
+        `repeated` is the memory of a connection that sends the same head again: its signature is checked once. Its key,
+        its token and its time are checked each time.
+        """
+        caller, claimed = self._presented(request)
+        secret = caller.secret
+        proven: tuple[str, float] | None = None if repeated is None else repeated.get(_PROVEN)
+        if proven is not None and proven[0] == secret:
+            signed_at = proven[1]
+        else:
+            signed_at = self._proven_at(request, caller, claimed, _resources(request.raw_path))
+            if repeated is not None:
+                repeated[_PROVEN] = (secret, signed_at)
+        self._check_clock(request, signed_at)
+        return _of_its_account(request, caller)
 
     def verify_trigger(self, request: RequestHead, query: bytes) -> Caller:
         """Who signed this request to an HTTP function, in its headers or in its URL; its query is signed too."""
         resources = signature.trigger_resources(request.raw_path, query)
-        link = _link(query)
-        return self._verify_link(request, link, resources) if link else self._verify_header(request, resources)
+        items = _own_items(query)
+        if signature.SIGNATURE_ITEM in items:
+            return self._verify_link(request, items, resources)
+        caller, claimed = self._presented(request, _token(request, items))
+        self._check_clock(request, self._proven_at(request, caller, claimed, resources))
+        return _of_its_account(request, caller)
 
-    def _verify_header(self, request: RequestHead, resources: tuple[bytes, ...]) -> Caller:
+    def _presented(self, request: RequestHead, token: str | None = None) -> tuple[Caller, bytes]:
+        """Whose key the Authorization header names, and the signature that it claims; nothing is proven yet."""
         if not request.authorization:
             raise MissingRequiredHeader("Authorization")
-        date = request.date if request.date is not None else request.fc_date
-        if not date:
+        if not _date_of(request):
             raise MissingRequiredHeader("Date")
         access_key_id, claimed = _split(request.authorization)
-        secret, account_id, session = self._secret_of(access_key_id, request.security_token)
-        signed_at = _read_date(date)
+        token = request.security_token.decode("latin-1") if token is None else token
+        return self._identify(access_key_id, token), claimed
+
+    def _proven_at(self, request: RequestHead, caller: Caller, claimed: bytes, resources: tuple[bytes, ...]) -> float:
+        """When it was signed, in Unix seconds; raises unless the signature is the caller's."""
+        signed_on = _date_of(request)
+        signed_at = _read_date(signed_on)
         if signed_at is None:
             raise InvalidArgument.of(
-                "Date", "a date of RFC 1123 in GMT, such as 'Sun, 06 Nov 1994 08:49:37 GMT'", _shown(date)
+                "Date", "a date of RFC 1123 in GMT, such as 'Sun, 06 Nov 1994 08:49:37 GMT'", _shown(signed_on)
             )
-        if not _matches(_signed(request, date), secret, claimed, resources):
+        if not self._matches(_signed(request, signed_on), caller, claimed, resources):
             raise SignatureDoesNotMatch
-        now = self._wall_clock()
-        if abs(now - signed_at) > limits.CLOCK_SKEW_S:
+        return signed_at
+
+    def _check_clock(self, request: RequestHead, signed_at: float) -> None:
+        if abs(self._wall_clock() - signed_at) > limits.CLOCK_SKEW_S:
             raise AccessDenied(
-                f"the request was signed for '{_shown(date)}', which differs by more than "
+                f"the request was signed for '{_shown(_date_of(request))}', which differs by more than "
                 f"{limits.CLOCK_SKEW_S // 60} minutes from this server's clock; check the clock of your machine"
             )
-        return _caller(request, account_id, access_key_id, session)
 
     def _verify_link(self, request: RequestHead, link: dict[bytes, str], resources: tuple[bytes, ...]) -> Caller:
-        """A link stands for as long as it says. Headers that its signer did not sign may come with it."""
+        """A link is valid until the time that it names. Headers that its signer did not sign may come with it."""
         access_key_id, expires = link.get(_LINK_KEY_ID, ""), link.get(_LINK_EXPIRES, "")
         if not (expires.isascii() and expires.isdigit() and len(expires) <= _EXPIRES_DIGITS):
             raise InvalidArgument.of("x-fc-expires", "a time in Unix seconds", expires[:64])
-        token = link.get(_LINK_TOKEN, "").encode("latin-1", "replace") or request.security_token
-        secret, account_id, session = self._secret_of(access_key_id, token)
-        claimed, date = link[signature.SIGNATURE_ITEM].encode(), expires.encode()
-        bare = Signed(request.method, b"", b"", date, b"")
-        if not any(_matches(signed, secret, claimed, resources) for signed in (_signed(request, date), bare)):
+        caller = self._identify(access_key_id, _token(request, link))
+        claimed, expiry = link[signature.SIGNATURE_ITEM].encode("latin-1", "replace"), expires.encode()
+        bare = Signed(request.method, b"", b"", expiry, b"")
+        if not any(self._matches(signed, caller, claimed, resources) for signed in (_signed(request, expiry), bare)):
             raise SignatureDoesNotMatch
         if int(expires) < self._wall_clock():
             raise AccessDenied(f"this link has expired: it was valid until {expires} (Unix seconds); sign a new one")
-        return _caller(request, account_id, access_key_id, session)
+        return _of_its_account(request, caller)
 
-    def _secret_of(self, access_key_id: str, security_token: bytes) -> tuple[bytes, str, Session | None]:
-        if access_key_id.startswith(TEMPORARY_KEY_PREFIX):
-            if self._tokens is None:
-                raise InvalidAccessKeyID(access_key_id)
-            if not security_token:
-                raise MissingRequiredHeader("x-fc-security-token")
-            session = self._tokens.verify(access_key_id, security_token.decode("latin-1"))
-            if session is None:
-                raise InvalidAccessKeyID(access_key_id)
-            return session.secret.encode(), session.account_id, session
-        key = self._keys.get(access_key_id)
-        if key is None:
-            raise InvalidAccessKeyID(access_key_id)
-        return key.secret.encode(), key.account_id, None
+    def _identify(self, access_key_id: str, token: str) -> Caller:
+        try:
+            return self._authentication.identify(access_key_id, token)
+        except CredentialsRefused as refused:
+            raise _refusal(refused) from refused
+
+    def _matches(self, signed: Signed, caller: Caller, claimed: bytes, resources: tuple[bytes, ...]) -> bool:
+        """Whether the claim is the signature over one of the resources that clients are known to sign."""
+        key = self._keys.of(caller.access_key_id, caller.secret)
+        for resource in resources:
+            text = signature.string_to_sign(signed, resource)
+            if hmac.compare_digest(signature.sign_with(key, text), claimed):
+                return True
+            if not text.isascii() and hmac.compare_digest(signature.sign_with(key, _as_text(text, resource)), claimed):
+                return True
+        return False
+
+
+def _refusal(refused: CredentialsRefused) -> CallerError:
+    if refused.refusal is Refusal.UNKNOWN_KEY:
+        return InvalidAccessKeyID(refused.access_key_id)
+    if refused.refusal is Refusal.MISSING_TOKEN:
+        return MissingRequiredHeader("x-fc-security-token")
+    code, message = _TOKEN_CODES[refused.refusal]
+    return AccessDenied(message, code=code)
+
+
+def _token(request: RequestHead, items: dict[bytes, str]) -> str:
+    """The security token of the URL or of the headers. Raises for two that differ: only one could be checked."""
+    in_url, in_header = items.get(_LINK_TOKEN, ""), request.security_token.decode("latin-1")
+    if in_url and in_header and in_url != in_header:
+        code, message = _TOKEN_CODES[Refusal.TOKEN_OF_ANOTHER_KEY]
+        raise AccessDenied(message, code=code)
+    return in_url or in_header
+
+
+def _date_of(request: RequestHead) -> bytes:
+    return (request.date if request.date is not None else request.fc_date) or b""
 
 
 def _split(authorization: bytes) -> tuple[str, bytes]:
@@ -147,43 +173,31 @@ def _split(authorization: bytes) -> tuple[str, bytes]:
     return access_key_id.decode("latin-1"), claimed
 
 
-def _signed(request: RequestHead, date: bytes) -> Signed:
+def _signed(request: RequestHead, signed_on: bytes) -> Signed:
     return Signed(
         request.method,
         request.content_md5,
         request.content_type,
-        date,
+        signed_on,
         request.canonical_headers,
     )
 
 
-def _matches(signed: Signed, secret: bytes, claimed: bytes, resources: tuple[bytes, ...]) -> bool:
-    """Whether the claim is the signature over one of the resources that clients are known to sign."""
-    for resource in resources:
-        text = signature.string_to_sign(signed, resource)
-        if hmac.compare_digest(signature.sign(secret, text), claimed):
-            return True
-        if not text.isascii() and hmac.compare_digest(signature.sign(secret, _as_text(text, resource)), claimed):
-            return True
-    return False
-
-
-def _caller(request: RequestHead, account_id: str, access_key_id: str, session: Session | None) -> Caller:
-    if request.account_id and request.account_id != account_id.encode():
+def _of_its_account(request: RequestHead, caller: Caller) -> Caller:
+    if request.account_id and request.account_id != caller.account_id.encode():
         raise AccessDenied("The service or function doesn't belong to you.")
-    return Caller(account_id, access_key_id, session)
+    return caller
 
 
-def _link(query: bytes) -> dict[bytes, str] | None:
-    """The items of a signed URL that are the signature's own, or None for a URL that is not signed."""
-    if signature.SIGNATURE_ITEM not in query:
-        return None
+def _own_items(query: bytes) -> dict[bytes, str]:
+    """The items of a URL that are the signature's own, decoded; of repeated ones the first."""
     items: dict[bytes, str] = {}
-    for part in query.split(b"&"):
-        name, _equals, value = part.partition(b"=")
-        if name.startswith(signature.FC_HEADER_PREFIX):
-            items.setdefault(name, unquote_plus(value.decode("latin-1")))
-    return items if signature.SIGNATURE_ITEM in items else None
+    if signature.FC_HEADER_PREFIX in query:
+        for part in query.split(b"&"):
+            name, _equals, value = part.partition(b"=")
+            if name.startswith(signature.FC_HEADER_PREFIX):
+                items.setdefault(name, unquote_plus(value.decode("latin-1"), encoding="latin-1"))
+    return items
 
 
 def _resources(raw_path: bytes) -> tuple[bytes, ...]:
@@ -196,11 +210,19 @@ def _as_text(text: bytes, resource: bytes) -> bytes:
     return text[: len(text) - len(resource)].decode("latin-1").encode() + resource
 
 
-@lru_cache(maxsize=64)
-def _read_date(date: bytes) -> float | None:
-    """Unix seconds, or None for what is no date. Clients send the same text for a whole second: hence the cache."""
+def _read_date(text: bytes) -> float | None:
+    """Unix seconds, or None for what is no date. The form that all clients send is read without the library."""
+    if len(text) > DATE_BYTES_MAX:
+        return None
     try:
-        moment = parsedate_to_datetime(date.decode("ascii"))
+        month = _MONTHS.get(text[8:11])
+        if len(text) == 29 and month is not None and text[3:5] == b", " and text[25:] == b" GMT":
+            clock = text[17:25].split(b":")
+            hour, minute, second = (int(part) for part in clock)
+            day = date(int(text[12:16]), month, int(text[5:7])).toordinal() - _EPOCH_DAY
+            if hour < 24 and minute < 60 and second <= 60:
+                return day * _DAY_S + hour * 3600 + minute * 60 + second
+        moment = parsedate_to_datetime(text.decode("ascii"))
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None

@@ -65,7 +65,7 @@ class ExecEndpoint:
         if scope["type"] != "websocket":
             raise PlatformError(f"this door speaks HTTP and websockets only, not {scope['type']}")
         raw_path = head.raw_path
-        self._permissions.require(self._verifier.verify(head), "GET", raw_path)
+        self._permissions.require(self._verifier.verify(head), head, scope, "GET")
         service, qualifier, function, instance_id = _place(raw_path)
         command, wishes = _asked(scope["query_string"])
         found = await self._instances.of(service, "" if qualifier == limits.LATEST else qualifier, function)

@@ -16,6 +16,7 @@ from sesame.fc import wire_json
 from sesame.fc.body import read_body
 from sesame.fc.links import base_url
 from sesame.fc.targets import qualified, segment
+from sesame.identity.authorization import Requester
 from sesame.model import limits
 from sesame.model.errors import InvalidArgument
 from sesame.model.records import Record
@@ -24,6 +25,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 Handler = Callable[[Request], Awaitable[Response]]
 # Where `fc.app` leaves the request's id for answers that repeat it.
 REQUEST_ID = "sesame.request_id"
+# Where it leaves the proven caller, for operations that ask for more rights than their path says.
+REQUESTER = "sesame.requester"
 
 
 def name(request: Request, part: str) -> str:
@@ -48,6 +51,12 @@ def latest_service(request: Request) -> str:
 def base(request: Request) -> str:
     """`http://host:port` where the caller can reach this server again."""
     return base_url(request.scope["scheme"], request.scope["server"], request.headers.get("host", ""))
+
+
+def requester(request: Request) -> Requester:
+    """Who asks; never absent behind a path of the API, whose callers are all proven."""
+    found: Requester = request.scope[REQUESTER]
+    return found
 
 
 def if_match(request: Request) -> str | None:

@@ -72,7 +72,7 @@ class HttpFunctions:
         trigger = self._triggers.of(way.target)
         if scope["method"] not in trigger.methods:
             raise not_allowed(scope["method"], trigger.methods)
-        self._admit(trigger, way.target, head, scope["query_string"])
+        self._admit(trigger, way.target, head, scope)
         body = await read_body(receive, head.content_length, limits.SYNC_PAYLOAD_BYTES)
         invocation = Invocation(request_id, way.target, body, http_params=_params(way, scope))
         outcome = await self._invoker.run(invocation, scope[HANG_UP])
@@ -83,7 +83,7 @@ class HttpFunctions:
             {"type": "http.response.start", "status": status, "headers": headers, "lines": lines, "body": payload}
         )
 
-    def _admit(self, trigger: HttpConfig, target: Target, head: RequestHead, query: bytes) -> None:
+    def _admit(self, trigger: HttpConfig, target: Target, head: RequestHead, scope: Scope) -> None:
         if trigger.auth_type == _ANONYMOUS:
             return
         if trigger.auth_type != _FUNCTION:
@@ -91,7 +91,8 @@ class HttpFunctions:
                 f"the HTTP trigger's authType '{trigger.auth_type}' is stored but not served here: "
                 f"use '{_ANONYMOUS}' or '{_FUNCTION}'"
             )
-        self._permissions.require_invoke(self._verifier.verify_trigger(head, query), target)
+        caller = self._verifier.verify_trigger(head, scope["query_string"])
+        self._permissions.require_invoke(caller, head, scope, target)
 
 
 def proxy_way(scope: Scope) -> Way:

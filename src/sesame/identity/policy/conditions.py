@@ -1,8 +1,8 @@
-"""The `Condition` block of a RAM policy: operators over what a request brings with it.
+"""The `Condition` block of a RAM policy: operators over the facts of a request.
 
-Called by `identity.policy.evaluator` while it compiles a statement and for each request that the statement otherwise
+Called by `identity.policy.evaluator` when it compiles a statement, and for each request that the statement otherwise
 matches.
-Never looks anything up: what is not in the given context is missing.
+The operators are those that RAM documents (reference/companions.md §3.2); it has neither IfExists nor set operators.
 """
 
 import ipaddress
@@ -13,13 +13,18 @@ from typing import Any
 
 import msgspec
 
+from sesame.identity.policy import condition_keys
 from sesame.identity.policy.patterns import glob
+
+NUMBER_CHARS_MAX = 64
+# `::ffff:0:0/96` is where IPv6 holds the IPv4 addresses.
+_MAPPED_BITS = 96
 
 Test = Callable[[str], bool]
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """One operator on one key. Values are alternatives; a negative operator holds when none of them does."""
+    """One operator on one key. Values are alternatives; a negative operator holds when none of them matches."""
 
     key: str
     negative: bool
@@ -34,14 +39,17 @@ class Condition(msgspec.Struct, frozen=True):
 
 
 def parse_conditions(block: Any) -> tuple[Condition, ...]:
-    """All of them must hold. Raises ValueError saying what cannot be read."""
+    """The conditions of a block; the statement applies when all of them hold. Keys come out in their normal form.
+
+    Raises ValueError saying what cannot be read. A key that is not known is left to the caller.
+    """
     if not isinstance(block, dict):
         raise ValueError("must be an object of operators")
     conditions = []
     for operator, keys in block.items():
         if operator not in _OPERATORS:
-            raise ValueError(f"unknown operator {operator!r}")
-        if not isinstance(keys, dict):
+            raise ValueError(f"unknown operator {operator!r} (known: {', '.join(_OPERATORS)})")
+        if not isinstance(keys, dict) or not keys:
             raise ValueError(f"{operator} must be an object of keys")
         negative, compile_value = _OPERATORS[operator]
         for key, value in keys.items():
@@ -49,12 +57,12 @@ def parse_conditions(block: Any) -> tuple[Condition, ...]:
             if not values or not all(isinstance(v, str | bool | int | float) for v in values):
                 raise ValueError(f"{operator}.{key} must be a string or a list of strings")
             tests = tuple(compile_value(_text(v)) for v in values)
-            conditions.append(Condition(key=key, negative=negative, tests=tests))
+            conditions.append(Condition(key=condition_keys.normal(key), negative=negative, tests=tests))
     return tuple(conditions)
 
 
 def _text(value: str | bool | float) -> str:
-    """The grammar quotes numbers and booleans; hand-written policies often do not."""
+    """The grammar has numbers and booleans in quotes; policies written by hand often leave the quotes out."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -80,6 +88,12 @@ def _within_network(value: str) -> Test:
     except ValueError as exc:
         raise ValueError(f"{value!r} is neither an address nor a network") from exc
 
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= _MAPPED_BITS:
+        # Requests bring IPv4 addresses as such: `::ffff:10.0.0.0/104` means `10.0.0.0/8`.
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            network = ipaddress.ip_network((mapped, network.prefixlen - _MAPPED_BITS))
+
     def test(subject: str) -> bool:
         try:
             return ipaddress.ip_address(subject) in network
@@ -90,6 +104,8 @@ def _within_network(value: str) -> Test:
 
 
 def _number(value: str) -> Decimal:
+    if len(value) > NUMBER_CHARS_MAX:
+        raise ValueError(f"a number has at most {NUMBER_CHARS_MAX} characters")
     try:
         number = Decimal(value)
     except InvalidOperation as exc:

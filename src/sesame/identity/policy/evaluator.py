@@ -1,24 +1,23 @@
-"""Evaluates RAM policies: deny over allow over nothing, wildcards, `NotAction`, conditions.
+"""Compiles and evaluates RAM policies: an explicit Deny overrides Allow, anything else is denied.
 
-Called by `identity.roles` for every request that a role makes, and by whoever checks a policy before keeping it.
-Never reads the catalog or the clock: a policy, a question, a decision (reference/companions.md §3).
+Called by `identity.authorization` for every request of a role, and by all that check a policy before they keep it.
+Pure: reads neither the catalog nor the clock (reference/companions.md §3).
 """
 
 import enum
-import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from sesame.identity.policy import condition_keys
 from sesame.identity.policy.conditions import Condition, parse_conditions
 from sesame.identity.policy.patterns import glob
 from sesame.model.errors import InvalidArgument
 
 DOCUMENT_CHARS_MAX = 6144
 ARN_SEGMENTS = 5
-_PARSED_POLICIES_KEPT = 2048
 
 Context = Mapping[str, str]
 """What the request brings besides action and resource, by condition key (`acs:SourceIp`, `oss:Prefix`, …)."""
@@ -33,18 +32,16 @@ class Decision(enum.Enum):
 class MalformedPolicy(InvalidArgument):
     """The document is not in the grammar of reference/companions.md §3.1; the message says where."""
 
-    code = "InvalidParameter.PolicyGrammar"
-
 
 class Question(msgspec.Struct, frozen=True):
     """May `action` (`oss:PutObject`) be done to `resource` (an ARN)?
 
-    `caller` is a kind and a name (`("Service", "fc.aliyuncs.com")`); it matters where statements name principals.
+    `caller` is a kind and a name (`("Service", "fc.aliyuncs.com")`), for statements that name principals.
     """
 
     action: str
     resource: str
-    context: Context = {}
+    context: Context
     caller: tuple[str, str] = ("", "")
 
 
@@ -67,7 +64,10 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 class CompiledPolicy(msgspec.Struct, frozen=True):
+    """`condition_keys` are those that its conditions ask for, in their normal form."""
+
     statements: tuple[Statement, ...]
+    condition_keys: frozenset[str]
 
     def decide(self, question: Question) -> Decision:
         decision = Decision.IMPLICIT_DENY
@@ -80,7 +80,7 @@ class CompiledPolicy(msgspec.Struct, frozen=True):
 
 
 def strongest(decisions: Iterable[Decision]) -> Decision:
-    """Any explicit deny denies; else any allow allows; else nobody spoke for it."""
+    """An explicit deny among them denies; else an allow allows; else it is denied implicitly."""
     result = Decision.IMPLICIT_DENY
     for decision in decisions:
         if decision is Decision.EXPLICIT_DENY:
@@ -90,19 +90,21 @@ def strongest(decisions: Iterable[Decision]) -> Decision:
     return result
 
 
-@functools.lru_cache(maxsize=_PARSED_POLICIES_KEPT)
-def parse(document: str) -> CompiledPolicy:
-    """An identity or session policy. Raises MalformedPolicy."""
-    return _compile(document, names_principals=False)
+def parse(document: str, *, strict: bool = True) -> CompiledPolicy:
+    """An identity or session policy. Raises MalformedPolicy.
+
+    Not `strict`, for what is kept already, a condition key that no request brings is no error: a Deny that asks for it
+    applies, an Allow does not.
+    """
+    return _compile(document, names_principals=False, strict=strict)
 
 
-@functools.lru_cache(maxsize=_PARSED_POLICIES_KEPT)
-def parse_resource_policy(document: str) -> CompiledPolicy:
-    """A policy that hangs on a resource and says who may act: a role's trust policy, a bucket's policy."""
-    return _compile(document, names_principals=True)
+def parse_resource_policy(document: str, *, strict: bool = True) -> CompiledPolicy:
+    """A policy that belongs to a resource and names who may act: a role's trust policy, a bucket's policy."""
+    return _compile(document, names_principals=True, strict=strict)
 
 
-def _compile(text: str, *, names_principals: bool) -> CompiledPolicy:
+def _compile(text: str, *, names_principals: bool, strict: bool) -> CompiledPolicy:
     if len(text) > DOCUMENT_CHARS_MAX:
         raise MalformedPolicy(f"the policy has {len(text)} characters (allowed: {DOCUMENT_CHARS_MAX})")
     try:
@@ -119,12 +121,14 @@ def _compile(text: str, *, names_principals: bool) -> CompiledPolicy:
         statements = [statements]
     if not isinstance(statements, list) or not statements:
         raise MalformedPolicy("Statement must be a list of at least one statement")
-    return CompiledPolicy(
-        tuple(_statement(f"Statement[{i}]", s, names_principals=names_principals) for i, s in enumerate(statements))
+    compiled = tuple(
+        _statement(f"Statement[{i}]", s, names_principals=names_principals, strict=strict)
+        for i, s in enumerate(statements)
     )
+    return CompiledPolicy(compiled, frozenset(c.key for statement in compiled for c in statement.conditions))
 
 
-def _statement(where: str, statement: Any, *, names_principals: bool) -> Statement:
+def _statement(where: str, statement: Any, *, names_principals: bool, strict: bool) -> Statement:
     if not isinstance(statement, dict):
         raise MalformedPolicy(f"{where} is not an object")
     known = {"Effect", "Action", "NotAction", "Resource", "NotResource", "Condition", "Sid"}
@@ -132,10 +136,7 @@ def _statement(where: str, statement: Any, *, names_principals: bool) -> Stateme
     effect = statement.get("Effect")
     if effect not in ("Allow", "Deny"):
         raise MalformedPolicy(f"{where}.Effect must be Allow or Deny, found {effect!r}")
-    try:
-        conditions = parse_conditions(statement.get("Condition", {}))
-    except ValueError as exc:
-        raise MalformedPolicy(f"{where}.Condition: {exc}") from exc
+    conditions = _conditions(where, statement, strict=strict)
     # A trust policy speaks of the one role it hangs on and so needs no Resource.
     resource_optional = names_principals and "Resource" not in statement and "NotResource" not in statement
     return Statement(
@@ -145,6 +146,20 @@ def _statement(where: str, statement: Any, *, names_principals: bool) -> Stateme
         principal=_principals(where, statement) if names_principals else _always,
         conditions=conditions,
     )
+
+
+def _conditions(where: str, statement: Mapping[str, Any], *, strict: bool) -> tuple[Condition, ...]:
+    try:
+        conditions = parse_conditions(statement.get("Condition", {}))
+    except ValueError as exc:
+        raise MalformedPolicy(f"{where}.Condition: {exc}") from exc
+    unknown = [condition.key for condition in conditions if not condition_keys.is_known(condition.key)]
+    if not unknown:
+        return conditions
+    if strict:
+        raise MalformedPolicy(f"{where}.Condition: {condition_keys.refusal(unknown[0])}")
+    never = Condition(key=unknown[0], negative=False, tests=())
+    return (never,) if statement.get("Effect") == "Allow" else ()
 
 
 def _refuse_unknown(where: str, found: Mapping[str, Any], known: set[str]) -> None:
@@ -181,18 +196,26 @@ def _action_pattern(pattern: str) -> Callable[[str], bool]:
 
 
 def _resource_pattern(pattern: str) -> Callable[[str], bool]:
-    """Segment-wise over the first four colons, so that `*` in one segment cannot swallow the next; the rest as a whole.
+    """Compares segment by segment up to the fourth colon, so that `*` in one cannot match into the next.
 
     A pattern that ends early in `*` (`*`, `acs:oss:*`) leaves open all that could follow.
     """
     parts = pattern.split(":", ARN_SEGMENTS - 1)
+    if not glob(parts[0])("acs"):
+        raise MalformedPolicy(f"resource {pattern!r} is not written as acs:service:region:account:name, nor is it '*'")
     if parts[-1] == "*":
         parts += ["*"] * (ARN_SEGMENTS - len(parts))
     tests = tuple(glob(part) for part in parts)
+    # Role ARNs write names in lower case (reference/companions.md §2.2); policies often write them as they are shown.
+    names_roles = len(parts) == ARN_SEGMENTS and glob(parts[1])("ram")
+    of_role = glob(parts[-1], ignore_case=True) if names_roles else tests[-1]
 
     def matches(resource: str) -> bool:
         segments = resource.split(":", ARN_SEGMENTS - 1)
-        return len(segments) == len(tests) and all(test(segment) for test, segment in zip(tests, segments, strict=True))
+        if len(segments) != len(tests):
+            return False
+        last = of_role if segments[1] == "ram" else tests[-1]
+        return last(segments[-1]) and all(test(segment) for test, segment in zip(tests[:-1], segments, strict=False))
 
     return matches
 

@@ -1,35 +1,95 @@
 """Compiles the wildcards of RAM policies: `*` stands for any run of characters, also none, `?` for exactly one.
 
 Called by `identity.policy.evaluator` and `identity.policy.conditions` once for each pattern of a policy.
-Never backtracks: a caller's own session policy must not be able to burn time here.
+A pattern takes time proportional to its length plus the subject's; with `?` between two `*`, to a 60th of their
+product.
 """
 
-import re
 from collections.abc import Callable
 
+Match = Callable[[str], bool]
 
-def glob(pattern: str, *, ignore_case: bool = False) -> Callable[[str], bool]:
+
+def glob(pattern: str, *, ignore_case: bool = False) -> Match:
     """A predicate over whole strings."""
-    if pattern == "*":
-        return lambda _subject: True
-    if not ignore_case and "*" not in pattern and "?" not in pattern:
+    if ignore_case:
+        test = glob(pattern.casefold())
+        return lambda subject: test(subject.casefold())
+    if not pattern.strip("*") and pattern:
+        return _always
+    if "*" not in pattern and "?" not in pattern:
         return lambda subject: subject == pattern
-    expression = re.compile(_expression(pattern), re.DOTALL | (re.IGNORECASE if ignore_case else 0))
-    return lambda subject: expression.fullmatch(subject) is not None
-
-
-def _expression(pattern: str) -> str:
-    """Each `*` but the last takes the shortest run that lets the next literal follow, and never reconsiders it.
-
-    Taking the earliest place is always right for wildcards; the atomic groups keep the work proportional to
-    pattern times subject.
-    """
-    first, *rest = (_literal(run) for run in re.split(r"\*+", pattern))
+    first, *rest = pattern.split("*")
     if not rest:
-        return first
-    *middle, last = rest
-    return first + "".join(f"(?>.*?{literal})" for literal in middle) + ".*" + last
+        return lambda subject: len(subject) == len(first) and _fits(first, subject, 0)
+    *between, last = rest
+    return _Runs(first, tuple(run for run in between if run), last).match
 
 
-def _literal(run: str) -> str:
-    return "".join("." if char == "?" else re.escape(char) for char in run)
+class _Runs:
+    """What stands before the first `*`, between the stars, and behind the last one.
+
+    Each run between two stars takes the first place where it fits: if the pattern matches at all, it matches so.
+    """
+
+    __slots__ = ("_between", "_first", "_last")
+
+    def __init__(self, first: str, between: tuple[str, ...], last: str) -> None:
+        self._first = first
+        self._between = tuple(_finder(run) for run in between)
+        self._last = last
+
+    def match(self, subject: str) -> bool:
+        end = len(subject) - len(self._last)
+        at = len(self._first)
+        if at > end or not _fits(self._first, subject, 0) or not _fits(self._last, subject, end):
+            return False
+        for find in self._between:
+            at = find(subject, at, end)
+            if at < 0:
+                return False
+        return True
+
+
+def _fits(run: str, subject: str, at: int) -> bool:
+    """Whether the run, in which `?` stands for any character, stands at this place of the subject."""
+    if "?" not in run:
+        return subject.startswith(run, at)
+    return all(char in ("?", found) for char, found in zip(run, subject[at : at + len(run)], strict=True))
+
+
+def _finder(run: str) -> Callable[[str, int, int], int]:
+    """`find(subject, start, end)`: the place behind the run's first occurrence between the two places, or -1."""
+    if "?" not in run:
+        size = len(run)
+
+        def find(subject: str, start: int, end: int) -> int:
+            at = subject.find(run, start, end)
+            return -1 if at < 0 else at + size
+
+        return find
+    return _find_with_gaps(run)
+
+
+def _find_with_gaps(run: str) -> Callable[[str, int, int], int]:
+    """The Shift-And algorithm: bit i of the state says that the run's first i+1 characters end here."""
+    gaps = sum(1 << i for i, char in enumerate(run) if char == "?")
+    masks = {char: gaps for char in run if char != "?"}
+    for i, char in enumerate(run):
+        if char != "?":
+            masks[char] |= 1 << i
+    whole = 1 << (len(run) - 1)
+
+    def find(subject: str, start: int, end: int) -> int:
+        state = 0
+        for at in range(start, end):
+            state = ((state << 1) | 1) & masks.get(subject[at], gaps)
+            if state & whole:
+                return at + 1
+        return -1
+
+    return find
+
+
+def _always(_subject: str) -> bool:
+    return True

@@ -29,7 +29,9 @@ class DomainRoutes:
         }
 
     async def _create(self, request: Request) -> Response:
-        return self._answer(await self._domains.create(await requests.body(request, CustomDomainInput)))
+        return self._answer(
+            await self._domains.create(await requests.body(request, CustomDomainInput), by=requests.requester(request))
+        )
 
     async def _list(self, request: Request) -> Response:
         page = await self._domains.list(requests.listing(request))
@@ -42,7 +44,9 @@ class DomainRoutes:
     async def _update(self, request: Request) -> Response:
         domain = requests.name(request, "domain")
         wanted = await requests.body(request, CustomDomainInput)
-        return self._answer(await self._domains.update(domain, wanted, requests.if_match(request)))
+        return self._answer(
+            await self._domains.update(domain, wanted, requests.if_match(request), by=requests.requester(request))
+        )
 
     async def _delete(self, request: Request) -> Response:
         await self._domains.delete(requests.name(request, "domain"), requests.if_match(request))

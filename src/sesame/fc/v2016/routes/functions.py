@@ -41,7 +41,9 @@ class FunctionRoutes:
         return Route(LINK, self._follow_link, methods=["GET"])
 
     async def _create(self, request: Request) -> Response:
-        record = await self._functions.create(requests.latest_service(request), await _input(request))
+        record = await self._functions.create(
+            requests.latest_service(request), await _input(request), by=requests.requester(request)
+        )
         return requests.answer(shapes.function(record), record)
 
     async def _get(self, request: Request) -> Response:
@@ -51,7 +53,9 @@ class FunctionRoutes:
 
     async def _update(self, request: Request) -> Response:
         service, function = requests.latest_service(request), requests.name(request, "function")
-        record = await self._functions.update(service, function, await _input(request), requests.if_match(request))
+        record = await self._functions.update(
+            service, function, await _input(request), requests.if_match(request), by=requests.requester(request)
+        )
         return requests.answer(shapes.function(record), record)
 
     async def _delete(self, request: Request) -> Response:

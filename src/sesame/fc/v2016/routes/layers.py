@@ -38,7 +38,8 @@ class LayerRoutes:
 
     async def _create(self, request: Request) -> Response:
         layer = requests.name(request, "layer")
-        record = await self._layers.create_version(layer, await requests.body(request, LayerInput))
+        sent = await requests.body(request, LayerInput)
+        record = await self._layers.create_version(layer, sent, by=requests.requester(request))
         return requests.answer(self._shape(request, record), record)
 
     async def _list_versions(self, request: Request) -> Response:

@@ -35,7 +35,7 @@ class ServiceRoutes:
         }
 
     async def _create(self, request: Request) -> Response:
-        record = await self._services.create(await requests.body(request, ServiceInput))
+        record = await self._services.create(await requests.body(request, ServiceInput), by=requests.requester(request))
         return requests.answer(shapes.service(record), record)
 
     async def _get(self, request: Request) -> Response:
@@ -45,7 +45,9 @@ class ServiceRoutes:
     async def _update(self, request: Request) -> Response:
         service = requests.latest_service(request)
         wanted = await requests.body(request, ServiceInput)
-        record = await self._services.update(service, wanted, requests.if_match(request))
+        record = await self._services.update(
+            service, wanted, requests.if_match(request), by=requests.requester(request)
+        )
         return requests.answer(shapes.service(record), record)
 
     async def _delete(self, request: Request) -> Response:

@@ -29,7 +29,9 @@ class TriggerRoutes:
         }
 
     async def _create(self, request: Request) -> Response:
-        record = await self._triggers.create(*_function(request), await requests.body(request, TriggerInput))
+        record = await self._triggers.create(
+            *_function(request), await requests.body(request, TriggerInput), by=requests.requester(request)
+        )
         return _answer(request, record)
 
     async def _list(self, request: Request) -> Response:
@@ -44,7 +46,9 @@ class TriggerRoutes:
     async def _update(self, request: Request) -> Response:
         wanted = await requests.body(request, TriggerInput)
         wanted = msgspec.structs.replace(wanted, trigger_name=requests.name(request, "trigger"))
-        record = await self._triggers.update(*_function(request), wanted, requests.if_match(request))
+        record = await self._triggers.update(
+            *_function(request), wanted, requests.if_match(request), by=requests.requester(request)
+        )
         return _answer(request, record)
 
     async def _delete(self, request: Request) -> Response:

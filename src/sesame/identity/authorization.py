@@ -1,0 +1,124 @@
+"""Decides whether a caller may do what it asks for: the only place where a policy is evaluated.
+
+Called by every endpoint for every operation, and by `control` (through a `Requester`) where an operation hands on a
+right, as one that writes a role does.
+"""
+
+import enum
+from collections.abc import Iterator
+
+from sesame.identity.authentication import Caller
+from sesame.identity.facts import ConditionContext, RequestFacts
+from sesame.identity.policy.compiled import CompiledPolicies
+from sesame.identity.policy.evaluator import CompiledPolicy, Decision, Question, strongest
+from sesame.identity.roles import FUNCTION_COMPUTE, Roles, parse_role_arn, role_arn
+from sesame.model import records
+from sesame.model.errors import AccessDenied
+from sesame.model.role import Principal, PrincipalKind
+from sesame.store.catalog import Catalog
+
+
+class Source(enum.Enum):
+    """Whose rules decided."""
+
+    ACCOUNT = "account"
+    SESSION_POLICY = "session policy"
+    IDENTITY_POLICY = "identity policy"
+
+
+class Denied(AccessDenied):
+    """The caller may not do this. Endpoints word their refusals by `decision` and `source`."""
+
+    def __init__(self, action: str, resource: str, decision: Decision, source: Source) -> None:
+        super().__init__(f"the caller is not authorized to perform '{action}' on resource '{resource}'")
+        self.decision = decision
+        self.source = source
+
+
+class Authorization:
+    """Policies are read from the catalog's memory; calls belong on the event loop's thread."""
+
+    def __init__(self, catalog: Catalog, roles: Roles) -> None:
+        self._catalog = catalog
+        self._roles = roles
+        self._compiled = CompiledPolicies()
+
+    def require(self, caller: Caller, action: str, resource: str, facts: RequestFacts) -> None:
+        """Raises Denied unless the caller may do `action` (`oss:PutObject`) to `resource` (an ARN).
+
+        The order is that of reference/companions.md §3.3: session policy, then the role's own policies. The account's
+        own key may do everything to what the account owns. No identity reaches into another account: there only the
+        resource's own rules, such as a bucket's ACL, can allow.
+        """
+        principal = caller.principal
+        if principal.account_id != owner_of(resource) or principal.kind is PrincipalKind.ANONYMOUS:
+            raise Denied(action, resource, Decision.IMPLICIT_DENY, Source.ACCOUNT)
+        if principal.kind is PrincipalKind.ACCOUNT:
+            return
+        decision, source = self._decide(principal, action, resource, facts)
+        if decision is not Decision.ALLOW:
+            raise Denied(action, resource, decision, source)
+
+    def asks_for(self, caller: Caller, key_prefix: str) -> bool:
+        """Whether a condition of the caller's policies asks for a key that begins so (in its normal form).
+
+        For facts that cost something to find out.
+        """
+        policies = self._policies(caller.principal)
+        return any(key.startswith(key_prefix) for policy in policies for key in policy.condition_keys)
+
+    def _decide(self, principal: Principal, action: str, resource: str, facts: RequestFacts) -> tuple[Decision, Source]:
+        question = Question(action=action, resource=resource, context=ConditionContext(facts))
+        if principal.session_policy is not None:
+            decision = self._compiled.policy(principal.session_policy).decide(question)
+            if decision is not Decision.ALLOW:
+                return decision, Source.SESSION_POLICY
+        if principal.kind is PrincipalKind.CODE_UPLOAD:
+            return self._decide_upload(principal, facts), Source.SESSION_POLICY
+        documents = self._roles.documents_of(principal)
+        decisions = (self._compiled.policy(document).decide(question) for document in documents)
+        return strongest(decisions), Source.IDENTITY_POLICY
+
+    def _decide_upload(self, principal: Principal, facts: RequestFacts) -> Decision:
+        """Once the upload was taken or has expired, its credentials are good for nothing."""
+        record = self._catalog.get(records.CODE_UPLOAD, "", principal.session)
+        live = record is not None and facts.at < record.document.expires_at and principal.session_policy is not None
+        return Decision.ALLOW if live else Decision.EXPLICIT_DENY
+
+    def _policies(self, principal: Principal) -> Iterator[CompiledPolicy]:
+        if principal.session_policy is not None:
+            yield self._compiled.policy(principal.session_policy)
+        if principal.kind is PrincipalKind.ROLE:
+            yield from (self._compiled.policy(document) for document in self._roles.documents_of(principal))
+
+
+class Requester:
+    """A caller with the facts of its request, for `control`, which has to ask for some rights itself."""
+
+    def __init__(self, authorization: Authorization, caller: Caller, facts: RequestFacts) -> None:
+        self._authorization = authorization
+        self._caller = caller
+        self._facts = facts
+
+    @property
+    def principal(self) -> Principal:
+        return self._caller.principal
+
+    def pass_role(self, role: str) -> None:
+        """Raises Denied unless the caller may have Function Compute act in this role, an ARN or a bare name.
+
+        The account's own key may pass every role, also one that does not exist: whether it does is checked apart.
+        """
+        if self.principal.kind is PrincipalKind.ACCOUNT:
+            return
+        named = parse_role_arn(role)
+        bare = not named and not role.startswith("acs:")
+        resource = role_arn(*named) if named else role_arn(self.principal.account_id, role) if bare else role
+        keys = {"acs:Service": FUNCTION_COMPUTE, "ram:ServiceName": FUNCTION_COMPUTE}
+        self._authorization.require(self._caller, "ram:PassRole", resource, self._facts.with_keys(keys))
+
+
+def owner_of(resource: str) -> str:
+    """The account in an ARN (`acs:service:region:account:name`); "" where there is none."""
+    segments = resource.split(":", 4)
+    return segments[3] if len(segments) == 5 else ""

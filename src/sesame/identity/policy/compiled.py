@@ -1,0 +1,49 @@
+"""Keeps the policies that were evaluated last in compiled form, up to a number of bytes.
+
+Called by `identity.authorization`. Keyed by the text of policies that the catalog or a verified token holds: what a
+caller merely sends is never kept here.
+"""
+
+from collections import OrderedDict
+
+import structlog
+
+from sesame.identity.policy.evaluator import CompiledPolicy, MalformedPolicy, parse
+
+# Measured: a policy of nothing but one-letter patterns takes 150 bytes for each of its characters.
+BYTES_PER_CHAR = 200
+BYTES_MAX = 16 * 1024 * 1024
+# Denies everything.
+UNREADABLE = parse('{"Version":"1","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}')
+
+log = structlog.get_logger(__name__)
+
+
+class CompiledPolicies:
+    """The policies used last are kept; a policy that cannot be read denies everything, and that is logged."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, CompiledPolicy] = OrderedDict()
+        self._bytes = 0
+
+    def policy(self, document: str) -> CompiledPolicy:
+        """An identity or session policy."""
+        kept = self._kept.get(document)
+        if kept is not None:
+            self._kept.move_to_end(document)
+            return kept
+        compiled = _compiled(document)
+        self._kept[document] = compiled
+        self._bytes += len(document) * BYTES_PER_CHAR
+        while self._bytes > BYTES_MAX:
+            oldest, _policy = self._kept.popitem(last=False)
+            self._bytes -= len(oldest) * BYTES_PER_CHAR
+        return compiled
+
+
+def _compiled(document: str) -> CompiledPolicy:
+    try:
+        return parse(document, strict=False)
+    except MalformedPolicy as error:
+        log.error("a kept policy cannot be read and denies everything: write it anew", error=str(error))
+        return UNREADABLE
