@@ -3,10 +3,13 @@
 Run by pytest against a real door on a free port.
 """
 
+from typing import Any
+from xml.etree import ElementTree
+
 import oss2
 import pytest
 import requests
-from tests.oss.conftest import ACCOUNT, OTHER_KEY_ID, OTHER_SECRET, RunningDoor
+from tests.oss.conftest import ACCOUNT, KEY_ID, OTHER_KEY_ID, OTHER_SECRET, SECRET, RunningDoor
 
 from sesame.model.errors import InvalidArgument
 
@@ -147,3 +150,50 @@ def test_code_is_read_from_a_bucket_of_the_account_only(door: RunningDoor, bucke
         with pytest.raises(InvalidArgument, match=says):
             door.run(door.source.read(name, key))
     other.delete_bucket()
+
+
+def test_a_bucket_without_versioning_lists_one_version_of_each_object(bucket: oss2.Bucket) -> None:
+    for key in ("a", "b/1", "b/2", "c\x01"):
+        bucket.put_object(key, b"data")
+    found = bucket.list_object_versions()
+    assert [(version.key, version.versionid, version.is_latest) for version in found.versions] == [
+        ("a", "null", True), ("b/1", "null", True), ("b/2", "null", True), ("c\x01", "null", True),
+    ]  # fmt: skip
+    assert (found.delete_marker, found.is_truncated) == ([], False)
+    folded = bucket.list_object_versions(delimiter="/", max_keys=2)
+    assert ([version.key for version in folded.versions], folded.common_prefix) == (["a"], ["b/"])
+    assert (folded.is_truncated, folded.next_key_marker, folded.next_versionid_marker) == (True, "b/", "null")
+    rest = bucket.list_object_versions(delimiter="/", key_marker="b/", versionid_marker="null")
+    assert [version.key for version in rest.versions] == ["c\x01"]
+    with pytest.raises(oss2.exceptions.InvalidArgument):
+        bucket.list_object_versions(versionid_marker="null")
+
+
+@pytest.mark.parametrize("signer", [oss2.Auth, oss2.AuthV2, oss2.AuthV4])
+def test_there_is_one_region(door: RunningDoor, signer: Any) -> None:
+    for asked in ("", "oss-cn-hangzhou"):
+        answer = door.request("GET", params={"regions": asked}, bucket="", auth=signer(KEY_ID, SECRET))
+        region = ElementTree.fromstring(answer.content)
+        assert [found.text for found in region.iter("Region")] == ["oss-cn-hangzhou"]
+        assert region.findtext("RegionInfo/InternetEndpoint") == door.url.removeprefix("http://")
+    other = door.request("GET", params={"regions": "oss-cn-elsewhere"}, bucket="")
+    assert (other.status_code, "<Code>NoSuchRegion</Code>" in other.text) == (404, True)
+
+
+def test_the_description_of_a_bucket_is_complete(door: RunningDoor, bucket: oss2.Bucket) -> None:
+    before = ElementTree.fromstring(door.request("GET", params={"stat": ""}).content)
+    assert before.findtext("LastModifiedTime") == "0"
+    bucket.put_object("k", b"data")
+    info = ElementTree.fromstring(door.request("GET", params={"bucketInfo": ""}).content)
+    named = (
+        "Name", "Location", "Region", "CreationDate", "ExtranetEndpoint", "IntranetEndpoint", "StorageClass", "Owner",
+        "AccessControlList", "DataRedundancyType", "Comment", "AccessMonitor", "TransferAcceleration",
+        "CrossRegionReplication", "BlockPublicAccess", "ResourceGroupId", "ServerSideEncryptionRule",
+    )  # fmt: skip
+    assert {element.tag for element in info.find("Bucket") or ()} >= set(named)
+    stat = ElementTree.fromstring(door.request("GET", params={"stat": ""}).content)
+    assert stat.findtext("DeleteMarkerCount") == "0"
+    assert abs(int(stat.findtext("LastModifiedTime") or 0) - door.clock()) < 60
+    for name in ("InfrequentAccess", "Archive", "ColdArchive", "DeepColdArchive"):
+        for kind in ("Storage", "RealStorage", "ObjectCount"):
+            assert stat.findtext(name + kind) == "0"

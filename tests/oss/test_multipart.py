@@ -130,3 +130,21 @@ def test_appending(bucket: oss2.Bucket) -> None:
     bucket.put_object("log", b"plain")
     with pytest.raises(oss2.exceptions.ObjectNotAppendable):
         bucket.append_object("log", 5, b"more")
+
+
+def test_an_upload_that_forbids_overwriting_says_so_at_its_beginning_and_its_end(bucket: oss2.Bucket) -> None:
+    forbid = {"x-oss-forbid-overwrite": "true"}
+    upload = bucket.init_multipart_upload("k", headers=forbid).upload_id
+    parts = [oss2.models.PartInfo(1, bucket.upload_part("k", upload, 1, b"new").etag)]
+    bucket.put_object("k", b"old")
+    for attempt in (
+        lambda: bucket.init_multipart_upload("k", headers=forbid),
+        lambda: bucket.complete_multipart_upload("k", upload, parts),
+    ):
+        with pytest.raises(oss2.exceptions.ServerError) as caught:
+            attempt()
+        assert (caught.value.status, caught.value.code) == (409, "FileAlreadyExists")
+    assert bucket.get_object("k").read() == b"old"
+    bucket.delete_object("k")
+    bucket.complete_multipart_upload("k", upload, parts)
+    assert bucket.get_object("k").read() == b"new"

@@ -428,3 +428,47 @@ def test_who_hangs_up_in_the_middle_of_a_large_object_costs_no_more_of_it(
         assert connection.recv(1024).startswith(b"HTTP/1.1 200 OK\r\n")
     assert ended.wait(20)
     assert 0 < read[0] < size // 2
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["oss.localhost", "oss-cn-hangzhou.aliyuncs.com", "oss-cn-shanghai-internal.aliyuncs.com", "oss.aliyuncs.com",
+     "oss-accelerate.aliyuncs.com", "OSS-CN-HANGZHOU.aliyuncs.com", "oss-cn-hangzhou.aliyuncs.com."],
+)  # fmt: skip
+def test_a_bucket_may_be_the_first_label_of_every_name_of_the_service(
+    door: RunningDoor, bucket: oss2.Bucket, base: str
+) -> None:
+    bucket.put_object("dir/k", b"data")
+    bucket.put_object_acl("dir/k", "public-read")
+    for host in (f"photos.{base}", f"photos.{base}:9001"):
+        assert requests.get(f"{door.url}/dir/k", headers={"Host": host}, timeout=10).content == b"data"
+    assert requests.get(f"{door.url}/photos/dir/k", headers={"Host": base}, timeout=10).content == b"data"
+
+
+@pytest.mark.parametrize(
+    "host", ["photos.example.com", "photos.oss-cn.aliyuncs.com.evil.example", "a.photos.oss.localhost"]
+)
+def test_other_hosts_leave_the_bucket_to_the_path(door: RunningDoor, bucket: oss2.Bucket, host: str) -> None:
+    bucket.put_object("k", b"data")
+    bucket.put_object_acl("k", "public-read")
+    assert requests.get(f"{door.url}/photos/k", headers={"Host": host}, timeout=10).content == b"data"
+
+
+def test_the_directives_of_a_copy_count_in_any_case(bucket: oss2.Bucket) -> None:
+    said = {"Content-Type": "text/x-mine", "x-oss-meta-a": "1", "x-oss-tagging": "k=v"}
+    bucket.put_object("k", b"data", headers=said)
+    for word in ("REPLACE", "replace", "Replace"):
+        bucket.copy_object("photos", "k", "c", headers={"x-oss-metadata-directive": word, "x-oss-meta-b": "2"})
+        found = bucket.head_object("c")
+        assert (found.headers["Content-Type"], found.headers["x-oss-meta-b"]) == ("text/x-mine", "2")
+        assert "x-oss-meta-a" not in found.headers
+        bucket.copy_object("photos", "k", "c", headers={"x-oss-tagging-directive": word, "x-oss-tagging": "n=w"})
+        assert bucket.get_object_tagging("c").tag_set.tagging_rule == {"n": "w"}
+    for directive in ("x-oss-metadata-directive", "x-oss-tagging-directive"):
+        with pytest.raises(oss2.exceptions.InvalidArgument):
+            bucket.copy_object("photos", "k", "c", headers={directive: "MOVE"})
+    bucket.update_object_meta("k", {"x-oss-meta-c": "3"})
+    assert bucket.head_object("k").headers["Content-Type"] == "text/x-mine"
+    with pytest.raises(oss2.exceptions.ServerError) as caught:
+        bucket.copy_object("photos", "k", "k", headers={"x-oss-forbid-overwrite": "true"})
+    assert caught.value.code == "FileAlreadyExists"

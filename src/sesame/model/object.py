@@ -20,6 +20,7 @@ class ObjectMeta(msgspec.Struct, frozen=True):
     """What its writer said of an object. `headers` are replayed as they are, by lower-case name (`x-oss-meta-a`).
 
     `acl` is default, private, public-read or public-read-write; `symlink` is the key that a symlink points to.
+    `forbids_overwrite` belongs to an upload: completing it must not replace an object.
     """
 
     headers: dict[str, str] = {}
@@ -27,6 +28,7 @@ class ObjectMeta(msgspec.Struct, frozen=True):
     storage_class: str = "Standard"
     tags: dict[str, str] = {}
     symlink: str = ""
+    forbids_overwrite: bool = False
 
 
 class StoredObject(msgspec.Struct, frozen=True):

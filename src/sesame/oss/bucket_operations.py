@@ -13,7 +13,7 @@ from sesame.model.records import Record
 from sesame.oss import xml
 from sesame.oss.answers import Answer, owner, xml_answer, xml_time
 from sesame.oss.calls import Call
-from sesame.oss.errors import invalid_argument
+from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.listings import max_keys
 from sesame.oss.metadata import BUCKET_ACLS, STORAGE_CLASSES, one_of
 from sesame.store.objects.objects import Totals
@@ -55,11 +55,21 @@ def _has_tag(bucket: Bucket, query: Mapping[str, str]) -> bool:
     return not name or (name in bucket.tags and (not value or bucket.tags[name] == value))
 
 
+async def list_regions(call: Call) -> Answer:
+    """The one region there is, at the address that the caller used. Raises OssError NoSuchRegion for another."""
+    mine = f"oss-{call.house.region}"
+    if call.request.query["regions"] not in ("", mine):
+        raise OssError("NoSuchRegion", details={"Region": call.request.query["regions"]})
+    host = call.request.endpoint.partition("://")[2]
+    names = [("Region", mine), ("InternetEndpoint", host), ("InternalEndpoint", host), ("AccelerateEndpoint", "")]
+    return xml_answer("RegionInfoList", [("RegionInfo", names)])
+
+
 async def put_bucket(call: Call) -> Answer:
     storage_class, redundancy = STORAGE_CLASSES[0], REDUNDANCIES[0]
     body = await call.body.whole(xml.BODY_BYTES_MAX)
     if body:
-        root = xml.parse(body, "CreateBucketConfiguration")
+        root = await xml.read_bytes(body, "CreateBucketConfiguration")
         storage_class = xml.text(root, "StorageClass") or storage_class
         redundancy = xml.text(root, "DataRedundancyType") or redundancy
     if storage_class not in STORAGE_CLASSES:
@@ -96,7 +106,13 @@ async def get_bucket_info(call: Call) -> Answer:
                     ("AccessControlList", [("Grant", bucket.acl)]),
                     ("DataRedundancyType", bucket.redundancy),
                     ("Comment", ""),
+                    ("AccessMonitor", "Disabled"),
+                    ("TransferAcceleration", "Disabled"),
+                    ("CrossRegionReplication", "Disabled"),
+                    ("BlockPublicAccess", False),
+                    ("ResourceGroupId", ""),
                     ("ServerSideEncryptionRule", [("SSEAlgorithm", "None")]),
+                    ("BucketPolicy", [("LogBucket", ""), ("LogPrefix", "")]),
                 ],
             )
         ],
@@ -129,8 +145,10 @@ async def get_bucket_stat(call: Call) -> Answer:
             ("ObjectCount", totals.objects),
             ("MultipartUploadCount", totals.uploads),
             ("LiveChannelCount", 0),
-            ("LastModifiedTime", int(call.house.clock())),
+            ("LastModifiedTime", int(totals.modified_at)),
             *_by_storage_class(totals),
+            ("MultipartPartCount", totals.parts),
+            ("DeleteMarkerCount", 0),
         ],
     )
 

@@ -5,7 +5,7 @@ Never keeps a setting that nothing heeds.
 """
 
 from collections.abc import Awaitable, Callable
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import msgspec
 
@@ -27,7 +27,7 @@ async def get_tags(call: Call) -> Answer:
 
 
 async def put_tags(call: Call) -> Answer:
-    root = xml.parse(await call.body.whole(xml.BODY_BYTES_MAX), "Tagging")
+    root = await xml.read(call.body, "Tagging")
     pairs = [(xml.text(tag, "Key"), xml.text(tag, "Value")) for tag in root.findall("TagSet/Tag")]
     tags = dict(pairs)
     sound = all(1 <= len(n) <= TAG_NAME_CHARS_MAX and len(v) <= TAG_VALUE_CHARS_MAX for n, v in pairs)
@@ -53,11 +53,11 @@ async def get_cors(call: Call) -> Answer:
 
 
 async def put_cors(call: Call) -> Answer:
-    root = xml.parse(await call.body.whole(xml.BODY_BYTES_MAX), "CORSConfiguration")
+    root = await xml.read(call.body, "CORSConfiguration")
     rules = tuple(_read_rule(element) for element in root.findall("CORSRule"))
     if not 1 <= len(rules) <= CORS_RULES_MAX:
         raise OssError("MalformedXML")
-    await _change(call, cors=rules, cors_varies=xml.text(root, "ResponseVary").lower() == "true")
+    await _change(call, cors=rules, cors_varies=xml.flag(root, "ResponseVary"))
     return Answer()
 
 
@@ -96,7 +96,7 @@ async def _change(call: Call, **changes: object) -> None:
     await call.house.buckets.change(call.bucket.bucket_name, change)
 
 
-def _read_rule(element: ElementTree.Element) -> CorsRule:
+def _read_rule(element: Element) -> CorsRule:
     def texts(name: str) -> tuple[str, ...]:
         return tuple(child.text or "" for child in element.findall(name))
 

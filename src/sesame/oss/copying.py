@@ -13,9 +13,9 @@ from sesame.oss.answers import Answer, xml_answer, xml_time
 from sesame.oss.calls import Call
 from sesame.oss.conditions import check_copy, stretch_of
 from sesame.oss.errors import OssError, invalid_argument, no_such_key
-from sesame.oss.metadata import meta_of, one_of
+from sesame.oss.metadata import meta_of
 from sesame.oss.permissions import Wish
-from sesame.oss.request import check_key
+from sesame.oss.request import Request, check_key
 from sesame.oss.writing import may_overwrite, new_object, written_headers
 from sesame.store.blobs.interface import Written
 from sesame.store.objects.objects import Reader
@@ -27,18 +27,24 @@ _DIRECTIVES = ("COPY", "REPLACE")
 async def copy_object(call: Call) -> Answer:
     """Onto itself it changes what is said of the object and leaves the bytes as they are."""
     meta = meta_of(call.request, call.bucket)
-    replaces = one_of(call.request, "x-oss-metadata-directive", _DIRECTIVES) == "REPLACE"
-    replaces_tags = call.request.header("x-oss-tagging-directive").upper() == "REPLACE"
-    reader = await open_source(call)
-    source = reader.stored
-    try:
-        onto_itself = (source.bucket, source.key) == (call.bucket.bucket_name, call.key)
-        headers = meta.headers if replaces or onto_itself else source.meta.headers
-        tags = meta.tags if replaces_tags else source.meta.tags
-        meta = msgspec.structs.replace(meta, headers=headers, tags=tags)
-        stored = await (_change(call, meta) if onto_itself else _copy(call, reader, meta))
-    finally:
-        reader.close()
+    replaces = _replaces(call.request, "x-oss-metadata-directive")
+    replaces_tags = _replaces(call.request, "x-oss-tagging-directive")
+    stored: StoredObject | None = None
+    while stored is None:
+        reader = await open_source(call)
+        source = reader.stored
+        try:
+            onto_itself = (source.bucket, source.key) == (call.bucket.bucket_name, call.key)
+            headers = source.meta.headers
+            if replaces or onto_itself:
+                # Where the request names no content type, the object keeps the one it has.
+                kept = {} if call.request.header("content-type") else {"content-type": headers["content-type"]}
+                headers = {**meta.headers, **kept}
+            tags = meta.tags if replaces_tags else source.meta.tags
+            wanted = msgspec.structs.replace(meta, headers=headers, tags=tags)
+            stored = await (_change(call, source, wanted) if onto_itself else _copy(call, reader, wanted))
+        finally:
+            reader.close()
     answer = xml_answer(
         "CopyObjectResult", [("LastModified", xml_time(stored.modified_at)), ("ETag", f'"{stored.etag}"')]
     )
@@ -81,6 +87,14 @@ async def open_source(call: Call) -> Reader:
     return reader
 
 
+def _replaces(request: Request, directive: str) -> bool:
+    """COPY, which is the default, or REPLACE, in any case. Raises OssError InvalidArgument."""
+    value = request.header(directive, "COPY").upper()
+    if value not in _DIRECTIVES:
+        raise invalid_argument(directive, request.header(directive))
+    return value == "REPLACE"
+
+
 async def _copy(call: Call, reader: Reader, meta: ObjectMeta) -> StoredObject:
     written = await call.house.objects.copy(reader, 0, reader.stored.size)
     stored = new_object(call, written, meta)
@@ -88,12 +102,21 @@ async def _copy(call: Call, reader: Reader, meta: ObjectMeta) -> StoredObject:
     return stored
 
 
-async def _change(call: Call, meta: ObjectMeta) -> StoredObject:
+async def _change(call: Call, source: StoredObject, meta: ObjectMeta) -> StoredObject | None:
+    """None when the object is not the one that was read any more: it was written meanwhile.
+
+    Raises OssError InvalidArgument, FileAlreadyExists.
+    """
     now = call.house.clock()
+    if not may_overwrite(call):
+        raise OssError("FileAlreadyExists")
 
     def change(stored: StoredObject) -> StoredObject:
         if stored.kind is ObjectKind.SYMLINK:
             raise OssError("InvalidArgument", "A symlink cannot be copied onto itself.")
+        if (stored.blob, stored.size, stored.meta) != (source.blob, source.size, source.meta):
+            return stored
         return msgspec.structs.replace(stored, meta=meta, modified_at=now)
 
-    return await call.house.objects.update(call.bucket.bucket_name, call.key, change)
+    stored = await call.house.objects.update(call.bucket.bucket_name, call.key, change)
+    return stored if stored.meta == meta else None

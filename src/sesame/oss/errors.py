@@ -68,6 +68,7 @@ _CATALOGUE: dict[str, tuple[int, str, str]] = {
     "NoSuchCORSConfiguration": (404, "The CORS Configuration does not exist.", "0015-00000502"),
     "NoSuchKey": (404, "The specified key does not exist.", "0026-00000001"),
     "NoSuchLifecycle": (404, "No Row found in Lifecycle Table.", "0015-00000503"),
+    "NoSuchRegion": (404, "The specified region does not exist.", "0015-00000506"),
     "NoSuchServerSideEncryptionRule": (404, "The server side encryption rule does not exist.", "0015-00000504"),
     "NoSuchUpload": (
         404,

@@ -1,4 +1,4 @@
-"""ListObjects in both its versions.
+"""Lists the objects of a bucket: ListObjects, ListObjectsV2 and ListObjectVersions.
 
 Routed to by `oss.routes`. The order, the folding and the paging are `store.objects.listing`'s.
 Never trusts a continuation token: it is only a place to go on from.
@@ -12,7 +12,7 @@ from sesame.oss import xml
 from sesame.oss.answers import Answer, encoding_type, key_encoder, owner, xml_answer, xml_time
 from sesame.oss.calls import Call
 from sesame.oss.errors import invalid_argument
-from sesame.oss.request import Request, natural
+from sesame.oss.request import NULL_VERSION, Request, natural
 from sesame.store.objects.listing import ListQuery, ObjectPage
 
 MAX_KEYS_DEFAULT, MAX_KEYS_MAX = 100, 1000
@@ -66,6 +66,33 @@ async def list_objects_v2(call: Call) -> Answer:
     )
 
 
+async def list_versions(call: Call) -> Answer:
+    """Every object once, with the version `null`: buckets keep no other versions."""
+    query = call.request.query
+    marker, version_marker = query.get("key-marker", ""), query.get("version-id-marker", "")
+    if version_marker and not marker:
+        raise invalid_argument("version-id-marker", version_marker, "A version-id marker needs a key marker.")
+    encode = key_encoder(call.request)
+    page = await _page(call, marker)
+    return xml_answer(
+        "ListVersionsResult",
+        [
+            ("Name", call.bucket.bucket_name),
+            ("Prefix", encode(query.get("prefix", ""))),
+            ("KeyMarker", encode(marker)),
+            ("VersionIdMarker", version_marker),
+            ("MaxKeys", max_keys(call.request)),
+            ("Delimiter", encode(query.get("delimiter", ""))),
+            encoding_type(call.request),
+            ("IsTruncated", page.next_after is not None),
+            ("NextKeyMarker", encode(page.next_after)) if page.next_after is not None else None,
+            ("NextVersionIdMarker", NULL_VERSION) if page.next_after is not None else None,
+            *(_version(call, stored) for stored in page.objects),
+            *_folded(call, page),
+        ],
+    )
+
+
 def max_keys(request: Request, name: str = "max-keys", default: int = MAX_KEYS_DEFAULT) -> int:
     """Raises OssError InvalidArgument."""
     text = request.query.get(name, "")
@@ -91,24 +118,32 @@ async def _page(call: Call, after: str) -> ObjectPage:
 
 
 def _entries(call: Call, page: ObjectPage, *, with_owner: bool) -> list[xml.Element]:
+    objects: list[xml.Element] = [
+        ("Contents", [*_description(call, stored), owner(call.bucket.account_id) if with_owner else None])
+        for stored in page.objects
+    ]
+    return objects + _folded(call, page)
+
+
+def _version(call: Call, stored: StoredObject) -> xml.Element:
+    told = [("VersionId", NULL_VERSION), ("IsLatest", True), owner(call.bucket.account_id)]
+    return ("Version", [*_description(call, stored), *told])
+
+
+def _description(call: Call, stored: StoredObject) -> list[xml.Element]:
+    return [
+        ("Key", key_encoder(call.request)(stored.key)),
+        ("LastModified", xml_time(stored.modified_at)),
+        ("ETag", f'"{stored.etag}"'),
+        ("Type", stored.kind.value),
+        ("Size", stored.size),
+        ("StorageClass", stored.meta.storage_class),
+    ]
+
+
+def _folded(call: Call, page: ObjectPage) -> list[xml.Element]:
     encode = key_encoder(call.request)
-
-    def content(stored: StoredObject) -> xml.Element:
-        return (
-            "Contents",
-            [
-                ("Key", encode(stored.key)),
-                ("LastModified", xml_time(stored.modified_at)),
-                ("ETag", f'"{stored.etag}"'),
-                ("Type", stored.kind.value),
-                ("Size", stored.size),
-                ("StorageClass", stored.meta.storage_class),
-                owner(call.bucket.account_id) if with_owner else None,
-            ],
-        )
-
-    folded: list[xml.Element] = [("CommonPrefixes", [("Prefix", encode(prefix))]) for prefix in page.prefixes]
-    return [content(stored) for stored in page.objects] + folded
+    return [("CommonPrefixes", [("Prefix", encode(prefix))]) for prefix in page.prefixes]
 
 
 def _after(token: str) -> str:

@@ -7,6 +7,7 @@ Never shows an object before it is complete.
 import base64
 import secrets
 from collections.abc import AsyncIterator
+from xml.etree.ElementTree import Element
 
 import msgspec
 
@@ -28,11 +29,16 @@ PAGE_DEFAULT = 1000
 
 
 async def initiate(call: Call) -> Answer:
+    meta = meta_of(call.request, call.bucket)
+    if not may_overwrite(call):
+        if await call.house.objects.head(call.bucket.bucket_name, call.key) is not None:
+            raise OssError("FileAlreadyExists")
+        meta = msgspec.structs.replace(meta, forbids_overwrite=True)
     upload = PendingUpload(
         upload_id=secrets.token_hex(16).upper(),
         bucket=call.bucket.bucket_name,
         key=call.key,
-        meta=meta_of(call.request, call.bucket),
+        meta=meta,
         initiated_at=call.house.clock(),
     )
     await call.house.uploads.begin(upload)
@@ -74,13 +80,13 @@ async def complete(call: Call) -> Answer:
             raise OssError("InvalidArgument", "x-oss-complete-all takes no list of parts.")
         chosen = list(there.values())
     else:
-        chosen = _chosen(body, there)
+        chosen = _chosen(await xml.read_bytes(body, "CompleteMultipartUpload"), there)
     if any(part.size < PART_BYTES_MIN for part in chosen[:-1]):
         raise OssError("EntityTooSmall")
-    if call.request.header("x-oss-object-acl"):
-        acl = one_of(call.request, "x-oss-object-acl", OBJECT_ACLS)
-        upload = msgspec.structs.replace(upload, meta=msgspec.structs.replace(upload.meta, acl=acl))
-    stored = await call.house.uploads.complete(upload, chosen, overwrite=may_overwrite(call))
+    overwrite = may_overwrite(call) and not upload.meta.forbids_overwrite
+    acl = one_of(call.request, "x-oss-object-acl", (upload.meta.acl, *OBJECT_ACLS))
+    meta = msgspec.structs.replace(upload.meta, acl=acl, forbids_overwrite=False)
+    stored = await call.house.uploads.complete(msgspec.structs.replace(upload, meta=meta), chosen, overwrite=overwrite)
     encode = key_encoder(call.request)
     answer = xml_answer(
         "CompleteMultipartUploadResult",
@@ -196,10 +202,10 @@ def _number(call: Call, name: str, least: int, most: int, default: int | None = 
     return number
 
 
-def _chosen(body: bytes, there: dict[int, Part]) -> list[Part]:
+def _chosen(root: Element, there: dict[int, Part]) -> list[Part]:
     """The parts that the caller names, which must be there as he knows them and in ascending order."""
     chosen: list[Part] = []
-    for element in xml.parse(body, "CompleteMultipartUpload").findall("Part"):
+    for element in root.findall("Part"):
         number, etag = xml.text(element, "PartNumber"), xml.text(element, "ETag").strip('"')
         part = there.get(natural(number, PART_NUMBER_MAX) or 0)
         if part is None or part.etag != etag.upper():

@@ -13,7 +13,7 @@ from sesame.oss.conditions import check_read, range_of
 from sesame.oss.errors import OssError, no_such_key
 from sesame.oss.metadata import UNFIT_FOR_GZIP, brief_headers, is_compressible, meta_of, object_headers, overrides
 from sesame.oss.permissions import Wish
-from sesame.oss.request import check_key
+from sesame.oss.request import NULL_VERSION, check_key
 from sesame.oss.writing import may_overwrite, new_object, receive, written_headers
 from sesame.store.objects.objects import Reader
 
@@ -64,18 +64,25 @@ async def delete_object(call: Call) -> Answer:
 
 
 async def delete_objects(call: Call) -> Answer:
-    root = xml.parse(await call.body.whole(xml.BODY_BYTES_MAX), "Delete")
-    keys = [xml.text(element, "Key") for element in root.findall("Object")]
-    if not 1 <= len(keys) <= DELETES_AT_ONCE:
+    root = await xml.read(call.body, "Delete")
+    quiet = xml.flag(root, "Quiet")
+    named = [(xml.text(element, "Key"), xml.text(element, "VersionId")) for element in root.findall("Object")]
+    if not 1 <= len(named) <= DELETES_AT_ONCE:
         raise OssError("MalformedXML")
+    for key, version in named:
+        if version not in ("", NULL_VERSION):
+            raise OssError("NoSuchVersion", details={"Key": key, "VersionId": version})
+    keys = [key for key, _ in named]
     for key in keys:
         check_key(key)
         await call.require(Wish("oss:DeleteObject", call.bucket, key))
     await call.house.objects.delete(call.bucket.bucket_name, keys)
-    if xml.text(root, "Quiet").lower() == "true":
+    if quiet:
         return Answer()
     encode = key_encoder(call.request)
-    deleted: list[xml.Element] = [("Deleted", [("Key", encode(key))]) for key in keys]
+    deleted: list[xml.Element] = [
+        ("Deleted", [("Key", encode(key)), ("VersionId", version) if version else None]) for key, version in named
+    ]
     return xml_answer("DeleteResult", [encoding_type(call.request), *deleted])
 
 

@@ -4,7 +4,7 @@ Routed to by `oss.routes`. Never touches an object's bytes.
 """
 
 from urllib.parse import quote, unquote
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import msgspec
 
@@ -40,7 +40,7 @@ async def get_object_tagging(call: Call) -> Answer:
 
 
 async def put_object_tagging(call: Call) -> Answer:
-    tags = read_tags(xml.parse(await call.body.whole(xml.BODY_BYTES_MAX), "Tagging"))
+    tags = read_tags(await xml.read(call.body, "Tagging"))
     await _change_meta(call, tags=tags)
     return Answer()
 
@@ -70,7 +70,7 @@ def tag_set(tags: dict[str, str]) -> xml.Element:
     return ("TagSet", [("Tag", [("Key", name), ("Value", value)]) for name, value in tags.items()])
 
 
-def read_tags(root: ElementTree.Element) -> dict[str, str]:
+def read_tags(root: Element) -> dict[str, str]:
     """Raises OssError MalformedXML, InvalidArgument."""
     tags: dict[str, str] = {}
     for tag in root.findall("TagSet/Tag"):

@@ -55,6 +55,7 @@ SERVICE: Table = {
     ("GET", ""): Operation(
         buckets.list_buckets, "oss:ListBuckets", frozenset({"prefix", "marker", "max-keys", "tag-key", "tag-value"})
     ),
+    ("GET", "regions"): Operation(buckets.list_regions, "oss:DescribeRegions"),
 }
 BUCKET: Table = {
     ("GET", ""): Operation(listings.list_objects, "oss:ListObjects", PAGING),
@@ -62,6 +63,9 @@ BUCKET: Table = {
         listings.list_objects_v2,
         "oss:ListObjects",
         (PAGING - {"marker"}) | {"start-after", "fetch-owner", "continuation-token"},
+    ),
+    ("GET", "versions"): Operation(
+        listings.list_versions, "oss:ListObjectVersions", (PAGING - {"marker"}) | {"key-marker", "version-id-marker"}
     ),
     ("PUT", ""): Operation(buckets.put_bucket, "oss:PutBucket", headers=_ACL),
     ("DELETE", ""): Operation(buckets.delete_bucket, "oss:DeleteBucket"),
@@ -123,7 +127,14 @@ OBJECT: Table = {
         multipart.append_object, "oss:PutObject", frozenset({"position"}), _NEW_OBJECT, user_meta=True
     ),
     ("POST", "uploads"): Operation(multipart.initiate, "oss:PutObject", _ENCODING, _NEW_OBJECT, user_meta=True),
-    ("PUT", "uploadId"): Operation(multipart.put_part, "oss:PutObject", frozenset({"partNumber"})),
+    # SDKs repeat with each part what they said of the whole object; a part has none of it, and it is obeyed there.
+    ("PUT", "uploadId"): Operation(
+        multipart.put_part,
+        "oss:PutObject",
+        frozenset({"partNumber"}),
+        _NEW_OBJECT | {"x-oss-complete-all"},
+        user_meta=True,
+    ),
     ("POST", "uploadId"): Operation(
         multipart.complete,
         "oss:PutObject",

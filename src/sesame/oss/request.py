@@ -15,6 +15,8 @@ from sesame.oss.errors import OssError
 
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z")
 KEY_BYTES_MAX = 1023
+_PORT = re.compile(r":[0-9]*\Z")
+_CLOUD_HOST = re.compile(r"oss(-[a-z0-9-]{1,62})?\.aliyuncs\.com\Z")
 QUERY_PARAMETERS_MAX = 1000
 NUMBER_DIGITS_MAX = 19
 LARGEST_NUMBER = 2**63 - 1
@@ -73,13 +75,13 @@ def parse(scope: dict[str, Any], virtual_hosts: Sequence[str]) -> Request:
 
 
 def bucket_of_host(host: str, virtual_hosts: Sequence[str]) -> str | None:
-    """The bucket that a Host header names, or None when the path does."""
-    name = host.rpartition(":")[0] if re.search(r":\d+\Z", host) else host
-    for base in virtual_hosts:
-        bucket = name.removesuffix(f".{base}")
-        if bucket != name and "." not in bucket:
-            return bucket
-    return None
+    """The bucket that a Host header names, or None when the path does.
+
+    Besides `virtual_hosts` all names of the cloud count: a proxy, a hosts file or a resolver may lead them here.
+    """
+    name = _PORT.sub("", host).lower().removesuffix(".")
+    bucket, _, base = name.partition(".")
+    return bucket if base in virtual_hosts or _CLOUD_HOST.match(base) else None
 
 
 def check_key(key: str) -> None:

@@ -26,7 +26,10 @@ _LINK_V4 = frozenset(
         "x-oss-signature", "x-oss-security-token",
     }
 )  # fmt: skip
-_EVERYWHERE = frozenset({"x-oss-date", "x-oss-security-token", "x-oss-content-sha256", _PAYER})
+# The last forbids what only some operations do, and these obey it.
+_EVERYWHERE = frozenset(
+    {"x-oss-date", "x-oss-security-token", "x-oss-content-sha256", _PAYER, "x-oss-forbid-overwrite"}
+)
 _USER_META = "x-oss-meta-"
 # They would make a write conditional or partial, which no write here is.
 _NOT_FOR_WRITES = (

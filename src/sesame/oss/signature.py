@@ -70,7 +70,7 @@ def strings_to_sign_v1(request: Request, date: str) -> list[bytes]:
     known = frozenset(request.query) & (SERVED | NOT_SERVED)
     others = frozenset(request.query) - known - UNSIGNED_IN_V1 - _V1_CREDENTIAL_PARAMETERS
     valueless = frozenset(name for name in others if not request.query[name])
-    readings = (known, known | valueless, known | others, known & SERVED)
+    readings = (known, known | valueless, known | others, known & SERVED, known | ({"regions"} & request.query.keys()))
     return [_string_to_sign_v1(request, date, signed) for signed in dict.fromkeys(readings)]
 
 

@@ -1,13 +1,19 @@
-"""XML both ways: documents that OSS answers with, and the few bodies that callers send.
+"""XML both ways: the documents that OSS answers with, and the few bodies that callers send.
 
-Called by the operations of this room and by `oss.app` for errors.
-Never resolves entities or reads a document type: bodies with one are refused.
+Called by the operations and, for errors, by `oss.app`. Reading is bounded: bytes, elements, depth; no document types.
 """
 
+import asyncio
+import re
 from collections.abc import Iterable
-from typing import TypeAlias
-from xml.etree import ElementTree
+from typing import Any, TypeAlias
+from xml.etree.ElementTree import Element as Node
+from xml.etree.ElementTree import ParseError, TreeBuilder, tostring
 
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import DefusedXMLParser
+
+from sesame.oss.body import Body
 from sesame.oss.errors import OssError
 
 Content: TypeAlias = "str | int | bool | Iterable[Element]"
@@ -15,48 +21,139 @@ Element: TypeAlias = "tuple[str, Content] | None"
 """A name with its text or its children; None is left out."""
 
 CONTENT_TYPE = "application/xml"
-# Keys may hold control characters, and clients write them into XML as they are, which XML forbids.
-# The parser is given characters of a private area in their place.
-_PRIVATE_AREA = 0xE000
-_STAND_INS = {code: _PRIVATE_AREA + code for code in range(32) if chr(code) not in "\t\n\r"}
-_CONTROLS_BACK = {stand_in: code for code, stand_in in _STAND_INS.items()}
-_CONTROLS = frozenset(map(chr, _STAND_INS))
-_UNFIT = dict.fromkeys([*_STAND_INS, 0xFFFE, 0xFFFF], 0xFFFD)
 BODY_BYTES_MAX = 2 * 1024 * 1024
+# The largest document is CompleteMultipartUpload: 10,000 parts of three elements, some with CRC and size.
+ELEMENTS_MAX = 60_000
+DEPTH_MAX = 32
+# Larger documents are parsed on a thread: 2 MB take longer than the event loop may stand still.
+PARSE_ON_LOOP_BYTES_MAX = 32 * 1024
+# Keys may hold characters that XML forbids, and clients write them as they are or as character references. The parser
+# is given characters of a private area in their place, from a base where the document uses none of them.
+_FORBIDDEN = frozenset([*range(0x20), 0xFFFE, 0xFFFF]) - {0x09, 0x0A, 0x0D}
+_STAND_IN_BASES = (0xE000, 0xE800, 0xF000, 0xF0000, 0xF8000, 0x100000)
+_REFERENCE = re.compile(r"&#(?:x([0-9A-Fa-f]{1,6})|([0-9]{1,7}));")
+# What an element holds, unless it holds elements.
+_TEXT = re.compile(r"(?<=>)[^<>]+(?=</)")
+_UNFIT = dict.fromkeys(sorted(_FORBIDDEN), 0xFFFD)
 
 
 def document(name: str, content: Content) -> bytes:
     """What XML cannot hold at all becomes U+FFFD; callers who ask for `encoding-type=url` never meet it."""
-    body: bytes = ElementTree.tostring(_element(name, content), encoding="utf-8", xml_declaration=False)
+    body: bytes = tostring(_element(name, content), encoding="utf-8", xml_declaration=False)
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + body
 
 
-def parse(body: bytes, root_name: str) -> ElementTree.Element:
-    """The root, all names without their namespace. Raises OssError MalformedXML."""
-    if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
-        raise OssError("MalformedXML")
+async def read(body: Body, root_name: str) -> Node:
+    """The root of the body, all names without their namespace. Raises OssError MalformedXML, EntityTooLarge."""
+    return await read_bytes(await body.whole(BODY_BYTES_MAX), root_name)
+
+
+async def read_bytes(body: bytes, root_name: str) -> Node:
+    """As `read`, for a body that was read already."""
+    if len(body) <= PARSE_ON_LOOP_BYTES_MAX:
+        return parse(body, root_name)
+    return await asyncio.to_thread(parse, body, root_name)
+
+
+def parse(body: bytes, root_name: str) -> Node:
+    """Blocks, up to some hundred milliseconds for the longest body. Raises OssError MalformedXML."""
     try:
-        text = body.decode()
-        root = ElementTree.fromstring(text.translate(_STAND_INS))
-    except (ElementTree.ParseError, ValueError) as exc:
+        given = body.decode()
+        stand_ins = _stand_ins(given)
+        parser = DefusedXMLParser(target=_Bounded(), forbid_dtd=True)
+        parser.feed(_replace_forbidden(given, stand_ins))
+        root = parser.close()
+    except (ParseError, DefusedXmlException, ValueError) as exc:
         raise OssError("MalformedXML") from exc
-    has_controls = not _CONTROLS.isdisjoint(text)
+    assert isinstance(root, Node), "the tree builder gives an element"
+    originals = {stand_in: code for code, stand_in in stand_ins.items()}
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
-        if has_controls and element.text:
-            element.text = element.text.translate(_CONTROLS_BACK)
+        if originals and element.text:
+            element.text = element.text.translate(originals)
     if root.tag != root_name:
         raise OssError("MalformedXML")
     return root
 
 
-def text(parent: ElementTree.Element, name: str) -> str:
+def text(parent: Node, name: str) -> str:
     """The text of a child, "" where there is none."""
     return parent.findtext(name) or ""
 
 
-def _element(name: str, content: Content) -> ElementTree.Element:
-    element = ElementTree.Element(name)
+def flag(parent: Node, name: str) -> bool:
+    """Whether a child says true, in any case: oss2 writes Python's True. Raises OssError MalformedXML."""
+    value = text(parent, name).strip().lower()
+    if value not in ("", "true", "false"):
+        raise OssError("MalformedXML", details={"Element": name})
+    return value == "true"
+
+
+class _Bounded:
+    """A target of the parser that builds a tree of bounded size. Raises ValueError beyond it."""
+
+    def __init__(self) -> None:
+        self._builder = TreeBuilder()
+        self._elements = 0
+        self._depth = 0
+
+    def start(self, tag: str, attributes: dict[Any, Any]) -> Node:
+        self._elements += 1
+        self._depth += 1
+        if self._elements > ELEMENTS_MAX or self._depth > DEPTH_MAX:
+            raise ValueError("the document has too many elements")
+        return self._builder.start(tag, attributes)
+
+    def end(self, tag: str) -> Node:
+        self._depth -= 1
+        return self._builder.end(tag)
+
+    def data(self, data: str) -> None:
+        self._builder.data(data)
+
+    def close(self) -> Node:
+        return self._builder.close()
+
+
+def _stand_ins(given: str) -> dict[int, int]:
+    """Characters to parse instead of the forbidden ones and of carriage returns, which a parser turns into newlines.
+
+    Empty where nothing is forbidden. Raises ValueError where every private area is in use.
+    """
+    needed = any(ord(char) in _FORBIDDEN or char == "\r" for char in set(given))
+    references = {_code_of(match) for match in _REFERENCE.finditer(given)}
+    # Inside CDATA a reference is plain text, so it is left to the parser.
+    if "<![CDATA[" in given or not (needed or references & _FORBIDDEN):
+        return {}
+    used = {ord(char) for char in set(given)} | references
+    codes = [*sorted(_FORBIDDEN), 0x0D]
+    for base in _STAND_IN_BASES:
+        stand_ins = {code: base + number for number, code in enumerate(codes)}
+        if used.isdisjoint(stand_ins.values()):
+            return stand_ins
+    raise ValueError("the document uses every private area")
+
+
+def _replace_forbidden(given: str, stand_ins: dict[int, int]) -> str:
+    if not stand_ins:
+        return given
+
+    def replace(match: "re.Match[str]") -> str:
+        code = _code_of(match)
+        return chr(stand_ins[code]) if code in stand_ins else match[0]
+
+    returns = {0x0D: stand_ins[0x0D]}
+    kept = _TEXT.sub(lambda match: match[0].translate(returns) if match[0].strip() else match[0], given)
+    others = {code: stand_in for code, stand_in in stand_ins.items() if code != 0x0D}
+    return _REFERENCE.sub(replace, kept.translate(others))
+
+
+def _code_of(match: "re.Match[str]") -> int:
+    return int(match[1], 16) if match[1] else int(match[2])
+
+
+def _element(name: str, content: Content) -> Node:
+    element = Node(name)
     if isinstance(content, bool):
         element.text = "true" if content else "false"
     elif isinstance(content, str | int):

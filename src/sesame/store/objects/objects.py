@@ -63,11 +63,13 @@ class Reader:
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """`by_storage_class` gives the number of objects and their bytes."""
+    """`by_storage_class`: the number of objects and their bytes. `modified_at`: Unix seconds, the latest; 0: none."""
 
     objects: int
     size_bytes: int
     uploads: int
+    parts: int
+    modified_at: float
     by_storage_class: dict[str, tuple[int, int]]
 
 
@@ -191,14 +193,19 @@ class Objects:
     async def totals(self, bucket: str) -> Totals:
         def count(connection: sa.Connection) -> Totals:
             storage_class = json_text(objects.c.meta, "storage_class")
-            sums = sa.select(storage_class, sa.func.count(), sa.func.sum(objects.c.size)).group_by(storage_class)
+            sums = sa.select(
+                storage_class, sa.func.count(), sa.func.sum(objects.c.size), sa.func.max(objects.c.modified_at)
+            ).group_by(storage_class)
             found = connection.execute(sums.where(objects.c.bucket == bucket)).all()
             pending = sa.select(sa.func.count()).where(uploads.c.bucket == bucket)
+            pending_parts = pending.join_from(uploads, parts, parts.c.upload_id == uploads.c.upload_id)
             return Totals(
-                objects=sum(number for _, number, _ in found),
-                size_bytes=sum(size for _, _, size in found),
+                objects=sum(number for _, number, _, _ in found),
+                size_bytes=sum(size for _, _, size, _ in found),
                 uploads=connection.execute(pending).scalar_one(),
-                by_storage_class={name: (number, size) for name, number, size in found},
+                parts=connection.execute(pending_parts).scalar_one(),
+                modified_at=max((modified_at for *_, modified_at in found), default=0.0),
+                by_storage_class={name: (number, size) for name, number, size, _ in found},
             )
 
         return await self.database.read(count)

@@ -58,7 +58,7 @@ class AccountRoutes:
         return requests.answer(
             BucketTokenAnswer(
                 credentials=loan.credentials,
-                oss_region=self._arns.region,
+                oss_region=f"oss-{self._arns.region}",
                 oss_bucket=loan.bucket,
                 object_name=loan.object_name,
             )
