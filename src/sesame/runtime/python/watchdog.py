@@ -6,6 +6,10 @@ Never reads from the socket: it asks the kernel for the end of the stream, so a 
 The host says "time is up" by shutting its sending half. Where the kernel cannot tell that from a full end (macOS) it
 sends SIGTERM. A thread hears also while the main thread waits for a lock, which under Python 2 no signal interrupts;
 and a SIGTERM handler would be inherited by forked children, in which a signal is lost that comes right after the fork.
+
+While C code holds the interpreter's lock the thread cannot run. The host then sends DUMP_SIGNAL (sandbox/stack_dump.py).
+Under Python 3 the fault handler, which is C, answers it with the stacks and ends the process. Python 2 has none: there a
+handler in Python runs where C code looks for signals, as a search of `re` does.
 """
 
 import os
@@ -23,7 +27,13 @@ except ImportError:
     import signal
     from thread import allocate_lock, get_ident, start_new_thread
 
+try:
+    import faulthandler
+except ImportError:
+    faulthandler = None
+
 EXIT_AFTER_DUMP = 143
+DUMP_SIGNAL = signal.SIGRTMAX - 1 if hasattr(signal, "SIGRTMAX") else None
 # The host has shut its sending half: Linux only, and unknown to Python 2's select module.
 _POLLRDHUP = 0x2000 if sys.platform.startswith("linux") else 0
 
@@ -39,7 +49,12 @@ class Watchdog(object):
 
     def start(self):
         if not _POLLRDHUP:
-            signal.signal(signal.SIGTERM, self._on_sigterm)
+            signal.signal(signal.SIGTERM, self._on_signal)
+        elif faulthandler is not None:
+            # Afterwards what the signal does by itself, which is to end the process.
+            faulthandler.register(DUMP_SIGNAL, file=2, all_threads=True, chain=True)
+        else:
+            signal.signal(DUMP_SIGNAL, self._on_signal)
         if hasattr(select, "poll"):
             start_new_thread(self._watch, ())
 
@@ -60,10 +75,10 @@ class Watchdog(object):
             if events:
                 self.dump()
 
-    def _on_sigterm(self, _number, _frame):
+    def _on_signal(self, number, _frame):
         if os.getpid() != self._pid:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
             return
         self.dump()
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sesame.sandbox import stack_dump
 from sesame.sandbox.addresses import CODE_ROOT, DEFAULT_PATH, LAYER_ROOT
 from sesame.sandbox.cgroups.groups import Limits
 from sesame.sandbox.exec_streams import Streamed
@@ -20,15 +21,15 @@ from sesame.sandbox.interface import Call, Command, OnOutput, Reply, SandboxDied
 from sesame.sandbox.jail import mounts as jail_mounts
 from sesame.sandbox.jail.exec import Commands, Inside
 from sesame.sandbox.jail.host_resources import Cell, Cells
-from sesame.sandbox.jail.plan import LIBRARY_PATH, SITE_PACKAGES_ROOT
+from sesame.sandbox.jail.plan import LIBRARY_PATH, SHIM_ROOT, SITE_PACKAGES_ROOT
 from sesame.sandbox.jail.policy import PROCESSES, Terms
 from sesame.sandbox.jail.prewarmed import Spares
 from sesame.sandbox.jail.zygote_client import Forker, Jailed
 from sesame.sandbox.memory import Gauge, tree
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
+from sesame.sandbox.stack_dump import HeldOutput
 from sesame.sandbox.wire import Channel, Output
 
-DUMP_GRACE_S = 1.0
 MIB = 1024 * 1024
 # What a processor's worth of memory is: the cloud gives 0.35 processors to 512 MB (reference/api.md §7).
 MEMORY_MB_PER_PROCESSOR = 1536
@@ -58,6 +59,8 @@ class JailSandbox:
         self._finishing: asyncio.Task[None] | None = None
         self._ready = self._busy = self._spoiled = self._frozen = False
         self._first_output = bytearray()
+        self._output = HeldOutput(lambda _data: None)
+        self._request_id = ""
         self.on_ended: Callable[[], object] = lambda: None
 
     @property
@@ -110,6 +113,7 @@ class JailSandbox:
     async def call(self, call: Call) -> Reply:
         assert self._channel is not None
         self._busy = True
+        self._request_id = call.request_id
         try:
             return await self._channel.call(call)
         except SandboxDied as died:
@@ -131,13 +135,12 @@ class JailSandbox:
         jailed, channel = self._jailed, self._channel
         if dump_stacks and jailed is not None and channel is not None and not jailed.gone.is_set():
             self.thaw()
+            self._spoiled = True
             channel.hang_up()
-            try:
-                async with asyncio.timeout(DUMP_GRACE_S):
-                    await jailed.gone.wait()
-            except TimeoutError:
-                # It hangs where it does not hear: it is killed without its stacks.
-                self._spoiled = True
+            if not await stack_dump.within(stack_dump.ASK_SHIM_S, jailed.gone):
+                self._output.hold()
+                _signal_function(jailed.pid, stack_dump.DUMP_SIGNAL)
+                await stack_dump.within(stack_dump.ASK_HANDLER_S, jailed.gone)
         await self._finish(SandboxDied("killed"))
 
     def memory_peak_mb(self) -> float:
@@ -257,10 +260,12 @@ class JailSandbox:
         }
 
     def _listen(self, on_output: OnOutput) -> OnOutput:
+        output = self._output = HeldOutput(on_output)
+
         def listen(data: bytes) -> None:
             if not self._ready:
                 self._first_output += data
-            on_output(data)
+            output(data)
 
         return listen
 
@@ -311,6 +316,7 @@ class JailSandbox:
                 self._doom = self._cause_of_death(self._jailed)
         if self._channel is not None:
             self._channel.close()
+            self._output.release(self._request_id, SHIM_ROOT)
         if self._cell is not None:
             self._cells.remove(self._cell)
         if self._gauge is not None:
@@ -336,6 +342,18 @@ class JailSandbox:
 def _first_child(init: int) -> int:
     """The function's process: process 1 forks nothing else."""
     return int(Path(f"/proc/{init}/task/{init}/children").read_text().split()[0])
+
+
+def _signal_function(init: int, number: int) -> None:
+    """Through a descriptor that is known to be the process's: its number may have gone to another meanwhile."""
+    with contextlib.suppress(OSError, IndexError):
+        pid = _first_child(init)
+        descriptor = os.pidfd_open(pid)
+        try:
+            if _first_child(init) == pid:
+                signal.pidfd_send_signal(descriptor, number)
+        finally:
+            os.close(descriptor)
 
 
 class _Clock:

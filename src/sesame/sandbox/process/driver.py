@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from sesame.sandbox import addresses
+from sesame.sandbox import addresses, stack_dump
 from sesame.sandbox import spawner as warden
 from sesame.sandbox.exec_streams import Streamed
 from sesame.sandbox.interface import (
@@ -34,10 +34,10 @@ from sesame.sandbox.interface import (
 from sesame.sandbox.memory import Gauge
 from sesame.sandbox.process.exec import Commands
 from sesame.sandbox.shim import SHIM
+from sesame.sandbox.stack_dump import HeldOutput
 from sesame.sandbox.wire import Channel, Output
 
 START_TIMEOUT_S = 30.0
-DUMP_GRACE_S = 1.0
 MEMORY_WATCH_S = 0.1
 DISK_WATCH_EVERY = 10
 # How long a result may still be read after the process that sent it was reported dead.
@@ -157,6 +157,9 @@ class PlainSandbox:
         self._ready = False
         self._spoiled = False
         self._first_output = bytearray()
+        self._output = HeldOutput(lambda _data: None)
+        self._request_id = ""
+        self._shim = ""
         self.busy = False
         self.on_ended: Callable[[], object] = lambda: None
 
@@ -191,6 +194,7 @@ class PlainSandbox:
         temporary = self._directory / "tmp"
         temporary.mkdir(parents=True)
         spec = self._spec
+        self._shim = str(shim)
         ours, theirs = socket.socketpair()
         reading, writing = os.pipe()
         start = warden.Start(
@@ -226,6 +230,7 @@ class PlainSandbox:
         assert self._channel is not None
         assert self._gauge is not None
         self.busy = True
+        self._request_id = call.request_id
         began = time.monotonic()
         try:
             reply = await self._channel.call(call)
@@ -253,16 +258,15 @@ class PlainSandbox:
         process, channel = self._process, self._channel
         if dump_stacks and process is not None and channel is not None and not process.exited.is_set():
             process.signal(signal.SIGCONT, group=True)
+            self._spoiled = True
             if LINUX:
                 channel.hang_up()
             else:
                 process.signal(signal.SIGTERM, group=False)
-            try:
-                async with asyncio.timeout(DUMP_GRACE_S):
-                    await process.exited.wait()
-            except TimeoutError:
-                # It hangs where it does not hear: it is killed without its stacks.
-                self._spoiled = True
+            if not await stack_dump.within(stack_dump.ASK_SHIM_S, process.exited) and LINUX:
+                self._output.hold()
+                process.signal(stack_dump.DUMP_SIGNAL, group=False)
+                await stack_dump.within(stack_dump.ASK_HANDLER_S, process.exited)
         await self._finish(SandboxDied("killed"))
 
     def memory_peak_mb(self) -> float:
@@ -293,10 +297,12 @@ class PlainSandbox:
         return SandboxDied("out_of_memory", f"{held_mb:.2f} MB of {self._spec.memory_mb} MB")
 
     def _listen(self, on_output: OnOutput) -> OnOutput:
+        output = self._output = HeldOutput(on_output)
+
         def listen(data: bytes) -> None:
             if not self._ready:
                 self._first_output += data
-            on_output(data)
+            output(data)
 
         return listen
 
@@ -340,6 +346,8 @@ class PlainSandbox:
                 self._doom = SandboxDied("exit", self._process.describe_exit())
         if self._channel is not None:
             self._channel.close()
+            shown = (f"{self._spec.code_dir}/", f"{addresses.CODE_ROOT}/")
+            self._output.release(self._request_id, self._shim, shown)
         if self._gauge is not None:
             self._gauge.close()
         await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)

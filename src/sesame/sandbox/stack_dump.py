@@ -1,0 +1,98 @@
+"""Brings what the interpreter's fault handler wrote about a hung function into the layout of the function's log.
+
+Used by the drivers for a function that is in C code and holds the interpreter's lock when its time is up. No Python
+code can run then, but the handler, which is C, answers a signal (runtime/python/watchdog.py).
+"""
+
+import asyncio
+import re
+import signal
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from sesame.sandbox.interface import OnOutput
+
+# What the shim listens to; it does not leave this number to user code, whose own signals are lower.
+DUMP_SIGNAL = signal.SIGRTMAX - 1 if hasattr(signal, "SIGRTMAX") else signal.SIGTERM
+# First the shim is asked to write its stacks; then, when it has not ended, its fault handler.
+ASK_SHIM_S = 0.15
+ASK_HANDLER_S = 0.25
+
+# More than this is no stack: what comes beyond goes on as it is.
+_HELD_BYTES_MAX = 1024 * 1024
+
+_THREAD = re.compile(rb"(?:Current thread|Thread) 0x([0-9a-f]+).*\(most recent call first\):$")
+_FRAME = re.compile(rb'  File "(.*)", line (\d+|\?\?\?) in (.*)$')
+
+
+class HeldOutput:
+    """Stands between an instance's output and its listener; holds it back while the fault handler writes."""
+
+    def __init__(self, on_output: OnOutput) -> None:
+        self._on_output = on_output
+        self._held: bytearray | None = None
+
+    def __call__(self, data: bytes) -> None:
+        if self._held is None or len(self._held) > _HELD_BYTES_MAX:
+            self._on_output(data)
+        else:
+            self._held += data
+
+    def hold(self) -> None:
+        self._held = bytearray()
+
+    def release(self, request_id: str, shim: str, shown: tuple[str, str] = ("", "")) -> None:
+        """Gives on what was held, as `in_log_layout` does; nothing where nothing was held."""
+        held, self._held = self._held, None
+        if held is not None:
+            self._on_output(in_log_layout(bytes(held), request_id, shim, shown))
+
+
+async def within(limit_s: float, event: asyncio.Event) -> bool:
+    """Whether the event comes in time."""
+    try:
+        async with asyncio.timeout(limit_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def in_log_layout(written: bytes, request_id: str, shim: str, shown: tuple[str, str] = ("", "")) -> bytes:
+    """`written` with the stacks in it as records of level ERROR, innermost frame last, without the shim's own frames.
+
+    `shim` is the directory of the shim as the process sees it. Paths below the first of `shown` are written below the
+    second. What is no part of a stack stays as it is; without any stack in it, a line says that there is none.
+    """
+    at = datetime.now(UTC)
+    head = f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z {request_id} [ERROR] ".encode()
+    other: list[bytes] = []
+    threads: list[tuple[int, list[bytes]]] = []
+    for line in written.splitlines(keepends=True):
+        text = line.rstrip(b"\r\n")
+        if thread := _THREAD.match(text):
+            threads.append((int(thread[1], 16), []))
+        elif (frame := _FRAME.match(text)) and threads:
+            if not frame[1].startswith(shim.encode()):
+                threads[-1][1].append(_frame(frame, shown))
+        elif not (threads and text in (b"", b"  ...")):
+            other.append(line)
+    told = [(ident, frames) for ident, frames in threads if frames]
+    if not told:
+        return b"".join(other) + b"[sesame] the stacks of the function could not be had: it did not answer\n"
+    return b"".join([*other, *_records(head, request_id.encode(), told)])
+
+
+def _frame(found: "re.Match[bytes]", shown: tuple[str, str]) -> bytes:
+    path = found[1]
+    real, address = (text.encode() for text in shown)
+    if real and path.startswith(real):
+        path = address + path[len(real) :]
+    return b'  File "%b", line %b, in %b' % (path, found[2], found[3])
+
+
+def _records(head: bytes, request_id: bytes, threads: list[tuple[int, list[bytes]]]) -> Iterator[bytes]:
+    yield head + b"Dumping stack trace after function timeout\n"
+    for ident, frames in sorted(threads):
+        yield head + b"request id = %b, thread id = %d\n" % (request_id, ident)
+        yield head + b"\n".join(reversed(frames)) + b"\n"

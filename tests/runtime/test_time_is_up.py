@@ -1,0 +1,48 @@
+"""What a function was doing when its time was up stands in its log, also while C code holds the interpreter's lock."""
+
+import asyncio
+import re
+import time
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+# The host asks for the stacks for at most 0.4 s; the rest is this machine's.
+KILL_LIMIT_S = 0.9
+
+
+async def ended(stage: Any, until: Any, handler: str) -> tuple[str, float]:
+    """What a function logged that was ended while it hangs, and how long its end took."""
+    actor = await stage.start("holds_the_lock", handler)
+    call = asyncio.create_task(actor.invoke(request_id="slow"))
+    await until(lambda: "going to sleep" in actor.text, "the handler runs")
+    call.cancel()
+    await asyncio.wait([call])
+    began = time.monotonic()
+    await actor.sandbox.kill(dump_stacks=True)
+    return actor.text, time.monotonic() - began
+
+
+@pytest.mark.parametrize("handler", ["index.handler", "index.with_threads"])
+async def test_a_search_that_backtracks(stage: Any, until: Any, handler: str) -> None:
+    text, took_s = await ended(stage, until, handler)
+    assert re.search(r"Z slow \[ERROR\] Dumping stack trace after function timeout\n", text)
+    assert re.search(r"\[ERROR\] request id = slow, thread id = \d+\n", text)
+    assert re.search(r'  File "/code/index.py", line 14, in search\n', text)
+    assert f"in {handler.partition('.')[2]}" in text
+    assert text.index("in handler" if handler == "index.handler" else "in with_threads") < text.index("in search")
+    assert "bootstrap.py" not in text
+    assert "watchdog.py" not in text
+    assert took_s < KILL_LIMIT_S
+
+
+async def test_c_code_that_never_looks_up(stage: Any, until: Any) -> None:
+    text, took_s = await ended(stage, until, "index.in_c")
+    if stage.py2:
+        assert "[sesame] the stacks of the function could not be had" in text
+    else:
+        assert "in sleeps" in text
+        assert "Dumping stack trace after function timeout" in text
+    assert took_s < KILL_LIMIT_S
