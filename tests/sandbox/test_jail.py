@@ -51,6 +51,11 @@ async def test_who_a_function_is(stage: Any) -> None:
     assert seen["flags"] == [1, 0]
 
 
+async def test_its_own_name_and_localhost_resolve(stage: Any) -> None:
+    seen = await (await stage.start("jailed", "index.names", instance_id="c-3f0a-names")).json()
+    assert seen == [True, "127.0.1.1", True, "127.0.0.1", "::1", "localhost", False, False, ["127.0.1.1"]]
+
+
 async def test_two_instances_share_no_randomness_and_no_user(stage: Any) -> None:
     actors = [await stage.start("jailed", "index.who") for _ in range(2)]
     first, second = [await actor.json() for actor in actors]

@@ -113,3 +113,18 @@ def spin(event, context):
         pass
     now = os.times()
     return json.dumps(now[0] + now[1] - began[0] - began[1])
+
+
+def names(event, context):
+    """How the instance's own name and localhost resolve, forwards and back."""
+    name = socket.gethostname()
+    with open('/etc/hostname') as file:
+        written = file.read().strip()
+    v6 = socket.getaddrinfo('localhost', 80, socket.AF_INET6)[0][4][0]
+    server = socket.socket()
+    server.bind((socket.gethostbyname(name), 0))
+    return json.dumps([
+        written == name, socket.gethostbyname(name), socket.getfqdn() == name, socket.gethostbyname('localhost'), v6,
+        socket.gethostbyaddr('127.0.0.1')[0], os.access('/etc/hosts', os.W_OK), os.access('/run', os.W_OK),
+        [info[4][0] for info in socket.getaddrinfo(name, 80, 0, socket.SOCK_STREAM)],
+    ])

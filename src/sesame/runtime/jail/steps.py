@@ -24,6 +24,8 @@ OOM_SCORE = "500"
 ORDER_BYTES = 64 * 1024
 # Where a function that looks finds the shim's socket: the same number everywhere.
 _SOCKET_FD = 3
+# The host's own names: sandbox/jail/plan.py puts them there.
+_HOSTS = "/var/sesame/hosts"
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _INODES_PER_MB = 64
 _FLAGS = linux.MS_NOSUID | linux.MS_NODEV
@@ -33,6 +35,7 @@ class _Prepared(object):
     """What every instance needs and the zygote reads once."""
 
     seccomp = None
+    hosts = b""
 
 
 def prepare():
@@ -42,6 +45,8 @@ def prepare():
     _reseed()
     with open(os.path.join(_HERE, "seccomp", linux.machine() + ".bpf"), "rb") as file:
         _Prepared.seccomp = linux.seccomp_program(file.read())
+    with open(_HOSTS, "rb") as file:
+        _Prepared.hosts = file.read()
 
 
 def enter(request, fds, inherited, run_init, serve):
@@ -79,12 +84,13 @@ def _enter(request, fds, inherited, run_init, serve):
     if "descriptors" not in without:
         os.close(control)
 
-    # SAFETY: 6. Mounts its own /tmp, and a /proc of its own processes.
+    # SAFETY: 6. Mounts its own /tmp and /run, and a /proc of its own processes.
     if request["disk"] >= 0:
         linux.move_mount(fds[request["disk"]], "/tmp")
         os.close(fds[request["disk"]])
     else:
         _mount_memory("/tmp", request["disk_mb"], 0)
+    linux.mount("tmpfs", "/run", "tmpfs", _FLAGS | linux.MS_NOEXEC, "mode=755,size=1m,nr_inodes=64")
     if "proc" not in without:
         # In a user namespace it stays writable: the change of user goes through it.
         read_only = 0 if request["user_namespace"] else linux.MS_RDONLY
@@ -133,6 +139,7 @@ def _guard(request, fds, lifeline, writing):
         linux.umount(root.HOST_ROOT, linux.MNT_DETACH)
     if "uts" not in without:
         linux.sethostname(order["hostname"])
+    _name_the_host(order["hostname"].encode("ascii"))
 
     # SAFETY: 12. Process 1 gives up the same, asks again to die with the zygote, which that cleared, and is not traced.
     give_up_privileges(request)
@@ -191,6 +198,15 @@ def _mount(order, fds):
             lower = ":".join(_escaped(root.HOST_ROOT + source) for source in sources)
             linux.mount("layers", target, "overlay", root.READ_ONLY, "lowerdir=" + lower)
     _mount_memory("/dev/shm", order["shm_mb"], linux.MS_NOEXEC)
+
+
+def _name_the_host(name):
+    """So that the instance's own name and localhost resolve, whatever the host's file says of them."""
+    own = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t" + name + b"\n"
+    for path, data in (("/run/hosts", own + _Prepared.hosts), ("/run/hostname", name + b"\n")):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        _write_all(fd, data)
+        os.close(fd)
 
 
 def _mount_memory(target, size_mb, more_flags):

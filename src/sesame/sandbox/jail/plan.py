@@ -15,6 +15,8 @@ from sesame.sandbox.shim import SHIM
 
 SHIM_ROOT = "/var/sesame/runtime"
 SITE_PACKAGES_ROOT = "/var/sesame/site-packages"
+# Read by runtime/jail/steps.py.
+HOSTS = "/var/sesame/hosts"
 FIRST_UID = 10_000
 # The cloud's images name this many users (reference/runtime.md §11).
 NAMED_UIDS = 1_000
@@ -34,13 +36,15 @@ _ETC_DIRECTORIES = (
 )  # fmt: skip
 _ETC_FILES = (
     "/etc/ssl/openssl.cnf", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/localtime", "/etc/timezone",
-    "/etc/mime.types", "/etc/services", "/etc/protocols", "/etc/resolv.conf", "/etc/hosts", "/etc/gai.conf",
+    "/etc/mime.types", "/etc/services", "/etc/protocols", "/etc/resolv.conf", "/etc/gai.conf",
     "/etc/host.conf", "/etc/os-release", "/etc/debian_version",
 )  # fmt: skip
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _LINKS = (
     ("/dev/fd", "/proc/self/fd"), ("/dev/stdin", "/proc/self/fd/0"), ("/dev/stdout", "/proc/self/fd/1"),
     ("/dev/stderr", "/proc/self/fd/2"), ("/etc/mtab", "/proc/self/mounts"), ("/var/run", "/run"),
+    # Each instance has its own, with its own name (runtime/jail/steps.py).
+    ("/etc/hosts", "/run/hosts"), ("/etc/hostname", "/run/hostname"),
 )  # fmt: skip
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
 
@@ -103,4 +107,12 @@ def _files() -> Iterator[tuple[str, str]]:
     yield "/etc/passwd", f"root:x:0:0:root:/root:/bin/sh\n{users}{nobody}"
     yield "/etc/group", f"root:x:0:\n{groups}nogroup:x:65534:\n"
     yield "/etc/nsswitch.conf", _NSSWITCH
-    yield "/etc/hostname", "sesame\n"
+    yield HOSTS, _hosts()
+
+
+def _hosts() -> str:
+    """The host's own names; what an instance calls itself and localhost stand before them."""
+    try:
+        return Path("/etc/hosts").read_text(errors="replace")
+    except OSError:
+        return ""
