@@ -4,10 +4,13 @@ Run by pytest.
 Never looks at what a well-made package becomes: the tests of packages do.
 """
 
+import shutil
 import stat
+import subprocess
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support import zips
@@ -67,3 +70,57 @@ def test_wild_names_and_links(entries: list[tuple[list[str], int, list[str]]]) -
     files = {"/".join(name): "/".join(target) for name, _, target in entries}
     modes = {"/".join(name): mode for name, mode, _ in entries}
     try_to_unpack(zips.zip_of(dict(files), modes=modes))
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        ("数据.txt".encode(), "数据.txt"),
+        ("目录/数据.txt".encode("gbk"), "目录/数据.txt"),
+        # The second byte of 乗 is that of a backslash.
+        ("乗.txt".encode("gbk"), "乗.txt"),
+        ("Größe.txt".encode(), "Größe.txt"),
+        ("naïve café.txt".encode("cp437"), "naïve café.txt"),
+        (b"plain.txt", "plain.txt"),
+    ],
+)
+def test_names_without_the_flag_of_utf_8(raw: bytes, name: str, tmp_path: Path) -> None:
+    assert refusal_of(zips.named((raw, b"x"), (b"index.py", b"")), tmp_path) is None
+    assert (tmp_path / name).read_bytes() == b"x"
+
+
+def test_the_unicode_path_of_info_zip(tmp_path: Path) -> None:
+    raw = "数据".encode("gbk")
+    for number, (about, name) in enumerate([(raw, "other"), (b"another name", "数据")]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        extra = zips.unicode_path(about, "other")
+        assert refusal_of(zips.named((raw, b"x"), extra=extra), folder) is None
+        assert [path.name for path in folder.iterdir()] == [name]
+
+
+def test_names_that_debians_zip_wrote(tmp_path: Path) -> None:
+    """And those of Python 2's zipfile, which is what the old SDK packs folders with."""
+    program = shutil.which("zip")
+    if program is None:
+        pytest.skip("needs the program zip")
+    code = tmp_path / "code"
+    (code / "目录").mkdir(parents=True)
+    (code / "目录" / "数据.txt").write_text("x")
+    (code / "别名").symlink_to("目录/数据.txt")
+    subprocess.run([program, "-q", "-r", "-y", tmp_path / "made.zip", "."], cwd=code, check=True)
+    out = tmp_path / "out"
+    out.mkdir()
+    assert refusal_of((tmp_path / "made.zip").read_bytes(), out) is None
+    assert (out / "目录" / "数据.txt").read_text() == (out / "别名").read_text() == "x"
+
+
+def test_two_encodings_of_one_name_are_refused(tmp_path: Path) -> None:
+    refusal = refusal_of(zips.named(("数据".encode(), b"x"), ("数据".encode("gbk"), b"y")), tmp_path)
+    assert refusal is not None
+    assert "'数据'" in refusal
+
+
+@pytest.mark.parametrize("raw", [b"..\x81", b"\x81\x40/../../x", b"/\xb0\xa1"])
+def test_names_that_lead_out_in_any_encoding(raw: bytes, tmp_path: Path) -> None:
+    try_to_unpack(zips.named((raw, b"x"), (b"index.py", b"")))

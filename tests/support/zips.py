@@ -8,6 +8,7 @@ import io
 import stat
 import struct
 import zipfile
+import zlib
 
 FILE = stat.S_IFREG | 0o644
 LINK = stat.S_IFLNK | 0o777
@@ -71,3 +72,22 @@ def doubled(name: str) -> bytes:
         archive.writestr("aaaaaaaa", "1")
         archive.writestr(name, "2")
     return buffer.getvalue().replace(b"aaaaaaaa", name.encode())
+
+
+def named(*entries: tuple[bytes, bytes], extra: bytes = b"") -> bytes:
+    """An archive of (name, content) whose names are these bytes, without the flag that says UTF-8."""
+    local, directory = b"", b""
+    for name, content in entries:
+        fields = struct.pack("<HHHHHIII", 20, 0, 0, 0, 33, zlib.crc32(content), len(content), len(content))
+        lengths = struct.pack("<HH", len(name), len(extra))
+        directory += b"PK\x01\x02" + struct.pack("<H", 0x314) + fields + lengths
+        directory += struct.pack("<HHHII", 0, 0, 0, FILE << 16, len(local)) + name + extra
+        local += b"PK\x03\x04" + fields + lengths + name + extra + content
+    end = struct.pack("<HHHHIIH", 0, 0, len(entries), len(entries), len(directory), len(local), 0)
+    return local + directory + b"PK\x05\x06" + end
+
+
+def unicode_path(raw: bytes, name: str) -> bytes:
+    """Info-ZIP's extra field that gives the name `raw` in UTF-8."""
+    field = b"\x01" + struct.pack("<I", zlib.crc32(raw)) + name.encode()
+    return struct.pack("<HH", 0x7075, len(field)) + field

@@ -31,6 +31,8 @@ EPOCH_1980_S = 315532800.0
 _ENTRY_SIGNATURE = b"PK\x01\x02"
 # Archives stored inside this one carry the signature too; beyond this many nothing is worth listing.
 _SIGNATURES_MAX = 2 * limits.CODE_ENTRIES
+_UTF_8_FLAG = 0x800
+_UNICODE_PATH = 0x7075
 _ENCRYPTED_FLAGS = 0x1 | 0x40 | 0x2000
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -144,7 +146,7 @@ def _checked(info: zipfile.ZipInfo) -> _Entry:
         raise _refused(info, "an encrypted entry", "an archive without a password")
     if info.compress_type not in _METHODS:
         raise _refused(info, f"compression method {info.compress_type}", "deflate (8) or none (0)")
-    if info.orig_filename.endswith("/") or stat.S_ISDIR(mode):
+    if _name(info).endswith("/") or stat.S_ISDIR(mode):
         return _Entry(parts, "folder", info)
     if not parts:
         raise _refused(info, "a file without a name", "a relative path")
@@ -152,8 +154,7 @@ def _checked(info: zipfile.ZipInfo) -> _Entry:
 
 
 def _safe_parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
-    # `filename` ends at the first NUL; what was really written stands in `orig_filename`.
-    name = info.orig_filename
+    name = _name(info)
     if "\0" in name:
         raise _refused(info, "a name with a NUL character", "a relative path")
     if "\\" in name:
@@ -166,6 +167,47 @@ def _safe_parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
     if len(name.encode()) > NAME_BYTES or any(len(part.encode()) > NAME_PART_BYTES for part in parts):
         raise _refused(info, "a name that is too long", f"at most {NAME_BYTES} bytes, {NAME_PART_BYTES} for each part")
     return parts
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """What the archiver meant. `filename` ends at the first NUL; what was really written is in `orig_filename`.
+
+    Only a flag says that a name is UTF-8. Without it zipfile reads CP437, which gives every byte back.
+    """
+    if info.flag_bits & _UTF_8_FLAG:
+        return info.orig_filename
+    raw = info.orig_filename.encode("cp437")
+    return _unicode_path(info, raw) or _decoded(raw) or raw.decode("cp437")
+
+
+def _decoded(raw: bytes) -> str:
+    """UTF-8 where the bytes are UTF-8, else GBK where they are GBK; empty where they are neither.
+
+    POLICY: archivers on Linux write UTF-8 without the flag, those of Chinese Windows GBK, the oldest CP437. Text in
+    another encoding is almost never valid UTF-8, and CP437 seldom valid GBK.
+    """
+    for encoding in ("utf-8", "gbk"):
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return ""
+
+
+def _unicode_path(info: zipfile.ZipInfo, raw: bytes) -> str:
+    """The name in the extra field of Info-ZIP that holds it in UTF-8; empty without one that belongs to `raw`."""
+    extra = info.extra
+    while len(extra) >= 4:
+        kind, size = struct.unpack_from("<HH", extra)
+        field, extra = extra[4 : 4 + size], extra[4 + size :]
+        if kind == _UNICODE_PATH and len(field) > 5 and field[0] == 1:
+            (checksum,) = struct.unpack_from("<I", field, 1)
+            if checksum == zlib.crc32(raw):
+                try:
+                    return field[5:].decode()
+                except UnicodeDecodeError:
+                    return ""
+    return ""
 
 
 class _Budget:
@@ -222,10 +264,9 @@ def _read(stream: BinaryIO, info: zipfile.ZipInfo) -> bytes:
 
 def _link_target(source: zipfile.ZipFile, entry: _Entry, budget: _Budget) -> str:
     raw = b"".join(_chunks(source, entry, budget)) if entry.info.file_size <= LINK_TARGET_BYTES else b""
-    try:
-        target = raw.decode()
-    except UnicodeDecodeError as error:
-        raise _refused(entry.info, "a link whose target is not UTF-8", "a readable relative path") from error
+    target = _decoded(raw)
+    if raw and not target:
+        raise _refused(entry.info, "a link whose target is not UTF-8 and not GBK", "a readable relative path")
     if not target or "\0" in target or target.startswith("/"):
         raise _refused(entry.info, f"a link to '{target}'", "links that are relative and stay inside the package")
     return target
@@ -256,7 +297,9 @@ def _modified_at(info: zipfile.ZipInfo) -> float:
 
 
 def _refused(info: zipfile.ZipInfo, found: str, expected: str) -> InvalidArgument:
-    name = info.orig_filename if len(info.orig_filename) <= NAME_PART_BYTES else info.orig_filename[:80] + "…"
+    name = _name(info)
+    if len(name) > NAME_PART_BYTES:
+        name = name[:80] + "…"
     return InvalidArgument(f"the code package is not accepted at entry {name!r}: found {found}, expected {expected}")
 
 
