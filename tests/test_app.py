@@ -4,43 +4,14 @@ Run by pytest.
 Never opens a port but on 127.0.0.1.
 """
 
-import asyncio
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 from tests.support.fakes import FakeClocks
 
-from sesame import _engine
 from sesame.app import Sesame
 from sesame.model.errors import ConfigurationError
 from sesame.settings import Settings
-
-
-class NoInstances:
-    def instances(self) -> list[Any]:
-        return []
-
-
-async def test_unused_code_is_looked_for_again_after_a_fault_of_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_engine, "COLLECT_EVERY_S", 0.0)
-    monkeypatch.setattr(_engine, "live_packages", lambda _catalog: set())
-    rounds, twice = 0, asyncio.Event()
-
-    class Failing:
-        async def collect(self, _live: set[str]) -> int:
-            nonlocal rounds
-            rounds += 1
-            if rounds == 1:
-                raise PermissionError(13, "Permission denied")
-            twice.set()
-            return 0
-
-    pool, packages = cast(Any, NoInstances()), cast(Any, Failing())
-    task = asyncio.create_task(_engine.collect_packages(cast(Any, None), pool, packages))
-    await asyncio.wait_for(twice.wait(), 10)
-    await _engine.cancelled(task)
-    assert task.cancelled()
 
 
 async def test_a_fault_of_the_machine_at_a_start_is_said_and_leaves_the_directory_free(

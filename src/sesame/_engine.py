@@ -1,19 +1,16 @@
-"""Builds what runs functions: the sandbox driver, the engine on it, and the collector of unused code packages.
+"""Builds what runs functions: the sandbox driver and the engine on it.
 
 Called by `app`, once storage and identity are there.
 """
 
-import asyncio
 import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import psutil
-import structlog
 
 from sesame._identity import Identity
 from sesame._storage import Storage
-from sesame.control.cleanup import live_packages
 from sesame.data_dir import DataDir
 from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.hooks import Hooks
@@ -28,16 +25,11 @@ from sesame.sandbox.drivers import Wanted, choose
 from sesame.sandbox.interface import SandboxDriver
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
-from sesame.store.catalog import Catalog
-from sesame.store.packages.packages import Packages
 
-COLLECT_EVERY_S = 600.0
 # POLICY: instances seldom use all the memory they may, so the sum of their limits may be most of the host's memory.
 HOST_MEMORY_SHARE = 0.75
 STARTS_AT_ONCE_MIN = 2
 MIB = 1024 * 1024
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,8 +84,6 @@ async def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) 
     )
     dispatcher = Dispatcher(resolver, pool, clocks, credentials)
     teardown.push_async_callback(dispatcher.close)
-    collecting = asyncio.create_task(collect_packages(storage.catalog, pool, storage.packages))
-    teardown.push_async_callback(cancelled, collecting)
     return Engine(dispatcher, pool, choice.driver, choice.reason)
 
 
@@ -106,20 +96,3 @@ def caps(settings: Settings) -> Caps:
         starts_at_once=max(os.cpu_count() or 1, STARTS_AT_ONCE_MIN),
         keep_alive_s=settings.keep_alive_s,
     )
-
-
-async def collect_packages(catalog: Catalog, pool: Pool, packages: Packages) -> None:
-    """Removes unused packages every `COLLECT_EVERY_S`; never returns. What cannot be removed is tried again then."""
-    while True:
-        used = {instance.snapshot.function.package.sha256 for instance in pool.instances()}
-        try:
-            await packages.collect(live_packages(catalog) | used)
-        except OSError as error:
-            log.error("unused code packages cannot be removed; trying again later", error=str(error))
-        await asyncio.sleep(COLLECT_EVERY_S)
-
-
-async def cancelled(task: "asyncio.Task[None]") -> None:
-    """Cancels the task and returns when it has ended."""
-    task.cancel()
-    await asyncio.wait({task})

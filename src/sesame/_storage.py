@@ -7,22 +7,26 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from sesame.background import BackgroundTasks, every
+from sesame.control.cleanup import PackageCollector
 from sesame.data_dir import DataDir
 from sesame.engine.invocation_log import LogSink, LogSource
 from sesame.model.clocks import Clocks
-from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
 from sesame.store.catalog import Catalog
 from sesame.store.logs.intake import Keeping, Logs, discard
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
-from sesame.store.packages.bytecode import BytecodeCompiler
+from sesame.store.packages.compiling import CompileQueue
 from sesame.store.packages.packages import Packages
+from sesame.store.quarantine import Quarantine
 from sesame.store.sql.database import Database
 from sesame.store.sql.lost_database import require_database
 
 MIB = 1024 * 1024
 DAY_S = 86400.0
+COLLECT_EVERY_S = 600.0
+TIDY_EVERY_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,9 @@ class Storage:
     objects: Objects
     uploads: Uploads
     packages: Packages
+    to_compile: CompileQueue
     log_sink: LogSink
+    background: BackgroundTasks
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class StorageNeeds:
     teardown: AsyncExitStack
 
 
-async def open_storage(needs: StorageNeeds, runtimes: Runtimes) -> Storage:
+async def open_storage(needs: StorageNeeds) -> Storage:
     """Raises `ConfigurationError` or `OSError` for a data directory that cannot be used."""
     data_dir, clocks, teardown = needs.data_dir, needs.clocks, needs.teardown
     await asyncio.to_thread(require_database, data_dir.database, data_dir.objects, data_dir.packages)
@@ -53,12 +59,27 @@ async def open_storage(needs: StorageNeeds, runtimes: Runtimes) -> Storage:
     teardown.push_async_callback(database.close)
     catalog = Catalog(database, clock=clocks.wall)
     await catalog.open()
-    objects = Objects(database, data_dir.objects)
+    quarantine = Quarantine(data_dir.quarantine)
+    objects = Objects(database, data_dir.objects, quarantine)
     await objects.open()
     teardown.push_async_callback(objects.close)
-    packages = Packages(data_dir.packages, BytecodeCompiler(runtimes.paths()), clock=clocks.monotonic)
+    to_compile = CompileQueue()
+    packages = Packages(data_dir.packages, to_compile.put, quarantine=quarantine, clock=clocks.monotonic)
     await packages.open()
-    return Storage(catalog, objects, Uploads(objects, clocks.wall), packages, await _open_logs(needs))
+    collector = PackageCollector(catalog, database, packages, clocks.wall)
+    await collector.open()
+    uploads = Uploads(objects, clocks.wall)
+    background = BackgroundTasks()
+    teardown.push_async_callback(background.close)
+
+    async def tidy() -> None:
+        await objects.collect()
+        await uploads.abort_old()
+        await catalog.prune()
+
+    background.keep("tidying up", lambda: every(TIDY_EVERY_S, tidy))
+    background.keep("collecting packages", lambda: every(COLLECT_EVERY_S, collector.collect))
+    return Storage(catalog, objects, uploads, packages, to_compile, await _open_logs(needs), background)
 
 
 async def _open_logs(needs: StorageNeeds) -> LogSink:

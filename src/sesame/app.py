@@ -71,7 +71,7 @@ class Sesame:
         self._runtimes = runtimes = await asyncio.to_thread(
             Runtimes.look_up, settings.interpreters, settings.resolved_runtimes_dir()
         )
-        storage = await open_storage(StorageNeeds(settings, self.data_dir, clocks, teardown), runtimes)
+        storage = await open_storage(StorageNeeds(settings, self.data_dir, clocks, teardown))
         identity = await open_identity(settings, storage.catalog, clocks)
         engine_needs = EngineNeeds(settings, self.data_dir, clocks, runtimes, teardown)
         self._engine: Engine = await open_engine(engine_needs, storage, identity)

@@ -100,8 +100,7 @@ async def account(tmp_path: Path) -> AsyncIterator[Account]:
     compiled: list[str] = []
     objects: dict[tuple[str, str], bytes] = {}
 
-    async def compile(runtime: str, code_dir: Path) -> None:
-        assert code_dir.name == "code"
+    def compile(_sha256: str, runtime: str) -> None:
         compiled.append(runtime)
 
     async def fetch(bucket: str, key: str) -> bytes:

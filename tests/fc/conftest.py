@@ -212,17 +212,13 @@ async def asgi(app: Any, request: dict[str, Any], chunks: list[bytes]) -> Answer
     return answer
 
 
-async def _no_bytecode(runtime: str, code_dir: Path) -> None:
-    return None
-
-
 @pytest.fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
     database = Database(tmp_path / "sesame.db")
     await database.open()
     catalog = Catalog(database, KINDS)
     await catalog.open()
-    packages = Packages(tmp_path / "packages", _no_bytecode)
+    packages = Packages(tmp_path / "packages")
     await packages.open()
     keys = AccessKeys(catalog)
     await keys.ensure_account(ACCOUNT_ID, KEY_ID, SECRET)

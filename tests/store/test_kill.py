@@ -27,10 +27,6 @@ class Counted(msgspec.Struct, frozen=True):
 KINDS = {"counted": Counted}
 
 
-async def no_compiler(runtime: str, code_dir: Path) -> None:
-    assert code_dir.name == "code"
-
-
 def archive_of(number: int) -> bytes:
     from tests.support import zips
 
@@ -48,7 +44,7 @@ async def write_forever(root: Path) -> None:
     await database.open()
     catalog = Catalog(database, KINDS)
     await catalog.open()
-    packages = Packages(root / "packages", no_compiler)
+    packages = Packages(root / "packages")
     await packages.open()
 
     async def count(name: str) -> None:
@@ -128,7 +124,7 @@ async def check(root: Path, newest: dict[str, int], packed: set[str]) -> None:
         assert {r.document.value for r in catalog.children("counted", name)} == set(range(max(1, value - 2), value + 1))
         newest[name] = value
     await database.close()
-    packages = Packages(root / "packages", no_compiler)
+    packages = Packages(root / "packages")
     await packages.open()
     folders = {path.name: path for path in (root / "packages").iterdir() if len(path.name) == 64}
     assert packed <= set(folders)

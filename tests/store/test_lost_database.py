@@ -25,10 +25,6 @@ from sesame.store.packages.packages import Packages
 from sesame.store.sql.database import Database
 
 
-async def not_compiled(_runtime: str, _code_dir: Path) -> None:
-    return
-
-
 async def fill(data: Path) -> None:
     database = Database(data / "sesame.db")
     await database.open()
@@ -45,7 +41,7 @@ async def fill(data: Path) -> None:
             "photos", key, done.blob, done.size, done.md5, done.crc64, ObjectKind.NORMAL, ObjectMeta(), 1.0
         )
         await objects.put(stored)
-    packages = Packages(data / "packages", not_compiled)
+    packages = Packages(data / "packages")
     await packages.open()
     await packages.add(zips.zip_of({"index.py": "x = 1\n"}), "python3")
     await objects.close()

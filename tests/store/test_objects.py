@@ -21,9 +21,8 @@ from hypothesis import strategies as st
 from sesame.model import records
 from sesame.model.bucket import Bucket
 from sesame.model.errors import Conflict, NotFound, PlatformError
-from sesame.model.object import ObjectKind, ObjectMeta, PendingUpload, StoredObject
+from sesame.model.object import ObjectKind, ObjectMeta, PendingUpload, StoredObject, Written
 from sesame.store.blobs.draft import Swept
-from sesame.store.blobs.interface import Written
 from sesame.store.blobs.upload import BATCH_BYTES
 from sesame.store.catalog import Catalog, Transaction
 from sesame.store.objects import objects as objects_module

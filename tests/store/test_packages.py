@@ -1,13 +1,14 @@
-"""Packages: what is kept, what is refused without a trace, and what survives crashes and collections.
+"""Packages: what is kept, what is refused without a trace, what survives crashes, and what a lease holds.
 
 Run by pytest.
-Never depends on an interpreter: the compiler is a fake here.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import io
 import os
+import shutil
 import stat
 import zipfile
 from collections.abc import Awaitable, Callable
@@ -19,31 +20,20 @@ from tests.support import zips
 from sesame.model import limits
 from sesame.model.errors import InvalidArgument
 from sesame.model.function import Package
-from sesame.store.packages.packages import COLLECT_GRACE_S, Packages
+from sesame.store.packages.packages import COLLECT_GRACE_S, PackageMissing, Packages
+from sesame.store.quarantine import Quarantine
 
-
-class Recorder:
-    """A compiler that writes down what it was asked for, and leaves a file as a compiler does."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, Path]] = []
-        self.fail_with: BaseException | None = None
-
-    async def __call__(self, runtime: str, code_dir: Path) -> None:
-        self.calls.append((runtime, code_dir))
-        (code_dir / f"{runtime}.pyc").write_bytes(b"compiled")
-        if self.fail_with is not None:
-            raise self.fail_with
+Wanted = list[tuple[str, str]]
 
 
 @pytest.fixture
-def compiler() -> Recorder:
-    return Recorder()
+def wanted() -> Wanted:
+    return []
 
 
 @pytest.fixture
-async def packages(tmp_path: Path, compiler: Recorder) -> Packages:
-    packages = Packages(tmp_path / "packages", compiler)
+async def packages(tmp_path: Path, wanted: Wanted) -> Packages:
+    packages = Packages(tmp_path / "packages", lambda sha256, runtime: wanted.append((sha256, runtime)))
     await packages.open()
     return packages
 
@@ -52,7 +42,7 @@ def tree(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*")}
 
 
-async def test_a_package_is_its_hash_its_checksum_and_its_files(packages: Packages, compiler: Recorder) -> None:
+async def test_a_package_is_its_hash_its_checksum_and_its_files(packages: Packages, wanted: Wanted) -> None:
     archive = zips.zip_of(
         {"index.py": "x = 1\n", "bin/tool": b"\x7fELF", "empty/": b"", "./dot//deep/a.txt": "hi"},
         modes={"bin/tool": stat.S_IFREG | 0o4711},
@@ -69,7 +59,7 @@ async def test_a_package_is_its_hash_its_checksum_and_its_files(packages: Packag
         0o755, 0o755, 0o755, 0o644,
     ]  # fmt: skip
     assert (code / "index.py").stat().st_mtime == 1580702706.0
-    assert [runtime for runtime, _ in compiler.calls] == ["python3"]
+    assert wanted == [(package.sha256, "python3")]
 
 
 async def test_checksum_is_crc64_xz_as_unsigned_decimal(packages: Packages) -> None:
@@ -81,22 +71,25 @@ async def test_checksum_is_crc64_xz_as_unsigned_decimal(packages: Packages) -> N
     assert (await packages.add(archive, "custom")).checksum == _describe(archive).checksum
 
 
-async def test_the_same_zip_again_is_only_compiled_for_another_runtime(packages: Packages, compiler: Recorder) -> None:
+async def test_the_same_zip_again_is_unpacked_once_and_compiled_for_each_runtime(
+    packages: Packages, wanted: Wanted
+) -> None:
     archive = zips.zip_of({"index.py": "x = 1\n"})
     first = await packages.add(archive, "python3")
-    assert await packages.add(archive, "python3") == first
     inode = packages.archive(first).stat().st_ino
     assert await packages.add(archive, "python2.7") == first
     assert packages.archive(first).stat().st_ino == inode
-    assert [runtime for runtime, _ in compiler.calls] == ["python3", "python2.7"]
-    assert compiler.calls[0][1] != packages.code_dir(first) == compiler.calls[1][1]
+    assert wanted == [(first.sha256, "python3"), (first.sha256, "python2.7")]
+    packages.folder.compiled(first.sha256, "python3").write_bytes(b"compiled")
+    assert await packages.add(archive, "python3") == first
+    assert len(wanted) == 2
 
 
-async def test_the_same_zip_at_once_is_unpacked_once(packages: Packages, compiler: Recorder) -> None:
+async def test_the_same_zip_at_once_is_unpacked_once(packages: Packages, tmp_path: Path) -> None:
     archive = zips.zip_of({"index.py": "x = 1\n"})
     results = await asyncio.gather(*(packages.add(archive, "python3") for _ in range(5)))
     assert len(set(results)) == 1
-    assert len(compiler.calls) == 1
+    assert not list((tmp_path / "packages" / "staging").iterdir())
 
 
 def many_entries(count: int) -> bytes:
@@ -179,7 +172,7 @@ async def test_sizes_are_limited_before_and_while_unpacking(
     monkeypatch.setattr(limits, "CODE_ZIP_BYTES", 1000)
     with pytest.raises(InvalidArgument, match="expected at most 1000"):
         await packages.add(zips.zip_of({"noise": os.urandom(2000)}), "python3")
-    assert len(tree(tmp_path) - before) == 7
+    assert len(tree(tmp_path) - before) == 5
 
 
 async def test_links_inside_the_package_are_kept(packages: Packages) -> None:
@@ -193,62 +186,141 @@ async def test_links_inside_the_package_are_kept(packages: Packages) -> None:
     assert (code / "gone").is_symlink()
 
 
-async def test_a_compiler_that_breaks_leaves_nothing(packages: Packages, tmp_path: Path, compiler: Recorder) -> None:
-    before = tree(tmp_path)
-    compiler.fail_with = OSError("no more processes")
-    with pytest.raises(OSError, match="no more processes"):
-        await packages.add(zips.zip_of({"index.py": b"x"}), "python3")
-    assert tree(tmp_path) == before
+async def test_a_cancelled_add_leaves_nothing_half(packages: Packages, tmp_path: Path) -> None:
+    archive = zips.zip_of({f"f{number}.py": "x" * 1000 for number in range(200)})
+    for turns in range(0, 40, 4):
+        task = asyncio.create_task(packages.add(archive, "python3"))
+        for _ in range(turns):
+            await asyncio.sleep(0.0005)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert not list((tmp_path / "packages" / "staging").iterdir())
+        for sha256 in packages.folder.all():
+            assert len(list(packages.folder.code(sha256).iterdir())) == 200
+            packages.folder.remove(sha256)
 
 
-async def test_a_cancelled_add_leaves_nothing(tmp_path: Path) -> None:
-    reached = asyncio.Event()
-
-    async def endless(runtime: str, code_dir: Path) -> None:
-        reached.set()
-        await asyncio.Event().wait()
-
-    packages = Packages(tmp_path / "p", endless)
-    await packages.open()
-    before = tree(tmp_path)
-    task = asyncio.create_task(packages.add(zips.zip_of({"index.py": b"x"}), "python3"))
-    await asyncio.wait_for(reached.wait(), 10)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert tree(tmp_path) == before
-
-
-async def test_leftovers_of_a_crash_are_swept_and_half_compiled_code_is_compiled_again(
-    packages: Packages, tmp_path: Path, compiler: Recorder
-) -> None:
+async def test_leftovers_of_a_crash_are_swept(packages: Packages, tmp_path: Path) -> None:
     package = await packages.add(zips.zip_of({"index.py": b"x"}), "python3")
     root = tmp_path / "packages"
     (root / "staging" / "abc" / "code").mkdir(parents=True)
-    (root / "compiling" / f"{package.sha256}.python2.7").touch()
-    (root / "compiling" / f"{'0' * 64}.python2.7").touch()
-    again = Packages(root, compiler)
+    (root / "staging" / "file").touch()
+    again = Packages(root)
     await again.open()
     assert not list((root / "staging").iterdir())
-    assert not list((root / "compiling").iterdir())
-    assert compiler.calls[-1] == ("python2.7", again.code_dir(package))
     assert again.archive(package).is_file()
 
 
-async def test_collect_removes_what_nobody_names_and_nobody_just_added(tmp_path: Path, compiler: Recorder) -> None:
+async def test_what_is_no_package_is_set_aside(packages: Packages, tmp_path: Path) -> None:
+    root = tmp_path / "packages"
+    (root / "notes.txt").write_text("x")
+    (root / "folder" / "deep").mkdir(parents=True)
+    (root / ("a" * 64)).write_text("a file that is called like a package")
+    (root / ("b" * 64)).symlink_to("/etc")
+    await Packages(root).open()
+    assert [path.name for path in root.iterdir()] == ["staging"]
+    assert len(list(Quarantine(tmp_path / "quarantine").entries())) == 4
+
+
+async def test_code_that_a_former_version_compiled_in_place_is_unpacked_anew(
+    packages: Packages, tmp_path: Path
+) -> None:
+    package = await packages.add(zips.zip_of({"index.py": b"x"}), "python2.7")
+    code = packages.code_dir(package)
+    (code / "index.pyc").write_bytes(b"compiled")
+    packages.compiled(package, "python2.7").touch()
+    (tmp_path / "packages" / "compiling").mkdir()
+    again = Packages(tmp_path / "packages")
+    await again.open()
+    assert [path.name for path in code.iterdir()] == ["index.py"]
+    assert not again.compiled(package, "python2.7").exists()
+    assert again.folder.all() == [package.sha256]
+
+
+async def test_a_package_is_removed_unless_it_is_leased_or_fresh(tmp_path: Path) -> None:
     now = [0.0]
-    packages = Packages(tmp_path / "p", compiler, clock=lambda: now[0])
+    packages = Packages(tmp_path / "p", clock=lambda: now[0])
     await packages.open()
-    kept, dropped = [await packages.add(zips.zip_of({"a": text}), "python3") for text in "12"]
-    assert await packages.collect({kept.sha256}) == 0
+    package = await packages.add(zips.zip_of({"a": "1"}), "python3")
+    assert packages.refused(set()) == [package.sha256]
+    assert not await packages.remove(package.sha256)
     now[0] = COLLECT_GRACE_S + 1
-    late = await packages.add(zips.zip_of({"a": "3"}), "python3")
-    assert await packages.collect({kept.sha256}) == 1
-    assert packages.code_dir(kept).is_dir()
-    assert packages.code_dir(late).is_dir()
-    assert not packages.code_dir(dropped).exists()
-    assert await packages.add(zips.zip_of({"a": "2"}), "python3") == dropped
-    assert packages.code_dir(dropped).is_dir()
+    lease = await packages.lease([package.sha256, package.sha256])
+    other = await packages.lease([package.sha256])
+    assert lease.code_dirs == (packages.code_dir(package),) * 2
+    other.release()
+    other.release()
+    assert packages.is_leased(package.sha256)
+    assert not await packages.remove(package.sha256)
+    lease.release()
+    assert not packages.is_leased(package.sha256)
+    assert await packages.remove(package.sha256)
+    assert packages.folder.all() == []
+    assert packages.refused(set()) == []
+    assert await packages.add(zips.zip_of({"a": "1"}), "python3") == package
+    assert packages.code_dir(package).is_dir()
+    assert packages.refused({package.sha256}) == []
+
+
+async def test_a_lease_names_what_is_compiled_and_asks_for_the_rest(packages: Packages, wanted: Wanted) -> None:
+    code, layer = [await packages.add(zips.zip_of({"a": text}), "custom") for text in "12"]
+    packages.compiled(code, "python3").write_bytes(b"compiled")
+    wanted.clear()
+    lease = await packages.lease([code.sha256, layer.sha256], "python3")
+    assert lease.compiled == (packages.compiled(code, "python3"),)
+    assert wanted == [(layer.sha256, "python3")]
+
+
+@pytest.mark.parametrize("lost", ["code", "archive.zip"])
+async def test_a_package_that_has_lost_a_part_is_mended_by_deploying_it_again(packages: Packages, lost: str) -> None:
+    archive = zips.zip_of({"index.py": b"x"})
+    package = await packages.add(archive, "python3")
+    part = packages.code_dir(package).with_name(lost)
+    shutil.rmtree(part) if part.is_dir() else part.unlink()
+    assert packages.hint(package, "index.handler") == ""
+    assert await packages.add(archive, "python3") == package
+    assert packages.archive(package).read_bytes() == archive
+    assert (packages.code_dir(package) / "index.py").read_bytes() == b"x"
+
+
+async def test_code_that_is_gone_is_unpacked_again_from_its_archive(packages: Packages) -> None:
+    package = await packages.add(zips.zip_of({"index.py": b"x"}), "python3")
+    shutil.rmtree(packages.code_dir(package))
+    leases = await asyncio.gather(*(packages.lease([package.sha256]) for _ in range(3)))
+    assert (leases[0].code_dirs[0] / "index.py").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("damage", ["gone", "another", "unreadable"])
+async def test_code_whose_archive_is_lost_too_is_an_error_with_the_next_step(packages: Packages, damage: str) -> None:
+    package = await packages.add(zips.zip_of({"index.py": b"x"}), "python3")
+    whole = await packages.add(zips.zip_of({"index.py": b"y"}), "python3")
+    shutil.rmtree(packages.code_dir(package))
+    archive = packages.archive(package)
+    archive.unlink()
+    if damage == "another":
+        archive.write_bytes(packages.archive(whole).read_bytes())
+    elif damage == "unreadable":
+        archive.mkdir()
+    with pytest.raises(PackageMissing, match=rf"{package.sha256} is gone .* deploy the function or layer again"):
+        await packages.lease([whole.sha256, package.sha256])
+    assert not packages.is_leased(package.sha256)
+    assert not packages.is_leased(whole.sha256)
+    assert (await packages.lease([whole.sha256])).code_dirs[0].is_dir()
+
+
+async def test_packages_that_the_catalog_does_not_know_are_set_aside_and_come_back(
+    packages: Packages, tmp_path: Path
+) -> None:
+    live, released, stranger = [await packages.add(zips.zip_of({"a": text}), "python3") for text in "123"]
+    again = Packages(tmp_path / "packages")
+    await again.open()
+    assert await again.reconcile({live.sha256}, {released.sha256}) == 1
+    assert set(again.folder.all()) == {live.sha256, released.sha256}
+    assert await again.reconcile({live.sha256, stranger.sha256}, {released.sha256}) == 0
+    assert (again.code_dir(stranger) / "a").read_text() == "3"
+    assert await again.reconcile({live.sha256}, {released.sha256}) == 1
+    assert (await again.lease([stranger.sha256])).code_dirs[0].is_dir()
 
 
 Hint = Callable[[dict[str, bytes | str], str], Awaitable[str]]
@@ -256,10 +328,7 @@ Hint = Callable[[dict[str, bytes | str], str], Awaitable[str]]
 
 @pytest.fixture
 async def hint(tmp_path: Path) -> Hint:
-    async def compile(runtime: str, code_dir: Path) -> None:
-        assert code_dir.name == "code"
-
-    packages = Packages(tmp_path / "packages", compile)
+    packages = Packages(tmp_path / "packages")
     await packages.open()
 
     async def of(files: dict[str, bytes | str], handler: str) -> str:

@@ -1,17 +1,76 @@
-"""Says which packages are still referred to, so that the rest can go.
+"""Collects code packages that nothing names any more: no function, no version, no layer, no instance.
 
-Called by whoever collects garbage in `store.packages.packages`.
-Never removes anything itself, and knows nothing of running instances.
+Run in the background by `app`. A package is removed only when a committed change says that a record no longer names it,
+or when this run took it in for a record that was never written; everything else stays or is set aside.
 """
+
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
 
 from sesame.model import records
 from sesame.model.function import Function
 from sesame.model.layer import parse_layer_arn
-from sesame.store.catalog import Catalog
+from sesame.model.records import Record
+from sesame.store import outbox
+from sesame.store.catalog import Catalog, Transaction
+from sesame.store.packages.packages import COLLECT_GRACE_S, Packages
+from sesame.store.sql.database import Database
+
+_HOLDERS = (records.FUNCTION, records.FROZEN_FUNCTION, records.LAYER_VERSION)
+
+log = structlog.get_logger(__name__)
+
+
+class PackageCollector:
+    """Made before the first change of the catalog, so that it hears of each. `wall` in seconds since 1970."""
+
+    def __init__(self, catalog: Catalog, database: Database, packages: Packages, wall: Callable[[], float]) -> None:
+        self._catalog = catalog
+        self._database = database
+        self._packages = packages
+        self._wall = wall
+        catalog.on_replace(_HOLDERS, self._note_released)
+
+    async def open(self) -> int:
+        """Sets aside packages that the catalog does not know; returns how many."""
+        released, _newest = await self._database.load(_released)
+        return await self._packages.reconcile(live_packages(self._catalog), released.keys())
+
+    async def collect(self) -> int:
+        """Removes what can be removed now, and returns how many packages that were."""
+        removed, done = 0, []
+        released, newest = await self._database.read(_released)
+        now, live = self._wall(), live_packages(self._catalog)
+        for sha256 in {**released, **dict.fromkeys(self._packages.refused(live), 0.0)}:
+            if sha256 in live:
+                done.append(sha256)
+            elif now - released.get(sha256, 0.0) >= COLLECT_GRACE_S:
+                try:
+                    gone = await self._packages.remove(sha256)
+                except OSError as error:
+                    log.error("a code package cannot be removed; trying again later", package=sha256, error=str(error))
+                    continue
+                if gone:
+                    removed += 1
+                    done.append(sha256)
+        if done:
+            # A package that was released again meanwhile keeps that entry.
+            topic = outbox.PACKAGE_RELEASED
+            await self._database.write(lambda connection: outbox.remove(connection, topic, done, newest))
+        return removed
+
+    def _note_released(self, tx: Transaction, former: Record, document: Any) -> None:
+        """In the transaction that replaces or deletes a record: which packages it names no longer."""
+        after = _packages_of(tx, former.kind, document) if document is not None else set()
+        gone = _packages_of(tx, former.kind, former.document) - after
+        outbox.add(tx.connection, outbox.PACKAGE_RELEASED, sorted(gone), self._wall())
 
 
 def live_packages(catalog: Catalog) -> set[str]:
-    """The sha256 of every package that the catalog names: in functions, in versions and in layers.
+    """The SHA-256 of every package that the catalog names: in functions, in versions and in layers.
 
     A deleted layer counts as long as a function has it.
     """
@@ -25,3 +84,23 @@ def live_packages(catalog: Catalog) -> set[str]:
         if not record.document.deleted or (record.parent, record.name) in used
     ]
     return {holder.package.sha256 for holder in (*functions, *layers)} - {""}
+
+
+def _packages_of(tx: Transaction, kind: str, document: Any) -> set[str]:
+    """The packages of a function, its layers' included, or of a layer; a deleted layer names none by itself."""
+    if kind == records.LAYER_VERSION:
+        return set() if document.deleted else {document.package.sha256} - {""}
+    function: Function = document.function if kind == records.FROZEN_FUNCTION else document
+    found = {function.package.sha256}
+    for arn in function.layers:
+        named = parse_layer_arn(arn)
+        layer = tx.get(records.LAYER_VERSION, *named) if named is not None else None
+        if layer is not None:
+            found.add(layer.document.package.sha256)
+    return found - {""}
+
+
+def _released(connection: sa.Connection) -> tuple[dict[str, float], int]:
+    """Packages that records no longer name, with the time of the last such change (Unix s); and the last entry's id."""
+    found = outbox.pending(connection, outbox.PACKAGE_RELEASED)
+    return {entry.subject: entry.created_at for entry in found}, found[-1].id if found else 0

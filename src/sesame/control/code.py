@@ -42,8 +42,9 @@ class CodeSource:
         return package
 
     async def for_runtime(self, package: Package, runtime: str) -> Package:
-        """The same code, compiled for another runtime too."""
-        return await self._packages.add(await asyncio.to_thread(self._packages.archive(package).read_bytes), runtime)
+        """The same code, to be compiled for another runtime too."""
+        self._packages.want_compiled(package.sha256, runtime)
+        return package
 
     async def check_layout(self, package: Package, handler: str) -> None:
         """Raises `InvalidArgument` when the whole package was zipped together with its outer folder."""

@@ -65,3 +65,12 @@ class Part(msgspec.Struct, frozen=True):
     etag: str
     crc64: int
     modified_at: float
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A durable blob that no row mentions yet. `md5` is 32 upper-case hex digits, `crc64` CRC-64/XZ."""
+
+    blob: str
+    size: int
+    md5: str
+    crc64: int

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from sesame.model.object import ObjectKind, ObjectMeta, StoredObject
+from sesame.model.object import ObjectKind, ObjectMeta, StoredObject, Written
 from sesame.oss.answers import Answer, xml_answer, xml_time
 from sesame.oss.calls import Call
 from sesame.oss.conditions import check_copy, stretch_of
@@ -17,7 +17,6 @@ from sesame.oss.metadata import meta_of
 from sesame.oss.permissions import Wish
 from sesame.oss.request import Request, check_key
 from sesame.oss.writing import may_overwrite, new_object, written_headers
-from sesame.store.blobs.interface import Written
 from sesame.store.objects.objects import Reader
 
 SOURCE_HEADER = "x-oss-copy-source"

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 
 import msgspec
 
-from sesame.model.object import ObjectKind, ObjectMeta, StoredObject
+from sesame.model.object import ObjectKind, ObjectMeta, StoredObject, Written
 from sesame.oss import xml
 from sesame.oss.answers import Answer, owner, xml_answer
 from sesame.oss.calls import Call
@@ -16,7 +16,6 @@ from sesame.oss.errors import OssError, invalid_argument, no_such_key
 from sesame.oss.metadata import OBJECT_ACLS, brief_headers, check_tags, meta_of, one_of
 from sesame.oss.request import check_key
 from sesame.oss.writing import may_overwrite, new_object
-from sesame.store.blobs.interface import Written
 
 _NO_BYTES = Written(blob="", size=0, md5="D41D8CD98F00B204E9800998ECF8427E", crc64=0)
 

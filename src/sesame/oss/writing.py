@@ -3,10 +3,9 @@
 Called by the operations that put, append, copy and upload parts. Never makes a row: the store does.
 """
 
-from sesame.model.object import ObjectKind, ObjectMeta, Part, StoredObject
+from sesame.model.object import ObjectKind, ObjectMeta, Part, StoredObject, Written
 from sesame.oss.calls import Call
 from sesame.oss.errors import OssError
-from sesame.store.blobs.interface import Written
 
 OBJECT_BYTES_MAX = 5 * 1024**3
 

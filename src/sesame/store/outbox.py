@@ -42,8 +42,9 @@ def pending(connection: sa.Connection, topic: str) -> list[Entry]:
     return [Entry(*row) for row in connection.execute(chosen)]
 
 
-def remove(connection: sa.Connection, topic: str, subjects: Sequence[str]) -> None:
-    """Forgets every entry about these subjects: what they ask for has been done."""
+def remove(connection: sa.Connection, topic: str, subjects: Sequence[str], up_to: int | None = None) -> None:
+    """Forgets entries about these subjects, up to the last id that was seen: what they ask for has been done."""
     for start in range(0, len(subjects), SUBJECTS_AT_ONCE):
         these = outbox.c.subject.in_(subjects[start : start + SUBJECTS_AT_ONCE])
-        connection.execute(sa.delete(outbox).where(outbox.c.topic == topic, these))
+        statement = sa.delete(outbox).where(outbox.c.topic == topic, these)
+        connection.execute(statement if up_to is None else statement.where(outbox.c.id <= up_to))

@@ -16,7 +16,7 @@ from typing import BinaryIO, Self
 import fastcrc
 import msgspec
 
-from sesame.store.blobs.interface import Written
+from sesame.model.object import Written
 from sesame.store.durable import make_folder, sync_folder
 from sesame.store.quarantine import BLOBS, STRAYS, Quarantine
 

@@ -13,8 +13,9 @@ from typing import ParamSpec, TypeVar
 
 import fastcrc
 
+from sesame.model.object import Written
 from sesame.store.blobs.draft import COPY_BYTES, BlobFolder
-from sesame.store.blobs.interface import BlobReader, ByteRange, Written
+from sesame.store.blobs.interface import BlobReader, ByteRange
 from sesame.store.blobs.upload import Upload
 from sesame.store.quarantine import Quarantine
 

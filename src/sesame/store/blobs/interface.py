@@ -9,14 +9,7 @@ from typing import Protocol, Self
 
 import msgspec
 
-
-class Written(msgspec.Struct, frozen=True):
-    """A durable blob that no row mentions yet. `md5` is 32 upper-case hex digits, `crc64` CRC-64/XZ."""
-
-    blob: str
-    size: int
-    md5: str
-    crc64: int
+from sesame.model.object import Written
 
 
 class ByteRange(msgspec.Struct, frozen=True):

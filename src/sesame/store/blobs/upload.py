@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
+from sesame.model.object import Written
 from sesame.store.blobs.draft import BlobFolder, Draft
-from sesame.store.blobs.interface import Written
 
 T = TypeVar("T")
 

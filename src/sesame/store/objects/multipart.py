@@ -10,8 +10,8 @@ import msgspec
 import sqlalchemy as sa
 
 from sesame.model.errors import NotFound
-from sesame.model.object import ObjectKind, Part, PendingUpload, StoredObject
-from sesame.store.blobs.interface import ByteRange, Written
+from sesame.model.object import ObjectKind, Part, PendingUpload, StoredObject, Written
+from sesame.store.blobs.interface import ByteRange
 from sesame.store.objects.objects import Objects, put_row, require_bucket
 from sesame.store.sql.object_schema import part_of, part_row, parts, upload_of, upload_row, uploads
 from sesame.store.sql.sqlite import upsert

@@ -16,11 +16,11 @@ import structlog
 
 from sesame.model import records
 from sesame.model.errors import Conflict, NotFound, PlatformError
-from sesame.model.object import ObjectKind, StoredObject
+from sesame.model.object import ObjectKind, StoredObject, Written
 from sesame.store import outbox
 from sesame.store.blobs.draft import Swept
 from sesame.store.blobs.files import FileBlobs
-from sesame.store.blobs.interface import BlobReader, Written
+from sesame.store.blobs.interface import BlobReader
 from sesame.store.blobs.upload import Upload
 from sesame.store.objects.listing import ListQuery, ObjectPage, list_objects
 from sesame.store.objects.removals import Removals

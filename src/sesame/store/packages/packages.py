@@ -1,88 +1,168 @@
-"""Code archives by their hash: each is unpacked once, safely and durably, and compiled for the runtimes that use it.
+"""Code packages by the SHA-256 of their archive: each is unpacked once, safely and durably, and leased to instances.
 
-Called by `control` when code arrives, by the engine for the folder and by the doors for the archive.
-Never shows a folder that is not complete, and leaves nothing behind of what it refuses.
+Called by `control` when code arrives, by the sandbox's launcher for directories, by the endpoints for archives. A
+package that is refused leaves nothing behind; one that is leased is never removed.
 """
 
 import asyncio
 import hashlib
-import secrets
-import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
 from fastcrc import crc64
 
+from sesame.model.errors import PlatformError
 from sesame.model.function import Package
-from sesame.store.durable import make_folder, sync_folder, sync_tree, write_file
-from sesame.store.packages.unpack import unpack
+from sesame.store.packages.folder import PackageFolder
+from sesame.store.quarantine import Quarantine
 
-Compile = Callable[[str, Path], Awaitable[None]]
+T = TypeVar("T")
 
-# POLICY: how long a package may lie unreferenced before it is garbage; the function that names it may be on its way.
+# POLICY: how long a package may lie unreferenced before it is garbage; the record that names it may be on its way, and
+# a call that resolved to it may wait for an instance.
 COLLECT_GRACE_S = 15 * 60.0
 UNPACKING_AT_ONCE = 2
 
-_STAGING, _COMPILING = "staging", "compiling"
-_CODE, _ARCHIVE, _COMPILED = "code", "archive.zip", "compiled"
 # What archivers add by themselves.
 _NOT_CODE = {"__MACOSX", ".DS_Store"}
 
 log = structlog.get_logger(__name__)
 
 
-class Packages:
-    """`root/<sha256>/` holds the archive as sent, its `code/`, and a mark for each runtime it is compiled for."""
+class PackageMissing(PlatformError):
+    """A package that the catalog names is gone from the disk, and its archive with it."""
 
-    def __init__(self, root: Path, compile: Compile, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._root = root
-        self._compile = compile
+    def __init__(self, sha256: str) -> None:
+        super().__init__(
+            f"the code package {sha256} is gone from the data directory, its archive too: deploy the function or layer "
+            "again, or take a backup back with `sesame restore`; `sesame doctor --check` lists what is missing"
+        )
+
+
+class PackageLease:
+    """Keeps packages on the disk until `release`. `code_dirs` in the order asked for; `compiled` what exists of it."""
+
+    def __init__(self, packages: "Packages", sha256s: Sequence[str], runtime: str) -> None:
+        self._packages: Packages | None = packages
+        self._sha256s = sha256s
+        folder = packages.folder
+        self.code_dirs: tuple[Path, ...] = tuple(folder.code(sha256) for sha256 in sha256s)
+        compiled = (folder.compiled(sha256, runtime) for sha256 in sha256s if runtime)
+        self.compiled: tuple[Path, ...] = tuple(path for path in compiled if path.exists())
+
+    def release(self) -> None:
+        """The packages may be removed from here on; idempotent."""
+        packages, self._packages = self._packages, None
+        if packages is not None:
+            packages.released(self._sha256s)
+
+
+class Packages:
+    """Belongs to one event loop."""
+
+    def __init__(
+        self,
+        root: Path,
+        wanted: Callable[[str, str], None] = lambda _sha256, _runtime: None,
+        *,
+        quarantine: Quarantine | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`wanted(sha256, runtime)` is told of packages that would start faster if they were compiled."""
+        self.folder = PackageFolder(root, quarantine or Quarantine(root.parent / "quarantine"))
+        self._wanted = wanted
         self._clock = clock
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._gate = asyncio.Semaphore(UNPACKING_AT_ONCE)
+        self._leases: Counter[str] = Counter()
+        # When `add` last gave a package out; and those it unpacked that the catalog has not been seen to name.
         self._touched_at: dict[str, float] = {}
+        self._unnamed: set[str] = set()
 
     async def open(self) -> None:
-        """Removes what a crash left unfinished, and compiles again what it left half compiled."""
-        await asyncio.to_thread(self._sweep)
-        for mark in sorted((self._root / _COMPILING).iterdir()):
-            sha256, _, runtime = mark.name.partition(".")
-            if self._folder(sha256).is_dir():
-                await self._compile_in_place(sha256, runtime)
-            mark.unlink(missing_ok=True)
+        """Removes what a crash left unfinished, and mends what can be mended without the catalog."""
+        await asyncio.to_thread(self.folder.open)
+
+    async def reconcile(self, live: Collection[str], released: Collection[str]) -> int:
+        """For the start, before anything is added: sets aside packages that the catalog neither names nor has released.
+
+        Brings packages back that the catalog names and that were set aside earlier. Returns how many were set aside.
+        """
+        aside, back = await asyncio.to_thread(self.folder.reconcile, live, released)
+        if aside or back:
+            log.warning("code packages did not match the catalog", set_aside=aside, brought_back=back)
+        return aside
 
     async def add(self, archive: bytes, runtime: str) -> Package:
-        """Takes a zip in, or finds it again; on return it is on the disk and compiled for `runtime`.
+        """Takes a zip in, or finds it again; on return it is on the disk, and compiled for `runtime` soon.
 
         Raises `InvalidArgument` for what cannot be unpacked safely, saying what was found and what was expected.
         """
         package = await asyncio.to_thread(_describe, archive)
-        async with self._lock(package.sha256):
-            if not self._folder(package.sha256).is_dir():
+        sha256 = package.sha256
+        async with self._lock(sha256):
+            if not self.folder.is_whole(sha256):
                 async with self._gate:
-                    await self._unpack(package.sha256, archive, runtime)
-            elif not self._compiled_mark(package.sha256, runtime).exists():
-                await self._compile_in_place(package.sha256, runtime)
-            self._touched_at[package.sha256] = self._clock()
+                    await to_the_end(asyncio.to_thread(self._add, archive, sha256))
+                self._unnamed.add(sha256)
+            self._touched_at[sha256] = self._clock()
+        self.want_compiled(sha256, runtime)
         return package
 
+    def want_compiled(self, sha256: str, runtime: str) -> None:
+        """Has a package compiled in the background, unless it is already."""
+        if not self.folder.compiled(sha256, runtime).exists():
+            self._wanted(sha256, runtime)
+
+    async def lease(self, sha256s: Sequence[str], runtime: str = "") -> PackageLease:
+        """Holds packages for an instance; unpacks again what has lost its directory. Raises `PackageMissing`."""
+        self._leases.update(sha256s)
+        try:
+            for sha256 in sha256s:
+                if not self.folder.code(sha256).is_dir():
+                    await self._restore(sha256)
+                if runtime:
+                    self.want_compiled(sha256, runtime)
+        except BaseException:
+            self.released(sha256s)
+            raise
+        return PackageLease(self, sha256s, runtime)
+
+    def is_leased(self, sha256: str) -> bool:
+        return sha256 in self._leases
+
+    def released(self, sha256s: Sequence[str]) -> None:
+        """For `PackageLease` alone."""
+        for sha256 in sha256s:
+            self._leases[sha256] -= 1
+            if not self._leases[sha256]:
+                del self._leases[sha256]
+
     def code_dir(self, package: Package) -> Path:
-        """The unpacked package; belongs to everyone, so nobody writes there."""
-        return self._folder(package.sha256) / _CODE
+        """The unpacked package. Nobody writes there."""
+        return self.folder.code(package.sha256)
 
     def archive(self, package: Package) -> Path:
         """The zip, byte for byte as it was sent."""
-        return self._folder(package.sha256) / _ARCHIVE
+        return self.folder.archive(package.sha256)
+
+    def compiled(self, package: Package, runtime: str) -> Path:
+        """Where the compiled package is, once it is there (docs/architecture.md)."""
+        return self.folder.compiled(package.sha256, runtime)
 
     def hint(self, package: Package, handler: str) -> str:
         """What to do when the handler's module lies in the one outer folder of the zip; "" when that is not so."""
         code = self.code_dir(package)
-        top = [path for path in code.iterdir() if path.name not in _NOT_CODE]
         module = handler.rpartition(".")[0]
-        if len(top) != 1 or not top[0].is_dir() or not module:
+        if not module or not code.is_dir():
+            return ""
+        top = [path for path in code.iterdir() if path.name not in _NOT_CODE]
+        if len(top) != 1 or not top[0].is_dir():
             return ""
         outer = top[0]
         if _holds_module(code, module) or not _holds_module(outer, module):
@@ -92,73 +172,35 @@ class Packages:
             f"'{outer.name}': zip the content of the folder instead of the folder itself"
         )
 
-    async def collect(self, live: Iterable[str]) -> int:
-        """Removes every package whose sha256 is not in `live` and that nobody added lately; returns how many.
+    def refused(self, live: Collection[str]) -> list[str]:
+        """Packages that this run took in for records that were never written, as far as `live` says."""
+        self._unnamed -= set(live)
+        return sorted(self._unnamed)
 
-        `live` must name what the catalog refers to and what running instances still use.
+    async def remove(self, sha256: str) -> bool:
+        """Removes a package that nothing names any more; False while it is leased or was added lately.
+
+        Waits for nobody: the caller tries again later.
         """
-        keep = set(live)
-        self._touched_at = {sha256: at for sha256, at in self._touched_at.items() if self._is_fresh(sha256)}
-        removed = 0
-        for sha256 in await asyncio.to_thread(self._all):
-            if sha256 in keep or self._is_fresh(sha256):
-                continue
-            async with self._lock(sha256):
-                if not self._is_fresh(sha256):
-                    await _to_the_end(asyncio.to_thread(self._remove, sha256))
-                    removed += 1
-        return removed
+        async with self._lock(sha256):
+            if self.is_leased(sha256) or self._is_fresh(sha256):
+                return False
+            await to_the_end(asyncio.to_thread(self.folder.remove, sha256))
+        self._touched_at.pop(sha256, None)
+        self._unnamed.discard(sha256)
+        return True
 
-    async def _unpack(self, sha256: str, archive: bytes, runtime: str) -> None:
-        staging = self._root / _STAGING / secrets.token_hex(8)
-        try:
-            await _to_the_end(asyncio.to_thread(_stage, staging, archive))
-            await self._compile(runtime, staging / _CODE)
-            await _to_the_end(asyncio.to_thread(self._publish, staging, sha256, runtime))
-        finally:
-            await _to_the_end(asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True))
+    def _add(self, archive: bytes, sha256: str) -> None:
+        self.folder.publish(self.folder.stage(archive), sha256)
 
-    def _publish(self, staging: Path, sha256: str, runtime: str) -> None:
-        (staging / _COMPILED / runtime).touch()
-        sync_tree(staging)
-        staging.rename(self._folder(sha256))
-        sync_folder(self._root)
-
-    async def _compile_in_place(self, sha256: str, runtime: str) -> None:
-        """Compiled files are whole only once they are synced: the mark tells the next start if that did not happen."""
-        mark = self._root / _COMPILING / f"{sha256}.{runtime}"
-        mark.touch()
-        await asyncio.to_thread(sync_folder, mark.parent)
-        await self._compile(runtime, self._folder(sha256) / _CODE)
-        self._compiled_mark(sha256, runtime).touch()
-        await asyncio.to_thread(sync_tree, self._folder(sha256))
-        mark.unlink()
-
-    def _sweep(self) -> None:
-        make_folder(self._root / _STAGING)
-        make_folder(self._root / _COMPILING)
-        for leftover in (self._root / _STAGING).iterdir():
-            log.info("removing an unfinished package", folder=leftover.name)
-            shutil.rmtree(leftover)
-
-    def _remove(self, sha256: str) -> None:
-        """First out of sight as a whole, then away: a crash in between leaves it to the next sweep."""
-        grave = self._root / _STAGING / secrets.token_hex(8)
-        self._folder(sha256).rename(grave)
-        shutil.rmtree(grave)
-
-    def _all(self) -> list[str]:
-        return [path.name for path in self._root.iterdir() if path.name not in (_STAGING, _COMPILING)]
+    async def _restore(self, sha256: str) -> None:
+        async with self._lock(sha256), self._gate:
+            if not await to_the_end(asyncio.to_thread(self.folder.restore, sha256)):
+                raise PackageMissing(sha256)
 
     def _is_fresh(self, sha256: str) -> bool:
         touched_at = self._touched_at.get(sha256)
         return touched_at is not None and self._clock() - touched_at < COLLECT_GRACE_S
-
-    def _folder(self, sha256: str) -> Path:
-        return self._root / sha256
-
-    def _compiled_mark(self, sha256: str, runtime: str) -> Path:
-        return self._folder(sha256) / _COMPILED / runtime
 
     def _lock(self, sha256: str) -> asyncio.Lock:
         return self._locks.setdefault(sha256, asyncio.Lock())
@@ -172,23 +214,15 @@ def _describe(archive: bytes) -> Package:
     )
 
 
-def _stage(staging: Path, archive: bytes) -> None:
-    staging.mkdir()
-    for folder in (_CODE, _COMPILED):
-        (staging / folder).mkdir()
-    unpack(archive, staging / _CODE)
-    write_file(staging / _ARCHIVE, archive)
-
-
-async def _to_the_end(step: Awaitable[None]) -> None:
-    """A thread cannot be cancelled: waits for it even when the caller gave up, so that nothing goes under its feet."""
+async def to_the_end(step: Awaitable[T]) -> T:
+    """Waits for a thread also when the caller is cancelled, so that the thread never works on what was cleaned up."""
     task = asyncio.ensure_future(step)
     try:
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.info("a step that nobody waits for failed", error=str(error))
+            log.info("a step whose caller was cancelled has failed", error=str(error))
         raise
 
 
