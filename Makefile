@@ -1,12 +1,13 @@
-# Sesame: everything a newcomer or a builder types. All targets may be repeated; all set-up lives in .venv.
+# Everything that one types to set up, run, test and measure Sesame. All targets may be repeated; all set-up lives in .venv.
 # Needs only Python 3.11 or newer (with venv); choose one with `make PYTHON=/path/to/python3.12 …`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo start test test-user check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-catalog bench-full clean
+.PHONY: help install demo start test test-user test-lowest check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-catalog bench-full clean
 
 BIN := .venv/bin
 # Three processes of pytest for two cores, as tests also wait; each file's tests stay together: they share servers.
 PARALLEL ?= -n 3 --dist loadfile
+UNIT := --ignore=tests/journeys --ignore=tests/security -m 'not torture and not alone'
 INSTALLED := .venv/.installed
 
 help:  ## Shows this list
@@ -31,11 +32,14 @@ test: install  ## Every test but the torture tests
 test-user: install  ## The journeys as an ordinary user: as nobody when started by root
 	@scripts/as-nobody $(BIN)/pytest -q -p no:cacheprovider tests/journeys $(ARGS)
 
+test-lowest: install  ## The unit tests with the lowest declared versions, in .venv-lowest
+	@scripts/test-lowest $(PARALLEL) $(UNIT) $(ARGS)
+
 check: $(INSTALLED)  ## Format, lint, types, architecture and unit tests: a minute
 	@$(BIN)/ruff format --check src tests benchmarks
 	@$(BIN)/ruff check src tests benchmarks
 	@$(BIN)/mypy
-	@$(BIN)/pytest -q $(PARALLEL) --ignore=tests/journeys --ignore=tests/security -m 'not torture and not alone' $(ARGS)
+	@$(BIN)/pytest -q $(PARALLEL) $(UNIT) $(ARGS)
 
 torture: install  ## The tests that take minutes
 	@$(BIN)/pytest -m torture $(ARGS)
@@ -66,4 +70,4 @@ lock: $(INSTALLED)  ## Resolves the packages of every runtime anew (needs all in
 	@$(BIN)/python scripts/lock_runtimes.py $(ARGS)
 
 clean:  ## Removes .venv and what the tools left
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-lowest .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
+
 from sesame.cli.demo.calls import (
     CALLS,
     FUNCTIONS,
@@ -15,6 +18,8 @@ from sesame.cli.demo.calls import (
     refused_by_oss,
     shows_whole_context,
 )
+from sesame.cli.demo.command import demo as demo_command
+from sesame.model.errors import ConfigurationError
 from sesame.sandbox.runtimes.interpreters import discover
 
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
@@ -63,6 +68,30 @@ def test_a_missing_interpreter_is_named_the_rest_runs_and_strict_fails(tmp_path:
     strict = demo("--strict", environ=environ)
     assert strict.returncode == 1
     assert "--strict: not every runtime ran all on its own interpreter: python2.7, python3" in strict.stderr
+
+
+def test_without_the_official_sdk_the_demo_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sesame.cli.demo.client.fc2", None)
+    with pytest.raises(ConfigurationError, match=r"not installed: \S+ -m pip install 'sesame-fc\[demo\]'"):
+        CliRunner().invoke(demo_command, [], catch_exceptions=False)
+
+
+def test_nothing_but_the_demo_needs_the_official_sdk() -> None:
+    """Every module of Sesame is imported with the SDK absent; the demo's too, so that `--help` works."""
+    code = (
+        "import importlib, pathlib, sys\n"
+        "sys.modules['fc2'] = sys.modules['oss2'] = sys.modules['requests'] = None\n"
+        "import sesame\n"
+        "root = pathlib.Path(sesame.__file__).parent\n"
+        "for path in sorted(root.rglob('*.py')):\n"
+        "    parts = path.relative_to(root).with_suffix('').parts\n"
+        "    if parts[0] not in ('runtime', '__main__') and 'migrations' not in parts and 'functions' not in parts:\n"
+        "        importlib.import_module('.'.join(('sesame', *parts)).removesuffix('.__init__'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_each_function_of_the_demo_lies_where_it_is_deployed_from() -> None:

@@ -5,12 +5,28 @@ Used by `cli.demo.command`. Knows Sesame only as any customer would: an endpoint
 
 import base64
 import json
+import shlex
+import sys
 import time
-
-import fc2
 
 from sesame.cli.demo.calls import Answer, DemoFunction
 from sesame.data_dir import Credentials
+from sesame.model.errors import ConfigurationError
+
+try:
+    import fc2
+except ModuleNotFoundError:
+    # The server does not need it; `require_sdk` says how to get it.
+    fc2 = None
+
+
+def require_sdk() -> None:
+    """Raises `ConfigurationError` with the next step where the SDK is not installed."""
+    if fc2 is None:
+        raise ConfigurationError(
+            "the demo calls through Alibaba Cloud's own SDK, which is not installed: "
+            f"{shlex.quote(sys.executable)} -m pip install 'sesame-fc[demo]' (or just aliyun-fc2)"
+        )
 
 
 class DemoClient:

@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from sesame.cli import output
 from sesame.cli.demo.calls import BUCKET, CALLS, FUNCTIONS, ROLES_TOML, Answer, DemoCall, DemoFunction, oss_code
-from sesame.cli.demo.client import DemoClient
+from sesame.cli.demo.client import DemoClient, require_sdk
 from sesame.cli.demo.objects import DemoBucket
 from sesame.cli.demo.server import demo_server
 from sesame.cli.options import settle, with_settings
@@ -43,6 +43,7 @@ class Stage(msgspec.Struct, frozen=True):
 @click.option("--strict", is_flag=True, help="Fail when a runtime's own interpreter is missing.")
 def demo(strict: bool, **flags: object) -> None:
     """Deploys the manual's functions to a fresh Sesame through aliyun-fc2 and calls them."""
+    require_sdk()
     # aliyun-fc2 logs every function error through the root logger; here they are shown as answers instead.
     logging.getLogger().addHandler(logging.NullHandler())
     settings = settle(flags)
