@@ -49,7 +49,7 @@ def test_the_clients_own_resumable_upload_and_download(bucket: oss2.Bucket, tmp_
     assert target.read_bytes() == source.read_bytes()
 
 
-def test_stretches_of_an_object_become_parts(bucket: oss2.Bucket) -> None:
+def test_byte_ranges_of_an_object_become_parts(bucket: oss2.Bucket) -> None:
     data = os.urandom(PART * 3)
     bucket.put_object("src", data)
     upload = bucket.init_multipart_upload("dst")

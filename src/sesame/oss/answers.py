@@ -1,4 +1,4 @@
-"""What an operation gives back: a status, headers and either bytes or a stretch of an object; and errors as OSS's XML.
+"""What an operation gives back: a status, headers and either bytes or a byte range of an object; and errors as OSS's XML.
 
 Built by the operations of this room, sent by `oss.app`.
 Never holds a whole object: those are streamed.
@@ -22,7 +22,7 @@ HEADER_XML_BYTES_MAX = 4096
 HOST_CHARS_MAX = 255
 
 
-class Stretch(msgspec.Struct, frozen=True):
+class ByteRange(msgspec.Struct, frozen=True):
     """Bytes of an opened object that are still to be sent, packed with `gzip`; whoever sends them closes the reader."""
 
     reader: Reader
@@ -36,7 +36,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     status: int = 200
     headers: dict[str, str] = {}
-    body: bytes | Stretch = b""
+    body: bytes | ByteRange = b""
 
 
 def xml_answer(name: str, content: xml.Content) -> Answer:

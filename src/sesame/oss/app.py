@@ -17,11 +17,11 @@ from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization
 from sesame.model.bucket import Bucket
 from sesame.model.errors import CallerError, PlatformError
-from sesame.oss.answers import Answer, Stretch, error_answer, http_time
+from sesame.oss.answers import Answer, ByteRange, error_answer, http_time
 from sesame.oss.auth import Authenticator
 from sesame.oss.body import Body, ClientGone
 from sesame.oss.buckets import Buckets
-from sesame.oss.calls import Call, House
+from sesame.oss.calls import Call, Dependencies
 from sesame.oss.cors import headers_for, preflight
 from sesame.oss.errors import OssError, as_oss_error
 from sesame.oss.permissions import Permissions, Wish
@@ -68,7 +68,7 @@ class OssEndpoint:
         )
         objects = parts.objects
 
-        self._house = House(
+        self._dependencies = Dependencies(
             buckets=Buckets(parts.catalog),
             objects=objects,
             uploads=parts.uploads,
@@ -117,7 +117,7 @@ class OssEndpoint:
         try:
             request = parse(scope, self._virtual_hosts)
             body = Body(request, receive)
-            found = self._house.buckets.get(request.bucket) if request.bucket else None
+            found = self._dependencies.buckets.get(request.bucket) if request.bucket else None
             if method == "OPTIONS":
                 return preflight(request, found), True
             for_browsers = headers_for(request, found)
@@ -142,7 +142,7 @@ class OssEndpoint:
         creates = operation.action == "oss:PutBucket"
         if request.bucket and found is None and not creates:
             raise OssError("NoSuchBucket", details={"BucketName": request.bucket})
-        call = Call(house=self._house, request=request, caller=caller, body=body, found=found)
+        call = Call(dependencies=self._dependencies, request=request, caller=caller, body=body, found=found)
         if operation.action:
             # A bucket that is to be made is the caller's own, as far as his rights go.
             named = Bucket(request.bucket, caller.principal.account_id) if creates else found
@@ -188,19 +188,19 @@ def _start(status: int, headers: dict[str, str]) -> dict[str, Any]:
     return {"type": "http.response.start", "status": status, "headers": raw}
 
 
-async def _chunks(stretch: Stretch) -> AsyncIterator[bytes]:
-    position, end = stretch.start, stretch.start + stretch.length
+async def _chunks(byte_range: ByteRange) -> AsyncIterator[bytes]:
+    position, end = byte_range.start, byte_range.start + byte_range.length
     while position < end:
-        chunk = await stretch.reader.read(position, min(SEND_BYTES, end - position))
+        chunk = await byte_range.reader.read(position, min(SEND_BYTES, end - position))
         if not chunk:
             raise PlatformError(f"a stored object is {end - position} bytes shorter than its row says")
         position += len(chunk)
         yield chunk
 
 
-async def _packed(stretch: Stretch) -> AsyncIterator[bytes]:
+async def _packed(byte_range: ByteRange) -> AsyncIterator[bytes]:
     packer = zlib.compressobj(GZIP_LEVEL, wbits=zlib.MAX_WBITS | 16)
-    async for chunk in _chunks(stretch):
+    async for chunk in _chunks(byte_range):
         if packed := await asyncio.to_thread(packer.compress, chunk):
             yield packed
     yield packer.flush()

@@ -29,7 +29,7 @@ async def list_buckets(call: Call) -> Answer:
     prefix, marker, limit = query.get("prefix", ""), query.get("marker", ""), max_keys(call.request)
     found = [
         record
-        for record in call.house.buckets.of_account(account_id)
+        for record in call.dependencies.buckets.of_account(account_id)
         if record.name.startswith(prefix) and record.name > marker and _has_tag(record.document, query)
     ]
     shown, truncated = found[:limit], len(found) > limit
@@ -57,7 +57,7 @@ def _has_tag(bucket: Bucket, query: Mapping[str, str]) -> bool:
 
 async def list_regions(call: Call) -> Answer:
     """The one region there is, at the address that the caller used. Raises OssError NoSuchRegion for another."""
-    mine = f"oss-{call.house.region}"
+    mine = f"oss-{call.dependencies.region}"
     if call.request.query["regions"] not in ("", mine):
         raise OssError("NoSuchRegion", details={"Region": call.request.query["regions"]})
     host = call.request.endpoint.partition("://")[2]
@@ -83,18 +83,18 @@ async def put_bucket(call: Call) -> Answer:
         storage_class=storage_class,
         redundancy=redundancy,
     )
-    await call.house.buckets.create(wanted, sets_acl=bool(call.request.header("x-oss-acl")))
+    await call.dependencies.buckets.create(wanted, sets_acl=bool(call.request.header("x-oss-acl")))
     return Answer(headers={"Location": f"/{wanted.bucket_name}"})
 
 
 async def delete_bucket(call: Call) -> Answer:
-    await call.house.buckets.delete(call.bucket.bucket_name)
+    await call.dependencies.buckets.delete(call.bucket.bucket_name)
     return Answer(status=204)
 
 
 async def get_bucket_info(call: Call) -> Answer:
     bucket = call.bucket
-    record = call.house.buckets.record(bucket.bucket_name)
+    record = call.dependencies.buckets.record(bucket.bucket_name)
     return xml_answer(
         "BucketInfo",
         [
@@ -132,12 +132,14 @@ async def put_bucket_acl(call: Call) -> Answer:
     if not call.request.header("x-oss-acl"):
         raise invalid_argument("x-oss-acl", "")
     acl = one_of(call.request, "x-oss-acl", BUCKET_ACLS)
-    await call.house.buckets.change(call.bucket.bucket_name, lambda bucket: msgspec.structs.replace(bucket, acl=acl))
+    await call.dependencies.buckets.change(
+        call.bucket.bucket_name, lambda bucket: msgspec.structs.replace(bucket, acl=acl)
+    )
     return Answer()
 
 
 async def get_bucket_stat(call: Call) -> Answer:
-    totals = await call.house.objects.totals(call.bucket.bucket_name)
+    totals = await call.dependencies.objects.totals(call.bucket.bucket_name)
     return xml_answer(
         "BucketStat",
         [
@@ -182,7 +184,7 @@ def _description(call: Call, record: Record) -> list[xml.Element]:
     return [
         ("Name", bucket.bucket_name),
         ("Location", _location(call)),
-        ("Region", call.house.region),
+        ("Region", call.dependencies.region),
         ("CreationDate", xml_time(record.created_at)),
         ("ExtranetEndpoint", call.request.endpoint),
         ("IntranetEndpoint", call.request.endpoint),
@@ -191,4 +193,4 @@ def _description(call: Call, record: Record) -> list[xml.Element]:
 
 
 def _location(call: Call) -> str:
-    return f"oss-{call.house.region}"
+    return f"oss-{call.dependencies.region}"

@@ -93,7 +93,7 @@ async def _change(call: Call, **changes: object) -> None:
         changed: Bucket = msgspec.structs.replace(bucket, **changes)
         return changed
 
-    await call.house.buckets.change(call.bucket.bucket_name, change)
+    await call.dependencies.buckets.change(call.bucket.bucket_name, change)
 
 
 def _read_rule(element: Element) -> CorsRule:

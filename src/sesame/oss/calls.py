@@ -17,7 +17,7 @@ from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
 
 
-class House(msgspec.Struct, frozen=True):
+class Dependencies(msgspec.Struct, frozen=True):
     """`clock` gives Unix seconds; `region` is the one that buckets say they are in (`cn-hangzhou`)."""
 
     buckets: Buckets
@@ -31,7 +31,7 @@ class House(msgspec.Struct, frozen=True):
 class Call(msgspec.Struct, frozen=True):
     """`found` is the bucket that the request names; it exists but for CreateBucket and requests to the service."""
 
-    house: House
+    dependencies: Dependencies
     request: Request
     caller: Caller
     body: Body
@@ -48,4 +48,4 @@ class Call(msgspec.Struct, frozen=True):
 
     async def require(self, wish: Wish) -> None:
         """For what an operation touches beside what its route names. Raises OssError AccessDenied."""
-        await self.house.permissions.require(self.caller, self.request, wish)
+        await self.dependencies.permissions.require(self.caller, self.request, wish)

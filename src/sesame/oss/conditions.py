@@ -31,7 +31,7 @@ def range_of(request: Request, size: int) -> Range | None:
     """
     header = request.header("range")
     if request.header("x-oss-range-behavior") != "standard":
-        return stretch_of(header, size)
+        return range_inside(header, size)
     bounds = _bounds(header, size)
     if bounds is None:
         return None
@@ -41,7 +41,7 @@ def range_of(request: Request, size: int) -> Range | None:
     return Range(start, end - start + 1)
 
 
-def stretch_of(header: str, size: int) -> Range | None:
+def range_inside(header: str, size: int) -> Range | None:
     """`bytes=a-b` that lies wholly inside; None for any other."""
     bounds = _bounds(header, size)
     if bounds is None or not 0 <= bounds[0] <= bounds[1] < size:

@@ -1,4 +1,4 @@
-"""Copies an object, or a stretch of one into a part of a multipart upload.
+"""Copies an object, or a byte range of one into a part of a multipart upload.
 
 Routed to by `oss.object_operations` and `oss.multipart` when a request names a source. The bytes never leave the files.
 Never copies what the caller may not read.
@@ -11,7 +11,7 @@ import msgspec
 from sesame.model.object import ObjectKind, ObjectMeta, StoredObject, Written
 from sesame.oss.answers import Answer, xml_answer, xml_time
 from sesame.oss.calls import Call
-from sesame.oss.conditions import check_copy, stretch_of
+from sesame.oss.conditions import check_copy, range_inside
 from sesame.oss.errors import OssError, invalid_argument, no_such_key
 from sesame.oss.metadata import meta_of
 from sesame.oss.permissions import Wish
@@ -50,14 +50,14 @@ async def copy_object(call: Call) -> Answer:
     return msgspec.structs.replace(answer, headers={**answer.headers, **written_headers(stored)})
 
 
-async def copy_stretch(call: Call) -> Written:
+async def copy_byte_range(call: Call) -> Written:
     """What a part copies, as a blob of its own."""
     reader = await open_source(call)
     try:
         size = reader.stored.size
-        wanted = stretch_of(call.request.header("x-oss-copy-source-range"), size)
+        wanted = range_inside(call.request.header("x-oss-copy-source-range"), size)
         start, length = (wanted.start, wanted.length) if wanted else (0, size)
-        return await call.house.objects.copy(reader, start, length)
+        return await call.dependencies.objects.copy(reader, start, length)
     finally:
         reader.close()
 
@@ -73,9 +73,9 @@ async def open_source(call: Call) -> Reader:
     if not separator:
         raise invalid_argument(SOURCE_HEADER, path, "Copy Source must mention the source bucket and key.")
     check_key(key)
-    bucket = call.house.buckets.record(bucket_name).document
+    bucket = call.dependencies.buckets.record(bucket_name).document
     await call.require(Wish("oss:GetObject", bucket, key))
-    reader = await call.house.objects.open_reader(bucket_name, key)
+    reader = await call.dependencies.objects.open_reader(bucket_name, key)
     if reader is None:
         raise no_such_key(key)
     try:
@@ -95,9 +95,9 @@ def _replaces(request: Request, directive: str) -> bool:
 
 
 async def _copy(call: Call, reader: Reader, meta: ObjectMeta) -> StoredObject:
-    written = await call.house.objects.copy(reader, 0, reader.stored.size)
+    written = await call.dependencies.objects.copy(reader, 0, reader.stored.size)
     stored = new_object(call, written, meta)
-    await call.house.objects.put(stored, overwrite=may_overwrite(call))
+    await call.dependencies.objects.put(stored, overwrite=may_overwrite(call))
     return stored
 
 
@@ -106,7 +106,7 @@ async def _change(call: Call, source: StoredObject, meta: ObjectMeta) -> StoredO
 
     Raises OssError InvalidArgument, FileAlreadyExists.
     """
-    now = call.house.clock()
+    now = call.dependencies.clock()
     if not may_overwrite(call):
         raise OssError("FileAlreadyExists")
 
@@ -117,5 +117,5 @@ async def _change(call: Call, source: StoredObject, meta: ObjectMeta) -> StoredO
             return stored
         return msgspec.structs.replace(stored, meta=meta, modified_at=now)
 
-    stored = await call.house.objects.update(call.bucket.bucket_name, call.key, change)
+    stored = await call.dependencies.objects.update(call.bucket.bucket_name, call.key, change)
     return stored if stored.meta == meta else None

@@ -106,7 +106,7 @@ def max_keys(request: Request, name: str = "max-keys", default: int = MAX_KEYS_D
 
 async def _page(call: Call, after: str) -> ObjectPage:
     query = call.request.query
-    return await call.house.objects.page(
+    return await call.dependencies.objects.page(
         ListQuery(
             bucket=call.bucket.bucket_name,
             prefix=query.get("prefix", ""),

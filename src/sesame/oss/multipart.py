@@ -15,7 +15,7 @@ from sesame.model.object import ObjectKind, ObjectMeta, Part, PendingUpload
 from sesame.oss import xml
 from sesame.oss.answers import Answer, encoding_type, key_encoder, owner, xml_answer, xml_time
 from sesame.oss.calls import Call
-from sesame.oss.copying import copy_stretch
+from sesame.oss.copying import copy_byte_range
 from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.listings import max_keys
 from sesame.oss.metadata import OBJECT_ACLS, meta_of, one_of
@@ -31,7 +31,7 @@ PAGE_DEFAULT = 1000
 async def initiate(call: Call) -> Answer:
     meta = meta_of(call.request, call.bucket)
     if not may_overwrite(call):
-        if await call.house.objects.head(call.bucket.bucket_name, call.key) is not None:
+        if await call.dependencies.objects.head(call.bucket.bucket_name, call.key) is not None:
             raise OssError("FileAlreadyExists")
         meta = msgspec.structs.replace(meta, forbids_overwrite=True)
     upload = PendingUpload(
@@ -39,9 +39,9 @@ async def initiate(call: Call) -> Answer:
         bucket=call.bucket.bucket_name,
         key=call.key,
         meta=meta,
-        initiated_at=call.house.clock(),
+        initiated_at=call.dependencies.clock(),
     )
-    await call.house.uploads.begin(upload)
+    await call.dependencies.uploads.begin(upload)
     encode = key_encoder(call.request)
     return xml_answer(
         "InitiateMultipartUploadResult",
@@ -57,7 +57,7 @@ async def initiate(call: Call) -> Answer:
 async def put_part(call: Call) -> Answer:
     number = _number(call, "partNumber", 1, PART_NUMBER_MAX)
     upload = await _upload(call)
-    part = await call.house.uploads.put_part(upload, number, await receive(call))
+    part = await call.dependencies.uploads.put_part(upload, number, await receive(call))
     return Answer(headers={**written_headers(part), "Content-MD5": base64.b64encode(bytes.fromhex(part.etag)).decode()})
 
 
@@ -65,7 +65,7 @@ async def copy_part(call: Call) -> Answer:
     """A byte range of another object as a part."""
     number = _number(call, "partNumber", 1, PART_NUMBER_MAX)
     upload = await _upload(call)
-    part = await call.house.uploads.put_part(upload, number, await copy_stretch(call))
+    part = await call.dependencies.uploads.put_part(upload, number, await copy_byte_range(call))
     etag = ("ETag", f'"{part.etag}"')
     answer = xml_answer("CopyPartResult", [("LastModified", xml_time(part.modified_at)), etag])
     return msgspec.structs.replace(answer, headers={**answer.headers, **written_headers(part)})
@@ -73,7 +73,7 @@ async def copy_part(call: Call) -> Answer:
 
 async def complete(call: Call) -> Answer:
     upload = await _upload(call)
-    there = {part.number: part for part in await call.house.uploads.parts(upload)}
+    there = {part.number: part for part in await call.dependencies.uploads.parts(upload)}
     body = await call.body.whole(xml.BODY_BYTES_MAX)
     if call.request.header("x-oss-complete-all").lower() == "yes":
         if body:
@@ -86,7 +86,9 @@ async def complete(call: Call) -> Answer:
     overwrite = may_overwrite(call) and not upload.meta.forbids_overwrite
     acl = one_of(call.request, "x-oss-object-acl", (upload.meta.acl, *OBJECT_ACLS))
     meta = msgspec.structs.replace(upload.meta, acl=acl, forbids_overwrite=False)
-    stored = await call.house.uploads.complete(msgspec.structs.replace(upload, meta=meta), chosen, overwrite=overwrite)
+    stored = await call.dependencies.uploads.complete(
+        msgspec.structs.replace(upload, meta=meta), chosen, overwrite=overwrite
+    )
     encode = key_encoder(call.request)
     answer = xml_answer(
         "CompleteMultipartUploadResult",
@@ -102,7 +104,7 @@ async def complete(call: Call) -> Answer:
 
 
 async def abort(call: Call) -> Answer:
-    await call.house.uploads.abort(await _upload(call))
+    await call.dependencies.uploads.abort(await _upload(call))
     return Answer(status=204)
 
 
@@ -110,7 +112,7 @@ async def list_parts(call: Call) -> Answer:
     upload = await _upload(call)
     limit = max_keys(call.request, "max-parts", PAGE_DEFAULT)
     after = _number(call, "part-number-marker", 0, PART_NUMBER_MAX, default=0)
-    found = await call.house.uploads.parts(upload, after, limit + 1)
+    found = await call.dependencies.uploads.parts(upload, after, limit + 1)
     shown, truncated = found[:limit], len(found) > limit
     encode = key_encoder(call.request)
     return xml_answer(
@@ -174,17 +176,17 @@ async def append_object(call: Call) -> Answer:
     meta = meta_of(call.request, call.bucket) if position == 0 else ObjectMeta()
     written = await receive(call)
     at = new_object(call, written, meta, ObjectKind.APPENDABLE)
-    stored = await call.house.objects.append(written, at, position)
+    stored = await call.dependencies.objects.append(written, at, position)
     return Answer(headers={**written_headers(stored), "x-oss-next-append-position": str(stored.size)})
 
 
 async def _upload(call: Call) -> PendingUpload:
-    return await call.house.uploads.get(call.bucket.bucket_name, call.key, call.request.query["uploadId"])
+    return await call.dependencies.uploads.get(call.bucket.bucket_name, call.key, call.request.query["uploadId"])
 
 
 async def _uploads_of(call: Call, query: UploadQuery) -> AsyncIterator[PendingUpload]:
     while True:
-        page = await call.house.uploads.page(query)
+        page = await call.dependencies.uploads.page(query)
         for upload in page:
             yield upload
         if len(page) < query.limit:

@@ -7,7 +7,7 @@ Never decides rights for what the route names: the door has.
 from sesame.model.object import ObjectKind
 from sesame.model.role import PrincipalKind
 from sesame.oss import xml
-from sesame.oss.answers import Answer, Stretch, encoding_type, key_encoder, xml_answer
+from sesame.oss.answers import Answer, ByteRange, encoding_type, key_encoder, xml_answer
 from sesame.oss.calls import Call
 from sesame.oss.conditions import check_read, range_of
 from sesame.oss.errors import OssError, no_such_key
@@ -25,7 +25,7 @@ async def put_object(call: Call) -> Answer:
     meta = meta_of(call.request, call.bucket)
     written = await receive(call)
     stored = new_object(call, written, meta)
-    await call.house.objects.put(stored, overwrite=may_overwrite(call))
+    await call.dependencies.objects.put(stored, overwrite=may_overwrite(call))
     return Answer(headers={**written_headers(stored), "Content-MD5": object_headers(stored)["Content-MD5"]})
 
 
@@ -59,7 +59,7 @@ async def get_object_meta(call: Call) -> Answer:
 
 
 async def delete_object(call: Call) -> Answer:
-    await call.house.objects.delete(call.bucket.bucket_name, [call.key])
+    await call.dependencies.objects.delete(call.bucket.bucket_name, [call.key])
     return Answer(status=204)
 
 
@@ -76,7 +76,7 @@ async def delete_objects(call: Call) -> Answer:
     for key in keys:
         check_key(key)
         await call.require(Wish("oss:DeleteObject", call.bucket, key))
-    await call.house.objects.delete(call.bucket.bucket_name, keys)
+    await call.dependencies.objects.delete(call.bucket.bucket_name, keys)
     if quiet:
         return Answer()
     encode = key_encoder(call.request)
@@ -89,7 +89,7 @@ async def delete_objects(call: Call) -> Answer:
 async def open_object(call: Call, key: str) -> Reader:
     """Follows a symlink, once. Raises OssError NoSuchKey, SymlinkTargetNotExist, InvalidTargetType, AccessDenied."""
     bucket = call.bucket.bucket_name
-    reader = await call.house.objects.open_reader(bucket, key)
+    reader = await call.dependencies.objects.open_reader(bucket, key)
     if reader is None:
         raise no_such_key(key)
     link = reader.stored
@@ -97,7 +97,7 @@ async def open_object(call: Call, key: str) -> Reader:
         return reader
     target = link.meta.symlink
     await call.require(Wish("oss:GetObject", call.bucket, target))
-    reader = await call.house.objects.open_reader(bucket, target)
+    reader = await call.dependencies.objects.open_reader(bucket, target)
     if reader is None:
         raise OssError("SymlinkTargetNotExist", details={"Key": key})
     if reader.stored.kind is ObjectKind.SYMLINK:
@@ -114,14 +114,16 @@ def _read(call: Call, reader: Reader) -> Answer:
     wanted = range_of(call.request, stored.size)
     if wanted is None:
         if not is_compressible(call.request, stored):
-            return Answer(headers=headers, body=Stretch(reader, 0, stored.size))
+            return Answer(headers=headers, body=ByteRange(reader, 0, stored.size))
         for name in UNFIT_FOR_GZIP:
             headers.pop(name, None)
-        return Answer(headers={**headers, "Content-Encoding": "gzip"}, body=Stretch(reader, 0, stored.size, gzip=True))
+        return Answer(
+            headers={**headers, "Content-Encoding": "gzip"}, body=ByteRange(reader, 0, stored.size, gzip=True)
+        )
     headers["Content-Range"] = wanted.content_range(stored.size)
     # The MD5 is that of the whole; who compares it with a part would find a difference.
     headers.pop("Content-MD5", None)
-    return Answer(206, headers, Stretch(reader, wanted.start, wanted.length))
+    return Answer(206, headers, ByteRange(reader, wanted.start, wanted.length))
 
 
 def _overrides(call: Call) -> dict[str, str]:

@@ -54,7 +54,7 @@ async def put_symlink(call: Call) -> Answer:
     check_key(target)
     meta = msgspec.structs.replace(meta_of(call.request, call.bucket), symlink=target)
     stored = new_object(call, _NO_BYTES, meta, ObjectKind.SYMLINK)
-    await call.house.objects.put(stored, overwrite=may_overwrite(call))
+    await call.dependencies.objects.put(stored, overwrite=may_overwrite(call))
     return Answer(headers={"ETag": f'"{stored.etag}"'})
 
 
@@ -82,7 +82,7 @@ def read_tags(root: Element) -> dict[str, str]:
 
 
 async def _stored(call: Call) -> StoredObject:
-    stored = await call.house.objects.head(call.bucket.bucket_name, call.key)
+    stored = await call.dependencies.objects.head(call.bucket.bucket_name, call.key)
     if stored is None:
         raise no_such_key(call.key)
     return stored
@@ -93,4 +93,4 @@ async def _change_meta(call: Call, **changes: object) -> None:
         meta: ObjectMeta = msgspec.structs.replace(stored.meta, **changes)
         return msgspec.structs.replace(stored, meta=meta)
 
-    await call.house.objects.update(call.bucket.bucket_name, call.key, change)
+    await call.dependencies.objects.update(call.bucket.bucket_name, call.key, change)

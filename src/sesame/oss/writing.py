@@ -12,7 +12,7 @@ OBJECT_BYTES_MAX = 5 * 1024**3
 
 async def receive(call: Call) -> Written:
     """The body as a durable blob. Raises OssError MissingContentLength, EntityTooLarge, InvalidDigest."""
-    body, objects = call.body, call.house.objects
+    body, objects = call.body, call.dependencies.objects
     body.require_length()
     body.expected_md5()
     if (body.declared_length() or 0) > OBJECT_BYTES_MAX:
@@ -41,7 +41,7 @@ def new_object(call: Call, written: Written, meta: ObjectMeta, kind: ObjectKind 
         crc64=written.crc64,
         kind=kind,
         meta=meta,
-        modified_at=call.house.clock(),
+        modified_at=call.dependencies.clock(),
     )
 
 
