@@ -23,7 +23,7 @@ from sesame.identity.roles import DEFAULT_ROLE, Roles, new_role, role_arn
 from sesame.identity.tokens import Tokens, master_key
 from sesame.model import records
 from sesame.model.account import AccessKey, Account
-from sesame.model.bucket import Bucket
+from sesame.model.bucket import Bucket, OssAccount
 from sesame.model.role import CodeUpload, MasterKey, Policy, Role, Seed
 from sesame.oss.app import OssDependencies, OssEndpoint
 from sesame.oss.source import ObjectSource
@@ -49,6 +49,7 @@ KINDS: Mapping[str, type] = {
     records.MASTER_KEY: MasterKey,
     records.BUCKET: Bucket,
     records.CODE_UPLOAD: CodeUpload,
+    records.OSS_ACCOUNT: OssAccount,
 }
 
 

@@ -16,14 +16,14 @@ from sesame.oss.signature import NOT_SERVED, SERVED, UNSIGNED_IN_V1
 
 # Sub-resources of the real service that are not served here, and one that no service knows.
 OBJECT_ITEMS = (
-    "retention", "legalHold", "seal", "cleanRestoredObject", "asyncFetch", "vod", "live", "x-oss-process",
+    "retention", "legalHold", "seal", "asyncFetch", "vod", "live", "x-oss-process",
     "x-oss-async-process", "callback", "callback-var", "x-oss-traffic-limit", "no-such-thing", "worm", "policy",
     "partNumber", "max-keys", "x-oss-ac-source-ip", "objectInfo", "img", "bucketInfo",
 )  # fmt: skip
 BUCKET_ITEMS = (
     "responseHeader", "inventory", "style", "replication", "transferAcceleration", "worm", "wormId", "wormExtend",
     "objectWorm", "accessPoint", "accessPointPolicy", "metaQuery", "cname", "resourceGroup", "accessmonitor", "qosInfo",
-    "httpsConfig", "publicAccessBlock", "redundancyTransition", "bucketArchiveDirectRead", "overwriteConfig",
+    "httpsConfig", "redundancyTransition", "overwriteConfig",
     "userDefinedLogFieldsConfig", "asyncFetch", "no-such-thing", "append", "symlink", "versionId", "uploadId",
 )  # fmt: skip
 SIGNERS = (oss2.Auth, oss2.AuthV2, oss2.AuthV4)

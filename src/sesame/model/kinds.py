@@ -10,7 +10,7 @@ from sesame.model import records
 from sesame.model.account import AccessKey, Account
 from sesame.model.alias import Alias
 from sesame.model.binding import Tags, VpcBinding
-from sesame.model.bucket import Bucket
+from sesame.model.bucket import Bucket, OssAccount
 from sesame.model.configs import AsyncConfig, OnDemandConfig, ProvisionConfig
 from sesame.model.domain import CustomDomain
 from sesame.model.function import Function
@@ -44,4 +44,5 @@ KINDS: Mapping[str, type] = {
     records.MASTER_KEY: MasterKey,
     records.BUCKET: Bucket,
     records.CODE_UPLOAD: CodeUpload,
+    records.OSS_ACCOUNT: OssAccount,
 }

@@ -16,6 +16,13 @@ class ObjectKind(enum.Enum):
     SYMLINK = "Symlink"
 
 
+class Restore(msgspec.Struct, frozen=True):
+    """A restored copy of an object of a cold class: readable from `ready_at` to `expires_at`, Unix seconds."""
+
+    ready_at: float
+    expires_at: float
+
+
 class ObjectMeta(msgspec.Struct, frozen=True):
     """What its writer said of an object. `headers` are replayed as they are, by lower-case name (`x-oss-meta-a`).
 
@@ -29,6 +36,7 @@ class ObjectMeta(msgspec.Struct, frozen=True):
     tags: dict[str, str] = {}
     symlink: str = ""
     forbids_overwrite: bool = False
+    restore: Restore | None = None
 
 
 class StoredObject(msgspec.Struct, frozen=True):

@@ -31,6 +31,7 @@ SEED = "seed"
 MASTER_KEY = "master_key"
 BUCKET = "bucket"
 CODE_UPLOAD = "code_upload"
+OSS_ACCOUNT = "oss_account"
 
 
 class Record(msgspec.Struct, frozen=True):

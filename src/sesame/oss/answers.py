@@ -1,7 +1,6 @@
-"""What an operation gives back: a status, headers and either bytes or a byte range of an object; and errors as OSS's XML.
+"""What an operation answers: a status, headers and bytes or a byte range of an object; and errors as OSS's XML.
 
-Built by the operations of this room, sent by `oss.app`.
-Never holds a whole object: those are streamed.
+Built by the operations, sent by `oss.app`. Objects are streamed, never held whole.
 """
 
 import base64

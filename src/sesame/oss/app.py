@@ -17,6 +17,7 @@ from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization
 from sesame.model.bucket import Bucket
 from sesame.model.errors import CallerError, PlatformError
+from sesame.oss.access_rules import blocks_public_access, check_payer, check_public_acl, check_referer
 from sesame.oss.answers import Answer, ByteRange, error_answer, http_time
 from sesame.oss.auth import Authenticator
 from sesame.oss.body import Body, ClientGone
@@ -68,11 +69,18 @@ class OssEndpoint:
         )
         objects = parts.objects
 
+        buckets = Buckets(parts.catalog)
         self._dependencies = Dependencies(
-            buckets=Buckets(parts.catalog),
+            buckets=buckets,
             objects=objects,
             uploads=parts.uploads,
-            permissions=Permissions(parts.authorization, objects.head, parts.clock, parts.region),
+            permissions=Permissions(
+                parts.authorization,
+                objects.head,
+                parts.clock,
+                parts.region,
+                blocks_public_access=lambda bucket: blocks_public_access(buckets, bucket),
+            ),
             clock=parts.clock,
             region=parts.region,
         )
@@ -142,11 +150,16 @@ class OssEndpoint:
         creates = operation.action == "oss:PutBucket"
         if request.bucket and found is None and not creates:
             raise OssError("NoSuchBucket", details={"BucketName": request.bucket})
+        if found is not None:
+            check_referer(request, found)
+            check_payer(request, caller, found)
         call = Call(dependencies=self._dependencies, request=request, caller=caller, body=body, found=found)
+        # A bucket that is to be made is the caller's own, as far as rights go.
+        named = Bucket(request.bucket, caller.principal.account_id) if creates else found
         if operation.action:
-            # A bucket that is to be made is the caller's own, as far as his rights go.
-            named = Bucket(request.bucket, caller.principal.account_id) if creates else found
             await call.require(Wish(operation.action, named, request.key))
+        if named is not None:
+            check_public_acl(request, self._dependencies.buckets, found or named)
         return await operation.run(call)
 
 

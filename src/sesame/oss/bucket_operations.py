@@ -109,7 +109,7 @@ async def get_bucket_info(call: Call) -> Answer:
                     ("AccessMonitor", "Disabled"),
                     ("TransferAcceleration", "Disabled"),
                     ("CrossRegionReplication", "Disabled"),
-                    ("BlockPublicAccess", False),
+                    ("BlockPublicAccess", bucket.blocks_public_access),
                     ("ResourceGroupId", ""),
                     ("ServerSideEncryptionRule", [("SSEAlgorithm", "None")]),
                     ("BucketPolicy", [("LogBucket", ""), ("LogPrefix", "")]),

@@ -7,10 +7,9 @@ Never keeps a setting that nothing heeds.
 from collections.abc import Awaitable, Callable
 from xml.etree.ElementTree import Element
 
-import msgspec
-
-from sesame.model.bucket import Bucket, CorsRule
+from sesame.model.bucket import CorsRule
 from sesame.oss import xml
+from sesame.oss.access_settings import change_bucket
 from sesame.oss.answers import Answer, xml_answer
 from sesame.oss.calls import Call
 from sesame.oss.errors import OssError, invalid_argument
@@ -33,7 +32,7 @@ async def put_tags(call: Call) -> Answer:
     sound = all(1 <= len(n) <= TAG_NAME_CHARS_MAX and len(v) <= TAG_VALUE_CHARS_MAX for n, v in pairs)
     if not sound or len(pairs) > TAGS_MAX or len(tags) < len(pairs):
         raise invalid_argument("Tagging", str(pairs))
-    await _change(call, tags=tags)
+    await change_bucket(call, tags=tags)
     return Answer()
 
 
@@ -41,7 +40,7 @@ async def delete_tags(call: Call) -> Answer:
     """All of them, or those that `tagging=a,b` names."""
     named = call.request.query["tagging"]
     gone = named.split(",") if named else list(call.bucket.tags)
-    await _change(call, tags={name: value for name, value in call.bucket.tags.items() if name not in gone})
+    await change_bucket(call, tags={name: value for name, value in call.bucket.tags.items() if name not in gone})
     return Answer(status=204)
 
 
@@ -57,12 +56,12 @@ async def put_cors(call: Call) -> Answer:
     rules = tuple(_read_rule(element) for element in root.findall("CORSRule"))
     if not 1 <= len(rules) <= CORS_RULES_MAX:
         raise OssError("MalformedXML")
-    await _change(call, cors=rules, cors_varies=xml.flag(root, "ResponseVary"))
+    await change_bucket(call, cors=rules, cors_varies=xml.flag(root, "ResponseVary"))
     return Answer()
 
 
 async def delete_cors(call: Call) -> Answer:
-    await _change(call, cors=(), cors_varies=False)
+    await change_bucket(call, cors=(), cors_varies=False)
     return Answer(status=204)
 
 
@@ -88,23 +87,15 @@ async def nothing_to_delete(_call: Call) -> Answer:
     return Answer(status=204)
 
 
-async def _change(call: Call, **changes: object) -> None:
-    def change(bucket: Bucket) -> Bucket:
-        changed: Bucket = msgspec.structs.replace(bucket, **changes)
-        return changed
-
-    await call.dependencies.buckets.change(call.bucket.bucket_name, change)
-
-
 def _read_rule(element: Element) -> CorsRule:
     def texts(name: str) -> tuple[str, ...]:
         return tuple(child.text or "" for child in element.findall(name))
 
-    # One of the official SDKs writes methods in lower case.
+    # One of the official SDKs writes methods in lower case; the names of headers have no case.
     rule = CorsRule(
         origins=texts("AllowedOrigin"),
         methods=tuple(method.upper() for method in texts("AllowedMethod")),
-        headers=texts("AllowedHeader"),
+        headers=tuple(header.lower() for header in texts("AllowedHeader")),
         exposed=texts("ExposeHeader"),
         max_age_s=_max_age(xml.text(element, "MaxAgeSeconds")),
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from sesame.model import records
-from sesame.model.bucket import Bucket
+from sesame.model.bucket import Bucket, OssAccount
 from sesame.model.records import Record
 from sesame.oss.errors import OssError
 from sesame.store.catalog import Catalog, Transaction
@@ -36,6 +36,18 @@ class Buckets:
     def of_account(self, account_id: str) -> list[Record]:
         """In order of name."""
         return [r for r in self._catalog.children(records.BUCKET, "") if r.document.account_id == account_id]
+
+    def account(self, account_id: str) -> OssAccount:
+        """What the account sets for all its buckets; the defaults where it set nothing."""
+        record = self._catalog.get(records.OSS_ACCOUNT, "", account_id)
+        return record.document if record else OssAccount(account_id)
+
+    async def change_account(self, account_id: str, change: Callable[[OssAccount], OssAccount]) -> None:
+        def apply(tx: Transaction) -> None:
+            record = tx.get(records.OSS_ACCOUNT, "", account_id)
+            tx.put(records.OSS_ACCOUNT, "", account_id, change(record.document if record else OssAccount(account_id)))
+
+        await self._catalog.edit(apply)
 
     async def create(self, wanted: Bucket, *, sets_acl: bool) -> None:
         """Creating one's own bucket again changes its ACL if one is given, and nothing else.

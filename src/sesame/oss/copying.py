@@ -16,6 +16,7 @@ from sesame.oss.errors import OssError, invalid_argument, no_such_key
 from sesame.oss.metadata import meta_of
 from sesame.oss.permissions import Wish
 from sesame.oss.request import Request, check_key
+from sesame.oss.restore import require_readable
 from sesame.oss.writing import may_overwrite, new_object, written_headers
 from sesame.store.objects.objects import Reader
 
@@ -34,6 +35,8 @@ async def copy_object(call: Call) -> Answer:
         source = reader.stored
         try:
             onto_itself = (source.bucket, source.key) == (call.bucket.bucket_name, call.key)
+            if not onto_itself:
+                _require_readable(call, source)
             headers = source.meta.headers
             if replaces or onto_itself:
                 # Where the request names no content type, the object keeps the one it has.
@@ -54,6 +57,7 @@ async def copy_byte_range(call: Call) -> Written:
     """What a part copies, as a blob of its own."""
     reader = await open_source(call)
     try:
+        _require_readable(call, reader.stored)
         size = reader.stored.size
         wanted = range_inside(call.request.header("x-oss-copy-source-range"), size)
         start, length = (wanted.start, wanted.length) if wanted else (0, size)
@@ -92,6 +96,11 @@ def _replaces(request: Request, directive: str) -> bool:
     if value not in _DIRECTIVES:
         raise invalid_argument(directive, request.header(directive))
     return value == "REPLACE"
+
+
+def _require_readable(call: Call, source: StoredObject) -> None:
+    bucket = call.dependencies.buckets.record(source.bucket).document
+    require_readable(source, bucket, call.dependencies.clock())
 
 
 async def _copy(call: Call, reader: Reader, meta: ObjectMeta) -> StoredObject:

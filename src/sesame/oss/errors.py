@@ -18,6 +18,8 @@ _CATALOGUE: dict[str, tuple[int, str, str]] = {
         "The security token you provided does not match the access key id you provided.",
         "0002-00000004",
     ),
+    "ArchiveRestoreFileStale": (409, "The object has not been restored.", "0026-00000402"),
+    "ArchiveRestoreNotFinished": (409, "The restore operation is in progress.", "0026-00000403"),
     "BadRequest": (400, "A CORS request must name its Origin and Access-Control-Request-Method.", "0022-00000002"),
     "BucketAlreadyExists": (409, "The requested bucket name is not available.", "0015-00000104"),
     "BucketNotEmpty": (409, "The bucket has objects. Please delete them first.", "0015-00000301"),
@@ -87,6 +89,7 @@ _CATALOGUE: dict[str, tuple[int, str, str]] = {
     "NotModified": (304, "Not Modified", "0026-00000302"),
     "NotSymlink": (400, "The object is not symlink object.", "0029-00000003"),
     "ObjectNotAppendable": (409, "The object is not appendable", "0026-00000201"),
+    "OperationNotSupported": (400, "The operation is not supported for this resource", "0017-00000904"),
     "PositionNotEqualToLength": (409, "Position is not equal to file length", "0026-00000202"),
     "PreconditionFailed": (
         412,
@@ -98,6 +101,7 @@ _CATALOGUE: dict[str, tuple[int, str, str]] = {
         "The difference between the request time and the current time is too large.",
         "0002-00000504",
     ),
+    "RestoreAlreadyInProgress": (409, "The restore operation is in progress.", "0026-00000404"),
     "SecurityTokenExpired": (403, "The security token you provided has expired.", "0002-00000007"),
     "SignatureDoesNotMatch": (
         403,

@@ -13,6 +13,7 @@ from sesame.oss.answers import Answer, encoding_type, key_encoder, owner, xml_an
 from sesame.oss.calls import Call
 from sesame.oss.errors import invalid_argument
 from sesame.oss.request import NULL_VERSION, Request, natural
+from sesame.oss.restore import restore_state
 from sesame.store.objects.listing import ListQuery, ObjectPage
 
 MAX_KEYS_DEFAULT, MAX_KEYS_MAX = 100, 1000
@@ -138,6 +139,7 @@ def _description(call: Call, stored: StoredObject) -> list[xml.Element]:
         ("Type", stored.kind.value),
         ("Size", stored.size),
         ("StorageClass", stored.meta.storage_class),
+        ("RestoreInfo", state) if (state := restore_state(stored, call.dependencies.clock())) else None,
     ]
 
 

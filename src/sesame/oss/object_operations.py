@@ -14,11 +14,11 @@ from sesame.oss.errors import OssError, no_such_key
 from sesame.oss.metadata import UNFIT_FOR_GZIP, brief_headers, is_compressible, meta_of, object_headers, overrides
 from sesame.oss.permissions import Wish
 from sesame.oss.request import NULL_VERSION, check_key
+from sesame.oss.restore import require_readable, restore_state
 from sesame.oss.writing import may_overwrite, new_object, receive, written_headers
 from sesame.store.objects.objects import Reader
 
 DELETES_AT_ONCE = 1000
-COLD_CLASSES = ("Archive", "ColdArchive", "DeepColdArchive")
 
 
 async def put_object(call: Call) -> Answer:
@@ -45,6 +45,8 @@ async def head_object(call: Call) -> Answer:
     stored = reader.stored
     check_read(call.request, stored)
     headers = {**object_headers(stored), **_overrides(call), "Content-Length": str(stored.size)}
+    if state := restore_state(stored, call.dependencies.clock()):
+        headers["x-oss-restore"] = state
     return Answer(headers=headers)
 
 
@@ -107,10 +109,11 @@ async def open_object(call: Call, key: str) -> Reader:
 
 def _read(call: Call, reader: Reader) -> Answer:
     stored = reader.stored
-    if stored.meta.storage_class in COLD_CLASSES:
-        raise OssError("InvalidObjectState", details={"Key": stored.key})
+    require_readable(stored, call.bucket, call.dependencies.clock())
     check_read(call.request, stored)
     headers = {**object_headers(stored), **_overrides(call)}
+    if state := restore_state(stored, call.dependencies.clock()):
+        headers["x-oss-restore"] = state
     wanted = range_of(call.request, stored.size)
     if wanted is None:
         if not is_compressible(call.request, stored):

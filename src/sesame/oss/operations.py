@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from sesame.oss import access_settings as access
 from sesame.oss import bucket_operations as buckets
-from sesame.oss import bucket_settings, copying, listings, multipart
+from sesame.oss import bucket_settings, copying, listings, multipart, restore
 from sesame.oss import object_operations as objects
 from sesame.oss import object_properties as properties
 from sesame.oss.answers import Answer
@@ -26,6 +27,8 @@ _OVERRIDES = frozenset(
 _ACL = frozenset({"x-oss-acl"})
 _OBJECT_ACL = frozenset({"x-oss-object-acl"})
 _NEW_OBJECT = _OBJECT_ACL | {"x-oss-storage-class", "x-oss-tagging", "x-oss-forbid-overwrite"}
+# SDKs repeat in every request of an upload what they said of the whole object when it began, where it was obeyed.
+_OF_UPLOAD = _NEW_OBJECT | {"x-oss-complete-all"}
 _SOURCE = frozenset(
     {
         copying.SOURCE_HEADER, "x-oss-copy-source-if-match", "x-oss-copy-source-if-none-match",
@@ -55,6 +58,9 @@ SERVICE: Table = {
     ("GET", ""): Operation(
         buckets.list_buckets, "oss:ListBuckets", frozenset({"prefix", "marker", "max-keys", "tag-key", "tag-value"})
     ),
+    ("GET", "publicAccessBlock"): Operation(access.get_account_public_access_block, "oss:GetPublicAccessBlock"),
+    ("PUT", "publicAccessBlock"): Operation(access.put_account_public_access_block, "oss:PutPublicAccessBlock"),
+    ("DELETE", "publicAccessBlock"): Operation(access.clear_account_public_access_block, "oss:DeletePublicAccessBlock"),
     ("GET", "regions"): Operation(buckets.list_regions, "oss:DescribeRegions"),
 }
 BUCKET: Table = {
@@ -86,6 +92,15 @@ BUCKET: Table = {
     ("GET", "cors"): Operation(bucket_settings.get_cors, "oss:GetBucketCors"),
     ("PUT", "cors"): Operation(bucket_settings.put_cors, "oss:PutBucketCors"),
     ("DELETE", "cors"): Operation(bucket_settings.delete_cors, "oss:DeleteBucketCors"),
+    ("GET", "publicAccessBlock"): Operation(access.get_public_access_block, "oss:GetBucketPublicAccessBlock"),
+    ("PUT", "publicAccessBlock"): Operation(access.put_public_access_block, "oss:PutBucketPublicAccessBlock"),
+    ("DELETE", "publicAccessBlock"): Operation(access.delete_public_access_block, "oss:DeleteBucketPublicAccessBlock"),
+    ("GET", "requestPayment"): Operation(access.get_request_payment, "oss:GetBucketRequestPayment"),
+    ("PUT", "requestPayment"): Operation(access.put_request_payment, "oss:PutBucketRequestPayment"),
+    ("GET", "bucketArchiveDirectRead"): Operation(access.get_archive_direct_read, "oss:GetBucketArchiveDirectRead"),
+    ("PUT", "bucketArchiveDirectRead"): Operation(access.put_archive_direct_read, "oss:PutBucketArchiveDirectRead"),
+    ("GET", "referer"): Operation(access.get_referer, "oss:GetBucketReferer"),
+    ("PUT", "referer"): Operation(access.put_referer, "oss:PutBucketReferer"),
     ("GET", "live"): Operation(
         buckets.list_live_channels, "oss:ListLiveChannel", frozenset({"prefix", "marker", "max-keys"})
     ),
@@ -94,16 +109,6 @@ BUCKET: Table = {
 NEVER_SET: tuple[tuple[str, str, Callable[[Call], Awaitable[Answer]]], ...] = (
     ("logging", "Logging", bucket_settings.unset("BucketLoggingStatus")),
     ("versioning", "Versioning", bucket_settings.unset("VersioningConfiguration")),
-    (
-        "requestPayment",
-        "RequestPayment",
-        bucket_settings.unset("RequestPaymentConfiguration", [("Payer", "BucketOwner")]),
-    ),
-    (
-        "referer",
-        "Referer",
-        bucket_settings.unset("RefererConfiguration", [("AllowEmptyReferer", True), ("RefererList", ())]),
-    ),
     ("lifecycle", "Lifecycle", bucket_settings.missing("NoSuchLifecycle")),
     ("website", "Website", bucket_settings.missing("NoSuchWebsiteConfiguration")),
     ("policy", "Policy", bucket_settings.missing("NoSuchBucketPolicy")),
@@ -127,13 +132,8 @@ OBJECT: Table = {
         multipart.append_object, "oss:PutObject", frozenset({"position"}), _NEW_OBJECT, user_meta=True
     ),
     ("POST", "uploads"): Operation(multipart.initiate, "oss:PutObject", _ENCODING, _NEW_OBJECT, user_meta=True),
-    # SDKs repeat with each part what they said of the whole object; a part has none of it, and it is obeyed there.
     ("PUT", "uploadId"): Operation(
-        multipart.put_part,
-        "oss:PutObject",
-        frozenset({"partNumber"}),
-        _NEW_OBJECT | {"x-oss-complete-all"},
-        user_meta=True,
+        multipart.put_part, "oss:PutObject", frozenset({"partNumber"}), _OF_UPLOAD, user_meta=True
     ),
     ("POST", "uploadId"): Operation(
         multipart.complete,
@@ -143,8 +143,14 @@ OBJECT: Table = {
     ),
     ("DELETE", "uploadId"): Operation(multipart.abort, "oss:AbortMultipartUpload"),
     ("GET", "uploadId"): Operation(
-        multipart.list_parts, "oss:ListParts", frozenset({"max-parts", "part-number-marker", "encoding-type"})
+        multipart.list_parts,
+        "oss:ListParts",
+        frozenset({"max-parts", "part-number-marker", "encoding-type"}),
+        _OF_UPLOAD,
+        user_meta=True,
     ),
+    ("POST", "restore"): Operation(restore.restore_object, "oss:RestoreObject", _VERSION),
+    ("POST", "cleanRestoredObject"): Operation(restore.clean_restored_object, "oss:CleanRestoredObject", _VERSION),
     ("GET", "acl"): Operation(properties.get_object_acl, "oss:GetObjectAcl", _VERSION),
     ("PUT", "acl"): Operation(properties.put_object_acl, "oss:PutObjectAcl", _VERSION, _OBJECT_ACL),
     ("GET", "tagging"): Operation(properties.get_object_tagging, "oss:GetObjectTagging", _VERSION),

@@ -42,7 +42,10 @@ class Permissions:
         head_object: Callable[[str, str], Awaitable[StoredObject | None]],
         clock: Callable[[], float],
         region: str,
+        *,
+        blocks_public_access: Callable[[Bucket], bool],
     ) -> None:
+        self._blocks_public_access = blocks_public_access
         self._authorization = authorization
         self._head_object = head_object
         self._clock = clock
@@ -67,6 +70,8 @@ class Permissions:
             return False
         if wish.bucket.account_id == FUNCTION_COMPUTE_ACCOUNT:
             # Code that is being deployed: whatever ACL its upload asked for, it is nobody else's to read or replace.
+            return False
+        if self._blocks_public_access(wish.bucket):
             return False
         stored = await self._head_object(wish.bucket.bucket_name, wish.key)
         acl = stored.meta.acl if stored else "default"

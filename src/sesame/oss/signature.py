@@ -24,18 +24,18 @@ SERVED = frozenset(
     response-expires response-content-disposition logging acl uploadId uploads partNumber delete website
     location objectMeta cors lifecycle referer stat bucketInfo append position security-token live
     symlink tagging encryption versions versioning versionId policy requestPayment x-oss-request-payer
-    continuation-token
+    continuation-token publicAccessBlock bucketArchiveDirectRead restore cleanRestoredObject
     """.split()  # noqa: SIM905
 )
 # Those that one SDK or another signs and that are not served: whether they are signed or not, they are refused.
 NOT_SERVED = frozenset(
     """
-    group link objectInfo restore qos comp status vod startTime endTime x-oss-process callback callback-var
+    group link objectInfo qos comp status vod startTime endTime x-oss-process callback callback-var
     x-oss-traffic-limit qosInfo asyncFetch sequential inventory inventoryId worm wormId wormExtend replication
     replicationLocation replicationProgress transferAcceleration cname metaQuery x-oss-ac-source-ip
     x-oss-ac-subnet-mask x-oss-ac-vpc-id x-oss-ac-forward-allow resourceGroup style styleName x-oss-async-process
-    regionList x-oss-write-get-object-response bucketArchiveDirectRead httpsConfig redundancyTransition
-    x-oss-target-redundancy-type x-oss-redundancy-transition-taskid accessPoint accessPointPolicy publicAccessBlock
+    regionList x-oss-write-get-object-response httpsConfig redundancyTransition
+    x-oss-target-redundancy-type x-oss-redundancy-transition-taskid accessPoint accessPointPolicy
     x-oss-access-point-name requesterQosInfo qosRequester resourcePoolInfo resourcePool resourcePoolBuckets
     cloudboxes objectWorm policyStatus overwriteConfig userDefinedLogFieldsConfig img
     """.split()  # noqa: SIM905

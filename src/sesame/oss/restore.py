@@ -1,0 +1,105 @@
+"""Objects of cold storage classes: reading needs a restored copy, which takes a minute to make and expires.
+
+Routed to by `oss.routes`; asked by every read and copy. The class is a label here, but code that must restore before
+it reads meets the states that it meets in the cloud.
+"""
+
+import msgspec
+
+from sesame.model.bucket import Bucket
+from sesame.model.object import ObjectKind, Restore, StoredObject
+from sesame.oss import xml
+from sesame.oss.answers import Answer, http_time
+from sesame.oss.calls import Call
+from sesame.oss.errors import OssError, invalid_argument
+from sesame.oss.request import natural
+
+# As the cloud takes for Archive; for the colder classes it takes hours, which would serve nobody here.
+RESTORE_S = 60.0
+DAY_S = 86_400
+_DAYS_MAX = {"Archive": 7, "ColdArchive": 365, "DeepColdArchive": 365}
+# How fast to restore, of the classes that let the caller choose; the first is the default.
+_TIERS = {"ColdArchive": ("Standard", "Expedited", "Bulk"), "DeepColdArchive": ("Standard", "Expedited")}
+
+
+async def restore_object(call: Call) -> Answer:
+    """202 when a restore begins, 200 when the object is restored already and stays so longer."""
+    body = await call.body.whole(xml.BODY_BYTES_MAX)
+    days, tier = 1, ""
+    if body:
+        root = await xml.read_bytes(body, "RestoreRequest")
+        days_text = xml.text(root, "Days").strip() or "1"
+        tier = xml.text(root, "JobParameters/Tier") or xml.text(root, "Tier")
+        days = natural(days_text, max(_DAYS_MAX.values())) or 0
+        if not days:
+            raise OssError("MalformedXML", details={"Days": days_text})
+    now, restored_before = call.dependencies.clock(), False
+
+    def change(stored: StoredObject) -> StoredObject:
+        nonlocal restored_before, tier
+        storage_class = stored.meta.storage_class
+        if stored.kind is ObjectKind.SYMLINK or storage_class not in _DAYS_MAX:
+            raise OssError("OperationNotSupported", details={"Resource": "Object"})
+        if days > _DAYS_MAX[storage_class]:
+            raise OssError("MalformedXML", details={"Days": str(days)})
+        tiers = _TIERS.get(storage_class, ())
+        if tier and not tiers:
+            raise OssError("MalformedXML", "Objects of the class Archive are restored without a tier.")
+        if tier and tier not in tiers:
+            raise invalid_argument("Tier", tier)
+        tier = tier or (tiers[0] if tiers else "")
+        if is_restoring(stored, now):
+            raise OssError("RestoreAlreadyInProgress", details={"Key": stored.key})
+        restored_before = _is_restored(stored, now)
+        ready_at = now if restored_before else now + RESTORE_S
+        meta = msgspec.structs.replace(stored.meta, restore=Restore(ready_at, ready_at + days * DAY_S))
+        return msgspec.structs.replace(stored, meta=meta)
+
+    await call.dependencies.objects.update(call.bucket.bucket_name, call.key, change)
+    headers = {"x-oss-object-restore-priority": tier} if tier else {}
+    return Answer(status=200 if restored_before else 202, headers=headers)
+
+
+async def clean_restored_object(call: Call) -> Answer:
+    """Ends a restore before it expires."""
+    now = call.dependencies.clock()
+
+    def change(stored: StoredObject) -> StoredObject:
+        if stored.meta.storage_class not in _TIERS:
+            raise OssError("OperationNotSupported", details={"Resource": "Object"})
+        if is_restoring(stored, now):
+            raise OssError("ArchiveRestoreNotFinished", details={"Key": stored.key})
+        if not _is_restored(stored, now):
+            raise OssError("ArchiveRestoreFileStale", details={"Key": stored.key})
+        return msgspec.structs.replace(stored, meta=msgspec.structs.replace(stored.meta, restore=None))
+
+    await call.dependencies.objects.update(call.bucket.bucket_name, call.key, change)
+    return Answer()
+
+
+def require_readable(stored: StoredObject, bucket: Bucket, now: float) -> None:
+    """Raises OssError InvalidObjectState for an object of a cold class that is not restored."""
+    storage_class = stored.meta.storage_class
+    if storage_class not in _DAYS_MAX or _is_restored(stored, now):
+        return
+    if storage_class == "Archive" and bucket.archive_direct_read:
+        return
+    raise OssError("InvalidObjectState", details={"ObjectName": stored.key})
+
+
+def restore_state(stored: StoredObject, now: float) -> str:
+    """As `x-oss-restore` says it; "" for an object that is neither restored nor being restored."""
+    if is_restoring(stored, now):
+        return 'ongoing-request="true"'
+    if _is_restored(stored, now) and stored.meta.restore is not None:
+        return f'ongoing-request="false", expiry-date="{http_time(stored.meta.restore.expires_at)}"'
+    return ""
+
+
+def is_restoring(stored: StoredObject, now: float) -> bool:
+    return stored.meta.restore is not None and now < stored.meta.restore.ready_at
+
+
+def _is_restored(stored: StoredObject, now: float) -> bool:
+    restore = stored.meta.restore
+    return restore is not None and restore.ready_at <= now < restore.expires_at
