@@ -15,10 +15,10 @@ from sesame._identity import Identity
 from sesame._storage import Storage
 from sesame.control.account import AccountSettings
 from sesame.control.code import CodeSource
+from sesame.control.code_uploads import CodeUploads
 from sesame.control.own_hosts import OwnHosts
 from sesame.fc import links
 from sesame.fc.app import FcEndpoint
-from sesame.fc.code_bucket import CodeBucket
 from sesame.fc.dependencies import Control, FcDependencies
 from sesame.fc.server import HttpServer
 from sesame.fc.web.certificates import Certificates
@@ -45,7 +45,11 @@ class EndpointNeeds:
 
 async def open_endpoints(needs: EndpointNeeds, storage: Storage, identity: Identity, engine: Engine) -> dict[str, str]:
     """The URL of each endpoint by its field in `data_dir.Endpoints`; Function Compute listens last."""
-    control = _control(needs.settings, storage, identity)
+    uploads = CodeUploads(
+        storage.catalog, storage.objects, storage.uploads, identity.issuer, wall_clock=needs.clocks.wall
+    )
+    await uploads.sweep()
+    control = _control(needs.settings, storage, identity, uploads)
     fc = _fc(needs, storage, identity, engine, control)
     urls = {"oss": await _listen(needs, _oss(needs, storage, identity), "oss_port")}
     if needs.settings.https_port is not None:
@@ -54,11 +58,11 @@ async def open_endpoints(needs: EndpointNeeds, storage: Storage, identity: Ident
     return urls
 
 
-def _control(settings: Settings, storage: Storage, identity: Identity) -> Control:
+def _control(settings: Settings, storage: Storage, identity: Identity, uploads: CodeUploads) -> Control:
     source = ObjectSource(storage.catalog, storage.objects, identity.account_id)
     return Control.over(
         storage.catalog,
-        CodeSource(storage.packages, source.read),
+        CodeSource(storage.packages, source.read, uploads),
         identity.roles.require_assumable,
         Arns(settings.region, identity.account_id),
         own_hosts=OwnHosts.of((HOST, socket.gethostname()), VIRTUAL_HOSTS),
@@ -75,7 +79,6 @@ def _fc(needs: EndpointNeeds, storage: Storage, identity: Identity, engine: Engi
             instances=engine.pool.instances,
             control=control,
             packages=storage.packages,
-            code_bucket=CodeBucket(storage.catalog, identity.tokens, identity.roles, wall),
             account=AccountSettings(
                 available_azs=(f"{region}-c",), default_role=role_arn(identity.account_id, DEFAULT_ROLE)
             ),

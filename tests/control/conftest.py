@@ -51,6 +51,7 @@ def hello(**changes: Any) -> FunctionInput:
 class Account:
     """Everything that control works with, and what its collaborators were asked."""
 
+    database: Database
     catalog: Catalog
     packages: Packages
     services: Services
@@ -116,6 +117,7 @@ async def account(tmp_path: Path) -> AsyncIterator[Account]:
     await packages.open()
     code = CodeSource(packages, fetch)
     yield Account(
+        database=database,
         catalog=catalog,
         packages=packages,
         services=Services(catalog, check_role),

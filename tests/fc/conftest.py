@@ -18,22 +18,26 @@ from tests.support.sdk import KEY_ID, SECRET, Client
 
 from sesame.control.account import AccountSettings
 from sesame.control.code import CodeSource
+from sesame.control.code_uploads import CodeUploads
 from sesame.control.own_hosts import OwnHosts
 from sesame.fc.app import FcEndpoint
-from sesame.fc.code_bucket import CodeBucket
 from sesame.fc.dependencies import Control, FcDependencies, RunningInstance
 from sesame.fc.http_exchange import HANG_UP
 from sesame.fc.links import secret_from
 from sesame.fc.server import HttpServer
 from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization
+from sesame.identity.issuer import Issuer
 from sesame.identity.keys import AccessKeys
 from sesame.identity.roles import Roles
 from sesame.identity.tokens import Tokens
 from sesame.model.arn import Arns
 from sesame.model.invocation import Invocation, Outcome, Phases
 from sesame.model.kinds import KINDS
+from sesame.oss.source import ObjectSource
 from sesame.store.catalog import Catalog
+from sesame.store.objects.multipart import Uploads
+from sesame.store.objects.objects import Objects
 from sesame.store.packages.packages import Packages
 from sesame.store.sql.database import Database
 
@@ -229,6 +233,11 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     tokens = Tokens(b"k" * 32, lambda: now[0])
     arns = Arns(REGION, ACCOUNT_ID)
     instances: list[RunningInstance] = []
+    objects = Objects(database, tmp_path / "objects")
+    await objects.open()
+    source = ObjectSource(catalog, objects, ACCOUNT_ID)
+    issuer = Issuer(tokens, roles, lambda: now[0])
+    uploads = CodeUploads(catalog, objects, Uploads(objects, lambda: now[0]), issuer, lambda: now[0])
     gateway = FcEndpoint(
         FcDependencies(
             authentication=Authentication(keys, tokens),
@@ -236,10 +245,13 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
             dispatcher=dispatcher,
             instances=lambda: instances,
             control=Control.over(
-                catalog, CodeSource(packages, None), lambda role: None, arns, own_hosts=OwnHosts.of((), ())
+                catalog,
+                CodeSource(packages, source.read, uploads),
+                lambda role: None,
+                arns,
+                own_hosts=OwnHosts.of((), ()),
             ),
             packages=packages,
-            code_bucket=CodeBucket(catalog, tokens, roles, lambda: now[0]),
             account=AccountSettings(available_azs=(f"{REGION}-c",)),
             arns=arns,
             link_secret=secret_from(SECRET),
@@ -247,6 +259,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
         )
     )
     yield Door(gateway, dispatcher, catalog, now, instances, tokens)
+    await objects.close()
     await database.close()
 
 

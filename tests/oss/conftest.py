@@ -14,6 +14,7 @@ import oss2
 import pytest
 import requests
 
+from sesame.control.code_uploads import CodeUploads
 from sesame.fc.server import HttpServer
 from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization
@@ -110,6 +111,9 @@ class RunningDoor:
         await self.roles.seed(ACCOUNT, {})
         self.tokens = Tokens(await master_key(self.catalog), self.clock)
         self.issuer = Issuer(self.tokens, self.roles, self.clock)
+        self.code_uploads = CodeUploads(
+            self.catalog, self.objects, Uploads(self.objects, self.clock), self.issuer, self.clock
+        )
         self.source = ObjectSource(self.catalog, self.objects, ACCOUNT)
         door = OssEndpoint(
             OssDependencies(

@@ -9,30 +9,44 @@ import base64
 import binascii
 from collections.abc import Awaitable, Callable
 
+import structlog
+from msgspec import UNSET, UnsetType
+
+from sesame.control.code_uploads import CodeUploads
 from sesame.control.inputs import CodeInput
+from sesame.control.requester import Requester
 from sesame.model import limits
 from sesame.model.errors import InvalidArgument, NotFound
 from sesame.model.function import Package
+from sesame.store.catalog import Transaction
 from sesame.store.packages.packages import Packages
 
 FetchObject = Callable[[str, str], Awaitable[bytes]]
+
+log = structlog.get_logger(__name__)
 
 NOTHING_SENT = "Either ossBucketName/ossObjectName or zipFile must be set"
 
 
 class CodeSource:
-    """`fetch_object(bucket, key)` gives the bytes or raises a caller's error; None where there is no storage."""
+    """`fetch_object(bucket, key)` gives the bytes or raises a caller's error.
 
-    def __init__(self, packages: Packages, fetch_object: FetchObject | None) -> None:
+    Both it and `uploads` are None where there is no storage.
+    """
+
+    def __init__(
+        self, packages: Packages, fetch_object: FetchObject | None, uploads: CodeUploads | None = None
+    ) -> None:
         self._packages = packages
         self._fetch_object = fetch_object
+        self.uploads = uploads
 
-    async def package(self, code: CodeInput, runtime: str, expected_checksum: str = "") -> Package:
+    async def package(self, code: CodeInput, runtime: str, expected_checksum: str = "", *, by: Requester) -> Package:
         """The code as a package compiled for `runtime`.
 
         Raises `InvalidArgument` when it cannot be had, cannot be unpacked, or is not what `expected_checksum` says.
         """
-        archive = await self._archive(code)
+        archive = await self._archive(code, by)
         package = await self._packages.add(archive, runtime)
         if expected_checksum not in ("", package.checksum):
             raise InvalidArgument(
@@ -46,13 +60,29 @@ class CodeSource:
         self._packages.want_compiled(package.sha256, runtime)
         return package
 
+    def take(self, tx: Transaction, code: CodeInput | UnsetType, *, by: Requester) -> None:
+        """For the transaction that uses the code: an upload is used once, and then is gone.
+
+        Raises `InvalidArgument` when another used it since its package was made.
+        """
+        if self.uploads is not None and code is not UNSET and self.uploads.owns(code.oss_bucket_name):
+            self.uploads.take(tx, code.oss_bucket_name, code.oss_object_name, by)
+
+    async def taken(self, code: CodeInput | UnsetType) -> None:
+        """For after that transaction. What cannot be removed now is removed with the uploads that expired."""
+        if self.uploads is not None and code is not UNSET and self.uploads.owns(code.oss_bucket_name):
+            try:
+                await self.uploads.discard(code.oss_bucket_name, code.oss_object_name)
+            except OSError as error:
+                log.error("a used upload of code cannot be removed yet", key=code.oss_object_name, error=str(error))
+
     async def check_layout(self, package: Package, handler: str) -> None:
         """Raises `InvalidArgument` when the whole package was zipped together with its outer folder."""
         hint = await asyncio.to_thread(self._packages.hint, package, handler)
         if hint:
             raise InvalidArgument(hint)
 
-    async def _archive(self, code: CodeInput) -> bytes:
+    async def _archive(self, code: CodeInput, by: Requester) -> bytes:
         from_bucket = bool(code.oss_bucket_name or code.oss_object_name)
         if bool(code.zip_file) == from_bucket:
             raise InvalidArgument(NOTHING_SENT)
@@ -60,6 +90,8 @@ class CodeSource:
             return await asyncio.to_thread(_decoded, code.zip_file)
         if not code.oss_bucket_name or not code.oss_object_name:
             raise InvalidArgument(NOTHING_SENT)
+        if self.uploads is not None and self.uploads.owns(code.oss_bucket_name):
+            return await self.uploads.read(code.oss_bucket_name, code.oss_object_name, by)
         where = f"object '{code.oss_object_name}' in bucket '{code.oss_bucket_name}'"
         if self._fetch_object is None:
             raise InvalidArgument(

@@ -60,7 +60,7 @@ class Functions:
         check_function(draft)
         if sent.code is UNSET and runtime != IMAGE_RUNTIME:
             raise InvalidArgument(NOTHING_SENT)
-        package = await self._package(draft, sent)
+        package = await self._package(draft, sent, by)
         function = draft if package is None else msgspec.structs.replace(draft, package=package)
 
         def edit(tx: Transaction) -> Record:
@@ -69,9 +69,12 @@ class Functions:
             if tx.get(records.FUNCTION, service, name) is not None:
                 raise FunctionAlreadyExists(service, name)
             check_layers_exist(tx, function.runtime, function.layers)
+            self._code.take(tx, sent.code, by=by)
             return tx.put(records.FUNCTION, service, name, function)
 
-        return await self._catalog.edit(edit)
+        record = await self._catalog.edit(edit)
+        await self._code.taken(sent.code)
+        return record
 
     async def get(self, service: str, function: str, qualifier: str = "") -> Record:
         return function_view(self._catalog, service, function, qualifier)
@@ -85,7 +88,7 @@ class Functions:
         checks.precondition(present, if_match)
         draft = _merged(present.document, sent)
         check_function(draft)
-        package = await self._package(draft, sent)
+        package = await self._package(draft, sent, by)
         if package is None and draft.runtime != present.document.runtime and draft.package != NO_PACKAGE:
             package = await self._code.for_runtime(draft.package, draft.runtime)
 
@@ -98,9 +101,12 @@ class Functions:
             check_layers_exist(tx, merged.runtime, given)
             if package is not None:
                 merged = msgspec.structs.replace(merged, package=package)
+            self._code.take(tx, sent.code, by=by)
             return tx.put(records.FUNCTION, service, function, merged)
 
-        return await self._catalog.edit(edit)
+        record = await self._catalog.edit(edit)
+        await self._code.taken(sent.code)
+        return record
 
     async def delete(self, service: str, function: str, if_match: str | None = None) -> None:
         def edit(tx: Transaction) -> None:
@@ -122,12 +128,12 @@ class Functions:
             raise InvalidArgument(f"function '{function}' has no code package: its code is a container image")
         return package
 
-    async def _package(self, draft: Function, sent: FunctionInput) -> Package | None:
+    async def _package(self, draft: Function, sent: FunctionInput, by: Requester) -> Package | None:
         """The package that was sent, or None when none was."""
         if sent.code is UNSET or (sent.code == CodeInput() and draft.runtime == IMAGE_RUNTIME):
             return None
         announced = "" if sent.expected_checksum is UNSET else sent.expected_checksum
-        package = await self._code.package(sent.code, draft.runtime, announced)
+        package = await self._code.package(sent.code, draft.runtime, announced, by=by)
         if draft.runtime in limits.SANDBOXED_RUNTIMES and not draft.layers:
             await self._code.check_layout(package, draft.handler)
         return package

@@ -37,7 +37,7 @@ class Layers:
             raise InvalidArgument.of("CompatibleRuntime", f"at most {RUNTIMES_MAX}", len(sent.compatible_runtime))
         for runtime in sent.compatible_runtime:
             checks.one_of("CompatibleRuntime", runtime, limits.RUNTIMES)
-        package = await self._package(sent)
+        package = await self._package(sent, by)
 
         def edit(tx: Transaction) -> Record:
             former = tx.get(records.LAYER, "", layer)
@@ -51,9 +51,12 @@ class Layers:
                 description=sent.description,
                 compatible_runtime=sent.compatible_runtime,
             )
+            self._code.take(tx, sent.code, by=by)
             return tx.put(records.LAYER_VERSION, layer, str(number), version)
 
-        return await self._catalog.edit(edit)
+        record = await self._catalog.edit(edit)
+        await self._code.taken(sent.code)
+        return record
 
     async def get_version(self, layer: str, version: str) -> Record:
         record = self._catalog.get(records.LAYER_VERSION, layer, version)
@@ -132,11 +135,11 @@ class Layers:
         shown = (record for record in versions if not record.document.deleted)
         return tuple(sorted(shown, key=lambda record: record.document.version))
 
-    async def _package(self, sent: LayerInput) -> Package:
+    async def _package(self, sent: LayerInput, by: Requester) -> Package:
         first, *others = [name for name in sent.compatible_runtime if name in limits.SANDBOXED_RUNTIMES] or [
             _NOT_COMPILED
         ]
-        package = await self._code.package(sent.code, first)
+        package = await self._code.package(sent.code, first, by=by)
         for runtime in others:
             package = await self._code.for_runtime(package, runtime)
         return package

@@ -154,7 +154,7 @@ def _routes(parts: FcDependencies, instances: Instances) -> list[Route]:
         LayerRoutes(control.layers, links, arns),
         TagRoutes(control.tags, arns),
         InstanceRoutes(instances),
-        AccountRoutes(control, parts.account, parts.code_bucket, arns),
+        AccountRoutes(control, parts.account, arns),
     ):
         handlers |= room.handlers()
     routed = (operation for operation in OPERATIONS if operation.name != _INVOKE)

@@ -14,6 +14,7 @@ from sesame.control.account import AccountSettings
 from sesame.control.aliases import Aliases
 from sesame.control.async_configs import AsyncConfigs
 from sesame.control.code import CodeSource
+from sesame.control.code_uploads import CodeUploads
 from sesame.control.domains import Domains
 from sesame.control.functions import Functions
 from sesame.control.layers import Layers
@@ -25,7 +26,6 @@ from sesame.control.tags import ServiceTags
 from sesame.control.triggers import Triggers
 from sesame.control.versions import Versions
 from sesame.control.vpc import VpcBindings
-from sesame.fc.code_bucket import CodeBucket
 from sesame.fc.invoke import Dispatcher
 from sesame.fc.web.http_triggers import HttpTriggers
 from sesame.identity.authentication import Authentication
@@ -60,7 +60,7 @@ class RunningInstance(Protocol):
 
 @dataclass(frozen=True)
 class Control:
-    """Everything that edits the catalog on behalf of this door's callers."""
+    """Everything that edits the catalog for callers. `code_uploads` is None where there is no object storage."""
 
     services: Services
     functions: Functions
@@ -75,6 +75,7 @@ class Control:
     on_demand_configs: OnDemandConfigs
     vpc_bindings: VpcBindings
     http_triggers: HttpTriggers
+    code_uploads: CodeUploads | None
 
     @classmethod
     def over(
@@ -94,20 +95,18 @@ class Control:
             on_demand_configs=OnDemandConfigs(catalog),
             vpc_bindings=VpcBindings(catalog),
             http_triggers=HttpTriggers(catalog),
+            code_uploads=code.uploads,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class FcDependencies:
-    """`code_bucket` is None where there is no object storage to put code into."""
-
     authentication: Authentication
     authorization: Authorization
     dispatcher: Dispatcher
     instances: Callable[[], Iterable[RunningInstance]]
     control: Control
     packages: Packages
-    code_bucket: CodeBucket | None
     account: AccountSettings
     arns: Arns
     link_secret: bytes

@@ -1,7 +1,7 @@
-"""Gives each service's functions the temporary credentials of the service's role, renewed before they grow old.
+"""Issues temporary credentials: to the functions of a service those of its role, to a code upload its own.
 
-Called by the engine for every invocation; most calls are answered from memory.
-Never goes through the public AssumeRole rules: a service may hold a role for longer than a user may.
+Called by the engine for every invocation, mostly answered from memory, and by `control.code_uploads`. The limits of
+AssumeRole do not apply: a service may hold a role for longer than a user may (reference/companions.md §2.4).
 """
 
 from collections import OrderedDict
@@ -13,6 +13,7 @@ from sesame.identity.roles import FUNCTION_COMPUTE, Roles, parse_role_arn
 from sesame.identity.tokens import VALIDITY_S_DEFAULT, Grant, Tokens
 from sesame.model.errors import AccessDenied
 from sesame.model.invocation import Credentials
+from sesame.model.role import Principal
 
 # Over what a call may take: clocks differ, and what a function hands on is used a little after it returned.
 RENEWAL_MARGIN_S = 15 * 60
@@ -36,6 +37,18 @@ class Issuer:
         self._clock = clock
         self._validity_s = validity_s
         self._held: OrderedDict[tuple[str, str], _Held] = OrderedDict()
+
+    def lend(self, principal: Principal, valid_s: float) -> Credentials:
+        """Credentials of a principal that is no role's session, such as a code upload."""
+        grant = Grant(
+            account_id=principal.account_id,
+            role=principal.role,
+            role_id=principal.role_id,
+            session=principal.session,
+            policy=principal.session_policy,
+            kind=principal.kind,
+        )
+        return self._tokens.issue(grant, valid_s)
 
     def credentials(self, role_arn: str, session: str, min_validity_s: float) -> Credentials:
         """Good for at least `min_validity_s` more seconds; three empty strings for a service without a role.

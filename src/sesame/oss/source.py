@@ -31,6 +31,6 @@ class ObjectSource:
                     f"OSS object '{key}' has {reader.stored.size} bytes, more than a code package may "
                     f"({CODE_ZIP_BYTES} bytes)"
                 )
-            return await reader.read(0, reader.stored.size)
+            return await reader.whole()
         finally:
             reader.close()

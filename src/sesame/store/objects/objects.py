@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 import msgspec
 import sqlalchemy as sa
 import structlog
+from fastcrc import crc64
 
 from sesame.model import records
 from sesame.model.errors import Conflict, NotFound, PlatformError
@@ -57,6 +58,16 @@ class Reader:
     async def read(self, start: int, length: int) -> bytes:
         """Up to `length` bytes from `start`; small objects are in memory already."""
         return await self.blob.read(start, length)
+
+    async def whole(self) -> bytes:
+        """All bytes. Raises PlatformError when they are not those that were stored."""
+        data = await self.blob.read(0, self.stored.size)
+        if len(data) != self.stored.size or await asyncio.to_thread(crc64.xz, data) != self.stored.crc64:
+            raise PlatformError(
+                f"the bytes of object '{self.stored.key}' in bucket '{self.stored.bucket}' are not those that were "
+                "stored: run `sesame doctor --check`, and upload the object again"
+            )
+        return data
 
     def close(self) -> None:
         self.blob.close()

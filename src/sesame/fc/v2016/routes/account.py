@@ -8,13 +8,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sesame.control.account import AccountSettings, account_configs
+from sesame.control.code_uploads import Loan
 from sesame.control.inputs import Page
 from sesame.control.listing import limit_of
-from sesame.fc.code_bucket import CodeBucket
 from sesame.fc.dependencies import Control
 from sesame.fc.v2016 import requests
 from sesame.fc.v2016.requests import Handler
-from sesame.fc.v2016.shapes_account import BucketTokenAnswer
+from sesame.fc.v2016.shapes import time
+from sesame.fc.v2016.shapes_account import BucketTokenAnswer, TokenCredentials
 from sesame.model import limits
 from sesame.model.arn import Arns
 from sesame.model.errors import NotFound
@@ -23,11 +24,11 @@ _NOTHING = Page((), None)
 
 
 class AccountRoutes:
-    def __init__(self, control: Control, account: AccountSettings, code_bucket: CodeBucket | None, arns: Arns) -> None:
+    def __init__(self, control: Control, account: AccountSettings, arns: Arns) -> None:
         self._services = control.services
         self._functions = control.functions
         self._account = account
-        self._code_bucket = code_bucket
+        self._code_uploads = control.code_uploads
         self._arns = arns
 
     def handlers(self) -> dict[str, Handler]:
@@ -54,23 +55,23 @@ class AccountRoutes:
         return requests.page_answer("reservedCapacities", [], _NOTHING)
 
     async def _bucket_token(self, request: Request) -> Response:
-        loan = await self._bucket().lend(self._arns.account_id)
+        loan = await self._lend(request)
         return requests.answer(
             BucketTokenAnswer(
-                credentials=loan.credentials,
+                credentials=_shown(loan),
                 oss_region=f"oss-{self._arns.region}",
-                oss_bucket=loan.bucket,
+                oss_bucket=loan.bucket_name,
                 object_name=loan.object_name,
             )
         )
 
     async def _code_bucket_token(self, request: Request) -> Response:
         await self._services.get(requests.latest_service(request))
-        loan = await self._bucket().lend(self._arns.account_id)
+        loan = await self._lend(request)
         return requests.answer(
             BucketTokenAnswer(
-                credentials=loan.credentials,
-                oss_bucket=loan.bucket,
+                credentials=_shown(loan),
+                oss_bucket=loan.bucket_name,
                 object_name=loan.object_name,
                 code_size_limit=limits.CODE_ZIP_BYTES,
             )
@@ -98,7 +99,12 @@ class AccountRoutes:
         service, qualifier = requests.qualified_service(request)
         await self._functions.get(service, requests.name(request, "function"), qualifier)
 
-    def _bucket(self) -> CodeBucket:
-        if self._code_bucket is None:
+    async def _lend(self, request: Request) -> Loan:
+        if self._code_uploads is None:
             raise NotFound("there is no object storage here: send the code as zipFile", code="BucketNotFound")
-        return self._code_bucket
+        return await self._code_uploads.lend(requests.requester(request), self._arns.account_id)
+
+
+def _shown(loan: Loan) -> TokenCredentials:
+    lent = loan.credentials
+    return TokenCredentials(lent.access_key_id, lent.access_key_secret, lent.security_token, time(loan.expires_at))
