@@ -1,0 +1,398 @@
+"""One HTTP/1.x connection of a client: its requests are parsed, queued and answered in order (RFC 9112).
+
+Made by `http.server` for each socket it accepts. Never decides what an answer says: refusals have the endpoint's form.
+"""
+
+import asyncio
+from collections import deque
+from typing import cast
+
+from sesame.http.exchange import Exchange
+from sesame.http.framing import closing_answer
+from sesame.http.head_cache import KnownHead, learn
+from sesame.http.interface import Reason, Refusal
+from sesame.http.pace import Pace, Taking
+from sesame.http.parsing import Finished, Phase, Refused, RequestParser
+from sesame.http.request import Request
+from sesame.http.shared import Shared, Tracked
+from sesame.http.websocket import WebSocketConnection
+
+# Data is parsed in slices of this size, so that a read full of tiny requests does not queue them all.
+SLICE_BYTES = 4096
+
+
+class Connection(asyncio.Protocol):
+    """Used by the event loop, by its exchanges, and by `http.server` through `Tracked`."""
+
+    def __init__(self, shared: Shared, opening: Tracked, *, refused: bool) -> None:
+        """Takes the place of `opening`. A `refused` one is beyond the bound: its first request is answered with 503."""
+        self._shared = shared
+        self._opening = opening
+        self.peer = opening.peer
+        self.refused = refused
+        self.limits = shared.limits
+        self.budget = shared.budget
+        self.endpoint = shared.endpoint
+        self.loop = shared.loop
+        self.write_paused = False
+
+        self.transport: asyncio.Transport
+        self._parser: RequestParser
+        self._since = shared.now
+        self._lost = self._stopping = False
+        # Whether what comes now is dropped until the connection closes.
+        self._discarding = False
+
+        self._reading: Exchange | None = None
+        self._known: KnownHead | None = None
+        # What is being answered, and what waits for its turn.
+        self._running: Exchange | None = None
+        self._queue: deque[Exchange] = deque()
+        self._unparsed = b""
+        # Said after the answers under way.
+        self._last_word: Refusal | None = None
+
+        self._read_paused = False
+        self._drained: asyncio.Future[None] | None = None
+        self._received = 0
+        self._sending = Pace(shared.limits.body_bytes_per_s, shared.limits.body_grace_s)
+        self._taking = Taking(shared.limits.answer_bytes_per_s, shared.limits.answer_grace_s)
+
+    # From the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports have the methods of `asyncio.Transport` without deriving from it.
+        self.transport = cast(asyncio.Transport, transport)
+        self._parser = RequestParser(self, self.limits, self._shared.addresses_of(self.transport))
+        self._shared.enter(self, instead_of=self._opening)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = self._discarding = True
+        self._unparsed = b""
+        self._queue.clear()
+        self._shared.leave(self)
+        self._parser.end()
+        self._reading = None
+        if self._running is not None:
+            self._running.lose()
+        self.resume_writing()
+
+    def eof_received(self) -> None:
+        # The connection closes now; an answer that waits for others would be lost.
+        self._shared.batch.flush()
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        drained, self._drained = self._drained, None
+        if drained is not None and not drained.done():
+            drained.set_result(None)
+        if self._running is None and not self._lost and (self._queue or self._last_word is not None):
+            self._go_on()
+
+    def data_received(self, data: bytes) -> None:
+        parser, known = self._parser, self._known
+        if known is not None and parser.phase is Phase.BETWEEN and (body := known.body_of(data)) is not None:
+            exchange = Exchange(self, known.request, body, keep_alive=True)
+            if self._running is None:
+                self._start(exchange)
+            else:
+                self._enqueue(exchange)
+            return
+        self._received += len(data)
+        if self._discarding:
+            if self._received > self.limits.linger_bytes and self._running is None:
+                self._close()
+        elif self._unparsed:
+            self._unparsed += data
+        else:
+            between, before = parser.phase is Phase.BETWEEN, parser.request
+            self._parse(data)
+            if between and parser.phase is Phase.BETWEEN and parser.request is not before:
+                self._learn(data)
+
+    def _learn(self, data: bytes) -> None:
+        """Of a head that asks for nothing but an answer on a connection that stays."""
+        request = self._parser.request
+        assert request is not None
+        plain = not (self._unparsed or self._discarding or self._stopping or self._parser.finished)
+        asks_for_more = request.header(b"expect") or request.header(b"upgrade")
+        self._known = learn(data, request) if plain and not asks_for_more else None
+
+    # Parsing.
+
+    def _parse(self, data: bytes) -> None:
+        at, size = 0, len(data)
+        parser = self._parser
+        while at < size:
+            rest, left = size - at, parser.body_left
+            in_body = parser.phase is Phase.BODY and left is not None and left >= rest
+            end = size if in_body or rest <= SLICE_BYTES else at + SLICE_BYTES
+            try:
+                behind_head = parser.feed(data if rest == size and end == size else data[at:end])
+            except Refused as error:
+                self._fail(error.refusal)
+            except Finished:
+                self._discarding = True
+            else:
+                at = end
+                if behind_head is not None:
+                    self._become_websocket(behind_head + data[at:])
+                    return
+            if self._discarding:
+                return
+            if at < size and len(self._queue) >= self.limits.pipelined_requests:
+                # A head that is known may not overtake it.
+                self._unparsed, self._known = data[at:], None
+                return
+
+    def head_begins(self) -> None:
+        self._since = self._shared.now
+
+    def request_begins(self, request: Request, *, keep_alive: bool, expects_continue: bool) -> None:
+        self._received = 0
+        self._sending.restart()
+        exchange = self._reading = Exchange(
+            self, request, None, keep_alive=keep_alive and not self.refused, expects_continue=expects_continue
+        )
+        if self.refused:
+            self._fail(Refusal(Reason.OVERLOADED, "the server has as many connections as it takes; try again later"))
+        elif self._stopping:
+            self._discarding = True
+        elif self._running is None and not self._queue:
+            self._start(exchange)
+        else:
+            self._enqueue(exchange)
+
+    def body_arrives(self, piece: bytes) -> None:
+        exchange = self._reading
+        if exchange is not None and not exchange.complete:
+            exchange.take(piece)
+
+    def request_ends(self) -> None:
+        self._since = self._shared.now
+        exchange, self._reading = self._reading, None
+        if exchange is not None and not exchange.complete:
+            exchange.end()
+
+    def takes_websocket(self) -> bool:
+        idle = self._running is None and not self._queue
+        return self._shared.serve_websocket is not None and idle and not self.refused and not self._stopping
+
+    def _become_websocket(self, rest: bytes) -> None:
+        request = self._parser.request
+        assert request is not None
+        self._shared.batch.flush()
+        self._parser.end()
+        socket = WebSocketConnection(self._shared, request, self.transport)
+        self._lost = True
+        self.transport.set_protocol(socket)
+        self._shared.enter(socket, instead_of=self)
+        socket.begin(rest)
+
+    # The order of requests.
+
+    def _start(self, exchange: Exchange) -> None:
+        self._running = exchange
+        self._shared.running.add(exchange)
+        exchange.task = self.loop.create_task(exchange.run())
+
+    def _enqueue(self, exchange: Exchange) -> None:
+        """A request that did not wait for the answer to the one before."""
+        self._queue.append(exchange)
+        if len(self._queue) >= self.limits.pipelined_requests:
+            self.pause_reading()
+
+    def answered(self, exchange: Exchange) -> None:
+        """The answer is complete; the endpoint may still have something to do."""
+        if self._running is not exchange:
+            return
+        self._running = None
+        if not exchange.keep_alive:
+            self._end_after(exchange)
+            return
+        if self._lost:
+            return
+        self._since = self._shared.now
+        if self._queue or self._unparsed or self._last_word is not None:
+            self._go_on()
+        elif self._read_paused:
+            self.resume_reading()
+
+    def _go_on(self) -> None:
+        """With what has come before its turn."""
+        self._shared.batch.flush()
+        if self._queue and not self.write_paused:
+            self._start(self._queue.popleft())
+        if self._unparsed and len(self._queue) < self.limits.pipelined_requests:
+            data, self._unparsed = self._unparsed, b""
+            self._parse(data)
+        if self._running is None and not self._queue and self._last_word is not None:
+            self._say_last_word()
+        elif not self._unparsed:
+            self.resume_reading()
+
+    def ended(self, exchange: Exchange) -> None:
+        """The endpoint's task has ended."""
+        self._shared.ended(exchange)
+        if self._running is exchange:
+            self._running = None
+
+    def abandon(self, exchange: Exchange) -> None:
+        self._shared.batch.flush()
+        exchange.disconnected = True
+        self._close()
+
+    def _fail(self, refusal: Refusal) -> None:
+        """Refuses what is being read, after the answers to the requests before it, and closes."""
+        reading, self._reading = self._reading, None
+        self._discarding = True
+        if reading is not None and reading.complete:
+            self._close()
+            return
+        self._last_word = refusal
+        self._unparsed = b""
+        self._since = self._shared.now
+        if reading is not None:
+            if reading in self._queue:
+                self._queue.remove(reading)
+            elif reading is self._running:
+                # Its body will never be whole.
+                self._running = None
+                reading.lose()
+                if reading.begun:
+                    self._close()
+                    return
+        if self._running is None and not self._queue:
+            self._say_last_word()
+
+    def _say_last_word(self) -> None:
+        refusal, self._last_word = self._last_word, None
+        assert refusal is not None
+        if self.transport.is_closing():
+            return
+        self.write(closing_answer(self._shared.refuse(refusal)))
+        self._linger()
+
+    # Closing.
+
+    def _end_after(self, exchange: Exchange) -> None:
+        """The answer was the last of this connection."""
+        self._queue.clear()
+        self._unparsed = b""
+        if exchange.body_ended:
+            self._close()
+        else:
+            self._reading = None
+            self._linger()
+
+    def _linger(self) -> None:
+        """Says that nothing more comes, and drops what the client still sends until it has read the answer."""
+        if self._lost:
+            return
+        self._discarding = True
+        self._since = self._shared.now
+        self._received = 0
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.resume_reading()
+
+    def _close(self) -> None:
+        self._discarding = True
+        if not self._lost:
+            self.transport.close()
+
+    # Writing.
+
+    def write(self, data: bytes) -> None:
+        self._shared.batch.flush()
+        self._taking.written += len(data)
+        self.transport.write(data)
+
+    def write_answer(self, data: bytes) -> None:
+        shared = self._shared
+        self._taking.written += len(data)
+        running = self._running
+        if running is not None and running.keep_alive:
+            shared.batch.write(self.transport, data, others=len(shared.running) - 1)
+        else:
+            shared.batch.flush()
+            self.transport.write(data)
+
+    async def drained(self) -> None:
+        while self.write_paused and not self._lost:
+            if self._drained is None:
+                self._drained = self.loop.create_future()
+            await self._drained
+
+    # Reading.
+
+    def pause_reading(self) -> None:
+        if not self._read_paused and not self._lost:
+            self._read_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._read_paused and not self._lost and len(self._queue) < self.limits.pipelined_requests:
+            self._read_paused = False
+            self.transport.resume_reading()
+
+    # For the server, as `Tracked`.
+
+    @property
+    def waits_since(self) -> float | None:
+        if self._running is not None and self._running.body_ended:
+            return None
+        return self._since
+
+    def tick(self, now: float, passed_s: float) -> None:
+        limits, phase = self.limits, self._parser.phase
+        waiting_bytes = self.transport.get_write_buffer_size()
+        if self._taking.too_slow(waiting_bytes, passed_s):
+            self.abort()
+            return
+        if waiting_bytes:
+            self._since = now if self._discarding else self._since
+            return
+        waited_s = now - self._since
+        idle = self._running is None and not self._queue
+        if self._discarding:
+            if idle and waited_s > (limits.refused_s if self.refused else limits.linger_s):
+                self.abort()
+        elif phase is Phase.HEAD:
+            if waited_s > limits.head_s:
+                self._fail(Refusal(Reason.TIMED_OUT, f"the head of the request took more than {limits.head_s:g} s"))
+        elif phase is Phase.BODY:
+            self._check_pace_of_body(now, passed_s)
+        elif idle and waited_s > (limits.keep_alive_s if self._parser.request else limits.first_request_s):
+            self._close()
+
+    def _check_pace_of_body(self, now: float, passed_s: float) -> None:
+        received, self._received = self._received, 0
+        if received:
+            self._since = now
+        if self._read_paused or self._reading is None or self._reading.expects_continue:
+            # It is not the client that is slow.
+            return
+        if self._sending.measure(received, passed_s):
+            least, grace_s = self.limits.body_bytes_per_s, self.limits.body_grace_s
+            text = f"the body of the request came more slowly than {least} bytes per second for {grace_s:g} s"
+            self._fail(Refusal(Reason.TIMED_OUT, text))
+
+    def stop(self) -> None:
+        self._shared.batch.flush()
+        self._stopping = True
+        self._known = None
+        under_way = self._running or (self._queue[0] if self._queue else None)
+        if under_way is not None:
+            under_way.keep_alive = False
+        else:
+            self._close()
+
+    def abort(self) -> None:
+        self._discarding = True
+        self._shared.leave(self)
+        if not self._lost:
+            self.transport.abort()

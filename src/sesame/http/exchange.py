@@ -1,0 +1,378 @@
+"""One request and its answer.
+
+Made by `http.connection` for each request; the endpoint sees it as `http.interface.Exchange`.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from sesame.http.body_budget import BodyBudget
+from sesame.http.framing import BROKEN, Framing, frame, header_lines
+from sesame.http.interface import BodyTooLarge, Disconnected, Endpoint, Headers, TooManyBodies
+from sesame.http.limits import Limits
+from sesame.http.request import ASTERISK, Request
+from sesame.http.status import BODILESS, CONTINUE, LINES, OK_LINE
+
+# Up to here a head and the first piece of a body are joined, so that they leave in one system call.
+JOIN_BYTES = 64 * 1024
+# A body of unknown length takes memory from the budget in steps of this size.
+BUDGET_STEP_BYTES = 1024 * 1024
+SERVER_OPTIONS = ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
+
+log = structlog.get_logger("sesame.http")
+
+
+class Owner(Protocol):
+    """The part of `http.connection.Connection` that is used here."""
+
+    limits: Limits
+    budget: BodyBudget
+    endpoint: Endpoint
+    loop: asyncio.AbstractEventLoop
+    write_paused: bool
+
+    def write(self, data: bytes) -> None: ...
+
+    def write_answer(self, data: bytes) -> None:
+        """A whole small answer, or the last piece of one: it may wait shortly for others."""
+
+    async def drained(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def answered(self, exchange: "Exchange") -> None: ...
+
+    def ended(self, exchange: "Exchange") -> None: ...
+
+    def abandon(self, exchange: "Exchange") -> None:
+        """Closes the connection in the middle of an answer, so that the client sees that it is not whole."""
+
+
+class Exchange:
+    """The head of the answer leaves with the first piece of its body."""
+
+    __slots__ = (
+        "_buffered",
+        "_callback",
+        "_cancelled",
+        "_framing",
+        "_head",
+        "_left",
+        "_owner",
+        "_pieces",
+        "_reserved",
+        "_waiter",
+        "begun",
+        "body_ended",
+        "complete",
+        "disconnected",
+        "expects_continue",
+        "keep_alive",
+        "request",
+        "task",
+    )
+
+    task: asyncio.Task[None]
+
+    def __init__(
+        self, owner: Owner, request: Request, body: bytes | None, *, keep_alive: bool, expects_continue: bool = False
+    ) -> None:
+        """`body` is the whole body; None when it comes in pieces, by `take` and `end`."""
+        self._owner = owner
+        self.request = request
+        self.keep_alive = keep_alive
+        self.expects_continue = expects_continue
+        self.body_ended = body is not None
+        self._pieces: bytes | list[bytes] | None = body
+        self._buffered = 0
+        self._reserved = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._callback: Callable[[], None] | None = None
+        self._cancelled = False
+        self.disconnected = self.begun = self.complete = False
+        self._head = b""
+        self._left = 0
+        self._framing = Framing.NONE
+
+    async def run(self) -> None:
+        """Has the endpoint answer. What it leaves undone is answered with a 500, or breaks the connection off."""
+        owner = self._owner
+        try:
+            if self.request.raw_path == ASTERISK:
+                # About the server as a whole (RFC 9110 §9.3.7).
+                self.send_whole(200, SERVER_OPTIONS, b"", b"")
+            else:
+                await owner.endpoint.serve(self)
+            if not (self.complete or self.disconnected):
+                log.error("an endpoint did not answer", path=self.request.path)
+                self._break_off()
+        except Disconnected:
+            self._break_off()
+        except Exception as error:
+            log.error("an endpoint failed", path=self.request.path, exc_info=error)
+            self._break_off()
+        except BaseException:
+            # The server stops, and waits no longer.
+            if not self.complete:
+                owner.abandon(self)
+            raise
+        finally:
+            if self._reserved:
+                owner.budget.give_back(self._reserved)
+                self._reserved = 0
+            owner.ended(self)
+
+    def _break_off(self) -> None:
+        if self.complete or self.disconnected:
+            return
+        if self.begun:
+            self._owner.abandon(self)
+        else:
+            self.keep_alive = False
+            self.send_whole(BROKEN.status, BROKEN.headers, b"", BROKEN.body)
+
+    # The request's body: from the connection to the endpoint.
+
+    def take(self, piece: bytes) -> None:
+        """A piece of the body has arrived."""
+        pieces = self._pieces
+        if pieces is None:
+            self._pieces = [piece]
+        else:
+            assert isinstance(pieces, list)
+            pieces.append(piece)
+        self._buffered += len(piece)
+        if self._buffered > self._owner.limits.unread_bytes:
+            self._owner.pause_reading()
+        self._wake()
+
+    def end(self) -> None:
+        """All of the body has arrived."""
+        self.body_ended = True
+        self._wake()
+
+    def lose(self) -> None:
+        """The client has gone."""
+        if self.complete or self.disconnected:
+            return
+        self.disconnected = True
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
+        self._wake()
+
+    @property
+    def body_read(self) -> bool:
+        return self.body_ended and not self._pieces
+
+    def body_if_here(self) -> bytes | None:
+        body = self._pieces
+        if self.body_ended and isinstance(body, bytes) and len(body) <= self._owner.limits.uncounted_body_bytes:
+            return body
+        return None
+
+    async def receive(self) -> bytes:
+        while True:
+            if self.disconnected:
+                raise Disconnected
+            pieces, self._pieces = self._pieces, None
+            self._buffered = 0
+            if pieces:
+                return pieces if isinstance(pieces, bytes) else b"".join(pieces) if len(pieces) > 1 else pieces[0]
+            if self.body_ended or self.complete:
+                return b""
+            await self._arrival()
+
+    async def read_body(self, limit_bytes: int) -> bytearray | bytes:
+        announced = self._announced_bytes()
+        if announced is not None:
+            if announced > limit_bytes:
+                raise BodyTooLarge(limit_bytes)
+            self._reserve(announced)
+        first = await self.receive()
+        if self.body_ended and not self._pieces:
+            if len(first) > limit_bytes:
+                raise BodyTooLarge(limit_bytes)
+            if announced is None:
+                self._reserve(len(first))
+            return first
+        body, size = bytearray(), 0
+        piece = first
+        while piece:
+            size += len(piece)
+            if size > limit_bytes:
+                raise BodyTooLarge(limit_bytes)
+            if announced is None and size > self._reserved:
+                self._reserve(max(BUDGET_STEP_BYTES, len(piece)))
+            body += piece
+            piece = await self.receive()
+        return body
+
+    def _announced_bytes(self) -> int | None:
+        """The body's length by its head; None for a body in chunks."""
+        length = 0
+        for name, value in self.request.headers:
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"transfer-encoding":
+                return None
+        return length
+
+    def _reserve(self, size: int) -> None:
+        if self._reserved + size <= self._owner.limits.uncounted_body_bytes:
+            return
+        if not self._owner.budget.take(size):
+            raise TooManyBodies
+        self._reserved += size
+
+    async def _arrival(self) -> None:
+        """Returns when something has happened to the request."""
+        owner = self._owner
+        if self.expects_continue:
+            self.expects_continue = False
+            owner.write(CONTINUE)
+        owner.resume_reading()
+        if self._waiter is None or self._waiter.done():
+            self._waiter = owner.loop.create_future()
+        await self._waiter
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # Disconnection.
+
+    def on_disconnect(self, callback: Callable[[], None] | None) -> None:
+        self._callback = callback
+        if callback is None:
+            return
+        if self.disconnected:
+            self._callback = None
+            callback()
+        elif not self._buffered:
+            # The end of the stream is seen by reading only; a large body may have paused that.
+            self._owner.resume_reading()
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self.task.cancel()
+
+    def uncancel(self) -> bool:
+        was, self._cancelled = self._cancelled, False
+        return was and self.task.uncancel() == 0
+
+    async def gone(self) -> None:
+        while not (self.disconnected or self.complete):
+            # A body that nobody reads any more must not hide the end of the stream.
+            self._pieces, self._buffered = None, 0
+            await self._arrival()
+
+    # The answer: from the endpoint to the client.
+
+    def send_whole(self, status: int, headers: Headers, lines: bytes, body: bytes) -> None:
+        if self.disconnected:
+            return
+        if self.begun:
+            raise RuntimeError("a second answer to one request")
+        if headers:
+            lines += header_lines(headers)
+        self._settle_keep_alive()
+        if not self.keep_alive:
+            lines += b"Connection: close\r\n"
+        self.begun = True
+        request = self.request
+        if status == 200 and request.method != "HEAD" and len(body) <= JOIN_BYTES:
+            # By far the most usual answer.
+            self._owner.write_answer(b"%b%bContent-Length: %d\r\n\r\n%b" % (OK_LINE, lines, len(body), body))
+        else:
+            self._send_other(status, lines, body)
+        self._complete()
+
+    def _send_other(self, status: int, lines: bytes, body: bytes) -> None:
+        if status in BODILESS:
+            length, body = b"", b""
+        else:
+            length = b"Content-Length: %d\r\n" % len(body)
+            if self.request.method == "HEAD":
+                # An endpoint that knows the length of the body that GET would have may say it itself.
+                length = b"" if b"\r\ncontent-length:" in b"\r\n" + lines.lower() else length
+                body = b""
+        head = b"%b%b%b\r\n" % (LINES[status], lines, length)
+        if len(body) <= JOIN_BYTES:
+            self._owner.write_answer(head + body)
+        else:
+            self._owner.write(head)
+            self._owner.write(body)
+
+    def begin(self, status: int, headers: Headers, lines: bytes = b"") -> None:
+        if self.disconnected:
+            return
+        if self.begun:
+            raise RuntimeError("a second answer to one request")
+        framed = frame(self.request, status, headers)
+        self._framing, self._left = framed.framing, framed.length
+        lines += framed.lines
+        self._settle_keep_alive()
+        if self._framing is Framing.UNTIL_CLOSE:
+            self.keep_alive = False
+        if not self.keep_alive:
+            lines += b"Connection: close\r\n"
+        self.begun = True
+        self._head = b"%b%b\r\n" % (LINES[status], lines)
+
+    async def send(self, piece: bytes, *, last: bool = False) -> None:
+        owner = self._owner
+        if owner.write_paused and not self.disconnected:
+            await owner.drained()
+        if self.disconnected:
+            raise Disconnected
+        if not self.begun:
+            raise RuntimeError("a body was sent before its head")
+        if self.complete:
+            raise RuntimeError("more was sent after the end of the answer")
+        framed = self._framed(piece, last=last)
+        if last and self._left:
+            raise RuntimeError("the answer is shorter than its Content-Length")
+        head, self._head = self._head, b""
+        if head and len(framed) > JOIN_BYTES:
+            owner.write(head)
+            head = b""
+        data = head + framed if head else framed
+        if last and self.keep_alive and len(data) <= JOIN_BYTES:
+            if data:
+                owner.write_answer(data)
+        elif data:
+            owner.write(data)
+        if last:
+            self._complete()
+
+    def _framed(self, piece: bytes, *, last: bool) -> bytes:
+        if self._framing is Framing.NONE:
+            return b""
+        if self._framing is Framing.CHUNKED:
+            chunk = b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
+            return chunk + b"0\r\n\r\n" if last else chunk
+        if self._framing is Framing.LENGTH:
+            if len(piece) > self._left:
+                raise RuntimeError("the answer is longer than its Content-Length")
+            self._left -= len(piece)
+        return piece
+
+    def _settle_keep_alive(self) -> None:
+        """An answer that does not wait for a long rest of the body ends the connection (RFC 9112 §9.6)."""
+        if not self.body_ended and self.keep_alive:
+            announced = self._announced_bytes()
+            if self.expects_continue or announced is None or announced > self._owner.limits.skipped_body_bytes:
+                self.keep_alive = False
+        self.expects_continue = False
+
+    def _complete(self) -> None:
+        self.complete = True
+        self._pieces, self._buffered = None, 0
+        self._wake()
+        self._owner.answered(self)

@@ -1,0 +1,49 @@
+"""The head that a connection sent last: the same bytes again are not parsed again (docs/adr/0007).
+
+Used by `http.connection`. Never reads HTTP itself: what a head says is what the parser found in the same bytes.
+"""
+
+from sesame.http.request import Request
+
+# Longer heads are not worth their memory.
+HEAD_BYTES_MAX = 4096
+
+_END = b"\r\n\r\n"
+
+
+class KnownHead:
+    """A head, the request that the parser found in it, and the length of a whole request with it."""
+
+    __slots__ = ("_head", "_head_bytes", "_request_bytes", "request")
+
+    def __init__(self, head: bytes, request_bytes: int, request: Request) -> None:
+        self._head = head
+        self._head_bytes = len(head)
+        self._request_bytes = request_bytes
+        self.request = request
+
+    def body_of(self, data: bytes) -> bytes | None:
+        """The body, where `data` is exactly one request with this head; None for any other data."""
+        if len(data) != self._request_bytes or not data.startswith(self._head):
+            return None
+        return data[self._head_bytes :]
+
+
+def learn(data: bytes, request: Request) -> KnownHead | None:
+    """The head of `data`, in which the parser found one or more whole requests, of which `request` is the last.
+
+    Returns None unless `data` is exactly one request, that is, unless the bytes after the first blank line number
+    exactly Content-Length.
+    """
+    head, mark, body = data.partition(_END)
+    if not mark or len(head) > HEAD_BYTES_MAX:
+        return None
+    length = 0
+    for name, value in request.headers:
+        if name == b"content-length":
+            length = int(value)
+        elif name == b"transfer-encoding":
+            return None
+    if len(body) != length:
+        return None
+    return KnownHead(head + mark, len(data), request)

@@ -1,0 +1,44 @@
+"""Measures whether a client sends or takes bytes at a least rate.
+
+Used by `http.connection` and `http.websocket`, at every tick.
+"""
+
+
+class Pace:
+    """`slow_s` is the time by which the client is behind the rate, at most all of the time since it began."""
+
+    __slots__ = ("_bytes_per_s", "_grace_s", "slow_s")
+
+    def __init__(self, bytes_per_s: int, grace_s: float) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._grace_s = grace_s
+        self.slow_s = 0.0
+
+    def measure(self, moved_bytes: int, passed_s: float) -> bool:
+        """Whether the client has been too slow for too long, now that so much has moved in so much time."""
+        self.slow_s = max(0.0, self.slow_s + passed_s - moved_bytes / self._bytes_per_s)
+        return self.slow_s > self._grace_s
+
+    def restart(self) -> None:
+        self.slow_s = 0.0
+
+
+class Taking:
+    """The pace at which a client takes what is written to it."""
+
+    __slots__ = ("_pace", "_taken", "written")
+
+    def __init__(self, bytes_per_s: int, grace_s: float) -> None:
+        self._pace = Pace(bytes_per_s, grace_s)
+        self._taken = 0
+        # Bytes handed to the transport so far.
+        self.written = 0
+
+    def too_slow(self, waiting_bytes: int, passed_s: float) -> bool:
+        """`waiting_bytes` is what the transport still holds of what was written."""
+        taken = self.written - waiting_bytes
+        moved, self._taken = taken - self._taken, taken
+        if not waiting_bytes:
+            self._pace.restart()
+            return False
+        return self._pace.measure(moved, passed_s)

@@ -1,0 +1,191 @@
+"""Turns the bytes of one connection into requests, by httptools; the only file that knows its callbacks.
+
+Made by `http.connection`, which is told what was found. Never reads a body whose framing is in doubt (RFC 9112 §6.3).
+"""
+
+import enum
+from typing import Protocol
+
+import httptools
+
+from sesame.http.head_checks import can_be_websocket, examine
+from sesame.http.interface import Reason, Refusal
+from sesame.http.limits import Limits
+from sesame.http.request import Addresses, BadTarget, Request, split_target
+
+
+class Phase(enum.Enum):
+    """What the next byte belongs to."""
+
+    BETWEEN = 0
+    HEAD = 1
+    BODY = 2
+
+
+class Refused(Exception):
+    """What was fed is no request that is served here; nothing more can be fed."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+class Finished(Exception):
+    """The client said that its last request was the last: what follows it is no request (RFC 9112 §9.6)."""
+
+
+class Listener(Protocol):
+    """Who is told; the methods may not raise."""
+
+    def head_begins(self) -> None: ...
+
+    def request_begins(self, request: Request, *, keep_alive: bool, expects_continue: bool) -> None: ...
+
+    def body_arrives(self, piece: bytes) -> None: ...
+
+    def request_ends(self) -> None: ...
+
+    def takes_websocket(self) -> bool:
+        """Whether the request that begins may become a websocket."""
+
+
+class _Stop(Exception):
+    """Leaves a callback of httptools; `RequestParser._problem` says why, None where the client has finished."""
+
+
+class RequestParser:
+    def __init__(self, listener: Listener, limits: Limits, addresses: Addresses) -> None:
+        self._listener = listener
+        self._limits = limits
+        self._addresses = addresses
+        self._parser = httptools.HttpRequestParser(self)
+        self.phase = Phase.BETWEEN
+        # What is to come of the body that is read; None for a body in chunks.
+        self.body_left: int | None = 0
+        self.request: Request | None = None
+        # Whether the last request that was read is the connection's last.
+        self.finished = False
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._head_bytes = 0
+        self._trailer_bytes = 0
+        self._problem: Refusal | None = None
+        # The parser leaves HTTP at every upgrade: `_resuming` while another one is led to the body of the request.
+        self._upgrades = self._is_websocket = self._resuming = False
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Tells the listener what is in the data. Raises `Refused` and `Finished`.
+
+        Returns None, or where `request` becomes a websocket what came behind its head.
+        """
+        if self.phase is not Phase.BODY:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            rest = data[upgrade.args[0] :]
+            if self._is_websocket:
+                return rest
+            self._resume(rest)
+            return None
+        except httptools.HttpParserError as error:
+            if self.finished and self.phase is Phase.BETWEEN:
+                raise Finished from None
+            raise Refused(
+                self._problem or Refusal(Reason.MALFORMED, f"the request is not HTTP/1.1: {error}")
+            ) from error
+        if self.phase is Phase.HEAD and self._head_bytes > self._limits.head_bytes:
+            raise Refused(
+                Refusal(Reason.HEAD_TOO_LARGE, f"the head of the request exceeds {self._limits.head_bytes} bytes")
+            )
+        return None
+
+    def end(self) -> None:
+        """Nothing is fed any more."""
+        # It holds this object, which holds it.
+        del self._parser
+
+    def _resume(self, rest: bytes) -> None:
+        """Ignores an upgrade (RFC 9110 §7.8): a new parser is told the framing of the body, and goes on behind it."""
+        request = self.request
+        assert request is not None
+        self._upgrades = False
+        self._parser = httptools.HttpRequestParser(self)
+        framing = [
+            b"%b: %b\r\n" % line for line in request.headers if line[0] in (b"content-length", b"transfer-encoding")
+        ]
+        self._resuming = True
+        self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(framing))
+        self._resuming = False
+        if rest:
+            self.feed(rest)
+
+    # From httptools.
+
+    def on_message_begin(self) -> None:
+        if self._resuming:
+            return
+        if self.finished:
+            raise _Stop
+        self.phase = Phase.HEAD
+        self._url = b""
+        self._headers = []
+        self._listener.head_begins()
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.phase is Phase.HEAD:
+            self._headers.append((name.lower(), value))
+            if len(self._headers) > self._limits.header_lines:
+                self._stop(Reason.HEAD_TOO_LARGE, f"the request has more than {self._limits.header_lines} headers")
+        elif not self._resuming:
+            # A trailer: nothing here acts on one, and to merge it into the headers would let it forge them.
+            self._trailer_bytes += len(name) + len(value)
+            if self._trailer_bytes > self._limits.trailer_bytes:
+                self._stop(Reason.MALFORMED, f"the trailer exceeds {self._limits.trailer_bytes} bytes")
+
+    def on_headers_complete(self) -> None:
+        if self._resuming:
+            return
+        parser = self._parser
+        version = parser.get_http_version()
+        method = parser.get_method().decode("ascii")
+        try:
+            target, authority = ((self._url, b""), b"") if method == "CONNECT" else split_target(self._url)
+        except BadTarget as error:
+            self._stop(Reason.MALFORMED, f"the request target is not valid: {error}")
+        facts = examine(method, target, authority, version, self._headers)
+        if isinstance(facts, Refusal):
+            self._problem = facts
+            raise _Stop
+        self._head_bytes = self._trailer_bytes = 0
+        self.phase = Phase.BODY
+        self.body_left = facts.body_bytes
+        self.request = request = Request(method, target, tuple(facts.headers), version, self._addresses)
+        self.finished = version != "1.1" or not parser.should_keep_alive()
+        self._upgrades = parser.should_upgrade()
+        self._is_websocket = (
+            self._upgrades and can_be_websocket(request, len(self._url)) and self._listener.takes_websocket()
+        )
+        if not self._is_websocket:
+            self._listener.request_begins(
+                request, keep_alive=not self.finished, expects_continue=facts.expects_continue
+            )
+
+    def on_body(self, body: bytes) -> None:
+        if self.body_left is not None:
+            self.body_left -= len(body)
+        self._listener.body_arrives(body)
+
+    def on_message_complete(self) -> None:
+        if self._upgrades:
+            # An upgrade ends the parser's message ahead of its body.
+            return
+        self.phase = Phase.BETWEEN
+        self._listener.request_ends()
+
+    def _stop(self, reason: Reason, message: str) -> None:
+        self._problem = Refusal(reason, message)
+        raise _Stop

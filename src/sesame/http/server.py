@@ -1,0 +1,96 @@
+"""One listening socket and its connections, from `start` to `stop`, on the event loop that is running.
+
+Built by `app`, once for each endpoint. Never handles signals, and never decides what an answer says.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+from sesame.http.interface import Endpoint
+from sesame.http.limits import Limits
+from sesame.http.listener import Listener, listening_socket
+from sesame.http.shared import Shared
+
+
+class HttpServer:
+    """`start` before the first request, `stop` after the last; both once."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+        limits: Limits | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        """`clock` gives seconds that never go back; the event loop's by default."""
+        self._endpoint = endpoint
+        self._tls = tls
+        self._limits = limits or Limits()
+        self._clock = clock
+        self.host = host
+        self.port = port
+        self._shared: Shared | None = None
+        self._listener: Listener | None = None
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self._tls else 'http'}://{host}:{self.port}"
+
+    @property
+    def connections(self) -> int:
+        return 0 if self._shared is None else len(self._shared.connections)
+
+    @property
+    def body_bytes_left(self) -> int:
+        """What is left of the memory for bodies."""
+        return self._limits.bodies_bytes if self._shared is None else self._shared.budget.left_bytes
+
+    async def start(self) -> None:
+        """Listens; `port` is the real one from here on. Raises `ConfigurationError` when the address cannot be had."""
+        listening = listening_socket(self.host, self.port)
+        self.port = listening.getsockname()[1]
+        loop = asyncio.get_running_loop()
+        shared = self._shared = Shared(
+            self._endpoint, self._limits, self._clock or loop.time, tls=self._tls is not None
+        )
+        self._listener = Listener(listening, shared, self._tls)
+        self._listener.start()
+
+    def tick(self) -> None:
+        """Has every connection look at its time limits; also called by a timer every `Limits.tick_s`."""
+        if self._shared is not None:
+            self._shared.tick()
+
+    async def stop(self, grace_s: float) -> None:
+        """No new connections; running requests get `grace_s` to end, then are cancelled.
+
+        Holds on return: no request is running, unless one ignored its cancellation for `Limits.cancelled_s`.
+        """
+        shared, listener = self._shared, self._listener
+        self._listener = None
+        if shared is None or listener is None:
+            return
+        listener.close()
+        for connection in list(shared.connections):
+            connection.stop()
+        try:
+            async with asyncio.timeout(grace_s):
+                await shared.quiet()
+            return
+        except TimeoutError:
+            pass
+        tasks = {running.task for running in shared.running}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._limits.cancelled_s)
+        # One turn for the answers of those that were cancelled to leave.
+        shared.batch.flush()
+        await asyncio.sleep(0)
+        for connection in list(shared.connections):
+            connection.abort()

@@ -1,0 +1,138 @@
+"""What all connections of one server have in common: its endpoint, limits, clock, and the connections themselves.
+
+Made by `http.server`; used by `http.connection` and `http.websocket`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+
+from sesame.http.body_budget import BodyBudget
+from sesame.http.framing import BROKEN
+from sesame.http.interface import Answer, Endpoint, Refusal, WebSocket
+from sesame.http.limits import Limits
+from sesame.http.request import Addresses
+from sesame.write_batching import Outbox, shared
+
+# Answers of more requests than this do not come closer together.
+TURNS_MAX = 16
+
+_batch = shared(TURNS_MAX)
+
+
+class Tracked(Protocol):
+    """A connection as its server sees it."""
+
+    @property
+    def peer(self) -> str:
+        """The client's address, without its port."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether the connection is beyond the bound, and only waits to be told so."""
+
+    @property
+    def waits_since(self) -> float | None:
+        """Since when the server waits for the client; None while it is the client that waits."""
+
+    def tick(self, now: float, passed_s: float) -> None:
+        """Closes the connection when a time limit has passed; called every `Limits.tick_s`."""
+
+    def stop(self) -> None:
+        """Closes the connection, a busy one after the answer under way."""
+
+    def abort(self) -> None:
+        """Closes the connection now."""
+
+
+class Running(Protocol):
+    """A request that is being answered."""
+
+    task: asyncio.Task[None]
+
+
+class Shared:
+    def __init__(self, endpoint: Endpoint, limits: Limits, clock: Callable[[], float], *, tls: bool) -> None:
+        self.endpoint = endpoint
+        self.limits = limits
+        self.clock = clock
+        self.scheme = "https" if tls else "http"
+        self.loop = asyncio.get_running_loop()
+        self.batch: Outbox = _batch()
+        self.budget = BodyBudget(limits.bodies_bytes)
+        self.serve_websocket: Callable[[WebSocket], Awaitable[None]] | None = getattr(endpoint, "serve_websocket", None)
+        self.log = structlog.get_logger("sesame.http")
+        # Read at every tick, and once for each connection: exact enough for limits of seconds, and free for a request.
+        self.now = clock()
+        self.connections: dict[Tracked, None] = {}
+        self.per_peer: dict[str, int] = {}
+        self.refused = 0
+        self.running: set[Running] = set()
+        self._changed: asyncio.Event = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def refuse(self, refusal: Refusal) -> Answer:
+        """The endpoint's form of a refusal; an answer 500 from an endpoint that fails at it."""
+        try:
+            return self.endpoint.refuse(refusal)
+        except Exception:
+            self.log.exception("an endpoint could not refuse a request", reason=refusal.reason.name)
+            return BROKEN
+
+    def addresses_of(self, transport: asyncio.Transport) -> Addresses:
+        return self.scheme, _address(transport, "peername"), _address(transport, "sockname")
+
+    def enter(self, connection: Tracked, *, instead_of: Tracked | None = None) -> None:
+        """Counts a connection, or the next stage of one."""
+        if instead_of is not None:
+            self.leave(instead_of)
+        self.connections[connection] = None
+        self.per_peer[connection.peer] = self.per_peer.get(connection.peer, 0) + 1
+        self.refused += connection.refused
+        if self._timer is None:
+            self.now = self.clock()
+            self._timer = self.loop.call_later(self.limits.tick_s, self._tick)
+
+    def leave(self, connection: Tracked) -> None:
+        """Idempotent."""
+        if connection not in self.connections:
+            return
+        del self.connections[connection]
+        self.refused -= connection.refused
+        left = self.per_peer[connection.peer] - 1
+        if left:
+            self.per_peer[connection.peer] = left
+        else:
+            del self.per_peer[connection.peer]
+        self._changed.set()
+
+    def ended(self, running: Running) -> None:
+        self.running.discard(running)
+        self._changed.set()
+
+    def tick(self) -> None:
+        """Has every connection look at its limits."""
+        before, self.now = self.now, self.clock()
+        for connection in list(self.connections):
+            connection.tick(self.now, self.now - before)
+
+    def _tick(self) -> None:
+        self._timer = None
+        try:
+            self.tick()
+        finally:
+            if self.connections:
+                self._timer = self.loop.call_later(self.limits.tick_s, self._tick)
+
+    async def quiet(self) -> None:
+        """Returns when there is no connection and no request left."""
+        while self.connections or self.running:
+            self._changed.clear()
+            await self._changed.wait()
+
+
+def _address(transport: asyncio.Transport, what: str) -> tuple[str, int]:
+    address = transport.get_extra_info(what)
+    return (str(address[0]), int(address[1])) if isinstance(address, tuple) else ("", 0)
