@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.runtime.conftest import FUNCTIONS
+from tests.runtime.test_bytecode import *  # noqa: F403
 from tests.runtime.test_contract import *  # noqa: F403
 from tests.runtime.test_failures import *  # noqa: F403
 from tests.runtime.test_http import *  # noqa: F403

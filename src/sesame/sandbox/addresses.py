@@ -48,7 +48,13 @@ def setup(spec: SandboxSpec, *, notice: str) -> Mapping[str, Any]:
         "code_root": CODE_ROOT,
         "sys_path": [str(spec.code_dir), *map(str, layers), *user],
         "notice": spec.setup.get("notice") or notice,
+        "compiled": _compiled(spec),
     }
+
+
+def _compiled(spec: SandboxSpec) -> list[list[str]]:
+    roots = (spec.code_dir, *spec.layer_dirs)
+    return [[str(root), str(path)] for root, path in zip(roots, spec.compiled, strict=False) if path.exists()]
 
 
 def _translated(value: str, spec: SandboxSpec) -> Iterator[str]:

@@ -18,6 +18,7 @@ class SandboxSpec(msgspec.Struct, frozen=True):
     """All that a driver needs to start one instance; nothing in it may change while the instance lives.
 
     `setup` is the static part of the context, sent to the shim once (docs/wire-protocol.md).
+    `compiled` are the files of compiled code of `code_dir`, then of each of `layer_dirs`; they need not exist.
     `environment` is complete: what is not in it, the function does not see (a driver adds PATH and the like).
     """
 
@@ -29,6 +30,7 @@ class SandboxSpec(msgspec.Struct, frozen=True):
     memory_mb: int
     disk_mb: int
     setup: Mapping[str, Any]
+    compiled: tuple[Path, ...] = ()
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -213,6 +213,16 @@ def landlock_scope():
     return True
 
 
+def packet_pair():
+    """Two descriptors connected by messages with bounds."""
+    first, second = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        return os.dup(first.fileno()), os.dup(second.fileno())
+    finally:
+        first.close()
+        second.close()
+
+
 class _IoVec(ctypes.Structure):
     _fields_ = [("base", ctypes.c_void_p), ("len", ctypes.c_size_t)]
 

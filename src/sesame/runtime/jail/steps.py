@@ -100,7 +100,7 @@ def _enter(request, fds, inherited, run_init, serve):
     set_limits(request["limits"])
 
     # SAFETY: 8. Forks what will be the function's process; what stays is process 1, which reaps, and ends with it.
-    reading, writing = os.pipe()
+    reading, writing = linux.packet_pair()
     function = os.fork()
     if function:
         os.close(reading)
@@ -110,9 +110,10 @@ def _enter(request, fds, inherited, run_init, serve):
     for fd in (writing, lifeline, fds[request["command"]]):
         os.close(fd)
     _wall_in(request)
-    order = _read_all(reading)
+    order, given = linux.Packets(reading, ORDER_BYTES).receive()
+    os.close(reading)
     if order:
-        _serve(json.loads(order.decode("utf-8")), fds[request["socket"]], fds[request["output"]], serve)
+        _serve(json.loads(order.decode("utf-8")), fds[request["socket"]], fds[request["output"]], given, serve)
 
 
 def _wall_in(request):
@@ -127,14 +128,14 @@ def _wall_in(request):
 def _guard(request, fds, lifeline, writing):
     """Process 1 waits, with its privileges, for the order of the host that names a function."""
     without = request["without"]
-    message, mounts = linux.Packets(fds[request["command"]], ORDER_BYTES).receive()
+    message, given = linux.Packets(fds[request["command"]], ORDER_BYTES).receive()
     if not message:
         os._exit(0)
     os.close(fds[request["command"]])
     order = json.loads(message.decode("utf-8"))
 
     # SAFETY: 11. Process 1 mounts code and layers read-only and /dev/shm, takes a host name, and drops the host's tree.
-    _mount(order, mounts)
+    _mount(order, given)
     if request["host_is_visible"] and "root" not in without:
         linux.umount(root.HOST_ROOT, linux.MNT_DETACH)
     if "uts" not in without:
@@ -147,21 +148,22 @@ def _guard(request, fds, lifeline, writing):
     linux.prctl(linux.PR_SET_DUMPABLE, 1 if "dumpable" in without else 0)
     os.close(lifeline)
     os.close(fds[request["output"]])
-    _write_all(writing, message)
+    linux.Packets(writing, 1).send(message, [given[index] for index in order["compiled"]])
     os.close(writing)
 
 
-def _serve(order, socket_fd, output_fd, serve):
+def _serve(order, socket_fd, output_fd, compiled, serve):
     # SAFETY: 13. The function's process gets its environment in place of the zygote's, and serves.
     os.environ.clear()
     os.environ.update(_native(order["environment"]))
     os.dup2(output_fd, 1)
     os.dup2(1, 2)
     os.close(output_fd)
+    compiled = [os.dup(fd) if fd == _SOCKET_FD else fd for fd in compiled]
     if socket_fd != _SOCKET_FD:
         os.dup2(socket_fd, _SOCKET_FD)
         os.close(socket_fd)
-    serve(_SOCKET_FD, 1, order["site_packages"])
+    serve(_SOCKET_FD, 1, order["site_packages"], compiled)
 
 
 def give_up_privileges(request):
@@ -267,13 +269,3 @@ def write_control(path, text):
 def _write_all(fd, data):
     while data:
         data = data[os.write(fd, data) :]
-
-
-def _read_all(fd):
-    parts = []
-    while True:
-        part = os.read(fd, 65536)
-        if not part:
-            os.close(fd)
-            return b"".join(parts)
-        parts.append(part)

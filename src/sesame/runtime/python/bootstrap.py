@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 
+import bytecode
 import context
 import failures
 import handlers
@@ -29,16 +30,17 @@ _PY2 = sys.version_info[0] == 2
 _CONTEXT_MODULE = "_fc_context"
 
 
-def serve(sock_fd, out_fd, site_packages=""):
+def serve(sock_fd, out_fd, site_packages="", compiled=()):
     """Serves the host at the other end of `sock_fd`; all output goes to `out_fd`. Does not return.
 
-    Takes both descriptors over. `site_packages` is the directory of what the runtime ships with, or empty.
+    Takes all descriptors over. `site_packages` is the directory of what the runtime ships with, or empty. `compiled` are
+    the descriptors of compiled code (bytecode.py) that the setup refers to by their place.
     The environment is the function's already. Exits 0 at the end of the stream, 129 when it cannot start.
     """
     try:
         output.attach(out_fd)
         connection = wire.Connection(_own_socket(sock_fd))
-        instance = _start(connection, site_packages)
+        instance = _start(connection, site_packages, compiled)
     except wire.EndOfStream:
         os._exit(0)
     except BaseException:
@@ -68,7 +70,7 @@ def _own_socket(fd):
     return sock
 
 
-def _start(connection, site_packages):
+def _start(connection, site_packages, compiled):
     header, _payload = connection.receive()
     if header.get("type") != "setup":
         raise wire.ProtocolError("expected setup, found %r" % header.get("type"))
@@ -76,6 +78,9 @@ def _start(connection, site_packages):
     watchdog.Watchdog(connection.fileno()).start()
     failures.show_as(setup["code_dir"], setup["code_root"])
     surroundings.prepare(setup, site_packages)
+    archives = [(root, compiled[at] if isinstance(at, int) else at) for root, at in setup.get("compiled", ())]
+    if archives:
+        bytecode.install(bytecode.opened(archives))
     for made in (context.FCContext, context.Credentials, context.FunctionMeta, context.ServiceMeta, context.Tracing):
         made.__module__ = _CONTEXT_MODULE
     sys.modules[_CONTEXT_MODULE] = context

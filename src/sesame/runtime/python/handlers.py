@@ -7,6 +7,7 @@ Never catches what kills a process (SystemExit and the like), never remembers a 
 import os
 import sys
 
+import bytecode
 import failures
 
 _PY2 = sys.version_info[0] == 2
@@ -116,18 +117,13 @@ def _bare_package(name, directory):
 
 
 if _PY2:
-    import imp
 
     def _execute(name, tail, directory):
-        taken = sys.modules.get(name)
-        found = imp.find_module(tail, [directory])
+        # The code would run inside a module of that name that exists already; it must be a new one.
+        taken = sys.modules.pop(name, None)
         try:
-            # imp runs the code inside a module of that name that exists already; it must be a new one.
-            sys.modules.pop(name, None)
-            return imp.load_module(name, *found)
+            return bytecode.load(name, tail, directory)
         finally:
-            if found[0] is not None:
-                found[0].close()
             if taken is not None:
                 sys.modules[name] = taken
 

@@ -61,6 +61,7 @@ class JailSandbox:
         self._first_output = bytearray()
         self._output = HeldOutput(lambda _data: None)
         self._request_id = ""
+        self._compiled: list[tuple[str, int]] = []
         self.on_ended: Callable[[], object] = lambda: None
 
     @property
@@ -195,15 +196,29 @@ class JailSandbox:
             show(CODE_ROOT, jail_mounts.tree(spec.code_dir, read_only=holds("read-only"), nosuid=holds("nosuid")))
             if spec.layer_dirs:
                 show(LAYER_ROOT, jail_mounts.merged_tree(spec.layer_dirs, read_only=holds("read-only")))
+        self._compiled = self._lend_compiled(fds, closing)
         return {
             "mounts": mounts,
             "binds": binds,
+            "compiled": [at for _root, at in self._compiled],
             # Where no cgroup counts it, it takes at most half as much again as the function may hold.
             "shm_mb": spec.memory_mb if counted else spec.memory_mb // 2,
             "hostname": self._hostname,
             "site_packages": SITE_PACKAGES_ROOT if forker.launch.site_packages is not None else "",
             "environment": self._environment(forker),
         }
+
+    def _lend_compiled(self, fds: list[int], closing: contextlib.ExitStack) -> list[tuple[str, int]]:
+        """What is compiled of code and layers: the root, and the place of the file's descriptor in `fds`."""
+        roots = [CODE_ROOT, *(LAYER_ROOT for _layer in self._spec.layer_dirs)]
+        found: list[tuple[str, int]] = []
+        for root, path in zip(roots, self._spec.compiled, strict=False):
+            with contextlib.suppress(FileNotFoundError):
+                fd = os.open(path, os.O_RDONLY)
+                closing.callback(os.close, fd)
+                found.append((root, len(fds)))
+                fds.append(fd)
+        return found
 
     @property
     def _hostname(self) -> str:
@@ -257,6 +272,7 @@ class JailSandbox:
             "code_root": CODE_ROOT,
             "sys_path": [CODE_ROOT, *layers, *user],
             "notice": self._spec.setup.get("notice") or notice,
+            "compiled": [[root, number] for number, (root, _at) in enumerate(self._compiled)],
         }
 
     def _listen(self, on_output: OnOutput) -> OnOutput:

@@ -1,0 +1,241 @@
+"""Compiled sources of code packages: one file for each package and runtime, read at import in place of compiling.
+
+Written by compile_package.py; installed by bootstrap.py for the archives that an instance was given. The function's
+directories hold no compiled file of ours, and modules look as the bare interpreter makes them.
+
+An archive is MAGIC, the marshalled code objects one after the other, the marshalled index and a trailer that says where
+the index is. The index is (the interpreter's magic number, the directory in the code's file names, entries); an entry
+is path below that directory -> (source's mtime in seconds, source's size, place of the code, its size in bytes).
+"""
+
+import marshal
+import os
+import struct
+import sys
+
+if sys.version_info[0] == 2:
+    import imp
+
+    MAGIC_NUMBER = imp.get_magic()
+else:
+    # The public module importlib.util, which says the same, costs a cold start two milliseconds.
+    from importlib._bootstrap_external import MAGIC_NUMBER
+
+MAGIC = b"sesame bytecode 1\n"
+TRAILER = struct.Struct(">QQ")
+_PY2 = sys.version_info[0] == 2
+
+
+class Archive(object):
+    """One open archive for the sources below `root`. Raises ValueError for what is none, or another interpreter's."""
+
+    def __init__(self, fd, root):
+        """`fd` becomes the archive's."""
+        self.root = root.rstrip("/") + "/"
+        self._fd = fd
+        size = os.fstat(fd).st_size
+        self._mapped = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ) if _PY2 and size else None
+        end = size - TRAILER.size - len(MAGIC)
+        if end < len(MAGIC) or self._read(size - len(MAGIC), len(MAGIC)) != MAGIC:
+            raise ValueError("no archive of bytecode")
+        place, length = TRAILER.unpack(self._read(end, TRAILER.size))
+        if place + length != end:
+            raise ValueError("an archive of bytecode that is cut")
+        magic, self.compiled_in, self._entries = marshal.loads(self._read(place, length))
+        if magic != MAGIC_NUMBER:
+            raise ValueError("an archive of another interpreter")
+
+    def code_of(self, path):
+        """The code of the source at `path`, or None where it was not compiled or has changed since."""
+        entry = self._entries.get(path[len(self.root) :]) if path.startswith(self.root) else None
+        if entry is None:
+            return None
+        mtime, source_size, place, length = entry
+        found = os.stat(path)
+        if int(found.st_mtime) != mtime or found.st_size != source_size:
+            return None
+        code = marshal.loads(self._read(place, length))
+        return code if code.co_filename == path else _moved(code, path)
+
+    def _read(self, place, length):
+        if not _PY2:
+            return os.pread(self._fd, length, place)
+        # Python 2 has no pread, and to seek would move the place in the file for the function's children too.
+        return self._mapped[place : place + length]
+
+
+def opened(sources):
+    """Archives from [(root, descriptor or path), ...]; what is none is left out: its sources are compiled at import."""
+    archives = []
+    for root, source in sources:
+        try:
+            fd = source if isinstance(source, int) else os.open(source, os.O_RDONLY)
+        except OSError:
+            # Removed since the host looked.
+            continue
+        _close_on_exec(fd)
+        try:
+            archives.append(Archive(fd, root))
+        except (ValueError, EOFError, TypeError, struct.error):
+            os.close(fd)
+    return archives
+
+
+def code_of(archives, path):
+    """The code of a source in the first archive that has it, or None."""
+    for archive in archives:
+        code = archive.code_of(path)
+        if code is not None:
+            return code
+    return None
+
+
+def _close_on_exec(fd):
+    import fcntl
+
+    fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+
+
+if _PY2:
+    import mmap
+    import pkgutil
+    import types
+
+    def _moved(code, path):
+        """The code with the name of the source in itself and in what it defines."""
+        constants = tuple(_moved(one, path) if isinstance(one, types.CodeType) else one for one in code.co_consts)
+        return types.CodeType(
+            code.co_argcount, code.co_nlocals, code.co_stacksize, code.co_flags, code.co_code, constants,
+            code.co_names, code.co_varnames, path, code.co_name, code.co_firstlineno, code.co_lnotab,
+            code.co_freevars, code.co_cellvars,
+        )
+
+    class _Importer(pkgutil.ImpImporter):
+        """Of one directory. Its base is what pkgutil and pkg_resources expect where a directory has no importer."""
+
+        def __init__(self, archives, path):
+            pkgutil.ImpImporter.__init__(self, path)
+            self._archives = archives
+
+        def find_module(self, fullname, path=None):
+            """Every module of the directory: where it has an importer, the interpreter does not look by itself."""
+            try:
+                found = imp.find_module(fullname.rpartition(".")[2], [self.path])
+            except ImportError:
+                return None
+            kind = found[2][2]
+            source = os.path.join(found[1], "__init__.py") if kind == imp.PKG_DIRECTORY else found[1]
+            code = None
+            if kind in (imp.PKG_DIRECTORY, imp.PY_SOURCE) and os.path.isfile(source):
+                code = code_of(self._archives, source)
+            if code is None:
+                return _Uncompiled(fullname, *found)
+            return _Loader(fullname, found, source, code)
+
+    class _Uncompiled(pkgutil.ImpLoader):
+        """Has the interpreter make the module. Error bodies leave frames of this file out, not those of pkgutil."""
+
+        def load_module(self, fullname):
+            self._reopen()
+            try:
+                return imp.load_module(fullname, self.file, self.filename, self.etc)
+            finally:
+                if self.file:
+                    self.file.close()
+
+    class _Loader(pkgutil.ImpLoader):
+        """Makes one module as the interpreter does from its source: without `__loader__`, `__file__` is the source."""
+
+        def __init__(self, fullname, found, source, code):
+            pkgutil.ImpLoader.__init__(self, fullname, *found)
+            self._source = source
+            self._code_made = code
+
+        def load_module(self, fullname):
+            if self.file is not None:
+                self.file.close()
+            known = fullname in sys.modules
+            module = sys.modules.setdefault(fullname, imp.new_module(fullname))
+            module.__file__ = self._source
+            if self.etc[2] == imp.PKG_DIRECTORY:
+                module.__path__ = [os.path.dirname(self._source)]
+            try:
+                exec(self._code_made, module.__dict__)
+            except BaseException:
+                if not known:
+                    sys.modules.pop(fullname, None)
+                raise
+            return sys.modules[fullname]
+
+    def install(archives):
+        """From here on modules below the roots of these archives come from them."""
+        roots = tuple(archive.root for archive in archives)
+
+        def hook(path):
+            if not (path.rstrip("/") + "/").startswith(roots) or not os.path.isdir(path):
+                raise ImportError("not ours")
+            return _Importer(archives, path)
+
+        if archives:
+            sys.path_hooks.append(hook)
+
+    def load(name, tail, directory):
+        """Executes the module `tail` of the directory as `name`. Raises ImportError where there is none."""
+        importer = pkgutil.get_importer(directory)
+        loader = importer.find_module(tail) if isinstance(importer, _Importer) else None
+        if isinstance(loader, _Loader):
+            return loader.load_module(name)
+        found = imp.find_module(tail, [directory])
+        try:
+            return imp.load_module(name, *found)
+        finally:
+            if found[0] is not None:
+                found[0].close()
+
+else:
+    from importlib.machinery import (
+        BYTECODE_SUFFIXES,
+        EXTENSION_SUFFIXES,
+        SOURCE_SUFFIXES,
+        ExtensionFileLoader,
+        FileFinder,
+        SourceFileLoader,
+        SourcelessFileLoader,
+    )
+
+    import _imp
+
+    def _moved(code, path):
+        _imp._fix_co_filename(code, path)
+        return code
+
+    class _Loader(SourceFileLoader):
+        """The interpreter's own, but that the code may be there already."""
+
+        archives = ()
+
+        def get_code(self, fullname):
+            return code_of(self.archives, self.path) or SourceFileLoader.get_code(self, fullname)
+
+    def install(archives):
+        """From here on modules below the roots of these archives come from them."""
+        if not archives:
+            return
+        roots = tuple(archive.root for archive in archives)
+        _Loader.archives = archives
+        loaders = (
+            (ExtensionFileLoader, EXTENSION_SUFFIXES),
+            (_Loader, SOURCE_SUFFIXES),
+            (SourcelessFileLoader, BYTECODE_SUFFIXES),
+        )
+
+        def hook(path):
+            if not (path.rstrip("/") + "/").startswith(roots) or not os.path.isdir(path):
+                raise ImportError("not ours", path=path)
+            return FileFinder(path, *loaders)
+
+        # Before the interpreter's own for directories, which is the last.
+        sys.path_hooks.insert(max(0, len(sys.path_hooks) - 1), hook)
+        for path in list(sys.path_importer_cache):
+            if (path.rstrip("/") + "/").startswith(roots):
+                del sys.path_importer_cache[path]

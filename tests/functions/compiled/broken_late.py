@@ -1,0 +1,2 @@
+def fails():
+    raise ValueError('late')
