@@ -268,7 +268,8 @@ async def test_a_lease_names_what_is_compiled_and_asks_for_the_rest(packages: Pa
     packages.compiled(code, "python3").write_bytes(b"compiled")
     wanted.clear()
     lease = await packages.lease([code.sha256, layer.sha256], "python3")
-    assert lease.compiled == (packages.compiled(code, "python3"),)
+    assert lease.compiled == (packages.compiled(code, "python3"), packages.compiled(layer, "python3"))
+    assert [path.exists() for path in lease.compiled] == [True, False]
     assert wanted == [(layer.sha256, "python3")]
 
 

@@ -45,15 +45,17 @@ class PackageMissing(PlatformError):
 
 
 class PackageLease:
-    """Keeps packages on the disk until `release`. `code_dirs` in the order asked for; `compiled` what exists of it."""
+    """Keeps packages on the disk until `release`. `code_dirs` and `compiled` are in the order asked for.
+
+    The files of `compiled` exist only for what has been compiled for the runtime by now.
+    """
 
     def __init__(self, packages: "Packages", sha256s: Sequence[str], runtime: str) -> None:
         self._packages: Packages | None = packages
         self._sha256s = sha256s
         folder = packages.folder
         self.code_dirs: tuple[Path, ...] = tuple(folder.code(sha256) for sha256 in sha256s)
-        compiled = (folder.compiled(sha256, runtime) for sha256 in sha256s if runtime)
-        self.compiled: tuple[Path, ...] = tuple(path for path in compiled if path.exists())
+        self.compiled: tuple[Path, ...] = tuple(folder.compiled(sha256, runtime) for sha256 in sha256s if runtime)
 
     def release(self) -> None:
         """The packages may be removed from here on; idempotent."""
