@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from sesame._engine import Engine
 from sesame._identity import Identity
 from sesame._storage import Storage
+from sesame.background import every
 from sesame.control.account import AccountSettings
 from sesame.control.code import CodeSource
 from sesame.control.code_uploads import CodeUploads
@@ -27,6 +28,8 @@ from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
 from sesame.model.errors import ConfigurationError
 from sesame.oss.app import OssDependencies, OssEndpoint
+from sesame.oss.buckets import Buckets
+from sesame.oss.lifecycle import LIFECYCLE_EVERY_S, Lifecycle
 from sesame.oss.source import ObjectSource
 from sesame.settings import TABLE, Settings
 
@@ -90,6 +93,10 @@ def _fc(needs: EndpointNeeds, storage: Storage, identity: Identity, engine: Engi
 
 
 def _oss(needs: EndpointNeeds, storage: Storage, identity: Identity) -> OssEndpoint:
+    lifecycle = Lifecycle(Buckets(storage.catalog), storage.objects, storage.uploads)
+    storage.background.keep(
+        "applying lifecycle rules", lambda: every(LIFECYCLE_EVERY_S, lambda: lifecycle.apply(needs.clocks.wall()))
+    )
     return OssEndpoint(
         OssDependencies(
             catalog=storage.catalog,

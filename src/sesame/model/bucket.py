@@ -6,6 +6,8 @@ Holds no objects: these live in `store.objects.objects`.
 
 import msgspec
 
+from sesame.model.lifecycle import LifecycleRule
+
 
 class CorsRule(msgspec.Struct, frozen=True, rename="camel"):
     """Whom a browser lets at the bucket: in origins and headers one `*` stands for any run of characters."""
@@ -50,6 +52,7 @@ class Bucket(msgspec.Struct, frozen=True, rename="camel"):
     requester_pays: bool = False
     archive_direct_read: bool = False
     referer: RefererRules | None = None
+    lifecycle: tuple[LifecycleRule, ...] = ()
 
 
 class OssAccount(msgspec.Struct, frozen=True, rename="camel"):

@@ -26,6 +26,10 @@ class Buckets:
         record = self._catalog.get(records.BUCKET, "", name)
         return record.document if record else None
 
+    def all(self) -> list[Bucket]:
+        """Those of every account, in order of name."""
+        return [record.document for record in self._catalog.children(records.BUCKET, "")]
+
     def record(self, name: str) -> Record:
         """With its times. Raises OssError NoSuchBucket."""
         record = self._catalog.get(records.BUCKET, "", name)

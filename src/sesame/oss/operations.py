@@ -9,7 +9,7 @@ import msgspec
 
 from sesame.oss import access_settings as access
 from sesame.oss import bucket_operations as buckets
-from sesame.oss import bucket_settings, copying, listings, multipart, restore
+from sesame.oss import bucket_settings, copying, lifecycle_rules, listings, multipart, restore
 from sesame.oss import object_operations as objects
 from sesame.oss import object_properties as properties
 from sesame.oss.answers import Answer
@@ -99,6 +99,11 @@ BUCKET: Table = {
     ("PUT", "requestPayment"): Operation(access.put_request_payment, "oss:PutBucketRequestPayment"),
     ("GET", "bucketArchiveDirectRead"): Operation(access.get_archive_direct_read, "oss:GetBucketArchiveDirectRead"),
     ("PUT", "bucketArchiveDirectRead"): Operation(access.put_archive_direct_read, "oss:PutBucketArchiveDirectRead"),
+    ("GET", "lifecycle"): Operation(lifecycle_rules.get_lifecycle, "oss:GetBucketLifecycle"),
+    ("PUT", "lifecycle"): Operation(
+        lifecycle_rules.put_lifecycle, "oss:PutBucketLifecycle", headers=frozenset({lifecycle_rules.OVERLAP_HEADER})
+    ),
+    ("DELETE", "lifecycle"): Operation(lifecycle_rules.delete_lifecycle, "oss:DeleteBucketLifecycle"),
     ("GET", "referer"): Operation(access.get_referer, "oss:GetBucketReferer"),
     ("PUT", "referer"): Operation(access.put_referer, "oss:PutBucketReferer"),
     ("GET", "live"): Operation(
@@ -109,7 +114,6 @@ BUCKET: Table = {
 NEVER_SET: tuple[tuple[str, str, Callable[[Call], Awaitable[Answer]]], ...] = (
     ("logging", "Logging", bucket_settings.unset("BucketLoggingStatus")),
     ("versioning", "Versioning", bucket_settings.unset("VersioningConfiguration")),
-    ("lifecycle", "Lifecycle", bucket_settings.missing("NoSuchLifecycle")),
     ("website", "Website", bucket_settings.missing("NoSuchWebsiteConfiguration")),
     ("policy", "Policy", bucket_settings.missing("NoSuchBucketPolicy")),
     ("encryption", "Encryption", bucket_settings.missing("NoSuchServerSideEncryptionRule")),

@@ -5,7 +5,7 @@ An object is never shown before its bytes are on the disk, and bytes never chang
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -197,6 +197,24 @@ class Objects:
             await self.removals.act(await self.database.write(commit))
 
         await self.settle(delete_and_remove())
+
+    async def delete_unchanged(self, bucket: str, found: Sequence[StoredObject]) -> int:
+        """Deletes those that still are as they were found; returns how many."""
+        if not found:
+            return 0
+
+        def commit(connection: sa.Connection) -> tuple[int, list[str]]:
+            same = [stored for stored in found if find(connection, bucket, stored.key) == stored]
+            keys = [stored.key.encode() for stored in same]
+            connection.execute(sa.delete(objects).where(objects.c.bucket == bucket, objects.c.key.in_(keys)))
+            return len(same), self.removals.note(connection, [stored.blob for stored in same])
+
+        async def delete_and_remove() -> int:
+            deleted, blobs = await self.database.write(commit)
+            await self.removals.act(blobs)
+            return deleted
+
+        return await self.settle(delete_and_remove())
 
     async def page(self, query: ListQuery) -> ObjectPage:
         return await self.database.read(lambda connection: list_objects(connection, query))
