@@ -1,6 +1,6 @@
-"""`sesame doctor`: looks at this machine and says what Sesame can and cannot do on it, and how to change that.
+"""`sesame doctor`: what Sesame can and cannot do on this machine; with `--check`, whether a data directory is sound.
 
-Fails when something is wrong enough that functions cannot run. Changes nothing.
+Exits with 1 when functions cannot run, or when the data directory is damaged. Changes nothing.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from sesame.sandbox.interface import Enforcement
 from sesame.sandbox.runtimes import interpreters
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
+from sesame.store.upkeep.check import Checked, check
 
 FREE_DISK_MB_LEAST = 512
 MIB = 1024 * 1024
@@ -42,24 +43,52 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 @click.command()
+@click.option("--check", "checks_data", is_flag=True, help="Verify each file and digest of the data directory.")
 @with_settings("data_dir", "interpreters", "runtimes_dir", "port", "https_port", "oss_port", "sandbox", "cpu")
-def doctor(**flags: Any) -> None:
+def doctor(checks_data: bool, **flags: Any) -> None:
     """Checks interpreters, packages, the sandbox, the data directory and the ports."""
     settings = settle(flags)
+    if checks_data:
+        _show(_checked_data(DataDir(settings.data_dir)))
+        return
     output.out.print(
         f"Sesame {version('sesame-fc')} on Python {platform.python_version()}, {platform.system()} "
         f"{platform.release()} {platform.machine()}"
     )
     known = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir())
-    findings = [*_runtimes(known), *_data_dir(settings), *_ports(settings), *_sandbox(settings, known)]
+    _show([*_runtimes(known), *_data_dir(settings), *_ports(settings), *_sandbox(settings, known)])
+
+
+def _show(findings: Iterable[Finding]) -> None:
+    """Prints findings as they come; exits with 1 when one is wrong."""
+    wrong = False
     marks = {GOOD: "[green]ok   [/]", POOR: "[yellow]note [/]", BAD: "[red]wrong[/]"}
     for finding in findings:
         output.out.print(marks[finding.state], end=" ")
         output.out.print(finding.what, markup=False)
         if finding.next_step:
             output.out.print(f"      {finding.next_step}", markup=False)
-    if any(finding.state == BAD for finding in findings):
+        wrong = wrong or finding.state == BAD
+    if wrong:
         sys.exit(1)
+
+
+def _checked_data(data_dir: DataDir) -> Iterator[Finding]:
+    """Reads everything that is kept, beside a running Sesame or without one."""
+    data_dir.refuse_file()
+    if not data_dir.path.is_dir():
+        raise ConfigurationError(f"the data directory {data_dir.path} does not exist: name another with --data-dir")
+    running = data_dir.running() is not None
+    yield Finding(GOOD, f"checking {data_dir.path}{', which a running Sesame uses' if running else ''}")
+    checked, sound = Checked(), True
+    for damage in check(data_dir, checked, running=running):
+        sound = sound and damage.harmless
+        yield Finding(POOR if damage.harmless else BAD, damage.what, damage.next_step)
+    looked_at = (
+        f"{checked.records} records, {checked.blobs} files of objects ({checked.blob_bytes} bytes) and "
+        f"{checked.packages} code packages"
+    )
+    yield Finding(GOOD if sound else BAD, f"looked at {looked_at}: {'all sound' if sound else 'there is damage'}")
 
 
 def _runtimes(known: Runtimes) -> Iterator[Finding]:

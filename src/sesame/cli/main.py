@@ -23,7 +23,9 @@ COMMANDS = {
     "logs": ("sesame.cli.logs", "Prints what a function wrote, kept or as it comes."),
     "demo": ("sesame.cli.demo.command", "Deploys the manual's functions and calls them."),
     "runtimes": ("sesame.cli.runtimes", "Lists the runtimes and what runs them here."),
-    "doctor": ("sesame.cli.doctor", "Checks what Sesame can do on this machine."),
+    "doctor": ("sesame.cli.doctor", "Checks what Sesame can do on this machine, or with --check a data directory."),
+    "backup": ("sesame.cli.backup", "Copies the data directory, also while Sesame runs."),
+    "restore": ("sesame.cli.backup", "Makes a data directory from a backup."),
 }
 
 

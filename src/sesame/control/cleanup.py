@@ -16,10 +16,9 @@ from sesame.model.layer import parse_layer_arn
 from sesame.model.records import Record
 from sesame.store import outbox
 from sesame.store.catalog import Catalog, Transaction
+from sesame.store.packages.named import HOLDERS, named_packages
 from sesame.store.packages.packages import COLLECT_GRACE_S, Packages
 from sesame.store.sql.database import Database
-
-_HOLDERS = (records.FUNCTION, records.FROZEN_FUNCTION, records.LAYER_VERSION)
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +31,7 @@ class PackageCollector:
         self._database = database
         self._packages = packages
         self._wall = wall
-        catalog.on_replace(_HOLDERS, self._note_released)
+        catalog.on_replace(HOLDERS, self._note_released)
 
     async def open(self) -> int:
         """Sets aside packages that the catalog does not know; returns how many."""
@@ -70,20 +69,8 @@ class PackageCollector:
 
 
 def live_packages(catalog: Catalog) -> set[str]:
-    """The SHA-256 of every package that the catalog names: in functions, in versions and in layers.
-
-    A deleted layer counts as long as a function has it.
-    """
-    present = [record.document for record in catalog.of_kind(records.FUNCTION)]
-    frozen = [record.document.function for record in catalog.of_kind(records.FROZEN_FUNCTION)]
-    functions: list[Function] = present + frozen
-    used = {parse_layer_arn(arn) for function in functions for arn in function.layers}
-    layers = [
-        record.document
-        for record in catalog.of_kind(records.LAYER_VERSION)
-        if not record.document.deleted or (record.parent, record.name) in used
-    ]
-    return {holder.package.sha256 for holder in (*functions, *layers)} - {""}
+    """The SHA-256 of every package that the catalog names."""
+    return set(named_packages(record for kind in HOLDERS for record in catalog.of_kind(kind)))
 
 
 def _packages_of(tx: Transaction, kind: str, document: Any) -> set[str]:

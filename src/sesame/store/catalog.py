@@ -77,8 +77,7 @@ class Catalog:
         """Loads every record. Raises `ConfigurationError` on a document that this code does not know."""
 
         def load(connection: sa.Connection) -> tuple[list[Record], int]:
-            found = [self._codec.record(row) for row in connection.execute(sa.select(records))]
-            return found, _counter(connection, CATALOG)
+            return list(decode_records(connection, self._kinds)), _counter(connection, CATALOG)
 
         found, self._revision = await self._database.load(load)
         for record in found:
@@ -274,6 +273,12 @@ def changes_since(
     if len(found) > limit:
         return Changes(tuple(found[:limit]), found[limit - 1].revision, more=True)
     return Changes(tuple(found), _counter(connection, CATALOG), more=False)
+
+
+def decode_records(connection: sa.Connection, kinds: Mapping[str, type] = KINDS) -> Iterator[Record]:
+    """Every record, in any process. Raises `ConfigurationError` on a document that this code does not know."""
+    codec = _Codec(kinds)
+    return (codec.record(row) for row in connection.execute(sa.select(records)))
 
 
 def _prune(connection: sa.Connection, before: float) -> int:

@@ -247,7 +247,7 @@ def _lock(path: Path) -> int:
 
 
 def _migrate(connection: sa.Connection, path: Path) -> None:
-    found, expected = _revision(connection), newest_migration()
+    found, expected = revision_of(connection), newest_migration()
     if found == expected:
         return
     # Imported here because it takes longer than all the rest of the start, and is needed once a release.
@@ -272,7 +272,8 @@ def newest_migration() -> str:
     return max(path.name[1:].partition("_")[0] for path in (MIGRATIONS / "versions").glob("v*.py"))
 
 
-def _revision(connection: sa.Connection) -> str | None:
+def revision_of(connection: sa.Connection) -> str | None:
+    """The migration that a database stands at; None for one without tables."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
     found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()

@@ -1,0 +1,46 @@
+"""`sesame backup` and `sesame restore`: a consistent copy of a data directory, made while Sesame runs or not, and back.
+
+Change nothing in the directory that is copied.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sesame.cli import output
+from sesame.cli.options import settle, with_settings
+from sesame.data_dir import DataDir
+from sesame.store.upkeep.backup import Manifest, back_up
+from sesame.store.upkeep.backup import restore as restore_from
+
+
+@click.command()
+@click.argument("destination", type=click.Path(path_type=Path), metavar="DEST")
+@with_settings("data_dir")
+def backup(destination: Path, **flags: Any) -> None:
+    """Copies database, objects, code packages and logs to the new directory DEST, also while Sesame runs."""
+    data_dir = DataDir(settle(flags).data_dir)
+    data_dir.refuse_file()
+    with output.busy(f"Copying {data_dir.path} …"):
+        manifest = back_up(data_dir, destination.absolute())
+    output.note(
+        f"{destination} holds {_shown(manifest)}. Take it back with `sesame restore {destination} --data-dir NEW`."
+    )
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path), metavar="SRC")
+@with_settings("data_dir")
+def restore(source: Path, **flags: Any) -> None:
+    """Makes a data directory, which must be new or empty, from the backup SRC, and checks every digest."""
+    data_dir = DataDir(settle(flags).data_dir)
+    data_dir.refuse_file()
+    with output.busy(f"Restoring {source} to {data_dir.path} …"):
+        manifest = restore_from(source.absolute(), data_dir.path)
+    output.note(f"{data_dir.path} holds {_shown(manifest)}. Start with `sesame start --data-dir {data_dir.path}`.")
+
+
+def _shown(manifest: Manifest) -> str:
+    size_mb = sum(file.size for file in manifest.files) / 1e6
+    return f"{len(manifest.files)} files, {size_mb:.1f} MB, at revision {manifest.revision} of the catalog"

@@ -1,0 +1,282 @@
+"""Makes a consistent copy of a data directory, also beside a running Sesame, and takes one back.
+
+Called by `sesame backup` and `sesame restore`. A backup appears under its name only when it is complete; a restore
+leaves nothing behind unless every digest was right.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from sesame.model.errors import ConfigurationError, InvalidArgument
+from sesame.store.durable import make_folder, sync_folder, sync_tree
+from sesame.store.packages.folder import PackageFolder
+from sesame.store.quarantine import Quarantine
+from sesame.store.sql import sqlite
+from sesame.store.upkeep.files import sums
+from sesame.store.upkeep.inventory import BlobRow, DataPaths, Inventory, read_inventory
+
+MANIFEST = "backup.json"
+FORMAT = 1
+# Objects that change while they are copied are copied again, with a newer state of the database.
+ROUNDS_MAX = 20
+_DATABASE, _LOGS, _BLOBS, _PACKAGES = "sesame.db", "logs.db", "blobs", "packages"
+
+
+class CopiedFile(msgspec.Struct, frozen=True):
+    """`path` is relative to the backup, with slashes. `sha256` in lower-case hex."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """`backup.json`: written last, so that a backup without it is not complete. `created_at` in Unix seconds."""
+
+    format: int
+    sesame: str
+    schema: str
+    revision: int
+    created_at: float
+    files: list[CopiedFile]
+
+
+Progress = Callable[[str], None]
+
+
+def back_up(paths: DataPaths, target: Path, progress: Progress = lambda _text: None) -> Manifest:
+    """Copies database, objects, code packages and logs as of one moment. `target` must not exist.
+
+    Raises `ConfigurationError` when there is nothing to copy, when something is damaged or missing, and when objects
+    change faster than they can be copied; then no `target` is there.
+    """
+    if os.path.lexists(target):
+        raise ConfigurationError(f"{target} is there already: name a directory that does not exist yet")
+    if target.is_relative_to(paths.path):
+        raise ConfigurationError(f"{target} lies inside the data directory {paths.path}: name a place outside")
+    if not paths.database.exists():
+        raise ConfigurationError(f"{paths.path} holds no database: name the data directory with --data-dir")
+    make_folder(target.parent)
+    with _aside(target) as partial:
+        inventory, files = _copy_consistently(paths, partial, progress)
+        if paths.logs.exists():
+            progress("logs")
+            files.append(_copy_database(paths.logs, partial / _LOGS, partial))
+        manifest = Manifest(
+            format=FORMAT,
+            sesame=version("sesame-fc"),
+            schema=inventory.schema,
+            revision=inventory.revision,
+            created_at=time.time(),
+            files=sorted(files, key=lambda file: file.path),
+        )
+        sync_tree(partial)
+        (partial / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+        sync_tree(partial)
+    return manifest
+
+
+def restore(source: Path, target: Path, progress: Progress = lambda _text: None) -> Manifest:
+    """Makes `target` a data directory from a backup. It must not exist, or be an empty directory.
+
+    Raises `ConfigurationError` for what is no complete backup or differs from what was copied.
+    """
+    if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+        raise ConfigurationError(
+            f"{target} is not empty: restore to a new directory, and start Sesame there with --data-dir"
+        )
+    manifest = _manifest(source)
+    make_folder(target.parent)
+    with _aside(target) as partial:
+        packages = PackageFolder(partial / "packages", Quarantine(partial / "quarantine"))
+        packages.open()
+        for number, file in enumerate(manifest.files, 1):
+            progress(f"{number} of {len(manifest.files)} files")
+            _restore_file(source, file, partial, packages)
+        (partial / "objects").chmod(0o700) if (partial / "objects").is_dir() else None
+        sync_tree(partial)
+    return manifest
+
+
+@contextlib.contextmanager
+def _aside(target: Path) -> Iterator[Path]:
+    """A directory beside `target` that becomes it when all went well, and goes away when not."""
+    partial = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
+    partial.mkdir(mode=0o700)
+    try:
+        yield partial
+        # An empty directory of this name gives way; anything else is refused by the system.
+        partial.rename(target)
+        sync_folder(target.parent)
+    except OSError as error:
+        where = error.filename or partial
+        raise ConfigurationError(f"{where}: {error.strerror}; nothing was left at {target}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _copy_consistently(paths: DataPaths, partial: Path, progress: Progress) -> tuple[Inventory, list[CopiedFile]]:
+    """Copies the database, then the files its rows mention; again, if some of those have changed meanwhile.
+
+    Blobs never change under their name but for appends, so what was copied stays good for the next round.
+    """
+    blobs: dict[str, tuple[BlobRow, CopiedFile]] = {}
+    packages: dict[str, CopiedFile] = {}
+    for _round in range(ROUNDS_MAX):
+        progress("database")
+        (partial / _DATABASE).unlink(missing_ok=True)
+        database = _copy_database(paths.database, partial / _DATABASE, partial)
+        inventory = read_inventory(partial / _DATABASE)
+        lost = [blob for blob in blobs if blob not in inventory.blobs]
+        for blob in lost:
+            (partial / blobs.pop(blob)[1].path).unlink()
+        for sha256 in [sha256 for sha256 in packages if sha256 not in inventory.packages]:
+            (partial / packages.pop(sha256).path).unlink()
+        missing = _copy_blobs(paths, partial, inventory, blobs, progress)
+        missing += _copy_packages(paths, partial, inventory, packages, progress)
+        if not missing:
+            return inventory, [database, *(file for _row, file in blobs.values()), *packages.values()]
+        # With a later state of the database: what is still named there and not on the disk is damage.
+        now = read_inventory(paths.database)
+        damage = [what for name, what in missing if name in now.blobs or name in now.packages]
+        if damage:
+            raise ConfigurationError(
+                f"{damage[0]}{f', and {len(damage) - 1} more' if len(damage) > 1 else ''}: "
+                "`sesame doctor --check` lists all damage; nothing was copied"
+            )
+    raise ConfigurationError(f"objects change faster than they can be copied ({ROUNDS_MAX} rounds): try again later")
+
+
+def _copy_blobs(
+    paths: DataPaths,
+    partial: Path,
+    inventory: Inventory,
+    done: dict[str, tuple[BlobRow, CopiedFile]],
+    progress: Progress,
+) -> list[tuple[str, str]]:
+    """Returns the blobs that are missing or damaged, each with what is wrong."""
+    missing = []
+    for number, row in enumerate(inventory.blobs.values(), 1):
+        if row.blob in done and done[row.blob][0] == row:
+            continue
+        progress(f"object {number} of {len(inventory.blobs)}")
+        target = partial / _BLOBS / row.blob[:2] / row.blob
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with target.open("wb") as file:
+                found = sums(paths.objects / "data" / row.blob[:2] / row.blob, row.size, file)
+        except FileNotFoundError:
+            target.unlink(missing_ok=True)
+            missing.append((row.blob, f"the file of {row.owner} is missing"))
+            continue
+        if (found.size, found.crc64) != (row.size, row.crc64):
+            target.unlink()
+            missing.append((row.blob, f"the file of {row.owner} is damaged"))
+            continue
+        done[row.blob] = (row, _copied(target, partial, found.size, found.sha256))
+    return missing
+
+
+def _copy_packages(
+    paths: DataPaths, partial: Path, inventory: Inventory, done: dict[str, CopiedFile], progress: Progress
+) -> list[tuple[str, str]]:
+    missing = []
+    for number, sha256 in enumerate(inventory.packages, 1):
+        if sha256 in done:
+            continue
+        progress(f"code package {number} of {len(inventory.packages)}")
+        target = partial / _PACKAGES / f"{sha256}.zip"
+        target.parent.mkdir(exist_ok=True)
+        try:
+            with target.open("wb") as file:
+                found = sums(paths.packages / sha256 / "archive.zip", None, file)
+        except FileNotFoundError:
+            target.unlink(missing_ok=True)
+            missing.append((sha256, f"the archive of code package {sha256} is missing"))
+            continue
+        if found.sha256 != sha256:
+            target.unlink()
+            missing.append((sha256, f"the archive of code package {sha256} is damaged"))
+            continue
+        done[sha256] = _copied(target, partial, found.size, found.sha256)
+    return missing
+
+
+def _copy_database(source: Path, target: Path, partial: Path) -> CopiedFile:
+    try:
+        sqlite.copy_database(source, target)
+    except sqlite.DriverError as error:
+        raise ConfigurationError(
+            f"{source} cannot be copied: {error}; `sesame doctor --check` says what is damaged"
+        ) from error
+    target.chmod(0o600)
+    found = sums(target)
+    return _copied(target, partial, found.size, found.sha256)
+
+
+def _copied(target: Path, partial: Path, size: int, sha256: str) -> CopiedFile:
+    return CopiedFile(target.relative_to(partial).as_posix(), size, sha256)
+
+
+def _manifest(source: Path) -> Manifest:
+    path = source / MANIFEST
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"{source} is no complete backup: it has no {MANIFEST}, which `sesame backup` writes last"
+        ) from error
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}; restore another backup") from error
+    if manifest.format != FORMAT:
+        raise ConfigurationError(
+            f"{source} was written by Sesame {manifest.sesame} in format {manifest.format}, expected format {FORMAT}: "
+            "restore it with that version"
+        )
+    if _DATABASE not in {file.path for file in manifest.files}:
+        raise ConfigurationError(f"{source} is no backup of a data directory: it lists no {_DATABASE}")
+    return manifest
+
+
+def _restore_file(source: Path, file: CopiedFile, partial: Path, packages: PackageFolder) -> None:
+    """Copies one file to its place, or unpacks a code package. Raises `ConfigurationError` when it is not as copied."""
+    target = _place(file, partial, packages)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with target.open("xb") as copy:
+            target.chmod(0o600)
+            found = sums(source / file.path, None, copy)
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"{source / file.path} is missing: this backup is damaged") from error
+    if (found.size, found.sha256) != (file.size, file.sha256):
+        raise ConfigurationError(
+            f"{source / file.path} is damaged: found {found.size} bytes with SHA-256 {found.sha256}, expected "
+            f"{file.size} with {file.sha256}; restore another backup"
+        )
+    if file.path.startswith(f"{_PACKAGES}/"):
+        sha256, archive = found.sha256, target.read_bytes()
+        target.unlink()
+        try:
+            packages.publish(packages.stage(archive), sha256)
+        except InvalidArgument as error:
+            raise ConfigurationError(f"{source / file.path} cannot be unpacked: {error}") from error
+
+
+def _place(file: CopiedFile, partial: Path, packages: PackageFolder) -> Path:
+    """Where a file of a backup belongs in a data directory; refuses what a backup does not have."""
+    match PurePosixPath(file.path).parts:
+        case ("sesame.db" | "logs.db",):
+            return partial / file.path
+        case ("blobs", shard, blob) if blob.isalnum() and blob[:2] == shard:
+            return partial / "objects" / "data" / shard / blob
+        case ("packages", name) if name == f"{file.sha256}.zip":
+            return packages.scratch()
+    raise ConfigurationError(f"{MANIFEST} lists '{file.path}', which is no part of a backup")

@@ -1,0 +1,232 @@
+"""Checks a data directory: database, rows against files, packages against records, every digest; changes nothing.
+
+Run by `sesame doctor --check`, also beside a running Sesame: what looks wrong is looked at again before it is told.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from sesame.model import records
+from sesame.model.errors import ConfigurationError, InvalidArgument
+from sesame.model.function import Function, Package
+from sesame.model.layer import parse_layer_arn
+from sesame.store.packages.unpack import unpack
+from sesame.store.quarantine import Quarantine
+from sesame.store.sql import sqlite
+from sesame.store.upkeep.files import differences, sums
+from sesame.store.upkeep.inventory import BlobRow, DataPaths, Inventory, blob_row, buckets, describe, read_inventory
+
+# Beside a running Sesame: a file this young may still get its row, one this old will not.
+IN_FLIGHT_S = 3600.0
+# Of one kind of damage so many are told one by one.
+SHOWN_MAX = 20
+_SHARDS = frozenset(f"{number:02x}" for number in range(256))
+_KNOWN = frozenset(
+    {
+        *(f"{name}{suffix}" for name in ("sesame.db", "logs.db") for suffix in ("", "-wal", "-shm", "-journal")),
+        *("sesame.db.lock", "lock", "packages", "objects", "sandboxes", "quarantine"),
+        *(f"{name}{suffix}" for name in ("endpoints", "credentials") for suffix in (".json", ".part")),
+    }
+)
+# What Sesame itself keeps beside packages, and what a former version left.
+_BESIDE_PACKAGES = frozenset({"staging", "compiling"})
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """Something that is wrong, or with `harmless` only worth knowing; `next_step` may be ""."""
+
+    what: str
+    next_step: str = ""
+    harmless: bool = False
+
+
+class Checked(msgspec.Struct):
+    """How much was looked at."""
+
+    records: int = 0
+    blobs: int = 0
+    blob_bytes: int = 0
+    packages: int = 0
+
+
+def check(paths: DataPaths, checked: Checked, *, running: bool) -> Iterator[Damage]:
+    """Everything that is found; fills `checked`. Reads every byte, so it takes as long as that takes."""
+    yield from _strays(paths)
+    yield from (Damage(f"{paths.logs}: {line}", "the next start sets it aside") for line in _sqlite(paths.logs))
+    files = _blob_files(paths.objects)
+    folders = _package_folders(paths.packages)
+    if not paths.database.exists() and not files and not folders:
+        yield Damage(f"{paths.path} holds no database, no objects and no packages: nothing was kept yet", harmless=True)
+        return
+    damage = list(_sqlite(paths.database)) if paths.database.exists() else ["it is missing"]
+    if damage:
+        yield from (Damage(f"{paths.database}: {line}", _RESTORE) for line in damage)
+    try:
+        inventory = read_inventory(paths.database)
+    except ConfigurationError as error:
+        yield Damage(str(error))
+        return
+    checked.records = len(inventory.records)
+    yield from _catalog(inventory)
+    yield from _blobs(paths, inventory, files, checked, running=running)
+    yield from _packages(paths, inventory, folders, checked, running=running)
+    aside = sum(1 for _ in Quarantine(paths.quarantine).entries())
+    if aside:
+        yield Damage(f"{aside} files and directories that nothing mentioned lie in {paths.quarantine}", harmless=True)
+
+
+_RESTORE = "take a backup back with `sesame restore`; a start does not delete anything"
+
+
+def _sqlite(path: Path) -> list[str]:
+    return sqlite.damage(path) if path.exists() else []
+
+
+def _strays(paths: DataPaths) -> Iterator[Damage]:
+    for path in sorted(paths.path.iterdir()) if paths.path.is_dir() else ():
+        if path.name not in _KNOWN:
+            yield Damage(f"{path} was not put there by Sesame; it is left alone", harmless=True)
+    for path in (paths.objects, paths.packages):
+        if path.exists() and not path.is_dir():
+            yield Damage(f"{path} is no directory", _RESTORE)
+
+
+def _catalog(inventory: Inventory) -> Iterator[Damage]:
+    """Records that name what is not there."""
+    known = {(record.kind, record.parent, record.name) for record in inventory.records}
+    if not inventory.records:
+        yield Damage("the database holds no records, not even the account", _RESTORE)
+    for record in inventory.records:
+        if record.kind == records.FUNCTION and (records.SERVICE, "", record.parent) not in known:
+            yield Damage(f"{describe(record)} belongs to a service that does not exist", _RESTORE)
+        if record.kind in (records.FUNCTION, records.FROZEN_FUNCTION):
+            function: Function = record.document if record.kind == records.FUNCTION else record.document.function
+            for arn in function.layers:
+                named = parse_layer_arn(arn)
+                if named is not None and (records.LAYER_VERSION, *named) not in known:
+                    yield Damage(f"{describe(record)} has the layer {arn}, which does not exist", _RESTORE)
+    there = buckets(inventory)
+    for bucket in sorted({row.bucket for row in inventory.blobs.values()} - there):
+        yield Damage(f"the bucket '{bucket}' has objects and does not exist", _RESTORE)
+    for part in inventory.orphan_parts:
+        yield Damage(f"{part} belongs to no upload", _RESTORE)
+
+
+def _blob_files(root: Path) -> list[Path]:
+    """Everything below `data`, and `data`'s own strays. Listed before the rows are read."""
+    shards = list((root / "data").iterdir()) if (root / "data").is_dir() else []
+    found: list[Path] = []
+    for shard in shards:
+        is_shard = shard.name in _SHARDS and shard.is_dir() and not shard.is_symlink()
+        found += shard.iterdir() if is_shard else [shard]
+    return found
+
+
+def _blobs(
+    paths: DataPaths, inventory: Inventory, files: list[Path], checked: Checked, *, running: bool
+) -> Iterator[Damage]:
+    for row in inventory.blobs.values():
+        what = _blob_damage(paths, row)
+        if what and running:
+            now = blob_row(paths.database, row.blob)
+            what = _blob_damage(paths, now) if now is not None else ""
+        checked.blobs += 1
+        checked.blob_bytes += row.size
+        if what:
+            yield Damage(f"{row.owner}: its file {_blob_path(paths, row.blob)} {what}", _RESTORE)
+    unknown = [path for path in files if path.name not in inventory.blobs and path.name not in inventory.removed_blobs]
+    misplaced = [path for path in files if path.name in inventory.blobs and path != _blob_path(paths, path.name)]
+    strange = [path for path in (*unknown, *misplaced) if not running or _is_old(path)]
+    if strange:
+        names = ", ".join(str(path) for path in sorted(strange)[:SHOWN_MAX])
+        yield Damage(
+            f"{len(strange)} files of objects that no row of the database mentions: {names}",
+            "a crash leaves such files, and so does a database that has lost rows; a start sets them aside",
+        )
+
+
+def _blob_damage(paths: DataPaths, row: BlobRow) -> str:
+    path = _blob_path(paths, row.blob)
+    try:
+        if not path.is_file() or path.is_symlink():
+            return "is missing" if not path.exists() else "is no file"
+        there = path.stat().st_size
+        if there < row.size or (there > row.size and not row.grows):
+            return f"has {there} bytes instead of {row.size}"
+        found = sums(path, row.size)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if found.crc64 != row.crc64:
+        return "has other bytes than were stored: the CRC-64 differs"
+    if row.md5 and found.md5 != row.md5:
+        return "has other bytes than were stored: the MD5 differs"
+    return ""
+
+
+def _blob_path(paths: DataPaths, blob: str) -> Path:
+    return paths.objects / "data" / blob[:2] / blob
+
+
+def _package_folders(root: Path) -> list[Path]:
+    return [path for path in root.iterdir() if path.name not in _BESIDE_PACKAGES] if root.is_dir() else []
+
+
+def _packages(
+    paths: DataPaths, inventory: Inventory, folders: list[Path], checked: Checked, *, running: bool
+) -> Iterator[Damage]:
+    for sha256, package in sorted(inventory.packages.items()):
+        checked.packages += 1
+        for what in _package_damage(paths.packages / sha256, package):
+            if running and sha256 not in read_inventory(paths.database).packages:
+                break
+            users = ", ".join(describe(record) for record in inventory.records if _names(record, sha256))
+            yield Damage(f"code package {sha256} of {users}: {what}", "deploy it again, or `sesame restore` a backup")
+    known = inventory.packages.keys() | inventory.released_packages
+    strange = [path for path in folders if path.name not in known and (not running or _is_old(path))]
+    if strange:
+        names = ", ".join(str(path) for path in sorted(strange)[:SHOWN_MAX])
+        yield Damage(
+            f"{len(strange)} code packages that no record names: {names}",
+            "a crash leaves such packages, and so does a database that has lost records; a start sets them aside",
+        )
+
+
+def _package_damage(folder: Path, package: Package) -> Iterator[str]:
+    archive = folder / "archive.zip"
+    try:
+        found = sums(archive)
+    except OSError as error:
+        yield f"its archive cannot be read: {error.strerror}"
+        return
+    if found.sha256 != folder.name:
+        yield "its archive is damaged: the SHA-256 differs"
+        return
+    if (str(found.crc64), found.size) != (package.checksum, package.size_bytes):
+        yield "its record says another checksum or size than its archive has"
+    if not (folder / "code").is_dir():
+        yield "its directory is gone; it is unpacked again when it is next called"
+        return
+    with tempfile.TemporaryDirectory(prefix="sesame-check-") as fresh:
+        try:
+            unpack(archive.read_bytes(), Path(fresh))
+        except InvalidArgument as error:
+            yield f"its archive is no longer accepted: {error}"
+            return
+        yield from (f"code/{line}" for line in list(differences(Path(fresh), folder / "code"))[:SHOWN_MAX])
+
+
+def _names(record: records.Record, sha256: str) -> bool:
+    if record.kind in (records.FUNCTION, records.LAYER_VERSION):
+        return bool(record.document.package.sha256 == sha256)
+    return record.kind == records.FROZEN_FUNCTION and record.document.function.package.sha256 == sha256
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return path.stat(follow_symlinks=False).st_mtime < time.time() - IN_FLIGHT_S
+    except FileNotFoundError:
+        return False

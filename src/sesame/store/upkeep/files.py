@@ -1,0 +1,74 @@
+"""Reads files for checks and copies: sums of what is there, and comparisons of trees.
+
+Used by `store.upkeep.check` and `store.upkeep.backup`. Everything here blocks.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import fastcrc
+import msgspec
+
+CHUNK_BYTES = 1024 * 1024
+
+
+class Sums(msgspec.Struct, frozen=True):
+    """Of the first bytes of a file. `md5` is upper-case hex, `sha256` lower-case."""
+
+    size: int
+    crc64: int
+    md5: str
+    sha256: str
+
+
+def sums(path: Path, length: int | None = None, target: BinaryIO | None = None) -> Sums:
+    """Of at most `length` bytes, which are also written to `target`. Raises `OSError`."""
+    size, crc64 = 0, 0
+    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    with path.open("rb", buffering=0) as source:
+        while length is None or size < length:
+            chunk = source.read(CHUNK_BYTES if length is None else min(CHUNK_BYTES, length - size))
+            if not chunk:
+                break
+            size += len(chunk)
+            crc64 = fastcrc.crc64.xz(chunk, crc64)
+            md5.update(chunk)
+            sha256.update(chunk)
+            if target is not None:
+                target.write(chunk)
+    return Sums(size, crc64, md5.hexdigest().upper(), sha256.hexdigest())
+
+
+def differences(expected: Path, found: Path) -> Iterator[str]:
+    """Where two trees differ in names, kinds, permissions, link targets or bytes; paths below them, sorted."""
+    wanted, there = _entries(expected), _entries(found)
+    for name in sorted(wanted.keys() | there.keys()):
+        if name not in there:
+            yield f"{name} is missing"
+        elif name not in wanted:
+            yield f"{name} does not belong there"
+        elif what := _difference(wanted[name], there[name]):
+            yield f"{name} {what}"
+
+
+def _difference(expected: Path, found: Path) -> str:
+    wanted, there = expected.lstat(), found.lstat()
+    if stat.S_IFMT(wanted.st_mode) != stat.S_IFMT(there.st_mode):
+        return "is of another kind"
+    if stat.S_ISLNK(wanted.st_mode):
+        return "" if os.readlink(expected) == os.readlink(found) else "leads elsewhere"
+    if stat.S_IMODE(wanted.st_mode) != stat.S_IMODE(there.st_mode):
+        return f"has mode {stat.S_IMODE(there.st_mode):o} instead of {stat.S_IMODE(wanted.st_mode):o}"
+    if stat.S_ISREG(wanted.st_mode) and (
+        wanted.st_size != there.st_size or sums(expected).sha256 != sums(found).sha256
+    ):
+        return "has other bytes than the archive"
+    return ""
+
+
+def _entries(root: Path) -> dict[str, Path]:
+    return {path.relative_to(root).as_posix(): path for path in root.rglob("*")} if root.is_dir() else {}

@@ -1,0 +1,145 @@
+"""What the database says must be on the disk, read in one transaction beside a running Sesame or without one.
+
+Used by the check of a data directory and by backups.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import sqlalchemy as sa
+
+from sesame.model import records
+from sesame.model.errors import ConfigurationError
+from sesame.model.function import Package
+from sesame.model.object import ObjectKind
+from sesame.model.records import Record
+from sesame.store import outbox
+from sesame.store.catalog import decode_records
+from sesame.store.packages.named import named_packages
+from sesame.store.sql import sqlite
+from sesame.store.sql.database import newest_migration, revision_of
+from sesame.store.sql.lost_database import NEXT_STEPS, damaged
+from sesame.store.sql.object_schema import object_of, objects, parts, uploads
+from sesame.store.sql.schema import CATALOG, counters
+
+
+class DataPaths(Protocol):
+    """Where everything lies in a data directory; `data_dir.DataDir` is one."""
+
+    path: Path
+    database: Path
+    logs: Path
+    packages: Path
+    objects: Path
+    quarantine: Path
+
+
+class BlobRow(msgspec.Struct, frozen=True):
+    """A row that mentions a blob. `owner` says whose it is; `md5` is "" where the row does not know it.
+
+    `grows` blobs may be longer on the disk: an append writes behind the first `size` bytes.
+    """
+
+    owner: str
+    bucket: str
+    blob: str
+    size: int
+    crc64: int
+    md5: str
+    grows: bool
+
+
+class Inventory(msgspec.Struct, frozen=True):
+    """`packages` by SHA-256. `schema` is the migration of the database, `revision` the catalog's last change."""
+
+    schema: str
+    revision: int
+    records: list[Record]
+    blobs: dict[str, BlobRow]
+    packages: dict[str, Package]
+    uploads: frozenset[str]
+    removed_blobs: frozenset[str]
+    released_packages: frozenset[str]
+    orphan_parts: list[str]
+
+
+def read_inventory(database: Path) -> Inventory:
+    """Raises `ConfigurationError` for a database that cannot be read or that is of another version."""
+    try:
+        with sqlite.follow_engine(database).connect() as connection:
+            return _read(connection, database)
+    except (sa.exc.DBAPIError, sa.exc.NoResultFound) as error:
+        raise damaged(database, getattr(error, "orig", None) or error) from error
+
+
+def blob_row(database: Path, blob: str) -> BlobRow | None:
+    """The row that mentions a blob now, for a second look at what changes meanwhile."""
+    with sqlite.follow_engine(database).connect() as connection:
+        return next(iter(_blob_rows(connection, blob)), None)
+
+
+def _read(connection: sa.Connection, database: Path) -> Inventory:
+    schema = revision_of(connection)
+    if schema != newest_migration():
+        raise damaged(
+            database,
+            ValueError(
+                f"found schema {schema}, expected {newest_migration()}: start this version of Sesame on it once to "
+                "upgrade it, or use the version that wrote it"
+            ),
+        )
+    found = list(decode_records(connection))
+    known_uploads = frozenset(connection.execute(sa.select(uploads.c.upload_id)).scalars())
+    part_owners = connection.execute(sa.select(parts.c.upload_id, parts.c.number)).all()
+    return Inventory(
+        schema=schema,
+        revision=connection.execute(sa.select(counters.c.value).where(counters.c.name == CATALOG)).scalar_one(),
+        records=found,
+        blobs={row.blob: row for row in _blob_rows(connection)},
+        packages=named_packages(found),
+        uploads=known_uploads,
+        removed_blobs=_subjects(connection, outbox.BLOB_REMOVED),
+        released_packages=_subjects(connection, outbox.PACKAGE_RELEASED),
+        orphan_parts=[f"part {number} of {owner}" for owner, number in part_owners if owner not in known_uploads],
+    )
+
+
+def _blob_rows(connection: sa.Connection, blob: str = "") -> Iterator[BlobRow]:
+    wanted = [objects.c.blob == blob] if blob else [objects.c.blob != ""]
+    for row in connection.execute(sa.select(objects).where(*wanted)):
+        try:
+            stored = object_of(row)
+        except (ValueError, msgspec.DecodeError) as error:
+            raise ConfigurationError(
+                f"the row of object {row.key!r} in bucket '{row.bucket}' cannot be read: {error}. {NEXT_STEPS}"
+            ) from error
+        yield BlobRow(
+            owner=f"object '{stored.key}' in bucket '{stored.bucket}'",
+            bucket=stored.bucket,
+            blob=stored.blob,
+            size=stored.size,
+            crc64=stored.crc64,
+            md5=stored.etag if stored.kind is ObjectKind.NORMAL else "",
+            grows=stored.kind is ObjectKind.APPENDABLE,
+        )
+    joined = sa.select(parts, uploads.c.bucket, uploads.c.key).join(uploads, parts.c.upload_id == uploads.c.upload_id)
+    for row in connection.execute(joined.where(parts.c.blob == blob) if blob else joined):
+        key = row.key.decode("utf-8", "replace")
+        owner = f"part {row.number} of an upload of '{key}' to bucket '{row.bucket}'"
+        yield BlobRow(owner, row.bucket, row.blob, row.size, int(row.crc64), row.etag, grows=False)
+
+
+def _subjects(connection: sa.Connection, topic: str) -> frozenset[str]:
+    return frozenset(entry.subject for entry in outbox.pending(connection, topic))
+
+
+def buckets(inventory: Inventory) -> set[str]:
+    return {record.name for record in inventory.records if record.kind == records.BUCKET}
+
+
+def describe(record: Record) -> str:
+    """`function 's/f'`."""
+    name: Any = f"{record.parent}/{record.name}" if record.parent else record.name
+    return f"{record.kind} '{name}'"

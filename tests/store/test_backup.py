@@ -1,0 +1,213 @@
+"""`sesame backup` and `sesame restore`: a copy as of one moment, complete or visibly not, and verified on its way back.
+
+Run by pytest.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+from tests.support.data_directory import Stores, fill, filled
+
+from sesame.cli.backup import backup, restore
+from sesame.data_dir import DataDir
+from sesame.model.errors import ConfigurationError
+from sesame.store.upkeep import backup as backup_module
+from sesame.store.upkeep.backup import MANIFEST, Manifest, back_up
+from sesame.store.upkeep.backup import restore as restore_from
+from sesame.store.upkeep.check import Checked, check
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return filled(tmp_path_factory.mktemp("whole") / "data").path
+
+
+def sound(data: Path) -> bool:
+    return [damage for damage in check(DataDir(data), Checked(), running=False) if not damage.harmless] == []
+
+
+async def contents(data: Path) -> dict[str, bytes]:
+    stores = Stores(data)
+    await stores.open()
+    found = {}
+    for key in ("small", "large", "empty", "log", "joined"):
+        reader = await stores.objects.open_reader("photos", key)
+        assert reader is not None
+        found[key] = await reader.read(0, reader.stored.size)
+        reader.close()
+    for sha256 in stores.packages.folder.all():
+        lease = await stores.packages.lease([sha256])
+        for path in lease.code_dirs[0].rglob("*"):
+            if path.is_file():
+                found[str(path.relative_to(lease.code_dirs[0]))] = path.read_bytes()
+    await stores.close()
+    return found
+
+
+def test_a_copy_is_as_good_as_the_original(whole: Path, tmp_path: Path) -> None:
+    made = CliRunner().invoke(backup, [str(tmp_path / "copy"), "--data-dir", str(whole)])
+    assert made.exit_code == 0, made.output
+    taken = CliRunner().invoke(restore, [str(tmp_path / "copy"), "--data-dir", str(tmp_path / "new")])
+    assert taken.exit_code == 0, taken.output
+    assert sound(tmp_path / "new")
+    assert asyncio.run(contents(tmp_path / "new")) == asyncio.run(contents(whole))
+    modes = [(tmp_path / "new" / name).stat().st_mode & 0o077 for name in (".", "sesame.db", "objects")]
+    assert modes == [0, 0, 0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "new"]
+
+
+async def test_a_directory_in_use_is_copied_as_of_one_moment(tmp_path: Path) -> None:
+    stores = Stores(tmp_path / "data")
+    await stores.open()
+    await fill(stores)
+    over = threading.Event()
+
+    def copy_often() -> list[Path]:
+        targets = [tmp_path / f"copy-{number}" for number in range(4)]
+        for target in targets:
+            back_up(stores.data_dir, target)
+        over.set()
+        return targets
+
+    copying = asyncio.create_task(asyncio.to_thread(copy_often))
+    turn, length = 0, 23
+    while not over.is_set():
+        turn += 1
+        # Two objects that change in one order: a copy never has the second without the first.
+        await stores.put("small", b"%08d" % turn)
+        await stores.put("empty", b"%08d" % turn)
+        length = (await stores.append("log", b"more\n", length)).size
+    for number, target in enumerate(await copying):
+        new = tmp_path / f"new-{number}"
+        restore_from(target, new)
+        assert sound(new)
+        read = await contents(new)
+        assert int(read["small"] if read["small"] != b"small" else 0) - int(read["empty"] or 0) in (0, 1)
+    await stores.close()
+
+
+@pytest.mark.parametrize("lost", ["blob", "archive"])
+def test_what_is_damaged_is_named_and_nothing_is_left(whole: Path, tmp_path: Path, lost: str) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(whole, data)
+    pattern = "objects/data/*/*" if lost == "blob" else "packages/*/archive.zip"
+    victim = next(path for path in data.glob(pattern) if path.stat().st_size > 0)
+    victim.write_bytes(b"damaged")
+    with pytest.raises(ConfigurationError, match=r"is damaged.*doctor --check"):
+        back_up(DataDir(data), tmp_path / "copy")
+    victim.unlink()
+    with pytest.raises(ConfigurationError, match=r"is missing.*doctor --check"):
+        back_up(DataDir(data), tmp_path / "copy")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_damaged_database_is_not_copied(whole: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(whole, data)
+    (data / "sesame.db").write_bytes(b"text " * 2000)
+    with pytest.raises(ConfigurationError, match="doctor --check"):
+        back_up(DataDir(data), tmp_path / "copy")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_places_that_are_taken_are_refused(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ConfigurationError, match="is there already"):
+        back_up(DataDir(whole), tmp_path / "there")
+    with pytest.raises(ConfigurationError, match="inside the data directory"):
+        back_up(DataDir(whole), whole / "copy")
+    with pytest.raises(ConfigurationError, match="holds no database"):
+        back_up(DataDir(tmp_path / "none"), tmp_path / "copy")
+    back_up(DataDir(whole), tmp_path / "copy")
+    with pytest.raises(ConfigurationError, match="is not empty"):
+        restore_from(tmp_path / "copy", whole)
+    restore_from(tmp_path / "copy", tmp_path / "there")
+    assert sound(tmp_path / "there")
+
+
+@pytest.fixture
+def copy(whole: Path, tmp_path: Path) -> Path:
+    back_up(DataDir(whole), tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def rewritten(copy: Path, **changes: object) -> None:
+    manifest = msgspec.json.decode((copy / MANIFEST).read_bytes(), type=Manifest)
+    (copy / MANIFEST).write_bytes(msgspec.json.encode(msgspec.structs.replace(manifest, **changes)))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda copy: (copy / MANIFEST).unlink(), "no complete backup"),
+        (lambda copy: (copy / MANIFEST).write_text("{"), "cannot be read"),
+        (lambda copy: rewritten(copy, format=9), "in format 9"),
+        (lambda copy: rewritten(copy, files=[]), "lists no sesame.db"),
+        (lambda copy: (copy / "sesame.db").open("ab").write(b"x"), "sesame.db is damaged"),
+        (lambda copy: next(copy.glob("blobs/*/*")).write_bytes(b"other"), "is damaged: found 5 bytes"),
+        (lambda copy: next(copy.glob("blobs/*/*")).unlink(), "is missing: this backup is damaged"),
+        (lambda copy: next(copy.glob("packages/*")).write_bytes(b"other"), "is damaged"),
+        (lambda copy: shutil.rmtree(copy), "no complete backup"),
+    ],
+)  # fmt: skip
+def test_a_damaged_backup_leaves_nothing(copy: Path, tmp_path: Path, damage: object, says: str) -> None:
+    damage(copy)  # type: ignore[operator]
+    with pytest.raises(ConfigurationError, match=says):
+        restore_from(copy, tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir() if path != copy] == []
+
+
+@pytest.mark.parametrize("path", ["../../evil", "/etc/evil", "blobs/../../x", "packages/x.zip", "objects/a", "blobs/a"])
+def test_a_backup_cannot_write_elsewhere(copy: Path, tmp_path: Path, path: str) -> None:
+    manifest = msgspec.json.decode((copy / MANIFEST).read_bytes(), type=Manifest)
+    rewritten(copy, files=[*manifest.files, backup_module.CopiedFile(path, 0, "0" * 64)])
+    with pytest.raises(ConfigurationError, match="no part of a backup"):
+        restore_from(copy, tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+BACKUP = "import sys; from pathlib import Path; from sesame.data_dir import DataDir; \
+from sesame.store.upkeep.backup import back_up; back_up(DataDir(Path(sys.argv[1])), Path(sys.argv[2]))"
+
+
+def test_a_backup_that_was_killed_is_not_there(whole: Path, tmp_path: Path) -> None:
+    killed = 0
+    for wait_s in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
+        target = tmp_path / "copy"
+        child = subprocess.Popen([sys.executable, "-c", BACKUP, str(whole), str(target)])
+        time.sleep(wait_s)
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        if not target.exists():
+            killed += 1
+            continue
+        restore_from(target, tmp_path / f"new-{wait_s}")
+        assert sound(tmp_path / f"new-{wait_s}")
+        shutil.rmtree(target)
+    assert all((path / MANIFEST).exists() or path.name.startswith(".") for path in tmp_path.glob("copy*"))
+
+
+def test_logs_are_copied_too(whole: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(whole, data)
+    with closing(sqlite3.connect(data / "logs.db")) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE t (x)")
+        connection.execute("INSERT INTO t VALUES (7)")
+        connection.commit()
+        back_up(DataDir(data), tmp_path / "copy")
+    restore_from(tmp_path / "copy", tmp_path / "new")
+    with closing(sqlite3.connect(tmp_path / "new" / "logs.db")) as connection:
+        assert connection.execute("SELECT x FROM t").fetchall() == [(7,)]

@@ -1,0 +1,213 @@
+"""`sesame doctor --check`: a sound data directory passes, and every kind of damage that is planted is found.
+
+Run by pytest.
+"""
+
+import asyncio
+import os
+import re
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from tests.support.data_directory import Stores, fill, filled
+
+from sesame.cli.doctor import doctor
+from sesame.data_dir import DataDir
+from sesame.store.upkeep.check import Checked, Damage, check
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return filled(tmp_path_factory.mktemp("whole") / "data").path
+
+
+@pytest.fixture
+def data(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "data", symlinks=True))
+
+
+def found(data: Path, *, running: bool = False) -> list[Damage]:
+    return list(check(DataDir(data), Checked(), running=running))
+
+
+def test_a_sound_directory_passes_and_is_not_changed(data: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in data.rglob("*") if "-shm" not in path.name}
+    checked = Checked()
+    assert list(check(DataDir(data), checked, running=False)) == []
+    assert (checked.records, checked.blobs, checked.packages) == (4, 6, 2)
+    after = {path: path.stat().st_mtime_ns for path in data.rglob("*") if "-shm" not in path.name}
+    assert {path: at for path, at in after.items() if path in before and path.is_file()} == {
+        path: at for path, at in before.items() if path.is_file()
+    }
+
+
+def blob(data: Path, key: str) -> Path:
+    with closing(sqlite3.connect(data / "sesame.db")) as connection:
+        rows = connection.execute("SELECT blob FROM objects WHERE key = ?", (key.encode(),)).fetchone()
+        name = rows[0] if rows else connection.execute("SELECT blob FROM object_parts").fetchone()[0]
+    path = data / "objects" / "data" / name[:2] / name
+    assert path.is_file()
+    return path
+
+
+def package(data: Path, *, layer: bool = False) -> Path:
+    (folder,) = [
+        path
+        for path in (data / "packages").iterdir()
+        if (path / "code" / "python").is_dir() is layer and len(path.name) == 64
+    ]
+    return folder
+
+
+def sql(data: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(data / "sesame.db", isolation_level=None)) as connection:
+        for statement in statements:
+            assert connection.execute(statement).rowcount != 0
+
+
+def flip(path: Path, at: int = 2) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[at] ^= 1
+    path.write_bytes(raw)
+
+
+def zero_a_page(path: Path, number: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(4096 * number)
+        file.write(bytes(4096))
+
+
+def move(path: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    path.rename(target)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "an object's file is gone": (lambda d: blob(d, "small").unlink(), "object 'small' in bucket 'photos'.*is missing"),
+    "a bit of an object": (lambda d: flip(blob(d, "large"), 70_000), "object 'large'.*CRC-64 differs"),
+    "an object cut off": (lambda d: os.truncate(blob(d, "large"), 100), "has 100 bytes instead of 1280000"),
+    "an object grown": (lambda d: blob(d, "small").open("ab").write(b"x"), "has 6 bytes instead of 5"),
+    "an empty object grown": (lambda d: blob(d, "empty").write_bytes(b"x"), "has 1 bytes instead of 0"),
+    "an appended object cut off": (lambda d: os.truncate(blob(d, "log"), 12), "'log'.*has 12 bytes instead of 23"),
+    "a bit of an appended object": (lambda d: flip(blob(d, "log"), 15), "object 'log'.*CRC-64"),
+    "a joined object": (lambda d: flip(blob(d, "joined"), 9), "object 'joined'.*CRC-64"),
+    "a part's file is gone": (lambda d: blob(d, "film").unlink(), "part 1 of an upload of 'film'.*is missing"),
+    "a bit of a part": (lambda d: flip(blob(d, "film")), "part 1 of an upload.*CRC-64"),
+    "an object in the wrong folder": (
+        lambda d: move(blob(d, "small"), d / "objects" / "data" / "zz" / "x"), "object 'small'.*is missing",
+    ),
+    "an object that is a folder": (lambda d: (p := blob(d, "small")).unlink() or p.mkdir(), "is no file"),
+    "a file of no row": (lambda d: (d / "objects" / "data" / "ab" / "abc").touch(), "no row of the database mentions"),
+    "the md5 of a row": (lambda d: sql(d, "UPDATE objects SET etag = 'X' WHERE key = x'736d616c6c'"), "MD5 differs"),
+    "the size of a row": (lambda d: sql(d, "UPDATE objects SET size = 7 WHERE size = 5"), "has 5 bytes instead of 7"),
+    "a row of no kind": (lambda d: sql(d, "UPDATE objects SET kind = 'Odd' WHERE size = 5"), "'Odd' is not a valid"),
+    "a row without meaning": (lambda d: sql(d, "UPDATE objects SET meta = x'00' WHERE size = 5"), "cannot be read"),
+    "a row is gone": (lambda d: sql(d, "DELETE FROM objects WHERE size = 5"), "1 files of objects that no row"),
+    "all rows are gone": (lambda d: sql(d, "DELETE FROM objects"), "5 files of objects that no row"),
+    "an upload is gone": (lambda d: sql(d, "DELETE FROM object_uploads"), "part 1 of upload-1 belongs to no upload"),
+    "a bucket is gone": (lambda d: sql(d, "DELETE FROM records WHERE kind = 'bucket'"), "bucket 'photos' has objects"),
+    "a service is gone": (
+        lambda d: sql(d, "DELETE FROM records WHERE kind = 'service'"), "function 's/f' belongs to a service",
+    ),
+    "a layer is gone": (
+        lambda d: sql(d, "DELETE FROM records WHERE kind = 'layer_version'"), "has the layer .*, which does not exist",
+    ),
+    "a function is gone": (
+        lambda d: sql(d, "DELETE FROM records WHERE kind = 'function'"), "1 code packages that no record names",
+    ),
+    "all records are gone": (lambda d: sql(d, "DELETE FROM records"), "holds no records"),
+    "a document without meaning": (
+        lambda d: sql(d, "UPDATE records SET document = x'7b' WHERE kind = 'function'"), "function 'f'.*cannot be read",
+    ),
+    "the database is gone": (lambda d: (d / "sesame.db").unlink(), "sesame.db: it is missing"),
+    "the database is empty": (lambda d: (d / "sesame.db").write_bytes(b""), "sesame.db cannot be used"),
+    "the database is cut off": (lambda d: os.truncate(d / "sesame.db", 4096 * 5), "malformed"),
+    "the database is text": (lambda d: (d / "sesame.db").write_text("text " * 1000), "not a database"),
+    "a page of the database": (lambda d: zero_a_page(d / "sesame.db", 2), "sesame.db: .*"),
+    "a newer database": (lambda d: sql(d, "UPDATE alembic_version SET version_num = '9'"), "found schema 9"),
+    "a package is gone": (lambda d: shutil.rmtree(package(d)), "of function 's/f': its archive cannot be read"),
+    "a layer's package is gone": (lambda d: shutil.rmtree(package(d, layer=True)), "of layer_version 'tools/1'"),
+    "an archive is gone": (lambda d: (package(d) / "archive.zip").unlink(), "its archive cannot be read"),
+    "a bit of an archive": (lambda d: flip(package(d) / "archive.zip", 40), "SHA-256 differs"),
+    "another archive": (
+        lambda d: shutil.copy(package(d, layer=True) / "archive.zip", package(d) / "archive.zip"), "SHA-256 differs",
+    ),
+    "a package's directory is gone": (lambda d: shutil.rmtree(package(d) / "code"), "its directory is gone"),
+    "a file of a package": (lambda d: flip(package(d) / "code" / "index.py"), "code/index.py has other bytes"),
+    "a file of a package is gone": (lambda d: (package(d) / "code" / "data" / "a.txt").unlink(), "a.txt is missing"),
+    "a file too many": (lambda d: (package(d) / "code" / "new.py").touch(), "code/new.py does not belong there"),
+    "a mode of a package": (lambda d: (package(d) / "code" / "bin" / "tool").chmod(0o644), "has mode 644 instead of"),
+    "a link in a package": (
+        lambda d: (p := package(d) / "code" / "index.py").unlink() or p.symlink_to("/etc/passwd"), "is of another kind",
+    ),
+    "the checksum of a record": (
+        lambda d: sql(d, "UPDATE records SET document = replace(document, '\"sizeBytes\":', '\"sizeBytes\":1')"),
+        "another checksum or size",
+    ),
+    "a package of no record": (lambda d: (d / "packages" / ("e" * 64)).mkdir(), "code packages that no record names"),
+    "objects is a file": (
+        lambda d: shutil.rmtree(d / "objects") or (d / "objects").touch(), "objects is no directory",
+    ),
+    "logs.db is text": (lambda d: (d / "logs.db").write_text("text " * 1000), "logs.db: file is not a database"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_is_found(data: Path, kind: str) -> None:
+    plant, says = DAMAGE[kind]
+    plant(data)
+    told = [damage for damage in found(data) if not damage.harmless]
+    assert told
+    assert any(re.search(says, damage.what) for damage in told), [damage.what for damage in told]
+    done = CliRunner().invoke(doctor, ["--check", "--data-dir", str(data)])
+    assert done.exit_code == 1
+    assert "there is damage" in done.output
+
+
+def test_the_command_says_what_it_looked_at(data: Path) -> None:
+    (data / "notes.txt").write_text("mine")
+    (data / "quarantine" / "blobs").mkdir(parents=True)
+    (data / "quarantine" / "blobs" / "x").touch()
+    done = CliRunner().invoke(doctor, ["--check", "--data-dir", str(data)])
+    assert done.exit_code == 0, done.output
+    assert "notes.txt was not put there by Sesame" in done.output
+    assert "1 files and directories that nothing mentioned" in done.output
+    assert "4 records, 6 files of objects" in done.output
+    assert "all sound" in done.output
+
+
+def test_a_directory_that_is_new_or_missing(tmp_path: Path) -> None:
+    new = CliRunner().invoke(doctor, ["--check", "--data-dir", str(tmp_path)])
+    assert new.exit_code == 0
+    assert "nothing was kept yet" in new.output
+    missing = CliRunner().invoke(doctor, ["--check", "--data-dir", str(tmp_path / "none")])
+    assert missing.exit_code == 1
+
+
+async def test_a_directory_in_use_passes_while_it_changes(tmp_path: Path) -> None:
+    stores = Stores(tmp_path / "data")
+    await stores.open()
+    await fill(stores)
+    over = threading.Event()
+
+    def check_often() -> list[Damage]:
+        told = [damage for _ in range(6) for damage in found(stores.data_dir.path, running=True)]
+        over.set()
+        return told
+
+    checking = asyncio.create_task(asyncio.to_thread(check_often))
+    turn, length = 0, 23
+    while not over.is_set():
+        turn += 1
+        await stores.put("small", str(turn).encode() * 100)
+        await stores.put(f"new-{turn % 5}", b"x" * turn)
+        length = (await stores.append("log", b"more\n", length)).size
+        await stores.objects.delete("photos", [f"new-{(turn + 2) % 5}"])
+    assert await checking == []
+    await stores.close()
