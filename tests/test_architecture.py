@@ -58,7 +58,6 @@ NOT_YET: frozenset[tuple[str, str]] = frozenset(
         ("fc/http_protocol.py", "httptools"),
         ("fc/http_protocol.py", "uvicorn"),
         ("fc/server.py", "uvicorn"),
-        ("fc/web/http_triggers.py", "sesame.store"),
         ("fc/websocket_protocol.py", "uvicorn"),
         ("oss/app.py", "sesame.store"),
         ("oss/buckets.py", "sesame.store"),

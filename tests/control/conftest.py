@@ -19,7 +19,7 @@ from sesame.control.services import Services
 from sesame.control.triggers import Triggers
 from sesame.control.versions import Versions
 from sesame.model.arn import Arns
-from sesame.model.errors import InvalidArgument, NotFound
+from sesame.model.errors import OBJECT, NotFound, Unusable
 from sesame.model.kinds import KINDS
 from sesame.store.catalog import Catalog
 from sesame.store.packages.packages import Packages
@@ -106,12 +106,12 @@ async def account(tmp_path: Path) -> AsyncIterator[Account]:
 
     async def fetch(bucket: str, key: str) -> bytes:
         if (bucket, key) not in objects:
-            raise NotFound(f"no object '{key}' in bucket '{bucket}'")
+            raise NotFound(OBJECT, key, (bucket,))
         return objects[bucket, key]
 
     def check_role(role: str) -> None:
         if role != ROLE:
-            raise InvalidArgument(f"role '{role}' cannot be assumed")
+            raise Unusable(f"role '{role}' cannot be assumed")
 
     packages = Packages(tmp_path / "packages", compile)
     await packages.open()

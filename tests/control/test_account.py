@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from tests.control.conftest import ARNS, Account
+from tests.support.refusals import refused
 
 from sesame.control.account import account_configs
 from sesame.control.inputs import Listing, TagInput, UntagInput
 from sesame.control.tags import ServiceTags
 from sesame.control.vpc import VpcBindings
 from sesame.model.arn import Arns, parse_service_arn
-from sesame.model.errors import InvalidArgument, ServiceNotFound, VpcBindingNotFound
 
 
 @pytest.fixture
@@ -62,16 +62,16 @@ async def test_bad_tags_are_refused(account: Account, tags: ServiceTags) -> None
         (TagInput(resource_arn="services/s", tags={"k": "v" * 129}), "at most 128 characters"),
         (TagInput(resource_arn="services/s", tags={f"k{n}": "v" for n in range(21)}), "at most 20 tags"),
     ):
-        with pytest.raises(InvalidArgument, match=message):
+        with refused("InvalidArgument", match=message):
             await tags.tag(sent)
-    with pytest.raises(InvalidArgument, match="TagKeys is required"):
+    with refused("InvalidArgument", match="TagKeys is required"):
         await tags.untag(UntagInput(resource_arn="services/s"))
     for step in (
         tag(tags, "x", k="v"),
         tags.get("services/x"),
         tags.untag(UntagInput(resource_arn="services/x", all=True)),
     ):
-        with pytest.raises(ServiceNotFound):
+        with refused("ServiceNotFound"):
             await step
 
 
@@ -103,12 +103,12 @@ async def test_vpc_bindings(account: Account) -> None:
     assert await bindings.list("s") == ("vpc-1", "vpc-2")
     await bindings.delete("s", "vpc-1")
     assert await bindings.list("s") == ("vpc-2",)
-    with pytest.raises(VpcBindingNotFound):
+    with refused("VpcBindingNotFound"):
         await bindings.delete("s", "vpc-1")
-    with pytest.raises(InvalidArgument, match="VpcId is required"):
+    with refused("InvalidArgument", match="VpcId is required"):
         await bindings.create("s", "")
     for step in (bindings.create("x", "v"), bindings.delete("x", "v"), bindings.list("x")):
-        with pytest.raises(ServiceNotFound):
+        with refused("ServiceNotFound"):
             await step
     await account.services.delete("s")
     await account.service("s")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fastcrc import crc64
 from tests.control.conftest import HELLO, OTHER, Account, hello
+from tests.support.refusals import refused
 from tests.support.requesters import FakeRequester
 
 from sesame.control import code_uploads
@@ -18,7 +19,7 @@ from sesame.control.functions import Functions
 from sesame.control.inputs import CodeInput, FunctionInput, LayerInput
 from sesame.control.layers import Layers
 from sesame.model import records
-from sesame.model.errors import CallerError, FunctionAlreadyExists, InvalidArgument, PlatformError, ResourceExhausted
+from sesame.model.errors import PlatformError, Rejected
 from sesame.model.invocation import Credentials
 from sesame.model.object import ObjectKind, ObjectMeta, StoredObject
 from sesame.model.role import Principal, PrincipalKind
@@ -86,7 +87,7 @@ def code_at(loan: Loan) -> CodeInput:
 
 
 async def refusal(work: Awaitable[object]) -> str:
-    with pytest.raises(InvalidArgument) as caught:
+    with refused("InvalidArgument") as caught:
         await work
     return str(caught.value)
 
@@ -133,18 +134,18 @@ async def test_of_several_at_once_one_takes_it(stage: Stage) -> None:
     creates = (stage.functions.create("s", hello(function_name=f"f{n}", code=code_at(loan)), by=MINE) for n in range(8))
     results = await asyncio.gather(*creates, return_exceptions=True)
     assert sum(not isinstance(result, BaseException) for result in results) == 1
-    assert sum(isinstance(result, InvalidArgument) for result in results) == 7
+    assert sum(isinstance(result, Rejected) for result in results) == 7
     assert stage.catalog.count(records.FUNCTION, "s") == 1
 
 
 async def test_what_is_refused_leaves_it_to_the_next_attempt(stage: Stage) -> None:
     await stage.functions.create("s", hello(), by=MINE)
     loan = await stage.upload(HELLO)
-    with pytest.raises(FunctionAlreadyExists):
+    with refused("FunctionAlreadyExists"):
         await stage.functions.create("s", hello(code=code_at(loan)), by=MINE)
     wrong = hello(function_name="g", code=code_at(loan), expected_checksum="1")
     assert "the checksum of the code package" in await refusal(stage.functions.create("s", wrong, by=MINE))
-    with pytest.raises(CallerError):
+    with refused("InvalidArgument"):
         await stage.functions.create("s", hello(function_name="g", code=code_at(loan), runtime="no"), by=MINE)
     right = hello(function_name="g", code=code_at(loan), expected_checksum=str(crc64.xz(HELLO)))
     await stage.functions.create("s", right, by=MINE)
@@ -186,7 +187,7 @@ async def test_so_many_wait_and_no_more(stage: Stage, monkeypatch: pytest.Monkey
     monkeypatch.setattr(code_uploads, "WAITING_MAX", 2)
     await stage.uploads.lend(MINE, "123")
     await stage.uploads.lend(MINE, "123")
-    with pytest.raises(ResourceExhausted, match="2 uploads of code wait"):
+    with refused("ResourceExhausted", match="2 uploads of code wait"):
         await stage.uploads.lend(MINE, "123")
     stage.now += 2 * code_uploads.VALID_S + 1
     await stage.uploads.lend(MINE, "123")

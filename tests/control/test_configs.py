@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.control.conftest import Account, hello
+from tests.support.refusals import refused
 from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.async_configs import AsyncConfigs
@@ -22,15 +23,6 @@ from sesame.model.configs import (
     ProvisionConfig,
     ScheduledAction,
     TargetTrackingPolicy,
-)
-from sesame.model.errors import (
-    AliasNotFound,
-    AsyncConfigNotExists,
-    FunctionNotFound,
-    InvalidArgument,
-    OnDemandConfigNotFound,
-    PreconditionFailed,
-    ServiceNotFound,
 )
 
 MNS = Destination("acs:mns:cn-hangzhou:123:/queues/qx/messages")
@@ -76,7 +68,7 @@ async def test_async_configuration_is_replaced_whole(asynchronous: AsyncConfigs)
     assert replaced.document.max_async_retry_attempts is None
     assert replaced.document.destination_config == DestinationConfig()
     assert replaced.created_at == record.created_at
-    with pytest.raises(AsyncConfigNotExists, match=r"AsyncConfig for s\.LATEST:f does not exist\.") as absent:
+    with refused("AsyncConfigNotExists", match=r"AsyncConfig for s\.LATEST:f does not exist\.") as absent:
         await asynchronous.get("s", "f")
     assert absent.value.status == 404
     assert (await asynchronous.put("s", "f", "", AsyncConfigInput())).document.qualifier == "LATEST"
@@ -95,7 +87,7 @@ async def test_async_lists_page_by_the_plain_qualifier(asynchronous: AsyncConfig
         ["test-qualifier-1", "test-qualifier-2"], None,
     )  # fmt: skip
     await asynchronous.delete("s", "f", "test-qualifier-0")
-    with pytest.raises(AsyncConfigNotExists):
+    with refused("AsyncConfigNotExists"):
         await asynchronous.delete("s", "f", "test-qualifier-0")
 
 
@@ -110,24 +102,24 @@ async def test_async_lists_page_by_the_plain_qualifier(asynchronous: AsyncConfig
     ],
 )
 async def test_bad_async_values(asynchronous: AsyncConfigs, values: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidArgument, match=message):
+    with refused("InvalidArgument", match=message):
         await asynchronous.put("s", "f", "", AsyncConfigInput(**values))
 
 
 async def test_async_absences(asynchronous: AsyncConfigs) -> None:
     for error, path in (
-        (ServiceNotFound, ("x", "f", "")),
-        (FunctionNotFound, ("s", "x", "")),
-        (AliasNotFound, ("s", "f", "x")),
+        ("ServiceNotFound", ("x", "f", "")),
+        ("FunctionNotFound", ("s", "x", "")),
+        ("AliasNotFound", ("s", "f", "x")),
     ):
         for step in (
             asynchronous.put(*path, AsyncConfigInput()),
             asynchronous.get(*path),
             asynchronous.delete(*path),
         ):
-            with pytest.raises(error):
+            with refused(error):
                 await step
-    with pytest.raises(FunctionNotFound):
+    with refused("FunctionNotFound"):
         await asynchronous.list("s", "x", Listing())
 
 
@@ -164,7 +156,7 @@ async def test_provision_keeps_lists_that_are_not_sent(provision: ProvisionConfi
     assert (kept.document.target, len(kept.document.scheduled_actions)) == (4, 2)
     cleared = await provision.put(path, ProvisionInput(target=4, scheduled_actions=(), target_tracking_policies=()))
     assert (cleared.document.scheduled_actions, cleared.document.target_tracking_policies) == ((), ())
-    with pytest.raises(PreconditionFailed):
+    with refused("PreconditionFailed"):
         await provision.put(path, ProvisionInput(target=5), "bad")
     assert (await provision.get(*path)).document.target == 4
 
@@ -193,9 +185,9 @@ async def test_provision_lists(account: Account, provision: ProvisionConfigs) ->
     assert first.next_token is not None
     rest = await provision.list(Listing(next_token=first.next_token))
     assert [record.parent for record in (*first.items, *rest.items)] == ["s", "s", "t"]
-    with pytest.raises(InvalidArgument, match="Service name is required if qualifier is provided"):
+    with refused("InvalidArgument", match="Service name is required if qualifier is provided"):
         await provision.list(Listing(), "", "1")
-    with pytest.raises(ServiceNotFound):
+    with refused("ServiceNotFound"):
         await provision.list(Listing(), "x")
 
 
@@ -242,7 +234,7 @@ async def test_provision_lists(account: Account, provision: ProvisionConfigs) ->
     ],
 )
 async def test_bad_provision_values(provision: ProvisionConfigs, values: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidArgument, match=message):
+    with refused("InvalidArgument", match=message):
         await provision.put(("s", "f", ""), ProvisionInput(**({"target": 3} | values if values else {})))
     assert (await provision.list(Listing())).items == ()
 
@@ -261,7 +253,7 @@ async def test_on_demand_needs_no_function(on_demand: OnDemandConfigs) -> None:
     assert len((await on_demand.list(Listing(next_token=page.next_token))).items) == 2
     await on_demand.delete(resource)
     for step in (on_demand.get(resource), on_demand.delete(resource)):
-        with pytest.raises(OnDemandConfigNotFound) as absent:
+        with refused("OnDemandConfigNotFound") as absent:
             await step
     assert absent.value.code == "OnDemandConfigNotFound"
 
@@ -274,13 +266,13 @@ async def test_on_demand_preconditions_and_values(on_demand: OnDemandConfigs) ->
         on_demand.put(resource, OnDemandInput(maximum_instance_count=2), "bad"),
         on_demand.delete(resource, "bad"),
     ):
-        with pytest.raises(PreconditionFailed):
+        with refused("PreconditionFailed"):
             await step
     await on_demand.delete(resource, etag)
-    with pytest.raises(InvalidArgument, match="MaximumInstanceCount is required"):
+    with refused("InvalidArgument", match="MaximumInstanceCount is required"):
         await on_demand.put(resource, OnDemandInput())
-    with pytest.raises(InvalidArgument, match="MaximumInstanceCount"):
+    with refused("InvalidArgument", match="MaximumInstanceCount"):
         await on_demand.put(resource, OnDemandInput(maximum_instance_count=-1))
     for path in (("9", "f"), ("s", "f/g"), ("s", "f", "a/b")):
-        with pytest.raises(InvalidArgument):
+        with refused("InvalidArgument"):
             resource_of(*path)

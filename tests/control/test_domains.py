@@ -12,13 +12,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.control.conftest import Account
 from tests.support.certificates import pair
+from tests.support.refusals import refused
 from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.domains import Domains
 from sesame.control.inputs import CustomDomainInput, Listing
 from sesame.control.own_hosts import OwnHosts
 from sesame.model.domain import CertConfig, PathConfig, RewriteConfig, RewriteRule, RouteConfig, TlsConfig
-from sesame.model.errors import DomainNameAlreadyExists, DomainNameNotFound, InvalidArgument, PreconditionFailed
 
 NAME = "pythonSDK.cn-hongkong.123.cname-test.fc.aliyun-inc.com"
 
@@ -57,7 +57,7 @@ async def test_life_of_a_domain(domains: Domains) -> None:
     assert await domains.get(NAME) == removed
     assert (await domains.list(Listing(prefix="pythonSDK"))).items == (removed,)
     await domains.delete(NAME)
-    with pytest.raises(DomainNameNotFound, match=f"domain name '{NAME}' does not exist"):
+    with refused("DomainNameNotFound", match=f"domain name '{NAME}' does not exist"):
         await domains.get(NAME)
     await domains.create(CustomDomainInput(domain_name=NAME, protocol="HTTPS", cert_config=PAIR), by=THE_ACCOUNT)
 
@@ -68,7 +68,7 @@ async def test_hosts_are_found_without_regard_to_case(account: Account, domains:
     assert Domains(account.catalog, OWN_HOSTS).find(NAME.lower()) == created
     assert domains.find("other.com") is None
     for name in (NAME, NAME.lower()):
-        with pytest.raises(DomainNameAlreadyExists, match=f"domain name {name} already exists"):
+        with refused("DomainNameAlreadyExists", match=f"domain name {name} already exists"):
             await domains.create(CustomDomainInput(domain_name=name), by=THE_ACCOUNT)
     await domains.delete(NAME.upper())
     assert domains.find(NAME) is None
@@ -84,7 +84,7 @@ async def test_hosts_are_found_without_regard_to_case(account: Account, domains:
     ],
 )  # fmt: skip
 async def test_the_server_s_own_names_and_addresses_are_refused(domains: Domains, name: str) -> None:
-    with pytest.raises(InvalidArgument, match="a name that is not the server's own, and no address"):
+    with refused("InvalidArgument", match="a name that is not the server's own, and no address"):
         await domains.create(CustomDomainInput(domain_name=name), by=THE_ACCOUNT)
 
 
@@ -137,17 +137,17 @@ def rewritten(**rules: Any) -> dict[str, Any]:
     ],
 )
 async def test_bad_values_are_refused(domains: Domains, values: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidArgument, match=message):
+    with refused("InvalidArgument", match=message):
         await domains.create(CustomDomainInput(**{"domain_name": NAME} | values), by=THE_ACCOUNT)
     assert (await domains.list(Listing())).items == ()
 
 
 async def test_a_certificate_that_no_tls_is_spoken_with_is_refused(domains: Domains) -> None:
     weak = pair(key=rsa.generate_private_key(65537, 1024))
-    with pytest.raises(InvalidArgument, match=r"cannot be served over TLS \(EE_KEY_TOO_SMALL\): expected .* 2048 bits"):
+    with refused("InvalidArgument", match=r"cannot be served over TLS \(EE_KEY_TOO_SMALL\): expected .* 2048 bits"):
         await domains.create(CustomDomainInput(domain_name=NAME, cert_config=weak), by=THE_ACCOUNT)
     await domains.create(CustomDomainInput(domain_name=NAME, cert_config=pair(days=1)), by=THE_ACCOUNT)
-    with pytest.raises(InvalidArgument, match="the key of another certificate"):
+    with refused("InvalidArgument", match="the key of another certificate"):
         await domains.update(
             NAME, CustomDomainInput(cert_config=CertConfig("n", PAIR.private_key, weak.certificate)), by=THE_ACCOUNT
         )
@@ -186,24 +186,24 @@ async def test_a_key_whose_numbers_do_not_belong_together_is_refused(domains: Do
         await domains.create(CustomDomainInput(domain_name=NAME, cert_config=whole), by=THE_ACCOUNT)
     ).document.cert_config == whole
     forged = CertConfig("n", rsa_pem(**numbers | {"p": private.p + 2}), good.certificate)
-    with pytest.raises(InvalidArgument, match=r"CertConfig\.PrivateKey is not valid: expected a key whose numbers"):
+    with refused("InvalidArgument", match=r"CertConfig\.PrivateKey is not valid: expected a key whose numbers"):
         await domains.update(NAME, CustomDomainInput(cert_config=forged), by=THE_ACCOUNT)
 
 
 async def test_an_rsa_key_that_takes_seconds_to_validate_is_refused_at_once(domains: Domains) -> None:
     large = pair(public=rsa.RSAPublicNumbers(65537, 2**8191 + 1).public_key())
     began = time.process_time()
-    with pytest.raises(InvalidArgument, match="RSA keys of at most 4096 bits, actual: '8192 bits'"):
+    with refused("InvalidArgument", match="RSA keys of at most 4096 bits, actual: '8192 bits'"):
         await domains.create(CustomDomainInput(domain_name=NAME, cert_config=large), by=THE_ACCOUNT)
     assert time.process_time() - began < 0.5
 
 
 async def test_absences_and_preconditions(domains: Domains) -> None:
     for step in (domains.update(NAME, CustomDomainInput(), by=THE_ACCOUNT), domains.delete(NAME)):
-        with pytest.raises(DomainNameNotFound):
+        with refused("DomainNameNotFound"):
             await step
     etag = (await domains.create(CustomDomainInput(domain_name=NAME), by=THE_ACCOUNT)).etag
     for step in (domains.update(NAME, CustomDomainInput(), "bad", by=THE_ACCOUNT), domains.delete(NAME, "bad")):
-        with pytest.raises(PreconditionFailed):
+        with refused("PreconditionFailed"):
             await step
     await domains.delete(NAME, etag)

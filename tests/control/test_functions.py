@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.control.conftest import HELLO, OTHER, Account, base64_of, code_of, hello
 from tests.support import zips
+from tests.support.refusals import refused
 from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.cleanup import live_packages
@@ -17,14 +18,6 @@ from sesame.control.code import CodeSource
 from sesame.control.functions import Functions
 from sesame.control.inputs import CodeInput, FunctionInput, LayerInput, Listing
 from sesame.model import records
-from sesame.model.errors import (
-    FunctionAlreadyExists,
-    FunctionNotFound,
-    InvalidArgument,
-    PreconditionFailed,
-    ServiceNotFound,
-    VersionNotFound,
-)
 from sesame.model.function import InstanceLifecycleConfig, LifecycleHook
 
 LAYER = "acs:fc:cn-hangzhou:123:layers/flask/versions/1"
@@ -75,16 +68,16 @@ async def test_the_runtime_may_change_and_the_code_is_compiled_for_it(account: A
     await account.functions.create("s", hello(), by=THE_ACCOUNT)
     await account.functions.update("s", "f", FunctionInput(runtime="python2.7"), by=THE_ACCOUNT)
     assert account.compiled == ["python3", "python2.7"]
-    with pytest.raises(InvalidArgument, match=r"Runtime is set to an invalid value .*actual: '10'"):
+    with refused("InvalidArgument", match=r"Runtime is set to an invalid value .*actual: '10'"):
         await account.functions.update("s", "f", FunctionInput(runtime="10", code=code_of(OTHER)), by=THE_ACCOUNT)
     assert (await account.functions.get("s", "f")).document.runtime == "python2.7"
 
 
 @pytest.mark.parametrize("field", ["custom_container_config", "custom_runtime_config", "custom_dns"])
 async def test_settings_that_are_kept_as_sent_have_a_size(account: Account, field: str) -> None:
-    with pytest.raises(InvalidArgument, match="at most 65536 bytes of JSON"):
+    with refused("InvalidArgument", match="at most 65536 bytes of JSON"):
         await account.functions.create("s", hello(runtime="custom", **{field: {"a": "x" * 65_536}}), by=THE_ACCOUNT)
-    with pytest.raises(InvalidArgument, match=r"Layers is set to an invalid value .*at most 256 characters"):
+    with refused("InvalidArgument", match=r"Layers is set to an invalid value .*at most 256 characters"):
         await account.functions.create(
             "s", hello(runtime="custom", layers=(LAYER.replace("123", "1" * 300),)), by=THE_ACCOUNT
         )
@@ -133,7 +126,7 @@ async def test_an_image_needs_no_code(account: Account) -> None:
     )
     record = await account.functions.create("s", sent, by=THE_ACCOUNT)
     assert record.document.custom_container_config == {"image": "registry/x"}
-    with pytest.raises(InvalidArgument, match="container image"):
+    with refused("InvalidArgument", match="container image"):
         await account.functions.package("s", "f")
     await account.functions.update(
         "s", "f", FunctionInput(runtime="custom-container", timeout=5, code=CodeInput()), by=THE_ACCOUNT
@@ -198,25 +191,25 @@ async def test_an_image_needs_no_code(account: Account) -> None:
 async def test_bad_values_are_refused_and_leave_nothing(
     account: Account, changes: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(InvalidArgument, match=message):
+    with refused("InvalidArgument", match=message):
         await account.functions.create("s", hello(**changes), by=THE_ACCOUNT)
     assert account.catalog.count(records.FUNCTION, "s") == 0
     if "function_name" in changes or "" in changes.values():
         return
     before = await account.functions.create("s", hello(), by=THE_ACCOUNT)
-    with pytest.raises(InvalidArgument, match=message):
+    with refused("InvalidArgument", match=message):
         await account.functions.update("s", "f", FunctionInput(**{"code": code_of(HELLO)} | changes), by=THE_ACCOUNT)
     assert await account.functions.get("s", "f") == before
 
 
 async def test_required_fields(account: Account) -> None:
-    with pytest.raises(InvalidArgument, match="FunctionName is required"):
+    with refused("InvalidArgument", match="FunctionName is required"):
         await account.functions.create("s", FunctionInput(), by=THE_ACCOUNT)
-    with pytest.raises(InvalidArgument, match="Runtime is required"):
+    with refused("InvalidArgument", match="Runtime is required"):
         await account.functions.create("s", FunctionInput(function_name="f"), by=THE_ACCOUNT)
-    with pytest.raises(InvalidArgument, match="Handler is required"):
+    with refused("InvalidArgument", match="Handler is required"):
         await account.functions.create("s", FunctionInput(function_name="f", runtime="python3"), by=THE_ACCOUNT)
-    with pytest.raises(InvalidArgument, match="Either ossBucketName/ossObjectName or zipFile must be set"):
+    with refused("InvalidArgument", match="Either ossBucketName/ossObjectName or zipFile must be set"):
         await account.functions.create(
             "s", FunctionInput(function_name="f", runtime="python3", handler="a.b"), by=THE_ACCOUNT
         )
@@ -247,7 +240,7 @@ async def test_code_from_a_bucket(account: Account) -> None:
     assert package == record.document.package
     assert account.packages.archive(package).read_bytes() == OTHER
     without = Functions(account.catalog, CodeSource(account.packages, None))
-    with pytest.raises(InvalidArgument, match="no object storage is served here"):
+    with refused("InvalidArgument", match="no object storage is served here"):
         await without.create(
             "s", hello(function_name="g", code=CodeInput(oss_bucket_name="b", oss_object_name="k")), by=THE_ACCOUNT
         )
@@ -264,22 +257,22 @@ async def test_the_announced_checksum_may_be_right(account: Account) -> None:
 
 async def test_an_outer_folder_is_told_for_code_that_we_run(account: Account) -> None:
     folder = code_of(zips.zip_of({"app/index.py": "def handler(event, context): pass\n"}))
-    with pytest.raises(InvalidArgument, match="zip the content of the folder"):
+    with refused("InvalidArgument", match="zip the content of the folder"):
         await account.functions.create("s", hello(code=folder), by=THE_ACCOUNT)
     await account.functions.create("s", hello(code=folder, handler="app.index.handler"), by=THE_ACCOUNT)
     await account.functions.create("s", hello(function_name="g", code=folder, runtime="nodejs12"), by=THE_ACCOUNT)
     await account.layers.create_version("flask", LayerInput(code=code_of(OTHER)), by=THE_ACCOUNT)
     await account.functions.create("s", hello(function_name="h", code=folder, layers=(LAYER,)), by=THE_ACCOUNT)
-    with pytest.raises(InvalidArgument, match="zip the content of the folder"):
+    with refused("InvalidArgument", match="zip the content of the folder"):
         await account.functions.update("s", "f", FunctionInput(code=folder, handler="index.handler"), by=THE_ACCOUNT)
 
 
 async def test_conflicts_and_absences(account: Account) -> None:
     await account.functions.create("s", hello(), by=THE_ACCOUNT)
-    with pytest.raises(FunctionAlreadyExists, match="function 'f' already exists in service 's'") as conflict:
+    with refused("FunctionAlreadyExists", match="function 'f' already exists in service 's'") as conflict:
         await account.functions.create("s", hello(), by=THE_ACCOUNT)
     assert conflict.value.status == 409
-    with pytest.raises(ServiceNotFound, match="service 'x' does not exist"):
+    with refused("ServiceNotFound", match="service 'x' does not exist"):
         await account.functions.create("x", hello(), by=THE_ACCOUNT)
     for step in (
         account.functions.get("s", "x"),
@@ -287,33 +280,33 @@ async def test_conflicts_and_absences(account: Account) -> None:
         account.functions.delete("s", "x"),
         account.functions.package("s", "x"),
     ):
-        with pytest.raises(FunctionNotFound, match="function 'x' does not exist in service 's'"):
+        with refused("FunctionNotFound", match="function 'x' does not exist in service 's'"):
             await step
     for step in (account.functions.get("x", "f"), account.functions.delete("x", "f")):
-        with pytest.raises(ServiceNotFound):
+        with refused("ServiceNotFound"):
             await step
-    with pytest.raises(ServiceNotFound):
+    with refused("ServiceNotFound"):
         await account.functions.list("x", Listing())
-    with pytest.raises(VersionNotFound, match="version '7' of service 's' does not exist"):
+    with refused("VersionNotFound", match="version '7' of service 's' does not exist"):
         await account.functions.get("s", "f", "7")
 
 
 async def test_if_match(account: Account) -> None:
     record = await account.functions.create("s", hello(), by=THE_ACCOUNT)
-    with pytest.raises(PreconditionFailed):
+    with refused("PreconditionFailed"):
         await account.functions.update("s", "f", FunctionInput(timeout=4), "invalid etag", by=THE_ACCOUNT)
-    with pytest.raises(PreconditionFailed):
+    with refused("PreconditionFailed"):
         await account.functions.delete("s", "f", "invalid etag")
     assert await account.functions.get("s", "f") == record
     await account.functions.delete("s", "f", record.etag)
-    with pytest.raises(FunctionNotFound):
+    with refused("FunctionNotFound"):
         await account.functions.get("s", "f")
 
 
 async def test_a_wrong_if_match_unpacks_nothing(account: Account, tmp_path: Path) -> None:
     await account.functions.create("s", hello(), by=THE_ACCOUNT)
     before = sorted(path.name for path in (tmp_path / "packages").iterdir())
-    with pytest.raises(PreconditionFailed):
+    with refused("PreconditionFailed"):
         await account.functions.update("s", "f", FunctionInput(code=code_of(OTHER)), "invalid etag", by=THE_ACCOUNT)
     assert sorted(path.name for path in (tmp_path / "packages").iterdir()) == before
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from tests.control.conftest import ARNS, HELLO, OTHER, Account, code_of, hello
+from tests.support.refusals import refused
 from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.cleanup import live_packages
 from sesame.control.inputs import CodeInput, FunctionInput, LayerInput, Listing
 from sesame.model import records
-from sesame.model.errors import InvalidArgument, LayerNotFound, LayerVersionNotFound
 
 LIBRARY = LayerInput(code=code_of(OTHER), description="d", compatible_runtime=("python3", "nodejs12", "python2.7"))
 
@@ -47,7 +47,7 @@ async def test_versions_are_numbered_and_compiled(account: Account) -> None:
     ],
 )
 async def test_bad_values_are_refused(account: Account, name: str, values: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidArgument, match=message):
+    with refused("InvalidArgument", match=message):
         await account.layers.create_version(name, LayerInput(**{"code": code_of(OTHER)} | values), by=THE_ACCOUNT)
     assert account.catalog.revision == 0
 
@@ -61,12 +61,12 @@ async def test_absences(account: Account) -> None:
         account.layers.delete_version("l", "2"),
         account.layers.by_arn(ARNS.layer("x", 1)),
     ):
-        with pytest.raises(LayerVersionNotFound):
+        with refused("LayerVersionNotFound"):
             await step
     for attempt in (account.layers.versions("x"), account.layers.share("x", public=True)):
-        with pytest.raises(LayerNotFound, match="layer 'x' does not exist"):
+        with refused("LayerNotFound", match="layer 'x' does not exist"):
             await attempt
-    with pytest.raises(InvalidArgument, match="Arn"):
+    with refused("InvalidArgument", match="Arn"):
         await account.layers.by_arn("acs:fc:cn:1:services/s")
 
 
@@ -96,20 +96,20 @@ async def test_lists_of_versions_and_of_layers(account: Account) -> None:
 async def test_functions_keep_layers_that_were_deleted_later(account: Account) -> None:
     await account.service("s")
     arn = "acs:fc:cn-elsewhere:official:layers/flask/versions/1"
-    with pytest.raises(LayerVersionNotFound, match="version '1' of layer 'flask' does not exist"):
+    with refused("LayerVersionNotFound", match="version '1' of layer 'flask' does not exist"):
         await account.functions.create("s", hello(layers=(arn,)), by=THE_ACCOUNT)
     package = (await account.layers.create_version("flask", LIBRARY, by=THE_ACCOUNT)).document.package
     own = (await account.functions.create("s", hello(layers=(arn,)), by=THE_ACCOUNT)).document.package
     await account.publish()
     await account.layers.delete_version("flask", "1")
-    with pytest.raises(LayerVersionNotFound):
+    with refused("LayerVersionNotFound"):
         await account.layers.get_version("flask", "1")
-    with pytest.raises(LayerVersionNotFound):
+    with refused("LayerVersionNotFound"):
         await account.layers.delete_version("flask", "1")
     assert (await account.layers.list(Listing())).items == ()
     assert live_packages(account.catalog) == {own.sha256, package.sha256}
     await account.functions.update("s", "f", FunctionInput(timeout=5), by=THE_ACCOUNT)
-    with pytest.raises(LayerVersionNotFound):
+    with refused("LayerVersionNotFound"):
         await account.functions.create("s", hello(function_name="g", layers=(arn,)), by=THE_ACCOUNT)
     assert account.catalog.get(records.LAYER_VERSION, "flask", "1") is not None
     await account.functions.delete("s", "f")

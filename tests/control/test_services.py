@@ -8,16 +8,10 @@ from typing import Any
 
 import pytest
 from tests.control.conftest import ROLE, Account, hello
+from tests.support.refusals import refused
 from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.inputs import Listing, ServiceInput
-from sesame.model.errors import (
-    InvalidArgument,
-    PreconditionFailed,
-    ServiceAlreadyExists,
-    ServiceNotEmpty,
-    ServiceNotFound,
-)
 from sesame.model.service import LogConfig, NasConfig, NasMountPoint, TracingConfig, VpcConfig
 
 JAEGER = TracingConfig(type="Jaeger", params={"endpoint": "http://jaeger"})
@@ -123,12 +117,12 @@ async def test_the_name_in_an_update_changes_nothing(account: Account) -> None:
     ],
 )
 async def test_bad_values_are_refused_on_create_and_update(account: Account, values: dict, message: str) -> None:
-    with pytest.raises(InvalidArgument, match=message):
+    with refused("InvalidArgument", match=message):
         await account.services.create(ServiceInput(**{"service_name": "s"} | values if values else {}), by=THE_ACCOUNT)
     assert account.catalog.revision == 0
     if values and "service_name" not in values:
         await account.service("s")
-        with pytest.raises(InvalidArgument, match=message):
+        with refused("InvalidArgument", match=message):
             await account.services.update("s", ServiceInput(**values), by=THE_ACCOUNT)
 
 
@@ -139,7 +133,7 @@ async def test_good_names_are_accepted(account: Account, name: str) -> None:
 
 async def test_conflicts_and_absences(account: Account) -> None:
     await account.service("s")
-    with pytest.raises(ServiceAlreadyExists, match="service 's' already exists") as conflict:
+    with refused("ServiceAlreadyExists", match="service 's' already exists") as conflict:
         await account.service("s")
     assert conflict.value.status == 409
     for step in (
@@ -147,28 +141,28 @@ async def test_conflicts_and_absences(account: Account) -> None:
         account.services.update("x", ServiceInput(), by=THE_ACCOUNT),
         account.services.delete("x"),
     ):
-        with pytest.raises(ServiceNotFound, match="service 'x' does not exist"):
+        with refused("ServiceNotFound", match="service 'x' does not exist"):
             await step
 
 
 async def test_if_match(account: Account) -> None:
     record = await account.services.create(ServiceInput(service_name="s"), by=THE_ACCOUNT)
-    with pytest.raises(PreconditionFailed, match="the resource being modified has been changed") as failed:
+    with refused("PreconditionFailed", match="the resource being modified has been changed") as failed:
         await account.services.update("s", ServiceInput(description="x"), "invalid etag", by=THE_ACCOUNT)
     assert failed.value.status == 412
     updated = await account.services.update("s", ServiceInput(description="x"), f'"{record.etag}"', by=THE_ACCOUNT)
-    with pytest.raises(PreconditionFailed):
+    with refused("PreconditionFailed"):
         await account.services.delete("s", record.etag)
     assert await account.services.get("s") == updated
     await account.services.delete("s", updated.etag)
-    with pytest.raises(ServiceNotFound):
+    with refused("ServiceNotFound"):
         await account.services.get("s")
 
 
 async def test_a_service_with_functions_stays(account: Account) -> None:
     await account.service("s")
     await account.functions.create("s", hello(), by=THE_ACCOUNT)
-    with pytest.raises(ServiceNotEmpty, match="service 's' has functions") as conflict:
+    with refused("ServiceNotEmpty", match="service 's' has functions") as conflict:
         await account.services.delete("s")
     assert conflict.value.status == 409
     await account.functions.delete("s", "f")
@@ -208,5 +202,5 @@ async def test_ten_services_by_three_are_four_calls(account: Account) -> None:
 
 @pytest.mark.parametrize("limit", [0, -1, 101])
 async def test_limits_of_lists(account: Account, limit: int) -> None:
-    with pytest.raises(InvalidArgument, match="Limit is set to an invalid value"):
+    with refused("InvalidArgument", match="Limit is set to an invalid value"):
         await account.services.list(Listing(limit=limit))

@@ -8,21 +8,10 @@ from typing import Any
 
 import pytest
 from tests.control.conftest import Account, hello
+from tests.support.refusals import refused
 from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.inputs import Listing, TriggerInput
-from sesame.model.errors import (
-    AliasNotFound,
-    Conflict,
-    FunctionNotEmpty,
-    FunctionNotFound,
-    InvalidArgument,
-    PreconditionFailed,
-    ServiceNotFound,
-    TriggerAlreadyExists,
-    TriggerNotFound,
-    VersionNotFound,
-)
 from sesame.model.trigger import Trigger
 
 OSS = {"events": ["oss:ObjectCreated:*"], "filter": {"key": {"prefix": "pre", "suffix": "suf"}}}
@@ -153,7 +142,7 @@ async def test_keys_are_spelled_as_the_api_does_and_null_is_dropped(account: Acc
 async def test_bad_configurations_are_refused(
     account: Account, trigger_type: str, config: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(InvalidArgument, match=message):
+    with refused("InvalidArgument", match=message):
         await create(account, trigger_type, config)
     assert (await account.triggers.list("s", "f", Listing())).items == ()
 
@@ -170,15 +159,15 @@ async def test_bad_configurations_are_refused(
     ],
 )
 async def test_bad_values_are_refused(account: Account, values: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidArgument, match=message):
+    with refused("InvalidArgument", match=message):
         await create(account, "oss", **values)
 
 
 async def test_a_bad_update_changes_nothing(account: Account) -> None:
     before = await create(account, "timer")
-    with pytest.raises(InvalidArgument):
+    with refused("InvalidArgument"):
         await update(account, {"cronExpression": "never"})
-    with pytest.raises(PreconditionFailed):
+    with refused("PreconditionFailed"):
         await account.triggers.update("s", "f", TriggerInput(trigger_name="t", description="x"), "bad", by=THE_ACCOUNT)
     assert (await account.triggers.get("s", "f", "t")).document == before
 
@@ -187,28 +176,28 @@ async def test_a_qualifier_has_one_http_trigger(account: Account) -> None:
     await account.publish()
     await account.alias("a", "1")
     await create(account, "http")
-    with pytest.raises(Conflict, match="HTTP trigger 't' under qualifier 'LATEST'") as conflict:
+    with refused("TriggerAlreadyExists", match="HTTP trigger 't' under qualifier 'LATEST'") as conflict:
         await create(account, "http", trigger_name="u", qualifier="LATEST")
     assert conflict.value.code == "TriggerAlreadyExists"
     await create(account, "http", trigger_name="v", qualifier="1")
     await create(account, "http", trigger_name="w", qualifier="a")
-    with pytest.raises(Conflict, match="under qualifier '1'"):
+    with refused("TriggerAlreadyExists", match="under qualifier '1'"):
         await update(account, qualifier="1")
     await create(account, "oss", trigger_name="x", qualifier="1")
     assert (await update(account, HTTP | {"authType": "function"})).trigger_config["authType"] == "function"
 
 
 async def test_the_qualifier_must_exist(account: Account) -> None:
-    with pytest.raises(VersionNotFound):
+    with refused("VersionNotFound"):
         await create(account, "timer", qualifier="1")
     await create(account, "timer")
-    with pytest.raises(AliasNotFound):
+    with refused("AliasNotFound"):
         await update(account, qualifier="a")
 
 
 async def test_conflicts_and_absences(account: Account) -> None:
     await create(account, "timer")
-    with pytest.raises(TriggerAlreadyExists, match="trigger 't' already exists in service 's' and function 'f'"):
+    with refused("TriggerAlreadyExists", match="trigger 't' already exists in service 's' and function 'f'"):
         await create(account, "timer")
     triggers = account.triggers
     for step in (
@@ -216,10 +205,10 @@ async def test_conflicts_and_absences(account: Account) -> None:
         triggers.update("s", "f", TriggerInput(trigger_name="x"), by=THE_ACCOUNT),
         triggers.delete("s", "f", "x"),
     ):
-        with pytest.raises(TriggerNotFound, match="trigger 'x' does not exist in service 's' and function 'f'"):
+        with refused("TriggerNotFound", match="trigger 'x' does not exist in service 's' and function 'f'"):
             await step
     sent = TriggerInput(trigger_name="t", trigger_type="timer", trigger_config=TIMER)
-    for error, path in ((ServiceNotFound, ("x", "f")), (FunctionNotFound, ("s", "x"))):
+    for error, path in (("ServiceNotFound", ("x", "f")), ("FunctionNotFound", ("s", "x"))):
         for attempt in (
             triggers.create(*path, sent, by=THE_ACCOUNT),
             triggers.get(*path, "t"),
@@ -227,13 +216,13 @@ async def test_conflicts_and_absences(account: Account) -> None:
             triggers.delete(*path, "t"),
             triggers.list(*path, Listing()),
         ):
-            with pytest.raises(error):
+            with refused(error):
                 await attempt
 
 
 async def test_a_function_with_triggers_stays(account: Account) -> None:
     await create(account, "timer")
-    with pytest.raises(FunctionNotEmpty, match="function 'f' has active triggers") as conflict:
+    with refused("FunctionNotEmpty", match="function 'f' has active triggers") as conflict:
         await account.functions.delete("s", "f")
     assert conflict.value.status == 409
     await account.triggers.delete("s", "f", "t", (await account.triggers.get("s", "f", "t")).etag)

@@ -8,21 +8,12 @@ from typing import Any
 
 import pytest
 from tests.control.conftest import OTHER, Account, code_of, hello
+from tests.support.refusals import refused
 from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.cleanup import live_packages
 from sesame.control.inputs import FunctionInput, Listing, PublishInput, ServiceInput
 from sesame.model import records
-from sesame.model.errors import (
-    AliasNotFound,
-    FunctionNotFound,
-    InvalidArgument,
-    PreconditionFailed,
-    ServiceNotEmpty,
-    ServiceNotFound,
-    VersionNotFound,
-    VersionPublishError,
-)
 
 
 @pytest.fixture(autouse=True)
@@ -46,9 +37,9 @@ async def test_numbers_begin_at_one_and_are_never_given_twice(account: Account) 
 
 async def test_publishing_the_same_twice_fails(account: Account) -> None:
     await account.publish()
-    with pytest.raises(VersionPublishError, match="not changed since version '1'") as refused:
+    with refused("VersionPublishError", match="not changed since version '1'") as caught:
         await account.publish()
-    assert refused.value.status == 400
+    assert caught.value.status == 400
     same = await account.versions.publish("s", PublishInput(), unchanged_is_fine=True)
     assert same.name == "1"
     await describe(account, "new")
@@ -61,7 +52,7 @@ async def test_publishing_the_same_twice_fails(account: Account) -> None:
     assert await account.publish() == "5"
     await describe(account, "other")
     await describe(account, "new")
-    with pytest.raises(VersionPublishError, match="version '5'"):
+    with refused("VersionPublishError", match="version '5'"):
         await account.publish()
 
 
@@ -69,13 +60,13 @@ async def test_the_newest_version_is_the_one_with_the_highest_number(account: Ac
     for number in range(11):
         await describe(account, str(number))
         await account.publish()
-    with pytest.raises(VersionPublishError, match="version '11'"):
+    with refused("VersionPublishError", match="version '11'"):
         await account.publish()
 
 
 async def test_if_match_is_the_services_etag(account: Account) -> None:
     present = await account.services.get("s")
-    with pytest.raises(PreconditionFailed):
+    with refused("PreconditionFailed"):
         await account.versions.publish("s", PublishInput(), "invalid")
     assert (await account.versions.publish("s", PublishInput(), present.etag)).name == "1"
 
@@ -102,7 +93,7 @@ async def test_a_version_stays_as_it_was(account: Account) -> None:
     assert (await account.services.get("s")).document.description == "of the service"
     await account.functions.delete("s", "f")
     assert await account.functions.get("s", "f", "1") == created
-    with pytest.raises(FunctionNotFound):
+    with refused("FunctionNotFound"):
         await account.functions.get("s", "f")
 
 
@@ -134,10 +125,10 @@ async def test_lists_are_newest_first_and_by_number(account: Account) -> None:
     assert await numbers("BACKWARD", start_key="3") == ([3, 2, 1], None)
     assert await numbers("FORWARD", limit=2) == ([1, 2], "3")
     assert await numbers("FORWARD", limit=4, start_key="9") == ([9, 10, 11, 12], None)
-    with pytest.raises(InvalidArgument, match="Direction"):
+    with refused("InvalidArgument", match="Direction"):
         await numbers("SIDEWARDS")
     for bad in ("x", "9" * 5000, "-1", "٣", "²"):
-        with pytest.raises(InvalidArgument, match="StartKey"):
+        with refused("InvalidArgument", match="StartKey"):
             await numbers(start_key=bad)
 
 
@@ -147,27 +138,27 @@ async def test_absences(account: Account) -> None:
         account.versions.list("x", Listing()),
         account.versions.delete("x", "1"),
     ):
-        with pytest.raises(ServiceNotFound):
+        with refused("ServiceNotFound"):
             await step
-    with pytest.raises(VersionNotFound, match="version '1' of service 's' does not exist"):
+    with refused("VersionNotFound", match="version '1' of service 's' does not exist"):
         await account.versions.delete("s", "1")
-    with pytest.raises(VersionNotFound):
+    with refused("VersionNotFound"):
         await account.services.get("s", "1")
-    with pytest.raises(AliasNotFound, match="alias 'a' of service 's' does not exist"):
+    with refused("AliasNotFound", match="alias 'a' of service 's' does not exist"):
         await account.services.get("s", "a")
-    with pytest.raises(InvalidArgument, match="Description"):
+    with refused("InvalidArgument", match="Description"):
         await account.publish("d" * 257)
 
 
 async def test_a_service_with_versions_or_aliases_stays(account: Account) -> None:
     await account.publish()
     await account.alias("a", "1")
-    with pytest.raises(ServiceNotEmpty, match="published versions"):
+    with refused("ServiceNotEmpty", match="published versions"):
         await account.services.delete("s")
     await account.versions.delete("s", "1")
-    with pytest.raises(ServiceNotEmpty, match="aliases"):
+    with refused("ServiceNotEmpty", match="aliases"):
         await account.services.delete("s")
-    with pytest.raises(VersionNotFound, match="version '1'"):
+    with refused("VersionNotFound", match="version '1'"):
         await account.services.get("s", "a")
     await account.aliases.delete("s", "a")
     await account.services.delete("s")

@@ -186,7 +186,7 @@ class PoolMachine(RuleBasedStateMachine):
     def failures_are_of_the_expected_kinds(self) -> None:
         for task in self.tasks:
             if task.done() and not task.cancelled() and task.exception() is not None:
-                assert type(task.exception()).__name__ in {"ResourceExhausted", "PlatformError"}, task.exception()
+                assert type(task.exception()).__name__ in {"Exhausted", "PlatformError"}, task.exception()
 
     def teardown(self) -> None:
         """Either all calls are served before the end, or it comes in the middle of them."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sesame.fc.body import ClientGone, read_body
-from sesame.model.errors import EntityTooLarge
+from sesame.fc.refusals import EntityTooLarge
 
 
 class Wire:

@@ -9,7 +9,7 @@ import pytest
 from tests.fc.conftest import DATE, Door, hang_up_on, outcome, scope
 
 from sesame.model import limits
-from sesame.model.errors import FunctionNotFound, ResourceExhausted
+from sesame.model.errors import Exhausted, NotFound, NotStarted
 from sesame.model.invocation import FunctionError, Invocation, Outcome, Phases, Target
 
 PATH = "/services/demo/functions/f/invocations"
@@ -176,17 +176,26 @@ async def test_an_event_in_chunks_is_cut_off_at_the_limit(door: Door, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "code"),
-    [(FunctionNotFound("demo", "f"), 404, "FunctionNotFound"), (ResourceExhausted("full"), 429, "ResourceExhausted")],
+    ("error", "status", "code", "text"),
+    [
+        (
+            NotFound("function", "f", ("demo",)),
+            404,
+            "FunctionNotFound",
+            "function 'f' does not exist in service 'demo'",
+        ),
+        (Exhausted("full"), 429, "ResourceExhausted", "full"),
+        (NotStarted("No Python."), 412, "FunctionNotStarted", "The function cannot be started. No Python."),
+    ],
 )
-async def test_what_the_engine_refuses(door: Door, error: Exception, status: int, code: str) -> None:
+async def test_what_the_engine_refuses(door: Door, error: Exception, status: int, code: str, text: str) -> None:
     async def refuse(_call: Invocation) -> Outcome:
         raise error
 
     door.dispatcher.then = refuse
     answer = await door.call("POST", PATH)
     assert answer.status == status
-    assert answer.json() == {"ErrorCode": code, "ErrorMessage": str(error)}
+    assert answer.json() == {"ErrorCode": code, "ErrorMessage": text}
     assert len(answer.headers["X-Fc-Request-Id"]) == 36
 
 

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sesame.fc.links import PATH_PREFIX, VALID_S, CodeLinks, base_url, secret_from
-from sesame.model.errors import AccessDenied, CallerError, InvalidArgument
+from sesame.fc.refusals import AccessDenied, ApiError, InvalidArgument
 from sesame.model.function import Package
 
 PACKAGE = Package("ab" * 32, "11051210869376104954", 9)
@@ -61,7 +61,7 @@ def test_one_changed_character_is_refused(data: st.DataObject) -> None:
     changed = whole[:index] + letter + whole[index + 1 :]
     changed_name, _mark, changed_query = changed.partition("?")
     assume(changed_name != name.removesuffix(".zip") or parse_qs(changed_query) != parse_qs(query))
-    with pytest.raises(CallerError):
+    with pytest.raises(ApiError):
         links().package(changed_name + ".zip", changed_query)
 
 

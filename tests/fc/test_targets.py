@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sesame.fc import targets
-from sesame.model.errors import InvalidArgument
+from sesame.fc.refusals import InvalidArgument
 from sesame.model.invocation import Target
 
 

@@ -8,8 +8,8 @@ from msgspec import UNSET
 
 from sesame.control.inputs import CodeInput, FunctionInput, ServiceInput
 from sesame.fc import wire_json
+from sesame.fc.refusals import InvalidArgument
 from sesame.fc.wire_json import NESTING_MAX
-from sesame.model.errors import InvalidArgument
 from sesame.model.service import NasConfig, NasMountPoint, TracingConfig
 
 

@@ -11,7 +11,7 @@ import pytest
 import requests
 from tests.oss.conftest import ACCOUNT, KEY_ID, OTHER_KEY_ID, OTHER_SECRET, SECRET, RunningDoor
 
-from sesame.model.errors import InvalidArgument
+from sesame.model.errors import Unusable
 
 
 def test_a_bucket_is_made_described_and_deleted(door: RunningDoor) -> None:
@@ -147,7 +147,7 @@ def test_code_is_read_from_a_bucket_of_the_account_only(door: RunningDoor, bucke
         ("absent", "code.zip", "bucket 'absent'"),
         ("theirs", "x", "bucket 'theirs'"),
     ):
-        with pytest.raises(InvalidArgument, match=says):
+        with pytest.raises(Unusable, match=says):
             door.run(door.source.read(name, key))
     other.delete_bucket()
 

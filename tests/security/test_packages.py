@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sesame.model import limits
-from sesame.model.errors import InvalidArgument
+from sesame.model.errors import Unusable
 from sesame.store.packages import unpack as module
 from sesame.store.packages.unpack import unpack
 
@@ -74,7 +74,7 @@ ATTACKS: dict[str, tuple[Callable[[Yard], bytes], Remove, Callable[[Yard], bool]
 @pytest.mark.parametrize("name", ATTACKS)
 def test_the_package_is_refused(name: str, yard: Yard) -> None:
     make, _remove, harm = ATTACKS[name]
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(Unusable):
         unpack(make(yard), yard.folder)
     assert not yard.planted.exists()
     if name.startswith("link"):
@@ -102,14 +102,14 @@ def bomb() -> bytes:
 
 
 def test_a_bomb_that_lies_about_its_size_is_refused(yard: Yard) -> None:
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(Unusable):
         unpack(bomb(), yard.folder)
 
 
 def test_a_bomb_is_counted_by_what_comes_out(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = packed("bomb", b"\0" * 2_000_000)
     monkeypatch.setattr(limits, "CODE_UNPACKED_BYTES", 1_000_000)
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(Unusable):
         unpack(archive, yard.folder)
     monkeypatch.setattr(limits, "CODE_UNPACKED_BYTES", 1 << 30)
     other = yard.folder.with_name("two")

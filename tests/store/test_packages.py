@@ -18,7 +18,7 @@ import pytest
 from tests.support import zips
 
 from sesame.model import limits
-from sesame.model.errors import InvalidArgument
+from sesame.model.errors import Unusable
 from sesame.model.function import Package
 from sesame.store.packages.packages import COLLECT_GRACE_S, PackageMissing, Packages
 from sesame.store.quarantine import Quarantine
@@ -150,7 +150,7 @@ async def test_what_is_refused_leaves_nothing(packages: Packages, tmp_path: Path
     good = await packages.add(zips.zip_of({"index.py": b"x"}), "python3")
     before = tree(tmp_path)
     make, message = BAD[case]
-    with pytest.raises(InvalidArgument, match=message) as refused:
+    with pytest.raises(Unusable, match=message) as refused:
         await packages.add(make(), "python3")
     assert "expected" in str(refused.value)
     assert tree(tmp_path) == before
@@ -162,15 +162,15 @@ async def test_sizes_are_limited_before_and_while_unpacking(
 ) -> None:
     monkeypatch.setattr(limits, "CODE_UNPACKED_BYTES", 100_000)
     before = tree(tmp_path)
-    with pytest.raises(InvalidArgument, match="found 100001 bytes"):
+    with pytest.raises(Unusable, match="found 100001 bytes"):
         await packages.add(zips.zip_of({"zeros": b"\0" * 100_001}), "python3")
-    with pytest.raises(InvalidArgument, match="too large when unpacked"):
+    with pytest.raises(Unusable, match="too large when unpacked"):
         await packages.add(zips.zip_of({f"{n}": b"\0" * 30_000 for n in range(4)}), "python3")
-    with pytest.raises(InvalidArgument, match=r"broken data|too large"):
+    with pytest.raises(Unusable, match=r"broken data|too large"):
         await packages.add(zips.lying_bomb(10_000_000, 1000), "python3")
     assert await packages.add(zips.zip_of({"zeros": b"\0" * 100_000}), "python3")
     monkeypatch.setattr(limits, "CODE_ZIP_BYTES", 1000)
-    with pytest.raises(InvalidArgument, match="expected at most 1000"):
+    with pytest.raises(Unusable, match="expected at most 1000"):
         await packages.add(zips.zip_of({"noise": os.urandom(2000)}), "python3")
     assert len(tree(tmp_path) - before) == 5
 

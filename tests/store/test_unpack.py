@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support import zips
 
-from sesame.model.errors import InvalidArgument
+from sesame.model.errors import Unusable
 from sesame.store.packages.unpack import unpack
 
 GOOD = zips.zip_of(
@@ -44,7 +44,7 @@ def try_to_unpack(archive: bytes) -> None:
 def refusal_of(archive: bytes, destination: Path) -> str | None:
     try:
         unpack(archive, destination)
-    except InvalidArgument as error:
+    except Unusable as error:
         return str(error)
     return None
 

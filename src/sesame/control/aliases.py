@@ -14,7 +14,7 @@ from sesame.control.listing import page_of
 from sesame.control.views import service_view
 from sesame.model import limits, records
 from sesame.model.alias import Alias
-from sesame.model.errors import AliasAlreadyExists, AliasNotFound, InvalidArgument, ServiceNotFound, VersionNotFound
+from sesame.model.errors import AlreadyExists, Invalid, Missing, NotFound
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
@@ -26,19 +26,19 @@ class Aliases:
         self._catalog = catalog
 
     async def create(self, service: str, sent: AliasInput) -> Record:
-        """Raises `InvalidArgument`, `ServiceNotFound`, `VersionNotFound` or `AliasAlreadyExists`."""
+        """Raises `Rejected`, `NotFound` or `AlreadyExists`."""
         name = "" if sent.alias_name is UNSET else sent.alias_name
-        checks.name("AliasName", name, limits.ALIAS_NAME, ALIAS_NAME_CHARS)
+        checks.name("alias_name", name, limits.ALIAS_NAME, ALIAS_NAME_CHARS)
         if name == limits.LATEST:
-            raise InvalidArgument.of("AliasName", f"any name but {limits.LATEST}", name)
+            raise Invalid("alias_name", f"any name but {limits.LATEST}", name)
         if sent.version_id is UNSET or not sent.version_id:
-            raise InvalidArgument.missing("VersionId")
+            raise Missing("version_id")
         alias = _merged(Alias(alias_name=name, version_id=sent.version_id), sent)
 
         def edit(tx: Transaction) -> Record:
             _check(tx, service, alias)
             if tx.get(records.ALIAS, service, name) is not None:
-                raise AliasAlreadyExists(service, name)
+                raise AlreadyExists(records.ALIAS, name, (service,))
             return tx.put(records.ALIAS, service, name, alias)
 
         return await self._catalog.edit(edit)
@@ -47,7 +47,7 @@ class Aliases:
         service_view(self._catalog, service)
         record = self._catalog.get(records.ALIAS, service, alias)
         if record is None:
-            raise AliasNotFound(service, alias)
+            raise NotFound(records.ALIAS, alias, (service,))
         return record
 
     async def update(self, service: str, alias: str, sent: AliasInput, if_match: str | None = None) -> Record:
@@ -77,10 +77,10 @@ class Aliases:
 
 def _existing(tx: Transaction, service: str, alias: str) -> Record:
     if tx.get(records.SERVICE, "", service) is None:
-        raise ServiceNotFound(service)
+        raise NotFound(records.SERVICE, service)
     record = tx.get(records.ALIAS, service, alias)
     if record is None:
-        raise AliasNotFound(service, alias)
+        raise NotFound(records.ALIAS, alias, (service,))
     return record
 
 
@@ -98,15 +98,15 @@ def _merged(alias: Alias, sent: AliasInput) -> Alias:
 def _check(tx: Transaction, service: str, alias: Alias, *, moved: bool = True) -> None:
     """A version may be gone from under an alias; only what it is moved to must exist."""
     if tx.get(records.SERVICE, "", service) is None:
-        raise ServiceNotFound(service)
+        raise NotFound(records.SERVICE, service)
     checks.description(alias.description)
     if moved and tx.get(records.VERSION, service, alias.version_id) is None:
-        raise VersionNotFound(service, alias.version_id)
+        raise NotFound(records.VERSION, alias.version_id, (service,))
     weights = alias.additional_version_weight or {}
     for version, weight in weights.items():
         # Also the alias' own version is accepted (reference/api.md §3.4, §8.6).
-        checks.between("AdditionalVersionWeight", weight, 0, 1)
+        checks.between("additional_version_weight", weight, 0, 1)
         if version != alias.version_id and tx.get(records.VERSION, service, version) is None:
-            raise VersionNotFound(service, version)
+            raise NotFound(records.VERSION, version, (service,))
     if sum(weights.values()) > 1:
-        raise InvalidArgument.of("AdditionalVersionWeight", "weights of at most 1 in all", sum(weights.values()))
+        raise Invalid("additional_version_weight", "weights of at most 1 in all", sum(weights.values()))

@@ -10,7 +10,7 @@ from sesame.control.listing import page_of
 from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model.configs import AsyncConfig, Destination, DestinationConfig, async_config_name
-from sesame.model.errors import AsyncConfigNotExists, InvalidArgument
+from sesame.model.errors import Invalid, NotFound
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
@@ -37,12 +37,12 @@ class AsyncConfigs:
         return await self._catalog.edit(lambda tx: tx.put(records.ASYNC_CONFIG, service, name, config))
 
     async def get(self, service: str, function: str, qualifier: str = "") -> Record:
-        """Raises `AsyncConfigNotExists` when nothing was set under this very qualifier."""
+        """Raises `NotFound` when nothing was set under this very qualifier."""
         qualifier = qualifier or limits.LATEST
         function_view(self._catalog, service, function, qualifier)
         record = self._catalog.get(records.ASYNC_CONFIG, service, async_config_name(function, qualifier))
         if record is None:
-            raise AsyncConfigNotExists(service, qualifier, function)
+            raise NotFound(records.ASYNC_CONFIG, qualifier, (service, function))
         return record
 
     async def delete(self, service: str, function: str, qualifier: str = "") -> None:
@@ -52,7 +52,7 @@ class AsyncConfigs:
 
         def edit(tx: Transaction) -> None:
             if tx.get(records.ASYNC_CONFIG, service, name) is None:
-                raise AsyncConfigNotExists(service, qualifier, function)
+                raise NotFound(records.ASYNC_CONFIG, qualifier, (service, function))
             tx.delete(records.ASYNC_CONFIG, service, name)
 
         await self._catalog.edit(edit)
@@ -78,16 +78,14 @@ def _set(sent: Destination | None) -> Destination | None:
 
 def _check(config: AsyncConfig) -> None:
     for label, destination in (
-        ("OnSuccess", config.destination_config.on_success),
-        ("OnFailure", config.destination_config.on_failure),
+        ("on_success", config.destination_config.on_success),
+        ("on_failure", config.destination_config.on_failure),
     ):
         if destination is not None and not destination.destination.startswith("acs:"):
             allowed = "an ARN such as acs:fc:{region}:{account}:services/{service}.{qualifier}/functions/{function}"
-            raise InvalidArgument.of(
-                f"DestinationConfig.{label}.Destination", allowed, checks.shown(destination.destination)
-            )
+            raise Invalid(f"destination_config.{label}.destination", allowed, checks.shown(destination.destination))
     if config.max_async_event_age_in_seconds is not None:
         age = config.max_async_event_age_in_seconds
-        checks.between("MaxAsyncEventAgeInSeconds", age, 1, limits.ASYNC_EVENT_AGE_S_MAX)
+        checks.between("max_async_event_age_in_seconds", age, 1, limits.ASYNC_EVENT_AGE_S_MAX)
     if config.max_async_retry_attempts is not None:
-        checks.between("MaxAsyncRetryAttempts", config.max_async_retry_attempts, 0, limits.ASYNC_RETRIES_MAX)
+        checks.between("max_async_retry_attempts", config.max_async_retry_attempts, 0, limits.ASYNC_RETRIES_MAX)

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from sesame.control import checks
 from sesame.model.domain import CertConfig
-from sesame.model.errors import InvalidArgument
+from sesame.model.errors import Invalid, Missing, Unusable
 
 CERT_NAME_CHARS = 128
 PEM_CHARS = 20_480
@@ -39,35 +39,32 @@ _VALIDATE = (
 
 
 async def check(config: CertConfig) -> None:
-    """Raises `InvalidArgument` when either is missing or unreadable, when the key is another certificate's, or when
+    """Raises `Rejected` when either is missing or unreadable, when the key is another certificate's, or when
     no TLS can be spoken with them, as with a key that is too short.
 
     The key's numbers are validated in a process of their own: that takes half a second and would hold the server up.
     """
     for label, value in (
-        ("CertName", config.cert_name),
-        ("Certificate", config.certificate),
-        ("PrivateKey", config.private_key),
+        ("cert_name", config.cert_name),
+        ("certificate", config.certificate),
+        ("private_key", config.private_key),
     ):
         if not value:
-            raise InvalidArgument.missing(f"CertConfig.{label}")
-    checks.length("CertConfig.CertName", config.cert_name, CERT_NAME_CHARS)
-    checks.length("CertConfig.Certificate", config.certificate, PEM_CHARS)
-    checks.length("CertConfig.PrivateKey", config.private_key, PEM_CHARS)
+            raise Missing(f"cert_config.{label}")
+    checks.length("cert_config.cert_name", config.cert_name, CERT_NAME_CHARS)
+    checks.length("cert_config.certificate", config.certificate, PEM_CHARS)
+    checks.length("cert_config.private_key", config.private_key, PEM_CHARS)
     server_context(config)
     await _validate(config.private_key)
 
 
 def server_context(config: CertConfig) -> ssl.SSLContext:
-    """A TLS server's context with a certificate that was checked. Raises `InvalidArgument` as `check` does, but for a
+    """A TLS server's context with a certificate that was checked. Raises `Rejected` as `check` does, but for a
     key with invalid numbers.
     """
     chain, key = _chain(config.certificate), _key(config.private_key)
     if _public(chain[0].public_key()) != _public(key.public_key()):
-        raise InvalidArgument(
-            "CertConfig.PrivateKey is set to an invalid value (allowed: the key of CertConfig.Certificate, actual: "
-            "the key of another certificate)"
-        )
+        raise Invalid("cert_config.private_key", "the key of the certificate", "the key of another certificate")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
@@ -77,9 +74,10 @@ def server_context(config: CertConfig) -> ssl.SSLContext:
         ):
             context.load_cert_chain(certificate_path, key_path)
     except ssl.SSLError as error:
-        raise InvalidArgument(
-            f"CertConfig.Certificate cannot be served over TLS ({error.reason or error}): expected a certificate and a "
-            "key that are strong enough, such as RSA with 2048 bits or ECDSA with P-256"
+        raise Unusable(
+            f"cannot be served over TLS ({error.reason or error}): expected a certificate and a key that are strong "
+            "enough, such as RSA with 2048 bits or ECDSA with P-256",
+            field="cert_config.certificate",
         ) from error
     return context
 
@@ -89,16 +87,14 @@ def _chain(text: str) -> list[x509.Certificate]:
         chain = x509.load_pem_x509_certificates(text.encode())
         _public(chain[0].public_key())
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise InvalidArgument(
-            f"CertConfig.Certificate cannot be read ({error}): expected one or more certificates as PEM text, the "
-            "domain's first"
+        raise Unusable(
+            f"cannot be read ({error}): expected one or more certificates as PEM text, the domain's first",
+            field="cert_config.certificate",
         ) from error
     for certificate in chain:
         key = certificate.public_key()
         if isinstance(key, RSAPublicKey) and key.key_size > RSA_BITS_MAX:
-            raise InvalidArgument.of(
-                "CertConfig.Certificate", f"RSA keys of at most {RSA_BITS_MAX} bits", f"{key.key_size} bits"
-            )
+            raise Invalid("cert_config.certificate", f"RSA keys of at most {RSA_BITS_MAX} bits", f"{key.key_size} bits")
     return chain
 
 
@@ -106,8 +102,8 @@ def _key(text: str) -> PrivateKeyTypes:
     try:
         return load_pem_private_key(text.encode(), password=None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise InvalidArgument(
-            f"CertConfig.PrivateKey cannot be read ({error}): expected a key without password as PEM text"
+        raise Unusable(
+            f"cannot be read ({error}): expected a key without password as PEM text", field="cert_config.private_key"
         ) from error
 
 
@@ -125,7 +121,7 @@ async def _validate(key_pem: str) -> None:
             process.kill()
             await process.wait()
     if process.returncode:
-        raise InvalidArgument("CertConfig.PrivateKey is not valid: expected a key whose numbers belong together")
+        raise Unusable("is not valid: expected a key whose numbers belong together", field="cert_config.private_key")
 
 
 def _public(key: PublicKeyTypes) -> bytes:

@@ -1,6 +1,6 @@
 """The questions that every resource is asked before it is stored, and the API's own words when the answer is no.
 
-Called by everything in this room; pure functions that raise `InvalidArgument` or `PreconditionFailed`.
+Called by everything in this room; pure functions that raise `Rejected` or `PreconditionFailed`.
 Never reads or writes the catalog.
 """
 
@@ -8,36 +8,36 @@ import re
 from collections.abc import Sequence
 
 from sesame.model import limits
-from sesame.model.errors import InvalidArgument, PreconditionFailed
+from sesame.model.errors import Invalid, Missing, PreconditionFailed
 from sesame.model.records import Record
 
 
 def name(label: str, value: str, pattern: re.Pattern[str], chars: int) -> None:
     """A name is there and keeps the pattern; `chars` is the length that the pattern allows, for the message."""
     if not value:
-        raise InvalidArgument.missing(label)
+        raise Missing(label)
     if not pattern.match(value):
         allowed = f"1 to {chars} letters, digits, '_' or '-', beginning with a letter or '_'"
-        raise InvalidArgument.of(label, allowed, shown(value))
+        raise Invalid(label, allowed, shown(value))
 
 
 def length(label: str, value: str, chars: int) -> None:
     if len(value) > chars:
-        raise InvalidArgument.of(label, f"at most {chars} characters", f"{len(value)} characters")
+        raise Invalid(label, f"at most {chars} characters", f"{len(value)} characters")
 
 
 def description(value: str) -> None:
-    length("Description", value, limits.DESCRIPTION_CHARS)
+    length("description", value, limits.DESCRIPTION_CHARS)
 
 
 def between(label: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise InvalidArgument.of(label, f"{low} to {high}", value)
+        raise Invalid(label, f"{low} to {high}", value)
 
 
 def one_of(label: str, value: object, allowed: Sequence[object]) -> None:
     if value not in allowed:
-        raise InvalidArgument.of(label, " | ".join(map(str, allowed)), shown(str(value)))
+        raise Invalid(label, " | ".join(map(str, allowed)), shown(str(value)))
 
 
 def precondition(record: Record, if_match: str | None) -> None:

@@ -16,7 +16,7 @@ from sesame.control.code_uploads import CodeUploads
 from sesame.control.inputs import CodeInput
 from sesame.control.requester import Requester
 from sesame.model import limits
-from sesame.model.errors import InvalidArgument, NotFound
+from sesame.model.errors import Missing, NotFound, Unusable
 from sesame.model.function import Package
 from sesame.store.catalog import Transaction
 from sesame.store.packages.packages import Packages
@@ -24,8 +24,6 @@ from sesame.store.packages.packages import Packages
 FetchObject = Callable[[str, str], Awaitable[bytes]]
 
 log = structlog.get_logger(__name__)
-
-NOTHING_SENT = "Either ossBucketName/ossObjectName or zipFile must be set"
 
 
 class CodeSource:
@@ -44,12 +42,12 @@ class CodeSource:
     async def package(self, code: CodeInput, runtime: str, expected_checksum: str = "", *, by: Requester) -> Package:
         """The code as a package compiled for `runtime`.
 
-        Raises `InvalidArgument` when it cannot be had, cannot be unpacked, or is not what `expected_checksum` says.
+        Raises `Rejected` when it cannot be had, cannot be unpacked, or is not what `expected_checksum` says.
         """
         archive = await self._archive(code, by)
         package = await self._packages.add(archive, runtime)
         if expected_checksum not in ("", package.checksum):
-            raise InvalidArgument(
+            raise Unusable(
                 f"the checksum of the code package is '{package.checksum}', but '{expected_checksum}' was announced: "
                 "send the package again"
             )
@@ -63,7 +61,7 @@ class CodeSource:
     def take(self, tx: Transaction, code: CodeInput | UnsetType, *, by: Requester) -> None:
         """For the transaction that uses the code: an upload is used once, and then is gone.
 
-        Raises `InvalidArgument` when another used it since its package was made.
+        Raises `Rejected` when another used it since its package was made.
         """
         if self.uploads is not None and code is not UNSET and self.uploads.owns(code.oss_bucket_name):
             self.uploads.take(tx, code.oss_bucket_name, code.oss_object_name, by)
@@ -77,43 +75,41 @@ class CodeSource:
                 log.error("a used upload of code cannot be removed yet", key=code.oss_object_name, error=str(error))
 
     async def check_layout(self, package: Package, handler: str) -> None:
-        """Raises `InvalidArgument` when the whole package was zipped together with its outer folder."""
+        """Raises `Rejected` when the whole package was zipped together with its outer folder."""
         hint = await asyncio.to_thread(self._packages.hint, package, handler)
         if hint:
-            raise InvalidArgument(hint)
+            raise Unusable(hint)
 
     async def _archive(self, code: CodeInput, by: Requester) -> bytes:
         from_bucket = bool(code.oss_bucket_name or code.oss_object_name)
         if bool(code.zip_file) == from_bucket:
-            raise InvalidArgument(NOTHING_SENT)
+            raise Missing("code")
         if code.zip_file:
             return await asyncio.to_thread(_decoded, code.zip_file)
         if not code.oss_bucket_name or not code.oss_object_name:
-            raise InvalidArgument(NOTHING_SENT)
+            raise Missing("code")
         if self.uploads is not None and self.uploads.owns(code.oss_bucket_name):
             return await self.uploads.read(code.oss_bucket_name, code.oss_object_name, by)
         where = f"object '{code.oss_object_name}' in bucket '{code.oss_bucket_name}'"
         if self._fetch_object is None:
-            raise InvalidArgument(
-                f"the code cannot be read from {where}: no object storage is served here; use zipFile"
-            )
+            reason = "no object storage is served here; send the package itself"
+            raise Unusable(f"the code cannot be read from {where}: {reason}")
         try:
             return await self._fetch_object(code.oss_bucket_name, code.oss_object_name)
         except NotFound as error:
-            raise InvalidArgument(f"the code cannot be read from {where}: {error}") from error
+            raise Unusable(f"the code cannot be read from {where}: {error}") from error
 
 
 def _decoded(text: str) -> bytes:
     # Some encoders break lines; anything else that is not of the alphabet is a mistake.
     text = text.replace("\n", "").replace("\r", "")
     if len(text) // 4 * 3 - 2 > limits.CODE_ZIP_BYTES:
-        raise InvalidArgument(
+        raise Unusable(
             f"the code package is too large: found about {len(text) // 4 * 3} bytes, "
             f"expected at most {limits.CODE_ZIP_BYTES}; put it into a bucket or a layer"
         )
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise InvalidArgument(
-            f"code.zipFile is not base64 ({error}): expected the base64 text of a zip archive"
-        ) from error
+        reason = f"is not base64 ({error}): expected the base64 text of a zip archive"
+        raise Unusable(reason, field="code.zip_file") from error

@@ -15,7 +15,7 @@ import msgspec
 from sesame.control.requester import Requester
 from sesame.model import limits, records
 from sesame.model.bucket import Bucket
-from sesame.model.errors import InvalidArgument, NotFound, ResourceExhausted
+from sesame.model.errors import Exhausted, NotFound, Unusable
 from sesame.model.invocation import Credentials
 from sesame.model.object import ObjectKind
 from sesame.model.role import FUNCTION_COMPUTE_ACCOUNT, CodeUpload, Principal, PrincipalKind
@@ -69,7 +69,7 @@ class CodeUploads:
         self._swept_at = float("-inf")
 
     async def lend(self, by: Requester, account_id: str) -> Loan:
-        """A new upload of this caller's. Raises `ResourceExhausted` while too many wait to be taken."""
+        """A new upload of this caller's. Raises `Exhausted` while too many wait to be taken."""
         now = self._wall_clock()
         if now >= self._swept_at + SWEEP_EVERY_S:
             await self.sweep()
@@ -78,7 +78,7 @@ class CodeUploads:
 
         def edit(tx: Transaction) -> str:
             if tx.count(records.CODE_UPLOAD, "") >= WAITING_MAX:
-                raise ResourceExhausted(
+                raise Exhausted(
                     f"{WAITING_MAX} uploads of code wait to be used: use them, or wait until they expire "
                     f"{2 * VALID_S // 60} minutes after they were asked for"
                 )
@@ -102,18 +102,18 @@ class CodeUploads:
         return record is not None and record.document.account_id == FUNCTION_COMPUTE_ACCOUNT
 
     async def read(self, bucket_name: str, key: str, by: Requester) -> bytes:
-        """What was uploaded. Raises `InvalidArgument` for what is no upload of this caller's that can be taken."""
+        """What was uploaded. Raises `Rejected` for what is no upload of this caller's that can be taken."""
         record = self._catalog.get(records.CODE_UPLOAD, "", _upload_of(key))
         self._check(None if record is None else record.document, bucket_name, key, by)
         reader = await self._objects.open_reader(bucket_name, key)
         if reader is None or reader.stored.kind is ObjectKind.SYMLINK:
-            raise InvalidArgument(
+            raise Unusable(
                 f"OSS object '{key}' does not exist in bucket '{bucket_name}': upload the code with the credentials of "
                 "GetTempBucketToken first"
             )
         try:
             if reader.stored.size > limits.CODE_ZIP_BYTES:
-                raise InvalidArgument(
+                raise Unusable(
                     f"the uploaded code has {reader.stored.size} bytes, more than a code package may "
                     f"({limits.CODE_ZIP_BYTES} bytes): put parts of it into layers"
                 )
@@ -126,7 +126,7 @@ class CodeUploads:
         await self._objects.delete(bucket_name, [key])
 
     def take(self, tx: Transaction, bucket_name: str, key: str, by: Requester) -> None:
-        """Ends the upload in the transaction that uses it. Raises `InvalidArgument` when another took it meanwhile."""
+        """Ends the upload in the transaction that uses it. Raises `Rejected` when another took it meanwhile."""
         name = _upload_of(key)
         record = tx.get(records.CODE_UPLOAD, "", name)
         self._check(None if record is None else record.document, bucket_name, key, by)
@@ -175,7 +175,7 @@ class CodeUploads:
             and self._wall_clock() < upload.expires_at + VALID_S
         )
         if not valid:
-            raise InvalidArgument(
+            raise Unusable(
                 f"OSS object '{key}' in bucket '{bucket_name}' is no code that you uploaded and did not use yet: an "
                 f"upload can be used once, within {2 * VALID_S // 60} minutes; ask GetTempBucketToken for a new place "
                 "and upload the code again"
@@ -207,8 +207,8 @@ def _policy(bucket: str, name: str, account_id: str) -> str:
     """Clients put the object under the bare name, or in folders named like account and service (api.md §3.2)."""
     places = (name, f"{account_id}/{name}", f"{account_id}/*/{name}")
     statement = {
-        "Effect": "Allow",
-        "Action": _ACTIONS,
-        "Resource": [f"acs:oss:*:{FUNCTION_COMPUTE_ACCOUNT}:{bucket}/{place}" for place in places],
+        "effect": "allow",
+        "action": _ACTIONS,
+        "resource": [f"acs:oss:*:{FUNCTION_COMPUTE_ACCOUNT}:{bucket}/{place}" for place in places],
     }
-    return msgspec.json.encode({"Version": "1", "Statement": [statement]}).decode()
+    return msgspec.json.encode({"version": "1", "statement": [statement]}).decode()

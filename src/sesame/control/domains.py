@@ -17,7 +17,7 @@ from sesame.control.requester import Requester, require_pass_role
 from sesame.control.trigger_checks import HTTP_METHODS
 from sesame.model import limits, records
 from sesame.model.domain import CertConfig, CustomDomain, PathConfig, TlsConfig
-from sesame.model.errors import DomainNameAlreadyExists, DomainNameNotFound, InvalidArgument
+from sesame.model.errors import AlreadyExists, Invalid, Missing, NotFound
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Change, Transaction
 
@@ -43,20 +43,20 @@ class Domains:
         require_pass_role(by, sent)
         name = "" if sent.domain_name is UNSET else sent.domain_name
         if not name:
-            raise InvalidArgument.missing("DomainName")
+            raise Missing("domain_name")
         if not _DOMAIN.match(name):
-            raise InvalidArgument.of("DomainName", "a host name", checks.shown(name))
+            raise Invalid("domain_name", "a host name", checks.shown(name))
         if self._own_hosts.owns(name):
-            raise InvalidArgument.of("DomainName", "a name that is not the server's own, and no address", name)
+            raise Invalid("domain_name", "a name that is not the server's own, and no address", name)
         domain = _merged(CustomDomain(domain_name=name), sent)
         _check(domain)
         await _check_certificate(sent)
         if self.find(name) is not None:
-            raise DomainNameAlreadyExists(name)
+            raise AlreadyExists(records.CUSTOM_DOMAIN, name)
 
         def edit(tx: Transaction) -> Record:
             if any(record.name.lower() == name.lower() for record in tx.children(records.CUSTOM_DOMAIN, "")):
-                raise DomainNameAlreadyExists(name)
+                raise AlreadyExists(records.CUSTOM_DOMAIN, name)
             return tx.put(records.CUSTOM_DOMAIN, "", name, domain)
 
         return await self._catalog.edit(edit)
@@ -64,7 +64,7 @@ class Domains:
     async def get(self, domain: str) -> Record:
         record = self._catalog.get(records.CUSTOM_DOMAIN, "", self._names.get(domain.lower(), domain))
         if record is None:
-            raise DomainNameNotFound(domain)
+            raise NotFound(records.CUSTOM_DOMAIN, domain)
         return record
 
     async def update(
@@ -81,7 +81,7 @@ class Domains:
         def edit(tx: Transaction) -> Record:
             former = tx.get(records.CUSTOM_DOMAIN, "", name)
             if former is None:
-                raise DomainNameNotFound(domain)
+                raise NotFound(records.CUSTOM_DOMAIN, domain)
             checks.precondition(former, if_match)
             merged = _merged(former.document, sent)
             _check(merged)
@@ -95,7 +95,7 @@ class Domains:
         def edit(tx: Transaction) -> None:
             record = tx.get(records.CUSTOM_DOMAIN, "", name)
             if record is None:
-                raise DomainNameNotFound(domain)
+                raise NotFound(records.CUSTOM_DOMAIN, domain)
             checks.precondition(record, if_match)
             tx.delete(records.CUSTOM_DOMAIN, "", name)
 
@@ -138,29 +138,29 @@ async def _check_certificate(sent: CustomDomainInput) -> None:
 
 
 def _check(domain: CustomDomain) -> None:
-    checks.one_of("Protocol", domain.protocol, limits.DOMAIN_PROTOCOLS)
+    checks.one_of("protocol", domain.protocol, limits.DOMAIN_PROTOCOLS)
     _check_routes(domain.route_config.routes)
     if domain.cert_config is None and "HTTPS" in domain.protocol:
-        raise InvalidArgument.missing("CertConfig")
+        raise Missing("cert_config")
     if domain.tls_config is not None:
-        checks.one_of("TLSConfig.MinVersion", domain.tls_config.min_version, TLS_VERSIONS)
-        checks.one_of("TLSConfig.MaxVersion", domain.tls_config.max_version, TLS_VERSIONS)
+        checks.one_of("tls_config.min_version", domain.tls_config.min_version, TLS_VERSIONS)
+        checks.one_of("tls_config.max_version", domain.tls_config.max_version, TLS_VERSIONS)
 
 
 def _check_routes(routes: tuple[PathConfig, ...]) -> None:
     if len(routes) > ROUTES_MAX:
-        raise InvalidArgument.of("RouteConfig.Routes", f"at most {ROUTES_MAX} routes", f"{len(routes)} routes")
+        raise Invalid("route_config.routes", f"at most {ROUTES_MAX} routes", f"{len(routes)} routes")
     paths = set()
     for route in routes:
         if not route.path.startswith("/"):
-            raise InvalidArgument.of("RouteConfig.Routes.Path", "a path that begins with '/'", checks.shown(route.path))
+            raise Invalid("route_config.routes.path", "a path that begins with '/'", checks.shown(route.path))
         if route.path in paths:
-            raise InvalidArgument.of("RouteConfig.Routes.Path", "every path once", checks.shown(route.path))
+            raise Invalid("route_config.routes.path", "every path once", checks.shown(route.path))
         paths.add(route.path)
-        for label, value in (("ServiceName", route.service_name), ("FunctionName", route.function_name)):
+        for label, value in (("service_name", route.service_name), ("function_name", route.function_name)):
             if not value:
-                raise InvalidArgument.missing(f"RouteConfig.Routes.{label}")
+                raise Missing(f"route_config.routes.{label}")
         for method in route.methods:
-            checks.one_of("RouteConfig.Routes.Methods", method, HTTP_METHODS)
+            checks.one_of("route_config.routes.methods", method, HTTP_METHODS)
         if route.rewrite_config is not None:
             rewrites.check(route.rewrite_config)

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET
 
 from sesame.control import checks
-from sesame.control.code import NOTHING_SENT, CodeSource
+from sesame.control.code import CodeSource
 from sesame.control.dependents import forget_function
 from sesame.control.function_checks import check_function
 from sesame.control.inputs import CodeInput, FunctionInput, Listing, Page
@@ -18,13 +18,7 @@ from sesame.control.layers import check_layers_exist
 from sesame.control.requester import Requester, require_pass_role
 from sesame.control.views import function_view, functions_view, service_view
 from sesame.model import limits, records
-from sesame.model.errors import (
-    FunctionAlreadyExists,
-    FunctionNotEmpty,
-    FunctionNotFound,
-    InvalidArgument,
-    ServiceNotFound,
-)
+from sesame.model.errors import AlreadyExists, Missing, NotEmpty, NotFound, Unusable
 from sesame.model.function import Function, InstanceLifecycleConfig, LifecycleHook, Package
 from sesame.model.records import Record
 from sesame.model.trigger import trigger_parent
@@ -45,29 +39,29 @@ class Functions:
         self._code = code
 
     async def create(self, service: str, sent: FunctionInput, *, by: Requester) -> Record:
-        """Raises `InvalidArgument`, `ServiceNotFound` or `FunctionAlreadyExists`."""
+        """Raises `Rejected`, `NotFound` or `AlreadyExists`."""
         require_pass_role(by, sent)
-        name = _required("FunctionName", sent.function_name)
-        checks.name("FunctionName", name, limits.FUNCTION_NAME, FUNCTION_NAME_CHARS)
-        runtime, handler = _required("Runtime", sent.runtime), _required("Handler", sent.handler)
+        name = _required("function_name", sent.function_name)
+        checks.name("function_name", name, limits.FUNCTION_NAME, FUNCTION_NAME_CHARS)
+        runtime, handler = _required("runtime", sent.runtime), _required("handler", sent.handler)
         service_view(self._catalog, service)
         if self._catalog.get(records.FUNCTION, service, name) is not None:
-            raise FunctionAlreadyExists(service, name)
+            raise AlreadyExists(records.FUNCTION, name, (service,))
         draft = Function(
             function_name=name, function_id=str(uuid.uuid4()), runtime=runtime, handler=handler, package=NO_PACKAGE
         )
         draft = _merged(draft, sent)
         check_function(draft)
         if sent.code is UNSET and runtime != IMAGE_RUNTIME:
-            raise InvalidArgument(NOTHING_SENT)
+            raise Missing("code")
         package = await self._package(draft, sent, by)
         function = draft if package is None else msgspec.structs.replace(draft, package=package)
 
         def edit(tx: Transaction) -> Record:
             if tx.get(records.SERVICE, "", service) is None:
-                raise ServiceNotFound(service)
+                raise NotFound(records.SERVICE, service)
             if tx.get(records.FUNCTION, service, name) is not None:
-                raise FunctionAlreadyExists(service, name)
+                raise AlreadyExists(records.FUNCTION, name, (service,))
             check_layers_exist(tx, function.runtime, function.layers)
             self._code.take(tx, sent.code, by=by)
             return tx.put(records.FUNCTION, service, name, function)
@@ -112,7 +106,7 @@ class Functions:
         def edit(tx: Transaction) -> None:
             checks.precondition(_existing(tx, service, function), if_match)
             if tx.count(records.TRIGGER, trigger_parent(service, function)):
-                raise FunctionNotEmpty(function)
+                raise NotEmpty(records.FUNCTION, function, "triggers")
             forget_function(tx, service, function)
             tx.delete(records.FUNCTION, service, function)
 
@@ -122,10 +116,10 @@ class Functions:
         return functions_view(self._catalog, service, wanted, qualifier)
 
     async def package(self, service: str, function: str, qualifier: str = "") -> Package:
-        """The code of GetFunctionCode. Raises `InvalidArgument` for a function that is an image."""
+        """The code of GetFunctionCode. Raises `Rejected` for a function that is an image."""
         package: Package = function_view(self._catalog, service, function, qualifier).document.package
         if package == NO_PACKAGE:
-            raise InvalidArgument(f"function '{function}' has no code package: its code is a container image")
+            raise Unusable(f"function '{function}' has no code package: its code is a container image")
         return package
 
     async def _package(self, draft: Function, sent: FunctionInput, by: Requester) -> Package | None:
@@ -141,16 +135,16 @@ class Functions:
 
 def _required(label: str, value: str | msgspec.UnsetType) -> str:
     if value is UNSET or not value:
-        raise InvalidArgument.missing(label)
+        raise Missing(label)
     return value
 
 
 def _existing(tx: Transaction, service: str, function: str) -> Record:
     if tx.get(records.SERVICE, "", service) is None:
-        raise ServiceNotFound(service)
+        raise NotFound(records.SERVICE, service)
     record = tx.get(records.FUNCTION, service, function)
     if record is None:
-        raise FunctionNotFound(service, function)
+        raise NotFound(records.FUNCTION, function, (service,))
     return record
 
 

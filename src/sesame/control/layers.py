@@ -12,7 +12,7 @@ from sesame.control.inputs import LayerInput, Listing, Page
 from sesame.control.listing import filtered_page_of, limit_of
 from sesame.control.requester import Requester
 from sesame.model import limits, records
-from sesame.model.errors import InvalidArgument, LayerNotFound, LayerVersionNotFound
+from sesame.model.errors import Invalid, NotFound
 from sesame.model.function import Package
 from sesame.model.layer import Layer, LayerVersion, parse_layer_arn
 from sesame.model.records import Record
@@ -30,13 +30,13 @@ class Layers:
         self._code = code
 
     async def create_version(self, layer: str, sent: LayerInput, *, by: Requester) -> Record:
-        """Numbers begin at 1 and none is given twice. Raises `InvalidArgument`."""
-        checks.name("LayerName", layer, limits.FUNCTION_NAME, LAYER_NAME_CHARS)
+        """Numbers begin at 1 and none is given twice. Raises `Rejected`."""
+        checks.name("layer_name", layer, limits.FUNCTION_NAME, LAYER_NAME_CHARS)
         checks.description(sent.description)
         if len(sent.compatible_runtime) > RUNTIMES_MAX:
-            raise InvalidArgument.of("CompatibleRuntime", f"at most {RUNTIMES_MAX}", len(sent.compatible_runtime))
+            raise Invalid("compatible_runtime", f"at most {RUNTIMES_MAX}", len(sent.compatible_runtime))
         for runtime in sent.compatible_runtime:
-            checks.one_of("CompatibleRuntime", runtime, limits.RUNTIMES)
+            checks.one_of("compatible_runtime", runtime, limits.RUNTIMES)
         package = await self._package(sent, by)
 
         def edit(tx: Transaction) -> Record:
@@ -61,21 +61,21 @@ class Layers:
     async def get_version(self, layer: str, version: str) -> Record:
         record = self._catalog.get(records.LAYER_VERSION, layer, version)
         if record is None or record.document.deleted:
-            raise LayerVersionNotFound(layer, checks.shown(version))
+            raise NotFound(records.LAYER_VERSION, checks.shown(version), (layer,))
         return record
 
     async def by_arn(self, arn: str) -> Record:
         found = parse_layer_arn(arn)
         if found is None:
             allowed = "acs:fc:{region}:{account}:layers/{layer}/versions/{version}"
-            raise InvalidArgument.of("Arn", allowed, checks.shown(arn))
+            raise Invalid("arn", allowed, checks.shown(arn))
         return await self.get_version(*found)
 
     async def versions(self, layer: str, start_version: int | None = None, limit: int | None = None) -> Page:
         """By number, ascending; the token is the next number."""
         found = self._shown(layer)
         if not found:
-            raise LayerNotFound(layer)
+            raise NotFound(records.LAYER, layer)
         rest = [record for record in found if record.document.version >= (start_version or 0)]
         size = limit_of(Listing(limit=limit))
         return Page(tuple(rest[:size]), rest[size].name if len(rest) > size else None)
@@ -87,7 +87,7 @@ class Layers:
         def edit(tx: Transaction) -> None:
             record = tx.get(records.LAYER_VERSION, layer, version)
             if record is None or record.document.deleted:
-                raise LayerVersionNotFound(layer, version)
+                raise NotFound(records.LAYER_VERSION, version, (layer,))
             if (layer, version) in _used(tx):
                 gone = msgspec.structs.replace(record.document, deleted=True)
                 tx.put(records.LAYER_VERSION, layer, version, gone)
@@ -115,12 +115,12 @@ class Layers:
     async def share(self, layer: str, *, public: bool) -> None:
         """Whether other accounts may see it; counts for all of its versions."""
         if not self._shown(layer):
-            raise LayerNotFound(layer)
+            raise NotFound(records.LAYER, layer)
 
         def edit(tx: Transaction) -> None:
             record = tx.get(records.LAYER, "", layer)
             if record is None:
-                raise LayerNotFound(layer)
+                raise NotFound(records.LAYER, layer)
             tx.put(records.LAYER, "", layer, msgspec.structs.replace(record.document, public=public))
 
         await self._catalog.edit(edit)
@@ -151,7 +151,8 @@ def check_layers_exist(tx: Transaction, runtime: str, arns: tuple[str, ...]) -> 
         found = parse_layer_arn(arn)
         record = None if found is None else tx.get(records.LAYER_VERSION, *found)
         if record is None or record.document.deleted:
-            raise LayerVersionNotFound(*(found or (arn, "")))
+            layer, version = found or (arn, "")
+            raise NotFound(records.LAYER_VERSION, version, (layer,))
 
 
 def _used(tx: Transaction) -> set[tuple[str, str] | None]:

@@ -9,7 +9,7 @@ from itertools import islice
 
 from sesame.control.inputs import Listing, Page
 from sesame.model import limits
-from sesame.model.errors import InvalidArgument
+from sesame.model.errors import Invalid
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog
 
@@ -18,7 +18,7 @@ def limit_of(listing: Listing) -> int:
     if listing.limit is None:
         return limits.LIST_LIMIT_DEFAULT
     if not 1 <= listing.limit <= limits.LIST_LIMIT_MAX:
-        raise InvalidArgument.of("Limit", f"1 to {limits.LIST_LIMIT_MAX}", listing.limit)
+        raise Invalid("limit", f"1 to {limits.LIST_LIMIT_MAX}", listing.limit)
     return listing.limit
 
 

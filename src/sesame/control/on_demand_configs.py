@@ -11,7 +11,7 @@ from sesame.control.inputs import Listing, OnDemandInput, Page
 from sesame.control.listing import page_of
 from sesame.model import limits, records
 from sesame.model.configs import OnDemandConfig, on_demand_resource
-from sesame.model.errors import InvalidArgument, OnDemandConfigNotFound
+from sesame.model.errors import Missing, NotFound
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
@@ -25,8 +25,8 @@ class OnDemandConfigs:
     async def put(self, resource: str, sent: OnDemandInput, if_match: str | None = None) -> Record:
         """`resource` is what `resource_of` says."""
         if sent.maximum_instance_count is UNSET:
-            raise InvalidArgument.missing("MaximumInstanceCount")
-        checks.between("MaximumInstanceCount", sent.maximum_instance_count, 0, limits.ON_DEMAND_INSTANCES_MAX)
+            raise Missing("maximum_instance_count")
+        checks.between("maximum_instance_count", sent.maximum_instance_count, 0, limits.ON_DEMAND_INSTANCES_MAX)
         config = OnDemandConfig(resource=resource, maximum_instance_count=sent.maximum_instance_count)
 
         def edit(tx: Transaction) -> Record:
@@ -40,14 +40,14 @@ class OnDemandConfigs:
     async def get(self, resource: str) -> Record:
         record = self._catalog.get(records.ON_DEMAND_CONFIG, "", resource)
         if record is None:
-            raise OnDemandConfigNotFound(resource)
+            raise NotFound(records.ON_DEMAND_CONFIG, resource)
         return record
 
     async def delete(self, resource: str, if_match: str | None = None) -> None:
         def edit(tx: Transaction) -> None:
             record = tx.get(records.ON_DEMAND_CONFIG, "", resource)
             if record is None:
-                raise OnDemandConfigNotFound(resource)
+                raise NotFound(records.ON_DEMAND_CONFIG, resource)
             checks.precondition(record, if_match)
             tx.delete(records.ON_DEMAND_CONFIG, "", resource)
 
@@ -59,9 +59,9 @@ class OnDemandConfigs:
 
 
 def resource_of(service: str, function: str, qualifier: str = "") -> str:
-    """`services/{service}.{qualifier}/functions/{function}`. Raises `InvalidArgument` for names that none can have."""
-    checks.name("ServiceName", service, limits.SERVICE_NAME, 128)
-    checks.name("FunctionName", function, limits.FUNCTION_NAME, 64)
+    """`services/{service}.{qualifier}/functions/{function}`. Raises `Rejected` for names that none can have."""
+    checks.name("service_name", service, limits.SERVICE_NAME, 128)
+    checks.name("function_name", function, limits.FUNCTION_NAME, 64)
     if not qualifier.isdecimal():
-        checks.name("Qualifier", qualifier or limits.LATEST, limits.ALIAS_NAME, 128)
+        checks.name("qualifier", qualifier or limits.LATEST, limits.ALIAS_NAME, 128)
     return on_demand_resource(service, qualifier or limits.LATEST, function)

@@ -15,7 +15,7 @@ from sesame.control.listing import limit_of
 from sesame.control.views import function_view, service_view
 from sesame.model import limits, records, schedules
 from sesame.model.configs import ProvisionConfig, ScheduledAction, TargetTrackingPolicy, provision_config_name
-from sesame.model.errors import InvalidArgument
+from sesame.model.errors import SCHEDULE, UTC_TIME, Duplicate, Invalid, Malformed, Missing, TooMany
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
@@ -35,7 +35,7 @@ class ProvisionConfigs:
         service, function, qualifier = path[0], path[1], path[2] or limits.LATEST
         function_view(self._catalog, service, function, qualifier)
         if sent.target is UNSET:
-            raise InvalidArgument.missing("Target")
+            raise Missing("target")
         name = provision_config_name(function, qualifier)
 
         def edit(tx: Transaction) -> Record:
@@ -66,7 +66,7 @@ class ProvisionConfigs:
     async def list(self, wanted: Listing, service: str = "", qualifier: str = "") -> Page:
         """Of one service (and one of its qualifiers), or of the whole account."""
         if qualifier and not service:
-            raise InvalidArgument("Service name is required if qualifier is provided")
+            raise Missing("service_name", needed_by="qualifier")
         if service:
             service_view(self._catalog, service)
             found = list(self._catalog.children(records.PROVISION_CONFIG, service))
@@ -88,46 +88,43 @@ def _merged(config: ProvisionConfig, sent: ProvisionInput) -> ProvisionConfig:
 
 
 def _check(config: ProvisionConfig) -> None:
-    checks.between("Target", config.target, 0, limits.PROVISION_TARGET_MAX)
-    _check_rules("ScheduledActions", config.scheduled_actions)
+    checks.between("target", config.target, 0, limits.PROVISION_TARGET_MAX)
+    _check_rules("scheduled_actions", config.scheduled_actions)
     for action in config.scheduled_actions:
-        checks.between("ScheduledActions.Target", action.target, 0, limits.PROVISION_TARGET_MAX)
+        checks.between("scheduled_actions.target", action.target, 0, limits.PROVISION_TARGET_MAX)
         try:
             schedules.action(action.schedule_expression)
         except schedules.NotASchedule as error:
-            raise InvalidArgument(
-                "The ScheduleExpression should be atTime or cron expression (example: ['at(2020-10-10T10:10:10Z)', "
-                f"'cron(0 */30 * * * *)'], actual: '{checks.shown(action.schedule_expression)}')"
-            ) from error
-    _check_rules("TargetTrackingPolicies", config.target_tracking_policies)
+            expression = checks.shown(action.schedule_expression)
+            raise Malformed("scheduled_actions.schedule_expression", SCHEDULE, expression) from error
+    _check_rules("target_tracking_policies", config.target_tracking_policies)
     for policy in config.target_tracking_policies:
-        checks.one_of("TargetTrackingPolicies.MetricType", policy.metric_type, METRIC_TYPES)
+        checks.one_of("target_tracking_policies.metric_type", policy.metric_type, METRIC_TYPES)
         if not 0 < policy.metric_target <= 1:
-            raise InvalidArgument.of("TargetTrackingPolicies.MetricTarget", "above 0, at most 1", policy.metric_target)
-        checks.between("TargetTrackingPolicies.MinCapacity", policy.min_capacity, 0, limits.PROVISION_TARGET_MAX)
+            raise Invalid("target_tracking_policies.metric_target", "above 0, at most 1", policy.metric_target)
+        checks.between("target_tracking_policies.min_capacity", policy.min_capacity, 0, limits.PROVISION_TARGET_MAX)
         checks.between(
-            "TargetTrackingPolicies.MaxCapacity", policy.max_capacity, policy.min_capacity, limits.PROVISION_TARGET_MAX
+            "target_tracking_policies.max_capacity",
+            policy.max_capacity,
+            policy.min_capacity,
+            limits.PROVISION_TARGET_MAX,
         )
 
 
 def _check_rules(label: str, rules: Sequence[ScheduledAction | TargetTrackingPolicy]) -> None:
-    """The texts are the API's own (reference/api.md §1.3)."""
     if len(rules) > RULES_MAX:
-        raise InvalidArgument(f"{label} contains too many values (max: {RULES_MAX}, actual: {len(rules)})")
+        raise TooMany(label, RULES_MAX, len(rules))
     seen = set()
     for rule in rules:
         if not rule.name:
-            raise InvalidArgument.missing(f"{label}.Name")
+            raise Missing(f"{label}.name")
         if rule.name in seen:
-            raise InvalidArgument(f"Duplicate action name '{rule.name}' in {label} is not allowed")
+            raise Duplicate(label, rule.name)
         seen.add(rule.name)
-        for field, value in (("StartTime", rule.start_time), ("EndTime", rule.end_time)):
+        for field, value in (("start_time", rule.start_time), ("end_time", rule.end_time)):
             try:
                 schedules.utc(value)
             except schedules.NotASchedule as error:
-                raise InvalidArgument(
-                    f"The {field} is not in UTC time format (example: '2020-10-10T10:10:10Z', "
-                    f"actual: '{checks.shown(value)}')"
-                ) from error
+                raise Malformed(f"{label}.{field}", UTC_TIME, checks.shown(value)) from error
         if rule.end_time <= rule.start_time:
-            raise InvalidArgument.of(f"{label}.EndTime", f"a time after {rule.start_time}", rule.end_time)
+            raise Invalid(f"{label}.end_time", f"a time after {rule.start_time}", rule.end_time)

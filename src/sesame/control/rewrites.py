@@ -14,7 +14,7 @@ import structlog
 
 from sesame.control import checks
 from sesame.model.domain import RewriteConfig, RewriteRule
-from sesame.model.errors import InvalidArgument
+from sesame.model.errors import Invalid, Missing, Unusable
 
 RULES_MAX = 100
 MATCH_CHARS = 512
@@ -27,7 +27,7 @@ REWRITTEN_BYTES_MAX = 16 * 1024
 # Instructions times bytes that are run on the event loop, at most 5 ms; what takes more is run in a thread.
 INLINE_STEPS = 100_000
 
-_RULES = "RouteConfig.Routes.RewriteConfig"
+_RULES = "route_config.routes.rewrite_config"
 # `$1`, or `${1}` where a digit follows.
 _REFERENCE = re.compile(r"\$(?:([0-9])|\{([0-9]+)\})")
 _REFERENCE_DIGITS = 2
@@ -36,25 +36,26 @@ log = structlog.get_logger(__name__)
 
 
 def check(config: RewriteConfig) -> None:
-    """Raises `InvalidArgument` for rules that cannot be applied or that would cost too much."""
+    """Raises `Rejected` for rules that cannot be applied or that would cost too much."""
     rules = (*config.equal_rules, *config.wildcard_rules, *config.regex_rules)
     if len(rules) > RULES_MAX:
-        raise InvalidArgument.of(_RULES, f"at most {RULES_MAX} rules for a route", f"{len(rules)} rules")
+        raise Invalid(_RULES, f"at most {RULES_MAX} rules for a route", f"{len(rules)} rules")
     for rule in rules:
-        if not rule.match or not rule.replacement:
-            raise InvalidArgument.missing(f"{_RULES}.Match and .Replacement")
-        checks.length(f"{_RULES}.Match", rule.match, MATCH_CHARS)
-        checks.length(f"{_RULES}.Replacement", rule.replacement, REPLACEMENT_CHARS)
+        for field, value in (("match", rule.match), ("replacement", rule.replacement)):
+            if not value:
+                raise Missing(f"{_RULES}.{field}")
+        checks.length(f"{_RULES}.match", rule.match, MATCH_CHARS)
+        checks.length(f"{_RULES}.replacement", rule.replacement, REPLACEMENT_CHARS)
     for rule in config.wildcard_rules:
-        _check_references("WildcardRules", rule, rule.match.count("*"))
+        _check_references("wildcard_rules", rule, rule.match.count("*"))
     instructions = 0
     for rule in config.regex_rules:
         expression = _checked(rule.match)
         instructions += expression.programsize
-        _check_references("RegexRules", rule, expression.groups)
+        _check_references("regex_rules", rule, expression.groups)
     if instructions > INSTRUCTIONS_MAX:
-        raise InvalidArgument.of(
-            f"{_RULES}.RegexRules",
+        raise Invalid(
+            f"{_RULES}.regex_rules",
             f"expressions that compile to at most {INSTRUCTIONS_MAX} instructions in all",
             f"{instructions} instructions",
         )
@@ -75,7 +76,7 @@ def rewritten(config: RewriteConfig | None, path: str) -> str:
 
     POLICY: equal rules come before wildcard rules, these before regular expressions; of one kind the first that
     matches counts. `$1` or `${1}` in a replacement is what the first star, or the first group, matched.
-    Raises `InvalidArgument` when the outcome is longer than a function is given.
+    Raises `Rejected` when the outcome is longer than a function is given.
     """
     if config is None:
         return path
@@ -123,8 +124,8 @@ def _check_references(kind: str, rule: RewriteRule, groups: int) -> None:
     for reference in _REFERENCE.finditer(rule.replacement):
         number = reference[1] or reference[2]
         if len(number) > _REFERENCE_DIGITS or int(number) > groups:
-            raise InvalidArgument.of(
-                f"{_RULES}.{kind}.Replacement",
+            raise Invalid(
+                f"{_RULES}.{kind}.replacement",
                 f"references from ${{0}} to ${{{groups}}}, of at most {_REFERENCE_DIGITS} digits",
                 checks.shown(reference[0]),
             )
@@ -140,7 +141,7 @@ def _replaced(rule: RewriteRule, matched: Sequence[str | None]) -> str:
 
     replaced = _absolute(_REFERENCE.sub(group, rule.replacement))
     if (size := len(replaced.encode())) > REWRITTEN_BYTES_MAX:
-        raise InvalidArgument(
+        raise Unusable(
             f"the path becomes {size} bytes by the domain's rewrite rule '{checks.shown(rule.match)}', more than the "
             f"{REWRITTEN_BYTES_MAX} that are allowed"
         )
@@ -155,10 +156,10 @@ def _checked(expression: str) -> Any:
     try:
         return re2.compile(expression, _options())
     except (re2.error, UnicodeEncodeError) as error:
-        raise InvalidArgument(
-            f"{_RULES}.RegexRules.Match is no regular expression ({_reason(error)}): found "
-            f"'{checks.shown(expression)}', expected RE2's syntax, which has no look-around and no back-references, "
-            f"within {EXPRESSION_BYTES} bytes of memory"
+        raise Unusable(
+            f"is no regular expression ({_reason(error)}): found '{checks.shown(expression)}', expected RE2's syntax, "
+            f"which has no look-around and no back-references, within {EXPRESSION_BYTES} bytes of memory",
+            field=f"{_RULES}.regex_rules.match",
         ) from error
 
 

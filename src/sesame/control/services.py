@@ -17,7 +17,7 @@ from sesame.control.requester import Requester, require_pass_role
 from sesame.control.tags import has_tags
 from sesame.control.views import service_view
 from sesame.model import limits, records
-from sesame.model.errors import InvalidArgument, ServiceAlreadyExists, ServiceNotEmpty, ServiceNotFound
+from sesame.model.errors import AlreadyExists, Invalid, Missing, NotEmpty, NotFound
 from sesame.model.records import Record
 from sesame.model.service import LogConfig, NasConfig, Service, TracingConfig
 from sesame.store.catalog import Catalog, Transaction
@@ -29,23 +29,23 @@ LOG_BEGIN_RULES = ("None", "DefaultRegex")
 
 
 class Services:
-    """`check_role(arn)` raises `InvalidArgument` for a role that functions of the service could not assume."""
+    """`check_role(arn)` raises `Rejected` for a role that functions of the service could not assume."""
 
     def __init__(self, catalog: Catalog, check_role: CheckRole) -> None:
         self._catalog = catalog
         self._check_role = check_role
 
     async def create(self, sent: ServiceInput, *, by: Requester) -> Record:
-        """Raises `AccessDenied` for a role that may not be passed, `InvalidArgument` or `ServiceAlreadyExists`."""
+        """Raises `AccessDenied` for a role that may not be passed, `Rejected` or `AlreadyExists`."""
         require_pass_role(by, sent)
         name = "" if sent.service_name is UNSET else sent.service_name
-        checks.name("ServiceName", name, limits.SERVICE_NAME, SERVICE_NAME_CHARS)
+        checks.name("service_name", name, limits.SERVICE_NAME, SERVICE_NAME_CHARS)
         service = _merged(Service(service_name=name, service_id=str(uuid.uuid4())), sent)
         self._check(service, sent)
 
         def edit(tx: Transaction) -> Record:
             if tx.get(records.SERVICE, "", name) is not None:
-                raise ServiceAlreadyExists(name)
+                raise AlreadyExists(records.SERVICE, name)
             return tx.put(records.SERVICE, "", name, service)
 
         return await self._catalog.edit(edit)
@@ -70,16 +70,16 @@ class Services:
         return await self._catalog.edit(edit)
 
     async def delete(self, service: str, if_match: str | None = None) -> None:
-        """Raises `ServiceNotEmpty` while anything hangs on it."""
+        """Raises `NotEmpty` while anything hangs on it."""
 
         def edit(tx: Transaction) -> None:
             checks.precondition(_existing(tx, service), if_match)
             if tx.count(records.FUNCTION, service):
-                raise ServiceNotEmpty(service, "functions")
+                raise NotEmpty(records.SERVICE, service, "functions")
             if tx.count(records.VERSION, service):
-                raise ServiceNotEmpty(service, "published versions")
+                raise NotEmpty(records.SERVICE, service, "published versions")
             if tx.count(records.ALIAS, service):
-                raise ServiceNotEmpty(service, "aliases")
+                raise NotEmpty(records.SERVICE, service, "aliases")
             forget_service(tx, service)
             tx.delete(records.SERVICE, "", service)
 
@@ -105,7 +105,7 @@ class Services:
 def _existing(tx: Transaction, service: str) -> Record:
     record = tx.get(records.SERVICE, "", service)
     if record is None:
-        raise ServiceNotFound(service)
+        raise NotFound(records.SERVICE, service)
     return record
 
 
@@ -121,24 +121,24 @@ def _merged(service: Service, sent: ServiceInput) -> Service:
 
 def _check_log_config(config: LogConfig) -> None:
     if bool(config.project) != bool(config.logstore):
-        raise InvalidArgument.missing("LogConfig.Logstore" if config.project else "LogConfig.Project")
-    checks.one_of("LogConfig.LogBeginRule", config.log_begin_rule, LOG_BEGIN_RULES)
+        raise Missing("log_config.logstore" if config.project else "log_config.project")
+    checks.one_of("log_config.log_begin_rule", config.log_begin_rule, LOG_BEGIN_RULES)
 
 
 def _check_nas_config(config: NasConfig) -> None:
-    for label, value in (("UserId", config.user_id), ("GroupId", config.group_id)):
-        checks.between(f"NasConfig.{label}", value, limits.NAS_ID_MIN, limits.NAS_ID_MAX)
+    for label, value in (("user_id", config.user_id), ("group_id", config.group_id)):
+        checks.between(f"nas_config.{label}", value, limits.NAS_ID_MIN, limits.NAS_ID_MAX)
     for point in config.mount_points:
         if not point.server_addr:
-            raise InvalidArgument.missing("NasConfig.MountPoints.ServerAddr")
+            raise Missing("nas_config.mount_points.server_addr")
         if not point.mount_dir.startswith("/"):
-            raise InvalidArgument.of("NasConfig.MountPoints.MountDir", "an absolute path", point.mount_dir)
+            raise Invalid("nas_config.mount_points.mount_dir", "an absolute path", point.mount_dir)
 
 
 def _check_tracing_config(config: TracingConfig) -> None:
     if config == TracingConfig():
         return
-    checks.one_of("TracingConfig.Type", config.type or "", ("Jaeger",))
+    checks.one_of("tracing_config.type", config.type or "", ("Jaeger",))
     endpoint = (config.params or {}).get("endpoint")
     if not isinstance(endpoint, str) or not endpoint:
-        raise InvalidArgument.missing("TracingConfig.Params.Endpoint")
+        raise Missing("tracing_config.params.endpoint")

@@ -12,7 +12,7 @@ from sesame.control.listing import page_of
 from sesame.model import records
 from sesame.model.arn import parse_service_arn
 from sesame.model.binding import Tags
-from sesame.model.errors import InvalidArgument, ServiceNotFound
+from sesame.model.errors import Invalid, Missing, NotFound
 from sesame.store.catalog import Catalog, Transaction
 
 TAGS_MAX = 20
@@ -31,7 +31,7 @@ class ServiceTags:
         def edit(tx: Transaction) -> None:
             tags = _present(tx, service) | sent.tags
             if len(tags) > TAGS_MAX:
-                raise InvalidArgument.of("Tags", f"at most {TAGS_MAX} tags", f"{len(tags)} tags")
+                raise Invalid("tags", f"at most {TAGS_MAX} tags", f"{len(tags)} tags")
             tx.put(records.TAGS, "", service, Tags(tags))
 
         await self._catalog.edit(edit)
@@ -40,7 +40,7 @@ class ServiceTags:
         """Removes the keys named; with none named and `all`, every tag. Keys that are not there do no harm."""
         service = _service_of(sent.resource_arn)
         if not sent.tag_keys and not sent.all:
-            raise InvalidArgument.missing("TagKeys")
+            raise Missing("tag_keys")
 
         def edit(tx: Transaction) -> None:
             present = _present(tx, service)
@@ -57,7 +57,7 @@ class ServiceTags:
         """The service's name and its tags."""
         service = _service_of(resource_arn)
         if self._catalog.get(records.SERVICE, "", service) is None:
-            raise ServiceNotFound(service)
+            raise NotFound(records.SERVICE, service)
         return service, tags_of(self._catalog, service)
 
     def of(self, service: str) -> dict[str, str]:
@@ -82,25 +82,25 @@ def has_tags(catalog: Catalog, service: str, wanted: Mapping[str, str]) -> bool:
 
 def _present(tx: Transaction, service: str) -> dict[str, str]:
     if tx.get(records.SERVICE, "", service) is None:
-        raise ServiceNotFound(service)
+        raise NotFound(records.SERVICE, service)
     record = tx.get(records.TAGS, "", service)
     return {} if record is None else dict(record.document.tags)
 
 
 def _service_of(arn: str) -> str:
     if not arn:
-        raise InvalidArgument.missing("ResourceArn")
+        raise Missing("resource_arn")
     service = parse_service_arn(arn)
     if service is None:
-        raise InvalidArgument.of("ResourceArn", "acs:fc:{region}:{account}:services/{service}", checks.shown(arn))
+        raise Invalid("resource_arn", "acs:fc:{region}:{account}:services/{service}", checks.shown(arn))
     return service
 
 
 def _check(tags: dict[str, str]) -> None:
     if not tags:
-        raise InvalidArgument.missing("Tags")
+        raise Missing("tags")
     for key, value in tags.items():
         if not key:
-            raise InvalidArgument.of("Tags", "keys that are not empty", key)
-        checks.length("Tags", key, TAG_CHARS)
-        checks.length("Tags", value, TAG_CHARS)
+            raise Invalid("tags", "keys that are not empty", key)
+        checks.length("tags", key, TAG_CHARS)
+        checks.length("tags", value, TAG_CHARS)

@@ -11,7 +11,7 @@ import msgspec
 from sesame.control import checks
 from sesame.model import schedules
 from sesame.model import trigger_configs as configs
-from sesame.model.errors import InvalidArgument
+from sesame.model.errors import Invalid, Missing, Unusable
 
 HTTP_METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS")
 AUTH_TYPES = ("anonymous", "function", "jwt")
@@ -27,18 +27,18 @@ WITH_SOURCE = frozenset(
 
 def canonical(trigger_type: str, config: dict[str, Any]) -> dict[str, Any]:
     """The same configuration with the known keys spelled as the API does, and without what is null."""
-    checks.one_of("TriggerType", trigger_type, tuple(configs.CONFIGS))
+    checks.one_of("trigger_type", trigger_type, tuple(configs.CONFIGS))
     spelled = _spelled(configs.CONFIGS[trigger_type], config)
     assert isinstance(spelled, dict)
     return spelled
 
 
 def check_config(trigger_type: str, config: dict[str, Any]) -> None:
-    """Raises `InvalidArgument` for the first setting that is missing or cannot be."""
+    """Raises `Rejected` for the first setting that is missing or cannot be."""
     try:
         read = msgspec.convert(config, configs.CONFIGS[trigger_type])
     except msgspec.ValidationError as error:
-        raise InvalidArgument(f"TriggerConfig is set to an invalid value: {error}") from error
+        raise Unusable(f"is set to an invalid value: {error}", field="trigger_config") from error
     match read:
         case configs.OssConfig():
             _check_oss(read)
@@ -49,53 +49,53 @@ def check_config(trigger_type: str, config: dict[str, Any]) -> None:
         case configs.HttpConfig():
             _check_http(read)
         case configs.CdnEventsConfig():
-            _require("EventName", read.event_name)
-            _require("EventVersion", read.event_version)
+            _require("event_name", read.event_name)
+            _require("event_version", read.event_version)
         case configs.MnsTopicConfig():
-            checks.one_of("TriggerConfig.NotifyContentFormat", read.notify_content_format, NOTIFY_FORMATS)
-            checks.one_of("TriggerConfig.NotifyStrategy", read.notify_strategy, NOTIFY_STRATEGIES)
+            checks.one_of("trigger_config.notify_content_format", read.notify_content_format, NOTIFY_FORMATS)
+            checks.one_of("trigger_config.notify_strategy", read.notify_strategy, NOTIFY_STRATEGIES)
         case configs.EventBridgeConfig():
-            _require("EventSourceConfig.EventSourceType", read.event_source_config.event_source_type)
+            _require("event_source_config.event_source_type", read.event_source_config.event_source_type)
 
 
 def _check_oss(config: configs.OssConfig) -> None:
     if not config.events:
-        raise InvalidArgument.missing("TriggerConfig.Events")
+        raise Missing("trigger_config.events")
     for event in config.events:
         if not event.startswith("oss:"):
-            raise InvalidArgument.of("TriggerConfig.Events", "names such as oss:ObjectCreated:*", checks.shown(event))
+            raise Invalid("trigger_config.events", "names such as oss:ObjectCreated:*", checks.shown(event))
 
 
 def _check_log(config: configs.LogTriggerConfig) -> None:
-    _require("SourceConfig.Logstore", config.source_config.logstore)
+    _require("source_config.logstore", config.source_config.logstore)
     job = config.job_config
-    checks.between("TriggerConfig.JobConfig.MaxRetryTime", job.max_retry_time, 0, LOG_RETRIES_MAX)
+    checks.between("trigger_config.job_config.max_retry_time", job.max_retry_time, 0, LOG_RETRIES_MAX)
     checks.between(
-        "TriggerConfig.JobConfig.TriggerInterval", job.trigger_interval, LOG_INTERVAL_S_MIN, LOG_INTERVAL_S_MAX
+        "trigger_config.job_config.trigger_interval", job.trigger_interval, LOG_INTERVAL_S_MIN, LOG_INTERVAL_S_MAX
     )
 
 
 def _check_timer(config: configs.TimerConfig) -> None:
-    _require("CronExpression", config.cron_expression)
+    _require("cron_expression", config.cron_expression)
     try:
         schedules.timer(config.cron_expression)
     except schedules.NotASchedule as error:
         shown = checks.shown(config.cron_expression)
-        raise InvalidArgument.of("TriggerConfig.CronExpression", str(error), shown) from error
+        raise Invalid("trigger_config.cron_expression", str(error), shown) from error
 
 
 def _check_http(config: configs.HttpConfig) -> None:
-    _require("AuthType", config.auth_type)
-    checks.one_of("TriggerConfig.AuthType", config.auth_type, AUTH_TYPES)
+    _require("auth_type", config.auth_type)
+    checks.one_of("trigger_config.auth_type", config.auth_type, AUTH_TYPES)
     if not config.methods:
-        raise InvalidArgument.missing("TriggerConfig.Methods")
+        raise Missing("trigger_config.methods")
     for method in config.methods:
-        checks.one_of("TriggerConfig.Methods", method, HTTP_METHODS)
+        checks.one_of("trigger_config.methods", method, HTTP_METHODS)
 
 
 def _require(label: str, value: str) -> None:
     if not value:
-        raise InvalidArgument.missing(f"TriggerConfig.{label}")
+        raise Missing(f"trigger_config.{label}")
 
 
 def _spelled(shape: Any, value: Any) -> Any:

@@ -19,7 +19,7 @@ from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model import trigger_configs as configs
 from sesame.model.arn import Arns
-from sesame.model.errors import Conflict, FunctionNotFound, InvalidArgument, TriggerAlreadyExists, TriggerNotFound
+from sesame.model.errors import HTTP_TRIGGER, AlreadyExists, Missing, NotFound
 from sesame.model.records import Record
 from sesame.model.trigger import Trigger, trigger_parent
 from sesame.store.catalog import Catalog, Transaction
@@ -33,8 +33,8 @@ class Triggers:
         self._arns = arns
 
     async def create(self, service: str, function: str, sent: TriggerInput, *, by: Requester) -> Record:
-        """Raises `AccessDenied` for a role that the caller may not pass, `InvalidArgument`, what the function's absence
-        raises, or `TriggerAlreadyExists`.
+        """Raises `AccessDenied` for a role that the caller may not pass, `Rejected`, what the function's absence
+        raises, or `AlreadyExists`.
         """
         require_pass_role(by, sent)
         function_view(self._catalog, service, function)
@@ -44,9 +44,9 @@ class Triggers:
 
         def edit(tx: Transaction) -> Record:
             if tx.get(records.FUNCTION, service, function) is None:
-                raise FunctionNotFound(service, function)
+                raise NotFound(records.FUNCTION, function, (service,))
             if tx.get(records.TRIGGER, parent, trigger.trigger_name) is not None:
-                raise TriggerAlreadyExists(service, function, trigger.trigger_name)
+                raise AlreadyExists(records.TRIGGER, trigger.trigger_name, (service, function))
             _check_only_http(tx, parent, trigger)
             return tx.put(records.TRIGGER, parent, trigger.trigger_name, trigger)
 
@@ -56,7 +56,7 @@ class Triggers:
         function_view(self._catalog, service, function)
         record = self._catalog.get(records.TRIGGER, trigger_parent(service, function), trigger)
         if record is None:
-            raise TriggerNotFound(service, function, trigger)
+            raise NotFound(records.TRIGGER, trigger, (service, function))
         return record
 
     async def update(
@@ -75,7 +75,7 @@ class Triggers:
         def edit(tx: Transaction) -> Record:
             record = tx.get(records.TRIGGER, parent, name)
             if record is None:
-                raise TriggerNotFound(service, function, name)
+                raise NotFound(records.TRIGGER, name, (service, function))
             checks.precondition(record, if_match)
             merged = _merged(record.document, sent)
             checks.description(merged.description)
@@ -92,7 +92,7 @@ class Triggers:
         def edit(tx: Transaction) -> None:
             record = tx.get(records.TRIGGER, parent, trigger)
             if record is None:
-                raise TriggerNotFound(service, function, trigger)
+                raise NotFound(records.TRIGGER, trigger, (service, function))
             checks.precondition(record, if_match)
             tx.delete(records.TRIGGER, parent, trigger)
 
@@ -104,9 +104,9 @@ class Triggers:
 
     def _new(self, service: str, function: str, sent: TriggerInput) -> Trigger:
         name = "" if sent.trigger_name is UNSET else sent.trigger_name
-        checks.name("TriggerName", name, limits.TRIGGER_NAME, TRIGGER_NAME_CHARS)
+        checks.name("trigger_name", name, limits.TRIGGER_NAME, TRIGGER_NAME_CHARS)
         if sent.trigger_type is UNSET or not sent.trigger_type:
-            raise InvalidArgument.missing("TriggerType")
+            raise Missing("trigger_type")
         config = canonical(sent.trigger_type, {} if sent.trigger_config is UNSET else sent.trigger_config)
         check_config(sent.trigger_type, config)
         trigger = Trigger(
@@ -130,7 +130,7 @@ class Triggers:
             bus = "default" if source == "Default" else "-".join((source, *path[1:]))
             return self._arns.event_rule(bus, "-".join(path))
         if sent.trigger_type in WITH_SOURCE and not sent_arn:
-            raise InvalidArgument.missing("SourceArn")
+            raise Missing("source_arn")
         return sent_arn
 
 
@@ -155,11 +155,8 @@ def _check_only_http(tx: Transaction, parent: str, trigger: Trigger) -> None:
         if other.trigger_type != configs.HTTP or other.trigger_name == trigger.trigger_name:
             continue
         if _state(other) == _state(trigger):
-            raise Conflict(
-                f"function '{parent.partition('/')[2]}' has the HTTP trigger '{other.trigger_name}' under qualifier "
-                f"'{_state(trigger)}' already: expected at most one for each version or alias",
-                code=TriggerAlreadyExists.code,
-            )
+            service, _, function = parent.partition("/")
+            raise AlreadyExists(HTTP_TRIGGER, other.trigger_name, (service, function, _state(trigger)))
 
 
 def _state(trigger: Trigger) -> str:

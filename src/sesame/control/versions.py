@@ -12,7 +12,7 @@ from sesame.control.inputs import Listing, Page, PublishInput
 from sesame.control.listing import limit_of
 from sesame.control.views import service_view
 from sesame.model import records
-from sesame.model.errors import InvalidArgument, ServiceNotFound, VersionNotFound, VersionPublishError
+from sesame.model.errors import Invalid, NotFound, Unchanged
 from sesame.model.records import Record
 from sesame.model.version import FrozenFunction, Version, VersionCounter, frozen_parent
 from sesame.store.catalog import Catalog, Transaction
@@ -30,7 +30,7 @@ class Versions:
     ) -> Record:
         """Freezes the service and all of its functions under the next number.
 
-        `if_match` is the service's etag. Raises `VersionPublishError` when nothing changed since the newest version
+        `if_match` is the service's etag. Raises `Unchanged` when nothing changed since the newest version
         that still exists; with `unchanged_is_fine` that version is the answer.
         """
         checks.description(sent.description)
@@ -38,14 +38,14 @@ class Versions:
         def edit(tx: Transaction) -> Record:
             present = tx.get(records.SERVICE, "", service)
             if present is None:
-                raise ServiceNotFound(service)
+                raise NotFound(records.SERVICE, service)
             checks.precondition(present, if_match)
             functions = tx.children(records.FUNCTION, service)
             newest = max(tx.children(records.VERSION, service), key=_number, default=None)
             if newest is not None and _is_same(tx, newest, present, functions):
                 if unchanged_is_fine:
                     return newest
-                raise VersionPublishError(service, newest.name)
+                raise Unchanged(records.SERVICE, service, newest.name)
             return _freeze(tx, sent.description, present, functions)
 
         return await self._catalog.edit(edit)
@@ -53,14 +53,14 @@ class Versions:
     async def list(self, service: str, wanted: Listing, direction: str = "") -> Page:
         """By number, newest first unless `direction` is FORWARD; the start key is a number, inclusive."""
         service_view(self._catalog, service)
-        checks.one_of("Direction", direction or BACKWARD, (BACKWARD, FORWARD))
+        checks.one_of("direction", direction or BACKWARD, (BACKWARD, FORWARD))
         limit = limit_of(wanted)
         backward = direction != FORWARD
         versions = sorted(self._catalog.children(records.VERSION, service), key=_number, reverse=backward)
         start = wanted.next_token or wanted.start_key
         if start:
             if not (start.isascii() and start.isdecimal() and len(start) <= VERSION_DIGITS):
-                raise InvalidArgument.of("StartKey", "the number of a version", checks.shown(start))
+                raise Invalid("start_key", "the number of a version", checks.shown(start))
             first = int(start)
             versions = [v for v in versions if (_number(v) <= first if backward else _number(v) >= first)]
         return Page(tuple(versions[:limit]), versions[limit].name if len(versions) > limit else None)
@@ -70,9 +70,9 @@ class Versions:
 
         def edit(tx: Transaction) -> None:
             if tx.get(records.SERVICE, "", service) is None:
-                raise ServiceNotFound(service)
+                raise NotFound(records.SERVICE, service)
             if tx.get(records.VERSION, service, version) is None:
-                raise VersionNotFound(service, version)
+                raise NotFound(records.VERSION, version, (service,))
             parent = frozen_parent(service, version)
             for record in tx.children(records.FROZEN_FUNCTION, parent):
                 tx.delete(records.FROZEN_FUNCTION, parent, record.name)

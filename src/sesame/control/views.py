@@ -9,7 +9,7 @@ import msgspec
 from sesame.control.inputs import Listing, Page
 from sesame.control.listing import page_of
 from sesame.model import limits, records
-from sesame.model.errors import AliasNotFound, FunctionNotFound, ServiceNotFound, VersionNotFound
+from sesame.model.errors import NotFound
 from sesame.model.records import Record
 from sesame.model.version import frozen_parent
 from sesame.store.catalog import Catalog
@@ -18,11 +18,11 @@ from sesame.store.catalog import Catalog
 def service_view(catalog: Catalog, service: str, qualifier: str = "") -> Record:
     """Under a version or alias: the service as published, with the version's description.
 
-    Raises `ServiceNotFound`, `VersionNotFound` or `AliasNotFound`.
+    Raises `NotFound`.
     """
     present = catalog.get(records.SERVICE, "", service)
     if present is None:
-        raise ServiceNotFound(service)
+        raise NotFound(records.SERVICE, service)
     version = _version(catalog, service, qualifier)
     if version is None:
         return present
@@ -32,7 +32,7 @@ def service_view(catalog: Catalog, service: str, qualifier: str = "") -> Record:
 
 
 def function_view(catalog: Catalog, service: str, function: str, qualifier: str = "") -> Record:
-    """Raises what `service_view` raises, and `FunctionNotFound`."""
+    """Raises what `service_view` raises, and `NotFound`."""
     service_view(catalog, service, qualifier)
     version = _version(catalog, service, qualifier)
     if version is None:
@@ -40,7 +40,7 @@ def function_view(catalog: Catalog, service: str, function: str, qualifier: str 
     else:
         record = catalog.get(records.FROZEN_FUNCTION, frozen_parent(service, version.name), function)
     if record is None:
-        raise FunctionNotFound(service, function)
+        raise NotFound(records.FUNCTION, function, (service,))
     return record if version is None else _thawed(service, record)
 
 
@@ -62,11 +62,11 @@ def _version(catalog: Catalog, service: str, qualifier: str) -> Record | None:
     if not qualifier.isdecimal():
         alias = catalog.get(records.ALIAS, service, qualifier)
         if alias is None:
-            raise AliasNotFound(service, qualifier)
+            raise NotFound(records.ALIAS, qualifier, (service,))
         version_id = alias.document.version_id
     version = catalog.get(records.VERSION, service, version_id)
     if version is None:
-        raise VersionNotFound(service, version_id)
+        raise NotFound(records.VERSION, version_id, (service,))
     return version
 
 

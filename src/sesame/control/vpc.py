@@ -7,7 +7,7 @@ Never connects anything: there is no network of the cloud here.
 from sesame.control.views import service_view
 from sesame.model import records
 from sesame.model.binding import VpcBinding
-from sesame.model.errors import InvalidArgument, ServiceNotFound, VpcBindingNotFound
+from sesame.model.errors import Missing, NotFound
 from sesame.store.catalog import Catalog, Transaction
 
 
@@ -18,11 +18,11 @@ class VpcBindings:
     async def create(self, service: str, vpc_id: str) -> None:
         """Binding twice is as good as once."""
         if not vpc_id:
-            raise InvalidArgument.missing("VpcId")
+            raise Missing("vpc_id")
 
         def edit(tx: Transaction) -> None:
             if tx.get(records.SERVICE, "", service) is None:
-                raise ServiceNotFound(service)
+                raise NotFound(records.SERVICE, service)
             if tx.get(records.VPC_BINDING, service, vpc_id) is None:
                 tx.put(records.VPC_BINDING, service, vpc_id, VpcBinding(vpc_id))
 
@@ -30,13 +30,13 @@ class VpcBindings:
 
     async def delete(self, service: str, vpc_id: str) -> None:
         if not vpc_id:
-            raise InvalidArgument.missing("VpcId")
+            raise Missing("vpc_id")
 
         def edit(tx: Transaction) -> None:
             if tx.get(records.SERVICE, "", service) is None:
-                raise ServiceNotFound(service)
+                raise NotFound(records.SERVICE, service)
             if tx.get(records.VPC_BINDING, service, vpc_id) is None:
-                raise VpcBindingNotFound(service, vpc_id)
+                raise NotFound(records.VPC_BINDING, vpc_id, (service,))
             tx.delete(records.VPC_BINDING, service, vpc_id)
 
         await self._catalog.edit(edit)

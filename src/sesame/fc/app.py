@@ -18,14 +18,16 @@ from sesame.fc.auth.request_head import head_of
 from sesame.fc.auth.verifier import Verifier
 from sesame.fc.body import ClientGone
 from sesame.fc.dependencies import FcDependencies
-from sesame.fc.errors import failure_of, send_failure
+from sesame.fc.errors import ErrorAnswers
 from sesame.fc.exec.endpoint import ExecEndpoint
 from sesame.fc.headers import REQUEST_ID, DateHeader, canonical, request_id_of
 from sesame.fc.instances import Instances
 from sesame.fc.invoke import Invoker
 from sesame.fc.known_head import REPEATED
 from sesame.fc.links import PATH_PREFIX, CodeLinks
+from sesame.fc.refusals import InvalidArgument
 from sesame.fc.v2016 import openapi, requests
+from sesame.fc.v2016.errors import worded
 from sesame.fc.v2016.operations import OPERATIONS
 from sesame.fc.v2016.requests import REQUEST_ID as REQUEST_ID_IN_SCOPE
 from sesame.fc.v2016.requests import REQUESTER, Handler
@@ -41,7 +43,7 @@ from sesame.fc.v2016.routes.triggers import TriggerRoutes
 from sesame.fc.v2016.routes.versions import VersionRoutes
 from sesame.fc.web import http_functions
 from sesame.fc.web.http_functions import HttpFunctions
-from sesame.model.errors import InvalidArgument, PlatformError
+from sesame.model.errors import PlatformError
 
 _LINK_PREFIX = PATH_PREFIX.encode()
 _ANSWERED = "sesame.answered"
@@ -57,13 +59,14 @@ class FcEndpoint:
 
     def __init__(self, parts: FcDependencies) -> None:
         self._date = DateHeader(parts.wall_clock)
+        self._errors = ErrorAnswers(worded, self._date)
         self._verifier = Verifier(parts.authentication, parts.wall_clock)
         self._permissions = Permissions(parts.authorization, parts.control.tags.of, parts.arns.region, parts.wall_clock)
         self._invoker = Invoker(parts.dispatcher, self._date)
         self._http = HttpFunctions(parts.control.http_triggers, self._verifier, self._permissions, self._invoker)
         self._domains = parts.control.domains
         instances = Instances(parts.control, parts.instances)
-        self._exec = ExecEndpoint(self._verifier, self._permissions, instances, self._date)
+        self._exec = ExecEndpoint(self._verifier, self._permissions, instances, self._errors)
         self._router = Router(routes=_routes(parts, instances), redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,10 +135,10 @@ class FcEndpoint:
 
     async def _fail(self, request_id: str, scope: Scope, send: Send, error: Exception) -> None:
         """The error's answer; where an answer has begun already, all that is left is to break the connection off."""
-        answer = failure_of(error, request_id, scope["method"], scope["path"])
+        answer = self._errors.of(error, request_id, (scope["method"], scope["path"]))
         if scope.get(_ANSWERED):
             raise error
-        await send_failure(send, self._date(), request_id, answer)
+        await self._errors.send(send, request_id, answer)
 
 
 def _routes(parts: FcDependencies, instances: Instances) -> list[Route]:

@@ -6,7 +6,8 @@ Never looks at what the body says, nor at Content-MD5: clients disagree on its f
 
 from starlette.types import Receive
 
-from sesame.model.errors import EntityTooLarge, SesameError
+from sesame.fc.refusals import EntityTooLarge
+from sesame.model.errors import SesameError
 
 
 class ClientGone(SesameError):

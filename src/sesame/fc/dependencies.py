@@ -17,6 +17,7 @@ from sesame.control.code import CodeSource
 from sesame.control.code_uploads import CodeUploads
 from sesame.control.domains import Domains
 from sesame.control.functions import Functions
+from sesame.control.http_triggers import HttpTriggers
 from sesame.control.layers import Layers
 from sesame.control.on_demand_configs import OnDemandConfigs
 from sesame.control.own_hosts import OwnHosts
@@ -27,7 +28,6 @@ from sesame.control.triggers import Triggers
 from sesame.control.versions import Versions
 from sesame.control.vpc import VpcBindings
 from sesame.fc.invoke import Dispatcher
-from sesame.fc.web.http_triggers import HttpTriggers
 from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization
 from sesame.model.arn import Arns

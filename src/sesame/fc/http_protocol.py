@@ -14,10 +14,10 @@ import msgspec
 from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sesame.fc.errors import Failure
 from sesame.fc.headers import new_request_id
 from sesame.fc.http_exchange import HANG_UP, Exchange
 from sesame.fc.known_head import KnownHead, learn
+from sesame.fc.refusals import Failure
 from sesame.write_batching import shared
 
 HEAD_BYTES_MAX = 256 * 1024

@@ -16,8 +16,8 @@ from sesame.fc.auth.request_head import RequestHead
 from sesame.fc.body import ClientGone, read_body
 from sesame.fc.headers import DateHeader
 from sesame.fc.http_exchange import HANG_UP, HangUp
+from sesame.fc.refusals import InvalidArgument, PathNotSupported
 from sesame.model import limits
-from sesame.model.errors import InvalidArgument, PathNotSupported
 from sesame.model.invocation import Invocation, Outcome, Phases, Target
 
 _TRACING = b"x-fc-tracing-opentracing-"

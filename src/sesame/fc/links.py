@@ -9,7 +9,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from urllib.parse import parse_qs, urlencode
 
-from sesame.model.errors import AccessDenied, InvalidArgument
+from sesame.fc.refusals import AccessDenied, InvalidArgument
 from sesame.model.function import Package
 
 PATH_PREFIX = "/sesame/code/"

@@ -7,8 +7,8 @@ Never asks whether it exists.
 from functools import lru_cache
 from urllib.parse import unquote
 
+from sesame.fc.refusals import InvalidArgument
 from sesame.model import limits
-from sesame.model.errors import InvalidArgument
 from sesame.model.invocation import Target
 
 VERSION_PREFIX = b"/2016-08-15/"

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
-from sesame.model.errors import InvalidArgument
+from sesame.fc.refusals import InvalidArgument
 
 T = TypeVar("T", bound=msgspec.Struct)
 Fold = Callable[[Any], Any]

@@ -1,26 +1,39 @@
-"""What can go wrong, as exceptions with the API's own codes, texts and statuses.
+"""What can go wrong, as kinds with parameters; each endpoint words them in its own codes, texts and statuses.
 
-Raised by every room that refuses something; the doors turn them into answers in their own wire form.
-A function's own failure is never one of these: that is a value, `model.invocation.Outcome.error`.
+Raised by every package below the endpoints. A function's own failure is none of these: it is a value,
+`model.invocation.Outcome.error`. `str(error)` is for logs and for those who read the code.
 
     SesameError
-    ├── CallerError                     the caller's fault: code, status, message (reference/api.md §1.3)
-    │   ├── InvalidArgument             400
-    │   ├── VersionPublishError         400
-    │   ├── MissingRequiredHeader       400
-    │   ├── PathNotSupported            400
-    │   ├── EntityTooLarge              400
-    │   ├── AccessDenied                403
-    │   │   ├── SignatureNotMatch
-    │   │   └── InvalidAccessKeyID
-    │   ├── NotFound                    404  (ServiceNotFound, FunctionNotFound, VersionNotFound, …)
-    │   ├── Conflict                    409  (ServiceAlreadyExists, ServiceNotEmpty, …)
-    │   ├── PreconditionFailed          412
-    │   ├── FunctionNotStarted          412
-    │   └── ResourceExhausted           429
-    ├── PlatformError                   our fault: logged with the request id, answered 500 without internals
+    ├── CallerError                     the caller's fault
+    │   ├── Rejected                    what was sent cannot be accepted
+    │   │   ├── Missing                 a field that is needed
+    │   │   ├── Invalid                 a value that is malformed or out of range
+    │   │   ├── Malformed               text that is not in the form which its field has
+    │   │   ├── Duplicate               a name that stands twice in a list
+    │   │   ├── TooMany                 more items in a list than are accepted
+    │   │   └── Unusable                a value that is well-formed and still cannot be used; the reason says why
+    │   ├── NotFound                    a resource that does not exist
+    │   ├── AlreadyExists               a name that is taken
+    │   ├── NotEmpty                    a resource that others still hang on
+    │   ├── Unchanged                   a version that would equal the one before
+    │   ├── PreconditionFailed          the resource is not in the state that the caller named
+    │   ├── Forbidden                   a caller without the right
+    │   ├── NotStarted                  a function of which no instance can be started
+    │   └── Exhausted                   a cap that is reached
+    ├── PlatformError                   our fault: logged with the request id, answered without internals
     └── ConfigurationError              the operator's fault: said once, at start-up, with the next step
+
+A field is the path to a value in the structs of `control.inputs`, such as `log_config.project`. A kind of resource is
+one of `model.records`, or one of those named here.
 """
+
+INSTANCE = "instance"
+HTTP_TRIGGER = "http_trigger"
+OBJECT = "object"
+UPLOAD = "upload"
+
+UTC_TIME = "UTC time"
+SCHEDULE = "schedule"
 
 
 class SesameError(Exception):
@@ -28,89 +41,178 @@ class SesameError(Exception):
 
 
 class CallerError(SesameError):
-    """The caller asked for something that cannot be had.
+    """The caller asked for something that it cannot have."""
 
-    `code` is the API's ErrorCode, `status` its HTTP status, `str(error)` its ErrorMessage.
+
+class Rejected(CallerError):
+    """What was sent cannot be accepted as it is."""
+
+
+class Missing(Rejected):
+    """A field that is needed was not sent; with `needed_by`, it is needed because that field was."""
+
+    def __init__(self, field: str, *, needed_by: str = "") -> None:
+        super().__init__(f"{field} is missing" + (f", which {needed_by} needs" if needed_by else ""))
+        self.field = field
+        self.needed_by = needed_by
+
+
+class Invalid(Rejected):
+    """A value is malformed or out of range. `allowed` and `actual` say what was expected and what was found."""
+
+    def __init__(self, field: str, allowed: str, actual: object) -> None:
+        super().__init__(f"{field}: expected {allowed}, found '{actual}'")
+        self.field = field
+        self.allowed = allowed
+        self.actual = actual
+
+
+class Malformed(Rejected):
+    """The text is not in the form that the field has: `UTC_TIME` or `SCHEDULE`."""
+
+    def __init__(self, field: str, form: str, actual: str) -> None:
+        super().__init__(f"{field}: '{actual}' is no {form}")
+        self.field = field
+        self.form = form
+        self.actual = actual
+
+
+class Duplicate(Rejected):
+    """Two items of the list `field` have the name `value`."""
+
+    def __init__(self, field: str, value: str) -> None:
+        super().__init__(f"{field}: '{value}' stands there twice")
+        self.field = field
+        self.value = value
+
+
+class TooMany(Rejected):
+    """The list `field` has `found` items, and may have `most`."""
+
+    def __init__(self, field: str, most: int, found: int) -> None:
+        super().__init__(f"{field}: expected at most {most} items, found {found}")
+        self.field = field
+        self.most = most
+        self.found = found
+
+
+class Unusable(Rejected):
+    """A value cannot be used. `reason` says what was found, what was expected and what to do.
+
+    With `field` the reason goes on from the field's name: `cannot be read (…): expected …`.
     """
+
+    def __init__(self, reason: str, *, field: str = "") -> None:
+        super().__init__(f"{field} {reason}" if field else reason)
+        self.reason = reason
+        self.field = field
+
+
+class NotFound(CallerError):
+    """The resource `name` of this kind does not exist. `parent` names what it would belong to, outermost first."""
+
+    def __init__(self, kind: str, name: str, parent: tuple[str, ...] = ()) -> None:
+        super().__init__(f"{kind} {'/'.join((*parent, name))} does not exist")
+        self.kind = kind
+        self.name = name
+        self.parent = parent
+
+
+class AlreadyExists(CallerError):
+    """There is a resource of this kind and name already. `parent` as of `NotFound`."""
+
+    def __init__(self, kind: str, name: str, parent: tuple[str, ...] = ()) -> None:
+        super().__init__(f"{kind} {'/'.join((*parent, name))} exists already")
+        self.kind = kind
+        self.name = name
+        self.parent = parent
+
+
+class NotEmpty(CallerError):
+    """The resource cannot go while it has `held` (a plural: `functions`)."""
+
+    def __init__(self, kind: str, name: str, held: str) -> None:
+        super().__init__(f"{kind} {name} has {held}")
+        self.kind = kind
+        self.name = name
+        self.held = held
+
+
+class Unchanged(CallerError):
+    """Nothing changed since `version` of the owner was published. `kind` is the owner's."""
+
+    def __init__(self, kind: str, name: str, version: str) -> None:
+        super().__init__(f"{kind} {name} has not changed since version {version}")
+        self.kind = kind
+        self.name = name
+        self.version = version
+
+
+class PreconditionFailed(CallerError):
+    """If-Match named another state than the present one."""
+
+    def __init__(self) -> None:
+        super().__init__("the resource has another state than the one named")
+
+
+class Forbidden(CallerError):
+    """The caller is known, and may not do this."""
+
+
+class NotStarted(CallerError):
+    """No instance of the function can be started; the message says what is missing, or when it is tried again."""
+
+
+class Exhausted(CallerError):
+    """A cap is reached; the message says which."""
+
+
+class PlatformError(SesameError):
+    """Our own failure; callers are shown nothing of it but the request id."""
+
+
+class ConfigurationError(SesameError):
+    """A setting cannot hold; the message says which, what was found and what to do."""
+
+
+# The names from before the kinds, until nothing raises them.
+
+
+class Worded(CallerError):
+    """A refusal that has the words of the API of 2016-08-15 already."""
 
     code = "InvalidArgument"
     status = 400
 
     def __init__(self, message: str, *, code: str | None = None, status: int | None = None) -> None:
         super().__init__(message)
-        if code is not None:
-            self.code = code
-        if status is not None:
-            self.status = status
+        self.code = code or self.code
+        self.status = status or self.status
 
 
-class InvalidArgument(CallerError):
-    """A value is malformed or out of range; the message says what was found and what was expected."""
-
-    code = "InvalidArgument"
-    status = 400
-
+class InvalidArgument(Worded, Rejected):
     @classmethod
     def of(cls, name: str, allowed: str, actual: object) -> "InvalidArgument":
-        """The API's own wording: `X is set to an invalid value (allowed: …, actual: '…')`."""
         return cls(f"{name} is set to an invalid value (allowed: {allowed}, actual: '{actual}')")
 
     @classmethod
     def missing(cls, name: str) -> "InvalidArgument":
-        """The API's own wording for a required field that was not sent."""
         return cls(f"{name} is required but not provided")
 
 
-class VersionPublishError(CallerError):
-    """There is nothing new to publish."""
-
-    code = "VersionPublishError"
-    status = 400
-
-    def __init__(self, service: str, version: str) -> None:
-        super().__init__(f"service '{service}' has not changed since version '{version}': nothing to publish")
-
-
-class MissingRequiredHeader(CallerError):
-    """A header without which the request cannot be understood."""
-
+class MissingRequiredHeader(Worded):
     code = "MissingRequiredHeader"
-    status = 400
 
     def __init__(self, header: str) -> None:
         super().__init__(f"required HTTP header {header} was not specified")
 
 
-class PathNotSupported(CallerError):
-    """No operation lives at this method and path."""
-
-    code = "PathNotSupported"
-    status = 400
-
-    def __init__(self, method: str, path: str) -> None:
-        super().__init__(f"'{method}' against '{path}' is not supported")
-
-
-class EntityTooLarge(CallerError):
-    """The body exceeds what is accepted."""
-
-    code = "EntityTooLarge"
-    status = 400
-
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(f"payload size exceeds maximum allowed size ({limit_bytes} bytes)")
-
-
-class AccessDenied(CallerError):
-    """Known caller, but not allowed."""
-
+class AccessDenied(Worded, Forbidden):
     code = "AccessDenied"
     status = 403
 
 
 class SignatureNotMatch(AccessDenied):
-    """The signature was not made with the caller's secret over this request."""
-
     code = "SignatureNotMatch"
 
     def __init__(self) -> None:
@@ -121,194 +223,36 @@ class SignatureNotMatch(AccessDenied):
 
 
 class InvalidAccessKeyID(AccessDenied):
-    """Nobody holds this access key."""
-
     code = "InvalidAccessKeyID"
 
     def __init__(self, access_key_id: str) -> None:
         super().__init__(f"invalid access key ID '{access_key_id}'")
 
 
-class NotFound(CallerError):
-    """The named resource does not exist."""
-
-    code = "NotFound"
-    status = 404
-
-
 class ServiceNotFound(NotFound):
-    code = "ServiceNotFound"
-
     def __init__(self, service: str) -> None:
-        super().__init__(f"service '{service}' does not exist")
+        super().__init__("service", service)
 
 
 class FunctionNotFound(NotFound):
-    code = "FunctionNotFound"
-
     def __init__(self, service: str, function: str) -> None:
-        super().__init__(f"function '{function}' does not exist in service '{service}'")
+        super().__init__("function", function, (service,))
 
 
 class VersionNotFound(NotFound):
-    code = "VersionNotFound"
-
     def __init__(self, service: str, version: str) -> None:
-        super().__init__(f"version '{version}' of service '{service}' does not exist")
+        super().__init__("version", version, (service,))
 
 
 class AliasNotFound(NotFound):
-    code = "AliasNotFound"
-
     def __init__(self, service: str, alias: str) -> None:
-        super().__init__(f"alias '{alias}' of service '{service}' does not exist")
+        super().__init__("alias", alias, (service,))
 
 
 class InstanceNotFound(NotFound):
-    code = "InstanceNotFound"
-
     def __init__(self, service: str, function: str, instance: str) -> None:
-        super().__init__(f"instance '{instance}' does not exist in service '{service}' and function '{function}'")
+        super().__init__(INSTANCE, instance, (service, function))
 
 
-class TriggerNotFound(NotFound):
-    code = "TriggerNotFound"
-
-    def __init__(self, service: str, function: str, trigger: str) -> None:
-        super().__init__(f"trigger '{trigger}' does not exist in service '{service}' and function '{function}'")
-
-
-class DomainNameNotFound(NotFound):
-    code = "DomainNameNotFound"
-
-    def __init__(self, domain: str) -> None:
-        super().__init__(f"domain name '{domain}' does not exist")
-
-
-class LayerNotFound(NotFound):
-    code = "LayerNotFound"
-
-    def __init__(self, layer: str) -> None:
-        super().__init__(f"layer '{layer}' does not exist")
-
-
-class LayerVersionNotFound(NotFound):
-    code = "LayerVersionNotFound"
-
-    def __init__(self, layer: str, version: int | str) -> None:
-        super().__init__(f"version '{version}' of layer '{layer}' does not exist")
-
-
-class AsyncConfigNotExists(NotFound):
-    code = "AsyncConfigNotExists"
-
-    def __init__(self, service: str, qualifier: str, function: str) -> None:
-        super().__init__(f"AsyncConfig for {service}.{qualifier}:{function} does not exist.")
-
-
-class OnDemandConfigNotFound(NotFound):
-    code = "OnDemandConfigNotFound"
-
-    def __init__(self, resource: str) -> None:
-        super().__init__(f"on-demand config of '{resource}' does not exist")
-
-
-class VpcBindingNotFound(NotFound):
-    code = "VpcBindingNotFound"
-
-    def __init__(self, service: str, vpc_id: str) -> None:
-        super().__init__(f"service '{service}' is not bound to vpc '{vpc_id}'")
-
-
-class Conflict(CallerError):
-    """The resource is in the way, or other resources still hang on it."""
-
-    code = "Conflict"
-    status = 409
-
-
-class ServiceAlreadyExists(Conflict):
-    code = "ServiceAlreadyExists"
-
-    def __init__(self, service: str) -> None:
-        super().__init__(f"service '{service}' already exists")
-
-
-class ServiceNotEmpty(Conflict):
-    code = "ServiceNotEmpty"
-
-    def __init__(self, service: str, what: str) -> None:
-        super().__init__(f"service '{service}' has {what}")
-
-
-class FunctionAlreadyExists(Conflict):
-    code = "FunctionAlreadyExists"
-
-    def __init__(self, service: str, function: str) -> None:
-        super().__init__(f"function '{function}' already exists in service '{service}'")
-
-
-class FunctionNotEmpty(Conflict):
-    code = "FunctionNotEmpty"
-
-    def __init__(self, function: str) -> None:
-        super().__init__(f"function '{function}' has active triggers")
-
-
-class AliasAlreadyExists(Conflict):
-    code = "AliasAlreadyExists"
-
-    def __init__(self, service: str, alias: str) -> None:
-        super().__init__(f"alias {alias} of service {service} already exists")
-
-
-class TriggerAlreadyExists(Conflict):
-    code = "TriggerAlreadyExists"
-
-    def __init__(self, service: str, function: str, trigger: str) -> None:
-        super().__init__(f"trigger '{trigger}' already exists in service '{service}' and function '{function}'")
-
-
-class DomainNameAlreadyExists(Conflict):
-    code = "DomainNameAlreadyExists"
-
-    def __init__(self, domain: str) -> None:
-        super().__init__(f"domain name {domain} already exists")
-
-
-class PreconditionFailed(CallerError):
-    """If-Match named another state than the present one."""
-
-    code = "PreconditionFailed"
-    status = 412
-
-    def __init__(self) -> None:
-        super().__init__("the resource being modified has been changed")
-
-
-class FunctionNotStarted(CallerError):
-    """No instance can be started: what it needs is missing, or its process ends before it is ready.
-
-    The code is the cloud's (reference/runtime.md §14); the message says what is missing, or when it is tried again.
-    """
-
-    code = "FunctionNotStarted"
-    status = 412
-
-    def __init__(self, why: str) -> None:
-        super().__init__(f"The function cannot be started. {why}")
-
-
-class ResourceExhausted(CallerError):
-    """No instance may be had: a cap on instances or on memory is reached."""
-
-    code = "ResourceExhausted"
-    status = 429
-
-
-class PlatformError(SesameError):
-    """Our own failure; never shown to callers beyond the request id."""
-
-
-class ConfigurationError(SesameError):
-    """A setting cannot hold; the message says which, what was found and what to do."""
+FunctionNotStarted = NotStarted
+ResourceExhausted = Exhausted

@@ -92,7 +92,7 @@ class Buckets:
         await self._catalog.edit(apply)
 
     async def delete(self, name: str) -> None:
-        """Raises Conflict BucketNotEmpty."""
+        """Raises NotEmpty."""
 
         def apply(tx: Transaction) -> None:
             require_empty(tx.connection, name)

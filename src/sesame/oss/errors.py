@@ -6,8 +6,8 @@ Holds no request id and no host: these belong to the answer, not to the fault.
 
 from collections.abc import Mapping
 
-from sesame.model.errors import CallerError
-from sesame.store.objects.objects import PositionMismatch
+from sesame.model import errors, records
+from sesame.store.objects.objects import NotAppendable, PositionMismatch
 
 # code: (status, message, EC); a caller may word it more closely.
 _CATALOGUE: dict[str, tuple[int, str, str]] = {
@@ -114,7 +114,7 @@ _CATALOGUE: dict[str, tuple[int, str, str]] = {
 }  # fmt: skip
 
 
-class OssError(CallerError):
+class OssError(errors.CallerError):
     """One refusal. `details` become elements of the XML beside Code and Message; `headers` go out with the answer."""
 
     def __init__(
@@ -127,7 +127,9 @@ class OssError(CallerError):
         ec: str = "",
     ) -> None:
         status, usual, usual_ec = _CATALOGUE[code]
-        super().__init__(message or usual, code=code, status=status)
+        super().__init__(message or usual)
+        self.code = code
+        self.status = status
         self.ec = ec or usual_ec
         self.details = dict(details or {})
         self.headers = dict(headers or {})
@@ -141,10 +143,25 @@ def no_such_key(key: str) -> OssError:
     return OssError("NoSuchKey", details={"Key": key})
 
 
-def as_oss_error(error: CallerError) -> OssError:
-    """Refusals of the store carry OSS's codes already; what else a lower room refuses is an invalid argument here."""
-    if isinstance(error, OssError):
-        return error
-    if isinstance(error, PositionMismatch):
-        return OssError(error.code, headers={"x-oss-next-append-position": str(error.length)})
-    return OssError(error.code if error.code in _CATALOGUE else "InvalidArgument", str(error))
+_NOT_FOUND = {records.BUCKET: "NoSuchBucket", errors.OBJECT: "NoSuchKey", errors.UPLOAD: "NoSuchUpload"}
+
+
+def as_oss_error(error: errors.CallerError) -> OssError:
+    """The refusal of a package below in OSS's codes; one that OSS has no code for is an invalid argument."""
+    match error:
+        case OssError():
+            return error
+        case errors.NotFound() if error.kind in _NOT_FOUND:
+            return OssError(_NOT_FOUND[error.kind])
+        case errors.AlreadyExists(kind=errors.OBJECT):
+            return OssError("FileAlreadyExists")
+        case errors.NotEmpty(kind=records.BUCKET):
+            return OssError("BucketNotEmpty", f"The bucket has {error.held}. Please delete them first.")
+        case NotAppendable():
+            return OssError("ObjectNotAppendable")
+        case PositionMismatch():
+            return OssError("PositionNotEqualToLength", headers={"x-oss-next-append-position": str(error.length)})
+        case errors.Worded() if error.code in _CATALOGUE:
+            return OssError(error.code, str(error))
+        case _:
+            return OssError("InvalidArgument", str(error))

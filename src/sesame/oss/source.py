@@ -4,7 +4,7 @@ Made by `app`, called by `control` for each function that is created or updated 
 Never reaches into a bucket of another account.
 """
 
-from sesame.model.errors import InvalidArgument
+from sesame.model.errors import Unusable
 from sesame.model.limits import CODE_ZIP_BYTES
 from sesame.oss.buckets import Buckets
 from sesame.store.catalog import Catalog
@@ -18,16 +18,16 @@ class ObjectSource:
         self._account_id = account_id
 
     async def read(self, bucket: str, key: str) -> bytes:
-        """Raises InvalidArgument saying which of bucket and object is wrong, or that the object is too large."""
+        """Raises Unusable saying which of bucket and object is wrong, or that the object is too large."""
         found = self._buckets.get(bucket)
         if found is None or found.account_id != self._account_id:
-            raise InvalidArgument(f"OSS bucket '{bucket}' does not exist or does not belong to you")
+            raise Unusable(f"OSS bucket '{bucket}' does not exist or does not belong to you")
         reader = await self._objects.open_reader(bucket, key)
         if reader is None:
-            raise InvalidArgument(f"OSS object '{key}' does not exist in bucket '{bucket}'")
+            raise Unusable(f"OSS object '{key}' does not exist in bucket '{bucket}'")
         try:
             if reader.stored.size > CODE_ZIP_BYTES:
-                raise InvalidArgument(
+                raise Unusable(
                     f"OSS object '{key}' has {reader.stored.size} bytes, more than a code package may "
                     f"({CODE_ZIP_BYTES} bytes)"
                 )

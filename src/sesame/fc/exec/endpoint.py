@@ -14,12 +14,13 @@ from sesame.fc import targets
 from sesame.fc.auth.permissions import Permissions
 from sesame.fc.auth.request_head import RequestHead, read_request
 from sesame.fc.auth.verifier import Verifier
-from sesame.fc.errors import failure_of, send_failure
+from sesame.fc.errors import ErrorAnswers
 from sesame.fc.exec.session import Session, Wishes
-from sesame.fc.headers import REQUEST_ID, DateHeader, request_id_of
+from sesame.fc.headers import REQUEST_ID, request_id_of
 from sesame.fc.instances import Instances
+from sesame.fc.refusals import InvalidArgument, PathNotSupported
 from sesame.model import limits
-from sesame.model.errors import InstanceNotFound, InvalidArgument, PathNotSupported, PlatformError
+from sesame.model.errors import INSTANCE, NotFound, PlatformError
 from sesame.sandbox.interface import Command
 
 NOT_A_WEBSOCKET = (
@@ -32,11 +33,13 @@ COMMAND_BYTES_MAX = 16 * 1024
 
 
 class ExecEndpoint:
-    def __init__(self, verifier: Verifier, permissions: Permissions, instances: Instances, date: DateHeader) -> None:
+    def __init__(
+        self, verifier: Verifier, permissions: Permissions, instances: Instances, errors: ErrorAnswers
+    ) -> None:
         self._verifier = verifier
         self._permissions = permissions
         self._instances = instances
-        self._date = date
+        self._errors = errors
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = read_request("GET", scope["raw_path"], scope["headers"])
@@ -56,10 +59,10 @@ class ExecEndpoint:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            answer = failure_of(error, request_id, "GET", scope["path"])
+            answer = self._errors.of(error, request_id, ("GET", scope["path"]))
             if accepted:
                 raise
-            await send_failure(refuse, self._date(), request_id, answer)
+            await self._errors.send(refuse, request_id, answer)
 
     async def _exec(self, request_id: str, head: RequestHead, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket":
@@ -70,11 +73,13 @@ class ExecEndpoint:
         command, wishes = _asked(scope["query_string"])
         found = await self._instances.of(service, "" if qualifier == limits.LATEST else qualifier, function)
         if instance_id not in found:
-            raise InstanceNotFound(service, function, instance_id)
+            raise NotFound(INSTANCE, instance_id, (service, function))
         instance = found[instance_id]
         async with instance.exec(command) as execution:
             await receive()
-            await send({"type": "websocket.accept", "headers": [(REQUEST_ID, request_id.encode()), self._date()]})
+            await send(
+                {"type": "websocket.accept", "headers": [(REQUEST_ID, request_id.encode()), self._errors.date()]}
+            )
             session = Session(execution, wishes, receive, send)
             code = await session.run()
             if code is not None:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.json import schema_components
 
 from sesame.control.inputs import FunctionInput
-from sesame.fc.errors import Failure
+from sesame.fc.refusals import Failure
 from sesame.fc.v2016.operations import OPERATIONS, PREFIX, ListOf, Operation
 from sesame.model import limits
 

@@ -15,10 +15,10 @@ from sesame.control.inputs import Listing, Page
 from sesame.fc import wire_json
 from sesame.fc.body import read_body
 from sesame.fc.links import base_url
+from sesame.fc.refusals import InvalidArgument
 from sesame.fc.targets import qualified, segment
 from sesame.identity.authorization import Requester
 from sesame.model import limits
-from sesame.model.errors import InvalidArgument
 from sesame.model.records import Record
 
 T = TypeVar("T", bound=msgspec.Struct)

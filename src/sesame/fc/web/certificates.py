@@ -13,7 +13,7 @@ import structlog
 
 from sesame.control import certificates
 from sesame.model.domain import CertConfig, CustomDomain
-from sesame.model.errors import InvalidArgument
+from sesame.model.errors import Rejected
 from sesame.model.records import Record
 
 SCHEME = "HTTPS"
@@ -49,7 +49,7 @@ class Certificates:
         least = domain.tls_config.min_version if domain.tls_config else ""
         try:
             connection.context = self._prepared(domain.cert_config, least)
-        except InvalidArgument as error:
+        except Rejected as error:
             # Kept by a Sesame that knew other libraries: its owner is to mend it.
             log.error("a kept certificate cannot be served", domain=domain.domain_name, error=str(error))
             return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR

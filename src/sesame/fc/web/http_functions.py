@@ -13,6 +13,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from sesame.control import rewrites
+from sesame.control.http_triggers import HttpTriggers
 from sesame.fc import targets
 from sesame.fc.auth.permissions import Permissions
 from sesame.fc.auth.request_head import RequestHead, head_of
@@ -21,12 +22,11 @@ from sesame.fc.body import read_body
 from sesame.fc.headers import Headers
 from sesame.fc.http_exchange import HANG_UP
 from sesame.fc.invoke import Invoker
+from sesame.fc.refusals import AccessDenied, ApiError, InvalidArgument, PathNotSupported
 from sesame.fc.web import domain_paths
 from sesame.fc.web.certificates import served_over
-from sesame.fc.web.http_triggers import HttpTriggers
 from sesame.model import limits
 from sesame.model.domain import CustomDomain
-from sesame.model.errors import AccessDenied, CallerError, InvalidArgument, NotFound, PathNotSupported
 from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.model.records import Record
 from sesame.model.trigger_configs import HttpConfig
@@ -134,7 +134,8 @@ async def domain_way(domain: CustomDomain, scope: Scope) -> Way:
     path = unquote(scope["raw_path"].decode("latin-1"))
     route = domain_paths.route_of(domain.route_config.routes, path)
     if route is None:
-        raise NotFound(f"domain name '{domain.domain_name}' has no route for the path '{path}'", code="RouteNotFound")
+        text = f"domain name '{domain.domain_name}' has no route for the path '{path}'"
+        raise ApiError(404, "RouteNotFound", text)
     if route.methods and scope["method"] not in route.methods:
         raise not_allowed(scope["method"], route.methods)
     shown, mark, query = (await rewrites.rewrite(route.rewrite_config, path)).partition("?")
@@ -148,12 +149,9 @@ async def domain_way(domain: CustomDomain, scope: Scope) -> Way:
     )
 
 
-def not_allowed(method: str, methods: tuple[str, ...]) -> CallerError:
-    return CallerError(
-        f"the HTTP method '{method}' is not allowed here (allowed: {', '.join(methods)})",
-        code="MethodNotAllowed",
-        status=405,
-    )
+def not_allowed(method: str, methods: tuple[str, ...]) -> ApiError:
+    text = f"the HTTP method '{method}' is not allowed here (allowed: {', '.join(methods)})"
+    return ApiError(405, "MethodNotAllowed", text)
 
 
 def _check_size(scope: Scope) -> None:
@@ -233,5 +231,5 @@ def _wire(value: str) -> bytes:
         return value.encode("utf-8", "replace")
 
 
-def _bad(what: str) -> CallerError:
-    return CallerError(f"the function's response cannot be sent: {what}", code="BadResponse", status=502)
+def _bad(what: str) -> ApiError:
+    return ApiError(502, "BadResponse", f"the function's response cannot be sent: {what}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import sqlalchemy as sa
 
-from sesame.model.errors import NotFound
+from sesame.model.errors import UPLOAD, NotFound
 from sesame.model.object import ObjectKind, Part, PendingUpload, StoredObject, Written
 from sesame.store.blobs.interface import ByteRange
 from sesame.store.objects.objects import Objects, put_row, require_bucket
@@ -38,7 +38,7 @@ class Uploads:
         self._clock = clock
 
     async def begin(self, upload: PendingUpload) -> None:
-        """Raises NotFound (NoSuchBucket)."""
+        """Raises NotFound for the bucket."""
 
         def commit(connection: sa.Connection) -> None:
             require_bucket(connection, upload.bucket)
@@ -47,11 +47,11 @@ class Uploads:
         await self._database.write(commit)
 
     async def get(self, bucket: str, key: str, upload_id: str) -> PendingUpload:
-        """Raises NotFound (NoSuchUpload), also when the id belongs to another object."""
+        """Raises NotFound, also when the id belongs to another object."""
         return await self._database.read(lambda connection: _require(connection, bucket, key, upload_id))
 
     async def put_part(self, upload: PendingUpload, number: int, written: Written) -> Part:
-        """Takes the blob over. Raises NotFound (NoSuchUpload)."""
+        """Takes the blob over. Raises NotFound."""
         part = Part(
             number=number,
             blob=written.blob,
@@ -92,12 +92,12 @@ class Uploads:
     async def complete(self, upload: PendingUpload, chosen: Sequence[Part], *, overwrite: bool = True) -> StoredObject:
         """Joins the parts in the given order.
 
-        Raises NotFound (NoSuchUpload, NoSuchBucket), and Conflict (FileAlreadyExists) without `overwrite`.
+        Raises NotFound, and AlreadyExists without `overwrite`.
         """
         try:
             written = await self._objects.blobs.compose([ByteRange(part.blob, 0, part.size) for part in chosen])
         except FileNotFoundError as error:
-            raise _no_such_upload() from error
+            raise NotFound(UPLOAD, upload.upload_id, (upload.bucket, upload.key)) from error
         # As on the real service no MD5 of the bytes, and it says how many parts there were.
         joined = hashlib.md5("".join(part.etag for part in chosen).encode(), usedforsecurity=False)
         stored = StoredObject(
@@ -122,7 +122,7 @@ class Uploads:
         return stored
 
     async def abort(self, upload: PendingUpload) -> None:
-        """Raises NotFound (NoSuchUpload)."""
+        """Raises NotFound."""
 
         def commit(connection: sa.Connection) -> list[str]:
             _require(connection, upload.bucket, upload.key, upload.upload_id)
@@ -154,7 +154,7 @@ def _require(connection: sa.Connection, bucket: str, key: str, upload_id: str) -
     row = connection.execute(sa.select(uploads).where(uploads.c.upload_id == upload_id)).one_or_none()
     upload = upload_of(row) if row is not None else None
     if upload is None or (upload.bucket, upload.key) != (bucket, key):
-        raise _no_such_upload()
+        raise NotFound(UPLOAD, upload_id, (bucket, key))
     return upload
 
 
@@ -164,14 +164,6 @@ def _forget(connection: sa.Connection, upload_id: str) -> list[str]:
     connection.execute(sa.delete(parts).where(parts.c.upload_id == upload_id))
     connection.execute(sa.delete(uploads).where(uploads.c.upload_id == upload_id))
     return blobs
-
-
-def _no_such_upload() -> NotFound:
-    return NotFound(
-        "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or "
-        "completed.",
-        code="NoSuchUpload",
-    )
 
 
 _UPSERT_PART = upsert(parts)

@@ -16,7 +16,7 @@ import structlog
 from fastcrc import crc64
 
 from sesame.model import records
-from sesame.model.errors import Conflict, NotFound, PlatformError
+from sesame.model.errors import OBJECT, AlreadyExists, CallerError, NotEmpty, NotFound, PlatformError
 from sesame.model.object import ObjectKind, StoredObject, Written
 from sesame.store import outbox
 from sesame.store.blobs.draft import Swept
@@ -157,7 +157,7 @@ class Objects:
     async def put(self, stored: StoredObject, *, overwrite: bool = True) -> None:
         """Makes written bytes an object, or replaces the one there. Takes the blob over, also when it is refused.
 
-        Raises NotFound (NoSuchBucket), and Conflict (FileAlreadyExists) without `overwrite`.
+        Raises NotFound for the bucket, and AlreadyExists without `overwrite`.
         """
 
         def commit(connection: sa.Connection) -> list[str]:
@@ -171,12 +171,12 @@ class Objects:
         return await self.blobs.copy(reader.blob, start, length)
 
     async def update(self, bucket: str, key: str, change: Callable[[StoredObject], StoredObject]) -> StoredObject:
-        """Changes what is said of an object, not its bytes. Raises NotFound (NoSuchKey)."""
+        """Changes what is said of an object, not its bytes. Raises NotFound."""
 
         def commit(connection: sa.Connection) -> StoredObject:
             former = find(connection, bucket, key)
             if former is None:
-                raise NotFound("The specified key does not exist.", code="NoSuchKey")
+                raise NotFound(OBJECT, key, (bucket,))
             stored = msgspec.structs.replace(change(former), bucket=bucket, key=key, blob=former.blob)
             write_row(connection, stored)
             return stored
@@ -242,7 +242,7 @@ class Objects:
     async def append(self, written: Written, at: StoredObject, position: int) -> StoredObject:
         """Appends written bytes to an appendable object, or begins one (`at` says what it shall be then).
 
-        Raises NotFound (NoSuchBucket), Conflict (ObjectNotAppendable, PositionNotEqualToLength).
+        Raises NotFound for the bucket, NotAppendable, PositionMismatch.
         """
         lock = self._appending.setdefault((at.bucket, at.key), asyncio.Lock())
         async with lock:
@@ -258,11 +258,11 @@ class Objects:
     async def replace(self, commit: Callable[[sa.Connection], list[str]], blob: str) -> None:
         """Commits a row that mentions `blob`, and deletes the blobs that `commit` returns; for `settle`.
 
-        When `commit` raises NotFound or Conflict, `blob` is deleted.
+        When `commit` raises a CallerError, `blob` is deleted.
         """
         try:
             unused = await self.database.write(commit)
-        except (NotFound, Conflict):
+        except CallerError:
             await self.blobs.delete([blob])
             raise
         self.blobs.folder.claim(blob)
@@ -273,10 +273,10 @@ class Objects:
         length = former.size if former is not None else 0
         try:
             if former is not None and former.kind is not ObjectKind.APPENDABLE:
-                raise Conflict("The object is not appendable", code="ObjectNotAppendable")
+                raise NotAppendable
             if position != length:
                 raise PositionMismatch(length)
-        except Conflict:
+        except CallerError:
             await self.discard(written)
             raise
         if former is None:
@@ -312,13 +312,15 @@ class Objects:
         return msgspec.structs.replace(former, size=size, etag=at.etag, crc64=crc64, modified_at=at.modified_at)
 
 
-class PositionMismatch(Conflict):
+class NotAppendable(CallerError):
+    """The object was not made by appending."""
+
+
+class PositionMismatch(CallerError):
     """An append at another place than the end; `length` is where it would go on."""
 
-    code = "PositionNotEqualToLength"
-
     def __init__(self, length: int) -> None:
-        super().__init__("Position is not equal to file length")
+        super().__init__(f"the object has {length} bytes: the next append begins there")
         self.length = length
 
 
@@ -328,10 +330,10 @@ def find(connection: sa.Connection, bucket: str, key: str) -> StoredObject | Non
 
 
 def put_row(connection: sa.Connection, stored: StoredObject, *, overwrite: bool) -> str:
-    """The blob that was replaced, "" without one. Raises Conflict (FileAlreadyExists) without `overwrite`."""
+    """The blob that was replaced, "" without one. Raises AlreadyExists without `overwrite`."""
     former = find(connection, stored.bucket, stored.key)
     if former is not None and not overwrite:
-        raise Conflict("The object you specified already exists and can not be overwritten.", code="FileAlreadyExists")
+        raise AlreadyExists(OBJECT, stored.key, (stored.bucket,))
     write_row(connection, stored)
     return former.blob if former is not None else ""
 
@@ -343,14 +345,14 @@ def write_row(connection: sa.Connection, stored: StoredObject) -> None:
 def require_bucket(connection: sa.Connection, bucket: str) -> None:
     """Inside the transaction that adds to it, so that a bucket is never deleted with something in it."""
     if connection.execute(_BUCKET, {"b": bucket}).first() is None:
-        raise NotFound("The specified bucket does not exist.", code="NoSuchBucket")
+        raise NotFound(records.BUCKET, bucket)
 
 
 def require_empty(connection: sa.Connection, bucket: str) -> None:
-    """For the transaction that deletes a bucket. Raises Conflict (BucketNotEmpty)."""
+    """For the transaction that deletes a bucket. Raises NotEmpty."""
     for table, what in ((objects, "objects"), (uploads, "multipart uploads")):
         if connection.execute(sa.select(table.c.bucket).where(table.c.bucket == bucket).limit(1)).first() is not None:
-            raise Conflict(f"The bucket has {what}. Please delete them first.", code="BucketNotEmpty")
+            raise NotEmpty(records.BUCKET, bucket, what)
 
 
 def _blobs_by_rows(connection: sa.Connection) -> tuple[set[str], set[str]]:

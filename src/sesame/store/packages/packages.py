@@ -103,7 +103,7 @@ class Packages:
     async def add(self, archive: bytes, runtime: str) -> Package:
         """Takes a zip in, or finds it again; on return it is on the disk, and compiled for `runtime` soon.
 
-        Raises `InvalidArgument` for what cannot be unpacked safely, saying what was found and what was expected.
+        Raises `Unusable` for what cannot be unpacked safely, saying what was found and what was expected.
         """
         package = await asyncio.to_thread(_describe, archive)
         sha256 = package.sha256

@@ -20,7 +20,7 @@ from typing import BinaryIO
 import msgspec
 
 from sesame.model import limits
-from sesame.model.errors import InvalidArgument
+from sesame.model.errors import Unusable
 
 CHUNK_BYTES = 256 * 1024
 NAME_PART_BYTES = 255
@@ -60,7 +60,7 @@ def unpack(archive: bytes, destination: Path) -> None:
 
     Folders get mode 0755, files 0755 if anyone may execute them and 0644 otherwise, all with the times in the zip.
     Symbolic links are kept when they are relative and end inside the package (`zip -y` writes them for libraries).
-    Raises `InvalidArgument`; what was written until then is the caller's to remove.
+    Raises `Unusable`; what was written until then is the caller's to remove.
     """
     _check_size(archive)
     with _opened(archive) as source:
@@ -82,7 +82,7 @@ def unpack(archive: bytes, destination: Path) -> None:
 
 def _check_size(archive: bytes) -> None:
     if len(archive) > limits.CODE_ZIP_BYTES:
-        raise InvalidArgument(
+        raise Unusable(
             f"the code package is too large: found {len(archive)} bytes, expected at most {limits.CODE_ZIP_BYTES}; "
             "move large files to a layer or leave out what the runtime brings along"
         )
@@ -94,7 +94,7 @@ def _opened(archive: bytes) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(io.BytesIO(archive))
     except _BROKEN as error:
-        raise InvalidArgument(
+        raise Unusable(
             f"the code package cannot be read: found {len(archive)} bytes that are not a zip archive ({error}), "
             "expected a complete zip archive; for zipFile its base64 text"
         ) from error
@@ -123,9 +123,7 @@ def _plan(source: zipfile.ZipFile) -> list[_Entry]:
             raise _refused(info, f"{what} of this name", "every name once")
         made[entry.parts] = entry
     if not any(entry.kind != "folder" for entry in made.values()):
-        raise InvalidArgument(
-            "the code package is empty: found a zip archive without files, expected the function's code"
-        )
+        raise Unusable("the code package is empty: found a zip archive without files, expected the function's code")
     return sorted(made.values(), key=lambda entry: len(entry.parts))
 
 
@@ -244,7 +242,7 @@ def _write_file(source: zipfile.ZipFile, destination: Path, entry: _Entry, budge
 
 
 def _chunks(source: zipfile.ZipFile, entry: _Entry, budget: _Budget) -> Iterator[bytes]:
-    """The entry's bytes. Only faults of the archive become `InvalidArgument`: a full disk is not the caller's."""
+    """The entry's bytes. Only faults of the archive become `Unusable`: a full disk is not the caller's."""
     try:
         stream = source.open(entry.info)
     except _BROKEN as error:
@@ -296,25 +294,23 @@ def _modified_at(info: zipfile.ZipInfo) -> float:
         return EPOCH_1980_S
 
 
-def _refused(info: zipfile.ZipInfo, found: str, expected: str) -> InvalidArgument:
+def _refused(info: zipfile.ZipInfo, found: str, expected: str) -> Unusable:
     name = _name(info)
     if len(name) > NAME_PART_BYTES:
         name = name[:80] + "…"
-    return InvalidArgument(f"the code package is not accepted at entry {name!r}: found {found}, expected {expected}")
+    return Unusable(f"the code package is not accepted at entry {name!r}: found {found}, expected {expected}")
 
 
-def _broken(info: zipfile.ZipInfo, error: Exception) -> InvalidArgument:
+def _broken(info: zipfile.ZipInfo, error: Exception) -> Unusable:
     return _refused(info, f"broken data ({error})", "a zip archive that can be unpacked; pack and send it again")
 
 
-def _too_many_entries(found: str) -> InvalidArgument:
-    return InvalidArgument(
-        f"the code package has too many entries: found {found}, expected at most {limits.CODE_ENTRIES}"
-    )
+def _too_many_entries(found: str) -> Unusable:
+    return Unusable(f"the code package has too many entries: found {found}, expected at most {limits.CODE_ENTRIES}")
 
 
-def _too_much(found: str) -> InvalidArgument:
-    return InvalidArgument(
+def _too_much(found: str) -> Unusable:
+    return Unusable(
         f"the code package is too large when unpacked: found {found}, "
         f"expected at most {limits.CODE_UNPACKED_BYTES} bytes"
     )

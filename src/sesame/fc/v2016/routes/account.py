@@ -12,13 +12,13 @@ from sesame.control.code_uploads import Loan
 from sesame.control.inputs import Page
 from sesame.control.listing import limit_of
 from sesame.fc.dependencies import Control
+from sesame.fc.refusals import ApiError
 from sesame.fc.v2016 import requests
 from sesame.fc.v2016.requests import Handler
 from sesame.fc.v2016.shapes import time
 from sesame.fc.v2016.shapes_account import BucketTokenAnswer, TokenCredentials
 from sesame.model import limits
 from sesame.model.arn import Arns
-from sesame.model.errors import NotFound
 
 _NOTHING = Page((), None)
 
@@ -79,10 +79,9 @@ class AccountRoutes:
 
     async def _no_invocation(self, request: Request) -> Response:
         await self._function(request)
-        raise NotFound(
-            f"stateful async invocation '{requests.name(request, 'invocation')}' does not exist",
-            code="StatefulAsyncInvocationNotFound",
-        )
+        invocation = requests.name(request, "invocation")
+        text = f"stateful async invocation '{invocation}' does not exist"
+        raise ApiError(404, "StatefulAsyncInvocationNotFound", text)
 
     async def _invocations(self, request: Request) -> Response:
         """An empty list is null."""
@@ -101,7 +100,7 @@ class AccountRoutes:
 
     async def _lend(self, request: Request) -> Loan:
         if self._code_uploads is None:
-            raise NotFound("there is no object storage here: send the code as zipFile", code="BucketNotFound")
+            raise ApiError(404, "BucketNotFound", "there is no object storage here: send the code as zipFile")
         return await self._code_uploads.lend(requests.requester(request), self._arns.account_id)
 
 

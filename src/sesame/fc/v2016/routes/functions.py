@@ -13,9 +13,9 @@ from sesame.control.functions import Functions
 from sesame.control.inputs import FunctionInput
 from sesame.fc.dependencies import Packages
 from sesame.fc.links import PATH_PREFIX, CodeLinks
+from sesame.fc.refusals import ApiError
 from sesame.fc.v2016 import requests, shapes
 from sesame.fc.v2016.requests import Handler
-from sesame.model.errors import NotFound
 
 LINK = PATH_PREFIX + "{name}"
 
@@ -80,7 +80,8 @@ class FunctionRoutes:
         package = self._links.package(requests.name(request, "name"), request.scope["query_string"].decode("latin-1"))
         archive = self._packages.archive(package)
         if not archive.is_file():
-            raise NotFound("this code is no longer kept: its function was deleted or updated", code="CodeNotFound")
+            text = "this code is no longer kept: its function was deleted or updated"
+            raise ApiError(404, "CodeNotFound", text)
         headers = {"X-Oss-Hash-Crc64ecma": package.checksum}
         return FileResponse(archive, media_type="application/zip", headers=headers)
 

@@ -1,0 +1,65 @@
+"""Refusals of the Function Compute endpoints that every API version shares: what is wrong with a request as such.
+
+Raised by everything in `fc`. Refusals of packages below have no words: each version gives them some
+(`fc.v2016.errors`).
+"""
+
+import msgspec
+
+from sesame.model.errors import CallerError
+
+
+class ApiError(CallerError):
+    """A refusal in the words of the API: its HTTP status, its error code and its text (reference/api.md §1.3)."""
+
+    def __init__(self, status: int, code: str, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.code = code
+
+
+class InvalidArgument(ApiError):
+    """A header, a path, a query or a body is malformed; fields are spelled as on the wire."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(400, "InvalidArgument", text)
+
+    @classmethod
+    def of(cls, name: str, allowed: str, actual: object) -> "InvalidArgument":
+        return cls(f"{name} is set to an invalid value (allowed: {allowed}, actual: '{actual}')")
+
+    @classmethod
+    def missing(cls, name: str) -> "InvalidArgument":
+        return cls(f"{name} is required but not provided")
+
+
+class MissingRequiredHeader(ApiError):
+    def __init__(self, header: str) -> None:
+        super().__init__(400, "MissingRequiredHeader", f"required HTTP header {header} was not specified")
+
+
+class PathNotSupported(ApiError):
+    """There is no operation with this method and path."""
+
+    def __init__(self, method: str, path: str) -> None:
+        super().__init__(400, "PathNotSupported", f"'{method}' against '{path}' is not supported")
+
+
+class EntityTooLarge(ApiError):
+    def __init__(self, limit_bytes: int) -> None:
+        text = f"payload size exceeds maximum allowed size ({limit_bytes} bytes)"
+        super().__init__(400, "EntityTooLarge", text)
+
+
+class AccessDenied(ApiError):
+    """The caller is not who it says, or may not come this way."""
+
+    def __init__(self, text: str, *, code: str = "AccessDenied") -> None:
+        super().__init__(403, code, text)
+
+
+class Failure(msgspec.Struct, frozen=True, rename="pascal"):
+    """The body of every error answer (reference/api.md §1.3)."""
+
+    error_code: str
+    error_message: str

@@ -1,0 +1,123 @@
+"""Words what went wrong as the API of 2016-08-15 does: its codes, texts and statuses (reference/api.md §1.3).
+
+Called by `fc.errors` for every refusal that comes from below the endpoints.
+"""
+
+from sesame.fc.refusals import ApiError
+from sesame.model import errors, records
+
+# Names of resources in texts; the first place is the resource's own, the others are its parents', outermost first.
+_NOT_FOUND = {
+    records.SERVICE: ("ServiceNotFound", "service '{0}' does not exist"),
+    records.FUNCTION: ("FunctionNotFound", "function '{0}' does not exist in service '{1}'"),
+    records.VERSION: ("VersionNotFound", "version '{0}' of service '{1}' does not exist"),
+    records.ALIAS: ("AliasNotFound", "alias '{0}' of service '{1}' does not exist"),
+    errors.INSTANCE: ("InstanceNotFound", "instance '{0}' does not exist in service '{1}' and function '{2}'"),
+    records.TRIGGER: ("TriggerNotFound", "trigger '{0}' does not exist in service '{1}' and function '{2}'"),
+    errors.HTTP_TRIGGER: (
+        "TriggerNotFound",
+        "function '{2}' in service '{1}' has no HTTP trigger for qualifier '{0}': create one of type http, or invoke "
+        "the function",
+    ),
+    records.CUSTOM_DOMAIN: ("DomainNameNotFound", "domain name '{0}' does not exist"),
+    records.LAYER: ("LayerNotFound", "layer '{0}' does not exist"),
+    records.LAYER_VERSION: ("LayerVersionNotFound", "version '{0}' of layer '{1}' does not exist"),
+    records.ASYNC_CONFIG: ("AsyncConfigNotExists", "AsyncConfig for {1}.{0}:{2} does not exist."),
+    records.ON_DEMAND_CONFIG: ("OnDemandConfigNotFound", "on-demand config of '{0}' does not exist"),
+    records.VPC_BINDING: ("VpcBindingNotFound", "service '{1}' is not bound to vpc '{0}'"),
+}
+_ALREADY_EXISTS = {
+    records.SERVICE: ("ServiceAlreadyExists", "service '{0}' already exists"),
+    records.FUNCTION: ("FunctionAlreadyExists", "function '{0}' already exists in service '{1}'"),
+    records.ALIAS: ("AliasAlreadyExists", "alias {0} of service {1} already exists"),
+    records.TRIGGER: ("TriggerAlreadyExists", "trigger '{0}' already exists in service '{1}' and function '{2}'"),
+    errors.HTTP_TRIGGER: (
+        "TriggerAlreadyExists",
+        "function '{2}' has the HTTP trigger '{0}' under qualifier '{3}' already: expected at most one for each "
+        "version or alias",
+    ),
+    records.CUSTOM_DOMAIN: ("DomainNameAlreadyExists", "domain name {0} already exists"),
+}
+_NOT_EMPTY = {
+    records.SERVICE: ("ServiceNotEmpty", "service '{0}' has {1}"),
+    records.FUNCTION: ("FunctionNotEmpty", "function '{0}' has active {1}"),
+}
+# Words that this API does not spell as `PascalCase`.
+_SPELLED = {
+    "tls_config": "TLSConfig",
+    "ca_port": "CAPort",
+    "cpu": "CPU",
+    "custom_dns": "CustomDNS",
+    "code.zip_file": "code.zipFile",
+}
+_CODE = "code"
+_NO_CODE = "Either ossBucketName/ossObjectName or zipFile must be set"
+_MALFORMED = {
+    errors.UTC_TIME: "The {0} is not in UTC time format (example: '2020-10-10T10:10:10Z', actual: '{1}')",
+    errors.SCHEDULE: (
+        "The {0} should be atTime or cron expression (example: ['at(2020-10-10T10:10:10Z)', "
+        "'cron(0 */30 * * * *)'], actual: '{1}')"
+    ),
+}
+
+
+def worded(error: errors.CallerError) -> ApiError:
+    """The refusal in this API's words; what has been worded already stays as it is."""
+    match error:
+        case ApiError():
+            return error
+        case errors.Worded():
+            return ApiError(error.status, error.code, str(error))
+        case errors.NotFound():
+            return _of(404, _NOT_FOUND[error.kind], error.name, *error.parent)
+        case errors.AlreadyExists():
+            return _of(409, _ALREADY_EXISTS[error.kind], error.name, *error.parent)
+        case errors.NotEmpty():
+            return _of(409, _NOT_EMPTY[error.kind], error.name, error.held)
+        case errors.Unchanged():
+            text = f"{error.kind} '{error.name}' has not changed since version '{error.version}': nothing to publish"
+            return ApiError(400, "VersionPublishError", text)
+        case errors.PreconditionFailed():
+            return ApiError(412, "PreconditionFailed", "the resource being modified has been changed")
+        case errors.Forbidden():
+            return ApiError(403, "AccessDenied", str(error))
+        case errors.NotStarted():
+            return ApiError(412, "FunctionNotStarted", f"The function cannot be started. {error}")
+        case errors.Exhausted():
+            return ApiError(429, "ResourceExhausted", str(error))
+        case _:
+            return ApiError(400, "InvalidArgument", _rejection(error))
+
+
+def _of(status: int, row: tuple[str, str], *names: str) -> ApiError:
+    return ApiError(status, row[0], row[1].format(*names))
+
+
+def _rejection(error: errors.CallerError) -> str:
+    match error:
+        case errors.Missing() if error.needed_by:
+            return f"{error.field.replace('_', ' ').capitalize()} is required if {error.needed_by} is provided"
+        case errors.Missing() if error.field == _CODE:
+            return _NO_CODE
+        case errors.Missing():
+            return f"{spelled(error.field)} is required but not provided"
+        case errors.Invalid():
+            allowed, actual = error.allowed, error.actual
+            return f"{spelled(error.field)} is set to an invalid value (allowed: {allowed}, actual: '{actual}')"
+        case errors.Malformed():
+            return _MALFORMED[error.form].format(spelled(error.field.rpartition(".")[2]), error.actual)
+        case errors.Duplicate():
+            return f"Duplicate action name '{error.value}' in {spelled(error.field)} is not allowed"
+        case errors.TooMany():
+            return f"{spelled(error.field)} contains too many values (max: {error.most}, actual: {error.found})"
+        case errors.Unusable() if error.field:
+            return f"{spelled(error.field)} {error.reason}"
+        case _:
+            return str(error)
+
+
+def spelled(field: str) -> str:
+    """`log_config.project` → `LogConfig.Project`."""
+    if field in _SPELLED:
+        return _SPELLED[field]
+    return ".".join(_SPELLED.get(part) or "".join(map(str.capitalize, part.split("_"))) for part in field.split("."))
