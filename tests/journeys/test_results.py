@@ -119,6 +119,7 @@ def test_five_ways_to_fail_to_load(deploy: Deploy, service: str, door: Door, run
     assert function_error(door.invoke(service, "absent")) == {
         "errorMessage": "Handler 'absent' is missing on module 'index'",
         "errorType": "HandlerNotFound",
+        "stackTrace": ["HandlerNotFound: Handler 'absent' is missing on module 'index'"],
     }
     deploy("broken_value", handler="index.handler")
     value = door.invoke(service, "broken_value")
