@@ -12,7 +12,6 @@ from tests.fc.conftest import DATE, Door
     [
         ("GET", "/", "/"),
         ("GET", "/favicon.ico", "/favicon.ico"),
-        ("POST", "/2021-04-06/services", "/2021-04-06/services"),
         ("GET", "/2016-08-15", "/2016-08-15"),
     ],
 )

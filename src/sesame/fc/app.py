@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
-from sesame.fc import cors, targets
+from sesame.fc import cors, targets, unserved
 from sesame.fc.auth.permissions import Permissions
 from sesame.fc.auth.request_head import head_of
 from sesame.fc.auth.verifier import Verifier
@@ -110,6 +110,10 @@ class FcEndpoint:
             return
         domain = http_functions.domain_of(self._domains.find, scope)
         if domain is None:
+            asked = unserved.asked_of(scope)
+            if asked is not None:
+                await unserved.refuse(scope, send, self._date(), request_id, asked)
+                return
             await self._route(request_id, scope, receive, send)
             return
         way = await http_functions.domain_way(domain, scope)
@@ -138,6 +142,11 @@ class FcEndpoint:
         answer = self._errors.of(error, request_id, (scope["method"], scope["path"]))
         if scope.get(_ANSWERED):
             raise error
+        if unserved.has_later_form(scope):
+            status, failure = answer
+            later = (status, failure.error_code, failure.error_message)
+            await unserved.send_in_all_forms(send, self._date(), request_id, later)
+            return
         await self._errors.send(send, request_id, answer)
 
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Message, Receive, Scope, Send
 
-from sesame.fc import targets
+from sesame.fc import targets, unserved
 from sesame.fc.auth.permissions import Permissions
 from sesame.fc.auth.request_head import RequestHead, read_request
 from sesame.fc.auth.verifier import Verifier
@@ -54,6 +54,10 @@ class ExecEndpoint:
         async def refuse(message: Message) -> None:
             await send({**message, "type": f"websocket.{message['type']}"})
 
+        asked = unserved.asked_of(scope)
+        if asked is not None:
+            await unserved.refuse(scope, refuse, self._errors.date(), request_id, asked)
+            return
         try:
             await self._exec(request_id, head, scope, receive, send_all)
         except asyncio.CancelledError:

@@ -1,0 +1,94 @@
+"""Refuses requests to API versions that are not served, in the error form that their own clients read.
+
+Called by `fc.app` and `fc.exec.endpoint` for paths that are neither of a served version nor of a custom domain, and for
+errors of clients that sign as the later versions do (reference/api.md §0 rule 6, §1.2, §1.3).
+"""
+
+import re
+
+import msgspec
+from starlette.types import Scope, Send
+
+from sesame.fc.headers import CONTENT_LENGTH, JSON_TYPE, REQUEST_ID, Headers
+
+SERVED = "2016-08-15"
+STATUS = 400
+CODE = "PathNotSupported"
+ACS_SCHEME = b"ACS3-"
+ACS_REQUEST_ID = b"x-acs-request-id"
+_VERSION_PATH = re.compile(rb"/(\d{4}-\d{2}-\d{2})(?:/|\Z)")
+_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
+# The names under which code and message stand, beside Code, Message and RequestId (reference/api.md §1.3).
+_NAMES_OF_2016, _NAMES_OF_2021 = ("ErrorCode", "ErrorMessage"), ("errorCode", "errorMessage")
+_ALSO: dict[str, tuple[tuple[str, str], ...]] = {"2023-03-30": (), "2021-04-06": (_NAMES_OF_2021,)}
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """The version that a request is for, "" where its client signs for a later one without naming it; the operation,
+    "" where none is named.
+    """
+
+    version: str
+    operation: str
+
+
+def asked_of(scope: Scope) -> Asked | None:
+    """By its path, else by its headers; None for a request that names no version but the served one."""
+    headers = dict(scope["headers"])
+    operation = headers.get(b"x-acs-action", b"")[:64].decode("latin-1")
+    found = _VERSION_PATH.match(scope["raw_path"])
+    version = (found[1] if found else headers.get(b"x-acs-version", b"")).decode("latin-1")
+    if version == SERVED or (found is None and not _signs_as_later(headers) and not version):
+        return None
+    return Asked(version if _VERSION.match(version) else "", operation)
+
+
+def has_later_form(scope: Scope) -> bool:
+    """Whether the client signs as those of later versions do, so that it reads their errors and no others."""
+    return _signs_as_later(dict(scope["headers"]))
+
+
+async def refuse(scope: Scope, send: Send, date: tuple[bytes, bytes], request_id: str, asked: Asked) -> None:
+    """Says which version is served; before the signature is checked, which is of another scheme."""
+    method = scope.get("method", "GET")
+    what = f"'{method}' against '{scope['raw_path'].decode('latin-1')[:256]}' is not supported"
+    operation = f" ({asked.operation})" if asked.operation else ""
+    version = f"API version {asked.version}" if asked.version else "another API version"
+    message = (
+        f"{what}: the request is for {version}{operation}, and this server serves {SERVED}; use a "
+        f"client of that version, such as aliyun-fc2 for Python, or paths that begin with /{SERVED}/"
+    )
+    document = _document((CODE, message), request_id, _ALSO.get(asked.version, (_NAMES_OF_2021, _NAMES_OF_2016)))
+    await _send(send, date, request_id, STATUS, document)
+
+
+async def send_in_all_forms(
+    send: Send, date: tuple[bytes, bytes], request_id: str, answer: tuple[int, str, str]
+) -> None:
+    """Status, code and message of an error of the served version, under the names of every version."""
+    document = _document(answer[1:], request_id, (_NAMES_OF_2016, _NAMES_OF_2021))
+    await _send(send, date, request_id, answer[0], document)
+
+
+def _document(error: tuple[str, str], request_id: str, also: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    document = {"Code": error[0], "Message": error[1], "RequestId": request_id}
+    for names in also:
+        document |= dict(zip(names, error, strict=True))
+    return document
+
+
+async def _send(send: Send, date: tuple[bytes, bytes], request_id: str, status: int, document: dict[str, str]) -> None:
+    body = msgspec.json.encode(document)
+    headers: Headers = [
+        (REQUEST_ID, request_id.encode()),
+        (ACS_REQUEST_ID, request_id.encode()),
+        date,
+        JSON_TYPE,
+        (CONTENT_LENGTH, str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _signs_as_later(headers: dict[bytes, bytes]) -> bool:
+    return headers.get(b"authorization", b"").startswith(ACS_SCHEME)

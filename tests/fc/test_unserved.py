@@ -1,0 +1,98 @@
+"""Versions of the API that are not served are refused in the form that their clients read."""
+
+from typing import Any
+
+import pytest
+from tests.fc.conftest import Door, asgi, scope
+
+ACS = "ACS3-HMAC-SHA256 Credential=LTAItest,SignedHeaders=host;x-acs-date,Signature=00"
+LATER = {"Code", "Message", "RequestId"}
+OF_2021 = LATER | {"errorCode", "errorMessage"}
+OF_ALL = OF_2021 | {"ErrorCode", "ErrorMessage"}
+
+
+async def answer(door: Door, method: str, path: str, headers: dict[str, str]) -> Any:
+    return await asgi(door.gateway, scope(method, path, headers), [b'{"functionName": "f"}'])
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "names"),
+    [
+        ("/2021-04-06/services", "2021-04-06", OF_2021),
+        ("/2021-04-06/services/s/functions/f/invocations?qualifier=LATEST", "2021-04-06", OF_2021),
+        ("/2023-03-30/functions", "2023-03-30", LATER),
+        ("/2023-03-30/functions/f/invocations", "2023-03-30", LATER),
+        ("/2023-03-30", "2023-03-30", LATER),
+        ("/2099-01-01/anything", "2099-01-01", OF_ALL),
+    ],
+)
+@pytest.mark.parametrize("headers", [{}, {"authorization": ACS}, {"authorization": "FC id:signature"}])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_versions_named_by_the_path(
+    door: Door, method: str, path: str, version: str, names: set[str], headers: dict[str, str]
+) -> None:
+    refused = await answer(door, method, path, headers)
+    document = refused.json()
+    assert (refused.status, set(document)) == (400, names)
+    assert document["Code"] == "PathNotSupported"
+    assert document["RequestId"] == refused.headers["X-Fc-Request-Id"] == refused.headers["x-acs-request-id"]
+    assert f"API version {version}" in document["Message"]
+    assert "this server serves 2016-08-15" in document["Message"]
+    assert all(document[name] == document["Message"] for name in names if name.lower() == "errormessage")
+    assert all(document[name] == document["Code"] for name in names if name.lower() == "errorcode")
+
+
+@pytest.mark.parametrize(
+    ("headers", "version", "names"),
+    [
+        ({"x-acs-version": "2023-03-30", "x-acs-action": "ListFunctions"}, "API version 2023-03-30", LATER),
+        ({"x-acs-version": "2021-04-06", "x-acs-action": "ListServices"}, "API version 2021-04-06", OF_2021),
+        ({"x-acs-version": "2015-04-01", "x-acs-action": "GetCallerIdentity"}, "API version 2015-04-01", OF_ALL),
+        ({"x-acs-version": "nonsense"}, "another API version", OF_ALL),
+        ({}, "another API version", OF_ALL),
+    ],
+)
+async def test_versions_named_by_headers(door: Door, headers: dict[str, str], version: str, names: set[str]) -> None:
+    refused = await answer(door, "POST", "/", {"authorization": ACS, **headers})
+    assert (refused.status, set(refused.json())) == (400, names)
+    assert version in refused.json()["Message"]
+    assert headers.get("x-acs-action", "") in refused.json()["Message"]
+
+
+async def test_a_later_client_on_a_served_path_can_read_why_it_is_refused(door: Door) -> None:
+    refused = await answer(door, "GET", "/2016-08-15/services", {"authorization": ACS, "date": "now"})
+    assert (refused.status, set(refused.json())) == (400, OF_ALL)
+    assert "FC {accessKeyId}:{signature}" in refused.json()["Message"]
+
+
+@pytest.mark.parametrize("path", ["/", "/x", "/2016-08-15/x", "/2016-8-15/x", "/20210406/services"])
+async def test_what_names_no_version_is_refused_as_before(door: Door, path: str) -> None:
+    refused = await answer(door, "GET", path, {})
+    assert (refused.status, set(refused.json())) == (400, {"ErrorCode", "ErrorMessage"})
+
+
+async def test_paths_that_look_like_versions_belong_to_a_custom_domain(door: Door) -> None:
+    await door.call("POST", "/custom-domains", {"domainName": "d.example.com", "protocol": "HTTP"})
+    refused = await answer(door, "GET", "/2023-03-30/functions", {"host": "d.example.com"})
+    assert refused.json()["ErrorCode"] == "RouteNotFound"
+
+
+@pytest.mark.parametrize(("version", "names"), [("2021-04-06", OF_2021), ("2023-03-30", LATER)])
+async def test_commands_in_instances_of_later_versions(door: Door, version: str, names: set[str]) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    path = f"/{version}/functions/f/instances/i/exec"
+    request = scope("GET", path, {"authorization": ACS}) | {"type": "websocket", "scheme": "ws"}
+    del request["method"]
+
+    async def receive() -> Any:
+        raise AssertionError("the request is refused for its head")
+
+    await door.gateway(request, receive, send)
+    assert [message["type"] for message in sent] == ["websocket.http.response.start", "websocket.http.response.body"]
+    assert sent[0]["status"] == 400
+    assert b"this server serves 2016-08-15" in sent[1]["body"]
+    assert all(name.encode() in sent[1]["body"] for name in names)
