@@ -21,6 +21,7 @@ from sesame.sandbox.runtimes import site_packages
 
 ENVIRONMENT_PREFIX = "SESAME_"
 CONFIG_FILE = "sesame.toml"
+CONFIG_FILE_BYTES_MAX = 1024 * 1024
 CHOICES: dict[str, tuple[str, ...]] = {"sandbox": ("auto", "jail", "plain"), "cpu": ("shares", "cloud")}
 CREDENTIALS_VALIDITY_S_MIN = 900
 LOG_MAX_MB_MIN = 16
@@ -180,10 +181,12 @@ def _from_file(config_file: Path | None, environ: Mapping[str, str]) -> tuple[Pa
     path = config_file or (Path(environ["SESAME_CONFIG"]) if environ.get("SESAME_CONFIG") else None)
     if path is None:
         path = Path(CONFIG_FILE)
-        if not path.is_file():
+        # Unlike pathlib's, false where the working directory may not be searched.
+        if not os.path.isfile(path):
             return path, {}
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = _text_of(path)
+        content = tomllib.loads(text)
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -194,6 +197,17 @@ def _from_file(config_file: Path | None, environ: Mapping[str, str]) -> tuple[Pa
             hint = f"; did you mean '{near[0]}'?" if near else f"; expected one of {', '.join(TABLE)}"
             raise ConfigurationError(f"{path}: there is no setting '{name}'{hint}")
     return path, content
+
+
+def _text_of(path: Path) -> str:
+    # A device may never end.
+    if path.exists() and not path.is_file():
+        raise ConfigurationError(f"cannot read {path}: it is no regular file")
+    with path.open("rb") as file:
+        data = file.read(CONFIG_FILE_BYTES_MAX + 1)
+    if len(data) > CONFIG_FILE_BYTES_MAX:
+        raise ConfigurationError(f"cannot read {path}: it has more than {CONFIG_FILE_BYTES_MAX} bytes")
+    return data.decode("utf-8")
 
 
 def _convert(setting: Setting, raw: Any, source: str) -> Any:
@@ -208,7 +222,10 @@ def _convert(setting: Setting, raw: Any, source: str) -> Any:
 
 def _decode_path(kind: type, raw: Any) -> Any:
     if kind is Path and isinstance(raw, str | Path) and str(raw):
-        return Path(raw).expanduser()
+        try:
+            return Path(raw).expanduser()
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
     raise ValueError(f"expected a path, found {raw!r}")
 
 

@@ -65,7 +65,11 @@ def invoke(
     """
     if event_text is not None and event_file is not None:
         raise click.UsageError("give the event as text (-e) or from a file (-f), not both")
-    event = event_file.read() if event_file is not None else os.fsencode(event_text or "")
+    event = os.fsencode(event_text or "") if event_file is None else event_file.read(limits.SYNC_PAYLOAD_BYTES + 1)
+    if len(event) > limits.SYNC_PAYLOAD_BYTES:
+        raise click.UsageError(
+            f"the event is larger than {limits.SYNC_PAYLOAD_BYTES} bytes, the most that a call takes"
+        )
     for text in (handler, service, function_name, options["initializer"], options["code"].absolute().name):
         _refuse_what_is_no_text(text or "")
     settings = settle(options)

@@ -1,21 +1,19 @@
-"""The command `sesame`: the group that every command hangs on, and how a failed one ends.
+"""The command `sesame`: the group of all commands.
 
-Called by the console script and by `python -m sesame`. Knows where the commands are, never what they do.
+Called by `sesame.__main__`. Knows where the commands are, not what they do.
 """
 
+import difflib
 import importlib
 import sys
 from importlib.metadata import version
 
 import click
 
-from sesame.cli import output
-from sesame.model.errors import SesameError
+from sesame.cli import ending, output
 
-EXIT_FAILED = 1
-
-# Where each command lives, and its line in the help: a command's module is imported when it is asked for, as
-# `sesame env` need not wait for all that `sesame start` needs.
+# Where each command lives, and its line in the help. A command's module is imported when it is asked for, so that
+# `sesame env` does not wait for what `sesame start` needs.
 COMMANDS = {
     "start": ("sesame.cli.start", "Starts Sesame."),
     "env": ("sesame.cli.env", "Prints account, keys and endpoints as shell exports."),
@@ -46,6 +44,15 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_module, line) in COMMANDS.items()])
 
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
+            hint = f"Did you mean '{near[0]}'?" if near else f"Expected one of {', '.join(COMMANDS)}."
+            raise click.UsageError(f"No such command '{output.harmless(args[0])}'. {hint}", context)
+        return super().resolve_command(context, args)
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(version("sesame-fc"), prog_name="sesame")
@@ -57,13 +64,5 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Runs a command; what can be expected to go wrong is one line on stderr, never a traceback."""
-    try:
-        cli()
-    except SesameError as error:
-        output.error(str(error))
-        sys.exit(EXIT_FAILED)
-    except OSError as error:
-        # What the machine refuses: no permission, no space, no file.
-        output.error(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
-        sys.exit(EXIT_FAILED)
+    """Runs a command and exits with its code."""
+    sys.exit(ending.run(lambda: cli.main(prog_name="sesame", standalone_mode=False)))

@@ -36,7 +36,8 @@ def settle(flags: Mapping[str, Any]) -> settings.Settings:
 
 
 def _option(setting: settings.Setting) -> Callable[[Command], Command]:
-    kinds: dict[Any, Any] = {int: int, int | None: int, float: float, Path: click.Path(path_type=Path)}
+    # Paths stay text here: `settings` refuses an empty one, which `click.Path` takes for the working directory.
+    kinds: dict[Any, Any] = {int: int, int | None: int, float: float}
     kind = kinds.get(setting.kind, str)
     if setting.name in settings.CHOICES:
         kind = click.Choice(settings.CHOICES[setting.name])

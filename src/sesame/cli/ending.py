@@ -1,0 +1,125 @@
+"""How a command ends: every outcome becomes an exit code and at most one line on stderr, never a traceback.
+
+Called by `cli.main` around the chosen command.
+"""
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from typing import IO
+
+import click
+
+from sesame.cli import output
+from sesame.model.errors import SesameError
+
+EXIT_FAILED = 1
+# As a shell counts a process that SIGINT ended.
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+# As click ends where it sees the pipe break first.
+EXIT_BROKEN_PIPE = 1
+
+
+def run(command: Callable[[], int | None]) -> int:
+    """Runs a command to its end and gives its exit code."""
+    with contextlib.suppress(ValueError):
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    _make_streams_accept_anything()
+    try:
+        try:
+            code = _outcome(command)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _close_quietly(sys.stdout)
+            return EXIT_BROKEN_PIPE
+        except OSError as error:
+            # Of what the command printed last: a full disk, for example.
+            _close_quietly(sys.stdout)
+            output.error(f"the output cannot be written: {error.strerror}")
+            return EXIT_FAILED
+        sys.stderr.flush()
+    except OSError:
+        # Nobody reads stderr any more: there is no place to say so.
+        _close_quietly(sys.stdout)
+        _close_quietly(sys.stderr)
+        return EXIT_BROKEN_PIPE
+    else:
+        return code
+    finally:
+        # From here on the interpreter itself ends; another Ctrl-C need not interrupt that with a traceback.
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _outcome(command: Callable[[], int | None]) -> int:
+    try:
+        return command() or 0
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            output.error(end.code)
+            return EXIT_FAILED
+        return end.code or 0
+    except (KeyboardInterrupt, click.Abort):
+        return EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except SesameError as error:
+        output.error(str(error))
+        return EXIT_FAILED
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What the machine refuses: no permission, no space, no file.
+        output.error(_of_the_machine(error))
+        return EXIT_FAILED
+    except Exception as error:  # noqa: BLE001 (the last resort; kept in a file)
+        output.error(_of_a_defect(error))
+        return EXIT_FAILED
+
+
+def _of_the_machine(error: OSError) -> str:
+    said = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{said}; run the command as the user who owns it, or name another place"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{said}; free some space"
+    return said
+
+
+def _of_a_defect(error: Exception) -> str:
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="sesame-defect-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(text)
+    except OSError:
+        return f"this is a defect of Sesame: {said}"
+    return f"this is a defect of Sesame: {said}; its traceback is in {file.name}"
+
+
+def _make_streams_accept_anything() -> None:
+    """So that a closed stream, or a terminal that knows only ASCII, fails no command."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for the life of the process)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (for the life of the process)
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
+
+
+def _close_quietly(stream: IO[str]) -> None:
+    """Lets the interpreter flush what is left into nothing, because it would complain of what cannot be written."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
