@@ -167,9 +167,9 @@ async def test_a_hook_without_credentials_is_left_out() -> None:
     assert instance.state is State.IDLE
 
     def refuse(_service: object, _validity_s: float) -> Any:
-        from sesame.model.errors import AccessDenied
+        from sesame.model.errors import Forbidden
 
-        raise AccessDenied("the role is gone")
+        raise Forbidden("the role is gone")
 
     engine.pool._parts.hooks._credentials = refuse
     await idle(engine, 3)

@@ -16,7 +16,7 @@ from sesame.identity.policy.evaluator import Decision, MalformedPolicy, Question
 from sesame.identity.roles import Roles, new_role, parse_role_arn, role_arn, trust_of_service
 from sesame.identity.tokens import Grant, Tokens, master_key
 from sesame.model import records
-from sesame.model.errors import AccessDenied, ConfigurationError, InvalidArgument
+from sesame.model.errors import ConfigurationError, Forbidden, Unusable
 from sesame.model.invocation import Credentials
 from sesame.model.role import MasterKey, Policy, Principal, PrincipalKind, Role, Seed
 from sesame.store.catalog import Catalog
@@ -151,7 +151,7 @@ async def test_only_a_role_that_trusts_the_service_can_be_assumed(roles: Roles) 
     roles.require_assumable(DEFAULT_ARN)
     await roles.put("42", new_role("servers", [], trust=trust_of_service("ecs.aliyuncs.com")))
     for arn in (role_arn("42", "servers"), role_arn("42", "absent"), "nonsense"):
-        with pytest.raises(InvalidArgument, match="cannot be assumed"):
+        with pytest.raises(Unusable, match="cannot be assumed"):
             roles.require_assumable(arn)
 
 
@@ -187,7 +187,7 @@ async def test_what_a_call_is_given_always_outlives_it(issuer: Issuer, clock: Cl
 async def test_credentials_are_made_anew_when_the_role_is(issuer: Issuer, roles: Roles) -> None:
     first = issuer.credentials(DEFAULT_ARN, "photos", 3.0)
     await roles.delete("42", "aliyunfcdefaultrole")
-    with pytest.raises(AccessDenied, match="cannot be assumed"):
+    with pytest.raises(Forbidden, match="cannot be assumed"):
         issuer.credentials(DEFAULT_ARN, "photos", 3.0)
     await roles.put("42", new_role("AliyunFCDefaultRole", ["AliyunOSSFullAccess"]))
     second = issuer.credentials(DEFAULT_ARN, "photos", 3.0)

@@ -1,7 +1,7 @@
 """Callers as `control` sees them: the account itself, and one that may pass some roles only."""
 
 from sesame.control.requester import Requester
-from sesame.model.errors import AccessDenied
+from sesame.model.errors import Forbidden
 from sesame.model.role import Principal, PrincipalKind
 
 
@@ -20,7 +20,7 @@ class FakeRequester:
     def pass_role(self, role: str) -> None:
         self.asked.append(role)
         if self._may_pass is not None and role not in self._may_pass:
-            raise AccessDenied(f"the caller is not authorized to perform 'ram:PassRole' on resource '{role}'")
+            raise Forbidden(f"the caller is not authorized to perform 'ram:PassRole' on resource '{role}'")
 
 
 THE_ACCOUNT: Requester = FakeRequester(Principal(PrincipalKind.ACCOUNT, "123"))

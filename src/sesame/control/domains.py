@@ -38,7 +38,7 @@ class Domains:
     async def create(self, sent: CustomDomainInput, *, by: Requester) -> Record:
         """Routes may lead to services that do not exist yet (reference/api.md §3.6).
 
-        Raises `AccessDenied` for a role that the caller may not pass.
+        Raises `Forbidden` for a role that the caller may not pass.
         """
         require_pass_role(by, sent)
         name = "" if sent.domain_name is UNSET else sent.domain_name
@@ -72,7 +72,7 @@ class Domains:
     ) -> Record:
         """What was not sent stays; what was sent replaces the former value whole.
 
-        Raises `AccessDenied` for a role that the caller may not pass.
+        Raises `Forbidden` for a role that the caller may not pass.
         """
         require_pass_role(by, sent)
         name = (await self.get(domain)).name

@@ -22,11 +22,11 @@ class Requester(Protocol):
     def principal(self) -> Principal: ...
 
     def pass_role(self, role: str) -> None:
-        """Raises `AccessDenied` unless the caller may have Function Compute act in this role (`ram:PassRole`)."""
+        """Raises `Forbidden` unless the caller may have Function Compute act in this role (`ram:PassRole`)."""
 
 
 def require_pass_role(by: Requester, sent: msgspec.Struct) -> None:
-    """Asks for every role that the input names, however deep. Raises `AccessDenied` for one that may not be passed.
+    """Asks for every role that the input names, however deep. Raises `Forbidden` for one that may not be passed.
 
     A role is what a field whose name ends in `role` or `roleArn` holds, and every text that is a role's ARN.
     """

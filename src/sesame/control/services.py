@@ -36,7 +36,7 @@ class Services:
         self._check_role = check_role
 
     async def create(self, sent: ServiceInput, *, by: Requester) -> Record:
-        """Raises `AccessDenied` for a role that may not be passed, `Rejected` or `AlreadyExists`."""
+        """Raises `Forbidden` for a role that may not be passed, `Rejected` or `AlreadyExists`."""
         require_pass_role(by, sent)
         name = "" if sent.service_name is UNSET else sent.service_name
         checks.name("service_name", name, limits.SERVICE_NAME, SERVICE_NAME_CHARS)
@@ -57,7 +57,7 @@ class Services:
     async def update(self, service: str, sent: ServiceInput, if_match: str | None = None, *, by: Requester) -> Record:
         """What was not sent stays; what was sent replaces the former value whole.
 
-        Raises `AccessDenied` for a role that the caller may not pass.
+        Raises `Forbidden` for a role that the caller may not pass.
         """
         require_pass_role(by, sent)
         self._check(_merged(service_view(self._catalog, service).document, sent), sent)

@@ -33,7 +33,7 @@ class Triggers:
         self._arns = arns
 
     async def create(self, service: str, function: str, sent: TriggerInput, *, by: Requester) -> Record:
-        """Raises `AccessDenied` for a role that the caller may not pass, `Rejected`, what the function's absence
+        """Raises `Forbidden` for a role that the caller may not pass, `Rejected`, what the function's absence
         raises, or `AlreadyExists`.
         """
         require_pass_role(by, sent)
@@ -64,7 +64,7 @@ class Triggers:
     ) -> Record:
         """The trigger is the one that `sent` names. Each part of its configuration that is sent replaces that part.
 
-        Raises `AccessDenied` for a role that the caller may not pass.
+        Raises `Forbidden` for a role that the caller may not pass.
         """
         require_pass_role(by, sent)
         name = "" if sent.trigger_name is UNSET else sent.trigger_name

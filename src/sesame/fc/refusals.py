@@ -58,6 +58,24 @@ class AccessDenied(ApiError):
         super().__init__(403, code, text)
 
 
+class SignatureNotMatch(AccessDenied):
+    """The signature was not made with the caller's secret over this request."""
+
+    def __init__(self) -> None:
+        text = (
+            "The request signature we calculated does not match the signature you provided. "
+            "Check your access key and signing method"
+        )
+        super().__init__(text, code="SignatureNotMatch")
+
+
+class InvalidAccessKeyID(AccessDenied):
+    """There is no such access key."""
+
+    def __init__(self, access_key_id: str) -> None:
+        super().__init__(f"invalid access key ID '{access_key_id}'", code="InvalidAccessKeyID")
+
+
 class Failure(msgspec.Struct, frozen=True, rename="pascal"):
     """The body of every error answer (reference/api.md §1.3)."""
 

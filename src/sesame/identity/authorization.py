@@ -13,7 +13,7 @@ from sesame.identity.policy.compiled import CompiledPolicies
 from sesame.identity.policy.evaluator import CompiledPolicy, Decision, Question, strongest
 from sesame.identity.roles import FUNCTION_COMPUTE, Roles, parse_role_arn, role_arn
 from sesame.model import records
-from sesame.model.errors import AccessDenied
+from sesame.model.errors import Forbidden
 from sesame.model.role import Principal, PrincipalKind
 from sesame.store.catalog import Catalog
 
@@ -26,7 +26,7 @@ class Source(enum.Enum):
     IDENTITY_POLICY = "identity policy"
 
 
-class Denied(AccessDenied):
+class Denied(Forbidden):
     """The caller may not do this. Endpoints word their refusals by `decision` and `source`."""
 
     def __init__(self, action: str, resource: str, decision: Decision, source: Source) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from sesame.identity.roles import FUNCTION_COMPUTE, Roles, parse_role_arn
 from sesame.identity.tokens import VALIDITY_S_DEFAULT, Grant, Tokens
-from sesame.model.errors import AccessDenied
+from sesame.model.errors import Forbidden
 from sesame.model.invocation import Credentials
 from sesame.model.role import Principal
 
@@ -53,13 +53,13 @@ class Issuer:
     def credentials(self, role_arn: str, session: str, min_validity_s: float) -> Credentials:
         """Good for at least `min_validity_s` more seconds; three empty strings for a service without a role.
 
-        Raises AccessDenied when the role does not exist or does not trust Function Compute.
+        Raises Forbidden when the role does not exist or does not trust Function Compute.
         """
         if not role_arn:
             return Credentials()
         role = self._roles.assumable(role_arn, FUNCTION_COMPUTE)
         if role is None:
-            raise AccessDenied(
+            raise Forbidden(
                 f"the role '{role_arn}' cannot be assumed: it does not exist or does not trust {FUNCTION_COMPUTE}"
             )
         now = self._clock()

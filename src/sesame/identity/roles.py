@@ -20,7 +20,7 @@ from sesame.identity.policy.evaluator import (
 )
 from sesame.identity.policy.system_policies import SYSTEM_POLICIES
 from sesame.model import records
-from sesame.model.errors import ConfigurationError, InvalidArgument
+from sesame.model.errors import ConfigurationError, Unusable
 from sesame.model.role import Policy, Principal, PrincipalKind, Role, Seed
 from sesame.store.catalog import Catalog, Transaction
 
@@ -76,9 +76,9 @@ class Roles:
         return role if parse_resource_policy(role.trust_policy).decide(question) is Decision.ALLOW else None
 
     def require_assumable(self, arn: str) -> None:
-        """For whoever writes a role into a service. Raises InvalidArgument."""
+        """For a role that is written into a service. Raises Unusable unless functions can act in it."""
         if self.assumable(arn, FUNCTION_COMPUTE) is None:
-            raise InvalidArgument(
+            raise Unusable(
                 f"role '{arn}' cannot be assumed: expected acs:ram::<account>:role/<name> of a role that exists and "
                 f"trusts {FUNCTION_COMPUTE}"
             )

@@ -14,11 +14,17 @@ from urllib.parse import unquote_plus
 from sesame.fc.auth import signature
 from sesame.fc.auth.request_head import RequestHead
 from sesame.fc.auth.signature import Signed
+from sesame.fc.refusals import (
+    AccessDenied,
+    ApiError,
+    InvalidAccessKeyID,
+    InvalidArgument,
+    MissingRequiredHeader,
+    SignatureNotMatch,
+)
 from sesame.identity.authentication import Authentication, Caller
 from sesame.identity.tokens import CredentialsRefused, Refusal
 from sesame.model import limits
-from sesame.model.errors import AccessDenied, CallerError, InvalidAccessKeyID, InvalidArgument, MissingRequiredHeader
-from sesame.model.errors import SignatureNotMatch as SignatureDoesNotMatch
 
 SCHEME = b"FC "
 DATE_BYTES_MAX = 64
@@ -53,7 +59,7 @@ class Verifier:
         self._keys = signature.SigningKeys()
 
     def verify(self, request: RequestHead, repeated: dict[str, Any] | None = None) -> Caller:
-        """Who signed this request; raises a `CallerError` of status 400 or 403.
+        """Who signed this request; raises a `ApiError` of status 400 or 403.
 
         `repeated` is the memory of a connection that sends the same head again: its signature is checked once. Its key,
         its token and its time are checked each time.
@@ -99,7 +105,7 @@ class Verifier:
                 "Date", "a date of RFC 1123 in GMT, such as 'Sun, 06 Nov 1994 08:49:37 GMT'", _shown(signed_on)
             )
         if not self._matches(_signed(request, signed_on), caller, claimed, resources):
-            raise SignatureDoesNotMatch
+            raise SignatureNotMatch
         return signed_at
 
     def _check_clock(self, request: RequestHead, signed_at: float) -> None:
@@ -118,7 +124,7 @@ class Verifier:
         claimed, expiry = link[signature.SIGNATURE_ITEM].encode("latin-1", "replace"), expires.encode()
         bare = Signed(request.method, b"", b"", expiry, b"")
         if not any(self._matches(signed, caller, claimed, resources) for signed in (_signed(request, expiry), bare)):
-            raise SignatureDoesNotMatch
+            raise SignatureNotMatch
         if int(expires) < self._wall_clock():
             raise AccessDenied(f"this link has expired: it was valid until {expires} (Unix seconds); sign a new one")
         return _of_its_account(request, caller)
@@ -141,7 +147,7 @@ class Verifier:
         return False
 
 
-def _refusal(refused: CredentialsRefused) -> CallerError:
+def _refusal(refused: CredentialsRefused) -> ApiError:
     if refused.refusal is Refusal.UNKNOWN_KEY:
         return InvalidAccessKeyID(refused.access_key_id)
     if refused.refusal is Refusal.MISSING_TOKEN:

@@ -14,7 +14,7 @@ import msgspec
 from sesame.identity.policy import condition_keys
 from sesame.identity.policy.conditions import Condition, parse_conditions
 from sesame.identity.policy.patterns import glob
-from sesame.model.errors import InvalidArgument
+from sesame.model.errors import Unusable
 
 DOCUMENT_CHARS_MAX = 6144
 ARN_SEGMENTS = 5
@@ -29,7 +29,7 @@ class Decision(enum.Enum):
     IMPLICIT_DENY = "ImplicitDeny"
 
 
-class MalformedPolicy(InvalidArgument):
+class MalformedPolicy(Unusable):
     """The document is not in the grammar of reference/companions.md §3.1; the message says where."""
 
 
