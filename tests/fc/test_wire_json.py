@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from sesame.control.inputs import CodeInput, FunctionInput, ServiceInput
 from sesame.fc import wire_json
 from sesame.fc.refusals import InvalidArgument
+from sesame.fc.v2016.inputs import CodeInput, FunctionInput, ServiceInput
 from sesame.fc.wire_json import NESTING_MAX
 from sesame.model.service import NasConfig, NasMountPoint, TracingConfig
 

@@ -1,7 +1,6 @@
 """What the account as a whole is told about itself (reference/api.md §3.2, §3.6).
 
-Called by the doors; made by `app` from settings.
-Never holds keys: `identity` does.
+Called by the endpoints; made by `app` from settings. `identity` holds the account's keys.
 """
 
 from collections.abc import Iterable
@@ -11,15 +10,15 @@ import msgspec
 from sesame.model import limits
 
 
-class AccountSettings(msgspec.Struct, frozen=True, rename="camel"):
-    """Answer of GetAccountSettings. Nothing is reserved here, so the list of reserved capacities is always empty."""
+class AccountSettings(msgspec.Struct, frozen=True):
+    """Its zones, and the ARN of the role that functions may be given."""
 
-    available_azs: tuple[str, ...] = msgspec.field(default=(), name="availableAZs")
+    available_azs: tuple[str, ...] = ()
     default_role: str = ""
 
 
 def account_configs(names: Iterable[str] = ()) -> dict[str, str]:
-    """The named limits, or all of them, as text; names that nobody knows are left out."""
+    """The named limits, or all of them, as text; unknown names are left out."""
     known = {"CodeSizeLimit": str(limits.CODE_ZIP_BYTES)}
     wanted = set(names) or known.keys()
     return {name: value for name, value in known.items() if name in wanted}

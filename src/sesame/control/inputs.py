@@ -1,7 +1,6 @@
-"""What a caller may send, as decoded but not yet validated structs.
+"""What callers send, in words of no API version: decoded, and not validated yet.
 
-Built by the doors from JSON (keys in any case, null dropped), taken by everything in this room.
-Never holds defaults: what was not sent is UNSET, so that an update keeps it.
+Made by the endpoints of what their API version sends. What was not sent is UNSET, so that an update keeps it.
 """
 
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from sesame.model import described
 from sesame.model.configs import DestinationConfig, ScheduledAction, TargetTrackingPolicy
 from sesame.model.domain import CertConfig, RouteConfig, TlsConfig
 from sesame.model.function import InstanceLifecycleConfig
@@ -17,11 +15,11 @@ from sesame.model.records import Record
 from sesame.model.service import LogConfig, NasConfig, TracingConfig, VpcConfig
 
 
-class ServiceInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of CreateService and UpdateService (reference/api.md §3.1). A part that is sent replaces that part whole."""
+class ServiceInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A part that is sent replaces that part whole (reference/api.md §3.1)."""
 
-    service_name: described.ServiceName | UnsetType = UNSET
-    description: described.Description | UnsetType = UNSET
+    service_name: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
     role: str | UnsetType = UNSET
     log_config: LogConfig | UnsetType = UNSET
     vpc_config: VpcConfig | UnsetType = UNSET
@@ -30,7 +28,7 @@ class ServiceInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     tracing_config: TracingConfig | UnsetType = UNSET
 
 
-class CodeInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class CodeInput(msgspec.Struct, frozen=True, kw_only=True):
     """Where the code comes from: base64 text of a zip, or an object in a bucket. Empty strings count as not sent."""
 
     zip_file: str = ""
@@ -38,126 +36,119 @@ class CodeInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     oss_object_name: str = ""
 
 
-class FunctionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of CreateFunction and UpdateFunction (reference/api.md §3.2).
+class FunctionInput(msgspec.Struct, frozen=True, kw_only=True):
+    """Environment variables and layers replace wholesale (reference/api.md §3.2).
 
-    `environment_variables` and `layers` replace wholesale. `expected_checksum` comes from the header
-    X-Fc-Code-Checksum, never from the body.
+    `expected_checksum` is the CRC-64 that the code must have, where one was announced.
     """
 
-    function_name: described.FunctionName | UnsetType = UNSET
-    runtime: described.Runtime | UnsetType = UNSET
-    handler: described.Handler | UnsetType = UNSET
+    function_name: str | UnsetType = UNSET
+    runtime: str | UnsetType = UNSET
+    handler: str | UnsetType = UNSET
     code: CodeInput | UnsetType = UNSET
-    description: described.Description | UnsetType = UNSET
-    initializer: described.Handler | UnsetType = UNSET
-    timeout: described.TimeoutS | UnsetType = UNSET
-    initialization_timeout: described.InitializationTimeoutS | UnsetType = UNSET
-    memory_size: described.MemoryMb | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    initializer: str | UnsetType = UNSET
+    timeout: int | UnsetType = UNSET
+    initialization_timeout: int | UnsetType = UNSET
+    memory_size: int | UnsetType = UNSET
     environment_variables: dict[str, str] | UnsetType = UNSET
-    instance_concurrency: described.Concurrency | UnsetType = UNSET
-    instance_soft_concurrency: described.Concurrency | UnsetType = UNSET
+    instance_concurrency: int | UnsetType = UNSET
+    instance_soft_concurrency: int | UnsetType = UNSET
     instance_type: str | UnsetType = UNSET
     instance_lifecycle_config: InstanceLifecycleConfig | UnsetType = UNSET
     layers: tuple[str, ...] | UnsetType = UNSET
-    ca_port: described.Port | UnsetType = UNSET
+    ca_port: int | UnsetType = UNSET
     custom_container_config: dict[str, Any] | UnsetType = UNSET
     custom_runtime_config: dict[str, Any] | UnsetType = UNSET
     custom_health_check_config: dict[str, Any] | UnsetType = UNSET
-    custom_dns: dict[str, Any] | UnsetType = msgspec.field(default=UNSET, name="customDNS")
+    custom_dns: dict[str, Any] | UnsetType = UNSET
     gpu_memory_size: int | UnsetType = UNSET
-    cpu: described.Cpu | UnsetType = UNSET
-    disk_size: described.DiskMb | UnsetType = UNSET
-    expected_checksum: str | UnsetType = msgspec.field(default=UNSET, name=":x-fc-code-checksum")
+    cpu: float | UnsetType = UNSET
+    disk_size: int | UnsetType = UNSET
+    expected_checksum: str | UnsetType = UNSET
 
 
-class PublishInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of PublishVersion (reference/api.md §3.4)."""
+class PublishInput(msgspec.Struct, frozen=True, kw_only=True):
+    """What a new version says of itself (reference/api.md §3.4)."""
 
-    description: described.Description = ""
+    description: str = ""
 
 
-class AliasInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of CreateAlias and UpdateAlias (reference/api.md §3.4)."""
+class AliasInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A version, with the shares of others beside it (reference/api.md §3.4)."""
 
-    alias_name: described.AliasName | UnsetType = UNSET
+    alias_name: str | UnsetType = UNSET
     version_id: str | UnsetType = UNSET
-    description: described.Description | UnsetType = UNSET
+    description: str | UnsetType = UNSET
     additional_version_weight: dict[str, float] | UnsetType = UNSET
     resolve_policy: str | UnsetType = UNSET
     route_policy: dict[str, Any] | UnsetType = UNSET
 
 
-class TriggerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of CreateTrigger and UpdateTrigger (reference/api.md §3.5); for an update the door puts in the name."""
+class TriggerInput(msgspec.Struct, frozen=True, kw_only=True):
+    """For an update the name says which trigger is meant (reference/api.md §3.5)."""
 
-    trigger_name: described.TriggerName | UnsetType = UNSET
+    trigger_name: str | UnsetType = UNSET
     trigger_type: str | UnsetType = UNSET
     trigger_config: dict[str, Any] | UnsetType = UNSET
     source_arn: str | UnsetType = UNSET
     invocation_role: str | UnsetType = UNSET
-    description: described.Description | UnsetType = UNSET
+    description: str | UnsetType = UNSET
     qualifier: str | UnsetType = UNSET
 
 
-class AsyncConfigInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of PutFunctionAsyncInvokeConfig (reference/api.md §3.6); it replaces the whole configuration."""
+class AsyncConfigInput(msgspec.Struct, frozen=True, kw_only=True):
+    """Replaces the whole configuration (reference/api.md §3.6)."""
 
     destination_config: DestinationConfig = DestinationConfig()
-    max_async_event_age_in_seconds: described.AsyncEventAgeS | None = None
-    max_async_retry_attempts: described.AsyncRetries | None = None
+    max_async_event_age_in_seconds: int | None = None
+    max_async_retry_attempts: int | None = None
     stateful_invocation: bool = False
 
 
-class ProvisionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of PutProvisionConfig (reference/api.md §3.6). A list that is not sent stays, an empty one clears."""
+class ProvisionInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A list that is not sent stays, an empty one clears (reference/api.md §3.6)."""
 
-    target: described.ProvisionTarget | UnsetType = UNSET
+    target: int | UnsetType = UNSET
     scheduled_actions: tuple[ScheduledAction, ...] | UnsetType = UNSET
     target_tracking_policies: tuple[TargetTrackingPolicy, ...] | UnsetType = UNSET
-    always_allocate_cpu: bool | UnsetType = msgspec.field(default=UNSET, name="alwaysAllocateCPU")
+    always_allocate_cpu: bool | UnsetType = UNSET
 
 
-class OnDemandInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of PutOnDemandConfig (reference/api.md §3.6)."""
+class OnDemandInput(msgspec.Struct, frozen=True, kw_only=True):
+    """The most instances that a function may have (reference/api.md §3.6)."""
 
-    maximum_instance_count: described.OnDemandInstances | UnsetType = UNSET
+    maximum_instance_count: int | UnsetType = UNSET
 
 
-class TagInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of TagResource (reference/api.md §3.6)."""
+class TagInput(msgspec.Struct, frozen=True, kw_only=True):
+    """Adds to the tags that are there (reference/api.md §3.6)."""
 
     resource_arn: str = ""
     tags: dict[str, str] = {}
 
 
-class UntagInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of UntagResource (reference/api.md §3.6)."""
+class UntagInput(msgspec.Struct, frozen=True, kw_only=True):
+    """`all` counts where no keys are named (reference/api.md §3.6)."""
 
     resource_arn: str = ""
     tag_keys: tuple[str, ...] = ()
     all: bool = False
 
 
-class VpcBindingInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of CreateVpcBinding and DeleteVpcBinding (reference/api.md §3.6)."""
-
-    vpc_id: str = ""
-
-
-class LayerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of CreateLayerVersion (reference/api.md §3.6)."""
+class LayerInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A new version of a layer (reference/api.md §3.6)."""
 
     code: CodeInput = CodeInput()
-    description: described.Description = ""
-    compatible_runtime: tuple[described.Runtime, ...] = ()
+    description: str = ""
+    compatible_runtime: tuple[str, ...] = ()
 
 
-class CustomDomainInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of CreateCustomDomain and UpdateCustomDomain (reference/api.md §3.6)."""
+class CustomDomainInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A part that is sent replaces that part whole (reference/api.md §3.6)."""
 
     domain_name: str | UnsetType = UNSET
-    protocol: described.DomainProtocol | UnsetType = UNSET
+    protocol: str | UnsetType = UNSET
     route_config: RouteConfig | UnsetType = UNSET
     cert_config: CertConfig | UnsetType = UNSET
     tls_config: TlsConfig | UnsetType = UNSET

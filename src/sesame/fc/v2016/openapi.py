@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 from msgspec.json import schema_components
 
-from sesame.control.inputs import FunctionInput
 from sesame.fc.refusals import Failure
 from sesame.fc.v2016.operations import OPERATIONS, PREFIX, ListOf, Operation
 from sesame.model import limits
@@ -28,10 +27,6 @@ def document() -> dict[str, Any]:
     """The whole description; its version is the server's own."""
     shapes = _shapes()
     schemas, components = schema_components(shapes, ref_template=_REF)
-    # What comes from a header stands in the struct under a name that no key of JSON can have.
-    components[FunctionInput.__name__]["properties"] = {
-        name: value for name, value in components[FunctionInput.__name__]["properties"].items() if name[0] != ":"
-    }
     by_shape = {id(shape): schema for shape, schema in zip(shapes, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:

@@ -8,11 +8,8 @@ from typing import Any
 
 import msgspec
 
-from sesame.control import inputs
-from sesame.control.account import AccountSettings
-from sesame.fc.v2016 import shapes, shapes_account
+from sesame.fc.v2016 import inputs, shapes, shapes_account
 from sesame.fc.v2016.shapes_account import Empty
-from sesame.model.configs import OnDemandConfig
 
 PREFIX = "/2016-08-15"
 _PAGE = ("limit", "nextToken", "prefix", "startKey")
@@ -141,11 +138,13 @@ OPERATIONS: tuple[Operation, ...] = (
         query=("serviceName", "qualifier", "limit", "nextToken"),
         answers=ListOf("provisionConfigs", shapes_account.ProvisionAnswer)),
     _op("PutFunctionOnDemandConfig", f"PUT {_FUNCTION}/on-demand-config", "Bounds the number of instances.",
-        takes=inputs.OnDemandInput, needs=("maximumInstanceCount",), headers=_IF_MATCH, answers=OnDemandConfig),
-    _op("GetFunctionOnDemandConfig", f"GET {_FUNCTION}/on-demand-config", "The bound.", answers=OnDemandConfig),
+        takes=inputs.OnDemandInput, needs=("maximumInstanceCount",), headers=_IF_MATCH,
+        answers=shapes_account.OnDemandAnswer),
+    _op("GetFunctionOnDemandConfig", f"GET {_FUNCTION}/on-demand-config", "The bound.",
+        answers=shapes_account.OnDemandAnswer),
     _op("DeleteFunctionOnDemandConfig", f"DELETE {_FUNCTION}/on-demand-config", "Lifts it.", headers=_IF_MATCH),
     _op("ListOnDemandConfigs", "GET /on-demand-configs", "All bounds, by resource.",
-        query=_PAGE, answers=ListOf("configs", OnDemandConfig, or_null=True)),
+        query=_PAGE, answers=ListOf("configs", shapes_account.OnDemandAnswer, or_null=True)),
 
     _op("CreateCustomDomain", f"POST {_DOMAINS}", "Has a host name's paths lead to functions.",
         takes=inputs.CustomDomainInput, needs=("domainName",), answers=shapes_account.DomainAnswer),
@@ -191,7 +190,8 @@ OPERATIONS: tuple[Operation, ...] = (
 
     _op("ListReservedCapacities", "GET /reservedCapacities", "Nothing is reserved here.",
         query=("limit", "nextToken"), answers=ListOf("reservedCapacities", shapes_account.ReservedCapacity)),
-    _op("GetAccountSettings", "GET /account-settings", "The account's zones and role.", answers=AccountSettings),
+    _op("GetAccountSettings", "GET /account-settings", "The account's zones and role.",
+        answers=shapes_account.AccountSettingsAnswer),
     _op("GetAccountConfigs", "GET /accountConfigs", "The account's limits, as text.",
         query=("config",), answers=dict[str, str]),
     _op("GetTempBucketToken", "GET /tempBucketToken", "A place for code, and the right to put it there.",

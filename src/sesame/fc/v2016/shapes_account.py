@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from sesame.control.account import AccountSettings
 from sesame.fc.v2016.shapes import time, times
 from sesame.model.arn import Arns
 from sesame.model.configs import (
@@ -137,6 +138,18 @@ class InstanceAnswer(msgspec.Struct, frozen=True, rename="camel"):
     version_id: str
 
 
+class AccountSettingsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    available_azs: tuple[str, ...] = msgspec.field(name="availableAZs")
+    default_role: str
+
+
+class OnDemandAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`resource` is `services/{service}.{qualifier}/functions/{function}`."""
+
+    resource: str
+    maximum_instance_count: int
+
+
 class ReservedCapacity(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Nothing is reserved here; the shape stands in the API's description."""
 
@@ -212,6 +225,10 @@ def provision_config(record: Record, account_id: str) -> ProvisionAnswer:
     )
 
 
-def on_demand_config(record: Record) -> OnDemandConfig:
+def on_demand_config(record: Record) -> OnDemandAnswer:
     document: OnDemandConfig = record.document
-    return document
+    return OnDemandAnswer(resource=document.resource, maximum_instance_count=document.maximum_instance_count)
+
+
+def account_settings(settings: AccountSettings) -> AccountSettingsAnswer:
+    return AccountSettingsAnswer(available_azs=settings.available_azs, default_role=settings.default_role)

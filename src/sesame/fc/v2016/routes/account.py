@@ -13,7 +13,7 @@ from sesame.control.inputs import Page
 from sesame.control.listing import limit_of
 from sesame.fc.dependencies import Control
 from sesame.fc.refusals import ApiError
-from sesame.fc.v2016 import requests
+from sesame.fc.v2016 import requests, shapes_account
 from sesame.fc.v2016.requests import Handler
 from sesame.fc.v2016.shapes import time
 from sesame.fc.v2016.shapes_account import BucketTokenAnswer, TokenCredentials
@@ -45,7 +45,7 @@ class AccountRoutes:
         }
 
     async def _settings(self, request: Request) -> Response:
-        return requests.answer(self._account)
+        return requests.answer(shapes_account.account_settings(self._account))
 
     async def _configs(self, request: Request) -> Response:
         return requests.answer(account_configs(request.query_params.getlist("config")))

@@ -7,10 +7,10 @@ Never starts or counts an instance.
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sesame.control.inputs import AsyncConfigInput, OnDemandInput, ProvisionInput
 from sesame.control.on_demand_configs import resource_of
 from sesame.fc.dependencies import Control
 from sesame.fc.v2016 import requests, shapes_account
+from sesame.fc.v2016.inputs import AsyncConfigInput, OnDemandInput, ProvisionInput
 from sesame.fc.v2016.requests import Handler
 
 
@@ -38,7 +38,9 @@ class ConfigRoutes:
 
     async def _put_async(self, request: Request) -> Response:
         service, function, qualifier = _function(request)
-        record = await self._async.put(service, function, qualifier, await requests.body(request, AsyncConfigInput))
+        record = await self._async.put(
+            service, function, qualifier, (await requests.body(request, AsyncConfigInput)).neutral()
+        )
         return requests.answer(shapes_account.async_config(record), record)
 
     async def _get_async(self, request: Request) -> Response:
@@ -57,7 +59,7 @@ class ConfigRoutes:
         return requests.answer({"configs": items or None, "nextToken": page.next_token or ""})
 
     async def _put_provision(self, request: Request) -> Response:
-        wanted = await requests.body(request, ProvisionInput)
+        wanted = (await requests.body(request, ProvisionInput)).neutral()
         record = await self._provision.put(_function(request), wanted, requests.if_match(request))
         return requests.answer(shapes_account.provision_config(record, self._account_id), record)
 
@@ -74,7 +76,7 @@ class ConfigRoutes:
         return requests.page_answer("provisionConfigs", items, page)
 
     async def _put_on_demand(self, request: Request) -> Response:
-        wanted = await requests.body(request, OnDemandInput)
+        wanted = (await requests.body(request, OnDemandInput)).neutral()
         record = await self._on_demand.put(resource_of(*_function(request)), wanted, requests.if_match(request))
         return requests.answer(shapes_account.on_demand_config(record), record)
 

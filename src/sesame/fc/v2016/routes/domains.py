@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sesame.control.domains import Domains
-from sesame.control.inputs import CustomDomainInput
 from sesame.fc.v2016 import requests, shapes_account
+from sesame.fc.v2016.inputs import CustomDomainInput
 from sesame.fc.v2016.requests import Handler
 from sesame.model.records import Record
 
@@ -29,9 +29,8 @@ class DomainRoutes:
         }
 
     async def _create(self, request: Request) -> Response:
-        return self._answer(
-            await self._domains.create(await requests.body(request, CustomDomainInput), by=requests.requester(request))
-        )
+        wanted = (await requests.body(request, CustomDomainInput)).neutral()
+        return self._answer(await self._domains.create(wanted, by=requests.requester(request)))
 
     async def _list(self, request: Request) -> Response:
         page = await self._domains.list(requests.listing(request))
@@ -43,7 +42,7 @@ class DomainRoutes:
 
     async def _update(self, request: Request) -> Response:
         domain = requests.name(request, "domain")
-        wanted = await requests.body(request, CustomDomainInput)
+        wanted = (await requests.body(request, CustomDomainInput)).neutral()
         return self._answer(
             await self._domains.update(domain, wanted, requests.if_match(request), by=requests.requester(request))
         )

@@ -4,17 +4,17 @@ Mounted by `fc.app`; each reads its request, has `control` do it, and shapes the
 Never validates what a function may be, and never unpacks code: `control` and `store` do.
 """
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from sesame.control.functions import Functions
-from sesame.control.inputs import FunctionInput
+from sesame.control.inputs import FunctionInput as NeutralFunctionInput
 from sesame.fc.dependencies import Packages
 from sesame.fc.links import PATH_PREFIX, CodeLinks
 from sesame.fc.refusals import ApiError
 from sesame.fc.v2016 import requests, shapes
+from sesame.fc.v2016.inputs import FunctionInput
 from sesame.fc.v2016.requests import Handler
 
 LINK = PATH_PREFIX + "{name}"
@@ -86,7 +86,6 @@ class FunctionRoutes:
         return FileResponse(archive, media_type="application/zip", headers=headers)
 
 
-async def _input(request: Request) -> FunctionInput:
-    wanted = await requests.body(request, FunctionInput)
-    checksum = request.headers.get("x-fc-code-checksum")
-    return msgspec.structs.replace(wanted, expected_checksum=checksum) if checksum else wanted
+async def _input(request: Request) -> NeutralFunctionInput:
+    sent = await requests.body(request, FunctionInput)
+    return sent.neutral(request.headers.get("x-fc-code-checksum"))

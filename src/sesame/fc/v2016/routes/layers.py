@@ -9,10 +9,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sesame.control.inputs import LayerInput
 from sesame.control.layers import Layers
 from sesame.fc.links import CodeLinks
 from sesame.fc.v2016 import requests, shapes_account
+from sesame.fc.v2016.inputs import LayerInput
 from sesame.fc.v2016.requests import Handler
 from sesame.fc.v2016.shapes_account import Empty, LayerAnswer
 from sesame.model.arn import Arns
@@ -38,7 +38,7 @@ class LayerRoutes:
 
     async def _create(self, request: Request) -> Response:
         layer = requests.name(request, "layer")
-        sent = await requests.body(request, LayerInput)
+        sent = (await requests.body(request, LayerInput)).neutral()
         record = await self._layers.create_version(layer, sent, by=requests.requester(request))
         return requests.answer(self._shape(request, record), record)
 

@@ -7,9 +7,9 @@ Never validates what a service may be: `control` does.
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sesame.control.inputs import ServiceInput, VpcBindingInput
 from sesame.fc.dependencies import Control
 from sesame.fc.v2016 import requests, shapes
+from sesame.fc.v2016.inputs import ServiceInput, VpcBindingInput
 from sesame.fc.v2016.requests import Handler
 from sesame.fc.v2016.shapes_account import Empty, VpcIds
 
@@ -35,7 +35,8 @@ class ServiceRoutes:
         }
 
     async def _create(self, request: Request) -> Response:
-        record = await self._services.create(await requests.body(request, ServiceInput), by=requests.requester(request))
+        wanted = (await requests.body(request, ServiceInput)).neutral()
+        record = await self._services.create(wanted, by=requests.requester(request))
         return requests.answer(shapes.service(record), record)
 
     async def _get(self, request: Request) -> Response:
@@ -44,7 +45,7 @@ class ServiceRoutes:
 
     async def _update(self, request: Request) -> Response:
         service = requests.latest_service(request)
-        wanted = await requests.body(request, ServiceInput)
+        wanted = (await requests.body(request, ServiceInput)).neutral()
         record = await self._services.update(
             service, wanted, requests.if_match(request), by=requests.requester(request)
         )

@@ -7,9 +7,9 @@ Never tags anything but services.
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sesame.control.inputs import TagInput, UntagInput
 from sesame.control.tags import ServiceTags
 from sesame.fc.v2016 import requests
+from sesame.fc.v2016.inputs import TagInput, UntagInput
 from sesame.fc.v2016.requests import REQUEST_ID, Handler
 from sesame.fc.v2016.shapes_account import RequestAnswer, TaggedResource, TagsAnswer
 from sesame.model.arn import Arns
@@ -29,11 +29,11 @@ class TagRoutes:
         }
 
     async def _tag(self, request: Request) -> Response:
-        await self._tags.tag(await requests.body(request, TagInput))
+        await self._tags.tag((await requests.body(request, TagInput)).neutral())
         return requests.answer(RequestAnswer(request_id=request.scope[REQUEST_ID]))
 
     async def _untag(self, request: Request) -> Response:
-        await self._tags.untag(await requests.body(request, UntagInput))
+        await self._tags.untag((await requests.body(request, UntagInput)).neutral())
         return requests.answer(RequestAnswer(request_id=request.scope[REQUEST_ID]))
 
     async def _get(self, request: Request) -> Response:

@@ -8,9 +8,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sesame.control.inputs import TriggerInput
 from sesame.control.triggers import Triggers
 from sesame.fc.v2016 import requests, shapes
+from sesame.fc.v2016.inputs import TriggerInput
 from sesame.fc.v2016.requests import Handler
 from sesame.model.records import Record
 
@@ -30,7 +30,7 @@ class TriggerRoutes:
 
     async def _create(self, request: Request) -> Response:
         record = await self._triggers.create(
-            *_function(request), await requests.body(request, TriggerInput), by=requests.requester(request)
+            *_function(request), (await requests.body(request, TriggerInput)).neutral(), by=requests.requester(request)
         )
         return _answer(request, record)
 
@@ -44,7 +44,7 @@ class TriggerRoutes:
         return _answer(request, record)
 
     async def _update(self, request: Request) -> Response:
-        wanted = await requests.body(request, TriggerInput)
+        wanted = (await requests.body(request, TriggerInput)).neutral()
         wanted = msgspec.structs.replace(wanted, trigger_name=requests.name(request, "trigger"))
         record = await self._triggers.update(
             *_function(request), wanted, requests.if_match(request), by=requests.requester(request)

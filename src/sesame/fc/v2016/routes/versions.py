@@ -7,10 +7,10 @@ Never decides where an alias sends a call: the engine does.
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sesame.control.inputs import AliasInput, PublishInput
 from sesame.control.versions import BACKWARD
 from sesame.fc.dependencies import Control
 from sesame.fc.v2016 import requests, shapes
+from sesame.fc.v2016.inputs import AliasInput, PublishInput
 from sesame.fc.v2016.requests import Handler
 
 _UNCHANGED_IS_FINE = "x-fc-ignore-version-publish-error"
@@ -37,7 +37,7 @@ class VersionRoutes:
         service = requests.latest_service(request)
         record = await self._versions.publish(
             service,
-            await requests.body(request, PublishInput),
+            (await requests.body(request, PublishInput)).neutral(),
             requests.if_match(request),
             unchanged_is_fine=request.headers.get(_UNCHANGED_IS_FINE, "").lower() == "true",
         )
@@ -54,7 +54,7 @@ class VersionRoutes:
         return requests.no_content()
 
     async def _create_alias(self, request: Request) -> Response:
-        wanted = await requests.body(request, AliasInput)
+        wanted = (await requests.body(request, AliasInput)).neutral()
         record = await self._aliases.create(requests.latest_service(request), wanted)
         return requests.answer(shapes.alias(record), record)
 
@@ -68,7 +68,7 @@ class VersionRoutes:
 
     async def _update_alias(self, request: Request) -> Response:
         service, alias = requests.latest_service(request), requests.name(request, "alias")
-        wanted = await requests.body(request, AliasInput)
+        wanted = (await requests.body(request, AliasInput)).neutral()
         record = await self._aliases.update(service, alias, wanted, requests.if_match(request))
         return requests.answer(shapes.alias(record), record)
 

@@ -1,0 +1,206 @@
+"""The bodies that the API of 2016-08-15 takes, and the OpenAPI document describes.
+
+Decoded by `fc.wire_json`, which matches keys in any case and drops null; `neutral` makes of each what `control` takes.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from sesame.control import inputs as control
+from sesame.model import described
+from sesame.model.configs import DestinationConfig, ScheduledAction, TargetTrackingPolicy
+from sesame.model.domain import CertConfig, RouteConfig, TlsConfig
+from sesame.model.function import InstanceLifecycleConfig
+from sesame.model.service import LogConfig, NasConfig, TracingConfig, VpcConfig
+
+
+class ServiceInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of CreateService and UpdateService (reference/api.md §3.1). A part that is sent replaces that part whole."""
+
+    service_name: described.ServiceName | UnsetType = UNSET
+    description: described.Description | UnsetType = UNSET
+    role: str | UnsetType = UNSET
+    log_config: LogConfig | UnsetType = UNSET
+    vpc_config: VpcConfig | UnsetType = UNSET
+    internet_access: bool | UnsetType = UNSET
+    nas_config: NasConfig | UnsetType = UNSET
+    tracing_config: TracingConfig | UnsetType = UNSET
+
+    def neutral(self) -> control.ServiceInput:
+        return control.ServiceInput(**_fields(self))
+
+
+class CodeInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where the code comes from: base64 text of a zip, or an object in a bucket. Empty strings count as not sent."""
+
+    zip_file: str = ""
+    oss_bucket_name: str = ""
+    oss_object_name: str = ""
+
+    def neutral(self) -> control.CodeInput:
+        return control.CodeInput(**_fields(self))
+
+
+class FunctionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of CreateFunction and UpdateFunction (reference/api.md §3.2).
+
+    `environmentVariables` and `layers` replace wholesale.
+    """
+
+    function_name: described.FunctionName | UnsetType = UNSET
+    runtime: described.Runtime | UnsetType = UNSET
+    handler: described.Handler | UnsetType = UNSET
+    code: CodeInput | UnsetType = UNSET
+    description: described.Description | UnsetType = UNSET
+    initializer: described.Handler | UnsetType = UNSET
+    timeout: described.TimeoutS | UnsetType = UNSET
+    initialization_timeout: described.InitializationTimeoutS | UnsetType = UNSET
+    memory_size: described.MemoryMb | UnsetType = UNSET
+    environment_variables: dict[str, str] | UnsetType = UNSET
+    instance_concurrency: described.Concurrency | UnsetType = UNSET
+    instance_soft_concurrency: described.Concurrency | UnsetType = UNSET
+    instance_type: str | UnsetType = UNSET
+    instance_lifecycle_config: InstanceLifecycleConfig | UnsetType = UNSET
+    layers: tuple[str, ...] | UnsetType = UNSET
+    ca_port: described.Port | UnsetType = UNSET
+    custom_container_config: dict[str, Any] | UnsetType = UNSET
+    custom_runtime_config: dict[str, Any] | UnsetType = UNSET
+    custom_health_check_config: dict[str, Any] | UnsetType = UNSET
+    custom_dns: dict[str, Any] | UnsetType = msgspec.field(default=UNSET, name="customDNS")
+    gpu_memory_size: int | UnsetType = UNSET
+    cpu: described.Cpu | UnsetType = UNSET
+    disk_size: described.DiskMb | UnsetType = UNSET
+
+    def neutral(self, expected_checksum: str | None) -> control.FunctionInput:
+        """With what the header X-Fc-Code-Checksum says."""
+        code = self.code if self.code is UNSET else self.code.neutral()
+        return control.FunctionInput(**_fields(self) | {"code": code, "expected_checksum": expected_checksum or UNSET})
+
+
+class PublishInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of PublishVersion (reference/api.md §3.4)."""
+
+    description: described.Description = ""
+
+    def neutral(self) -> control.PublishInput:
+        return control.PublishInput(**_fields(self))
+
+
+class AliasInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of CreateAlias and UpdateAlias (reference/api.md §3.4)."""
+
+    alias_name: described.AliasName | UnsetType = UNSET
+    version_id: str | UnsetType = UNSET
+    description: described.Description | UnsetType = UNSET
+    additional_version_weight: dict[str, float] | UnsetType = UNSET
+    resolve_policy: str | UnsetType = UNSET
+    route_policy: dict[str, Any] | UnsetType = UNSET
+
+    def neutral(self) -> control.AliasInput:
+        return control.AliasInput(**_fields(self))
+
+
+class TriggerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of CreateTrigger and UpdateTrigger (reference/api.md §3.5); for an update the door puts in the name."""
+
+    trigger_name: described.TriggerName | UnsetType = UNSET
+    trigger_type: str | UnsetType = UNSET
+    trigger_config: dict[str, Any] | UnsetType = UNSET
+    source_arn: str | UnsetType = UNSET
+    invocation_role: str | UnsetType = UNSET
+    description: described.Description | UnsetType = UNSET
+    qualifier: str | UnsetType = UNSET
+
+    def neutral(self) -> control.TriggerInput:
+        return control.TriggerInput(**_fields(self))
+
+
+class AsyncConfigInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of PutFunctionAsyncInvokeConfig (reference/api.md §3.6); it replaces the whole configuration."""
+
+    destination_config: DestinationConfig = DestinationConfig()
+    max_async_event_age_in_seconds: described.AsyncEventAgeS | None = None
+    max_async_retry_attempts: described.AsyncRetries | None = None
+    stateful_invocation: bool = False
+
+    def neutral(self) -> control.AsyncConfigInput:
+        return control.AsyncConfigInput(**_fields(self))
+
+
+class ProvisionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of PutProvisionConfig (reference/api.md §3.6). A list that is not sent stays, an empty one clears."""
+
+    target: described.ProvisionTarget | UnsetType = UNSET
+    scheduled_actions: tuple[ScheduledAction, ...] | UnsetType = UNSET
+    target_tracking_policies: tuple[TargetTrackingPolicy, ...] | UnsetType = UNSET
+    always_allocate_cpu: bool | UnsetType = msgspec.field(default=UNSET, name="alwaysAllocateCPU")
+
+    def neutral(self) -> control.ProvisionInput:
+        return control.ProvisionInput(**_fields(self))
+
+
+class OnDemandInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of PutOnDemandConfig (reference/api.md §3.6)."""
+
+    maximum_instance_count: described.OnDemandInstances | UnsetType = UNSET
+
+    def neutral(self) -> control.OnDemandInput:
+        return control.OnDemandInput(**_fields(self))
+
+
+class TagInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of TagResource (reference/api.md §3.6)."""
+
+    resource_arn: str = ""
+    tags: dict[str, str] = {}
+
+    def neutral(self) -> control.TagInput:
+        return control.TagInput(**_fields(self))
+
+
+class UntagInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of UntagResource (reference/api.md §3.6)."""
+
+    resource_arn: str = ""
+    tag_keys: tuple[str, ...] = ()
+    all: bool = False
+
+    def neutral(self) -> control.UntagInput:
+        return control.UntagInput(**_fields(self))
+
+
+class VpcBindingInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of CreateVpcBinding and DeleteVpcBinding (reference/api.md §3.6)."""
+
+    vpc_id: str = ""
+
+
+class LayerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of CreateLayerVersion (reference/api.md §3.6)."""
+
+    code: CodeInput = CodeInput()
+    description: described.Description = ""
+    compatible_runtime: tuple[described.Runtime, ...] = ()
+
+    def neutral(self) -> control.LayerInput:
+        return control.LayerInput(**_fields(self) | {"code": self.code.neutral()})
+
+
+class CustomDomainInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of CreateCustomDomain and UpdateCustomDomain (reference/api.md §3.6)."""
+
+    domain_name: str | UnsetType = UNSET
+    protocol: described.DomainProtocol | UnsetType = UNSET
+    route_config: RouteConfig | UnsetType = UNSET
+    cert_config: CertConfig | UnsetType = UNSET
+    tls_config: TlsConfig | UnsetType = UNSET
+    waf_config: dict[str, Any] | UnsetType = UNSET
+
+    def neutral(self) -> control.CustomDomainInput:
+        return control.CustomDomainInput(**_fields(self))
+
+
+def _fields(body: msgspec.Struct) -> dict[str, Any]:
+    return {field: getattr(body, field) for field in body.__struct_fields__}
