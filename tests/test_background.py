@@ -67,6 +67,22 @@ async def test_a_task_that_somebody_cancels_comes_back_and_closing_ends_it() -> 
     assert running.cancelled()
 
 
+async def test_one_task_can_be_stopped_for_good() -> None:
+    tasks = BackgroundTasks(restart_after_s=0.001)
+
+    async def run() -> None:
+        await asyncio.Event().wait()
+
+    tasks.keep("work", run)
+    tasks.keep("other", run)
+    await asyncio.sleep(0)
+    await tasks.stop("work")
+    await tasks.stop("work")
+    await asyncio.sleep(0.01)
+    assert tasks.names() == ["other"]
+    await tasks.close()
+
+
 async def test_the_wait_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks, waits, enough = BackgroundTasks(), list[float](), asyncio.Event()
 

@@ -21,14 +21,16 @@ from sesame.model import limits
 from sesame.model.clocks import Clocks
 from sesame.model.invocation import Credentials
 from sesame.model.service import Service
-from sesame.sandbox.drivers import Wanted, choose
+from sesame.sandbox.drivers import Wanted, choose, compiler_on
 from sesame.sandbox.interface import SandboxDriver
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
+from sesame.store.packages.compiling import compile_queued
 
 # POLICY: instances seldom use all the memory they may, so the sum of their limits may be most of the host's memory.
 HOST_MEMORY_SHARE = 0.75
 STARTS_AT_ONCE_MIN = 2
+COMPILING = "compiling packages"
 MIB = 1024 * 1024
 
 
@@ -84,6 +86,9 @@ async def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) 
     )
     dispatcher = Dispatcher(resolver, pool, clocks, credentials)
     teardown.push_async_callback(dispatcher.close)
+    compiler = compiler_on(choice.driver, needs.runtimes.launch)
+    storage.background.keep(COMPILING, lambda: compile_queued(storage.to_compile, storage.packages, compiler))
+    teardown.push_async_callback(storage.background.stop, COMPILING)
     return Engine(dispatcher, pool, choice.driver, choice.reason)
 
 

@@ -22,7 +22,6 @@ class BackgroundTasks:
     def __init__(self, restart_after_s: float = RESTART_AFTER_S) -> None:
         self._restart_after_s = restart_after_s
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._closed = False
 
     def keep(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Runs `run()`, which should not return, and runs it again whenever it ends, however it ends.
@@ -35,15 +34,21 @@ class BackgroundTasks:
     def names(self) -> list[str]:
         return sorted(self._running)
 
+    async def stop(self, name: str) -> None:
+        """Cancels one task for good and returns when it has ended; idempotent."""
+        task = self._running.pop(name, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
     async def close(self) -> None:
         """Cancels every task and returns when all have ended; idempotent."""
-        self._closed = True
         running = list(self._running.values())
+        self._running.clear()
         for task in running:
             task.cancel()
         if running:
             await asyncio.wait(running)
-        self._running.clear()
 
     def _start(self, name: str, run: Callable[[], Awaitable[None]], wait_s: float, delay_s: float = 0.0) -> None:
         loop = asyncio.get_running_loop()
@@ -54,7 +59,7 @@ class BackgroundTasks:
             await run()
 
         def ended(task: "asyncio.Task[None]") -> None:
-            if self._closed:
+            if self._running.get(name) is not task:
                 return
             error = None if task.cancelled() else task.exception()
             sound = loop.time() - started_at > SOUND_AFTER_S

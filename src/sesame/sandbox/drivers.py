@@ -9,10 +9,14 @@ from pathlib import Path
 
 import msgspec
 
+from sesame.sandbox.addresses import CODE_ROOT
+from sesame.sandbox.compiling import SandboxedCompiler
 from sesame.sandbox.interface import SandboxDriver
 from sesame.sandbox.jail.driver import JailDriver, JailOptions
 from sesame.sandbox.jail.isolation import Grade, probe
+from sesame.sandbox.jail.plan import SHIM_ROOT
 from sesame.sandbox.process.driver import Launch, PlainDriver
+from sesame.sandbox.shim import SHIM
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +49,13 @@ async def choose(wanted: Wanted, launch: Callable[[str], Launch]) -> Choice:
     if grade.possible:
         return Choice(jail, _why_no_better(grade))
     return Choice(PlainDriver(launch, wanted.state / "plain"), f"no jail, because {_why_no_better(grade)}")
+
+
+def compiler_on(driver: SandboxDriver, launch: Callable[[str], Launch]) -> SandboxedCompiler:
+    """What compiles packages in instances of this driver."""
+    if driver.name == "jail":
+        return SandboxedCompiler(driver, launch, SHIM_ROOT, CODE_ROOT)
+    return SandboxedCompiler(driver, launch, str(SHIM))
 
 
 def _why_no_better(grade: Grade) -> str:

@@ -1,0 +1,147 @@
+"""Compiles a code package inside a sandbox: in an instance of its own, which runs `compile_package.py` only.
+
+Given to `store.packages.compiling` by `app`. The sources get what a function gets and no more: no capabilities, the
+memory and processes of a small function, and a time limit; never the host's interpreter.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import structlog
+
+from sesame.model.errors import SesameError
+from sesame.sandbox.interface import Command, Execution, Sandbox, SandboxDriver, SandboxSpec
+from sesame.sandbox.process.driver import Launch
+
+MEMORY_MB = 512
+DISK_MB = 512
+# The program stops by itself after this time and keeps what it has.
+COMPILE_S = 15
+END_S = 25.0
+OUTPUT_BYTES_MAX = 512 * 1024 * 1024
+MESSAGE_BYTES_MAX = 2000
+# Output is written to the file in portions of this size, each on a thread.
+PORTION_BYTES = 1024 * 1024
+_OUTPUT, _ERRORS = 1, 2
+
+# Where no cgroup limits the memory of a command, this does; the processor time bounds a compiler that hangs.
+_LIMITED = (
+    "import os,resource,sys;"
+    f"resource.setrlimit(resource.RLIMIT_AS,({MEMORY_MB}<<20,)*2);"
+    f"resource.setrlimit(resource.RLIMIT_CPU,({COMPILE_S}+5,)*2);"
+    "os.execv(sys.executable,[sys.executable]+sys.argv[1:])"
+)
+
+# The shim of the instance wants to know its function; it is never called.
+_SETUP: Mapping[str, object] = {
+    "account_id": "",
+    "region": "",
+    "service": {"name": "", "log_project": "", "log_store": ""},
+    "function": {
+        "name": "",
+        "handler": "",
+        "memory": MEMORY_MB,
+        "timeout": COMPILE_S,
+        "initializer": "",
+        "initialization_timeout": COMPILE_S,
+    },
+    "pre_freeze": "",
+    "pre_stop": "",
+    "notice": "",
+}
+
+log = structlog.get_logger(__name__)
+
+
+class SandboxedCompiler:
+    """`shim` and `code_root` are where an instance of the driver sees the shim and its package; None for the host's."""
+
+    def __init__(
+        self, driver: SandboxDriver, launch: Callable[[str], Launch], shim: str, code_root: str | None = None
+    ) -> None:
+        self._driver = driver
+        self._launch = launch
+        self._shim = shim
+        self._code_root = code_root
+
+    async def __call__(self, runtime: str, code_dir: Path, output: Path) -> bool:
+        """Writes what `compile_package.py` makes of `code_dir` to the new file `output`; False when that fails.
+
+        Raises `OSError` when the file cannot be written.
+        """
+        try:
+            interpreter = self._launch(runtime).interpreter.resolve()
+        except LookupError:
+            return False
+        root = self._code_root or str(code_dir)
+        program = (f"{self._shim}/python/compile_package.py", root, "/code", str(_OUTPUT), str(COMPILE_S))
+        flags = ("-E", "-s", "-S", "-B", "-W", "ignore")
+        command = Command((str(interpreter), *flags, "-c", _LIMITED, *flags, *program), stdin=False)
+        try:
+            sandbox = await self._driver.create(_spec(runtime, code_dir), _drop, _ignore_death)
+            try:
+                async with asyncio.timeout(END_S):
+                    return await self._run(sandbox, command, output, runtime)
+            finally:
+                await asyncio.shield(sandbox.kill())
+        except (SesameError, TimeoutError) as error:
+            log.info("a package was not compiled", runtime=runtime, error=str(error) or "it took too long")
+            return False
+
+    async def _run(self, sandbox: Sandbox, command: Command, output: Path, runtime: str) -> bool:
+        execution = await sandbox.exec(command)
+        try:
+            with await asyncio.to_thread(output.open, "xb") as file:
+                said = await _copy(execution, file)
+            if said is None:
+                log.info("a compiled package is too large", runtime=runtime, limit_bytes=OUTPUT_BYTES_MAX)
+                return False
+            status = await execution.wait()
+        finally:
+            await asyncio.shield(execution.close())
+        if status or said:
+            log.info("a package was not compiled", runtime=runtime, status=status, error=said.decode(errors="replace"))
+        return status == 0
+
+
+async def _copy(execution: Execution, file: BinaryIO) -> bytes | None:
+    """Standard output to the file; the beginning of the errors is returned. None when the output is too large."""
+    said, portion, size = b"", bytearray(), 0
+    while (piece := await execution.read()) is not None:
+        stream, data = piece
+        if stream == _ERRORS:
+            said = (said + data)[:MESSAGE_BYTES_MAX]
+            continue
+        size += len(data)
+        if size > OUTPUT_BYTES_MAX:
+            return None
+        portion += data
+        if len(portion) >= PORTION_BYTES:
+            await asyncio.to_thread(file.write, bytes(portion))
+            portion.clear()
+    await asyncio.to_thread(file.write, bytes(portion))
+    return said
+
+
+def _spec(runtime: str, code_dir: Path) -> SandboxSpec:
+    return SandboxSpec(
+        instance_id=f"compile-{uuid.uuid4()}",
+        runtime=runtime,
+        code_dir=code_dir,
+        layer_dirs=(),
+        environment={"LC_ALL": "C.UTF-8"},
+        memory_mb=MEMORY_MB,
+        disk_mb=DISK_MB,
+        setup=_SETUP,
+    )
+
+
+def _drop(_output: bytes) -> None:
+    """Nothing of the package runs in the instance, so it has nothing to say."""
+
+
+def _ignore_death() -> None:
+    """The command ends with its instance, which is noticed there."""
