@@ -134,6 +134,14 @@ class Stage:
         """Where the function sees its code: a jail shows it as the cloud does."""
         return "/code" if self.driver.name == "jail" else str(FUNCTIONS / case)
 
+    def code_of(self, directory: Path) -> str:
+        """The same of a function whose code is a directory of the test's own."""
+        return "/code" if self.driver.name == "jail" else str(directory)
+
+    @property
+    def interpreter(self) -> str:
+        return str(INTERPRETERS[self.runtime].path)
+
     def layer(self, directory: Path) -> bytes:
         """Where the function sees a layer: a jail merges them all."""
         return b"/opt" if self.driver.name == "jail" else str(directory).encode()

@@ -12,6 +12,7 @@ from tests.runtime.test_bytecode import *  # noqa: F403
 from tests.runtime.test_contract import *  # noqa: F403
 from tests.runtime.test_failures import *  # noqa: F403
 from tests.runtime.test_http import *  # noqa: F403
+from tests.runtime.test_libraries import *  # noqa: F403
 from tests.runtime.test_output import *  # noqa: F403
 from tests.runtime.test_strings import *  # noqa: F403
 from tests.runtime.test_time_is_up import *  # noqa: F403

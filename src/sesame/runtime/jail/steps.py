@@ -7,6 +7,7 @@ Up to its tenth step an instance has no function: the host keeps some of them re
 """
 
 import binascii
+import fcntl
 import json
 import os
 import random
@@ -163,7 +164,18 @@ def _serve(order, socket_fd, output_fd, compiled, serve):
     if socket_fd != _SOCKET_FD:
         os.dup2(socket_fd, _SOCKET_FD)
         os.close(socket_fd)
+    if order["start_anew"]:
+        _start_anew(order["site_packages"], compiled)
     serve(_SOCKET_FD, 1, order["site_packages"], compiled)
+
+
+def _start_anew(site_packages, compiled):
+    """Has the interpreter start with variables that are read only then; all that was given up stays given up."""
+    for fd in [_SOCKET_FD] + compiled:
+        fcntl.fcntl(fd, fcntl.F_SETFD, 0)
+    main = os.path.join(os.path.dirname(_HERE), "python", "main.py")
+    arguments = [str(fd) for fd in [_SOCKET_FD, 1]] + [str(site_packages)] + [str(fd) for fd in compiled]
+    os.execve(sys.executable, [sys.executable, "-S", "-s", "-u", "-W", "ignore", main] + arguments, os.environ)
 
 
 def give_up_privileges(request):

@@ -1,7 +1,9 @@
-"""Starts an instance in a fresh interpreter: `python -S -u -W ignore main.py SOCKET_FD OUTPUT_FD [SITE_PACKAGES]`.
+"""Starts an instance in a fresh interpreter.
 
-Executed by sandbox/process/driver.py, in the place where an instance shall live.
-Never holds logic: a script is compiled anew at each start, a module is not.
+    python -S -u -W ignore main.py SOCKET_FD OUTPUT_FD [SITE_PACKAGES [COMPILED_FD ...]]
+
+Executed by sandbox/process/driver.py, and in a jail by jail/steps.py for functions whose environment has to be read at a
+start. Holds no logic: a script is compiled anew at each start, a module is not.
 """
 
 import sys
@@ -9,4 +11,4 @@ import sys
 import bootstrap
 
 if __name__ == "__main__":
-    bootstrap.serve(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:4])
+    bootstrap.serve(int(sys.argv[1]), int(sys.argv[2]), "".join(sys.argv[3:4]), [int(fd) for fd in sys.argv[4:]])

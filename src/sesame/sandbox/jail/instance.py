@@ -21,7 +21,7 @@ from sesame.sandbox.interface import Call, Command, OnOutput, Reply, SandboxDied
 from sesame.sandbox.jail import mounts as jail_mounts
 from sesame.sandbox.jail.exec import Commands, Inside
 from sesame.sandbox.jail.host_resources import Cell, Cells
-from sesame.sandbox.jail.plan import LIBRARY_PATH, SHIM_ROOT, SITE_PACKAGES_ROOT
+from sesame.sandbox.jail.plan import LIBRARY_PATH, SHIM_ROOT, SITE_PACKAGES_ROOT, needs_own_start
 from sesame.sandbox.jail.policy import PROCESSES, Terms
 from sesame.sandbox.jail.prewarmed import Spares
 from sesame.sandbox.jail.zygote_client import Forker, Jailed
@@ -62,6 +62,7 @@ class JailSandbox:
         self._output = HeldOutput(lambda _data: None)
         self._request_id = ""
         self._compiled: list[tuple[str, int]] = []
+        self._starts_anew = needs_own_start(spec.environment)
         self.on_ended: Callable[[], object] = lambda: None
 
     @property
@@ -89,7 +90,9 @@ class JailSandbox:
     async def start(self, forker: Forker, spares: Spares, on_output: OnOutput) -> None:
         """Raises `SandboxStartFailed`, `SandboxDied` or `OSError`; the caller then kills what there is."""
         clock = _Clock(self._phases)
-        self._baseline_mb = await forker.ready() / 1024
+        resident_kb = await forker.ready()
+        # A program that is started anew shares nothing with the zygote.
+        self._baseline_mb = 0.0 if self._starts_anew else resident_kb / 1024
         clock.lap("zygote_ms")
         spare = await spares.take(forker, self._spec.disk_mb)
         self._cell, self._jailed = spare.cell, spare.jailed
@@ -206,6 +209,7 @@ class JailSandbox:
             "hostname": self._hostname,
             "site_packages": SITE_PACKAGES_ROOT if forker.launch.site_packages is not None else "",
             "environment": self._environment(forker),
+            "start_anew": self._starts_anew,
         }
 
     def _lend_compiled(self, fds: list[int], closing: contextlib.ExitStack) -> list[tuple[str, int]]:

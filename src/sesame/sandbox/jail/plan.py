@@ -5,7 +5,7 @@ Never mounts anything itself, never shows a directory that could hold a user's o
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,14 @@ HOSTS = "/var/sesame/hosts"
 FIRST_UID = 10_000
 # The cloud's images name this many users (reference/runtime.md §11).
 NAMED_UIDS = 1_000
-LIBRARY_PATH = "/code:/code/lib:/usr/local/lib:/opt/lib"
+# The cloud's default (reference/runtime.md §11). The loader reads it when a zygote starts, before there is any code.
+LIBRARY_PATH = "/code/:/code//lib:/opt/lib:/usr/local/lib"
+# What the loader, the C library and the interpreter read when a program starts, and never again.
+_READ_AT_START = ("LD_", "GLIBC_TUNABLES", "MALLOC_")
+_READ_BY_PYTHON = frozenset({
+    "PYTHONHASHSEED", "PYTHONMALLOC", "PYTHONUTF8", "PYTHONCOERCECLOCALE", "PYTHONOPTIMIZE", "PYTHONFAULTHANDLER",
+    "PYTHONTRACEMALLOC", "PYTHONDEVMODE", "PYTHONINTMAXSTRDIGITS", "PYTHONDEBUG", "PYTHONVERBOSE",
+})  # fmt: skip
 
 # A library directory that is missing at the zygote's start counts as missing for ever: the loader looks once.
 _DIRECTORIES = (
@@ -78,6 +85,21 @@ def root_plan(launch: Launch, staging: Path, terms: Terms) -> dict[str, Any]:
             "HOME": "/tmp",
         },
     }
+
+
+def needs_own_start(environment: Mapping[str, str]) -> bool:
+    """Whether a function has variables that a copy of a zygote would not obey, as it has started already."""
+    for name, value in environment.items():
+        if name == "LD_LIBRARY_PATH":
+            if [os.path.normpath(part) for part in value.split(":") if part] != _library_directories():
+                return True
+        elif name.startswith(_READ_AT_START) or name in _READ_BY_PYTHON:
+            return True
+    return False
+
+
+def _library_directories() -> list[str]:
+    return [os.path.normpath(part) for part in LIBRARY_PATH.split(":")]
 
 
 def _read_only(interpreter: Path) -> Iterator[str]:
