@@ -172,6 +172,7 @@ async def test_a_death_between_two_calls_is_told_once(stage: Any, until: Any) ->
     actor = await stage.start("exits", "index.later")
     assert (await actor.invoke()).payload == b"soon"
     await until(lambda: actor.deaths, "the death was told")
+    await until(lambda: "[sesame] the function's process ended with exit status" in actor.text, "the log says why")
     with pytest.raises(SandboxDied) as died:
         await actor.invoke()
     assert died.value.reason == "exit"

@@ -31,8 +31,10 @@ class HeldOutput:
     def __init__(self, on_output: OnOutput) -> None:
         self._on_output = on_output
         self._held: bytearray | None = None
+        self._last = b"\n"
 
     def __call__(self, data: bytes) -> None:
+        self._last = data
         if self._held is None or len(self._held) > _HELD_BYTES_MAX:
             self._on_output(data)
         else:
@@ -40,6 +42,11 @@ class HeldOutput:
 
     def hold(self) -> None:
         self._held = bytearray()
+
+    def line(self, text: str) -> None:
+        """A line of the platform's own, after what the function wrote."""
+        gap = b"" if self._last.endswith(b"\n") else b"\n"
+        self(gap + text.encode() + b"\n")
 
     def release(self, request_id: str, shim: str, shown: tuple[str, str] = ("", "")) -> None:
         """Gives on what was held, as `in_log_layout` does; nothing where nothing was held."""

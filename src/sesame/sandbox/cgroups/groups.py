@@ -106,6 +106,11 @@ class Group:
         events = self._memory / "memory.events"
         return _field(events if events.exists() else self._memory / "memory.oom_control", "oom_kill")
 
+    def processes_refused(self) -> int:
+        """How often a new process or thread was refused because the group was at its limit."""
+        pids = self._directories.get("pids")
+        return _field(pids / "pids.events", "max") if pids is not None else 0
+
     def freeze(self) -> bool:
         """Stops every process of the group, in a moment; False where there is no freezer."""
         return self._freezer is not None and self._freezer.set(frozen=True)

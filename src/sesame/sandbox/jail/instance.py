@@ -16,6 +16,7 @@ from typing import Any
 from sesame.sandbox import stack_dump
 from sesame.sandbox.addresses import CODE_ROOT, DEFAULT_PATH, LAYER_ROOT
 from sesame.sandbox.cgroups.groups import Limits
+from sesame.sandbox.deaths import line_of
 from sesame.sandbox.exec_streams import Streamed
 from sesame.sandbox.interface import Call, Command, OnOutput, Reply, SandboxDied, SandboxSpec
 from sesame.sandbox.jail import mounts as jail_mounts
@@ -61,6 +62,7 @@ class JailSandbox:
         self._first_output = bytearray()
         self._output = HeldOutput(lambda _data: None)
         self._request_id = ""
+        self._ended_idle = False
         self._compiled: list[tuple[str, int]] = []
         self._starts_anew = needs_own_start(spec.environment)
         self.on_ended: Callable[[], object] = lambda: None
@@ -305,6 +307,7 @@ class JailSandbox:
 
     def _on_idle_end(self) -> None:
         if self._ready and not self._busy and not self._spoiled and self._finishing is None:
+            self._ended_idle = True
             self._start_finishing(SandboxDied("exit"))
             self._on_death()
 
@@ -337,6 +340,9 @@ class JailSandbox:
         if self._channel is not None:
             self._channel.close()
             self._output.release(self._request_id, SHIM_ROOT)
+        if self._ended_idle and self._doom is not None:
+            # Nobody waits who would say it.
+            self._output.line(line_of(self._doom.reason, str(self._doom)))
         if self._cell is not None:
             self._cells.remove(self._cell)
         if self._gauge is not None:
@@ -353,9 +359,14 @@ class JailSandbox:
     def _cause_of_death(self, jailed: Jailed) -> SandboxDied:
         group = self._cell.group if self._cell is not None else None
         how = jailed.describe_exit()
+        kills = group.memory_kills() if group is not None else 0
         # A child may have been killed for memory before, and the function's process have ended for another reason.
-        if how in ("", "killed by SIGKILL") and group is not None and group.memory_kills():
+        if how in ("", "killed by SIGKILL") and kills:
             return SandboxDied("out_of_memory", f"{self._peak_mb:.2f} MB of {self._spec.memory_mb} MB")
+        if kills:
+            how += f"; {kills} of its processes had been killed because it was out of memory"
+        if group is not None and (refused := group.processes_refused()):
+            how += f"; {refused} times a new process or thread had been refused: at most {PROCESSES} may run"
         return SandboxDied("exit", how)
 
 

@@ -19,6 +19,7 @@ import msgspec
 
 from sesame.sandbox import addresses, stack_dump
 from sesame.sandbox import spawner as warden
+from sesame.sandbox.deaths import line_of
 from sesame.sandbox.exec_streams import Streamed
 from sesame.sandbox.interface import (
     Call,
@@ -159,6 +160,7 @@ class PlainSandbox:
         self._first_output = bytearray()
         self._output = HeldOutput(lambda _data: None)
         self._request_id = ""
+        self._ended_idle = False
         self._shim = ""
         self.busy = False
         self.on_ended: Callable[[], object] = lambda: None
@@ -322,6 +324,7 @@ class PlainSandbox:
 
     def _on_idle_end(self) -> None:
         if self._ready and not self.busy and not self._spoiled and self._finishing is None:
+            self._ended_idle = True
             self._start_finishing(SandboxDied("exit"))
             self._on_death()
 
@@ -348,6 +351,9 @@ class PlainSandbox:
             self._channel.close()
             shown = (f"{self._spec.code_dir}/", f"{addresses.CODE_ROOT}/")
             self._output.release(self._request_id, self._shim, shown)
+        if self._ended_idle and self._doom is not None:
+            # Nobody waits who would say it.
+            self._output.line(line_of(self._doom.reason, str(self._doom)))
         if self._gauge is not None:
             self._gauge.close()
         await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)

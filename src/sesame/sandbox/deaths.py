@@ -1,0 +1,41 @@
+"""Says in one line of a function's log why its process ended.
+
+Used by the engine for what ends a call, and by the drivers for what ends an instance between two calls. The caller's
+answer has the cloud's words, which do not tell these apart.
+"""
+
+import signal
+
+_KILLED_BY = "killed by "
+
+
+def line_of(reason: str, detail: str) -> str:
+    """`reason` and `detail` as `SandboxDied` has them; empty where the platform itself ended the instance."""
+    if reason == "exit":
+        return f"[sesame] the function's process {_exit(detail)}"
+    if reason == "out_of_memory":
+        return f"[sesame] the function's process was killed because it was out of memory: {detail}"
+    if reason == "disk":
+        return f"[sesame] the instance was ended because its temporary directory was full: {detail}"
+    if reason == "protocol":
+        return f"[sesame] the instance was ended because its process broke the protocol with the platform: {detail}"
+    return ""
+
+
+def _exit(detail: str) -> str:
+    how, semicolon, more = detail.partition(";")
+    if how.startswith("exit status "):
+        how = f"ended with {how}"
+    elif how.startswith(_KILLED_BY):
+        how = f"was {how}{_meaning(how.removeprefix(_KILLED_BY))}"
+    else:
+        how = "ended; how is not known"
+    return how + semicolon + more
+
+
+def _meaning(name: str) -> str:
+    """` (Segmentation fault)` for SIGSEGV."""
+    try:
+        return f" ({signal.strsignal(signal.Signals[name])})"
+    except (KeyError, ValueError):
+        return ""
