@@ -18,10 +18,13 @@ MODULES = {
     "oss2": "oss2", "tablestore": "tablestore", "aliyun-fc": "fc", "aliyun-fc2": "fc2", "requests": "requests",
     "aliyun-log-python-sdk": "aliyun.log", "aliyun-mns": "mns", "elasticsearch": "elasticsearch", "redis": "redis",
     "protobuf": "google.protobuf", "cryptography": "cryptography", "lxml": "lxml.etree", "Pillow": "PIL",
-    "PyMySQL": "pymysql", "regex": "regex",
+    "PyMySQL": "pymysql", "regex": "regex", "cbor": "cbor", "chardet": "chardet", "pip": "pip", "numpy": "numpy",
+    "setuptools": "pkg_resources", "scipy": "scipy.linalg", "matplotlib": "matplotlib", "Scrapy": "scrapy",
+    "pyOpenSSL": "OpenSSL", "Wand": "wand", "simplejson": "simplejson", "lz4": "lz4.frame", "aiohttp": "aiohttp",
+    "alibabacloud-ecs20140526": "alibabacloud_ecs20140526.client", "Twisted": "twisted.internet.defer",
 }  # fmt: skip
 OSS2_PINS = {
-    "python2.7": "2.9.1", "python3": "2.9.1", "python3.9": "2.15.0", "python3.10": "2.16.0", "python3.12": "2.18.4",
+    "python2.7": "2.9.1", "python3": "2.9.1", "python3.9": "2.15.0", "python3.10": "2.16.0", "python3.12": "2.18.6",
 }  # fmt: skip
 
 

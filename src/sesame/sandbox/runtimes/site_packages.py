@@ -26,7 +26,7 @@ CONSTRAINTS = Path(__file__).parent / "constraints"
 PARALLEL_INSTALLS = 2
 FAILURE_LINES_SHOWN = 12
 # Imported once after an installation, so that a broken build is found then and not inside a call.
-PROOF = "import oss2, requests, google.protobuf"
+PROOF = "import oss2, requests, google.protobuf, lxml.etree, scrapy, pip, pkg_resources"
 
 Progress = Callable[[str], None]
 
