@@ -146,7 +146,7 @@ class _Ended(object):
         """In a child: nothing of this is its own."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.close(self._reading)
         os.close(self._writing)
 

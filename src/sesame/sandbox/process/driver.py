@@ -33,8 +33,8 @@ from sesame.sandbox.interface import (
     StartFailure,
 )
 from sesame.sandbox.memory import Gauge
+from sesame.sandbox.process import scratch as scratch_files
 from sesame.sandbox.process.exec import Commands
-from sesame.sandbox.shim import SHIM
 from sesame.sandbox.stack_dump import HeldOutput
 from sesame.sandbox.wire import Channel, Output
 
@@ -89,7 +89,7 @@ class PlainDriver:
         )
 
     async def open(self) -> None:
-        await asyncio.to_thread(_lay_out, self._scratch, self._shim)
+        await asyncio.to_thread(scratch_files.lay_out, self._scratch, self._shim)
         self._warden.open()
         self._watch = asyncio.create_task(self._keep_watch())
 
@@ -127,7 +127,7 @@ class PlainDriver:
             self._watch.cancel()
         await asyncio.gather(*(sandbox.kill() for sandbox in list(self._sandboxes.values())))
         await self._warden.close()
-        await asyncio.to_thread(_clear, self._scratch)
+        await asyncio.to_thread(scratch_files.clear, self._scratch)
 
     async def _keep_watch(self) -> None:
         tick = 0
@@ -291,7 +291,7 @@ class PlainSandbox:
 
     async def watch_disk(self) -> None:
         """Ends the instance when its temporary directory has grown too large."""
-        held = await asyncio.to_thread(_size_bytes, self._directory)
+        held = await asyncio.to_thread(scratch_files.size_bytes, self._directory)
         if held > self._spec.disk_mb * MIB and self._finishing is None:
             self._start_finishing(SandboxDied("disk", f"{held / MIB:.0f} MB of {self._spec.disk_mb} MB in TMPDIR"))
 
@@ -365,39 +365,5 @@ def _argv(launch: Launch, shim: Path, environment: Mapping[str, str]) -> tuple[s
     fds = (str(warden.SOCKET_FD), str(warden.OUTPUT_FD))
     packages = (str(launch.site_packages),) if launch.site_packages is not None else ()
     user_site = () if "PYTHONUSERBASE" in environment else ("-s",)
-    return (
-        str(launch.interpreter),
-        "-S",
-        "-u",
-        *user_site,
-        "-W",
-        "ignore",
-        str(shim / "python" / "main.py"),
-        *fds,
-        *packages,
-    )
-
-
-def _lay_out(scratch: Path, shim: Path) -> None:
-    """A copy of the shim, beside which each interpreter keeps its bytecode, and no instance of an earlier life."""
-    _clear(scratch)
-    (scratch / "instances").mkdir(parents=True)
-    shutil.copytree(SHIM, shim, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
-
-
-def _clear(scratch: Path) -> None:
-    """Removes what is the driver's. A function may have made directories that cannot be removed: they are left."""
-    for part in ("shim", "instances"):
-        shutil.rmtree(scratch / part, ignore_errors=True)
-
-
-def _size_bytes(directory: Path) -> int:
-    """Bytes taken below `directory`; what disappears meanwhile does not count."""
-    total = 0
-    for path, _directories, files in os.walk(directory):
-        for file in files:
-            try:
-                total += os.lstat(os.path.join(path, file)).st_blocks * 512
-            except FileNotFoundError:
-                continue
-    return total
+    main = str(shim / "python" / "main.py")
+    return (str(launch.interpreter), "-S", "-u", *user_site, "-W", "ignore", main, *fds, *packages)
