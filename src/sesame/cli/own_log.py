@@ -5,7 +5,6 @@ Never shows the values of variables in a traceback: they may be secrets.
 
 import errno
 import logging
-import sqlite3
 import sys
 
 import structlog
@@ -15,13 +14,13 @@ _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def configure() -> None:
-    """For the whole process; uvicorn's and other libraries' warnings go the same way."""
+    """Sets up logging for the whole process; warnings of libraries go the same way."""
     colors = sys.stderr.isatty()
     structlog.configure(
         processors=[
             structlog.stdlib.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _say_full_disks_shortly,
+            _shorten_full_disks,
             structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback),
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -30,8 +29,8 @@ def configure() -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s [%(levelname)s] %(message)s")
 
 
-def _say_full_disks_shortly(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """A full disk is nobody's mistake in the code: one line with the next step, instead of a traceback a request."""
+def _shorten_full_disks(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """A full disk is no defect of the code: log one line with the next step instead of a traceback for each request."""
     error = event.get("exc_info")
     if error is True:
         error = sys.exc_info()[1]
@@ -45,6 +44,7 @@ def _say_full_disks_shortly(_logger: object, _method: str, event: EventDict) -> 
 
 
 def _is_full_disk(error: BaseException) -> bool:
-    if isinstance(error, sqlite3.OperationalError):
-        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    return isinstance(error, OSError) and error.errno in _NO_SPACE
+    if isinstance(error, OSError):
+        return error.errno in _NO_SPACE
+    # An error of the database; its module is not imported for that.
+    return getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
