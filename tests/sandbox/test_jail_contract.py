@@ -10,6 +10,7 @@ import pytest_asyncio
 from tests.runtime.conftest import FUNCTIONS
 from tests.runtime.test_bytecode import *  # noqa: F403
 from tests.runtime.test_contract import *  # noqa: F403
+from tests.runtime.test_everyday import *  # noqa: F403
 from tests.runtime.test_failures import *  # noqa: F403
 from tests.runtime.test_http import *  # noqa: F403
 from tests.runtime.test_libraries import *  # noqa: F403
