@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp
 
-from sesame._engine import Engine
+from sesame._engine import EngineParts
 from sesame._identity import Identity
 from sesame._storage import Storage
 from sesame.background import every
@@ -46,7 +46,9 @@ class EndpointNeeds:
     teardown: AsyncExitStack
 
 
-async def open_endpoints(needs: EndpointNeeds, storage: Storage, identity: Identity, engine: Engine) -> dict[str, str]:
+async def open_endpoints(
+    needs: EndpointNeeds, storage: Storage, identity: Identity, engine: EngineParts
+) -> dict[str, str]:
     """The URL of each endpoint by its field in `data_dir.Endpoints`; Function Compute listens last."""
     uploads = CodeUploads(
         storage.catalog, storage.objects, storage.uploads, identity.issuer, wall_clock=needs.clocks.wall
@@ -72,14 +74,15 @@ def _control(settings: Settings, storage: Storage, identity: Identity, uploads: 
     )
 
 
-def _fc(needs: EndpointNeeds, storage: Storage, identity: Identity, engine: Engine, control: Control) -> FcEndpoint:
+def _fc(
+    needs: EndpointNeeds, storage: Storage, identity: Identity, engine: EngineParts, control: Control
+) -> FcEndpoint:
     region, wall = needs.settings.region, needs.clocks.wall
     return FcEndpoint(
         FcDependencies(
             authentication=identity.authentication,
             authorization=identity.authorization,
-            dispatcher=engine.dispatcher,
-            instances=engine.pool.instances,
+            engine=engine.engine,
             control=control,
             packages=storage.packages,
             account=AccountSettings(

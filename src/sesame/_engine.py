@@ -12,17 +12,14 @@ import psutil
 from sesame._identity import Identity
 from sesame._storage import Storage
 from sesame.data_dir import DataDir
-from sesame.engine.dispatcher import Dispatcher
-from sesame.engine.hooks import Hooks
 from sesame.engine.policies import Caps
-from sesame.engine.pool import Pool, PoolParts
 from sesame.engine.resolver import Resolver
+from sesame.engine.running import EngineDependencies, LocalEngine
 from sesame.model import limits
 from sesame.model.clocks import Clocks
-from sesame.model.invocation import Credentials
-from sesame.model.service import Service
 from sesame.sandbox.drivers import Wanted, choose, compiler_on
 from sesame.sandbox.interface import SandboxDriver
+from sesame.sandbox.launch import PackagedLauncher
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
 from sesame.store.packages.compiling import compile_queued
@@ -35,11 +32,10 @@ MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Engine:
+class EngineParts:
     """`driver_reason` says why this driver was chosen; "" when the settings name it."""
 
-    dispatcher: Dispatcher
-    pool: Pool
+    engine: LocalEngine
     driver: SandboxDriver
     driver_reason: str
 
@@ -55,7 +51,7 @@ class EngineNeeds:
     teardown: AsyncExitStack
 
 
-async def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> Engine:
+async def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> EngineParts:
     """Raises `ConfigurationError` when the sandbox that the settings ask for cannot be made here."""
     settings, clocks, teardown = needs.settings, needs.clocks, needs.teardown
     wanted = Wanted(
@@ -68,28 +64,24 @@ async def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) 
     teardown.push_async_callback(choice.driver.close)
     await choice.driver.open()
 
-    def credentials(service: Service, validity_s: float) -> Credentials:
-        return identity.issuer.credentials(service.role, service.service_name, validity_s)
-
-    resolver = Resolver(storage.catalog, storage.packages)
-    pool = Pool(
-        PoolParts(
-            driver=choice.driver,
-            resolver=resolver,
+    engine = LocalEngine(
+        EngineDependencies(
+            launcher=PackagedLauncher(choice.driver, storage.packages),
+            resolver=Resolver(storage.catalog),
             clocks=clocks,
             caps=caps(settings),
             sink=storage.log_sink,
+            credentials=identity.issuer.credentials,
             account_id=identity.account_id,
             region=settings.region,
-            hooks=Hooks(clocks, credentials),
         )
     )
-    dispatcher = Dispatcher(resolver, pool, clocks, credentials)
-    teardown.push_async_callback(dispatcher.close)
+    # The HTTP servers have drained before: what is still in flight then is not waited for again.
+    teardown.push_async_callback(engine.drain, 0.0)
     compiler = compiler_on(choice.driver, needs.runtimes.launch)
     storage.background.keep(COMPILING, lambda: compile_queued(storage.to_compile, storage.packages, compiler))
     teardown.push_async_callback(storage.background.stop, COMPILING)
-    return Engine(dispatcher, pool, choice.driver, choice.reason)
+    return EngineParts(engine, choice.driver, choice.reason)
 
 
 def caps(settings: Settings) -> Caps:

@@ -9,7 +9,7 @@ import os
 from contextlib import AsyncExitStack
 
 from sesame._endpoints import EndpointNeeds, open_endpoints
-from sesame._engine import Engine, EngineNeeds, open_engine
+from sesame._engine import EngineNeeds, EngineParts, open_engine
 from sesame._identity import open_identity
 from sesame._storage import StorageNeeds, open_storage
 from sesame.data_dir import Credentials, DataDir, Endpoints
@@ -74,7 +74,7 @@ class Sesame:
         storage = await open_storage(StorageNeeds(settings, self.data_dir, clocks, teardown))
         identity = await open_identity(settings, storage.catalog, clocks)
         engine_needs = EngineNeeds(settings, self.data_dir, clocks, runtimes, teardown)
-        self._engine: Engine = await open_engine(engine_needs, storage, identity)
+        self._engine: EngineParts = await open_engine(engine_needs, storage, identity)
         urls = await open_endpoints(EndpointNeeds(settings, clocks, teardown), storage, identity, self._engine)
         self._announce(urls, identity.key)
 

@@ -3,18 +3,17 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.fakes import FakeClocks, FakeDriver
 
 from sesame.engine.dispatcher import Dispatcher
-from sesame.engine.hooks import Hooks
 from sesame.engine.invocation_log import LogSource
 from sesame.engine.policies import Caps
-from sesame.engine.pool import Pool, PoolParts
+from sesame.engine.pool import Pool
 from sesame.engine.resolver import Resolver
+from sesame.engine.running import EngineDependencies, LocalEngine
 from sesame.model import limits, records
 from sesame.model.function import Function, Package
 from sesame.model.invocation import Credentials, Invocation, Outcome, Target
@@ -57,21 +56,25 @@ class FakeCatalog:
             listener(change)
 
 
-class FakePackages:
-    def code_dir(self, package: Package) -> Path:
-        return Path("/packages") / package.sha256
-
-
 @dataclass
 class Engine:
     catalog: FakeCatalog
     driver: FakeDriver
     clocks: FakeClocks
     resolver: Resolver
-    pool: Pool
-    dispatcher: Dispatcher
+    local: LocalEngine
     kept: list[tuple[LogSource, str, bytes]]
     asked: list[tuple[str, float]] = field(default_factory=list)
+    # Raised in place of credentials, if set.
+    credentials_fail: list[Exception] = field(default_factory=list)
+
+    @property
+    def pool(self) -> Pool:
+        return self.local.pool
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        return self.local.dispatcher
 
     def deploy(self, name: str = "f", service: str = "s", **changes: Any) -> None:
         if self.catalog.get(records.SERVICE, "", service) is None:
@@ -92,24 +95,28 @@ def build(caps: Caps | None = None, chance: Callable[[], float] = lambda: 0.5) -
     catalog, driver, clocks = FakeCatalog(), FakeDriver(), FakeClocks()
     kept: list[tuple[LogSource, str, bytes]] = []
     asked: list[tuple[str, float]] = []
-    resolver = Resolver(catalog, FakePackages(), chance)  # type: ignore[arg-type]
+    fail: list[Exception] = []
+    resolver = Resolver(catalog, chance)
 
-    def credentials(service: Service, validity_s: float) -> Credentials:
-        asked.append((service.role, validity_s))
+    def credentials(role: str, _session_name: str, validity_s: float) -> Credentials:
+        if fail:
+            raise fail[0]
+        asked.append((role, validity_s))
         return Credentials("id", "secret", "token")
 
-    parts = PoolParts(
-        driver=driver,
-        resolver=resolver,
-        clocks=clocks,
-        caps=caps or Caps(instances_per_function=4, memory_mb=1024, starts_at_once=2, keep_alive_s=300),
-        sink=lambda source, request_id, data, _more: kept.append((source, request_id, bytes(data))),
-        account_id="123",
-        region="cn-shanghai",
-        hooks=Hooks(clocks, credentials),
+    local = LocalEngine(
+        EngineDependencies(
+            launcher=driver,
+            resolver=resolver,
+            clocks=clocks,
+            caps=caps or Caps(instances_per_function=4, memory_mb=1024, starts_at_once=2, keep_alive_s=300),
+            sink=lambda source, request_id, data, _more: kept.append((source, request_id, bytes(data))),
+            credentials=credentials,
+            account_id="123",
+            region="cn-shanghai",
+        )
     )
-    pool = Pool(parts)
-    return Engine(catalog, driver, clocks, resolver, pool, Dispatcher(resolver, pool, clocks, credentials), kept, asked)
+    return Engine(catalog, driver, clocks, resolver, local, kept, asked, fail)
 
 
 @pytest.fixture

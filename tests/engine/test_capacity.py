@@ -1,4 +1,4 @@
-"""Places and turns: caps as exceptions, fairness between functions, and no turn that is lost or given twice.
+"""Capacity and start slots: caps as exceptions, fairness between functions, and no slot that is lost or given twice.
 
 Run by pytest.
 Never starts a process and never waits for real time.
@@ -13,12 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.engine.conftest import Engine, settle
 
-from sesame.engine.capacity import Places, Turns
+from sesame.engine.capacity import Capacity, StartSlots
 from sesame.engine.instance import Instance, State
-from sesame.engine.invocation_log import Journal, LogSource
 from sesame.engine.policies import Caps
 from sesame.model import limits
-from sesame.model.errors import ResourceExhausted
+from sesame.model.errors import Exhausted
 from sesame.model.invocation import Target
 
 CAPS = Caps(instances_per_function=2, memory_mb=384, starts_at_once=1, keep_alive_s=300)
@@ -26,60 +25,59 @@ CAPS = Caps(instances_per_function=2, memory_mb=384, starts_at_once=1, keep_aliv
 
 def make(engine: Engine, name: str, state: State, function: str = "f") -> Instance:
     snapshot = engine.resolver.resolve(Target("s", limits.LATEST, function))
-    source = LogSource("s", function, "LATEST", name, "", "")
-    instance = Instance(snapshot, name, Journal(source, lambda *_: None), engine.clocks)
+    instance = Instance(snapshot, name, lambda *_: None, engine.clocks)
     instance.state = state
     return instance
 
 
-def test_a_place_is_taken_once_and_given_back_once(engine: Engine) -> None:
-    places = Places(CAPS)
+def test_capacity_is_taken_once_and_given_back_once(engine: Engine) -> None:
+    capacity = Capacity(CAPS)
     instance = make(engine, "c-1", State.BUSY)
-    places.enter(instance)
-    assert (places.instances(), places.memory_mb) == ([instance], 128)
-    places.leave(instance)
-    places.leave(instance)
-    assert (places.instances(), places.memory_mb) == ([], 0)
+    capacity.take(instance)
+    assert (capacity.instances(), capacity.memory_mb) == ([instance], 128)
+    capacity.free(instance)
+    capacity.free(instance)
+    assert (capacity.instances(), capacity.memory_mb) == ([], 0)
 
 
 def test_more_memory_than_there_is_can_not_be_taken(engine: Engine) -> None:
-    places = Places(CAPS)
+    capacity = Capacity(CAPS)
     for number in range(3):
-        places.enter(make(engine, f"c-{number}", State.BUSY))
+        capacity.take(make(engine, f"c-{number}", State.BUSY))
     with pytest.raises(AssertionError, match="more memory"):
-        places.enter(make(engine, "c-4", State.BUSY))
+        capacity.take(make(engine, "c-4", State.BUSY))
 
 
 def test_what_is_idle_makes_room_what_is_ending_is_waited_for_and_what_is_busy_refuses(engine: Engine) -> None:
     snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
     for state, expected in ((State.IDLE, ["c-1"]), (State.DEAD, None)):
-        places = Places(CAPS)
-        places.enter(make(engine, "c-0", State.BUSY))
-        places.enter(make(engine, "c-1", state))
-        room = places.room(snapshot)
-        assert (None if room is None else [instance.instance_id for instance in room]) == expected
+        capacity = Capacity(CAPS)
+        capacity.take(make(engine, "c-0", State.BUSY))
+        capacity.take(make(engine, "c-1", state))
+        victims = capacity.require(snapshot)
+        assert (None if victims is None else [instance.instance_id for instance in victims]) == expected
     for state in (State.STARTING, State.INITIALIZING, State.BUSY):
-        places = Places(CAPS)
-        places.enter(make(engine, "c-0", State.BUSY))
-        places.enter(make(engine, "c-1", state))
-        with pytest.raises(ResourceExhausted, match="limit of 2 instances"):
-            places.room(snapshot)
+        capacity = Capacity(CAPS)
+        capacity.take(make(engine, "c-0", State.BUSY))
+        capacity.take(make(engine, "c-1", state))
+        with pytest.raises(Exhausted, match="limit of 2 instances"):
+            capacity.require(snapshot)
 
 
 def test_waiting_is_for_nothing_when_what_stays_is_too_much(engine: Engine) -> None:
     engine.deploy("big", memory_size=320)
-    places = Places(CAPS)
-    places.enter(make(engine, "c-0", State.BUSY))
-    places.enter(make(engine, "c-1", State.DEAD))
-    with pytest.raises(ResourceExhausted, match="128 of 384 MB taken, 320 MB asked for"):
-        places.room(engine.resolver.resolve(Target("s", limits.LATEST, "big")))
+    capacity = Capacity(CAPS)
+    capacity.take(make(engine, "c-0", State.BUSY))
+    capacity.take(make(engine, "c-1", State.DEAD))
+    with pytest.raises(Exhausted, match="128 of 384 MB taken, 320 MB asked for"):
+        capacity.require(engine.resolver.resolve(Target("s", limits.LATEST, "big")))
 
 
 class Queue:
     """Callers that take a turn and hold it until told; `order` is who got one, in order."""
 
     def __init__(self, at_once: int) -> None:
-        self.turns = Turns(at_once)
+        self.slots = StartSlots(at_once)
         self.order: list[str] = []
         self.holding: list[asyncio.Event] = []
         self.most = 0
@@ -90,7 +88,7 @@ class Queue:
         return self.tasks[-1]
 
     async def _hold(self, function: str) -> None:
-        async with self.turns.turn(function):
+        async with self.slots.slot(function):
             self.order.append(function)
             done = asyncio.Event()
             self.holding.append(done)
@@ -105,7 +103,7 @@ class Queue:
             self.holding[0].set()
 
 
-async def test_functions_take_turns_and_calls_of_one_are_served_as_they_came() -> None:
+async def test_functions_take_slots_and_calls_of_one_are_served_as_they_came() -> None:
     queue = Queue(1)
     for function in ("a", "a", "a", "b", "c", "b"):
         queue.come(function)
@@ -116,7 +114,7 @@ async def test_functions_take_turns_and_calls_of_one_are_served_as_they_came() -
     assert queue.order == ["a", "a", "b", "c", "a", "b"]
 
 
-async def test_a_turn_that_comes_in_the_moment_of_a_cancellation_goes_to_the_next() -> None:
+async def test_a_slot_that_comes_in_the_moment_of_a_cancellation_goes_to_the_next() -> None:
     queue = Queue(1)
     queue.come("a")
     await settle()
@@ -129,7 +127,7 @@ async def test_a_turn_that_comes_in_the_moment_of_a_cancellation_goes_to_the_nex
     assert (second.cancelled(), third.done(), queue.order) == (True, False, ["a", "b"])
 
 
-async def test_who_was_cancelled_before_the_turn_came_is_passed_over() -> None:
+async def test_who_was_cancelled_before_the_slot_came_is_passed_over() -> None:
     queue = Queue(1)
     queue.come("a")
     await settle()
@@ -149,7 +147,7 @@ steps = st.lists(
 
 
 @given(at_once=st.integers(1, 3), steps=steps)
-def test_no_turn_is_lost_and_none_is_given_twice(at_once: int, steps: list[tuple[str, int]]) -> None:
+def test_no_slot_is_lost_and_none_is_given_twice(at_once: int, steps: list[tuple[str, int]]) -> None:
     async def search() -> None:
         queue = Queue(at_once)
         for kind, number in steps:
@@ -166,7 +164,7 @@ def test_no_turn_is_lost_and_none_is_given_twice(at_once: int, steps: list[tuple
             assert queue.most <= at_once
         await settle()
         while not all(task.done() for task in queue.tasks):
-            # Whoever waits does so because all turns are taken.
+            # Whoever waits does so because all slots are taken.
             waiting = sum(not task.done() for task in queue.tasks) - len(queue.holding)
             assert len(queue.holding) == at_once or not waiting
             queue.one_ends()

@@ -13,7 +13,7 @@ from tests.engine.conftest import Engine, settle
 from tests.support.fakes import FakeSandbox
 
 from sesame.model import limits, records
-from sesame.model.errors import FunctionNotFound, InvalidArgument, PlatformError, ServiceNotFound
+from sesame.model.errors import NotFound, PlatformError, Unusable
 from sesame.model.invocation import Invocation, Target
 from sesame.sandbox.interface import Call, Reply, SandboxDied
 
@@ -186,12 +186,12 @@ async def test_an_error_is_told_in_the_end_line(engine: Engine) -> None:
 
 
 async def test_what_does_not_exist_or_run_is_the_callers_error(engine: Engine) -> None:
-    with pytest.raises(FunctionNotFound):
+    with pytest.raises(NotFound):
         await engine.call("g")
-    with pytest.raises(ServiceNotFound):
+    with pytest.raises(NotFound):
         await engine.call(service="t")
     engine.deploy("node", runtime="nodejs12")
-    with pytest.raises(InvalidArgument, match=r"runtime 'nodejs12' of function 'node' cannot be run here"):
+    with pytest.raises(Unusable, match=r"runtime 'nodejs12' of function 'node' cannot be run here"):
         await engine.call("node")
 
 
@@ -237,7 +237,7 @@ async def test_a_start_that_keeps_failing_is_the_platforms_fault_and_leaves_noth
 
 async def test_closing_ends_every_instance(engine: Engine) -> None:
     await engine.call()
-    await engine.dispatcher.close()
+    await engine.local.drain(0)
     assert not engine.driver.alive
     with pytest.raises(PlatformError):
         await engine.call()
@@ -288,7 +288,7 @@ async def test_a_call_that_runs_while_all_is_closed_ends_as_a_death(engine: Engi
     engine.driver.behaviour = lambda _sandbox, _call: None
     task = asyncio.create_task(engine.call())
     await settle()
-    await engine.dispatcher.close()
+    await engine.local.drain(0)
     outcome = await task
     assert outcome.error is not None
     assert b"Process exited unexpectedly" in outcome.payload
@@ -301,7 +301,7 @@ async def test_closing_between_initializer_and_call_ends_the_call(engine: Engine
     task = asyncio.create_task(engine.call())
     await settle()
     engine.driver.made[0].answer()
-    await engine.dispatcher.close()
+    await engine.local.drain(0)
     outcome = await task
     assert outcome.error is not None
     assert b"Process exited unexpectedly" in outcome.payload

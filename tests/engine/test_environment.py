@@ -12,8 +12,9 @@ from tests.engine.conftest import Engine, build
 from sesame.engine import environment
 from sesame.model import limits, records
 from sesame.model.function import InstanceLifecycleConfig, LifecycleHook
-from sesame.model.invocation import Snapshot, Target
+from sesame.model.invocation import Target
 from sesame.model.service import LogConfig, Service
+from sesame.model.snapshot import Snapshot
 
 
 def resolved(engine: Engine) -> Snapshot:

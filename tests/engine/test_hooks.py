@@ -9,6 +9,7 @@ from tests.support.fakes import FakeSandbox
 from sesame.engine.instance import State
 from sesame.engine.policies import Caps
 from sesame.engine.pool import LAST_HOOKS_S
+from sesame.model.errors import Forbidden
 from sesame.model.function import InstanceLifecycleConfig, LifecycleHook
 from sesame.sandbox.interface import Call, Reply, SandboxDied
 
@@ -136,7 +137,7 @@ async def test_it_does_not_run_after_a_call_that_went_wrong() -> None:
 async def test_when_everything_stops_it_runs_for_who_is_idle() -> None:
     engine = deployed()
     await engine.call()
-    await engine.dispatcher.close()
+    await engine.local.drain(0)
     assert kinds(engine.driver.made[0]) == ["invoke", "pre_stop"]
     assert not engine.driver.alive
 
@@ -147,7 +148,7 @@ async def test_a_stop_does_not_wait_for_it_without_end(monkeypatch: pytest.Monke
     engine = deployed()
     await engine.call()
     engine.driver.behaviour = lambda sandbox, call: None
-    await engine.dispatcher.close()
+    await engine.local.drain(0)
     assert not engine.driver.alive
     assert engine.pool.instances() == []
 
@@ -165,13 +166,7 @@ async def test_a_hook_without_credentials_is_left_out() -> None:
     await engine.call()
     [instance] = engine.pool.instances()
     assert instance.state is State.IDLE
-
-    def refuse(_service: object, _validity_s: float) -> Any:
-        from sesame.model.errors import Forbidden
-
-        raise Forbidden("the role is gone")
-
-    engine.pool._parts.hooks._credentials = refuse
+    engine.credentials_fail.append(Forbidden("the role is gone"))
     await idle(engine, 3)
     assert kinds(engine.driver.made[0]) == ["invoke"]
     assert engine.driver.made[0].frozen

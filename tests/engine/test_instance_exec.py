@@ -5,8 +5,9 @@ from tests.engine.conftest import build, settle
 
 from sesame.engine.instance import COMMANDS_MAX, State
 from sesame.engine.policies import Caps
-from sesame.model.errors import InstanceNotFound, PlatformError, ResourceExhausted
-from sesame.sandbox.interface import Command, SandboxStartFailed
+from sesame.model.command import Command
+from sesame.model.errors import Exhausted, NotFound, PlatformError
+from sesame.sandbox.interface import SandboxStartFailed
 
 COMMAND = Command(("echo",))
 CAPS = Caps(instances_per_function=2, memory_mb=256, starts_at_once=2, keep_alive_s=300)
@@ -46,7 +47,7 @@ async def test_it_is_not_evicted_for_another_function() -> None:
     engine.deploy("g", memory_size=256)
     await engine.call("f")
     async with engine.pool.instances()[0].exec(COMMAND):
-        with pytest.raises(ResourceExhausted):
+        with pytest.raises(Exhausted):
             await engine.call("g")
     await engine.call("g")
 
@@ -59,9 +60,9 @@ async def test_it_ends_its_commands_with_itself() -> None:
     async with instance.exec(COMMAND) as execution:
         engine.deploy(description="changed")
         await settle()
-        assert instance.ended
+        assert instance.state is State.DEAD
         assert await execution.wait() == 137
-    with pytest.raises(InstanceNotFound):
+    with pytest.raises(NotFound):
         async with instance.exec(COMMAND):
             pass
 
@@ -74,7 +75,7 @@ async def test_commands_are_bounded_and_failures_are_told_apart(
     await engine.call()
     instance = engine.pool.instances()[0]
     instance.commands = COMMANDS_MAX
-    with pytest.raises(ResourceExhausted):
+    with pytest.raises(Exhausted):
         async with instance.exec(COMMAND):
             pass
     instance.commands = 0

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from tests.engine.conftest import Engine, build
 
 from sesame.engine.instance import Instance, State
-from sesame.engine.invocation_log import Journal, LogSource
 from sesame.engine.policies import Caps, expired, to_freeze, victims
 from sesame.model import limits
 from sesame.model.invocation import Target
@@ -26,20 +25,19 @@ def crowd(engine: Engine, members: list[tuple[str, State, float]]) -> list[Insta
     """As many of the members as there may be."""
     found: list[Instance] = []
     for name, state, idle_since in members:
-        if sum(i.snapshot.function.function_name == name for i in found) == CAPS.instances_per_function:
+        if sum(i.snapshot.function == name for i in found) == CAPS.instances_per_function:
             continue
         if memory_mb(found) + MEMORY_MB[name] > CAPS.memory_mb:
             continue
         snapshot = engine.resolver.resolve(Target("s", limits.LATEST, name))
-        journal = Journal(LogSource("s", name, "LATEST", "c", "", ""), lambda *_: None)
-        instance = Instance(snapshot, f"c-{len(found)}", journal, engine.clocks)
+        instance = Instance(snapshot, f"c-{len(found)}", lambda *_: None, engine.clocks)
         instance.state, instance.idle_since = state, idle_since
         found.append(instance)
     return found
 
 
 def memory_mb(instances: list[Instance]) -> int:
-    return sum(instance.snapshot.function.memory_size for instance in instances)
+    return sum(instance.snapshot.limits.memory_mb for instance in instances)
 
 
 def deployed() -> Engine:
@@ -57,7 +55,7 @@ def test_after_the_victims_are_gone_there_is_room_and_only_idle_ones_go(
     instances = crowd(engine, members)
     snapshot = engine.resolver.resolve(Target("s", limits.LATEST, name))
     found = victims(instances, snapshot, CAPS, memory_mb(instances))
-    own = [i for i in instances if i.snapshot.function.function_name == name]
+    own = [i for i in instances if i.snapshot.function == name]
     if isinstance(found, str):
         busy = [i for i in instances if i.state is not State.IDLE]
         busy_own = [i for i in busy if i in own]

@@ -12,13 +12,12 @@ import pytest
 from tests.engine.conftest import Engine, build, settle
 
 from sesame.engine.instance import LEGAL_MOVES, Instance, State
-from sesame.engine.invocation_log import Journal, LogSource
-from sesame.engine.policies import ROOM_AMONG, Caps
+from sesame.engine.policies import IDLE_PER_FREED, Caps
 from sesame.model import limits, records
 from sesame.model.configs import OnDemandConfig
-from sesame.model.errors import PlatformError, ResourceExhausted
+from sesame.model.errors import Exhausted, PlatformError
 from sesame.model.invocation import Target
-from sesame.sandbox.interface import Reply, SandboxDied
+from sesame.sandbox.interface import KillReason, Reply, SandboxDied
 
 CAPS = Caps(instances_per_function=2, memory_mb=512, starts_at_once=2, keep_alive_s=300)
 
@@ -33,7 +32,7 @@ async def test_the_cap_of_a_function_is_a_429_that_says_which() -> None:
     engine.deploy()
     tasks = hanging(engine, 2)
     await settle()
-    with pytest.raises(ResourceExhausted, match=r"function 'f' of service 's' has reached its limit of 2 instances"):
+    with pytest.raises(Exhausted, match=r"function 'f' of service 's' has reached its limit of 2 instances"):
         await engine.call()
     for sandbox in engine.driver.made:
         sandbox.answer()
@@ -46,7 +45,7 @@ async def test_the_cap_of_memory_is_a_429_that_says_which() -> None:
     engine.deploy("g", memory_size=320)
     tasks = hanging(engine, 1)
     await settle()
-    with pytest.raises(ResourceExhausted, match=r"256 of 512 MB taken, 320 MB asked for"):
+    with pytest.raises(Exhausted, match=r"256 of 512 MB taken, 320 MB asked for"):
         await engine.call("g")
     engine.driver.made[0].answer()
     await asyncio.gather(*tasks)
@@ -72,7 +71,7 @@ async def test_an_on_demand_cap_counts_and_zero_refuses_every_call() -> None:
     engine.catalog.put(
         records.ON_DEMAND_CONFIG, "", resource, OnDemandConfig(resource=resource, maximum_instance_count=0)
     )
-    with pytest.raises(ResourceExhausted, match="limit of 0 instances"):
+    with pytest.raises(Exhausted, match="limit of 0 instances"):
         await engine.call()
 
 
@@ -165,10 +164,9 @@ def test_every_other_move_of_an_instance_is_refused() -> None:
     engine = build(CAPS)
     engine.deploy()
     snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
-    source = LogSource("s", "f", "LATEST", "c-1", "", "")
     for state in State:
         for to in State:
-            instance = Instance(snapshot, "c-1", Journal(source, lambda *_: None), engine.clocks)
+            instance = Instance(snapshot, "c-1", lambda *_: None, engine.clocks)
             instance.state = state
             if to in LEGAL_MOVES[state]:
                 instance.move(to)
@@ -201,31 +199,31 @@ async def test_the_tick_goes_on_after_a_young_instance_was_evicted() -> None:
 
 
 async def test_where_idle_instances_fill_the_memory_one_goes_before_a_cold_call_waits_for_it() -> None:
-    engine = build(msgspec.structs.replace(CAPS, memory_mb=ROOM_AMONG * 128))
-    names = [f"f{number}" for number in range(ROOM_AMONG)]
+    engine = build(msgspec.structs.replace(CAPS, memory_mb=IDLE_PER_FREED * 128))
+    names = [f"f{number}" for number in range(IDLE_PER_FREED)]
     for name in names:
         engine.deploy(name, memory_size=128)
         await engine.call(name)
         engine.clocks.advance(0.01)
     await settle()
     assert engine.pool.counts.evicted == 1
-    assert "f0" not in {i.snapshot.function.function_name for i in engine.pool.instances()}
+    assert "f0" not in {i.snapshot.function for i in engine.pool.instances()}
     engine.deploy("another", memory_size=128)
     engine.driver.ends.closed = True
     assert (await engine.call("another")).error is None, "it waited for nobody's end"
     engine.driver.ends.open()
     await settle()
-    assert len(engine.pool.instances()) == ROOM_AMONG - 1
+    assert len(engine.pool.instances()) == IDLE_PER_FREED - 1
 
 
 async def test_few_idle_instances_stay_until_they_must_go() -> None:
-    engine = build(msgspec.structs.replace(CAPS, memory_mb=(ROOM_AMONG - 1) * 128))
-    for number in range(ROOM_AMONG - 1):
+    engine = build(msgspec.structs.replace(CAPS, memory_mb=(IDLE_PER_FREED - 1) * 128))
+    for number in range(IDLE_PER_FREED - 1):
         engine.deploy(f"f{number}", memory_size=128)
         await engine.call(f"f{number}")
     await settle()
     assert engine.pool.counts.evicted == 0
-    assert len(engine.pool.instances()) == ROOM_AMONG - 1
+    assert len(engine.pool.instances()) == IDLE_PER_FREED - 1
 
 
 async def test_evicted_instances_end_also_when_the_caller_goes() -> None:
@@ -266,7 +264,7 @@ async def test_closing_while_an_instance_starts_leaves_nothing() -> None:
     engine.driver.starts.closed = True
     tasks = hanging(engine, 2)
     await settle()
-    await engine.dispatcher.close()
+    await engine.local.drain(0)
     engine.driver.starts.open()
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
         assert isinstance(outcome, PlatformError)
@@ -274,15 +272,15 @@ async def test_closing_while_an_instance_starts_leaves_nothing() -> None:
     assert engine.pool.instances() == []
 
 
-async def test_an_instance_whose_end_fails_gives_its_place_back() -> None:
+async def test_an_instance_whose_end_fails_gives_its_capacity_back() -> None:
     engine = build(CAPS)
     engine.deploy()
     await engine.call()
 
-    async def fails(**_options: bool) -> None:
+    async def fails(_reason: KillReason) -> None:
         raise OSError("no such process")
 
-    engine.driver.made[0].kill = fails  # type: ignore[method-assign]
+    engine.driver.made[0].kill = fails  # type: ignore[method-assign, assignment]
     engine.catalog.delete("function", "s", "f")
     await settle()
     assert (engine.pool.instances(), engine.pool.memory_mb) == ([], 0)

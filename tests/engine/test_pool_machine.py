@@ -140,12 +140,12 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def memory_is_within_its_cap_and_counted_right(self) -> None:
-        used = sum(instance.snapshot.function.memory_size for instance in self.engine.pool.instances())
+        used = sum(instance.snapshot.limits.memory_mb for instance in self.engine.pool.instances())
         assert used == self.engine.pool.memory_mb <= CAPS.memory_mb
 
     @invariant()
     def no_function_has_more_than_its_cap(self) -> None:
-        counted = Counter(instance.snapshot.function.function_name for instance in self.engine.pool.instances())
+        counted = Counter(instance.snapshot.function for instance in self.engine.pool.instances())
         assert all(count <= CAPS.instances_per_function for count in counted.values())
 
     @invariant()
@@ -179,7 +179,7 @@ class PoolMachine(RuleBasedStateMachine):
     def no_outdated_instance_waits_for_calls(self) -> None:
         for instance in self.engine.pool.instances():
             if instance.state is State.IDLE:
-                name = instance.snapshot.function.function_name
+                name = instance.snapshot.function
                 assert instance.snapshot.key == self.engine.resolver.resolve(Target("s", limits.LATEST, name)).key
 
     @invariant()
@@ -191,7 +191,7 @@ class PoolMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Either all calls are served before the end, or it comes in the middle of them."""
         driver = self.engine.driver
-        closing = self.engine.dispatcher.close()
+        closing = self.engine.local.drain(0)
         if self.abrupt:
             ended = self.loop.create_task(closing)
             self._inside(lambda: None)

@@ -4,8 +4,6 @@ Run by pytest.
 Never runs a function.
 """
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +11,7 @@ from tests.engine.conftest import PACKAGE, Engine, build
 
 from sesame.model import limits, records
 from sesame.model.alias import Alias
-from sesame.model.errors import AliasNotFound, FunctionNotFound, InvalidArgument, VersionNotFound
+from sesame.model.errors import NotFound, Unusable
 from sesame.model.function import Function, Package
 from sesame.model.invocation import Target
 from sesame.model.layer import LayerVersion
@@ -38,7 +36,7 @@ def target(qualifier: str = limits.LATEST) -> Target:
 
 def test_the_present_state_is_latest(engine: Engine) -> None:
     snapshot = engine.resolver.resolve(target())
-    assert (snapshot.version_id, snapshot.code_dir) == ("LATEST", Path("/packages/aa"))
+    assert (snapshot.version_id, snapshot.code) == ("LATEST", "aa")
 
 
 def test_a_version_keeps_its_code_whatever_is_deployed_later(engine: Engine) -> None:
@@ -46,16 +44,16 @@ def test_a_version_keeps_its_code_whatever_is_deployed_later(engine: Engine) -> 
     before = engine.resolver.resolve(target("1"))
     engine.deploy(package=Package(sha256="new", checksum="new", size_bytes=1))
     after = engine.resolver.resolve(target("1"))
-    assert (after.code_dir, after.version_id, after.key) == (Path("/packages/one"), "1", before.key)
+    assert (after.code, after.version_id, after.key) == ("one", "1", before.key)
 
 
 def test_what_is_not_published_is_not_found(engine: Engine) -> None:
-    with pytest.raises(VersionNotFound):
+    with pytest.raises(NotFound):
         engine.resolver.resolve(target("7"))
-    with pytest.raises(AliasNotFound):
+    with pytest.raises(NotFound):
         engine.resolver.resolve(target("prod"))
     publish(engine, "1", "one")
-    with pytest.raises(FunctionNotFound):
+    with pytest.raises(NotFound):
         engine.resolver.resolve(Target("s", "1", "g"))
 
 
@@ -92,9 +90,9 @@ def test_layers_come_in_the_order_of_the_function(engine: Engine) -> None:
         engine.catalog.put(records.LAYER_VERSION, name, "1", LayerVersion(layer_name=name, version=1, package=package))
     arns = tuple(f"acs:fc:cn-shanghai:123:layers/{name}/versions/1" for name in ("b", "a"))
     engine.deploy(layers=arns)
-    assert engine.resolver.resolve(target()).layer_dirs == (Path("/packages/lb"), Path("/packages/la"))
+    assert engine.resolver.resolve(target()).layers == ("lb", "la")
     engine.deploy(layers=("acs:fc:cn-shanghai:123:layers/none/versions/1",))
-    with pytest.raises(InvalidArgument, match="layer 'acs:fc:cn-shanghai:123:layers/none/versions/1' does not exist"):
+    with pytest.raises(Unusable, match="layer 'acs:fc:cn-shanghai:123:layers/none/versions/1' does not exist"):
         engine.resolver.resolve(target())
 
 
@@ -108,4 +106,5 @@ def test_every_change_gives_a_new_key(engine: Engine) -> None:
 
 
 def test_the_package_of_the_fixture_is_what_is_served(engine: Engine) -> None:
-    assert engine.resolver.resolve(target()).function.package == PACKAGE
+    snapshot = engine.resolver.resolve(target())
+    assert (snapshot.code, snapshot.code_checksum) == (PACKAGE.sha256, PACKAGE.checksum)

@@ -7,6 +7,7 @@ import json
 import time
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from sesame.control.account import AccountSettings
 from sesame.control.code import CodeSource
 from sesame.control.code_uploads import CodeUploads
 from sesame.control.own_hosts import OwnHosts
+from sesame.engine.interface import InstanceInfo, RunningCommand
 from sesame.fc.app import FcEndpoint
-from sesame.fc.dependencies import Control, FcDependencies, RunningInstance
+from sesame.fc.dependencies import Control, FcDependencies
 from sesame.fc.http_exchange import HANG_UP
 from sesame.fc.links import secret_from
 from sesame.fc.server import HttpServer
@@ -32,6 +34,7 @@ from sesame.identity.keys import AccessKeys
 from sesame.identity.roles import Roles
 from sesame.identity.tokens import Tokens
 from sesame.model.arn import Arns
+from sesame.model.command import Command
 from sesame.model.invocation import Invocation, Outcome, Phases
 from sesame.model.kinds import KINDS
 from sesame.oss.source import ObjectSource
@@ -47,7 +50,7 @@ NOW = 1_700_000_000.0
 DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
 
 
-class FakeDispatcher:
+class FakeEngine:
     """Answers what `then` says; remembers what it was asked."""
 
     def __init__(self) -> None:
@@ -55,6 +58,14 @@ class FakeDispatcher:
         self.cancelled = 0
         self.entered, self.left = asyncio.Event(), asyncio.Event()
         self.then: Callable[[Invocation], Awaitable[Outcome]] = self.echo
+        self.running: list[InstanceInfo] = []
+        self.exec: Callable[[InstanceInfo, Command], AbstractAsyncContextManager[RunningCommand]]
+
+    async def instances(self, service: str, function: str) -> list[InstanceInfo]:
+        return [each for each in self.running if (each.service, each.function) == (service, function)]
+
+    async def drain(self, patience_s: float) -> None:
+        """Nothing runs here."""
 
     async def invoke(self, invocation: Invocation) -> Outcome:
         self.asked.append(invocation)
@@ -105,10 +116,9 @@ class Door:
     """A gateway and what stands behind it."""
 
     gateway: FcEndpoint
-    dispatcher: FakeDispatcher
+    engine: FakeEngine
     catalog: Catalog
     now: list[float]
-    instances: list[RunningInstance]
     tokens: Tokens
 
     def signed(self, method: str, path: str, headers: dict[str, str] | None = None) -> dict[str, str]:
@@ -167,7 +177,7 @@ async def hang_up_on(door: Door, path: str, headers: dict[str, str], body: bytes
         await asyncio.Event().wait()
         raise AssertionError
 
-    door.dispatcher.then = forever
+    door.engine.then = forever
     server = HttpServer(door.gateway)
     await server.start()
     try:
@@ -175,12 +185,12 @@ async def hang_up_on(door: Door, path: str, headers: dict[str, str], body: bytes
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         writer.write(f"POST {path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         async with asyncio.timeout(5):
-            await door.dispatcher.entered.wait()
+            await door.engine.entered.wait()
             if behind:
                 writer.write(behind)
                 await asyncio.sleep(0.05)
             writer.transport.abort()
-            await door.dispatcher.left.wait()
+            await door.engine.left.wait()
     finally:
         await server.stop(grace_s=0.1)
 
@@ -226,13 +236,12 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     await packages.open()
     keys = AccessKeys(catalog)
     await keys.ensure_account(ACCOUNT_ID, KEY_ID, SECRET)
-    dispatcher = FakeDispatcher()
+    engine = FakeEngine()
     now = [NOW]
     roles = Roles(catalog)
     await roles.seed(ACCOUNT_ID, {})
     tokens = Tokens(b"k" * 32, lambda: now[0])
     arns = Arns(REGION, ACCOUNT_ID)
-    instances: list[RunningInstance] = []
     objects = Objects(database, tmp_path / "objects")
     await objects.open()
     source = ObjectSource(catalog, objects, ACCOUNT_ID)
@@ -242,8 +251,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
         FcDependencies(
             authentication=Authentication(keys, tokens),
             authorization=Authorization(catalog, roles),
-            dispatcher=dispatcher,
-            instances=lambda: instances,
+            engine=engine,
             control=Control.over(
                 catalog,
                 CodeSource(packages, source.read, uploads),
@@ -258,7 +266,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
             wall_clock=lambda: now[0],
         )
     )
-    yield Door(gateway, dispatcher, catalog, now, instances, tokens)
+    yield Door(gateway, engine, catalog, now, tokens)
     await objects.close()
     await database.close()
 

@@ -28,7 +28,7 @@ async def test_a_preflight_is_allowed_what_it_asks_for(door: Door, path: str) ->
         "Vary": "Origin",
     }
     assert len(answer.headers["X-Fc-Request-Id"]) == 36
-    assert door.dispatcher.asked == []
+    assert door.engine.asked == []
 
 
 async def test_a_preflight_that_asks_for_no_headers_is_allowed_none(door: Door) -> None:

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email.utils import formatdate
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,10 +13,11 @@ from hypothesis import strategies as st
 from tests.fc.conftest import Door, scope
 from tests.support.fakes import FakeExecution
 
+from sesame.engine.interface import InstanceInfo, RunningCommand
 from sesame.fc.exec import frames as exec_frames
 from sesame.fc.exec.frames import Characters, EndOfInput, Input, Resize
 from sesame.fc.server import HttpServer
-from sesame.sandbox.interface import Command
+from sesame.model.command import Command
 
 PATH = "/2016-08-15/services/svc/functions/fn/instances/c-1/exec"
 
@@ -70,21 +70,20 @@ def test_bytes_are_neither_lost_nor_turned_round(pieces: list[bytes]) -> None:
 class Instance:
     """A running instance whose commands are fakes."""
 
-    instance_id = "c-1"
+    info = InstanceInfo("c-1", "svc", "fn", "LATEST")
     ended = False
 
     def __init__(self) -> None:
-        service, function = SimpleNamespace(service_name="svc"), SimpleNamespace(function_name="fn")
-        self.snapshot: Any = SimpleNamespace(service=service, function=function, version_id="LATEST")
         self.started = asyncio.Event()
         self.execution: FakeExecution
 
     @asynccontextmanager
-    async def exec(self, command: Command) -> AsyncIterator[FakeExecution]:
+    async def exec(self, instance: InstanceInfo, command: Command) -> AsyncIterator[RunningCommand]:
+        assert instance == self.info
         self.execution = FakeExecution(command)
         self.started.set()
         try:
-            yield self.execution
+            yield RunningCommand(self.execution, lambda: self.ended)
         finally:
             await self.execution.close()
 
@@ -116,7 +115,8 @@ async def instance(door: Door, function_body: dict[str, Any]) -> Instance:
     made = await door.call("POST", "/services/svc/functions", {**function_body, "functionName": "fn"})
     assert made.status == 200, made.body
     running = Instance()
-    door.instances.append(running)
+    door.engine.running.append(running.info)
+    door.engine.exec = running.exec
     return running
 
 

@@ -51,7 +51,7 @@ def response(status: Any = 200, headers: Any = (), body: bytes = b"") -> Callabl
 
 
 def seen(door: Door) -> dict[str, Any]:
-    params = door.dispatcher.asked[-1].http_params
+    params = door.engine.asked[-1].http_params
     assert params is not None
     return params
 
@@ -70,7 +70,7 @@ async def test_what_the_function_sees(web: Door) -> None:
         ["accept", "*/*"],
         ["x-fc-base-path", WEB],
     ]
-    assert web.dispatcher.asked[-1].event == b"\x00\xff"
+    assert web.engine.asked[-1].event == b"\x00\xff"
 
 
 async def test_a_path_that_is_not_utf_8_also_comes_as_bytes(web: Door) -> None:
@@ -87,7 +87,7 @@ async def test_paths(web: Door, path: str, expected: str) -> None:
 
 
 async def test_what_goes_back(web: Door) -> None:
-    web.dispatcher.then = response(
+    web.engine.then = response(
         202,
         [["X-Custom", "v"], ["Server", "mine"], ["Content-Length", "1"], ["X-Fc-Request-Id", "mine"], ["Date", "now"]],
         b"\x00body",
@@ -104,13 +104,13 @@ async def test_what_goes_back(web: Door) -> None:
     ("value", "sent"), [(" v\t", "v"), ("Ã\xa0", "Ã\xa0"), ("中", "中".encode().decode("latin-1"))]
 )
 async def test_values_of_headers_reach_the_wire_byte_by_byte(web: Door, value: str, sent: str) -> None:
-    web.dispatcher.then = response(200, [["X-Custom", value]])
+    web.engine.then = response(200, [["X-Custom", value]])
     assert (await visit(web, WEB)).headers["X-Custom"] == sent
 
 
 @pytest.mark.parametrize("status", [204, 304])
 async def test_statuses_without_a_body(web: Door, status: int) -> None:
-    web.dispatcher.then = response(status, [], b"ignored")
+    web.engine.then = response(status, [], b"ignored")
     answer = await visit(web, WEB)
     assert (answer.status, answer.body) == (status, b"")
     assert "content-length" not in answer.headers
@@ -135,7 +135,7 @@ async def test_statuses_without_a_body(web: Door, status: int) -> None:
     ],
 )
 async def test_responses_that_cannot_be_sent(web: Door, status: Any, headers: list[Any]) -> None:
-    web.dispatcher.then = response(status, headers)
+    web.engine.then = response(status, headers)
     answer = await visit(web, WEB)
     assert (answer.status, answer.json()["ErrorCode"]) == (502, "BadResponse")
 
@@ -144,7 +144,7 @@ async def test_a_raising_handler_is_502_and_says_what_it_said(web: Door) -> None
     async def fail(_call: Invocation) -> Outcome:
         return outcome(b'{"errorMessage":"no"}', error=FunctionError("UnhandledInvocationError", "unhandled"))
 
-    web.dispatcher.then = fail
+    web.engine.then = fail
     answer = await visit(web, WEB)
     assert (answer.status, answer.json()) == (502, {"errorMessage": "no"})
     assert answer.headers["Content-Type"] == "application/json"
@@ -166,7 +166,7 @@ async def test_who_may_not_come(web: Door) -> None:
     await web.call("DELETE", TRIGGERS + "/web")
     gone = await visit(web, WEB)
     assert (gone.status, gone.json()["ErrorCode"]) == (404, "TriggerNotFound")
-    assert web.dispatcher.asked == []
+    assert web.engine.asked == []
 
 
 async def test_a_trigger_serves_its_own_qualifier_only(web: Door) -> None:
@@ -175,10 +175,10 @@ async def test_a_trigger_serves_its_own_qualifier_only(web: Door) -> None:
     body = {"triggerConfig": {"authType": "anonymous", "methods": ["GET"]}, "qualifier": "1"}
     assert (await web.call("POST", TRIGGERS, {"triggerName": "v1", "triggerType": "http", **body})).status == 200
     await visit(web, "/2016-08-15/proxy/demo.1/f/x")
-    assert web.dispatcher.asked[-1].target.qualifier == "1"
+    assert web.engine.asked[-1].target.qualifier == "1"
     assert seen(web)["headers"][-1] == ["x-fc-base-path", "/2016-08-15/proxy/demo.1/f"]
     await visit(web, "/2016-08-15/proxy/demo.LATEST/f/x")
-    assert web.dispatcher.asked[-1].target.qualifier == "LATEST"
+    assert web.engine.asked[-1].target.qualifier == "LATEST"
 
 
 async def test_sizes(web: Door) -> None:
@@ -221,11 +221,11 @@ async def test_signed_links(web: Door) -> None:
 async def test_the_sdk_signs_for_http_functions(web: Door, client: Client) -> None:
     web.now[0] = time.time()
     await client("update_trigger", "demo", "f", "web", triggerConfig={"authType": "function"})
-    web.dispatcher.then = response(202, [["Content-Type", "text/plain"]], b"made")
+    web.engine.then = response(202, [["Content-Type", "text/plain"]], b"made")
     params = {"key with space": "value with space", "key": "value", "many": ["b", "a"]}
     answer = await client("do_http_request", "POST", "demo", "f", "/a%20b", {"Foo": "Bar"}, params, b"hello")
     assert (answer.status_code, answer.content) == (202, b"made")
-    assert web.dispatcher.asked[-1].event == b"hello"
+    assert web.engine.asked[-1].event == b"hello"
     assert (await client("do_http_request", "GET", "demo", "f", "/")).status_code == 202
     web.now[0] += 3600
     assert (await client("do_http_request", "GET", "demo", "f", "/")).status_code == 403
@@ -253,7 +253,7 @@ async def test_custom_domains(web: Door) -> None:
     made = {"domainName": "Web.Example.com", "routeConfig": {"routes": routes}}
     assert (await web.call("POST", "/custom-domains", made)).status == 200
     host = {"host": "web.example.COM:9000"}
-    web.dispatcher.then = response(200, [["Content-Disposition", "inline"]], b"x")
+    web.engine.then = response(200, [["Content-Disposition", "inline"]], b"x")
     answer = await visit(web, "/old/a%20b?c=3", headers=host)
     assert (answer.body, answer.headers["Content-Disposition"]) == (b"x", "inline")
     assert (seen(web)["path"], seen(web)["query"]) == ("/new/a b", "b=2&c=3")
@@ -302,12 +302,12 @@ PAGE = "https://page.example.com"
 
 async def test_preflights_are_the_function_s_to_answer(web: Door) -> None:
     asks = {"origin": PAGE, "access-control-request-method": "PUT"}
-    web.dispatcher.then = response(204, [["Access-Control-Allow-Origin", PAGE], ["Access-Control-Max-Age", "9"]])
+    web.engine.then = response(204, [["Access-Control-Allow-Origin", PAGE], ["Access-Control-Max-Age", "9"]])
     answer = await visit(web, WEB, "OPTIONS", headers=asks)
     assert answer.status == 204
     assert (answer.headers["Access-Control-Allow-Origin"], answer.headers["Access-Control-Max-Age"]) == (PAGE, "9")
     assert ["access-control-request-method", "PUT"] in seen(web)["headers"]
-    web.dispatcher.then = response(200, [])
+    web.engine.then = response(200, [])
     assert "Access-Control-Allow-Origin" not in (await visit(web, WEB, headers=asks)).headers
     await trigger(web, methods=["GET", "PUT"])
     refused = await visit(web, WEB, "OPTIONS", headers=asks)
@@ -317,4 +317,4 @@ async def test_preflights_are_the_function_s_to_answer(web: Door) -> None:
 
 async def test_a_visitor_who_hangs_up_cancels_the_call(web: Door) -> None:
     await hang_up_on(web, WEB, {"host": "127.0.0.1"})
-    assert web.dispatcher.cancelled == 1
+    assert web.engine.cancelled == 1

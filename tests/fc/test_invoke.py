@@ -20,7 +20,7 @@ async def test_a_call_that_succeeds(door: Door) -> None:
     assert answer.status == 200
     assert answer.body == b"\x00event"
     request_id = answer.headers.pop("X-Fc-Request-Id")
-    assert door.dispatcher.asked == [Invocation(request_id, Target("demo", "LATEST", "f"), b"\x00event")]
+    assert door.engine.asked == [Invocation(request_id, Target("demo", "LATEST", "f"), b"\x00event")]
     assert answer.headers == {
         "Date": DATE,
         "Content-Type": "application/octet-stream",
@@ -47,7 +47,7 @@ async def test_the_tail_is_cut_at_its_limit(door: Door) -> None:
     async def talk(_call: Invocation) -> Outcome:
         return outcome(log_tail=b"x" * 5000 + b"end")
 
-    door.dispatcher.then = talk
+    door.engine.then = talk
     answer = await door.call("POST", PATH, headers={"x-fc-log-type": "Tail"})
     tail = base64.b64decode(answer.headers["X-Fc-Log-Result"])
     assert len(tail) == limits.LOG_TAIL_BYTES
@@ -58,7 +58,7 @@ async def test_a_function_s_error_is_a_200_with_its_type(door: Door) -> None:
     async def fail(_call: Invocation) -> Outcome:
         return outcome(b'{"errorMessage":"no"}', error=FunctionError("UnhandledInvocationError", "unhandled"))
 
-    door.dispatcher.then = fail
+    door.engine.then = fail
     answer = await door.call("POST", PATH)
     assert answer.status == 200
     assert answer.json() == {"errorMessage": "no"}
@@ -70,7 +70,7 @@ async def test_a_cold_call_says_where_its_time_went(door: Door) -> None:
     async def cold(_call: Invocation) -> Outcome:
         return outcome(cold=True, phases=Phases(0.04, 12.34, 5.0, 1.0, {"fork_ms": 3.0, "shim_ms": 9.34}))
 
-    door.dispatcher.then = cold
+    door.engine.then = cold
     headers = (await door.call("POST", PATH)).headers
     shown = {name: value for name, value in headers.items() if name.startswith("X-Sesame")}
     assert shown == {
@@ -87,9 +87,9 @@ async def test_a_qualifier_reaches_the_engine_and_the_answer(door: Door) -> None
     async def third(_call: Invocation) -> Outcome:
         return outcome(version_id="3")
 
-    door.dispatcher.then = third
+    door.engine.then = third
     answer = await door.call("POST", "/services/demo.prod/functions/f/invocations")
-    assert door.dispatcher.asked[0].target == Target("demo", "prod", "f")
+    assert door.engine.asked[0].target == Target("demo", "prod", "f")
     assert answer.headers["X-Fc-Invocation-Service-Version"] == "3"
     assert answer.headers["X-Fc-Invocation-Code-Version"] == "3"
 
@@ -98,13 +98,13 @@ async def test_a_caller_s_uuid_is_the_request_id(door: Door) -> None:
     mine = str(uuid.uuid4())
     answer = await door.call("POST", PATH, headers={"x-fc-trace-id": mine})
     assert answer.headers["X-Fc-Request-Id"] == mine
-    assert door.dispatcher.asked[0].request_id == mine
+    assert door.engine.asked[0].request_id == mine
 
 
 async def test_the_caller_s_span_goes_along(door: Door) -> None:
     prefix = "x-fc-tracing-opentracing-span-context"
     await door.call("POST", PATH, headers={prefix: "a:b:0:1", prefix + "-baggage-key": "value"})
-    assert door.dispatcher.asked[0].tracing == {"span_context": "a:b:0:1", "span_baggages": {"key": "value"}}
+    assert door.engine.asked[0].tracing == {"span_context": "a:b:0:1", "span_baggages": {"key": "value"}}
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ async def test_options_that_are_refused(door: Door, headers: dict[str, str], tex
     answer = await door.call("POST", PATH, headers=headers)
     assert answer.status == 400
     assert answer.json() == {"ErrorCode": "InvalidArgument", "ErrorMessage": text}
-    assert door.dispatcher.asked == []
+    assert door.engine.asked == []
 
 
 async def test_an_empty_qualifier_is_refused(door: Door) -> None:
@@ -144,7 +144,7 @@ async def test_an_empty_qualifier_is_refused(door: Door) -> None:
 
 async def test_names_are_decoded_one_by_one(door: Door) -> None:
     assert (await door.call("POST", "/services/a%2Fb/functions/f%20g/invocations")).status == 200
-    assert door.dispatcher.asked[0].target == Target("a/b", "LATEST", "f g")
+    assert door.engine.asked[0].target == Target("a/b", "LATEST", "f g")
 
 
 @pytest.mark.parametrize("path", ["/functions/f/invocations", "/services/s/functions/f/x/invocations"])
@@ -192,7 +192,7 @@ async def test_what_the_engine_refuses(door: Door, error: Exception, status: int
     async def refuse(_call: Invocation) -> Outcome:
         raise error
 
-    door.dispatcher.then = refuse
+    door.engine.then = refuse
     answer = await door.call("POST", PATH)
     assert answer.status == status
     assert answer.json() == {"ErrorCode": code, "ErrorMessage": text}
@@ -203,7 +203,7 @@ async def test_a_platform_error_is_a_500_without_internals(door: Door) -> None:
     async def break_down(_call: Invocation) -> Outcome:
         raise KeyError("secret detail")
 
-    door.dispatcher.then = break_down
+    door.engine.then = break_down
     answer = await door.call("POST", PATH)
     assert answer.status == 500
     assert answer.json() == {
@@ -216,7 +216,7 @@ async def test_a_platform_error_is_a_500_without_internals(door: Door) -> None:
 @pytest.mark.parametrize("behind", [b"", b"GET / HTTP/1.1\r\n\r\n"], ids=["alone", "pipelined"])
 async def test_a_client_that_hangs_up_cancels_its_call(door: Door, size: int, behind: bytes) -> None:
     await hang_up_on(door, "/2016-08-15" + PATH, door.signed("POST", PATH), bytes(size), behind)
-    assert door.dispatcher.cancelled == 1
+    assert door.engine.cancelled == 1
 
 
 async def test_a_client_that_hangs_up_before_its_event_is_whole_calls_nothing(door: Door) -> None:
@@ -227,7 +227,7 @@ async def test_a_client_that_hangs_up_before_its_event_is_whole_calls_nothing(do
         raise AssertionError
 
     await door.gateway(scope("POST", "/2016-08-15" + PATH, door.signed("POST", PATH)), receive, send)
-    assert door.dispatcher.asked == []
+    assert door.engine.asked == []
 
 
 async def test_a_server_that_stops_answers_the_calls_it_cancels(door: Door) -> None:
@@ -235,11 +235,11 @@ async def test_a_server_that_stops_answers_the_calls_it_cancels(door: Door) -> N
         await asyncio.Event().wait()
         raise AssertionError
 
-    door.dispatcher.then = forever
+    door.engine.then = forever
     said: list[Any] = []
 
     async def receive() -> dict[str, Any]:
-        if not door.dispatcher.asked:
+        if not door.engine.asked:
             return {"type": "http.request", "body": b""}
         await asyncio.Event().wait()
         raise AssertionError
@@ -249,7 +249,7 @@ async def test_a_server_that_stops_answers_the_calls_it_cancels(door: Door) -> N
 
     signed = door.signed("POST", PATH)
     call = asyncio.ensure_future(door.gateway(scope("POST", "/2016-08-15" + PATH, signed), receive, send))
-    await door.dispatcher.entered.wait()
+    await door.engine.entered.wait()
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call

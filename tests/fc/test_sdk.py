@@ -35,7 +35,7 @@ async def test_calls(client: Client, door: Door) -> None:
     async def fail(_call: Invocation) -> Outcome:
         return outcome(b'{"errorMessage":"no"}', error=FunctionError("UnhandledInvocationError", "unhandled"))
 
-    door.dispatcher.then = fail
+    door.engine.then = fail
     seen = await client.failure("invoke_function", "demo", "f")
     assert seen["status"] == 200
     assert seen["errorMessage"] == "no"

@@ -4,19 +4,15 @@ import asyncio
 import base64
 import re
 from collections.abc import Callable
-from typing import Any
 from urllib.parse import quote
 
-import msgspec
 import pytest
 import requests
 from fastcrc import crc64
 from tests.fc.conftest import ACCOUNT_ID, REGION, Door
 from tests.support.sdk import Client
 
-from sesame.model.function import Function, Package
-from sesame.model.invocation import Snapshot
-from sesame.model.service import Service
+from sesame.engine.interface import InstanceInfo
 
 ARN = f"acs:fc:{REGION}:{ACCOUNT_ID}:services/demo"
 
@@ -221,18 +217,11 @@ async def test_asynchronous_calls_that_are_not_there(demo: Client) -> None:
         assert (gone["status"], gone["code"]) == (404, "StatefulAsyncInvocationNotFound")
 
 
-class Running(msgspec.Struct, frozen=True):
-    instance_id: str
-    snapshot: Snapshot
-
-
-async def test_instances(demo: Client, door: Door, tmp_path: Any) -> None:
+async def test_instances(demo: Client, door: Door) -> None:
     await demo("publish_version", "demo")
     await demo("create_alias", "demo", "prod", "1")
-    function = Function("f", "id", "python3", "index.handler", Package("0", "0", 0))
     for name, version in (("c-1", "LATEST"), ("c-2", "1"), ("c-3", "LATEST")):
-        running: Any = Running(name, Snapshot("k", Service("demo", "id"), function, version, tmp_path))
-        door.instances.append(running)
+        door.engine.running.append(InstanceInfo(name, "demo", "f", version))
     latest = (await demo("list_instances", "demo", "LATEST", "f")).data
     assert latest == {"instances": [{"instanceId": i, "versionId": "LATEST"} for i in ("c-1", "c-3")]}
     page = (await demo("list_instances", "demo", "LATEST", "f", {"limit": 1})).data

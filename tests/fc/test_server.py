@@ -116,10 +116,10 @@ async def test_a_closed_connection_cancels_the_call(door: Door, server: HttpServ
             cancelled.set()
         raise AssertionError
 
-    door.dispatcher.then = forever
+    door.engine.then = forever
     _reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(request("POST", "/2016-08-15" + INVOKE, door.signed("POST", INVOKE)))
-    await asyncio.wait_for(door.dispatcher.entered.wait(), 5)
+    await asyncio.wait_for(door.engine.entered.wait(), 5)
     writer.transport.abort()
     await asyncio.wait_for(cancelled.wait(), 5)
 
@@ -147,9 +147,9 @@ async def test_stopping_ends_the_calls_that_do_not_end_by_themselves(door: Door)
             cleaned_up.set()
         raise AssertionError
 
-    door.dispatcher.then = forever
+    door.engine.then = forever
     answer = asyncio.ensure_future(talk(server, request("POST", "/2016-08-15" + INVOKE, door.signed("POST", INVOKE))))
-    await asyncio.wait_for(door.dispatcher.entered.wait(), 5)
+    await asyncio.wait_for(door.engine.entered.wait(), 5)
     await server.stop(grace_s=0.01)
     assert cleaned_up.is_set()
     assert (await answer).startswith(b"HTTP/1.1 500 ")
@@ -164,9 +164,9 @@ async def test_stopping_lets_running_calls_end(door: Door) -> None:
         await go_on.wait()
         return outcome(b"done")
 
-    door.dispatcher.then = slow
+    door.engine.then = slow
     answer = asyncio.ensure_future(talk(server, request("POST", "/2016-08-15" + INVOKE, door.signed("POST", INVOKE))))
-    await asyncio.wait_for(door.dispatcher.entered.wait(), 5)
+    await asyncio.wait_for(door.engine.entered.wait(), 5)
     stop = asyncio.ensure_future(server.stop(grace_s=5))
     await asyncio.sleep(0)
     go_on.set()

@@ -171,13 +171,13 @@ async def test_the_function_is_told_that_it_is_https(web: Door, tls: HttpServer)
     await domain(web, ONE, certConfig=cert(ONES))
     visitor = await Connection.to(tls, ONE, trusting(ONES))
     await visitor.visit(ONE, "/", "x-forwarded-proto: http", "x-mine: 1")
-    params: Any = web.dispatcher.asked[-1].http_params
+    params: Any = web.engine.asked[-1].http_params
     assert params["scheme"] == "https"
     assert [value for name, value in params["headers"] if name == "x-forwarded-proto"] == ["https"]
     assert ["x-mine", "1"] in params["headers"]
     visitor.writer.close()
     await web.call("GET", "/", b"", {"host": ONE, "x-forwarded-proto": "https"}, sign=False, whole_path=True)
-    params = web.dispatcher.asked[-1].http_params
+    params = web.engine.asked[-1].http_params
     assert params["scheme"] == "http"
     assert ["x-forwarded-proto", "https"] in params["headers"]
 
@@ -244,11 +244,11 @@ async def test_stopping_lets_a_running_call_end_and_waits_for_no_handshake(web: 
         await go_on.wait()
         return outcome(b"done")
 
-    web.dispatcher.then = slow
+    web.engine.then = slow
     _silent, silent = await asyncio.open_connection("127.0.0.1", server.port)
     visitor = await Connection.to(server, ONE, trusting(ONES))
     answer = asyncio.ensure_future(visitor.visit(ONE))
-    await asyncio.wait_for(web.dispatcher.entered.wait(), TIMEOUT_S)
+    await asyncio.wait_for(web.engine.entered.wait(), TIMEOUT_S)
     stop = asyncio.ensure_future(server.stop(grace_s=2))
     await asyncio.sleep(0)
     go_on.set()

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from sesame.sandbox.interface import Call, Reply, SandboxDriver, SandboxSpec
-from sesame.sandbox.process.driver import Launch, PlainDriver
+from sesame.sandbox.interface import Call, KillReason, Reply, SandboxDriver, SandboxSpec
+from sesame.sandbox.launch import Launch
+from sesame.sandbox.process.driver import PlainDriver
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, discover
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"
@@ -95,7 +96,7 @@ class Actor:
         """Everything after the line that every runtime begins with."""
         return self.text.splitlines()[1:]
 
-    def _on_death(self) -> None:
+    def on_death(self) -> None:
         self.deaths += 1
         self.died.set()
 
@@ -126,7 +127,7 @@ class Stage:
                 **more,
             }
         )
-        actor.sandbox = await self.driver.create(spec, actor.output.extend, actor._on_death)
+        actor.sandbox = await self.driver.create(spec, actor.output.extend, actor.on_death)
         self._actors.append(actor)
         return actor
 
@@ -148,7 +149,11 @@ class Stage:
 
     async def clear(self) -> None:
         for actor in self._actors:
-            await actor.sandbox.kill()
+            await actor.sandbox.kill(KillReason.FAILED)
+        self.forget()
+
+    def forget(self) -> None:
+        """The instances made so far are not ended by `clear`."""
         self._actors.clear()
 
 

@@ -291,20 +291,20 @@ async def test_packages_of_the_runtime_and_of_a_user_base(stage: Any, tmp_path: 
     (shipped / "both.py").touch()
     (shipped / "only_shipped.py").touch()
     (extra / "by_pth.py").touch()
-    interpreter = stage.driver._resolve(stage.runtime).interpreter
+    interpreter = stage.driver.resolve(stage.runtime).interpreter
     version = major_minor or interpreter.name.removeprefix("python")
     base = tmp_path / "base" / "lib" / f"python{version}" / "site-packages"
     base.mkdir(parents=True)
     (base / "both.py").touch()
     (base / "index.py").touch()
     (base / "more.pth").write_text(f"{extra}\n")
-    resolve, launch = stage.driver._resolve, stage.driver._resolve(stage.runtime)
-    stage.driver._resolve = lambda runtime: type(launch)(launch.interpreter, shipped)
+    resolve, launch = stage.driver.resolve, stage.driver.resolve(stage.runtime)
+    stage.driver.resolve = lambda runtime: type(launch)(launch.interpreter, shipped)
     try:
         environment = {"PYTHONUSERBASE": str(tmp_path / "base"), "HOME": "/tmp"}
         actor = await stage.start("surroundings", "index.imports", environment=environment)
     finally:
-        stage.driver._resolve = resolve
+        stage.driver.resolve = resolve
     assert (await actor.invoke(b"both")).payload.startswith(str(base).encode())
     assert (await actor.invoke(b"only_shipped")).payload.startswith(str(shipped).encode())
     assert (await actor.invoke(b"by_pth")).payload.startswith(str(extra).encode())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sesame.sandbox.interface import SandboxDied
+from sesame.sandbox.interface import KillReason, SandboxDied
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -188,7 +188,7 @@ async def test_time_is_up(stage: Any, until: Any, handler: str) -> None:
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    await actor.sandbox.kill(dump_stacks=True)
+    await actor.sandbox.kill(KillReason.TIMEOUT)
     assert re.search(r"Z slow \[ERROR\] Dumping stack trace after function timeout", actor.text)
     assert re.search(r"\[ERROR\] request id = slow, thread id = \d+", actor.text)
     assert 'File "/code/index.py", line ' in actor.text

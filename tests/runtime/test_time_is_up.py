@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from sesame.sandbox.interface import KillReason
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # The host asks for the stacks for at most 0.4 s; the rest is this machine's.
@@ -21,7 +23,7 @@ async def ended(stage: Any, until: Any, handler: str) -> tuple[str, float]:
     call.cancel()
     await asyncio.wait([call])
     began = time.monotonic()
-    await actor.sandbox.kill(dump_stacks=True)
+    await actor.sandbox.kill(KillReason.TIMEOUT)
     return actor.text, time.monotonic() - began
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.jails import GRADE, INTERPRETERS, resolve
+from tests.support.jails import INTERPRETERS, ISOLATION, resolve
 
 from sesame.sandbox import compiling
 from sesame.sandbox.compiling import SandboxedCompiler
 from sesame.sandbox.drivers import Wanted, choose, compiler_on
 
-DRIVERS = ["plain", *(["jail"] if GRADE.possible else [])]
+DRIVERS = ["plain", *(["jail"] if ISOLATION.possible else [])]
 
 
 @pytest.fixture(params=DRIVERS)
@@ -86,7 +86,7 @@ async def test_the_output_is_bounded(
     assert not await compiler("python3.12", code, tmp_path / "compiled")
 
 
-@pytest.mark.skipif(not GRADE.possible, reason=f"no jail can be made here: {GRADE.reason}")
+@pytest.mark.skipif(not ISOLATION.possible, reason=f"no jail can be made here: {ISOLATION.reason}")
 async def test_the_compiler_has_no_capability_and_a_user_of_its_own_in_the_jail(tmp_path: Path, code: Path) -> None:
     (code / "python").mkdir()
     (code / "python" / "compile_package.py").write_text(

@@ -6,8 +6,8 @@ import pytest
 
 from sesame.sandbox import drivers
 from sesame.sandbox.drivers import Wanted, choose
-from sesame.sandbox.jail.isolation import Grade
-from sesame.sandbox.process.driver import Launch
+from sesame.sandbox.jail.isolation import Isolation
+from sesame.sandbox.launch import Launch
 
 
 def launch(runtime: str) -> Launch:
@@ -25,16 +25,16 @@ async def test_a_driver_asked_for_by_name_is_the_one(name: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("grade", "name", "reason"),
+    ("isolation", "name", "reason"),
     [
-        (Grade("root"), "jail", ""),
-        (Grade("user", "no root", "run as root"), "jail", "in a user namespace: no root; run as root"),
-        (Grade("none", "no Linux", "use plain"), "plain", "no jail, because no Linux; use plain"),
+        (Isolation("root"), "jail", ""),
+        (Isolation("user", "no root", "run as root"), "jail", "in a user namespace: no root; run as root"),
+        (Isolation("none", "no Linux", "use plain"), "plain", "no jail, because no Linux; use plain"),
     ],
 )
 async def test_auto_takes_the_strongest_that_is_possible_and_says_why_it_is_no_stronger(
-    grade: Grade, name: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    isolation: Isolation, name: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drivers, "probe", lambda: grade)
+    monkeypatch.setattr(drivers, "probe", lambda: isolation)
     choice = await choose(wanted("auto", tmp_path), launch)
     assert (choice.driver.name, choice.reason) == (name, reason)

@@ -11,16 +11,19 @@ import psutil
 import pytest
 import pytest_asyncio
 from tests.runtime.conftest import Stage
-from tests.support.jails import GRADE, jail, root_only
+from tests.support.jails import ISOLATION, jail, root_only
 from tests.support.jails import resolve as launch_of
 
+from sesame.model.command import Command, Execution
 from sesame.sandbox.exec_streams import PIECE_BYTES
-from sesame.sandbox.interface import Command, Execution, SandboxDied
+from sesame.sandbox.interface import KillReason, SandboxDied
 from sesame.sandbox.jail.driver import JailDriver
 from sesame.sandbox.process.driver import PlainDriver
 
 PATIENCE_S = 20.0
-JAIL = pytest.param("jail", marks=pytest.mark.skipif(not GRADE.possible, reason=f"no jail here: {GRADE.reason}"))
+JAIL = pytest.param(
+    "jail", marks=pytest.mark.skipif(not ISOLATION.possible, reason=f"no jail here: {ISOLATION.reason}")
+)
 
 
 @pytest.fixture(params=[JAIL, "plain"])
@@ -152,7 +155,7 @@ async def test_it_ends_with_its_instance(stage: Any) -> None:
     running = await actor.sandbox.exec(Command(("sh", "-c", "setsid sleep 7533 & echo started; wait")))
     await until_said(running, b"started")
     async with asyncio.timeout(PATIENCE_S):
-        await actor.sandbox.kill()
+        await actor.sandbox.kill(KillReason.FAILED)
         assert await running.wait() == 137
     await until_gone("sleep 7533")
     await running.close()
@@ -196,9 +199,7 @@ async def held_at_rest(stage: Any, until: Any) -> int:
     """The same, when all that the driver makes beforehand is made."""
     driver = stage.driver
     if isinstance(driver, JailDriver):
-        spares, cells = driver._spares, driver._cells
-        await until(lambda: not spares._timers and not spares._filling, "the spares are ready")
-        await until(lambda: cells._filling is None or cells._filling.done(), "the cells are ready")
+        await driver.settled()
     return held()
 
 

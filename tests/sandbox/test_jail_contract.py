@@ -20,7 +20,7 @@ from tests.runtime.test_time_is_up import *  # noqa: F403
 from tests.support.jails import jail, jail_only
 
 from sesame.sandbox.jail.driver import JailDriver
-from sesame.sandbox.process.driver import Launch
+from sesame.sandbox.launch import Launch
 
 pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]  # type: ignore[assignment]
 
@@ -37,7 +37,7 @@ async def test_packages_of_the_runtime_and_of_a_user_base(  # type: ignore[no-re
     """As in tests/runtime, with the user base where a jail can have one: in the code."""
     code, shipped = tmp_path / "code", tmp_path / "shipped"
     shutil.copytree(FUNCTIONS / "surroundings", code)
-    resolve = stage.driver._resolve
+    resolve = stage.driver.resolve
     launch = resolve(stage.runtime)
     base = code / "base" / "lib" / launch.interpreter.name / "site-packages"
     for folder in (shipped, code / "extra", base):
@@ -46,11 +46,11 @@ async def test_packages_of_the_runtime_and_of_a_user_base(  # type: ignore[no-re
         file.touch()
     (base / "index.py").touch()
     (base / "more.pth").write_text("/code/extra\n")
-    stage.driver._resolve = lambda runtime: Launch(launch.interpreter, shipped)
+    stage.driver.resolve = lambda runtime: Launch(launch.interpreter, shipped)
     try:
         actor = await stage.start(code, "index.imports", environment={"PYTHONUSERBASE": "/code/base", "HOME": "/tmp"})
     finally:
-        stage.driver._resolve = resolve
+        stage.driver.resolve = resolve
     found = [(await actor.invoke(name)).payload for name in (b"both", b"only_shipped", b"by_pth", b"index")]
     folders = [path.rpartition(b"/")[0] for path in found]
     own = f"/code/base/lib/{launch.interpreter.name}/site-packages".encode()

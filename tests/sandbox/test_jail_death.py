@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.support.jails import GRADE, Traces, jail, jail_only, root_only
+from tests.support.jails import ISOLATION, Traces, jail, jail_only, root_only
 
 from sesame.sandbox.cgroups.groups import Cgroups
 from sesame.sandbox.jail import sweep as jail_sweep
@@ -36,7 +36,7 @@ async def main():
         await frozen.invoke()
         frozen.sandbox.freeze()
         await asyncio.sleep(0.1)
-        print(driver._watchdog.pid if driver._watchdog else 0, driver._forkers["python3.12"].pid, flush=True)
+        print(driver.watchdog_pid, driver.zygote_pid("python3.12"), flush=True)
         await asyncio.sleep(60)
 
 asyncio.run(main())
@@ -56,7 +56,7 @@ def start_victim(state: Path, *, version_1_freezer: bool) -> tuple[subprocess.Po
     below = set(Traces.processes_below(victim.pid)) - {watchdog}
     names = {name for name, _ in jail_sweep.hierarchies().leftovers() if f"-{victim.pid}-" in name}
     assert len(below) >= 1 + 3 * 2 + 5
-    return victim, watchdog, below, names.pop() if GRADE.kind == "root" else ""
+    return victim, watchdog, below, names.pop() if ISOLATION.kind == "root" else ""
 
 
 def alive(pids: set[int]) -> set[int]:
@@ -108,9 +108,9 @@ async def test_the_next_start_sweeps_what_a_dead_watchdog_left(tmp_path: Path, v
 async def test_the_sweep_leaves_the_living_alone(tmp_path: Path) -> None:
     async with jail(tmp_path) as driver:
         layout = jail_sweep.hierarchies()
-        assert name_of(driver._cgroups) in dict(layout.leftovers())
+        assert name_of(driver.cgroups) in dict(layout.leftovers())
         assert jail_sweep.sweep(layout) == []
-        assert name_of(driver._cgroups) in dict(layout.leftovers())
+        assert name_of(driver.cgroups) in dict(layout.leftovers())
 
 
 def name_of(cgroups: Cgroups | None) -> str:

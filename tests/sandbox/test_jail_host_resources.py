@@ -1,4 +1,4 @@
-"""Used cells are taken apart behind the back of those who wait, but never without bound and never half."""
+"""Used resource_pool are taken apart behind the back of those who wait, but never without bound and never half."""
 
 import asyncio
 import os
@@ -11,9 +11,10 @@ import pytest
 from tests.runtime.conftest import Stage
 from tests.support.jails import INTERPRETERS, jail, jail_only
 
-from sesame.sandbox.jail import host_resources as jail_cells
-from sesame.sandbox.jail.host_resources import Cell, Cells
-from sesame.sandbox.jail.zygote_client import Jailed
+from sesame.sandbox.interface import KillReason
+from sesame.sandbox.jail import host_resources as host_resources
+from sesame.sandbox.jail.host_resources import HostResourcePool, HostResources
+from sesame.sandbox.jail.zygote_client import JailedProcess
 
 RUNTIME = "python3.12" if "python3.12" in INTERPRETERS else next(iter(INTERPRETERS), "")
 
@@ -23,15 +24,15 @@ class Gate:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self._open = threading.Event()
-        self._take_apart = jail_cells._take_apart
-        patch.setattr(jail_cells, "_take_apart", self._pass)
+        self._take_apart = host_resources.take_apart
+        patch.setattr(host_resources, "take_apart", self._pass)
 
     def open(self) -> None:
         self._open.set()
 
-    def _pass(self, cell: Cell) -> None:
+    def _pass(self, resources: HostResources) -> None:
         assert self._open.wait(30)
-        self._take_apart(cell)
+        self._take_apart(resources)
 
 
 @pytest.fixture
@@ -46,30 +47,32 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
 async def test_an_end_does_not_wait_for_the_removal(tmp_path: Path, gate: Gate) -> None:
     async with jail(tmp_path) as driver:
         actor: Any = await Stage(driver, RUNTIME).start("hello")
-        namespace = os.readlink(f"/proc/{actor.sandbox._jailed.pid}/ns/mnt")
-        cell = actor.sandbox._cell
+        namespace = os.readlink(f"/proc/{actor.sandbox.init_pid}/ns/mnt")
+        resources = actor.sandbox.resources
         async with asyncio.timeout(10):
-            await actor.sandbox.kill()
-        if cell.mounts_fd >= 0:
-            assert os.readlink(f"/proc/self/fd/{cell.mounts_fd}") == namespace
+            await actor.sandbox.kill(KillReason.FAILED)
+        if resources.mounts_fd >= 0:
+            assert os.readlink(f"/proc/self/fd/{resources.mounts_fd}") == namespace
         gate.open()
 
 
 @pytest.mark.asyncio
-async def test_who_wants_a_cell_waits_for_too_many_used_ones(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jail_cells, "MOST_REMOVING", 1)
-    cells = Cells(None, None, ready=0)
-    await cells.open()
-    used = [await cells.take(jail_cells.DEFAULT_DISK_MB) for _ in range(2)]
-    for cell in used:
-        cells.remove(cell)
-    waiting = asyncio.ensure_future(cells.take(jail_cells.DEFAULT_DISK_MB))
+async def test_taking_waits_while_too_many_used_resources_wait_for_removal(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_resources, "REMOVALS_WAITING_MAX", 1)
+    resource_pool = HostResourcePool(None, None, ready=0)
+    await resource_pool.open()
+    used = [await resource_pool.take(host_resources.DEFAULT_DISK_MB) for _ in range(2)]
+    for resources in used:
+        resource_pool.remove(resources)
+    waiting = asyncio.ensure_future(resource_pool.take(host_resources.DEFAULT_DISK_MB))
     done, _ = await asyncio.wait([waiting], timeout=0.05)
     assert not done
     gate.open()
-    assert (await asyncio.wait_for(waiting, 10)).uid not in {cell.uid for cell in used}
-    await cells.close()
-    assert not cells._removing
+    assert (await asyncio.wait_for(waiting, 10)).uid not in {resources.uid for resources in used}
+    await resource_pool.close()
+    assert resource_pool.removals == 0
 
 
 class Stubborn:
@@ -82,17 +85,17 @@ class Stubborn:
         raise TimeoutError("a process does not end")
 
 
-def test_the_mounts_are_let_go_of_although_the_group_stays() -> None:
+def test_the_mounts_are_freed_although_the_group_stays() -> None:
     reading, writing = os.pipe()
     os.close(writing)
     group: Any = Stubborn()
     with pytest.raises(TimeoutError):
-        jail_cells._take_apart(Cell(10_000, group, -1, reading))
+        host_resources.take_apart(HostResources(10_000, group, -1, reading))
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(reading)
 
 
 def test_the_mounts_of_whoever_has_the_number_now_are_not_held() -> None:
-    cell = Cell(10_000, None, -1)
-    cell.hold_mounts_of(Jailed(os.getpid(), -1))
-    assert cell.mounts_fd == -1
+    resources = HostResources(10_000, None, -1)
+    resources.hold_mounts_of(JailedProcess(os.getpid(), -1))
+    assert resources.mounts_fd == -1

@@ -12,14 +12,14 @@ import pytest
 from tests.runtime.conftest import Stage
 from tests.support.jails import INTERPRETERS, Traces, jail, jail_only
 
-from sesame.sandbox.interface import SandboxDied
+from sesame.sandbox.interface import KillReason, SandboxDied
 from sesame.sandbox.jail.driver import JailDriver
 
 pytestmark = jail_only
 
 SHORT, LONG = 40, 5_000
 AT_ONCE = 4
-# What the driver itself, its cells and the last instances hold open.
+# What the driver itself, its resource_pool and the last instances hold open.
 MOST_OPEN = 150
 
 
@@ -42,7 +42,7 @@ async def one_life(stage: Stage, number: int) -> None:
         actor = await stage.start("jailed", "index.sleep")
         call = asyncio.create_task(actor.invoke(b"60"))
         await asyncio.sleep(0)
-        await actor.sandbox.kill()
+        await actor.sandbox.kill(KillReason.FAILED)
         with pytest.raises(SandboxDied):
             await call
     else:
@@ -50,8 +50,8 @@ async def one_life(stage: Stage, number: int) -> None:
         assert (await actor.invoke(b"3")).payload == b"3"
         if way == 3:
             actor.sandbox.freeze()
-    await actor.sandbox.kill()
-    stage._actors.clear()
+    await actor.sandbox.kill(KillReason.FAILED)
+    stage.forget()
 
 
 async def lives(driver: JailDriver, count: int) -> None:
@@ -87,7 +87,7 @@ async def test_the_machine_is_as_before(tmp_path: Path, count: int) -> None:
         await lives(driver, count)
         assert len(before.left()["descriptors"]) < MOST_OPEN
         # They are found while they are there.
-        assert driver._disks is None or loops(tmp_path)
+        assert not driver.has_disk_images or loops(tmp_path)
     assert await before.settled() == {}
     assert os.listdir(tmp_path / "state") == ["root"]
     async with asyncio.timeout(10):

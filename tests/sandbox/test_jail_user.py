@@ -14,7 +14,7 @@ from tests.support.jails import jail_only, root_only
 pytestmark = [jail_only, root_only]
 
 ROOT = Path(__file__).parents[2]
-# Not what runs the same code below the driver: the contract is held once for each driver, not for each grade.
+# Not what runs the same code below the driver: the contract is held once for each driver, not for each isolation.
 TESTS = {
     "tests/sandbox/test_jail.py": "python3.12 or not python",
     "tests/sandbox/test_jail_death.py": "gone",

@@ -15,9 +15,10 @@ from sesame.settings import Settings
 TESTS = Path(__file__).parents[1]
 PAGE = (TESTS.parent / "SPECIFICATION.md").read_text()
 ROWS = {
-    cells[0]: cells
+    resource_pool[0]: resource_pool
     for line in PAGE.split("## The sandbox")[1].split("\n\nProbes ")[0].splitlines()
-    if line.startswith("| ") and (cells := [cell.strip() for cell in line.strip("|").split("|")])[0] != "what"
+    if line.startswith("| ")
+    and (resource_pool := [resources.strip() for resources in line.strip("|").split("|")])[0] != "what"
 }
 
 

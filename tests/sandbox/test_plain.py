@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from sesame.sandbox.interface import SandboxDied, SandboxSpec, SandboxStartFailed, StartFailure
-from sesame.sandbox.process.driver import Launch, PlainDriver
+from sesame.sandbox.interface import KillReason, SandboxDied, SandboxSpec, SandboxStartFailed, StartFailure
+from sesame.sandbox.launch import Launch
+from sesame.sandbox.process.driver import PlainDriver
 from sesame.sandbox.runtimes.interpreters import discover
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -83,7 +84,7 @@ async def test_a_temporary_directory_of_its_own(stage: Any) -> None:
     paths = [Path((await actor.invoke()).payload.decode()) for actor in (first, second)]
     assert paths[0].parent != paths[1].parent
     assert all(path.exists() for path in paths)
-    await first.sandbox.kill()
+    await first.sandbox.kill(KillReason.FAILED)
     assert [path.parent.exists() for path in paths] == [False, True]
 
 
@@ -110,12 +111,12 @@ async def test_kill_leaves_nothing(stage: Any, until: Any) -> None:
     mark = f"orphan-{actor.sandbox.instance_id}"
     assert (await actor.invoke(mark.encode())).payload == b"left"
     assert len(await until(lambda: len(left := named(mark)) == 5 and left, "all five run")) == 5
-    await actor.sandbox.kill()
+    await actor.sandbox.kill(KillReason.FAILED)
     # The one that has left both session and environment behind is found when no instance is left to own it.
     assert len(named(mark)) <= 1
     await stage.clear()
     await until(lambda: not named(mark), "nothing is left", 2.0)
-    await actor.sandbox.kill()
+    await actor.sandbox.kill(KillReason.FAILED)
 
 
 @linux_only
@@ -125,7 +126,7 @@ async def test_a_killed_instance_takes_no_neighbour_along(stage: Any, until: Any
     await actor.invoke(marks[0].encode())
     await neighbour.invoke(marks[1].encode())
     await until(lambda: len(named(marks[1])) == 5, "all run")
-    await actor.sandbox.kill()
+    await actor.sandbox.kill(KillReason.FAILED)
     assert len(named(marks[1])) == 5
     assert (await neighbour.invoke(b"again")).payload == b"left"
 
@@ -133,9 +134,9 @@ async def test_a_killed_instance_takes_no_neighbour_along(stage: Any, until: Any
 @linux_only
 async def test_many_children(stage: Any, until: Any) -> None:
     actor = await stage.start("orphans", "index.bomb", memory_mb=4096)
-    pid = actor.sandbox._process.pid
+    pid = actor.sandbox.pid
     assert (await actor.invoke()).payload == b"many"
-    await actor.sandbox.kill()
+    await actor.sandbox.kill(KillReason.FAILED)
     with pytest.raises(ProcessLookupError):
         os.killpg(pid, 0)
 
@@ -144,7 +145,7 @@ async def test_a_call_that_is_killed(stage: Any, until: Any) -> None:
     actor = await stage.start("hangs")
     call = asyncio.create_task(actor.invoke())
     await until(lambda: "going to sleep" in actor.text, "the handler runs")
-    await actor.sandbox.kill()
+    await actor.sandbox.kill(KillReason.FAILED)
     with pytest.raises(SandboxDied) as died:
         await call
     assert died.value.reason == "killed"
@@ -161,7 +162,7 @@ async def test_a_frozen_instance_does_not_run_until_thawed(stage: Any, until: An
     actor.sandbox.thaw()
     assert (await actor.invoke()).payload.decode() == pid
     actor.sandbox.freeze()
-    await actor.sandbox.kill()
+    await actor.sandbox.kill(KillReason.FAILED)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid), 0)
 
@@ -176,7 +177,7 @@ async def test_interpreters_that_are_none(stage: Any, tmp_path: Path) -> None:
         assert (crashed.value.kind, crashed.value.cause) == (StartFailure.CRASHED, "exit status 127")
         assert list((tmp_path / "scratch" / "instances").iterdir()) == []
         none: dict[str, Launch] = {}
-        driver._resolve = none.__getitem__
+        driver.resolve = none.__getitem__
         with pytest.raises(SandboxStartFailed) as refused:
             await driver.create(spec, lambda data: None, lambda: None)
         assert refused.value.kind is StartFailure.REFUSED
@@ -199,31 +200,30 @@ async def test_a_cancelled_start_leaves_nothing(stage: Any) -> None:
         start.cancel()
         with pytest.raises(asyncio.CancelledError):
             await start
-    assert list((stage.driver._scratch / "instances").iterdir()) == []
-    assert stage.driver._sandboxes == {}
+    assert stage.driver.instance_ids() == set()
 
 
 @linux_only
 async def test_close_ends_everything(stage: Any, tmp_path: Path, until: Any) -> None:
-    driver = PlainDriver(stage.driver._resolve, tmp_path / "scratch")
+    driver = PlainDriver(stage.driver.resolve, tmp_path / "scratch")
     await driver.open()
     other = type(stage)(driver, stage.runtime)
     actor = await other.start("orphans")
     mark = f"closed-{actor.sandbox.instance_id}"
     await actor.invoke(mark.encode())
-    warden = driver._warden.pid
+    spawner = driver.spawner_pid
     await driver.close()
     assert named(mark) == []
     with pytest.raises(ProcessLookupError):
-        os.kill(warden, 0)
+        os.kill(spawner, 0)
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
 @linux_only
-async def test_the_end_of_the_warden_is_the_end_of_its_instances_and_the_next_start_gets_another(
+async def test_the_end_of_the_spawner_is_the_end_of_its_instances_and_the_next_start_gets_another(
     stage: Any, tmp_path: Path, until: Any
 ) -> None:
-    driver = PlainDriver(stage.driver._resolve, tmp_path / "scratch")
+    driver = PlainDriver(stage.driver.resolve, tmp_path / "scratch")
     await driver.open()
     other = type(stage)(driver, stage.runtime)
     idle = await other.start("exits", "index.pid")
@@ -231,7 +231,7 @@ async def test_the_end_of_the_warden_is_the_end_of_its_instances_and_the_next_st
     busy = await other.start("hangs")
     call = asyncio.create_task(busy.invoke())
     await until(lambda: "going to sleep" in busy.text, "the handler runs")
-    os.kill(driver._warden.pid, signal.SIGKILL)
+    os.kill(driver.spawner_pid, signal.SIGKILL)
     with pytest.raises(SandboxDied):
         await call
     await until(lambda: idle.deaths == 1, "the death was told")

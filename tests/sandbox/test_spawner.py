@@ -1,4 +1,4 @@
-"""The warden outlives Sesame just long enough to end everything that Sesame had started."""
+"""The spawner process outlives Sesame just long enough to end everything that Sesame had started."""
 
 import asyncio
 import os
@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from sesame.sandbox.interface import SandboxStartFailed
+from sesame.sandbox.process.spawner import Process, Spawner, Start
 from sesame.sandbox.runtimes.interpreters import discover
-from sesame.sandbox.spawner import Process, Start, Warden
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 
@@ -26,7 +26,8 @@ _PROGRAM = """
 import asyncio, sys
 from pathlib import Path
 from sesame.sandbox.runtimes.interpreters import discover
-from sesame.sandbox.process.driver import Launch, PlainDriver
+from sesame.sandbox.launch import Launch
+from sesame.sandbox.process.driver import PlainDriver
 from sesame.sandbox.interface import Call, SandboxSpec
 
 async def main(scratch, code, mark):
@@ -38,12 +39,13 @@ async def main(scratch, code, mark):
                  pre_freeze="", pre_stop="", notice="")
     keys = dict(access_key_id="", access_key_secret="", security_token="")
     meta = dict(qualifier="q", version_id="v", credentials=keys)
-    calls = []
+    calls, sandboxes = [], []
     for number in range(3):
         spec = SandboxSpec(f"c-{mark}-{number}", found.runtime, Path(code), (), {}, 512, 512, setup)
         sandbox = await driver.create(spec, lambda data: None, lambda: None)
+        sandboxes.append(sandbox)
         calls.append(asyncio.ensure_future(sandbox.call(Call("invoke", "r", meta, mark.encode()))))
-    print(driver._warden.pid, *(s._process.pid for s in driver._sandboxes.values()), flush=True)
+    print(driver.spawner_pid, *(s.pid for s in sandboxes), flush=True)
     await asyncio.gather(*calls)
 
 asyncio.run(main(*sys.argv[1:]))
@@ -81,21 +83,21 @@ def test_nothing_is_left_two_seconds_after_a_kill(tmp_path: Path) -> None:
         text=True,
     )
     assert sesame.stdout is not None
-    warden, *instances = map(int, sesame.stdout.readline().split())
+    spawner, *instances = map(int, sesame.stdout.readline().split())
     assert len(instances) == 3
     # Three instances with five descendants each, besides Sesame itself, which has the mark among its arguments.
     assert wait_until(lambda: len(descendants_by_cookie(mark)) >= 3 * 6 + 1, 20)
     os.kill(sesame.pid, signal.SIGKILL)
     sesame.wait()
     assert wait_until(lambda: not descendants_by_cookie(mark), GONE_WITHIN_S)
-    assert wait_until(lambda: not Path(f"/proc/{warden}/exe").exists(), GONE_WITHIN_S)
+    assert wait_until(lambda: not Path(f"/proc/{spawner}/exe").exists(), GONE_WITHIN_S)
 
 
 class Started:
-    """A warden with a program that it started, for the length of a test."""
+    """A spawner with a program that it started, for the length of a test."""
 
     def __init__(self) -> None:
-        self.warden = Warden()
+        self.spawner = Spawner()
         self.exits: list[str] = []
         self._count = 0
 
@@ -107,7 +109,7 @@ class Started:
         ours, theirs = socket.socketpair()
         reading, writing = os.pipe()
         with ours, theirs, os.fdopen(reading, "rb") as output:
-            process = await self.warden.spawn(start, (theirs.fileno(), writing), lambda: self.exits.append(name))
+            process = await self.spawner.spawn(start, (theirs.fileno(), writing), lambda: self.exits.append(name))
             os.close(writing)
             await asyncio.wait_for(process.exited.wait(), 10)
             await process.kill()
@@ -117,12 +119,12 @@ class Started:
 def play(scene: Callable[[Started], Awaitable[None]]) -> None:
     async def whole() -> None:
         started = Started()
-        started.warden.open()
+        started.spawner.open()
         try:
             await scene(started)
         finally:
-            await started.warden.close()
-        assert not started.warden.alive
+            await started.spawner.close()
+        assert not started.spawner.alive
 
     asyncio.run(whole())
 
@@ -176,19 +178,19 @@ def test_signals_of_the_terminal_are_left_to_sesame() -> None:
     async def scene(started: Started) -> None:
         await started.run("/bin/true")
         for number in (signal.SIGINT, signal.SIGHUP):
-            os.kill(started.warden.pid, number)
+            os.kill(started.spawner.pid, number)
         await started.run("/bin/true")
         assert started.exits == ["c-run-1", "c-run-2"]
 
     play(scene)
 
 
-def test_without_a_warden_there_is_no_start() -> None:
+def test_without_a_spawner_there_is_no_start() -> None:
     async def scene(started: Started) -> None:
-        os.kill(started.warden.pid, signal.SIGKILL)
-        with pytest.raises(SandboxStartFailed, match="the warden"):
+        os.kill(started.spawner.pid, signal.SIGKILL)
+        with pytest.raises(SandboxStartFailed, match="the spawner process"):
             await started.run("/bin/sleep", "10")
-        with pytest.raises(SandboxStartFailed, match="the warden"):
+        with pytest.raises(SandboxStartFailed, match="the spawner process"):
             await started.run("/bin/sleep", "10")
 
     play(scene)

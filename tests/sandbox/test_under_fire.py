@@ -55,7 +55,7 @@ async def test_calls_while_instances_are_killed(stage: Any) -> None:
 
 def _shoot(actor: Any) -> None:
     try:
-        os.kill(actor.sandbox._process.pid, signal.SIGKILL)
+        os.kill(actor.sandbox.pid, signal.SIGKILL)
     except ProcessLookupError:
         # It was shot before, and has been reaped.
         return

@@ -16,7 +16,7 @@ from tests.runtime.conftest import Stage
 from tests.security.probes import PROBES
 from tests.support.jails import INTERPRETERS, jail, root_only
 
-from sesame.sandbox.interface import SandboxDied
+from sesame.sandbox.interface import KillReason, SandboxDied
 from sesame.sandbox.jail.driver import JailDriver
 from sesame.sandbox.memory import tree
 
@@ -59,8 +59,8 @@ async def all_attacks(stage: Stage) -> None:
         with contextlib.suppress(SandboxDied, TimeoutError):
             async with asyncio.timeout(5):
                 await attacker.invoke(json.dumps({**told, **event}).encode())
-        await attacker.sandbox.kill()
-        stage._actors.clear()
+        await attacker.sandbox.kill(KillReason.FAILED)
+        stage.forget()
 
 
 async def test_the_neighbour_keeps_its_throughput(tmp_path: Path) -> None:

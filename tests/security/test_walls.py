@@ -80,7 +80,7 @@ async def attacked(probe: Probe, runtime: str, scene: Scene, without: frozenset[
             "instance": "c-victim-of-all", "address": held["address"], "size": held["size"],
             "victim_uid": held["uid"],
             "host": os.uname().nodename, "path": str(scene.file), "content": SECRET, "name": scene.abstract,
-            "most": victim.sandbox._jailed.pid + 2, **probe.event,
+            "most": victim.sandbox.init_pid + 2, **probe.event,
         }  # fmt: skip
         if probe.attack == "host_socket":
             told["path"] = str(scene.folder / "door")
@@ -95,7 +95,6 @@ async def attacked(probe: Probe, runtime: str, scene: Scene, without: frozenset[
 
 
 async def victim_lives(victim: Any) -> bytes:
-    victim.sandbox._spoiled = False
     return b"alive" if not victim.deaths and (await victim.invoke(b"again")).ok else b"dead"
 
 

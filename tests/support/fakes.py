@@ -6,14 +6,16 @@ Used by tests of the engine. Keeps the promises of `sandbox.interface` and count
 import asyncio
 from collections.abc import Callable, Mapping
 
+from sesame.model.command import Command
 from sesame.sandbox.interface import (
     Call,
-    Command,
+    Death,
     Enforcement,
+    InstanceSpec,
+    KillReason,
     OnOutput,
     Reply,
     SandboxDied,
-    SandboxSpec,
     SandboxStartFailed,
 )
 
@@ -66,7 +68,7 @@ class FakeSandbox:
     """Answers what its driver's `behaviour` says; None means that the call hangs until killed or told to answer."""
 
     def __init__(
-        self, driver: "FakeDriver", spec: SandboxSpec, on_output: OnOutput, on_death: Callable[[], None]
+        self, driver: "FakeDriver", spec: InstanceSpec, on_output: OnOutput, on_death: Callable[[], None]
     ) -> None:
         self._driver = driver
         self.spec = spec
@@ -77,6 +79,9 @@ class FakeSandbox:
         self.dumped = False
         self.frozen = False
         self.killing = False
+        self.killed_for: KillReason | None = None
+        self.death: SandboxDied | None = None
+        self.at_end: list[Callable[[], object]] = []
         self.commands: list[FakeExecution] = []
         self._waiting: asyncio.Future[Reply] | None = None
 
@@ -96,7 +101,7 @@ class FakeSandbox:
         self.calls.append(call)
         answer = self._driver.behaviour(self, call)
         if isinstance(answer, SandboxDied):
-            self._end()
+            self._end(answer)
             raise answer
         if answer is not None:
             return answer
@@ -124,23 +129,24 @@ class FakeSandbox:
 
     def die(self, reason: str = "exit") -> None:
         """The process ends by itself."""
-        self._end()
+        self._end(SandboxDied(reason))
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(SandboxDied(reason))
         else:
             self._on_death()
 
-    async def kill(self, *, dump_stacks: bool = False) -> None:
+    async def kill(self, reason: KillReason) -> None:
         if not self.alive:
             return
         self.killing = True
-        if dump_stacks:
+        self.killed_for = reason
+        if reason is KillReason.TIMEOUT:
             self.dumped = True
             self.on_output(b"Dumping stack trace after function timeout\n")
         await self._driver.ends.passed()
         for command in self.commands:
             await command.close()
-        self._end()
+        self._end(SandboxDied(Death.KILLED, reason.value))
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(SandboxDied("killed"))
 
@@ -154,9 +160,18 @@ class FakeSandbox:
     def thaw(self) -> None:
         self.frozen = False
 
-    def _end(self) -> None:
+    def on_end(self, callback: Callable[[], object]) -> None:
+        if self.alive:
+            self.at_end.append(callback)
+        else:
+            callback()
+
+    def _end(self, death: SandboxDied) -> None:
         if self.alive:
             self.alive = False
+            self.death = death
+            for callback in self.at_end:
+                callback()
             self._driver.alive.discard(self)
 
 
@@ -254,7 +269,7 @@ class FakeDriver:
 
     async def open(self) -> None: ...
 
-    async def create(self, spec: SandboxSpec, on_output: OnOutput, on_death: Callable[[], None]) -> FakeSandbox:
+    async def create(self, spec: InstanceSpec, on_output: OnOutput, on_death: Callable[[], None]) -> FakeSandbox:
         self.attempts += 1
         self.starting.append(spec.setup["function"]["name"])
         try:

@@ -19,14 +19,14 @@ import pytest
 from sesame.sandbox.jail import sweep as jail_sweep
 from sesame.sandbox.jail.driver import JailDriver, JailOptions
 from sesame.sandbox.jail.isolation import probe
+from sesame.sandbox.launch import Launch
 from sesame.sandbox.memory import tree
-from sesame.sandbox.process.driver import Launch
 from sesame.sandbox.runtimes.interpreters import discover
 
 INTERPRETERS = discover()
-GRADE = probe()
-jail_only = pytest.mark.skipif(not GRADE.possible, reason=f"no jail can be made here: {GRADE.reason}")
-root_only = pytest.mark.skipif(GRADE.kind != "root", reason=f"needs a jail made by root: {GRADE.reason}")
+ISOLATION = probe()
+jail_only = pytest.mark.skipif(not ISOLATION.possible, reason=f"no jail can be made here: {ISOLATION.reason}")
+root_only = pytest.mark.skipif(ISOLATION.kind != "root", reason=f"needs a jail made by root: {ISOLATION.reason}")
 
 
 def resolve(runtime: str) -> Launch:
@@ -105,7 +105,7 @@ def command(pid: int) -> str:
 
 @asynccontextmanager
 async def jail(state: Path, **options: Any) -> AsyncIterator[JailDriver]:
-    driver = JailDriver(resolve, state, JailOptions(**{"ready_cells": 2, **options}))
+    driver = JailDriver(resolve, state, JailOptions(**{"ready_resources": 2, **options}))
     await driver.open()
     try:
         yield driver

@@ -6,23 +6,23 @@ Used by `sesame invoke`. Leaves nothing behind, and never writes into the direct
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from sesame.engine.dispatcher import Dispatcher
-from sesame.engine.hooks import Hooks
 from sesame.engine.invocation_log import LogSource
 from sesame.engine.policies import Caps
-from sesame.engine.pool import Pool, PoolParts
+from sesame.engine.running import EngineDependencies, LocalEngine
 from sesame.model import limits
 from sesame.model.clocks import SystemClocks
 from sesame.model.errors import ConfigurationError
 from sesame.model.function import Function, Package
-from sesame.model.invocation import Credentials, Invocation, Outcome, Snapshot, Target
+from sesame.model.invocation import Credentials, Invocation, Outcome, Target
 from sesame.model.service import Service
+from sesame.model.snapshot import Resolved, Snapshot, snapshot_of
 from sesame.sandbox.drivers import Wanted, choose
+from sesame.sandbox.launch import PackagedLauncher
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
 
@@ -62,43 +62,48 @@ async def run_local(call: LocalCall, settings: Settings) -> Outcome:
         driver = (await choose(wanted, runtimes.launch)).driver
         try:
             await driver.open()
-            clocks = SystemClocks()
             snapshot = _snapshot(call)
-            resolver = _OneFunction(snapshot)
-            hooks = Hooks(clocks, _no_credentials)
-            pool = Pool(
-                PoolParts(
-                    driver=driver,
-                    resolver=resolver,
-                    clocks=clocks,
-                    caps=Caps(
-                        instances_per_function=1,
-                        memory_mb=call.memory_mb,
-                        starts_at_once=1,
-                        keep_alive_s=1.0,
-                    ),
+            engine = LocalEngine(
+                EngineDependencies(
+                    launcher=PackagedLauncher(driver, _OneDirectory(call.code)),
+                    resolver=_OneFunction(snapshot),
+                    clocks=SystemClocks(),
+                    caps=Caps(instances_per_function=1, memory_mb=call.memory_mb, starts_at_once=1, keep_alive_s=1.0),
                     sink=_to_stderr,
+                    credentials=_no_credentials,
                     account_id=settings.account_id or ACCOUNT_ID,
                     region=settings.region,
-                    hooks=hooks,
                 )
             )
-            dispatcher = Dispatcher(resolver, pool, clocks, _no_credentials)
             try:
-                target = Target(SERVICE, limits.LATEST, snapshot.function.function_name)
-                return await dispatcher.invoke(Invocation(str(uuid.uuid4()), target, call.event))
+                target = Target(SERVICE, limits.LATEST, snapshot.function)
+                return await engine.invoke(Invocation(str(uuid.uuid4()), target, call.event))
             finally:
-                await dispatcher.close()
+                await engine.drain(0.0)
         finally:
             await driver.close()
 
 
-def _no_credentials(_service: Service, _validity_s: float) -> Credentials:
+def _no_credentials(_role: str, _session_name: str, _validity_s: float) -> Credentials:
     return Credentials()
 
 
+class _OneDirectory:
+    """As `launch.Packages` and its lease: the only package is the caller's directory, which nobody removes."""
+
+    def __init__(self, code: Path) -> None:
+        self.code_dirs: tuple[Path, ...] = (code,)
+        self.compiled: tuple[Path, ...] = ()
+
+    async def lease(self, sha256s: Sequence[str], runtime: str) -> "_OneDirectory":
+        return self
+
+    def release(self) -> None:
+        """Nothing is to be released."""
+
+
 class _OneFunction:
-    """Stands where the resolver stands: whatever is asked for is the local function, and it never changes."""
+    """As `resolver.Snapshots`: every target resolves to the local function, which never changes."""
 
     changes = 0
 
@@ -112,7 +117,7 @@ class _OneFunction:
         return True
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """There is no change to tell of."""
+        """There are no changes to call back for."""
 
 
 def _snapshot(call: LocalCall) -> Snapshot:
@@ -128,7 +133,7 @@ def _snapshot(call: LocalCall) -> Snapshot:
         environment_variables=dict(call.environment),
     )
     service = Service(service_name=SERVICE, service_id=str(uuid.uuid4()))
-    return Snapshot("local", service, function, limits.LATEST, call.code)
+    return snapshot_of(service, function, Resolved("local", limits.LATEST))
 
 
 def _to_stderr(source: LogSource, request_id: str, data: bytes, more: bool) -> None:

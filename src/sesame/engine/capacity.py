@@ -1,7 +1,7 @@
-"""Who may have an instance: places under the caps, and turns at starting one.
+"""Which functions may have one more instance: capacity under the caps, and slots for starting.
 
-Used by `engine.pool`, which asks before each cold start and tells when an instance is gone.
-Never starts, ends or waits for an instance itself.
+Used by `engine.pool`, which asks before each cold start and reports when an instance has ended. Starts and ends nothing
+itself.
 """
 
 import asyncio
@@ -11,16 +11,16 @@ from contextlib import asynccontextmanager
 
 from sesame.engine.instance import Instance, State
 from sesame.engine.policies import Caps, victims
-from sesame.model.errors import ResourceExhausted
-from sesame.model.invocation import Snapshot
+from sesame.model.errors import Exhausted
+from sesame.model.snapshot import Snapshot
 
 
-class Places:
-    """Every instance from its admission until nothing of it is left; the sum of their memory stays in the budget."""
+class Capacity:
+    """Counts every instance from its admission until nothing of it is left. Their memory never exceeds the cap."""
 
     def __init__(self, caps: Caps) -> None:
         self._caps = caps
-        self._taken: dict[str, Instance] = {}
+        self._admitted: dict[str, Instance] = {}
         self._memory_mb = 0
 
     @property
@@ -28,50 +28,54 @@ class Places:
         return self._memory_mb
 
     def instances(self) -> list[Instance]:
-        return list(self._taken.values())
+        return list(self._admitted.values())
 
-    def room(self, snapshot: Snapshot) -> list[Instance] | None:
-        """The idle instances that must go first; None when there will be room once those that are ending are gone.
+    def instance(self, instance_id: str) -> Instance | None:
+        return self._admitted.get(instance_id)
 
-        Raises `ResourceExhausted` with the cap that is reached.
+    def require(self, snapshot: Snapshot) -> list[Instance] | None:
+        """The idle instances that must be evicted first; None when the caller must wait for one that is ending.
+
+        Raises `Exhausted` that names the cap that is reached.
         """
         instances = self.instances()
         found = victims(instances, snapshot, self._caps, self._memory_mb)
         if not isinstance(found, str):
             return found
-        # POLICY: what is ending takes its place until it is gone; only what will be left then is a reason to refuse.
+        # POLICY: an instance that is ending counts until it has ended, so a call waits for it and is not refused.
         staying = [instance for instance in instances if instance.state is not State.DEAD]
-        staying_mb = sum(instance.snapshot.function.memory_size for instance in staying)
+        staying_mb = sum(instance.snapshot.limits.memory_mb for instance in staying)
         then = victims(staying, snapshot, self._caps, staying_mb)
         if isinstance(then, str):
-            raise ResourceExhausted(then)
+            raise Exhausted(then)
         return None
 
-    def enter(self, instance: Instance) -> None:
-        self._taken[instance.instance_id] = instance
-        self._memory_mb += instance.snapshot.function.memory_size
-        assert self._memory_mb <= self._caps.memory_mb, "instances take more memory than there is for them"
+    def take(self, instance: Instance) -> None:
+        self._admitted[instance.instance_id] = instance
+        self._memory_mb += instance.snapshot.limits.memory_mb
+        assert self._memory_mb <= self._caps.memory_mb, "instances take more memory than the cap allows"
 
-    def leave(self, instance: Instance) -> None:
+    def free(self, instance: Instance) -> None:
         """Idempotent."""
-        if self._taken.pop(instance.instance_id, None) is not None:
-            self._memory_mb -= instance.snapshot.function.memory_size
+        if self._admitted.pop(instance.instance_id, None) is not None:
+            self._memory_mb -= instance.snapshot.limits.memory_mb
 
 
-class Turns:
+class StartSlots:
     """At most `at_once` starts at a time.
 
-    POLICY: functions take turns, so that a burst of one does not hold up another; calls of one function are served as
-    they came.
+    POLICY: functions with waiting starts are served in turn, so that a burst of one does not hold up another. Starts of
+    one function are served in the order in which they came.
     """
 
     def __init__(self, at_once: int) -> None:
         self._free = at_once
-        # The function whose turn it is comes first.
+        # The function that is served next comes first.
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
     @asynccontextmanager
-    async def turn(self, function: str) -> AsyncIterator[None]:
+    async def slot(self, function: str) -> AsyncIterator[None]:
+        """Waits for a slot and holds it."""
         await self._take(function)
         try:
             yield
@@ -82,15 +86,15 @@ class Turns:
         if self._free > 0:
             self._free -= 1
             return
-        handed_over = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(function, deque()).append(handed_over)
+        granted = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(function, deque()).append(granted)
         try:
-            await handed_over
+            await granted
         except asyncio.CancelledError:
-            if handed_over.cancelled():
-                self._leave(function, handed_over)
+            if granted.cancelled():
+                self._stop_waiting(function, granted)
             else:
-                # The turn came in the moment of the cancellation; the next in line has it.
+                # The slot was granted in the moment of the cancellation: pass it on.
                 self._give_back()
             raise
 
@@ -98,17 +102,17 @@ class Turns:
         while self._waiting:
             function = next(iter(self._waiting))
             queue = self._waiting.pop(function)
-            handed_over = queue.popleft()
+            granted = queue.popleft()
             if queue:
                 self._waiting[function] = queue
-            if not handed_over.done():
-                handed_over.set_result(None)
+            if not granted.done():
+                granted.set_result(None)
                 return
         self._free += 1
 
-    def _leave(self, function: str, handed_over: "asyncio.Future[None]") -> None:
+    def _stop_waiting(self, function: str, granted: "asyncio.Future[None]") -> None:
         queue = self._waiting.get(function)
-        if queue is not None and handed_over in queue:
-            queue.remove(handed_over)
+        if queue is not None and granted in queue:
+            queue.remove(granted)
             if not queue:
                 del self._waiting[function]

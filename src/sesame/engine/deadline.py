@@ -1,6 +1,6 @@
-"""The time limit of whatever an instance is asked, one thing at a time.
+"""The time limit of one call to a sandbox.
 
-Owned by `engine.instance`. Never decides what follows when the time is up.
+Owned by `engine.instance`, which decides what happens when it passes.
 """
 
 from collections.abc import Callable
@@ -9,48 +9,52 @@ from sesame.model.clocks import Clocks, Timer
 
 
 class Deadline:
-    """Calls back when it is over before it is lifted.
+    """Calls `on_passed` when it passes before it is lifted; may be set again for the next call.
 
-    Most are lifted soon, and to set a timer for each costs more than all else here: one timer stays from one to the
-    next, and looks what there is when it goes off.
+    Most calls finish long before their deadline. To avoid creating a timer per call, one timer is kept; when it fires
+    it re-arms itself for the current deadline.
     """
 
-    def __init__(self, clocks: Clocks, on_over: Callable[[], None]) -> None:
+    __slots__ = ("_clocks", "_fires_at", "_on_passed", "_passes_at", "_timer", "passed")
+
+    def __init__(self, clocks: Clocks, on_passed: Callable[[], None]) -> None:
+        self.passed = False
         self._clocks = clocks
-        self._on_over = on_over
-        self._over_at: float | None = None
+        self._on_passed = on_passed
+        self._passes_at: float | None = None
         self._timer: Timer | None = None
-        self._looks_at = 0.0
+        self._fires_at = 0.0
 
     def set(self, limit_s: float) -> None:
-        self._over_at = over_at = self._clocks.monotonic() + limit_s
-        if self._timer is None or over_at < self._looks_at:
-            self._look_in(limit_s, over_at)
+        self._passes_at = passes_at = self._clocks.monotonic() + limit_s
+        if self._timer is None or passes_at < self._fires_at:
+            self._arm(limit_s, passes_at)
 
     def lift(self) -> None:
-        self._over_at = None
+        self._passes_at = None
 
     def close(self) -> None:
-        """Nothing is called back from here on."""
-        self._over_at = None
+        """`on_passed` is not called from here on."""
+        self._passes_at = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _look_in(self, delay_s: float, at: float) -> None:
+    def _arm(self, delay_s: float, fires_at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._looks_at = at
-        self._timer = self._clocks.call_later(delay_s, self._look)
+        self._fires_at = fires_at
+        self._timer = self._clocks.call_later(delay_s, self._fire)
 
-    def _look(self) -> None:
+    def _fire(self) -> None:
         self._timer = None
-        over_at = self._over_at
-        if over_at is None:
+        passes_at = self._passes_at
+        if passes_at is None:
             return
-        left_s = over_at - self._clocks.monotonic()
+        left_s = passes_at - self._clocks.monotonic()
         if left_s > 0:
-            self._look_in(left_s, over_at)
+            self._arm(left_s, passes_at)
         else:
-            self._over_at = None
-            self._on_over()
+            self._passes_at = None
+            self.passed = True
+            self._on_passed()

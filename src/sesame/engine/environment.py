@@ -1,21 +1,22 @@
-"""What an instance is told: its environment and the static part of its context when it is made, the rest for each call.
+"""What an instance is told: its environment and the static part of its context at the start, the rest with each call.
 
-Called by `engine.pool`, `engine.dispatcher` and `engine.hooks`. Both eras of reference/runtime.md §11 are served.
-Credentials are in no environment here: they change between calls, and the shim sets them from each call's meta.
+Called by `engine.startup`, `engine.dispatcher` and `engine.hooks`. Has the names of both generations of the cloud's
+runtimes (reference/runtime.md §11). Credentials are not in the environment: they change between calls, and the shim
+sets them from each call's meta.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 from sesame.model import limits
-from sesame.model.invocation import Credentials, Invocation, Snapshot
-from sesame.model.service import Service
+from sesame.model.invocation import Credentials, Invocation
+from sesame.model.snapshot import Snapshot
 
-# Credentials must outlive the call they are given to by this much.
+# Credentials outlive the longest possible call by so much.
 CREDENTIALS_MARGIN_S = 60.0
 
-# The keys of a service's role, good for at least so many seconds.
-CredentialsOf = Callable[[Service, float], Credentials]
+# Takes a role's ARN, a session name and seconds; returns temporary keys of the role that last so long at least.
+CredentialsOf = Callable[[str, str, float], Credentials]
 
 _PLATFORM = {
     "FC_FUNC_CODE_PATH": "/code/",
@@ -24,11 +25,11 @@ _PLATFORM = {
     "FC_FUNC_LOG_PATH": "/var/log/fc/",
     "FC_CUSTOM_LISTEN_PORT": "9000",
     "FC_SERVER_LOG_LEVEL": "INFO",
-    # Its name is sure and its value is not known: whoever asks for it finds it, and no path that is not there.
+    # The name is known from the cloud and the value is not: it is set, but to no path that does not exist.
     "FC_SERVER_LOG_PATH": "",
 }
 # POLICY: FC_SNAPSHOT_FLAG is not set, as no instance is made from a snapshot.
-# The runtimes on Debian 11 and later call the version so.
+# The runtimes on Debian 11 and later have this variable for the version.
 _NEWER_BASE = frozenset({"python3.12"})
 _DEFAULTS = {
     "HOME": "/tmp",
@@ -43,51 +44,49 @@ _DEFAULTS = {
 
 
 def compose(snapshot: Snapshot, instance_id: str, account_id: str, region: str) -> dict[str, str]:
-    """Defaults give way to the function's own variables; the platform's FC_* names do not (they are reserved)."""
-    function, service = snapshot.function, snapshot.service
-    newer = {"FC_FUNCTION_VERSION": snapshot.version_id} if function.runtime in _NEWER_BASE else {}
+    """The function's own variables override the defaults, but not the platform's FC_* names, which are reserved."""
+    newer = {"FC_FUNCTION_VERSION": snapshot.version_id} if snapshot.runtime in _NEWER_BASE else {}
     return {
         **_DEFAULTS,
-        **function.environment_variables,
+        **snapshot.launch.environment,
         **_PLATFORM,
         "FC_ACCOUNT_ID": account_id,
         "FC_REGION": region,
-        "FC_SERVICE_NAME": service.service_name,
-        "FC_FUNCTION_NAME": function.function_name,
-        "FC_FUNCTION_HANDLER": function.handler,
-        "FC_FUNCTION_MEMORY_SIZE": str(function.memory_size),
+        "FC_SERVICE_NAME": snapshot.service,
+        "FC_FUNCTION_NAME": snapshot.function,
+        "FC_FUNCTION_HANDLER": snapshot.launch.handler,
+        "FC_FUNCTION_MEMORY_SIZE": str(snapshot.limits.memory_mb),
         "FC_QUALIFIER": snapshot.version_id or limits.LATEST,
         "FC_VER_ID": snapshot.version_id,
         **newer,
         "FC_INSTANCE_ID": instance_id,
-        "FC_RUNTIME_VERSION": function.runtime,
-        "FC_SERVER_PATH": f"/var/fc/runtime/{function.runtime}",
-        "topic": f"FCLogs:{function.function_name}",
+        "FC_RUNTIME_VERSION": snapshot.runtime,
+        "FC_SERVER_PATH": f"/var/fc/runtime/{snapshot.runtime}",
+        "topic": f"FCLogs:{snapshot.function}",
     }
 
 
 def setup(snapshot: Snapshot, account_id: str, region: str) -> dict[str, object]:
     """The static part of the context (docs/wire-protocol.md)."""
-    function, service = snapshot.function, snapshot.service
-    hooks = function.instance_lifecycle_config
+    launch = snapshot.launch
     return {
         "account_id": account_id,
         "region": region,
         "service": {
-            "name": service.service_name,
-            "log_project": service.log_config.project,
-            "log_store": service.log_config.logstore,
+            "name": snapshot.service,
+            "log_project": snapshot.log_target.project,
+            "log_store": snapshot.log_target.logstore,
         },
         "function": {
-            "name": function.function_name,
-            "handler": function.handler,
-            "memory": function.memory_size,
-            "timeout": function.timeout,
-            "initializer": function.initializer,
-            "initialization_timeout": function.initialization_timeout,
+            "name": snapshot.function,
+            "handler": snapshot.launch.handler,
+            "memory": snapshot.limits.memory_mb,
+            "timeout": snapshot.limits.timeout_s,
+            "initializer": launch.initializer,
+            "initialization_timeout": snapshot.limits.initialization_timeout_s,
         },
-        "pre_freeze": hooks.pre_freeze.handler if hooks and hooks.pre_freeze else "",
-        "pre_stop": hooks.pre_stop.handler if hooks and hooks.pre_stop else "",
+        "pre_freeze": launch.pre_freeze.handler if launch.pre_freeze else "",
+        "pre_stop": launch.pre_stop.handler if launch.pre_stop else "",
         "notice": "",
     }
 

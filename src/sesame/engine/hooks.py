@@ -1,7 +1,7 @@
 """Runs what a function wants done before its instance is frozen, and before it ends (reference/runtime.md §10).
 
-Used by `engine.pool` on instances that no call has.
-Never lets a hook's failure out: the function's log tells it, and the pool learns whether the instance still answers.
+Used by `engine.pool` on instances that serve no call. A hook's failure never becomes an exception: the function's log
+shows it, and the pool learns whether the instance still answers.
 """
 
 import uuid
@@ -10,11 +10,11 @@ import structlog
 
 from sesame.engine.environment import CREDENTIALS_MARGIN_S, CredentialsOf, call_meta
 from sesame.engine.instance import Instance
+from sesame.engine.steps import Steps
 from sesame.model.clocks import Clocks
 from sesame.model.errors import SesameError
-from sesame.model.function import LifecycleHook
 from sesame.model.invocation import Invocation, Target
-from sesame.sandbox.interface import Reply
+from sesame.model.snapshot import Hook
 
 PRE_FREEZE, PRE_STOP = "pre_freeze", "pre_stop"
 _NAMES = {PRE_FREEZE: "PreFreeze", PRE_STOP: "PreStop"}
@@ -34,37 +34,29 @@ class Hooks:
         return _hook(instance, kind) is not None
 
     async def run(self, instance: Instance, kind: str) -> bool:
-        """Whether the instance may serve on: not after a hook that took too long or ended the process.
+        """Runs the hook, if there is one, on a BUSY instance. Returns whether the instance may serve on.
 
-        The instance is BUSY, as for a call. Without a hook of that kind nothing happens.
+        It may not after a hook that took too long or ended the process.
         """
         hook = _hook(instance, kind)
         if hook is None:
             return True
-        snapshot, journal = instance.snapshot, instance.journal
+        snapshot = instance.snapshot
         try:
-            credentials = self._credentials(snapshot.service, hook.timeout + CREDENTIALS_MARGIN_S)
+            credentials = self._credentials(snapshot.role, snapshot.service, hook.timeout_s + CREDENTIALS_MARGIN_S)
         except SesameError as error:
-            log.warning("a hook has no credentials and was left out", hook=_NAMES[kind], error=str(error))
+            log.warning("a hook was left out because it has no credentials", hook=_NAMES[kind], error=str(error))
             return True
-        target = Target(snapshot.service.service_name, snapshot.version_id, snapshot.function.function_name)
+        target = Target(snapshot.service, snapshot.version_id, snapshot.function)
         call = Invocation(str(uuid.uuid4()), target, b"")
-        journal.begin(call.request_id)
-        journal.line(f"FC {_NAMES[kind]} Start RequestId: {call.request_id}")
-        reply = await instance.call(
-            kind, call.request_id, call_meta(call, snapshot, credentials), call.event, hook.timeout
-        )
-        well = isinstance(reply, Reply) and reply.ok
-        journal.ensure_new_line()
-        failed = "" if well else ", Error: Unhandled function error"
-        journal.line(f"FC {_NAMES[kind]} End RequestId: {call.request_id}{failed}")
-        return isinstance(reply, Reply)
+        steps = Steps(instance, call.request_id, call_meta(call, snapshot, credentials), self._clocks)
+        ended = await steps.run(kind, _NAMES[kind], call.event, hook.timeout_s)
+        steps.log.write(ended.last_line)
+        return ended.usable
 
 
-def _hook(instance: Instance, kind: str) -> LifecycleHook | None:
-    function = instance.snapshot.function
-    config = function.instance_lifecycle_config
-    if config is None or function.runtime == _WITHOUT_HOOKS:
+def _hook(instance: Instance, kind: str) -> Hook | None:
+    if instance.snapshot.runtime == _WITHOUT_HOOKS:
         return None
-    hook = config.pre_freeze if kind == PRE_FREEZE else config.pre_stop
-    return hook if hook is not None and hook.handler else None
+    launch = instance.snapshot.launch
+    return launch.pre_freeze if kind == PRE_FREEZE else launch.pre_stop

@@ -1,7 +1,7 @@
-"""One instance of a function: its life as a table of legal moves, and one call at a time.
+"""One instance of a function: its life as a table of legal moves, and the calls that it serves.
 
-Born in `engine.pool`, called by `engine.dispatcher`. Ends for good at the first thing that goes wrong.
-Never knows what other instances exist, and never trusts its process for time or memory.
+Made by `engine.pool`, started by `engine.startup`, called by `engine.steps`. Time and memory are the host's counts,
+never what the instance's process says.
 """
 
 import asyncio
@@ -11,18 +11,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-import structlog
 
 from sesame.engine.deadline import Deadline
-from sesame.engine.invocation_log import Journal
+from sesame.engine.invocation_log import InvocationLog, LogSink, LogSource
 from sesame.model.clocks import Clocks
-from sesame.model.errors import InstanceNotFound, PlatformError, ResourceExhausted
-from sesame.model.invocation import Snapshot
-from sesame.sandbox.interface import Call, Command, Execution, Reply, Sandbox, SandboxDied, SandboxStartFailed
+from sesame.model.command import Command, Execution
+from sesame.model.errors import INSTANCE, Exhausted, NotFound, PlatformError
+from sesame.model.snapshot import Snapshot
+from sesame.sandbox.interface import Call, KillReason, Reply, Sandbox, SandboxDied, SandboxStartFailed
 
 COMMANDS_MAX = 16
-
-log = structlog.get_logger(__name__)
 
 
 class State(enum.StrEnum):
@@ -43,31 +41,44 @@ LEGAL_MOVES: Mapping[State, frozenset[State]] = {
 
 
 class CallFailed(msgspec.Struct, frozen=True):
-    """The process did not answer. `reason` is timeout, or what `SandboxDied` says."""
+    """The process did not answer. `reason` is timeout or one of `sandbox.interface.Death`."""
 
     reason: str
     detail: str
 
 
 class Instance:
-    """Owned by whoever made it BUSY; the pool owns it while it is IDLE."""
+    """Owned by the call that made it BUSY, and by the pool while it is IDLE."""
 
-    def __init__(self, snapshot: Snapshot, instance_id: str, journal: Journal, clocks: Clocks) -> None:
+    def __init__(self, snapshot: Snapshot, instance_id: str, sink: LogSink, clocks: Clocks) -> None:
         self.snapshot = snapshot
         self.instance_id = instance_id
-        self.journal = journal
         self.state = State.STARTING
-        self.initialized = not snapshot.function.initializer
+        self.initialized = not snapshot.launch.initializer
         self.idle_since = 0.0
         self.frozen = False
-        # The last change of the catalog after which it was found to be what a call would be given.
-        self.current_after = -1
-        # How many commands run in it: as long as there is one, the instance is neither frozen nor let go.
+        # Calls in flight: more than none exactly while the instance is STARTING, INITIALIZING or BUSY for a call.
+        self.calls = 0
+        # Commands that run beside the function. While there is one, the instance is neither frozen nor expired.
         self.commands = 0
+        # The catalog's change number at which this instance was last found to be current.
+        self.current_after = -1
         self._clocks = clocks
+        self._sink = sink
+        self._source = LogSource(
+            service=snapshot.service,
+            function=snapshot.function,
+            version_id=snapshot.version_id,
+            instance_id=instance_id,
+            log_project=snapshot.log_target.project,
+            logstore=snapshot.log_target.logstore,
+        )
+        # Output between two calls belongs to the call before; output of the start has no request id.
+        self._log = InvocationLog(self._source, "", sink)
         self._sandbox: Sandbox | None = None
-        self._deadline = Deadline(clocks, self._expire)
-        self._timed_out = False
+        # A deadline belongs to one call at a time; its timer is kept for the next call.
+        self._deadlines: list[Deadline] = []
+        self._free_deadlines: list[Deadline] = []
         self._killing: asyncio.Task[None] | None = None
 
     def move(self, to: State) -> None:
@@ -77,43 +88,62 @@ class Instance:
     def started(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
 
+    @property
+    def death(self) -> SandboxDied | None:
+        """What ended the instance's sandbox; None while it lives and for an instance that never had one."""
+        return self._sandbox.death if self._sandbox is not None else None
+
+    def begin_log(self, request_id: str, qualifier: str = "") -> InvocationLog:
+        """The log of a new call, which gets the function's output from here on."""
+        if qualifier != self._source.qualifier:
+            self._source = msgspec.structs.replace(self._source, qualifier=qualifier)
+        self._log = log = InvocationLog(self._source, request_id, self._sink)
+        return log
+
+    def write_output(self, data: bytes) -> None:
+        """Takes what the function wrote to stdout or stderr."""
+        self._log.write(data)
+
     def memory_mb(self) -> float:
         return self._sandbox.memory_peak_mb() if self._sandbox is not None else 0.0
 
     def phases(self) -> Mapping[str, float]:
+        """Milliseconds of each phase of the start."""
         return self._sandbox.phases if self._sandbox is not None else {}
 
     async def call(
         self, kind: str, request_id: str, meta: Mapping[str, Any], payload: bytes, timeout_s: float
     ) -> Reply | CallFailed:
-        """One request and its reply, or why there is none; in the latter case the instance is to be killed."""
+        """One request and its reply, or why there is none; after a `CallFailed` the caller must end the instance."""
         sandbox = self._sandbox
         assert sandbox is not None
         if self.state is State.DEAD:
             return CallFailed("killed", "ended between two steps of its call")
-        self._deadline.set(timeout_s)
+        deadline = self._free_deadlines.pop() if self._free_deadlines else self._new_deadline()
+        deadline.set(timeout_s)
         try:
             reply = await sandbox.call(Call(kind, request_id, meta, payload))
         except SandboxDied as death:
-            return CallFailed("timeout" if self._timed_out else death.reason, str(death))
+            return CallFailed("timeout" if deadline.passed else death.reason, str(death))
         finally:
-            self._deadline.lift()
-        if self._timed_out:
-            # The answer came in the moment of the deadline, and the process is on its way out already.
+            deadline.lift()
+            self._free_deadlines.append(deadline)
+        if deadline.passed:
+            # The answer came in the moment of the deadline, and the process is being killed already.
             return CallFailed("timeout", f"answered after {timeout_s:g} s")
         return reply
 
     @asynccontextmanager
     async def exec(self, command: Command) -> AsyncIterator[Execution]:
-        """Runs a command beside the function, which may be busy; what is left of it ends with this context.
+        """Runs a command beside the function, which may be busy. What is left of the command ends with this context.
 
-        Raises `InstanceNotFound` for an instance that has ended or is still starting, `ResourceExhausted` when too many
-        commands run in it, `PlatformError` when the command could not be started.
+        Raises `NotFound` for an instance that has ended or is still starting, `Exhausted` when
+        `COMMANDS_MAX` commands run in it, `PlatformError` when the command could not be started.
         """
         if self._sandbox is None or self.state is State.DEAD:
             raise self._not_found()
         if self.commands >= COMMANDS_MAX:
-            raise ResourceExhausted(f"{COMMANDS_MAX} commands run in instance '{self.instance_id}' already")
+            raise Exhausted(f"{COMMANDS_MAX} commands run in instance '{self.instance_id}' already")
         self.commands += 1
         try:
             self.thaw()
@@ -130,23 +160,16 @@ class Instance:
             self.commands -= 1
             self.idle_since = self._clocks.monotonic()
 
-    @property
-    def ended(self) -> bool:
-        return self.state is State.DEAD
-
-    def _not_found(self) -> InstanceNotFound:
-        service, function = self.snapshot.service.service_name, self.snapshot.function.function_name
-        return InstanceNotFound(service, function, self.instance_id)
-
-    async def kill(self) -> None:
-        """Afterwards no process of it is left; idempotent."""
+    async def kill(self, reason: KillReason) -> None:
+        """On return no process of the instance is left; idempotent."""
         if self.state is not State.DEAD:
             self.move(State.DEAD)
-        self._deadline.close()
+        for deadline in self._deadlines:
+            deadline.close()
         if self._killing is not None:
             await self._killing
         if self._sandbox is not None:
-            await self._sandbox.kill()
+            await self._sandbox.kill(reason)
 
     def freeze(self) -> None:
         """Its processes do not run until `thaw`: background threads stop, as in the cloud (runtime.md §10)."""
@@ -160,7 +183,14 @@ class Instance:
             self._sandbox.thaw()
             self.frozen = False
 
-    def _expire(self) -> None:
+    def _new_deadline(self) -> Deadline:
+        deadline = Deadline(self._clocks, self._kill_for_timeout)
+        self._deadlines.append(deadline)
+        return deadline
+
+    def _kill_for_timeout(self) -> None:
         assert self._sandbox is not None
-        self._timed_out = True
-        self._killing = asyncio.get_running_loop().create_task(self._sandbox.kill(dump_stacks=True))
+        self._killing = asyncio.get_running_loop().create_task(self._sandbox.kill(KillReason.TIMEOUT))
+
+    def _not_found(self) -> NotFound:
+        return NotFound(INSTANCE, self.instance_id, (self.snapshot.service, self.snapshot.function))

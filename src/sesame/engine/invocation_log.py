@@ -1,7 +1,6 @@
-"""The log of one instance, cut into calls: what goes to the log's keeper as it comes, and the tail for the caller.
+"""The log of one invocation: every line goes to the log sink as it comes, and the tail stays for the caller.
 
-Fed by `engine.instance` (the platform's lines) and by the sandbox (the function's output).
-Never holds more than the tail in memory.
+Written by the engine (the platform's lines) and by the sandbox (the function's output).
 """
 
 from collections.abc import Callable
@@ -10,12 +9,12 @@ import msgspec
 
 from sesame.model import limits
 
-# Trimmed only now and then: a copy for every line would cost more than the memory.
+# The buffer is trimmed only when it is this long: trimming it for every line would cost more than the memory does.
 _HELD_BYTES_MAX = 16 * limits.LOG_TAIL_BYTES
 
 
 class LogSource(msgspec.Struct, frozen=True):
-    """Whose log it is; the fields that every kept line carries. `qualifier` is as the caller wrote it."""
+    """Where a line comes from: the fields that every kept line carries. `qualifier` is as the caller wrote it."""
 
     service: str
     function: str
@@ -26,24 +25,20 @@ class LogSource(msgspec.Struct, frozen=True):
     qualifier: str = ""
 
 
-# Whose log, the call's id, what was written, and whether the platform will soon write more.
+# Takes the source, the request id, what was written, and whether the platform will soon write more.
 LogSink = Callable[[LogSource, str, bytes, bool], None]
 
 
-class Journal:
-    """One call at a time; output between two calls belongs to the one before."""
+class InvocationLog:
+    """Belongs to one call; holds at most `_HELD_BYTES_MAX` bytes."""
 
-    def __init__(self, source: LogSource, sink: LogSink) -> None:
+    __slots__ = ("_held", "_request_id", "_sink", "_source")
+
+    def __init__(self, source: LogSource, request_id: str, sink: LogSink) -> None:
         self._source = source
-        self._sink = sink
-        self._request_id = ""
-        self._held = bytearray()
-
-    def begin(self, request_id: str, qualifier: str = "") -> None:
-        if qualifier != self._source.qualifier:
-            self._source = msgspec.structs.replace(self._source, qualifier=qualifier)
         self._request_id = request_id
-        self._held.clear()
+        self._sink = sink
+        self._held = bytearray()
 
     def write(self, data: bytes, *, more: bool = False) -> None:
         self._sink(self._source, self._request_id, data, more)
@@ -53,12 +48,17 @@ class Journal:
             del held[: -limits.LOG_TAIL_BYTES]
 
     def line(self, text: str, *, more: bool = False) -> None:
-        """A line of the platform's own, with the cloud's line ending; `more` says that others will follow."""
+        """Writes a line of the platform with the cloud's line ending; `more` says that others follow soon."""
         self.write(b"%b\r\n" % text.encode(), more=more)
 
     def ensure_new_line(self) -> None:
+        """Ends the function's last line if the function did not."""
         if self._held and not self._held.endswith(b"\n"):
             self.write(b"\n")
 
+    def held_bytes(self) -> int:
+        return len(self._held)
+
     def tail(self) -> bytes:
+        """The last `LOG_TAIL_BYTES` of what was written."""
         return bytes(self._held[-limits.LOG_TAIL_BYTES :])

@@ -1,7 +1,7 @@
-"""Every decision about how many instances there are and which must go, as pure functions.
+"""Every decision about how many instances there are, which must go and when a start is tried again.
 
-Called by `engine.pool`; given plain values and instances, returns plain answers.
-Never kills, starts or waits.
+Pure functions of plain values and instances; called by `engine.pool`, `engine.capacity` and `engine.startup`, which act
+on the answers.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,14 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from sesame.engine.instance import Instance, State
-from sesame.model.invocation import Snapshot
+from sesame.model.snapshot import Snapshot
 from sesame.sandbox.interface import StartFailure
 
-ROOM_AMONG = 8
+# POLICY: to free memory ahead of a cold start, at most one in so many idle instances is given up.
+IDLE_PER_FREED = 8
 # POLICY: a failed start is tried so often for one call, by whether another try can succeed.
 START_ATTEMPTS: Mapping[StartFailure, int] = {
     StartFailure.REFUSED: 1,
     StartFailure.CRASHED: 2,
+    StartFailure.LOST: 1,
     StartFailure.TRANSIENT: 6,
 }
 # POLICY: a function whose starts go on failing is started again after 1 s, then 2 s, 4 s, … up to a minute.
@@ -25,9 +27,9 @@ BACKOFF_MAX_S = 60.0
 
 
 class Caps(msgspec.Struct, frozen=True):
-    """The bounds of one Sesame. `memory_mb` bounds the sum of the memory sizes of all instances.
+    """The bounds of one engine. `memory_mb` bounds the sum of the memory sizes of all instances.
 
-    An instance that was idle for `freeze_after_s` is stopped from running until its next call.
+    An instance that has been idle for `freeze_after_s` does not run until its next call.
     """
 
     instances_per_function: int
@@ -38,16 +40,16 @@ class Caps(msgspec.Struct, frozen=True):
 
 
 def victims(instances: Sequence[Instance], snapshot: Snapshot, caps: Caps, used_mb: int) -> list[Instance] | str:
-    """The idle instances that must go before one more of `snapshot` may start, or why it may not.
+    """The idle instances that must go before one more of `snapshot` may start, or why it may not start.
 
-    POLICY: a function at its cap may only replace an idle instance of its own; when memory is short, the
-    instances that have been idle longest go first, whoever's they are.
+    POLICY: a function at its cap may replace only an idle instance of its own. When memory is short, the instances
+    that have been idle longest go first, of whatever function.
     """
-    memory_mb = snapshot.function.memory_size
+    memory_mb = snapshot.limits.memory_mb
     own = [i for i in instances if _function(i.snapshot) == _function(snapshot)]
     versions = [i for i in own if i.snapshot.version_id == snapshot.version_id]
     leaving: list[Instance] = []
-    for cap, counted in ((snapshot.instance_cap, versions), (caps.instances_per_function, own)):
+    for cap, counted in ((snapshot.limits.instances, versions), (caps.instances_per_function, own)):
         if cap is not None and len(counted) - len(leaving) >= cap:
             replaceable = _longest_idle(i for i in counted if i not in leaving)
             if not replaceable:
@@ -65,17 +67,17 @@ def victims(instances: Sequence[Instance], snapshot: Snapshot, caps: Caps, used_
     return leaving
 
 
-def to_make_room(instances: Iterable[Instance], snapshot: Snapshot, caps: Caps) -> list[Instance]:
-    """POLICY: where memory is full of idle instances, some go before a cold call has to wait for their end.
+def to_free_ahead(instances: Iterable[Instance], snapshot: Snapshot, caps: Caps) -> list[Instance]:
+    """The idle instances to end now, so that the next cold call need not wait for their end.
 
-    Room is made for one more like `snapshot`, for which at most one of ROOM_AMONG idle instances goes: few are too
-    dear to let one go for a call that may not come.
+    POLICY: when idle instances fill the memory, enough for one more instance like `snapshot` is freed, but at most one
+    in IDLE_PER_FREED idle instances goes: while there are few, each is worth more than a call that may not come.
     """
     staying = [i for i in instances if i.state is not State.DEAD]
-    short_mb = sum(map(_memory_mb, staying)) + snapshot.function.memory_size - caps.memory_mb
+    short_mb = sum(map(_memory_mb, staying)) + snapshot.limits.memory_mb - caps.memory_mb
     idle = _longest_idle(staying)
     leaving: list[Instance] = []
-    for instance in idle[: len(idle) // ROOM_AMONG]:
+    for instance in idle[: len(idle) // IDLE_PER_FREED]:
         if short_mb <= 0:
             break
         leaving.append(instance)
@@ -84,9 +86,10 @@ def to_make_room(instances: Iterable[Instance], snapshot: Snapshot, caps: Caps) 
 
 
 def expired(idle: Iterable[Instance], now: float, keep_alive_s: float) -> list[Instance]:
-    """POLICY: an instance that was idle for the keep-alive time goes; time alone decides, not demand.
+    """The instances whose keep-alive time has passed.
 
-    Somebody who runs a command in it has it stay, as long as that runs and the keep-alive time from then on.
+    POLICY: time alone decides, not demand. A command that runs in an instance keeps it, and the keep-alive time counts
+    from the command's end.
     """
     return [i for i in idle if not i.commands and now - i.idle_since >= keep_alive_s]
 
@@ -97,7 +100,10 @@ def start_backoff_s(failures: int) -> float:
 
 
 def to_freeze(idle: Iterable[Instance], now: float, freeze_after_s: float) -> list[Instance]:
-    """POLICY: after a grace, so that calls in quick succession do not pay for freezing and thawing."""
+    """The instances to stop from running.
+
+    POLICY: only after a grace period, so that calls in quick succession do not pay for freezing and thawing.
+    """
     return [i for i in idle if not i.frozen and not i.commands and now - i.idle_since >= freeze_after_s]
 
 
@@ -106,8 +112,8 @@ def _longest_idle(instances: Iterable[Instance]) -> list[Instance]:
 
 
 def _function(snapshot: Snapshot) -> tuple[str, str]:
-    return snapshot.service.service_name, snapshot.function.function_name
+    return snapshot.service, snapshot.function
 
 
 def _memory_mb(instance: Instance) -> int:
-    return instance.snapshot.function.memory_size
+    return instance.snapshot.limits.memory_mb

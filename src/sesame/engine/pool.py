@@ -1,7 +1,7 @@
-"""All instances there are: finds a warm one, makes a cold one under the caps, and lets idle ones go.
+"""All instances of this engine: finds a warm one, starts a cold one under the caps, and ends idle ones.
 
-Used by `engine.dispatcher` through leases; compares what runs with what is wanted on each change and each tick.
-Never keeps an instance with which anything went wrong.
+Used by `engine.dispatcher` through leases. Compares what runs with what is wanted on each change of the catalog and on
+each tick. An instance with which anything went wrong is ended, never reused.
 """
 
 import asyncio
@@ -12,20 +12,21 @@ from collections.abc import Coroutine
 import msgspec
 import structlog
 
-from sesame.engine.capacity import Places, Turns
+from sesame.engine.capacity import Capacity, StartSlots
 from sesame.engine.hooks import PRE_FREEZE, PRE_STOP, Hooks
 from sesame.engine.instance import Instance, State
-from sesame.engine.invocation_log import Journal, LogSink, LogSource
-from sesame.engine.policies import Caps, expired, to_freeze, to_make_room
+from sesame.engine.invocation_log import LogSink
+from sesame.engine.policies import Caps, expired, to_free_ahead, to_freeze
 from sesame.engine.resolver import Snapshots
 from sesame.engine.startup import Startup
 from sesame.model.clocks import Clocks, Timer
-from sesame.model.errors import PlatformError, ResourceExhausted
-from sesame.model.invocation import Snapshot, Target
-from sesame.sandbox.interface import SandboxDriver
+from sesame.model.errors import Exhausted, PlatformError
+from sesame.model.invocation import Target
+from sesame.model.snapshot import Snapshot
+from sesame.sandbox.interface import KillReason, SandboxLauncher
 
 TICK_S = 1.0
-# POLICY: when everything stops, what functions want done before their end may take so long.
+# POLICY: when the engine stops, PreStop hooks may take so long in all.
 LAST_HOOKS_S = 10.0
 
 log = structlog.get_logger(__name__)
@@ -40,8 +41,8 @@ class Lease(msgspec.Struct):
     start_ms: float = 0.0
 
 
-class PoolParts(msgspec.Struct, frozen=True):
-    driver: SandboxDriver
+class PoolDependencies(msgspec.Struct, frozen=True):
+    launcher: SandboxLauncher
     resolver: Snapshots
     clocks: Clocks
     caps: Caps
@@ -52,7 +53,7 @@ class PoolParts(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct):
-    """What happened since the start. Each call that comes for an instance is one of warm, cold, refused or failed."""
+    """What happened since the start. Each call that asks for an instance is one of warm, cold, refused or failed."""
 
     warm: int = 0
     cold: int = 0
@@ -67,36 +68,46 @@ class Counts(msgspec.Struct):
 class Pool:
     """Belongs to one event loop; no locks."""
 
-    def __init__(self, parts: PoolParts) -> None:
+    def __init__(self, given: PoolDependencies) -> None:
         self.counts = Counts()
-        self._parts = parts
-        self._places = Places(parts.caps)
-        self._turns = Turns(parts.caps.starts_at_once)
-        self._startup = Startup(parts.driver, parts.clocks, parts.account_id, parts.region)
-        # Only what is IDLE, the one that was used last at the end.
+        self._given = given
+        self._capacity = Capacity(given.caps)
+        self._start_slots = StartSlots(given.caps.starts_at_once)
+        self._startup = Startup(given.launcher, given.clocks, given.account_id, given.region)
+        # IDLE instances by snapshot key, the one used last at the end.
         self._idle: dict[str, list[Instance]] = {}
         self._tick: Timer | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
-        parts.resolver.on_change(self._retire_outdated)
+        # Calls that wait for an instance or hold one, and what `close` waits for while there are any.
+        self._calls = 0
+        self._calls_ended: asyncio.Future[None] | None = None
+        given.resolver.on_change(self._retire_outdated)
 
     def instances(self) -> list[Instance]:
-        return self._places.instances()
+        return self._capacity.instances()
+
+    def instance(self, instance_id: str) -> Instance | None:
+        return self._capacity.instance(instance_id)
 
     @property
     def memory_mb(self) -> int:
-        """What all instances take together, by their functions' memory sizes."""
-        return self._places.memory_mb
+        """The sum of the memory limits of all instances."""
+        return self._capacity.memory_mb
 
     def lease(self, snapshot: Snapshot) -> "_Leasing":
-        """`async with` gives the `Lease`. Whatever goes wrong inside, the instance is killed and not used again.
+        """`async with` gives the `Lease`. An exception inside ends the instance.
 
-        Raises `ResourceExhausted` at a cap, and what `Startup.bring_up` says when no instance comes up.
+        Raises `Exhausted` at a cap, and what `Startup.bring_up` says when no instance comes up.
         """
         return _Leasing(self, snapshot)
 
-    async def close(self) -> None:
-        """Afterwards nothing runs. Calls that run meanwhile end as if their process had died; idle instances stop."""
+    async def close(self, patience_s: float = 0.0) -> None:
+        """Starts nothing from here on, gives calls in flight `patience_s` to end, then ends every instance.
+
+        Idle instances end at once, after their PreStop hook. A call that is in flight after `patience_s` ends as if its
+        process had died.
+        """
         self._closed = True
         self._startup.close()
         if self._tick is not None:
@@ -104,26 +115,30 @@ class Pool:
         self._idle.clear()
         for instance in self.instances():
             if instance.state is State.IDLE:
-                self._retire(instance)
-            elif instance.state is not State.DEAD:
-                self.end(instance)
+                self._retire(instance, KillReason.STOPPING)
+        if patience_s > 0 and self._calls:
+            self._calls_ended = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self._calls_ended}, timeout=patience_s)
+        for instance in self.instances():
+            if instance.calls and instance.state is not State.DEAD:
+                self.end(instance, KillReason.STOPPING)
         if self._ending:
             await asyncio.wait(self._ending, timeout=LAST_HOOKS_S)
         for instance in self.instances():
             if instance.state is not State.DEAD:
-                self.end(instance)
+                self.end(instance, KillReason.STOPPING)
         while self._ending:
             await asyncio.wait(self._ending)
 
     async def acquire(self, snapshot: Snapshot) -> Lease:
-        """For `_Leasing` alone: what is acquired must be released or ended."""
+        """For `_Leasing` alone, which releases or ends what it acquires."""
         lease = self._warm(snapshot)
         if lease is not None:
             self.counts.warm += 1
             return lease
         try:
             lease = await self._warm_or_cold(snapshot)
-        except ResourceExhausted:
+        except Exhausted:
             self.counts.refused += 1
             raise
         except BaseException:
@@ -136,24 +151,34 @@ class Pool:
         return lease
 
     def release(self, instance: Instance) -> None:
+        """A call on this instance has ended well. Once none is left, the instance is kept or, if outdated, ended."""
         snapshot = instance.snapshot
-        if instance.state is State.DEAD:
+        if instance.state is State.DEAD or instance.calls:
             return
-        if self._closed or not self._is_current(instance):
-            self._retire(instance)
+        if self._closed:
+            self._retire(instance, KillReason.STOPPING)
+            return
+        if not self._is_current(instance):
+            self._retire(instance, KillReason.OUTDATED)
             return
         instance.move(State.IDLE)
-        instance.idle_since = self._parts.clocks.monotonic()
+        instance.idle_since = self._given.clocks.monotonic()
         self._idle.setdefault(snapshot.key, []).append(instance)
         self._tick_soon()
-        if self._places.memory_mb + snapshot.function.memory_size > self._parts.caps.memory_mb:
-            self._make_room(snapshot)
+        if self._capacity.memory_mb + snapshot.limits.memory_mb > self._given.caps.memory_mb:
+            self._free_ahead(snapshot)
 
-    def end(self, instance: Instance) -> "asyncio.Task[None]":
-        """It serves nobody from here on; its place is free when the task is done."""
+    def end(self, instance: Instance, reason: KillReason) -> "asyncio.Task[None]":
+        """The instance serves no call from here on; its capacity is free when the returned task is done."""
         if instance.state is not State.DEAD:
             instance.move(State.DEAD)
-        return self._ends(self._end(instance))
+        return self._background(self._end(instance, reason))
+
+    def count_call(self, change: int) -> None:
+        """For `_Leasing` alone: +1 when a call asks for an instance, -1 when it has ended."""
+        self._calls += change
+        if self._calls_ended is not None and not self._calls and not self._calls_ended.done():
+            self._calls_ended.set_result(None)
 
     def _warm(self, snapshot: Snapshot) -> Lease | None:
         idle = self._idle.get(snapshot.key)
@@ -166,41 +191,40 @@ class Pool:
 
     async def _warm_or_cold(self, snapshot: Snapshot) -> Lease:
         self._startup.require_startable(snapshot)
-        asked_at = self._parts.clocks.monotonic()
+        asked_at = self._given.clocks.monotonic()
         while True:
             self._refuse_when_closed()
-            leaving = self._places.room(snapshot)
+            leaving = self._capacity.require(snapshot)
             if leaving is not None:
                 return await self._cold(snapshot, leaving, asked_at)
             await asyncio.wait(self._ending, return_when=asyncio.FIRST_COMPLETED)
             if (warm := self._warm(snapshot)) is not None:
-                warm.queue_ms = (self._parts.clocks.monotonic() - asked_at) * 1000
+                warm.queue_ms = (self._given.clocks.monotonic() - asked_at) * 1000
                 return warm
 
     async def _cold(self, snapshot: Snapshot, leaving: list[Instance], asked_at: float) -> Lease:
-        clocks = self._parts.clocks
+        clocks = self._given.clocks
         ending = [self._evict(victim) for victim in leaving]
         instance = self._admit(snapshot)
         try:
             if ending:
-                # They end also when this caller goes.
+                # Cancelling this call does not cancel the evicted instances' ends.
                 await asyncio.wait(ending)
-            async with self._turns.turn(_name(snapshot)):
-                # While this call waited for its turn, another may have ended and left a warm instance.
+            async with self._start_slots.slot(_name(snapshot)):
+                # While this call waited for its slot, another may have ended and left a warm instance.
                 if (warm := self._warm(snapshot)) is not None:
                     instance.move(State.DEAD)
-                    self._places.leave(instance)
+                    self._capacity.free(instance)
                     warm.queue_ms = (clocks.monotonic() - asked_at) * 1000
                     return warm
                 started_at = clocks.monotonic()
-                sandbox = await self._startup.bring_up(instance, lambda: self._died(instance))
+                await self._startup.bring_up(instance, lambda: self._died(instance))
         except BaseException:
-            self._places.leave(instance)
+            self._capacity.free(instance)
             raise
-        instance.started(sandbox)
-        if self._closed:
-            # `close` found it without a process.
-            await asyncio.shield(self.end(instance))
+        if instance.state is State.DEAD:
+            # `close` ended it before it had a process.
+            await asyncio.shield(self.end(instance, KillReason.STOPPING))
             self._refuse_when_closed()
         return Lease(instance, True, (started_at - asked_at) * 1000, (clocks.monotonic() - started_at) * 1000)
 
@@ -209,39 +233,29 @@ class Pool:
             raise PlatformError("the server is stopping")
 
     def _admit(self, snapshot: Snapshot) -> Instance:
-        """Takes the place that there is."""
-        service, function = snapshot.service, snapshot.function
-        instance_id = f"c-{uuid.uuid4()}"
-        source = LogSource(
-            service=service.service_name,
-            function=function.function_name,
-            version_id=snapshot.version_id,
-            instance_id=instance_id,
-            log_project=service.log_config.project,
-            logstore=service.log_config.logstore,
-        )
-        instance = Instance(snapshot, instance_id, Journal(source, self._parts.sink), self._parts.clocks)
-        self._places.enter(instance)
+        """A new instance that counts against the caps from here on."""
+        instance = Instance(snapshot, f"c-{uuid.uuid4()}", self._given.sink, self._given.clocks)
+        self._capacity.take(instance)
         return instance
 
     def _evict(self, victim: Instance) -> "asyncio.Task[None]":
-        """Its place goes at once to whom it was evicted for, who waits for its end before starting."""
+        """Frees the victim's capacity for the evicting call, which must await the returned task before it starts."""
         self.counts.evicted += 1
         self._idle[victim.snapshot.key].remove(victim)
-        self._places.leave(victim)
-        return self._retire(victim)
+        self._capacity.free(victim)
+        return self._retire(victim, KillReason.EVICTED)
 
-    def _make_room(self, snapshot: Snapshot) -> None:
-        for instance in to_make_room(self._places.instances(), snapshot, self._parts.caps):
+    def _free_ahead(self, snapshot: Snapshot) -> None:
+        for instance in to_free_ahead(self._capacity.instances(), snapshot, self._given.caps):
             self.counts.evicted += 1
             self._idle[instance.snapshot.key].remove(instance)
-            self._retire(instance)
+            self._retire(instance, KillReason.EVICTED)
 
     def _is_current(self, instance: Instance) -> bool:
-        resolver, snapshot = self._parts.resolver, instance.snapshot
+        resolver, snapshot = self._given.resolver, instance.snapshot
         if instance.current_after == resolver.changes:
             return True
-        target = Target(snapshot.service.service_name, snapshot.version_id, snapshot.function.function_name)
+        target = Target(snapshot.service, snapshot.version_id, snapshot.function)
         if not resolver.is_current(target, snapshot.key):
             return False
         instance.current_after = resolver.changes
@@ -249,17 +263,17 @@ class Pool:
 
     def _on_tick(self) -> None:
         self._tick = None
-        now, caps = self._parts.clocks.monotonic(), self._parts.caps
+        now, caps = self._given.clocks.monotonic(), self._given.caps
         for key, idle in list(self._idle.items()):
             for instance in expired(idle, now, caps.keep_alive_s):
                 self.counts.expired += 1
                 idle.remove(instance)
-                self._retire(instance)
+                self._retire(instance, KillReason.EXPIRED)
             for instance in to_freeze(idle, now, caps.freeze_after_s):
-                if self._parts.hooks.has(instance, PRE_FREEZE):
+                if self._given.hooks.has(instance, PRE_FREEZE):
                     idle.remove(instance)
                     instance.move(State.BUSY)
-                    self._ends(self._freeze_after_hook(instance))
+                    self._background(self._freeze_after_hook(instance))
                 else:
                     instance.freeze()
             if not idle:
@@ -269,54 +283,56 @@ class Pool:
 
     def _tick_soon(self) -> None:
         if self._tick is None and not self._closed:
-            self._tick = self._parts.clocks.call_later(TICK_S, self._on_tick)
+            self._tick = self._given.clocks.call_later(TICK_S, self._on_tick)
 
     def _retire_outdated(self) -> None:
-        """Idle instances of what was changed or deleted; busy ones end when their call does."""
+        """Ends the idle instances of changed and deleted functions; busy ones end when their call does."""
         for key, idle in list(self._idle.items()):
             if idle and not self._is_current(idle[0]):
                 del self._idle[key]
                 self.counts.outdated += len(idle)
                 for instance in idle:
-                    self._retire(instance)
+                    self._retire(instance, KillReason.OUTDATED)
 
     def _died(self, instance: Instance) -> None:
         """The process ended between two calls."""
         if instance.state is State.IDLE:
             self.counts.died_idle += 1
             self._idle[instance.snapshot.key].remove(instance)
-            self.end(instance)
+            self.end(instance, KillReason.DIED)
 
-    def _retire(self, instance: Instance) -> "asyncio.Task[None]":
-        """The orderly end of an instance with which nothing went wrong: its hook first, if it has one.
+    def _retire(self, instance: Instance, reason: KillReason) -> "asyncio.Task[None]":
+        """Ends an instance with which nothing went wrong, after its PreStop hook if it has one.
 
-        POLICY: until then it keeps its place, as a call would.
+        POLICY: during the hook it counts against the caps, as during a call.
         """
-        if not self._parts.hooks.has(instance, PRE_STOP):
-            return self.end(instance)
+        if not self._given.hooks.has(instance, PRE_STOP):
+            return self.end(instance, reason)
         if instance.state is State.IDLE:
             instance.thaw()
             instance.move(State.BUSY)
-        return self._ends(self._end_after_hook(instance))
+        return self._background(self._end_after_hook(instance, reason))
 
-    async def _end_after_hook(self, instance: Instance) -> None:
+    async def _end_after_hook(self, instance: Instance, reason: KillReason) -> None:
         try:
-            await self._parts.hooks.run(instance, PRE_STOP)
+            await self._given.hooks.run(instance, PRE_STOP)
         finally:
             if instance.state is not State.DEAD:
                 instance.move(State.DEAD)
-            await self._end(instance)
+            await self._end(instance, reason)
 
     async def _freeze_after_hook(self, instance: Instance) -> None:
         """POLICY: a call that comes meanwhile takes another instance; the hook may take longer than a cold start."""
-        usable = await self._parts.hooks.run(instance, PRE_FREEZE)
+        usable = await self._given.hooks.run(instance, PRE_FREEZE)
         if instance.state is State.DEAD:
             return
         if not usable:
             instance.move(State.DEAD)
-            await self._end(instance)
-        elif self._closed or not self._is_current(instance):
-            self._retire(instance)
+            await self._end(instance, KillReason.FAILED)
+        elif self._closed:
+            self._retire(instance, KillReason.STOPPING)
+        elif not self._is_current(instance):
+            self._retire(instance, KillReason.OUTDATED)
         else:
             instance.move(State.IDLE)
             idle = self._idle.setdefault(instance.snapshot.key, [])
@@ -324,25 +340,25 @@ class Pool:
             instance.freeze()
             self._tick_soon()
 
-    def _ends(self, doing: Coroutine[None, None, None]) -> "asyncio.Task[None]":
+    def _background(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         """A task that `close` waits for."""
-        task = asyncio.get_running_loop().create_task(doing)
+        task = asyncio.get_running_loop().create_task(work)
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
         return task
 
-    async def _end(self, instance: Instance) -> None:
+    async def _end(self, instance: Instance, reason: KillReason) -> None:
         try:
-            await instance.kill()
+            await instance.kill(reason)
         except Exception:
             log.exception("an instance could not be ended", instance=instance.instance_id)
             raise
         finally:
-            self._places.leave(instance)
+            self._capacity.free(instance)
 
 
 class _Leasing:
-    """The life of one lease, written out because it stands on the path of every call."""
+    """The context manager of one lease; a class because a generator would cost more on the path of every call."""
 
     __slots__ = ("_lease", "_pool", "_snapshot")
 
@@ -351,16 +367,30 @@ class _Leasing:
         self._snapshot = snapshot
 
     async def __aenter__(self) -> Lease:
-        self._lease = await self._pool.acquire(self._snapshot)
-        return self._lease
+        pool = self._pool
+        pool.count_call(1)
+        try:
+            self._lease = lease = await pool.acquire(self._snapshot)
+        except BaseException:
+            pool.count_call(-1)
+            raise
+        lease.instance.calls += 1
+        return lease
 
     async def __aexit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
-        if kind is None:
-            self._pool.release(self._lease.instance)
-        else:
-            # The end is waited for, so that a call that failed leaves nothing; it comes also when the caller goes.
-            await asyncio.shield(self._pool.end(self._lease.instance))
+        pool, instance = self._pool, self._lease.instance
+        instance.calls -= 1
+        try:
+            if kind is None:
+                pool.release(instance)
+                return
+            reason = KillReason.CANCELED if issubclass(kind, asyncio.CancelledError) else KillReason.FAILED
+            # Returns when the instance has ended, so that a failed call leaves nothing behind. The end itself is not
+            # cancelled when the caller is.
+            await asyncio.shield(pool.end(instance, reason))
+        finally:
+            pool.count_call(-1)
 
 
 def _name(snapshot: Snapshot) -> str:
-    return f"{snapshot.service.service_name}/{snapshot.function.function_name}"
+    return f"{snapshot.service}/{snapshot.function}"

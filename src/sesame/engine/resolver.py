@@ -1,39 +1,27 @@
-"""From what a caller wrote to what will run: `service.qualifier/function` → a frozen Snapshot.
+"""Resolves what a caller names to what will run: `service.qualifier/function` → a frozen `Snapshot`.
 
-Called by `engine.dispatcher` for every call; answers from memory and remembers until the catalog changes.
-Never reads the database and never unpacks anything.
+Called by `engine.dispatcher` for every call. Answers from the catalog's copy in memory, never from the database, and
+remembers each answer until the catalog changes.
 """
 
 import random
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from sesame.model import limits, records
 from sesame.model.alias import Alias
 from sesame.model.configs import OnDemandConfig, on_demand_resource
-from sesame.model.errors import (
-    AliasNotFound,
-    FunctionNotFound,
-    InvalidArgument,
-    NotFound,
-    ServiceNotFound,
-    VersionNotFound,
-)
-from sesame.model.function import Function, Package
-from sesame.model.invocation import Snapshot, Target
+from sesame.model.errors import NotFound, Unusable
+from sesame.model.function import Function
+from sesame.model.invocation import Target
 from sesame.model.layer import parse_layer_arn
 from sesame.model.records import Record
-from sesame.model.service import Service
+from sesame.model.snapshot import Resolved, Snapshot, snapshot_of
 from sesame.model.version import FrozenFunction, Version, frozen_parent
 
-if TYPE_CHECKING:
-    # With it comes the database, which a function that is called without a server would wait for.
-    from sesame.store.catalog import Catalog, Change
-
-# What a snapshot is made from; a change of any other kind leaves every snapshot as it is.
+# The kinds of records that a snapshot is made from. A change of any other kind leaves every snapshot as it is.
 _SOURCES = frozenset(
     {
         records.SERVICE,
@@ -47,18 +35,28 @@ _SOURCES = frozenset(
 )
 
 
-class CodeDirs(Protocol):
-    """The part of `store.packages.packages` that a resolver needs."""
+class Change(Protocol):
+    """The part of a catalog's change that matters here."""
 
-    def code_dir(self, package: Package) -> Path: ...
+    @property
+    def kind(self) -> str: ...
+
+
+class Catalog(Protocol):
+    """The part of `store.catalog.Catalog` that a resolver reads; answers from memory."""
+
+    def get(self, kind: str, parent: str, name: str) -> Record | None: ...
+
+    def on_change(self, callback: Callable[[Any], None]) -> None:
+        """Calls back with a `Change` after each change has been applied."""
 
 
 class Snapshots(Protocol):
-    """What the engine asks of whoever resolves for it."""
+    """How the engine resolves names; implemented by `Resolver` and by `sesame invoke` for a local directory."""
 
     @property
     def changes(self) -> int:
-        """What was resolved holds until this number grows."""
+        """Grows with each change; what was resolved before holds until then."""
 
     def resolve(self, target: Target) -> Snapshot:
         """Raises the API's error for what does not exist or cannot run here."""
@@ -66,11 +64,12 @@ class Snapshots(Protocol):
     def is_current(self, target: Target, key: str) -> bool:
         """Whether calls to `target` would still be given instances kept under `key`."""
 
-    def on_change(self, callback: Callable[[], None]) -> None: ...
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Calls back after each change that may have made instances outdated."""
 
 
 class _Split(msgspec.Struct, frozen=True):
-    """An alias with a canary: the versions that may be meant, and how often each is (their weights add up to 1)."""
+    """An alias with a canary: the versions that it sends calls to, and the share of each (the weights add up to 1)."""
 
     targets: tuple[Target, ...]
     weights: tuple[float, ...]
@@ -79,9 +78,8 @@ class _Split(msgspec.Struct, frozen=True):
 class Resolver:
     """Belongs to the event loop's thread, as the catalog's memory does. `chance` gives numbers in [0, 1)."""
 
-    def __init__(self, catalog: "Catalog", packages: CodeDirs, chance: Callable[[], float] = random.random) -> None:
+    def __init__(self, catalog: Catalog, chance: Callable[[], float] = random.random) -> None:
         self._catalog = catalog
-        self._packages = packages
         self._chance = chance
         self._known: dict[Target, Snapshot | _Split] = {}
         self._listeners: list[Callable[[], None]] = []
@@ -89,9 +87,9 @@ class Resolver:
         catalog.on_change(self._forget)
 
     def resolve(self, target: Target) -> Snapshot:
-        """As `Snapshots` says.
+        """As `Snapshots.resolve`.
 
-        POLICY: a canary's share is decided anew for each call, by chance.
+        POLICY: for each call chance decides anew whether it goes to the canary.
         """
         known = self._known.get(target)
         if known is None:
@@ -103,7 +101,7 @@ class Resolver:
     def is_current(self, target: Target, key: str) -> bool:
         try:
             return self.resolve(target).key == key
-        except (NotFound, InvalidArgument):
+        except (NotFound, Unusable):
             return False
 
     def on_change(self, callback: Callable[[], None]) -> None:
@@ -112,14 +110,14 @@ class Resolver:
     def _look_up(self, target: Target) -> Snapshot | _Split:
         service = self._catalog.get(records.SERVICE, "", target.service)
         if service is None:
-            raise ServiceNotFound(target.service)
+            raise NotFound(records.SERVICE, target.service)
         if target.qualifier == limits.LATEST:
             return self._latest(target, service)
         if target.qualifier.isdecimal():
             return self._published(target)
         alias = self._catalog.get(records.ALIAS, target.service, target.qualifier)
         if alias is None:
-            raise AliasNotFound(target.service, target.qualifier)
+            raise NotFound(records.ALIAS, target.qualifier, (target.service,))
         return self._aliased(target, alias.document)
 
     def _aliased(self, target: Target, alias: Alias) -> Snapshot | _Split:
@@ -138,45 +136,44 @@ class Resolver:
     def _latest(self, target: Target, service: Record) -> Snapshot:
         function = self._catalog.get(records.FUNCTION, target.service, target.function)
         if function is None:
-            raise FunctionNotFound(target.service, target.function)
+            raise NotFound(records.FUNCTION, target.function, (target.service,))
         return self._snapshot(target, f"{service.etag}:{function.etag}", service.document, function.document)
 
     def _published(self, target: Target) -> Snapshot:
         version = self._catalog.get(records.VERSION, target.service, target.qualifier)
         if version is None:
-            raise VersionNotFound(target.service, target.qualifier)
+            raise NotFound(records.VERSION, target.qualifier, (target.service,))
         parent = frozen_parent(target.service, target.qualifier)
         frozen = self._catalog.get(records.FROZEN_FUNCTION, parent, target.function)
         if frozen is None:
-            raise FunctionNotFound(target.service, target.function)
+            raise NotFound(records.FUNCTION, target.function, (target.service,))
         published, document = version.document, frozen.document
         assert isinstance(published, Version)
         assert isinstance(document, FrozenFunction)
         return self._snapshot(target, f"{version.etag}:{frozen.etag}", published.service, document.function)
 
-    def _snapshot(self, target: Target, etags: str, service: Service, function: Function) -> Snapshot:
+    def _snapshot(self, target: Target, etags: str, service: Any, function: Function) -> Snapshot:
         if function.runtime not in limits.SANDBOXED_RUNTIMES:
-            raise InvalidArgument(
+            raise Unusable(
                 f"runtime '{function.runtime}' of function '{function.function_name}' cannot be run here "
                 f"(found: '{function.runtime}', expected one of {', '.join(limits.SANDBOXED_RUNTIMES)})"
             )
-        return Snapshot(
+        resolved = Resolved(
             key=f"{target.service}.{target.qualifier}/{target.function}:{etags}",
-            service=service,
-            function=function,
             version_id=target.qualifier,
-            code_dir=self._packages.code_dir(function.package),
-            layer_dirs=tuple(self._layer_dir(arn) for arn in function.layers),
+            layers=tuple(self._layer(arn) for arn in function.layers),
             instance_cap=self._instance_cap(target),
         )
+        return snapshot_of(service, function, resolved)
 
-    def _layer_dir(self, arn: str) -> Path:
-        """Also of a layer that was deleted since: functions that have it keep it."""
+    def _layer(self, arn: str) -> str:
+        """The hash of the layer's package. A layer that was deleted stays for the functions that have it."""
         named = parse_layer_arn(arn)
         record = None if named is None else self._catalog.get(records.LAYER_VERSION, *named)
         if record is None:
-            raise InvalidArgument(f"layer '{arn}' does not exist; update the function with layers that do")
-        return self._packages.code_dir(record.document.package)
+            raise Unusable(f"layer '{arn}' does not exist; update the function with layers that do")
+        package: str = record.document.package.sha256
+        return package
 
     def _instance_cap(self, target: Target) -> int | None:
         resource = on_demand_resource(target.service, target.qualifier, target.function)
@@ -187,7 +184,7 @@ class Resolver:
         assert isinstance(config, OnDemandConfig)
         return config.maximum_instance_count
 
-    def _forget(self, change: "Change") -> None:
+    def _forget(self, change: Change) -> None:
         if change.kind in _SOURCES:
             self._known.clear()
             self.changes += 1

@@ -1,21 +1,21 @@
-"""Brings up the sandbox of an instance: tries again what may succeed, and remembers what does not.
+"""Brings an instance up: starts its sandbox, tries again what may succeed, remembers what does not, initializes it.
 
-Called by `engine.pool` once the instance has its capacity and its start slot. Knows no calls: an instance that is
-provisioned ahead of use is brought up in the same way.
+Called by `engine.pool` once the instance has its capacity and its start slot, and by `engine.dispatcher` for the
+initializer. Apart from calling, so that an instance provisioned ahead of use is brought up in the same way.
 """
-
-from collections.abc import Callable
 
 import msgspec
 import structlog
 
 from sesame.engine import environment
-from sesame.engine.instance import Instance
+from sesame.engine.instance import Instance, State
 from sesame.engine.policies import BACKOFF_MAX_S, START_ATTEMPTS, start_backoff_s
+from sesame.engine.steps import UNHANDLED, Ended, Steps
 from sesame.model.clocks import Clocks
-from sesame.model.errors import FunctionNotStarted, PlatformError
-from sesame.model.invocation import Snapshot
-from sesame.sandbox.interface import Sandbox, SandboxDriver, SandboxSpec, SandboxStartFailed, StartFailure
+from sesame.model.errors import NotStarted, PlatformError
+from sesame.model.invocation import FunctionError
+from sesame.model.snapshot import Snapshot
+from sesame.sandbox.interface import InstanceSpec, OnDeath, SandboxLauncher, SandboxStartFailed, StartFailure
 
 log = structlog.get_logger(__name__)
 
@@ -33,8 +33,8 @@ class _Failing(msgspec.Struct):
 class Startup:
     """One for each engine. Failures are kept by snapshot key, so a changed function is started at once."""
 
-    def __init__(self, driver: SandboxDriver, clocks: Clocks, account_id: str, region: str) -> None:
-        self._driver = driver
+    def __init__(self, launcher: SandboxLauncher, clocks: Clocks, account_id: str, region: str) -> None:
+        self._launcher = launcher
         self._clocks = clocks
         self._account_id = account_id
         self._region = region
@@ -46,16 +46,17 @@ class Startup:
         self._closed = True
 
     def require_startable(self, snapshot: Snapshot) -> None:
-        """Raises `FunctionNotStarted` while the function's failed starts have it wait."""
+        """Raises `NotStarted` while the function's failed starts have it wait."""
         failing = self._failing.get(snapshot.key)
         if failing is not None and self._clocks.monotonic() < failing.retry_at:
             raise self._not_started(failing)
 
-    async def bring_up(self, instance: Instance, on_death: Callable[[], None]) -> Sandbox:
-        """The instance's sandbox, ready for its first call; `on_death` is called if its process ends while idle.
+    async def bring_up(self, instance: Instance, on_death: OnDeath) -> None:
+        """On return the instance has a sandbox; `on_death` is called if its process ends between calls.
 
-        Raises `FunctionNotStarted` for what the function's configuration or the machine lacks and for a process that
-        ends before it is ready, `PlatformError` for a failure of the host that outlasts every attempt.
+        Raises `NotStarted` for what the function's configuration or the machine lacks and for a process that
+        ends before it is ready, `PlatformError` for a failure of the host that outlasts every attempt. After an
+        exception nothing of the start is left.
         """
         began_at, snapshot = self._clocks.monotonic(), instance.snapshot
         spec = _spec(snapshot, instance.instance_id, self._account_id, self._region)
@@ -65,17 +66,18 @@ class Startup:
             if self._closed:
                 raise PlatformError("the server is stopping")
             try:
-                sandbox = await self._driver.create(spec, instance.journal.write, on_death)
+                sandbox = await self._launcher.create(spec, instance.write_output, on_death)
             except SandboxStartFailed as error:
                 if attempt < START_ATTEMPTS[error.kind]:
                     log.warning("start failed, trying again", attempt=attempt, **_shown(snapshot, error))
                     continue
                 log.error("start failed", attempt=attempt, **_shown(snapshot, error))
-                if error.kind is StartFailure.TRANSIENT:
+                if error.kind in (StartFailure.TRANSIENT, StartFailure.LOST):
                     raise PlatformError(f"no instance came up: {error}") from error
                 raise self._not_started(self._remember(snapshot.key, error, began_at)) from error
             self._failing.pop(snapshot.key, None)
-            return sandbox
+            instance.started(sandbox)
+            return
 
     def _remember(self, key: str, error: SandboxStartFailed, began_at: float) -> _Failing:
         now, before = self._clocks.monotonic(), self._failing.pop(key, None)
@@ -90,35 +92,47 @@ class Startup:
         self._failing[key] = failing
         return failing
 
-    def _not_started(self, failing: _Failing) -> FunctionNotStarted:
+    def _not_started(self, failing: _Failing) -> NotStarted:
         if failing.kind is StartFailure.REFUSED:
-            return FunctionNotStarted(failing.cause)
+            return NotStarted(failing.cause)
         times = "once" if failing.failures == 1 else f"{failing.failures} times in a row"
         left_s = max(failing.retry_at - self._clocks.monotonic(), 0.0)
-        return FunctionNotStarted(
+        return NotStarted(
             f"Its process failed {times} before it was ready ({failing.cause}); the function's log has what it wrote. "
             f"It is started again in {left_s:.1f} seconds at the earliest, or when the function changes"
         )
 
 
+async def initialize(steps: Steps) -> Ended:
+    """Runs the function's initializer. Unless it failed, its last line is written and the instance may be called."""
+    instance = steps.instance
+    instance.move(State.INITIALIZING)
+    ended = await steps.run("initialize", "Initialize", b"", instance.snapshot.limits.initialization_timeout_s)
+    if ended.error is not None:
+        ended.error = FunctionError(UNHANDLED, "initializer")
+    else:
+        steps.log.write(ended.last_line)
+        instance.initialized = True
+    return ended
+
+
 def _shown(snapshot: Snapshot, error: SandboxStartFailed) -> dict[str, str]:
     return {
-        "service": snapshot.service.service_name,
-        "function": snapshot.function.function_name,
+        "service": snapshot.service,
+        "function": snapshot.function,
         "kind": error.kind.value,
         "error": str(error),
     }
 
 
-def _spec(snapshot: Snapshot, instance_id: str, account_id: str, region: str) -> SandboxSpec:
-    function = snapshot.function
-    return SandboxSpec(
+def _spec(snapshot: Snapshot, instance_id: str, account_id: str, region: str) -> InstanceSpec:
+    return InstanceSpec(
         instance_id=instance_id,
-        runtime=function.runtime,
-        code_dir=snapshot.code_dir,
-        layer_dirs=snapshot.layer_dirs,
+        runtime=snapshot.runtime,
+        code=snapshot.code,
+        layers=snapshot.layers,
         environment=environment.compose(snapshot, instance_id, account_id, region),
-        memory_mb=function.memory_size,
-        disk_mb=function.disk_size,
+        memory_mb=snapshot.limits.memory_mb,
+        disk_mb=snapshot.limits.disk_mb,
         setup=environment.setup(snapshot, account_id, region),
     )

@@ -19,7 +19,7 @@ from sesame.fc.auth.verifier import Verifier
 from sesame.fc.body import ClientGone
 from sesame.fc.dependencies import FcDependencies
 from sesame.fc.errors import ErrorAnswers
-from sesame.fc.exec.endpoint import ExecEndpoint
+from sesame.fc.exec.endpoint import ExecDependencies, ExecEndpoint
 from sesame.fc.headers import REQUEST_ID, DateHeader, canonical, request_id_of
 from sesame.fc.instances import Instances
 from sesame.fc.invoke import Invoker
@@ -62,11 +62,13 @@ class FcEndpoint:
         self._errors = ErrorAnswers(worded, self._date)
         self._verifier = Verifier(parts.authentication, parts.wall_clock)
         self._permissions = Permissions(parts.authorization, parts.control.tags.of, parts.arns.region, parts.wall_clock)
-        self._invoker = Invoker(parts.dispatcher, self._date)
+        self._invoker = Invoker(parts.engine, self._date)
         self._http = HttpFunctions(parts.control.http_triggers, self._verifier, self._permissions, self._invoker)
         self._domains = parts.control.domains
-        instances = Instances(parts.control, parts.instances)
-        self._exec = ExecEndpoint(self._verifier, self._permissions, instances, self._errors)
+        instances = Instances(parts.control, parts.engine)
+        self._exec = ExecEndpoint(
+            ExecDependencies(self._verifier, self._permissions, instances, parts.engine, self._errors)
+        )
         self._router = Router(routes=_routes(parts, instances), redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,8 +4,7 @@ Filled in by `app`, taken apart by `fc.app`.
 Never decides anything.
 """
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -27,13 +26,11 @@ from sesame.control.tags import ServiceTags
 from sesame.control.triggers import Triggers
 from sesame.control.versions import Versions
 from sesame.control.vpc import VpcBindings
-from sesame.fc.invoke import Dispatcher
+from sesame.engine.interface import Engine
 from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization
 from sesame.model.arn import Arns
 from sesame.model.function import Package
-from sesame.model.invocation import Snapshot
-from sesame.sandbox.interface import Command, Execution
 from sesame.store.catalog import Catalog
 
 
@@ -41,21 +38,6 @@ class Packages(Protocol):
     """The part of `store.packages.packages.Packages` that is used here."""
 
     def archive(self, package: Package) -> Path: ...
-
-
-class RunningInstance(Protocol):
-    """The part of `engine.instance.Instance` that is used here."""
-
-    @property
-    def instance_id(self) -> str: ...
-
-    @property
-    def snapshot(self) -> Snapshot: ...
-
-    @property
-    def ended(self) -> bool: ...
-
-    def exec(self, command: Command) -> AbstractAsyncContextManager[Execution]: ...
 
 
 @dataclass(frozen=True)
@@ -103,8 +85,7 @@ class Control:
 class FcDependencies:
     authentication: Authentication
     authorization: Authorization
-    dispatcher: Dispatcher
-    instances: Callable[[], Iterable[RunningInstance]]
+    engine: Engine
     control: Control
     packages: Packages
     account: AccountSettings

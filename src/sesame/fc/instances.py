@@ -1,22 +1,20 @@
-"""Finds the running instances that a service, a qualifier and a function mean.
+"""Finds the running instances of a function under a qualifier.
 
-Used by the routes and by `fc.exec.endpoint`; reads what the engine has running.
-Never starts or stops an instance.
+Used by the routes and by `fc.exec.endpoint`.
 """
 
-from collections.abc import Callable, Iterable
-
-from sesame.fc.dependencies import Control, RunningInstance
+from sesame.engine.interface import Engine, InstanceInfo
+from sesame.fc.dependencies import Control
 from sesame.model import limits
 
 
 class Instances:
-    def __init__(self, control: Control, running: Callable[[], Iterable[RunningInstance]]) -> None:
+    def __init__(self, control: Control, engine: Engine) -> None:
         self._functions = control.functions
         self._aliases = control.aliases
-        self._running = running
+        self._engine = engine
 
-    async def of(self, service: str, qualifier: str, function: str) -> dict[str, RunningInstance]:
+    async def of(self, service: str, qualifier: str, function: str) -> dict[str, InstanceInfo]:
         """By their ids. An empty qualifier means the latest state; an alias every version that it sends calls to.
 
         Raises what is not found of the three.
@@ -25,10 +23,8 @@ class Instances:
         versions = await self._versions(service, qualifier)
         return {
             instance.instance_id: instance
-            for instance in self._running()
-            if instance.snapshot.version_id in versions
-            and instance.snapshot.service.service_name == service
-            and instance.snapshot.function.function_name == function
+            for instance in await self._engine.instances(service, function)
+            if instance.version_id in versions
         }
 
     async def _versions(self, service: str, qualifier: str) -> set[str]:

@@ -7,10 +7,10 @@ Never knows instances, and never answers a client that has gone.
 import asyncio
 import math
 from base64 import b64encode
-from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
+from sesame.engine.interface import Engine
 from sesame.fc import targets
 from sesame.fc.auth.request_head import RequestHead
 from sesame.fc.body import ClientGone, read_body
@@ -47,17 +47,11 @@ _COLD_LINES = (
 )
 
 
-class Dispatcher(Protocol):
-    """The part of `engine.dispatcher.Dispatcher` that is used here."""
-
-    async def invoke(self, invocation: Invocation) -> Outcome: ...
-
-
 class Invoker:
     """Answers `POST …/invocations` (reference/api.md §3.3)."""
 
-    def __init__(self, dispatcher: Dispatcher, date: DateHeader) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, engine: Engine, date: DateHeader) -> None:
+        self._engine = engine
         self._date = date
 
     async def serve(self, request_id: str, head: RequestHead, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,7 +79,7 @@ class Invoker:
         """Has it run, and cancels it when the client hangs up; then raises `ClientGone`."""
         hang_up.watch()
         try:
-            return await self._dispatcher.invoke(invocation)
+            return await self._engine.invoke(invocation)
         except asyncio.CancelledError:
             if hang_up.unwatch():
                 raise ClientGone from None

@@ -227,32 +227,3 @@ class InvalidAccessKeyID(AccessDenied):
 
     def __init__(self, access_key_id: str) -> None:
         super().__init__(f"invalid access key ID '{access_key_id}'")
-
-
-class ServiceNotFound(NotFound):
-    def __init__(self, service: str) -> None:
-        super().__init__("service", service)
-
-
-class FunctionNotFound(NotFound):
-    def __init__(self, service: str, function: str) -> None:
-        super().__init__("function", function, (service,))
-
-
-class VersionNotFound(NotFound):
-    def __init__(self, service: str, version: str) -> None:
-        super().__init__("version", version, (service,))
-
-
-class AliasNotFound(NotFound):
-    def __init__(self, service: str, alias: str) -> None:
-        super().__init__("alias", alias, (service,))
-
-
-class InstanceNotFound(NotFound):
-    def __init__(self, service: str, function: str, instance: str) -> None:
-        super().__init__(INSTANCE, instance, (service, function))
-
-
-FunctionNotStarted = NotStarted
-ResourceExhausted = Exhausted

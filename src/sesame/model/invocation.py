@@ -1,20 +1,15 @@
-"""The nouns on the main road: what is asked, what it resolves to, and how it ended.
+"""An invocation and its outcome: what an endpoint asks of the engine, and how it ended.
 
-Made by the doors (`Invocation`) and the engine (`Snapshot`, `Outcome`); plain frozen values without behaviour.
-Never holds a socket, a process or a clock.
+Plain frozen values without behaviour. What is run is described in `model.snapshot`.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 
-from sesame.model.function import Function
-from sesame.model.service import Service
-
 
 class Target(msgspec.Struct, frozen=True):
-    """Whom a caller means: `service.qualifier/function`; the qualifier as written, LATEST when none was."""
+    """Which function a caller means: `service.qualifier/function`; the qualifier as written, LATEST when none was."""
 
     service: str
     qualifier: str
@@ -38,23 +33,6 @@ class Invocation(msgspec.Struct, frozen=True):
     retry_count: int = 0
     tracing: dict[str, object] | None = None
     http_params: dict[str, object] | None = None
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """What a qualifier resolves to: immutable, so that a call sees one code and one configuration.
-
-    `key` changes whenever anything that an instance was built from changes; pools are kept by it.
-    `code_dir` is the unpacked package (read-only, to be seen at /code); `layer_dirs` come merged in /opt, earlier wins.
-    `instance_cap` is what an on-demand configuration allows, None without one.
-    """
-
-    key: str
-    service: Service
-    function: Function
-    version_id: str
-    code_dir: Path
-    layer_dirs: tuple[Path, ...] = ()
-    instance_cap: int | None = None
 
 
 class Phases(msgspec.Struct, frozen=True):

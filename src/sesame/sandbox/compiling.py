@@ -12,9 +12,10 @@ from typing import BinaryIO
 
 import structlog
 
+from sesame.model.command import Command, Execution
 from sesame.model.errors import SesameError
-from sesame.sandbox.interface import Command, Execution, Sandbox, SandboxDriver, SandboxSpec
-from sesame.sandbox.process.driver import Launch
+from sesame.sandbox.interface import KillReason, Sandbox, SandboxDriver, SandboxSpec
+from sesame.sandbox.launch import Launch
 
 MEMORY_MB = 512
 DISK_MB = 512
@@ -86,7 +87,7 @@ class SandboxedCompiler:
                 async with asyncio.timeout(END_S):
                     return await self._run(sandbox, command, output, runtime)
             finally:
-                await asyncio.shield(sandbox.kill())
+                await asyncio.shield(sandbox.kill(KillReason.DONE))
         except (SesameError, TimeoutError) as error:
             log.info("a package was not compiled", runtime=runtime, error=str(error) or "it took too long")
             return False

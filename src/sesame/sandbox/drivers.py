@@ -1,6 +1,6 @@
 """Chooses the sandbox driver: the one that was asked for, or the strongest that holds on this machine.
 
-Called by `app`, `sesame invoke` and `sesame doctor`. Never falls back in silence: the choice comes with its reason.
+Called by `app`, `sesame invoke` and `sesame doctor`. A weaker driver is chosen only with a reason, which is shown.
 """
 
 import asyncio
@@ -13,9 +13,10 @@ from sesame.sandbox.addresses import CODE_ROOT
 from sesame.sandbox.compiling import SandboxedCompiler
 from sesame.sandbox.interface import SandboxDriver
 from sesame.sandbox.jail.driver import JailDriver, JailOptions
-from sesame.sandbox.jail.isolation import Grade, probe
+from sesame.sandbox.jail.isolation import Isolation, probe
 from sesame.sandbox.jail.plan import SHIM_ROOT
-from sesame.sandbox.process.driver import Launch, PlainDriver
+from sesame.sandbox.launch import Launch
+from sesame.sandbox.process.driver import PlainDriver
 from sesame.sandbox.shim import SHIM
 
 
@@ -45,10 +46,10 @@ async def choose(wanted: Wanted, launch: Callable[[str], Launch]) -> Choice:
     jail = JailDriver(launch, wanted.state / "jail", JailOptions(runtimes=wanted.runtimes, cpu=wanted.cpu))
     if wanted.name == "jail":
         return Choice(jail, "")
-    grade = await asyncio.to_thread(probe)
-    if grade.possible:
-        return Choice(jail, _why_no_better(grade))
-    return Choice(PlainDriver(launch, wanted.state / "plain"), f"no jail, because {_why_no_better(grade)}")
+    isolation = await asyncio.to_thread(probe)
+    if isolation.possible:
+        return Choice(jail, _why_no_better(isolation))
+    return Choice(PlainDriver(launch, wanted.state / "plain"), f"no jail, because {_why_no_better(isolation)}")
 
 
 def compiler_on(driver: SandboxDriver, launch: Callable[[str], Launch]) -> SandboxedCompiler:
@@ -58,8 +59,8 @@ def compiler_on(driver: SandboxDriver, launch: Callable[[str], Launch]) -> Sandb
     return SandboxedCompiler(driver, launch, str(SHIM))
 
 
-def _why_no_better(grade: Grade) -> str:
-    if grade.kind == "root":
+def _why_no_better(isolation: Isolation) -> str:
+    if isolation.kind == "root":
         return ""
-    shown = "in a user namespace: " if grade.possible else ""
-    return f"{shown}{grade.reason}; {grade.hint}"
+    shown = "in a user namespace: " if isolation.possible else ""
+    return f"{shown}{isolation.reason}; {isolation.hint}"

@@ -1,7 +1,7 @@
 """The host's ends of a command's input and output: pipes, or a terminal.
 
-Used by jail_exec.py and plain_exec.py, which start the command at the other ends.
-Never reads ahead: what nobody asks for stays in the kernel's buffer, and the command waits.
+Used by `jail.exec` and `process.exec`, which start the command at the other ends. Never reads ahead: output that is not
+asked for stays in the kernel's buffer, and the command waits.
 """
 
 import asyncio
@@ -15,18 +15,19 @@ import termios
 from collections.abc import Callable
 from typing import Protocol
 
-from sesame.sandbox.interface import Command, SandboxDied
+from sesame.model.command import Command
+from sesame.sandbox.interface import SandboxDied
 
 STDOUT, STDERR = 1, 2
 PIECE_BYTES = 32 * 1024
-# A terminal hands what was written before the end on a moment later.
-TERMINAL_LAST_WORDS_S = 0.5
+# What was written to a terminal before its end can be read only a moment later.
+TERMINAL_GRACE_S = 0.5
 _SIZE = struct.Struct("@4H")
 SIZE_MAX = 0xFFFF
 
 
 class Streams:
-    """Open for one command. `lent` are the command's ends of input, output and errors, until `started`."""
+    """The streams of one command. `lent` are the command's ends of input, output and errors, until `started`."""
 
     def __init__(self, command: Command) -> None:
         self._outputs: dict[int, int] = {}
@@ -50,36 +51,36 @@ class Streams:
             os.set_blocking(fd, False)
 
     def started(self) -> None:
-        """The command has its ends, or there will be none: closes them here."""
+        """Closes the command's ends here: the command has them now, or was not started."""
         for fd in set(self.lent):
             os.close(fd)
         self.lent = (-1, -1, -1)
 
     def exited(self) -> None:
-        """The last process that belongs to the command has ended: what is left to read now is all there is."""
+        """The last process of the command has ended: what can be read now is all that is left."""
         if not self._exited:
             self._exited = True
             if self._terminal >= 0:
-                asyncio.get_running_loop().call_later(TERMINAL_LAST_WORDS_S, self._wake)
+                asyncio.get_running_loop().call_later(TERMINAL_GRACE_S, self._wake)
             else:
                 self._wake()
 
     async def read(self) -> tuple[int, bytes] | None:
-        """As `seam.Execution.read` says. One reader at a time."""
-        patience = TERMINAL_LAST_WORDS_S if self._terminal >= 0 else 0.0
+        """As `Execution.read`. One reader at a time."""
+        patience = TERMINAL_GRACE_S if self._terminal >= 0 else 0.0
         while self._outputs:
             ended = self._exited
             for number, fd in list(self._outputs.items()):
                 piece = _read(fd)
                 if piece:
-                    # The other one first the next time.
+                    # The other stream comes first the next time.
                     self._outputs[number] = self._outputs.pop(number)
                     return number, piece
                 if piece is not None:
                     self._end_output(number)
             if ended and self._outputs:
                 if patience <= 0:
-                    # Somebody else in the instance holds the other end open, and has nothing to say here.
+                    # Another process of the instance holds the other end open; it is not part of the command.
                     return None
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._readable(), patience)
@@ -89,7 +90,7 @@ class Streams:
         return None
 
     async def write(self, data: bytes) -> None:
-        """As `seam.Execution.write` says. One writer at a time."""
+        """As `Execution.write`. One writer at a time."""
         loop = asyncio.get_running_loop()
         while data and self._input >= 0:
             try:
@@ -118,7 +119,7 @@ class Streams:
             fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, _SIZE.pack(rows, columns, 0, 0))
 
     def close(self) -> None:
-        """Afterwards nothing is open here; a reader gets None."""
+        """On return no descriptor is open here; a reader that waits gets None."""
         if self.lent[0] >= 0:
             self.started()
         self.end_input()
@@ -156,7 +157,7 @@ class Streams:
 
 
 def _read(fd: int) -> bytes | None:
-    """A piece, nothing at the end, None when there is nothing yet."""
+    """A piece of output; b"" at the end; None when nothing can be read yet."""
     try:
         return os.read(fd, PIECE_BYTES)
     except BlockingIOError:
@@ -173,8 +174,8 @@ def _resolve(waiting: "asyncio.Future[None]") -> None:
         waiting.set_result(None)
 
 
-class Streamed:
-    """An `Execution` over streams."""
+class CommandExecution:
+    """An `Execution` over streams, with what ends its processes."""
 
     def __init__(self, streams: Streams, session: "Session", on_closed: Callable[[], None]) -> None:
         self._streams = streams
@@ -208,7 +209,7 @@ class Streamed:
 
 
 class Session(Protocol):
-    """What belongs to one command: `ended` gives the exit code when all of it has, `end` sees to it that it does."""
+    """The processes of one command: `ended` has the exit code once all have ended, `end` makes them end."""
 
     ended: "asyncio.Future[int]"
 
@@ -222,17 +223,17 @@ class Sessions:
         self._running: set[Session] = set()
         self._closed = False
 
-    async def begin(self, streams: Streams, session: Session) -> Streamed:
-        """Raises `SandboxDied` when the instance was told to end meanwhile, and did not know of this one."""
+    async def begin(self, streams: Streams, session: Session) -> CommandExecution:
+        """Raises `SandboxDied` when the instance was told to end before it knew of this command."""
         self._running.add(session)
-        running = Streamed(streams, session, lambda: self._running.discard(session))
+        running = CommandExecution(streams, session, lambda: self._running.discard(session))
         if self._closed:
             await running.close()
             raise SandboxDied("exit", "the instance has ended")
         return running
 
     def close(self) -> "set[asyncio.Future[int]]":
-        """There are no more from here on; gives the ends of those that there are."""
+        """Refuses commands from here on; returns the ends of those that run."""
         self._closed = True
         return {session.ended for session in self._running}
 

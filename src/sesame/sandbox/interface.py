@@ -1,7 +1,7 @@
-"""The seam between the engine and whatever isolates a function's process.
+"""The interface between the engine and what isolates a function's process.
 
-`engine.instance` talks to these protocols only; `plain` and `jail` keep them, and so does the tests' fake.
-Nothing here knows HTTP, services or the catalog.
+`engine` calls a `SandboxLauncher` and the `Sandbox` it returns; the drivers in `process` and `jail`, and the tests'
+fake, implement it. Nothing here knows HTTP, services or the catalog. Each docstring says what holds after the call.
 """
 
 import enum
@@ -11,15 +11,32 @@ from typing import Any, Protocol
 
 import msgspec
 
+from sesame.model.command import Command, Execution
 from sesame.model.errors import SesameError
 
 
-class SandboxSpec(msgspec.Struct, frozen=True):
-    """All that a driver needs to start one instance; nothing in it may change while the instance lives.
+class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine asks a launcher for. Nothing in it changes while the instance lives.
 
-    `setup` is the static part of the context, sent to the shim once (docs/wire-protocol.md).
-    `compiled` are the files of compiled code of `code_dir`, then of each of `layer_dirs`; they need not exist.
-    `environment` is complete: what is not in it, the function does not see (a driver adds PATH and the like).
+    `code` and `layers` are sha256 of code packages; `sandbox.launch` turns them into directories.
+    `environment` is complete but for what a driver adds (PATH of the interpreter and the like).
+    `setup` is the static part of the function's context, sent to the shim once (docs/wire-protocol.md).
+    """
+
+    instance_id: str
+    runtime: str
+    code: str
+    layers: tuple[str, ...]
+    environment: Mapping[str, str]
+    memory_mb: int
+    disk_mb: int
+    setup: Mapping[str, Any]
+
+
+class SandboxSpec(msgspec.Struct, frozen=True):
+    """What a driver starts: an `InstanceSpec` with this machine's directories in place of the hashes.
+
+    `compiled` are archives of compiled sources, of the code and then of layers; there may be none.
     """
 
     instance_id: str
@@ -50,61 +67,52 @@ class Reply(msgspec.Struct, frozen=True):
     http: dict[str, Any] | None = None
 
 
-class Command(msgspec.Struct, frozen=True):
-    """What to run beside the function. With `tty` it has a terminal of its own, which is its output and its errors.
+class Death(enum.StrEnum):
+    """What ended a sandbox."""
 
-    Without `stdin` it reads an empty input.
-    """
+    EXIT = "exit"
+    """The process ended by itself; the detail says how, for example `exit status 3` or `killed by SIGSEGV`."""
+    OUT_OF_MEMORY = "out_of_memory"
+    DISK = "disk"
+    PROTOCOL = "protocol"
+    """The process sent what the wire protocol does not allow."""
+    KILLED = "killed"
+    """The host ended it; the detail is the reason that `kill` was given."""
 
-    argv: tuple[str, ...]
-    tty: bool = False
-    stdin: bool = True
 
+class KillReason(enum.StrEnum):
+    """Why the engine ends a sandbox."""
 
-class Execution(Protocol):
-    """One command in an instance: it may do what the function may. Ends with the instance, or by `close`."""
-
-    async def read(self) -> tuple[int, bytes] | None:
-        """The next piece of output, with 1 for standard output and 2 for errors; None after the last.
-
-        What is not read stays with the command, which then waits. A cancelled read loses nothing.
-        """
-
-    async def write(self, data: bytes) -> None:
-        """Waits until the command's input has taken everything; what nobody will read any more is dropped."""
-
-    def end_input(self) -> None:
-        """The command reads the end of its input, once it has read the rest. A terminal has no such end."""
-
-    def resize(self, columns: int, rows: int) -> None:
-        """Of the terminal, if there is one."""
-
-    async def wait(self) -> int:
-        """The exit code as a shell has it: 128 and the signal's number for a command that was killed."""
-
-    async def close(self) -> None:
-        """Ends the command and every process that descends from it, and returns when they are gone; idempotent."""
+    TIMEOUT = "its call took too long"
+    FAILED = "a call on it failed"
+    CANCELED = "its caller left"
+    EVICTED = "its memory was needed"
+    EXPIRED = "it was idle for the keep-alive time"
+    OUTDATED = "its function was changed or deleted"
+    DIED = "its process had ended"
+    DONE = "its work is done"
+    STOPPING = "the server stops"
 
 
 class SandboxDied(SesameError):
-    """The process ended before it answered. `reason` is exit, out_of_memory, disk, protocol or killed."""
+    """The process ended before it answered, or had ended before it was asked."""
 
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(detail or reason)
-        self.reason = reason
+    def __init__(self, reason: Death | str, detail: str = "") -> None:
+        super().__init__(detail or str(reason))
+        self.reason = Death(reason)
 
 
 class StartFailure(enum.StrEnum):
-    """Whether a start that failed can succeed when it is tried again.
-
-    REFUSED: not before the function's configuration or this machine changes; the message tells the caller what to do.
-    CRASHED: the process ended by itself, or was not ready in time; it will probably do so again.
-    TRANSIENT: something of the host failed at that moment; another try may succeed at once.
-    """
+    """Whether a start that failed can succeed when it is tried again."""
 
     REFUSED = "refused"
+    """Not before the function's configuration or this machine changes; the message tells the caller what to do."""
     CRASHED = "crashed"
+    """The process ended by itself, or was not ready in time; it will probably do so again."""
+    LOST = "lost"
+    """Something that the instance is made from is gone from this machine; an operator must mend that."""
     TRANSIENT = "transient"
+    """Something of the host failed at that moment; another try may succeed at once."""
 
 
 class SandboxStartFailed(SesameError):
@@ -131,8 +139,8 @@ class SandboxStartFailed(SesameError):
                 return error
         elif isinstance(error, TimeoutError):
             kind, cause = StartFailure.CRASHED, "it was not ready in time"
-        elif isinstance(error, SandboxDied) and (exit or error.reason != "exit"):
-            kind, cause = StartFailure.CRASHED, exit or error.reason
+        elif isinstance(error, SandboxDied) and (exit or error.reason is not Death.EXIT):
+            kind, cause = StartFailure.CRASHED, exit or error.reason.value
         else:
             kind, cause = StartFailure.TRANSIENT, ""
         detail = " ".join(part for part in (str(error) or cause, f"({exit})" if exit else "", output) if part)
@@ -140,7 +148,7 @@ class SandboxStartFailed(SesameError):
 
 
 class Sandbox(Protocol):
-    """One running instance. One call at a time; after `SandboxDied` or `kill` nothing of it is left running."""
+    """One running instance, ready for its first call. Takes one call at a time."""
 
     @property
     def instance_id(self) -> str: ...
@@ -149,39 +157,47 @@ class Sandbox(Protocol):
     def phases(self) -> Mapping[str, float]:
         """Milliseconds of each phase of the start, in the order in which they happened."""
 
+    @property
+    def death(self) -> SandboxDied | None:
+        """What ended the sandbox; None while it lives. Final once `kill` has returned."""
+
     async def call(self, call: Call) -> Reply:
         """Sends one request and waits for its reply.
 
-        Holds on return: everything the function wrote before it answered was given to `on_output`.
-        Raises `SandboxDied` when the process ends, breaks the protocol or is killed meanwhile; output is
-        drained then too.
-        A cancelled call leaves the sandbox unusable: the caller kills it.
+        On return everything the function wrote before it answered has been given to `on_output`.
+        Raises `SandboxDied` when the process ends, breaks the protocol or is killed meanwhile; then output has been
+        drained too and no process of the instance is left.
+        A cancelled call leaves the sandbox unusable: the caller must kill it.
         """
 
-    async def kill(self, *, dump_stacks: bool = False) -> None:
-        """Ends every process of the instance and frees what it held; idempotent.
+    async def kill(self, reason: KillReason) -> None:
+        """On return every process of the instance has ended and what it held of the host is freed; idempotent.
 
-        With `dump_stacks` the shim first gets a short grace to log the stacks of its threads (runtime.md §6.3).
+        For a TIMEOUT the shim first gets a short grace to log the stacks of its threads (runtime.md §6.3).
         """
 
     async def exec(self, command: Command) -> Execution:
-        """Starts a command beside the function, which may be busy; the caller has thawed the instance and closes it.
+        """Starts a command beside the function, which may be busy. The caller has thawed the instance, and closes it.
 
-        A command that cannot be found or run ends with 127 or 126, and says why in its error output.
+        A command that cannot be found or run ends with 127 or 126 and says why in its error output.
         Raises `SandboxStartFailed` when nothing was started, `SandboxDied` when the instance has ended.
         """
 
     def memory_peak_mb(self) -> float:
-        """Highest memory of the instance so far, by the kernel's count."""
+        """Highest memory use of the instance so far, by the kernel's count."""
 
     def freeze(self) -> None:
-        """Stops the instance's processes from running until `thaw`; no-op where the driver cannot."""
+        """Stops the instance's processes from running until `thaw`; no effect where the driver cannot."""
 
-    def thaw(self) -> None: ...
+    def thaw(self) -> None:
+        """The instance's processes run again; no effect on one that is not frozen."""
+
+    def on_end(self, callback: Callable[[], object]) -> None:
+        """Calls back once nothing of the instance is left; at once if that is so already."""
 
 
 class Enforcement(msgspec.Struct, frozen=True):
-    """One limit or wall and whether this driver holds it here; shown at start-up and by `sesame doctor`."""
+    """One limit or wall, whether it is held on this machine, and by what."""
 
     what: str
     enforced: bool
@@ -189,23 +205,34 @@ class Enforcement(msgspec.Struct, frozen=True):
 
 
 OnOutput = Callable[[bytes], None]
+OnDeath = Callable[[], None]
+
+
+class SandboxLauncher(Protocol):
+    """What the engine starts instances with."""
+
+    async def create(self, spec: InstanceSpec, on_output: OnOutput, on_death: OnDeath) -> Sandbox:
+        """Starts one instance; on return its shim is ready for the first call.
+
+        `on_output` gets stdout and stderr as they come; `on_death` is called once if the process ends between calls.
+        Raises `SandboxStartFailed`. After a failure or a cancellation nothing is left.
+        """
 
 
 class SandboxDriver(Protocol):
-    """Makes sandboxes. `open` before the first, `close` after the last; `close` leaves no process behind."""
+    """One way to isolate instances on this machine."""
 
     @property
     def name(self) -> str: ...
 
-    def enforcement(self) -> tuple[Enforcement, ...]: ...
+    def enforcement(self) -> tuple[Enforcement, ...]:
+        """Every limit and wall; known once open."""
 
-    async def open(self) -> None: ...
+    async def open(self) -> None:
+        """Called once, before the first `create`. Raises `ConfigurationError` where the driver cannot hold."""
 
-    async def create(self, spec: SandboxSpec, on_output: OnOutput, on_death: Callable[[], None]) -> Sandbox:
-        """Starts one instance and returns when its shim is ready for the first call.
+    async def create(self, spec: SandboxSpec, on_output: OnOutput, on_death: OnDeath) -> Sandbox:
+        """As `SandboxLauncher.create`."""
 
-        `on_output` gets stdout and stderr as they come; `on_death` is called once if the process ends while idle.
-        Raises `SandboxStartFailed`; a cancelled create leaves nothing behind.
-        """
-
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """On return no process of the driver is left; its sandboxes have been killed."""

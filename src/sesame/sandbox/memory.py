@@ -1,7 +1,6 @@
 """Measures the memory of an instance: its main process and everything below it, by the kernel's counts.
 
-Used by plain.py, after each call and from its watch.
-Never asks the instance itself, which could lie, and never kills: it only counts.
+Used by the drivers after a call and at intervals during one. Never asks the instance itself, which could lie.
 
 Reported memory, in MB of 2**20 bytes, is the larger of
     the highest resident set of the main process (`VmHWM`: exact, also for what came and went between two looks), and
@@ -19,6 +18,8 @@ import psutil
 MIB = 1024 * 1024
 SHORT_CALL_S = 0.002
 LOOK_EVERY_S = 0.1
+# How often a driver without a memory cgroup looks at the memory of an instance that serves a call.
+MEMORY_WATCH_S = 0.1
 
 _LINUX = sys.platform.startswith("linux")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

@@ -8,8 +8,10 @@ import asyncio
 from typing import Any
 from urllib.parse import parse_qsl
 
+import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
+from sesame.engine.interface import Engine
 from sesame.fc import targets, unserved
 from sesame.fc.auth.permissions import Permissions
 from sesame.fc.auth.request_head import RequestHead, read_request
@@ -20,8 +22,8 @@ from sesame.fc.headers import REQUEST_ID, request_id_of
 from sesame.fc.instances import Instances
 from sesame.fc.refusals import InvalidArgument, PathNotSupported
 from sesame.model import limits
+from sesame.model.command import Command
 from sesame.model.errors import INSTANCE, NotFound, PlatformError
-from sesame.sandbox.interface import Command
 
 NOT_A_WEBSOCKET = (
     "a command in an instance takes a websocket: send the headers of an upgrade (version 13), on a connection without "
@@ -32,14 +34,21 @@ IDLE_TIMEOUT_S, IDLE_TIMEOUT_MAX_S = 120, 86_400
 COMMAND_BYTES_MAX = 16 * 1024
 
 
+class ExecDependencies(msgspec.Struct, frozen=True):
+    verifier: Verifier
+    permissions: Permissions
+    instances: Instances
+    engine: Engine
+    errors: ErrorAnswers
+
+
 class ExecEndpoint:
-    def __init__(
-        self, verifier: Verifier, permissions: Permissions, instances: Instances, errors: ErrorAnswers
-    ) -> None:
-        self._verifier = verifier
-        self._permissions = permissions
-        self._instances = instances
-        self._errors = errors
+    def __init__(self, given: ExecDependencies) -> None:
+        self._verifier = given.verifier
+        self._permissions = given.permissions
+        self._instances = given.instances
+        self._engine = given.engine
+        self._errors = given.errors
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = read_request("GET", scope["raw_path"], scope["headers"])
@@ -78,16 +87,15 @@ class ExecEndpoint:
         found = await self._instances.of(service, "" if qualifier == limits.LATEST else qualifier, function)
         if instance_id not in found:
             raise NotFound(INSTANCE, instance_id, (service, function))
-        instance = found[instance_id]
-        async with instance.exec(command) as execution:
+        async with self._engine.exec(found[instance_id], command) as running:
             await receive()
             await send(
                 {"type": "websocket.accept", "headers": [(REQUEST_ID, request_id.encode()), self._errors.date()]}
             )
-            session = Session(execution, wishes, receive, send)
+            session = Session(running.execution, wishes, receive, send)
             code = await session.run()
             if code is not None:
-                await session.end(code, instance_ended=instance.ended)
+                await session.end(code, instance_ended=running.instance_ended())
 
 
 def _place(raw_path: bytes) -> tuple[str, str, str, str]:

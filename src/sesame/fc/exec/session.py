@@ -13,7 +13,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 
 from sesame.fc.exec import frames as exec_frames
 from sesame.fc.exec.frames import SERVER_CLOSE, SERVER_ERROR, STDERR, STDOUT, Characters, EndOfInput, Resize
-from sesame.sandbox.interface import Execution
+from sesame.model.command import Execution
 
 # Messages that the command has not read yet; while they are waiting, the end of the connection is still heard.
 UNREAD_MESSAGES = 16

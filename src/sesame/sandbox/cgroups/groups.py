@@ -1,6 +1,6 @@
 """Limits, counts, freezes and kills groups of processes by control groups, version 1, 2 or both side by side.
 
-Used by jail_cells.py and jail.py. What ends a group stands in cgroups_end.py, which needs no Sesame to be alive.
+Used by host_resources.py and jail.py. What ends a group stands in cgroups_end.py, which needs no Sesame to be alive.
 Never mounts anything, never touches a group whose name does not begin with `sesame-`.
 """
 

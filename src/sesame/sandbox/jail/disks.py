@@ -1,6 +1,6 @@
 """Makes the /tmp of instances: each a sparse ext4 image, so that its size is real and its pages are a file's.
 
-Used by jail_cells.py, in a thread; needs root, a free loop device and mkfs.ext4.
+Used by host_resources.py, in a thread; needs root, a free loop device and mkfs.ext4.
 Never leaves a name behind: image and loop device vanish with their last user, however that ends.
 """
 

@@ -1,11 +1,12 @@
 """The driver `jail`: each instance is forked from its runtime's zygote into namespaces and cgroups of its own.
 
-Built by app.py; used by the engine through seam.py. docs/jail.md describes the steps and what each one holds.
-Never starts where it cannot hold: `open` refuses with what is missing and what to do about it.
+Chosen by `sandbox.drivers`. docs/jail.md describes the steps and what each one protects. `open` refuses where a jail
+cannot be made, and says what is missing and what to do about it.
 """
 
 import asyncio
 import contextlib
+import errno
 import os
 import secrets
 import subprocess
@@ -18,35 +19,49 @@ import msgspec
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.cgroups import teardown as cgroups_end
 from sesame.sandbox.cgroups.groups import Cgroups
-from sesame.sandbox.interface import Enforcement, OnOutput, SandboxDied, SandboxSpec, SandboxStartFailed, StartFailure
+from sesame.sandbox.interface import (
+    Enforcement,
+    KillReason,
+    OnDeath,
+    OnOutput,
+    SandboxDied,
+    SandboxSpec,
+    SandboxStartFailed,
+    StartFailure,
+)
 from sesame.sandbox.jail import sweep as jail_sweep
 from sesame.sandbox.jail.disks import Disks
-from sesame.sandbox.jail.host_resources import DEFAULT_DISK_MB, READY_CELLS, Cells
+from sesame.sandbox.jail.host_resources import DEFAULT_DISK_MB, READY_RESOURCES, HostResourcePool
 from sesame.sandbox.jail.instance import JailSandbox
-from sesame.sandbox.jail.isolation import Grade, Held, enforcement, probe
-from sesame.sandbox.jail.policy import FILE_DESCRIPTORS, Terms
-from sesame.sandbox.jail.prewarmed import READY_SPARES, Spares
-from sesame.sandbox.jail.zygote_client import Forker
-from sesame.sandbox.process.driver import MEMORY_WATCH_S, Launch
+from sesame.sandbox.jail.isolation import Findings, Isolation, enforcement, probe
+from sesame.sandbox.jail.policy import FILE_DESCRIPTORS, JailPolicy
+from sesame.sandbox.jail.prewarmed import READY_PREWARMED, PrewarmedPool
+from sesame.sandbox.jail.zygote_client import ZygoteClient
+from sesame.sandbox.launch import ResolveLaunch
+from sesame.sandbox.lifecycle import StartOutput
+from sesame.sandbox.memory import MEMORY_WATCH_S
 
 START_TIMEOUT_S = 30.0
+# What an interpreter that is missing, may not be run, is no program or ends at once has the host see.
+NOT_RUNNABLE = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.EPIPE, errno.ECONNRESET})
 
 
 class JailOptions(msgspec.Struct, frozen=True):
     """`runtimes` get their zygote at `open`, others at their first instance.
 
-    `cpu`: `shares` of what there is, or `cloud` for a quota by memory size. What follows `ready_spares` is for tests.
+    `cpu`: `shares` of the host's processors, or `cloud` for a quota by memory size. The fields after `ready_prewarmed`
+    are for tests.
     """
 
     runtimes: tuple[str, ...] = ()
     cpu: str = "shares"
-    ready_cells: int = READY_CELLS
-    ready_spares: int = READY_SPARES
+    ready_resources: int = READY_RESOURCES
+    ready_prewarmed: int = READY_PREWARMED
     cgroups: bool = True
     version_1_freezer: bool = False
     file_descriptors: int = FILE_DESCRIPTORS
     without: frozenset[str] = frozenset()
-    probe: Callable[[], Grade] = probe
+    probe: Callable[[], Isolation] = probe
 
 
 class JailDriver:
@@ -54,31 +69,30 @@ class JailDriver:
 
     name = "jail"
 
-    def __init__(self, resolve: Callable[[str], Launch], state: Path, options: JailOptions | None = None) -> None:
-        """`resolve` gives the launch for a runtime or raises `LookupError` with a message for the log."""
-        self._resolve = resolve
+    def __init__(self, resolve: ResolveLaunch, state: Path, options: JailOptions | None = None) -> None:
+        self.resolve = resolve
         self._state = state
         self._options = options or JailOptions()
-        self._grade = Grade("none")
-        self._terms = Terms()
-        self._forkers: dict[str, Forker] = {}
-        self._retired: list[Forker] = []
+        self._isolation = Isolation("none")
+        self._policy = JailPolicy()
+        self._zygotes: dict[str, ZygoteClient] = {}
+        self._retired: list[ZygoteClient] = []
         self._retiring: set[asyncio.Task[None]] = set()
         self._sandboxes: set[JailSandbox] = set()
         self._cgroups: Cgroups | None = None
         self._disks: Disks | None = None
-        self._cells = Cells(None, None)
-        self._spares = Spares(self._cells, self._terms)
+        self._resource_pool = HostResourcePool(None, None)
+        self._prewarmed_pool = PrewarmedPool(self._resource_pool, self._policy)
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._watch: asyncio.Task[None] | None = None
 
     def enforcement(self) -> tuple[Enforcement, ...]:
-        """As it is here: asked before `open`, nothing is known yet and nothing is promised."""
-        if not self._grade.possible:
+        """Every wall and limit as it is held here; empty before `open`, when nothing is known yet."""
+        if not self._isolation.possible:
             return ()
         return enforcement(
-            Held(
-                grade=self._grade,
+            Findings(
+                isolation=self._isolation,
                 controllers=self._cgroups.controllers if self._cgroups is not None else frozenset(),
                 freezer=self._cgroups.freezer if self._cgroups is not None else "",
                 disk_image=self._disks is not None,
@@ -88,9 +102,9 @@ class JailDriver:
 
     async def open(self) -> None:
         """Raises `ConfigurationError` where no jail can be made: what is missing and what to do next."""
-        self._grade = await asyncio.to_thread(self._options.probe)
-        if not self._grade.possible:
-            raise ConfigurationError(f"sandbox jail: {self._grade.reason}. Next: {self._grade.hint}")
+        self._isolation = await asyncio.to_thread(self._options.probe)
+        if not self._isolation.possible:
+            raise ConfigurationError(f"sandbox jail: {self._isolation.reason}. Next: {self._isolation.hint}")
         try:
             await self._open()
         except OSError as error:
@@ -102,63 +116,93 @@ class JailDriver:
 
     async def _open(self) -> None:
         options = self._options
-        user_namespace = self._grade.kind == "user"
-        self._terms = Terms(user_namespace, options.cpu, options.file_descriptors, options.without)
+        user_namespace = self._isolation.kind == "user"
+        self._policy = JailPolicy(user_namespace, options.cpu, options.file_descriptors, options.without)
         (self._state / "root").mkdir(parents=True, exist_ok=True)
         self._cgroups = await asyncio.to_thread(self._open_cgroups)
         if self._cgroups is not None:
             self._watchdog = self._start_watchdog(self._cgroups)
         if not user_namespace:
             self._disks = await asyncio.to_thread(self._open_disks)
-        self._cells = Cells(self._cgroups, self._disks, ready=options.ready_cells)
-        self._spares = Spares(self._cells, self._terms, ready=options.ready_spares)
-        await self._cells.open()
+        self._resource_pool = HostResourcePool(self._cgroups, self._disks, ready=options.ready_resources)
+        self._prewarmed_pool = PrewarmedPool(self._resource_pool, self._policy, ready=options.ready_prewarmed)
+        await self._resource_pool.open()
         if self._cgroups is None or "memory" not in self._cgroups.controllers:
-            self._watch = asyncio.create_task(self._keep_watch())
+            self._watch = asyncio.create_task(self._watch_calls())
         for runtime in options.runtimes:
-            # One that cannot be had is reported to whoever asks for it.
+            # A failure is reported to the first call that needs this runtime.
             with contextlib.suppress(SandboxStartFailed):
-                self._forker(runtime)
+                self._zygote(runtime)
 
-    async def create(self, spec: SandboxSpec, on_output: OnOutput, on_death: Callable[[], None]) -> JailSandbox:
-        forker = self._forker(spec.runtime)
-        sandbox = JailSandbox(spec, self._terms, self._cells, on_death)
+    def zygote_pid(self, runtime: str) -> int:
+        """Of the runtime's zygote; 0 when it has none."""
+        zygote = self._zygotes.get(runtime)
+        return zygote.pid if zygote is not None else 0
+
+    @property
+    def watchdog_pid(self) -> int:
+        """0 where no cgroups are used and no watchdog is needed."""
+        return self._watchdog.pid if self._watchdog is not None else 0
+
+    @property
+    def cgroups(self) -> Cgroups | None:
+        return self._cgroups
+
+    @property
+    def has_disk_images(self) -> bool:
+        """Whether /tmp is a disk image; else it is a tmpfs."""
+        return self._disks is not None
+
+    def sandboxes(self) -> set[JailSandbox]:
+        """Those of which anything is left."""
+        return set(self._sandboxes)
+
+    async def create(self, spec: SandboxSpec, on_output: OnOutput, on_death: OnDeath) -> JailSandbox:
+        """As `SandboxDriver.create`."""
+        zygote = self._zygote(spec.runtime)
+        output = StartOutput(on_output)
+        sandbox = JailSandbox(spec, self._policy, self._resource_pool, on_death)
         self._sandboxes.add(sandbox)
-        sandbox.on_ended = lambda: self._sandboxes.discard(sandbox)
-        starting = asyncio.create_task(sandbox.start(forker, self._spares, on_output))
+        sandbox.on_end(lambda: self._sandboxes.discard(sandbox))
+        starting = asyncio.create_task(sandbox.start(zygote, self._prewarmed_pool, output))
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 await asyncio.shield(starting)
         except asyncio.CancelledError:
-            # What is on its way is let arrive: only then is it known what there is to end.
+            # The start goes on to its end: only then is it known what there is to kill.
             await _settled(starting)
-            await sandbox.kill()
+            await sandbox.kill(KillReason.CANCELED)
             raise
         except (TimeoutError, SandboxDied, SandboxStartFailed, OSError) as error:
             starting.cancel()
             await _settled(starting)
             how = await sandbox.exited_by_itself()
-            await sandbox.kill()
+            await sandbox.kill(KillReason.FAILED)
             raise SandboxStartFailed.of(
-                error, interpreter=forker.launch.interpreter, exit=how, output=sandbox.last_words()
+                error, interpreter=zygote.launch.interpreter, exit=how, output=output.text()
             ) from error
         return sandbox
+
+    async def settled(self) -> None:
+        """Returns when everything that is made ahead of use has been made."""
+        await self._prewarmed_pool.settled()
+        await self._resource_pool.settled()
 
     async def close(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
-        await asyncio.gather(*(sandbox.kill() for sandbox in list(self._sandboxes)))
+        await asyncio.gather(*(sandbox.kill(KillReason.STOPPING) for sandbox in list(self._sandboxes)))
         await asyncio.gather(*self._retiring)
-        await self._spares.close()
-        await asyncio.gather(*(forker.close() for forker in [*self._forkers.values(), *self._retired]))
-        await self._cells.close()
+        await self._prewarmed_pool.close()
+        await asyncio.gather(*(zygote.close() for zygote in [*self._zygotes.values(), *self._retired]))
+        await self._resource_pool.close()
         if self._cgroups is not None:
             await asyncio.to_thread(self._cgroups.clear)
         if self._watchdog is not None:
             await asyncio.to_thread(self._watchdog.communicate)
 
     def _open_cgroups(self) -> Cgroups | None:
-        """None where no group can be made: memory is watched then, and `enforcement` says so."""
+        """None where no group can be made; memory is watched then, and `enforcement` says so."""
         layout = jail_sweep.hierarchies()
         jail_sweep.sweep(layout)
         if not layout.bases or not self._options.cgroups:
@@ -181,15 +225,15 @@ class JailDriver:
             return None
         return disks
 
-    async def _keep_watch(self) -> None:
+    async def _watch_calls(self) -> None:
         while True:
             await asyncio.sleep(MEMORY_WATCH_S)
             for sandbox in list(self._sandboxes):
-                sandbox.watch_memory()
+                sandbox.check_memory()
 
     @staticmethod
     def _start_watchdog(cgroups: Cgroups) -> subprocess.Popen[bytes]:
-        """In a session of its own: what ends Sesame's process group must not end it."""
+        """Starts it in a session of its own, so that a signal to Sesame's process group does not end it."""
         return subprocess.Popen(
             [sys.executable, "-E", "-s", "-S", cgroups_end.__file__, *cgroups.paths()],
             stdin=subprocess.PIPE,
@@ -198,29 +242,34 @@ class JailDriver:
             start_new_session=True,
         )
 
-    def _forker(self, runtime: str) -> Forker:
-        """The runtime's zygote; a new one when it has died or is to be run with something else than before."""
+    def _zygote(self, runtime: str) -> ZygoteClient:
+        """The runtime's zygote; a new one when it has died or its launch has changed."""
         try:
-            launch = self._resolve(runtime)
+            launch = self.resolve(runtime)
         except LookupError as error:
             raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error
-        forker = self._forkers.get(runtime)
-        if forker is None or not forker.alive or forker.launch != launch:
-            if forker is not None:
-                self._retire(forker)
-            forker = self._forkers[runtime] = Forker(launch, self._state / "root", self._terms)
+        zygote = self._zygotes.get(runtime)
+        if zygote is None or not zygote.alive or zygote.launch != launch:
+            if zygote is not None:
+                self._retire(zygote)
+            zygote = self._zygotes[runtime] = ZygoteClient(launch, self._state / "root", self._policy)
             try:
-                forker.open()
+                zygote.open()
             except OSError as error:
-                del self._forkers[runtime]
-                raise SandboxStartFailed(f"{launch.interpreter}: the zygote cannot be started: {error}") from error
-            self._spares.refill_later(forker)
-        return forker
+                del self._zygotes[runtime]
+                kind = StartFailure.CRASHED if error.errno in NOT_RUNNABLE else StartFailure.TRANSIENT
+                raise SandboxStartFailed(
+                    f"{launch.interpreter}: the zygote cannot be started: {error}",
+                    kind,
+                    "the interpreter of its runtime cannot be run",
+                ) from error
+            self._prewarmed_pool.refill_later(zygote)
+        return zygote
 
-    def _retire(self, forker: Forker) -> None:
-        """Its instances go on; it is closed with the driver."""
-        self._retired.append(forker)
-        task = asyncio.create_task(self._spares.retire(forker))
+    def _retire(self, zygote: ZygoteClient) -> None:
+        """Forks nothing more from this zygote. Its instances go on; it is closed with the driver."""
+        self._retired.append(zygote)
+        task = asyncio.create_task(self._prewarmed_pool.retire(zygote))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 

@@ -1,7 +1,7 @@
-"""Commands in one jailed instance: asks the zygote for them, and sees to it that none outlives its session.
+"""Commands in one jailed instance: asks the zygote to fork them, and ends what is left of a session.
 
-Made by jail_instance.py, one for each instance. What happens in the new processes is runtime/jail/command.py.
-Never lets a session go whose processes are not known to be gone: then the whole instance ends.
+Made by `jail.instance`, one for each instance. What happens in the new processes is runtime/jail/command.py. When it is
+not certain that all processes of a session have ended, the whole instance is ended.
 """
 
 import asyncio
@@ -14,36 +14,37 @@ from typing import Any
 
 import msgspec
 
+from sesame.model.command import Command
 from sesame.sandbox.addresses import CODE_ROOT
-from sesame.sandbox.exec_streams import Sessions, Streamed, Streams
-from sesame.sandbox.interface import Command, SandboxDied, SandboxStartFailed
-from sesame.sandbox.jail.host_resources import Cell
-from sesame.sandbox.jail.policy import Terms
+from sesame.sandbox.exec_streams import CommandExecution, Sessions, Streams
+from sesame.sandbox.interface import SandboxDied, SandboxStartFailed
+from sesame.sandbox.jail.host_resources import HostResources
+from sesame.sandbox.jail.policy import JailPolicy
 from sesame.sandbox.jail.prewarmed import resource_limits
-from sesame.sandbox.jail.zygote_client import MAX_REQUEST_BYTES, Forker, Jailed
+from sesame.sandbox.jail.zygote_client import MAX_REQUEST_BYTES, JailedProcess, ZygoteClient
 
-# How long a keeper may take to end what it keeps.
+# How long a session leader may take to end its session.
 END_TIMEOUT_S = 3.0
-# The end of an instance ends its keepers a moment before it is reported itself.
-LAST_WORDS_S = 0.5
-# What a shell makes of SIGKILL.
+# The end of an instance ends its session leaders a moment before it is reported itself.
+INSTANCE_END_GRACE_S = 0.5
+# The exit code that a shell gives a command killed by SIGKILL.
 KILLED = 137
 TERMINAL = "xterm-256color"
 _numbers = itertools.count(1)
 
 
 class Inside(msgspec.Struct, frozen=True):
-    """The instance that commands are to enter. `environment` is what the function's process was given."""
+    """The instance that commands enter. `environment` is that of the function's process."""
 
-    forker: Forker
-    cell: Cell
-    init: Jailed
-    terms: Terms
+    zygote: ZygoteClient
+    resources: HostResources
+    init: JailedProcess
+    policy: JailPolicy
     environment: Mapping[str, str]
 
 
 class Commands:
-    """All commands of one instance. `on_lost` is called when a keeper has ended without having kept its word."""
+    """All commands of one instance. `on_lost` is called when a session may have left processes behind."""
 
     def __init__(self, inside: Inside, on_lost: Callable[[], None]) -> None:
         self._inside = inside
@@ -51,8 +52,8 @@ class Commands:
         self._sessions = Sessions()
         self._joining = asyncio.Lock()
 
-    async def start(self, command: Command) -> Streamed:
-        """As `seam.Sandbox.exec` says."""
+    async def start(self, command: Command) -> CommandExecution:
+        """As `Sandbox.exec`."""
         inside = self._inside
         if inside.init.gone.is_set():
             raise SandboxDied("exit", "the instance has ended")
@@ -76,12 +77,12 @@ class Commands:
         return await self._sessions.begin(streams, session)
 
     async def close(self) -> None:
-        """Waits until every keeper is gone: called when the instance was told to end, which ends them."""
+        """Returns when every session leader has ended. Called when the instance was told to end, which ends them."""
         if ends := self._sessions.close():
             await asyncio.wait(ends)
 
     async def _forked(self, order: bytes, streams: Streams) -> "_Session":
-        """What is on its way is let arrive when the caller goes: only then is it known what there is to end."""
+        """When the caller is cancelled, the fork goes on to its end: only then is it known what there is to kill."""
         forking = asyncio.create_task(self._fork(order, streams))
         try:
             return await asyncio.shield(forking)
@@ -97,19 +98,19 @@ class Commands:
         alive, their_alive = socket.socketpair()
         ordering, their_order = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         init = inside.init.lend()
-        group = inside.cell.group
+        group = inside.resources.group
         try:
             ordering.send(order)
-            if not inside.terms.user_namespace:
-                # So that it can be opened anew, as /dev/stdin is.
+            if not inside.policy.user_namespace:
+                # The command must be able to open them again by name, as /dev/stdin.
                 for fd in streams.lent:
-                    os.fchown(fd, inside.cell.uid, inside.cell.uid)
+                    os.fchown(fd, inside.resources.uid, inside.resources.uid)
             async with self._joining:
                 fds = [init, their_alive.fileno(), their_order.fileno(), *streams.lent]
                 if group is not None:
                     group.open()
                 try:
-                    jailed = await inside.forker.fork(self._request(fds), fds)
+                    jailed = await inside.zygote.fork(self._request(fds), fds)
                 finally:
                     if group is not None:
                         group.joined()
@@ -123,9 +124,9 @@ class Commands:
         return _Session(jailed, alive, self._lost)
 
     def _request(self, fds: list[int]) -> dict[str, Any]:
-        """What runtime/jail/command.py wants to know; the group's descriptors are added to `fds`."""
-        cell, terms = self._inside.cell, self._inside.terms
-        group, cgroup, tasks = cell.group, -1, []
+        """The message that runtime/jail/command.py expects; the descriptors of the cgroup are added to `fds`."""
+        resources, policy = self._inside.resources, self._inside.policy
+        group, cgroup, tasks = resources.group, -1, []
         if group is not None:
             tasks = list(range(len(fds), len(fds) + len(group.task_fds)))
             fds.extend(group.task_fds)
@@ -140,10 +141,10 @@ class Commands:
             "stdio": [3, 4, 5],
             "tasks": tasks,
             "cgroup": cgroup,
-            "uid": cell.uid,
-            "limits": resource_limits(cell, terms),
-            "user_namespace": terms.user_namespace,
-            "without": sorted(terms.without),
+            "uid": resources.uid,
+            "limits": resource_limits(resources, policy),
+            "user_namespace": policy.user_namespace,
+            "without": sorted(policy.without),
         }
 
     def _lost(self) -> None:
@@ -152,22 +153,22 @@ class Commands:
 
 
 class _Session:
-    """One keeper, by its usher and the socket on which it says how the command ended."""
+    """One session leader, by its monitor and the socket on which it reports how the command ended."""
 
-    def __init__(self, usher: Jailed, alive: socket.socket, on_lost: Callable[[], None]) -> None:
+    def __init__(self, monitor: JailedProcess, alive: socket.socket, on_lost: Callable[[], None]) -> None:
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._usher = usher
+        self._monitor = monitor
         self._alive = alive
         self._on_lost = on_lost
         self._hung_up = False
         self._alive.setblocking(False)
-        if usher.gone.is_set():
+        if monitor.gone.is_set():
             self._has_gone()
         else:
-            usher.on_gone = self._has_gone
+            monitor.on_gone = self._has_gone
 
     def end(self) -> None:
-        """The keeper hears that nobody listens any more, and ends what it keeps."""
+        """Hangs up; the session leader then ends its session."""
         if not self.ended.done() and not self._hung_up:
             self._hung_up = True
             self._alive.shutdown(socket.SHUT_WR)
@@ -175,20 +176,20 @@ class _Session:
 
     def _insist(self) -> None:
         if not self.ended.done():
-            self._usher.kill()
+            self._monitor.kill()
 
     def _has_gone(self) -> None:
-        said = _last_words(self._alive)
+        said = _reported_exit(self._alive)
         self._alive.close()
-        # A keeper ends with 0 when it has ended all that it kept; it speaks when there was nothing, too.
-        kept = said is not None or self._usher.status == 0
-        if not kept:
-            asyncio.get_running_loop().call_later(LAST_WORDS_S, self._on_lost)
+        # A session leader exits with 0 once it has ended everything in its session, also when it could not report.
+        complete = said is not None or self._monitor.status == 0
+        if not complete:
+            asyncio.get_running_loop().call_later(INSTANCE_END_GRACE_S, self._on_lost)
         self.ended.set_result(KILLED if said is None else said)
 
 
-def _last_words(alive: socket.socket) -> int | None:
-    """The exit code, or None when none was said."""
+def _reported_exit(alive: socket.socket) -> int | None:
+    """The exit code, or None when none was reported."""
     try:
         said = alive.recv(16)
     except (BlockingIOError, ConnectionError):

@@ -1,7 +1,7 @@
-"""Keeps a few cells ready: what an instance needs of the host that depends on no function (cgroup, /tmp, user id).
+"""Keeps host resources ready: what an instance needs of the host whatever it runs (cgroup, /tmp, user id).
 
-Used by jail.py. The kernel's slow work, making and removing, is done in threads, before or after a start.
-Never gives one cell out twice: a used cell is taken apart, not cleaned.
+Used by `jail.driver`. Making and removing them is slow work of the kernel, done in threads before or after a start.
+Resources are used once: they are removed after use, not cleaned.
 """
 
 import asyncio
@@ -19,19 +19,19 @@ import msgspec
 from sesame.sandbox.cgroups.groups import Cgroups, Group
 from sesame.sandbox.jail.disks import Disks
 from sesame.sandbox.jail.plan import FIRST_UID, NAMED_UIDS
-from sesame.sandbox.jail.zygote_client import Jailed
+from sesame.sandbox.jail.zygote_client import JailedProcess
 
-READY_CELLS = 8
-# POLICY: so many used cells may wait to be taken apart; beyond it, who wants a new one waits for them.
-MOST_REMOVING = 64
+READY_RESOURCES = 8
+# POLICY: so many used resources may wait for their removal. Beyond it, `take` waits until one of them is removed.
+REMOVALS_WAITING_MAX = 64
 DEFAULT_DISK_MB = 512
 
 T = TypeVar("T")
 A = TypeVarTuple("A")
 
 
-class Cell(msgspec.Struct):
-    """One instance's share of the host. A descriptor is -1 when there is none, or when it was handed over."""
+class HostResources(msgspec.Struct):
+    """What one instance holds of the host. A descriptor is -1 when there is none, or when it was handed over."""
 
     uid: int
     group: Group | None
@@ -39,71 +39,81 @@ class Cell(msgspec.Struct):
     mounts_fd: int = -1
 
     def handed_over(self) -> None:
-        """Closes what the instance holds itself from now on."""
+        """Closes the descriptors that the instance has itself from now on."""
         if self.group is not None:
             self.group.joined()
         if self.disk_fd >= 0:
             os.close(self.disk_fd)
             self.disk_fd = -1
 
-    def hold_mounts_of(self, jailed: Jailed) -> None:
-        """Keeps the mounts of the instance until the cell is removed: its end does not wait for the unmounting then.
+    def hold_mounts_of(self, jailed: JailedProcess) -> None:
+        """Keeps the instance's mount namespace open until `remove`, so that its end does not wait for unmounting.
 
-        It is no loss where that is not allowed: the instance's last process unmounts.
+        Best effort: if the namespace cannot be opened, the kernel unmounts when the last process exits.
         """
         with contextlib.suppress(OSError):
             mounts_fd = os.open(f"/proc/{jailed.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
             if jailed.lives():
                 self.mounts_fd = mounts_fd
             else:
-                # The number may have been somebody else's already.
+                # The process had been reaped, so the number may have meant another process.
                 os.close(mounts_fd)
 
 
-class Cells:
-    """Makes cells ahead, of the default disk size, and takes used ones apart. `cgroups` or `disks` may be missing."""
+class HostResourcePool:
+    """Makes resources of the default disk size ahead of use and removes used ones. `cgroups`, `disks`: if there are."""
 
-    def __init__(self, cgroups: Cgroups | None, disks: Disks | None, *, ready: int = READY_CELLS) -> None:
+    def __init__(self, cgroups: Cgroups | None, disks: Disks | None, *, ready: int = READY_RESOURCES) -> None:
         self._cgroups = cgroups
         self._disks = disks
         self._target = ready
-        self._ready: deque[Cell] = deque()
+        self._ready: deque[HostResources] = deque()
         self._filling: asyncio.Task[None] | None = None
         self._removing: set[asyncio.Task[None]] = set()
-        # In no order: two Sesames on one machine seldom have the same users then.
+        # In random order, so that two Sesames on one machine seldom use the same user ids at the same time.
         self._free_uids = deque(random.sample(range(FIRST_UID, FIRST_UID + NAMED_UIDS), NAMED_UIDS))
         self._more_uids = itertools.count(FIRST_UID + NAMED_UIDS)
         self._numbers = itertools.count(1)
-        self._makers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cells")
-        self._removers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cells-gone")
+        self._makers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="host-resources")
+        self._removers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="host-resources-removal")
         self._closed = False
 
     async def open(self) -> None:
-        """Prepares the disks' template and the first cells."""
+        """Prepares the disks' template and the first resources."""
         if self._disks is not None:
             await _run(self._makers, self._disks.open, DEFAULT_DISK_MB)
         self._ready.append(await _run(self._makers, self._make, DEFAULT_DISK_MB))
         self._refill()
 
-    async def take(self, disk_mb: int) -> Cell:
-        """A cell, at once when one is ready and the removing keeps up. Raises `OSError`."""
-        if len(self._removing) > MOST_REMOVING:
+    async def take(self, disk_mb: int) -> HostResources:
+        """Resources for one instance; without waiting when some are ready and removal keeps up. Raises `OSError`."""
+        if len(self._removing) > REMOVALS_WAITING_MAX:
             await asyncio.wait(self._removing, return_when=asyncio.FIRST_COMPLETED)
         if disk_mb == DEFAULT_DISK_MB and self._ready:
-            cell = self._ready.popleft()
+            resources = self._ready.popleft()
             self._refill()
-            return cell
+            return resources
         return await _run(self._makers, self._make, disk_mb)
 
-    def remove(self, cell: Cell) -> None:
-        """Takes a cell apart, later, after its last process has ended."""
-        removing = asyncio.get_running_loop().create_task(self._remove(cell))
+    def remove(self, resources: HostResources) -> None:
+        """Removes resources in the background; the instance's last process must have ended."""
+        removing = asyncio.get_running_loop().create_task(self._remove(resources))
         self._removing.add(removing)
         removing.add_done_callback(self._removing.discard)
 
-    async def _remove(self, cell: Cell) -> None:
-        await _run(self._removers, _take_apart, cell)
-        self._free_uids.append(cell.uid)
+    async def _remove(self, resources: HostResources) -> None:
+        await _run(self._removers, take_apart, resources)
+        self._free_uids.append(resources.uid)
+
+    @property
+    def removals(self) -> int:
+        """How many used resources wait for their removal."""
+        return len(self._removing)
+
+    async def settled(self) -> None:
+        """Returns when everything that is made ahead of use has been made."""
+        while self._filling is not None and not self._filling.done():
+            await asyncio.wait({self._filling})
 
     async def close(self) -> None:
         self._closed = True
@@ -112,7 +122,7 @@ class Cells:
         while self._ready:
             self.remove(self._ready.popleft())
         if self._removing:
-            # One that failed has no one to tell but the loop; what it left is ended with all groups.
+            # A removal that failed is logged by the loop; what it left goes when all groups are ended.
             await asyncio.wait(self._removing)
         await asyncio.to_thread(self._makers.shutdown)
         await asyncio.to_thread(self._removers.shutdown)
@@ -127,7 +137,7 @@ class Cells:
         while len(self._ready) < self._target and not self._closed:
             self._ready.append(await _run(self._makers, self._make, DEFAULT_DISK_MB))
 
-    def _make(self, disk_mb: int) -> Cell:
+    def _make(self, disk_mb: int) -> HostResources:
         group = self._cgroups.make(f"i{next(self._numbers)}") if self._cgroups is not None else None
         try:
             disk_fd = self._disks.take(disk_mb) if self._disks is not None else -1
@@ -135,24 +145,25 @@ class Cells:
             if group is not None:
                 group.remove()
             raise
-        # Deque and counter are atomic: this runs in the makers' thread, `remove` on the loop.
+        # This runs in the makers' thread and `remove` on the loop; both operations are atomic.
         try:
             uid = self._free_uids.popleft()
         except IndexError:
             uid = next(self._more_uids)
-        return Cell(uid, group, disk_fd)
+        return HostResources(uid, group, disk_fd)
 
 
 async def _run(pool: ThreadPoolExecutor, function: Callable[[*A], T], *arguments: *A) -> T:
     return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
 
 
-def _take_apart(cell: Cell) -> None:
-    cell.handed_over()
+def take_apart(resources: HostResources) -> None:
+    """Ends what still runs in the resources' cgroup and removes everything. Blocks."""
+    resources.handed_over()
     try:
-        if cell.group is not None:
-            cell.group.kill()
-            cell.group.remove()
+        if resources.group is not None:
+            resources.group.kill()
+            resources.group.remove()
     finally:
-        if cell.mounts_fd >= 0:
-            os.close(cell.mounts_fd)
+        if resources.mounts_fd >= 0:
+            os.close(resources.mounts_fd)

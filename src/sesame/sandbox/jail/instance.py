@@ -1,7 +1,6 @@
-"""One jailed instance: its channel, its process 1, its cell, and the order in which they come and go.
+"""One jailed instance: its channel, its process 1 and its host resources, and the order in which they come and go.
 
-Made by jail.py, which keeps the zygotes and the cells.
-Never frees a cell before the kernel has said that the last process is gone.
+Made by `jail.driver`. Host resources are given back only after the kernel has reported the last process gone.
 """
 
 import asyncio
@@ -9,181 +8,188 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
+from sesame.model.command import Command
 from sesame.sandbox import stack_dump
 from sesame.sandbox.addresses import CODE_ROOT, DEFAULT_PATH, LAYER_ROOT
 from sesame.sandbox.cgroups.groups import Limits
 from sesame.sandbox.deaths import line_of
-from sesame.sandbox.exec_streams import Streamed
-from sesame.sandbox.interface import Call, Command, OnOutput, Reply, SandboxDied, SandboxSpec
+from sesame.sandbox.exec_streams import CommandExecution
+from sesame.sandbox.interface import Call, Death, KillReason, OnDeath, Reply, SandboxDied, SandboxSpec
 from sesame.sandbox.jail import mounts as jail_mounts
 from sesame.sandbox.jail.exec import Commands, Inside
-from sesame.sandbox.jail.host_resources import Cell, Cells
+from sesame.sandbox.jail.host_resources import HostResourcePool, HostResources
 from sesame.sandbox.jail.plan import LIBRARY_PATH, SHIM_ROOT, SITE_PACKAGES_ROOT, needs_own_start
-from sesame.sandbox.jail.policy import PROCESSES, Terms
-from sesame.sandbox.jail.prewarmed import Spares
-from sesame.sandbox.jail.zygote_client import Forker, Jailed
+from sesame.sandbox.jail.policy import PROCESSES, JailPolicy
+from sesame.sandbox.jail.prewarmed import PrewarmedPool
+from sesame.sandbox.jail.zygote_client import JailedProcess, ZygoteClient
+from sesame.sandbox.lifecycle import (
+    KILLED_FROM_OUTSIDE,
+    RESULT_GRACE_S,
+    START_EXIT_GRACE_S,
+    Lifecycle,
+    StartOutput,
+    State,
+)
 from sesame.sandbox.memory import Gauge, tree
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
 from sesame.sandbox.stack_dump import HeldOutput
 from sesame.sandbox.wire import Channel, Output
 
 MIB = 1024 * 1024
-# What a processor's worth of memory is: the cloud gives 0.35 processors to 512 MB (reference/api.md §7).
+# The memory size that comes with one processor: the cloud gives 0.35 processors to 512 MB (reference/api.md §7).
 MEMORY_MB_PER_PROCESSOR = 1536
-# How long a result may still be read after the process that sent it was reported gone.
-LAST_WORDS_S = 0.05
 HOSTNAME_CHARS = 63
-KILLED_FROM_OUTSIDE = "killed by SIGKILL"
 
 
 class JailSandbox:
-    """Made STARTING; `start` returns when the shim is ready for its first call."""
+    """`start` brings it up; then it takes calls until it ends."""
 
-    def __init__(self, spec: SandboxSpec, terms: Terms, cells: Cells, on_death: Callable[[], None]) -> None:
+    def __init__(
+        self, spec: SandboxSpec, policy: JailPolicy, resource_pool: HostResourcePool, on_death: OnDeath
+    ) -> None:
         self._spec = spec
-        self._terms = terms
-        self._cells = cells
-        self._on_death = on_death
+        self._policy = policy
+        self._resource_pool = resource_pool
+        self._life = Lifecycle(self._end, on_death)
         self._phases: dict[str, float] = {}
         self._channel: Channel | None = None
-        self._cell: Cell | None = None
-        self._jailed: Jailed | None = None
+        self._resources: HostResources | None = None
+        self._init: JailedProcess | None = None
         self._commands: Commands | None = None
         self._gauge: Gauge | None = None
         self._baseline_mb = 0.0
         self._peak_mb = 0.0
-        self._doom: SandboxDied | None = None
-        self._finishing: asyncio.Task[None] | None = None
-        self._ready = self._busy = self._spoiled = self._frozen = False
-        self._first_output = bytearray()
         self._output = HeldOutput(lambda _data: None)
         self._request_id = ""
-        self._ended_idle = False
         self._compiled: list[tuple[str, int]] = []
         self._starts_anew = needs_own_start(spec.environment)
-        self.on_ended: Callable[[], object] = lambda: None
 
     @property
     def instance_id(self) -> str:
         return self._spec.instance_id
 
     @property
+    def init_pid(self) -> int:
+        """Of process 1 of the instance, as the host counts it; 0 before it was forked."""
+        return self._init.pid if self._init is not None else 0
+
+    @property
+    def resources(self) -> HostResources | None:
+        """What the instance holds of the host; None before it was forked."""
+        return self._resources
+
+    @property
     def phases(self) -> Mapping[str, float]:
         return self._phases
 
-    def last_words(self) -> str:
-        """What was written before the shim was ready: says why it never was."""
-        return self._first_output.decode("utf-8", "replace").strip()
+    @property
+    def death(self) -> SandboxDied | None:
+        return self._life.death
+
+    def on_end(self, callback: Callable[[], object]) -> None:
+        self._life.on_end(callback)
 
     async def exited_by_itself(self) -> str:
         """How the process ended before it was ready; "" when it still runs or was killed from outside."""
-        if self._jailed is None:
+        if self._init is None:
             return ""
         with contextlib.suppress(TimeoutError):
             # The socket ends a moment before the process does.
-            await asyncio.wait_for(self._jailed.gone.wait(), LAST_WORDS_S)
-        how = self._jailed.describe_exit()
+            await asyncio.wait_for(self._init.gone.wait(), START_EXIT_GRACE_S)
+        how = self._init.describe_exit()
         return "" if how == KILLED_FROM_OUTSIDE else how
 
-    async def start(self, forker: Forker, spares: Spares, on_output: OnOutput) -> None:
-        """Raises `SandboxStartFailed`, `SandboxDied` or `OSError`; the caller then kills what there is."""
-        clock = _Clock(self._phases)
-        resident_kb = await forker.ready()
-        # A program that is started anew shares nothing with the zygote.
+    async def start(self, zygote: ZygoteClient, prewarmed_pool: PrewarmedPool, output: StartOutput) -> None:
+        """On return the shim is ready. After `SandboxStartFailed`, `SandboxDied` or `OSError` the caller kills it."""
+        self._output = HeldOutput(output)
+        clock = _LapClock(self._phases)
+        resident_kb = await zygote.ready()
+        # A program that is started anew shares no memory with the zygote.
         self._baseline_mb = 0.0 if self._starts_anew else resident_kb / 1024
         clock.lap("zygote_ms")
-        spare = await spares.take(forker, self._spec.disk_mb)
-        self._cell, self._jailed = spare.cell, spare.jailed
-        self._channel = Channel(spare.wire, Output(spare.output_fd, self._listen(on_output)), self._on_channel_end)
+        prewarmed = await prewarmed_pool.take(zygote, self._spec.disk_mb)
+        resources, init = self._resources, self._init = prewarmed.resources, prewarmed.jailed
+        self._channel = Channel(prewarmed.wire, Output(prewarmed.output_fd, self._output), self._life.stream_ended)
         clock.lap("fork_ms")
-        with contextlib.ExitStack() as till_sent:
+        with contextlib.ExitStack() as until_sent:
             fds: list[int] = []
-            fields = self._order(forker, fds, till_sent)
-            if spare.cell.group is not None:
-                spare.cell.group.limit(self._limits())
-            spare.order(fields, fds)
-        self._commands = self._commands_of(forker, spare.cell, spare.jailed)
+            fields = self._order(zygote, fds, until_sent)
+            if resources.group is not None:
+                resources.group.limit(self._limits())
+            prewarmed.order(fields, fds)
+        self._commands = self._commands_of(zygote, resources, init)
         clock.lap("mounts_ms")
         await self._channel.open()
-        self._jailed.on_gone = self._on_gone
-        await self._channel.setup(self._setup(forker.launch.notice))
+        init.on_gone = self._on_gone
+        await self._channel.setup(self._setup(zygote.launch.notice))
         clock.lap("shim_ms")
-        if spare.cell.group is None or not spare.cell.group.counts_memory:
-            self._gauge = Gauge(_first_child(spare.jailed.pid), init=spare.jailed.pid)
-        self._ready = True
+        if resources.group is None or not resources.group.counts_memory:
+            self._gauge = Gauge(_first_child(init.pid), init=init.pid)
+        output.ready()
+        self._life.move(State.READY)
 
-    async def call(self, call: Call) -> Reply:
+    def call(self, call: Call) -> Coroutine[Any, Any, Reply]:
         assert self._channel is not None
-        self._busy = True
         self._request_id = call.request_id
-        try:
-            return await self._channel.call(call)
-        except SandboxDied as died:
-            await self._finish(died)
-            assert self._doom is not None
-            raise self._doom from None
-        except BaseException:
-            self._spoiled = True
-            raise
-        finally:
-            self._busy = False
+        return self._life.run_call(self._channel.call(call))
 
-    async def exec(self, command: Command) -> Streamed:
-        if self._commands is None or self._finishing is not None:
-            raise SandboxDied("exit", "the instance has ended")
+    async def exec(self, command: Command) -> CommandExecution:
+        if self._commands is None or not self._life.living:
+            raise SandboxDied(Death.EXIT, "the instance has ended")
         return await self._commands.start(command)
 
-    async def kill(self, *, dump_stacks: bool = False) -> None:
-        jailed, channel = self._jailed, self._channel
-        if dump_stacks and jailed is not None and channel is not None and not jailed.gone.is_set():
+    async def kill(self, reason: KillReason) -> None:
+        init, channel = self._init, self._channel
+        if reason is KillReason.TIMEOUT and init is not None and channel is not None and not init.gone.is_set():
             self.thaw()
-            self._spoiled = True
             channel.hang_up()
-            if not await stack_dump.within(stack_dump.ASK_SHIM_S, jailed.gone):
+            if not await stack_dump.within(stack_dump.ASK_SHIM_S, init.gone):
                 self._output.hold()
-                _signal_function(jailed.pid, stack_dump.DUMP_SIGNAL)
-                await stack_dump.within(stack_dump.ASK_HANDLER_S, jailed.gone)
-        await self._finish(SandboxDied("killed"))
+                _signal_function(init.pid, stack_dump.DUMP_SIGNAL)
+                await stack_dump.within(stack_dump.ASK_HANDLER_S, init.gone)
+        await self._life.end(SandboxDied(Death.KILLED, reason.value))
 
     def memory_peak_mb(self) -> float:
         """Peak of the cgroup without the page cache of files, plus what the zygote shares with every instance.
 
-        Without a cgroup for memory: the peak of resident sets, as memory.py counts them.
+        Without a memory cgroup: the peak of resident sets, as `sandbox.memory` counts them.
         """
-        if self._finishing is None:
-            if self._gauge is not None:
-                self._peak_mb = self._gauge.look_at_main()
-            elif self._cell is not None and self._cell.group is not None:
-                self._peak_mb = self._cell.group.memory_peak_bytes() / MIB + self._baseline_mb
+        if self._life.living:
+            self._count_memory()
         return self._peak_mb
 
     def freeze(self) -> None:
-        if self._jailed is not None and self._finishing is None and not self._frozen:
-            self._frozen = True
-            if self._cell is None or self._cell.group is None or not self._cell.group.freeze():
-                self._signal_all(self._jailed, signal.SIGSTOP)
+        if self._init is not None and self._life.state is State.READY:
+            self._life.move(State.FROZEN)
+            group = self._resources.group if self._resources is not None else None
+            if group is None or not group.freeze():
+                _signal_tree(self._init, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        if self._jailed is not None and self._frozen:
-            self._frozen = False
-            if self._cell is None or self._cell.group is None or not self._cell.group.thaw():
-                self._signal_all(self._jailed, signal.SIGCONT)
+        if self._life.state is State.FROZEN:
+            self._life.move(State.READY)
+            self._thaw_processes()
 
-    def watch_memory(self) -> None:
-        """Where no cgroup does it: ends a busy instance that holds more than it may."""
-        if self._gauge is not None and self._busy and self._finishing is None:
+    def check_memory(self) -> None:
+        """Without a memory cgroup: ends an instance that holds more than its limit while it serves a call."""
+        if self._gauge is not None and self._life.state is State.CALLING:
             held = self._gauge.look_at_tree(self._spec.memory_mb)
             if held > self._spec.memory_mb:
-                self._start_finishing(SandboxDied("out_of_memory", f"{held:.2f} MB of {self._spec.memory_mb} MB"))
+                self._life.lost(SandboxDied(Death.OUT_OF_MEMORY, f"{held:.2f} MB of {self._spec.memory_mb} MB"))
 
-    def _order(self, forker: Forker, fds: list[int], closing: contextlib.ExitStack) -> dict[str, Any]:
-        """What makes a spare this function's instance; descriptors of mounts are added to `fds` and closed later."""
+    def _order(self, zygote: ZygoteClient, fds: list[int], closing: contextlib.ExitStack) -> dict[str, Any]:
+        """The message that makes a prewarmed sandbox this function's instance.
+
+        Descriptors of mounts are added to `fds`; `closing` closes them once the message is sent.
+        """
         spec = self._spec
-        counted = self._cell is not None and self._cell.group is not None and self._cell.group.counts_memory
+        counted = (
+            self._resources is not None and self._resources.group is not None and self._resources.group.counts_memory
+        )
         mounts: list[tuple[str, int]] = []
         binds: list[tuple[str, list[str]]] = []
 
@@ -192,12 +198,12 @@ class JailSandbox:
             mounts.append((target, len(fds)))
             fds.append(fd)
 
-        if self._terms.user_namespace:
+        if self._policy.user_namespace:
             binds.append((CODE_ROOT, [str(spec.code_dir.resolve())]))
             if spec.layer_dirs:
                 binds.append((LAYER_ROOT, [str(layer.resolve()) for layer in spec.layer_dirs]))
         else:
-            holds = self._terms.holds
+            holds = self._policy.holds
             show(CODE_ROOT, jail_mounts.tree(spec.code_dir, read_only=holds("read-only"), nosuid=holds("nosuid")))
             if spec.layer_dirs:
                 show(LAYER_ROOT, jail_mounts.merged_tree(spec.layer_dirs, read_only=holds("read-only")))
@@ -206,11 +212,11 @@ class JailSandbox:
             "mounts": mounts,
             "binds": binds,
             "compiled": [at for _root, at in self._compiled],
-            # Where no cgroup counts it, it takes at most half as much again as the function may hold.
+            # Counted as memory by the cgroup; without one it may take half of the function's memory on top.
             "shm_mb": spec.memory_mb if counted else spec.memory_mb // 2,
             "hostname": self._hostname,
-            "site_packages": SITE_PACKAGES_ROOT if forker.launch.site_packages is not None else "",
-            "environment": self._environment(forker),
+            "site_packages": SITE_PACKAGES_ROOT if zygote.launch.site_packages is not None else "",
+            "environment": self._environment(zygote),
             "start_anew": self._starts_anew,
         }
 
@@ -231,39 +237,34 @@ class JailSandbox:
         return self._spec.instance_id[:HOSTNAME_CHARS]
 
     def _limits(self) -> Limits:
-        holds = self._terms.holds
-        # What the zygote shares counts as the function's: a limit means what `memory_peak_mb` reports.
+        holds = self._policy.holds
+        # Pages shared with the zygote count as the function's: the limit applies to what `memory_peak_mb` reports.
         memory = int((self._spec.memory_mb - self._baseline_mb) * MIB) if holds("memory") else None
-        quota = self._spec.memory_mb / MEMORY_MB_PER_PROCESSOR if self._terms.cpu == "cloud" else None
+        quota = self._spec.memory_mb / MEMORY_MB_PER_PROCESSOR if self._policy.cpu == "cloud" else None
         return Limits(memory, PROCESSES if holds("processes") else None, self._spec.memory_mb, quota)
 
-    def _environment(self, forker: Forker) -> dict[str, str]:
+    def _environment(self, zygote: ZygoteClient) -> dict[str, str]:
         composed = {
             name: value for name, value in self._spec.environment.items() if name not in ("PYTHONPATH", "PYTHONHOME")
         }
         composed.setdefault("PATH", f"/opt/bin:{DEFAULT_PATH}")
-        composed["PATH"] = f"{forker.launch.interpreter.parent}:{composed['PATH']}"
+        composed["PATH"] = f"{zygote.launch.interpreter.parent}:{composed['PATH']}"
         composed.setdefault("LD_LIBRARY_PATH", LIBRARY_PATH)
         composed.setdefault("PYTHONIOENCODING", "utf-8:surrogateescape")
         composed["FC_INSTANCE_ID"] = self._spec.instance_id
         composed["HOSTNAME"] = self._hostname
         return composed
 
-    def _commands_of(self, forker: Forker, cell: Cell, init: Jailed) -> Commands:
-        environment = self._environment(forker)
+    def _commands_of(self, zygote: ZygoteClient, resources: HostResources, init: JailedProcess) -> Commands:
+        environment = self._environment(zygote)
         sys_path = [*self._setup("")["sys_path"]]
-        if forker.launch.site_packages is not None:
+        if zygote.launch.site_packages is not None:
             sys_path.append(SITE_PACKAGES_ROOT)
-        # What the shim sets for programs that the function starts.
+        # The environment that the shim sets for programs which the function starts; commands get the same.
         environment |= {"PYTHONPATH": ":".join(sys_path), "PYTHONDONTWRITEBYTECODE": "1", "PWD": CODE_ROOT}
-        inside = Inside(forker, cell, init, self._terms, environment)
-        return Commands(inside, lambda: self._on_lost_command())
-
-    def _on_lost_command(self) -> None:
-        if self._finishing is None:
-            self._start_finishing(SandboxDied("killed", "a command's processes could not be accounted for"))
-            if not self._busy:
-                self._on_death()
+        inside = Inside(zygote, resources, init, self._policy, environment)
+        cause = SandboxDied(Death.KILLED, "a command's processes could not be accounted for")
+        return Commands(inside, lambda: self._life.lost(cause))
 
     def _setup(self, notice: str) -> dict[str, Any]:
         version = ".".join(map(str, MINOR_VERSIONS[self._spec.runtime]))
@@ -281,102 +282,80 @@ class JailSandbox:
             "compiled": [[root, number] for number, (root, _at) in enumerate(self._compiled)],
         }
 
-    def _listen(self, on_output: OnOutput) -> OnOutput:
-        output = self._output = HeldOutput(on_output)
-
-        def listen(data: bytes) -> None:
-            if not self._ready:
-                self._first_output += data
-            output(data)
-
-        return listen
-
-    def _on_channel_end(self) -> None:
-        self._on_idle_end()
-
     def _on_gone(self) -> None:
-        if self._busy or not self._ready:
-            # Usually the socket ends by itself, and first what is still in it is read.
-            asyncio.get_running_loop().call_later(LAST_WORDS_S, self._give_up)
-        else:
-            self._on_idle_end()
+        self._life.process_ended(self._give_up)
 
     def _give_up(self) -> None:
         if self._channel is not None:
-            self._channel.end(SandboxDied("exit"))
+            self._channel.end(SandboxDied(Death.EXIT))
 
-    def _on_idle_end(self) -> None:
-        if self._ready and not self._busy and not self._spoiled and self._finishing is None:
-            self._ended_idle = True
-            self._start_finishing(SandboxDied("exit"))
-            self._on_death()
-
-    async def _finish(self, died: SandboxDied) -> None:
-        """Returns when nothing of the instance is left. The first reason given is the one that counts."""
-        await asyncio.shield(self._start_finishing(died))
-
-    def _start_finishing(self, died: SandboxDied) -> asyncio.Task[None]:
-        if self._finishing is None:
-            self.memory_peak_mb()
-            self._doom = died
-            self._finishing = asyncio.create_task(self._end())
-        return self._finishing
-
-    async def _end(self) -> None:
-        if self._jailed is not None:
-            if self._doom is not None and self._doom.reason == "exit":
-                # The stream ends a moment before the process does; how that ended is worth the moment.
+    async def _end(self, cause: SandboxDied) -> SandboxDied:
+        self._count_memory()
+        if self._init is not None:
+            if cause.reason is Death.EXIT:
+                # The stream ends a moment before the process does. Waiting that long tells how the process ended.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._jailed.gone.wait(), LAST_WORDS_S)
-            self._jailed.kill()
-            if self._frozen:
+                    await asyncio.wait_for(self._init.gone.wait(), RESULT_GRACE_S)
+            self._init.kill()
+            if self._life.ended_frozen:
                 # A version 1 freezer holds even SIGKILL back.
-                self.thaw()
+                self._thaw_processes()
             if self._commands is not None:
                 await self._commands.close()
-            await self._jailed.gone.wait()
-            if self._doom is not None and self._doom.reason == "exit":
-                self._doom = self._cause_of_death(self._jailed)
+            await self._init.gone.wait()
+            if cause.reason is Death.EXIT:
+                cause = self._cause_of_death(self._init)
         if self._channel is not None:
             self._channel.close()
             self._output.release(self._request_id, SHIM_ROOT)
-        if self._ended_idle and self._doom is not None:
-            # Nobody waits who would say it.
-            self._output.line(line_of(self._doom.reason, str(self._doom)))
-        if self._cell is not None:
-            self._cells.remove(self._cell)
+        if self._life.ended_idle:
+            # No call reports this end, so it is written to the log here.
+            self._output.line(line_of(cause.reason, str(cause)))
+        if self._resources is not None:
+            self._resource_pool.remove(self._resources)
         if self._gauge is not None:
             self._gauge.close()
-        self.on_ended()
+        return cause
 
-    @staticmethod
-    def _signal_all(jailed: Jailed, number: signal.Signals) -> None:
-        """Process 1 is stopped too: nothing of the instance runs then that could start a process anew."""
-        for pid in tree(jailed.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+    def _count_memory(self) -> None:
+        if self._gauge is not None:
+            self._peak_mb = self._gauge.look_at_main()
+        elif self._resources is not None and self._resources.group is not None:
+            self._peak_mb = self._resources.group.memory_peak_bytes() / MIB + self._baseline_mb
 
-    def _cause_of_death(self, jailed: Jailed) -> SandboxDied:
-        group = self._cell.group if self._cell is not None else None
-        how = jailed.describe_exit()
+    def _thaw_processes(self) -> None:
+        group = self._resources.group if self._resources is not None else None
+        if self._init is not None and (group is None or not group.thaw()):
+            _signal_tree(self._init, signal.SIGCONT)
+
+    def _cause_of_death(self, init: JailedProcess) -> SandboxDied:
+        group = self._resources.group if self._resources is not None else None
+        how = init.describe_exit()
         kills = group.memory_kills() if group is not None else 0
-        # A child may have been killed for memory before, and the function's process have ended for another reason.
-        if how in ("", "killed by SIGKILL") and kills:
-            return SandboxDied("out_of_memory", f"{self._peak_mb:.2f} MB of {self._spec.memory_mb} MB")
+        # The kernel may have killed a child for memory before the function's process ended for another reason.
+        if how in ("", KILLED_FROM_OUTSIDE) and kills:
+            return SandboxDied(Death.OUT_OF_MEMORY, f"{self._peak_mb:.2f} MB of {self._spec.memory_mb} MB")
         if kills:
             how += f"; {kills} of its processes had been killed because it was out of memory"
         if group is not None and (refused := group.processes_refused()):
             how += f"; {refused} times a new process or thread had been refused: at most {PROCESSES} may run"
-        return SandboxDied("exit", how)
+        return SandboxDied(Death.EXIT, how)
+
+
+def _signal_tree(init: JailedProcess, number: signal.Signals) -> None:
+    """Signals every process of the instance, process 1 too: a stopped instance must start no process anew."""
+    for pid in tree(init.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _first_child(init: int) -> int:
-    """The function's process: process 1 forks nothing else."""
+    """The function's process, which is the only one that process 1 forks."""
     return int(Path(f"/proc/{init}/task/{init}/children").read_text().split()[0])
 
 
 def _signal_function(init: int, number: int) -> None:
-    """Through a descriptor that is known to be the process's: its number may have gone to another meanwhile."""
+    """Signals the function's process by descriptor, because its number may have gone to another process meanwhile."""
     with contextlib.suppress(OSError, IndexError):
         pid = _first_child(init)
         descriptor = os.pidfd_open(pid)
@@ -387,8 +366,8 @@ def _signal_function(init: int, number: int) -> None:
             os.close(descriptor)
 
 
-class _Clock:
-    """Milliseconds between laps, by the host's clock."""
+class _LapClock:
+    """Notes the milliseconds between laps."""
 
     def __init__(self, phases: dict[str, float]) -> None:
         self._phases = phases

@@ -1,7 +1,7 @@
-"""Finds out, by trying, how strong a jail can be made here, and says what it holds and what it does not.
+"""Finds out how strong a jail can be made here, and lists what it enforces and what it does not.
 
-Called by jail.py at `open`, by app.py to choose a driver and by `sesame doctor`.
-Never trusts a version number or a user id: what counts is whether the calls succeed.
+Called by `jail.driver` at `open`, by `sandbox.drivers` and by `sesame doctor`. Tries the system calls themselves: a
+version number or a user id does not tell whether they are allowed.
 """
 
 import os
@@ -15,14 +15,17 @@ import msgspec
 
 from sesame.sandbox.interface import Enforcement
 from sesame.sandbox.jail import mounts as jail_mounts
-from sesame.sandbox.process.driver import MEMORY_WATCH_S
+from sesame.sandbox.memory import MEMORY_WATCH_S
 from sesame.sandbox.shim import SHIM
 
 PROBE_TIMEOUT_S = 20.0
 
 
-class Grade(msgspec.Struct, frozen=True):
-    """`kind` is root, user (in a user namespace) or none; `reason` says why it is no better, `hint` what would help."""
+class Isolation(msgspec.Struct, frozen=True):
+    """The isolation level that is possible here.
+
+    `kind` is root, user (in a user namespace) or none; `reason` says why it is no better, `hint` what would help.
+    """
 
     kind: str
     reason: str = ""
@@ -33,35 +36,35 @@ class Grade(msgspec.Struct, frozen=True):
         return self.kind != "none"
 
 
-class Held(msgspec.Struct, frozen=True):
-    """What a driver has found it can use. `controllers` are memory, pids and cpu as far as cgroups limit them."""
+class Findings(msgspec.Struct, frozen=True):
+    """What a driver found it can use. `controllers` are those of memory, pids and cpu that cgroups limit here."""
 
-    grade: Grade
+    isolation: Isolation
     controllers: frozenset[str]
     freezer: str
     disk_image: bool
     cpu: str
 
 
-def probe() -> Grade:
-    """The strongest grade that is possible here. Blocks for some 50 ms."""
+def probe() -> Isolation:
+    """The strongest isolation level that is possible here. Blocks for some 50 ms."""
     if not jail_mounts.supported():
-        return Grade("none", f"a jail needs Linux, and this is {platform.system()}", "use --sandbox plain")
+        return Isolation("none", f"a jail needs Linux, and this is {platform.system()}", "use --sandbox plain")
     if not (SHIM / "jail" / "seccomp" / f"{platform.machine()}.bpf").exists():
-        return Grade("none", f"there is no system call filter for {platform.machine()}", "use --sandbox plain")
+        return Isolation("none", f"there is no system call filter for {platform.machine()}", "use --sandbox plain")
     as_root = _try("root") or _detached_mounts_fail()
     if not as_root:
-        return Grade("root")
+        return Isolation("root")
     as_user = _try("user")
     why = "Sesame does not run as root" if os.geteuid() != 0 else f"root may not do everything here: {as_root}"
     if not as_user:
-        return Grade("user", why, "run as root for memory and process limits by the kernel")
-    return Grade("none", f"{why}; without root: {as_user}", _advice())
+        return Isolation("user", why, "run as root for memory and process limits by the kernel")
+    return Isolation("none", f"{why}; without root: {as_user}", _advice())
 
 
-def enforcement(held: Held) -> tuple[Enforcement, ...]:
+def enforcement(held: Findings) -> tuple[Enforcement, ...]:
     """Every wall and limit of the jail as it is here."""
-    root = held.grade.kind == "root"
+    root = held.isolation.kind == "root"
     memory, pids, cpu = (name in held.controllers for name in ("memory", "pids", "cpu"))
     quota = "; a quota by memory size" if held.cpu == "cloud" else ""
     return (
@@ -89,12 +92,12 @@ def enforcement(held: Held) -> tuple[Enforcement, ...]:
     )  # fmt: skip
 
 
-def _tmp(held: Held) -> str:
+def _tmp(held: Findings) -> str:
     return "its pages are a file's" if held.disk_image else "it is a tmpfs, and takes the host's memory"
 
 
 def _try(kind: str) -> str:
-    """What goes wrong, or nothing."""
+    """What goes wrong, or "" when it works."""
     with tempfile.TemporaryDirectory(prefix="sesame-probe-") as directory:
         try:
             done = subprocess.run(
@@ -119,7 +122,7 @@ def _detached_mounts_fail() -> str:
 
 
 def _advice() -> str:
-    """The switches that distributions have put before user namespaces."""
+    """What to change: distributions restrict user namespaces by these switches."""
     for path, wanted in (
         ("/proc/sys/kernel/unprivileged_userns_clone", "1"),
         ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "0"),

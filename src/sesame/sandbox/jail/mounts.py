@@ -1,6 +1,6 @@
 """Prepares, in the host, mounts that hang nowhere and travel to an instance as descriptors: code, layers, /tmp.
 
-Used by jail_cells.py and jail.py; needs root. runtime/jail/steps.py puts them in place.
+Used by host_resources.py and jail.py; needs root. runtime/jail/steps.py puts them in place.
 Never attaches anything to the host's own tree: with its last descriptor a mount is gone, however Sesame ended.
 """
 

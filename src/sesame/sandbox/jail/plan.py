@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sesame.sandbox.jail.policy import Terms
-from sesame.sandbox.process.driver import Launch
+from sesame.sandbox.jail.policy import JailPolicy
+from sesame.sandbox.launch import Launch
 from sesame.sandbox.shim import SHIM
 
 SHIM_ROOT = "/var/sesame/runtime"
@@ -56,10 +56,10 @@ _LINKS = (
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
 
 
-def root_plan(launch: Launch, staging: Path, terms: Terms) -> dict[str, Any]:
+def root_plan(launch: Launch, staging: Path, policy: JailPolicy) -> dict[str, Any]:
     """The message that runtime/jail/root.py expects. `staging` is an empty directory on which it may mount."""
     interpreter = launch.interpreter.resolve()
-    writable = "read-only" in terms.without
+    writable = "read-only" in policy.without
     binds = [(path, path, writable) for path in _read_only(interpreter)]
     binds.append((str(SHIM), SHIM_ROOT, writable))
     if launch.site_packages is not None:
@@ -68,8 +68,8 @@ def root_plan(launch: Launch, staging: Path, terms: Terms) -> dict[str, Any]:
     binds.append(("/proc", "/proc", True))
     return {
         "parent": os.getpid(),
-        "user_namespace": terms.user_namespace,
-        "keep_host": terms.host_is_visible,
+        "user_namespace": policy.user_namespace,
+        "keep_host": policy.host_is_visible,
         "staging": str(staging),
         "directories": [*_DIRECTORIES],
         "links": [*_LINKS, *_merged_links()],

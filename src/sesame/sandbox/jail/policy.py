@@ -1,7 +1,6 @@
-"""What holds for every instance of one jail driver: its grade, how processors are shared, which walls stand.
+"""What holds for every instance of one jail driver: its namespaces, how processors are shared, which walls stand.
 
-Made by jail.py; read by the parts of the jail.
-Never changes while a driver is open.
+Made by `jail.driver` when it opens, unchanged from then on; read by the other parts of the jail.
 """
 
 import msgspec
@@ -10,15 +9,15 @@ FILE_DESCRIPTORS = 100_000
 PROCESSES = 1024
 DISK_WITHOUT_WALL_MB = 4096
 
-# Every wall that a test can take away, to show that an attack succeeds without it. Nothing else takes one away.
+# The walls of the jail. Tests leave one away each to show that an attack then succeeds; nothing else does.
 WALLS = frozenset({
     "mount", "pid", "ipc", "uts", "cgroup namespace", "descriptors", "root", "read-only", "nosuid", "disk", "proc",
     "user", "no new privileges", "scope", "seccomp", "dumpable", "memory", "processes", "limits",
 })  # fmt: skip
 
 
-class Terms(msgspec.Struct, frozen=True):
-    """`user_namespace`: made by an ordinary user. `cpu`: shares or cloud. `without`: names of `WALLS`."""
+class JailPolicy(msgspec.Struct, frozen=True):
+    """`user_namespace`: the jail is made by an ordinary user. `cpu`: shares or cloud. `without`: names of `WALLS`."""
 
     user_namespace: bool = False
     cpu: str = "shares"
@@ -31,5 +30,5 @@ class Terms(msgspec.Struct, frozen=True):
 
     @property
     def host_is_visible(self) -> bool:
-        """To the zygote: it then mounts from there for its instances, and each drops it."""
+        """Whether the zygote sees the host's files; instances then bind from them and drop them before user code."""
         return self.user_namespace or not self.holds("root")

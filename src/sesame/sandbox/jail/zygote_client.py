@@ -1,7 +1,7 @@
-"""The host's side of one zygote: starts it, asks it for forks, hears of the ends of what it forked.
+"""The host's side of one zygote: starts it, asks it to fork, hears of the ends of what it forked.
 
-Used by jail.py, one for each runtime. The process itself is runtime/jail/root.py and then runtime/jail/zygote.py.
-Never waits for a zygote on the event loop, and never signals a process by its number.
+Used by `jail.driver`, one for each runtime. The process itself is runtime/jail/root.py and then runtime/jail/zygote.py.
+Never blocks the event loop on a zygote; signals processes by descriptor, never by number.
 """
 
 import array
@@ -17,20 +17,20 @@ from typing import Any
 
 from sesame.sandbox.interface import SandboxStartFailed, StartFailure
 from sesame.sandbox.jail.plan import root_plan
-from sesame.sandbox.jail.policy import Terms
-from sesame.sandbox.process.driver import Launch
+from sesame.sandbox.jail.policy import JailPolicy
+from sesame.sandbox.launch import Launch
 from sesame.sandbox.shim import SHIM
 
 START_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 5.0
-# Requests on their way at once: descriptors in flight are limited, and a zygote answers one after the other anyhow.
+# Requests in flight: the kernel limits the descriptors in flight, and a zygote answers one request after another.
 IN_FLIGHT = 16
 MAX_REQUEST_BYTES = 64 * 1024
 _PACKET_BYTES = 4096
 _LOG_BYTES = 4096
 
 
-class Jailed:
+class JailedProcess:
     """Process 1 of an instance, with everything below it. Holds a descriptor of the process until it is gone."""
 
     def __init__(self, pid: int, pidfd: int) -> None:
@@ -53,7 +53,7 @@ class Jailed:
         return os.dup(self._pidfd)
 
     def lives(self) -> bool:
-        """Whether its number is still its own: not once the zygote has reaped it."""
+        """Whether `pid` still means this process: false once the zygote has reaped it."""
         if self._pidfd < 0:
             return False
         try:
@@ -61,12 +61,12 @@ class Jailed:
         except ProcessLookupError:
             return False
         except PermissionError:
-            # It is there, and another user's already.
+            # The process exists and has changed to the instance's user.
             return True
         return True
 
     def describe_exit(self) -> str:
-        """`exit status 3`, `killed by SIGSEGV`, or nothing when that is not known."""
+        """`exit status 3`, `killed by SIGSEGV`, or "" when it is not known."""
         if self.status is None or os.waitstatus_to_exitcode(self.status) < 0:
             return ""
         code = os.waitstatus_to_exitcode(self.status)
@@ -78,7 +78,7 @@ class Jailed:
             return f"exit status {code}"
 
     def has_gone(self, status: int | None) -> None:
-        """Called by the forker, once."""
+        """Called once, by the client, when the zygote has reaped it or has ended itself."""
         self.status = status
         os.close(self._pidfd)
         self._pidfd = -1
@@ -86,20 +86,20 @@ class Jailed:
         self.on_gone()
 
 
-class Forker:
-    """One zygote. When it dies, so does all that it forked (parent-death signal), and a new one is needed."""
+class ZygoteClient:
+    """One zygote. When it dies, everything that it forked dies too (parent-death signal), and a new one is needed."""
 
-    def __init__(self, launch: Launch, staging: Path, terms: Terms) -> None:
+    def __init__(self, launch: Launch, staging: Path, policy: JailPolicy) -> None:
         self.launch = launch
         self._staging = staging
-        self._terms = terms
+        self._policy = policy
         self._child: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._log = -1
         self._ready: asyncio.Future[int] | None = None
-        self._asked: dict[str, asyncio.Future[Jailed]] = {}
-        self._jailed: dict[int, Jailed] = {}
-        self._room = asyncio.Semaphore(IN_FLIGHT)
+        self._asked: dict[str, asyncio.Future[JailedProcess]] = {}
+        self._jailed: dict[int, JailedProcess] = {}
+        self._in_flight = asyncio.Semaphore(IN_FLIGHT)
 
     @property
     def alive(self) -> bool:
@@ -113,9 +113,9 @@ class Forker:
         """Starts the zygote; `ready` tells when it can fork."""
         loop = asyncio.get_running_loop()
         self._ready = loop.create_future()
-        # A failure is for whoever asks for a fork; when nobody does, nobody has to look at it.
+        # A failure is reported to the callers of `ready` and `fork`; without this, asyncio would report it as well.
         self._ready.add_done_callback(lambda ready: ready.exception())
-        plan = root_plan(self.launch, self._staging, self._terms)
+        plan = root_plan(self.launch, self._staging, self._policy)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._log = os.memfd_create("zygote")
         with theirs:
@@ -137,7 +137,7 @@ class Forker:
 
     async def ready(self) -> int:
         """Waits for the zygote; returns its resident memory in kB. Raises `SandboxStartFailed`."""
-        assert self._ready is not None, "the forker is not open"
+        assert self._ready is not None, "the zygote is not open"
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 return await asyncio.shield(self._ready)
@@ -148,26 +148,26 @@ class Forker:
                 "the interpreter of its runtime was not ready in time",
             ) from None
 
-    async def fork(self, request: dict[str, Any], fds: Sequence[int]) -> Jailed:
-        """Asks for one instance with the descriptors, which stay the caller's. Raises `SandboxStartFailed`.
+    async def fork(self, request: dict[str, Any], fds: Sequence[int]) -> JailedProcess:
+        """Asks for one process with the descriptors `fds`, which stay the caller's. Raises `SandboxStartFailed`.
 
-        May be cancelled: what is born then all the same is killed.
+        May be cancelled: a process that is forked all the same is killed.
         """
         await self.ready()
-        async with self._room:
+        async with self._in_flight:
             if self._control is None:
                 raise SandboxStartFailed(f"{self.launch.interpreter}: the zygote ended {self._said()}")
-            born = self._asked[request["id"]] = asyncio.get_running_loop().create_future()
+            forked = self._asked[request["id"]] = asyncio.get_running_loop().create_future()
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
             self._control.sendmsg([json.dumps(request).encode()], rights)
             try:
-                return await asyncio.shield(born)
+                return await asyncio.shield(forked)
             except asyncio.CancelledError:
-                born.add_done_callback(_kill_the_born)
+                forked.add_done_callback(_kill_forked)
                 raise
 
     async def close(self) -> None:
-        """Hangs up; the zygote and all that it forked end."""
+        """Hangs up; on return the zygote and everything that it forked have ended."""
         self._hang_up()
         child, self._child = self._child, None
         if child is not None:
@@ -200,15 +200,15 @@ class Forker:
         elif "status" in message:
             if jailed := self._jailed.pop(message["pid"], None):
                 jailed.has_gone(message["status"])
-        elif born := self._asked.pop(message["id"], None):
+        elif forked := self._asked.pop(message["id"], None):
             if "error" in message:
-                born.set_exception(SandboxStartFailed(message["error"]))
+                forked.set_exception(SandboxStartFailed(message["error"]))
             else:
-                jailed = self._jailed[message["pid"]] = Jailed(message["pid"], fds[0])
-                born.set_result(jailed)
+                jailed = self._jailed[message["pid"]] = JailedProcess(message["pid"], fds[0])
+                forked.set_result(jailed)
 
     def _hang_up(self) -> None:
-        """From here on no process of this zygote is known to be alive: the kernel ends them with it."""
+        """The control socket has ended: the zygote is dead or dying, and the kernel ends what it forked with it."""
         control, self._control = self._control, None
         if control is None:
             return
@@ -230,13 +230,13 @@ class Forker:
             one.has_gone(None)
 
     def _said(self) -> str:
-        """The end of what the zygote wrote: its traceback."""
+        """The end of what the zygote wrote, usually a traceback."""
         if self._log < 0:
             return ""
         size = os.fstat(self._log).st_size
         return os.pread(self._log, _LOG_BYTES, max(0, size - _LOG_BYTES)).decode("utf-8", "replace").strip()
 
 
-def _kill_the_born(born: "asyncio.Future[Jailed]") -> None:
-    if not born.cancelled() and born.exception() is None:
-        born.result().kill()
+def _kill_forked(forked: "asyncio.Future[JailedProcess]") -> None:
+    if not forked.cancelled() and forked.exception() is None:
+        forked.result().kill()

@@ -1,7 +1,7 @@
 """The driver `plain`: each instance is a process of its own, with limits that need no privileges.
 
-Built by app.py; used by the engine through seam.py. Interpreters and packages come from an injected `resolve`.
-Never a wall: the function runs as Sesame's own user and sees the host's files. `enforcement` says so.
+Chosen by `sandbox.drivers`. Not a security boundary: the function runs as Sesame's own user and sees the host's files;
+`enforcement` says so.
 """
 
 import asyncio
@@ -12,19 +12,22 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from sesame.model.command import Command
 from sesame.sandbox import addresses, stack_dump
-from sesame.sandbox import spawner as warden
 from sesame.sandbox.deaths import line_of
-from sesame.sandbox.exec_streams import Streamed
+from sesame.sandbox.exec_streams import CommandExecution
 from sesame.sandbox.interface import (
     Call,
-    Command,
+    Death,
     Enforcement,
+    KillReason,
+    OnDeath,
     OnOutput,
     Reply,
     SandboxDied,
@@ -32,51 +35,47 @@ from sesame.sandbox.interface import (
     SandboxStartFailed,
     StartFailure,
 )
-from sesame.sandbox.memory import Gauge
+from sesame.sandbox.launch import Launch, ResolveLaunch
+from sesame.sandbox.lifecycle import (
+    KILLED_FROM_OUTSIDE,
+    START_EXIT_GRACE_S,
+    Lifecycle,
+    StartOutput,
+    State,
+)
+from sesame.sandbox.memory import MEMORY_WATCH_S, Gauge
 from sesame.sandbox.process import scratch as scratch_files
 from sesame.sandbox.process.exec import Commands
+from sesame.sandbox.process.spawner import OUTPUT_FD, SOCKET_FD, Process, Spawner, Start
 from sesame.sandbox.stack_dump import HeldOutput
 from sesame.sandbox.wire import Channel, Output
 
 START_TIMEOUT_S = 30.0
-MEMORY_WATCH_S = 0.1
 DISK_WATCH_EVERY = 10
-# How long a result may still be read after the process that sent it was reported dead.
-LAST_WORDS_S = 0.05
 FILE_DESCRIPTORS = 100_000
-KILLED_FROM_OUTSIDE = "killed by SIGKILL"
 MIB = 1024 * 1024
 LINUX = sys.platform.startswith("linux")
 
 
-class Launch(msgspec.Struct, frozen=True):
-    """With what a runtime is run here. `notice` is printed before each call, when another version stands in."""
-
-    interpreter: Path
-    site_packages: Path | None = None
-    notice: str = ""
-
-
 class PlainDriver:
-    """Makes processes through one warden. `scratch` holds the driver's files, in `shim` and `instances`."""
+    """Starts processes through one spawner. `scratch` holds the driver's files, in `shim` and `instances`."""
 
     name = "plain"
 
-    def __init__(self, resolve: Callable[[str], Launch], scratch: Path) -> None:
-        """`resolve` gives the launch for a runtime or raises `LookupError` with a message for the log."""
-        self._resolve = resolve
+    def __init__(self, resolve: ResolveLaunch, scratch: Path) -> None:
+        self.resolve = resolve
         self._scratch = scratch
         self._shim = scratch / "shim"
-        self._warden = warden.Warden()
+        self._spawner = Spawner()
         self._sandboxes: dict[str, PlainSandbox] = {}
         self._watch: asyncio.Task[None] | None = None
 
     def enforcement(self) -> tuple[Enforcement, ...]:
-        left = "orphans are found by session and environment" if LINUX else "only the process group is killed"
+        orphans = "orphans are found by session and environment" if LINUX else "only the process group is killed"
         memory = f"resident sets looked at every {MEMORY_WATCH_S:g} s of a call, then SIGKILL"
         return (
             Enforcement("time limit", True, "the host's clock, then SIGKILL"),
-            Enforcement("processes ended with their instance", LINUX, f"the warden process; {left}"),
+            Enforcement("processes ended with their instance", LINUX, f"the spawner process; {orphans}"),
             Enforcement("memory", True, memory),
             Enforcement("open files", True, f"RLIMIT_NOFILE {FILE_DESCRIPTORS} or the host's own limit"),
             Enforcement("size of TMPDIR", True, "RLIMIT_FSIZE for a file, the sum looked at every second of a call"),
@@ -88,98 +87,106 @@ class PlainDriver:
             Enforcement("own user, network and system calls", False, "needs the driver jail"),
         )
 
+    @property
+    def spawner_pid(self) -> int:
+        return self._spawner.pid
+
+    def instance_ids(self) -> set[str]:
+        """The instances of which anything is left."""
+        return set(self._sandboxes)
+
     async def open(self) -> None:
         await asyncio.to_thread(scratch_files.lay_out, self._scratch, self._shim)
-        self._warden.open()
-        self._watch = asyncio.create_task(self._keep_watch())
+        self._spawner.open()
+        self._watch = asyncio.create_task(self._watch_calls())
 
-    async def create(self, spec: SandboxSpec, on_output: OnOutput, on_death: Callable[[], None]) -> "PlainSandbox":
-        if not self._warden.alive:
-            # It was killed from outside, and its instances with it.
-            await self._warden.close()
-            self._warden.open()
+    async def create(self, spec: SandboxSpec, on_output: OnOutput, on_death: OnDeath) -> "PlainSandbox":
+        """As `SandboxDriver.create`."""
+        if not self._spawner.alive:
+            # It was killed from outside, and with it its instances.
+            await self._spawner.close()
+            self._spawner.open()
         try:
-            launch = self._resolve(spec.runtime)
+            launch = self.resolve(spec.runtime)
         except LookupError as error:
             raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error
+        output = StartOutput(on_output)
         sandbox = PlainSandbox(spec, self._scratch / "instances" / spec.instance_id, on_death)
         self._sandboxes[spec.instance_id] = sandbox
+        sandbox.on_end(lambda: self._sandboxes.pop(spec.instance_id, None))
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
-                await sandbox.start(self._warden, launch, self._shim, on_output)
+                await sandbox.start(self._spawner, launch, self._shim, output)
         except (TimeoutError, SandboxDied, OSError, SandboxStartFailed) as error:
             how = await sandbox.exited_by_itself()
-            await sandbox.kill()
+            await sandbox.kill(KillReason.FAILED)
             raise SandboxStartFailed.of(
-                error, interpreter=launch.interpreter, exit=how, output=sandbox.last_words()
+                error, interpreter=launch.interpreter, exit=how, output=output.text()
             ) from error
         except BaseException:
-            await sandbox.kill()
+            await sandbox.kill(KillReason.CANCELED)
             raise
-        finally:
-            if sandbox.ended:
-                self._sandboxes.pop(spec.instance_id, None)
-        sandbox.on_ended = lambda: self._sandboxes.pop(spec.instance_id, None)
         return sandbox
 
     async def close(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
-        await asyncio.gather(*(sandbox.kill() for sandbox in list(self._sandboxes.values())))
-        await self._warden.close()
+        await asyncio.gather(*(sandbox.kill(KillReason.STOPPING) for sandbox in list(self._sandboxes.values())))
+        await self._spawner.close()
         await asyncio.to_thread(scratch_files.clear, self._scratch)
 
-    async def _keep_watch(self) -> None:
+    async def _watch_calls(self) -> None:
         tick = 0
         while True:
             await asyncio.sleep(MEMORY_WATCH_S)
             tick += 1
             for sandbox in list(self._sandboxes.values()):
-                if sandbox.busy:
-                    sandbox.watch_memory()
+                if sandbox.calling:
+                    sandbox.check_memory()
                     if tick % DISK_WATCH_EVERY == 0:
-                        await sandbox.watch_disk()
+                        await sandbox.check_disk()
 
 
 class PlainSandbox:
     """One process with its socket, its output pipe and its temporary directory."""
 
-    def __init__(self, spec: SandboxSpec, directory: Path, on_death: Callable[[], None]) -> None:
+    def __init__(self, spec: SandboxSpec, directory: Path, on_death: OnDeath) -> None:
         self._spec = spec
         self._directory = directory
-        self._on_death = on_death
+        self._life = Lifecycle(self._end, on_death, self._check_after_call)
+        self._call_began = 0.0
         self._phases: dict[str, float] = {}
         self._channel: Channel | None = None
-        self._process: warden.Process | None = None
+        self._process: Process | None = None
         self._commands: Commands | None = None
         self._gauge: Gauge | None = None
-        self._doom: SandboxDied | None = None
-        self._finishing: asyncio.Task[None] | None = None
-        self._ready = False
-        self._spoiled = False
-        self._first_output = bytearray()
         self._output = HeldOutput(lambda _data: None)
         self._request_id = ""
-        self._ended_idle = False
         self._shim = ""
-        self.busy = False
-        self.on_ended: Callable[[], object] = lambda: None
 
     @property
     def instance_id(self) -> str:
         return self._spec.instance_id
 
     @property
+    def pid(self) -> int:
+        """Of the function's process; 0 before it was started."""
+        return self._process.pid if self._process is not None else 0
+
+    @property
     def phases(self) -> Mapping[str, float]:
         return self._phases
 
     @property
-    def ended(self) -> bool:
-        return self._finishing is not None and self._finishing.done()
+    def death(self) -> SandboxDied | None:
+        return self._life.death
 
-    def last_words(self) -> str:
-        """What the process wrote before it was ready: says why it never was."""
-        return self._first_output.decode("utf-8", "replace").strip()
+    @property
+    def calling(self) -> bool:
+        return self._life.state is State.CALLING
+
+    def on_end(self, callback: Callable[[], object]) -> None:
+        self._life.on_end(callback)
 
     async def exited_by_itself(self) -> str:
         """How the process ended before it was ready; "" when it still runs or was killed from outside."""
@@ -187,19 +194,21 @@ class PlainSandbox:
             return ""
         with contextlib.suppress(TimeoutError):
             # The socket ends a moment before the process does.
-            await asyncio.wait_for(self._process.exited.wait(), LAST_WORDS_S)
+            await asyncio.wait_for(self._process.exited.wait(), START_EXIT_GRACE_S)
         how = self._process.describe_exit()
         return "" if how == KILLED_FROM_OUTSIDE else how
 
-    async def start(self, keeper: warden.Warden, launch: Launch, shim: Path, on_output: OnOutput) -> None:
+    async def start(self, spawner: Spawner, launch: Launch, shim: Path, output: StartOutput) -> None:
+        """On return the shim is ready. After `SandboxStartFailed`, `SandboxDied` or `OSError` the caller kills it."""
         began = time.monotonic()
         temporary = self._directory / "tmp"
         temporary.mkdir(parents=True)
         spec = self._spec
         self._shim = str(shim)
+        self._output = HeldOutput(output)
         ours, theirs = socket.socketpair()
         reading, writing = os.pipe()
-        start = warden.Start(
+        start = Start(
             instance_id=spec.instance_id,
             argv=_argv(launch, shim, spec.environment),
             env=addresses.environment(spec, launch.interpreter, temporary),
@@ -207,8 +216,8 @@ class PlainSandbox:
             limits={"RLIMIT_CORE": 0, "RLIMIT_NOFILE": FILE_DESCRIPTORS, "RLIMIT_FSIZE": spec.disk_mb * MIB},
         )
         try:
-            self._channel = Channel(ours, Output(reading, self._listen(on_output)), self._on_channel_end)
-            self._process = await keeper.spawn(start, (theirs.fileno(), writing), self._on_exit)
+            self._channel = Channel(ours, Output(reading, self._output), self._life.stream_ended)
+            self._process = await spawner.spawn(start, (theirs.fileno(), writing), self._on_exit)
         finally:
             theirs.close()
             os.close(writing)
@@ -219,48 +228,31 @@ class PlainSandbox:
         paths = addresses.setup(spec, notice="")["sys_path"]
         if launch.site_packages is not None:
             paths.append(str(launch.site_packages))
-        # What the shim sets for programs that the function starts.
+        # The environment that the shim sets for programs which the function starts; commands get the same.
         environment = {**start.env, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
         environment["PWD"] = start.cwd
-        self._commands = Commands(keeper, msgspec.structs.replace(start, env=environment))
+        self._commands = Commands(spawner, msgspec.structs.replace(start, env=environment))
         self._phases["interpreter_ms"] = (time.monotonic() - began) * 1000 - self._phases["fork_ms"]
         if not version:
             raise SandboxStartFailed("the shim did not say which Python it runs under")
-        self._ready = True
+        output.ready()
+        self._life.move(State.READY)
 
-    async def call(self, call: Call) -> Reply:
+    def call(self, call: Call) -> Coroutine[Any, Any, Reply]:
         assert self._channel is not None
-        assert self._gauge is not None
-        self.busy = True
+        self._call_began = time.monotonic()
         self._request_id = call.request_id
-        began = time.monotonic()
-        try:
-            reply = await self._channel.call(call)
-        except SandboxDied as died:
-            await self._finish(died)
-            assert self._doom is not None
-            raise self._doom from None
-        except BaseException:
-            self._spoiled = True
-            raise
-        finally:
-            self.busy = False
-        if self._gauge.look_after_call(began) > self._spec.memory_mb:
-            await self._finish(self._out_of_memory(self._gauge.peak_mb))
-            assert self._doom is not None
-            raise self._doom
-        return reply
+        return self._life.run_call(self._channel.call(call))
 
-    async def exec(self, command: Command) -> Streamed:
-        if self._commands is None or self._finishing is not None:
-            raise SandboxDied("exit", "the instance has ended")
+    async def exec(self, command: Command) -> CommandExecution:
+        if self._commands is None or not self._life.living:
+            raise SandboxDied(Death.EXIT, "the instance has ended")
         return await self._commands.start(command)
 
-    async def kill(self, *, dump_stacks: bool = False) -> None:
+    async def kill(self, reason: KillReason) -> None:
         process, channel = self._process, self._channel
-        if dump_stacks and process is not None and channel is not None and not process.exited.is_set():
+        if reason is KillReason.TIMEOUT and process is not None and channel is not None and not process.exited.is_set():
             process.signal(signal.SIGCONT, group=True)
-            self._spoiled = True
             if LINUX:
                 channel.hang_up()
             else:
@@ -269,100 +261,74 @@ class PlainSandbox:
                 self._output.hold()
                 process.signal(stack_dump.DUMP_SIGNAL, group=False)
                 await stack_dump.within(stack_dump.ASK_HANDLER_S, process.exited)
-        await self._finish(SandboxDied("killed"))
+        await self._life.end(SandboxDied(Death.KILLED, reason.value))
 
     def memory_peak_mb(self) -> float:
         return self._gauge.peak_mb if self._gauge is not None else 0.0
 
     def freeze(self) -> None:
-        if self._process is not None:
+        if self._process is not None and self._life.state is State.READY:
+            self._life.move(State.FROZEN)
             self._process.signal(signal.SIGSTOP, group=True)
 
     def thaw(self) -> None:
-        if self._process is not None:
+        if self._process is not None and self._life.state is State.FROZEN:
+            self._life.move(State.READY)
             self._process.signal(signal.SIGCONT, group=True)
 
-    def watch_memory(self) -> None:
-        """Ends the instance when it holds more than it may."""
-        if self._gauge is not None and self._finishing is None:
+    def check_memory(self) -> None:
+        """Ends the instance when it holds more memory than its limit."""
+        if self._gauge is not None and self._life.living:
             held = self._gauge.look_at_tree(self._spec.memory_mb)
             if held > self._spec.memory_mb:
-                self._start_finishing(self._out_of_memory(held))
+                self._life.lost(self._out_of_memory(held))
 
-    async def watch_disk(self) -> None:
-        """Ends the instance when its temporary directory has grown too large."""
+    async def check_disk(self) -> None:
+        """Ends the instance when its temporary directory holds more than its limit."""
         held = await asyncio.to_thread(scratch_files.size_bytes, self._directory)
-        if held > self._spec.disk_mb * MIB and self._finishing is None:
-            self._start_finishing(SandboxDied("disk", f"{held / MIB:.0f} MB of {self._spec.disk_mb} MB in TMPDIR"))
+        if held > self._spec.disk_mb * MIB:
+            self._life.lost(SandboxDied(Death.DISK, f"{held / MIB:.0f} MB of {self._spec.disk_mb} MB in TMPDIR"))
+
+    def _check_after_call(self) -> SandboxDied | None:
+        if self._gauge is not None and self._gauge.look_after_call(self._call_began) > self._spec.memory_mb:
+            return self._out_of_memory(self._gauge.peak_mb)
+        return None
 
     def _out_of_memory(self, held_mb: float) -> SandboxDied:
-        return SandboxDied("out_of_memory", f"{held_mb:.2f} MB of {self._spec.memory_mb} MB")
-
-    def _listen(self, on_output: OnOutput) -> OnOutput:
-        output = self._output = HeldOutput(on_output)
-
-        def listen(data: bytes) -> None:
-            if not self._ready:
-                self._first_output += data
-            output(data)
-
-        return listen
-
-    def _on_channel_end(self) -> None:
-        self._on_idle_end()
+        return SandboxDied(Death.OUT_OF_MEMORY, f"{held_mb:.2f} MB of {self._spec.memory_mb} MB")
 
     def _on_exit(self) -> None:
-        if self.busy or not self._ready:
-            # Usually the socket ends by itself; a child that the function forked may hold its other end open.
-            asyncio.get_running_loop().call_later(LAST_WORDS_S, self._give_up)
-        else:
-            self._on_idle_end()
+        self._life.process_ended(self._give_up)
 
     def _give_up(self) -> None:
         if self._channel is not None:
-            self._channel.end(SandboxDied("exit"))
+            self._channel.end(SandboxDied(Death.EXIT))
 
-    def _on_idle_end(self) -> None:
-        if self._ready and not self.busy and not self._spoiled and self._finishing is None:
-            self._ended_idle = True
-            self._start_finishing(SandboxDied("exit"))
-            self._on_death()
-
-    async def _finish(self, died: SandboxDied) -> None:
-        """Returns when nothing of the instance is left. The first reason given is the one that counts."""
-        await asyncio.shield(self._start_finishing(died))
-
-    def _start_finishing(self, died: SandboxDied) -> asyncio.Task[None]:
-        if self._finishing is None:
-            self._doom = died
-            self._finishing = asyncio.create_task(self._end())
-        return self._finishing
-
-    async def _end(self) -> None:
+    async def _end(self, cause: SandboxDied) -> SandboxDied:
         if self._gauge is not None:
             self._gauge.look_at_main()
         if self._commands is not None:
             await self._commands.close()
         if self._process is not None:
             await self._process.kill()
-            if self._doom is not None and self._doom.reason == "exit":
-                self._doom = SandboxDied("exit", self._process.describe_exit())
+            if cause.reason is Death.EXIT:
+                cause = SandboxDied(Death.EXIT, self._process.describe_exit())
         if self._channel is not None:
             self._channel.close()
             shown = (f"{self._spec.code_dir}/", f"{addresses.CODE_ROOT}/")
             self._output.release(self._request_id, self._shim, shown)
-        if self._ended_idle and self._doom is not None:
-            # Nobody waits who would say it.
-            self._output.line(line_of(self._doom.reason, str(self._doom)))
+        if self._life.ended_idle:
+            # No call reports this end, so it is written to the log here.
+            self._output.line(line_of(cause.reason, str(cause)))
         if self._gauge is not None:
             self._gauge.close()
         await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
-        self.on_ended()
+        return cause
 
 
 def _argv(launch: Launch, shim: Path, environment: Mapping[str, str]) -> tuple[str, ...]:
     """-S: the shim sets up `site` itself, without the interpreter's own packages. -u: C's stdio is not buffered."""
-    fds = (str(warden.SOCKET_FD), str(warden.OUTPUT_FD))
+    fds = (str(SOCKET_FD), str(OUTPUT_FD))
     packages = (str(launch.site_packages),) if launch.site_packages is not None else ()
     user_site = () if "PYTHONUSERBASE" in environment else ("-s",)
     main = str(shim / "python" / "main.py")

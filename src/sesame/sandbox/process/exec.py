@@ -1,7 +1,7 @@
-"""Commands in one plain instance: processes of the warden's, with the instance's directory and environment.
+"""Commands in one plain instance: processes of the spawner with the instance's directory and environment.
 
-Made by plain.py, one for each instance.
-Never lets a command outlive its instance or whoever asked for it: the warden ends all that descends from it.
+Made by `process.driver`, one for each instance. A command ends with its instance and with the context that asked for
+it: the spawner ends everything that descends from it.
 """
 
 import asyncio
@@ -9,34 +9,34 @@ import itertools
 
 import msgspec
 
-from sesame.sandbox import spawner as warden
-from sesame.sandbox.exec_streams import Sessions, Streamed, Streams
-from sesame.sandbox.interface import Command
+from sesame.model.command import Command
+from sesame.sandbox.exec_streams import CommandExecution, Sessions, Streams
+from sesame.sandbox.process.spawner import Process, Spawner, Start
 
 TERMINAL = "xterm-256color"
 _numbers = itertools.count(1)
 
 
 class Commands:
-    """`like` is how a program of the function's would be started: its directory, environment and limits."""
+    """`template` is how a program that the function starts would run: its directory, environment and limits."""
 
-    def __init__(self, keeper: warden.Warden, like: warden.Start) -> None:
-        self._keeper = keeper
-        self._like = like
+    def __init__(self, spawner: Spawner, template: Start) -> None:
+        self._spawner = spawner
+        self._template = template
         self._sessions = Sessions()
 
-    async def start(self, command: Command) -> Streamed:
-        """As `seam.Sandbox.exec` says."""
-        name = f"{self._like.instance_id}/{next(_numbers)}"
-        environment = {**self._like.env, "SESAME_COMMAND_ID": name}
+    async def start(self, command: Command) -> CommandExecution:
+        """As `Sandbox.exec`."""
+        name = f"{self._template.instance_id}/{next(_numbers)}"
+        environment = {**self._template.env, "SESAME_COMMAND_ID": name}
         if command.tty:
             environment["TERM"] = TERMINAL
         start = msgspec.structs.replace(
-            self._like, instance_id=name, argv=command.argv, env=environment, command=True, tty=command.tty
+            self._template, instance_id=name, argv=command.argv, env=environment, command=True, tty=command.tty
         )
         streams, session = Streams(command), _Session()
         try:
-            session.process = await self._keeper.spawn(start, streams.lent, session.exited)
+            session.process = await self._spawner.spawn(start, streams.lent, session.exited)
         except BaseException:
             streams.close()
             raise
@@ -48,7 +48,7 @@ class Commands:
         return await self._sessions.begin(streams, session)
 
     async def close(self) -> None:
-        """Ends all of them, and returns when they are gone."""
+        """Ends all commands and returns when their processes are gone."""
         ends = self._sessions.close()
         self._sessions.end()
         if ends:
@@ -56,21 +56,21 @@ class Commands:
 
 
 class _Session:
-    """One command: `ended` is known when no process that descends from it is left."""
+    """One command: `ended` has its exit code once no process that descends from it is left."""
 
     def __init__(self) -> None:
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.process: warden.Process | None = None
+        self.process: Process | None = None
         self._ending: asyncio.Task[None] | None = None
 
     def exited(self) -> None:
-        """Its own process did; what it left behind goes now."""
+        """The command's own process has ended; what it left behind is ended now."""
         self.end()
 
     def end(self) -> None:
         if self.process is not None and self._ending is None:
             self._ending = asyncio.get_running_loop().create_task(self._end(self.process))
 
-    async def _end(self, process: warden.Process) -> None:
+    async def _end(self, process: Process) -> None:
         await process.kill()
         self.ended.set_result(process.exit_code())

@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from sesame.sandbox.process.driver import Launch
+from sesame.sandbox.launch import Launch
 from sesame.sandbox.runtimes import interpreters
 from sesame.sandbox.runtimes.interpreters import Interpreter
 from sesame.sandbox.runtimes.site_packages import SitePackages

@@ -31,7 +31,7 @@ class InstanceRoutes:
         service, qualifier = requests.qualified_service(request)
         function = requests.name(request, "function")
         running = await self._instances.of(service, qualifier, function)
-        found = {name: instance.snapshot.version_id for name, instance in running.items()}
+        found = {name: instance.version_id for name, instance in running.items()}
         wanted = request.query_params.getlist("instanceIds")
         start = request.query_params.get("nextToken", "")
         names = sorted(name for name in found if name >= start and (not wanted or name in wanted))

@@ -1,7 +1,7 @@
-"""The warden: forks instances, tells of their deaths, and lets none of them outlive Sesame.
+"""The spawner process: forks instances, reports their deaths, and lets none of them outlive Sesame.
 
-Started by warden.py as `python -I -S -E spawner_process.py CONTROL_FD`: a process of its own, so that it goes on when
-Sesame is killed. Never imports anything of ours and never holds a tenant's data beyond its start request.
+Started by spawner.py as `python -I -S -E spawner_process.py CONTROL_FD`. A process of its own, because it must go on
+when Sesame is killed. Imports nothing of Sesame and keeps nothing of a tenant beyond its start request.
 """
 
 import ctypes
@@ -44,7 +44,7 @@ class Instance:
         self.killing = False
 
 
-class Warden:
+class Spawner:
     """Single-threaded: a message, a death or a timer, one after the other."""
 
     def __init__(self, control: socket.socket) -> None:
@@ -272,7 +272,7 @@ def _take_socket(sock: int, output: int) -> None:
 
 
 def _take_streams(fds: list[int], *, tty: bool) -> None:
-    """None of the descriptors is one of the three: those are open in a warden. All others close by themselves."""
+    """None of the descriptors is one of the three: those are open in a spawner. All others close by themselves."""
     for target, fd in enumerate(fds):
         os.dup2(fd, target)
     if tty:
@@ -380,7 +380,7 @@ def main() -> None:
     os.chdir("/")
     if _LINUX:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    Warden(control).run()
+    Spawner(control).run()
 
 
 if __name__ == "__main__":

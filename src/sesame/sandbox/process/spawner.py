@@ -1,7 +1,7 @@
-"""Sesame's side of the warden: starts it, asks it for processes and for their end, hears of deaths.
+"""Sesame's side of the spawner process: starts it, asks it to start and to end processes, hears of deaths.
 
-Used by plain.py. The process itself is spawner_process.py.
-Never forks from Sesame itself, which has threads, and never signals a process that somebody else may have reaped.
+Used by `process.driver`; the process itself is spawner_process.py. Sesame does not fork by itself because it has
+threads, and signals only through the process that reaps, so that a number is never somebody else's.
 """
 
 import array
@@ -22,7 +22,7 @@ import msgspec
 
 from sesame.sandbox.interface import SandboxStartFailed
 
-# Where a started process finds its two descriptors.
+# The numbers under which a started process finds its two descriptors.
 SOCKET_FD = 3
 OUTPUT_FD = 1
 
@@ -35,8 +35,8 @@ _CLOSE_TIMEOUT_S = 15.0
 class Start(msgspec.Struct, frozen=True):
     """What to run. `limits` are names of the module `resource` with the value for both soft and hard.
 
-    A `command` gets three descriptors, for its input, output and errors, in place of socket and output; with `tty` they
-    are a terminal, which becomes its own.
+    A `command` gets three descriptors, for its input, output and errors, in place of socket and output. With `tty` they
+    are a terminal, which becomes its controlling terminal.
     """
 
     instance_id: str
@@ -51,8 +51,8 @@ class Start(msgspec.Struct, frozen=True):
 class Process:
     """One started process, with everything that descends from it."""
 
-    def __init__(self, warden: "Warden", instance_id: str, on_exit: Callable[[], None]) -> None:
-        self._warden = warden
+    def __init__(self, spawner: "Spawner", instance_id: str, on_exit: Callable[[], None]) -> None:
+        self._spawner = spawner
         self._instance_id = instance_id
         self._on_exit = on_exit
         self.pid = 0
@@ -65,12 +65,12 @@ class Process:
         """Returns when no process of the instance is left. Idempotent."""
         if not self._asked:
             self._asked = True
-            self._warden.send({"op": "kill", "id": self._instance_id})
+            self._spawner.send({"op": "kill", "id": self._instance_id})
         await self._gone.wait()
 
     def signal(self, number: int, *, group: bool) -> None:
         """Sends a signal to the process or to all of the instance (macOS: its process group), if it still runs."""
-        self._warden.send({"op": "signal", "id": self._instance_id, "signal": number, "group": group})
+        self._spawner.send({"op": "signal", "id": self._instance_id, "signal": number, "group": group})
 
     def describe_exit(self) -> str:
         """`exit status 3`, `killed by SIGSEGV`, or nothing while that is not known."""
@@ -85,28 +85,30 @@ class Process:
             return f"killed by signal {-code}"
 
     def exit_code(self) -> int:
-        """As a shell has it; of a process that is not known to have ended in time, that of one that was killed."""
+        """As a shell has it. A process whose status is not known counts as killed."""
         code = -signal.SIGKILL if self.status is None else os.waitstatus_to_exitcode(self.status)
         return code if code >= 0 else 128 - code
 
-    def _has_exited(self, status: int | None) -> None:
+    def has_exited(self, status: int | None) -> None:
+        """Called by the spawner when the process itself has ended; `status` is None when how is not known."""
         if not self.exited.is_set():
             self.status = status
             self.exited.set()
             self._on_exit()
 
-    def _has_gone(self) -> None:
-        self._has_exited(None)
+    def has_gone(self) -> None:
+        """Called by the spawner when nothing that descends from the process is left."""
+        self.has_exited(None)
         self._gone.set()
 
 
-class Warden:
-    """The connection to one warden. When that dies, so do its processes, by their parent-death signal."""
+class Spawner:
+    """The connection to one spawner process. When that dies, its processes die by their parent-death signal."""
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._outbox: deque[tuple[bytes, tuple[int, ...]]] = deque()
+        self._unsent: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._received = bytearray()
         self._processes: dict[str, Process] = {}
         self._spawning: dict[str, asyncio.Future[None]] = {}
@@ -120,7 +122,7 @@ class Warden:
         return self._child.pid if self._child is not None else 0
 
     def open(self) -> None:
-        """Starts the warden and listens to it on the running loop."""
+        """Starts the spawner process and listens to it on the running loop."""
         ours, theirs = socket.socketpair()
         with theirs:
             self._child = subprocess.Popen(
@@ -136,7 +138,7 @@ class Warden:
         asyncio.get_running_loop().add_reader(ours.fileno(), self._on_readable)
 
     async def close(self) -> None:
-        """Hangs up; the warden then ends every process it has and itself."""
+        """Hangs up; on return the spawner process has ended every process that it started, and itself."""
         self._hang_up()
         if self._child is not None:
             child, self._child = self._child, None
@@ -147,16 +149,16 @@ class Warden:
                 await asyncio.to_thread(child.wait)
 
     async def spawn(self, start: Start, fds: tuple[int, ...], on_exit: Callable[[], None]) -> Process:
-        """Starts a process with the socket and the output in `fds`, or what a command gets; they stay the caller's.
+        """Starts a process with the descriptors in `fds` (see `Start`), which stay the caller's.
 
         `on_exit` is called once, when the process has ended. Raises `SandboxStartFailed`.
         """
         if self._control is None:
-            raise SandboxStartFailed("the warden is not running")
+            raise SandboxStartFailed("the spawner process is not running")
         process = Process(self, start.instance_id, on_exit)
         self._processes[start.instance_id] = process
         spawned = self._spawning[start.instance_id] = asyncio.get_running_loop().create_future()
-        # The caller may leave before the message is written: the message keeps descriptors of its own.
+        # The caller may be cancelled before the message is written: the message keeps descriptors of its own.
         self._post({"op": "spawn", "id": start.instance_id, **_fields(start)}, tuple(os.dup(fd) for fd in fds))
         try:
             await spawned
@@ -168,15 +170,15 @@ class Warden:
         return process
 
     def send(self, message: dict[str, Any]) -> None:
-        """Posts a request without descriptors; after the warden's end there is nobody to ask and nothing left to do."""
+        """Posts a request without descriptors; no effect after the spawner's end, when no process is left either."""
         self._post(message, ())
 
     def _post(self, message: dict[str, Any], fds: tuple[int, ...]) -> None:
         if self._control is None:
             return
         data = json.dumps(message).encode()
-        self._outbox.append((_SIZE.pack(len(data)) + data, fds))
-        if len(self._outbox) == 1:
+        self._unsent.append((_SIZE.pack(len(data)) + data, fds))
+        if len(self._unsent) == 1:
             self._on_writable()
 
     def _on_writable(self) -> None:
@@ -184,8 +186,8 @@ class Warden:
         if control is None:
             return
         loop = asyncio.get_running_loop()
-        while self._outbox:
-            data, fds = self._outbox[0]
+        while self._unsent:
+            data, fds = self._unsent[0]
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
             try:
                 sent = control.sendmsg([data], rights)
@@ -198,9 +200,9 @@ class Warden:
             for fd in fds:
                 os.close(fd)
             if sent < len(data):
-                self._outbox[0] = (data[sent:], ())
+                self._unsent[0] = (data[sent:], ())
             else:
-                self._outbox.popleft()
+                self._unsent.popleft()
         loop.remove_writer(control.fileno())
 
     def _on_readable(self) -> None:
@@ -233,17 +235,17 @@ class Warden:
                 spawned.set_result(None)
         elif event == "failed" and process is not None:
             del self._processes[name]
-            process._has_gone()
+            process.has_gone()
             if spawned is not None and not spawned.done():
                 spawned.set_exception(SandboxStartFailed(f"fork failed: {message['error']}"))
         elif event == "exited" and process is not None:
-            process._has_exited(message["status"])
+            process.has_exited(message["status"])
         elif event == "gone" and process is not None:
             del self._processes[name]
-            process._has_gone()
+            process.has_gone()
 
     def _hang_up(self) -> None:
-        """From here on no process of this warden is known to be alive."""
+        """From here on no process of this spawner is known to be alive."""
         control, self._control = self._control, None
         if control is None:
             return
@@ -251,16 +253,16 @@ class Warden:
         loop.remove_reader(control.fileno())
         loop.remove_writer(control.fileno())
         control.close()
-        for _data, fds in self._outbox:
+        for _data, fds in self._unsent:
             for fd in fds:
                 os.close(fd)
-        self._outbox.clear()
+        self._unsent.clear()
         for spawned in self._spawning.values():
             if not spawned.done():
-                spawned.set_exception(SandboxStartFailed("the warden ended"))
+                spawned.set_exception(SandboxStartFailed("the spawner process ended"))
         processes, self._processes = list(self._processes.values()), {}
         for process in processes:
-            process._has_gone()
+            process.has_gone()
 
 
 def _fields(start: Start) -> dict[str, Any]:

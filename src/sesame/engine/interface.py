@@ -1,0 +1,52 @@
+"""What endpoints know of the engine: call a function, see its instances, run a command in one, stop.
+
+Implemented by `engine.running.LocalEngine` in this process. Nothing here says on which machine an instance runs, so an
+engine that forwards to other agents can stand in its place.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import msgspec
+
+from sesame.model.command import Command, Execution
+from sesame.model.invocation import Invocation, Outcome
+
+
+class InstanceInfo(msgspec.Struct, frozen=True):
+    """A running instance: which function it belongs to and from which version it was made (LATEST or a number)."""
+
+    instance_id: str
+    service: str
+    function: str
+    version_id: str
+
+
+class RunningCommand(msgspec.Struct, frozen=True):
+    """A command in an instance. `instance_ended` tells an end of the instance from an end of the command alone."""
+
+    execution: Execution
+    instance_ended: Callable[[], bool]
+
+
+class Engine(Protocol):
+    def invoke(self, invocation: Invocation) -> Awaitable[Outcome]:
+        """Runs one call to its end. How the function fared is in the outcome.
+
+        Raises the API's errors for what cannot be called (not found, not startable, over a cap) and `PlatformError` for
+        a failure of this server. A cancelled call ends the instance that it ran on.
+        """
+
+    async def instances(self, service: str, function: str) -> list[InstanceInfo]:
+        """The instances of a function, of every version, that have been started and have not ended."""
+
+    def exec(self, instance: InstanceInfo, command: Command) -> AbstractAsyncContextManager[RunningCommand]:
+        """Runs a command in an instance; what is left of it ends with the context.
+
+        Raises `NotFound`, `Exhausted` when too many commands run there, and `PlatformError` when the
+        command could not be started.
+        """
+
+    async def drain(self, patience_s: float) -> None:
+        """On return nothing runs. New calls are refused at once; those in flight have `patience_s` to end."""

@@ -1,0 +1,78 @@
+"""The engine of this process: dispatcher and pool behind `engine.interface.Engine`.
+
+Built by `app` and by `sesame invoke`.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from sesame.engine.dispatcher import Dispatcher
+from sesame.engine.environment import CredentialsOf
+from sesame.engine.hooks import Hooks
+from sesame.engine.instance import State
+from sesame.engine.interface import InstanceInfo, RunningCommand
+from sesame.engine.invocation_log import LogSink
+from sesame.engine.policies import Caps
+from sesame.engine.pool import Pool, PoolDependencies
+from sesame.engine.resolver import Snapshots
+from sesame.model.clocks import Clocks
+from sesame.model.command import Command
+from sesame.model.errors import INSTANCE, NotFound
+from sesame.model.invocation import Invocation, Outcome
+from sesame.sandbox.interface import SandboxLauncher
+
+
+class EngineDependencies(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine is built from. Account and region are what functions find in their context."""
+
+    launcher: SandboxLauncher
+    resolver: Snapshots
+    clocks: Clocks
+    caps: Caps
+    sink: LogSink
+    credentials: CredentialsOf
+    account_id: str
+    region: str
+
+
+class LocalEngine:
+    """As `Engine` says."""
+
+    def __init__(self, given: EngineDependencies) -> None:
+        self.pool = Pool(
+            PoolDependencies(
+                launcher=given.launcher,
+                resolver=given.resolver,
+                clocks=given.clocks,
+                caps=given.caps,
+                sink=given.sink,
+                account_id=given.account_id,
+                region=given.region,
+                hooks=Hooks(given.clocks, given.credentials),
+            )
+        )
+        self.dispatcher = Dispatcher(given.resolver, self.pool, given.clocks, given.credentials)
+        # The dispatcher's own method, so that a call awaits no coroutine of this class.
+        self.invoke: Callable[[Invocation], Awaitable[Outcome]] = self.dispatcher.invoke
+
+    async def instances(self, service: str, function: str) -> list[InstanceInfo]:
+        return [
+            InstanceInfo(instance.instance_id, service, function, instance.snapshot.version_id)
+            for instance in self.pool.instances()
+            if instance.snapshot.service == service
+            and instance.snapshot.function == function
+            and instance.state is not State.DEAD
+        ]
+
+    @asynccontextmanager
+    async def exec(self, instance: InstanceInfo, command: Command) -> AsyncIterator[RunningCommand]:
+        running = self.pool.instance(instance.instance_id)
+        if running is None:
+            raise NotFound(INSTANCE, instance.instance_id, (instance.service, instance.function))
+        async with running.exec(command) as execution:
+            yield RunningCommand(execution, lambda: running.state is State.DEAD)
+
+    async def drain(self, patience_s: float) -> None:
+        await self.pool.close(patience_s)

@@ -1,0 +1,99 @@
+"""One request to an instance's shim between its Start and End lines in the log: a call, its initializer, or a hook.
+
+Used by `engine.dispatcher`, `engine.startup` and `engine.hooks`. A function's failure is a value here, never an
+exception.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from sesame.engine.instance import CallFailed, Instance
+from sesame.engine.invocation_log import InvocationLog
+from sesame.model import limits
+from sesame.model.clocks import Clocks
+from sesame.model.invocation import FunctionError
+from sesame.sandbox.interface import Reply
+
+UNHANDLED = "UnhandledInvocationError"
+
+
+class Ended(msgspec.Struct):
+    """How one request ended. `last_line` is its End line, which the caller writes when no more lines follow it."""
+
+    payload: bytes
+    error: FunctionError | None
+    duration_ms: float
+    http: dict[str, object] | None = None
+    last_line: bytes = b""
+
+    @property
+    def usable(self) -> bool:
+        """Whether the instance may serve on: after a result or an exception of the handler, and after nothing else."""
+        return self.error is None or self.error.reason == "unhandled"
+
+
+class Steps:
+    """The requests of one call on one instance, all with the same request id, meta and log."""
+
+    __slots__ = ("_clocks", "_meta", "instance", "log", "request_id")
+
+    def __init__(self, instance: Instance, request_id: str, meta: Mapping[str, Any], clocks: Clocks) -> None:
+        self.instance = instance
+        self.request_id = request_id
+        self.log: InvocationLog = instance.begin_log(request_id, meta["qualifier"])
+        self._meta = meta
+        self._clocks = clocks
+
+    async def run(self, kind: str, name: str, payload: bytes, timeout_s: float) -> Ended:
+        """`kind` as in `sandbox.interface.Call`, `name` as the log shows it."""
+        instance, request_id, log = self.instance, self.request_id, self.log
+        log.line(f"FC {name} Start RequestId: {request_id}", more=True)
+        started_at = self._clocks.monotonic()
+        try:
+            reply = await instance.call(kind, request_id, self._meta, payload, timeout_s)
+        except BaseException as error:
+            took_ms = (self._clocks.monotonic() - started_at) * 1000
+            why = "Invocation canceled by client" if isinstance(error, asyncio.CancelledError) else "Internal error"
+            log.ensure_new_line()
+            log.line(
+                f"FC {name} End RequestId: {request_id}, Error: {why} "
+                f"(duration: {took_ms:.0f}ms, maxMemoryUsage: {instance.memory_mb():.2f}MB)"
+            )
+            raise
+        took_ms = (self._clocks.monotonic() - started_at) * 1000
+        ended = _ended(reply, took_ms, timeout_s, instance)
+        log.ensure_new_line()
+        failed = ", Error: Unhandled function error" if ended.error is not None else ""
+        ended.last_line = f"FC {name} End RequestId: {request_id}{failed}\r\n".encode()
+        return ended
+
+
+def _ended(reply: Reply | CallFailed, took_ms: float, timeout_s: float, instance: Instance) -> Ended:
+    if isinstance(reply, Reply):
+        size = len(reply.payload)
+        if size > limits.RESPONSE_PAYLOAD_BYTES:
+            # The shim refuses a result of this size itself, so the function has sent this frame past the shim.
+            return _failed(
+                f"response payload size {size} bytes exceeds maximum allowed size "
+                f"({limits.RESPONSE_PAYLOAD_BYTES} bytes)",
+                "response_too_large",
+                took_ms,
+            )
+        error = None if reply.ok else FunctionError(UNHANDLED, "unhandled")
+        return Ended(reply.payload, error, took_ms, reply.http)
+    memory_mb = instance.memory_mb()
+    if reply.reason == "timeout":
+        text = f"Function timed out after {timeout_s:g} seconds (maxMemoryUsage: {memory_mb:.2f}MB)"
+    else:
+        text = (
+            "Process exited unexpectedly before completing request "
+            f"(duration: {took_ms:.0f}ms, maxMemoryUsage: {memory_mb:.2f}MB)"
+        )
+    return _failed(text, reply.reason, took_ms)
+
+
+def _failed(text: str, reason: str, took_ms: float) -> Ended:
+    return Ended(msgspec.json.encode({"errorMessage": text}), FunctionError(UNHANDLED, str(reason)), took_ms)

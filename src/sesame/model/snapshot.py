@@ -1,0 +1,112 @@
+"""What a qualifier resolves to: one flat, frozen description of what a call runs, with which rights and limits.
+
+Made by `engine.resolver` through `snapshot_of`; read by the engine, which sees neither services nor paths.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from sesame.model.function import Function, LifecycleHook
+from sesame.model.service import Service
+
+
+class LogTarget(msgspec.Struct, frozen=True):
+    """Where the function's logs belong; empty strings where none is set."""
+
+    project: str = ""
+    logstore: str = ""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """`instances` is the on-demand cap of this function under this qualifier; None where none is set."""
+
+    memory_mb: int
+    disk_mb: int
+    timeout_s: int
+    initialization_timeout_s: int
+    instances: int | None = None
+
+
+class Hook(msgspec.Struct, frozen=True):
+    """A handler that runs before a freeze or before an orderly end."""
+
+    handler: str
+    timeout_s: int
+
+
+class LaunchConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What the runtime runs. `environment` is the function's own variables; empty handlers are None or ""."""
+
+    handler: str
+    initializer: str = ""
+    environment: Mapping[str, str] = {}
+    pre_freeze: Hook | None = None
+    pre_stop: Hook | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Immutable, so that a call sees one code and one configuration.
+
+    `key` changes whenever anything changes that an instance is built from; instances are pooled by it. `service` and
+    `function` are names. `role` is the ARN of the role whose temporary keys calls get, or "". `code` and `layers` are
+    the sha256 of code packages; layers lie merged at /opt, an earlier one over a later one. `code_checksum` is the
+    CRC-64 that the API shows.
+    """
+
+    key: str
+    service: str
+    function: str
+    version_id: str
+    runtime: str
+    role: str
+    log_target: LogTarget
+    limits: Limits
+    launch: LaunchConfig
+    code: str
+    code_checksum: str
+    layers: tuple[str, ...] = ()
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """What resolving finds beside the two records: see `Snapshot` and `Limits` for the meaning."""
+
+    key: str
+    version_id: str
+    layers: tuple[str, ...] = ()
+    instance_cap: int | None = None
+
+
+def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Snapshot:
+    """Flattens a service and one of its functions, as they are now or as a version froze them."""
+    hooks = function.instance_lifecycle_config
+    return Snapshot(
+        key=resolved.key,
+        service=service.service_name,
+        function=function.function_name,
+        version_id=resolved.version_id,
+        runtime=function.runtime,
+        role=service.role,
+        log_target=LogTarget(service.log_config.project, service.log_config.logstore),
+        limits=Limits(
+            memory_mb=function.memory_size,
+            disk_mb=function.disk_size,
+            timeout_s=function.timeout,
+            initialization_timeout_s=function.initialization_timeout,
+            instances=resolved.instance_cap,
+        ),
+        launch=LaunchConfig(
+            handler=function.handler,
+            initializer=function.initializer,
+            environment=function.environment_variables,
+            pre_freeze=_hook(hooks.pre_freeze if hooks else None),
+            pre_stop=_hook(hooks.pre_stop if hooks else None),
+        ),
+        code=function.package.sha256,
+        code_checksum=function.package.checksum,
+        layers=resolved.layers,
+    )
+
+
+def _hook(configured: LifecycleHook | None) -> Hook | None:
+    return Hook(configured.handler, configured.timeout) if configured and configured.handler else None

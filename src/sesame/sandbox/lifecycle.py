@@ -1,0 +1,175 @@
+"""The life of one sandbox as a table of legal moves, the same for every driver.
+
+Owned by `process.driver.PlainSandbox` and `jail.instance.JailSandbox`, which say how their processes are ended.
+"""
+
+import asyncio
+import enum
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
+
+from sesame.sandbox.interface import Death, OnDeath, OnOutput, Reply, SandboxDied
+
+# How long a result may still be read after the process that sent it was reported dead.
+RESULT_GRACE_S = 0.05
+# How long after its socket the end of a process that never was ready is waited for, to tell how it ended.
+START_EXIT_GRACE_S = 0.5
+# Of what a process writes before it is ready, the last so many bytes are kept to say why it never was.
+START_OUTPUT_BYTES = 8 * 1024
+# An end from outside: neither the function's doing nor the driver's.
+KILLED_FROM_OUTSIDE = "killed by SIGKILL"
+
+
+class State(enum.StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    CALLING = "calling"
+    FROZEN = "frozen"
+    SPOILED = "spoiled"
+    """A call was cancelled, so its answer may still come: the sandbox can only be killed."""
+    ENDING = "ending"
+    ENDED = "ended"
+
+
+LEGAL_MOVES: Mapping[State, frozenset[State]] = {
+    State.STARTING: frozenset({State.READY, State.ENDING}),
+    State.READY: frozenset({State.CALLING, State.FROZEN, State.ENDING}),
+    State.CALLING: frozenset({State.READY, State.SPOILED, State.ENDING}),
+    State.FROZEN: frozenset({State.READY, State.ENDING}),
+    State.SPOILED: frozenset({State.ENDING}),
+    State.ENDING: frozenset({State.ENDED}),
+    State.ENDED: frozenset(),
+}
+
+# Ends every process and frees what they held. Takes the first cause; returns it, or a more precise one.
+End = Callable[[SandboxDied], Awaitable[SandboxDied]]
+
+
+class Lifecycle:
+    """`end` is called once, whatever ends the sandbox first; `on_death` at most once, for an end between two calls.
+
+    `after_call`, if given, is asked after each answer whether the sandbox must end all the same, and why.
+    """
+
+    def __init__(self, end: End, on_death: OnDeath, after_call: Callable[[], SandboxDied | None] | None = None) -> None:
+        self.state = State.STARTING
+        self._end = end
+        self._after_call = after_call
+        self._on_death = on_death
+        self._death: SandboxDied | None = None
+        self._ending: asyncio.Task[None] | None = None
+        # How it was when it began to end.
+        self.ended_frozen = False
+        self.ended_idle = False
+        self._at_end: list[Callable[[], object]] = []
+
+    @property
+    def death(self) -> SandboxDied | None:
+        """What ended the sandbox; final once it has ENDED, and None while it lives."""
+        return self._death
+
+    @property
+    def living(self) -> bool:
+        return self._ending is None
+
+    def move(self, to: State) -> None:
+        assert to in LEGAL_MOVES[self.state], f"illegal move of a sandbox: {self.state.value} → {to.value}"
+        self.state = to
+
+    async def run_call(self, answer: Coroutine[Any, Any, Reply]) -> Reply:
+        """Awaits the answer to a call. Raises the final `SandboxDied` when nothing of the sandbox is left."""
+        if self.state is not State.READY:
+            answer.close()
+            raise await self.end(SandboxDied(Death.EXIT, "the instance has ended"))
+        self.state = State.CALLING
+        try:
+            reply = await answer
+        except SandboxDied as died:
+            raise await self.end(died) from None
+        except BaseException:
+            # Cancelled. The sandbox may have been told to end in the same moment.
+            if self.state is State.CALLING:
+                self.state = State.SPOILED
+            raise
+        if self.state is State.CALLING:
+            self.state = State.READY
+        if self._after_call is not None and (cause := self._after_call()) is not None:
+            raise await self.end(cause)
+        return reply
+
+    def on_end(self, callback: Callable[[], object]) -> None:
+        """Calls back once nothing of the sandbox is left; at once if that is so already."""
+        if self.state is State.ENDED:
+            callback()
+        else:
+            self._at_end.append(callback)
+
+    def begin_end(self, cause: SandboxDied) -> None:
+        """Begins to end the sandbox, in a task of its own; the first cause counts."""
+        if self._ending is None:
+            self._death = cause
+            self.ended_frozen = self.state is State.FROZEN
+            self.move(State.ENDING)
+            self._ending = asyncio.get_running_loop().create_task(self._run_end(cause))
+
+    async def end(self, cause: SandboxDied) -> SandboxDied:
+        """Returns the final cause when nothing is left. Goes on when the caller is cancelled."""
+        self.begin_end(cause)
+        assert self._ending is not None
+        await asyncio.shield(self._ending)
+        assert self._death is not None
+        return self._death
+
+    def process_ended(self, give_up: Callable[[], None]) -> None:
+        """The driver has heard that the process ended by itself.
+
+        Between two calls this is the sandbox's end. During a call or the start, the socket usually ends too, once what
+        is left in it has been read; `give_up` is called when it has not within `RESULT_GRACE_S`, because a child that
+        the function forked may hold the socket's other end open.
+        """
+        if self.state in (State.STARTING, State.CALLING):
+            asyncio.get_running_loop().call_later(RESULT_GRACE_S, give_up)
+        else:
+            self.stream_ended()
+
+    def stream_ended(self) -> None:
+        """The socket to the shim has ended. During a call the call itself reports that; between two it is the end."""
+        if self.state in (State.READY, State.FROZEN):
+            self.ended_idle = True
+            self.begin_end(SandboxDied(Death.EXIT))
+            self._on_death()
+
+    def lost(self, cause: SandboxDied) -> None:
+        """The driver has found that the sandbox must not go on, whatever it does at the moment."""
+        if self._ending is None:
+            between_calls = self.state in (State.READY, State.FROZEN)
+            self.begin_end(cause)
+            if between_calls:
+                self._on_death()
+
+    async def _run_end(self, cause: SandboxDied) -> None:
+        self._death = await self._end(cause)
+        self.move(State.ENDED)
+        callbacks, self._at_end = self._at_end, []
+        for callback in callbacks:
+            callback()
+
+
+class StartOutput:
+    """Passes a process's output on and keeps the end of what it writes until `ready`."""
+
+    def __init__(self, on_output: OnOutput) -> None:
+        self._on_output = on_output
+        self._kept: bytearray | None = bytearray()
+
+    def __call__(self, data: bytes) -> None:
+        if self._kept is not None:
+            self._kept += data
+            del self._kept[:-START_OUTPUT_BYTES]
+        self._on_output(data)
+
+    def ready(self) -> None:
+        self._kept = None
+
+    def text(self) -> str:
+        return (self._kept or b"").decode("utf-8", "replace").strip()
