@@ -12,6 +12,10 @@ from tests.support.refusals import refused
 from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.inputs import AliasInput, Listing, ServiceInput
+from sesame.model.owner import VersionOwner
+
+S = VersionOwner.service("s")
+X = VersionOwner.service("x")
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +28,7 @@ async def versions(account: Account) -> None:
 
 async def test_an_alias_has_the_defaults_of_the_api(account: Account) -> None:
     await account.alias("myAlias", "1")
-    record = await account.aliases.get("s", "myAlias")
+    record = await account.aliases.get(S, "myAlias")
     alias = record.document
     assert (alias.alias_name, alias.version_id, alias.description) == ("myAlias", "1", "")
     assert alias.additional_version_weight is None
@@ -32,22 +36,22 @@ async def test_an_alias_has_the_defaults_of_the_api(account: Account) -> None:
 
 async def test_update_keeps_what_was_not_sent(account: Account) -> None:
     await account.alias("a", "1", description="test alias", additional_version_weight={"2": 0.9})
-    created = await account.aliases.get("s", "a")
-    weighted = await account.aliases.update("s", "a", AliasInput(additional_version_weight={"2": 0.2}))
+    created = await account.aliases.get(S, "a")
+    weighted = await account.aliases.update(S, "a", AliasInput(additional_version_weight={"2": 0.2}))
     assert weighted.document.additional_version_weight == {"2": 0.2}
     assert (weighted.document.version_id, weighted.document.description) == ("1", "test alias")
     assert weighted.etag != created.etag
-    moved = await account.aliases.update("s", "a", AliasInput(version_id="2", description=""))
+    moved = await account.aliases.update(S, "a", AliasInput(version_id="2", description=""))
     assert (moved.document.version_id, moved.document.description) == ("2", "")
     assert moved.document.additional_version_weight == {"2": 0.2}
-    ended = await account.aliases.update("s", "a", AliasInput(additional_version_weight={}))
+    ended = await account.aliases.update(S, "a", AliasInput(additional_version_weight={}))
     assert ended.document.additional_version_weight is None
 
 
 async def test_weights_may_name_the_alias_own_version(account: Account) -> None:
     await account.alias("a", "1", additional_version_weight={"1": 1.0})
     await account.alias("b", "1", additional_version_weight={"1": 0.9})
-    assert (await account.aliases.get("s", "b")).document.additional_version_weight == {"1": 0.9}
+    assert (await account.aliases.get(S, "b")).document.additional_version_weight == {"1": 0.9}
 
 
 @pytest.mark.parametrize(
@@ -80,8 +84,8 @@ async def test_weights_may_name_the_alias_own_version(account: Account) -> None:
 )
 async def test_bad_values_are_refused(account: Account, values: dict[str, Any], error: str, message: str) -> None:
     with refused(error, match=message):
-        await account.aliases.create("s", AliasInput(**values))
-    assert (await account.aliases.list("s", Listing())).items == ()
+        await account.aliases.create(S, AliasInput(**values))
+    assert (await account.aliases.list(S, Listing())).items == ()
 
 
 async def test_conflicts_absences_and_preconditions(account: Account) -> None:
@@ -89,39 +93,42 @@ async def test_conflicts_absences_and_preconditions(account: Account) -> None:
     with refused("AliasAlreadyExists", match="alias a of service s already exists"):
         await account.alias("a", "2")
     for step in (
-        account.aliases.get("s", "x"),
-        account.aliases.update("s", "x", AliasInput()),
-        account.aliases.delete("s", "x"),
+        account.aliases.get(S, "x"),
+        account.aliases.update(S, "x", AliasInput()),
+        account.aliases.delete(S, "x"),
     ):
         with refused("AliasNotFound", match="alias 'x' of service 's' does not exist"):
             await step
     for attempt in (
-        account.aliases.get("x", "a"),
-        account.aliases.update("x", "a", AliasInput()),
-        account.aliases.delete("x", "a"),
-        account.aliases.list("x", Listing()),
+        account.aliases.get(X, "a"),
+        account.aliases.update(X, "a", AliasInput()),
+        account.aliases.delete(X, "a"),
+        account.aliases.list(X, Listing()),
         account.alias("a", "1", service="x"),
     ):
         with refused("ServiceNotFound"):
             await attempt
-    etag = (await account.aliases.get("s", "a")).etag
-    for step in (account.aliases.update("s", "a", AliasInput(), "bad"), account.aliases.delete("s", "a", "bad")):
+    etag = (await account.aliases.get(S, "a")).etag
+    for step in (
+        account.aliases.update(S, "a", AliasInput(), "bad"),
+        account.aliases.delete(S, "a", "bad"),
+    ):
         with refused("PreconditionFailed"):
             await step
-    await account.aliases.delete("s", "a", etag)
+    await account.aliases.delete(S, "a", etag)
 
 
 async def test_an_alias_outlives_its_version_and_can_be_moved(account: Account) -> None:
     await account.alias("a", "1")
-    await account.versions.delete("s", "1")
-    assert (await account.aliases.update("s", "a", AliasInput(description="d"))).document.version_id == "1"
+    await account.versions.delete(S, "1")
+    assert (await account.aliases.update(S, "a", AliasInput(description="d"))).document.version_id == "1"
     with refused("VersionNotFound"):
-        await account.aliases.update("s", "a", AliasInput(version_id="9"))
-    assert (await account.aliases.update("s", "a", AliasInput(version_id="2"))).document.version_id == "2"
+        await account.aliases.update(S, "a", AliasInput(version_id="9"))
+    assert (await account.aliases.update(S, "a", AliasInput(version_id="2"))).document.version_id == "2"
 
 
 async def test_lists(account: Account) -> None:
     for name in "cab":
         await account.alias(name, "1")
-    page = await account.aliases.list("s", Listing(limit=2))
+    page = await account.aliases.list(S, Listing(limit=2))
     assert ([record.name for record in page.items], page.next_token) == (["a", "b"], "c")

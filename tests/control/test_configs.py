@@ -24,6 +24,9 @@ from sesame.model.configs import (
     ScheduledAction,
     TargetTrackingPolicy,
 )
+from sesame.model.owner import VersionOwner
+
+S = VersionOwner.service("s")
 
 MNS = Destination("acs:mns:cn-hangzhou:123:/queues/qx/messages")
 START, END = "2020-10-10T10:10:10Z", "2030-10-10T10:10:10Z"
@@ -137,9 +140,9 @@ async def test_configuration_goes_with_its_alias_version_function_and_service(
     assert len(left()) == 6
     await account.functions.delete("s", "f")
     assert {qualifier for _, qualifier in left()} == {"1", "test-qualifier-0"}
-    await account.aliases.delete("s", "test-qualifier-0")
+    await account.aliases.delete(S, "test-qualifier-0")
     assert {qualifier for _, qualifier in left()} == {"1"}
-    await account.versions.delete("s", "1")
+    await account.versions.delete(S, "1")
     assert left() == set()
 
 

@@ -14,6 +14,9 @@ from tests.support.requesters import THE_ACCOUNT
 from sesame.control.cleanup import live_packages
 from sesame.control.inputs import CodeInput, FunctionInput, LayerInput, Listing
 from sesame.model import records
+from sesame.model.owner import VersionOwner
+
+S = VersionOwner.service("s")
 
 LIBRARY = LayerInput(code=code_of(OTHER), description="d", compatible_runtime=("python3", "nodejs12", "python2.7"))
 
@@ -114,7 +117,7 @@ async def test_functions_keep_layers_that_were_deleted_later(account: Account) -
     assert account.catalog.get(records.LAYER_VERSION, "flask", "1") is not None
     await account.functions.delete("s", "f")
     assert live_packages(account.catalog) == {own.sha256, package.sha256}
-    await account.versions.delete("s", "1")
+    await account.versions.delete(S, "1")
     assert live_packages(account.catalog) == set()
 
 

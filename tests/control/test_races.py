@@ -14,7 +14,10 @@ from tests.support.requesters import THE_ACCOUNT
 from sesame.control.inputs import AliasInput, FunctionInput, PublishInput, ServiceInput
 from sesame.model import records
 from sesame.model.errors import AlreadyExists, NotEmpty, NotFound, PreconditionFailed, Unchanged
+from sesame.model.owner import VersionOwner
 from sesame.model.records import Record
+
+S = VersionOwner.service("s")
 
 CALLERS = 8
 
@@ -61,7 +64,7 @@ async def test_updates_of_different_fields_all_count(account: Account) -> None:
 
 async def test_one_of_many_publications_wins(account: Account) -> None:
     await account.service()
-    won, lost = await outcomes(*(account.versions.publish("s", PublishInput()) for _ in range(CALLERS)))
+    won, lost = await outcomes(*(account.versions.publish(S, PublishInput()) for _ in range(CALLERS)))
     assert ([r.name for r in won if isinstance(r, Record)], {type(e) for e in lost}) == (["1"], {Unchanged})
 
 
@@ -69,7 +72,7 @@ async def test_one_of_many_publications_wins(account: Account) -> None:
 async def test_a_service_is_deleted_or_has_its_function(account: Account, round_number: int) -> None:
     await account.service()
     await account.publish()
-    await account.versions.delete("s", "1")
+    await account.versions.delete(S, "1")
     steps = [account.functions.create("s", hello(), by=THE_ACCOUNT), account.services.delete("s")]
     _, lost = await outcomes(*(steps if round_number % 2 else reversed(steps)))
     assert [type(error) in (NotFound, NotEmpty) for error in lost] == [True]
@@ -81,5 +84,5 @@ async def test_an_alias_never_points_to_a_version_that_was_gone_before(account: 
     await account.service()
     await account.publish()
     sent = AliasInput(alias_name="a", version_id="1")
-    await outcomes(account.versions.delete("s", "1"), account.aliases.create("s", sent))
+    await outcomes(account.versions.delete(S, "1"), account.aliases.create(S, sent))
     assert account.catalog.get(records.ALIAS, "s", "a") is None

@@ -14,6 +14,10 @@ from tests.support.requesters import THE_ACCOUNT
 from sesame.control.cleanup import live_packages
 from sesame.control.inputs import FunctionInput, Listing, PublishInput, ServiceInput
 from sesame.model import records
+from sesame.model.owner import VersionOwner
+
+S = VersionOwner.service("s")
+X = VersionOwner.service("x")
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +30,10 @@ async def describe(account: Account, text: str) -> None:
 
 
 async def test_numbers_begin_at_one_and_are_never_given_twice(account: Account) -> None:
-    record = await account.versions.publish("s", PublishInput(description="test service v1"))
+    record = await account.versions.publish(S, PublishInput(description="test service v1"))
     assert (record.document.version_id, record.document.description) == ("1", "test service v1")
-    await account.versions.delete("s", "1")
-    assert (await account.versions.list("s", Listing())).items == ()
+    await account.versions.delete(S, "1")
+    assert (await account.versions.list(S, Listing())).items == ()
     assert await account.publish() == "2"
     await describe(account, "new")
     assert await account.publish() == "3"
@@ -40,7 +44,7 @@ async def test_publishing_the_same_twice_fails(account: Account) -> None:
     with refused("VersionPublishError", match="not changed since version '1'") as caught:
         await account.publish()
     assert caught.value.status == 400
-    same = await account.versions.publish("s", PublishInput(), unchanged_is_fine=True)
+    same = await account.versions.publish(S, PublishInput(), unchanged_is_fine=True)
     assert same.name == "1"
     await describe(account, "new")
     assert await account.publish() == "2"
@@ -67,8 +71,8 @@ async def test_the_newest_version_is_the_one_with_the_highest_number(account: Ac
 async def test_if_match_is_the_services_etag(account: Account) -> None:
     present = await account.services.get("s")
     with refused("PreconditionFailed"):
-        await account.versions.publish("s", PublishInput(), "invalid")
-    assert (await account.versions.publish("s", PublishInput(), present.etag)).name == "1"
+        await account.versions.publish(S, PublishInput(), "invalid")
+    assert (await account.versions.publish(S, PublishInput(), present.etag)).name == "1"
 
 
 async def test_a_version_stays_as_it_was(account: Account) -> None:
@@ -117,7 +121,7 @@ async def test_lists_are_newest_first_and_by_number(account: Account) -> None:
         await account.publish()
 
     async def numbers(direction: str = "", **wanted: Any) -> tuple[list[int], str | None]:
-        page = await account.versions.list("s", Listing(**wanted), direction)
+        page = await account.versions.list(S, Listing(**wanted), direction)
         return [int(record.name) for record in page.items], page.next_token
 
     assert await numbers(limit=2) == ([12, 11], "10")
@@ -135,13 +139,13 @@ async def test_lists_are_newest_first_and_by_number(account: Account) -> None:
 async def test_absences(account: Account) -> None:
     for step in (
         account.publish(service="x"),
-        account.versions.list("x", Listing()),
-        account.versions.delete("x", "1"),
+        account.versions.list(X, Listing()),
+        account.versions.delete(X, "1"),
     ):
         with refused("ServiceNotFound"):
             await step
     with refused("VersionNotFound", match="version '1' of service 's' does not exist"):
-        await account.versions.delete("s", "1")
+        await account.versions.delete(S, "1")
     with refused("VersionNotFound"):
         await account.services.get("s", "1")
     with refused("AliasNotFound", match="alias 'a' of service 's' does not exist"):
@@ -155,12 +159,12 @@ async def test_a_service_with_versions_or_aliases_stays(account: Account) -> Non
     await account.alias("a", "1")
     with refused("ServiceNotEmpty", match="published versions"):
         await account.services.delete("s")
-    await account.versions.delete("s", "1")
+    await account.versions.delete(S, "1")
     with refused("ServiceNotEmpty", match="aliases"):
         await account.services.delete("s")
     with refused("VersionNotFound", match="version '1'"):
         await account.services.get("s", "a")
-    await account.aliases.delete("s", "a")
+    await account.aliases.delete(S, "a")
     await account.services.delete("s")
     await account.service("s")
     assert await account.publish() == "1"
@@ -171,6 +175,6 @@ async def test_packages_of_versions_are_no_garbage(account: Account) -> None:
     await account.publish()
     await account.functions.delete("s", "f")
     assert live_packages(account.catalog) == {package.sha256}
-    await account.versions.delete("s", "1")
+    await account.versions.delete(S, "1")
     assert live_packages(account.catalog) == set()
     assert list(account.catalog.of_kind(records.FROZEN_FUNCTION)) == []

@@ -1,7 +1,6 @@
-"""Aliases: created, read, moved and deleted as the API says (reference/api.md §3.4).
+"""Aliases: created, read, moved and deleted (reference/api.md §3.4), of a service or of a function.
 
-Called by the doors with decoded input; answers with records.
-Never decides which version a call goes to: the engine does, by what stands here.
+Called by the endpoints; answers with records. Which version a call goes to is decided by the engine.
 """
 
 import msgspec
@@ -11,10 +10,11 @@ from sesame.control import checks
 from sesame.control.dependents import forget_qualifier
 from sesame.control.inputs import AliasInput, Listing, Page
 from sesame.control.listing import page_of
-from sesame.control.views import service_view
+from sesame.control.views import existing
 from sesame.model import limits, records
 from sesame.model.alias import Alias
 from sesame.model.errors import AlreadyExists, Invalid, Missing, NotFound
+from sesame.model.owner import VersionOwner
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
@@ -25,7 +25,7 @@ class Aliases:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    async def create(self, service: str, sent: AliasInput) -> Record:
+    async def create(self, owner: VersionOwner, sent: AliasInput) -> Record:
         """Raises `Rejected`, `NotFound` or `AlreadyExists`."""
         name = "" if sent.alias_name is UNSET else sent.alias_name
         checks.name("alias_name", name, limits.ALIAS_NAME, ALIAS_NAME_CHARS)
@@ -36,51 +36,50 @@ class Aliases:
         alias = _merged(Alias(alias_name=name, version_id=sent.version_id), sent)
 
         def edit(tx: Transaction) -> Record:
-            _check(tx, service, alias)
-            if tx.get(records.ALIAS, service, name) is not None:
-                raise AlreadyExists(records.ALIAS, name, (service,))
-            return tx.put(records.ALIAS, service, name, alias)
+            _check(tx, owner, alias)
+            if tx.get(records.ALIAS, owner.key, name) is not None:
+                raise AlreadyExists(records.ALIAS, name, (owner.name,))
+            return tx.put(records.ALIAS, owner.key, name, alias)
 
         return await self._catalog.edit(edit)
 
-    async def get(self, service: str, alias: str) -> Record:
-        service_view(self._catalog, service)
-        record = self._catalog.get(records.ALIAS, service, alias)
+    async def get(self, owner: VersionOwner, alias: str) -> Record:
+        existing(self._catalog, owner)
+        record = self._catalog.get(records.ALIAS, owner.key, alias)
         if record is None:
-            raise NotFound(records.ALIAS, alias, (service,))
+            raise NotFound(records.ALIAS, alias, (owner.name,))
         return record
 
-    async def update(self, service: str, alias: str, sent: AliasInput, if_match: str | None = None) -> Record:
+    async def update(self, owner: VersionOwner, alias: str, sent: AliasInput, if_match: str | None = None) -> Record:
         """What was not sent stays; an empty map of weights ends a canary."""
 
         def edit(tx: Transaction) -> Record:
-            former = _existing(tx, service, alias)
+            former = _existing(tx, owner, alias)
             checks.precondition(former, if_match)
             merged = _merged(former.document, sent)
-            _check(tx, service, merged, moved=merged.version_id != former.document.version_id)
-            return tx.put(records.ALIAS, service, alias, merged)
+            _check(tx, owner, merged, moved=merged.version_id != former.document.version_id)
+            return tx.put(records.ALIAS, owner.key, alias, merged)
 
         return await self._catalog.edit(edit)
 
-    async def delete(self, service: str, alias: str, if_match: str | None = None) -> None:
+    async def delete(self, owner: VersionOwner, alias: str, if_match: str | None = None) -> None:
         def edit(tx: Transaction) -> None:
-            checks.precondition(_existing(tx, service, alias), if_match)
-            tx.delete(records.ALIAS, service, alias)
-            forget_qualifier(tx, service, alias)
+            checks.precondition(_existing(tx, owner, alias), if_match)
+            tx.delete(records.ALIAS, owner.key, alias)
+            forget_qualifier(tx, owner, alias)
 
         await self._catalog.edit(edit)
 
-    async def list(self, service: str, wanted: Listing) -> Page:
-        service_view(self._catalog, service)
-        return page_of(self._catalog, records.ALIAS, service, wanted)
+    async def list(self, owner: VersionOwner, wanted: Listing) -> Page:
+        existing(self._catalog, owner)
+        return page_of(self._catalog, records.ALIAS, owner.key, wanted)
 
 
-def _existing(tx: Transaction, service: str, alias: str) -> Record:
-    if tx.get(records.SERVICE, "", service) is None:
-        raise NotFound(records.SERVICE, service)
-    record = tx.get(records.ALIAS, service, alias)
+def _existing(tx: Transaction, owner: VersionOwner, alias: str) -> Record:
+    existing(tx, owner)
+    record = tx.get(records.ALIAS, owner.key, alias)
     if record is None:
-        raise NotFound(records.ALIAS, alias, (service,))
+        raise NotFound(records.ALIAS, alias, (owner.name,))
     return record
 
 
@@ -95,18 +94,17 @@ def _merged(alias: Alias, sent: AliasInput) -> Alias:
     return msgspec.structs.replace(alias, **changes)
 
 
-def _check(tx: Transaction, service: str, alias: Alias, *, moved: bool = True) -> None:
+def _check(tx: Transaction, owner: VersionOwner, alias: Alias, *, moved: bool = True) -> None:
     """A version may be gone from under an alias; only what it is moved to must exist."""
-    if tx.get(records.SERVICE, "", service) is None:
-        raise NotFound(records.SERVICE, service)
+    existing(tx, owner)
     checks.description(alias.description)
-    if moved and tx.get(records.VERSION, service, alias.version_id) is None:
-        raise NotFound(records.VERSION, alias.version_id, (service,))
+    if moved and tx.get(records.VERSION, owner.key, alias.version_id) is None:
+        raise NotFound(records.VERSION, alias.version_id, (owner.name,))
     weights = alias.additional_version_weight or {}
     for version, weight in weights.items():
         # Also the alias' own version is accepted (reference/api.md §3.4, §8.6).
         checks.between("additional_version_weight", weight, 0, 1)
-        if version != alias.version_id and tx.get(records.VERSION, service, version) is None:
-            raise NotFound(records.VERSION, version, (service,))
+        if version != alias.version_id and tx.get(records.VERSION, owner.key, version) is None:
+            raise NotFound(records.VERSION, version, (owner.name,))
     if sum(weights.values()) > 1:
         raise Invalid("additional_version_weight", "weights of at most 1 in all", sum(weights.values()))

@@ -1,13 +1,13 @@
-"""Takes away, in the transaction of its owner, what has no meaning once the owner is gone.
+"""Deletes, in the transaction that deletes a record, the settings that have no meaning without it.
 
 Called when a service, a function, a version or an alias is deleted.
-Never decides whether something may be deleted: its owner does.
 """
 
 from collections.abc import Callable
 
 from sesame.model import limits, records
 from sesame.model.configs import AsyncConfig, ProvisionConfig
+from sesame.model.owner import VersionOwner
 from sesame.store.catalog import Transaction
 
 _OF_A_SERVICE = (records.ASYNC_CONFIG, records.PROVISION_CONFIG, records.VPC_BINDING)
@@ -27,13 +27,13 @@ def forget_function(tx: Transaction, service: str, function: str) -> None:
     _forget_configs(tx, service, lambda config: (config.function, config.qualifier) == (function, limits.LATEST))
 
 
-def forget_qualifier(tx: Transaction, service: str, qualifier: str) -> None:
-    """The settings of every function under a version or an alias."""
-    _forget_configs(tx, service, lambda config: config.qualifier == qualifier)
+def forget_qualifier(tx: Transaction, owner: VersionOwner, qualifier: str) -> None:
+    """The settings of every function of the owner under a version or an alias."""
+    _forget_configs(tx, owner.key, lambda config: config.qualifier == qualifier)
 
 
-def _forget_configs(tx: Transaction, service: str, is_gone: Callable[[AsyncConfig | ProvisionConfig], bool]) -> None:
+def _forget_configs(tx: Transaction, parent: str, is_gone: Callable[[AsyncConfig | ProvisionConfig], bool]) -> None:
     for kind in (records.ASYNC_CONFIG, records.PROVISION_CONFIG):
-        for record in tx.children(kind, service):
+        for record in tx.children(kind, parent):
             if is_gone(record.document):
-                tx.delete(kind, service, record.name)
+                tx.delete(kind, parent, record.name)

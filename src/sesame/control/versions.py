@@ -1,18 +1,20 @@
-"""Versions: published, listed and deleted as the API says (reference/api.md §3.4).
+"""Versions: published, listed and deleted (reference/api.md §3.4), of a service or of a function.
 
-Called by the doors; answers with records.
-Never changes a version, and never gives a number twice.
+Called by the endpoints; answers with records. A version never changes, and no number is given twice.
 """
 
 from typing import Any
+
+import msgspec
 
 from sesame.control import checks
 from sesame.control.dependents import forget_qualifier
 from sesame.control.inputs import Listing, Page, PublishInput
 from sesame.control.listing import limit_of
-from sesame.control.views import service_view
+from sesame.control.views import existing
 from sesame.model import records
 from sesame.model.errors import Invalid, NotFound, Unchanged
+from sesame.model.owner import VersionOwner
 from sesame.model.records import Record
 from sesame.model.version import FrozenFunction, Version, VersionCounter, frozen_parent
 from sesame.store.catalog import Catalog, Transaction
@@ -26,37 +28,36 @@ class Versions:
         self._catalog = catalog
 
     async def publish(
-        self, service: str, sent: PublishInput, if_match: str | None = None, *, unchanged_is_fine: bool = False
+        self, owner: VersionOwner, sent: PublishInput, if_match: str | None = None, *, unchanged_is_fine: bool = False
     ) -> Record:
-        """Freezes the service and all of its functions under the next number.
+        """Freezes the owner (a service with all of its functions, or a function) under the next number.
 
-        `if_match` is the service's etag. Raises `Unchanged` when nothing changed since the newest version
-        that still exists; with `unchanged_is_fine` that version is the answer.
+        `if_match` is the owner's etag. Raises `Unchanged` when nothing changed since the newest version that still
+        exists; with `unchanged_is_fine` that version is the answer.
         """
         checks.description(sent.description)
 
         def edit(tx: Transaction) -> Record:
-            present = tx.get(records.SERVICE, "", service)
-            if present is None:
-                raise NotFound(records.SERVICE, service)
+            present = existing(tx, owner)
             checks.precondition(present, if_match)
-            functions = tx.children(records.FUNCTION, service)
-            newest = max(tx.children(records.VERSION, service), key=_number, default=None)
-            if newest is not None and _is_same(tx, newest, present, functions):
+            functions = tx.children(records.FUNCTION, owner.name) if owner.kind == records.SERVICE else [present]
+            newest = max(tx.children(records.VERSION, owner.key), key=_number, default=None)
+            version = Version("", sent.description, present.document if owner.kind == records.SERVICE else None)
+            if newest is not None and _is_same(tx, owner, newest, version, functions):
                 if unchanged_is_fine:
                     return newest
-                raise Unchanged(records.SERVICE, service, newest.name)
-            return _freeze(tx, sent.description, present, functions)
+                raise Unchanged(owner.kind, owner.name, newest.name)
+            return _freeze(tx, owner, version, functions)
 
         return await self._catalog.edit(edit)
 
-    async def list(self, service: str, wanted: Listing, direction: str = "") -> Page:
+    async def list(self, owner: VersionOwner, wanted: Listing, direction: str = "") -> Page:
         """By number, newest first unless `direction` is FORWARD; the start key is a number, inclusive."""
-        service_view(self._catalog, service)
+        existing(self._catalog, owner)
         checks.one_of("direction", direction or BACKWARD, (BACKWARD, FORWARD))
         limit = limit_of(wanted)
         backward = direction != FORWARD
-        versions = sorted(self._catalog.children(records.VERSION, service), key=_number, reverse=backward)
+        versions = sorted(self._catalog.children(records.VERSION, owner.key), key=_number, reverse=backward)
         start = wanted.next_token or wanted.start_key
         if start:
             if not (start.isascii() and start.isdecimal() and len(start) <= VERSION_DIGITS):
@@ -65,19 +66,18 @@ class Versions:
             versions = [v for v in versions if (_number(v) <= first if backward else _number(v) >= first)]
         return Page(tuple(versions[:limit]), versions[limit].name if len(versions) > limit else None)
 
-    async def delete(self, service: str, version: str) -> None:
+    async def delete(self, owner: VersionOwner, version: str) -> None:
         """Aliases that point to it stay, and point to nothing (reference/api.md §3.4)."""
 
         def edit(tx: Transaction) -> None:
-            if tx.get(records.SERVICE, "", service) is None:
-                raise NotFound(records.SERVICE, service)
-            if tx.get(records.VERSION, service, version) is None:
-                raise NotFound(records.VERSION, version, (service,))
-            parent = frozen_parent(service, version)
+            existing(tx, owner)
+            if tx.get(records.VERSION, owner.key, version) is None:
+                raise NotFound(records.VERSION, version, (owner.name,))
+            parent = frozen_parent(owner.key, version)
             for record in tx.children(records.FROZEN_FUNCTION, parent):
                 tx.delete(records.FROZEN_FUNCTION, parent, record.name)
-            tx.delete(records.VERSION, service, version)
-            forget_qualifier(tx, service, version)
+            tx.delete(records.VERSION, owner.key, version)
+            forget_qualifier(tx, owner, version)
 
         await self._catalog.edit(edit)
 
@@ -86,20 +86,19 @@ def _number(record: Record) -> int:
     return int(record.name)
 
 
-def _is_same(tx: Transaction, version: Record, present: Record, functions: list[Record]) -> bool:
-    frozen = tx.children(records.FROZEN_FUNCTION, frozen_parent(present.name, version.name))
+def _is_same(tx: Transaction, owner: VersionOwner, newest: Record, version: Version, functions: list[Record]) -> bool:
+    frozen = tx.children(records.FROZEN_FUNCTION, frozen_parent(owner.key, newest.name))
     then: dict[str, Any] = {record.name: record.document.function for record in frozen}
     now: dict[str, Any] = {record.name: record.document for record in functions}
-    return bool(version.document.service == present.document and then == now)
+    return bool(newest.document.service == version.service and then == now)
 
 
-def _freeze(tx: Transaction, description: str, present: Record, functions: list[Record]) -> Record:
-    service = present.name
-    counter = tx.get(records.VERSION_COUNTER, "", service)
+def _freeze(tx: Transaction, owner: VersionOwner, version: Version, functions: list[Record]) -> Record:
+    counter = tx.get(records.VERSION_COUNTER, "", owner.key)
     number = 1 if counter is None else counter.document.last + 1
-    tx.put(records.VERSION_COUNTER, "", service, VersionCounter(last=number))
+    tx.put(records.VERSION_COUNTER, "", owner.key, VersionCounter(last=number))
     version_id = str(number)
     for record in functions:
         frozen = FrozenFunction(record.document, record.etag, record.created_at, record.modified_at)
-        tx.put(records.FROZEN_FUNCTION, frozen_parent(service, version_id), record.name, frozen)
-    return tx.put(records.VERSION, service, version_id, Version(version_id, description, present.document))
+        tx.put(records.FROZEN_FUNCTION, frozen_parent(owner.key, version_id), record.name, frozen)
+    return tx.put(records.VERSION, owner.key, version_id, msgspec.structs.replace(version, version_id=version_id))

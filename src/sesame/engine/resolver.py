@@ -149,6 +149,7 @@ class Resolver:
             raise NotFound(records.FUNCTION, target.function, (target.service,))
         published, document = version.document, frozen.document
         assert isinstance(published, Version)
+        assert published.service is not None, "versions of a service hold it"
         assert isinstance(document, FrozenFunction)
         return self._snapshot(target, f"{version.etag}:{frozen.etag}", published.service, document.function)
 

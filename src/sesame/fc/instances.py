@@ -6,6 +6,7 @@ Used by the routes and by `fc.exec.endpoint`.
 from sesame.engine.interface import Engine, InstanceInfo
 from sesame.fc.dependencies import Control
 from sesame.model import limits
+from sesame.model.owner import VersionOwner
 
 
 class Instances:
@@ -32,5 +33,5 @@ class Instances:
             return {limits.LATEST}
         if qualifier.isdecimal():
             return {qualifier}
-        alias = (await self._aliases.get(service, qualifier)).document
+        alias = (await self._aliases.get(VersionOwner.service(service), qualifier)).document
         return {alias.version_id, *(alias.additional_version_weight or {})}

@@ -1,6 +1,6 @@
-"""A version: a service and all of its functions as they stood when it was published.
+"""A version: a service with all of its functions, or one function, as it was when the version was published.
 
-Made by `control.versions`, kept by `store.catalog`, read by the engine and by whoever reads under a qualifier.
+Made by `control.versions`, kept by `store.catalog`, read by the engine and by everything that takes a qualifier.
 Never changes once it is made.
 """
 
@@ -11,11 +11,14 @@ from sesame.model.service import Service
 
 
 class Version(msgspec.Struct, frozen=True, rename="camel"):
-    """Kind `version`, parent the service, name the id. `description` is the text given when it was published."""
+    """Kind `version`, parent the owner's key, name the id. `description` is the text given when it was published.
+
+    `service` is None in the versions of a function that belongs to no service.
+    """
 
     version_id: str
     description: str
-    service: Service
+    service: Service | None = None
 
 
 class FrozenFunction(msgspec.Struct, frozen=True, rename="camel"):
@@ -28,11 +31,11 @@ class FrozenFunction(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class VersionCounter(msgspec.Struct, frozen=True, rename="camel"):
-    """Kind `version_counter`, parent "", name the service's: the last number given, so that none is given twice."""
+    """Kind `version_counter`, parent "", name the owner's key: the last number given, so that none is given twice."""
 
     last: int
 
 
-def frozen_parent(service: str, version_id: str) -> str:
-    """Under which parent the functions of a version are kept."""
-    return f"{service}.{version_id}"
+def frozen_parent(owner_key: str, version_id: str) -> str:
+    """The parent of the functions of a version; `owner_key` is a service's name, or `VersionOwner.key`."""
+    return f"{owner_key}.{version_id}"

@@ -12,6 +12,7 @@ from sesame.fc.dependencies import Control
 from sesame.fc.v2016 import requests, shapes
 from sesame.fc.v2016.inputs import AliasInput, PublishInput
 from sesame.fc.v2016.requests import Handler
+from sesame.model.owner import VersionOwner
 
 _UNCHANGED_IS_FINE = "x-fc-ignore-version-publish-error"
 
@@ -34,9 +35,8 @@ class VersionRoutes:
         }
 
     async def _publish(self, request: Request) -> Response:
-        service = requests.latest_service(request)
         record = await self._versions.publish(
-            service,
+            _owner(request),
             (await requests.body(request, PublishInput)).neutral(),
             requests.if_match(request),
             unchanged_is_fine=request.headers.get(_UNCHANGED_IS_FINE, "").lower() == "true",
@@ -45,34 +45,39 @@ class VersionRoutes:
 
     async def _list_versions(self, request: Request) -> Response:
         direction = request.query_params.get("direction", "")
-        page = await self._versions.list(requests.latest_service(request), requests.listing(request), direction)
+        page = await self._versions.list(_owner(request), requests.listing(request), direction)
         items = [shapes.version(record) for record in page.items]
         return requests.page_answer("versions", items, page, direction=direction or BACKWARD)
 
     async def _delete_version(self, request: Request) -> Response:
-        await self._versions.delete(requests.latest_service(request), requests.name(request, "version"))
+        await self._versions.delete(_owner(request), requests.name(request, "version"))
         return requests.no_content()
 
     async def _create_alias(self, request: Request) -> Response:
         wanted = (await requests.body(request, AliasInput)).neutral()
-        record = await self._aliases.create(requests.latest_service(request), wanted)
+        record = await self._aliases.create(_owner(request), wanted)
         return requests.answer(shapes.alias(record), record)
 
     async def _list_aliases(self, request: Request) -> Response:
-        page = await self._aliases.list(requests.latest_service(request), requests.listing(request))
+        page = await self._aliases.list(_owner(request), requests.listing(request))
         return requests.page_answer("aliases", [shapes.alias(record) for record in page.items], page)
 
     async def _get_alias(self, request: Request) -> Response:
-        record = await self._aliases.get(requests.latest_service(request), requests.name(request, "alias"))
+        record = await self._aliases.get(_owner(request), requests.name(request, "alias"))
         return requests.answer(shapes.alias(record), record)
 
     async def _update_alias(self, request: Request) -> Response:
-        service, alias = requests.latest_service(request), requests.name(request, "alias")
+        owner, alias = _owner(request), requests.name(request, "alias")
         wanted = (await requests.body(request, AliasInput)).neutral()
-        record = await self._aliases.update(service, alias, wanted, requests.if_match(request))
+        record = await self._aliases.update(owner, alias, wanted, requests.if_match(request))
         return requests.answer(shapes.alias(record), record)
 
     async def _delete_alias(self, request: Request) -> Response:
-        service, alias = requests.latest_service(request), requests.name(request, "alias")
-        await self._aliases.delete(service, alias, requests.if_match(request))
+        owner, alias = _owner(request), requests.name(request, "alias")
+        await self._aliases.delete(owner, alias, requests.if_match(request))
         return requests.no_content()
+
+
+def _owner(request: Request) -> VersionOwner:
+    """Only the latest state of a service can be published."""
+    return VersionOwner.service(requests.latest_service(request))
