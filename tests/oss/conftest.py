@@ -71,8 +71,8 @@ class RunningDoor:
         self.root = root
         self.clock = Clock()
         self._strict_region = strict_region
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="oss-door", daemon=True)
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="oss-door", daemon=True)
 
     def __enter__(self) -> "RunningDoor":
         self._thread.start()
@@ -81,12 +81,12 @@ class RunningDoor:
 
     def __exit__(self, *_error: object) -> None:
         self.run(self._stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
-        self._loop.close()
+        self.loop.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=60)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=60)
 
     def call(self, fn: Callable[[], T]) -> T:
         """For what belongs on the loop's thread and is not a coroutine."""

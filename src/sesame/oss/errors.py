@@ -7,6 +7,7 @@ Holds no request id and no host: these belong to the answer, not to the fault.
 from collections.abc import Mapping
 
 from sesame.model import errors, records
+from sesame.store.objects.multipart import PartReplaced
 from sesame.store.objects.objects import NotAppendable, PositionMismatch
 
 # code: (status, message, EC); a caller may word it more closely.
@@ -159,6 +160,8 @@ def as_oss_error(error: errors.CallerError) -> OssError:
             return OssError("BucketNotEmpty", f"The bucket has {error.held}. Please delete them first.")
         case NotAppendable():
             return OssError("ObjectNotAppendable")
+        case PartReplaced():
+            return OssError("InvalidPart")
         case PositionMismatch():
             return OssError("PositionNotEqualToLength", headers={"x-oss-next-append-position": str(error.length)})
         case errors.Worded() if error.code in _CATALOGUE:

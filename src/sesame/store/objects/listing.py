@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sesame.model.object import StoredObject
 from sesame.store.sql.object_schema import object_of, objects
 
-_ROWS_AT_ONCE = 256
+_ROWS_AT_ONCE, _ROWS_AT_ONCE_LEAST = 256, 4
 
 
 class ListQuery(msgspec.Struct, frozen=True):
@@ -56,14 +56,16 @@ def _entries(connection: sa.Connection, query: ListQuery) -> Iterator[StoredObje
     folded = _fold(after, prefix, delimiter)
     position = successor(folded) if folded else after + b"\x00" if after else b""
     position = None if position is None else max(position, prefix)
+    wanted = _ROWS_AT_ONCE
     while position is not None:
-        rows = connection.execute(_page(query.bucket, position, end)).all()
-        position = None if len(rows) < _ROWS_AT_ONCE else rows[-1].key + b"\x00"
-        inside = b""
+        rows = connection.execute(_page(query.bucket, position, end, wanted)).all()
+        position = None if len(rows) < wanted else rows[-1].key + b"\x00"
+        inside, entries = b"", 0
         for row in rows:
             if inside and row.key.startswith(inside):
                 continue
             inside = _fold(row.key, prefix, delimiter)
+            entries += 1
             if not inside:
                 yield object_of(row)
                 continue
@@ -71,13 +73,15 @@ def _entries(connection: sa.Connection, query: ListQuery) -> Iterator[StoredObje
             if position is not None and rows[-1].key.startswith(inside):
                 position = successor(inside)
                 break
+        # Where folded prefixes hide many rows, few rows are read before each jump.
+        wanted = max(_ROWS_AT_ONCE_LEAST, min(_ROWS_AT_ONCE, 4 * entries))
 
 
-def _page(bucket: str, start: bytes, end: bytes | None) -> "sa.Select[tuple[object, ...]]":
+def _page(bucket: str, start: bytes, end: bytes | None, rows: int) -> "sa.Select[tuple[object, ...]]":
     found = sa.select(objects).where(objects.c.bucket == bucket, objects.c.key >= start)
     if end is not None:
         found = found.where(objects.c.key < end)
-    return found.order_by(objects.c.key).limit(_ROWS_AT_ONCE)
+    return found.order_by(objects.c.key).limit(rows)
 
 
 def _fold(key: bytes, prefix: bytes, delimiter: bytes) -> bytes:

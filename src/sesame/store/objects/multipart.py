@@ -9,15 +9,23 @@ from collections.abc import Callable, Sequence
 import msgspec
 import sqlalchemy as sa
 
-from sesame.model.errors import UPLOAD, NotFound
+from sesame.model.errors import UPLOAD, CallerError, NotFound
 from sesame.model.object import ObjectKind, Part, PendingUpload, StoredObject, Written
 from sesame.store.blobs.interface import ByteRange
+from sesame.store.objects.listing import successor
 from sesame.store.objects.objects import Objects, put_row, require_bucket
 from sesame.store.sql.object_schema import part_of, part_row, parts, upload_of, upload_row, uploads
 from sesame.store.sql.sqlite import upsert
 
 # POLICY: the cloud keeps parts for ever unless a lifecycle rule of the bucket says otherwise; here they go after this.
 UPLOAD_AGE_S = 30 * 86400.0
+
+
+class PartReplaced(CallerError):
+    """A part is not the one that the caller named any more."""
+
+    def __init__(self) -> None:
+        super().__init__("a part was replaced while its upload was completed")
 
 
 class UploadQuery(msgspec.Struct, frozen=True):
@@ -79,9 +87,9 @@ class Uploads:
 
     async def page(self, query: UploadQuery) -> list[PendingUpload]:
         key, prefix = uploads.c.key, query.prefix.encode()
-        chosen = sa.select(uploads).where(
-            uploads.c.bucket == query.bucket, sa.func.substr(key, 1, len(prefix)) == prefix
-        )
+        chosen = sa.select(uploads).where(uploads.c.bucket == query.bucket, key >= prefix)
+        if (end := successor(prefix)) is not None:
+            chosen = chosen.where(key < end)
         if query.key_after:
             after = query.key_after.encode()
             later_id = sa.and_(key == after, uploads.c.upload_id > query.id_after)
@@ -92,12 +100,14 @@ class Uploads:
     async def complete(self, upload: PendingUpload, chosen: Sequence[Part], *, overwrite: bool = True) -> StoredObject:
         """Joins the parts in the given order.
 
-        Raises NotFound, and AlreadyExists without `overwrite`.
+        Raises NotFound, PartReplaced when a part was replaced meanwhile, and AlreadyExists without `overwrite`.
         """
         try:
             written = await self._objects.blobs.compose([ByteRange(part.blob, 0, part.size) for part in chosen])
         except FileNotFoundError as error:
-            raise NotFound(UPLOAD, upload.upload_id, (upload.bucket, upload.key)) from error
+            # Gone with the upload, or replaced since the caller's list was checked.
+            await self.get(upload.bucket, upload.key, upload.upload_id)
+            raise PartReplaced from error
         # As on the real service no MD5 of the bytes, and it says how many parts there were.
         joined = hashlib.md5("".join(part.etag for part in chosen).encode(), usedforsecurity=False)
         stored = StoredObject(
@@ -115,6 +125,10 @@ class Uploads:
         def commit(connection: sa.Connection) -> list[str]:
             require_bucket(connection, upload.bucket)
             _require(connection, upload.bucket, upload.key, upload.upload_id)
+            present = sa.select(parts.c.number, parts.c.blob).where(parts.c.upload_id == upload.upload_id)
+            blobs: dict[int, str] = {row.number: row.blob for row in connection.execute(present)}
+            if any(blobs.get(part.number) != part.blob for part in chosen):
+                raise PartReplaced
             former = put_row(connection, stored, overwrite=overwrite)
             return self._removals.note(connection, [*_forget(connection, upload.upload_id), former])
 

@@ -280,24 +280,37 @@ class Objects:
             await self.discard(written)
             raise
         if former is None:
-            await self.put(at)
-            return at
+            return await self._begin(at)
 
-        def commit(connection: sa.Connection) -> None:
+        def commit(connection: sa.Connection) -> StoredObject:
             present = find(connection, at.bucket, at.key)
+            if present is not None and present.kind is not ObjectKind.APPENDABLE:
+                raise NotAppendable
             if present is None or (present.blob, present.size) != (former.blob, former.size):
                 raise PositionMismatch(present.size if present else 0)
             if grown is None:
                 raise PlatformError(f"the bytes of object '{at.key}' in bucket '{at.bucket}' are missing")
-            write_row(connection, grown)
+            # What was said of the object meanwhile, for example its ACL, stays.
+            stored = msgspec.structs.replace(grown, meta=present.meta)
+            write_row(connection, stored)
+            return stored
 
         try:
             grown = await self._extended(former, written, at)
-            await self.database.write(commit)
-            assert grown is not None, "else the commit has refused it"
+            return await self.database.write(commit)
         finally:
             await self.discard(written)
-        return grown
+
+    async def _begin(self, at: StoredObject) -> StoredObject:
+        """The first append. An object that was put meanwhile is not replaced: the append comes after it."""
+        try:
+            await self.put(at, overwrite=False)
+        except AlreadyExists as error:
+            present = await self.head(at.bucket, at.key)
+            if present is not None and present.kind is not ObjectKind.APPENDABLE:
+                raise NotAppendable from error
+            raise PositionMismatch(present.size if present else 0) from error
+        return at
 
     async def _extended(self, former: StoredObject, written: Written, at: StoredObject) -> StoredObject | None:
         """The object with the new bytes behind the old ones; readers see them when the row says so.

@@ -1,0 +1,90 @@
+"""A bucket of 100,000 objects is listed in bounded time, and the endpoint answers others meanwhile.
+
+Run by pytest against a real endpoint on a free port; the rows are put into the database directly.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+
+import oss2
+import pytest
+import sqlalchemy as sa
+from tests.oss.conftest import RunningDoor
+
+from sesame.model.object import ObjectKind, ObjectMeta, StoredObject
+from sesame.store.sql.object_schema import object_row, objects
+
+FOLDERS, EACH = 1000, 100
+# Generous, since tests share their cores with others; what matters is that it is not proportional to the bucket.
+STALL_S_MAX = 0.25
+
+
+@pytest.fixture(scope="module")
+def large(door: RunningDoor) -> Iterator[oss2.Bucket]:
+    bucket = door.bucket("large")
+    bucket.create_bucket()
+    said = ObjectMeta(symlink="t")
+    rows = [
+        object_row(StoredObject("large", f"{n:04}/{m:03}", "", 0, "0", 0, ObjectKind.SYMLINK, said, 0.0))
+        for n in range(FOLDERS)
+        for m in range(EACH)
+    ]
+    door.run(door.database.write(lambda connection: connection.execute(sa.insert(objects), rows)))
+    yield bucket
+    all_of_it = sa.delete(objects).where(objects.c.bucket == "large")
+    door.run(door.database.write(lambda connection: connection.execute(all_of_it)))
+    bucket.delete_bucket()
+
+
+def longest_stall(door: RunningDoor, act: Callable[[], object]) -> float:
+    """How long the event loop stood still at most while `act` ran on this thread."""
+    stop = False
+    longest = 0.0
+
+    async def beat() -> None:
+        nonlocal longest
+        last = time.monotonic()
+        while not stop:
+            await asyncio.sleep(0.001)
+            now = time.monotonic()
+            longest, last = max(longest, now - last), now
+
+    beating = asyncio.run_coroutine_threadsafe(beat(), door.loop)
+    act()
+    stop = True
+    beating.result(timeout=10)
+    return longest
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_folding_jumps_over_what_it_hides(door: RunningDoor, large: oss2.Bucket, version: int) -> None:
+    found: list[str] = []
+
+    def list_all() -> None:
+        listing = large.list_objects if version == 1 else large.list_objects_v2
+        page = listing(delimiter="/", max_keys=1000)
+        assert not page.is_truncated
+        found.extend(page.prefix_list)
+
+    started = time.monotonic()
+    stall = longest_stall(door, list_all)
+    assert time.monotonic() - started < 10
+    assert found == [f"{number:04}/" for number in range(FOLDERS)]
+    assert stall < STALL_S_MAX
+
+
+def test_full_pages_leave_the_endpoint_free(door: RunningDoor, large: oss2.Bucket) -> None:
+    def list_some() -> None:
+        marker = ""
+        for _ in range(5):
+            page = large.list_objects(marker=marker, max_keys=1000)
+            marker = page.next_marker
+            assert len(page.object_list) == 1000
+
+    assert longest_stall(door, list_some) < STALL_S_MAX
+
+
+def test_statistics_leave_the_endpoint_free(door: RunningDoor, large: oss2.Bucket) -> None:
+    assert longest_stall(door, large.get_bucket_stat) < STALL_S_MAX
+    assert large.get_bucket_stat().object_count == FOLDERS * EACH
