@@ -49,12 +49,6 @@ OWNERS: dict[str, str] = {
 NOT_YET: frozenset[tuple[str, str]] = frozenset(
     {
         ("fc/dependencies.py", "sesame.store"),
-        ("fc/exec/session.py", "uvicorn"),
-        ("fc/http_exchange.py", "uvicorn"),
-        ("fc/http_protocol.py", "httptools"),
-        ("fc/http_protocol.py", "uvicorn"),
-        ("fc/server.py", "uvicorn"),
-        ("fc/websocket_protocol.py", "uvicorn"),
         ("oss/app.py", "sesame.store"),
         ("oss/buckets.py", "sesame.store"),
         ("oss/source.py", "sesame.store"),

@@ -8,8 +8,6 @@ import ssl
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from starlette.types import ASGIApp
-
 from sesame._engine import EngineParts
 from sesame._identity import Identity
 from sesame._storage import Storage
@@ -21,8 +19,10 @@ from sesame.control.own_hosts import OwnHosts
 from sesame.fc import links
 from sesame.fc.app import FcEndpoint
 from sesame.fc.dependencies import Control, FcDependencies
-from sesame.fc.server import HttpServer
 from sesame.fc.web.certificates import Certificates
+from sesame.http.asgi import AsgiEndpoint
+from sesame.http.interface import Endpoint
+from sesame.http.server import HttpServer
 from sesame.identity.roles import DEFAULT_ROLE, role_arn
 from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
@@ -95,12 +95,12 @@ def _fc(
     )
 
 
-def _oss(needs: EndpointNeeds, storage: Storage, identity: Identity) -> OssEndpoint:
+def _oss(needs: EndpointNeeds, storage: Storage, identity: Identity) -> Endpoint:
     lifecycle = Lifecycle(Buckets(storage.catalog), storage.objects, storage.uploads)
     storage.background.keep(
         "applying lifecycle rules", lambda: every(LIFECYCLE_EVERY_S, lambda: lifecycle.apply(needs.clocks.wall()))
     )
-    return OssEndpoint(
+    oss = OssEndpoint(
         OssDependencies(
             catalog=storage.catalog,
             objects=storage.objects,
@@ -112,9 +112,10 @@ def _oss(needs: EndpointNeeds, storage: Storage, identity: Identity) -> OssEndpo
             virtual_hosts=VIRTUAL_HOSTS,
         )
     )
+    return AsgiEndpoint(oss, oss.refuse)
 
 
-async def _listen(needs: EndpointNeeds, endpoint: ASGIApp, setting: str, tls: ssl.SSLContext | None = None) -> str:
+async def _listen(needs: EndpointNeeds, endpoint: Endpoint, setting: str, tls: ssl.SSLContext | None = None) -> str:
     """Serves an endpoint on the port of this setting and returns its URL."""
     port = getattr(needs.settings, setting)
     server = HttpServer(endpoint, host=HOST, port=port, tls=tls)

@@ -1,6 +1,6 @@
 """Lets small writes of one event loop leave together while much is under way (docs/adr/0005).
 
-Used by `fc.http_protocol` for answers to clients and by `sandbox.wire` for calls to instances.
+Used by `http.connection` for answers to clients and by `sandbox.wire` for calls to instances.
 Never changes the order of writes, and never holds one back when nothing else is under way.
 """
 

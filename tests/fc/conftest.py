@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 import pytest
 from fc2.auth import Auth
+from tests.support.exchanges import FakeExchange
 from tests.support.sdk import KEY_ID, SECRET, Client
 
 from sesame.control.account import AccountSettings
@@ -24,9 +25,9 @@ from sesame.control.own_hosts import OwnHosts
 from sesame.engine.interface import InstanceInfo, RunningCommand
 from sesame.fc.app import FcEndpoint
 from sesame.fc.dependencies import Control, FcDependencies
-from sesame.fc.http_exchange import HANG_UP
 from sesame.fc.links import secret_from
-from sesame.fc.server import HttpServer
+from sesame.http.request import Request
+from sesame.http.server import HttpServer
 from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization
 from sesame.identity.issuer import Issuer
@@ -136,7 +137,7 @@ class Door:
         headers: dict[str, str] | None = None,
         **options: Any,
     ) -> Answer:
-        """One signed request over ASGI; `path` as on the wire, `/2016-08-15` before it unless it is a whole one."""
+        """One signed request; `path` as on the wire, `/2016-08-15` before it unless it is a whole one."""
         sent = self.signed(method, path, headers) if options.get("sign", True) else headers or {}
         path = path if options.get("whole_path") else "/2016-08-15" + path
         chunks = [json.dumps(body).encode()] if isinstance(body, dict) else [body] if isinstance(body, bytes) else body
@@ -157,17 +158,7 @@ def scope(method: str, path: str, headers: dict[str, str]) -> dict[str, Any]:
         "scheme": "http",
         "http_version": "1.1",
         "root_path": "",
-        HANG_UP: _Stays(),
     }
-
-
-class _Stays:
-    """A client that does not hang up."""
-
-    def watch(self) -> None: ...
-
-    def unwatch(self) -> bool:
-        return False
 
 
 async def hang_up_on(door: Door, path: str, headers: dict[str, str], body: bytes = b"", behind: bytes = b"") -> None:
@@ -195,34 +186,22 @@ async def hang_up_on(door: Door, path: str, headers: dict[str, str], body: bytes
         await server.stop(grace_s=0.1)
 
 
-async def asgi(app: Any, request: dict[str, Any], chunks: list[bytes]) -> Answer:
-    pending = list(chunks)
-    answer = Answer()
-    done = asyncio.Event()
+def request_of(described: dict[str, Any]) -> Request:
+    target = described["raw_path"], described["query_string"]
+    addresses = described["scheme"], described["client"], described["server"]
+    return Request(described["method"], target, tuple(described["headers"]), described["http_version"], addresses)
 
-    async def receive() -> dict[str, Any]:
-        if pending:
-            return {"type": "http.request", "body": pending.pop(0), "more_body": bool(pending)}
-        await done.wait()
-        return {"type": "http.disconnect"}
 
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            assert answer.status == 0
-            answer.status = message["status"]
-            for name, value in message["headers"]:
-                assert name.decode() not in answer.headers, f"{name!r} twice"
-                answer.headers[name.decode()] = value.decode("latin-1")
-            for line in message.get("lines", b"").decode("latin-1").split("\r\n")[:-1]:
-                name, _colon, value = line.partition(": ")
-                assert name not in answer.headers, f"{name} twice"
-                answer.headers[name] = value
-            if "body" in message:
-                answer.headers["Content-Length"] = str(len(message["body"]))
-        answer.body += message.get("body", b"")
-
-    await app(request, receive, send)
-    done.set()
+async def asgi(endpoint: FcEndpoint, described: dict[str, Any], chunks: list[bytes]) -> Answer:
+    """What the endpoint answers to a request that `scope` described."""
+    exchange = FakeExchange(request_of(described), chunks)
+    await endpoint.serve(exchange)
+    assert exchange.complete
+    answer = Answer(exchange.status, {}, exchange.body)
+    for line in exchange.lines.decode("latin-1").split("\r\n")[:-1]:
+        name, _colon, value = line.partition(": ")
+        assert name not in answer.headers, f"{name} twice"
+        answer.headers[name] = value
     return answer
 
 

@@ -1,4 +1,4 @@
-"""Frames of a command's websocket, and its sessions over ASGI with a command that is none."""
+"""Frames of a command's websocket, and its sessions with a command that is a fake."""
 
 import asyncio
 import time
@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fc.conftest import Door, scope
+from tests.fc.conftest import Door, request_of, scope
+from tests.support.exchanges import FakeWebSocket
 from tests.support.fakes import FakeExecution
 
 from sesame.engine.interface import InstanceInfo, RunningCommand
 from sesame.fc.exec import frames as exec_frames
 from sesame.fc.exec.frames import Characters, EndOfInput, Input, Resize
-from sesame.fc.server import HttpServer
+from sesame.http.interface import Answer
+from sesame.http.limits import Limits
+from sesame.http.server import HttpServer
 from sesame.model.command import Command
 
 PATH = "/2016-08-15/services/svc/functions/fn/instances/c-1/exec"
@@ -24,9 +27,9 @@ PATH = "/2016-08-15/services/svc/functions/fn/instances/c-1/exec"
 
 @given(st.binary())
 def test_input_arrives_whole_with_its_byte_and_bare(data: bytes) -> None:
-    assert exec_frames.received({"bytes": b"\0" + data}, tty=True) == Input(data)
+    assert exec_frames.received(b"\0" + data, tty=True) == Input(data)
     if data[:1] not in (b"\0", b"\x04"):
-        assert exec_frames.received({"bytes": data}, tty=True) == Input(data)
+        assert exec_frames.received(data, tty=True) == Input(data)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +51,7 @@ def test_input_arrives_whole_with_its_byte_and_bare(data: bytes) -> None:
     ],
 )
 def test_what_messages_mean(message: str, tty: bool, meant: Any) -> None:
-    assert exec_frames.received({"text": message}, tty=tty) == meant
+    assert exec_frames.received(message, tty=tty) == meant
 
 
 @given(st.text(), st.lists(st.integers(0, 40)))
@@ -58,7 +61,7 @@ def test_text_stays_text_wherever_it_is_cut(text: str, cuts: list[int]) -> None:
     for start, end in zip([0, *places], [*places, len(data)], strict=True):
         said.append(exec_frames.to_send(1, characters.whole(data[start:end])))
     assert characters.rest() == b""
-    assert "".join(message["text"][1:] for message in said) == text
+    assert "".join(str(message)[1:] for message in said) == text
 
 
 @given(st.lists(st.binary()))
@@ -88,25 +91,12 @@ class Instance:
             await self.execution.close()
 
 
-class Client:
-    """The other end of a websocket over ASGI."""
-
-    def __init__(self, door: Door, query: str = "", path: str = PATH) -> None:
-        signed = door.signed("GET", path.removeprefix("/2016-08-15"))
-        self.sent: asyncio.Queue[Any] = asyncio.Queue()
-        self.got: asyncio.Queue[Any] = asyncio.Queue()
-        self.sent.put_nowait({"type": "websocket.connect"})
-        request = {**scope("GET", f"{path}?{query}", signed), "type": "websocket"}
-        self.task = asyncio.create_task(door.gateway(request, self.sent.get, self.got.put))
-
-    async def next(self) -> Any:
-        return await asyncio.wait_for(self.got.get(), 5)
-
-    def say(self, text: str) -> None:
-        self.sent.put_nowait({"type": "websocket.receive", "text": text})
-
-    def leave(self) -> None:
-        self.sent.put_nowait({"type": "websocket.disconnect", "code": 1006})
+def opened(door: Door, query: str = "", path: str = PATH) -> FakeWebSocket:
+    """A client that asks for a websocket at the door."""
+    signed = door.signed("GET", path.removeprefix("/2016-08-15"))
+    client = FakeWebSocket(request_of(scope("GET", f"{path}?{query}", signed)))
+    client.serve(door.gateway)
+    return client
 
 
 @pytest.fixture
@@ -121,39 +111,37 @@ async def instance(door: Door, function_body: dict[str, Any]) -> Instance:
 
 
 async def test_a_session_from_its_opening_to_its_end(door: Door, instance: Instance) -> None:
-    client = Client(door, "command=sh&command=-c&command=x+y%26&tty=True&idleTimeout=5")
-    accepted = await client.next()
-    assert accepted["type"] == "websocket.accept"
-    assert {name for name, _ in accepted["headers"]} == {b"X-Fc-Request-Id", b"Date"}
+    client = opened(door, "command=sh&command=-c&command=x+y%26&tty=True&idleTimeout=5")
+    assert await client.next() == {b"X-Fc-Request-Id", b"Date"}
     assert instance.execution.command == Command(("sh", "-c", "x y&"), tty=True)
     client.say("\0hello")
-    assert await client.next() == {"type": "websocket.send", "text": "\x01hello"}
+    assert await client.next() == "\x01hello"
     client.say('\x04{"Width":80,"Height":24}')
     client.say("\0again")
-    assert (await client.next())["text"] == "\x01again"
+    assert await client.next() == "\x01again"
     assert instance.execution.sizes == [(80, 24)]
     instance.execution.say(1, b"\xff")
-    assert (await client.next())["bytes"] == b"\x01\xff"
+    assert await client.next() == b"\x01\xff"
     instance.execution.exit(3)
-    assert await client.next() == {"type": "websocket.send", "text": "\x05exit status 3"}
-    assert await client.next() == {"type": "websocket.close", "code": 1000, "reason": "exit status 3"}
+    assert await client.next() == "\x05exit status 3"
+    assert await client.next() == (1000, "exit status 3")
     await client.task
     assert instance.execution.closed
 
 
 async def test_without_items_it_is_a_shell_with_all_three_streams(door: Door, instance: Instance) -> None:
-    client = Client(door)
+    client = opened(door)
     await client.next()
     assert instance.execution.command == Command(("/bin/bash",), tty=False, stdin=True)
     instance.execution.say(2, b"err")
-    assert (await client.next())["text"] == "\x02err"
+    assert await client.next() == "\x02err"
     client.say("\x04")
-    assert (await client.next())["reason"] == "exit status 0"
+    assert await client.next() == (1000, "exit status 0")
     await client.task
 
 
 async def test_a_client_that_goes_away_while_its_input_is_not_read(door: Door, instance: Instance) -> None:
-    client = Client(door)
+    client = opened(door)
     await client.next()
 
     async def never(_data: bytes) -> None:
@@ -168,12 +156,12 @@ async def test_a_client_that_goes_away_while_its_input_is_not_read(door: Door, i
 
 
 async def test_a_command_that_ends_with_its_instance(door: Door, instance: Instance) -> None:
-    client = Client(door)
+    client = opened(door)
     await client.next()
     instance.ended = True
     instance.execution.exit(137)
-    assert (await client.next())["text"] == "\x03the instance has ended"
-    assert (await client.next())["code"] == 1001
+    assert await client.next() == "\x03the instance has ended"
+    assert (await client.next())[0] == 1001
     await client.task
 
 
@@ -188,25 +176,22 @@ async def test_a_command_that_ends_with_its_instance(door: Door, instance: Insta
         ("", PATH.replace("c-1", "c-2"), 404, "InstanceNotFound"),
         ("", PATH.replace("/svc/", "/svc.3/"), 404, "VersionNotFound"),
         ("", PATH + "/more", 400, "PathNotSupported"),
-        ("", "/elsewhere", 400, None),
+        ("", "/elsewhere", 403, "SignatureNotMatch"),
     ],
 )
-async def test_refusals(door: Door, instance: Instance, query: str, path: str, status: int, code: str | None) -> None:
-    client = Client(door, query, path)
-    start, body = await client.next(), await client.next()
-    assert (start["type"], start["status"]) == ("websocket.http.response.start", status) or code is None
-    assert code is None or f'"ErrorCode":"{code}"'.encode() in body["body"]
-    assert body["type"] == "websocket.http.response.body"
+async def test_refusals(door: Door, instance: Instance, query: str, path: str, status: int, code: str) -> None:
+    client = opened(door, query, path)
+    answer = await client.next()
+    assert isinstance(answer, Answer)
+    assert answer.status == status
+    assert f'"ErrorCode":"{code}"'.encode() in answer.body
     await client.task
     assert not instance.started.is_set()
 
 
-async def test_an_upgraded_connection_is_not_closed_as_an_idle_one(
-    door: Door, instance: Instance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sesame.fc.server.KEEP_ALIVE_S", 0.2)
+async def test_an_upgraded_connection_is_not_closed_as_an_idle_one(door: Door, instance: Instance) -> None:
     door.now[0] = time.time()
-    server = HttpServer(door.gateway)
+    server = HttpServer(door.gateway, limits=Limits(keep_alive_s=0.2))
     await server.start()
     try:
         reading, writing = await asyncio.open_connection(server.host, server.port)

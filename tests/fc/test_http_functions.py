@@ -116,6 +116,16 @@ async def test_statuses_without_a_body(web: Door, status: int) -> None:
     assert "content-length" not in answer.headers
 
 
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 304)])
+async def test_an_answer_without_a_body_says_the_length_that_the_function_set(
+    web: Door, method: str, status: int
+) -> None:
+    web.engine.then = response(status, [["Content-Length", "5"], ["X-A", "1"]], b"")
+    answer = await visit(web, WEB, method=method)
+    assert (answer.status, answer.headers["X-A"], answer.body) == (status, "1", b"")
+    assert answer.headers["Content-Length"] == "5"
+
+
 @pytest.mark.parametrize(
     ("status", "headers"),
     [

@@ -3,7 +3,7 @@
 from tests.fc.conftest import ACCOUNT_ID, Door, outcome
 from tests.support.sdk import Client
 
-from sesame.fc.server import HttpServer
+from sesame.http.server import HttpServer
 from sesame.model.invocation import FunctionError, Invocation, Outcome
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tests.fc.conftest import Door, outcome
 
-from sesame.fc.http_protocol import HEAD_BYTES_MAX
-from sesame.fc.server import HttpServer
+from sesame.http.limits import Limits
+from sesame.http.server import HttpServer
 from sesame.model.errors import ConfigurationError
 from sesame.model.invocation import Invocation, Outcome
 
@@ -73,13 +73,13 @@ async def test_a_head_without_end_is_cut_off(server: HttpServer) -> None:
     writer.write(b"GET / HTTP/1.1\r\nx: ")
     answer = asyncio.ensure_future(reader.read())
     piece, sent = b"a" * 65536, 0
-    while not answer.done() and sent < 4 * HEAD_BYTES_MAX:
+    while not answer.done() and sent < 4 * Limits().head_bytes:
         writer.write(piece)
         sent += len(piece)
         await writer.drain()
         await asyncio.wait({answer}, timeout=0.01)
     assert (await answer).startswith(b"HTTP/1.1 400 ")
-    assert sent >= HEAD_BYTES_MAX
+    assert sent >= Limits().head_bytes
     writer.close()
 
 
@@ -129,9 +129,9 @@ async def test_it_listens_on_loopback_and_tells_its_port(server: HttpServer) -> 
     assert server.url == f"http://127.0.0.1:{server.port}"
 
 
-async def test_a_taken_port_is_said_with_the_next_step(server: HttpServer) -> None:
+async def test_a_taken_port_is_said_with_the_next_step(door: Door, server: HttpServer) -> None:
     with pytest.raises(ConfigurationError, match="choose another"):
-        await HttpServer(None, port=server.port).start()
+        await HttpServer(door.gateway, port=server.port).start()
 
 
 async def test_stopping_ends_the_calls_that_do_not_end_by_themselves(door: Door) -> None:

@@ -12,8 +12,8 @@ from tests.support.certificates import pair
 
 from sesame.control.domains import Domains
 from sesame.control.own_hosts import OwnHosts
-from sesame.fc.server import HttpServer
 from sesame.fc.web.certificates import Certificates
+from sesame.http.server import HttpServer
 from sesame.model import records
 from sesame.model.domain import CertConfig, CustomDomain
 from sesame.model.invocation import Invocation, Outcome

@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from tests.fc.conftest import Door, asgi, scope
+from tests.fc.conftest import Door, asgi, request_of, scope
+from tests.support.exchanges import FakeWebSocket
 
 ACS = "ACS3-HMAC-SHA256 Credential=LTAItest,SignedHeaders=host;x-acs-date,Signature=00"
 LATER = {"Code", "Message", "RequestId"}
@@ -79,20 +80,9 @@ async def test_paths_that_look_like_versions_belong_to_a_custom_domain(door: Doo
 
 @pytest.mark.parametrize(("version", "names"), [("2021-04-06", OF_2021), ("2023-03-30", LATER)])
 async def test_commands_in_instances_of_later_versions(door: Door, version: str, names: set[str]) -> None:
-    sent: list[Any] = []
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    path = f"/{version}/functions/f/instances/i/exec"
-    request = scope("GET", path, {"authorization": ACS}) | {"type": "websocket", "scheme": "ws"}
-    del request["method"]
-
-    async def receive() -> Any:
-        raise AssertionError("the request is refused for its head")
-
-    await door.gateway(request, receive, send)
-    assert [message["type"] for message in sent] == ["websocket.http.response.start", "websocket.http.response.body"]
-    assert sent[0]["status"] == 400
-    assert b"this server serves 2016-08-15" in sent[1]["body"]
-    assert all(name.encode() in sent[1]["body"] for name in names)
+    client = FakeWebSocket(request_of(scope("GET", f"/{version}/functions/f/instances/i/exec", {"authorization": ACS})))
+    client.serve(door.gateway)
+    refused = await client.next()
+    assert refused.status == 400
+    assert b"this server serves 2016-08-15" in refused.body
+    assert all(name.encode() in refused.body for name in names)

@@ -15,7 +15,8 @@ import pytest
 import requests
 
 from sesame.control.code_uploads import CodeUploads
-from sesame.fc.server import HttpServer
+from sesame.http.asgi import AsgiEndpoint
+from sesame.http.server import HttpServer
 from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization
 from sesame.identity.issuer import Issuer
@@ -128,7 +129,7 @@ class RunningDoor:
                 strict_region=self._strict_region,
             )
         )
-        self._server = HttpServer(door)
+        self._server = HttpServer(AsgiEndpoint(door, door.refuse))
         await self._server.start()
         self.url = self._server.url
 

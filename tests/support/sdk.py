@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import fc2
 import pytest
 
-from sesame.fc.server import HttpServer
+from sesame.http.server import HttpServer
 
 KEY_ID, SECRET = "LTAItest", "test-secret-0123456789"
 

@@ -1,36 +1,32 @@
-"""The Function Compute door: from a raw HTTP request to its answer.
+"""The Function Compute endpoint: from an HTTP request to its answer.
 
-Built by `app` and served by `fc.server`. Invocations go straight on, all else through Starlette's router.
+Built by `_endpoints` and served by `http.server`. Invocations go straight on, all else through Starlette's router.
 Never lets an exception out: each becomes the API's error answer, with the request's id.
 """
 
 import asyncio
-from typing import ClassVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message
 
 from sesame.fc import cors, targets, unserved
 from sesame.fc.auth.permissions import Permissions
 from sesame.fc.auth.request_head import head_of
 from sesame.fc.auth.verifier import Verifier
-from sesame.fc.body import ClientGone
 from sesame.fc.dependencies import FcDependencies
 from sesame.fc.errors import ErrorAnswers
 from sesame.fc.exec.endpoint import ExecDependencies, ExecEndpoint
-from sesame.fc.headers import REQUEST_ID, DateHeader, canonical, request_id_of
+from sesame.fc.headers import REQUEST_ID, DateHeader, canonical, new_request_id, request_id_of
 from sesame.fc.instances import Instances
 from sesame.fc.invoke import Invoker
-from sesame.fc.known_head import REPEATED
 from sesame.fc.links import PATH_PREFIX, CodeLinks
-from sesame.fc.refusals import InvalidArgument
+from sesame.fc.refusals import Failure, InvalidArgument
 from sesame.fc.v2016 import openapi, requests
 from sesame.fc.v2016.errors import worded
 from sesame.fc.v2016.operations import OPERATIONS
-from sesame.fc.v2016.requests import REQUEST_ID as REQUEST_ID_IN_SCOPE
-from sesame.fc.v2016.requests import REQUESTER, Handler
+from sesame.fc.v2016.requests import Handler
 from sesame.fc.v2016.routes.account import AccountRoutes
 from sesame.fc.v2016.routes.configs import ConfigRoutes
 from sesame.fc.v2016.routes.domains import DomainRoutes
@@ -43,19 +39,29 @@ from sesame.fc.v2016.routes.triggers import TriggerRoutes
 from sesame.fc.v2016.routes.versions import VersionRoutes
 from sesame.fc.web import http_functions
 from sesame.fc.web.http_functions import HttpFunctions
+from sesame.http.asgi import Adapter, scope_of
+from sesame.http.interface import Answer, Disconnected, Exchange, Reason, Refusal, WebSocket
+from sesame.identity.authorization import Requester
 from sesame.model.errors import PlatformError
 
 _LINK_PREFIX = PATH_PREFIX.encode()
-_ANSWERED = "sesame.answered"
+# Refusals by the server, with the API's codes; a head that is too large is an invalid argument, as it is in the cloud.
+_REFUSAL_CODES = {
+    Reason.MALFORMED: "InvalidArgument",
+    Reason.HEAD_TOO_LARGE: "InvalidArgument",
+    Reason.TIMED_OUT: "RequestTimeout",
+    Reason.NOT_IMPLEMENTED: "NotImplemented",
+    Reason.VERSION: "InvalidArgument",
+    Reason.OVERLOADED: "ResourceThrottled",
+}
+_REFUSAL_STATUSES = {Reason.HEAD_TOO_LARGE: 400}
 _NUL = b"%00"
 # Goes past the router.
 _INVOKE = "InvokeFunction"
 
 
 class FcEndpoint:
-    """An ASGI application; `fc.server` serves it."""
-
-    websockets: ClassVar[bool] = True
+    """An `http.interface.Endpoint`, with websockets."""
 
     def __init__(self, parts: FcDependencies) -> None:
         self._date = DateHeader(parts.wall_clock)
@@ -71,85 +77,98 @@ class FcEndpoint:
         )
         self._router = Router(routes=_routes(parts, instances), redirect_slashes=False)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._exec.serve(scope, receive, send)
-            return
-        head = head_of(scope)
+    async def serve_websocket(self, websocket: WebSocket) -> None:
+        await self._exec.serve(websocket)
+
+    def refuse(self, refusal: Refusal) -> Answer:
+        """What never comes to be a request, in the API's form."""
+        failure = Failure(_REFUSAL_CODES[refusal.reason], refusal.message)
+        status = _REFUSAL_STATUSES.get(refusal.reason, refusal.reason.value)
+        return self._errors.answer(new_request_id(), (status, failure))
+
+    async def serve(self, exchange: Exchange) -> None:
+        request = exchange.request
+        head = head_of(request)
         request_id = request_id_of(head.trace_id)
         try:
-            raw_path: bytes = scope["raw_path"]
+            raw_path = request.raw_path
             if not raw_path.startswith(targets.VERSION_PREFIX):
-                await self._elsewhere(request_id, scope, receive, send)
+                await self._elsewhere(request_id, exchange)
                 return
             if raw_path.startswith(http_functions.PROXY_PREFIX):
-                await self._http.serve(request_id, http_functions.proxy_way(scope), scope, receive, send)
+                await self._http.serve(request_id, http_functions.proxy_way(request), exchange)
                 return
             if head.origin:
-                send = cors.naming(head.origin, send)
-                if cors.is_preflight(scope):
-                    await cors.answer_preflight(scope, [(REQUEST_ID, request_id.encode()), self._date()], send)
+                cors.name_origin(exchange, head.origin)
+                if cors.is_preflight(request):
+                    cors.answer_preflight(exchange, [(REQUEST_ID, request_id.encode()), self._date()])
                     return
-            caller = self._verifier.verify(head, scope.get(REPEATED))
-            requester = self._permissions.require(caller, head, scope, scope["method"])
-            if scope["method"] == "POST" and raw_path.endswith(targets.INVOCATIONS_SUFFIX):
-                await self._invoker.serve(request_id, head, scope, receive, send)
+            caller = self._verifier.verify(head, head.memory)
+            requester = self._permissions.require(caller, head, request, request.method)
+            if request.method == "POST" and raw_path.endswith(targets.INVOCATIONS_SUFFIX):
+                await self._invoker.serve(request_id, head, exchange)
             else:
-                scope[REQUESTER] = requester
-                await self._route(request_id, scope, receive, send)
-        except ClientGone:
-            return
+                await self._route(request_id, exchange, requester)
+        except Disconnected:
+            raise
         except asyncio.CancelledError:
-            await self._fail(request_id, scope, send, PlatformError("the server is stopping"))
+            self._fail(request_id, exchange, PlatformError("the server is stopping"))
             raise
         except Exception as error:  # noqa: BLE001 - the border where each becomes an answer
-            await self._fail(request_id, scope, send, error)
+            self._fail(request_id, exchange, error)
 
-    async def _elsewhere(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _elsewhere(self, request_id: str, exchange: Exchange) -> None:
         """Links to code on every host; all other paths belong to the custom domains where there is one."""
-        if scope["raw_path"].startswith(_LINK_PREFIX):
-            await self._route(request_id, scope, receive, send)
-            return
-        domain = http_functions.domain_of(self._domains.find, scope)
+        request = exchange.request
+        domain = None
+        if not request.raw_path.startswith(_LINK_PREFIX):
+            domain = http_functions.domain_of(self._domains.find, request)
         if domain is None:
-            asked = unserved.asked_of(scope)
+            asked = unserved.asked_of(request)
             if asked is not None:
-                await unserved.refuse(scope, send, self._date(), request_id, asked)
+                self._send(exchange, unserved.refusal(request, self._date(), request_id, asked))
                 return
-            await self._route(request_id, scope, receive, send)
+            await self._route(request_id, exchange, None)
             return
-        way = await http_functions.domain_way(domain, scope)
-        await self._http.serve(request_id, way, scope, receive, send)
+        way = await http_functions.domain_way(domain, request)
+        await self._http.serve(request_id, way, exchange)
 
-    async def _route(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _route(self, request_id: str, exchange: Exchange, requester: Requester | None) -> None:
         """Through the router, by the path as sent: an escaped slash must not part a name in two."""
-        if _NUL in scope["query_string"]:
+        request = exchange.request
+        if _NUL in request.query:
             raise InvalidArgument.of("the query", "text without NUL characters", "%00")
-        routed = dict(scope)
-        routed["path"] = scope["raw_path"].decode("latin-1")
-        routed[REQUEST_ID_IN_SCOPE] = request_id
-        routed["app"] = self  # has the router raise for unknown paths and methods, instead of answering in plain text
+        scope = scope_of(request)
+        scope["path"] = request.raw_path.decode("latin-1")
+        scope[requests.EXCHANGE] = exchange
+        scope[requests.REQUEST_ID] = request_id
+        scope[requests.REQUESTER] = requester
+        scope["app"] = self  # has the router raise for unknown paths and methods, instead of answering in plain text
+        adapter = Adapter(exchange)
         ours = ((REQUEST_ID, request_id.encode()), self._date())
 
         async def send_spelled(message: Message) -> None:
             if message["type"] == "http.response.start":
-                scope[_ANSWERED] = True
                 message["headers"] = [*ours, *canonical(message["headers"])]
-            await send(message)
+            await adapter.send(message)
 
-        await self._router(routed, receive, send_spelled)
+        await self._router(scope, adapter.receive, send_spelled)
 
-    async def _fail(self, request_id: str, scope: Scope, send: Send, error: Exception) -> None:
+    def _fail(self, request_id: str, exchange: Exchange, error: Exception) -> None:
         """The error's answer; where an answer has begun already, all that is left is to break the connection off."""
-        answer = self._errors.of(error, request_id, (scope["method"], scope["path"]))
-        if scope.get(_ANSWERED):
+        request = exchange.request
+        answer = self._errors.of(error, request_id, (request.method, request.path))
+        if exchange.begun:
             raise error
-        if unserved.has_later_form(scope):
+        if unserved.has_later_form(request):
             status, failure = answer
             later = (status, failure.error_code, failure.error_message)
-            await unserved.send_in_all_forms(send, self._date(), request_id, later)
+            self._send(exchange, unserved.in_all_forms(self._date(), request_id, later))
             return
-        await self._errors.send(send, request_id, answer)
+        self._send(exchange, self._errors.answer(request_id, answer))
+
+    def _send(self, exchange: Exchange, answer: Answer) -> None:
+        exchange.send_whole(answer.status, answer.headers, b"", answer.body)
 
 
 def _routes(parts: FcDependencies, instances: Instances) -> list[Route]:

@@ -1,43 +1,23 @@
-"""Reads a request's body up to a limit, without copying what comes in one piece.
+"""Reads a request's body up to a limit, and gives what prevents it the API's codes.
 
-Called by `fc.invoke` and the routes, after the caller is known.
+Called by `fc.invoke`, `fc.web.http_functions` and the routes, after the caller is known.
 Never looks at what the body says, nor at Content-MD5: clients disagree on its form (reference/api.md §0, rule 9).
 """
 
-from starlette.types import Receive
-
-from sesame.fc.refusals import EntityTooLarge
-from sesame.model.errors import SesameError
+from sesame.fc.refusals import ApiError, EntityTooLarge
+from sesame.http.interface import BodyTooLarge, Exchange, TooManyBodies
 
 
-class ClientGone(SesameError):
-    """The client closed its connection; there is nobody left to answer."""
+async def read_body(exchange: Exchange, limit_bytes: int) -> bytes | bytearray:
+    """The whole body, in chunks or not.
 
-
-async def read_body(receive: Receive, content_length: bytes, limit_bytes: int) -> bytes:
-    """The whole body, chunked or not.
-
-    Raises `EntityTooLarge` as soon as the limit is passed, before the rest is read, and `ClientGone`.
+    Raises `EntityTooLarge` as soon as the limit is passed, before the rest is read; an error of status 503 where the
+    bodies under way leave no memory for this one; `http.interface.Disconnected`.
     """
-    if content_length and int(content_length) > limit_bytes:
-        raise EntityTooLarge(limit_bytes)
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if len(body) > limit_bytes:
-            raise EntityTooLarge(limit_bytes)
-        return body
-    chunks, size = [body], len(body)
-    while message.get("more_body", False):
-        if size > limit_bytes:
-            raise EntityTooLarge(limit_bytes)
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-    if size > limit_bytes:
-        raise EntityTooLarge(limit_bytes)
-    return b"".join(chunks)
+    try:
+        return await exchange.read_body(limit_bytes)
+    except BodyTooLarge as error:
+        raise EntityTooLarge(error.limit_bytes) from error
+    except TooManyBodies as error:
+        text = "the requests under way take all the memory that there is for bodies; try again later"
+        raise ApiError(503, "ResourceThrottled", text) from error

@@ -1,4 +1,4 @@
-"""Answers errors: chooses status and body, and sends them.
+"""Answers errors: chooses status and body.
 
 Called by `fc.app` and `fc.exec` for whatever a request ran into. A platform error's text is never shown: it goes to the
 log, with the request id.
@@ -9,10 +9,10 @@ from collections.abc import Callable
 import msgspec
 import structlog
 from starlette.exceptions import HTTPException
-from starlette.types import Send
 
-from sesame.fc.headers import CONTENT_LENGTH, JSON_TYPE, REQUEST_ID, DateHeader, Headers
+from sesame.fc.headers import JSON_TYPE, REQUEST_ID, DateHeader
 from sesame.fc.refusals import ApiError, Failure, PathNotSupported
+from sesame.http.interface import Answer
 from sesame.model.errors import CallerError
 
 log = structlog.get_logger("sesame.fc")
@@ -42,14 +42,7 @@ class ErrorAnswers:
         log.error("request failed", request_id=request_id, method=asked[0], path=asked[1], exc_info=error)
         return 500, Failure(INTERNAL_CODE, INTERNAL_TEXT)
 
-    async def send(self, send: Send, request_id: str, answer: tuple[int, Failure]) -> None:
+    def answer(self, request_id: str, answer: tuple[int, Failure]) -> Answer:
         """One error answer, whole."""
-        body = msgspec.json.encode(answer[1])
-        headers: Headers = [
-            (REQUEST_ID, request_id.encode()),
-            self.date(),
-            JSON_TYPE,
-            (CONTENT_LENGTH, str(len(body)).encode()),
-        ]
-        await send({"type": "http.response.start", "status": answer[0], "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        headers = ((REQUEST_ID, request_id.encode()), self.date(), JSON_TYPE)
+        return Answer(answer[0], headers, msgspec.json.encode(answer[1]))

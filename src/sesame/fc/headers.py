@@ -1,6 +1,6 @@
 """Names, dates and request ids that stand in every answer of this door.
 
-Used by `fc.app`, `fc.invoke` and `fc.server`.
+Used by `fc.app` and `fc.invoke`.
 Never decides what an answer says.
 """
 

@@ -8,15 +8,13 @@ import asyncio
 import math
 from base64 import b64encode
 
-from starlette.types import Receive, Scope, Send
-
 from sesame.engine.interface import Engine
 from sesame.fc import targets
 from sesame.fc.auth.request_head import RequestHead
-from sesame.fc.body import ClientGone, read_body
+from sesame.fc.body import read_body
 from sesame.fc.headers import DateHeader
-from sesame.fc.http_exchange import HANG_UP, HangUp
 from sesame.fc.refusals import InvalidArgument, PathNotSupported
+from sesame.http.interface import Disconnected, Exchange
 from sesame.model import limits
 from sesame.model.invocation import Invocation, Outcome, Phases, Target
 
@@ -54,38 +52,43 @@ class Invoker:
         self._engine = engine
         self._date = date
 
-    async def serve(self, request_id: str, head: RequestHead, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, request_id: str, head: RequestHead, exchange: Exchange) -> None:
         """Reads the event, has it run and answers. A function's failure is a 200 too: only X-Fc-Error-Type tells.
 
-        Raises a `CallerError` for what the caller got wrong, and `ClientGone` when the client hung up, in which case
+        Raises a `CallerError` for what the caller got wrong, and `Disconnected` when the client hung up, in which case
         the call was cancelled.
         """
         target = targets.invoked(head.raw_path)
         if target is None:
             raise PathNotSupported("POST", targets.segment(head.raw_path))
         _check_options(head)
-        event = await read_body(receive, head.content_length, limits.SYNC_PAYLOAD_BYTES)
+        event = exchange.body_if_here()
+        if event is None:
+            event = await self.read_event(target, exchange)
         invocation = Invocation(request_id, target, event, tracing=_tracing(head.fc_headers))
-        outcome = await self.run(invocation, scope[HANG_UP])
+        outcome = await self.run(invocation, exchange)
         lines = self.lines(request_id, target, outcome)
         if outcome.error is None:
             lines += _BYTES_TYPE
         if head.log_type == b"Tail":
             lines += b"X-Fc-Log-Result: %b\r\n" % b64encode(outcome.log_tail[-limits.LOG_TAIL_BYTES :])
-        answer = {"type": "http.response.start", "status": 200, "headers": (), "lines": lines, "body": outcome.payload}
-        await send(answer)
+        exchange.send_whole(200, (), lines, outcome.payload)
 
-    async def run(self, invocation: Invocation, hang_up: HangUp) -> Outcome:
-        """Has it run, and cancels it when the client hangs up; then raises `ClientGone`."""
-        hang_up.watch()
+    async def read_event(self, target: Target, exchange: Exchange) -> bytes:
+        """The request's body. One that is still to come is not waited for when the function can take no call."""
+        return bytes(await read_body(exchange, limits.SYNC_PAYLOAD_BYTES))
+
+    async def run(self, invocation: Invocation, exchange: Exchange) -> Outcome:
+        """Has it run, and cancels it when the client hangs up; then raises `Disconnected`."""
+        exchange.on_disconnect(exchange.cancel)
         try:
             return await self._engine.invoke(invocation)
         except asyncio.CancelledError:
-            if hang_up.unwatch():
-                raise ClientGone from None
+            if exchange.uncancel():
+                raise Disconnected from None
             raise
         finally:
-            hang_up.unwatch()
+            exchange.on_disconnect(None)
 
     def lines(self, request_id: str, target: Target, outcome: Outcome) -> bytes:
         """The header lines of every answer of a call; with the content type where the payload is a failure's JSON."""

@@ -7,9 +7,10 @@ errors of clients that sign as the later versions do (reference/api.md §0 rule 
 import re
 
 import msgspec
-from starlette.types import Scope, Send
 
-from sesame.fc.headers import CONTENT_LENGTH, JSON_TYPE, REQUEST_ID, Headers
+from sesame.fc.headers import JSON_TYPE, REQUEST_ID
+from sesame.http.interface import Answer
+from sesame.http.request import Request
 
 SERVED = "2016-08-15"
 STATUS = 400
@@ -32,26 +33,25 @@ class Asked(msgspec.Struct, frozen=True):
     operation: str
 
 
-def asked_of(scope: Scope) -> Asked | None:
+def asked_of(request: Request) -> Asked | None:
     """By its path, else by its headers; None for a request that names no version but the served one."""
-    headers = dict(scope["headers"])
+    headers = dict(request.headers)
     operation = headers.get(b"x-acs-action", b"")[:64].decode("latin-1")
-    found = _VERSION_PATH.match(scope["raw_path"])
+    found = _VERSION_PATH.match(request.raw_path)
     version = (found[1] if found else headers.get(b"x-acs-version", b"")).decode("latin-1")
     if version == SERVED or (found is None and not _signs_as_later(headers) and not version):
         return None
     return Asked(version if _VERSION.match(version) else "", operation)
 
 
-def has_later_form(scope: Scope) -> bool:
+def has_later_form(request: Request) -> bool:
     """Whether the client signs as those of later versions do, so that it reads their errors and no others."""
-    return _signs_as_later(dict(scope["headers"]))
+    return _signs_as_later(dict(request.headers))
 
 
-async def refuse(scope: Scope, send: Send, date: tuple[bytes, bytes], request_id: str, asked: Asked) -> None:
+def refusal(request: Request, date: tuple[bytes, bytes], request_id: str, asked: Asked) -> Answer:
     """Says which version is served; before the signature is checked, which is of another scheme."""
-    method = scope.get("method", "GET")
-    what = f"'{method}' against '{scope['raw_path'].decode('latin-1')[:256]}' is not supported"
+    what = f"'{request.method}' against '{request.raw_path.decode('latin-1')[:256]}' is not supported"
     operation = f" ({asked.operation})" if asked.operation else ""
     version = f"API version {asked.version}" if asked.version else "another API version"
     message = (
@@ -59,15 +59,13 @@ async def refuse(scope: Scope, send: Send, date: tuple[bytes, bytes], request_id
         f"client of that version, such as aliyun-fc2 for Python, or paths that begin with /{SERVED}/"
     )
     document = _document((CODE, message), request_id, _ALSO.get(asked.version, (_NAMES_OF_2021, _NAMES_OF_2016)))
-    await _send(send, date, request_id, STATUS, document)
+    return _answer(date, request_id, STATUS, document)
 
 
-async def send_in_all_forms(
-    send: Send, date: tuple[bytes, bytes], request_id: str, answer: tuple[int, str, str]
-) -> None:
+def in_all_forms(date: tuple[bytes, bytes], request_id: str, answer: tuple[int, str, str]) -> Answer:
     """Status, code and message of an error of the served version, under the names of every version."""
     document = _document(answer[1:], request_id, (_NAMES_OF_2016, _NAMES_OF_2021))
-    await _send(send, date, request_id, answer[0], document)
+    return _answer(date, request_id, answer[0], document)
 
 
 def _document(error: tuple[str, str], request_id: str, also: tuple[tuple[str, str], ...]) -> dict[str, str]:
@@ -77,17 +75,9 @@ def _document(error: tuple[str, str], request_id: str, also: tuple[tuple[str, st
     return document
 
 
-async def _send(send: Send, date: tuple[bytes, bytes], request_id: str, status: int, document: dict[str, str]) -> None:
-    body = msgspec.json.encode(document)
-    headers: Headers = [
-        (REQUEST_ID, request_id.encode()),
-        (ACS_REQUEST_ID, request_id.encode()),
-        date,
-        JSON_TYPE,
-        (CONTENT_LENGTH, str(len(body)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def _answer(date: tuple[bytes, bytes], request_id: str, status: int, document: dict[str, str]) -> Answer:
+    headers = ((REQUEST_ID, request_id.encode()), (ACS_REQUEST_ID, request_id.encode()), date, JSON_TYPE)
+    return Answer(status, headers, msgspec.json.encode(document))
 
 
 def _signs_as_later(headers: dict[bytes, bytes]) -> bool:

@@ -12,7 +12,7 @@ from sesame.http.framing import closing_answer
 from sesame.http.head_cache import KnownHead, learn
 from sesame.http.interface import Reason, Refusal
 from sesame.http.pace import Pace, Taking
-from sesame.http.parsing import Finished, Phase, Refused, RequestParser
+from sesame.http.parsing import BETWEEN, BODY, HEAD, Finished, Refused, RequestParser
 from sesame.http.request import Request
 from sesame.http.shared import Shared, Tracked
 from sesame.http.websocket import WebSocketConnection
@@ -94,7 +94,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         parser, known = self._parser, self._known
-        if known is not None and parser.phase is Phase.BETWEEN and (body := known.body_of(data)) is not None:
+        if known is not None and parser.phase is BETWEEN and (body := known.body_of(data)) is not None:
             exchange = Exchange(self, known.request, body, keep_alive=True)
             if self._running is None:
                 self._start(exchange)
@@ -108,18 +108,16 @@ class Connection(asyncio.Protocol):
         elif self._unparsed:
             self._unparsed += data
         else:
-            between, before = parser.phase is Phase.BETWEEN, parser.request
+            between, before = parser.phase is BETWEEN, parser.request
             self._parse(data)
-            if between and parser.phase is Phase.BETWEEN and parser.request is not before:
+            if between and parser.phase is BETWEEN and parser.request is not before:
                 self._learn(data)
 
     def _learn(self, data: bytes) -> None:
-        """Of a head that asks for nothing but an answer on a connection that stays."""
-        request = self._parser.request
-        assert request is not None
-        plain = not (self._unparsed or self._discarding or self._stopping or self._parser.finished)
-        asks_for_more = request.header(b"expect") or request.header(b"upgrade")
-        self._known = learn(data, request) if plain and not asks_for_more else None
+        parser = self._parser
+        assert parser.request is not None
+        plain = parser.repeatable and not (self._unparsed or self._discarding or self._stopping)
+        self._known = learn(data, parser.request, parser.body_bytes) if plain else None
 
     # Parsing.
 
@@ -128,7 +126,7 @@ class Connection(asyncio.Protocol):
         parser = self._parser
         while at < size:
             rest, left = size - at, parser.body_left
-            in_body = parser.phase is Phase.BODY and left is not None and left >= rest
+            in_body = parser.phase is BODY and left is not None and left >= rest
             end = size if in_body or rest <= SLICE_BYTES else at + SLICE_BYTES
             try:
                 behind_head = parser.feed(data if rest == size and end == size else data[at:end])
@@ -361,10 +359,10 @@ class Connection(asyncio.Protocol):
         if self._discarding:
             if idle and waited_s > (limits.refused_s if self.refused else limits.linger_s):
                 self.abort()
-        elif phase is Phase.HEAD:
+        elif phase is HEAD:
             if waited_s > limits.head_s:
                 self._fail(Refusal(Reason.TIMED_OUT, f"the head of the request took more than {limits.head_s:g} s"))
-        elif phase is Phase.BODY:
+        elif phase is BODY:
             self._check_pace_of_body(now, passed_s)
         elif idle and waited_s > (limits.keep_alive_s if self._parser.request else limits.first_request_s):
             self._close()

@@ -57,6 +57,7 @@ class Exchange:
     """The head of the answer leaves with the first piece of its body."""
 
     __slots__ = (
+        "_added",
         "_buffered",
         "_callback",
         "_cancelled",
@@ -95,6 +96,7 @@ class Exchange:
         self._callback: Callable[[], None] | None = None
         self._cancelled = False
         self.disconnected = self.begun = self.complete = False
+        self._added = b""
         self._head = b""
         self._left = 0
         self._framing = Framing.NONE
@@ -274,6 +276,9 @@ class Exchange:
 
     # The answer: from the endpoint to the client.
 
+    def add_headers(self, headers: Headers) -> None:
+        self._added += header_lines(headers)
+
     def send_whole(self, status: int, headers: Headers, lines: bytes, body: bytes) -> None:
         if self.disconnected:
             return
@@ -281,6 +286,8 @@ class Exchange:
             raise RuntimeError("a second answer to one request")
         if headers:
             lines += header_lines(headers)
+        if self._added:
+            lines += self._added
         self._settle_keep_alive()
         if not self.keep_alive:
             lines += b"Connection: close\r\n"
@@ -296,12 +303,13 @@ class Exchange:
     def _send_other(self, status: int, lines: bytes, body: bytes) -> None:
         if status in BODILESS:
             length, body = b"", b""
+        elif self.request.method == "HEAD":
+            # The length that the body of GET would have: what the endpoint says, else that of what it gives.
+            said = b"\r\ncontent-length:" in b"\r\n" + lines.lower()
+            length = b"Content-Length: %d\r\n" % len(body) if body and not said else b""
+            body = b""
         else:
             length = b"Content-Length: %d\r\n" % len(body)
-            if self.request.method == "HEAD":
-                # An endpoint that knows the length of the body that GET would have may say it itself.
-                length = b"" if b"\r\ncontent-length:" in b"\r\n" + lines.lower() else length
-                body = b""
         head = b"%b%b%b\r\n" % (LINES[status], lines, length)
         if len(body) <= JOIN_BYTES:
             self._owner.write_answer(head + body)
@@ -316,7 +324,7 @@ class Exchange:
             raise RuntimeError("a second answer to one request")
         framed = frame(self.request, status, headers)
         self._framing, self._left = framed.framing, framed.length
-        lines += framed.lines
+        lines += framed.lines + self._added
         self._settle_keep_alive()
         if self._framing is Framing.UNTIL_CLOSE:
             self.keep_alive = False

@@ -29,21 +29,13 @@ class KnownHead:
         return data[self._head_bytes :]
 
 
-def learn(data: bytes, request: Request) -> KnownHead | None:
+def learn(data: bytes, request: Request, body_bytes: int | None) -> KnownHead | None:
     """The head of `data`, in which the parser found one or more whole requests, of which `request` is the last.
 
-    Returns None unless `data` is exactly one request, that is, unless the bytes after the first blank line number
-    exactly Content-Length.
+    `body_bytes` is its Content-Length, None for a body in chunks. Returns None unless `data` is exactly one request,
+    that is, unless the bytes after the first blank line number exactly Content-Length.
     """
-    head, mark, body = data.partition(_END)
-    if not mark or len(head) > HEAD_BYTES_MAX:
+    end = data.find(_END) + len(_END)
+    if body_bytes is None or end < len(_END) or end > HEAD_BYTES_MAX or len(data) - end != body_bytes:
         return None
-    length = 0
-    for name, value in request.headers:
-        if name == b"content-length":
-            length = int(value)
-        elif name == b"transfer-encoding":
-            return None
-    if len(body) != length:
-        return None
-    return KnownHead(head + mark, len(data), request)
+    return KnownHead(data[:end], len(data), request)

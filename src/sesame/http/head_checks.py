@@ -13,6 +13,7 @@ WEBSOCKET_KEY_CHARS = 24
 WEBSOCKET_HEADERS_MAX = 100
 WEBSOCKET_LINE_BYTES = 8000
 
+_LOOKED_AT = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 _VERSIONS = ("1.1", "1.0")
 # What no reg-name, IP literal or port has (RFC 3986 §3.2).
 _NOT_IN_HOST = frozenset(b' \t"#/<>?@\\^`{|}')
@@ -42,6 +43,8 @@ def examine(
     hosts, expects_continue, body_bytes = 0, False, 0
     chunked = False
     for name, value in headers:
+        if name not in _LOOKED_AT:
+            continue
         if name == b"host":
             hosts += 1
             if not _NOT_IN_HOST.isdisjoint(value):

@@ -69,7 +69,12 @@ class Endpoint(Protocol):
 class Exchange(Protocol):
     """One request and its answer; used by the task that runs `Endpoint.serve`, and by no other task at a time."""
 
-    request: Request
+    @property
+    def request(self) -> Request: ...
+
+    @property
+    def begun(self) -> bool:
+        """Whether an answer has begun: then no other can be sent."""
 
     @property
     def body_read(self) -> bool:
@@ -90,6 +95,9 @@ class Exchange(Protocol):
         Raises `BodyTooLarge` before the body is read where its length was announced, `TooManyBodies` and
         `Disconnected`.
         """
+
+    def add_headers(self, headers: Headers) -> None:
+        """Headers of whatever answer this request gets, after the answer's own."""
 
     def send_whole(self, status: int, headers: Headers, lines: bytes, body: bytes) -> None:
         """The whole answer, in one write. `lines` are ready header lines that hold nothing a client said.
@@ -125,7 +133,11 @@ class Exchange(Protocol):
 class WebSocket(Protocol):
     """A client that asks for a websocket (RFC 6455); refused or accepted by `serve_websocket`, once."""
 
-    request: Request
+    @property
+    def request(self) -> Request: ...
+
+    @property
+    def accepted(self) -> bool: ...
 
     def refuse(self, answer: Answer) -> None:
         """Answers the handshake with an HTTP answer; the connection closes."""

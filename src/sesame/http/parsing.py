@@ -22,6 +22,10 @@ class Phase(enum.Enum):
     BODY = 2
 
 
+# Members of an enumeration are looked up slowly, and this is done for each header.
+BETWEEN, HEAD, BODY = Phase.BETWEEN, Phase.HEAD, Phase.BODY
+
+
 class Refused(Exception):
     """What was fed is no request that is served here; nothing more can be fed."""
 
@@ -59,12 +63,16 @@ class RequestParser:
         self._limits = limits
         self._addresses = addresses
         self._parser = httptools.HttpRequestParser(self)
-        self.phase = Phase.BETWEEN
+        self.phase = BETWEEN
         # What is to come of the body that is read; None for a body in chunks.
         self.body_left: int | None = 0
         self.request: Request | None = None
+        # The length of the last request's body; None for a body in chunks.
+        self.body_bytes: int | None = 0
         # Whether the last request that was read is the connection's last.
         self.finished = False
+        # Whether it asked for nothing but an answer on a connection that stays.
+        self.repeatable = False
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
@@ -78,7 +86,7 @@ class RequestParser:
 
         Returns None, or where `request` becomes a websocket what came behind its head.
         """
-        if self.phase is not Phase.BODY:
+        if self.phase is not BODY:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -89,12 +97,12 @@ class RequestParser:
             self._resume(rest)
             return None
         except httptools.HttpParserError as error:
-            if self.finished and self.phase is Phase.BETWEEN:
+            if self.finished and self.phase is BETWEEN:
                 raise Finished from None
             raise Refused(
                 self._problem or Refusal(Reason.MALFORMED, f"the request is not HTTP/1.1: {error}")
             ) from error
-        if self.phase is Phase.HEAD and self._head_bytes > self._limits.head_bytes:
+        if self.phase is HEAD and self._head_bytes > self._limits.head_bytes:
             raise Refused(
                 Refusal(Reason.HEAD_TOO_LARGE, f"the head of the request exceeds {self._limits.head_bytes} bytes")
             )
@@ -127,7 +135,7 @@ class RequestParser:
             return
         if self.finished:
             raise _Stop
-        self.phase = Phase.HEAD
+        self.phase = HEAD
         self._url = b""
         self._headers = []
         self._listener.head_begins()
@@ -136,10 +144,8 @@ class RequestParser:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.phase is Phase.HEAD:
+        if self.phase is HEAD:
             self._headers.append((name.lower(), value))
-            if len(self._headers) > self._limits.header_lines:
-                self._stop(Reason.HEAD_TOO_LARGE, f"the request has more than {self._limits.header_lines} headers")
         elif not self._resuming:
             # A trailer: nothing here acts on one, and to merge it into the headers would let it forge them.
             self._trailer_bytes += len(name) + len(value)
@@ -156,16 +162,19 @@ class RequestParser:
             target, authority = ((self._url, b""), b"") if method == "CONNECT" else split_target(self._url)
         except BadTarget as error:
             self._stop(Reason.MALFORMED, f"the request target is not valid: {error}")
+        if len(self._headers) > self._limits.header_lines:
+            self._stop(Reason.HEAD_TOO_LARGE, f"the request has more than {self._limits.header_lines} headers")
         facts = examine(method, target, authority, version, self._headers)
         if isinstance(facts, Refusal):
             self._problem = facts
             raise _Stop
         self._head_bytes = self._trailer_bytes = 0
-        self.phase = Phase.BODY
-        self.body_left = facts.body_bytes
+        self.phase = BODY
+        self.body_left = self.body_bytes = facts.body_bytes
         self.request = request = Request(method, target, tuple(facts.headers), version, self._addresses)
         self.finished = version != "1.1" or not parser.should_keep_alive()
         self._upgrades = parser.should_upgrade()
+        self.repeatable = not (self._upgrades or self.finished or facts.expects_continue)
         self._is_websocket = (
             self._upgrades and can_be_websocket(request, len(self._url)) and self._listener.takes_websocket()
         )
@@ -183,7 +192,7 @@ class RequestParser:
         if self._upgrades:
             # An upgrade ends the parser's message ahead of its body.
             return
-        self.phase = Phase.BETWEEN
+        self.phase = BETWEEN
         self._listener.request_ends()
 
     def _stop(self, reason: Reason, message: str) -> None:

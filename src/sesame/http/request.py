@@ -55,7 +55,7 @@ class Request:
     def path(self) -> str:
         """The path, decoded."""
         if self._path is None:
-            path = self.raw_path.decode("ascii")
+            path = self.raw_path.decode("latin-1")
             self._path = unquote(path) if "%" in path else path
         return self._path
 

@@ -41,7 +41,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._news: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._write_paused = self._read_paused = False
-        self._accepted = self._answered = self._gone = False
+        self.accepted = self._answered = self._gone = False
         self._closing_since: float | None = None
         self._pinged_at = shared.now
         self._taking = Taking(shared.limits.answer_bytes_per_s, shared.limits.answer_grace_s)
@@ -111,7 +111,7 @@ class WebSocketConnection(asyncio.Protocol):
             del response.headers["Date"]
         for name, value in headers:
             response.headers[name.decode("latin-1")] = value.decode("latin-1")
-        self._accepted = True
+        self.accepted = True
         if not self._gone:
             self._protocol.send_response(response)
             self._flush()
@@ -250,7 +250,7 @@ class WebSocketConnection(asyncio.Protocol):
         closes_late = self._closing_since is not None and now - self._closing_since > limits.websocket_close_s
         if self._taking.too_slow(self._transport.get_write_buffer_size(), passed_s) or closes_late:
             self.abort()
-        elif self._accepted and not self._gone and now - self._pinged_at >= limits.websocket_ping_s:
+        elif self.accepted and not self._gone and now - self._pinged_at >= limits.websocket_ping_s:
             # Keeps proxies from closing a silent connection, and finds out about a client that has vanished. One
             # official client answers a ping with another instead of a pong: the answer is not waited for.
             self._pinged_at = now
@@ -258,7 +258,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._flush()
 
     def stop(self) -> None:
-        if self._accepted and self._closing_since is None and not self._gone:
+        if self.accepted and self._closing_since is None and not self._gone:
             self._protocol.send_close(SERVICE_RESTART)
             self._flush()
         elif not self._answered:

@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 import structlog
 
+from sesame.http.interface import Answer as HttpAnswer
+from sesame.http.interface import Reason, Refusal
 from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization
 from sesame.model.bucket import Bucket
@@ -36,6 +38,14 @@ SEND_BYTES = 256 * 1024
 # Speed before size: most callers are on this machine.
 GZIP_LEVEL = 1
 SERVER = "AliyunOSS"
+_REFUSAL_CODES = {
+    Reason.MALFORMED: "InvalidRequest",
+    Reason.HEAD_TOO_LARGE: "InvalidRequest",
+    Reason.TIMED_OUT: "RequestTimeout",
+    Reason.NOT_IMPLEMENTED: "NotImplemented",
+    Reason.VERSION: "InvalidRequest",
+    Reason.OVERLOADED: "ServiceUnavailable",
+}
 
 log = structlog.get_logger(__name__)
 
@@ -105,17 +115,19 @@ class OssEndpoint:
             headers["Connection"] = "close"
         await _send(receive, send, answer, headers)
 
-    def malformed(self, message: str) -> tuple[dict[str, str], bytes]:
-        """Headers and body for what is no HTTP, and so never comes to be a request; its status is 400."""
+    def refuse(self, refusal: Refusal) -> HttpAnswer:
+        """What the HTTP server refuses before it comes to be a request, in OSS's form."""
         request_id = secrets.token_hex(12).upper()
-        answer = error_answer(OssError("InvalidRequest", message), "", request_id, "")
+        answer = error_answer(OssError(_REFUSAL_CODES[refusal.reason], refusal.message), "", request_id, "")
         assert isinstance(answer.body, bytes)
-        return {
+        headers = {
             "Server": SERVER,
             "Date": http_time(self._clock()),
             "x-oss-request-id": request_id,
             **answer.headers,
-        }, answer.body
+        }
+        lines = [(name.encode("latin-1"), _header_bytes(value)) for name, value in headers.items()]
+        return HttpAnswer(answer.status, lines, answer.body)
 
     async def _answer(self, scope: Any, receive: Any, request_id: str) -> tuple[Answer, bool]:
         """The answer, and whether the connection can serve another request afterwards."""

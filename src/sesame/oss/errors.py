@@ -102,8 +102,14 @@ _CATALOGUE: dict[str, tuple[int, str, str]] = {
         "The difference between the request time and the current time is too large.",
         "0002-00000504",
     ),
+    "RequestTimeout": (
+        400,
+        "Your socket connection to the server was not read from or written to within the timeout period.",
+        "0017-00000906",
+    ),
     "RestoreAlreadyInProgress": (409, "The restore operation is in progress.", "0026-00000404"),
     "SecurityTokenExpired": (403, "The security token you provided has expired.", "0002-00000007"),
+    "ServiceUnavailable": (503, "Please reduce your request rate.", "0010-00000001"),
     "SignatureDoesNotMatch": (
         403,
         "The request signature we calculated does not match the signature you provided. Check your key and signing "

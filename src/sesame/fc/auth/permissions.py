@@ -6,11 +6,10 @@ Called by `fc.app`, `fc.web.http_functions` and `fc.exec.endpoint` for every req
 import re
 from collections.abc import Callable, Mapping
 
-from starlette.types import Scope
-
 from sesame.fc.auth.request_head import RequestHead
 from sesame.fc.targets import VERSION_PREFIX, segment
 from sesame.fc.v2016.operations import OPERATIONS
+from sesame.http.request import Request
 from sesame.identity.authentication import Caller
 from sesame.identity.authorization import Authorization, Requester
 from sesame.identity.facts import RequestFacts
@@ -44,31 +43,30 @@ class Permissions:
         self._region = region
         self._wall_clock = wall_clock
 
-    def require(self, caller: Caller, head: RequestHead, scope: Scope, method: str) -> Requester:
+    def require(self, caller: Caller, head: RequestHead, request: Request, method: str) -> Requester:
         """Raises `Denied` unless the caller may. Paths without an operation need no right: they are answered 400."""
-        facts = self._facts(caller, head, scope)
+        facts = self._facts(caller, head, request)
         asked = action_and_resource(method, head.raw_path)
         if asked is not None:
             facts = self._with_tags(caller, facts, asked[1])
             self._require(caller, asked, facts)
         return Requester(self._authorization, caller, facts)
 
-    def require_invoke(self, caller: Caller, head: RequestHead, scope: Scope, target: Target) -> None:
+    def require_invoke(self, caller: Caller, head: RequestHead, request: Request, target: Target) -> None:
         """The same for a request that calls a function by another way than its own path."""
         service = target.service if target.qualifier == limits.LATEST else f"{target.service}.{target.qualifier}"
         asked = ("fc:InvokeFunction", f"services/{service}/functions/{target.function}")
-        self._require(caller, asked, self._with_tags(caller, self._facts(caller, head, scope), asked[1]))
+        self._require(caller, asked, self._with_tags(caller, self._facts(caller, head, request), asked[1]))
 
     def _require(self, caller: Caller, asked: tuple[str, str], facts: RequestFacts) -> None:
         resource = f"acs:fc:{self._region}:{caller.account_id}:{asked[1]}"
         self._authorization.require(caller, asked[0], resource, facts)
 
-    def _facts(self, caller: Caller, head: RequestHead, scope: Scope) -> RequestFacts:
-        client = scope.get("client")
+    def _facts(self, caller: Caller, head: RequestHead, request: Request) -> RequestFacts:
         return RequestFacts(
-            source_ip=client[0] if client else "",
+            source_ip=request.client[0],
             at=self._wall_clock(),
-            secure_transport=scope["scheme"] in _SECURE_SCHEMES,
+            secure_transport=request.scheme in _SECURE_SCHEMES,
             user_agent=head.user_agent.decode("latin-1"),
             access_key_id=caller.access_key_id,
             service_keys={},

@@ -4,14 +4,12 @@ Used by `fc.app`, `fc.web.http_functions` and `fc.exec.endpoint`. Checks nothing
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
-from starlette.types import Scope
 
 from sesame.fc.auth import signature
-from sesame.fc.known_head import REPEATED
-
-_HEAD = "head"
+from sesame.http.request import Request
 
 
 class RequestHead(msgspec.Struct, frozen=True):
@@ -38,6 +36,8 @@ class RequestHead(msgspec.Struct, frozen=True):
     origin: bytes = b""
     trace_id: bytes = b""
     user_agent: bytes = b""
+    # What was worked out from this head alone, for the requests that repeat it.
+    memory: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 def read_request(method: str, raw_path: bytes, headers: Sequence[tuple[bytes, bytes]]) -> RequestHead:
@@ -65,12 +65,9 @@ def read_request(method: str, raw_path: bytes, headers: Sequence[tuple[bytes, by
     )
 
 
-def head_of(scope: Scope) -> RequestHead:
-    """The same of a request of HTTP, read once for all that repeat a head."""
-    repeated: dict[str, RequestHead] | None = scope.get(REPEATED)
-    if repeated is None:
-        return read_request(scope["method"], scope["raw_path"], scope["headers"])
-    head = repeated.get(_HEAD)
+def head_of(request: Request) -> RequestHead:
+    """The same of a request, read once for all requests of a connection that repeat the head."""
+    head: RequestHead | None = request.derived
     if head is None:
-        head = repeated[_HEAD] = read_request(scope["method"], scope["raw_path"], scope["headers"])
+        head = request.derived = read_request(request.method, request.raw_path, request.headers)
     return head

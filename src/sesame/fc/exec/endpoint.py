@@ -4,12 +4,10 @@ Called by `fc.app` for every upgrade to a websocket. What is refused is refused 
 Never accepts before the caller is known, may do it, and the command runs.
 """
 
-import asyncio
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.types import Message, Receive, Scope, Send
 
 from sesame.engine.interface import Engine
 from sesame.fc import targets, unserved
@@ -21,9 +19,10 @@ from sesame.fc.exec.session import Session, Wishes
 from sesame.fc.headers import REQUEST_ID, request_id_of
 from sesame.fc.instances import Instances
 from sesame.fc.refusals import InvalidArgument, PathNotSupported
+from sesame.http.interface import Disconnected, WebSocket
 from sesame.model import limits
 from sesame.model.command import Command
-from sesame.model.errors import INSTANCE, NotFound, PlatformError
+from sesame.model.errors import INSTANCE, NotFound
 
 NOT_A_WEBSOCKET = (
     "a command in an instance takes a websocket: send the headers of an upgrade (version 13), on a connection without "
@@ -50,49 +49,35 @@ class ExecEndpoint:
         self._engine = given.engine
         self._errors = given.errors
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        head = read_request("GET", scope["raw_path"], scope["headers"])
+    async def serve(self, websocket: WebSocket) -> None:
+        request = websocket.request
+        head = read_request("GET", request.raw_path, request.headers)
         request_id = request_id_of(head.trace_id)
-        accepted = False
-
-        async def send_all(message: Message) -> None:
-            nonlocal accepted
-            accepted = accepted or message["type"] == "websocket.accept"
-            await send(message)
-
-        async def refuse(message: Message) -> None:
-            await send({**message, "type": f"websocket.{message['type']}"})
-
-        asked = unserved.asked_of(scope)
+        asked = unserved.asked_of(request)
         if asked is not None:
-            await unserved.refuse(scope, refuse, self._errors.date(), request_id, asked)
+            websocket.refuse(unserved.refusal(request, self._errors.date(), request_id, asked))
             return
         try:
-            await self._exec(request_id, head, scope, receive, send_all)
-        except asyncio.CancelledError:
+            await self._exec(request_id, head, websocket)
+        except Disconnected:
             raise
         except Exception as error:
-            answer = self._errors.of(error, request_id, ("GET", scope["path"]))
-            if accepted:
+            answer = self._errors.of(error, request_id, ("GET", request.path))
+            if websocket.accepted:
                 raise
-            await self._errors.send(refuse, request_id, answer)
+            websocket.refuse(self._errors.answer(request_id, answer))
 
-    async def _exec(self, request_id: str, head: RequestHead, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "websocket":
-            raise PlatformError(f"this door speaks HTTP and websockets only, not {scope['type']}")
-        raw_path = head.raw_path
-        self._permissions.require(self._verifier.verify(head), head, scope, "GET")
-        service, qualifier, function, instance_id = _place(raw_path)
-        command, wishes = _asked(scope["query_string"])
+    async def _exec(self, request_id: str, head: RequestHead, websocket: WebSocket) -> None:
+        request = websocket.request
+        self._permissions.require(self._verifier.verify(head), head, request, "GET")
+        service, qualifier, function, instance_id = _place(request.raw_path)
+        command, wishes = _asked(request.query)
         found = await self._instances.of(service, "" if qualifier == limits.LATEST else qualifier, function)
         if instance_id not in found:
             raise NotFound(INSTANCE, instance_id, (service, function))
         async with self._engine.exec(found[instance_id], command) as running:
-            await receive()
-            await send(
-                {"type": "websocket.accept", "headers": [(REQUEST_ID, request_id.encode()), self._errors.date()]}
-            )
-            session = Session(running.execution, wishes, receive, send)
+            websocket.accept([(REQUEST_ID, request_id.encode()), self._errors.date()])
+            session = Session(running.execution, wishes, websocket)
             code = await session.run()
             if code is not None:
                 await session.end(code, instance_ended=running.instance_ended())

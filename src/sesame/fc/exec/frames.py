@@ -27,10 +27,9 @@ class EndOfInput(msgspec.Struct, frozen=True):
     """Only of a command without a terminal: to a terminal the same byte is a key like others."""
 
 
-def received(message: dict[str, Any], *, tty: bool) -> Input | Resize | EndOfInput:
-    """What an ASGI message `websocket.receive` means."""
-    text = message.get("text")
-    data: bytes = text.encode() if text is not None else message.get("bytes") or b""
+def received(message: str | bytes, *, tty: bool) -> Input | Resize | EndOfInput:
+    """What a message from the client means."""
+    data = message.encode() if isinstance(message, str) else message
     if data[:1] == bytes([STDIN]):
         return Input(data[1:])
     if data == _END_OF_INPUT and not tty:
@@ -56,13 +55,13 @@ def _is_side(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _SIZE_MAX
 
 
-def to_send(kind: int, data: bytes) -> dict[str, Any]:
-    """An ASGI message `websocket.send`: as text where it is text, which one official client insists on."""
+def to_send(kind: int, data: bytes) -> str | bytes:
+    """A message to the client: as text where it is text, which one official client insists on."""
     framed = bytes([kind]) + data
     try:
-        return {"type": "websocket.send", "text": framed.decode()}
+        return framed.decode()
     except UnicodeDecodeError:
-        return {"type": "websocket.send", "bytes": framed}
+        return framed
 
 
 class Characters:

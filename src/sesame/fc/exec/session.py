@@ -5,14 +5,14 @@ Never holds more than a few messages: beyond them, whoever sends waits.
 """
 
 import asyncio
+import contextlib
 from typing import Any
 
 import msgspec
-from starlette.types import Receive, Send
-from uvicorn.protocols.utils import ClientDisconnected
 
 from sesame.fc.exec import frames as exec_frames
 from sesame.fc.exec.frames import SERVER_CLOSE, SERVER_ERROR, STDERR, STDOUT, Characters, EndOfInput, Resize
+from sesame.http.interface import Disconnected, WebSocket
 from sesame.model.command import Execution
 
 # Messages that the command has not read yet; while they are waiting, the end of the connection is still heard.
@@ -33,11 +33,10 @@ class Wishes(msgspec.Struct, frozen=True):
 class Session:
     """`run` returns when the command or the connection has ended, or when neither has stirred for too long."""
 
-    def __init__(self, execution: Execution, wishes: Wishes, receive: Receive, send: Send) -> None:
+    def __init__(self, execution: Execution, wishes: Wishes, websocket: WebSocket) -> None:
         self._execution = execution
         self._wishes = wishes
-        self._receive = receive
-        self._send = send
+        self._websocket = websocket
         self._unread: asyncio.Queue[Any] = asyncio.Queue(UNREAD_MESSAGES)
         self._stirred = asyncio.get_running_loop().time()
 
@@ -61,7 +60,7 @@ class Session:
                 await self._tell(SERVER_ERROR, f"nothing was sent for {self._wishes.idle_timeout_s} seconds".encode())
                 await self.close(NORMAL, "idle timeout")
             return None
-        except ClientDisconnected:
+        except Disconnected:
             return None
         finally:
             for part in parts.values():
@@ -78,21 +77,23 @@ class Session:
             if code:
                 await self._tell(SERVER_CLOSE, f"exit status {code}".encode())
             await self.close(NORMAL, f"exit status {code}")
-        except ClientDisconnected:
+        except Disconnected:
             # It knows all that it wanted to know.
             return
 
     async def close(self, code: int, reason: str) -> None:
-        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        await self._websocket.close(code, reason)
 
     async def _hear(self) -> None:
-        while (message := await self._receive())["type"] != "websocket.disconnect":
-            self._stir()
-            meant = exec_frames.received(dict(message), tty=self._wishes.tty)
-            if isinstance(meant, Resize):
-                self._execution.resize(meant.columns, meant.rows)
-            elif self._wishes.stdin:
-                await self._unread.put(meant)
+        with contextlib.suppress(Disconnected):
+            while True:
+                message = await self._websocket.receive()
+                self._stir()
+                meant = exec_frames.received(message, tty=self._wishes.tty)
+                if isinstance(meant, Resize):
+                    self._execution.resize(meant.columns, meant.rows)
+                elif self._wishes.stdin:
+                    await self._unread.put(meant)
 
     async def _feed(self) -> None:
         while True:
@@ -116,7 +117,7 @@ class Session:
 
     async def _tell(self, kind: int, data: bytes) -> None:
         if data:
-            await self._send(exec_frames.to_send(kind, data))
+            await self._websocket.send(exec_frames.to_send(kind, data))
 
     def _stir(self) -> None:
         self._stirred = asyncio.get_running_loop().time()

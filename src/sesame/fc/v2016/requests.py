@@ -17,13 +17,16 @@ from sesame.fc.body import read_body
 from sesame.fc.links import base_url
 from sesame.fc.refusals import InvalidArgument
 from sesame.fc.targets import qualified, segment
+from sesame.http.interface import Exchange
 from sesame.identity.authorization import Requester
 from sesame.model import limits
 from sesame.model.records import Record
 
 T = TypeVar("T", bound=msgspec.Struct)
 Handler = Callable[[Request], Awaitable[Response]]
-# Where `fc.app` leaves the request's id for answers that repeat it.
+# Where `fc.app` leaves the exchange of a request.
+EXCHANGE = "sesame.exchange"
+# Where it leaves the request's id for answers that repeat it.
 REQUEST_ID = "sesame.request_id"
 # Where it leaves the proven caller, for operations that ask for more rights than their path says.
 REQUESTER = "sesame.requester"
@@ -65,9 +68,9 @@ def if_match(request: Request) -> str | None:
 
 async def body(request: Request, shape: type[T]) -> T:
     """The JSON body, whatever its Content-Type. Only one that may hold code may be large."""
-    length = request.headers.get("content-length", "").encode()
+    exchange: Exchange = request.scope[EXCHANGE]
     limit = limits.MANAGEMENT_BODY_BYTES if "code" in shape.__struct_fields__ else limits.DOCUMENT_BYTES
-    return wire_json.decode(await read_body(request.receive, length, limit), shape)
+    return wire_json.decode(await read_body(exchange, limit), shape)
 
 
 def listing(request: Request) -> Listing:

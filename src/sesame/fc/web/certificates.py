@@ -1,6 +1,6 @@
 """Chooses the certificate of each TLS connection: that of the custom domain whose name the client says (SNI).
 
-Built by `app`; `fc.server` listens with its context.
+Built by `app`; `http.server` listens with its context.
 Never makes a certificate of its own, and never looks at a request: those come after the handshake.
 """
 

@@ -10,21 +10,20 @@ from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
-from starlette.types import Receive, Scope, Send
 
 from sesame.control import rewrites
 from sesame.control.http_triggers import HttpTriggers
 from sesame.fc import targets
 from sesame.fc.auth.permissions import Permissions
-from sesame.fc.auth.request_head import RequestHead, head_of
+from sesame.fc.auth.request_head import head_of
 from sesame.fc.auth.verifier import Verifier
-from sesame.fc.body import read_body
-from sesame.fc.headers import Headers
-from sesame.fc.http_exchange import HANG_UP
+from sesame.fc.headers import CONTENT_LENGTH, Headers
 from sesame.fc.invoke import Invoker
 from sesame.fc.refusals import AccessDenied, ApiError, InvalidArgument, PathNotSupported
 from sesame.fc.web import domain_paths
 from sesame.fc.web.certificates import served_over
+from sesame.http.interface import Exchange
+from sesame.http.request import Request
 from sesame.model import limits
 from sesame.model.domain import CustomDomain
 from sesame.model.invocation import Invocation, Outcome, Target
@@ -45,8 +44,7 @@ _NOT_PASSED_ON = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
 _NOT_PASSED_BACK = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"})
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _NO_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-# These have no body, and no length of one.
-_BODILESS = frozenset({204, 304})
+_NOT_MODIFIED = 304
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -66,24 +64,23 @@ class HttpFunctions:
         self._permissions = permissions
         self._invoker = invoker
 
-    async def serve(self, request_id: str, way: Way, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, request_id: str, way: Way, exchange: Exchange) -> None:
         """Raises a `CallerError` for who may not come, and for a response that cannot be sent (502)."""
-        head = head_of(scope)
+        request = exchange.request
         trigger = self._triggers.of(way.target)
-        if scope["method"] not in trigger.methods:
-            raise not_allowed(scope["method"], trigger.methods)
-        self._admit(trigger, way.target, head, scope)
-        body = await read_body(receive, head.content_length, limits.SYNC_PAYLOAD_BYTES)
-        invocation = Invocation(request_id, way.target, body, http_params=_params(way, scope))
-        outcome = await self._invoker.run(invocation, scope[HANG_UP])
-        status, headers = (502, []) if outcome.error is not None else _response(outcome, way)
-        payload = b"" if status in _BODILESS else outcome.payload
+        if request.method not in trigger.methods:
+            raise not_allowed(request.method, trigger.methods)
+        self._admit(trigger, way.target, request)
+        body = exchange.body_if_here()
+        if body is None:
+            body = await self._invoker.read_event(way.target, exchange)
+        invocation = Invocation(request_id, way.target, body, http_params=_params(way, request))
+        outcome = await self._invoker.run(invocation, exchange)
+        status, headers = (502, []) if outcome.error is not None else _response(outcome, way, request.method)
         lines = self._invoker.lines(request_id, way.target, outcome)
-        await send(
-            {"type": "http.response.start", "status": status, "headers": headers, "lines": lines, "body": payload}
-        )
+        exchange.send_whole(status, headers, lines, outcome.payload)
 
-    def _admit(self, trigger: HttpConfig, target: Target, head: RequestHead, scope: Scope) -> None:
+    def _admit(self, trigger: HttpConfig, target: Target, request: Request) -> None:
         if trigger.auth_type == _ANONYMOUS:
             return
         if trigger.auth_type != _FUNCTION:
@@ -91,29 +88,30 @@ class HttpFunctions:
                 f"the HTTP trigger's authType '{trigger.auth_type}' is stored but not served here: "
                 f"use '{_ANONYMOUS}' or '{_FUNCTION}'"
             )
-        caller = self._verifier.verify_trigger(head, scope["query_string"])
-        self._permissions.require_invoke(caller, head, scope, target)
+        head = head_of(request)
+        caller = self._verifier.verify_trigger(head, request.query)
+        self._permissions.require_invoke(caller, head, request, target)
 
 
-def proxy_way(scope: Scope) -> Way:
+def proxy_way(request: Request) -> Way:
     """`/2016-08-15/proxy/{service[.qualifier]}/{function}/{path…}`; raises `PathNotSupported` for what is shorter."""
-    _check_size(scope)
-    parts = scope["raw_path"].split(b"/", 5)
+    _check_size(request)
+    parts = request.raw_path.split(b"/", 5)
     if len(parts) < 5 or not parts[3] or not parts[4]:
-        raise PathNotSupported(scope["method"], scope["path"])
+        raise PathNotSupported(request.method, request.path)
     service, qualifier = targets.qualified(targets.segment(parts[3]))
     return Way(
         target=Target(service, qualifier, targets.segment(parts[4])),
         path="/" + (unquote_to_bytes(parts[5]).decode("utf-8", "surrogateescape") if len(parts) > 5 else ""),
-        query=scope["query_string"],
+        query=request.query,
         base_path=b"/".join(parts[:5]).decode("latin-1"),
         attachment=True,
     )
 
 
-def domain_of(find: Callable[[str], Record | None], scope: Scope) -> CustomDomain | None:
+def domain_of(find: Callable[[str], Record | None], request: Request) -> CustomDomain | None:
     """The custom domain that a request is for, by its Host header."""
-    for name, value in scope["headers"]:
+    for name, value in request.headers:
         if name == b"host":
             host, colon, port = value.decode("latin-1").rpartition(":")
             record = find(host if colon and port.isdigit() else value.decode("latin-1"))
@@ -121,25 +119,25 @@ def domain_of(find: Callable[[str], Record | None], scope: Scope) -> CustomDomai
     return None
 
 
-async def domain_way(domain: CustomDomain, scope: Scope) -> Way:
+async def domain_way(domain: CustomDomain, request: Request) -> Way:
     """Raises `AccessDenied` for a protocol that the domain does not speak, `NotFound` for a path that no route leads
     from, `InvalidArgument` for a URL or headers that are too long, and an error of status 405 for a method not allowed.
     """
-    _check_size(scope)
-    if not served_over(scope["scheme"], domain):
+    _check_size(request)
+    if not served_over(request.scheme, domain):
         raise AccessDenied(
-            f"domain name '{domain.domain_name}' is not served over {scope['scheme'].upper()}: its protocol is "
+            f"domain name '{domain.domain_name}' is not served over {request.scheme.upper()}: its protocol is "
             f"'{domain.protocol}'"
         )
-    path = unquote(scope["raw_path"].decode("latin-1"))
+    path = unquote(request.raw_path.decode("latin-1"))
     route = domain_paths.route_of(domain.route_config.routes, path)
     if route is None:
         text = f"domain name '{domain.domain_name}' has no route for the path '{path}'"
         raise ApiError(404, "RouteNotFound", text)
-    if route.methods and scope["method"] not in route.methods:
-        raise not_allowed(scope["method"], route.methods)
+    if route.methods and request.method not in route.methods:
+        raise not_allowed(request.method, route.methods)
     shown, mark, query = (await rewrites.rewrite(route.rewrite_config, path)).partition("?")
-    sent: bytes = scope["query_string"]
+    sent: bytes = request.query
     return Way(
         target=Target(route.service_name, route.qualifier or limits.LATEST, route.function_name),
         path=shown,
@@ -154,35 +152,35 @@ def not_allowed(method: str, methods: tuple[str, ...]) -> ApiError:
     return ApiError(405, "MethodNotAllowed", text)
 
 
-def _check_size(scope: Scope) -> None:
-    url = len(scope["raw_path"]) + len(scope["query_string"])
+def _check_size(request: Request) -> None:
+    url = len(request.raw_path) + len(request.query)
     if url > URL_BYTES_MAX:
         raise InvalidArgument(f"the path and query have {url} bytes, more than the {URL_BYTES_MAX} that are allowed")
-    size = sum(len(name) + len(value) for name, value in scope["headers"])
+    size = sum(len(name) + len(value) for name, value in request.headers)
     if size > HEADERS_BYTES_MAX:
         raise InvalidArgument(f"the headers have {size} bytes, more than the {HEADERS_BYTES_MAX} that are allowed")
 
 
-def _params(way: Way, scope: Scope) -> dict[str, object]:
+def _params(way: Way, request: Request) -> dict[str, object]:
     """As docs/wire-protocol.md says; the request URI is the one that was asked for, whatever was rewritten."""
-    query: bytes = scope["query_string"]
+    query: bytes = request.query
     headers = [
         [name.decode("latin-1"), value.decode("latin-1")]
-        for name, value in scope["headers"]
+        for name, value in request.headers
         if name not in _NOT_PASSED_ON and not name.startswith(b"x-fc-") and b"_" not in name
     ]
     headers.append([_BASE_PATH, way.base_path])
-    if scope["scheme"] == "https":
+    if request.scheme == "https":
         # Said by who speaks TLS. Without it what was sent stays: a proxy before this server may speak TLS.
         headers = [header for header in headers if header[0] != _FORWARDED_PROTO]
         headers.append([_FORWARDED_PROTO, "https"])
     return {
-        "method": scope["method"],
+        "method": request.method,
         **_path(way.path),
         "query": way.query.decode("latin-1"),
-        "request_uri": (scope["raw_path"] + (b"?" + query if query else b"")).decode("latin-1"),
-        "client_ip": scope["client"][0] if scope["client"] else "",
-        "scheme": scope["scheme"],
+        "request_uri": (request.raw_path + (b"?" + query if query else b"")).decode("latin-1"),
+        "client_ip": request.client[0],
+        "scheme": request.scheme,
         "headers": headers,
     }
 
@@ -197,8 +195,11 @@ def _path(path: str) -> dict[str, object]:
     return {"path": path}
 
 
-def _response(outcome: Outcome, way: Way) -> tuple[int, Headers]:
-    """The function's status and headers, without those that are ours to set."""
+def _response(outcome: Outcome, way: Way, method: str) -> tuple[int, Headers]:
+    """The function's status and headers, without those that are ours to set.
+
+    An answer without a body may say the length that the body of a GET would have (RFC 9110 §8.6).
+    """
     params: dict[str, Any] = outcome.http_params or {"status": 200, "headers": []}
     status, headers = params.get("status"), params.get("headers")
     if not isinstance(status, int) or not 200 <= status <= 599:
@@ -206,11 +207,16 @@ def _response(outcome: Outcome, way: Way) -> tuple[int, Headers]:
     if not isinstance(headers, list):
         raise _bad("its headers are no list")
     found: Headers = [ATTACHMENT] if way.attachment else []
+    length: Headers = []
     for header in headers:
         if not (isinstance(header, list) and len(header) == 2 and all(isinstance(text, str) for text in header)):
             raise _bad("a header is no pair of name and value")
         name, value = header
         low = name.lower()
+        if low == "content-length" and (method == "HEAD" or status == _NOT_MODIFIED):
+            if value.isascii() and value.isdigit():
+                length = [(CONTENT_LENGTH, value.encode())]
+            continue
         if low in _NOT_PASSED_BACK or low.startswith("x-fc-") or (way.attachment and low == "content-disposition"):
             continue
         if not _NAME.match(name) or _NO_VALUE.search(value):
@@ -219,7 +225,7 @@ def _response(outcome: Outcome, way: Way) -> tuple[int, Headers]:
     size = sum(len(name) + len(value) for name, value in found)
     if size > HEADERS_BYTES_MAX:
         raise _bad(f"its headers have {size} bytes, more than the {HEADERS_BYTES_MAX} that are allowed")
-    return status, found
+    return status, [*found, *length]
 
 
 def _wire(value: str) -> bytes:
