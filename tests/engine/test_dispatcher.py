@@ -13,9 +13,10 @@ from tests.engine.conftest import Engine, settle
 from tests.support.fakes import FakeSandbox
 
 from sesame.model import limits, records
+from sesame.model.command import Command
 from sesame.model.errors import NotFound, PlatformError, Unusable
 from sesame.model.invocation import Invocation, Target
-from sesame.sandbox.interface import Call, Reply, SandboxDied
+from sesame.sandbox.interface import Call, KillReason, Reply, SandboxDied
 
 
 async def test_a_call_answers_what_the_function_returned(engine: Engine) -> None:
@@ -315,3 +316,87 @@ async def test_calls_are_counted_by_how_they_ended(engine: Engine) -> None:
     engine.driver.behaviour = lambda _sandbox, _call: SandboxDied("out_of_memory")
     await engine.call()
     assert dict(engine.dispatcher.ended) == {"": 1, "unhandled": 1, "out_of_memory": 1}
+
+
+@pytest.mark.parametrize(
+    ("reason", "detail", "line"),
+    [
+        ("exit", "exit status 3", b"[sesame] the function's process ended with exit status 3\n"),
+        ("out_of_memory", "130.00 MB of 128 MB", b"was killed because it was out of memory: 130.00 MB of 128 MB\n"),
+    ],
+)
+async def test_the_log_says_why_the_process_ended(engine: Engine, reason: str, detail: str, line: bytes) -> None:
+    engine.driver.behaviour = lambda _sandbox, _call: SandboxDied(reason, detail)
+    outcome = await engine.call()
+    assert line in outcome.log_tail
+    assert outcome.log_tail.index(line) < outcome.log_tail.index(b"FC Invoke End")
+
+
+async def test_a_drain_gives_calls_in_flight_their_time_and_lets_no_other_in(engine: Engine) -> None:
+    engine.driver.behaviour = lambda _sandbox, _call: None
+    task = asyncio.create_task(engine.call())
+    await settle()
+    draining = asyncio.create_task(engine.local.drain(60))
+    await settle()
+    with pytest.raises(PlatformError, match="stopping"):
+        await engine.call()
+    assert not draining.done()
+    engine.driver.made[0].answer(b"in time")
+    assert (await task).payload == b"in time"
+    await draining
+    assert not engine.driver.alive
+    assert await engine.local.instances("s", "f") == []
+
+
+async def test_a_drain_ends_calls_that_take_too_long(engine: Engine) -> None:
+    engine.driver.behaviour = lambda _sandbox, _call: None
+    task = asyncio.create_task(engine.call())
+    await settle()
+    await engine.local.drain(0.01)
+    outcome = await task
+    assert outcome.error is not None
+    assert (outcome.error.reason, engine.driver.made[0].killed_for) == ("killed", KillReason.STOPPING)
+
+
+async def test_instances_are_listed_by_function_with_their_version(engine: Engine) -> None:
+    engine.deploy("g")
+    await engine.call()
+    await engine.call("g")
+    (listed,) = await engine.local.instances("s", "f")
+    assert (listed.service, listed.function, listed.version_id) == ("s", "f", limits.LATEST)
+    async with engine.local.exec(listed, Command(("ls",))) as running:
+        assert not running.instance_ended()
+        engine.driver.made[0].die()
+        await settle()
+        assert running.instance_ended()
+    with pytest.raises(NotFound):
+        async with engine.local.exec(listed, Command(("ls",))):
+            pass
+
+
+@pytest.mark.parametrize("way", ["fails", "canceled", "expires", "changes"])
+async def test_every_end_has_a_reason(engine: Engine, way: str) -> None:
+    await engine.call()
+    (sandbox,) = engine.driver.made
+    if way == "fails":
+        engine.driver.behaviour = lambda _sandbox, _call: Reply(True, b"x" * (limits.RESPONSE_PAYLOAD_BYTES + 1))
+        await engine.call()
+    elif way == "canceled":
+        engine.driver.behaviour = lambda _sandbox, _call: None
+        task = asyncio.create_task(engine.call())
+        await settle()
+        task.cancel()
+    elif way == "expires":
+        engine.clocks.advance(302)
+    else:
+        engine.deploy(description="changed")
+    await settle()
+    assert (
+        sandbox.killed_for
+        is {
+            "fails": KillReason.FAILED,
+            "canceled": KillReason.CANCELED,
+            "expires": KillReason.EXPIRED,
+            "changes": KillReason.OUTDATED,
+        }[way]
+    )

@@ -15,6 +15,7 @@ from sesame.engine.invocation_log import InvocationLog
 from sesame.model import limits
 from sesame.model.clocks import Clocks
 from sesame.model.invocation import FunctionError
+from sesame.sandbox.deaths import line_of
 from sesame.sandbox.interface import Reply
 
 UNHANDLED = "UnhandledInvocationError"
@@ -66,6 +67,8 @@ class Steps:
         took_ms = (self._clocks.monotonic() - started_at) * 1000
         ended = _ended(reply, took_ms, timeout_s, instance)
         log.ensure_new_line()
+        if isinstance(reply, CallFailed) and (why := line_of(reply.reason, reply.detail)):
+            log.write(f"{why}\n".encode())
         failed = ", Error: Unhandled function error" if ended.error is not None else ""
         ended.last_line = f"FC {name} End RequestId: {request_id}{failed}\r\n".encode()
         return ended
