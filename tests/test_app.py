@@ -1,15 +1,19 @@
-"""What the roof does by itself: the round that removes unused code, and faults of the machine at a start.
+"""A whole Sesame: faults of the machine at a start, damage that heals itself, and background tasks that come back.
 
-Run by pytest.
-Never opens a port but on 127.0.0.1.
+Run by pytest. Opens ports on 127.0.0.1 only.
 """
 
+import asyncio
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.support.data_directory import Stores, fill
 from tests.support.fakes import FakeClocks
 
 from sesame.app import Sesame
+from sesame.background import BackgroundTasks
 from sesame.model.errors import ConfigurationError
 from sesame.settings import Settings
 
@@ -39,3 +43,62 @@ async def test_the_clocks_that_are_handed_in_date_all_that_is_kept_and_announced
         assert sesame.endpoints.started_at == clocks.wall()
     finally:
         await sesame.stop()
+
+
+async def test_background_tasks_that_are_killed_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BackgroundTasks.__init__, "__defaults__", (0.01,))
+    sesame = Sesame(Settings(port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain"))
+    await sesame.start()
+    try:
+        before = tasks_by_name()
+        assert {"sesame tidying up", "sesame collecting packages", "sesame compiling packages"} <= before.keys()
+        for task in before.values():
+            task.cancel()
+        async with asyncio.timeout(10):
+            while not came_back(before):  # noqa: ASYNC110 - a task that starts tells nobody
+                await asyncio.sleep(0.01)
+    finally:
+        await sesame.stop()
+    assert tasks_by_name() == {}
+
+
+def came_back(before: "dict[str, asyncio.Task[Any]]") -> bool:
+    now = tasks_by_name()
+    return all(name in now and now[name] is not task for name, task in before.items())
+
+
+def tasks_by_name() -> "dict[str, asyncio.Task[Any]]":
+    """The background tasks that run now."""
+    named = {task.get_name(): task for task in asyncio.all_tasks() if not task.done()}
+    return {name: task for name, task in named.items() if name.startswith("sesame ")}
+
+
+async def test_strays_damaged_logs_and_lost_packages_end_no_start(tmp_path: Path) -> None:
+    stores = Stores(tmp_path / "data")
+    await stores.open()
+    await fill(stores)
+    await stores.close()
+    data = stores.data_dir.path
+    for stray in ("drafts/folder/deep", "data/00/folder", "data/folder"):
+        (data / "objects" / stray).mkdir(parents=True)
+    (data / "objects" / "stray").touch()
+    (data / "packages" / "stray").mkdir()
+    (data / "packages" / "staging" / "stray").touch()
+    (data / "stray").mkdir()
+    (data / "logs.db").write_text("damaged")
+    (data / "endpoints.json").write_text("damaged")
+    (data / "credentials.json").write_text("damaged")
+    (data / "credentials.part").write_text("left by a crash")
+    for code in list((data / "packages").glob("*/code")):
+        shutil.rmtree(code)
+    sesame = Sesame(Settings(port=0, oss_port=0, data_dir=data, sandbox="plain"))
+    await sesame.start()
+    try:
+        notices = " ".join(sesame.notices())
+        assert "logs of functions in" in notices
+        assert "were damaged" in notices
+        assert "that nothing mentioned lie in" in notices
+        assert sesame.data_dir.credentials().account_id
+    finally:
+        await sesame.stop()
+    assert (data / "stray").is_dir()

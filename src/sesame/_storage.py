@@ -14,7 +14,7 @@ from sesame.engine.invocation_log import LogSink, LogSource
 from sesame.model.clocks import Clocks
 from sesame.settings import Settings
 from sesame.store.catalog import Catalog
-from sesame.store.logs.intake import Keeping, Logs, discard
+from sesame.store.logs.intake import Logs, Retention, discard
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
 from sesame.store.packages.compiling import CompileQueue
@@ -38,6 +38,7 @@ class Storage:
     to_compile: CompileQueue
     log_sink: LogSink
     background: BackgroundTasks
+    notices: list[str]
 
 
 @dataclass(frozen=True)
@@ -79,24 +80,30 @@ async def open_storage(needs: StorageNeeds) -> Storage:
 
     background.keep("tidying up", lambda: every(TIDY_EVERY_S, tidy))
     background.keep("collecting packages", lambda: every(COLLECT_EVERY_S, collector.collect))
-    return Storage(catalog, objects, uploads, packages, to_compile, await _open_logs(needs), background)
+    sink, notices = await _open_logs(needs)
+    aside = await asyncio.to_thread(quarantine.count)
+    if aside:
+        notices.append(
+            f"{aside} files or directories that nothing mentioned lie in {data_dir.quarantine}: docs/data-directory.md."
+        )
+    return Storage(catalog, objects, uploads, packages, to_compile, sink, background, notices)
 
 
-async def _open_logs(needs: StorageNeeds) -> LogSink:
-    """The store of logs, or nowhere when the settings keep none."""
+async def _open_logs(needs: StorageNeeds) -> tuple[LogSink, list[str]]:
+    """The store of logs, or nowhere when the settings keep none; and what an operator should know about them."""
     settings, path = needs.settings, needs.data_dir.logs
     if settings.log_retention_days == 0:
         discard(path)
-        return _drop
-    keeping = Keeping(
+        return _drop, []
+    retention = Retention(
         call_bytes=settings.log_bytes_per_call,
         total_bytes=settings.log_max_mb * MIB,
         age_s=settings.log_retention_days * DAY_S,
     )
-    logs = Logs(path, keeping, needs.clocks.wall)
+    logs = Logs(path, retention, needs.clocks.wall)
     await logs.open()
     needs.teardown.push_async_callback(logs.close)
-    return logs.append
+    return logs.append, list(logs.notices)
 
 
 def _drop(source: LogSource, request_id: str, data: bytes, more: bool) -> None:

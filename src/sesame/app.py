@@ -63,7 +63,8 @@ class Sesame:
     def notices(self) -> list[str]:
         """What an operator should know before the first call, one line each."""
         driver, reason = self._engine.driver, self._engine.driver_reason
-        return [*([f"Sandbox {driver.name}: {reason}."] if reason else []), *self._runtimes.notices()]
+        sandbox = [f"Sandbox {driver.name}: {reason}."] if reason else []
+        return [*sandbox, *self._runtimes.notices(), *self._storage.notices]
 
     async def _build(self) -> None:
         settings, clocks, teardown = self._settings, self._clocks, self._teardown
@@ -71,7 +72,7 @@ class Sesame:
         self._runtimes = runtimes = await asyncio.to_thread(
             Runtimes.look_up, settings.interpreters, settings.resolved_runtimes_dir()
         )
-        storage = await open_storage(StorageNeeds(settings, self.data_dir, clocks, teardown))
+        self._storage = storage = await open_storage(StorageNeeds(settings, self.data_dir, clocks, teardown))
         identity = await open_identity(settings, storage.catalog, clocks)
         engine_needs = EngineNeeds(settings, self.data_dir, clocks, runtimes, teardown)
         self._engine: EngineParts = await open_engine(engine_needs, storage, identity)

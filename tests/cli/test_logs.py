@@ -19,8 +19,9 @@ from tests.cli.test_start import CLEAN, Server, sesame
 
 from sesame.cli import logs as command
 from sesame.model.errors import ConfigurationError
-from sesame.store.logs.file import LogLine, LogReader, Query, SourceKey
-from sesame.store.logs.intake import Keeping, Logs
+from sesame.store.logs.file import SourceKey
+from sesame.store.logs.intake import Logs, Retention
+from sesame.store.logs.reader import LogLine, LogReader, Query
 
 NOW = 1_700_000_000.0
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (\S+) (.*)")
@@ -42,7 +43,7 @@ def write(data_dir: Path, lines: list[tuple[str, str, str, float]]) -> None:
 
     async def run() -> None:
         clock = [0.0]
-        logs = Logs(data_dir / "logs.db", Keeping(age_s=1e10), lambda: clock[0])
+        logs = Logs(data_dir / "logs.db", Retention(age_s=1e10), lambda: clock[0])
         await logs.open()
         for service, function, request_id, ago in lines:
             clock[0] = NOW - ago

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 
 from sesame.model.errors import ConfigurationError
 from sesame.store.logs import intake as logs_module
-from sesame.store.logs.file import LogLine, LogReader, LogWriter, Query, Row, SourceKey
-from sesame.store.logs.intake import Keeping, Logs, discard
+from sesame.store.logs.file import LogWriter, Row, SourceKey
+from sesame.store.logs.intake import Logs, Retention, discard
 from sesame.store.logs.lines import CHUNK_BYTES_MAX, ENTRY_BYTES_MAX, Splitter, entries
+from sesame.store.logs.reader import LogLine, LogReader, Query
 from sesame.store.logs.wire import Batch, Whole
 
 MIB = 1024 * 1024
@@ -54,7 +55,7 @@ async def make(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) ->
     made = []
 
     async def open_logs(**keeping: float) -> Logs:
-        logs = Logs(tmp_path / "logs.db", Keeping(**keeping), clock)  # type: ignore[arg-type]
+        logs = Logs(tmp_path / "logs.db", Retention(**keeping), clock)  # type: ignore[arg-type]
         await logs.open()
         made.append(logs)
         return logs
@@ -166,15 +167,15 @@ _WRITES = st.lists(
 def test_whatever_waits_the_lines_of_an_instance_are_the_same(writes: list[Any]) -> None:
     def sent(waiting: bool) -> dict[str, list[tuple[str, bytes]]]:
         found: dict[str, list[tuple[str, bytes]]] = {}
-        logs = Logs(Path("never-opened"), Keeping(), Clock())
-        keeper = _Sent(found)
-        logs._keeper = keeper  # type: ignore[assignment]
+        logs = Logs(Path("never-opened"), Retention(), Clock())
+        writer = _Sent(found)
+        logs._writer = writer  # type: ignore[assignment]
         for number, write in enumerate(writes):
             if write is None:
                 logs._send()
                 continue
             instance, call, text, more = write
-            whose = keeper.sources[instance]
+            whose = writer.sources[instance]
             logs.append(whose, f"r-{call}", f"{number}{text}".encode(), waiting and more and text.endswith("\n"))
         logs._send()
         return found
@@ -183,7 +184,7 @@ def test_whatever_waits_the_lines_of_an_instance_are_the_same(writes: list[Any])
 
 
 class _Sent:
-    """Stands where the keeper stands: what comes, by instance, with the ends of lines that have none."""
+    """Stands where the writer process stands: what comes, by instance, with the ends of lines that have none."""
 
     def __init__(self, found: dict[str, list[tuple[str, bytes]]]) -> None:
         self.sources = [source("c-1"), source("c-2")]
@@ -362,7 +363,7 @@ async def test_notes_of_loss_are_bounded_as_well(make: Make) -> None:
 
 
 async def test_the_flusher_writes_by_itself(tmp_path: Path) -> None:
-    logs = Logs(tmp_path / "logs.db", Keeping())
+    logs = Logs(tmp_path / "logs.db", Retention())
     await logs.open()
     logs.append(source(), "r-1", b"seen\n")
     try:
@@ -456,8 +457,6 @@ def test_no_file_no_lines_and_a_strange_file_is_an_error(tmp_path: Path) -> None
     strange.write_bytes(b"not a database" * 100)
     with pytest.raises(ConfigurationError, match="cannot be used"):
         LogReader(strange).read(Query())
-    with pytest.raises(ConfigurationError, match="cannot be used"):
-        LogWriter(strange).open()
     newer = tmp_path / "newer.db"
     with sqlite3.connect(newer) as db:
         db.execute("PRAGMA user_version=99")
@@ -490,7 +489,7 @@ async def test_a_batch_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 async def write_forever(path: Path) -> None:
     """Says a number once it, and all before it, were flushed."""
-    logs = Logs(path, Keeping())
+    logs = Logs(path, Retention())
     await logs.open()
     newest = max((int(line.text) for line in await logs.read(Query(limit=10**9))), default=-1)
     while True:

@@ -20,7 +20,7 @@ from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
 from sesame.model.errors import ConfigurationError
 from sesame.settings import TABLE
-from sesame.store.logs.file import LogLine, LogReader, Query
+from sesame.store.logs.reader import LogLine, LogReader, Query
 
 FOLLOW_EVERY_S = 0.2
 NAMED_AT_MOST = 20

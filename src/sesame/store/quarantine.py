@@ -51,6 +51,10 @@ class Quarantine:
         sync_folder(target.parent)
         return True
 
+    def count(self) -> int:
+        """How much lies here."""
+        return sum(1 for _ in self.entries())
+
     def entries(self) -> Iterator[Path]:
         """Everything that was set aside."""
         if self.root.is_dir():

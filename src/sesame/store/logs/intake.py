@@ -1,7 +1,7 @@
-"""Takes in every line that functions write, without waiting, and hands it on in batches to the process that keeps it.
+"""Takes in what functions write and sends it in batches to the log writer process; no call waits for that.
 
-Given to the engine by `app` as the sink of its journals; read by whoever shows logs.
-Never makes a call wait for the disk: what does not fit is cut by a stated rule, and a line in the log says so.
+`Logs.append` is the sink of the engine's invocation logs. Output that exceeds a limit is cut by the rules of
+docs/logs.md, and a line in the log says how much.
 """
 
 import asyncio
@@ -13,22 +13,23 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from sesame.store.logs.file import LogLine, LogReader, Query, SourceKey
+from sesame.store.logs.file import SourceKey
 from sesame.store.logs.lines import CHUNK_BYTES_MAX, Piece
+from sesame.store.logs.reader import LogLine, LogReader, Query
 from sesame.store.logs.wire import Batch, Output, Whole
-from sesame.store.logs.writer import LogKeeper
+from sesame.store.logs.writer import LogWriterProcess
 
 FLUSH_EVERY_S = 0.15
 EXPIRE_EVERY_S = 30.0
-# POLICY: what may wait for the disk. When it is full the newest is cut.
+# POLICY: how much may wait for the disk. Beyond it, new output is cut.
 WAITING_BYTES_MAX = 64 * 1024 * 1024
 # What one piece costs beside its bytes.
 PIECE_OVERHEAD_BYTES = 200
 # POLICY: of what a call writes beyond its share, so much of the end is kept: it tells how the call ended.
 END_BYTES = 4 * 1024
-# A call that has written nothing for so long has, as far as its log goes, ended.
+# A call that exceeded its limit and has written nothing for so long gets its last lines logged, as if it had ended.
 QUIET_S = 1.0
-# An instance that has written nothing for so long is forgotten here; should it write again, it is known anew.
+# State of an instance that has written nothing for so long is dropped; it is made again if the instance writes.
 FORGET_AFTER_S = 60.0
 REMEMBERED_MIN = 256
 
@@ -36,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 class Source(Protocol):
-    """Whose log it is."""
+    """The instance and function that a line belongs to."""
 
     @property
     def service(self) -> str: ...
@@ -54,12 +55,12 @@ class Source(Protocol):
     def qualifier(self) -> str: ...
 
 
-# Of a call: whose it is, its id, its first line, and when that came.
+# The first line of a call: source, request id, line, and when it came (Unix seconds).
 Opening = tuple[Source, str, bytes, float]
 
 
-class Keeping(msgspec.Struct, frozen=True):
-    """How much is kept: of one call, of all together, and for how long. What is older or more goes, oldest first."""
+class Retention(msgspec.Struct, frozen=True):
+    """How much is kept of one call, how much of all calls together, and for how long; the oldest lines go first."""
 
     call_bytes: int = 8 * 1024 * 1024
     total_bytes: int = 512 * 1024 * 1024
@@ -68,7 +69,7 @@ class Keeping(msgspec.Struct, frozen=True):
 
 
 class _Call:
-    """What is known of one call's log. What most calls never need stands in the class."""
+    """The state of one call's log. Defaults stand in the class, because most calls never change them."""
 
     written_at = 0.0
     taken = 0
@@ -89,12 +90,12 @@ class _Call:
 class Logs:
     """One for each data directory. Belongs to one event loop."""
 
-    def __init__(self, path: Path, keeping: Keeping, now: Callable[[], float] = time.time) -> None:
-        self._call_bytes = keeping.call_bytes
-        self._waiting_bytes = keeping.waiting_bytes
+    def __init__(self, path: Path, retention: Retention, now: Callable[[], float] = time.time) -> None:
+        self._call_bytes = retention.call_bytes
+        self._waiting_bytes = retention.waiting_bytes
         self._now = now
         self._reader = LogReader(path)
-        self._keeper = LogKeeper(path, keeping.total_bytes, keeping.age_s, self._settled)
+        self._writer = LogWriterProcess(path, retention.total_bytes, retention.age_s, self._settled)
         # First lines of calls that have written nothing else yet, by instance; they wait no longer than all the rest.
         self._openings: dict[str, Opening] = {}
         # The call that each instance wrote for last, or a while ago.
@@ -115,9 +116,14 @@ class Logs:
 
     async def open(self) -> None:
         """Raises `ConfigurationError` when the file cannot be used."""
-        await self._keeper.open()
+        await self._writer.open()
         self._loop = asyncio.get_running_loop()
         self._expire_soon()
+
+    @property
+    def notices(self) -> list[str]:
+        """What an operator should know about the file, one line each."""
+        return self._writer.notices
 
     async def close(self) -> None:
         """Writes all that came in; idempotent."""
@@ -130,7 +136,7 @@ class Logs:
         for call in list(self._over.values()):
             self._close_share(call)
         self._send()
-        await self._keeper.close()
+        await self._writer.close()
 
     def append(self, source: Source, request_id: str, data: bytes, more: bool = False) -> None:
         """Takes in what a call wrote; with `more`, a line that others of the call will follow. Never waits."""
@@ -191,12 +197,12 @@ class Logs:
         """Afterwards all whole lines that came in before are in the file, if it can be written."""
         self._close_quiet()
         self._send()
-        await self._keeper.tried()
+        await self._writer.tried()
 
     async def expire(self) -> None:
         """Has what is too old, or too much, deleted; that happens by itself too, every now and then."""
         self._send(expire=True)
-        await self._keeper.expired()
+        await self._writer.expired()
 
     def _begin(self, source: Source, request_id: str) -> _Call:
         before = self._calls.get(source.instance_id)
@@ -266,7 +272,7 @@ class Logs:
         outputs = self._outputs
         outputs += [self._output(call) for call in self._written if call.pieces or call.lost]
         if outputs or expire:
-            self._keeper.send(Batch(int(self._now() * 1000), outputs, expire), self._weight)
+            self._writer.send(Batch(int(self._now() * 1000), outputs, expire), self._weight)
         self._written, self._outputs, self._weight = [], [], 0
 
     def _settled(self, weight: int) -> None:

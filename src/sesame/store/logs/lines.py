@@ -1,7 +1,7 @@
-"""From what functions write, in whatever pieces it comes, to chunks of whole lines; and from chunks back to lines.
+"""Cuts the output of functions into chunks of whole lines, and chunks into entries.
 
-Used by `store.logs.intake` on the way in and by `store.logs.file` on the way out.
-Never looks at what a line says, and never splits a line but one that is too long for one entry.
+Used by `store.logs.writer_process` before writing and by `store.logs.reader` after reading. Only a line that is longer
+than an entry is split.
 """
 
 import bisect

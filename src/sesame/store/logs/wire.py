@@ -1,7 +1,6 @@
-"""What the intake of logs and the process that keeps them say to each other: frames of MessagePack over a socket pair.
+"""The protocol between Sesame and the log writer process: frames of MessagePack over a socket pair.
 
-Spoken by `store.logs.writer` on Sesame's side and by `store.logs.writer_process` on the other.
-Every batch stands for itself: it says of each call whose it is.
+Used by `store.logs.writer` and `store.logs.writer_process`. Each batch is complete: it names the source of every call.
 """
 
 import struct
@@ -15,7 +14,7 @@ _HEAD = struct.Struct(">IQ")
 
 
 class Whole(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
-    """A call's first line and what followed, whole lines both and no more than a chunk together; times as below."""
+    """All output of a call: its first line and the rest, both whole lines, together at most one chunk."""
 
     source: SourceKey
     request_id: str
@@ -26,7 +25,7 @@ class Whole(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
 
 
 class Output(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0):
-    """Pieces of what a call wrote, each with its time (ms since 1970). With `cut`, a line without newline is ended."""
+    """Output of a call in pieces, each with its time (ms since 1970). With `cut`, an unfinished line ends here."""
 
     call: int
     source: SourceKey
@@ -44,14 +43,16 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Tried(msgspec.Struct, frozen=True, array_like=True):
-    """How the batch of this number fared: in the file, if there is no error; given up; or to be tried again.
+    """The result of the batch of this number: written, unless there is an error; with `given_up` it is lost.
 
-    Number 0 is the opening. Said a second time with `expired`, when nothing is left that was to be deleted then.
+    Number 0 stands for opening the file. Sent again with `expired` once the old lines have been deleted.
+    A `notice` is for the operator: the file was damaged and has been replaced.
     """
 
     error: str = ""
     given_up: bool = False
     expired: bool = False
+    notice: str = ""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -63,13 +64,13 @@ def frame(number: int, message: Batch | Tried) -> bytes:
 
 
 class Frames:
-    """Puts frames together again from whatever pieces they come in."""
+    """Reassembles frames from a stream."""
 
     def __init__(self) -> None:
         self._held = bytearray()
 
     def add(self, piece: bytes) -> list[tuple[int, bytes]]:
-        """Number and body of those that are whole now."""
+        """Adds bytes; returns number and body of the frames that are complete now."""
         held = self._held
         held += piece
         found, start = [], 0

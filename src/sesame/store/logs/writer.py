@@ -1,7 +1,7 @@
-"""Sesame's side of the process that keeps the logs: starts it, sends batches, hears how they fared, starts it anew.
+"""Sesame's side of the log writer process: starts it, sends batches, hears their results, restarts it when it dies.
 
-Used by `store.logs.intake`. The process itself is log_keeper_process.py.
-Never waits for the disk, and never forgets a batch before it is in the file or was given up.
+Used by `store.logs.intake`; the process itself is `store.logs.writer_process`. A batch is held until the process has
+written it or given it up.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class _Sent(NamedTuple):
 
 
 class _Progress:
-    """A number that rises, and those who wait for it to."""
+    """A rising number, and futures that wait for it."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -56,11 +56,11 @@ class _Progress:
         self._waiters = [each for each in self._waiters if each[0] > self._number]
 
 
-class LogKeeper(asyncio.Protocol):
-    """One process at a time. `on_settled(weight)` is called for each batch that is done with, for good or ill.
+class LogWriterProcess(asyncio.Protocol):
+    """One process at a time. `on_settled(weight)` is called for each batch that was written or given up.
 
-    POLICY: when the process dies, the next one is sent what was not answered. A batch whose answer was lost with it
-    stands in the file twice; of what was answered, a last line that had no newline yet is lost.
+    POLICY: when the process dies, the next one is sent the batches without a result. A batch whose result was lost is
+    written twice; an unfinished last line of an earlier batch is lost.
     """
 
     def __init__(self, path: Path, total_bytes: int, age_s: float, on_settled: Callable[[int], None]) -> None:
@@ -79,6 +79,7 @@ class LogKeeper(asyncio.Protocol):
         self._closing = False
         self._opened: asyncio.Future[None] | None = None
         self._restart: asyncio.Task[None] | None = None
+        self.notices: list[str] = []
 
     @property
     def pid(self) -> int:
@@ -99,7 +100,7 @@ class LogKeeper(asyncio.Protocol):
             self._transport.write(sent.frame)
 
     async def tried(self) -> None:
-        """Returns when all that was sent has been tried once: it is in the file, or the log says why not."""
+        """Returns when every batch sent so far has been tried: it is in the file, or Sesame's log says why not."""
         await self._tried.reached(self._number)
 
     async def expired(self) -> None:
@@ -107,14 +108,14 @@ class LogKeeper(asyncio.Protocol):
         await self._expired.reached(self._number)
 
     async def close(self) -> None:
-        """Has it write all that was sent, and end; idempotent."""
+        """Has the process write every batch and end; idempotent."""
         self._closing = True
         if self._restart is not None:
             self._restart.cancel()
         transport, child = self._transport, self._child
         if transport is None or child is None:
             if self._sent:
-                log.error("log lines are lost: the process that keeps them has ended")
+                log.error("log lines of functions are lost: the log writer process has ended")
             return
         transport.write_eof()
         try:
@@ -139,9 +140,9 @@ class LogKeeper(asyncio.Protocol):
         if self._closing:
             return
         if self._opened is not None and not self._opened.done():
-            self._opened.set_exception(ConfigurationError("the process that keeps logs ended while it started"))
+            self._opened.set_exception(ConfigurationError("the log writer process ended while it started"))
             return
-        log.error("the process that keeps logs has ended; starting it anew")
+        log.error("the log writer process has ended; starting it again")
         self._restart = asyncio.get_running_loop().create_task(self._start_anew())
 
     def _spawn(self) -> socket.socket:
@@ -152,7 +153,8 @@ class LogKeeper(asyncio.Protocol):
                 [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), *self._arguments],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                # The terminal's Ctrl-C is not for it. A session of its own would weigh as much as all of Sesame.
+                # So that the terminal's Ctrl-C does not reach it. Not a session of its own: the scheduler would give
+                # that as large a share as all of Sesame.
                 process_group=0,
             )
         return ours
@@ -168,7 +170,7 @@ class LogKeeper(asyncio.Protocol):
         self._deaths = self._deaths + 1 if first == self._died_at else 1
         self._died_at = first
         if self._sent and self._deaths >= DEATHS_MAX:
-            log.error("log lines of functions are lost: whatever process takes them dies", deaths=self._deaths)
+            log.error("log lines of functions are lost: each process that takes them dies", deaths=self._deaths)
             self._settle(first)
 
     async def _start_anew(self) -> None:
@@ -180,7 +182,7 @@ class LogKeeper(asyncio.Protocol):
             try:
                 transport = await self._connect(self._spawn())
             except OSError as error:
-                log.error("the process that keeps logs does not start; trying again", error=str(error))
+                log.error("the log writer process does not start; trying again", error=str(error))
                 continue
             for sent in self._sent:
                 transport.write(sent.frame)
@@ -206,9 +208,12 @@ class LogKeeper(asyncio.Protocol):
         self._settle(number)
 
     def _hear_of_opening(self, tried: Tried) -> None:
+        if tried.notice:
+            log.warning(tried.notice)
+            self.notices.append(tried.notice)
         if self._opened is None or self._opened.done():
             if tried.error:
-                log.error("the process that keeps logs is in trouble", error=tried.error)
+                log.error("the log writer process has a problem", error=tried.error)
         elif tried.error:
             self._closing = True
             self._opened.set_exception(ConfigurationError(tried.error))

@@ -1,8 +1,7 @@
-"""The process that keeps the logs: takes batches from a socket, cuts them into whole lines and writes them to the file.
+"""The log writer process: takes batches from a socket, cuts them into lines and writes them to the file.
 
-Started by `store.logs.writer`, in a process of its own so that no call waits for it: neither for the disk nor for the
-interpreter's lock. Never looks at a clock: time comes with the batches. When Sesame ends, however it ends, it writes
-what is still in the socket and ends too.
+Started by `store.logs.writer`. It is a process of its own so that no call waits for the disk or for the interpreter's
+lock. Time comes with the batches. When Sesame ends, however it ends, the process writes what is in the socket and ends.
 """
 
 import os
@@ -22,7 +21,7 @@ from sesame.store.logs.wire import Batch, Frames, Output, Tried, Whole, frame
 from sesame.store.sql import sqlite_file
 
 RETRY_EVERY_S = 0.15
-# Calls come first: what waits to be written may wait a little longer.
+# Calls come first: logs may wait a little longer.
 NICENESS = 10
 # Between two looks for what is too much, about this share of the allowed size comes in.
 EXPIRE_SHARE = 16
@@ -39,8 +38,8 @@ class OpenLine(NamedTuple):
     splitter: Splitter
 
 
-class Keeper:
-    """Between batches it remembers only the calls whose last line has no newline yet."""
+class BatchWriter:
+    """Makes rows of batches. Between batches it holds only the calls whose last line has no newline yet."""
 
     def __init__(self, writer: LogWriter, total_bytes: int, age_s: float) -> None:
         self._writer = writer
@@ -108,20 +107,20 @@ class Keeper:
 
 
 class _Conversation:
-    """Batches in, how they fared out, until Sesame hangs up."""
+    """Reads batches and sends their results until Sesame closes the socket."""
 
-    def __init__(self, sock: socket.socket, keeper: Keeper) -> None:
+    def __init__(self, sock: socket.socket, writer: LogWriter, batches: BatchWriter) -> None:
         self._sock = sock
-        self._keeper = keeper
+        self._writer = writer
+        self._batches = batches
         self._frames = Frames()
         self._number = 0
         self._decode = msgspec.msgpack.Decoder(Batch).decode
 
     def run(self) -> None:
         """Raises sqlite_file.Error when, after the end, the last lines cannot be written."""
-        self._say(0, Tried())
         while True:
-            if self._keeper.expiring and not self._readable(0):
+            if self._batches.expiring and not self._readable(0):
                 self._expire()
                 continue
             piece = self._sock.recv(_READ_BYTES)
@@ -130,39 +129,45 @@ class _Conversation:
             for number, body in self._frames.add(piece):
                 self._number = number
                 self._keep(number, body)
-        self._keeper.end()
-        self._keeper.write()
+        self._batches.end()
+        self._batches.write()
 
     def _keep(self, number: int, body: bytes) -> None:
-        """What cannot be written now is tried again until it can, or until Sesame is gone."""
+        """Writes one batch; tries again until that succeeds or Sesame is gone."""
         try:
-            self._keeper.take(self._decode(body))
+            self._batches.take(self._decode(body))
             while isinstance(written := self._try_to_write(), sqlite_file.Error):
+                if sqlite_file.is_damage(written):
+                    self._say(0, Tried(notice=self._writer.replace()))
+                    continue
                 self._say(number, Tried(str(written)))
                 if self._hung_up():
                     return
-        except Exception:  # noqa: BLE001 - a defect: what was at hand may be its cause, and is given up
-            self._keeper.give_up()
+        except Exception:  # noqa: BLE001 - a defect: this batch may be its cause, and is given up
+            self._batches.give_up()
             self._say(number, Tried(traceback.format_exc(), given_up=True))
             return
         self._say(number, Tried())
         # However fast lines come, the old ones go as fast.
         for _step in range(1 + written // ROWS_DELETED_TOGETHER):
-            if self._keeper.expiring:
+            if self._batches.expiring:
                 self._expire()
 
     def _try_to_write(self) -> int | sqlite_file.Error:
         try:
-            return self._keeper.write()
+            return self._batches.write()
         except sqlite_file.Error as error:
             return error
 
     def _expire(self) -> None:
         try:
-            self._keeper.expire()
+            self._batches.expire()
         except sqlite_file.Error as error:
-            self._say(0, Tried(f"old lines cannot be deleted: {error}"))
-        if not self._keeper.expiring:
+            if sqlite_file.is_damage(error):
+                self._say(0, Tried(notice=self._writer.replace()))
+            else:
+                self._say(0, Tried(f"old lines cannot be deleted: {error}"))
+        if not self._batches.expiring:
             self._say(self._number, Tried(expired=True))
 
     def _hung_up(self) -> bool:
@@ -187,12 +192,13 @@ def main(fd: str, path: str, total_bytes: str, age_s: str) -> int:
     sock = socket.socket(fileno=int(fd))
     writer = LogWriter(Path(path))
     try:
-        writer.open()
+        notice = writer.open()
     except ConfigurationError as error:
         sock.sendall(frame(0, Tried(str(error), given_up=True)))
         return 2
+    sock.sendall(frame(0, Tried(notice=notice)))
     try:
-        _Conversation(sock, Keeper(writer, int(total_bytes), float(age_s))).run()
+        _Conversation(sock, writer, BatchWriter(writer, int(total_bytes), float(age_s))).run()
     except sqlite_file.Error as error:
         sys.stderr.write(f"sesame: the last lines of functions could not be written and are lost: {error}\n")
         return 1

@@ -10,6 +10,15 @@ Connection = sqlite3.Connection
 Error = sqlite3.Error
 
 
+# The file is no database, or not one that SQLite can go on with; as opposed to a full disk or a missing permission.
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_PRIMARY_CODE = 0xFF
+
+
+def is_damage(error: Error) -> bool:
+    return (getattr(error, "sqlite_errorcode", 0) or 0) & _PRIMARY_CODE in _DAMAGE
+
+
 def open_for_writing(path: Path, busy_timeout_s: float) -> Connection:
     """The caller begins its transactions by itself. Raises `Error`."""
     return sqlite3.connect(path, busy_timeout_s, isolation_level=None, check_same_thread=False)

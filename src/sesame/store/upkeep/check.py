@@ -74,7 +74,7 @@ def check(paths: DataPaths, checked: Checked, *, running: bool) -> Iterator[Dama
     yield from _catalog(inventory)
     yield from _blobs(paths, inventory, files, checked, running=running)
     yield from _packages(paths, inventory, folders, checked, running=running)
-    aside = sum(1 for _ in Quarantine(paths.quarantine).entries())
+    aside = Quarantine(paths.quarantine).count()
     if aside:
         yield Damage(f"{aside} files and directories that nothing mentioned lie in {paths.quarantine}", harmless=True)
 
