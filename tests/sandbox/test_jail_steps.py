@@ -38,8 +38,8 @@ def test_privileges_go_before_user_code_comes() -> None:
     assert in_order("_enter", 'os.write(fds[index], b"0")', "os.fork()", "_wall_in(request)", ".receive()", "_serve(")
     assert in_order("_guard", "_mount(order", "umount(", "give_up_privileges(", "die_with(", ".send(message")
     steps = (RUNTIME / "command.py").read_text()
-    assert in_order("_enter", "die_with(", "setns(", "linux.clone(", 'os.write(fds[index], b"0")', "_keep(request")
-    assert in_order("_keep", "setns(", "give_up_privileges(", "die_with(", "os.fork()", "_become(")
+    assert in_order("_enter", "die_with(", "setns(", "linux.clone(", 'os.write(fds[index], b"0")', "_lead(request")
+    assert in_order("_lead", "setns(", "give_up_privileges(", "die_with(", "os.fork()", "_become(")
     steps = (RUNTIME / "steps.py").read_text()
     assert in_order("give_up_privileges", "_become(", "NO_NEW_PRIVS", "landlock_scope(", "load_seccomp(")
 

@@ -1,11 +1,10 @@
-"""A command inside a running instance: within its walls, beside the function, with its user and nothing more.
+"""Runs a command in a running instance, isolated as the function is and with its user (docs/jail.md).
 
-Entered by zygote.py in a fork that still has every privilege; asked for by sandbox/jail/exec.py (docs/jail.md).
-Never reads what the command does, and never ends before the last process that descends from the command has ended.
+Entered by zygote.py in a fork that still has every privilege, for a request of sandbox/jail/exec.py.
 
-Three processes: the usher stays outside, waits, and ends as the keeper did; the keeper, inside, reaps and ends the
-session; the command is the keeper's child. The keeper says the exit code on its socket, as text, and ends when the
-host hangs that socket up.
+Three processes: the monitor stays outside, waits, and ends as the session leader did; the session leader, inside, reaps
+and ends the session; the command is its child. The session leader writes the exit code to its socket, as text, when the
+last descendant of the command has ended, and ends the session when the host closes that socket.
 """
 
 import errno
@@ -40,35 +39,35 @@ def enter(request, fds, inherited):
 def _enter(request, fds, inherited):
     control, lifeline = inherited
 
-    # SAFETY: 1. The usher dies with the zygote; only its children enter the instance's pid namespace.
+    # SAFETY: 1. The monitor dies with the zygote; only its children enter the instance's pid namespace.
     os.setsid()
     steps.die_with(lifeline)
     os.close(control)
     order = json.loads(linux.Packets(fds[request["order"]], _PACKET_BYTES).receive()[0].decode("utf-8"))
     linux.setns(fds[request["init"]], linux.CLONE_NEWPID)
 
-    # SAFETY: 2. The keeper is born in the instance's cgroup of version 2, and joins those of version 1.
+    # SAFETY: 2. The session leader is born in the instance's cgroup of version 2, and joins those of version 1.
     cgroup = request["cgroup"]
-    watching, usher = os.pipe()
-    keeper, _pidfd = linux.clone(0, fds[cgroup] if cgroup >= 0 else -1)
-    if keeper:
+    watching, monitor = os.pipe()
+    leader, _pidfd = linux.clone(0, fds[cgroup] if cgroup >= 0 else -1)
+    if leader:
         for fd in list(fds) + [watching, lifeline]:
             os.close(fd)
-        os._exit(_code(_wait(keeper)))
-    os.close(usher)
+        os._exit(_code(_wait(leader)))
+    os.close(monitor)
     os.close(lifeline)
     for index in request["tasks"]:
         os.write(fds[index], b"0")
-    _keep(request, order, fds, watching)
+    _lead(request, order, fds, watching)
 
 
-def _keep(request, order, fds, watching):
+def _lead(request, order, fds, watching):
     # SAFETY: 3. It offers itself first when memory runs out, then enters the instance's other namespaces.
     steps.write_control("/proc/self/oom_score_adj", steps.OOM_SCORE)
     linux.setns(fds[request["init"]], _INSIDE)
     os.chdir("/")
 
-    # SAFETY: 4. It gives up what the function's process gave up, in the same order, and dies with the usher.
+    # SAFETY: 4. It gives up what the function's process gave up, in the same order, and dies with the monitor.
     steps.set_limits(request["limits"])
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     steps.give_up_privileges(request)
@@ -93,24 +92,24 @@ def _keep(request, order, fds, watching):
         try:
             os.write(alive, code)
         except OSError as error:
-            # The host is not listening any more, which is why it ended.
+            # The host has closed its end, which is why the session ends.
             if error.errno != errno.EPIPE:
                 raise
     os._exit(0)
 
 
-def _become(order, stdio, keeper):
-    """In the command's process. Whatever fails is written to its error output, with the codes that shells use."""
+def _become(order, stdio, watching):
+    """In the command's process. A failure goes to its error output, and ends it with the code that shells use."""
     code = NOT_FOUND
     try:
-        # SAFETY: 5. The command gets a session, descriptors and an environment of its own, and dies with the keeper.
+        # SAFETY: 5. The command gets a session, descriptors and an environment of its own, and dies with the session leader.
         linux.unblock(signal.SIGCHLD)
         for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         os.setsid()
         linux.prctl(linux.PR_SET_DUMPABLE, 1)
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-        # None of them is one of the three: those are open in a zygote.
+        # The zygote has 0, 1 and 2 open, so that no descriptor of `stdio` is one of them.
         for target, fd in enumerate(stdio):
             os.dup2(fd, target)
         for name in os.listdir("/proc/self/fd"):
@@ -135,7 +134,7 @@ def _become(order, stdio, keeper):
 
 
 def _watch(command, alive, wake):
-    """Reaps until the command has ended, and gives its status; None when the host hung up before."""
+    """Reaps until the command has ended and returns its status; None when the host closed its socket before."""
     while True:
         try:
             ready = select.select([alive, wake], [], [])[0]
@@ -145,7 +144,7 @@ def _watch(command, alive, wake):
                 raise
             continue
         if wake in ready:
-            # One signal of its kind waits at most, however many children have ended.
+            # However many children have ended, at most one signal is pending.
             os.read(wake, 512)
         for pid, status in _ended(os.WNOHANG):
             if pid == command:
@@ -155,7 +154,7 @@ def _watch(command, alive, wake):
 
 
 def _end_all():
-    """Kills every descendant: whose parent has ended becomes a child of this process, which is their reaper."""
+    """Kills every descendant. Orphans become children of this process, which is their subreaper."""
     while True:
         for pid in _children():
             os.kill(pid, signal.SIGKILL)
@@ -198,7 +197,7 @@ def _wait(pid):
 
 
 def _code(status):
-    """What a shell makes of it."""
+    """The exit code as a shell has it."""
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 

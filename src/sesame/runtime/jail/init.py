@@ -1,7 +1,7 @@
-"""Process 1 of an instance: reaps whatever ends, and ends when the function's process does.
+"""Process 1 of an instance: reaps every process that ends, and ends when the function's process does.
 
-Entered by steps.py after everything that needs privileges is done.
-Never runs user code; its end takes every process of the instance with it, by the kernel's own rule for process 1.
+Entered by steps.py after everything that needs privileges is done; runs no user code. When process 1 of a pid namespace
+ends, the kernel kills every process in it, so that nothing of an instance outlives its function.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""Tries, in a process that ends at once, what a jail is made of; prints the first thing that fails, or nothing.
+"""Tries, in a process that ends at once, every call that a jail needs; prints the first that fails, or nothing.
 
 Executed by sandbox/jail/isolation.py under Sesame's own interpreter: `python probe.py root|user DIRECTORY`.
 Never leaves a trace: whatever it makes is in namespaces of its own.
@@ -30,7 +30,7 @@ def main(kind, directory):
     except (OSError, KeyError) as error:
         _say(error)
         os._exit(1)
-    # Not by returning: with clone's child gone the interpreter has nothing left to tidy up.
+    # Without the interpreter's finalization, which is not prepared for a child made by clone.
     os._exit(0)
 
 

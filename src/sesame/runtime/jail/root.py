@@ -1,7 +1,7 @@
-"""Gives a zygote a root of its own that holds what its runtime needs, and becomes that zygote.
+"""Makes a root file system that holds only what a runtime needs, enters it and becomes the runtime's zygote.
 
 Executed by sandbox/jail/zygote_client.py under the runtime's interpreter: `python -S root.py CONTROL_FD`.
-Never runs user code, never touches a mount that the host can see.
+Runs no user code and changes no mount that the host can see.
 
 The plan arrives as the first message on the control socket: see sandbox/jail/plan.py.
 """
@@ -35,7 +35,7 @@ def main():
     linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
     root = plan["staging"]
     linux.mount("tmpfs", root, "tmpfs", linux.MS_NOSUID, "mode=755,size=4m")
-    _furnish(root, plan)
+    _populate(root, plan)
     _move_in(root, keep_host=plan["keep_host"])
     environment = {str(name): str(value) for name, value in plan["environment"].items()}
     argv = [str(argument) for argument in plan["argv"]] + [str(control)]
@@ -45,12 +45,12 @@ def main():
 
 
 def become_root_of_a_user_namespace():
-    """Root there, over what is made there; the same ordinary user as before to everybody else."""
+    """Becomes root in the namespace; outside of it the process stays the ordinary user that it was."""
     _enter_user_namespace(0, os.getuid(), os.getgid())
 
 
 def become_user_of_a_user_namespace(uid):
-    """From the root of one user namespace to an ordinary user of another one within."""
+    """From root of one user namespace to an ordinary user of another one inside it."""
     _enter_user_namespace(uid, os.getuid(), os.getgid())
 
 
@@ -61,7 +61,7 @@ def _enter_user_namespace(inside, uid, gid):
     _write("/proc/self/gid_map", "%d %d 1" % (inside, gid))
 
 
-def _furnish(root, plan):
+def _populate(root, plan):
     for path in plan["directories"]:
         _make_directory(root + path)
     for path, target in plan["links"]:
@@ -79,7 +79,7 @@ def _furnish(root, plan):
 
 
 def _make_device(source, target):
-    """A node where that is allowed, as each mount costs every instance a little; else a bind mount."""
+    """Makes a device node or, where that is not allowed, a bind mount. Each mount makes every start a little slower."""
     _make_directory(os.path.dirname(target))
     try:
         os.mknod(target, 0o666 | stat.S_IFCHR, os.stat(source).st_rdev)
@@ -91,12 +91,12 @@ def _make_device(source, target):
 
 
 def bind(source, target, flags):
-    """Shows `source` at `target`, which is made if it is missing, with at least the flags that it has now."""
+    """Bind mounts `source` at `target`, which is made if missing, with `flags` added to those of the source's mount."""
     if os.path.isdir(source):
         _make_directory(target)
     elif not os.path.exists(target):
         _write_file(target, b"")
-    # Recursively: a user namespace may not show what a mount of the host hides.
+    # Recursively: a user namespace may not reveal what a mount of the host hides.
     linux.mount(source, target, None, linux.MS_BIND | linux.MS_REC)
     present = os.statvfs(target).f_flag
     for bit, flag in _STATVFS_FLAGS:
@@ -134,7 +134,7 @@ def _write_file(path, data):
 
 
 def _write(path, text):
-    """To a control file, which takes a value in one piece."""
+    """Writes a control file, which takes its value in one write."""
     fd = os.open(path, os.O_WRONLY)
     try:
         os.write(fd, text.encode("ascii"))

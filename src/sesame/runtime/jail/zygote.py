@@ -1,7 +1,7 @@
-"""The zygote: an interpreter that has imported what functions need and forks an instance on each request.
+"""The zygote: an interpreter that has imported what functions need, and forks an instance on each request.
 
 Executed by root.py, in a root of its own: `python -S -u -W ignore zygote.py CONTROL_FD`.
-Never holds a tenant's data, never runs user code, never has a second thread.
+Holds no tenant's data, runs no user code and has one thread.
 
 A request is one packet of JSON with descriptors (see sandbox/jail/zygote_client.py); the answer is {"id", "pid"} with a
 descriptor of the process, or {"id", "error"}; when that process has ended, {"pid", "status"} follows.
@@ -15,8 +15,8 @@ import select
 import signal
 import sys
 
-# What the shim needs, and what most functions import: paid for here, once. Never third-party modules, which could
-# shadow what a user ships; never one that starts a thread or opens a descriptor.
+# What the shim needs and what most functions import, so that no cold start imports it. No third-party modules, which
+# could shadow what a user ships, and none that starts a thread or opens a descriptor.
 import base64  # noqa: F401
 import binascii  # noqa: F401
 import collections  # noqa: F401
@@ -57,7 +57,7 @@ def main(control):
     steps.prepare()
     surroundings.preload()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A keeper whose usher was killed (command.py) is reaped here, not by the host's process 1.
+    # A session leader whose monitor was killed (command.py) is reaped here, not by the host's process 1.
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     ended = _Ended()
     lifeline = os.pipe()
@@ -96,7 +96,7 @@ def main(control):
 
 
 def _namespaces(request):
-    """All of them; a test of the walls may take one away."""
+    """All of them, unless a test asks to leave one out."""
     flags = 0
     for name, flag in _NAMESPACES.items():
         if name not in request["without"]:
@@ -105,7 +105,7 @@ def _namespaces(request):
 
 
 class _Ended(object):
-    """Children that have ended: a signal wakes the loop through a pipe."""
+    """Finds out which children have ended: SIGCHLD wakes the loop through a pipe."""
 
     def __init__(self):
         self._reading, self._writing = os.pipe()
@@ -115,7 +115,7 @@ class _Ended(object):
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     def wait(self, control):
-        """Returns whether there is a message on `control`; or it was a child."""
+        """Waits for a message or the end of a child. Returns whether there is a message on `control`."""
         try:
             return control in select.select([control, self._reading], [], [])[0]
         except (OSError, select.error) as error:
@@ -143,7 +143,7 @@ class _Ended(object):
             yield pid, status
 
     def forget(self):
-        """In a child: nothing of this is its own."""
+        """In a child: restores the signals and closes the pipe, which are the zygote's."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
