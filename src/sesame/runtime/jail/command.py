@@ -102,7 +102,7 @@ def _become(order, stdio, watching):
     """In the command's process. A failure goes to its error output, and ends it with the code that shells use."""
     code = NOT_FOUND
     try:
-        # SAFETY: 5. The command gets a session, descriptors and an environment of its own, and dies with the session leader.
+        # SAFETY: 5. The command gets a session, descriptors and an environment, and dies with the session leader.
         linux.unblock(signal.SIGCHLD)
         for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)

@@ -1,9 +1,9 @@
 """The steps from a forked copy of the zygote to a jailed instance, in their fixed order.
 
-Entered by zygote.py in the child, which is process 1 of a new pid namespace and still has every privilege.
-Never runs user code before the last step; docs/jail.md has the same steps in the same words, and a test compares.
+Entered by zygote.py in the child, which is process 1 of a new pid namespace and still has every privilege. No user code
+runs before the last step. docs/jail.md has the same steps in the same words, which a test compares.
 
-Up to its tenth step an instance has no function: the host keeps some of them ready.
+Up to the tenth step an instance has no function: the host keeps a few such instances ready (prewarmed sandboxes).
 """
 
 import binascii

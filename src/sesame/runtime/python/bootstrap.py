@@ -1,7 +1,7 @@
 """The life of one instance inside its process: setup, ready, then one call after the other until the socket ends.
 
-Entered through `serve`, from main.py (a fresh interpreter) or from zygote.py (a fork); Python 2.7 and 3.6+.
-Never does work at import, never lets user code's exceptions out but those that kill a process.
+Entered through `serve`, from main.py (a fresh interpreter) or from jail/zygote.py (a fork); Python 2.7 and 3.6+. Does
+no work at import. An exception of user code ends a call; SystemExit and what else is no Exception ends the process.
 """
 
 import _socket
@@ -22,7 +22,7 @@ import wire
 import wsgi
 
 EXIT_STARTUP_FAILED = 129
-# reference/runtime.md section 12; the wire itself has room for a little more.
+# reference/runtime.md section 12. A frame may be a little larger.
 RESULT_LIMIT_BYTES = 32 * 1024 * 1024
 
 _PY2 = sys.version_info[0] == 2
@@ -33,8 +33,8 @@ _CONTEXT_MODULE = "_fc_context"
 def serve(sock_fd, out_fd, site_packages="", compiled=()):
     """Serves the host at the other end of `sock_fd`; all output goes to `out_fd`. Does not return.
 
-    Takes all descriptors over. `site_packages` is the directory of what the runtime ships with, or empty. `compiled` are
-    the descriptors of compiled code (bytecode.py) that the setup refers to by their place.
+    Takes all descriptors over. `site_packages` is the directory of what the runtime ships with, or empty. `compiled`
+    are the descriptors of compiled code (bytecode.py) that the setup refers to by their place.
     The environment is the function's already. Exits 0 at the end of the stream, 129 when it cannot start.
     """
     try:
@@ -59,7 +59,7 @@ def serve(sock_fd, out_fd, site_packages="", compiled=()):
 
 def _own_socket(fd):
     """The socket, in a descriptor that programs started by the function do not inherit."""
-    # The C module: the one above it costs a cold start two milliseconds and adds nothing that is needed here.
+    # The C module: importing `socket` takes two milliseconds of a cold start, and nothing of it is needed here.
     if _PY2:
         sock = _socket.fromfd(fd, _socket.AF_UNIX, _socket.SOCK_STREAM)
         os.close(fd)
@@ -111,21 +111,21 @@ class _Instance(object):
         }
 
     def run(self):
-        """Until the stream ends, which is an exception like everything else that ends an instance."""
+        """Never returns: the end of the stream is an exception, as is everything else that ends an instance."""
         while True:
             header, payload = self._connection.receive()
             request_id = _native(header["id"])
             answer = self._answer(header, request_id, payload)
             if os.getpid() != self._pid:
-                # A child that the handler forked came out here: only its parent speaks to the host.
+                # A child that the handler forked returned from the handler: only its parent may answer the host.
                 _leave(0)
             output.flush()
             self._connection.send_result(request_id, *answer)
 
     def _answer(self, header, request_id, payload):
-        """Whether it went well, what belongs to an HTTP response (or None), and the body."""
+        """(ok, what belongs to an HTTP response or None, body): the arguments of `Connection.send_result`."""
         if "meta" in header:
-            # Else it is the last call's.
+            # A call without it has the meta of the call before.
             self._meta = _native(header["meta"])
             self._credentials.refresh(self._meta["credentials"])
         output.state.request_id = request_id
@@ -142,7 +142,7 @@ class _Instance(object):
             return self._failed(failures.of_exception(sys.exc_info()))
 
     def _call(self, kind, payload, made):
-        """What belongs to an HTTP response, and the result as bytes."""
+        """(what belongs to an HTTP response or None, the result as bytes)."""
         call = self._handlers.find(self._names[kind])
         if kind != "invoke":
             call(made)

@@ -1,7 +1,6 @@
 """The `context` argument of a handler: members, constructor order and JSON form of reference/runtime.md section 4.
 
-Built by bootstrap.py, once for each call; the classes are the ones that users see and may construct in their tests.
-Never reads the environment and never calls anything outside.
+Built by bootstrap.py, once for each call. Users see these classes and may construct them in their tests.
 """
 
 import logging
@@ -99,7 +98,7 @@ class Tracing(object):
 
 
 class FCContext(object):
-    """What a handler is told about its call. `logger` is no instance member, so that `__dict__` stays plain data."""
+    """What a handler is told about its call. `logger` is a property, so that `__dict__` holds plain data only."""
 
     def __init__(self, account_id, request_id, credentials, function_meta, service_meta, region):
         self.request_id = request_id
@@ -117,7 +116,7 @@ class FCContext(object):
 
     @property
     def logger(self):
-        """The root logger: every record of it carries the request id already."""
+        """The root logger, whose records carry the request id."""
         return logging.getLogger()
 
     def getLogger(self):

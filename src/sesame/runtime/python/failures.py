@@ -1,7 +1,7 @@
 """Turns exceptions into the error bodies that callers see, without the shim's frames (reference/runtime.md section 6).
 
-Used by bootstrap.py and handlers.py.
-Never raises, whatever the exception is like; never shows where the code really lies.
+Used by bootstrap.py and handlers.py. Raises nothing, whatever the exception is like. Paths of the code are written as
+the function knows them (`/code`), wherever it really is.
 """
 
 import linecache
@@ -18,7 +18,7 @@ _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 class _Addresses(object):
-    """The directory in which the code really lies, and the one as which it is shown."""
+    """Where the code really is, and the path by which the function knows it."""
 
     real = ""
     shown = ""
@@ -125,7 +125,7 @@ def _entries(trace):
         # Reading source lines calls the `__loader__` of the user's modules, which may be anything.
         return []
     entries = [entry for entry in entries if not _is_shim(entry[0])]
-    # What the shim called itself, such as the JSON encoder, leaves frames that are nobody's but the library's.
+    # When only frames of the standard library are left, the shim itself called it, such as the JSON encoder.
     return entries if any(not _is_library(entry[0]) for entry in entries) else []
 
 

@@ -1,7 +1,6 @@
-"""Finds the callable that a handler string names; tells five failures apart (reference/runtime.md section 2, 6).
+"""Finds the callable that a handler string names, and tells five failures apart (reference/runtime.md section 2, 6).
 
-Used by bootstrap.py for handlers, initializers and hooks.
-Never catches what kills a process (SystemExit and the like), never remembers a failed load.
+Used by bootstrap.py for handlers, initializers and hooks. A failed load is not remembered: the next call tries again.
 """
 
 import os
@@ -14,7 +13,7 @@ _PY2 = sys.version_info[0] == 2
 
 
 class LoadFailure(Exception):
-    """No callable: `error_type` and the message go to the caller, `stack` is a flat list of strings."""
+    """There is no such callable. `error_type` and the message go to the caller, `stack` is a flat list of strings."""
 
     def __init__(self, error_type, message, stack=()):
         Exception.__init__(self, message)
@@ -23,7 +22,7 @@ class LoadFailure(Exception):
 
 
 class Handlers(object):
-    """Callables by handler string, found once; looked for below `code_dir` only."""
+    """The callables of an instance by handler string, each looked up once, below `code_dir` only."""
 
     def __init__(self, code_dir):
         self._code_dir = code_dir.rstrip("/") or "/"
@@ -50,7 +49,7 @@ class Handlers(object):
             raise LoadFailure("HandlerNotFound", text, ["HandlerNotFound: " + text])
 
     def _import(self, module_name):
-        """The module, told apart by what went wrong; whatever else than Exception ends the process."""
+        """The module. Raises LoadFailure with the type of what went wrong; what is no Exception ends the process."""
         dotted = module_name.replace("/", ".").strip(".")
         try:
             return _load(self._code_dir, dotted)
@@ -77,8 +76,8 @@ class Handlers(object):
 def _load(code_dir, dotted):
     """Executes the module below `code_dir` under its full dotted name, its packages first.
 
-    A directory without `__init__.py` counts as a package too. A name that the standard library has taken already
-    is left to it: the user's file is run all the same, but not registered in its place.
+    A directory without `__init__.py` counts as a package too. When the standard library has a module of that name, the
+    user's file is executed but not registered, so that the library keeps its own.
     """
     parts = dotted.split(".")
     for depth in range(1, len(parts)):

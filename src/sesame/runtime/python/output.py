@@ -1,7 +1,7 @@
-"""Where everything that a function writes goes: one pipe for stdout, stderr, logging and child processes.
+"""Sends everything that a function writes into one pipe: stdout, stderr, logging and child processes.
 
-Set up by bootstrap.py before any user code runs; failures.py's texts are logged through `log`.
-Never buffers beyond a line, so that nothing is lost when the process dies or the result is sent.
+Set up by bootstrap.py before any user code runs. Buffers at most a line, so that nothing is lost when the process dies
+or the result is sent.
 """
 
 import errno
@@ -20,7 +20,7 @@ _KEPT = []
 
 
 class _State(object):
-    """Whose call is running: logging wants to know from every thread."""
+    """The call that is running, for log records of every thread."""
 
     request_id = ""
 
@@ -64,7 +64,7 @@ def _flush(stream):
     try:
         stream.flush()
     except Exception:
-        # The user put something there that is closed, broken or no stream: a call must not fail of it.
+        # The user has put something there that is closed, broken or no stream; the call must not fail because of it.
         return
 
 

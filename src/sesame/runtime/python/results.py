@@ -1,7 +1,6 @@
 """Turns what a handler returned into the bytes of the response body (reference/runtime.md section 5).
 
-Used by bootstrap.py for event functions.
-Never catches: a value that cannot be written is the function's own failure.
+Used by bootstrap.py for event functions. What it raises for a value that cannot be written is the function's failure.
 """
 
 import json
@@ -40,6 +39,6 @@ def _plain(value):
 
 
 def _kind(module, name):
-    """The class, if anybody has imported it: otherwise no value is one, and a cold start need not pay for it."""
+    """The class, if its module has been imported: otherwise no value is one, and a cold start need not import it."""
     found = getattr(sys.modules.get(module), name, ())
     return found if isinstance(found, type) else ()

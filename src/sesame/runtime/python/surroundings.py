@@ -1,7 +1,7 @@
-"""Makes the process look as a function expects it: sys.path, directory, variables (reference/runtime.md section 2, 11).
+"""Sets up the process as a function expects it: sys.path, directory, variables (reference/runtime.md section 2, 11).
 
-Called by bootstrap.py, once, when the setup is known and before any user code is imported.
-Never runs at import; never keeps a name of the shim where the user's own modules would collide with it.
+Called by bootstrap.py, once, when the setup is known and before any user code is imported. Afterwards no module of the
+shim is in sys.modules under a name that a user's module could have.
 """
 
 import os
@@ -33,7 +33,7 @@ def prepare(setup, site_packages):
     _set_path(list(setup["sys_path"]), site_packages)
     _forget_the_shim()
     sys.argv[:] = ["bootstrap.py"]
-    # Packages are byte-compiled when they are unpacked, and instances must not write into them.
+    # Compiled code lies elsewhere (bytecode.py), and instances must not write into packages.
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     os.environ.setdefault("PYTHON_VERSION", "%d.%d.%d" % sys.version_info[:3])
@@ -42,7 +42,7 @@ def prepare(setup, site_packages):
 
 
 class Credentials(object):
-    """The role's keys in os.environ, renewed when they changed; only then, because user code may have set its own."""
+    """Keeps the role's keys in os.environ current. Writes only keys that changed: user code may have set its own."""
 
     def __init__(self):
         self._last = None
@@ -59,7 +59,7 @@ class Credentials(object):
 
 
 def preload():
-    """What costs milliseconds and is the same for every function; a zygote has it done before it forks.
+    """Does what takes milliseconds and is the same for every function; a zygote does it before it forks.
 
     Python 2 takes setdefaultencoding away when site is imported, and reloading sys to get it back would undo stdout.
     """
@@ -82,7 +82,7 @@ def _set_path(front, site_packages):
     foreign = ("site-packages", "dist-packages")
     own = [p for p in sys.path if p not in ("",) + _OURS and os.path.basename(p) not in foreign]
     for path in front:
-        # A fork may remember the place as it was before the code was put there.
+        # A fork may have cached the directory as it was before the code was mounted there.
         sys.path_importer_cache.pop(path, None)
     sys.path[:] = [p for p in front if p not in own] + own
     base = os.environ.get("PYTHONUSERBASE")
@@ -91,20 +91,20 @@ def _set_path(front, site_packages):
         if os.path.isdir(directory):
             site.addsitedir(directory)
     if site_packages:
-        # Made so that it needs none of its .pth files, whose code would run at every start.
+        # Installed such that none of its .pth files is needed, whose code would run at every start.
         sys.path.append(site_packages)
-    # What the function starts itself finds the same modules.
+    # Programs that the function starts find the same modules.
     os.environ["PYTHONPATH"] = os.pathsep.join(front + ([site_packages] if site_packages else []))
 
 
 def _forget_the_shim():
     """User code may have modules of the same names, and `__main__` is not what multiprocessing should run again."""
-    # Asked of the directory and not of every module: a fork would pay for each one that is looked at.
+    # Looks up the names in the directory, as there are far more modules, and a fork pays for each that it looks at.
     for directory in _OURS:
         for name in set(file.partition(".")[0] for file in os.listdir(directory)):
             path = getattr(sys.modules.get(name), "__file__", None)
             if path and os.path.dirname(os.path.abspath(path)) == directory:
-                # Python 2 clears a module that nobody holds.
+                # Python 2 clears a module to which there is no reference.
                 _KEPT.append(sys.modules.pop(name))
     _KEPT.append(sys.modules.get("__main__"))
     sys.modules["__main__"] = type(sys)("__main__")

@@ -1,11 +1,11 @@
-"""Ends the process when the host is gone; shows where it hangs when time is up (reference/runtime.md section 6.3).
+"""Ends the process when the host is gone, and logs the stacks when time is up (reference/runtime.md section 6.3).
 
-Started by bootstrap.py once the first frame has arrived; runs in a thread of its own that only waits.
-Never reads from the socket: it asks the kernel for the end of the stream, so a call costs it nothing.
+Started by bootstrap.py once the first frame has arrived, as a thread that waits for the kernel to report the end of the
+stream. It does not read from the socket, so that calls do not wake it.
 
 The host says "time is up" by shutting its sending half. Where the kernel cannot tell that from a full end (macOS) it
-sends SIGTERM. A thread hears also while the main thread waits for a lock, which under Python 2 no signal interrupts;
-and a SIGTERM handler would be inherited by forked children, in which a signal is lost that comes right after the fork.
+sends SIGTERM. A thread runs even while the main thread waits for a lock, which no signal interrupts under Python 2; and
+forked children would inherit a SIGTERM handler, and lose a signal that comes right after the fork.
 
 While C code holds the interpreter's lock the thread cannot run. The host then sends DUMP_SIGNAL (sandbox/stack_dump.py).
 Under Python 3 the fault handler, which is C, answers it with the stacks and ends the process. Python 2 has none: there a

@@ -1,7 +1,6 @@
 """Speaks the frames of docs/wire-protocol.md on the shim's side of the socket, under Python 2.7 and 3.6+.
 
-Used by bootstrap.py, which owns the one connection of an instance.
-Never interprets a payload, never writes to the socket unasked, never allocates before a limit is checked.
+Used by bootstrap.py, which owns the one connection of an instance. Sizes are checked before memory is allocated.
 """
 
 import _socket
@@ -21,11 +20,11 @@ _JOIN_BYTES = 64 * 1024
 
 
 class EndOfStream(Exception):
-    """The host closed its end: there is nothing left to do but to exit."""
+    """The host closed its end: the process exits."""
 
 
 class ProtocolError(Exception):
-    """The host broke the frame format; nothing it says afterwards can be understood."""
+    """The host broke the frame format; what follows cannot be parsed."""
 
 
 class Connection(object):
@@ -53,7 +52,7 @@ class Connection(object):
             self._rest = data[end:]
         start = 8 + header_size
         try:
-            # As json.loads does it, without its search for white space before and after.
+            # As json.loads does, without its search for white space before and after the value.
             text = bytes(data[8:start]).decode("utf-8")
             header, end_of_text = _scan(text, 0)
             if end_of_text != len(text):
@@ -70,7 +69,7 @@ class Connection(object):
 
     def send_result(self, request_id, ok, http, payload):
         """Writes the answer to a call. `http` is what wsgi.respond returned, or None."""
-        # Half of the time that json.dumps takes for the whole.
+        # Composed by hand, in half the time that json.dumps takes for the whole header.
         head = '{"type": "result", "id": %s, "ok": %s' % (_quote(request_id), "true" if ok else "false")
         if http is not None:
             head += ', "http": ' + json.dumps(http)
@@ -99,10 +98,10 @@ class Connection(object):
         buffer = bytearray(end)
         buffer[: len(data)] = data
         got = len(data)
-        with_room = memoryview(buffer)
+        view = memoryview(buffer)
         while got < end:
             try:
-                count = self._sock.recv_into(with_room[got:])
+                count = self._sock.recv_into(view[got:])
             except _socket.error as error:
                 self._survive(error)
                 continue
