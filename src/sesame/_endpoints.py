@@ -3,10 +3,13 @@
 Called by `app` last: when an endpoint answers, everything behind it is there.
 """
 
+import resource
 import socket
 import ssl
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+
+import psutil
 
 from sesame._engine import EngineParts
 from sesame._identity import Identity
@@ -22,6 +25,8 @@ from sesame.fc.dependencies import Control, FcDependencies
 from sesame.fc.web.certificates import Certificates
 from sesame.http.asgi import AsgiEndpoint
 from sesame.http.interface import Endpoint
+from sesame.http.limits import Limits
+from sesame.http.limits import for_host as limits_for_host
 from sesame.http.server import HttpServer
 from sesame.identity.roles import DEFAULT_ROLE, role_arn
 from sesame.model.arn import Arns
@@ -35,6 +40,9 @@ from sesame.settings import TABLE, Settings
 
 HOST = "127.0.0.1"
 VIRTUAL_HOSTS = ("oss.localhost",)
+# Servers that share the process's descriptors: Function Compute with and without TLS, object storage, one to come.
+ENDPOINTS_MAX = 4
+DESCRIPTORS_WITHOUT_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -115,10 +123,18 @@ def _oss(needs: EndpointNeeds, storage: Storage, identity: Identity) -> Endpoint
     return AsgiEndpoint(oss, oss.refuse)
 
 
+def _limits() -> Limits:
+    """Follow from what this process may open and from the memory of the machine, in equal parts for each endpoint."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        soft = DESCRIPTORS_WITHOUT_LIMIT
+    return limits_for_host(soft, psutil.virtual_memory().total, ENDPOINTS_MAX)
+
+
 async def _listen(needs: EndpointNeeds, endpoint: Endpoint, setting: str, tls: ssl.SSLContext | None = None) -> str:
     """Serves an endpoint on the port of this setting and returns its URL."""
     port = getattr(needs.settings, setting)
-    server = HttpServer(endpoint, host=HOST, port=port, tls=tls)
+    server = HttpServer(endpoint, host=HOST, port=port, tls=tls, limits=_limits(), clock=needs.clocks.monotonic)
     try:
         await server.start()
     except ConfigurationError as error:

@@ -7,7 +7,7 @@ import json
 import time
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ from sesame.identity.roles import Roles
 from sesame.identity.tokens import Tokens
 from sesame.model.arn import Arns
 from sesame.model.command import Command
-from sesame.model.invocation import Invocation, Outcome, Phases
+from sesame.model.errors import Exhausted
+from sesame.model.invocation import Invocation, Outcome, Phases, Target
 from sesame.model.kinds import KINDS
 from sesame.oss.source import ObjectSource
 from sesame.store.catalog import Catalog
@@ -56,11 +57,19 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.asked: list[Invocation] = []
+        self.announced: list[Target] = []
+        self.full = False
         self.cancelled = 0
         self.entered, self.left = asyncio.Event(), asyncio.Event()
         self.then: Callable[[Invocation], Awaitable[Outcome]] = self.echo
         self.running: list[InstanceInfo] = []
         self.exec: Callable[[InstanceInfo, Command], AbstractAsyncContextManager[RunningCommand]]
+
+    def announce(self, target: Target) -> AbstractContextManager[None]:
+        self.announced.append(target)
+        if self.full:
+            raise Exhausted("full")
+        return nullcontext()
 
     async def instances(self, service: str, function: str) -> list[InstanceInfo]:
         return [each for each in self.running if (each.service, each.function) == (service, function)]

@@ -8,6 +8,7 @@ import pytest
 from tests.fc.conftest import DATE, Door, hang_up_on, outcome, request_of, scope
 from tests.support.exchanges import FakeExchange
 
+from sesame.fc.invoke import SMALL_EVENT_BYTES
 from sesame.http.interface import Disconnected
 from sesame.model import limits
 from sesame.model.errors import Exhausted, NotFound, NotStarted
@@ -240,3 +241,21 @@ async def test_a_server_that_stops_answers_the_calls_it_cancels(door: Door) -> N
     with pytest.raises(asyncio.CancelledError):
         await call
     assert exchange.status == 500
+
+
+@pytest.mark.parametrize("length", [SMALL_EVENT_BYTES + 1, None])
+async def test_a_function_without_capacity_refuses_a_large_event_unread(door: Door, length: int | None) -> None:
+    door.engine.full = True
+    signed = door.signed("POST", PATH) | ({} if length is None else {"content-length": str(length)})
+    exchange = FakeExchange(request_of(scope("POST", "/2016-08-15" + PATH, signed)), [b"never", b"read"])
+    await door.gateway.serve(exchange)
+    assert (exchange.status, exchange.read) == (429, 0)
+    assert b"ResourceExhausted" in exchange.body
+    assert door.engine.asked == []
+
+
+async def test_a_small_event_is_read_without_asking(door: Door) -> None:
+    signed = door.signed("POST", PATH) | {"content-length": "4"}
+    exchange = FakeExchange(request_of(scope("POST", "/2016-08-15" + PATH, signed)), [b"ev", b"nt"])
+    await door.gateway.serve(exchange)
+    assert (exchange.status, door.engine.announced) == (200, [])

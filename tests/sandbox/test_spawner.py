@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sesame.model import limits
 from sesame.sandbox.interface import SandboxStartFailed
 from sesame.sandbox.process.spawner import Process, Spawner, Start
 from sesame.sandbox.runtimes.interpreters import discover
@@ -105,7 +107,13 @@ class Started:
         """Waits for the program's end, and returns what it wrote."""
         self._count += 1
         name = f"c-run-{self._count}"
-        start = Start(name, argv, {"FC_INSTANCE_ID": name, **(env or {})}, "/", {"RLIMIT_CORE": 0})
+        start = Start(
+            name,
+            argv,
+            {"FC_INSTANCE_ID": name, **(env or {})},
+            "/",
+            {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": limits.FILE_DESCRIPTORS},
+        )
         ours, theirs = socket.socketpair()
         reading, writing = os.pipe()
         with ours, theirs, os.fdopen(reading, "rb") as output:
@@ -192,5 +200,14 @@ def test_without_a_spawner_there_is_no_start() -> None:
             await started.run("/bin/sleep", "10")
         with pytest.raises(SandboxStartFailed, match="the spawner process"):
             await started.run("/bin/sleep", "10")
+
+    play(scene)
+
+
+def test_a_function_may_open_far_fewer_files_than_the_server() -> None:
+    async def scene(started: Started) -> None:
+        _process, said = await started.run("/bin/sh", "-c", "ulimit -n")
+        _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert int(said) == min(limits.FILE_DESCRIPTORS, hard // 4)
 
     play(scene)

@@ -4,7 +4,9 @@ A second signal ends it at once. Builds nothing itself: that is `app`.
 """
 
 import asyncio
+import contextlib
 import gc
+import resource
 import shlex
 import signal
 import sys
@@ -28,11 +30,20 @@ def start(**flags: Any) -> None:
     """Starts Sesame: endpoints on 127.0.0.1, everything else in the data directory."""
     settings = settle(flags)
     own_log.configure()
+    _allow_many_descriptors()
     try:
         uvloop.run(serve(settings))
     except asyncio.CancelledError:
         output.note("Stopped at once.")
         sys.exit(EXIT_STOPPED_AT_ONCE)
+
+
+def _allow_many_descriptors() -> None:
+    """Raises the soft limit on open files, often 1,024, to the hard one: connections and instances need them."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS calls the hard limit infinite and refuses it.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def serve(settings: Settings) -> None:

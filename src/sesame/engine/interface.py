@@ -5,13 +5,13 @@ engine that forwards to other agents can stand in its place.
 """
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol
 
 import msgspec
 
 from sesame.model.command import Command, Execution
-from sesame.model.invocation import Invocation, Outcome
+from sesame.model.invocation import Invocation, Outcome, Target
 
 
 class InstanceInfo(msgspec.Struct, frozen=True):
@@ -36,6 +36,12 @@ class Engine(Protocol):
 
         Raises the API's errors for what cannot be called (not found, not startable, over a cap) and `PlatformError` for
         a failure of this server. A cancelled call ends the instance that it ran on.
+        """
+
+    def announce(self, target: Target) -> AbstractContextManager[None]:
+        """For a call whose event is still to be read, which happens inside: refuses at once what could not run now.
+
+        Raises as `invoke` does. Reserves nothing: `invoke` may refuse the call afterwards.
         """
 
     async def instances(self, service: str, function: str) -> list[InstanceInfo]:

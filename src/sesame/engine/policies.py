@@ -53,8 +53,7 @@ def victims(instances: Sequence[Instance], snapshot: Snapshot, caps: Caps, used_
         if cap is not None and len(counted) - len(leaving) >= cap:
             replaceable = _longest_idle(i for i in counted if i not in leaving)
             if not replaceable:
-                service, function = _function(snapshot)
-                return f"function '{function}' of service '{service}' has reached its limit of {cap} instances"
+                return _limit_reached(snapshot, cap)
             leaving.append(replaceable[0])
     short_mb = used_mb + memory_mb - caps.memory_mb - sum(_memory_mb(i) for i in leaving)
     for instance in _longest_idle(i for i in instances if i not in leaving):
@@ -63,8 +62,22 @@ def victims(instances: Sequence[Instance], snapshot: Snapshot, caps: Caps, used_
         leaving.append(instance)
         short_mb -= _memory_mb(instance)
     if short_mb > 0:
-        return f"the memory for instances is used up ({used_mb} of {caps.memory_mb} MB taken, {memory_mb} MB asked for)"
+        return _memory_used_up(used_mb, memory_mb, caps)
     return leaving
+
+
+def no_capacity_for(snapshot: Snapshot, taken: Sequence[Snapshot], caps: Caps) -> str | None:
+    """Why there is no place for one more call of `snapshot` beside the calls of `taken`; None where there is one.
+
+    Idle instances are in nobody's way: a call takes them or has them replaced.
+    """
+    own = [each for each in taken if (each.service, each.function) == (snapshot.service, snapshot.function)]
+    versions = [each for each in own if each.version_id == snapshot.version_id]
+    for cap, counted in ((snapshot.limits.instances, versions), (caps.instances_per_function, own)):
+        if cap is not None and len(counted) >= cap:
+            return _limit_reached(snapshot, cap)
+    taken_mb, memory_mb = sum(each.limits.memory_mb for each in taken), snapshot.limits.memory_mb
+    return _memory_used_up(taken_mb, memory_mb, caps) if taken_mb + memory_mb > caps.memory_mb else None
 
 
 def to_free_ahead(instances: Iterable[Instance], snapshot: Snapshot, caps: Caps) -> list[Instance]:
@@ -117,3 +130,11 @@ def _function(snapshot: Snapshot) -> tuple[str, str]:
 
 def _memory_mb(instance: Instance) -> int:
     return instance.snapshot.limits.memory_mb
+
+
+def _limit_reached(snapshot: Snapshot, cap: int) -> str:
+    return f"function '{snapshot.function}' of service '{snapshot.service}' has reached its limit of {cap} instances"
+
+
+def _memory_used_up(used_mb: int, memory_mb: int, caps: Caps) -> str:
+    return f"the memory for instances is used up ({used_mb} of {caps.memory_mb} MB taken, {memory_mb} MB asked for)"

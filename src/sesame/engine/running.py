@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
+from sesame.engine.announced import AnnouncedCalls
 from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.environment import CredentialsOf
 from sesame.engine.hooks import Hooks
@@ -56,6 +57,8 @@ class LocalEngine:
         self.dispatcher = Dispatcher(given.resolver, self.pool, given.clocks, given.credentials)
         # The dispatcher's own method, so that a call awaits no coroutine of this class.
         self.invoke: Callable[[Invocation], Awaitable[Outcome]] = self.dispatcher.invoke
+
+        self.announce = AnnouncedCalls(given.resolver, self.pool, given.caps).announce
 
     async def instances(self, service: str, function: str) -> list[InstanceInfo]:
         return [

@@ -18,6 +18,9 @@ from sesame.http.interface import Disconnected, Exchange
 from sesame.model import limits
 from sesame.model.invocation import Invocation, Outcome, Phases, Target
 
+# To read so much costs less than to ask whether the function can be called.
+SMALL_EVENT_BYTES = 16 * 1024
+
 _TRACING = b"x-fc-tracing-opentracing-"
 _SPAN_CONTEXT = _TRACING + b"span-context"
 _BAGGAGE = _SPAN_CONTEXT + b"-baggage-"
@@ -75,8 +78,12 @@ class Invoker:
         exchange.send_whole(200, (), lines, outcome.payload)
 
     async def read_event(self, target: Target, exchange: Exchange) -> bytes:
-        """The request's body. One that is still to come is not waited for when the function can take no call."""
-        return bytes(await read_body(exchange, limits.SYNC_PAYLOAD_BYTES))
+        """The request's body. A large one is not read where the function could not be called now."""
+        length = exchange.request.header(b"content-length")
+        if length is not None and int(length) <= SMALL_EVENT_BYTES:
+            return bytes(await read_body(exchange, limits.SYNC_PAYLOAD_BYTES))
+        with self._engine.announce(target):
+            return bytes(await read_body(exchange, limits.SYNC_PAYLOAD_BYTES))
 
     async def run(self, invocation: Invocation, exchange: Exchange) -> Outcome:
         """Has it run, and cancels it when the client hangs up; then raises `Disconnected`."""

@@ -32,6 +32,8 @@ _LAST_WORK_S = 10.0
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 # macOS says that files are not limited, and refuses more than this.
 _FILES_ELSEWHERE = 10240
+# A function may open this part of what the server may, at least so many.
+_FILES_SHARE, _FILES_MIN = 4, 1024
 _SIZE = struct.Struct(">I")
 
 
@@ -282,8 +284,13 @@ def _take_streams(fds: list[int], *, tty: bool) -> None:
 def _limit(which: int, wanted: int) -> None:
     _soft, hard = resource.getrlimit(which)
     value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if which == resource.RLIMIT_NOFILE and not _LINUX:
-        value = min(value, _FILES_ELSEWHERE)
+    if which == resource.RLIMIT_NOFILE:
+        if hard != resource.RLIM_INFINITY:
+            # Well below the server's own, which a function must not be able to use up by opening connections to it.
+            value = min(value, max(hard // _FILES_SHARE, _FILES_MIN))
+        if not _LINUX:
+            value = min(value, _FILES_ELSEWHERE)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(which, (value, value))
 
 
