@@ -4,6 +4,7 @@ Run by `make check` and `make test`. Reads the sources as text and never imports
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,7 +49,6 @@ OWNERS: dict[str, str] = {
 # What is forbidden above and still there: (file, what it must not import). A line goes when its import goes.
 NOT_YET: frozenset[tuple[str, str]] = frozenset(
     {
-        ("fc/dependencies.py", "sesame.store"),
         ("oss/app.py", "sesame.store"),
         ("oss/buckets.py", "sesame.store"),
         ("oss/source.py", "sesame.store"),
@@ -130,6 +130,36 @@ def test_nothing_imports_what_it_must_never_know() -> None:
     assert not new, f"forbidden imports: {new}"
     gone = sorted(NOT_YET - found)
     assert not gone, f"these imports are gone: take their lines out of NOT_YET: {gone}"
+
+
+# Where endpoints word what went wrong; everything below them raises kinds (`model.errors`).
+WORDINGS = ("fc/v2016/errors.py", "fc/refusals.py", "oss/errors.py")
+# A code is one word in `PascalCase` of at least two parts.
+CODE = re.compile(r"(?:[A-Z][a-z]+){2,}(?:ID)?\Z")
+TEXTS = ("is set to an invalid value (allowed", "is required but not provided", "ErrorCode", "ErrorMessage")
+
+
+def strings_of(path: Path) -> set[str]:
+    """Every string in the code but docstrings."""
+    tree = ast.parse(path.read_text())
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docstrings)
+    return {node.value for node in constants if isinstance(node.value, str)}
+
+
+def test_nothing_below_the_endpoints_knows_their_codes_or_texts() -> None:
+    codes = {text for name in WORDINGS for text in strings_of(SRC / name) if CODE.match(text)}
+    assert {"ServiceNotFound", "InvalidArgument", "NoSuchBucket"} <= codes
+    for path in host_sources():
+        if FLOORS[package_of(path)] < FLOORS["fc"]:
+            found = {text for text in strings_of(path) if text in codes or any(part in text for part in TEXTS)}
+            assert not found, f"{name_of(path)} has words of an endpoint: {sorted(found)}"
 
 
 def module_graph() -> dict[str, set[str]]:

@@ -18,10 +18,11 @@ from sesame.background import every
 from sesame.control.account import AccountSettings
 from sesame.control.code import CodeSource
 from sesame.control.code_uploads import CodeUploads
+from sesame.control.control import Control, Needs
 from sesame.control.own_hosts import OwnHosts
 from sesame.fc import links
 from sesame.fc.app import FcEndpoint
-from sesame.fc.dependencies import Control, FcDependencies
+from sesame.fc.dependencies import FcDependencies
 from sesame.fc.web.certificates import Certificates
 from sesame.http.asgi import AsgiEndpoint
 from sesame.http.interface import Endpoint
@@ -73,13 +74,13 @@ async def open_endpoints(
 
 def _control(settings: Settings, storage: Storage, identity: Identity, uploads: CodeUploads) -> Control:
     source = ObjectSource(storage.catalog, storage.objects, identity.account_id)
-    return Control.over(
-        storage.catalog,
-        CodeSource(storage.packages, source.read, uploads),
-        identity.roles.require_assumable,
-        Arns(settings.region, identity.account_id),
+    needs = Needs(
+        code=CodeSource(storage.packages, source.read, uploads),
+        check_role=identity.roles.require_assumable,
+        arns=Arns(settings.region, identity.account_id),
         own_hosts=OwnHosts.of((HOST, socket.gethostname()), VIRTUAL_HOSTS),
     )
+    return Control.over(storage.catalog, needs)
 
 
 def _fc(

@@ -21,10 +21,11 @@ from tests.support.sdk import KEY_ID, SECRET, Client
 from sesame.control.account import AccountSettings
 from sesame.control.code import CodeSource
 from sesame.control.code_uploads import CodeUploads
+from sesame.control.control import Control, Needs
 from sesame.control.own_hosts import OwnHosts
 from sesame.engine.interface import InstanceInfo, RunningCommand
 from sesame.fc.app import FcEndpoint
-from sesame.fc.dependencies import Control, FcDependencies
+from sesame.fc.dependencies import FcDependencies
 from sesame.fc.links import secret_from
 from sesame.http.request import Request
 from sesame.http.server import HttpServer
@@ -242,10 +243,12 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
             engine=engine,
             control=Control.over(
                 catalog,
-                CodeSource(packages, source.read, uploads),
-                lambda role: None,
-                arns,
-                own_hosts=OwnHosts.of((), ()),
+                Needs(
+                    code=CodeSource(packages, source.read, uploads),
+                    check_role=lambda role: None,
+                    arns=arns,
+                    own_hosts=OwnHosts.of((), ()),
+                ),
             ),
             packages=packages,
             account=AccountSettings(available_azs=(f"{REGION}-c",)),

@@ -1,8 +1,4 @@
-"""What the Function Compute door is built from.
-
-Filled in by `app`, taken apart by `fc.app`.
-Never decides anything.
-"""
+"""What the Function Compute endpoint is given by `app`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,75 +6,18 @@ from pathlib import Path
 from typing import Protocol
 
 from sesame.control.account import AccountSettings
-from sesame.control.aliases import Aliases
-from sesame.control.async_configs import AsyncConfigs
-from sesame.control.code import CodeSource
-from sesame.control.code_uploads import CodeUploads
-from sesame.control.domains import Domains
-from sesame.control.functions import Functions
-from sesame.control.http_triggers import HttpTriggers
-from sesame.control.layers import Layers
-from sesame.control.on_demand_configs import OnDemandConfigs
-from sesame.control.own_hosts import OwnHosts
-from sesame.control.provision_configs import ProvisionConfigs
-from sesame.control.services import CheckRole, Services
-from sesame.control.tags import ServiceTags
-from sesame.control.triggers import Triggers
-from sesame.control.versions import Versions
-from sesame.control.vpc import VpcBindings
+from sesame.control.control import Control
 from sesame.engine.interface import Engine
 from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization
 from sesame.model.arn import Arns
 from sesame.model.function import Package
-from sesame.store.catalog import Catalog
 
 
 class Packages(Protocol):
     """The part of `store.packages.packages.Packages` that is used here."""
 
     def archive(self, package: Package) -> Path: ...
-
-
-@dataclass(frozen=True)
-class Control:
-    """Everything that edits the catalog for callers. `code_uploads` is None where there is no object storage."""
-
-    services: Services
-    functions: Functions
-    versions: Versions
-    aliases: Aliases
-    triggers: Triggers
-    layers: Layers
-    domains: Domains
-    tags: ServiceTags
-    async_configs: AsyncConfigs
-    provision_configs: ProvisionConfigs
-    on_demand_configs: OnDemandConfigs
-    vpc_bindings: VpcBindings
-    http_triggers: HttpTriggers
-    code_uploads: CodeUploads | None
-
-    @classmethod
-    def over(
-        cls, catalog: Catalog, code: CodeSource, check_role: CheckRole, arns: Arns, *, own_hosts: OwnHosts
-    ) -> "Control":
-        return cls(
-            services=Services(catalog, check_role),
-            functions=Functions(catalog, code),
-            versions=Versions(catalog),
-            aliases=Aliases(catalog),
-            triggers=Triggers(catalog, arns),
-            layers=Layers(catalog, code),
-            domains=Domains(catalog, own_hosts),
-            tags=ServiceTags(catalog),
-            async_configs=AsyncConfigs(catalog),
-            provision_configs=ProvisionConfigs(catalog),
-            on_demand_configs=OnDemandConfigs(catalog),
-            vpc_bindings=VpcBindings(catalog),
-            http_triggers=HttpTriggers(catalog),
-            code_uploads=code.uploads,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 Used by the routes and by `fc.exec.endpoint`.
 """
 
+from sesame.control.control import Control
 from sesame.engine.interface import Engine, InstanceInfo
-from sesame.fc.dependencies import Control
 from sesame.model import limits
 from sesame.model.owner import VersionOwner
 

@@ -170,7 +170,5 @@ def as_oss_error(error: errors.CallerError) -> OssError:
             return OssError("InvalidPart")
         case PositionMismatch():
             return OssError("PositionNotEqualToLength", headers={"x-oss-next-append-position": str(error.length)})
-        case errors.Worded() if error.code in _CATALOGUE:
-            return OssError(error.code, str(error))
         case _:
             return OssError("InvalidArgument", str(error))

@@ -66,8 +66,6 @@ def worded(error: errors.CallerError) -> ApiError:
     match error:
         case ApiError():
             return error
-        case errors.Worded():
-            return ApiError(error.status, error.code, str(error))
         case errors.NotFound():
             return _of(404, _NOT_FOUND[error.kind], error.name, *error.parent)
         case errors.AlreadyExists():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from sesame.model.errors import InvalidArgument
+from sesame.model.errors import Unusable
 from sesame.store.durable import make_folder, sync_folder, sync_tree, write_file
 from sesame.store.packages.unpack import unpack
 from sesame.store.quarantine import PACKAGES, STRAYS, Quarantine
@@ -64,7 +64,7 @@ class PackageFolder:
         return [path.name for path in self._root.iterdir() if path.name != _STAGING]
 
     def stage(self, archive: bytes) -> Path:
-        """Unpacks beside the packages. Raises `InvalidArgument`, then nothing stays."""
+        """Unpacks beside the packages. Raises `Unusable`, then nothing stays."""
         staging = self._root / _STAGING / secrets.token_hex(8)
         try:
             for folder in (staging, staging / _CODE, staging / _COMPILED):
@@ -134,7 +134,7 @@ class PackageFolder:
             return False
         try:
             staging = self.stage(content)
-        except InvalidArgument as error:
+        except Unusable as error:
             log.error("the archive of a code package is no longer accepted", package=sha256, error=str(error))
             return False
         self.publish(staging, sha256)

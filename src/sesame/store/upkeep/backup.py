@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from sesame.model.errors import ConfigurationError, InvalidArgument
+from sesame.model.errors import ConfigurationError, Unusable
 from sesame.store.durable import make_folder, sync_folder, sync_tree
 from sesame.store.packages.folder import PackageFolder
 from sesame.store.quarantine import Quarantine
@@ -266,7 +266,7 @@ def _restore_file(source: Path, file: CopiedFile, partial: Path, packages: Packa
         target.unlink()
         try:
             packages.publish(packages.stage(archive), sha256)
-        except InvalidArgument as error:
+        except Unusable as error:
             raise ConfigurationError(f"{source / file.path} cannot be unpacked: {error}") from error
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from sesame.model import records
-from sesame.model.errors import ConfigurationError, InvalidArgument
+from sesame.model.errors import ConfigurationError, Unusable
 from sesame.model.function import Function, Package
 from sesame.model.layer import parse_layer_arn
 from sesame.store.packages.unpack import unpack
@@ -213,7 +213,7 @@ def _package_damage(folder: Path, package: Package) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="sesame-check-") as fresh:
         try:
             unpack(archive.read_bytes(), Path(fresh))
-        except InvalidArgument as error:
+        except Unusable as error:
             yield f"its archive is no longer accepted: {error}"
             return
         yield from (f"code/{line}" for line in list(differences(Path(fresh), folder / "code"))[:SHOWN_MAX])

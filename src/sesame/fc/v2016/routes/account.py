@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from sesame.control.account import AccountSettings, account_configs
 from sesame.control.code_uploads import Loan
+from sesame.control.control import Control
 from sesame.control.inputs import Page
 from sesame.control.listing import limit_of
-from sesame.fc.dependencies import Control
 from sesame.fc.refusals import ApiError
 from sesame.fc.v2016 import requests, shapes_account
 from sesame.fc.v2016.requests import Handler

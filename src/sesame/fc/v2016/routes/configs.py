@@ -7,8 +7,8 @@ Never starts or counts an instance.
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sesame.control.control import Control
 from sesame.control.on_demand_configs import resource_of
-from sesame.fc.dependencies import Control
 from sesame.fc.v2016 import requests, shapes_account
 from sesame.fc.v2016.inputs import AsyncConfigInput, OnDemandInput, ProvisionInput
 from sesame.fc.v2016.requests import Handler

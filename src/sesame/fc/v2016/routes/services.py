@@ -7,7 +7,7 @@ Never validates what a service may be: `control` does.
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sesame.fc.dependencies import Control
+from sesame.control.control import Control
 from sesame.fc.v2016 import requests, shapes
 from sesame.fc.v2016.inputs import ServiceInput, VpcBindingInput
 from sesame.fc.v2016.requests import Handler

@@ -7,8 +7,8 @@ Never decides where an alias sends a call: the engine does.
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sesame.control.control import Control
 from sesame.control.versions import BACKWARD
-from sesame.fc.dependencies import Control
 from sesame.fc.v2016 import requests, shapes
 from sesame.fc.v2016.inputs import AliasInput, PublishInput
 from sesame.fc.v2016.requests import Handler

@@ -1,0 +1,75 @@
+"""Everything that edits the catalog for callers, in one place.
+
+Built by `app`, which knows what `control` needs from elsewhere; handed to the endpoints.
+"""
+
+from dataclasses import dataclass
+
+from sesame.control.aliases import Aliases
+from sesame.control.async_configs import AsyncConfigs
+from sesame.control.code import CodeSource
+from sesame.control.code_uploads import CodeUploads
+from sesame.control.domains import Domains
+from sesame.control.functions import Functions
+from sesame.control.http_triggers import HttpTriggers
+from sesame.control.layers import Layers
+from sesame.control.on_demand_configs import OnDemandConfigs
+from sesame.control.own_hosts import OwnHosts
+from sesame.control.provision_configs import ProvisionConfigs
+from sesame.control.services import CheckRole, Services
+from sesame.control.tags import ServiceTags
+from sesame.control.triggers import Triggers
+from sesame.control.versions import Versions
+from sesame.control.vpc import VpcBindings
+from sesame.model.arn import Arns
+from sesame.store.catalog import Catalog
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What `control` is given from elsewhere. `check_role(arn)` raises `Rejected` for roles not to be assumed."""
+
+    code: CodeSource
+    check_role: CheckRole
+    arns: Arns
+    own_hosts: OwnHosts
+
+
+@dataclass(frozen=True)
+class Control:
+    """Everything that edits the catalog for callers. `code_uploads` is None where there is no object storage."""
+
+    services: Services
+    functions: Functions
+    versions: Versions
+    aliases: Aliases
+    triggers: Triggers
+    layers: Layers
+    domains: Domains
+    tags: ServiceTags
+    async_configs: AsyncConfigs
+    provision_configs: ProvisionConfigs
+    on_demand_configs: OnDemandConfigs
+    vpc_bindings: VpcBindings
+    http_triggers: HttpTriggers
+    code_uploads: CodeUploads | None
+
+    @classmethod
+    def over(cls, catalog: Catalog, needs: Needs) -> "Control":
+        code = needs.code
+        return cls(
+            services=Services(catalog, needs.check_role),
+            functions=Functions(catalog, code),
+            versions=Versions(catalog),
+            aliases=Aliases(catalog),
+            triggers=Triggers(catalog, needs.arns),
+            layers=Layers(catalog, code),
+            domains=Domains(catalog, needs.own_hosts),
+            tags=ServiceTags(catalog),
+            async_configs=AsyncConfigs(catalog),
+            provision_configs=ProvisionConfigs(catalog),
+            on_demand_configs=OnDemandConfigs(catalog),
+            vpc_bindings=VpcBindings(catalog),
+            http_triggers=HttpTriggers(catalog),
+            code_uploads=code.uploads,
+        )

@@ -1,0 +1,110 @@
+"""Words of the API of 2016-08-15 for every kind of error that packages below raise."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sesame.fc.v2016.errors import spelled, worded
+from sesame.model import errors, records
+
+FIELD = "log_config.project"
+CONTROL = Path(__file__).parents[2] / "src" / "sesame" / "control"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "text"),
+    [
+        (errors.Missing(FIELD), 400, "InvalidArgument", "LogConfig.Project is required but not provided"),
+        (
+            errors.Missing("service_name", needed_by="qualifier"),
+            400,
+            "InvalidArgument",
+            "Service name is required if qualifier is provided",
+        ),
+        (
+            errors.Missing("code"),
+            400,
+            "InvalidArgument",
+            "Either ossBucketName/ossObjectName or zipFile must be set",
+        ),
+        (
+            errors.Invalid("cpu", "0.05 to 16", 17),
+            400,
+            "InvalidArgument",
+            "CPU is set to an invalid value (allowed: 0.05 to 16, actual: '17')",
+        ),
+        (errors.Unusable("is broken", field="code.zip_file"), 400, "InvalidArgument", "code.zipFile is broken"),
+        (errors.Unusable("the package is broken"), 400, "InvalidArgument", "the package is broken"),
+        (
+            errors.Malformed("scheduled_actions.start_time", errors.UTC_TIME, "now"),
+            400,
+            "InvalidArgument",
+            "The StartTime is not in UTC time format (example: '2020-10-10T10:10:10Z', actual: 'now')",
+        ),
+        (
+            errors.Malformed("scheduled_actions.schedule_expression", errors.SCHEDULE, "x"),
+            400,
+            "InvalidArgument",
+            "The ScheduleExpression should be atTime or cron expression (example: ['at(2020-10-10T10:10:10Z)', "
+            "'cron(0 */30 * * * *)'], actual: 'x')",
+        ),
+        (
+            errors.Duplicate("scheduled_actions", "a"),
+            400,
+            "InvalidArgument",
+            "Duplicate action name 'a' in ScheduledActions is not allowed",
+        ),
+        (
+            errors.TooMany("scheduled_actions", 100, 110),
+            400,
+            "InvalidArgument",
+            "ScheduledActions contains too many values (max: 100, actual: 110)",
+        ),
+        (errors.NotEmpty(records.SERVICE, "s", "aliases"), 409, "ServiceNotEmpty", "service 's' has aliases"),
+        (
+            errors.Unchanged(records.SERVICE, "s", "1"),
+            400,
+            "VersionPublishError",
+            "service 's' has not changed since version '1': nothing to publish",
+        ),
+        (
+            errors.PreconditionFailed(),
+            412,
+            "PreconditionFailed",
+            "the resource being modified has been changed",
+        ),
+        (errors.Forbidden("no"), 403, "AccessDenied", "no"),
+        (errors.Exhausted("full"), 429, "ResourceExhausted", "full"),
+        (errors.NotStarted("No Python."), 412, "FunctionNotStarted", "The function cannot be started. No Python."),
+    ],
+)
+def test_kinds_have_the_words_of_the_api(error: errors.CallerError, status: int, code: str, text: str) -> None:
+    answer = worded(error)
+    assert (answer.status, answer.code, str(answer)) == (status, code, text)
+    assert worded(answer) is answer
+
+
+def names_raised(kind: str) -> set[str]:
+    """The kinds of resources that `control` raises this error for, by the names of their constants."""
+    text = "".join(path.read_text() for path in CONTROL.glob("*.py"))
+    return set(re.findall(kind + r"\((?:records\.)?([A-Z_]+),", text))
+
+
+@pytest.mark.parametrize(("error", "status"), [(errors.NotFound, 404), (errors.AlreadyExists, 409)])
+def test_every_kind_of_resource_has_words(
+    error: type[errors.NotFound] | type[errors.AlreadyExists], status: int
+) -> None:
+    names = names_raised(error.__name__)
+    assert "SERVICE" in names
+    for name in names:
+        kind = getattr(records, name, None) or getattr(errors, name)
+        answer = worded(error(kind, "{0}", ("p{1}", "q", "r")))
+        assert answer.status == status
+        assert "{0}" in str(answer)
+
+
+def test_fields_are_spelled_as_the_api_does() -> None:
+    assert spelled("nas_config.mount_points.server_addr") == "NasConfig.MountPoints.ServerAddr"
+    assert spelled("tls_config.min_version") == "TLSConfig.MinVersion"
+    assert [spelled(field) for field in ("ca_port", "custom_dns")] == ["CAPort", "CustomDNS"]
