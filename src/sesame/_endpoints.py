@@ -91,6 +91,7 @@ def _fc(
         FcDependencies(
             authentication=identity.authentication,
             authorization=identity.authorization,
+            roles=identity.roles,
             engine=engine.engine,
             control=control,
             packages=storage.packages,

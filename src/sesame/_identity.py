@@ -5,6 +5,8 @@ Called by `app`, once the catalog is open.
 
 from dataclasses import dataclass
 
+import structlog
+
 from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization
 from sesame.identity.issuer import Issuer
@@ -16,6 +18,8 @@ from sesame.model.clocks import Clocks
 from sesame.model.errors import PlatformError
 from sesame.settings import Settings
 from sesame.store.catalog import Catalog
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ async def open_identity(settings: Settings, catalog: Catalog, clocks: Clocks) ->
         raise PlatformError(f"the catalog has lost the key {account.access_key_id} that it was just given")
     tokens = Tokens(await master_key(catalog), clocks.wall)
     roles = Roles(catalog)
-    await roles.seed(account.account_id, settings.roles)
+    for warning in await roles.seed(account.account_id, settings.roles):
+        log.warning(warning)
     return Identity(
         authentication=Authentication(keys, tokens),
         authorization=Authorization(catalog, roles),

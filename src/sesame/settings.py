@@ -81,7 +81,7 @@ class Settings(msgspec.Struct, frozen=True):
     ] = None
     roles: Annotated[
         dict[str, Any],
-        _meta("Roles made at the account's first start: a table for each, see below.", file_only=True),
+        _meta("Roles that are made at a start unless they exist: a table for each, see below.", file_only=True),
     ] = {}
     credentials_validity_s: Annotated[int, _meta("Seconds for which a function's temporary credentials are good.")] = (
         6 * 3600

@@ -240,6 +240,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
         FcDependencies(
             authentication=Authentication(keys, tokens),
             authorization=Authorization(catalog, roles),
+            roles=roles,
             engine=engine,
             control=Control.over(
                 catalog,

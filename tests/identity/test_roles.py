@@ -13,16 +13,16 @@ import pytest
 from sesame.identity.issuer import RENEWAL_MARGIN_S, Issuer
 from sesame.identity.policy.compiled import CompiledPolicies
 from sesame.identity.policy.evaluator import Decision, MalformedPolicy, Question, strongest
+from sesame.identity.role_definitions import RoleDefinition
 from sesame.identity.roles import Roles, new_role, parse_role_arn, role_arn, trust_of_service
 from sesame.identity.tokens import Grant, Tokens, master_key
 from sesame.model import records
-from sesame.model.errors import ConfigurationError, Forbidden, Unusable
+from sesame.model.errors import AlreadyExists, ConfigurationError, Forbidden, NotFound, Unusable
 from sesame.model.invocation import Credentials
-from sesame.model.role import MasterKey, Policy, Principal, PrincipalKind, Role, Seed
+from sesame.model.role import Policy, Principal, PrincipalKind, Seed
 from sesame.store.catalog import Catalog
 from sesame.store.sql.database import Database
 
-KINDS = {records.ROLE: Role, records.POLICY: Policy, records.SEED: Seed, records.MASTER_KEY: MasterKey}
 DEFAULT_ARN = "acs:ram::42:role/aliyunfcdefaultrole"
 OBJECT = "acs:oss:oss-cn-hangzhou:42:photos/a.jpg"
 
@@ -39,7 +39,7 @@ class Clock:
 async def catalog(tmp_path: Path) -> AsyncIterator[Catalog]:
     database = Database(tmp_path / "db")
     await database.open()
-    catalog = Catalog(database, KINDS)
+    catalog = Catalog(database)
     await catalog.open()
     yield catalog
     await database.close()
@@ -86,29 +86,127 @@ async def test_a_fresh_account_has_the_default_role_which_may_use_oss_and_logs(r
     assert not may(roles, principal, "fc:InvokeFunction")
 
 
-async def test_roles_of_the_settings_are_seeded_once(catalog: Catalog) -> None:
+SEEDS: Mapping[str, Any] = {
+    "reader": {"policies": ["AliyunOSSReadOnlyAccess"], "description": "reads"},
+    "Inbox": {"policy": json.loads(allowing("oss:PutObject", "acs:oss:*:*:inbox/*"))},
+    "text": {"policy": allowing("oss:*"), "trust": trust_of_service("ecs.aliyuncs.com")},
+}
+
+
+async def test_roles_of_the_settings_are_made_at_the_first_start_and_at_later_ones(catalog: Catalog) -> None:
     roles = Roles(catalog)
-    seeds: Mapping[str, Any] = {
-        "reader": {"policies": ["AliyunOSSReadOnlyAccess"], "description": "reads"},
-        "Inbox": {"policy": json.loads(allowing("oss:PutObject", "acs:oss:*:*:inbox/*"))},
-        "text": {"policy": allowing("oss:*"), "trust": trust_of_service("ecs.aliyuncs.com")},
-    }
-    await roles.seed("42", seeds)
-    reader, inbox = session_of(roles, "reader"), session_of(roles, "inbox")
+    assert await roles.seed("42", {"reader": SEEDS["reader"]}) == []
+    reader = session_of(roles, "reader")
+    assert await roles.seed("42", SEEDS) == []
+    assert session_of(roles, "reader") == reader
+    inbox = session_of(roles, "inbox")
     assert may(roles, reader, "oss:GetObject")
     assert not may(roles, reader, "oss:PutObject")
     assert may(roles, inbox, "oss:PutObject", "acs:oss:*:42:inbox/x")
     assert not may(roles, inbox, "oss:PutObject")
-    await roles.delete("42", "reader")
-    await roles.seed("42", {**seeds, "late": {}})
-    assert roles.get("42", "reader") is None
-    assert roles.get("42", "late") is None
+    await roles.remove("42", "reader")
+    assert await roles.seed("42", SEEDS) == []
+    assert not may(roles, reader, "oss:GetObject")
+    assert may(roles, session_of(roles, "reader"), "oss:GetObject")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "named"),
+    [
+        ("reader", {"policies": ["AliyunOSSFullAccess"]}, "policies"),
+        ("reader", {"description": "writes"}, "description"),
+        ("reader", {"policy": allowing("oss:*")}, "policy"),
+        ("Inbox", {"policy": allowing("oss:*")}, "policy"),
+        ("inbox", {"policy": allowing("oss:*")}, "policy"),
+        ("text", {"trust": trust_of_service("fc.aliyuncs.com")}, "trust"),
+    ],
+)
+async def test_a_table_that_differs_from_the_role_is_named_and_the_role_stays(
+    catalog: Catalog, name: str, change: dict[str, Any], named: str
+) -> None:
+    roles = Roles(catalog)
+    await roles.seed("42", SEEDS)
+    before = roles.all_of("42")
+    [warning] = await roles.seed("42", {name: {**SEEDS.get(name, SEEDS["Inbox"]), **change}})
+    assert warning.startswith(f"[roles.{name}] in sesame.toml is not applied")
+    assert f"differs in {named};" in warning
+    assert f"`sesame roles remove {name}` and start again" in warning
+    assert roles.all_of("42") == before
+
+
+async def test_a_table_written_in_another_way_is_the_same(catalog: Catalog) -> None:
+    roles = Roles(catalog)
+    await roles.seed("42", SEEDS)
+    document = SEEDS["Inbox"]["policy"]
+    assert await roles.seed("42", {"Inbox": {"policy": json.dumps(document, indent=4)}}) == []
+
+
+CONSOLE = {
+    "aliyunfcdefaultrole": ("fc.aliyuncs.com", "oss:PutObject", OBJECT),
+    "aliyunfclogexecutionrole": ("fc.aliyuncs.com", "log:PostLogStoreLogs", "acs:log:*:42:project/p/logstore/l"),
+    "aliyunserviceroleforfc": ("fc.aliyuncs.com", "log:CreateProject", "acs:log:*:42:project/aliyun-fc-x"),
+    "aliyunosseventnotificationrole": ("oss.aliyuncs.com", "fc:InvokeFunction", "acs:fc:*:42:services/s/functions/f"),
+    "aliyunlogetlrole": ("log.aliyuncs.com", "fc:InvokeFunction", "acs:fc:*:42:services/s/functions/f"),
+    "aliyuncdneventnotificationrole": ("cdn.aliyuncs.com", "fc:InvokeFunction", "acs:fc:*:42:services/s/functions/f"),
+    "aliyunmnsnotificationrole": ("mns.aliyuncs.com", "fc:InvokeFunction", "acs:fc:*:42:services/s/functions/f"),
+    "aliyuntablestorestreamnotificationrole": ("ots.aliyuncs.com", "ots:GetRow", "acs:ots:*:42:instance/i"),
+}
+
+
+@pytest.mark.parametrize("name", list(CONSOLE))
+async def test_every_account_has_the_roles_of_the_consoles(roles: Roles, name: str) -> None:
+    service, action, resource = CONSOLE[name]
+    assert roles.assumable(role_arn("42", name), service) is not None
+    assert may(roles, session_of(roles, name), action, resource)
+    assert not may(roles, session_of(roles, name), "fc:DeleteService", "acs:fc:*:42:services/s")
+
+
+async def test_an_account_of_before_gets_what_it_lacks_and_keeps_what_it_has(catalog: Catalog) -> None:
+    roles = Roles(catalog)
+    own = new_role("AliyunOSSEventNotificationRole", ["AliyunFCFullAccess"])
+    await roles.put("42", own)
+    await catalog.edit(lambda tx: tx.put(records.SEED, "", "42", Seed(("AliyunFCDefaultRole", "reader"))))
+    assert await roles.seed("42", {}) == []
+    assert roles.get("42", "AliyunFCLogExecutionRole") is not None
+    assert roles.get("42", "AliyunOSSEventNotificationRole") == own
+    assert roles.get("42", "AliyunFCDefaultRole") is None
+
+
+async def test_a_console_s_role_that_was_removed_stays_away(roles: Roles) -> None:
+    await roles.remove("42", "aliyunlogetlrole")
+    await roles.seed("42", {})
+    assert roles.get("42", "aliyunlogetlrole") is None
+
+
+async def test_a_role_is_added_described_and_removed_with_its_own_policy(catalog: Catalog, roles: Roles) -> None:
+    own = allowing("oss:GetObject")
+    added = await roles.add("42", RoleDefinition("Mine", ("AliyunLogFullAccess",), own, description="d"))
+    assert added == roles.describe("42", "mine")
+    assert (added.arn, added.description, added.services) == ("acs:ram::42:role/mine", "d", ())
+    assert [(p.policy_name, p.policy_type) for p in added.policies] == [
+        ("AliyunLogFullAccess", "System"),
+        ("Mine", "Custom"),
+    ]
+    assert added.policies[1].document == own
+    with pytest.raises(AlreadyExists):
+        await roles.add("42", RoleDefinition("MINE"))
+    session = session_of(roles, "mine")
+    assert await roles.remove("42", "MINE") == added
+    assert not may(roles, session, "oss:GetObject")
+    assert catalog.get(records.POLICY, "42", "Mine") is None
+    with pytest.raises(NotFound):
+        await roles.remove("42", "mine")
+    with pytest.raises(Unusable):
+        await roles.add("42", RoleDefinition("a b"))
+    with pytest.raises(NotFound):
+        roles.describe("42", "mine")
 
 
 @pytest.mark.parametrize(
     ("seeds", "says"),
     [
         ({"a b": {}}, "name"),
+        ({"a": {"description": "x" * 1025}}, "description"),
         ({"a": []}, "expected a table"),
         ({"a": {"polices": []}}, "expected a table"),
         ({"a": {"policies": ["NoSuchAccess"]}}, "no system policy 'NoSuchAccess'"),

@@ -19,6 +19,7 @@ from sesame.fc.auth import signature
 from sesame.model.errors import SesameError
 
 API_VERSION = "2016-08-15"
+OWN_PREFIX = "/sesame/"
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 60.0
 # A result of 32 MiB, and room for its escapes.
@@ -53,7 +54,10 @@ class Refused(SesameError):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """`path` begins with a slash and is encoded already; the version of the API is put before it."""
+    """`path` begins with a slash and is encoded already.
+
+    The version of the API is put before it, except before what is Sesame's own and no part of that API (`/sesame/…`).
+    """
 
     method: str
     path: str
@@ -134,7 +138,8 @@ class Client:
         return answer
 
     def _exchange(self, request: Request) -> Answer:
-        path = f"/{API_VERSION}{request.path}"
+        own = request.path.startswith(OWN_PREFIX)
+        path = request.path if own else f"/{API_VERSION}{request.path}"
         url = urlsplit(self._server.endpoint)
         kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
         connection = kind(url.hostname or "", url.port, timeout=CONNECT_TIMEOUT_S)

@@ -20,6 +20,7 @@ COMMANDS = {
     "invoke": ("sesame.cli.invoke", "Calls a local handler, or a deployed function."),
     "logs": ("sesame.cli.logs", "Prints what a function wrote, kept or as it comes."),
     "demo": ("sesame.cli.demo.command", "Deploys the manual's functions and calls them."),
+    "roles": ("sesame.cli.roles", "Lists, shows, makes and removes roles."),
     "runtimes": ("sesame.cli.runtimes", "Lists the runtimes and what runs them here."),
     "doctor": ("sesame.cli.doctor", "Checks what Sesame can do on this machine, or with --check a data directory."),
     "backup": ("sesame.cli.backup", "Copies the data directory, also while Sesame runs."),

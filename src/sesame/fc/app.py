@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Message
 
-from sesame.fc import cors, targets, unserved
+from sesame.fc import cors, role_administration, targets, unserved
 from sesame.fc.auth.permissions import Permissions
 from sesame.fc.auth.request_head import head_of
 from sesame.fc.auth.verifier import Verifier
@@ -45,6 +45,7 @@ from sesame.identity.authorization import Requester
 from sesame.model.errors import PlatformError
 
 _LINK_PREFIX = PATH_PREFIX.encode()
+_ROLES_PREFIX = role_administration.PATH.encode()
 # Refusals by the server, with the API's codes; a head that is too large is an invalid argument, as it is in the cloud.
 _REFUSAL_CODES = {
     Reason.MALFORMED: "InvalidArgument",
@@ -128,7 +129,12 @@ class FcEndpoint:
             if asked is not None:
                 self._send(exchange, unserved.refusal(request, self._date(), request_id, asked))
                 return
-            await self._route(request_id, exchange, None)
+            requester = None
+            if request.raw_path.startswith(_ROLES_PREFIX):
+                head = head_of(request)
+                caller = self._verifier.verify(head, head.memory)
+                requester = self._permissions.require(caller, head, request, request.method)
+            await self._route(request_id, exchange, requester)
             return
         way = await http_functions.domain_way(domain, request)
         await self._http.serve(request_id, way, exchange)
@@ -194,6 +200,7 @@ def _routes(parts: FcDependencies, instances: Instances) -> list[Route]:
     return [
         *(Route(each.route, handlers[each.name], methods=[each.method]) for each in routed),
         functions.link_route(),
+        *role_administration.RoleAdministration(parts.roles, arns.account_id).routes(),
         Route(openapi.PATH, _describe, methods=["GET"]),
     ]
 

@@ -10,6 +10,7 @@ from sesame.control.control import Control
 from sesame.engine.interface import Engine
 from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization
+from sesame.identity.roles import Roles
 from sesame.model.arn import Arns
 from sesame.model.function import Package
 
@@ -24,6 +25,7 @@ class Packages(Protocol):
 class FcDependencies:
     authentication: Authentication
     authorization: Authorization
+    roles: Roles
     engine: Engine
     control: Control
     packages: Packages

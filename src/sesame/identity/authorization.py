@@ -93,7 +93,7 @@ class Authorization:
 
 
 class Requester:
-    """A caller with the facts of its request, for `control`, which has to ask for some rights itself."""
+    """A caller with the facts of its request, for operations that need more rights than their path says."""
 
     def __init__(self, authorization: Authorization, caller: Caller, facts: RequestFacts) -> None:
         self._authorization = authorization
@@ -103,6 +103,10 @@ class Requester:
     @property
     def principal(self) -> Principal:
         return self._caller.principal
+
+    def require(self, action: str, resource: str) -> None:
+        """As `Authorization.require`, for a right that the operation needs beside the one that its path names."""
+        self._authorization.require(self._caller, action, resource, self._facts)
 
     def pass_role(self, role: str) -> None:
         """Raises Denied unless the caller may have Function Compute act in this role, an ARN or a bare name.

@@ -1,7 +1,7 @@
-"""Roles and the policies attached to them, and the one question that every door asks: may this principal do that?
+"""Roles and the policies attached to them: read, made, removed, and given to every account at its start.
 
-Called by the doors (`authorize`), by `identity.issuer` (`assumable`), by `app` at first start (`seed`).
-Never checks who a caller is: principals come proven.
+Called by `identity.authorization` and `identity.issuer` for every request of a role, by `fc.role_administration` and
+`sesame roles` to change them, by `_identity` at each start (`seed`).
 """
 
 import re
@@ -11,31 +11,38 @@ from typing import Any
 
 import msgspec
 
-from sesame.identity.policy.evaluator import (
-    Decision,
-    MalformedPolicy,
-    Question,
-    parse,
-    parse_resource_policy,
-)
+from sesame.identity.console_roles import CONSOLE_ROLES, DEFAULT_ROLE, FUNCTION_COMPUTE
+from sesame.identity.policy.evaluator import Decision, Question, parse, parse_resource_policy, trust_of_service
 from sesame.identity.policy.system_policies import SYSTEM_POLICIES
+from sesame.identity.role_definitions import RoleDefinition, check, of_table, same_document
 from sesame.model import records
-from sesame.model.errors import ConfigurationError, Unusable
+from sesame.model.errors import AlreadyExists, NotFound, Unusable
 from sesame.model.role import Policy, Principal, PrincipalKind, Role, Seed
 from sesame.store.catalog import Catalog, Transaction
 
-FUNCTION_COMPUTE = "fc.aliyuncs.com"
-DEFAULT_ROLE = "AliyunFCDefaultRole"
-DEFAULT_ROLE_POLICIES = ("AliyunOSSFullAccess", "AliyunLogFullAccess")
-_ROLE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+__all__ = ["DEFAULT_ROLE", "FUNCTION_COMPUTE", "Roles", "new_role", "parse_role_arn", "role_arn", "trust_of_service"]
+
 _ROLE_ARN = re.compile(r"acs:ram::([^:/]+):role/([A-Za-z0-9._-]{1,64})\Z")
-_SEED_KEYS = {"policies", "policy", "trust", "description"}
 
 
-def trust_of_service(service: str) -> str:
-    """A trust policy that lets one cloud service assume the role (reference/companions.md §2.4)."""
-    statement = {"Action": "sts:AssumeRole", "Effect": "Allow", "Principal": {"Service": [service]}}
-    return msgspec.json.encode({"Statement": [statement], "Version": "1"}).decode()
+class AttachedPolicy(msgspec.Struct, frozen=True, rename="camel"):
+    """`policy_type` is System or Custom; `document` is JSON text, "" for a name that no policy has (any more)."""
+
+    policy_name: str
+    policy_type: str
+    document: str
+
+
+class RoleDescription(msgspec.Struct, frozen=True, rename="camel"):
+    """All that there is to say of a role. `services` are those whose functions act in it now."""
+
+    role_name: str
+    arn: str
+    role_id: str
+    description: str
+    trust_policy: str
+    policies: tuple[AttachedPolicy, ...]
+    services: tuple[str, ...]
 
 
 def role_arn(account_id: str, role_name: str) -> str:
@@ -64,7 +71,8 @@ class Roles:
         role = self.get(principal.account_id, principal.role)
         if principal.kind is not PrincipalKind.ROLE or role is None or role.role_id != principal.role_id:
             return []
-        return self._documents(principal.account_id, role)
+        attached = (self._attached(principal.account_id, name).document for name in role.policies)
+        return [document for document in attached if document]
 
     def assumable(self, arn: str, service: str) -> Role | None:
         """The role, if it exists and trusts the service. For services only the trust policy matters."""
@@ -73,15 +81,53 @@ class Roles:
         if role is None:
             return None
         question = Question(action="sts:AssumeRole", resource=arn, context={}, caller=("Service", service))
-        return role if parse_resource_policy(role.trust_policy).decide(question) is Decision.ALLOW else None
+        trust = parse_resource_policy(role.trust_policy, strict=False)
+        return role if trust.decide(question) is Decision.ALLOW else None
 
     def require_assumable(self, arn: str) -> None:
-        """For a role that is written into a service. Raises Unusable unless functions can act in it."""
+        """For a role that is written into a service. Raises `Unusable`."""
         if self.assumable(arn, FUNCTION_COMPUTE) is None:
             raise Unusable(
                 f"role '{arn}' cannot be assumed: expected acs:ram::<account>:role/<name> of a role that exists and "
-                f"trusts {FUNCTION_COMPUTE}"
+                f"trusts {FUNCTION_COMPUTE}; `sesame roles list` shows those that exist"
             )
+
+    def all_of(self, account_id: str) -> list[RoleDescription]:
+        """In order of name."""
+        return [self._described(account_id, r.document) for r in self._catalog.children(records.ROLE, account_id)]
+
+    def describe(self, account_id: str, role_name: str) -> RoleDescription:
+        """Raises `NotFound`."""
+        role = self.get(account_id, role_name)
+        if role is None:
+            raise NotFound(records.ROLE, role_name)
+        return self._described(account_id, role)
+
+    async def add(self, account_id: str, definition: RoleDefinition) -> RoleDescription:
+        """Makes a role. Raises `AlreadyExists`, and what `role_definitions.check` raises."""
+        check(definition)
+
+        def edit(tx: Transaction) -> None:
+            if tx.get(records.ROLE, account_id, definition.role_name.lower()) is not None:
+                raise AlreadyExists(records.ROLE, definition.role_name)
+            _make(tx, account_id, definition)
+
+        await self._catalog.edit(edit)
+        return self.describe(account_id, definition.role_name)
+
+    async def remove(self, account_id: str, role_name: str) -> RoleDescription:
+        """Removes a role and its own policy; returns what it was. Its sessions may do nothing from now on."""
+        former = self.describe(account_id, role_name)
+
+        def edit(tx: Transaction) -> None:
+            name = former.role_name
+            tx.delete(records.ROLE, account_id, name.lower())
+            kept = (record.document.policies for record in tx.children(records.ROLE, account_id))
+            if not any(name in policies for policies in kept):
+                tx.delete(records.POLICY, account_id, name)
+
+        await self._catalog.edit(edit)
+        return former
 
     async def put(self, account_id: str, role: Role) -> None:
         """Creates or replaces. Raises MalformedPolicy for a trust policy that cannot be read."""
@@ -96,35 +142,48 @@ class Roles:
     async def delete(self, account_id: str, role_name: str) -> None:
         await self._catalog.edit(lambda tx: tx.delete(records.ROLE, account_id, role_name.lower()))
 
-    async def seed(self, account_id: str, roles: Mapping[str, Any]) -> None:
-        """At an account's first start, and never again: the default role and those of `[roles]` in sesame.toml.
+    async def seed(self, account_id: str, tables: Mapping[str, Any]) -> list[str]:
+        """At every start: makes the roles of `[roles]` in sesame.toml that do not exist, and those of the consoles.
 
-        `{"uploader": {"policies": ["AliyunOSSFullAccess"], "policy": {…document…}, "trust": {…}, "description": "…"}}`;
-        a role's own `policy` becomes a custom policy called as the role. Raises ConfigurationError.
+        A console's role that was removed is not made again. Returns a warning for each table that says otherwise than
+        the role that exists, which counts. Raises `ConfigurationError` for a table that cannot hold.
         """
-        default = new_role(DEFAULT_ROLE, DEFAULT_ROLE_POLICIES, "May use OSS and Log Service")
-        seeds = [(default, None)] + [_seed_of(name, table) for name, table in roles.items()]
+        wanted = [of_table(name, table) for name, table in tables.items()]
 
-        def apply(tx: Transaction) -> None:
-            if tx.get(records.SEED, "", account_id) is not None:
-                return
-            for role, policy in seeds:
-                tx.put(records.ROLE, account_id, role.role_name.lower(), role)
-                if policy is not None:
-                    tx.put(records.POLICY, account_id, policy.policy_name, policy)
-            tx.put(records.SEED, "", account_id, Seed(roles=tuple(role.role_name for role, _ in seeds)))
+        def edit(tx: Transaction) -> list[str]:
+            warnings = [_apply(tx, account_id, definition) for definition in wanted]
+            record = tx.get(records.SEED, "", account_id)
+            given = set() if record is None else set(record.document.roles)
+            fresh = [role for role in CONSOLE_ROLES if role.role_name not in given]
+            for role in fresh:
+                if tx.get(records.ROLE, account_id, role.role_name.lower()) is None:
+                    made = new_role(role.role_name, role.policies, role.description, trust=role.trust_policy)
+                    tx.put(records.ROLE, account_id, role.role_name.lower(), made)
+            if fresh:
+                tx.put(records.SEED, "", account_id, Seed(tuple(sorted(given | {r.role_name for r in fresh}))))
+            return [warning for warning in warnings if warning]
 
-        await self._catalog.edit(apply)
+        return await self._catalog.edit(edit)
 
-    def _documents(self, account_id: str, role: Role) -> list[str]:
+    def _attached(self, account_id: str, name: str) -> AttachedPolicy:
         """A name that is attached but gone grants nothing."""
-        documents = []
-        for name in role.policies:
-            custom = self._catalog.get(records.POLICY, account_id, name)
-            document = custom.document.document if custom else SYSTEM_POLICIES.get(name)
-            if document is not None:
-                documents.append(document)
-        return documents
+        custom = self._catalog.get(records.POLICY, account_id, name)
+        if custom is not None:
+            return AttachedPolicy(name, "Custom", custom.document.document)
+        return AttachedPolicy(name, "System", SYSTEM_POLICIES.get(name, ""))
+
+    def _described(self, account_id: str, role: Role) -> RoleDescription:
+        arn = role_arn(account_id, role.role_name)
+        services = self._catalog.children(records.SERVICE, "")
+        return RoleDescription(
+            role_name=role.role_name,
+            arn=arn,
+            role_id=role.role_id,
+            description=role.description,
+            trust_policy=role.trust_policy,
+            policies=tuple(self._attached(account_id, name) for name in role.policies),
+            services=tuple(record.name for record in services if record.document.role.lower() == arn.lower()),
+        )
 
 
 def new_role(name: str, policies: Sequence[str], description: str = "", *, trust: str | None = None) -> Role:
@@ -138,31 +197,39 @@ def new_role(name: str, policies: Sequence[str], description: str = "", *, trust
     )
 
 
-def _seed_of(name: str, table: Any) -> tuple[Role, Policy | None]:
-    where = f"[roles.{name}] in sesame.toml"
-    if not _ROLE_NAME.match(name):
-        raise ConfigurationError(f"{where}: a role's name is 1 to 64 of letters, digits, '.', '_' and '-'")
-    if not isinstance(table, Mapping) or table.keys() - _SEED_KEYS:
-        raise ConfigurationError(f"{where}: expected a table with any of {', '.join(sorted(_SEED_KEYS))}")
-    attached = table.get("policies", [])
-    if not isinstance(attached, list) or not all(isinstance(name, str) for name in attached):
-        raise ConfigurationError(f"{where}: policies is {attached!r}; expected a list of names of policies")
-    unknown = [n for n in attached if n not in SYSTEM_POLICIES]
-    if unknown:
-        raise ConfigurationError(f"{where}: no system policy {unknown[0]!r}; there are {', '.join(SYSTEM_POLICIES)}")
-    try:
-        trust = _document(table["trust"]) if "trust" in table else None
-        if trust is not None:
-            parse_resource_policy(trust)
-        own = None
-        if "policy" in table:
-            own = Policy(policy_name=name, document=_document(table["policy"]), description=f"Own policy of {name}")
-            parse(own.document)
-    except MalformedPolicy as exc:
-        raise ConfigurationError(f"{where}: {exc}") from exc
-    names = (*attached, name) if own else tuple(attached)
-    return new_role(name, names, str(table.get("description", "")), trust=trust), own
+def _make(tx: Transaction, account_id: str, definition: RoleDefinition) -> None:
+    """A role's own policy becomes a custom policy that is called as the role."""
+    name = definition.role_name
+    names = (*definition.policies, name) if definition.policy else definition.policies
+    role = new_role(name, names, definition.description, trust=definition.trust_policy or None)
+    tx.put(records.ROLE, account_id, name.lower(), role)
+    if definition.policy:
+        policy = Policy(policy_name=name, document=definition.policy, description=f"Own policy of {name}")
+        tx.put(records.POLICY, account_id, name, policy)
 
 
-def _document(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+def _apply(tx: Transaction, account_id: str, definition: RoleDefinition) -> str:
+    """Makes the role, or returns a warning when there is another of that name, "" when there is just this one."""
+    name = definition.role_name
+    record = tx.get(records.ROLE, account_id, name.lower())
+    if record is None:
+        _make(tx, account_id, definition)
+        return ""
+    kept: Role = record.document
+    own = tx.get(records.POLICY, account_id, kept.role_name) if kept.role_name in kept.policies else None
+    differing = [
+        what
+        for what, same in (
+            ("policies", tuple(p for p in kept.policies if p != kept.role_name) == definition.policies),
+            ("policy", same_document(own.document.document if own else "", definition.policy)),
+            ("trust", same_document(kept.trust_policy, definition.trust_policy or trust_of_service(FUNCTION_COMPUTE))),
+            ("description", definition.description in ("", kept.description)),
+        )
+        if not same
+    ]
+    if not differing:
+        return ""
+    return (
+        f"[roles.{name}] in sesame.toml is not applied: a role of this name exists and differs in "
+        f"{' and '.join(differing)}; to take the file's, run `sesame roles remove {name}` and start again"
+    )

@@ -104,6 +104,12 @@ def parse_resource_policy(document: str, *, strict: bool = True) -> CompiledPoli
     return _compile(document, names_principals=True, strict=strict)
 
 
+def trust_of_service(service: str) -> str:
+    """A trust policy that lets one cloud service assume the role (reference/companions.md §2.4)."""
+    statement = {"Action": "sts:AssumeRole", "Effect": "Allow", "Principal": {"Service": [service]}}
+    return msgspec.json.encode({"Statement": [statement], "Version": "1"}).decode()
+
+
 def _compile(text: str, *, names_principals: bool, strict: bool) -> CompiledPolicy:
     if len(text) > DOCUMENT_CHARS_MAX:
         raise MalformedPolicy(f"the policy has {len(text)} characters (allowed: {DOCUMENT_CHARS_MAX})")

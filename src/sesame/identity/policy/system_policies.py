@@ -1,16 +1,24 @@
-"""The policies that every account has from the start, under the cloud's own names (reference/companions.md §3.4).
+"""The policies that every account has from the start, under the cloud's own names (reference/companions.md §2.4, §3.4).
 
-Read by `identity.roles` when a role has one of them attached, and by the RAM door to list them.
-Never changed by anyone: custom policies live in the catalog.
+Read by `identity.roles` for the roles that have one of them attached. Custom policies are in the catalog.
 """
 
 import msgspec
 
 
-def _allowing(*actions: str) -> str:
-    statement = {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
-    return msgspec.json.encode({"Version": "1", "Statement": [statement]}).decode()
+def _statement(*actions: str, resources: tuple[str, ...] = ("*",)) -> dict[str, object]:
+    return {"Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
 
+
+def _policy(*statements: dict[str, object]) -> str:
+    return msgspec.json.encode({"Version": "1", "Statement": list(statements)}).decode()
+
+
+def _allowing(*actions: str) -> str:
+    return _policy(_statement(*actions))
+
+
+_LOG_PROJECTS = ("acs:log:*:*:project/aliyun-fc-*", "acs:log:*:*:project/*/logstore/function-log*")
 
 SYSTEM_POLICIES: dict[str, str] = {
     "AdministratorAccess": _allowing("*"),
@@ -22,4 +30,40 @@ SYSTEM_POLICIES: dict[str, str] = {
     "AliyunOSSFullAccess": _allowing("oss:*"),
     "AliyunOSSReadOnlyAccess": _allowing("oss:Get*", "oss:List*"),
     "AliyunSTSAssumeRoleAccess": _allowing("sts:AssumeRole"),
+    # Of the roles that consoles make.
+    "AliyunFCLogExecutionRolePolicy": _allowing("log:PostLogStoreLogs"),
+    "AliyunServiceRolePolicyForFC": _policy(
+        _statement(
+            "vpc:Describe*",
+            "ecs:CreateNetworkInterface",
+            "ecs:DeleteNetworkInterface",
+            "ecs:DescribeNetworkInterfaces",
+            "ecs:CreateNetworkInterfacePermission",
+            "ecs:DescribeNetworkInterfacePermissions",
+            "ecs:DeleteNetworkInterfacePermission",
+            "cr:Get*",
+            "cr:PullRepository",
+            "fc:InvokeFunction",
+            "eventbridge:PutEvents",
+            "log:PostLogStoreLogs",
+            "ram:GetRole",
+        ),
+        _statement(
+            "log:CreateProject",
+            "log:CreateLogStore",
+            "log:GetProject",
+            "log:GetLogStore",
+            "log:DeleteProject",
+            "log:DeleteLogStore",
+            "log:GetLogStoreLogs",
+            resources=_LOG_PROJECTS,
+        ),
+    ),
+    "AliyunOSSEventNotificationRolePolicy": _allowing("fc:InvokeFunction"),
+    "AliyunLogETLRolePolicy": _allowing("fc:InvokeFunction", "log:GetCursorOrData", "log:ListShards"),
+    "AliyunCDNEventNotificationRolePolicy": _allowing("fc:InvokeFunction"),
+    "AliyunMNSNotificationRolePolicy": _allowing("fc:InvokeFunction"),
+    "AliyunTableStoreStreamNotificationRolePolicy": _allowing(
+        "fc:InvokeFunction", "ots:BatchGet*", "ots:Describe*", "ots:Get*", "ots:List*"
+    ),
 }

@@ -1,0 +1,73 @@
+"""Lists, makes and removes roles at a running server, for `sesame roles`: no operation of the Function Compute API.
+
+Called by `fc.app` for paths below `/sesame/roles`, signed as every request is. The rights are those of RAM.
+"""
+
+from urllib.parse import unquote
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sesame.fc.refusals import ApiError
+from sesame.fc.v2016 import requests
+from sesame.identity.role_definitions import RoleDefinition
+from sesame.identity.roles import Roles, role_arn
+from sesame.model.errors import AlreadyExists, NotFound
+
+PATH = "/sesame/roles"
+ADD_ACTIONS = ("ram:CreateRole", "ram:AttachPolicyToRole")
+
+
+class RoleAdministration:
+    """Of one account."""
+
+    def __init__(self, roles: Roles, account_id: str) -> None:
+        self._roles = roles
+        self._account_id = account_id
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(PATH, self._list, methods=["GET"]),
+            Route(PATH, self._add, methods=["POST"]),
+            Route(PATH + "/{role}", self._get, methods=["GET"]),
+            Route(PATH + "/{role}", self._remove, methods=["DELETE"]),
+        ]
+
+    async def _list(self, request: Request) -> Response:
+        self._require(request, "*", "ram:ListRoles")
+        return requests.answer({"roles": self._roles.all_of(self._account_id)})
+
+    async def _get(self, request: Request) -> Response:
+        name = unquote(request.path_params["role"])
+        self._require(request, name, "ram:GetRole")
+        try:
+            return requests.answer(self._roles.describe(self._account_id, name))
+        except NotFound as error:
+            raise _not_found(name) from error
+
+    async def _add(self, request: Request) -> Response:
+        wanted = await requests.body(request, RoleDefinition)
+        own_policy = ("ram:CreatePolicy",) if wanted.policy else ()
+        self._require(request, wanted.role_name, *ADD_ACTIONS, *own_policy)
+        try:
+            return requests.answer(await self._roles.add(self._account_id, wanted))
+        except AlreadyExists as error:
+            text = f"role '{wanted.role_name}' exists already: remove it first, or choose another name"
+            raise ApiError(409, "EntityAlreadyExists.Role", text) from error
+
+    async def _remove(self, request: Request) -> Response:
+        name = unquote(request.path_params["role"])
+        self._require(request, name, "ram:DeleteRole")
+        try:
+            return requests.answer(await self._roles.remove(self._account_id, name))
+        except NotFound as error:
+            raise _not_found(name) from error
+
+    def _require(self, request: Request, role: str, *actions: str) -> None:
+        for action in actions:
+            requests.requester(request).require(action, role_arn(self._account_id, role))
+
+
+def _not_found(name: str) -> ApiError:
+    return ApiError(404, "EntityNotExist.Role", f"role '{name[:64]}' does not exist")

@@ -1,0 +1,86 @@
+"""What a role is to be: its policies, its own policy and its trust, as `[roles]` or `sesame roles add` say it.
+
+Called by `identity.roles` for each role that is made.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from sesame.identity.policy.evaluator import MalformedPolicy, parse, parse_resource_policy
+from sesame.identity.policy.system_policies import SYSTEM_POLICIES
+from sesame.model.errors import ConfigurationError, Unusable
+
+POLICIES_MAX = 20
+DESCRIPTION_CHARS_MAX = 1024
+_ROLE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_TABLE_KEYS = {"policies", "policy", "trust", "description"}
+
+
+class RoleDefinition(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """`policies` names system policies; `policy` and `trust_policy` are JSON text, "" for none.
+
+    Without a trust policy, Function Compute may assume the role.
+    """
+
+    role_name: str
+    policies: tuple[str, ...] = ()
+    policy: str = ""
+    trust_policy: str = ""
+    description: str = ""
+
+
+def check(definition: RoleDefinition) -> None:
+    """Raises `Unusable` or `MalformedPolicy` saying what was found and what was expected."""
+    if not _ROLE_NAME.match(definition.role_name):
+        raise Unusable(
+            f"'{definition.role_name[:64]}' is no name of a role: expected 1 to 64 letters, digits, '.', '_' and '-'"
+        )
+    unknown = [name for name in definition.policies if name not in SYSTEM_POLICIES]
+    if unknown:
+        raise Unusable(f"there is no system policy '{unknown[0][:128]}': there are {', '.join(SYSTEM_POLICIES)}")
+    if len(definition.policies) > POLICIES_MAX:
+        raise Unusable(f"{len(definition.policies)} policies are named: expected at most {POLICIES_MAX}")
+    if len(definition.description) > DESCRIPTION_CHARS_MAX:
+        raise Unusable(f"the description is too long: expected at most {DESCRIPTION_CHARS_MAX} characters")
+    if definition.trust_policy:
+        parse_resource_policy(definition.trust_policy)
+    if definition.policy:
+        parse(definition.policy)
+
+
+def of_table(name: str, table: Any) -> RoleDefinition:
+    """A table of `[roles]` in sesame.toml. Raises `ConfigurationError` naming the table.
+
+    `{"policies": ["AliyunOSSFullAccess"], "policy": {…document…}, "trust": {…}, "description": "…"}`; the documents may
+    also be JSON text.
+    """
+    where = f"[roles.{name}] in sesame.toml"
+    if not isinstance(table, Mapping) or table.keys() - _TABLE_KEYS:
+        raise ConfigurationError(f"{where}: expected a table with any of {', '.join(sorted(_TABLE_KEYS))}")
+    attached = table.get("policies", [])
+    if not isinstance(attached, list) or not all(isinstance(policy, str) for policy in attached):
+        raise ConfigurationError(f"{where}: policies is {attached!r}; expected a list of names of policies")
+    definition = RoleDefinition(
+        role_name=name,
+        policies=tuple(attached),
+        policy=_document(table["policy"]) if "policy" in table else "",
+        trust_policy=_document(table["trust"]) if "trust" in table else "",
+        description=str(table.get("description", "")),
+    )
+    try:
+        check(definition)
+    except (Unusable, MalformedPolicy) as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+    return definition
+
+
+def same_document(one: str, other: str) -> bool:
+    """Whether two JSON texts hold the same document."""
+    return one == other or bool(msgspec.json.decode(one or "null") == msgspec.json.decode(other or "null"))
+
+
+def _document(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
