@@ -140,7 +140,7 @@ def test_a_directory_without_logs_says_so(tmp_path: Path) -> None:
 
 
 def test_many_functions_are_not_all_named() -> None:
-    named = command._names([("s", f"f{n}") for n in range(100)])
+    named = command.names_of([("s", f"f{n}") for n in range(100)])
     assert named.endswith("s/f19 and 80 more")
 
 
@@ -279,7 +279,7 @@ def test_from_print_to_the_terminal_running_cut_followed_and_stopped(server: Ser
         follower.send_signal(signal.SIGINT)
         assert follower.wait(60) == 0
         assert follower.stderr is not None
-        assert follower.stderr.read() == b""
+        assert follower.stderr.read() == f"Logs of {server.data_dir}.\n".encode()
     finally:
         if follower.poll() is None:
             follower.kill()

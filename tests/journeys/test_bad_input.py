@@ -12,6 +12,7 @@ import pytest
 import requests
 from fc2.auth import Auth
 from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, KEY_ID, SECRET, Sesame, failure
+from tests.support.official_sdks import headers_by_fc2
 
 from sesame.model.limits import RUNTIMES
 
@@ -27,7 +28,7 @@ def send(
     """One request signed like the SDK's, but with any body and headers; those given here come after the signing."""
     path = "/2016-08-15" + path
     probe = fc2.Client(endpoint=sesame.endpoint, accessKeyID=KEY_ID, accessKeySecret=SECRET)
-    signed = probe._build_common_headers(method, path)
+    signed = headers_by_fc2(probe, method, path)
     return requests.request(
         method, sesame.endpoint + path, data=body, headers={**signed, **(headers or {})}, timeout=30
     )

@@ -8,6 +8,7 @@ from typing import Any
 import oss2
 import pytest
 from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, Sesame
+from tests.support.official_sdks import ask_by_fc2
 
 from sesame.sandbox.runtimes.interpreters import discover
 
@@ -17,7 +18,7 @@ RUNTIME = next(iter(discover()), "python3.12")
 @pytest.fixture
 def loan(sesame: Sesame, client: Any) -> dict[str, Any]:
     path = "/2016-08-15/tempBucketToken"
-    answer = client._do_request("GET", path, client._build_common_headers("GET", path))
+    answer = ask_by_fc2(client, "GET", path)
     lent: dict[str, Any] = answer.json()
     return lent
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import oss2
 import pytest
 import requests
+from tests.support.official_sdks import sign_by_oss2
 
 from sesame.control.code_uploads import CodeUploads
 from sesame.http.asgi import AsgiEndpoint
@@ -159,7 +160,7 @@ class RunningDoor:
         path = f"/{bucket}/{oss2.compat.urlquote(key, '')}" if bucket else "/"
         call = oss2.http.Request(method, self.url + path, params=dict(params or {}), headers=dict(headers or {}))
         call.region, call.product, call.cloudbox_id = REGION, "oss", None
-        (auth or oss2.AuthV4(KEY_ID, SECRET))._sign_request(call, bucket, key)
+        sign_by_oss2(auth or oss2.AuthV4(KEY_ID, SECRET), call, bucket, key)
         sent = {name: value.encode() for name, value in call.headers.items() if value}
         return requests.request(method, call.url, params=call.params, headers=sent, data=body or None, timeout=20)
 

@@ -18,6 +18,7 @@ import oss2
 import pytest
 import requests
 from tests.oss.conftest import OTHER_KEY_ID, OTHER_SECRET, RunningDoor
+from tests.support.official_sdks import do_by_oss2, sign_by_oss2
 
 from sesame.store.objects.objects import Reader
 
@@ -172,7 +173,7 @@ def test_deletions_without_a_sound_list_are_refused(door: RunningDoor, bucket: o
     bodies = ["", "<Delete>", "<Delete/>", "<Other/>", '<!DOCTYPE d [<!ENTITY a "b">]><Delete>&a;</Delete>']
     for body in bodies:
         call = oss2.http.Request("POST", f"{door.url}/photos/", data=body, params={"delete": ""})
-        bucket.auth._sign_request(call, "photos", "")
+        sign_by_oss2(bucket.auth, call, "photos", "")
         response = requests.post(call.url, data=call.data, params=call.params, headers=call.headers, timeout=10)
         assert (response.status_code, "MalformedXML" in response.text) == (400, True), body
 
@@ -309,7 +310,7 @@ def test_a_link_needs_all_of_its_parameters(door: RunningDoor, bucket: oss2.Buck
 def test_a_bucket_may_be_in_the_host_name(door: RunningDoor, bucket: oss2.Bucket) -> None:
     bucket.put_object("dir/k", b"data")
     call = oss2.http.Request("GET", f"{door.url}/dir/k")
-    bucket.auth._sign_request(call, "photos", "dir/k")
+    sign_by_oss2(bucket.auth, call, "photos", "dir/k")
     port = urlsplit(door.url).port
     headers = {**call.headers, "Host": f"photos.oss.localhost:{port}", "Accept-Encoding": "identity"}
     assert requests.get(call.url, headers=headers, timeout=10).content == b"data"
@@ -318,7 +319,7 @@ def test_a_bucket_may_be_in_the_host_name(door: RunningDoor, bucket: oss2.Bucket
 def test_a_body_is_only_asked_for_once_the_caller_may_send_it(door: RunningDoor, bucket: oss2.Bucket) -> None:
     def put(auth: oss2.Auth) -> tuple[bytes, bytes]:
         call = oss2.http.Request("PUT", f"{door.url}/photos/k", headers={"Content-Type": "text/plain"})
-        auth._sign_request(call, "photos", "k")
+        sign_by_oss2(auth, call, "photos", "k")
         parts = urlsplit(door.url)
         with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
             lines = [f"{name}: {value}" for name, value in call.headers.items() if value]
@@ -340,7 +341,7 @@ def test_a_body_is_only_asked_for_once_the_caller_may_send_it(door: RunningDoor,
 
 def test_a_client_that_leaves_in_the_middle_leaves_nothing(door: RunningDoor, bucket: oss2.Bucket) -> None:
     call = oss2.http.Request("PUT", f"{door.url}/photos/half")
-    bucket.auth._sign_request(call, "photos", "half")
+    sign_by_oss2(bucket.auth, call, "photos", "half")
     parts = urlsplit(door.url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
     connection.putrequest("PUT", "/photos/half")
@@ -362,7 +363,7 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing(door: RunningDoor, bu
 
 def test_a_put_must_say_how_long_its_body_is(door: RunningDoor, bucket: oss2.Bucket) -> None:
     call = oss2.http.Request("PUT", f"{door.url}/photos/k")
-    bucket.auth._sign_request(call, "photos", "k")
+    sign_by_oss2(bucket.auth, call, "photos", "k")
     parts = urlsplit(door.url)
     with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
         lines = [f"{name}: {value}" for name, value in call.headers.items() if value]
@@ -375,7 +376,7 @@ def test_what_is_not_there_yet_is_said_to_be_so(door: RunningDoor, bucket: oss2.
     with pytest.raises(oss2.exceptions.NotImplemented):
         bucket.get_object("k.jpg", process="image/resize,w_10")
     with pytest.raises(oss2.exceptions.ServerError) as caught:
-        bucket._do("POST", "photos", "k.jpg")
+        do_by_oss2(bucket, "POST", "k.jpg")
     assert (caught.value.status, caught.value.code) == (405, "MethodNotAllowed")
 
 
@@ -399,7 +400,7 @@ def test_a_read_that_announces_a_body_is_answered_and_its_connection_closed(
 ) -> None:
     bucket.put_object("k", b"data")
     call = oss2.http.Request("GET", f"{door.url}/photos/k")
-    bucket.auth._sign_request(call, "photos", "k")
+    sign_by_oss2(bucket.auth, call, "photos", "k")
     response = requests.get(call.url, headers={**call.headers, "Content-Length": "9"}, timeout=10)
     assert (response.content, response.headers["Connection"]) == (b"data", "close")
 

@@ -13,6 +13,7 @@ import pytest
 import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.official_sdks import presigned_by_oss2, sign_by_oss2
 
 from sesame.identity.authentication import Authentication
 from sesame.identity.tokens import Grant, Tokens
@@ -115,7 +116,7 @@ def signed_by_oss2(version: str, kind: str, method: str, key: str, **parts: dict
     url = "http://127.0.0.1:9001/examplebucket/" + oss2.compat.urlquote(key, "")
     call = oss2.http.Request(method, url, region="cn-hangzhou", product="oss", **parts)
     with frozen_time():
-        auth._sign_request(call, "examplebucket", key)
+        sign_by_oss2(auth, call, "examplebucket", key)
     return on_the_wire(requests.Request(call.method, call.url, params=call.params, headers=call.headers))
 
 
@@ -124,7 +125,7 @@ def link_by_oss2(version: str, kind: str, key: str, **parts: dict[str, str]) -> 
     url = "http://127.0.0.1:9001/examplebucket/" + oss2.compat.urlquote(key, "")
     call = oss2.http.Request("GET", url, region="cn-hangzhou", product="oss", **parts)
     with frozen_time():
-        link = auth._sign_url(call, "examplebucket", key, 60)
+        link = presigned_by_oss2(auth, call, "examplebucket", key, 60)
     return on_the_wire(requests.Request("GET", link))
 
 

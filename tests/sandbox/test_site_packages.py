@@ -34,12 +34,12 @@ def an_interpreter(version: str = "3.9.18", runtime: str = "python3.9") -> Inter
 
 @pytest.mark.parametrize("runtime", MINOR_VERSIONS)
 def test_every_line_of_a_lock_is_an_exact_version_and_holds_all_that_was_asked(runtime: str) -> None:
-    pins = site_packages._lines(CONSTRAINTS / f"{runtime}.txt")
+    pins = site_packages.lines_of(CONSTRAINTS / f"{runtime}.txt")
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9A-Za-z.]*", pin) for pin in pins)
-    asked = {line.lower() for line in site_packages._lines(CONSTRAINTS / f"{runtime}.in")}
+    asked = {line.lower() for line in site_packages.lines_of(CONSTRAINTS / f"{runtime}.in")}
     assert asked <= {pin.lower() for pin in pins}
     assert f"oss2=={OSS2_PINS[runtime]}" in pins
-    assert {pin.partition("==")[0] for pin in site_packages._lines(CONSTRAINTS / f"{runtime}.build.txt")} == {
+    assert {pin.partition("==")[0] for pin in site_packages.lines_of(CONSTRAINTS / f"{runtime}.build.txt")} == {
         "pip", "setuptools", "wheel",
     }  # fmt: skip
 
@@ -49,7 +49,7 @@ def test_installed_packages_import_under_their_interpreter(runtime: str) -> None
     interpreter = FOUND[runtime]
     folder = SitePackages(default_root(), FOUND).path(runtime)
     assert folder is not None, "run `make install`"
-    names = [line.partition("==")[0] for line in site_packages._lines(lock_files(interpreter)[0].with_suffix(".in"))]
+    names = [line.partition("==")[0] for line in site_packages.lines_of(lock_files(interpreter)[0].with_suffix(".in"))]
     modules = [MODULES[name] for name in names if name in MODULES]
     code = f"import sys; sys.path.append({str(folder)!r}); import oss2; print(oss2.__file__)\n"
     code += "".join(f"import {module}\n" for module in modules)
@@ -80,7 +80,7 @@ def test_nothing_installed_is_none_and_no_interpreter_is_none(tmp_path: Path) ->
 def test_another_interpreter_or_lock_is_another_directory(tmp_path: Path) -> None:
     one = SitePackages(tmp_path, {"python3.9": an_interpreter("3.9.18")})
     other = SitePackages(tmp_path, {"python3.9": an_interpreter("3.9.19")})
-    assert one._folder("python3.9") != other._folder("python3.9")
+    assert one.folder("python3.9") != other.folder("python3.9")
 
 
 class FakePip:

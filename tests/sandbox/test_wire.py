@@ -175,14 +175,14 @@ class Peer:
     async def say(self, data: bytes) -> None:
         await asyncio.get_running_loop().sock_sendall(self.sock, data)
 
-    def _ended(self) -> None:
+    def on_end(self) -> None:
         self.ends += 1
 
 
 @asynccontextmanager
 async def conversation() -> AsyncIterator[tuple[Channel, Peer]]:
     peer = Peer()
-    channel = Channel(peer.host, Output(peer.reading, peer.output.extend), peer._ended)
+    channel = Channel(peer.host, Output(peer.reading, peer.output.extend), peer.on_end)
     await channel.open()
     yield channel, peer
     channel.close()

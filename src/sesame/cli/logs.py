@@ -87,8 +87,8 @@ def find(reader: LogReader, wanted: str, *, follow: bool) -> tuple[str | None, s
     if len(matching) == 1:
         return matching[0]
     if matching:
-        raise ConfigurationError(f"several services have a function '{name}': name one of {_names(matching)}")
-    has = f"there are logs of {_names(known)}" if known else "no function has any"
+        raise ConfigurationError(f"several services have a function '{name}': name one of {names_of(matching)}")
+    has = f"there are logs of {names_of(known)}" if known else "no function has any"
     has += f" in {reader.folder}"
     if not follow:
         raise ConfigurationError(f"there are no logs of '{wanted}': {has}; name another data directory with --data-dir")
@@ -146,7 +146,7 @@ def _print(lines: list[LogLine]) -> None:
     sys.stdout.buffer.flush()
 
 
-def _names(pairs: list[tuple[str, str]]) -> str:
+def names_of(pairs: list[tuple[str, str]]) -> str:
     shown = ", ".join(f"{service}/{function}" for service, function in pairs[:NAMED_AT_MOST])
     more = len(pairs) - NAMED_AT_MOST
     return f"{shown} and {more} more" if more > 0 else shown

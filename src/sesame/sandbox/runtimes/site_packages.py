@@ -56,14 +56,14 @@ class SitePackages:
 
     def path(self, runtime: str) -> Path | None:
         """Where the runtime's packages are; None when they are not installed."""
-        return self._folder(runtime) / "site-packages" if self.manifest(runtime) else None
+        return self.folder(runtime) / "site-packages" if self.manifest(runtime) else None
 
     def manifest(self, runtime: str) -> Manifest | None:
         """What is installed for the runtime and its present interpreter; None when nothing is."""
         if runtime not in self._interpreters:
             return None
         try:
-            return msgspec.json.decode((self._folder(runtime) / "manifest.json").read_bytes(), type=Manifest)
+            return msgspec.json.decode((self.folder(runtime) / "manifest.json").read_bytes(), type=Manifest)
         except (OSError, msgspec.DecodeError):
             # Absent, unreadable or damaged: in each case there is nothing to use, and installing again says why.
             return None
@@ -95,7 +95,7 @@ class SitePackages:
             if not self.manifest(runtime):
                 self._install(self._interpreters[runtime], progress)
 
-    def _folder(self, runtime: str) -> Path:
+    def folder(self, runtime: str) -> Path:
         interpreter = self._interpreters[runtime]
         lock, build = lock_files(interpreter)
         known = hashlib.sha256(lock.read_bytes() + build.read_bytes())
@@ -104,8 +104,8 @@ class SitePackages:
 
     def _install(self, interpreter: Interpreter, progress: Progress) -> None:
         lock, build = lock_files(interpreter)
-        pins = _lines(lock)
-        final = self._folder(interpreter.runtime)
+        pins = lines_of(lock)
+        final = self.folder(interpreter.runtime)
         staging = final.with_name(f".{final.name}.part")
         began = time.monotonic()
         progress(f"installing {len(pins)} packages for CPython {interpreter.version} …")
@@ -114,7 +114,7 @@ class SitePackages:
         try:
             with temporary_folder() as folder:
                 pip = BootstrappedPip(interpreter, Path(folder))
-                pip.fetch(_lines(build))
+                pip.fetch(lines_of(build))
                 pip.run(
                     ["install", "--no-deps", "--no-build-isolation", "--no-warn-script-location",
                      "--target", str(staging / "site-packages"), "-r", str(lock)],
@@ -141,7 +141,7 @@ def lock_files(interpreter: Interpreter) -> tuple[Path, Path]:
     return CONSTRAINTS / f"{name}.txt", CONSTRAINTS / f"{name}.build.txt"
 
 
-def _lines(path: Path) -> list[str]:
+def lines_of(path: Path) -> list[str]:
     lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
     return [line for line in lines if line]
 
