@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sesame.write_batching import Outbox, shared
+from sesame.write_batching import WriteBatch, shared
 
 
 class Wire:
@@ -31,14 +31,14 @@ async def turns(count: int) -> None:
 
 async def test_alone_it_leaves_at_once() -> None:
     log: list[tuple[str, bytes]] = []
-    Outbox(asyncio.get_running_loop(), 8).write(Wire("a", log), b"1", others=0)
+    WriteBatch(asyncio.get_running_loop(), 8).write(Wire("a", log), b"1", others=0)
     assert log == [("a", b"1")]
 
 
 async def test_it_waits_a_turn_for_each_other_and_not_longer_than_it_may() -> None:
     for others, waits in ((1, 1), (3, 3), (100, 4)):
         log: list[tuple[str, bytes]] = []
-        Outbox(asyncio.get_running_loop(), 4).write(Wire("a", log), b"1", others=others)
+        WriteBatch(asyncio.get_running_loop(), 4).write(Wire("a", log), b"1", others=others)
         await turns(waits - 1)
         assert log == []
         await turns(2)
@@ -47,11 +47,11 @@ async def test_it_waits_a_turn_for_each_other_and_not_longer_than_it_may() -> No
 
 async def test_what_comes_meanwhile_leaves_with_it_even_when_it_comes_alone() -> None:
     log: list[tuple[str, bytes]] = []
-    outbox = Outbox(asyncio.get_running_loop(), 8)
-    outbox.write(Wire("a", log), b"1", others=2)
-    outbox.write(Wire("b", log), b"2", others=0)
+    batch = WriteBatch(asyncio.get_running_loop(), 8)
+    batch.write(Wire("a", log), b"1", others=2)
+    batch.write(Wire("b", log), b"2", others=0)
     assert log == []
-    outbox.flush()
+    batch.flush()
     assert log == [("a", b"1"), ("b", b"2")]
     await turns(4)
     assert len(log) == 2
@@ -59,9 +59,9 @@ async def test_what_comes_meanwhile_leaves_with_it_even_when_it_comes_alone() ->
 
 async def test_for_who_has_gone_nothing_is_written() -> None:
     log: list[tuple[str, bytes]] = []
-    outbox, gone, there = Outbox(asyncio.get_running_loop(), 8), Wire("gone", log), Wire("there", log)
-    outbox.write(gone, b"1", others=1)
-    outbox.write(there, b"2", others=1)
+    batch, gone, there = WriteBatch(asyncio.get_running_loop(), 8), Wire("gone", log), Wire("there", log)
+    batch.write(gone, b"1", others=1)
+    batch.write(there, b"2", others=1)
     gone.closed = True
     await turns(3)
     assert log == [("there", b"2")]
@@ -72,10 +72,10 @@ def test_each_transport_gets_all_of_its_own_in_order(steps: list[tuple[str, int,
     log: list[tuple[str, bytes]] = []
 
     async def play() -> None:
-        outbox = Outbox(asyncio.get_running_loop(), 4)
+        batch = WriteBatch(asyncio.get_running_loop(), 4)
         wires = {name: Wire(name, log) for name in "abc"}
         for number, (name, others, pause) in enumerate(steps):
-            outbox.write(wires[name], b"%d" % number, others=others)
+            batch.write(wires[name], b"%d" % number, others=others)
             await turns(pause)
         await turns(6)
 
@@ -89,7 +89,7 @@ def test_each_transport_gets_all_of_its_own_in_order(steps: list[tuple[str, int,
 def test_a_loop_has_one_of_its_own() -> None:
     mine = shared(turns_max=2)
 
-    async def twice() -> tuple[Outbox, Outbox]:
+    async def twice() -> tuple[WriteBatch, WriteBatch]:
         return mine(), mine()
 
     first, again = asyncio.run(twice())

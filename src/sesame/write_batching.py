@@ -1,7 +1,7 @@
-"""Lets small writes of one event loop leave together while much is under way (docs/adr/0005).
+"""Sends small writes of one event loop together while several requests are in flight (docs/adr/0005).
 
 Used by `http.connection` for answers to clients and by `sandbox.wire` for calls to instances.
-Never changes the order of writes, and never holds one back when nothing else is under way.
+Keeps the order of writes; a write is not delayed when nothing else is in flight.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ class Transport(Protocol):
     def is_closing(self) -> bool: ...
 
 
-class Outbox:
-    """Belongs to one event loop. Holds writes for one turn of it per other thing under way, at most `turns_max`."""
+class WriteBatch:
+    """Belongs to one event loop. Holds writes for one turn of it per other request in flight, at most `turns_max`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, turns_max: int) -> None:
-        # For writers whose answers come through the same outbox to count themselves in.
+        # Requests in flight, counted by the writers whose answers come through the same batch.
         self.under_way = 0
         self._loop = loop
         self._turns_max = turns_max
@@ -30,7 +30,7 @@ class Outbox:
         self._held: list[tuple[Transport, bytes]] = []
 
     def write(self, transport: Transport, data: bytes, *, others: int) -> None:
-        """Writes now or soon. `others` is what is under way beside this, of which answers may come soon too."""
+        """Writes now or within a few turns. `others` is how many other requests are in flight, which may write soon."""
         if self._held:
             self._held.append((transport, data))
         elif others <= 0:
@@ -41,7 +41,7 @@ class Outbox:
             self._wait()
 
     def flush(self) -> None:
-        """Afterwards nothing is held. What is for a transport that has closed meanwhile is for nobody."""
+        """Writes everything that is held; data for a transport that has closed meanwhile is dropped."""
         held, self._held = self._held, []
         for transport, data in held:
             if not transport.is_closing():
@@ -52,15 +52,15 @@ class Outbox:
         self._loop.call_soon(self._wait if self._turns_left > 0 else self.flush)
 
 
-def shared(turns_max: int) -> Callable[[], Outbox]:
-    """A function that gives the running loop's own outbox, the same one each time."""
-    made: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = WeakKeyDictionary()
+def shared(turns_max: int) -> Callable[[], WriteBatch]:
+    """A function that returns the running loop's batch, the same one each time."""
+    made: WeakKeyDictionary[asyncio.AbstractEventLoop, WriteBatch] = WeakKeyDictionary()
 
-    def of_running_loop() -> Outbox:
+    def of_running_loop() -> WriteBatch:
         loop = asyncio.get_running_loop()
-        outbox = made.get(loop)
-        if outbox is None:
-            outbox = made[loop] = Outbox(loop, turns_max)
-        return outbox
+        batch = made.get(loop)
+        if batch is None:
+            batch = made[loop] = WriteBatch(loop, turns_max)
+        return batch
 
     return of_running_loop

@@ -30,8 +30,8 @@ class Dispatcher:
     """One for each engine. As many calls of `invoke` may run at a time as the caps allow.
 
     POLICY: an event that was sent to an instance is not sent again. An instance found dead is not leased, and a start
-    that failed may be tried again; but from the moment of the write nobody can tell whether the function saw the
-    event, so a death is the outcome (`exit`) and the caller decides.
+    that failed may be tried again; but once the event was written it is unknown whether the function saw it, so a
+    death is the outcome (`exit`) and the caller decides.
     """
 
     def __init__(self, resolver: Snapshots, pool: Pool, clocks: Clocks, credentials: CredentialsOf) -> None:

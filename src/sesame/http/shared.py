@@ -14,7 +14,7 @@ from sesame.http.framing import BROKEN
 from sesame.http.interface import Answer, Endpoint, Refusal, WebSocket
 from sesame.http.limits import Limits
 from sesame.http.request import Addresses
-from sesame.write_batching import Outbox, shared
+from sesame.write_batching import WriteBatch, shared
 
 # Answers of more requests than this do not come closer together.
 TURNS_MAX = 16
@@ -60,7 +60,7 @@ class Shared:
         self.clock = clock
         self.scheme = "https" if tls else "http"
         self.loop = asyncio.get_running_loop()
-        self.batch: Outbox = _batch()
+        self.batch: WriteBatch = _batch()
         self.budget = BodyBudget(limits.bodies_bytes)
         self.serve_websocket: Callable[[WebSocket], Awaitable[None]] | None = getattr(endpoint, "serve_websocket", None)
         self.log = structlog.get_logger("sesame.http")

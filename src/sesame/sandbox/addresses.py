@@ -1,7 +1,7 @@
-"""Translates the addresses that a function knows (/code, /opt, /tmp) where no mount can make them true.
+"""Translates the addresses that a function knows (/code, /opt, /tmp) where no mount can provide them.
 
-Used by plain.py to compose a process's environment and the setup of its shim.
-Never touches a value that is not a search path or the platform's own: the user's variables arrive as they were set.
+Used by `process.driver` for a process's environment and the setup of its shim. Changes only search paths and the
+platform's own variables; the user's variables arrive as they were set.
 """
 
 import os
@@ -26,7 +26,7 @@ def environment(spec: SandboxSpec, interpreter: Path, temporary: Path) -> dict[s
     for name in _SEARCH_PATHS:
         if name in composed:
             composed[name] = os.pathsep.join(_translated(composed[name], spec))
-    # What the function starts as `python` is its own interpreter.
+    # A program `python` that the function starts is the function's own interpreter.
     composed["PATH"] = f"{interpreter.parent}{os.pathsep}{composed['PATH']}"
     composed["TMPDIR"] = str(temporary)
     composed["FC_INSTANCE_ID"] = spec.instance_id
@@ -35,7 +35,7 @@ def environment(spec: SandboxSpec, interpreter: Path, temporary: Path) -> dict[s
 
 
 def setup(spec: SandboxSpec, *, notice: str) -> Mapping[str, Any]:
-    """The engine's setup with the directories as they are here (reference/runtime.md §2.6)."""
+    """The engine's setup with this machine's directories (reference/runtime.md §2.6)."""
     version = _VERSIONS.get(spec.runtime, "3")
     layers = [
         layer / part for layer in spec.layer_dirs for part in (f"python/lib/python{version}/site-packages", "python")
@@ -62,7 +62,7 @@ def _translated(value: str, spec: SandboxSpec) -> Iterator[str]:
         if part == CODE_ROOT or part.startswith(CODE_ROOT + "/"):
             yield str(spec.code_dir) + part[len(CODE_ROOT) :]
         elif part == LAYER_ROOT or part.startswith(LAYER_ROOT + "/"):
-            # Layers lie merged in the cloud, the earlier one in front.
+            # In the cloud layers lie merged, an earlier one over a later one.
             yield from (str(layer) + part[len(LAYER_ROOT) :] for layer in spec.layer_dirs)
         else:
             yield part

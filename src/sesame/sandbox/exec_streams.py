@@ -96,10 +96,10 @@ class Streams:
             try:
                 data = data[os.write(self._input, data) :]
             except BlockingIOError:
-                fd, room = self._input, loop.create_future()
-                loop.add_writer(fd, _resolve, room)
+                fd, writable = self._input, loop.create_future()
+                loop.add_writer(fd, _resolve, writable)
                 try:
-                    await room
+                    await writable
                 finally:
                     loop.remove_writer(fd)
             except OSError as error:

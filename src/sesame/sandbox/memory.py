@@ -27,7 +27,7 @@ _STATUS_BYTES = 4096
 
 
 class Gauge:
-    """The memory of one process tree. Holds a descriptor until `close`, so that a look is one system call."""
+    """The memory of one process tree. Holds a descriptor until `close`, so that a reading is one system call."""
 
     def __init__(self, pid: int, *, init: int | None = None) -> None:
         """`pid` is the main process. With `init`, the instance is all that is below that process, without it."""
@@ -45,8 +45,8 @@ class Gauge:
     def look_after_call(self, began: float) -> float:
         """Counts the main process after a call that began at this monotonic time. Returns the peak.
 
-        After calls of a few milliseconds, which is too short to fill much memory, only now and then: a look costs as
-        much as a tenth of a warm call.
+        After calls of a few milliseconds it counts only every `LOOK_EVERY_S`: they are too short to fill much memory,
+        and a reading costs as much as a tenth of a warm call.
         """
         now = time.monotonic()
         if now - began > SHORT_CALL_S or now - self._looked > LOOK_EVERY_S:

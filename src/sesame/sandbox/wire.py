@@ -1,7 +1,7 @@
-"""Speaks the frames of docs/wire-protocol.md on the host's side: one channel for each instance.
+"""The host's side of the wire protocol (docs/wire-protocol.md): one channel for each instance.
 
-Used by the drivers (plain, jail), which make the socket pair and the output pipe and start the process between them.
-Never trusts the peer: sizes are checked before memory is taken, and whatever breaks the protocol ends the channel.
+Used by the drivers, which make the socket pair and the output pipe and start the process between them. The peer is not
+trusted: sizes are checked before memory is allocated, and a violation of the protocol ends the channel.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from typing import Any
 import msgspec
 
 from sesame.sandbox.interface import Call, OnOutput, Reply, SandboxDied
-from sesame.write_batching import Outbox, shared
+from sesame.write_batching import WriteBatch, shared
 
 MAX_FRAME_BYTES = 33 * 1024 * 1024
 MAX_HEADER_BYTES = 1024 * 1024
 
 _SIZES = struct.Struct(">II")
 _READ_BYTES = 64 * 1024
-# Up to here header and payload are joined, so that they leave in one system call.
+# Header and payload up to this size are joined, so that they are sent by one system call.
 _JOIN_BYTES = 64 * 1024
-# Linux; where a pipe cannot be asked for its capacity this is what pipes have by default.
+# fcntl's F_GETPIPE_SZ on Linux. Where a pipe's capacity cannot be read, the default is assumed.
 _F_GETPIPE_SZ = 1032
 _PIPE_BYTES = 64 * 1024
 
@@ -41,15 +41,15 @@ class Header(msgspec.Struct, frozen=True):
     python: str = ""
 
 
-# Calls that leave in one turn of the loop are answered in one.
-_outbox = shared(turns_max=1)
+# Calls sent in one turn of the loop are usually answered in one turn.
+_batch = shared(turns_max=1)
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Header).decode
 
 
 class Channel:
-    """One conversation: a setup, then calls one at a time, and the output that comes meanwhile.
+    """One conversation: a setup, then calls one at a time, and the output that arrives meanwhile.
 
     `on_end` is called once, when the peer has closed its end or broken the protocol, in a call or between two.
     """
@@ -62,21 +62,21 @@ class Channel:
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[tuple[Header, bytes]] | None = None
         self._ended: SandboxDied | None = None
-        # What the shim knows already.
+        # The meta that was sent last.
         self._meta: Mapping[str, Any] | None = None
         self._loop: asyncio.AbstractEventLoop
-        self._outbox: Outbox
+        self._batch: WriteBatch
 
     async def open(self) -> None:
-        """Takes the socket over; from here on output is read too."""
+        """Begins to read the socket and the output."""
         loop = self._loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_unix_connection(lambda: self._protocol, sock=self._sock)
-        self._outbox = _outbox()
+        self._batch = _batch()
         self._output.start(loop)
 
     @property
     def ended(self) -> SandboxDied | None:
-        """Why nothing can be asked any more, or None."""
+        """Why the channel has ended; None while it has not."""
         return self._ended
 
     async def setup(self, setup: Mapping[str, Any]) -> str:
@@ -91,13 +91,13 @@ class Channel:
         return header.python
 
     async def call(self, call: Call) -> Reply:
-        """Sends one request and returns its reply; all output written before it has been given on by then.
+        """Sends one request and returns its reply; all output written before it has been passed on by then.
 
         Raises `SandboxDied` with reason exit or protocol.
         """
         head: dict[str, Any] = {"type": call.kind, "id": call.request_id}
         if call.meta != self._meta:
-            # Most calls differ in nothing but their id and event.
+            # Most calls have the same meta as the call before; then it is left out.
             head["meta"] = self._meta = call.meta
         answer = self._ask(_encode(head), call.payload)
         try:
@@ -109,7 +109,7 @@ class Channel:
         return Reply(header.ok, payload, header.http)
 
     def hang_up(self) -> None:
-        """Shuts the sending half: tells the shim to log its stacks and exit (watchdog.py)."""
+        """Shuts the sending half, which tells the shim to log its stacks and exit (watchdog.py)."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write_eof()
 
@@ -118,7 +118,7 @@ class Channel:
         self._end(died)
 
     def close(self) -> None:
-        """Frees socket and pipe, after what is left in the pipe was given on. Idempotent."""
+        """Passes on what is left in the pipe, then closes socket and pipe; idempotent."""
         self._end(SandboxDied("killed"))
         self._output.close()
         if self._transport is not None:
@@ -127,7 +127,7 @@ class Channel:
             self._sock.close()
 
     def _ask(self, head: bytes, payload: bytes) -> "asyncio.Future[tuple[Header, bytes]]":
-        """Sends a frame. Whoever awaits the answer calls `_asked` when it has come, or will not."""
+        """Sends a frame. The caller awaits the answer and then calls `_asked`, also when it was cancelled."""
         if self._ended is not None:
             raise self._ended
         assert self._transport is not None, "the channel is not open"
@@ -138,22 +138,22 @@ class Channel:
         self._answer = self._loop.create_future()
         prefix = _SIZES.pack(size, len(head)) + head
         if len(payload) <= _JOIN_BYTES:
-            self._outbox.write(self._transport, prefix + payload, others=self._outbox.under_way)
+            self._batch.write(self._transport, prefix + payload, others=self._batch.under_way)
         else:
             self._transport.write(prefix)
             self._transport.write(payload)
-        self._outbox.under_way += 1
+        self._batch.under_way += 1
         return self._answer
 
     def _asked(self) -> None:
         if self._answer is not None:
-            self._outbox.under_way -= 1
+            self._batch.under_way -= 1
             self._answer = None
 
     def _on_frame(self, head: bytes, payload: bytes) -> None:
         answer = self._answer
         if answer is None or answer.done():
-            # Nothing was asked, or the caller has left and kills the instance anyhow.
+            # No call waits: the frame was unasked, or the caller was cancelled and kills the instance.
             self._end(SandboxDied("protocol", "an answer to nothing"))
             return
         try:
@@ -161,7 +161,7 @@ class Channel:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self._end(SandboxDied("protocol", f"a broken header: {error}"))
             return
-        # The result can overtake output that is still in the pipe.
+        # Output written before the result may still be in the pipe.
         self._output.drain()
         answer.set_result((header, payload))
 
@@ -199,7 +199,7 @@ class Output:
         loop.add_reader(self._fd, self._read)
 
     def drain(self) -> None:
-        """Gives on all that was in the pipe at the time of the call.
+        """Passes on everything that was in the pipe when this was called.
 
         Not more than the pipe holds: a background thread that never stops writing must not hold up the host.
         """
@@ -214,7 +214,7 @@ class Output:
         self._forget()
 
     def _waiting(self) -> int:
-        """Bytes in the pipe. To read from an empty one costs an exception, and most calls write nothing."""
+        """Bytes in the pipe. Asking is cheaper than the exception of reading an empty one, as after most calls."""
         fcntl.ioctl(self._fd, termios.FIONREAD, self._count)
         return self._count[0]
 
@@ -237,7 +237,7 @@ class Output:
 
 
 class _Frames(asyncio.BufferedProtocol):
-    """Cuts the stream into frames. Large ones are received where they stay: nothing is joined or moved."""
+    """Cuts the stream into frames. A large frame is received into a buffer of its size, without copies."""
 
     def __init__(self, on_frame: Callable[[bytes, bytes], None], on_lost: Callable[[str], None]) -> None:
         self._on_frame = on_frame

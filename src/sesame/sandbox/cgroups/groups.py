@@ -1,7 +1,7 @@
-"""Limits, counts, freezes and kills groups of processes by control groups, version 1, 2 or both side by side.
+"""Limits, counts, freezes and kills groups of processes by control groups of version 1, version 2 or both.
 
-Used by host_resources.py and jail.py. What ends a group stands in cgroups_end.py, which needs no Sesame to be alive.
-Never mounts anything, never touches a group whose name does not begin with `sesame-`.
+Used by `jail.host_resources` and `jail.driver`. Ending a group is in `cgroups.teardown`, which works without a living
+Sesame. Mounts nothing; touches only groups whose names begin with `sesame-`.
 """
 
 import contextlib
@@ -46,12 +46,12 @@ class Group:
         if unified is not None:
             self.unified_fd = os.open(unified, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         # `tasks` and not `cgroup.procs`: for a thread that moves itself the kernel takes no global lock, which costs
-        # 10 ms when nobody has taken it of late. What several controllers share is joined once.
+        # 10 ms when it was not taken recently. A directory that several controllers share is joined once.
         paths = dict.fromkeys(path / "tasks" for name, path in self._directories.items() if name != "unified")
         self.task_fds = tuple(os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in paths if path.exists())
 
     def joined(self) -> None:
-        """Closes what only joining needed."""
+        """Closes the descriptors that were needed for joining."""
         for fd in (self.unified_fd, *self.task_fds):
             if fd >= 0:
                 os.close(fd)
@@ -92,7 +92,7 @@ class Group:
             self._peak_file = self._open_peak()
             if self._peak_file is None:
                 return 0
-        # Asked after every call, and most calls do not raise it.
+        # Read after every call; most calls do not raise it.
         said = os.pread(self._peak_file, 32, 0)
         if said != self._peak_said:
             self._peak = max(0, int(said) - self._file_cache_bytes())
@@ -142,7 +142,7 @@ class Group:
         return [str(directory) for directory in self.directories()]
 
     def _open_peak(self) -> int | None:
-        """The file that says it, which stays open: a look is one system call."""
+        """The file with the peak. It stays open, so that reading it is one system call."""
         if self._memory is not None:
             for name in ("memory.peak", "memory.max_usage_in_bytes"):
                 with contextlib.suppress(FileNotFoundError):
@@ -233,7 +233,7 @@ class Cgroups:
         return Group(directories, freezer)
 
     def paths(self) -> list[str]:
-        """The parents: what a watchdog has to know."""
+        """The parents, for the watchdog."""
         return [str(parent) for parent in dict.fromkeys(self._parents.values())]
 
     def clear(self) -> None:

@@ -1,7 +1,6 @@
-"""Finds where control groups lie on this machine and whether Sesame may make some, in version 1, 2 or a mixture.
+"""Finds where control groups lie on this machine and where Sesame may make some, in version 1, 2 or a mixture.
 
-Used by jail_grade.py and jail.py at start, and by the sweep for what an earlier Sesame left.
-Never leaves Sesame's own group but upwards under version 2, where a group with processes has no children.
+Used by `jail.isolation` and `jail.driver` at the start, and by `jail.sweep` for what an earlier Sesame left.
 """
 
 import errno
@@ -12,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 PREFIX = "sesame-"
-# What is asked of the kernel, in the order of importance.
+# The controllers that are wanted, the most important first.
 CONTROLLERS = ("memory", "pids", "cpu")
 HOST_GROUP = "sesame-host"
 _MAX_DEPTH = 6
@@ -44,7 +43,7 @@ class Hierarchies:
                     control.write_text(" ".join(f"+{name}" for name in wanted))
 
     def leftovers(self) -> Iterator[tuple[str, "Hierarchies"]]:
-        """(name, hierarchies with the bases where it lies) of every `sesame-…` group anywhere, whoever made it."""
+        """(name, hierarchies with the bases where it lies) of every `sesame-…` group of any Sesame."""
         found: dict[str, dict[str, Path]] = {}
         for mount in self._mounts:
             kinds = sorted(mount.controllers) if mount.version == 1 else ["unified"]
@@ -102,7 +101,7 @@ def _below(mount: Mount, own: str) -> Path:
 
 
 def _version_2_base(mount: Mount, own: str, wanted: list[str]) -> tuple[Path, list[str]] | None:
-    """The nearest group, from Sesame's own upwards, that can have children with most of what is wanted."""
+    """The nearest group, from Sesame's own upwards, whose children can have most of the wanted controllers."""
     best: tuple[Path, list[str]] | None = None
     candidate = _below(mount, own)
     while True:

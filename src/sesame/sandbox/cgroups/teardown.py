@@ -1,7 +1,7 @@
 """Ends what is in control groups: kills every process, frozen or not, and removes the directories.
 
-Used by cgroups.py; as a program it is the watchdog that jail.py starts: it waits for its Sesame to die, then ends all.
-Never imports more than the standard library, and never touches a directory that it was not given.
+Used by `cgroups.groups`. As a program it is the watchdog that `jail.driver` starts: it waits for the death of its
+Sesame, then ends everything. Imports nothing of Sesame.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ _POLL_S = 0.002
 
 
 def processes(directories: Iterable[str]) -> set[int]:
-    """Who is in a group, given its directories in all hierarchies."""
+    """The pids in a group, given its directories in all hierarchies."""
     found: set[int] = set()
     for directory in directories:
         found.update(int(line) for line in read(f"{directory}/cgroup.procs").split())
@@ -31,10 +31,10 @@ def kill(directories: list[str]) -> None:
     while found := processes(directories):
         if not any(write_if_there(f"{directory}/cgroup.kill", "1") for directory in directories):
             for pid in found:
-                # Gone between the list and the signal.
+                # It ended between the listing and the signal.
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        # A version 1 freezer holds even SIGKILL back: thaw once it is under way.
+        # A version 1 freezer holds even SIGKILL back, so the group is thawed once the signals were sent.
         for directory in directories:
             write_if_there(f"{directory}/freezer.state", "THAWED")
         if time.monotonic() > deadline:
@@ -65,7 +65,7 @@ def end_all(parents: list[str]) -> None:
 
 
 def removed(directory: str) -> bool:
-    """False when something is still in it."""
+    """Whether the directory is gone; False while something is in it."""
     try:
         os.rmdir(directory)
     except FileNotFoundError:
@@ -101,7 +101,7 @@ def write_if_there(path: str, text: str) -> bool:
 
 
 def read(path: str) -> str:
-    """The file, or an empty text when it is not there (any more)."""
+    """The file's text; "" when the file does not exist."""
     try:
         with open(path) as file:
             return file.read()
@@ -118,7 +118,7 @@ def _children(parent: str) -> Iterator[str]:
 
 
 def main(parents: list[str]) -> None:
-    """The watchdog: standard input ends when its Sesame does, however that happens."""
+    """The watchdog: its standard input ends when Sesame ends, however that happens."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     while os.read(0, 4096):

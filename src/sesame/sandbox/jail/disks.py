@@ -1,7 +1,6 @@
-"""Makes the /tmp of instances: each a sparse ext4 image, so that its size is real and its pages are a file's.
+"""Makes the /tmp of instances: sparse ext4 images, so that the size is enforced and pages are not charged as memory.
 
-Used by host_resources.py, in a thread; needs root, a free loop device and mkfs.ext4.
-Never leaves a name behind: image and loop device vanish with their last user, however that ends.
+Used by `jail.host_resources`, in threads; needs root.
 """
 
 import fcntl
@@ -15,7 +14,7 @@ from pathlib import Path
 from sesame.sandbox.jail import mounts as jail_mounts
 
 BYTES_PER_INODE = 16 * 1024
-# One part in so many is added for what the file system keeps for itself, mostly inodes: what was promised is free.
+# One part in so many is added for what the file system needs itself, mostly inodes, so that the stated size is free.
 OVERHEAD = 60
 
 _LOOP_CTL_GET_FREE = 0x4C82
@@ -56,7 +55,7 @@ class Disks:
         try:
             return jail_mounts.block_mount("ext4", f"/proc/self/fd/{device}", "discard", "noinit_itable")
         finally:
-            # The mount holds the device now; with the mount it is detached.
+            # The mount holds the device from here on; the device is detached with it.
             os.close(device)
 
     def _template(self, size_mb: int) -> int:
@@ -71,7 +70,7 @@ class Disks:
             "-O", "^has_journal,^resize_inode", "-E", "lazy_itable_init=1,nodiscard",
             str(path), f"{size_mb + size_mb // OVERHEAD}M",
         )  # fmt: skip
-        # Everybody's, and empty: as /tmp is.
+        # Empty and writable for every user, as /tmp is.
         _run(str(Path(maker).with_name("debugfs")), "-w", "-R", "set_inode_field / mode 041777", str(path))
         _run(str(Path(maker).with_name("debugfs")), "-w", "-R", "rmdir lost+found", str(path))
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -99,12 +98,12 @@ class Disks:
         return image
 
     def _attach(self, image: int) -> int:
-        """Attaches a free loop device, which others may want too. Returns its descriptor."""
+        """Attaches a free loop device and returns its descriptor; tries another one when it was taken meanwhile."""
         control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
         try:
             for _ in range(_ATTEMPTS):
                 device = self._device(fcntl.ioctl(control, _LOOP_CTL_GET_FREE))
-                # Direct: the image's pages are not cached a second time below the file system's.
+                # Direct, so that pages are not cached twice: for the image and for the file system on it.
                 if _configured(device, image, _LO_FLAGS_AUTOCLEAR | _LO_FLAGS_DIRECT_IO):
                     return device
                 if _configured(device, image, _LO_FLAGS_AUTOCLEAR):
@@ -118,7 +117,7 @@ class Disks:
         try:
             return os.open(f"/dev/loop{number}", os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            # In a container nobody makes nodes for new devices.
+            # In a container no device manager makes the node of a new device.
             node = self._folder / f"loop{number}"
             os.mknod(node, 0o600 | stat.S_IFBLK, os.makedev(_LOOP_MAJOR, number))
             try:

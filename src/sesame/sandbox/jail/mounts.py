@@ -1,7 +1,6 @@
-"""Prepares, in the host, mounts that hang nowhere and travel to an instance as descriptors: code, layers, /tmp.
+"""Makes mounts that are attached nowhere and are sent to an instance as descriptors: code, layers, /tmp.
 
-Used by host_resources.py and jail.py; needs root. runtime/jail/steps.py puts them in place.
-Never attaches anything to the host's own tree: with its last descriptor a mount is gone, however Sesame ended.
+Used by `jail.host_resources` and `jail.instance`; needs root. runtime/jail/steps.py attaches them.
 """
 
 import ctypes
@@ -32,12 +31,12 @@ class _MountAttributes(ctypes.Structure):
 
 
 def supported() -> bool:
-    """Whether this machine is Linux with calls as they are numbered here."""
+    """Whether this machine is a Linux that has these system calls under these numbers."""
     return platform.system() == "Linux"
 
 
 def tree(path: Path, *, read_only: bool = True, nosuid: bool = True) -> int:
-    """A descriptor of a view of the directory. The caller closes it. Raises `OSError`."""
+    """A descriptor of a mount of the directory, which the caller closes. Raises `OSError`."""
     fd = _call(
         "open_tree", _SYS_OPEN_TREE,
         ctypes.c_int(_AT_FDCWD), os.fsencode(path), ctypes.c_uint(_OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC),
@@ -54,7 +53,7 @@ def tree(path: Path, *, read_only: bool = True, nosuid: bool = True) -> int:
 
 
 def merged_tree(paths: Sequence[Path], *, read_only: bool = True) -> int:
-    """A view of several directories as one, in which the earlier wins. The caller closes it.
+    """A mount that shows several directories merged, an earlier one over a later one. The caller closes it.
 
     Several are read-only whatever is asked for: there is nowhere to write.
     """

@@ -1,7 +1,7 @@
-"""Decides what a jail's root holds: the interpreter, what it links against, names, certificates, devices. Nothing else.
+"""Decides what a jail's root holds: the interpreter, the libraries it links, names, certificates, devices, and no more.
 
-Called by jail_forker.py before it starts a zygote; runtime/jail/root.py carries the plan out.
-Never mounts anything itself, never shows a directory that could hold a user's or an operator's data.
+Called by `jail.zygote_client` before it starts a zygote; runtime/jail/root.py carries the plan out. Shows no directory
+that could hold a user's own files.
 """
 
 import os
@@ -18,7 +18,7 @@ SITE_PACKAGES_ROOT = "/var/sesame/site-packages"
 # Read by runtime/jail/steps.py.
 HOSTS = "/var/sesame/hosts"
 FIRST_UID = 10_000
-# The cloud's images name this many users (reference/runtime.md §11).
+# So many users have names in the cloud's images (reference/runtime.md §11).
 NAMED_UIDS = 1_000
 # The cloud's default (reference/runtime.md §11). The loader reads it when a zygote starts, before there is any code.
 LIBRARY_PATH = "/code/:/code//lib:/opt/lib:/usr/local/lib"
@@ -29,14 +29,14 @@ _READ_BY_PYTHON = frozenset({
     "PYTHONTRACEMALLOC", "PYTHONDEVMODE", "PYTHONINTMAXSTRDIGITS", "PYTHONDEBUG", "PYTHONVERBOSE",
 })  # fmt: skip
 
-# A library directory that is missing at the zygote's start counts as missing for ever: the loader looks once.
+# These exist from the start, because the loader of a zygote looks once and takes a missing directory for absent.
 _DIRECTORIES = (
     "/code/lib", "/opt/lib", "/opt/bin", "/opt/python", "/usr/local/lib", "/tmp", "/var/tmp", "/dev/shm",
     "/proc", "/sys", "/home", "/root", "/mnt", "/run", "/var/log/fc",
 )  # fmt: skip
 _SYSTEM = ("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/share")
 _MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
-# Directories are mounted; files are copied, as each mount costs every instance a little.
+# Directories are mounted; files are copied, because each mount makes every instance a little slower.
 _ETC_DIRECTORIES = (
     "/etc/ssl/certs", "/etc/pki/tls", "/etc/pki/ca-trust", "/etc/ca-certificates", "/etc/alternatives", "/etc/fonts",
     "/etc/ImageMagick-6", "/etc/ImageMagick-7",
@@ -64,7 +64,7 @@ def root_plan(launch: Launch, staging: Path, policy: JailPolicy) -> dict[str, An
     binds.append((str(SHIM), SHIM_ROOT, writable))
     if launch.site_packages is not None:
         binds.append((str(launch.site_packages), SITE_PACKAGES_ROOT, writable))
-    # Until each instance mounts its own over it; in a user namespace the kernel wants a full one to be there.
+    # Each instance mounts its own over it. In a user namespace the kernel allows that only over a full one.
     binds.append(("/proc", "/proc", True))
     return {
         "parent": os.getpid(),
@@ -103,7 +103,7 @@ def _library_directories() -> list[str]:
 
 
 def _read_only(interpreter: Path) -> Iterator[str]:
-    """Outermost directories only: binding one inside another would hide nothing and cost a mount in every instance."""
+    """Outermost directories only: a mount inside another shows nothing more and costs every instance time."""
     prefix = str(interpreter.parent.parent)
     system = [path for path in _SYSTEM if os.path.isdir(path) and not os.path.islink(path)]
     yield from system
@@ -114,7 +114,7 @@ def _read_only(interpreter: Path) -> Iterator[str]:
 
 
 def _merged_links() -> Iterator[tuple[str, str]]:
-    """Where the system has merged /bin and the like into /usr, they are links here too."""
+    """/bin and the like, as links where the system has merged them into /usr."""
     for path in _MERGED:
         if os.path.islink(path):
             yield path, os.readlink(path)

@@ -1,7 +1,6 @@
-"""Names what a Sesame makes on this machine, and removes what one that is gone has left.
+"""Names what a Sesame makes on this machine, and removes what a dead one has left.
 
-Called by jail.py at start, for what neither death signals nor the watchdog could end.
-Never touches what belongs to a Sesame that lives, or to one in another pid namespace, which cannot be seen.
+Called by `jail.driver` at the start, for what neither parent-death signals nor the watchdog could end.
 """
 
 import os
@@ -15,7 +14,7 @@ _START_TIME_FIELD = 21
 
 
 def own_name(tag: str) -> str:
-    """`sesame-<pid namespace>-<pid>-<start time>-<tag>`: anybody can see whether its maker lives.
+    """`sesame-<pid namespace>-<pid>-<start time>-<tag>`: tells whether its maker lives.
 
     `tag` tells several drivers of one process apart.
     """
@@ -28,7 +27,7 @@ def hierarchies() -> Hierarchies:
 
 
 def sweep(layout: Hierarchies) -> list[str]:
-    """Ends and removes every group whose Sesame is gone; returns their names. Blocks."""
+    """Ends and removes every group whose Sesame has died; returns their names. Blocks."""
     swept = []
     for name, found in abandoned(layout):
         Cgroups(found, name).clear()
@@ -37,7 +36,7 @@ def sweep(layout: Hierarchies) -> list[str]:
 
 
 def abandoned(layout: Hierarchies) -> Iterator[tuple[str, Hierarchies]]:
-    """Groups made in this pid namespace by a process that does not exist any more."""
+    """The groups made in this pid namespace by a process that has ended."""
     for name, found in layout.leftovers():
         parts = name.removeprefix(PREFIX).split("-")
         if len(parts) != 4 or parts[0] != _pid_namespace():
@@ -51,10 +50,10 @@ def _pid_namespace() -> str:
 
 
 def _start_time(pid: int) -> str:
-    """In ticks since boot; empty when there is no such process."""
+    """The start time of a process in ticks since boot; "" when there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    # The second field is the program's name, which may hold anything, blanks and parentheses too.
+    # The second field is the program's name, which may contain blanks and parentheses.
     return stat.rpartition(")")[2].split()[_START_TIME_FIELD - 2]

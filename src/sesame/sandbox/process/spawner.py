@@ -1,7 +1,7 @@
 """Sesame's side of the spawner process: starts it, asks it to start and to end processes, hears of deaths.
 
 Used by `process.driver`; the process itself is spawner_process.py. Sesame does not fork by itself because it has
-threads, and signals only through the process that reaps, so that a number is never somebody else's.
+threads, and signals only through the process that reaps, so that a pid cannot have passed to another process.
 """
 
 import array

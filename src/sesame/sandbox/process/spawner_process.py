@@ -19,7 +19,7 @@ import time
 from typing import Any, NoReturn
 
 COOKIE = "FC_INSTANCE_ID"
-# What a command starts in an instance belongs to the command first.
+# Set for commands in an instance: their processes belong to the command before they belong to the instance.
 COMMAND_COOKIE = "SESAME_COMMAND_ID"
 SOCKET_FD = 3
 
@@ -30,7 +30,7 @@ _RETRY_S = 0.002
 _SWEEP_S = 0.5
 _LAST_WORK_S = 10.0
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-# macOS says that files are not limited, and refuses more than this.
+# macOS reports no limit on open files, and refuses a higher one than this.
 _FILES_ELSEWHERE = 10240
 # A function may open this part of what the server may, at least so many.
 _FILES_SHARE, _FILES_MIN = 4, 1024
@@ -38,7 +38,7 @@ _SIZE = struct.Struct(">I")
 
 
 class Instance:
-    """One start request's main process. `pid` leads a session and a process group of the same number."""
+    """The main process of one start request. `pid` leads a session and a process group of the same number."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -47,7 +47,7 @@ class Instance:
 
 
 class Spawner:
-    """Single-threaded: a message, a death or a timer, one after the other."""
+    """Single-threaded: handles messages, deaths and timers one after the other."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -58,7 +58,7 @@ class Spawner:
         self._pending = bytearray()
 
     def run(self) -> None:
-        """Until the control socket ends; afterwards no descendant is left."""
+        """Runs until the control socket ends; on return no descendant is left."""
         wake = _signals_as_bytes()
         poll = select.poll()
         poll.register(wake, select.POLLIN)
@@ -77,7 +77,7 @@ class Spawner:
     def _patience_ms(self) -> float | None:
         if any(i.killing for i in self._instances.values()):
             return _RETRY_S * 1000
-        # A child that is no instance is an orphan of one: see that it goes when its instance has gone.
+        # A child that is no instance is an orphan of one, to be ended when its instance has ended.
         return _SWEEP_S * 1000 if _LINUX and set(_children(os.getpid())) - set(self._by_pid) else None
 
     # Requests
@@ -177,7 +177,7 @@ class Spawner:
             self._sweep()
 
     def _victims(self, name: str, instance: Instance) -> list[int]:
-        """Every process that is the instance's: below its main process, or an orphan of its session or its cookie."""
+        """Every process of the instance: below its main process, or an orphan with its session or its cookie."""
         if not _LINUX:
             return [instance.pid] if instance.running else []
         roots = [instance.pid] if instance.running else []
@@ -187,7 +187,7 @@ class Spawner:
         return _trees(roots)
 
     def _sweep(self) -> None:
-        """Kills orphans that no instance answers for; one that wiped its cookie only when no instance is left."""
+        """Kills orphans that belong to no instance. One that removed its cookie is killed once no instance is left."""
         sessions = {instance.pid for instance in self._instances.values()}
         for pid in _children(os.getpid()):
             if pid in self._by_pid or _session(pid) in sessions:
@@ -233,7 +233,7 @@ class Spawner:
 
 
 def _become(message: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
-    """In the child: turns into the instance. Whatever fails is written to its output, where the host finds it."""
+    """In the child: becomes the instance. Failures are written to its output, where the host reads them."""
     code = 127
     try:
         os.setsid()
@@ -246,7 +246,7 @@ def _become(message: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
         for name, wanted in message["limits"].items():
             _limit(getattr(resource, name), wanted)
         if _LINUX:
-            # Whoever runs short of memory: the instance goes before Sesame does.
+            # When the machine runs out of memory, the kernel ends instances before Sesame.
             with open("/proc/self/oom_score_adj", "w") as file:
                 file.write("1000")
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -274,7 +274,7 @@ def _take_socket(sock: int, output: int) -> None:
 
 
 def _take_streams(fds: list[int], *, tty: bool) -> None:
-    """None of the descriptors is one of the three: those are open in a spawner. All others close by themselves."""
+    """`fds` never are 0, 1 or 2, which are open in a spawner. All other descriptors close on exec."""
     for target, fd in enumerate(fds):
         os.dup2(fd, target)
     if tty:
@@ -301,10 +301,10 @@ def _send_signal(pid: int, number: int, *, group: bool) -> None:
         else:
             os.kill(pid, number)
     except ProcessLookupError:
-        # It ended by itself; its death is reported like any other.
+        # It has ended by itself; its death is reported like any other.
         return
     except PermissionError:
-        # macOS says so of zombies; on Linux of a process that changed its user, which the caller tries again.
+        # On macOS this means a zombie; on Linux a process that changed its user, which the caller tries again.
         return
 
 
@@ -351,7 +351,7 @@ def _state(pid: int) -> str:
 
 
 def _text(path: str) -> str:
-    """A file of /proc, or nothing when its process has gone meanwhile."""
+    """A file of /proc; "" when its process has ended meanwhile."""
     try:
         with open(path, "rb") as file:
             return file.read().decode("utf-8", "replace")
@@ -373,7 +373,7 @@ def _signals_as_bytes() -> int:
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-    # Ctrl-C and a closing terminal are Sesame's to answer: it hangs up when it is done.
+    # Sesame reacts to Ctrl-C and a closing terminal; it hangs up when it has finished.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     return reading
