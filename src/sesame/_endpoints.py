@@ -3,6 +3,7 @@
 Called by `app` last: when an endpoint answers, everything behind it is there.
 """
 
+import ipaddress
 import resource
 import socket
 import ssl
@@ -39,7 +40,6 @@ from sesame.oss.lifecycle import LIFECYCLE_EVERY_S, Lifecycle
 from sesame.oss.source import ObjectSource
 from sesame.settings import TABLE, Settings
 
-HOST = "127.0.0.1"
 VIRTUAL_HOSTS = ("oss.localhost",)
 # Servers that share the process's descriptors: Function Compute with and without TLS, object storage, one to come.
 ENDPOINTS_MAX = 4
@@ -65,11 +65,48 @@ async def open_endpoints(
     await uploads.sweep()
     control = _control(needs.settings, storage, identity, uploads)
     fc = _fc(needs, storage, identity, engine, control)
-    urls = {"oss": await _listen(needs, _oss(needs, storage, identity), "oss_port")}
+    tls = _own_tls(needs.settings)
+    urls = {"oss": await _listen(needs, _oss(needs, storage, identity), "oss_port", tls)}
     if needs.settings.https_port is not None:
         urls["fc_https"] = await _listen(needs, fc, "https_port", Certificates(control.domains.find).context())
-    urls["fc"] = await _listen(needs, fc, "port")
+    urls["fc"] = await _listen(needs, fc, "port", tls)
     return urls
+
+
+def exposure(settings: Settings) -> str:
+    """What an operator should know who lets other machines in without TLS; "" where that is not so."""
+    if settings.tls_cert is not None or _is_loopback(settings.host):
+        return ""
+    return (
+        f"WARNING: --host {settings.host} is reached from other machines without TLS: events, code and credentials "
+        "pass in the clear. Give --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy that speaks TLS."
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _own_tls(settings: Settings) -> ssl.SSLContext | None:
+    """With the certificate of the settings. Raises `ConfigurationError` for one that cannot be used."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        # Without a password a key that has one would be asked for on the terminal.
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, password=b"")
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"TLS cannot be served with the certificate {settings.tls_cert} and the key {settings.tls_key}: {error}; "
+            "expected two PEM files: a certificate chain that begins with the server's own, and its key without a "
+            "password"
+        ) from error
+    return context
 
 
 def _control(settings: Settings, storage: Storage, identity: Identity, uploads: CodeUploads) -> Control:
@@ -78,7 +115,7 @@ def _control(settings: Settings, storage: Storage, identity: Identity, uploads: 
         code=CodeSource(storage.packages, source.read, uploads),
         check_role=identity.roles.require_assumable,
         arns=Arns(settings.region, identity.account_id),
-        own_hosts=OwnHosts.of((HOST, socket.gethostname()), VIRTUAL_HOSTS),
+        own_hosts=OwnHosts.of((settings.host, socket.gethostname()), VIRTUAL_HOSTS),
     )
     return Control.over(storage.catalog, needs)
 
@@ -136,10 +173,12 @@ def _limits() -> Limits:
 async def _listen(needs: EndpointNeeds, endpoint: Endpoint, setting: str, tls: ssl.SSLContext | None = None) -> str:
     """Serves an endpoint on the port of this setting and returns its URL."""
     port = getattr(needs.settings, setting)
-    server = HttpServer(endpoint, host=HOST, port=port, tls=tls, limits=_limits(), clock=needs.clocks.monotonic)
+    host = needs.settings.host
+    server = HttpServer(endpoint, host=host, port=port, tls=tls, limits=_limits(), clock=needs.clocks.monotonic)
     try:
         await server.start()
     except ConfigurationError as error:
         raise ConfigurationError(f"{TABLE[setting].flag} {port}: {error}") from error
     needs.teardown.push_async_callback(server.stop, needs.settings.drain_s)
-    return server.url
+    # Where this machine reaches it: every address stands for one of them.
+    return server.url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")

@@ -8,7 +8,7 @@ import asyncio
 import os
 from contextlib import AsyncExitStack
 
-from sesame._endpoints import EndpointNeeds, open_endpoints
+from sesame._endpoints import EndpointNeeds, exposure, open_endpoints
 from sesame._engine import EngineNeeds, EngineParts, open_engine
 from sesame._identity import open_identity
 from sesame._storage import StorageNeeds, open_storage
@@ -64,7 +64,8 @@ class Sesame:
         """What an operator should know before the first call, one line each."""
         driver, reason = self._engine.driver, self._engine.driver_reason
         sandbox = [f"Sandbox {driver.name}: {reason}."] if reason else []
-        return [*sandbox, *self._runtimes.notices(), *self._storage.notices]
+        exposed = exposure(self._settings)
+        return [*([exposed] if exposed else []), *sandbox, *self._runtimes.notices(), *self._storage.notices]
 
     async def _build(self) -> None:
         settings, clocks, teardown = self._settings, self._clocks, self._teardown

@@ -40,13 +40,30 @@ def _meta(meaning: str, *, shown_default: str = "", file_only: bool = False) -> 
 class Settings(msgspec.Struct, frozen=True):
     """All that can be set. A field `data_dir` is the flag `--data-dir`, `SESAME_DATA_DIR` and the key `data_dir`."""
 
-    port: Annotated[int, _meta("Port of the Function Compute endpoint on 127.0.0.1; 0 takes any free one.")] = 9000
+    port: Annotated[int, _meta("Port of the Function Compute endpoint; 0 takes any free one.")] = 9000
+    host: Annotated[
+        str,
+        _meta(
+            "Address that every endpoint listens on. Another than a loopback address lets other machines in: add TLS "
+            "(`--tls-cert`)."
+        ),
+    ] = "127.0.0.1"
     https_port: Annotated[
         int | None,
         _meta(
             "Port of the Function Compute endpoint over TLS, for custom domains with certificates; 0 takes any free.",
             shown_default="no TLS",
         ),
+    ] = None
+    tls_cert: Annotated[
+        Path | None,
+        _meta(
+            "Certificate chain (PEM) with which the endpoints speak TLS, and nothing else, on their ports.",
+            shown_default="no TLS",
+        ),
+    ] = None
+    tls_key: Annotated[
+        Path | None, _meta("Private key (PEM, without a password) of `--tls-cert`.", shown_default="no TLS")
     ] = None
     oss_port: Annotated[int, _meta("Port of the OSS endpoint; 0 takes any free one.")] = 9001
     data_dir: Annotated[
@@ -243,6 +260,11 @@ def _check(settings: Settings) -> None:
     for name in ("port", "https_port", "oss_port"):
         if not 0 <= (getattr(settings, name) or 0) <= 65535:
             raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected 0 to 65535")
+    if not settings.host:
+        raise ConfigurationError("host is empty; expected an address, such as 127.0.0.1, or 0.0.0.0 for all of them")
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        given, missing = ("tls_cert", "tls_key") if settings.tls_key is None else ("tls_key", "tls_cert")
+        raise ConfigurationError(f"{given} is set without {missing}; TLS takes the certificate and its key")
     for name, choices in CHOICES.items():
         if getattr(settings, name) not in choices:
             raise ConfigurationError(f"{name} is '{getattr(settings, name)}'; expected one of {', '.join(choices)}")

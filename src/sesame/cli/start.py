@@ -27,7 +27,7 @@ EXIT_STOPPED_AT_ONCE = 130
 @click.command()
 @with_settings()
 def start(**flags: Any) -> None:
-    """Starts Sesame: endpoints on 127.0.0.1, everything else in the data directory."""
+    """Starts Sesame: endpoints on --host, everything else in the data directory."""
     settings = settle(flags)
     own_log.configure()
     _allow_many_descriptors()
