@@ -11,7 +11,7 @@ import uuid
 
 import fc2
 import requests
-from tests.journeys.conftest import Deploy, Sesame
+from tests.journeys.conftest import Deploy, Sesame, wait_until
 from tests.support.signer import Door
 
 ROUNDS = 200
@@ -127,3 +127,44 @@ def test_logs_that_stay(sesame: Sesame, deploy: Deploy, service: str, door: Door
         assert len(texts) == len(lines), shown.stdout
         begin = texts.index(f"FC Invoke Start RequestId: {request_id}")
         assert texts[begin + 1 : begin + 6] == ["before", "from the child", "its stderr", "from system", "after"]
+
+
+def test_why_a_process_ended(deploy: Deploy, service: str, door: Door, sesame: Sesame, runtime: str) -> None:
+    """The answer is the cloud's, which does not say why; the log does, in the tail and in what is kept."""
+    handlers = {
+        "index.by_sys": "ended with exit status 3",
+        "index.hard": "ended with exit status 9",
+        "index.by_signal": "was killed by SIGKILL (Killed)",
+        "index.crashes": "was killed by SIGSEGV (Segmentation fault)",
+    }
+    for number, (handler, how) in enumerate(handlers.items()):
+        name = f"exits{number}"
+        deploy("exits", name=name, handler=handler)
+        answer = door.invoke(service, name, headers=TAIL)
+        assert answer.json()["errorMessage"].startswith("Process exited unexpectedly before completing request")
+        line = f"[sesame] the function's process {how}"
+        assert line in said(answer).splitlines()
+        assert line in kept(sesame, f"{service}/{name}", line)
+    deploy("hogs", handler="index.memory", memorySize=128)
+    answer = door.invoke(service, "hogs", "400", headers=TAIL)
+    assert "[sesame] the function's process was killed because it was out of memory: " in said(answer)
+
+
+def kept(sesame: Sesame, function: str, line: str) -> str:
+    """What `sesame logs` says of a function, once the line is there."""
+    command = [sys.executable, "-m", "sesame", "logs", function, "--data-dir", str(sesame.data_dir)]
+
+    def seen() -> str:
+        text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        return text if line in text else ""
+
+    return str(wait_until(seen, f"{line!r} in the log"))
+
+
+def test_a_call_that_is_stuck_in_c_code(deploy: Deploy, service: str, door: Door) -> None:
+    deploy("holds_the_lock", handler="index.handler", timeout=1)
+    answer = door.invoke(service, "holds_the_lock", headers=TAIL)
+    assert answer.json()["errorMessage"].startswith("Function timed out after 1 seconds (maxMemoryUsage: ")
+    assert float(answer.headers["X-Fc-Invocation-Duration"]) < 1900
+    assert f"[ERROR] request id = {answer.headers['X-Fc-Request-Id']}, thread id = " in said(answer)
+    assert 'File "/code/index.py", line 14, in search' in said(answer)

@@ -11,8 +11,8 @@ from sesame.sandbox.interface import KillReason
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# The host asks for the stacks for at most 0.4 s; the rest is this machine's.
-KILL_LIMIT_S = 0.9
+# The host waits for the stacks for 0.4 s, or 0.7 s where their beginning is there; the rest is this machine's.
+KILL_LIMIT_S = 1.0
 
 
 async def ended(stage: Any, until: Any, handler: str) -> tuple[str, float]:
@@ -35,6 +35,7 @@ async def test_a_search_that_backtracks(stage: Any, until: Any, handler: str) ->
     assert re.search(r'  File "/code/index.py", line 14, in search\n', text)
     assert f"in {handler.partition('.')[2]}" in text
     assert text.index("in handler" if handler == "index.handler" else "in with_threads") < text.index("in search")
+    assert "could not be had" not in text
     assert "bootstrap.py" not in text
     assert "watchdog.py" not in text
     assert took_s < KILL_LIMIT_S

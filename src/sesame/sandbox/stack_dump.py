@@ -17,6 +17,8 @@ DUMP_SIGNAL = signal.SIGRTMAX - 1 if hasattr(signal, "SIGRTMAX") else signal.SIG
 # First the shim is asked to write its stacks; then, when it has not ended, its fault handler.
 ASK_SHIM_S = 0.15
 ASK_HANDLER_S = 0.25
+# A busy machine may need this much longer for stacks of which the beginning is there.
+FINISH_S = 0.3
 
 # More than this is no stack: what comes beyond goes on as it is.
 _HELD_BYTES_MAX = 1024 * 1024
@@ -42,6 +44,11 @@ class HeldOutput:
 
     def hold(self) -> None:
         self._held = bytearray()
+
+    async def answered(self, gone: asyncio.Event) -> None:
+        """Waits until the process that was asked for its stacks has ended, or until it is clear that it will not."""
+        if not await within(ASK_HANDLER_S, gone) and self._held:
+            await within(FINISH_S, gone)
 
     def line(self, text: str) -> None:
         """A line of the platform's own, after what the function wrote."""
@@ -85,6 +92,9 @@ def in_log_layout(written: bytes, request_id: str, shim: str, shown: tuple[str, 
         elif not (threads and text in (b"", b"  ...")):
             other.append(line)
     told = [(ident, frames) for ident, frames in threads if frames]
+    if b"[ERROR] request id = " in written:
+        # Python 2's own: its handler is Python code, which ran after all.
+        return written
     if not told:
         return b"".join(other) + b"[sesame] the stacks of the function could not be had: it did not answer\n"
     return b"".join([*other, *_records(head, request_id.encode(), told)])

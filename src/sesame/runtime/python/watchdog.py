@@ -7,14 +7,15 @@ The host says "time is up" by shutting its sending half. Where the kernel cannot
 sends SIGTERM. A thread runs even while the main thread waits for a lock, which no signal interrupts under Python 2; and
 forked children would inherit a SIGTERM handler, and lose a signal that comes right after the fork.
 
-While C code holds the interpreter's lock the thread cannot run. The host then sends DUMP_SIGNAL (sandbox/stack_dump.py).
-Under Python 3 the fault handler, which is C, answers it with the stacks and ends the process. Python 2 has none: there a
-handler in Python runs where C code looks for signals, as a search of `re` does.
+While C code holds the interpreter's lock the thread cannot run. The host then sends DUMP_SIGNAL (see
+sandbox/stack_dump.py). Under Python 3 the fault handler, which is C, answers it with the stacks and ends the process.
+Python 2 has none: there a handler in Python runs where C code looks for signals, as a search of `re` does.
 """
 
 import os
 import select
 import sys
+import time
 
 import failures
 import output
@@ -81,6 +82,9 @@ class Watchdog(object):
             os.kill(os.getpid(), number)
             return
         self.dump()
+        # The watchdog's thread has begun already, and needs the interpreter's lock to come to its end.
+        while True:
+            time.sleep(1)
 
     def dump(self):
         """Logs the stack of every thread but the watchdog's and exits."""

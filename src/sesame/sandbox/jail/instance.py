@@ -150,7 +150,7 @@ class JailSandbox:
             if not await stack_dump.within(stack_dump.ASK_SHIM_S, init.gone):
                 self._output.hold()
                 _signal_function(init.pid, stack_dump.DUMP_SIGNAL)
-                await stack_dump.within(stack_dump.ASK_HANDLER_S, init.gone)
+                await self._output.answered(init.gone)
         await self._life.end(SandboxDied(Death.KILLED, reason.value))
 
     def memory_peak_mb(self) -> float:

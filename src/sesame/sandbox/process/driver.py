@@ -260,7 +260,7 @@ class PlainSandbox:
             if not await stack_dump.within(stack_dump.ASK_SHIM_S, process.exited) and LINUX:
                 self._output.hold()
                 process.signal(stack_dump.DUMP_SIGNAL, group=False)
-                await stack_dump.within(stack_dump.ASK_HANDLER_S, process.exited)
+                await self._output.answered(process.exited)
         await self._life.end(SandboxDied(Death.KILLED, reason.value))
 
     def memory_peak_mb(self) -> float:
