@@ -135,3 +135,13 @@ async def test_a_host_that_fails_for_a_moment_is_tried_again_and_is_not_the_call
 def test_the_wait_doubles_and_is_bounded() -> None:
     assert [start_backoff_s(n) for n in (1, 2, 3, 6, 7, 8)] == [1, 2, 4, 32, BACKOFF_MAX_S, BACKOFF_MAX_S]
     assert start_backoff_s(10**9) == BACKOFF_MAX_S
+
+
+async def test_lost_code_is_told_to_the_caller_and_looked_for_at_each_call(engine: Engine) -> None:
+    lost = SandboxStartFailed("the code package 0a is gone: deploy the function again", StartFailure.LOST)
+    failing(engine, lost, 2)
+    for _ in range(2):
+        with pytest.raises(NotStarted, match="deploy the function again"):
+            await engine.call()
+    assert engine.driver.attempts == 2
+    assert (await engine.call()).payload == b"echo:e"

@@ -72,7 +72,10 @@ class Startup:
                     log.warning("start failed, trying again", attempt=attempt, **_shown(snapshot, error))
                     continue
                 log.error("start failed", attempt=attempt, **_shown(snapshot, error))
-                if error.kind in (StartFailure.TRANSIENT, StartFailure.LOST):
+                if error.kind is StartFailure.LOST:
+                    # The caller can mend it: what is deployed again is on the disk again.
+                    raise NotStarted(str(error)) from error
+                if error.kind is StartFailure.TRANSIENT:
                     raise PlatformError(f"no instance came up: {error}") from error
                 raise self._not_started(self._remember(snapshot.key, error, began_at)) from error
             self._failing.pop(snapshot.key, None)

@@ -22,7 +22,7 @@ DISK_MB = 512
 # The program stops by itself after this time and keeps what it has.
 COMPILE_S = 15
 END_S = 25.0
-OUTPUT_BYTES_MAX = 512 * 1024 * 1024
+OUTPUT_BYTES_MAX = 128 * 1024 * 1024
 MESSAGE_BYTES_MAX = 2000
 # Output is written to the file in portions of this size, each on a thread.
 PORTION_BYTES = 1024 * 1024

@@ -39,7 +39,7 @@ class PackageMissing(PlatformError):
 
     def __init__(self, sha256: str) -> None:
         super().__init__(
-            f"the code package {sha256} is gone from the data directory, its archive too: deploy the function or layer "
+            f"The code package {sha256} is gone from the data directory, its archive too: deploy the function or layer "
             "again, or take a backup back with `sesame restore`; `sesame doctor --check` lists what is missing"
         )
 
