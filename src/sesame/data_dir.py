@@ -1,6 +1,6 @@
-"""The data directory: where each thing lies in it, who holds it, and how others find the Sesame that runs on it.
+"""The data directory: its layout, its lock, and the files that tell commands where the running Sesame answers.
 
-Used by `app`, which holds it, and by the commands that talk to a running Sesame. Knows nothing of what the files mean.
+Used by `app`, which locks it, and by the commands (docs/data-directory.md).
 """
 
 import fcntl
@@ -43,7 +43,7 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class DataDir:
-    """One data directory. As a context manager it is held: made if missing, locked against a second Sesame."""
+    """One data directory. As a context manager it is made if missing, and locked against a second Sesame."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -79,7 +79,7 @@ class DataDir:
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
         self._lock = lock
-        # Left by a Sesame that was killed: whoever waits for the file must not find the old one.
+        # Left by a Sesame that was killed: a command that waits for the file must not find the old one.
         self._endpoints.unlink(missing_ok=True)
         return self
 
@@ -90,12 +90,12 @@ class DataDir:
         self._lock = None
 
     def announce(self, endpoints: Endpoints, credentials: Credentials) -> None:
-        """Tells the world that every door answers; the file is there complete or not at all."""
+        """Writes both files once every endpoint answers; each is there complete or not at all."""
         self._write(self._credentials, credentials)
         self._write(self._endpoints, endpoints)
 
     def withdraw(self) -> None:
-        """Takes back what `announce` said; first thing of a clean stop."""
+        """Removes `endpoints.json`; the first step of a clean stop."""
         self._endpoints.unlink(missing_ok=True)
 
     def running(self) -> Endpoints | None:
@@ -159,7 +159,7 @@ class DataDir:
 
 
 def _flock(lock: int) -> bool:
-    """Tries for a moment: a killed Sesame's last child may still hold the lock while it dies."""
+    """Tries for a moment: the last child of a killed Sesame holds the lock until it has ended."""
     deadline = time.monotonic() + LOCK_PATIENCE_S
     while True:
         try:

@@ -190,6 +190,23 @@ async def test_a_change_that_cannot_be_told_is_its_callers_alone(tmp_path: Path)
     await database.close()
 
 
+async def test_a_connection_that_breaks_costs_its_own_requests_only(tmp_path: Path) -> None:
+    database = await opened(tmp_path / "db")
+    await database.write(lambda connection: insert("a", connection))
+
+    def breaks(connection: sa.Connection) -> None:
+        raw = connection.connection.dbapi_connection
+        assert raw is not None
+        raw.close()
+
+    for _ in range(3):
+        with pytest.raises((PlatformError, sa.exc.SQLAlchemyError)):
+            await asyncio.wait_for(database.write(breaks), 10)
+        await asyncio.wait_for(database.write(lambda connection: insert(str(next(REVISIONS)), connection)), 10)
+    assert len(await database.read(names)) == 4
+    await asyncio.wait_for(database.close(), 10)
+
+
 async def test_writes_after_close_are_refused(tmp_path: Path) -> None:
     database = await opened(tmp_path / "db")
     pending = asyncio.create_task(database.write(lambda connection: insert("a", connection)))

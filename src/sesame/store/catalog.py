@@ -160,7 +160,7 @@ class Catalog:
                 try:
                     listener(change)
                 except Exception:
-                    # The change stands; whoever made it must not hang because someone else stumbled over the news.
+                    # The change is committed, and its caller must get its answer.
                     log.exception("a listener of the catalog failed", kind=change.kind, name=change.name)
 
     def _folder(self, kind: str, parent: str) -> "_Folder":

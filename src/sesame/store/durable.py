@@ -1,7 +1,6 @@
-"""Makes what was written to files outlive a crash of the machine: syncs files, folders and whole trees.
+"""Makes files outlive a crash of the machine: syncs files, folders and whole trees.
 
-Called by whatever in this room keeps bytes in files.
-Never opens a file for writing and never follows a link.
+Called by every store that keeps bytes in files, and by `data_dir`.
 """
 
 import os
@@ -23,8 +22,8 @@ def sync_folder(folder: Path) -> None:
 def sync_tree(root: Path) -> None:
     """Syncs every file and folder below `root`, and `root` itself; files before the folders that name them.
 
-    Several at a time: the file system takes their waits together, which for thousands of files is most of the time.
-    Raises the `OSError` of whichever could not be synced; by then no other is under way.
+    Several at a time, because the file system then joins their writes. Raises the first `OSError`, once all syncs
+    have ended.
     """
     files: list[Path] = []
     folders: list[Path] = []

@@ -1,7 +1,7 @@
 """The transactional outbox: what must be done because of a change, written in the same commit as the change.
 
-Written by the stores inside their transactions, read by whoever acts on a topic. At least once: a crash between the act
-and `remove` repeats the act.
+Written by the stores inside their transactions, read by the consumer of each topic. At least once: a crash between an
+act and `remove` repeats the act.
 """
 
 from collections.abc import Iterable, Sequence

@@ -113,7 +113,7 @@ class BlobFolder:
                 yield shard
 
     def remove_drafts(self, age_s: float) -> int:
-        """Drafts that nobody has written to for so long: their upload has been given up. Returns how many."""
+        """Removes drafts that have not grown for so long: their upload was abandoned. Returns how many."""
         before, removed = time.time() - age_s, 0
         for draft in self._drafts.iterdir():
             with suppress(FileNotFoundError):

@@ -1,6 +1,6 @@
-"""What a store of blobs must do: bytes under a name that it gives, which never change under a reader.
+"""The interface of a blob store: it keeps bytes under names of its own, and they never change under a reader.
 
-Implemented by `store.blobs.files`; used by `store.objects`. A blob is nobody's until a row mentions it.
+Implemented by `store.blobs.files`; used by `store.objects`. A blob belongs to no object until a row mentions it.
 """
 
 from collections.abc import Collection, Sequence

@@ -239,7 +239,7 @@ class Logs:
     def _output(self, call: _Call, *, cut: bool = False) -> Output:
         pieces, call.pieces = call.pieces, []
         if call.lost:
-            # What was lost came before all that there is room for again.
+            # What was lost came before the pieces that fit again.
             pieces = [self._note_of_loss(call), *pieces]
         return Output(call.number, call.source, call.request_id, pieces, cut)
 
@@ -289,22 +289,22 @@ class Logs:
 
     def _beyond_share(self, call: _Call, data: bytes) -> bytes:
         """What of `data` is still within the call's share; of the rest only the end is held, and all is counted."""
-        room = max(len(data) - (call.taken - self._call_bytes), 0)
-        beyond = len(call.end) + len(data) - room
-        call.end = (call.end + data[max(room, len(data) - END_BYTES) :])[-END_BYTES:]
+        within = max(len(data) - (call.taken - self._call_bytes), 0)
+        beyond = len(call.end) + len(data) - within
+        call.end = (call.end + data[max(within, len(data) - END_BYTES) :])[-END_BYTES:]
         call.unkept += beyond - len(call.end)
         if not call.over:
             call.over = True
             self._over[call.number] = call
         if self._flushing is None:
             self._flush_soon()
-        return data[:room]
+        return data[:within]
 
     def _lose(self, call: _Call, size: int) -> None:
         if call.lost:
             call.lost += size
         elif self._waiting > 2 * self._waiting_bytes:
-            # Notes find room when bytes do not, yet not endlessly.
+            # A note is taken in where output is not, up to twice the limit.
             self._unnamed_loss += size
         else:
             self._cut(call)

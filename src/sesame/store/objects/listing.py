@@ -1,7 +1,6 @@
 """Lists a bucket's objects in order of their keys' bytes, folding what shares a prefix up to a delimiter.
 
-Called by `store.objects.objects` on a reader's thread. Never reads all that hides behind a folded prefix: it jumps
-over it.
+Called by `store.objects.objects` on a reader's thread. Keys behind a folded prefix are skipped, not read.
 """
 
 from collections.abc import Iterator
@@ -52,7 +51,7 @@ def list_objects(connection: sa.Connection, query: ListQuery) -> ObjectPage:
 def _entries(connection: sa.Connection, query: ListQuery) -> Iterator[StoredObject | str]:
     prefix, delimiter, after = query.prefix.encode(), query.delimiter.encode(), query.after.encode()
     end = successor(prefix)
-    # A folded prefix is greater than what it folds is not: whoever continues after it, or inside it, has seen it.
+    # A caller that continues after a folded prefix, or after a key inside it, has been given the prefix already.
     folded = _fold(after, prefix, delimiter)
     position = successor(folded) if folded else after + b"\x00" if after else b""
     position = None if position is None else max(position, prefix)

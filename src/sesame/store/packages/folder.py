@@ -118,7 +118,7 @@ class PackageFolder:
         sync_folder(target.parent)
 
     def scratch(self) -> Path:
-        """A name that nobody uses, on the same file system; what is there after a crash is removed."""
+        """A new path on the same file system; what a crash leaves there is removed at the next start."""
         return self._root / _STAGING / secrets.token_hex(8)
 
     def _unpack_again(self, sha256: str) -> bool:
@@ -142,9 +142,9 @@ class PackageFolder:
         return True
 
     def _hide(self, target: Path) -> Path:
-        grave = self.scratch()
-        target.rename(grave)
-        return grave
+        hidden = self.scratch()
+        target.rename(hidden)
+        return hidden
 
 
 def _remove(path: Path) -> None:

@@ -180,10 +180,7 @@ class Packages:
         return sorted(self._unnamed)
 
     async def remove(self, sha256: str) -> bool:
-        """Removes a package that nothing names any more; False while it is leased or was added lately.
-
-        Waits for nobody: the caller tries again later.
-        """
+        """Removes a package that nothing names any more; False, at once, while it is leased or was added lately."""
         async with self._lock(sha256):
             if self.is_leased(sha256) or self._is_fresh(sha256):
                 return False

@@ -1,7 +1,7 @@
-"""Turns a zip that a stranger sent into a folder, or refuses it saying what was found and what was expected.
+"""Unpacks a zip archive from a caller, or refuses it and says what was found and what was expected.
 
-Called by `store.packages.packages` with a folder that nobody else sees yet.
-Never writes outside that folder, never trusts a size, and never keeps owners, devices or links that lead out.
+Called by `store.packages.folder` and `store.upkeep.check` with a new folder. Nothing is written outside of it, no
+declared size is trusted, and owners, devices and links that lead out are refused.
 """
 
 import calendar

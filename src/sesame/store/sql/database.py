@@ -1,7 +1,6 @@
-"""One database with one writer: requests queue up, share a commit, and are answered when it is on the disk.
+"""The database: one writer thread, whose requests share commits, and a few reader threads.
 
-Opened by `app`; used by `store.catalog` and whatever else in this room keeps rows.
-Never lets two transactions write at once, and never answers a write before its commit.
+Opened by `app`; used by every store that keeps rows. A write is answered when its commit is on the disk.
 """
 
 import asyncio
@@ -36,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class _Request:
-    """One caller's change. `on_commit` runs on the loop, in order of commit, before the caller goes on."""
+    """One caller's change. `on_commit` runs on the event loop, in order of commit, before the caller continues."""
 
     fn: Callable[[sa.Connection], Any]
     on_commit: Callable[[Any], None] | None
@@ -133,13 +132,27 @@ class Database:
         sync_folder(self._path.parent)
 
     def _write_forever(self) -> None:
-        with self._writer_engine.connect() as connection:
-            while (request := self._requests.get()) is not None:
-                batch = [request]
-                last = self._drain_into(batch)
-                _answer(_commit(connection, batch))
-                if last:
-                    return
+        """The writer's thread. A connection that fails is replaced; its requests are told, later ones are served."""
+        while True:
+            try:
+                with self._writer_engine.connect() as connection:
+                    if self._write_on(connection):
+                        return
+            except (sa.exc.SQLAlchemyError, sqlite.DriverError) as error:
+                log.error("the connection that writes the database was lost; opening another", error=str(error))
+
+    def _write_on(self, connection: sa.Connection) -> bool:
+        """Serves requests until the last, or until this connection failed: then False."""
+        while (request := self._requests.get()) is not None:
+            batch = [request]
+            last = self._drain_into(batch)
+            done = _commit(connection, batch)
+            _answer(done)
+            if last:
+                return True
+            if all(isinstance(each.error, PlatformError) for each in done):
+                return False
+        return True
 
     def _drain_into(self, batch: list[_Request]) -> bool:
         """Adds what waits already; True when the end of all requests was found."""
@@ -171,7 +184,7 @@ def _run(connection: sa.Connection, request: _Request) -> _Done:
         result = request.fn(connection)
         savepoint.commit()
     except BaseException as error:
-        # Raised to the one who asked, who waits on another thread.
+        # Raised to the caller, which waits on the event loop.
         # A full disk or an I/O error ends the whole transaction: then nothing of this batch may be acknowledged.
         if not sqlite.in_transaction(connection):
             raise PlatformError(f"the database gave up the transaction: {error}") from error
@@ -199,13 +212,13 @@ def _resolve(done: list[_Done]) -> None:
             if not future.done():
                 future.set_exception(answer.error)
             continue
-        # Also for a cancelled caller: the change is committed, whoever waits for it.
+        # Also when the caller was cancelled: the change is committed.
         if answer.request.on_commit is not None:
             try:
                 answer.request.on_commit(answer.result)
             except Exception as error:
-                # It is its caller's to know; those whose answers come behind it must not wait for ever.
-                log.exception("a committed change could not be told")
+                # Raised to this caller alone: the callers behind it must get their answers.
+                log.exception("a committed change could not be passed on")
                 if not future.done():
                     future.set_exception(error)
                 continue
@@ -225,7 +238,7 @@ def _path_of(path: Path | str) -> Path:
 
 
 def _keep_private(path: Path) -> None:
-    """Its owner alone may read it, as it holds keys; SQLite gives the files beside it the same mode."""
+    """Lets only its owner read the file, which holds keys; SQLite gives the files beside it the same mode."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(descriptor, 0o600)
@@ -250,7 +263,7 @@ def _migrate(connection: sa.Connection, path: Path) -> None:
     found, expected = revision_of(connection), newest_migration()
     if found == expected:
         return
-    # Imported here because it takes longer than all the rest of the start, and is needed once a release.
+    # Imported here because the import takes longer than the rest of a start, and is needed once a release.
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory

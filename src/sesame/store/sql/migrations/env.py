@@ -1,7 +1,6 @@
 """Runs migrations over the connection that `store.sql.database` already holds.
 
-Loaded by Alembic only, in process, when a database is opened.
-Never opens a connection of its own, so that the upgrade is one transaction with its caller's.
+Loaded by Alembic, in process, when a database is opened. The upgrade is part of its caller's transaction.
 """
 
 from alembic import context

@@ -1,7 +1,6 @@
 """Creates the table of records.
 
-Run by Alembic when a database is new.
-Never imports the present schema: a migration stays as it was.
+Run by Alembic when a database is new. Does not import the present schema, so that it stays as it was.
 """
 
 import sqlalchemy as sa

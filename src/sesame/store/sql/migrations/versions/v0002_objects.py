@@ -1,7 +1,6 @@
 """Creates the tables of the object store.
 
-Run by Alembic when a database is new or has records only.
-Never imports the present schema: a migration stays as it was.
+Run by Alembic when a database is new or has records only. Does not import the present schema: it stays as it was.
 """
 
 import sqlalchemy as sa

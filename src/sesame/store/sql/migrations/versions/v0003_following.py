@@ -1,7 +1,7 @@
 """Lets another process follow the catalog, and adds the outbox.
 
-Run by Alembic when a database is new or older. Numbers the present records in the order of their last change.
-Never imports the present schema: a migration stays as it was.
+Run by Alembic when a database is new or older. Numbers the present records in the order of their last change. Does not
+import the present schema, so that it stays as it was.
 """
 
 import sqlalchemy as sa
