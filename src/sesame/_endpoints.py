@@ -40,6 +40,7 @@ from sesame.oss.lifecycle import LIFECYCLE_EVERY_S, Lifecycle
 from sesame.oss.source import ObjectSource
 from sesame.settings import TABLE, Settings
 
+CODE_UPLOADS_SWEPT_EVERY_S = 600.0
 VIRTUAL_HOSTS = ("oss.localhost",)
 # Servers that share the process's descriptors: Function Compute with and without TLS, object storage, one to come.
 ENDPOINTS_MAX = 4
@@ -62,7 +63,7 @@ async def open_endpoints(
     uploads = CodeUploads(
         storage.catalog, storage.objects, storage.uploads, identity.issuer, wall_clock=needs.clocks.wall
     )
-    await uploads.sweep()
+    storage.background.keep("removing unused uploads of code", lambda: every(CODE_UPLOADS_SWEPT_EVERY_S, uploads.sweep))
     control = _control(needs.settings, storage, identity, uploads)
     fc = _fc(needs, storage, identity, engine, control)
     tls = _own_tls(needs.settings)

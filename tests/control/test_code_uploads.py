@@ -179,7 +179,7 @@ async def test_it_can_be_used_for_a_while_after_its_token_expired(stage: Stage) 
     stage.now += 1
     used = stage.functions.create("s", hello(function_name="g", code=code_at(late)), by=MINE)
     assert "within 60 minutes" in await refusal(used)
-    await stage.uploads.lend(MINE, "123")
+    await stage.uploads.sweep()
     assert not await stage.kept(late)
 
 
@@ -190,6 +190,7 @@ async def test_so_many_wait_and_no_more(stage: Stage, monkeypatch: pytest.Monkey
     with refused("ResourceExhausted", match="2 uploads of code wait"):
         await stage.uploads.lend(MINE, "123")
     stage.now += 2 * code_uploads.VALID_S + 1
+    await stage.uploads.sweep()
     await stage.uploads.lend(MINE, "123")
 
 

@@ -27,7 +27,6 @@ from sesame.store.objects.objects import Objects
 # The lent credentials are good for this long; an upload that was not taken goes after twice the time.
 VALID_S = 30 * 60
 WAITING_MAX = 1000
-SWEEP_EVERY_S = 60
 SWEPT_AT_ONCE = 100
 _ACTIONS = ("oss:PutObject", "oss:GetObject", "oss:ListParts", "oss:AbortMultipartUpload")
 
@@ -66,14 +65,10 @@ class CodeUploads:
         self._parts = parts
         self._issuer = issuer
         self._wall_clock = wall_clock
-        self._swept_at = float("-inf")
 
     async def lend(self, by: Requester, account_id: str) -> Loan:
         """A new upload of this caller's. Raises `Exhausted` while too many wait to be taken."""
-        now = self._wall_clock()
-        if now >= self._swept_at + SWEEP_EVERY_S:
-            await self.sweep()
-        expires_at = now + VALID_S
+        expires_at = self._wall_clock() + VALID_S
         name = uuid.uuid4().hex
 
         def edit(tx: Transaction) -> str:
@@ -134,8 +129,7 @@ class CodeUploads:
 
     async def sweep(self) -> None:
         """Removes uploads that nobody took in time, and every object and part that belongs to no upload (any more)."""
-        self._swept_at = self._wall_clock()
-        past = self._swept_at - VALID_S
+        past = self._wall_clock() - VALID_S
 
         def edit(tx: Transaction) -> tuple[list[str], set[str]]:
             late = [r.name for r in tx.children(records.CODE_UPLOAD, "") if r.document.expires_at <= past]
