@@ -3,12 +3,14 @@
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 from fc2.auth import Auth
-from tests.fc.conftest import ACCOUNT_ID, DATE, REGION, Answer, Door, asgi, scope
+from tests.fc.conftest import ACCOUNT_ID, DATE, REGION, Answer, Door, asgi, request_of, scope
+from tests.support.exchanges import FakeWebSocket
 
+from sesame.fc.auth import signature
 from sesame.fc.auth.permissions import action_and_resource
 from sesame.identity.roles import Roles, new_role, role_arn
 from sesame.identity.tokens import Grant
@@ -181,3 +183,53 @@ async def test_paths_without_an_operation_are_left_to_the_routes(deployed: Door)
     given = await credentials(deployed, [])
     answer = await acting(deployed, given, "GET", "/x")
     assert (answer.status, answer.json()["ErrorCode"]) == (400, "PathNotSupported")
+
+
+async def test_conditions_hold_for_commands_in_instances(deployed: Door) -> None:
+    given = await credentials(deployed, denying("fc:InstanceExec", FROM_LOOPBACK))
+    path = "/services/s/functions/f/instances/i/exec"
+    sent = {"date": DATE, "x-fc-security-token": given.security_token}
+    signer = Auth(given.access_key_id, given.access_key_secret)
+    sent["authorization"] = signer.sign_request("GET", f"/2016-08-15{path}", sent)
+    for client, status in (("127.0.0.1", 403), ("10.0.0.1", 404)):
+        dialled = FakeWebSocket(request_of(scope("GET", f"/2016-08-15{path}", sent) | {"client": (client, 1)}))
+        dialled.serve(deployed.gateway)
+        assert (await dialled.next()).status == status
+
+
+async def test_conditions_hold_for_presigned_links(deployed: Door) -> None:
+    config = {"authType": "function", "methods": ["GET"]}
+    trigger = {"triggerName": "t", "triggerType": "http", "triggerConfig": config}
+    assert (await deployed.call("POST", "/services/s/functions/f/triggers", trigger)).status == 200
+    given = await credentials(deployed, denying("fc:InvokeFunction", FROM_LOOPBACK))
+    path, expires = "/2016-08-15/proxy/s/f/", str(int(deployed.now[0]) + 60)
+    items = {
+        "x-fc-access-key-id": given.access_key_id,
+        "x-fc-expires": expires,
+        "x-fc-security-token": given.security_token,
+    }
+    text = f"GET\n\n\n{expires}\n{path}\n" + "\n".join(sorted(f"{name}={value}" for name, value in items.items()))
+    items["x-fc-signature"] = signature.sign(given.access_key_secret.encode(), text.encode()).decode()
+    for client, status in (("127.0.0.1", 403), ("10.0.0.1", 200)):
+        request = scope("GET", f"{path}?{urlencode(items)}", {}) | {"client": (client, 1)}
+        assert (await asgi(deployed.gateway, request, [b""])).status == status
+
+
+@pytest.mark.parametrize("effect", ["Allow", "Deny"])
+async def test_a_policy_may_ask_whether_a_service_reaches_the_internet(deployed: Door, effect: str) -> None:
+    closed_only = {"Bool": {"fc:EnableServiceInternetAccess": "false" if effect == "Allow" else "true"}}
+    statements = [statement(effect, "fc:*Service", Condition=closed_only)]
+    if effect == "Deny":
+        statements.append(statement("Allow", "fc:*"))
+    given = await credentials(deployed, statements)
+
+    async def status(method: str, path: str, body: dict[str, Any]) -> int:
+        return (await acting(deployed, given, method, path, body)).status
+
+    assert await status("POST", "/services", {"serviceName": "a"}) == 403
+    assert await status("POST", "/services", {"serviceName": "a", "internetAccess": True}) == 403
+    assert await status("POST", "/services", {"serviceName": "a", "internetAccess": False}) == 200
+    assert await status("PUT", "/services/a", {"description": "d"}) == 200
+    assert await status("PUT", "/services/a", {"internetAccess": True}) == 403
+    assert await status("PUT", "/services/s", {"description": "d"}) == 403
+    assert await status("PUT", "/services/s", {"internetAccess": False}) == 200

@@ -5,7 +5,7 @@ right, as one that writes a role does.
 """
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sesame.identity.authentication import Caller
 from sesame.identity.facts import ConditionContext, RequestFacts
@@ -93,12 +93,18 @@ class Authorization:
 
 
 class Requester:
-    """A caller with the facts of its request, for operations that need more rights than their path says."""
+    """A caller with the facts of its request, for operations that need more rights than their path says.
 
-    def __init__(self, authorization: Authorization, caller: Caller, facts: RequestFacts) -> None:
+    `asked` is the action and the resource (an ARN) that the path means.
+    """
+
+    def __init__(
+        self, authorization: Authorization, caller: Caller, facts: RequestFacts, asked: tuple[str, str] = ("", "")
+    ) -> None:
         self._authorization = authorization
         self._caller = caller
         self._facts = facts
+        self._asked = asked
 
     @property
     def principal(self) -> Principal:
@@ -107,6 +113,10 @@ class Requester:
     def require(self, action: str, resource: str) -> None:
         """As `Authorization.require`, for a right that the operation needs beside the one that its path names."""
         self._authorization.require(self._caller, action, resource, self._facts)
+
+    def confirm(self, keys: Mapping[str, str]) -> None:
+        """Asks again for what the path means, now that the body says more. Raises Denied."""
+        self._authorization.require(self._caller, *self._asked, self._facts.with_keys(keys))
 
     def pass_role(self, role: str) -> None:
         """Raises Denied unless the caller may have Function Compute act in this role, an ARN or a bare name.

@@ -20,6 +20,11 @@ from sesame.model.role import PrincipalKind
 ServiceTags = Callable[[str], Mapping[str, str]]
 """The tags of a service by its name; none where there is no such service."""
 
+# The body of these says what a condition key asks for: where a policy asks, the route asks for the right
+# (`Requester.confirm`) in place of the head.
+_CONFIRMED_WITH_BODY = frozenset({"fc:CreateService", "fc:UpdateService"})
+_OF_BODY = "fc:enableserviceinternetaccess"
+_ASKED = "asked"
 _SECURE_SCHEMES = frozenset({"https", "wss"})
 # Paths alternate between collections and names; each name stands as a star here.
 _ACTIONS = {(each.method, re.sub(r"{[^}]*}", "*", each.path[1:])): each.name for each in OPERATIONS}
@@ -46,21 +51,24 @@ class Permissions:
     def require(self, caller: Caller, head: RequestHead, request: Request, method: str) -> Requester:
         """Raises `Denied` unless the caller may. Paths without an operation need no right: they are answered 400."""
         facts = self._facts(caller, head, request)
-        asked = action_and_resource(method, head.raw_path)
-        if asked is not None:
-            facts = self._with_tags(caller, facts, asked[1])
-            self._require(caller, asked, facts)
-        return Requester(self._authorization, caller, facts)
+        asked = _asked(method, head)
+        if asked is None:
+            return Requester(self._authorization, caller, facts)
+        action, resource = asked[0], self._arn(caller, asked[1])
+        facts = self._with_tags(caller, facts, asked[1])
+        if action not in _CONFIRMED_WITH_BODY or not self._authorization.asks_for(caller, _OF_BODY):
+            self._authorization.require(caller, action, resource, facts)
+        return Requester(self._authorization, caller, facts, (action, resource))
 
     def require_invoke(self, caller: Caller, head: RequestHead, request: Request, target: Target) -> None:
         """The same for a request that calls a function by another way than its own path."""
         service = target.service if target.qualifier == limits.LATEST else f"{target.service}.{target.qualifier}"
         asked = ("fc:InvokeFunction", f"services/{service}/functions/{target.function}")
-        self._require(caller, asked, self._with_tags(caller, self._facts(caller, head, request), asked[1]))
+        facts = self._with_tags(caller, self._facts(caller, head, request), asked[1])
+        self._authorization.require(caller, asked[0], self._arn(caller, asked[1]), facts)
 
-    def _require(self, caller: Caller, asked: tuple[str, str], facts: RequestFacts) -> None:
-        resource = f"acs:fc:{self._region}:{caller.account_id}:{asked[1]}"
-        self._authorization.require(caller, asked[0], resource, facts)
+    def _arn(self, caller: Caller, resource: str) -> str:
+        return f"acs:fc:{self._region}:{caller.account_id}:{resource}"
 
     def _facts(self, caller: Caller, head: RequestHead, request: Request) -> RequestFacts:
         return RequestFacts(
@@ -79,6 +87,14 @@ class Permissions:
             return facts
         service = parts[1].partition(".")[0]
         return facts.with_keys({f"acs:ResourceTag/{key}": value for key, value in self._tags(service).items()})
+
+
+def _asked(method: str, head: RequestHead) -> tuple[str, str] | None:
+    """As `action_and_resource`, worked out once for a head that its connection repeats."""
+    if _ASKED not in head.memory:
+        head.memory[_ASKED] = action_and_resource(method, head.raw_path)
+    asked: tuple[str, str] | None = head.memory[_ASKED]
+    return asked
 
 
 def action_and_resource(method: str, raw_path: bytes) -> tuple[str, str] | None:

@@ -4,6 +4,7 @@ Mounted by `fc.app`; each reads its request, has `control` do it, and shapes the
 Never validates what a service may be: `control` does.
 """
 
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -36,7 +37,9 @@ class ServiceRoutes:
 
     async def _create(self, request: Request) -> Response:
         wanted = (await requests.body(request, ServiceInput)).neutral()
-        record = await self._services.create(wanted, by=requests.requester(request))
+        by = requests.requester(request)
+        by.confirm(_internet(True if wanted.internet_access is UNSET else wanted.internet_access))
+        record = await self._services.create(wanted, by=by)
         return requests.answer(shapes.service(record), record)
 
     async def _get(self, request: Request) -> Response:
@@ -46,9 +49,10 @@ class ServiceRoutes:
     async def _update(self, request: Request) -> Response:
         service = requests.latest_service(request)
         wanted = (await requests.body(request, ServiceInput)).neutral()
-        record = await self._services.update(
-            service, wanted, requests.if_match(request), by=requests.requester(request)
-        )
+        by = requests.requester(request)
+        present = (await self._services.get(service)).document.internet_access
+        by.confirm(_internet(present if wanted.internet_access is UNSET else wanted.internet_access))
+        record = await self._services.update(service, wanted, requests.if_match(request), by=by)
         return requests.answer(shapes.service(record), record)
 
     async def _delete(self, request: Request) -> Response:
@@ -77,3 +81,8 @@ class ServiceRoutes:
 
     async def _list_bindings(self, request: Request) -> Response:
         return requests.answer(VpcIds(await self._bindings.list(requests.latest_service(request))))
+
+
+def _internet(allowed: bool) -> dict[str, str]:
+    """What conditions ask of a service that is made or changed (reference/companions.md §3.2)."""
+    return {"fc:EnableServiceInternetAccess": "true" if allowed else "false"}
