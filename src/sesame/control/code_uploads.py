@@ -201,8 +201,8 @@ def _policy(bucket: str, name: str, account_id: str) -> str:
     """Clients put the object under the bare name, or in folders named like account and service (api.md §3.2)."""
     places = (name, f"{account_id}/{name}", f"{account_id}/*/{name}")
     statement = {
-        "effect": "allow",
-        "action": _ACTIONS,
-        "resource": [f"acs:oss:*:{FUNCTION_COMPUTE_ACCOUNT}:{bucket}/{place}" for place in places],
+        "Effect": "Allow",
+        "Action": _ACTIONS,
+        "Resource": [f"acs:oss:*:{FUNCTION_COMPUTE_ACCOUNT}:{bucket}/{place}" for place in places],
     }
-    return msgspec.json.encode({"version": "1", "statement": [statement]}).decode()
+    return msgspec.json.encode({"Version": "1", "Statement": [statement]}).decode()
