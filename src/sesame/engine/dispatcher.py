@@ -12,7 +12,7 @@ from sesame.engine.instance import State
 from sesame.engine.pool import Lease, Pool
 from sesame.engine.resolver import Snapshots
 from sesame.engine.startup import initialize
-from sesame.engine.steps import Ended, Steps
+from sesame.engine.steps import Ended, Steps, is_usable_after
 from sesame.model.clocks import Clocks
 from sesame.model.invocation import Invocation, Outcome, Phases
 from sesame.model.snapshot import Snapshot
@@ -74,7 +74,7 @@ async def _call(steps: Steps, lease: Lease, event: bytes) -> tuple[Outcome, bool
         instance.move(State.BUSY)
     ended = await steps.run("invoke", "Invoke", event, instance.snapshot.limits.timeout_s)
     phases = Phases(lease.queue_ms, lease.start_ms, initialize_ms, ended.duration_ms)
-    return _outcome(steps, lease, ended, phases), ended.usable
+    return _outcome(steps, lease, ended, phases), ended.error is None or is_usable_after(ended.error)
 
 
 def _outcome(steps: Steps, lease: Lease, ended: Ended, phases: Phases) -> Outcome:

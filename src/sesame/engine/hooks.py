@@ -10,7 +10,7 @@ import structlog
 
 from sesame.engine.environment import CREDENTIALS_MARGIN_S, CredentialsOf, call_meta
 from sesame.engine.instance import Instance
-from sesame.engine.steps import Steps
+from sesame.engine.steps import Steps, is_usable_after
 from sesame.model.clocks import Clocks
 from sesame.model.errors import SesameError
 from sesame.model.invocation import Invocation, Target
@@ -52,7 +52,7 @@ class Hooks:
         steps = Steps(instance, call.request_id, call_meta(call, snapshot, credentials), self._clocks)
         ended = await steps.run(kind, _NAMES[kind], call.event, hook.timeout_s)
         steps.log.write(ended.last_line)
-        return ended.usable
+        return is_usable_after(ended.error)
 
 
 def _hook(instance: Instance, kind: str) -> Hook | None:

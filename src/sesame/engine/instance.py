@@ -76,9 +76,9 @@ class Instance:
         # Output between two calls belongs to the call before; output of the start has no request id.
         self._log = InvocationLog(self._source, "", sink)
         self._sandbox: Sandbox | None = None
-        # A deadline belongs to one call at a time; its timer is kept for the next call.
+        # Each call in flight has a deadline. One that was lifted is kept, with its timer, for the next call.
         self._deadlines: list[Deadline] = []
-        self._free_deadlines: list[Deadline] = []
+        self._free_deadline: Deadline | None = None
         self._killing: asyncio.Task[None] | None = None
 
     def move(self, to: State) -> None:
@@ -119,7 +119,8 @@ class Instance:
         assert sandbox is not None
         if self.state is State.DEAD:
             return CallFailed("killed", "ended between two steps of its call")
-        deadline = self._free_deadlines.pop() if self._free_deadlines else self._new_deadline()
+        deadline = self._free_deadline or self._new_deadline()
+        self._free_deadline = None
         deadline.set(timeout_s)
         try:
             reply = await sandbox.call(Call(kind, request_id, meta, payload))
@@ -127,7 +128,11 @@ class Instance:
             return CallFailed("timeout" if deadline.passed else death.reason, str(death))
         finally:
             deadline.lift()
-            self._free_deadlines.append(deadline)
+            if self._free_deadline is None:
+                self._free_deadline = deadline
+            else:
+                deadline.close()
+                self._deadlines.remove(deadline)
         if deadline.passed:
             # The answer came in the moment of the deadline, and the process is being killed already.
             return CallFailed("timeout", f"answered after {timeout_s:g} s")

@@ -67,9 +67,9 @@ def victims(instances: Sequence[Instance], snapshot: Snapshot, caps: Caps, used_
 
 
 def no_capacity_for(snapshot: Snapshot, taken: Sequence[Snapshot], caps: Caps) -> str | None:
-    """Why there is no place for one more call of `snapshot` beside the calls of `taken`; None where there is one.
+    """Why there is no capacity for one more call of `snapshot` beside the calls of `taken`; None where there is.
 
-    Idle instances are in nobody's way: a call takes them or has them replaced.
+    Idle instances do not count: a call uses them or has them evicted.
     """
     own = [each for each in taken if (each.service, each.function) == (snapshot.service, snapshot.function)]
     versions = [each for each in own if each.version_id == snapshot.version_id]

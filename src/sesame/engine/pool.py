@@ -79,9 +79,10 @@ class Pool:
         self._tick: Timer | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
-        # Calls that wait for an instance or hold one, and what `close` waits for while there are any.
-        self._calls = 0
-        self._calls_ended: asyncio.Future[None] | None = None
+        # Calls that wait for an instance or hold one; counted by `_Leasing`.
+        self.calls = 0
+        # What `close` waits for while there are any; None before.
+        self.calls_ended: asyncio.Future[None] | None = None
         given.resolver.on_change(self._retire_outdated)
 
     def instances(self) -> list[Instance]:
@@ -116,9 +117,9 @@ class Pool:
         for instance in self.instances():
             if instance.state is State.IDLE:
                 self._retire(instance, KillReason.STOPPING)
-        if patience_s > 0 and self._calls:
-            self._calls_ended = asyncio.get_running_loop().create_future()
-            await asyncio.wait({self._calls_ended}, timeout=patience_s)
+        if patience_s > 0 and self.calls:
+            self.calls_ended = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self.calls_ended}, timeout=patience_s)
         for instance in self.instances():
             if instance.calls and instance.state is not State.DEAD:
                 self.end(instance, KillReason.STOPPING)
@@ -174,11 +175,10 @@ class Pool:
             instance.move(State.DEAD)
         return self._background(self._end(instance, reason))
 
-    def count_call(self, change: int) -> None:
-        """For `_Leasing` alone: +1 when a call asks for an instance, -1 when it has ended."""
-        self._calls += change
-        if self._calls_ended is not None and not self._calls and not self._calls_ended.done():
-            self._calls_ended.set_result(None)
+    def call_ended(self) -> None:
+        """For `_Leasing` alone: a call has ended while `close` waits for the last one."""
+        if self.calls_ended is not None and not self.calls and not self.calls_ended.done():
+            self.calls_ended.set_result(None)
 
     def _warm(self, snapshot: Snapshot) -> Lease | None:
         idle = self._idle.get(snapshot.key)
@@ -368,11 +368,13 @@ class _Leasing:
 
     async def __aenter__(self) -> Lease:
         pool = self._pool
-        pool.count_call(1)
+        pool.calls += 1
         try:
             self._lease = lease = await pool.acquire(self._snapshot)
         except BaseException:
-            pool.count_call(-1)
+            pool.calls -= 1
+            if pool.calls_ended is not None:
+                pool.call_ended()
             raise
         lease.instance.calls += 1
         return lease
@@ -389,7 +391,9 @@ class _Leasing:
             # cancelled when the caller is.
             await asyncio.shield(pool.end(instance, reason))
         finally:
-            pool.count_call(-1)
+            pool.calls -= 1
+            if pool.calls_ended is not None:
+                pool.call_ended()
 
 
 def _name(snapshot: Snapshot) -> str:

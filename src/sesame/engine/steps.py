@@ -30,10 +30,10 @@ class Ended(msgspec.Struct):
     http: dict[str, object] | None = None
     last_line: bytes = b""
 
-    @property
-    def usable(self) -> bool:
-        """Whether the instance may serve on: after a result or an exception of the handler, and after nothing else."""
-        return self.error is None or self.error.reason == "unhandled"
+
+def is_usable_after(error: FunctionError | None) -> bool:
+    """Whether the instance may serve on: after a result or an exception of the handler, and after nothing else."""
+    return error is None or error.reason == "unhandled"
 
 
 class Steps:
@@ -67,9 +67,11 @@ class Steps:
         took_ms = (self._clocks.monotonic() - started_at) * 1000
         ended = _ended(reply, took_ms, timeout_s, instance)
         log.ensure_new_line()
-        if isinstance(reply, CallFailed) and (why := line_of(reply.reason, reply.detail)):
-            log.write(f"{why}\n".encode())
-        failed = ", Error: Unhandled function error" if ended.error is not None else ""
+        failed = ""
+        if ended.error is not None:
+            failed = ", Error: Unhandled function error"
+            if isinstance(reply, CallFailed) and (why := line_of(reply.reason, reply.detail)):
+                log.write(f"{why}\n".encode())
         ended.last_line = f"FC {name} End RequestId: {request_id}{failed}\r\n".encode()
         return ended
 
