@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import zips
+from tests.support.data_directory import Stores
 
 from sesame.app import Sesame
 from sesame.model import records
@@ -175,3 +176,50 @@ async def test_a_directory_without_data_gets_a_new_database(tmp_path: Path) -> N
     sesame = Sesame(Settings(port=0, oss_port=0, data_dir=data, sandbox="plain"))
     await sesame.start()
     await sesame.stop()
+
+
+async def test_an_older_copy_of_the_database_deletes_nothing_and_the_newer_one_brings_all_back(
+    whole: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(whole, data)
+    older = (data / "sesame.db").read_bytes()
+    stores = Stores(data)
+    await stores.open()
+    newer = await stores.put("new", b"newer than the copy")
+    await stores.packages.add(zips.zip_of({"index.py": "newer"}), "python3")
+    await stores.close()
+    whole_database = (data / "sesame.db").read_bytes()
+    kept = {name for name in contents(data) if name.startswith(("objects/data/", "packages/"))}
+    (data / "sesame.db").write_bytes(older)
+
+    for _start in range(2):
+        sesame = Sesame(Settings(port=0, oss_port=0, data_dir=data, sandbox="plain"))
+        await sesame.start()
+        assert any("that nothing mentioned lie in" in notice for notice in sesame.notices())
+        await sesame.stop()
+        everything = {path.name for path in data.rglob("*")}
+        assert {name.split("/")[2 if name.startswith("objects") else 1] for name in kept} - everything <= {"code"}
+    (data / "sesame.db").write_bytes(whole_database)
+    sesame = Sesame(Settings(port=0, oss_port=0, data_dir=data, sandbox="plain"))
+    await sesame.start()
+    await sesame.stop()
+    assert (data / "objects" / "data" / newer.blob[:2] / newer.blob).read_bytes() == b"newer than the copy"
+
+
+async def test_a_log_of_the_database_that_is_lost_deletes_nothing(whole: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(whole, data)
+    stores = Stores(data)
+    await stores.open()
+    stored = await stores.put("in the log only", b"bytes")
+    killed = tmp_path / "killed"
+    shutil.copytree(data, killed)
+    await stores.close()
+    assert (killed / "sesame.db-wal").stat().st_size > 0
+    (killed / "sesame.db-wal").unlink()
+    (killed / "sesame.db-shm").unlink()
+    sesame = Sesame(Settings(port=0, oss_port=0, data_dir=killed, sandbox="plain"))
+    await sesame.start()
+    await sesame.stop()
+    assert (killed / "quarantine" / "blobs" / stored.blob).read_bytes() == b"bytes"

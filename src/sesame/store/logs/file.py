@@ -273,7 +273,10 @@ def _set_aside(path: Path) -> Path:
 
 
 def unusable(path: Path, error: Exception) -> ConfigurationError:
-    step = "the next start of Sesame sets the file aside and begins a new one"
-    if not (isinstance(error, sqlite_file.Error) and sqlite_file.is_damage(error)):
+    if isinstance(error, sqlite_file.Error) and sqlite_file.is_damage(error):
+        step = "the next start of Sesame sets the file aside and begins a new one"
+    elif "disk is full" in str(error):
+        step = "free some space on its disk and start again"
+    else:
         step = "let the user who starts Sesame read and write it, or choose another data directory with --data-dir"
     return ConfigurationError(f"the logs in {path} cannot be used: {error}; {step}")
