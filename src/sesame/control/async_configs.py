@@ -1,7 +1,6 @@
 """How asynchronous calls of a function are retried and where their outcomes go (reference/api.md §3.6).
 
-Called by the doors with decoded input; answers with records.
-Never sends anything to a destination: the engine's queue does.
+Called by the endpoints; answers with records. The queue sends outcomes to their destinations.
 """
 
 from sesame.control import checks
@@ -37,7 +36,7 @@ class AsyncConfigs:
         return await self._catalog.edit(lambda tx: tx.put(records.ASYNC_CONFIG, service, name, config))
 
     async def get(self, service: str, function: str, qualifier: str = "") -> Record:
-        """Raises `NotFound` when nothing was set under this very qualifier."""
+        """Raises `NotFound` when nothing was set under exactly this qualifier."""
         qualifier = qualifier or limits.LATEST
         function_view(self._catalog, service, function, qualifier)
         record = self._catalog.get(records.ASYNC_CONFIG, service, async_config_name(function, qualifier))

@@ -29,7 +29,7 @@ from sesame.model.errors import Invalid, Missing, Unusable
 
 CERT_NAME_CHARS = 128
 PEM_CHARS = 20_480
-# The time to validate an RSA key rises with the fourth power of its length: 8,192 bits take seconds.
+# Validating an RSA key takes time that rises steeply with its length: seconds for 8,192 bits.
 RSA_BITS_MAX = 4096
 VALIDATION_S_MAX = 10.0
 _VALIDATE = (
@@ -42,7 +42,7 @@ async def check(config: CertConfig) -> None:
     """Raises `Rejected` when either is missing or unreadable, when the key is another certificate's, or when
     no TLS can be spoken with them, as with a key that is too short.
 
-    The key's numbers are validated in a process of their own: that takes half a second and would hold the server up.
+    The key's numbers are validated in a process of their own: that takes up to half a second and blocks every thread.
     """
     for label, value in (
         ("cert_name", config.cert_name),

@@ -1,7 +1,6 @@
-"""The questions that every resource is asked before it is stored, and the API's own words when the answer is no.
+"""Checks that every resource passes before it is stored.
 
-Called by everything in this room; pure functions that raise `Rejected` or `PreconditionFailed`.
-Never reads or writes the catalog.
+Called by everything in `control`; pure functions that raise `Rejected` or `PreconditionFailed`.
 """
 
 import re
@@ -13,7 +12,7 @@ from sesame.model.records import Record
 
 
 def name(label: str, value: str, pattern: re.Pattern[str], chars: int) -> None:
-    """A name is there and keeps the pattern; `chars` is the length that the pattern allows, for the message."""
+    """Requires a name that matches the pattern; `chars` is the length that the pattern allows, for the message."""
     if not value:
         raise Missing(label)
     if not pattern.match(value):
@@ -41,12 +40,12 @@ def one_of(label: str, value: object, allowed: Sequence[object]) -> None:
 
 
 def precondition(record: Record, if_match: str | None) -> None:
-    """Raises `PreconditionFailed` when the caller names another state than the present one (reference/api.md §2)."""
+    """Raises `PreconditionFailed` when `If-Match` names another state than the present one (reference/api.md §2)."""
     wanted = (if_match or "").strip().removeprefix("W/").strip('"')
     if wanted not in ("", "*", record.etag):
         raise PreconditionFailed
 
 
 def shown(value: str) -> str:
-    """A value as an error may repeat it."""
+    """The value, cut to the length that an error may repeat."""
     return value if len(value) <= limits.DESCRIPTION_CHARS else value[: limits.DESCRIPTION_CHARS] + "…"

@@ -1,7 +1,7 @@
-"""Turns what a caller says about code (base64 text, or an object in a bucket) into a package on the disk.
+"""Makes a package on disk of the code that a caller sends as base64 text or as an object in a bucket.
 
-Called by `control.functions` and `control.layers`; made by `app`, which knows whether there is a bucket to read from.
-Never keeps a package of its own: what is referred to stands in the catalog.
+Called by `control.functions` and `control.layers`; made by `app`, which knows whether there is object storage. The
+catalog refers to packages, not this.
 """
 
 import asyncio
@@ -59,15 +59,15 @@ class CodeSource:
         return package
 
     def take(self, tx: Transaction, code: CodeInput | UnsetType, *, by: Requester) -> None:
-        """For the transaction that uses the code: an upload is used once, and then is gone.
+        """Called in the transaction that uses the code, and ends its upload: an upload is used once.
 
-        Raises `Rejected` when another used it since its package was made.
+        Raises `Rejected` when it was used since its package was made.
         """
         if self.uploads is not None and code is not UNSET and self.uploads.owns(code.oss_bucket_name):
             self.uploads.take(tx, code.oss_bucket_name, code.oss_object_name, by)
 
     async def taken(self, code: CodeInput | UnsetType) -> None:
-        """For after that transaction. What cannot be removed now is removed with the uploads that expired."""
+        """Called after that transaction; removes the upload, or leaves it to the sweep of those that expired."""
         if self.uploads is not None and code is not UNSET and self.uploads.owns(code.oss_bucket_name):
             try:
                 await self.uploads.discard(code.oss_bucket_name, code.oss_object_name)
@@ -101,7 +101,7 @@ class CodeSource:
 
 
 def _decoded(text: str) -> bytes:
-    # Some encoders break lines; anything else that is not of the alphabet is a mistake.
+    # Some encoders break lines; any other character outside the alphabet is a mistake.
     text = text.replace("\n", "").replace("\r", "")
     if len(text) // 4 * 3 - 2 > limits.CODE_ZIP_BYTES:
         raise Unusable(

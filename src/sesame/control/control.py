@@ -1,4 +1,4 @@
-"""Everything that edits the catalog for callers, in one place.
+"""The parts of `control` that endpoints call, built together.
 
 Built by `app`, which knows what `control` needs from elsewhere; handed to the endpoints.
 """

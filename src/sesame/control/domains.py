@@ -1,7 +1,6 @@
-"""Custom domains: created, read, changed and deleted as the API says (reference/api.md §3.6).
+"""Custom domains: created, read, changed and deleted (reference/api.md §3.6).
 
-Called by the doors with decoded input; answers with records.
-Never asks a name server, and never serves a certificate: the door does.
+Called by the endpoints; answers with records. `fc.web` serves the domains and their certificates.
 """
 
 import re
@@ -107,7 +106,7 @@ class Domains:
     def find(self, host: str) -> Record | None:
         """The domain that a request with this host (without port) belongs to; from memory, for every request.
 
-        None for the server's own names, which an earlier version kept.
+        None for names of the server itself, which earlier versions accepted.
         """
         record = self._catalog.get(records.CUSTOM_DOMAIN, "", self._names.get(host.lower(), host))
         return None if record is None or self._own_hosts.owns(record.name) else record

@@ -1,7 +1,6 @@
-"""Every rule that one function's settings must keep (reference/api.md §2, §3.2; reference/runtime.md §11, §12).
+"""The rules for the settings of a function (reference/api.md §2, §3.2; reference/runtime.md §11, §12).
 
 Called by `control.functions` with the function as it would be stored.
-Never looks at its code, and never changes a value.
 """
 
 import re

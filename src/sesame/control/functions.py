@@ -1,7 +1,6 @@
-"""Functions: created, read, changed and deleted as the API says (reference/api.md §3.2).
+"""Functions: created, read, changed and deleted (reference/api.md §3.2).
 
-Called by the doors with decoded input; answers with records.
-Never touches an instance: the engine sees the catalog change, and the next call runs the new code.
+Called by the endpoints; answers with records. The engine sees the catalog change: the next call runs the new code.
 """
 
 import uuid
@@ -154,7 +153,7 @@ def _merged(function: Function, sent: FunctionInput) -> Function:
         for field in sent.__struct_fields__
         if field not in _NOT_PLAIN and (value := getattr(sent, field)) is not UNSET
     }
-    # Empty objects and texts mean that the setting is taken back (reference/api.md §3.1, §5).
+    # An empty object or text removes the setting (reference/api.md §3.1, §5).
     changes.update({field: None for field in _OBJECTS & changes.keys() if not changes[field]})
     if changes.get("instance_type") == "":
         changes["instance_type"] = DEFAULT_INSTANCE_TYPE

@@ -1,7 +1,6 @@
-"""Layers: published, read, shared and deleted as the API says (reference/api.md §3.6).
+"""Layers: published, read, shared and deleted (reference/api.md §3.6).
 
-Called by the doors with decoded input; answers with records of versions.
-Never puts a layer into an instance: the engine does.
+Called by the endpoints; answers with records of versions. The engine puts layers into instances.
 """
 
 import msgspec
@@ -20,7 +19,7 @@ from sesame.store.catalog import Catalog, Transaction
 
 LAYER_NAME_CHARS = 64
 RUNTIMES_MAX = 20
-# A layer that names no runtime of ours is unpacked and not compiled.
+# A layer for none of the runtimes that run here is unpacked and not compiled.
 _NOT_COMPILED = "custom"
 
 
@@ -81,7 +80,7 @@ class Layers:
         return Page(tuple(rest[:size]), rest[size].name if len(rest) > size else None)
 
     async def delete_version(self, layer: str, version: str) -> None:
-        """Functions that were given it before keep it; nobody else sees it again."""
+        """Functions that have it keep it; it is not shown any more and cannot be given to another."""
         await self.get_version(layer, version)
 
         def edit(tx: Transaction) -> None:
@@ -99,7 +98,7 @@ class Layers:
     async def list(self, wanted: Listing, *, public: bool = False, official: bool = False) -> Page:
         """The newest version of each layer that has one; with `public` of shared layers only.
 
-        Official layers are the cloud's own: there are none here.
+        Official layers are those that the cloud publishes: there are none here.
         """
         if official:
             limit_of(wanted)
@@ -146,7 +145,7 @@ class Layers:
 
 
 def check_layers_exist(tx: Transaction, runtime: str, arns: tuple[str, ...]) -> None:
-    """Layers that are newly given to a function that we run must be there; those it has already may be gone."""
+    """Layers that a function is given must exist, for runtimes that run here; those it already has may be gone."""
     for arn in arns if runtime in limits.SANDBOXED_RUNTIMES else ():
         found = parse_layer_arn(arn)
         record = None if found is None else tx.get(records.LAYER_VERSION, *found)

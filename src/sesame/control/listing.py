@@ -1,7 +1,7 @@
-"""Cuts lists into pages the way the API promises (reference/api.md §2).
+"""Cuts lists into pages (reference/api.md §2).
 
-Called by everything in this room that lists.
-Never counts on a token to be its own: it is the plain name at which the next page begins.
+Called by everything in `control` that lists. A token is the plain name at which the next page begins, so that any
+text is a valid one.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ def limit_of(listing: Listing) -> int:
 
 
 def page_of(catalog: Catalog, kind: str, parent: str, listing: Listing) -> Page:
-    """With a token the start key counts no more, but the prefix still does."""
+    """A token takes the place of the start key; the prefix still applies."""
     items, following = catalog.page(
         kind, parent, prefix=listing.prefix, start=listing.next_token or listing.start_key, limit=limit_of(listing)
     )
@@ -31,7 +31,7 @@ def page_of(catalog: Catalog, kind: str, parent: str, listing: Listing) -> Page:
 
 
 def filtered_page_of(catalog: Catalog, kind: str, listing: Listing, wanted: Callable[[Record], bool]) -> Page:
-    """As `page_of` for the account's own records, of which only some are wanted. Looks at as many as it takes."""
+    """As `page_of` for records without a parent, of which only some are wanted. Looks at as many as it takes."""
     limit = limit_of(listing)
     found = list(islice(filter(wanted, _from(catalog, kind, listing)), limit + 1))
     return Page(tuple(found[:limit]), found[limit].name if len(found) > limit else None)

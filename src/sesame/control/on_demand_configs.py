@@ -1,7 +1,6 @@
 """How many instances a function may have on demand (reference/api.md §3.6).
 
-Called by the doors with decoded input; answers with records.
-Never counts instances: the engine obeys what stands here.
+Called by the endpoints; answers with records. The engine applies the limit.
 """
 
 from msgspec import UNSET

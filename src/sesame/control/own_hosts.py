@@ -1,4 +1,4 @@
-"""Tells the names and addresses of the server itself from those that a custom domain may have.
+"""The names and addresses of the server itself, which no custom domain may have.
 
 Made by `app`, which knows where the endpoints listen; asked by `control.domains`.
 """
@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-# What the cloud's own endpoints are called, which clients reach here by a changed name server.
+# The domain of the cloud's endpoints. Clients may resolve names below it to this server.
 CLOUD_SUFFIX = "aliyuncs.com"
-# A host whose last label is a number is an IPv4 address to browsers and libraries, however it is spelled.
+# Browsers and libraries read a host whose last label is a number as an IPv4 address.
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 
 

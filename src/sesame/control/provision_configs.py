@@ -1,7 +1,6 @@
 """How many instances a function keeps ready, and when that changes (reference/api.md §3.6).
 
-Called by the doors with decoded input; answers with records.
-Never starts an instance and never watches a clock: the engine does, by what stands here.
+Called by the endpoints; answers with records. Starting the instances is the engine's.
 """
 
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ class ProvisionConfigs:
     async def put(self, path: tuple[str, str, str], sent: ProvisionInput, if_match: str | None = None) -> Record:
         """`path` is service, function and qualifier. Lists that are not sent stay, empty ones clear.
 
-        A target of 0 without any rule takes the configuration away: there is no other way to delete one.
+        A target of 0 without rules deletes the configuration: the API has no other way to.
         """
         service, function, qualifier = path[0], path[1], path[2] or limits.LATEST
         function_view(self._catalog, service, function, qualifier)

@@ -1,7 +1,7 @@
 """Rewrites the path of a request to a custom domain by the rules of its route (reference/api.md §3.6).
 
 `control.domains` checks rules before it keeps them; the endpoint that serves custom domains applies them.
-The time is linear in the path: patterns and paths come from strangers, and neither may hold the server up.
+Takes time in proportion to the path, since patterns and paths come from callers.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ def check(config: RewriteConfig) -> None:
 
 
 async def rewrite(config: RewriteConfig | None, path: str) -> str:
-    """As `rewritten`, without holding up the event loop."""
+    """As `rewritten`; work that takes long runs in a thread."""
     if config is None:
         return path
     instructions = sum(expression.programsize for rule in config.regex_rules if (expression := _compiled(rule.match)))
@@ -98,8 +98,8 @@ def rewritten(config: RewriteConfig | None, path: str) -> str:
 def wildcards(pattern: str, text: str) -> tuple[str, ...] | None:
     """What each `*` of the pattern stands for in the text, or None when the pattern does not match all of it.
 
-    A star stands for as much as can be, the first before the second: so the parts between stars are looked for from
-    the end. Each is looked for once, in what is left of the text, which takes linear time.
+    Each star matches as much as it can, earlier stars first, as `(.*)` would. So the parts between the stars are
+    searched from the end of the text: each once, in what the later parts left of it.
     """
     first, *middle = pattern.split("*")
     if not middle:
@@ -107,7 +107,7 @@ def wildcards(pattern: str, text: str) -> tuple[str, ...] | None:
     last = middle.pop()
     if len(text) < len(first) + len(last) or not text.startswith(first) or not text.endswith(last):
         return None
-    # Reversed, because `str.find` is linear and `str.rfind` is not.
+    # The text is reversed because `str.find` takes linear time and `str.rfind` does not.
     left = text[len(first) : len(text) - len(last)][::-1]
     stars = []
     for part in reversed(middle):
@@ -132,7 +132,7 @@ def _check_references(kind: str, rule: RewriteRule, groups: int) -> None:
 
 
 def _replaced(rule: RewriteRule, matched: Sequence[str | None]) -> str:
-    """References to groups that do not exist, or that matched nothing, leave nothing."""
+    """A reference to a group that does not exist, or that matched nothing, becomes empty."""
 
     def group(reference: re.Match[str]) -> str:
         digits = reference[1] or reference[2]
@@ -164,7 +164,7 @@ def _checked(expression: str) -> Any:
 
 
 def _compiled(expression: str) -> Any:
-    """None for what was kept by a Sesame that knew other expressions: such a rule matches nothing."""
+    """None, and a rule that matches nothing, for an expression that an earlier version accepted."""
     try:
         return re2.compile(expression, _options())
     except (re2.error, UnicodeEncodeError) as error:

@@ -1,7 +1,6 @@
-"""Services: created, read, changed and deleted as the API says (reference/api.md §3.1).
+"""Services: created, read, changed and deleted (reference/api.md §3.1).
 
-Called by the doors with decoded input; answers with records.
-Never touches an instance: the engine sees the catalog change.
+Called by the endpoints; answers with records. The engine sees the catalog change.
 """
 
 import uuid
@@ -70,7 +69,7 @@ class Services:
         return await self._catalog.edit(edit)
 
     async def delete(self, service: str, if_match: str | None = None) -> None:
-        """Raises `NotEmpty` while anything hangs on it."""
+        """Raises `NotEmpty` while it has functions, versions or aliases."""
 
         def edit(tx: Transaction) -> None:
             checks.precondition(_existing(tx, service), if_match)

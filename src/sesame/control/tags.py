@@ -1,7 +1,6 @@
-"""Tags of services: set, removed, read and listed as the API says (reference/api.md §3.6).
+"""Tags of services: set, removed, read and listed (reference/api.md §3.6).
 
-Called by the doors with decoded input, and by `control.services` to filter its list.
-Never tags anything but services: nothing else carries tags in this API.
+Called by the endpoints, and by `control.services` to filter its list. In this API only services have tags.
 """
 
 from collections.abc import Mapping
@@ -37,7 +36,7 @@ class ServiceTags:
         await self._catalog.edit(edit)
 
     async def untag(self, sent: UntagInput) -> None:
-        """Removes the keys named; with none named and `all`, every tag. Keys that are not there do no harm."""
+        """Removes the keys named; with none named and `all`, every tag. Unknown keys are ignored."""
         service = _service_of(sent.resource_arn)
         if not sent.tag_keys and not sent.all:
             raise Missing("tag_keys")

@@ -1,7 +1,6 @@
-"""Reads a trigger's configuration by its type: spells the known keys, and refuses what could never fire.
+"""Reads a trigger's configuration by its type: spells known keys, and refuses what could never fire.
 
-Called by `control.triggers`; pure functions.
-Never adds a key: what is stored is what was sent (reference/api.md §3.5).
+Called by `control.triggers`; pure functions. No key is added: what is stored is what was sent (reference/api.md §3.5).
 """
 
 from typing import Any
@@ -19,7 +18,7 @@ LOG_RETRIES_MAX = 100
 LOG_INTERVAL_S_MIN, LOG_INTERVAL_S_MAX = 3, 600
 NOTIFY_FORMATS = ("STREAM", "JSON", "")
 NOTIFY_STRATEGIES = ("BACKOFF_RETRY", "EXPONENTIAL_DECAY_RETRY", "")
-# Types whose events come from somewhere that must be named.
+# Types that need the ARN of the source of their events.
 WITH_SOURCE = frozenset(
     {configs.OSS, configs.LOG, configs.CDN_EVENTS, configs.MNS_TOPIC, configs.TABLESTORE, configs.RDS}
 )
@@ -34,7 +33,7 @@ def canonical(trigger_type: str, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_config(trigger_type: str, config: dict[str, Any]) -> None:
-    """Raises `Rejected` for the first setting that is missing or cannot be."""
+    """Raises `Rejected` for the first setting that is missing or invalid."""
     try:
         read = msgspec.convert(config, configs.CONFIGS[trigger_type])
     except msgspec.ValidationError as error:

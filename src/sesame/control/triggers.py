@@ -1,7 +1,6 @@
-"""Triggers: created, read, changed and deleted as the API says (reference/api.md §3.5).
+"""Triggers: created, read, changed and deleted (reference/api.md §3.5).
 
-Called by the doors with decoded input; answers with records.
-Never fires: the doors do, by what stands here.
+Called by the endpoints; answers with records. What fires them reads these records.
 """
 
 import uuid

@@ -1,7 +1,6 @@
-"""Which networks a service says it is bound to (reference/api.md §3.6).
+"""The VPCs that a service is bound to (reference/api.md §3.6).
 
-Called by the doors; answers with ids.
-Never connects anything: there is no network of the cloud here.
+Called by the endpoints; answers with ids. Bindings are kept and listed: there is no VPC here to connect to.
 """
 
 from sesame.control.views import service_view
@@ -16,7 +15,7 @@ class VpcBindings:
         self._catalog = catalog
 
     async def create(self, service: str, vpc_id: str) -> None:
-        """Binding twice is as good as once."""
+        """Idempotent."""
         if not vpc_id:
             raise Missing("vpc_id")
 

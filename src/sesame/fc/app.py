@@ -1,7 +1,7 @@
 """The Function Compute endpoint: from an HTTP request to its answer.
 
-Built by `_endpoints` and served by `http.server`. Invocations go straight on, all else through Starlette's router.
-Never lets an exception out: each becomes the API's error answer, with the request's id.
+Built by `_endpoints` and served by `http.server`. Invocations go past the router, all other operations through
+Starlette's. Every exception becomes the API's error answer, with the request's id.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ _REFUSAL_CODES = {
 }
 _REFUSAL_STATUSES = {Reason.HEAD_TOO_LARGE: 400}
 _NUL = b"%00"
-# Goes past the router.
+# Not routed: `fc.invoke` serves it.
 _INVOKE = "InvokeFunction"
 
 
@@ -183,7 +183,7 @@ def _routes(parts: FcDependencies, instances: Instances) -> list[Route]:
     control, arns = parts.control, parts.arns
     functions = FunctionRoutes(control.functions, parts.packages, links)
     handlers: dict[str, Handler] = {}
-    for room in (
+    for routes in (
         ServiceRoutes(control),
         functions,
         VersionRoutes(control),
@@ -195,7 +195,7 @@ def _routes(parts: FcDependencies, instances: Instances) -> list[Route]:
         InstanceRoutes(instances),
         AccountRoutes(control, parts.account, arns),
     ):
-        handlers |= room.handlers()
+        handlers |= routes.handlers()
     routed = (operation for operation in OPERATIONS if operation.name != _INVOKE)
     return [
         *(Route(each.route, handlers[each.name], methods=[each.method]) for each in routed),
@@ -206,5 +206,5 @@ def _routes(parts: FcDependencies, instances: Instances) -> list[Route]:
 
 
 async def _describe(_request: Request) -> Response:
-    """What this server serves, for whoever asks: it holds no secret."""
+    """The description of the API, without a signature: it holds no secret."""
     return requests.answer(openapi.document())

@@ -1,7 +1,7 @@
-"""Lets web pages of any origin call the API: answers preflights, and names a page's origin in what it gets.
+"""Lets web pages of any origin call the API: answers preflights, and allows the page's origin in answers.
 
-Called by `fc.app` for requests that say an origin, as browsers' do (reference/api.md §3.3).
-Never vouches for a caller: every call of the API is signed, and no cookie counts. Never speaks for HTTP functions.
+Called by `fc.app` for requests with an Origin header (reference/api.md §3.3). Allowing an origin gives no right: every
+call of the API is signed, and cookies do not count. HTTP functions answer for themselves.
 """
 
 from sesame.fc.headers import Headers

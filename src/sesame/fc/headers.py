@@ -1,7 +1,6 @@
-"""Names, dates and request ids that stand in every answer of this door.
+"""Names, dates and request ids that every answer of this endpoint has.
 
 Used by `fc.app` and `fc.invoke`.
-Never decides what an answer says.
 """
 
 import os
@@ -21,7 +20,7 @@ CONTENT_LENGTH = b"Content-Length"
 JSON_TYPE = (CONTENT_TYPE, b"application/json")
 BYTES_TYPE = (CONTENT_TYPE, b"application/octet-stream")
 
-# Each costs less when it is made among others, and to ask the kernel for each alone costs more than all the rest.
+# Ids are made in batches: one system call for random bytes for each id would cost more than the rest.
 _ID_DIGITS = 32
 _IDS_AT_ONCE = 32
 

@@ -1,7 +1,6 @@
 """Carries one invocation from its HTTP request to the engine, and its outcome back.
 
-Called by `fc.app` with requests whose caller is known; the main road, so it makes as little as it can on the way.
-Never knows instances, and never answers a client that has gone.
+Called by `fc.app` with requests whose caller is known. Every call passes here: allocate as little as possible.
 """
 
 import asyncio
@@ -18,7 +17,7 @@ from sesame.http.interface import Disconnected, Exchange
 from sesame.model import limits
 from sesame.model.invocation import Invocation, Outcome, Phases, Target
 
-# To read so much costs less than to ask whether the function can be called.
+# Reading this much costs less than asking whether the function can be called.
 SMALL_EVENT_BYTES = 16 * 1024
 
 _TRACING = b"x-fc-tracing-opentracing-"
@@ -37,7 +36,7 @@ _LINES = (
     b"x-fc-invocation-duration,x-fc-max-memory-usage,x-fc-log-result,x-fc-invocation-code-version\r\n"
 )
 _BYTES_TYPE = b"Content-Type: application/octet-stream\r\n"
-# Ours: a cold call says so, and where its time went, in milliseconds.
+# Headers of Sesame: a cold call says so, and where its time went, in milliseconds.
 _COLD_LINES = (
     b"X-Sesame-Cold-Start: true\r\n"
     b"X-Sesame-Queue-Ms: %.1f\r\n"
@@ -56,7 +55,7 @@ class Invoker:
         self._date = date
 
     async def serve(self, request_id: str, head: RequestHead, exchange: Exchange) -> None:
-        """Reads the event, has it run and answers. A function's failure is a 200 too: only X-Fc-Error-Type tells.
+        """Reads the event, invokes the function and answers; X-Fc-Error-Type tells a function's failure, also a 200.
 
         Raises a `CallerError` for what the caller got wrong, and `Disconnected` when the client hung up, in which case
         the call was cancelled.
@@ -86,7 +85,7 @@ class Invoker:
             return bytes(await read_body(exchange, limits.SYNC_PAYLOAD_BYTES))
 
     async def run(self, invocation: Invocation, exchange: Exchange) -> Outcome:
-        """Has it run, and cancels it when the client hangs up; then raises `Disconnected`."""
+        """Invokes the function. When the client hangs up, cancels the call and raises `Disconnected`."""
         exchange.on_disconnect(exchange.cancel)
         try:
             return await self._engine.invoke(invocation)
@@ -142,7 +141,7 @@ def _check_options(head: RequestHead) -> None:
 
 
 def _tracing(fc_headers: list[tuple[bytes, bytes]]) -> dict[str, object] | None:
-    """The span that the caller wants to be continued, or None for callers that trace nothing."""
+    """The span of the caller's trace, or None where the caller traces nothing."""
     context, baggages = "", {}
     for name, value in fc_headers:
         if name.startswith(_TRACING):

@@ -1,7 +1,7 @@
 """Makes and checks links from which a function's code can be fetched with a plain GET.
 
-Called by the routes of functions (`url`) and by the route that the links lead to (`package`).
-Never opens a file, and keeps nothing: all that a link says is signed into it.
+Called by the routes of functions (`url`) and by the route of the links (`package`). Nothing is kept: all that a link
+says is signed into it.
 """
 
 import hmac

@@ -1,7 +1,6 @@
-"""Reads whom a path means: service, qualifier, function.
+"""Reads which function a path names: service, qualifier, function.
 
-Called by `fc.invoke` for every call and by the routes for the paths that take a qualifier.
-Never asks whether it exists.
+Called by `fc.invoke` for every call and by the routes for paths with a qualifier. Does not ask whether it exists.
 """
 
 from functools import lru_cache

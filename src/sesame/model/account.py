@@ -1,7 +1,6 @@
-"""The account that owns everything here, and the access keys that speak for it.
+"""The account that owns every resource, and its access keys.
 
-Built and kept by `identity.keys`, read by whoever checks a signature.
-Never holds temporary credentials: those need no storage.
+Built and kept by `identity.keys`, read to check signatures. Temporary credentials are not kept.
 """
 
 import msgspec
@@ -15,7 +14,7 @@ class Account(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class AccessKey(msgspec.Struct, frozen=True, rename="camel"):
-    """A lasting key. Whoever signs with `secret` is `account_id`, with all of its rights."""
+    """A lasting key. A request signed with `secret` has all rights of the account `account_id`."""
 
     access_key_id: str
     secret: str

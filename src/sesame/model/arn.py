@@ -1,7 +1,6 @@
-"""The long names of things: acs:fc:{region}:{account}:… (reference/api.md §2).
+"""The long names of resources: acs:fc:{region}:{account}:… (reference/api.md §2).
 
-Used by `control`, the doors and whatever else speaks to callers about resources.
-Never looks anything up.
+Used by `control` and the endpoints wherever a caller names a resource or is told of one.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Small things that hang on a service: its tags, and the networks it is bound to.
+"""A service's tags, and the VPCs that it is bound to.
 
 Made by `control.tags` and `control.vpc`, kept by `store.catalog`.
 Field names follow reference/api.md §3.6.

@@ -1,6 +1,6 @@
 """The bucket: a name that is unique over all accounts, with an owner and an access rule.
 
-Kept in the catalog (kind `bucket`), edited and read by the OSS door; read by `app` to fetch a function's code.
+Kept in the catalog (kind `bucket`), edited and read by `oss`; read also to fetch the code of a function.
 Holds no objects: these live in `store.objects.objects`.
 """
 

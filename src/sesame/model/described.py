@@ -1,6 +1,6 @@
 """Types whose limits the API's description shows, so that clients and their generators know them beforehand.
 
-Used by the structs that are decoded from bodies. Never enforces anything: `control` does, in the API's own words.
+Used by the structs that are decoded from bodies. `control` enforces the limits.
 """
 
 import re

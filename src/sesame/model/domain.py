@@ -1,6 +1,6 @@
 """A custom domain: a host name whose paths are routed to functions.
 
-Made by `control.domains`, kept by `store.catalog`, read by the door that serves it.
+Made by `control.domains`, kept by `store.catalog`, read by `fc.web`, which serves it.
 Field names follow reference/api.md §3.6.
 """
 

@@ -1,6 +1,6 @@
 """The function: a handler in a package of code, with its limits and environment.
 
-Built by `control` from API input, kept by `store.catalog`, read by `engine` and the doors.
+Built by `control`, kept by `store.catalog`, read by the engine and the endpoints.
 Field names and defaults follow reference/api.md §3.2; on the wire they are lowerCamelCase.
 """
 

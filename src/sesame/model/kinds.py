@@ -1,7 +1,6 @@
-"""Which struct a record of each kind holds: one line for each kind.
+"""Which struct a record of each kind holds.
 
-Known to `store.catalog`, which reads and writes by it.
-Never names a kind that `model.records` does not.
+Read by `store.catalog`, which encodes and decodes records by it.
 """
 
 from collections.abc import Mapping

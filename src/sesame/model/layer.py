@@ -24,7 +24,7 @@ class Layer(msgspec.Struct, frozen=True, rename="camel"):
 class LayerVersion(msgspec.Struct, frozen=True, rename="camel"):
     """Kind `layer_version`, parent the layer's name, name the number.
 
-    `deleted` ones are shown to nobody; they are kept for the functions that were given them before.
+    `deleted` ones are not shown; they are kept for the functions that have them.
     """
 
     layer_name: str

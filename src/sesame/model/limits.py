@@ -1,6 +1,6 @@
 """Every number and name pattern that the API promises, in one place.
 
-Used by `control` to validate and by the doors to cut; holds no behaviour beyond the patterns.
+Used by `control` to validate and by the endpoints to cut.
 Sources: reference/api.md §2, reference/runtime.md §12. Where eras differ the newest 2.0 value stands.
 """
 

@@ -1,6 +1,6 @@
 """The object: bytes under a bucket and a key, with what is said about them.
 
-Kept by `store.objects.objects`, served by the OSS door. Never holds the bytes themselves.
+Kept by `store.objects.objects`, served by `oss`. The bytes are a blob of their own.
 Shapes and names follow reference/companions.md §1.8, §1.9 and §1.11.
 """
 

@@ -1,7 +1,7 @@
 """What the catalog keeps: a typed document under a kind, a parent and a name, with its etag and its times.
 
-Written by `control` inside a catalog transaction; read by everyone from the catalog's memory.
-Kinds are listed here so that no room invents one.
+Written by `control` inside a catalog transaction; read from the catalog's memory. Every
+kind is listed here.
 """
 
 from typing import Any

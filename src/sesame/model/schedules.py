@@ -1,7 +1,7 @@
 """Reads schedules (`@every 5m`, six cron fields, `at(…)`) and says when each comes due next.
 
 `control` validates timer triggers and provisioned instances with it; what fires them computes the next time with it.
-So a schedule that is accepted comes due: one that does not within `HORIZON_YEARS` is no schedule.
+So an accepted schedule comes due: what does not within `HORIZON_YEARS` is refused.
 """
 
 import math

@@ -1,6 +1,6 @@
 """The service: what is versioned, holds a role and a log target, and contains functions.
 
-Built by `control` from API input, kept by `store.catalog`, read by `engine` and the doors.
+Built by `control`, kept by `store.catalog`, read by the engine and the endpoints.
 Field names and defaults follow reference/api.md §3.1; on the wire they are lowerCamelCase.
 """
 

@@ -1,6 +1,6 @@
 """A trigger: what calls a function, and with which settings.
 
-Made by `control.triggers`, kept by `store.catalog`, read by the doors that fire.
+Made by `control.triggers`, kept by `store.catalog`, read by what fires triggers.
 Field names follow reference/api.md §3.5.
 """
 

@@ -1,6 +1,6 @@
 """What each type of trigger may be told, as structs to read `Trigger.trigger_config` by.
 
-Read by `control.trigger_checks` when a trigger is stored, and by the doors that fire.
+Read by `control.trigger_checks` when a trigger is stored, and by what fires triggers.
 Field names follow reference/api.md §3.5.
 """
 

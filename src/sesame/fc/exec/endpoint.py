@@ -1,7 +1,7 @@
-"""Websockets: the only one is `instances/{id}/exec`, a command in a running instance (reference/api.md §3.6).
+"""The websocket `instances/{id}/exec`: a command in a running instance (reference/api.md §3.6).
 
-Called by `fc.app` for every upgrade to a websocket. What is refused is refused as over HTTP, before the upgrade.
-Never accepts before the caller is known, may do it, and the command runs.
+Called by `fc.app` for every upgrade to a websocket. Refusals are answered as over HTTP, before the upgrade; it is
+accepted once the caller is known, may do it, and the command runs.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from sesame.fc.auth.permissions import Permissions
 from sesame.fc.auth.request_head import RequestHead, read_request
 from sesame.fc.auth.verifier import Verifier
 from sesame.fc.errors import ErrorAnswers
-from sesame.fc.exec.session import Session, Wishes
+from sesame.fc.exec.session import ExecOptions, Session
 from sesame.fc.headers import REQUEST_ID, request_id_of
 from sesame.fc.instances import Instances
 from sesame.fc.refusals import InvalidArgument, PathNotSupported
@@ -71,13 +71,13 @@ class ExecEndpoint:
         request = websocket.request
         self._permissions.require(self._verifier.verify(head), head, request, "GET")
         service, qualifier, function, instance_id = _place(request.raw_path)
-        command, wishes = _asked(request.query)
+        command, options = _asked(request.query)
         found = await self._instances.of(service, "" if qualifier == limits.LATEST else qualifier, function)
         if instance_id not in found:
             raise NotFound(INSTANCE, instance_id, (service, function))
         async with self._engine.exec(found[instance_id], command) as running:
             websocket.accept([(REQUEST_ID, request_id.encode()), self._errors.date()])
-            session = Session(running.execution, wishes, websocket)
+            session = Session(running.execution, options, websocket)
             code = await session.run()
             if code is not None:
                 await session.end(code, instance_ended=running.instance_ended())
@@ -93,7 +93,7 @@ def _place(raw_path: bytes) -> tuple[str, str, str, str]:
     return service, qualifier, targets.segment(parts[5]), targets.segment(parts[7])
 
 
-def _asked(query: bytes) -> tuple[Command, Wishes]:
+def _asked(query: bytes) -> tuple[Command, ExecOptions]:
     """The items of the query; those that are not known are left alone."""
     items = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     argv = tuple(value for name, value in items if name == "command") or DEFAULT_COMMAND
@@ -102,14 +102,14 @@ def _asked(query: bytes) -> tuple[Command, Wishes]:
     if sum(len(argument.encode()) for argument in argv) > COMMAND_BYTES_MAX:
         raise InvalidArgument(f"Command is too long: at most {COMMAND_BYTES_MAX} bytes are taken")
     others = dict(items)
-    wishes = Wishes(
+    options = ExecOptions(
         stdin=_flag(others, "stdin", absent=True),
         stdout=_flag(others, "stdout", absent=True),
         stderr=_flag(others, "stderr", absent=True),
         tty=_flag(others, "tty", absent=False),
         idle_timeout_s=_idle_timeout(others.get("idleTimeout", "")),
     )
-    return Command(argv, tty=wishes.tty, stdin=wishes.stdin), wishes
+    return Command(argv, tty=options.tty, stdin=options.stdin), options
 
 
 def _flag(items: dict[str, Any], name: str, *, absent: bool) -> bool:

@@ -1,7 +1,7 @@
 """The messages of `instances/{id}/exec` (reference/api.md §3.6): one byte that says what it is, then the data.
 
-Used by `fc.exec.session`; pure functions. What the reference leaves open is told in docs/compatibility.md.
-Never waits, and never refuses a message: what is no message of the protocol is input, as one client sends it bare.
+Used by `fc.exec.session`; pure functions. docs/compatibility.md tells what the reference leaves open. Bytes that
+are no message of the protocol are input: one client sends input bare.
 """
 
 from typing import Any, TypeGuard

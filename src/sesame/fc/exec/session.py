@@ -1,7 +1,7 @@
-"""One command's websocket, from its opening to its end: what comes in goes to the command, what it says goes out.
+"""One command's websocket, from its opening to its end: passes input to the command, and its output to the client.
 
-Made by `fc.exec.endpoint`, once the caller is known and the command runs.
-Never holds more than a few messages: beyond them, whoever sends waits.
+Made by `fc.exec.endpoint`, once the caller is known and the command runs. Holds a few messages at most: then the sender
+waits.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ UNREAD_MESSAGES = 16
 NORMAL, GOING_AWAY = 1000, 1001
 
 
-class Wishes(msgspec.Struct, frozen=True):
-    """What the query asked for, besides the command itself."""
+class ExecOptions(msgspec.Struct, frozen=True):
+    """What the query asks for besides the command."""
 
     stdin: bool
     stdout: bool
@@ -31,17 +31,17 @@ class Wishes(msgspec.Struct, frozen=True):
 
 
 class Session:
-    """`run` returns when the command or the connection has ended, or when neither has stirred for too long."""
+    """`run` returns when the command or the connection has ended, or when both were silent for too long."""
 
-    def __init__(self, execution: Execution, wishes: Wishes, websocket: WebSocket) -> None:
+    def __init__(self, execution: Execution, options: ExecOptions, websocket: WebSocket) -> None:
         self._execution = execution
-        self._wishes = wishes
+        self._options = options
         self._websocket = websocket
         self._unread: asyncio.Queue[Any] = asyncio.Queue(UNREAD_MESSAGES)
         self._stirred = asyncio.get_running_loop().time()
 
     async def run(self) -> int | None:
-        """The command's exit code; None when it is not asked for any more, as nobody listens."""
+        """The command's exit code; None when the client has gone."""
         parts = {
             "heard": asyncio.create_task(self._hear()),
             "fed": asyncio.create_task(self._feed()),
@@ -57,7 +57,7 @@ class Session:
             if parts["said"].done():
                 return parts["said"].result()
             if parts["idle"].done():
-                await self._tell(SERVER_ERROR, f"nothing was sent for {self._wishes.idle_timeout_s} seconds".encode())
+                await self._tell(SERVER_ERROR, f"nothing was sent for {self._options.idle_timeout_s} seconds".encode())
                 await self.close(NORMAL, "idle timeout")
             return None
         except Disconnected:
@@ -89,10 +89,10 @@ class Session:
             while True:
                 message = await self._websocket.receive()
                 self._stir()
-                meant = exec_frames.received(message, tty=self._wishes.tty)
+                meant = exec_frames.received(message, tty=self._options.tty)
                 if isinstance(meant, Resize):
                     self._execution.resize(meant.columns, meant.rows)
-                elif self._wishes.stdin:
+                elif self._options.stdin:
                     await self._unread.put(meant)
 
     async def _feed(self) -> None:
@@ -104,7 +104,7 @@ class Session:
                 await self._execution.write(meant.data)
 
     async def _say(self) -> int:
-        wanted = {STDOUT: self._wishes.stdout, STDERR: self._wishes.stderr}
+        wanted = {STDOUT: self._options.stdout, STDERR: self._options.stderr}
         characters = {kind: Characters() for kind in wanted}
         while (piece := await self._execution.read()) is not None:
             self._stir()
@@ -124,5 +124,5 @@ class Session:
 
     async def _wait_for_silence(self) -> None:
         loop = asyncio.get_running_loop()
-        while (left_s := self._stirred + self._wishes.idle_timeout_s - loop.time()) > 0:  # noqa: ASYNC110 (for what is left)
+        while (left_s := self._stirred + self._options.idle_timeout_s - loop.time()) > 0:  # noqa: ASYNC110 (for what is left)
             await asyncio.sleep(left_s)

@@ -103,7 +103,7 @@ class AliasInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class TriggerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of CreateTrigger and UpdateTrigger (reference/api.md §3.5); for an update the door puts in the name."""
+    """Body of CreateTrigger and UpdateTrigger (reference/api.md §3.5); an update takes the name from the path."""
 
     trigger_name: described.TriggerName | UnsetType = UNSET
     trigger_type: str | UnsetType = UNSET

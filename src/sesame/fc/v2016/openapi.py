@@ -1,7 +1,6 @@
 """Describes the API as an OpenAPI document, from the table of operations and the structs that it names.
 
 Called by `fc.app`, which serves it at `/openapi.json`, and by scripts.
-Never describes by hand what a struct says already.
 """
 
 import re

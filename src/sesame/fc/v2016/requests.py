@@ -1,7 +1,6 @@
-"""What every route does with a request and an answer: names from paths, lists' parameters, bodies, JSON.
+"""What routes have in common: names from paths, parameters of lists, bodies, and answers in JSON.
 
 Called by the files in `fc/v2016/routes/`.
-Never knows an operation.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -118,5 +117,5 @@ def page_answer(key: str, items: Sequence[Any], page: Page, **others: Any) -> Re
 
 
 def no_content() -> Response:
-    """204 without any body or content type: one official client parses what claims to be JSON."""
+    """204 without a content type: one official client parses every body that claims to be JSON."""
     return Response(status_code=204)

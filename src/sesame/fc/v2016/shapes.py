@@ -1,7 +1,7 @@
-"""Shapes the records of services, functions, versions, aliases and triggers into the API's JSON.
+"""Makes the API's JSON of the records of services, functions, versions, aliases and triggers.
 
-Called by the routes for everything of these that leaves this door (reference/api.md §3.1, §3.2, §3.4, §3.5).
-Never reads the catalog, and never shows code or secrets.
+Called by the routes for every answer that shows one (reference/api.md §3.1, §3.2, §3.4, §3.5). Shows no code and no
+secrets.
 """
 
 from collections.abc import Mapping

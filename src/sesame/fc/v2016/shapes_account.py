@@ -1,7 +1,7 @@
-"""Shapes what belongs to the account, and how functions are configured, into the API's JSON.
+"""Makes the API's JSON of what belongs to the account, and of the settings of functions.
 
-Called by the routes of domains, layers, tags, configurations and the account itself (reference/api.md §3.2, §3.6).
-Never reads the catalog, and never shows a certificate's key.
+Called by the routes of domains, layers, tags, settings and the account (reference/api.md §3.2, §3.6). Shows no key of a
+certificate.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ NOT_PROVISIONED = "instances are not kept ready: they start when a call needs on
 
 
 class Empty(msgspec.Struct, frozen=True):
-    """The answer of what has nothing to say: an empty object, which every client can parse."""
+    """An empty object, which every client can parse."""
 
 
 class CertificateAnswer(msgspec.Struct, frozen=True, rename="camel"):

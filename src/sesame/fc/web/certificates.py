@@ -28,7 +28,7 @@ class Certificates:
     """Asks for the domain at every handshake: what was created, changed or deleted counts from the next one on.
 
     POLICY: a name without a certificate here, or no name at all, is refused with the alert `unrecognized_name`
-    (RFC 6066 §3). A certificate made here would be trusted by nobody, and would teach clients not to look.
+    (RFC 6066 §3). No client would trust a certificate made here, and users would learn to ignore the warning.
     """
 
     def __init__(self, find: Callable[[str], Record | None]) -> None:
@@ -50,7 +50,7 @@ class Certificates:
         try:
             connection.context = self._prepared(domain.cert_config, least)
         except Rejected as error:
-            # Kept by a Sesame that knew other libraries: its owner is to mend it.
+            # Accepted by an earlier version with other libraries: its owner must replace it.
             log.error("a kept certificate cannot be served", domain=domain.domain_name, error=str(error))
             return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
         return None
@@ -63,7 +63,7 @@ class _Connection(ssl.SSLObject):
     def do_handshake(self) -> None:
         """As of the base. A refusal with an alert first pretends to wait, so that the loop sends the alert.
 
-        Then the client closes, or says something that nobody hears, or the loop's time for handshakes is over.
+        Then the client closes or sends more, which is ignored, or the loop's time limit for handshakes passes.
         """
         if self._refusal is not None:
             raise self._refusal

@@ -1,7 +1,7 @@
-"""Carries the web to HTTP functions and their responses back: under `/2016-08-15/proxy/` and on custom domains.
+"""Passes requests from the web to HTTP functions, and their responses back: under `/2016-08-15/proxy/` and on domains.
 
-Called by `fc.app` with requests whose caller is not known yet: the function's trigger says who may come.
-Never interprets a body, and never lets a response break the connection it goes out on.
+Called by `fc.app` with requests whose caller is not known yet: the function's trigger says who may call. No response
+of a function can break the connection that it is sent on.
 """
 
 import re
@@ -48,7 +48,7 @@ _NOT_MODIFIED = 304
 
 
 class Way(msgspec.Struct, frozen=True):
-    """To whom a request goes, and what of its URL the function sees. `path` is decoded, `query` is not."""
+    """Which function a request is for, and what the function sees of its URL. `path` is decoded, `query` is not."""
 
     target: Target
     path: str
@@ -171,7 +171,7 @@ def _params(way: Way, request: Request) -> dict[str, object]:
     ]
     headers.append([_BASE_PATH, way.base_path])
     if request.scheme == "https":
-        # Said by who speaks TLS. Without it what was sent stays: a proxy before this server may speak TLS.
+        # This server speaks TLS, so it sets the header. Otherwise the header stays: a proxy in front may speak TLS.
         headers = [header for header in headers if header[0] != _FORWARDED_PROTO]
         headers.append([_FORWARDED_PROTO, "https"])
     return {
@@ -229,7 +229,7 @@ def _response(outcome: Outcome, way: Way, method: str) -> tuple[int, Headers]:
 
 
 def _wire(value: str) -> bytes:
-    """WSGI's text is bytes in disguise; what cannot be is written in UTF-8."""
+    """WSGI passes bytes as Latin-1 text; text outside Latin-1 is sent in UTF-8."""
     value = value.strip(" \t")
     try:
         return value.encode("latin-1")

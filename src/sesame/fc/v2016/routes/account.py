@@ -1,7 +1,6 @@
 """The operations on the account as a whole, and on what it cannot have here (reference/api.md §3.2, §3.6).
 
 Mounted by `fc.app`; each reads its request and shapes the answer.
-Never shows a key that was not made for the asker.
 """
 
 from starlette.requests import Request

@@ -1,7 +1,6 @@
-"""The operations on how functions are configured: asynchronous calls, provisioned and on-demand instances.
+"""The operations on settings of functions: asynchronous calls, provisioned and on-demand instances.
 
-Mounted by `fc.app`; each reads its request, has `control` do it, and shapes the answer (reference/api.md §3.6).
-Never starts or counts an instance.
+Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer (reference/api.md §3.6).
 """
 
 from starlette.requests import Request

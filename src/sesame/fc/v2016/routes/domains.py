@@ -1,7 +1,6 @@
 """The operations on custom domains (reference/api.md §3.6).
 
-Mounted by `fc.app`; each reads its request, has `control` do it, and shapes the answer.
-Never serves a domain: `fc.web.http_functions` does.
+Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer.
 """
 
 from starlette.requests import Request

@@ -1,7 +1,6 @@
 """The operations on functions and their code (reference/api.md §3.2).
 
-Mounted by `fc.app`; each reads its request, has `control` do it, and shapes the answer.
-Never validates what a function may be, and never unpacks code: `control` and `store` do.
+Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer.
 """
 
 from starlette.requests import Request

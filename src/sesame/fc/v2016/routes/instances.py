@@ -1,7 +1,6 @@
 """The operations on running instances (reference/api.md §3.6).
 
 Mounted by `fc.app`; reads what the engine has running.
-Never starts or stops an instance.
 """
 
 from starlette.requests import Request

@@ -1,7 +1,6 @@
 """The operations on layers (reference/api.md §3.6).
 
-Mounted by `fc.app`; each reads its request, has `control` do it, and shapes the answer.
-Never unpacks a layer: `store` does.
+Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer.
 """
 
 from typing import Any

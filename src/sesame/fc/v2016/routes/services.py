@@ -1,7 +1,6 @@
 """The operations on services and on what they are bound to (reference/api.md §3.1, §3.6).
 
-Mounted by `fc.app`; each reads its request, has `control` do it, and shapes the answer.
-Never validates what a service may be: `control` does.
+Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer.
 """
 
 from msgspec import UNSET

@@ -1,7 +1,6 @@
 """The operations on tags (reference/api.md §3.6).
 
-Mounted by `fc.app`; each reads its request, has `control` do it, and shapes the answer.
-Never tags anything but services.
+Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer.
 """
 
 from starlette.requests import Request

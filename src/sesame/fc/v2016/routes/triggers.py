@@ -1,7 +1,6 @@
 """The operations on triggers (reference/api.md §3.5).
 
-Mounted by `fc.app`; each reads its request, has `control` do it, and shapes the answer.
-Never fires a trigger.
+Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer.
 """
 
 import msgspec

@@ -1,7 +1,6 @@
 """The operations on versions and aliases (reference/api.md §3.4).
 
-Mounted by `fc.app`; each reads its request, has `control` do it, and shapes the answer.
-Never decides where an alias sends a call: the engine does.
+Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer.
 """
 
 from starlette.requests import Request
