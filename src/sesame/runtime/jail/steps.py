@@ -221,6 +221,8 @@ def _name_the_host(name):
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         _write_all(fd, data)
         os.close(fd)
+    # As an ordinary user the files belong to the user that the function is.
+    linux.mount(None, "/run", None, linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | linux.MS_NOEXEC | _FLAGS)
 
 
 def _mount_memory(target, size_mb, more_flags):

@@ -1,7 +1,7 @@
 """Runs pip for interpreters whose own pip is missing or too old, without installing anything into them.
 
 Called by `site_packages` and by the script that resolves the constraints; the pip, setuptools and wheel of each
-runtime are pinned in constraints/<runtime>.build.txt. Never writes outside the directories that it is given.
+runtime are pinned in constraints/<runtime>.build.txt. Writes only to the directories that it is given.
 """
 
 import ensurepip
@@ -23,7 +23,7 @@ Progress = Callable[[str], None]
 
 
 class PipFailed(ConfigurationError):
-    """pip said no; `lines` is what it printed last."""
+    """pip failed; `lines` is what it printed last."""
 
     def __init__(self, message: str, lines: Sequence[str]) -> None:
         super().__init__(message)
@@ -59,7 +59,7 @@ class BootstrappedPip:
         raise PipFailed(f"{', '.join(pins)} could not be fetched", said)
 
     def run(self, arguments: Sequence[str], progress: Progress) -> None:
-        """Runs pip; tells `progress` every few seconds what it is at. Raises `PipFailed` with its last lines."""
+        """Runs pip; tells `progress` every few seconds what it is doing. Raises `PipFailed` with its last lines."""
         process = subprocess.Popen(
             [str(self._interpreter.path), "-s", "-m", "pip", *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
@@ -102,7 +102,7 @@ def _bundled_wheels() -> list[Path]:
 
 
 def _environment(pythonpath: Path | None = None) -> Mapping[str, str]:
-    """The operator's own PIP_* stay (index, proxy, certificates), but nothing that moves where packages go."""
+    """Keeps the operator's PIP_* (index, proxy, certificates), but for those that change where packages go."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -123,5 +123,5 @@ def _environment(pythonpath: Path | None = None) -> Mapping[str, str]:
 
 
 def temporary_folder() -> "tempfile.TemporaryDirectory[str]":
-    """Where a bootstrapped pip lives while it is needed."""
+    """A directory for a bootstrapped pip, removed when the context ends."""
     return tempfile.TemporaryDirectory(prefix="sesame-pip-")

@@ -1,7 +1,7 @@
 """Installs, ahead of use, the packages that the cloud ships with each runtime, from the constraints committed here.
 
-`sesame runtimes install` installs; drivers ask `path` and put it last on a function's `sys.path`.
-Never touches an interpreter's own packages, and never needs a network once `install` has returned.
+`sesame runtimes install` installs them; drivers put `path` last on a function's `sys.path`. An interpreter's own
+packages stay as they are, and no network is needed once `install` has returned.
 """
 
 import fcntl
@@ -32,7 +32,7 @@ Progress = Callable[[str], None]
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What stands in one directory; written before the rename, so that whatever has the final name is complete."""
+    """What one directory holds. Written before the directory gets its final name, so that a named one is complete."""
 
     runtime: str
     python: str
@@ -48,7 +48,7 @@ def default_root() -> Path:
 
 
 class SitePackages:
-    """The side directories of all runtimes: `<root>/<runtime>/<hash of constraints and interpreter>/site-packages`."""
+    """The packages of all runtimes: `<root>/<runtime>/<hash of constraints and interpreter>/site-packages`."""
 
     def __init__(self, root: Path, interpreters: Mapping[str, Interpreter]) -> None:
         self._root = root
@@ -69,7 +69,7 @@ class SitePackages:
             return None
 
     def install_all(self, runtimes: Sequence[str], progress: Progress) -> None:
-        """Installs what is missing for several runtimes; those that can be are installed even if one cannot."""
+        """Installs what is missing for several runtimes. One that cannot be installed does not keep others from it."""
         failures: list[str] = []
 
         def attempt(runtime: str) -> None:
@@ -84,7 +84,7 @@ class SitePackages:
             raise ConfigurationError("\n".join(failures))
 
     def install(self, runtime: str, progress: Progress) -> None:
-        """Installs the runtime's packages; quick and silent when they stand already.
+        """Installs the runtime's packages; returns at once when they are installed.
 
         Raises `ConfigurationError` with pip's last words and what to do about them; nothing is left then.
         """
@@ -157,7 +157,7 @@ def _make_namespaces_importable(interpreter: Interpreter, folder: Path) -> None:
 
 
 def _prove(interpreter: Interpreter, folder: Path) -> None:
-    # -S: a function does not see the interpreter's own packages either.
+    # -S: like a function, it does not see the interpreter's own packages.
     done = subprocess.run(
         [str(interpreter.path), "-E", "-s", "-S", "-c", f"import sys; sys.path.append({str(folder)!r}); {PROOF}"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
