@@ -117,7 +117,7 @@ async def test_values_that_only_python_3_writes(stage: Any) -> None:
         assert await actor.json(b"to_json") == {"written": True}
 
 
-async def test_values_that_nobody_writes(stage: Any) -> None:
+async def test_values_that_are_not_serializable(stage: Any) -> None:
     actor = await stage.start("returns")
     body = await actor.error(b"opaque")
     assert body == {"errorType": "TypeError", "errorMessage": "<Opaque> is not JSON serializable"}

@@ -229,7 +229,7 @@ def host_path(event, context):
 
 
 def symlink(event, context):
-    """A link in the package, made by whoever packed it."""
+    """A link in the package, made by the one who packed it."""
     for name in ('/code/link', '/code/link_to_host'):
         try:
             if read(name) == told(event)['content'].encode():
@@ -322,7 +322,7 @@ def abstract_socket(event, context):
 
 
 def zygote_socket(event, context):
-    """Any descriptor that is a packet socket is the zygote's: whoever has it commands forks."""
+    """Any descriptor that is a packet socket is the zygote's: the holder can command forks."""
     for name in os.listdir('/proc/self/fd'):
         try:
             made = socket.fromfd(int(name), socket.AF_UNIX, socket.SOCK_STREAM)
