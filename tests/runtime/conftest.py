@@ -67,6 +67,7 @@ class Actor:
 
     def __init__(self) -> None:
         self.output = bytearray()
+        self.take: Callable[[bytes], None] = self.output.extend
         self.deaths = 0
         self.died = asyncio.Event()
         self.sandbox: Any = None
@@ -127,7 +128,7 @@ class Stage:
                 **more,
             }
         )
-        actor.sandbox = await self.driver.create(spec, actor.output.extend, actor.on_death)
+        actor.sandbox = await self.driver.create(spec, lambda data: actor.take(data), actor.on_death)
         self._actors.append(actor)
         return actor
 

@@ -1,11 +1,13 @@
 """What a function can do with the shim's own socket: forge, flood and answer for others. The host's checks stop it."""
 
 import asyncio
+import contextlib
 import json
+import os
+import threading
 import time
 from typing import Any
 
-import msgspec
 import pytest
 from tests.support.jails import jail_only
 
@@ -25,13 +27,9 @@ async def test_an_answer_for_another_request_ends_the_instance(stage: Any) -> No
     await broken_off(await stage.start("attacks", "index.answers_for_another"), {})
 
 
-async def test_without_the_look_at_the_id_it_would_be_taken(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def trusting(self: Any, call: Call) -> Reply:
-        header, payload = await self._ask(msgspec.json.encode({"type": call.kind, "id": "x", "meta": call.meta}), b"")
-        return Reply(header.ok, payload, header.http)
-
+async def test_without_the_check_of_the_id_it_would_be_taken(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire.Channel, "checks_ids", False)
     actor = await stage.start("attacks", "index.answers_for_another")
-    monkeypatch.setattr(wire.Channel, "call", trusting)
     assert (await actor.invoke()).payload == b"forged"
 
 
@@ -44,24 +42,23 @@ async def test_an_answer_before_the_question_ends_the_instance(stage: Any) -> No
         await actor.invoke(b"{}", request_id="req-2")
 
 
-async def test_without_that_rule_it_would_be_the_next_ones_answer(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_that_rule_it_would_be_the_answer_to_the_next_call(
+    stage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     early: list[tuple[bytes, bytes]] = []
-    on_frame, ask = wire.Channel._on_frame, wire.Channel._ask
+    call = wire.Channel.call
 
-    def keeping(self: Any, head: bytes, payload: bytes) -> None:
-        early.append((head, payload)) if self._answer is None else on_frame(self, head, payload)
+    def keep(_channel: wire.Channel, head: bytes, payload: bytes) -> None:
+        early.append((head, payload))
 
-    async def asking(self: Any, head: bytes, payload: bytes) -> Any:
+    async def take_early(channel: wire.Channel, asked: Call) -> Reply:
         if early:
-            asyncio.get_running_loop().call_soon(on_frame, self, *early.pop())
-        return await ask(self, head, payload)
+            asyncio.get_running_loop().call_soon(channel.on_frame, *early.pop())
+        return await call(channel, asked)
 
-    monkeypatch.setattr(wire.Channel, "_on_frame", keeping)
-    monkeypatch.setattr(wire.Channel, "_ask", asking)
+    monkeypatch.setattr(wire.Channel, "on_unasked", keep)
+    monkeypatch.setattr(wire.Channel, "call", take_early)
     actor = await stage.start("attacks", "index.answers_unasked")
-    monkeypatch.setattr(
-        actor.sandbox._channel._protocol, "_on_frame", lambda *frame: keeping(actor.sandbox._channel, *frame)
-    )
     assert (await actor.invoke(b'{"next": "req-2"}')).payload == b"real"
     async with asyncio.timeout(5):
         while not early:  # noqa: ASYNC110 (the function does it)
@@ -92,41 +89,48 @@ async def test_a_flood_of_output_neither_holds_the_result_up_nor_is_kept_by_the_
         seen += len(data)
         assert len(data) <= 64 * 1024
 
-    actor.sandbox._channel._output._on_output = swallow
+    actor.take = swallow
     assert (await actor.invoke(b'{"mb": 100}')).payload == b"true"
     assert seen == 100 << 20
 
 
-async def drained(stage: Any, *, bound: int | None) -> int:
-    """How much one look at the end of a call takes from a function that never stops writing."""
-    actor = await stage.start("attacks", "index.writes_on")
-    output = actor.sandbox._channel._output
-    actor.sandbox._channel._loop.remove_reader(output._fd)
+def drained(*, bound: int | None) -> int:
+    """How many bytes one drain takes from a pipe whose other end never stops writing."""
+    reading, writing = os.pipe()
     seen = 0
 
-    def slowly(data: bytes) -> None:
+    def write_on() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                os.write(writing, b"x" * 1048576)
+
+    def take(data: bytes) -> None:
         nonlocal seen
         seen += len(data)
-        refilled()
+        wait_until_full()
 
-    def refilled() -> None:
-        """Returns when the function has filled the pipe again, which takes it a moment."""
+    def wait_until_full() -> None:
         deadline = time.monotonic() + 5
-        while output._waiting() < 64 * 1024 and time.monotonic() < deadline:
+        while output.waiting() < 64 * 1024 and time.monotonic() < deadline:
             time.sleep(0.001)
 
-    output._on_output = slowly
-    output._capacity = bound or output._capacity
-    assert (await actor.invoke()).payload == b"true"
-    refilled()
-    seen = 0
-    output.drain()
-    return seen
+    output = wire.Output(reading, take)
+    output.capacity = bound or output.capacity
+    writer = threading.Thread(target=write_on, daemon=True)
+    writer.start()
+    try:
+        wait_until_full()
+        output.drain()
+        return seen
+    finally:
+        os.close(reading)
+        writer.join(5)
+        os.close(writing)
 
 
-async def test_who_never_stops_writing_does_not_hold_the_host_up(stage: Any) -> None:
-    assert await drained(stage, bound=None) <= 128 * 1024
+async def test_a_writer_that_never_stops_does_not_hold_up_the_host() -> None:
+    assert drained(bound=None) <= 128 * 1024
 
 
-async def test_without_that_bound_the_host_would_read_on(stage: Any) -> None:
-    assert await drained(stage, bound=4 << 20) >= 2 << 20
+async def test_without_that_bound_the_host_would_read_on() -> None:
+    assert drained(bound=4 << 20) >= 2 << 20

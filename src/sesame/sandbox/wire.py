@@ -12,7 +12,7 @@ import struct
 import termios
 from array import array
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -54,11 +54,14 @@ class Channel:
     `on_end` is called once, when the peer has closed its end or broken the protocol, in a call or between two.
     """
 
+    # Whether an answer must name the request that was asked. A test takes the check away to show what it prevents.
+    checks_ids: ClassVar[bool] = True
+
     def __init__(self, sock: socket.socket, output: "Output", on_end: Callable[[], None]) -> None:
         self._sock = sock
         self._output = output
         self._on_end = on_end
-        self._protocol = _Frames(self._on_frame, self._on_lost)
+        self._protocol = _Frames(self.on_frame, self._on_lost)
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[tuple[Header, bytes]] | None = None
         self._ended: SandboxDied | None = None
@@ -104,7 +107,7 @@ class Channel:
             header, payload = await answer
         finally:
             self._asked()
-        if header.type != "result" or header.id != call.request_id:
+        if (header.type != "result" or header.id != call.request_id) and self.checks_ids:
             raise self._break(f"expected the result of {call.request_id}, found {header.type} of {header.id!r}")
         return Reply(header.ok, payload, header.http)
 
@@ -150,11 +153,16 @@ class Channel:
             self._batch.under_way -= 1
             self._answer = None
 
-    def _on_frame(self, head: bytes, payload: bytes) -> None:
+    def on_unasked(self, head: bytes, payload: bytes) -> None:
+        """A frame came while no call waits: it is not kept as the answer to a later call."""
+        self._end(SandboxDied("protocol", "an answer to nothing"))
+
+    def on_frame(self, head: bytes, payload: bytes) -> None:
+        """Takes a whole frame from the shim."""
         answer = self._answer
         if answer is None or answer.done():
-            # No call waits: the frame was unasked, or the caller was cancelled and kills the instance.
-            self._end(SandboxDied("protocol", "an answer to nothing"))
+            # In the second case the caller was cancelled, and kills the instance.
+            self.on_unasked(head, payload)
             return
         try:
             header = _decode(head)
@@ -190,7 +198,7 @@ class Output:
         self._fd = fd
         self._on_output = on_output
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._capacity = _capacity(fd)
+        self.capacity = _capacity(fd)
         self._count = array("i", [0])
         os.set_blocking(fd, False)
 
@@ -203,8 +211,8 @@ class Output:
 
         Not more than the pipe holds: a background thread that never stops writing must not hold up the host.
         """
-        left = self._capacity
-        while left > 0 and self._fd >= 0 and (waiting := self._waiting()):
+        left = self.capacity
+        while left > 0 and self._fd >= 0 and (waiting := self.waiting()):
             self._read()
             left -= min(waiting, _READ_BYTES)
 
@@ -213,7 +221,7 @@ class Output:
             self.drain()
         self._forget()
 
-    def _waiting(self) -> int:
+    def waiting(self) -> int:
         """Bytes in the pipe. Asking is cheaper than the exception of reading an empty one, as after most calls."""
         fcntl.ioctl(self._fd, termios.FIONREAD, self._count)
         return self._count[0]
