@@ -45,13 +45,20 @@ async def test_the_clocks_that_are_handed_in_date_all_that_is_kept_and_announced
         await sesame.stop()
 
 
-async def test_background_tasks_that_are_killed_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sandbox", ["plain", "auto"])
+async def test_background_tasks_that_are_killed_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox: str
+) -> None:
     monkeypatch.setattr(BackgroundTasks.__init__, "__defaults__", (0.01,))
-    sesame = Sesame(Settings(port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain"))
+    here = asyncio.all_tasks()
+    sesame = Sesame(Settings(port=0, oss_port=0, data_dir=tmp_path / "data", sandbox=sandbox))
     await sesame.start()
     try:
         before = tasks_by_name()
         assert {"sesame tidying up", "sesame collecting packages", "sesame compiling packages"} <= before.keys()
+        if sandbox == "plain":
+            # Nothing runs in the background that is not kept alive.
+            assert asyncio.all_tasks() - here - set(before.values()) == set()
         for task in before.values():
             task.cancel()
         async with asyncio.timeout(10):

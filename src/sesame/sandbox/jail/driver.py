@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from sesame.background import BackgroundTasks
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.cgroups import teardown as cgroups_end
 from sesame.sandbox.cgroups.groups import Cgroups
@@ -84,7 +85,7 @@ class JailDriver:
         self._resource_pool = HostResourcePool(None, None)
         self._prewarmed_pool = PrewarmedPool(self._resource_pool, self._policy)
         self._watchdog: subprocess.Popen[bytes] | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._background = BackgroundTasks()
 
     def enforcement(self) -> tuple[Enforcement, ...]:
         """Every wall and limit as it is held here; empty before `open`, when nothing is known yet."""
@@ -128,7 +129,7 @@ class JailDriver:
         self._prewarmed_pool = PrewarmedPool(self._resource_pool, self._policy, ready=options.ready_prewarmed)
         await self._resource_pool.open()
         if self._cgroups is None or "memory" not in self._cgroups.controllers:
-            self._watch = asyncio.create_task(self._watch_calls())
+            self._background.keep("watching calls", self._watch_calls)
         for runtime in options.runtimes:
             # A failure is reported to the first call that needs this runtime.
             with contextlib.suppress(SandboxStartFailed):
@@ -189,8 +190,7 @@ class JailDriver:
         await self._resource_pool.settled()
 
     async def close(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
+        await self._background.close()
         await asyncio.gather(*(sandbox.kill(KillReason.STOPPING) for sandbox in list(self._sandboxes)))
         await asyncio.gather(*self._retiring)
         await self._prewarmed_pool.close()

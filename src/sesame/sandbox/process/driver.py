@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from sesame.background import BackgroundTasks
 from sesame.model.command import Command
 from sesame.sandbox import addresses, stack_dump
 from sesame.sandbox.deaths import line_of
@@ -68,7 +69,7 @@ class PlainDriver:
         self._shim = scratch / "shim"
         self._spawner = Spawner()
         self._sandboxes: dict[str, PlainSandbox] = {}
-        self._watch: asyncio.Task[None] | None = None
+        self._background = BackgroundTasks()
 
     def enforcement(self) -> tuple[Enforcement, ...]:
         orphans = "orphans are found by session and environment" if LINUX else "only the process group is killed"
@@ -98,7 +99,7 @@ class PlainDriver:
     async def open(self) -> None:
         await asyncio.to_thread(scratch_files.lay_out, self._scratch, self._shim)
         self._spawner.open()
-        self._watch = asyncio.create_task(self._watch_calls())
+        self._background.keep("watching calls", self._watch_calls)
 
     async def create(self, spec: SandboxSpec, on_output: OnOutput, on_death: OnDeath) -> "PlainSandbox":
         """As `SandboxDriver.create`."""
@@ -129,8 +130,7 @@ class PlainDriver:
         return sandbox
 
     async def close(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
+        await self._background.close()
         await asyncio.gather(*(sandbox.kill(KillReason.STOPPING) for sandbox in list(self._sandboxes.values())))
         await self._spawner.close()
         await asyncio.to_thread(scratch_files.clear, self._scratch)
