@@ -133,6 +133,8 @@ async def test_an_answer_without_a_body_says_the_length_that_the_function_set(
         (101, []),
         (600, []),
         ("200", []),
+        ("9" * 5000, []),
+        (10**4000, []),
         (200, [["a b", "v"]]),
         (200, [["a", "v\r\nSet-Cookie: x"]]),
         (200, [["a\r\nb", "v"]]),

@@ -254,6 +254,7 @@ ANSWERS = {
     "another type": frame({"type": "ready", "python": "3"}),
     "no object": frame(b"[1]"),
     "no JSON": frame(b"{nothing"),
+    "JSON nested without end": frame(b'{"httpParams":' * 5000),
     "no UTF-8": frame(b'{"type": "\xff"}'),
     "wrong types": frame({"type": 1, "id": [], "ok": "yes"}),
     "too large": struct.pack(">II", 33 * 2**20 + 1, 10),

@@ -166,7 +166,7 @@ class Channel:
             return
         try:
             header = _decode(head)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._end(SandboxDied("protocol", f"a broken header: {error}"))
             return
         # Output written before the result may still be in the pipe.

@@ -203,7 +203,7 @@ def _response(outcome: Outcome, way: Way, method: str) -> tuple[int, Headers]:
     params: dict[str, Any] = outcome.http_params or {"status": 200, "headers": []}
     status, headers = params.get("status"), params.get("headers")
     if not isinstance(status, int) or not 200 <= status <= 599:
-        raise _bad(f"the status {status!r} is not one of 200 to 599")
+        raise _bad(f"the status {repr(status)[:64]} is not one of 200 to 599")
     if not isinstance(headers, list):
         raise _bad("its headers are no list")
     found: Headers = [ATTACHMENT] if way.attachment else []
