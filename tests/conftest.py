@@ -26,6 +26,7 @@ ALONE = (
     "sandbox/test_jail_death.py",
     "security/test_outliving.py",
     "journeys/test_survival.py",
+    "journeys/test_stalls.py",
 )
 TURNS = pytest.StashKey[Path]()
 

@@ -1,5 +1,7 @@
 """Whom a path means."""
 
+import gc
+import tracemalloc
 from urllib.parse import quote
 
 import pytest
@@ -49,3 +51,17 @@ def test_any_name_survives_its_escaping(service: str, qualifier: str, function: 
     whole = f"{service}.{qualifier}"
     path = f"/2016-08-15/services/{quote(whole, safe='')}/functions/{quote(function, safe='')}/invocations"
     assert targets.invoked(path.encode()) == Target(service, qualifier, function)
+
+
+def test_what_is_remembered_of_paths_is_bounded_by_bytes() -> None:
+    gc.collect()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for number in range(6000):
+        assert (
+            targets.invoked(b"/2016-08-15/services/s/functions/%d%b/invocations" % (number, b"f" * 100_000)) is not None
+        )
+        assert targets.invoked(b"/2016-08-15/services/s/functions/%d%b/invocations" % (number, b"f" * 300)) is not None
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 8 * 1024 * 1024

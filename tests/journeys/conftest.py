@@ -61,8 +61,10 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 10.0)
 class Sesame:
     """One data directory and the server that runs on it, if any."""
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str, program: tuple[str, ...] = ("-m", "sesame")) -> None:
+        """`program` is what the interpreter is given before `start`."""
         self.data_dir = folder / "data"
+        self._program = program
         self.log = folder / "sesame.log"
         self._flags = flags
         self._process: subprocess.Popen[bytes] | None = None
@@ -77,7 +79,7 @@ class Sesame:
     def start(self) -> None:
         ready = self.data_dir / "endpoints.json"
         assert not ready.exists(), "endpoints.json of a server that is not running"
-        command = [sys.executable, "-m", "sesame", "start", "--data-dir", str(self.data_dir), "--sandbox", SANDBOX]
+        command = [sys.executable, *self._program, "start", "--data-dir", str(self.data_dir), "--sandbox", SANDBOX]
         command += ["--port", "0", "--oss-port", "0"]
         command += ["--account-id", ACCOUNT_ID, "--region", REGION]
         command += ["--access-key-id", KEY_ID, "--access-key-secret", SECRET, *self._flags]
@@ -191,8 +193,8 @@ def own_sesame(tmp_path: Path) -> Iterator[Sesame]:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *flags: str) -> Iterator[Sesame]:
-    server = Sesame(folder, *flags)
+def running(folder: Path, *flags: str, program: tuple[str, ...] = ("-m", "sesame")) -> Iterator[Sesame]:
+    server = Sesame(folder, *flags, program=program)
     try:
         server.start()
         yield server

@@ -50,10 +50,10 @@ class FakeExchange:
             raise Disconnected
         return b""
 
-    async def read_body(self, limit_bytes: int) -> bytes | bytearray:
+    async def read_body(self, limit_bytes: int) -> bytes:
         if (self._announced() or 0) > limit_bytes:
             raise BodyTooLarge(limit_bytes)
-        body = bytearray()
+        body = b""
         while piece := await self.receive():
             body += piece
             if len(body) > limit_bytes:

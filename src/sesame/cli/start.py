@@ -5,6 +5,7 @@ A second signal ends it at once. Builds nothing itself: that is `app`.
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import resource
 import shlex
@@ -22,6 +23,9 @@ from sesame.settings import TABLE, Settings
 
 # As a shell counts a process that SIGINT ended.
 EXIT_STOPPED_AT_ONCE = 130
+# From glibc's malloc.h.
+_M_MMAP_THRESHOLD = -3
+_MAPPED_BYTES = 1024 * 1024
 
 
 @click.command()
@@ -31,6 +35,7 @@ def start(**flags: Any) -> None:
     settings = settle(flags)
     own_log.configure()
     _allow_many_descriptors()
+    _map_large_blocks()
     try:
         uvloop.run(serve(settings))
     except asyncio.CancelledError:
@@ -44,6 +49,16 @@ def _allow_many_descriptors() -> None:
     # macOS calls the hard limit infinite and refuses it.
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _map_large_blocks() -> None:
+    """Has the C library take memory of 1 MiB and more from the kernel for each block, and give it back with it.
+
+    glibc by itself stops doing so after the first large block: then a body of 100 MB that grows is copied again and
+    again, which holds up the event loop, and what was freed stays with the process.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
 async def serve(settings: Settings) -> None:

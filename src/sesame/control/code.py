@@ -84,6 +84,8 @@ class CodeSource:
         from_bucket = bool(code.oss_bucket_name or code.oss_object_name)
         if bool(code.zip_file) == from_bucket:
             raise Missing("code")
+        if isinstance(code.zip_file, bytes):
+            return code.zip_file
         if code.zip_file:
             return await asyncio.to_thread(_decoded, code.zip_file)
         if not code.oss_bucket_name or not code.oss_object_name:

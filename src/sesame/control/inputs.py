@@ -29,9 +29,12 @@ class ServiceInput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CodeInput(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the code comes from: base64 text of a zip, or an object in a bucket. Empty strings count as not sent."""
+    """Where the code comes from: a zip (its base64 text, or its bytes), or an object in a bucket.
 
-    zip_file: str = ""
+    Empty strings count as not sent.
+    """
+
+    zip_file: str | bytes = ""
     oss_bucket_name: str = ""
     oss_object_name: str = ""
 

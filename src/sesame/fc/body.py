@@ -8,7 +8,7 @@ from sesame.fc.refusals import ApiError, EntityTooLarge
 from sesame.http.interface import BodyTooLarge, Exchange, TooManyBodies
 
 
-async def read_body(exchange: Exchange, limit_bytes: int) -> bytes | bytearray:
+async def read_body(exchange: Exchange, limit_bytes: int) -> bytes:
     """The whole body, in chunks or not.
 
     Raises `EntityTooLarge` as soon as the limit is passed, before the rest is read; an error of status 503 where the

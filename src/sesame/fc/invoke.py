@@ -80,9 +80,9 @@ class Invoker:
         """The request's body. A large one is not read where the function could not be called now."""
         length = exchange.request.header(b"content-length")
         if length is not None and int(length) <= SMALL_EVENT_BYTES:
-            return bytes(await read_body(exchange, limits.SYNC_PAYLOAD_BYTES))
+            return await read_body(exchange, limits.SYNC_PAYLOAD_BYTES)
         with self._engine.announce(target):
-            return bytes(await read_body(exchange, limits.SYNC_PAYLOAD_BYTES))
+            return await read_body(exchange, limits.SYNC_PAYLOAD_BYTES)
 
     async def run(self, invocation: Invocation, exchange: Exchange) -> Outcome:
         """Invokes the function. When the client hangs up, cancels the call and raises `Disconnected`."""

@@ -14,12 +14,19 @@ VERSION_PREFIX = b"/2016-08-15/"
 INVOCATIONS_SUFFIX = b"/invocations"
 
 
-@lru_cache(maxsize=4096)
+# What is remembered of paths has at most some 2 MiB: longer paths than functions can have are read each time.
+REMEMBERED_PATHS, REMEMBERED_PATH_BYTES = 4096, 512
+
+
 def invoked(raw_path: bytes) -> Target | None:
     """The target of `/2016-08-15/services/{s}/functions/{f}/invocations`, or None for any other path.
 
     Raises `InvalidArgument` for a qualifier that is written but empty.
     """
+    return _remembered(raw_path) if len(raw_path) <= REMEMBERED_PATH_BYTES else _read(raw_path)
+
+
+def _read(raw_path: bytes) -> Target | None:
     parts = raw_path.split(b"/")
     if len(parts) != 7 or parts[0] or parts[1] != b"2016-08-15":
         return None
@@ -27,6 +34,9 @@ def invoked(raw_path: bytes) -> Target | None:
         return None
     service, qualifier = qualified(segment(parts[3]))
     return Target(service, qualifier, segment(parts[5]))
+
+
+_remembered = lru_cache(REMEMBERED_PATHS)(_read)
 
 
 def segment(raw: bytes) -> str:

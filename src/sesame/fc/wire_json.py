@@ -29,7 +29,7 @@ _TYPE_NAMES = {str: "str", bool: "bool", int: "int", float: "float", list: "arra
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`\Z")
 
 
-def decode(body: bytes | bytearray, shape: type[T]) -> T:
+def decode(body: bytes, shape: type[T]) -> T:
     """The body as `shape`; an empty body reads as an object without fields.
 
     Keys of structs match in any case, the last one wins; unknown keys are ignored; keys of maps stay as sent.
@@ -37,7 +37,7 @@ def decode(body: bytes | bytearray, shape: type[T]) -> T:
     character, and for values nested more than `NESTING_MAX` deep.
     """
     try:
-        document = msgspec.json.decode(body) if body.strip() else {}
+        document = msgspec.json.decode(body) if body and not body.isspace() else {}
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"the request body is not valid JSON: {error}") from error
     except RecursionError as error:

@@ -4,6 +4,7 @@ Made by `http.connection` for each request; the endpoint sees it as `http.interf
 """
 
 import asyncio
+import io
 from collections.abc import Callable
 from typing import Protocol
 
@@ -190,7 +191,7 @@ class Exchange:
                 return b""
             await self._arrival()
 
-    async def read_body(self, limit_bytes: int) -> bytearray | bytes:
+    async def read_body(self, limit_bytes: int) -> bytes:
         announced = self._announced_bytes()
         if announced is not None:
             if announced > limit_bytes:
@@ -203,7 +204,8 @@ class Exchange:
             if announced is None:
                 self._reserve(len(first))
             return first
-        body, size = bytearray(), 0
+        # Grows in place, and its bytes are not copied at the end.
+        body, size = io.BytesIO(), 0
         piece = first
         while piece:
             size += len(piece)
@@ -211,9 +213,9 @@ class Exchange:
                 raise BodyTooLarge(limit_bytes)
             if announced is None and size > self._reserved:
                 self._reserve(max(BUDGET_STEP_BYTES, len(piece)))
-            body += piece
+            body.write(piece)
             piece = await self.receive()
-        return body
+        return body.getvalue()
 
     def _announced_bytes(self) -> int | None:
         """The body's length by its head; None for a body in chunks."""

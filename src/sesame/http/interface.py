@@ -89,7 +89,7 @@ class Exchange(Protocol):
         Raises `Disconnected`.
         """
 
-    async def read_body(self, limit_bytes: int) -> bytearray | bytes:
+    async def read_body(self, limit_bytes: int) -> bytes:
         """The whole body; its memory counts against the endpoint's budget until the request is answered.
 
         Raises `BodyTooLarge` before the body is read where its length was announced, `TooManyBodies` and

@@ -3,25 +3,30 @@
 Called by the files in `fc/v2016/routes/`.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
 from sesame.control.inputs import Listing, Page
-from sesame.fc import wire_json
+from sesame.fc import code_text, wire_json
 from sesame.fc.body import read_body
 from sesame.fc.links import base_url
 from sesame.fc.refusals import InvalidArgument
 from sesame.fc.targets import qualified, segment
+from sesame.fc.v2016.inputs import CodeInput
 from sesame.http.interface import Exchange
 from sesame.identity.authorization import Requester
 from sesame.model import limits
 from sesame.model.records import Record
 
 T = TypeVar("T", bound=msgspec.Struct)
+# Larger documents are decoded in a thread.
+DECODED_AT_ONCE_BYTES = 16 * 1024
 Handler = Callable[[Request], Awaitable[Response]]
 # Where `fc.app` leaves the exchange of a request.
 EXCHANGE = "sesame.exchange"
@@ -69,7 +74,21 @@ async def body(request: Request, shape: type[T]) -> T:
     """The JSON body, whatever its Content-Type. Only one that may hold code may be large."""
     exchange: Exchange = request.scope[EXCHANGE]
     limit = limits.MANAGEMENT_BODY_BYTES if "code" in shape.__struct_fields__ else limits.DOCUMENT_BYTES
-    return wire_json.decode(await read_body(exchange, limit), shape)
+    sent = await read_body(exchange, limit)
+    if len(sent) <= DECODED_AT_ONCE_BYTES:
+        return wire_json.decode(sent, shape)
+    return await asyncio.to_thread(_decoded, sent, shape)
+
+
+def _decoded(sent: bytes, shape: type[T]) -> T:
+    if len(sent) <= code_text.LONG_BYTES:
+        return wire_json.decode(sent, shape)
+    parted = code_text.cut(sent)
+    document = wire_json.decode(parted.document, shape)
+    code = getattr(document, "code", UNSET)
+    if parted.archive is None or not isinstance(code, CodeInput):
+        return document
+    return msgspec.structs.replace(document, code=msgspec.structs.replace(code, zip_file=parted.archive))
 
 
 def listing(request: Request) -> Listing:

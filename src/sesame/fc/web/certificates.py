@@ -5,8 +5,8 @@ Never makes a certificate of its own, and never looks at a request: those come a
 """
 
 import ssl
+from collections import OrderedDict
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -33,7 +33,8 @@ class Certificates:
 
     def __init__(self, find: Callable[[str], Record | None]) -> None:
         self._find = find
-        self._prepared = lru_cache(CONTEXTS_MAX)(_prepared)
+        # By the domain's name, with the etag of the record that it was made of: its private key is kept nowhere else.
+        self._contexts: OrderedDict[str, tuple[str, ssl.SSLContext]] = OrderedDict()
 
     def context(self) -> ssl.SSLContext:
         """The context to listen with. It has no certificate but those that it chooses."""
@@ -44,16 +45,26 @@ class Certificates:
     def _choose(self, connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> int | None:
         record = self._find(name) if name else None
         domain: CustomDomain | None = None if record is None else record.document
-        if domain is None or domain.cert_config is None or not served_over(SCHEME, domain):
+        if record is None or domain is None or domain.cert_config is None or not served_over(SCHEME, domain):
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
-        least = domain.tls_config.min_version if domain.tls_config else ""
         try:
-            connection.context = self._prepared(domain.cert_config, least)
+            connection.context = self._context_of(record.etag, domain, domain.cert_config)
         except Rejected as error:
             # Accepted by an earlier version with other libraries: its owner must replace it.
             log.error("a kept certificate cannot be served", domain=domain.domain_name, error=str(error))
             return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
         return None
+
+    def _context_of(self, etag: str, domain: CustomDomain, config: CertConfig) -> ssl.SSLContext:
+        kept = self._contexts.get(domain.domain_name)
+        if kept is not None and kept[0] == etag:
+            self._contexts.move_to_end(domain.domain_name)
+            return kept[1]
+        context = _prepared(config, domain.tls_config.min_version if domain.tls_config else "")
+        self._contexts[domain.domain_name] = (etag, context)
+        if len(self._contexts) > CONTEXTS_MAX:
+            self._contexts.popitem(last=False)
+        return context
 
 
 class _Connection(ssl.SSLObject):
