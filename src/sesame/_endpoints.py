@@ -17,7 +17,9 @@ from sesame._identity import Identity
 from sesame._storage import Storage
 from sesame.background import every
 from sesame.control.account import AccountSettings
+from sesame.control.buckets import Buckets
 from sesame.control.code import CodeSource
+from sesame.control.code_objects import ObjectSource
 from sesame.control.code_uploads import CodeUploads
 from sesame.control.control import Control, Needs
 from sesame.control.own_hosts import OwnHosts
@@ -35,9 +37,7 @@ from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
 from sesame.model.errors import ConfigurationError
 from sesame.oss.app import OssDependencies, OssEndpoint
-from sesame.oss.buckets import Buckets
 from sesame.oss.lifecycle import LIFECYCLE_EVERY_S, Lifecycle
-from sesame.oss.source import ObjectSource
 from sesame.settings import TABLE, Settings
 
 CODE_UPLOADS_SWEPT_EVERY_S = 600.0
@@ -144,13 +144,14 @@ def _fc(
 
 
 def _oss(needs: EndpointNeeds, storage: Storage, identity: Identity) -> Endpoint:
-    lifecycle = Lifecycle(Buckets(storage.catalog), storage.objects, storage.uploads)
+    buckets = Buckets(storage.catalog)
+    lifecycle = Lifecycle(buckets, storage.objects, storage.uploads)
     storage.background.keep(
         "applying lifecycle rules", lambda: every(LIFECYCLE_EVERY_S, lambda: lifecycle.apply(needs.clocks.wall()))
     )
     oss = OssEndpoint(
         OssDependencies(
-            catalog=storage.catalog,
+            buckets=buckets,
             objects=storage.objects,
             uploads=storage.uploads,
             authentication=identity.authentication,

@@ -20,6 +20,7 @@ from tests.support.sdk import KEY_ID, SECRET, Client
 
 from sesame.control.account import AccountSettings
 from sesame.control.code import CodeSource
+from sesame.control.code_objects import ObjectSource
 from sesame.control.code_uploads import CodeUploads
 from sesame.control.control import Control, Needs
 from sesame.control.own_hosts import OwnHosts
@@ -40,7 +41,6 @@ from sesame.model.command import Command
 from sesame.model.errors import Exhausted
 from sesame.model.invocation import Invocation, Outcome, Phases, Target
 from sesame.model.kinds import KINDS
-from sesame.oss.source import ObjectSource
 from sesame.store.catalog import Catalog
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects

@@ -15,6 +15,8 @@ import pytest
 import requests
 from tests.support.official_sdks import sign_by_oss2
 
+from sesame.control.buckets import Buckets
+from sesame.control.code_objects import ObjectSource
 from sesame.control.code_uploads import CodeUploads
 from sesame.http.asgi import AsgiEndpoint
 from sesame.http.server import HttpServer
@@ -29,7 +31,6 @@ from sesame.model.account import AccessKey, Account
 from sesame.model.bucket import Bucket, OssAccount
 from sesame.model.role import CodeUpload, MasterKey, Policy, Role, Seed
 from sesame.oss.app import OssDependencies, OssEndpoint
-from sesame.oss.source import ObjectSource
 from sesame.store.catalog import Catalog
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
@@ -119,7 +120,7 @@ class RunningDoor:
         self.source = ObjectSource(self.catalog, self.objects, ACCOUNT)
         door = OssEndpoint(
             OssDependencies(
-                catalog=self.catalog,
+                buckets=Buckets(self.catalog),
                 objects=self.objects,
                 uploads=Uploads(self.objects, self.clock),
                 authentication=Authentication(self.keys, self.tokens),

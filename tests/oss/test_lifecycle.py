@@ -12,7 +12,7 @@ import pytest
 from oss2.models import BucketLifecycle, LifecycleExpiration, LifecycleRule, StorageTransition
 from tests.oss.conftest import RunningDoor
 
-from sesame.oss.buckets import Buckets
+from sesame.control.buckets import Buckets
 from sesame.oss.lifecycle import Lifecycle
 from sesame.store.objects.multipart import Uploads
 

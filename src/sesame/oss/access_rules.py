@@ -5,11 +5,11 @@ Called by `oss.app` for every request before its operation runs. Each rule only 
 
 from urllib.parse import urlsplit
 
+from sesame.control.buckets import Buckets
 from sesame.identity.authentication import Caller
 from sesame.identity.policy.patterns import glob
 from sesame.model.bucket import Bucket, RefererRules
 from sesame.model.role import PrincipalKind
-from sesame.oss.buckets import Buckets
 from sesame.oss.errors import OssError
 from sesame.oss.request import Request
 

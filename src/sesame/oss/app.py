@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from sesame.control.buckets import Buckets
 from sesame.http.interface import Answer as HttpAnswer
 from sesame.http.interface import Reason, Refusal
 from sesame.identity.authentication import Authentication
@@ -23,14 +24,12 @@ from sesame.oss.access_rules import blocks_public_access, check_payer, check_pub
 from sesame.oss.answers import Answer, ByteRange, error_answer, http_time
 from sesame.oss.auth import Authenticator
 from sesame.oss.body import Body, ClientGone
-from sesame.oss.buckets import Buckets
 from sesame.oss.calls import Call, Dependencies
 from sesame.oss.cors import headers_for, preflight
 from sesame.oss.errors import OssError, as_oss_error
 from sesame.oss.permissions import Permissions, Wish
 from sesame.oss.request import Request, parse
 from sesame.oss.routes import may_create_bucket, route
-from sesame.store.catalog import Catalog
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
 
@@ -59,7 +58,7 @@ class OssDependencies(msgspec.Struct, frozen=True, kw_only=True):
     With `strict_region`, V4 signatures for another region than `region` are refused, as the real service does.
     """
 
-    catalog: Catalog
+    buckets: Buckets
     objects: Objects
     uploads: Uploads
     authentication: Authentication
@@ -79,7 +78,7 @@ class OssEndpoint:
         )
         objects = parts.objects
 
-        buckets = Buckets(parts.catalog)
+        buckets = parts.buckets
         self._dependencies = Dependencies(
             buckets=buckets,
             objects=objects,

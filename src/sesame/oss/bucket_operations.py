@@ -1,6 +1,6 @@
 """Create, list, delete and describe buckets.
 
-Routed to by `oss.routes`. What is kept of a bucket lives in the catalog (`oss.buckets`).
+Routed to by `oss.routes`. What is kept of a bucket lives in the catalog (`control.buckets`).
 Never touches objects, save to count them.
 """
 

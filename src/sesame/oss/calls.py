@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from sesame.control.buckets import Buckets
 from sesame.identity.authentication import Caller
 from sesame.model.bucket import Bucket
 from sesame.oss.body import Body
-from sesame.oss.buckets import Buckets
 from sesame.oss.permissions import Permissions, Wish
 from sesame.oss.request import Request
 from sesame.store.objects.multipart import Uploads

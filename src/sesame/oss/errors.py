@@ -6,6 +6,7 @@ Holds no request id and no host: these belong to the answer, not to the fault.
 
 from collections.abc import Mapping
 
+from sesame.control.buckets import BUCKETS
 from sesame.model import errors, records
 from sesame.store.objects.multipart import PartReplaced
 from sesame.store.objects.objects import NotAppendable, PositionMismatch
@@ -150,7 +151,7 @@ def no_such_key(key: str) -> OssError:
     return OssError("NoSuchKey", details={"Key": key})
 
 
-_NOT_FOUND = {records.BUCKET: "NoSuchBucket", errors.OBJECT: "NoSuchKey", errors.UPLOAD: "NoSuchUpload"}
+_NOT_FOUND = {errors.OBJECT: "NoSuchKey", errors.UPLOAD: "NoSuchUpload"}
 
 
 def as_oss_error(error: errors.CallerError) -> OssError:
@@ -158,8 +159,14 @@ def as_oss_error(error: errors.CallerError) -> OssError:
     match error:
         case OssError():
             return error
+        case errors.NotFound(kind=records.BUCKET, name=name):
+            return OssError("NoSuchBucket", details={"BucketName": name})
         case errors.NotFound() if error.kind in _NOT_FOUND:
             return OssError(_NOT_FOUND[error.kind])
+        case errors.AlreadyExists(kind=records.BUCKET, name=name):
+            return OssError("BucketAlreadyExists", details={"BucketName": name})
+        case errors.TooMany() if error.field == BUCKETS:
+            return OssError("TooManyBuckets")
         case errors.AlreadyExists(kind=errors.OBJECT):
             return OssError("FileAlreadyExists")
         case errors.NotEmpty(kind=records.BUCKET):

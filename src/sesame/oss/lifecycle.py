@@ -9,11 +9,11 @@ from contextlib import suppress
 import msgspec
 import structlog
 
+from sesame.control.buckets import Buckets
 from sesame.model.bucket import Bucket
 from sesame.model.errors import NotFound
 from sesame.model.lifecycle import Due, DueKind, LifecycleRule
 from sesame.model.object import ObjectKind, StoredObject
-from sesame.oss.buckets import Buckets
 from sesame.oss.metadata import STORAGE_CLASSES
 from sesame.store.objects.listing import ListQuery
 from sesame.store.objects.multipart import UploadQuery, Uploads

@@ -1,12 +1,11 @@
-"""Gives the bytes of a function's code that lies in a bucket (`code.ossBucketName`, `code.ossObjectName`).
+"""Reads a function's code from a bucket (`code.ossBucketName`, `code.ossObjectName`).
 
-Made by `app`, called by `control` for each function that is created or updated so.
-Never reaches into a bucket of another account.
+Called by `control.code` for each function or layer whose code is given that way. Reads buckets of the own account only.
 """
 
+from sesame.control.buckets import Buckets
 from sesame.model.errors import Unusable
 from sesame.model.limits import CODE_ZIP_BYTES
-from sesame.oss.buckets import Buckets
 from sesame.store.catalog import Catalog
 from sesame.store.objects.objects import Objects
 

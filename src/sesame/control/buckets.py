@@ -1,7 +1,7 @@
-"""Buckets in the catalog: their names are unique over all accounts, they are read from memory.
+"""Buckets: their names are unique over all accounts, and they are read from memory.
 
-Used by the bucket operations and by `oss.source`. Never deletes a bucket that holds something, nor lets
-an object slip in meanwhile: both are decided in one transaction.
+Called by the OSS endpoint and by `control.code_objects`. A bucket that holds something is never deleted, and no object
+enters a bucket that is being deleted: one transaction decides both.
 """
 
 from collections.abc import Callable
@@ -10,12 +10,14 @@ import msgspec
 
 from sesame.model import records
 from sesame.model.bucket import Bucket, OssAccount
+from sesame.model.errors import AlreadyExists, NotFound, TooMany
 from sesame.model.records import Record
-from sesame.oss.errors import OssError
 from sesame.store.catalog import Catalog, Transaction
 from sesame.store.objects.objects import require_empty
 
 BUCKETS_PER_ACCOUNT = 100
+# The field that `TooMany` names.
+BUCKETS = "buckets"
 
 
 class Buckets:
@@ -31,10 +33,10 @@ class Buckets:
         return [record.document for record in self._catalog.children(records.BUCKET, "")]
 
     def record(self, name: str) -> Record:
-        """With its times. Raises OssError NoSuchBucket."""
+        """With its times. Raises NotFound."""
         record = self._catalog.get(records.BUCKET, "", name)
         if record is None:
-            raise OssError("NoSuchBucket", details={"BucketName": name})
+            raise NotFound(records.BUCKET, name)
         return record
 
     def of_account(self, account_id: str) -> list[Record]:
@@ -56,7 +58,7 @@ class Buckets:
     async def create(self, wanted: Bucket, *, sets_acl: bool) -> None:
         """Creating one's own bucket again changes its ACL if one is given, and nothing else.
 
-        Raises OssError BucketAlreadyExists, TooManyBuckets.
+        Raises AlreadyExists for another's bucket or another storage class, TooMany.
         """
 
         def apply(tx: Transaction) -> None:
@@ -64,7 +66,7 @@ class Buckets:
             if record is None:
                 owned = [r for r in tx.children(records.BUCKET, "") if r.document.account_id == wanted.account_id]
                 if len(owned) >= BUCKETS_PER_ACCOUNT:
-                    raise OssError("TooManyBuckets", details={"BucketName": wanted.bucket_name})
+                    raise TooMany(BUCKETS, BUCKETS_PER_ACCOUNT, len(owned) + 1)
                 tx.put(records.BUCKET, "", wanted.bucket_name, wanted)
                 return
             found: Bucket = record.document
@@ -74,19 +76,19 @@ class Buckets:
                 wanted.redundancy,
             )
             if not same:
-                raise OssError("BucketAlreadyExists", details={"BucketName": wanted.bucket_name})
+                raise AlreadyExists(records.BUCKET, wanted.bucket_name)
             if sets_acl:
                 tx.put(records.BUCKET, "", wanted.bucket_name, msgspec.structs.replace(found, acl=wanted.acl))
 
         await self._catalog.edit(apply)
 
     async def change(self, name: str, change: Callable[[Bucket], Bucket]) -> None:
-        """Raises OssError NoSuchBucket."""
+        """Raises NotFound."""
 
         def apply(tx: Transaction) -> None:
             record = tx.get(records.BUCKET, "", name)
             if record is None:
-                raise OssError("NoSuchBucket", details={"BucketName": name})
+                raise NotFound(records.BUCKET, name)
             tx.put(records.BUCKET, "", name, change(record.document))
 
         await self._catalog.edit(apply)
