@@ -167,4 +167,4 @@ def test_a_call_that_is_stuck_in_c_code(deploy: Deploy, service: str, door: Door
     assert answer.json()["errorMessage"].startswith("Function timed out after 1 seconds (maxMemoryUsage: ")
     assert float(answer.headers["X-Fc-Invocation-Duration"]) < 1900
     assert f"[ERROR] request id = {answer.headers['X-Fc-Request-Id']}, thread id = " in said(answer)
-    assert 'File "/code/index.py", line 14, in search' in said(answer)
+    assert 'File "/code/index.py", line 11, in search' in said(answer)
