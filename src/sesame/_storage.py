@@ -70,6 +70,7 @@ async def open_storage(needs: StorageNeeds) -> Storage:
     collector = PackageCollector(catalog, database, packages, clocks.wall)
     await collector.open()
     uploads = Uploads(objects, clocks.wall)
+    teardown.push_async_callback(collector.close)
     background = BackgroundTasks()
     teardown.push_async_callback(background.close)
 

@@ -118,6 +118,16 @@ async def test_what_was_taken_in_for_nothing_goes_after_a_while(stage: Stage) ->
     assert stage.here() == set()
 
 
+async def test_a_clean_stop_leaves_no_package_that_nothing_names(stage: Stage) -> None:
+    kept, released = [await stage.package(text) for text in "12"]
+    await stage.put("f", released)
+    await stage.put("f", kept)
+    await stage.package("for a function that was refused")
+    await stage.collector.close()
+    assert stage.here() == {kept.sha256, released.sha256}
+    assert await stage.restart() == 0
+
+
 async def test_a_package_of_a_living_instance_stays_until_the_instance_is_gone(stage: Stage) -> None:
     code, layer = [await stage.package(text) for text in "12"]
     await stage.put_layer(layer)

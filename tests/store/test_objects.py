@@ -241,7 +241,9 @@ async def test_what_a_crash_left_is_set_aside_at_the_next_start(tmp_path: Path) 
     async with shelf_in(tmp_path) as shelf:
         await shelf.put("k", b"kept")
         # Between the file and its row a crash leaves a file of no row.
-        await shelf.write([b"never acknowledged"])
+        lost = await shelf.write([b"never acknowledged"])
+        # So that closing takes it for a file of another process, as a crash does not close.
+        shelf.objects.blobs.folder.claim(lost.blob)
         half = await shelf.begin()
         await shelf.uploads.put_part(half, 1, await shelf.write([b"part"]))
         (tmp_path / "objects" / "drafts" / "half").write_bytes(b"half")
@@ -340,6 +342,17 @@ async def test_what_cancelled_uploads_left_is_collected_by_age(shelf: Shelf, mon
     assert await shelf.objects.collect() == 2
     assert await shelf.read("k") == b"data"
     assert len(shelf.files()) == 1
+
+
+async def test_a_clean_stop_leaves_no_file_without_a_row(tmp_path: Path) -> None:
+    async with shelf_in(tmp_path) as shelf:
+        await shelf.put("k", b"data")
+        await shelf.write([b"finished, and its writer was cancelled"])
+    assert len(shelf.files()) == 1
+    again = Shelf(tmp_path)
+    assert await again.open() == Swept()
+    assert await again.read("k") == b"data"
+    await again.close()
 
 
 async def test_uploads_that_nobody_completes_are_aborted_by_age(shelf: Shelf) -> None:

@@ -61,6 +61,15 @@ class PackageCollector:
             await self._database.write(lambda connection: outbox.remove(connection, topic, done, newest))
         return removed
 
+    async def close(self) -> None:
+        """For a clean stop, when nothing is deployed any more: removes packages that no record was written for."""
+        released, _newest = await self._database.read(_released)
+        for sha256 in self._packages.refused(live_packages(self._catalog) | released.keys()):
+            try:
+                await self._packages.remove(sha256, fresh_too=True)
+            except OSError as error:
+                log.error("an unused code package cannot be removed", package=sha256, error=str(error))
+
     def _note_released(self, tx: Transaction, former: Record, document: Any) -> None:
         """In the transaction that replaces or deletes a record: which packages it names no longer."""
         after = _packages_of(tx, former.kind, document) if document is not None else set()

@@ -82,7 +82,7 @@ class BlobFolder:
     def unclaimed(self, age_s: float) -> list[str]:
         """Blobs of this process that were finished so long ago and have got no row: their writer was cancelled."""
         before = time.time() - age_s
-        return [blob for blob, at in list(self._unclaimed.items()) if at < before]
+        return [blob for blob, at in list(self._unclaimed.items()) if at <= before]
 
     def sweep(self, known: set[str], removed: set[str]) -> "Swept":
         """Compares the files with what the database says: `known` are blobs of rows, `removed` those of deleted rows.

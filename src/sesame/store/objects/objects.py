@@ -114,16 +114,14 @@ class Objects:
     async def collect(self) -> int:
         """Removes what cancelled uploads of this run have left, by age; returns how many files."""
         removed = await self.blobs.run(self.blobs.folder.remove_drafts, DRAFT_AGE_S)
-        abandoned = set(self.blobs.folder.unclaimed(UNCLAIMED_AGE_S))
-        if abandoned:
-            known, _removed = await self.database.read(_blobs_by_rows)
-            await self.blobs.delete(abandoned - known)
-        return removed + len(abandoned)
+        return removed + await self._delete_unclaimed(UNCLAIMED_AGE_S)
 
     async def close(self) -> None:
         """Finishes what was begun; the database must still be open."""
         while self._settling:
             await asyncio.wait(self._settling)
+        # No upload is under way any more: what has no row now will never get one.
+        await self._delete_unclaimed(0.0)
         await self.removals.close()
         await asyncio.to_thread(self.blobs.close)
 
@@ -254,6 +252,17 @@ class Objects:
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
         return await asyncio.shield(task)
+
+    async def _delete_unclaimed(self, age_s: float) -> int:
+        """Deletes blobs that this run wrote so long ago and that no row mentions."""
+        unclaimed = set(self.blobs.folder.unclaimed(age_s))
+        if not unclaimed:
+            return 0
+        known, _removed = await self.database.read(_blobs_by_rows)
+        for blob in unclaimed & known:
+            self.blobs.folder.claim(blob)
+        await self.blobs.delete(unclaimed - known)
+        return len(unclaimed - known)
 
     async def replace(self, commit: Callable[[sa.Connection], list[str]], blob: str) -> None:
         """Commits a row that mentions `blob`, and deletes the blobs that `commit` returns; for `settle`.

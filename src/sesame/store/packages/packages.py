@@ -179,10 +179,13 @@ class Packages:
         self._unnamed -= set(live)
         return sorted(self._unnamed)
 
-    async def remove(self, sha256: str) -> bool:
-        """Removes a package that nothing names any more; False, at once, while it is leased or was added lately."""
+    async def remove(self, sha256: str, *, fresh_too: bool = False) -> bool:
+        """Removes a package that nothing names any more; False, at once, while it is leased or was added lately.
+
+        With `fresh_too`, for a Sesame that stops, also one that was added lately.
+        """
         async with self._lock(sha256):
-            if self.is_leased(sha256) or self._is_fresh(sha256):
+            if self.is_leased(sha256) or (self._is_fresh(sha256) and not fresh_too):
                 return False
             await to_the_end(asyncio.to_thread(self.folder.remove, sha256))
         self._touched_at.pop(sha256, None)
