@@ -27,6 +27,9 @@ class FakeExchange:
         self._cancelled = False
         self._task: asyncio.Task[object] | None = asyncio.current_task()
 
+    def age_ms(self) -> float:
+        return 100.0
+
     @property
     def body_read(self) -> bool:
         return not self._chunks and not self._leaves

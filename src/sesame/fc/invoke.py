@@ -43,6 +43,7 @@ _COLD_LINES = (
     b"X-Sesame-Start-Ms: %.1f\r\n"
     b"X-Sesame-Initialize-Ms: %.1f\r\n"
     b"X-Sesame-Invoke-Ms: %.1f\r\n"
+    b"X-Sesame-Other-Ms: %.1f\r\n"
     b"X-Sesame-Start-Steps: %b\r\n"
 )
 
@@ -69,7 +70,7 @@ class Invoker:
             event = await self.read_event(target, exchange)
         invocation = Invocation(request_id, target, event, tracing=_tracing(head.fc_headers))
         outcome = await self.run(invocation, exchange)
-        lines = self.lines(request_id, target, outcome)
+        lines = self.lines(request_id, target, outcome, exchange)
         if outcome.error is None:
             lines += _BYTES_TYPE
         if head.log_type == b"Tail":
@@ -96,7 +97,7 @@ class Invoker:
         finally:
             exchange.on_disconnect(None)
 
-    def lines(self, request_id: str, target: Target, outcome: Outcome) -> bytes:
+    def lines(self, request_id: str, target: Target, outcome: Outcome, exchange: Exchange) -> bytes:
         """The header lines of every answer of a call; with the content type where the payload is a failure's JSON."""
         version = outcome.version_id.encode()
         lines = _LINES % (
@@ -112,15 +113,18 @@ class Invoker:
             lines += b"Content-Type: application/json\r\nX-Fc-Error-Type: %b\r\n" % outcome.error.type.encode()
         if target.qualifier != limits.LATEST:
             lines += b"X-Fc-Invocation-Code-Version: %b\r\n" % version
-        return lines + _cold_lines(outcome.phases) if outcome.cold else lines
+        return lines + _cold_lines(outcome.phases, exchange.age_ms()) if outcome.cold else lines
 
 
-def _cold_lines(phases: Phases) -> bytes:
+def _cold_lines(phases: Phases, total_ms: float) -> bytes:
+    """The phases add up to what has passed since the head of the request; what is none of the others is the last."""
+    told_ms = phases.queue_ms + phases.start_ms + phases.initialize_ms + phases.invoke_ms
     return _COLD_LINES % (
         phases.queue_ms,
         phases.start_ms,
         phases.initialize_ms,
         phases.invoke_ms,
+        max(0.0, total_ms - told_ms),
         ", ".join(f"{name}={ms:.2f}" for name, ms in phases.steps.items()).encode(),
     )
 

@@ -33,7 +33,7 @@ class Connection(asyncio.Protocol):
         self.limits = shared.limits
         self.budget = shared.budget
         self.endpoint = shared.endpoint
-        self.loop = shared.loop
+        self.loop, self.clock = shared.loop, shared.clock
         self.write_paused = False
 
         self.transport: asyncio.Transport

@@ -33,6 +33,7 @@ class Owner(Protocol):
     budget: BodyBudget
     endpoint: Endpoint
     loop: asyncio.AbstractEventLoop
+    clock: Callable[[], float]
     write_paused: bool
 
     def write(self, data: bytes) -> None: ...
@@ -59,6 +60,7 @@ class Exchange:
 
     __slots__ = (
         "_added",
+        "_arrived_at",
         "_buffered",
         "_callback",
         "_cancelled",
@@ -86,6 +88,7 @@ class Exchange:
     ) -> None:
         """`body` is the whole body; None when it comes in pieces, by `take` and `end`."""
         self._owner = owner
+        self._arrived_at = owner.clock()
         self.request = request
         self.keep_alive = keep_alive
         self.expects_continue = expects_continue
@@ -168,6 +171,9 @@ class Exchange:
         if callback is not None:
             callback()
         self._wake()
+
+    def age_ms(self) -> float:
+        return (self._owner.clock() - self._arrived_at) * 1000
 
     @property
     def body_read(self) -> bool:

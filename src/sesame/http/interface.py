@@ -72,6 +72,9 @@ class Exchange(Protocol):
     @property
     def request(self) -> Request: ...
 
+    def age_ms(self) -> float:
+        """Milliseconds since the head of the request was whole."""
+
     @property
     def begun(self) -> bool:
         """Whether an answer has begun: then no other can be sent."""

@@ -77,7 +77,7 @@ class HttpFunctions:
         invocation = Invocation(request_id, way.target, body, http_params=_params(way, request))
         outcome = await self._invoker.run(invocation, exchange)
         status, headers = (502, []) if outcome.error is not None else _response(outcome, way, request.method)
-        lines = self._invoker.lines(request_id, way.target, outcome)
+        lines = self._invoker.lines(request_id, way.target, outcome, exchange)
         exchange.send_whole(status, headers, lines, outcome.payload)
 
     def _admit(self, trigger: HttpConfig, target: Target, request: Request) -> None:
