@@ -239,18 +239,17 @@ def test_what_a_connection_proved_is_asked_again_for_key_and_time() -> None:
     changing = Verifier(Authentication(Changing(), TOKENS), lambda: now[0])
     pairs = [(name.encode(), value.encode()) for name, value in signed().items()]
     head = read_request("GET", PATH.encode(), pairs)
-    memory: dict[str, Any] = {}
-    assert changing.verify(head, memory) == changing.verify(head, memory)
+    assert changing.verify(head) == changing.verify(head)
     now[0] += 901
     with pytest.raises(AccessDenied, match="15 minutes"):
-        changing.verify(head, memory)
+        changing.verify(head)
     now[0] = NOW
     keys[KEY.access_key_id] = AccessKey(KEY.access_key_id, "another", ACCOUNT)
     with pytest.raises(SignatureNotMatch):
-        changing.verify(head, memory)
+        changing.verify(head)
     keys.clear()
     with pytest.raises(InvalidAccessKeyID):
-        changing.verify(head, memory)
+        changing.verify(head)
 
 
 def test_the_form_of_dates_that_clients_send_is_read_as_the_library_reads_it() -> None:

@@ -104,7 +104,7 @@ class FcEndpoint:
                 if cors.is_preflight(request):
                     cors.answer_preflight(exchange, [(REQUEST_ID, request_id.encode()), self._date()])
                     return
-            caller = self._verifier.verify(head, head.memory)
+            caller = self._verifier.verify(head)
             requester = self._permissions.require(caller, head, request, request.method)
             if request.method == "POST" and raw_path.endswith(targets.INVOCATIONS_SUFFIX):
                 await self._invoker.serve(request_id, head, exchange)
@@ -132,7 +132,7 @@ class FcEndpoint:
             requester = None
             if request.raw_path.startswith(_ROLES_PREFIX):
                 head = head_of(request)
-                caller = self._verifier.verify(head, head.memory)
+                caller = self._verifier.verify(head)
                 requester = self._permissions.require(caller, head, request, request.method)
             await self._route(request_id, exchange, requester)
             return

@@ -27,6 +27,8 @@ class Caller(msgspec.Struct, frozen=True):
         return self.principal.account_id
 
 
+# Each takes less than a KB.
+ACCOUNTS_KEPT_MAX = 256
 NOBODY = Caller(ANONYMOUS, "", "")
 
 
@@ -42,6 +44,7 @@ class Authentication:
     def __init__(self, keys: Keys, tokens: Tokens) -> None:
         self._keys = keys
         self._tokens = tokens
+        self._accounts: dict[str, tuple[AccessKey, Caller]] = {}
 
     def identify(self, access_key_id: str, token: str) -> Caller:
         """Who holds this key. `token` is the security token that the request presents, "" for none.
@@ -51,10 +54,21 @@ class Authentication:
         """
         key = self._keys.get(access_key_id)
         if key is not None and not token:
-            return Caller(Principal(PrincipalKind.ACCOUNT, key.account_id), access_key_id, key.secret)
+            return self._account_of(key)
         if key is None and not access_key_id.startswith(TEMPORARY_KEY_PREFIX):
             raise CredentialsRefused(Refusal.UNKNOWN_KEY, access_key_id)
         session = self._tokens.verify(access_key_id, token)
         if key is not None:
             raise CredentialsRefused(Refusal.TOKEN_OF_ANOTHER_KEY, access_key_id)
         return Caller(session.principal, access_key_id, session.secret)
+
+    def _account_of(self, key: AccessKey) -> Caller:
+        """Made once for each key, as most requests come with the same one."""
+        known = self._accounts.get(key.access_key_id)
+        if known is not None and known[0] is key:
+            return known[1]
+        if len(self._accounts) >= ACCOUNTS_KEPT_MAX:
+            self._accounts.clear()
+        caller = Caller(Principal(PrincipalKind.ACCOUNT, key.account_id), key.access_key_id, key.secret)
+        self._accounts[key.access_key_id] = (key, caller)
+        return caller
