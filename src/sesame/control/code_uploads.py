@@ -128,7 +128,7 @@ class CodeUploads:
         tx.delete(records.CODE_UPLOAD, "", name)
 
     async def sweep(self) -> None:
-        """Removes uploads that nobody took in time, and every object and part that belongs to no upload (any more)."""
+        """Removes uploads that were not taken in time, and objects and parts that belong to no upload."""
         past = self._wall_clock() - VALID_S
 
         def edit(tx: Transaction) -> tuple[list[str], set[str]]:
