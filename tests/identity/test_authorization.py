@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sesame.identity.authentication import NOBODY, Caller
+from sesame.identity.authentication import ANONYMOUS_CALLER, Caller
 from sesame.identity.authorization import Authorization, Denied, Requester, Source
 from sesame.identity.facts import RequestFacts
 from sesame.identity.policy.compiled import BYTES_MAX, BYTES_PER_CHAR, CompiledPolicies
@@ -106,7 +106,7 @@ async def test_a_role_does_not_reach_into_another_account(catalog: Catalog) -> N
 
 @pytest.mark.parametrize("resource", [OBJECT, "acs:oss:*::photos/a"])
 async def test_nobody_may_do_anything(catalog: Catalog, resource: str) -> None:
-    assert refused(catalog, NOBODY, "oss:GetObject", resource) == (Decision.IMPLICIT_DENY, Source.ACCOUNT)
+    assert refused(catalog, ANONYMOUS_CALLER, "oss:GetObject", resource) == (Decision.IMPLICIT_DENY, Source.ACCOUNT)
 
 
 async def test_a_session_policy_only_narrows(catalog: Catalog) -> None:

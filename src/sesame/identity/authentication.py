@@ -29,7 +29,7 @@ class Caller(msgspec.Struct, frozen=True):
 
 # Each takes less than a KB.
 ACCOUNTS_KEPT_MAX = 256
-NOBODY = Caller(ANONYMOUS, "", "")
+ANONYMOUS_CALLER = Caller(ANONYMOUS, "", "")
 
 
 class Keys(Protocol):

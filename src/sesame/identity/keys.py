@@ -1,7 +1,7 @@
 """Keeps the built-in account and its access keys in the catalog.
 
-Called by `app` once at start-up (`ensure_account`) and by the doors for every request (`get`).
-Never logs or shows a secret, and never reads the database once the catalog is open.
+Called by `_identity` once at start-up (`ensure_account`) and by `identity.authentication` for every request (`get`).
+Reads only the catalog's memory once it is open.
 """
 
 import re
@@ -26,18 +26,18 @@ log = structlog.get_logger(__name__)
 
 
 class AccessKeys:
-    """Who holds which key."""
+    """The lasting access keys of the catalog."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
     def get(self, access_key_id: str) -> AccessKey | None:
-        """The key, from memory, or None when nobody holds it."""
+        """The key, from memory, or None for one that is not known."""
         record = self._catalog.get(records.ACCESS_KEY, "", access_key_id)
         return None if record is None else record.document
 
     async def ensure_account(self, account_id: str | None, access_key_id: str | None, secret: str | None) -> Account:
-        """The built-in account, made on the first start and kept; what is given here replaces what was kept.
+        """Makes the built-in account on the first start; later, what is given here replaces what is kept.
 
         A key that settings replace stops working, so that a leaked one can be changed.
         Raises `ConfigurationError` when the settings cannot hold.

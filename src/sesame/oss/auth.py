@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from sesame.identity.authentication import NOBODY, Authentication, Caller
+from sesame.identity.authentication import ANONYMOUS_CALLER, Authentication, Caller
 from sesame.identity.tokens import CredentialsRefused, Refusal
 from sesame.model.limits import CLOCK_SKEW_S
 from sesame.oss.credentials import V4_EXPIRES_S_MAX, Presented, Scheme, presented
@@ -47,7 +47,7 @@ class Authenticator:
         """Raises OssError with the code for what does not hold."""
         proof = presented(request)
         if proof is None:
-            return NOBODY
+            return ANONYMOUS_CALLER
         caller = self._identify(proof)
         if proof.link:
             self._check_expiry(request, proof)

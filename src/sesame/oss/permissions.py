@@ -69,7 +69,7 @@ class Permissions:
         if wish.bucket is None or not wish.key or wish.action not in _READS | _WRITES:
             return False
         if wish.bucket.account_id == FUNCTION_COMPUTE_ACCOUNT:
-            # Code that is being deployed: whatever ACL its upload asked for, it is nobody else's to read or replace.
+            # Code that is being deployed: the ACL that its upload asked for gives no one a right to it.
             return False
         if self._blocks_public_access(wish.bucket):
             return False

@@ -1,8 +1,7 @@
 """The condition keys that requests bring here (reference/companions.md §3.2).
 
-Read by `identity.facts`, which fills them, and by `identity.policy.conditions`, which refuses policies that ask for
-others:
-a Deny on a key that nothing fills would never take effect.
+Read by `identity.facts`, which fills them, and by `identity.policy.evaluator`, which refuses policies that ask for
+others: a Deny on a key that nothing fills would never take effect.
 """
 
 _KEYS = frozenset(

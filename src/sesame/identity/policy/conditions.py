@@ -1,8 +1,8 @@
 """The `Condition` block of a RAM policy: operators over the facts of a request.
 
 Called by `identity.policy.evaluator` when it compiles a statement, and for each request that the statement otherwise
-matches.
-The operators are those that RAM documents (reference/companions.md §3.2); it has neither IfExists nor set operators.
+matches. The operators are those that RAM documents (reference/companions.md §3.2), which has neither IfExists nor set
+operators.
 """
 
 import ipaddress

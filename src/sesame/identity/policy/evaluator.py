@@ -240,7 +240,7 @@ def _principals(where: str, statement: Mapping[str, Any]) -> Callable[[tuple[str
     else:
         tests = [("", glob(n)) for n in _strings(f"{where}.{name}", value)]
     if not tests:
-        raise MalformedPolicy(f"{where}.{name} names nobody")
+        raise MalformedPolicy(f"{where}.{name} is empty")
 
     def named(caller: tuple[str, str]) -> bool:
         return any(kind in ("", caller[0]) and test(caller[1]) for kind, test in tests)

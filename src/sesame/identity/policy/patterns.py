@@ -1,8 +1,7 @@
 """Compiles the wildcards of RAM policies: `*` stands for any run of characters, also none, `?` for exactly one.
 
-Called by `identity.policy.evaluator` and `identity.policy.conditions` once for each pattern of a policy.
-A pattern takes time proportional to its length plus the subject's; with `?` between two `*`, to a 60th of their
-product.
+Called by `identity.policy.evaluator` and `identity.policy.conditions` once for each pattern of a policy. Matching takes
+time proportional to pattern plus subject; where `?` stands between two `*`, to a 60th of their product.
 """
 
 from collections.abc import Callable
