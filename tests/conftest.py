@@ -77,12 +77,15 @@ class SkipList:
 class Turns:
     """Between the processes of a parallel run: a test marked `alone` runs while no other test does.
 
-    Two locks on files: whoever wants to be alone keeps the door shut until the room is empty, so he waits for one test
-    of the others at most, however many they have. Where his next test wants it too, he keeps the room.
+    Two locks on files. Every test holds `running`, shared, or exclusively when it is to be alone. A process holds
+    `queue` while it waits for `running`, so a test that is to be alone waits for at most one test of each other
+    process. Between two such tests in a row `running` is kept.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._door, self._room = (os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600) for name in ("door", "room"))
+        self._queue, self._running = (
+            os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600) for name in ("queue", "running")
+        )
         self._kept = False
 
     @pytest.hookimpl(wrapper=True)
@@ -95,12 +98,12 @@ class Turns:
         finally:
             self._kept = alone and nextitem is not None and _is_alone(nextitem)
             if not self._kept:
-                fcntl.flock(self._room, fcntl.LOCK_UN)
+                fcntl.flock(self._running, fcntl.LOCK_UN)
 
     def _enter(self, *, alone: bool) -> None:
-        fcntl.flock(self._door, fcntl.LOCK_EX)
-        fcntl.flock(self._room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        fcntl.flock(self._door, fcntl.LOCK_UN)
+        fcntl.flock(self._queue, fcntl.LOCK_EX)
+        fcntl.flock(self._running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(self._queue, fcntl.LOCK_UN)
 
 
 def _is_alone(item: pytest.Item) -> bool:

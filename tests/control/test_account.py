@@ -1,7 +1,7 @@
 """Tags, VPC bindings and what the account says of itself, as reference/api.md §3.6 says.
 
 Run by pytest.
-Never goes through a door: input and answers are plain values.
+Goes through no endpoint: input and answers are plain values.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """Versions and what is seen under them, as reference/api.md §3.4 says.
 
 Run by pytest.
-Never goes through a door: input and answers are structs.
+Goes through no endpoint: input and answers are structs.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""A whole door on a temporary catalog, with a fake engine behind it; over ASGI and over a real socket."""
+"""A whole endpoint on a temporary catalog, with a fake engine behind it; over ASGI and over a real socket."""
 
 import asyncio
 import base64
@@ -123,7 +123,7 @@ class Answer:
 
 
 @dataclass
-class Door:
+class Endpoint:
     """A gateway and what stands behind it."""
 
     gateway: FcEndpoint
@@ -171,27 +171,29 @@ def scope(method: str, path: str, headers: dict[str, str]) -> dict[str, Any]:
     }
 
 
-async def hang_up_on(door: Door, path: str, headers: dict[str, str], body: bytes = b"", behind: bytes = b"") -> None:
+async def hang_up_on(
+    endpoint: Endpoint, path: str, headers: dict[str, str], body: bytes = b"", behind: bytes = b""
+) -> None:
     """Over a socket: a POST to a function that never ends, whose client goes; returns when the call is cancelled."""
 
     async def forever(_call: Invocation) -> Outcome:
         await asyncio.Event().wait()
         raise AssertionError
 
-    door.engine.then = forever
-    server = HttpServer(door.gateway)
+    endpoint.engine.then = forever
+    server = HttpServer(endpoint.gateway)
     await server.start()
     try:
         _reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         writer.write(f"POST {path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         async with asyncio.timeout(5):
-            await door.engine.entered.wait()
+            await endpoint.engine.entered.wait()
             if behind:
                 writer.write(behind)
                 await asyncio.sleep(0.05)
             writer.transport.abort()
-            await door.engine.left.wait()
+            await endpoint.engine.left.wait()
     finally:
         await server.stop(grace_s=0.1)
 
@@ -216,7 +218,7 @@ async def asgi(endpoint: FcEndpoint, described: dict[str, Any], chunks: list[byt
 
 
 @pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
+async def endpoint(tmp_path: Path) -> AsyncIterator[Endpoint]:
     database = Database(tmp_path / "sesame.db")
     await database.open()
     catalog = Catalog(database, KINDS)
@@ -258,14 +260,14 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
             wall_clock=lambda: now[0],
         )
     )
-    yield Door(gateway, engine, catalog, now, tokens)
+    yield Endpoint(gateway, engine, catalog, now, tokens)
     await objects.close()
     await database.close()
 
 
 @pytest.fixture
-async def server(door: Door) -> AsyncIterator[HttpServer]:
-    serving = HttpServer(door.gateway)
+async def server(endpoint: Endpoint) -> AsyncIterator[HttpServer]:
+    serving = HttpServer(endpoint.gateway)
     await serving.start()
     yield serving
     await serving.stop(grace_s=1)
@@ -295,8 +297,8 @@ def function_body(zip_of: Callable[..., bytes]) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def client(door: Door, server: HttpServer) -> Client:
-    door.now[0] = time.time()
+async def client(endpoint: Endpoint, server: HttpServer) -> Client:
+    endpoint.now[0] = time.time()
     return Client(server)
 
 

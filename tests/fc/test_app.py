@@ -1,10 +1,10 @@
-"""What every request meets at the door: ids, errors in JSON, order of refusals."""
+"""What every request meets at the endpoint: ids, errors in JSON, order of refusals."""
 
 import uuid
 from typing import Any
 
 import pytest
-from tests.fc.conftest import DATE, Door, request_of, scope
+from tests.fc.conftest import DATE, Endpoint, request_of, scope
 from tests.support.exchanges import FakeExchange
 
 
@@ -17,9 +17,9 @@ from tests.support.exchanges import FakeExchange
     ],
 )
 async def test_paths_outside_the_api_need_no_signature_to_be_unknown(
-    door: Door, method: str, path: str, shown: str
+    endpoint: Endpoint, method: str, path: str, shown: str
 ) -> None:
-    answer = await door.call(method, path, sign=False, whole_path=True)
+    answer = await endpoint.call(method, path, sign=False, whole_path=True)
     assert answer.status == 400
     assert answer.json() == {
         "ErrorCode": "PathNotSupported",
@@ -43,8 +43,8 @@ async def test_paths_outside_the_api_need_no_signature_to_be_unknown(
         ("POST", "/services/demo/functions/f/code"),
     ],
 )
-async def test_unknown_paths_and_methods(door: Door, method: str, path: str) -> None:
-    answer = await door.call(method, path)
+async def test_unknown_paths_and_methods(endpoint: Endpoint, method: str, path: str) -> None:
+    answer = await endpoint.call(method, path)
     assert answer.status == 400
     assert answer.json() == {
         "ErrorCode": "PathNotSupported",
@@ -52,8 +52,8 @@ async def test_unknown_paths_and_methods(door: Door, method: str, path: str) -> 
     }
 
 
-async def test_who_calls_is_asked_before_what(door: Door) -> None:
-    answer = await door.call("GET", "/nothing", sign=False)
+async def test_who_calls_is_asked_before_what(endpoint: Endpoint) -> None:
+    answer = await endpoint.call("GET", "/nothing", sign=False)
     assert answer.status == 400
     assert answer.json() == {
         "ErrorCode": "MissingRequiredHeader",
@@ -61,38 +61,38 @@ async def test_who_calls_is_asked_before_what(door: Door) -> None:
     }
 
 
-async def test_refusals_have_their_status_and_code(door: Door) -> None:
-    headers = {**door.signed("GET", "/services"), "authorization": "FC nobody:x"}
-    answer = await door.call("GET", "/services", headers=headers, sign=False)
+async def test_refusals_have_their_status_and_code(endpoint: Endpoint) -> None:
+    headers = {**endpoint.signed("GET", "/services"), "authorization": "FC nobody:x"}
+    answer = await endpoint.call("GET", "/services", headers=headers, sign=False)
     assert (answer.status, answer.json()["ErrorCode"]) == (403, "InvalidAccessKeyID")
     headers["authorization"] = "FC LTAItest:x"
-    answer = await door.call("GET", "/services", headers=headers, sign=False)
+    answer = await endpoint.call("GET", "/services", headers=headers, sign=False)
     assert (answer.status, answer.json()["ErrorCode"]) == (403, "SignatureNotMatch")
-    door.now[0] += 901
-    answer = await door.call("GET", "/services")
+    endpoint.now[0] += 901
+    answer = await endpoint.call("GET", "/services")
     assert (answer.status, answer.json()["ErrorCode"]) == (403, "AccessDenied")
 
 
-async def test_the_body_of_a_stranger_is_not_read(door: Door) -> None:
+async def test_the_body_of_a_stranger_is_not_read(endpoint: Endpoint) -> None:
     exchange = FakeExchange(request_of(scope("POST", "/2016-08-15/services", {})), [b"a", b"b"])
-    await door.gateway.serve(exchange)
+    await endpoint.gateway.serve(exchange)
     assert (exchange.status, exchange.read) == (400, 0)
 
 
-async def test_a_trace_id_is_answered_by_routes_too(door: Door) -> None:
+async def test_a_trace_id_is_answered_by_routes_too(endpoint: Endpoint) -> None:
     mine = str(uuid.uuid4())
-    answer = await door.call("GET", "/services", headers={"x-fc-trace-id": mine})
+    answer = await endpoint.call("GET", "/services", headers={"x-fc-trace-id": mine})
     assert answer.headers["X-Fc-Request-Id"] == mine
 
 
 async def test_a_platform_error_in_a_route_is_a_500_without_internals(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def break_down(*_args: Any, **_options: Any) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(door.catalog, "page", break_down)
-    answer = await door.call("GET", "/services")
+    monkeypatch.setattr(endpoint.catalog, "page", break_down)
+    answer = await endpoint.call("GET", "/services")
     assert answer.status == 500
     assert answer.json() == {
         "ErrorCode": "InternalServerError",

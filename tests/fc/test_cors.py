@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.fc.conftest import Door
+from tests.fc.conftest import Endpoint
 
 INVOKE = "/services/demo/functions/f/invocations"
 PAGE = "https://page.example.com"
@@ -16,8 +16,8 @@ ASKS = {
 
 
 @pytest.mark.parametrize("path", [INVOKE, "/services", "/services/no/such/thing"])
-async def test_a_preflight_is_allowed_what_it_asks_for(door: Door, path: str) -> None:
-    answer = await door.call("OPTIONS", path, b"", ASKS, sign=False)
+async def test_a_preflight_is_allowed_what_it_asks_for(endpoint: Endpoint, path: str) -> None:
+    answer = await endpoint.call("OPTIONS", path, b"", ASKS, sign=False)
     assert (answer.status, answer.body) == (204, b"")
     allowed = {name: value for name, value in answer.headers.items() if name not in ("X-Fc-Request-Id", "Date")}
     assert allowed == {
@@ -28,34 +28,34 @@ async def test_a_preflight_is_allowed_what_it_asks_for(door: Door, path: str) ->
         "Vary": "Origin",
     }
     assert len(answer.headers["X-Fc-Request-Id"]) == 36
-    assert door.engine.asked == []
+    assert endpoint.engine.asked == []
 
 
-async def test_a_preflight_that_asks_for_no_headers_is_allowed_none(door: Door) -> None:
+async def test_a_preflight_that_asks_for_no_headers_is_allowed_none(endpoint: Endpoint) -> None:
     asks = {name: value for name, value in ASKS.items() if name != "access-control-request-headers"}
-    assert "Access-Control-Allow-Headers" not in (await door.call("OPTIONS", INVOKE, b"", asks, sign=False)).headers
+    assert "Access-Control-Allow-Headers" not in (await endpoint.call("OPTIONS", INVOKE, b"", asks, sign=False)).headers
 
 
 @pytest.mark.parametrize("left_out", ["origin", "access-control-request-method"])
-async def test_other_options_requests_are_signed_as_all_are(door: Door, left_out: str) -> None:
+async def test_other_options_requests_are_signed_as_all_are(endpoint: Endpoint, left_out: str) -> None:
     asks = {name: value for name, value in ASKS.items() if name != left_out}
-    answer = await door.call("OPTIONS", INVOKE, b"", asks, sign=False)
+    answer = await endpoint.call("OPTIONS", INVOKE, b"", asks, sign=False)
     assert (answer.status, answer.json()["ErrorCode"]) == (400, "MissingRequiredHeader")
 
 
-async def test_a_page_may_read_what_it_gets(door: Door, function_body: dict[str, Any]) -> None:
-    created = await door.call("POST", "/services", {"serviceName": "demo"}, {"origin": PAGE})
+async def test_a_page_may_read_what_it_gets(endpoint: Endpoint, function_body: dict[str, Any]) -> None:
+    created = await endpoint.call("POST", "/services", {"serviceName": "demo"}, {"origin": PAGE})
     assert (created.status, created.headers["Access-Control-Allow-Origin"]) == (200, PAGE)
-    await door.call("POST", "/services/demo/functions", function_body)
-    invoked = await door.call("POST", INVOKE, b"event", {"origin": PAGE})
+    await endpoint.call("POST", "/services/demo/functions", function_body)
+    invoked = await endpoint.call("POST", INVOKE, b"event", {"origin": PAGE})
     assert (invoked.status, invoked.body) == (200, b"event")
     assert (invoked.headers["Access-Control-Allow-Origin"], invoked.headers["Vary"]) == (PAGE, "Origin")
     assert "x-fc-request-id" in invoked.headers["Access-Control-Expose-Headers"]
-    refused = await door.call("POST", INVOKE, b"event", {"origin": PAGE}, sign=False)
+    refused = await endpoint.call("POST", INVOKE, b"event", {"origin": PAGE}, sign=False)
     assert (refused.status, refused.headers["Access-Control-Allow-Origin"]) == (400, PAGE)
 
 
-async def test_who_says_no_origin_is_told_of_none(door: Door) -> None:
-    answer = await door.call("POST", "/services", {"serviceName": "demo"})
+async def test_who_says_no_origin_is_told_of_none(endpoint: Endpoint) -> None:
+    answer = await endpoint.call("POST", "/services", {"serviceName": "demo"})
     assert answer.status == 200
     assert answer.headers.keys().isdisjoint({"Access-Control-Allow-Origin", "Vary"})

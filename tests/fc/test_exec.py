@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fc.conftest import Door, request_of, scope
+from tests.fc.conftest import Endpoint, request_of, scope
 from tests.support.exchanges import FakeWebSocket
 from tests.support.fakes import FakeExecution
 
@@ -91,27 +91,27 @@ class Instance:
             await self.execution.close()
 
 
-def opened(door: Door, query: str = "", path: str = PATH) -> FakeWebSocket:
-    """A client that asks for a websocket at the door."""
-    signed = door.signed("GET", path.removeprefix("/2016-08-15"))
+def opened(endpoint: Endpoint, query: str = "", path: str = PATH) -> FakeWebSocket:
+    """A client that asks for a websocket at the endpoint."""
+    signed = endpoint.signed("GET", path.removeprefix("/2016-08-15"))
     client = FakeWebSocket(request_of(scope("GET", f"{path}?{query}", signed)))
-    client.serve(door.gateway)
+    client.serve(endpoint.gateway)
     return client
 
 
 @pytest.fixture
-async def instance(door: Door, function_body: dict[str, Any]) -> Instance:
-    await door.call("POST", "/services", {"serviceName": "svc"})
-    made = await door.call("POST", "/services/svc/functions", {**function_body, "functionName": "fn"})
+async def instance(endpoint: Endpoint, function_body: dict[str, Any]) -> Instance:
+    await endpoint.call("POST", "/services", {"serviceName": "svc"})
+    made = await endpoint.call("POST", "/services/svc/functions", {**function_body, "functionName": "fn"})
     assert made.status == 200, made.body
     running = Instance()
-    door.engine.running.append(running.info)
-    door.engine.exec = running.exec
+    endpoint.engine.running.append(running.info)
+    endpoint.engine.exec = running.exec
     return running
 
 
-async def test_a_session_from_its_opening_to_its_end(door: Door, instance: Instance) -> None:
-    client = opened(door, "command=sh&command=-c&command=x+y%26&tty=True&idleTimeout=5")
+async def test_a_session_from_its_opening_to_its_end(endpoint: Endpoint, instance: Instance) -> None:
+    client = opened(endpoint, "command=sh&command=-c&command=x+y%26&tty=True&idleTimeout=5")
     assert await client.next() == {b"X-Fc-Request-Id", b"Date"}
     assert instance.execution.command == Command(("sh", "-c", "x y&"), tty=True)
     client.say("\0hello")
@@ -129,8 +129,8 @@ async def test_a_session_from_its_opening_to_its_end(door: Door, instance: Insta
     assert instance.execution.closed
 
 
-async def test_without_items_it_is_a_shell_with_all_three_streams(door: Door, instance: Instance) -> None:
-    client = opened(door)
+async def test_without_items_it_is_a_shell_with_all_three_streams(endpoint: Endpoint, instance: Instance) -> None:
+    client = opened(endpoint)
     await client.next()
     assert instance.execution.command == Command(("/bin/bash",), tty=False, stdin=True)
     instance.execution.say(2, b"err")
@@ -140,8 +140,8 @@ async def test_without_items_it_is_a_shell_with_all_three_streams(door: Door, in
     await client.task
 
 
-async def test_a_client_that_goes_away_while_its_input_is_not_read(door: Door, instance: Instance) -> None:
-    client = opened(door)
+async def test_a_client_that_goes_away_while_its_input_is_not_read(endpoint: Endpoint, instance: Instance) -> None:
+    client = opened(endpoint)
     await client.next()
 
     async def never(_data: bytes) -> None:
@@ -155,8 +155,8 @@ async def test_a_client_that_goes_away_while_its_input_is_not_read(door: Door, i
     assert instance.execution.closed
 
 
-async def test_a_command_that_ends_with_its_instance(door: Door, instance: Instance) -> None:
-    client = opened(door)
+async def test_a_command_that_ends_with_its_instance(endpoint: Endpoint, instance: Instance) -> None:
+    client = opened(endpoint)
     await client.next()
     instance.ended = True
     instance.execution.exit(137)
@@ -179,8 +179,8 @@ async def test_a_command_that_ends_with_its_instance(door: Door, instance: Insta
         ("", "/elsewhere", 403, "SignatureNotMatch"),
     ],
 )
-async def test_refusals(door: Door, instance: Instance, query: str, path: str, status: int, code: str) -> None:
-    client = opened(door, query, path)
+async def test_refusals(endpoint: Endpoint, instance: Instance, query: str, path: str, status: int, code: str) -> None:
+    client = opened(endpoint, query, path)
     answer = await client.next()
     assert isinstance(answer, Answer)
     assert answer.status == status
@@ -189,9 +189,9 @@ async def test_refusals(door: Door, instance: Instance, query: str, path: str, s
     assert not instance.started.is_set()
 
 
-async def test_an_upgraded_connection_is_not_closed_as_an_idle_one(door: Door, instance: Instance) -> None:
-    door.now[0] = time.time()
-    server = HttpServer(door.gateway, limits=Limits(keep_alive_s=0.2))
+async def test_an_upgraded_connection_is_not_closed_as_an_idle_one(endpoint: Endpoint, instance: Instance) -> None:
+    endpoint.now[0] = time.time()
+    server = HttpServer(endpoint.gateway, limits=Limits(keep_alive_s=0.2))
     await server.start()
     try:
         reading, writing = await asyncio.open_connection(server.host, server.port)
@@ -200,7 +200,7 @@ async def test_an_upgraded_connection_is_not_closed_as_an_idle_one(door: Door, i
         length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
         await reading.readexactly(int(length.partition(b":")[2]))
         sent = {
-            **door.signed("GET", PATH.removeprefix("/2016-08-15"), {"date": formatdate(usegmt=True)}),
+            **endpoint.signed("GET", PATH.removeprefix("/2016-08-15"), {"date": formatdate(usegmt=True)}),
             "connection": "Upgrade",
             "upgrade": "websocket",
             "sec-websocket-version": "13",

@@ -1,4 +1,4 @@
-"""HTTP functions through the door: who may come, what the function sees, what goes back."""
+"""HTTP functions through the endpoint: who may come, what the function sees, what goes back."""
 
 import base64
 import time
@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from tests.fc.conftest import ACCOUNT_ID, DATE, NOW, Answer, Door, hang_up_on, outcome
+from tests.fc.conftest import ACCOUNT_ID, DATE, NOW, Answer, Endpoint, hang_up_on, outcome
 from tests.support.sdk import KEY_ID, SECRET, Client
 
 from sesame.fc.auth import signature
@@ -20,27 +20,27 @@ ALL = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"]
 
 
 @pytest.fixture
-async def web(door: Door, function_body: dict[str, Any]) -> Door:
-    assert (await door.call("POST", "/services", {"serviceName": "demo"})).status == 200
-    assert (await door.call("POST", "/services/demo/functions", function_body)).status == 200
-    await trigger(door)
-    return door
+async def web(endpoint: Endpoint, function_body: dict[str, Any]) -> Endpoint:
+    assert (await endpoint.call("POST", "/services", {"serviceName": "demo"})).status == 200
+    assert (await endpoint.call("POST", "/services/demo/functions", function_body)).status == 200
+    await trigger(endpoint)
+    return endpoint
 
 
-async def trigger(door: Door, name: str = "web", **config: Any) -> None:
+async def trigger(endpoint: Endpoint, name: str = "web", **config: Any) -> None:
     whole = {"authType": "anonymous", "methods": ALL, **config}
     body = {"triggerName": name, "triggerType": "http", "triggerConfig": whole}
-    answer = await door.call("POST", TRIGGERS, body)
+    answer = await endpoint.call("POST", TRIGGERS, body)
     if answer.status == 409:
-        answer = await door.call("PUT", f"{TRIGGERS}/{name}", {"triggerConfig": whole})
+        answer = await endpoint.call("PUT", f"{TRIGGERS}/{name}", {"triggerConfig": whole})
     assert answer.status == 200, answer.body
 
 
 async def visit(
-    door: Door, path: str, method: str = "GET", body: bytes = b"", headers: dict[str, str] | None = None
+    endpoint: Endpoint, path: str, method: str = "GET", body: bytes = b"", headers: dict[str, str] | None = None
 ) -> Answer:
     sent = {"host": "127.0.0.1:9000", **(headers or {})}
-    return await door.call(method, path, body, sent, sign=False, whole_path=True)
+    return await endpoint.call(method, path, body, sent, sign=False, whole_path=True)
 
 
 def response(status: Any = 200, headers: Any = (), body: bytes = b"") -> Callable[[Invocation], Awaitable[Outcome]]:
@@ -50,13 +50,13 @@ def response(status: Any = 200, headers: Any = (), body: bytes = b"") -> Callabl
     return answer
 
 
-def seen(door: Door) -> dict[str, Any]:
-    params = door.engine.asked[-1].http_params
+def seen(endpoint: Endpoint) -> dict[str, Any]:
+    params = endpoint.engine.asked[-1].http_params
     assert params is not None
     return params
 
 
-async def test_what_the_function_sees(web: Door) -> None:
+async def test_what_the_function_sees(web: Endpoint) -> None:
     headers = {"X-Custom": "a", "x-fc-secret": "no", "connection": "close", "keep-alive": "5", "accept": "*/*"}
     await visit(web, WEB + "/a%20b/%E4%B8%AD%2Fc?x=1&aaa=&a=%20", "POST", b"\x00\xff", headers)
     params = seen(web)
@@ -73,7 +73,7 @@ async def test_what_the_function_sees(web: Door) -> None:
     assert web.engine.asked[-1].event == b"\x00\xff"
 
 
-async def test_a_path_that_is_not_utf_8_also_comes_as_bytes(web: Door) -> None:
+async def test_a_path_that_is_not_utf_8_also_comes_as_bytes(web: Endpoint) -> None:
     await visit(web, WEB + "/%C4%E3?q=%FF")
     assert (seen(web)["path"], seen(web)["raw_path"]) == ("/\ufffd\ufffd", "/\xc4\xe3")
     await visit(web, WEB + "/%C3%A9")
@@ -81,12 +81,12 @@ async def test_a_path_that_is_not_utf_8_also_comes_as_bytes(web: Door) -> None:
 
 
 @pytest.mark.parametrize(("path", "expected"), [("", "/"), ("/", "/"), ("//x", "//x")])
-async def test_paths(web: Door, path: str, expected: str) -> None:
+async def test_paths(web: Endpoint, path: str, expected: str) -> None:
     await visit(web, WEB + path)
     assert seen(web)["path"] == expected
 
 
-async def test_what_goes_back(web: Door) -> None:
+async def test_what_goes_back(web: Endpoint) -> None:
     web.engine.then = response(
         202,
         [["X-Custom", "v"], ["Server", "mine"], ["Content-Length", "1"], ["X-Fc-Request-Id", "mine"], ["Date", "now"]],
@@ -103,13 +103,13 @@ async def test_what_goes_back(web: Door) -> None:
 @pytest.mark.parametrize(
     ("value", "sent"), [(" v\t", "v"), ("Ã\xa0", "Ã\xa0"), ("中", "中".encode().decode("latin-1"))]
 )
-async def test_values_of_headers_reach_the_wire_byte_by_byte(web: Door, value: str, sent: str) -> None:
+async def test_values_of_headers_reach_the_wire_byte_by_byte(web: Endpoint, value: str, sent: str) -> None:
     web.engine.then = response(200, [["X-Custom", value]])
     assert (await visit(web, WEB)).headers["X-Custom"] == sent
 
 
 @pytest.mark.parametrize("status", [204, 304])
-async def test_statuses_without_a_body(web: Door, status: int) -> None:
+async def test_statuses_without_a_body(web: Endpoint, status: int) -> None:
     web.engine.then = response(status, [], b"ignored")
     answer = await visit(web, WEB)
     assert (answer.status, answer.body) == (status, b"")
@@ -118,7 +118,7 @@ async def test_statuses_without_a_body(web: Door, status: int) -> None:
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 304)])
 async def test_an_answer_without_a_body_says_the_length_that_the_function_set(
-    web: Door, method: str, status: int
+    web: Endpoint, method: str, status: int
 ) -> None:
     web.engine.then = response(status, [["Content-Length", "5"], ["X-A", "1"]], b"")
     answer = await visit(web, WEB, method=method)
@@ -146,13 +146,13 @@ async def test_an_answer_without_a_body_says_the_length_that_the_function_set(
         (200, [["a", "v" * HEADERS_BYTES_MAX]]),
     ],
 )
-async def test_responses_that_cannot_be_sent(web: Door, status: Any, headers: list[Any]) -> None:
+async def test_responses_that_cannot_be_sent(web: Endpoint, status: Any, headers: list[Any]) -> None:
     web.engine.then = response(status, headers)
     answer = await visit(web, WEB)
     assert (answer.status, answer.json()["ErrorCode"]) == (502, "BadResponse")
 
 
-async def test_a_raising_handler_is_502_and_says_what_it_said(web: Door) -> None:
+async def test_a_raising_handler_is_502_and_says_what_it_said(web: Endpoint) -> None:
     async def fail(_call: Invocation) -> Outcome:
         return outcome(b'{"errorMessage":"no"}', error=FunctionError("UnhandledInvocationError", "unhandled"))
 
@@ -163,7 +163,7 @@ async def test_a_raising_handler_is_502_and_says_what_it_said(web: Door) -> None
     assert answer.headers["X-Fc-Error-Type"] == "UnhandledInvocationError"
 
 
-async def test_who_may_not_come(web: Door) -> None:
+async def test_who_may_not_come(web: Endpoint) -> None:
     await trigger(web, methods=["GET"])
     refused = await visit(web, WEB, "POST")
     assert (refused.status, refused.json()["ErrorCode"]) == (405, "MethodNotAllowed")
@@ -181,7 +181,7 @@ async def test_who_may_not_come(web: Door) -> None:
     assert web.engine.asked == []
 
 
-async def test_a_trigger_serves_its_own_qualifier_only(web: Door) -> None:
+async def test_a_trigger_serves_its_own_qualifier_only(web: Endpoint) -> None:
     await web.call("POST", "/services/demo/versions", {})
     assert (await visit(web, "/2016-08-15/proxy/demo.1/f")).json()["ErrorCode"] == "TriggerNotFound"
     body = {"triggerConfig": {"authType": "anonymous", "methods": ["GET"]}, "qualifier": "1"}
@@ -193,7 +193,7 @@ async def test_a_trigger_serves_its_own_qualifier_only(web: Door) -> None:
     assert web.engine.asked[-1].target.qualifier == "LATEST"
 
 
-async def test_sizes(web: Door) -> None:
+async def test_sizes(web: Endpoint) -> None:
     long = await visit(web, WEB + "/" + "x" * URL_BYTES_MAX)
     wide = await visit(web, WEB, headers={"x": "y" * HEADERS_BYTES_MAX})
     assert [(each.status, each.json()["ErrorCode"]) for each in (long, wide)] == [(400, "InvalidArgument")] * 2
@@ -207,7 +207,7 @@ def link(path: str, items: dict[str, str], secret: str = SECRET, method: str = "
     return quote(path) + "?" + "&".join(f"{key}={quote(value, safe='')}" for key, value in items.items())
 
 
-async def test_signed_links(web: Door) -> None:
+async def test_signed_links(web: Endpoint) -> None:
     await trigger(web, authType="function")
     assert (await visit(web, WEB)).json()["ErrorCode"] == "MissingRequiredHeader"
     items = {"x-fc-access-key-id": KEY_ID, "x-fc-expires": str(int(NOW) + 60), "a": "1 2/中"}
@@ -230,7 +230,7 @@ async def test_signed_links(web: Door) -> None:
     assert (await visit(web, good, headers={"x-fc-account-id": ACCOUNT_ID})).status == 200
 
 
-async def test_the_sdk_signs_for_http_functions(web: Door, client: Client) -> None:
+async def test_the_sdk_signs_for_http_functions(web: Endpoint, client: Client) -> None:
     web.now[0] = time.time()
     await client("update_trigger", "demo", "f", "web", triggerConfig={"authType": "function"})
     web.engine.then = response(202, [["Content-Type", "text/plain"]], b"made")
@@ -243,20 +243,20 @@ async def test_the_sdk_signs_for_http_functions(web: Door, client: Client) -> No
     assert (await client("do_http_request", "GET", "demo", "f", "/")).status_code == 403
 
 
-async def test_jwt_is_said_not_to_be_served(web: Door) -> None:
+async def test_jwt_is_said_not_to_be_served(web: Endpoint) -> None:
     await trigger(web, authType="jwt")
     refused = await visit(web, WEB)
     assert (refused.status, "not served" in refused.json()["ErrorMessage"]) == (403, True)
 
 
-async def test_header_names_with_an_underscore_reach_no_function(web: Door) -> None:
+async def test_header_names_with_an_underscore_reach_no_function(web: Endpoint) -> None:
     twins = {"X_Fc_Request_Id": "mine", "x_forwarded-proto": "https", "X_Custom": "a", "x-custom": "b", "_": "c"}
     await visit(web, WEB, headers=twins)
     assert [name for name, _value in seen(web)["headers"]] == ["host", "x-custom", "x-fc-base-path"]
     assert ["x-custom", "b"] in seen(web)["headers"]
 
 
-async def test_custom_domains(web: Door) -> None:
+async def test_custom_domains(web: Endpoint) -> None:
     rewrite = {"wildcardRules": [{"match": "/old/*", "replacement": "/new/$1?b=2"}]}
     routes = [
         {"path": "/old/*", "serviceName": "demo", "functionName": "f", "rewriteConfig": rewrite},
@@ -278,7 +278,7 @@ async def test_custom_domains(web: Door) -> None:
     assert (await visit(web, "/2016-08-15/services", headers=host)).json()["ErrorCode"] == "MissingRequiredHeader"
 
 
-async def test_a_url_that_is_too_long_is_refused_before_its_path_is_rewritten(web: Door) -> None:
+async def test_a_url_that_is_too_long_is_refused_before_its_path_is_rewritten(web: Endpoint) -> None:
     rewrite = {
         "wildcardRules": [{"match": "/*", "replacement": "/$1"}],
         "regexRules": [{"match": "(a*)*b", "replacement": "/"}],
@@ -292,7 +292,7 @@ async def test_a_url_that_is_too_long_is_refused_before_its_path_is_rewritten(we
     assert (await visit(web, "/" + "a" * 4000, headers={"host": "e.com"})).status == 200
 
 
-async def test_links_on_a_custom_domain_are_signed_by_its_own_path(web: Door) -> None:
+async def test_links_on_a_custom_domain_are_signed_by_its_own_path(web: Endpoint) -> None:
     await trigger(web, authType="function")
     route = {"path": "/*", "serviceName": "demo", "functionName": "f"}
     await web.call("POST", "/custom-domains", {"domainName": "e.com", "routeConfig": {"routes": [route]}})
@@ -301,7 +301,7 @@ async def test_links_on_a_custom_domain_are_signed_by_its_own_path(web: Door) ->
     assert (await visit(web, link("/other", items).replace("other", "test"), headers={"host": "e.com"})).status == 403
 
 
-async def test_code_still_reaches_clients_through_any_host(web: Door) -> None:
+async def test_code_still_reaches_clients_through_any_host(web: Endpoint) -> None:
     code = base64.b64encode(b"no zip").decode()
     refused = await web.call("PUT", "/services/demo/functions/f", {"code": {"zipFile": code}})
     assert refused.status == 400
@@ -312,7 +312,7 @@ async def test_code_still_reaches_clients_through_any_host(web: Door) -> None:
 PAGE = "https://page.example.com"
 
 
-async def test_preflights_are_the_function_s_to_answer(web: Door) -> None:
+async def test_preflights_are_the_function_s_to_answer(web: Endpoint) -> None:
     asks = {"origin": PAGE, "access-control-request-method": "PUT"}
     web.engine.then = response(204, [["Access-Control-Allow-Origin", PAGE], ["Access-Control-Max-Age", "9"]])
     answer = await visit(web, WEB, "OPTIONS", headers=asks)
@@ -327,6 +327,6 @@ async def test_preflights_are_the_function_s_to_answer(web: Door) -> None:
     assert "Access-Control-Allow-Origin" not in refused.headers
 
 
-async def test_a_visitor_who_hangs_up_cancels_the_call(web: Door) -> None:
+async def test_a_visitor_who_hangs_up_cancels_the_call(web: Endpoint) -> None:
     await hang_up_on(web, WEB, {"host": "127.0.0.1"})
     assert web.engine.cancelled == 1

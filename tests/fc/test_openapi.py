@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fc.conftest import Door, asgi, scope
+from tests.fc.conftest import Endpoint, asgi, scope
 
 from sesame.fc.auth.permissions import action_and_resource
 from sesame.fc.v2016 import openapi
@@ -44,25 +44,25 @@ def test_each_operation_needs_its_own_permission(operation: Any) -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
-async def test_each_operation_is_routed_and_refuses_strangers(door: Door, operation: Any) -> None:
+async def test_each_operation_is_routed_and_refuses_strangers(endpoint: Endpoint, operation: Any) -> None:
     path = re.sub("{[^}]*}", "x", operation.path)
-    stranger = await door.call(operation.method, path, sign=False)
+    stranger = await endpoint.call(operation.method, path, sign=False)
     assert stranger.json()["ErrorCode"] == "MissingRequiredHeader"
-    answer = await door.call(operation.method, path)
+    answer = await endpoint.call(operation.method, path)
     assert answer.status < 500
     assert b"PathNotSupported" not in answer.body
 
 
-async def test_paths_that_are_nobody_s(door: Door) -> None:
+async def test_paths_that_are_nobody_s(endpoint: Endpoint) -> None:
     for path in ("/", "*", "/openapi.json/x", "/%ff", "/中", "/sesame"):
         request = scope("GET", "/", {"host": "h"})
         request["raw_path"] = path.encode()
-        answer = await asgi(door.gateway, request, [b""])
+        answer = await asgi(endpoint.gateway, request, [b""])
         assert (answer.status, answer.json()["ErrorCode"]) == (400, "PathNotSupported")
 
 
-async def test_the_description_is_served_to_everyone(door: Door) -> None:
-    answer = await door.call("GET", "/openapi.json", headers={"host": "h"}, sign=False, whole_path=True)
+async def test_the_description_is_served_to_everyone(endpoint: Endpoint) -> None:
+    answer = await endpoint.call("GET", "/openapi.json", headers={"host": "h"}, sign=False, whole_path=True)
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
     assert answer.json() == json.loads(json.dumps(openapi.document()))
 
@@ -91,14 +91,16 @@ WITH_NEEDS = [each for each in OPERATIONS if each.takes is not None and each.nee
     ids=lambda value: getattr(value, "name", value),
 )
 async def test_what_is_said_to_be_needed_is_refused_without(
-    door: Door, function_body: dict[str, Any], operation: Any, field: str
+    endpoint: Endpoint, function_body: dict[str, Any], operation: Any, field: str
 ) -> None:
-    await door.call("POST", "/services", {"serviceName": "s"})
-    await door.call("POST", "/services/s/functions", function_body)
-    await door.call("POST", "/services/s/versions", {})
+    await endpoint.call("POST", "/services", {"serviceName": "s"})
+    await endpoint.call("POST", "/services/s/functions", function_body)
+    await endpoint.call("POST", "/services/s/versions", {})
     path = operation.path.format(service="s", function=function_body["functionName"], layer="shared")
     sent = {**NEEDED, **function_body, "functionName": "another"}
-    answer = await door.call(operation.method, path, {name: sent[name] for name in operation.needs if name != field})
+    answer = await endpoint.call(
+        operation.method, path, {name: sent[name] for name in operation.needs if name != field}
+    )
     assert (answer.status, answer.json()["ErrorCode"]) == (400, "InvalidArgument")
     inner = {
         "code": "Either ossBucketName/ossObjectName or zipFile must be set",
@@ -126,13 +128,13 @@ def bounded() -> list[tuple[str, str, Any]]:
 
 @pytest.mark.parametrize(("field", "keyword", "value"), bounded())
 async def test_what_the_description_bounds_is_refused_beyond(
-    door: Door, function_body: dict[str, Any], field: str, keyword: str, value: Any
+    endpoint: Endpoint, function_body: dict[str, Any], field: str, keyword: str, value: Any
 ) -> None:
-    await door.call("POST", "/services", {"serviceName": "s"})
-    answer = await door.call("POST", "/services/s/functions", {**function_body, field: value})
+    await endpoint.call("POST", "/services", {"serviceName": "s"})
+    answer = await endpoint.call("POST", "/services/s/functions", {**function_body, field: value})
     assert (answer.status, answer.json()["ErrorCode"]) == (400, "InvalidArgument"), keyword
     assert field.lower() in answer.json()["ErrorMessage"].lower()
-    assert (await door.call("POST", "/services/s/functions", function_body)).status == 200
+    assert (await endpoint.call("POST", "/services/s/functions", function_body)).status == 200
 
 
 def test_as_much_is_bounded_as_ever() -> None:

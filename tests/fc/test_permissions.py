@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 from fc2.auth import Auth
-from tests.fc.conftest import ACCOUNT_ID, DATE, REGION, Answer, Door, asgi, request_of, scope
+from tests.fc.conftest import ACCOUNT_ID, DATE, REGION, Answer, Endpoint, asgi, request_of, scope
 from tests.support.exchanges import FakeWebSocket
 
 from sesame.fc.auth import signature
@@ -63,40 +63,47 @@ def denying(action: str, condition: dict[str, Any]) -> list[dict[str, Any]]:
     return [statement("Allow", "fc:*"), statement("Deny", action, Condition=condition)]
 
 
-async def credentials(door: Door, statements: list[dict[str, Any]], policies: tuple[str, ...] = ()) -> Any:
+async def credentials(endpoint: Endpoint, statements: list[dict[str, Any]], policies: tuple[str, ...] = ()) -> Any:
     """Of a new role with these statements for its own policy, and these system policies."""
-    roles = Roles(door.catalog)
+    roles = Roles(endpoint.catalog)
     own: tuple[str, ...] = ()
     if statements:
         await roles.put_policy(ACCOUNT_ID, Policy("own", json.dumps({"Version": "1", "Statement": statements})))
         own = ("own",)
     role = new_role("tester", [*own, *policies])
     await roles.put(ACCOUNT_ID, role)
-    return door.tokens.issue(Grant(ACCOUNT_ID, role.role_name, role.role_id, "session"))
+    return endpoint.tokens.issue(Grant(ACCOUNT_ID, role.role_name, role.role_id, "session"))
 
 
 async def acting(
-    door: Door, given: Any, method: str, path: str, body: Any = None, *, client: str = "127.0.0.1", **headers: str
+    endpoint: Endpoint,
+    given: Any,
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    client: str = "127.0.0.1",
+    **headers: str,
 ) -> Answer:
     sent = {"host": "127.0.0.1:9000", "date": DATE, "x-fc-security-token": given.security_token}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
     signer = Auth(given.access_key_id, given.access_key_secret)
     sent["authorization"] = signer.sign_request(method, "/2016-08-15" + path, sent)
     request = scope(method, "/2016-08-15" + quote(path), sent) | {"client": (client, 1)}
-    return await asgi(door.gateway, request, [json.dumps(body).encode() if body is not None else b""])
+    return await asgi(endpoint.gateway, request, [json.dumps(body).encode() if body is not None else b""])
 
 
 @pytest.fixture
-async def deployed(door: Door, function_body: dict[str, Any]) -> Door:
-    assert (await door.call("POST", "/services", SERVICE)).status == 200
-    assert (await door.call("POST", "/services/s/functions", function_body)).status == 200
-    return door
+async def deployed(endpoint: Endpoint, function_body: dict[str, Any]) -> Endpoint:
+    assert (await endpoint.call("POST", "/services", SERVICE)).status == 200
+    assert (await endpoint.call("POST", "/services/s/functions", function_body)).status == 200
+    return endpoint
 
 
 FROM_LOOPBACK = {"IpAddress": {"acs:SourceIp": "127.0.0.0/8"}}
 
 
-async def test_a_role_may_do_what_its_policies_allow(deployed: Door) -> None:
+async def test_a_role_may_do_what_its_policies_allow(deployed: Endpoint) -> None:
     resource = f"acs:fc:{REGION}:{ACCOUNT_ID}:services/s/functions/f"
     given = await credentials(deployed, [statement("Allow", "fc:InvokeFunction", resource)])
     assert (await acting(deployed, given, "POST", INVOKE)).status == 200
@@ -123,7 +130,7 @@ async def test_a_role_may_do_what_its_policies_allow(deployed: Door) -> None:
     ],
 )
 async def test_conditions_see_the_request(
-    deployed: Door, condition: dict[str, Any], headers: dict[str, str], client: str, applies: bool
+    deployed: Endpoint, condition: dict[str, Any], headers: dict[str, str], client: str, applies: bool
 ) -> None:
     await deployed.call("POST", "/tag", {"resourceArn": "services/s", "tags": {"stage": "prod"}})
     given = await credentials(deployed, denying("fc:InvokeFunction", condition))
@@ -132,7 +139,7 @@ async def test_conditions_see_the_request(
     assert (await acting(deployed, given, "GET", "/services/s", client=client, **headers)).status == 200
 
 
-async def test_conditions_hold_for_http_functions(deployed: Door) -> None:
+async def test_conditions_hold_for_http_functions(deployed: Endpoint) -> None:
     config = {"authType": "function", "methods": ["GET"]}
     trigger = {"triggerName": "t", "triggerType": "http", "triggerConfig": config}
     assert (await deployed.call("POST", "/services/s/functions/f/triggers", trigger)).status == 200
@@ -167,7 +174,7 @@ WRITES_OF_ROLES: list[tuple[str, str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("method", "path", "body"), WRITES_OF_ROLES)
 async def test_a_role_is_written_only_by_who_may_pass_it(
-    deployed: Door, method: str, path: str, body: dict[str, Any]
+    deployed: Endpoint, method: str, path: str, body: dict[str, Any]
 ) -> None:
     assert (await deployed.call("POST", TRIGGERS, {"triggerName": "timer", **TIMER})).status == 200
     full = await credentials(deployed, [], ("AliyunFCFullAccess",))
@@ -179,7 +186,7 @@ async def test_a_role_is_written_only_by_who_may_pass_it(
     assert "ram:PassRole" not in answer.body.decode() or "of-another-account" in str(body)
 
 
-async def test_the_account_s_own_key_passes_roles_and_no_role_needs_no_right(deployed: Door) -> None:
+async def test_the_account_s_own_key_passes_roles_and_no_role_needs_no_right(deployed: Endpoint) -> None:
     assert (await deployed.call("POST", "/services", {"serviceName": "new", "role": ROLE})).status == 200
     full = await credentials(deployed, [], ("AliyunFCFullAccess",))
     for body in ({"serviceName": "a"}, {"serviceName": "b", "role": "", "description": ROLE}):
@@ -188,13 +195,13 @@ async def test_the_account_s_own_key_passes_roles_and_no_role_needs_no_right(dep
     assert (await acting(deployed, full, "PUT", "/services/s/functions/f", plain)).status == 200
 
 
-async def test_paths_without_an_operation_are_left_to_the_routes(deployed: Door) -> None:
+async def test_paths_without_an_operation_are_left_to_the_routes(deployed: Endpoint) -> None:
     given = await credentials(deployed, [])
     answer = await acting(deployed, given, "GET", "/x")
     assert (answer.status, answer.json()["ErrorCode"]) == (400, "PathNotSupported")
 
 
-async def test_conditions_hold_for_commands_in_instances(deployed: Door) -> None:
+async def test_conditions_hold_for_commands_in_instances(deployed: Endpoint) -> None:
     given = await credentials(deployed, denying("fc:InstanceExec", FROM_LOOPBACK))
     path = "/services/s/functions/f/instances/i/exec"
     sent = {"date": DATE, "x-fc-security-token": given.security_token}
@@ -206,7 +213,7 @@ async def test_conditions_hold_for_commands_in_instances(deployed: Door) -> None
         assert (await dialled.next()).status == status
 
 
-async def test_conditions_hold_for_presigned_links(deployed: Door) -> None:
+async def test_conditions_hold_for_presigned_links(deployed: Endpoint) -> None:
     config = {"authType": "function", "methods": ["GET"]}
     trigger = {"triggerName": "t", "triggerType": "http", "triggerConfig": config}
     assert (await deployed.call("POST", "/services/s/functions/f/triggers", trigger)).status == 200
@@ -225,7 +232,7 @@ async def test_conditions_hold_for_presigned_links(deployed: Door) -> None:
 
 
 @pytest.mark.parametrize("effect", ["Allow", "Deny"])
-async def test_a_policy_may_ask_whether_a_service_reaches_the_internet(deployed: Door, effect: str) -> None:
+async def test_a_policy_may_ask_whether_a_service_reaches_the_internet(deployed: Endpoint, effect: str) -> None:
     closed_only = {"Bool": {"fc:EnableServiceInternetAccess": "false" if effect == "Allow" else "true"}}
     statements = [statement(effect, "fc:*Service", Condition=closed_only)]
     if effect == "Deny":

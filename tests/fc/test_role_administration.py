@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from tests.fc.conftest import ACCOUNT_ID, DATE, Answer, Door, asgi, scope
+from tests.fc.conftest import ACCOUNT_ID, DATE, Answer, Endpoint, asgi, scope
 from tests.fc.test_permissions import acting, credentials, statement
 from tests.support.sdk import KEY_ID, SECRET
 
@@ -15,7 +15,9 @@ from sesame.fc.role_administration import PATH
 ROLE = {"roleName": "Reader", "policies": ["AliyunOSSReadOnlyAccess"], "description": "reads"}
 
 
-async def ask(door: Door, method: str, path: str, body: bytes = b"", given: Any = None, **headers: str) -> Answer:
+async def ask(
+    endpoint: Endpoint, method: str, path: str, body: bytes = b"", given: Any = None, **headers: str
+) -> Answer:
     key_id, secret = (given.access_key_id, given.access_key_secret) if given else (KEY_ID, SECRET)
     sent = {"host": "127.0.0.1", "date": DATE, **headers}
     if given:
@@ -29,25 +31,25 @@ async def ask(door: Door, method: str, path: str, body: bytes = b"", given: Any 
     )
     made = signature.sign(secret.encode(), signature.string_to_sign(signed, unquote(path).encode()))
     sent["authorization"] = f"FC {key_id}:{made.decode()}"
-    return await asgi(door.gateway, scope(method, path, sent), [body])
+    return await asgi(endpoint.gateway, scope(method, path, sent), [body])
 
 
 def test_the_command_asks_where_the_server_answers() -> None:
     assert command.PATH == PATH
 
 
-async def test_a_role_is_made_read_and_removed(door: Door) -> None:
-    made = await ask(door, "POST", PATH, b'{"roleName": "Reader", "policies": ["AliyunOSSReadOnlyAccess"]}')
+async def test_a_role_is_made_read_and_removed(endpoint: Endpoint) -> None:
+    made = await ask(endpoint, "POST", PATH, b'{"roleName": "Reader", "policies": ["AliyunOSSReadOnlyAccess"]}')
     assert made.status == 200
     assert made.json()["arn"] == f"acs:ram::{ACCOUNT_ID}:role/reader"
-    assert (await ask(door, "GET", f"{PATH}/reader")).json() == made.json()
-    names = [role["roleName"] for role in (await ask(door, "GET", PATH)).json()["roles"]]
+    assert (await ask(endpoint, "GET", f"{PATH}/reader")).json() == made.json()
+    names = [role["roleName"] for role in (await ask(endpoint, "GET", PATH)).json()["roles"]]
     assert {"Reader", "AliyunFCDefaultRole"} <= set(names)
-    again = await ask(door, "POST", PATH, b'{"roleName": "READER"}')
+    again = await ask(endpoint, "POST", PATH, b'{"roleName": "READER"}')
     assert (again.status, again.json()["ErrorCode"]) == (409, "EntityAlreadyExists.Role")
-    assert (await ask(door, "DELETE", f"{PATH}/Reader")).json() == made.json()
+    assert (await ask(endpoint, "DELETE", f"{PATH}/Reader")).json() == made.json()
     for method in ("GET", "DELETE"):
-        gone = await ask(door, method, f"{PATH}/Reader")
+        gone = await ask(endpoint, method, f"{PATH}/Reader")
         assert (gone.status, gone.json()["ErrorCode"]) == (404, "EntityNotExist.Role")
 
 
@@ -62,16 +64,16 @@ async def test_a_role_is_made_read_and_removed(door: Door) -> None:
         b'{"roleName": "a", "policy": "x"}',
     ],
 )
-async def test_what_is_no_role_is_refused(door: Door, body: bytes) -> None:
-    assert (await ask(door, "POST", PATH, body)).status == 400
+async def test_what_is_no_role_is_refused(endpoint: Endpoint, body: bytes) -> None:
+    assert (await ask(endpoint, "POST", PATH, body)).status == 400
 
 
-async def test_nobody_comes_without_a_signature(door: Door) -> None:
+async def test_nobody_comes_without_a_signature(endpoint: Endpoint) -> None:
     for method in ("GET", "POST"):
-        answer = await asgi(door.gateway, scope(method, PATH, {"date": DATE}), [b"{}"])
+        answer = await asgi(endpoint.gateway, scope(method, PATH, {"date": DATE}), [b"{}"])
         assert (answer.status, answer.json()["ErrorCode"]) == (400, "MissingRequiredHeader")
         forged = {"date": DATE, "authorization": f"FC {KEY_ID}:AAAA"}
-        assert (await asgi(door.gateway, scope(method, PATH, forged), [b"{}"])).status == 403
+        assert (await asgi(endpoint.gateway, scope(method, PATH, forged), [b"{}"])).status == 403
 
 
 REQUESTS = [
@@ -91,21 +93,21 @@ REQUESTS = [
 
 @pytest.mark.parametrize(("method", "path", "body", "actions"), REQUESTS, ids=range(len(REQUESTS)))
 async def test_a_role_needs_the_rights_of_ram(
-    door: Door, method: str, path: str, body: bytes, actions: list[str]
+    endpoint: Endpoint, method: str, path: str, body: bytes, actions: list[str]
 ) -> None:
-    full = await credentials(door, [statement("Allow", "fc:*"), statement("Allow", "oss:*")])
-    refused = await ask(door, method, path, body, full)
+    full = await credentials(endpoint, [statement("Allow", "fc:*"), statement("Allow", "oss:*")])
+    refused = await ask(endpoint, method, path, body, full)
     assert (refused.status, refused.json()["ErrorCode"]) == (403, "AccessDenied")
     for left_out in actions:
         some = await credentials(
-            door,
+            endpoint,
             [statement("Allow", action) for action in actions if action != left_out] or [statement("Allow", "fc:*")],
         )
-        assert (await ask(door, method, path, body, some)).status == 403
-    may = await credentials(door, [statement("Allow", action) for action in actions])
-    assert (await ask(door, method, path, body, may)).status == 200
+        assert (await ask(endpoint, method, path, body, some)).status == 403
+    may = await credentials(endpoint, [statement("Allow", action) for action in actions])
+    assert (await ask(endpoint, method, path, body, may)).status == 200
 
 
-async def test_the_rights_are_not_those_of_function_compute(door: Door) -> None:
-    given = await credentials(door, [statement("Allow", "ram:*")])
-    assert (await acting(door, given, "GET", "/services")).status == 403
+async def test_the_rights_are_not_those_of_function_compute(endpoint: Endpoint) -> None:
+    given = await credentials(endpoint, [statement("Allow", "ram:*")])
+    assert (await acting(endpoint, given, "GET", "/services")).status == 403

@@ -1,4 +1,4 @@
-"""Services and functions through the door: shapes, Etags, lists, links, any spelling of keys."""
+"""Services and functions through the endpoint: shapes, Etags, lists, links, any spelling of keys."""
 
 import base64
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from fastcrc import crc64
-from tests.fc.conftest import Door
+from tests.fc.conftest import Endpoint
 
 from sesame.fc.links import VALID_S
 from sesame.model.limits import DOCUMENT_BYTES
@@ -16,13 +16,13 @@ FUNCTIONS = "/services/demo/functions"
 
 
 @pytest.fixture
-async def demo(door: Door) -> Door:
-    assert (await door.call("POST", "/services", {"serviceName": "demo"})).status == 200
-    return door
+async def demo(endpoint: Endpoint) -> Endpoint:
+    assert (await endpoint.call("POST", "/services", {"serviceName": "demo"})).status == 200
+    return endpoint
 
 
-async def test_a_service_as_it_is_answered(door: Door) -> None:
-    answer = await door.call("POST", "/services", {"SERVICENAME": "demo", "description": None, "role": ""})
+async def test_a_service_as_it_is_answered(endpoint: Endpoint) -> None:
+    answer = await endpoint.call("POST", "/services", {"SERVICENAME": "demo", "description": None, "role": ""})
     assert answer.status == 200
     document = answer.json()
     assert len(document.pop("serviceId")) == 36
@@ -46,13 +46,13 @@ async def test_a_service_as_it_is_answered(door: Door) -> None:
         "nasConfig": {"userId": 0, "groupId": 0, "mountPoints": []},
         "tracingConfig": {"type": None, "params": None},
     }
-    got = await door.call("GET", "/services/demo.LATEST")
+    got = await endpoint.call("GET", "/services/demo.LATEST")
     assert got.json() == answer.json()
     assert got.headers["Etag"] == answer.headers["Etag"]
     assert len(got.headers["Etag"]) == 32
 
 
-async def test_etag_and_if_match(demo: Door) -> None:
+async def test_etag_and_if_match(demo: Endpoint) -> None:
     etag = (await demo.call("GET", "/services/demo")).headers["Etag"]
     changed = await demo.call("PUT", "/services/demo", {"description": "x"}, {"if-match": etag})
     assert changed.status == 200
@@ -67,19 +67,19 @@ async def test_etag_and_if_match(demo: Door) -> None:
     assert "Content-Type" not in gone.headers
 
 
-async def test_a_qualified_service_cannot_be_changed(demo: Door) -> None:
+async def test_a_qualified_service_cannot_be_changed(demo: Endpoint) -> None:
     answer = await demo.call("PUT", "/services/demo.1", {"description": "x"})
     assert (answer.status, answer.json()["ErrorCode"]) == (400, "InvalidArgument")
     assert (await demo.call("PUT", "/services/demo.LATEST", {"description": "x"})).status == 200
 
 
-async def test_pages_of_services(door: Door) -> None:
+async def test_pages_of_services(endpoint: Endpoint) -> None:
     for number in range(10):
-        await door.call("POST", "/services", {"serviceName": f"s{number}"})
+        await endpoint.call("POST", "/services", {"serviceName": f"s{number}"})
     seen: list[str] = []
     path, calls = "/services?limit=3", 0
     while True:
-        page = (await door.call("GET", path)).json()
+        page = (await endpoint.call("GET", path)).json()
         calls += 1
         seen += [service["serviceName"] for service in page["services"]]
         if "nextToken" not in page:
@@ -87,19 +87,19 @@ async def test_pages_of_services(door: Door) -> None:
         path = f"/services?limit=3&nextToken={page['nextToken']}"
     assert calls == 4
     assert seen == [f"s{number}" for number in range(10)]
-    started = (await door.call("GET", "/services?startKey=s7&prefix=s")).json()["services"]
+    started = (await endpoint.call("GET", "/services?startKey=s7&prefix=s")).json()["services"]
     assert [service["serviceName"] for service in started] == ["s7", "s8", "s9"]
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "101", "x", "1.5", "²", "9" * 30])
-async def test_limits_of_lists(door: Door, limit: str) -> None:
-    answer = await door.call("GET", f"/services?limit={limit}")
+async def test_limits_of_lists(endpoint: Endpoint, limit: str) -> None:
+    answer = await endpoint.call("GET", f"/services?limit={limit}")
     assert answer.status == 400
     assert answer.json()["ErrorCode"] == "InvalidArgument"
     assert "Limit" in answer.json()["ErrorMessage"]
 
 
-async def test_a_function_as_it_is_answered(demo: Door, function_body: dict[str, Any]) -> None:
+async def test_a_function_as_it_is_answered(demo: Endpoint, function_body: dict[str, Any]) -> None:
     answer = await demo.call("POST", FUNCTIONS, function_body, {"content-type": "application/octet-stream"})
     assert answer.status == 200, answer.body
     code = base64.b64decode(function_body["code"]["zipFile"])
@@ -137,14 +137,14 @@ async def test_a_function_as_it_is_answered(demo: Door, function_body: dict[str,
     assert listed == {"functions": [answer.json()]}
 
 
-async def test_a_checksum_that_the_caller_expects(demo: Door, function_body: dict[str, Any]) -> None:
+async def test_a_checksum_that_the_caller_expects(demo: Endpoint, function_body: dict[str, Any]) -> None:
     wrong = await demo.call("POST", FUNCTIONS, function_body, {"x-fc-code-checksum": "1"})
     assert (wrong.status, wrong.json()["ErrorCode"]) == (400, "InvalidArgument")
     checksum = str(crc64.xz(base64.b64decode(function_body["code"]["zipFile"])))
     assert (await demo.call("POST", FUNCTIONS, function_body, {"x-fc-code-checksum": checksum})).status == 200
 
 
-async def test_the_link_to_code_is_fetched_with_a_plain_get(demo: Door, function_body: dict[str, Any]) -> None:
+async def test_the_link_to_code_is_fetched_with_a_plain_get(demo: Endpoint, function_body: dict[str, Any]) -> None:
     created = (await demo.call("POST", FUNCTIONS, function_body)).json()
     answer = (await demo.call("GET", FUNCTIONS + "/f/code", headers={"host": "127.0.0.1"})).json()
     assert answer["checksum"] == created["codeChecksum"]
@@ -164,7 +164,7 @@ async def test_the_link_to_code_is_fetched_with_a_plain_get(demo: Door, function
 
 
 async def test_a_function_is_updated_and_deleted(
-    demo: Door, function_body: dict[str, Any], zip_of: Callable[..., bytes]
+    demo: Endpoint, function_body: dict[str, Any], zip_of: Callable[..., bytes]
 ) -> None:
     created = await demo.call("POST", FUNCTIONS, function_body)
     code = base64.b64encode(zip_of(index__py="def handler(e, c): return 2\n")).decode()
@@ -185,8 +185,8 @@ async def test_a_function_is_updated_and_deleted(
 
 
 @pytest.mark.parametrize("path", ["/services/a%2Fb", "/services/%E4%B8%AD", "/services/a%20b"])
-async def test_escaped_names_are_one_name(door: Door, path: str) -> None:
-    answer = await door.call("GET", path)
+async def test_escaped_names_are_one_name(endpoint: Endpoint, path: str) -> None:
+    answer = await endpoint.call("GET", path)
     assert answer.json()["ErrorCode"] in ("ServiceNotFound", "InvalidArgument")
 
 
@@ -199,19 +199,19 @@ async def test_escaped_names_are_one_name(door: Door, path: str) -> None:
         (b"{}", "FunctionName is required but not provided"),
     ],
 )
-async def test_bodies_that_are_refused(demo: Door, body: bytes, text: str) -> None:
+async def test_bodies_that_are_refused(demo: Endpoint, body: bytes, text: str) -> None:
     answer = await demo.call("POST", FUNCTIONS, body)
     assert answer.status == 400
     assert answer.json()["ErrorCode"] == "InvalidArgument"
     assert answer.json()["ErrorMessage"].startswith(text)
 
 
-async def test_a_management_body_over_the_limit(demo: Door) -> None:
+async def test_a_management_body_over_the_limit(demo: Endpoint) -> None:
     answer = await demo.call("POST", FUNCTIONS, b"", {"content-length": str(1 << 40)})
     assert answer.json()["ErrorCode"] == "EntityTooLarge"
 
 
-async def test_a_body_that_holds_no_code_has_a_smaller_limit(demo: Door) -> None:
+async def test_a_body_that_holds_no_code_has_a_smaller_limit(demo: Endpoint) -> None:
     large = {"domainName": "a.com", "wafConfig": {"a": "x" * DOCUMENT_BYTES}}
     answer = await demo.call("POST", "/custom-domains", large)
     assert answer.json()["ErrorMessage"] == f"payload size exceeds maximum allowed size ({DOCUMENT_BYTES} bytes)"
@@ -229,7 +229,7 @@ async def test_a_body_that_holds_no_code_has_a_smaller_limit(demo: Door) -> None
         ("GET", "/proxy/demo%00/f/"),
     ],
 )
-async def test_nul_characters_in_paths_and_queries_are_refused(demo: Door, method: str, path: str) -> None:
+async def test_nul_characters_in_paths_and_queries_are_refused(demo: Endpoint, method: str, path: str) -> None:
     answer = await demo.call(method, path)
     assert (answer.status, answer.json()["ErrorCode"]) == (400, "InvalidArgument")
     assert "text without NUL characters" in answer.json()["ErrorMessage"]

@@ -1,6 +1,6 @@
-"""The official SDK, unmodified, against the door on a real socket, with a fake engine behind it."""
+"""The official SDK, unmodified, against the endpoint on a real socket, with a fake engine behind it."""
 
-from tests.fc.conftest import ACCOUNT_ID, Door, outcome
+from tests.fc.conftest import ACCOUNT_ID, Endpoint, outcome
 from tests.support.sdk import Client
 
 from sesame.http.server import HttpServer
@@ -27,7 +27,7 @@ async def test_the_life_of_a_service_and_a_function(client: Client, code: str) -
     assert (await client.failure("get_service", "demo"))["code"] == "ServiceNotFound"
 
 
-async def test_calls(client: Client, door: Door) -> None:
+async def test_calls(client: Client, endpoint: Endpoint) -> None:
     answer = await client("invoke_function", "demo", "f", payload=b"event", qualifier="LATEST")
     assert answer.data == b"event"
     assert answer.headers["Content-Type"] == "application/octet-stream"
@@ -35,7 +35,7 @@ async def test_calls(client: Client, door: Door) -> None:
     async def fail(_call: Invocation) -> Outcome:
         return outcome(b'{"errorMessage":"no"}', error=FunctionError("UnhandledInvocationError", "unhandled"))
 
-    door.engine.then = fail
+    endpoint.engine.then = fail
     seen = await client.failure("invoke_function", "demo", "f")
     assert seen["status"] == 200
     assert seen["errorMessage"] == "no"

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 import requests
 from fastcrc import crc64
-from tests.fc.conftest import ACCOUNT_ID, REGION, Door
+from tests.fc.conftest import ACCOUNT_ID, REGION, Endpoint
 from tests.support.sdk import Client
 
 from sesame.engine.interface import InstanceInfo
@@ -63,7 +63,7 @@ async def test_aliases(demo: Client) -> None:
     assert (await demo("list_aliases", "demo")).data == {"aliases": []}
 
 
-async def test_triggers(demo: Client, door: Door) -> None:
+async def test_triggers(demo: Client, endpoint: Endpoint) -> None:
     source = f"acs:oss:{REGION}:{ACCOUNT_ID}:bucket"
     config = {"events": ["oss:ObjectCreated:*"], "filter": {"key": {"prefix": "p", "suffix": ""}}}
     made = (await demo("create_trigger", "demo", "f", "t", "oss", config, source, "role")).data
@@ -217,11 +217,11 @@ async def test_asynchronous_calls_that_are_not_there(demo: Client) -> None:
         assert (gone["status"], gone["code"]) == (404, "StatefulAsyncInvocationNotFound")
 
 
-async def test_instances(demo: Client, door: Door) -> None:
+async def test_instances(demo: Client, endpoint: Endpoint) -> None:
     await demo("publish_version", "demo")
     await demo("create_alias", "demo", "prod", "1")
     for name, version in (("c-1", "LATEST"), ("c-2", "1"), ("c-3", "LATEST")):
-        door.engine.running.append(InstanceInfo(name, "demo", "f", version))
+        endpoint.engine.running.append(InstanceInfo(name, "demo", "f", version))
     latest = (await demo("list_instances", "demo", "LATEST", "f")).data
     assert latest == {"instances": [{"instanceId": i, "versionId": "LATEST"} for i in ("c-1", "c-3")]}
     page = (await demo("list_instances", "demo", "LATEST", "f", {"limit": 1})).data

@@ -1,4 +1,4 @@
-"""The door on a real socket: the raw bytes of answers, what is no HTTP, starting and stopping."""
+"""The endpoint on a real socket: the raw bytes of answers, what is no HTTP, starting and stopping."""
 
 import asyncio
 import json
@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 import pytest
-from tests.fc.conftest import Door, outcome
+from tests.fc.conftest import Endpoint, outcome
 
 from sesame.http.limits import Limits
 from sesame.http.server import HttpServer
@@ -33,8 +33,8 @@ def request(method: str, path: str, headers: dict[str, str], body: bytes = b"") 
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-async def test_names_of_headers_reach_the_wire_as_go_spells_them(door: Door, server: HttpServer) -> None:
-    raw = await talk(server, request("POST", "/2016-08-15" + INVOKE, door.signed("POST", INVOKE), b"x"))
+async def test_names_of_headers_reach_the_wire_as_go_spells_them(endpoint: Endpoint, server: HttpServer) -> None:
+    raw = await talk(server, request("POST", "/2016-08-15" + INVOKE, endpoint.signed("POST", INVOKE), b"x"))
     names = [line.split(b":")[0] for line in raw.split(b"\r\n\r\n")[0].split(b"\r\n")[1:]]
     assert names[:2] == [b"X-Fc-Request-Id", b"Date"]
     assert b"Content-Type" in names
@@ -43,17 +43,21 @@ async def test_names_of_headers_reach_the_wire_as_go_spells_them(door: Door, ser
     assert b"server" not in [name.lower() for name in names]
 
 
-async def test_names_in_routed_answers_too(door: Door, server: HttpServer, function_body: dict[str, Any]) -> None:
-    await door.call("POST", "/services", {"serviceName": "demo"})
-    raw = await talk(server, request("GET", "/2016-08-15/services/demo", door.signed("GET", "/services/demo")))
+async def test_names_in_routed_answers_too(
+    endpoint: Endpoint, server: HttpServer, function_body: dict[str, Any]
+) -> None:
+    await endpoint.call("POST", "/services", {"serviceName": "demo"})
+    raw = await talk(server, request("GET", "/2016-08-15/services/demo", endpoint.signed("GET", "/services/demo")))
     assert raw.startswith(b"HTTP/1.1 200 OK\r\nX-Fc-Request-Id: ")
     assert b"\r\nEtag: " in raw
     assert b"\r\nContent-Type: application/json\r\n" in raw
 
 
-async def test_a_deletion_has_no_content_type(door: Door, server: HttpServer) -> None:
-    await door.call("POST", "/services", {"serviceName": "demo"})
-    raw = await talk(server, request("DELETE", "/2016-08-15/services/demo", door.signed("DELETE", "/services/demo")))
+async def test_a_deletion_has_no_content_type(endpoint: Endpoint, server: HttpServer) -> None:
+    await endpoint.call("POST", "/services", {"serviceName": "demo"})
+    raw = await talk(
+        server, request("DELETE", "/2016-08-15/services/demo", endpoint.signed("DELETE", "/services/demo"))
+    )
     assert raw.startswith(b"HTTP/1.1 204 No Content\r\nX-Fc-Request-Id: ")
     assert b"content-type" not in raw.lower()
     assert raw.endswith(b"\r\n\r\n")
@@ -83,15 +87,15 @@ async def test_a_head_without_end_is_cut_off(server: HttpServer) -> None:
     writer.close()
 
 
-async def test_chunked_bodies_are_accepted(door: Door, server: HttpServer) -> None:
-    headers = {**door.signed("POST", INVOKE), "transfer-encoding": "chunked"}
+async def test_chunked_bodies_are_accepted(endpoint: Endpoint, server: HttpServer) -> None:
+    headers = {**endpoint.signed("POST", INVOKE), "transfer-encoding": "chunked"}
     head = request("POST", "/2016-08-15" + INVOKE, headers).replace(b"content-length: 0\r\n", b"")
     raw = await talk(server, head + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
     assert raw.endswith(b"\r\n\r\nabcde")
 
 
-async def test_connections_are_kept_and_requests_may_be_pipelined(door: Door, server: HttpServer) -> None:
-    one = request("POST", "/2016-08-15" + INVOKE, door.signed("POST", INVOKE), b"1")
+async def test_connections_are_kept_and_requests_may_be_pipelined(endpoint: Endpoint, server: HttpServer) -> None:
+    one = request("POST", "/2016-08-15" + INVOKE, endpoint.signed("POST", INVOKE), b"1")
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(one + one.replace(b"\r\n\r\n1", b"\r\n\r\n2"))
     for body in (b"1", b"2"):
@@ -100,13 +104,13 @@ async def test_connections_are_kept_and_requests_may_be_pipelined(door: Door, se
     writer.close()
 
 
-async def test_large_events_and_answers(door: Door, server: HttpServer) -> None:
+async def test_large_events_and_answers(endpoint: Endpoint, server: HttpServer) -> None:
     event = bytes(range(256)) * 4096 * 6
-    raw = await talk(server, request("POST", "/2016-08-15" + INVOKE, door.signed("POST", INVOKE), event))
+    raw = await talk(server, request("POST", "/2016-08-15" + INVOKE, endpoint.signed("POST", INVOKE), event))
     assert raw.split(b"\r\n\r\n", 1)[1] == event
 
 
-async def test_a_closed_connection_cancels_the_call(door: Door, server: HttpServer) -> None:
+async def test_a_closed_connection_cancels_the_call(endpoint: Endpoint, server: HttpServer) -> None:
     cancelled = asyncio.Event()
 
     async def forever(_call: Invocation) -> Outcome:
@@ -116,10 +120,10 @@ async def test_a_closed_connection_cancels_the_call(door: Door, server: HttpServ
             cancelled.set()
         raise AssertionError
 
-    door.engine.then = forever
+    endpoint.engine.then = forever
     _reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    writer.write(request("POST", "/2016-08-15" + INVOKE, door.signed("POST", INVOKE)))
-    await asyncio.wait_for(door.engine.entered.wait(), 5)
+    writer.write(request("POST", "/2016-08-15" + INVOKE, endpoint.signed("POST", INVOKE)))
+    await asyncio.wait_for(endpoint.engine.entered.wait(), 5)
     writer.transport.abort()
     await asyncio.wait_for(cancelled.wait(), 5)
 
@@ -129,13 +133,13 @@ async def test_it_listens_on_loopback_and_tells_its_port(server: HttpServer) -> 
     assert server.url == f"http://127.0.0.1:{server.port}"
 
 
-async def test_a_taken_port_is_said_with_the_next_step(door: Door, server: HttpServer) -> None:
+async def test_a_taken_port_is_said_with_the_next_step(endpoint: Endpoint, server: HttpServer) -> None:
     with pytest.raises(ConfigurationError, match="choose another"):
-        await HttpServer(door.gateway, port=server.port).start()
+        await HttpServer(endpoint.gateway, port=server.port).start()
 
 
-async def test_stopping_ends_the_calls_that_do_not_end_by_themselves(door: Door) -> None:
-    server = HttpServer(door.gateway)
+async def test_stopping_ends_the_calls_that_do_not_end_by_themselves(endpoint: Endpoint) -> None:
+    server = HttpServer(endpoint.gateway)
     await server.start()
     cleaned_up = asyncio.Event()
 
@@ -147,16 +151,18 @@ async def test_stopping_ends_the_calls_that_do_not_end_by_themselves(door: Door)
             cleaned_up.set()
         raise AssertionError
 
-    door.engine.then = forever
-    answer = asyncio.ensure_future(talk(server, request("POST", "/2016-08-15" + INVOKE, door.signed("POST", INVOKE))))
-    await asyncio.wait_for(door.engine.entered.wait(), 5)
+    endpoint.engine.then = forever
+    answer = asyncio.ensure_future(
+        talk(server, request("POST", "/2016-08-15" + INVOKE, endpoint.signed("POST", INVOKE)))
+    )
+    await asyncio.wait_for(endpoint.engine.entered.wait(), 5)
     await server.stop(grace_s=0.01)
     assert cleaned_up.is_set()
     assert (await answer).startswith(b"HTTP/1.1 500 ")
 
 
-async def test_stopping_lets_running_calls_end(door: Door) -> None:
-    server = HttpServer(door.gateway)
+async def test_stopping_lets_running_calls_end(endpoint: Endpoint) -> None:
+    server = HttpServer(endpoint.gateway)
     await server.start()
     go_on = asyncio.Event()
 
@@ -164,9 +170,11 @@ async def test_stopping_lets_running_calls_end(door: Door) -> None:
         await go_on.wait()
         return outcome(b"done")
 
-    door.engine.then = slow
-    answer = asyncio.ensure_future(talk(server, request("POST", "/2016-08-15" + INVOKE, door.signed("POST", INVOKE))))
-    await asyncio.wait_for(door.engine.entered.wait(), 5)
+    endpoint.engine.then = slow
+    answer = asyncio.ensure_future(
+        talk(server, request("POST", "/2016-08-15" + INVOKE, endpoint.signed("POST", INVOKE)))
+    )
+    await asyncio.wait_for(endpoint.engine.entered.wait(), 5)
     stop = asyncio.ensure_future(server.stop(grace_s=5))
     await asyncio.sleep(0)
     go_on.set()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from tests.fc.conftest import Answer, Door, outcome
+from tests.fc.conftest import Answer, Endpoint, outcome
 from tests.support.certificates import pair
 
 from sesame.control.domains import Domains
@@ -25,7 +25,7 @@ TIMEOUT_S = 5
 
 
 @pytest.fixture
-async def web(door: Door, function_body: dict[str, Any]) -> Door:
+async def web(endpoint: Endpoint, function_body: dict[str, Any]) -> Endpoint:
     """An HTTP function that anyone may visit."""
     trigger = {"authType": "anonymous", "methods": ["GET", "POST"]}
     for path, body in (
@@ -36,26 +36,26 @@ async def web(door: Door, function_body: dict[str, Any]) -> Door:
             {"triggerName": "web", "triggerType": "http", "triggerConfig": trigger},
         ),
     ):
-        assert (await door.call("POST", path, body)).status == 200
-    return door
+        assert (await endpoint.call("POST", path, body)).status == 200
+    return endpoint
 
 
 @pytest.fixture
-async def tls(web: Door) -> AsyncIterator[HttpServer]:
+async def tls(web: Endpoint) -> AsyncIterator[HttpServer]:
     server = HttpServer(web.gateway, tls=Certificates(Domains(web.catalog, OwnHosts.of((), ())).find).context())
     await server.start()
     yield server
     await server.stop(grace_s=1)
 
 
-async def domain(door: Door, name: str, **changes: Any) -> Answer:
+async def domain(endpoint: Endpoint, name: str, **changes: Any) -> Answer:
     """Creates a domain that is served over both, or changes it."""
-    existing = await door.call("GET", f"/custom-domains/{name}")
+    existing = await endpoint.call("GET", f"/custom-domains/{name}")
     if existing.status == 200:
-        answer = await door.call("PUT", f"/custom-domains/{name}", changes)
+        answer = await endpoint.call("PUT", f"/custom-domains/{name}", changes)
     else:
         whole = {"domainName": name, "protocol": "HTTP,HTTPS", "routeConfig": ROUTES, **changes}
-        answer = await door.call("POST", "/custom-domains", whole)
+        answer = await endpoint.call("POST", "/custom-domains", whole)
     return answer
 
 
@@ -98,7 +98,7 @@ def der(config: CertConfig) -> bytes:
     return ssl.PEM_cert_to_DER_cert(config.certificate)
 
 
-async def test_each_domain_shows_its_own_certificate(web: Door, tls: HttpServer) -> None:
+async def test_each_domain_shows_its_own_certificate(web: Endpoint, tls: HttpServer) -> None:
     for name, config in ((ONE, ONES), (TWO, TWOS)):
         assert (await domain(web, name, certConfig=cert(config))).status == 200
     for name, config in ((ONE, ONES), (TWO, TWOS), (ONE.upper(), ONES)):
@@ -109,7 +109,7 @@ async def test_each_domain_shows_its_own_certificate(web: Door, tls: HttpServer)
     assert tls.url == f"https://127.0.0.1:{tls.port}"
 
 
-async def test_a_chain_is_sent_whole_and_rsa_is_served(web: Door, tls: HttpServer) -> None:
+async def test_a_chain_is_sent_whole_and_rsa_is_served(web: Endpoint, tls: HttpServer) -> None:
     config = pair(ONE, key=rsa.generate_private_key(65537, 2048))
     chain = {**cert(config), "certificate": "a comment: 中\n" + config.certificate + TWOS.certificate}
     assert (await domain(web, ONE, certConfig=chain)).status == 200
@@ -118,7 +118,7 @@ async def test_a_chain_is_sent_whole_and_rsa_is_served(web: Door, tls: HttpServe
     visitor.writer.close()
 
 
-async def test_a_new_certificate_counts_at_once_and_open_connections_go_on(web: Door, tls: HttpServer) -> None:
+async def test_a_new_certificate_counts_at_once_and_open_connections_go_on(web: Endpoint, tls: HttpServer) -> None:
     await domain(web, ONE, certConfig=cert(ONES))
     former = await Connection.to(tls, ONE, trusting(ONES))
     assert (await domain(web, ONE, certConfig=cert(NEW_ONES))).status == 200
@@ -142,7 +142,7 @@ async def refused(server: HttpServer, name: str | None, reason: str, context: ss
     assert reason in str(caught.value.reason)
 
 
-async def test_names_without_a_certificate_are_refused_in_the_handshake(web: Door, tls: HttpServer) -> None:
+async def test_names_without_a_certificate_are_refused_in_the_handshake(web: Endpoint, tls: HttpServer) -> None:
     await domain(web, ONE, protocol="HTTP", certConfig=cert(ONES))
     await domain(web, TWO, protocol="HTTP")
     for name in (ONE, TWO, "unknown.example.com", "", "127.0.0.1", "sub." + ONE):
@@ -153,7 +153,7 @@ async def test_names_without_a_certificate_are_refused_in_the_handshake(web: Doo
     visitor.writer.close()
 
 
-async def test_the_protocol_of_the_domain_that_is_asked_for_counts(web: Door, tls: HttpServer) -> None:
+async def test_the_protocol_of_the_domain_that_is_asked_for_counts(web: Endpoint, tls: HttpServer) -> None:
     """Whatever name the handshake was made for."""
     await domain(web, ONE, protocol="HTTPS", certConfig=cert(ONES))
     await domain(web, TWO, protocol="HTTP")
@@ -167,7 +167,7 @@ async def test_the_protocol_of_the_domain_that_is_asked_for_counts(web: Door, tl
     assert (await web.call("GET", "/", b"", {"host": TWO}, sign=False, whole_path=True)).status == 200
 
 
-async def test_the_function_is_told_that_it_is_https(web: Door, tls: HttpServer) -> None:
+async def test_the_function_is_told_that_it_is_https(web: Endpoint, tls: HttpServer) -> None:
     await domain(web, ONE, certConfig=cert(ONES))
     visitor = await Connection.to(tls, ONE, trusting(ONES))
     await visitor.visit(ONE, "/", "x-forwarded-proto: http", "x-mine: 1")
@@ -182,7 +182,7 @@ async def test_the_function_is_told_that_it_is_https(web: Door, tls: HttpServer)
     assert ["x-forwarded-proto", "https"] in params["headers"]
 
 
-async def test_the_api_is_served_by_the_name_of_a_domain_too(web: Door, tls: HttpServer) -> None:
+async def test_the_api_is_served_by_the_name_of_a_domain_too(web: Endpoint, tls: HttpServer) -> None:
     await domain(web, ONE, certConfig=cert(ONES))
     visitor = await Connection.to(tls, ONE, trusting(ONES))
     path = "/services/demo/functions/f/invocations"
@@ -191,7 +191,7 @@ async def test_the_api_is_served_by_the_name_of_a_domain_too(web: Door, tls: Htt
     visitor.writer.close()
 
 
-async def test_a_domain_may_ask_for_tls_1_3(web: Door, tls: HttpServer) -> None:
+async def test_a_domain_may_ask_for_tls_1_3(web: Endpoint, tls: HttpServer) -> None:
     await domain(web, ONE, certConfig=cert(ONES), tlsConfig={"minVersion": "TLSv1.3"})
     old = trusting(ONES)
     old.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -205,14 +205,16 @@ async def test_a_domain_may_ask_for_tls_1_3(web: Door, tls: HttpServer) -> None:
     visitor.writer.close()
 
 
-async def test_an_expired_certificate_is_kept_and_its_visitors_see_it(web: Door, tls: HttpServer) -> None:
+async def test_an_expired_certificate_is_kept_and_its_visitors_see_it(web: Endpoint, tls: HttpServer) -> None:
     config = pair(ONE, days=1)
     assert (await domain(web, ONE, certConfig=cert(config))).status == 200
     with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
         await Connection.to(tls, ONE, trusting(config))
 
 
-async def test_a_kept_certificate_that_cannot_be_served_refuses_its_domain_alone(web: Door, tls: HttpServer) -> None:
+async def test_a_kept_certificate_that_cannot_be_served_refuses_its_domain_alone(
+    web: Endpoint, tls: HttpServer
+) -> None:
     """As one kept by a Sesame with older libraries."""
     weak = CustomDomain(ONE, "HTTPS", cert_config=pair(ONE, key=rsa.generate_private_key(65537, 1024)))
     await web.catalog.edit(lambda tx: tx.put(records.CUSTOM_DOMAIN, "", ONE, weak))
@@ -223,7 +225,7 @@ async def test_a_kept_certificate_that_cannot_be_served_refuses_its_domain_alone
     visitor.writer.close()
 
 
-async def test_what_is_no_tls_gets_nothing_and_harms_nobody(web: Door, tls: HttpServer) -> None:
+async def test_what_is_no_tls_gets_nothing_and_harms_nobody(web: Endpoint, tls: HttpServer) -> None:
     await domain(web, ONE, certConfig=cert(ONES))
     reader, writer = await asyncio.open_connection("127.0.0.1", tls.port)
     writer.write(b"GET / HTTP/1.1\r\n\r\n")
@@ -234,7 +236,7 @@ async def test_what_is_no_tls_gets_nothing_and_harms_nobody(web: Door, tls: Http
     visitor.writer.close()
 
 
-async def test_stopping_lets_a_running_call_end_and_waits_for_no_handshake(web: Door) -> None:
+async def test_stopping_lets_a_running_call_end_and_waits_for_no_handshake(web: Endpoint) -> None:
     server = HttpServer(web.gateway, tls=Certificates(Domains(web.catalog, OwnHosts.of((), ())).find).context())
     await server.start()
     await domain(web, ONE, certConfig=cert(ONES))

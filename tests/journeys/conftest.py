@@ -1,6 +1,6 @@
 """A real Sesame for the journeys: `sesame start` as a process of its own, on free ports, with a directory of its own.
 
-All goes through its front door with the official SDK; nothing of the rooms is imported, but for naming the runtimes.
+All goes through its endpoint with the official SDK; nothing of the rooms is imported, but for naming the runtimes.
 SESAME_TEST_SANDBOX names the driver (default: auto, the strongest that holds here).
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 import fc2
 import psutil
 import pytest
-from tests.support.signer import Door
+from tests.support.signer import Api
 
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, discover, how_to_get
 
@@ -151,8 +151,8 @@ class Sesame:
             return []
         return [process for process in below if _is_instance(process)]
 
-    def door(self, key_id: str = KEY_ID, secret: str = SECRET) -> Door:
-        return Door(self.endpoint, key_id, secret)
+    def api(self, key_id: str = KEY_ID, secret: str = SECRET) -> Api:
+        return Api(self.endpoint, key_id, secret)
 
     def client(self, **changes: str) -> fc2.Client:
         keys = {"accessKeyID": KEY_ID, "accessKeySecret": SECRET, "endpoint": self.endpoint, **changes}
@@ -213,8 +213,8 @@ def client(sesame: Sesame) -> fc2.Client:
 
 
 @pytest.fixture
-def door(sesame: Sesame) -> Door:
-    return sesame.door()
+def api(sesame: Sesame) -> Api:
+    return sesame.api()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Bad input through the front door: each its exact code and status, in JSON, and nothing left behind."""
+"""Bad input through the endpoint: each its exact code and status, in JSON, and nothing left behind."""
 
 import base64
 import io

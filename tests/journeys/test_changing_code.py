@@ -12,7 +12,7 @@ from pathlib import Path
 import fc2
 import pytest
 from tests.journeys.conftest import Sesame
-from tests.support.signer import Door
+from tests.support.signer import Api
 
 CALLERS = 8
 UPDATES = 20
@@ -56,8 +56,8 @@ def code_of(tmp_path: Path) -> CodeOf:
 class Load:
     """Callers that go on until so many calls were made; each call with the number that was current when it began."""
 
-    def __init__(self, door: Door, service: str, function: str, calls: int) -> None:
-        self._door = door
+    def __init__(self, api: Api, service: str, function: str, calls: int) -> None:
+        self._api = api
         self._target = service, function
         self._numbers = itertools.count(1)
         self._calls = calls
@@ -67,7 +67,7 @@ class Load:
         self.progress = threading.Condition()
 
     def run(self) -> None:
-        call = self._door.caller(*self._target)
+        call = self._api.caller(*self._target)
         while next(self._numbers) <= self._calls:
             before = self.acknowledged
             status, body = call()
@@ -86,7 +86,7 @@ def test_updates_fail_no_call_and_mix_none(
     sesame: Sesame, client: fc2.Client, service: str, runtime: str, code_of: CodeOf
 ) -> None:
     client.create_function(service, "f", runtime, "index.my_handler", codeZipFile=code_of(0))
-    load = Load(sesame.door(), service, "f", CALLS_DURING_UPDATES)
+    load = Load(sesame.api(), service, "f", CALLS_DURING_UPDATES)
     with ThreadPoolExecutor(CALLERS) as callers:
         running = [callers.submit(load.run) for _ in range(CALLERS)]
         for number in range(1, UPDATES + 1):
@@ -115,7 +115,7 @@ def test_a_canary_gets_its_share(
     client.update_function(service, "f", codeZipFile=code_of(2))
     client.publish_version(service)
     client.create_alias(service, "live", "1", additionalVersionWeight={"2": CANARY_SHARE})
-    load = Load(sesame.door(), f"{service}.live", "f", CANARY_CALLS)
+    load = Load(sesame.api(), f"{service}.live", "f", CANARY_CALLS)
     with ThreadPoolExecutor(CALLERS) as callers:
         for caller in [callers.submit(load.run) for _ in range(CALLERS)]:
             caller.result()

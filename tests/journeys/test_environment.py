@@ -6,16 +6,16 @@ from typing import Any
 import fc2
 import pytest
 from tests.journeys.conftest import ACCOUNT_ID, REGION, Deploy
-from tests.support.signer import Door
+from tests.support.signer import Api
 
 RESERVED = ["FC_MINE", "FC_FUNC_CODE_PATH", "accessKeyID", "accessKeySecret", "securityToken", "topic"]
 
 
 @pytest.fixture
-def around(deploy: Deploy, service: str, door: Door) -> dict[str, Any]:
+def around(deploy: Deploy, service: str, api: Api) -> dict[str, Any]:
     mine = {"MINE": "值", "EMPTY": "", "PATH_OF_MINE": "/a:/b"}
     deploy("surroundings", handler="index.handler", environmentVariables=mine, name="f")
-    return dict(json.loads(door.invoke(service, "f").content))
+    return dict(json.loads(api.invoke(service, "f").content))
 
 
 def test_variables(around: dict[str, Any], service: str, runtime: str) -> None:
@@ -54,23 +54,23 @@ def test_directories_and_names(around: dict[str, Any]) -> None:
     assert not [name for name in around["modules"] if "sesame" in name]
 
 
-def test_the_time_zone_is_honoured(deploy: Deploy, service: str, door: Door) -> None:
+def test_the_time_zone_is_honoured(deploy: Deploy, service: str, api: Api) -> None:
     deploy("surroundings", handler="index.handler", environmentVariables={"TZ": "Asia/Shanghai"}, name="f")
-    assert json.loads(door.invoke(service, "f").content)["time"] == "CST"
+    assert json.loads(api.invoke(service, "f").content)["time"] == "CST"
 
 
-def test_files_of_the_code_are_read_relative_and_absolute(deploy: Deploy, service: str, door: Door) -> None:
+def test_files_of_the_code_are_read_relative_and_absolute(deploy: Deploy, service: str, api: Api) -> None:
     deploy("reads", handler="index.my_handler")
-    assert json.loads(door.invoke(service, "reads").content) == ["beside the code", "beside the code"]
+    assert json.loads(api.invoke(service, "reads").content) == ["beside the code", "beside the code"]
 
 
-def test_temporary_files_live_as_long_as_the_instance(deploy: Deploy, service: str, door: Door) -> None:
+def test_temporary_files_live_as_long_as_the_instance(deploy: Deploy, service: str, api: Api) -> None:
     deploy("scratch", handler="index.my_handler")
-    assert [door.invoke(service, "scratch").content for _ in range(3)] == [b"1", b"2", b"3"]
+    assert [api.invoke(service, "scratch").content for _ in range(3)] == [b"1", b"2", b"3"]
 
 
 @pytest.mark.parametrize("name", RESERVED)
-def test_reserved_names_are_refused(client: fc2.Client, service: str, door: Door, name: str) -> None:
+def test_reserved_names_are_refused(client: fc2.Client, service: str, api: Api, name: str) -> None:
     body = {
         "functionName": "f",
         "runtime": "python3",
@@ -78,7 +78,7 @@ def test_reserved_names_are_refused(client: fc2.Client, service: str, door: Door
         "environmentVariables": {name: "x"},
         "code": {"zipFile": ""},
     }
-    answer = door("POST", f"/services/{service}/functions", json.dumps(body))
+    answer = api("POST", f"/services/{service}/functions", json.dumps(body))
     assert (answer.status_code, answer.json()["ErrorCode"]) == (400, "InvalidArgument")
     assert name in answer.json()["ErrorMessage"]
     assert client.list_functions(service).data["functions"] == []

@@ -12,7 +12,7 @@ import fc2
 import psutil
 import pytest
 from tests.journeys.conftest import RUNTIMES, Deploy, Sesame, running, wait_until
-from tests.support.signer import API, Door
+from tests.support.signer import API, Api
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -31,9 +31,9 @@ class Exec:
         self._sesame = sesame
         self.place = place
 
-    def __call__(self, *command: str, door: Door | None = None, headers: Any = None, **items: Any) -> ClientConnection:
+    def __call__(self, *command: str, api: Api | None = None, headers: Any = None, **items: Any) -> ClientConnection:
         query = urlencode([*(("command", each) for each in command), *items.items()])
-        signed = headers if headers is not None else (door or self._sesame.door()).signed("GET", API + self.place)
+        signed = headers if headers is not None else (api or self._sesame.api()).signed("GET", API + self.place)
         url = self._sesame.endpoint.replace("http", "ws", 1) + API + self.place
         # This client waits for the whole time where it does not take what comes before the server's close.
         return connect(
@@ -248,14 +248,14 @@ def test_silence_ends_it(run: Exec) -> None:
         assert (said[SERVER_ERROR], code, reason) == (b"nothing was sent for 1 seconds", 1000, "idle timeout")
 
 
-def test_refusals_come_before_the_upgrade_and_as_over_http(sesame: Sesame, run: Exec, service: str, door: Door) -> None:
-    status, code, headers = run.refused("true", door=sesame.door(secret="wrong"))
+def test_refusals_come_before_the_upgrade_and_as_over_http(sesame: Sesame, run: Exec, service: str, api: Api) -> None:
+    status, code, headers = run.refused("true", api=sesame.api(secret="wrong"))
     assert (status, code, headers["Content-Type"]) == (403, "SignatureNotMatch", "application/json")
     assert len(headers["X-Fc-Request-Id"]) == 36
     assert run.refused("true", headers={})[:2] == (400, "MissingRequiredHeader")
     assert run.refused("true", tty="perhaps")[:2] == (400, "InvalidArgument")
     assert run.refused("true", idleTimeout="0")[:2] == (400, "InvalidArgument")
-    assert run.refused("true", door=sesame.door(key_id="nobody"))[:2] == (403, "InvalidAccessKeyID")
+    assert run.refused("true", api=sesame.api(key_id="nobody"))[:2] == (403, "InvalidAccessKeyID")
     place = run.place
     for wrong, expected in {
         place.replace("/instances/c-", "/instances/x-"): "InstanceNotFound",
@@ -266,9 +266,9 @@ def test_refusals_come_before_the_upgrade_and_as_over_http(sesame: Sesame, run: 
         assert Exec(sesame, wrong).refused("true")[:2] == (404, expected)
     assert Exec(sesame, f"/services/{service}").refused()[:2] == (400, "PathNotSupported")
     instance = place.split("/")[-2]
-    plain = door("GET", f"/services/{service}/functions/hello/instances/{instance}/exec")
+    plain = api("GET", f"/services/{service}/functions/hello/instances/{instance}/exec")
     assert (plain.status_code, plain.json()["ErrorCode"]) == (400, "InvalidArgument")
-    half = door("GET", place, headers={"connection": "upgrade", "upgrade": "websocket"})
+    half = api("GET", place, headers={"connection": "upgrade", "upgrade": "websocket"})
     assert (half.status_code, half.json()["ErrorCode"]) == (400, "InvalidArgument")
     with run("echo", "still served") as wire:
         assert until_closed(wire)[2] == "exit status 0"

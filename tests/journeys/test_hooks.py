@@ -27,7 +27,7 @@ def test_an_instance_is_told_before_it_freezes_and_before_it_goes(
 ) -> None:
     client.create_function(service, "f", runtime, "index.my_handler", codeDir=CODE, timeout=20)
     # The SDK has no word for them.
-    changed = sesame.door()("PUT", f"/services/{service}/functions/f", json.dumps({"instanceLifecycleConfig": HOOKS}))
+    changed = sesame.api()("PUT", f"/services/{service}/functions/f", json.dumps({"instanceLifecycleConfig": HOOKS}))
     assert changed.json()["instanceLifecycleConfig"] == HOOKS
     assert json.loads(client.invoke_function(service, "f").data) == ["call"]
     wait_until(lambda: "about to freeze f for" in logs_of(sesame, service), "the first hook", 30)

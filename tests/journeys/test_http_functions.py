@@ -1,4 +1,4 @@
-"""HTTP functions through the front door, under every runtime found: WSGI by hand, Flask and Django unchanged."""
+"""HTTP functions through the endpoint, under every runtime found: WSGI by hand, Flask and Django unchanged."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Custom domains over HTTPS through the front door: each shows its own certificate, and functions learn of it."""
+"""Custom domains over HTTPS through the endpoint: each shows its own certificate, and functions learn of it."""
 
 import http.client
 import json

@@ -7,7 +7,7 @@ from typing import Any
 import fc2
 import pytest
 from tests.journeys.conftest import ACCOUNT_ID, REGION, Deploy
-from tests.support.signer import Door
+from tests.support.signer import Api
 
 
 def test_hello_world(deploy: Deploy) -> None:
@@ -31,10 +31,10 @@ def test_the_json_event(deploy: Deploy, event: str, expected: str) -> None:
     assert deploy("manual", handler="event.my_handler")(event.encode()).data.decode() == expected
 
 
-def test_what_the_caller_sees_of_a_missing_key(deploy: Deploy, service: str, door: Door) -> None:
+def test_what_the_caller_sees_of_a_missing_key(deploy: Deploy, service: str, api: Api) -> None:
     call = deploy("manual", handler="event.my_handler")
     before = call(b'{"key": "value"}')
-    answer = door.invoke(service, "manual", "{}")
+    answer = api.invoke(service, "manual", "{}")
     assert answer.status_code == 200
     assert answer.headers["X-Fc-Error-Type"] == "UnhandledInvocationError"
     assert answer.headers["Content-Type"] == "application/json"
@@ -52,9 +52,9 @@ def test_what_the_caller_sees_of_a_missing_key(deploy: Deploy, service: str, doo
     assert len(json.loads(caught.value.message)["RequestId"]) == 36
 
 
-def test_an_event_that_is_no_json(deploy: Deploy, service: str, door: Door, runtime: str) -> None:
+def test_an_event_that_is_no_json(deploy: Deploy, service: str, api: Api, runtime: str) -> None:
     deploy("manual", handler="event.my_handler")
-    seen = door.invoke(service, "manual", b"").json()
+    seen = api.invoke(service, "manual", b"").json()
     assert seen["errorType"] == ("ValueError" if runtime == "python2.7" else "JSONDecodeError")
     assert seen["stackTrace"][0] == ['File "/code/event.py"', "line 4", "in my_handler", "evt = json.loads(event)"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import fc2
 import requests
 from tests.journeys.conftest import Deploy
-from tests.support.signer import Door
+from tests.support.signer import Api
 
 VALUES = {
     "text": b"plain",
@@ -47,39 +47,39 @@ def function_error(answer: requests.Response) -> dict[str, Any]:
     return dict(body)
 
 
-def test_values(deploy: Deploy, service: str, door: Door, runtime: str) -> None:
+def test_values(deploy: Deploy, service: str, api: Api, runtime: str) -> None:
     deploy("returns", handler="index.handler")
     table = VALUES if runtime == "python2.7" else {**VALUES, **OF_PYTHON_3}
     for name, expected in table.items():
-        answer = door.invoke(service, "returns", name)
+        answer = api.invoke(service, "returns", name)
         assert (answer.status_code, answer.content) == (200, expected), name
         assert answer.headers["Content-Type"] == "application/octet-stream"
         assert "X-Fc-Error-Type" not in answer.headers
 
 
-def test_values_that_cannot_be_written(deploy: Deploy, service: str, door: Door, runtime: str) -> None:
+def test_values_that_cannot_be_written(deploy: Deploy, service: str, api: Api, runtime: str) -> None:
     deploy("returns", handler="index.handler")
     for name in [*UNWRITABLE, *(OF_PYTHON_3 if runtime == "python2.7" else ["mixed_keys"])]:
-        body = function_error(door.invoke(service, "returns", name))
+        body = function_error(api.invoke(service, "returns", name))
         wanted = "UnicodeDecodeError" if (name, runtime) == ("bytes_inside", "python2.7") else "TypeError"
         assert body["errorType"] == wanted, name
     assert (
-        function_error(door.invoke(service, "returns", "opaque"))["errorMessage"] == "<Opaque> is not JSON serializable"
+        function_error(api.invoke(service, "returns", "opaque"))["errorMessage"] == "<Opaque> is not JSON serializable"
     )
-    assert door.invoke(service, "returns", "text").content == b"plain"
+    assert api.invoke(service, "returns", "text").content == b"plain"
 
 
-def test_the_largest_value_and_one_byte_more(client: fc2.Client, service: str, door: Door) -> None:
+def test_the_largest_value_and_one_byte_more(client: fc2.Client, service: str, api: Api) -> None:
     folder = str(Path(__file__).parents[1] / "functions" / "returns")
     client.create_function(service, "f", "python3.10", "index.handler", codeDir=folder, memorySize=1024)
-    assert len(door.invoke(service, "f", "largest").content) == 32 * 1024 * 1024
-    body = function_error(door.invoke(service, "f", "large"))
+    assert len(api.invoke(service, "f", "largest").content) == 32 * 1024 * 1024
+    body = function_error(api.invoke(service, "f", "large"))
     assert "33554433" in body["errorMessage"]
 
 
-def test_errors_of_functions(deploy: Deploy, client: fc2.Client, service: str, door: Door) -> None:
+def test_errors_of_functions(deploy: Deploy, client: fc2.Client, service: str, api: Api) -> None:
     deploy("raises", handler="index.handler")
-    assert function_error(door.invoke(service, "raises", "{}")) == {
+    assert function_error(api.invoke(service, "raises", "{}")) == {
         "errorMessage": "'key'",
         "errorType": "KeyError",
         "stackTrace": [
@@ -88,85 +88,85 @@ def test_errors_of_functions(deploy: Deploy, client: fc2.Client, service: str, d
         ],
     }
     client.update_function(service, "raises", handler="index.custom")
-    custom = function_error(door.invoke(service, "raises"))
+    custom = function_error(api.invoke(service, "raises"))
     assert (custom["errorType"], custom["errorMessage"]) == ("Custom", "it broke, badly")
     client.update_function(service, "raises", handler="index.text")
-    assert function_error(door.invoke(service, "raises"))["errorMessage"] == "你好"
+    assert function_error(api.invoke(service, "raises"))["errorMessage"] == "你好"
     client.update_function(service, "raises", handler="index.base")
-    assert DIED.fullmatch(function_error(door.invoke(service, "raises"))["errorMessage"])
+    assert DIED.fullmatch(function_error(api.invoke(service, "raises"))["errorMessage"])
 
 
-def test_five_ways_to_fail_to_load(deploy: Deploy, service: str, door: Door, runtime: str) -> None:
+def test_five_ways_to_fail_to_load(deploy: Deploy, service: str, api: Api, runtime: str) -> None:
     missing = (
         "ImportError: No module named {}" if runtime == "python2.7" else "ModuleNotFoundError: No module named '{}'"
     )
     deploy("broken_import", handler="index.handler")
-    assert function_error(door.invoke(service, "broken_import")) == {
+    assert function_error(api.invoke(service, "broken_import")) == {
         "errorMessage": "Unable to import module 'index'",
         "errorType": "ImportModuleError",
         "stackTrace": [missing.format("no_such_module_anywhere")],
     }
     deploy("broken_syntax", handler="index.handler")
-    syntax = function_error(door.invoke(service, "broken_syntax"))
+    syntax = function_error(api.invoke(service, "broken_syntax"))
     assert (syntax["errorType"], syntax["errorMessage"]) == ("UserCodeSyntaxError", "Syntax error in module 'index'")
     assert syntax["stackTrace"][:3] == ['File "/code/index.py"', "line 6", "return )"]
     deploy("hello", name="nodot", handler="nodot")
-    assert function_error(door.invoke(service, "nodot")) == {
+    assert function_error(api.invoke(service, "nodot")) == {
         "errorMessage": "Invalid handler 'nodot'",
         "errorType": "InvalidHandleName",
     }
     deploy("hello", name="absent", handler="index.absent")
-    assert function_error(door.invoke(service, "absent")) == {
+    assert function_error(api.invoke(service, "absent")) == {
         "errorMessage": "Handler 'absent' is missing on module 'index'",
         "errorType": "HandlerNotFound",
         "stackTrace": ["HandlerNotFound: Handler 'absent' is missing on module 'index'"],
     }
     deploy("broken_value", handler="index.handler")
-    value = door.invoke(service, "broken_value")
+    value = api.invoke(service, "broken_value")
     assert function_error(value)["errorType"] == "UserCodeError"
     assert function_error(value)["errorMessage"] == "Module initialization error: 'cannot start'"
-    again = door.invoke(service, "broken_value")
+    again = api.invoke(service, "broken_value")
     assert again.content == b"repaired", "a failed load was remembered"
     assert again.headers["X-Fc-Instance-Id"] == value.headers["X-Fc-Instance-Id"]
 
 
 def test_failures_to_load_are_gone_with_the_next_code(
-    deploy: Deploy, client: fc2.Client, service: str, door: Door, tmp_path: Path
+    deploy: Deploy, client: fc2.Client, service: str, api: Api, tmp_path: Path
 ) -> None:
     deploy("broken_syntax", handler="index.handler")
-    assert function_error(door.invoke(service, "broken_syntax"))["errorType"] == "UserCodeSyntaxError"
+    assert function_error(api.invoke(service, "broken_syntax"))["errorType"] == "UserCodeSyntaxError"
     (tmp_path / "index.py").write_text("def handler(event, context):\n    return 'repaired'\n")
     client.update_function(service, "broken_syntax", codeDir=str(tmp_path))
-    assert door.invoke(service, "broken_syntax").content == b"repaired"
+    assert api.invoke(service, "broken_syntax").content == b"repaired"
 
 
-def test_deaths(deploy: Deploy, client: fc2.Client, service: str, door: Door) -> None:
+def test_deaths(deploy: Deploy, client: fc2.Client, service: str, api: Api) -> None:
     deploy("exits", handler="index.by_sys")
     seen = set()
     for handler in ("by_sys", "with_text", "hard", "by_signal", "crashes", "with_thread"):
         client.update_function(service, "exits", handler=f"index.{handler}")
-        answer = door.invoke(service, "exits")
+        answer = api.invoke(service, "exits")
         assert DIED.fullmatch(function_error(answer)["errorMessage"]), handler
         assert set(answer.json()) == {"errorMessage"}
         seen.add(answer.headers["X-Fc-Instance-Id"])
     assert len(seen) == 6
     client.update_function(service, "exits", handler="index.in_thread")
-    assert door.invoke(service, "exits").content == b"alive"
+    assert api.invoke(service, "exits").content == b"alive"
 
 
-def test_more_memory_than_there_is(deploy: Deploy, client: fc2.Client, service: str, door: Door) -> None:
+def test_more_memory_than_there_is(deploy: Deploy, client: fc2.Client, service: str, api: Api) -> None:
     deploy("hogs", handler="index.memory", memorySize=128)
-    assert DIED.fullmatch(function_error(door.invoke(service, "hogs", "300"))["errorMessage"])
+    assert DIED.fullmatch(function_error(api.invoke(service, "hogs", "300"))["errorMessage"])
     client.update_function(service, "hogs", handler="index.briefly")
-    answer = door.invoke(service, "hogs", "10")
+    answer = api.invoke(service, "hogs", "10")
     assert answer.content == str(10 * 1024 * 1024).encode()
     assert 1 < float(answer.headers["X-Fc-Max-Memory-Usage"]) < 128
 
 
-def test_headers_of_an_answer(deploy: Deploy, service: str, client: fc2.Client, door: Door) -> None:
+def test_headers_of_an_answer(deploy: Deploy, service: str, client: fc2.Client, api: Api) -> None:
     deploy("hello", handler="index.handler", name="f")
     checksum = client.get_function(service, "f").data["codeChecksum"]
-    answer = door.invoke(service, "f")
+    answer = api.invoke(service, "f")
     assert answer.headers["X-Fc-Code-Checksum"] == checksum
     assert answer.headers["X-Fc-Invocation-Service-Version"] == "LATEST"
     assert int(answer.headers["X-Fc-Invocation-Duration"]) < 10_000

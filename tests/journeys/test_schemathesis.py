@@ -67,7 +67,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
 
 
 def send(server: Sesame, method: str, path: str, body: Any = None) -> requests.Response:
-    return server.door()(method, path, b"" if body is None else json.dumps(body))
+    return server.api()(method, path, b"" if body is None else json.dumps(body))
 
 
 def furnish(server: Sesame) -> dict[str, str]:
@@ -109,7 +109,7 @@ def sent_as_described(server: Sesame, case: schemathesis.Case) -> requests.Respo
     made["headers"] = {name: text for name, text in made["headers"].items() if name.lower() != "authorization"}
     fields = ("method", "url", "headers", "params", "json", "data", "cookies")
     prepared = requests.Request(**{name: made[name] for name in fields if name in made}).prepare()
-    signed = server.door().signed(
+    signed = server.api().signed(
         prepared.method or "",
         urlsplit(prepared.url or "").path,
         {name: str(text) for name, text in prepared.headers.items()},

@@ -12,7 +12,7 @@ import uuid
 import fc2
 import requests
 from tests.journeys.conftest import Deploy, Sesame, wait_until
-from tests.support.signer import Door
+from tests.support.signer import Api
 
 ROUNDS = 200
 TAIL = {"x-fc-log-type": "Tail"}
@@ -39,26 +39,26 @@ def said(answer: requests.Response) -> str:
     return found[1]
 
 
-def test_the_format(deploy: Deploy, service: str, door: Door, client: fc2.Client) -> None:
+def test_the_format(deploy: Deploy, service: str, api: Api, client: fc2.Client) -> None:
     deploy("prints", handler="index.order")
-    first = door.invoke(service, "prints", headers=TAIL)
+    first = api.invoke(service, "prints", headers=TAIL)
     assert said(first) == "one\ntwo\nthree without newline four\nfive\n"
-    warm = door.invoke(service, "prints", headers=TAIL)
+    warm = api.invoke(service, "prints", headers=TAIL)
     assert said(warm) == said(first)
     assert "Cold start" not in tail(warm)
-    assert "X-Fc-Log-Result" not in door.invoke(service, "prints", headers={"x-fc-log-type": "None"}).headers
+    assert "X-Fc-Log-Result" not in api.invoke(service, "prints", headers={"x-fc-log-type": "None"}).headers
     client.update_function(service, "prints", handler="index.text")
-    assert said(door.invoke(service, "prints", headers=TAIL)) == "你好\nbytes or text\n"
+    assert said(api.invoke(service, "prints", headers=TAIL)) == "你好\nbytes or text\n"
     client.update_function(service, "prints", handler="index.unfinished")
-    assert said(door.invoke(service, "prints", headers=TAIL)).rstrip("\n") == "no newline at the end"
+    assert said(api.invoke(service, "prints", headers=TAIL)).rstrip("\n") == "no newline at the end"
     client.update_function(service, "prints", handler="index.child")
     lines = ["before", "from the child", "its stderr", "from system", "after", ""]
-    assert said(door.invoke(service, "prints", headers=TAIL)) == "\n".join(lines)
+    assert said(api.invoke(service, "prints", headers=TAIL)) == "\n".join(lines)
 
 
-def test_log_lines(deploy: Deploy, service: str, door: Door) -> None:
+def test_log_lines(deploy: Deploy, service: str, api: Api) -> None:
     deploy("logs", handler="index.handler")
-    answer = door.invoke(service, "logs", headers=TAIL)
+    answer = api.invoke(service, "logs", headers=TAIL)
     request_id = answer.headers["X-Fc-Request-Id"]
     lines = said(answer).splitlines()
     assert re.fullmatch(rf"{STAMP} {request_id} \[INFO\] hello world", lines[0])
@@ -68,18 +68,18 @@ def test_log_lines(deploy: Deploy, service: str, door: Door) -> None:
     assert "not shown" not in tail(answer)
 
 
-def test_errors_are_told_in_the_log(deploy: Deploy, service: str, door: Door) -> None:
+def test_errors_are_told_in_the_log(deploy: Deploy, service: str, api: Api) -> None:
     deploy("raises", handler="index.handler")
-    answer = door.invoke(service, "raises", "{}", headers=TAIL)
+    answer = api.invoke(service, "raises", "{}", headers=TAIL)
     assert re.match(rf'{STAMP} {answer.headers["X-Fc-Request-Id"]} \[ERROR\] \{{\n    "errorMessage": ', said(answer))
     deploy("broken_import", handler="index.handler")
-    load = door.invoke(service, "broken_import", headers=TAIL)
+    load = api.invoke(service, "broken_import", headers=TAIL)
     assert re.match(rf"{STAMP} {load.headers['X-Fc-Request-Id']} \[ERROR\] \{{.*'errorType': ", said(load))
 
 
-def test_a_long_log_is_cut_from_the_front(deploy: Deploy, service: str, door: Door) -> None:
+def test_a_long_log_is_cut_from_the_front(deploy: Deploy, service: str, api: Api) -> None:
     deploy("prints", handler="index.megabyte")
-    answer = door.invoke(service, "prints", headers=TAIL)
+    answer = api.invoke(service, "prints", headers=TAIL)
     assert answer.content == b"done"
     assert TAIL_BYTES - 8 <= len(base64.b64decode(answer.headers["X-Fc-Log-Result"])) <= TAIL_BYTES
     assert re.search(
@@ -87,25 +87,25 @@ def test_a_long_log_is_cut_from_the_front(deploy: Deploy, service: str, door: Do
     )
 
 
-def test_nothing_that_was_written_is_missing(deploy: Deploy, service: str, door: Door) -> None:
+def test_nothing_that_was_written_is_missing(deploy: Deploy, service: str, api: Api) -> None:
     """A result must not overtake what was printed right before it, by the function itself or by its child."""
     deploy("last_words", handler="index.my_handler")
     for number in range(ROUNDS):
         mark, by_child = f"{number}-{uuid.uuid4()}", number % 10 == 0
-        answer = door.invoke(service, "last_words", f"{mark} {'child' if by_child else 'self'}", headers=TAIL)
+        answer = api.invoke(service, "last_words", f"{mark} {'child' if by_child else 'self'}", headers=TAIL)
         assert answer.content == mark.encode()
         wanted = [f"child {mark}"] * by_child + [f"stdout {mark}", f"stderr {mark}"]
         assert said(answer).splitlines() == wanted
 
 
-def test_what_was_said_before_a_death(deploy: Deploy, service: str, door: Door) -> None:
+def test_what_was_said_before_a_death(deploy: Deploy, service: str, api: Api) -> None:
     deploy("exits", handler="index.by_sys")
-    assert said(door.invoke(service, "exits", headers=TAIL)).startswith("before the end\n")
+    assert said(api.invoke(service, "exits", headers=TAIL)).startswith("before the end\n")
 
 
-def test_the_stacks_of_a_call_that_took_too_long(deploy: Deploy, service: str, door: Door) -> None:
+def test_the_stacks_of_a_call_that_took_too_long(deploy: Deploy, service: str, api: Api) -> None:
     deploy("hangs", handler="index.handler", timeout=1)
-    answer = door.invoke(service, "hangs", headers=TAIL)
+    answer = api.invoke(service, "hangs", headers=TAIL)
     request_id = answer.headers["X-Fc-Request-Id"]
     lines = said(answer).splitlines()
     assert lines[0] == "going to sleep"
@@ -115,9 +115,9 @@ def test_the_stacks_of_a_call_that_took_too_long(deploy: Deploy, service: str, d
     assert 'File "/code/index.py", line 11, in wait_for_it' in said(answer)
 
 
-def test_logs_that_stay(sesame: Sesame, deploy: Deploy, service: str, door: Door, runtime: str) -> None:
+def test_logs_that_stay(sesame: Sesame, deploy: Deploy, service: str, api: Api, runtime: str) -> None:
     deploy("prints", handler="index.child")
-    calls = [door.invoke(service, "prints").headers["X-Fc-Request-Id"] for _ in range(2)]
+    calls = [api.invoke(service, "prints").headers["X-Fc-Request-Id"] for _ in range(2)]
     for request_id in calls:
         command = [sys.executable, "-m", "sesame", "logs", f"{service}/prints", "--data-dir", str(sesame.data_dir)]
         shown = subprocess.run([*command, "--request-id", request_id], capture_output=True, text=True, timeout=60)
@@ -129,7 +129,7 @@ def test_logs_that_stay(sesame: Sesame, deploy: Deploy, service: str, door: Door
         assert texts[begin + 1 : begin + 6] == ["before", "from the child", "its stderr", "from system", "after"]
 
 
-def test_why_a_process_ended(deploy: Deploy, service: str, door: Door, sesame: Sesame, runtime: str) -> None:
+def test_why_a_process_ended(deploy: Deploy, service: str, api: Api, sesame: Sesame, runtime: str) -> None:
     """The answer is the cloud's, which does not say why; the log does, in the tail and in what is kept."""
     handlers = {
         "index.by_sys": "ended with exit status 3",
@@ -140,13 +140,13 @@ def test_why_a_process_ended(deploy: Deploy, service: str, door: Door, sesame: S
     for number, (handler, how) in enumerate(handlers.items()):
         name = f"exits{number}"
         deploy("exits", name=name, handler=handler)
-        answer = door.invoke(service, name, headers=TAIL)
+        answer = api.invoke(service, name, headers=TAIL)
         assert answer.json()["errorMessage"].startswith("Process exited unexpectedly before completing request")
         line = f"[sesame] the function's process {how}"
         assert line in said(answer).splitlines()
         assert line in kept(sesame, f"{service}/{name}", line)
     deploy("hogs", handler="index.memory", memorySize=128)
-    answer = door.invoke(service, "hogs", "400", headers=TAIL)
+    answer = api.invoke(service, "hogs", "400", headers=TAIL)
     assert "[sesame] the function's process was killed because it was out of memory: " in said(answer)
 
 
@@ -161,9 +161,9 @@ def kept(sesame: Sesame, function: str, line: str) -> str:
     return str(wait_until(seen, f"{line!r} in the log"))
 
 
-def test_a_call_that_is_stuck_in_c_code(deploy: Deploy, service: str, door: Door) -> None:
+def test_a_call_that_is_stuck_in_c_code(deploy: Deploy, service: str, api: Api) -> None:
     deploy("holds_the_lock", handler="index.handler", timeout=1)
-    answer = door.invoke(service, "holds_the_lock", headers=TAIL)
+    answer = api.invoke(service, "holds_the_lock", headers=TAIL)
     assert answer.json()["errorMessage"].startswith("Function timed out after 1 seconds (maxMemoryUsage: ")
     assert float(answer.headers["X-Fc-Invocation-Duration"]) < 1900
     assert f"[ERROR] request id = {answer.headers['X-Fc-Request-Id']}, thread id = " in said(answer)

@@ -1,6 +1,6 @@
-"""A real OSS door on a free port, in a thread of its own, and official clients for it.
+"""A real OSS endpoint on a free port, in a thread of its own, and official clients for it.
 
-Used by every test of this room. The clock of the door is the tests' to set.
+Used by every test of this room. The clock of the endpoint is the tests' to set.
 """
 
 import asyncio
@@ -67,17 +67,17 @@ class Clock:
         return time.time() + self.ahead_s
 
 
-class RunningDoor:
-    """The door with what is behind it; `run` takes a coroutine to its loop and waits for the result."""
+class RunningEndpoint:
+    """The endpoint with what is behind it; `run` takes a coroutine to its loop and waits for the result."""
 
     def __init__(self, root: Path, *, strict_region: bool = False) -> None:
         self.root = root
         self.clock = Clock()
         self._strict_region = strict_region
         self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name="oss-door", daemon=True)
+        self._thread = threading.Thread(target=self.loop.run_forever, name="oss-endpoint", daemon=True)
 
-    def __enter__(self) -> "RunningDoor":
+    def __enter__(self) -> "RunningEndpoint":
         self._thread.start()
         self.run(self._start())
         return self
@@ -118,7 +118,7 @@ class RunningDoor:
             self.catalog, self.objects, Uploads(self.objects, self.clock), self.issuer, self.clock
         )
         self.source = ObjectSource(self.catalog, self.objects, ACCOUNT)
-        door = OssEndpoint(
+        endpoint = OssEndpoint(
             OssDependencies(
                 buckets=Buckets(self.catalog),
                 objects=self.objects,
@@ -131,7 +131,7 @@ class RunningDoor:
                 strict_region=self._strict_region,
             )
         )
-        self._server = HttpServer(AsgiEndpoint(door, door.refuse))
+        self._server = HttpServer(AsgiEndpoint(endpoint, endpoint.refuse))
         await self._server.start()
         self.url = self._server.url
 
@@ -179,18 +179,18 @@ class RunningDoor:
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDoor]:
-    with RunningDoor(tmp_path_factory.mktemp("oss")) as door:
-        yield door
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEndpoint]:
+    with RunningEndpoint(tmp_path_factory.mktemp("oss")) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture
-def bucket(door: RunningDoor) -> Iterator[oss2.Bucket]:
+def bucket(endpoint: RunningEndpoint) -> Iterator[oss2.Bucket]:
     """A fresh bucket called photos of the built-in account, emptied and deleted afterwards."""
-    bucket = door.bucket()
+    bucket = endpoint.bucket()
     bucket.create_bucket()
     yield bucket
-    door.clock.ahead_s = 0.0
+    endpoint.clock.ahead_s = 0.0
     for upload in oss2.MultipartUploadIterator(bucket):
         bucket.abort_multipart_upload(upload.key, upload.upload_id)
     for found in oss2.ObjectIterator(bucket):

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import oss2
 import pytest
 import requests
-from tests.oss.conftest import OTHER_KEY_ID, OTHER_SECRET, RunningDoor
+from tests.oss.conftest import OTHER_KEY_ID, OTHER_SECRET, RunningEndpoint
 
 from sesame.model.bucket import Bucket, RefererRules
 from sesame.oss.access_rules import check_referer
@@ -22,35 +22,35 @@ DAY_S = 86_400
 BLOCK = b"<PublicAccessBlockConfiguration><BlockPublicAccess>%s</BlockPublicAccess></PublicAccessBlockConfiguration>"
 
 
-def block(door: RunningDoor, *, on: bool, bucket: str = "photos") -> requests.Response:
+def block(endpoint: RunningEndpoint, *, on: bool, bucket: str = "photos") -> requests.Response:
     body = (
         f"<PublicAccessBlockConfiguration><BlockPublicAccess>{on}</BlockPublicAccess></PublicAccessBlockConfiguration>"
     )
-    return door.request("PUT", params={"publicAccessBlock": ""}, body=body.encode(), bucket=bucket)
+    return endpoint.request("PUT", params={"publicAccessBlock": ""}, body=body.encode(), bucket=bucket)
 
 
-def blocked(door: RunningDoor, bucket: str) -> str | None:
-    answer = door.request("GET", params={"publicAccessBlock": ""}, bucket=bucket)
+def blocked(endpoint: RunningEndpoint, bucket: str) -> str | None:
+    answer = endpoint.request("GET", params={"publicAccessBlock": ""}, bucket=bucket)
     return ElementTree.fromstring(answer.content).findtext("BlockPublicAccess")
 
 
 @pytest.fixture(params=["photos", ""], ids=["bucket", "account"])
-def level(door: RunningDoor, bucket: oss2.Bucket, request: pytest.FixtureRequest) -> Iterator[str]:
+def level(endpoint: RunningEndpoint, bucket: oss2.Bucket, request: pytest.FixtureRequest) -> Iterator[str]:
     """Where public access is blocked: at the bucket, or at the account for all its buckets."""
     yield str(request.param)
-    assert door.request("DELETE", params={"publicAccessBlock": ""}, bucket=str(request.param)).status_code == 204
+    assert endpoint.request("DELETE", params={"publicAccessBlock": ""}, bucket=str(request.param)).status_code == 204
 
 
 def test_blocked_public_access_ends_what_acls_gave_and_refuses_new_ones(
-    door: RunningDoor, bucket: oss2.Bucket, level: str
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, level: str
 ) -> None:
     bucket.put_bucket_acl("public-read-write")
     bucket.put_object("k", b"data")
     bucket.put_object("open", b"data", headers={"x-oss-object-acl": "public-read"})
-    link = f"{door.url}/photos/"
+    link = f"{endpoint.url}/photos/"
     assert requests.get(link + "k", timeout=10).status_code == 200
-    assert block(door, on=True, bucket=level).status_code == 200
-    assert blocked(door, level) == "true"
+    assert block(endpoint, on=True, bucket=level).status_code == 200
+    assert blocked(endpoint, level) == "true"
     for attempt in (
         lambda: requests.get(link + "k", timeout=10),
         lambda: requests.get(link + "open", timeout=10),
@@ -67,40 +67,44 @@ def test_blocked_public_access_ends_what_acls_gave_and_refuses_new_ones(
             refused()
         assert "acl is not allowed" in caught.value.message
     assert bucket.get_object("k").read() == b"data"
-    assert block(door, on=False, bucket=level).status_code == 200
-    assert blocked(door, level) == "false"
+    assert block(endpoint, on=False, bucket=level).status_code == 200
+    assert blocked(endpoint, level) == "false"
     assert requests.get(link + "open", timeout=10).status_code == 200
 
 
-def test_the_account_of_another_is_not_blocked(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_the_account_of_another_is_not_blocked(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     other = oss2.AuthV4(OTHER_KEY_ID, OTHER_SECRET)
     body = (
         b"<PublicAccessBlockConfiguration><BlockPublicAccess>true</BlockPublicAccess></PublicAccessBlockConfiguration>"
     )
-    assert door.request("PUT", params={"publicAccessBlock": ""}, body=body, bucket="", auth=other).status_code == 200
-    assert blocked(door, "") == "false"
-    assert door.request("DELETE", params={"publicAccessBlock": ""}, bucket="", auth=other).status_code == 204
+    assert (
+        endpoint.request("PUT", params={"publicAccessBlock": ""}, body=body, bucket="", auth=other).status_code == 200
+    )
+    assert blocked(endpoint, "") == "false"
+    assert endpoint.request("DELETE", params={"publicAccessBlock": ""}, bucket="", auth=other).status_code == 204
 
 
-def test_who_requests_pays_or_is_refused(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_who_requests_pays_or_is_refused(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_bucket_acl("public-read")
     bucket.put_object("k", b"data")
     assert bucket.get_bucket_request_payment().payer == "BucketOwner"
     bucket.put_bucket_request_payment("Requester")
     assert bucket.get_bucket_request_payment().payer == "Requester"
     other = oss2.AuthV4(OTHER_KEY_ID, OTHER_SECRET)
-    assert door.request("GET", "k", auth=other).status_code == 403
-    assert door.request("GET", "k", auth=other, headers={"x-oss-request-payer": "requester"}).content == b"data"
+    assert endpoint.request("GET", "k", auth=other).status_code == 403
+    assert endpoint.request("GET", "k", auth=other, headers={"x-oss-request-payer": "requester"}).content == b"data"
     assert (
-        requests.get(f"{door.url}/photos/k", headers={"x-oss-request-payer": "requester"}, timeout=10).status_code
+        requests.get(f"{endpoint.url}/photos/k", headers={"x-oss-request-payer": "requester"}, timeout=10).status_code
         == 403
     )
     assert bucket.get_object("k").read() == b"data"
     bucket.put_bucket_request_payment("BucketOwner")
-    assert requests.get(f"{door.url}/photos/k", timeout=10).content == b"data"
+    assert requests.get(f"{endpoint.url}/photos/k", timeout=10).content == b"data"
 
 
-def test_referers_decide_over_links_and_strangers_but_not_over_programs(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_referers_decide_over_links_and_strangers_but_not_over_programs(
+    endpoint: RunningEndpoint, bucket: oss2.Bucket
+) -> None:
     bucket.put_bucket_acl("public-read")
     bucket.put_object("k", b"data")
     rules = oss2.models.BucketReferer(False, ["http://good.example/*"], True, ["http://good.example/bad*"])
@@ -108,7 +112,7 @@ def test_referers_decide_over_links_and_strangers_but_not_over_programs(door: Ru
     found = bucket.get_bucket_referer()
     assert (found.allow_empty_referer, found.referers) == (False, ["http://good.example/*"])
     assert found.black_referers == ["http://good.example/bad*"]
-    for url in (f"{door.url}/photos/k", bucket.sign_url("GET", "k", 60)):
+    for url in (f"{endpoint.url}/photos/k", bucket.sign_url("GET", "k", 60)):
         for referer, status in (
             ("http://good.example/page?x=1", 200),
             ("http://good.example/bad?x", 403),
@@ -118,7 +122,7 @@ def test_referers_decide_over_links_and_strangers_but_not_over_programs(door: Ru
             assert requests.get(url, headers={"Referer": referer} if referer else {}, timeout=10).status_code == status
     assert bucket.get_object("k").read() == b"data"
     bucket.put_bucket_referer(oss2.models.BucketReferer(True, ["http://good.example/*"]))
-    assert requests.get(f"{door.url}/photos/k", timeout=10).status_code == 200
+    assert requests.get(f"{endpoint.url}/photos/k", timeout=10).status_code == 200
 
 
 def test_matching_referers_takes_no_time_that_a_caller_can_stretch() -> None:
@@ -132,7 +136,7 @@ def test_matching_referers_takes_no_time_that_a_caller_can_stretch() -> None:
 
 @pytest.mark.parametrize("storage_class", ["Archive", "ColdArchive", "DeepColdArchive"])
 def test_a_cold_object_is_read_once_it_is_restored_and_until_that_expires(
-    door: RunningDoor, bucket: oss2.Bucket, storage_class: str
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, storage_class: str
 ) -> None:
     bucket.put_object("k", b"data", headers={"x-oss-storage-class": storage_class})
     for attempt in (lambda: bucket.get_object("k"), lambda: bucket.copy_object("photos", "k", "c")):
@@ -143,19 +147,19 @@ def test_a_cold_object_is_read_once_it_is_restored_and_until_that_expires(
     assert bucket.head_object("k").headers["x-oss-restore"] == 'ongoing-request="true"'
     with pytest.raises(oss2.exceptions.RestoreAlreadyInProgress):
         bucket.restore_object("k")
-    door.clock.ahead_s = RESTORE_S + 1
+    endpoint.clock.ahead_s = RESTORE_S + 1
     assert bucket.get_object("k").read() == b"data"
     assert bucket.head_object("k").headers["x-oss-restore"].startswith('ongoing-request="false", expiry-date="')
-    assert 'ongoing-request="false"' in door.request("GET").text
+    assert 'ongoing-request="false"' in endpoint.request("GET").text
     bucket.copy_object("photos", "k", "c", headers={"x-oss-storage-class": "Standard"})
     assert bucket.get_object("c").read() == b"data"
     assert bucket.restore_object("k").status == 200
-    door.clock.ahead_s += DAY_S + 1
+    endpoint.clock.ahead_s += DAY_S + 1
     with pytest.raises(oss2.exceptions.ServerError):
         bucket.get_object("k")
 
 
-def test_only_cold_objects_are_restored(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_only_cold_objects_are_restored(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_object("k", b"data")
     with pytest.raises(oss2.exceptions.OperationNotSupported):
         bucket.restore_object("k")
@@ -166,11 +170,11 @@ def test_only_cold_objects_are_restored(door: RunningDoor, bucket: oss2.Bucket) 
         b"<RestoreRequest><Days>0</Days></RestoreRequest>",
         b"<RestoreRequest><Days>366</Days></RestoreRequest>",
     ):
-        assert door.request("POST", "cold", params={"restore": ""}, body=body).status_code == 400
-    assert door.request("POST", "cold", params={"cleanRestoredObject": ""}).status_code == 409
+        assert endpoint.request("POST", "cold", params={"restore": ""}, body=body).status_code == 400
+    assert endpoint.request("POST", "cold", params={"cleanRestoredObject": ""}).status_code == 409
 
 
-def test_archives_may_be_read_directly_where_a_bucket_says_so(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_archives_may_be_read_directly_where_a_bucket_says_so(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     for storage_class in ("Archive", "ColdArchive"):
         bucket.put_object(storage_class, b"data", headers={"x-oss-storage-class": storage_class})
     bucket.put_bucket_archive_direct_read(True)

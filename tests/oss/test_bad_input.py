@@ -1,13 +1,13 @@
-"""Whatever a signed request holds, it is answered by what it means or refused: never by a failure of the door.
+"""Whatever a signed request holds, it is answered by what it means or refused: never by a failure of the endpoint.
 
-Run by pytest against a real door on a free port; hypothesis makes up the requests.
+Run by pytest against a real endpoint on a free port; hypothesis makes up the requests.
 """
 
 import oss2
 import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.oss.conftest import KEY_ID, SECRET, RunningDoor
+from tests.oss.conftest import KEY_ID, SECRET, RunningEndpoint
 from tests.support.official_sdks import sign_by_oss2
 
 header_text = st.one_of(
@@ -61,8 +61,8 @@ methods = st.sampled_from(["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "P
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(methods, keys, headers, queries, bodies)
-def test_no_signed_request_makes_the_door_fail(
-    door: RunningDoor,
+def test_no_signed_request_makes_the_endpoint_fail(
+    endpoint: RunningEndpoint,
     bucket: oss2.Bucket,
     method: str,
     key: str,
@@ -75,7 +75,9 @@ def test_no_signed_request_makes_the_door_fail(
     # A bucket that is deleted by the one request must be there for the next.
     if method == "DELETE" and not key:
         key = "k"
-    call = oss2.http.Request(method, f"{door.url}/photos/{oss2.compat.urlquote(key, '')}", params=asked, headers=said)
+    call = oss2.http.Request(
+        method, f"{endpoint.url}/photos/{oss2.compat.urlquote(key, '')}", params=asked, headers=said
+    )
     sign_by_oss2(oss2.Auth(KEY_ID, SECRET), call, "photos", key)
     data = body if method in ("PUT", "POST") else None
     sent = {name: value.encode() for name, value in call.headers.items() if value}

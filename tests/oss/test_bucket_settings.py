@@ -1,13 +1,13 @@
 """Tags and CORS rules of buckets, and what is answered about settings that cannot be made here.
 
-Run by pytest against a real door on a free port.
+Run by pytest against a real endpoint on a free port.
 """
 
 import oss2
 import pytest
 import requests
 from oss2.models import BucketCors, CorsRule, Tagging, TaggingRule
-from tests.oss.conftest import RunningDoor
+from tests.oss.conftest import RunningEndpoint
 
 PAGE = "https://app.example.com"
 
@@ -19,14 +19,14 @@ def tagging(**tags: str) -> Tagging:
     return Tagging(rule)
 
 
-def test_buckets_have_tags_and_are_found_by_them(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_buckets_have_tags_and_are_found_by_them(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     assert bucket.get_bucket_tagging().tag_set.tagging_rule == {}
     bucket.put_bucket_tagging(tagging(team="blue", tier="1", rank="2"))
     assert bucket.get_bucket_tagging().tag_set.tagging_rule == {"team": "blue", "tier": "1", "rank": "2"}
 
     def found(**params: str) -> list[str]:
         query = {name.replace("_", "-"): value for name, value in params.items()}
-        return [b.name for b in door.service().list_buckets(params=query).buckets]
+        return [b.name for b in endpoint.service().list_buckets(params=query).buckets]
 
     assert found(tag_key="team", tag_value="blue") == found(tag_key="team") == ["photos"]
     assert found(tag_key="team", tag_value="red") == found(tag_key="absent") == []
@@ -38,14 +38,14 @@ def test_buckets_have_tags_and_are_found_by_them(door: RunningDoor, bucket: oss2
         bucket.put_bucket_tagging(tagging(**{f"t{i}": "" for i in range(21)}))
 
 
-def options(door: RunningDoor, **headers: str) -> requests.Response:
+def options(endpoint: RunningEndpoint, **headers: str) -> requests.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return requests.options(f"{door.url}/photos/k", headers=named, timeout=10)
+    return requests.options(f"{endpoint.url}/photos/k", headers=named, timeout=10)
 
 
-def test_a_page_of_another_origin_is_let_in_by_rules_only(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_a_page_of_another_origin_is_let_in_by_rules_only(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     asked = {"Origin": PAGE, "Access_Control_Request_Method": "PUT"}
-    closed = options(door, **asked)
+    closed = options(endpoint, **asked)
     assert (closed.status_code, "CORS is not enabled" in closed.text) == (403, True)
     rules = [
         CorsRule(["https://*.example.com"], ["put", "GET"], ["x-oss-*", "content-type"], ["ETag"], 600),
@@ -55,14 +55,14 @@ def test_a_page_of_another_origin_is_let_in_by_rules_only(door: RunningDoor, buc
     kept = bucket.get_bucket_cors()
     assert [rule.allowed_methods for rule in kept.rules] == [["PUT", "GET"], ["GET"]]
     assert kept.response_vary is True
-    opened = options(door, **asked, Access_Control_Request_Headers="Content-Type, X-Oss-Date")
+    opened = options(endpoint, **asked, Access_Control_Request_Headers="Content-Type, X-Oss-Date")
     assert opened.status_code == 200
     assert opened.headers["Access-Control-Allow-Origin"] == PAGE
     assert opened.headers["Access-Control-Allow-Headers"] == "Content-Type, X-Oss-Date"
     assert opened.headers["Access-Control-Max-Age"] == "600"
-    assert options(door, **asked, Access_Control_Request_Headers="authorization").status_code == 403
-    assert options(door, **(asked | {"Origin": "https://example.org"})).status_code == 403
-    assert options(door, Origin=PAGE).status_code == 400
+    assert options(endpoint, **asked, Access_Control_Request_Headers="authorization").status_code == 403
+    assert options(endpoint, **(asked | {"Origin": "https://example.org"})).status_code == 403
+    assert options(endpoint, Origin=PAGE).status_code == 400
 
 
 def test_answers_name_the_origin_that_may_read_them(bucket: oss2.Bucket) -> None:
@@ -117,8 +117,8 @@ def test_settings_that_cannot_be_made_are_said_to_be_unset(bucket: oss2.Bucket) 
         bucket.put_bucket_logging(oss2.models.BucketLogging("photos", "log/"))
 
 
-def test_objects_take_the_storage_class_of_their_bucket(door: RunningDoor) -> None:
-    bucket = door.bucket("cool")
+def test_objects_take_the_storage_class_of_their_bucket(endpoint: RunningEndpoint) -> None:
+    bucket = endpoint.bucket("cool")
     bucket.create_bucket(input=oss2.models.BucketCreateConfig("IA"))
     bucket.put_object("k", b"12345")
     bucket.put_object("hot", b"1", headers={"x-oss-storage-class": "Standard"})

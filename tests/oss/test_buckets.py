@@ -1,6 +1,6 @@
-"""Buckets and listings through the door with the official client, and code that lies in a bucket.
+"""Buckets and listings through the endpoint with the official client, and code that lies in a bucket.
 
-Run by pytest against a real door on a free port.
+Run by pytest against a real endpoint on a free port.
 """
 
 from typing import Any
@@ -9,21 +9,21 @@ from xml.etree import ElementTree
 import oss2
 import pytest
 import requests
-from tests.oss.conftest import ACCOUNT, KEY_ID, OTHER_KEY_ID, OTHER_SECRET, SECRET, RunningDoor
+from tests.oss.conftest import ACCOUNT, KEY_ID, OTHER_KEY_ID, OTHER_SECRET, SECRET, RunningEndpoint
 from tests.support.official_sdks import sign_by_oss2
 
 from sesame.model.errors import Unusable
 
 
-def test_a_bucket_is_made_described_and_deleted(door: RunningDoor) -> None:
-    bucket = door.bucket("fresh")
+def test_a_bucket_is_made_described_and_deleted(endpoint: RunningEndpoint) -> None:
+    bucket = endpoint.bucket("fresh")
     with pytest.raises(oss2.exceptions.NoSuchBucket):
         bucket.get_bucket_info()
     bucket.create_bucket(oss2.BUCKET_ACL_PUBLIC_READ)
     info = bucket.get_bucket_info()
     assert (info.name, info.acl.grant, info.storage_class) == ("fresh", "public-read", "Standard")
     assert (info.owner.id, info.location, info.data_redundancy_type) == (ACCOUNT, "oss-cn-hangzhou", "LRS")
-    assert info.extranet_endpoint == door.url
+    assert info.extranet_endpoint == endpoint.url
     assert bucket.get_bucket_location().location == "oss-cn-hangzhou"
     assert bucket.get_bucket_acl().acl == "public-read"
     bucket.put_bucket_acl(oss2.BUCKET_ACL_PRIVATE)
@@ -34,8 +34,8 @@ def test_a_bucket_is_made_described_and_deleted(door: RunningDoor) -> None:
         bucket.delete_bucket()
 
 
-def test_a_bucket_keeps_its_storage_class(door: RunningDoor) -> None:
-    bucket = door.bucket("cool")
+def test_a_bucket_keeps_its_storage_class(endpoint: RunningEndpoint) -> None:
+    bucket = endpoint.bucket("cool")
     rare = oss2.models.BucketCreateConfig(oss2.BUCKET_STORAGE_CLASS_IA)
     bucket.create_bucket(input=rare)
     assert bucket.get_bucket_info().storage_class == "IA"
@@ -43,7 +43,7 @@ def test_a_bucket_keeps_its_storage_class(door: RunningDoor) -> None:
         bucket.create_bucket()
     assert (caught.value.status, caught.value.code) == (409, "BucketAlreadyExists")
     with pytest.raises(oss2.exceptions.InvalidArgument):
-        door.bucket("odd").create_bucket(input=oss2.models.BucketCreateConfig("Lukewarm"))
+        endpoint.bucket("odd").create_bucket(input=oss2.models.BucketCreateConfig("Lukewarm"))
     bucket.delete_bucket()
 
 
@@ -59,22 +59,22 @@ def test_a_bucket_with_something_in_it_is_not_deleted(bucket: oss2.Bucket) -> No
 
 
 @pytest.mark.parametrize("name", ["ab", "Photos", "-photos", "photos-", "pho_tos", "x" * 64])
-def test_names_of_buckets_have_rules(door: RunningDoor, name: str) -> None:
-    auth = door.bucket().auth
-    call = oss2.http.Request("PUT", f"{door.url}/{name}/")
+def test_names_of_buckets_have_rules(endpoint: RunningEndpoint, name: str) -> None:
+    auth = endpoint.bucket().auth
+    call = oss2.http.Request("PUT", f"{endpoint.url}/{name}/")
     sign_by_oss2(auth, call, name, "")
     response = requests.put(call.url, headers=call.headers, timeout=10)
     assert (response.status_code, "<Code>InvalidBucketName</Code>" in response.text) == (400, True)
 
 
-def test_each_account_lists_its_own_buckets_in_order(door: RunningDoor) -> None:
+def test_each_account_lists_its_own_buckets_in_order(endpoint: RunningEndpoint) -> None:
     names = ["list-a", "list-b", "list-c"]
     for name in reversed(names):
-        door.bucket(name).create_bucket()
-    service = door.service()
+        endpoint.bucket(name).create_bucket()
+    service = endpoint.service()
     listed = service.list_buckets(prefix="list-")
     assert [found.name for found in listed.buckets] == names
-    assert listed.buckets[0].extranet_endpoint == door.url
+    assert listed.buckets[0].extranet_endpoint == endpoint.url
     assert listed.owner.id == ACCOUNT
     assert not listed.is_truncated
     first = service.list_buckets(prefix="list-", max_keys=2)
@@ -82,21 +82,21 @@ def test_each_account_lists_its_own_buckets_in_order(door: RunningDoor) -> None:
     rest = service.list_buckets(prefix="list-", marker=first.next_marker)
     assert [found.name for found in rest.buckets] == names[2:]
     assert [found.name for found in oss2.BucketIterator(service, prefix="list-", max_keys=1)] == names
-    other = oss2.Service(oss2.Auth(OTHER_KEY_ID, OTHER_SECRET), door.url)
+    other = oss2.Service(oss2.Auth(OTHER_KEY_ID, OTHER_SECRET), endpoint.url)
     assert other.list_buckets(prefix="list-").buckets == []
     for name in names:
-        door.bucket(name).delete_bucket()
+        endpoint.bucket(name).delete_bucket()
 
 
-def test_an_account_has_so_many_buckets_and_no_more(door: RunningDoor) -> None:
+def test_an_account_has_so_many_buckets_and_no_more(endpoint: RunningEndpoint) -> None:
     made = [f"many-{number}" for number in range(100)]
     for name in made:
-        door.bucket(name).create_bucket()
+        endpoint.bucket(name).create_bucket()
     with pytest.raises(oss2.exceptions.ServerError) as caught:
-        door.bucket("one-too-many").create_bucket()
+        endpoint.bucket("one-too-many").create_bucket()
     assert (caught.value.status, caught.value.code) == (400, "TooManyBuckets")
     for name in made:
-        door.bucket(name).delete_bucket()
+        endpoint.bucket(name).delete_bucket()
 
 
 def test_statistics_count(bucket: oss2.Bucket) -> None:
@@ -129,19 +129,19 @@ def test_listing_folds_pages_and_sorts_by_bytes(bucket: oss2.Bucket) -> None:
             bucket.list_objects(max_keys=wrong)
 
 
-def test_listing_without_url_encoding_is_xml_all_the_same(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_listing_without_url_encoding_is_xml_all_the_same(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_object("a<&>ü", b"data")
-    call = oss2.http.Request("GET", f"{door.url}/photos/")
+    call = oss2.http.Request("GET", f"{endpoint.url}/photos/")
     sign_by_oss2(bucket.auth, call, "photos", "")
     text = requests.get(call.url, headers=call.headers, timeout=10).content.decode()
     assert "<Key>a&lt;&amp;&gt;ü</Key>" in text
     assert "EncodingType" not in text
 
 
-def test_code_is_read_from_a_bucket_of_the_account_only(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_code_is_read_from_a_bucket_of_the_account_only(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_object("code.zip", b"PK" * 200_000)
-    assert door.run(door.source.read("photos", "code.zip")) == b"PK" * 200_000
-    other = door.bucket("theirs", oss2.Auth(OTHER_KEY_ID, OTHER_SECRET))
+    assert endpoint.run(endpoint.source.read("photos", "code.zip")) == b"PK" * 200_000
+    other = endpoint.bucket("theirs", oss2.Auth(OTHER_KEY_ID, OTHER_SECRET))
     other.create_bucket()
     for name, key, says in (
         ("photos", "absent", "object 'absent'"),
@@ -149,7 +149,7 @@ def test_code_is_read_from_a_bucket_of_the_account_only(door: RunningDoor, bucke
         ("theirs", "x", "bucket 'theirs'"),
     ):
         with pytest.raises(Unusable, match=says):
-            door.run(door.source.read(name, key))
+            endpoint.run(endpoint.source.read(name, key))
     other.delete_bucket()
 
 
@@ -171,30 +171,30 @@ def test_a_bucket_without_versioning_lists_one_version_of_each_object(bucket: os
 
 
 @pytest.mark.parametrize("signer", [oss2.Auth, oss2.AuthV2, oss2.AuthV4])
-def test_there_is_one_region(door: RunningDoor, signer: Any) -> None:
+def test_there_is_one_region(endpoint: RunningEndpoint, signer: Any) -> None:
     for asked in ("", "oss-cn-hangzhou"):
-        answer = door.request("GET", params={"regions": asked}, bucket="", auth=signer(KEY_ID, SECRET))
+        answer = endpoint.request("GET", params={"regions": asked}, bucket="", auth=signer(KEY_ID, SECRET))
         region = ElementTree.fromstring(answer.content)
         assert [found.text for found in region.iter("Region")] == ["oss-cn-hangzhou"]
-        assert region.findtext("RegionInfo/InternetEndpoint") == door.url.removeprefix("http://")
-    other = door.request("GET", params={"regions": "oss-cn-elsewhere"}, bucket="")
+        assert region.findtext("RegionInfo/InternetEndpoint") == endpoint.url.removeprefix("http://")
+    other = endpoint.request("GET", params={"regions": "oss-cn-elsewhere"}, bucket="")
     assert (other.status_code, "<Code>NoSuchRegion</Code>" in other.text) == (404, True)
 
 
-def test_the_description_of_a_bucket_is_complete(door: RunningDoor, bucket: oss2.Bucket) -> None:
-    before = ElementTree.fromstring(door.request("GET", params={"stat": ""}).content)
+def test_the_description_of_a_bucket_is_complete(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+    before = ElementTree.fromstring(endpoint.request("GET", params={"stat": ""}).content)
     assert before.findtext("LastModifiedTime") == "0"
     bucket.put_object("k", b"data")
-    info = ElementTree.fromstring(door.request("GET", params={"bucketInfo": ""}).content)
+    info = ElementTree.fromstring(endpoint.request("GET", params={"bucketInfo": ""}).content)
     named = (
         "Name", "Location", "Region", "CreationDate", "ExtranetEndpoint", "IntranetEndpoint", "StorageClass", "Owner",
         "AccessControlList", "DataRedundancyType", "Comment", "AccessMonitor", "TransferAcceleration",
         "CrossRegionReplication", "BlockPublicAccess", "ResourceGroupId", "ServerSideEncryptionRule",
     )  # fmt: skip
     assert {element.tag for element in info.find("Bucket") or ()} >= set(named)
-    stat = ElementTree.fromstring(door.request("GET", params={"stat": ""}).content)
+    stat = ElementTree.fromstring(endpoint.request("GET", params={"stat": ""}).content)
     assert stat.findtext("DeleteMarkerCount") == "0"
-    assert abs(int(stat.findtext("LastModifiedTime") or 0) - door.clock()) < 60
+    assert abs(int(stat.findtext("LastModifiedTime") or 0) - endpoint.clock()) < 60
     for name in ("InfrequentAccess", "Archive", "ColdArchive", "DeepColdArchive"):
         for kind in ("Storage", "RealStorage", "ObjectCount"):
             assert stat.findtext(name + kind) == "0"

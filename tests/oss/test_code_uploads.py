@@ -9,7 +9,7 @@ from typing import Any
 import oss2
 import pytest
 import requests
-from tests.oss.conftest import ACCOUNT, KEY_ID, SECRET, RunningDoor
+from tests.oss.conftest import ACCOUNT, KEY_ID, SECRET, RunningEndpoint
 from tests.support.requesters import FakeRequester
 
 from sesame.control.code_uploads import VALID_S, Loan
@@ -18,24 +18,24 @@ from sesame.model.role import Principal, PrincipalKind
 THE_ACCOUNT = FakeRequester(Principal(PrincipalKind.ACCOUNT, ACCOUNT))
 
 
-def lend(door: RunningDoor) -> Loan:
-    return door.run(door.code_uploads.lend(THE_ACCOUNT, ACCOUNT))
+def lend(endpoint: RunningEndpoint) -> Loan:
+    return endpoint.run(endpoint.code_uploads.lend(THE_ACCOUNT, ACCOUNT))
 
 
-def with_token(door: RunningDoor, loan: Loan) -> oss2.Bucket:
+def with_token(endpoint: RunningEndpoint, loan: Loan) -> oss2.Bucket:
     given = loan.credentials
     auth = oss2.StsAuth(given.access_key_id, given.access_key_secret, given.security_token)
-    return door.bucket(loan.bucket_name, auth=auth)
+    return endpoint.bucket(loan.bucket_name, auth=auth)
 
 
 @pytest.fixture
-def loan(door: RunningDoor) -> Iterator[Loan]:
+def loan(endpoint: RunningEndpoint) -> Iterator[Loan]:
     """An upload that was made: `x` under its name, open to the world as far as its maker could open it."""
-    loan = lend(door)
+    loan = lend(endpoint)
     headers = {"x-oss-object-acl": "public-read-write"}
-    assert with_token(door, loan).put_object(loan.object_name, b"x", headers=headers).status == 200
+    assert with_token(endpoint, loan).put_object(loan.object_name, b"x", headers=headers).status == 200
     yield loan
-    door.clock.ahead_s = 0.0
+    endpoint.clock.ahead_s = 0.0
 
 
 def refused(act: Callable[[], Any]) -> str:
@@ -73,35 +73,37 @@ ATTACKS: dict[str, Callable[[oss2.Bucket, Loan], Any]] = {
 
 
 @pytest.mark.parametrize("attack", list(ATTACKS))
-def test_nobody_else_reaches_what_is_uploaded(door: RunningDoor, bucket: oss2.Bucket, loan: Loan, attack: str) -> None:
+def test_nobody_else_reaches_what_is_uploaded(
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, loan: Loan, attack: str
+) -> None:
     bucket.put_object("mine", b"mine")
     bucket.put_bucket_acl("public-read")
-    door.make_role("mighty", '{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}')
+    endpoint.make_role("mighty", '{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}')
     strangers = {
         "the account": oss2.Auth(KEY_ID, SECRET),
-        "the default role": door.sts(),
-        "a role that may do everything": door.sts("mighty"),
+        "the default role": endpoint.sts(),
+        "a role that may do everything": endpoint.sts("mighty"),
         "nobody": oss2.AnonymousAuth(),
     }
     for auth in strangers.values():
-        refused(partial(ATTACKS[attack], door.bucket(loan.bucket_name, auth=auth), loan))
-    another = with_token(door, lend(door))
+        refused(partial(ATTACKS[attack], endpoint.bucket(loan.bucket_name, auth=auth), loan))
+    another = with_token(endpoint, lend(endpoint))
     refused(partial(ATTACKS[attack], another, loan))
-    assert with_token(door, loan).get_object(loan.object_name).read() == b"x"
+    assert with_token(endpoint, loan).get_object(loan.object_name).read() == b"x"
 
 
-def test_nobody_copies_out_of_it(door: RunningDoor, bucket: oss2.Bucket, loan: Loan) -> None:
+def test_nobody_copies_out_of_it(endpoint: RunningEndpoint, bucket: oss2.Bucket, loan: Loan) -> None:
     refused(lambda: bucket.copy_object(loan.bucket_name, loan.object_name, "stolen"))
     begun = bucket.init_multipart_upload("stolen").upload_id
     refused(lambda: bucket.upload_part_copy(loan.bucket_name, loan.object_name, (0, 0), "stolen", begun, 1))
     bucket.abort_multipart_upload("stolen", begun)
 
 
-def test_its_name_is_nobody_s_to_take_or_to_see(door: RunningDoor, loan: Loan) -> None:
+def test_its_name_is_nobody_s_to_take_or_to_see(endpoint: RunningEndpoint, loan: Loan) -> None:
     with pytest.raises(oss2.exceptions.ServerError) as caught:
-        door.bucket(loan.bucket_name).create_bucket("public-read-write")
+        endpoint.bucket(loan.bucket_name).create_bucket("public-read-write")
     assert (caught.value.status, caught.value.code) == (409, "BucketAlreadyExists")
-    assert loan.bucket_name not in {found.name for found in oss2.BucketIterator(door.service())}
+    assert loan.bucket_name not in {found.name for found in oss2.BucketIterator(endpoint.service())}
 
 
 OWN_LIMITS = [
@@ -112,48 +114,48 @@ OWN_LIMITS = [
 
 @pytest.mark.parametrize("attack", OWN_LIMITS)
 def test_a_token_reaches_its_object_only_and_cannot_open_it(
-    door: RunningDoor, bucket: oss2.Bucket, loan: Loan, attack: str
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, loan: Loan, attack: str
 ) -> None:
-    own = with_token(door, loan)
+    own = with_token(endpoint, loan)
     refused(lambda: ATTACKS[attack](own, loan))
-    refused(lambda: door.bucket(bucket.bucket_name, auth=own.auth).put_object("k", b"y"))
-    refused(lambda: oss2.Service(own.auth, door.url).list_buckets())
+    refused(lambda: endpoint.bucket(bucket.bucket_name, auth=own.auth).put_object("k", b"y"))
+    refused(lambda: oss2.Service(own.auth, endpoint.url).list_buckets())
 
 
 @pytest.mark.parametrize("folder", ["", f"{ACCOUNT}/", f"{ACCOUNT}/some-service/"])
-def test_every_place_where_clients_put_code(door: RunningDoor, folder: str) -> None:
-    loan = lend(door)
+def test_every_place_where_clients_put_code(endpoint: RunningEndpoint, folder: str) -> None:
+    loan = lend(endpoint)
     name = folder + loan.object_name
-    own = with_token(door, loan)
+    own = with_token(endpoint, loan)
     assert own.put_object(name, b"code").status == 200
     assert requests.get(own.sign_url("GET", name, 60), timeout=10).content == b"code"
     assert requests.put(own.sign_url("PUT", name, 60), data=b"more", timeout=10).status_code == 200
-    assert door.run(door.code_uploads.read(loan.bucket_name, name, THE_ACCOUNT)) == b"more"
+    assert endpoint.run(endpoint.code_uploads.read(loan.bucket_name, name, THE_ACCOUNT)) == b"more"
 
 
-def test_an_upload_in_parts(door: RunningDoor) -> None:
-    loan = lend(door)
-    own = with_token(door, loan)
+def test_an_upload_in_parts(endpoint: RunningEndpoint) -> None:
+    loan = lend(endpoint)
+    own = with_token(endpoint, loan)
     begun = own.init_multipart_upload(loan.object_name).upload_id
     first = own.upload_part(loan.object_name, begun, 1, b"a" * 102_400)
     second = own.upload_part(loan.object_name, begun, 2, b"b")
     assert [part.part_number for part in own.list_parts(loan.object_name, begun).parts] == [1, 2]
     parts = [oss2.models.PartInfo(1, first.etag), oss2.models.PartInfo(2, second.etag)]
     own.complete_multipart_upload(loan.object_name, begun, parts)
-    code = door.run(door.code_uploads.read(loan.bucket_name, loan.object_name, THE_ACCOUNT))
+    code = endpoint.run(endpoint.code_uploads.read(loan.bucket_name, loan.object_name, THE_ACCOUNT))
     assert code == b"a" * 102_400 + b"b"
 
 
-def take(door: RunningDoor, loan: Loan) -> None:
+def take(endpoint: RunningEndpoint, loan: Loan) -> None:
     place = (loan.bucket_name, loan.object_name)
-    door.run(door.catalog.edit(lambda tx: door.code_uploads.take(tx, *place, THE_ACCOUNT)))
+    endpoint.run(endpoint.catalog.edit(lambda tx: endpoint.code_uploads.take(tx, *place, THE_ACCOUNT)))
 
 
-def test_after_it_is_taken_the_token_is_good_for_nothing(door: RunningDoor, loan: Loan) -> None:
-    own = with_token(door, loan)
+def test_after_it_is_taken_the_token_is_good_for_nothing(endpoint: RunningEndpoint, loan: Loan) -> None:
+    own = with_token(endpoint, loan)
     link = own.sign_url("PUT", loan.object_name, 60)
     begun = own.init_multipart_upload(loan.object_name).upload_id
-    take(door, loan)
+    take(endpoint, loan)
     refused(lambda: own.put_object(loan.object_name, b"y"))
     refused(lambda: own.get_object(loan.object_name))
     refused(lambda: own.upload_part(loan.object_name, begun, 1, b"y"))
@@ -161,28 +163,30 @@ def test_after_it_is_taken_the_token_is_good_for_nothing(door: RunningDoor, loan
     assert requests.put(link, data=b"y", timeout=10).status_code == 403
 
 
-def test_after_its_time_the_token_is_good_for_nothing_and_what_was_left_goes(door: RunningDoor, loan: Loan) -> None:
-    own = with_token(door, loan)
+def test_after_its_time_the_token_is_good_for_nothing_and_what_was_left_goes(
+    endpoint: RunningEndpoint, loan: Loan
+) -> None:
+    own = with_token(endpoint, loan)
     own.init_multipart_upload(loan.object_name)
-    door.run(door.code_uploads.sweep())
+    endpoint.run(endpoint.code_uploads.sweep())
     assert own.get_object(loan.object_name).read() == b"x"
-    door.clock.ahead_s = VALID_S + 1
+    endpoint.clock.ahead_s = VALID_S + 1
     with contextlib.suppress(oss2.exceptions.ServerError):
         own.put_object(loan.object_name, b"y")
         raise AssertionError
-    door.run(door.code_uploads.sweep())
-    assert door.run(door.objects.head(loan.bucket_name, loan.object_name)) is not None
-    door.clock.ahead_s = 2 * VALID_S + 1
-    door.run(door.code_uploads.sweep())
-    assert door.run(door.objects.head(loan.bucket_name, loan.object_name)) is None
-    totals = door.run(door.objects.totals(loan.bucket_name))
+    endpoint.run(endpoint.code_uploads.sweep())
+    assert endpoint.run(endpoint.objects.head(loan.bucket_name, loan.object_name)) is not None
+    endpoint.clock.ahead_s = 2 * VALID_S + 1
+    endpoint.run(endpoint.code_uploads.sweep())
+    assert endpoint.run(endpoint.objects.head(loan.bucket_name, loan.object_name)) is None
+    totals = endpoint.run(endpoint.objects.totals(loan.bucket_name))
     assert (totals.objects, totals.uploads, totals.parts) == (0, 0, 0)
 
 
-def test_what_belongs_to_no_upload_is_swept(door: RunningDoor, loan: Loan) -> None:
-    take(door, loan)
-    kept = lend(door)
-    with_token(door, kept).put_object(f"{ACCOUNT}/s/{kept.object_name}", io.BytesIO(b"kept"))
-    door.run(door.code_uploads.sweep())
-    assert door.run(door.objects.head(loan.bucket_name, loan.object_name)) is None
-    assert door.run(door.objects.head(loan.bucket_name, f"{ACCOUNT}/s/{kept.object_name}")) is not None
+def test_what_belongs_to_no_upload_is_swept(endpoint: RunningEndpoint, loan: Loan) -> None:
+    take(endpoint, loan)
+    kept = lend(endpoint)
+    with_token(endpoint, kept).put_object(f"{ACCOUNT}/s/{kept.object_name}", io.BytesIO(b"kept"))
+    endpoint.run(endpoint.code_uploads.sweep())
+    assert endpoint.run(endpoint.objects.head(loan.bucket_name, loan.object_name)) is None
+    assert endpoint.run(endpoint.objects.head(loan.bucket_name, f"{ACCOUNT}/s/{kept.object_name}")) is not None

@@ -10,15 +10,15 @@ from xml.etree import ElementTree
 
 import oss2
 import pytest
-from tests.oss.conftest import RunningDoor
+from tests.oss.conftest import RunningEndpoint
 
 from sesame.oss import xml
 from sesame.oss.errors import OssError
 
 
-def delete(door: RunningDoor, body: bytes) -> int:
+def delete(endpoint: RunningEndpoint, body: bytes) -> int:
     md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
-    response = door.request(
+    response = endpoint.request(
         "POST", params={"delete": "", "encoding-type": "url"}, headers={"Content-MD5": md5}, body=body
     )
     return response.status_code
@@ -29,20 +29,20 @@ def delete(door: RunningDoor, body: bytes) -> int:
 )
 @pytest.mark.parametrize("reference", ["&#{};", "&#x{:x};"])
 def test_every_key_can_be_deleted_by_its_characters_or_by_references(
-    door: RunningDoor, bucket: oss2.Bucket, key: str, reference: str
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, key: str, reference: str
 ) -> None:
     written = "".join(reference.format(ord(char)) for char in key)
     literal = key.replace("&", "&amp;").replace("<", "&lt;")
     for name in (written, literal):
         bucket.put_object(key, b"data")
-        assert delete(door, f"<Delete>\r\n<Object>\r\n<Key>{name}</Key>\r\n</Object></Delete>".encode()) == 200
+        assert delete(endpoint, f"<Delete>\r\n<Object>\r\n<Key>{name}</Key>\r\n</Object></Delete>".encode()) == 200
         assert not bucket.object_exists(key)
 
 
-def test_a_key_in_cdata_is_taken_as_it_stands(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_a_key_in_cdata_is_taken_as_it_stands(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_object("&#65;", b"data")
     bucket.put_object("A", b"data")
-    assert delete(door, b"<Delete><Object><Key><![CDATA[&#65;]]></Key></Object></Delete>") == 200
+    assert delete(endpoint, b"<Delete><Object><Key><![CDATA[&#65;]]></Key></Object></Delete>") == 200
     assert [found.key for found in oss2.ObjectIterator(bucket)] == ["A"]
 
 
@@ -71,12 +71,12 @@ def test_other_bodies_are_refused_in_bounded_time(body: bytes) -> None:
     assert time.monotonic() - started < 5
 
 
-def test_a_version_of_an_object_is_deleted_by_its_only_name(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_a_version_of_an_object_is_deleted_by_its_only_name(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_object("k", b"data")
     body = b"<Delete><Object><Key>k</Key><VersionId>%s</VersionId></Object></Delete>"
-    assert delete(door, body % b"CAEQ") == 404
+    assert delete(endpoint, body % b"CAEQ") == 404
     assert bucket.object_exists("k")
     md5 = base64.b64encode(hashlib.md5(body % b"null").digest()).decode()
-    answer = door.request("POST", params={"delete": ""}, headers={"Content-MD5": md5}, body=body % b"null")
+    answer = endpoint.request("POST", params={"delete": ""}, headers={"Content-MD5": md5}, body=body % b"null")
     assert ElementTree.fromstring(answer.content).findtext("Deleted/VersionId") == "null"
     assert not bucket.object_exists("k")

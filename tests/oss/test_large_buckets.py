@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import oss2
 import pytest
 import sqlalchemy as sa
-from tests.oss.conftest import RunningDoor
+from tests.oss.conftest import RunningEndpoint
 
 from sesame.model.object import ObjectKind, ObjectMeta, StoredObject
 from sesame.store.sql.object_schema import object_row, objects
@@ -22,8 +22,8 @@ STALL_S_MAX = 0.05
 
 
 @pytest.fixture(scope="module")
-def large(door: RunningDoor) -> Iterator[oss2.Bucket]:
-    bucket = door.bucket("large")
+def large(endpoint: RunningEndpoint) -> Iterator[oss2.Bucket]:
+    bucket = endpoint.bucket("large")
     bucket.create_bucket()
     said = ObjectMeta(symlink="t")
     rows = [
@@ -31,16 +31,16 @@ def large(door: RunningDoor) -> Iterator[oss2.Bucket]:
         for n in range(FOLDERS)
         for m in range(EACH)
     ]
-    door.run(door.database.write(lambda connection: connection.execute(sa.insert(objects), rows)))
+    endpoint.run(endpoint.database.write(lambda connection: connection.execute(sa.insert(objects), rows)))
     rows.clear()
     gc.collect()
     yield bucket
     all_of_it = sa.delete(objects).where(objects.c.bucket == "large")
-    door.run(door.database.write(lambda connection: connection.execute(all_of_it)))
+    endpoint.run(endpoint.database.write(lambda connection: connection.execute(all_of_it)))
     bucket.delete_bucket()
 
 
-def longest_stall(door: RunningDoor, act: Callable[[], object]) -> float:
+def longest_stall(endpoint: RunningEndpoint, act: Callable[[], object]) -> float:
     """The longest that one step of the event loop took, in seconds of its thread, while `act` ran on this one."""
     stop = False
     longest = 0.0
@@ -53,7 +53,7 @@ def longest_stall(door: RunningDoor, act: Callable[[], object]) -> float:
             now = time.thread_time()
             longest, last = max(longest, now - last), now
 
-    beating = asyncio.run_coroutine_threadsafe(beat(), door.loop)
+    beating = asyncio.run_coroutine_threadsafe(beat(), endpoint.loop)
     act()
     stop = True
     beating.result(timeout=10)
@@ -61,7 +61,7 @@ def longest_stall(door: RunningDoor, act: Callable[[], object]) -> float:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_folding_jumps_over_what_it_hides(door: RunningDoor, large: oss2.Bucket, version: int) -> None:
+def test_folding_jumps_over_what_it_hides(endpoint: RunningEndpoint, large: oss2.Bucket, version: int) -> None:
     found: list[str] = []
 
     def list_all() -> None:
@@ -71,13 +71,13 @@ def test_folding_jumps_over_what_it_hides(door: RunningDoor, large: oss2.Bucket,
         found.extend(page.prefix_list)
 
     started = time.monotonic()
-    stall = longest_stall(door, list_all)
+    stall = longest_stall(endpoint, list_all)
     assert time.monotonic() - started < 10
     assert found == [f"{number:04}/" for number in range(FOLDERS)]
     assert stall < STALL_S_MAX
 
 
-def test_full_pages_leave_the_endpoint_free(door: RunningDoor, large: oss2.Bucket) -> None:
+def test_full_pages_leave_the_endpoint_free(endpoint: RunningEndpoint, large: oss2.Bucket) -> None:
     def list_some() -> None:
         marker = ""
         for _ in range(5):
@@ -85,9 +85,9 @@ def test_full_pages_leave_the_endpoint_free(door: RunningDoor, large: oss2.Bucke
             marker = page.next_marker
             assert len(page.object_list) == 1000
 
-    assert longest_stall(door, list_some) < STALL_S_MAX
+    assert longest_stall(endpoint, list_some) < STALL_S_MAX
 
 
-def test_statistics_leave_the_endpoint_free(door: RunningDoor, large: oss2.Bucket) -> None:
-    assert longest_stall(door, large.get_bucket_stat) < STALL_S_MAX
+def test_statistics_leave_the_endpoint_free(endpoint: RunningEndpoint, large: oss2.Bucket) -> None:
+    assert longest_stall(endpoint, large.get_bucket_stat) < STALL_S_MAX
     assert large.get_bucket_stat().object_count == FOLDERS * EACH

@@ -10,7 +10,7 @@ from typing import Any
 import oss2
 import pytest
 from oss2.models import BucketLifecycle, LifecycleExpiration, LifecycleRule, StorageTransition
-from tests.oss.conftest import RunningDoor
+from tests.oss.conftest import RunningEndpoint
 
 from sesame.control.buckets import Buckets
 from sesame.oss.lifecycle import Lifecycle
@@ -21,8 +21,8 @@ RULE = b"<Rule><ID>r</ID><Prefix>p/</Prefix><Status>Enabled</Status>%s</Rule>"
 DAYS = b"<Expiration><Days>3</Days></Expiration>"
 
 
-def put(door: RunningDoor, actions: bytes, **headers: str) -> tuple[int, str]:
-    response = door.request(
+def put(endpoint: RunningEndpoint, actions: bytes, **headers: str) -> tuple[int, str]:
+    response = endpoint.request(
         "PUT",
         params={"lifecycle": ""},
         body=b"<LifecycleConfiguration>%s</LifecycleConfiguration>" % (RULE % actions),
@@ -31,59 +31,63 @@ def put(door: RunningDoor, actions: bytes, **headers: str) -> tuple[int, str]:
     return response.status_code, response.text.partition("<Code>")[2].partition("</Code>")[0]
 
 
-def apply(door: RunningDoor, days: float) -> int:
+def apply(endpoint: RunningEndpoint, days: float) -> int:
     """Acts on what is due so many days from now."""
-    lifecycle = Lifecycle(Buckets(door.catalog), door.objects, Uploads(door.objects, door.clock))
-    return door.run(lifecycle.apply(door.clock() + days * DAY_S))
+    lifecycle = Lifecycle(Buckets(endpoint.catalog), endpoint.objects, Uploads(endpoint.objects, endpoint.clock))
+    return endpoint.run(lifecycle.apply(endpoint.clock() + days * DAY_S))
 
 
 def keys(bucket: oss2.Bucket) -> list[str]:
     return [found.key for found in oss2.ObjectIterator(bucket)]
 
 
-def test_objects_expire_below_their_prefix_and_not_before_their_time(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_objects_expire_below_their_prefix_and_not_before_their_time(
+    endpoint: RunningEndpoint, bucket: oss2.Bucket
+) -> None:
     for key in ("p/a", "p/b", "q"):
         bucket.put_object(key, b"data")
-    files = len(door.files())
-    assert put(door, DAYS) == (200, "")
-    assert apply(door, 2.9) == 0
-    assert apply(door, 3.1) == 2
+    files = len(endpoint.files())
+    assert put(endpoint, DAYS) == (200, "")
+    assert apply(endpoint, 2.9) == 0
+    assert apply(endpoint, 3.1) == 2
     assert keys(bucket) == ["q"]
-    assert len(door.files()) == files - 2
+    assert len(endpoint.files()) == files - 2
 
 
-def test_only_what_a_rule_means_expires(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_only_what_a_rule_means_expires(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_object("p/small", b"d")
     bucket.put_object("p/tagged", b"data", headers={"x-oss-tagging": "k=v"})
     bucket.put_object("p/kept/tagged", b"data", headers={"x-oss-tagging": "k=v"})
     bucket.put_object("p/other", b"data", headers={"x-oss-tagging": "k=w"})
     conditions = b"""<Tag><Key>k</Key><Value>v</Value></Tag><Filter><ObjectSizeGreaterThan>1</ObjectSizeGreaterThan>
         <Not><Prefix>p/kept/</Prefix></Not></Filter>"""
-    assert put(door, DAYS + conditions) == (200, "")
-    assert apply(door, 4) == 1
+    assert put(endpoint, DAYS + conditions) == (200, "")
+    assert apply(endpoint, 4) == 1
     assert keys(bucket) == ["p/kept/tagged", "p/other", "p/small"]
 
 
-def test_dates_mean_what_is_older(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_dates_mean_what_is_older(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_object("p/a", b"data")
     past = b"<CreatedBeforeDate>2016-12-25T00:00:00.000Z</CreatedBeforeDate>"
     future = b"<CreatedBeforeDate>9000-12-25T00:00:00.000Z</CreatedBeforeDate>"
     later = b"<Date>9000-12-25T00:00:00.000Z</Date>"
     for due, acted in ((past, 0), (later, 0), (future, 1)):
-        assert put(door, b"<Expiration>%s</Expiration>" % due) == (200, "")
-        assert apply(door, 0) == acted
+        assert put(endpoint, b"<Expiration>%s</Expiration>" % due) == (200, "")
+        assert apply(endpoint, 0) == acted
 
 
-def test_what_was_written_again_is_left(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_what_was_written_again_is_left(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_object("p/a", b"old")
-    found = door.run(door.objects.head("photos", "p/a"))
+    found = endpoint.run(endpoint.objects.head("photos", "p/a"))
     assert found is not None
     bucket.put_object("p/a", b"new")
-    assert door.run(door.objects.delete_unchanged("photos", [found])) == 0
+    assert endpoint.run(endpoint.objects.delete_unchanged("photos", [found])) == 0
     assert bucket.get_object("p/a").read() == b"new"
 
 
-def test_objects_move_to_the_coldest_class_that_is_due_and_never_back(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_objects_move_to_the_coldest_class_that_is_due_and_never_back(
+    endpoint: RunningEndpoint, bucket: oss2.Bucket
+) -> None:
     bucket.put_object("p/a", b"data")
     rule = LifecycleRule("r", "p/", status=LifecycleRule.ENABLED, expiration=LifecycleExpiration(days=9))
     rule.storage_transitions = [
@@ -98,29 +102,29 @@ def test_objects_move_to_the_coldest_class_that_is_due_and_never_back(door: Runn
         (6, 1, "Archive"),
         (4, 0, "Archive"),
     ):
-        assert apply(door, days) == acted
+        assert apply(endpoint, days) == acted
         assert bucket.head_object("p/a").headers["x-oss-storage-class"] == storage_class
-    assert apply(door, 10) == 1
+    assert apply(endpoint, 10) == 1
     assert keys(bucket) == []
 
 
-def test_uploads_are_aborted(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_uploads_are_aborted(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.init_multipart_upload("p/a")
     bucket.init_multipart_upload("q")
-    assert put(door, b"<AbortMultipartUpload><Days>1</Days></AbortMultipartUpload>") == (200, "")
-    assert apply(door, 2) == 1
+    assert put(endpoint, b"<AbortMultipartUpload><Days>1</Days></AbortMultipartUpload>") == (200, "")
+    assert apply(endpoint, 2) == 1
     assert [upload.key for upload in oss2.MultipartUploadIterator(bucket)] == ["q"]
 
 
-def test_a_rule_that_is_disabled_or_deleted_does_nothing(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_a_rule_that_is_disabled_or_deleted_does_nothing(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_object("p/a", b"data")
     rule = LifecycleRule("r", "p/", status=LifecycleRule.DISABLED, expiration=LifecycleExpiration(days=1))
     bucket.put_bucket_lifecycle(BucketLifecycle([rule]))
-    assert apply(door, 9) == 0
+    assert apply(endpoint, 9) == 0
     bucket.delete_bucket_lifecycle()
     with pytest.raises(oss2.exceptions.NoSuchLifecycle):
         bucket.get_bucket_lifecycle()
-    assert apply(door, 9) == 0
+    assert apply(endpoint, 9) == 0
     assert keys(bucket) == ["p/a"]
 
 
@@ -163,9 +167,9 @@ def test_rules_are_told_as_they_were_given(bucket: oss2.Bucket) -> None:
     ],
 )  # fmt: skip
 def test_rules_that_would_not_be_obeyed_are_refused(
-    door: RunningDoor, bucket: oss2.Bucket, actions: bytes, refusal: str
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, actions: bytes, refusal: str
 ) -> None:
-    assert put(door, actions) == (400, refusal)
+    assert put(endpoint, actions) == (400, refusal)
     with pytest.raises(oss2.exceptions.NoSuchLifecycle):
         bucket.get_bucket_lifecycle()
 

@@ -1,4 +1,4 @@
-"""Objects stream both ways with flat memory, and so do copies and joined parts: the door is a process of its own here.
+"""Objects stream both ways with flat memory, and so do copies and joined parts. The endpoint is a process of its own.
 
 Run by pytest; reads the process's peak of resident memory as the kernel counts it.
 """
@@ -11,7 +11,7 @@ import oss2
 import pytest
 from oss2.models import PartInfo
 from tests.oss.conftest import KEY_ID, SECRET
-from tests.torture.test_oss_kill import Doors, kill
+from tests.torture.test_oss_kill import Endpoints, kill
 
 OBJECT_BYTES = 192 * 1024 * 1024
 GROWTH_BYTES_MAX = 24 * 1024 * 1024
@@ -20,13 +20,13 @@ CHUNK = bytes(1024 * 1024)
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[int, oss2.Bucket]]:
-    doors = Doors(tmp_path)
-    pid, url = doors.open()
+    endpoints = Endpoints(tmp_path)
+    pid, url = endpoints.open()
     bucket = oss2.Bucket(oss2.Auth(KEY_ID, SECRET), url, "photos")
     bucket.create_bucket()
     yield pid, bucket
     kill(pid)
-    doors.close()
+    endpoints.close()
 
 
 def peak_bytes(pid: int) -> int:

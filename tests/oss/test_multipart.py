@@ -1,6 +1,6 @@
-"""Multipart uploads and appends through the door with the official client.
+"""Multipart uploads and appends through the endpoint with the official client.
 
-Run by pytest against a real door on a free port.
+Run by pytest against a real endpoint on a free port.
 """
 
 import os
@@ -10,7 +10,7 @@ import fastcrc
 import oss2
 import pytest
 from oss2.models import PartInfo
-from tests.oss.conftest import RunningDoor
+from tests.oss.conftest import RunningEndpoint
 
 PART = 100 * 1024
 
@@ -87,11 +87,11 @@ def test_part_numbers_have_bounds(bucket: oss2.Bucket) -> None:
     bucket.upload_part("k", upload.upload_id, 10_000, b"data")
 
 
-def test_an_aborted_upload_is_gone_with_its_parts(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_an_aborted_upload_is_gone_with_its_parts(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     upload = bucket.init_multipart_upload("k")
     bucket.upload_part("k", upload.upload_id, 1, b"data")
     bucket.abort_multipart_upload("k", upload.upload_id)
-    assert door.files() == []
+    assert endpoint.files() == []
     for attempt in (
         lambda: bucket.upload_part("k", upload.upload_id, 1, b"data"),
         lambda: bucket.list_parts("k", upload.upload_id),
@@ -99,7 +99,7 @@ def test_an_aborted_upload_is_gone_with_its_parts(door: RunningDoor, bucket: oss
     ):
         with pytest.raises(oss2.exceptions.NoSuchUpload):
             attempt()
-    assert door.files() == []
+    assert endpoint.files() == []
 
 
 def test_uploads_are_listed_folded_and_in_pages(bucket: oss2.Bucket) -> None:

@@ -1,6 +1,6 @@
-"""Objects through the door with the official client: put, get, ranges, head, delete, copy, metadata, links.
+"""Objects through the endpoint with the official client: put, get, ranges, head, delete, copy, metadata, links.
 
-Run by pytest against a real door on a free port.
+Run by pytest against a real endpoint on a free port.
 """
 
 import base64
@@ -17,7 +17,7 @@ import fastcrc
 import oss2
 import pytest
 import requests
-from tests.oss.conftest import OTHER_KEY_ID, OTHER_SECRET, RunningDoor
+from tests.oss.conftest import OTHER_KEY_ID, OTHER_SECRET, RunningEndpoint
 from tests.support.official_sdks import do_by_oss2, sign_by_oss2
 
 from sesame.store.objects.objects import Reader
@@ -141,7 +141,7 @@ def test_head_says_what_get_says(bucket: oss2.Bucket) -> None:
     assert "x-oss-meta-author" not in meta.headers
 
 
-def test_absence_is_told_apart_on_head_too(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_absence_is_told_apart_on_head_too(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     assert not bucket.object_exists("absent")
     with pytest.raises(oss2.exceptions.NoSuchKey) as caught:
         bucket.head_object("absent")
@@ -150,7 +150,7 @@ def test_absence_is_told_apart_on_head_too(door: RunningDoor, bucket: oss2.Bucke
         bucket.get_object("absent")
     assert got.value.details["Key"] == "absent"
     with pytest.raises(oss2.exceptions.NoSuchBucket):
-        door.bucket("no-such-bucket").object_exists("absent")
+        endpoint.bucket("no-such-bucket").object_exists("absent")
 
 
 def test_deleting_succeeds_whether_the_object_is_there_or_not(bucket: oss2.Bucket) -> None:
@@ -169,23 +169,23 @@ def test_many_are_deleted_at_once(bucket: oss2.Bucket) -> None:
     assert [found.key for found in oss2.ObjectIterator(bucket)] == ["kept"]
 
 
-def test_deletions_without_a_sound_list_are_refused(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_deletions_without_a_sound_list_are_refused(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bodies = ["", "<Delete>", "<Delete/>", "<Other/>", '<!DOCTYPE d [<!ENTITY a "b">]><Delete>&a;</Delete>']
     for body in bodies:
-        call = oss2.http.Request("POST", f"{door.url}/photos/", data=body, params={"delete": ""})
+        call = oss2.http.Request("POST", f"{endpoint.url}/photos/", data=body, params={"delete": ""})
         sign_by_oss2(bucket.auth, call, "photos", "")
         response = requests.post(call.url, data=call.data, params=call.params, headers=call.headers, timeout=10)
         assert (response.status_code, "MalformedXML" in response.text) == (400, True), body
 
 
-def test_content_md5_is_checked_and_a_mismatch_leaves_nothing(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_content_md5_is_checked_and_a_mismatch_leaves_nothing(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     digest = base64.b64encode(hashlib.md5(b"data").digest()).decode()
     bucket.put_object("k", b"data", headers={"Content-MD5": digest})
     for wrong in (base64.b64encode(hashlib.md5(b"other").digest()).decode(), "AAAA", "not base64"):
         with pytest.raises(oss2.exceptions.InvalidDigest):
             bucket.put_object("other", b"data", headers={"Content-MD5": wrong})
     assert not bucket.object_exists("other")
-    assert len(door.files()) == 1
+    assert len(endpoint.files()) == 1
 
 
 def test_conditions_of_reads(bucket: oss2.Bucket) -> None:
@@ -278,9 +278,9 @@ def test_tags_acl_and_symlinks(bucket: oss2.Bucket) -> None:
     assert caught.value.code == "NotSymlink"
 
 
-def test_links_serve_whoever_holds_them_until_they_expire(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_links_serve_whoever_holds_them_until_they_expire(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_object("dir/k", b"data")
-    for signer in (bucket, door.bucket(auth=door.sts()), door.bucket(auth=door.sts(auth_version="v4"))):
+    for signer in (bucket, endpoint.bucket(auth=endpoint.sts()), endpoint.bucket(auth=endpoint.sts(auth_version="v4"))):
         link = signer.sign_url("GET", "dir/k", 60, slash_safe=True)
         assert requests.get(link, timeout=10).content == b"data"
         put = signer.sign_url("PUT", "dir/new", 60, headers={"Content-Type": "text/x"})
@@ -288,17 +288,17 @@ def test_links_serve_whoever_holds_them_until_they_expire(door: RunningDoor, buc
         assert requests.put(put, data=b"new", headers={"Content-Type": "text/y"}, timeout=10).status_code == 403
         named = signer.sign_url("GET", "dir/k", 60, params={"response-content-type": "text/z"})
         assert requests.get(named, timeout=10).headers["Content-Type"] == "text/z"
-        door.clock.ahead_s = 120
+        endpoint.clock.ahead_s = 120
         late = requests.get(link, timeout=10)
         assert (late.status_code, "Request has expired." in late.text) == (403, True)
-        door.clock.ahead_s = 0
+        endpoint.clock.ahead_s = 0
 
 
-def test_a_link_needs_all_of_its_parameters(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_a_link_needs_all_of_its_parameters(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     link = bucket.sign_url("GET", "k", 60)
     for left_out in ("Expires", "Signature", "OSSAccessKeyId"):
         kept = "&".join(p for p in urlsplit(link).query.split("&") if not p.startswith(left_out))
-        response = requests.get(f"{door.url}/photos/k?{kept}", timeout=10)
+        response = requests.get(f"{endpoint.url}/photos/k?{kept}", timeout=10)
         assert response.status_code == 403
         assert "Query-string authentication requires the Signature, Expires and OSSAccessKeyId" in response.text
     both = requests.get(link, headers={"Authorization": "OSS a:b"}, timeout=10)
@@ -307,20 +307,20 @@ def test_a_link_needs_all_of_its_parameters(door: RunningDoor, bucket: oss2.Buck
     assert "Invalid date (should be seconds since epoch)." in odd.text
 
 
-def test_a_bucket_may_be_in_the_host_name(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_a_bucket_may_be_in_the_host_name(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_object("dir/k", b"data")
-    call = oss2.http.Request("GET", f"{door.url}/dir/k")
+    call = oss2.http.Request("GET", f"{endpoint.url}/dir/k")
     sign_by_oss2(bucket.auth, call, "photos", "dir/k")
-    port = urlsplit(door.url).port
+    port = urlsplit(endpoint.url).port
     headers = {**call.headers, "Host": f"photos.oss.localhost:{port}", "Accept-Encoding": "identity"}
     assert requests.get(call.url, headers=headers, timeout=10).content == b"data"
 
 
-def test_a_body_is_only_asked_for_once_the_caller_may_send_it(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_a_body_is_only_asked_for_once_the_caller_may_send_it(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     def put(auth: oss2.Auth) -> tuple[bytes, bytes]:
-        call = oss2.http.Request("PUT", f"{door.url}/photos/k", headers={"Content-Type": "text/plain"})
+        call = oss2.http.Request("PUT", f"{endpoint.url}/photos/k", headers={"Content-Type": "text/plain"})
         sign_by_oss2(auth, call, "photos", "k")
-        parts = urlsplit(door.url)
+        parts = urlsplit(endpoint.url)
         with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
             lines = [f"{name}: {value}" for name, value in call.headers.items() if value]
             head = "\r\n".join(["PUT /photos/k HTTP/1.1", f"Host: {parts.netloc}", *lines])
@@ -339,10 +339,10 @@ def test_a_body_is_only_asked_for_once_the_caller_may_send_it(door: RunningDoor,
     assert then.startswith(b"HTTP/1.1 200")
 
 
-def test_a_client_that_leaves_in_the_middle_leaves_nothing(door: RunningDoor, bucket: oss2.Bucket) -> None:
-    call = oss2.http.Request("PUT", f"{door.url}/photos/half")
+def test_a_client_that_leaves_in_the_middle_leaves_nothing(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+    call = oss2.http.Request("PUT", f"{endpoint.url}/photos/half")
     sign_by_oss2(bucket.auth, call, "photos", "half")
-    parts = urlsplit(door.url)
+    parts = urlsplit(endpoint.url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
     connection.putrequest("PUT", "/photos/half")
     for name, value in call.headers.items():
@@ -351,27 +351,27 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing(door: RunningDoor, bu
     connection.putheader("Content-Length", str(8 * 1024 * 1024))
     connection.endheaders(b"x" * (3 * 1024 * 1024))
     deadline = time.monotonic() + 10
-    while not door.files() and time.monotonic() < deadline:
+    while not endpoint.files() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert len(door.files()) == 1
+    assert len(endpoint.files()) == 1
     connection.close()
-    while door.files() and time.monotonic() < deadline:
+    while endpoint.files() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert door.files() == []
+    assert endpoint.files() == []
     assert not bucket.object_exists("half")
 
 
-def test_a_put_must_say_how_long_its_body_is(door: RunningDoor, bucket: oss2.Bucket) -> None:
-    call = oss2.http.Request("PUT", f"{door.url}/photos/k")
+def test_a_put_must_say_how_long_its_body_is(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+    call = oss2.http.Request("PUT", f"{endpoint.url}/photos/k")
     sign_by_oss2(bucket.auth, call, "photos", "k")
-    parts = urlsplit(door.url)
+    parts = urlsplit(endpoint.url)
     with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
         lines = [f"{name}: {value}" for name, value in call.headers.items() if value]
         connection.sendall("\r\n".join(["PUT /photos/k HTTP/1.1", "Host: x", *lines, "", ""]).encode())
         assert connection.recv(65536).startswith(b"HTTP/1.1 411")
 
 
-def test_what_is_not_there_yet_is_said_to_be_so(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_what_is_not_there_yet_is_said_to_be_so(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_object("k.jpg", b"data")
     with pytest.raises(oss2.exceptions.NotImplemented):
         bucket.get_object("k.jpg", process="image/resize,w_10")
@@ -396,17 +396,17 @@ def test_text_is_packed_for_whoever_asks_for_it(bucket: oss2.Bucket) -> None:
 
 
 def test_a_read_that_announces_a_body_is_answered_and_its_connection_closed(
-    door: RunningDoor, bucket: oss2.Bucket
+    endpoint: RunningEndpoint, bucket: oss2.Bucket
 ) -> None:
     bucket.put_object("k", b"data")
-    call = oss2.http.Request("GET", f"{door.url}/photos/k")
+    call = oss2.http.Request("GET", f"{endpoint.url}/photos/k")
     sign_by_oss2(bucket.auth, call, "photos", "k")
     response = requests.get(call.url, headers={**call.headers, "Content-Length": "9"}, timeout=10)
     assert (response.content, response.headers["Connection"]) == (b"data", "close")
 
 
 def test_who_hangs_up_in_the_middle_of_a_large_object_costs_no_more_of_it(
-    door: RunningDoor, bucket: oss2.Bucket, monkeypatch: pytest.MonkeyPatch
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = 64 * 1024 * 1024
     bucket.put_object("large", bytes(size))
@@ -437,22 +437,22 @@ def test_who_hangs_up_in_the_middle_of_a_large_object_costs_no_more_of_it(
      "oss-accelerate.aliyuncs.com", "OSS-CN-HANGZHOU.aliyuncs.com", "oss-cn-hangzhou.aliyuncs.com."],
 )  # fmt: skip
 def test_a_bucket_may_be_the_first_label_of_every_name_of_the_service(
-    door: RunningDoor, bucket: oss2.Bucket, base: str
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, base: str
 ) -> None:
     bucket.put_object("dir/k", b"data")
     bucket.put_object_acl("dir/k", "public-read")
     for host in (f"photos.{base}", f"photos.{base}:9001"):
-        assert requests.get(f"{door.url}/dir/k", headers={"Host": host}, timeout=10).content == b"data"
-    assert requests.get(f"{door.url}/photos/dir/k", headers={"Host": base}, timeout=10).content == b"data"
+        assert requests.get(f"{endpoint.url}/dir/k", headers={"Host": host}, timeout=10).content == b"data"
+    assert requests.get(f"{endpoint.url}/photos/dir/k", headers={"Host": base}, timeout=10).content == b"data"
 
 
 @pytest.mark.parametrize(
     "host", ["photos.example.com", "photos.oss-cn.aliyuncs.com.evil.example", "a.photos.oss.localhost"]
 )
-def test_other_hosts_leave_the_bucket_to_the_path(door: RunningDoor, bucket: oss2.Bucket, host: str) -> None:
+def test_other_hosts_leave_the_bucket_to_the_path(endpoint: RunningEndpoint, bucket: oss2.Bucket, host: str) -> None:
     bucket.put_object("k", b"data")
     bucket.put_object_acl("k", "public-read")
-    assert requests.get(f"{door.url}/photos/k", headers={"Host": host}, timeout=10).content == b"data"
+    assert requests.get(f"{endpoint.url}/photos/k", headers={"Host": host}, timeout=10).content == b"data"
 
 
 def test_the_directives_of_a_copy_count_in_any_case(bucket: oss2.Bucket) -> None:

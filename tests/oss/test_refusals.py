@@ -1,6 +1,6 @@
 """Who is refused and in which words: keys, tokens, signatures, clocks, roles, accounts, strangers; in their order.
 
-Run by pytest against a real door on a free port, with its clock in the tests' hands.
+Run by pytest against a real endpoint on a free port, with its clock in the tests' hands.
 """
 
 import base64
@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import oss2
 import pytest
 import requests
-from tests.oss.conftest import ACCOUNT, KEY_ID, OTHER_KEY_ID, OTHER_SECRET, SECRET, RunningDoor
+from tests.oss.conftest import ACCOUNT, KEY_ID, OTHER_KEY_ID, OTHER_SECRET, SECRET, RunningEndpoint
 from tests.support.official_sdks import key_of_sts, v1_signature_by_oss2
 
 from sesame.identity.tokens import Grant
@@ -48,9 +48,9 @@ def altered(auth: oss2.StsAuth, **changes: str) -> oss2.StsAuth:
 
 
 @pytest.fixture
-def others(door: RunningDoor) -> Iterator[oss2.Bucket]:
+def others(endpoint: RunningEndpoint) -> Iterator[oss2.Bucket]:
     """A bucket of another account."""
-    bucket = door.bucket("theirs", oss2.Auth(OTHER_KEY_ID, OTHER_SECRET))
+    bucket = endpoint.bucket("theirs", oss2.Auth(OTHER_KEY_ID, OTHER_SECRET))
     bucket.create_bucket()
     yield bucket
     for found in oss2.ObjectIterator(bucket):
@@ -58,51 +58,53 @@ def others(door: RunningDoor) -> Iterator[oss2.Bucket]:
     bucket.delete_bucket()
 
 
-def test_a_role_that_may_puts_and_reads(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_a_role_that_may_puts_and_reads(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     for version in ("v1", "v2", "v4"):
-        mine = door.bucket(auth=door.sts(auth_version=version))
+        mine = endpoint.bucket(auth=endpoint.sts(auth_version=version))
         mine.put_object("k", b"data")
         assert mine.get_object("k").read() == b"data"
 
 
-def test_without_its_token_a_temporary_key_is_unknown(door: RunningDoor, bucket: oss2.Bucket) -> None:
-    given = credentials(door.sts())
-    bare = door.bucket(auth=oss2.Auth(given.access_key_id, given.access_key_secret))
+def test_without_its_token_a_temporary_key_is_unknown(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+    given = credentials(endpoint.sts())
+    bare = endpoint.bucket(auth=oss2.Auth(given.access_key_id, given.access_key_secret))
     assert refused(bare) == (403, "InvalidAccessKeyId")
     assert not bucket.object_exists("k")
 
 
-def test_the_token_of_another_service_does_not_fit(door: RunningDoor, bucket: oss2.Bucket) -> None:
-    mine, theirs = door.sts(session="mine"), door.sts(session="theirs")
+def test_the_token_of_another_service_does_not_fit(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+    mine, theirs = endpoint.sts(session="mine"), endpoint.sts(session="theirs")
     mixed = altered(mine, token=credentials(theirs).security_token)
-    assert refused(door.bucket(auth=mixed)) == (403, "AccessKeyIdAndSecurityTokenNotMatch")
+    assert refused(endpoint.bucket(auth=mixed)) == (403, "AccessKeyIdAndSecurityTokenNotMatch")
     assert not bucket.object_exists("k")
 
 
-def test_any_changed_byte_of_the_token_is_noticed(door: RunningDoor, bucket: oss2.Bucket) -> None:
-    auth = door.sts()
+def test_any_changed_byte_of_the_token_is_noticed(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+    auth = endpoint.sts()
     token = credentials(auth).security_token
     for at in range(0, len(token), 17):
         changed = token[:at] + ("A" if token[at] != "A" else "B") + token[at + 1 :]
-        assert refused(door.bucket(auth=altered(auth, token=changed))) == (403, "InvalidSecurityToken")
+        assert refused(endpoint.bucket(auth=altered(auth, token=changed))) == (403, "InvalidSecurityToken")
     assert not bucket.object_exists("k")
 
 
-def test_an_expired_token_is_refused(door: RunningDoor, bucket: oss2.Bucket) -> None:
-    auth = door.sts(session="brief")
-    door.clock.ahead_s = 6 * HOUR_S
+def test_an_expired_token_is_refused(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+    auth = endpoint.sts(session="brief")
+    endpoint.clock.ahead_s = 6 * HOUR_S
     try:
-        assert refused(door.bucket(auth=auth)) == (403, "SecurityTokenExpired")
+        assert refused(endpoint.bucket(auth=auth)) == (403, "SecurityTokenExpired")
     finally:
-        door.clock.ahead_s = 0
+        endpoint.clock.ahead_s = 0
     assert not bucket.object_exists("k")
 
 
 @pytest.mark.parametrize("auth", [oss2.Auth, oss2.AuthV2, oss2.AuthV4])
-def test_a_missing_bucket_is_reported_before_a_wrong_key(door: RunningDoor, bucket: oss2.Bucket, auth: Any) -> None:
+def test_a_missing_bucket_is_reported_before_a_wrong_key(
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, auth: Any
+) -> None:
     nobody = auth("LTAInobody", "secret")
-    assert refused(door.bucket("photos", nobody)) == (403, "InvalidAccessKeyId")
-    missing = door.bucket("no-such-bucket", nobody)
+    assert refused(endpoint.bucket("photos", nobody)) == (403, "InvalidAccessKeyId")
+    missing = endpoint.bucket("no-such-bucket", nobody)
     assert refused(missing) == (404, "NoSuchBucket")
     for attempt in (
         missing.list_objects,
@@ -121,10 +123,10 @@ def test_a_missing_bucket_is_reported_before_a_wrong_key(door: RunningDoor, buck
 
 @pytest.mark.parametrize("auth", [oss2.Auth, oss2.AuthV2, oss2.AuthV4])
 def test_a_wrong_secret_is_refused_and_told_what_was_to_be_signed(
-    door: RunningDoor, bucket: oss2.Bucket, auth: Any
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, auth: Any
 ) -> None:
     with pytest.raises(oss2.exceptions.SignatureDoesNotMatch) as caught:
-        door.bucket(auth=auth(KEY_ID, "wrong")).put_object("k", b"data")
+        endpoint.bucket(auth=auth(KEY_ID, "wrong")).put_object("k", b"data")
     details = caught.value.details
     assert details["OSSAccessKeyId"] == KEY_ID
     assert details["SignatureProvided"]
@@ -135,20 +137,20 @@ def test_a_wrong_secret_is_refused_and_told_what_was_to_be_signed(
 @pytest.mark.parametrize("ahead_s", [-HOUR_S, -901, 901, HOUR_S])
 @pytest.mark.parametrize("auth", [oss2.Auth, oss2.AuthV4])
 def test_clocks_that_differ_by_more_than_a_quarter_of_an_hour_are_refused(
-    door: RunningDoor, bucket: oss2.Bucket, auth: Any, ahead_s: int
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, auth: Any, ahead_s: int
 ) -> None:
-    door.clock.ahead_s = ahead_s
+    endpoint.clock.ahead_s = ahead_s
     try:
-        assert refused(door.bucket(auth=auth(KEY_ID, SECRET))) == (403, "RequestTimeTooSkewed")
+        assert refused(endpoint.bucket(auth=auth(KEY_ID, SECRET))) == (403, "RequestTimeTooSkewed")
     finally:
-        door.clock.ahead_s = 0
+        endpoint.clock.ahead_s = 0
     assert not bucket.object_exists("k")
 
 
-def test_a_role_without_put_object_may_not_put(door: RunningDoor, bucket: oss2.Bucket) -> None:
-    door.make_role("reader", GET_ONLY)
+def test_a_role_without_put_object_may_not_put(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+    endpoint.make_role("reader", GET_ONLY)
     bucket.put_object("there", b"data")
-    reader = door.bucket(auth=door.sts("reader"))
+    reader = endpoint.bucket(auth=endpoint.sts("reader"))
     assert refused(reader) == (403, "AccessDenied")
     assert reader.get_object("there").read() == b"data"
     with pytest.raises(oss2.exceptions.AccessDenied):
@@ -160,9 +162,9 @@ def test_a_role_without_put_object_may_not_put(door: RunningDoor, bucket: oss2.B
     assert [found.key for found in oss2.ObjectIterator(bucket)] == ["there"]
 
 
-def test_a_role_is_bound_to_the_resources_it_was_given(door: RunningDoor, bucket: oss2.Bucket) -> None:
-    door.make_role("inbox", PUT_ONLY)
-    inbox = door.bucket(auth=door.sts("inbox"))
+def test_a_role_is_bound_to_the_resources_it_was_given(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+    endpoint.make_role("inbox", PUT_ONLY)
+    inbox = endpoint.bucket(auth=endpoint.sts("inbox"))
     inbox.put_object("in/k", b"data")
     assert refused(inbox, "out/k") == (403, "AccessDenied")
     with pytest.raises(oss2.exceptions.AccessDenied):
@@ -172,13 +174,15 @@ def test_a_role_is_bound_to_the_resources_it_was_given(door: RunningDoor, bucket
     with pytest.raises(oss2.exceptions.AccessDenied):
         inbox.copy_object("photos", "in/k", "in/copy")
     with pytest.raises(oss2.exceptions.AccessDenied):
-        oss2.Service(door.sts("inbox"), door.url).list_buckets()
+        oss2.Service(endpoint.sts("inbox"), endpoint.url).list_buckets()
 
 
-def test_the_buckets_of_another_account_are_closed_to_root_and_role(door: RunningDoor, others: oss2.Bucket) -> None:
+def test_the_buckets_of_another_account_are_closed_to_root_and_role(
+    endpoint: RunningEndpoint, others: oss2.Bucket
+) -> None:
     others.put_object("k", b"data")
-    for auth in (oss2.Auth(KEY_ID, SECRET), door.sts()):
-        mine = door.bucket("theirs", auth)
+    for auth in (oss2.Auth(KEY_ID, SECRET), endpoint.sts()):
+        mine = endpoint.bucket("theirs", auth)
         assert refused(mine) == (403, "AccessDenied")
         for attempt in (mine.get_object, mine.delete_object, mine.get_object_acl):
             with pytest.raises(oss2.exceptions.AccessDenied):
@@ -187,13 +191,15 @@ def test_the_buckets_of_another_account_are_closed_to_root_and_role(door: Runnin
             with pytest.raises(oss2.exceptions.AccessDenied):
                 attempt()
     with pytest.raises(oss2.exceptions.ServerError) as caught:
-        door.bucket("theirs").create_bucket()
+        endpoint.bucket("theirs").create_bucket()
     assert (caught.value.status, caught.value.code) == (409, "BucketAlreadyExists")
-    assert "theirs" not in [found.name for found in door.service().list_buckets().buckets]
+    assert "theirs" not in [found.name for found in endpoint.service().list_buckets().buckets]
     assert others.get_object("k").read() == b"data"
 
 
-def test_copying_out_of_another_account_is_refused(door: RunningDoor, bucket: oss2.Bucket, others: oss2.Bucket) -> None:
+def test_copying_out_of_another_account_is_refused(
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, others: oss2.Bucket
+) -> None:
     others.put_object("k", b"data")
     with pytest.raises(oss2.exceptions.AccessDenied):
         bucket.copy_object("theirs", "k", "k")
@@ -202,9 +208,9 @@ def test_copying_out_of_another_account_is_refused(door: RunningDoor, bucket: os
     assert bucket.get_object("k").read() == b"data"
 
 
-def test_strangers_get_what_acls_open_and_no_more(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_strangers_get_what_acls_open_and_no_more(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_object("k", b"data")
-    stranger = door.bucket(auth=oss2.AnonymousAuth())
+    stranger = endpoint.bucket(auth=oss2.AnonymousAuth())
     with pytest.raises(oss2.exceptions.AccessDenied) as caught:
         stranger.get_object("k")
     assert caught.value.message == "Anonymous user has no right to access this object."
@@ -221,14 +227,14 @@ def test_strangers_get_what_acls_open_and_no_more(door: RunningDoor, bucket: oss
     with pytest.raises(oss2.exceptions.AccessDenied):
         stranger.list_objects()
     with pytest.raises(oss2.exceptions.AccessDenied):
-        oss2.Service(oss2.AnonymousAuth(), door.url).list_buckets()
+        oss2.Service(oss2.AnonymousAuth(), endpoint.url).list_buckets()
 
 
-def test_a_session_policy_narrows_and_says_so(door: RunningDoor, bucket: oss2.Bucket) -> None:
-    role: Role | None = door.call(lambda: door.roles.get(ACCOUNT, "aliyunfcdefaultrole"))
+def test_a_session_policy_narrows_and_says_so(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+    role: Role | None = endpoint.call(lambda: endpoint.roles.get(ACCOUNT, "aliyunfcdefaultrole"))
     assert role is not None
-    given = door.tokens.issue(Grant(ACCOUNT, role.role_name, role.role_id, "narrow", GET_ONLY))
-    narrow = door.bucket(auth=oss2.StsAuth(given.access_key_id, given.access_key_secret, given.security_token))
+    given = endpoint.tokens.issue(Grant(ACCOUNT, role.role_name, role.role_id, "narrow", GET_ONLY))
+    narrow = endpoint.bucket(auth=oss2.StsAuth(given.access_key_id, given.access_key_secret, given.security_token))
     bucket.put_object("k", b"data")
     assert narrow.get_object("k").read() == b"data"
     with pytest.raises(oss2.exceptions.AccessDenied) as caught:
@@ -236,10 +242,10 @@ def test_a_session_policy_narrows_and_says_so(door: RunningDoor, bucket: oss2.Bu
     assert caught.value.message == "Access denied by authorizer's policy."
 
 
-def test_a_missing_bucket_is_reported_before_missing_rights_and_a_wrong_signature(door: RunningDoor) -> None:
-    door.make_role("reader", GET_ONLY)
-    assert refused(door.bucket("no-such-bucket", door.sts("reader"))) == (404, "NoSuchBucket")
-    assert refused(door.bucket("no-such-bucket", oss2.Auth(KEY_ID, "wrong"))) == (404, "NoSuchBucket")
+def test_a_missing_bucket_is_reported_before_missing_rights_and_a_wrong_signature(endpoint: RunningEndpoint) -> None:
+    endpoint.make_role("reader", GET_ONLY)
+    assert refused(endpoint.bucket("no-such-bucket", endpoint.sts("reader"))) == (404, "NoSuchBucket")
+    assert refused(endpoint.bucket("no-such-bucket", oss2.Auth(KEY_ID, "wrong"))) == (404, "NoSuchBucket")
 
 
 @pytest.mark.parametrize(
@@ -256,15 +262,15 @@ def test_a_missing_bucket_is_reported_before_missing_rights_and_a_wrong_signatur
     ],
 )
 def test_a_malformed_authorization_is_an_invalid_argument(
-    door: RunningDoor, bucket: oss2.Bucket, authorization: str
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, authorization: str
 ) -> None:
-    response = requests.get(f"{door.url}/photos/k", headers={"Authorization": authorization}, timeout=10)
+    response = requests.get(f"{endpoint.url}/photos/k", headers={"Authorization": authorization}, timeout=10)
     assert (response.status_code, "<Code>InvalidArgument</Code>" in response.text) == (400, True)
 
 
-def test_a_date_is_needed(door: RunningDoor) -> None:
+def test_a_date_is_needed(endpoint: RunningEndpoint) -> None:
     for date in ("", "soon"):
-        call = oss2.http.Request("GET", f"{door.url}/")
+        call = oss2.http.Request("GET", f"{endpoint.url}/")
         auth = oss2.Auth(KEY_ID, SECRET)
         call.headers["date"] = date
         signature = v1_signature_by_oss2(auth, call)
@@ -273,9 +279,11 @@ def test_a_date_is_needed(door: RunningDoor) -> None:
         assert (response.status_code, "requires a valid Date" in response.text) == (403, True)
 
 
-def test_links_with_the_token_elsewhere_are_told_where_it_belongs(door: RunningDoor, bucket: oss2.Bucket) -> None:
-    auth = door.sts()
-    link = door.bucket(auth=auth).sign_url("GET", "k", 60)
+def test_links_with_the_token_elsewhere_are_told_where_it_belongs(
+    endpoint: RunningEndpoint, bucket: oss2.Bucket
+) -> None:
+    auth = endpoint.sts()
+    link = endpoint.bucket(auth=auth).sign_url("GET", "k", 60)
     token = credentials(auth).security_token
     path, _, query = link.partition("?")
     bare = f"{path}?" + "&".join(part for part in query.split("&") if not part.startswith("security-token"))
@@ -286,18 +294,18 @@ def test_links_with_the_token_elsewhere_are_told_where_it_belongs(door: RunningD
 
 
 def test_with_a_strict_region_other_regions_are_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with RunningDoor(tmp_path_factory.mktemp("strict"), strict_region=True) as door:
-        right = oss2.Bucket(oss2.AuthV4(KEY_ID, SECRET), door.url, "photos", region="cn-hangzhou")
+    with RunningEndpoint(tmp_path_factory.mktemp("strict"), strict_region=True) as endpoint:
+        right = oss2.Bucket(oss2.AuthV4(KEY_ID, SECRET), endpoint.url, "photos", region="cn-hangzhou")
         right.create_bucket()
-        wrong = oss2.Bucket(oss2.AuthV4(KEY_ID, SECRET), door.url, "photos", region="cn-shanghai")
+        wrong = oss2.Bucket(oss2.AuthV4(KEY_ID, SECRET), endpoint.url, "photos", region="cn-shanghai")
         with pytest.raises(oss2.exceptions.InvalidArgument) as caught:
             wrong.head_object("k")
         assert (caught.value.ec, caught.value.headers["x-oss-ec"]) == ("0002-00000226", "0002-00000226")
 
 
 @pytest.mark.parametrize("sent", [b"no http at all\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /\x00 HTTP/1.1\r\n\r\n"])
-def test_what_is_no_http_is_refused_in_the_form_of_oss(door: RunningDoor, sent: bytes) -> None:
-    url = urlsplit(door.url)
+def test_what_is_no_http_is_refused_in_the_form_of_oss(endpoint: RunningEndpoint, sent: bytes) -> None:
+    url = urlsplit(endpoint.url)
     with socket.create_connection((url.hostname, url.port), timeout=10) as connection:
         connection.sendall(sent)
         raw = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -313,18 +321,22 @@ def test_what_is_no_http_is_refused_in_the_form_of_oss(door: RunningDoor, sent: 
     assert b"ErrorCode" not in raw
 
 
-def test_the_error_of_a_head_request_fits_a_header_whatever_it_quotes(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_the_error_of_a_head_request_fits_a_header_whatever_it_quotes(
+    endpoint: RunningEndpoint, bucket: oss2.Bucket
+) -> None:
     headers = {"x-oss-meta-a": "a" * 20_000}
-    refused = door.request("HEAD", "k", headers=headers, auth=oss2.Auth(KEY_ID, "wrong"))
+    refused = endpoint.request("HEAD", "k", headers=headers, auth=oss2.Auth(KEY_ID, "wrong"))
     error = ElementTree.fromstring(base64.b64decode(refused.headers["x-oss-err"]))
     assert (refused.status_code, error.findtext("Code")) == (403, "SignatureDoesNotMatch")
 
 
 @pytest.mark.parametrize("version", [oss2.AUTH_VERSION_1, oss2.AUTH_VERSION_2, oss2.AUTH_VERSION_4])
-def test_a_lasting_key_has_no_token_wherever_it_comes(door: RunningDoor, bucket: oss2.Bucket, version: str) -> None:
+def test_a_lasting_key_has_no_token_wherever_it_comes(
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, version: str
+) -> None:
     bucket.put_object("k", b"x")
-    mine = door.bucket(auth=oss2.make_auth(KEY_ID, SECRET, version))
-    theirs = credentials(door.sts()).security_token
+    mine = endpoint.bucket(auth=oss2.make_auth(KEY_ID, SECRET, version))
+    theirs = credentials(endpoint.sts()).security_token
     for token, code in (("forged", "InvalidSecurityToken"), (theirs, "AccessKeyIdAndSecurityTokenNotMatch")):
         with pytest.raises(oss2.exceptions.ServerError) as caught:
             mine.get_object("k", headers={"x-oss-security-token": token})
@@ -337,12 +349,12 @@ def test_a_lasting_key_has_no_token_wherever_it_comes(door: RunningDoor, bucket:
             assert f"<Code>{code}</Code>" in requests.get(link, timeout=10).text
 
 
-def test_two_tokens_are_refused(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_two_tokens_are_refused(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_object("k", b"x")
-    other = credentials(door.sts(session="other")).security_token
+    other = credentials(endpoint.sts(session="other")).security_token
     for name in ("security-token", "x-oss-security-token"):
         with pytest.raises(oss2.exceptions.ServerError) as caught:
-            door.bucket(auth=door.sts()).get_object("k", params={name: other})
+            endpoint.bucket(auth=endpoint.sts()).get_object("k", params={name: other})
         assert caught.value.code == "AccessKeyIdAndSecurityTokenNotMatch"
 
 
@@ -356,7 +368,9 @@ def test_two_tokens_are_refused(door: RunningDoor, bucket: oss2.Bucket) -> None:
         ("oss:RequestObjectTag/kind", "new", True),
     ],
 )
-def test_conditions_see_tags(door: RunningDoor, bucket: oss2.Bucket, key: str, value: str, applies: bool) -> None:
+def test_conditions_see_tags(
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, key: str, value: str, applies: bool
+) -> None:
     tagging = oss2.models.Tagging()
     tagging.tag_set.add("team", "dev")
     bucket.put_bucket_tagging(tagging)
@@ -368,8 +382,8 @@ def test_conditions_see_tags(door: RunningDoor, bucket: oss2.Bucket, key: str, v
             {"Effect": "Deny", "Action": "oss:*", "Resource": "*", "Condition": {"StringEquals": {key: value}}},
         ],
     }
-    door.make_role("tagged", json.dumps(document))
-    role = door.bucket(auth=door.sts("tagged"))
+    endpoint.make_role("tagged", json.dumps(document))
+    role = endpoint.bucket(auth=endpoint.sts("tagged"))
 
     def put() -> Any:
         return role.put_object("k", b"y", headers={"x-oss-tagging": "kind=new"})

@@ -96,7 +96,7 @@ TEMPORARY = TOKENS.issue(Grant("42", "uploader", "r1", "photos"))
 AUTHENTICATOR = Authenticator(Authentication(Keys(), TOKENS), lambda: NOW)
 
 Wire = dict[str, Any]
-"""An ASGI scope, as far as the door reads it."""
+"""An ASGI scope, as far as the endpoint reads it."""
 
 
 def provider(kind: str) -> Any:

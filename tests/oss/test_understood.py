@@ -9,7 +9,7 @@ from typing import Any
 import oss2
 import pytest
 import requests
-from tests.oss.conftest import KEY_ID, SECRET, RunningDoor
+from tests.oss.conftest import KEY_ID, SECRET, RunningEndpoint
 
 from sesame.oss.operations import BUCKET, COPIES, OBJECT, SERVICE
 from sesame.oss.signature import NOT_SERVED, SERVED, UNSIGNED_IN_V1
@@ -37,23 +37,29 @@ NOT_IMPLEMENTED = (400, "NotImplemented")
 
 
 @pytest.mark.parametrize("signer", SIGNERS)
-def test_an_unknown_item_of_an_object_touches_nothing(door: RunningDoor, bucket: oss2.Bucket, signer: Any) -> None:
+def test_an_unknown_item_of_an_object_touches_nothing(
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, signer: Any
+) -> None:
     bucket.put_object("k", b"data", headers={"x-oss-meta-a": "1"})
     before = bucket.head_object("k").headers["Last-Modified"]
     for item in OBJECT_ITEMS:
         for value in ("", "x"):
             for method in ("PUT", "DELETE", "POST"):
-                response = door.request(method, "k", params={item: value}, body=b"other", auth=signer(KEY_ID, SECRET))
+                response = endpoint.request(
+                    method, "k", params={item: value}, body=b"other", auth=signer(KEY_ID, SECRET)
+                )
                 assert code(response) == NOT_IMPLEMENTED, (method, item, value, response.text)
     found = bucket.get_object("k")
     assert (found.read(), found.headers["Last-Modified"], found.headers["x-oss-meta-a"]) == (b"data", before, "1")
 
 
 @pytest.mark.parametrize("signer", SIGNERS)
-def test_an_unknown_item_of_a_bucket_touches_nothing(door: RunningDoor, bucket: oss2.Bucket, signer: Any) -> None:
+def test_an_unknown_item_of_a_bucket_touches_nothing(
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, signer: Any
+) -> None:
     for item in BUCKET_ITEMS:
         for method in ("DELETE", "PUT", "GET"):
-            response = door.request(method, params={item: ""}, body=b"<X/>", auth=signer(KEY_ID, SECRET))
+            response = endpoint.request(method, params={item: ""}, body=b"<X/>", auth=signer(KEY_ID, SECRET))
             assert code(response) == NOT_IMPLEMENTED, (method, item, response.text)
     assert bucket.get_bucket_acl().acl == "private"
 
@@ -74,31 +80,31 @@ def test_an_unknown_item_of_a_bucket_touches_nothing(door: RunningDoor, bucket: 
     ],
 )
 def test_what_does_not_go_together_is_not_implemented(
-    door: RunningDoor, bucket: oss2.Bucket, method: str, key: str, params: Mapping[str, str]
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, method: str, key: str, params: Mapping[str, str]
 ) -> None:
     bucket.put_object("k", b"data")
     for signer in SIGNERS:
-        assert code(door.request(method, key, params=params, auth=signer(KEY_ID, SECRET))) == NOT_IMPLEMENTED
+        assert code(endpoint.request(method, key, params=params, auth=signer(KEY_ID, SECRET))) == NOT_IMPLEMENTED
     assert bucket.get_object("k").read() == b"data"
 
 
-def test_a_repeated_item_is_refused(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_a_repeated_item_is_refused(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_bucket_acl("public-read")
     bucket.put_object("k", b"data")
-    response = requests.get(f"{door.url}/photos/k?versionId=null&versionId=other", timeout=10)
+    response = requests.get(f"{endpoint.url}/photos/k?versionId=null&versionId=other", timeout=10)
     assert code(response) == (400, "InvalidArgument")
 
 
-def test_another_version_than_the_only_one_does_not_exist(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_another_version_than_the_only_one_does_not_exist(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_object("k", b"data")
     for method, item in (("GET", ""), ("DELETE", ""), ("PUT", "acl"), ("GET", "tagging"), ("DELETE", "tagging")):
         params = {"versionId": "CAEQNhiBgMDJgZCA0BYiIDc4MGZjZGI2OTBjOTRmNTE5NmU5NmFhZjhjYmY0"} | (
             {item: ""} if item else {}
         )
         headers = {"x-oss-object-acl": "public-read"} if method == "PUT" else {}
-        assert code(door.request(method, "k", params=params, headers=headers)) == (404, "NoSuchVersion")
-    assert door.request("GET", "k", params={"versionId": "null"}).content == b"data"
-    assert door.request("DELETE", "k", params={"versionId": "null"}).status_code == 204
+        assert code(endpoint.request(method, "k", params=params, headers=headers)) == (404, "NoSuchVersion")
+    assert endpoint.request("GET", "k", params={"versionId": "null"}).content == b"data"
+    assert endpoint.request("DELETE", "k", params={"versionId": "null"}).status_code == 204
     assert not bucket.object_exists("k")
 
 
@@ -127,7 +133,7 @@ def test_another_version_than_the_only_one_does_not_exist(door: RunningDoor, buc
     ],
 )
 def test_a_header_that_is_not_obeyed_is_refused(
-    door: RunningDoor, bucket: oss2.Bucket, header: str, value: str
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, header: str, value: str
 ) -> None:
     bucket.put_object("k", b"data")
     upload = bucket.init_multipart_upload("big").upload_id
@@ -138,7 +144,7 @@ def test_a_header_that_is_not_obeyed_is_refused(
         ("PUT", "big", {"uploadId": upload, "partNumber": "1"}),
         ("PUT", "link", {"symlink": ""}),
     ):
-        response = door.request(method, key, params=params, headers={header: value}, body=b"other")
+        response = endpoint.request(method, key, params=params, headers={header: value}, body=b"other")
         assert code(response) == NOT_IMPLEMENTED, (method, key, response.text)
     assert bucket.get_object("k").read() == b"data"
     assert [found.key for found in oss2.ObjectIterator(bucket)] == ["k"]
@@ -149,16 +155,16 @@ def test_a_header_that_is_not_obeyed_is_refused(
     "header",
     ["x-oss-server-side-encryption", "x-oss-resource-group-id", "x-oss-object-acl", "x-oss-bucket-object-worm-enabled"],
 )
-def test_a_bucket_is_not_made_with_less_than_was_asked_for(door: RunningDoor, header: str) -> None:
-    response = door.request("PUT", bucket="less-than-asked", headers={header: "AES256"})
+def test_a_bucket_is_not_made_with_less_than_was_asked_for(endpoint: RunningEndpoint, header: str) -> None:
+    response = endpoint.request("PUT", bucket="less-than-asked", headers={header: "AES256"})
     assert code(response) == NOT_IMPLEMENTED
-    assert door.request("GET", bucket="less-than-asked").status_code == 404
+    assert endpoint.request("GET", bucket="less-than-asked").status_code == 404
 
 
-def test_who_pays_is_always_the_owner(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_who_pays_is_always_the_owner(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_object("k", b"data", headers={"x-oss-request-payer": "requester"})
-    assert door.request("GET", "k", params={"x-oss-request-payer": "requester"}).content == b"data"
-    assert code(door.request("GET", "k", headers={"x-oss-request-payer": "owner"})) == (400, "InvalidArgument")
+    assert endpoint.request("GET", "k", params={"x-oss-request-payer": "requester"}).content == b"data"
+    assert code(endpoint.request("GET", "k", headers={"x-oss-request-payer": "owner"})) == (400, "InvalidArgument")
 
 
 def test_every_item_of_the_table_is_signed_by_v1_or_known_not_to_be() -> None:
@@ -168,7 +174,7 @@ def test_every_item_of_the_table_is_signed_by_v1_or_known_not_to_be() -> None:
     assert NOT_SERVED.isdisjoint(SERVED | UNSIGNED_IN_V1)
 
 
-def test_an_acl_given_at_the_end_of_an_upload_counts(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_an_acl_given_at_the_end_of_an_upload_counts(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_bucket_acl("public-read")
     upload = bucket.init_multipart_upload("k").upload_id
     part = bucket.upload_part("k", upload, 1, b"data")
@@ -177,7 +183,7 @@ def test_an_acl_given_at_the_end_of_an_upload_counts(door: RunningDoor, bucket: 
     parts = [oss2.models.PartInfo(1, part.etag)]
     bucket.complete_multipart_upload("k", upload, parts, headers={"x-oss-object-acl": "private"})
     assert bucket.get_object_acl("k").acl == "private"
-    assert requests.get(f"{door.url}/photos/k", timeout=10).status_code == 403
+    assert requests.get(f"{endpoint.url}/photos/k", timeout=10).status_code == 403
     upload = bucket.init_multipart_upload("k").upload_id
     part = bucket.upload_part("k", upload, 1, b"data")
     with pytest.raises(oss2.exceptions.InvalidArgument):
@@ -185,10 +191,10 @@ def test_an_acl_given_at_the_end_of_an_upload_counts(door: RunningDoor, bucket: 
     bucket.abort_multipart_upload("k", upload)
 
 
-def test_the_meta_of_an_object_comes_whole_also_by_get(door: RunningDoor, bucket: oss2.Bucket) -> None:
+def test_the_meta_of_an_object_comes_whole_also_by_get(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_object("k", b"12345")
-    found = door.request("GET", "k", params={"objectMeta": ""})
+    found = endpoint.request("GET", "k", params={"objectMeta": ""})
     assert (found.status_code, found.content) == (200, b"")
-    asked = door.request("HEAD", "k", params={"objectMeta": ""})
+    asked = endpoint.request("HEAD", "k", params={"objectMeta": ""})
     assert asked.headers["Content-Length"] == "5"
     assert found.headers["ETag"] == asked.headers["ETag"]

@@ -74,7 +74,7 @@ PROBES = (
     probe("opens_by_handle", ROOT_CALL),
     probe("host_socket", "root", "user"),
     probe("abstract_socket", "scope", needs="scope"),
-    # The kernel's doors.
+    # What the kernel offers to every process.
     probe("opens_sysctl", "proc", "user"),
     probe("opens_sysrq", "proc", "user", needs="/proc/sysrq-trigger"),
     probe("reads_kernel_memory", "user", needs="/proc/kcore"),

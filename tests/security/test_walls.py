@@ -42,7 +42,7 @@ class Scene:
         self.layer.chmod(0o777)
         self._copy_with_setuid(INTERPRETERS[runtime].path)
         self.path_socket = socket.socket(socket.AF_UNIX)
-        self.path_socket.bind(str(folder / "door"))
+        self.path_socket.bind(str(folder / "socket"))
         self.path_socket.listen()
         self.abstract = f"sesame-test-{os.getpid()}-{next(SERIAL)}"
         self.abstract_socket = socket.socket(socket.AF_UNIX)
@@ -83,7 +83,7 @@ async def attacked(probe: Probe, runtime: str, scene: Scene, without: frozenset[
             "most": victim.sandbox.init_pid + 2, **probe.event,
         }  # fmt: skip
         if probe.attack == "host_socket":
-            told["path"] = str(scene.folder / "door")
+            told["path"] = str(scene.folder / "socket")
         try:
             reply = await attacker.invoke(json.dumps(told).encode())
         except SandboxDied as died:

@@ -20,7 +20,7 @@ class _Client(fc2.Client):  # type: ignore[misc]
 
 
 class Client:
-    """The SDK blocks: each call runs in a thread, the door in the loop."""
+    """The SDK blocks: each call runs in a thread, the endpoint in the loop."""
 
     def __init__(self, server: HttpServer, **changes: str) -> None:
         keys = {"endpoint": server.url, "accessKeyID": KEY_ID, "accessKeySecret": SECRET, **changes}

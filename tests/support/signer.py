@@ -18,8 +18,8 @@ API = "/2016-08-15"
 TIMEOUT_S = 60.0
 
 
-class Door:
-    """The Function Compute door of a server, called with one pair of keys."""
+class Api:
+    """The Function Compute api of a server, called with one pair of keys."""
 
     def __init__(self, endpoint: str, key_id: str, secret: str) -> None:
         self._endpoint = endpoint

@@ -1,7 +1,7 @@
-"""Kills the OSS door at random moments under concurrent uploads: what was acknowledged is there, nothing else is.
+"""Kills the OSS endpoint at random moments under concurrent uploads: what was acknowledged is there, nothing else is.
 
 Ten rounds in every test run, 200 in `make torture`; SESAME_TORTURE_ROUNDS sets another number, SESAME_TORTURE_SEED
-the random numbers. Never kills anything but the door that it was told the pid of.
+the random numbers. Never kills anything but the endpoint that it was told the pid of.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ class Ledger:
         self.acknowledgements = 0
 
     def work(self, url: str, stop: threading.Event) -> None:
-        """Until the door is gone."""
+        """Until the endpoint is gone."""
         bucket = oss2.Bucket(oss2.Auth(KEY_ID, SECRET), url, "photos", connect_timeout=5)
         with contextlib.suppress(oss2.exceptions.RequestError, ConnectionError):
             while not stop.is_set():
@@ -102,7 +102,7 @@ class Ledger:
 
 
 def read(bucket: oss2.Bucket, key: str) -> Content:
-    """oss2 compares the CRC that the door says with that of what it read."""
+    """oss2 compares the CRC that the endpoint says with that of what it read."""
     try:
         return bytes(bucket.get_object(key).read())
     except oss2.exceptions.NoSuchKey:
@@ -113,12 +113,12 @@ def describe(content: Content) -> str:
     return "absent" if content is None else f"{len(content)} bytes beginning {content[:6].hex()}"
 
 
-class Doors:
-    """The process that forks doors; `open` answers the pid and the address of a new one."""
+class Endpoints:
+    """The process that forks endpoints; `open` answers the pid and the address of a new one."""
 
     def __init__(self, root: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.torture.oss_door", str(root)],
+            [sys.executable, "-m", "tests.torture.oss_endpoint", str(root)],
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -168,8 +168,8 @@ def test_what_was_acknowledged_survives_kills_and_nothing_else_stays(tmp_path: P
     print(f"SESAME_TORTURE_SEED={seed}")
     moments = random.Random(seed)
     ledgers = [Ledger(number, seed) for number in range(CLIENTS)]
-    doors = Doors(tmp_path)
-    pid, url = doors.open()
+    endpoints = Endpoints(tmp_path)
+    pid, url = endpoints.open()
     try:
         bucket = oss2.Bucket(oss2.Auth(KEY_ID, SECRET), url, "photos")
         bucket.create_bucket()
@@ -184,7 +184,7 @@ def test_what_was_acknowledged_survives_kills_and_nothing_else_stays(tmp_path: P
             for client in clients:
                 client.join(timeout=60)
                 assert not client.is_alive()
-            pid, url = doors.open()
+            pid, url = endpoints.open()
             assert strays(tmp_path) == set()
             bucket = oss2.Bucket(oss2.Auth(KEY_ID, SECRET), url, "photos")
             listed = {found.key for found in oss2.ObjectIterator(bucket)}
@@ -194,5 +194,5 @@ def test_what_was_acknowledged_survives_kills_and_nothing_else_stays(tmp_path: P
     finally:
         if psutil.pid_exists(pid):
             kill(pid)
-        doors.close()
+        endpoints.close()
     assert sum(ledger.acknowledgements for ledger in ledgers) >= count
