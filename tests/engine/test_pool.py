@@ -284,3 +284,20 @@ async def test_an_instance_whose_end_fails_gives_its_capacity_back() -> None:
     engine.catalog.delete("function", "s", "f")
     await settle()
     assert (engine.pool.instances(), engine.pool.memory_mb) == ([], 0)
+
+
+async def test_a_freeze_that_fails_does_not_end_the_keep_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = build(CAPS)
+    engine.deploy()
+    await engine.call()
+
+    def fail() -> None:
+        raise OSError("no such cgroup")
+
+    monkeypatch.setattr(engine.driver.made[0], "freeze", fail)
+    with pytest.raises(OSError, match="no such cgroup"):
+        engine.clocks.advance(2)
+    monkeypatch.undo()
+    engine.clocks.advance(302)
+    await settle()
+    assert engine.pool.instances() == []

@@ -10,7 +10,7 @@ import pytest
 
 from sesame.sandbox.interface import KillReason, SandboxDied, SandboxSpec, SandboxStartFailed, StartFailure
 from sesame.sandbox.launch import Launch
-from sesame.sandbox.process.driver import PlainDriver
+from sesame.sandbox.process.driver import PlainDriver, PlainSandbox
 from sesame.sandbox.runtimes.interpreters import discover
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -63,6 +63,22 @@ async def test_memory_over_the_limit_ends_the_instance(stage: Any, handler: str,
     assert str(died.value).endswith(" MB of 128 MB")
     assert actor.sandbox.memory_peak_mb() > 128
     assert actor.deaths == 0
+
+
+async def test_the_watch_of_calls_goes_on_after_a_failure(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    check, failures = PlainSandbox.check_memory, iter(range(1))
+
+    def fail_once(sandbox: PlainSandbox) -> None:
+        if next(failures, None) is not None:
+            raise OSError("/proc is busy")
+        check(sandbox)
+
+    monkeypatch.setattr(PlainSandbox, "check_memory", fail_once)
+    actor = await stage.start("hogs", "index.in_child", memory_mb=128)
+    with pytest.raises(SandboxDied) as died:
+        await actor.invoke(b"300")
+    assert died.value.reason == "out_of_memory"
+    assert next(failures, None) is None
 
 
 @linux_only

@@ -66,7 +66,7 @@ class Counts(msgspec.Struct):
 
 
 class Pool:
-    """Belongs to one event loop; no locks."""
+    """Belongs to one event loop."""
 
     def __init__(self, given: PoolDependencies) -> None:
         self.counts = Counts()
@@ -139,11 +139,11 @@ class Pool:
             return lease
         try:
             lease = await self._warm_or_cold(snapshot)
-        except Exhausted:
-            self.counts.refused += 1
-            raise
-        except BaseException:
-            self.counts.failed += 1
+        except BaseException as error:
+            if isinstance(error, Exhausted):
+                self.counts.refused += 1
+            else:
+                self.counts.failed += 1
             raise
         if lease.cold:
             self.counts.cold += 1
@@ -210,7 +210,7 @@ class Pool:
             if ending:
                 # Cancelling this call does not cancel the evicted instances' ends.
                 await asyncio.wait(ending)
-            async with self._start_slots.slot(_name(snapshot)):
+            async with self._start_slots.slot(f"{snapshot.service}/{snapshot.function}"):
                 # While this call waited for its slot, another may have ended and left a warm instance.
                 if (warm := self._warm(snapshot)) is not None:
                     instance.move(State.DEAD)
@@ -263,6 +263,12 @@ class Pool:
 
     def _on_tick(self) -> None:
         self._tick = None
+        try:
+            self._expire_and_freeze()
+        finally:
+            self._tick_soon()
+
+    def _expire_and_freeze(self) -> None:
         now, caps = self._given.clocks.monotonic(), self._given.caps
         for key, idle in list(self._idle.items()):
             for instance in expired(idle, now, caps.keep_alive_s):
@@ -278,11 +284,9 @@ class Pool:
                     instance.freeze()
             if not idle:
                 del self._idle[key]
-        if self._idle:
-            self._tick_soon()
 
     def _tick_soon(self) -> None:
-        if self._tick is None and not self._closed:
+        if self._tick is None and self._idle and not self._closed:
             self._tick = self._given.clocks.call_later(TICK_S, self._on_tick)
 
     def _retire_outdated(self) -> None:
@@ -394,7 +398,3 @@ class _Leasing:
             pool.calls -= 1
             if pool.calls_ended is not None:
                 pool.call_ended()
-
-
-def _name(snapshot: Snapshot) -> str:
-    return f"{snapshot.service}/{snapshot.function}"

@@ -110,7 +110,7 @@ class StartFailure(enum.StrEnum):
     CRASHED = "crashed"
     """The process ended by itself, or was not ready in time; it will probably do so again."""
     LOST = "lost"
-    """Something that the instance is made from is gone from this machine; an operator must mend that."""
+    """A code package of the function is gone from this machine; the message says what to do."""
     TRANSIENT = "transient"
     """Something of the host failed at that moment; another try may succeed at once."""
 
