@@ -9,7 +9,7 @@ from sesame.fc.v2016.errors import spelled, worded
 from sesame.model import errors, records
 
 FIELD = "log_config.project"
-CONTROL = Path(__file__).parents[2] / "src" / "sesame" / "control"
+SOURCES = Path(__file__).parents[2] / "src" / "sesame"
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,9 @@ def test_kinds_have_the_words_of_the_api(error: errors.CallerError, status: int,
 
 
 def names_raised(kind: str) -> set[str]:
-    """The kinds of resources that `control` raises this error for, by the names of their constants."""
-    text = "".join(path.read_text() for path in CONTROL.glob("*.py"))
+    """The kinds of resources that packages below raise this error for, by the names of their constants."""
+    packages = ("control", "engine", "identity", "store")
+    text = "".join(path.read_text() for package in packages for path in (SOURCES / package).rglob("*.py"))
     return set(re.findall(kind + r"\((?:records\.)?([A-Z_]+),", text))
 
 

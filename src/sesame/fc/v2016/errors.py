@@ -25,6 +25,11 @@ _NOT_FOUND = {
     records.ASYNC_CONFIG: ("AsyncConfigNotExists", "AsyncConfig for {1}.{0}:{2} does not exist."),
     records.ON_DEMAND_CONFIG: ("OnDemandConfigNotFound", "on-demand config of '{0}' does not exist"),
     records.VPC_BINDING: ("VpcBindingNotFound", "service '{1}' is not bound to vpc '{0}'"),
+    # Not of this API, but of what its operations refer to.
+    records.ROLE: ("RoleNotFound", "role '{0}' does not exist"),
+    records.BUCKET: ("BucketNotFound", "OSS bucket '{0}' does not exist"),
+    errors.OBJECT: ("ObjectNotFound", "OSS object '{0}' does not exist in bucket '{1}'"),
+    errors.UPLOAD: ("UploadNotFound", "upload '{0}' to bucket '{1}' does not exist"),
 }
 _ALREADY_EXISTS = {
     records.SERVICE: ("ServiceAlreadyExists", "service '{0}' already exists"),
@@ -37,10 +42,14 @@ _ALREADY_EXISTS = {
         "version or alias",
     ),
     records.CUSTOM_DOMAIN: ("DomainNameAlreadyExists", "domain name {0} already exists"),
+    records.ROLE: ("RoleAlreadyExists", "role '{0}' already exists"),
+    records.BUCKET: ("BucketAlreadyExists", "OSS bucket '{0}' already exists"),
+    errors.OBJECT: ("ObjectAlreadyExists", "OSS object '{0}' already exists in bucket '{1}'"),
 }
 _NOT_EMPTY = {
     records.SERVICE: ("ServiceNotEmpty", "service '{0}' has {1}"),
     records.FUNCTION: ("FunctionNotEmpty", "function '{0}' has active {1}"),
+    records.BUCKET: ("BucketNotEmpty", "OSS bucket '{0}' has {1}"),
 }
 # Words that this API does not spell as `PascalCase`.
 _SPELLED = {
