@@ -30,7 +30,7 @@ def cpu_s(processes: list[psutil.Process]) -> float:
 @click.option("--sandbox", default="jail", show_default=True)
 @click.option("--runtime", default="python3.12", show_default=True)
 def main(instances: int, sandbox: str, runtime: str) -> None:
-    # Room for all of them at 128 MB each, whatever the host has: they use a fraction of it.
+    # Enough for all of them at 128 MB each, whatever the host has: they use a fraction of it.
     flags = ("--sandbox", sandbox, "--max-memory-mb", str(instances * 128 + 1024))
     with sesame(*flags) as endpoint:
         names = deploy(endpoint, "idle", runtime, instances)

@@ -1,4 +1,4 @@
-"""A catalog, packages and the rooms of control on a temporary folder."""
+"""A catalog, packages and the parts of control on a temporary folder."""
 
 import base64
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Code that was uploaded is used once, by whoever uploaded it, and as it was uploaded."""
+"""Code that was uploaded is used once, by the caller that uploaded it, and as it was uploaded."""
 
 import asyncio
 import base64

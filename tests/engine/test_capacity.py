@@ -164,7 +164,7 @@ def test_no_slot_is_lost_and_none_is_given_twice(at_once: int, steps: list[tuple
             assert queue.most <= at_once
         await settle()
         while not all(task.done() for task in queue.tasks):
-            # Whoever waits does so because all slots are taken.
+            # A call waits only because all slots are taken.
             waiting = sum(not task.done() for task in queue.tasks) - len(queue.holding)
             assert len(queue.holding) == at_once or not waiting
             queue.one_ends()

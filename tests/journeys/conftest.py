@@ -1,6 +1,6 @@
 """A real Sesame for the journeys: `sesame start` as a process of its own, on free ports, with a directory of its own.
 
-All goes through its endpoint with the official SDK; nothing of the rooms is imported, but for naming the runtimes.
+Everything goes through its endpoints with the official SDK; of Sesame only the names of the runtimes are imported.
 SESAME_TEST_SANDBOX names the driver (default: auto, the strongest that holds here).
 """
 

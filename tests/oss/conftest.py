@@ -1,6 +1,6 @@
 """A real OSS endpoint on a free port, in a thread of its own, and official clients for it.
 
-Used by every test of this room. The clock of the endpoint is the tests' to set.
+Used by every test of this package. The tests set the clock of the endpoint.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Packages that attack whoever unpacks them: each is refused, and does harm once the check that refuses it is gone."""
+"""Packages that attack what unpacks them: each is refused, and does harm without the check that refuses it."""
 
 import io
 import stat

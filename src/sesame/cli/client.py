@@ -22,7 +22,7 @@ API_VERSION = "2016-08-15"
 OWN_PREFIX = "/sesame/"
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 60.0
-# A result of 32 MiB, and room for its escapes.
+# A result of 32 MiB, and as much again for its escapes.
 ANSWER_BYTES_MAX = 72 * 1024 * 1024
 SHOWN_CHARS = 300
 

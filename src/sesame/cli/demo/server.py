@@ -42,7 +42,7 @@ def demo_server(folder: Path, options: Sequence[str]) -> Iterator[DemoServer]:
             stdin=subprocess.DEVNULL, stdout=log_file, stderr=subprocess.STDOUT, env=environment,
             start_new_session=True,
         )  # fmt: skip
-    # Whoever ends the demo ends its server: SIGTERM becomes an exit that passes the `finally` below.
+    # SIGTERM becomes an exit that passes the `finally` below, so that it ends the server too.
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         endpoints = _wait_until_ready(data_dir, process, log)
