@@ -80,6 +80,7 @@ class OssEndpoint:
 
         buckets = parts.buckets
         self._dependencies = Dependencies(
+            authenticator=self._authenticator,
             buckets=buckets,
             objects=objects,
             uploads=parts.uploads,

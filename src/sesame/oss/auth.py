@@ -48,7 +48,7 @@ class Authenticator:
         proof = presented(request)
         if proof is None:
             return ANONYMOUS_CALLER
-        caller = self._identify(proof)
+        caller = self.identify(proof.access_key_id, proof.token)
         if proof.link:
             self._check_expiry(request, proof)
         self._check_scope(request, proof)
@@ -57,11 +57,12 @@ class Authenticator:
             self._check_skew(request, proof)
         return caller
 
-    def _identify(self, proof: Presented) -> Caller:
+    def identify(self, access_key_id: str, token: str) -> Caller:
+        """Raises OssError with the code for what is wrong with the key or its token."""
         try:
-            return self._authentication.identify(proof.access_key_id, proof.token)
+            return self._authentication.identify(access_key_id, token)
         except CredentialsRefused as refused:
-            raise OssError(_CODES[refused.refusal], details={"OSSAccessKeyId": proof.access_key_id}) from refused
+            raise OssError(_CODES[refused.refusal], details={"OSSAccessKeyId": access_key_id}) from refused
 
     def _check_expiry(self, request: Request, proof: Presented) -> None:
         """V1 and V2 links say when they end; V4 links say when they were made and how long they hold."""

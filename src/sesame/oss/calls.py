@@ -10,6 +10,7 @@ import msgspec
 from sesame.control.buckets import Buckets
 from sesame.identity.authentication import Caller
 from sesame.model.bucket import Bucket
+from sesame.oss.auth import Authenticator
 from sesame.oss.body import Body
 from sesame.oss.permissions import Permissions, Wish
 from sesame.oss.request import Request
@@ -20,6 +21,7 @@ from sesame.store.objects.objects import Objects
 class Dependencies(msgspec.Struct, frozen=True):
     """`clock` gives Unix seconds; `region` is the one that buckets say they are in (`cn-hangzhou`)."""
 
+    authenticator: Authenticator
     buckets: Buckets
     objects: Objects
     uploads: Uploads

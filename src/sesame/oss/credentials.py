@@ -89,7 +89,7 @@ def _header(request: Request, authorization: str) -> Presented:
         fields = _fields(rest, "=")
         if not {"Credential", "Signature"} <= fields.keys():
             raise _malformed(authorization)
-        access_key_id, scope = _credential(fields["Credential"])
+        access_key_id, scope = parse_credential(fields["Credential"])
         return Presented(
             Scheme.V4,
             link=False,
@@ -120,7 +120,7 @@ def _link(request: Request) -> Presented | None:
         credential, expires, signature, _date = _need(
             query, "x-oss-credential", "x-oss-expires", "x-oss-signature", "x-oss-date"
         )
-        access_key_id, scope = _credential(credential)
+        access_key_id, scope = parse_credential(credential)
         return Presented(
             Scheme.V4,
             link=True,
@@ -168,7 +168,7 @@ def _additional(text: str) -> tuple[str, ...]:
     return names
 
 
-def _credential(text: str) -> tuple[str, Scope]:
+def parse_credential(text: str) -> tuple[str, Scope]:
     parts = text.split("/")
     if len(parts) != 5 or not parts[0] or parts[3] not in V4_PRODUCTS or parts[4] != V4_TERMINATOR:
         raise invalid_argument("Credential", text, "Invalid credential in Authorization header.")

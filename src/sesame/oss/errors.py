@@ -28,7 +28,13 @@ _CATALOGUE: dict[str, tuple[int, str, str]] = {
     "EntityTooLarge": (400, "Your proposed upload exceeds the maximum allowed object size.", "0016-00000203"),
     "EntityTooSmall": (400, "Your proposed upload smaller than the minimum allowed size.", "0042-00000061"),
     "FileAlreadyExists": (409, "The object you specified already exists and can not be overwritten.", "0026-00000121"),
+    "FieldItemTooLong": (400, "Your post fields items too large.", "0031-00000002"),
     "IncompleteBody": (400, "The request body terminated unexpectedly", "0017-00000206"),
+    "IncorrectNumberOfFilesInPOSTRequest": (
+        400,
+        "POST requires exactly one file upload per request.",
+        "0031-00000003",
+    ),
     "InternalError": (500, "We encountered an internal error. Please try again.", "0000-00000001"),
     "InvalidAccessKeyId": (
         403,
@@ -56,10 +62,16 @@ _CATALOGUE: dict[str, tuple[int, str, str]] = {
         "The list of parts was not in ascending order. Parts list must specified in order by part number.",
         "0042-00000022",
     ),
+    "InvalidPolicyDocument": (400, "Invalid Policy: Invalid JSON or conditions.", "0031-00000001"),
     "InvalidRange": (416, "The requested range cannot be satisfied", "0026-00000061"),
     "InvalidRequest": (400, "The request is invalid.", "0017-00000902"),
     "InvalidSecurityToken": (403, "The security token you provided is invalid.", "0002-00000006"),
     "InvalidTargetType": (400, "The target type is invalid.", "0029-00000002"),
+    "MalformedPOSTRequest": (
+        400,
+        "The body of your POST request is not well-formed multipart/form-data.",
+        "0031-00000004",
+    ),
     "MalformedXML": (
         400,
         "The XML you provided was not well-formed or did not validate against our published schema.",

@@ -9,7 +9,7 @@ import msgspec
 
 from sesame.oss import access_settings as access
 from sesame.oss import bucket_operations as buckets
-from sesame.oss import bucket_settings, copying, lifecycle_rules, listings, multipart, restore
+from sesame.oss import bucket_settings, copying, lifecycle_rules, listings, multipart, post_object, restore
 from sesame.oss import object_operations as objects
 from sesame.oss import object_properties as properties
 from sesame.oss.answers import Answer
@@ -75,6 +75,7 @@ BUCKET: Table = {
     ),
     ("PUT", ""): Operation(buckets.put_bucket, "oss:PutBucket", headers=_ACL),
     ("DELETE", ""): Operation(buckets.delete_bucket, "oss:DeleteBucket"),
+    ("POST", ""): Operation(post_object.post_object, ""),
     ("POST", "delete"): Operation(objects.delete_objects, "", _ENCODING),
     ("GET", "bucketInfo"): Operation(buckets.get_bucket_info, "oss:GetBucketInfo"),
     ("GET", "location"): Operation(buckets.get_bucket_location, "oss:GetBucketLocation"),
