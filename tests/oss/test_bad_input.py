@@ -3,7 +3,11 @@
 Run by pytest against a real endpoint on a free port; hypothesis makes up the requests.
 """
 
+import http.client
+from urllib.parse import urlsplit
+
 import oss2
+import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -23,7 +27,8 @@ headers = st.dictionaries(
             "if-unmodified-since", "x-oss-copy-source", "x-oss-copy-source-range", "x-oss-copy-source-if-match",
             "x-oss-metadata-directive", "x-oss-tagging", "x-oss-object-acl", "x-oss-acl", "x-oss-storage-class",
             "x-oss-meta-a", "x-oss-symlink-target", "x-oss-range-behavior", "x-oss-forbid-overwrite", "origin",
-            "access-control-request-method", "accept-encoding", "x-oss-complete-all",
+            "access-control-request-method", "accept-encoding", "x-oss-complete-all", "referer", "x-oss-request-payer",
+            "x-oss-tagging-directive", "x-oss-server-side-encryption", "x-oss-copy-source-if-modified-since", "date",
         ]
     ),
     header_text,
@@ -37,6 +42,8 @@ queries = st.dictionaries(
             "max-keys", "marker", "prefix", "delimiter", "encoding-type", "list-type", "continuation-token",
             "start-after", "delete", "cors", "stat", "bucketInfo", "max-uploads", "key-marker", "upload-id-marker",
             "max-parts", "part-number-marker", "response-content-type", "x-oss-process", "versionId", "live", "restore",
+            "versions", "version-id-marker", "lifecycle", "referer", "publicAccessBlock", "requestPayment", "regions",
+            "bucketArchiveDirectRead", "cleanRestoredObject", "retention", "x-oss-request-payer",
         ]
     ),
     query_text,
@@ -52,6 +59,12 @@ bodies = st.one_of(
             b"<CompleteMultipartUpload><Part><PartNumber>x</PartNumber></Part></CompleteMultipartUpload>",
             b"<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>",
             b"<CORSConfiguration><CORSRule/></CORSConfiguration>",
+            b"<RestoreRequest><Days>-1</Days></RestoreRequest>",
+            b"<LifecycleConfiguration><Rule><Status>Enabled</Status></Rule></LifecycleConfiguration>",
+            b"<RefererConfiguration><RefererList><Referer>***???</Referer></RefererList></RefererConfiguration>",
+            b"<PublicAccessBlockConfiguration><BlockPublicAccess>1</BlockPublicAccess></PublicAccessBlockConfiguration>",
+            b"<Delete><Object><Key>&#0;</Key></Object></Delete>",
+            b"<Delete>\xff</Delete>",
             b"<CreateBucketConfiguration xmlns='x'><StorageClass>?</StorageClass></CreateBucketConfiguration>",
         ]
     ),
@@ -84,3 +97,23 @@ def test_no_signed_request_makes_the_endpoint_fail(
     response = requests.request(method, call.url, params=call.params, headers=sent, data=data, timeout=20)
     assert response.status_code < 500, response.text
     assert len(response.headers["x-oss-request-id"]) == 24
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/photos/%ff", "/photos/%ED%A0%80", "/photos/%00", "/%ff/k", "/photos/" + "%41" * 5000, "//", "/photos//",
+        "/photos/..", "/photos/a/../b", "/photos?acl&acl", "/photos?%ff", "/photos?a=%ff", "/?" + "a&" * 5000,
+        "/photos?max-keys=%D9%A1",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE", "HEAD"])
+def test_no_path_makes_the_endpoint_fail(door: RunningDoor, bucket: oss2.Bucket, method: str, path: str) -> None:
+    url = urlsplit(door.url)
+    connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=20)
+    connection.putrequest(method, path)
+    connection.putheader("Content-Length", "0")
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert 400 <= answer.status < 500
+    connection.close()

@@ -1,6 +1,6 @@
 """The body of a request as it arrives: chunk by chunk for objects, whole for the small XML documents.
 
-Made by `oss.app` around ASGI's `receive`. Never reads ahead of who asks, so that memory stays flat.
+Made by `oss.app` around ASGI's `receive`. Reads only as fast as the operation does, so that memory stays flat.
 """
 
 import base64
@@ -17,7 +17,7 @@ MD5_BYTES = 16
 
 
 class ClientGone(Exception):
-    """The connection ended before the body did; there is nobody to answer."""
+    """The connection ended before the body did, so no answer can be sent."""
 
 
 class Body:
@@ -32,11 +32,13 @@ class Body:
 
     async def whole(self, limit_bytes: int) -> bytes:
         """Raises OssError EntityTooLarge, and InvalidDigest when Content-MD5 says something else."""
-        body = b""
+        chunks, size = [], 0
         async for chunk in self:
-            body += chunk
-            if len(body) > limit_bytes:
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > limit_bytes:
                 raise OssError("EntityTooLarge")
+        body = b"".join(chunks)
         self.check_md5(hashlib.md5(body, usedforsecurity=False).digest())
         return body
 
