@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import oss2
 import pytest
 import requests
-from tests.oss.conftest import KEY_ID, SECRET, RunningDoor
+from tests.oss.conftest import KEY_ID, SECRET, RunningEndpoint
 
 from sesame.oss.signature import Scope, sign_v4
 
@@ -45,9 +45,11 @@ def v4(written: str) -> dict[str, str]:
     }
 
 
-def post(door: RunningDoor, fields: dict[str, str], data: bytes = b"data", **kwargs: Any) -> requests.Response:
+def post(endpoint: RunningEndpoint, fields: dict[str, str], data: bytes = b"data", **kwargs: Any) -> requests.Response:
     files = {"file": ("dir/name.txt", data, "text/plain")}
-    return requests.post(f"{door.url}/photos", data=fields, files=files, timeout=10, allow_redirects=False, **kwargs)
+    return requests.post(
+        f"{endpoint.url}/photos", data=fields, files=files, timeout=10, allow_redirects=False, **kwargs
+    )
 
 
 def refusal(response: requests.Response) -> tuple[int, str]:
@@ -55,14 +57,16 @@ def refusal(response: requests.Response) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("sign", [v1, v4])
-def test_a_signed_policy_lets_a_form_in(door: RunningDoor, bucket: oss2.Bucket, sign: Callable[[str], Any]) -> None:
+def test_a_signed_policy_lets_a_form_in(
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, sign: Callable[[str], Any]
+) -> None:
     fields = {
         "key": "in/${filename}",
         "x-oss-meta-a": "1",
         "x-oss-object-acl": "public-read",
         "Cache-Control": "no-cache",
     }
-    answer = post(door, {**fields, **sign(policy())})
+    answer = post(endpoint, {**fields, **sign(policy())})
     assert (answer.status_code, answer.content) == (204, b"")
     found = bucket.get_object("in/name.txt")
     assert (found.read(), found.headers["ETag"]) == (b"data", answer.headers["ETag"])
@@ -71,38 +75,38 @@ def test_a_signed_policy_lets_a_form_in(door: RunningDoor, bucket: oss2.Bucket, 
     assert bucket.get_object_acl("in/name.txt").acl == "public-read"
 
 
-def test_the_answer_is_what_the_form_asks_for(door: RunningDoor, bucket: oss2.Bucket) -> None:
-    answer = post(door, {"key": "in/a", "success_action_status": "201", **v1(policy())})
+def test_the_answer_is_what_the_form_asks_for(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+    answer = post(endpoint, {"key": "in/a", "success_action_status": "201", **v1(policy())})
     assert (answer.status_code, ElementTree.fromstring(answer.content).findtext("Key")) == (201, "in/a")
-    assert post(door, {"key": "in/a", "success_action_status": "200", **v1(policy())}).status_code == 200
+    assert post(endpoint, {"key": "in/a", "success_action_status": "200", **v1(policy())}).status_code == 200
     target = "http://page.example/done?x=1"
-    answer = post(door, {"key": "in/a", "success_action_redirect": target, **v1(policy())})
+    answer = post(endpoint, {"key": "in/a", "success_action_redirect": target, **v1(policy())})
     assert answer.status_code == 303
     assert answer.headers["Location"].startswith(f"{target}&bucket=photos&key=in%2Fa&etag=")
-    answer = post(door, {"key": "in/b", "success_action_redirect": "javascript:alert(1)", **v1(policy())})
+    answer = post(endpoint, {"key": "in/b", "success_action_redirect": "javascript:alert(1)", **v1(policy())})
     assert refusal(answer) == (400, "InvalidArgument")
     assert not bucket.object_exists("in/b")
 
 
 @pytest.mark.parametrize("size", [0, 1, 255 * 1024, 3_000_000])
-def test_files_of_every_size_arrive_whole(door: RunningDoor, bucket: oss2.Bucket, size: int) -> None:
+def test_files_of_every_size_arrive_whole(endpoint: RunningEndpoint, bucket: oss2.Bucket, size: int) -> None:
     data = (b"\r\n--boundary" * (size // 12 + 1))[:size]
-    assert post(door, {"key": "k", **v1(policy([]))}, data).status_code == 204
+    assert post(endpoint, {"key": "k", **v1(policy([]))}, data).status_code == 204
     assert bucket.get_object("k").read() == data
 
 
-def test_temporary_credentials_sign_forms_too(door: RunningDoor, bucket: oss2.Bucket) -> None:
-    given = door.sts()._StsAuth__auth.credentials_provider.get_credentials()
+def test_temporary_credentials_sign_forms_too(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+    given = endpoint.sts()._StsAuth__auth.credentials_provider.get_credentials()
     written = policy()
     fields = {"key": "in/a", **v1(written, given.access_key_id, given.access_key_secret)}
-    assert refusal(post(door, fields)) == (403, "InvalidAccessKeyId")
-    assert post(door, {**fields, "x-oss-security-token": given.security_token}).status_code == 204
+    assert refusal(post(endpoint, fields)) == (403, "InvalidAccessKeyId")
+    assert post(endpoint, {**fields, "x-oss-security-token": given.security_token}).status_code == 204
 
 
-def test_nobody_may_post_only_into_an_open_bucket(door: RunningDoor, bucket: oss2.Bucket) -> None:
-    assert refusal(post(door, {"key": "k"})) == (403, "AccessDenied")
+def test_nobody_may_post_only_into_an_open_bucket(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+    assert refusal(post(endpoint, {"key": "k"})) == (403, "AccessDenied")
     bucket.put_bucket_acl("public-read-write")
-    assert post(door, {"key": "k"}).status_code == 204
+    assert post(endpoint, {"key": "k"}).status_code == 204
     assert bucket.get_object("k").read() == b"data"
 
 
@@ -130,22 +134,22 @@ def test_nobody_may_post_only_into_an_open_bucket(door: RunningDoor, bucket: oss
     ],
 )
 def test_what_the_policy_does_not_allow_leaves_nothing(
-    door: RunningDoor, bucket: oss2.Bucket, fields: dict[str, str], conditions: list[Any], code: str
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, fields: dict[str, str], conditions: list[Any], code: str
 ) -> None:
-    files = len(door.files())
-    assert refusal(post(door, {**fields, **v1(policy(conditions))}))[1] == code
+    files = len(endpoint.files())
+    assert refusal(post(endpoint, {**fields, **v1(policy(conditions))}))[1] == code
     assert [found.key for found in oss2.ObjectIterator(bucket)] == []
-    assert len(door.files()) == files
+    assert len(endpoint.files()) == files
 
 
-def test_an_expired_forged_or_unreadable_policy_is_refused(door: RunningDoor, bucket: oss2.Bucket) -> None:
-    assert refusal(post(door, {"key": "in/a", **v1(policy(valid_s=-60))})) == (403, "AccessDenied")
-    assert refusal(post(door, {"key": "in/a", **v1(policy(), secret="wrong")})) == (403, "SignatureDoesNotMatch")
+def test_an_expired_forged_or_unreadable_policy_is_refused(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+    assert refusal(post(endpoint, {"key": "in/a", **v1(policy(valid_s=-60))})) == (403, "AccessDenied")
+    assert refusal(post(endpoint, {"key": "in/a", **v1(policy(), secret="wrong")})) == (403, "SignatureDoesNotMatch")
     wider = {**v1(policy()), "policy": policy([])}
-    assert refusal(post(door, {"key": "x", **wider})) == (403, "SignatureDoesNotMatch")
+    assert refusal(post(endpoint, {"key": "x", **wider})) == (403, "SignatureDoesNotMatch")
     for written in ("%%%", base64.b64encode(b"[]").decode(), base64.b64encode(b"[" * 50_000).decode()):
-        assert refusal(post(door, {"key": "in/a", **v1(written)})) == (400, "InvalidPolicyDocument")
-    assert refusal(post(door, {"key": "in/a", "policy": policy()})) == (400, "InvalidArgument")
+        assert refusal(post(endpoint, {"key": "in/a", **v1(written)})) == (400, "InvalidPolicyDocument")
+    assert refusal(post(endpoint, {"key": "in/a", "policy": policy()})) == (400, "InvalidArgument")
 
 
 @pytest.mark.parametrize(
@@ -160,8 +164,10 @@ def test_an_expired_forged_or_unreadable_policy_is_refused(door: RunningDoor, bu
         (MULTIPART, b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n' + b"v" * 300_000),
     ],
 )  # fmt: skip
-def test_what_is_no_form_is_refused(door: RunningDoor, bucket: oss2.Bucket, content_type: str, body: bytes) -> None:
+def test_what_is_no_form_is_refused(
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, content_type: str, body: bytes
+) -> None:
     bucket.put_bucket_acl("public-read-write")
-    response = requests.post(f"{door.url}/photos/", data=body, headers={"Content-Type": content_type}, timeout=10)
+    response = requests.post(f"{endpoint.url}/photos/", data=body, headers={"Content-Type": content_type}, timeout=10)
     assert response.status_code == 400
     assert [found.key for found in oss2.ObjectIterator(bucket)] == []

@@ -103,6 +103,9 @@ def test_another_version_than_the_only_one_does_not_exist(endpoint: RunningEndpo
         )
         headers = {"x-oss-object-acl": "public-read"} if method == "PUT" else {}
         assert code(endpoint.request(method, "k", params=params, headers=headers)) == (404, "NoSuchVersion")
+    for version, status in (("?versionId=CAEQ", 404), ("?other=1", 404), ("?versionId=null", 200)):
+        source = {"x-oss-copy-source": f"/photos/k{version}"}
+        assert endpoint.request("PUT", "c", headers=source).status_code == status
     assert endpoint.request("GET", "k", params={"versionId": "null"}).content == b"data"
     assert endpoint.request("DELETE", "k", params={"versionId": "null"}).status_code == 204
     assert not bucket.object_exists("k")

@@ -29,7 +29,7 @@ def check_public_acl(request: Request, buckets: Buckets, bucket: Bucket) -> None
 
 
 def check_payer(request: Request, caller: Caller, bucket: Bucket) -> None:
-    """Raises OssError AccessDenied for another account that does not say that it pays, and for nobody's requests."""
+    """Raises OssError AccessDenied for another account that does not say that it pays, and for anonymous requests."""
     if not bucket.requester_pays or caller.principal.account_id == bucket.account_id:
         return
     payer = request.header("x-oss-request-payer") or request.query.get("x-oss-request-payer", "")

@@ -22,7 +22,7 @@ HOST_CHARS_MAX = 255
 
 
 class ByteRange(msgspec.Struct, frozen=True):
-    """Bytes of an opened object that are still to be sent, packed with `gzip`; whoever sends them closes the reader."""
+    """Bytes of an opened object that are still to be sent, compressed with `gzip`; the sender closes the reader."""
 
     reader: Reader
     start: int

@@ -1,6 +1,6 @@
-"""The OSS door: an ASGI callable that takes a request through parse, proof, bucket, permission, operation, answer.
+"""The OSS endpoint: an ASGI callable that takes a request through parse, bucket, signature, route, rights, operation.
 
-Served by `app` on a port of its own. Never blocks the loop, and never tells a stranger what went wrong inside.
+Served by `_endpoints` on a port of its own. A failure of ours is logged, and answered without internals.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from sesame.oss.body import Body, ClientGone
 from sesame.oss.calls import Call, Dependencies
 from sesame.oss.cors import headers_for, preflight
 from sesame.oss.errors import OssError, as_oss_error
-from sesame.oss.permissions import Permissions, Wish
+from sesame.oss.permissions import AccessRequest, Permissions
 from sesame.oss.request import Request, parse
 from sesame.oss.routes import may_create_bucket, route
 from sesame.store.objects.multipart import Uploads
@@ -147,8 +147,8 @@ class OssEndpoint:
         except ClientGone:
             raise
         except Exception:
-            # The border of the door: whatever it was, the caller learns no more than that it was our fault.
-            log.exception("the OSS door failed", request_id=request_id, method=method)
+            # Whatever it was, the caller learns only that it was our fault.
+            log.exception("the OSS endpoint failed", request_id=request_id, method=method)
             answer = error_answer(OssError("InternalError"), method, request_id, _host(scope))
         answer = msgspec.structs.replace(answer, headers={**answer.headers, **for_browsers})
         return answer, (body is not None and body.touched) or not _may_leave_out_its_body(scope)
@@ -169,14 +169,14 @@ class OssEndpoint:
         # A bucket that is to be made is the caller's own, as far as rights go.
         named = Bucket(request.bucket, caller.principal.account_id) if creates else found
         if operation.action:
-            await call.require(Wish(operation.action, named, request.key))
+            await call.require(AccessRequest(operation.action, named, request.key))
         if named is not None:
             check_public_acl(request, self._dependencies.buckets, found or named)
         return await operation.run(call)
 
 
 async def _send(receive: Receive, send: Send, answer: Answer, headers: dict[str, str]) -> None:
-    """Reads no further than somebody listens: who hangs up in the middle of a large object costs no more of it."""
+    """Sends the answer. Stops reading a large object when the client hangs up."""
     body = answer.body
     if isinstance(body, bytes):
         if answer.status not in (204, 304):
@@ -203,7 +203,7 @@ async def _send(receive: Receive, send: Send, answer: Answer, headers: dict[str,
 
 
 async def _hung_up(receive: Receive) -> None:
-    """Returns when the connection is gone. What of a body was not read yet is nobody's any more."""
+    """Returns when the connection is gone. What was not read of the body until then is dropped."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -237,8 +237,8 @@ def _header_bytes(value: str) -> bytes:
 
 
 def _may_leave_out_its_body(scope: Any) -> bool:
-    """Who waits for "100 Continue" and gets an answer instead, or announces a body where none is usual: what comes
-    next on such a connection, a body or another request, cannot be told apart.
+    """Whether what follows on the connection may be a body or another request, so that it must be closed: the client
+    waits for "100 Continue" and gets an answer instead, or announces a body where none is usual.
     """
     headers = dict(scope["headers"])
     announced = headers.get(b"content-length", b"0") != b"0"

@@ -1,7 +1,7 @@
 """Create, list, delete and describe buckets.
 
 Routed to by `oss.routes`. What is kept of a bucket lives in the catalog (`control.buckets`).
-Never touches objects, save to count them.
+Objects are only counted.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ _STAT_NAMES = ("Standard", "InfrequentAccess", "Archive", "ColdArchive", "DeepCo
 
 
 async def list_buckets(call: Call) -> Answer:
-    """Those of the caller's account; what pages it appears only where there is another page."""
+    """The buckets of the caller's account. The elements for paging appear only where there is another page."""
     query, account_id = call.request.query, call.caller.principal.account_id
     prefix, marker, limit = query.get("prefix", ""), query.get("marker", ""), max_keys(call.request)
     found = [
@@ -156,7 +156,7 @@ async def get_bucket_stat(call: Call) -> Answer:
 
 
 async def list_live_channels(call: Call) -> Answer:
-    """There are none; clients ask before they delete a bucket."""
+    """Always empty; clients ask before they delete a bucket."""
     return xml_answer(
         "ListLiveChannelResult",
         [
@@ -179,7 +179,7 @@ def _by_storage_class(totals: Totals) -> Iterator[xml.Element]:
 
 
 def _description(call: Call, record: Record) -> list[xml.Element]:
-    """Clients feed the endpoints back into themselves: they are the address under which this door was reached."""
+    """Clients use the endpoints for their next requests, so these are the address that the request came to."""
     bucket: Bucket = record.document
     return [
         ("Name", bucket.bucket_name),

@@ -1,7 +1,7 @@
-"""What is set on a bucket beside its ACL: tags and CORS rules, and true answers about what cannot be set here.
+"""Tags and CORS rules of a bucket, and the true answers about settings that cannot be made here.
 
 Routed to by `oss.routes`; the rules for browsers are applied by `oss.cors`.
-Never keeps a setting that nothing heeds.
+A setting that nothing obeys is never kept.
 """
 
 from collections.abc import Awaitable, Callable
@@ -66,7 +66,7 @@ async def delete_cors(call: Call) -> Answer:
 
 
 def unset(name: str, content: xml.Content = ()) -> Callable[[Call], Awaitable[Answer]]:
-    """The answer for a setting that is never set, of those that the API describes even then."""
+    """The answer about a setting that is never made and that the API describes as empty."""
 
     async def answer(_call: Call) -> Answer:
         return xml_answer(name, content)
@@ -75,7 +75,7 @@ def unset(name: str, content: xml.Content = ()) -> Callable[[Call], Awaitable[An
 
 
 def missing(code: str) -> Callable[[Call], Awaitable[Answer]]:
-    """The answer for a setting that is never set, of those that the API says are missing then."""
+    """The answer about a setting that is never made and that the API reports as missing."""
 
     async def answer(call: Call) -> Answer:
         raise OssError(code, details={"BucketName": call.bucket.bucket_name})

@@ -1,6 +1,6 @@
 """One request on its way through an operation, and the collaborators that operations have in common.
 
-Made by `oss.app`, handed to every operation of this room. Decides nothing.
+Made by `oss.app`, handed to every operation.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from sesame.identity.authentication import Caller
 from sesame.model.bucket import Bucket
 from sesame.oss.auth import Authenticator
 from sesame.oss.body import Body
-from sesame.oss.permissions import Permissions, Wish
+from sesame.oss.permissions import AccessRequest, Permissions
 from sesame.oss.request import Request
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
@@ -41,13 +41,13 @@ class Call(msgspec.Struct, frozen=True):
 
     @property
     def bucket(self) -> Bucket:
-        assert self.found is not None, "the door looks the bucket up before it calls an operation on it"
+        assert self.found is not None, "oss.app looks the bucket up before it calls an operation on it"
         return self.found
 
     @property
     def key(self) -> str:
         return self.request.key
 
-    async def require(self, wish: Wish) -> None:
+    async def require(self, wanted: AccessRequest) -> None:
         """For what an operation touches beside what its route names. Raises OssError AccessDenied."""
-        await self.dependencies.permissions.require(self.caller, self.request, wish)
+        await self.dependencies.permissions.require(self.caller, self.request, wanted)

@@ -1,7 +1,7 @@
 """Copies an object, or a byte range of one into a part of a multipart upload.
 
-Routed to by `oss.object_operations` and `oss.multipart` when a request names a source. The bytes never leave the files.
-Never copies what the caller may not read.
+Routed to by `oss.routes` when a request names a source. The bytes never leave the files, and the caller needs the
+right to read the source (reference/companions.md §1.11).
 """
 
 from urllib.parse import unquote
@@ -14,8 +14,8 @@ from sesame.oss.calls import Call
 from sesame.oss.conditions import check_copy, range_inside
 from sesame.oss.errors import OssError, invalid_argument, no_such_key
 from sesame.oss.metadata import meta_of
-from sesame.oss.permissions import Wish
-from sesame.oss.request import Request, check_key
+from sesame.oss.permissions import AccessRequest
+from sesame.oss.request import NULL_VERSION, Request, check_key
 from sesame.oss.restore import require_readable
 from sesame.oss.writing import may_overwrite, new_object, written_headers
 from sesame.store.objects.objects import Reader
@@ -25,7 +25,7 @@ _DIRECTIVES = ("COPY", "REPLACE")
 
 
 async def copy_object(call: Call) -> Answer:
-    """Onto itself it changes what is said of the object and leaves the bytes as they are."""
+    """A copy onto itself changes the object's metadata and leaves its bytes."""
     meta = meta_of(call.request, call.bucket)
     replaces = _replaces(call.request, "x-oss-metadata-directive")
     replaces_tags = _replaces(call.request, "x-oss-tagging-directive")
@@ -54,7 +54,7 @@ async def copy_object(call: Call) -> Answer:
 
 
 async def copy_byte_range(call: Call) -> Written:
-    """What a part copies, as a blob of its own."""
+    """The byte range that a part copies, as a blob of its own."""
     reader = await open_source(call)
     try:
         _require_readable(call, reader.stored)
@@ -67,8 +67,8 @@ async def copy_byte_range(call: Call) -> Written:
 
 
 async def open_source(call: Call) -> Reader:
-    """Raises OssError for a source that is malformed, missing, not readable to the caller or not as he expects it."""
-    path, _, _version = call.request.header(SOURCE_HEADER).partition("?")
+    """Raises OssError for a source that is malformed, missing, unreadable to the caller or ruled out by conditions."""
+    path, _, version = call.request.header(SOURCE_HEADER).partition("?")
     try:
         source = unquote(path, errors="strict")
     except UnicodeDecodeError as exc:
@@ -77,8 +77,10 @@ async def open_source(call: Call) -> Reader:
     if not separator:
         raise invalid_argument(SOURCE_HEADER, path, "Copy Source must mention the source bucket and key.")
     check_key(key)
+    if version not in ("", f"versionId={NULL_VERSION}"):
+        raise OssError("NoSuchVersion", details={"Key": key, "VersionId": version.removeprefix("versionId=")})
     bucket = call.dependencies.buckets.record(bucket_name).document
-    await call.require(Wish("oss:GetObject", bucket, key))
+    await call.require(AccessRequest("oss:GetObject", bucket, key))
     reader = await call.dependencies.objects.open_reader(bucket_name, key)
     if reader is None:
         raise no_such_key(key)

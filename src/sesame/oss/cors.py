@@ -1,7 +1,7 @@
 """Tells browsers whether a page of another origin may talk to a bucket, by the bucket's CORS rules.
 
 Called by `oss.app`: for the question that a browser asks first (OPTIONS), and for the headers of every later answer.
-Never decides rights: a page still needs a signature or an open ACL.
+It grants no rights: a page still needs a signature or a public ACL.
 """
 
 from sesame.model.bucket import Bucket, CorsRule
@@ -30,7 +30,7 @@ def preflight(request: Request, bucket: Bucket | None) -> Answer:
 
 
 def headers_for(request: Request, bucket: Bucket | None) -> dict[str, str]:
-    """What to add to an answer; nothing for who names no origin or has no rule."""
+    """The headers to add to an answer; empty without an Origin header or a rule for it."""
     if bucket is None or not bucket.cors:
         return {}
     rule = _rule_for(bucket, request.header("origin"), request.method) if request.header("origin") else None
@@ -40,7 +40,7 @@ def headers_for(request: Request, bucket: Bucket | None) -> dict[str, str]:
 
 
 def _rule_for(bucket: Bucket, origin: str, method: str) -> CorsRule | None:
-    """The first that fits counts."""
+    """The first rule that matches."""
     for rule in bucket.cors:
         if method in rule.methods and any(_matches(allowed, origin) for allowed in rule.origins):
             return rule
@@ -52,7 +52,7 @@ def _allows_header(rule: CorsRule, name: str) -> bool:
 
 
 def _matches(pattern: str, value: str) -> bool:
-    """One `*` at most; neither origins nor names of headers mind their case."""
+    """`pattern` has at most one `*`. Origins and header names are compared without case."""
     before, star, after = pattern.lower().partition("*")
     value = value.lower()
     if not star:

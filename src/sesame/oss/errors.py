@@ -1,7 +1,7 @@
-"""What the OSS door refuses, with OSS's own codes, statuses, texts and EC numbers (reference/companions.md §1.7, §1.8).
+"""What the OSS endpoint refuses, with OSS's codes, statuses, texts and EC numbers (reference/companions.md §1.7, §1.8).
 
-Raised everywhere in this room; `oss.app` turns them into XML, or on HEAD into the header `x-oss-err`.
-Holds no request id and no host: these belong to the answer, not to the fault.
+Raised by every module of this package; `oss.app` turns them into XML, or on HEAD into the header `x-oss-err`.
+It has no request id and no host, which belong to the answer.
 """
 
 from collections.abc import Mapping

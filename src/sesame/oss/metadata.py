@@ -1,4 +1,4 @@
-"""What is said of an object, from the headers of whoever writes it to the headers of whoever reads it.
+"""An object's metadata: from the headers of a write to what is stored, and from there to the headers of a read.
 
 Called by the object operations. Never touches bytes or rows (reference/companions.md §1.8, §1.11).
 """
@@ -93,7 +93,7 @@ def check_tags(tags: Mapping[str, str]) -> None:
 
 
 def object_headers(stored: StoredObject) -> dict[str, str]:
-    """What GET and HEAD say of an object beside its length."""
+    """The headers of GET and HEAD, without the length."""
     headers = {_wire_name(name): value for name, value in stored.meta.headers.items()}
     headers |= brief_headers(stored)
     headers["Accept-Ranges"] = "bytes"
@@ -109,7 +109,7 @@ def object_headers(stored: StoredObject) -> dict[str, str]:
 
 
 def brief_headers(stored: StoredObject) -> dict[str, str]:
-    """What GetObjectMeta says; the CRC is that of the whole object even for ranges."""
+    """The headers of GetObjectMeta. The CRC is that of the whole object, for byte ranges too."""
     return {
         "ETag": f'"{stored.etag}"',
         "Last-Modified": http_time(stored.modified_at),
@@ -118,7 +118,7 @@ def brief_headers(stored: StoredObject) -> dict[str, str]:
 
 
 def is_compressible(request: Request, stored: StoredObject) -> bool:
-    """As the real service: text of 1 KB and more, for who asks for gzip, unless it is encoded already (§1.11)."""
+    """Text of 1 KB and more, without an encoding of its own, for clients that accept gzip (§1.11)."""
     asked = {item.partition(";")[0].strip() for item in request.header("accept-encoding").split(",")}
     kind = stored.meta.headers.get("content-type", "").partition(";")[0].strip().lower()
     encoded = "content-encoding" in stored.meta.headers
@@ -126,7 +126,7 @@ def is_compressible(request: Request, stored: StoredObject) -> bool:
 
 
 def overrides(request: Request, *, anonymous: bool) -> dict[str, str]:
-    """`response-…` parameters replace stored headers for this answer. Raises OssError InvalidRequest for strangers."""
+    """`response-…` parameters replace stored headers for this answer. Raises OssError InvalidRequest when anonymous."""
     wanted = {header: request.query[name] for name, header in _OVERRIDES.items() if request.query.get(name)}
     if wanted and anonymous:
         raise OssError("InvalidRequest", "Request specific response headers cannot be used for anonymous requests.")

@@ -1,7 +1,7 @@
 """Multipart uploads: begin, parts, complete, abort, and lists of both; and objects that grow by appending.
 
 Routed to by `oss.routes`. Parts and joining are `store.objects.multipart`'s.
-Never shows an object before it is complete.
+An object is visible only once it is complete.
 """
 
 import base64
@@ -172,7 +172,7 @@ async def list_uploads(call: Call) -> Answer:
 
 async def append_object(call: Call) -> Answer:
     position = _number(call, "position", 0, LARGEST_NUMBER)
-    # What is said of the object counts when it begins.
+    # The metadata is that of the first append.
     meta = meta_of(call.request, call.bucket) if position == 0 else ObjectMeta()
     written = await receive(call)
     at = new_object(call, written, meta, ObjectKind.APPENDABLE)
@@ -205,7 +205,7 @@ def _number(call: Call, name: str, least: int, most: int, default: int | None = 
 
 
 def _chosen(root: Element, there: dict[int, Part]) -> list[Part]:
-    """The parts that the caller names, which must be there as he knows them and in ascending order."""
+    """The parts that the caller lists. They must exist with the ETags of the list, in ascending order."""
     chosen: list[Part] = []
     for element in root.findall("Part"):
         number, etag = xml.text(element, "PartNumber"), xml.text(element, "ETag").strip('"')

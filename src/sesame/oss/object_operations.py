@@ -1,7 +1,7 @@
 """Put, get, head and delete of objects.
 
 Routed to by `oss.routes`. Bytes stream from the connection to the files and back; nothing is held whole.
-Never decides rights for what the route names: the door has.
+The right to what the request names was checked by `oss.app`.
 """
 
 from sesame.model.object import ObjectKind
@@ -12,7 +12,7 @@ from sesame.oss.calls import Call
 from sesame.oss.conditions import check_read, range_of
 from sesame.oss.errors import OssError, no_such_key
 from sesame.oss.metadata import UNFIT_FOR_GZIP, brief_headers, is_compressible, meta_of, object_headers, overrides
-from sesame.oss.permissions import Wish
+from sesame.oss.permissions import AccessRequest
 from sesame.oss.request import NULL_VERSION, check_key
 from sesame.oss.restore import require_readable, restore_state
 from sesame.oss.writing import may_overwrite, new_object, receive, written_headers
@@ -77,7 +77,7 @@ async def delete_objects(call: Call) -> Answer:
     keys = [key for key, _ in named]
     for key in keys:
         check_key(key)
-        await call.require(Wish("oss:DeleteObject", call.bucket, key))
+        await call.require(AccessRequest("oss:DeleteObject", call.bucket, key))
     await call.dependencies.objects.delete(call.bucket.bucket_name, keys)
     if quiet:
         return Answer()
@@ -98,7 +98,7 @@ async def open_object(call: Call, key: str) -> Reader:
     if link.kind is not ObjectKind.SYMLINK:
         return reader
     target = link.meta.symlink
-    await call.require(Wish("oss:GetObject", call.bucket, target))
+    await call.require(AccessRequest("oss:GetObject", call.bucket, target))
     reader = await call.dependencies.objects.open_reader(bucket, target)
     if reader is None:
         raise OssError("SymlinkTargetNotExist", details={"Key": key})
@@ -124,7 +124,7 @@ def _read(call: Call, reader: Reader) -> Answer:
             headers={**headers, "Content-Encoding": "gzip"}, body=ByteRange(reader, 0, stored.size, gzip=True)
         )
     headers["Content-Range"] = wanted.content_range(stored.size)
-    # The MD5 is that of the whole; who compares it with a part would find a difference.
+    # The MD5 is that of the whole object, so it would not match the range.
     headers.pop("Content-MD5", None)
     return Answer(206, headers, ByteRange(reader, wanted.start, wanted.length))
 

@@ -1,6 +1,6 @@
-"""ACL, tags and symlink of an object: what is said of it apart from its bytes.
+"""ACL, tags and symlink of an object.
 
-Routed to by `oss.routes`. Never touches an object's bytes.
+Routed to by `oss.routes`. The bytes of an object are not touched.
 """
 
 from urllib.parse import quote, unquote

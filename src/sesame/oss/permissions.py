@@ -25,7 +25,7 @@ _OBJECT_TAGS = "oss:existingobjecttag/"
 TAGS_MAX = 100
 
 
-class Wish(msgspec.Struct, frozen=True):
+class AccessRequest(msgspec.Struct, frozen=True):
     """`action` on an object, or with key "" on the bucket, or without a bucket on the account's buckets."""
 
     action: str
@@ -51,45 +51,45 @@ class Permissions:
         self._clock = clock
         self._region = region
 
-    async def require(self, caller: Caller, request: Request, wish: Wish) -> None:
+    async def require(self, caller: Caller, request: Request, wanted: AccessRequest) -> None:
         """Raises OssError AccessDenied in the words for what denied it."""
-        owner = wish.bucket.account_id if wish.bucket else caller.account_id
-        facts = await self._facts(caller, request, wish)
+        owner = wanted.bucket.account_id if wanted.bucket else caller.account_id
+        facts = await self._facts(caller, request, wanted)
         try:
-            self._authorization.require(caller, wish.action, self._resource(owner, wish), facts)
+            self._authorization.require(caller, wanted.action, self._resource(owner, wanted), facts)
         except Denied as denied:
             if denied.source is Source.SESSION_POLICY:
                 raise OssError("AccessDenied", "Access denied by authorizer's policy.") from denied
             # No policy denies it explicitly: the ACLs may allow access to data.
-            if denied.decision is Decision.IMPLICIT_DENY and await self._allowed_by_acl(wish):
+            if denied.decision is Decision.IMPLICIT_DENY and await self._allowed_by_acl(wanted):
                 return
-            raise OssError("AccessDenied", _message(caller, wish)) from denied
+            raise OssError("AccessDenied", _message(caller, wanted)) from denied
 
-    async def _allowed_by_acl(self, wish: Wish) -> bool:
-        if wish.bucket is None or not wish.key or wish.action not in _READS | _WRITES:
+    async def _allowed_by_acl(self, wanted: AccessRequest) -> bool:
+        if wanted.bucket is None or not wanted.key or wanted.action not in _READS | _WRITES:
             return False
-        if wish.bucket.account_id == FUNCTION_COMPUTE_ACCOUNT:
+        if wanted.bucket.account_id == FUNCTION_COMPUTE_ACCOUNT:
             # Code that is being deployed: the ACL that its upload asked for gives no one a right to it.
             return False
-        if self._blocks_public_access(wish.bucket):
+        if self._blocks_public_access(wanted.bucket):
             return False
-        stored = await self._head_object(wish.bucket.bucket_name, wish.key)
+        stored = await self._head_object(wanted.bucket.bucket_name, wanted.key)
         acl = stored.meta.acl if stored else "default"
         if acl == "default":
-            acl = wish.bucket.acl
-        return acl == "public-read-write" or (acl == "public-read" and wish.action in _READS)
+            acl = wanted.bucket.acl
+        return acl == "public-read-write" or (acl == "public-read" and wanted.action in _READS)
 
-    def _resource(self, owner: str, wish: Wish) -> str:
-        name = wish.bucket.bucket_name if wish.bucket else "*"
-        return f"acs:oss:oss-{self._region}:{owner}:{name}{'/' if wish.key else ''}{wish.key}"
+    def _resource(self, owner: str, wanted: AccessRequest) -> str:
+        name = wanted.bucket.bucket_name if wanted.bucket else "*"
+        return f"acs:oss:oss-{self._region}:{owner}:{name}{'/' if wanted.key else ''}{wanted.key}"
 
-    async def _facts(self, caller: Caller, request: Request, wish: Wish) -> RequestFacts:
+    async def _facts(self, caller: Caller, request: Request, wanted: AccessRequest) -> RequestFacts:
         keys: dict[str, str] = {}
         if not request.key:
             keys["oss:Prefix"] = request.query.get("prefix", "")
             keys["oss:Delimiter"] = request.query.get("delimiter", "")
         if caller.principal.kind is PrincipalKind.ROLE:
-            await self._add_tags(keys, caller, request, wish)
+            await self._add_tags(keys, caller, request, wanted)
         return RequestFacts(
             source_ip=request.client_ip,
             at=self._clock(),
@@ -99,24 +99,24 @@ class Permissions:
             service_keys=keys,
         )
 
-    async def _add_tags(self, keys: dict[str, str], caller: Caller, request: Request, wish: Wish) -> None:
-        if wish.bucket is not None:
-            keys.update({f"oss:BucketTag/{name}": value for name, value in wish.bucket.tags.items()})
+    async def _add_tags(self, keys: dict[str, str], caller: Caller, request: Request, wanted: AccessRequest) -> None:
+        if wanted.bucket is not None:
+            keys.update({f"oss:BucketTag/{name}": value for name, value in wanted.bucket.tags.items()})
         tagging = request.header("x-oss-tagging")
         try:
             sent = parse_qsl(tagging, keep_blank_values=True, max_num_fields=TAGS_MAX)
         except ValueError as error:
             raise invalid_argument("x-oss-tagging", tagging[:64]) from error
         keys.update({f"oss:RequestObjectTag/{name}": value for name, value in sent})
-        if wish.bucket is not None and wish.key and self._authorization.asks_for(caller, _OBJECT_TAGS):
-            stored = await self._head_object(wish.bucket.bucket_name, wish.key)
+        if wanted.bucket is not None and wanted.key and self._authorization.asks_for(caller, _OBJECT_TAGS):
+            stored = await self._head_object(wanted.bucket.bucket_name, wanted.key)
             if stored is not None:
                 keys.update({f"{_OBJECT_TAGS}{name}": value for name, value in stored.meta.tags.items()})
 
 
-def _message(caller: Caller, wish: Wish) -> str:
+def _message(caller: Caller, wanted: AccessRequest) -> str:
     if caller.principal.kind is not PrincipalKind.ANONYMOUS:
-        return "You have no right to access this object because of bucket acl." if wish.key else "AccessDenied"
-    if wish.key:
+        return "You have no right to access this object because of bucket acl." if wanted.key else "AccessDenied"
+    if wanted.key:
         return "Anonymous user has no right to access this object."
     return "Anonymous access is forbidden for this operation."

@@ -16,7 +16,7 @@ from sesame.oss.calls import Call
 from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.form import Form
 from sesame.oss.metadata import meta_of
-from sesame.oss.permissions import Wish
+from sesame.oss.permissions import AccessRequest
 from sesame.oss.post_policy import (
     Policy,
     check_fields,
@@ -57,7 +57,7 @@ async def post_object(call: Call) -> Answer:
     check_referer(msgspec.structs.replace(call.request, key=key), call.bucket)
     check_payer(request, caller, call.bucket)
     check_public_acl(request, call.dependencies.buckets, call.bucket)
-    await upload.require(Wish("oss:PutObject", call.bucket, key))
+    await upload.require(AccessRequest("oss:PutObject", call.bucket, key))
     meta = meta_of(request, call.bucket)
     written = await _receive(call, form, policy)
     stored = new_object(upload, written, meta)
@@ -75,7 +75,7 @@ def _check_understood(fields: dict[str, str]) -> None:
 
 
 async def _prove(call: Call, fields: dict[str, str]) -> tuple[Caller, Policy | None]:
-    """Who signed the form's policy, and the policy; nobody and None for a form without one."""
+    """The signer of the form's policy, and the policy; the anonymous caller and None for a form without one."""
     proof = signed(fields)
     if proof is None:
         return ANONYMOUS_CALLER, None

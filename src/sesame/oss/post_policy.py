@@ -39,7 +39,7 @@ class Signed(msgspec.Struct, frozen=True):
 
 
 def signed(fields: Mapping[str, str]) -> Signed | None:
-    """None for a form without a policy: nobody's upload. Raises OssError InvalidArgument."""
+    """None for a form without a policy, which is anonymous. Raises OssError InvalidArgument."""
     if "policy" not in fields:
         return None
     token = fields.get("x-oss-security-token", "")

@@ -1,7 +1,7 @@
-"""Reads what an OSS request means out of its head: bucket, key, decoded query, headers by lower-case name.
+"""Reads bucket, key, decoded query and headers out of the head of an OSS request.
 
-Called by `oss.app` first thing; everything after works on the `Request` that is made here.
-Never judges rights, and never normalises a path: `//`, `.` and `..` are parts of keys (reference/companions.md §1.1).
+Called by `oss.app` first; everything after works on the `Request` that is made here.
+A path is never normalised: `//`, `.` and `..` are parts of keys (reference/companions.md §1.1).
 """
 
 import re

@@ -1,7 +1,7 @@
 """Objects of cold storage classes: reading needs a restored copy, which takes a minute to make and expires.
 
-Routed to by `oss.routes`; asked by every read and copy. The class is a label here, but code that must restore before
-it reads meets the states that it meets in the cloud.
+Routed to by `oss.routes`; asked by every read and copy. The class is a label here, but code that restores
+before it reads sees the same states as in the cloud.
 """
 
 import msgspec
@@ -14,7 +14,7 @@ from sesame.oss.calls import Call
 from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.request import natural
 
-# As the cloud takes for Archive; for the colder classes it takes hours, which would serve nobody here.
+# As long as the cloud takes for Archive. For the colder classes it takes hours, which has no use here.
 RESTORE_S = 60.0
 DAY_S = 86_400
 _DAYS_MAX = {"Archive": 7, "ColdArchive": 365, "DeepColdArchive": 365}

@@ -1,7 +1,7 @@
 """OSS's request signatures V1, V2 and V4: what is signed, and the signature over it.
 
-Called by `oss.auth` to check a request, and by whoever makes a presigned link. Pure functions over a `Request`.
-Never looks a key up and never reads a clock (reference/companions.md §1.3–1.6).
+Called by `oss.auth` to check a request, and by code that makes presigned URLs. Pure functions over a `Request`,
+without keys or clock (reference/companions.md §1.3–1.6).
 """
 
 import base64

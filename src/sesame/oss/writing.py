@@ -1,6 +1,6 @@
-"""What all writes of objects have in common: the body as a durable blob, and the object that it becomes.
+"""What all writes of objects share: the body as a durable blob, and the object that it becomes.
 
-Called by the operations that put, append, copy and upload parts. Never makes a row: the store does.
+Called by the operations that put, append, copy and upload parts. The rows are written by the store.
 """
 
 from sesame.model.object import ObjectKind, ObjectMeta, Part, StoredObject, Written

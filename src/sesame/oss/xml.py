@@ -46,7 +46,7 @@ _SPECIAL = re.compile(f"[{re.escape(''.join(map(chr, _ESCAPES)))}]")
 
 
 def document(name: str, content: Content) -> bytes:
-    """What XML cannot hold at all becomes U+FFFD; callers who ask for `encoding-type=url` never meet it."""
+    """Characters that XML cannot hold become U+FFFD; with `encoding-type=url` keys have none of them."""
     pieces = ['<?xml version="1.0" encoding="UTF-8"?>\n']
     _write(pieces, name, content)
     return "".join(pieces).encode(errors="replace")
