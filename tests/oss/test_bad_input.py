@@ -108,8 +108,10 @@ def test_no_signed_request_makes_the_endpoint_fail(
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE", "HEAD"])
-def test_no_path_makes_the_endpoint_fail(door: RunningDoor, bucket: oss2.Bucket, method: str, path: str) -> None:
-    url = urlsplit(door.url)
+def test_no_path_makes_the_endpoint_fail(
+    endpoint: RunningEndpoint, bucket: oss2.Bucket, method: str, path: str
+) -> None:
+    url = urlsplit(endpoint.url)
     connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=20)
     connection.putrequest(method, path)
     connection.putheader("Content-Length", "0")

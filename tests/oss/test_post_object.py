@@ -17,6 +17,7 @@ import oss2
 import pytest
 import requests
 from tests.oss.conftest import KEY_ID, SECRET, RunningEndpoint
+from tests.support.official_sdks import key_of_sts
 
 from sesame.oss.signature import Scope, sign_v4
 
@@ -96,7 +97,7 @@ def test_files_of_every_size_arrive_whole(endpoint: RunningEndpoint, bucket: oss
 
 
 def test_temporary_credentials_sign_forms_too(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
-    given = endpoint.sts()._StsAuth__auth.credentials_provider.get_credentials()
+    given = key_of_sts(endpoint.sts())
     written = policy()
     fields = {"key": "in/a", **v1(written, given.access_key_id, given.access_key_secret)}
     assert refusal(post(endpoint, fields)) == (403, "InvalidAccessKeyId")
