@@ -23,7 +23,12 @@ CLEAN = {name: value for name, value in os.environ.items() if not name.startswit
 
 def sesame(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "sesame", *arguments], capture_output=True, text=True, check=False, env=CLEAN
+        [sys.executable, "-m", "sesame", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=CLEAN,
+        timeout=120,
     )
 
 
