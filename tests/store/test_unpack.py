@@ -124,3 +124,25 @@ def test_two_encodings_of_one_name_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("raw", [b"..\x81", b"\x81\x40/../../x", b"/\xb0\xa1"])
 def test_names_that_lead_out_in_any_encoding(raw: bytes, tmp_path: Path) -> None:
     try_to_unpack(zips.named((raw, b"x"), (b"index.py", b"")))
+
+
+def test_folders_that_paths_imply_count_as_entries(tmp_path: Path) -> None:
+    """Each path of 1,000 bytes implies 480 folders: a zip of 1 MB would make 100,000 of them, a larger one millions."""
+    deep = zips.zip_of({f"{number}/" + "a/" * 480 + "f": "" for number in range(250)})
+    refusal = refusal_of(deep, tmp_path)
+    assert refusal is not None
+    assert "too many entries: found more than 100000 files and folders, expected at most 100000" in refusal
+    assert not list(tmp_path.iterdir())
+
+
+def test_many_files_in_one_deep_folder(tmp_path: Path) -> None:
+    folder = "a/" * 400
+    assert refusal_of(zips.zip_of({f"{folder}{number}": "" for number in range(300)}), tmp_path) is None
+    assert len(list((tmp_path / folder).iterdir())) == 300
+
+
+def test_a_file_in_the_way_of_an_implied_folder(tmp_path: Path) -> None:
+    for names in (["a/b", "a/b/c/d"], ["a/b/c/d", "a/b"], ["a/b/c", "a/b/x", "a"]):
+        refusal = refusal_of(zips.zip_of(dict.fromkeys(names, "x")), tmp_path)
+        assert refusal is not None
+        assert "folder" in refusal

@@ -1,7 +1,7 @@
-"""Unpacks a zip archive from a caller, or refuses it and says what was found and what was expected.
+"""Unpacks a caller's zip archive, or refuses it with what was found and what was expected.
 
-Called by `store.packages.folder` and `store.upkeep.check` with a new folder. Nothing is written outside of it, no
-declared size is trusted, and owners, devices and links that lead out are refused.
+Called by `store.packages.folder` and `store.upkeep.check` with a new folder. Never writes outside that folder, never
+trusts a declared size, and refuses devices and links that leave the package.
 """
 
 import calendar
@@ -30,7 +30,8 @@ LINK_TARGET_BYTES = 1024
 EPOCH_1980_S = 315532800.0
 
 _ENTRY_SIGNATURE = b"PK\x01\x02"
-# Archives stored inside this one carry the signature too; beyond this many nothing is worth listing.
+# An archive inside this one has the signature too, so this is more than CODE_ENTRIES. Checked before zipfile, which
+# would build an object for each entry.
 _SIGNATURES_MAX = 2 * limits.CODE_ENTRIES
 _UTF_8_FLAG = 0x800
 _UNICODE_PATH = 0x7075
@@ -45,23 +46,19 @@ _BROKEN = (
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """One thing to make: `parts` is its path below the package, checked."""
+    """A file, folder or link to make. `path` is relative to the package and checked; "" for the package itself."""
 
-    parts: tuple[str, ...]
+    path: str
     kind: str
     info: zipfile.ZipInfo
-
-    @property
-    def path(self) -> str:
-        return "/".join(self.parts)
 
 
 def unpack(archive: bytes, destination: Path) -> None:
     """Unpacks into `destination`, an empty folder.
 
-    Folders get mode 0755, files 0755 if anyone may execute them and 0644 otherwise, all with the times in the zip.
-    Symbolic links are kept when they are relative and end inside the package (`zip -y` writes them for libraries).
-    Raises `Unusable`; what was written until then is the caller's to remove.
+    Folders get mode 0755; files get 0755 if the zip marks them as executable, else 0644, and the times in the zip.
+    Symbolic links are kept if they are relative and end inside the package (`zip -y` writes them for libraries).
+    Raises `Unusable`; the caller then removes what was written so far.
     """
     _check_size(archive)
     with _opened(archive) as source:
@@ -92,7 +89,7 @@ def _check_size(archive: bytes) -> None:
 
 
 def _signatures(archive: bytes) -> int:
-    """How often the signature of an entry occurs, counted in steps: in one it would hold up every other thread."""
+    """How often the signature of an entry occurs. Counts in steps, because `bytes.count` holds the GIL throughout."""
     tail = len(_ENTRY_SIGNATURE) - 1
     return sum(
         archive.count(_ENTRY_SIGNATURE, at, at + COUNTED_BYTES + tail) for at in range(0, len(archive), COUNTED_BYTES)
@@ -110,42 +107,53 @@ def _opened(archive: bytes) -> zipfile.ZipFile:
 
 
 def _plan(source: zipfile.ZipFile) -> list[_Entry]:
-    """Everything that will be made, folders before what is in them. Reads the directory of the zip only."""
+    """All files, folders and links to make, each folder before its content. Reads only the zip's directory."""
     infos = source.infolist()
     if len(infos) > limits.CODE_ENTRIES:
         raise _too_many_entries(str(len(infos)))
     declared = sum(info.file_size for info in infos)
     if declared > limits.CODE_UNPACKED_BYTES:
         raise _too_much(f"{declared} bytes")
-    made: dict[tuple[str, ...], _Entry] = {}
+    made: dict[str, _Entry] = {}
     for info in infos:
         entry = _checked(info)
-        for depth in range(1, len(entry.parts)):
-            _add_folder(made, entry.parts[:depth], info)
+        _add_folders_above(made, entry)
         if entry.kind == "folder":
-            if entry.parts:
-                _add_folder(made, entry.parts, info)
+            if entry.path:
+                _add_folder(made, entry.path, info)
             continue
-        former = made.get(entry.parts)
+        former = made.get(entry.path)
         if former is not None:
             what = "a folder and a file" if former.kind == "folder" else "two files"
             raise _refused(info, f"{what} of this name", "every name once")
-        made[entry.parts] = entry
+        made[entry.path] = entry
     if not any(entry.kind != "folder" for entry in made.values()):
         raise Unusable("the code package is empty: found a zip archive without files, expected the function's code")
-    return sorted(made.values(), key=lambda entry: len(entry.parts))
+    return sorted(made.values(), key=lambda entry: entry.path.count("/"))
 
 
-def _add_folder(made: dict[tuple[str, ...], _Entry], parts: tuple[str, ...], info: zipfile.ZipInfo) -> None:
-    former = made.setdefault(parts, _Entry(parts, "folder", info))
+def _add_folders_above(made: dict[str, _Entry], entry: _Entry) -> None:
+    """The folders that the entry's path implies, from the innermost up to the first that is known already."""
+    path = entry.path.rpartition("/")[0]
+    while path:
+        known = path in made
+        _add_folder(made, path, entry.info)
+        if known:
+            return
+        path = path.rpartition("/")[0]
+
+
+def _add_folder(made: dict[str, _Entry], path: str, info: zipfile.ZipInfo) -> None:
+    former = made.setdefault(path, _Entry(path, "folder", info))
     if former.kind != "folder":
-        raise _refused(
-            info, f"a {former.kind} at '{'/'.join(parts)}' where this entry needs a folder", "a folder there"
-        )
+        raise _refused(info, f"a {former.kind} at '{path}' where this entry needs a folder", "a folder there")
+    # One entry implies as many folders as its path has parts, so folders count as the entries do.
+    if len(made) > limits.CODE_ENTRIES:
+        raise _too_many_entries(f"more than {limits.CODE_ENTRIES} files and folders")
 
 
 def _checked(info: zipfile.ZipInfo) -> _Entry:
-    parts = _safe_parts(info)
+    path = _safe_path(info)
     mode = info.external_attr >> 16
     if stat.S_IFMT(mode) not in _KINDS:
         raise _refused(info, "a device, a pipe or a socket", "files, folders and links only")
@@ -154,13 +162,13 @@ def _checked(info: zipfile.ZipInfo) -> _Entry:
     if info.compress_type not in _METHODS:
         raise _refused(info, f"compression method {info.compress_type}", "deflate (8) or none (0)")
     if _name(info).endswith("/") or stat.S_ISDIR(mode):
-        return _Entry(parts, "folder", info)
-    if not parts:
+        return _Entry(path, "folder", info)
+    if not path:
         raise _refused(info, "a file without a name", "a relative path")
-    return _Entry(parts, "link" if stat.S_ISLNK(mode) else "file", info)
+    return _Entry(path, "link" if stat.S_ISLNK(mode) else "file", info)
 
 
-def _safe_parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
+def _safe_path(info: zipfile.ZipInfo) -> str:
     name = _name(info)
     if "\0" in name:
         raise _refused(info, "a name with a NUL character", "a relative path")
@@ -173,13 +181,14 @@ def _safe_parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
         raise _refused(info, "a path with '..'", "a path that stays inside the package")
     if len(name.encode()) > NAME_BYTES or any(len(part.encode()) > NAME_PART_BYTES for part in parts):
         raise _refused(info, "a name that is too long", f"at most {NAME_BYTES} bytes, {NAME_PART_BYTES} for each part")
-    return parts
+    return "/".join(parts)
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """What the archiver meant. `filename` ends at the first NUL; what was really written is in `orig_filename`.
+    """The entry's name as the archiver meant it.
 
-    Only a flag says that a name is UTF-8. Without it zipfile reads CP437, which gives every byte back.
+    Reads `orig_filename`, because zipfile cuts `filename` at the first NUL. Without the UTF-8 flag zipfile decodes
+    names as CP437, so encoding the name as CP437 gives the original bytes.
     """
     if info.flag_bits & _UTF_8_FLAG:
         return info.orig_filename
@@ -188,10 +197,10 @@ def _name(info: zipfile.ZipInfo) -> str:
 
 
 def _decoded(raw: bytes) -> str:
-    """UTF-8 where the bytes are UTF-8, else GBK where they are GBK; empty where they are neither.
+    """The bytes decoded as UTF-8 or, if they are not valid UTF-8, as GBK; "" if they are neither.
 
-    POLICY: archivers on Linux write UTF-8 without the flag, those of Chinese Windows GBK, the oldest CP437. Text in
-    another encoding is almost never valid UTF-8, and CP437 seldom valid GBK.
+    POLICY: without the flag, archivers on Linux write UTF-8, on Chinese Windows GBK, and very old ones CP437. Text in
+    another encoding is almost never valid UTF-8, and CP437 text is rarely valid GBK.
     """
     for encoding in ("utf-8", "gbk"):
         try:
@@ -202,7 +211,7 @@ def _decoded(raw: bytes) -> str:
 
 
 def _unicode_path(info: zipfile.ZipInfo, raw: bytes) -> str:
-    """The name in the extra field of Info-ZIP that holds it in UTF-8; empty without one that belongs to `raw`."""
+    """The UTF-8 name in Info-ZIP's extra field; "" if there is none or if its checksum is not that of `raw`."""
     extra = info.extra
     while len(extra) >= 4:
         kind, size = struct.unpack_from("<HH", extra)
@@ -218,7 +227,7 @@ def _unicode_path(info: zipfile.ZipInfo, raw: bytes) -> str:
 
 
 class _Budget:
-    """Counts what really comes out of the archive, whatever its directory says."""
+    """Limits the bytes that are actually unpacked, which may differ from the sizes in the zip's directory."""
 
     def __init__(self) -> None:
         self._left = limits.CODE_UNPACKED_BYTES
@@ -240,8 +249,8 @@ def _write_file(source: zipfile.ZipFile, destination: Path, entry: _Entry, budge
     try:
         file = path.open("xb")
     except FileExistsError as error:
-        # Only where the file system does not tell upper from lower case.
-        raise _refused(entry.info, "another file of this name but for its case", "names that differ") from error
+        # `_plan` refuses equal names, so this happens only on a case-insensitive file system.
+        raise _refused(entry.info, "a name that differs from another only in case", "names that differ") from error
     with file:
         for chunk in _chunks(source, entry, budget):
             file.write(chunk)
@@ -251,7 +260,7 @@ def _write_file(source: zipfile.ZipFile, destination: Path, entry: _Entry, budge
 
 
 def _chunks(source: zipfile.ZipFile, entry: _Entry, budget: _Budget) -> Iterator[bytes]:
-    """The entry's bytes. Only faults of the archive become `Unusable`: a full disk is not the caller's."""
+    """The entry's bytes in chunks. Only faults of the archive raise `Unusable`; a full disk raises OSError."""
     try:
         stream = source.open(entry.info)
     except _BROKEN as error:
@@ -280,7 +289,7 @@ def _link_target(source: zipfile.ZipFile, entry: _Entry, budget: _Budget) -> str
 
 
 def _check_link(destination: Path, entry: _Entry) -> None:
-    """Follows the link through all others, now that they are there: a detour must not lead out either."""
+    """Resolves the link through all other links, which exist by now, so that no chain of links leaves the package."""
     root = os.path.realpath(destination)
     path = destination / entry.path
     if os.path.commonpath([root, os.path.realpath(path)]) != root:
@@ -290,13 +299,13 @@ def _check_link(destination: Path, entry: _Entry) -> None:
     try:
         path.stat()
     except OSError as error:
-        # What a link leads to may be missing, as it may be in a folder of one's own.
+        # A dangling link is allowed.
         if error.errno == errno.ELOOP:
             raise _refused(entry.info, "a link that leads to itself", "links that end somewhere") from error
 
 
 def _modified_at(info: zipfile.ZipInfo) -> float:
-    """Read as UTC, so that the same zip gives the same times everywhere; compiled code refers to them."""
+    """Unix seconds, read as UTC so that the same zip gives the same times everywhere: compiled code records them."""
     try:
         return float(calendar.timegm((*info.date_time, 0, 0, 0)))
     except (ValueError, OverflowError):
