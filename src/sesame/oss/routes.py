@@ -46,7 +46,8 @@ def route(request: Request) -> Operation:
     if table is OBJECT and SOURCE_HEADER in request.headers:
         operation = COPIES.get((request.method, subresource), operation)
     understood = operation.query if operation is not None else frozenset()
-    for item in sorted(items - understood - {subresource}):
+    # A query item may have an empty name, which is not the "" that stands for the plain operation.
+    for item in sorted(items - understood - ({subresource} if subresource else set())):
         raise _not_implemented(request, item)
     if operation is None:
         if request.method == "PUT" and table is BUCKET and any(subresource == name for name, *_ in NEVER_SET):
