@@ -31,6 +31,10 @@ def bucket(sesame: Sesame, loan: dict[str, Any]) -> oss2.Bucket:
     return oss2.Bucket(auth, endpoint, loan["ossBucket"])
 
 
+def test_the_token_names_the_region_as_part_of_a_host(loan: dict[str, Any]) -> None:
+    assert loan["ossRegion"] == "oss-cn-shanghai"
+
+
 def packed() -> bytes:
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w") as archive:
