@@ -434,7 +434,8 @@ def test_who_hangs_up_in_the_middle_of_a_large_object_costs_no_more_of_it(
 @pytest.mark.parametrize(
     "base",
     ["oss.localhost", "oss-cn-hangzhou.aliyuncs.com", "oss-cn-shanghai-internal.aliyuncs.com", "oss.aliyuncs.com",
-     "oss-accelerate.aliyuncs.com", "OSS-CN-HANGZHOU.aliyuncs.com", "oss-cn-hangzhou.aliyuncs.com."],
+     "oss-accelerate.aliyuncs.com", "cn-hangzhou.oss.aliyuncs.com", "cn-hangzhou-finance-1.oss.aliyuncs.com.",
+     "OSS-CN-HANGZHOU.aliyuncs.com", "oss-cn-hangzhou.aliyuncs.com."],
 )  # fmt: skip
 def test_a_bucket_may_be_the_first_label_of_every_name_of_the_service(
     endpoint: RunningEndpoint, bucket: oss2.Bucket, base: str
@@ -453,6 +454,45 @@ def test_other_hosts_leave_the_bucket_to_the_path(endpoint: RunningEndpoint, buc
     bucket.put_object("k", b"data")
     bucket.put_object_acl("k", "public-read")
     assert requests.get(f"{endpoint.url}/photos/k", headers={"Host": host}, timeout=10).content == b"data"
+
+
+def test_a_copy_of_a_symlink_is_a_symlink(bucket: oss2.Bucket) -> None:
+    bucket.put_object("k", b"data")
+    bucket.put_symlink("k", "link", headers={"x-oss-meta-a": "1"})
+    bucket.copy_object(bucket.bucket_name, "link", "copy")
+    assert bucket.get_symlink("copy").target_key == "k"
+    assert bucket.get_object("copy").read() == b"data"
+    assert bucket.head_object("copy").headers["x-oss-meta-a"] == "1"
+    upload = bucket.init_multipart_upload("joined").upload_id
+    with pytest.raises(oss2.exceptions.ServerError) as caught:
+        bucket.upload_part_copy(bucket.bucket_name, "link", None, "joined", upload, 1)
+    assert (caught.value.status, caught.value.code) == (400, "InvalidArgument")
+    bucket.abort_multipart_upload("joined", upload)
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, ValueError])
+def test_a_reader_is_closed_whatever_fails(
+    bucket: oss2.Bucket, monkeypatch: pytest.MonkeyPatch, failure: type[Exception]
+) -> None:
+    closed: list[str] = []
+    close = Reader.close
+
+    def count(reader: Reader) -> None:
+        closed.append(reader.stored.key)
+        close(reader)
+
+    def fail(*_: object) -> None:
+        raise failure
+
+    bucket.put_object("k", b"data")
+    monkeypatch.setattr(Reader, "close", count)
+    monkeypatch.setattr("sesame.oss.object_operations.check_read", fail)
+    monkeypatch.setattr("sesame.oss.copying.check_copy", fail)
+    for request in (lambda: bucket.get_object("k"), lambda: bucket.copy_object(bucket.bucket_name, "k", "copy")):
+        closed.clear()
+        with pytest.raises(oss2.exceptions.ServerError) as caught:
+            request()
+        assert (caught.value.status, closed) == (500, ["k"])
 
 
 def test_the_directives_of_a_copy_count_in_any_case(bucket: oss2.Bucket) -> None:

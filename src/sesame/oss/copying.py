@@ -17,7 +17,7 @@ from sesame.oss.metadata import meta_of
 from sesame.oss.permissions import AccessRequest
 from sesame.oss.request import NULL_VERSION, Request, check_key
 from sesame.oss.restore import require_readable
-from sesame.oss.writing import may_overwrite, new_object, written_headers
+from sesame.oss.writing import NO_BYTES, may_overwrite, new_object, written_headers
 from sesame.store.objects.objects import Reader
 
 SOURCE_HEADER = "x-oss-copy-source"
@@ -58,6 +58,10 @@ async def copy_byte_range(call: Call) -> Written:
     reader = await open_source(call)
     try:
         _require_readable(call, reader.stored)
+        if reader.stored.kind is ObjectKind.SYMLINK:
+            raise invalid_argument(
+                SOURCE_HEADER, call.request.header(SOURCE_HEADER), "A symlink has no bytes: name its target instead."
+            )
         size = reader.stored.size
         wanted = range_inside(call.request.header("x-oss-copy-source-range"), size)
         start, length = (wanted.start, wanted.length) if wanted else (0, size)
@@ -86,7 +90,7 @@ async def open_source(call: Call) -> Reader:
         raise no_such_key(key)
     try:
         check_copy(call.request, reader.stored)
-    except OssError:
+    except BaseException:
         reader.close()
         raise
     return reader
@@ -106,8 +110,13 @@ def _require_readable(call: Call, source: StoredObject) -> None:
 
 
 async def _copy(call: Call, reader: Reader, meta: ObjectMeta) -> StoredObject:
-    written = await call.dependencies.objects.copy(reader, 0, reader.stored.size)
-    stored = new_object(call, written, meta)
+    source = reader.stored
+    if source.kind is ObjectKind.SYMLINK:
+        # The link itself is copied, not the object that it names.
+        meta = msgspec.structs.replace(meta, symlink=source.meta.symlink)
+        stored = new_object(call, NO_BYTES, meta, ObjectKind.SYMLINK)
+    else:
+        stored = new_object(call, await call.dependencies.objects.copy(reader, 0, source.size), meta)
     await call.dependencies.objects.put(stored, overwrite=may_overwrite(call))
     return stored
 

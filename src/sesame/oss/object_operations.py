@@ -1,7 +1,7 @@
 """Put, get, head and delete of objects.
 
-Routed to by `oss.routes`. Bytes stream from the connection to the files and back; nothing is held whole.
-The right to what the request names was checked by `oss.app`.
+Routed to by `oss.routes`, after `oss.app` has checked the caller's rights to the named bucket or object.
+Bodies are streamed between connection and file, never held whole.
 """
 
 from sesame.model.object import ObjectKind
@@ -33,13 +33,13 @@ async def get_object(call: Call) -> Answer:
     reader = await open_object(call, call.key)
     try:
         return _read(call, reader)
-    except OssError:
+    except BaseException:
         reader.close()
         raise
 
 
 async def head_object(call: Call) -> Answer:
-    """As GET says it, without the bytes."""
+    """The headers of a GET, without the body. Raises OssError."""
     reader = await open_object(call, call.key)
     reader.close()
     stored = reader.stored

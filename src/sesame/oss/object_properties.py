@@ -8,16 +8,14 @@ from xml.etree.ElementTree import Element
 
 import msgspec
 
-from sesame.model.object import ObjectKind, ObjectMeta, StoredObject, Written
+from sesame.model.object import ObjectKind, ObjectMeta, StoredObject
 from sesame.oss import xml
 from sesame.oss.answers import Answer, owner, xml_answer
 from sesame.oss.calls import Call
 from sesame.oss.errors import OssError, invalid_argument, no_such_key
 from sesame.oss.metadata import OBJECT_ACLS, brief_headers, check_tags, meta_of, one_of
 from sesame.oss.request import check_key
-from sesame.oss.writing import may_overwrite, new_object
-
-_NO_BYTES = Written(blob="", size=0, md5="D41D8CD98F00B204E9800998ECF8427E", crc64=0)
+from sesame.oss.writing import NO_BYTES, may_overwrite, new_object
 
 
 async def get_object_acl(call: Call) -> Answer:
@@ -53,7 +51,7 @@ async def put_symlink(call: Call) -> Answer:
     target = unquote(call.request.header("x-oss-symlink-target"))
     check_key(target)
     meta = msgspec.structs.replace(meta_of(call.request, call.bucket), symlink=target)
-    stored = new_object(call, _NO_BYTES, meta, ObjectKind.SYMLINK)
+    stored = new_object(call, NO_BYTES, meta, ObjectKind.SYMLINK)
     await call.dependencies.objects.put(stored, overwrite=may_overwrite(call))
     return Answer(headers={"ETag": f'"{stored.etag}"'})
 

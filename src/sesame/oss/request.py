@@ -16,7 +16,8 @@ from sesame.oss.errors import OssError
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z")
 KEY_BYTES_MAX = 1023
 _PORT = re.compile(r":[0-9]*\Z")
-_CLOUD_HOST = re.compile(r"oss(-[a-z0-9-]{1,62})?\.aliyuncs\.com\Z")
+# Public, internal and acceleration names, and those with IPv6, which have the region as a label of its own.
+_CLOUD_HOST = re.compile(r"(oss(-[a-z0-9-]{1,62})?|[a-z]{2}-[a-z0-9-]{1,62}\.oss)\.aliyuncs\.com\Z")
 QUERY_PARAMETERS_MAX = 1000
 NUMBER_DIGITS_MAX = 19
 LARGEST_NUMBER = 2**63 - 1
@@ -81,7 +82,9 @@ def bucket_of_host(host: str, virtual_hosts: Sequence[str]) -> str | None:
     """
     name = _PORT.sub("", host).lower().removesuffix(".")
     bucket, _, base = name.partition(".")
-    return bucket if base in virtual_hosts or _CLOUD_HOST.match(base) else None
+    if base in virtual_hosts:
+        return bucket
+    return bucket if _CLOUD_HOST.match(base) and not _CLOUD_HOST.match(name) else None
 
 
 def check_key(key: str) -> None:

@@ -8,6 +8,8 @@ from sesame.oss.calls import Call
 from sesame.oss.errors import OssError
 
 OBJECT_BYTES_MAX = 5 * 1024**3
+# What a symlink has in place of a blob.
+NO_BYTES = Written(blob="", size=0, md5="D41D8CD98F00B204E9800998ECF8427E", crc64=0)
 
 
 async def receive(call: Call) -> Written:
