@@ -1,4 +1,4 @@
-"""The conditions and the range of a read, against an object as it stands.
+"""Evaluates the conditional headers and the Range header of a read against the current object.
 
 Called by the read and copy operations. Pure functions (reference/companions.md §1.11).
 """
@@ -26,8 +26,10 @@ class Range(msgspec.Struct, frozen=True):
 
 
 def range_of(request: Request, size: int) -> Range | None:
-    """None for the whole object, which is also what a range that does not fit gets; with
-    `x-oss-range-behavior: standard` the rules of HTTP hold instead. Raises OssError InvalidRange (only then).
+    """The range to send; None for the whole object, also if the range does not lie inside it.
+
+    With `x-oss-range-behavior: standard` the rules of HTTP apply instead, and a range outside the object raises
+    OssError InvalidRange.
     """
     header = request.header("range")
     if request.header("x-oss-range-behavior") != "standard":
@@ -42,7 +44,7 @@ def range_of(request: Request, size: int) -> Range | None:
 
 
 def range_inside(header: str, size: int) -> Range | None:
-    """`bytes=a-b` that lies wholly inside; None for any other."""
+    """The range of a `bytes=a-b` header that lies entirely inside the object; None for any other header."""
     bounds = _bounds(header, size)
     if bounds is None or not 0 <= bounds[0] <= bounds[1] < size:
         return None
@@ -50,7 +52,7 @@ def range_inside(header: str, size: int) -> Range | None:
 
 
 def _bounds(header: str, size: int) -> tuple[int, int] | None:
-    """First and last byte as the header means them, which may lie outside; None for what is no single range."""
+    """First and last byte that the header asks for, which may lie outside; None unless it is one valid range."""
     match = _RANGE.match(header)
     if match is None or match[0] == "bytes=-":
         return None
@@ -91,7 +93,7 @@ def _names(header: str, etag: str) -> bool:
 
 
 def _time(header: str) -> float | None:
-    """A date that cannot be read is no condition."""
+    """Unix seconds; None for a date that cannot be parsed, which is ignored as a condition."""
     try:
         moment = parsedate_to_datetime(header)
     except (ValueError, OverflowError):

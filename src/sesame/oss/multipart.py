@@ -1,7 +1,7 @@
-"""Multipart uploads: begin, parts, complete, abort, and lists of both; and objects that grow by appending.
+"""Multipart uploads (initiate, upload and copy parts, complete, abort, list) and AppendObject.
 
-Routed to by `oss.routes`. Parts and joining are `store.objects.multipart`'s.
-An object is visible only once it is complete.
+Routed to by `oss.routes`; parts are stored and joined by `store.objects.multipart`.
+The object is not visible before its upload is complete.
 """
 
 import base64
@@ -62,7 +62,7 @@ async def put_part(call: Call) -> Answer:
 
 
 async def copy_part(call: Call) -> Answer:
-    """A byte range of another object as a part."""
+    """UploadPartCopy: a byte range of another object becomes a part."""
     number = _number(call, "partNumber", 1, PART_NUMBER_MAX)
     upload = await _upload(call)
     part = await call.dependencies.uploads.put_part(upload, number, await copy_byte_range(call))
@@ -172,7 +172,7 @@ async def list_uploads(call: Call) -> Answer:
 
 async def append_object(call: Call) -> Answer:
     position = _number(call, "position", 0, LARGEST_NUMBER)
-    # The metadata is that of the first append.
+    # Only the first append sets metadata.
     meta = meta_of(call.request, call.bucket) if position == 0 else ObjectMeta()
     written = await receive(call)
     at = new_object(call, written, meta, ObjectKind.APPENDABLE)
@@ -205,7 +205,7 @@ def _number(call: Call, name: str, least: int, most: int, default: int | None = 
 
 
 def _chosen(root: Element, there: dict[int, Part]) -> list[Part]:
-    """The parts that the caller lists. They must exist with the ETags of the list, in ascending order."""
+    """The parts that the caller lists. Raises OssError InvalidPart, InvalidPartOrder, MalformedXML."""
     chosen: list[Part] = []
     for element in root.findall("Part"):
         number, etag = xml.text(element, "PartNumber"), xml.text(element, "ETag").strip('"')

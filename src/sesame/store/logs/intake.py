@@ -1,7 +1,7 @@
-"""Takes in what functions write and sends it in batches to the log writer process; no call waits for that.
+"""Collects the output of functions and sends it in batches to the log writer process. Calls never wait for it.
 
-`Logs.append` is the sink of the engine's invocation logs. Output that exceeds a limit is cut by the rules of
-docs/logs.md, and a line in the log says how much.
+The engine passes invocation logs to `Logs.append`. Output beyond a limit is cut by the rules of docs/logs.md, and a
+line in the log states how much is missing.
 """
 
 import asyncio
@@ -21,15 +21,15 @@ from sesame.store.logs.writer import LogWriterProcess
 
 FLUSH_EVERY_S = 0.15
 EXPIRE_EVERY_S = 30.0
-# POLICY: how much may wait for the disk. Beyond it, new output is cut.
+# POLICY: most output that may wait for the disk. Beyond it, new output is dropped.
 WAITING_BYTES_MAX = 64 * 1024 * 1024
-# What one piece costs beside its bytes.
+# Estimated memory of a piece besides its bytes.
 PIECE_OVERHEAD_BYTES = 200
-# POLICY: of what a call writes beyond its share, so much of the end is kept: it tells how the call ended.
+# POLICY: of the output beyond a call's limit, the last bytes are kept, because they tell how the call ended.
 END_BYTES = 4 * 1024
-# A call that exceeded its limit and has written nothing for so long gets its last lines logged, as if it had ended.
+# After this silence, the kept end of a call beyond its limit is written, as if the call had ended.
 QUIET_S = 1.0
-# State of an instance that has written nothing for so long is dropped; it is made again if the instance writes.
+# After this silence, an instance's state is dropped; it is created anew if the instance writes again.
 FORGET_AFTER_S = 60.0
 REMEMBERED_MIN = 256
 
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 class Source(Protocol):
-    """The instance and function that a line belongs to."""
+    """The function instance that wrote a line."""
 
     @property
     def service(self) -> str: ...
@@ -55,12 +55,12 @@ class Source(Protocol):
     def qualifier(self) -> str: ...
 
 
-# The first line of a call: source, request id, line, and when it came (Unix seconds).
+# The first line of a call: source, request id, line, time received (Unix seconds).
 Opening = tuple[Source, str, bytes, float]
 
 
 class Retention(msgspec.Struct, frozen=True):
-    """How much is kept of one call, how much of all calls together, and for how long; the oldest lines go first."""
+    """Limits of what is kept, for each call and for all calls together. The oldest lines are deleted first."""
 
     call_bytes: int = 8 * 1024 * 1024
     total_bytes: int = 512 * 1024 * 1024
@@ -69,7 +69,7 @@ class Retention(msgspec.Struct, frozen=True):
 
 
 class _Call:
-    """The state of one call's log. Defaults stand in the class, because most calls never change them."""
+    """The state of one call's log. Defaults are class attributes, because most calls never change them."""
 
     written_at = 0.0
     taken = 0
@@ -96,18 +96,18 @@ class Logs:
         self._now = now
         self._reader = LogReader(path)
         self._writer = LogWriterProcess(path, retention.total_bytes, retention.age_s, self._settled)
-        # First lines of calls that have written nothing else yet, by instance; they wait no longer than all the rest.
+        # By instance: first lines of calls that have written nothing else yet. Sent with the next batch at the latest.
         self._openings: dict[str, Opening] = {}
-        # The call that each instance wrote for last, or a while ago.
+        # By instance: the call that it last wrote for.
         self._calls: dict[str, _Call] = {}
         self._calls_begun = 0
         self._forget_beyond = REMEMBERED_MIN
         self._over: dict[int, _Call] = {}
-        # What goes out next: calls with pieces, and what had to be cut before; and how much of what waits that is.
+        # The next batch: calls with pieces, outputs that are already closed, and the weight of both.
         self._written: list[_Call] = []
         self._outputs: list[Output | Whole] = []
         self._weight = 0
-        # Of everything that came in and is not in the file.
+        # The weight of all output that was taken in and is not yet in the file.
         self._waiting = 0
         self._unnamed_loss = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -115,18 +115,18 @@ class Logs:
         self._expiring: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
-        """Raises `ConfigurationError` when the file cannot be used."""
+        """Raises `ConfigurationError` if the file cannot be used."""
         await self._writer.open()
         self._loop = asyncio.get_running_loop()
         self._expire_soon()
 
     @property
     def notices(self) -> list[str]:
-        """What an operator should know about the file, one line each."""
+        """Messages for the operator about the file, one line each."""
         return self._writer.notices
 
     async def close(self) -> None:
-        """Writes all that came in; idempotent."""
+        """Writes everything that was taken in; idempotent."""
         if self._loop is None:
             return
         self._loop = None
@@ -139,14 +139,14 @@ class Logs:
         await self._writer.close()
 
     def append(self, source: Source, request_id: str, data: bytes, more: bool = False) -> None:
-        """Takes in what a call wrote; with `more`, a line that others of the call will follow. Never waits."""
+        """Takes in output of a call. `more`: further lines of the same call will follow. Never blocks."""
         opening = self._openings.pop(source.instance_id, None)
         if opening is not None:
             if self._whole(opening, request_id, data):
                 return
             self._take(*opening)
         if more:
-            # Most calls write a first line and a last one, and are cheaper to take in whole.
+            # Most calls write only a first and a last line; keeping the first back lets both be taken in at once.
             self._openings[source.instance_id] = (source, request_id, data, self._now())
             if self._flushing is None:
                 self._flush_soon()
@@ -154,7 +154,7 @@ class Logs:
             self._take(source, request_id, data, self._now())
 
     def _whole(self, opening: Opening, request_id: str, data: bytes) -> bool:
-        """Takes a call in that has written all it will, as far as one can know; False for whatever is less simple."""
+        """Takes in the first and last line of a simple call at once; False if the call needs the general path."""
         source, opened_id, line, at = opening
         before = self._calls.get(source.instance_id)
         if before is None or before.given is not source:
@@ -190,17 +190,17 @@ class Logs:
         self._add(call, now, data)
 
     async def read(self, query: Query) -> list[LogLine]:
-        """What has been written to the file so far, a fraction of a second after it came in."""
+        """Lines in the file. Output gets there a fraction of a second after it was taken in."""
         return await asyncio.to_thread(self._reader.read, query)
 
     async def flush(self) -> None:
-        """Afterwards all whole lines that came in before are in the file, if it can be written."""
+        """Returns when all complete lines taken in before are in the file, or the write has failed."""
         self._close_quiet()
         self._send()
         await self._writer.tried()
 
     async def expire(self) -> None:
-        """Has what is too old, or too much, deleted; that happens by itself too, every now and then."""
+        """Deletes lines beyond the retention limits now; also happens every `EXPIRE_EVERY_S`."""
         self._send(expire=True)
         await self._writer.expired()
 
@@ -225,12 +225,12 @@ class Logs:
         self._weigh(len(data) + PIECE_OVERHEAD_BYTES)
 
     def _cut(self, call: _Call) -> None:
-        """Ends a line that has no newline."""
+        """Closes the call's last line although it has no newline."""
         self._outputs.append(self._output(call, cut=True))
         self._weigh(PIECE_OVERHEAD_BYTES)
 
     def _weigh(self, weight: int) -> None:
-        """Counts what goes out next, and sees that it does."""
+        """Adds to the weight of the next batch, and schedules the batch."""
         self._weight += weight
         self._waiting += weight
         if self._flushing is None:
@@ -239,7 +239,7 @@ class Logs:
     def _output(self, call: _Call, *, cut: bool = False) -> Output:
         pieces, call.pieces = call.pieces, []
         if call.lost:
-            # What was lost came before the pieces that fit again.
+            # The loss precedes the pieces.
             pieces = [self._note_of_loss(call), *pieces]
         return Output(call.number, call.source, call.request_id, pieces, cut)
 
@@ -279,7 +279,7 @@ class Logs:
         self._waiting -= weight
 
     def _forget_silent(self) -> None:
-        """Of instances that are gone or idle; each forgetting of many pays for the looking."""
+        """Drops the state of silent instances. Doubling the threshold keeps the cost per instance constant."""
         long_ago = self._now() - FORGET_AFTER_S
         for key, call in [item for item in self._calls.items() if item[1].written_at < long_ago]:
             del self._calls[key]
@@ -288,7 +288,7 @@ class Logs:
         self._forget_beyond = max(REMEMBERED_MIN, 2 * len(self._calls))
 
     def _beyond_share(self, call: _Call, data: bytes) -> bytes:
-        """What of `data` is still within the call's share; of the rest only the end is held, and all is counted."""
+        """Returns the part of `data` within the call's limit; keeps the end of the rest, and counts what is dropped."""
         within = max(len(data) - (call.taken - self._call_bytes), 0)
         beyond = len(call.end) + len(data) - within
         call.end = (call.end + data[max(within, len(data) - END_BYTES) :])[-END_BYTES:]
@@ -304,7 +304,7 @@ class Logs:
         if call.lost:
             call.lost += size
         elif self._waiting > 2 * self._waiting_bytes:
-            # A note is taken in where output is not, up to twice the limit.
+            # Notes of a loss are taken in up to twice the limit for output; beyond that, losses are only counted.
             self._unnamed_loss += size
         else:
             self._cut(call)
@@ -318,13 +318,13 @@ class Logs:
         return int(call.written_at * 1000), _said(text)
 
     def _close_quiet(self) -> None:
-        """Calls beyond their share that have written nothing for a while."""
+        """Writes the kept ends of calls that are beyond their limit and have been silent for `QUIET_S`."""
         now = self._now()
         for call in [call for call in self._over.values() if now - call.written_at >= QUIET_S]:
             self._close_share(call)
 
     def _close(self, call: _Call) -> None:
-        """The line without a newline is one; then what is known of what was not kept."""
+        """Closes the call's last line and, if the call exceeded its limit, writes the note and the kept end."""
         if call.over:
             self._close_share(call)
         else:
@@ -336,7 +336,7 @@ class Logs:
         call.over, call.end, call.unkept = False, b"", 0
         self._cut(call)
         if unkept:
-            # The end begins with a whole line, if there is one.
+            # Let the kept end begin at a line's start if it contains one.
             start = end.find(b"\n") + 1
             if start == len(end):
                 start = 0
@@ -351,7 +351,7 @@ class Logs:
 
 
 def discard(path: Path) -> None:
-    """Removes what was kept, as when nothing is to be kept any more."""
+    """Deletes the log file; called when the retention is set to keep nothing."""
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 

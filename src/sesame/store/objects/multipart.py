@@ -1,6 +1,6 @@
-"""Multipart uploads: parts that are durable each for itself, and the object that they become in one step.
+"""Stores multipart uploads: each part is durable on its own, and one transaction turns the parts into an object.
 
-Used by the OSS endpoint beside `store.objects.objects`. A part is replaced whole, like an object.
+Used by the OSS endpoint beside `store.objects.objects`. Parts, like objects, are replaced as a whole.
 """
 
 import hashlib
@@ -17,19 +17,19 @@ from sesame.store.objects.objects import Objects, put_row, require_bucket
 from sesame.store.sql.object_schema import part_of, part_row, parts, upload_of, upload_row, uploads
 from sesame.store.sql.sqlite import upsert
 
-# POLICY: the cloud keeps parts for ever unless a lifecycle rule of the bucket says otherwise; here they go after this.
+# POLICY: uploads older than this are aborted. The cloud keeps them until a lifecycle rule of the bucket aborts them.
 UPLOAD_AGE_S = 30 * 86400.0
 
 
 class PartReplaced(CallerError):
-    """A part is not the one that the caller named any more."""
+    """A part was replaced after the caller listed it for completion."""
 
     def __init__(self) -> None:
         super().__init__("a part was replaced while its upload was completed")
 
 
 class UploadQuery(msgspec.Struct, frozen=True):
-    """Uploads of keys that begin with `prefix`, after the pair (`key_after`, `id_after`), in order of key and id."""
+    """At most `limit` uploads of keys that begin with `prefix`, in order of key and id, after those two given."""
 
     bucket: str
     prefix: str = ""
@@ -55,11 +55,11 @@ class Uploads:
         await self._database.write(commit)
 
     async def get(self, bucket: str, key: str, upload_id: str) -> PendingUpload:
-        """Raises NotFound, also when the id belongs to another object."""
+        """Raises NotFound, also if the id belongs to an upload of another object."""
         return await self._database.read(lambda connection: _require(connection, bucket, key, upload_id))
 
     async def put_part(self, upload: PendingUpload, number: int, written: Written) -> Part:
-        """Takes the blob over. Raises NotFound."""
+        """Takes ownership of the blob, which is deleted if the part is refused. Raises NotFound."""
         part = Part(
             number=number,
             blob=written.blob,
@@ -80,7 +80,7 @@ class Uploads:
         return part
 
     async def parts(self, upload: PendingUpload, after: int = 0, limit: int | None = None) -> list[Part]:
-        """In order of number, from the one after `after` on."""
+        """Parts with numbers above `after`, in order of number."""
         chosen = sa.select(parts).where(parts.c.upload_id == upload.upload_id, parts.c.number > after)
         chosen = chosen.order_by(parts.c.number).limit(limit)
         return await self._database.read(lambda connection: [part_of(row) for row in connection.execute(chosen)])
@@ -98,17 +98,17 @@ class Uploads:
         return await self._database.read(lambda connection: [upload_of(row) for row in connection.execute(chosen)])
 
     async def complete(self, upload: PendingUpload, chosen: Sequence[Part], *, overwrite: bool = True) -> StoredObject:
-        """Joins the parts in the given order.
+        """Joins the chosen parts in the given order into the object, and ends the upload.
 
-        Raises NotFound, PartReplaced when a part was replaced meanwhile, and AlreadyExists without `overwrite`.
+        Raises NotFound, PartReplaced if a part was replaced meanwhile, and AlreadyExists without `overwrite`.
         """
         try:
             written = await self._objects.blobs.compose([ByteRange(part.blob, 0, part.size) for part in chosen])
         except FileNotFoundError as error:
-            # Gone with the upload, or replaced since the caller's list was checked.
+            # Either the upload ended, which `get` reports, or a part was replaced after the list was checked.
             await self.get(upload.bucket, upload.key, upload.upload_id)
             raise PartReplaced from error
-        # As on the real service no MD5 of the bytes, and it says how many parts there were.
+        # As on the real service: the MD5 of the parts' ETags, not of the bytes, and the number of parts.
         joined = hashlib.md5("".join(part.etag for part in chosen).encode(), usedforsecurity=False)
         stored = StoredObject(
             bucket=upload.bucket,
@@ -148,7 +148,7 @@ class Uploads:
         await self._objects.settle(forget())
 
     async def abort_old(self, age_s: float = UPLOAD_AGE_S) -> int:
-        """Aborts uploads that were begun so long ago and neither completed nor aborted; returns how many."""
+        """Aborts uploads that were initiated more than `age_s` seconds ago; returns the number aborted."""
         old = sa.select(uploads.c.upload_id).where(uploads.c.initiated_at < self._clock() - age_s)
 
         def commit(connection: sa.Connection) -> tuple[int, list[str]]:
@@ -173,7 +173,7 @@ def _require(connection: sa.Connection, bucket: str, key: str, upload_id: str) -
 
 
 def _forget(connection: sa.Connection, upload_id: str) -> list[str]:
-    """Removes the upload with its parts; returns their blobs, which no row mentions any more."""
+    """Deletes the rows of the upload and its parts; returns the parts' blobs."""
     blobs = list(connection.execute(sa.select(parts.c.blob).where(parts.c.upload_id == upload_id)).scalars())
     connection.execute(sa.delete(parts).where(parts.c.upload_id == upload_id))
     connection.execute(sa.delete(uploads).where(uploads.c.upload_id == upload_id))

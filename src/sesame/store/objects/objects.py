@@ -1,7 +1,7 @@
-"""Objects: bytes in a blob, everything else in a row. On the way in the blob comes first, on the way out the row.
+"""Stores objects: the bytes in a blob, everything else in a database row. Writes the blob first, deletes the row first.
 
 Used by the OSS endpoint, and by `app` for code in a bucket. Multipart uploads are in `store.objects.multipart`.
-An object is never shown before its bytes are on the disk, and bytes never change under a reader.
+An object is never visible before its bytes are on the disk, and an open reader's bytes never change.
 """
 
 import asyncio
@@ -33,9 +33,9 @@ from sesame.store.sql.sqlite import json_text, upsert
 
 T = TypeVar("T")
 
-# POLICY: an upload that has written nothing for so long has been given up; connections live much shorter.
+# POLICY: a draft untouched for this long belongs to an abandoned upload; connections are closed long before.
 DRAFT_AGE_S = 24 * 3600.0
-# POLICY: between the end of an upload and its row lies no more than one commit.
+# POLICY: a blob without a row for this long never gets one; normally its row is committed right after the upload.
 UNCLAIMED_AGE_S = 3600.0
 _OPEN_ATTEMPTS = 20
 
@@ -43,24 +43,24 @@ log = structlog.get_logger(__name__)
 
 
 class Reader:
-    """An object as it stood when it was opened, whatever happens to it since. Close it."""
+    """An open object. Later writes and deletions do not affect it. The caller must close it."""
 
     def __init__(self, stored: StoredObject, blob: BlobReader) -> None:
         self.stored = stored
         self.blob = blob
 
     def named_by(self, link: StoredObject) -> "Reader":
-        """The same bytes with the user metadata of a symlink that was followed to them."""
+        """The same bytes, with the user metadata of `link`, the symlink that names this object."""
         said = {name: value for name, value in link.meta.headers.items() if name.startswith("x-oss-meta-")}
         meta = msgspec.structs.replace(self.stored.meta, headers={**self.stored.meta.headers, **said})
         return Reader(msgspec.structs.replace(self.stored, meta=meta), self.blob)
 
     async def read(self, start: int, length: int) -> bytes:
-        """Up to `length` bytes from `start`; small objects are in memory already."""
+        """Up to `length` bytes from `start`. Small objects are served from memory."""
         return await self.blob.read(start, length)
 
     async def whole(self) -> bytes:
-        """All bytes. Raises PlatformError when they are not those that were stored."""
+        """All bytes. Raises PlatformError if their size or CRC-64 differs from the row's."""
         data = await self.blob.read(0, self.stored.size)
         if len(data) != self.stored.size or await asyncio.to_thread(crc64.xz, data) != self.stored.crc64:
             raise PlatformError(
@@ -85,20 +85,20 @@ class Totals(msgspec.Struct, frozen=True):
 
 
 class Objects:
-    """`root` belongs to this object alone; its rows live in the given database."""
+    """Belongs to one event loop. `root` is used by nothing else; the rows are in `database`."""
 
     def __init__(self, database: Database, root: Path, quarantine: Quarantine | None = None) -> None:
         self.database = database
         self.blobs = FileBlobs(root, quarantine or Quarantine(root.parent / "quarantine"))
         self.removals = Removals(database, self.blobs)
-        # A lock lives as long as a request appends to its object or waits to.
+        # One lock per object, dropped when no request appends to that object or waits to.
         self._appending: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._settling: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> Swept:
-        """Compares files with rows, as the last run may have ended in a crash; deletes only what the database names.
+        """Compares files with rows, because the last run may have crashed. Deletes only blobs in the outbox.
 
-        Raises `ConfigurationError` when the database cannot be read.
+        Raises `ConfigurationError` if the database cannot be read.
         """
         await self.blobs.run(self.blobs.folder.open)
         known, removed = await self.database.load(_blobs_by_rows)
@@ -112,15 +112,15 @@ class Objects:
         return swept
 
     async def collect(self) -> int:
-        """Removes what cancelled uploads of this run have left, by age; returns how many files."""
+        """Deletes old drafts and blobs that cancelled uploads left behind; returns the number of files."""
         removed = await self.blobs.run(self.blobs.folder.remove_drafts, DRAFT_AGE_S)
         return removed + await self._delete_unclaimed(UNCLAIMED_AGE_S)
 
     async def close(self) -> None:
-        """Finishes what was begun; the database must still be open."""
+        """Waits for pending changes, then closes the files. The database must still be open."""
         while self._settling:
             await asyncio.wait(self._settling)
-        # No upload is under way any more: what has no row now will never get one.
+        # No upload is in progress any more, so a blob without a row will never get one.
         await self._delete_unclaimed(0.0)
         await self.removals.close()
         await asyncio.to_thread(self.blobs.close)
@@ -129,14 +129,14 @@ class Objects:
         return self.blobs.upload()
 
     async def discard(self, written: Written) -> None:
-        """Deletes a blob that will get no row."""
+        """Deletes a blob that no row will mention."""
         await self.blobs.delete([written.blob])
 
     async def head(self, bucket: str, key: str) -> StoredObject | None:
         return await self.database.read(lambda connection: find(connection, bucket, key))
 
     async def open_reader(self, bucket: str, key: str) -> Reader | None:
-        """None when there is no such object."""
+        """None if there is no such object. Raises PlatformError if its file is missing."""
 
         def attempt(connection: sa.Connection) -> Reader | None:
             stored = find(connection, bucket, key)
@@ -146,14 +146,14 @@ class Objects:
             try:
                 return await self.database.read(attempt)
             except FileNotFoundError:
-                # Overwritten between the row and the file: the next look sees the new row.
+                # The object was overwritten after its row was read; the next attempt reads the new row.
                 continue
         raise PlatformError(
             f"the bytes of object '{key}' in bucket '{bucket}' are missing: `sesame doctor --check` lists all that are"
         )
 
     async def put(self, stored: StoredObject, *, overwrite: bool = True) -> None:
-        """Makes written bytes an object, or replaces the one there. Takes the blob over, also when it is refused.
+        """Creates or replaces an object. Takes ownership of the blob, which is deleted if the object is refused.
 
         Raises NotFound for the bucket, and AlreadyExists without `overwrite`.
         """
@@ -165,11 +165,11 @@ class Objects:
         await self.settle(self.replace(commit, stored.blob))
 
     async def copy(self, reader: Reader, start: int, length: int) -> Written:
-        """A range of an opened object as a blob of its own."""
+        """Copies a byte range of an open object into a new blob."""
         return await self.blobs.copy(reader.blob, start, length)
 
     async def update(self, bucket: str, key: str, change: Callable[[StoredObject], StoredObject]) -> StoredObject:
-        """Changes what is said of an object, not its bytes. Raises NotFound."""
+        """Changes an object's row but not its bytes. Raises NotFound."""
 
         def commit(connection: sa.Connection) -> StoredObject:
             former = find(connection, bucket, key)
@@ -182,7 +182,7 @@ class Objects:
         return await self.database.write(commit)
 
     async def delete(self, bucket: str, keys: Iterable[str]) -> None:
-        """What is not there counts as deleted."""
+        """Deletes objects; ignores keys that do not exist."""
         wanted = [key.encode() for key in keys]
 
         def commit(connection: sa.Connection) -> list[str]:
@@ -197,7 +197,7 @@ class Objects:
         await self.settle(delete_and_remove())
 
     async def delete_unchanged(self, bucket: str, found: Sequence[StoredObject]) -> int:
-        """Deletes those that still are as they were found; returns how many."""
+        """Deletes those objects whose rows still equal `found`; returns the number deleted."""
         if not found:
             return 0
 
@@ -238,7 +238,7 @@ class Objects:
         return await self.database.read(count)
 
     async def append(self, written: Written, at: StoredObject, position: int) -> StoredObject:
-        """Appends written bytes to an appendable object, or begins one (`at` says what it shall be then).
+        """Appends `written` to an appendable object, or creates the object as `at` describes it.
 
         Raises NotFound for the bucket, NotAppendable, PositionMismatch.
         """
@@ -247,14 +247,14 @@ class Objects:
             return await self.settle(self._append(written, at, position))
 
     async def settle(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs to its end even if the caller is cancelled, so that a blob and its row stay together."""
+        """Runs `work` to its end even if the caller is cancelled, so that blob and row stay consistent."""
         task = asyncio.create_task(work)
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
         return await asyncio.shield(task)
 
     async def _delete_unclaimed(self, age_s: float) -> int:
-        """Deletes blobs that this run wrote so long ago and that no row mentions."""
+        """Deletes blobs that this process finished at least `age_s` ago and that no row mentions."""
         unclaimed = set(self.blobs.folder.unclaimed(age_s))
         if not unclaimed:
             return 0
@@ -265,9 +265,9 @@ class Objects:
         return len(unclaimed - known)
 
     async def replace(self, commit: Callable[[sa.Connection], list[str]], blob: str) -> None:
-        """Commits a row that mentions `blob`, and deletes the blobs that `commit` returns; for `settle`.
+        """Commits a row that mentions `blob`, then deletes the blobs that `commit` returns. To be run by `settle`.
 
-        When `commit` raises a CallerError, `blob` is deleted.
+        If `commit` raises a CallerError, `blob` is deleted.
         """
         try:
             unused = await self.database.write(commit)
@@ -299,7 +299,7 @@ class Objects:
                 raise PositionMismatch(present.size if present else 0)
             if grown is None:
                 raise PlatformError(f"the bytes of object '{at.key}' in bucket '{at.bucket}' are missing")
-            # What was said of the object meanwhile, for example its ACL, stays.
+            # Keep metadata that was changed meanwhile, for example the ACL.
             stored = msgspec.structs.replace(grown, meta=present.meta)
             write_row(connection, stored)
             return stored
@@ -311,7 +311,7 @@ class Objects:
             await self.discard(written)
 
     async def _begin(self, at: StoredObject) -> StoredObject:
-        """The first append. An object that was put meanwhile is not replaced: the append comes after it."""
+        """Creates the object with its first append. Never replaces an object that was put meanwhile."""
         try:
             await self.put(at, overwrite=False)
         except AlreadyExists as error:
@@ -322,9 +322,9 @@ class Objects:
         return at
 
     async def _extended(self, former: StoredObject, written: Written, at: StoredObject) -> StoredObject | None:
-        """The object with the new bytes behind the old ones; readers see them when the row says so.
+        """Writes the new bytes behind the old ones and returns the object's new row, which is not committed yet.
 
-        None when the old ones are gone: the object was overwritten or deleted meanwhile.
+        None if the blob is gone because the object was overwritten or deleted meanwhile.
         """
         try:
             crc64 = await self.blobs.extend(former.blob, former.size, former.crc64, written)
@@ -335,11 +335,11 @@ class Objects:
 
 
 class NotAppendable(CallerError):
-    """The object was not made by appending."""
+    """The object was not created by appending."""
 
 
 class PositionMismatch(CallerError):
-    """An append at another place than the end; `length` is where it would go on."""
+    """An append at another position than the object's end, which is `length`."""
 
     def __init__(self, length: int) -> None:
         super().__init__(f"the object has {length} bytes: the next append begins there")
@@ -352,7 +352,7 @@ def find(connection: sa.Connection, bucket: str, key: str) -> StoredObject | Non
 
 
 def put_row(connection: sa.Connection, stored: StoredObject, *, overwrite: bool) -> str:
-    """The blob that was replaced, "" without one. Raises AlreadyExists without `overwrite`."""
+    """Writes the row; returns the blob that it replaced, or "". Raises AlreadyExists without `overwrite`."""
     former = find(connection, stored.bucket, stored.key)
     if former is not None and not overwrite:
         raise AlreadyExists(OBJECT, stored.key, (stored.bucket,))
@@ -365,7 +365,7 @@ def write_row(connection: sa.Connection, stored: StoredObject) -> None:
 
 
 def require_bucket(connection: sa.Connection, bucket: str) -> None:
-    """Inside the transaction that adds to it, so that a bucket is never deleted with something in it."""
+    """Raises NotFound. Called in the transaction that adds to the bucket, so that no full bucket is deleted."""
     if connection.execute(_BUCKET, {"b": bucket}).first() is None:
         raise NotFound(records.BUCKET, bucket)
 
@@ -378,7 +378,7 @@ def require_empty(connection: sa.Connection, bucket: str) -> None:
 
 
 def _blobs_by_rows(connection: sa.Connection) -> tuple[set[str], set[str]]:
-    """The blobs that rows mention, and those of rows that were deleted."""
+    """The blobs that rows mention, and the blobs in the outbox, whose rows were deleted."""
     found = sa.union_all(sa.select(objects.c.blob), sa.select(parts.c.blob))
     removed = {entry.subject for entry in outbox.pending(connection, outbox.BLOB_REMOVED)}
     return set(connection.execute(found).scalars()) - {""}, removed
