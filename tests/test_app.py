@@ -35,6 +35,19 @@ async def test_a_fault_of_the_machine_at_a_start_is_said_and_leaves_the_director
     await again.stop()
 
 
+@pytest.mark.parametrize(
+    "name", ["objects", "objects/drafts", "objects/data", "objects/data/00", "packages", "packages/staging"]
+)
+async def test_a_file_in_the_place_of_a_directory_is_named_with_the_next_step(tmp_path: Path, name: str) -> None:
+    settings = Settings(port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain")
+    place = settings.data_dir / name
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"mine")
+    with pytest.raises(ConfigurationError, match=f"{place} is no directory; move it away"):
+        await Sesame(settings).start()
+    assert place.read_bytes() == b"mine"
+
+
 async def test_the_clocks_that_are_handed_in_date_all_that_is_kept_and_announced(tmp_path: Path) -> None:
     clocks = FakeClocks()
     sesame = Sesame(Settings(port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain"), clocks)

@@ -41,6 +41,8 @@ class Sesame:
         except OSError as error:
             await self.stop()
             what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+            if isinstance(error, FileExistsError | NotADirectoryError):
+                what = f"{error.filename} is no directory; move it away, or put the directory back, and start again"
             raise ConfigurationError(
                 f"Sesame cannot start: {what} (the data directory is {self.data_dir.path}; --data-dir names another)"
             ) from error

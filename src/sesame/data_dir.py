@@ -112,6 +112,13 @@ class DataDir:
         except (OSError, msgspec.DecodeError) as error:
             raise self._unreadable(self._endpoints, error) from error
 
+    def began_at(self) -> float | None:
+        """When the Sesame that runs here, or was killed here, had started (Unix seconds); None after a clean stop."""
+        try:
+            return msgspec.json.decode(self._endpoints.read_bytes(), type=Endpoints).started_at
+        except (OSError, msgspec.DecodeError):
+            return None
+
     def refuse_file(self) -> None:
         """Raises `ConfigurationError` when what the path names, or a folder on its way, is a file."""
         for place in (self.path, *self.path.parents):

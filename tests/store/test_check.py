@@ -170,6 +170,44 @@ def test_damage_is_found(data: Path, kind: str) -> None:
     assert "there is damage" in done.output
 
 
+def planted(data: Path, number: int, at: float) -> None:
+    for each in range(number):
+        path = data / "objects" / "data" / f"{each % 256:02x}" / f"{each % 256:02x}left{each}"
+        path.write_bytes(b"x")
+        os.utime(path, (at, at))
+
+
+def test_what_a_killed_sesame_left_is_no_damage(data: Path) -> None:
+    began_at = 1_700_000_000.0
+    planted(data, 3, began_at + 5)
+    (data / "packages" / ("e" * 64)).mkdir()
+    left = list(check(DataDir(data), Checked(), running=False, began_at=began_at))
+    assert [damage.harmless for damage in left] == [True, True]
+    assert all("interrupted" in damage.what for damage in left)
+    # Files of an earlier run: its start would have set them aside.
+    planted(data, 1, began_at - 5)
+    lost = [d for d in check(DataDir(data), Checked(), running=False, began_at=began_at) if not d.harmless]
+    assert len(lost) == 1
+    assert "1 files of objects that no row" in lost[0].what
+    # More than requests can have been under way; and files without a row after a clean stop.
+    planted(data, 101, began_at + 5)
+    for started_at, number in ((began_at, 101), (None, 101)):
+        told = [d for d in check(DataDir(data), Checked(), running=False, began_at=started_at) if not d.harmless]
+        assert f"{number} files of objects" in told[0].what
+
+
+def test_a_pipe_in_the_place_of_a_file_holds_nothing_up(data: Path) -> None:
+    archive = package(data) / "archive.zip"
+    archive.unlink()
+    os.mkfifo(archive)
+    path = blob(data, "small")
+    path.unlink()
+    os.mkfifo(path)
+    told = [damage.what for damage in found(data)]
+    assert any("its archive cannot be read: Is no file" in what for what in told)
+    assert any("is no file" in what for what in told)
+
+
 def test_the_command_says_what_it_looked_at(data: Path) -> None:
     (data / "notes.txt").write_text("mine")
     (data / "quarantine" / "blobs").mkdir(parents=True)

@@ -81,7 +81,7 @@ def _checked_data(data_dir: DataDir) -> Iterator[Finding]:
     running = data_dir.running() is not None
     yield Finding(GOOD, f"checking {data_dir.path}{', which a running Sesame uses' if running else ''}")
     checked, sound = Checked(), True
-    for damage in check(data_dir, checked, running=running):
+    for damage in check(data_dir, checked, running=running, began_at=data_dir.began_at()):
         sound = sound and damage.harmless
         yield Finding(POOR if damage.harmless else BAD, damage.what, damage.next_step)
     looked_at = (

@@ -22,6 +22,8 @@ from sesame.store.upkeep.inventory import BlobRow, DataPaths, Inventory, blob_ro
 
 # Beside a running Sesame: a file this young may still get its row, one this old will not.
 IN_FLIGHT_S = 3600.0
+# POLICY: most files without a row that one crash is believed to leave: one for each request that it interrupted.
+LEFT_BY_A_CRASH_MAX = 100
 # Of one kind of damage so many are told one by one.
 SHOWN_MAX = 20
 _SHARDS = frozenset(f"{number:02x}" for number in range(256))
@@ -53,8 +55,12 @@ class Checked(msgspec.Struct):
     packages: int = 0
 
 
-def check(paths: DataPaths, checked: Checked, *, running: bool) -> Iterator[Damage]:
-    """Everything that is found; fills `checked`. Reads every byte, so it takes as long as that takes."""
+def check(paths: DataPaths, checked: Checked, *, running: bool, began_at: float | None = None) -> Iterator[Damage]:
+    """Everything that is found; fills `checked`. Reads every byte, so it takes as long as that takes.
+
+    `began_at`: when the Sesame that runs on the directory, or was killed on it, had started (Unix seconds); None
+    after a clean stop. Its interrupted requests may have left files without a row, which is no damage.
+    """
     yield from _strays(paths)
     yield from (Damage(f"{paths.logs}: {line}", "the next start sets it aside") for line in _sqlite(paths.logs))
     files = _blob_files(paths.objects)
@@ -73,7 +79,13 @@ def check(paths: DataPaths, checked: Checked, *, running: bool) -> Iterator[Dama
     checked.records = len(inventory.records)
     yield from _catalog(inventory)
     yield from _blobs(paths, inventory, files, checked, running=running)
-    yield from _packages(paths, inventory, folders, checked, running=running)
+    known = inventory.blobs.keys() | inventory.removed_blobs
+    unknown = [path for path in files if path.name not in known or path != _blob_path(paths, path.name)]
+    yield from _unnamed("files of objects that no row of the database mentions", unknown, began_at, running=running)
+    yield from _packages(paths, inventory, checked, running=running)
+    known = inventory.packages.keys() | inventory.released_packages
+    unknown = [path for path in folders if path.name not in known]
+    yield from _unnamed("code packages that no record names", unknown, began_at, running=running)
     aside = Quarantine(paths.quarantine).count()
     if aside:
         yield Damage(f"{aside} files and directories that nothing mentioned lie in {paths.quarantine}", harmless=True)
@@ -138,15 +150,30 @@ def _blobs(
         checked.blob_bytes += row.size
         if what:
             yield Damage(f"{row.owner}: its file {_blob_path(paths, row.blob)} {what}", _RESTORE)
-    unknown = [path for path in files if path.name not in inventory.blobs and path.name not in inventory.removed_blobs]
-    misplaced = [path for path in files if path.name in inventory.blobs and path != _blob_path(paths, path.name)]
-    strange = [path for path in (*unknown, *misplaced) if not running or _is_old(path)]
-    if strange:
-        names = ", ".join(str(path) for path in sorted(strange)[:SHOWN_MAX])
+
+
+def _unnamed(what: str, found: list[Path], began_at: float | None, *, running: bool) -> Iterator[Damage]:
+    """What lies on the disk and is in no row: left by interrupted requests, or a sign that rows were lost."""
+    found = [path for path in found if not running or _is_old(path)]
+    left = [path for path in found if began_at is not None and _modified_at(path) >= began_at]
+    if len(left) > LEFT_BY_A_CRASH_MAX:
+        left = []
+    lost = sorted(set(found) - set(left))
+    if lost:
         yield Damage(
-            f"{len(strange)} files of objects that no row of the database mentions: {names}",
-            "a crash leaves such files, and so does a database that has lost rows; a start sets them aside",
+            f"{len(lost)} {what}: {_names_of(lost)}",
+            "the database may have lost rows: compare it with a backup; a start sets the files aside",
         )
+    if left:
+        yield Damage(
+            f"{len(left)} {what}, left by requests that the last end of Sesame interrupted: {_names_of(sorted(left))}",
+            "the next start sets them aside",
+            harmless=True,
+        )
+
+
+def _names_of(paths: list[Path]) -> str:
+    return ", ".join(map(str, paths[:SHOWN_MAX]))
 
 
 def _blob_damage(paths: DataPaths, row: BlobRow) -> str:
@@ -175,9 +202,7 @@ def _package_folders(root: Path) -> list[Path]:
     return [path for path in root.iterdir() if path.name not in _BESIDE_PACKAGES] if root.is_dir() else []
 
 
-def _packages(
-    paths: DataPaths, inventory: Inventory, folders: list[Path], checked: Checked, *, running: bool
-) -> Iterator[Damage]:
+def _packages(paths: DataPaths, inventory: Inventory, checked: Checked, *, running: bool) -> Iterator[Damage]:
     for sha256, package in sorted(inventory.packages.items()):
         checked.packages += 1
         for what in _package_damage(paths.packages / sha256, package):
@@ -185,14 +210,6 @@ def _packages(
                 break
             users = ", ".join(describe(record) for record in inventory.records if _names(record, sha256))
             yield Damage(f"code package {sha256} of {users}: {what}", "deploy it again, or `sesame restore` a backup")
-    known = inventory.packages.keys() | inventory.released_packages
-    strange = [path for path in folders if path.name not in known and (not running or _is_old(path))]
-    if strange:
-        names = ", ".join(str(path) for path in sorted(strange)[:SHOWN_MAX])
-        yield Damage(
-            f"{len(strange)} code packages that no record names: {names}",
-            "a crash leaves such packages, and so does a database that has lost records; a start sets them aside",
-        )
 
 
 def _package_damage(folder: Path, package: Package) -> Iterator[str]:
@@ -226,7 +243,12 @@ def _names(record: records.Record, sha256: str) -> bool:
 
 
 def _is_old(path: Path) -> bool:
+    return 0.0 < _modified_at(path) < time.time() - IN_FLIGHT_S
+
+
+def _modified_at(path: Path) -> float:
+    """Unix seconds; 0.0 if it is gone."""
     try:
-        return path.stat(follow_symlinks=False).st_mtime < time.time() - IN_FLIGHT_S
+        return path.stat(follow_symlinks=False).st_mtime
     except FileNotFoundError:
-        return False
+        return 0.0

@@ -3,6 +3,7 @@
 Used by `store.upkeep.check` and `store.upkeep.backup`. Everything here blocks.
 """
 
+import errno
 import hashlib
 import os
 import stat
@@ -26,10 +27,10 @@ class Sums(msgspec.Struct, frozen=True):
 
 
 def sums(path: Path, length: int | None = None, target: BinaryIO | None = None) -> Sums:
-    """Of at most `length` bytes, which are also written to `target`. Raises `OSError`."""
+    """Of at most `length` bytes, which are also written to `target`. Raises `OSError`, also for what is no file."""
     size, crc64 = 0, 0
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
-    with path.open("rb", buffering=0) as source:
+    with open(path, "rb", buffering=0, opener=_open_file) as source:
         while length is None or size < length:
             chunk = source.read(CHUNK_BYTES if length is None else min(CHUNK_BYTES, length - size))
             if not chunk:
@@ -41,6 +42,15 @@ def sums(path: Path, length: int | None = None, target: BinaryIO | None = None) 
             if target is not None:
                 target.write(chunk)
     return Sums(size, crc64, md5.hexdigest().upper(), sha256.hexdigest())
+
+
+def _open_file(path: str, flags: int) -> int:
+    # O_NONBLOCK because opening a named pipe would otherwise wait for a writer.
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "Is no file", path)
+    return descriptor
 
 
 def differences(expected: Path, found: Path) -> Iterator[str]:
