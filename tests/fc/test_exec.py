@@ -217,3 +217,17 @@ async def test_an_upgraded_connection_is_not_closed_as_an_idle_one(endpoint: End
         await asyncio.wait_for(instance.execution.ended.wait(), 5)
     finally:
         await server.stop(grace_s=1)
+
+
+@pytest.mark.parametrize("key", ["!" * 24, "dGhlIHNhbXBsZSBub25jZQ=", "A" * 24, "dGhlIHNhbXBsZSBub25j!Q=="])
+async def test_a_key_that_is_none_is_answered_as_a_plain_request(endpoint: Endpoint, key: str) -> None:
+    server = HttpServer(endpoint.gateway)
+    await server.start()
+    try:
+        reading, writing = await asyncio.open_connection(server.host, server.port)
+        head = f"GET {PATH} HTTP/1.1\r\nhost: h\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
+        writing.write(f"{head}sec-websocket-version: 13\r\nsec-websocket-key: {key}\r\n\r\n".encode())
+        assert (await asyncio.wait_for(reading.readuntil(b"\r\n\r\n"), 5)).startswith(b"HTTP/1.1 400 ")
+        writing.close()
+    finally:
+        await server.stop(grace_s=1)

@@ -30,6 +30,7 @@ HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
         (POST + b"Content-Length: 3\x0b\r\n\r\nabc", 400),
         (POST + b"Content-Length:\r\n\r\nabc", 400),
         (POST + b"Content-Length: 99999999999999999999999\r\n\r\nabc", 400),
+        (POST + b"Content-Length: " + b"0" * 5000 + b"3\r\n\r\nabc", 400),
         (POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + HIDDEN, 400),
         (POST + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n" + HIDDEN, 400),
         # RFC 9112 §6.1: codings that are unknown, disguised, or of HTTP/1.0.
@@ -167,6 +168,12 @@ async def test_an_upgrade_that_is_not_served_is_ignored(upgrade: bytes) -> None:
         raw = await all_of(echo, head + framing + body + GET)
         assert b"\r\n\r\n/ abc" in raw
         assert raw.count(b"200 OK") == 2
+
+
+async def test_a_length_of_too_many_digits_is_refused_with_the_reason() -> None:
+    raw = await all_of(echo, POST + b"Content-Length: " + b"0" * 5000 + b"3\r\n\r\nabc")
+    assert raw.startswith(b"HTTP/1.1 400 ")
+    assert b"Content-Length has more than 19 digits" in raw
 
 
 async def test_a_head_without_end_is_cut_off() -> None:

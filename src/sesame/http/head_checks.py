@@ -3,12 +3,16 @@
 Used by `http.connection`, once for each head that is parsed.
 """
 
+import binascii
+
 from sesame.http.interface import Reason, Refusal
 from sesame.http.request import ASTERISK, Request
 
 Header = tuple[bytes, bytes]
 
-WEBSOCKET_KEY_CHARS = 24
+WEBSOCKET_KEY_CHARS, WEBSOCKET_KEY_BYTES = 24, 16
+# The digits of 2**63 - 1, the largest body that the parser can count.
+LENGTH_DIGITS_MAX = 19
 # Bounds of the library `websockets`.
 WEBSOCKET_HEADERS_MAX = 100
 WEBSOCKET_LINE_BYTES = 8000
@@ -50,6 +54,8 @@ def examine(
             if not _NOT_IN_HOST.isdisjoint(value):
                 return Refusal(Reason.MALFORMED, "the Host header is no host")
         elif name == b"content-length":
+            if len(value) > LENGTH_DIGITS_MAX:
+                return Refusal(Reason.MALFORMED, f"Content-Length has more than {LENGTH_DIGITS_MAX} digits")
             body_bytes = int(value)
         elif name == b"transfer-encoding":
             if version == "1.0":
@@ -79,7 +85,17 @@ def can_be_websocket(request: Request, url_bytes: int) -> bool:
         and request.http_version == "1.1"
         and sent.get(b"upgrade", b"").lower() == b"websocket"
         and sent.get(b"sec-websocket-version") == b"13"
-        and len(sent.get(b"sec-websocket-key", b"")) == WEBSOCKET_KEY_CHARS
+        and _is_key(sent.get(b"sec-websocket-key", b""))
         and len(request.headers) <= WEBSOCKET_HEADERS_MAX
         and max(url_bytes, longest) <= WEBSOCKET_LINE_BYTES
     )
+
+
+def _is_key(key: bytes) -> bool:
+    """Whether the key is 16 bytes in Base64: the library raises for anything else."""
+    try:
+        return (
+            len(key) == WEBSOCKET_KEY_CHARS and len(binascii.a2b_base64(key, strict_mode=True)) == WEBSOCKET_KEY_BYTES
+        )
+    except binascii.Error:
+        return False
