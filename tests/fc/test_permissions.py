@@ -139,6 +139,35 @@ async def test_conditions_see_the_request(
     assert (await acting(deployed, given, "GET", "/services/s", client=client, **headers)).status == 200
 
 
+@pytest.mark.parametrize("way", [{"Resource": "acs:fc:*:*:services/s"}, {"tagged": "prod"}])
+async def test_operations_on_tags_need_the_right_to_the_service(deployed: Endpoint, way: dict[str, str]) -> None:
+    """Else a role that may not touch a tagged service could take the tag off."""
+    await deployed.call("POST", "/services", {"serviceName": "other"})
+    await deployed.call("POST", "/tag", {"resourceArn": "services/s", "tags": {"stage": "prod"}})
+    condition = {"StringEquals": {"acs:ResourceTag/stage": way["tagged"]}} if "tagged" in way else {}
+    deny = statement("Deny", "fc:*", way.get("Resource", "*"), Condition=condition)
+    given = await credentials(deployed, [statement("Allow", "fc:*"), deny])
+    for service, status in (("s", 403), ("other", 200)):
+        arns = (f"services/{service}", f"acs:fc:{REGION}:{ACCOUNT_ID}:services/{service}")
+        for method, body in (
+            ("POST", {"tags": {"stage": "test"}}), ("DELETE", {"tagKeys": ["stage"]}), ("DELETE", {"all": True})
+        ):  # fmt: skip
+            for arn in arns:
+                answer = await acting(deployed, given, method, "/tag", {"resourceArn": arn, **body})
+                assert answer.status == status, answer.body
+    tagged = (await deployed.call("GET", "/tags")).json()["resources"]
+    assert [each["tags"] for each in tagged if each["resourceArn"].endswith("/s")] == [{"stage": "prod"}]
+
+
+async def test_a_right_to_the_tags_of_one_service(deployed: Endpoint) -> None:
+    resource = f"acs:fc:{REGION}:{ACCOUNT_ID}:services/s"
+    given = await credentials(deployed, [statement("Allow", "fc:TagResource", resource)])
+    await deployed.call("POST", "/services", {"serviceName": "other"})
+    for service, status in (("s", 200), ("other", 403)):
+        body = {"resourceArn": f"services/{service}", "tags": {"a": "b"}}
+        assert (await acting(deployed, given, "POST", "/tag", body)).status == status
+
+
 async def test_conditions_hold_for_http_functions(deployed: Endpoint) -> None:
     config = {"authType": "function", "methods": ["GET"]}
     trigger = {"triggerName": "t", "triggerType": "http", "triggerConfig": config}

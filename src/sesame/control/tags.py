@@ -24,7 +24,7 @@ class ServiceTags:
 
     async def tag(self, sent: TagInput) -> None:
         """Adds to what is there; a key that is there gets the new value."""
-        service = _service_of(sent.resource_arn)
+        service = service_of(sent.resource_arn)
         _check(sent.tags)
 
         def edit(tx: Transaction) -> None:
@@ -37,7 +37,7 @@ class ServiceTags:
 
     async def untag(self, sent: UntagInput) -> None:
         """Removes the keys named; with none named and `all`, every tag. Unknown keys are ignored."""
-        service = _service_of(sent.resource_arn)
+        service = service_of(sent.resource_arn)
         if not sent.tag_keys and not sent.all:
             raise Missing("tag_keys")
 
@@ -54,7 +54,7 @@ class ServiceTags:
 
     async def get(self, resource_arn: str) -> tuple[str, dict[str, str]]:
         """The service's name and its tags."""
-        service = _service_of(resource_arn)
+        service = service_of(resource_arn)
         if self._catalog.get(records.SERVICE, "", service) is None:
             raise NotFound(records.SERVICE, service)
         return service, tags_of(self._catalog, service)
@@ -86,7 +86,8 @@ def _present(tx: Transaction, service: str) -> dict[str, str]:
     return {} if record is None else dict(record.document.tags)
 
 
-def _service_of(arn: str) -> str:
+def service_of(arn: str) -> str:
+    """The name of the service that the ARN, or `services/{name}`, means. Raises `Rejected` for anything else."""
     if not arn:
         raise Missing("resource_arn")
     service = parse_service_arn(arn)

@@ -110,9 +110,11 @@ class Requester:
     def principal(self) -> Principal:
         return self._caller.principal
 
-    def require(self, action: str, resource: str) -> None:
-        """As `Authorization.require`, for a right that the operation needs beside the one that its path names."""
-        self._authorization.require(self._caller, action, resource, self._facts)
+    def require(self, action: str, resource: str, tags: Mapping[str, str] | None = None) -> None:
+        """As `Authorization.require`, for a resource that the path does not name; `tags` are the resource's."""
+        keys = {f"acs:ResourceTag/{key}": value for key, value in (tags or {}).items()}
+        facts = self._facts.with_keys(keys) if keys else self._facts
+        self._authorization.require(self._caller, action, resource, facts)
 
     def confirm(self, keys: Mapping[str, str]) -> None:
         """Asks again for what the path means, now that the body says more. Raises Denied."""

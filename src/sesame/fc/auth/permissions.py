@@ -20,9 +20,11 @@ from sesame.model.role import PrincipalKind
 ServiceTags = Callable[[str], Mapping[str, str]]
 """The tags of a service by its name; none where there is no such service."""
 
-# The body of these says what a condition key asks for: where a policy asks, the route asks for the right
-# (`Requester.confirm`) in place of the head.
+# The body of these says what a condition key asks for. Where a policy tests that key, the route requires the right
+# (`Requester.confirm`) and the head does not.
 _CONFIRMED_WITH_BODY = frozenset({"fc:CreateService", "fc:UpdateService"})
+# The body or the query of these names the service, so the routes require the right (`routes.tags`).
+_REQUIRED_BY_ROUTE = frozenset({"fc:TagResource", "fc:UntagResource", "fc:GetResourceTags"})
 _OF_BODY = "fc:enableserviceinternetaccess"
 _ASKED = "asked"
 _LATEST = f".{limits.LATEST}".encode()
@@ -56,6 +58,8 @@ class Permissions:
         if asked is None:
             return Requester(self._authorization, caller, facts)
         action, arn, resource = asked
+        if action in _REQUIRED_BY_ROUTE:
+            return Requester(self._authorization, caller, facts, (action, arn))
         if caller.principal.kind is not PrincipalKind.ACCOUNT:
             facts = self._with_tags(caller, facts, resource)
         if action not in _CONFIRMED_WITH_BODY or not self._authorization.asks_for(caller, _OF_BODY):

@@ -6,7 +6,7 @@ Mounted by `fc.app`; each reads its request, calls `control` and shapes the answ
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sesame.control.tags import ServiceTags
+from sesame.control.tags import ServiceTags, service_of
 from sesame.fc.v2016 import requests
 from sesame.fc.v2016.inputs import TagInput, UntagInput
 from sesame.fc.v2016.requests import REQUEST_ID, Handler
@@ -28,15 +28,21 @@ class TagRoutes:
         }
 
     async def _tag(self, request: Request) -> Response:
-        await self._tags.tag((await requests.body(request, TagInput)).neutral())
+        sent = (await requests.body(request, TagInput)).neutral()
+        self._require(request, "fc:TagResource", sent.resource_arn)
+        await self._tags.tag(sent)
         return requests.answer(RequestAnswer(request_id=request.scope[REQUEST_ID]))
 
     async def _untag(self, request: Request) -> Response:
-        await self._tags.untag((await requests.body(request, UntagInput)).neutral())
+        sent = (await requests.body(request, UntagInput)).neutral()
+        self._require(request, "fc:UntagResource", sent.resource_arn)
+        await self._tags.untag(sent)
         return requests.answer(RequestAnswer(request_id=request.scope[REQUEST_ID]))
 
     async def _get(self, request: Request) -> Response:
-        service, tags = await self._tags.get(request.query_params.get("resourceArn", ""))
+        resource_arn = request.query_params.get("resourceArn", "")
+        self._require(request, "fc:GetResourceTags", resource_arn)
+        service, tags = await self._tags.get(resource_arn)
         arn = self._arns.service(service)
         return requests.answer(TagsAnswer(request_id=request.scope[REQUEST_ID], resource_arn=arn, tags=tags))
 
@@ -47,3 +53,8 @@ class TagRoutes:
             for record in page.items
         ]
         return requests.page_answer("resources", items, page)
+
+    def _require(self, request: Request, action: str, resource_arn: str) -> None:
+        """Raises `Denied` unless the caller may do this to the service, whose tags count as they are now."""
+        service = service_of(resource_arn)
+        requests.requester(request).require(action, self._arns.service(service), self._tags.of(service))
