@@ -125,6 +125,10 @@ def damaged_document(database: Path) -> None:
     execute(database, "UPDATE records SET document = x'7b22ff'")
 
 
+def without_counters(database: Path) -> None:
+    execute(database, "DELETE FROM counters")
+
+
 def unknown_kind(database: Path) -> None:
     execute(database, "UPDATE records SET kind = 'queue'")
 
@@ -146,6 +150,7 @@ DAMAGE: dict[Callable[[Path], None], str] = {
     emptied: "holds no records",
     only_its_log: "its log sesame.db-wal is there",
     damaged_document: "cannot be read",
+    without_counters: "cannot be used: No row was found",
     unknown_kind: "unknown kind 'queue'",
     of_a_newer_sesame: "newer Sesame",
 }

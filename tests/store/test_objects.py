@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from unittest.mock import AsyncMock
@@ -467,6 +468,19 @@ async def test_an_append_to_what_is_gone_meanwhile_is_refused_and_leaves_nothing
     with pytest.raises(PositionMismatch if instead is None else NotAppendable):
         await shelf.objects.append(more, as_object("photos", "log", more, ObjectKind.APPENDABLE), 5)
     assert len(shelf.files()) == (0 if instead is None else 1)
+
+
+async def test_folders_that_are_removed_while_in_use_are_made_again(shelf: Shelf) -> None:
+    await shelf.put("a", b"kept elsewhere")
+    shutil.rmtree(shelf.root / "objects" / "drafts")
+    await shelf.put("b", b"draft")
+    assert await shelf.read("b") == b"draft"
+    shutil.rmtree(shelf.root / "objects" / "data")
+    (shelf.root / "objects" / "data").mkdir()
+    await shelf.put("c", b"blob")
+    assert await shelf.read("c") == b"blob"
+    with pytest.raises(PlatformError, match="'a' in bucket 'photos' are missing: `sesame doctor --check`"):
+        await shelf.reader("a")
 
 
 async def test_nobody_else_may_look_into_the_folder_of_objects(shelf: Shelf) -> None:

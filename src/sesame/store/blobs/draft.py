@@ -60,7 +60,13 @@ class BlobFolder:
                 self._quarantine.set_aside(draft, STRAYS)
 
     def draft(self) -> "Draft":
-        return Draft(self, self._drafts / uuid.uuid4().hex)
+        path = self._drafts / uuid.uuid4().hex
+        try:
+            return Draft(self, path)
+        except FileNotFoundError:
+            # The folder was removed while Sesame runs. `root`, if that is gone too, is not made anew: its mode matters.
+            self._drafts.mkdir(exist_ok=True)
+            return Draft(self, path)
 
     def path(self, blob: str) -> Path:
         return self._data / blob[:2] / blob
@@ -176,7 +182,13 @@ class Draft:
         self._file.close()
         blob = self._path.name
         path = self._folder.path(blob)
-        self._path.rename(path)
+        try:
+            self._path.rename(path)
+        except FileNotFoundError:
+            # As for drafts. If the draft itself is gone, renaming fails again.
+            path.parent.mkdir(exist_ok=True)
+            sync_folder(path.parent.parent)
+            self._path.rename(path)
         sync_folder(path.parent)
         self._folder.finished(blob)
         return Written(blob=blob, size=self._size, md5=self._md5.hexdigest().upper(), crc64=self._crc64)

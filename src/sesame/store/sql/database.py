@@ -106,8 +106,8 @@ class Database:
         """As `read`, for start-up: raises `ConfigurationError` with the next step when the file is damaged."""
         try:
             return await self.read(fn)
-        except sa.exc.DBAPIError as error:
-            raise damaged(self._path, error.orig or error) from error
+        except (sa.exc.DBAPIError, sa.exc.NoResultFound) as error:
+            raise damaged(self._path, getattr(error, "orig", None) or error) from error
 
     async def read(self, fn: Callable[[sa.Connection], T]) -> T:
         """Runs `fn` in a transaction of its own on a reader's thread; it sees one committed state."""

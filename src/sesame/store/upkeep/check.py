@@ -22,8 +22,9 @@ from sesame.store.upkeep.inventory import BlobRow, DataPaths, Inventory, blob_ro
 
 # Beside a running Sesame: a file this young may still get its row, one this old will not.
 IN_FLIGHT_S = 3600.0
-# POLICY: most files without a row that one crash is believed to leave: one for each request that it interrupted.
-LEFT_BY_A_CRASH_MAX = 100
+# POLICY: most files without a row that one crash is believed to leave, one for each interrupted request: this many at
+# least, else one for every two files that have a row. More files than that mean that rows were lost.
+LEFT_BY_A_CRASH_LEAST, LEFT_BY_A_CRASH_MAX = 16, 100
 # Of one kind of damage so many are told one by one.
 SHOWN_MAX = 20
 _SHARDS = frozenset(f"{number:02x}" for number in range(256))
@@ -68,9 +69,10 @@ def check(paths: DataPaths, checked: Checked, *, running: bool, began_at: float 
     if not paths.database.exists() and not files and not folders:
         yield Damage(f"{paths.path} holds no database, no objects and no packages: nothing was kept yet", harmless=True)
         return
-    damage = list(_sqlite(paths.database)) if paths.database.exists() else ["it is missing"]
-    if damage:
-        yield from (Damage(f"{paths.database}: {line}", _RESTORE) for line in damage)
+    if not paths.database.exists() or not paths.database.stat().st_size:
+        yield Damage(f"{paths.database}: it is {'empty' if paths.database.exists() else 'missing'}", _RESTORE)
+        return
+    yield from (Damage(f"{paths.database}: {line}", _RESTORE) for line in _sqlite(paths.database))
     try:
         inventory = read_inventory(paths.database)
     except ConfigurationError as error:
@@ -81,11 +83,14 @@ def check(paths: DataPaths, checked: Checked, *, running: bool, began_at: float 
     yield from _blobs(paths, inventory, files, checked, running=running)
     known = inventory.blobs.keys() | inventory.removed_blobs
     unknown = [path for path in files if path.name not in known or path != _blob_path(paths, path.name)]
-    yield from _unnamed("files of objects that no row of the database mentions", unknown, began_at, running=running)
+    left_max = _left_max(len(inventory.blobs))
+    what = "files of objects that no row of the database mentions"
+    yield from _unnamed(what, unknown, began_at, left_max, running=running)
     yield from _packages(paths, inventory, checked, running=running)
     known = inventory.packages.keys() | inventory.released_packages
     unknown = [path for path in folders if path.name not in known]
-    yield from _unnamed("code packages that no record names", unknown, began_at, running=running)
+    left_max = _left_max(len(inventory.packages))
+    yield from _unnamed("code packages that no record names", unknown, began_at, left_max, running=running)
     aside = Quarantine(paths.quarantine).count()
     if aside:
         yield Damage(f"{aside} files and directories that nothing mentioned lie in {paths.quarantine}", harmless=True)
@@ -152,11 +157,15 @@ def _blobs(
             yield Damage(f"{row.owner}: its file {_blob_path(paths, row.blob)} {what}", _RESTORE)
 
 
-def _unnamed(what: str, found: list[Path], began_at: float | None, *, running: bool) -> Iterator[Damage]:
+def _left_max(named: int) -> int:
+    return min(LEFT_BY_A_CRASH_MAX, max(LEFT_BY_A_CRASH_LEAST, named // 2))
+
+
+def _unnamed(what: str, found: list[Path], began_at: float | None, left_max: int, *, running: bool) -> Iterator[Damage]:
     """What lies on the disk and is in no row: left by interrupted requests, or a sign that rows were lost."""
     found = [path for path in found if not running or _is_old(path)]
     left = [path for path in found if began_at is not None and _modified_at(path) >= began_at]
-    if len(left) > LEFT_BY_A_CRASH_MAX:
+    if len(left) > left_max:
         left = []
     lost = sorted(set(found) - set(left))
     if lost:
