@@ -111,7 +111,7 @@ def _own_tls(settings: Settings) -> ssl.SSLContext | None:
 
 
 def _control(settings: Settings, storage: Storage, identity: Identity, uploads: CodeUploads) -> Control:
-    source = ObjectSource(storage.catalog, storage.objects, identity.account_id)
+    source = ObjectSource(storage.catalog, storage.objects, identity.account_id, settings.region)
     needs = Needs(
         code=CodeSource(storage.packages, source.read, uploads),
         check_role=identity.roles.require_assumable,

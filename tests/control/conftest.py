@@ -15,6 +15,7 @@ from sesame.control.code import CodeSource
 from sesame.control.functions import Functions
 from sesame.control.inputs import AliasInput, CodeInput, FunctionInput, PublishInput, ServiceInput
 from sesame.control.layers import Layers
+from sesame.control.requester import Requester
 from sesame.control.services import Services
 from sesame.control.triggers import Triggers
 from sesame.control.versions import Versions
@@ -107,7 +108,7 @@ async def account(tmp_path: Path) -> AsyncIterator[Account]:
     def compile(_sha256: str, runtime: str) -> None:
         compiled.append(runtime)
 
-    async def fetch(bucket: str, key: str) -> bytes:
+    async def fetch(bucket: str, key: str, _by: Requester) -> bytes:
         if (bucket, key) not in objects:
             raise NotFound(OBJECT, key, (bucket,))
         return objects[bucket, key]

@@ -235,7 +235,7 @@ async def endpoint(tmp_path: Path) -> AsyncIterator[Endpoint]:
     arns = Arns(REGION, ACCOUNT_ID)
     objects = Objects(database, tmp_path / "objects")
     await objects.open()
-    source = ObjectSource(catalog, objects, ACCOUNT_ID)
+    source = ObjectSource(catalog, objects, ACCOUNT_ID, REGION)
     issuer = Issuer(tokens, roles, lambda: now[0])
     uploads = CodeUploads(catalog, objects, Uploads(objects, lambda: now[0]), issuer, lambda: now[0])
     gateway = FcEndpoint(

@@ -14,6 +14,8 @@ from sesame.fc.auth import signature
 from sesame.fc.auth.permissions import action_and_resource
 from sesame.identity.roles import Roles, new_role, role_arn
 from sesame.identity.tokens import Grant
+from sesame.model import records
+from sesame.model.bucket import Bucket
 from sesame.model.role import Policy
 
 SERVICE = {"serviceName": "s"}
@@ -166,6 +168,34 @@ async def test_a_right_to_the_tags_of_one_service(deployed: Endpoint) -> None:
     for service, status in (("s", 200), ("other", 403)):
         body = {"resourceArn": f"services/{service}", "tags": {"a": "b"}}
         assert (await acting(deployed, given, "POST", "/tag", body)).status == status
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "more"),
+    [
+        ("POST", "/services/s/functions", {"functionName": "n", "runtime": "python3.10", "handler": "index.handler"}),
+        ("PUT", "/services/s/functions/f", {}),
+        ("POST", "/layers/l/versions", {"compatibleRuntime": ["python3.10"]}),
+    ],
+)
+async def test_code_is_taken_only_from_objects_that_the_caller_may_read(
+    deployed: Endpoint, method: str, path: str, more: dict[str, Any]
+) -> None:
+    bucket = Bucket(bucket_name="private", account_id=ACCOUNT_ID)
+    await deployed.catalog.edit(lambda tx: tx.put(records.BUCKET, "", "private", bucket))
+    body = {"code": {"ossBucketName": "private", "ossObjectName": "a/b.zip"}, **more}
+    read = f"acs:oss:oss-{REGION}:{ACCOUNT_ID}:private/a/*"
+    allowed = [statement("Allow", "fc:*"), statement("Allow", "oss:GetObject", read)]
+    for statements in (
+        [statement("Allow", "fc:*")],
+        [statement("Allow", "fc:*"), statement("Allow", "oss:GetObject", read.replace("/a/", "/b/"))],
+        [*allowed, statement("Deny", "oss:*", Condition=FROM_LOOPBACK)],
+    ):
+        answer = await acting(deployed, await credentials(deployed, statements), method, path, body)
+        assert (answer.status, answer.json()["ErrorCode"]) == (403, "AccessDenied")
+        assert "the caller is not authorized to perform 'oss:GetObject'" in answer.json()["ErrorMessage"]
+    answer = await acting(deployed, await credentials(deployed, allowed), method, path, body)
+    assert "does not exist in bucket 'private'" in answer.json()["ErrorMessage"]
 
 
 async def test_conditions_hold_for_http_functions(deployed: Endpoint) -> None:

@@ -117,7 +117,7 @@ class RunningEndpoint:
         self.code_uploads = CodeUploads(
             self.catalog, self.objects, Uploads(self.objects, self.clock), self.issuer, self.clock
         )
-        self.source = ObjectSource(self.catalog, self.objects, ACCOUNT)
+        self.source = ObjectSource(self.catalog, self.objects, ACCOUNT, REGION)
         endpoint = OssEndpoint(
             OssDependencies(
                 buckets=Buckets(self.catalog),

@@ -11,6 +11,7 @@ import pytest
 import requests
 from tests.oss.conftest import ACCOUNT, KEY_ID, OTHER_KEY_ID, OTHER_SECRET, SECRET, RunningEndpoint
 from tests.support.official_sdks import sign_by_oss2
+from tests.support.requesters import THE_ACCOUNT
 
 from sesame.model.errors import Unusable
 
@@ -140,7 +141,7 @@ def test_listing_without_url_encoding_is_xml_all_the_same(endpoint: RunningEndpo
 
 def test_code_is_read_from_a_bucket_of_the_account_only(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_object("code.zip", b"PK" * 200_000)
-    assert endpoint.run(endpoint.source.read("photos", "code.zip")) == b"PK" * 200_000
+    assert endpoint.run(endpoint.source.read("photos", "code.zip", THE_ACCOUNT)) == b"PK" * 200_000
     other = endpoint.bucket("theirs", oss2.Auth(OTHER_KEY_ID, OTHER_SECRET))
     other.create_bucket()
     for name, key, says in (
@@ -149,7 +150,7 @@ def test_code_is_read_from_a_bucket_of_the_account_only(endpoint: RunningEndpoin
         ("theirs", "x", "bucket 'theirs'"),
     ):
         with pytest.raises(Unusable, match=says):
-            endpoint.run(endpoint.source.read(name, key))
+            endpoint.run(endpoint.source.read(name, key, THE_ACCOUNT))
     other.delete_bucket()
 
 

@@ -21,13 +21,13 @@ from sesame.model.function import Package
 from sesame.store.catalog import Transaction
 from sesame.store.packages.packages import Packages
 
-FetchObject = Callable[[str, str], Awaitable[bytes]]
+FetchObject = Callable[[str, str, Requester], Awaitable[bytes]]
 
 log = structlog.get_logger(__name__)
 
 
 class CodeSource:
-    """`fetch_object(bucket, key)` gives the bytes or raises a caller's error.
+    """`fetch_object(bucket, key, by)` gives the bytes or raises a caller's error.
 
     Both it and `uploads` are None where there is no storage.
     """
@@ -97,7 +97,7 @@ class CodeSource:
             reason = "no object storage is served here; send the package itself"
             raise Unusable(f"the code cannot be read from {where}: {reason}")
         try:
-            return await self._fetch_object(code.oss_bucket_name, code.oss_object_name)
+            return await self._fetch_object(code.oss_bucket_name, code.oss_object_name, by)
         except NotFound as error:
             raise Unusable(f"the code cannot be read from {where}: {error}") from error
 

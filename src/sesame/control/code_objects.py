@@ -4,6 +4,7 @@ Called by `control.code` for each function or layer whose code is given that way
 """
 
 from sesame.control.buckets import Buckets
+from sesame.control.requester import Requester
 from sesame.model.errors import Unusable
 from sesame.model.limits import CODE_ZIP_BYTES
 from sesame.store.catalog import Catalog
@@ -11,16 +12,21 @@ from sesame.store.objects.objects import Objects
 
 
 class ObjectSource:
-    def __init__(self, catalog: Catalog, objects: Objects, account_id: str) -> None:
+    def __init__(self, catalog: Catalog, objects: Objects, account_id: str, region: str) -> None:
         self._buckets = Buckets(catalog)
         self._objects = objects
         self._account_id = account_id
+        self._region = region
 
-    async def read(self, bucket: str, key: str) -> bytes:
-        """Raises Unusable saying which of bucket and object is wrong, or that the object is too large."""
+    async def read(self, bucket: str, key: str, by: Requester) -> bytes:
+        """Raises Forbidden unless the caller may read the object: code that is deployed can be fetched again.
+
+        Raises Unusable saying which of bucket and object is wrong, or that the object is too large.
+        """
         found = self._buckets.get(bucket)
         if found is None or found.account_id != self._account_id:
             raise Unusable(f"OSS bucket '{bucket}' does not exist or does not belong to you")
+        by.read_object(f"acs:oss:oss-{self._region}:{self._account_id}:{bucket}/{key}")
         reader = await self._objects.open_reader(bucket, key)
         if reader is None:
             raise Unusable(f"OSS object '{key}' does not exist in bucket '{bucket}'")
