@@ -303,6 +303,13 @@ def test_with_a_strict_region_other_regions_are_refused(tmp_path_factory: pytest
         assert (caught.value.ec, caught.value.headers["x-oss-ec"]) == ("0002-00000226", "0002-00000226")
 
 
+def test_an_error_that_quotes_a_long_value_can_be_read_by_clients(bucket: oss2.Bucket) -> None:
+    with pytest.raises(oss2.exceptions.ServerError) as caught:
+        bucket.list_objects(max_keys="9" * 5000)
+    assert (caught.value.status, caught.value.code) == (400, "InvalidArgument")
+    assert caught.value.details["ArgumentValue"] == "9" * 512
+
+
 @pytest.mark.parametrize("sent", [b"no http at all\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /\x00 HTTP/1.1\r\n\r\n"])
 def test_what_is_no_http_is_refused_in_the_form_of_oss(endpoint: RunningEndpoint, sent: bytes) -> None:
     url = urlsplit(endpoint.url)

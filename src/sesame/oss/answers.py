@@ -19,6 +19,8 @@ from sesame.store.objects.objects import Reader
 # Clients refuse headers of 64 KB; an error that quotes the request back may be longer.
 HEADER_XML_BYTES_MAX = 4096
 HOST_CHARS_MAX = 255
+# oss2 reads 4096 bytes of an error; a longer one has no code for it. Only what was to be signed is quoted whole.
+DETAIL_CHARS_MAX = 512
 
 
 class ByteRange(msgspec.Struct, frozen=True):
@@ -56,7 +58,11 @@ def error_answer(error: OssError, method: str, request_id: str, host: str) -> An
         ("HostId", host[:HOST_CHARS_MAX]),
         ("EC", error.ec),
     ]
-    body = xml.document("Error", [*said[:-1], *error.details.items(), said[-1]])
+    details = [
+        (name, value if name.startswith("StringToSign") else value[:DETAIL_CHARS_MAX])
+        for name, value in error.details.items()
+    ]
+    body = xml.document("Error", [*said[:-1], *details, said[-1]])
     headers = {**error.headers, "x-oss-ec": error.ec}
     if method == "HEAD" and len(body) > HEADER_XML_BYTES_MAX:
         body = xml.document("Error", said)
