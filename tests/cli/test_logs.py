@@ -228,6 +228,11 @@ def until(server: Server, last: str, *arguments: str) -> list[tuple[str, str]]:
     raise AssertionError(f"{last!r} did not come; {done.stdout[-2000:]} {done.stderr}")
 
 
+def heed_interrupts() -> None:
+    """For a child: shells have what they start in the background ignore SIGINT, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_from_print_to_the_terminal_running_cut_followed_and_stopped(server: Server, tmp_path: Path) -> None:
     server.ready()
     client = server.client()
@@ -268,7 +273,7 @@ def test_from_print_to_the_terminal_running_cut_followed_and_stopped(server: Ser
 
     follower = subprocess.Popen(
         [sys.executable, "-m", "sesame", "logs", "demo/prints", "-f", f"--data-dir={server.data_dir}"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=CLEAN,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=CLEAN, preexec_fn=heed_interrupts,
     )  # fmt: skip
     try:
         assert follower.stdout is not None
