@@ -1,4 +1,4 @@
-"""Names, dates and request ids that every answer of this endpoint has.
+"""Header names, dates and request ids of the endpoint's answers.
 
 Used by `fc.app` and `fc.invoke`.
 """
@@ -20,7 +20,7 @@ CONTENT_LENGTH = b"Content-Length"
 JSON_TYPE = (CONTENT_TYPE, b"application/json")
 BYTES_TYPE = (CONTENT_TYPE, b"application/octet-stream")
 
-# Ids are made in batches: one system call for random bytes for each id would cost more than the rest.
+# Ids are generated in batches: a system call for random bytes per id would cost more than all other work on it.
 _ID_DIGITS = 32
 _IDS_AT_ONCE = 32
 
@@ -44,7 +44,7 @@ def _spell(name: bytes) -> bytes:
 
 
 class DateHeader:
-    """The Date header, made once a second."""
+    """The Date header, formatted once a second."""
 
     def __init__(self, wall_clock: Callable[[], float]) -> None:
         self._wall_clock = wall_clock
@@ -62,8 +62,8 @@ class DateHeader:
 def request_id_of(trace_id: bytes) -> str:
     """The caller's own trace id (`x-fc-trace-id`) where it is a UUID, else a new UUID; always 36 characters.
 
-    The documentation has the answer's request id equal the trace id (reference/api.md §2), and clients match `.{36}`:
-    so only what looks like one of ours is taken over.
+    By the documentation the request id equals the trace id (reference/api.md §2), but clients match it with `.{36}`.
+    So only a trace id in the form of a UUID is used.
     """
     return trace_id.decode() if trace_id and _is_uuid(trace_id) else new_request_id()
 

@@ -1,6 +1,6 @@
-"""Carries one invocation from its HTTP request to the engine, and its outcome back.
+"""Turns an HTTP request into an invocation for the engine, and the outcome into the HTTP answer.
 
-Called by `fc.app` with requests whose caller is known. Every call passes here: allocate as little as possible.
+Called by `fc.app` after authentication and authorization. This is the hot path: allocate as little as possible.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from sesame.http.interface import Disconnected, Exchange
 from sesame.model import limits
 from sesame.model.invocation import Invocation, Outcome, Phases, Target
 
-# Reading this much costs less than asking whether the function can be called.
+# Reading an event of this size costs less than checking first whether the function can be called now.
 SMALL_EVENT_BYTES = 16 * 1024
 
 _TRACING = b"x-fc-tracing-opentracing-"
@@ -36,7 +36,7 @@ _LINES = (
     b"x-fc-invocation-duration,x-fc-max-memory-usage,x-fc-log-result,x-fc-invocation-code-version\r\n"
 )
 _BYTES_TYPE = b"Content-Type: application/octet-stream\r\n"
-# Headers of Sesame: a cold call says so, and where its time went, in milliseconds.
+# Sesame's own headers of a cold call: how long each phase took, in milliseconds.
 _COLD_LINES = (
     b"X-Sesame-Cold-Start: true\r\n"
     b"X-Sesame-Queue-Ms: %.1f\r\n"
@@ -56,10 +56,10 @@ class Invoker:
         self._date = date
 
     async def serve(self, request_id: str, head: RequestHead, exchange: Exchange) -> None:
-        """Reads the event, invokes the function and answers; X-Fc-Error-Type tells a function's failure, also a 200.
+        """Reads the event, invokes the function and answers.
 
-        Raises a `CallerError` for what the caller got wrong, and `Disconnected` when the client hung up, in which case
-        the call was cancelled.
+        A function's failure is also a 200, with the header X-Fc-Error-Type. Raises a `CallerError` for a request that
+        is refused, and `Disconnected` when the client hung up; the call was cancelled then.
         """
         target = targets.invoked(head.raw_path)
         if target is None:
@@ -78,7 +78,7 @@ class Invoker:
         exchange.send_whole(200, (), lines, outcome.payload)
 
     async def read_event(self, target: Target, exchange: Exchange) -> bytes:
-        """The request's body. A large one is not read where the function could not be called now."""
+        """Reads the body; a large one only after the engine has confirmed that the function can be called now."""
         length = exchange.request.header(b"content-length")
         if length is not None and int(length) <= SMALL_EVENT_BYTES:
             return await read_body(exchange, limits.SYNC_PAYLOAD_BYTES)
@@ -98,7 +98,7 @@ class Invoker:
             exchange.on_disconnect(None)
 
     def lines(self, request_id: str, target: Target, outcome: Outcome, exchange: Exchange) -> bytes:
-        """The header lines of every answer of a call; with the content type where the payload is a failure's JSON."""
+        """The header lines of each answer to an invocation; a failure also has its Content-Type."""
         version = outcome.version_id.encode()
         lines = _LINES % (
             request_id.encode(),

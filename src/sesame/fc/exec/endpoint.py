@@ -1,7 +1,7 @@
 """The websocket `instances/{id}/exec`: a command in a running instance (reference/api.md §3.6).
 
-Called by `fc.app` for every upgrade to a websocket. Refusals are answered as over HTTP, before the upgrade; it is
-accepted once the caller is known, may do it, and the command runs.
+Called by `fc.app` for every upgrade to a websocket. Accepts the upgrade once the caller is authorized and the command
+runs; until then a refusal is an ordinary HTTP answer.
 """
 
 from typing import Any
@@ -94,7 +94,7 @@ def _place(raw_path: bytes) -> tuple[str, str, str, str]:
 
 
 def _asked(query: bytes) -> tuple[Command, ExecOptions]:
-    """The items of the query; those that are not known are left alone."""
+    """The command and its options from the query; unknown items are ignored."""
     items = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     argv = tuple(value for name, value in items if name == "command") or DEFAULT_COMMAND
     if not argv[0] or any("\0" in argument for argument in argv):

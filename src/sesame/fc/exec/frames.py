@@ -1,7 +1,7 @@
-"""The messages of `instances/{id}/exec` (reference/api.md §3.6): one byte that says what it is, then the data.
+"""The messages of `instances/{id}/exec` (reference/api.md §3.6): one byte for the kind, then the data.
 
-Used by `fc.exec.session`; pure functions. docs/compatibility.md tells what the reference leaves open. Bytes that
-are no message of the protocol are input: one client sends input bare.
+Used by `fc.exec.session`; pure functions. docs/compatibility.md says what the reference leaves open. A message without
+a known kind is input, because one official client sends input without the byte.
 """
 
 from typing import Any, TypeGuard
@@ -24,7 +24,7 @@ class Resize(msgspec.Struct, frozen=True):
 
 
 class EndOfInput(msgspec.Struct, frozen=True):
-    """Only of a command without a terminal: to a terminal the same byte is a key like others."""
+    """Only for a command without a terminal; a terminal receives the same byte as a key."""
 
 
 def received(message: str | bytes, *, tty: bool) -> Input | Resize | EndOfInput:
@@ -40,7 +40,7 @@ def received(message: str | bytes, *, tty: bool) -> Input | Resize | EndOfInput:
 
 
 def _size(data: bytes) -> Resize | None:
-    """`{"Width": 80, "Height": 24}`, in any case, or with `cols` and `rows`; None for what is no size."""
+    """`{"Width": 80, "Height": 24}`, in any case, or with `cols` and `rows`; None for anything else."""
     try:
         given = msgspec.json.decode(data, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -56,7 +56,7 @@ def _is_side(value: Any) -> TypeGuard[int]:
 
 
 def to_send(kind: int, data: bytes) -> str | bytes:
-    """A message to the client: as text where it is text, which one official client insists on."""
+    """A message to the client: text if it is valid UTF-8, since one official client accepts only text; else bytes."""
     framed = bytes([kind]) + data
     try:
         return framed.decode()
@@ -65,7 +65,7 @@ def to_send(kind: int, data: bytes) -> str | bytes:
 
 
 class Characters:
-    """Keeps what a piece of output has of a character that is not whole yet, and puts it before the next piece."""
+    """Holds back the bytes of an incomplete UTF-8 character at the end of a piece until the next piece completes it."""
 
     def __init__(self) -> None:
         self._begun = b""
@@ -82,7 +82,7 @@ class Characters:
 
 
 def _begun_bytes(data: bytes) -> int:
-    """How many bytes at the end begin a character of UTF-8 without ending it."""
+    """The number of bytes at the end that are an incomplete UTF-8 character."""
     for back in range(1, min(3, len(data)) + 1):
         byte = data[-back]
         if byte & 0xC0 != 0x80:

@@ -1,7 +1,7 @@
-"""One command's websocket, from its opening to its end: passes input to the command, and its output to the client.
+"""Relays input and output between a running command and the client's websocket.
 
-Made by `fc.exec.endpoint`, once the caller is known and the command runs. Holds a few messages at most: then the sender
-waits.
+Created by `fc.exec.endpoint` once the caller is authorized and the command runs. Buffers at most `UNREAD_MESSAGES`; the
+client is not read until the command has taken some.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from sesame.fc.exec.frames import SERVER_CLOSE, SERVER_ERROR, STDERR, STDOUT, Ch
 from sesame.http.interface import Disconnected, WebSocket
 from sesame.model.command import Execution
 
-# Messages that the command has not read yet; while they are waiting, the end of the connection is still heard.
+# Messages that the command has not read yet. Up to this number, the end of the connection is noticed at once.
 UNREAD_MESSAGES = 16
 NORMAL, GOING_AWAY = 1000, 1001
 
 
 class ExecOptions(msgspec.Struct, frozen=True):
-    """What the query asks for besides the command."""
+    """The options in the query. With `stdin`, `stdout` or `stderr` False, that stream is discarded."""
 
     stdin: bool
     stdout: bool
@@ -31,7 +31,7 @@ class ExecOptions(msgspec.Struct, frozen=True):
 
 
 class Session:
-    """`run` returns when the command or the connection has ended, or when both were silent for too long."""
+    """`run` returns when the command ends, the connection ends, or neither sent anything for `idle_timeout_s`."""
 
     def __init__(self, execution: Execution, options: ExecOptions, websocket: WebSocket) -> None:
         self._execution = execution
@@ -41,7 +41,7 @@ class Session:
         self._stirred = asyncio.get_running_loop().time()
 
     async def run(self) -> int | None:
-        """The command's exit code; None when the client has gone."""
+        """Returns the exit code of the command, or None when the connection has ended."""
         parts = {
             "heard": asyncio.create_task(self._hear()),
             "fed": asyncio.create_task(self._feed()),
@@ -68,7 +68,7 @@ class Session:
             await asyncio.wait(parts.values())
 
     async def end(self, code: int, *, instance_ended: bool) -> None:
-        """Tells how it ended. A client that takes a message it does not know for an error is right about a failure."""
+        """Sends how the command ended and closes. Exit code 0 needs no message, which clients may take for an error."""
         try:
             if instance_ended:
                 await self._tell(SERVER_ERROR, b"the instance has ended")
@@ -78,7 +78,7 @@ class Session:
                 await self._tell(SERVER_CLOSE, f"exit status {code}".encode())
             await self.close(NORMAL, f"exit status {code}")
         except Disconnected:
-            # It knows all that it wanted to know.
+            # The client hung up and does not need the exit code.
             return
 
     async def close(self, code: int, reason: str) -> None:

@@ -23,7 +23,7 @@ _PART = re.compile(r"{([^}]*)}")
 
 
 def document() -> dict[str, Any]:
-    """The whole description; its version is the server's own."""
+    """The OpenAPI document as a dict; `info.version` is the version of Sesame."""
     shapes = _shapes()
     schemas, components = schema_components(shapes, ref_template=_REF)
     by_shape = {id(shape): schema for shape, schema in zip(shapes, schemas, strict=True)}
@@ -54,7 +54,7 @@ def document() -> dict[str, Any]:
 
 
 def _shapes() -> list[Any]:
-    """Every struct that some operation takes or answers, once."""
+    """The structs of all request and answer bodies, each once."""
     found: list[Any] = [Failure]
     for operation in OPERATIONS:
         answer = operation.answers.item if isinstance(operation.answers, ListOf) else operation.answers
@@ -81,7 +81,7 @@ def _operation(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
         ],
         "responses": {
             **_answer(operation, schemas),
-            "default": {"description": "What went wrong.", "content": _json(schemas[id(Failure)])},
+            "default": {"description": "An error.", "content": _json(schemas[id(Failure)])},
         },
     }
     if operation.takes is not None:
@@ -95,7 +95,7 @@ def _operation(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
 
 
 _TEXT: dict[str, Any] = {"type": "string"}
-# "Async" is not described while it is refused.
+# "Async" is left out because the server refuses it.
 _HEADERS: dict[str, dict[str, Any]] = {
     "X-Fc-Invocation-Type": {"type": "string", "enum": ["Sync"]},
     "X-Fc-Log-Type": {"type": "string", "enum": ["None", "Tail"]},
@@ -117,7 +117,7 @@ def _query_schema(name: str) -> dict[str, Any]:
 def _answer(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
     answers = operation.answers
     if operation.upgrades:
-        return {"101": {"description": "A websocket from here on: see docs/compatibility.md for its messages."}}
+        return {"101": {"description": "Switches to a websocket; docs/compatibility.md describes its messages."}}
     if answers is None:
         return {"204": {"description": "Done."}}
     if answers is bytes:

@@ -1,7 +1,6 @@
-"""Makes the API's JSON of the records of services, functions, versions, aliases and triggers.
+"""Converts records of services, functions, versions, aliases and triggers into the answers of the API.
 
-Called by the routes for every answer that shows one (reference/api.md §3.1, §3.2, §3.4, §3.5). Shows no code and no
-secrets.
+Called by the routes (reference/api.md §3.1, §3.2, §3.4, §3.5). Answers contain neither code nor secrets.
 """
 
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from sesame.model.version import Version
 
 
 class ServiceAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`tags` are shown in lists only, and only where there are any."""
+    """Only ListServices includes `tags`, and only for a service that has some."""
 
     service_name: str
     service_id: str
@@ -92,7 +91,7 @@ class AliasAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class TriggerAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The addresses are those of an HTTP trigger; other types have none."""
+    """Only HTTP triggers have URLs."""
 
     trigger_name: str
     trigger_id: str
@@ -109,7 +108,7 @@ class TriggerAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def service(record: Record, tags: Mapping[str, str] | None = None) -> ServiceAnswer:
-    """A service as GetService answers it; with tags as ListServices does."""
+    """The answer of GetService; with `tags`, an item of ListServices."""
     document: Service = record.document
     return ServiceAnswer(
         service_name=document.service_name,
@@ -127,7 +126,7 @@ def service(record: Record, tags: Mapping[str, str] | None = None) -> ServiceAns
 
 
 def function(record: Record) -> FunctionAnswer:
-    """A function as GetFunction answers it."""
+    """The answer of GetFunction."""
     document: Function = record.document
     return FunctionAnswer(
         function_name=document.function_name,
@@ -178,7 +177,7 @@ def alias(record: Record) -> AliasAnswer:
 
 
 def trigger(record: Record, base: str) -> TriggerAnswer:
-    """`base` is `http://host:port`, as the caller reached this server."""
+    """`base` is the `http://host:port` under which the caller reached this server."""
     document: Trigger = record.document
     url: str | UnsetType = UNSET
     if document.trigger_type == configs.HTTP:

@@ -1,7 +1,6 @@
-"""Makes the API's JSON of what belongs to the account, and of the settings of functions.
+"""Converts domains, layers, tags, configurations and account settings into the answers of the API.
 
-Called by the routes of domains, layers, tags, settings and the account (reference/api.md §3.2, §3.6). Shows no key of a
-certificate.
+Called by their routes (reference/api.md §3.2, §3.6). Answers never contain the private key of a certificate.
 """
 
 from typing import Any
@@ -29,7 +28,7 @@ NOT_PROVISIONED = "instances are not kept ready: they start when a call needs on
 
 
 class Empty(msgspec.Struct, frozen=True):
-    """An empty object, which every client can parse."""
+    """`{}`: clients parse the body of every answer as JSON."""
 
 
 class CertificateAnswer(msgspec.Struct, frozen=True, rename="camel"):
@@ -57,7 +56,7 @@ class LayerCode(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class LayerAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`acl` is 1 for a layer that other accounts may see."""
+    """`acl` is 1 for a layer that other accounts may use, else 0."""
 
     layer_name: str
     version: int
@@ -120,7 +119,7 @@ class TokenCredentials(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class BucketTokenAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Where code may be put, and for how long. Only one of the two operations says the region, the other the limit."""
+    """Where to upload code. GetTempBucketToken answers the region, GetTempCodeBucketToken the size limit."""
 
     credentials: TokenCredentials
     oss_bucket: str
@@ -151,7 +150,7 @@ class OnDemandAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ReservedCapacity(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Nothing is reserved here; the shape stands in the API's description."""
+    """Never answered, as there are no reservations; only the OpenAPI document uses it."""
 
     instance_id: str
     cu: int
@@ -178,7 +177,7 @@ def domain(record: Record, account_id: str) -> DomainAnswer:
 
 
 def layer(record: Record, arns: Arns, location: str, *, public: bool) -> LayerAnswer:
-    """`location` is where the layer's archive can be fetched."""
+    """`location` is the URL of the layer's archive."""
     document: LayerVersion = record.document
     arn = arns.layer(document.layer_name, document.version)
     return LayerAnswer(
@@ -212,7 +211,7 @@ def async_config(record: Record) -> AsyncConfigAnswer:
 
 
 def provision_config(record: Record, account_id: str) -> ProvisionAnswer:
-    """No instance is kept ready: `currentError` says so where some were asked for."""
+    """`currentError` says that provisioned instances are not supported if the target is not 0."""
     document: ProvisionConfig = record.document
     return ProvisionAnswer(
         resource="#".join((account_id, document.service, document.qualifier, document.function)),

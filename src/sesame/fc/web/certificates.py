@@ -1,7 +1,6 @@
-"""Chooses the certificate of each TLS connection: that of the custom domain whose name the client says (SNI).
+"""Selects the certificate of each TLS connection: that of the custom domain which the client names (SNI).
 
-Built by `app`; `http.server` listens with its context.
-Never makes a certificate of its own, and never looks at a request: those come after the handshake.
+Built by `_endpoints`; `http.server` listens with its context. Never generates a certificate.
 """
 
 import ssl
@@ -18,14 +17,14 @@ from sesame.model.records import Record
 
 SCHEME = "HTTPS"
 CONTEXTS_MAX = 1024
-# What no peer can speak here: it needs a key agreed on before. OpenSSL wants at least one cipher for TLS 1.2.
+# OpenSSL requires at least one cipher for TLS 1.2. No peer can use this one: it needs a pre-shared key.
 _NO_CIPHER_BEFORE_TLS_1_3 = "PSK-AES128-GCM-SHA256"
 
 log = structlog.get_logger("sesame.fc")
 
 
 class Certificates:
-    """Asks for the domain at every handshake: what was created, changed or deleted counts from the next one on.
+    """Looks the domain up at every handshake, so that a new, changed or deleted domain counts from the next one on.
 
     POLICY: a name without a certificate here, or no name at all, is refused with the alert `unrecognized_name`
     (RFC 6066 §3). No client would trust a certificate made here, and users would learn to ignore the warning.
@@ -33,11 +32,11 @@ class Certificates:
 
     def __init__(self, find: Callable[[str], Record | None]) -> None:
         self._find = find
-        # By the domain's name, with the etag of the record that it was made of: its private key is kept nowhere else.
+        # By domain name, with the etag of the record that the context was built from.
         self._contexts: OrderedDict[str, tuple[str, ssl.SSLContext]] = OrderedDict()
 
     def context(self) -> ssl.SSLContext:
-        """The context to listen with. It has no certificate but those that it chooses."""
+        """The context to listen with. It has no certificate of its own; each handshake selects one."""
         context = _bare(_Context(ssl.PROTOCOL_TLS_SERVER))
         context.sni_callback = self._choose
         return context
@@ -50,7 +49,7 @@ class Certificates:
         try:
             connection.context = self._context_of(record.etag, domain, domain.cert_config)
         except Rejected as error:
-            # Accepted by an earlier version with other libraries: its owner must replace it.
+            # An earlier version, with other libraries, accepted it. The owner must replace it.
             log.error("a kept certificate cannot be served", domain=domain.domain_name, error=str(error))
             return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
         return None
@@ -72,9 +71,10 @@ class _Connection(ssl.SSLObject):
     _refusal: ssl.SSLError | None = None
 
     def do_handshake(self) -> None:
-        """As of the base. A refusal with an alert first pretends to wait, so that the loop sends the alert.
+        """As in the base class, but lets the event loop send the alert before the handshake fails.
 
-        Then the client closes or sends more, which is ignored, or the loop's time limit for handshakes passes.
+        On failure it first claims to wait for input, so the loop flushes the alert. The next call raises the error,
+        when the client sends more or closes, or at the loop's time limit for handshakes.
         """
         if self._refusal is not None:
             raise self._refusal
@@ -90,7 +90,7 @@ class _Connection(ssl.SSLObject):
 
 
 class _Context(ssl.SSLContext):
-    """Has refusals reach the client: event loops drop a connection whose handshake fails, and the alert with it."""
+    """Delivers alerts to clients: on a failed handshake, event loops close the connection without sending the alert."""
 
     sslobject_class = _Connection
 
@@ -102,14 +102,14 @@ class _Context(ssl.SSLContext):
 
 
 def served_over(scheme: str, domain: CustomDomain) -> bool:
-    """Whether the domain's protocol names this one."""
+    """Whether the domain is served over this scheme, `http` or `https`."""
     return scheme.upper() in domain.protocol.split(",")
 
 
 def _prepared(config: CertConfig, least_version: str) -> ssl.SSLContext:
     context = _bare(certificates.server_context(config))
     if least_version == "TLSv1.3":
-        # A connection that changes its context keeps the versions of the one before, but takes its ciphers from here.
+        # A connection that switches contexts keeps the protocol versions of the first and takes the ciphers of this.
         context.set_ciphers(_NO_CIPHER_BEFORE_TLS_1_3)
     return context
 
