@@ -85,7 +85,9 @@ async def test_loopback_is_not_warned_of(tmp_path: Path, host: str) -> None:
 
 
 @pytest.mark.parametrize("broken", ["tls_cert", "tls_key"])
-@pytest.mark.parametrize("content", [None, "", "no PEM", pair("other").private_key])
+@pytest.mark.parametrize(
+    "content", [None, "", "no PEM", pair("other").private_key], ids=["missing", "empty", "no PEM", "another key"]
+)
 async def test_a_certificate_that_cannot_be_served_is_said_at_the_start(
     tmp_path: Path, files: dict[str, Path], broken: str, content: str | None
 ) -> None:
