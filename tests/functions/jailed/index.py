@@ -117,6 +117,7 @@ def spin(event, context):
 
 def names(event, context):
     """How the instance's own name and localhost resolve, forwards and back."""
+    import platform
     name = socket.gethostname()
     with open('/etc/hostname') as file:
         written = file.read().strip()
@@ -127,4 +128,5 @@ def names(event, context):
         written == name, socket.gethostbyname(name), socket.getfqdn() == name, socket.gethostbyname('localhost'), v6,
         socket.gethostbyaddr('127.0.0.1')[0], os.access('/etc/hosts', os.W_OK), os.access('/run', os.W_OK),
         [info[4][0] for info in socket.getaddrinfo(name, 80, 0, socket.SOCK_STREAM)],
+        [platform.node() == name, platform.uname()[1] == name, os.uname()[1] == name],
     ])

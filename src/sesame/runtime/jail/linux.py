@@ -8,7 +8,6 @@ import array
 import ctypes
 import errno
 import os
-import platform
 import socket
 import struct
 
@@ -56,8 +55,11 @@ _libc = ctypes.PyDLL(None, use_errno=True)
 
 
 def machine():
-    """`x86_64` or `aarch64`, as the kernel names it."""
-    return platform.machine()
+    """`x86_64` or `aarch64`, as the kernel names it.
+
+    `platform.machine` would keep the host's name for every later `platform.node()` of a function.
+    """
+    return os.uname()[4]
 
 
 def clone(flags, cgroup_fd=-1):

@@ -26,6 +26,7 @@ import encodings.ascii  # noqa: F401
 import encodings.idna  # noqa: F401
 import hashlib  # noqa: F401
 import logging  # noqa: F401
+import platform  # noqa: F401
 import random  # noqa: F401
 import re  # noqa: F401
 import socket  # noqa: F401
