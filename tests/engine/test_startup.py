@@ -59,6 +59,8 @@ async def test_a_process_that_ends_before_it_is_ready_is_tried_twice_and_the_cal
     assert engine.driver.attempts == 2
     assert "Traceback" not in str(refused.value)
     assert "/opt/python" not in str(refused.value)
+    logged = b"".join(data for _source, _request_id, data in engine.kept)
+    assert logged == b"[sesame] the function's process did not start: exit status 3\n" * 2
 
 
 async def test_one_crash_is_mended_by_the_second_attempt(engine: Engine) -> None:

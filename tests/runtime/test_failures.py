@@ -134,6 +134,7 @@ async def test_the_attribute_is_missing(stage: Any) -> None:
         ("exits", "index.with_text", "exit status 1"),
         ("exits", "index.hard", "exit status 9"),
         ("exits", "index.by_signal", "killed by SIGKILL"),
+        ("exits", "index.by_realtime_signal", "killed by signal 40"),
         ("exits", "index.crashes", "killed by SIGSEGV"),
         ("exits", "index.with_thread", "exit status 4"),
         ("broken_exit", "index.handler", "exit status 7"),

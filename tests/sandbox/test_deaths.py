@@ -11,6 +11,7 @@ from sesame.sandbox.deaths import line_of
         ("exit", "exit status 3", "the function's process ended with exit status 3"),
         ("exit", "killed by SIGSEGV", "the function's process was killed by SIGSEGV (Segmentation fault)"),
         ("exit", "killed by SIGNONE", "the function's process was killed by SIGNONE"),
+        ("exit", "killed by signal 40", "the function's process was killed by signal 40"),
         ("exit", "", "the function's process ended; how is not known"),
         ("exit", "exit status 1; 2 refused", "the function's process ended with exit status 1; 2 refused"),
         (

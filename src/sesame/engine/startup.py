@@ -68,6 +68,8 @@ class Startup:
             try:
                 sandbox = await self._launcher.create(spec, instance.write_output, on_death)
             except SandboxStartFailed as error:
+                if error.kind is StartFailure.CRASHED:
+                    instance.write_output(f"[sesame] the function's process did not start: {error.cause}\n".encode())
                 if attempt < START_ATTEMPTS[error.kind]:
                     log.warning("start failed, trying again", attempt=attempt, **_shown(snapshot, error))
                     continue

@@ -22,6 +22,10 @@ def by_signal(event, context):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def by_realtime_signal(event, context):
+    os.kill(os.getpid(), 40)
+
+
 def crashes(event, context):
     ctypes.string_at(0)
 

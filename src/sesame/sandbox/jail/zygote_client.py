@@ -66,16 +66,22 @@ class JailedProcess:
         return True
 
     def describe_exit(self) -> str:
-        """`exit status 3`, `killed by SIGSEGV`, or "" when it is not known."""
+        """`exit status 3`, `killed by SIGSEGV`, `killed by signal 40`, or "" when it is not known.
+
+        Process 1 ends as a shell does, with 128 and the signal's number; so an exit status of 129 to 192 reads as a signal.
+        """
         if self.status is None or os.waitstatus_to_exitcode(self.status) < 0:
             return ""
         code = os.waitstatus_to_exitcode(self.status)
         if code <= 128:
             return f"exit status {code}"
-        try:
-            return f"killed by {signal.Signals(code - 128).name}"
-        except ValueError:
+        number = code - 128
+        if number > signal.SIGRTMAX:
             return f"exit status {code}"
+        try:
+            return f"killed by {signal.Signals(number).name}"
+        except ValueError:
+            return f"killed by signal {number}"
 
     def has_gone(self, status: int | None) -> None:
         """Called once, by the client, when the zygote has reaped it or has ended itself."""
