@@ -68,7 +68,7 @@ class JailedProcess:
     def describe_exit(self) -> str:
         """`exit status 3`, `killed by SIGSEGV`, `killed by signal 40`, or "" when it is not known.
 
-        Process 1 ends as a shell does, with 128 and the signal's number; so an exit status of 129 to 192 reads as a signal.
+        Process 1 ends with 128 and the signal's number, as a shell does: exit statuses 129 to 192 read as signals.
         """
         if self.status is None or os.waitstatus_to_exitcode(self.status) < 0:
             return ""
