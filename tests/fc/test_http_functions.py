@@ -126,6 +126,14 @@ async def test_an_answer_without_a_body_says_the_length_that_the_function_set(
     assert answer.headers["Content-Length"] == "5"
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_no_content_has_no_length_whatever_the_function_set(web: Endpoint, method: str) -> None:
+    web.engine.then = response(204, [["Content-Length", "5"]], b"")
+    answer = await visit(web, WEB, method=method)
+    assert answer.status == 204
+    assert "content-length" not in answer.headers
+
+
 @pytest.mark.parametrize(
     ("status", "headers"),
     [

@@ -45,6 +45,8 @@ _NOT_PASSED_BACK = frozenset({"connection", "keep-alive", "transfer-encoding", "
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _NO_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NOT_MODIFIED = 304
+# Such an answer has no Content-Length, not even to HEAD (RFC 9110, 8.6).
+_NO_CONTENT = 204
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -208,12 +210,13 @@ def _response(outcome: Outcome, way: Way, method: str) -> tuple[int, Headers]:
         raise _bad("its headers are no list")
     found: Headers = [ATTACHMENT] if way.attachment else []
     length: Headers = []
+    tells_length = status == _NOT_MODIFIED or (method == "HEAD" and status != _NO_CONTENT)
     for header in headers:
         if not (isinstance(header, list) and len(header) == 2 and all(isinstance(text, str) for text in header)):
             raise _bad("a header is no pair of name and value")
         name, value = header
         low = name.lower()
-        if low == "content-length" and (method == "HEAD" or status == _NOT_MODIFIED):
+        if low == "content-length" and tells_length:
             if value.isascii() and value.isdigit():
                 length = [(CONTENT_LENGTH, value.encode())]
             continue
