@@ -42,7 +42,9 @@ def yard(tmp_path: Path) -> Yard:
 
 
 def no_check_of_names(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(module, "_safe_parts", lambda info: (info.orig_filename,))
+    patch.setattr(module, "_safe_path", lambda info: info.orig_filename)
+    # The folders that these paths imply are there already.
+    patch.setattr(module, "_add_folders_above", lambda made, entry: None)
 
 
 def no_check_of_links(patch: pytest.MonkeyPatch) -> None:
