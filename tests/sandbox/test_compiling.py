@@ -6,14 +6,16 @@ Run by pytest with real interpreters and, where one can be made, a real jail.
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.support.jails import INTERPRETERS, ISOLATION, resolve
 
+from sesame.model import limits
 from sesame.sandbox import compiling
 from sesame.sandbox.compiling import SandboxedCompiler
 from sesame.sandbox.drivers import Wanted, choose, compiler_on
+from sesame.sandbox.interface import Sandbox, SandboxDriver, SandboxSpec, SandboxStartFailed
 
 DRIVERS = ["plain", *(["jail"] if ISOLATION.possible else [])]
 
@@ -53,6 +55,26 @@ async def test_a_package_is_compiled_and_left_as_it_is(
     assert written.count(b"a text that stands in the code") == 3
     assert b"inner/deep.py" in written
     assert files(code) == before
+
+
+class RecordingDriver:
+    """Keeps what it is asked to start, and starts nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[SandboxSpec] = []
+
+    async def create(self, spec: SandboxSpec, _on_output: object, _on_death: object) -> Sandbox:
+        self.asked.append(spec)
+        raise SandboxStartFailed("nothing is started here")
+
+
+async def test_compiling_yields_the_processor_to_every_function(code: Path, tmp_path: Path) -> None:
+    driver = RecordingDriver()
+    runtime = sorted(INTERPRETERS)[0]
+    assert not await SandboxedCompiler(cast(SandboxDriver, driver), resolve, "shim")(runtime, code, tmp_path / "out")
+    (spec,) = driver.asked
+    assert spec.cpu_shares is not None
+    assert spec.cpu_shares * 10 < limits.MEMORY_MB_MIN
 
 
 async def test_a_runtime_without_an_interpreter_is_not_compiled(

@@ -36,7 +36,8 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True):
 class SandboxSpec(msgspec.Struct, frozen=True):
     """What a driver starts: an `InstanceSpec` with this machine's directories in place of the hashes.
 
-    `compiled` are archives of compiled sources, of the code and then of layers; there may be none.
+    `compiled` are archives of compiled sources, of the code and then of layers; there may be none. `cpu_shares` weigh
+    the processor time against other instances, by default as many as `memory_mb`; drivers without cgroups ignore them.
     """
 
     instance_id: str
@@ -48,6 +49,7 @@ class SandboxSpec(msgspec.Struct, frozen=True):
     disk_mb: int
     setup: Mapping[str, Any]
     compiled: tuple[Path, ...] = ()
+    cpu_shares: int | None = None
 
 
 class Call(msgspec.Struct, frozen=True):

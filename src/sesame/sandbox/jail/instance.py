@@ -241,7 +241,8 @@ class JailSandbox:
         # Pages shared with the zygote count as the function's: the limit applies to what `memory_peak_mb` reports.
         memory = int((self._spec.memory_mb - self._baseline_mb) * MIB) if holds("memory") else None
         quota = self._spec.memory_mb / MEMORY_MB_PER_PROCESSOR if self._policy.cpu == "cloud" else None
-        return Limits(memory, PROCESSES if holds("processes") else None, self._spec.memory_mb, quota)
+        shares = self._spec.memory_mb if self._spec.cpu_shares is None else self._spec.cpu_shares
+        return Limits(memory, PROCESSES if holds("processes") else None, shares, quota)
 
     def _environment(self, zygote: ZygoteClient) -> dict[str, str]:
         composed = {
