@@ -130,7 +130,7 @@ def test_ctrl_c_ends_a_command_at_any_moment_without_a_traceback(
     [
         (["strat"], "No such command 'strat'. Did you mean 'start'?"),
         (["zzz"], "No such command 'zzz'. Expected one of start, env, invoke"),
-        (["invoke", "--servce", "x"], "'--service'"),
+        (["invoke", "--servce", "x"], "--service"),
     ],
 )
 def test_what_is_mistyped_is_answered_with_what_is_near(typed: list[str], says: str) -> None:

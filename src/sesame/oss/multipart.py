@@ -80,7 +80,13 @@ async def complete(call: Call) -> Answer:
             raise OssError("InvalidArgument", "x-oss-complete-all takes no list of parts.")
         chosen = list(there.values())
     else:
-        chosen = _chosen(await xml.read_bytes(body, "CompleteMultipartUpload"), there)
+        listed = await xml.read_bytes(body, "CompleteMultipartUpload")
+        try:
+            chosen = _chosen(listed, there)
+        except OssError:
+            # Another request may have ended the upload before its parts were read: then that is the reason.
+            await _upload(call)
+            raise
     if any(part.size < PART_BYTES_MIN for part in chosen[:-1]):
         raise OssError("EntityTooSmall")
     overwrite = may_overwrite(call) and not upload.meta.forbids_overwrite
