@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-from sesame.fc.v2016.operations import OPERATIONS, PREFIX, Operation
+from sesame.fc.v2016.operations import OPERATIONS, OWN_PREFIX, PREFIX, Operation
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "compatibility.md"
@@ -48,10 +48,16 @@ SDK_NAMES = {
 def table() -> str:
     """The table as Markdown, without a newline at its end."""
     texts = {path: (ROOT / path).read_text() for path in TESTS}
-    rows = [f"Paths are below `{PREFIX}`.", "", "| operation | method and path | state | test |", "|---|---|---|---|"]
+    rows = [
+        f"Paths are below `{PREFIX}`; those that begin with `{OWN_PREFIX}` are no part of the API.",
+        "",
+        "| operation | method and path | state | test |",
+        "|---|---|---|---|",
+    ]
     for each in OPERATIONS:
         tested = next((f"`{path}`" for path, text in texts.items() if _names(text, each)), "none")
-        rows.append(f"| {each.name} | {each.method} `{each.path}` | {STATES.get(each.name, SERVED)} | {tested} |")
+        path = each.route if each.own else each.path
+        rows.append(f"| {each.name} | {each.method} `{path}` | {STATES.get(each.name, SERVED)} | {tested} |")
     return "\n".join(rows)
 
 

@@ -132,11 +132,12 @@ class Endpoint:
     now: list[float]
     tokens: Tokens
 
-    def signed(self, method: str, path: str, headers: dict[str, str] | None = None) -> dict[str, str]:
+    def signed(
+        self, method: str, path: str, headers: dict[str, str] | None = None, *, whole_path: bool = False
+    ) -> dict[str, str]:
         sent = {"host": "127.0.0.1:9000", "date": DATE, **(headers or {})}
-        sent["authorization"] = Auth(KEY_ID, SECRET).sign_request(
-            method, "/2016-08-15" + unquote(path.partition("?")[0]), sent
-        )
+        path = path if whole_path else "/2016-08-15" + path
+        sent["authorization"] = Auth(KEY_ID, SECRET).sign_request(method, unquote(path.partition("?")[0]), sent)
         return sent
 
     async def call(
@@ -148,8 +149,9 @@ class Endpoint:
         **options: Any,
     ) -> Answer:
         """One signed request; `path` as on the wire, `/2016-08-15` before it unless it is a whole one."""
-        sent = self.signed(method, path, headers) if options.get("sign", True) else headers or {}
-        path = path if options.get("whole_path") else "/2016-08-15" + path
+        whole = options.get("whole_path", False)
+        sent = self.signed(method, path, headers, whole_path=whole) if options.get("sign", True) else headers or {}
+        path = path if whole else "/2016-08-15" + path
         chunks = [json.dumps(body).encode()] if isinstance(body, dict) else [body] if isinstance(body, bytes) else body
         return await asgi(self.gateway, scope(method, path, sent), chunks)
 

@@ -308,3 +308,8 @@ async def test_a_policy_may_ask_whether_a_service_reaches_the_internet(deployed:
     assert await status("PUT", "/services/a", {"internetAccess": True}) == 403
     assert await status("PUT", "/services/s", {"description": "d"}) == 403
     assert await status("PUT", "/services/s", {"internetAccess": False}) == 200
+
+
+def test_an_operation_of_the_api_is_none_under_the_own_prefix_and_the_reverse() -> None:
+    assert action_and_resource("GET", b"/sesame/services/s") is None
+    assert action_and_resource("GET", b"/2016-08-15/sesame/services/s") is None

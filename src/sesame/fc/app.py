@@ -25,7 +25,7 @@ from sesame.fc.links import PATH_PREFIX, CodeLinks
 from sesame.fc.refusals import Failure, InvalidArgument
 from sesame.fc.v2016 import openapi, requests
 from sesame.fc.v2016.errors import worded
-from sesame.fc.v2016.operations import OPERATIONS
+from sesame.fc.v2016.operations import OPERATIONS, OWN_PREFIX
 from sesame.fc.v2016.requests import Handler
 from sesame.fc.v2016.routes.account import AccountRoutes
 from sesame.fc.v2016.routes.configs import ConfigRoutes
@@ -45,7 +45,7 @@ from sesame.identity.authorization import Requester
 from sesame.model.errors import PlatformError
 
 _LINK_PREFIX = PATH_PREFIX.encode()
-_ROLES_PREFIX = role_administration.PATH.encode()
+_OWN_PREFIX = OWN_PREFIX.encode() + b"/"
 # Refusals by the server, with the API's codes; a head that is too large is an invalid argument, as it is in the cloud.
 _REFUSAL_CODES = {
     Reason.MALFORMED: "InvalidArgument",
@@ -130,7 +130,7 @@ class FcEndpoint:
                 self._send(exchange, unserved.refusal(request, self._date(), request_id, asked))
                 return
             requester = None
-            if request.raw_path.startswith(_ROLES_PREFIX):
+            if request.raw_path.startswith(_OWN_PREFIX) and not request.raw_path.startswith(_LINK_PREFIX):
                 head = head_of(request)
                 caller = self._verifier.verify(head)
                 requester = self._permissions.require(caller, head, request, request.method)

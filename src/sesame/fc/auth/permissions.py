@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from sesame.fc.auth.request_head import RequestHead
 from sesame.fc.targets import INVOCATIONS_SUFFIX, VERSION_PREFIX, segment
-from sesame.fc.v2016.operations import OPERATIONS
+from sesame.fc.v2016.operations import OPERATIONS, OWN_PREFIX
 from sesame.http.request import Request
 from sesame.identity.authentication import Caller
 from sesame.identity.authorization import Authorization, Requester
@@ -29,13 +29,14 @@ _OF_BODY = "fc:enableserviceinternetaccess"
 _ASKED = "asked"
 _LATEST = f".{limits.LATEST}".encode()
 _SECURE_SCHEMES = frozenset({"https", "wss"})
+_OWN_PREFIX = OWN_PREFIX.encode() + b"/"
 # Paths alternate between collections and names; each name stands as a star here.
-_ACTIONS = {(each.method, re.sub(r"{[^}]*}", "*", each.path[1:])): each.name for each in OPERATIONS}
+_ACTIONS = {(each.own, each.method, re.sub(r"{[^}]*}", "*", each.path[1:])): each.name for each in OPERATIONS}
 # Parts of a path that are no collection but belong to the resource before them.
 _SIDES = frozenset(
     {
         "code", "invocations", "async-invoke-config", "provision-config", "on-demand-config", "binding", "bindings",
-        "tempCodeBucketToken", "acl", "exec",
+        "tempCodeBucketToken", "acl", "exec", "fire", "replay",
     }
 )  # fmt: skip
 
@@ -112,9 +113,10 @@ def action_and_resource(method: str, raw_path: bytes) -> tuple[str, str] | None:
     """
     if method == "POST" and raw_path.endswith(INVOCATIONS_SUFFIX) and (target := _plain_target(raw_path)):
         return "fc:InvokeFunction", target
-    parts = [segment(part) for part in raw_path.removeprefix(VERSION_PREFIX).split(b"/")]
+    own = raw_path.startswith(_OWN_PREFIX)
+    parts = [segment(part) for part in raw_path.removeprefix(_OWN_PREFIX if own else VERSION_PREFIX).split(b"/")]
     shape = "/".join(part if index % 2 == 0 else "*" for index, part in enumerate(parts))
-    action = _ACTIONS.get(("GET" if method == "HEAD" else method, shape))
+    action = _ACTIONS.get((own, "GET" if method == "HEAD" else method, shape))
     if action is None:
         return None
     if len(parts) > 1:

@@ -12,6 +12,8 @@ from sesame.fc.v2016 import inputs, shapes, shapes_account
 from sesame.fc.v2016.shapes_account import Empty
 
 PREFIX = "/2016-08-15"
+# Of what Sesame offers beside the API, signed and authorized like the API's own operations.
+OWN_PREFIX = "/sesame"
 _PAGE = ("limit", "nextToken", "prefix", "startKey")
 _SERVICE = "/services/{service}"
 _FUNCTIONS = _SERVICE + "/functions"
@@ -41,7 +43,8 @@ class ListOf(msgspec.Struct, frozen=True):
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """`takes` is the struct of the JSON body, which `needs` these fields, or for a query these parameters.
 
-    None for the answer means no body (and status 204). One that `upgrades` goes on as a websocket.
+    None for the answer means no body (and status 204). One that `upgrades` goes on as a websocket. `own` operations
+    are Sesame's and no part of the API.
     """
 
     name: str
@@ -54,11 +57,12 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[str, ...] = ()
     summary: str = ""
     upgrades: bool = False
+    own: bool = False
 
     @property
     def route(self) -> str:
         """The whole path, for the router."""
-        return PREFIX + self.path
+        return (OWN_PREFIX if self.own else PREFIX) + self.path
 
 
 def _op(name: str, where: str, summary: str, **rest: Any) -> Operation:
