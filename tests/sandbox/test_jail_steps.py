@@ -36,7 +36,11 @@ def test_privileges_go_before_user_code_comes() -> None:
         return places == sorted(places)
 
     assert in_order("_enter", 'os.write(fds[index], b"0")', "os.fork()", "_wall_in(request)", ".receive()", "_serve(")
-    assert in_order("_guard", "_mount(order", "umount(", "give_up_privileges(", "die_with(", ".send(message")
+    told = "send(_ISOLATED)"
+    assert in_order("_guard", ".send(message", "_mount(order", "umount(", "give_up_privileges(", "die_with(", told)
+    assert in_order("_serve", "isolation.wait()", "_start_anew(", "shim.serve(")
+    shim = (RUNTIME.parent / "python" / "bootstrap.py").read_text().split("def _start(")[1]
+    assert shim.index("until_isolated()") < shim.index("surroundings.prepare(") < shim.index("_Instance(")
     steps = (RUNTIME / "command.py").read_text()
     assert in_order("_enter", "die_with(", "setns(", "linux.clone(", 'os.write(fds[index], b"0")', "_lead(request")
     assert in_order("_lead", "setns(", "give_up_privileges(", "die_with(", "os.fork()", "_become(")

@@ -23,6 +23,7 @@ import linux
 EXIT_JAIL_FAILED = 125
 OOM_SCORE = "500"
 ORDER_BYTES = 64 * 1024
+_ISOLATED = b"isolated"
 # Where a function that looks finds the shim's socket: the same number everywhere.
 _SOCKET_FD = 3
 # The host's own names: sandbox/jail/plan.py puts them there.
@@ -50,17 +51,20 @@ def prepare():
         _Prepared.hosts = file.read()
 
 
-def enter(request, fds, inherited, run_init, serve):
-    """Does not return. `inherited` are the zygote's control socket and the reading end of its lifeline."""
+def enter(request, fds, inherited, run_init, shim):
+    """Does not return. `inherited` are the zygote's control socket and the reading end of its lifeline.
+
+    `run_init` is init.run, `shim` the module bootstrap.
+    """
     try:
-        _enter(request, fds, inherited, run_init, serve)
+        _enter(request, fds, inherited, run_init, shim)
     except BaseException:
         os.write(fds[request["output"]], traceback.format_exc().encode("utf-8"))
     finally:
         os._exit(EXIT_JAIL_FAILED)
 
 
-def _enter(request, fds, inherited, run_init, serve):
+def _enter(request, fds, inherited, run_init, shim):
     without = request["without"]
     control, lifeline = inherited
 
@@ -111,10 +115,20 @@ def _enter(request, fds, inherited, run_init, serve):
     for fd in (writing, lifeline, fds[request["command"]]):
         os.close(fd)
     _wall_in(request)
-    order, given = linux.Packets(reading, ORDER_BYTES).receive()
-    os.close(reading)
+    host, out, reading = fds[request["socket"]], _elsewhere(fds[request["output"]]), _elsewhere(reading)
+    if host != _SOCKET_FD:
+        os.dup2(host, _SOCKET_FD)
+        os.close(host)
+    connection = shim.attach(_SOCKET_FD, out)
+    from_init = linux.Packets(reading, ORDER_BYTES)
+    order, given = from_init.receive()
     if order:
-        _serve(json.loads(order.decode("utf-8")), fds[request["socket"]], fds[request["output"]], given, serve)
+        _serve(json.loads(order.decode("utf-8")), given, _Isolation(from_init, reading), connection, shim)
+
+
+def _elsewhere(fd):
+    """The descriptor, moved when it has the number that the shim's socket gets."""
+    return os.dup(fd) if fd == _SOCKET_FD else fd
 
 
 def _wall_in(request):
@@ -122,7 +136,7 @@ def _wall_in(request):
     give_up_privileges(request)
     linux.prctl(linux.PR_SET_DUMPABLE, 1)
 
-    # SAFETY: 10. It reseeds what the copies of one zygote share; so far nothing was made for a particular function.
+    # SAFETY: 10. It reseeds what the copies of one zygote share, and prepares what is the same for every function.
     _reseed()
 
 
@@ -134,8 +148,12 @@ def _guard(request, fds, lifeline, writing):
         os._exit(0)
     os.close(fds[request["command"]])
     order = json.loads(message.decode("utf-8"))
+    to_function = linux.Packets(writing, 1)
 
-    # SAFETY: 11. Process 1 mounts code and layers read-only and /dev/shm, takes a host name, and drops the host's tree.
+    # SAFETY: 11. Process 1 passes the order on; the function's process takes the environment, and waits before step 14.
+    to_function.send(message, [given[index] for index in order["compiled"]])
+
+    # SAFETY: 12. Process 1 mounts code and layers read-only and /dev/shm, takes a host name, and drops the host's tree.
     _mount(order, given)
     if request["host_is_visible"] and "root" not in without:
         linux.umount(root.HOST_ROOT, linux.MNT_DETACH)
@@ -143,38 +161,47 @@ def _guard(request, fds, lifeline, writing):
         linux.sethostname(order["hostname"])
     _name_the_host(order["hostname"].encode("ascii"))
 
-    # SAFETY: 12. Process 1 gives up the same, asks again to die with the zygote, which that cleared, and is not traced.
+    # SAFETY: 13. Process 1 gives up the same, asks again to die with the zygote, which that cleared, and is not traced.
     give_up_privileges(request)
     die_with(lifeline)
     linux.prctl(linux.PR_SET_DUMPABLE, 1 if "dumpable" in without else 0)
     os.close(lifeline)
     os.close(fds[request["output"]])
-    linux.Packets(writing, 1).send(message, [given[index] for index in order["compiled"]])
+    to_function.send(_ISOLATED)
     os.close(writing)
 
 
-def _serve(order, socket_fd, output_fd, compiled, serve):
-    # SAFETY: 13. The function's process gets its environment in place of the zygote's, and serves.
+class _Isolation(object):
+    """What the function's process waits for while process 1 completes the instance's isolation."""
+
+    def __init__(self, from_init, fd):
+        self._from_init = from_init
+        self._fd = fd
+
+    def wait(self):
+        """Returns once process 1 has no privileges any more. Ends the process when process 1 has failed."""
+        told, _fds = self._from_init.receive()
+        os.close(self._fd)
+        if told != _ISOLATED:
+            os._exit(EXIT_JAIL_FAILED)
+
+
+def _serve(order, compiled, isolation, connection, shim):
     os.environ.clear()
     os.environ.update(_native(order["environment"]))
-    os.dup2(output_fd, 1)
-    os.dup2(1, 2)
-    os.close(output_fd)
-    compiled = [os.dup(fd) if fd == _SOCKET_FD else fd for fd in compiled]
-    if socket_fd != _SOCKET_FD:
-        os.dup2(socket_fd, _SOCKET_FD)
-        os.close(socket_fd)
+    # SAFETY: 14. Once process 1 is done, the function's process enters the code's directory and serves.
     if order["start_anew"]:
-        _start_anew(order["site_packages"], compiled)
-    serve(_SOCKET_FD, 1, order["site_packages"], compiled)
+        isolation.wait()
+        _start_anew(connection.fileno(), order["site_packages"], compiled)
+    shim.serve(connection, order["site_packages"], compiled, isolation.wait)
 
 
-def _start_anew(site_packages, compiled):
+def _start_anew(socket_fd, site_packages, compiled):
     """Has the interpreter start with variables that are read only then; all that was given up stays given up."""
-    for fd in [_SOCKET_FD] + compiled:
+    for fd in [socket_fd] + compiled:
         fcntl.fcntl(fd, fcntl.F_SETFD, 0)
     main = os.path.join(os.path.dirname(_HERE), "python", "main.py")
-    arguments = [str(fd) for fd in [_SOCKET_FD, 1]] + [str(site_packages)] + [str(fd) for fd in compiled]
+    arguments = [str(fd) for fd in [socket_fd, 1]] + [str(site_packages)] + [str(fd) for fd in compiled]
     os.execve(sys.executable, [sys.executable, "-S", "-s", "-u", "-W", "ignore", main] + arguments, os.environ)
 
 

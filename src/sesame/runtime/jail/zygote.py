@@ -45,6 +45,7 @@ import linux
 import surroundings
 
 REQUEST_BYTES = 64 * 1024
+DEFAULT_ZONE = "UTC"
 _NAMESPACES = {
     "mount": linux.CLONE_NEWNS,
     "pid": linux.CLONE_NEWPID,
@@ -57,6 +58,9 @@ def main(control):
     surroundings.preload()
     steps.prepare()
     surroundings.preload()
+    # The zone of most functions, so that their starts need not read it.
+    os.environ["TZ"] = DEFAULT_ZONE
+    surroundings.set_time_zone()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A session leader whose monitor was killed (command.py) is reaped here, not by the host's process 1.
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
@@ -89,7 +93,7 @@ def main(control):
                 os.close(lifeline[1])
                 if of_an_instance:
                     command.enter(request, fds, [control, lifeline[0]])
-                steps.enter(request, fds, [control, lifeline[0]], init.run, bootstrap.serve)
+                steps.enter(request, fds, [control, lifeline[0]], init.run, bootstrap)
             packets.send(_json(id=request["id"], pid=pid), [pidfd])
             os.close(pidfd)
         for fd in fds:

@@ -1,7 +1,7 @@
 """The life of one instance inside its process: setup, ready, then one call after the other until the socket ends.
 
-Entered through `serve`, from main.py (a fresh interpreter) or from jail/zygote.py (a fork); Python 2.7 and 3.6+. Does
-no work at import. An exception of user code ends a call; SystemExit and what else is no Exception ends the process.
+Entered through `attach` and `serve`, from main.py (a fresh interpreter) or jail/steps.py (a fork, which attaches before
+it has a function); Python 2.7 and 3.6+. Does no work at import. An exception of user code ends a call; SystemExit and what else is no Exception ends the process.
 """
 
 import _socket
@@ -30,17 +30,32 @@ _PY2 = sys.version_info[0] == 2
 _CONTEXT_MODULE = "_fc_context"
 
 
-def serve(sock_fd, out_fd, site_packages="", compiled=()):
-    """Serves the host at the other end of `sock_fd`; all output goes to `out_fd`. Does not return.
+def attach(sock_fd, out_fd):
+    """Does what a start needs and is the same for every function. Returns the connection for `serve`.
 
-    Takes all descriptors over. `site_packages` is the directory of what the runtime ships with, or empty. `compiled`
-    are the descriptors of compiled code (bytecode.py) that the setup refers to by their place.
-    The environment is the function's already. Exits 0 at the end of the stream, 129 when it cannot start.
+    The host is at the other end of `sock_fd`; from here on all output goes to `out_fd`. Takes both descriptors over.
+    Exits with status 129 when that fails.
     """
     try:
         output.attach(out_fd)
         connection = wire.Connection(_own_socket(sock_fd))
-        instance = _start(connection, site_packages, compiled)
+        watchdog.Watchdog(connection.fileno()).start()
+        return connection
+    except BaseException:
+        traceback.print_exc()
+        _leave(EXIT_STARTUP_FAILED)
+
+
+def serve(connection, site_packages="", compiled=(), until_isolated=None):
+    """Serves the host at the other end of the connection. Does not return.
+
+    `site_packages` is the directory of what the runtime ships with, or empty. `compiled` are the descriptors of compiled
+    code (bytecode.py) that the setup refers to by their place; they are taken over. `until_isolated` is called before
+    the code's directory is entered.
+    The environment is the function's already. Exits 0 at the end of the stream, 129 when it cannot start.
+    """
+    try:
+        instance = _start(connection, site_packages, compiled, until_isolated)
     except wire.EndOfStream:
         os._exit(0)
     except BaseException:
@@ -70,12 +85,13 @@ def _own_socket(fd):
     return sock
 
 
-def _start(connection, site_packages, compiled):
+def _start(connection, site_packages, compiled, until_isolated):
     header, _payload = connection.receive()
     if header.get("type") != "setup":
         raise wire.ProtocolError("expected setup, found %r" % header.get("type"))
     setup = _native(header)
-    watchdog.Watchdog(connection.fileno()).start()
+    if until_isolated is not None:
+        until_isolated()
     failures.show_as(setup["code_dir"], setup["code_root"])
     surroundings.prepare(setup, site_packages)
     archives = [(root, compiled[at] if isinstance(at, int) else at) for root, at in setup.get("compiled", ())]

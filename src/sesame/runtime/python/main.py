@@ -11,4 +11,5 @@ import sys
 import bootstrap
 
 if __name__ == "__main__":
-    bootstrap.serve(int(sys.argv[1]), int(sys.argv[2]), "".join(sys.argv[3:4]), [int(fd) for fd in sys.argv[4:]])
+    attached = bootstrap.attach(int(sys.argv[1]), int(sys.argv[2]))
+    bootstrap.serve(attached, "".join(sys.argv[3:4]), [int(fd) for fd in sys.argv[4:]])

@@ -13,6 +13,10 @@ _PY2 = sys.version_info[0] == 2
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _OURS = (_HERE, os.path.join(os.path.dirname(_HERE), "jail"))
 _KEPT = []
+# Names of the shim's modules by their directory; read once, in the zygote where there is one.
+_MODULES = {}
+# The time zone that `time` was last told, "" at first.
+_ZONE = [""]
 
 _ALWAYS = (
     ("accessKeyID", "access_key_id"),
@@ -28,8 +32,7 @@ _WITH_ROLE = (
 
 def prepare(setup, site_packages):
     """Afterwards user code may be imported. `site_packages` holds what the runtime ships with, or is empty."""
-    if hasattr(time, "tzset"):
-        time.tzset()
+    set_time_zone()
     _set_path(list(setup["sys_path"]), site_packages)
     _forget_the_shim()
     sys.argv[:] = ["bootstrap.py"]
@@ -69,7 +72,18 @@ def preload():
         sys.setdefaultencoding("utf-8")
     import site
 
+    for directory in _OURS:
+        if directory not in _MODULES and os.path.isdir(directory):
+            _MODULES[directory] = set(file.partition(".")[0] for file in os.listdir(directory))
     return site
+
+
+def set_time_zone():
+    """Has `time` follow the variable TZ, which takes a file and is left out where nothing has changed since."""
+    zone = os.environ.get("TZ")
+    if zone != _ZONE[0] and hasattr(time, "tzset"):
+        time.tzset()
+        _ZONE[0] = zone
 
 
 def _set_path(front, site_packages):
@@ -99,9 +113,9 @@ def _set_path(front, site_packages):
 
 def _forget_the_shim():
     """User code may have modules of the same names, and `__main__` is not what multiprocessing should run again."""
-    # Looks up the names in the directory, as there are far more modules, and a fork pays for each that it looks at.
-    for directory in _OURS:
-        for name in set(file.partition(".")[0] for file in os.listdir(directory)):
+    # Goes by the names in the directories, as there are far more modules, and a fork pays for each that it looks at.
+    for directory, names in _MODULES.items():
+        for name in names:
             path = getattr(sys.modules.get(name), "__file__", None)
             if path and os.path.dirname(os.path.abspath(path)) == directory:
                 # Python 2 clears a module to which there is no reference.

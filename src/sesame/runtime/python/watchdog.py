@@ -1,6 +1,6 @@
 """Ends the process when the host is gone, and logs the stacks when time is up (reference/runtime.md section 6.3).
 
-Started by bootstrap.py once the first frame has arrived, as a thread that waits for the kernel to report the end of the
+Started by bootstrap.py as soon as the socket is there, as a thread that waits for the kernel to report the end of the
 stream. It does not read from the socket, so that calls do not wake it.
 
 The host says "time is up" by shutting its sending half. Where the kernel cannot tell that from a full end (macOS) it

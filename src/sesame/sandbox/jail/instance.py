@@ -118,9 +118,10 @@ class JailSandbox:
         with contextlib.ExitStack() as until_sent:
             fds: list[int] = []
             fields = self._order(zygote, fds, until_sent)
-            if resources.group is not None:
-                resources.group.limit(self._limits())
             prewarmed.order(fields, fds)
+        # While the instance mounts. The function's code runs only after the setup, which is sent later.
+        if resources.group is not None:
+            resources.group.limit(self._limits())
         self._commands = self._commands_of(zygote, resources, init)
         clock.lap("mounts_ms")
         await self._channel.open()

@@ -20,7 +20,8 @@ from sesame.sandbox.jail.host_resources import DEFAULT_DISK_MB, HostResourcePool
 from sesame.sandbox.jail.policy import DISK_WITHOUT_WALL_MB, PROCESSES, JailPolicy
 from sesame.sandbox.jail.zygote_client import MAX_REQUEST_BYTES, JailedProcess, ZygoteClient
 
-READY_PREWARMED = 1
+# POLICY: two, so that calls of two new functions in a row both find one.
+READY_PREWARMED = 2
 # A prewarmed sandbox is replaced so long after it was taken, so that the start that took it has the processors first.
 REFILL_DELAY_S = 0.03
 
