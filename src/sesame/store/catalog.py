@@ -18,9 +18,9 @@ from sesame.model.errors import ConfigurationError
 from sesame.model.kinds import KINDS
 from sesame.model.records import Record
 from sesame.store.sql.database import Database
+from sesame.store.sql.dialect import upsert
 from sesame.store.sql.lost_database import NEXT_STEPS
 from sesame.store.sql.schema import CATALOG, CATALOG_PRUNED, counters, records, tombstones
-from sesame.store.sql.sqlite import upsert
 
 T = TypeVar("T")
 

@@ -14,8 +14,8 @@ from sesame.model.object import ObjectKind, Part, PendingUpload, StoredObject, W
 from sesame.store.blobs.interface import ByteRange
 from sesame.store.objects.listing import successor
 from sesame.store.objects.objects import Objects, put_row, require_bucket
+from sesame.store.sql.dialect import upsert
 from sesame.store.sql.object_schema import part_of, part_row, parts, upload_of, upload_row, uploads
-from sesame.store.sql.sqlite import upsert
 
 # POLICY: uploads older than this are aborted. The cloud keeps them until a lifecycle rule of the bucket aborts them.
 UPLOAD_AGE_S = 30 * 86400.0

@@ -27,9 +27,9 @@ from sesame.store.objects.listing import ListQuery, ObjectPage, list_objects
 from sesame.store.objects.removals import Removals
 from sesame.store.quarantine import Quarantine
 from sesame.store.sql.database import Database
+from sesame.store.sql.dialect import json_text, upsert
 from sesame.store.sql.object_schema import object_of, object_row, objects, parts, uploads
 from sesame.store.sql.schema import records as records_table
-from sesame.store.sql.sqlite import json_text, upsert
 
 T = TypeVar("T")
 

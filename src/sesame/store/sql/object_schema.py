@@ -11,19 +11,20 @@ import msgspec
 import sqlalchemy as sa
 
 from sesame.model.object import ObjectKind, ObjectMeta, Part, PendingUpload, StoredObject
+from sesame.store.sql.dialect import TEXT
 from sesame.store.sql.schema import metadata
 
 # CRC-64 is unsigned and does not fit a database's integers: kept as its decimal text.
 objects = sa.Table(
     "objects",
     metadata,
-    sa.Column("bucket", sa.Text, primary_key=True),
+    sa.Column("bucket", TEXT, primary_key=True),
     sa.Column("key", sa.LargeBinary, primary_key=True),
-    sa.Column("blob", sa.Text, nullable=False),
+    sa.Column("blob", TEXT, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
-    sa.Column("etag", sa.Text, nullable=False),
-    sa.Column("crc64", sa.Text, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("etag", TEXT, nullable=False),
+    sa.Column("crc64", TEXT, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
     sa.Column("meta", sa.LargeBinary, nullable=False),
     sa.Column("modified_at", sa.Float, nullable=False),
     sqlite_with_rowid=False,
@@ -32,8 +33,8 @@ objects = sa.Table(
 uploads = sa.Table(
     "object_uploads",
     metadata,
-    sa.Column("upload_id", sa.Text, primary_key=True),
-    sa.Column("bucket", sa.Text, nullable=False),
+    sa.Column("upload_id", TEXT, primary_key=True),
+    sa.Column("bucket", TEXT, nullable=False),
     sa.Column("key", sa.LargeBinary, nullable=False),
     sa.Column("meta", sa.LargeBinary, nullable=False),
     sa.Column("initiated_at", sa.Float, nullable=False),
@@ -43,12 +44,12 @@ uploads = sa.Table(
 parts = sa.Table(
     "object_parts",
     metadata,
-    sa.Column("upload_id", sa.Text, primary_key=True),
+    sa.Column("upload_id", TEXT, primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("blob", sa.Text, nullable=False),
+    sa.Column("blob", TEXT, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
-    sa.Column("etag", sa.Text, nullable=False),
-    sa.Column("crc64", sa.Text, nullable=False),
+    sa.Column("etag", TEXT, nullable=False),
+    sa.Column("crc64", TEXT, nullable=False),
     sa.Column("modified_at", sa.Float, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -5,6 +5,8 @@ Used by `store.catalog`, `store.outbox` and the migrations, which alone change a
 
 import sqlalchemy as sa
 
+from sesame.store.sql.dialect import COUNTER, TEXT
+
 metadata = sa.MetaData()
 
 # One row a document (docs/adr/0003-one-table-of-records.md). `revision` is the number of the change that wrote the row:
@@ -12,12 +14,12 @@ metadata = sa.MetaData()
 records = sa.Table(
     "records",
     metadata,
-    sa.Column("kind", sa.Text, primary_key=True),
-    sa.Column("parent", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("kind", TEXT, primary_key=True),
+    sa.Column("parent", TEXT, primary_key=True),
+    sa.Column("name", TEXT, primary_key=True),
     sa.Column("document", sa.LargeBinary, nullable=False),
-    sa.Column("etag", sa.Text, nullable=False),
-    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("etag", TEXT, nullable=False),
+    sa.Column("revision", COUNTER, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("modified_at", sa.Float, nullable=False),
     sa.Index("records_by_revision", "revision", unique=True),
@@ -28,9 +30,9 @@ records = sa.Table(
 tombstones = sa.Table(
     "tombstones",
     metadata,
-    sa.Column("kind", sa.Text, primary_key=True),
-    sa.Column("parent", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("kind", TEXT, primary_key=True),
+    sa.Column("parent", TEXT, primary_key=True),
+    sa.Column("name", TEXT, primary_key=True),
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("deleted_at", sa.Float, nullable=False),
     sa.Index("tombstones_by_revision", "revision", unique=True),
@@ -42,7 +44,7 @@ CATALOG, CATALOG_PRUNED = "catalog", "catalog_pruned"
 counters = sa.Table(
     "counters",
     metadata,
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("name", TEXT, primary_key=True),
     sa.Column("value", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -51,9 +53,9 @@ counters = sa.Table(
 outbox = sa.Table(
     "outbox",
     metadata,
-    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
-    sa.Column("topic", sa.Text, nullable=False),
-    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("id", COUNTER, primary_key=True),
+    sa.Column("topic", TEXT, nullable=False),
+    sa.Column("subject", TEXT, nullable=False),
     sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Index("outbox_by_topic", "topic", "subject"),

@@ -1,16 +1,14 @@
-"""The dialect of SQLite: engines, upserts, integrity checks and copies; what a second database would have to give too.
+"""SQLite: its engines, integrity checks and copies of files.
 
-Used by `store.sql` and by the stores for their statements. Nothing outside of `store.sql` names SQLite.
+Used by `store.sql`, and by `store.upkeep` for files.
 """
 
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import Insert, insert
 
 BUSY_TIMEOUT_MS = 10_000
 # What the driver raises by itself, where SQLAlchemy does not wrap it.
@@ -48,20 +46,6 @@ def in_transaction(connection: sa.Connection) -> bool:
     raw = connection.connection.dbapi_connection
     assert isinstance(raw, sqlite3.Connection)
     return raw.in_transaction
-
-
-def upsert(table: sa.Table) -> Insert:
-    """Inserts a whole row, or replaces all of the row with the same primary key."""
-    statement = insert(table)
-    return statement.on_conflict_do_update(
-        index_elements=list(table.primary_key.columns),
-        set_={column.name: statement.excluded[column.name] for column in table.c if not column.primary_key},
-    )
-
-
-def json_text(column: "sa.Column[Any]", name: str) -> "sa.ColumnElement[str]":
-    """The text of one field of a JSON document that is kept as bytes."""
-    return sa.func.json_extract(sa.cast(column, sa.Text), f"$.{name}")
 
 
 def damage(path: Path) -> list[str]:

@@ -1,0 +1,63 @@
+"""Column types and statements that differ between SQLite and PostgreSQL; each compiles for the database it runs on.
+
+Used by the schemas and by every store for its statements. What is not here is written as plain SQLAlchemy Core:
+`returning`, `with_for_update(skip_locked=True)` (SQLite, which has one writer, leaves it out) and partial indexes
+(`sqlite_where` beside `postgresql_where`) work on both.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.ext.compiler import compiles
+
+# Text that is compared and sorted by code points, as in Python. PostgreSQL by itself follows the rules of a language.
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+# A number that only rises, such as a revision. As the primary key of a table with `sqlite_autoincrement=True`, the
+# database gives it to each new row. SQLite's INTEGER has 64 bits, and is the only type that it numbers by itself.
+COUNTER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def upsert(table: sa.Table) -> Insert:
+    """Inserts a whole row, or replaces all of the row with the same primary key.
+
+    SQLAlchemy's insert for PostgreSQL compiles for SQLite too: both databases have the same ON CONFLICT clause.
+    """
+    statement = insert(table)
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns),
+        set_={column.name: statement.excluded[column.name] for column in table.c if not column.primary_key},
+    )
+
+
+def insert_new(table: sa.Table, unique: Sequence["sa.Column[Any]"]) -> Insert:
+    """Inserts a row unless another one has the same values in these columns, which must have a unique index.
+
+    With `.returning(…)`, only rows that were inserted are returned.
+    """
+    return insert(table).on_conflict_do_nothing(index_elements=list(unique))
+
+
+class json_text(sa.sql.functions.FunctionElement[str]):
+    """The text of a field of a JSON document that is kept as bytes: `json_text(column, "name")`; NULL without it."""
+
+    type = sa.Text()
+    inherit_cache = True
+
+    def __init__(self, document: "sa.Column[Any]", name: str) -> None:
+        super().__init__(document, sa.literal_column(f"'{name}'"))
+
+
+@compiles(json_text, "sqlite")
+def _json_text_of_sqlite(element: json_text, compiler: sa.Compiled, **kw: Any) -> str:
+    document, name = element.clauses
+    path = sa.literal_column("'$.'").op("||")(name)
+    return str(compiler.process(sa.func.json_extract(sa.cast(document, sa.Text), path), **kw))
+
+
+@compiles(json_text, "postgresql")
+def _json_text_of_postgresql(element: json_text, compiler: sa.Compiled, **kw: Any) -> str:
+    document, name = element.clauses
+    text = sa.func.convert_from(document, sa.literal_column("'UTF8'"))
+    return str(compiler.process(sa.cast(text, sa.JSON).op("->>")(name), **kw))
