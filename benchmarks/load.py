@@ -109,16 +109,25 @@ def numbered(request: bytes) -> Iterator[bytes]:
 
 
 async def run(
-    port: int, request: bytes, *, concurrency: int, seconds: float, expect: bytes, distinct: bool = False
+    port: int,
+    request: bytes,
+    *,
+    concurrency: int,
+    seconds: float,
+    expect: bytes,
+    status: int = 200,
+    distinct: bool = False,
 ) -> Answers:
-    """Loads 127.0.0.1:`port` for `seconds`; every answer must be a 200 whose body is `expect`.
+    """Loads 127.0.0.1:`port` for `seconds`; every answer must have this status, and `expect` for a body.
 
     With `distinct` no two requests have the same head.
     """
     requests = numbered(request) if distinct else itertools.repeat(request)
 
+    line = b"HTTP/1.1 %d " % status
+
     def check(head: bytes, body: bytes) -> bool:
-        return head.startswith(b"HTTP/1.1 200") and body == expect
+        return head.startswith(line) and body == expect
 
     loop = asyncio.get_running_loop()
     start = time.perf_counter()

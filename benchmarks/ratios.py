@@ -31,3 +31,8 @@ def spread(ratios: list[float]) -> str:
 def over(ratios: list[float], limit: float) -> bool:
     """Whether the median is above the limit beyond doubt; a noisy hour is no verdict."""
     return interval(ratios)[0] > limit
+
+
+def under(ratios: list[float], limit: float) -> bool:
+    """Whether the median is below the limit beyond doubt."""
+    return interval(ratios)[1] < limit

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from email.utils import formatdate
 from http.client import HTTPResponse
 from pathlib import Path
@@ -53,16 +53,23 @@ class Endpoint(msgspec.Struct, frozen=True):
         """One invocation request as it stands on the wire."""
         return self.signed("POST", f"/2016-08-15/services/{service}/functions/{function}/invocations", body=body)
 
-    def signed(self, method: str, path: str, *, query: str = "", body: bytes = b"") -> bytes:
-        """One request as it stands on the wire; its signature holds for the 15 minutes of allowed skew."""
+    def signed(
+        self, method: str, path: str, *, query: str = "", body: bytes = b"", fc_headers: Mapping[str, str] | None = None
+    ) -> bytes:
+        """One request as it stands on the wire; its signature holds for the 15 minutes of allowed skew.
+
+        `fc_headers` have lower-case names that begin with `x-fc-`.
+        """
         date = formatdate(usegmt=True)
-        text = f"{method}\n\napplication/octet-stream\n{date}\nx-fc-account-id:{self.account_id}\n{path}"
+        ours = {"x-fc-account-id": self.account_id, **(fc_headers or {})}
+        lines = "".join(f"{name}:{ours[name]}\n" for name in sorted(ours))
+        text = f"{method}\n\napplication/octet-stream\n{date}\n{lines}{path}"
         signature = base64.b64encode(hmac.digest(self.access_key_secret.encode(), text.encode(), hashlib.sha256))
         headers = {
             "Host": f"127.0.0.1:{self.port}",
             "Content-Type": "application/octet-stream",
             "Date": date,
-            "x-fc-account-id": self.account_id,
+            **ours,
             "Authorization": f"FC {self.access_key_id}:{signature.decode()}",
         }
         return http_request(method, path + query, headers, body)
@@ -151,14 +158,14 @@ def functions_framework(workers: int | None) -> Iterator[int]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def answer(port: int, request: bytes) -> bytes:
+def answer(port: int, request: bytes, status: int = 200) -> bytes:
     """The body that comes back for one request."""
     with socket.create_connection(("127.0.0.1", port), timeout=READY_TIMEOUT_S) as connection:
         connection.sendall(request)
         response = HTTPResponse(connection)
         response.begin()
-        if response.status != 200:
-            raise RuntimeError(f"expected 200, found {response.status}: {response.read()[:200]!r}")
+        if response.status != status:
+            raise RuntimeError(f"expected {status}, found {response.status}: {response.read()[:200]!r}")
         return response.read()
 
 

@@ -1,7 +1,7 @@
 """What the benchmarks conclude from ratios: the interval of a median, and when a limit is exceeded beyond doubt."""
 
 import pytest
-from benchmarks.ratios import interval, over, spread
+from benchmarks.ratios import interval, over, spread, under
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,9 @@ def test_a_limit_is_exceeded_only_beyond_doubt() -> None:
     assert not over(noisy, 1.05)
     assert over([1.06, *noisy[4:], 1.08, 1.09, 1.1], 1.05)
     assert spread(noisy) == "median 1.06 × (95 %: 0.80 to 1.20; min 0.60, max 1.40, n=9)"
+
+
+def test_a_target_is_missed_only_beyond_doubt() -> None:
+    noisy = [0.6, 0.8, 0.9, 1.0, 1.06, 1.07, 1.1, 1.2, 1.4]
+    assert not under(noisy, 1.15)
+    assert under(noisy, 1.21)
