@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.fc.conftest import Endpoint, asgi, scope
 
-from sesame.fc.auth.permissions import action_and_resource
+from sesame.fc.auth.actions import Actions
 from sesame.fc.v2016 import openapi
 from sesame.fc.v2016.operations import OPERATIONS
 
@@ -38,7 +38,7 @@ def test_names_and_places_are_given_once() -> None:
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
 def test_each_operation_needs_its_own_permission(operation: Any) -> None:
     path = re.sub("{[^}]*}", "x", operation.route).encode()
-    asked = action_and_resource(operation.method, path)
+    asked = Actions(OPERATIONS, "cn-hangzhou").find(operation.method, path)
     assert asked is not None
     assert asked[0] == "fc:" + operation.name
 

@@ -11,7 +11,8 @@ from tests.fc.conftest import ACCOUNT_ID, DATE, REGION, Answer, Endpoint, asgi, 
 from tests.support.exchanges import FakeWebSocket
 
 from sesame.fc.auth import signature
-from sesame.fc.auth.permissions import action_and_resource
+from sesame.fc.auth.actions import Actions
+from sesame.fc.v2016.operations import OPERATIONS
 from sesame.identity.roles import Roles, new_role, role_arn
 from sesame.identity.tokens import Grant
 from sesame.model import records
@@ -19,6 +20,7 @@ from sesame.model.bucket import Bucket
 from sesame.model.role import Policy
 
 SERVICE = {"serviceName": "s"}
+ACTIONS = Actions(OPERATIONS, "cn-hangzhou")
 INVOKE = "/services/s/functions/f/invocations"
 
 
@@ -51,7 +53,7 @@ INVOKE = "/services/s/functions/f/invocations"
     ],
 )
 def test_actions_and_resources(method: str, path: str, expected: tuple[str, str] | None) -> None:
-    assert action_and_resource(method, b"/2016-08-15/" + path.encode()) == expected
+    assert ACTIONS.find(method, b"/2016-08-15/" + path.encode()) == expected
 
 
 Act = Callable[..., Awaitable[Answer]]
@@ -311,5 +313,5 @@ async def test_a_policy_may_ask_whether_a_service_reaches_the_internet(deployed:
 
 
 def test_an_operation_of_the_api_is_none_under_the_own_prefix_and_the_reverse() -> None:
-    assert action_and_resource("GET", b"/sesame/services/s") is None
-    assert action_and_resource("GET", b"/2016-08-15/sesame/services/s") is None
+    assert ACTIONS.find("GET", b"/sesame/services/s") is None
+    assert ACTIONS.find("GET", b"/2016-08-15/sesame/services/s") is None

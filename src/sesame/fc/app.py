@@ -12,6 +12,7 @@ from starlette.routing import Route, Router
 from starlette.types import Message
 
 from sesame.fc import cors, role_administration, targets, unserved
+from sesame.fc.auth.actions import Actions
 from sesame.fc.auth.permissions import Permissions
 from sesame.fc.auth.request_head import head_of
 from sesame.fc.auth.verifier import Verifier
@@ -68,7 +69,9 @@ class FcEndpoint:
         self._date = DateHeader(parts.wall_clock)
         self._errors = ErrorAnswers(worded, self._date)
         self._verifier = Verifier(parts.authentication, parts.wall_clock)
-        self._permissions = Permissions(parts.authorization, parts.control.tags.of, parts.arns.region, parts.wall_clock)
+        self._permissions = Permissions(
+            parts.authorization, Actions(OPERATIONS, parts.arns.region), parts.control.tags.of, parts.wall_clock
+        )
         self._invoker = Invoker(parts.engine, self._date)
         self._http = HttpFunctions(parts.control.http_triggers, self._verifier, self._permissions, self._invoker)
         self._domains = parts.control.domains

@@ -1,6 +1,6 @@
 """The API in one table: every operation with its method, its path, what it takes and what it answers.
 
-Read by `fc.app` to route, by `fc.auth.permissions` to name actions, by `fc.v2016.openapi` to describe the API. The
+Read by `fc.app` to route, by `fc.auth.actions` to name actions, by `fc.v2016.openapi` to describe the API. The
 files in `fc/v2016/routes/` hold a handler for each name.
 """
 

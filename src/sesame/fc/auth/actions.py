@@ -1,0 +1,79 @@
+"""Finds the action and the resource that a request needs the right to (reference/companions.md §3.4).
+
+Built by `fc.app` from the operations of every API version served, used by `fc.auth.permissions` for every request.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Protocol
+
+from sesame.fc.targets import INVOCATIONS_SUFFIX, segment
+from sesame.model import limits
+
+_LATEST = f".{limits.LATEST}"
+# Last parts of a path that are no collection of their own: the right is required to the resource before them.
+_SIDES = frozenset(
+    {
+        "code", "invocations", "async-invoke-config", "provision-config", "on-demand-config", "binding", "bindings",
+        "tempCodeBucketToken", "acl", "exec", "fire", "replay",
+    }
+)  # fmt: skip
+
+
+class NamedRoute(Protocol):
+    """The part of an operation that is used here. `route` is the whole path, with names in braces."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def route(self) -> str: ...
+
+
+class Actions:
+    """Which operation a method and a path mean. After the prefix, paths alternate between collections and names."""
+
+    def __init__(self, operations: Iterable[NamedRoute], region: str) -> None:
+        self._region = region
+        self._names = {(each.method, re.sub(r"{[^}]*}", "*", each.route)): each.name for each in operations}
+
+    def find(self, method: str, raw_path: bytes) -> tuple[str, str] | None:
+        """`fc:InvokeFunction` and `services/s/functions/f`, or None where no operation is known.
+
+        LATEST is left out of the resource, because it means the same as no qualifier: writing it must not evade a
+        policy.
+        """
+        if method == "POST" and raw_path.endswith(INVOCATIONS_SUFFIX) and (target := _plain_target(raw_path)):
+            return "fc:InvokeFunction", target
+        _root, _slash, path = raw_path.partition(b"/")
+        prefix, *rest = path.split(b"/")
+        if not rest:
+            return None
+        parts = [segment(part) for part in rest]
+        shape = "/".join(part if index % 2 == 0 else "*" for index, part in enumerate(parts))
+        name = self._names.get(("GET" if method == "HEAD" else method, f"/{prefix.decode('latin-1')}/{shape}"))
+        if name is None:
+            return None
+        if len(parts) > 1:
+            parts[1] = parts[1].removesuffix(_LATEST)
+        if parts[-1] in _SIDES and len(parts) % 2:
+            parts.pop()
+        elif len(parts) % 2:
+            parts.append("*")
+        return "fc:" + name, "/".join(parts)
+
+    def arn(self, account_id: str, resource: str) -> str:
+        return f"acs:fc:{self._region}:{account_id}:{resource}"
+
+
+def _plain_target(raw_path: bytes) -> str:
+    """The resource of an invocation whose path needs no decoding; "" for any other path.
+
+    Most requests are invocations, and this costs a fifth of what the table does.
+    """
+    parts = raw_path.split(b"/")
+    if len(parts) != 7 or b"%" in raw_path or parts[2] != b"services" or parts[4] != b"functions":
+        return ""
+    service = parts[3].decode("latin-1").removesuffix(_LATEST)
+    return f"services/{service}/functions/{parts[5].decode('latin-1')}"
