@@ -90,7 +90,12 @@ async def test_an_exception_undoes_its_own_request_only(tmp_path: Path) -> None:
 async def test_requests_that_wait_share_one_commit_in_their_order(tmp_path: Path) -> None:
     database = await opened(tmp_path / "db")
     commits: list[int] = []
-    sa.event.listen(database._writer_engine, "commit", lambda connection: commits.append(1))
+
+    def count(_connection: sa.Connection) -> None:
+        commits.append(1)
+
+    # Of every engine: the only one here that commits is the writer's.
+    sa.event.listen(sa.Engine, "commit", count)
     hold = threading.Event()
     order: list[int] = []
     first = asyncio.create_task(database.write(lambda connection: hold.wait(10)))
@@ -104,7 +109,8 @@ async def test_requests_that_wait_share_one_commit_in_their_order(tmp_path: Path
     hold.set()
     await asyncio.gather(first, *rest)
     assert order == list(range(100))
-    assert len(commits) <= 2
+    sa.event.remove(sa.Engine, "commit", count)
+    assert 1 <= len(commits) <= 2
     await database.close()
 
 

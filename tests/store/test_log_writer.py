@@ -1,6 +1,6 @@
-"""The process that keeps the logs: what it cannot write it tries again, what it cannot take costs no more than itself.
+"""The log writer process: failed writes are retried, malformed batches are dropped alone, a dead process is replaced.
 
-Run by pytest, each test with a real process and a real file.
+Each test uses a real process and a real file.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import signal
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -21,18 +22,55 @@ from sesame.store.logs.file import SourceKey
 from sesame.store.logs.intake import Logs, Retention
 from sesame.store.logs.reader import LogReader, Query
 from sesame.store.logs.wire import Batch, Frames, Output, Tried, frame
+from sesame.store.logs.writer import LogWriterProcess
 
 decode = msgspec.msgpack.Decoder(Tried).decode
 SOURCE = SourceKey("demo", "hello", "LATEST", "c-1", "", "")
 
 
+@dataclass(frozen=True)
+class Opened:
+    """Open logs, and the process that writes them."""
+
+    logs: Logs
+    process: LogWriterProcess
+
+
+async def open_logs(path: Path) -> Opened:
+    made: list[LogWriterProcess] = []
+
+    def writer(path: Path, total_bytes: int, age_s: float, on_settled: Callable[[int], None]) -> LogWriterProcess:
+        made.append(LogWriterProcess(path, total_bytes, age_s, on_settled))
+        return made[0]
+
+    logs = Logs(path, Retention(), writer=writer)
+    await logs.open()
+    return Opened(logs, made[0])
+
+
 @pytest.fixture
-async def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Logs]:
+async def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Opened]:
     monkeypatch.setattr(writer_module, "RESTART_AFTER_S", 0.05)
-    made = Logs(tmp_path / "logs.db", Retention())
-    await made.open()
+    made = await open_logs(tmp_path / "logs.db")
     yield made
-    await made.close()
+    await made.logs.close()
+
+
+@pytest.fixture
+def logs(opened: Opened) -> Logs:
+    return opened.logs
+
+
+@pytest.fixture
+def process(opened: Opened) -> LogWriterProcess:
+    return opened.process
+
+
+async def sent(logs: Logs) -> asyncio.Task[None]:
+    """A flush whose batch has been sent and may be unanswered for as long as the process is stopped."""
+    flushing = asyncio.create_task(logs.flush())
+    await asyncio.sleep(0)
+    return flushing
 
 
 async def texts(logs: Logs) -> list[str]:
@@ -46,22 +84,22 @@ async def until(logs: Logs, wanted: list[str]) -> None:
             pass
 
 
-async def test_what_cannot_be_written_is_delayed_and_not_lost(logs: Logs, tmp_path: Path) -> None:
+async def test_batches_that_cannot_be_written_are_retried(logs: Logs, tmp_path: Path) -> None:
     logs.append(SOURCE, "r-1", b"first\n")
     assert await texts(logs) == ["first"]
     with closing(sqlite3.connect(tmp_path / "logs.db")) as other:
         other.execute("ALTER TABLE chunks RENAME TO hidden")
         logs.append(SOURCE, "r-1", b"second\n")
         await logs.flush()
-        assert logs._waiting > 0
+        assert logs.waiting_bytes > 0
         logs.append(SOURCE, "r-1", b"third\n")
         await logs.flush()
         other.execute("ALTER TABLE hidden RENAME TO chunks")
     await until(logs, ["first", "second", "third"])
-    assert logs._waiting == 0
+    assert logs.waiting_bytes == 0
 
 
-async def test_what_cannot_be_written_to_the_end_is_said_to_be_lost(
+async def test_lines_that_cannot_be_written_before_the_end_are_reported_as_lost(
     logs: Logs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with closing(sqlite3.connect(tmp_path / "logs.db")) as other:
@@ -74,57 +112,60 @@ async def test_what_cannot_be_written_to_the_end_is_said_to_be_lost(
     assert "log lines could not be written and are lost" in said
 
 
-async def test_what_cannot_be_taken_costs_itself_and_no_more(logs: Logs) -> None:
+async def test_a_malformed_batch_is_dropped_and_later_ones_are_written(logs: Logs, process: LogWriterProcess) -> None:
     logs.append(SOURCE, "r-1", b"before\n")
     await logs.flush()
     broken = (1, "no bytes")
-    logs._writer.send(Batch(1, [Output(4711, SOURCE, "r-0", [broken])]), 0)  # type: ignore[list-item]
+    process.send(Batch(1, [Output(4711, SOURCE, "r-0", [broken])]), 0)  # type: ignore[list-item]
     logs.append(SOURCE, "r-2", b"after\n")
     assert await texts(logs) == ["before", "after"]
-    assert logs._waiting == 0
+    assert logs.waiting_bytes == 0
 
 
-async def test_after_its_death_another_goes_on_with_all_that_was_not_answered(logs: Logs) -> None:
+async def test_a_new_process_writes_the_batches_that_a_dead_one_left_unanswered(
+    logs: Logs, process: LogWriterProcess
+) -> None:
     logs.append(SOURCE, "r-1", b"before\n")
     assert await texts(logs) == ["before"]
-    pid = logs._writer.pid
+    pid = process.pid
     os.kill(pid, signal.SIGSTOP)
     logs.append(SOURCE, "r-1", b"while it was dying\n")
-    logs._send()
+    flushing = await sent(logs)
     os.kill(pid, signal.SIGKILL)
     logs.append(SOURCE, "r-1", b"while there was none\n")
     await until(logs, ["before", "while it was dying", "while there was none"])
-    assert logs._writer.pid != pid
-    assert logs._waiting == 0
+    await flushing
+    assert process.pid != pid
+    assert logs.waiting_bytes == 0
 
 
-async def test_lines_at_which_one_process_after_the_other_dies_are_given_up(logs: Logs) -> None:
-    os.kill(logs._writer.pid, signal.SIGSTOP)
+async def test_a_batch_at_which_several_processes_die_is_given_up(logs: Logs, process: LogWriterProcess) -> None:
+    os.kill(process.pid, signal.SIGSTOP)
     logs.append(SOURCE, "r-1", b"deadly\n")
-    logs._send()
+    flushing = await sent(logs)
     for _ in range(writer_module.DEATHS_MAX):
-        pid = logs._writer.pid
+        pid = process.pid
         os.kill(pid, signal.SIGSTOP)
         os.kill(pid, signal.SIGKILL)
         async with asyncio.timeout(10):
-            while logs._writer.pid == pid:
+            while process.pid == pid:
                 await logs.read(Query())
     logs.append(SOURCE, "r-2", b"harmless\n")
     await until(logs, ["harmless"])
-    assert logs._waiting == 0
+    await flushing
+    assert logs.waiting_bytes == 0
 
 
-async def test_closing_ends_it(tmp_path: Path) -> None:
-    logs = Logs(tmp_path / "logs.db", Retention())
-    await logs.open()
-    process = psutil.Process(logs._writer.pid)
+async def test_closing_the_logs_ends_the_process(tmp_path: Path) -> None:
+    made = await open_logs(tmp_path / "logs.db")
+    logs, process = made.logs, psutil.Process(made.process.pid)
     logs.append(SOURCE, "r-1", b"last\nno newline")
     await logs.close()
     assert not process.is_running()
     assert [line.text for line in await logs.read(Query())] == ["last", "no newline"]
 
 
-async def kept(path: Path, lines: int = 400) -> None:
+async def filled(path: Path, lines: int = 400) -> None:
     logs = Logs(path, Retention())
     await logs.open()
     for number in range(lines):
@@ -151,9 +192,11 @@ def folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [text_file, cut_off, zeroed_pages, folder], ids=lambda damage: damage.__name__)
-async def test_a_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+async def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
     path = tmp_path / "logs.db"
-    await kept(path)
+    await filled(path)
     damage(path)
     logs = Logs(path, Retention())
     await logs.open()
@@ -165,12 +208,12 @@ async def test_a_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path: Path, d
     assert (tmp_path / "quarantine" / "logs" / "logs.db.1").exists()
 
 
-async def test_a_file_that_is_damaged_while_it_is_written_is_replaced_too(tmp_path: Path) -> None:
+async def test_a_file_damaged_while_in_use_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "logs.db"
-    await kept(path)
+    await filled(path)
     logs = Logs(path, Retention())
     await logs.open()
-    # Everything but the header: what is written next finds pages that are none.
+    # All but the header: the next write finds invalid pages.
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (path.stat().st_size - 4096))
@@ -185,7 +228,7 @@ async def test_a_file_that_is_damaged_while_it_is_written_is_replaced_too(tmp_pa
     await logs.close()
 
 
-async def test_a_file_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+async def test_a_file_of_a_newer_version_is_refused_and_left_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "logs.db"
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version=99")
@@ -194,13 +237,13 @@ async def test_a_file_of_a_newer_version_is_refused_and_left_alone(tmp_path: Pat
     assert not (tmp_path / "quarantine").exists()
 
 
-def test_reading_a_damaged_file_says_what_happens_next(tmp_path: Path) -> None:
+def test_reading_a_damaged_file_tells_the_next_step(tmp_path: Path) -> None:
     text_file(tmp_path / "logs.db")
     with pytest.raises(ConfigurationError, match="the next start of Sesame sets the file aside"):
         LogReader(tmp_path / "logs.db").read(Query())
 
 
-def test_frames_come_together_from_any_pieces() -> None:
+def test_frames_are_assembled_from_pieces_of_any_size() -> None:
     sent = {1: Tried(), 2: Tried("x" * 300), 3: Tried("no", given_up=True)}
     stream = b"".join(frame(number, tried) for number, tried in sent.items())
     for size in (1, 3, 64, len(stream)):

@@ -164,35 +164,41 @@ _WRITES = st.lists(
 
 @given(_WRITES)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_waits_the_lines_of_an_instance_are_the_same(writes: list[Any]) -> None:
-    def sent(waiting: bool) -> dict[str, list[tuple[str, bytes]]]:
-        found: dict[str, list[tuple[str, bytes]]] = {}
-        logs = Logs(Path("never-opened"), Retention(), Clock())
-        writer = _Sent(found)
-        logs._writer = writer  # type: ignore[assignment]
+def test_holding_first_lines_back_changes_no_line_of_an_instance(writes: list[Any]) -> None:
+    async def sent(*, waiting: bool) -> dict[str, list[tuple[str, bytes]]]:
+        writer = _RecordingWriter()
+        logs = Logs(Path("never-opened"), Retention(), Clock(), lambda *_arguments: writer)
         for number, write in enumerate(writes):
             if write is None:
-                logs._send()
+                await logs.flush()
                 continue
             instance, call, text, more = write
-            whose = writer.sources[instance]
+            whose = _SOURCES[instance]
             logs.append(whose, f"r-{call}", f"{number}{text}".encode(), waiting and more and text.endswith("\n"))
-        logs._send()
-        return found
+        await logs.flush()
+        return writer.found
 
-    assert sent(waiting=True) == sent(waiting=False)
+    assert asyncio.run(sent(waiting=True)) == asyncio.run(sent(waiting=False))
 
 
-class _Sent:
-    """Stands where the writer process stands: what comes, by instance, with the ends of lines that have none."""
+_SOURCES = [source("c-1"), source("c-2")]
 
-    def __init__(self, found: dict[str, list[tuple[str, bytes]]]) -> None:
-        self.sources = [source("c-1"), source("c-2")]
-        self._found = found
+
+class _RecordingWriter:
+    """Takes the writer process's part: records pieces by instance, and where a line is closed without a newline."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, list[tuple[str, bytes]]] = {}
+        self.notices: list[str] = []
+
+    async def open(self) -> None: ...
+    async def close(self) -> None: ...
+    async def tried(self) -> None: ...
+    async def expired(self) -> None: ...
 
     def send(self, batch: Batch, weight: int) -> None:
         for output in batch.outputs:
-            lines = self._found.setdefault(output.source.instance_id, [])
+            lines = self.found.setdefault(output.source.instance_id, [])
             if isinstance(output, Whole):
                 lines += [(output.request_id, output.line), (output.request_id, output.data)]
                 continue
@@ -337,7 +343,7 @@ async def test_what_comes_faster_than_the_disk_is_cut_and_a_line_says_so(make: M
     logs = await make(waiting_bytes=10_000)
     for number in range(20):
         logs.append(source(), "r-1", b"%03d" % number + b"x" * 996 + b"\n")
-    assert logs._waiting <= 10_000 + 200
+    assert logs.waiting_bytes <= 10_000 + 200
     await logs.flush()
     logs.append(source(), "r-1", b"later\n")
     found = await texts(logs)
@@ -354,10 +360,10 @@ async def test_notes_of_loss_are_bounded_as_well(make: Make) -> None:
     logs = await make(waiting_bytes=10_000)
     for number in range(5000):
         logs.append(source(), f"r-{number}", b"x" * 99 + b"\n")
-    assert logs._waiting <= 2 * 10_000 + 200
-    assert logs._unnamed_loss > 0
+    assert logs.waiting_bytes <= 2 * 10_000 + 200
+    assert logs.unreported_loss_bytes > 0
     await logs.flush()
-    assert logs._waiting == 0
+    assert logs.waiting_bytes == 0
     logs.append(source(), "r-last", b"again\n")
     assert await texts(logs, request_id="r-last") == ["again"]
 
@@ -369,7 +375,7 @@ async def test_the_flusher_writes_by_itself(tmp_path: Path) -> None:
     try:
         async with asyncio.timeout(10):
             while not (found := await logs.read(Query())):
-                await asyncio.to_thread(logs._reader.functions)
+                await asyncio.to_thread(LogReader(tmp_path / "logs.db").functions)
     finally:
         await logs.close()
     assert [line.text for line in found] == ["seen"]
@@ -445,7 +451,7 @@ async def test_instances_that_are_gone_are_forgotten(make: Make, clock: Clock, t
         clock.time += 1
         if number % 500 == 0:
             await logs.flush()
-    assert len(logs._calls) < 1000
+    assert logs.remembered_instances < 1000
     await logs.close()
     assert len(LogReader(tmp_path / "logs.db").read(Query(limit=10_000))) == 5000
 

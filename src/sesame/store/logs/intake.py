@@ -59,6 +59,18 @@ class Source(Protocol):
 Opening = tuple[Source, str, bytes, float]
 
 
+class Writer(Protocol):
+    """The part of `LogWriterProcess` that is used here."""
+
+    @property
+    def notices(self) -> list[str]: ...
+    async def open(self) -> None: ...
+    async def close(self) -> None: ...
+    def send(self, batch: Batch, weight: int) -> None: ...
+    async def tried(self) -> None: ...
+    async def expired(self) -> None: ...
+
+
 class Retention(msgspec.Struct, frozen=True):
     """Limits of what is kept, for each call and for all calls together. The oldest lines are deleted first."""
 
@@ -90,12 +102,18 @@ class _Call:
 class Logs:
     """One for each data directory. Belongs to one event loop."""
 
-    def __init__(self, path: Path, retention: Retention, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        retention: Retention,
+        now: Callable[[], float] = time.time,
+        writer: Callable[[Path, int, float, Callable[[int], None]], Writer] = LogWriterProcess,
+    ) -> None:
         self._call_bytes = retention.call_bytes
         self._waiting_bytes = retention.waiting_bytes
         self._now = now
         self._reader = LogReader(path)
-        self._writer = LogWriterProcess(path, retention.total_bytes, retention.age_s, self._settled)
+        self._writer = writer(path, retention.total_bytes, retention.age_s, self._settled)
         # By instance: first lines of calls that have written nothing else yet. Sent with the next batch at the latest.
         self._openings: dict[str, Opening] = {}
         # By instance: the call that it last wrote for.
@@ -124,6 +142,20 @@ class Logs:
     def notices(self) -> list[str]:
         """Messages for the operator about the file, one line each."""
         return self._writer.notices
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Estimated memory of the output that was taken in and is not yet in the file."""
+        return self._waiting
+
+    @property
+    def unreported_loss_bytes(self) -> int:
+        """Output that was dropped since the last warning and that no line of a call's log mentions."""
+        return self._unnamed_loss
+
+    @property
+    def remembered_instances(self) -> int:
+        return len(self._calls)
 
     async def close(self) -> None:
         """Writes everything that was taken in; idempotent."""

@@ -79,7 +79,12 @@ class LogWriterProcess(asyncio.Protocol):
         self._closing = False
         self._opened: asyncio.Future[None] | None = None
         self._restart: asyncio.Task[None] | None = None
-        self.notices: list[str] = []
+        self._notices: list[str] = []
+
+    @property
+    def notices(self) -> list[str]:
+        """Messages for the operator about the file, one line each."""
+        return self._notices
 
     @property
     def pid(self) -> int:
@@ -210,7 +215,7 @@ class LogWriterProcess(asyncio.Protocol):
     def _hear_of_opening(self, tried: Tried) -> None:
         if tried.notice:
             log.warning(tried.notice)
-            self.notices.append(tried.notice)
+            self._notices.append(tried.notice)
         if self._opened is None or self._opened.done():
             if tried.error:
                 log.error("the log writer process has a problem", error=tried.error)
