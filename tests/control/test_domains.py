@@ -77,7 +77,8 @@ async def test_hosts_are_found_without_regard_to_case(account: Account, domains:
 @pytest.mark.parametrize(
     "name",
     [
-        "localhost", "LocalHost", "oss.localhost", "bucket.oss.localhost", "build-host", "127.0.0.1", "10.1.2.3",
+        "localhost", "LocalHost", "ip6-localhost", "IP6-Loopback", "localhost.localdomain", "localhost4",
+        "localhost6.localdomain6", "oss.localhost", "bucket.oss.localhost", "build-host", "127.0.0.1", "10.1.2.3",
         "127.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.01", "1.2.3.4.5",
         "123.cn-shanghai.fc.aliyuncs.com",
         "bucket.oss-cn-shanghai-internal.aliyuncs.com",

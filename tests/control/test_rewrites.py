@@ -52,6 +52,31 @@ async def test_equal_before_wildcard_before_regex(path: str, expected: str) -> N
     assert rewritten(None, path) == await rewrite(None, path) == path
 
 
+@pytest.mark.parametrize(
+    ("match", "replacement", "path", "expected"),
+    [
+        (r"^/r/(.*)/z$", "/n/$1", b"/r/\xc4\xe3/z", b"/n/\xc4\xe3"),
+        (r"^/中/(.)", "/n/$1", b"/\xe4\xb8\xad/\xff", b"/n/\xff"),
+        (r"^/中/(.)", "/n/$1", "/中/中".encode(), "/n/中".encode()),
+        (r"^/other", "/n", b"/r/\xff", b"/r/\xff"),
+        (r"(x)?$", "/n$1", b"/\xff", b"/n"),
+    ],
+)
+async def test_bytes_that_are_not_utf_8_survive_expressions(
+    match: str, replacement: str, path: bytes, expected: bytes
+) -> None:
+    config = RewriteConfig(regex_rules=(RewriteRule(match, replacement),))
+    found = await rewrite(config, path.decode("utf-8", "surrogateescape"))
+    assert found.encode("utf-8", "surrogateescape") == expected
+
+
+async def test_bytes_that_are_not_utf_8_survive_equal_and_wildcard_rules() -> None:
+    path = b"/w/\xc4/x/\xe3".decode("utf-8", "surrogateescape")
+    found = await rewrite(RULES, path)
+    assert found.encode("utf-8", "surrogateescape") == b"/\xe3/\xc4"
+    assert await rewrite(RewriteConfig(equal_rules=(RewriteRule("/a", "/b"),)), path) == path
+
+
 @given(pattern=st.text("ab*/\n", max_size=8), text=st.text("ab/\n", max_size=10))
 def test_wildcards_match_as_the_expression_that_they_stand_for(pattern: str, text: str) -> None:
     reference = re.compile(r"\A" + "(.*)".join(map(re.escape, pattern.split("*"))) + r"\Z", re.DOTALL)

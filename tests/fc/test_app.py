@@ -52,6 +52,30 @@ async def test_unknown_paths_and_methods(endpoint: Endpoint, method: str, path: 
     }
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/nothing/" + "x" * 6000, b""),
+        ("GET", "/services/" + "x" * 6000, b""),
+        ("GET", "/services/demo/functions/" + "é" * 900, b""),
+        ("POST", "/services", {"serviceName": "x" * 60_000}),
+        ("POST", "/custom-domains", {"domainName": "x" * 60_000}),
+    ],
+)
+async def test_errors_repeat_at_most_the_beginning_and_the_end_of_what_was_sent(
+    endpoint: Endpoint, method: str, path: str, body: Any
+) -> None:
+    answer = await endpoint.call(method, path, body)
+    assert 400 <= answer.status < 500
+    assert len(answer.json()["ErrorMessage"]) <= 2100
+
+
+async def test_an_unsupported_path_is_shown_with_its_first_characters(endpoint: Endpoint) -> None:
+    answer = await endpoint.call("GET", "/nothing/" + "x" * 6000)
+    path = "/2016-08-15/nothing/" + "x" * 6000
+    assert answer.json()["ErrorMessage"] == f"'GET' against '{path[:256]}…' is not supported"
+
+
 async def test_who_calls_is_asked_before_what(endpoint: Endpoint) -> None:
     answer = await endpoint.call("GET", "/nothing", sign=False)
     assert answer.status == 400

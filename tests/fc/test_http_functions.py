@@ -300,6 +300,18 @@ async def test_a_url_that_is_too_long_is_refused_before_its_path_is_rewritten(we
     assert (await visit(web, "/" + "a" * 4000, headers={"host": "e.com"})).status == 200
 
 
+async def test_a_path_on_a_custom_domain_that_is_not_utf_8_reaches_the_function_byte_by_byte(web: Endpoint) -> None:
+    await trigger(web)
+    rewrite = {"wildcardRules": [{"match": "/w/*", "replacement": "/x/$1?q=$1"}]}
+    route = {"path": "/w/*", "serviceName": "demo", "functionName": "f", "rewriteConfig": rewrite}
+    await web.call("POST", "/custom-domains", {"domainName": "e.com", "routeConfig": {"routes": [route]}})
+    await visit(web, "/w/%C4%E3", headers={"host": "e.com"})
+    assert (seen(web)["path"], seen(web)["raw_path"]) == ("/x/\ufffd\ufffd", "/x/\xc4\xe3")
+    assert seen(web)["query"] == "q=\xc4\xe3"
+    nowhere = await visit(web, "/%C4%E3", headers={"host": "e.com"})
+    assert (nowhere.status, nowhere.json()["ErrorCode"]) == (404, "RouteNotFound")
+
+
 async def test_links_on_a_custom_domain_are_signed_by_its_own_path(web: Endpoint) -> None:
     await trigger(web, authType="function")
     route = {"path": "/*", "serviceName": "demo", "functionName": "f"}

@@ -10,6 +10,15 @@ import msgspec
 
 # The domain of the cloud's endpoints. Clients may resolve names below it to this server.
 CLOUD_SUFFIX = "aliyuncs.com"
+# What systems call their own loopback addresses. Names below `localhost` are free for custom domains: browsers and
+# resolvers take them to this machine (RFC 6761 §6.3), so that `shop.localhost` needs no entry in any DNS.
+LOOPBACK_NAMES = frozenset(
+    {
+        "localhost", "localhost4", "localhost6",
+        "localhost.localdomain", "localhost4.localdomain4", "localhost6.localdomain6",
+        "ip6-localhost", "ip6-loopback", "ip6-localnet", "ip6-mcastprefix", "ip6-allnodes", "ip6-allrouters",
+    }
+)  # fmt: skip
 # Browsers and libraries read a host whose last label is a number as an IPv4 address.
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 
@@ -22,9 +31,9 @@ class OwnHosts(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, names: Iterable[str], suffixes: Iterable[str]) -> "OwnHosts":
-        """Besides what is named: `localhost`, and the names of the cloud's own endpoints."""
+        """Besides what is given: `LOOPBACK_NAMES`, and the names of the cloud's own endpoints."""
         lower = (name.lower() for name in names if name)
-        return cls(frozenset({"localhost", *lower}), (*(suffix.lower() for suffix in suffixes), CLOUD_SUFFIX))
+        return cls(LOOPBACK_NAMES.union(lower), (*(suffix.lower() for suffix in suffixes), CLOUD_SUFFIX))
 
     def owns(self, host: str) -> bool:
         """Whether the server itself answers to this host, which comes without a port. Every IP address is its own."""

@@ -66,13 +66,16 @@ async def rewrite(config: RewriteConfig | None, path: str) -> str:
     if config is None:
         return path
     instructions = sum(expression.programsize for rule in config.regex_rules if (expression := _compiled(rule.match)))
-    if instructions * len(path.encode()) > INLINE_STEPS:
+    if instructions * len(_bytes(path)) > INLINE_STEPS:
         return await asyncio.to_thread(rewritten, config, path)
     return rewritten(config, path)
 
 
 def rewritten(config: RewriteConfig | None, path: str) -> str:
     """The path as the function is to see it, with a query where the rule's replacement has one.
+
+    Bytes of a path that are not UTF-8 are lone surrogates in `path` and in the result (`surrogateescape`). Regular
+    expressions match such a path byte by byte.
 
     POLICY: equal rules come before wildcard rules, these before regular expressions; of one kind the first that
     matches counts. `$1` or `${1}` in a replacement is what the first star, or the first group, matched.
@@ -88,10 +91,8 @@ def rewritten(config: RewriteConfig | None, path: str) -> str:
         if stars is not None:
             return _replaced(rule, (path, *stars))
     for rule in config.regex_rules:
-        expression = _compiled(rule.match)
-        found = None if expression is None else expression.search(path)
-        if found is not None:
-            return _replaced(rule, (found.group(), *found.groups()))
+        if matched := _searched(rule.match, path):
+            return _replaced(rule, matched)
     return path
 
 
@@ -120,6 +121,32 @@ def wildcards(pattern: str, text: str) -> tuple[str, ...] | None:
     return tuple(reversed(stars))
 
 
+def _searched(match: str, path: str) -> tuple[str | None, ...]:
+    """What the expression matched and what each of its groups did; empty where it matches nowhere in the path."""
+    if path.isascii() or _is_utf8(path):
+        expression = _compiled(match)
+        found = None if expression is None else expression.search(path)
+        return () if found is None else (found.group(), *found.groups())
+    expression = _compiled(match, bytewise=True)
+    found = None if expression is None else expression.search(_bytes(path))
+    if found is None:
+        return ()
+    groups = (found.group(), *found.groups())
+    return tuple(None if group is None else group.decode("utf-8", "surrogateescape") for group in groups)
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _bytes(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
+
+
 def _check_references(kind: str, rule: RewriteRule, groups: int) -> None:
     for reference in _REFERENCE.finditer(rule.replacement):
         number = reference[1] or reference[2]
@@ -140,7 +167,7 @@ def _replaced(rule: RewriteRule, matched: Sequence[str | None]) -> str:
         return (matched[number] or "") if number < len(matched) else ""
 
     replaced = _absolute(_REFERENCE.sub(group, rule.replacement))
-    if (size := len(replaced.encode())) > REWRITTEN_BYTES_MAX:
+    if (size := len(_bytes(replaced))) > REWRITTEN_BYTES_MAX:
         raise Unusable(
             f"the path becomes {size} bytes by the domain's rewrite rule '{checks.shown(rule.match)}', more than the "
             f"{REWRITTEN_BYTES_MAX} that are allowed"
@@ -163,10 +190,14 @@ def _checked(expression: str) -> Any:
         ) from error
 
 
-def _compiled(expression: str) -> Any:
-    """None, and a rule that matches nothing, for an expression that an earlier version accepted."""
+def _compiled(expression: str, *, bytewise: bool = False) -> Any:
+    """None for an expression that an earlier version accepted and this one does not: such a rule matches nothing."""
+    options = _options()
     try:
-        return re2.compile(expression, _options())
+        if bytewise:
+            options.encoding = re2.Options.Encoding.LATIN1
+            return re2.compile(expression.encode(), options)
+        return re2.compile(expression, options)
     except (re2.error, UnicodeEncodeError) as error:
         log.warning("a kept rewrite rule cannot be applied", expression=expression, error=_reason(error))
         return None

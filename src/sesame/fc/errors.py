@@ -24,6 +24,9 @@ INTERNAL_TEXT = "an internal error has occurred. Please retry."
 Wording = Callable[[CallerError], ApiError]
 """How one API version words a refusal."""
 
+# The most characters that a message has. Longer ones repeat what the caller sent: they lose their middle.
+MESSAGE_CHARS_MAX = 2048
+
 
 class ErrorAnswers:
     """The answers to errors in the words of one API version."""
@@ -38,7 +41,7 @@ class ErrorAnswers:
             error = PathNotSupported(*asked)
         if isinstance(error, CallerError):
             refusal = self._worded(error)
-            return refusal.status, Failure(refusal.code, str(refusal))
+            return refusal.status, Failure(refusal.code, _shortened(str(refusal)))
         log.error("request failed", request_id=request_id, method=asked[0], path=asked[1], exc_info=error)
         return 500, Failure(INTERNAL_CODE, INTERNAL_TEXT)
 
@@ -46,3 +49,11 @@ class ErrorAnswers:
         """One error answer, whole."""
         headers = ((REQUEST_ID, request_id.encode()), self.date(), JSON_TYPE)
         return Answer(answer[0], headers, msgspec.json.encode(answer[1]))
+
+
+def _shortened(message: str) -> str:
+    left_out = len(message) - MESSAGE_CHARS_MAX
+    if left_out <= 0:
+        return message
+    half = MESSAGE_CHARS_MAX // 2
+    return f"{message[:half]}… ({left_out} characters left out) …{message[-half:]}"

@@ -8,6 +8,9 @@ import msgspec
 
 from sesame.model.errors import CallerError
 
+# The most characters of a path that an error repeats.
+PATH_CHARS_SHOWN = 256
+
 
 class ApiError(CallerError):
     """A refusal in the words of the API: its HTTP status, its error code and its text (reference/api.md §1.3)."""
@@ -42,7 +45,8 @@ class PathNotSupported(ApiError):
     """There is no operation with this method and path."""
 
     def __init__(self, method: str, path: str) -> None:
-        super().__init__(400, "PathNotSupported", f"'{method}' against '{path}' is not supported")
+        shown = path if len(path) <= PATH_CHARS_SHOWN else path[:PATH_CHARS_SHOWN] + "…"
+        super().__init__(400, "PathNotSupported", f"'{method}' against '{shown}' is not supported")
 
 
 class EntityTooLarge(ApiError):

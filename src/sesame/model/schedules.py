@@ -4,9 +4,11 @@
 So an accepted schedule comes due: what does not within `HORIZON_YEARS` is refused.
 """
 
+import functools
 import math
 import re
 from datetime import UTC, datetime
+from importlib import resources
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -122,10 +124,7 @@ def _cron(text: str, zone: str) -> Cron:
         elif any("/" in item and ("L" in item.upper() or "#" in item) for item in fields[index].split(",")):
             raise NotASchedule(TIMERS)
     cron = Cron(" ".join(fields).upper(), zone)
-    try:
-        ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise NotASchedule("a time zone that exists, such as 'CRON_TZ=Asia/Shanghai'") from error
+    _check_zone(zone)
     try:
         due = next_time(cron, _REFERENCE.timestamp())
     except CronSimError as error:
@@ -133,3 +132,23 @@ def _cron(text: str, zone: str) -> Cron:
     if due is None:
         raise NotASchedule(f"a time that comes within {HORIZON_YEARS} years")
     return cron
+
+
+def _check_zone(zone: str) -> None:
+    """Accepts the names of the IANA database only, because a machine's own files beside it differ between machines.
+
+    Such files are `localtime`, `posixrules`, `posix/…` and `right/…` (which counts leap seconds).
+    """
+    expected = "a time zone that exists, such as 'CRON_TZ=Asia/Shanghai'"
+    if zone not in _zones():
+        raise NotASchedule(expected)
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise NotASchedule(expected) from error
+
+
+@functools.cache
+def _zones() -> frozenset[str]:
+    # The IANA database has "Factory" for systems whose zone has not been set.
+    return frozenset(resources.files("tzdata").joinpath("zones").read_text().split()) - {"Factory"}

@@ -7,7 +7,7 @@ of a function can break the connection that it is sent on.
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -131,10 +131,10 @@ async def domain_way(domain: CustomDomain, request: Request) -> Way:
             f"domain name '{domain.domain_name}' is not served over {request.scheme.upper()}: its protocol is "
             f"'{domain.protocol}'"
         )
-    path = unquote(request.raw_path.decode("latin-1"))
+    path = unquote_to_bytes(request.raw_path).decode("utf-8", "surrogateescape")
     route = domain_paths.route_of(domain.route_config.routes, path)
     if route is None:
-        text = f"domain name '{domain.domain_name}' has no route for the path '{path}'"
+        text = f"domain name '{domain.domain_name}' has no route for the path '{request.path}'"
         raise ApiError(404, "RouteNotFound", text)
     if route.methods and request.method not in route.methods:
         raise not_allowed(request.method, route.methods)
@@ -143,7 +143,7 @@ async def domain_way(domain: CustomDomain, request: Request) -> Way:
     return Way(
         target=Target(route.service_name, route.qualifier or limits.LATEST, route.function_name),
         path=shown,
-        query=b"&".join(part for part in (query.encode(), sent) if part) if mark else sent,
+        query=b"&".join(part for part in (query.encode("utf-8", "surrogateescape"), sent) if part) if mark else sent,
         base_path="/",
         attachment=False,
     )
