@@ -19,11 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import oss2
+
 READY_TIMEOUT_S = 60.0
 SUITE_TIMEOUT_S = 1800.0
 STOP_TIMEOUT_S = 15.0
 KEY_ID, SECRET = "sdk-suite-key", "sdk-suite-secret-0123456789"
 ACCOUNT_ID, REGION = "1234567890123456", "cn-hongkong"
+CODE_BUCKET = "sdk-suite-code"
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Suite:
     packages: tuple[str, ...]
     tests: str
     environment: Callable[[dict[str, Any]], Mapping[str, str]]
+    # Buckets that its tests name and do not make: a trigger on a bucket that is not there is refused.
+    buckets: tuple[str, ...]
     # Tests that need what nobody can run here, each with the reason; they would leave behind what fails others.
     left_out: Mapping[str, str]
 
@@ -42,7 +47,7 @@ def fc_python(endpoints: dict[str, Any]) -> Mapping[str, str]:
     role = f"acs:ram::{ACCOUNT_ID}:role/aliyunfcdefaultrole"
     return {
         "ENDPOINT": endpoints["fc"],
-        "CODE_BUCKET": "sdk-suite-code",
+        "CODE_BUCKET": CODE_BUCKET,
         "INVOCATION_ROLE": role,
         "INVOCATION_ROLE_SLS": role,
         "STS_ROLE": role,
@@ -65,6 +70,7 @@ SUITES = {
         ("requests", "websocket-client", "aliyun-python-sdk-core", "aliyun-python-sdk-sts"),
         "test",
         fc_python,
+        (CODE_BUCKET,),
         {
             "test/function_test.py::TestFunction::test_invoke": "runs Node.js 4 and a custom runtime",
             "test/function_test.py::TestFunction::test_sts": "asks the public STS at a fixed name",
@@ -85,6 +91,8 @@ def main(arguments: list[str]) -> int:
         with sesame(Path(scratch)) as endpoints:
             for test, reason in suite.left_out.items():
                 print(f"left out  {test}: {reason}")
+            for bucket in suite.buckets:
+                oss2.Bucket(oss2.Auth(KEY_ID, SECRET), endpoints["oss"], bucket).create_bucket()
             return show(run(suite, root, endpoints, Path(scratch), arguments[2:]))
 
 

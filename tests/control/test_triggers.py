@@ -6,12 +6,16 @@ Goes through no endpoint: input and answers are structs.
 
 from typing import Any
 
+import msgspec
 import pytest
 from tests.control.conftest import Account, hello
 from tests.support.refusals import refused
-from tests.support.requesters import THE_ACCOUNT
+from tests.support.requesters import THE_ACCOUNT, FakeRequester
 
 from sesame.control.inputs import Listing, TriggerInput
+from sesame.model import records
+from sesame.model.bucket import Bucket
+from sesame.model.errors import Forbidden
 from sesame.model.trigger import Trigger
 
 OSS = {"events": ["oss:ObjectCreated:*"], "filter": {"key": {"prefix": "pre", "suffix": "suf"}}}
@@ -45,6 +49,7 @@ SOURCE = "acs:oss:cn-hangzhou:123:bucket"
 
 @pytest.fixture(autouse=True)
 async def function(account: Account) -> None:
+    await account.catalog.edit(lambda tx: tx.put(records.BUCKET, "", "bucket", Bucket("bucket", "123")))
     await account.service("s")
     await account.functions.create("s", hello(), by=THE_ACCOUNT)
 
@@ -99,7 +104,8 @@ async def test_an_update_replaces_the_parts_that_it_names(account: Account) -> N
     assert merged.trigger_config == CDN | {"notes": "new", "filter": {"a": ["b"]}}
     await account.triggers.delete("s", "f", "t")
     await create(account, "oss")
-    assert (await update(account, {"events": ["oss:X"], "filter": None})).trigger_config == OSS | {"events": ["oss:X"]}
+    removed = ["oss:ObjectRemoved:*"]
+    assert (await update(account, {"events": removed, "filter": None})).trigger_config == OSS | {"events": removed}
     changed = await update(account, invocation_role="other", description="")
     assert (changed.invocation_role, changed.description) == ("other", "")
 
@@ -238,3 +244,91 @@ async def test_five_triggers_by_two_are_three_calls(account: Account) -> None:
         page = await account.triggers.list("s", "f", Listing(limit=2, next_token=token))
         token, calls = page.next_token, calls + 1
     assert calls == 3
+
+
+def oss(event: str, prefix: str = "", suffix: str = "") -> dict[str, Any]:
+    return {"events": [event], "filter": {"key": {"prefix": prefix, "suffix": suffix}}}
+
+
+@pytest.mark.parametrize(
+    ("event", "prefix", "suffix", "fits"),
+    [
+        # The cloud's own examples, beside a trigger of oss:ObjectCreated:PutObject, prefix source, suffix zip.
+        ("oss:ObjectCreated:*", "source", "zip", False),
+        ("oss:ObjectCreated:*", "source1", "zip1", True),
+        ("oss:ObjectCreated:PutObject", "source", "zip", False),
+        ("oss:ObjectCreated:PutObject", "source", "1zip", False),
+        ("oss:ObjectCreated:PutObject", "source1", "zip", False),
+        ("oss:ObjectCreated:PutObject", "source", "", False),
+        ("oss:ObjectCreated:PutObject", "", "zip", False),
+        ("oss:ObjectCreated:PutObject", "source1", "zip1", True),
+        ("oss:ObjectCreated:PutObject", "1source", "1zip", True),
+        ("oss:ObjectCreated:PostObject", "source", "zip", True),
+        ("oss:ObjectRemoved:*", "", "", True),
+        ("oss:Object*", "", "", False),
+    ],
+)
+async def test_no_event_calls_two_functions(account: Account, event: str, prefix: str, suffix: str, fits: bool) -> None:
+    await create(account, "oss", oss("oss:ObjectCreated:PutObject", "source", "zip"))
+    await account.functions.create("s", hello(function_name="g"), by=THE_ACCOUNT)
+    sent = TriggerInput(
+        trigger_name="u", trigger_type="oss", trigger_config=oss(event, prefix, suffix), source_arn=SOURCE
+    )
+    if fits:
+        await account.triggers.create("s", "g", sent, by=THE_ACCOUNT)
+        return
+    said = "event source 'oss' returned error: Cannot specify overlapping prefix and suffix with same event type"
+    with refused("OSSInvalidRequest", match=said) as error:
+        await account.triggers.create("s", "g", sent, by=THE_ACCOUNT)
+    assert error.value.status == 400
+    assert "'s/f/t' on bucket 'bucket'" in str(error.value)
+    # Of another bucket all are free; its update does not look at the trigger itself.
+    await account.catalog.edit(lambda tx: tx.put(records.BUCKET, "", "other", Bucket("other", "123")))
+    elsewhere = msgspec.structs.replace(sent, source_arn="acs:oss:cn-hangzhou:123:other")
+    await account.triggers.create("s", "g", elsewhere, by=THE_ACCOUNT)
+    await account.triggers.update("s", "g", elsewhere, by=THE_ACCOUNT)
+
+
+async def test_an_update_may_not_overlap_either(account: Account) -> None:
+    await create(account, "oss", oss("oss:ObjectCreated:*", "a/"))
+    await create(account, "oss", oss("oss:ObjectCreated:*", "b/"), trigger_name="u")
+    with refused("OSSInvalidRequest", match="overlapping prefix and suffix"):
+        await update(account, oss("oss:ObjectCreated:PutObject", "b/c"))
+    await update(account, oss("oss:ObjectRemoved:*", "b/c"))
+    await account.triggers.delete("s", "f", "u")
+    await update(account, oss("oss:ObjectCreated:PutObject", "b/c"))
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "text"),
+    [
+        ("acs:oss:cn-hangzhou:123:nowhere", "OSSNoSuchBucket", "The specified bucket does not exist. Bucket 'nowhere'"),
+        ("acs:oss:cn-hangzhou:123:theirs", "OSSNoSuchBucket", "The specified bucket does not exist"),
+        ("acs:oss:cn-hangzhou:456:bucket", "InvalidArgument", "SourceArn is set to an invalid value"),
+        ("acs:oss:cn-beijing:123:bucket", "InvalidArgument", "allowed: acs:oss:cn-hangzhou:123:<bucket>"),
+        ("acs:oss:cn-hangzhou:123:", "InvalidArgument", "SourceArn"),
+        ("bucket", "InvalidArgument", "SourceArn"),
+        ("", "InvalidArgument", "SourceArn is required"),
+    ],
+)
+async def test_the_bucket_of_a_trigger_must_be_there(account: Account, source: str, code: str, text: str) -> None:
+    await account.catalog.edit(lambda tx: tx.put(records.BUCKET, "", "theirs", Bucket("theirs", "456")))
+    with refused(code, match=text):
+        await create(account, "oss", source_arn=source)
+    await create(account, "oss")
+
+
+@pytest.mark.parametrize("event", ["ObjectCreated:*", "oss:", "oss:ObjectCreated:Put", "oss:objectcreated:*", "oss:*x"])
+async def test_an_event_that_no_cloud_knows_is_refused(account: Account, event: str) -> None:
+    with refused("InvalidArgument", match="TriggerConfig.Events is set to an invalid value"):
+        await create(account, "oss", oss(event))
+
+
+async def test_the_account_must_let_the_caller_subscribe(account: Account) -> None:
+    class Stranger(FakeRequester):
+        def require(self, action: str, resource: str) -> None:
+            raise Forbidden(f"{action} {resource}")
+
+    sent = TriggerInput(trigger_name="t", trigger_type="oss", trigger_config=OSS, source_arn=SOURCE)
+    with refused("AccessDenied", match="oss:PutBucketEventNotification acs:oss:oss-cn-hangzhou:123:bucket"):
+        await account.triggers.create("s", "f", sent, by=Stranger(THE_ACCOUNT.principal))

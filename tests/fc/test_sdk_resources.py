@@ -13,6 +13,8 @@ from tests.fc.conftest import ACCOUNT_ID, REGION, Endpoint
 from tests.support.sdk import Client
 
 from sesame.engine.interface import InstanceInfo
+from sesame.model import records
+from sesame.model.bucket import Bucket
 
 ARN = f"acs:fc:{REGION}:{ACCOUNT_ID}:services/demo"
 
@@ -65,6 +67,7 @@ async def test_aliases(demo: Client) -> None:
 
 async def test_triggers(demo: Client, endpoint: Endpoint) -> None:
     source = f"acs:oss:{REGION}:{ACCOUNT_ID}:bucket"
+    await endpoint.catalog.edit(lambda tx: tx.put(records.BUCKET, "", "bucket", Bucket("bucket", ACCOUNT_ID)))
     config = {"events": ["oss:ObjectCreated:*"], "filter": {"key": {"prefix": "p", "suffix": ""}}}
     made = (await demo("create_trigger", "demo", "f", "t", "oss", config, source, "role")).data
     assert (made["triggerConfig"], made["sourceArn"], made["invocationRole"]) == (config, source, "role")

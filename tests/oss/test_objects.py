@@ -20,7 +20,7 @@ import requests
 from tests.oss.conftest import OTHER_KEY_ID, OTHER_SECRET, RunningEndpoint
 from tests.support.official_sdks import do_by_oss2, sign_by_oss2
 
-from sesame.store.objects.objects import Reader
+from sesame.store.objects.reader import Reader
 
 CRC_HEADER = "x-oss-hash-crc64ecma"
 

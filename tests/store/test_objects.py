@@ -29,7 +29,9 @@ from sesame.store.catalog import Catalog, Transaction
 from sesame.store.objects import objects as objects_module
 from sesame.store.objects.listing import ListQuery, ObjectPage
 from sesame.store.objects.multipart import UploadQuery, Uploads
-from sesame.store.objects.objects import NotAppendable, Objects, PositionMismatch, Reader, require_empty
+from sesame.store.objects.objects import NotAppendable, Objects, PositionMismatch
+from sesame.store.objects.reader import Reader
+from sesame.store.objects.rows import require_empty
 from sesame.store.quarantine import Quarantine
 from sesame.store.sql.database import Database
 from sesame.store.sql.object_schema import objects

@@ -17,6 +17,9 @@ class FakeRequester:
     def principal(self) -> Principal:
         return self._principal
 
+    def require(self, action: str, resource: str) -> None:
+        """Every caller may; rights are tested with the real evaluator."""
+
     def pass_role(self, role: str) -> None:
         self.asked.append(role)
         if self._may_pass is not None and role not in self._may_pass:

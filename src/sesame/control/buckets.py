@@ -13,7 +13,7 @@ from sesame.model.bucket import Bucket, OssAccount
 from sesame.model.errors import AlreadyExists, NotFound, TooMany
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
-from sesame.store.objects.objects import require_empty
+from sesame.store.objects.rows import require_empty
 
 BUCKETS_PER_ACCOUNT = 100
 # The field that `TooMany` names.

@@ -21,6 +21,9 @@ class Requester(Protocol):
     @property
     def principal(self) -> Principal: ...
 
+    def require(self, action: str, resource: str) -> None:
+        """Raises `Forbidden` unless the caller may do `action` to `resource` (an ARN)."""
+
     def pass_role(self, role: str) -> None:
         """Raises `Forbidden` unless the caller may have Function Compute act in this role (`ram:PassRole`)."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from sesame.control import checks
-from sesame.model import schedules
+from sesame.model import object_event, schedules
 from sesame.model import trigger_configs as configs
 from sesame.model.errors import Invalid, Missing, Unusable
 
@@ -61,8 +61,9 @@ def _check_oss(config: configs.OssConfig) -> None:
     if not config.events:
         raise Missing("trigger_config.events")
     for event in config.events:
-        if not event.startswith("oss:"):
-            raise Invalid("trigger_config.events", "names such as oss:ObjectCreated:*", checks.shown(event))
+        if not object_event.named_by(event):
+            names = ", ".join(f"oss:{name}" for name in (*object_event.RAISED, *object_event.NOT_RAISED))
+            raise Invalid("trigger_config.events", f"{names}, or `*` for a part of them", checks.shown(event))
 
 
 def _check_log(config: configs.LogTriggerConfig) -> None:

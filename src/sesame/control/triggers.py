@@ -12,6 +12,7 @@ from msgspec import UNSET
 from sesame.control import checks
 from sesame.control.inputs import Listing, Page, TriggerInput
 from sesame.control.listing import page_of
+from sesame.control.oss_triggers import require_no_overlap, require_source
 from sesame.control.requester import Requester, require_pass_role
 from sesame.control.trigger_checks import WITH_SOURCE, canonical, check_config
 from sesame.control.views import function_view
@@ -38,6 +39,7 @@ class Triggers:
         require_pass_role(by, sent)
         function_view(self._catalog, service, function)
         trigger = self._new(service, function, sent)
+        require_source(trigger, self._arns, by)
         function_view(self._catalog, service, function, trigger.qualifier)
         parent = trigger_parent(service, function)
 
@@ -47,6 +49,7 @@ class Triggers:
             if tx.get(records.TRIGGER, parent, trigger.trigger_name) is not None:
                 raise AlreadyExists(records.TRIGGER, trigger.trigger_name, (service, function))
             _check_only_http(tx, parent, trigger)
+            require_no_overlap(tx, parent, trigger, self._arns.account_id)
             return tx.put(records.TRIGGER, parent, trigger.trigger_name, trigger)
 
         return await self._catalog.edit(edit)
@@ -68,7 +71,10 @@ class Triggers:
         require_pass_role(by, sent)
         name = "" if sent.trigger_name is UNSET else sent.trigger_name
         former = await self.get(service, function, name)
-        function_view(self._catalog, service, function, _merged(former.document, sent).qualifier)
+        wanted = _merged(former.document, sent)
+        function_view(self._catalog, service, function, wanted.qualifier)
+        if sent.trigger_config is not UNSET:
+            require_source(wanted, self._arns, by)
         parent = trigger_parent(service, function)
 
         def edit(tx: Transaction) -> Record:
@@ -80,6 +86,8 @@ class Triggers:
             checks.description(merged.description)
             check_config(merged.trigger_type, merged.trigger_config)
             _check_only_http(tx, parent, merged)
+            if sent.trigger_config is not UNSET:
+                require_no_overlap(tx, parent, merged, self._arns.account_id)
             return tx.put(records.TRIGGER, parent, name, merged)
 
         return await self._catalog.edit(edit)

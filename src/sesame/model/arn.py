@@ -26,6 +26,10 @@ class Arns(msgspec.Struct, frozen=True):
     def layer(self, layer: str, version: int) -> str:
         return f"{self._prefix}layers/{layer}/versions/{version}"
 
+    def bucket(self, bucket: str) -> str:
+        """As triggers and events name it, with the region's bare name."""
+        return f"acs:oss:{self.region}:{self.account_id}:{bucket}"
+
     def event_rule(self, bus: str, rule: str) -> str:
         return f"acs:eventbridge:{self.region}:{self.account_id}:eventbus/{bus}/rule/{rule}"
 

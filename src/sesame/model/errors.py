@@ -6,6 +6,7 @@ Raised by every package below the endpoints. A function's own failure is none of
     SesameError
     ├── CallerError                     the caller's fault
     │   ├── Rejected                    what was sent cannot be accepted
+    │   │   ├── Overlapping             a trigger that has events in common with another
     │   │   ├── Missing                 a field that is needed
     │   │   ├── Invalid                 a value that is malformed or out of range
     │   │   ├── Malformed               text that is not in the form which its field has
@@ -30,6 +31,7 @@ one of `model.records`, or one of those named here.
 INSTANCE = "instance"
 HTTP_TRIGGER = "http_trigger"
 OBJECT = "object"
+SOURCE_BUCKET = "source_bucket"
 UPLOAD = "upload"
 
 UTC_TIME = "UTC time"
@@ -106,6 +108,15 @@ class Unusable(Rejected):
         super().__init__(f"{field} {reason}" if field else reason)
         self.reason = reason
         self.field = field
+
+
+class Overlapping(Rejected):
+    """Some events of this bucket would belong to the trigger and to `other` (`service/function/trigger`)."""
+
+    def __init__(self, trigger: str, other: str, bucket: str) -> None:
+        super().__init__(f"trigger {trigger} overlaps {other} on bucket {bucket}")
+        self.other = other
+        self.bucket = bucket
 
 
 class NotFound(CallerError):

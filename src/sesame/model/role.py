@@ -37,6 +37,11 @@ class Principal(msgspec.Struct, frozen=True):
             return f"acs:ram::{self.account_id}:role/{self.role}#{self.role_id}"
         return f"acs:ram::{self.account_id}:{self.kind.value}"
 
+    @property
+    def principal_id(self) -> str:
+        """As events and STS name who acts (reference/companions.md §2.2): the account, or a role's id and session."""
+        return f"{self.role_id}:{self.session}" if self.kind is PrincipalKind.ROLE else self.account_id
+
 
 ANONYMOUS = Principal(kind=PrincipalKind.ANONYMOUS)
 # Owns what Function Compute keeps for itself. No account has this id: accounts' ids have no dot.

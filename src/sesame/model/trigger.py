@@ -25,6 +25,12 @@ class Trigger(msgspec.Struct, frozen=True, rename="camel"):
     qualifier: str = ""
 
 
+def bucket_of(trigger: Trigger) -> str:
+    """The bucket that an OSS trigger's source names (`acs:oss:<region>:<account>:<bucket>`); "" where it names none."""
+    parts = (trigger.source_arn or "").split(":")
+    return parts[4] if len(parts) == 5 and parts[:2] == ["acs", "oss"] else ""
+
+
 def trigger_parent(service: str, function: str) -> str:
     """Under which parent the triggers of a function are kept."""
     return f"{service}/{function}"

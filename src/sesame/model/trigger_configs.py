@@ -20,8 +20,11 @@ class OssFilter(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class OssConfig(msgspec.Struct, frozen=True, rename="camel"):
+    """`enable` is an extension: the cloud's OSS triggers cannot be disabled."""
+
     events: tuple[str, ...] = ()
     filter: OssFilter = OssFilter()
+    enable: bool = True
 
 
 class LogSource(msgspec.Struct, frozen=True, rename="camel"):

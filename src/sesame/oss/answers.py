@@ -14,7 +14,7 @@ import msgspec
 from sesame.oss import xml
 from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.request import Request
-from sesame.store.objects.objects import Reader
+from sesame.store.objects.reader import Reader
 
 # Clients refuse headers of 64 KB; an error that quotes the request back may be longer.
 HEADER_XML_BYTES_MAX = 4096

@@ -141,7 +141,7 @@ class OssEndpoint:
             if method == "OPTIONS":
                 return preflight(request, found), True
             for_browsers = headers_for(request, found)
-            answer = await self._operate(request, body, found)
+            answer = await self._operate(request, body, found, request_id)
         except CallerError as error:
             answer = error_answer(as_oss_error(error), method, request_id, _host(scope))
         except ClientGone:
@@ -153,7 +153,7 @@ class OssEndpoint:
         answer = msgspec.structs.replace(answer, headers={**answer.headers, **for_browsers})
         return answer, (body is not None and body.touched) or not _may_leave_out_its_body(scope)
 
-    async def _operate(self, request: Request, body: Body, found: Bucket | None) -> Answer:
+    async def _operate(self, request: Request, body: Body, found: Bucket | None, request_id: str) -> Answer:
         """In the order of reference/companions.md §1.7."""
         if request.bucket and found is None and not may_create_bucket(request):
             raise OssError("NoSuchBucket", details={"BucketName": request.bucket})
@@ -165,7 +165,7 @@ class OssEndpoint:
         if found is not None:
             check_referer(request, found)
             check_payer(request, caller, found)
-        call = Call(dependencies=self._dependencies, request=request, caller=caller, body=body, found=found)
+        call = Call(self._dependencies, request, caller, body, found, request_id)
         # A bucket that is to be made is the caller's own, as far as rights go.
         named = Bucket(request.bucket, caller.principal.account_id) if creates else found
         if operation.action:

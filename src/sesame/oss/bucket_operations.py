@@ -16,7 +16,7 @@ from sesame.oss.calls import Call
 from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.listings import max_keys
 from sesame.oss.metadata import BUCKET_ACLS, STORAGE_CLASSES, one_of
-from sesame.store.objects.objects import Totals
+from sesame.store.objects.reader import Totals
 
 REDUNDANCIES = ("LRS", "ZRS")
 # As BucketStat calls the storage classes, in their order.

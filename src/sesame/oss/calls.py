@@ -10,6 +10,7 @@ import msgspec
 from sesame.control.buckets import Buckets
 from sesame.identity.authentication import Caller
 from sesame.model.bucket import Bucket
+from sesame.model.object_event import Cause
 from sesame.oss.auth import Authenticator
 from sesame.oss.body import Body
 from sesame.oss.permissions import AccessRequest, Permissions
@@ -38,6 +39,7 @@ class Call(msgspec.Struct, frozen=True):
     caller: Caller
     body: Body
     found: Bucket | None
+    request_id: str
 
     @property
     def bucket(self) -> Bucket:
@@ -47,6 +49,17 @@ class Call(msgspec.Struct, frozen=True):
     @property
     def key(self) -> str:
         return self.request.key
+
+    def cause(self, event: str) -> Cause:
+        """This request as the reason of a change; `event` is one of `model.object_event`."""
+        return Cause(
+            event=event,
+            account_id=self.bucket.account_id,
+            principal_id=self.caller.principal.principal_id,
+            at=self.dependencies.clock(),
+            source_ip=self.request.client_ip,
+            request_id=self.request_id,
+        )
 
     async def require(self, wanted: AccessRequest) -> None:
         """For what an operation touches beside what its route names. Raises OssError AccessDenied."""

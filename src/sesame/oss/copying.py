@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import msgspec
 
 from sesame.model.object import ObjectKind, ObjectMeta, StoredObject, Written
+from sesame.model.object_event import COPY_OBJECT
 from sesame.oss.answers import Answer, xml_answer, xml_time
 from sesame.oss.calls import Call
 from sesame.oss.conditions import check_copy, range_inside
@@ -18,7 +19,7 @@ from sesame.oss.permissions import AccessRequest
 from sesame.oss.request import NULL_VERSION, Request, check_key
 from sesame.oss.restore import require_readable
 from sesame.oss.writing import NO_BYTES, may_overwrite, new_object, written_headers
-from sesame.store.objects.objects import Reader
+from sesame.store.objects.reader import Reader
 
 SOURCE_HEADER = "x-oss-copy-source"
 _DIRECTIVES = ("COPY", "REPLACE")
@@ -117,7 +118,7 @@ async def _copy(call: Call, reader: Reader, meta: ObjectMeta) -> StoredObject:
         stored = new_object(call, NO_BYTES, meta, ObjectKind.SYMLINK)
     else:
         stored = new_object(call, await call.dependencies.objects.copy(reader, 0, source.size), meta)
-    await call.dependencies.objects.put(stored, overwrite=may_overwrite(call))
+    await call.dependencies.objects.put(stored, call.cause(COPY_OBJECT), overwrite=may_overwrite(call))
     return stored
 
 
@@ -137,5 +138,5 @@ async def _change(call: Call, source: StoredObject, meta: ObjectMeta) -> StoredO
             return stored
         return msgspec.structs.replace(stored, meta=meta, modified_at=now)
 
-    stored = await call.dependencies.objects.update(call.bucket.bucket_name, call.key, change)
+    stored = await call.dependencies.objects.update(call.bucket.bucket_name, call.key, change, call.cause(COPY_OBJECT))
     return stored if stored.meta == meta else None

@@ -14,6 +14,7 @@ from sesame.model.bucket import Bucket
 from sesame.model.errors import NotFound
 from sesame.model.lifecycle import Due, DueKind, LifecycleRule
 from sesame.model.object import ObjectKind, StoredObject
+from sesame.model.object_event import ABORT_UPLOAD, DELETE_OBJECT, Cause
 from sesame.oss.metadata import STORAGE_CLASSES
 from sesame.store.objects.listing import ListQuery
 from sesame.store.objects.multipart import UploadQuery, Uploads
@@ -48,7 +49,9 @@ class Lifecycle:
             async for page in self._pages(bucket, rule):
                 matching = [stored for stored in page if _matches(rule, stored)]
                 expired = [stored for stored in matching if _is_due(rule.expiration, stored.modified_at, now)]
-                acted += await self._objects.delete_unchanged(bucket.bucket_name, expired)
+                acted += await self._objects.delete_unchanged(
+                    bucket.bucket_name, expired, _cause(bucket, DELETE_OBJECT, now)
+                )
                 for stored in matching:
                     target = _target(rule, stored, now)
                     if target and stored not in expired:
@@ -95,11 +98,16 @@ class Lifecycle:
             for upload in found:
                 if _is_due(rule.abort_uploads, upload.initiated_at, now) and _has_tags(rule, upload.meta.tags):
                     with suppress(NotFound):
-                        await self._uploads.abort(upload)
+                        await self._uploads.abort(upload, _cause(bucket, ABORT_UPLOAD, now))
                         aborted += 1
             if len(found) < _PAGE:
                 return aborted
             query = msgspec.structs.replace(query, key_after=found[-1].key, id_after=found[-1].upload_id)
+
+
+def _cause(bucket: Bucket, event: str, now: float) -> Cause:
+    """The bucket's owner set the rule; there is no request."""
+    return Cause(event=event, account_id=bucket.account_id, principal_id=bucket.account_id, at=now)
 
 
 def _matches(rule: LifecycleRule, stored: StoredObject) -> bool:

@@ -12,6 +12,14 @@ from xml.etree.ElementTree import Element
 import msgspec
 
 from sesame.model.object import ObjectKind, ObjectMeta, Part, PendingUpload
+from sesame.model.object_event import (
+    ABORT_UPLOAD,
+    APPEND_OBJECT,
+    COMPLETE_UPLOAD,
+    INITIATE_UPLOAD,
+    UPLOAD_PART,
+    UPLOAD_PART_COPY,
+)
 from sesame.oss import xml
 from sesame.oss.answers import Answer, encoding_type, key_encoder, owner, xml_answer, xml_time
 from sesame.oss.calls import Call
@@ -41,7 +49,7 @@ async def initiate(call: Call) -> Answer:
         meta=meta,
         initiated_at=call.dependencies.clock(),
     )
-    await call.dependencies.uploads.begin(upload)
+    await call.dependencies.uploads.begin(upload, call.cause(INITIATE_UPLOAD))
     encode = key_encoder(call.request)
     return xml_answer(
         "InitiateMultipartUploadResult",
@@ -57,7 +65,7 @@ async def initiate(call: Call) -> Answer:
 async def put_part(call: Call) -> Answer:
     number = _number(call, "partNumber", 1, PART_NUMBER_MAX)
     upload = await _upload(call)
-    part = await call.dependencies.uploads.put_part(upload, number, await receive(call))
+    part = await call.dependencies.uploads.put_part(upload, number, await receive(call), call.cause(UPLOAD_PART))
     return Answer(headers={**written_headers(part), "Content-MD5": base64.b64encode(bytes.fromhex(part.etag)).decode()})
 
 
@@ -65,7 +73,8 @@ async def copy_part(call: Call) -> Answer:
     """UploadPartCopy: a byte range of another object becomes a part."""
     number = _number(call, "partNumber", 1, PART_NUMBER_MAX)
     upload = await _upload(call)
-    part = await call.dependencies.uploads.put_part(upload, number, await copy_byte_range(call))
+    written = await copy_byte_range(call)
+    part = await call.dependencies.uploads.put_part(upload, number, written, call.cause(UPLOAD_PART_COPY))
     etag = ("ETag", f'"{part.etag}"')
     answer = xml_answer("CopyPartResult", [("LastModified", xml_time(part.modified_at)), etag])
     return msgspec.structs.replace(answer, headers={**answer.headers, **written_headers(part)})
@@ -93,7 +102,7 @@ async def complete(call: Call) -> Answer:
     acl = one_of(call.request, "x-oss-object-acl", (upload.meta.acl, *OBJECT_ACLS))
     meta = msgspec.structs.replace(upload.meta, acl=acl, forbids_overwrite=False)
     stored = await call.dependencies.uploads.complete(
-        msgspec.structs.replace(upload, meta=meta), chosen, overwrite=overwrite
+        msgspec.structs.replace(upload, meta=meta), chosen, call.cause(COMPLETE_UPLOAD), overwrite=overwrite
     )
     encode = key_encoder(call.request)
     answer = xml_answer(
@@ -110,7 +119,7 @@ async def complete(call: Call) -> Answer:
 
 
 async def abort(call: Call) -> Answer:
-    await call.dependencies.uploads.abort(await _upload(call))
+    await call.dependencies.uploads.abort(await _upload(call), call.cause(ABORT_UPLOAD))
     return Answer(status=204)
 
 
@@ -182,7 +191,7 @@ async def append_object(call: Call) -> Answer:
     meta = meta_of(call.request, call.bucket) if position == 0 else ObjectMeta()
     written = await receive(call)
     at = new_object(call, written, meta, ObjectKind.APPENDABLE)
-    stored = await call.dependencies.objects.append(written, at, position)
+    stored = await call.dependencies.objects.append(written, at, position, call.cause(APPEND_OBJECT))
     return Answer(headers={**written_headers(stored), "x-oss-next-append-position": str(stored.size)})
 
 

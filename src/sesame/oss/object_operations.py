@@ -5,6 +5,7 @@ Bodies are streamed between connection and file, never held whole.
 """
 
 from sesame.model.object import ObjectKind
+from sesame.model.object_event import DELETE_OBJECT, DELETE_OBJECTS, PUT_OBJECT
 from sesame.model.role import PrincipalKind
 from sesame.oss import xml
 from sesame.oss.answers import Answer, ByteRange, encoding_type, key_encoder, xml_answer
@@ -16,7 +17,7 @@ from sesame.oss.permissions import AccessRequest
 from sesame.oss.request import NULL_VERSION, check_key
 from sesame.oss.restore import require_readable, restore_state
 from sesame.oss.writing import may_overwrite, new_object, receive, written_headers
-from sesame.store.objects.objects import Reader
+from sesame.store.objects.reader import Reader
 
 DELETES_AT_ONCE = 1000
 
@@ -25,7 +26,7 @@ async def put_object(call: Call) -> Answer:
     meta = meta_of(call.request, call.bucket)
     written = await receive(call)
     stored = new_object(call, written, meta)
-    await call.dependencies.objects.put(stored, overwrite=may_overwrite(call))
+    await call.dependencies.objects.put(stored, call.cause(PUT_OBJECT), overwrite=may_overwrite(call))
     return Answer(headers={**written_headers(stored), "Content-MD5": object_headers(stored)["Content-MD5"]})
 
 
@@ -61,7 +62,7 @@ async def get_object_meta(call: Call) -> Answer:
 
 
 async def delete_object(call: Call) -> Answer:
-    await call.dependencies.objects.delete(call.bucket.bucket_name, [call.key])
+    await call.dependencies.objects.delete(call.bucket.bucket_name, [call.key], call.cause(DELETE_OBJECT))
     return Answer(status=204)
 
 
@@ -78,7 +79,7 @@ async def delete_objects(call: Call) -> Answer:
     for key in keys:
         check_key(key)
         await call.require(AccessRequest("oss:DeleteObject", call.bucket, key))
-    await call.dependencies.objects.delete(call.bucket.bucket_name, keys)
+    await call.dependencies.objects.delete(call.bucket.bucket_name, keys, call.cause(DELETE_OBJECTS))
     if quiet:
         return Answer()
     encode = key_encoder(call.request)

@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element
 import msgspec
 
 from sesame.model.object import ObjectKind, ObjectMeta, StoredObject
+from sesame.model.object_event import PUT_SYMLINK
 from sesame.oss import xml
 from sesame.oss.answers import Answer, owner, xml_answer
 from sesame.oss.calls import Call
@@ -52,7 +53,7 @@ async def put_symlink(call: Call) -> Answer:
     check_key(target)
     meta = msgspec.structs.replace(meta_of(call.request, call.bucket), symlink=target)
     stored = new_object(call, NO_BYTES, meta, ObjectKind.SYMLINK)
-    await call.dependencies.objects.put(stored, overwrite=may_overwrite(call))
+    await call.dependencies.objects.put(stored, call.cause(PUT_SYMLINK), overwrite=may_overwrite(call))
     return Answer(headers={"ETag": f'"{stored.etag}"'})
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from sesame.identity.authentication import ANONYMOUS_CALLER, Caller
 from sesame.model.object import Written
+from sesame.model.object_event import POST_OBJECT
 from sesame.oss.access_rules import check_payer, check_public_acl, check_referer
 from sesame.oss.answers import Answer, xml_answer
 from sesame.oss.calls import Call
@@ -61,7 +62,7 @@ async def post_object(call: Call) -> Answer:
     meta = meta_of(request, call.bucket)
     written = await _receive(call, form, policy)
     stored = new_object(upload, written, meta)
-    await call.dependencies.objects.put(stored, overwrite=may_overwrite(upload))
+    await call.dependencies.objects.put(stored, upload.cause(POST_OBJECT), overwrite=may_overwrite(upload))
     answer = _answer(call, fields, key, stored.etag)
     return msgspec.structs.replace(answer, headers={**written_headers(stored), **answer.headers})
 

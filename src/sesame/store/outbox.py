@@ -15,6 +15,8 @@ from sesame.store.sql.schema import outbox
 BLOB_REMOVED = "blob.removed"
 # The subject is the SHA-256 of a package that a record no longer names; others may still name it.
 PACKAGE_RELEASED = "package.released"
+# The subject is the trigger (`service/function/trigger`), the payload a `model.object_event.ObjectEvent`.
+OBJECT_EVENT = "object.event"
 
 SUBJECTS_AT_ONCE = 500
 
@@ -36,10 +38,24 @@ def add(connection: sa.Connection, topic: str, subjects: Iterable[str], at: floa
         connection.execute(sa.insert(outbox), rows)
 
 
-def pending(connection: sa.Connection, topic: str) -> list[Entry]:
-    """What is still to be done, in order of commit."""
-    chosen = sa.select(outbox).where(outbox.c.topic == topic).order_by(outbox.c.id)
+def add_each(connection: sa.Connection, topic: str, entries: Iterable[tuple[str, bytes]], at: float) -> None:
+    """One entry for each subject and its payload, in the transaction of `connection`."""
+    rows = [{"topic": topic, "subject": name, "payload": payload, "created_at": at} for name, payload in entries]
+    if rows:
+        connection.execute(sa.insert(outbox), rows)
+
+
+def pending(connection: sa.Connection, topic: str, limit: int | None = None) -> list[Entry]:
+    """What is still to be done, in order of commit: all of it, or the oldest `limit` entries."""
+    chosen = sa.select(outbox).where(outbox.c.topic == topic).order_by(outbox.c.id).limit(limit)
     return [Entry(*row) for row in connection.execute(chosen)]
+
+
+def remove_each(connection: sa.Connection, entries: Sequence[Entry]) -> None:
+    """Forgets these entries: what they ask for has been done."""
+    ids = [entry.id for entry in entries]
+    for start in range(0, len(ids), SUBJECTS_AT_ONCE):
+        connection.execute(sa.delete(outbox).where(outbox.c.id.in_(ids[start : start + SUBJECTS_AT_ONCE])))
 
 
 def remove(connection: sa.Connection, topic: str, subjects: Sequence[str], up_to: int | None = None) -> None:

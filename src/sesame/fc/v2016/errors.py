@@ -28,6 +28,11 @@ _NOT_FOUND = {
     # Not of this API, but of what its operations refer to.
     records.ROLE: ("RoleNotFound", "role '{0}' does not exist"),
     records.BUCKET: ("BucketNotFound", "OSS bucket '{0}' does not exist"),
+    errors.SOURCE_BUCKET: (
+        "OSSNoSuchBucket",
+        "event source 'oss' returned error: The specified bucket does not exist. Bucket '{0}' was not found, or is "
+        "another account's: create it first",
+    ),
     errors.OBJECT: ("ObjectNotFound", "OSS object '{0}' does not exist in bucket '{1}'"),
     errors.UPLOAD: ("UploadNotFound", "upload '{0}' to bucket '{1}' does not exist"),
 }
@@ -59,6 +64,11 @@ _SPELLED = {
     "custom_dns": "CustomDNS",
     "code.zip_file": "code.zipFile",
 }
+# The cloud passes on what OSS answers; clients look for its first sentence.
+_OVERLAPPING = (
+    "event source 'oss' returned error: Cannot specify overlapping prefix and suffix with same event type. Trigger "
+    "'{1}' on bucket '{0}' has events, prefix and suffix in common with this one: change one of them"
+)
 _CODE = "code"
 _NO_CODE = "Either ossBucketName/ossObjectName or zipFile must be set"
 _MALFORMED = {
@@ -88,6 +98,8 @@ def worded(error: errors.CallerError) -> ApiError:
             return ApiError(412, "PreconditionFailed", "the resource being modified has been changed")
         case errors.Forbidden():
             return ApiError(403, "AccessDenied", str(error))
+        case errors.Overlapping():
+            return ApiError(400, "OSSInvalidRequest", _OVERLAPPING.format(error.bucket, error.other))
         case errors.NotStarted():
             return ApiError(412, "FunctionNotStarted", f"The function cannot be started. {error}")
         case errors.Exhausted():

@@ -11,9 +11,12 @@ import sqlalchemy as sa
 
 from sesame.model.errors import UPLOAD, CallerError, NotFound
 from sesame.model.object import ObjectKind, Part, PendingUpload, StoredObject, Written
+from sesame.model.object_event import ABORT_UPLOAD, Cause
 from sesame.store.blobs.interface import ByteRange
+from sesame.store.objects.events import Changed, created
 from sesame.store.objects.listing import successor
-from sesame.store.objects.objects import Objects, put_row, require_bucket
+from sesame.store.objects.objects import BlobRow, Objects
+from sesame.store.objects.rows import owner_of, put_row, require_bucket
 from sesame.store.sql.dialect import upsert
 from sesame.store.sql.object_schema import part_of, part_row, parts, upload_of, upload_row, uploads
 
@@ -43,22 +46,28 @@ class Uploads:
         self._objects = objects
         self._database = objects.database
         self._removals = objects.removals
+        self._events = objects.events
         self._clock = clock
 
-    async def begin(self, upload: PendingUpload) -> None:
+    async def begin(self, upload: PendingUpload, cause: Cause | None = None) -> None:
         """Raises NotFound for the bucket."""
 
         def commit(connection: sa.Connection) -> None:
-            require_bucket(connection, upload.bucket)
+            require_bucket(connection, upload.bucket, cause)
             connection.execute(sa.insert(uploads).values(upload_row(upload)))
+            self._events.note(connection, cause, [_about(upload)])
 
-        await self._database.write(commit)
+        async def write() -> None:
+            await self._database.write(commit)
+            self._events.announce(upload.bucket)
+
+        await self._objects.settle(write())
 
     async def get(self, bucket: str, key: str, upload_id: str) -> PendingUpload:
         """Raises NotFound, also if the id belongs to an upload of another object."""
         return await self._database.read(lambda connection: _require(connection, bucket, key, upload_id))
 
-    async def put_part(self, upload: PendingUpload, number: int, written: Written) -> Part:
+    async def put_part(self, upload: PendingUpload, number: int, written: Written, cause: Cause | None = None) -> Part:
         """Takes ownership of the blob, which is deleted if the part is refused. Raises NotFound."""
         part = Part(
             number=number,
@@ -72,11 +81,14 @@ class Uploads:
         def commit(connection: sa.Connection) -> list[str]:
             _require(connection, upload.bucket, upload.key, upload.upload_id)
             here = sa.and_(parts.c.upload_id == upload.upload_id, parts.c.number == number)
-            former = list(connection.execute(sa.select(parts.c.blob).where(here)).scalars())
+            former = connection.execute(sa.select(parts.c.blob, parts.c.size).where(here)).all()
             connection.execute(_UPSERT_PART, part_row(upload.upload_id, part))
-            return self._removals.note(connection, former)
+            grown = part.size - sum(row.size for row in former)
+            about = Changed(upload.bucket, upload.key, upload.meta, part.etag, part.size, grown)
+            self._events.note(connection, cause, [about])
+            return self._removals.note(connection, [row.blob for row in former])
 
-        await self._objects.settle(self._objects.replace(commit, part.blob))
+        await self._objects.settle(self._objects.replace(commit, BlobRow(upload.bucket, part.blob)))
         return part
 
     async def parts(self, upload: PendingUpload, after: int = 0, limit: int | None = None) -> list[Part]:
@@ -97,7 +109,9 @@ class Uploads:
         chosen = chosen.order_by(key, uploads.c.upload_id).limit(query.limit)
         return await self._database.read(lambda connection: [upload_of(row) for row in connection.execute(chosen)])
 
-    async def complete(self, upload: PendingUpload, chosen: Sequence[Part], *, overwrite: bool = True) -> StoredObject:
+    async def complete(
+        self, upload: PendingUpload, chosen: Sequence[Part], cause: Cause | None = None, *, overwrite: bool = True
+    ) -> StoredObject:
         """Joins the chosen parts in the given order into the object, and ends the upload.
 
         Raises NotFound, PartReplaced if a part was replaced meanwhile, and AlreadyExists without `overwrite`.
@@ -123,43 +137,56 @@ class Uploads:
         )
 
         def commit(connection: sa.Connection) -> list[str]:
-            require_bucket(connection, upload.bucket)
+            require_bucket(connection, upload.bucket, cause)
             _require(connection, upload.bucket, upload.key, upload.upload_id)
             present = sa.select(parts.c.number, parts.c.blob).where(parts.c.upload_id == upload.upload_id)
             blobs: dict[int, str] = {row.number: row.blob for row in connection.execute(present)}
             if any(blobs.get(part.number) != part.blob for part in chosen):
                 raise PartReplaced
             former = put_row(connection, stored, overwrite=overwrite)
-            return self._removals.note(connection, [*_forget(connection, upload.upload_id), former])
+            self._events.note(connection, cause, [created(stored, former)])
+            replaced = [former.blob] if former is not None else []
+            return self._removals.note(connection, [*_forget(connection, upload.upload_id), *replaced])
 
-        await self._objects.settle(self._objects.replace(commit, written.blob))
+        await self._objects.settle(self._objects.replace(commit, stored))
         return stored
 
-    async def abort(self, upload: PendingUpload) -> None:
+    async def abort(self, upload: PendingUpload, cause: Cause | None = None) -> None:
         """Raises NotFound."""
 
         def commit(connection: sa.Connection) -> list[str]:
             _require(connection, upload.bucket, upload.key, upload.upload_id)
+            self._events.note(connection, cause, [_about(upload)])
             return self._removals.note(connection, _forget(connection, upload.upload_id))
 
         async def forget() -> None:
-            await self._removals.act(await self._database.write(commit))
+            blobs = await self._database.write(commit)
+            self._events.announce(upload.bucket)
+            await self._removals.act(blobs)
 
         await self._objects.settle(forget())
 
     async def abort_old(self, age_s: float = UPLOAD_AGE_S) -> int:
         """Aborts uploads that were initiated more than `age_s` seconds ago; returns the number aborted."""
-        old = sa.select(uploads.c.upload_id).where(uploads.c.initiated_at < self._clock() - age_s)
+        now = self._clock()
+        old = sa.select(uploads).where(uploads.c.initiated_at < now - age_s)
 
-        def commit(connection: sa.Connection) -> tuple[int, list[str]]:
-            found = list(connection.execute(old).scalars())
-            blobs = [blob for upload_id in found for blob in _forget(connection, upload_id)]
-            return len(found), self._removals.note(connection, blobs)
+        def commit(connection: sa.Connection) -> tuple[list[PendingUpload], list[str]]:
+            found = [upload_of(row) for row in connection.execute(old)]
+            for upload in found:
+                # A bucket with uploads cannot be deleted, so that it has the owner under whom they began.
+                owner = owner_of(connection, upload.bucket)
+                cause = Cause(event=ABORT_UPLOAD, account_id=owner, principal_id=owner, at=now)
+                self._events.note(connection, cause, [_about(upload)])
+            blobs = [blob for upload in found for blob in _forget(connection, upload.upload_id)]
+            return found, self._removals.note(connection, blobs)
 
         async def forget() -> int:
-            count, blobs = await self._database.write(commit)
+            found, blobs = await self._database.write(commit)
+            for bucket in {upload.bucket for upload in found}:
+                self._events.announce(bucket)
             await self._removals.act(blobs)
-            return count
+            return len(found)
 
         return await self._objects.settle(forget())
 
@@ -178,6 +205,11 @@ def _forget(connection: sa.Connection, upload_id: str) -> list[str]:
     connection.execute(sa.delete(parts).where(parts.c.upload_id == upload_id))
     connection.execute(sa.delete(uploads).where(uploads.c.upload_id == upload_id))
     return blobs
+
+
+def _about(upload: PendingUpload) -> Changed:
+    """An upload has no bytes of its own: its parts have events of theirs."""
+    return Changed(upload.bucket, upload.key, upload.meta)
 
 
 _UPSERT_PART = upsert(parts)

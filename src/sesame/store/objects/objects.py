@@ -13,23 +13,23 @@ from weakref import WeakValueDictionary
 import msgspec
 import sqlalchemy as sa
 import structlog
-from fastcrc import crc64
 
-from sesame.model import records
-from sesame.model.errors import OBJECT, AlreadyExists, CallerError, NotEmpty, NotFound, PlatformError
+from sesame.model.errors import OBJECT, AlreadyExists, CallerError, NotFound, PlatformError
 from sesame.model.object import ObjectKind, StoredObject, Written
+from sesame.model.object_event import Cause
 from sesame.store import outbox
 from sesame.store.blobs.draft import Swept
 from sesame.store.blobs.files import FileBlobs
-from sesame.store.blobs.interface import BlobReader
 from sesame.store.blobs.upload import Upload
+from sesame.store.objects.events import ObjectEvents, created, removed
 from sesame.store.objects.listing import ListQuery, ObjectPage, list_objects
+from sesame.store.objects.reader import Reader, Totals
 from sesame.store.objects.removals import Removals
+from sesame.store.objects.rows import find, put_row, require_bucket, write_row
 from sesame.store.quarantine import Quarantine
 from sesame.store.sql.database import Database
-from sesame.store.sql.dialect import json_text, upsert
-from sesame.store.sql.object_schema import object_of, object_row, objects, parts, uploads
-from sesame.store.sql.schema import records as records_table
+from sesame.store.sql.dialect import json_text
+from sesame.store.sql.object_schema import object_of, objects, parts, uploads
 
 T = TypeVar("T")
 
@@ -42,48 +42,6 @@ _OPEN_ATTEMPTS = 20
 log = structlog.get_logger(__name__)
 
 
-class Reader:
-    """An open object. Later writes and deletions do not affect it. The caller must close it."""
-
-    def __init__(self, stored: StoredObject, blob: BlobReader) -> None:
-        self.stored = stored
-        self.blob = blob
-
-    def named_by(self, link: StoredObject) -> "Reader":
-        """The same bytes, with the user metadata of `link`, the symlink that names this object."""
-        said = {name: value for name, value in link.meta.headers.items() if name.startswith("x-oss-meta-")}
-        meta = msgspec.structs.replace(self.stored.meta, headers={**self.stored.meta.headers, **said})
-        return Reader(msgspec.structs.replace(self.stored, meta=meta), self.blob)
-
-    async def read(self, start: int, length: int) -> bytes:
-        """Up to `length` bytes from `start`. Small objects are served from memory."""
-        return await self.blob.read(start, length)
-
-    async def whole(self) -> bytes:
-        """All bytes. Raises PlatformError if their size or CRC-64 differs from the row's."""
-        data = await self.blob.read(0, self.stored.size)
-        if len(data) != self.stored.size or await asyncio.to_thread(crc64.xz, data) != self.stored.crc64:
-            raise PlatformError(
-                f"the bytes of object '{self.stored.key}' in bucket '{self.stored.bucket}' are not those that were "
-                "stored: run `sesame doctor --check`, and upload the object again"
-            )
-        return data
-
-    def close(self) -> None:
-        self.blob.close()
-
-
-class Totals(msgspec.Struct, frozen=True):
-    """`by_storage_class`: the number of objects and their bytes. `modified_at`: Unix seconds, the latest; 0: none."""
-
-    objects: int
-    size_bytes: int
-    uploads: int
-    parts: int
-    modified_at: float
-    by_storage_class: dict[str, tuple[int, int]]
-
-
 class Objects:
     """Belongs to one event loop. `root` is used by nothing else; the rows are in `database`."""
 
@@ -91,6 +49,7 @@ class Objects:
         self.database = database
         self.blobs = FileBlobs(root, quarantine or Quarantine(root.parent / "quarantine"))
         self.removals = Removals(database, self.blobs)
+        self.events = ObjectEvents()
         # One lock per object, dropped when no request appends to that object or waits to.
         self._appending: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._settling: set[asyncio.Task[Any]] = set()
@@ -152,51 +111,67 @@ class Objects:
             f"the bytes of object '{key}' in bucket '{bucket}' are missing: `sesame doctor --check` lists all that are"
         )
 
-    async def put(self, stored: StoredObject, *, overwrite: bool = True) -> None:
+    async def put(self, stored: StoredObject, cause: Cause | None = None, *, overwrite: bool = True) -> None:
         """Creates or replaces an object. Takes ownership of the blob, which is deleted if the object is refused.
 
-        Raises NotFound for the bucket, and AlreadyExists without `overwrite`.
+        Raises NotFound for the bucket, and AlreadyExists without `overwrite`. Here and below, the event that `cause`
+        says is committed with the change; None raises none.
         """
 
         def commit(connection: sa.Connection) -> list[str]:
-            require_bucket(connection, stored.bucket)
-            return self.removals.note(connection, [put_row(connection, stored, overwrite=overwrite)])
+            require_bucket(connection, stored.bucket, cause)
+            former = put_row(connection, stored, overwrite=overwrite)
+            self.events.note(connection, cause, [created(stored, former)])
+            return self.removals.note(connection, [former.blob] if former is not None else [])
 
-        await self.settle(self.replace(commit, stored.blob))
+        await self.settle(self.replace(commit, stored))
 
     async def copy(self, reader: Reader, start: int, length: int) -> Written:
         """Copies a byte range of an open object into a new blob."""
         return await self.blobs.copy(reader.blob, start, length)
 
-    async def update(self, bucket: str, key: str, change: Callable[[StoredObject], StoredObject]) -> StoredObject:
-        """Changes an object's row but not its bytes. Raises NotFound."""
+    async def update(
+        self, bucket: str, key: str, change: Callable[[StoredObject], StoredObject], cause: Cause | None = None
+    ) -> StoredObject:
+        """Changes an object's row but not its bytes. Raises NotFound. Without a difference there is no event."""
 
         def commit(connection: sa.Connection) -> StoredObject:
             former = find(connection, bucket, key)
             if former is None:
                 raise NotFound(OBJECT, key, (bucket,))
             stored = msgspec.structs.replace(change(former), bucket=bucket, key=key, blob=former.blob)
-            write_row(connection, stored)
+            if stored != former:
+                write_row(connection, stored)
+                self.events.note(connection, cause, [created(stored, former)])
             return stored
 
-        return await self.database.write(commit)
+        async def write() -> StoredObject:
+            stored = await self.database.write(commit)
+            self.events.announce(bucket)
+            return stored
 
-    async def delete(self, bucket: str, keys: Iterable[str]) -> None:
-        """Deletes objects; ignores keys that do not exist."""
+        return await self.settle(write())
+
+    async def delete(self, bucket: str, keys: Iterable[str], cause: Cause | None = None) -> None:
+        """Deletes objects; ignores keys that do not exist, and raises no event for them."""
         wanted = [key.encode() for key in keys]
 
         def commit(connection: sa.Connection) -> list[str]:
             these = sa.and_(objects.c.bucket == bucket, objects.c.key.in_(wanted))
-            blobs = list(connection.execute(sa.select(objects.c.blob).where(these)).scalars())
+            found = connection.execute(sa.select(objects).where(these)).all()
             connection.execute(sa.delete(objects).where(these))
-            return self.removals.note(connection, blobs)
+            if self.events.watched(bucket):
+                self.events.note(connection, cause, [removed(object_of(row)) for row in found])
+            return self.removals.note(connection, [row.blob for row in found])
 
         async def delete_and_remove() -> None:
-            await self.removals.act(await self.database.write(commit))
+            blobs = await self.database.write(commit)
+            self.events.announce(bucket)
+            await self.removals.act(blobs)
 
         await self.settle(delete_and_remove())
 
-    async def delete_unchanged(self, bucket: str, found: Sequence[StoredObject]) -> int:
+    async def delete_unchanged(self, bucket: str, found: Sequence[StoredObject], cause: Cause | None = None) -> int:
         """Deletes those objects whose rows still equal `found`; returns the number deleted."""
         if not found:
             return 0
@@ -205,10 +180,12 @@ class Objects:
             same = [stored for stored in found if find(connection, bucket, stored.key) == stored]
             keys = [stored.key.encode() for stored in same]
             connection.execute(sa.delete(objects).where(objects.c.bucket == bucket, objects.c.key.in_(keys)))
+            self.events.note(connection, cause, [removed(stored) for stored in same])
             return len(same), self.removals.note(connection, [stored.blob for stored in same])
 
         async def delete_and_remove() -> int:
             deleted, blobs = await self.database.write(commit)
+            self.events.announce(bucket)
             await self.removals.act(blobs)
             return deleted
 
@@ -237,14 +214,16 @@ class Objects:
 
         return await self.database.read(count)
 
-    async def append(self, written: Written, at: StoredObject, position: int) -> StoredObject:
+    async def append(
+        self, written: Written, at: StoredObject, position: int, cause: Cause | None = None
+    ) -> StoredObject:
         """Appends `written` to an appendable object, or creates the object as `at` describes it.
 
         Raises NotFound for the bucket, NotAppendable, PositionMismatch.
         """
         lock = self._appending.setdefault((at.bucket, at.key), asyncio.Lock())
         async with lock:
-            return await self.settle(self._append(written, at, position))
+            return await self.settle(self._append(written, at, position, cause))
 
     async def settle(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs `work` to its end even if the caller is cancelled, so that blob and row stay consistent."""
@@ -264,20 +243,22 @@ class Objects:
         await self.blobs.delete(unclaimed - known)
         return len(unclaimed - known)
 
-    async def replace(self, commit: Callable[[sa.Connection], list[str]], blob: str) -> None:
-        """Commits a row that mentions `blob`, then deletes the blobs that `commit` returns. To be run by `settle`.
+    async def replace(self, commit: Callable[[sa.Connection], list[str]], row: "StoredObject | BlobRow") -> None:
+        """Commits a row that mentions a blob, then deletes the blobs that `commit` returns. To be run by `settle`.
 
-        If `commit` raises a CallerError, `blob` is deleted.
+        If `commit` raises a CallerError, the blob is deleted.
         """
         try:
             unused = await self.database.write(commit)
         except CallerError:
-            await self.blobs.delete([blob])
+            # A symlink has no blob.
+            await self.blobs.delete([row.blob] if row.blob else [])
             raise
-        self.blobs.folder.claim(blob)
+        self.events.announce(row.bucket)
+        self.blobs.folder.claim(row.blob)
         await self.removals.act(unused)
 
-    async def _append(self, written: Written, at: StoredObject, position: int) -> StoredObject:
+    async def _append(self, written: Written, at: StoredObject, position: int, cause: Cause | None) -> StoredObject:
         former = await self.head(at.bucket, at.key)
         length = former.size if former is not None else 0
         try:
@@ -289,9 +270,10 @@ class Objects:
             await self.discard(written)
             raise
         if former is None:
-            return await self._begin(at)
+            return await self._begin(at, cause)
 
         def commit(connection: sa.Connection) -> StoredObject:
+            require_bucket(connection, at.bucket, cause)
             present = find(connection, at.bucket, at.key)
             if present is not None and present.kind is not ObjectKind.APPENDABLE:
                 raise NotAppendable
@@ -302,18 +284,21 @@ class Objects:
             # Keep metadata that was changed meanwhile, for example the ACL.
             stored = msgspec.structs.replace(grown, meta=present.meta)
             write_row(connection, stored)
+            self.events.note(connection, cause, [created(stored, former)])
             return stored
 
         try:
             grown = await self._extended(former, written, at)
-            return await self.database.write(commit)
+            stored = await self.database.write(commit)
+            self.events.announce(at.bucket)
+            return stored
         finally:
             await self.discard(written)
 
-    async def _begin(self, at: StoredObject) -> StoredObject:
+    async def _begin(self, at: StoredObject, cause: Cause | None) -> StoredObject:
         """Creates the object with its first append. Never replaces an object that was put meanwhile."""
         try:
-            await self.put(at, overwrite=False)
+            await self.put(at, cause, overwrite=False)
         except AlreadyExists as error:
             present = await self.head(at.bucket, at.key)
             if present is not None and present.kind is not ObjectKind.APPENDABLE:
@@ -334,6 +319,13 @@ class Objects:
         return msgspec.structs.replace(former, size=size, etag=at.etag, crc64=crc64, modified_at=at.modified_at)
 
 
+class BlobRow(msgspec.Struct, frozen=True):
+    """For `replace`: a row of another kind that mentions a blob, and whose bucket it belongs to."""
+
+    bucket: str
+    blob: str
+
+
 class NotAppendable(CallerError):
     """The object was not created by appending."""
 
@@ -346,46 +338,8 @@ class PositionMismatch(CallerError):
         self.length = length
 
 
-def find(connection: sa.Connection, bucket: str, key: str) -> StoredObject | None:
-    row = connection.execute(_SELECT, {"b": bucket, "k": key.encode()}).one_or_none()
-    return None if row is None else object_of(row)
-
-
-def put_row(connection: sa.Connection, stored: StoredObject, *, overwrite: bool) -> str:
-    """Writes the row; returns the blob that it replaced, or "". Raises AlreadyExists without `overwrite`."""
-    former = find(connection, stored.bucket, stored.key)
-    if former is not None and not overwrite:
-        raise AlreadyExists(OBJECT, stored.key, (stored.bucket,))
-    write_row(connection, stored)
-    return former.blob if former is not None else ""
-
-
-def write_row(connection: sa.Connection, stored: StoredObject) -> None:
-    connection.execute(_UPSERT, object_row(stored))
-
-
-def require_bucket(connection: sa.Connection, bucket: str) -> None:
-    """Raises NotFound. Called in the transaction that adds to the bucket, so that no full bucket is deleted."""
-    if connection.execute(_BUCKET, {"b": bucket}).first() is None:
-        raise NotFound(records.BUCKET, bucket)
-
-
-def require_empty(connection: sa.Connection, bucket: str) -> None:
-    """For the transaction that deletes a bucket. Raises NotEmpty."""
-    for table, what in ((objects, "objects"), (uploads, "multipart uploads")):
-        if connection.execute(sa.select(table.c.bucket).where(table.c.bucket == bucket).limit(1)).first() is not None:
-            raise NotEmpty(records.BUCKET, bucket, what)
-
-
 def _blobs_by_rows(connection: sa.Connection) -> tuple[set[str], set[str]]:
     """The blobs that rows mention, and the blobs in the outbox, whose rows were deleted."""
     found = sa.union_all(sa.select(objects.c.blob), sa.select(parts.c.blob))
     removed = {entry.subject for entry in outbox.pending(connection, outbox.BLOB_REMOVED)}
     return set(connection.execute(found).scalars()) - {""}, removed
-
-
-_SELECT = sa.select(objects).where(objects.c.bucket == sa.bindparam("b"), objects.c.key == sa.bindparam("k"))
-_BUCKET = sa.select(records_table.c.name).where(
-    records_table.c.kind == records.BUCKET, records_table.c.parent == "", records_table.c.name == sa.bindparam("b")
-)
-_UPSERT = upsert(objects)

@@ -1,0 +1,90 @@
+"""Events of objects: their names, which names a trigger's pattern means, and what is kept of one that occurred.
+
+Named by `oss` for each change, written by `store.objects.events`, read by `triggers.object_events`; patterns are
+checked by `control.oss_triggers`. Names are the cloud's, without the `oss:` that patterns of triggers begin with.
+"""
+
+import msgspec
+
+PUT_OBJECT = "ObjectCreated:PutObject"
+POST_OBJECT = "ObjectCreated:PostObject"
+COPY_OBJECT = "ObjectCreated:CopyObject"
+PUT_SYMLINK = "ObjectCreated:PutSymlink"
+APPEND_OBJECT = "ObjectCreated:AppendObject"
+INITIATE_UPLOAD = "ObjectCreated:InitiateMultipartUpload"
+UPLOAD_PART = "ObjectCreated:UploadPart"
+UPLOAD_PART_COPY = "ObjectCreated:UploadPartCopy"
+COMPLETE_UPLOAD = "ObjectCreated:CompleteMultipartUpload"
+DELETE_OBJECT = "ObjectRemoved:DeleteObject"
+DELETE_OBJECTS = "ObjectRemoved:DeleteObjects"
+ABORT_UPLOAD = "ObjectRemoved:AbortMultipartUpload"
+
+RAISED = (
+    PUT_OBJECT, POST_OBJECT, COPY_OBJECT, PUT_SYMLINK, APPEND_OBJECT, INITIATE_UPLOAD, UPLOAD_PART, UPLOAD_PART_COPY,
+    COMPLETE_UPLOAD, DELETE_OBJECT, DELETE_OBJECTS, ABORT_UPLOAD,
+)  # fmt: skip
+# What the cloud lets a trigger name and nothing here raises.
+NOT_RAISED = (
+    "ObjectModified:UpdateObjectMeta", "ObjectModified:ChangeStorageClass", "ObjectDownloaded:GetObject",
+    "ObjectReplication:ObjectCreated", "ObjectReplication:ObjectRemoved", "ObjectReplication:ObjectModified",
+    "ObjectRestore:FinishRestore",
+)  # fmt: skip
+
+_SERVICE = "oss:"
+
+
+class Cause(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an object changes: the event that this is, and the request that asked for it.
+
+    `account_id` owned the bucket when the caller's rights were checked: the change is refused if the bucket has another
+    owner by then. `at` is Unix seconds. `source_ip` and `request_id` are "" for what Sesame does by itself.
+    """
+
+    event: str
+    account_id: str
+    principal_id: str
+    at: float
+    source_ip: str = ""
+    request_id: str = ""
+
+
+class ObjectEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One event for one trigger, as it waits in the outbox. `delta_size` is what the bucket grew by, in bytes."""
+
+    trigger_id: str
+    cause: Cause
+    bucket: str
+    key: str
+    size: int
+    delta_size: int
+    etag: str
+    mime_type: str
+    user_meta: dict[str, str]
+
+
+def named_by(pattern: str) -> frozenset[str]:
+    """The events that `oss:ObjectCreated:*` or `oss:ObjectCreated:PutObject` means; none for what is no event.
+
+    A `*` stands for any run of characters.
+    """
+    if not pattern.startswith(_SERVICE):
+        return frozenset()
+    wanted = pattern.removeprefix(_SERVICE)
+    return frozenset(name for name in (*RAISED, *NOT_RAISED) if _matches(wanted, name))
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """Takes each part between the stars at its first place, so in linear time."""
+    first, *others = pattern.split("*")
+    if not others:
+        return name == pattern
+    *middle, last = others
+    if not name.startswith(first):
+        return False
+    at = len(first)
+    for part in middle:
+        found = name.find(part, at)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return name.endswith(last) and len(name) - len(last) >= at

@@ -1,0 +1,55 @@
+"""An open object, and the totals of a bucket.
+
+Made by `store.objects.objects`, used by the OSS endpoint.
+"""
+
+import asyncio
+
+import msgspec
+from fastcrc import crc64
+
+from sesame.model.errors import PlatformError
+from sesame.model.object import StoredObject
+from sesame.store.blobs.interface import BlobReader
+
+
+class Reader:
+    """An open object. Later writes and deletions do not affect it. The caller must close it."""
+
+    def __init__(self, stored: StoredObject, blob: BlobReader) -> None:
+        self.stored = stored
+        self.blob = blob
+
+    def named_by(self, link: StoredObject) -> "Reader":
+        """The same bytes, with the user metadata of `link`, the symlink that names this object."""
+        said = {name: value for name, value in link.meta.headers.items() if name.startswith("x-oss-meta-")}
+        meta = msgspec.structs.replace(self.stored.meta, headers={**self.stored.meta.headers, **said})
+        return Reader(msgspec.structs.replace(self.stored, meta=meta), self.blob)
+
+    async def read(self, start: int, length: int) -> bytes:
+        """Up to `length` bytes from `start`. Small objects are served from memory."""
+        return await self.blob.read(start, length)
+
+    async def whole(self) -> bytes:
+        """All bytes. Raises PlatformError if their size or CRC-64 differs from the row's."""
+        data = await self.blob.read(0, self.stored.size)
+        if len(data) != self.stored.size or await asyncio.to_thread(crc64.xz, data) != self.stored.crc64:
+            raise PlatformError(
+                f"the bytes of object '{self.stored.key}' in bucket '{self.stored.bucket}' are not those that were "
+                "stored: run `sesame doctor --check`, and upload the object again"
+            )
+        return data
+
+    def close(self) -> None:
+        self.blob.close()
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """`by_storage_class`: the number of objects and their bytes. `modified_at`: Unix seconds, the latest; 0: none."""
+
+    objects: int
+    size_bytes: int
+    uploads: int
+    parts: int
+    modified_at: float
+    by_storage_class: dict[str, tuple[int, int]]
