@@ -5,10 +5,13 @@ Run by pytest.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 
 import pytest
+from tests.support.fakes import FakeClocks
 
-from sesame.background import BackgroundTasks, every
+from sesame.background import SOUND_AFTER_S, BackgroundTasks, every
+from sesame.model.clocks import SYSTEM_CLOCKS
 
 
 def task_named(name: str) -> "asyncio.Task[None]":
@@ -30,7 +33,7 @@ async def is_cancelled() -> None:
 
 @pytest.mark.parametrize("end", [fails, returns, is_cancelled])
 async def test_a_task_that_ends_is_started_again(end: Callable[[], Awaitable[None]]) -> None:
-    tasks, starts, enough = BackgroundTasks(restart_after_s=0.001), 0, asyncio.Event()
+    tasks, starts, enough = BackgroundTasks(SYSTEM_CLOCKS, restart_after_s=0.001), 0, asyncio.Event()
 
     async def run() -> None:
         nonlocal starts
@@ -51,7 +54,7 @@ async def test_a_task_that_ends_is_started_again(end: Callable[[], Awaitable[Non
 
 
 async def test_a_task_that_somebody_cancels_comes_back_and_closing_ends_it() -> None:
-    tasks, started = BackgroundTasks(restart_after_s=0.001), asyncio.Semaphore(0)
+    tasks, started = BackgroundTasks(SYSTEM_CLOCKS, restart_after_s=0.001), asyncio.Semaphore(0)
 
     async def run() -> None:
         started.release()
@@ -68,7 +71,7 @@ async def test_a_task_that_somebody_cancels_comes_back_and_closing_ends_it() -> 
 
 
 async def test_one_task_can_be_stopped_for_good() -> None:
-    tasks = BackgroundTasks(restart_after_s=0.001)
+    tasks = BackgroundTasks(SYSTEM_CLOCKS, restart_after_s=0.001)
 
     async def run() -> None:
         await asyncio.Event().wait()
@@ -83,29 +86,31 @@ async def test_one_task_can_be_stopped_for_good() -> None:
     await tasks.close()
 
 
-async def test_the_wait_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
-    tasks, waits, enough = BackgroundTasks(), list[float](), asyncio.Event()
+async def test_the_wait_doubles_and_is_short_again_after_a_sound_run() -> None:
+    clocks, starts, runs_s = FakeClocks(), list[float](), [0.0] * 8 + [SOUND_AFTER_S + 1] + [0.0] * 20
+    tasks = BackgroundTasks(clocks)
 
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        if len(waits) == 9:
-            enough.set()
-            await asyncio.Event().wait()
+    async def run() -> None:
+        starts.append(clocks.monotonic())
+        await clocks.sleep(runs_s[len(starts) - 1])
+        raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("sesame.background.asyncio.sleep", sleep)
-    tasks.keep("work", fails)
-    await asyncio.wait_for(enough.wait(), 10)
-    assert waits == [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    tasks.keep("work", run)
+    await clocks.pass_time(700)
+    waits = [later - start for start, later in pairwise(starts)]
+    assert waits[:9] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, SOUND_AFTER_S + 1 + 1.0]
     await tasks.close()
 
 
-async def test_every_acts_at_once_and_again() -> None:
-    acted = asyncio.Semaphore(0)
+async def test_every_acts_at_once_and_again_counted_from_the_end_of_an_act() -> None:
+    clocks, acted = FakeClocks(), list[float]()
+    start = clocks.monotonic()
 
     async def act() -> None:
-        acted.release()
+        acted.append(clocks.monotonic() - start)
+        await clocks.sleep(5)
 
-    task = asyncio.create_task(every(0.001, act))
-    for _ in range(3):
-        await asyncio.wait_for(acted.acquire(), 10)
+    task = asyncio.create_task(every(clocks, 3600, act))
+    await clocks.pass_time(2 * 3605)
     task.cancel()
+    assert acted == [0.0, 3605.0, 7210.0]

@@ -63,7 +63,9 @@ async def open_endpoints(
     uploads = CodeUploads(
         storage.catalog, storage.objects, storage.uploads, identity.issuer, wall_clock=needs.clocks.wall
     )
-    storage.background.keep("removing unused uploads of code", lambda: every(CODE_UPLOADS_SWEPT_EVERY_S, uploads.sweep))
+    storage.background.keep(
+        "removing unused uploads of code", lambda: every(needs.clocks, CODE_UPLOADS_SWEPT_EVERY_S, uploads.sweep)
+    )
     control = _control(needs.settings, storage, identity, uploads)
     fc = _fc(needs, storage, identity, engine, control)
     tls = _own_tls(needs.settings)
@@ -124,7 +126,7 @@ def _control(settings: Settings, storage: Storage, identity: Identity, uploads: 
 def _fc(
     needs: EndpointNeeds, storage: Storage, identity: Identity, engine: EngineParts, control: Control
 ) -> FcEndpoint:
-    region, wall = needs.settings.region, needs.clocks.wall
+    region = needs.settings.region
     return FcEndpoint(
         FcDependencies(
             authentication=identity.authentication,
@@ -138,7 +140,7 @@ def _fc(
             ),
             arns=Arns(region, identity.account_id),
             link_secret=links.secret_from(identity.key.secret),
-            wall_clock=wall,
+            clocks=needs.clocks,
         )
     )
 
@@ -146,8 +148,9 @@ def _fc(
 def _oss(needs: EndpointNeeds, storage: Storage, identity: Identity) -> Endpoint:
     buckets = Buckets(storage.catalog)
     lifecycle = Lifecycle(buckets, storage.objects, storage.uploads)
+    clocks = needs.clocks
     storage.background.keep(
-        "applying lifecycle rules", lambda: every(LIFECYCLE_EVERY_S, lambda: lifecycle.apply(needs.clocks.wall()))
+        "applying lifecycle rules", lambda: every(clocks, LIFECYCLE_EVERY_S, lambda: lifecycle.apply(clocks.wall()))
     )
     oss = OssEndpoint(
         OssDependencies(
@@ -176,7 +179,7 @@ async def _listen(needs: EndpointNeeds, endpoint: Endpoint, setting: str, tls: s
     """Serves an endpoint on the port of this setting and returns its URL."""
     port = getattr(needs.settings, setting)
     host = needs.settings.host
-    server = HttpServer(endpoint, host=host, port=port, tls=tls, limits=_limits(), clock=needs.clocks.monotonic)
+    server = HttpServer(endpoint, host=host, port=port, tls=tls, limits=_limits(), clocks=needs.clocks)
     try:
         await server.start()
     except ConfigurationError as error:

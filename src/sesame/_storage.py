@@ -61,7 +61,7 @@ async def open_storage(needs: StorageNeeds) -> Storage:
     catalog = Catalog(database, clock=clocks.wall)
     await catalog.open()
     quarantine = Quarantine(data_dir.quarantine)
-    objects = Objects(database, data_dir.objects, quarantine)
+    objects = Objects(database, data_dir.objects, quarantine, clocks.wall)
     await objects.open()
     teardown.push_async_callback(objects.close)
     to_compile = CompileQueue()
@@ -71,7 +71,7 @@ async def open_storage(needs: StorageNeeds) -> Storage:
     await collector.open()
     uploads = Uploads(objects, clocks.wall)
     teardown.push_async_callback(collector.close)
-    background = BackgroundTasks()
+    background = BackgroundTasks(clocks)
     teardown.push_async_callback(background.close)
 
     async def tidy() -> None:
@@ -79,8 +79,8 @@ async def open_storage(needs: StorageNeeds) -> Storage:
         await uploads.abort_old()
         await catalog.prune()
 
-    background.keep("tidying up", lambda: every(TIDY_EVERY_S, tidy))
-    background.keep("collecting packages", lambda: every(COLLECT_EVERY_S, collector.collect))
+    background.keep("tidying up", lambda: every(clocks, TIDY_EVERY_S, tidy))
+    background.keep("collecting packages", lambda: every(clocks, COLLECT_EVERY_S, collector.collect))
     sink, notices = await _open_logs(needs)
     aside = await asyncio.to_thread(quarantine.count)
     if aside:
@@ -101,7 +101,7 @@ async def _open_logs(needs: StorageNeeds) -> tuple[LogSink, list[str]]:
         total_bytes=settings.log_max_mb * MIB,
         age_s=settings.log_retention_days * DAY_S,
     )
-    logs = Logs(path, retention, needs.clocks.wall)
+    logs = Logs(path, retention, needs.clocks)
     await logs.open()
     needs.teardown.push_async_callback(logs.close)
     return logs.append, list(logs.notices)

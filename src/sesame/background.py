@@ -5,6 +5,7 @@ Used by `app`'s parts for everything that runs for as long as Sesame does.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import structlog
 
@@ -16,10 +17,18 @@ SOUND_AFTER_S = 300.0
 log = structlog.get_logger(__name__)
 
 
+class Clocks(Protocol):
+    """What background tasks need of `model.clocks.Clocks`."""
+
+    def monotonic(self) -> float: ...
+    async def sleep(self, delay_s: float) -> None: ...
+
+
 class BackgroundTasks:
     """Belongs to one event loop."""
 
-    def __init__(self, restart_after_s: float = RESTART_AFTER_S) -> None:
+    def __init__(self, clocks: Clocks, restart_after_s: float = RESTART_AFTER_S) -> None:
+        self._clocks = clocks
         self._restart_after_s = restart_after_s
         self._running: dict[str, asyncio.Task[None]] = {}
 
@@ -51,18 +60,18 @@ class BackgroundTasks:
             await asyncio.wait(running)
 
     def _start(self, name: str, run: Callable[[], Awaitable[None]], wait_s: float, delay_s: float = 0.0) -> None:
-        loop = asyncio.get_running_loop()
-        started_at = loop.time() + delay_s
+        started_at = self._clocks.monotonic() + delay_s
 
         async def delayed() -> None:
-            await asyncio.sleep(delay_s)
+            if delay_s:
+                await self._clocks.sleep(delay_s)
             await run()
 
         def ended(task: "asyncio.Task[None]") -> None:
             if self._running.get(name) is not task:
                 return
             error = None if task.cancelled() else task.exception()
-            sound = loop.time() - started_at > SOUND_AFTER_S
+            sound = self._clocks.monotonic() - started_at > SOUND_AFTER_S
             wait = self._restart_after_s if sound else wait_s
             log.error(
                 "a background task has ended and is started again", task=name, after_s=wait, error=str(error or "none"),
@@ -70,12 +79,12 @@ class BackgroundTasks:
             )  # fmt: skip
             self._start(name, run, min(2 * wait, RESTART_AFTER_MAX_S), wait)
 
-        task = self._running[name] = loop.create_task(delayed(), name=f"sesame {name}")
+        task = self._running[name] = asyncio.get_running_loop().create_task(delayed(), name=f"sesame {name}")
         task.add_done_callback(ended)
 
 
-async def every(seconds: float, act: Callable[[], Awaitable[object]]) -> None:
+async def every(clocks: Clocks, seconds: float, act: Callable[[], Awaitable[object]]) -> None:
     """Acts now and then every `seconds`, counted from the end of an act; never returns by itself."""
     while True:
         await act()
-        await asyncio.sleep(seconds)
+        await clocks.sleep(seconds)

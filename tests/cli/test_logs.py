@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from tests.cli.test_start import CLEAN, Server, sesame
+from tests.support.fakes import FakeClocks
 
 from sesame.cli import logs as command
 from sesame.model.errors import ConfigurationError
@@ -42,11 +43,11 @@ def write(data_dir: Path, lines: list[tuple[str, str, str, float]]) -> None:
     """(service, function, request id, seconds before NOW) → one line that says the last."""
 
     async def run() -> None:
-        clock = [0.0]
-        logs = Logs(data_dir / "logs.db", Retention(age_s=1e10), lambda: clock[0])
+        clocks = FakeClocks()
+        logs = Logs(data_dir / "logs.db", Retention(age_s=1e10), clocks)
         await logs.open()
         for service, function, request_id, ago in lines:
-            clock[0] = NOW - ago
+            clocks.set_wall(NOW - ago)
             name, _dot, qualifier = service.partition(".")
             source = SourceKey(name, function, "LATEST", f"c-{function}", "", "", qualifier)
             logs.append(source, request_id, f"{ago:g} ago\n".encode())

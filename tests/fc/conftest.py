@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import pytest
 from fc2.auth import Auth
 from tests.support.exchanges import FakeExchange
+from tests.support.fakes import ReadFrom
 from tests.support.sdk import KEY_ID, SECRET, Client
 
 from sesame.control.account import AccountSettings
@@ -259,7 +260,7 @@ async def endpoint(tmp_path: Path) -> AsyncIterator[Endpoint]:
             account=AccountSettings(available_azs=(f"{REGION}-c",)),
             arns=arns,
             link_secret=secret_from(SECRET),
-            wall_clock=lambda: now[0],
+            clocks=ReadFrom(lambda: now[0]),
         )
     )
     yield Endpoint(gateway, engine, catalog, now, tokens)

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from tests.http.harness import Clock, Endpoint, Serve
+from tests.support.fakes import ReadFrom
 
 from sesame.http.connection import Connection
 from sesame.http.interface import Disconnected, Exchange
@@ -74,7 +75,7 @@ class Talk:
     def __init__(self, serve: Serve, limits: Limits | None = None) -> None:
         self.clock = Clock()
         self.endpoint = Endpoint(serve)
-        self.shared = Shared(self.endpoint, limits or Limits(), self.clock, tls=False)
+        self.shared = Shared(self.endpoint, limits or Limits(), ReadFrom(self.clock), tls=False)
         self.wire = Wire()
         self.connection = Connection(self.shared, Opening(), refused=False)
         self.connection.connection_made(self.wire)

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.fakes import ReadFrom
 
 from sesame.model.errors import ConfigurationError
 from sesame.store.logs import intake as logs_module
@@ -55,7 +56,7 @@ async def make(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) ->
     made = []
 
     async def open_logs(**keeping: float) -> Logs:
-        logs = Logs(tmp_path / "logs.db", Retention(**keeping), clock)  # type: ignore[arg-type]
+        logs = Logs(tmp_path / "logs.db", Retention(**keeping), ReadFrom(clock))  # type: ignore[arg-type]
         await logs.open()
         made.append(logs)
         return logs
@@ -167,7 +168,7 @@ _WRITES = st.lists(
 def test_holding_first_lines_back_changes_no_line_of_an_instance(writes: list[Any]) -> None:
     async def sent(*, waiting: bool) -> dict[str, list[tuple[str, bytes]]]:
         writer = _RecordingWriter()
-        logs = Logs(Path("never-opened"), Retention(), Clock(), lambda *_arguments: writer)
+        logs = Logs(Path("never-opened"), Retention(), ReadFrom(Clock()), lambda *_arguments: writer)
         for number, write in enumerate(writes):
             if write is None:
                 await logs.flush()

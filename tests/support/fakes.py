@@ -4,8 +4,9 @@ Used by tests of the engine. Keeps the promises of `sandbox.interface` and count
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
+from sesame.model.clocks import SYSTEM_CLOCKS, Timer
 from sesame.model.command import Command
 from sesame.sandbox.interface import (
     Call,
@@ -30,17 +31,33 @@ class FakeTimer:
         self.cancelled = True
 
 
+# Turns of the event loop in which tasks that were woken have done what they can without waiting for anything.
+SETTLING_TURNS = 25
+
+
 class FakeClocks:
-    """Stands still until `advance`; the wall clock runs beside it from `EPOCH`."""
+    """Stands still until a test moves it; the wall clock runs beside the monotonic one until it is set.
+
+    `pass_time` moves it for tasks: after each timer it lets them run on, until they wait for something else. What
+    they wait for outside the event loop, such as a commit, is told to it by `settle_with`.
+    """
 
     EPOCH = 1_700_000_000.0
 
-    def __init__(self) -> None:
+    def __init__(self, wall: float | None = None) -> None:
+        """`wall` (Unix seconds) is where the wall clock starts: today, where real clients check dates."""
         self._now = 1000.0
+        self._offset = self.EPOCH if wall is None else wall - self._now
+        self._settlers: list[Callable[[], Awaitable[object]]] = []
         self.timers: list[FakeTimer] = []
+        self.wakes = 0
 
     def wall(self) -> float:
-        return self.EPOCH + self._now
+        return self._offset + self._now
+
+    def set_wall(self, wall: float) -> None:
+        """As an operator who sets the machine's clock: no timer fires by it, and monotonic time goes on."""
+        self._offset = wall - self._now
 
     def monotonic(self) -> float:
         return self._now
@@ -56,9 +73,60 @@ class FakeClocks:
         while due := sorted((t for t in self.timers if not t.cancelled and t.at <= until), key=lambda t: t.at):
             self.timers.remove(due[0])
             self._now = max(self._now, due[0].at)
+            self.wakes += 1
             due[0].callback()
         self.timers = [t for t in self.timers if not t.cancelled]
         self._now = until
+
+    async def sleep(self, delay_s: float) -> None:
+        woken = asyncio.get_running_loop().create_future()
+        timer = self.call_later(delay_s, lambda: None if woken.done() else woken.set_result(None))
+        try:
+            await woken
+        finally:
+            timer.cancel()
+
+    def settle_with(self, settler: Callable[[], Awaitable[object]]) -> None:
+        """`settler()` is awaited whenever tasks are to settle; it returns when something outside the loop is quiet."""
+        self._settlers.append(settler)
+
+    async def settle(self) -> None:
+        """Returns when tasks have done what they can without time passing."""
+        await _turns()
+        for settler in self._settlers:
+            await settler()
+            await _turns()
+
+    async def pass_time(self, seconds: float) -> None:
+        """Runs every timer that falls due, in order, each at its own time, and has tasks settle after each."""
+        until = self._now + seconds
+        await self.settle()
+        while (soonest := self._soonest()) is not None and soonest.at <= until:
+            self.advance(max(soonest.at - self._now, 0.0))
+            await self.settle()
+        self.advance(max(until - self._now, 0.0))
+        await self.settle()
+
+    def _soonest(self) -> FakeTimer | None:
+        return min((timer for timer in self.timers if not timer.cancelled), key=lambda timer: timer.at, default=None)
+
+
+class ReadFrom:
+    """Reads the time from what a test gives; timers are the event loop's, for tests that wait for real sockets."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.wall = self.monotonic = now
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
+        return SYSTEM_CLOCKS.call_later(delay_s, callback)
+
+    async def sleep(self, delay_s: float) -> None:
+        await SYSTEM_CLOCKS.sleep(delay_s)
+
+
+async def _turns() -> None:
+    for _ in range(SETTLING_TURNS):
+        await asyncio.sleep(0)
 
 
 Behaviour = Callable[["FakeSandbox", Call], "Reply | SandboxDied | None"]

@@ -66,18 +66,18 @@ class FcEndpoint:
     """An `http.interface.Endpoint`, with websockets."""
 
     def __init__(self, parts: FcDependencies) -> None:
-        self._date = DateHeader(parts.wall_clock)
+        self._date = DateHeader(parts.clocks.wall)
         self._errors = ErrorAnswers(worded, self._date)
-        self._verifier = Verifier(parts.authentication, parts.wall_clock)
+        self._verifier = Verifier(parts.authentication, parts.clocks.wall)
         self._permissions = Permissions(
-            parts.authorization, Actions(OPERATIONS, parts.arns.region), parts.control.tags.of, parts.wall_clock
+            parts.authorization, Actions(OPERATIONS, parts.arns.region), parts.control.tags.of, parts.clocks.wall
         )
         self._invoker = Invoker(parts.engine, self._date)
         self._http = HttpFunctions(parts.control.http_triggers, self._verifier, self._permissions, self._invoker)
         self._domains = parts.control.domains
         instances = Instances(parts.control, parts.engine)
         self._exec = ExecEndpoint(
-            ExecDependencies(self._verifier, self._permissions, instances, parts.engine, self._errors)
+            ExecDependencies(self._verifier, self._permissions, instances, parts.engine, self._errors, parts.clocks)
         )
         self._router = Router(routes=_routes(parts, instances), redirect_slashes=False)
 
@@ -182,7 +182,7 @@ class FcEndpoint:
 
 def _routes(parts: FcDependencies, instances: Instances) -> list[Route]:
     """One route for each line of the table of operations, and one for the links to code."""
-    links = CodeLinks(parts.link_secret, parts.wall_clock)
+    links = CodeLinks(parts.link_secret, parts.clocks.wall)
     control, arns = parts.control, parts.arns
     functions = FunctionRoutes(control.functions, parts.packages, links)
     handlers: dict[str, Handler] = {}

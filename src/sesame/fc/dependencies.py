@@ -1,6 +1,5 @@
 """What the Function Compute endpoint is given by `app`."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +11,7 @@ from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization
 from sesame.identity.roles import Roles
 from sesame.model.arn import Arns
+from sesame.model.clocks import Clocks
 from sesame.model.function import Package
 
 
@@ -32,4 +32,4 @@ class FcDependencies:
     account: AccountSettings
     arns: Arns
     link_secret: bytes
-    wall_clock: Callable[[], float]
+    clocks: Clocks

@@ -15,6 +15,7 @@ import structlog
 
 from sesame.http.connection import Connection
 from sesame.http.shared import Shared
+from sesame.model.clocks import Timer
 from sesame.model.errors import ConfigurationError
 
 BACKLOG = 2048
@@ -64,7 +65,7 @@ class Listener:
         self._shared = shared
         self._tls = tls
         self._opening: set[asyncio.Task[None]] = set()
-        self._paused: asyncio.TimerHandle | None = None
+        self._paused: Timer | None = None
         self._logged_at = -LOG_EVERY_S
         # Closed to be able to accept, and close, one connection when there are no descriptors left.
         self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -160,7 +161,7 @@ class Listener:
             with contextlib.suppress(OSError):
                 self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         shared.loop.remove_reader(self._socket.fileno())
-        self._paused = shared.loop.call_later(PAUSE_S, self._resume)
+        self._paused = shared.clocks.call_later(PAUSE_S, self._resume)
 
     def _resume(self) -> None:
         self._paused = None

@@ -5,12 +5,12 @@ Built by `app`, once for each endpoint. Never handles signals, and never decides
 
 import asyncio
 import ssl
-from collections.abc import Callable
 
 from sesame.http.interface import Endpoint
 from sesame.http.limits import Limits
 from sesame.http.listener import Listener, listening_socket
 from sesame.http.shared import Shared
+from sesame.model.clocks import SYSTEM_CLOCKS, Clocks
 
 
 class HttpServer:
@@ -24,13 +24,12 @@ class HttpServer:
         port: int = 0,
         tls: ssl.SSLContext | None = None,
         limits: Limits | None = None,
-        clock: Callable[[], float] | None = None,
+        clocks: Clocks = SYSTEM_CLOCKS,
     ) -> None:
-        """`clock` gives seconds that never go back; the event loop's by default."""
         self._endpoint = endpoint
         self._tls = tls
         self._limits = limits or Limits()
-        self._clock = clock
+        self._clocks = clocks
         self.host = host
         self.port = port
         self._shared: Shared | None = None
@@ -54,10 +53,7 @@ class HttpServer:
         """Listens; `port` is the real one from here on. Raises `ConfigurationError` when the address cannot be had."""
         listening = listening_socket(self.host, self.port)
         self.port = listening.getsockname()[1]
-        loop = asyncio.get_running_loop()
-        shared = self._shared = Shared(
-            self._endpoint, self._limits, self._clock or loop.time, tls=self._tls is not None
-        )
+        shared = self._shared = Shared(self._endpoint, self._limits, self._clocks, tls=self._tls is not None)
         self._listener = Listener(listening, shared, self._tls)
         self._listener.start()
 

@@ -14,6 +14,7 @@ from sesame.http.framing import BROKEN
 from sesame.http.interface import Answer, Endpoint, Refusal, WebSocket
 from sesame.http.limits import Limits
 from sesame.http.request import Addresses
+from sesame.model.clocks import Clocks, Timer
 from sesame.write_batching import WriteBatch, shared
 
 # Answers of more requests than this do not come closer together.
@@ -54,10 +55,10 @@ class Running(Protocol):
 
 
 class Shared:
-    def __init__(self, endpoint: Endpoint, limits: Limits, clock: Callable[[], float], *, tls: bool) -> None:
+    def __init__(self, endpoint: Endpoint, limits: Limits, clocks: Clocks, *, tls: bool) -> None:
         self.endpoint = endpoint
         self.limits = limits
-        self.clock = clock
+        self.clocks, self.clock = clocks, clocks.monotonic
         self.scheme = "https" if tls else "http"
         self.loop = asyncio.get_running_loop()
         self.batch: WriteBatch = _batch()
@@ -65,13 +66,13 @@ class Shared:
         self.serve_websocket: Callable[[WebSocket], Awaitable[None]] | None = getattr(endpoint, "serve_websocket", None)
         self.log = structlog.get_logger("sesame.http")
         # Read at every tick, and once for each connection: exact enough for limits of seconds, and free for a request.
-        self.now = clock()
+        self.now = self.clock()
         self.connections: dict[Tracked, None] = {}
         self.per_peer: dict[str, int] = {}
         self.refused = 0
         self.running: set[Running] = set()
         self._changed: asyncio.Event = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
 
     def refuse(self, refusal: Refusal) -> Answer:
         """The endpoint's form of a refusal; an answer 500 from an endpoint that fails at it."""
@@ -93,7 +94,7 @@ class Shared:
         self.refused += connection.refused
         if self._timer is None:
             self.now = self.clock()
-            self._timer = self.loop.call_later(self.limits.tick_s, self._tick)
+            self._timer = self.clocks.call_later(self.limits.tick_s, self._tick)
 
     def leave(self, connection: Tracked) -> None:
         """Idempotent."""
@@ -124,7 +125,7 @@ class Shared:
             self.tick()
         finally:
             if self.connections:
-                self._timer = self.loop.call_later(self.limits.tick_s, self._tick)
+                self._timer = self.clocks.call_later(self.limits.tick_s, self._tick)
 
     async def quiet(self) -> None:
         """Returns when there is no connection and no request left."""

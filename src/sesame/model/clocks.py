@@ -1,6 +1,6 @@
 """Time as every part of Sesame sees it: a protocol, so that tests move it by hand, and the machine's own clocks.
 
-Made once in `app` and handed down; nothing below `app` reads `time` for a decision.
+Made once in `app` and handed down; what may look at other clocks, and why, is listed in `tests/test_time.py`.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ class Timer(Protocol):
 
 
 class Clocks(Protocol):
-    """What time it is, and what is to happen later. Tests hand in `tests.fakes.FakeClocks`."""
+    """What time it is, and what is to happen later. Tests hand in `tests.support.fakes.FakeClocks`."""
 
     def wall(self) -> float:
         """Seconds since 1970 (UTC). May jump when the operator sets the machine's clock."""
@@ -24,6 +24,9 @@ class Clocks(Protocol):
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
         """Calls back on the running event loop after `delay_s` monotonic seconds, unless the timer is cancelled."""
+
+    async def sleep(self, delay_s: float) -> None:
+        """Returns after `delay_s` monotonic seconds. For what waits until a wall time, see `model.alarm`."""
 
 
 class SystemClocks:
@@ -37,3 +40,10 @@ class SystemClocks:
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
         return asyncio.get_running_loop().call_later(delay_s, callback)
+
+    async def sleep(self, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+
+
+# For tools that work on a data directory without a running Sesame, and for what waits for real processes.
+SYSTEM_CLOCKS = SystemClocks()

@@ -5,7 +5,6 @@ Memory shows a change only after its commit. Another process can follow through 
 """
 
 import secrets
-import time
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
+from sesame.model.clocks import SYSTEM_CLOCKS
 from sesame.model.errors import ConfigurationError
 from sesame.model.kinds import KINDS
 from sesame.model.records import Record
@@ -62,7 +62,7 @@ class Catalog:
     """All reads are synchronous, from memory, and belong to the event loop's thread."""
 
     def __init__(
-        self, database: Database, kinds: Mapping[str, type] = KINDS, *, clock: Callable[[], float] = time.time
+        self, database: Database, kinds: Mapping[str, type] = KINDS, *, clock: Callable[[], float] = SYSTEM_CLOCKS.wall
     ) -> None:
         self._database = database
         self._kinds = kinds

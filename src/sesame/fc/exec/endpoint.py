@@ -21,6 +21,7 @@ from sesame.fc.instances import Instances
 from sesame.fc.refusals import InvalidArgument, PathNotSupported
 from sesame.http.interface import Disconnected, WebSocket
 from sesame.model import limits
+from sesame.model.clocks import Clocks
 from sesame.model.command import Command
 from sesame.model.errors import INSTANCE, NotFound
 
@@ -39,6 +40,7 @@ class ExecDependencies(msgspec.Struct, frozen=True):
     instances: Instances
     engine: Engine
     errors: ErrorAnswers
+    clocks: Clocks
 
 
 class ExecEndpoint:
@@ -48,6 +50,7 @@ class ExecEndpoint:
         self._instances = given.instances
         self._engine = given.engine
         self._errors = given.errors
+        self._clocks = given.clocks
 
     async def serve(self, websocket: WebSocket) -> None:
         request = websocket.request
@@ -77,7 +80,7 @@ class ExecEndpoint:
             raise NotFound(INSTANCE, instance_id, (service, function))
         async with self._engine.exec(found[instance_id], command) as running:
             websocket.accept([(REQUEST_ID, request_id.encode()), self._errors.date()])
-            session = Session(running.execution, options, websocket)
+            session = Session(running.execution, options, websocket, self._clocks)
             code = await session.run()
             if code is not None:
                 await session.end(code, instance_ended=running.instance_ended())

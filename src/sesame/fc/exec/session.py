@@ -13,6 +13,7 @@ import msgspec
 from sesame.fc.exec import frames as exec_frames
 from sesame.fc.exec.frames import SERVER_CLOSE, SERVER_ERROR, STDERR, STDOUT, Characters, EndOfInput, Resize
 from sesame.http.interface import Disconnected, WebSocket
+from sesame.model.clocks import Clocks
 from sesame.model.command import Execution
 
 # Messages that the command has not read yet. Up to this number, the end of the connection is noticed at once.
@@ -33,12 +34,13 @@ class ExecOptions(msgspec.Struct, frozen=True):
 class Session:
     """`run` returns when the command ends, the connection ends, or neither sent anything for `idle_timeout_s`."""
 
-    def __init__(self, execution: Execution, options: ExecOptions, websocket: WebSocket) -> None:
+    def __init__(self, execution: Execution, options: ExecOptions, websocket: WebSocket, clocks: Clocks) -> None:
         self._execution = execution
         self._options = options
         self._websocket = websocket
         self._unread: asyncio.Queue[Any] = asyncio.Queue(UNREAD_MESSAGES)
-        self._stirred = asyncio.get_running_loop().time()
+        self._clocks = clocks
+        self._stirred = clocks.monotonic()
 
     async def run(self) -> int | None:
         """Returns the exit code of the command, or None when the connection has ended."""
@@ -120,9 +122,8 @@ class Session:
             await self._websocket.send(exec_frames.to_send(kind, data))
 
     def _stir(self) -> None:
-        self._stirred = asyncio.get_running_loop().time()
+        self._stirred = self._clocks.monotonic()
 
     async def _wait_for_silence(self) -> None:
-        loop = asyncio.get_running_loop()
-        while (left_s := self._stirred + self._options.idle_timeout_s - loop.time()) > 0:  # noqa: ASYNC110 (for what is left)
-            await asyncio.sleep(left_s)
+        while (left_s := self._stirred + self._options.idle_timeout_s - self._clocks.monotonic()) > 0:
+            await self._clocks.sleep(left_s)

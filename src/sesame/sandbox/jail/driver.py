@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from sesame.background import BackgroundTasks
+from sesame.model.clocks import SYSTEM_CLOCKS
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.cgroups import teardown as cgroups_end
 from sesame.sandbox.cgroups.groups import Cgroups
@@ -85,7 +86,7 @@ class JailDriver:
         self._resource_pool = HostResourcePool(None, None)
         self._prewarmed_pool = PrewarmedPool(self._resource_pool, self._policy)
         self._watchdog: subprocess.Popen[bytes] | None = None
-        self._background = BackgroundTasks()
+        self._background = BackgroundTasks(SYSTEM_CLOCKS)
 
     def enforcement(self) -> tuple[Enforcement, ...]:
         """Every wall and limit as it is held here; empty before `open`, when nothing is known yet."""

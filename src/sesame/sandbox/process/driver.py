@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from sesame.background import BackgroundTasks
+from sesame.model.clocks import SYSTEM_CLOCKS
 from sesame.model.command import Command
 from sesame.sandbox import addresses, stack_dump
 from sesame.sandbox.deaths import line_of
@@ -69,7 +70,7 @@ class PlainDriver:
         self._shim = scratch / "shim"
         self._spawner = Spawner()
         self._sandboxes: dict[str, PlainSandbox] = {}
-        self._background = BackgroundTasks()
+        self._background = BackgroundTasks(SYSTEM_CLOCKS)
 
     def enforcement(self) -> tuple[Enforcement, ...]:
         orphans = "orphans are found by session and environment" if LINUX else "only the process group is killed"

@@ -5,7 +5,6 @@ line in the log states how much is missing.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +12,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from sesame.model.clocks import SYSTEM_CLOCKS, Clocks, Timer
 from sesame.store.logs.file import SourceKey
 from sesame.store.logs.lines import CHUNK_BYTES_MAX, Piece
 from sesame.store.logs.reader import LogLine, LogReader, Query
@@ -106,12 +106,12 @@ class Logs:
         self,
         path: Path,
         retention: Retention,
-        now: Callable[[], float] = time.time,
+        clocks: Clocks = SYSTEM_CLOCKS,
         writer: Callable[[Path, int, float, Callable[[int], None]], Writer] = LogWriterProcess,
     ) -> None:
         self._call_bytes = retention.call_bytes
         self._waiting_bytes = retention.waiting_bytes
-        self._now = now
+        self._clocks, self._now = clocks, clocks.wall
         self._reader = LogReader(path)
         self._writer = writer(path, retention.total_bytes, retention.age_s, self._settled)
         # By instance: first lines of calls that have written nothing else yet. Sent with the next batch at the latest.
@@ -129,8 +129,8 @@ class Logs:
         self._waiting = 0
         self._unnamed_loss = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._flushing: asyncio.TimerHandle | None = None
-        self._expiring: asyncio.TimerHandle | None = None
+        self._flushing: Timer | None = None
+        self._expiring: Timer | None = None
 
     async def open(self) -> None:
         """Raises `ConfigurationError` if the file cannot be used."""
@@ -277,7 +277,7 @@ class Logs:
 
     def _flush_soon(self) -> None:
         if self._loop is not None:
-            self._flushing = self._loop.call_later(FLUSH_EVERY_S, self._on_flush)
+            self._flushing = self._clocks.call_later(FLUSH_EVERY_S, self._on_flush)
 
     def _on_flush(self) -> None:
         self._flushing = None
@@ -288,7 +288,7 @@ class Logs:
 
     def _expire_soon(self) -> None:
         assert self._loop is not None
-        self._expiring = self._loop.call_later(EXPIRE_EVERY_S, self._on_expire)
+        self._expiring = self._clocks.call_later(EXPIRE_EVERY_S, self._on_expire)
 
     def _on_expire(self) -> None:
         if self._unnamed_loss:

@@ -14,6 +14,7 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
+from sesame.model.clocks import SYSTEM_CLOCKS
 from sesame.model.errors import OBJECT, AlreadyExists, CallerError, NotFound, PlatformError
 from sesame.model.object import ObjectKind, StoredObject, Written
 from sesame.model.object_event import Cause
@@ -45,10 +46,16 @@ log = structlog.get_logger(__name__)
 class Objects:
     """Belongs to one event loop. `root` is used by nothing else; the rows are in `database`."""
 
-    def __init__(self, database: Database, root: Path, quarantine: Quarantine | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        root: Path,
+        quarantine: Quarantine | None = None,
+        wall: Callable[[], float] = SYSTEM_CLOCKS.wall,
+    ) -> None:
         self.database = database
         self.blobs = FileBlobs(root, quarantine or Quarantine(root.parent / "quarantine"))
-        self.removals = Removals(database, self.blobs)
+        self.removals = Removals(database, self.blobs, wall)
         self.events = ObjectEvents()
         # One lock per object, dropped when no request appends to that object or waits to.
         self._appending: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()

@@ -4,9 +4,8 @@ Used by `store.objects.objects` and `store.objects.multipart`. A crash between c
 next start finds the outbox entry. No file is deleted that the database has not named so.
 """
 
-import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
@@ -16,16 +15,17 @@ from sesame.store.sql.database import Database
 
 
 class Removals:
-    def __init__(self, database: Database, blobs: BlobStore) -> None:
+    def __init__(self, database: Database, blobs: BlobStore, wall: Callable[[], float]) -> None:
         self._database = database
         self._blobs = blobs
+        self._wall = wall
         # Deleted files whose outbox entries are still there. Filled on the loop, emptied on the writer's thread.
         self._done: deque[str] = deque()
 
     def note(self, connection: sa.Connection, blobs: Sequence[str]) -> list[str]:
         """In the transaction after which no row mentions `blobs`; returns them without the empty name."""
         named = [blob for blob in blobs if blob]
-        outbox.add(connection, outbox.BLOB_REMOVED, named, time.time())
+        outbox.add(connection, outbox.BLOB_REMOVED, named, self._wall())
         self._forget(connection)
         return named
 

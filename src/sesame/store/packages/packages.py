@@ -6,7 +6,6 @@ package that is refused leaves nothing behind; one that is leased is never remov
 
 import asyncio
 import hashlib
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from weakref import WeakValueDictionary
 import structlog
 from fastcrc import crc64
 
+from sesame.model.clocks import SYSTEM_CLOCKS
 from sesame.model.errors import PlatformError
 from sesame.model.function import Package
 from sesame.store.packages.folder import PackageFolder
@@ -73,7 +73,7 @@ class Packages:
         wanted: Callable[[str, str], None] = lambda _sha256, _runtime: None,
         *,
         quarantine: Quarantine | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = SYSTEM_CLOCKS.monotonic,
     ) -> None:
         """`wanted(sha256, runtime)` is told of packages that would start faster if they were compiled."""
         self.folder = PackageFolder(root, quarantine or Quarantine(root.parent / "quarantine"))

@@ -1,0 +1,87 @@
+"""A whole Sesame in this process, on clocks that the test moves: what waits for hours there takes none here.
+
+Run by pytest. Opens ports on 127.0.0.1 only. The official SDKs sign with today's date, so the wall clock starts there.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import fc2
+import oss2
+import oss2.models
+import pytest
+from tests.support.fakes import FakeClocks
+from tests.support.virtual_time import eventually
+
+from sesame.app import Sesame
+from sesame.settings import Settings
+
+DAY_S = 86400.0
+WHO = "import os\ndef handler(event, context):\n    return str(os.getpid())\n"
+
+
+@pytest.fixture
+def clocks() -> FakeClocks:
+    return FakeClocks(wall=time.time())
+
+
+@pytest.fixture
+async def sesame(tmp_path: Path, clocks: FakeClocks) -> AsyncIterator[Sesame]:
+    made = Sesame(Settings(port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain", keep_alive_s=240), clocks)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+def lives(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+async def asked(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """The SDKs block, so each call runs in a thread; Sesame runs in this loop."""
+    return await asyncio.to_thread(call, *arguments, **options)
+
+
+async def test_an_idle_instance_lives_as_long_as_its_keep_alive(
+    sesame: Sesame, clocks: FakeClocks, tmp_path: Path
+) -> None:
+    key = sesame.data_dir.credentials()
+    client = fc2.Client(
+        endpoint=sesame.endpoints.fc, accessKeyID=key.access_key_id, accessKeySecret=key.access_key_secret
+    )
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "main.py").write_text(WHO)
+    await asked(client.create_service, "s")
+    await asked(client.create_function, "s", "f", "python3.10", "main.handler", codeDir=str(tmp_path / "code"))
+    pid = json.loads((await asked(client.invoke_function, "s", "f")).data)
+    await clocks.pass_time(230)
+    assert json.loads((await asked(client.invoke_function, "s", "f")).data) == pid
+    await clocks.pass_time(230)
+    assert lives(pid)
+    await clocks.pass_time(30)
+    await eventually(lambda: not lives(pid))
+
+
+async def test_objects_expire_days_later(sesame: Sesame, clocks: FakeClocks) -> None:
+    key = sesame.data_dir.credentials()
+    bucket = oss2.Bucket(oss2.Auth(key.access_key_id, key.access_key_secret), sesame.endpoints.oss, "logs")
+    expires = oss2.models.LifecycleExpiration(days=2)
+    rule = oss2.models.LifecycleRule("old", "", status="Enabled", expiration=expires)
+    await asked(bucket.create_bucket)
+    await asked(bucket.put_bucket_lifecycle, oss2.models.BucketLifecycle([rule]))
+    await asked(bucket.put_object, "a", b"not for long")
+    await clocks.pass_time(DAY_S)
+    clocks.set_wall(time.time())
+    assert await asked(bucket.object_exists, "a")
+    clocks.set_wall(time.time() + 2 * DAY_S)
+    await clocks.pass_time(2 * DAY_S)
+    clocks.set_wall(time.time())
+
+    async def gone() -> bool:
+        return not await asked(bucket.object_exists, "a")
+
+    await eventually(gone)
