@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import socket
+import time
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from http.client import HTTPConnection
@@ -19,16 +20,18 @@ TIMEOUT_S = 60.0
 
 
 class Api:
-    """The Function Compute api of a server, called with one pair of keys."""
+    """The Function Compute api of a server, called with one pair of keys; `clock` is the caller's."""
 
-    def __init__(self, endpoint: str, key_id: str, secret: str) -> None:
+    def __init__(self, endpoint: str, key_id: str, secret: str, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._endpoint = endpoint
         self._key_id = key_id
         self._secret = secret
 
     def signed(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> dict[str, str]:
         """`headers` with date and signature; the path that is signed is the decoded one, without its query."""
-        sent = {"date": formatdate(usegmt=True), **{name.lower(): value for name, value in (headers or {}).items()}}
+        given = {name.lower(): value for name, value in (headers or {}).items()}
+        sent = {"date": formatdate(self._clock(), usegmt=True), **given}
         ours = sorted(name for name in sent if name.startswith("x-fc-"))
         text = "\n".join((method, sent.get("content-md5", ""), sent.get("content-type", ""), sent["date"]))
         text += "\n" + "".join(f"{name}:{sent[name]}\n" for name in ours) + unquote(path.partition("?")[0])
@@ -51,7 +54,7 @@ class Api:
     def caller(self, service: str, function: str) -> Callable[[], tuple[int, bytes]]:
         """Calls over one connection that is kept, each signed: for many calls by one thread."""
         path = f"{API}/services/{service}/functions/{function}/invocations"
-        connection = HTTPConnection(urlsplit(self._endpoint).netloc, timeout=TIMEOUT_S)
+        connection = self.connection()
 
         def call() -> tuple[int, bytes]:
             connection.request("POST", path, headers=self.signed("POST", path))
@@ -59,6 +62,10 @@ class Api:
             return answer.status, answer.read()
 
         return call
+
+    def connection(self) -> HTTPConnection:
+        """One that is not open yet, for requests that are signed one by one."""
+        return HTTPConnection(urlsplit(self._endpoint).netloc, timeout=TIMEOUT_S)
 
     def exchange(self, request: bytes) -> bytes:
         """Every byte that comes back for these bytes, until the server closes the connection."""
