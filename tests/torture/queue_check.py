@@ -1,0 +1,128 @@
+"""Judges a run of the kill test: every accepted event has one final record, a sound execution behind it, and arrived.
+
+Executions and arrivals come from the ledger, records from the API; neither is believed without the other.
+"""
+
+import collections
+import itertools
+from typing import Any
+
+import msgspec
+from tests.support.signer import Api
+from tests.torture.async_callers import FAILS, FUNCTIONS, SERVICE, Sent
+from tests.torture.ledger import Report
+
+SUCCEEDED, FAILED = "Succeeded", "Failed"
+FINAL = (SUCCEEDED, FAILED)
+UNDER_WAY = ("Enqueued", "Dequeued", "Running", "Retrying", "Stopping")
+CONDITIONS = {SUCCEEDED: "success", FAILED: "fail"}
+PAGE = 100
+# What a killed Sesame leaves may go on for so long (SPECIFICATION: 2 s) before it is gone as well.
+LINGERS_S = 2.5
+
+
+class Kill(msgspec.Struct, frozen=True):
+    """What was killed; `began` and `ended` on the monotonic clock: until then it may have had effects."""
+
+    what: str
+    began: float
+    ended: float
+
+
+class Verdict(msgspec.Struct):
+    accepted: int = 0
+    executions: int = 0
+    duplicates: collections.Counter[str] = msgspec.field(default_factory=collections.Counter)
+    repeated_arrivals: int = 0
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{count} by a kill of {what}" for what, count in sorted(self.duplicates.items()))
+        return (
+            f"{self.accepted} events accepted, each with one final record and its record at its destination; "
+            f"{self.executions} executions, {self.duplicates.total()} of them duplicates ({kinds or 'none'}); "
+            f"{self.repeated_arrivals} records arrived more than once"
+        )
+
+
+Records = dict[str, dict[str, Any]]
+
+
+def records(api: Api, function: str, status: str = "", most: int | None = None) -> Records:
+    """By invocation id, as the API lists them; of a status, and not more than asked for. No id is listed twice."""
+    found: Records = {}
+    token = ""
+    while most is None or len(found) < most:
+        query = f"?limit={min(PAGE, most or PAGE)}" + (f"&status={status}" if status else "")
+        query += f"&nextToken={token}" if token else ""
+        answer = api("GET", f"/services/{SERVICE}/functions/{function}/stateful-async-invocations{query}")
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        for record in page.get("invocations") or ():
+            assert record["invocationId"] not in found, f"listed twice: {record}"
+            found[record["invocationId"]] = record
+        token = page.get("nextToken") or ""
+        if not token:
+            break
+    return found
+
+
+def under_way(api: Api) -> int:
+    """How many have no final record yet; at most one of each function and state is counted."""
+    return sum(len(records(api, function, status, 1)) for function in FUNCTIONS for status in UNDER_WAY)
+
+
+def all_records(api: Api) -> Records:
+    return {key: value for function in FUNCTIONS for key, value in records(api, function).items()}
+
+
+def missing_arrivals(sent: list[Sent], found: Records, reports: list[Report]) -> list[str]:
+    """Final records that did not reach the destination of their outcome."""
+    arrived = {(report.id, report.condition.lower()) for report in reports if report.what == "arrived"}
+    missing = []
+    for event in sent:
+        record = found.get(event.id)
+        if record is not None and record["status"] in FINAL:
+            prefix = CONDITIONS[record["status"]]
+            if not any((event.id, condition) in arrived for condition in (prefix, f"{prefix}ure", f"{prefix}ed")):
+                missing.append(event.id)
+    return missing
+
+
+def judge(sent: list[Sent], found: Records, reports: list[Report], kills: list[Kill]) -> Verdict:
+    """Raises `AssertionError` with the event and everything that is known of it."""
+    told = collections.defaultdict(list)
+    for report in reports:
+        told[report.id].append(report)
+    verdict = Verdict()
+    known = {event.id for event in sent}
+    assert told.keys() <= known, f"executed, but never sent: {sorted(told.keys() - known)[:5]}"
+    assert found.keys() <= known, f"recorded, but never sent: {sorted(found.keys() - known)[:5]}"
+    for event in sent:
+        record, happened = found.get(event.id), told[event.id]
+        everything = f"{event}\n{record}\n" + "\n".join(str(report) for report in happened)
+        if record is None:
+            assert not event.accepted, f"accepted and lost: {everything}"
+            assert not happened, f"executed without a record: {everything}"
+            continue
+        expected, last = (FAILED, "failed") if event.function == FAILS else (SUCCEEDED, "ended")
+        assert record["status"] == expected, f"not {expected}: {everything}"
+        assert any(report.what == last for report in happened), f"recorded, but not executed to its end: {everything}"
+        verdict.accepted += event.accepted
+        _add_executions(verdict, happened, kills, everything)
+        arrivals = sum(report.what == "arrived" for report in happened)
+        verdict.repeated_arrivals += max(0, arrivals - 1)
+    return verdict
+
+
+def _add_executions(verdict: Verdict, happened: list[Report], kills: list[Kill], everything: str) -> None:
+    """An execution that follows another is a retry of one that failed, or there was a kill in between."""
+    begun = [report for report in happened if report.what == "began"]
+    verdict.executions += len(begun)
+    for before, after in itertools.pairwise(begun):
+        ends = [report.what for report in happened if before.at <= report.at <= after.at]
+        if "failed" in ends and after.retry > before.retry:
+            continue
+        kill = next((k for k in kills if before.at <= k.ended + LINGERS_S and k.began <= after.at), None)
+        assert kill is not None, f"executed again, though nothing was killed in between: {everything}"
+        if "ended" in ends or "failed" in ends:
+            verdict.duplicates[kill.what] += 1
