@@ -74,6 +74,7 @@ async def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) 
             credentials=identity.issuer.credentials,
             account_id=identity.account_id,
             region=settings.region,
+            recursion_limit=settings.recursion_limit,
         )
     )
     # The HTTP servers have drained before: what is still in flight then is not waited for again.

@@ -108,6 +108,13 @@ class Settings(msgspec.Struct, frozen=True):
         float, _meta("Seconds that running calls get to end when Sesame stops; then they are cancelled.")
     ] = 10.0
     max_instances: Annotated[int, _meta("Most instances of one function at a time; more calls get a 429.")] = 100
+    recursion_limit: Annotated[
+        int,
+        _meta(
+            "How often a function may occur among those that led to its own invocation, by calling each other with "
+            "their credentials or as destinations; 0 sets no limit."
+        ),
+    ] = 0
     max_memory_mb: Annotated[
         int | None,
         _meta("Most memory of all instances together, in MB.", shown_default="three quarters of the host's"),
@@ -287,6 +294,7 @@ def _check(settings: Settings) -> None:
     least: tuple[tuple[str, float], ...] = (
         ("drain_s", 0),
         ("log_retention_days", 0),
+        ("recursion_limit", 0),
         ("log_max_mb", LOG_MAX_MB_MIN),
         ("log_bytes_per_call", LOG_BYTES_PER_CALL_MIN),
     )

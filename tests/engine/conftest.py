@@ -18,6 +18,7 @@ from sesame.model import limits, records
 from sesame.model.function import Function, Package
 from sesame.model.invocation import Credentials, Invocation, Outcome, Target
 from sesame.model.records import Record
+from sesame.model.recursion import Chain
 from sesame.model.service import Service
 from sesame.store.catalog import Change
 
@@ -67,6 +68,8 @@ class Engine:
     asked: list[tuple[str, float]] = field(default_factory=list)
     # Raised in place of credentials, if set.
     credentials_fail: list[Exception] = field(default_factory=list)
+    # The chain that each call's credentials were asked for with.
+    chains: list[Chain] = field(default_factory=list)
 
     @property
     def pool(self) -> Pool:
@@ -91,14 +94,16 @@ class Engine:
         return await self.dispatcher.invoke(Invocation(request_id, Target(service, limits.LATEST, name), event))
 
 
-def build(caps: Caps | None = None, chance: Callable[[], float] = lambda: 0.5) -> Engine:
+def build(caps: Caps | None = None, chance: Callable[[], float] = lambda: 0.5, *, recursion_limit: int = 0) -> Engine:
     catalog, driver, clocks = FakeCatalog(), FakeDriver(), FakeClocks()
     kept: list[tuple[LogSource, str, bytes]] = []
     asked: list[tuple[str, float]] = []
     fail: list[Exception] = []
+    chains: list[Chain] = []
     resolver = Resolver(catalog, chance)
 
-    def credentials(role: str, _session_name: str, validity_s: float) -> Credentials:
+    def credentials(role: str, _session_name: str, validity_s: float, chain: Chain) -> Credentials:
+        chains.append(chain)
         if fail:
             raise fail[0]
         asked.append((role, validity_s))
@@ -114,9 +119,10 @@ def build(caps: Caps | None = None, chance: Callable[[], float] = lambda: 0.5) -
             credentials=credentials,
             account_id="123",
             region="cn-shanghai",
+            recursion_limit=recursion_limit,
         )
     )
-    return Engine(catalog, driver, clocks, resolver, local, kept, asked, fail)
+    return Engine(catalog, driver, clocks, resolver, local, kept, asked, fail, chains)
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import json
 
 import msgspec
 import pytest
-from tests.engine.conftest import Engine, settle
+from tests.engine.conftest import Engine, build, settle
 from tests.support.fakes import FakeSandbox
 
 from sesame.model import limits, records
 from sesame.model.command import Command
-from sesame.model.errors import NotFound, PlatformError, Unusable
+from sesame.model.errors import NotFound, PlatformError, Recursive, Unusable
 from sesame.model.invocation import Invocation, Target
 from sesame.sandbox.interface import Call, KillReason, Reply, SandboxDied
 
@@ -400,3 +400,20 @@ async def test_every_end_has_a_reason(engine: Engine, way: str) -> None:
             "changes": KillReason.OUTDATED,
         }[way]
     )
+
+
+async def test_credentials_carry_the_chain_that_a_limit_cuts() -> None:
+    engine = build(recursion_limit=2)
+    engine.deploy()
+    target = Target("s", "LATEST", "f")
+    for chain in ((), ("s/f",), ("s/f", "s/g")):
+        await engine.dispatcher.invoke(Invocation("r-1", target, b"", chain=chain))
+    assert engine.chains == [("s/f",), ("s/f", "s/f"), ("s/f", "s/g", "s/f")]
+    with pytest.raises(Recursive):
+        await engine.dispatcher.invoke(Invocation("r-1", target, b"", chain=("s/f", "s/g", "s/f")))
+    assert len(engine.chains) == 3, "a call that was cut starts no instance and asks for no credentials"
+
+
+async def test_without_a_limit_no_chain_is_kept(engine: Engine) -> None:
+    await engine.dispatcher.invoke(Invocation("r-1", Target("s", "LATEST", "f"), b"", chain=("s/f",) * 50))
+    assert engine.chains == [()]

@@ -5,13 +5,16 @@ import base64
 import uuid
 
 import pytest
-from tests.fc.conftest import DATE, Endpoint, hang_up_on, outcome, request_of, scope
+from fc2.auth import Auth
+from tests.fc.conftest import ACCOUNT_ID, DATE, Endpoint, hang_up_on, outcome, request_of, scope
 from tests.support.exchanges import FakeExchange
 
 from sesame.fc.invoke import SMALL_EVENT_BYTES
 from sesame.http.interface import Disconnected
+from sesame.identity.roles import Roles, new_role
+from sesame.identity.tokens import Grant
 from sesame.model import limits
-from sesame.model.errors import Exhausted, NotFound, NotStarted
+from sesame.model.errors import Exhausted, NotFound, NotStarted, Recursive
 from sesame.model.invocation import FunctionError, Invocation, Outcome, Phases, Target
 
 PATH = "/services/demo/functions/f/invocations"
@@ -263,3 +266,25 @@ async def test_a_small_event_is_read_without_asking(endpoint: Endpoint) -> None:
     exchange = FakeExchange(request_of(scope("POST", "/2016-08-15" + PATH, signed)), [b"ev", b"nt"])
     await endpoint.gateway.serve(exchange)
     assert (exchange.status, endpoint.engine.announced) == (200, [])
+
+
+async def test_a_call_carries_the_chain_of_the_function_that_asks_for_it(endpoint: Endpoint) -> None:
+    roles = Roles(endpoint.catalog)
+    role = new_role("tester", ["AliyunFCInvocationAccess"])
+    await roles.put(ACCOUNT_ID, role)
+    keys = endpoint.tokens.issue(Grant(ACCOUNT_ID, role.role_name, role.role_id, "session", chain=("demo/g", "demo/h")))
+    sent = {"host": "h", "date": DATE, "x-fc-security-token": keys.security_token}
+    signer = Auth(keys.access_key_id, keys.access_key_secret)
+    sent["authorization"] = signer.sign_request("POST", "/2016-08-15" + PATH, sent)
+    assert (await endpoint.call("POST", PATH, b"", sent, sign=False)).status == 200
+    assert endpoint.engine.asked[0].chain == ("demo/g", "demo/h")
+
+
+async def test_a_function_that_leads_to_itself_too_often(endpoint: Endpoint) -> None:
+    async def cut(_call: Invocation) -> Outcome:
+        raise Recursive("demo/f", 16)
+
+    endpoint.engine.then = cut
+    answer = await endpoint.call("POST", PATH)
+    assert (answer.status, answer.json()["ErrorCode"]) == (400, "RecursionLimitExceeded")
+    assert "--recursion-limit" in answer.json()["ErrorMessage"]

@@ -297,3 +297,13 @@ async def test_the_master_key_is_made_once(catalog: Catalog) -> None:
     assert len(key) == 32
     assert await master_key(catalog) == key
     assert Tokens(key, Clock()).issue(Grant("42", "r", "i", "s")).security_token
+
+
+async def test_credentials_of_a_chain_say_where_they_come_from(issuer: Issuer, clock: Clock) -> None:
+    plain = issuer.credentials(DEFAULT_ARN, "photos", 3.0)
+    chained = issuer.credentials(DEFAULT_ARN, "photos", 3.0, ("s/f", "s/g"))
+    assert issuer.credentials(DEFAULT_ARN, "photos", 3.0, ("s/f", "s/g")) is chained
+    assert issuer.credentials(DEFAULT_ARN, "photos", 3.0) is plain
+    tokens = Tokens(bytes(32), clock)
+    for credentials, chain in ((plain, ()), (chained, ("s/f", "s/g"))):
+        assert tokens.verify(credentials.access_key_id, credentials.security_token).principal.chain == chain

@@ -19,6 +19,7 @@ from sesame.model.clocks import SystemClocks
 from sesame.model.errors import ConfigurationError
 from sesame.model.function import Function, Package
 from sesame.model.invocation import Credentials, Invocation, Outcome, Target
+from sesame.model.recursion import Chain
 from sesame.model.service import Service
 from sesame.model.snapshot import Resolved, Snapshot, snapshot_of
 from sesame.sandbox.drivers import Wanted, choose
@@ -84,7 +85,7 @@ async def run_local(call: LocalCall, settings: Settings) -> Outcome:
             await driver.close()
 
 
-def _no_credentials(_role: str, _session_name: str, _validity_s: float) -> Credentials:
+def _no_credentials(_role: str, _session_name: str, _validity_s: float, _chain: Chain) -> Credentials:
     return Credentials()
 
 

@@ -15,6 +15,7 @@ from sesame.engine.startup import initialize
 from sesame.engine.steps import Ended, Steps, is_usable_after
 from sesame.model.clocks import Clocks
 from sesame.model.invocation import Invocation, Outcome, Phases
+from sesame.model.recursion import Chain, extended, require_below
 from sesame.model.snapshot import Snapshot
 
 
@@ -34,7 +35,11 @@ class Dispatcher:
     death is the outcome (`exit`) and the caller decides.
     """
 
-    def __init__(self, resolver: Snapshots, pool: Pool, clocks: Clocks, credentials: CredentialsOf) -> None:
+    def __init__(
+        self, resolver: Snapshots, pool: Pool, clocks: Clocks, credentials: CredentialsOf, *, recursion_limit: int = 0
+    ) -> None:
+        """`recursion_limit` is how often a function may lead to itself (`model.recursion`); 0 is no limit."""
+        self._recursion_limit = recursion_limit
         self._resolver = resolver
         self._pool = pool
         self._clocks = clocks
@@ -47,7 +52,11 @@ class Dispatcher:
         snapshot = self._resolver.resolve(invocation.target)
         limits = snapshot.limits
         validity_s = limits.timeout_s + limits.initialization_timeout_s + CREDENTIALS_MARGIN_S
-        credentials = self._credentials(snapshot.role, snapshot.service, validity_s)
+        chain: Chain = ()
+        if self._recursion_limit:
+            require_below(self._recursion_limit, invocation.chain, invocation.target)
+            chain = extended(invocation.chain, invocation.target)
+        credentials = self._credentials(snapshot.role, snapshot.service, validity_s, chain)
         try:
             async with self._pool.lease(snapshot) as lease:
                 meta = call_meta(invocation, snapshot, credentials)

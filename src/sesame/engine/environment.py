@@ -10,13 +10,15 @@ from typing import Any
 
 from sesame.model import limits
 from sesame.model.invocation import Credentials, Invocation
+from sesame.model.recursion import Chain
 from sesame.model.snapshot import Snapshot
 
 # Credentials outlive the longest possible call by so much.
 CREDENTIALS_MARGIN_S = 60.0
 
-# Takes a role's ARN, a session name and seconds; returns temporary keys of the role that last so long at least.
-CredentialsOf = Callable[[str, str, float], Credentials]
+# Takes a role's ARN, a session name, seconds, and the functions that led to the call; returns temporary keys of the
+# role that last so long at least.
+CredentialsOf = Callable[[str, str, float, Chain], Credentials]
 
 _PLATFORM = {
     "FC_FUNC_CODE_PATH": "/code/",

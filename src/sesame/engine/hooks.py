@@ -43,7 +43,7 @@ class Hooks:
             return True
         snapshot = instance.snapshot
         try:
-            credentials = self._credentials(snapshot.role, snapshot.service, hook.timeout_s + CREDENTIALS_MARGIN_S)
+            credentials = self._credentials(snapshot.role, snapshot.service, hook.timeout_s + CREDENTIALS_MARGIN_S, ())
         except SesameError as error:
             log.warning("a hook was left out because it has no credentials", hook=_NAMES[kind], error=str(error))
             return True

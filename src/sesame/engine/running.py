@@ -36,6 +36,7 @@ class EngineDependencies(msgspec.Struct, frozen=True, kw_only=True):
     credentials: CredentialsOf
     account_id: str
     region: str
+    recursion_limit: int = 0
 
 
 class LocalEngine:
@@ -54,7 +55,9 @@ class LocalEngine:
                 hooks=Hooks(given.clocks, given.credentials),
             )
         )
-        self.dispatcher = Dispatcher(given.resolver, self.pool, given.clocks, given.credentials)
+        self.dispatcher = Dispatcher(
+            given.resolver, self.pool, given.clocks, given.credentials, recursion_limit=given.recursion_limit
+        )
         # The dispatcher's own method, so that a call awaits no coroutine of this class.
         self.invoke: Callable[[Invocation], Awaitable[Outcome]] = self.dispatcher.invoke
 

@@ -110,7 +110,7 @@ class FcEndpoint:
             caller = self._verifier.verify(head)
             requester = self._permissions.require(caller, head, request, request.method)
             if request.method == "POST" and raw_path.endswith(targets.INVOCATIONS_SUFFIX):
-                await self._invoker.serve(request_id, head, exchange)
+                await self._invoker.serve(request_id, head, exchange, requester.principal.chain)
             else:
                 await self._route(request_id, exchange, requester)
         except Disconnected:

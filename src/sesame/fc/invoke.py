@@ -16,6 +16,7 @@ from sesame.fc.refusals import InvalidArgument, PathNotSupported
 from sesame.http.interface import Disconnected, Exchange
 from sesame.model import limits
 from sesame.model.invocation import Invocation, Outcome, Phases, Target
+from sesame.model.recursion import Chain
 
 # Reading an event of this size costs less than checking first whether the function can be called now.
 SMALL_EVENT_BYTES = 16 * 1024
@@ -55,8 +56,8 @@ class Invoker:
         self._engine = engine
         self._date = date
 
-    async def serve(self, request_id: str, head: RequestHead, exchange: Exchange) -> None:
-        """Reads the event, invokes the function and answers.
+    async def serve(self, request_id: str, head: RequestHead, exchange: Exchange, chain: Chain) -> None:
+        """Reads the event, invokes the function and answers. `chain` is the caller's.
 
         A function's failure is also a 200, with the header X-Fc-Error-Type. Raises a `CallerError` for a request that
         is refused, and `Disconnected` when the client hung up; the call was cancelled then.
@@ -68,7 +69,7 @@ class Invoker:
         event = exchange.body_if_here()
         if event is None:
             event = await self.read_event(target, exchange)
-        invocation = Invocation(request_id, target, event, tracing=_tracing(head.fc_headers))
+        invocation = Invocation(request_id, target, event, tracing=_tracing(head.fc_headers), chain=chain)
         outcome = await self.run(invocation, exchange)
         lines = self.lines(request_id, target, outcome, exchange)
         if outcome.error is None:

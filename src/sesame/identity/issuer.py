@@ -13,6 +13,7 @@ from sesame.identity.roles import FUNCTION_COMPUTE, Roles, parse_role_arn
 from sesame.identity.tokens import VALIDITY_S_DEFAULT, Grant, Tokens
 from sesame.model.errors import Forbidden
 from sesame.model.invocation import Credentials
+from sesame.model.recursion import Chain
 from sesame.model.role import Principal
 
 # Over what a call may take: clocks differ, and what a function hands on is used a little after it returned.
@@ -36,7 +37,7 @@ class Issuer:
         self._roles = roles
         self._clock = clock
         self._validity_s = validity_s
-        self._held: OrderedDict[tuple[str, str], _Held] = OrderedDict()
+        self._held: OrderedDict[tuple[str, str, Chain], _Held] = OrderedDict()
 
     def lend(self, principal: Principal, valid_s: float) -> Credentials:
         """Credentials of a principal that is no role's session, such as a code upload."""
@@ -50,8 +51,10 @@ class Issuer:
         )
         return self._tokens.issue(grant, valid_s)
 
-    def credentials(self, role_arn: str, session: str, min_validity_s: float) -> Credentials:
+    def credentials(self, role_arn: str, session: str, min_validity_s: float, chain: Chain = ()) -> Credentials:
         """Good for at least `min_validity_s` more seconds; three empty strings for a service without a role.
+
+        What is asked for with them is known to come from this chain of functions.
 
         Raises Forbidden when the role does not exist or does not trust Function Compute.
         """
@@ -64,18 +67,19 @@ class Issuer:
             )
         now = self._clock()
         needed_until = now + min_validity_s + RENEWAL_MARGIN_S
-        held = self._held.get((role_arn, session))
+        key = (role_arn, session, chain)
+        held = self._held.get(key)
         if held is not None and held.role_id == role.role_id and held.expires_at >= needed_until:
-            self._held.move_to_end((role_arn, session))
+            self._held.move_to_end(key)
             return held.credentials
         # POLICY: a call that may run longer than credentials usually live gets longer-lived ones.
         # The second margin lets them serve for a while before they are renewed.
         valid_s = max(self._validity_s, min_validity_s + 2 * RENEWAL_MARGIN_S)
         account_id, _name = parse_role_arn(role_arn) or ("", "")
-        grant = Grant(account_id=account_id, role=role.role_name, role_id=role.role_id, session=session)
+        grant = Grant(account_id=account_id, role=role.role_name, role_id=role.role_id, session=session, chain=chain)
         credentials = self._tokens.issue(grant, valid_s)
-        self._held[role_arn, session] = _Held(credentials, role.role_id, now + valid_s)
-        self._held.move_to_end((role_arn, session))
+        self._held[key] = _Held(credentials, role.role_id, now + valid_s)
+        self._held.move_to_end(key)
         if len(self._held) > CREDENTIALS_REMEMBERED:
             self._held.popitem(last=False)
         return credentials

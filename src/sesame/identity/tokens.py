@@ -61,7 +61,8 @@ class CredentialsRefused(SesameError):
 class Grant(msgspec.Struct, frozen=True):
     """Whose credentials to make: a role of an account, a session's name, perhaps a policy (JSON) that narrows it.
 
-    With the kind CODE_UPLOAD there is no role: the policy says all that the credentials may do.
+    With the kind CODE_UPLOAD there is no role: the policy says all that the credentials may do. `chain` names the
+    functions that led to the one that holds them.
     """
 
     account_id: str
@@ -70,6 +71,7 @@ class Grant(msgspec.Struct, frozen=True):
     session: str
     policy: str | None = None
     kind: PrincipalKind = PrincipalKind.ROLE
+    chain: tuple[str, ...] = ()
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -177,12 +179,14 @@ class Tokens:
             role_id=grant.role_id,
             session=grant.session,
             session_policy=grant.policy,
+            chain=grant.chain,
         )
         return Session(principal=principal, secret=self.secret_of(access_key_id), expires_at=claims.expires_at)
 
 
 def _size(session: Session) -> int:
-    return SESSION_BYTES + len(session.principal.session_policy or "")
+    principal = session.principal
+    return SESSION_BYTES + len(principal.session_policy or "") + sum(map(len, principal.chain))
 
 
 async def master_key(catalog: Catalog) -> bytes:

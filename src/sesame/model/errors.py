@@ -19,6 +19,7 @@ Raised by every package below the endpoints. A function's own failure is none of
     │   ├── Unchanged                   a version that would equal the one before
     │   ├── PreconditionFailed          the resource is not in the state that the caller named
     │   ├── Forbidden                   a caller without the right
+    │   ├── Recursive                   a function that led to itself too often
     │   ├── NotStarted                  a function of which no instance can be started
     │   └── Exhausted                   a cap that is reached
     ├── PlatformError                   our fault: logged with the request id, answered without internals
@@ -33,6 +34,7 @@ HTTP_TRIGGER = "http_trigger"
 OBJECT = "object"
 SOURCE_BUCKET = "source_bucket"
 UPLOAD = "upload"
+ASYNC_INVOCATION = "async_invocation"
 
 UTC_TIME = "UTC time"
 SCHEDULE = "schedule"
@@ -168,6 +170,18 @@ class PreconditionFailed(CallerError):
 
 class Forbidden(CallerError):
     """The caller is known, and may not do this."""
+
+
+class Recursive(CallerError):
+    """`function` (as `service/function`) led to itself `limit` times in one chain of invocations."""
+
+    def __init__(self, function: str, limit: int) -> None:
+        super().__init__(
+            f"function '{function}' led to its own invocation {limit} times, as often as this server's recursion limit "
+            "allows: have the chain of invocations end, or raise --recursion-limit"
+        )
+        self.function = function
+        self.limit = limit
 
 
 class NotStarted(CallerError):

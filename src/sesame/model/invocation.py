@@ -25,7 +25,10 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class Invocation(msgspec.Struct, frozen=True):
-    """One call. `event` is passed on uninterpreted; `http_params` is set for HTTP functions only."""
+    """One call. `event` is passed on uninterpreted; `http_params` is set for HTTP functions only.
+
+    `chain` names the functions that led to it (`model.recursion`).
+    """
 
     request_id: str
     target: Target
@@ -33,6 +36,7 @@ class Invocation(msgspec.Struct, frozen=True):
     retry_count: int = 0
     tracing: dict[str, object] | None = None
     http_params: dict[str, object] | None = None
+    chain: tuple[str, ...] = ()
 
 
 class Phases(msgspec.Struct, frozen=True):

@@ -20,7 +20,8 @@ class Principal(msgspec.Struct, frozen=True):
     """Who calls. `role`, `role_id`, `session` and `session_policy` (JSON text) are set for a role's session only.
 
     A code upload is the holder of the credentials that GetTempBucketToken lends: `session` is the upload's name, and
-    `session_policy` says all that it may do.
+    `session_policy` says all that it may do. `chain` is of a function's credentials: the functions that led to it, and
+    itself last (`model.recursion`).
     """
 
     kind: PrincipalKind
@@ -29,6 +30,7 @@ class Principal(msgspec.Struct, frozen=True):
     role_id: str = ""
     session: str = ""
     session_policy: str | None = None
+    chain: tuple[str, ...] = ()
 
     @property
     def lasting_name(self) -> str:

@@ -23,6 +23,10 @@ _NOT_FOUND = {
     records.LAYER: ("LayerNotFound", "layer '{0}' does not exist"),
     records.LAYER_VERSION: ("LayerVersionNotFound", "version '{0}' of layer '{1}' does not exist"),
     records.ASYNC_CONFIG: ("AsyncConfigNotExists", "AsyncConfig for {1}.{0}:{2} does not exist."),
+    errors.ASYNC_INVOCATION: (
+        "StatefulAsyncInvocationNotFound",
+        "stateful async invocation '{0}' of function '{3}' in service '{1}' does not exist under qualifier '{2}'",
+    ),
     records.ON_DEMAND_CONFIG: ("OnDemandConfigNotFound", "on-demand config of '{0}' does not exist"),
     records.VPC_BINDING: ("VpcBindingNotFound", "service '{1}' is not bound to vpc '{0}'"),
     # Not of this API, but of what its operations refer to.
@@ -45,6 +49,11 @@ _ALREADY_EXISTS = {
         "TriggerAlreadyExists",
         "function '{2}' has the HTTP trigger '{0}' under qualifier '{3}' already: expected at most one for each "
         "version or alias",
+    ),
+    errors.ASYNC_INVOCATION: (
+        "StatefulAsyncInvocationAlreadyExists",
+        "stateful async invocation '{0}' of function '{3}' in service '{1}' already exists under qualifier '{2}', with "
+        "another event: choose another id",
     ),
     records.CUSTOM_DOMAIN: ("DomainNameAlreadyExists", "domain name {0} already exists"),
     records.ROLE: ("RoleAlreadyExists", "role '{0}' already exists"),
@@ -100,6 +109,8 @@ def worded(error: errors.CallerError) -> ApiError:
             return ApiError(403, "AccessDenied", str(error))
         case errors.Overlapping():
             return ApiError(400, "OSSInvalidRequest", _OVERLAPPING.format(error.bucket, error.other))
+        case errors.Recursive():
+            return ApiError(400, "RecursionLimitExceeded", str(error))
         case errors.NotStarted():
             return ApiError(412, "FunctionNotStarted", f"The function cannot be started. {error}")
         case errors.Exhausted():

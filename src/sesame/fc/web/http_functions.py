@@ -28,6 +28,7 @@ from sesame.model import limits
 from sesame.model.domain import CustomDomain
 from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.model.records import Record
+from sesame.model.recursion import Chain
 from sesame.model.trigger_configs import HttpConfig
 
 PROXY_PREFIX = b"/2016-08-15/proxy/"
@@ -72,19 +73,20 @@ class HttpFunctions:
         trigger = self._triggers.of(way.target)
         if request.method not in trigger.methods:
             raise not_allowed(request.method, trigger.methods)
-        self._admit(trigger, way.target, request)
+        chain = self._admit(trigger, way.target, request)
         body = exchange.body_if_here()
         if body is None:
             body = await self._invoker.read_event(way.target, exchange)
-        invocation = Invocation(request_id, way.target, body, http_params=_params(way, request))
+        invocation = Invocation(request_id, way.target, body, http_params=_params(way, request), chain=chain)
         outcome = await self._invoker.run(invocation, exchange)
         status, headers = (502, []) if outcome.error is not None else _response(outcome, way, request.method)
         lines = self._invoker.lines(request_id, way.target, outcome, exchange)
         exchange.send_whole(status, headers, lines, outcome.payload)
 
-    def _admit(self, trigger: HttpConfig, target: Target, request: Request) -> None:
+    def _admit(self, trigger: HttpConfig, target: Target, request: Request) -> Chain:
+        """The chain of the caller; a caller who does not sign has none."""
         if trigger.auth_type == _ANONYMOUS:
-            return
+            return ()
         if trigger.auth_type != _FUNCTION:
             raise AccessDenied(
                 f"the HTTP trigger's authType '{trigger.auth_type}' is stored but not served here: "
@@ -93,6 +95,7 @@ class HttpFunctions:
         head = head_of(request)
         caller = self._verifier.verify_trigger(head, request.query)
         self._permissions.require_invoke(caller, head, request, target)
+        return caller.principal.chain
 
 
 def proxy_way(request: Request) -> Way:
