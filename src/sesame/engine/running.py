@@ -3,12 +3,13 @@
 Built by `app` and by `sesame invoke`.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 
 import msgspec
 
 from sesame.engine.announced import AnnouncedCalls
+from sesame.engine.async_policies import has_room
 from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.environment import CredentialsOf
 from sesame.engine.hooks import Hooks
@@ -20,8 +21,9 @@ from sesame.engine.pool import Pool, PoolDependencies
 from sesame.engine.resolver import Snapshots
 from sesame.model.clocks import Clocks
 from sesame.model.command import Command
-from sesame.model.errors import INSTANCE, NotFound
-from sesame.model.invocation import Invocation, Outcome
+from sesame.model.errors import INSTANCE, CallerError, NotFound
+from sesame.model.invocation import Invocation, Outcome, Target
+from sesame.model.snapshot import Snapshot
 from sesame.sandbox.interface import SandboxLauncher
 
 
@@ -43,6 +45,8 @@ class LocalEngine:
     """As `Engine` says."""
 
     def __init__(self, given: EngineDependencies) -> None:
+        self._resolver = given.resolver
+        self._caps = given.caps
         self.pool = Pool(
             PoolDependencies(
                 launcher=given.launcher,
@@ -62,6 +66,33 @@ class LocalEngine:
         self.invoke: Callable[[Invocation], Awaitable[Outcome]] = self.dispatcher.invoke
 
         self.announce = AnnouncedCalls(given.resolver, self.pool, given.caps).announce
+
+    @property
+    def calls_in_flight(self) -> int:
+        return self.pool.calls
+
+    @property
+    def calls_ended(self) -> int:
+        return self.dispatcher.ended.total()
+
+    def has_room_for_async(self, target: Target, running: Collection[Target], starting: Collection[Target]) -> bool:
+        """As `async_work.CallEngine` says. True for what cannot be called: the call itself says why."""
+        try:
+            snapshot = self._resolver.resolve(target)
+        except CallerError:
+            return True
+        fresh = self._snapshots(starting)
+        busy = [each.snapshot for each in self.pool.instances() if each.state not in (State.IDLE, State.DEAD)]
+        return has_room(snapshot, [*self._snapshots(running), *fresh], [*busy, *fresh], self._caps)
+
+    def _snapshots(self, targets: Collection[Target]) -> list[Snapshot]:
+        found = []
+        for target in targets:
+            try:
+                found.append(self._resolver.resolve(target))
+            except CallerError:
+                continue
+        return found
 
     async def instances(self, service: str, function: str) -> list[InstanceInfo]:
         return [

@@ -19,6 +19,8 @@ from sesame.sandbox.deaths import line_of
 from sesame.sandbox.interface import Reply
 
 UNHANDLED = "UnhandledInvocationError"
+# The message of a cancellation that stops an asynchronous invocation.
+STOPPED = "stopped"
 
 
 class Ended(msgspec.Struct):
@@ -57,7 +59,7 @@ class Steps:
             reply = await instance.call(kind, request_id, self._meta, payload, timeout_s)
         except BaseException as error:
             took_ms = (self._clocks.monotonic() - started_at) * 1000
-            why = "Invocation canceled by client" if isinstance(error, asyncio.CancelledError) else "Internal error"
+            why = _why_cut_off(error)
             log.ensure_new_line()
             log.line(
                 f"FC {name} End RequestId: {request_id}, Error: {why} "
@@ -74,6 +76,12 @@ class Steps:
                 log.write(f"{why}\n".encode())
         ended.last_line = f"FC {name} End RequestId: {request_id}{failed}\r\n".encode()
         return ended
+
+
+def _why_cut_off(error: BaseException) -> str:
+    if not isinstance(error, asyncio.CancelledError):
+        return "Internal error"
+    return "Invocation stopped" if error.args == (STOPPED,) else "Invocation canceled by client"
 
 
 def _ended(reply: Reply | CallFailed, took_ms: float, timeout_s: float, instance: Instance) -> Ended:

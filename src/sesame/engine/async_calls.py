@@ -1,0 +1,242 @@
+"""One attempt at an asynchronous invocation: calls the function and records what came of it.
+
+Run by `engine.async_invoker`, one task for each. While the queue cannot be written, the result is kept and written
+later.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import structlog
+
+from sesame.engine.async_pace import Pace
+from sesame.engine.async_policies import function_retry_s, throttle_retry_s
+from sesame.engine.async_work import InvokerDependencies
+from sesame.engine.steps import STOPPED
+from sesame.model.async_invocation import Ending, Leased, State
+from sesame.model.async_result import AsyncResult
+from sesame.model.errors import CallerError, Exhausted, NotStarted, PlatformError
+from sesame.model.invocation import Invocation, Outcome
+
+SUCCESS = "Success"
+# The cloud's documents do not say what it calls these.
+EXPIRED_CONDITION = "EventAgeExceeded"
+STOPPED_CONDITION = "AsyncInvocationStopped"
+NOT_RUN = "the server could not run the function"
+ERROR_CHARS_MAX = 4096
+# What is kept of a function's answer with its invocation; destinations get all of it.
+RETURN_BYTES_MAX = 128 * 1024
+# While the queue cannot be written, a write is tried again after so long, doubling up to the second.
+WRITE_AGAIN_FIRST_S, WRITE_AGAIN_MAX_S = 0.25, 15.0
+
+log = structlog.get_logger(__name__)
+
+
+class Attempt(msgspec.Struct, eq=False):
+    """A claimed invocation. `lease` is replaced when the invocation is claimed again while it runs.
+
+    `fresh` until its call has reached the engine, `calling` while it is there, `stopped` once it is to be stopped.
+    """
+
+    lease: Leased
+    fresh: bool = True
+    calling: bool = False
+    stopped: bool = False
+    task: "asyncio.Task[None] | None" = None
+
+    def stop(self) -> None:
+        """Ends the call, if it is running; what has been decided is not changed."""
+        self.stopped = True
+        if self.calling and self.task is not None:
+            self.task.cancel(STOPPED)
+
+
+class AsyncCalls:
+    def __init__(self, given: InvokerDependencies, pace: Pace) -> None:
+        self._given = given
+        self._pace = pace
+
+    async def run(self, attempt: Attempt) -> None:
+        """On return the invocation is in a final state, waits for its next attempt, or its lease was lost.
+
+        Raises `CancelledError` when the task is cancelled for another reason than that the invocation is stopped; the
+        invocation may then be given back.
+        """
+        lease, now = attempt.lease, self._given.clocks.wall()
+        if attempt.stopped:
+            await self._finish(attempt, _result(lease, State.STOPPED, STOPPED_CONDITION, now))
+        elif now >= lease.expires_at:
+            text = f"not run within {max(lease.expires_at - lease.enqueued_at, 0):.0f} s of its acceptance"
+            await self._finish(attempt, _result(lease, State.EXPIRED, EXPIRED_CONDITION, now), text)
+        else:
+            self._given.queue.started(lease)
+            await self._record(attempt, await self._call(attempt), now)
+
+    async def put_off(self, attempt: Attempt) -> None:
+        """Has an invocation wait whose function runs as often as it may. Not counted as an attempt."""
+        await self._wait(attempt, "as many calls run as may run at a time")
+
+    async def _call(self, attempt: Attempt) -> Outcome | Exception | None:
+        """The outcome or the error of the call; None when it was stopped."""
+        given, lease = self._given, attempt.lease
+        invocation = Invocation(
+            request_id=lease.request_id,
+            target=lease.target,
+            event=lease.payload,
+            retry_count=lease.attempts,
+            tracing=lease.meta.tracing,
+            http_params=lease.meta.http_params,
+        )
+        began_at = given.clocks.monotonic()
+        self._pace.begun()
+        attempt.fresh, attempt.calling = False, True
+        outcome = None
+        try:
+            outcome = await given.engine.invoke(invocation)
+            return outcome
+        except asyncio.CancelledError:
+            if not attempt.stopped:
+                raise
+            task = asyncio.current_task()
+            assert task is not None
+            task.uncancel()
+            return None
+        except Exception as error:  # noqa: BLE001 - recorded with the invocation, whatever it is
+            return error
+        finally:
+            attempt.calling = False
+            self._pace.ended(given.clocks.monotonic() - began_at, reached=outcome is not None)
+
+    async def _record(self, attempt: Attempt, outcome: Outcome | Exception | None, started_at: float) -> None:
+        lease, now = attempt.lease, self._given.clocks.wall()
+        match outcome:
+            case Outcome():
+                await self._ended(attempt, outcome, started_at)
+            case None:
+                result = _result(lease, State.STOPPED, STOPPED_CONDITION, now, started_at)
+                await self._finish(attempt, result, "stopped while it ran")
+            case Exhausted() | NotStarted():
+                # POLICY: a function that does not start may start later, once the machine or its package is mended.
+                await self._wait(attempt, str(outcome))
+            case CallerError():
+                # What does not exist, cannot run here or may not be run is not tried again.
+                status, code, text = self._given.wording(outcome)
+                result = msgspec.structs.replace(
+                    _result(lease, State.FAILED, code, now, started_at),
+                    status_code=status,
+                    executions=lease.attempts,
+                    response=msgspec.json.encode({"errorMessage": text, "errorType": code}),
+                )
+                await self._finish(attempt, result, f"{code}: {text}")
+            case PlatformError():
+                log.error("an asynchronous invocation was not run", **_shown(lease), error=str(outcome))
+                await self._wait(attempt, NOT_RUN)
+            case _:
+                log.error("an asynchronous invocation was not run", **_shown(lease), exc_info=outcome)
+                await self._wait(attempt, NOT_RUN)
+
+    async def _ended(self, attempt: Attempt, outcome: Outcome, started_at: float) -> None:
+        """The function was called, and answered or failed."""
+        given, lease, now = self._given, attempt.lease, self._given.clocks.wall()
+        failed = outcome.error
+        errors = lease.attempts + 1
+        if failed is not None and errors <= given.policy_of(lease.target).max_retries:
+            delay_s = function_retry_s(errors, given.chance())
+            await self._retry(attempt, delay_s, counted=True, error=_message(outcome))
+            return
+        state, condition = (State.SUCCEEDED, SUCCESS) if failed is None else (State.FAILED, failed.type)
+        result = msgspec.structs.replace(
+            _result(lease, state, condition, now, started_at),
+            executions=errors,
+            function_error="" if failed is None else failed.type,
+            response=outcome.payload,
+        )
+        await self._finish(attempt, result, "" if failed is None else _message(outcome), outcome)
+
+    async def _wait(self, attempt: Attempt, why: str) -> None:
+        delay_s = throttle_retry_s(attempt.lease.throttles + 1, self._given.chance())
+        await self._retry(attempt, delay_s, counted=False, error=why)
+
+    async def _retry(self, attempt: Attempt, delay_s: float, *, counted: bool, error: str) -> None:
+        given, lease = self._given, attempt.lease
+        # An invocation that would have expired by then comes back in time to expire.
+        not_before = min(given.clocks.wall() + delay_s, lease.expires_at)
+        error = error[:ERROR_CHARS_MAX]
+        await self._write(attempt, lambda held: given.queue.retry(held, not_before, counted=counted, error=error))
+
+    async def _finish(
+        self, attempt: Attempt, result: AsyncResult, error: str = "", outcome: Outcome | None = None
+    ) -> None:
+        given = self._given
+        following = given.follow(result, given.policy_of(result.lease.target))
+        ending = Ending(
+            state=result.state,
+            ended_at=result.ended_at,
+            started_at=result.started_at,
+            error=error[:ERROR_CHARS_MAX],
+            return_payload=result.response[:RETURN_BYTES_MAX],
+            instance_id="" if outcome is None else outcome.instance_id,
+            duration_ms=0.0 if outcome is None else outcome.duration_ms,
+            destination_status=following.destination_status,
+        )
+        await self._write(attempt, lambda held: given.queue.finish(held, ending, following.then))
+
+    async def _write(self, attempt: Attempt, write: Callable[[Leased], Awaitable[bool]]) -> None:
+        """Repeats a write until the queue takes or refuses it."""
+        again_s = WRITE_AGAIN_FIRST_S
+        attempt.fresh = False
+        while True:
+            try:
+                if not await write(attempt.lease):
+                    log.warning("the lease was lost before its result was written", **_shown(attempt.lease))
+                return
+            except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
+                log.warning(
+                    "the result of an asynchronous invocation could not be written and is kept", error=str(error),
+                    again_s=again_s, **_shown(attempt.lease),
+                )  # fmt: skip
+            await pause(self._given, again_s)
+            again_s = min(2 * again_s, WRITE_AGAIN_MAX_S)
+
+
+async def pause(given: InvokerDependencies, seconds: float) -> None:
+    passed = asyncio.Event()
+    timer = given.clocks.call_later(seconds, passed.set)
+    try:
+        await passed.wait()
+    finally:
+        timer.cancel()
+
+
+def _result(
+    lease: Leased, state: State, condition: str, ended_at: float, started_at: float | None = None
+) -> AsyncResult:
+    return AsyncResult(
+        lease=lease,
+        state=state,
+        condition=condition,
+        status_code=200,
+        executions=lease.attempts + (started_at is not None),
+        ended_at=ended_at,
+        started_at=started_at,
+    )
+
+
+def _message(outcome: Outcome) -> str:
+    """The function's own message, or its error body where that is not of the usual form."""
+    assert outcome.error is not None
+    try:
+        message = msgspec.json.decode(outcome.payload)["errorMessage"]
+    except (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError):
+        message = outcome.payload.decode(errors="replace")
+    return f"{outcome.error.type}: {message}"
+
+
+def _shown(lease: Leased) -> dict[str, str]:
+    target = lease.target
+    return {
+        "function": f"{target.service}.{target.qualifier}/{target.function}",
+        "invocation": lease.invocation_id,
+        "request_id": lease.request_id,
+    }

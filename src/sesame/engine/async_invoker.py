@@ -1,0 +1,259 @@
+"""Runs asynchronous invocations: claims what is due, runs as much at a time as may run, and keeps its leases.
+
+Started and closed by `_engine`. Waits for the queue's notifications and never polls it; `engine.async_calls` runs each
+attempt, `engine.async_pace` says how many may run.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Iterator
+
+import structlog
+
+from sesame.engine.async_calls import AsyncCalls, Attempt, pause
+from sesame.engine.async_pace import ADJUST_EVERY_S, Pace
+from sesame.engine.async_work import InvokerDependencies
+from sesame.model.async_invocation import Leased
+from sesame.model.clocks import Timer
+from sesame.model.invocation import Target
+
+# So many invocations are claimed ahead of the calls that may run, so that none of these waits for the database.
+CLAIMED_AHEAD_MAX = 64
+# POLICY: so many claimed invocations wait for a function that runs at its cap; the others go back to the queue, so that
+# they do not hold up other functions.
+WAITING_PER_FUNCTION_MAX = 8
+# After a claim that failed, the next one waits so long.
+CLAIM_AGAIN_S = 1.0
+# Leases are extended when a third of their time has passed, so that two extensions may fail.
+EXTENSIONS_PER_LEASE = 3
+# POLICY: results that are being written when the patience of `close` has ended get so long to be written.
+LAST_WRITES_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class AsyncInvoker:
+    """Belongs to one event loop. `start` once, then `close` once."""
+
+    def __init__(self, given: InvokerDependencies) -> None:
+        self._given = given
+        self._pace = Pace(given.engine, given.load, given.clocks, given.cores)
+        self._calls = AsyncCalls(given, self._pace)
+        # Claimed and not started, the oldest first; and what runs or is being recorded; both by `seq`.
+        self._waiting: deque[Attempt] = deque()
+        self._running: dict[int, Attempt] = {}
+        self._more = False
+        self._claiming: asyncio.Task[None] | None = None
+        self._upkeep: set[asyncio.Task[None]] = set()
+        # What was to be stopped while a claim was under way, which may bring it.
+        self._stopped_early: set[int] = set()
+        self._resume: Timer | None = None
+        self._extend: Timer | None = None
+        self._quiet = False
+        self._ended: asyncio.Event = asyncio.Event()
+
+    def start(self) -> None:
+        self._given.queue.on_work(self._on_work)
+        self._given.queue.on_stop(self._on_stop)
+        self._on_work()
+
+    def quiesce(self) -> None:
+        """Starts nothing from here on; what runs goes on."""
+        self._quiet = True
+        if self._claiming is not None:
+            self._claiming.cancel()
+        if self._resume is not None:
+            self._resume.cancel()
+
+    async def close(self, patience_s: float) -> None:
+        """What was not started goes back at once; running calls have `patience_s` to end, and then go back, too.
+
+        On return nothing runs and no lease is held, save where the queue could not be written.
+        """
+        self.quiesce()
+        if self._claiming is not None:
+            await asyncio.wait([self._claiming])
+        waiting = [attempt.lease for attempt in self._waiting]
+        self._waiting.clear()
+        await self._release(waiting)
+        await self._until_ended(patience_s)
+        for attempt in self._running.values():
+            if attempt.calling and attempt.task is not None:
+                attempt.task.cancel()
+        await self._until_ended(LAST_WRITES_S)
+        tasks = [attempt.task for attempt in self._running.values() if attempt.task is not None]
+        for task in (*tasks, *self._upkeep):
+            task.cancel()
+        if left := (*tasks, *self._upkeep):
+            await asyncio.wait(left)
+        if self._extend is not None:
+            self._extend.cancel()
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    def _on_work(self) -> None:
+        self._more = True
+        self._pump()
+
+    def _on_stop(self, seq: int) -> None:
+        attempt = self._running.get(seq)
+        if attempt is not None:
+            attempt.stop()
+            return
+        for waiting in self._waiting:
+            if waiting.lease.seq == seq:
+                waiting.stop()
+                self._waiting.remove(waiting)
+                self._begin(waiting)
+                return
+        if self._claiming is not None:
+            self._stopped_early.add(seq)
+
+    def _pump(self) -> None:
+        """Starts what may start and claims more."""
+        if self._quiet:
+            return
+        if self._waiting:
+            self._start_waiting()
+        wanted = self._pace.limit - len(self._running) + CLAIMED_AHEAD_MAX - len(self._waiting)
+        # In larger portions, because each claim is a transaction.
+        if self._more and self._claiming is None and wanted >= CLAIMED_AHEAD_MAX // 2:
+            self._more = False
+            self._claiming = asyncio.get_running_loop().create_task(self._claim(min(wanted, CLAIMED_AHEAD_MAX)))
+
+    async def _claim(self, limit: int) -> None:
+        try:
+            leases = await self._given.queue.claim(limit)
+            self._more = self._more or len(leases) >= limit
+            for lease in leases:
+                self._take(lease)
+        except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
+            log.warning("no asynchronous invocations could be claimed", error=str(error), again_s=CLAIM_AGAIN_S)
+            self._more = True
+            await pause(self._given, CLAIM_AGAIN_S)
+        finally:
+            self._claiming = None
+            self._stopped_early.clear()
+        self._pump()
+
+    def _take(self, lease: Leased) -> None:
+        known = self._running.get(lease.seq) or next((a for a in self._waiting if a.lease.seq == lease.seq), None)
+        if known is not None:
+            # Its lease had ended, by a jump of the clock or while the database was gone. It is not run twice at a time.
+            known.lease = lease
+            return
+        attempt = Attempt(lease, stopped=lease.seq in self._stopped_early)
+        self._waiting.append(attempt)
+        if self._extend is None:
+            self._extend_later()
+
+    def _start_waiting(self) -> None:
+        """Starts claimed invocations in order, passing over those of functions that have no room."""
+        pace, clocks = self._pace, self._given.clocks
+        pace.adjust()
+        full: Counter[Target] = Counter()
+        passed_over: list[Attempt] = []
+        waiting = self._waiting
+        while waiting and len(self._running) < pace.limit and clocks.monotonic() >= pace.rests_until:
+            attempt = waiting.popleft()
+            target = attempt.lease.target
+            if target not in full and self._has_room(target):
+                self._begin(attempt)
+                continue
+            full[target] += 1
+            own = any(other.lease.target == target for other in self._running.values())
+            if own and full[target] <= WAITING_PER_FUNCTION_MAX:
+                passed_over.append(attempt)
+            else:
+                self._put_off(attempt)
+        waiting.extendleft(reversed(passed_over))
+        if waiting and self._resume is None:
+            delay_s = min(max(pace.rests_until - clocks.monotonic(), 0.0) or ADJUST_EVERY_S, ADJUST_EVERY_S)
+            self._resume = clocks.call_later(delay_s, self._resumed)
+
+    def _resumed(self) -> None:
+        self._resume = None
+        self._pump()
+
+    def _has_room(self, target: Target) -> bool:
+        starting = [attempt.lease.target for attempt in self._running.values() if attempt.fresh]
+        running = [attempt.lease.target for attempt in self._running.values() if attempt.calling]
+        return self._given.engine.has_room_for_async(target, running, starting)
+
+    def _begin(self, attempt: Attempt) -> None:
+        self._running[attempt.lease.seq] = attempt
+        attempt.task = asyncio.get_running_loop().create_task(self._attempt(attempt))
+
+    def _put_off(self, attempt: Attempt) -> None:
+        """Sends back to the queue what finds no room; it is recorded like a refusal by the engine."""
+        self._running[attempt.lease.seq] = attempt
+        attempt.fresh = False
+        attempt.task = asyncio.get_running_loop().create_task(self._attempt(attempt, run=False))
+
+    async def _attempt(self, attempt: Attempt, *, run: bool = True) -> None:
+        try:
+            await (self._calls.run(attempt) if run else self._calls.put_off(attempt))
+        except asyncio.CancelledError:
+            await self._release([attempt.lease])
+        except Exception:
+            # Its lease ends by itself, and it is run again then.
+            log.exception("an asynchronous invocation was not recorded", invocation=attempt.lease.invocation_id)
+        finally:
+            del self._running[attempt.lease.seq]
+            if not self._running:
+                self._ended.set()
+        self._pump()
+
+    async def _release(self, leases: list[Leased]) -> None:
+        if leases:
+            try:
+                await self._given.queue.release(leases)
+            except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
+                log.warning("leases were not given back and end by themselves", count=len(leases), error=str(error))
+
+    async def _until_ended(self, patience_s: float) -> None:
+        """Waits until nothing runs, but no longer than `patience_s`."""
+        self._ended.clear()
+        if not self._running:
+            return
+        if patience_s <= 0:
+            return
+        timer = self._given.clocks.call_later(patience_s, self._ended.set)
+        await self._ended.wait()
+        timer.cancel()
+
+    def _extend_later(self) -> None:
+        delay_s = self._given.lease_s / EXTENSIONS_PER_LEASE
+        self._extend = self._given.clocks.call_later(delay_s, self._extend_all)
+
+    def _extend_all(self) -> None:
+        held = list(self._held())
+        self._extend = None
+        if held:
+            self._extend_later()
+            task = asyncio.get_running_loop().create_task(self._extended(held))
+            self._upkeep.add(task)
+            task.add_done_callback(self._upkeep.discard)
+
+    def _held(self) -> Iterator[Attempt]:
+        yield from self._waiting
+        yield from self._running.values()
+
+    async def _extended(self, attempts: list[Attempt]) -> None:
+        """Extends leases; of an invocation whose lease was lost, the call is ended, as another may run it."""
+        leases = [attempt.lease for attempt in attempts]
+        try:
+            kept = await self._given.queue.extend(leases)
+        except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
+            log.warning("leases of asynchronous invocations could not be extended", error=str(error))
+            return
+        for attempt, lease, is_kept in zip(attempts, leases, kept, strict=True):
+            if is_kept or attempt.lease is not lease:
+                continue
+            if attempt in self._waiting:
+                self._waiting.remove(attempt)
+            elif attempt.calling and attempt.task is not None:
+                log.warning("the lease of a running invocation was lost", invocation=lease.invocation_id)
+                attempt.task.cancel()

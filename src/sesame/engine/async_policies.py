@@ -1,0 +1,83 @@
+"""Every decision about asynchronous invocations: when one is tried again, how many run, what synchronous calls keep.
+
+Pure functions of plain values, called by `engine.async_invoker`, `engine.async_calls` and `engine.async_pace`.
+"""
+
+from collections.abc import Sequence
+
+from sesame.engine.policies import Caps
+from sesame.model.snapshot import Snapshot
+
+# POLICY: a function that failed is called again after up to 1 s, then 2 s, 4 s, … up to five minutes.
+FUNCTION_RETRY_FIRST_S = 1.0
+FUNCTION_RETRY_MAX_S = 300.0
+# POLICY: what found no capacity, or failed through this server, waits up to 0.5 s, then 1 s, 2 s, … (runtime.md §10).
+# The cloud goes on for five hours; here capacity is one machine's, and an event's age bounds the time in all.
+THROTTLE_RETRY_FIRST_S = 0.5
+THROTTLE_RETRY_MAX_S = 60.0
+# POLICY: asynchronous calls take at most so much of the memory for instances and of a function's instances; the rest
+# is left to synchronous calls. One asynchronous call of a function may always run.
+ASYNC_CAPACITY_SHARE = 0.75
+# POLICY: above this load, what more asynchronous calls would take is taken from synchronous ones.
+BUSY_LOAD = 0.85
+# POLICY: while it is busy and nothing is called synchronously, so many run at a time for each core.
+CALLS_PER_CORE = 2
+CALLS_MAX = 1024
+
+
+def function_retry_s(errors: int, chance: float) -> float:
+    """Seconds until the next call after so many function errors (at least one), with full jitter."""
+    return _backoff_s(FUNCTION_RETRY_FIRST_S, FUNCTION_RETRY_MAX_S, errors, chance)
+
+
+def throttle_retry_s(throttles: int, chance: float) -> float:
+    """Seconds until the next try after an invocation could not be run so many times (at least one)."""
+    return _backoff_s(THROTTLE_RETRY_FIRST_S, THROTTLE_RETRY_MAX_S, throttles, chance)
+
+
+def has_room(snapshot: Snapshot, running: Sequence[Snapshot], taken: Sequence[Snapshot], caps: Caps) -> bool:
+    """Whether one more asynchronous call of `snapshot` may start.
+
+    `running` are the asynchronous calls in flight, `taken` all calls in flight. Idle instances do not count.
+    """
+    if not all(
+        len(_own(taken, snapshot, version_id)) < cap
+        and len(_own(running, snapshot, version_id)) < max(1, int(cap * ASYNC_CAPACITY_SHARE))
+        for cap, version_id in ((snapshot.limits.instances, snapshot.version_id), (caps.instances_per_function, ""))
+        if cap is not None
+    ):
+        return False
+    memory_mb = snapshot.limits.memory_mb
+    if _memory_mb(taken) + memory_mb > caps.memory_mb:
+        return False
+    return not running or _memory_mb(running) + memory_mb <= caps.memory_mb * ASYNC_CAPACITY_SHARE
+
+
+def next_limit(limit: int, load: float, *, cores: int, synchronous: bool) -> int:
+    """How many asynchronous calls may run from now on.
+
+    Asked while more is to run than may run. It doubles while the machine has time left, and halves while it is busy:
+    down to one where something is called synchronously.
+    """
+    if load >= BUSY_LOAD:
+        least = 1 if synchronous else cores * CALLS_PER_CORE
+        return max(least, limit // 2) if limit > least else least
+    return min(2 * limit, CALLS_MAX)
+
+
+def _backoff_s(first_s: float, most_s: float, times: int, chance: float) -> float:
+    return chance * min(first_s * 2.0 ** min(times - 1, 32), most_s)
+
+
+def _own(calls: Sequence[Snapshot], snapshot: Snapshot, version_id: str) -> list[Snapshot]:
+    return [
+        call
+        for call in calls
+        if call.service == snapshot.service
+        and call.function == snapshot.function
+        and (not version_id or call.version_id == version_id)
+    ]
+
+
+def _memory_mb(calls: Sequence[Snapshot]) -> int:
+    return sum(call.limits.memory_mb for call in calls)

@@ -1,0 +1,92 @@
+"""What running asynchronous invocations needs of others: the queue, the engine's capacity, destinations, load.
+
+Used by `engine.async_invoker`. The queue is `store.queue`'s; the engine must not know the store.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Protocol
+
+import msgspec
+
+from sesame.model.async_invocation import Ending, Leased, NewDelivery, NewInvocation
+from sesame.model.async_result import AsyncPolicy, AsyncResult
+from sesame.model.clocks import Clocks
+from sesame.model.errors import CallerError
+from sesame.model.invocation import Invocation, Outcome, Target
+
+
+class WorkQueue(Protocol):
+    """Leases on invocations. False from `finish` and `retry`: the lease was lost, and nothing was written."""
+
+    async def claim(self, limit: int) -> list[Leased]:
+        """At most `limit` invocations that are due, the oldest first; fewer only when no more are due."""
+
+    def started(self, lease: Leased) -> None:
+        """Records that the function runs. Waits for nothing."""
+
+    async def extend(self, leases: Sequence[Leased]) -> list[bool]:
+        """Which of them are still held; those for as long again as a new lease."""
+
+    async def finish(self, lease: Leased, ending: Ending, then: Sequence[NewInvocation | NewDelivery]) -> bool:
+        """Commits the final state together with what follows from it."""
+
+    async def retry(self, lease: Leased, not_before: float, *, counted: bool, error: str) -> bool:
+        """Has the invocation wait until `not_before`; `counted` for an error of the function."""
+
+    async def release(self, leases: Sequence[Leased]) -> None:
+        """Gives invocations back as if they had not been claimed."""
+
+    def on_work(self, callback: Callable[[], None]) -> None:
+        """Calls back on the event loop when there may be something due."""
+
+    def on_stop(self, callback: Callable[[int], None]) -> None:
+        """Calls back with the `seq` of a claimed invocation that is to be stopped."""
+
+
+class CallEngine(Protocol):
+    """The part of the engine that is used here."""
+
+    def invoke(self, invocation: Invocation) -> Awaitable[Outcome]:
+        """As `engine.interface.Engine.invoke`. A cancelled call ends the instance that it ran on, and no other."""
+
+    def has_room_for_async(self, target: Target, running: Collection[Target], starting: Collection[Target]) -> bool:
+        """Whether one more asynchronous call may start, beside the asynchronous calls that run and that just start."""
+
+    @property
+    def calls_in_flight(self) -> int:
+        """Calls of every kind."""
+
+    @property
+    def calls_ended(self) -> int:
+        """Calls of every kind that reached their function and ended, since the start."""
+
+
+class Load(Protocol):
+    def sample(self) -> float:
+        """How busy this process's event loop or the machine was since the last sample, whichever is busier: 0 to 1."""
+
+
+# The API's words for a refusal: status, code and text.
+Wording = Callable[[CallerError], tuple[int, str, str]]
+
+
+class Following(msgspec.Struct, frozen=True):
+    """What is committed together with a final state, and what the invocation shows as `destinationStatus`."""
+
+    then: tuple[NewInvocation | NewDelivery, ...] = ()
+    destination_status: str = ""
+
+
+class InvokerDependencies(msgspec.Struct, frozen=True, kw_only=True):
+    """`chance` gives numbers in [0, 1); `lease_s` is how long a lease of the queue lasts."""
+
+    queue: WorkQueue
+    engine: CallEngine
+    clocks: Clocks
+    policy_of: Callable[[Target], AsyncPolicy]
+    follow: Callable[[AsyncResult, AsyncPolicy], Following]
+    wording: Wording
+    load: Load
+    chance: Callable[[], float]
+    cores: int
+    lease_s: float

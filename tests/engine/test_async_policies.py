@@ -1,0 +1,67 @@
+"""When asynchronous invocations are tried again, how many run, and what is left to synchronous calls."""
+
+import pytest
+from tests.engine.conftest import Engine
+
+from sesame.engine.async_policies import (
+    BUSY_LOAD,
+    CALLS_MAX,
+    FUNCTION_RETRY_MAX_S,
+    THROTTLE_RETRY_MAX_S,
+    function_retry_s,
+    has_room,
+    next_limit,
+    throttle_retry_s,
+)
+from sesame.engine.policies import Caps
+from sesame.model import limits
+from sesame.model.invocation import Target
+
+ALMOST_ONE = 0.999999
+
+
+def test_function_errors_wait_twice_as_long_each_time_up_to_a_most_with_full_jitter() -> None:
+    most = [function_retry_s(errors, ALMOST_ONE) for errors in range(1, 12)]
+    assert most[:4] == pytest.approx([1, 2, 4, 8], rel=1e-3)
+    assert most[-1] == pytest.approx(FUNCTION_RETRY_MAX_S, rel=1e-3)
+    assert function_retry_s(5, 0.0) == 0.0
+
+
+def test_throttling_waits_from_half_a_second_up_to_a_most() -> None:
+    most = [throttle_retry_s(times, ALMOST_ONE) for times in (1, 2, 3, 1_000_000)]
+    assert most == pytest.approx([0.5, 1, 2, THROTTLE_RETRY_MAX_S], rel=1e-3)
+
+
+def test_a_quarter_of_a_functions_instances_is_left_to_synchronous_calls(engine: Engine) -> None:
+    snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
+    caps = Caps(instances_per_function=4, memory_mb=10_000, starts_at_once=2, keep_alive_s=300)
+    assert has_room(snapshot, [snapshot] * 2, [snapshot] * 2, caps)
+    assert not has_room(snapshot, [snapshot] * 3, [snapshot] * 3, caps)
+    assert not has_room(snapshot, [], [snapshot] * 4, caps), "synchronous calls use the whole cap"
+
+
+def test_a_quarter_of_the_memory_is_left_to_synchronous_calls(engine: Engine) -> None:
+    snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
+    caps = Caps(instances_per_function=100, memory_mb=4 * 128, starts_at_once=2, keep_alive_s=300)
+    assert has_room(snapshot, [snapshot] * 2, [snapshot] * 2, caps)
+    assert not has_room(snapshot, [snapshot] * 3, [snapshot] * 3, caps)
+
+
+def test_one_asynchronous_call_may_run_whatever_the_cap(engine: Engine) -> None:
+    snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
+    caps = Caps(instances_per_function=1, memory_mb=128, starts_at_once=2, keep_alive_s=300)
+    assert has_room(snapshot, [], [], caps)
+    assert not has_room(snapshot, [snapshot], [snapshot], caps)
+
+
+def test_more_run_while_the_machine_has_time_and_fewer_while_it_is_busy() -> None:
+    def limit(now: int, load: float, *, synchronous: bool) -> int:
+        return next_limit(now, load, cores=2, synchronous=synchronous)
+
+    assert limit(4, 0.2, synchronous=True) == 8
+    assert limit(CALLS_MAX, 0.2, synchronous=False) == CALLS_MAX
+    assert limit(64, BUSY_LOAD, synchronous=False) == 32
+    assert limit(4, 1.0, synchronous=False) == 4, "two calls for each core run on a busy machine"
+    assert limit(4, 1.0, synchronous=True) == 2
+    assert limit(1, 1.0, synchronous=True) == 1, "the queue never stands still"
+    assert limit(1, 1.0, synchronous=False) == 4
