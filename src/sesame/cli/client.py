@@ -101,6 +101,7 @@ class Client:
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self.endpoint = server.endpoint
 
     def invoke(self, service: str, function: str, event: bytes, *, timeout_s: float) -> Answer:
         """Calls `service[.qualifier]/function` and waits, with the tail of the log.

@@ -17,6 +17,9 @@ from sesame.cli import ending, output
 COMMANDS = {
     "start": ("sesame.cli.start", "Starts Sesame."),
     "env": ("sesame.cli.env", "Prints account, keys and endpoints as shell exports."),
+    "deploy": ("sesame.cli.deploy", "Deploys a folder, a template.yml or an s.yaml."),
+    "plan": ("sesame.cli.deploy", "Shows what `sesame deploy` would change."),
+    "remove": ("sesame.cli.deploy", "Removes what `sesame deploy` made."),
     "invoke": ("sesame.cli.invoke", "Calls a local handler, or a deployed function."),
     "logs": ("sesame.cli.logs", "Prints what a function wrote, kept or as it comes."),
     "demo": ("sesame.cli.demo.command", "Deploys the manual's functions and calls them."),

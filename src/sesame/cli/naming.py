@@ -1,0 +1,55 @@
+"""How commands name things: `service/function`, `service/function:qualifier`, `NAME=VALUE`.
+
+Used by every command that takes such an argument.
+"""
+
+from collections.abc import Iterable
+
+import click
+import msgspec
+
+
+class FunctionName(msgspec.Struct, frozen=True):
+    """`qualifier` is a version or an alias, "" for LATEST."""
+
+    service: str
+    function: str
+    qualifier: str = ""
+
+    @property
+    def qualified_service(self) -> str:
+        """As the API's paths name it: `service` or `service.qualifier`."""
+        return f"{self.service}.{self.qualifier}" if self.qualifier else self.service
+
+
+def function_name(text: str) -> FunctionName:
+    """Reads `service/function[:qualifier]`; also `service.qualifier/function`, as the API's paths have it."""
+    service, slash, rest = text.partition("/")
+    function, colon, qualifier = rest.partition(":")
+    service, dot, in_service = service.partition(".")
+    if not slash or not service or not function or "/" in function or (colon and not qualifier) or (colon and dot):
+        raise click.UsageError(
+            f"'{text[:80]}' names no function: expected SERVICE/FUNCTION or SERVICE/FUNCTION:QUALIFIER"
+        )
+    return FunctionName(service, function, qualifier or in_service)
+
+
+def service_and_function(text: str) -> tuple[str | None, str]:
+    """Reads `service/function`, or a function's name alone."""
+    if "/" not in text:
+        return None, text
+    found = function_name(text)
+    if found.qualifier:
+        raise click.UsageError(f"'{text[:80]}' has a qualifier: a function is deployed without one")
+    return found.service, found.function
+
+
+def pairs(given: Iterable[str], flag: str) -> dict[str, str]:
+    """Reads `NAME=VALUE` texts."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"{flag} {text[:80]}: expected NAME=VALUE")
+        found[name] = value
+    return found

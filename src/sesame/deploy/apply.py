@@ -1,0 +1,37 @@
+"""Does the steps of a plan at a server, one after the other, and says each.
+
+Called by the commands `deploy` and `remove`. Stops at the first step that is refused; repeated, it goes on there.
+"""
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+from sesame.deploy.plan import Asks, Plan, Step
+from sesame.model import limits
+from sesame.model.errors import ConfigurationError
+
+Say = Callable[[Step], None]
+
+
+def apply(plan: Plan, server: Asks, say: Say) -> dict[str, Any]:
+    """What the server answered to each step, by what the step is about. Raises what the server refuses."""
+    answers: dict[str, Any] = {}
+    for step in plan.steps:
+        if step.action != "unchanged":
+            if step.before is not None:
+                server.ask(*step.before)
+            answers[step.what] = server.ask(step.method, step.path, _document(step))
+        say(step)
+    return answers
+
+
+def _document(step: Step) -> dict[str, Any] | None:
+    if step.code is None:
+        return None if step.document is None else dict(step.document)
+    if len(step.code) > limits.CODE_ZIP_BYTES:
+        raise ConfigurationError(
+            f"{step.what}: the code's zip has {len(step.code)} bytes; at most {limits.CODE_ZIP_BYTES} are taken: leave "
+            "out what is not needed (.fcignore, .funignore), or put the zip into a bucket and name that"
+        )
+    return {**(step.document or {}), "code": {"zipFile": base64.b64encode(step.code).decode()}}

@@ -1,0 +1,87 @@
+"""Makes the zip of a function's code from a file or folder: the same bytes for the same files.
+
+Used by `deploy.apply`. Follows ignore files in gitignore's syntax; never leaves the folder.
+"""
+
+import io
+import os
+import stat
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pathspec
+
+from sesame.deploy.project import Code
+from sesame.model.errors import ConfigurationError
+
+# What never belongs to code (reference/conventions.md §4.1, §4.4).
+ALWAYS_IGNORED = (
+    ".git", ".svn", ".hg", ".env", ".DS_Store", "template.packaged.yml", ".nas.yml", ".fun/nas", ".fun/tmp",
+    ".fun/package", "node_modules", "__pycache__", ".venv", "sesame-data", ".funignore", ".fcignore",
+)  # fmt: skip
+EPOCH = (1980, 1, 1, 0, 0, 0)
+FILES_MAX = 100_000
+# POLICY: the server takes 50 MB as text of base64; a folder much larger than that was not meant.
+BYTES_MAX = 500 * 1024 * 1024
+
+
+def packed(code: Code) -> bytes:
+    """The zip. Raises `ConfigurationError` for what cannot be read, is too large, or is empty."""
+    path = code.path
+    assert path is not None, "code in a bucket has no file"
+    if not path.exists():
+        raise ConfigurationError(f"the code {path} does not exist: expected a folder, a file or a zip")
+    if path.is_file():
+        if path.suffix in (".zip", ".jar", ".war") and zipfile.is_zipfile(path):
+            return path.read_bytes()
+        return _zip([(path.name, path)], path)
+    files = list(_files(path, code.ignore_file))
+    if not files:
+        raise ConfigurationError(f"the code {path} holds no files, or all are ignored")
+    return _zip(files, path)
+
+
+def _files(root: Path, ignore_file: Path | None) -> Iterator[tuple[str, Path]]:
+    """Every file with its name in the zip, in order of name."""
+    lines = list(ALWAYS_IGNORED)
+    if ignore_file is not None and ignore_file.is_file():
+        lines += ignore_file.read_text("utf-8").splitlines()
+    ignored = pathspec.GitIgnoreSpec.from_lines(lines)
+    count = 0
+    for folder, folders, names in os.walk(root):
+        below = Path(folder).relative_to(root)
+        # A negated pattern may bring a file of an ignored folder back: only what is always ignored is not entered.
+        folders[:] = sorted(name for name in folders if name not in ALWAYS_IGNORED)
+        for name in sorted(names):
+            inside = (below / name).as_posix()
+            if ignored.match_file(inside):
+                continue
+            count += 1
+            if count > FILES_MAX:
+                raise ConfigurationError(f"the code {root} has more than {FILES_MAX} files: name a folder of its own")
+            yield inside, Path(folder) / name
+
+
+def _zip(files: list[tuple[str, Path]], root: Path) -> bytes:
+    made, total = io.BytesIO(), 0
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, path in sorted(files):
+            try:
+                found = path.stat()
+                if not stat.S_ISREG(found.st_mode):
+                    continue
+                total += found.st_size
+                if total > BYTES_MAX:
+                    raise ConfigurationError(
+                        f"the code {root} is larger than {BYTES_MAX} bytes: ignore what it needs not"
+                    )
+                entry = zipfile.ZipInfo(name, EPOCH)
+                entry.external_attr = (stat.S_IFREG | (0o755 if found.st_mode & 0o100 else 0o644)) << 16
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(entry, path.read_bytes())
+            except FileNotFoundError as error:
+                raise ConfigurationError(f"the code has a link that leads nowhere: {path}") from error
+            except OSError as error:
+                raise ConfigurationError(f"the code {path} cannot be read: {error.strerror}") from error
+    return made.getvalue()

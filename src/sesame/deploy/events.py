@@ -1,0 +1,82 @@
+"""What templates say of a function's configuration and triggers, in the shapes that both kinds of template share.
+
+Used by `deploy.funcraft` and `deploy.serverless_devs`, whose keys differ in case and name; values go to the API.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sesame.deploy.yaml_source import Key, Node
+
+# Kinds of triggers by the names that templates give them, in lower case, and what the API calls them.
+TRIGGER_TYPES: Mapping[str, str] = {
+    "timer": "timer",
+    "http": "http",
+    "oss": "oss",
+    "log": "log",
+    "mnstopic": "mns_topic",
+    "mns_topic": "mns_topic",
+    "tablestore": "tablestore",
+    "rds": "rds",
+    "cdn": "cdn_events",
+    "cdn_events": "cdn_events",
+    "eventbridge": "eventbridge",
+}
+
+
+def texts(node: Node) -> list[str]:
+    return [each.text() for each in node.items("a list of texts")]
+
+
+def environment(node: Node) -> dict[str, str]:
+    return {
+        name: value.text("a value of a variable") for name, value in node.mapping().items() if value.value is not None
+    }
+
+
+def lower_keys(node: Node) -> Any:
+    """The document with the first letter of each key in lower case, as the API spells them."""
+    if isinstance(node.value, dict):
+        return {name[:1].lower() + name[1:]: lower_keys(value) for name, value in node.value.items()}
+    if isinstance(node.value, list):
+        return [lower_keys(each) for each in node.value]
+    return node.value
+
+
+def hook(node: Node) -> dict[str, Any]:
+    found = lower_keys(node)
+    return found if isinstance(found, dict) else {}
+
+
+def oss_filter(node: Node) -> dict[str, Any]:
+    """`Key: {Prefix, Suffix}` in any case."""
+    key: dict[str, str] = {}
+    for name, value in node.mapping().items():
+        if name.lower() != "key":
+            raise value.refuse("Key with Prefix and Suffix")
+        for side, text in value.mapping().items():
+            if side.lower() not in ("prefix", "suffix"):
+                raise text.refuse("Prefix or Suffix")
+            if text.value is not None:
+                key[side.lower()] = text.text()
+    return {"key": key}
+
+
+def destination(node: Node) -> dict[str, str]:
+    return {"destination": node.text("an ARN or a URL")}
+
+
+AUTH_TYPES = ("anonymous", "function", "jwt")
+
+
+def auth_type(node: Node) -> str:
+    return node.one_of(*AUTH_TYPES)
+
+
+def methods(node: Node) -> list[str]:
+    return [text.upper() for text in texts(node)]
+
+
+def any_case(table: Mapping[str, Key]) -> dict[str, Key]:
+    """The table with each key also as its first letter in the other case: templates have both."""
+    return {**{name[:1].swapcase() + name[1:]: key for name, key in table.items()}, **table}

@@ -1,0 +1,219 @@
+"""The keys of the component `fc` of Serverless Devs (reference/conventions.md §4.5) and what each becomes at the API.
+
+Used by `deploy.fc_component`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sesame.deploy import events, yaml_source
+from sesame.deploy.yaml_source import Key, Node
+
+NOT_IN_THE_CLOUD = "is a setting of the tool and not of a function"
+
+
+class At(msgspec.Struct, frozen=True):
+    """The template's folder, and whose server it is deployed to."""
+
+    folder: Path
+    account_id: str
+    region: str
+
+
+def _log(node: Node) -> dict[str, Any]:
+    if isinstance(node.value, str) and node.value.lower() == "auto":
+        return {}
+    table = {
+        "project": Key("project", Node.text),
+        "logstore": Key("logstore", Node.text),
+        "enableRequestMetrics": Key("enableRequestMetrics", Node.boolean),
+        "enableInstanceMetrics": Key("enableInstanceMetrics", Node.boolean),
+        "logBeginRule": Key("logBeginRule", Node.text),
+    }
+    return yaml_source.fields(node, table, None, "logConfig")
+
+
+def _vpc(node: Node) -> dict[str, Any]:
+    if isinstance(node.value, str):
+        return {}
+    table = {
+        "vpcId": Key("vpcId", Node.text),
+        "securityGroupId": Key("securityGroupId", Node.text),
+        "vswitchIds": Key("vSwitchIds", events.texts),
+        "vSwitchIds": Key("vSwitchIds", events.texts),
+    }
+    return yaml_source.fields(node, table, None, "vpcConfig")
+
+
+def _nas(node: Node) -> dict[str, Any]:
+    if isinstance(node.value, str):
+        return {}
+    point = {
+        "serverAddr": Key("serverAddr", Node.text), "nasDir": Key("nasDir", Node.text),
+        "fcDir": Key("mountDir", Node.text), "mountDir": Key("mountDir", Node.text), "enableTLS": Key(),
+    }  # fmt: skip
+
+    def points(each: Node) -> list[dict[str, Any]]:
+        found = [yaml_source.fields(one, point, None, "a mount point") for one in each.items()]
+        for one in found:
+            if directory := one.pop("nasDir", ""):
+                one["serverAddr"] = f"{one.get('serverAddr', '')}:{directory}"
+        return found
+
+    table = {
+        "userId": Key("userId", Node.integer), "groupId": Key("groupId", Node.integer),
+        "mountPoints": Key("mountPoints", points),
+    }  # fmt: skip
+    return yaml_source.fields(node, table, None, "nasConfig")
+
+
+def _destinations(node: Node) -> dict[str, Any]:
+    table = {"onSuccess": Key("onSuccess", events.destination), "onFailure": Key("onFailure", events.destination)}
+    return yaml_source.fields(node, table, None, "destination")
+
+
+def _routes(node: Node) -> dict[str, Any]:
+    table = {
+        "path": Key("path", Node.text),
+        "serviceName": Key("serviceName", Node.text),
+        "functionName": Key("functionName", Node.text),
+        "qualifier": Key("qualifier", Node.text),
+        "methods": Key("methods", events.methods),
+        "rewriteConfig": Key("rewriteConfig", Node.plain),
+    }
+    return {"routes": [yaml_source.fields(each, table, None, "a route") for each in node.items("routes")]}
+
+
+def _lifecycle(node: Node) -> dict[str, Any]:
+    table = {"preFreeze": Key("preFreeze", events.hook), "preStop": Key("preStop", events.hook)}
+    return yaml_source.fields(node, table, None, "instanceLifecycleConfig")
+
+
+def _bucket_arn(config: dict[str, Any], at: At) -> str:
+    return f"acs:oss:{at.region}:{at.account_id}:{config.pop('bucketName', '')}"
+
+
+def _project_arn(config: dict[str, Any], at: At) -> str:
+    return f"acs:log:{at.region}:{at.account_id}:project/{config.get('logConfig', {}).get('project', '')}"
+
+
+def _topic_arn(config: dict[str, Any], at: At) -> str:
+    return f"acs:mns:{config.pop('region', '') or at.region}:{at.account_id}:/topics/{config.pop('topicName', '')}"
+
+
+def _table_arn(config: dict[str, Any], at: At) -> str:
+    place = f"{config.pop('instanceName', '')}/table/{config.pop('tableName', '')}"
+    return f"acs:ots:{at.region}:{at.account_id}:instance/{place}"
+
+
+def _cdn_arn(_config: dict[str, Any], at: At) -> str:
+    return f"acs:cdn:*:{at.account_id}"
+
+
+def _cdn_filter(node: Node) -> dict[str, Any]:
+    return {name: events.texts(value) for name, value in node.mapping().items()}
+
+
+PROPS = {"region": None, "service": None, "function": None, "triggers": None, "customDomains": None}
+SERVICE_KEYS = {
+    "name": Key(),
+    "role": Key(),
+    "vpcBinding": Key(),
+    "description": Key("description", Node.text),
+    "internetAccess": Key("internetAccess", Node.boolean),
+    "logConfig": Key("logConfig", _log),
+    "vpcConfig": Key("vpcConfig", _vpc),
+    "nasConfig": Key("nasConfig", _nas),
+    "ossMountConfig": Key(why="a bucket is not mounted yet; functions reach it through oss2"),
+    "tracingConfig": Key(why="traces are not sent anywhere yet"),
+}
+FUNCTION_KEYS = {
+    "name": Key(),
+    "codeUri": Key(),
+    "ossBucket": Key(),
+    "ossKey": Key(),
+    "asyncConfiguration": Key(),
+    "description": Key("description", Node.text),
+    "handler": Key("handler", Node.text),
+    "memorySize": Key("memorySize", Node.integer),
+    "runtime": Key("runtime", Node.text),
+    "timeout": Key("timeout", Node.integer),
+    "caPort": Key("caPort", Node.integer),
+    "cAPort": Key("caPort", Node.integer),
+    "cpu": Key("cpu", Node.number),
+    "diskSize": Key("diskSize", Node.integer),
+    "initializer": Key("initializer", Node.text),
+    "initializationTimeout": Key("initializationTimeout", Node.integer),
+    "instanceConcurrency": Key("instanceConcurrency", Node.integer),
+    "instanceSoftConcurrency": Key("instanceSoftConcurrency", Node.integer),
+    "instanceType": Key("instanceType", Node.text),
+    "gpuMemorySize": Key("gpuMemorySize", Node.integer),
+    "layers": Key("layers", events.texts),
+    "environmentVariables": Key("environmentVariables", events.environment),
+    "instanceLifecycleConfig": Key("instanceLifecycleConfig", _lifecycle),
+    "customDNS": Key("customDNS", Node.plain),
+    "customRuntimeConfig": Key("customRuntimeConfig", Node.plain),
+    "customContainerConfig": Key("customContainerConfig", Node.plain),
+    "customHealthCheckConfig": Key("customHealthCheckConfig", Node.plain),
+    "import": Key(why=NOT_IN_THE_CLOUD),
+    "protect": Key(why=NOT_IN_THE_CLOUD),
+}
+ASYNC_KEYS = {
+    "destination": Key("destinationConfig", _destinations),
+    "maxAsyncEventAgeInSeconds": Key("maxAsyncEventAgeInSeconds", Node.integer),
+    "maxAsyncRetryAttempts": Key("maxAsyncRetryAttempts", Node.integer),
+    "statefulInvocation": Key("statefulInvocation", Node.boolean),
+    "qualifier": Key(),
+}
+TRIGGER_KEYS = dict.fromkeys(
+    ("name", "type", "role", "sourceArn", "qualifier", "config", "description", "import", "protect")
+)
+DOMAIN_KEYS = {
+    "domainName": Key(),
+    "protocol": Key("protocol", Node.text),
+    "routeConfigs": Key("routeConfig", _routes),
+    "certConfig": Key("certConfig", Node.plain),
+    "certId": Key(why="certificates of the cloud's store are not here: give certConfig"),
+    "tlsConfig": Key("tlsConfig", Node.plain),
+    "wafConfig": Key("wafConfig", Node.plain),
+}
+_TIMER = {
+    "cronExpression": Key("cronExpression", Node.text), "enable": Key("enable", Node.boolean),
+    "payload": Key("payload", Node.text),
+}  # fmt: skip
+_HTTP = {
+    "authType": Key("authType", events.auth_type), "methods": Key("methods", events.methods),
+    "disableURLInternet": Key("disableURLInternet", Node.boolean), "authConfig": Key("authConfig", Node.plain),
+}  # fmt: skip
+_OSS = {
+    "bucketName": Key("bucketName", Node.text), "events": Key("events", events.texts),
+    "filter": Key("filter", events.oss_filter),
+}  # fmt: skip
+_LOG = {
+    "logConfig": Key("logConfig", _log), "jobConfig": Key("jobConfig", Node.plain),
+    "sourceConfig": Key("sourceConfig", Node.plain), "functionParameter": Key("functionParameter", Node.plain),
+    "enable": Key("enable", Node.boolean),
+}  # fmt: skip
+_MNS = {
+    "topicName": Key("topicName", Node.text), "region": Key("region", Node.text),
+    "notifyContentFormat": Key("notifyContentFormat", Node.text), "notifyStrategy": Key("notifyStrategy", Node.text),
+    "filterTag": Key("filterTag", Node.text),
+}  # fmt: skip
+_TABLE = {"instanceName": Key("instanceName", Node.text), "tableName": Key("tableName", Node.text)}
+_CDN = {
+    "eventName": Key("eventName", Node.text), "eventVersion": Key("eventVersion", Node.text),
+    "notes": Key("notes", Node.text), "filter": Key("filter", _cdn_filter),
+}  # fmt: skip
+_SourceArn = Callable[[dict[str, Any], At], str]
+TRIGGERS: dict[str, tuple[dict[str, Key], _SourceArn | None]] = {
+    "timer": (_TIMER, None),
+    "http": (_HTTP, None),
+    "oss": (_OSS, _bucket_arn),
+    "log": (_LOG, _project_arn),
+    "mns_topic": (_MNS, _topic_arn),
+    "tablestore": (_TABLE, _table_arn),
+    "cdn_events": (_CDN, _cdn_arn),
+}

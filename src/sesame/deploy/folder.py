@@ -1,0 +1,148 @@
+"""Makes a project of a folder without a template, or of one Python file: one function, its handler found in the source.
+
+Called by `deploy.sources`. Guesses only what is plain, and says what it chose; everything can be given.
+"""
+
+import ast
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from sesame.deploy.project import Code, Function, Place, Project, Service, TemplateError, Trigger
+
+# Where a handler is looked for first: the names that the cloud's consoles and tools give to the first file.
+FILES = ("index.py", "main.py", "app.py", "handler.py", "lambda_function.py")
+NAMES = ("handler", "my_handler", "main", "application", "app", "lambda_handler")
+SOURCE_BYTES_MAX = 1024 * 1024
+NEWEST_FIRST = ("python3.12", "python3.10", "python3.9", "python3", "python2.7")
+ALL_METHODS = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"]
+_DEF = re.compile(r"^def[ \t]+(\w+)[ \t]*\(([^)]*)\)", re.MULTILINE)
+_ASSIGNED = re.compile(r"^(\w+)[ \t]*=[ \t]*(?:flask\.)?(?:Flask|Bottle)\(", re.MULTILINE)
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says of the function; None is guessed. `runtimes` are those that can be had."""
+
+    service: str | None = None
+    function: str | None = None
+    handler: str | None = None
+    runtime: str | None = None
+    http: bool | None = None
+    timeout_s: int | None = None
+    memory_mb: int | None = None
+    environment: dict[str, str] = {}
+    runtimes: Sequence[str] = NEWEST_FIRST
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A handler in a source, and whether it is a WSGI application."""
+
+    handler: str
+    http: bool
+    python2: bool
+
+
+def read(path: Path, wanted: Wanted) -> Project:
+    """Raises `TemplateError` when no handler is plain, with what was looked for."""
+    found = _found(path, wanted)
+    name = wanted.function or _NOT_IN_A_NAME.sub("-", path.resolve().stem if path.is_file() else path.resolve().name)
+    service = wanted.service or "default"
+    place = Place(str(path))
+    function = Function(
+        service=service,
+        name=name.strip("-") or "function",
+        fields={
+            "handler": found.handler,
+            "runtime": wanted.runtime or _runtime(found, wanted.runtimes),
+            "timeout": wanted.timeout_s or 60,
+            "memorySize": wanted.memory_mb or 128,
+            "environmentVariables": wanted.environment,
+        },
+        code=Code(path=path.resolve(), ignore_file=_ignore_file(path)),
+        place=place,
+    )
+    triggers: tuple[Trigger, ...] = ()
+    if found.http:
+        config = {"authType": "anonymous", "methods": ALL_METHODS}
+        triggers = (
+            Trigger(
+                service=service,
+                function=function.name,
+                name="http",
+                fields={"triggerType": "http", "triggerConfig": config},
+                place=place,
+            ),
+        )
+    return Project(
+        source=path,
+        services=(Service(name=service, fields={}, place=place),),
+        functions=(function,),
+        triggers=triggers,
+    )
+
+
+def _ignore_file(path: Path) -> Path | None:
+    for name in (".fcignore", ".funignore", ".gitignore"):
+        if path.is_dir() and (path / name).is_file():
+            return path / name
+    return None
+
+
+def _runtime(found: Found, runtimes: Sequence[str]) -> str:
+    if found.python2:
+        return "python2.7"
+    return next((name for name in NEWEST_FIRST if name in runtimes), "python3.10")
+
+
+def _found(path: Path, wanted: Wanted) -> Found:
+    if wanted.handler is not None:
+        module = wanted.handler.rpartition(".")[0]
+        source = (path if path.is_dir() else path.parent) / f"{module}.py"
+        seen = [each for each in _handlers(source) if each.handler == wanted.handler] if source.is_file() else []
+        return seen[0] if seen else Found(wanted.handler, bool(wanted.http), python2=False)
+    if path.is_file():
+        files = [path] if path.suffix == ".py" else []
+    else:
+        files = [path / name for name in FILES if (path / name).is_file()]
+        files = files or sorted(path.glob("*.py"))
+    candidates = [each for file in files for each in _handlers(file)]
+    if wanted.http is not None:
+        candidates = [each for each in candidates if each.http == wanted.http]
+    named = [each for each in candidates if each.handler.rpartition(".")[2] in NAMES]
+    chosen = named[:1] if named else candidates
+    if len(chosen) == 1:
+        return chosen[0]
+    if chosen:
+        several = ", ".join(each.handler for each in chosen[:5])
+        raise TemplateError(Place(str(path)), f"several handlers are possible ({several}): name one with --handler")
+    raise TemplateError(
+        Place(str(path)),
+        "there is no template.yml or s.yaml, and no handler was found in "
+        f"{', '.join(file.name for file in files) or 'a Python file'}: expected def handler(event, context) or "
+        "def handler(environ, start_response); name it with --handler, such as --handler main.my_handler",
+    )
+
+
+def _handlers(file: Path) -> list[Found]:
+    """Every function of two parameters that a source defines, in its order; and WSGI applications by name."""
+    with file.open("rb") as opened:
+        text = opened.read(SOURCE_BYTES_MAX).decode("utf-8", "replace")
+    python2 = _is_python2(text)
+    found = [
+        Found(f"{file.stem}.{name}", parameters[0].strip() in ("environ", "env"), python2)
+        for name, raw in _DEF.findall(text)
+        if len(parameters := raw.split(",")) == 2 and not name.startswith("_")
+    ]
+    return found + [Found(f"{file.stem}.{name}", http=True, python2=python2) for name in _ASSIGNED.findall(text)]
+
+
+def _is_python2(text: str) -> bool:
+    """Whether Python 3 cannot read it: `print` as a statement, `except A, b` and their kind."""
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return bool(re.search(r"^\s*(print\s+[\"'\w]|exec\s+[\"']|raise \w+, )|except \w+, \w+:", text, re.MULTILINE))
+    return False

@@ -1,0 +1,222 @@
+"""Reads Funcraft's `template.yml` (reference/conventions.md §4.1) into a project.
+
+Called by `deploy.sources`. Every key that Funcraft takes is deployed or noted; any other is an error with its place.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sesame.deploy import events, funcraft_keys, roles, yaml_source
+from sesame.deploy.intrinsics import Intrinsics
+from sesame.deploy.project import (
+    AsyncConfig,
+    Code,
+    Domain,
+    Function,
+    Note,
+    Place,
+    Project,
+    Role,
+    Service,
+    TemplateError,
+    Trigger,
+)  # fmt: skip
+from sesame.deploy.yaml_source import Node, meant
+
+PREFIX = "Aliyun::Serverless::"
+SERVICE, FUNCTION, DOMAIN = f"{PREFIX}Service", f"{PREFIX}Function", f"{PREFIX}CustomDomain"
+ELSEWHERE = "is made by another service of the cloud, which Sesame does not run"
+_NAME = re.compile(r"[a-zA-Z_][a-zA-Z.0-9_-]{0,127}\Z")
+_NO_MEANING: Mapping[str, str] = {
+    f"{PREFIX}Api": "an API of API Gateway, which Sesame does not run",
+    f"{PREFIX}TableStore": f"a Tablestore instance {ELSEWHERE}",
+    f"{PREFIX}TableStore::Table": f"a table {ELSEWHERE}",
+    f"{PREFIX}Log": f"a log project {ELSEWHERE}; `sesame logs` reads what functions write",
+    f"{PREFIX}Log::Logstore": f"a logstore {ELSEWHERE}",
+    f"{PREFIX}MNSTopic": f"a topic {ELSEWHERE}",
+    f"{PREFIX}Flow": f"a flow {ELSEWHERE}",
+}
+_TOP = {
+    "ROSTemplateFormatVersion", "Transform", "Resources", "Parameters", "Mappings", "Outputs", "Conditions",
+    "Description", "Metadata", "Globals", "Rules",
+}  # fmt: skip
+
+
+def read(path: Path, options: funcraft_keys.Options) -> Project:
+    """Raises `TemplateError`."""
+    root = yaml_source.read(path)
+    notes: list[Note] = []
+    if root.value is None:
+        return Project(source=path, notes=(Note(root.place, "the template is empty: there is nothing to deploy"),))
+    yaml_source.only(root, dict.fromkeys(_TOP), notes, "a template")
+    yaml_source.require(root, "ROSTemplateFormatVersion", "a template")
+    resolved = Intrinsics(root, options.account_id, options.region, options.parameters).resolve(
+        yaml_source.require(root, "Resources", "a template")
+    )
+    made = _Template(path, options, notes)
+    for name, resource in resolved.mapping("resources by name").items():
+        made.resource(name, resource, resolved.keys.get(name, resource.place))
+    return made.project()
+
+
+class _Template:
+    def __init__(self, path: Path, options: funcraft_keys.Options, notes: list[Note]) -> None:
+        self._path, self._folder, self._options, self._notes = path, path.parent, options, notes
+        self._roles: list[Role] = []
+        self._services: list[Service] = []
+        self._functions: list[Function] = []
+        self._triggers: list[Trigger] = []
+        self._async: list[AsyncConfig] = []
+        self._domains: list[Domain] = []
+
+    def project(self) -> Project:
+        return Project(
+            source=self._path,
+            roles=tuple(self._roles),
+            services=tuple(self._services),
+            functions=tuple(self._functions),
+            triggers=tuple(self._triggers),
+            async_configs=tuple(self._async),
+            domains=tuple(self._domains),
+            notes=tuple(self._notes),
+        )
+
+    def resource(self, name: str, node: Node, place: Place) -> None:
+        if not _NAME.match(name):
+            raise TemplateError(
+                place, f"'{name[:80]}' is no name of a resource: expected letters, digits, '.', '_', '-'"
+            )
+        kind = yaml_source.require(node, "Type", f"the resource '{name}'")
+        match kind.text():
+            case t if t == SERVICE:
+                self._service(name, node)
+            case t if t == DOMAIN:
+                self._domain(name, node)
+            case t if t in _NO_MEANING:
+                self._notes.append(Note(place, f"{name}: {_NO_MEANING[t]}"))
+            case t if t.startswith("ALIYUN::"):
+                self._notes.append(Note(place, f"{name}: {t} {ELSEWHERE}"))
+            case t:
+                known = dict.fromkeys([SERVICE, DOMAIN, *_NO_MEANING])
+                raise TemplateError(kind.place, f"there is no type '{t[:80]}' of resource{yaml_source.meant(t, known)}")
+
+    def _service(self, name: str, node: Node) -> None:
+        given = node.mapping().get("Properties")
+        properties = given if given is not None and given.value is not None else Node({}, node.place)
+        fields = yaml_source.fields(properties, funcraft_keys.SERVICE_KEYS, self._notes, "a service")
+        functions = {
+            key: value for key, value in node.mapping().items() if key not in ("Type", "Properties", *funcraft_keys.ROS)
+        }
+        wants_role = roles.Wanted.of(properties, functions.values())
+        if "role" not in fields and wants_role:
+            role = roles.generated(name, self._options.region, wants_role)
+            self._roles.append(role)
+            fields["role"] = f"acs:ram::{self._options.account_id}:role/{role.name}"
+        self._services.append(Service(name=name, fields=fields, place=node.place))
+        for key, value in functions.items():
+            self._function(name, key, value)
+
+    def _function(self, service: str, name: str, node: Node) -> None:
+        what = f"the function '{name}'"
+        kind = yaml_source.require(node, "Type", what)
+        if kind.text() != FUNCTION:
+            raise kind.refuse(FUNCTION)
+        yaml_source.only(
+            node, dict.fromkeys(("Type", "Properties", "Events", *funcraft_keys.ROS)), self._notes, "a function"
+        )
+        properties = yaml_source.require(node, "Properties", what)
+        needed = (
+            ["Runtime", "CodeUri"] if _runtime(properties).startswith("custom") else ["Handler", "Runtime", "CodeUri"]
+        )
+        lacking = yaml_source.missing(properties, needed, what)
+        self._notes += lacking
+        fields = yaml_source.fields(properties, funcraft_keys.FUNCTION_KEYS, self._notes, what)
+        if lacking:
+            return
+        self._functions.append(
+            Function(
+                service=service,
+                name=name,
+                fields=fields,
+                code=self._code(properties.mapping()["CodeUri"]),
+                place=node.place,
+            )
+        )
+        settings = properties.mapping().get("AsyncConfiguration")
+        if settings is not None:
+            wanted = yaml_source.fields(settings, funcraft_keys.ASYNC_KEYS, self._notes, "AsyncConfiguration")
+            self._async.append(
+                AsyncConfig(service=service, function=name, qualifier="LATEST", fields=wanted, place=settings.place)
+            )
+        triggers = node.mapping().get("Events")
+        for key, value in (triggers.mapping("triggers by name") if triggers is not None else {}).items():
+            self._trigger(service, name, key, value)
+
+    def _code(self, uri: Node) -> Code:
+        text = uri.text("a file, a folder or oss://bucket/object")
+        if text.startswith("oss://"):
+            bucket, _, key = text.removeprefix("oss://").partition("/")
+            if not bucket or not key:
+                raise uri.refuse("oss://bucket/object")
+            return Code(bucket=bucket, object=key)
+        return Code(path=(self._folder / text).resolve(), ignore_file=self._folder / ".funignore")
+
+    def _trigger(self, service: str, function: str, name: str, node: Node) -> None:
+        what = f"the trigger '{name}'"
+        kind = yaml_source.require(node, "Type", what)
+        given = node.mapping().get("Properties")
+        properties = given if given is not None and given.value is not None else Node({}, node.place)
+        if kind.text() in ("API", "Datahub"):
+            self._notes.append(
+                Note(node.place, f"{name}: {kind.text()} triggers need a service that Sesame does not run")
+            )
+            return
+        reader = funcraft_keys.TRIGGERS.get(kind.text())
+        if reader is None:
+            raise TemplateError(
+                kind.place,
+                f"there is no type '{kind.text()[:80]}' of trigger{meant(kind.text(), funcraft_keys.TRIGGERS)}",
+            )
+        table, source = reader
+        config = yaml_source.fields(properties, table | funcraft_keys.OF_EVERY_TRIGGER, self._notes, what)
+        common: dict[str, Any] = {key: config.pop(key) for key in ("qualifier", "invocationRole") if key in config}
+        api_type = events.TRIGGER_TYPES[kind.text().lower()]
+        fields: dict[str, Any] = {"triggerType": api_type, "triggerConfig": config, **common}
+        if source is not None:
+            fields["sourceArn"] = source(config, self._options)
+        if api_type not in ("timer", "http"):
+            fields.setdefault(
+                "invocationRole", f"acs:ram::{self._options.account_id}:role/{roles.OF_TRIGGERS[api_type]}"
+            )
+        if api_type == "timer":
+            config.setdefault("enable", True)
+        self._triggers.append(Trigger(service=service, function=function, name=name, fields=fields, place=node.place))
+
+    def _domain(self, name: str, node: Node) -> None:
+        properties = yaml_source.require(node, "Properties", f"the domain '{name}'")
+        found = yaml_source.fields(properties, funcraft_keys.DOMAIN_KEYS, self._notes, f"the domain '{name}'")
+        domain = str(found.pop("domainName", name))
+        if domain.lower() == "auto":
+            text = f"{name}: DomainName Auto is given by the cloud: here it is {name}.sesame.test"
+            self._notes.append(Note(node.place, text))
+            domain = f"{name.replace('_', '-')}.sesame.test".lower()
+        if "certConfig" in found:
+            found["certConfig"] = {key: self._pem(key, value) for key, value in found["certConfig"].items()}
+        self._domains.append(Domain(name=domain, fields=found, place=node.place))
+
+    def _pem(self, key: str, value: Any) -> Any:
+        """A certificate or key: the text itself, or the file that holds it."""
+        if key == "certName" or not isinstance(value, str) or "-----BEGIN" in value:
+            return value
+        path = self._folder / value
+        try:
+            return path.read_text("ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            raise TemplateError(Place(str(self._path)), f"{key}: {path} cannot be read: {error}") from error
+
+
+def _runtime(properties: Node) -> str:
+    found = properties.mapping().get("Runtime")
+    return "" if found is None or found.value is None else found.text()

@@ -1,0 +1,219 @@
+"""The keys of Funcraft's template (reference/conventions.md §4.1) and what each becomes at the API.
+
+Used by `deploy.funcraft`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from sesame.deploy import events, yaml_source
+from sesame.deploy.yaml_source import Key, Node
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the reading needs to know of the server and the command line. `parameters` outweigh defaults."""
+
+    account_id: str
+    region: str
+    parameters: Mapping[str, str] = {}
+
+
+def _routes(node: Node) -> dict[str, Any]:
+    routes: list[dict[str, Any]] = []
+    for name, value in node.mapping().items():
+        if name.lower() != "routes":
+            raise value.refuse("Routes")
+        if isinstance(value.value, list):
+            routes += [
+                {"path": yaml_source.require(each, "Path", "a route").text(), **_route(each)} for each in value.items()
+            ]
+            continue
+        for path, target in value.mapping("paths with ServiceName and FunctionName").items():
+            routes.append({"path": path, **_route(target)})
+    return {"routes": routes}
+
+
+def _route(node: Node) -> dict[str, Any]:
+    return yaml_source.fields(node, events.any_case(_ROUTE_KEYS), None, "a route")
+
+
+def _log(node: Node) -> dict[str, Any] | None:
+    """None for `Auto`: the cloud makes a project then; here the built-in store keeps the lines."""
+    if isinstance(node.value, str) and node.value.lower() == "auto":
+        return {}
+    return yaml_source.fields(node, _LOG_KEYS, None, "LogConfig")
+
+
+def _auto_or(read: Callable[[Node], Any]) -> Callable[[Node], Any]:
+    def one(node: Node) -> Any:
+        return {} if isinstance(node.value, str) and node.value.lower() == "auto" else read(node)
+
+    return one
+
+
+def _lifecycle(node: Node) -> dict[str, Any]:
+    return yaml_source.fields(
+        node, {"PreFreeze": Key("preFreeze", events.hook), "PreStop": Key("preStop", events.hook)}, None,
+        "InstanceLifecycleConfig",
+    )  # fmt: skip
+
+
+def _destinations(node: Node) -> dict[str, Any]:
+    table = {"OnSuccess": Key("onSuccess", events.destination), "OnFailure": Key("onFailure", events.destination)}
+    return yaml_source.fields(node, table, None, "Destination")
+
+
+def _source(node: Node) -> dict[str, Any]:
+    return yaml_source.fields(node, events.any_case({"Logstore": Key("logstore", Node.text)}), None, "SourceConfig")
+
+
+def _job(node: Node) -> dict[str, Any]:
+    table = {"MaxRetryTime": Key("maxRetryTime", Node.integer), "TriggerInterval": Key("triggerInterval", Node.integer)}
+    return yaml_source.fields(node, events.any_case(table), None, "JobConfig")
+
+
+def _cdn_filter(node: Node) -> dict[str, Any]:
+    return {name[:1].lower() + name[1:]: events.texts(value) for name, value in node.mapping().items()}
+
+
+def _bucket_arn(config: dict[str, Any], options: Options) -> str:
+    return f"acs:oss:{options.region}:{options.account_id}:{config.pop('bucketName', '')}"
+
+
+def _project_arn(config: dict[str, Any], options: Options) -> str:
+    project = config.get("logConfig", {}).get("project", "")
+    source = config.pop("sourceProject", "") or project
+    return f"acs:log:{options.region}:{options.account_id}:project/{source}"
+
+
+def _topic_arn(config: dict[str, Any], options: Options) -> str:
+    region = config.pop("region", "") or options.region
+    return f"acs:mns:{region}:{options.account_id}:/topics/{config.pop('topicName', '')}"
+
+
+def _table_arn(config: dict[str, Any], options: Options) -> str:
+    place = f"{config.pop('instanceName', '')}/table/{config.pop('tableName', '')}"
+    return f"acs:ots:{options.region}:{options.account_id}:instance/{place}"
+
+
+def _rds_arn(config: dict[str, Any], options: Options) -> str:
+    return f"acs:rds:{options.region}:{options.account_id}:dbinstance/{config.pop('instanceId', '')}"
+
+
+def _cdn_arn(_config: dict[str, Any], options: Options) -> str:
+    return f"acs:cdn:*:{options.account_id}"
+
+
+# Keys of ROS that order the making of resources, or describe them to people.
+ROS = ("DependsOn", "Metadata", "Condition", "DeletionPolicy")
+
+_LOG_KEYS = {
+    "Project": Key("project", Node.text),
+    "Logstore": Key("logstore", Node.text),
+    "EnableRequestMetrics": Key("enableRequestMetrics", Node.boolean),
+    "EnableInstanceMetrics": Key("enableInstanceMetrics", Node.boolean),
+}
+SERVICE_KEYS = {
+    "Description": Key("description", Node.text),
+    "Role": Key("role", Node.text),
+    "Policies": Key(),
+    "InternetAccess": Key("internetAccess", Node.boolean),
+    "VpcConfig": Key("vpcConfig", _auto_or(events.lower_keys)),
+    "LogConfig": Key("logConfig", _log),
+    "NasConfig": Key("nasConfig", _auto_or(events.lower_keys)),
+    "TracingConfig": Key(why="traces are not sent anywhere yet"),
+}
+FUNCTION_KEYS = {
+    "Handler": Key("handler", Node.text),
+    "Runtime": Key("runtime", Node.text),
+    "CodeUri": Key(),
+    "Initializer": Key("initializer", Node.text),
+    "InitializationTimeout": Key("initializationTimeout", Node.integer),
+    "Timeout": Key("timeout", Node.integer),
+    "MemorySize": Key("memorySize", Node.integer),
+    "Description": Key("description", Node.text),
+    "EnvironmentVariables": Key("environmentVariables", events.environment),
+    "InstanceType": Key("instanceType", Node.text),
+    "InstanceConcurrency": Key("instanceConcurrency", Node.integer),
+    "CAPort": Key("caPort", Node.integer),
+    "Layers": Key("layers", events.texts),
+    "InstanceLifecycleConfig": Key("instanceLifecycleConfig", _lifecycle),
+    "AsyncConfiguration": Key(),
+    "CustomContainerConfig": Key("customContainerConfig", events.lower_keys),
+    "NasConfig": Key(why="NAS is set for the service, not for a function"),
+    "VpcConfig": Key(why="a network is set for the service, not for a function"),
+}
+ASYNC_KEYS = {
+    "Destination": Key("destinationConfig", _destinations),
+    "MaxAsyncEventAgeInSeconds": Key("maxAsyncEventAgeInSeconds", Node.integer),
+    "MaxAsyncRetryAttempts": Key("maxAsyncRetryAttempts", Node.integer),
+    "StatefulInvocation": Key("statefulInvocation", Node.boolean),
+}
+_ROUTE_KEYS = {
+    "Path": Key(),
+    "ServiceName": Key("serviceName", Node.text),
+    "FunctionName": Key("functionName", Node.text),
+    "Qualifier": Key("qualifier", Node.text),
+    "Methods": Key("methods", events.methods),
+}
+DOMAIN_KEYS = {
+    "DomainName": Key("domainName", Node.text),
+    "Protocol": Key("protocol", Node.text),
+    "RouteConfig": Key("routeConfig", _routes),
+    "CertConfig": Key("certConfig", events.lower_keys),
+}
+OF_EVERY_TRIGGER = events.any_case(
+    {"Qualifier": Key("qualifier", Node.text), "InvocationRole": Key("invocationRole", Node.text)}
+)
+_TIMER_KEYS = {
+    "CronExpression": Key("cronExpression", Node.text),
+    "Enable": Key("enable", Node.boolean),
+    "Payload": Key("payload", Node.text),
+}
+_HTTP_KEYS = {"AuthType": Key("authType", events.auth_type), "Methods": Key("methods", events.methods)}
+_OSS_KEYS = {
+    "BucketName": Key("bucketName", Node.text),
+    "Events": Key("events", events.texts),
+    "Filter": Key("filter", events.oss_filter),
+}
+_LOG_TRIGGER_KEYS = {
+    "SourceConfig": Key("sourceConfig", _source),
+    "JobConfig": Key("jobConfig", _job),
+    "LogConfig": Key("logConfig", lambda node: yaml_source.fields(node, events.any_case(_LOG_KEYS), None, "LogConfig")),
+    "FunctionParameter": Key("functionParameter", Node.plain),
+    "Enable": Key("enable", Node.boolean),
+}
+_MNS_KEYS = {
+    "TopicName": Key("topicName", Node.text),
+    "Region": Key("region", Node.text),
+    "NotifyContentFormat": Key("notifyContentFormat", Node.text),
+    "NotifyStrategy": Key("notifyStrategy", Node.text),
+    "FilterTag": Key("filterTag", Node.text),
+}
+_TABLE_KEYS = {"InstanceName": Key("instanceName", Node.text), "TableName": Key("tableName", Node.text)}
+_RDS_KEYS = {
+    "InstanceId": Key("instanceId", Node.text),
+    "SubscriptionObjects": Key("subscriptionObjects", events.texts),
+    "Retry": Key("retry", Node.integer),
+    "Concurrency": Key("concurrency", Node.integer),
+    "EventFormat": Key("eventFormat", Node.text),
+}
+_CDN_KEYS = {
+    "EventName": Key("eventName", Node.text),
+    "EventVersion": Key("eventVersion", Node.text),
+    "Notes": Key("notes", Node.text),
+    "Filter": Key("filter", _cdn_filter),
+}
+_SourceArn = Callable[[dict[str, Any], Options], str]
+TRIGGERS: dict[str, tuple[dict[str, Key], _SourceArn | None]] = {
+    "Timer": (events.any_case(_TIMER_KEYS), None),
+    "HTTP": (events.any_case(_HTTP_KEYS), None),
+    "OSS": (events.any_case(_OSS_KEYS), _bucket_arn),
+    "Log": (events.any_case(_LOG_TRIGGER_KEYS), _project_arn),
+    "MNSTopic": (events.any_case(_MNS_KEYS), _topic_arn),
+    "TableStore": (events.any_case(_TABLE_KEYS), _table_arn),
+    "RDS": (events.any_case(_RDS_KEYS), _rds_arn),
+    "CDN": (events.any_case(_CDN_KEYS), _cdn_arn),
+}

@@ -1,0 +1,312 @@
+"""Compares a project with what a server has, and makes the steps from one to the other.
+
+Called by the commands `deploy` and `plan`; `deploy.apply` does the steps. Only asks the server, never changes it.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import msgspec
+from fastcrc import crc64
+
+from sesame.cli.client import Refused
+from sesame.deploy import archive, roles
+from sesame.deploy.project import Code, Function, Note, Place, Project, Role, Trigger
+from sesame.identity.policy.system_policies import SYSTEM_POLICIES
+
+NOT_FOUND = 404
+# What the server answers replaces these wholesale: a key that the template no longer has must go.
+_WHOLE = ("environmentVariables", "layers", "routes", "filter", "methods", "events")
+_SHOWN_CHARS = 60
+
+
+class Asks(Protocol):
+    """The part of `cli.client.Client` that is used here."""
+
+    def ask(self, method: str, path: str, document: object = None) -> Any: ...
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One request of a deployment. `action` is create, update, replace, delete or unchanged.
+
+    `changes` says in words what differs. `code`, where there is one, is the zip that goes into the document.
+    `before` is a request that has to come first, as what is replaced is deleted.
+    """
+
+    action: str
+    what: str
+    method: str = ""
+    path: str = ""
+    document: Mapping[str, Any] | None = None
+    code: bytes | None = None
+    changes: tuple[str, ...] = ()
+    before: tuple[str, str] | None = None
+
+
+class Plan(msgspec.Struct, frozen=True):
+    steps: tuple[Step, ...]
+    notes: tuple[Note, ...]
+
+    def changing(self) -> tuple[Step, ...]:
+        return tuple(step for step in self.steps if step.action != "unchanged")
+
+
+def plan(project: Project, server: Asks) -> Plan:
+    """Raises what the server refuses but for "not found", and `ConfigurationError` for code that cannot be read."""
+    planner = _Planner(server)
+    return Plan(tuple(planner.steps(project)), (*project.notes, *planner.notes))
+
+
+def removal(project: Project, server: Asks) -> Plan:
+    """The steps that take the project's functions, triggers, domains and empty services away again."""
+    return Plan(tuple(_Planner(server).removal(project)), ())
+
+
+class _Planner:
+    def __init__(self, server: Asks) -> None:
+        self._server = server
+        self.notes: list[Note] = []
+
+    def steps(self, project: Project) -> Iterator[Step]:
+        for role in project.roles:
+            yield self._role(role, project)
+        for service in project.services:
+            path = f"/services/{_quoted(service.name)}"
+            yield self._resource(
+                f"service {service.name}", path, "/services", {"serviceName": service.name}, service.fields
+            )
+        for function in project.functions:
+            yield self._function(function)
+        for trigger in project.triggers:
+            yield self._trigger(trigger)
+        for config in project.async_configs:
+            owner = config.service if config.qualifier == "LATEST" else f"{config.service}.{config.qualifier}"
+            path = f"/services/{_quoted(owner)}/functions/{_quoted(config.function)}/async-invoke-config"
+            what = f"asynchronous calls of {config.service}/{config.function}"
+            present = self._get(path)
+            changes = ("new",) if present is None else tuple(_differences(config.fields, present))
+            if changes:
+                action = "create" if present is None else "update"
+                yield Step(action=action, what=what, method="PUT", path=path, document=config.fields, changes=changes)
+            else:
+                yield Step(action="unchanged", what=what)
+        for domain in project.domains:
+            path = f"/custom-domains/{_quoted(domain.name)}"
+            yield self._resource(
+                f"domain {domain.name}", path, "/custom-domains", {"domainName": domain.name}, domain.fields
+            )
+
+    def removal(self, project: Project) -> Iterator[Step]:
+        for domain in project.domains:
+            yield from self._delete(f"domain {domain.name}", f"/custom-domains/{_quoted(domain.name)}")
+        ours = {(function.service, function.name) for function in project.functions}
+        for service, function in sorted(ours):
+            path = _function_path(service, function)
+            found = self._get(path)
+            if found is None:
+                continue
+            for trigger in (self._get(f"{path}/triggers") or {}).get("triggers", []):
+                name = trigger["triggerName"]
+                yield Step(
+                    action="delete", what=f"trigger {service}/{function}/{name}", method="DELETE",
+                    path=f"{path}/triggers/{_quoted(name)}",
+                )  # fmt: skip
+            yield from self._delete(f"asynchronous calls of {service}/{function}", f"{path}/async-invoke-config")
+            yield Step(action="delete", what=f"function {service}/{function}", method="DELETE", path=path)
+        for service in sorted({each.name for each in project.services}):
+            yield from self._service_removal(service, {name for owner, name in ours if owner == service})
+        for role in project.roles:
+            yield from self._delete(f"role {role.name}", f"/sesame/roles/{_quoted(role.name)}")
+
+    def _service_removal(self, service: str, ours: set[str]) -> Iterator[Step]:
+        path = f"/services/{_quoted(service)}"
+        if self._get(path) is None:
+            return
+        others = [each["functionName"] for each in self._all(f"{path}/functions", "functions")]
+        kept = sorted(set(others) - ours)
+        if kept:
+            yield Step(
+                action="unchanged", what=f"service {service}", changes=(f"it has other functions: {', '.join(kept)}",)
+            )
+            return
+        for alias in self._all(f"{path}/aliases", "aliases"):
+            name = alias["aliasName"]
+            yield Step(
+                action="delete", what=f"alias {service}.{name}", method="DELETE", path=f"{path}/aliases/{_quoted(name)}"
+            )
+        for version in self._all(f"{path}/versions", "versions"):
+            name = version["versionId"]
+            yield Step(
+                action="delete", what=f"version {service}.{name}", method="DELETE", path=f"{path}/versions/{name}"
+            )
+        yield Step(action="delete", what=f"service {service}", method="DELETE", path=path)
+
+    def _delete(self, what: str, path: str) -> Iterator[Step]:
+        if self._get(path) is not None:
+            yield Step(action="delete", what=what, method="DELETE", path=path)
+
+    def _all(self, path: str, key: str) -> Iterator[Any]:
+        token = ""
+        while True:
+            page = self._server.ask("GET", path + (f"?nextToken={quote(token, safe='')}" if token else "")) or {}
+            yield from page.get(key) or []
+            token = page.get("nextToken") or ""
+            if not token:
+                return
+
+    def _role(self, role: Role, project: Project) -> Step:
+        known = [name for name in role.system_policies if name in SYSTEM_POLICIES]
+        for name in role.system_policies:
+            if name not in SYSTEM_POLICIES:
+                text = f"role {role.name}: the policy {name} is unknown here and grants nothing"
+                self.notes.append(Note(Place(str(project.source)), text))
+        document = roles.document_of(role)
+        wanted = {
+            "roleName": role.name,
+            "policies": known,
+            "policy": "" if document is None else msgspec.json.encode(document).decode(),
+        }
+        what, path = f"role {role.name}", f"/sesame/roles/{_quoted(role.name)}"
+        present = self._get(path)
+        if present is None:
+            return Step(
+                action="create", what=what, method="POST", path="/sesame/roles", document=wanted, changes=("new",)
+            )
+        attached = {each["policyName"]: each.get("document", "") for each in present.get("policies", [])}
+        own = [text for name, text in attached.items() if name not in SYSTEM_POLICIES]
+        same_names = sorted(name for name in attached if name in SYSTEM_POLICIES) == sorted(known)
+        same_own = [_decoded(text) for text in own] == ([document] if document is not None else [])
+        if same_names and same_own:
+            return Step(action="unchanged", what=what)
+        return Step(
+            action="replace", what=what, method="POST", path="/sesame/roles", document=wanted,
+            changes=("its policies differ",), before=("DELETE", path),
+        )  # fmt: skip
+
+    def _function(self, function: Function) -> Step:
+        path = _function_path(function.service, function.name)
+        what = f"function {function.service}/{function.name}"
+        present = self._get(path)
+        document = dict(function.fields)
+        code, changed = self._code(function.code, present)
+        if function.code.bucket:
+            document["code"] = {"ossBucketName": function.code.bucket, "ossObjectName": function.code.object}
+        if present is None:
+            document["functionName"] = function.name
+            return Step(
+                action="create", what=what, method="POST", path=f"/services/{_quoted(function.service)}/functions",
+                document=document, code=code, changes=("new",),
+            )  # fmt: skip
+        changes = [*_differences(function.fields, present), *changed]
+        if not changes:
+            return Step(action="unchanged", what=what)
+        return Step(
+            action="update", what=what, method="PUT", path=path, document=document, code=code, changes=tuple(changes)
+        )
+
+    @staticmethod
+    def _code(code: Code, present: Any) -> tuple[bytes | None, list[str]]:
+        """The zip that is to be sent, None where it is there already, and what to say of it."""
+        if code.path is None:
+            return None, ["the code is taken from the bucket again"] if code.bucket and present is not None else []
+        data = archive.packed(code)
+        if present is not None and str(present.get("codeChecksum")) == str(crc64.xz(data)):
+            return None, []
+        return data, [f"new code, {len(data)} bytes"]
+
+    def _trigger(self, trigger: Trigger) -> Step:
+        parent = f"{_function_path(trigger.service, trigger.function)}/triggers"
+        path = f"{parent}/{_quoted(trigger.name)}"
+        what = f"trigger {trigger.service}/{trigger.function}/{trigger.name} ({trigger.fields['triggerType']})"
+        present = self._get(path)
+        new = {"triggerName": trigger.name, **trigger.fields}
+        if present is None:
+            return Step(action="create", what=what, method="POST", path=parent, document=new, changes=("new",))
+        # The cloud leaves these out of its answers for HTTP triggers, and they cannot be changed.
+        fixed = {"triggerType": trigger.fields["triggerType"]}
+        if trigger.fields["triggerType"] != "http" and "sourceArn" in trigger.fields:
+            fixed["sourceArn"] = trigger.fields["sourceArn"]
+        if moved := tuple(_differences(fixed, present)):
+            return Step(
+                action="replace",
+                what=what,
+                method="POST",
+                path=parent,
+                document=new,
+                changes=moved,
+                before=("DELETE", path),
+            )
+        rest = {key: value for key, value in trigger.fields.items() if key not in ("triggerType", "sourceArn")}
+        return self._update(what, path, rest, present)
+
+    def _resource(self, what: str, path: str, parent: str, name: Mapping[str, str], fields: Mapping[str, Any]) -> Step:
+        present = self._get(path)
+        if present is None:
+            return Step(
+                action="create", what=what, method="POST", path=parent, document={**name, **fields}, changes=("new",)
+            )
+        return self._update(what, path, fields, present)
+
+    @staticmethod
+    def _update(what: str, path: str, fields: Mapping[str, Any], present: Any) -> Step:
+        changes = tuple(_differences(fields, present))
+        if not changes:
+            return Step(action="unchanged", what=what)
+        return Step(action="update", what=what, method="PUT", path=path, document=fields, changes=changes)
+
+    def _get(self, path: str) -> Any:
+        """What is there, or None."""
+        try:
+            return self._server.ask("GET", path)
+        except Refused as refusal:
+            if refusal.status == NOT_FOUND:
+                return None
+            raise
+
+
+def _differences(wanted: Any, present: Any, path: str = "") -> Iterator[str]:
+    """What of `wanted` the server has otherwise, in words. What is not wanted is left as it is."""
+    if isinstance(wanted, Mapping) and path.rpartition(".")[2] not in _WHOLE:
+        have = present if isinstance(present, Mapping) else {}
+        for key, value in wanted.items():
+            yield from _differences(value, have.get(key), f"{path}.{key}" if path else key)
+    elif not _same(wanted, present):
+        # Values of variables may be secrets.
+        shown = (
+            ""
+            if path.endswith("environmentVariables") or "private" in path.lower()
+            else f": {_short(present)} → {_short(wanted)}"
+        )
+        yield f"{path}{shown}"
+
+
+def _same(wanted: Any, present: Any) -> bool:
+    """Nothing, "", 0, false and empty collections are one: the API answers its default for what was not set."""
+    if not wanted and not present:
+        return True
+    if isinstance(wanted, Mapping) and isinstance(present, Mapping):
+        return all(_same(wanted.get(key), present.get(key)) for key in {*wanted, *present})
+    if isinstance(wanted, list) and isinstance(present, list):
+        return len(wanted) == len(present) and all(map(_same, wanted, present))
+    return bool(wanted == present)
+
+
+def _short(value: Any) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+def _function_path(service: str, function: str) -> str:
+    return f"/services/{_quoted(service)}/functions/{_quoted(function)}"
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")

@@ -1,0 +1,114 @@
+"""Reads Serverless Devs' `s.yaml` (reference/conventions.md §4.4 to §4.6) into a project.
+
+Called by `deploy.sources`. Units of the component `fc` are deployed; those of `fc3` are described, as their API is
+another one; units of other components are noted.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sesame.deploy import fc3_component, fc_component, fc_keys, yaml_source
+from sesame.deploy.project import Note, Place, Project, TemplateError
+from sesame.deploy.variables import Known, Variables
+from sesame.deploy.yaml_source import Node
+
+_TOP = {
+    "edition", "name", "access", "vars", "actions", "services", "resources", "template", "extend", "flow", "provider",
+    "global-actions", "version", "params", "description",
+}  # fmt: skip
+_UNIT = {"component", "props", "actions", "access", "provider", "extend", "extends", "cwd", "description", "logger"}
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the reading needs to know of the server."""
+
+    account_id: str
+    region: str
+    access_key_id: str = ""
+
+
+def read(path: Path, options: Options) -> Project:
+    """Raises `TemplateError`."""
+    root = yaml_source.read(path)
+    top = root.mapping("an s.yaml with services or resources")
+    notes: list[Note] = []
+    yaml_source.only(root, dict.fromkeys(_TOP), notes, "an s.yaml")
+    units = top.get("services") or top.get("resources")
+    if units is None:
+        raise TemplateError(root.place, "an s.yaml needs services (edition 1.0.0) or resources (edition 3.0.0)")
+    by_name = units.mapping("services by name")
+    known = Known(
+        vars=top.get("vars", Node({}, root.place)),
+        services=by_name,
+        folder=path.parent,
+        config={
+            "AccountID": options.account_id,
+            "AccessKeyID": options.access_key_id,
+            "region": options.region,
+        },
+    )
+    variables = Variables(known)
+    made = fc_component.Parts(notes)
+    templates = top.get("template", Node({}, root.place)).mapping("templates by name")
+    if "actions" in top:
+        notes.append(Note(root.keys["actions"], "actions: commands of a template are not run"))
+    for name, unit in by_name.items():
+        whole = variables.resolve(_extended(unit, templates), unit)
+        _unit(name, whole, units.keys.get(name, whole.place), made, path, options)
+    notes += variables.errors
+    for expression, node in variables.unresolved:
+        notes.append(
+            Note(node.place, f"${{{expression[:80]}}} has its value in the cloud only, and stands here as it is")
+        )
+    return made.project(path)
+
+
+def _unit(name: str, unit: Node, place: Place, made: "fc_component.Parts", path: Path, options: Options) -> None:
+    given = unit.mapping("component and props")
+    yaml_source.only(unit, dict.fromkeys(_UNIT), made.notes, "a service")
+    if "actions" in given:
+        made.notes.append(Note(unit.keys["actions"], f"{name}: actions: commands of a template are not run"))
+    component = yaml_source.require(unit, "component", f"the service '{name}'").text()
+    props = given.get("props", Node({}, unit.place))
+    kind = component.rpartition("/")[2].partition("@")[0].lower()
+    at = fc_keys.At(path.parent, options.account_id, options.region)
+    if kind in fc_component.NAMES:
+        fc_component.read(props, made, at)
+    elif kind in ("fc3", "fc3-domain"):
+        fc3_component.read(name, props, made, at)
+    elif kind == "fc-domain":
+        fc_component.read(Node({"customDomains": Node([props], props.place)}, props.place), made, at)
+    elif component.startswith((".", "/")):
+        # A component from a folder, as in the vendor's own examples: read as fc where it looks like that.
+        if "functionName" in props.mapping():
+            fc3_component.read(name, props, made, at)
+        else:
+            fc_component.read(props, made, at)
+    else:
+        made.notes.append(Note(place, f"{name}: the component {component[:80]} is not deployed by Sesame"))
+
+
+def _extended(unit: Node, templates: Mapping[str, Node]) -> Node:
+    """With what `extend: {name: …}` takes from `template`, which the unit's own props outweigh."""
+    extend = unit.mapping().get("extend")
+    if extend is None or extend.value is None:
+        return unit
+    wanted = yaml_source.require(extend, "name", "extend").text()
+    base = templates.get(wanted)
+    if base is None:
+        raise TemplateError(extend.place, f"there is no template '{wanted[:80]}'{yaml_source.meant(wanted, templates)}")
+    own = unit.mapping().get("props", Node({}, unit.place))
+    merged = _merged(base, own)
+    return msgspec.structs.replace(unit, value={**unit.value, "props": merged}, keys={**unit.keys, "props": own.place})
+
+
+def _merged(base: Node, own: Node) -> Node:
+    if not (isinstance(base.value, dict) and isinstance(own.value, dict)):
+        return own
+    values: dict[str, Any] = dict(base.value)
+    for key, node in own.value.items():
+        values[key] = _merged(values[key], node) if key in values else node
+    return Node(values, own.place, {**base.keys, **own.keys})

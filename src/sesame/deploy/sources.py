@@ -1,0 +1,67 @@
+"""Chooses how a folder or file is read: Funcraft's template, Serverless Devs' s.yaml, or the code alone.
+
+Called by the commands `deploy`, `plan` and `remove`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from sesame.deploy import folder, funcraft, funcraft_keys, serverless_devs
+from sesame.deploy.project import Place, Project, TemplateError
+
+# In this order: what `fun build` made from a template outweighs the template.
+TEMPLATES = ("s.yaml", "s.yml", "template.yml", "template.yaml")
+BUILT = (".fun", "build", "artifacts", "template.yml")
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose server it is, and what the command line gives."""
+
+    account_id: str
+    region: str
+    access_key_id: str = ""
+    parameters: Mapping[str, str] = {}
+    wanted: folder.Wanted = folder.Wanted()
+
+
+def read(path: Path, context: Context) -> Project:
+    """Raises `TemplateError`."""
+    if not path.exists():
+        raise TemplateError(Place(str(path)), "does not exist: expected a folder, a template or a Python file")
+    template = _template(path)
+    if template is None:
+        if context.parameters:
+            raise TemplateError(Place(str(path)), "there is no template whose parameters could be given")
+        return folder.read(path, context.wanted)
+    if _is_serverless_devs(template):
+        return serverless_devs.read(
+            template,
+            serverless_devs.Options(
+                account_id=context.account_id, region=context.region, access_key_id=context.access_key_id
+            ),
+        )
+    return funcraft.read(
+        template,
+        funcraft_keys.Options(account_id=context.account_id, region=context.region, parameters=context.parameters),
+    )
+
+
+def _template(path: Path) -> Path | None:
+    if path.is_file():
+        return path if path.suffix in (".yml", ".yaml") else None
+    built = path.joinpath(*BUILT)
+    if built.is_file() and not any((path / name).is_file() for name in TEMPLATES[:2]):
+        return built
+    return next((path / name for name in TEMPLATES if (path / name).is_file()), None)
+
+
+def _is_serverless_devs(template: Path) -> bool:
+    """By its content where the name leaves it open: an s.yaml has an edition, services or resources with components."""
+    if template.name in TEMPLATES[2:]:
+        return False
+    if template.name in TEMPLATES[:2]:
+        return True
+    head = template.read_bytes()[:65536]
+    return b"ROSTemplateFormatVersion" not in head

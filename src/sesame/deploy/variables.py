@@ -1,0 +1,179 @@
+"""Resolves `${…}` in `s.yaml` (reference/conventions.md §4.4): vars, env, file, json, path, config, this, services.
+
+Used by `deploy.serverless_devs`. Bounded in depth, so that variables that name each other are an error.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sesame.deploy.project import Note, TemplateError
+from sesame.deploy.yaml_source import Node
+
+DEPTH_MAX = 16
+FILE_BYTES_MAX = 1024 * 1024
+_WHOLE = re.compile(r"\s*\$\{([^{}]*)\}\s*\Z")
+_PART = re.compile(r"\$\{([^{}]*)\}")
+_CALL = re.compile(r"(\w+)\((.*)\)\Z", re.DOTALL)
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What variables may name. `services` are the units of the file by name."""
+
+    vars: Node
+    services: Mapping[str, Node]
+    folder: Path
+    config: Mapping[str, str]
+    environ: Mapping[str, str] = os.environ
+
+
+class Unresolved(msgspec.Struct, frozen=True):
+    """A variable whose value exists only after something else was deployed, or only in the cloud."""
+
+    name: str
+
+
+class Variables:
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        # What was left as it stands because its value is not known here.
+        self.unresolved: list[tuple[str, Node]] = []
+        self.errors: list[Note] = []
+
+    def resolve(self, node: Node, this: Node | None = None, depth: int = 0) -> Node:
+        """The same tree with every variable replaced. Raises `TemplateError` with the place."""
+        if depth > DEPTH_MAX:
+            raise TemplateError(node.place, f"variables lead from one to the next more than {DEPTH_MAX} times")
+        if isinstance(node.value, dict):
+            return Node(
+                {key: self.resolve(value, this, depth) for key, value in node.value.items()}, node.place, node.keys
+            )
+        if isinstance(node.value, list):
+            return Node([self.resolve(each, this, depth) for each in node.value], node.place)
+        if not isinstance(node.value, str) or "${" not in node.value:
+            return node
+        whole = _WHOLE.match(node.value)
+        if whole:
+            found = self._value(whole[1], node, this, depth)
+            if isinstance(found, Unresolved):
+                self.unresolved.append((found.name, node))
+                return node
+            return found if isinstance(found, Node) else Node(found, node.place)
+
+        def part(match: re.Match[str]) -> str:
+            found = self._value(match[1], node, this, depth)
+            if isinstance(found, Unresolved):
+                self.unresolved.append((found.name, node))
+                return match[0]
+            return found.text("text within text") if isinstance(found, Node) else str(found)
+
+        return Node(_PART.sub(part, node.value), node.place)
+
+    def _value(self, expression: str, at: Node, this: Node | None, depth: int) -> Any:
+        text = expression.strip()
+        call = _CALL.match(text)
+        if call:
+            return self._call(call[1], call[2].strip(), at, this, depth)
+        head, _, rest = text.partition(".")
+        match head:
+            case "vars":
+                return self._walk(self._known.vars, rest, text, at, this, depth)
+            case "env":
+                return self._environment(rest, None, at)
+            case "config":
+                return self._config(rest, at)
+            case "this":
+                return Unresolved(text) if this is None else self._walk(this, rest, text, at, this, depth)
+            case "resources" | "services":
+                name, _, inside = rest.partition(".")
+                return self._of_service(name, inside, text, at, depth)
+            case _ if head in self._known.services:
+                return self._of_service(head, rest, text, at, depth)
+            case _:
+                # `${environment.…}` of a project in the cloud, output of others, text of a shell: not ours to resolve.
+                return Unresolved(text)
+
+    def _of_service(self, name: str, inside: str, text: str, at: Node, depth: int) -> Any:
+        unit = self._known.services.get(name)
+        if unit is None:
+            raise TemplateError(at.place, f"${{{text}}}: there is no service '{name[:80]}' in this file")
+        if inside.partition(".")[0] in ("output", "outputs", "info"):
+            return Unresolved(text)
+        return self._walk(unit, inside, text, at, unit, depth)
+
+    def _walk(self, start: Node, path: str, text: str, at: Node, this: Node | None, depth: int) -> Any:
+        found = start
+        for step in filter(None, path.split(".")):
+            if isinstance(found.value, list) and step.isdecimal() and int(step) < len(found.value):
+                found = found.value[int(step)]
+            elif isinstance(found.value, dict) and step in found.value:
+                found = found.value[step]
+            else:
+                have = ", ".join(found.value) if isinstance(found.value, dict) else found.kind()
+                raise TemplateError(at.place, f"${{{text}}}: there is no '{step[:80]}'; there are: {have}")
+        return self.resolve(found, this, depth + 1)
+
+    def _call(self, function: str, argument: str, at: Node, this: Node | None, depth: int) -> Any:
+        values = [_unquoted(each) for each in argument.split(",")] if argument else []
+        match function:
+            case "env":
+                return self._environment(values[0] if values else "", values[1] if len(values) > 1 else None, at)
+            case "config":
+                return self._config(values[0] if values else "", at)
+            case "path":
+                return str((self._known.folder / (values[0] if values else ".")).resolve())
+            case "file":
+                return self._file(values[0] if values else "", at)
+            case "json":
+                inner = self._value(argument, at, this, depth) if "(" in argument else _unquoted(argument)
+                if isinstance(inner, Unresolved):
+                    return inner
+                try:
+                    return _node_of(json.loads(inner if isinstance(inner, str) else inner.text()), at)
+                except ValueError as error:
+                    raise TemplateError(at.place, f"${{json(…)}}: {error}") from error
+            case _:
+                return Unresolved(f"{function}({argument})")
+
+    def _environment(self, name: str, default: str | None, at: Node) -> str:
+        found = self._known.environ.get(name, default)
+        if found is None:
+            text = f"the environment variable {name[:80]} is not set: set it, or give a default"
+            self.errors.append(Note(at.place, text, error=True))
+            return ""
+        return found
+
+    def _config(self, name: str, at: Node) -> str:
+        found = self._known.config.get(name)
+        if found is None:
+            raise TemplateError(at.place, f"${{config({name[:80]})}}: there are {', '.join(self._known.config)}")
+        return found
+
+    def _file(self, name: str, at: Node) -> str:
+        path = self._known.folder / name
+        try:
+            with path.open("rb") as file:
+                data = file.read(FILE_BYTES_MAX + 1)
+            if len(data) > FILE_BYTES_MAX:
+                raise TemplateError(at.place, f"${{file({name[:80]})}}: more than {FILE_BYTES_MAX} bytes")
+            return data.decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise TemplateError(at.place, f"${{file({name[:80]})}} cannot be read: {error}") from error
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+
+
+def _node_of(value: Any, at: Node) -> Node:
+    if isinstance(value, dict):
+        return Node({key: _node_of(each, at) for key, each in value.items()}, at.place, dict.fromkeys(value, at.place))
+    if isinstance(value, list):
+        return Node([_node_of(each, at) for each in value], at.place)
+    return Node(value, at.place)

@@ -1,0 +1,257 @@
+"""Reads YAML into nodes that know their place in the file, and checks them against tables of keys.
+
+Used by the readers of templates. Bounded: by the size of the file, by depth, and by what aliases repeat.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from sesame.deploy.project import Note, Place, TemplateError
+
+FILE_BYTES_MAX = 4 * 1024 * 1024
+NODES_MAX = 200_000
+DEPTH_MAX = 64
+
+
+class Node(msgspec.Struct, frozen=True):
+    """One value: `value` is a str, bool, int, float or None, a list of nodes, or a dict of keys to nodes.
+
+    `keys` has the place of each key of a mapping.
+    """
+
+    value: Any
+    place: Place
+    keys: Mapping[str, Place] = {}
+    tag: str = ""
+
+    def kind(self) -> str:
+        """The name of its type, for messages."""
+        names = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", type(None): "nothing"}
+        return names.get(type(self.value), "a number")
+
+    def plain(self) -> Any:
+        """The value without places."""
+        if isinstance(self.value, dict):
+            return {key: node.plain() for key, node in self.value.items()}
+        if isinstance(self.value, list):
+            return [node.plain() for node in self.value]
+        return self.value
+
+    def refuse(self, expected: str) -> TemplateError:
+        found = repr(self.value) if isinstance(self.value, str | int | float | bool) else self.kind()
+        return TemplateError(self.place, f"found {found[:120]}, expected {expected}")
+
+    def mapping(self, expected: str = "a mapping") -> dict[str, "Node"]:
+        """Its keys. Nothing counts as an empty mapping, as a key without a value reads."""
+        if self.value is None:
+            return {}
+        if not isinstance(self.value, dict):
+            raise self.refuse(expected)
+        return self.value
+
+    def items(self, expected: str = "a list") -> list["Node"]:
+        if self.value is None:
+            return []
+        if not isinstance(self.value, list):
+            raise self.refuse(expected)
+        return self.value
+
+    def text(self, expected: str = "text") -> str:
+        """Text; a number or boolean as it is written, since templates leave quotes out."""
+        if isinstance(self.value, bool):
+            return "true" if self.value else "false"
+        if isinstance(self.value, int | float):
+            return str(self.value)
+        if not isinstance(self.value, str):
+            raise self.refuse(expected)
+        return self.value
+
+    def integer(self) -> int:
+        if isinstance(self.value, bool):
+            raise self.refuse("a whole number")
+        if isinstance(self.value, int):
+            return self.value
+        if isinstance(self.value, str) and self.value.strip().lstrip("-").isdecimal():
+            return int(self.value)
+        raise self.refuse("a whole number")
+
+    def number(self) -> float:
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float | str):
+            raise self.refuse("a number")
+        try:
+            return float(self.value)
+        except ValueError as error:
+            raise self.refuse("a number") from error
+
+    def boolean(self) -> bool:
+        if isinstance(self.value, str) and self.value.lower() in ("true", "false"):
+            return self.value.lower() == "true"
+        if not isinstance(self.value, bool):
+            raise self.refuse("true or false")
+        return self.value
+
+    def one_of(self, *allowed: str) -> str:
+        """The text, in any case, as `allowed` spells it."""
+        found = self.text()
+        for each in allowed:
+            if each.lower() == found.lower():
+                return each
+        raise self.refuse(" or ".join(allowed))
+
+
+# What a key of a template becomes: the key of the API and how its value is read; None where it means nothing here.
+Read = Callable[[Node], Any]
+
+
+class Key(msgspec.Struct, frozen=True):
+    """`name` of the API's field, "" for a key that is read elsewhere or means nothing; then `why` says so."""
+
+    name: str = ""
+    read: Read = Node.plain
+    why: str = ""
+
+
+def fields(node: Node, table: Mapping[str, Key], notes: list[Note] | None, what: str) -> dict[str, Any]:
+    """The API's fields of a mapping.
+
+    A key that the table does not have and a value that cannot be read become notes, so that all errors of a template
+    are told at once. Without `notes` they are raised as `TemplateError`, for the caller's own key.
+    """
+    found: dict[str, Any] = {}
+    for name, value in node.mapping(f"the keys of {what}").items():
+        key = table.get(name)
+        place = node.keys.get(name, value.place)
+        try:
+            if key is None:
+                raise unknown(place, what, name, table)
+            if key.why:
+                if notes is not None:
+                    notes.append(Note(place, f"{name}: {key.why}"))
+            elif key.name and value.value is not None:
+                found[key.name] = key.read(value)
+        except TemplateError as error:
+            if notes is None:
+                raise
+            notes.append(Note(error.place, error.text, error=True))
+    return found
+
+
+def unknown(place: Place, what: str, name: str, known: Mapping[str, Any]) -> TemplateError:
+    return TemplateError(place, f"{what} has no key '{name[:80]}'{meant(name, known)}")
+
+
+def only(node: Node, known: Mapping[str, Any], notes: list[Note], what: str) -> None:
+    """Notes each key that is not known."""
+    for name in node.mapping(f"the keys of {what}"):
+        if name not in known:
+            error = unknown(node.keys.get(name, node.place), what, name, known)
+            notes.append(Note(error.place, error.text, error=True))
+
+
+def meant(name: str, known: Mapping[str, Any]) -> str:
+    """`; did you mean 'X'?` or the keys that there are, for a message."""
+    by_case = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower(), by_case, 1, 0.75)
+    if close:
+        return f"; did you mean '{by_case[close[0]]}'?"
+    return f"; expected one of: {', '.join(sorted(known))}" if known else ""
+
+
+def missing(node: Node, names: Iterable[str], what: str) -> list[Note]:
+    """An error for each key that must be there and is not."""
+    given = node.mapping()
+    absent = [name for name in names if name not in given or given[name].value is None]
+    return [Note(node.place, f"{what} lacks the key '{name}'", error=True) for name in absent]
+
+
+def require(node: Node, name: str, what: str) -> Node:
+    """The value of a key that must be there."""
+    found = node.mapping().get(name)
+    if found is None or found.value is None:
+        raise TemplateError(node.place, f"{what} lacks the key '{name}'")
+    return found
+
+
+def read(path: Path) -> Node:
+    """The one document of a file. Raises `TemplateError`, also where the file cannot be read."""
+    here = Place(str(path))
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise TemplateError(here, f"cannot be read: {error.strerror}") from error
+    if len(data) > FILE_BYTES_MAX:
+        raise TemplateError(here, f"has {len(data)} bytes; at most {FILE_BYTES_MAX} are read")
+    return parse(data, str(path))
+
+
+def parse(data: bytes | str, file: str) -> Node:
+    """As `read`, of data at hand."""
+    try:
+        root = yaml.compose(data, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file)
+        raise TemplateError(place, f"is no YAML: {error.problem or error.context}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise TemplateError(Place(file), f"is no YAML: {error}") from error
+    return Node(None, Place(file, 1, 1)) if root is None else _Reader(file).node(root, 0)
+
+
+class _Reader:
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._count = 0
+        self._values = yaml.constructor.SafeConstructor()
+
+    def node(self, found: yaml.Node, depth: int) -> Node:
+        place = Place(self._file, found.start_mark.line + 1, found.start_mark.column + 1)
+        self._count += 1
+        if self._count > NODES_MAX or depth > DEPTH_MAX:
+            raise TemplateError(place, f"more than {NODES_MAX} values, or nested deeper than {DEPTH_MAX}")
+        tag = found.tag if found.tag.startswith("!") else ""
+        if isinstance(found, yaml.MappingNode):
+            return self._mapping(found, place, depth, tag)
+        if isinstance(found, yaml.SequenceNode):
+            return Node([self.node(each, depth + 1) for each in found.value], place, tag=tag)
+        assert isinstance(found, yaml.ScalarNode)
+        return Node(self._scalar(found, place), place, tag=tag)
+
+    def _mapping(self, found: yaml.MappingNode, place: Place, depth: int, tag: str) -> Node:
+        values: dict[str, Node] = {}
+        keys: dict[str, Place] = {}
+        for key, value in self._pairs(found):
+            at = Place(self._file, key.start_mark.line + 1, key.start_mark.column + 1)
+            if not isinstance(key, yaml.ScalarNode):
+                raise TemplateError(at, "found a mapping or list as a key, expected text")
+            name = str(key.value)
+            if name in values:
+                raise TemplateError(at, f"the key '{name}' stands here twice; the first is in line {keys[name].line}")
+            values[name], keys[name] = self.node(value, depth + 1), at
+        return Node(values, place, keys, tag)
+
+    def _pairs(self, found: yaml.MappingNode) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+        """With what `<<` merges in, which the mapping's own keys outweigh."""
+        own = {key.value for key, _ in found.value if isinstance(key, yaml.ScalarNode)}
+        for key, value in found.value:
+            if not (isinstance(key, yaml.ScalarNode) and key.tag == "tag:yaml.org,2002:merge"):
+                yield key, value
+                continue
+            for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if isinstance(merged, yaml.MappingNode):
+                    fresh = [pair for pair in self._pairs(merged) if pair[0].value not in own]
+                    own |= {key.value for key, _ in fresh}
+                    yield from fresh
+
+    def _scalar(self, found: yaml.ScalarNode, place: Place) -> Any:
+        if found.tag.startswith("!") or found.tag == "tag:yaml.org,2002:timestamp":
+            return found.value
+        try:
+            value = self._values.construct_object(found)
+        except (yaml.YAMLError, ValueError) as error:
+            raise TemplateError(place, f"cannot be read: {error}") from error
+        return value if isinstance(value, str | bool | int | float | type(None)) else found.value

@@ -1,0 +1,69 @@
+"""A folder without a template is a function where its handler is plain."""
+
+from pathlib import Path
+
+import pytest
+
+from sesame.deploy import folder
+from sesame.deploy.folder import Wanted
+from sesame.deploy.project import TemplateError
+
+EVENT = "def handler(event, context):\n    return event\n"
+WSGI = "def handler(environ, start_response):\n    return [b'']\n"
+
+
+def project(tmp_path: Path, files: dict[str, str]) -> Path:
+    place = tmp_path / "hello"
+    place.mkdir()
+    for name, text in files.items():
+        (place / name).write_text(text)
+    return place
+
+
+def test_the_handler_is_found_by_the_usual_names(tmp_path: Path) -> None:
+    found = folder.read(project(tmp_path, {"index.py": EVENT, "helper.py": "def a(b, c):\n    pass\n"}), Wanted())
+    (function,) = found.functions
+    assert (function.service, function.name, function.fields["handler"]) == ("default", "hello", "index.handler")
+    assert function.fields["runtime"] == "python3.12"
+    assert not found.triggers
+
+
+def test_a_wsgi_application_gets_a_trigger(tmp_path: Path) -> None:
+    (trigger,) = folder.read(project(tmp_path, {"main.py": WSGI}), Wanted()).triggers
+    assert trigger.fields["triggerConfig"]["authType"] == "anonymous"
+    flask = project(tmp_path / "f", {}) if (tmp_path / "f").mkdir() else tmp_path / "f" / "hello"
+    flask.mkdir(exist_ok=True)
+    (flask / "app.py").write_text("from flask import Flask\napp = Flask(__name__)\n")
+    found = folder.read(flask, Wanted())
+    assert (found.functions[0].fields["handler"], len(found.triggers)) == ("app.app", 1)
+
+
+@pytest.mark.parametrize("source", ["print 'x'\n" + EVENT, "try:\n    a\nexcept A, b:\n    pass\n" + EVENT])
+def test_sources_that_only_python_2_reads_run_under_it(tmp_path: Path, source: str) -> None:
+    (function,) = folder.read(project(tmp_path, {"index.py": source}), Wanted()).functions
+    assert function.fields["runtime"] == "python2.7"
+
+
+def test_the_newest_runtime_that_is_here(tmp_path: Path) -> None:
+    wanted = Wanted(runtimes=("python2.7", "python3", "python3.9"))
+    assert folder.read(project(tmp_path, {"index.py": EVENT}), wanted).functions[0].fields["runtime"] == "python3.9"
+
+
+def test_what_is_given_is_not_guessed(tmp_path: Path) -> None:
+    place = project(tmp_path, {"a.py": "def one(x, y):\n    pass\ndef two(x, y):\n    pass\n"})
+    wanted = Wanted(service="s", function="f", handler="a.two", runtime="python3", environment={"A": "1"})
+    (function,) = folder.read(place, wanted).functions
+    assert (function.service, function.name, function.fields["handler"]) == ("s", "f", "a.two")
+    assert (function.fields["runtime"], function.fields["environmentVariables"]) == ("python3", {"A": "1"})
+    with pytest.raises(TemplateError, match=r"several handlers are possible \(a.one, a.two\)"):
+        folder.read(place, Wanted())
+
+
+def test_a_folder_without_a_handler_says_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(TemplateError, match=r"no handler was found in a.py: expected def handler\(event, context\)"):
+        folder.read(project(tmp_path, {"a.py": "x = 1\n"}), Wanted())
+
+
+def test_one_file_is_a_function_too(tmp_path: Path) -> None:
+    (function,) = folder.read(project(tmp_path, {"job.py": EVENT}) / "job.py", Wanted()).functions
+    assert (function.name, function.fields["handler"]) == ("job", "job.handler")

@@ -1,0 +1,144 @@
+"""Serverless Devs' s.yaml becomes what the API is asked for (reference/conventions.md §4.4 to §4.6)."""
+
+from pathlib import Path
+
+import pytest
+
+from sesame.deploy import serverless_devs
+from sesame.deploy.project import Project, TemplateError
+
+ONE = """
+edition: 1.0.0
+name: app
+vars:
+  region: cn-shanghai
+  service: {name: demo, description: of tests}
+services:
+  hello:
+    component: devsapp/fc
+    props:
+      region: ${vars.region}
+      service: ${vars.service}
+      function:
+        name: f
+        runtime: python3
+        handler: index.handler
+        codeUri: ./code
+        environmentVariables: {WHO: "${env(WHO, world)}", PART: "a-${vars.region}"}
+"""
+
+
+def read(tmp_path: Path, text: str) -> Project:
+    (tmp_path / "s.yaml").write_text(text)
+    options = serverless_devs.Options(account_id="123", region="cn-shanghai", access_key_id="key")
+    return serverless_devs.read(tmp_path / "s.yaml", options)
+
+
+def test_a_function_with_variables(tmp_path: Path) -> None:
+    found = read(tmp_path, ONE)
+    assert (found.services[0].name, found.services[0].fields) == ("demo", {"description": "of tests"})
+    (function,) = found.functions
+    assert function.fields["environmentVariables"] == {"WHO": "world", "PART": "a-cn-shanghai"}
+    assert function.code.path == (tmp_path / "code").resolve()
+    assert function.code.ignore_file == (tmp_path / "code").resolve() / ".fcignore"
+    assert not found.notes
+
+
+def test_triggers_and_domains_belong_to_the_function_beside_them(tmp_path: Path) -> None:
+    found = read(
+        tmp_path,
+        ONE + "      triggers:\n"
+        "        - {name: t, type: timer, config: {cronExpression: '@every 5m'}}\n"
+        "        - {name: o, type: oss, role: 'acs:ram::123:role/mine', config: {bucketName: b,"
+        " events: ['oss:ObjectCreated:*'], filter: {Key: {Prefix: in/, Suffix: .png}}}}\n"
+        "      customDomains:\n"
+        "        - {domainName: a.test, protocol: HTTP, routeConfigs: [{path: '/*'}]}\n",
+    )  # fmt: skip
+    timer, oss = found.triggers
+    assert timer.fields["triggerConfig"] == {"cronExpression": "@every 5m", "enable": True}
+    assert (oss.service, oss.function, oss.fields["invocationRole"]) == ("demo", "f", "acs:ram::123:role/mine")
+    assert oss.fields["triggerConfig"]["filter"] == {"key": {"prefix": "in/", "suffix": ".png"}}
+    (domain,) = found.domains
+    assert domain.fields["routeConfig"]["routes"] == [{"path": "/*", "serviceName": "demo", "functionName": "f"}]
+
+
+def test_a_described_role_is_made(tmp_path: Path) -> None:
+    text = ONE.replace(
+        "{name: demo, description: of tests}",
+        "{name: demo, role: {name: Mine, policies: [AliyunOSSFullAccess, {name: own, statement: "
+        "[{Effect: Allow, Action: ['log:*'], Resource: ['*']}]}]}}",
+    )
+    found = read(tmp_path, text)
+    (role,) = found.roles
+    assert (role.name, role.system_policies) == ("Mine", ("AliyunOSSFullAccess",))
+    assert found.services[0].fields["role"] == "acs:ram::123:role/mine"
+
+
+def test_variables_of_files_other_services_and_this(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("s3cret")
+    (tmp_path / "more.json").write_text('{"A": "1"}')
+    text = (
+        ONE.replace(
+            '{WHO: "${env(WHO, world)}", PART: "a-${vars.region}"}',
+            "{S: '${file(secret.txt)}', T: '${this.props.function.name}', O: '${other.props.function.name}',"
+            " I: '${config(AccountID)}'}",
+        )
+        + "  other:\n    component: fc\n    props:\n      service: demo\n"
+        + "      function: {name: g, runtime: python3, handler: a.b, codeUri: .}\n"
+    )
+    variables = read(tmp_path, text).functions[0].fields["environmentVariables"]
+    assert variables == {"S": "s3cret", "T": "f", "O": "g", "I": "123"}
+    whole = ONE.replace('{WHO: "${env(WHO, world)}", PART: "a-${vars.region}"}', "${json(file('more.json'))}")
+    assert read(tmp_path, whole).functions[0].fields["environmentVariables"] == {"A": "1"}
+
+
+def test_what_only_the_cloud_knows_is_noted_and_stays(tmp_path: Path) -> None:
+    found = read(tmp_path, ONE.replace("of tests", "'${hello.output.url}'"))
+    assert "${hello.output.url} has its value in the cloud only" in found.notes[0].text
+
+
+def test_variables_that_lead_in_a_circle_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(TemplateError, match="variables lead from one to the next"):
+        read(tmp_path, ONE.replace("region: cn-shanghai", "region: '${vars.region}'", 1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("runtime: python3", "runtim: python3", "did you mean 'runtime'?"),
+        ("${vars.region}", "${vars.regoin}", "there is no 'regoin'"),
+        ("codeUri: ./code", "memorySize: 128", "lacks the key 'codeUri'"),
+        ("services:", "servces:", "needs services"),
+    ],
+)
+def test_mistakes_are_told_with_their_place(tmp_path: Path, old: str, new: str, said: str) -> None:
+    try:
+        errors = [f"{note.place}: {note.text}" for note in read(tmp_path, ONE.replace(old, new)).errors]
+    except TemplateError as error:
+        errors = [str(error)]
+    assert any(said in error and "s.yaml:" in error for error in errors), errors
+
+
+def test_a_variable_of_the_environment_that_is_not_set_is_an_error(tmp_path: Path) -> None:
+    (error,) = read(tmp_path, ONE.replace("${env(WHO, world)}", "${env('SESAME_NOT_SET')}")).errors
+    assert error.text == "the environment variable SESAME_NOT_SET is not set: set it, or give a default"
+
+
+THREE = """
+edition: 3.0.0
+name: app
+template: {base: {runtime: python3.10, memorySize: 512}}
+resources:
+  hello:
+    component: fc3
+    extend: {name: base}
+    props: {region: cn-shanghai, functionName: f, handler: index.handler, code: ./code}
+"""
+
+
+def test_functions_of_fc3_are_checked_and_not_deployed(tmp_path: Path) -> None:
+    found = read(tmp_path, THREE)
+    assert not found.functions
+    assert any("the function f belongs to the API 2023-03-30" in note.text for note in found.notes)
+    (error,) = read(tmp_path, THREE.replace("handler:", "handlr:")).errors
+    assert "did you mean 'handler'?" in error.text

@@ -1,0 +1,62 @@
+"""Nodes know their places, and every error of a template is told with file, line and column."""
+
+import pytest
+
+from sesame.deploy import yaml_source
+from sesame.deploy.project import Note, TemplateError
+from sesame.deploy.yaml_source import Key, Node
+
+TABLE = {"Timeout": Key("timeout", Node.integer), "Handler": Key("handler", Node.text), "Vpc": Key(why="there is none")}
+
+
+def test_a_value_and_its_key_know_their_places() -> None:
+    root = yaml_source.parse("a:\n  bb: [1, x]\n", "t.yml")
+    inner = root.mapping()["a"]
+    assert (inner.keys["bb"].line, inner.keys["bb"].column) == (2, 3)
+    assert str(inner.mapping()["bb"].items()[1].place) == "t.yml:2:11"
+
+
+def test_all_errors_of_a_mapping_are_told_at_once() -> None:
+    notes: list[Note] = []
+    root = yaml_source.parse("Handler: a.b\nTimeot: 3\nTimeout: soon\nVpc: x\n", "t.yml")
+    assert yaml_source.fields(root, TABLE, notes, "a function") == {"handler": "a.b"}
+    assert [(str(note.place), note.error) for note in notes] == [
+        ("t.yml:2:1", True), ("t.yml:3:10", True), ("t.yml:4:1", False),
+    ]  # fmt: skip
+    assert "did you mean 'Timeout'?" in notes[0].text
+    assert "found 'soon', expected a whole number" in notes[1].text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [1", "is no YAML"),
+        ("a: 1\na: 2\n", "the key 'a' stands here twice"),
+        ("? [1, 2]\n: 3\n", "expected text"),
+        ("a: *b\n", "is no YAML"),
+        (b"\xff\xfe\x00", "is no YAML"),
+        ("x: " + "[" * 80 + "]" * 80, "nested deeper"),
+    ],
+)
+def test_what_is_no_template_is_refused_with_its_place(text: str | bytes, said: str) -> None:
+    with pytest.raises(TemplateError, match=r"^t\.yml") as refused:
+        yaml_source.parse(text, "t.yml")
+    assert said in str(refused.value)
+
+
+def test_aliases_that_multiply_are_refused() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    with pytest.raises(TemplateError, match="more than 200000 values"):
+        yaml_source.parse("\n".join(lines), "t.yml")
+
+
+def test_merged_keys_are_outweighed_by_own_ones() -> None:
+    root = yaml_source.parse("base: &b {x: 1, y: 2}\nown:\n  <<: *b\n  y: 3\n", "t.yml")
+    assert root.mapping()["own"].plain() == {"x": 1, "y": 3}
+
+
+def test_quotes_may_be_left_out_as_people_leave_them_out() -> None:
+    root = yaml_source.parse("a: '30'\nb: true\nc: 1.5\nd: 2020-01-01\n", "t.yml").mapping()
+    assert root["a"].integer() == 30
+    assert [root[name].text() for name in "bcd"] == ["true", "1.5", "2020-01-01"]
