@@ -37,7 +37,8 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     """Why an object changes: the event that this is, and the request that asked for it.
 
     `account_id` owned the bucket when the caller's rights were checked: the change is refused if the bucket has another
-    owner by then. `at` is Unix seconds. `source_ip` and `request_id` are "" for what Sesame does by itself.
+    owner by then. `at` is Unix seconds. `source_ip` and `request_id` are "" for what Sesame does by itself. `chain` is
+    the principal's: the functions that led to this request.
     """
 
     event: str
@@ -46,6 +47,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     source_ip: str = ""
     request_id: str = ""
+    chain: tuple[str, ...] = ()
 
 
 class ObjectEvent(msgspec.Struct, frozen=True, kw_only=True):

@@ -59,6 +59,7 @@ class Call(msgspec.Struct, frozen=True):
             at=self.dependencies.clock(),
             source_ip=self.request.client_ip,
             request_id=self.request_id,
+            chain=self.caller.principal.chain,
         )
 
     async def require(self, wanted: AccessRequest) -> None:

@@ -1,0 +1,201 @@
+"""Turns events of objects into asynchronous invocations of the functions whose triggers ask for them.
+
+The store writes events into the outbox with the change that causes them; one transaction here puts the invocations into
+the queue and removes the events from the outbox. What a crash leaves is taken up at the next start.
+"""
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+
+from sesame.control.oss_triggers import events_of
+from sesame.model import records
+from sesame.model import trigger_configs as configs
+from sesame.model.arn import Arns
+from sesame.model.async_invocation import InvocationMeta, NewInvocation
+from sesame.model.clocks import Clocks
+from sesame.model.errors import Forbidden
+from sesame.model.object_event import ObjectEvent
+from sesame.model.records import Record
+from sesame.model.trigger import Trigger, bucket_of
+from sesame.store import outbox
+from sesame.store.catalog import Catalog, Change
+from sesame.store.objects.events import ObjectEvents, Watch
+from sesame.store.sql.database import Database
+from sesame.triggers.invocations import TriggeredInvocations, target_of
+from sesame.triggers.roles import InvocationRoles
+
+OSS = "oss.aliyuncs.com"
+EVENTS_AT_ONCE = 256
+# POLICY: how long an event may wait whose announcement was lost. Each wake-up reads one index.
+LOOK_EVERY_S = 30.0
+
+log = structlog.get_logger(__name__)
+
+
+class Queue(Protocol):
+    """The part of `store.queue.queue.InvocationQueue` that is used here."""
+
+    def enqueue_in(self, connection: sa.Connection, news: Sequence[NewInvocation]) -> list[bool]: ...
+    def notify(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectEventNeeds:
+    catalog: Catalog
+    database: Database
+    events: ObjectEvents
+    queue: Queue
+    roles: InvocationRoles
+    arns: Arns
+    clocks: Clocks
+
+
+class ObjectEventTriggers:
+    """`open` before the object store serves anyone; `run` for as long as Sesame does."""
+
+    def __init__(self, needs: ObjectEventNeeds) -> None:
+        self._needs = needs
+        self._invocations = TriggeredInvocations(needs.catalog, needs.clocks)
+        self._watches: dict[tuple[str, str], tuple[str, Watch]] = {}
+        self._wake = asyncio.Event()
+
+    def open(self) -> None:
+        """From here on the store writes events for every enabled trigger, and for one that is made later before its
+        maker has the answer.
+        """
+        for record in self._needs.catalog.of_kind(records.TRIGGER):
+            self._note(record)
+        self._publish()
+        self._needs.catalog.on_change(self._changed)
+        self._needs.events.on_events(self._wake.set)
+
+    async def run(self) -> None:
+        """Never returns. Begins with what the last run left."""
+        clocks = self._needs.clocks
+        while True:
+            self._wake.clear()
+            while await self.pass_on() == EVENTS_AT_ONCE:
+                pass
+            timer = clocks.call_later(LOOK_EVERY_S, self._wake.set)
+            try:
+                await self._wake.wait()
+            finally:
+                timer.cancel()
+
+    async def pass_on(self) -> int:
+        """Passes the oldest events on; returns how many were in the outbox, EVENTS_AT_ONCE at most."""
+        database, queue = self._needs.database, self._needs.queue
+        entries = await database.read(lambda c: outbox.pending(c, outbox.OBJECT_EVENT, EVENTS_AT_ONCE))
+        if not entries:
+            return 0
+        dropped: Counter[tuple[str, str]] = Counter()
+        news: list[NewInvocation] = []
+        for entry in entries:
+            made = self._invocation(entry)
+            if isinstance(made, str):
+                dropped[entry.subject, made] += 1
+            else:
+                news.append(made)
+
+        def commit(connection: sa.Connection) -> list[bool]:
+            accepted = queue.enqueue_in(connection, news) if news else []
+            outbox.remove_each(connection, entries)
+            return accepted
+
+        await database.write(commit, on_commit=lambda _accepted: queue.notify())
+        for (trigger, reason), count in dropped.items():
+            log.warning("events of objects called no function", trigger=trigger, events=count, reason=reason)
+        return len(entries)
+
+    def _invocation(self, entry: outbox.Entry) -> NewInvocation | str:
+        """The call that an event asks for, or why it asks for none."""
+        event = msgspec.json.decode(entry.payload, type=ObjectEvent)
+        service, function, name = entry.subject.split("/")
+        record = self._needs.catalog.get(records.TRIGGER, f"{service}/{function}", name)
+        if record is None or record.document.trigger_id != event.trigger_id:
+            return "the trigger was deleted"
+        trigger: Trigger = record.document
+        target = target_of(service, function, trigger)
+        try:
+            self._needs.roles.require(trigger.invocation_role, OSS, target)
+        except Forbidden as error:
+            return str(error)
+        meta = InvocationMeta(chain=event.cause.chain)
+        return self._invocations.make(target, event_json(event, self._needs.arns.region), f"oss:{name}", meta)
+
+    def _changed(self, change: Change) -> None:
+        if change.kind == records.TRIGGER:
+            if change.record is None:
+                self._watches.pop((change.parent, change.name), None)
+            else:
+                self._note(change.record)
+            self._publish()
+
+    def _note(self, record: Record) -> None:
+        trigger: Trigger = record.document
+        self._watches.pop((record.parent, record.name), None)
+        bucket = bucket_of(trigger)
+        if trigger.trigger_type != configs.OSS or not bucket:
+            return
+        config = msgspec.convert(trigger.trigger_config, configs.OssConfig)
+        if config.enable:
+            watch = Watch(
+                trigger=f"{record.parent}/{record.name}",
+                trigger_id=trigger.trigger_id,
+                account_id=self._needs.arns.account_id,
+                events=events_of(config),
+                prefix=config.filter.key.prefix,
+                suffix=config.filter.key.suffix,
+            )
+            self._watches[record.parent, record.name] = bucket, watch
+
+    def _publish(self) -> None:
+        by_bucket: dict[str, list[Watch]] = {}
+        for bucket, watch in self._watches.values():
+            by_bucket.setdefault(bucket, []).append(watch)
+        self._needs.events.watch(by_bucket)
+
+
+def event_json(event: ObjectEvent, region: str) -> bytes:
+    """The event as the function gets it (reference/runtime.md §15). The key is the object's own, not URL-encoded."""
+    cause = event.cause
+    at = datetime.fromtimestamp(int(cause.at), UTC)
+    bucket = {
+        "arn": f"acs:oss:{region}:{cause.account_id}:{event.bucket}",
+        "name": event.bucket,
+        "ownerIdentity": cause.account_id,
+        "virtualBucket": "",
+    }
+    stored = {
+        "deltaSize": event.delta_size,
+        "eTag": event.etag,
+        "key": event.key,
+        "objectMeta": {"mimeType": event.mime_type, "userMeta": event.user_meta},
+        "size": event.size,
+    }
+    told: dict[str, Any] = {
+        "eventName": cause.event,
+        "eventSource": "acs:oss",
+        "eventTime": at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "eventVersion": "1.0",
+        "oss": {"bucket": bucket, "object": stored, "ossSchemaVersion": "1.0", "ruleId": _rule_id(event)},
+        "region": region,
+        "requestParameters": {"sourceIPAddress": cause.source_ip},
+        "responseElements": {"requestId": cause.request_id},
+        "userIdentity": {"principalId": cause.principal_id},
+    }
+    return msgspec.json.encode({"events": [told]})
+
+
+def _rule_id(event: ObjectEvent) -> str:
+    """As long as the cloud's, and the same for every event of one trigger."""
+    return hashlib.sha1(event.trigger_id.encode(), usedforsecurity=False).hexdigest()
