@@ -35,8 +35,8 @@ KINDS = {"thing": Thing, "other": Other}
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(tmp_path / "db")
+async def database(place: Path | str) -> AsyncIterator[Database]:
+    database = Database(place)
     await database.open()
     yield database
     await database.close()

@@ -15,10 +15,11 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from sesame.model.errors import ConfigurationError
 from sesame.model.records import Record
 from sesame.store import outbox
 from sesame.store.catalog import TOMBSTONE_AGE_S, Catalog, Changes, Transaction, changes_since
-from sesame.store.sql import sqlite
+from sesame.store.sql.backends import backend_of
 from sesame.store.sql.database import Database
 
 
@@ -30,8 +31,8 @@ KINDS = {"thing": Thing}
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(tmp_path / "db")
+async def database(place: Path | str) -> AsyncIterator[Database]:
+    database = Database(place)
     await database.open()
     yield database
     await database.close()
@@ -104,9 +105,9 @@ async def test_a_change_that_was_undone_takes_no_revision(database: Database) ->
     assert shown(await catalog.changes_since(0)) == [("a", 1)]
 
 
-async def test_revisions_go_on_after_a_restart(tmp_path: Path) -> None:
+async def test_revisions_go_on_after_a_restart(place: Path | str) -> None:
     for round_number in range(3):
-        database = Database(tmp_path / "db")
+        database = Database(place)
         await database.open()
         catalog = await load(database)
         assert catalog.revision == 2 * round_number
@@ -131,15 +132,13 @@ async def test_whoever_is_behind_forgotten_deletions_is_told_to_load_anew(databa
 
 FOLLOWER = """
 import json, sys
-from pathlib import Path
 from sesame.store.catalog import changes_since
-from sesame.store.sql import sqlite
+from sesame.store.sql.backends import backend_of
 from tests.store.test_following import KINDS
-engine = sqlite.follow_engine(Path(sys.argv[1]))
+backend = backend_of(sys.argv[1])
 revision, known = 0, {}
 for line in sys.stdin:
-    with engine.connect() as connection:
-        found = changes_since(connection, revision, kinds=KINDS)
+    found = backend.follow(lambda connection: changes_since(connection, revision, kinds=KINDS))
     for change in found.changes:
         if change.record is None:
             known.pop(change.name, None)
@@ -150,10 +149,10 @@ for line in sys.stdin:
 """
 
 
-async def test_another_process_follows(database: Database, tmp_path: Path) -> None:
+async def test_another_process_follows(database: Database, place: Path | str) -> None:
     catalog = await load(database)
     follower = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", FOLLOWER, str(tmp_path / "db"),
+        sys.executable, "-c", FOLLOWER, str(place),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert follower.stdin is not None
@@ -172,12 +171,13 @@ async def test_another_process_follows(database: Database, tmp_path: Path) -> No
         await asyncio.wait_for(follower.wait(), 30)
 
 
-async def test_a_follower_cannot_write(database: Database, tmp_path: Path) -> None:
+async def test_a_follower_cannot_write(database: Database, place: Path | str) -> None:
     await put(await load(database), "a")
-    with sqlite.follow_engine(tmp_path / "db").connect() as connection:
-        assert shown(changes_since(connection, 0, kinds=KINDS)) == [("a", 1)]
-        with pytest.raises(sa.exc.OperationalError, match="readonly"):
-            connection.exec_driver_sql("DELETE FROM records")
+    backend = backend_of(place)
+    found = await asyncio.to_thread(backend.follow, lambda connection: changes_since(connection, 0, kinds=KINDS))
+    assert shown(found) == [("a", 1)]
+    with pytest.raises((sa.exc.DBAPIError, ConfigurationError), match=r"readonly|read-only"):
+        await asyncio.to_thread(backend.follow, lambda connection: connection.exec_driver_sql("DELETE FROM records"))
 
 
 def subjects(entries: list[outbox.Entry]) -> list[str]:

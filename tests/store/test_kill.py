@@ -5,6 +5,7 @@ Never waits for a fixed time: the moment of death is a number of acknowledgement
 """
 
 import asyncio
+import itertools
 import random
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from sesame.store.catalog import Catalog, Transaction
 from sesame.store.packages.packages import Packages
 from sesame.store.sql.database import Database
 
-ROUNDS = 15
+ROUNDS = {"sqlite": 15, "postgresql": 6}
 WRITERS = 4
 
 
@@ -38,9 +39,9 @@ def acknowledge(what: str, name: str, value: int) -> None:
     sys.stdout.flush()
 
 
-async def write_forever(root: Path) -> None:
+async def write_forever(root: Path, place: str) -> None:
     """Two records a transaction and a deletion now and then from each writer, and packages one after the other."""
-    database = Database(root / "db")
+    database = Database(place)
     await database.open()
     catalog = Catalog(database, KINDS)
     await catalog.open()
@@ -72,44 +73,48 @@ async def write_forever(root: Path) -> None:
     await asyncio.gather(*(count(f"w{n}") for n in range(WRITERS)), pack())
 
 
-def run_and_kill(root: Path, after: int) -> list[list[str]]:
+def run_and_kill(root: Path, place: str, after: int) -> list[list[str]]:
     """What the child said before it was killed, some time after its `after`th acknowledgement."""
     child = subprocess.Popen(
-        [sys.executable, "-c", f"from tests.store.test_kill import main; main({str(root)!r})"],
+        [sys.executable, "-c", f"from tests.store.test_kill import main; main({str(root)!r}, {place!r})"],
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
     )
     assert child.stdout is not None
     try:
-        said = [child.stdout.readline() for _ in range(after)]
+        said = list(itertools.islice(filter(acknowledges, child.stdout), after))
     finally:
         child.kill()
-    said += child.stdout.readlines()
+    said += filter(acknowledges, child.stdout)
     child.wait()
     return [line.decode().split() for line in said if line.endswith(b"\n")]
 
 
-def main(root: str) -> None:
-    asyncio.run(write_forever(Path(root)))
+def acknowledges(line: bytes) -> bool:
+    return line.startswith((b"record ", b"package "))
 
 
-async def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+def main(root: str, place: str) -> None:
+    asyncio.run(write_forever(Path(root), place))
+
+
+async def test_nothing_acknowledged_is_lost(tmp_path: Path, place: Path | str) -> None:
     chance = random.Random(20)
     newest: dict[str, int] = {}
     packed: set[str] = set()
-    for _ in range(ROUNDS):
-        for what, name, value in await asyncio.to_thread(run_and_kill, tmp_path, chance.randrange(1, 120)):
+    for _ in range(ROUNDS["postgresql" if isinstance(place, str) else "sqlite"]):
+        for what, name, value in await asyncio.to_thread(run_and_kill, tmp_path, str(place), chance.randrange(1, 120)):
             if what == "record":
                 newest[name] = int(value)
             else:
                 packed.add(name)
-        await check(tmp_path, newest, packed)
+        await check(tmp_path, place, newest, packed)
     assert len(newest) == WRITERS
     assert packed
 
 
-async def check(root: Path, newest: dict[str, int], packed: set[str]) -> None:
-    database = Database(root / "db")
+async def check(root: Path, place: Path | str, newest: dict[str, int], packed: set[str]) -> None:
+    database = Database(place)
     await database.open()
     catalog = Catalog(database, KINDS)
     await catalog.open()

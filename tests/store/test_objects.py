@@ -42,9 +42,10 @@ NOW = 1_767_323_045.0
 class Shelf:
     """A database, a catalog with buckets, and the objects, all below one folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, place: Path | str) -> None:
         self.root = root
-        self.database = Database(root / "db")
+        self.place = place
+        self.database = Database(place)
         self.catalog = Catalog(self.database, {records.BUCKET: Bucket})
         self.objects = Objects(self.database, root / "objects")
         self.uploads = Uploads(self.objects, lambda: NOW)
@@ -103,8 +104,8 @@ def as_object(bucket: str, key: str, written: Written, kind: ObjectKind = Object
 
 
 @contextlib.asynccontextmanager
-async def shelf_in(root: Path) -> AsyncIterator[Shelf]:
-    shelf = Shelf(root)
+async def shelf_in(root: Path, place: Path | str) -> AsyncIterator[Shelf]:
+    shelf = Shelf(root, place)
     await shelf.open()
     try:
         yield shelf
@@ -113,8 +114,8 @@ async def shelf_in(root: Path) -> AsyncIterator[Shelf]:
 
 
 @pytest.fixture
-async def shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
-    async with shelf_in(tmp_path) as shelf:
+async def shelf(tmp_path: Path, place: Path | str) -> AsyncIterator[Shelf]:
+    async with shelf_in(tmp_path, place) as shelf:
         yield shelf
 
 
@@ -231,7 +232,7 @@ async def test_a_cancelled_put_happens_wholly_or_not_at_all(shelf: Shelf) -> Non
         with contextlib.suppress(asyncio.CancelledError):
             await task
     await shelf.close()
-    reopened = Shelf(shelf.root)
+    reopened = Shelf(shelf.root, shelf.place)
     await reopened.open()
     page = await reopened.page(limit=1000)
     for stored in page.objects:
@@ -240,8 +241,8 @@ async def test_a_cancelled_put_happens_wholly_or_not_at_all(shelf: Shelf) -> Non
     await reopened.close()
 
 
-async def test_what_a_crash_left_is_set_aside_at_the_next_start(tmp_path: Path) -> None:
-    async with shelf_in(tmp_path) as shelf:
+async def test_what_a_crash_left_is_set_aside_at_the_next_start(tmp_path: Path, place: Path | str) -> None:
+    async with shelf_in(tmp_path, place) as shelf:
         await shelf.put("k", b"kept")
         # Between the file and its row a crash leaves a file of no row.
         lost = await shelf.write([b"never acknowledged"])
@@ -251,7 +252,7 @@ async def test_what_a_crash_left_is_set_aside_at_the_next_start(tmp_path: Path) 
         await shelf.uploads.put_part(half, 1, await shelf.write([b"part"]))
         (tmp_path / "objects" / "drafts" / "half").write_bytes(b"half")
         assert len(shelf.files()) == 4
-    again = Shelf(tmp_path)
+    again = Shelf(tmp_path, place)
     assert await again.open() == Swept(set_aside=1)
     assert await again.read("k") == b"kept"
     assert [part.size for part in await again.uploads.parts(half)] == [4]
@@ -260,9 +261,9 @@ async def test_what_a_crash_left_is_set_aside_at_the_next_start(tmp_path: Path) 
 
 
 async def test_a_crash_between_a_deleted_row_and_its_file_is_made_up_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, place: Path | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with shelf_in(tmp_path) as shelf:
+    async with shelf_in(tmp_path, place) as shelf:
         for key in ("deleted", "overwritten", "kept"):
             await shelf.put(key, key.encode())
         monkeypatch.setattr(shelf.objects.removals, "act", AsyncMock())
@@ -272,38 +273,43 @@ async def test_a_crash_between_a_deleted_row_and_its_file_is_made_up_for(
         await shelf.uploads.put_part(pending, 1, await shelf.write([b"part"]))
         await shelf.uploads.abort(pending)
         assert len(shelf.files()) == 5
-    again = Shelf(tmp_path)
+    again = Shelf(tmp_path, place)
     assert await again.open() == Swept(removed=3)
     assert [await again.read(key) for key in ("overwritten", "kept")] == [b"new", b"kept"]
     await again.close()
-    once_more = Shelf(tmp_path)
+    once_more = Shelf(tmp_path, place)
     assert await once_more.open() == Swept()
     await once_more.close()
 
 
-async def test_objects_of_rows_that_are_lost_are_set_aside_and_come_back_with_the_rows(tmp_path: Path) -> None:
-    async with shelf_in(tmp_path) as shelf:
+async def test_objects_of_rows_that_are_lost_are_set_aside_and_come_back_with_the_rows(
+    tmp_path: Path, place: Path | str
+) -> None:
+    async with shelf_in(tmp_path, place) as shelf:
         for key in "abc":
             await shelf.put(key, key.encode() * 1000)
-    whole = (tmp_path / "db").read_bytes()
-    damaged = Database(tmp_path / "db")
+    damaged = Database(place)
     await damaged.open()
+    rows = await damaged.read(lambda connection: connection.execute(sa.select(objects)).mappings().all())
     await damaged.write(lambda connection: connection.execute(sa.delete(objects)))
     await damaged.close()
-    again = Shelf(tmp_path)
+    again = Shelf(tmp_path, place)
     assert await again.open() == Swept(set_aside=3)
     assert again.files() == []
     assert len(list(Quarantine(tmp_path / "quarantine").entries())) == 3
     await again.close()
-    (tmp_path / "db").write_bytes(whole)
-    restored = Shelf(tmp_path)
+    mended = Database(place)
+    await mended.open()
+    await mended.write(lambda connection: connection.execute(sa.insert(objects), [dict(row) for row in rows]))
+    await mended.close()
+    restored = Shelf(tmp_path, place)
     assert await restored.open() == Swept(brought_back=3)
     assert await restored.read("b") == b"b" * 1000
     await restored.close()
 
 
-async def test_strays_are_set_aside_wherever_they_lie(tmp_path: Path) -> None:
-    async with shelf_in(tmp_path) as shelf:
+async def test_strays_are_set_aside_wherever_they_lie(tmp_path: Path, place: Path | str) -> None:
+    async with shelf_in(tmp_path, place) as shelf:
         await shelf.put("k", b"data")
     inside = tmp_path / "objects"
     (inside / "drafts" / "folder" / "deep").mkdir(parents=True)
@@ -313,7 +319,7 @@ async def test_strays_are_set_aside_wherever_they_lie(tmp_path: Path) -> None:
     (inside / "data" / "zz").mkdir()
     (inside / "data" / "zz" / "stray").write_text("x")
     (inside / "data" / "link").symlink_to("/etc")
-    again = Shelf(tmp_path)
+    again = Shelf(tmp_path, place)
     found = await again.open()
     assert (found.set_aside, found.missing) == (4, 0)
     assert len(list(Quarantine(tmp_path / "quarantine").entries())) == 6
@@ -321,12 +327,12 @@ async def test_strays_are_set_aside_wherever_they_lie(tmp_path: Path) -> None:
     await again.close()
 
 
-async def test_a_row_without_its_file_fails_alone(tmp_path: Path) -> None:
-    async with shelf_in(tmp_path) as shelf:
+async def test_a_row_without_its_file_fails_alone(tmp_path: Path, place: Path | str) -> None:
+    async with shelf_in(tmp_path, place) as shelf:
         gone = await shelf.put("gone", b"data")
         await shelf.put("k", b"data")
         shelf.objects.blobs.folder.path(gone.blob).unlink()
-    again = Shelf(tmp_path)
+    again = Shelf(tmp_path, place)
     assert await again.open() == Swept(missing=1)
     with pytest.raises(PlatformError, match="doctor --check"):
         await again.read("gone")
@@ -347,12 +353,12 @@ async def test_what_cancelled_uploads_left_is_collected_by_age(shelf: Shelf, mon
     assert len(shelf.files()) == 1
 
 
-async def test_a_clean_stop_leaves_no_file_without_a_row(tmp_path: Path) -> None:
-    async with shelf_in(tmp_path) as shelf:
+async def test_a_clean_stop_leaves_no_file_without_a_row(tmp_path: Path, place: Path | str) -> None:
+    async with shelf_in(tmp_path, place) as shelf:
         await shelf.put("k", b"data")
         await shelf.write([b"finished, and its writer was cancelled"])
     assert len(shelf.files()) == 1
-    again = Shelf(tmp_path)
+    again = Shelf(tmp_path, place)
     assert await again.open() == Swept()
     assert await again.read("k") == b"data"
     await again.close()
@@ -592,9 +598,9 @@ async def all_pages(shelf: Shelf, query: ListQuery) -> list[str]:
         query = msgspec.structs.replace(query, after=page.next_after)
 
 
-def test_listing_agrees_with_sorting_by_bytes(tmp_path: Path) -> None:
+def test_listing_agrees_with_sorting_by_bytes(tmp_path: Path, place: Path | str) -> None:
     with asyncio.Runner() as runner:
-        shelf = Shelf(tmp_path)
+        shelf = Shelf(tmp_path, place)
         runner.run(shelf.open())
         empty = runner.run(shelf.write([b""]))
 

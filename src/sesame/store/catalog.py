@@ -19,7 +19,7 @@ from sesame.model.kinds import KINDS
 from sesame.model.records import Record
 from sesame.store.sql.database import Database
 from sesame.store.sql.dialect import upsert
-from sesame.store.sql.lost_database import NEXT_STEPS
+from sesame.store.sql.refusals import NEXT_STEPS
 from sesame.store.sql.schema import CATALOG, CATALOG_PRUNED, counters, records, tombstones
 
 T = TypeVar("T")

@@ -4,8 +4,7 @@ Opened by `app`; used by every store that keeps rows. A write is answered when i
 """
 
 import asyncio
-import fcntl
-import os
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -17,18 +16,15 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 import structlog
 
-from sesame.model.errors import ConfigurationError, PlatformError
-from sesame.store.durable import make_folder, sync_folder
-from sesame.store.sql import sqlite
-from sesame.store.sql.lost_database import damaged
+from sesame.model.errors import PlatformError
+from sesame.store.sql.backends import backend_of
+from sesame.store.sql.interface import Line
 
 T = TypeVar("T")
 
 READERS = 4
 # POLICY: how many requests may share one commit; bounds how long the first of them waits for the others.
 REQUESTS_PER_COMMIT = 256
-
-MIGRATIONS = Path(__file__).with_name("migrations")
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +40,13 @@ class _Request:
 
 
 @dataclass(frozen=True)
+class _Return:
+    read: Callable[[sa.Connection], Any]
+    apply: Callable[[Any], None]
+    loop: asyncio.AbstractEventLoop
+
+
+@dataclass(frozen=True)
 class _Done:
     request: _Request
     result: Any
@@ -51,16 +54,24 @@ class _Done:
 
 
 class Database:
-    """SQLite in a file, or `sqlite:///…` as a URL. Belongs to one process at a time: `open` takes a lock."""
+    """A path or `sqlite:///PATH`, or `postgresql://…`. Belongs to one process at a time: `open` takes a lock."""
 
-    def __init__(self, path: Path | str) -> None:
-        self._path = _path_of(path)
-        self._writer_engine = sqlite.write_engine(self._path)
-        self._reader_engine = sqlite.read_engine(self._path, READERS)
+    def __init__(self, place: Path | str, used_by: str = "") -> None:
+        """`used_by` (a data directory) tells others who has the database. Raises `ConfigurationError` for a bad URL."""
+        self._backend = backend_of(place, used_by)
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sesame-db-reader")
+        self._of_thread = threading.local()
+        self._reading: list[Line] = []
+        self._writing: Line | None = None
         self._writer: threading.Thread | None = None
-        self._lock: int | None = None
+        self._returns: list[_Return] = []
+        self._connections = 1
+
+    @property
+    def shown(self) -> str:
+        """How messages name it, without a password."""
+        return self._backend.shown
 
     async def open(self) -> None:
         """Creates or upgrades the database and starts its writer.
@@ -69,10 +80,11 @@ class Database:
         cannot be used; then nothing is left open.
         """
         try:
-            await asyncio.to_thread(self._prepare)
+            await asyncio.to_thread(self._backend.prepare)
         except BaseException:
             await self.close()
             raise
+        self._writing = self._backend.writer()
         self._writer = threading.Thread(target=self._write_forever, name="sesame-db-writer", daemon=True)
         self._writer.start()
 
@@ -82,18 +94,22 @@ class Database:
         if writer is not None:
             self._requests.put(None)
             await asyncio.to_thread(writer.join)
-        self._readers.shutdown()
-        self._reader_engine.dispose()
-        self._writer_engine.dispose()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        await asyncio.to_thread(self._free)
+
+    def on_return(self, read: Callable[[sa.Connection], T], apply: Callable[[T], None]) -> None:
+        """Registers what must be read again after the writer's connection was lost and another one was opened.
+
+        `read` runs on the new connection before any other change, `apply` with its result on the running event loop.
+        What was committed without an answer, or by another process meanwhile, is found so.
+        """
+        self._returns.append(_Return(read, apply, asyncio.get_running_loop()))
 
     async def write(self, fn: Callable[[sa.Connection], T], *, on_commit: Callable[[T], None] | None = None) -> T:
         """Runs `fn` on the writer's thread and returns its result once the commit is on the disk.
 
         An exception of `fn` undoes `fn` alone and is raised here. A commit that fails is `PlatformError` for
-        every request in it. A caller that is cancelled leaves its change to happen or not, but never half.
+        every request in it; so is one of which no answer came, which may have been made. A caller that is cancelled
+        leaves its change to happen or not, but never half.
         """
         if self._writer is None:
             raise PlatformError("the database is closed")
@@ -103,94 +119,113 @@ class Database:
         return await future
 
     async def load(self, fn: Callable[[sa.Connection], T]) -> T:
-        """As `read`, for start-up: raises `ConfigurationError` with the next step when the file is damaged."""
+        """As `read`, for start-up: raises `ConfigurationError` with the next step when the database is damaged."""
         try:
             return await self.read(fn)
+        except PlatformError as error:
+            raise self._backend.unusable(error.__cause__ or error) from error
         except (sa.exc.DBAPIError, sa.exc.NoResultFound) as error:
-            raise damaged(self._path, getattr(error, "orig", None) or error) from error
+            raise self._backend.unusable(error) from error
 
     async def read(self, fn: Callable[[sa.Connection], T]) -> T:
-        """Runs `fn` in a transaction of its own on a reader's thread; it sees one committed state."""
+        """Runs `fn` in a transaction of its own on a reader's thread; it sees one committed state.
 
-        def run() -> T:
-            with self._reader_engine.connect() as connection:
-                return fn(connection)
+        Raises `PlatformError` when the database cannot be reached.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn)
 
-        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+    def _read(self, fn: Callable[[sa.Connection], T]) -> T:
+        line: Line | None = getattr(self._of_thread, "line", None)
+        if line is None:
+            line = self._of_thread.line = self._backend.reader()
+            self._reading.append(line)
+        return line.run(fn)
 
-    def _prepare(self) -> None:
-        make_folder(self._path.parent)
-        self._lock = _lock(self._path.with_name(self._path.name + ".lock"))
-        _keep_private(self._path)
-        try:
-            with self._writer_engine.connect() as connection:
-                _migrate(connection, self._path)
-                connection.commit()
-        except sa.exc.DBAPIError as error:
-            raise damaged(self._path, error.orig or error) from error
-        # The file, its log and its index exist from here on; their names must survive a power cut as well.
-        sync_folder(self._path.parent)
+    def _free(self) -> None:
+        self._readers.shutdown()
+        while self._reading:
+            self._reading.pop().close()
+        if self._writing is not None:
+            self._writing.close()
+        self._backend.close()
 
     def _write_forever(self) -> None:
-        """The writer's thread. A connection that fails is replaced; its requests are told, later ones are served."""
-        while True:
-            try:
-                with self._writer_engine.connect() as connection:
-                    if self._write_on(connection):
-                        return
-            except (sa.exc.SQLAlchemyError, sqlite.DriverError) as error:
-                log.error("the connection that writes the database was lost; opening another", error=str(error))
+        """The writer's thread: serves requests until the last. Those of a failed commit are told, later ones served."""
+        last = False
+        while not last:
+            batch, last = self._next_batch()
+            if batch:
+                _answer(self._commit(batch))
+            elif not last:
+                self._probe()
 
-    def _write_on(self, connection: sa.Connection) -> bool:
-        """Serves requests until the last, or until this connection failed: then False."""
-        while (request := self._requests.get()) is not None:
-            batch = [request]
-            last = self._drain_into(batch)
-            done = _commit(connection, batch)
-            _answer(done)
-            if last:
-                return True
-            if all(isinstance(each.error, PlatformError) for each in done):
-                return False
-        return True
-
-    def _drain_into(self, batch: list[_Request]) -> bool:
-        """Adds what waits already; True when the end of all requests was found."""
-        while len(batch) < REQUESTS_PER_COMMIT:
-            try:
+    def _next_batch(self) -> tuple[list[_Request], bool]:
+        """What waits, at least one request unless none came for a while; and whether the end of all was found."""
+        batch: list[_Request] = []
+        try:
+            request = self._requests.get(timeout=self._backend.probe_every_s)
+            while request is not None:
+                batch.append(request)
+                if len(batch) == REQUESTS_PER_COMMIT:
+                    return batch, False
                 request = self._requests.get_nowait()
-            except queue.Empty:
-                return False
-            if request is None:
-                return True
-            batch.append(request)
-        return False
+        except queue.Empty:
+            return batch, False
+        return batch, True
 
+    def _probe(self) -> None:
+        """Finds out whether an idle connection was lost, and opens another: without one the lock is lost."""
+        assert self._writing is not None
+        try:
+            self._writing.run(self._catch_up)
+        except (PlatformError, sa.exc.SQLAlchemyError) as error:
+            log.error("the database is out of reach; trying again", database=self.shown, error=str(error))
 
-def _commit(connection: sa.Connection, batch: list[_Request]) -> list[_Done]:
-    """One transaction for all, a savepoint for each."""
-    try:
-        with connection.begin():
-            return [_run(connection, request) for request in batch]
-    except (sa.exc.SQLAlchemyError, sqlite.DriverError, PlatformError) as error:
-        failure = PlatformError(f"the change could not be committed: {error}")
-        failure.__cause__ = error
-        return [_Done(request, None, failure) for request in batch]
+    def _commit(self, batch: list[_Request]) -> list[_Done]:
+        """One transaction for all, a savepoint for each."""
+        assert self._writing is not None
+        try:
+            return self._writing.run(lambda connection: self._commit_on(connection, batch))
+        except Exception as error:  # noqa: BLE001 - every request of the batch must get an answer
+            self._writing.drop()
+            log.error("a commit failed", database=self.shown, requests=len(batch), error=str(error))
+            failure = PlatformError(f"the change could not be committed: {error}")
+            failure.__cause__ = error
+            return [_Done(request, None, failure) for request in batch]
 
+    def _commit_on(self, connection: sa.Connection, batch: list[_Request]) -> list[_Done]:
+        self._catch_up(connection)
+        with connection.begin() as transaction:
+            if len(batch) > 1:
+                return [self._run(connection, connection.begin_nested(), request) for request in batch]
+            # A transaction for one request needs no savepoint, which would cost PostgreSQL two round trips.
+            return [self._run(connection, transaction, batch[0])]
 
-def _run(connection: sa.Connection, request: _Request) -> _Done:
-    savepoint = connection.begin_nested()
-    try:
-        result = request.fn(connection)
-        savepoint.commit()
-    except BaseException as error:
-        # Raised to the caller, which waits on the event loop.
-        # A full disk or an I/O error ends the whole transaction: then nothing of this batch may be acknowledged.
-        if not sqlite.in_transaction(connection):
-            raise PlatformError(f"the database gave up the transaction: {error}") from error
-        savepoint.rollback()
-        return _Done(request, None, error)
-    return _Done(request, result, None)
+    def _run(self, connection: sa.Connection, within: sa.Transaction, request: _Request) -> _Done:
+        try:
+            result = request.fn(connection)
+            if within.is_active and isinstance(within, sa.NestedTransaction):
+                within.commit()
+        except BaseException as error:
+            # Raised to the caller, which waits on the event loop, unless all requests of the transaction failed.
+            if self._backend.lost_transaction(connection, error):
+                raise PlatformError(f"the database gave up the transaction: {error}") from error
+            within.rollback()
+            return _Done(request, None, error)
+        return _Done(request, result, None)
+
+    def _catch_up(self, connection: sa.Connection) -> None:
+        """After the connection was lost and opened again: reads what changed without memory having been told."""
+        assert self._writing is not None
+        if self._connections == self._writing.opened:
+            return
+        for each in self._returns:
+            with connection.begin():
+                found = each.read(connection)
+            with contextlib.suppress(RuntimeError):  # The loop is closed: so is what it would have been applied to.
+                each.loop.call_soon_threadsafe(each.apply, found)
+        log.warning("the database is reached again", database=self.shown)
+        self._connections = self._writing.opened
 
 
 def _answer(done: list[_Done]) -> None:
@@ -224,70 +259,3 @@ def _resolve(done: list[_Done]) -> None:
                 continue
         if not future.done():
             future.set_result(answer.result)
-
-
-def _path_of(path: Path | str) -> Path:
-    if isinstance(path, Path):
-        return path.absolute()
-    if "://" not in path:
-        return Path(path).absolute()
-    url = sa.make_url(path)
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
-        raise ConfigurationError(f"database '{path}' cannot be used: expected a path or sqlite:///PATH")
-    return Path(url.database).absolute()
-
-
-def _keep_private(path: Path) -> None:
-    """Lets only its owner read the file, which holds keys; SQLite gives the files beside it the same mode."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        os.fchmod(descriptor, 0o600)
-    finally:
-        os.close(descriptor)
-
-
-def _lock(path: Path) -> int:
-    """Held until `close` or the end of the process, however it ends."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise ConfigurationError(
-            f"another process has {path.parent} open: stop it, or choose another data directory"
-        ) from error
-    return descriptor
-
-
-def _migrate(connection: sa.Connection, path: Path) -> None:
-    found, expected = revision_of(connection), newest_migration()
-    if found == expected:
-        return
-    # Imported here because the import takes longer than the rest of a start, and is needed once a release.
-    from alembic import command
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
-
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if found is not None and found not in known:
-        raise ConfigurationError(
-            f"{path} was written by a newer Sesame (found revision {found}, expected {expected} or older): upgrade "
-            "Sesame, or choose another data directory"
-        )
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
-def newest_migration() -> str:
-    """The revision that this code expects; files of migrations are called v<revision>_<what>.py."""
-    return max(path.name[1:].partition("_")[0] for path in (MIGRATIONS / "versions").glob("v*.py"))
-
-
-def revision_of(connection: sa.Connection) -> str | None:
-    """The migration that a database stands at; None for one without tables."""
-    if not sa.inspect(connection).has_table("alembic_version"):
-        return None
-    found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
-    return None if found is None else str(found)

@@ -1,28 +1,159 @@
-"""SQLite: its engines, integrity checks and copies of files.
+"""SQLite: a database in a file, its engines, lock, integrity checks and copies.
 
-Used by `store.sql`, and by `store.upkeep` for files.
+Chosen by `store.sql.backends`; `store.upkeep` uses what concerns files. A file belongs to one process at a time.
 """
 
+import fcntl
+import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 import sqlalchemy as sa
+
+from sesame.model.errors import ConfigurationError
+from sesame.store.durable import make_folder, sync_folder
+from sesame.store.sql.migrate import migrate
+from sesame.store.sql.refusals import NEXT_STEPS, damaged, of_another_program
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 10_000
 # What the driver raises by itself, where SQLAlchemy does not wrap it.
 DriverError = sqlite3.Error
 
 
+class SqliteBackend:
+    """`store.sql.interface.Backend` for a file. Its lock is a lock on a file beside it."""
+
+    probe_every_s: float | None = None
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.shown = str(self.path)
+        self._lock: int | None = None
+
+    def lock(self) -> None:
+        make_folder(self.path.parent)
+        self._lock = _lock(self.path.with_name(self.path.name + ".lock"))
+
+    def prepare(self) -> None:
+        self.lock()
+        _keep_private(self.path)
+        engine = write_engine(self.path)
+        try:
+            with engine.connect() as connection:
+                migrate(connection, self.shown)
+                connection.commit()
+        except sa.exc.DBAPIError as error:
+            raise self.unusable(error) from error
+        finally:
+            engine.dispose()
+        # The file, its log and its index exist from here on; their names must survive a power cut as well.
+        sync_folder(self.path.parent)
+
+    def writer(self) -> "SqliteLine":
+        return SqliteLine(write_engine(self.path))
+
+    def reader(self) -> "SqliteLine":
+        return SqliteLine(read_engine(self.path))
+
+    def close(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def lost_transaction(self, connection: sa.Connection, error: BaseException) -> bool:
+        """SQLite gives up the transaction by itself on a full disk or an I/O error."""
+        raw = connection.connection.dbapi_connection
+        return not (isinstance(raw, sqlite3.Connection) and raw.in_transaction)
+
+    def unusable(self, error: BaseException) -> ConfigurationError:
+        return damaged(self.shown, getattr(error, "orig", None) or error)
+
+    def absent(self) -> str:
+        if not self.path.exists():
+            return "missing"
+        return "" if self.path.stat().st_size else "empty"
+
+    def missing(self) -> str:
+        if absent := self.absent():
+            # SQLite would delete the log of a database that is empty, and with it what was not yet copied from it.
+            wal = self.path.with_name(f"{self.path.name}-wal")
+            if wal.exists() and wal.stat().st_size:
+                raise ConfigurationError(
+                    f"the database {self.path} is missing or empty, but its log {wal.name} is there. {NEXT_STEPS}"
+                )
+            return f"is {absent}"
+        try:
+            tables = tables_of(self.path)
+            if tables and "alembic_version" not in tables:
+                raise of_another_program(self.shown, tables)
+            return "" if "records" in tables and has_rows(self.path, "records") else "holds no records"
+        except sqlite3.Error as error:
+            raise self.unusable(error) from error
+
+    def follow(self, fn: Callable[[sa.Connection], T]) -> T:
+        try:
+            with follow_engine(self.path).connect() as connection:
+                return fn(connection)
+        except sa.exc.DBAPIError as error:
+            raise self.unusable(error) from error
+
+    def damage(self) -> list[str]:
+        return integrity(self.path)
+
+    def last_number(self, connection: sa.Connection, table: str, column: str) -> int:
+        found = connection.execute(sa.text("SELECT seq FROM sqlite_sequence WHERE name = :table"), {"table": table})
+        return int(found.scalar_one_or_none() or 0)
+
+    def set_last_number(self, connection: sa.Connection, table: str, column: str, number: int) -> None:
+        connection.execute(sa.text("DELETE FROM sqlite_sequence WHERE name = :table"), {"table": table})
+        row = {"table": table, "number": number}
+        connection.execute(sa.text("INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :number)"), row)
+
+
+class SqliteLine:
+    """`store.sql.interface.Line`. A connection to a file lasts: it is opened again only after `drop`."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.opened = 0
+        self._engine = engine
+        self._connection: sa.Connection | None = None
+
+    def run(self, fn: Callable[[sa.Connection], T]) -> T:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+            self.opened += 1
+        try:
+            return fn(self._connection)
+        finally:
+            if self._connection.in_transaction():
+                self._connection.rollback()
+
+    def drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        self._engine.dispose()
+
+
 def write_engine(path: Path) -> sa.Engine:
     """One connection whose transactions take the lock at their beginning; WAL, synced at each commit."""
-    return _engine(path, begin="BEGIN IMMEDIATE", connections=1)
+    return _engine(path, begin="BEGIN IMMEDIATE")
 
 
-def read_engine(path: Path, connections: int) -> sa.Engine:
+def read_engine(path: Path) -> sa.Engine:
     """For reads beside the writer, in this process."""
-    return _engine(path, begin="BEGIN", connections=connections)
+    return _engine(path, begin="BEGIN")
 
 
 def follow_engine(path: Path) -> sa.Engine:
@@ -41,14 +172,7 @@ def follow_engine(path: Path) -> sa.Engine:
     return engine
 
 
-def in_transaction(connection: sa.Connection) -> bool:
-    """False once SQLite has given up the transaction by itself, as it does on a full disk or an I/O error."""
-    raw = connection.connection.dbapi_connection
-    assert isinstance(raw, sqlite3.Connection)
-    return raw.in_transaction
-
-
-def damage(path: Path) -> list[str]:
+def integrity(path: Path) -> list[str]:
     """What SQLite itself finds wrong with a file, at most a hundred lines; empty for a sound one."""
     try:
         with closing(_read_only(path)) as connection:
@@ -63,8 +187,14 @@ def copy_database(source: Path, target: Path) -> None:
     with closing(_read_only(source)) as reader, closing(sqlite3.connect(target)) as writer:
         # In one step, so that a busy writer cannot make it begin again and again.
         reader.backup(writer, pages=-1)
-        # A copy is one file: without the log that a database in WAL mode has beside it.
-        writer.execute("PRAGMA journal_mode=DELETE").fetchall()
+    make_single_file(target)
+
+
+def make_single_file(path: Path) -> None:
+    """Of a database that is closed: takes away the log and the lock that it has beside it. Raises `DriverError`."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE").fetchall()
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
 
 
 def tables_of(path: Path) -> set[str]:
@@ -90,11 +220,11 @@ def _read_only(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _engine(path: Path, *, begin: str, connections: int) -> sa.Engine:
+def _engine(path: Path, *, begin: str) -> sa.Engine:
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path)),
         poolclass=sa.pool.QueuePool,
-        pool_size=connections,
+        pool_size=1,
         max_overflow=0,
         connect_args={"check_same_thread": False},
     )
@@ -115,3 +245,25 @@ def _begin_with(engine: sa.Engine, statement: str) -> None:
     @sa.event.listens_for(engine, "begin")
     def start(connection: sa.Connection) -> None:
         connection.exec_driver_sql(statement)
+
+
+def _keep_private(path: Path) -> None:
+    """Lets only its owner read the file, which holds keys; SQLite gives the files beside it the same mode."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(path: Path) -> int:
+    """Held until it is closed or the process ends, however it ends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise ConfigurationError(
+            f"another process has {path.parent} open: stop it, or choose another data directory"
+        ) from error
+    return descriptor

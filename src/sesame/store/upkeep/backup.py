@@ -19,7 +19,8 @@ from sesame.model.errors import ConfigurationError, Unusable
 from sesame.store.durable import make_folder, sync_folder, sync_tree
 from sesame.store.packages.folder import PackageFolder
 from sesame.store.quarantine import Quarantine
-from sesame.store.sql import sqlite
+from sesame.store.sql.backends import backend_of
+from sesame.store.sql.copying import save
 from sesame.store.upkeep.files import sums
 from sesame.store.upkeep.inventory import BlobRow, DataPaths, Inventory, read_inventory
 
@@ -62,7 +63,7 @@ def back_up(paths: DataPaths, target: Path, progress: Progress = lambda _text: N
         raise ConfigurationError(f"{target} is there already: name a directory that does not exist yet")
     if target.is_relative_to(paths.path):
         raise ConfigurationError(f"{target} lies inside the data directory {paths.path}: name a place outside")
-    if not paths.database.exists():
+    if backend_of(paths.database).absent():
         raise ConfigurationError(f"{paths.path} holds no database: name the data directory with --data-dir")
     make_folder(target.parent)
     with _aside(target) as partial:
@@ -210,13 +211,8 @@ def _copy_packages(
     return missing
 
 
-def _copy_database(source: Path, target: Path, partial: Path) -> CopiedFile:
-    try:
-        sqlite.copy_database(source, target)
-    except sqlite.DriverError as error:
-        raise ConfigurationError(
-            f"{source} cannot be copied: {error}; `sesame doctor --check` says what is damaged"
-        ) from error
+def _copy_database(source: Path | str, target: Path, partial: Path) -> CopiedFile:
+    save(source, target)
     target.chmod(0o600)
     found = sums(target)
     return _copied(target, partial, found.size, found.sha256)

@@ -17,6 +17,7 @@ from sesame.model.layer import parse_layer_arn
 from sesame.store.packages.unpack import unpack
 from sesame.store.quarantine import Quarantine
 from sesame.store.sql import sqlite
+from sesame.store.sql.backends import backend_of
 from sesame.store.upkeep.files import differences, sums
 from sesame.store.upkeep.inventory import BlobRow, DataPaths, Inventory, blob_row, buckets, describe, read_inventory
 
@@ -66,13 +67,15 @@ def check(paths: DataPaths, checked: Checked, *, running: bool, began_at: float 
     yield from (Damage(f"{paths.logs}: {line}", "the next start sets it aside") for line in _sqlite(paths.logs))
     files = _blob_files(paths.objects)
     folders = _package_folders(paths.packages)
-    if not paths.database.exists() and not files and not folders:
+    backend = backend_of(paths.database)
+    absent = backend.absent()
+    if absent == "missing" and not files and not folders:
         yield Damage(f"{paths.path} holds no database, no objects and no packages: nothing was kept yet", harmless=True)
         return
-    if not paths.database.exists() or not paths.database.stat().st_size:
-        yield Damage(f"{paths.database}: it is {'empty' if paths.database.exists() else 'missing'}", _RESTORE)
+    if absent:
+        yield Damage(f"{backend.shown}: it is {absent}", _RESTORE)
         return
-    yield from (Damage(f"{paths.database}: {line}", _RESTORE) for line in _sqlite(paths.database))
+    yield from (Damage(f"{backend.shown}: {line}", _RESTORE) for line in backend.damage())
     try:
         inventory = read_inventory(paths.database)
     except ConfigurationError as error:
@@ -100,7 +103,7 @@ _RESTORE = "take a backup back with `sesame restore`; a start does not delete an
 
 
 def _sqlite(path: Path) -> list[str]:
-    return sqlite.damage(path) if path.exists() else []
+    return sqlite.integrity(path) if path.exists() else []
 
 
 def _strays(paths: DataPaths) -> Iterator[Damage]:

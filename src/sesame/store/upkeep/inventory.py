@@ -18,10 +18,10 @@ from sesame.model.records import Record
 from sesame.store import outbox
 from sesame.store.catalog import decode_records
 from sesame.store.packages.named import named_packages
-from sesame.store.sql import sqlite
-from sesame.store.sql.database import newest_migration, revision_of
-from sesame.store.sql.lost_database import NEXT_STEPS, damaged
+from sesame.store.sql.backends import backend_of
+from sesame.store.sql.migrate import newest_migration, revision_of
 from sesame.store.sql.object_schema import object_of, objects, parts, uploads
+from sesame.store.sql.refusals import NEXT_STEPS, damaged
 from sesame.store.sql.schema import CATALOG, counters
 
 
@@ -29,11 +29,13 @@ class DataPaths(Protocol):
     """Where everything lies in a data directory; `data_dir.DataDir` is one."""
 
     path: Path
-    database: Path
     logs: Path
     packages: Path
     objects: Path
     quarantine: Path
+
+    @property
+    def database(self) -> Path | str: ...
 
 
 class BlobRow(msgspec.Struct, frozen=True):
@@ -65,37 +67,34 @@ class Inventory(msgspec.Struct, frozen=True):
     orphan_parts: list[str]
 
 
-def read_inventory(database: Path) -> Inventory:
-    """Raises `ConfigurationError` for a database that cannot be read or that is of another version."""
-    try:
-        with sqlite.follow_engine(database).connect() as connection:
-            return _read(connection, database)
-    except (sa.exc.DBAPIError, sa.exc.NoResultFound) as error:
-        raise damaged(database, getattr(error, "orig", None) or error) from error
+def read_inventory(database: Path | str) -> Inventory:
+    """Of a path or a URL. Raises `ConfigurationError` for a database that cannot be read or is of another version."""
+    backend = backend_of(database)
+    return backend.follow(lambda connection: _read(connection, backend.shown))
 
 
-def blob_row(database: Path, blob: str) -> BlobRow | None:
+def blob_row(database: Path | str, blob: str) -> BlobRow | None:
     """The row that mentions a blob now, for a second look at what changes meanwhile."""
-    with sqlite.follow_engine(database).connect() as connection:
-        return next(iter(_blob_rows(connection, blob)), None)
+    return backend_of(database).follow(lambda connection: next(iter(_blob_rows(connection, blob)), None))
 
 
-def _read(connection: sa.Connection, database: Path) -> Inventory:
+def _read(connection: sa.Connection, shown: str) -> Inventory:
     schema = revision_of(connection)
-    if schema != newest_migration():
+    if schema is None or schema != newest_migration():
         raise damaged(
-            database,
-            ValueError(
-                f"found schema {schema}, expected {newest_migration()}: start this version of Sesame on it once to "
-                "upgrade it, or use the version that wrote it"
-            ),
+            shown,
+            f"found schema {schema}, expected {newest_migration()}: start this version of Sesame on it once to upgrade "
+            "it, or use the version that wrote it",
         )
+    revision = connection.execute(sa.select(counters.c.value).where(counters.c.name == CATALOG)).scalar_one_or_none()
+    if revision is None:
+        raise damaged(shown, "it has lost the number of its last change")
     found = list(decode_records(connection))
     known_uploads = frozenset(connection.execute(sa.select(uploads.c.upload_id)).scalars())
     part_owners = connection.execute(sa.select(parts.c.upload_id, parts.c.number)).all()
     return Inventory(
         schema=schema,
-        revision=connection.execute(sa.select(counters.c.value).where(counters.c.name == CATALOG)).scalar_one(),
+        revision=revision,
         records=found,
         blobs={row.blob: row for row in _blob_rows(connection)},
         packages=named_packages(found),

@@ -1,0 +1,36 @@
+"""Which kind of database a path or a URL names.
+
+Used by `store.sql.database` and by `store.upkeep`. PostgreSQL's driver is loaded when it is asked for.
+"""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from sesame.model.errors import ConfigurationError
+from sesame.store.sql.interface import Backend
+from sesame.store.sql.sqlite import SqliteBackend
+
+POSTGRESQL_SCHEMES = ("postgresql", "postgres")
+_EXPECTED = "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE, sqlite:///PATH or a path"
+
+
+def backend_of(place: Path | str, used_by: str = "") -> Backend:
+    """For a path, `sqlite:///PATH` or `postgresql://…`. `used_by` (a data directory) tells who uses it.
+
+    Raises `ConfigurationError` for anything else; connects to nothing.
+    """
+    if isinstance(place, Path) or "://" not in place:
+        return SqliteBackend(Path(place))
+    scheme = place.partition("://")[0]
+    if scheme in POSTGRESQL_SCHEMES:
+        # Imported here because most Sesames never need it.
+        from sesame.store.sql.postgresql import PostgresqlBackend
+
+        return PostgresqlBackend(place, used_by)
+    if scheme != "sqlite":
+        raise ConfigurationError(f"a database of the kind '{scheme}' cannot be used: {_EXPECTED}")
+    path = sa.make_url(place).database
+    if not path or path == ":memory:":
+        raise ConfigurationError(f"database '{place}' cannot be used: it names no file; {_EXPECTED}")
+    return SqliteBackend(Path(path))

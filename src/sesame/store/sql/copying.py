@@ -1,0 +1,180 @@
+"""Copies every row from one database to another, of whatever kinds, and proves by counts and digests that it did.
+
+Used by `sesame db copy`, and by backups of a database that is no file. A target gets all rows in one transaction.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from sesame.model.errors import ConfigurationError
+from sesame.store.sql import sqlite
+from sesame.store.sql.backends import backend_of
+from sesame.store.sql.interface import Backend
+from sesame.store.sql.migrate import VERSION_TABLE, newest_migration, revision_of
+from sesame.store.sql.schema import counters
+from sesame.store.sql.sqlite import SqliteBackend
+
+ROWS_AT_ONCE = 500
+_DIGEST_BITS = 256
+
+
+class CopiedTable(msgspec.Struct, frozen=True):
+    """`digest`: the sum of the SHA-256 of all rows, modulo 2^256, as hex: the same in whatever order rows are read."""
+
+    name: str
+    rows: int
+    digest: str
+
+
+Progress = Callable[[str], None]
+
+
+def copy_database(source: Path | str, target: Path | str, progress: Progress = lambda _text: None) -> list[CopiedTable]:
+    """Copies all rows; `source` and `target` as of `backend_of`. Neither may be in use meanwhile: both are locked.
+
+    Raises `ConfigurationError` for a source that holds nothing or is of another version, for a target that holds
+    something, and when the target has other rows than were read; then nothing was copied.
+    """
+    from_, to = backend_of(source, "sesame db copy"), backend_of(target, "sesame db copy")
+    if from_.shown == to.shown:
+        raise ConfigurationError(f"{from_.shown} cannot be copied to itself: name another target")
+    require_records(from_)
+    _require_empty(to)
+    if not isinstance(from_, SqliteBackend) and not isinstance(to, SqliteBackend):
+        with tempfile.TemporaryDirectory(prefix="sesame-copy-") as folder:
+            copy_database(source, Path(folder, "between.db"), progress)
+            return copy_database(Path(folder, "between.db"), target, progress)
+    with ExitStack() as opened:
+        opened.callback(from_.close)
+        from_.lock()
+        opened.callback(to.close)
+        to.prepare()
+        line = to.writer()
+        opened.callback(line.close)
+        return from_.follow(lambda reading: line.run(lambda writing: _copy(reading, writing, (from_, to), progress)))
+
+
+def save(source: Path | str, target: Path) -> None:
+    """Copies one committed state to a file that is no database yet, also beside a Sesame that uses `source`.
+
+    Raises `ConfigurationError` for a database that cannot be read or copied.
+    """
+    backend = backend_of(source)
+    if isinstance(backend, SqliteBackend):
+        try:
+            sqlite.copy_database(backend.path, target)
+        except sqlite.DriverError as error:
+            raise ConfigurationError(
+                f"{backend.shown} cannot be copied: {error}; `sesame doctor --check` says what is damaged"
+            ) from error
+        return
+    to = SqliteBackend(target)
+    to.prepare()
+    line = to.writer()
+    try:
+        backend.follow(lambda reading: line.run(lambda writing: _copy(reading, writing, (backend, to))))
+    finally:
+        line.close()
+        to.close()
+    sqlite.make_single_file(target)
+
+
+def require_records(backend: Backend) -> None:
+    """Raises `ConfigurationError` for a database without records, or one that is damaged or cannot be reached."""
+    if found := backend.missing():
+        raise ConfigurationError(f"the database {backend.shown} {found}: there is nothing to copy")
+
+
+def _require_empty(backend: Backend) -> None:
+    if not backend.missing():
+        raise ConfigurationError(
+            f"the database {backend.shown} holds records already: name an empty one, or remove that first"
+        )
+
+
+def _copy(
+    reading: sa.Connection, writing: sa.Connection, ends: tuple[Backend, Backend], progress: Progress = lambda _: None
+) -> list[CopiedTable]:
+    source, target = ends
+    found, expected = revision_of(reading), newest_migration()
+    if found != expected:
+        raise ConfigurationError(
+            f"the database {source.shown} has schema {found}, expected {expected}: start this version of Sesame on it "
+            "once to upgrade it, or use the version that wrote it"
+        )
+    copied = []
+    with writing.begin():
+        tables_read, tables_written = _tables(reading), _tables(writing)
+        for name, table in tables_written.items():
+            if name != counters.name and writing.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first():
+                raise ConfigurationError(
+                    f"the database {target.shown} has rows in its table {name}: name an empty one, or remove that first"
+                )
+        for name in sorted(tables_read):
+            progress(f"table {name}")
+            copied.append(_copy_table(reading, writing, tables_read[name], tables_written[name]))
+            numbered = tables_written[name].autoincrement_column
+            if numbered is not None and (last := source.last_number(reading, name, numbered.name)):
+                target.set_last_number(writing, name, numbered.name, last)
+    return copied
+
+
+def _tables(connection: sa.Connection) -> dict[str, sa.Table]:
+    """Every table as the database has it: so no module of a schema must be known here."""
+    metadata = sa.MetaData()
+    metadata.reflect(connection)
+    return {name: table for name, table in metadata.tables.items() if name != VERSION_TABLE}
+
+
+def _copy_table(reading: sa.Connection, writing: sa.Connection, source: sa.Table, target: sa.Table) -> CopiedTable:
+    writing.execute(sa.delete(target))
+    sent = _Sum(source)
+    for rows in _chunks(reading, source):
+        sent.add(rows)
+        try:
+            writing.execute(sa.insert(target), rows)
+        except sa.exc.DBAPIError as error:
+            raise ConfigurationError(
+                f"a row of the table {source.name} is not accepted by the target: {error.orig}; nothing was copied"
+            ) from error
+    arrived = _Sum(source)
+    for rows in _chunks(writing, target):
+        arrived.add(rows)
+    if arrived.result() != sent.result():
+        raise ConfigurationError(
+            f"the table {source.name} has {arrived.rows} rows with digest {arrived.result().digest} in the target, "
+            f"expected {sent.rows} with {sent.result().digest}; nothing was copied"
+        )
+    return sent.result()
+
+
+def _chunks(connection: sa.Connection, table: sa.Table) -> Iterator[list[dict[str, Any]]]:
+    result = connection.execute(sa.select(table).execution_options(yield_per=ROWS_AT_ONCE))
+    for rows in result.partitions():
+        yield [dict(row._mapping) for row in rows]
+
+
+class _Sum:
+    """Counts and digests the rows of one table."""
+
+    def __init__(self, table: sa.Table) -> None:
+        self.rows = 0
+        self._name = table.name
+        self._columns = sorted(table.columns.keys())
+        self._sum = 0
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            data = msgspec.msgpack.encode([row[column] for column in self._columns])
+            self._sum = (self._sum + int.from_bytes(hashlib.sha256(data).digest(), "big")) % (1 << _DIGEST_BITS)
+        self.rows += len(rows)
+
+    def result(self) -> CopiedTable:
+        return CopiedTable(self._name, self.rows, f"{self._sum:064x}")

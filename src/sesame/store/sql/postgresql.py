@@ -1,0 +1,382 @@
+"""PostgreSQL over asyncpg: one lock for each database, connections that know when they are lost, clear refusals.
+
+Chosen by `store.sql.backends`. How asyncpg serves functions that block: docs/adr/0012-postgresql-from-threads.md.
+The lock belongs to the connection that writes, so nothing is committed without it.
+"""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+import sqlalchemy as sa
+import structlog
+import uvloop
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from sesame.model.errors import ConfigurationError, PlatformError
+from sesame.store.sql.migrate import migrate
+from sesame.store.sql.refusals import of_another_program
+
+T = TypeVar("T")
+
+VERSION_LEAST = 14
+CONNECT_TIMEOUT_S = 10.0
+# No statement of Sesame's takes this long; a server that answers none for so long counts as gone.
+STATEMENT_TIMEOUT_S = 30.0
+PROBE_EVERY_S = 5.0
+PROBE_TIMEOUT_S = 5.0
+# An idle connection is asked whether it is alive before it is used, unless it was used this shortly before.
+TRUSTED_S = 1.0
+# The server notices only after a moment that a Sesame was killed, and keeps its lock until then.
+LOCK_PATIENCE_S = 5.0
+LOCK_RETRY_S = 0.05
+LOCK = int.from_bytes(b"sesamefc", "big")
+APPLICATION_NAME_BYTES_MAX = 63
+
+# Whatever the server is set to: a commit is on the disk when it returns, idle connections stay, and a Sesame that died
+# with its machine loses its lock within half a minute.
+SESSION = """
+SET synchronous_commit = on; SET default_transaction_read_only = off; SET idle_session_timeout = 0;
+SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0; SET lock_timeout = 0;
+SET client_connection_check_interval = '5s'; SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5;
+SET tcp_keepalives_count = 3
+"""
+HOLDER = """
+SELECT a.pid, coalesce(a.application_name, '') AS name, coalesce(host(a.client_addr), '') AS address
+FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.classid = $1 AND l.objid = $2 AND l.objsubid = 1
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+_SEQUENCE = sa.text("SELECT pg_get_serial_sequence(:table, :column)")
+
+# Of the network or the driver, where SQLAlchemy does not wrap them; time limits are OSErrors.
+_DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+log = structlog.get_logger(__name__)
+
+
+class PostgresqlBackend:
+    """`store.sql.interface.Backend` for a URL in libpq's form. `used_by` tells operators which Sesame it is."""
+
+    probe_every_s: float | None = PROBE_EVERY_S
+
+    def __init__(self, url: str, used_by: str = "") -> None:
+        self.shown = without_password(url)
+        self._url = url
+        self._name = _application_name(used_by)
+        self._engine = create_async_engine(
+            "postgresql+asyncpg://", async_creator=self._connect, poolclass=sa.pool.NullPool
+        )
+        self._readers = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._writer = _Line(self._open_writer)
+        # The server's number for the connection that had the lock last, to end it should it outlive us.
+        self._writer_pid = 0
+        self._prepared = False
+
+    def lock(self) -> None:
+        try:
+            self._writer.run(lambda _connection: None)
+        except PlatformError as error:
+            raise self.unusable(error.__cause__ or error) from error
+
+    def prepare(self) -> None:
+        self.lock()
+        try:
+            asyncio.run(self._migrate())
+        except (sa.exc.SQLAlchemyError, *_DRIVER_ERRORS) as error:
+            raise self.unusable(error) from error
+        self._prepared = True
+
+    def writer(self) -> "_Line":
+        return self._writer
+
+    def reader(self) -> "_Line":
+        return _Line(lambda: self._open(self._readers))
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def lost_transaction(self, connection: sa.Connection, error: BaseException) -> bool:
+        return _is_dead(connection) or _is_loss(error)
+
+    def unusable(self, error: BaseException) -> ConfigurationError:
+        if isinstance(error, ConfigurationError):
+            return error
+        what, step = _refusal(error)
+        return ConfigurationError(f"the database {self.shown} cannot be used: {what}. {step}")
+
+    def absent(self) -> str:
+        return ""
+
+    def missing(self) -> str:
+        def look(connection: sa.Connection) -> str:
+            tables = sa.inspect(connection).get_table_names()
+            if tables and "alembic_version" not in tables:
+                raise of_another_program(self.shown, tables)
+            found = "records" in tables and connection.execute(sa.text("SELECT 1 FROM records LIMIT 1")).first()
+            return "" if found else "holds no records" if tables else "is empty"
+
+        return self.follow(look)
+
+    def follow(self, fn: Callable[[sa.Connection], T]) -> T:
+        line = self.reader()
+        try:
+            return line.run(fn)
+        except PlatformError as error:
+            raise self.unusable(error.__cause__ or error) from error
+        finally:
+            line.close()
+
+    def damage(self) -> list[str]:
+        return []
+
+    def last_number(self, connection: sa.Connection, table: str, column: str) -> int:
+        name = connection.execute(_SEQUENCE, {"table": table, "column": column}).scalar_one()
+        last, used = connection.execute(sa.text(f"SELECT last_value, is_called FROM {name}")).one()
+        return int(last) if used else 0
+
+    def set_last_number(self, connection: sa.Connection, table: str, column: str, number: int) -> None:
+        name = connection.execute(_SEQUENCE, {"table": table, "column": column}).scalar_one()
+        connection.execute(sa.text("SELECT setval(CAST(:name AS regclass), :number)"), {"name": name, "number": number})
+
+    async def _connect(self, *, command_timeout: float | None = STATEMENT_TIMEOUT_S) -> "asyncpg.Connection[Any]":
+        connection = await asyncpg.connect(
+            self._url,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=command_timeout,
+            server_settings={"application_name": self._name},
+        )
+        try:
+            await self._require_usable(connection)
+            await connection.execute(SESSION)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def _open(self, engine: AsyncEngine) -> AsyncConnection:
+        connection = engine.connect()
+        await connection.start()
+        return connection
+
+    async def _open_writer(self) -> AsyncConnection:
+        connection = await self._open(self._engine)
+        try:
+            raw = await _raw(connection)
+            await self._take_lock(raw)
+            self._writer_pid = raw.get_server_pid()
+        except BaseException:
+            await _abandon(connection)
+            raise
+        return connection
+
+    async def _take_lock(self, raw: "asyncpg.Connection[Any]") -> None:
+        """Raises `ConfigurationError` when another process has the lock, `PlatformError` when it took it meanwhile."""
+        deadline = time.monotonic() + LOCK_PATIENCE_S
+        while not await raw.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+            holder = await raw.fetchrow(HOLDER, LOCK >> 32, LOCK & 0xFFFF_FFFF)
+            if holder is not None and holder["pid"] == self._writer_pid and holder["name"] == self._name:
+                # Our own connection that was lost: the server has not noticed yet.
+                await raw.execute("SELECT pg_terminate_backend($1)", self._writer_pid)
+            elif holder is not None and self._prepared:
+                raise PlatformError(
+                    f"{_named(holder)} took the database {self.shown} while this Sesame had lost its connection: this "
+                    "one writes nothing until that one is stopped"
+                )
+            if holder is not None and time.monotonic() > deadline:
+                raise ConfigurationError(
+                    f"the database {self.shown} is in use by {_named(holder)}: stop that one, or name another database"
+                )
+            await asyncio.sleep(LOCK_RETRY_S)
+
+    async def _require_usable(self, connection: "asyncpg.Connection[Any]") -> None:
+        """Raises `ConfigurationError` for a server or a database that cannot keep what Sesame keeps."""
+        version = connection.get_server_version()
+        if version.major < VERSION_LEAST:
+            raise ConfigurationError(
+                f"the database {self.shown} cannot be used: its server is PostgreSQL {version.major}.{version.minor}, "
+                f"expected {VERSION_LEAST} or newer. Upgrade the server, or name another"
+            )
+        encoding = await connection.fetchval("SHOW server_encoding")
+        if encoding != "UTF8":
+            raise ConfigurationError(
+                f"the database {self.shown} cannot be used: it has the encoding {encoding}, expected UTF8. Make one "
+                "with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+            )
+        if await connection.fetchval("SELECT pg_is_in_recovery()"):
+            raise ConfigurationError(
+                f"the database {self.shown} cannot be used: its server is a standby, which cannot be written. Name the "
+                "primary"
+            )
+
+    async def _migrate(self) -> None:
+        """On a connection of its own: the change of a large table may take longer than any other statement."""
+        engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=lambda: self._connect(command_timeout=None),
+            poolclass=sa.pool.NullPool,
+        )
+        async with engine.connect() as connection:
+            if await connection.scalar(sa.text("SHOW fsync")) != "on":
+                log.warning("the database server runs with fsync off: a power cut may cost what was acknowledged")
+            await connection.run_sync(migrate, self.shown)
+            await connection.commit()
+
+
+class _Line:
+    """`store.sql.interface.Line`: a connection with an event loop of its own, which runs while `run` does."""
+
+    def __init__(self, connect: Callable[[], Awaitable[AsyncConnection]]) -> None:
+        self.opened = 0
+        self._connect = connect
+        self._loop = uvloop.new_event_loop()
+        self._connection: AsyncConnection | None = None
+        self._used_at = 0.0
+
+    def run(self, fn: Callable[[sa.Connection], T]) -> T:
+        return self._loop.run_until_complete(self._run(fn))
+
+    def drop(self) -> None:
+        if self._connection is not None:
+            self._loop.run_until_complete(self._drop())
+
+    def close(self) -> None:
+        if not self._loop.is_closed():
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                self._loop.run_until_complete(_end(connection))
+            self._loop.close()
+
+    async def _run(self, fn: Callable[[sa.Connection], T]) -> T:
+        try:
+            connection = await self._ready()
+        except (ConfigurationError, sa.exc.SQLAlchemyError, *_DRIVER_ERRORS) as error:
+            raise PlatformError(f"the database cannot be reached: {_first_line(error)}") from error
+        try:
+            result = await connection.run_sync(fn)
+            if connection.in_transaction():
+                await connection.rollback()
+            # SQLAlchemy takes the commit on a closed connection for done when there was nothing left to end.
+            if _is_dead(connection.sync_connection):
+                raise asyncpg.ConnectionDoesNotExistError("the connection was closed before its transaction ended")
+        except BaseException as error:
+            if _is_dead(connection.sync_connection) or _is_loss(error):
+                await self._drop()
+                raise PlatformError(f"the connection to the database was lost: {_first_line(error)}") from error
+            if connection.in_transaction():
+                await connection.rollback()
+            raise
+        self._used_at = time.monotonic()
+        return result
+
+    async def _ready(self) -> AsyncConnection:
+        if self._connection is not None and time.monotonic() - self._used_at > TRUSTED_S:
+            try:
+                await (await _raw(self._connection)).fetchval("SELECT 1", timeout=PROBE_TIMEOUT_S)
+                self._used_at = time.monotonic()
+            except (sa.exc.SQLAlchemyError, *_DRIVER_ERRORS):
+                await self._drop()
+        if self._connection is None:
+            self._connection = await self._connect()
+            self.opened += 1
+        return self._connection
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await _abandon(connection)
+
+
+async def _raw(connection: AsyncConnection) -> "asyncpg.Connection[Any]":
+    raw = (await connection.get_raw_connection()).driver_connection
+    assert isinstance(raw, asyncpg.Connection)
+    return raw
+
+
+async def _abandon(connection: AsyncConnection) -> None:
+    """Closes the socket without a word to the server, which may not answer any more."""
+    if not connection.closed and not connection.invalidated:
+        (await _raw(connection)).terminate()
+        await connection.invalidate()
+    await connection.close()
+
+
+async def _end(connection: AsyncConnection) -> None:
+    try:
+        await asyncio.wait_for(connection.close(), PROBE_TIMEOUT_S)
+    except (sa.exc.SQLAlchemyError, *_DRIVER_ERRORS) as error:
+        log.warning("a connection to the database was lost before it was closed", error=_first_line(error))
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    query = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name != "password"], safe="/")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query))
+
+
+def _application_name(used_by: str) -> str:
+    """What `pg_stat_activity` shows of this process: its number, its host and the end of what it works on."""
+    name = f"sesame {os.getpid()} on {socket.gethostname()[:24]}"
+    left = APPLICATION_NAME_BYTES_MAX - len(name) - 1
+    return f"{name} {used_by[-left:]}".strip().encode("ascii", "replace").decode()
+
+
+def _named(holder: "asyncpg.Record") -> str:
+    where = f" from {holder['address']}" if holder["address"] else ""
+    return f"another process ('{holder['name']}'{where}, backend {holder['pid']})"
+
+
+def _is_dead(connection: sa.Connection | None) -> bool:
+    if connection is None or connection.closed or connection.invalidated:
+        return True
+    raw = connection.connection.driver_connection
+    return not isinstance(raw, asyncpg.Connection) or raw.is_closed()
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Whether it was raised because the connection is gone or the server is silent."""
+    found = _driver_error(error)
+    if isinstance(found, asyncpg.PostgresError):
+        # The server ends the connection with what it says: FATAL and PANIC, such as an administrator's shutdown.
+        fatal = getattr(found, "severity_en", "") in ("FATAL", "PANIC")
+        return fatal or isinstance(found, asyncpg.PostgresConnectionError)
+    return isinstance(found, ConnectionError | TimeoutError | asyncpg.InterfaceError)
+
+
+def _driver_error(error: BaseException) -> BaseException:
+    """What asyncpg raised, where SQLAlchemy wrapped it: in an error of its own that wraps one in DB-API's form."""
+    found = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig is not None else error
+    return found.__cause__ if isinstance(found.__cause__, asyncpg.PostgresError | asyncpg.InterfaceError) else found
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(_driver_error(error)) or type(error).__name__).splitlines()[0]
+
+
+def _refusal(error: BaseException) -> tuple[str, str]:
+    """What is wrong and the next step, for an error of the first connection."""
+    cause = _driver_error(error)
+    match cause:
+        case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
+            step = "Check user and password of the URL; a password may also stand in PGPASSWORD or in ~/.pgpass"
+        case asyncpg.InvalidCatalogNameError():
+            step = "Make it first, with `createdb` for example, or name another"
+        case asyncpg.InsufficientPrivilegeError():
+            step = "Let the user of the URL make tables there: let it own the database"
+        case asyncpg.CannotConnectNowError() | asyncpg.TooManyConnectionsError():
+            step = "Try again when the server has finished starting, or has connections left"
+        case asyncpg.ClientConfigurationError():
+            step = "Expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with options as libpq has them"
+        case OSError():
+            step = "Check that PostgreSQL runs there and that the URL has its host and port"
+        case _:
+            step = "Nothing was changed"
+    return _first_line(cause), step

@@ -1,0 +1,33 @@
+"""What an operator is told about a database that cannot be used.
+
+Used by everything that opens a database at start-up or reads what it says.
+"""
+
+from collections.abc import Iterable
+
+from sesame.model.errors import ConfigurationError
+
+NEXT_STEPS = (
+    "Nothing was changed. Put the database back together with its -wal file, take a backup back with "
+    "`sesame restore`, or start on another directory with --data-dir; `sesame doctor --check` lists what is there"
+)
+
+
+TABLES_NAMED_MAX = 5
+
+
+def of_another_program(shown: str, tables: Iterable[str]) -> ConfigurationError:
+    found = ", ".join(sorted(tables)[:TABLES_NAMED_MAX])
+    return ConfigurationError(f"{shown} is a database of another program (found tables {found}). {NEXT_STEPS}")
+
+
+def damaged(shown: str, error: object) -> ConfigurationError:
+    """For a database that cannot be read or written; `error` is what it said."""
+    what = str(error)
+    if "disk is full" in what:
+        steps = "Nothing is lost: free some space on its disk and start again"
+    elif "readonly" in what or "unable to open" in what:
+        steps = "Nothing is lost: let the user who starts Sesame read and write it, and the directory that it is in"
+    else:
+        steps = NEXT_STEPS
+    return ConfigurationError(f"the database {shown} cannot be used: {what}. {steps}")

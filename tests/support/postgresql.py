@@ -1,0 +1,193 @@
+"""A PostgreSQL of the tests' own: on a free port of loopback, in a temporary folder, as an ordinary user.
+
+Its fixtures are imported by `tests/conftest.py`. Each pytest process has one server, started when a test first asks for
+it, and each test a database of its own, copied from one that has all tables.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from sesame.store.sql.database import Database
+
+# PostgreSQL refuses to be started by root.
+NOBODY = 65534
+USER, PASSWORD = "sesame", "pass:word/@"
+PASSWORD_IN_URL = "pass%3Aword%2F%40"
+TEMPLATE = "template_sesame"
+START_PATIENCE_S = 30.0
+# Sorts as a language does, so that nothing is sorted right by chance. Every kill here is one of processes, which costs
+# nothing that the kernel has; fsync would only slow the tests.
+INITDB = ("--locale-provider=icu", "--icu-locale=en", "--locale=C.UTF-8", "--encoding=UTF8", "--no-sync")
+OPTIONS = ("fsync=off", "full_page_writes=off", "shared_buffers=16MB", "max_connections=60", "log_min_messages=fatal")
+
+_NAMES = itertools.count(1)
+
+
+def binaries() -> Path | None:
+    """The folder of `initdb` and `postgres`: that of PATH, else Debian's newest."""
+    found = [Path(path).resolve() for path in (shutil.which("initdb"),) if path]
+    found += sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]), reverse=True
+    )
+    return next((path.parent for path in found if (path.parent / "postgres").exists()), None)
+
+
+class Server:
+    """One cluster. `start`, `stop`, `kill` and `pause` may follow each other as often as one likes."""
+
+    def __init__(self, folder: Path, bin_folder: Path) -> None:
+        self.folder = folder
+        self._bin = bin_folder
+        self._data = folder / "data"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._process: subprocess.Popen[bytes] | None = None
+        password = folder / "password"
+        password.write_text(PASSWORD)
+        if os.getuid() == 0:
+            for path in (folder, password):
+                os.chown(path, NOBODY, NOBODY)
+        self._run("initdb", "-D", str(self._data), "-U", USER, "-A", "scram-sha-256", f"--pwfile={password}", *INITDB)
+
+    def url(self, database: str, *, user: str = USER, password: str = PASSWORD_IN_URL, options: str = "") -> str:
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}{options}"
+
+    def start(self) -> None:
+        where = (f"port={self.port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={self.folder}")
+        self._process = subprocess.Popen(
+            [str(self._bin / "postgres"), "-D", str(self._data), *(f"--{option}" for option in (*where, *OPTIONS))],
+            stderr=(self.folder / "log").open("ab"), **self._as_user(),
+        )  # fmt: skip
+        deadline = time.monotonic() + START_PATIENCE_S
+        while self._try("SELECT 1") is None:
+            assert self._process.poll() is None, (self.folder / "log").read_text()
+            assert time.monotonic() < deadline, "PostgreSQL does not answer"
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """At once, with its clients' connections, but in order."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(START_PATIENCE_S)
+            self._process = None
+
+    def kill(self) -> None:
+        """Every process of it, as when its container is taken away."""
+        assert self._process is not None
+        try:
+            processes = psutil.Process(self._process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            processes = []
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+        for process in processes:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(processes, START_PATIENCE_S)
+
+    def pause(self, *, on: bool) -> None:
+        """Stops or continues every process: the server is there and says nothing."""
+        assert self._process is not None
+        main = psutil.Process(self._process.pid)
+        for process in (main, *main.children(recursive=True)):
+            try:
+                process.send_signal(signal.SIGSTOP if on else signal.SIGCONT)
+            except psutil.NoSuchProcess:
+                continue
+
+    def sql(self, statement: str, database: str = "postgres") -> str:
+        """What `psql` prints: rows as lines, columns split by `|`."""
+        found = self._try(statement, database)
+        assert found is not None, statement
+        return found
+
+    def create(self, template: str = TEMPLATE, options: str = "") -> str:
+        """A new database; returns its name."""
+        name = f"d{os.getpid()}_{next(_NAMES)}"
+        self.sql(f"CREATE DATABASE {name} TEMPLATE {template} {options}")
+        return name
+
+    def drop(self, name: str) -> None:
+        self.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def _try(self, statement: str, database: str = "postgres") -> str | None:
+        command: list[str | Path] = [
+            self._bin / "psql",
+            "-XAtq",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-c",
+            statement,
+            self.url(database),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [str(self._bin / program), *arguments], capture_output=True, text=True, check=False, **self._as_user()
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def _as_user(self) -> dict[str, Any]:
+        own: dict[str, Any] = {"cwd": self.folder}
+        return {**own, "user": NOBODY, "group": NOBODY, "extra_groups": []} if os.getuid() == 0 else own
+
+
+@contextlib.contextmanager
+def own_server() -> Iterator[Server]:
+    """A started server that nothing else uses; skips the test where PostgreSQL is not installed."""
+    found = binaries()
+    if found is None:
+        pytest.skip("PostgreSQL is not installed: apt install postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="sesame-postgresql-"))
+    try:
+        server = Server(folder, found)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Server]:
+    """A server with a database that has all tables, `TEMPLATE`; skips where PostgreSQL is not installed."""
+    with own_server() as server:
+
+        async def make_template() -> None:
+            database = Database(server.url(TEMPLATE))
+            await database.open()
+            await database.close()
+
+        server.sql(f"CREATE DATABASE {TEMPLATE}")
+        asyncio.run(make_template())
+        yield server
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: Server) -> Iterator[str]:
+    """The URL of a database of the test's own, with empty tables."""
+    name = postgresql_server.create()
+    yield postgresql_server.url(name)
+    postgresql_server.drop(name)
