@@ -400,3 +400,34 @@ def test_conditions_see_tags(
         return
     with pytest.raises(oss2.exceptions.AccessDenied):
         put()
+
+
+def test_conditions_see_the_tags_that_the_body_of_put_object_tagging_names(
+    endpoint: RunningEndpoint, bucket: oss2.Bucket
+) -> None:
+    bucket.put_object("k", b"x")
+    only_new = {"StringEquals": {"oss:RequestObjectTag/kind": "new"}}
+    document = {
+        "Version": "1",
+        "Statement": [{"Effect": "Allow", "Action": "oss:PutObject*", "Resource": "*", "Condition": only_new}],
+    }
+    endpoint.make_role("tagger", json.dumps(document))
+    role = endpoint.bucket(auth=endpoint.sts("tagger"))
+
+    def tagged(**tags: str) -> oss2.models.Tagging:
+        tagging = oss2.models.Tagging()
+        for name, value in tags.items():
+            tagging.tag_set.add(name, value)
+        return tagging
+
+    assert role.put_object_tagging("k", tagged(kind="new", other="1")).status == 200
+    assert bucket.get_object_tagging("k").tag_set.tagging_rule == {"kind": "new", "other": "1"}
+    for refused in (tagged(kind="old"), tagged(other="new")):
+        with pytest.raises(oss2.exceptions.AccessDenied):
+            role.put_object_tagging("k", refused)
+    # The header of another operation does not stand for the body.
+    answer = endpoint.request(
+        "PUT", "k", params={"tagging": ""}, body=b"<broken", auth=endpoint.sts("tagger", auth_version="v4")
+    )
+    assert answer.status_code == 403
+    assert bucket.get_object_tagging("k").tag_set.tagging_rule == {"kind": "new", "other": "1"}

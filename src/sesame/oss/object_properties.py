@@ -15,6 +15,7 @@ from sesame.oss.answers import Answer, owner, xml_answer
 from sesame.oss.calls import Call
 from sesame.oss.errors import OssError, invalid_argument, no_such_key
 from sesame.oss.metadata import OBJECT_ACLS, brief_headers, check_tags, meta_of, one_of
+from sesame.oss.permissions import AccessRequest
 from sesame.oss.request import check_key
 from sesame.oss.writing import NO_BYTES, may_overwrite, new_object
 
@@ -38,7 +39,14 @@ async def get_object_tagging(call: Call) -> Answer:
 
 
 async def put_object_tagging(call: Call) -> Answer:
-    tags = read_tags(await xml.read(call.body, "Tagging"))
+    wanted = AccessRequest("oss:PutObjectTagging", call.bucket, call.key)
+    try:
+        tags = read_tags(await xml.read(call.body, "Tagging"))
+    except OssError:
+        # What is wrong with the body is told only to callers that may set some tags.
+        await call.require(wanted)
+        raise
+    await call.require(msgspec.structs.replace(wanted, tags=tags))
     await _change_meta(call, tags=tags)
     return Answer()
 

@@ -38,7 +38,7 @@ _SOURCE = frozenset(
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """`action` is what RAM policies call it; "" where the operation asks for itself, object by object.
+    """`action` is what RAM policies call it; "" where the operation asks for itself, once it has read its body.
 
     `query`: the items that it understands beside its own sub-resource. `headers`: the `x-oss-` headers that it
     understands; with `user_meta` those that begin with `x-oss-meta-` too.
@@ -159,7 +159,8 @@ OBJECT: Table = {
     ("GET", "acl"): Operation(properties.get_object_acl, "oss:GetObjectAcl", _VERSION),
     ("PUT", "acl"): Operation(properties.put_object_acl, "oss:PutObjectAcl", _VERSION, _OBJECT_ACL),
     ("GET", "tagging"): Operation(properties.get_object_tagging, "oss:GetObjectTagging", _VERSION),
-    ("PUT", "tagging"): Operation(properties.put_object_tagging, "oss:PutObjectTagging", _VERSION),
+    # Conditions may ask for the tags, which its body names.
+    ("PUT", "tagging"): Operation(properties.put_object_tagging, "", _VERSION),
     ("DELETE", "tagging"): Operation(properties.delete_object_tagging, "oss:DeleteObjectTagging", _VERSION),
     ("GET", "symlink"): Operation(properties.get_symlink, "oss:GetObject", _VERSION),
     ("PUT", "symlink"): Operation(

@@ -4,7 +4,7 @@ Called by `oss.app` for every request and by operations that touch a second obje
 (reference/companions.md §1.7, §3.3).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -26,11 +26,15 @@ TAGS_MAX = 100
 
 
 class AccessRequest(msgspec.Struct, frozen=True):
-    """`action` on an object, or with key "" on the bucket, or without a bucket on the account's buckets."""
+    """`action` on an object, or with key "" on the bucket, or without a bucket on the account's buckets.
+
+    `tags` are those that a request's body sets; None where only its header may.
+    """
 
     action: str
     bucket: Bucket | None = None
     key: str = ""
+    tags: Mapping[str, str] | None = None
 
 
 class Permissions:
@@ -102,16 +106,20 @@ class Permissions:
     async def _add_tags(self, keys: dict[str, str], caller: Caller, request: Request, wanted: AccessRequest) -> None:
         if wanted.bucket is not None:
             keys.update({f"oss:BucketTag/{name}": value for name, value in wanted.bucket.tags.items()})
-        tagging = request.header("x-oss-tagging")
-        try:
-            sent = parse_qsl(tagging, keep_blank_values=True, max_num_fields=TAGS_MAX)
-        except ValueError as error:
-            raise invalid_argument("x-oss-tagging", tagging[:64]) from error
-        keys.update({f"oss:RequestObjectTag/{name}": value for name, value in sent})
+        sent = _tags_in_header(request) if wanted.tags is None else wanted.tags
+        keys.update({f"oss:RequestObjectTag/{name}": value for name, value in sent.items()})
         if wanted.bucket is not None and wanted.key and self._authorization.asks_for(caller, _OBJECT_TAGS):
             stored = await self._head_object(wanted.bucket.bucket_name, wanted.key)
             if stored is not None:
                 keys.update({f"{_OBJECT_TAGS}{name}": value for name, value in stored.meta.tags.items()})
+
+
+def _tags_in_header(request: Request) -> dict[str, str]:
+    tagging = request.header("x-oss-tagging")
+    try:
+        return dict(parse_qsl(tagging, keep_blank_values=True, max_num_fields=TAGS_MAX))
+    except ValueError as error:
+        raise invalid_argument("x-oss-tagging", tagging[:64]) from error
 
 
 def _message(caller: Caller, wanted: AccessRequest) -> str:
