@@ -26,12 +26,14 @@ class State(enum.StrEnum):
     STOPPED = "Stopped"
 
 
-# A final state never changes. DEQUEUED → DEQUEUED and RUNNING → DEQUEUED: the lease ended, and another claim took the
-# invocation. STOPPING → SUCCEEDED or FAILED: the function ended before it could be stopped.
+# A final state never changes. A leased invocation goes back to ENQUEUED or RETRYING when its holder gives it back or is
+# gone, and to DEQUEUED when another claim takes it after its lease. STOPPING → SUCCEEDED or FAILED: the function ended
+# before it could be stopped.
 LEGAL_MOVES: Mapping[State, frozenset[State]] = {
     State.ENQUEUED: frozenset({State.DEQUEUED, State.STOPPED, State.EXPIRED}),
     State.DEQUEUED: frozenset(
         {
+            State.ENQUEUED,
             State.DEQUEUED,
             State.RUNNING,
             State.RETRYING,
@@ -44,6 +46,7 @@ LEGAL_MOVES: Mapping[State, frozenset[State]] = {
     ),
     State.RUNNING: frozenset(
         {
+            State.ENQUEUED,
             State.DEQUEUED,
             State.RETRYING,
             State.STOPPING,
@@ -219,11 +222,14 @@ class StopResult(enum.Enum):
 
 
 class LeasedDelivery(msgspec.Struct, frozen=True, kw_only=True):
-    """A record that the holder alone may send. `attempts` counts those that failed."""
+    """A record that the holder alone may send, with the invocation that it tells of. `attempts` counts failures."""
 
     seq: int
     epoch: int
     invocation_seq: int
+    target: Target
+    invocation_id: str
+    request_id: str
     destination: str
     record: bytes
     condition: str

@@ -1,0 +1,119 @@
+"""Gathers what is asked of a queue, so that all of it that waits for the writer is one request.
+
+Used by both queues. What is asked for in one turn of the loop is one request; what comes while that request waits for
+the commit before it joins it.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+
+from sesame.store.sql.database import Database
+
+Op = TypeVar("Op")
+Note = TypeVar("Note")
+Asked = tuple[Op, "asyncio.Future[Any]"]
+
+log = structlog.get_logger(__name__)
+
+
+class Applied(msgspec.Struct, Generic[Note], frozen=True):
+    """A result for each of the ops, in their order, and what the queue has to know once they are committed."""
+
+    results: list[Any]
+    note: Note
+
+
+class Batch(Generic[Op, Note]):
+    """`apply(connection, ops)` runs on the writer's thread.
+
+    On the loop, in order of commit and before the callers continue, `committed(note)` is called, and `dropped(op,
+    result)` for each caller that was cancelled meanwhile: its change has happened all the same.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        apply: Callable[[sa.Connection, list[Op]], Applied[Note]],
+        committed: Callable[[Note], None],
+        dropped: Callable[[Op, Any], None],
+    ) -> None:
+        self._database = database
+        self._apply = apply
+        self._committed = committed
+        self._dropped = dropped
+        # Both threads reach these two.
+        self._lock = threading.Lock()
+        self._waiting: list[Asked[Op]] = []
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def ask(self, op: Op) -> Any:
+        """The result of `op`, once it is committed. Raises `PlatformError` when it could not be."""
+        return await self._add(op)
+
+    def order(self, op: Op) -> "asyncio.Future[Any]":
+        """Asks for `op` without waiting; a failure is logged."""
+        future = self._add(op)
+        future.add_done_callback(_log_failure)
+        return future
+
+    def _add(self, op: Op) -> "asyncio.Future[Any]":
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        with self._lock:
+            self._waiting.append((op, future))
+            first = len(self._waiting) == 1
+        if first:
+            loop.call_soon(self._send_soon)
+        return future
+
+    async def settle(self) -> None:
+        """Returns when everything that was asked for has been answered."""
+        while self._sending or self._waiting:
+            await asyncio.sleep(0)
+            await asyncio.gather(*self._sending, return_exceptions=True)
+
+    def _send_soon(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._send())
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _send(self) -> None:
+        batch: list[Asked[Op]] = []
+
+        def run(connection: sa.Connection) -> Applied[Note]:
+            if not batch:
+                batch.extend(self._take())
+            return self._apply(connection, [op for op, _ in batch])
+
+        def answer(applied: Applied[Note]) -> None:
+            self._committed(applied.note)
+            for (op, future), result in zip(batch, applied.results, strict=True):
+                if future.done():
+                    self._dropped(op, result)
+                else:
+                    future.set_result(result)
+
+        try:
+            await self._database.write(run, on_commit=answer)
+        except BaseException as error:
+            for _, future in batch or self._take():
+                if not future.done():
+                    future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+
+    def _take(self) -> list[Asked[Op]]:
+        with self._lock:
+            taken, self._waiting = self._waiting, []
+        return taken
+
+
+def _log_failure(future: "asyncio.Future[Any]") -> None:
+    if not future.cancelled() and (error := future.exception()) is not None:
+        log.error("a change of the queue that no caller waits for failed", error=str(error))

@@ -1,0 +1,282 @@
+"""What the queue does to the rows of invocations: accept, claim, record a start or an end, retry, stop.
+
+Used by `store.queue.queue` on the writer's thread, for many invocations at once. A change of a leased row checks its
+epoch in the statement that writes it.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from sesame.model.async_invocation import (
+    LEASED,
+    Ending,
+    Leased,
+    NewDelivery,
+    NewInvocation,
+    State,
+    StopResult,
+)
+from sesame.model.invocation import Target
+from sesame.store.queue.clock import QueueClock
+from sesame.store.queue.events import appended, step
+from sesame.store.queue.leases import LEASE_S, Leases, fence
+from sesame.store.queue.rows import LEASED_COLUMNS, Key, key_of, leased_of, new_rows, storable
+from sesame.store.sql.dialect import TEXT, insert_new
+from sesame.store.sql.queue_schema import invocations
+
+columns = invocations.c
+_KEY = (columns.service, columns.function, columns.qualifier, columns.invocation_id)
+_IS_STOPPING = columns.state == State.STOPPING.value
+
+LEASES = Leases(
+    invocations,
+    columns.state.in_([state.value for state in sorted(LEASED)]),
+    # An invocation that was told to stop, and whose holder is gone, has stopped.
+    back={
+        "state": sa.case(
+            (_IS_STOPPING, State.STOPPED.value),
+            (columns.attempts + columns.throttles > 0, State.RETRYING.value),
+            else_=State.ENQUEUED.value,
+        ),
+        "due_at": sa.case((_IS_STOPPING, None), else_=sa.bindparam("now", type_=sa.Float)),
+        "ended_at": sa.case((_IS_STOPPING, sa.bindparam("wall", type_=sa.Float)), else_=None),
+    },
+)
+
+_ACCEPT = insert_new(invocations, _KEY).returning(*_KEY)
+_CLAIM = LEASES.claiming(
+    {
+        "state": sa.case((_IS_STOPPING, State.STOPPED.value), else_=State.DEQUEUED.value),
+        "holder": sa.case((_IS_STOPPING, ""), else_=sa.bindparam("claimant", type_=TEXT)),
+        "due_at": sa.case((_IS_STOPPING, None), else_=sa.bindparam("until", type_=sa.Float)),
+        "ended_at": sa.case((_IS_STOPPING, sa.bindparam("wall", type_=sa.Float)), else_=None),
+        "events": appended(
+            sa.case((_IS_STOPPING, sa.bindparam("stopped", type_=TEXT)), else_=sa.bindparam("dequeued", type_=TEXT))
+        ),
+    },
+    LEASED_COLUMNS,
+)
+_START = (
+    LEASES.fenced()
+    .where(columns.state == State.DEQUEUED.value)
+    .values(
+        state=State.RUNNING.value,
+        started_at=sa.bindparam("new_started_at", type_=sa.Float),
+        events=appended(sa.bindparam("steps", type_=TEXT)),
+    )
+)
+_FINISH = LEASES.fenced().values(
+    state=sa.bindparam("new_state", type_=TEXT),
+    due_at=None,
+    holder="",
+    started_at=sa.func.coalesce(sa.bindparam("new_started_at", type_=sa.Float), columns.started_at),
+    ended_at=sa.bindparam("new_ended_at", type_=sa.Float),
+    error=sa.bindparam("new_error", type_=TEXT),
+    return_payload=sa.bindparam("new_return_payload", type_=sa.LargeBinary),
+    instance_id=sa.bindparam("new_instance_id", type_=TEXT),
+    duration_ms=sa.bindparam("new_duration_ms", type_=sa.Float),
+    destination_status=sa.bindparam("new_destination_status", type_=TEXT),
+    # Also when it is full: the end of a life is always told.
+    events=columns.events.concat(sa.bindparam("steps", type_=TEXT)),
+)
+_RETRY = LEASES.fenced().values(
+    state=sa.case((_IS_STOPPING, State.STOPPED.value), else_=State.RETRYING.value),
+    due_at=sa.case((_IS_STOPPING, None), else_=sa.bindparam("new_due_at", type_=sa.Float)),
+    ended_at=sa.case((_IS_STOPPING, sa.bindparam("wall", type_=sa.Float)), else_=None),
+    started_at=sa.func.coalesce(sa.bindparam("new_started_at", type_=sa.Float), columns.started_at),
+    holder="",
+    attempts=columns.attempts + sa.bindparam("counted", type_=sa.Integer),
+    throttles=columns.throttles + sa.bindparam("throttled", type_=sa.Integer),
+    error=sa.bindparam("new_error", type_=TEXT),
+    events=appended(
+        sa.case((_IS_STOPPING, sa.bindparam("stopped", type_=TEXT)), else_=sa.bindparam("steps", type_=TEXT))
+    ),
+)
+_STOPPABLE = (
+    sa.select(columns.seq, columns.state, columns.holder)
+    .where(*(column == sa.bindparam(f"the_{column.name}") for column in _KEY))
+    .with_for_update()
+)
+_STOP = (
+    sa.update(invocations)
+    .where(columns.seq == sa.bindparam("the_seq"))
+    .values(
+        state=State.STOPPED.value,
+        due_at=None,
+        ended_at=sa.bindparam("wall", type_=sa.Float),
+        events=appended(sa.bindparam("steps", type_=TEXT)),
+    )
+)
+_TELL_TO_STOP = (
+    sa.update(invocations)
+    .where(columns.seq == sa.bindparam("the_seq"))
+    .values(state=State.STOPPING.value, events=appended(sa.bindparam("steps", type_=TEXT)))
+)
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """`started_at` is when the function was started, if that is not recorded yet."""
+
+    lease: Leased
+    ending: Ending
+    then: Sequence[NewInvocation | NewDelivery]
+    started_at: float | None
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """`not_before` by the wall clock. `counted`: a function error, as opposed to a lack of capacity."""
+
+    lease: Leased
+    not_before: float
+    counted: bool
+    error: str
+    started_at: float | None
+
+
+class Start(msgspec.Struct, frozen=True):
+    lease: Leased
+    at: float
+
+
+class Stop(msgspec.Struct, frozen=True):
+    target: Target
+    invocation_id: str
+
+
+def accept(connection: sa.Connection, news: Sequence[NewInvocation], clock: QueueClock) -> list[bool]:
+    """One statement for all. False for an id that its function has already, or that comes twice here."""
+    if not news:
+        return []
+    inserted: set[Key] = {tuple(row) for row in connection.execute(_ACCEPT, new_rows(news, clock))}
+    accepted = []
+    for new in news:
+        key = key_of(new)
+        accepted.append(key in inserted)
+        inserted.discard(key)
+    return accepted
+
+
+def claim(connection: sa.Connection, limit: int, holder: str, clock: QueueClock) -> list[Leased]:
+    """Up to `limit` invocations that are due, in the order of acceptance."""
+    now, wall = clock.now(), clock.wall()
+    found = connection.execute(
+        _CLAIM,
+        {
+            "now": now,
+            "until": now + LEASE_S,
+            "limit": limit,
+            "claimant": holder,
+            "wall": wall,
+            "dequeued": step(State.DEQUEUED, wall),
+            "stopped": step(State.STOPPED, wall),
+        },
+    ).all()
+    claimed = [leased_of(row, now - wall) for row in found if row[-1] == State.DEQUEUED.value]
+    claimed.sort(key=lambda lease: lease.seq)
+    return claimed
+
+
+def start(connection: sa.Connection, starts: Sequence[Start], holder: str) -> None:
+    if starts:
+        connection.execute(
+            _START,
+            [
+                {
+                    **fence(each.lease, holder),
+                    "new_started_at": each.at,
+                    "steps": step(State.RUNNING, each.at),
+                }
+                for each in starts
+            ],
+        )
+
+
+def finish(connection: sa.Connection, finishes: Sequence[Finish], holder: str) -> None:
+    """Of leases that are held."""
+    if finishes:
+        connection.execute(_FINISH, [_finished(each, holder) for each in finishes])
+
+
+def _finished(each: Finish, holder: str) -> dict[str, Any]:
+    ending = each.ending
+    error = storable(ending.error)
+    return {
+        **fence(each.lease, holder),
+        "new_state": ending.state.value,
+        "new_started_at": ending.started_at if ending.started_at is not None else each.started_at,
+        "new_ended_at": ending.ended_at,
+        "new_error": error,
+        "new_return_payload": ending.return_payload or None,
+        "new_instance_id": ending.instance_id,
+        "new_duration_ms": ending.duration_ms,
+        "new_destination_status": storable(ending.destination_status),
+        "steps": _running(each.started_at) + step(ending.state, ending.ended_at, error),
+    }
+
+
+def retry(connection: sa.Connection, retries: Sequence[Retry], holder: str, clock: QueueClock) -> None:
+    """Of leases that are held. An invocation that was told to stop does so instead."""
+    if retries:
+        connection.execute(_RETRY, [_retried(each, holder, clock) for each in retries])
+
+
+def _retried(each: Retry, holder: str, clock: QueueClock) -> dict[str, Any]:
+    wall = clock.wall()
+    error = storable(each.error)
+    return {
+        **fence(each.lease, holder),
+        "new_due_at": clock.of_wall(max(each.not_before, wall)),
+        "wall": wall,
+        "new_started_at": each.started_at,
+        "counted": int(each.counted),
+        "throttled": int(not each.counted),
+        "new_error": error,
+        "steps": _running(each.started_at) + step(State.RETRYING, wall, error),
+        "stopped": _running(each.started_at) + step(State.STOPPED, wall),
+    }
+
+
+def _running(at: float | None) -> str:
+    return "" if at is None else step(State.RUNNING, at)
+
+
+def stop(connection: sa.Connection, asked: Stop, clock: QueueClock) -> tuple[StopResult, int]:
+    """What became of it, and the number of its row."""
+    target = asked.target
+    found = connection.execute(
+        _STOPPABLE,
+        {
+            "the_service": target.service,
+            "the_function": target.function,
+            "the_qualifier": target.qualifier,
+            "the_invocation_id": asked.invocation_id,
+        },
+    ).one_or_none()
+    if found is None:
+        return StopResult.NOT_FOUND, 0
+    seq, state, holder = found
+    wall = clock.wall()
+    if State(state) not in LEASED | {State.ENQUEUED, State.RETRYING}:
+        return StopResult.FINISHED, seq
+    if not holder:
+        connection.execute(_STOP, {"the_seq": seq, "wall": wall, "steps": step(State.STOPPED, wall)})
+        return StopResult.STOPPED, seq
+    if state != State.STOPPING.value:
+        connection.execute(_TELL_TO_STOP, {"the_seq": seq, "steps": step(State.STOPPING, wall)})
+    return StopResult.STOPPING, seq
+
+
+def consequences(finishes: Iterable[Finish]) -> tuple[list[NewInvocation], list[tuple[Leased, NewDelivery]]]:
+    """Invocations of destinations, and records for the others, each with the lease that it comes from."""
+    news: list[NewInvocation] = []
+    records: list[tuple[Leased, NewDelivery]] = []
+    for each in finishes:
+        for then in each.then:
+            if isinstance(then, NewInvocation):
+                news.append(then)
+            else:
+                records.append((each.lease, then))
+    return news, records

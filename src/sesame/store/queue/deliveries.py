@@ -1,0 +1,356 @@
+"""The durable queue of records for destinations that are not functions, and the list of dead letters among them.
+
+Filled by `store.queue.queue` in the commit that ends an invocation; emptied by `destinations`. What becomes of a record
+is written to its invocation in the same commit.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from sesame.model.async_invocation import DeadLetter, DeadLetterPage, Leased, LeasedDelivery, NewDelivery
+from sesame.model.clocks import Clocks
+from sesame.model.errors import Invalid
+from sesame.model.invocation import Target
+from sesame.store.queue.batching import Applied, Batch
+from sesame.store.queue.clock import QueueClock
+from sesame.store.queue.leases import LEASE_S, Held, Leases, fence, key_of
+from sesame.store.queue.rows import storable
+from sesame.store.queue.wakeups import Wakeups
+from sesame.store.sql.database import Database
+from sesame.store.sql.dialect import TEXT
+from sesame.store.sql.queue_schema import deliveries, invocations
+
+columns = deliveries.c
+LEASES = Leases(deliveries, columns.holder != sa.literal_column("''"), back={})
+
+_LEASED = (
+    "seq",
+    "epoch",
+    "invocation_seq",
+    "service",
+    "qualifier",
+    "function",
+    "invocation_id",
+    "request_id",
+    "destination",
+    "record",
+    "condition",
+    "attempts",
+    "created_at",
+)
+DELIVERED = "Delivered"
+DEAD_LETTER = "DeadLetter"
+_CLAIM = LEASES.claiming(
+    {"holder": sa.bindparam("claimant", type_=TEXT), "due_at": sa.bindparam("until", type_=sa.Float)},
+    [columns[name] for name in _LEASED],
+)
+_DELETE = sa.delete(deliveries).where(
+    columns.seq == sa.bindparam("lease_seq"),
+    columns.epoch == sa.bindparam("lease_epoch"),
+    columns.holder == sa.bindparam("lease_holder"),
+)
+_RETRY = LEASES.fenced().values(
+    due_at=sa.bindparam("new_due_at", type_=sa.Float),
+    holder="",
+    attempts=columns.attempts + sa.bindparam("counted", type_=sa.Integer),
+    error=sa.bindparam("new_error", type_=TEXT),
+)
+_BURY = LEASES.fenced().values(
+    due_at=None,
+    holder="",
+    error=sa.bindparam("new_error", type_=TEXT),
+    buried_at=sa.bindparam("wall", type_=sa.Float),
+)
+_TELL = (
+    sa.update(invocations)
+    .where(invocations.c.seq == sa.bindparam("the_seq"))
+    .values(destination_status=sa.bindparam("status", type_=TEXT))
+)
+_BURIED = columns.buried_at.is_not(None)
+
+
+class _Claim(msgspec.Struct, frozen=True):
+    limit: int
+
+
+class _Extend(msgspec.Struct, frozen=True):
+    leases: Sequence[LeasedDelivery]
+
+
+class _Release(msgspec.Struct, frozen=True):
+    leases: Sequence[LeasedDelivery]
+
+
+class _Delivered(msgspec.Struct, frozen=True):
+    lease: LeasedDelivery
+    status: str
+
+
+class _Retry(msgspec.Struct, frozen=True):
+    lease: LeasedDelivery
+    not_before: float
+    counted: bool
+    error: str
+
+
+class _Bury(msgspec.Struct, frozen=True):
+    lease: LeasedDelivery
+    error: str
+
+
+class _Replay(msgspec.Struct, frozen=True):
+    id: int
+
+
+_Op = _Claim | _Extend | _Release | _Delivered | _Retry | _Bury | _Replay
+
+
+class _Note(msgspec.Struct, frozen=True):
+    """As `store.queue.operations.Note`."""
+
+    due_at: float | None
+    drained: bool
+    next_due: float | None
+
+
+def add_records(connection: sa.Connection, records: Sequence[tuple[Leased, NewDelivery]], clock: QueueClock) -> None:
+    """Part of the transaction that ends the invocations under these leases."""
+    now, wall = clock.now(), clock.wall()
+    rows = [
+        {
+            "invocation_seq": lease.seq,
+            "service": lease.target.service,
+            "function": lease.target.function,
+            "qualifier": lease.target.qualifier,
+            "invocation_id": lease.invocation_id,
+            "request_id": lease.request_id,
+            "destination": storable(record.destination),
+            "condition": record.condition,
+            "due_at": now,
+            "created_at": wall,
+            "record": record.record,
+        }
+        for lease, record in records
+    ]
+    if rows:
+        connection.execute(sa.insert(deliveries), rows)
+
+
+class DeliveryQueue:
+    """Made by `InvocationQueue`, as its `deliveries`. Each record is delivered at least once, or is a dead letter."""
+
+    def __init__(self, database: Database, clocks: Clocks, clock: QueueClock, holder: str) -> None:
+        self._database = database
+        self._clock = clock
+        self._holder = holder
+        self._wakeups = Wakeups(clocks, clock)
+        self._batch: Batch[_Op, _Note] = Batch(database, self._apply, self._committed, self._dropped)
+
+    async def open(self) -> None:
+        """Called by `InvocationQueue.open`."""
+
+        def take_over(connection: sa.Connection) -> float | None:
+            LEASES.void(connection, self._clock)
+            return LEASES.next_due(connection)
+
+        self._wakeups.know(await self._database.write(take_over))
+
+    async def close(self) -> None:
+        """Called by `InvocationQueue.close`."""
+        self._wakeups.close()
+        await self._batch.settle()
+
+    def on_work(self, callback: Callable[[], None]) -> None:
+        """Called on the loop whenever there may be something to claim."""
+        self._wakeups.on_work(callback)
+
+    def notify(self) -> None:
+        self._wakeups.notify()
+
+    async def claim(self, limit: int) -> list[LeasedDelivery]:
+        """Up to `limit` records that are due, under leases of `LEASE_S`. A caller that is cancelled gives them back."""
+        if limit < 1:
+            return []
+        claimed: list[LeasedDelivery] = await self._batch.ask(_Claim(limit))
+        return claimed
+
+    async def extend(self, leases: Sequence[LeasedDelivery]) -> list[bool]:
+        """Each lease ends `LEASE_S` from now. False: it was lost before."""
+        if not leases:
+            return []
+        extended: list[bool] = await self._batch.ask(_Extend(leases))
+        return extended
+
+    async def release(self, leases: Sequence[LeasedDelivery]) -> None:
+        """Gives back what was claimed and not sent, to be claimed at once; what was lost before stays lost."""
+        if leases:
+            await self._batch.ask(_Release(leases))
+
+    async def delivered(self, lease: LeasedDelivery, status: str = DELIVERED) -> bool:
+        """Forgets the record; `status` becomes the invocation's `destination_status`. False: the lease was lost."""
+        done: bool = await self._batch.ask(_Delivered(lease, status))
+        return done
+
+    async def retry(self, lease: LeasedDelivery, not_before: float, *, counted: bool, error: str) -> bool:
+        """Gives the record back until `not_before`. `counted`: an attempt failed. False: the lease was lost."""
+        done: bool = await self._batch.ask(_Retry(lease, not_before, counted, error))
+        return done
+
+    async def bury(self, lease: LeasedDelivery, error: str) -> bool:
+        """Keeps the record as a dead letter, and says so in the invocation's `destination_status`.
+
+        False: the lease was lost.
+        """
+        done: bool = await self._batch.ask(_Bury(lease, error))
+        return done
+
+    async def dead_letters(self, start: str, limit: int) -> DeadLetterPage:
+        """From the newest on; `start` is "" or the `next_token` of the page before. Raises `Invalid` for another."""
+        if start and not (start.isascii() and start.isdigit() and int(start) < 1 << 63):
+            raise Invalid("next_token", "a token of the page before", start)
+        chosen = sa.select(deliveries).where(_BURIED).order_by(columns.seq.desc()).limit(limit + 1)
+        if start:
+            chosen = chosen.where(columns.seq < int(start))
+        rows = await self._database.read(lambda connection: connection.execute(chosen).all())
+        items = tuple(_dead_letter(row) for row in rows[:limit])
+        return DeadLetterPage(items, str(items[-1].id) if len(rows) > limit else None)
+
+    async def dead_letter(self, number: int) -> DeadLetter | None:
+        chosen = sa.select(deliveries).where(_BURIED, columns.seq == number)
+        row = await self._database.read(lambda connection: connection.execute(chosen).one_or_none())
+        return None if row is None else _dead_letter(row)
+
+    async def replay(self, number: int) -> bool:
+        """Delivers a dead letter anew, with all attempts before it. False: there is no such dead letter."""
+        replayed: bool = await self._batch.ask(_Replay(number))
+        return replayed
+
+    def _apply(self, connection: sa.Connection, ops: list[_Op]) -> Applied[_Note]:
+        return _apply(connection, ops, self._holder, self._clock)
+
+    def _committed(self, note: _Note) -> None:
+        if note.drained:
+            self._wakeups.know(note.next_due)
+        if note.due_at is not None:
+            self._wakeups.due_at(note.due_at)
+
+    def _dropped(self, op: _Op, result: Any) -> None:
+        if isinstance(op, _Claim) and result:
+            self._batch.order(_Release(result))
+
+
+def _apply(connection: sa.Connection, ops: Sequence[_Op], holder: str, clock: QueueClock) -> Applied[_Note]:
+    """Claims come last, so that they find what is given back beside them."""
+    answers = [op.lease for op in ops if isinstance(op, _Delivered | _Retry | _Bury)]
+    answers += [lease for op in ops if isinstance(op, _Extend) for lease in op.leases]
+    held = LEASES.held(connection, answers, holder) if answers else set()
+    results: list[Any] = [None] * len(ops)
+    due: list[float] = []
+    for place, op in enumerate(ops):
+        if not isinstance(op, _Claim):
+            results[place] = _change(connection, op, _Holding(held, holder, clock, due))
+    drained = False
+    for place, op in enumerate(ops):
+        if isinstance(op, _Claim):
+            results[place] = _claimed(connection, op.limit, holder, clock)
+            drained = len(results[place]) < op.limit
+    next_due = LEASES.next_due(connection) if drained else None
+    return Applied(results, _Note(min(due, default=None), drained, next_due))
+
+
+class _Holding(msgspec.Struct, frozen=True):
+    """Which leases are held, by which holder; `due` gathers when changed rows fall due."""
+
+    leases: Held
+    holder: str
+    clock: QueueClock
+    due: list[float]
+
+
+def _change(connection: sa.Connection, op: _Op, holding: _Holding) -> Any:
+    """Deliveries are few and slow beside invocations: one statement for each."""
+    clock = holding.clock
+    if isinstance(op, _Replay):
+        return _replay(connection, op.id, holding)
+    if isinstance(op, _Extend):
+        extended = [lease for lease in op.leases if key_of(lease) in holding.leases]
+        if extended:
+            LEASES.extend(connection, extended, holding.holder, clock.now() + LEASE_S)
+        return [key_of(lease) in holding.leases for lease in op.leases]
+    if isinstance(op, _Release):
+        LEASES.release(connection, op.leases, holding.holder, clock)
+        holding.due.append(clock.now())
+        return None
+    assert isinstance(op, _Delivered | _Retry | _Bury)
+    if key_of(op.lease) not in holding.leases:
+        return False
+    holding.leases.discard(key_of(op.lease))
+    fenced = fence(op.lease, holding.holder)
+    if isinstance(op, _Retry):
+        at = clock.of_wall(max(op.not_before, clock.wall()))
+        retried = {"new_due_at": at, "counted": int(op.counted), "new_error": storable(op.error)}
+        connection.execute(_RETRY, {**fenced, **retried})
+        holding.due.append(at)
+        return True
+    if isinstance(op, _Bury):
+        error = storable(op.error)
+        connection.execute(_BURY, {**fenced, "new_error": error, "wall": clock.wall()})
+        status = f"{DEAD_LETTER}: {error}"
+    else:
+        connection.execute(_DELETE, fenced)
+        status = storable(op.status)
+    connection.execute(_TELL, {"the_seq": op.lease.invocation_seq, "status": status})
+    return True
+
+
+def _claimed(connection: sa.Connection, limit: int, holder: str, clock: QueueClock) -> list[LeasedDelivery]:
+    now = clock.now()
+    parameters = {"now": now, "until": now + LEASE_S, "limit": limit, "claimant": holder}
+    found = connection.execute(_CLAIM, parameters).all()
+    claimed = [_leased_of(row) for row in found]
+    claimed.sort(key=lambda lease: lease.seq)
+    return claimed
+
+
+def _replay(connection: sa.Connection, number: int, holding: _Holding) -> bool:
+    now = holding.clock.now()
+    again = {"due_at": now, "buried_at": None, "attempts": 0, "epoch": columns.epoch + 1}
+    found = connection.execute(sa.update(deliveries).where(_BURIED, columns.seq == number).values(**again)).rowcount
+    if found:
+        holding.due.append(now)
+    return bool(found)
+
+
+def _leased_of(row: "sa.Row[Any]") -> LeasedDelivery:
+    return LeasedDelivery(
+        seq=row.seq,
+        epoch=row.epoch,
+        invocation_seq=row.invocation_seq,
+        target=Target(row.service, row.qualifier, row.function),
+        invocation_id=row.invocation_id,
+        request_id=row.request_id,
+        destination=row.destination,
+        record=row.record,
+        condition=row.condition,
+        attempts=row.attempts,
+        created_at=row.created_at,
+    )
+
+
+def _dead_letter(row: "sa.Row[Any]") -> DeadLetter:
+    return DeadLetter(
+        id=row.seq,
+        destination=row.destination,
+        record=row.record,
+        condition=row.condition,
+        target=Target(row.service, row.qualifier, row.function),
+        invocation_id=row.invocation_id,
+        request_id=row.request_id,
+        attempts=row.attempts,
+        error=row.error,
+        created_at=row.created_at,
+        buried_at=row.buried_at,
+    )

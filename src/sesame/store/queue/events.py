@@ -1,0 +1,37 @@
+"""The steps of an invocation's life, as text to which each change appends without reading it.
+
+Used by the statements that change a row and by `store.queue.pages`. Each step is `,["status",time,"detail"]`; that an
+invocation was enqueued is not written, since its row says so.
+"""
+
+import msgspec
+import sqlalchemy as sa
+
+from sesame.model.async_invocation import InvocationEvent, State
+from sesame.store.sql.queue_schema import invocations
+
+# Later steps of an invocation that is throttled for days are not kept, but for the last.
+EVENTS_CHARS_MAX = 8000
+DETAIL_CHARS_MAX = 1000
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(list[tuple[str, float, str]]).decode
+
+
+def step(state: State, at: float, detail: str = "") -> str:
+    return "," + _encode((state.value, round(at, 6), detail[:DETAIL_CHARS_MAX])).decode()
+
+
+def appended(steps: "sa.ColumnElement[str]") -> "sa.ColumnElement[str]":
+    """The new value of the column: with these steps, unless it is full."""
+    column = invocations.c.events
+    return sa.case((sa.func.length(column) < EVENTS_CHARS_MAX, column.concat(steps)), else_=column)
+
+
+def events_of(text: str, enqueued_at: float) -> tuple[InvocationEvent, ...]:
+    later = _decode(f"[{text[1:]}]")
+    steps = [(State.ENQUEUED.value, enqueued_at, ""), *later]
+    return tuple(
+        InvocationEvent(number, status, timestamp, detail)
+        for number, (status, timestamp, detail) in enumerate(steps, 1)
+    )

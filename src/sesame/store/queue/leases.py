@@ -1,0 +1,116 @@
+"""Leases on rows: which rows are due, who holds them, and whether an answer comes from the one who does.
+
+Used by both queues, on the writer's thread. A table with leases has the columns `seq`, `due_at`, `epoch` and `holder`.
+A row is held by one holder at a time; each claim raises its epoch, and what names an older epoch changes nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from sesame.store.queue.clock import QueueClock
+
+# POLICY: how long a holder that stops extending its leases keeps others from the rows.
+LEASE_S = 60.0
+# A statement names at most this many rows; the databases bound the parameters of one.
+ROWS_AT_ONCE = 1000
+
+
+# Leases by row and epoch.
+Held = set[tuple[int, int]]
+
+
+class Lease(Protocol):
+    @property
+    def seq(self) -> int: ...
+
+    @property
+    def epoch(self) -> int: ...
+
+
+class Leases:
+    """The statements of one table.
+
+    `held` is a condition by which an index finds the rows under a lease; `back` is what is set, beside the lease, in a
+    row that is given back; it may use `:now` and `:wall`.
+    """
+
+    def __init__(self, table: sa.Table, held: "sa.ColumnElement[bool]", back: Mapping[str, Any]) -> None:
+        self._table = table
+        columns = table.c
+        self._next_due = sa.select(sa.func.min(columns.due_at)).where(columns.due_at.is_not(None))
+        given_back = {"due_at": sa.bindparam("now", type_=sa.Float), "epoch": columns.epoch + 1, "holder": "", **back}
+        self._void = sa.update(table).where(held, columns.due_at.is_not(None)).values(**given_back)
+        self._held = (
+            sa.select(columns.seq, columns.epoch, columns.holder)
+            .where(columns.seq.in_(sa.bindparam("seqs", expanding=True)), columns.due_at.is_not(None))
+            .with_for_update()
+        )
+        self._extend = self.fenced().values(due_at=sa.bindparam("new_due_at"))
+        self._release = self.fenced().values(**given_back)
+
+    def claiming(
+        self, values: Mapping[str, Any], returning: Sequence["sa.ColumnElement[Any]"]
+    ) -> sa.sql.dml.ReturningUpdate[Any]:
+        """Takes up to `:limit` rows that are due at `:now`, the longest due first; sets `values` beside the epoch."""
+        columns = self._table.c
+        due = (
+            sa.select(columns.seq)
+            .where(columns.due_at <= sa.bindparam("now"))
+            .order_by(columns.due_at, columns.seq)
+            .limit(sa.bindparam("limit"))
+            .with_for_update(skip_locked=True)
+            .cte("due")
+        )
+        return (
+            sa.update(self._table)
+            .where(columns.seq == due.c.seq)
+            .values(epoch=columns.epoch + 1, **values)
+            .returning(*returning)
+        )
+
+    def fenced(self) -> sa.Update:
+        """An update of the row `:lease_seq`, if it is still held with `:lease_epoch` by `:lease_holder`."""
+        columns = self._table.c
+        return sa.update(self._table).where(
+            columns.seq == sa.bindparam("lease_seq"),
+            columns.epoch == sa.bindparam("lease_epoch"),
+            columns.holder == sa.bindparam("lease_holder"),
+            columns.due_at.is_not(None),
+        )
+
+    def next_due(self, connection: sa.Connection) -> float | None:
+        return connection.execute(self._next_due).scalar()
+
+    def void(self, connection: sa.Connection, clock: QueueClock) -> int:
+        """Ends every lease: the rows may be claimed at once. Returns how many there were."""
+        return connection.execute(self._void, {"now": clock.now(), "wall": clock.wall()}).rowcount
+
+    def held(self, connection: sa.Connection, leases: Iterable[Lease], holder: str) -> Held:
+        """Those of these leases that their holder still has; their rows are locked until the transaction ends."""
+        asked = {key_of(lease) for lease in leases}
+        seqs = sorted({seq for seq, _ in asked})
+        found: Held = set()
+        for start in range(0, len(seqs), ROWS_AT_ONCE):
+            for seq, epoch, who in connection.execute(self._held, {"seqs": seqs[start : start + ROWS_AT_ONCE]}):
+                if who == holder:
+                    found.add((seq, epoch))
+        return found & asked
+
+    def extend(self, connection: sa.Connection, leases: Sequence[Lease], holder: str, until: float) -> None:
+        connection.execute(self._extend, [{**fence(lease, holder), "new_due_at": until} for lease in leases])
+
+    def release(self, connection: sa.Connection, leases: Sequence[Lease], holder: str, clock: QueueClock) -> None:
+        """Gives rows back, to be claimed at once."""
+        times = {"now": clock.now(), "wall": clock.wall()}
+        connection.execute(self._release, [{**fence(lease, holder), **times} for lease in leases])
+
+
+def key_of(lease: Lease) -> tuple[int, int]:
+    return lease.seq, lease.epoch
+
+
+def fence(lease: Lease, holder: str) -> dict[str, Any]:
+    """The parameters of a `fenced` statement."""
+    return {"lease_seq": lease.seq, "lease_epoch": lease.epoch, "lease_holder": holder}

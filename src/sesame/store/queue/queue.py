@@ -1,0 +1,227 @@
+"""The durable queue of asynchronous invocations: what was accepted stays until it has ended and is told of.
+
+Given to `control`, which accepts and stops, and to `engine.async_invoker`, which claims and finishes; triggers enqueue
+in their own transactions. Each row ends once: an answer under a lease that was lost changes nothing.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from sesame.model.async_invocation import (
+    AsyncInvocation,
+    AsyncPage,
+    AsyncQuery,
+    Ending,
+    Leased,
+    NewDelivery,
+    NewInvocation,
+    StopResult,
+)
+from sesame.model.clocks import Clocks, Timer
+from sesame.model.invocation import Target
+from sesame.store.queue import changes, pages
+from sesame.store.queue.batching import Applied, Batch
+from sesame.store.queue.changes import LEASES, Finish, Retry, Start, Stop
+from sesame.store.queue.clock import QueueClock
+from sesame.store.queue.deliveries import DeliveryQueue
+from sesame.store.queue.operations import Accept, Claim, Extend, Note, Op, Release, Starts, apply
+from sesame.store.queue.rows import check
+from sesame.store.queue.wakeups import Wakeups
+from sesame.store.sql.database import Database
+
+# POLICY: a call that ends sooner is not recorded as running before it has ended, which saves it a commit.
+START_DELAY_S = 0.1
+# How many ended invocations one change removes, so that others get their turn at the writer.
+PRUNED_AT_ONCE = 1000
+
+
+class InvocationQueue:
+    """Belongs to one event loop. `holder` names this process among those that had the database before."""
+
+    def __init__(self, database: Database, clocks: Clocks, holder: str = "") -> None:
+        self._database = database
+        self._clocks = clocks
+        self._clock = QueueClock(clocks)
+        self._holder = holder or uuid.uuid4().hex
+        self._wakeups = Wakeups(clocks, self._clock)
+        self._batch: Batch[Op, Note] = Batch(database, self._apply, self._committed, self._dropped)
+        self.deliveries = DeliveryQueue(database, clocks, self._clock, self._holder)
+        self._on_stop: list[Callable[[int], None]] = []
+        # Calls that were started and are not recorded as such, by row and epoch.
+        self._started: dict[tuple[int, int], Start] = {}
+        self._start_timer: Timer | None = None
+        self._recording: asyncio.Future[Any] | None = None
+
+    async def open(self) -> None:
+        """Ends the leases of every process that had the database before: there is none any more."""
+
+        def take_over(connection: sa.Connection) -> float | None:
+            self._clock.load(connection)
+            LEASES.void(connection, self._clock)
+            return LEASES.next_due(connection)
+
+        self._wakeups.know(await self._database.write(take_over))
+        await self.deliveries.open()
+
+    async def close(self) -> None:
+        """Returns when what was asked for is answered; idempotent. What is leased stays so until the next `open`."""
+        self._wakeups.close()
+        if self._start_timer is not None:
+            self._start_timer.cancel()
+        await self._batch.settle()
+        await self.deliveries.close()
+
+    # What waits to be claimed.
+
+    def on_work(self, callback: Callable[[], None]) -> None:
+        """Called on the loop when there may be something to claim: after a commit, when a delay or a lease ends."""
+        self._wakeups.on_work(callback)
+
+    def notify(self, _result: object = None) -> None:
+        """For those who used `enqueue_in`, as `on_commit` of their change."""
+        self._wakeups.notify()
+
+    def next_due(self) -> float | None:
+        """When, by the wall clock, the next row that is not due yet falls due, as far as is known."""
+        at = self._wakeups.next_due
+        return None if at is None else self._clock.to_wall(at)
+
+    # What is accepted.
+
+    async def enqueue(self, news: Sequence[NewInvocation]) -> list[bool]:
+        """On return they are committed. False: the function has this id already, and nothing was changed.
+
+        Raises `Invalid` for what no database can keep, and `PlatformError` when nothing of it was accepted.
+        """
+        for new in news:
+            check(new)
+        accepted: list[bool] = await self._batch.ask(Accept(news))
+        return accepted
+
+    def enqueue_in(self, connection: sa.Connection, news: Sequence[NewInvocation]) -> list[bool]:
+        """As `enqueue`, as part of the transaction of `connection`; its owner calls `notify` when it is committed."""
+        for new in news:
+            check(new)
+        return changes.accept(connection, news, self._clock)
+
+    # What is leased.
+
+    async def claim(self, limit: int) -> list[Leased]:
+        """Up to `limit` invocations that are due, under leases of `LEASE_S`; an empty list when nothing is due.
+
+        A caller that is cancelled gives back what it would have got.
+        """
+        if limit < 1:
+            return []
+        claimed: list[Leased] = await self._batch.ask(Claim(limit))
+        return claimed
+
+    def started(self, lease: Leased) -> None:
+        """Records that the function was called, if it does not end at once. Does not wait for the record."""
+        self._started[lease.seq, lease.epoch] = Start(lease, self._clock.wall())
+        if self._start_timer is None:
+            self._start_timer = self._clocks.call_later(START_DELAY_S, self._record_starts_soon)
+
+    async def extend(self, leases: Sequence[Leased]) -> list[bool]:
+        """Each lease ends `LEASE_S` from now. False: it was lost before."""
+        if not leases:
+            return []
+        extended: list[bool] = await self._batch.ask(Extend(leases))
+        return extended
+
+    async def release(self, leases: Sequence[Leased]) -> None:
+        """Gives back what was claimed and will not be run by this caller, to be claimed at once; nothing is counted."""
+        if leases:
+            await self._batch.ask(Release(leases))
+
+    async def finish(self, lease: Leased, ending: Ending, then: Sequence[NewInvocation | NewDelivery] = ()) -> bool:
+        """Records the end and its consequences in one commit. False: the lease was lost, and nothing was changed."""
+        for each in then:
+            if isinstance(each, NewInvocation):
+                check(each)
+        finished: bool = await self._batch.ask(Finish(lease, ending, then, self._start_of(lease)))
+        return finished
+
+    async def retry(self, lease: Leased, not_before: float, *, counted: bool, error: str = "") -> bool:
+        """Gives the invocation back until `not_before`. `counted`: as a function error, else as one without capacity.
+
+        False: the lease was lost, and nothing was changed. An invocation that was told to stop has stopped instead.
+        """
+        started_at = self._start_of(lease)
+        retried: bool = await self._batch.ask(Retry(lease, not_before, counted, error, started_at))
+        return retried
+
+    # What users ask for.
+
+    async def stop(self, target: Target, invocation_id: str) -> StopResult:
+        """What waits never starts. What runs is told to stop: `on_stop` callbacks, then `finish` by its holder."""
+        result: StopResult = await self._batch.ask(Stop(target, invocation_id))
+        return result
+
+    def on_stop(self, callback: Callable[[int], None]) -> None:
+        """Called on the loop with the `seq` of a leased invocation that is to be ended."""
+        self._on_stop.append(callback)
+
+    async def get(self, target: Target, invocation_id: str) -> AsyncInvocation | None:
+        """Everything that is kept, with the payload."""
+        await self._record_starts()
+        return await self._database.read(lambda connection: pages.get(connection, target, invocation_id, self._clock))
+
+    async def page(self, query: AsyncQuery) -> AsyncPage:
+        """In the order in which they were accepted. Raises `Invalid` for a `start` that this did not give."""
+        await self._record_starts()
+        return await self._database.read(lambda connection: pages.page(connection, query, self._clock))
+
+    async def functions(self, start: tuple[str, str, str], limit: int) -> list[Target]:
+        """Functions with stateful invocations in the order of (service, function, qualifier), from `start` on."""
+        return await self._database.read(lambda connection: pages.functions(connection, start, limit))
+
+    async def prune(self, before: float) -> int:
+        """Forgets what ended before that time of the wall clock, and returns how many that were."""
+        removed = 0
+        while found := await self._database.write(lambda connection: pages.prune(connection, before, PRUNED_AT_ONCE)):
+            removed += found
+        return removed
+
+    # What is asked for, gathered: on the writer's thread, then on the loop.
+
+    def _apply(self, connection: sa.Connection, ops: list[Op]) -> Applied[Note]:
+        return apply(connection, ops, self._holder, self._clock)
+
+    def _committed(self, note: Note) -> None:
+        if note.drained:
+            self._wakeups.know(note.next_due)
+        if note.due_at is not None:
+            self._wakeups.due_at(note.due_at)
+        if note.records:
+            self.deliveries.notify()
+        for seq in note.stopping:
+            for callback in self._on_stop:
+                callback(seq)
+
+    def _dropped(self, op: Op, result: Any) -> None:
+        if isinstance(op, Claim) and result:
+            self._batch.order(Release(result))
+
+    def _start_of(self, lease: Leased) -> float | None:
+        start = self._started.pop((lease.seq, lease.epoch), None)
+        return None if start is None else start.at
+
+    def _record_starts_soon(self) -> None:
+        if self._start_timer is not None:
+            self._start_timer.cancel()
+            self._start_timer = None
+        starts, self._started = self._started, {}
+        if starts:
+            self._recording = self._batch.order(Starts(list(starts.values())))
+
+    async def _record_starts(self) -> None:
+        """So that readers see what has been started."""
+        self._record_starts_soon()
+        if self._recording is not None:
+            await asyncio.wait([self._recording])
+            self._recording = None

@@ -1,0 +1,170 @@
+"""Invocations to rows of the queue and back.
+
+Used by `store.queue`. Times in rows are the queue's (`store.queue.clock`) where they are for waiting, and the wall
+clock's where they are shown.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from sesame.model.async_invocation import NO_META, AsyncInvocation, InvocationMeta, Leased, NewInvocation, State
+from sesame.model.errors import Invalid
+from sesame.model.invocation import Target
+from sesame.store.queue.clock import QueueClock
+from sesame.store.queue.events import events_of
+from sesame.store.sql.queue_schema import invocations
+
+_encode_meta = msgspec.json.Encoder().encode
+_decode_meta = msgspec.json.Decoder(InvocationMeta).decode
+
+LEASED_COLUMNS = tuple(
+    invocations.c[name]
+    for name in (
+        "seq",
+        "epoch",
+        "service",
+        "qualifier",
+        "function",
+        "invocation_id",
+        "request_id",
+        "payload",
+        "stateful",
+        "source",
+        "attempts",
+        "throttles",
+        "enqueued_at",
+        "expires_at",
+        "meta",
+        "state",
+    )
+)
+RECORD_COLUMNS = tuple(column for column in invocations.c if column.name != "payload")
+
+Key = tuple[str, str, str, str]
+
+
+def check(new: NewInvocation) -> None:
+    """Raises `Invalid` for what a database cannot keep, before it fails the changes of others."""
+    target = new.target
+    for field, text in (
+        ("service", target.service),
+        ("function", target.function),
+        ("qualifier", target.qualifier),
+        ("invocation_id", new.invocation_id),
+        ("request_id", new.request_id),
+        ("source", new.source),
+    ):
+        if not is_storable(text):
+            raise Invalid(field, "text without NUL and without surrogates", ascii(text))
+    for field, at in (("not_before", new.not_before), ("expires_at", new.expires_at)):
+        if not math.isfinite(at):
+            raise Invalid(field, "Unix seconds", at)
+
+
+def is_storable(text: str) -> bool:
+    """PostgreSQL keeps no NUL in text, and neither database keeps half of a surrogate pair."""
+    return "\0" not in text and (text.isascii() or not any("\ud800" <= each <= "\udfff" for each in text))
+
+
+def storable(text: str) -> str:
+    """What can be kept of a text that a function wrote."""
+    if is_storable(text):
+        return text
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+def key_of(new: NewInvocation) -> Key:
+    return (new.target.service, new.target.function, new.target.qualifier, new.invocation_id)
+
+
+def new_rows(news: Iterable[NewInvocation], clock: QueueClock) -> list[dict[str, Any]]:
+    now, wall = clock.now(), clock.wall()
+    ahead = now - wall
+    return [
+        {
+            "service": new.target.service,
+            "function": new.target.function,
+            "qualifier": new.target.qualifier,
+            "invocation_id": new.invocation_id,
+            "request_id": new.request_id,
+            "stateful": new.stateful,
+            "source": new.source,
+            "state": State.ENQUEUED.value,
+            "due_at": now if new.not_before <= wall else new.not_before + ahead,
+            "enqueued_at": wall,
+            "expires_at": new.expires_at + ahead,
+            "meta": None if new.meta == NO_META else _encode_meta(new.meta),
+            "payload": new.payload,
+        }
+        for new in news
+    ]
+
+
+def leased_of(row: Sequence[Any], ahead: float) -> Leased:
+    """From `LEASED_COLUMNS`. `ahead` is how much the queue's time is ahead of the wall clock."""
+    (
+        seq,
+        epoch,
+        service,
+        qualifier,
+        function,
+        invocation_id,
+        request_id,
+        payload,
+        stateful,
+        source,
+        attempts,
+        throttles,
+        enqueued_at,
+        expires_at,
+        meta,
+        _state,
+    ) = row
+    return Leased(
+        seq=seq,
+        epoch=epoch,
+        target=Target(service, qualifier, function),
+        invocation_id=invocation_id,
+        request_id=request_id,
+        payload=payload,
+        stateful=stateful,
+        source=source,
+        attempts=attempts,
+        throttles=throttles,
+        enqueued_at=enqueued_at,
+        expires_at=expires_at - ahead,
+        meta=NO_META if meta is None else _decode_meta(meta),
+    )
+
+
+def record_of(row: Any, ahead: float) -> AsyncInvocation:
+    """From `RECORD_COLUMNS`, with or without `payload`."""
+    return AsyncInvocation(
+        seq=row.seq,
+        target=Target(row.service, row.qualifier, row.function),
+        invocation_id=row.invocation_id,
+        request_id=row.request_id,
+        payload=getattr(row, "payload", None),
+        stateful=row.stateful,
+        source=row.source,
+        state=State(row.state),
+        enqueued_at=row.enqueued_at,
+        expires_at=row.expires_at - ahead,
+        next_at=None if row.due_at is None else row.due_at - ahead,
+        attempts=row.attempts,
+        throttles=row.throttles,
+        epoch=row.epoch,
+        holder=row.holder,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        error=row.error,
+        return_payload=row.return_payload or b"",
+        instance_id=row.instance_id,
+        duration_ms=row.duration_ms,
+        destination_status=row.destination_status,
+        events=events_of(row.events, row.enqueued_at),
+        meta=NO_META if row.meta is None else _decode_meta(row.meta),
+    )

@@ -1,0 +1,109 @@
+"""The tables of asynchronous invocations and of records on their way to destinations.
+
+Used by `store.queue`; created by `store/sql/migrations`. Which index serves which statement is held by
+tests/store/queue/test_plans.py.
+"""
+
+import sqlalchemy as sa
+
+from sesame.store.sql.dialect import COUNTER, TEXT
+from sesame.store.sql.schema import metadata
+
+# `due_at` (of store.queue.clock, as `expires_at`) is when the next claim may take the row: when it has waited long
+# enough, or when its lease ends. NULL once the invocation has ended, which takes the row out of the index of claims.
+# `enqueued_at`, `started_at` and `ended_at` are of the wall clock. `events` is text of store.queue.events.
+invocations = sa.Table(
+    "async_invocations",
+    metadata,
+    sa.Column("seq", COUNTER, primary_key=True),
+    sa.Column("service", TEXT, nullable=False),
+    sa.Column("function", TEXT, nullable=False),
+    sa.Column("qualifier", TEXT, nullable=False),
+    sa.Column("invocation_id", TEXT, nullable=False),
+    sa.Column("request_id", TEXT, nullable=False),
+    sa.Column("stateful", sa.Boolean, nullable=False),
+    sa.Column("source", TEXT, nullable=False),
+    sa.Column("state", TEXT, nullable=False),
+    sa.Column("due_at", sa.Float),
+    sa.Column("enqueued_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("holder", TEXT, nullable=False, server_default=""),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("throttles", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("started_at", sa.Float),
+    sa.Column("ended_at", sa.Float),
+    sa.Column("duration_ms", sa.Float, nullable=False, server_default="0"),
+    sa.Column("instance_id", TEXT, nullable=False, server_default=""),
+    sa.Column("error", TEXT, nullable=False, server_default=""),
+    sa.Column("destination_status", TEXT, nullable=False, server_default=""),
+    sa.Column("events", TEXT, nullable=False, server_default=""),
+    sa.Column("meta", sa.LargeBinary),
+    sa.Column("return_payload", sa.LargeBinary),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+    sa.Index("async_invocations_by_id", "service", "function", "qualifier", "invocation_id", unique=True),
+    sa.Index(
+        "async_invocations_due",
+        "due_at",
+        "seq",
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    ),
+    sa.Index("async_invocations_by_state", "state", "enqueued_at", "seq"),
+    sa.Index(
+        "async_invocations_of_function",
+        "service",
+        "function",
+        "qualifier",
+        "state",
+        "enqueued_at",
+        "seq",
+        sqlite_where=sa.text("stateful"),
+        postgresql_where=sa.text("stateful"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+# A record that is to be sent. `due_at` as above; a dead letter has none and has `buried_at`. A record that was
+# delivered is deleted.
+deliveries = sa.Table(
+    "async_deliveries",
+    metadata,
+    sa.Column("seq", COUNTER, primary_key=True),
+    sa.Column("invocation_seq", sa.BigInteger, nullable=False),
+    sa.Column("service", TEXT, nullable=False),
+    sa.Column("function", TEXT, nullable=False),
+    sa.Column("qualifier", TEXT, nullable=False),
+    sa.Column("invocation_id", TEXT, nullable=False),
+    sa.Column("request_id", TEXT, nullable=False),
+    sa.Column("destination", TEXT, nullable=False),
+    sa.Column("condition", TEXT, nullable=False),
+    sa.Column("due_at", sa.Float),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("holder", TEXT, nullable=False, server_default=""),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("error", TEXT, nullable=False, server_default=""),
+    sa.Column("buried_at", sa.Float),
+    sa.Column("record", sa.LargeBinary, nullable=False),
+    sa.Index(
+        "async_deliveries_due",
+        "due_at",
+        "seq",
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    ),
+    sa.Index(
+        "async_deliveries_held",
+        "seq",
+        sqlite_where=sa.text("holder <> ''"),
+        postgresql_where=sa.text("holder <> ''"),
+    ),
+    sa.Index(
+        "async_deliveries_buried",
+        "seq",
+        sqlite_where=sa.text("buried_at IS NOT NULL"),
+        postgresql_where=sa.text("buried_at IS NOT NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
