@@ -1,4 +1,4 @@
-"""Opens what Sesame keeps on the disk: database, catalog, objects, code packages and logs.
+"""Opens what Sesame keeps on the disk: database, catalog, queue, objects, code packages and logs.
 
 Called by `app`, before anything that reads or writes them.
 """
@@ -20,6 +20,7 @@ from sesame.store.objects.objects import Objects
 from sesame.store.packages.compiling import CompileQueue
 from sesame.store.packages.packages import Packages
 from sesame.store.quarantine import Quarantine
+from sesame.store.queue.queue import InvocationQueue
 from sesame.store.sql.database import Database
 from sesame.store.sql.lost_database import require_database
 
@@ -35,6 +36,7 @@ class Storage:
     objects: Objects
     uploads: Uploads
     packages: Packages
+    queue: InvocationQueue
     to_compile: CompileQueue
     log_sink: LogSink
     background: BackgroundTasks
@@ -60,6 +62,9 @@ async def open_storage(needs: StorageNeeds) -> Storage:
     teardown.push_async_callback(database.close)
     catalog = Catalog(database, clock=clocks.wall)
     await catalog.open()
+    queue = InvocationQueue(database, clocks)
+    await queue.open()
+    teardown.push_async_callback(queue.close)
     quarantine = Quarantine(data_dir.quarantine)
     objects = Objects(database, data_dir.objects, quarantine, clocks.wall)
     await objects.open()
@@ -87,7 +92,7 @@ async def open_storage(needs: StorageNeeds) -> Storage:
         notices.append(
             f"{aside} files or directories that nothing mentioned lie in {data_dir.quarantine}: docs/data-directory.md."
         )
-    return Storage(catalog, objects, uploads, packages, to_compile, sink, background, notices)
+    return Storage(catalog, objects, uploads, packages, queue, to_compile, sink, background, notices)
 
 
 async def _open_logs(needs: StorageNeeds) -> tuple[LogSink, list[str]]:

@@ -1,7 +1,7 @@
 """The composition root: builds every part of a running Sesame, in order, and tears them down in reverse.
 
 Used by `sesame start`, and by programs that run a Sesame in their own process. The parts are built in `_storage`,
-`_identity`, `_engine` and `_endpoints`.
+`_identity`, `_engine`, `_triggers` and `_endpoints`.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from sesame._endpoints import EndpointNeeds, exposure, open_endpoints
 from sesame._engine import EngineNeeds, EngineParts, open_engine
 from sesame._identity import open_identity
 from sesame._storage import StorageNeeds, open_storage
+from sesame._triggers import TriggerNeeds, open_triggers
 from sesame.data_dir import Credentials, DataDir, Endpoints
 from sesame.model.account import AccessKey
 from sesame.model.clocks import Clocks, SystemClocks
@@ -79,6 +80,7 @@ class Sesame:
         identity = await open_identity(settings, storage.catalog, clocks)
         engine_needs = EngineNeeds(settings, self.data_dir, clocks, runtimes, teardown)
         self._engine: EngineParts = await open_engine(engine_needs, storage, identity)
+        await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity, storage.queue)
         urls = await open_endpoints(EndpointNeeds(settings, clocks, teardown), storage, identity, self._engine)
         self._announce(urls, identity.key)
 

@@ -1,0 +1,45 @@
+"""Opens what raises events by itself: triggers on objects.
+
+Called by `app` before the endpoints listen, so that no object changes without its event.
+"""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from sesame._identity import Identity
+from sesame._storage import Storage
+from sesame.model.arn import Arns
+from sesame.model.clocks import Clocks
+from sesame.settings import Settings
+from sesame.triggers.object_events import ObjectEventNeeds, ObjectEventTriggers, Queue
+from sesame.triggers.roles import InvocationRoles
+
+PASSING_ON = "passing on events of objects"
+
+
+@dataclass(frozen=True)
+class TriggerNeeds:
+    """What triggers are built with. What they start is ended by `teardown`."""
+
+    settings: Settings
+    clocks: Clocks
+    teardown: AsyncExitStack
+
+
+async def open_triggers(needs: TriggerNeeds, storage: Storage, identity: Identity, queue: Queue) -> None:
+    arns = Arns(needs.settings.region, identity.account_id)
+    roles = InvocationRoles(identity.roles, identity.authorization, arns, needs.clocks.wall)
+    objects = ObjectEventTriggers(
+        ObjectEventNeeds(
+            catalog=storage.catalog,
+            database=storage.objects.database,
+            events=storage.objects.events,
+            queue=queue,
+            roles=roles,
+            arns=arns,
+            clocks=needs.clocks,
+        )
+    )
+    objects.open()
+    storage.background.keep(PASSING_ON, objects.run)
+    needs.teardown.push_async_callback(storage.background.stop, PASSING_ON)
