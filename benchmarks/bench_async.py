@@ -1,5 +1,5 @@
 """Asynchronous calls: Sesame beside huey on SQLite and pgqueuer on PostgreSQL, interleaved, as ratios; and what they
-cost when idle and beside synchronous calls.
+cost when idle, behind a backlog, and beside synchronous calls.
 
 Run by `make bench-async`, which passes on every argument. Fails when a figure misses its target beyond doubt. Never
 compares figures of different rounds: each ratio is of two neighbours in time.
@@ -14,16 +14,17 @@ from typing import Protocol
 import click
 import msgspec
 
-from benchmarks import bench_async_peers, bench_async_sesame
+from benchmarks import bench_async_backlog, bench_async_peers, bench_async_sesame
 from benchmarks.bench_async_sesame import SesameLane
 from benchmarks.postgresql import postgresql
 from benchmarks.ratios import spread, under
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
-PARTS = ("peers", "latency", "beside")
+PARTS = ("peers", "latency", "backlog", "beside")
 # Targets: at least so many times the peer's throughput; at most so many milliseconds; at least these ratios.
 TIMES_THE_PEER = {SQLITE: 5.0, POSTGRESQL: 1.0}
 STARTED_WITHIN_MS = 5.0
+BEHIND_A_BACKLOG = 1 / 1.2
 BESIDE_A_QUEUE = 0.8
 CALLERS = 16
 WARM_UP_S = 0.5
@@ -46,6 +47,7 @@ class Lane(Protocol):
 @click.option("--rounds", default=7, show_default=True, help="Interleaved rounds of each comparison.")
 @click.option("--seconds", default=3.0, show_default=True, help="For how long a lane accepts calls in one round.")
 @click.option("--calls", default=300, show_default=True, help="Calls on an idle Sesame, for the latency.")
+@click.option("--rows", default=1_000_000, show_default=True, help="Rows of the backlog.")
 @click.option("--runtime", default="python3.10", show_default=True)
 @click.option("--sandbox", default="auto", show_default=True, help="Sandbox driver of the Sesame under test.")
 def main(
@@ -54,18 +56,20 @@ def main(
     rounds: int,
     seconds: float,
     calls: int,
+    rows: int,
     runtime: str,
     sandbox: str,
 ) -> None:
     missed: list[str] = []
+    sizes = Sizes(rounds, seconds, calls, rows)
     for kind in (SQLITE, POSTGRESQL) if database == "both" else (database,):
-        with contextlib.ExitStack() as stack:
-            url = stack.enter_context(postgresql("sesame")) if kind == POSTGRESQL else None
-            flags = ("--sandbox", sandbox, *(("--database", url) if url else ()))
-            name = f"sesame ({kind}, {sandbox}, {runtime})"
-            ours = stack.enter_context(bench_async_sesame.sesame(name, *flags, runtime=runtime))
-            for part in parts or PARTS:
-                missed += [f"{kind}: {what}" for what in measured(part, ours, kind, Sizes(rounds, seconds, calls))]
+        wanted = parts or PARTS
+        if "backlog" in wanted:
+            missed += [f"{kind}: {what}" for what in behind_a_backlog(kind, sizes)]
+        if set(wanted) - {"backlog"}:
+            with sesame_on(kind, sandbox, runtime) as ours:
+                for part in wanted:
+                    missed += [f"{kind}: {what}" for what in measured(part, ours, kind, sizes)]
     if missed:
         raise click.ClickException("; ".join(missed))
 
@@ -74,13 +78,24 @@ class Sizes(msgspec.Struct, frozen=True):
     rounds: int
     seconds: float
     calls: int
+    rows: int
+
+
+@contextlib.contextmanager
+def sesame_on(kind: str, sandbox: str, runtime: str) -> Iterator[SesameLane]:
+    with contextlib.ExitStack() as stack:
+        database = ("--database", stack.enter_context(postgresql("sesame"))) if kind == POSTGRESQL else ()
+        name = f"sesame ({kind}, {sandbox}, {runtime})"
+        yield stack.enter_context(bench_async_sesame.sesame(name, "--sandbox", sandbox, *database, runtime=runtime))
 
 
 def measured(part: str, ours: SesameLane, kind: str, sizes: Sizes) -> list[str]:
     """Prints the figures of one part, and gives what misses its target."""
     if part == "peers":
         return beside_peers(ours, kind, sizes)
-    return when_idle(ours, sizes.calls) if part == "latency" else beside_a_queue(ours, sizes)
+    if part == "latency":
+        return when_idle(ours, sizes.calls)
+    return beside_a_queue(ours, sizes) if part == "beside" else []
 
 
 def beside_peers(ours: SesameLane, kind: str, sizes: Sizes) -> list[str]:
@@ -127,6 +142,16 @@ def when_idle(ours: SesameLane, calls: int) -> list[str]:
     # Missed only where even the later of the two moments lies too far back.
     late = statistics.median(latencies.from_answer) > STARTED_WITHIN_MS
     return [f"the handler starts more than {STARTED_WITHIN_MS} ms after the commit"] if late else []
+
+
+def behind_a_backlog(kind: str, sizes: Sizes) -> list[str]:
+    click.echo(f"the queue alone, {sizes.rows:,} rows waiting beside none, {kind}:")
+    missed = []
+    for what, ratios in bench_async_backlog.measure(kind, sizes.rows, sizes.rounds).items():
+        click.echo(f"  {what}, rate with / without a backlog: {spread(ratios)}, wanted {BEHIND_A_BACKLOG:.2f}")
+        if under(ratios, BEHIND_A_BACKLOG):
+            missed.append(f"{what} is more than 20 % slower behind a backlog")
+    return missed
 
 
 def beside_a_queue(ours: SesameLane, sizes: Sizes) -> list[str]:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -22,7 +22,6 @@ from benchmarks.bench_async_apps import TASK, HueyApp
 
 REPOSITORY = Path(__file__).parents[1]
 SETTLED_TIMEOUT_S = 60.0
-LOOK_AGAIN_S = 0.02
 
 
 class Huey:
@@ -48,7 +47,9 @@ class Huey:
             thread.start()
         for thread in threads:
             thread.join()
-        wait_until(lambda: self._app.huey.storage.result_store_size() == sum(accepted), f"results of {self.name}")
+        servers.wait_for(
+            lambda: self._app.huey.storage.result_store_size() == sum(accepted), f"the last result of {self.name}"
+        )
         return sum(accepted) / (time.perf_counter() - start)
 
 
@@ -79,7 +80,7 @@ class Pgqueuer:
             accepted = sum(await asyncio.gather(*(call() for _ in range(callers))))
             async with asyncio.timeout(SETTLED_TIMEOUT_S):
                 while await pool.fetchval(_RECORDED) - before < accepted:  # noqa: ASYNC110 - another process records
-                    await asyncio.sleep(LOOK_AGAIN_S)
+                    await asyncio.sleep(servers.LOOK_AGAIN_S)
             return accepted / (time.perf_counter() - start)
 
 
@@ -117,11 +118,3 @@ def _consumer(folder: Path, *words: str | int) -> Iterator[None]:
     command = [sys.executable, "-c", program, *(str(word) for word in words)]
     with servers.process(command, folder, {"PYTHONPATH": str(REPOSITORY)}):
         yield
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + SETTLED_TIMEOUT_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} were not there within {SETTLED_TIMEOUT_S} s")
-        time.sleep(LOOK_AGAIN_S)

@@ -16,7 +16,6 @@ import msgspec
 import uvloop
 
 from benchmarks import load, servers
-from benchmarks.bench_async_peers import wait_until
 from benchmarks.servers import Endpoint
 
 SERVICE, HELLO, SYNC, CLOCK = "bench", "hello", "sync", "clock"
@@ -67,7 +66,7 @@ class SesameLane:
         self.accepted += self.last_accepted
 
     def wait_until_recorded(self) -> None:
-        wait_until(lambda: not any(self._listed(HELLO, state, 1) for state in UNDER_WAY), f"records of {self.name}")
+        servers.wait_for(lambda: not self.under_way(), f"the last record of {self.name}")
 
     def check(self) -> None:
         """Every accepted call is listed as succeeded, once. Raises `RuntimeError` otherwise."""
@@ -107,7 +106,7 @@ class SesameLane:
             record.update(json.loads(servers.answer(self._endpoint.port, self._endpoint.signed("GET", path))))
             return record["status"] not in UNDER_WAY
 
-        wait_until(is_recorded, f"the record of {name}")
+        servers.wait_for(is_recorded, f"the record of {name}")
         if record["status"] != FINAL:
             raise RuntimeError(f"{name} ended as {record['status']}: {record.get('invocationErrorMessage')}")
         return float(record["returnPayload"])

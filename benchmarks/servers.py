@@ -29,6 +29,7 @@ import msgspec
 from benchmarks.load import http_request
 
 READY_TIMEOUT_S = 60.0
+LOOK_AGAIN_S = 0.02
 HELLO = "def my_handler(event, context):\n    return 'hello world'\n"
 HELLO_HTTP = "def hello(request):\n    return 'hello world'\n"
 
@@ -169,12 +170,12 @@ def answer(port: int, request: bytes, status: int = 200) -> bytes:
         return response.read()
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + READY_TIMEOUT_S
+def wait_for(condition: Callable[[], bool], what: str = "the server", timeout_s: float = READY_TIMEOUT_S) -> None:
+    deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError("the server did not come up")
-        time.sleep(0.05)
+            raise TimeoutError(f"{what} did not come up within {timeout_s:.0f} s")
+        time.sleep(LOOK_AGAIN_S)
 
 
 def _accepts(port: int) -> bool:

@@ -1,6 +1,10 @@
-"""What the benchmarks conclude from ratios: the interval of a median, and when a limit is exceeded beyond doubt."""
+"""What the benchmarks conclude from ratios: the interval of a median, and when a limit is exceeded beyond doubt.
+
+And that the benchmark of the queue runs, at a size that measures nothing.
+"""
 
 import pytest
+from benchmarks import bench_async_backlog
 from benchmarks.ratios import interval, over, spread, under
 
 
@@ -22,3 +26,9 @@ def test_a_target_is_missed_only_beyond_doubt() -> None:
     noisy = [0.6, 0.8, 0.9, 1.0, 1.06, 1.07, 1.1, 1.2, 1.4]
     assert not under(noisy, 1.15)
     assert under(noisy, 1.21)
+
+
+def test_the_queue_is_measured_behind_a_backlog() -> None:
+    ratios = bench_async_backlog.measure("sqlite", rows=1500, rounds=1)
+    assert [len(each) for each in ratios.values()] == [1, 1]
+    assert all(ratio > 0 for each in ratios.values() for ratio in each)
