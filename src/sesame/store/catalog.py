@@ -14,12 +14,11 @@ import sqlalchemy as sa
 import structlog
 
 from sesame.model.clocks import SYSTEM_CLOCKS
-from sesame.model.errors import ConfigurationError
 from sesame.model.kinds import KINDS
 from sesame.model.records import Record
+from sesame.store.documents import Codec, decode_records
 from sesame.store.sql.database import Database
 from sesame.store.sql.dialect import upsert
-from sesame.store.sql.refusals import NEXT_STEPS
 from sesame.store.sql.schema import CATALOG, CATALOG_PRUNED, counters, records, tombstones
 
 T = TypeVar("T")
@@ -27,6 +26,8 @@ T = TypeVar("T")
 # Two changes within one tick of the clock still differ by this much.
 TICK_S = 0.001
 CHANGES_PER_PAGE = 1000
+# After a lost connection; beyond it every record is read again.
+MISSED_MAX = 100_000
 # POLICY: a follower that was away for longer loads everything again.
 TOMBSTONE_AGE_S = 7 * 86400.0
 
@@ -66,7 +67,7 @@ class Catalog:
     ) -> None:
         self._database = database
         self._kinds = kinds
-        self._codec = _Codec(kinds)
+        self._codec = Codec(kinds)
         self._clock = clock
         self._folders: dict[tuple[str, str], _Folder] = {}
         self._listeners: list[Callable[[Change], None]] = []
@@ -82,6 +83,7 @@ class Catalog:
         found, self._revision = await self._database.load(load)
         for record in found:
             self._folder(record.kind, record.parent).put(record)
+        self._database.on_return(self._missed, self._catch_up)
 
     @property
     def revision(self) -> int:
@@ -147,6 +149,31 @@ class Catalog:
         result, _changes = await self._database.write(run, on_commit=apply)
         return result
 
+    def _missed(self, connection: sa.Connection) -> "_Missed":
+        """On the writer's thread, after its connection was lost: what the database has and memory may not show.
+
+        That is what was committed without an answer, and what another process changed meanwhile. Every record, when the
+        database is older than memory, as a standby may be that took over.
+        """
+        revision = _counter(connection, CATALOG)
+        since = (
+            changes_since(connection, self._revision, MISSED_MAX, self._kinds) if self._revision <= revision else None
+        )
+        if since is not None and not since.more:
+            return _Missed(list(since.changes), revision, everything=False)
+        there = [self._codec.record(row) for row in connection.execute(sa.select(records))]
+        changes = [Change(record.kind, record.parent, record.name, record) for record in there]
+        return _Missed(changes, revision, everything=True)
+
+    def _catch_up(self, missed: "_Missed") -> None:
+        gone: list[Change] = []
+        if missed.everything:
+            there = {(change.kind, change.parent, change.name) for change in missed.changes}
+            known = [(*folder, name) for folder, content in self._folders.items() for name in content.names]
+            gone = [Change(*key, None) for key in known if key not in there]
+        self._apply([*gone, *missed.changes])
+        self._revision = missed.revision
+
     def _apply(self, changes: list[Change]) -> None:
         for change in changes:
             if change.record is None:
@@ -167,7 +194,10 @@ class Catalog:
         return self._folders.setdefault((kind, parent), _Folder())
 
     def _remove(self, change: Change) -> None:
-        folder = self._folders[change.kind, change.parent]
+        folder = self._folders.get((change.kind, change.parent))
+        if folder is None or change.name not in folder.records:
+            # Told again after a lost connection.
+            return
         folder.remove(change.name)
         if not folder.names:
             del self._folders[change.kind, change.parent]
@@ -182,7 +212,7 @@ class Transaction:
     def __init__(
         self,
         connection: sa.Connection,
-        codec: "_Codec",
+        codec: "Codec",
         clock: Callable[[], float],
         on_replace: Mapping[str, list[OnReplace]],
     ) -> None:
@@ -261,7 +291,7 @@ def changes_since(
     """
     if revision < _counter(connection, CATALOG_PRUNED):
         return None
-    codec = _Codec(kinds)
+    codec = Codec(kinds)
     written = sa.select(records).where(records.c.revision > revision).order_by(records.c.revision).limit(limit + 1)
     deleted = sa.select(tombstones).where(tombstones.c.revision > revision)
     deleted = deleted.order_by(tombstones.c.revision).limit(limit + 1)
@@ -273,12 +303,6 @@ def changes_since(
     if len(found) > limit:
         return Changes(tuple(found[:limit]), found[limit - 1].revision, more=True)
     return Changes(tuple(found), _counter(connection, CATALOG), more=False)
-
-
-def decode_records(connection: sa.Connection, kinds: Mapping[str, type] = KINDS) -> Iterator[Record]:
-    """Every record, in any process. Raises `ConfigurationError` on a document that this code does not know."""
-    codec = _Codec(kinds)
-    return (codec.record(row) for row in connection.execute(sa.select(records)))
 
 
 def _prune(connection: sa.Connection, before: float) -> int:
@@ -295,6 +319,14 @@ def _prune(connection: sa.Connection, before: float) -> int:
 
 def _counter(connection: sa.Connection, name: str) -> int:
     return int(connection.execute(sa.select(counters.c.value).where(counters.c.name == name)).scalar_one())
+
+
+class _Missed(msgspec.Struct, frozen=True):
+    """`everything`: `changes` are all records that there are."""
+
+    changes: list[Change]
+    revision: int
+    everything: bool
 
 
 class _Folder:
@@ -318,37 +350,6 @@ class _Folder:
         wanted = [name for name in self.names[first : first + limit + 1] if name.startswith(prefix)]
         following = wanted[limit] if len(wanted) > limit else None
         return [self.records[name] for name in wanted[:limit]], following
-
-
-class _Codec:
-    """Documents to JSON and back, by kind."""
-
-    def __init__(self, kinds: Mapping[str, type]) -> None:
-        self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
-            kind: msgspec.json.Decoder(document) for kind, document in kinds.items()
-        }
-        self._types = dict(kinds)
-        self._encoder = msgspec.json.Encoder()
-
-    def encode(self, record: Record) -> bytes:
-        expected = self._types[record.kind]
-        assert type(record.document) is expected, f"{record.kind} holds {expected.__name__}"
-        return self._encoder.encode(record.document)
-
-    def record(self, row: "sa.Row[Any]") -> Record:
-        decoder = self._decoders.get(row.kind)
-        try:
-            if decoder is None:
-                raise ConfigurationError(
-                    f"the catalog holds a record of the unknown kind '{row.kind}': a newer Sesame wrote it, or the "
-                    f"database is damaged. {NEXT_STEPS}"
-                )
-            document = decoder.decode(row.document)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ConfigurationError(
-                f"the catalog's {row.kind} '{row.name}' (under '{row.parent}') cannot be read: {error}. {NEXT_STEPS}"
-            ) from error
-        return Record(row.kind, row.parent, row.name, document, row.etag, row.created_at, row.modified_at)
 
 
 def _one(name: str) -> "sa.ColumnElement[bool]":

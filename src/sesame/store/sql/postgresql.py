@@ -35,6 +35,7 @@ TRUSTED_S = 1.0
 # The server notices only after a moment that a Sesame was killed, and keeps its lock until then.
 LOCK_PATIENCE_S = 5.0
 LOCK_RETRY_S = 0.05
+URL_EXPECTED = "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with options as libpq has them"
 LOCK = int.from_bytes(b"sesamefc", "big")
 APPLICATION_NAME_BYTES_MAX = 63
 
@@ -70,9 +71,7 @@ class PostgresqlBackend:
         self.shown = without_password(url)
         self._url = url
         self._name = _application_name(used_by)
-        self._engine = create_async_engine(
-            "postgresql+asyncpg://", async_creator=self._connect, poolclass=sa.pool.NullPool
-        )
+        self._engine = self._engine_of(lambda: self._connect(STATEMENT_TIMEOUT_S))
         self._readers = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._writer = _Line(self._open_writer)
         # The server's number for the connection that had the lock last, to end it should it outlive us.
@@ -145,13 +144,23 @@ class PostgresqlBackend:
         name = connection.execute(_SEQUENCE, {"table": table, "column": column}).scalar_one()
         connection.execute(sa.text("SELECT setval(CAST(:name AS regclass), :number)"), {"name": name, "number": number})
 
-    async def _connect(self, *, command_timeout: float | None = STATEMENT_TIMEOUT_S) -> "asyncpg.Connection[Any]":
-        connection = await asyncpg.connect(
-            self._url,
-            timeout=CONNECT_TIMEOUT_S,
-            command_timeout=command_timeout,
-            server_settings={"application_name": self._name},
+    def _engine_of(self, connect: Callable[[], Awaitable["asyncpg.Connection[Any]"]]) -> AsyncEngine:
+        # Parameters may be secrets, and errors are logged.
+        return create_async_engine(
+            "postgresql+asyncpg://", async_creator=connect, poolclass=sa.pool.NullPool, hide_parameters=True
         )
+
+    async def _connect(self, command_timeout: float | None) -> "asyncpg.Connection[Any]":
+        try:
+            connection = await asyncpg.connect(
+                self._url,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=command_timeout,
+                server_settings={"application_name": self._name},
+            )
+        except (ValueError, TypeError) as error:
+            # What asyncpg's parser of URLs does not catch, such as a port that is no number.
+            raise asyncpg.ClientConfigurationError(str(error)) from error
         try:
             await self._require_usable(connection)
             await connection.execute(SESSION)
@@ -217,11 +226,7 @@ class PostgresqlBackend:
 
     async def _migrate(self) -> None:
         """On a connection of its own: the change of a large table may take longer than any other statement."""
-        engine = create_async_engine(
-            "postgresql+asyncpg://",
-            async_creator=lambda: self._connect(command_timeout=None),
-            poolclass=sa.pool.NullPool,
-        )
+        engine = self._engine_of(lambda: self._connect(None))
         async with engine.connect() as connection:
             if await connection.scalar(sa.text("SHOW fsync")) != "on":
                 log.warning("the database server runs with fsync off: a power cut may cost what was acknowledged")
@@ -315,8 +320,11 @@ async def _end(connection: AsyncConnection) -> None:
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    parts = urlsplit(url)
+    """The URL as it may be shown. Raises `ConfigurationError` for what is no URL."""
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"the URL of the database cannot be read: {error}; {URL_EXPECTED}") from error
     user, at, host = parts.netloc.rpartition("@")
     query = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name != "password"], safe="/")
     return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query))
@@ -374,7 +382,7 @@ def _refusal(error: BaseException) -> tuple[str, str]:
         case asyncpg.CannotConnectNowError() | asyncpg.TooManyConnectionsError():
             step = "Try again when the server has finished starting, or has connections left"
         case asyncpg.ClientConfigurationError():
-            step = "Expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with options as libpq has them"
+            step = f"{URL_EXPECTED[0].upper()}{URL_EXPECTED[1:]}"
         case OSError():
             step = "Check that PostgreSQL runs there and that the URL has its host and port"
         case _:

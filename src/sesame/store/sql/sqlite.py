@@ -227,6 +227,8 @@ def _engine(path: Path, *, begin: str) -> sa.Engine:
         pool_size=1,
         max_overflow=0,
         connect_args={"check_same_thread": False},
+        # Parameters may be secrets, and errors are logged.
+        hide_parameters=True,
     )
 
     @sa.event.listens_for(engine, "connect")

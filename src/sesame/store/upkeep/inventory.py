@@ -16,7 +16,7 @@ from sesame.model.function import Package
 from sesame.model.object import ObjectKind
 from sesame.model.records import Record
 from sesame.store import outbox
-from sesame.store.catalog import decode_records
+from sesame.store.documents import decode_records
 from sesame.store.packages.named import named_packages
 from sesame.store.sql.backends import backend_of
 from sesame.store.sql.migrate import newest_migration, revision_of
