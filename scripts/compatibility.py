@@ -17,23 +17,18 @@ TESTS = (
     "tests/fc/test_sdk_resources.py",
     "tests/fc/test_http_functions.py",
     "tests/journeys/test_exec.py",
+    "tests/fc/test_async_invocations.py",
 )
 BEGIN, END = "<!-- operations: begin -->", "<!-- operations: end -->"
 SERVED = "served"
 # What is answered, but does not have the effect that it has in the cloud.
 STATES = {
     "PutProvisionConfig": "kept; no instance is held ready, and `currentError` says so",
-    "PutFunctionAsyncInvokeConfig": "kept; asynchronous calls are refused",
     "CreateTrigger": "`http` is served; every other type is kept and does not fire",
     "CreateCustomDomain": "served, over HTTPS with `--https-port`",
     "CreateVpcBinding": "kept; nothing is connected",
     "PutLayerACL": "kept; there are no other accounts",
     "ListReservedCapacities": "always empty",
-    "GetStatefulAsyncInvocation": "always 404",
-    "StopStatefulAsyncInvocation": "always 404",
-    "ListStatefulAsyncInvocations": "always empty",
-    "ListStatefulAsyncInvocationFunctions": "always empty",
-    "InvokeFunction": "synchronous calls are served",
 }
 # How the official SDK calls what the API names otherwise.
 SDK_NAMES = {
@@ -76,7 +71,7 @@ def _names(text: str, operation: Operation) -> bool:
     if f'"{snake}"' in text:
         return True
     path = re.sub(r"{[^}]*}", r'[^"/]+', operation.path)
-    return re.search(rf'"{operation.method}", f?"(?:/2016-08-15)?{path}"', text) is not None
+    return re.search(rf'"{operation.method}", f?"(?:/2016-08-15|/sesame)?{path}"', text) is not None
 
 
 if __name__ == "__main__":

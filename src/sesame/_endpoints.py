@@ -66,7 +66,7 @@ async def open_endpoints(
     storage.background.keep(
         "removing unused uploads of code", lambda: every(needs.clocks, CODE_UPLOADS_SWEPT_EVERY_S, uploads.sweep)
     )
-    control = _control(needs.settings, storage, identity, uploads)
+    control = _control(needs, storage, identity, uploads)
     fc = _fc(needs, storage, identity, engine, control)
     tls = _own_tls(needs.settings)
     urls = {"oss": await _listen(needs, _oss(needs, storage, identity), "oss_port", tls)}
@@ -112,15 +112,19 @@ def _own_tls(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-def _control(settings: Settings, storage: Storage, identity: Identity, uploads: CodeUploads) -> Control:
+def _control(needs: EndpointNeeds, storage: Storage, identity: Identity, uploads: CodeUploads) -> Control:
+    settings = needs.settings
     source = ObjectSource(storage.catalog, storage.objects, identity.account_id, settings.region)
-    needs = Needs(
+    given = Needs(
         code=CodeSource(storage.packages, source.read, uploads),
         check_role=identity.roles.require_assumable,
         arns=Arns(settings.region, identity.account_id),
+        queue=storage.queue,
+        deliveries=storage.queue.deliveries,
+        wall_clock=needs.clocks.wall,
         own_hosts=OwnHosts.of((settings.host, socket.gethostname()), VIRTUAL_HOSTS),
     )
-    return Control.over(storage.catalog, needs)
+    return Control.over(storage.catalog, given)
 
 
 def _fc(

@@ -83,6 +83,7 @@ async def open_storage(needs: StorageNeeds) -> Storage:
         await objects.collect()
         await uploads.abort_old()
         await catalog.prune()
+        await queue.prune(clocks.wall() - needs.settings.async_retention_days * DAY_S)
 
     background.keep("tidying up", lambda: every(clocks, TIDY_EVERY_S, tidy))
     background.keep("collecting packages", lambda: every(clocks, COLLECT_EVERY_S, collector.collect))

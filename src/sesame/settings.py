@@ -108,6 +108,9 @@ class Settings(msgspec.Struct, frozen=True):
         float, _meta("Seconds that running calls get to end when Sesame stops; then they are cancelled.")
     ] = 10.0
     max_instances: Annotated[int, _meta("Most instances of one function at a time; more calls get a 429.")] = 100
+    async_retention_days: Annotated[
+        float, _meta("Days for which asynchronous invocations that have ended can be listed and read.")
+    ] = 7.0
     recursion_limit: Annotated[
         int,
         _meta(
@@ -279,7 +282,7 @@ def _check(settings: Settings) -> None:
         raise ConfigurationError(
             f"region is '{settings.region}'; expected lower-case letters, digits and '-', such as cn-shanghai"
         )
-    for name in ("keep_alive_s", "drain_s", "log_retention_days"):
+    for name in ("keep_alive_s", "drain_s", "async_retention_days", "log_retention_days"):
         if not math.isfinite(getattr(settings, name)):
             raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected a number that ends")
     least_s = CREDENTIALS_VALIDITY_S_MIN
@@ -294,6 +297,7 @@ def _check(settings: Settings) -> None:
     least: tuple[tuple[str, float], ...] = (
         ("drain_s", 0),
         ("log_retention_days", 0),
+        ("async_retention_days", 0),
         ("recursion_limit", 0),
         ("log_max_mb", LOG_MAX_MB_MIN),
         ("log_bytes_per_call", LOG_BYTES_PER_CALL_MIN),

@@ -17,6 +17,7 @@ import pytest
 from fc2.auth import Auth
 from tests.support.exchanges import FakeExchange
 from tests.support.fakes import ReadFrom
+from tests.support.queues import FakeQueue
 from tests.support.sdk import KEY_ID, SECRET, Client
 
 from sesame.control.account import AccountSettings
@@ -132,6 +133,7 @@ class Endpoint:
     catalog: Catalog
     now: list[float]
     tokens: Tokens
+    queue: FakeQueue
 
     def signed(
         self, method: str, path: str, headers: dict[str, str] | None = None, *, whole_path: bool = False
@@ -232,6 +234,7 @@ async def endpoint(tmp_path: Path) -> AsyncIterator[Endpoint]:
     await keys.ensure_account(ACCOUNT_ID, KEY_ID, SECRET)
     engine = FakeEngine()
     now = [NOW]
+    queue = FakeQueue(lambda: now[0])
     roles = Roles(catalog)
     await roles.seed(ACCOUNT_ID, {})
     tokens = Tokens(b"k" * 32, lambda: now[0])
@@ -254,6 +257,9 @@ async def endpoint(tmp_path: Path) -> AsyncIterator[Endpoint]:
                     check_role=lambda role: None,
                     arns=arns,
                     own_hosts=OwnHosts.of((), ()),
+                    queue=queue,
+                    deliveries=queue.deliveries,
+                    wall_clock=lambda: now[0],
                 ),
             ),
             packages=packages,
@@ -263,7 +269,7 @@ async def endpoint(tmp_path: Path) -> AsyncIterator[Endpoint]:
             clocks=ReadFrom(lambda: now[0]),
         )
     )
-    yield Endpoint(gateway, engine, catalog, now, tokens)
+    yield Endpoint(gateway, engine, catalog, now, tokens, queue)
     await objects.close()
     await database.close()
 

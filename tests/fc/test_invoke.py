@@ -131,11 +131,6 @@ async def test_the_caller_s_span_goes_along(endpoint: Endpoint) -> None:
             {"x-fc-invocation-type": "Later"},
             "InvocationType is set to an invalid value (allowed: Sync | Async, actual: 'Later')",
         ),
-        (
-            {"x-fc-invocation-type": "Async"},
-            "InvocationType is set to an invalid value (allowed: Sync, actual: 'Async'): "
-            "asynchronous invocation is not available in this version of Sesame",
-        ),
     ],
 )
 async def test_options_that_are_refused(endpoint: Endpoint, headers: dict[str, str], text: str) -> None:

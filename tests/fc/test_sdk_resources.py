@@ -211,17 +211,6 @@ async def test_the_account(demo: Client) -> None:
     assert (await demo.failure("do_request", "GET", "/2016-08-15/services/no/tempCodeBucketToken"))["status"] == 404
 
 
-async def test_asynchronous_calls_that_are_not_there(demo: Client) -> None:
-    empty = await demo.request("GET", "/services/demo/functions/f/stateful-async-invocations")
-    assert empty == {"invocations": None}
-    assert await demo.request("GET", "/stateful-async-invocation-functions") == {"data": []}
-    for gone in (
-        await demo.refused("GET", "/services/demo/functions/f/stateful-async-invocations/x"),
-        await demo.refused("PUT", "/services/demo/functions/f/stateful-async-invocations/x"),
-    ):
-        assert (gone["status"], gone["code"]) == (404, "StatefulAsyncInvocationNotFound")
-
-
 async def test_instances(demo: Client, endpoint: Endpoint) -> None:
     await demo("publish_version", "demo")
     await demo("create_alias", "demo", "prod", "1")

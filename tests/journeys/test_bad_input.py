@@ -229,7 +229,7 @@ def test_options_of_calls(client: fc2.Client, service: str) -> None:
     for headers, text in (
         ({"x-fc-log-type": "Invalid"}, "LogType is set to an invalid value (allowed: Tail | None, actual: 'Invalid')"),
         ({"x-fc-invocation-type": "Never"}, "InvocationType is set to an invalid value"),
-        ({"x-fc-invocation-type": "Async"}, "asynchronous invocation is not available"),
+        ({"x-fc-invocation-type": "Async", "x-fc-async-delay": "3601"}, "AsyncDelay is set to an invalid value"),
         (
             {"x-fc-invocation-type": "Async", "x-fc-log-type": "Tail"},
             "LogType is set to an invalid value (allowed: None, actual: 'Tail')",

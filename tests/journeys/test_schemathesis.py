@@ -37,8 +37,9 @@ REFUSED = {
     "DELETE /2016-08-15/services/{service}",  # it has functions
     "DELETE /2016-08-15/services/{service}/functions/{function}",  # it has triggers
     "POST /2016-08-15/services/{service}/versions",  # nothing has changed since the last one
-    "GET /2016-08-15/services/{service}/functions/{function}/stateful-async-invocations/{invocation}",  # there is none
+    # It has ended.
     "PUT /2016-08-15/services/{service}/functions/{function}/stateful-async-invocations/{invocation}",
+    "PUT /sesame/services/{service}/functions/{function}/async-invocations/{invocation}",
 }
 # What a server has of itself, whatever anybody does; the last two count versions, whose numbers are not given again.
 # An upload of code that is not used stays until it expires, and the bucket of uploads for good.
@@ -88,6 +89,9 @@ def furnish(server: Sesame) -> dict[str, str]:
         answer = send(server, "POST", path, body)
         assert answer.status_code < 500, (path, answer.text)
     send(server, "PUT", "/services/there/functions/f/async-invoke-config", {})
+    waiting = {"x-fc-invocation-type": "Async", "x-fc-stateful-async-invocation-id": "job", "x-fc-async-delay": "3600"}
+    assert server.api()("POST", "/services/there/functions/f/invocations", b"", waiting).status_code == 202
+    send(server, "PUT", "/services/there/functions/f/stateful-async-invocations/job")
     version = send(server, "GET", "/services/there/versions").json()["versions"][0]["versionId"]
     send(server, "POST", "/services/there/aliases", {"aliasName": "live", "versionId": version})
     layer = str(send(server, "GET", "/layers/shared/versions").json()["layers"][-1]["version"])
@@ -96,6 +100,7 @@ def furnish(server: Sesame) -> dict[str, str]:
         "function": "f",
         "alias": "live",
         "trigger": "t",
+        "invocation": "job",
         "layer": "shared",
         "domain": "there.example.com",
         "arn": f"{ARN}:layers/shared/versions/{layer}",

@@ -18,6 +18,11 @@ class _Client(fc2.Client):  # type: ignore[misc]
         headers = self._build_common_headers(method, unquote(path), {})
         return self._do_request(method, path, headers, params=params, body=body)
 
+    def do_signed_with_query(self, method: str, path: str, params: dict[str, str]) -> Any:
+        """Signed as `do_http_request` signs: over the path and the query."""
+        headers = self._build_common_headers(method, unquote(path), {}, params)
+        return self._do_request(method, path, headers, params=params)
+
 
 class Client:
     """The SDK blocks: each call runs in a thread, the endpoint in the loop."""
@@ -36,11 +41,10 @@ class Client:
 
     async def request(self, method: str, path: str, body: Any = None, **params: str) -> Any:
         """An operation that this SDK has no method for: signed, sent and parsed by it all the same."""
-        answer = await self(
-            "do_request", method, "/2016-08-15" + path, params, None if body is None else json.dumps(body)
-        )
+        path = path if path.startswith("/sesame/") else "/2016-08-15" + path
+        answer = await self("do_request", method, path, params, None if body is None else json.dumps(body))
         return answer.json() if answer.content else None
 
     async def refused(self, method: str, path: str) -> dict[str, Any]:
         """How such an operation was refused."""
-        return await self.failure("do_request", method, "/2016-08-15" + path)
+        return await self.failure("do_request", method, path if path.startswith("/sesame/") else "/2016-08-15" + path)

@@ -3,12 +3,15 @@
 Built by `app`, which knows what `control` needs from elsewhere; handed to the endpoints.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sesame.control.aliases import Aliases
 from sesame.control.async_configs import AsyncConfigs
+from sesame.control.async_invocations import AsyncInvocations, Queue
 from sesame.control.code import CodeSource
 from sesame.control.code_uploads import CodeUploads
+from sesame.control.dead_letters import DeadLetters, Deliveries
 from sesame.control.domains import Domains
 from sesame.control.functions import Functions
 from sesame.control.http_triggers import HttpTriggers
@@ -27,12 +30,18 @@ from sesame.store.catalog import Catalog
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What `control` is given from elsewhere. `check_role(arn)` raises `Rejected` for roles not to be assumed."""
+    """What `control` is given from elsewhere. `check_role(arn)` raises `Rejected` for roles not to be assumed.
+
+    `wall_clock` gives Unix seconds.
+    """
 
     code: CodeSource
     check_role: CheckRole
     arns: Arns
     own_hosts: OwnHosts
+    queue: Queue
+    deliveries: Deliveries
+    wall_clock: Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,8 @@ class Control:
     domains: Domains
     tags: ServiceTags
     async_configs: AsyncConfigs
+    async_invocations: AsyncInvocations
+    dead_letters: DeadLetters
     provision_configs: ProvisionConfigs
     on_demand_configs: OnDemandConfigs
     vpc_bindings: VpcBindings
@@ -67,6 +78,8 @@ class Control:
             domains=Domains(catalog, needs.own_hosts),
             tags=ServiceTags(catalog),
             async_configs=AsyncConfigs(catalog),
+            async_invocations=AsyncInvocations(catalog, needs.queue, needs.wall_clock),
+            dead_letters=DeadLetters(needs.deliveries),
             provision_configs=ProvisionConfigs(catalog),
             on_demand_configs=OnDemandConfigs(catalog),
             vpc_bindings=VpcBindings(catalog),

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from sesame.model.configs import DestinationConfig, ScheduledAction, TargetTrackingPolicy
 from sesame.model.domain import CertConfig, RouteConfig, TlsConfig
 from sesame.model.function import InstanceLifecycleConfig
+from sesame.model.invocation import Target
 from sesame.model.records import Record
 from sesame.model.service import LogConfig, NasConfig, TracingConfig, VpcConfig
 
@@ -156,6 +157,27 @@ class CustomDomainInput(msgspec.Struct, frozen=True, kw_only=True):
     cert_config: CertConfig | UnsetType = UNSET
     tls_config: TlsConfig | UnsetType = UNSET
     waf_config: dict[str, Any] | UnsetType = UNSET
+
+
+class AsyncOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a function is to be invoked asynchronously (reference/api.md §3.3). An empty id means none was chosen."""
+
+    delay_s: float | None = None
+    stateful_async_invocation_id: str = ""
+    stateful: bool = False
+
+
+class AsyncCall(msgspec.Struct, frozen=True, kw_only=True):
+    """An asynchronous invocation as a caller asks for it; `http_params` and `chain` as in `model.invocation`."""
+
+    target: Target
+    request_id: str
+    payload: bytes
+    options: AsyncOptions = AsyncOptions()
+    source: str = "api"
+    tracing: dict[str, object] | None = None
+    http_params: dict[str, object] | None = None
+    chain: tuple[str, ...] = ()
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from starlette.routing import Route, Router
 from starlette.types import Message
 
 from sesame.fc import cors, role_administration, targets, unserved
+from sesame.fc.async_invoke import AsyncIntake
 from sesame.fc.auth.actions import Actions
 from sesame.fc.auth.permissions import Permissions
 from sesame.fc.auth.request_head import head_of
@@ -29,11 +30,13 @@ from sesame.fc.v2016.errors import worded
 from sesame.fc.v2016.operations import OPERATIONS, OWN_PREFIX
 from sesame.fc.v2016.requests import Handler
 from sesame.fc.v2016.routes.account import AccountRoutes
+from sesame.fc.v2016.routes.async_invocations import AsyncInvocationRoutes
 from sesame.fc.v2016.routes.configs import ConfigRoutes
 from sesame.fc.v2016.routes.domains import DomainRoutes
 from sesame.fc.v2016.routes.functions import FunctionRoutes
 from sesame.fc.v2016.routes.instances import InstanceRoutes
 from sesame.fc.v2016.routes.layers import LayerRoutes
+from sesame.fc.v2016.routes.own_async_invocations import OwnAsyncInvocationRoutes
 from sesame.fc.v2016.routes.services import ServiceRoutes
 from sesame.fc.v2016.routes.tags import TagRoutes
 from sesame.fc.v2016.routes.triggers import TriggerRoutes
@@ -72,7 +75,8 @@ class FcEndpoint:
         self._permissions = Permissions(
             parts.authorization, Actions(OPERATIONS, parts.arns.region), parts.control.tags.of, parts.clocks.wall
         )
-        self._invoker = Invoker(parts.engine, self._date)
+        intake = AsyncIntake(parts.control.async_invocations, self._date)
+        self._invoker = Invoker(parts.engine, intake, self._date)
         self._http = HttpFunctions(parts.control.http_triggers, self._verifier, self._permissions, self._invoker)
         self._domains = parts.control.domains
         instances = Instances(parts.control, parts.engine)
@@ -107,7 +111,7 @@ class FcEndpoint:
                 if cors.is_preflight(request):
                     cors.answer_preflight(exchange, [(REQUEST_ID, request_id.encode()), self._date()])
                     return
-            caller = self._verifier.verify(head)
+            caller = self._verifier.verify(head, request.query)
             requester = self._permissions.require(caller, head, request, request.method)
             if request.method == "POST" and raw_path.endswith(targets.INVOCATIONS_SUFFIX):
                 await self._invoker.serve(request_id, head, exchange, requester.principal.chain)
@@ -135,7 +139,7 @@ class FcEndpoint:
             requester = None
             if request.raw_path.startswith(_OWN_PREFIX) and not request.raw_path.startswith(_LINK_PREFIX):
                 head = head_of(request)
-                caller = self._verifier.verify(head)
+                caller = self._verifier.verify(head, request.query)
                 requester = self._permissions.require(caller, head, request, request.method)
             await self._route(request_id, exchange, requester)
             return
@@ -192,6 +196,8 @@ def _routes(parts: FcDependencies, instances: Instances) -> list[Route]:
         VersionRoutes(control),
         TriggerRoutes(control.triggers),
         ConfigRoutes(control, arns.account_id),
+        AsyncInvocationRoutes(control.async_invocations),
+        OwnAsyncInvocationRoutes(control.async_invocations, control.dead_letters),
         DomainRoutes(control.domains, arns.account_id),
         LayerRoutes(control.layers, links, arns),
         TagRoutes(control.tags, arns),

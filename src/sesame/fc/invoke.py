@@ -8,11 +8,12 @@ import math
 from base64 import b64encode
 
 from sesame.engine.interface import Engine
-from sesame.fc import targets
+from sesame.fc import async_invoke, targets
+from sesame.fc.async_invoke import AsyncIntake, AsyncRequest
 from sesame.fc.auth.request_head import RequestHead
 from sesame.fc.body import read_body
 from sesame.fc.headers import DateHeader
-from sesame.fc.refusals import InvalidArgument, PathNotSupported
+from sesame.fc.refusals import PathNotSupported
 from sesame.http.interface import Disconnected, Exchange
 from sesame.model import limits
 from sesame.model.invocation import Invocation, Outcome, Phases, Target
@@ -20,10 +21,6 @@ from sesame.model.recursion import Chain
 
 # Reading an event of this size costs less than checking first whether the function can be called now.
 SMALL_EVENT_BYTES = 16 * 1024
-
-_TRACING = b"x-fc-tracing-opentracing-"
-_SPAN_CONTEXT = _TRACING + b"span-context"
-_BAGGAGE = _SPAN_CONTEXT + b"-baggage-"
 
 _LINES = (
     b"X-Fc-Request-Id: %b\r\n"
@@ -52,12 +49,15 @@ _COLD_LINES = (
 class Invoker:
     """Answers `POST …/invocations` (reference/api.md §3.3)."""
 
-    def __init__(self, engine: Engine, date: DateHeader) -> None:
+    def __init__(self, engine: Engine, asynchronous: AsyncIntake, date: DateHeader) -> None:
         self._engine = engine
+        self._async = asynchronous
         self._date = date
 
     async def serve(self, request_id: str, head: RequestHead, exchange: Exchange, chain: Chain) -> None:
-        """Reads the event, invokes the function and answers. `chain` is the caller's.
+        """Reads the event, invokes the function and answers; an asynchronous invocation is only accepted.
+
+        `chain` is the caller's.
 
         A function's failure is also a 200, with the header X-Fc-Error-Type. Raises a `CallerError` for a request that
         is refused, and `Disconnected` when the client hung up; the call was cancelled then.
@@ -65,11 +65,13 @@ class Invoker:
         target = targets.invoked(head.raw_path)
         if target is None:
             raise PathNotSupported("POST", targets.segment(head.raw_path))
-        _check_options(head)
+        if async_invoke.is_async(head):
+            await self.accept(AsyncRequest(request_id, target, head, chain=chain), exchange)
+            return
         event = exchange.body_if_here()
         if event is None:
             event = await self.read_event(target, exchange)
-        invocation = Invocation(request_id, target, event, tracing=_tracing(head.fc_headers), chain=chain)
+        invocation = Invocation(request_id, target, event, tracing=async_invoke.tracing(head.fc_headers), chain=chain)
         outcome = await self.run(invocation, exchange)
         lines = self.lines(request_id, target, outcome, exchange)
         if outcome.error is None:
@@ -77,6 +79,10 @@ class Invoker:
         if head.log_type == b"Tail":
             lines += b"X-Fc-Log-Result: %b\r\n" % b64encode(outcome.log_tail[-limits.LOG_TAIL_BYTES :])
         exchange.send_whole(200, (), lines, outcome.payload)
+
+    async def accept(self, request: AsyncRequest, exchange: Exchange) -> None:
+        """Answers 202 once the invocation is in the queue, as `AsyncIntake.serve`."""
+        await self._async.serve(request, exchange)
 
     async def read_event(self, target: Target, exchange: Exchange) -> bytes:
         """Reads the body; a large one only after the engine has confirmed that the function can be called now."""
@@ -128,34 +134,3 @@ def _cold_lines(phases: Phases, total_ms: float) -> bytes:
         max(0.0, total_ms - told_ms),
         ", ".join(f"{name}={ms:.2f}" for name, ms in phases.steps.items()).encode(),
     )
-
-
-def _check_options(head: RequestHead) -> None:
-    kind, log_type = head.invocation_type or b"Sync", head.log_type or b"None"
-    if kind not in (b"Sync", b"Async"):
-        raise InvalidArgument.of("InvocationType", "Sync | Async", _shown(kind))
-    if kind == b"Async":
-        if log_type != b"None":
-            raise InvalidArgument.of("LogType", "None", _shown(log_type))
-        raise InvalidArgument(
-            "InvocationType is set to an invalid value (allowed: Sync, actual: 'Async'): "
-            "asynchronous invocation is not available in this version of Sesame"
-        )
-    if log_type not in (b"None", b"Tail"):
-        raise InvalidArgument.of("LogType", "Tail | None", _shown(log_type))
-
-
-def _tracing(fc_headers: list[tuple[bytes, bytes]]) -> dict[str, object] | None:
-    """The span of the caller's trace, or None where the caller traces nothing."""
-    context, baggages = "", {}
-    for name, value in fc_headers:
-        if name.startswith(_TRACING):
-            if name == _SPAN_CONTEXT:
-                context = value.decode("latin-1")
-            elif name.startswith(_BAGGAGE):
-                baggages[name[len(_BAGGAGE) :].decode("latin-1")] = value.decode("latin-1")
-    return {"span_context": context, "span_baggages": baggages} if context or baggages else None
-
-
-def _shown(value: bytes) -> str:
-    return value[:64].decode("latin-1")

@@ -35,6 +35,7 @@ OBJECT = "object"
 SOURCE_BUCKET = "source_bucket"
 UPLOAD = "upload"
 ASYNC_INVOCATION = "async_invocation"
+DEAD_LETTER = "dead_letter"
 
 UTC_TIME = "UTC time"
 SCHEDULE = "schedule"

@@ -12,6 +12,8 @@ SERVICE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}\Z")
 FUNCTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
 TRIGGER_NAME = SERVICE_NAME
 ALIAS_NAME = SERVICE_NAME
+# Of a stateful invocation, as callers choose it.
+INVOCATION_ID = SERVICE_NAME
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 RESERVED_ENVIRONMENT_PREFIX = "FC_"
 RESERVED_ENVIRONMENT_NAMES = frozenset({"accessKeyID", "accessKeySecret", "securityToken", "topic"})
@@ -31,6 +33,7 @@ NAS_ID_MIN, NAS_ID_MAX = -1, 2**31 - 1
 ASYNC_RETRIES_MAX = 8
 ASYNC_EVENT_AGE_S_MAX = 7 * 24 * 3600
 ASYNC_EVENT_AGE_S_DEFAULT = 24 * 3600
+ASYNC_DELAY_S_MAX = 3600
 PROVISION_TARGET_MAX = 10_000
 ON_DEMAND_INSTANCES_MAX = 100_000
 DOMAIN_PROTOCOLS = ("HTTP", "HTTPS", "HTTP,HTTPS")

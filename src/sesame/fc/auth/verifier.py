@@ -70,8 +70,10 @@ class Verifier:
         # Of the last request that was proven: within a second, clients send the same text.
         self._last_date: tuple[bytes, float] = (b"", 0.0)
 
-    def verify(self, request: RequestHead) -> Caller:
+    def verify(self, request: RequestHead, query: bytes = b"") -> Caller:
         """Who signed this request; raises a `CallerError` of status 400 or 403.
+
+        The query need not be signed, as most clients sign the path alone; where it was, it is checked.
 
         Of a head that its connection repeats, the signature is checked once; its key, its token and its time are
         checked each time.
@@ -82,7 +84,12 @@ class Verifier:
             if caller.secret == proof.secret and abs(self._wall_clock() - proof.signed_at) <= limits.CLOCK_SKEW_S:
                 return _of_its_account(request, caller)
         caller, claimed = self._presented(request)
-        signed_at = self._proven_at(request, caller, claimed, _resources(request.raw_path))
+        try:
+            signed_at = self._proven_at(request, caller, claimed, _resources(request.raw_path))
+        except SignatureNotMatch:
+            # As `do_http_request` of the Python SDK signs.
+            with_query = signature.trigger_resources(request.raw_path, query)
+            signed_at = self._proven_at(request, caller, claimed, with_query)
         self._check_clock(request, signed_at)
         caller = _of_its_account(request, caller)
         token = request.security_token.decode("latin-1")

@@ -13,11 +13,12 @@ from msgspec.json import schema_components
 from sesame.fc.refusals import Failure
 from sesame.fc.v2016.operations import OPERATIONS, PREFIX, ListOf, Operation
 from sesame.model import limits
+from sesame.model.async_invocation import State
 
 PATH = "/openapi.json"
 DISTRIBUTION = "sesame-fc"
 _REF = "#/components/schemas/{name}"
-_FLAGS = frozenset({"public", "official", "stdin", "stdout", "stderr", "tty"})
+_FLAGS = frozenset({"includePayload", "public", "official", "stdin", "stdout", "stderr", "tty"})
 _REPEATED = frozenset({"config", "instanceIds", "command"})
 _PART = re.compile(r"{([^}]*)}")
 
@@ -95,9 +96,15 @@ def _operation(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
 
 
 _TEXT: dict[str, Any] = {"type": "string"}
-# "Async" is left out because the server refuses it.
 _HEADERS: dict[str, dict[str, Any]] = {
-    "X-Fc-Invocation-Type": {"type": "string", "enum": ["Sync"]},
+    "X-Fc-Invocation-Type": {"type": "string", "enum": ["Sync", "Async"]},
+    "X-Fc-Async-Delay": {
+        "type": "string",
+        "pattern": r"^[0-9]{1,4}(\.[0-9]{1,9})?$",
+        "description": f"Seconds, more than 0 and at most {limits.ASYNC_DELAY_S_MAX}.",
+    },
+    "X-Fc-Stateful-Async-Invocation-Id": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_-]{0,127}$"},
+    "X-Fc-Stateful-Async-Invocation-Enable": {"type": "string", "enum": ["true", "false"]},
     "X-Fc-Log-Type": {"type": "string", "enum": ["None", "Tail"]},
 }
 _QUERY: dict[str, dict[str, Any]] = {
@@ -105,6 +112,10 @@ _QUERY: dict[str, dict[str, Any]] = {
     "startVersion": {"type": "integer", "minimum": 1},
     "idleTimeout": {"type": "integer"},
     "direction": {"type": "string", "enum": ["FORWARD", "BACKWARD"]},
+    "status": {"type": "string", "enum": [state.value for state in State]},
+    "startedTimeBegin": {"type": "integer", "description": "Milliseconds since 1970."},
+    "startedTimeEnd": {"type": "integer", "description": "Milliseconds since 1970."},
+    "sortOrderByTime": {"type": "string", "enum": ["asc", "desc"]},
 }
 
 
@@ -128,7 +139,10 @@ def _answer(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
         content = _json(schemas[id(answers)])
     else:
         content = _json(msgspec.json.schema(answers))
-    return {"200": {"description": "Done.", "content": content}}
+    answer = {"200": {"description": "Done.", "content": content}}
+    if answers is bytes:
+        answer["202"] = {"description": "Accepted: the function is invoked asynchronously."}
+    return answer
 
 
 def _list(listed: ListOf, item: Any) -> dict[str, Any]:

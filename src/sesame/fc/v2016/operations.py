@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from sesame.fc.v2016 import inputs, shapes, shapes_account
+from sesame.fc.v2016 import inputs, shapes, shapes_account, shapes_async
 from sesame.fc.v2016.shapes_account import Empty
 
 PREFIX = "/2016-08-15"
@@ -22,6 +22,7 @@ _TRIGGERS = _FUNCTION + "/triggers"
 _VERSIONS = _SERVICE + "/versions"
 _ALIASES = _SERVICE + "/aliases"
 _STATEFUL = _FUNCTION + "/stateful-async-invocations"
+_ASYNC = _FUNCTION + "/async-invocations"
 _INSTANCES = _FUNCTION + "/instances"
 _LAYER = "/layers/{layer}"
 _DOMAINS = "/custom-domains"
@@ -70,7 +71,19 @@ def _op(name: str, where: str, summary: str, **rest: Any) -> Operation:
     return Operation(name=name, method=method, path=path, summary=summary, **rest)
 
 
+def _own(name: str, where: str, summary: str, **rest: Any) -> Operation:
+    return _op(name, where, summary, own=True, **rest)
+
+
 _IF_MATCH = ("If-Match",)
+_INVOCATIONS = (
+    "limit", "nextToken", "status", "startedTimeBegin", "startedTimeEnd", "sortOrderByTime", "invocationIdPrefix",
+    "includePayload",
+)  # fmt: skip
+_INVOKE_HEADERS = (
+    "X-Fc-Invocation-Type", "X-Fc-Log-Type", "X-Fc-Trace-Id", "X-Fc-Async-Delay", "X-Fc-Stateful-Async-Invocation-Id",
+    "X-Fc-Stateful-Async-Invocation-Enable",
+)  # fmt: skip
 
 # fmt: off
 OPERATIONS: tuple[Operation, ...] = (
@@ -94,7 +107,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _op("DeleteFunction", f"DELETE {_FUNCTION}", "Removes a function without triggers.", headers=_IF_MATCH),
     _op("GetFunctionCode", f"GET {_FUNCTION}/code", "A link to the code.", answers=shapes.CodeAnswer),
     _op("InvokeFunction", f"POST {_FUNCTION}/invocations", "Calls a function with the body as its event.",
-        headers=("X-Fc-Invocation-Type", "X-Fc-Log-Type", "X-Fc-Trace-Id"), answers=bytes),
+        headers=_INVOKE_HEADERS, answers=bytes),
 
     _op("PublishVersion", f"POST {_VERSIONS}", "Freezes the service and its functions under the next number.",
         takes=inputs.PublishInput, headers=_IF_MATCH, answers=shapes.VersionAnswer),
@@ -126,13 +139,15 @@ OPERATIONS: tuple[Operation, ...] = (
     _op("DeleteFunctionAsyncInvokeConfig", f"DELETE {_FUNCTION}/async-invoke-config", "Forgets it."),
     _op("ListFunctionAsyncInvokeConfigs", f"GET {_FUNCTION}/async-invoke-configs", "Of every qualifier.",
         query=("limit", "nextToken"), answers=ListOf("configs", shapes_account.AsyncConfigAnswer, or_null=True)),
-    _op("GetStatefulAsyncInvocation", f"GET {_STATEFUL}/{{invocation}}", "An asynchronous call.", answers=Empty),
-    _op("StopStatefulAsyncInvocation", f"PUT {_STATEFUL}/{{invocation}}", "Stops an asynchronous call."),
-    _op("ListStatefulAsyncInvocations", f"GET {_STATEFUL}", "Asynchronous calls of a function.",
-        query=("limit", "nextToken"), answers=ListOf("invocations", Empty, or_null=True)),
+    _op("GetStatefulAsyncInvocation", f"GET {_STATEFUL}/{{invocation}}", "A stateful asynchronous invocation.",
+        answers=shapes_async.StatefulInvocationAnswer),
+    _op("StopStatefulAsyncInvocation", f"PUT {_STATEFUL}/{{invocation}}",
+        "Stops an invocation: a queued one never starts, of a running one the instance is killed."),
+    _op("ListStatefulAsyncInvocations", f"GET {_STATEFUL}", "Stateful invocations of a function, the newest first.",
+        query=_INVOCATIONS, answers=ListOf("invocations", shapes_async.StatefulInvocationAnswer, or_null=True)),
     _op("ListStatefulAsyncInvocationFunctions", "GET /stateful-async-invocation-functions",
-        "Functions whose asynchronous calls are kept.",
-        query=("limit", "nextToken"), answers=ListOf("data", Empty)),
+        "Functions that have stateful invocations, or are configured to.",
+        query=("limit", "nextToken"), answers=ListOf("data", shapes_async.FunctionWithInvocations)),
 
     _op("PutProvisionConfig", f"PUT {_FUNCTION}/provision-config", "Says how many instances are kept ready.",
         takes=inputs.ProvisionInput, needs=("target",), headers=_IF_MATCH, answers=shapes_account.ProvisionAnswer),
@@ -202,5 +217,17 @@ OPERATIONS: tuple[Operation, ...] = (
         answers=shapes_account.BucketTokenAnswer),
     _op("GetTempCodeBucketToken", f"GET {_SERVICE}/tempCodeBucketToken", "The same for one service.",
         query=("functionName", "instanceType"), answers=shapes_account.BucketTokenAnswer),
+
+    _own("ListAsyncInvocations", "GET /async-invocations", "Asynchronous invocations of all functions, or of one.",
+        query=("service", "function", *_INVOCATIONS), answers=ListOf("invocations", shapes_async.OwnInvocationAnswer)),
+    _own("GetAsyncInvocation", f"GET {_ASYNC}/{{invocation}}", "An asynchronous invocation, stateful or not.",
+        answers=shapes_async.OwnInvocationAnswer),
+    _own("StopAsyncInvocation", f"PUT {_ASYNC}/{{invocation}}", "Stops it as StopStatefulAsyncInvocation does."),
+    _own("ReplayAsyncInvocation", f"POST {_ASYNC}/{{invocation}}/replay",
+        "Accepts the event of an invocation that has ended once more.", answers=shapes_async.Replayed),
+    _own("ListDeadLetters", "GET /dead-letters", "Records that no attempt delivered to their destination.",
+        query=("limit", "nextToken"), answers=ListOf("deadLetters", shapes_async.DeadLetterAnswer)),
+    _own("GetDeadLetter", "GET /dead-letters/{letter}", "One of them.", answers=shapes_async.DeadLetterAnswer),
+    _own("ReplayDeadLetter", "POST /dead-letters/{letter}/replay", "Delivers it anew, with all attempts before it."),
 )
 # fmt: on

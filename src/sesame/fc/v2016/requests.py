@@ -5,14 +5,14 @@ Called by the files in `fc/v2016/routes/`.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sesame.control.inputs import Listing, Page
+from sesame.control.inputs import Listing
 from sesame.fc import code_text, wire_json
 from sesame.fc.body import read_body
 from sesame.fc.links import base_url
@@ -127,7 +127,12 @@ def answer(document: Any, record: Record | None = None) -> Response:
     return Response(msgspec.json.encode(document), headers=headers, media_type="application/json")
 
 
-def page_answer(key: str, items: Sequence[Any], page: Page, **others: Any) -> Response:
+class Paged(Protocol):
+    @property
+    def next_token(self) -> str | None: ...
+
+
+def page_answer(key: str, items: Sequence[Any] | None, page: Paged, **others: Any) -> Response:
     """A list under its key; `nextToken` only where there is more (reference/api.md §2)."""
     document: dict[str, Any] = {key: items, **others}
     if page.next_token is not None:

@@ -13,7 +13,8 @@ import msgspec
 
 from sesame.control import rewrites
 from sesame.control.http_triggers import HttpTriggers
-from sesame.fc import targets
+from sesame.fc import async_invoke, targets
+from sesame.fc.async_invoke import AsyncRequest
 from sesame.fc.auth.permissions import Permissions
 from sesame.fc.auth.request_head import head_of
 from sesame.fc.auth.verifier import Verifier
@@ -68,12 +69,22 @@ class HttpFunctions:
         self._invoker = invoker
 
     async def serve(self, request_id: str, way: Way, exchange: Exchange) -> None:
-        """Raises a `CallerError` for who may not come, and for a response that cannot be sent (502)."""
+        """Answers with the function's response, or with 202 where the client asks for an asynchronous invocation.
+
+        Raises a `CallerError` for clients that the trigger does not admit, and for a response that cannot be sent
+        (502).
+        """
         request = exchange.request
         trigger = self._triggers.of(way.target)
         if request.method not in trigger.methods:
             raise not_allowed(request.method, trigger.methods)
         chain = self._admit(trigger, way.target, request)
+        head = head_of(request)
+        if head.invocation_type and async_invoke.is_async(head):
+            await self._invoker.accept(
+                AsyncRequest(request_id, way.target, head, _params(way, request), chain), exchange
+            )
+            return
         body = exchange.body_if_here()
         if body is None:
             body = await self._invoker.read_event(way.target, exchange)

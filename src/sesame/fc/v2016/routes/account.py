@@ -25,7 +25,6 @@ _NOTHING = Page((), None)
 class AccountRoutes:
     def __init__(self, control: Control, account: AccountSettings, arns: Arns) -> None:
         self._services = control.services
-        self._functions = control.functions
         self._account = account
         self._code_uploads = control.code_uploads
         self._arns = arns
@@ -37,10 +36,6 @@ class AccountRoutes:
             "ListReservedCapacities": self._reserved,
             "GetTempBucketToken": self._bucket_token,
             "GetTempCodeBucketToken": self._code_bucket_token,
-            "GetStatefulAsyncInvocation": self._no_invocation,
-            "StopStatefulAsyncInvocation": self._no_invocation,
-            "ListStatefulAsyncInvocations": self._invocations,
-            "ListStatefulAsyncInvocationFunctions": self._invocation_functions,
         }
 
     async def _settings(self, request: Request) -> Response:
@@ -75,27 +70,6 @@ class AccountRoutes:
                 code_size_limit=limits.CODE_ZIP_BYTES,
             )
         )
-
-    async def _no_invocation(self, request: Request) -> Response:
-        await self._function(request)
-        invocation = requests.name(request, "invocation")
-        text = f"stateful async invocation '{invocation}' does not exist"
-        raise ApiError(404, "StatefulAsyncInvocationNotFound", text)
-
-    async def _invocations(self, request: Request) -> Response:
-        """An empty list is null."""
-        limit_of(requests.listing(request))
-        await self._function(request)
-        return requests.answer({"invocations": None})
-
-    async def _invocation_functions(self, request: Request) -> Response:
-        limit_of(requests.listing(request))
-        return requests.page_answer("data", [], _NOTHING)
-
-    async def _function(self, request: Request) -> None:
-        """Raises what the function's absence raises."""
-        service, qualifier = requests.qualified_service(request)
-        await self._functions.get(service, requests.name(request, "function"), qualifier)
 
     async def _lend(self, request: Request) -> Loan:
         if self._code_uploads is None:

@@ -1,0 +1,214 @@
+"""Asynchronous invocations: accepted into the durable queue, read, listed and stopped (reference/api.md §3.3, §3.6).
+
+Called by the endpoints. Never calls the engine: to stop an invocation is to change its row; the queue notifies what
+runs it.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from sesame.control import checks
+from sesame.control.inputs import AsyncCall, AsyncOptions
+from sesame.control.views import function_view
+from sesame.model import limits, records
+from sesame.model.async_invocation import (
+    AsyncInvocation,
+    AsyncPage,
+    AsyncQuery,
+    InvocationMeta,
+    NewInvocation,
+    StopResult,
+)
+from sesame.model.configs import AsyncConfig, async_config_name
+from sesame.model.errors import ASYNC_INVOCATION, AlreadyExists, Invalid, NotFound
+from sesame.model.invocation import Target
+from sesame.store.catalog import Catalog
+
+# The source of invocations that an operator repeats.
+REPLAY = "replay"
+_ID_CHARS = 128
+_DELAY_ALLOWED = f"more than 0 and at most {limits.ASYNC_DELAY_S_MAX} seconds"
+
+
+class Queue(Protocol):
+    """The part of `store.queue.queue.InvocationQueue` that is used here."""
+
+    async def enqueue(self, news: Sequence[NewInvocation]) -> list[bool]: ...
+
+    async def get(self, target: Target, invocation_id: str) -> AsyncInvocation | None: ...
+
+    async def page(self, query: AsyncQuery) -> AsyncPage: ...
+
+    async def functions(self, start: tuple[str, str, str], limit: int) -> Sequence[Target]: ...
+
+    async def stop(self, target: Target, invocation_id: str) -> StopResult: ...
+
+
+class FunctionsPage(msgspec.Struct, frozen=True):
+    """Some functions in order of service, function and qualifier; `next_token` is None on the last page."""
+
+    items: tuple[Target, ...]
+    next_token: str | None
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """Under which id an invocation is kept, and whether its caller can follow it by that id."""
+
+    invocation_id: str
+    stateful: bool
+
+
+class AsyncInvocations:
+    """`wall_clock` gives Unix seconds."""
+
+    def __init__(self, catalog: Catalog, queue: Queue, wall_clock: Callable[[], float]) -> None:
+        self._catalog = catalog
+        self._queue = queue
+        self._wall_clock = wall_clock
+
+    def check(self, target: Target, options: AsyncOptions) -> None:
+        """Raises `NotFound` for a function that cannot be called, `Invalid` for options that cannot be granted."""
+        function_view(self._catalog, target.service, target.function, target.qualifier)
+        if options.delay_s is not None and not 0 < options.delay_s <= limits.ASYNC_DELAY_S_MAX:
+            raise Invalid("async_delay", _DELAY_ALLOWED, f"{options.delay_s:g}")
+        chosen = options.stateful_async_invocation_id
+        if chosen:
+            checks.name("stateful_async_invocation_id", chosen, limits.INVOCATION_ID, _ID_CHARS)
+
+    async def accept(self, call: AsyncCall) -> Accepted:
+        """Commits the invocation to the queue. Once this returns, the invocation will end in a recorded state.
+
+        Accepting the same event under the same chosen id again changes nothing, so that callers may repeat a request
+        whose answer they missed. Raises `AlreadyExists` where the id belongs to another event, and as `check`.
+        """
+        self.check(call.target, call.options)
+        config = self._config(call.target)
+        chosen = call.options.stateful_async_invocation_id
+        # Who chooses an id wants to ask for the invocation by it.
+        stateful = bool(chosen) or call.options.stateful or (config is not None and config.stateful_invocation)
+        new = self._new(call, config, stateful=stateful)
+        (added,) = await self._queue.enqueue([new])
+        if added:
+            return Accepted(new.invocation_id, stateful)
+        if chosen:
+            await self._require_same(new)
+            return Accepted(chosen, stateful)
+        # Request ids are the callers' trace ids, and one trace may invoke a function several times.
+        again = msgspec.structs.replace(new, invocation_id=str(uuid.uuid4()))
+        await self._queue.enqueue([again])
+        return Accepted(again.invocation_id, stateful)
+
+    async def get(self, target: Target, invocation_id: str) -> AsyncInvocation:
+        """A stateful invocation. Raises `NotFound` for the function, and for an invocation that is not kept."""
+        function_view(self._catalog, target.service, target.function, target.qualifier)
+        found = await self.find(target, invocation_id)
+        if not found.stateful:
+            raise _no_invocation(target, invocation_id)
+        return found
+
+    async def find(self, target: Target, invocation_id: str) -> AsyncInvocation:
+        """An invocation, stateful or not, also of a function that was deleted meanwhile. Raises `NotFound`."""
+        found = await self._queue.get(target, invocation_id)
+        if found is None:
+            raise _no_invocation(target, invocation_id)
+        return found
+
+    async def replay(self, target: Target, invocation_id: str, request_id: str) -> Accepted:
+        """Accepts the event of an invocation that has ended once more, as an invocation of its own.
+
+        Raises `NotFound` for what is not kept and for a function that is gone, `Invalid` for what has not ended.
+        """
+        former = await self.find(target, invocation_id)
+        if former.ended_at is None:
+            raise Invalid("status", "the status of an invocation that has ended", former.state.value)
+        return await self.accept(
+            AsyncCall(
+                target=target,
+                request_id=request_id,
+                payload=former.payload or b"",
+                options=AsyncOptions(stateful=former.stateful),
+                source=REPLAY,
+                tracing=former.meta.tracing,
+                http_params=former.meta.http_params,
+            )
+        )
+
+    async def stop(self, target: Target, invocation_id: str) -> None:
+        """A queued invocation never starts; of a running one the instance is killed.
+
+        On return the state is Stopped or Stopping. Raises `NotFound`, and `Invalid` for one that has ended.
+        """
+        found = await self.find(target, invocation_id)
+        result = await self._queue.stop(target, invocation_id)
+        if result is StopResult.NOT_FOUND:
+            raise _no_invocation(target, invocation_id)
+        if result is StopResult.FINISHED:
+            now = await self._queue.get(target, invocation_id) or found
+            raise Invalid("status", "the status of an invocation that has not ended", now.state.value)
+
+    async def list(self, query: AsyncQuery) -> AsyncPage:
+        """A page of invocations. Raises `NotFound` for a query of a function that does not exist."""
+        checks.between("limit", query.limit, 1, limits.LIST_LIMIT_MAX)
+        target = query.target
+        if target is not None:
+            function_view(self._catalog, target.service, target.function, target.qualifier)
+        return await self._queue.page(query)
+
+    async def functions(self, token: str, limit: int) -> FunctionsPage:
+        """Functions whose asynchronous invocations are stateful by their configuration, or that have such invocations.
+
+        A token names where the next page begins: `service/function/qualifier`.
+        """
+        checks.between("limit", limit, 1, limits.LIST_LIMIT_MAX)
+        service, _slash, rest = token.partition("/")
+        function, _slash, qualifier = rest.partition("/")
+        start = (service, function, qualifier)
+        kept = await self._queue.functions(start, limit + 1)
+        keys = sorted({_key(target) for target in kept} | {key for key in self._stateful() if key >= start})
+        items = tuple(Target(service, qualifier, function) for service, function, qualifier in keys[:limit])
+        return FunctionsPage(items, "/".join(keys[limit]) if len(keys) > limit else None)
+
+    def _stateful(self) -> Iterator[tuple[str, str, str]]:
+        """What is stateful by its configuration."""
+        for record in self._catalog.of_kind(records.ASYNC_CONFIG):
+            config: AsyncConfig = record.document
+            if config.stateful_invocation:
+                yield config.service, config.function, config.qualifier
+
+    def _config(self, target: Target) -> AsyncConfig | None:
+        name = async_config_name(target.function, target.qualifier)
+        record = self._catalog.get(records.ASYNC_CONFIG, target.service, name)
+        return None if record is None else record.document
+
+    def _new(self, call: AsyncCall, config: AsyncConfig | None, *, stateful: bool) -> NewInvocation:
+        not_before = self._wall_clock() + (call.options.delay_s or 0.0)
+        max_age_s = None if config is None else config.max_async_event_age_in_seconds
+        return NewInvocation(
+            target=call.target,
+            invocation_id=call.options.stateful_async_invocation_id or call.request_id,
+            request_id=call.request_id,
+            payload=call.payload,
+            stateful=stateful,
+            source=call.source,
+            not_before=not_before,
+            # An event's age counts from when it may run, so that no delay makes it expire.
+            expires_at=not_before + (max_age_s or limits.ASYNC_EVENT_AGE_S_DEFAULT),
+            meta=InvocationMeta(tracing=call.tracing, http_params=call.http_params, chain=call.chain),
+        )
+
+    async def _require_same(self, new: NewInvocation) -> None:
+        present = await self._queue.get(new.target, new.invocation_id)
+        if present is None or present.payload != new.payload:
+            parent = (new.target.service, new.target.qualifier, new.target.function)
+            raise AlreadyExists(ASYNC_INVOCATION, new.invocation_id, parent)
+
+
+def _no_invocation(target: Target, invocation_id: str) -> NotFound:
+    return NotFound(ASYNC_INVOCATION, invocation_id, (target.service, target.qualifier, target.function))
+
+
+def _key(target: Target) -> tuple[str, str, str]:
+    return target.service, target.function, target.qualifier

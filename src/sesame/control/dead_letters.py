@@ -1,0 +1,54 @@
+"""Records that could not be delivered to their destinations: listed, read and delivered anew.
+
+Called by the endpoints. `destinations` delivers; a record that it gives up becomes a dead letter.
+"""
+
+from typing import Protocol
+
+from sesame.control import checks
+from sesame.model import limits
+from sesame.model.async_invocation import DeadLetter, DeadLetterPage
+from sesame.model.errors import DEAD_LETTER, NotFound
+
+# A larger number is none that a database gives.
+_NUMBER_DIGITS = 18
+
+
+class Deliveries(Protocol):
+    """The part of `store.queue.deliveries.DeliveryQueue` that is used here."""
+
+    async def dead_letters(self, start: str, limit: int) -> DeadLetterPage: ...
+
+    async def dead_letter(self, number: int) -> DeadLetter | None: ...
+
+    async def replay(self, number: int) -> bool: ...
+
+
+class DeadLetters:
+    """A dead letter is named by its number, as text."""
+
+    def __init__(self, deliveries: Deliveries) -> None:
+        self._deliveries = deliveries
+
+    async def list(self, start: str, limit: int) -> DeadLetterPage:
+        """The newest first; `start` is the token of the page before, or "". Raises `Invalid`."""
+        checks.between("limit", limit, 1, limits.LIST_LIMIT_MAX)
+        return await self._deliveries.dead_letters(start, limit)
+
+    async def get(self, name: str) -> DeadLetter:
+        """Raises `NotFound`."""
+        found = await self._deliveries.dead_letter(_number(name))
+        if found is None:
+            raise NotFound(DEAD_LETTER, name)
+        return found
+
+    async def replay(self, name: str) -> None:
+        """Delivers the record anew, with all attempts before it. Raises `NotFound`."""
+        if not await self._deliveries.replay(_number(name)):
+            raise NotFound(DEAD_LETTER, name)
+
+
+def _number(name: str) -> int:
+    if not (name.isascii() and name.isdigit() and len(name) <= _NUMBER_DIGITS):
+        raise NotFound(DEAD_LETTER, name)
+    return int(name)

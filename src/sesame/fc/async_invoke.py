@@ -1,0 +1,147 @@
+"""Accepts asynchronous invocations: `X-Fc-Invocation-Type: Async`, through the API and through HTTP triggers.
+
+Called by `fc.invoke` and `fc.web.http_functions` for callers who may invoke the function. The 202 is sent after the
+queue's commit.
+"""
+
+import re
+
+import msgspec
+import structlog
+
+from sesame.control.async_invocations import AsyncInvocations
+from sesame.control.inputs import AsyncCall, AsyncOptions
+from sesame.fc.auth.request_head import RequestHead
+from sesame.fc.body import read_body
+from sesame.fc.headers import DateHeader
+from sesame.fc.refusals import ApiError, EntityTooLarge, InvalidArgument
+from sesame.http.interface import Exchange
+from sesame.model import limits
+from sesame.model.errors import PlatformError
+from sesame.model.invocation import Target
+from sesame.model.recursion import Chain
+
+log = structlog.get_logger("sesame.fc")
+
+SYNC, ASYNC = b"Sync", b"Async"
+
+_DELAY = b"x-fc-async-delay"
+_ID = b"x-fc-stateful-async-invocation-id"
+_ENABLE = b"x-fc-stateful-async-invocation-enable"
+_SECONDS = re.compile(rb"[0-9]{1,9}(?:\.[0-9]{1,9})?\Z")
+_SHOWN_BYTES = 64
+
+_TRACING = b"x-fc-tracing-opentracing-"
+_SPAN_CONTEXT = _TRACING + b"span-context"
+_BAGGAGE = _SPAN_CONTEXT + b"-baggage-"
+
+_NOT_ACCEPTED = (
+    "the invocation was not accepted, because the queue cannot be written now: send it again later; with an id of your "
+    "own in X-Fc-Stateful-Async-Invocation-Id no event is accepted twice"
+)
+_LINES = (
+    b"X-Fc-Request-Id: %b\r\n"
+    b"Date: %b\r\n"
+    b"Access-Control-Expose-Headers: Date,x-fc-request-id,x-fc-stateful-async-invocation-id\r\n"
+)
+_ID_LINE = b"X-Fc-Stateful-Async-Invocation-Id: %b\r\n"
+
+
+class AsyncRequest(msgspec.Struct, frozen=True):
+    """One request to invoke a function asynchronously; `http_params` for one that comes through an HTTP trigger.
+
+    `chain` is the caller's.
+    """
+
+    request_id: str
+    target: Target
+    head: RequestHead
+    http_params: dict[str, object] | None = None
+    chain: Chain = ()
+
+
+class AsyncIntake:
+    """Hands events to the queue (reference/api.md §3.3)."""
+
+    def __init__(self, invocations: AsyncInvocations, date: DateHeader) -> None:
+        self._invocations = invocations
+        self._date = date
+
+    async def serve(self, request: AsyncRequest, exchange: Exchange) -> None:
+        """Answers 202 without a body once the invocation is committed.
+
+        Everything that the head tells is checked before the body is read. Raises a `CallerError` for what is refused,
+        and an error of status 503 where the queue cannot be written.
+        """
+        options = _options(request.head)
+        self._invocations.check(request.target, options)
+        payload = exchange.body_if_here()
+        if payload is None:
+            payload = await read_body(exchange, limits.ASYNC_PAYLOAD_BYTES)
+        if len(payload) > limits.ASYNC_PAYLOAD_BYTES:
+            raise EntityTooLarge(limits.ASYNC_PAYLOAD_BYTES)
+        call = AsyncCall(
+            target=request.target,
+            request_id=request.request_id,
+            payload=payload,
+            options=options,
+            tracing=tracing(request.head.fc_headers),
+            http_params=request.http_params,
+            chain=request.chain,
+        )
+        try:
+            accepted = await self._invocations.accept(call)
+        except PlatformError as error:
+            log.error("an asynchronous invocation was not accepted", request_id=request.request_id, error=str(error))
+            raise ApiError(503, "ServiceUnavailable", _NOT_ACCEPTED) from error
+        lines = _LINES % (request.request_id.encode(), self._date()[1])
+        if accepted.stateful:
+            lines += _ID_LINE % accepted.invocation_id.encode()
+        exchange.send_whole(202, (), lines, b"")
+
+
+def is_async(head: RequestHead) -> bool:
+    """Whether the caller asks for an asynchronous invocation. Raises `InvalidArgument` for options that none has."""
+    kind, log_type = head.invocation_type or SYNC, head.log_type or b"None"
+    if kind not in (SYNC, ASYNC):
+        raise InvalidArgument.of("InvocationType", "Sync | Async", _shown(kind))
+    if kind == ASYNC:
+        if log_type != b"None":
+            raise InvalidArgument.of("LogType", "None", _shown(log_type))
+        return True
+    if log_type not in (b"None", b"Tail"):
+        raise InvalidArgument.of("LogType", "Tail | None", _shown(log_type))
+    return False
+
+
+def tracing(fc_headers: list[tuple[bytes, bytes]]) -> dict[str, object] | None:
+    """The span of the caller's trace, or None where the caller traces nothing."""
+    context, baggages = "", {}
+    for name, value in fc_headers:
+        if name.startswith(_TRACING):
+            if name == _SPAN_CONTEXT:
+                context = value.decode("latin-1")
+            elif name.startswith(_BAGGAGE):
+                baggages[name[len(_BAGGAGE) :].decode("latin-1")] = value.decode("latin-1")
+    return {"span_context": context, "span_baggages": baggages} if context or baggages else None
+
+
+def _options(head: RequestHead) -> AsyncOptions:
+    """What the headers ask for. A header that is sent empty counts as not sent."""
+    sent = {name: value for name, value in head.fc_headers if value}
+    delay = sent.get(_DELAY, b"")
+    if delay and not _SECONDS.match(delay):
+        allowed = f"more than 0 and at most {limits.ASYNC_DELAY_S_MAX} seconds"
+        raise InvalidArgument.of("AsyncDelay", allowed, _shown(delay))
+    enable = sent.get(_ENABLE, b"false")
+    if enable not in (b"true", b"false"):
+        raise InvalidArgument.of("StatefulAsyncInvocationEnable", "true | false", _shown(enable))
+    return AsyncOptions(
+        delay_s=float(delay) if delay else None,
+        stateful_async_invocation_id=sent.get(_ID, b"").decode("latin-1"),
+        stateful=enable == b"true",
+    )
+
+
+def _shown(value: bytes) -> str:
+    return value[:_SHOWN_BYTES].decode("latin-1")

@@ -1,0 +1,176 @@
+"""Converts asynchronous invocations into the answers of the API.
+
+Called by `fc.v2016.routes.async_invocations` (reference/api.md §3.6). Times are milliseconds since 1970.
+"""
+
+import math
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from sesame.model.async_invocation import LEASED, AsyncInvocation, DeadLetter, InvocationEvent
+from sesame.model.invocation import Target
+
+# What floats of today's times lose, and less than the clock's resolution: 12:00:00.001 must not be shown as .000.
+_ROUNDING_MS = 0.001
+
+
+class EventAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    event_id: int
+    status: str
+    timestamp: int
+    event_detail: str
+
+
+class StatefulInvocationAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`startedTime` is when the invocation was accepted, `durationMs` how long its last attempt ran.
+
+    `endTime` is 0 until it ends. `invocationPayload` is there only where it was asked for.
+    """
+
+    service_name: str
+    qualifier: str
+    function_name: str
+    invocation_id: str
+    request_id: str
+    status: str
+    started_time: int
+    end_time: int
+    duration_ms: int
+    already_retried_times: int
+    instance_id: str
+    destination_status: str
+    invocation_error_message: str
+    return_payload: str
+    invocation_payload: str | UnsetType = UNSET
+    events: tuple[EventAnswer, ...]
+
+
+class FunctionWithInvocations(msgspec.Struct, frozen=True, rename="camel"):
+    service_name: str
+    function_name: str
+    qualifier: str
+
+
+class OwnInvocationAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An invocation with what the cloud's API does not tell of it.
+
+    `source` says what it came from: `api`, `timer:NAME`, `oss:NAME`, `destination`, `fire` or `replay`. `dueTime` is
+    when one that waits is to run, else 0; after `expiresTime` none begins to run. `runningTime` is when the attempt
+    began that ran last, or 0. `throttles` counts the attempts that found no capacity.
+    """
+
+    invocation: StatefulInvocationAnswer
+    stateful: bool
+    source: str
+    due_time: int
+    running_time: int
+    expires_time: int
+    throttles: int
+
+
+class DeadLetterAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A record that no attempt delivered. `record` is the JSON document that was to be sent, as text."""
+
+    dead_letter: str
+    destination: str
+    condition: str
+    error: str
+    attempts: int
+    created_time: int
+    buried_time: int
+    service_name: str
+    qualifier: str
+    function_name: str
+    invocation_id: str
+    request_id: str
+    record: str
+
+
+class Replayed(msgspec.Struct, frozen=True, rename="camel"):
+    """The id of the new invocation."""
+
+    invocation_id: str
+
+
+def own(found: AsyncInvocation) -> OwnInvocationAnswer:
+    return OwnInvocationAnswer(
+        invocation=invocation(found),
+        stateful=found.stateful,
+        source=found.source,
+        due_time=0 if found.state in LEASED or found.next_at is None else milliseconds(found.next_at),
+        running_time=0 if found.started_at is None else milliseconds(found.started_at),
+        expires_time=milliseconds(found.expires_at),
+        throttles=found.throttles,
+    )
+
+
+def dead_letter(found: DeadLetter) -> DeadLetterAnswer:
+    return DeadLetterAnswer(
+        dead_letter=str(found.id),
+        destination=found.destination,
+        condition=found.condition,
+        error=found.error,
+        attempts=found.attempts,
+        created_time=milliseconds(found.created_at),
+        buried_time=milliseconds(found.buried_at),
+        service_name=found.target.service,
+        qualifier=found.target.qualifier,
+        function_name=found.target.function,
+        invocation_id=found.invocation_id,
+        request_id=found.request_id,
+        record=_text(found.record),
+    )
+
+
+def invocation(found: AsyncInvocation) -> StatefulInvocationAnswer:
+    return StatefulInvocationAnswer(
+        service_name=found.target.service,
+        qualifier=found.target.qualifier,
+        function_name=found.target.function,
+        invocation_id=found.invocation_id,
+        request_id=found.request_id,
+        status=found.state.value,
+        started_time=milliseconds(found.enqueued_at),
+        end_time=0 if found.ended_at is None else milliseconds(found.ended_at),
+        duration_ms=round(found.duration_ms),
+        already_retried_times=found.attempts,
+        instance_id=found.instance_id,
+        destination_status=found.destination_status,
+        invocation_error_message=found.error,
+        return_payload=_text(found.return_payload),
+        invocation_payload=UNSET if found.payload is None else _text(found.payload),
+        events=tuple(map(_event, found.events)),
+    )
+
+
+def function(target: Target) -> FunctionWithInvocations:
+    return FunctionWithInvocations(target.service, target.function, target.qualifier)
+
+
+def _event(event: InvocationEvent) -> EventAnswer:
+    return EventAnswer(
+        event_id=event.event_id,
+        status=event.status,
+        timestamp=milliseconds(event.timestamp),
+        event_detail=event.detail,
+    )
+
+
+def milliseconds(seconds: float) -> int:
+    """A time as it is shown: whole milliseconds, cut off."""
+    return math.floor(seconds * 1000 + _ROUNDING_MS)
+
+
+def first_at(shown_ms: int) -> float:
+    """The first moment, in Unix seconds, that is shown as this time."""
+    return (shown_ms - _ROUNDING_MS) / 1000
+
+
+def last_at(shown_ms: int) -> float:
+    """The last moment that is shown as this time."""
+    return (shown_ms + 1 - 2 * _ROUNDING_MS) / 1000
+
+
+def _text(payload: bytes) -> str:
+    return payload.decode("utf-8", "replace")

@@ -1,0 +1,207 @@
+"""Asynchronous invocations on the durable queue itself: accepted once, listed, stopped and replayed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.control.conftest import Account, hello
+from tests.support.fakes import FakeClocks
+from tests.support.requesters import THE_ACCOUNT
+
+from sesame.control.async_configs import AsyncConfigs
+from sesame.control.async_invocations import AsyncInvocations
+from sesame.control.dead_letters import DeadLetters
+from sesame.control.inputs import AsyncCall, AsyncConfigInput, AsyncOptions, PublishInput
+from sesame.model.async_invocation import AsyncQuery, Ending, InvocationMeta, NewDelivery, State
+from sesame.model.errors import AlreadyExists, Invalid, NotFound
+from sesame.model.invocation import Target
+from sesame.model.owner import VersionOwner
+from sesame.store.queue.queue import InvocationQueue
+
+TARGET = Target("s", "LATEST", "f")
+
+
+class Kept:
+    """What is under test, and the queue behind it."""
+
+    def __init__(self, account: Account, queue: InvocationQueue, clocks: FakeClocks) -> None:
+        self.account = account
+        self.queue = queue
+        self.clocks = clocks
+        self.invocations = AsyncInvocations(account.catalog, queue, clocks.wall)
+
+    async def run(self, state: State = State.SUCCEEDED) -> None:
+        """Ends what is due, as its holder would."""
+        for lease in await self.queue.claim(10):
+            assert await self.queue.finish(lease, Ending(state=state, ended_at=self.clocks.wall()))
+
+
+def call(
+    chosen: str = "", payload: bytes = b"event", *, request_id: str = "r-1", delay_s: float | None = None
+) -> AsyncCall:
+    options = AsyncOptions(stateful_async_invocation_id=chosen, delay_s=delay_s)
+    return AsyncCall(target=TARGET, request_id=request_id, payload=payload, options=options)
+
+
+@pytest.fixture
+async def kept(account: Account) -> AsyncIterator[Kept]:
+    await account.service("s")
+    await account.functions.create("s", hello(), by=THE_ACCOUNT)
+    clocks = FakeClocks()
+    queue = InvocationQueue(account.database, clocks)
+    await queue.open()
+    yield Kept(account, queue, clocks)
+    await queue.close()
+
+
+async def test_an_accepted_invocation_is_in_the_queue(kept: Kept) -> None:
+    await AsyncConfigs(kept.account.catalog).put("s", "f", "", AsyncConfigInput(max_async_event_age_in_seconds=60))
+    sent = AsyncCall(
+        target=TARGET, request_id="r-1", payload=b"\x00\xff", tracing={"span_context": "c"}, chain=("s/g",),
+        options=AsyncOptions(stateful_async_invocation_id="mine", delay_s=10),
+    )  # fmt: skip
+    assert (await kept.invocations.accept(sent)).invocation_id == "mine"
+    found = await kept.invocations.get(TARGET, "mine")
+    now = kept.clocks.wall()
+    assert (found.payload, found.state, found.request_id) == (b"\x00\xff", State.ENQUEUED, "r-1")
+    assert (found.next_at, found.expires_at) == (now + 10, now + 70)
+    assert found.meta == InvocationMeta(tracing={"span_context": "c"}, chain=("s/g",))
+    assert await kept.queue.claim(1) == []
+    kept.clocks.advance(10)
+    assert len(await kept.queue.claim(1)) == 1
+
+
+async def test_many_at_once_under_one_id_are_one(kept: Kept) -> None:
+    accepted = await asyncio.gather(*(kept.invocations.accept(call("mine")) for _ in range(50)))
+    assert {each.invocation_id for each in accepted} == {"mine"}
+    assert len((await kept.invocations.list(AsyncQuery(target=TARGET))).items) == 1
+    others = await asyncio.gather(
+        *(kept.invocations.accept(call("mine", b"other")) for _ in range(5)), return_exceptions=True
+    )
+    assert all(isinstance(each, AlreadyExists) for each in others)
+
+
+async def test_an_id_stays_taken_after_its_invocation_has_ended(kept: Kept) -> None:
+    await kept.invocations.accept(call("mine"))
+    await kept.run()
+    await kept.invocations.accept(call("mine"))
+    assert (await kept.invocations.get(TARGET, "mine")).state is State.SUCCEEDED
+    with pytest.raises(AlreadyExists):
+        await kept.invocations.accept(call("mine", b"other"))
+
+
+async def test_one_request_id_several_times(kept: Kept) -> None:
+    accepted = [await kept.invocations.accept(call()) for _ in range(3)]
+    assert accepted[0].invocation_id == "r-1"
+    assert len({each.invocation_id for each in accepted}) == 3
+
+
+@pytest.mark.parametrize("delay_s", [0.0, -1.0, 3600.5])
+async def test_delays_that_are_refused(kept: Kept, delay_s: float) -> None:
+    with pytest.raises(Invalid, match="async_delay"):
+        await kept.invocations.accept(call(delay_s=delay_s))
+
+
+async def test_a_stopped_invocation_never_starts_and_one_that_runs_is_told(kept: Kept) -> None:
+    told: list[int] = []
+    kept.queue.on_stop(told.append)
+    await kept.invocations.accept(call("waits"))
+    await kept.invocations.stop(TARGET, "waits")
+    assert (await kept.invocations.get(TARGET, "waits")).state is State.STOPPED
+    assert await kept.queue.claim(1) == []
+    await kept.invocations.accept(call("runs"))
+    (lease,) = await kept.queue.claim(1)
+    await kept.invocations.stop(TARGET, "runs")
+    assert told == [lease.seq]
+    assert (await kept.invocations.get(TARGET, "runs")).state is State.STOPPING
+    await kept.queue.finish(lease, Ending(state=State.STOPPED, ended_at=kept.clocks.wall()))
+    with pytest.raises(Invalid, match="found 'Stopped'"):
+        await kept.invocations.stop(TARGET, "runs")
+    with pytest.raises(NotFound):
+        await kept.invocations.stop(TARGET, "none")
+
+
+async def test_replay_is_an_invocation_of_its_own(kept: Kept) -> None:
+    await kept.invocations.accept(call("mine", delay_s=5))
+    with pytest.raises(Invalid, match="has ended"):
+        await kept.invocations.replay(TARGET, "mine", "r-2")
+    kept.clocks.advance(5)
+    await kept.run(State.FAILED)
+    again = await kept.invocations.replay(TARGET, "mine", "r-2")
+    found = await kept.invocations.get(TARGET, again.invocation_id)
+    assert (again.invocation_id, found.payload, found.source, found.stateful) == ("r-2", b"event", "replay", True)
+    assert (await kept.invocations.get(TARGET, "mine")).state is State.FAILED
+
+
+async def test_invocations_of_a_function_that_is_gone(kept: Kept) -> None:
+    await kept.invocations.accept(call("mine"))
+    await kept.account.functions.delete("s", "f")
+    with pytest.raises(NotFound):
+        await kept.invocations.get(TARGET, "mine")
+    with pytest.raises(NotFound):
+        await kept.invocations.accept(call("other"))
+    assert (await kept.invocations.find(TARGET, "mine")).state is State.ENQUEUED
+    await kept.invocations.stop(TARGET, "mine")
+    with pytest.raises(NotFound):
+        await kept.invocations.replay(TARGET, "mine", "r-2")
+
+
+async def test_functions_in_order_page_by_page(kept: Kept) -> None:
+    await kept.account.service("s-1")
+    for service in ("s", "s-1"):
+        for name in ("a", "b"):
+            await kept.account.functions.create(service, hello(function_name=name), by=THE_ACCOUNT)
+    configs = AsyncConfigs(kept.account.catalog)
+    await configs.put("s-1", "a", "", AsyncConfigInput(stateful_invocation=True))
+    await configs.put("s", "b", "", AsyncConfigInput(stateful_invocation=True))
+    await kept.account.versions.publish(VersionOwner.service("s"), PublishInput())
+    for qualifier in ("LATEST", "1"):
+        target = Target("s", qualifier, "f")
+        await kept.invocations.accept(
+            AsyncCall(target=target, request_id="r", payload=b"", options=AsyncOptions(stateful=True))
+        )
+    await kept.invocations.accept(AsyncCall(target=Target("s", "LATEST", "a"), request_id="r", payload=b""))
+    expected = [
+        Target("s", "LATEST", "b"), Target("s", "1", "f"), Target("s", "LATEST", "f"), Target("s-1", "LATEST", "a"),
+    ]  # fmt: skip
+    seen: list[Target] = []
+    token: str | None = ""
+    while token is not None:
+        page = await kept.invocations.functions(token, 1)
+        seen += page.items
+        token = page.next_token
+    assert seen == expected
+    assert await kept.invocations.functions("", 100) == type(page)(tuple(expected), None)
+
+
+@pytest.mark.parametrize("start", ["x", "-1", "9" * 40, "1;DROP"])
+async def test_tokens_that_nobody_gave(kept: Kept, start: str) -> None:
+    with pytest.raises(Invalid, match="next_token"):
+        await kept.invocations.list(AsyncQuery(target=TARGET, start=start))
+    with pytest.raises(Invalid, match="next_token"):
+        await DeadLetters(kept.queue.deliveries).list(start, 10)
+
+
+async def test_dead_letters(kept: Kept) -> None:
+    letters = DeadLetters(kept.queue.deliveries)
+    await kept.invocations.accept(call("mine"))
+    (lease,) = await kept.queue.claim(1)
+    record = NewDelivery(destination="http://127.0.0.1:1/", record=b"{}", condition="Success")
+    await kept.queue.finish(lease, Ending(state=State.SUCCEEDED, ended_at=kept.clocks.wall()), [record])
+    (sending,) = await kept.queue.deliveries.claim(1)
+    await kept.queue.deliveries.bury(sending, "connection refused")
+    (found,) = (await letters.list("", 10)).items
+    assert (found.invocation_id, found.destination, found.error) == (
+        "mine",
+        "http://127.0.0.1:1/",
+        "connection refused",
+    )
+    assert await letters.get(str(found.id)) == found
+    await letters.replay(str(found.id))
+    assert (await letters.list("", 10)).items == ()
+    for missing in (str(found.id), "0", "x", "1" * 40):
+        with pytest.raises(NotFound):
+            await letters.get(missing)
+        with pytest.raises(NotFound):
+            await letters.replay(missing)
+    assert len(await kept.queue.deliveries.claim(1)) == 1
