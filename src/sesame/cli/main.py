@@ -5,6 +5,7 @@ Called by `sesame.__main__`. Knows where the commands are, not what they do.
 
 import difflib
 import importlib
+import keyword
 import sys
 from importlib.metadata import version
 
@@ -21,6 +22,7 @@ COMMANDS = {
     "plan": ("sesame.cli.deploy", "Shows what `sesame deploy` would change."),
     "remove": ("sesame.cli.deploy", "Removes what `sesame deploy` made."),
     "invoke": ("sesame.cli.invoke", "Calls a local handler, or a deployed function."),
+    "async": ("sesame.cli.async_invocations", "Lists, shows, stops and replays asynchronous invocations."),
     "logs": ("sesame.cli.logs", "Prints what a function wrote, kept or as it comes."),
     "demo": ("sesame.cli.demo.command", "Deploys the manual's functions and calls them."),
     "roles": ("sesame.cli.roles", "Lists, shows, makes and removes roles."),
@@ -40,7 +42,9 @@ class Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(COMMANDS[name][0]), name)
+        # Python's own words cannot name a function.
+        attribute = f"{name}_" if keyword.iskeyword(name) else name
+        command = getattr(importlib.import_module(COMMANDS[name][0]), attribute)
         assert isinstance(command, click.Command)
         return command
 

@@ -1,0 +1,155 @@
+"""`sesame async` against an endpoint: what it lists and shows, what it changes, and how it refuses."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from tests.fc.conftest import Endpoint
+from tests.support.sdk import KEY_ID, SECRET, Client
+
+from sesame.cli.async_invocations import async_
+from sesame.cli.client import Refused
+from sesame.http.server import HttpServer
+from sesame.model.async_invocation import DeadLetter, InvocationEvent, State
+from sesame.model.invocation import Target
+
+
+class Command:
+    """`sesame async`, run in a thread while the endpoint answers in the loop."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+
+    async def run(self, *arguments: str) -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, async_, arguments, env=self._environment)
+
+    async def __call__(self, *arguments: str) -> list[str]:
+        done = await self.run(*arguments)
+        assert done.exit_code == 0, done.output
+        return done.stdout.splitlines()
+
+
+@pytest.fixture
+async def command(
+    endpoint: Endpoint, server: HttpServer, client: Client, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    monkeypatch.chdir(tmp_path)
+    endpoint.now[0] = float(int(time.time()))
+    await client("create_service", "demo")
+    await client("create_function", "demo", "f", "python3", "index.handler", codeZipFile=code)
+    for name in ("first", "second"):
+        sent = {"x-fc-invocation-type": "Async", "x-fc-stateful-async-invocation-id": name}
+        await client("invoke_function", "demo", "f", b"event\x1b[2J", headers=sent)
+    now = endpoint.now[0]
+    endpoint.queue.set(
+        1,
+        state=State.FAILED,
+        started_at=now,
+        ended_at=now + 1,
+        attempts=3,
+        duration_ms=12.0,
+        error="UnhandledInvocationError",
+        events=(InvocationEvent(1, "Enqueued", now), InvocationEvent(2, "Failed", now + 1, "why")),
+    )
+    return Command({"FC_ENDPOINT": server.url, "ACCESS_KEY_ID": KEY_ID, "ACCESS_KEY_SECRET": SECRET})
+
+
+async def test_list(command: Command) -> None:
+    head, *lines = await command("list")
+    assert head.split() == ["status", "accepted", "took", "retries", "source", "invocation"]
+    assert [line.split()[0] for line in lines] == ["Enqueued", "Failed"]
+    assert [line.split()[-1] for line in lines] == ["demo/f/second", "demo/f/first"]
+    assert lines[1].split()[2:5] == ["12", "ms", "3"]
+    assert [line.split()[-1] for line in (await command("list", "demo/f", "--status", "failed"))[1:]] == [
+        "demo/f/first"
+    ]
+    assert [line.split()[-1] for line in (await command("list", "--prefix", "se"))[1:]] == ["demo/f/second"]
+    assert len(await command("list", "-n", "1")) == 2
+
+
+async def test_list_of_nothing(command: Command) -> None:
+    done = await command.run("list", "--status", "Expired")
+    assert (done.exit_code, len(done.stdout.splitlines())) == (0, 1)
+    assert "No invocations match." in done.stderr
+
+
+async def test_list_reads_page_after_page(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sesame.cli.async_invocations.PAGE", 1)
+    assert len(await command("list")) == 3
+
+
+async def test_show(command: Command) -> None:
+    shown = "\n".join(await command("show", "demo/f/first"))
+    for text in ("status       Failed", "retries      3", "error        UnhandledInvocationError", "Failed  why"):
+        assert text in shown
+    # What a caller sent cannot change the terminal.
+    assert "event        event\\x1b[2J" in shown
+
+
+async def test_json(command: Command) -> None:
+    listed = json.loads("\n".join(await command("list", "--json")))
+    shown = json.loads("\n".join(await command("show", "demo.LATEST/f/first", "--json")))
+    del shown["invocation"]["invocationPayload"]
+    assert listed[1] == shown
+    assert shown["invocation"]["status"] == "Failed"
+
+
+async def test_stop_and_replay(command: Command, endpoint: Endpoint) -> None:
+    assert await command("stop", "demo/f/second") == ["Stopped"]
+    assert endpoint.queue.rows[1].state is State.STOPPED
+    (name,) = await command("replay", "demo/f/first")
+    assert name == f"demo/f/{endpoint.queue.rows[2].invocation_id}"
+    assert (endpoint.queue.rows[2].source, endpoint.queue.rows[2].payload) == ("replay", b"event\x1b[2J")
+
+
+async def test_what_is_refused_by_the_server(command: Command) -> None:
+    for arguments, code in (
+        (("show", "demo/f/no"), "StatefulAsyncInvocationNotFound"),
+        (("stop", "demo/f/first"), "InvalidArgument"),
+        (("replay", "demo/f/second"), "InvalidArgument"),
+        (("list", "demo/no"), "FunctionNotFound"),
+    ):
+        done = await command.run(*arguments)
+        assert isinstance(done.exception, Refused)
+        assert done.exception.code == code
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("show", "first"),
+        ("show", "f/first"),
+        ("stop", "demo//first"),
+        ("replay", "a/b/c/d"),
+        ("list", "f"),
+        ("list", "a/b/c"),
+    ],
+)
+async def test_names_that_are_none(command: Command, arguments: tuple[str, ...]) -> None:
+    done = await command.run(*arguments)
+    assert done.exit_code == 2
+    assert "expected SERVICE" in done.output
+
+
+async def test_dead_letters(command: Command, endpoint: Endpoint) -> None:
+    assert len(await command("list", "--dead-letters")) == 1
+    now = endpoint.now[0]
+    for number in (7, 8):
+        endpoint.queue.deliveries.letters[number] = DeadLetter(
+            id=number, destination="http://127.0.0.1:1/hook", record=b'{"a":1}', condition="Success", attempts=5,
+            target=Target("demo", "LATEST", "f"), invocation_id="first", request_id="r", error="connection refused",
+            created_at=now, buried_at=now + 60,
+        )  # fmt: skip
+    listed = await command("list", "--dead-letters")
+    assert [line.split()[-1] for line in listed[1:]] == ["dead-letter/8", "dead-letter/7"]
+    assert listed[1].split()[1:4] == ["5", "Success", "http://127.0.0.1:1/hook"]
+    shown = "\n".join(await command("show", "dead-letter/7"))
+    for text in ("error        connection refused", "invocation   demo/f/first", 'record       {"a":1}'):
+        assert text in shown
+    assert json.loads("\n".join(await command("show", "dead-letter/7", "--json")))["deadLetter"] == "7"
+    assert await command("replay", "dead-letter/7") == []
+    assert endpoint.queue.deliveries.replayed == [7]
+    assert (await command.run("list", "--dead-letters", "--status", "Failed")).exit_code == 2
