@@ -19,7 +19,7 @@ MAX_LINES = 400
 FLOORS: dict[str, int] = {
     "model": 0, "write_batching": 0, "background": 0,
     "http": 1, "store": 1, "sandbox": 1,
-    "engine": 2, "control": 2, "identity": 2, "placement": 2,
+    "engine": 2, "control": 2, "identity": 2, "placement": 2, "destinations": 2,
     "fc": 3, "oss": 3, "sls": 3, "sts": 3, "console": 3, "triggers": 3,
     "app": 4, "_storage": 4, "_identity": 4, "_engine": 4, "_endpoints": 4, "_triggers": 4,
     "settings": 4, "data_dir": 4, "cli": 4, "deploy": 4, "testing": 4,
@@ -42,6 +42,8 @@ FORBIDDEN: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 OWNERS: dict[str, str] = {
     "uvicorn": "http",
     "httptools": "http",
+    "aiohttp": "destinations",
+    "yarl": "destinations",
     "sqlite3": "store/sql",
     "asyncpg": "store/sql",
     "sqlalchemy.dialects": "store/sql",

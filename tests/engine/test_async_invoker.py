@@ -13,10 +13,10 @@ from tests.support.work_queue import FakeWorkQueue, Row
 
 from sesame.engine.async_invoker import CLAIM_AGAIN_S, CLAIMED_AHEAD_MAX, WAITING_PER_FUNCTION_MAX, AsyncInvoker
 from sesame.engine.async_pace import ADJUST_EVERY_S
-from sesame.engine.async_work import Following, InvokerDependencies
+from sesame.engine.async_work import InvokerDependencies
 from sesame.engine.policies import Caps
 from sesame.model.async_invocation import NewDelivery, State
-from sesame.model.async_result import AsyncPolicy, AsyncResult
+from sesame.model.async_result import AsyncPolicy, AsyncResult, Following
 from sesame.model.errors import CallerError, NotFound
 from sesame.sandbox.interface import Call, KillReason, Reply, SandboxDied, SandboxStartFailed
 

@@ -1,6 +1,6 @@
 """How asynchronous calls of a function are retried and where their outcomes go (reference/api.md §3.6).
 
-Called by the endpoints; answers with records. The queue sends outcomes to their destinations.
+Called by the endpoints, which it answers with records, and by the engine's invoker, which asks for the policy.
 """
 
 from sesame.control import checks
@@ -8,15 +8,41 @@ from sesame.control.inputs import AsyncConfigInput, Listing, Page
 from sesame.control.listing import page_of
 from sesame.control.views import function_view
 from sesame.model import limits, records
+from sesame.model.async_result import RETRIES_DEFAULT, AsyncPolicy
 from sesame.model.configs import AsyncConfig, Destination, DestinationConfig, async_config_name
+from sesame.model.destinations import DESTINATION_CHARS_MAX, is_web_url
 from sesame.model.errors import Invalid, NotFound
+from sesame.model.invocation import Target
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
+
+NO_CONFIG = AsyncPolicy()
+_DESTINATION_ALLOWED = (
+    "an ARN such as acs:fc:{region}:{account}:services/{service}.{qualifier}/functions/{function}, or an HTTP(S) URL, "
+    f"of at most {DESTINATION_CHARS_MAX} characters"
+)
 
 
 class AsyncConfigs:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
+
+    def policy_of(self, target: Target) -> AsyncPolicy:
+        """What is set for exactly this qualifier, with the defaults for everything else."""
+        name = async_config_name(target.function, target.qualifier)
+        record = self._catalog.get(records.ASYNC_CONFIG, target.service, name)
+        if record is None:
+            return NO_CONFIG
+        config: AsyncConfig = record.document
+        retries, age_s = config.max_async_retry_attempts, config.max_async_event_age_in_seconds
+        destinations = config.destination_config
+        return AsyncPolicy(
+            max_retries=RETRIES_DEFAULT if retries is None else retries,
+            max_age_s=limits.ASYNC_EVENT_AGE_S_DEFAULT if age_s is None else age_s,
+            stateful=config.stateful_invocation,
+            on_success=_name_of(destinations.on_success),
+            on_failure=_name_of(destinations.on_failure),
+        )
 
     async def put(self, service: str, function: str, qualifier: str, sent: AsyncConfigInput) -> Record:
         """Replaces the whole configuration: what is not sent is not set."""
@@ -67,6 +93,10 @@ class AsyncConfigs:
         return Page(page.items, None if page.next_token is None else page.next_token.removeprefix(prefix))
 
 
+def _name_of(destination: Destination | None) -> str:
+    return "" if destination is None else destination.destination
+
+
 def _destinations(sent: DestinationConfig) -> DestinationConfig:
     return DestinationConfig(on_success=_set(sent.on_success), on_failure=_set(sent.on_failure))
 
@@ -80,11 +110,18 @@ def _check(config: AsyncConfig) -> None:
         ("on_success", config.destination_config.on_success),
         ("on_failure", config.destination_config.on_failure),
     ):
-        if destination is not None and not destination.destination.startswith("acs:"):
-            allowed = "an ARN such as acs:fc:{region}:{account}:services/{service}.{qualifier}/functions/{function}"
-            raise Invalid(f"destination_config.{label}.destination", allowed, checks.shown(destination.destination))
+        if destination is not None and not _is_destination(destination.destination):
+            field = f"destination_config.{label}.destination"
+            raise Invalid(field, _DESTINATION_ALLOWED, checks.shown(destination.destination))
     if config.max_async_event_age_in_seconds is not None:
         age = config.max_async_event_age_in_seconds
         checks.between("max_async_event_age_in_seconds", age, 1, limits.ASYNC_EVENT_AGE_S_MAX)
     if config.max_async_retry_attempts is not None:
         checks.between("max_async_retry_attempts", config.max_async_retry_attempts, 0, limits.ASYNC_RETRIES_MAX)
+
+
+def _is_destination(text: str) -> bool:
+    """POLICY: any ARN is accepted, as of a service that this server has not: a setting may map it to a URL."""
+    if len(text) > DESTINATION_CHARS_MAX or not text.isprintable():
+        return False
+    return text.startswith("acs:") or is_web_url(text)

@@ -87,6 +87,7 @@ class AsyncCalls:
             retry_count=lease.attempts,
             tracing=lease.meta.tracing,
             http_params=lease.meta.http_params,
+            chain=lease.meta.chain,
         )
         began_at = given.clocks.monotonic()
         self._pace.begun()
@@ -196,17 +197,8 @@ class AsyncCalls:
                     "the result of an asynchronous invocation could not be written and is kept", error=str(error),
                     again_s=again_s, **_shown(attempt.lease),
                 )  # fmt: skip
-            await pause(self._given, again_s)
+            await self._given.clocks.sleep(again_s)
             again_s = min(2 * again_s, WRITE_AGAIN_MAX_S)
-
-
-async def pause(given: InvokerDependencies, seconds: float) -> None:
-    passed = asyncio.Event()
-    timer = given.clocks.call_later(seconds, passed.set)
-    try:
-        await passed.wait()
-    finally:
-        timer.cancel()
 
 
 def _result(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import structlog
 
-from sesame.engine.async_calls import AsyncCalls, Attempt, pause
+from sesame.engine.async_calls import AsyncCalls, Attempt
 from sesame.engine.async_pace import ADJUST_EVERY_S, Pace
 from sesame.engine.async_work import InvokerDependencies
 from sesame.model.async_invocation import Leased
@@ -76,6 +76,8 @@ class AsyncInvoker:
         waiting = [attempt.lease for attempt in self._waiting]
         self._waiting.clear()
         await self._release(waiting)
+        # A task that is cancelled before its first step would give nothing back.
+        await asyncio.sleep(0)
         await self._until_ended(patience_s)
         for attempt in self._running.values():
             if attempt.calling and attempt.task is not None:
@@ -132,7 +134,7 @@ class AsyncInvoker:
         except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
             log.warning("no asynchronous invocations could be claimed", error=str(error), again_s=CLAIM_AGAIN_S)
             self._more = True
-            await pause(self._given, CLAIM_AGAIN_S)
+            await self._given.clocks.sleep(CLAIM_AGAIN_S)
         finally:
             self._claiming = None
             self._stopped_early.clear()

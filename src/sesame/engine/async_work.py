@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from sesame.model.async_invocation import Ending, Leased, NewDelivery, NewInvocation
-from sesame.model.async_result import AsyncPolicy, AsyncResult
+from sesame.model.async_result import AsyncPolicy, AsyncResult, Following
 from sesame.model.clocks import Clocks
 from sesame.model.errors import CallerError
 from sesame.model.invocation import Invocation, Outcome, Target
@@ -68,13 +68,6 @@ class Load(Protocol):
 
 # The API's words for a refusal: status, code and text.
 Wording = Callable[[CallerError], tuple[int, str, str]]
-
-
-class Following(msgspec.Struct, frozen=True):
-    """What is committed together with a final state, and what the invocation shows as `destinationStatus`."""
-
-    then: tuple[NewInvocation | NewDelivery, ...] = ()
-    destination_status: str = ""
 
 
 class InvokerDependencies(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,16 +12,18 @@ class HostLoad:
     """Each sample tells of the time since the one before."""
 
     def __init__(self) -> None:
-        self._wall, self._loop = time.monotonic(), time.thread_time()
+        self._cores = psutil.cpu_count() or 1
+        self._loop = time.thread_time()
         self._total, self._idle = _machine()
 
     def sample(self) -> float:
         """The busier of loop and machine, 0 to 1. The event loop is busy while its thread runs."""
-        wall, loop = time.monotonic(), time.thread_time()
+        loop = time.thread_time()
         total, idle = _machine()
-        of_loop = (loop - self._loop) / max(wall - self._wall, 1e-6)
-        of_machine = 1 - (idle - self._idle) / max(total - self._total, 1e-6)
-        self._wall, self._loop, self._total, self._idle = wall, loop, total, idle
+        passed = max(total - self._total, 1e-6)
+        of_loop = (loop - self._loop) * self._cores / passed
+        of_machine = 1 - (idle - self._idle) / passed
+        self._loop, self._total, self._idle = loop, total, idle
         return min(max(of_loop, of_machine, 0.0), 1.0)
 
 

@@ -7,7 +7,22 @@ import re
 
 import msgspec
 
+from sesame.model import limits
+from sesame.model.invocation import Target
+
+_FUNCTION = re.compile(
+    r"(?:acs:fc:([^:/]*):([^:/]*):)?"
+    r"(?:services/([^/.]+)(?:\.([^/]+))?/functions/([^/.]+)|functions/([^/$]+)\$([^/$]+)(?:/([^/]+))?)\Z"
+)
 _SERVICE = re.compile(r"(?:acs:fc:[^:/]*:[^:/]*:)?services/([^/.]+)\Z")
+
+
+class FunctionArn(msgspec.Struct, frozen=True):
+    """A function, in the region and of the account that the ARN names; both may be ""."""
+
+    region: str
+    account_id: str
+    target: Target
 
 
 class Arns(msgspec.Struct, frozen=True):
@@ -42,3 +57,18 @@ def parse_service_arn(arn: str) -> str | None:
     """The service's name, from the whole ARN or from `services/{name}`; None when it is no service's."""
     found = _SERVICE.match(arn)
     return None if found is None else found[1]
+
+
+def parse_function_arn(arn: str) -> FunctionArn | None:
+    """A function in any form that the API has for one; None for anything else.
+
+    `acs:fc:{region}:{account}:services/{service}[.{qualifier}]/functions/{function}`, of which the part before
+    `services` and its region and account may be missing, and FC 3.0's `functions/{service}${function}[/{qualifier}]`.
+    """
+    found = _FUNCTION.match(arn)
+    if found is None:
+        return None
+    region, account_id, service, qualifier, function, service_3, function_3, qualifier_3 = found.groups()
+    if service is None:
+        service, qualifier, function = service_3, qualifier_3, function_3
+    return FunctionArn(region or "", account_id or "", Target(service, qualifier or limits.LATEST, function))

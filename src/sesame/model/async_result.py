@@ -1,12 +1,13 @@
-"""How one asynchronous invocation fared, and what its function's configuration wants done with that.
+"""How one asynchronous invocation fared, what its function's configuration wants done with that, and what follows.
 
-Made by `engine.async_calls`; read by `destinations`, which turns a result into a record. `AsyncPolicy` comes from
-`control.async_configs`.
+`AsyncPolicy` comes from `control.async_configs`, `AsyncResult` from `engine.async_calls`, `Following` from
+`destinations`.
 """
 
 import msgspec
 
-from sesame.model.async_invocation import Leased, State
+from sesame.model import limits
+from sesame.model.async_invocation import Leased, NewDelivery, NewInvocation, State
 
 RETRIES_DEFAULT = 3
 
@@ -15,6 +16,8 @@ class AsyncPolicy(msgspec.Struct, frozen=True):
     """`max_retries` is how often a function error is tried again. Destinations are ARNs or URLs, "" for none."""
 
     max_retries: int = RETRIES_DEFAULT
+    max_age_s: int = limits.ASYNC_EVENT_AGE_S_DEFAULT
+    stateful: bool = False
     on_success: str = ""
     on_failure: str = ""
 
@@ -36,3 +39,10 @@ class AsyncResult(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float | None = None
     function_error: str = ""
     response: bytes = b""
+
+
+class Following(msgspec.Struct, frozen=True):
+    """What is committed together with a final state, and what the invocation shows as `destinationStatus`."""
+
+    then: tuple[NewInvocation | NewDelivery, ...] = ()
+    destination_status: str = ""

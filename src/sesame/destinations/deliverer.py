@@ -1,0 +1,345 @@
+"""Delivers records of finished invocations: claims what is due, sends it, tries again, and buries what does not arrive.
+
+Started and closed by `_destinations`. Waits for the queue's notifications and never polls it. A host that does not
+answer holds up no other: each has its own slots.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+
+from sesame.destinations.following import Destinations, FunctionCall
+from sesame.destinations.policies import (
+    AT_ONCE_MAX,
+    ATTEMPTS_MAX,
+    PER_HOST_MAX,
+    SEND_TIMEOUT_S,
+    SILENT_MAX,
+    SILENT_REST_S,
+    WAITING_PER_HOST_MAX,
+    crowded_s,
+    retry_s,
+)
+from sesame.destinations.records import EventFacts, cloud_event
+from sesame.destinations.routes import FunctionRoute, NoRoute, Routes, UrlRoute
+from sesame.destinations.sender import NotDelivered, Sender
+from sesame.model.arn import Arns
+from sesame.model.async_invocation import LeasedDelivery, NewInvocation
+from sesame.model.clocks import Clocks
+from sesame.model.recursion import extended
+
+CLAIM_AGAIN_S = 1.0
+WRITE_AGAIN_FIRST_S, WRITE_AGAIN_MAX_S = 0.25, 15.0
+LAST_WRITES_S = 5.0
+ERROR_CHARS_MAX = 1024
+
+log = structlog.get_logger(__name__)
+
+
+class DeliveryWork(Protocol):
+    """Leases on records; implemented by `store.queue`. False: the lease was lost, and nothing was written."""
+
+    async def claim(self, limit: int) -> list[LeasedDelivery]: ...
+
+    async def delivered(self, lease: LeasedDelivery) -> bool: ...
+
+    async def retry(self, lease: LeasedDelivery, not_before: float, *, counted: bool, error: str) -> bool: ...
+
+    async def bury(self, lease: LeasedDelivery, error: str) -> bool: ...
+
+    async def release(self, leases: Sequence[LeasedDelivery]) -> None: ...
+
+    def on_work(self, callback: Callable[[], None]) -> None: ...
+
+
+class DelivererNeeds(msgspec.Struct, frozen=True, kw_only=True):
+    """`accept` commits invocations to the queue; `chance` gives numbers in [0, 1)."""
+
+    queue: DeliveryWork
+    accept: Callable[[Sequence[NewInvocation]], Awaitable[list[bool]]]
+    destinations: Destinations
+    routes: Routes
+    sender: Sender
+    arns: Arns
+    clocks: Clocks
+    chance: Callable[[], float]
+
+
+class _Host(msgspec.Struct, eq=False):
+    """One origin. `silent` counts requests in a row that got no answer; until `rests_until` it gets none.
+
+    While it is silent it gets one request at a time.
+    """
+
+    name: str
+    sending: int = 0
+    silent: int = 0
+    rests_until: float = 0.0
+    waiting: deque[tuple[LeasedDelivery, UrlRoute]] = msgspec.field(default_factory=deque)
+
+    @property
+    def free(self) -> bool:
+        return self.sending < (1 if self.silent else PER_HOST_MAX)
+
+    @property
+    def idle(self) -> bool:
+        return not self.sending and not self.waiting
+
+
+class Deliverer:
+    """Belongs to one event loop. `start` once, then `close` once."""
+
+    def __init__(self, needs: DelivererNeeds) -> None:
+        self._needs = needs
+        self._hosts: dict[str, _Host] = {}
+        self._tasks: dict[asyncio.Task[None], LeasedDelivery] = {}
+        self._more = False
+        self._claiming: asyncio.Task[None] | None = None
+        self._quiet = False
+        self._ended = asyncio.Event()
+
+    def start(self) -> None:
+        self._needs.queue.on_work(self._on_work)
+        self._on_work()
+
+    async def close(self, patience_s: float) -> None:
+        """Claims nothing from here on; what is being sent has `patience_s` to arrive, and goes back then."""
+        self._quiet = True
+        if self._claiming is not None:
+            self._claiming.cancel()
+            await asyncio.wait([self._claiming])
+        waiting = [lease for host in self._hosts.values() for lease, _route in host.waiting]
+        for host in self._hosts.values():
+            host.waiting.clear()
+        await self._release(waiting)
+        # A task that is cancelled before its first step would give nothing back.
+        await asyncio.sleep(0)
+        await self._until_ended(patience_s)
+        for task in self._tasks:
+            task.cancel()
+        await self._until_ended(LAST_WRITES_S)
+        left = list(self._tasks)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+        await self._needs.sender.close()
+
+    def _on_work(self) -> None:
+        self._more = True
+        self._pump()
+
+    def _pump(self) -> None:
+        free = AT_ONCE_MAX - len(self._tasks)
+        if self._more and self._claiming is None and not self._quiet and free > 0:
+            self._more = False
+            self._claiming = asyncio.get_running_loop().create_task(self._claim(free))
+
+    async def _claim(self, limit: int) -> None:
+        try:
+            leases = await self._needs.queue.claim(limit)
+            self._more = self._more or len(leases) >= limit
+            held = {lease.seq for lease in self._tasks.values()}
+            for lease in leases:
+                # One that is still being sent was claimed again because the clock jumped: it is not sent twice at once.
+                if lease.seq not in held:
+                    self._take(lease)
+        except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
+            log.warning("no deliveries could be claimed", error=str(error), again_s=CLAIM_AGAIN_S)
+            self._more = True
+            await self._needs.clocks.sleep(CLAIM_AGAIN_S)
+        finally:
+            self._claiming = None
+        self._pump()
+
+    def _take(self, lease: LeasedDelivery) -> None:
+        route = self._needs.routes.find(lease.destination)
+        if isinstance(route, NoRoute):
+            self._begin(lease, self._bury(lease, route.reason))
+        elif isinstance(route, FunctionRoute):
+            self._begin(lease, self._invoke(lease, route))
+        else:
+            self._take_for_host(lease, route)
+
+    def _take_for_host(self, lease: LeasedDelivery, route: UrlRoute) -> None:
+        parts = urlsplit(route.url)
+        name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        host = self._hosts.setdefault(name, _Host(name))
+        if self._needs.clocks.monotonic() < host.rests_until:
+            self._begin(lease, self._failed(lease, f"{name} has not answered lately"))
+        elif host.free:
+            self._send(host, lease, route)
+        elif len(host.waiting) < WAITING_PER_HOST_MAX:
+            host.waiting.append((lease, route))
+        else:
+            self._begin(lease, self._put_off(lease))
+
+    def _send(self, host: _Host, lease: LeasedDelivery, route: UrlRoute) -> None:
+        host.sending += 1
+        self._begin(lease, self._post(host, lease, route))
+
+    def _begin(self, lease: LeasedDelivery, work: Awaitable[None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._work(lease, work))
+        self._tasks[task] = lease
+
+    async def _work(self, lease: LeasedDelivery, work: Awaitable[None]) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            await work
+        except asyncio.CancelledError:
+            await self._release([lease])
+        except Exception:
+            # Its lease ends by itself, and it is sent again then.
+            log.exception("a delivery failed", **_shown(lease))
+        finally:
+            del self._tasks[task]
+            if not self._tasks:
+                self._ended.set()
+        self._pump()
+
+    async def _post(self, host: _Host, lease: LeasedDelivery, route: UrlRoute) -> None:
+        try:
+            error = await self._answer(host, lease, route)
+        finally:
+            host.sending -= 1
+            self._next(host)
+        if error:
+            await self._failed(lease, error)
+        else:
+            await self._write(lambda: self._needs.queue.delivered(lease))
+
+    async def _answer(self, host: _Host, lease: LeasedDelivery, route: UrlRoute) -> str:
+        """Sends the record; why it did not arrive, or ""."""
+        content, body = "application/json", lease.record
+        if route.as_event:
+            content, body = "application/cloudevents+json; charset=utf-8", self._event(lease)
+        headers = {
+            "Content-Type": content,
+            "User-Agent": "Sesame",
+            "X-Fc-Request-Id": lease.request_id,
+            "X-Sesame-Destination": lease.destination,
+            "X-Sesame-Condition": lease.condition,
+            "X-Sesame-Delivery-Id": str(lease.seq),
+            "X-Sesame-Delivery-Attempt": str(lease.attempts + 1),
+        }
+        sending = asyncio.ensure_future(self._needs.sender.send(route.url, headers, body))
+        timer = self._needs.clocks.call_later(SEND_TIMEOUT_S, lambda: _cancel(sending))
+        try:
+            await asyncio.wait([sending])
+        finally:
+            timer.cancel()
+            sending.cancel()
+        if sending.cancelled():
+            self._note(host, silent=True)
+            return f"{host.name} did not answer within {SEND_TIMEOUT_S:g} s"
+        error = sending.exception()
+        if error is None:
+            self._note(host, silent=False)
+            return ""
+        if not isinstance(error, NotDelivered):
+            raise error
+        self._note(host, silent=error.unreachable)
+        return f"{host.name}: {error}"
+
+    def _event(self, lease: LeasedDelivery) -> bytes:
+        target = lease.target
+        subject = self._needs.arns.function(target.service, target.function)
+        facts = EventFacts(f"{lease.request_id}-{lease.seq}", subject, lease.condition, lease.created_at)
+        return cloud_event(lease.record, facts, self._needs.arns)
+
+    def _note(self, host: _Host, *, silent: bool) -> None:
+        host.silent = host.silent + 1 if silent else 0
+        if host.silent >= SILENT_MAX:
+            host.rests_until = self._needs.clocks.monotonic() + SILENT_REST_S
+            log.warning("a destination does not answer", host=host.name, rests_s=SILENT_REST_S)
+
+    def _next(self, host: _Host) -> None:
+        """Sends what waits for the host, unless it rests now."""
+        if self._needs.clocks.monotonic() < host.rests_until:
+            while host.waiting:
+                lease, _route = host.waiting.popleft()
+                self._begin(lease, self._failed(lease, f"{host.name} has not answered lately"))
+        while host.waiting and host.free:
+            self._send(host, *host.waiting.popleft())
+        if host.idle and not host.silent:
+            del self._hosts[host.name]
+
+    async def _invoke(self, lease: LeasedDelivery, route: FunctionRoute) -> None:
+        """A function that could not be invoked when the invocation ended, or a dead letter that is sent again."""
+        destinations = self._needs.destinations
+        refusal = destinations.refusal(lease.target, route.target, lease.record)
+        if refusal:
+            await self._failed(lease, refusal)
+            return
+        call = FunctionCall(
+            route.target, lease.record, f"delivery-{lease.seq}-{lease.request_id}", extended((), lease.target)
+        )
+        await self._write(lambda: self._accepted(destinations.invocation(call)))
+        await self._write(lambda: self._needs.queue.delivered(lease))
+
+    async def _accepted(self, new: NewInvocation) -> bool:
+        await self._needs.accept([new])
+        return True
+
+    async def _failed(self, lease: LeasedDelivery, error: str) -> None:
+        attempts = lease.attempts + 1
+        if attempts >= ATTEMPTS_MAX:
+            await self._bury(lease, f"after {attempts} attempts: {error}")
+            return
+        not_before = self._needs.clocks.wall() + retry_s(attempts, self._needs.chance())
+        error = error[:ERROR_CHARS_MAX]
+        await self._write(lambda: self._needs.queue.retry(lease, not_before, counted=True, error=error))
+
+    async def _put_off(self, lease: LeasedDelivery) -> None:
+        not_before = self._needs.clocks.wall() + crowded_s(self._needs.chance())
+        await self._write(lambda: self._needs.queue.retry(lease, not_before, counted=False, error=""))
+
+    async def _bury(self, lease: LeasedDelivery, error: str) -> None:
+        log.warning("a record was not delivered and is kept as a dead letter", error=error, **_shown(lease))
+        error = error[:ERROR_CHARS_MAX]
+        await self._write(lambda: self._needs.queue.bury(lease, error))
+
+    async def _write(self, write: Callable[[], Awaitable[bool]]) -> None:
+        """Repeats a write until the queue takes or refuses it."""
+        again_s = WRITE_AGAIN_FIRST_S
+        while True:
+            try:
+                await write()
+                return
+            except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
+                log.warning("what became of a delivery could not be written", error=str(error), again_s=again_s)
+            await self._needs.clocks.sleep(again_s)
+            again_s = min(2 * again_s, WRITE_AGAIN_MAX_S)
+
+    async def _release(self, leases: list[LeasedDelivery]) -> None:
+        if leases:
+            try:
+                await self._needs.queue.release(leases)
+            except Exception as error:  # noqa: BLE001 - whatever the database has, the leases end by themselves
+                log.warning("deliveries were not given back", count=len(leases), error=str(error))
+
+    async def _until_ended(self, patience_s: float) -> None:
+        self._ended.clear()
+        if self._tasks and patience_s > 0:
+            timer = self._needs.clocks.call_later(patience_s, self._ended.set)
+            await self._ended.wait()
+            timer.cancel()
+
+
+def _cancel(task: "asyncio.Future[None]") -> None:
+    task.cancel()
+
+
+def _shown(lease: LeasedDelivery) -> dict[str, str]:
+    target = lease.target
+    return {
+        "destination": lease.destination,
+        "function": f"{target.service}.{target.qualifier}/{target.function}",
+        "request_id": lease.request_id,
+    }

@@ -1,0 +1,95 @@
+"""What follows from the end of an asynchronous invocation: an invocation of another function, or a record to deliver.
+
+Called by the engine's invoker, which commits it together with the final state. Never raises.
+"""
+
+import uuid
+from collections.abc import Callable
+
+import msgspec
+
+from sesame.destinations.records import record_of
+from sesame.destinations.routes import FunctionRoute, Routes
+from sesame.model import limits
+from sesame.model.arn import Arns
+from sesame.model.async_invocation import InvocationMeta, NewDelivery, NewInvocation, State
+from sesame.model.async_result import AsyncPolicy, AsyncResult, Following
+from sesame.model.clocks import Clocks
+from sesame.model.invocation import Target
+from sesame.model.recursion import Chain, extended
+
+SOURCE = "destination"
+SUCCESS, FAILURE = "Success", "Failure"
+# What `destinationStatus` says; the queue replaces PENDING once the record is delivered or a dead letter.
+PENDING, DELIVERED = "Pending", "Delivered"
+
+PolicyOf = Callable[[Target], AsyncPolicy]
+# Why a function may not invoke another one as its destination; "" where it may.
+Objection = Callable[[Target, Target], str]
+
+
+class FollowingNeeds(msgspec.Struct, frozen=True, kw_only=True):
+    arns: Arns
+    routes: Routes
+    clocks: Clocks
+    policy_of: PolicyOf
+    objection: Objection
+
+
+class FunctionCall(msgspec.Struct, frozen=True):
+    """A record that is to be a function's event. `invocation_id` makes sure that it is accepted once."""
+
+    target: Target
+    record: bytes
+    invocation_id: str
+    chain: Chain
+
+
+class Destinations:
+    def __init__(self, needs: FollowingNeeds) -> None:
+        self._needs = needs
+
+    def follow(self, result: AsyncResult, policy: AsyncPolicy) -> Following:
+        """A function that cannot be invoked gets a delivery, too, which is tried again and ends as a dead letter.
+
+        POLICY: an invocation that was stopped has no destination: who stopped it knows.
+        """
+        if result.state is State.STOPPED:
+            return Following()
+        condition = SUCCESS if result.state is State.SUCCEEDED else FAILURE
+        destination = policy.on_success if condition == SUCCESS else policy.on_failure
+        if not destination:
+            return Following()
+        needs, lease = self._needs, result.lease
+        record = record_of(result, needs.arns)
+        route = needs.routes.find(destination)
+        if isinstance(route, FunctionRoute) and not self.refusal(lease.target, route.target, record):
+            chain = extended(lease.meta.chain, lease.target)
+            return Following(
+                (self.invocation(FunctionCall(route.target, record, str(uuid.uuid4()), chain)),), DELIVERED
+            )
+        return Following((NewDelivery(destination=destination, record=record, condition=condition),), PENDING)
+
+    def refusal(self, caller: Target, target: Target, record: bytes) -> str:
+        """Why the record of `caller` cannot be the event of `target` now; "" where it can."""
+        if len(record) > limits.ASYNC_PAYLOAD_BYTES:
+            return (
+                f"the record has {len(record)} bytes, and an asynchronous event at most {limits.ASYNC_PAYLOAD_BYTES}: "
+                "return less, or name a URL as the destination"
+            )
+        return self._needs.objection(caller, target)
+
+    def invocation(self, call: FunctionCall) -> NewInvocation:
+        needs = self._needs
+        policy, now = needs.policy_of(call.target), needs.clocks.wall()
+        return NewInvocation(
+            target=call.target,
+            invocation_id=call.invocation_id,
+            request_id=call.invocation_id,
+            payload=call.record,
+            stateful=policy.stateful,
+            source=SOURCE,
+            not_before=now,
+            expires_at=now + policy.max_age_s,
+            meta=InvocationMeta(chain=call.chain),
+        )

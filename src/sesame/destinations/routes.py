@@ -1,0 +1,62 @@
+"""Where a destination is: a function of this server, a URL, or nowhere.
+
+Used by `destinations.following` and `destinations.deliverer`. The setting `destinations` maps ARNs of services that
+this server has not to URLs.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from sesame.model.arn import Arns, parse_function_arn
+from sesame.model.destinations import is_web_url
+from sesame.model.invocation import Target
+
+_EVENTBRIDGE = "acs:eventbridge:"
+
+
+class FunctionRoute(msgspec.Struct, frozen=True):
+    target: Target
+
+
+class UrlRoute(msgspec.Struct, frozen=True):
+    """`as_event`: the record is sent as a CloudEvent."""
+
+    url: str
+    as_event: bool
+
+
+class NoRoute(msgspec.Struct, frozen=True):
+    """`reason` says what was found and what to do."""
+
+    reason: str
+
+
+Route = FunctionRoute | UrlRoute | NoRoute
+
+
+class Routes:
+    """`mapped` holds URLs by the beginning of an ARN; the longest that fits counts."""
+
+    def __init__(self, arns: Arns, mapped: Mapping[str, str]) -> None:
+        self._arns = arns
+        self._mapped = sorted(mapped.items(), key=lambda item: -len(item[0]))
+
+    def find(self, destination: str) -> Route:
+        if is_web_url(destination):
+            return UrlRoute(destination, as_event=False)
+        function = parse_function_arn(destination)
+        own = function is not None and (
+            function.region in ("", self._arns.region) and function.account_id in ("", self._arns.account_id)
+        )
+        if function is not None and own:
+            return FunctionRoute(function.target)
+        for prefix, url in self._mapped:
+            if destination.startswith(prefix):
+                return UrlRoute(url, as_event=destination.startswith(_EVENTBRIDGE))
+        if function is not None:
+            here = f"region {self._arns.region} and account {self._arns.account_id}"
+            return NoRoute(f"the function '{destination}' is not of {here}, and no URL is set for it (--destinations)")
+        return NoRoute(
+            f"no URL is set for '{destination}'; map it, or the beginning of it, to one with --destinations ARN=URL"
+        )

@@ -1,0 +1,45 @@
+"""What Function Compute may do in the role of a service when no request asks for it, such as invoke a destination.
+
+Used by `_destinations`. Like a function with the role's credentials, it may what the role's policies allow.
+"""
+
+from collections.abc import Callable
+
+from sesame.identity.authentication import Caller
+from sesame.identity.authorization import Authorization
+from sesame.identity.facts import NO_SERVICE_FACTS, RequestFacts
+from sesame.identity.roles import FUNCTION_COMPUTE, Roles, parse_role_arn
+from sesame.model.errors import Forbidden
+from sesame.model.role import Principal, PrincipalKind
+
+
+class ServiceRights:
+    """`wall_clock` gives Unix seconds."""
+
+    def __init__(self, roles: Roles, authorization: Authorization, wall_clock: Callable[[], float]) -> None:
+        self._roles = roles
+        self._authorization = authorization
+        self._wall_clock = wall_clock
+
+    def objection(self, service: str, role_arn: str, action: str, resource: str) -> str:
+        """Why the service's role does not allow `action` on `resource` (an ARN); "" where it does."""
+        needed = f"give it a role whose policies allow {action} on {resource}"
+        if not role_arn:
+            return f"service '{service}' has no role: {needed}"
+        role, parsed = self._roles.assumable(role_arn, FUNCTION_COMPUTE), parse_role_arn(role_arn)
+        if role is None or parsed is None:
+            return f"role '{role_arn}' does not exist or does not trust {FUNCTION_COMPUTE}: {needed}"
+        principal = Principal(PrincipalKind.ROLE, parsed[0], role=role.role_name, role_id=role.role_id, session=service)
+        facts = RequestFacts(
+            source_ip="",
+            at=self._wall_clock(),
+            secure_transport=True,
+            user_agent="",
+            access_key_id="",
+            service_keys=NO_SERVICE_FACTS,
+        )
+        try:
+            self._authorization.require(Caller(principal, "", ""), action, resource, facts)
+        except Forbidden:
+            return f"role '{role.role_name}' of service '{service}' does not allow {action} on {resource}"
+        return ""

@@ -1,0 +1,73 @@
+"""What follows from the end of an invocation."""
+
+import json
+
+import msgspec
+import pytest
+from tests.destinations.test_records import ARNS, LEASE, result
+from tests.support.fakes import FakeClocks
+
+from sesame.destinations.following import Destinations, FollowingNeeds
+from sesame.destinations.routes import Routes
+from sesame.model import limits
+from sesame.model.async_invocation import InvocationMeta, NewDelivery, NewInvocation, State
+from sesame.model.async_result import AsyncPolicy, Following
+from sesame.model.invocation import Target
+
+OTHER = "acs:fc:cn-shanghai:123:services/s.prod/functions/g"
+POLICY = AsyncPolicy(on_success=OTHER, on_failure="http://h/failed")
+
+
+def made(objection: str = "") -> Destinations:
+    policy = AsyncPolicy(max_age_s=60, stateful=True)
+    return Destinations(
+        FollowingNeeds(
+            arns=ARNS,
+            routes=Routes(ARNS, {}),
+            clocks=FakeClocks(),
+            policy_of=lambda _target: policy,
+            objection=lambda _caller, _target: objection,
+        )
+    )
+
+
+def test_a_function_is_invoked_with_the_record_by_its_own_configuration() -> None:
+    lease = msgspec.structs.replace(LEASE, meta=InvocationMeta(chain=("a/b",)))
+    found = made().follow(result(lease=lease, state=State.SUCCEEDED, condition="Success", function_error=""), POLICY)
+    (new,) = found.then
+    assert isinstance(new, NewInvocation)
+    assert (new.target, new.source, new.stateful) == (Target("s", "prod", "g"), "destination", True)
+    assert json.loads(new.payload)["requestContext"]["condition"] == "Success"
+    assert new.expires_at - new.not_before == 60
+    assert new.meta.chain == ("a/b", "s/f")
+    assert new.request_id == new.invocation_id != "r"
+    assert found.destination_status == "Delivered"
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.EXPIRED])
+def test_failures_and_what_expired_go_to_the_destination_of_failures(state: State) -> None:
+    found = made().follow(result(state=state), POLICY)
+    (delivery,) = found.then
+    assert isinstance(delivery, NewDelivery)
+    assert (delivery.destination, delivery.condition) == ("http://h/failed", "Failure")
+    assert found.destination_status == "Pending"
+
+
+def test_a_function_that_may_not_be_invoked_now_is_a_delivery() -> None:
+    (delivery,) = made("the role does not allow it").follow(result(state=State.SUCCEEDED), POLICY).then
+    assert isinstance(delivery, NewDelivery)
+    assert delivery.destination == OTHER
+
+
+def test_a_record_too_large_for_an_event_is_a_delivery() -> None:
+    large = result(state=State.SUCCEEDED, response=b"x" * limits.ASYNC_PAYLOAD_BYTES)
+    (delivery,) = made().follow(large, POLICY).then
+    assert isinstance(delivery, NewDelivery)
+    assert "at most 131072" in made().refusal(LEASE.target, LEASE.target, delivery.record)
+
+
+@pytest.mark.parametrize(
+    ("state", "policy"), [(State.STOPPED, POLICY), (State.SUCCEEDED, AsyncPolicy()), (State.FAILED, AsyncPolicy())]
+)
+def test_nothing_follows_a_stop_or_where_no_destination_is_set(state: State, policy: AsyncPolicy) -> None:
+    assert made().follow(result(state=state), policy) == Following()
