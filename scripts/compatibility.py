@@ -24,7 +24,7 @@ SERVED = "served"
 # What is answered, but does not have the effect that it has in the cloud.
 STATES = {
     "PutProvisionConfig": "kept; no instance is held ready, and `currentError` says so",
-    "CreateTrigger": "`http` is served; every other type is kept and does not fire",
+    "CreateTrigger": "`http` is served, `oss` fires; every other type is kept and does not fire",
     "CreateCustomDomain": "served, over HTTPS with `--https-port`",
     "CreateVpcBinding": "kept; nothing is connected",
     "PutLayerACL": "kept; there are no other accounts",
