@@ -85,6 +85,7 @@ NO_META = InvocationMeta()
 class NewInvocation(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be accepted. `invocation_id` is the stateful id, else the request id.
 
+    Only of stateful invocations, a function and qualifier has each id once.
     `source` says what asked for it: api, timer:NAME, oss:NAME, destination, fire or replay. `not_before` in the past
     means now.
     """

@@ -68,6 +68,17 @@ async def test_an_id_is_accepted_once_for_each_function_and_qualifier(
     assert await queue.enqueue([new]) == [True], "but not when it is forgotten"
 
 
+async def test_ids_of_the_server_are_not_compared(queue: InvocationQueue, clocks: FakeClocks) -> None:
+    new = new_invocation(clocks, stateful=False)
+    stateful = new_invocation(clocks, invocation_id=new.invocation_id)
+    assert await queue.enqueue([new, stateful, stateful, new]) == [True, True, False, True]
+    assert await queue.stop(TARGET, new.invocation_id) is StopResult.STOPPED
+    leases = await queue.claim(5)
+    assert [lease.stateful for lease in leases] == [False, False]
+    for lease in leases:
+        assert await queue.finish(lease, ended(clocks))
+
+
 async def test_the_queue_is_first_in_first_out(queue: InvocationQueue, clocks: FakeClocks) -> None:
     late = await put(queue, clocks, not_before=clocks.wall() + 5)
     news = [await put(queue, clocks) for _ in range(5)]
@@ -220,6 +231,14 @@ async def test_stopping(queue: InvocationQueue, clocks: FakeClocks) -> None:
     assert await state_of(queue, running) is State.STOPPING
     assert await queue.retry(lease, clocks.wall(), counted=True)
     assert await state_of(queue, running) is State.STOPPED, "it is not tried again"
+
+
+async def test_stops_and_shows_what_is_not_stateful(queue: InvocationQueue, clocks: FakeClocks) -> None:
+    new = await put(queue, clocks, stateful=False)
+    assert await state_of(queue, new) is State.ENQUEUED
+    assert await queue.stop(new.target, new.invocation_id) is StopResult.STOPPED
+    assert await state_of(queue, new) is State.STOPPED
+    assert await queue.claim(1) == []
 
 
 async def test_what_was_told_to_stop_does_so_when_its_holder_is_gone(

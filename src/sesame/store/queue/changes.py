@@ -4,6 +4,7 @@ Used by `store.queue.queue` on the writer's thread, for many invocations at once
 epoch in the statement that writes it.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -23,9 +24,9 @@ from sesame.model.invocation import Target
 from sesame.store.queue.clock import QueueClock
 from sesame.store.queue.events import appended, step
 from sesame.store.queue.leases import LEASE_S, Leases, fence
-from sesame.store.queue.rows import LEASED_COLUMNS, Key, key_of, leased_of, new_rows, storable
+from sesame.store.queue.rows import LEASED_COLUMNS, key_of, leased_of, new_rows, storable
 from sesame.store.sql.dialect import TEXT, insert_new
-from sesame.store.sql.queue_schema import invocations
+from sesame.store.sql.queue_schema import STATEFUL, invocations
 
 columns = invocations.c
 _KEY = (columns.service, columns.function, columns.qualifier, columns.invocation_id)
@@ -46,7 +47,7 @@ LEASES = Leases(
     },
 )
 
-_ACCEPT = insert_new(invocations, _KEY).returning(*_KEY)
+_ACCEPT = insert_new(invocations, _KEY, STATEFUL).returning(*_KEY, columns.stateful)
 _CLAIM = LEASES.claiming(
     {
         "state": sa.case((_IS_STOPPING, State.STOPPED.value), else_=State.DEQUEUED.value),
@@ -95,11 +96,9 @@ _RETRY = LEASES.fenced().values(
         sa.case((_IS_STOPPING, sa.bindparam("stopped", type_=TEXT)), else_=sa.bindparam("steps", type_=TEXT))
     ),
 )
-_STOPPABLE = (
-    sa.select(columns.seq, columns.state, columns.holder)
-    .where(*(column == sa.bindparam(f"the_{column.name}") for column in _KEY))
-    .with_for_update()
-)
+_STOPPABLE = sa.select(columns.seq, columns.state, columns.holder).with_for_update()
+_STOPPABLE_BY_ID = _STOPPABLE.where(STATEFUL, *(column == sa.bindparam(f"the_{column.name}") for column in _KEY))
+_STOPPABLE_BY_SEQ = _STOPPABLE.where(columns.seq == sa.bindparam("the_seq"))
 _STOP = (
     sa.update(invocations)
     .where(columns.seq == sa.bindparam("the_seq"))
@@ -142,20 +141,23 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Stop(msgspec.Struct, frozen=True):
+    """`seq` is the number of the row where it is known: only a stateful invocation is found by its id."""
+
     target: Target
     invocation_id: str
+    seq: int | None = None
 
 
 def accept(connection: sa.Connection, news: Sequence[NewInvocation], clock: QueueClock) -> list[bool]:
-    """One statement for all. False for an id that its function has already, or that comes twice here."""
+    """One statement for all. False for a stateful id that its function has already, or that comes twice here."""
     if not news:
         return []
-    inserted: set[Key] = {tuple(row) for row in connection.execute(_ACCEPT, new_rows(news, clock))}
+    inserted = Counter(tuple(row) for row in connection.execute(_ACCEPT, new_rows(news, clock)))
     accepted = []
     for new in news:
         key = key_of(new)
-        accepted.append(key in inserted)
-        inserted.discard(key)
+        accepted.append(inserted[key] > 0)
+        inserted[key] -= 1
     return accepted
 
 
@@ -245,16 +247,7 @@ def _running(at: float | None) -> str:
 
 def stop(connection: sa.Connection, asked: Stop, clock: QueueClock) -> tuple[StopResult, int]:
     """What became of it, and the number of its row."""
-    target = asked.target
-    found = connection.execute(
-        _STOPPABLE,
-        {
-            "the_service": target.service,
-            "the_function": target.function,
-            "the_qualifier": target.qualifier,
-            "the_invocation_id": asked.invocation_id,
-        },
-    ).one_or_none()
+    found = _stoppable(connection, asked)
     if found is None:
         return StopResult.NOT_FOUND, 0
     seq, state, holder = found
@@ -267,6 +260,21 @@ def stop(connection: sa.Connection, asked: Stop, clock: QueueClock) -> tuple[Sto
     if state != State.STOPPING.value:
         connection.execute(_TELL_TO_STOP, {"the_seq": seq, "steps": step(State.STOPPING, wall)})
     return StopResult.STOPPING, seq
+
+
+def _stoppable(connection: sa.Connection, asked: Stop) -> Any:
+    if asked.seq is not None:
+        return connection.execute(_STOPPABLE_BY_SEQ, {"the_seq": asked.seq}).one_or_none()
+    target = asked.target
+    return connection.execute(
+        _STOPPABLE_BY_ID,
+        {
+            "the_service": target.service,
+            "the_function": target.function,
+            "the_qualifier": target.qualifier,
+            "the_invocation_id": asked.invocation_id,
+        },
+    ).one_or_none()
 
 
 def consequences(finishes: Iterable[Finish]) -> tuple[list[NewInvocation], list[tuple[Leased, NewDelivery]]]:

@@ -14,7 +14,7 @@ from sesame.model.errors import Invalid
 from sesame.model.invocation import Target
 from sesame.store.queue.clock import QueueClock
 from sesame.store.queue.rows import RECORD_COLUMNS, is_storable, record_of
-from sesame.store.sql.queue_schema import invocations
+from sesame.store.sql.queue_schema import STATEFUL, invocations
 
 columns = invocations.c
 _FUNCTION = (columns.service, columns.function, columns.qualifier)
@@ -22,10 +22,13 @@ _LAST_CHARACTER = chr(0x10FFFF)
 
 
 def get(connection: sa.Connection, target: Target, invocation_id: str, clock: QueueClock) -> AsyncInvocation | None:
+    """A stateful invocation, else another one, for which it may read as many rows as there are."""
     if not is_storable(invocation_id):
         return None
-    statement = sa.select(*RECORD_COLUMNS, columns.payload).where(*_of(target), columns.invocation_id == invocation_id)
-    row = connection.execute(statement).one_or_none()
+    chosen = sa.select(*RECORD_COLUMNS, columns.payload).where(*_of(target), columns.invocation_id == invocation_id)
+    row = connection.execute(chosen.where(STATEFUL)).one_or_none()
+    if row is None:
+        row = connection.execute(chosen.order_by(columns.seq.desc()).limit(1)).one_or_none()
     return None if row is None else record_of(row, clock.now() - clock.wall())
 
 
@@ -60,11 +63,11 @@ def _chosen(query: AsyncQuery) -> Any:
     return sa.select(best.limit(query.limit + 1).subquery())
 
 
-def _conditions(query: AsyncQuery) -> Iterable["sa.ColumnElement[bool]"]:
+def _conditions(query: AsyncQuery) -> Iterable["sa.ColumnElement[bool] | sa.TextClause"]:
     if query.target is not None:
         yield from _of(query.target)
     if query.stateful_only:
-        yield columns.stateful
+        yield STATEFUL
     if query.status is not None:
         yield columns.state == query.status.value
     if query.started_from is not None:
@@ -115,7 +118,7 @@ def functions(connection: sa.Connection, start: tuple[str, str, str], limit: int
     place = sa.tuple_(*_FUNCTION)
     begin = place >= sa.tuple_(*start)
     while len(found) < limit:
-        statement = sa.select(*_FUNCTION).where(columns.stateful, begin).order_by(*_FUNCTION).limit(1)
+        statement = sa.select(*_FUNCTION).where(STATEFUL, begin).order_by(*_FUNCTION).limit(1)
         row = connection.execute(statement).one_or_none()
         if row is None:
             break

@@ -93,7 +93,7 @@ class InvocationQueue:
     # What is accepted.
 
     async def enqueue(self, news: Sequence[NewInvocation]) -> list[bool]:
-        """On return they are committed. False: the function has this id already, and nothing was changed.
+        """On return they are committed. False: the function has this stateful id already, and nothing was changed.
 
         Raises `Invalid` for what no database can keep, and `PlatformError` when nothing of it was accepted.
         """
@@ -160,6 +160,9 @@ class InvocationQueue:
     async def stop(self, target: Target, invocation_id: str) -> StopResult:
         """What waits never starts. What runs is told to stop: `on_stop` callbacks, then `finish` by its holder."""
         result: StopResult = await self._batch.ask(Stop(target, invocation_id))
+        if result is StopResult.NOT_FOUND and (found := await self.get(target, invocation_id)) is not None:
+            # Found apart from the writer, which must not look through all rows.
+            result = await self._batch.ask(Stop(target, invocation_id, found.seq))
         return result
 
     def on_stop(self, callback: Callable[[int], None]) -> None:

@@ -43,7 +43,8 @@ LEASED_COLUMNS = tuple(
 )
 RECORD_COLUMNS = tuple(column for column in invocations.c if column.name != "payload")
 
-Key = tuple[str, str, str, str]
+# Service, function, qualifier, id, and whether it is a stateful one.
+Key = tuple[str, str, str, str, bool]
 
 
 def check(new: NewInvocation) -> None:
@@ -77,7 +78,7 @@ def storable(text: str) -> str:
 
 
 def key_of(new: NewInvocation) -> Key:
-    return (new.target.service, new.target.function, new.target.qualifier, new.invocation_id)
+    return (new.target.service, new.target.function, new.target.qualifier, new.invocation_id, new.stateful)
 
 
 def new_rows(news: Iterable[NewInvocation], clock: QueueClock) -> list[dict[str, Any]]:

@@ -31,12 +31,15 @@ def upsert(table: sa.Table) -> Insert:
     )
 
 
-def insert_new(table: sa.Table, unique: Sequence["sa.Column[Any]"]) -> Insert:
+def insert_new(
+    table: sa.Table, unique: Sequence["sa.Column[Any]"], where: "sa.ColumnElement[bool] | sa.TextClause | None" = None
+) -> Insert:
     """Inserts a row unless another one has the same values in these columns, which must have a unique index.
 
-    With `.returning(…)`, only rows that were inserted are returned.
+    `where` is the condition of the index, if it is a partial one. With `.returning(…)`, only rows that were inserted
+    are returned.
     """
-    return insert(table).on_conflict_do_nothing(index_elements=list(unique))
+    return insert(table).on_conflict_do_nothing(index_elements=list(unique), index_where=where)
 
 
 class json_text(sa.sql.functions.FunctionElement[str]):

@@ -9,6 +9,12 @@ import sqlalchemy as sa
 from sesame.store.sql.dialect import COUNTER, TEXT
 from sesame.store.sql.schema import metadata
 
+# As in the conditions of the indexes, so that a query which says the same may use them.
+STATEFUL = sa.text("stateful")
+_DUE = sa.text("due_at IS NOT NULL")
+_HELD = sa.text("holder <> ''")
+_BURIED = sa.text("buried_at IS NOT NULL")
+
 # `due_at` (of store.queue.clock, as `expires_at`) is when the next claim may take the row: when it has waited long
 # enough, or when its lease ends. NULL once the invocation has ended, which takes the row out of the index of claims.
 # `enqueued_at`, `started_at` and `ended_at` are of the wall clock. `events` is text of store.queue.events.
@@ -41,13 +47,24 @@ invocations = sa.Table(
     sa.Column("meta", sa.LargeBinary),
     sa.Column("return_payload", sa.LargeBinary),
     sa.Column("payload", sa.LargeBinary, nullable=False),
-    sa.Index("async_invocations_by_id", "service", "function", "qualifier", "invocation_id", unique=True),
+    # Of stateful invocations, whose ids are their callers'. The other ids are random and made by Sesame: to look for
+    # each among a million would cost as much as all else that accepting does.
+    sa.Index(
+        "async_invocations_by_id",
+        "service",
+        "function",
+        "qualifier",
+        "invocation_id",
+        unique=True,
+        sqlite_where=STATEFUL,
+        postgresql_where=STATEFUL,
+    ),
     sa.Index(
         "async_invocations_due",
         "due_at",
         "seq",
-        sqlite_where=sa.text("due_at IS NOT NULL"),
-        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=_DUE,
+        postgresql_where=_DUE,
     ),
     sa.Index("async_invocations_by_state", "state", "enqueued_at", "seq"),
     sa.Index(
@@ -58,8 +75,8 @@ invocations = sa.Table(
         "state",
         "enqueued_at",
         "seq",
-        sqlite_where=sa.text("stateful"),
-        postgresql_where=sa.text("stateful"),
+        sqlite_where=STATEFUL,
+        postgresql_where=STATEFUL,
     ),
     sqlite_autoincrement=True,
 )
@@ -90,20 +107,20 @@ deliveries = sa.Table(
         "async_deliveries_due",
         "due_at",
         "seq",
-        sqlite_where=sa.text("due_at IS NOT NULL"),
-        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=_DUE,
+        postgresql_where=_DUE,
     ),
     sa.Index(
         "async_deliveries_held",
         "seq",
-        sqlite_where=sa.text("holder <> ''"),
-        postgresql_where=sa.text("holder <> ''"),
+        sqlite_where=_HELD,
+        postgresql_where=_HELD,
     ),
     sa.Index(
         "async_deliveries_buried",
         "seq",
-        sqlite_where=sa.text("buried_at IS NOT NULL"),
-        postgresql_where=sa.text("buried_at IS NOT NULL"),
+        sqlite_where=_BURIED,
+        postgresql_where=_BURIED,
     ),
     sqlite_autoincrement=True,
 )

@@ -39,7 +39,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     function = ["service", "function", "qualifier"]
-    op.create_index("async_invocations_by_id", "async_invocations", [*function, "invocation_id"], unique=True)
+    _partial_index("async_invocations", "by_id", [*function, "invocation_id"], "stateful", unique=True)
     _partial_index("async_invocations", "due", ["due_at", "seq"], "due_at IS NOT NULL")
     op.create_index("async_invocations_by_state", "async_invocations", ["state", "enqueued_at", "seq"])
     _partial_index("async_invocations", "of_function", [*function, "state", "enqueued_at", "seq"], "stateful")
@@ -83,6 +83,8 @@ def _text(name: str, server_default: str | None = None) -> "sa.Column[Any]":
     return sa.Column(name, kind, nullable=False, server_default=server_default)
 
 
-def _partial_index(table: str, name: str, columns: list[str], where: str) -> None:
+def _partial_index(table: str, name: str, columns: list[str], where: str, *, unique: bool = False) -> None:
     condition = sa.text(where)
-    op.create_index(f"{table}_{name}", table, columns, sqlite_where=condition, postgresql_where=condition)
+    op.create_index(
+        f"{table}_{name}", table, columns, unique=unique, sqlite_where=condition, postgresql_where=condition
+    )
