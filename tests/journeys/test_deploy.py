@@ -1,14 +1,12 @@
 """`sesame deploy`, `plan` and `remove` as a user types them, against a real Sesame."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.journeys.conftest import Sesame
+from tests.support import command_line
 
 TEMPLATE = """
 ROSTemplateFormatVersion: '2015-09-01'
@@ -54,13 +52,8 @@ def shop(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(sesame: Sesame, *arguments: str | Path, expect: int = 0) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "sesame", *map(str, arguments), "--data-dir", str(sesame.data_dir)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
-    assert done.returncode == expect, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+def run(sesame: Sesame, *arguments: str | Path, expect: int = 0) -> command_line.Done:
+    return command_line.sesame(*arguments, "--data-dir", sesame.data_dir, expect=expect)
 
 
 def test_a_template_is_deployed_called_changed_and_removed(sesame: Sesame, shop: Path) -> None:

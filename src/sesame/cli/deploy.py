@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from sesame.cli import naming, output, server
 from sesame.cli.client import Client
@@ -146,7 +145,7 @@ def _print_json(made: Plan, answers: dict[str, Any]) -> None:
         ],
         "notes": [{"place": str(note.place), "text": note.text, "error": note.error} for note in made.notes],
     }
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document)).decode() + "\n")
+    output.json_document(document)
 
 
 def _next_steps(project: Project, answers: dict[str, Any], client: Client) -> list[str]:
@@ -159,5 +158,5 @@ def _next_steps(project: Project, answers: dict[str, Any], client: Client) -> li
             lines.append(f"{client.endpoint}/2016-08-15/proxy/{trigger.service}/{trigger.function}/")
     for function in project.functions:
         if (function.service, function.name) not in with_http:
-            lines.append(f"sesame invoke --service {function.service} --function {function.name} -e '{{}}'")
+            lines.append(f"sesame invoke {function.service}/{function.name} -e '{{}}'")
     return [f"Call it: {line}" for line in lines[:5]]

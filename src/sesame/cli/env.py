@@ -1,4 +1,4 @@
-"""`sesame env`: how to reach the running Sesame, as exports for a shell: eval "$(sesame env)".
+"""`sesame env`: how to reach the running Sesame, as exports for a shell, a .env file or JSON.
 
 Prints only what is served; prints nothing and fails when no Sesame runs. Changes nothing.
 """
@@ -8,15 +8,20 @@ from typing import Any
 
 import click
 
+from sesame.cli import output
 from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
 from sesame.settings import TABLE
 
 
 @click.command()
+@click.option(
+    "--format", "form", type=click.Choice(["shell", "dotenv", "json"]), default="shell", show_default=True,
+    help="Exports for a shell, lines NAME=VALUE for a .env file, or one JSON object.",
+)  # fmt: skip
 @with_settings("data_dir")
-def env(**flags: Any) -> None:
-    """Prints account, keys and endpoints as shell exports."""
+def env(form: str, **flags: Any) -> None:
+    """Prints account, keys and endpoints: eval "$(sesame env)"."""
     data_dir = DataDir(settle(flags).data_dir)
     endpoints = data_dir.require_running()
     credentials = data_dir.credentials()
@@ -31,6 +36,17 @@ def env(**flags: Any) -> None:
         # For the commands that read the directory itself, such as `sesame logs`.
         TABLE["data_dir"].environment: str(data_dir.path),
     }
-    for name, value in values.items():
-        if value:
-            click.echo(f"export {name}={shlex.quote(value)}")
+    set_values = {name: value for name, value in values.items() if value}
+    if form == "json":
+        output.json_document(set_values)
+        return
+    for name, value in set_values.items():
+        click.echo(f"export {name}={shlex.quote(value)}" if form == "shell" else f"{name}={_dotenv(value)}")
+
+
+def _dotenv(value: str) -> str:
+    """As readers of .env files take it: bare where that is plain, else in double quotes with escapes."""
+    if value and all(character.isalnum() or character in "-_./:@%+," for character in value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("\n", "\\n")
+    return f'"{escaped}"'

@@ -14,7 +14,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from sesame.cli import output, own_log, server
+from sesame.cli import naming, output, own_log, server
 from sesame.cli.client import Client
 from sesame.cli.local import LocalCall, run_local
 from sesame.cli.options import settle, with_settings
@@ -57,8 +57,8 @@ def invoke(
     handler: str | None, event_text: str | None, event_file: Any, service: str | None, function_name: str | None,
     **options: Any,
 ) -> None:  # fmt: skip
-    """Calls HANDLER (such as main.my_handler) in a local directory, without a server; or, with --service and
-    --function, a function that is deployed to a server.
+    """Calls HANDLER (such as main.my_handler) in a local directory, without a server; or a function that is deployed
+    to a server, named SERVICE/FUNCTION[:QUALIFIER].
 
     Which server, and with which access key: --endpoint and --data-dir, else FC_ENDPOINT, ACCESS_KEY_ID and
     ACCESS_KEY_SECRET as `sesame env` prints them, else the server that runs on the data directory.
@@ -73,6 +73,10 @@ def invoke(
     for text in (handler, service, function_name, options["initializer"], options["code"].absolute().name):
         _refuse_what_is_no_text(text or "")
     settings = settle(options)
+    if handler and (deployed := _deployed_name(handler)) is not None:
+        if service or function_name:
+            raise click.UsageError(f"{handler} names the function already: leave --service and --function away")
+        handler, service, function_name = None, deployed.qualified_service, deployed.function
     if service or function_name:
         if not (service and function_name):
             raise click.UsageError("--service and --function go together")
@@ -84,7 +88,7 @@ def invoke(
         return
     if not handler:
         raise click.UsageError(
-            "name a HANDLER, as main.my_handler for my_handler in main.py; or --service and --function"
+            "name a HANDLER, as main.my_handler for my_handler in main.py; or a deployed SERVICE/FUNCTION"
         )
     _refuse_options(SERVER_ONLY, "a local handler is called without a server")
     call = LocalCall(
@@ -105,6 +109,11 @@ def invoke(
         for line in _hints(call):
             output.note(line)
         sys.exit(EXIT_FUNCTION_ERROR)
+
+
+def _deployed_name(text: str) -> naming.FunctionName | None:
+    """`service/function[:qualifier]`; None for a handler, which has a dot after its last slash."""
+    return naming.function_name(text) if "/" in text and "." not in text.rpartition("/")[2] else None
 
 
 def _invoke_deployed(chosen: server.Server, service: str, function: str, event: bytes) -> None:

@@ -3,6 +3,7 @@
 Called by `sesame.__main__`. Knows where the commands are, not what they do.
 """
 
+import builtins
 import difflib
 import importlib
 import keyword
@@ -23,6 +24,13 @@ COMMANDS = {
     "remove": ("sesame.cli.deploy", "Removes what `sesame deploy` made."),
     "invoke": ("sesame.cli.invoke", "Calls a local handler, or a deployed function."),
     "async": ("sesame.cli.async_invocations", "Lists, shows, stops and replays asynchronous invocations."),
+    "list": ("sesame.cli.listing", "Lists services, functions and how they are called."),
+    "show": ("sesame.cli.listing", "Shows all of a service or function."),
+    "delete": ("sesame.cli.deletion", "Deletes a service, function or trigger."),
+    "publish": ("sesame.cli.versions", "Publishes a version of a service."),
+    "alias": ("sesame.cli.versions", "Lists, sets and deletes aliases."),
+    "buckets": ("sesame.cli.buckets", "Makes buckets; puts, gets and lists objects."),
+    "status": ("sesame.cli.status", "Says whether a Sesame runs, and what it has."),
     "logs": ("sesame.cli.logs", "Prints what a function wrote, kept or as it comes."),
     "demo": ("sesame.cli.demo.command", "Deploys the manual's functions and calls them."),
     "roles": ("sesame.cli.roles", "Lists, shows, makes and removes roles."),
@@ -42,8 +50,8 @@ class Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        # Python's own words cannot name a function.
-        attribute = f"{name}_" if keyword.iskeyword(name) else name
+        # Python's own words cannot name a function, and built-in names should not.
+        attribute = f"{name}_" if keyword.iskeyword(name) or hasattr(builtins, name) else name
         command = getattr(importlib.import_module(COMMANDS[name][0]), attribute)
         assert isinstance(command, click.Command)
         return command

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 from rich.markup import escape
 
@@ -57,6 +58,11 @@ def log_tail(tail: bytes) -> None:
         for line in tail.decode("utf-8", "replace").rstrip("\n").split("\n"):
             sys.stderr.write(harmless(line.removesuffix("\r")) + "\n")
     sys.stderr.flush()
+
+
+def json_document(document: object) -> None:
+    """Writes one JSON document to stdout, indented."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document)).decode() + "\n")
 
 
 def result(payload: bytes) -> None:

@@ -16,6 +16,7 @@ from sesame.model.errors import ConfigurationError
 
 # reference/conventions.md §4.3, §4.4: what `sesame env`, fun and Serverless Devs call the address of the API.
 ENDPOINT_NAMES = ("FC_ENDPOINT", "FC_CLIENT_CUSTOM_ENDPOINT")
+OSS_ENDPOINT = "OSS_ENDPOINT"
 
 
 class KeyNames(msgspec.Struct, frozen=True):
@@ -51,11 +52,15 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Server(msgspec.Struct, frozen=True):
-    """Whom to call: the address with its scheme and without a path, where that was found, and the key."""
+    """Whom to call: the address with its scheme and without a path, where that was found, and the key.
+
+    `oss` is the address of the object storage that belongs to it, "" where that is not known.
+    """
 
     endpoint: str
     source: str
     key: Key
+    oss: str = ""
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -93,7 +98,11 @@ def choose(named: Named, environ: Mapping[str, str] | None = None) -> Server:
                 "directory of a Sesame on this machine, whose key is used then"
             )
         key = _directory_key(data_dir)
-    return Server(endpoint, source, key)
+    if running is not None and is_at(running, endpoint):
+        oss = running.oss
+    else:
+        oss = "" if named.data_dir_given else environ.get(OSS_ENDPOINT, "")
+    return Server(endpoint, source, key, oss)
 
 
 def announce(server: Server, what: str) -> None:

@@ -1,0 +1,69 @@
+"""`sesame delete`: takes a service, a function or a trigger away.
+
+A service with functions, versions or aliases goes with `--all` only, so that a slip of the hand deletes one thing.
+"""
+
+from collections.abc import Iterator
+
+import click
+
+from sesame.cli import output
+from sesame.cli.server_options import Session, at_server, quoted
+from sesame.model.errors import ConfigurationError
+
+NAME_PARTS_MAX = 3
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--all", "everything", is_flag=True, help="Also what belongs to it: functions, triggers, versions, aliases."
+)
+@at_server
+def delete(session: Session, name: str, everything: bool) -> None:
+    """Deletes NAME: a SERVICE, a SERVICE/FUNCTION with its triggers, or a SERVICE/FUNCTION/TRIGGER."""
+    parts = name.split("/")
+    if len(parts) > NAME_PARTS_MAX or not all(parts):
+        raise click.UsageError(f"'{name[:80]}': expected SERVICE, SERVICE/FUNCTION or SERVICE/FUNCTION/TRIGGER")
+    session.announce(f"Deleting {name}")
+    paths = list(_paths(session, parts, everything=everything))
+    for path in paths:
+        session.client.ask("DELETE", path)
+        if not session.as_json:
+            output.out.print(f"- {path.removeprefix('/services/')}", markup=False)
+    if session.as_json:
+        session.show({"deleted": paths}, lambda: iter(()))
+
+
+def _paths(session: Session, parts: list[str], *, everything: bool) -> Iterator[str]:
+    """What has to go, what is inside first."""
+    service = f"/services/{quoted(parts[0])}"
+    if len(parts) == NAME_PARTS_MAX:
+        yield f"{service}/functions/{quoted(parts[1])}/triggers/{quoted(parts[2])}"
+        return
+    if len(parts) == NAME_PARTS_MAX - 1:
+        yield from _of_function(session, f"{service}/functions/{quoted(parts[1])}")
+        return
+    session.client.ask("GET", service)
+    functions = [each["functionName"] for each in session.pages(f"{service}/functions", "functions")]
+    aliases = [each["aliasName"] for each in session.pages(f"{service}/aliases", "aliases")]
+    versions = [each["versionId"] for each in session.pages(f"{service}/versions", "versions")]
+    if (functions or aliases or versions) and not everything:
+        have = ", ".join(
+            f"{len(found)} {kind}" for kind, found in
+            (("functions", functions), ("aliases", aliases), ("versions", versions)) if found
+        )  # fmt: skip
+        raise ConfigurationError(f"service {parts[0]} has {have}: delete them first, or all of it with --all")
+    for alias in aliases:
+        yield f"{service}/aliases/{quoted(alias)}"
+    for function in functions:
+        yield from _of_function(session, f"{service}/functions/{quoted(function)}")
+    for version in versions:
+        yield f"{service}/versions/{quoted(version)}"
+    yield service
+
+
+def _of_function(session: Session, path: str) -> Iterator[str]:
+    for trigger in session.pages(f"{path}/triggers", "triggers"):
+        yield f"{path}/triggers/{quoted(trigger['triggerName'])}"
+    yield path

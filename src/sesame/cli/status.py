@@ -1,0 +1,61 @@
+"""`sesame status`: whether a Sesame runs on the data directory, where it answers, and what it has.
+
+Exits with 3 where none runs, as the status of a service does.
+"""
+
+import datetime
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import msgspec
+
+from sesame.cli import output, server
+from sesame.cli.options import settle, with_settings
+from sesame.cli.server_options import Session
+from sesame.data_dir import DataDir
+from sesame.model.clocks import SystemClocks
+
+EXIT_NOT_RUNNING = 3
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@with_settings("data_dir")
+def status(as_json: bool, **flags: Any) -> None:
+    """Says whether a Sesame runs on the data directory, since when, where it answers, and what is deployed."""
+    settings = settle(flags)
+    data_dir = DataDir(settings.data_dir)
+    data_dir.refuse_file()
+    running = data_dir.running()
+    if running is None:
+        document: dict[str, Any] = {"running": False, "dataDirectory": str(data_dir.path)}
+        if as_json:
+            output.json_document(document)
+        else:
+            output.out.print(f"No Sesame runs on {data_dir.path}.", markup=False)
+        sys.exit(EXIT_NOT_RUNNING)
+    chosen = server.choose(server.Named(settings.data_dir, data_dir_given=True))
+    session = Session(chosen, as_json=as_json)
+    services = [each["serviceName"] for each in session.pages("/services", "services")]
+    functions = sum(len(list(session.pages(f"/services/{name}/functions", "functions"))) for name in services)
+    document = {
+        "running": True,
+        "dataDirectory": str(data_dir.path),
+        **msgspec.to_builtins(running),
+        "services": len(services),
+        "functions": functions,
+    }
+    session.show(document, lambda: _lines(document))
+
+
+def _lines(document: dict[str, Any]) -> Iterator[str]:
+    up_s = int(SystemClocks().wall() - document["started_at"])
+    yield f"running   process {document['pid']}, for {datetime.timedelta(seconds=up_s)}, sandbox {document['sandbox']}"
+    yield f"data      {document['dataDirectory']}"
+    yield f"account   {document['account_id']} in {document['region']}"
+    for name in ("fc", "fc_https", "oss"):
+        if document.get(name):
+            yield f"{name:<9} {document[name]}"
+    yield f"deployed  {document['services']} services, {document['functions']} functions"

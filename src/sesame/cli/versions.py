@@ -1,0 +1,93 @@
+"""`sesame publish` and `sesame alias`: versions of a service, and the names that point to them.
+
+Versions and aliases belong to a service, as in the API of 2016-08-15.
+"""
+
+from typing import Any
+
+import click
+
+from sesame.cli.server_options import Session, at_server, quoted
+
+WEIGHT_MAX = 1.0
+
+
+@click.command()
+@click.argument("service")
+@click.option("-d", "--description", default="", help="What is new in it.")
+@at_server
+def publish(session: Session, service: str, description: str) -> None:
+    """Publishes what SERVICE is now as its next version, which never changes."""
+    session.announce(f"Publishing {service}")
+    made = session.client.ask("POST", f"/services/{quoted(service)}/versions", {"description": description})
+    session.show(made, lambda: iter([f"{service} version {made['versionId']}"]))
+
+
+@click.group()
+def alias() -> None:
+    """Lists, sets and deletes names of a service's versions: a function is called as SERVICE/FUNCTION:ALIAS."""
+
+
+@alias.command("list")
+@click.argument("service")
+@at_server
+def list_aliases(session: Session, service: str) -> None:
+    """One alias a line, with its version and the shares of others."""
+    session.announce(f"Listing aliases of {service}")
+    found = list(session.pages(f"/services/{quoted(service)}/aliases", "aliases"))
+    session.show({"aliases": found}, lambda: map(_line, found))
+
+
+@alias.command("set")
+@click.argument("service")
+@click.argument("name")
+@click.argument("version")
+@click.option(
+    "-w", "--weight", "weights", multiple=True, metavar="VERSION=SHARE", help="A canary: 2=0.1 sends a tenth to 2."
+)
+@click.option("-d", "--description", default=None)
+@at_server
+def set_alias(
+    session: Session, service: str, name: str, version: str, weights: tuple[str, ...], description: str | None
+) -> None:
+    """Points the alias NAME of SERVICE at VERSION; makes it where there is none."""
+    session.announce(f"Setting alias {name} of {service}")
+    path = f"/services/{quoted(service)}/aliases"
+    document: dict[str, Any] = {"versionId": version, "additionalVersionWeight": dict(map(_share, weights))}
+    if description is not None:
+        document["description"] = description
+    present = [each["aliasName"] for each in session.pages(path, "aliases")]
+    if name in present:
+        made = session.client.ask("PUT", f"{path}/{quoted(name)}", document)
+    else:
+        made = session.client.ask("POST", path, {"aliasName": name, **document})
+    session.show(made, lambda: iter([_line(made)]))
+
+
+@alias.command("delete")
+@click.argument("service")
+@click.argument("name")
+@at_server
+def delete_alias(session: Session, service: str, name: str) -> None:
+    """Deletes the alias; the version that it named stays."""
+    session.announce(f"Deleting alias {name} of {service}")
+    session.client.ask("DELETE", f"/services/{quoted(service)}/aliases/{quoted(name)}")
+    session.show({"deleted": name}, lambda: iter([f"- {service}:{name}"]))
+
+
+def _line(alias: dict[str, Any]) -> str:
+    shares = ", ".join(
+        f"{version} {share:.0%}" for version, share in (alias.get("additionalVersionWeight") or {}).items()
+    )
+    return f"{alias['aliasName']}  version {alias['versionId']}{f' ({shares})' if shares else ''}"
+
+
+def _share(text: str) -> tuple[str, float]:
+    version, equals, share = text.partition("=")
+    try:
+        value = float(share)
+    except ValueError:
+        value = -1.0
+    if not (version and equals and 0 <= value <= WEIGHT_MAX):
+        raise click.UsageError(f"--weight {text[:40]}: expected VERSION=SHARE with a share from 0 to 1, as 2=0.1")
+    return version, value

@@ -1,0 +1,113 @@
+"""The everyday commands against a real Sesame: list, show, delete, publish, alias, buckets, status, env, invoke."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.journeys.conftest import Sesame
+from tests.support import command_line
+
+HELLO = "def handler(event, context):\n    return 'v{} ' + context.service.qualifier\n"
+MANY_OBJECTS = 3
+
+
+@pytest.fixture(scope="module")
+def sesame(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
+    server = Sesame(tmp_path_factory.mktemp("everyday"))
+    server.start()
+    yield server
+    server.stop()
+
+
+def run(sesame: Sesame, *arguments: str | Path, expect: int = 0) -> command_line.Done:
+    return command_line.sesame(*arguments, "--data-dir", sesame.data_dir, expect=expect)
+
+
+def deploy(sesame: Sesame, folder: Path, name: str, version: int) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "index.py").write_text(HELLO.replace("{}", str(version)))
+    run(sesame, "deploy", folder, "--name", name)
+
+
+def test_versions_and_aliases_from_the_command_line(sesame: Sesame, tmp_path: Path) -> None:
+    deploy(sesame, tmp_path / "f", "shop/hello", 1)
+    assert run(sesame, "publish", "shop").stdout == "shop version 1\n"
+    deploy(sesame, tmp_path / "f", "shop/hello", 2)
+    assert run(sesame, "publish", "shop", "-d", "better").stdout == "shop version 2\n"
+    assert run(sesame, "alias", "set", "shop", "prod", "1").stdout == "prod  version 1\n"
+    assert run(sesame, "invoke", "shop/hello:prod").stdout.strip() == "v1 prod"
+    assert run(sesame, "invoke", "shop/hello").stdout.strip() == "v2 LATEST"
+    said = run(sesame, "alias", "set", "shop", "prod", "2", "-w", "1=0.25").stdout
+    assert said == "prod  version 2 (1 25%)\n"
+    assert run(sesame, "alias", "list", "shop").stdout == said
+    assert "VERSION=SHARE" in run(sesame, "alias", "set", "shop", "prod", "2", "-w", "1=2", expect=2).stderr
+
+    document = json.loads(run(sesame, "show", "shop", "--json").stdout)
+    assert [each["versionId"] for each in document["versions"]] == ["2", "1"]
+    assert "  handler  index.handler" in run(sesame, "show", "shop/hello:1").stdout
+
+    refused = run(sesame, "delete", "shop", expect=1)
+    assert "shop has 1 functions, 1 aliases, 2 versions: delete them first, or all of it with --all" in refused.stderr
+    run(sesame, "alias", "delete", "shop", "prod")
+    assert run(sesame, "delete", "shop", "--all").stdout.splitlines()[-1] == "- shop"
+    assert "ServiceNotFound" in run(sesame, "show", "shop", expect=1).stderr
+
+
+def test_list_says_how_each_function_is_called(sesame: Sesame, tmp_path: Path) -> None:
+    assert "No services." in run(sesame, "list", "--prefix", "nothing").stdout
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "app.py").write_text("def handler(environ, start_response):\n    return [b'']\n")
+    run(sesame, "deploy", tmp_path / "web", "--name", "site/web")
+    lines = run(sesame, "list", "site").stdout.splitlines()
+    assert lines[0].startswith("site/web  python")
+    assert lines[1].startswith(f"  http http  {sesame.endpoint}/2016-08-15/proxy/site/web/  anonymous GET")
+    services = {each["serviceName"]: each for each in json.loads(run(sesame, "list", "--json").stdout)["services"]}
+    assert services["site"]["functions"][0]["triggers"][0]["triggerType"] == "http"
+    assert run(sesame, "delete", "site/web/http").stdout == "- site/functions/web/triggers/http\n"
+    run(sesame, "delete", "site/web")
+    run(sesame, "delete", "site")
+    assert "expected SERVICE, SERVICE/FUNCTION" in run(sesame, "delete", "a/b/c/d", expect=2).stderr
+
+
+def test_buckets_and_objects(sesame: Sesame, tmp_path: Path) -> None:
+    source = tmp_path / "数据 a+b.txt"
+    source.write_bytes(b"x" * 100_000)
+    assert run(sesame, "buckets", "make", "pictures").stdout == "+ pictures\n"
+    assert run(sesame, "buckets", "put", source, "pictures/in/").stdout == "+ pictures/in/数据 a+b.txt\n"
+    for number in range(MANY_OBJECTS):
+        run(sesame, "buckets", "put", source, f"pictures/more/{number}")
+    objects = json.loads(run(sesame, "buckets", "list", "pictures/more/", "--json").stdout)
+    assert [(each["name"], each["size"]) for each in objects] == [(f"more/{n}", 100_000) for n in range(MANY_OBJECTS)]
+    assert run(sesame, "buckets", "list").stdout.split()[-1] == "pictures"
+    (tmp_path / "out").mkdir()
+    run(sesame, "buckets", "get", "pictures/in/数据 a+b.txt", tmp_path / "out")
+    assert (tmp_path / "out" / source.name).read_bytes() == source.read_bytes()
+    assert run(sesame, "buckets", "get", "pictures/more/0").stdout == "x" * 100_000
+    missing = run(sesame, "buckets", "get", "pictures/none", tmp_path / "kept", expect=1)
+    assert "NoSuchKey" in missing.stderr
+    assert not (tmp_path / "kept").exists()
+    assert "BucketNotEmpty" in run(sesame, "buckets", "remove", "pictures", expect=1).stderr
+    for name in ("in/数据 a+b.txt", *(f"more/{number}" for number in range(MANY_OBJECTS))):
+        run(sesame, "buckets", "remove", f"pictures/{name}")
+    run(sesame, "buckets", "remove", "pictures")
+
+
+def test_status_and_env(sesame: Sesame, tmp_path: Path) -> None:
+    document = json.loads(run(sesame, "status", "--json").stdout)
+    assert (document["running"], document["pid"], document["fc"]) == (True, sesame.pid, sesame.endpoint)
+    assert "running   process" in run(sesame, "status").stdout
+    assert json.loads(run(sesame, "env", "--format", "json").stdout)["FC_ENDPOINT"] == sesame.endpoint
+    lines = run(sesame, "env", "--format", "dotenv").stdout.splitlines()
+    assert f"FC_ENDPOINT={sesame.endpoint}" in lines
+    none = command_line.sesame("status", "--data-dir", tmp_path / "none", expect=3)
+    assert none.stdout == (f"No Sesame runs on {tmp_path / 'none'}.\n")
+
+
+def test_a_name_that_is_no_function_is_told(sesame: Sesame) -> None:
+    assert (
+        "expected SERVICE/FUNCTION or SERVICE/FUNCTION:QUALIFIER"
+        in run(sesame, "invoke", "shop/hello:", expect=2).stderr
+    )
+    both = run(sesame, "invoke", "shop/hello", "--service", "shop", expect=2)
+    assert "names the function already" in both.stderr
