@@ -1,6 +1,6 @@
 """Events of objects become invocations of the functions that triggers name: once each, whatever happens on the way.
 
-Run by pytest over real stores. The queue is a stand-in that keeps what it is given in the same database.
+Run by pytest over real stores, on each database. The queue is a stand-in that keeps its rows in the same database.
 """
 
 import asyncio
@@ -61,10 +61,10 @@ class FakeQueue:
 class Shop:
     """Everything between an object and the queue, on a folder that outlives it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, place: Path | str) -> None:
         self.clocks = FakeClocks()
         self.queue = FakeQueue()
-        self.database = Database(root / "db")
+        self.database = Database(place)
         self.catalog = Catalog(self.database, KINDS, clock=self.clocks.wall)
         self.objects = Objects(self.database, root / "objects")
         self.roles = Roles(self.catalog)
@@ -129,8 +129,8 @@ class Shop:
 
 
 @contextlib.asynccontextmanager
-async def shop_in(root: Path) -> AsyncIterator[Shop]:
-    shop = Shop(root)
+async def shop_in(root: Path, place: Path | str) -> AsyncIterator[Shop]:
+    shop = Shop(root, place)
     await shop.open()
     try:
         yield shop
@@ -139,8 +139,8 @@ async def shop_in(root: Path) -> AsyncIterator[Shop]:
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    async with shop_in(tmp_path) as shop:
+async def shop(tmp_path: Path, place: Path | str) -> AsyncIterator[Shop]:
+    async with shop_in(tmp_path, place) as shop:
         yield shop
 
 
@@ -287,11 +287,11 @@ async def test_events_stay_when_the_queue_cannot_take_them(shop: Shop) -> None:
     assert (len(await shop.queued()), await shop.waiting()) == (1, 0)
 
 
-async def test_what_the_last_run_left_is_passed_on_at_the_next_start(tmp_path: Path) -> None:
-    async with shop_in(tmp_path) as first:
+async def test_what_the_last_run_left_is_passed_on_at_the_next_start(tmp_path: Path, place: Path | str) -> None:
+    async with shop_in(tmp_path, place) as first:
         await first.trigger()
         await asyncio.gather(*(first.put(f"{number}") for number in range(EVENTS_AT_ONCE + 1)))
-    async with shop_in(tmp_path) as second, running(second):
+    async with shop_in(tmp_path, place) as second, running(second):
         await until(second, EVENTS_AT_ONCE + 1)
         assert await second.waiting() == 0
 
@@ -337,3 +337,22 @@ async def eventually(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0)
+
+
+async def test_the_oldest_events_are_read_without_reading_all(tmp_path: Path) -> None:
+    """However many wait, and whatever else is in the outbox."""
+    async with shop_in(tmp_path, tmp_path / "db") as shop:
+        statements: list[tuple[str, Any]] = []
+
+        def plan(connection: sa.Connection) -> list[str]:
+            @sa.event.listens_for(connection, "before_cursor_execute")
+            def heard(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+                statements.append((statement, parameters))
+
+            outbox.pending(connection, outbox.OBJECT_EVENT, 2)
+            sa.event.remove(connection, "before_cursor_execute", heard)
+            statement, parameters = statements[-1]
+            found = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            return [row.detail for row in found]
+
+        assert await shop.database.read(plan) == ["SCAN outbox"]

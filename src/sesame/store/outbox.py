@@ -47,7 +47,9 @@ def add_each(connection: sa.Connection, topic: str, entries: Iterable[tuple[str,
 
 def pending(connection: sa.Connection, topic: str, limit: int | None = None) -> list[Entry]:
     """What is still to be done, in order of commit: all of it, or the oldest `limit` entries."""
-    chosen = sa.select(outbox).where(outbox.c.topic == topic).order_by(outbox.c.id).limit(limit)
+    # The oldest few are found by reading in the order of ids. By the index of topics, all would be read and sorted.
+    of_topic = outbox.c.topic if limit is None else sa.func.coalesce(outbox.c.topic, "")
+    chosen = sa.select(outbox).where(of_topic == topic).order_by(outbox.c.id).limit(limit)
     return [Entry(*row) for row in connection.execute(chosen)]
 
 
