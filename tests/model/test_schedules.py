@@ -1,6 +1,6 @@
 """Schedules: which are read, and when each comes due."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -81,12 +81,77 @@ def test_days_of_month_and_week_both_count_where_neither_is_a_star() -> None:
     assert days == ["12-04", "12-11", "12-13"]
 
 
-def test_a_skipped_hour_delays_no_further_than_the_next_day() -> None:
-    berlin = ZoneInfo("Europe/Berlin")
-    before = datetime(2027, 3, 28, 0, 0, 0, tzinfo=berlin).timestamp()
-    due = next_time(schedules.timer("CRON_TZ=Europe/Berlin 0 30 2 * * *"), before)
-    assert due is not None
-    assert before < due <= before + 2 * 86400
+BERLIN = "Europe/Berlin"
+# 2:00 becomes 3:00 on 28 March 2027; 3:00 becomes 2:00 on 31 October 2027. Asia/Shanghai has no such changes.
+SPRING, AUTUMN = (2027, 3, 28), (2027, 10, 31)
+
+
+def due_on(day: tuple[int, int, int], text: str, zone: str = BERLIN) -> list[str]:
+    """The times of one day, and the offset from UTC where it changes that day: `02:30:00+0100`."""
+    begin = datetime(*day, tzinfo=ZoneInfo(zone))
+    at, end = begin.timestamp() - 1, (begin + timedelta(days=1)).timestamp()
+    times = []
+    while (found := next_time(schedules.timer(f"CRON_TZ={zone} {text}"), at)) is not None and found < end:
+        assert found > at
+        at = found
+        times.append(datetime.fromtimestamp(found, ZoneInfo(zone)).strftime("%H:%M:%S%z"))
+    return times
+
+
+def test_a_time_of_day_comes_once_on_every_day() -> None:
+    assert due_on(SPRING, "0 30 1,2,3 * * *") == ["01:30:00+0100", "03:00:00+0200", "03:30:00+0200"]
+    assert due_on(SPRING, "0,20 15,30 2 * * *") == ["03:00:00+0200", "03:00:20+0200"]
+    assert due_on(SPRING, "5 0 3 * * *") == ["03:00:05+0200"]
+    assert due_on(AUTUMN, "0 30 1,2,3 * * *") == ["01:30:00+0200", "02:30:00+0200", "03:30:00+0100"]
+    assert due_on(AUTUMN, "0,20 15 2 * * *") == ["02:15:00+0200", "02:15:20+0200"]
+
+
+def test_what_comes_every_hour_or_minute_comes_at_every_such_moment_that_there_is() -> None:
+    assert due_on(SPRING, "0 30 * * * *")[1:4] == ["01:30:00+0100", "03:30:00+0200", "04:30:00+0200"]
+    assert len(due_on(SPRING, "0 30 * * * *")) == 23
+    assert due_on(AUTUMN, "0 30 * * * *")[1:5] == ["01:30:00+0200", "02:30:00+0200", "02:30:00+0100", "03:30:00+0100"]
+    assert len(due_on(AUTUMN, "0 30 * * * *")) == 25
+    assert len(due_on(SPRING, "0 */10 * * * *")) == 23 * 6
+    assert len(due_on(AUTUMN, "0 */10 2 * * *")) == 2 * 6
+
+
+def test_a_zone_without_daylight_saving_time_and_utc_have_the_same_day_all_year() -> None:
+    for day in (SPRING, AUTUMN):
+        for zone, offset in (("Asia/Shanghai", "+0800"), ("UTC", "+0000")):
+            assert due_on(day, "0 30 2 * * *", zone) == [f"02:30:00{offset}"]
+            assert len(due_on(day, "0 30 * * * *", zone)) == 24
+
+
+def test_an_interval_does_not_know_what_time_of_day_it_is() -> None:
+    for day in (SPRING, AUTUMN):
+        begin = datetime(*day, tzinfo=ZoneInfo(BERLIN)).timestamp()
+        assert next_time(Every(3 * 3600.0), begin) == begin + 3 * 3600
+
+
+@given(
+    text=st.sampled_from(
+        [
+            "@every 1s", "@every 90s", "* * * * * *", "0 30 2 * * *", "CRON_TZ=Europe/Berlin 0 30 2 * * *",
+            "CRON_TZ=Europe/Berlin */7 15,45 2,3 * * *", "CRON_TZ=Europe/Berlin 0 */5 2 * * *", "0 0 0 L * ?",
+            "CRON_TZ=America/New_York 0 0 1,2 * * SUN", "0 0 12 29 2 ?",
+        ]
+    ),
+    after=st.sampled_from([datetime(*day, tzinfo=UTC).timestamp() for day in (SPRING, AUTUMN, (2028, 2, 29))]),
+    hours=st.floats(-40, 40),
+    away_s=st.floats(0, 3 * 86400),
+)  # fmt: skip
+def test_the_newest_due_time_is_the_last_before_the_next(text: str, after: float, hours: float, away_s: float) -> None:
+    schedule = schedules.timer(text)
+    first = next_time(schedule, after + hours * 3600)
+    assert first is not None
+    now = first + away_s
+    newest = schedules.newest_due(schedule, first, now)
+    following = next_time(schedule, newest)
+    assert first <= newest <= now
+    assert following is not None
+    assert following > now
+    if newest > first:
+        assert next_time(schedule, newest - 1) == newest or isinstance(schedule, Every)
 
 
 def test_actions() -> None:

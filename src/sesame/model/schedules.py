@@ -2,6 +2,7 @@
 
 `control` validates timer triggers and provisioned instances with it; what fires them computes the next time with it.
 So an accepted schedule comes due: what does not within `HORIZON_YEARS` is refused.
+docs/triggers.md says what happens when a time zone changes between standard and daylight-saving time.
 """
 
 import functools
@@ -25,6 +26,7 @@ UTC_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 _EVERY = re.compile(r"@every[ \t]+((?:[0-9]+(?:\.[0-9]+)?(?:h|ms|m|s))+)\Z")
 _PART = re.compile(r"([0-9.]+)(h|ms|m|s)")
+_MINUTE_S = 60.0
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _ZONE = re.compile(r"(?:CRON_TZ|TZ)=(\S*)\s+(\S.*)\Z", re.DOTALL)
 _WRAPPED = re.compile(r"(at|cron)\((.*)\)\Z", re.DOTALL)
@@ -46,7 +48,11 @@ class Every(msgspec.Struct, frozen=True, tag=True):
 
 
 class Cron(msgspec.Struct, frozen=True, tag=True):
-    """Six fields, seconds first, in the time zone's local time. Both day fields count where neither begins with `*`."""
+    """Six fields, seconds first, in the time zone's local time. Both day fields count where neither begins with `*`.
+
+    Where neither minutes nor hours begin with `*`, the schedule names times of the day. Each comes once on every day
+    that has it: an hour that is repeated counts once, and what lies in an hour that is skipped comes right after it.
+    """
 
     fields: str
     zone: str = "UTC"
@@ -98,13 +104,44 @@ def next_time(schedule: Every | Cron | At, after: float) -> float | None:
     """
     match schedule:
         case Every():
-            return math.floor(after + schedule.interval_s)
+            return float(math.floor(after + schedule.interval_s))
         case At():
             return schedule.unix_s if schedule.unix_s > after else None
         case Cron():
-            start = datetime.fromtimestamp(after, ZoneInfo(schedule.zone))
-            found = next(CronSim(schedule.fields, start), None)
+            zone = ZoneInfo(schedule.zone)
+            minutes, hours = schedule.fields.split()[1:3]
+            if not (minutes.startswith("*") or hours.startswith("*")):
+                return _next_time_of_day(schedule.fields, zone, after)
+            found = next(CronSim(schedule.fields, datetime.fromtimestamp(after, zone)), None)
             return None if found is None else found.timestamp()
+
+
+def newest_due(schedule: Every | Cron | At, first: float, now: float) -> float:
+    """The newest due time that is not later than `now`, given the first one, which is not later than `now` either."""
+    if isinstance(schedule, Every):
+        step_s = math.floor(schedule.interval_s)
+        return first + (now - first) // step_s * step_s
+    # Due times are whole seconds, so what is between `newest` and `until` is known once they are that close.
+    newest, until = first, now
+    while until - newest >= 1:
+        middle = (newest + until) / 2
+        found = next_time(schedule, middle)
+        if found is not None and found <= now:
+            newest = found
+        else:
+            until = middle
+    return newest
+
+
+def _next_time_of_day(fields: str, zone: ZoneInfo, after: float) -> float | None:
+    """cronsim counts as Debian's cron does where the fields are five: minutes first."""
+    minutes = CronSim(fields.partition(" ")[2], datetime.fromtimestamp(after - _MINUTE_S, zone))
+    seconds = sorted(CronSim(fields, datetime.fromtimestamp(after, zone)).seconds)
+    for minute in minutes:
+        for second in seconds:
+            if (due := minute.timestamp() + second) > after:
+                return due
+    return None
 
 
 def _interval_s(text: str) -> float:
