@@ -29,6 +29,7 @@ MACHINE_TIME = {
     "cli/": "runs before, after or beside a server, in a process of its own",
     "data_dir.py": "waits for the lock of another process",
     "store/logs/writer.py": "waits until a process that died may be started again",
+    "store/sql/postgresql.py": "waits for a PostgreSQL, which is another process",
     "store/blobs/draft.py": "compares with the times of files, which the kernel writes",
     "store/upkeep/": "works on a data directory that no Sesame uses",
     "http/server.py": "gives running requests of real clients time to end at a shutdown",

@@ -1,4 +1,4 @@
-"""Opens what raises events by itself: triggers on objects.
+"""Opens what raises events by itself: triggers on objects, and timers.
 
 Called by `app` before the endpoints listen, so that no object changes without its event.
 """
@@ -13,8 +13,11 @@ from sesame.model.clocks import Clocks
 from sesame.settings import Settings
 from sesame.triggers.object_events import ObjectEventNeeds, ObjectEventTriggers, Queue
 from sesame.triggers.roles import InvocationRoles
+from sesame.triggers.silent import tell_silent_triggers
+from sesame.triggers.timers import TimerNeeds, TimerTriggers
 
 PASSING_ON = "passing on events of objects"
+TIMERS = "firing timers"
 
 
 @dataclass(frozen=True)
@@ -43,3 +46,13 @@ async def open_triggers(needs: TriggerNeeds, storage: Storage, identity: Identit
     objects.open()
     storage.background.keep(PASSING_ON, objects.run)
     needs.teardown.push_async_callback(storage.background.stop, PASSING_ON)
+    timers = TimerTriggers(
+        TimerNeeds(
+            catalog=storage.catalog, database=storage.objects.database, queue=queue, roles=roles, clocks=needs.clocks
+        )
+    )
+    await timers.open()
+    needs.teardown.callback(timers.close)
+    storage.background.keep(TIMERS, timers.run)
+    needs.teardown.push_async_callback(storage.background.stop, TIMERS)
+    tell_silent_triggers(storage.catalog)

@@ -40,7 +40,7 @@ EVENTBRIDGE = {
         "eventSourceParameters": {"sourceMNSParameters": {"QueueName": "q"}},
     },
 }
-ALL = {
+ALL: dict[str, Any] = {
     "oss": OSS, "log": LOG, "timer": TIMER, "http": HTTP, "cdn_events": CDN, "mns_topic": MNS, "tablestore": {},
     "rds": RDS, "eventbridge": EVENTBRIDGE,
 }  # fmt: skip

@@ -1,0 +1,43 @@
+"""Whether anything here raises the events of a trigger, and if not, why.
+
+Read by `triggers.silent` for the server's log, and by `sesame triggers list`. docs/compatibility.md lists the types.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from sesame.model import object_event
+from sesame.model import trigger_configs as configs
+
+# By type: what would raise such events, and is not here.
+NOT_RAISED: Mapping[str, str] = {
+    configs.LOG: "Sesame has no Log Service endpoint, so no log arrives",
+    configs.MNS_TOPIC: "Sesame has no Message Service, so no message is published",
+    configs.TABLESTORE: "Sesame has no Tablestore, so no row changes",
+    configs.CDN_EVENTS: "Sesame has no CDN",
+    configs.RDS: "Sesame has no RDS, so no row changes",
+    configs.EVENTBRIDGE: "Sesame has no EventBridge",
+}
+DISABLED = "it is disabled"
+
+
+def why_silent(trigger_type: str, trigger_config: Mapping[str, Any]) -> str:
+    """Why a trigger does not fire as it stands; "" for one that does."""
+    if trigger_type in NOT_RAISED:
+        return NOT_RAISED[trigger_type]
+    if trigger_type == configs.TIMER:
+        return "" if msgspec.convert(trigger_config, configs.TimerConfig).enable else DISABLED
+    if trigger_type == configs.OSS:
+        return _why_no_object_event(msgspec.convert(trigger_config, configs.OssConfig))
+    return ""
+
+
+def _why_no_object_event(config: configs.OssConfig) -> str:
+    if not config.enable:
+        return DISABLED
+    named = frozenset().union(*map(object_event.named_by, config.events))
+    if named.isdisjoint(object_event.RAISED):
+        return f"Sesame's object storage raises none of the events {', '.join(config.events)}"
+    return ""

@@ -1,0 +1,79 @@
+"""When a timer ticks next: which of several missed ticks is made up for, and what a clock that was set back changes.
+
+Called by `triggers.timers`; pure functions. docs/triggers.md states the policy for users.
+"""
+
+import math
+from datetime import UTC, datetime
+
+import msgspec
+
+from sesame.model import schedules
+from sesame.model.schedules import Cron, Every
+from sesame.model.trigger import Trigger
+from sesame.model.trigger_configs import TimerConfig
+from sesame.store.timers import Key, TimerRow
+
+# POLICY, as cron(8): what ticks at least this often follows a clock that was set back at once. What ticks less often
+# does not repeat a tick, unless the clock was set back by so much that it must have been wrong before.
+FREQUENT_S = 3600.0
+CORRECTION_S = 3 * 3600.0
+# A step of the clock as time servers make it; no tick is repeated because of it.
+STEP_S = 60.0
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """`at` is the time that the schedule names, `missed` whether earlier ones were passed over."""
+
+    at: float
+    missed: bool
+    following: TimerRow
+
+
+def first_row(key: Key, trigger: Trigger, config: TimerConfig, since: float) -> TimerRow | None:
+    """The row of a timer that counts from `since` on; None when it never comes due any more."""
+    next_at = schedules.next_time(schedules.timer(config.cron_expression), since)
+    if next_at is None:
+        return None
+    return TimerRow(
+        parent=key[0],
+        name=key[1],
+        trigger_id=trigger.trigger_id,
+        schedule=config.cron_expression,
+        since=since,
+        next_at=next_at,
+    )
+
+
+def tick(row: TimerRow, schedule: Every | Cron, now: float) -> Tick:
+    """The tick of a row that is due: the newest of those that are due by now. Those before it are not made up for."""
+    at = row.next_at
+    next_at = schedules.next_time(schedule, at)
+    if next_at is not None and next_at <= now:
+        at = schedules.newest_due(schedule, at, now)
+        next_at = schedules.next_time(schedule, at)
+    following = msgspec.structs.replace(row, since=at, next_at=math.inf if next_at is None else next_at)
+    return Tick(at, at > row.next_at, following)
+
+
+def set_back(row: TimerRow, schedule: Every | Cron, now: float) -> TimerRow:
+    """The row as it is to be when the clock says `now`, which may be earlier than when the row was written."""
+    if isinstance(schedule, Every):
+        longest_s = math.floor(schedule.interval_s)
+        return row if row.next_at - now <= longest_s else _counting_from(row, schedule, now)
+    back_s = row.since - now
+    frequent = row.next_at - row.since <= FREQUENT_S
+    if back_s >= CORRECTION_S or (frequent and back_s >= STEP_S):
+        return _counting_from(row, schedule, now)
+    return row
+
+
+def _counting_from(row: TimerRow, schedule: Every | Cron, since: float) -> TimerRow:
+    next_at = schedules.next_time(schedule, since)
+    return row if next_at is None else msgspec.structs.replace(row, since=since, next_at=next_at)
+
+
+def event(trigger_name: str, payload: str, at: float) -> bytes:
+    """What the function gets (reference/runtime.md §15)."""
+    time = datetime.fromtimestamp(at, UTC).strftime(schedules.UTC_FORMAT)
+    return msgspec.json.encode({"triggerTime": time, "triggerName": trigger_name, "payload": payload})

@@ -1,0 +1,265 @@
+"""Timer triggers: puts an invocation into the queue whenever one is due, in the transaction that moves its row on.
+
+Opened by `app`. Whatever number of timers there are, they wait with one timer of the event loop. A crash neither loses
+nor repeats a tick; ticks.py says what becomes of those that were missed while Sesame was down.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+
+from sesame.model import records, schedules
+from sesame.model import trigger_configs as configs
+from sesame.model.alarm import Alarm
+from sesame.model.async_invocation import NewInvocation
+from sesame.model.clocks import Clocks
+from sesame.model.errors import Forbidden
+from sesame.model.invocation import Target
+from sesame.model.records import Record
+from sesame.model.schedules import Cron, Every
+from sesame.model.trigger import Trigger
+from sesame.store import timers as rows
+from sesame.store.catalog import Catalog, Change
+from sesame.store.sql.database import Database
+from sesame.store.timers import Key, TimerRow
+from sesame.triggers import ticks
+from sesame.triggers.invocations import TriggeredInvocations, target_of
+
+TIMER_SERVICE = "fc.aliyuncs.com"
+# So that a thousand timers that are due at once neither hold the writer up for long nor take a commit each.
+TICKS_AT_ONCE = 256
+
+log = structlog.get_logger(__name__)
+
+
+class Queue(Protocol):
+    """The part of `store.queue.queue.InvocationQueue` that is used here."""
+
+    def enqueue_in(self, connection: sa.Connection, news: Sequence[NewInvocation]) -> list[bool]: ...
+    def notify(self) -> None: ...
+
+
+class Roles(Protocol):
+    """The part of `triggers.roles.InvocationRoles` that is used here."""
+
+    def require(self, role: str, source: str, target: Target) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimerNeeds:
+    catalog: Catalog
+    database: Database
+    queue: Queue
+    roles: Roles
+    clocks: Clocks
+
+
+@dataclass(frozen=True)
+class _Timer:
+    row: TimerRow
+    schedule: Every | Cron
+    record: Record
+
+
+class TimerTriggers:
+    """`open` once, then `run` for as long as Sesame runs; `close` ends the waiting."""
+
+    def __init__(self, needs: TimerNeeds) -> None:
+        self._needs = needs
+        self._invocations = TriggeredInvocations(needs.catalog, needs.clocks)
+        self._timers: dict[Key, _Timer] = {}
+        self._due: list[tuple[float, Key]] = []
+        # Triggers that changed since their rows were written.
+        self._changed: dict[Key, None] = {}
+        self._was_set_back = False
+        self._wake = asyncio.Event()
+        self._alarm = Alarm(needs.clocks, self._wake.set, self._on_set_back)
+
+    async def open(self) -> None:
+        """On return every enabled timer has a row, and changes of triggers are followed."""
+        self._needs.catalog.on_change(self._on_change)
+        kept = {row.key: row for row in await self._needs.database.load(rows.load)}
+        for record in self._needs.catalog.of_kind(records.TRIGGER):
+            self._changed[record.parent, record.name] = None
+        self._changed |= dict.fromkeys(kept)
+        await self._follow(kept)
+        self._was_set_back = True
+
+    def close(self) -> None:
+        self._alarm.close()
+
+    async def run(self) -> None:
+        """Never returns. May be run again after an error: what was due then is due now."""
+        self._due = [(timer.row.next_at, key) for key, timer in self._timers.items()]
+        heapq.heapify(self._due)
+        self._wake.set()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._follow({key: each.row for key, each in self._timers.items()})
+            if self._was_set_back:
+                await self._turn_back()
+            while due := self._take_due():
+                await self._fire(due)
+            self._alarm.set(self._next_at())
+
+    def _on_change(self, change: Change) -> None:
+        if change.kind == records.TRIGGER:
+            self._changed[change.parent, change.name] = None
+            self._wake.set()
+
+    def _on_set_back(self, back_s: float) -> None:
+        log.warning("the clock was set back; timers follow it as docs/triggers.md says", seconds=round(back_s))
+        self._was_set_back = True
+        self._wake.set()
+
+    async def _follow(self, kept: dict[Key, TimerRow]) -> None:
+        """Makes the rows of triggers that changed what the catalog says, and keeps those that still hold."""
+        changed, self._changed = self._changed, {}
+        wanted = {key: self._wanted(key, kept.get(key)) for key in changed}
+        written = [each.row for key, each in wanted.items() if each is not None and each.row != kept.get(key)]
+        gone = [key for key, each in wanted.items() if each is None and key in kept]
+
+        def change(connection: sa.Connection) -> None:
+            rows.remove(connection, gone)
+            rows.put(connection, written)
+
+        try:
+            if written or gone:
+                await self._needs.database.write(change)
+        except BaseException:
+            self._changed |= changed
+            raise
+        for key, timer in wanted.items():
+            if timer is None:
+                self._timers.pop(key, None)
+            else:
+                self._put(key, timer)
+
+    def _wanted(self, key: Key, kept: TimerRow | None) -> _Timer | None:
+        """The timer that a trigger asks for: with the row that is kept where it still holds, else with a new one."""
+        record = self._needs.catalog.get(records.TRIGGER, *key)
+        if record is None or record.document.trigger_type != configs.TIMER:
+            return None
+        trigger: Trigger = record.document
+        config = _config(trigger)
+        if not config.enable:
+            return None
+        since = min(record.modified_at, self._needs.clocks.wall())
+        holds = kept is not None and (kept.trigger_id, kept.schedule) == (trigger.trigger_id, config.cron_expression)
+        row = kept if holds else ticks.first_row(key, trigger, config, since)
+        if row is None:
+            log.error("a timer never comes due again", trigger=_name(key), schedule=config.cron_expression)
+            return None
+        return _Timer(row, schedules.timer(config.cron_expression), record)
+
+    async def _turn_back(self) -> None:
+        now = self._needs.clocks.wall()
+        moved = [
+            (key, each, row)
+            for key, each in self._timers.items()
+            if (row := ticks.set_back(each.row, each.schedule, now)) is not each.row
+        ]
+        if moved:
+            await self._needs.database.write(lambda connection: rows.put(connection, [row for _k, _e, row in moved]))
+        self._was_set_back = False
+        for key, each, row in moved:
+            self._put(key, _Timer(row, each.schedule, each.record))
+
+    def _put(self, key: Key, timer: _Timer) -> None:
+        self._timers[key] = timer
+        heapq.heappush(self._due, (timer.row.next_at, key))
+
+    def _next_at(self) -> float | None:
+        """The earliest of all times, without what is left of rows that were replaced."""
+        while self._due and not self._holds(*self._due[0]):
+            heapq.heappop(self._due)
+        return self._due[0][0] if self._due else None
+
+    def _holds(self, at: float, key: Key) -> bool:
+        timer = self._timers.get(key)
+        return timer is not None and timer.row.next_at == at
+
+    def _take_due(self) -> dict[Key, _Timer]:
+        now, due = self._needs.clocks.wall(), dict[Key, _Timer]()
+        while len(due) < TICKS_AT_ONCE and (at := self._next_at()) is not None and at <= now:
+            _at, key = heapq.heappop(self._due)
+            due[key] = self._timers[key]
+        return due
+
+    async def _fire(self, due: dict[Key, _Timer]) -> None:
+        """One transaction: each tick's row moves on, and the invocation is in the queue."""
+        now = self._needs.clocks.wall()
+        made = [(key, timer, ticks.tick(timer.row, timer.schedule, now)) for key, timer in due.items()]
+        news = {key: self._invocation(timer, tick) for key, timer, tick in made}
+
+        def commit(connection: sa.Connection) -> set[Key]:
+            taken = {
+                key for key, timer, tick in made if rows.claim(connection, timer.row, tick.following, timer.record.etag)
+            }
+            wanted = [new for key, new in news.items() if new is not None and key in taken]
+            if wanted:
+                self._needs.queue.enqueue_in(connection, wanted)
+            return taken
+
+        taken = await self._needs.database.write(commit, on_commit=lambda _taken: self._needs.queue.notify())
+        for key, timer, tick in made:
+            if key in taken:
+                self._tell_missed(timer, tick)
+                # Whoever changed the trigger meanwhile is followed next.
+                if self._timers.get(key) is timer:
+                    self._put(key, _Timer(tick.following, timer.schedule, timer.record))
+            else:
+                await self._read_again(key, timer)
+
+    def _invocation(self, timer: _Timer, tick: ticks.Tick) -> NewInvocation | None:
+        """None where the trigger's role does not allow the call: then the tick passes without one."""
+        trigger: Trigger = timer.record.document
+        service, _slash, function = timer.row.parent.partition("/")
+        target = target_of(service, function, trigger)
+        try:
+            self._needs.roles.require(trigger.invocation_role, TIMER_SERVICE, target)
+        except Forbidden as error:
+            log.warning("a timer called no function", trigger=_name(timer.row.key), reason=str(error))
+            return None
+        event = ticks.event(trigger.trigger_name, _config(trigger).payload, tick.at)
+        return self._invocations.make(target, event, f"timer:{trigger.trigger_name}")
+
+    def _tell_missed(self, timer: _Timer, tick: ticks.Tick) -> None:
+        if tick.missed:
+            log.warning(
+                "ticks of a timer were missed; the newest of them is made up for", trigger=_name(timer.row.key),
+                first=_shown(timer.row.next_at), newest=_shown(tick.at),
+            )  # fmt: skip
+
+    async def _read_again(self, key: Key, timer: _Timer) -> None:
+        """The tick was not ours to take: the trigger changed, which is followed next, or another took the row."""
+        if key in self._changed or self._timers.get(key) is not timer:
+            return
+        row = await self._needs.database.read(lambda connection: rows.find(connection, key))
+        if self._timers.get(key) is timer:
+            if row is None or row == timer.row:
+                self._changed[key] = None
+                self._timers.pop(key)
+                self._wake.set()
+            else:
+                self._put(key, _Timer(row, timer.schedule, timer.record))
+
+
+def _config(trigger: Trigger) -> configs.TimerConfig:
+    return msgspec.convert(trigger.trigger_config, configs.TimerConfig)
+
+
+def _name(key: Key) -> str:
+    return "/".join(key)
+
+
+def _shown(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime(schedules.UTC_FORMAT)

@@ -1,0 +1,73 @@
+"""Which triggers never fire here, and that the log says so when they are made and at every start.
+
+Run by pytest over a real catalog.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+from tests.control.test_triggers import ALL
+
+from sesame.model import records
+from sesame.model.kinds import KINDS
+from sesame.model.trigger import Trigger
+from sesame.model.trigger_firing import DISABLED, why_silent
+from sesame.store.catalog import Catalog
+from sesame.store.sql.database import Database
+from sesame.triggers.silent import NAMED_MAX, tell_silent_triggers
+
+FIRING = {"http", "timer", "oss"}
+
+
+@pytest.mark.parametrize("kind", sorted(ALL))
+def test_types_that_nothing_here_raises_have_a_reason(kind: str) -> None:
+    assert bool(why_silent(kind, ALL[kind])) == (kind not in FIRING)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        ("timer", {"cronExpression": "@every 1m", "enable": False}),
+        ("oss", {"events": ["oss:ObjectCreated:*"], "enable": False}),
+    ],
+)
+def test_what_its_owner_disabled_is_told_apart(kind: str, config: dict[str, Any]) -> None:
+    assert why_silent(kind, config) == DISABLED
+
+
+def test_events_of_objects_that_are_never_raised() -> None:
+    assert "oss:ObjectReplication:*" in why_silent("oss", {"events": ["oss:ObjectReplication:*"]})
+    assert why_silent("oss", {"events": ["oss:ObjectReplication:*", "oss:ObjectRemoved:DeleteObject"]}) == ""
+
+
+async def test_the_log_says_so_at_the_start_and_for_each_new_one(tmp_path: Path) -> None:
+    database = Database(tmp_path / "db")
+    await database.open()
+    catalog = Catalog(database, KINDS)
+    await catalog.open()
+
+    async def put(name: str, kind: str, **values: Any) -> None:
+        trigger = Trigger(name, name, kind, {**ALL[kind], **values})
+        await catalog.edit(lambda tx: tx.put(records.TRIGGER, "s/f", name, trigger))
+
+    for number in range(NAMED_MAX + 2):
+        await put(f"log{number:02}", "log")
+    await put("mail", "mns_topic")
+    await put("clock", "timer")
+    with capture_logs() as at_start:
+        tell_silent_triggers(catalog)
+    assert [(entry["count"], entry["log_level"]) for entry in at_start] == [(NAMED_MAX + 2, "warning"), (1, "warning")]
+    assert at_start[0]["triggers"].endswith("s/f/log09 …")
+    assert at_start[1]["triggers"] == "s/f/mail"
+    assert "Message Service" in at_start[1]["reason"]
+    with capture_logs() as later:
+        await put("table", "tablestore")
+        await put("clock2", "timer")
+        await put("clock2", "timer", enable=False)
+        await catalog.edit(lambda tx: tx.delete(records.TRIGGER, "s/f", "table"))
+    (told,) = later
+    assert (told["trigger"], told["type"]) == ("s/f/table", "tablestore")
+    assert "docs/triggers.md" in told["next_step"]
+    await database.close()
