@@ -16,6 +16,7 @@ import psutil
 
 from sesame.model.errors import ConfigurationError
 from sesame.store.durable import make_folder, sync_folder
+from sesame.store.upkeep.layout import misplaced
 
 LOCK_PATIENCE_S = 0.5
 PROCESS_START_SLACK_S = 1.0
@@ -63,6 +64,7 @@ class DataDir:
                 make_folder(self.path.parent)
                 self.path.mkdir(mode=0o700, exist_ok=True)
                 sync_folder(self.path.parent)
+            self._refuse_misplaced()
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             self.refuse_file()
@@ -129,6 +131,13 @@ class DataDir:
                         "name another with --data-dir"
                     )
                 return
+
+    def _refuse_misplaced(self) -> None:
+        for each in misplaced(self.path):
+            raise ConfigurationError(
+                f"the data directory {self.path} cannot be used: {each}; move it away and start again, or name another "
+                "data directory with --data-dir"
+            )
 
     def require_running(self) -> Endpoints:
         """As `running`; raises `ConfigurationError` with the next step when none runs."""

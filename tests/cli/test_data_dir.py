@@ -12,6 +12,7 @@ import pytest
 
 from sesame.data_dir import Credentials, DataDir, Endpoints
 from sesame.model.errors import ConfigurationError
+from sesame.store.upkeep.layout import DIRECTORIES, FILES
 
 KEY = Credentials("1234", "LTAIid", "secret")
 
@@ -74,6 +75,20 @@ def test_a_directory_that_cannot_be_made_is_an_error_with_the_next_step(tmp_path
         for use in (DataDir(path).__enter__, DataDir(path).require_running, DataDir(path).refuse_file):
             with pytest.raises(ConfigurationError, match=re.escape(says)):
                 use()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [*((name, "directory") for name in DIRECTORIES), *((name, "file") for name in FILES)],
+)
+def test_an_entry_of_the_wrong_type_is_an_error_with_the_next_step(tmp_path: Path, name: str, expected: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.touch() if expected == "directory" else path.mkdir()
+    found = "a file" if expected == "directory" else "a directory"
+    says = f"{path} is {found}, expected a {expected}; move it away and start again"
+    with pytest.raises(ConfigurationError, match=re.escape(says)):
+        DataDir(tmp_path).__enter__()
 
 
 def test_a_directory_that_is_not_there_yet_is_no_file(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Run by pytest.
 """
 
 import asyncio
+import fcntl
 import os
 import shutil
 import signal
@@ -12,7 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -197,6 +199,28 @@ def test_a_backup_that_was_killed_is_not_there(whole: Path, tmp_path: Path) -> N
         assert sound(tmp_path / f"new-{wait_s}")
         shutil.rmtree(target)
     assert all((path / MANIFEST).exists() or path.name.startswith(".") for path in tmp_path.glob("copy*"))
+
+
+def test_what_a_killed_backup_left_is_removed_by_the_next_and_a_living_one_is_not(whole: Path, tmp_path: Path) -> None:
+    target = tmp_path / "copy"
+    (tmp_path / ".copy.partial-00000000" / "blobs").mkdir(parents=True)
+    (tmp_path / ".copy-2.partial-00000000").mkdir()
+    living = tmp_path / ".copy.partial-11111111"
+    living.mkdir()
+    with flocked(living):
+        back_up(DataDir(whole), target)
+    assert {path.name for path in tmp_path.iterdir()} == {"copy", living.name, ".copy-2.partial-00000000"}
+    shutil.rmtree(target)
+    back_up(DataDir(whole), target)
+    assert not living.exists()
+
+
+@contextmanager
+def flocked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    yield
+    os.close(descriptor)
 
 
 def test_logs_are_copied_too(whole: Path, tmp_path: Path) -> None:

@@ -152,7 +152,24 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a package of no record": (lambda d: (d / "packages" / ("e" * 64)).mkdir(), "code packages that no record names"),
     "objects is a file": (
-        lambda d: shutil.rmtree(d / "objects") or (d / "objects").touch(), "objects is no directory",
+        lambda d: shutil.rmtree(d / "objects") or (d / "objects").touch(), "objects is a file, expected a directory",
+    ),
+    "quarantine is a file": (lambda d: (d / "quarantine").touch(), "quarantine is a file, expected a directory"),
+    "sandboxes is a file": (lambda d: (d / "sandboxes").touch(), "sandboxes is a file, expected a directory"),
+    "drafts is a file": (
+        lambda d: (d / "objects" / "drafts").rmdir() or (d / "objects" / "drafts").touch(), "drafts is a file",
+    ),
+    "staging is a pipe": (
+        lambda d: (d / "packages" / "staging").rmdir() or os.mkfifo(d / "packages" / "staging"),
+        "staging is a special file, expected a directory",
+    ),
+    "packages leads nowhere": (
+        lambda d: shutil.rmtree(d / "packages") or (d / "packages").symlink_to(d / "nowhere"),
+        "packages is a link that leads nowhere",
+    ),
+    "lock is a directory": (lambda d: (d / "lock").mkdir(), "lock is a directory, expected a file"),
+    "the key's file is a directory": (
+        lambda d: (d / "credentials.json").mkdir(), "credentials.json is a directory, expected a file",
     ),
     "logs.db is text": (lambda d: (d / "logs.db").write_text("text " * 1000), "logs.db: file is not a database"),
 }  # fmt: skip

@@ -5,6 +5,8 @@ leaves nothing behind unless every digest was right.
 """
 
 import contextlib
+import fcntl
+import glob
 import os
 import secrets
 import shutil
@@ -109,9 +111,12 @@ def restore(source: Path, target: Path, progress: Progress = lambda _text: None)
 
 @contextlib.contextmanager
 def _aside(target: Path) -> Iterator[Path]:
-    """A directory beside `target` that becomes it when all went well, and goes away when not."""
-    partial = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
-    partial.mkdir(mode=0o700)
+    """A directory beside `target` that becomes it when all went well, and goes away when not.
+
+    A killed backup or restore leaves its directory behind; the next one to the same target removes it.
+    """
+    _remove_left_behind(target)
+    partial, lock = _locked_partial(target)
     try:
         yield partial
         # An empty directory of this name gives way; anything else is refused by the system.
@@ -122,6 +127,43 @@ def _aside(target: Path) -> Iterator[Path]:
         raise ConfigurationError(f"{where}: {error.strerror}; nothing was left at {target}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked_partial(target: Path) -> tuple[Path, int]:
+    """A new directory, and a descriptor that holds its lock for as long as this process makes it."""
+    while True:
+        partial = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
+        partial.mkdir(mode=0o700)
+        # Another process may take a directory that is not locked yet for one left behind, and remove it.
+        lock = _lock(partial)
+        if lock is not None and partial.exists():
+            return partial, lock
+        if lock is not None:
+            os.close(lock)
+
+
+def _remove_left_behind(target: Path) -> None:
+    """Removes the directories of killed processes; those that a living process makes are locked and stay."""
+    for partial in target.parent.glob(f"{glob.escape(f'.{target.name}')}.partial-*"):
+        lock = _lock(partial)
+        if lock is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """None when another process holds the lock, or has removed the directory, or when it is no directory."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _copy_consistently(paths: DataPaths, partial: Path, progress: Progress) -> tuple[Inventory, list[CopiedFile]]:

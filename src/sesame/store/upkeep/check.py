@@ -20,6 +20,7 @@ from sesame.store.sql import sqlite
 from sesame.store.sql.backends import backend_of
 from sesame.store.upkeep.files import differences, sums
 from sesame.store.upkeep.inventory import BlobRow, DataPaths, Inventory, blob_row, buckets, describe, read_inventory
+from sesame.store.upkeep.layout import misplaced
 
 # Beside a running Sesame: a file this young may still get its row, one this old will not.
 IN_FLIGHT_S = 3600.0
@@ -110,9 +111,8 @@ def _strays(paths: DataPaths) -> Iterator[Damage]:
     for path in sorted(paths.path.iterdir()) if paths.path.is_dir() else ():
         if path.name not in _KNOWN:
             yield Damage(f"{path} was not put there by Sesame; it is left alone", harmless=True)
-    for path in (paths.objects, paths.packages):
-        if path.exists() and not path.is_dir():
-            yield Damage(f"{path} is no directory", _RESTORE)
+    for each in misplaced(paths.path):
+        yield Damage(str(each), f"move it away before the next start; if it was a {each.expected}, {_RESTORE}")
 
 
 def _catalog(inventory: Inventory) -> Iterator[Damage]:
