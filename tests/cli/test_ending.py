@@ -94,9 +94,22 @@ def test_output_that_cannot_be_written_is_one_line() -> None:
     assert done.stderr.count(b"\n") == 1
 
 
-def test_closed_streams_and_a_locale_without_unicode_fail_no_command() -> None:
-    closed = 'exec "$0" -m sesame --help >&- 2>&-'
-    assert subprocess.run(["sh", "-c", closed, sys.executable], check=False, env=CLEAN).returncode == 0
+@pytest.mark.parametrize(
+    ("closed", "code", "says"),
+    [
+        ("2>&-", 0, b""),
+        (">&-", 1, b"error: the output cannot be written: stdout is closed\n"),
+        (">&- 2>&-", 1, b""),
+        ("<&-", 0, b""),
+    ],
+)
+def test_a_result_that_has_nowhere_to_go_fails_the_command(closed: str, code: int, says: bytes) -> None:
+    command = f'exec "$0" -m sesame --help {closed}'
+    done = subprocess.run(["sh", "-c", command, sys.executable], check=False, env=CLEAN, capture_output=True)
+    assert (done.returncode, done.stderr) == (code, says)
+
+
+def test_a_locale_without_unicode_fails_no_command() -> None:
     ascii_only = CLEAN | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
     done = subprocess.run(
         [sys.executable, "-m", "sesame", "invoke", "--help"], check=False, env=ascii_only, capture_output=True

@@ -24,13 +24,16 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 # As click ends where it sees the pipe break first.
 EXIT_BROKEN_PIPE = 1
 
+_CLOSED = "stdout is closed"
+
 
 def run(command: Callable[[], int | None]) -> int:
     """Runs a command to its end and gives its exit code."""
     with contextlib.suppress(ValueError):
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-    _make_streams_accept_anything()
+    _prepare_streams()
+    code = 0
     try:
         try:
             code = _outcome(command)
@@ -41,11 +44,12 @@ def run(command: Callable[[], int | None]) -> int:
         except OSError as error:
             # Of what the command printed last: a full disk, for example.
             _close_quietly(sys.stdout)
-            output.error(f"the output cannot be written: {error.strerror}")
-            return EXIT_FAILED
+            if not code:
+                output.error(f"the output cannot be written: {_CLOSED if _is_closed(error) else error.strerror}")
+            return code or EXIT_FAILED
         sys.stderr.flush()
     except OSError:
-        # Nobody reads stderr any more: there is no place to say so.
+        # stderr itself cannot be written, so the reason cannot be told.
         _close_quietly(sys.stdout)
         _close_quietly(sys.stderr)
         return EXIT_BROKEN_PIPE
@@ -85,6 +89,8 @@ def _outcome(command: Callable[[], int | None]) -> int:
 
 
 def _of_the_machine(error: OSError) -> str:
+    if _is_closed(error):
+        return f"the output cannot be written: {_CLOSED}"
     said = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"{said}; run the command as the user who owns it, or name another place"
@@ -106,10 +112,18 @@ def _of_a_defect(error: Exception) -> str:
     return f"this is a defect of Sesame: {said}; its traceback is in {file.name}"
 
 
-def _make_streams_accept_anything() -> None:
-    """So that a closed stream, or a terminal that knows only ASCII, fails no command."""
+def _is_closed(error: OSError) -> bool:
+    return error.errno == errno.EBADF and error.filename is None
+
+
+def _prepare_streams() -> None:
+    """Lets every command write to stderr though it is closed, and to terminals that know only ASCII.
+
+    Writing a result to a stdout that is closed fails, so that a command whose result is lost does not exit with 0.
+    """
     if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for the life of the process)
+        # A descriptor that can only be read: writing to it is EBADF, as it would be to the closed one.
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (for the life of the process)
     for stream in (sys.stdout, sys.stderr):
