@@ -4,13 +4,15 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.runtime.conftest import FUNCTIONS, Stage
+from tests.runtime.conftest import FUNCTIONS, Actor, Stage
 from tests.security.probes import PROBES, Probe
 from tests.support.jails import INTERPRETERS, jail, jail_only, root_only
 
@@ -67,48 +69,84 @@ async def scene(tmp_path: Path, runtime: str) -> AsyncIterator[Scene]:
     made.close()
 
 
-async def attacked(probe: Probe, runtime: str, scene: Scene, without: frozenset[str]) -> Any:
-    """What the attacker answers; or why it did not live to answer."""
-    options = {"without": without, **probe.options}
-    async with jail(scene.folder / "state", **options) as driver:
-        stage = Stage(driver, runtime)
-        victim = await stage.start("victim", instance_id="c-victim-of-all")
-        held = await victim.json(SECRET.encode(), credentials=CREDENTIALS)
-        attacker = await stage.start(scene.code, f"index.{probe.attack}", layer_dirs=(scene.layer,), **probe.spec)
-        told = {
-            "secret": SECRET, "key": CREDENTIALS["access_key_secret"],
-            "instance": "c-victim-of-all", "address": held["address"], "size": held["size"],
-            "victim_uid": held["uid"],
-            "host": os.uname().nodename, "path": str(scene.file), "content": SECRET, "name": scene.abstract,
-            "most": victim.sandbox.init_pid + 2, **probe.event,
-        }  # fmt: skip
-        if probe.attack == "host_socket":
-            told["path"] = str(scene.folder / "socket")
-        try:
-            reply = await attacker.invoke(json.dumps(told).encode())
-        except SandboxDied as died:
-            return died.reason
-        finally:
-            assert (await victim_lives(victim)) == b"alive", "the victim died of it"
-        assert reply.ok, reply.payload.decode()
-        return json.loads(reply.payload)
+@dataclass(frozen=True)
+class Host:
+    """A driver with one instance to be attacked."""
+
+    stage: Stage
+    victim: Actor
 
 
-async def victim_lives(victim: Any) -> bytes:
+async def host_of(driver: Any, runtime: str) -> Host:
+    stage = Stage(driver, runtime)
+    victim = await stage.start("victim", instance_id="c-victim-of-all")
+    # The stage ends the attackers alone.
+    stage.forget()
+    return Host(stage, victim)
+
+
+WithWalls = Callable[[str, Mapping[str, Any]], Awaitable[Host]]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def with_walls(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[WithWalls]:
+    """One host for each runtime and set of options, with one victim that has to survive every attack on it."""
+    hosts: dict[str, Host] = {}
+    async with AsyncExitStack() as drivers:
+
+        async def made(runtime: str, options: Mapping[str, Any]) -> Host:
+            key = f"{runtime} {sorted(options.items())}"
+            if key not in hosts:
+                driver = await drivers.enter_async_context(jail(tmp_path_factory.mktemp("jail"), **options))
+                hosts[key] = await host_of(driver, runtime)
+            return hosts[key]
+
+        yield made
+
+
+async def attack(host: Host, probe: Probe, scene: Scene) -> Any:
+    """What the attacker answers; or why it did not live to answer. It has ended when this returns."""
+    # Each attack finds the secrets in every place anew, and where they are.
+    held = await host.victim.json(SECRET.encode(), credentials=CREDENTIALS)
+    attacker = await host.stage.start(scene.code, f"index.{probe.attack}", layer_dirs=(scene.layer,), **probe.spec)
+    told = {
+        "secret": SECRET, "key": CREDENTIALS["access_key_secret"],
+        "instance": "c-victim-of-all", "address": held["address"], "size": held["size"],
+        "victim_uid": held["uid"],
+        "host": os.uname().nodename, "path": str(scene.file), "content": SECRET, "name": scene.abstract,
+        "most": host.victim.sandbox.init_pid + 2, **probe.event,
+    }  # fmt: skip
+    if probe.attack == "host_socket":
+        told["path"] = str(scene.folder / "socket")
+    try:
+        reply = await attacker.invoke(json.dumps(told).encode())
+    except SandboxDied as died:
+        return died.reason
+    finally:
+        assert (await victim_lives(host.victim)) == b"alive", "the victim died of it"
+        await host.stage.clear()
+    assert reply.ok, reply.payload.decode()
+    return json.loads(reply.payload)
+
+
+async def victim_lives(victim: Actor) -> bytes:
     return b"alive" if not victim.deaths and (await victim.invoke(b"again")).ok else b"dead"
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.attack)
-async def test_the_attack_fails(probe: Probe, runtime: str, scene: Scene) -> None:
+async def test_the_attack_fails(probe: Probe, runtime: str, scene: Scene, with_walls: WithWalls) -> None:
     require(probe)
-    assert await attacked(probe, runtime, scene, frozenset()) is not True
+    host = await with_walls(runtime, probe.options)
+    assert await attack(host, probe, scene) is not True
 
 
 @root_only
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.attack)
 async def test_the_attack_succeeds_without_the_wall(probe: Probe, runtime: str, scene: Scene) -> None:
+    """On a host of its own: an attack that succeeds may leave anything behind."""
     require(probe)
-    assert await attacked(probe, runtime, scene, probe.walls) is True
+    async with jail(scene.folder / "state", without=probe.walls, **probe.options) as driver:
+        assert await attack(await host_of(driver, runtime), probe, scene) is True
 
 
 def require(probe: Probe) -> None:
