@@ -4,6 +4,7 @@ import base64
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ FRAMEWORKS = {
     "python3.10": {"flask": ["flask>=3,<4"], "django": ["django>=5.2,<6"]},
     "python3.12": {"flask": ["flask>=3,<4"], "django": ["django>=5.2,<6"]},
 }  # fmt: skip
+
+OLDER_THAN_UV_KNOWS = ("python2.7", "python3")
 
 Site = Callable[..., requests.Response]
 
@@ -143,7 +146,12 @@ def test_frameworks_unchanged(publish: Callable[..., Site], runtime: str, framew
 def _install(runtime: str, packages: list[str], folder: Path) -> None:
     """As pip installs them under this interpreter; skips, saying why, where they cannot be had."""
     python = str(discover()[runtime].path)
-    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+    uv = Path(sys.executable).with_name("uv")
+    if uv.exists() and runtime not in OLDER_THAN_UV_KNOWS:
+        # A tenth of what pip takes.
+        command = [str(uv), "pip", "install", "--quiet", "--python", python]
+    else:
+        command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     done = subprocess.run(
         [*command, "--target", str(folder), *packages],
         capture_output=True,
