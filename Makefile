@@ -6,7 +6,7 @@
 
 BIN := .venv/bin
 # Three processes of pytest for two cores, as tests also wait; each file's tests stay together: they share servers.
-PARALLEL ?= -n 3 --dist loadfile
+PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 UNIT := --ignore=tests/journeys --ignore=tests/security -m 'not torture and not alone'
 INSTALLED := .venv/.installed
 

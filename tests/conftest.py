@@ -29,6 +29,27 @@ ALONE = (
     "journeys/test_survival.py",
     "journeys/test_stalls.py",
 )
+# The files that take longest, the longest first: they begin first, so that the run does not end with one of them.
+# `make test` keeps this order (`--no-loadscope-reorder`).
+LONGEST = (
+    "security/test_walls.py",
+    "sandbox/test_jail_user.py",
+    "journeys/test_exec.py",
+    "sandbox/test_exec.py",
+    "journeys/test_schemathesis.py",
+    "journeys/test_http_functions.py",
+    "sandbox/test_jail_contract.py",
+    "cli/test_demo.py",
+    "cli/test_start.py",
+    "store/test_kill.py",
+    "journeys/test_instances.py",
+    "runtime/test_contract.py",
+    "journeys/test_tail.py",
+    "sandbox/test_jail.py",
+    "oss/test_bad_input.py",
+    "oss/test_memory.py",
+    "cli/test_invoke.py",
+)
 TURNS = pytest.StashKey[Path]()
 
 
@@ -119,10 +140,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
     for item in items:
-        if item.path.is_relative_to(here) and item.path.relative_to(here).as_posix() in ALONE:
+        if _name_of(item) in ALONE:
             item.add_marker("alone")
+    rank = {name: number for number, name in enumerate(LONGEST)} | dict.fromkeys(ALONE, len(items) + 1)
+    items.sort(key=lambda item: rank.get(_name_of(item), len(items)))
+
+
+def _name_of(item: pytest.Item) -> str:
+    """`cli/test_start.py`; "" for a test that is not below this folder."""
+    here = Path(__file__).parent
+    return item.path.relative_to(here).as_posix() if item.path.is_relative_to(here) else ""
 
 
 @pytest.hookimpl(optionalhook=True)

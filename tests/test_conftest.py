@@ -77,8 +77,9 @@ def test_who_asks_to_be_alone_is_alone(tmp_path: Path) -> None:
     assert "l" * 8 in in_order, in_order
 
 
-def test_every_file_that_is_to_run_alone_exists() -> None:
-    found = re.search(r"^ALONE = (\(.*?^\))", (HERE / "conftest.py").read_text(), re.S | re.M)
+@pytest.mark.parametrize("name", ["ALONE", "LONGEST"])
+def test_every_file_that_is_named_exists(name: str) -> None:
+    found = re.search(rf"^{name} = (\(.*?^\))", (HERE / "conftest.py").read_text(), re.S | re.M)
     assert found is not None
     named = ast.literal_eval(found[1])
     assert named
@@ -95,6 +96,8 @@ def pytest_in(folder: Path, *options: str, **environ: str) -> "subprocess.Comple
     }
     # Without the plugins that are not needed it starts sooner.
     kept["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    # Our conftest imports fixtures of `tests.support`.
+    kept["PYTHONPATH"] = str(HERE.parent)
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "xdist", *options, str(folder)],
         cwd=folder, env=kept | environ, capture_output=True, text=True, check=False,

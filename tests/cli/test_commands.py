@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tests.support import forked
 
 from sesame.cli import output
 from sesame.cli.doctor import doctor
@@ -19,12 +20,12 @@ from sesame.data_dir import Credentials, DataDir, Endpoints
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
 
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
+
 
 def sesame(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "sesame", *arguments], capture_output=True, text=True, check=False, timeout=120,
-        env={name: value for name, value in os.environ.items() if not name.startswith("SESAME_")},
-    )  # fmt: skip
+    done = forked.run(*arguments, environ=CLEAN)
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def test_env_prints_shell_exports_of_what_is_served(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.support import forked
 
 from sesame.sandbox.jail.isolation import probe
 from sesame.sandbox.runtimes.interpreters import discover
@@ -16,9 +16,7 @@ CLEAN = {name: value for name, value in os.environ.items() if not name.startswit
 
 
 def invoke(*arguments: str, event: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
-    return subprocess.run(
-        [sys.executable, "-m", "sesame", "invoke", *arguments], input=event, capture_output=True, check=False, env=CLEAN
-    )
+    return forked.run("invoke", *arguments, event=event, environ=CLEAN)
 
 
 @pytest.mark.parametrize("runtime", sorted(discover()))

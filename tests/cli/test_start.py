@@ -14,6 +14,7 @@ from pathlib import Path
 import fc2
 import psutil
 import pytest
+from tests.support import forked
 
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
@@ -22,14 +23,8 @@ CLEAN = {name: value for name, value in os.environ.items() if not name.startswit
 
 
 def sesame(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "sesame", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=CLEAN,
-        timeout=120,
-    )
+    done = forked.run(*arguments, environ=CLEAN)
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 class Server:

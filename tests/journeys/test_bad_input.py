@@ -34,9 +34,9 @@ def send(
     )
 
 
-def archive(*entries: tuple[str | zipfile.ZipInfo, bytes | str]) -> bytes:
+def archive(*entries: tuple[str | zipfile.ZipInfo, bytes | str], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     held = io.BytesIO()
-    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as made:
+    with zipfile.ZipFile(held, "w", method) as made:
         for name, content in entries:
             made.writestr(name, content)
     return held.getvalue()

@@ -11,6 +11,7 @@ import sqlite3
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -39,6 +40,8 @@ REFUSED = {
     "POST /2016-08-15/services/{service}/versions",  # nothing has changed since the last one
     # It has ended.
     "PUT /2016-08-15/services/{service}/functions/{function}/stateful-async-invocations/{invocation}",
+    "GET /sesame/dead-letters/{letter}",  # there is none
+    "POST /sesame/dead-letters/{letter}/replay",
     "PUT /sesame/services/{service}/functions/{function}/async-invocations/{invocation}",
 }
 # What a server has of itself, whatever anybody does; the last two count versions, whose numbers are not given again.
@@ -109,20 +112,28 @@ def furnish(server: Sesame) -> dict[str, str]:
     }
 
 
-def sent_as_described(server: Sesame, case: schemathesis.Case) -> requests.Response:
-    made = case.as_transport_kwargs(base_url=server.endpoint)
+@dataclass(frozen=True)
+class Requests:
+    """Where they are sent, over one connection, and the names of the things that are there."""
+
+    server: Sesame
+    session: requests.Session
+    there: dict[str, str]
+
+
+def sent_as_described(to: Requests, case: schemathesis.Case) -> requests.Response:
+    made = case.as_transport_kwargs(base_url=to.server.endpoint)
     made["headers"] = {name: text for name, text in made["headers"].items() if name.lower() != "authorization"}
     fields = ("method", "url", "headers", "params", "json", "data", "cookies")
     prepared = requests.Request(**{name: made[name] for name in fields if name in made}).prepare()
-    signed = server.api().signed(
+    signed = to.server.api().signed(
         prepared.method or "",
         urlsplit(prepared.url or "").path,
         {name: str(text) for name, text in prepared.headers.items()},
     )
     prepared.headers.clear()
     prepared.headers.update(signed)
-    with requests.Session() as session:
-        return session.send(prepared, timeout=ANSWER_WITHIN_S, allow_redirects=False)
+    return to.session.send(prepared, timeout=ANSWER_WITHIN_S, allow_redirects=False)
 
 
 def sensible(case: schemathesis.Case, there: dict[str, str], name: str) -> None:
@@ -149,12 +160,21 @@ def try_all(server: Sesame, examples: int) -> dict[str, int]:
     described: Iterable[Any] = schemathesis.openapi.from_dict(document).get_all_operations()
     operations = [found.ok() for found in described]
     # The one left out speaks websocket: test_exec.py.
-    return {each.label: try_one(server, each, examples) for each in operations if not each.path.endswith("/exec")}
-
-
-def try_one(server: Sesame, operation: schemathesis.APIOperation, examples: int) -> int:
-    taken = 0
+    taken: dict[str, int] = {}
     there = furnish(server)
+    with requests.Session() as session:
+        for operation in operations:
+            if operation.path.endswith("/exec"):
+                continue
+            taken[operation.label] = try_one(Requests(server, session, there), operation, examples)
+            # Requests that only read have deleted nothing.
+            if operation.method.upper() != "GET":
+                there = furnish(server)
+    return taken
+
+
+def try_one(to: Requests, operation: schemathesis.APIOperation, examples: int) -> int:
+    taken = 0
 
     @seed(SEED)
     @settings(
@@ -168,8 +188,8 @@ def try_one(server: Sesame, operation: schemathesis.APIOperation, examples: int)
     def try_it(case: schemathesis.Case, chance: int, name: str) -> None:
         nonlocal taken
         if chance:
-            sensible(case, there, name)
-        answer = sent_as_described(server, case)
+            sensible(case, to.there, name)
+        answer = sent_as_described(to, case)
         taken += answer.status_code < 400
         assert answer.status_code < 500, f"{operation.label}: {answer.status_code} {answer.text}"
         if answer.status_code >= 400:

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,10 @@ def busy() -> bool:
 
 
 def upload(sesame: Sesame) -> None:
-    # Random bytes do not compress, and are stored as they are.
     zipped = archive(
-        ("index.py", "def my_handler(event, context):\n    return 'ok'\n"), ("data", os.urandom(PACKAGE_BYTES))
+        ("index.py", "def my_handler(event, context):\n    return 'ok'\n"),
+        ("data", os.urandom(PACKAGE_BYTES)),
+        method=zipfile.ZIP_STORED,
     )
     for body in (
         json.dumps(function(zipped)).encode(),

@@ -1,17 +1,17 @@
 """What was acknowledged is there after kill -9 at any moment: records and packages.
 
-Run by pytest; the child process is this file run as a program.
+The child process calls `main` of this file.
 Never waits for a fixed time: the moment of death is a number of acknowledgements, and some more output.
 """
 
 import asyncio
 import itertools
 import random
-import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
+from tests.support import forked
 
 from sesame.store.catalog import Catalog, Transaction
 from sesame.store.packages.packages import Packages
@@ -75,17 +75,13 @@ async def write_forever(root: Path, place: str) -> None:
 
 def run_and_kill(root: Path, place: str, after: int) -> list[list[str]]:
     """What the child said before it was killed, some time after its `after`th acknowledgement."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", f"from tests.store.test_kill import main; main({str(root)!r}, {place!r})"],
-        stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
-    )
-    assert child.stdout is not None
-    try:
-        said = list(itertools.islice(filter(acknowledges, child.stdout), after))
-    finally:
-        child.kill()
-    said += filter(acknowledges, child.stdout)
+    child, printed = forked.call("tests.store.test_kill:main", str(root), place)
+    with printed:
+        try:
+            said = list(itertools.islice(filter(acknowledges, printed), after))
+        finally:
+            child.kill()
+        said += filter(acknowledges, printed)
     child.wait()
     return [line.decode().split() for line in said if line.endswith(b"\n")]
 
@@ -103,7 +99,7 @@ async def test_nothing_acknowledged_is_lost(tmp_path: Path, place: Path | str) -
     newest: dict[str, int] = {}
     packed: set[str] = set()
     for _ in range(ROUNDS["postgresql" if isinstance(place, str) else "sqlite"]):
-        for what, name, value in await asyncio.to_thread(run_and_kill, tmp_path, str(place), chance.randrange(1, 120)):
+        for what, name, value in await asyncio.to_thread(run_and_kill, tmp_path, str(place), chance.randrange(1, 60)):
             if what == "record":
                 newest[name] = int(value)
             else:

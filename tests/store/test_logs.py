@@ -1,12 +1,11 @@
 """The store of logs: every line is kept and found, what is cut says so, old lines go, and what was written survives.
 
-Run by pytest; the child process that is killed is this file run as a program. Time is injected.
+The child process that is killed calls `main` of this file. Time is injected.
 """
 
 import asyncio
 import os
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -17,6 +16,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support import forked
 from tests.support.fakes import ReadFrom
 
 from sesame.model.errors import ConfigurationError
@@ -513,24 +513,20 @@ def main(path: str) -> None:
 
 
 def run_and_kill(path: Path, after: int) -> int:
-    child = subprocess.Popen(
-        [sys.executable, "-c", f"from tests.store.test_logs import main; main({str(path)!r})"],
-        stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
-    )
-    assert child.stdout is not None
-    try:
-        said = [child.stdout.readline() for _ in range(after)]
-    finally:
-        child.kill()
-    said += child.stdout.readlines()
+    child, printed = forked.call("tests.store.test_logs:main", str(path))
+    with printed:
+        try:
+            said = [printed.readline() for _ in range(after)]
+        finally:
+            child.kill()
+        said += printed.readlines()
     child.wait()
     return int([line for line in said if line.endswith(b"\n")][-1])
 
 
 async def test_what_was_flushed_survives_a_kill(tmp_path: Path) -> None:
     path = tmp_path / "logs.db"
-    for after in (1, 7, 40, 3, 90):
+    for after in (1, 7, 20, 3, 40):
         flushed = await asyncio.to_thread(run_and_kill, path, after)
         numbers = [int(line.text) for line in LogReader(path).read(Query(limit=10**9))]
         assert numbers == list(range(len(numbers)))

@@ -1,0 +1,165 @@
+"""Runs commands of Sesame, and functions of tests, in processes that are forked instead of started.
+
+One process for each run of pytest imports everything, once, and forks for each order. What runs has its own streams,
+environment, directory and exit code, as in a process that was started; it saves the time of the imports.
+"""
+
+import atexit
+import contextlib
+import functools
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+REPOSITORY = Path(__file__).parents[2]
+ORDER_BYTES_MAX = 200_000
+CLI = "sesame.cli.main:main"
+# Commands import their modules when they are asked for; the server does so for all of them.
+PRELOADED = ("sesame.cli.start", "sesame.cli.local", "sesame.cli.invoke", "sesame.cli.logs", "sesame.cli.doctor")
+
+
+class Forked:
+    """A process that was forked. `wait` gives its exit code as `subprocess` does: negative for a signal."""
+
+    def __init__(self, status: IO[bytes]) -> None:
+        self._status = status
+        self.pid = int(status.readline())
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        with self._status:
+            return int(self._status.readline())
+
+
+def run(
+    *arguments: str | bytes, event: bytes = b"", environ: Mapping[str, str], directory: Path | str = REPOSITORY
+) -> "subprocess.CompletedProcess[bytes]":
+    """`sesame ARGUMENTS`, as `subprocess.run` with captured output; `event` is its standard input."""
+    streams = [_file(event), _file(), _file()]
+    try:
+        arguments_text = [os.fsdecode(each) for each in arguments]
+        forked = _order(CLI, ["sesame", *arguments_text], [each.fileno() for each in streams], environ, str(directory))
+        code = forked.wait()
+        said = [os.pread(each.fileno(), os.fstat(each.fileno()).st_size, 0) for each in streams[1:]]
+    finally:
+        for each in streams:
+            each.close()
+    return subprocess.CompletedProcess(["sesame", *arguments_text], code, *said)
+
+
+def call(target: str, *arguments: str) -> tuple[Forked, IO[bytes]]:
+    """Calls `module:function` with these texts; the file reads what it prints."""
+    reading, writing = os.pipe()
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    try:
+        forked = _order(target, list(arguments), [nowhere, writing, 2], os.environ, str(REPOSITORY))
+    finally:
+        os.close(writing)
+        os.close(nowhere)
+    return forked, os.fdopen(reading, "rb")
+
+
+def _file(content: bytes = b"") -> IO[bytes]:
+    held = os.fdopen(os.memfd_create("stream"), "w+b")
+    held.write(content)
+    held.seek(0)
+    return held
+
+
+def _order(target: str, arguments: list[str], streams: list[int], environ: Mapping[str, str], directory: str) -> Forked:
+    reading, writing = os.pipe()
+    order = {"target": target, "arguments": arguments, "environ": dict(environ), "directory": directory}
+    try:
+        socket.send_fds(_server(), [json.dumps(order).encode("utf-8", "surrogateescape")], [*streams, writing])
+    finally:
+        os.close(writing)
+    return Forked(os.fdopen(reading, "rb"))
+
+
+@functools.cache
+def _server() -> socket.socket:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        command = [sys.executable, "-c", f"from tests.support.forked import serve; serve({theirs.fileno()})"]
+        server = subprocess.Popen(command, cwd=REPOSITORY, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+
+    def end() -> None:
+        ours.close()
+        server.wait()
+
+    atexit.register(end)
+    return ours
+
+
+def serve(descriptor: int) -> None:
+    """Ends when the run of pytest does."""
+    for name in PRELOADED:
+        importlib.import_module(name)
+    # Each order's first fork waits for the second, which nobody else can do.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    orders = socket.socket(fileno=descriptor)
+    while True:
+        order, descriptors, _flags, _address = socket.recv_fds(orders, ORDER_BYTES_MAX, 4)
+        if not order:
+            return
+        if os.fork() == 0:
+            orders.close()
+            _fork_and_wait(json.loads(order.decode("utf-8", "surrogateescape")), descriptors)
+        for each in descriptors:
+            os.close(each)
+
+
+def _fork_and_wait(order: dict[str, Any], descriptors: list[int]) -> NoReturn:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    *streams, status = descriptors
+    pid = os.fork()
+    if pid == 0:
+        os.close(status)
+        _run(order, streams)
+    for each in streams:
+        os.close(each)
+    os.write(status, b"%d\n" % pid)
+    _pid, ended = os.waitpid(pid, 0)
+    os.write(status, b"%d\n" % os.waitstatus_to_exitcode(ended))
+    os._exit(0)
+
+
+def _run(order: dict[str, Any], streams: list[int]) -> NoReturn:
+    code: Any = 1
+    try:
+        for number, descriptor in enumerate(streams):
+            os.dup2(descriptor, number)
+        for descriptor in streams:
+            if descriptor > 2:
+                os.close(descriptor)
+        os.environ.clear()
+        os.environ.update(order["environ"])
+        os.chdir(order["directory"])
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 (for the life of the process)
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (for the life of the process)
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
+        module, _colon, name = order["target"].partition(":")
+        function = getattr(importlib.import_module(module), name)
+        if order["target"] == CLI:
+            sys.argv = order["arguments"]
+            function()
+        else:
+            function(*order["arguments"])
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
