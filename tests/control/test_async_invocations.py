@@ -28,7 +28,9 @@ class Kept:
         self.account = account
         self.queue = queue
         self.clocks = clocks
-        self.invocations = AsyncInvocations(account.catalog, queue, clocks.wall)
+        self.invocations = AsyncInvocations(
+            account.catalog, queue, AsyncConfigs(account.catalog).policy_of, clocks.wall
+        )
 
     async def run(self, state: State = State.SUCCEEDED) -> None:
         """Ends what is due, as its holder would."""

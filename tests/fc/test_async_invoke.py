@@ -133,7 +133,7 @@ async def test_stateful_by_header_and_by_configuration(demo: Endpoint) -> None:
     enable = "x-fc-stateful-async-invocation-enable"
     first = await demo.call("POST", CALL, headers={**ASYNC, enable: "true"})
     assert first.headers["X-Fc-Stateful-Async-Invocation-Id"] == first.headers["X-Fc-Request-Id"]
-    await demo.call("POST", CALL, headers={**ASYNC, enable: "false"})
+    await demo.call("POST", CALL, headers={**ASYNC, enable: "False"})
     body = {"statefulInvocation": True, "maxAsyncEventAgeInSeconds": 60}
     assert (await demo.call("PUT", "/services/demo/functions/f/async-invoke-config", body)).status == 200
     await demo.call("POST", CALL, headers=ASYNC)
@@ -257,3 +257,15 @@ async def test_a_function_that_leads_to_itself_too_often(demo: Endpoint) -> None
     answer = await demo.call("POST", CALL)
     assert (answer.status, answer.json()["ErrorCode"]) == (400, "RecursionLimitExceeded")
     assert "--recursion-limit" in answer.json()["ErrorMessage"]
+
+
+async def test_a_custom_domain_takes_asynchronous_invocations_too(demo: Endpoint) -> None:
+    assert (await demo.call("POST", "/services/demo/functions/f/triggers", TRIGGER)).status == 200
+    route = {"path": "/*", "serviceName": "demo", "functionName": "f"}
+    domain = {"domainName": "async.example.com", "protocol": "HTTP", "routeConfig": {"routes": [route]}}
+    assert (await demo.call("POST", "/custom-domains", domain)).status == 200
+    sent = {"host": "async.example.com", **ASYNC}
+    answer = await demo.call("POST", "/a", b"body", sent, sign=False, whole_path=True)
+    assert (answer.status, answer.body) == (202, b"")
+    params: Any = demo.queue.news[0].meta.http_params
+    assert params["path"] == "/a"

@@ -44,6 +44,26 @@ INVOKE = "/services/s/functions/f/invocations"
             "services/s.LATEST.LATEST/functions/f/invocations",
             ("fc:InvokeFunction", "services/s.LATEST/functions/f"),
         ),
+        (
+            "GET",
+            "services/s/functions/f/stateful-async-invocations",
+            ("fc:ListStatefulAsyncInvocations", "services/s/functions/f/stateful-async-invocations/*"),
+        ),
+        (
+            "GET",
+            "services/s.LATEST/functions/f/stateful-async-invocations/job",
+            ("fc:GetStatefulAsyncInvocation", "services/s/functions/f/stateful-async-invocations/job"),
+        ),
+        (
+            "PUT",
+            "services/s.prod/functions/f/stateful-async-invocations/job",
+            ("fc:StopStatefulAsyncInvocation", "services/s.prod/functions/f/stateful-async-invocations/job"),
+        ),
+        (
+            "GET",
+            "stateful-async-invocation-functions",
+            ("fc:ListStatefulAsyncInvocationFunctions", "stateful-async-invocation-functions/*"),
+        ),
         ("GET", "services/s/functions/f/invocations", None),
         ("POST", "services/s/functions/f/g/invocations", None),
         ("POST", "services//functions//invocations", ("fc:InvokeFunction", "services//functions/")),
@@ -54,6 +74,23 @@ INVOKE = "/services/s/functions/f/invocations"
 )
 def test_actions_and_resources(method: str, path: str, expected: tuple[str, str] | None) -> None:
     assert ACTIONS.find(method, b"/2016-08-15/" + path.encode()) == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("GET", "async-invocations", ("fc:ListAsyncInvocations", "async-invocations/*")),
+        (
+            "POST",
+            "services/s/functions/f/async-invocations/job/replay",
+            ("fc:ReplayAsyncInvocation", "services/s/functions/f/async-invocations/job"),
+        ),
+        ("POST", "dead-letters/7/replay", ("fc:ReplayDeadLetter", "dead-letters/7")),
+    ],
+)
+def test_actions_of_sesame_s_own_operations(method: str, path: str, expected: tuple[str, str]) -> None:
+    assert ACTIONS.find(method, b"/sesame/" + path.encode()) == expected
+    assert ACTIONS.find(method, b"/2016-08-15/" + path.encode()) is None
 
 
 Act = Callable[..., Awaitable[Answer]]
@@ -315,3 +352,24 @@ async def test_a_policy_may_ask_whether_a_service_reaches_the_internet(deployed:
 def test_an_operation_of_the_api_is_none_under_the_own_prefix_and_the_reverse() -> None:
     assert ACTIONS.find("GET", b"/sesame/services/s") is None
     assert ACTIONS.find("GET", b"/2016-08-15/sesame/services/s") is None
+
+
+async def test_to_invoke_asynchronously_takes_the_right_to_invoke(deployed: Endpoint) -> None:
+    asynchronously = {"x_fc_invocation_type": "Async"}
+    reader = await credentials(deployed, [], ("AliyunFCReadOnlyAccess",))
+    refused = await acting(deployed, reader, "POST", INVOKE, **asynchronously)
+    assert (refused.status, refused.json()["ErrorCode"]) == (403, "AccessDenied")
+    assert "fc:InvokeFunction" in refused.json()["ErrorMessage"]
+    assert deployed.queue.news == []
+    caller = await credentials(deployed, [statement("Allow", "fc:InvokeFunction")])
+    assert (await acting(deployed, caller, "POST", INVOKE, **asynchronously)).status == 202
+
+
+async def test_stateful_invocations_have_resources_of_their_own(deployed: Endpoint) -> None:
+    listed = "/services/s/functions/f/stateful-async-invocations"
+    mine = f"acs:fc:{REGION}:{ACCOUNT_ID}:services/s/functions/f/stateful-async-invocations/mine"
+    given = await credentials(deployed, [statement("Allow", "fc:*StatefulAsyncInvocation", mine)])
+    assert (await acting(deployed, given, "GET", f"{listed}/mine")).status == 404
+    assert (await acting(deployed, given, "PUT", f"{listed}/mine")).status == 404
+    assert (await acting(deployed, given, "GET", f"{listed}/other")).status == 403
+    assert (await acting(deployed, given, "GET", listed)).status == 403

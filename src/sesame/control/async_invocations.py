@@ -22,7 +22,8 @@ from sesame.model.async_invocation import (
     NewInvocation,
     StopResult,
 )
-from sesame.model.configs import AsyncConfig, async_config_name
+from sesame.model.async_result import AsyncPolicy
+from sesame.model.configs import AsyncConfig
 from sesame.model.errors import ASYNC_INVOCATION, AlreadyExists, Invalid, NotFound
 from sesame.model.invocation import Target
 from sesame.store.catalog import Catalog
@@ -62,11 +63,18 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class AsyncInvocations:
-    """`wall_clock` gives Unix seconds."""
+    """`policy_of` says what is configured for a function; `wall_clock` gives Unix seconds."""
 
-    def __init__(self, catalog: Catalog, queue: Queue, wall_clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        queue: Queue,
+        policy_of: Callable[[Target], AsyncPolicy],
+        wall_clock: Callable[[], float],
+    ) -> None:
         self._catalog = catalog
         self._queue = queue
+        self._policy_of = policy_of
         self._wall_clock = wall_clock
 
     def check(self, target: Target, options: AsyncOptions) -> None:
@@ -85,11 +93,11 @@ class AsyncInvocations:
         whose answer they missed. Raises `AlreadyExists` where the id belongs to another event, and as `check`.
         """
         self.check(call.target, call.options)
-        config = self._config(call.target)
+        policy = self._policy_of(call.target)
         chosen = call.options.stateful_async_invocation_id
         # Who chooses an id wants to ask for the invocation by it.
-        stateful = bool(chosen) or call.options.stateful or (config is not None and config.stateful_invocation)
-        new = self._new(call, config, stateful=stateful)
+        stateful = bool(chosen) or call.options.stateful or policy.stateful
+        new = self._new(call, policy.max_age_s, stateful=stateful)
         (added,) = await self._queue.enqueue([new])
         if added:
             return Accepted(new.invocation_id, stateful)
@@ -178,14 +186,8 @@ class AsyncInvocations:
             if config.stateful_invocation:
                 yield config.service, config.function, config.qualifier
 
-    def _config(self, target: Target) -> AsyncConfig | None:
-        name = async_config_name(target.function, target.qualifier)
-        record = self._catalog.get(records.ASYNC_CONFIG, target.service, name)
-        return None if record is None else record.document
-
-    def _new(self, call: AsyncCall, config: AsyncConfig | None, *, stateful: bool) -> NewInvocation:
+    def _new(self, call: AsyncCall, max_age_s: float, *, stateful: bool) -> NewInvocation:
         not_before = self._wall_clock() + (call.options.delay_s or 0.0)
-        max_age_s = None if config is None else config.max_async_event_age_in_seconds
         return NewInvocation(
             target=call.target,
             invocation_id=call.options.stateful_async_invocation_id or call.request_id,
@@ -195,7 +197,7 @@ class AsyncInvocations:
             source=call.source,
             not_before=not_before,
             # An event's age counts from when it may run, so that no delay makes it expire.
-            expires_at=not_before + (max_age_s or limits.ASYNC_EVENT_AGE_S_DEFAULT),
+            expires_at=not_before + max_age_s,
             meta=InvocationMeta(tracing=call.tracing, http_params=call.http_params, chain=call.chain),
         )
 

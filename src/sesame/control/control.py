@@ -68,6 +68,7 @@ class Control:
     @classmethod
     def over(cls, catalog: Catalog, needs: Needs) -> "Control":
         code = needs.code
+        async_configs = AsyncConfigs(catalog)
         return cls(
             services=Services(catalog, needs.check_role),
             functions=Functions(catalog, code),
@@ -77,8 +78,8 @@ class Control:
             layers=Layers(catalog, code),
             domains=Domains(catalog, needs.own_hosts),
             tags=ServiceTags(catalog),
-            async_configs=AsyncConfigs(catalog),
-            async_invocations=AsyncInvocations(catalog, needs.queue, needs.wall_clock),
+            async_configs=async_configs,
+            async_invocations=AsyncInvocations(catalog, needs.queue, async_configs.policy_of, needs.wall_clock),
             dead_letters=DeadLetters(needs.deliveries),
             provision_configs=ProvisionConfigs(catalog),
             on_demand_configs=OnDemandConfigs(catalog),

@@ -133,7 +133,7 @@ def _options(head: RequestHead) -> AsyncOptions:
     if delay and not _SECONDS.match(delay):
         allowed = f"more than 0 and at most {limits.ASYNC_DELAY_S_MAX} seconds"
         raise InvalidArgument.of("AsyncDelay", allowed, _shown(delay))
-    enable = sent.get(_ENABLE, b"false")
+    enable = sent.get(_ENABLE, b"false").lower()
     if enable not in (b"true", b"false"):
         raise InvalidArgument.of("StatefulAsyncInvocationEnable", "true | false", _shown(enable))
     return AsyncOptions(
