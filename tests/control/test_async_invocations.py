@@ -93,9 +93,21 @@ async def test_an_id_stays_taken_after_its_invocation_has_ended(kept: Kept) -> N
 
 
 async def test_one_request_id_several_times(kept: Kept) -> None:
-    accepted = [await kept.invocations.accept(call()) for _ in range(3)]
+    stateful = AsyncCall(target=TARGET, request_id="r-1", payload=b"", options=AsyncOptions(stateful=True))
+    accepted = [await kept.invocations.accept(stateful) for _ in range(3)]
     assert accepted[0].invocation_id == "r-1"
     assert len({each.invocation_id for each in accepted}) == 3
+    for _ in range(3):
+        await kept.invocations.accept(call())
+    assert len((await kept.invocations.list(AsyncQuery(target=TARGET, stateful_only=False))).items) == 6
+
+
+async def test_what_is_not_stateful_is_not_searched_for_callers(kept: Kept) -> None:
+    await kept.invocations.accept(call())
+    with pytest.raises(NotFound):
+        await kept.invocations.get(TARGET, "r-1")
+    assert await kept.queue.get(TARGET, "r-1", stateful_only=True) is None
+    assert (await kept.invocations.find(TARGET, "r-1")).payload == b"event"
 
 
 @pytest.mark.parametrize("delay_s", [0.0, -1.0, 3600.5])

@@ -122,8 +122,9 @@ async def test_ids_belong_to_a_function_under_a_qualifier(demo: Endpoint) -> Non
 
 async def test_one_trace_may_invoke_a_function_several_times(demo: Endpoint) -> None:
     mine = str(uuid.uuid4())
+    sent = {**ASYNC, "x-fc-trace-id": mine, "x-fc-stateful-async-invocation-enable": "true"}
     for _ in range(2):
-        answer = await demo.call("POST", CALL, b"event", {**ASYNC, "x-fc-trace-id": mine})
+        answer = await demo.call("POST", CALL, b"event", sent)
         assert (answer.status, answer.headers["X-Fc-Request-Id"]) == (202, mine)
     assert [new.request_id for new in demo.queue.news] == [mine, mine]
     assert len({new.invocation_id for new in demo.queue.news}) == 2

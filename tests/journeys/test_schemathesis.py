@@ -43,9 +43,6 @@ REFUSED = {
     "GET /sesame/dead-letters/{letter}",  # there is none
     "POST /sesame/dead-letters/{letter}/replay",
     "PUT /sesame/services/{service}/functions/{function}/async-invocations/{invocation}",
-    # There is none.
-    "GET /sesame/dead-letters/{letter}",
-    "POST /sesame/dead-letters/{letter}/replay",
 }
 # What a server has of itself, whatever anybody does; the last two count versions, whose numbers are not given again.
 # An upload of code that is not used stays until it expires, and the bucket of uploads for good.

@@ -61,7 +61,8 @@ class FakeQueue:
         return [self._add(new) for new in news]
 
     def _add(self, new: NewInvocation) -> bool:
-        if self._find(new.target, new.invocation_id) is not None:
+        present = self._find(new.target, new.invocation_id)
+        if new.stateful and present is not None and present.stateful:
             return False
         self.news.append(new)
         now = self._wall_clock()
@@ -76,8 +77,9 @@ class FakeQueue:
         self.rows.append(row)
         return True
 
-    async def get(self, target: Target, invocation_id: str) -> AsyncInvocation | None:
-        return self._find(target, invocation_id)
+    async def get(self, target: Target, invocation_id: str, *, stateful_only: bool = False) -> AsyncInvocation | None:
+        found = self._find(target, invocation_id)
+        return None if found is None or (stateful_only and not found.stateful) else found
 
     async def page(self, query: AsyncQuery) -> AsyncPage:
         rows = [row for row in self.rows if _matches(query, row)]

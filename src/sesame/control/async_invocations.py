@@ -39,7 +39,9 @@ class Queue(Protocol):
 
     async def enqueue(self, news: Sequence[NewInvocation]) -> list[bool]: ...
 
-    async def get(self, target: Target, invocation_id: str) -> AsyncInvocation | None: ...
+    async def get(
+        self, target: Target, invocation_id: str, *, stateful_only: bool = False
+    ) -> AsyncInvocation | None: ...
 
     async def page(self, query: AsyncQuery) -> AsyncPage: ...
 
@@ -112,8 +114,8 @@ class AsyncInvocations:
     async def get(self, target: Target, invocation_id: str) -> AsyncInvocation:
         """A stateful invocation. Raises `NotFound` for the function, and for an invocation that is not kept."""
         function_view(self._catalog, target.service, target.function, target.qualifier)
-        found = await self.find(target, invocation_id)
-        if not found.stateful:
+        found = await self._queue.get(target, invocation_id, stateful_only=True)
+        if found is None:
             raise _no_invocation(target, invocation_id)
         return found
 
@@ -202,7 +204,7 @@ class AsyncInvocations:
         )
 
     async def _require_same(self, new: NewInvocation) -> None:
-        present = await self._queue.get(new.target, new.invocation_id)
+        present = await self._queue.get(new.target, new.invocation_id, stateful_only=True)
         if present is None or present.payload != new.payload:
             parent = (new.target.service, new.target.qualifier, new.target.function)
             raise AlreadyExists(ASYNC_INVOCATION, new.invocation_id, parent)

@@ -23,13 +23,26 @@ _LAST_CHARACTER = chr(0x10FFFF)
 
 def get(connection: sa.Connection, target: Target, invocation_id: str, clock: QueueClock) -> AsyncInvocation | None:
     """A stateful invocation, else another one, for which it may read as many rows as there are."""
+    found = get_stateful(connection, target, invocation_id, clock)
+    if found is not None or not is_storable(invocation_id):
+        return found
+    newest = _by_id(target, invocation_id).order_by(columns.seq.desc()).limit(1)
+    row = connection.execute(newest).one_or_none()
+    return None if row is None else record_of(row, clock.now() - clock.wall())
+
+
+def get_stateful(
+    connection: sa.Connection, target: Target, invocation_id: str, clock: QueueClock
+) -> AsyncInvocation | None:
+    """Found by the index of stateful ids."""
     if not is_storable(invocation_id):
         return None
-    chosen = sa.select(*RECORD_COLUMNS, columns.payload).where(*_of(target), columns.invocation_id == invocation_id)
-    row = connection.execute(chosen.where(STATEFUL)).one_or_none()
-    if row is None:
-        row = connection.execute(chosen.order_by(columns.seq.desc()).limit(1)).one_or_none()
+    row = connection.execute(_by_id(target, invocation_id).where(STATEFUL)).one_or_none()
     return None if row is None else record_of(row, clock.now() - clock.wall())
+
+
+def _by_id(target: Target, invocation_id: str) -> "sa.Select[Any]":
+    return sa.select(*RECORD_COLUMNS, columns.payload).where(*_of(target), columns.invocation_id == invocation_id)
 
 
 def page(connection: sa.Connection, query: AsyncQuery, clock: QueueClock) -> AsyncPage:

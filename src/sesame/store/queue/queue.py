@@ -169,10 +169,11 @@ class InvocationQueue:
         """Called on the loop with the `seq` of a leased invocation that is to be ended."""
         self._on_stop.append(callback)
 
-    async def get(self, target: Target, invocation_id: str) -> AsyncInvocation | None:
-        """Everything that is kept, with the payload."""
+    async def get(self, target: Target, invocation_id: str, *, stateful_only: bool = False) -> AsyncInvocation | None:
+        """Everything that is kept, with the payload. One that is not stateful is searched among all rows."""
         await self._record_starts()
-        return await self._database.read(lambda connection: pages.get(connection, target, invocation_id, self._clock))
+        find = pages.get_stateful if stateful_only else pages.get
+        return await self._database.read(lambda connection: find(connection, target, invocation_id, self._clock))
 
     async def page(self, query: AsyncQuery) -> AsyncPage:
         """In the order in which they were accepted. Raises `Invalid` for a `start` that this did not give."""
