@@ -36,6 +36,7 @@ class EngineParts:
     """`driver_reason` says why this driver was chosen; "" when the settings name it."""
 
     engine: LocalEngine
+    resolver: Resolver
     driver: SandboxDriver
     driver_reason: str
 
@@ -64,10 +65,11 @@ async def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) 
     teardown.push_async_callback(choice.driver.close)
     await choice.driver.open()
 
+    resolver = Resolver(storage.catalog)
     engine = LocalEngine(
         EngineDependencies(
             launcher=PackagedLauncher(choice.driver, storage.packages),
-            resolver=Resolver(storage.catalog),
+            resolver=resolver,
             clocks=clocks,
             caps=caps(settings),
             sink=storage.log_sink,
@@ -82,7 +84,7 @@ async def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) 
     compiler = compiler_on(choice.driver, needs.runtimes.launch)
     storage.background.keep(COMPILING, lambda: compile_queued(storage.to_compile, storage.packages, compiler))
     teardown.push_async_callback(storage.background.stop, COMPILING)
-    return EngineParts(engine, choice.driver, choice.reason)
+    return EngineParts(engine, resolver, choice.driver, choice.reason)
 
 
 def caps(settings: Settings) -> Caps:

@@ -1,13 +1,14 @@
 """The composition root: builds every part of a running Sesame, in order, and tears them down in reverse.
 
 Used by `sesame start`, and by programs that run a Sesame in their own process. The parts are built in `_storage`,
-`_identity`, `_engine`, `_triggers` and `_endpoints`.
+`_identity`, `_engine`, `_triggers`, `_endpoints` and `_async`.
 """
 
 import asyncio
 import os
 from contextlib import AsyncExitStack
 
+from sesame._async import AsyncNeeds, open_async
 from sesame._endpoints import EndpointNeeds, exposure, open_endpoints
 from sesame._engine import EngineNeeds, EngineParts, open_engine
 from sesame._identity import open_identity
@@ -83,6 +84,7 @@ class Sesame:
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity, storage.queue)
         urls = await open_endpoints(EndpointNeeds(settings, clocks, teardown), storage, identity, self._engine)
         self._announce(urls, identity.key)
+        await open_async(AsyncNeeds(settings, clocks, teardown), storage, identity, self._engine)
 
     def _announce(self, urls: dict[str, str], key: AccessKey) -> None:
         self._endpoints = Endpoints(

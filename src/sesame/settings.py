@@ -16,6 +16,7 @@ from typing import Annotated, Any, get_type_hints
 import msgspec
 
 from sesame.model import limits
+from sesame.model.destinations import is_web_url
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.runtimes import site_packages
 
@@ -29,6 +30,8 @@ LOG_BYTES_PER_CALL_MIN = 4096
 # Never repeated in what is printed.
 SECRETS = frozenset({"access_key_secret"})
 
+# What a setting of pairs expects on the command line, by its type.
+_PAIRS: dict[object, str] = {dict[str, Path]: "RUNTIME=PATH", dict[str, str]: "ARN=URL"}
 # It stands in ARNs and in the names of hosts.
 _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z")
 
@@ -111,6 +114,13 @@ class Settings(msgspec.Struct, frozen=True):
     async_retention_days: Annotated[
         float, _meta("Days for which asynchronous invocations that have ended can be listed and read.")
     ] = 7.0
+    destinations: Annotated[
+        dict[str, str],
+        _meta(
+            "URLs for destinations of services that are not here, by the beginning of their ARN, as ARN=URL; several "
+            "with commas: `acs:mns:=http://localhost:8080/mns`."
+        ),
+    ] = {}
     recursion_limit: Annotated[
         int,
         _meta(
@@ -238,8 +248,8 @@ def _text_of(path: Path) -> str:
 
 
 def _convert(setting: Setting, raw: Any, source: str) -> Any:
-    if setting.kind == dict[str, Path] and isinstance(raw, str):
-        raw = _pairs(raw, source)
+    if setting.kind in _PAIRS and isinstance(raw, str):
+        raw = _pairs(raw, source, _PAIRS[setting.kind])
     try:
         return msgspec.convert(raw, setting.kind, strict=False, dec_hook=_decode_path)
     except (msgspec.ValidationError, ValueError) as error:
@@ -256,13 +266,13 @@ def _decode_path(kind: type, raw: Any) -> Any:
     raise ValueError(f"expected a path, found {raw!r}")
 
 
-def _pairs(raw: str, source: str) -> dict[str, str]:
+def _pairs(raw: str, source: str, expected: str) -> dict[str, str]:
     pairs = {}
     for part in filter(None, raw.split(",")):
-        runtime, equals, path = part.partition("=")
-        if not (runtime and equals and path):
-            raise ConfigurationError(f"{source} is set to an invalid value '{raw}': expected RUNTIME=PATH")
-        pairs[runtime.strip()] = path.strip()
+        name, equals, value = part.partition("=")
+        if not (name and equals and value):
+            raise ConfigurationError(f"{source} is set to an invalid value '{raw}': expected {expected}")
+        pairs[name.strip()] = value.strip()
     return pairs
 
 
@@ -282,6 +292,12 @@ def _check(settings: Settings) -> None:
         raise ConfigurationError(
             f"region is '{settings.region}'; expected lower-case letters, digits and '-', such as cn-shanghai"
         )
+    for prefix, url in settings.destinations.items():
+        if not prefix.startswith("acs:") or not is_web_url(url):
+            raise ConfigurationError(
+                f"destinations has '{prefix}' = '{url}'; expected the beginning of an ARN, such as acs:mns:, and a URL "
+                "that begins with http:// or https://"
+            )
     for name in ("keep_alive_s", "drain_s", "async_retention_days", "log_retention_days"):
         if not math.isfinite(getattr(settings, name)):
             raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected a number that ends")

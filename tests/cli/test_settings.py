@@ -80,6 +80,21 @@ def test_interpreters_come_as_pairs_or_as_a_table(tmp_path: Path) -> None:
     assert settings.load({}, {"SESAME_INTERPRETERS": "python2.7=/a"}, file).interpreters == expected
 
 
+def test_destinations_are_mapped_by_pairs_or_by_a_table(tmp_path: Path) -> None:
+    file = tmp_path / "sesame.toml"
+    file.write_text('[destinations]\n"acs:mns:" = "http://h/q?a=b"\n')
+    expected = {"acs:mns:": "http://h/q?a=b"}
+    assert settings.load({}, {}, file).destinations == expected
+    file.write_text("")
+    assert settings.load({"destinations": "acs:mns:=http://h/q?a=b"}, {}, file).destinations == expected
+
+
+@pytest.mark.parametrize("raw", ["acs:mns:", "mns=http://h/", "acs:mns:=file:///etc/passwd", "acs:mns:=http://"])
+def test_a_destination_is_an_arn_and_a_url(tmp_path: Path, raw: str) -> None:
+    with pytest.raises(ConfigurationError, match="expected"):
+        settings.load({"destinations": raw}, {}, None)
+
+
 def test_every_setting_is_a_flag_of_start_and_a_row_of_the_documentation() -> None:
     said = CliRunner().invoke(start, ["--help"]).output
     for row in settings.TABLE.values():

@@ -16,6 +16,7 @@ from sesame.control.inputs import AsyncConfigInput, Listing, OnDemandInput, Prov
 from sesame.control.on_demand_configs import OnDemandConfigs, resource_of
 from sesame.control.provision_configs import ProvisionConfigs
 from sesame.model import records
+from sesame.model.async_result import AsyncPolicy
 from sesame.model.configs import (
     AsyncConfig,
     Destination,
@@ -24,6 +25,8 @@ from sesame.model.configs import (
     ScheduledAction,
     TargetTrackingPolicy,
 )
+from sesame.model.errors import Invalid
+from sesame.model.invocation import Target
 from sesame.model.owner import VersionOwner
 
 S = VersionOwner.service("s")
@@ -279,3 +282,35 @@ async def test_on_demand_preconditions_and_values(on_demand: OnDemandConfigs) ->
     for path in (("9", "f"), ("s", "f/g"), ("s", "f", "a/b")):
         with refused("InvalidArgument"):
             resource_of(*path)
+
+
+@pytest.mark.parametrize(
+    "destination",
+    [
+        "http://127.0.0.1:8080/in?q=a%20b", "https://h/", "acs:mns:cn-shanghai:1:/queues/q/messages",
+        "services/s.prod/functions/f",
+    ],
+)  # fmt: skip
+async def test_a_destination_may_be_any_arn_or_a_url(asynchronous: AsyncConfigs, destination: str) -> None:
+    sent = AsyncConfigInput(destination_config=DestinationConfig(on_success=Destination(destination)))
+    kept = await asynchronous.put("s", "f", "", sent)
+    assert kept.document.destination_config.on_success == Destination(destination)
+    assert asynchronous.policy_of(Target("s", "LATEST", "f")).on_success == destination
+
+
+@pytest.mark.parametrize(
+    "destination", ["file:///etc/passwd", "http://", "ftp://h/", "queue", "acs:mns:\n", "https://h/" + "x" * 2048]
+)
+async def test_what_is_neither_an_arn_nor_a_url_is_refused(asynchronous: AsyncConfigs, destination: str) -> None:
+    sent = AsyncConfigInput(destination_config=DestinationConfig(on_success=Destination(destination)))
+    with pytest.raises(Invalid, match=r"on_success\.destination"):
+        await asynchronous.put("s", "f", "", sent)
+
+
+async def test_a_policy_has_the_defaults_for_what_is_not_set(asynchronous: AsyncConfigs) -> None:
+    target = Target("s", "LATEST", "f")
+    assert asynchronous.policy_of(target) == AsyncPolicy()
+    sent = AsyncConfigInput(max_async_retry_attempts=0, max_async_event_age_in_seconds=5, stateful_invocation=True)
+    await asynchronous.put("s", "f", "", sent)
+    assert asynchronous.policy_of(target) == AsyncPolicy(max_retries=0, max_age_s=5, stateful=True)
+    assert asynchronous.policy_of(Target("s", "prod", "f")) == AsyncPolicy()

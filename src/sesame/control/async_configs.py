@@ -8,6 +8,7 @@ from sesame.control.inputs import AsyncConfigInput, Listing, Page
 from sesame.control.listing import page_of
 from sesame.control.views import function_view
 from sesame.model import limits, records
+from sesame.model.arn import parse_function_arn
 from sesame.model.async_result import RETRIES_DEFAULT, AsyncPolicy
 from sesame.model.configs import AsyncConfig, Destination, DestinationConfig, async_config_name
 from sesame.model.destinations import DESTINATION_CHARS_MAX, is_web_url
@@ -124,4 +125,4 @@ def _is_destination(text: str) -> bool:
     """POLICY: any ARN is accepted, as of a service that this server has not: a setting may map it to a URL."""
     if len(text) > DESTINATION_CHARS_MAX or not text.isprintable():
         return False
-    return text.startswith("acs:") or is_web_url(text)
+    return text.startswith("acs:") or parse_function_arn(text) is not None or is_web_url(text)

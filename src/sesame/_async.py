@@ -1,0 +1,112 @@
+"""Builds what runs asynchronous invocations and delivers their records, and starts both.
+
+Called by `app` last, so that functions which are run at once find the endpoints there.
+"""
+
+import os
+import random
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from sesame._engine import EngineParts
+from sesame._identity import Identity
+from sesame._storage import Storage
+from sesame.control.async_configs import AsyncConfigs
+from sesame.destinations.deliverer import Deliverer, DelivererNeeds
+from sesame.destinations.following import Destinations, FollowingNeeds
+from sesame.destinations.routes import Routes
+from sesame.destinations.sender import HttpSender
+from sesame.engine.async_invoker import AsyncInvoker
+from sesame.engine.async_work import InvokerDependencies
+from sesame.engine.host_load import HostLoad
+from sesame.engine.resolver import Snapshots
+from sesame.fc.v2016.errors import worded
+from sesame.identity.service_rights import ServiceRights
+from sesame.model import limits
+from sesame.model.arn import Arns
+from sesame.model.clocks import Clocks
+from sesame.model.errors import CallerError
+from sesame.model.invocation import Target
+from sesame.settings import Settings
+from sesame.store.queue.leases import LEASE_S
+
+
+@dataclass(frozen=True)
+class AsyncNeeds:
+    """What asynchronous invocations are run with. What is started is ended by `teardown`."""
+
+    settings: Settings
+    clocks: Clocks
+    teardown: AsyncExitStack
+
+
+class _Rights:
+    """Whether a function may invoke another one as its destination, in the role of its service."""
+
+    def __init__(self, snapshots: Snapshots, rights: ServiceRights, arns: Arns) -> None:
+        self._snapshots = snapshots
+        self._rights = rights
+        self._arns = arns
+
+    def objection(self, caller: Target, target: Target) -> str:
+        try:
+            self._snapshots.resolve(target)
+            role = self._snapshots.resolve(caller).role
+        except CallerError as error:
+            return str(worded(error))
+        qualifier = "" if target.qualifier == limits.LATEST else target.qualifier
+        resource = self._arns.function(target.service, target.function, qualifier)
+        return self._rights.objection(caller.service, role, "fc:InvokeFunction", resource)
+
+
+async def open_async(needs: AsyncNeeds, storage: Storage, identity: Identity, engine: EngineParts) -> None:
+    """At the end, calls that run have `drain_s` to end while the endpoints still serve them."""
+    settings, clocks, teardown = needs.settings, needs.clocks, needs.teardown
+    arns = Arns(settings.region, identity.account_id)
+    routes = Routes(arns, settings.destinations)
+    policy_of = AsyncConfigs(storage.catalog).policy_of
+    rights = ServiceRights(identity.roles, identity.authorization, clocks.wall)
+    destinations = Destinations(
+        FollowingNeeds(
+            arns=arns,
+            routes=routes,
+            clocks=clocks,
+            policy_of=policy_of,
+            objection=_Rights(engine.resolver, rights, arns).objection,
+        )
+    )
+    deliverer = Deliverer(
+        DelivererNeeds(
+            queue=storage.queue.deliveries,
+            accept=storage.queue.enqueue,
+            destinations=destinations,
+            routes=routes,
+            sender=HttpSender(),
+            arns=arns,
+            clocks=clocks,
+            chance=random.random,
+        )
+    )
+    invoker = AsyncInvoker(
+        InvokerDependencies(
+            queue=storage.queue,
+            engine=engine.engine,
+            clocks=clocks,
+            policy_of=policy_of,
+            follow=destinations.follow,
+            wording=_wording,
+            load=HostLoad(),
+            chance=random.random,
+            cores=os.cpu_count() or 1,
+            lease_s=LEASE_S,
+        )
+    )
+    teardown.push_async_callback(deliverer.close, settings.drain_s)
+    teardown.push_async_callback(invoker.close, settings.drain_s)
+    deliverer.start()
+    invoker.start()
+
+
+def _wording(error: CallerError) -> tuple[int, str, str]:
+    refusal = worded(error)
+    return refusal.status, refusal.code, str(refusal)
