@@ -22,7 +22,6 @@ from sesame.engine.host_load import HostLoad
 from sesame.engine.resolver import Snapshots
 from sesame.fc.v2016.errors import worded
 from sesame.identity.service_rights import ServiceRights
-from sesame.model import limits
 from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
 from sesame.model.errors import CallerError
@@ -54,9 +53,7 @@ class _Rights:
             role = self._snapshots.resolve(caller).role
         except CallerError as error:
             return str(worded(error))
-        qualifier = "" if target.qualifier == limits.LATEST else target.qualifier
-        resource = self._arns.function(target.service, target.function, qualifier)
-        return self._rights.objection(caller.service, role, "fc:InvokeFunction", resource)
+        return self._rights.objection(caller.service, role, "fc:InvokeFunction", self._arns.of_target(target))
 
 
 async def open_async(needs: AsyncNeeds, storage: Storage, identity: Identity, engine: EngineParts) -> None:

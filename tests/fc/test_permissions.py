@@ -373,3 +373,15 @@ async def test_stateful_invocations_have_resources_of_their_own(deployed: Endpoi
     assert (await acting(deployed, given, "PUT", f"{listed}/mine")).status == 404
     assert (await acting(deployed, given, "GET", f"{listed}/other")).status == 403
     assert (await acting(deployed, given, "GET", listed)).status == 403
+
+
+async def test_a_destination_is_set_only_by_who_may_invoke_it(deployed: Endpoint) -> None:
+    path = "/services/s/functions/f/async-invoke-config"
+    config = {"destinationConfig": {"onFailure": {"destination": "acs:fc:::services/s.prod/functions/g"}}}
+    allowed = f"acs:fc:{REGION}:{ACCOUNT_ID}:services/s.prod/functions/g"
+    setting = statement("Allow", "fc:PutFunctionAsyncInvokeConfig")
+    refused = await acting(deployed, await credentials(deployed, [setting]), "PUT", path, config)
+    assert (refused.status, refused.json()["ErrorCode"]) == (403, "AccessDenied")
+    assert allowed in refused.json()["ErrorMessage"]
+    may = await credentials(deployed, [setting, statement("Allow", "fc:InvokeFunction", allowed)])
+    assert (await acting(deployed, may, "PUT", path, config)).status == 200

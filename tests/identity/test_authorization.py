@@ -14,7 +14,8 @@ from sesame.identity.authorization import Authorization, Denied, Requester, Sour
 from sesame.identity.facts import RequestFacts
 from sesame.identity.policy.compiled import BYTES_MAX, BYTES_PER_CHAR, CompiledPolicies
 from sesame.identity.policy.evaluator import Decision
-from sesame.identity.roles import Roles, new_role
+from sesame.identity.roles import Roles, new_role, role_arn
+from sesame.identity.service_rights import ServiceRights
 from sesame.model import records
 from sesame.model.kinds import KINDS
 from sesame.model.role import FUNCTION_COMPUTE_ACCOUNT, CodeUpload, Policy, Principal, PrincipalKind
@@ -273,3 +274,15 @@ def test_compiled_policies_are_bounded_by_bytes() -> None:
     for number in range(BYTES_MAX // (5000 * BYTES_PER_CHAR) + 1):
         policies.policy(allowing("oss:*", f"acs:oss:*:*:{number}{filler}"))
     assert policies.policy(allowing("oss:*")) is not first
+
+
+async def test_function_compute_may_in_a_services_role_what_the_role_allows(catalog: Catalog) -> None:
+    function = "acs:fc:cn-shanghai:42:services/s/functions/f"
+    caller = await role_with(catalog, allowing("fc:InvokeFunction", function))
+    arn = role_arn(caller.account_id, caller.principal.role)
+    roles = Roles(catalog)
+    rights = ServiceRights(roles, Authorization(catalog, roles), lambda: 1_700_000_000.0)
+    assert rights.objection("s", arn, "fc:InvokeFunction", function) == ""
+    assert "does not allow" in rights.objection("s", arn, "fc:InvokeFunction", function + "2")
+    assert "does not exist" in rights.objection("s", arn + "x", "fc:InvokeFunction", function)
+    assert rights.objection("s", "", "fc:InvokeFunction", function) == ""

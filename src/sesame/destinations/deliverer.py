@@ -248,8 +248,7 @@ class Deliverer:
         return f"{host.name}: {error}"
 
     def _event(self, lease: LeasedDelivery) -> bytes:
-        target = lease.target
-        subject = self._needs.arns.function(target.service, target.function)
+        subject = self._needs.arns.of_target(lease.target)
         facts = EventFacts(f"{lease.request_id}-{lease.seq}", subject, lease.condition, lease.created_at)
         return cloud_event(lease.record, facts, self._needs.arns)
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from sesame.model import limits
 from sesame.model.arn import Arns
 from sesame.model.async_result import AsyncResult
 
@@ -55,9 +54,6 @@ class Record(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
 def record_of(result: AsyncResult, arns: Arns) -> bytes:
     lease = result.lease
-    target = lease.target
-    # (open) Whether the cloud names LATEST; its sample has no qualifier.
-    qualifier = "" if target.qualifier == limits.LATEST else target.qualifier
     at = lease.enqueued_at if result.started_at is None else result.started_at
     request, request_is_base64 = _text(lease.payload)
     response, response_is_base64 = _text(result.response)
@@ -66,7 +62,8 @@ def record_of(result: AsyncResult, arns: Arns) -> bytes:
             timestamp=int(at * 1000),
             request_context=RequestContext(
                 request_id=lease.request_id,
-                function_arn=arns.function(target.service, target.function, qualifier),
+                # (open) Whether the cloud names LATEST; its sample has no qualifier.
+                function_arn=arns.of_target(lease.target),
                 condition=result.condition,
                 approximate_invoke_count=result.executions,
             ),

@@ -195,7 +195,7 @@ def _routes(parts: FcDependencies, instances: Instances) -> list[Route]:
         functions,
         VersionRoutes(control),
         TriggerRoutes(control.triggers),
-        ConfigRoutes(control, arns.account_id),
+        ConfigRoutes(control, arns),
         AsyncInvocationRoutes(control.async_invocations),
         OwnAsyncInvocationRoutes(control.async_invocations, control.dead_letters),
         DomainRoutes(control.domains, arns.account_id),

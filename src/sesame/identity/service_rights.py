@@ -1,6 +1,6 @@
 """What Function Compute may do in the role of a service when no request asks for it, such as invoke a destination.
 
-Used by `_destinations`. Like a function with the role's credentials, it may what the role's policies allow.
+Used by `_async`. Like a function with the role's credentials, it may what the role's policies allow.
 """
 
 from collections.abc import Callable
@@ -22,13 +22,15 @@ class ServiceRights:
         self._wall_clock = wall_clock
 
     def objection(self, service: str, role_arn: str, action: str, resource: str) -> str:
-        """Why the service's role does not allow `action` on `resource` (an ARN); "" where it does."""
-        needed = f"give it a role whose policies allow {action} on {resource}"
+        """Why the service's role does not allow `action` on `resource` (an ARN); "" where it does.
+
+        POLICY: without a role nothing is asked; whoever set the destination had the right to invoke it then.
+        """
         if not role_arn:
-            return f"service '{service}' has no role: {needed}"
+            return ""
         role, parsed = self._roles.assumable(role_arn, FUNCTION_COMPUTE), parse_role_arn(role_arn)
         if role is None or parsed is None:
-            return f"role '{role_arn}' does not exist or does not trust {FUNCTION_COMPUTE}: {needed}"
+            return f"role '{role_arn}' of service '{service}' does not exist or does not trust {FUNCTION_COMPUTE}"
         principal = Principal(PrincipalKind.ROLE, parsed[0], role=role.role_name, role_id=role.role_id, session=service)
         facts = RequestFacts(
             source_ip="",

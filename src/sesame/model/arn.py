@@ -38,6 +38,11 @@ class Arns(msgspec.Struct, frozen=True):
         qualified = f"{service}.{qualifier}" if qualifier else service
         return f"{self._prefix}services/{qualified}/functions/{function}"
 
+    def of_target(self, target: Target) -> str:
+        """As policies name it: LATEST is left out, because it means the same as no qualifier."""
+        qualifier = "" if target.qualifier == limits.LATEST else target.qualifier
+        return self.function(target.service, target.function, qualifier)
+
     def layer(self, layer: str, version: int) -> str:
         return f"{self._prefix}layers/{layer}/versions/{version}"
 

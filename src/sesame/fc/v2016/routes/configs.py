@@ -11,14 +11,18 @@ from sesame.control.on_demand_configs import resource_of
 from sesame.fc.v2016 import requests, shapes_account
 from sesame.fc.v2016.inputs import AsyncConfigInput, OnDemandInput, ProvisionInput
 from sesame.fc.v2016.requests import Handler
+from sesame.identity.authorization import Requester
+from sesame.model.arn import Arns, parse_function_arn
+from sesame.model.configs import DestinationConfig
 
 
 class ConfigRoutes:
-    def __init__(self, control: Control, account_id: str) -> None:
+    def __init__(self, control: Control, arns: Arns) -> None:
         self._async = control.async_configs
         self._provision = control.provision_configs
         self._on_demand = control.on_demand_configs
-        self._account_id = account_id
+        self._arns = arns
+        self._account_id = arns.account_id
 
     def handlers(self) -> dict[str, Handler]:
         return {
@@ -37,10 +41,20 @@ class ConfigRoutes:
 
     async def _put_async(self, request: Request) -> Response:
         service, function, qualifier = _function(request)
-        record = await self._async.put(
-            service, function, qualifier, (await requests.body(request, AsyncConfigInput)).neutral()
-        )
+        sent = (await requests.body(request, AsyncConfigInput)).neutral()
+        self._require_destinations(requests.requester(request), sent.destination_config)
+        record = await self._async.put(service, function, qualifier, sent)
         return requests.answer(shapes_account.async_config(record), record)
+
+    def _require_destinations(self, by: Requester, config: DestinationConfig) -> None:
+        """Raises `Forbidden` for a function that the caller may not invoke.
+
+        POLICY: it is asked here because a service without a role has no right of its own that could be asked for later.
+        """
+        for destination in (config.on_success, config.on_failure):
+            found = parse_function_arn(destination.destination) if destination is not None else None
+            if found is not None and found.account_id in ("", self._account_id):
+                by.require("fc:InvokeFunction", self._arns.of_target(found.target))
 
     async def _get_async(self, request: Request) -> Response:
         record = await self._async.get(*_function(request))
