@@ -284,6 +284,26 @@ async def test_a_role_is_written_only_by_who_may_pass_it(
     assert "ram:PassRole" not in answer.body.decode() or "of-another-account" in str(body)
 
 
+async def test_a_trigger_on_a_bucket_needs_the_right_to_its_events(deployed: Endpoint) -> None:
+    await deployed.catalog.edit(lambda tx: tx.put(records.BUCKET, "", "photos", Bucket("photos", ACCOUNT_ID)))
+    config = {"events": ["oss:ObjectCreated:*"], "filter": {"key": {"prefix": "a"}}}
+    source = {"triggerType": "oss", "sourceArn": f"acs:oss:{REGION}:{ACCOUNT_ID}:photos"}
+    body = {"triggerName": "t", "triggerConfig": config, **source}
+    full = await credentials(deployed, [], ("AliyunFCFullAccess",))
+    answer = await acting(deployed, full, "POST", TRIGGERS, body)
+    assert (answer.status, answer.json()["ErrorCode"]) == (403, "AccessDenied")
+    assert "'oss:PutBucketEventNotification' on resource" in answer.json()["ErrorMessage"]
+    subscribe = statement("Allow", "oss:PutBucketEventNotification", f"acs:oss:*:{ACCOUNT_ID}:photos")
+    may = await credentials(deployed, [subscribe], ("AliyunFCFullAccess",))
+    assert (await acting(deployed, may, "POST", TRIGGERS, body)).status == 200
+    wider = {"triggerConfig": {"events": ["oss:ObjectRemoved:*"]}}
+    assert (await acting(deployed, may, "PUT", f"{TRIGGERS}/t", wider)).status == 200
+    # The role loses the right: it may no longer say which events it is told of.
+    full = await credentials(deployed, [], ("AliyunFCFullAccess",))
+    assert (await acting(deployed, full, "PUT", f"{TRIGGERS}/t", wider)).status == 403
+    assert (await acting(deployed, full, "PUT", f"{TRIGGERS}/t", {"description": "d"})).status == 200
+
+
 async def test_the_account_s_own_key_passes_roles_and_no_role_needs_no_right(deployed: Endpoint) -> None:
     assert (await deployed.call("POST", "/services", {"serviceName": "new", "role": ROLE})).status == 200
     full = await credentials(deployed, [], ("AliyunFCFullAccess",))
