@@ -5,21 +5,18 @@ repository. Never changes the suite: it works on a copy, which gets its environm
 """
 
 import argparse
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sdk_suite import ACCOUNT_ID, KEY_ID, REGION, SECRET, sesame
+from sdk_suite_pytest import SuiteRun, run
 
-SUITE_TIMEOUT_S = 3000.0
-TEST_TIMEOUT_S = 60
-# Nobody listens there: what passes all the same needs no server.
+# No server listens there: tests that pass all the same need none.
 NOWHERE = "http://127.0.0.1:9"
 PACKAGES = (
     "aliyun-python-sdk-core",
@@ -33,15 +30,6 @@ PACKAGES = (
     "requests",
     "six",
 )
-
-# Many tests toss a coin between a bucket with a key of their own and one that needs the real KMS: without a seed
-# the figures would differ from run to run. What is chosen follows from the test's name alone.
-SEED_PLUGIN = """
-import random
-
-def pytest_runtest_setup(item):
-    random.seed(item.nodeid)
-"""
 
 Outcomes = dict[str, bool]
 """Whether a test passed, by `<file>::<name>`."""
@@ -60,9 +48,14 @@ def main() -> int:
         suite = scratch / "suite"
         shutil.copytree(arguments.path, suite, ignore=shutil.ignore_patterns(".git"))
         chosen = arguments.pytest or ["tests"]
-        alone = run(suite, environment(NOWHERE, arguments.auth), chosen, scratch / "alone.xml")
+
+        def tried(endpoint: str, report: str) -> Outcomes:
+            variables = environment(endpoint, arguments.auth)
+            return outcomes(run(SuiteRun(suite, PACKAGES, variables, chosen, scratch / report, "line")))
+
+        alone = tried(NOWHERE, "alone.xml")
         with sesame(scratch) as endpoints:
-            served = run(suite, environment(endpoints["oss"], arguments.auth), chosen, scratch / "served.xml")
+            served = tried(endpoints["oss"], "served.xml")
     show(alone, served)
     return 0
 
@@ -80,29 +73,10 @@ def environment(endpoint: str, auth: str) -> Mapping[str, str]:
     }
 
 
-def run(suite: Path, variables: Mapping[str, str], chosen: list[str], report: Path) -> Outcomes:
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-    if uv is None:
-        sys.exit("error: uv was not found: run `make install`")
-    command = [uv, "run", "--no-project", "--isolated", "--quiet", "--python", sys.executable]
-    for package in PACKAGES:
-        command += ["--with", package]
-    command += ["python", "-m", "pytest", "-c", os.devnull, "--rootdir", str(suite), "-p", "no:cacheprovider", "-q"]
-    (report.parent / "seeded.py").write_text(SEED_PLUGIN)
-    command += ["-p", "seeded", "-o", "junit_logging=no", "--tb", "line", "--timeout", str(TEST_TIMEOUT_S)]
-    command += [f"--junitxml={report}", *chosen]
-    variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(report.parent), **variables}
-    variables.pop("VIRTUAL_ENV", None)
-    subprocess.run(command, cwd=suite, env=variables, timeout=SUITE_TIMEOUT_S, check=False)
-    if not report.exists():
-        sys.exit("error: the suite did not run; see above")
-    return outcomes(report)
-
-
-def outcomes(report: Path) -> Outcomes:
+def outcomes(cases: Iterable[ElementTree.Element]) -> Outcomes:
     """A test whose clean-up failed has failed."""
     found: Outcomes = {}
-    for case in ElementTree.parse(report).getroot().iter("testcase"):
+    for case in cases:
         file = (case.get("classname") or "").split(".")[1]
         name = f"{file}::{case.get('classname')}.{case.get('name')}"
         passed = not any(child.tag in ("failure", "error", "skipped") for child in case)

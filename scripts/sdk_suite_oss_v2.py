@@ -5,19 +5,17 @@ this repository. Never changes the suite: it works on a copy, which gets its env
 """
 
 import argparse
-import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sdk_suite import ACCOUNT_ID, KEY_ID, REGION, SECRET, sesame
-from sdk_suite_oss import SEED_PLUGIN, SUITE_TIMEOUT_S, TEST_TIMEOUT_S
+from sdk_suite_pytest import SuiteRun, run
 
 TESTS = "tests/integration"
 PACKAGES = ("aiohttp", "crcmod-plus", "pycryptodome", "pytest", "pytest-timeout", "requests")
@@ -39,7 +37,8 @@ def main() -> int:
         suite = scratch / "suite"
         shutil.copytree(arguments.path, suite, ignore=shutil.ignore_patterns(".git"))
         with sesame(scratch) as endpoints:
-            show(run(suite, environment(endpoints["oss"]), arguments.pytest or [TESTS], scratch / "report.xml"))
+            variables, chosen = environment(endpoints["oss"]), arguments.pytest or [TESTS]
+            show(outcomes(run(SuiteRun(suite, PACKAGES, variables, chosen, scratch / "report.xml", "native"))))
     return 0
 
 
@@ -58,29 +57,10 @@ def environment(endpoint: str) -> Mapping[str, str]:
     }
 
 
-def run(suite: Path, variables: Mapping[str, str], chosen: list[str], report: Path) -> Outcomes:
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-    if uv is None:
-        sys.exit("error: uv was not found: run `make install`")
-    command = [uv, "run", "--no-project", "--isolated", "--quiet", "--python", sys.executable]
-    for package in PACKAGES:
-        command += ["--with", package]
-    command += ["python", "-m", "pytest", "-c", os.devnull, "--rootdir", str(suite), "-p", "no:cacheprovider", "-q"]
-    (report.parent / "seeded.py").write_text(SEED_PLUGIN)
-    command += ["-p", "seeded", "-o", "junit_logging=no", "--tb", "native", "--timeout", str(TEST_TIMEOUT_S)]
-    command += [f"--junitxml={report}", *chosen]
-    variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(report.parent), **variables}
-    variables.pop("VIRTUAL_ENV", None)
-    subprocess.run(command, cwd=suite, env=variables, timeout=SUITE_TIMEOUT_S, check=False, stdout=subprocess.DEVNULL)
-    if not report.exists():
-        sys.exit("error: the suite did not run")
-    return outcomes(report)
-
-
-def outcomes(report: Path) -> Outcomes:
+def outcomes(cases: Iterable[ElementTree.Element]) -> Outcomes:
     """A test whose clean-up failed has failed."""
     found: Outcomes = {}
-    for case in ElementTree.parse(report).getroot().iter("testcase"):
+    for case in cases:
         name = f"{case.get('classname')}.{case.get('name')}".removeprefix("tests.integration.")
         module, _, name = name.rpartition(".Test")
         test = f"{module}::Test{name}"

@@ -89,8 +89,8 @@ def instance_of(client: fc2.Client, service: str, function: str) -> str:
 
 @pytest.fixture(params=["auto", "plain"], scope="module")
 def sesame(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
-    """Both drivers, where the strongest is another than the weakest; instances are let go soon."""
-    with running(tmp_path_factory.mktemp("exec"), "--sandbox", request.param, "--keep-alive-s", "3") as server:
+    """Both drivers, unless the strongest here is the plain one."""
+    with running(tmp_path_factory.mktemp("exec"), "--sandbox", request.param) as server:
         yield server
 
 
@@ -187,21 +187,6 @@ def test_a_terminal_its_size_and_its_keys(run: Exec) -> None:
         said, _code, reason = until_closed(wire)
         assert reason == "exit status 6"
         assert not said[STDERR]
-
-
-def test_a_frozen_instance_runs_again_and_stays_while_somebody_is_in_it(
-    run: Exec, client: fc2.Client, service: str, call: Callable[..., Any]
-) -> None:
-    time.sleep(2.2)  # It is frozen a second after its call.
-    with run("cat") as wire:
-        wire.send("\0thawed\n")
-        until_said(wire, "thawed\n")
-        time.sleep(4.5)  # Longer than the keep-alive time.
-        wire.send("\0still here\n")
-        until_said(wire, "still here\n")
-        assert call().data == b"hello world"
-        assert instance_of(client, service, "hello") in run.place
-    wait_until(lambda: not client.list_instances(service, "LATEST", "hello").data["instances"], "its end")
 
 
 def test_it_ends_with_its_instance(run: Exec, client: fc2.Client, service: str) -> None:
