@@ -4,6 +4,7 @@ Used by `store.queue.queue`. Pages are read along an index, one range for each s
 prefix of the id sorts what it finds.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -47,6 +48,8 @@ def _by_id(target: Target, invocation_id: str) -> "sa.Select[Any]":
 
 def page(connection: sa.Connection, query: AsyncQuery, clock: QueueClock) -> AsyncPage:
     """One statement, so that each invocation is in one state, and is seen once."""
+    if not is_storable(query.id_prefix):
+        return AsyncPage((), None)
     shown = (*RECORD_COLUMNS, columns.payload) if query.with_payload else RECORD_COLUMNS
     found = sa.select(*shown).where(columns.seq.in_(_chosen(query))).order_by(*_order(query))
     rows = connection.execute(found).all()
@@ -88,8 +91,6 @@ def _conditions(query: AsyncQuery) -> Iterable["sa.ColumnElement[bool] | sa.Text
     if query.started_to is not None:
         yield columns.enqueued_at <= query.started_to
     if query.id_prefix:
-        if not is_storable(query.id_prefix):
-            raise Invalid("id_prefix", "text without NUL and without surrogates", ascii(query.id_prefix))
         yield columns.invocation_id >= query.id_prefix
         yield columns.invocation_id < query.id_prefix + _LAST_CHARACTER
     if query.start:
@@ -120,7 +121,7 @@ def _position(token: str) -> tuple[float, int]:
         position = float.fromhex(at), int(seq)
     except (ValueError, OverflowError):
         raise Invalid("next_token", "a token of the page before", token) from None
-    if not abs(position[1]) < 1 << 63:
+    if not (math.isfinite(position[0]) and abs(position[1]) < 1 << 63):
         raise Invalid("next_token", "a token of the page before", token)
     return position
 

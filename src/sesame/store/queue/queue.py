@@ -45,11 +45,11 @@ class InvocationQueue:
     def __init__(self, database: Database, clocks: Clocks, holder: str = "") -> None:
         self._database = database
         self._clocks = clocks
-        self._clock = QueueClock(clocks)
+        self.clock = QueueClock(clocks)
         self._holder = holder or uuid.uuid4().hex
-        self._wakeups = Wakeups(clocks, self._clock)
+        self._wakeups = Wakeups(clocks, self.clock)
         self._batch: Batch[Op, Note] = Batch(database, self._apply, self._committed, self._dropped)
-        self.deliveries = DeliveryQueue(database, clocks, self._clock, self._holder)
+        self.deliveries = DeliveryQueue(database, clocks, self.clock, self._holder)
         self._on_stop: list[Callable[[int], None]] = []
         # Calls that were started and are not recorded as such, by row and epoch.
         self._started: dict[tuple[int, int], Start] = {}
@@ -60,8 +60,8 @@ class InvocationQueue:
         """Ends the leases of every process that had the database before: there is none any more."""
 
         def take_over(connection: sa.Connection) -> float | None:
-            self._clock.load(connection)
-            LEASES.void(connection, self._clock)
+            self.clock.load(connection)
+            LEASES.void(connection, self.clock)
             return LEASES.next_due(connection)
 
         self._wakeups.know(await self._database.write(take_over))
@@ -88,7 +88,7 @@ class InvocationQueue:
     def next_due(self) -> float | None:
         """When, by the wall clock, the next row that is not due yet falls due, as far as is known."""
         at = self._wakeups.next_due
-        return None if at is None else self._clock.to_wall(at)
+        return None if at is None else self.clock.to_wall(at)
 
     # What is accepted.
 
@@ -106,7 +106,7 @@ class InvocationQueue:
         """As `enqueue`, as part of the transaction of `connection`; its owner calls `notify` when it is committed."""
         for new in news:
             check(new)
-        return changes.accept(connection, news, self._clock)
+        return changes.accept(connection, news, self.clock)
 
     # What is leased.
 
@@ -121,8 +121,8 @@ class InvocationQueue:
         return claimed
 
     def started(self, lease: Leased) -> None:
-        """Records that the function was called, if it does not end at once. Does not wait for the record."""
-        self._started[lease.seq, lease.epoch] = Start(lease, self._clock.wall())
+        """Records that the function was called, if it does not end at once. Once for a lease; waits for nothing."""
+        self._started[lease.seq, lease.epoch] = Start(lease, self.clock.wall())
         if self._start_timer is None:
             self._start_timer = self._clocks.call_later(START_DELAY_S, self._record_starts_soon)
 
@@ -159,6 +159,7 @@ class InvocationQueue:
 
     async def stop(self, target: Target, invocation_id: str) -> StopResult:
         """What waits never starts. What runs is told to stop: `on_stop` callbacks, then `finish` by its holder."""
+        await self._record_starts()
         result: StopResult = await self._batch.ask(Stop(target, invocation_id))
         if result is StopResult.NOT_FOUND and (found := await self.get(target, invocation_id)) is not None:
             # Found apart from the writer, which must not look through all rows.
@@ -173,12 +174,12 @@ class InvocationQueue:
         """Everything that is kept, with the payload. One that is not stateful is searched among all rows."""
         await self._record_starts()
         find = pages.get_stateful if stateful_only else pages.get
-        return await self._database.read(lambda connection: find(connection, target, invocation_id, self._clock))
+        return await self._database.read(lambda connection: find(connection, target, invocation_id, self.clock))
 
     async def page(self, query: AsyncQuery) -> AsyncPage:
         """In the order in which they were accepted. Raises `Invalid` for a `start` that this did not give."""
         await self._record_starts()
-        return await self._database.read(lambda connection: pages.page(connection, query, self._clock))
+        return await self._database.read(lambda connection: pages.page(connection, query, self.clock))
 
     async def functions(self, start: tuple[str, str, str], limit: int) -> list[Target]:
         """Functions with stateful invocations in the order of (service, function, qualifier), from `start` on."""
@@ -194,7 +195,7 @@ class InvocationQueue:
     # What is asked for, gathered: on the writer's thread, then on the loop.
 
     def _apply(self, connection: sa.Connection, ops: list[Op]) -> Applied[Note]:
-        return apply(connection, ops, self._holder, self._clock)
+        return apply(connection, ops, self._holder, self.clock)
 
     def _committed(self, note: Note) -> None:
         if note.drained:

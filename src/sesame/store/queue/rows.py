@@ -84,6 +84,8 @@ def key_of(new: NewInvocation) -> Key:
 def new_rows(news: Iterable[NewInvocation], clock: QueueClock) -> list[dict[str, Any]]:
     now, wall = clock.now(), clock.wall()
     ahead = now - wall
+    # To the millisecond, as the API shows it: a filter of the time that was shown finds it.
+    enqueued_at = math.floor(wall * 1000) / 1000
     return [
         {
             "service": new.target.service,
@@ -95,7 +97,7 @@ def new_rows(news: Iterable[NewInvocation], clock: QueueClock) -> list[dict[str,
             "source": new.source,
             "state": State.ENQUEUED.value,
             "due_at": now if new.not_before <= wall else new.not_before + ahead,
-            "enqueued_at": wall,
+            "enqueued_at": enqueued_at,
             "expires_at": new.expires_at + ahead,
             "meta": None if new.meta == NO_META else _encode_meta(new.meta),
             "payload": new.payload,
