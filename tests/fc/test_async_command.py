@@ -91,7 +91,7 @@ async def test_show(command: Command) -> None:
 
 async def test_json(command: Command) -> None:
     listed = json.loads("\n".join(await command("list", "--json")))
-    shown = json.loads("\n".join(await command("show", "demo.LATEST/f/first", "--json")))
+    shown = json.loads("\n".join(await command("show", "demo/f:LATEST/first", "--json")))
     del shown["invocation"]["invocationPayload"]
     assert listed[1] == shown
     assert shown["invocation"]["status"] == "Failed"

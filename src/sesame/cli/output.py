@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,6 +58,13 @@ def log_tail(tail: bytes) -> None:
         for line in tail.decode("utf-8", "replace").rstrip("\n").split("\n"):
             sys.stderr.write(harmless(line.removesuffix("\r")) + "\n")
     sys.stderr.flush()
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Lines of columns that also a pipe or a narrow terminal gets unbroken."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def json_document(document: object) -> None:

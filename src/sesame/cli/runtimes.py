@@ -4,7 +4,6 @@
 Never installs an interpreter.
 """
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -44,7 +43,7 @@ def runtimes(context: click.Context, /, missing: bool, **flags: Any) -> None:
         manifest = known.packages.manifest(runtime)
         packages = f"{len(manifest.packages)} installed" if manifest else "not installed"
         rows.append((runtime, version, packages, path))
-    for line in _aligned(rows):
+    for line in output.aligned(rows):
         click.echo(line)
     if any(known.packages.manifest(runtime) is None for runtime in known.found):
         output.note(f"To install the packages: {output.own_name()} runtimes install")
@@ -69,10 +68,3 @@ def install(context: click.Context, names: tuple[str, ...]) -> None:
     for name in known.missing():
         if not names:
             output.note(f"{name}: its own interpreter was not found; get it: {interpreters.how_to_get(name)}")
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Columns that also a pipe or a narrow terminal gets unbroken."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
