@@ -1,4 +1,4 @@
-"""Holds the structure of the sources: floors, forbidden imports, cycles, file sizes, headers and absolute imports.
+"""Holds the structure of the sources: layers, forbidden imports, cycles, file sizes, headers and absolute imports.
 
 Run by `make check` and `make test`. Reads the sources as text and never imports them.
 """
@@ -15,8 +15,8 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "sesame"
 MAX_LINES = 400
 
-# A package imports only itself and packages on lower floors; packages on one floor do not know each other.
-FLOORS: dict[str, int] = {
+# A package imports only itself and packages of lower layers; packages of one layer do not know each other.
+LAYERS: dict[str, int] = {
     "model": 0, "write_batching": 0, "background": 0,
     "http": 1, "store": 1, "sandbox": 1,
     "engine": 2, "control": 2, "identity": 2, "placement": 2, "destinations": 2,
@@ -24,11 +24,11 @@ FLOORS: dict[str, int] = {
     "app": 4, "_storage": 4, "_identity": 4, "_engine": 4, "_endpoints": 4, "_async": 4, "_triggers": 4,
     "settings": 4, "data_dir": 4, "cli": 4, "deploy": 4, "testing": 4,
 }  # fmt: skip
-ROOF = 4
+TOP = 4
 # Runs under the functions' own interpreters; the sandbox refers to it by path.
 SHIM = "runtime"
 
-# What a part of the sources must never import, beside what the floors forbid: (importer, imported, exceptions).
+# What a part of the sources must never import, besides what the layers forbid: (importer, imported, exceptions).
 FORBIDDEN: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("engine", "sesame.store", ()),
     ("engine", "sesame.model.service", ()),
@@ -85,9 +85,9 @@ def is_within(module: str, package: str) -> bool:
 
 
 @pytest.mark.parametrize("path", host_sources(), ids=name_of)
-def test_imports_only_its_own_package_and_lower_floors(path: Path) -> None:
+def test_imports_only_its_own_package_and_lower_layers(path: Path) -> None:
     package = package_of(path)
-    assert package in FLOORS, f"{package} has no floor"
+    assert package in LAYERS, f"{package} has no layer"
     for module, line in imports_of(path):
         parts = module.split(".")
         if parts[0] != "sesame" or len(parts) < 2:
@@ -97,7 +97,7 @@ def test_imports_only_its_own_package_and_lower_floors(path: Path) -> None:
             continue
         where = f"{name_of(path)}:{line}"
         assert other != SHIM, f"{where}: the shim is reached by path, from sandbox/ only"
-        allowed = FLOORS.get(other, 99) < FLOORS[package] or FLOORS[package] == ROOF
+        allowed = LAYERS.get(other, 99) < LAYERS[package] or LAYERS[package] == TOP
         assert allowed, f"{where}: {package} must not know {other}"
 
 
@@ -151,7 +151,7 @@ def test_nothing_below_the_endpoints_knows_their_codes_or_texts() -> None:
     codes = {text for name in WORDINGS for text in strings_of(SRC / name) if CODE.match(text)}
     assert {"ServiceNotFound", "InvalidArgument", "NoSuchBucket"} <= codes
     for path in host_sources():
-        if FLOORS[package_of(path)] < FLOORS["fc"]:
+        if LAYERS[package_of(path)] < LAYERS["fc"]:
             found = {text for text in strings_of(path) if text in codes or any(part in text for part in TEXTS)}
             assert not found, f"{name_of(path)} has words of an endpoint: {sorted(found)}"
 

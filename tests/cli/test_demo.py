@@ -67,7 +67,7 @@ def test_a_missing_interpreter_is_named_the_rest_runs_and_strict_fails(tmp_path:
     assert "calls under python3 came back" in done.stdout
     strict = demo("--strict", environ=environ)
     assert strict.returncode == 1
-    assert "--strict: not every runtime ran all on its own interpreter: python2.7, python3" in strict.stderr
+    assert "--strict: not every function ran on its runtime's own interpreter: python2.7, python3" in strict.stderr
 
 
 def test_without_the_official_sdk_the_demo_says_how_to_get_it(

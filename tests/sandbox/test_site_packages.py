@@ -126,8 +126,8 @@ def test_installing_leaves_a_read_only_directory_with_a_manifest(tmp_path: Path,
     ("last_words", "advice"),
     [
         ("error: command 'gcc' failed with exit status 1", "C compiler is needed"),
-        ("ERROR: No matching distribution found for oss2==2.15.0", "index has not all of them"),
-        ("ConnectionError: Name or service not known", "index was not reached"),
+        ("ERROR: No matching distribution found for oss2==2.15.0", "index lacks some of them"),
+        ("ConnectionError: Name or service not known", "index cannot be reached"),
         ("something else", "last lines say why"),
     ],
 )

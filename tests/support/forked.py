@@ -105,7 +105,7 @@ def serve(descriptor: int) -> None:
     """Ends when the run of pytest does."""
     for name in PRELOADED:
         importlib.import_module(name)
-    # Each order's first fork waits for the second, which nobody else can do.
+    # The first fork of an order waits for the second and then ends; this process need not know how.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     orders = socket.socket(fileno=descriptor)
     while True:

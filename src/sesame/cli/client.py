@@ -37,7 +37,7 @@ NEXT_STEPS = {
 
 
 class Unreachable(SesameError):
-    """No answer came: nobody listens, the time was over, or what answered does not speak HTTP."""
+    """No answer came: no server listens there, it took too long, or it does not speak HTTP."""
 
 
 class Refused(SesameError):

@@ -35,7 +35,7 @@ GOOD, POOR, BAD = "ok", "note", "wrong"
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at: `state` is ok, note (works, but less than it could) or wrong."""
+    """One result. `state` is GOOD, POOR (works with a restriction) or BAD."""
 
     state: str
     what: str
@@ -74,7 +74,7 @@ def _show(findings: Iterable[Finding]) -> None:
 
 
 def _checked_data(data_dir: DataDir) -> Iterator[Finding]:
-    """Reads everything that is kept, beside a running Sesame or without one."""
+    """Reads the whole data directory, whether a Sesame runs on it or not."""
     data_dir.refuse_file()
     if not data_dir.path.is_dir():
         raise ConfigurationError(f"the data directory {data_dir.path} does not exist: name another with --data-dir")
@@ -95,7 +95,7 @@ def _runtimes(known: Runtimes) -> Iterator[Finding]:
     for runtime in known.known():
         interpreter = known.found.get(runtime)
         if interpreter is None:
-            # One missing runtime keeps the others running; none at all leaves nothing to run.
+            # A missing runtime does not affect the others; without any runtime no function can run.
             state = POOR if known.found else BAD
             yield Finding(state, f"{runtime}: no interpreter", f"get it: {interpreters.how_to_get(runtime)}")
             continue
@@ -136,7 +136,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
         if DataDir(settings.data_dir).running():
             return
     except ConfigurationError as error:
-        # A finding about the directory by then; of the ports it says nothing.
+        # `_data_dir` has reported the error already. Whether the ports are Sesame's own is unknown.
         yield Finding(POOR, f"whether a Sesame of this directory has the ports is not known: {error}")
     for flag, port in (
         ("--port", settings.port),
@@ -155,7 +155,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
 
 
 def _sandbox(settings: Settings, known: Runtimes) -> Iterator[Finding]:
-    """Opens the driver that a start would open, with no zygotes, and closes it again."""
+    """Opens the driver that `sesame start` would use, without zygotes, and closes it again."""
     with tempfile.TemporaryDirectory(prefix="sesame-doctor-") as folder:
         wanted = Wanted(name=settings.sandbox, cpu=settings.cpu, state=Path(folder), runtimes=())
         try:

@@ -33,7 +33,7 @@ OTHERS_MAY_READ = 0o005
 
 
 class LocalCall(msgspec.Struct, frozen=True, kw_only=True):
-    """What is called, with what. `code` is an absolute path."""
+    """The handler to call, its event and its limits. `code` is an absolute path."""
 
     code: Path
     handler: str
@@ -90,7 +90,7 @@ def _no_credentials(_role: str, _session_name: str, _validity_s: float, _chain: 
 
 
 class _OneDirectory:
-    """As `launch.Packages` and its lease: the only package is the caller's directory, which nobody removes."""
+    """A `launch.Packages`, and its lease: the only package is the caller's directory, which is never removed."""
 
     def __init__(self, code: Path) -> None:
         self.code_dirs: tuple[Path, ...] = (code,)
@@ -100,11 +100,11 @@ class _OneDirectory:
         return self
 
     def release(self) -> None:
-        """Nothing is to be released."""
+        """Does nothing: the directory is the caller's."""
 
 
 class _OneFunction:
-    """As `resolver.Snapshots`: every target resolves to the local function, which never changes."""
+    """A `resolver.Snapshots` in which every target resolves to the local function, which never changes."""
 
     changes = 0
 
@@ -118,7 +118,7 @@ class _OneFunction:
         return True
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """There are no changes to call back for."""
+        """Never calls back: the function does not change."""
 
 
 def _snapshot(call: LocalCall) -> Snapshot:

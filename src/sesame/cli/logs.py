@@ -1,6 +1,6 @@
-"""`sesame logs`: the lines that a function wrote, those kept so far or as they come, with time and request id.
+"""`sesame logs`: prints a function's log lines with time and request id; with --follow also new ones as they arrive.
 
-Reads the data directory's file, so it works while Sesame runs and while it does not. Never changes anything.
+Reads the data directory's log file, so it works whether Sesame runs or not. Changes nothing.
 """
 
 import datetime
@@ -31,7 +31,7 @@ _AGO = re.compile(r"([0-9]{1,9})([smhd])")
 
 @click.command()
 @click.argument("function", metavar="[SERVICE[.QUALIFIER]/]FUNCTION")
-@click.option("-f", "--follow", is_flag=True, help="Go on with lines as they come, until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Also print new lines as they arrive, until Ctrl-C.")
 @click.option("--request-id", metavar="ID", help="Only the lines of this call.")
 @click.option("--since", metavar="WHEN", help="Only lines since then: 30s, 10m, 2h, 3d ago, or an ISO time (UTC).")
 @with_settings("data_dir")
@@ -75,9 +75,10 @@ def _data_dir(path: Path, *, by_flag: bool) -> DataDir:
 
 
 def find(reader: LogReader, wanted: str, *, follow: bool) -> tuple[str | None, str]:
-    """The service and function that are meant; no service when it is yet to come.
+    """The service and the function that `wanted` names; no service if the function has no lines yet.
 
-    Raises `ConfigurationError` for what has no lines (unless they are waited for) and for a name in several services.
+    Raises `ConfigurationError` for a function without lines, unless `follow`, and for a name that several services
+    have.
     """
     service, slash, name = wanted.rpartition("/")
     if not name or "/" in service or (slash and not service):
@@ -115,7 +116,7 @@ def since_time(text: str, now: float) -> float:
 
 
 def print_all(reader: LogReader, query: Query) -> tuple[int, int]:
-    """Prints page after page up to the end; gives how many lines, and the id to go on after."""
+    """Prints every matching line, page by page; returns their number and the id after which to continue."""
     count, last = 0, query.after_id
     while True:
         lines, last = reader.read_on(msgspec.structs.replace(query, after_id=last))
@@ -126,14 +127,14 @@ def print_all(reader: LogReader, query: Query) -> tuple[int, int]:
 
 
 def print_on(reader: LogReader, query: Query, last: int, wait: Callable[[float], None] = time.sleep) -> None:
-    """Prints what comes; ends by an exception only."""
+    """Prints new lines as they arrive; ends only by an exception."""
     while True:
         wait(FOLLOW_EVERY_S)
         _count, last = print_all(reader, msgspec.structs.replace(query, after_id=last))
 
 
 def line_of(line: LogLine, *, terminal: bool) -> str:
-    """A line as it is printed. On a terminal control characters show as what they are and do nothing."""
+    """The line as printed. On a terminal control characters are shown escaped, so that they have no effect."""
     when = datetime.datetime.fromtimestamp(line.time, datetime.UTC).isoformat(timespec="milliseconds")
     text = output.harmless(line.text) if terminal else line.text
     return f"{when.removesuffix('+00:00')}Z {line.request_id or '-'} {text}"

@@ -106,7 +106,7 @@ def choose(named: Named, environ: Mapping[str, str] | None = None) -> Server:
 
 
 def announce(server: Server, what: str) -> None:
-    """Says on stderr whom a command calls, so that no call goes in silence where nobody meant it."""
+    """Says on stderr whom a command calls, so that a call to an unintended server is noticed."""
     output.note(output.harmless(f"{what} at {server.endpoint} ({server.source}) as {server.key.described()}."))
 
 

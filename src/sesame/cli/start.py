@@ -1,6 +1,6 @@
-"""`sesame start`: runs Sesame in the foreground until SIGTERM or SIGINT, and says where it listens.
+"""`sesame start`: runs Sesame in the foreground until SIGTERM or SIGINT, and prints where it listens.
 
-A second signal ends it at once. Builds nothing itself: that is `app`.
+A second signal ends it at once. `app` builds the parts.
 """
 
 import asyncio
@@ -83,7 +83,7 @@ async def serve(settings: Settings) -> None:
         await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-            # What is there now stays: the collector need not look at it again and again.
+            # Objects made by the start live as long as the process: the garbage collector need not scan them again.
             gc.collect()
             gc.freeze()
             greet(sesame, settings)

@@ -1,7 +1,7 @@
 """Compiles a code package inside a sandbox: in an instance of its own, which runs `compile_package.py` only.
 
-Given to `store.packages.compiling` by `app`. The sources get what a function gets and no more: no capabilities, the
-memory and processes of a small function, and a time limit; never the host's interpreter.
+Given to `store.packages.compiling` by `app`. The compiler runs with a small function's privileges, memory and number
+of processes and has a time limit: no source is ever read by an interpreter outside a sandbox.
 """
 
 import asyncio
@@ -19,19 +19,19 @@ from sesame.sandbox.launch import Launch
 
 MEMORY_MB = 512
 DISK_MB = 512
-# Compiling takes what processor time calls leave: a twelfth of the weight of the smallest function.
+# Compiling yields to calls: it has a twelfth of the processor weight of the smallest function.
 CPU_SHARES = 10
 NICENESS = 19
-# The program stops by itself after this time and keeps what it has.
+# After this time the program stops by itself and keeps the files compiled so far.
 COMPILE_S = 15
 END_S = 25.0
 OUTPUT_BYTES_MAX = 128 * 1024 * 1024
 MESSAGE_BYTES_MAX = 2000
-# Output is written to the file in portions of this size, each on a thread.
+# Output is written to the file in blocks of this size, each on a thread.
 PORTION_BYTES = 1024 * 1024
 _OUTPUT, _ERRORS = 1, 2
 
-# Where no cgroup limits memory and weighs processor time, this does. The processor time bounds a compiler that hangs.
+# Limits for drivers without cgroups. RLIMIT_CPU ends a compiler that hangs.
 _LIMITED = (
     "import os,resource,sys;"
     f"os.nice({NICENESS});"
@@ -40,7 +40,7 @@ _LIMITED = (
     "os.execv(sys.executable,[sys.executable]+sys.argv[1:])"
 )
 
-# The shim of the instance wants to know its function; it is never called.
+# The shim requires the description of a function; no function is called in this instance.
 _SETUP: Mapping[str, object] = {
     "account_id": "",
     "region": "",
@@ -62,7 +62,10 @@ log = structlog.get_logger(__name__)
 
 
 class SandboxedCompiler:
-    """`shim` and `code_root` are where an instance of the driver sees the shim and its package; None for the host's."""
+    """`shim` and `code_root` are the paths of the shim and of the package inside an instance.
+
+    `code_root` None means the same path as on the host.
+    """
 
     def __init__(
         self, driver: SandboxDriver, launch: Callable[[str], Launch], shim: str, code_root: str | None = None
@@ -73,7 +76,7 @@ class SandboxedCompiler:
         self._code_root = code_root
 
     async def __call__(self, runtime: str, code_dir: Path, output: Path) -> bool:
-        """Writes what `compile_package.py` makes of `code_dir` to the new file `output`; False when that fails.
+        """Compiles `code_dir` by `compile_package.py` into the new file `output`; returns False if that fails.
 
         Raises `OSError` when the file cannot be written.
         """
@@ -113,7 +116,7 @@ class SandboxedCompiler:
 
 
 async def _copy(execution: Execution, file: BinaryIO) -> bytes | None:
-    """Standard output to the file; the beginning of the errors is returned. None when the output is too large."""
+    """Copies standard output to the file; returns the beginning of stderr, or None if the output is too large."""
     said, portion, size = b"", bytearray(), 0
     while (piece := await execution.read()) is not None:
         stream, data = piece
@@ -146,8 +149,8 @@ def _spec(runtime: str, code_dir: Path) -> SandboxSpec:
 
 
 def _drop(_output: bytes) -> None:
-    """Nothing of the package runs in the instance, so it has nothing to say."""
+    """No code of the package runs in the instance, so it prints nothing."""
 
 
 def _ignore_death() -> None:
-    """The command ends with its instance, which is noticed there."""
+    """The death of the instance also ends the command, which `_run` reports."""

@@ -1,6 +1,6 @@
-"""What the demo deploys and calls, and what the manual says must come back.
+"""The functions that the demo deploys, the calls that it makes, and the answers that the manual promises.
 
-Read by `cli.demo.command`. Holds the story only; talks to nobody.
+Data and checks only, read by `cli.demo.command`.
 """
 
 import json
@@ -14,7 +14,7 @@ import msgspec
 
 FOLDER = Path(__file__).parent / "functions"
 BUCKET = "demo-uploads"
-# The role that every account has, and one that the demo seeds: it may read what is in OSS, and put nothing.
+# The role that every account has, and one that the demo makes, which may read from OSS and not write to it.
 DEFAULT_ROLE = "aliyunfcdefaultrole"
 READER_ROLE = "demo-reader"
 ROLES_TOML = f"""[roles.{READER_ROLE}]
@@ -23,9 +23,9 @@ policies = ["AliyunOSSReadOnlyAccess"]
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the SDK hands its caller for one call: a body with headers, or (`failed`) an FcError, which has none.
+    """What the SDK returns for one call: a body with headers, or (`failed`) an FcError, which has no headers.
 
-    `duration_ms` and `log` are the headers' word; `round_trip_ms` is the caller's own clock.
+    `duration_ms` and `log` come from the headers; `round_trip_ms` is measured by the caller.
     """
 
     body: bytes
@@ -36,15 +36,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     log: str = ""
 
 
-# Gives the empty string, or says what is wrong with the answer.
+# Returns what is wrong with the answer, "" if nothing is.
 Check = Callable[[Answer], str]
 
 
 class DemoFunction(msgspec.Struct, frozen=True, kw_only=True):
-    """One function of the manual's page; `folder` is deployed as it is, into a service with `role` (empty: without).
+    """One function of the manual's page. `folder` is deployed unchanged into a service with `role` ("" for none).
 
-    `code` names the folder of another function with the same code; `needs_packages`: it imports what comes with the
-    runtime.
+    `code` names the folder of another function with the same code. `needs_packages`: the function imports packages
+    that the runtime ships.
     """
 
     name: str
@@ -62,9 +62,10 @@ class DemoFunction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DemoCall(msgspec.Struct, frozen=True, kw_only=True):
-    """One call of a function. `event` has places: $oss, $bucket and $runtime, known only when the server runs.
+    """One call of a function. `event` has the placeholders $oss, $bucket and $runtime, which the running server fills.
 
-    After a call that `leaves` something, the bucket holds the event's message under its object's name, or nothing.
+    If `leaves` is "object", the bucket holds the event's message under its object's name after the call; if it is
+    "nothing", there is no such object.
     """
 
     event: str
@@ -78,7 +79,7 @@ class DemoCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def answers(pattern: str) -> Check:
-    """The whole answer matches the regular expression, and is no error."""
+    """Requires an answer that is no error and that the regular expression matches completely."""
 
     def check(answer: Answer) -> str:
         found = answer.body.decode("utf-8", "replace")
@@ -90,7 +91,7 @@ def answers(pattern: str) -> Check:
 
 
 def fails(error_type: str | None, message: str) -> Check:
-    """An error body as in reference/runtime.md §6, with its type (None: it has none) and a message that matches."""
+    """Requires an error body (reference/runtime.md §6) of this type (None for no type) whose message matches."""
 
     def check(answer: Answer) -> str:
         if not answer.failed:
@@ -104,7 +105,7 @@ def fails(error_type: str | None, message: str) -> Check:
 
 
 def refused_by_oss(code: str) -> Check:
-    """The function ends in the exception that oss2 raises for an answer of OSS with this code."""
+    """Requires that the function raises oss2's exception for an OSS error with this code."""
 
     def check(answer: Answer) -> str:
         found = oss_code(answer)
@@ -114,7 +115,7 @@ def refused_by_oss(code: str) -> Check:
 
 
 def oss_code(answer: Answer) -> str:
-    """The code of OSS in the message of oss2's exception; empty when there is none."""
+    """The OSS error code in the message of oss2's exception; "" if there is none."""
     if not answer.failed:
         return ""
     found = re.search(r"'Code': u?'(\w+)'", json.loads(answer.body).get("errorMessage", ""))
@@ -159,7 +160,7 @@ FUNCTIONS = (
 
 
 def _upload(name: str, check: Check, leaves: Literal["object", "nothing"]) -> DemoCall:
-    """The event that the manual's upload reads: endpoint, bucket, object name and message."""
+    """A call with the event that the manual's upload function reads: endpoint, bucket, object name and message."""
     event = {
         "endpoint": "$oss",
         "bucket": "$bucket",

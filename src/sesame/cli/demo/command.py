@@ -1,7 +1,7 @@
 """`sesame demo`: a Sesame of its own on free ports, and the manual's functions deployed and called by aliyun-fc2.
 
-Shows what is sent, what comes back and how long it took, and checks each answer against the manual's word.
-Leaves nothing behind: data directory, server and functions are gone when it ends.
+Shows each event, its answer and how long the call took, and checks each answer against the manual.
+Removes its data directory and stops its server when it ends.
 """
 
 import json
@@ -72,20 +72,20 @@ def demo(strict: bool, **flags: object) -> None:
     undone = _show_undone(plan, known)
     _show_how_to_go_on()
     if wrong:
-        raise ConfigurationError("the demo did not come back as the manual says:\n  " + "\n  ".join(wrong))
+        raise ConfigurationError("the demo's answers differ from the manual:\n  " + "\n  ".join(wrong))
     if strict and undone:
-        output.error(f"--strict: not every runtime ran all on its own interpreter: {', '.join(undone)}")
+        output.error(f"--strict: not every function ran on its runtime's own interpreter: {', '.join(undone)}")
         sys.exit(1)
 
 
 def _functions_for(runtime: str, known: Runtimes) -> tuple[DemoFunction, ...]:
-    """All, but without the runtime's packages only those that import nothing of them."""
+    """All functions; if the runtime's packages are not installed, only those that import none of them."""
     installed = known.packages.manifest(runtime) is not None
     return tuple(function for function in FUNCTIONS if installed or not function.needs_packages)
 
 
 def _show_runtime(stage: Stage, interpreter: Interpreter, functions: Sequence[DemoFunction]) -> list[str]:
-    """Deploys and calls everything under one runtime; what was not as the manual says."""
+    """Deploys and calls every function under one runtime; returns a line for each answer unlike the manual's."""
     client, bucket, runtime = stage.client, stage.bucket, interpreter.runtime
     output.out.rule(f"{runtime}: CPython {interpreter.version}")
     if interpreter.notice:
@@ -126,7 +126,7 @@ def _show_call(call: DemoCall, event: bytes, answer: Answer) -> None:
 
 
 def _show_object(call: DemoCall, event: bytes, answer: Answer, bucket: DemoBucket) -> str:
-    """Reads with the account's own key what the call left in OSS; what is wrong with it, or the empty string."""
+    """Reads the call's object from OSS with the account's own key; returns what is wrong with it, or ""."""
     if not call.leaves:
         return ""
     asked = json.loads(event)
@@ -150,7 +150,10 @@ def _show_end(plan: Mapping[str, Sequence[DemoFunction]], wrong: list[str], took
 
 
 def _show_undone(plan: Mapping[str, Sequence[DemoFunction]], known: Runtimes) -> list[str]:
-    """Says what did not run, or not as it should, and how to get what was missing; names the runtimes."""
+    """Prints what did not run or ran under another interpreter, and how to install what was missing.
+
+    Returns the runtimes concerned.
+    """
     undone = []
     for runtime in RUNTIMES:
         interpreter = known.found.get(runtime)
@@ -187,7 +190,7 @@ def _show_how_to_go_on() -> None:
 
 
 def _options(settings: Settings) -> list[str]:
-    """What the demo was told, for its own server, which reads neither the caller's environment nor his file."""
+    """The demo's settings as flags for its server, which reads neither the caller's environment nor `sesame.toml`."""
     given = {
         "interpreters": ",".join(f"{runtime}={path}" for runtime, path in settings.interpreters.items()),
         "runtimes-dir": settings.resolved_runtimes_dir().absolute(),

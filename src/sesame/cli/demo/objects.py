@@ -1,6 +1,6 @@
-"""Looks at a bucket from outside, with the account's own key, to show what the demo's functions left there.
+"""Reads a bucket with the account's own key, to show what the demo's functions wrote there.
 
-Used by `cli.demo.command`. Signs its requests itself, by OSS's rules (reference/companions.md §1.3); knows no SDK.
+Used by `cli.demo.command`. Signs its requests itself (reference/companions.md §1.3) and needs no SDK.
 """
 
 import base64
@@ -17,7 +17,7 @@ TIMEOUT_S = 30
 
 
 class DemoBucket:
-    """One bucket in one Sesame, made at once."""
+    """One bucket of a running Sesame, created by the constructor."""
 
     def __init__(self, endpoint: str, credentials: Credentials, name: str) -> None:
         self.endpoint = endpoint
@@ -41,7 +41,7 @@ class DemoBucket:
         signature = f"OSS {self._credentials.access_key_id}:{base64.b64encode(mac).decode()}"
         url = f"{self.endpoint}/{self.name}/{quote(key)}"
         request = urllib.request.Request(url, method=method, headers={"Date": date, "Authorization": signature})
-        # Straight to this machine, whatever proxy the surroundings name.
+        # The server is on this machine: a proxy named in the environment must not be used.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=TIMEOUT_S) as answer:
             return bytes(answer.read())

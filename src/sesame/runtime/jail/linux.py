@@ -1,7 +1,6 @@
-"""The Linux calls that Python 2.7 (and mostly 3.x before 3.12) has no name for, through ctypes and the C library.
+"""Linux system calls that the standard library of Python 2.7 (and mostly of 3.x before 3.12) lacks, through ctypes.
 
-Used by root.py, zygote.py, steps.py and init.py.
-Never decides anything: each function is one call, and each failure is an OSError that names the call.
+Used by root.py, zygote.py, steps.py and init.py. Each function is one call; a failure is an OSError that names it.
 """
 
 import array
@@ -43,14 +42,14 @@ _MSG_CMSG_CLOEXEC = 0x40000000
 _MSG_TRUNC, _MSG_CTRUNC = 0x20, 0x8
 _MAX_FDS = 64
 
-# Numbers that are the same on every architecture that has them, but for pivot_root.
+# Numbers of system calls, the same on every supported architecture except for pivot_root.
 _SYS_CLONE3, _SYS_MOVE_MOUNT = 435, 429
 _SYS_LANDLOCK_CREATE, _SYS_LANDLOCK_RESTRICT = 444, 446
 # Abstract unix sockets, signals.
 _LANDLOCK_SCOPES = 1 | 2
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
-# PyDLL keeps the interpreter lock: after a raw clone nothing but this thread exists to give it back.
+# PyDLL does not release the GIL. After a raw clone this thread is the only one, so no other could release it again.
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 
@@ -86,14 +85,15 @@ def unshare(flags):
 
 
 def setns(fd, flags):
-    """Enters namespaces of the process behind a descriptor (pidfd); for that of processes, only children do."""
+    """Enters namespaces of the process behind a pidfd. Only later children enter its pid namespace."""
     _check(_libc.setns(ctypes.c_int(fd), ctypes.c_int(flags)), "setns")
 
 
 def descriptor_of_signal(number):
-    """Becomes readable when the signal comes, which is blocked from here on; `unblock` lets it through again.
+    """A descriptor that becomes readable when the signal arrives. Blocks the signal until `unblock`.
 
-    The interpreter's own handlers are deaf in a process that `clone` made: older ones compare its number first.
+    The interpreter's own handlers do not run in a process made by `clone`: older interpreters first compare the
+    process id with the one they remember.
     """
     signals = _signals(number)
     _check(_libc.sigprocmask(ctypes.c_int(_SIG_BLOCK), signals, None), "sigprocmask")
@@ -150,7 +150,7 @@ def sethostname(name):
 
 
 def prctl(option, value=0, third=0):
-    """Returns what the kernel answers."""
+    """Returns the kernel's result."""
     return _check(
         _libc.prctl(
             ctypes.c_int(option),
@@ -164,7 +164,7 @@ def prctl(option, value=0, third=0):
 
 
 def drop_bounding_set():
-    """No program can bring a capability back from here on."""
+    """From now on no program that is executed can gain a capability."""
     with open("/proc/sys/kernel/cap_last_cap") as file:
         last = int(file.read())
     for capability in range(last + 1):
@@ -216,7 +216,7 @@ def landlock_scope():
 
 
 def packet_pair():
-    """Two descriptors connected by messages with bounds."""
+    """Two connected sockets that preserve message boundaries."""
     first, second = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         return os.dup(first.fileno()), os.dup(second.fileno())
@@ -302,7 +302,7 @@ def _check(result, call):
 
 
 def _again(attempt, call):
-    """Repeats what a signal interrupted."""
+    """Repeats a call that a signal interrupted."""
     while True:
         result = attempt()
         if result >= 0 or ctypes.get_errno() != errno.EINTR:

@@ -34,14 +34,14 @@ _FLAGS = linux.MS_NOSUID | linux.MS_NODEV
 
 
 class _Prepared(object):
-    """What every instance needs and the zygote reads once."""
+    """Data that every instance needs; the zygote reads it once."""
 
     seccomp = None
     hosts = b""
 
 
 def prepare():
-    """In the zygote: empties the bounding set, which children inherit, and reads the filter."""
+    """Called in the zygote: empties the capability bounding set, which children inherit, and reads the filter."""
     linux.drop_bounding_set()
     # OpenSSL reads its configuration at the first use, which takes two milliseconds.
     _reseed()
@@ -127,7 +127,7 @@ def _enter(request, fds, inherited, run_init, shim):
 
 
 def _elsewhere(fd):
-    """The descriptor, moved when it has the number that the shim's socket gets."""
+    """The descriptor, or a copy of it if its number is the one that the shim's socket gets."""
     return os.dup(fd) if fd == _SOCKET_FD else fd
 
 
@@ -221,7 +221,10 @@ def give_up_privileges(request):
 
 
 def die_with(lifeline):
-    """From here on, until the user changes, with the parent, which holds the other end of this pipe."""
+    """Has the kernel kill this process when its parent dies, until the user changes.
+
+    The parent holds the other end of the pipe `lifeline`, which tells whether it has died already.
+    """
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     if select.select([lifeline], [], [], 0)[0]:
         os._exit(EXIT_JAIL_FAILED)
@@ -242,7 +245,7 @@ def _mount(order, fds):
 
 
 def _name_the_host(name):
-    """So that the instance's own name and localhost resolve, whatever the host's file says of them."""
+    """Makes the instance's own name and localhost resolve, whatever the host's /etc/hosts says."""
     own = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t" + name + b"\n"
     for path, data in (("/run/hosts", own + _Prepared.hosts), ("/run/hostname", name + b"\n")):
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
@@ -253,13 +256,13 @@ def _name_the_host(name):
 
 
 def _mount_memory(target, size_mb, more_flags):
-    """A tmpfs with as many files to a megabyte as the image of /tmp has: each takes kernel memory."""
+    """Mounts a tmpfs with as many inodes per megabyte as the image of /tmp has, because each takes kernel memory."""
     options = "mode=1777,size=%dm,nr_inodes=%d" % (size_mb, size_mb * _INODES_PER_MB)
     linux.mount("tmpfs", target, "tmpfs", _FLAGS | more_flags, options)
 
 
 def _escaped(path):
-    """Colons and commas separate in the options of a mount."""
+    """The path with its colons and commas escaped, which are separators in mount options."""
     return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 
@@ -284,7 +287,7 @@ def _reseed():
 
 
 def set_limits(limits):
-    """Lowers limits; one that is lower on this machine stays, as raising it may need more than root."""
+    """Lowers limits. A limit that is lower already stays, because raising it may be forbidden even to root."""
     for name, value in limits.items():
         kind = getattr(resource, name)
         hard = resource.getrlimit(kind)[1]

@@ -58,7 +58,7 @@ def main(control):
     surroundings.preload()
     steps.prepare()
     surroundings.preload()
-    # The zone of most functions, so that their starts need not read it.
+    # Most functions use this time zone: it is read here, so that no start has to.
     os.environ["TZ"] = DEFAULT_ZONE
     surroundings.set_time_zone()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -101,7 +101,7 @@ def main(control):
 
 
 def _namespaces(request):
-    """All of them, unless a test asks to leave one out."""
+    """All namespaces but those that a test asks to leave out."""
     flags = 0
     for name, flag in _NAMESPACES.items():
         if name not in request["without"]:
@@ -110,7 +110,7 @@ def _namespaces(request):
 
 
 class _Ended(object):
-    """Finds out which children have ended: SIGCHLD wakes the loop through a pipe."""
+    """Learns which children have ended. SIGCHLD wakes the loop through a pipe."""
 
     def __init__(self):
         self._reading, self._writing = os.pipe()
@@ -120,11 +120,11 @@ class _Ended(object):
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     def wait(self, control):
-        """Waits for a message or the end of a child. Returns whether there is a message on `control`."""
+        """Waits for a message or for the end of a child. Returns True if there is a message on `control`."""
         try:
             return control in select.select([control, self._reading], [], [])[0]
         except (OSError, select.error) as error:
-            # Python 2 does not go on waiting after a signal (PEP 475).
+            # Python 2 does not resume waiting after a signal (PEP 475).
             if error.args[0] != errno.EINTR:
                 raise
             return False
@@ -148,7 +148,7 @@ class _Ended(object):
             yield pid, status
 
     def forget(self):
-        """In a child: restores the signals and closes the pipe, which are the zygote's."""
+        """Called in a child: restores the signal handlers and closes the pipe."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,8 +1,7 @@
-"""Finds the CPython that runs each runtime, and runs each candidate once to see what it is.
+"""Finds the CPython for each runtime; runs each candidate once to learn its version.
 
-Called by `app` and the command line before any sandbox is made; `sandbox.runtimes.site_packages` installs with what
-it finds.
-A folder or an interpreter that cannot be read, hangs or answers nonsense counts as absent; it never ends a command.
+Called by `app` and the command line before any sandbox is made, and by `sandbox.runtimes.site_packages`. A folder that
+cannot be read, or an interpreter that hangs or answers nonsense, counts as absent and ends no command.
 """
 
 import contextlib
@@ -36,8 +35,8 @@ MINOR_VERSIONS: dict[str, tuple[int, int]] = {
 SUBSTITUTED_RUNTIME = "python3"
 NEWEST_SUBSTITUTE_MINOR = 13
 
-# Few imports: it is run for every interpreter at every start. The answer is on a line of its own, because a
-# `sitecustomize` may print before it.
+# Imports little, because it runs for every interpreter at every start. The answer has a line of its own, because
+# `sitecustomize` may print something before.
 _PROBE = """
 import json, os, sys
 sys.stdout.write("\\n" + json.dumps({
@@ -51,9 +50,9 @@ sys.stdout.write("\\n" + json.dumps({
 
 
 class Interpreter(msgspec.Struct, frozen=True):
-    """One CPython that was run and answered.
+    """A CPython that answered the probe.
 
-    `substitute_for` is the minor version that the runtime asks for ("3.6") when this is a newer one in its place.
+    `substitute_for` is the minor version that the runtime asks for ("3.6") if this is a newer one used instead.
     """
 
     runtime: str
@@ -69,7 +68,7 @@ class Interpreter(msgspec.Struct, frozen=True):
 
     @property
     def notice(self) -> str:
-        """The line for every invocation's log; empty when the interpreter is the one that the runtime names."""
+        """A line for every invocation's log; "" if the interpreter has the version that the runtime names."""
         if self.substitute_for is None:
             return ""
         return (
@@ -97,7 +96,7 @@ def discover(
 ) -> dict[str, Interpreter]:
     """The interpreter of each wanted runtime that has one, in the order of `MINOR_VERSIONS`.
 
-    Looks in this order, first that proves right wins: `overrides`, names on PATH, pyenv, uv, usual prefixes.
+    Searches in this order and takes the first match: `overrides`, names on PATH, pyenv, uv, usual prefixes.
     Raises `ConfigurationError` when an override names an unknown runtime or an interpreter that is not what it says.
     """
     search = _Search(os.environ if environ is None else environ)
@@ -114,7 +113,7 @@ def discover(
 
 
 def how_to_get(runtime: str) -> str:
-    """What an operator can type to get the interpreter of `runtime`."""
+    """The commands that install the interpreter of `runtime`."""
     major, minor = MINOR_VERSIONS[runtime]
     pyenv = f"`pyenv install {major}.{minor}`"
     if (major, minor) >= (3, 8):
@@ -123,7 +122,7 @@ def how_to_get(runtime: str) -> str:
 
 
 class _Search:
-    """One discovery: remembers what each path answered, so that none is run twice."""
+    """One discovery. Remembers the answer of each path, so that no interpreter is run twice."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -176,7 +175,7 @@ class _Search:
         home = Path(self._environ.get("HOME") or os.path.expanduser("~"))
         pyenv = Path(self._environ.get("PYENV_ROOT") or home / ".pyenv")
         for folder in map(Path, filter(None, self._environ.get("PATH", os.defpath).split(os.pathsep))):
-            # A shim is slow, and works only for versions that are selected just now; the versions themselves come next.
+            # A pyenv shim is slow and works only for selected versions; the installed versions are searched next.
             if folder != pyenv / "shims":
                 yield from _existing([folder / name])
         yield from _existing(
@@ -193,7 +192,7 @@ class _Search:
         if path not in self._answers:
             answer = probe(path, self._environ, self._deadline)
             if answer and answer.prefix != answer.base_prefix:
-                # A virtual environment's python would bring that environment's packages: take the one below it.
+                # The python of a virtual environment would bring the environment's packages: take its base interpreter.
                 answer = probe(Path(answer.executable), self._environ, self._deadline)
                 if answer and answer.prefix != answer.base_prefix:
                     answer = None
@@ -206,7 +205,7 @@ def _interpreter(runtime: str, answer: Answer) -> Interpreter:
 
 
 def probe(path: Path, environ: Mapping[str, str], deadline: float | None = None) -> Answer | None:
-    """Runs the interpreter once; None when it does not run, as a pyenv shim of a version that is not selected.
+    """Runs the interpreter once; None if it does not run, like a pyenv shim of a version that is not selected.
 
     Gives up after `PROBE_TIMEOUT_S`, and at `deadline` (seconds of the monotonic clock) at the latest.
     """
@@ -230,13 +229,13 @@ def probe(path: Path, environ: Mapping[str, str], deadline: float | None = None)
         except (subprocess.TimeoutExpired, msgspec.DecodeError, UnicodeDecodeError):
             return None
         finally:
-            # Its whole session: what the candidate is may be a script that started others.
+            # Kills the whole session, because the candidate may be a script that started other processes.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
 
 
 def _read_all(pipe: IO[bytes] | None, deadline: float) -> bytes | None:
-    """What the process wrote until it closed its output; None if that is too much or takes too long."""
+    """Everything that the process writes until it closes its output; None if that is too much or takes too long."""
     assert pipe is not None
     said = b""
     with selectors.DefaultSelector() as selector:
@@ -254,7 +253,7 @@ def _existing(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def _is_executable_file(path: Path) -> bool:
-    # Where a folder may not be searched, or a name is too long, pathlib raises.
+    # pathlib raises if a folder may not be searched or a name is too long.
     try:
         return path.is_file() and os.access(path, os.X_OK)
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""What runs each runtime here: its interpreter with its packages, or a sentence that says what is missing.
+"""Each runtime's interpreter and packages on this machine, or the reason why the runtime cannot run.
 
-Built by `app` and the commands; its `launch` is handed to the sandbox driver. Installs nothing.
+Built by `app` and the commands; the sandbox driver is given its `launch`. Installs nothing.
 """
 
 import os
@@ -14,7 +14,7 @@ from sesame.sandbox.runtimes.site_packages import SitePackages
 
 
 class Runtimes:
-    """The runtimes of this machine, looked up once: an interpreter installed later is seen by the next start."""
+    """The runtimes of this machine, looked up once. The next start sees interpreters that are installed later."""
 
     def __init__(self, found: dict[str, Interpreter], packages: SitePackages) -> None:
         self.found = found
@@ -27,12 +27,12 @@ class Runtimes:
         packages_root: Path,
         wanted: Collection[str] = tuple(interpreters.MINOR_VERSIONS),
     ) -> "Runtimes":
-        """Looks for those that are wanted; takes up to a second for all, as each interpreter is run once."""
+        """Looks up the wanted runtimes. Takes up to a second, because each interpreter is run once."""
         found = interpreters.discover(overrides, wanted=wanted)
         return cls(found, SitePackages(packages_root, found))
 
     def launch(self, runtime: str) -> Launch:
-        """How to run it. Raises `LookupError` that says which interpreter is missing and how to get it."""
+        """How to run the runtime. Raises `LookupError` with the missing interpreter and how to get it."""
         interpreter = self.found.get(runtime)
         if interpreter is None:
             if runtime not in interpreters.MINOR_VERSIONS:

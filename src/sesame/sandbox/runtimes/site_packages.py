@@ -25,14 +25,14 @@ from sesame.sandbox.runtimes.pip_bootstrap import BootstrappedPip, PipFailed, te
 CONSTRAINTS = Path(__file__).parent / "constraints"
 PARALLEL_INSTALLS = 2
 FAILURE_LINES_SHOWN = 12
-# Imported once after an installation, so that a broken build is found then and not inside a call.
+# Imported once after an installation, so that a broken build is noticed then and not in a call.
 PROOF = "import oss2, requests, google.protobuf, lxml.etree, scrapy, pip, pkg_resources"
 
 Progress = Callable[[str], None]
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What one directory holds. Written before the directory gets its final name, so that a named one is complete."""
+    """The contents of one directory. Written before the directory gets its final name, so a named one is complete."""
 
     runtime: str
     python: str
@@ -65,11 +65,11 @@ class SitePackages:
         try:
             return msgspec.json.decode((self.folder(runtime) / "manifest.json").read_bytes(), type=Manifest)
         except (OSError, msgspec.DecodeError):
-            # Absent, unreadable or damaged: in each case there is nothing to use, and installing again says why.
+            # Absent, unreadable or damaged: the packages cannot be used, and installing them again reports the reason.
             return None
 
     def install_all(self, runtimes: Sequence[str], progress: Progress) -> None:
-        """Installs what is missing for several runtimes. One that cannot be installed does not keep others from it."""
+        """Installs the missing packages of several runtimes. If one fails, the others are installed all the same."""
         failures: list[str] = []
 
         def attempt(runtime: str) -> None:
@@ -84,9 +84,9 @@ class SitePackages:
             raise ConfigurationError("\n".join(failures))
 
     def install(self, runtime: str, progress: Progress) -> None:
-        """Installs the runtime's packages; returns at once when they are installed.
+        """Installs the runtime's packages; returns at once if they are installed.
 
-        Raises `ConfigurationError` with pip's last words and what to do about them; nothing is left then.
+        Raises `ConfigurationError` with the end of pip's output and advice; then nothing is left on the disk.
         """
         if self.manifest(runtime):
             return
@@ -135,7 +135,7 @@ class SitePackages:
 
 
 def lock_files(interpreter: Interpreter) -> tuple[Path, Path]:
-    """The constraints for an interpreter and for what builds them: of its own version, else of the nearest older."""
+    """The constraints of the packages and of their build tools, for this version or else the nearest older one."""
     older = [name for name, minor in MINOR_VERSIONS.items() if minor <= interpreter.minor]
     name = older[-1] if older else interpreter.runtime
     return CONSTRAINTS / f"{name}.txt", CONSTRAINTS / f"{name}.build.txt"
@@ -147,7 +147,7 @@ def lines_of(path: Path) -> list[str]:
 
 
 def _make_namespaces_importable(interpreter: Interpreter, folder: Path) -> None:
-    """Python 2 finds namespace packages (`google`) by .pth files, which count in its own site-packages only."""
+    """Python 2 finds namespace packages (`google`) by .pth files, which it reads in its own site-packages only."""
     for listing in folder.glob("*-info/namespace_packages.txt"):
         for name in listing.read_text(encoding="utf-8").split():
             init = folder.joinpath(*name.split("."), "__init__.py")
@@ -157,7 +157,7 @@ def _make_namespaces_importable(interpreter: Interpreter, folder: Path) -> None:
 
 
 def _prove(interpreter: Interpreter, folder: Path) -> None:
-    # -S: like a function, it does not see the interpreter's own packages.
+    # -S hides the interpreter's own packages, as for a function.
     done = subprocess.run(
         [str(interpreter.path), "-E", "-s", "-S", "-c", f"import sys; sys.path.append({str(folder)!r}); {PROOF}"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
@@ -171,9 +171,9 @@ def _advice(interpreter: Interpreter, failed: PipFailed) -> str:
     if "command 'gcc' failed" in text or "command 'cc' failed" in text or "unable to execute" in text:
         advice = "a package is built from source: a C compiler is needed (Debian: apt install gcc libc6-dev)"
     elif "Could not find a version" in text or "No matching distribution" in text:
-        advice = "the package index has not all of them: check the network and pip's settings (PIP_INDEX_URL, pip.conf)"
+        advice = "the package index lacks some of them: check the network and pip's settings (PIP_INDEX_URL, pip.conf)"
     elif "onnection" in text or "timed out" in text or "resolve" in text:
-        advice = "the package index was not reached: check the network and pip's settings (PIP_INDEX_URL, PIP_PROXY)"
+        advice = "the package index cannot be reached: check the network and pip's settings (PIP_INDEX_URL, PIP_PROXY)"
     else:
         advice = "pip's last lines say why"
     shown = "\n".join(f"    {line}" for line in failed.lines[-FAILURE_LINES_SHOWN:])
@@ -200,7 +200,7 @@ def _make_read_only(folder: Path) -> None:
             path = os.path.join(parent, name)
             if not os.path.islink(path):
                 os.chmod(path, 0o444)
-        # The top stays writable until its rename: renaming a directory needs the right to change its own `..`.
+        # The top directory stays writable until it is renamed, because renaming changes its entry `..`.
         os.chmod(parent, 0o755 if parent == str(folder) else 0o555)
 
 
