@@ -13,7 +13,7 @@ KILL = Kill("sesame", 1.5, 1.8)
 def reports(*what: str, retries: tuple[int, ...] = ()) -> list[Report]:
     """One second after the other, all of the event `a`."""
     numbers = dict(enumerate(retries))
-    return [Report("a", name, numbers.get(at, 0), "success", float(at)) for at, name in enumerate(what)]
+    return [Report("a", name, numbers.get(at, 0), "Success", float(at)) for at, name in enumerate(what)]
 
 
 SOUND = reports("began", "ended", "arrived")
