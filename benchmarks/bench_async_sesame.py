@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import uvloop
@@ -129,7 +130,7 @@ class SesameLane:
         return bool(self._page(function, state, limit, "")["invocations"])
 
     def _page(self, function: str, state: str, limit: int, token: str) -> dict[str, Any]:
-        query = f"?status={state}&limit={limit}" + (f"&nextToken={token}" if token else "")
+        query = f"?status={state}&limit={limit}" + (f"&nextToken={quote(token)}" if token else "")
         request = self._endpoint.signed("GET", f"{_FUNCTIONS}/{function}/stateful-async-invocations", query=query)
         page: dict[str, Any] = json.loads(servers.answer(self._endpoint.port, request))
         return page

@@ -6,6 +6,7 @@ Executions and arrivals come from the ledger, records from the API; neither is b
 import collections
 import itertools
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from tests.support.signer import Api
@@ -18,12 +19,15 @@ UNDER_WAY = ("Enqueued", "Dequeued", "Running", "Retrying", "Stopping")
 # What a record at a destination calls a success; of a failure it tells the code.
 SUCCESS = "Success"
 PAGE = 100
-# What a killed Sesame leaves may go on for so long (SPECIFICATION: 2 s) before it is gone as well.
-LINGERS_S = 2.5
+# An execution that was under way when something was killed may tell so late that it began.
+LATE_S = 0.5
 
 
 class Kill(msgspec.Struct, frozen=True):
-    """What was killed; `began` and `ended` on the monotonic clock: until then it may have had effects."""
+    """What was killed, and between which moments of the monotonic clock it could interrupt what began.
+
+    For a database all the time that it was gone, for what runs functions the moment of the kill.
+    """
 
     what: str
     began: float
@@ -54,7 +58,7 @@ def records(api: Api, function: str, status: str = "", most: int | None = None) 
     token = ""
     while most is None or len(found) < most:
         query = f"?limit={min(PAGE, most or PAGE)}" + (f"&status={status}" if status else "")
-        query += f"&nextToken={token}" if token else ""
+        query += f"&nextToken={quote(token)}" if token else ""
         answer = api("GET", f"/services/{SERVICE}/functions/{function}/stateful-async-invocations{query}")
         assert answer.status_code == 200, answer.text
         page = answer.json()
@@ -123,7 +127,7 @@ def _add_executions(verdict: Verdict, happened: list[Report], kills: list[Kill],
         ends = [report.what for report in happened if before.at <= report.at <= after.at]
         if "failed" in ends and after.retry > before.retry:
             continue
-        kill = next((k for k in kills if before.at <= k.ended + LINGERS_S and k.began <= after.at), None)
+        kill = next((k for k in kills if before.at <= k.ended + LATE_S and k.began <= after.at), None)
         assert kill is not None, f"executed again, though nothing was killed in between: {everything}"
         if "ended" in ends or "failed" in ends:
             verdict.duplicates[kill.what] += 1

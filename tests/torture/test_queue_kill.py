@@ -1,0 +1,18 @@
+"""Nothing that was accepted is lost through a thousand kills: see `queue_kill`.
+
+SESAME_TORTURE_ROUNDS sets another number of kills.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from tests.torture.queue_kill import Plan, run
+
+MOMENTS = int(os.environ.get("SESAME_TORTURE_ROUNDS", "1000"))
+
+pytestmark = pytest.mark.torture
+
+
+def test_on_sqlite(tmp_path: Path) -> None:
+    run(tmp_path, Plan(MOMENTS))
