@@ -231,6 +231,16 @@ async def test_a_host_that_hangs_holds_up_no_other_and_gets_few_requests(setup: 
     assert "dead" not in {row.state for row in hung}
 
 
+async def test_many_records_for_a_slow_host_do_not_circle_through_the_queue(setup: Setup) -> None:
+    setup.sender.behaviour["slow"] = None
+    rows = [setup.queue.add("http://slow/") for _ in range(200)]
+    await setup.work()
+    waits = sorted(row.not_before - setup.clocks.wall() for row in rows if row.state == "waiting")
+    assert 2 <= waits[0] <= 3
+    assert waits[-1] >= 20
+    assert {row.lease.attempts for row in rows} == {0}
+
+
 async def test_records_for_a_host_that_is_gone_are_all_buried_in_the_time_that_their_retries_take(
     setup: Setup,
 ) -> None:

@@ -65,3 +65,5 @@ def test_more_run_while_the_machine_has_time_and_fewer_while_it_is_busy() -> Non
     assert limit(4, 1.0, synchronous=True) == 2
     assert limit(1, 1.0, synchronous=True) == 1, "the queue never stands still"
     assert limit(1, 1.0, synchronous=False) == 4
+    assert limit(1, 0.1, synchronous=False) == 4, "no slow start once synchronous calls are over"
+    assert limit(1, 0.1, synchronous=True) == 2

@@ -78,6 +78,8 @@ class _Host(msgspec.Struct, eq=False):
 
     name: str
     sending: int = 0
+    # When those come again (monotonic) that went back to the queue because others wait; about in order.
+    back_at: deque[float] = msgspec.field(default_factory=deque)
     silent: int = 0
     rests_until: float = 0.0
     waiting: deque[tuple[LeasedDelivery, UrlRoute]] = msgspec.field(default_factory=deque)
@@ -88,7 +90,7 @@ class _Host(msgspec.Struct, eq=False):
 
     @property
     def idle(self) -> bool:
-        return not self.sending and not self.waiting
+        return not self.sending and not self.waiting and not self.back_at
 
 
 class Deliverer:
@@ -170,14 +172,19 @@ class Deliverer:
         parts = urlsplit(route.url)
         name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         host = self._hosts.setdefault(name, _Host(name))
-        if self._needs.clocks.monotonic() < host.rests_until:
+        now = self._needs.clocks.monotonic()
+        while host.back_at and host.back_at[0] <= now:
+            host.back_at.popleft()
+        if now < host.rests_until:
             self._begin(lease, self._failed(lease, f"{name} has not answered lately"))
         elif host.free:
             self._send(host, lease, route)
         elif len(host.waiting) < WAITING_PER_HOST_MAX:
             host.waiting.append((lease, route))
         else:
-            self._begin(lease, self._put_off(lease))
+            delay_s = crowded_s(len(host.back_at), self._needs.chance())
+            host.back_at.append(now + delay_s)
+            self._begin(lease, self._put_off(lease, delay_s))
 
     def _send(self, host: _Host, lease: LeasedDelivery, route: UrlRoute) -> None:
         host.sending += 1
@@ -295,8 +302,8 @@ class Deliverer:
         error = error[:ERROR_CHARS_MAX]
         await self._write(lambda: self._needs.queue.retry(lease, not_before, counted=True, error=error))
 
-    async def _put_off(self, lease: LeasedDelivery) -> None:
-        not_before = self._needs.clocks.wall() + crowded_s(self._needs.chance())
+    async def _put_off(self, lease: LeasedDelivery, delay_s: float) -> None:
+        not_before = self._needs.clocks.wall() + delay_s
         await self._write(lambda: self._needs.queue.retry(lease, not_before, counted=False, error=""))
 
     async def _bury(self, lease: LeasedDelivery, error: str) -> None:

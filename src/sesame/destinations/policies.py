@@ -16,7 +16,8 @@ AT_ONCE_MAX = 256
 # as tried, so that a host that is gone does not keep its records for longer than their retries last.
 SILENT_MAX = 4
 SILENT_REST_S = 10.0
-CROWDED_RETRY_S = 2.0
+# POLICY: what goes back to the queue because its host has enough comes again the later, the more has gone back.
+CROWDED_RETRY_S, CROWDED_RETRY_MAX_S, CROWD = 2.0, 60.0, 16
 
 
 def retry_s(attempts: int, chance: float) -> float:
@@ -25,6 +26,7 @@ def retry_s(attempts: int, chance: float) -> float:
     return most_s * (0.5 + 0.5 * chance)
 
 
-def crowded_s(chance: float) -> float:
-    """Seconds for which a record goes back whose host has enough of them."""
-    return CROWDED_RETRY_S * (0.5 + 0.5 * chance)
+def crowded_s(gone_back: int, chance: float) -> float:
+    """Seconds for which a record goes back whose host has enough, while so many others have gone back."""
+    most_s = min(CROWDED_RETRY_S * (1 + gone_back / CROWD), CROWDED_RETRY_MAX_S)
+    return most_s * (0.5 + 0.5 * chance)

@@ -36,10 +36,12 @@ log = structlog.get_logger(__name__)
 class Attempt(msgspec.Struct, eq=False):
     """A claimed invocation. `lease` is replaced when the invocation is claimed again while it runs.
 
-    `fresh` until its call has reached the engine, `calling` while it is there, `stopped` once it is to be stopped.
+    It takes a `slot` until its call has ended; it is `fresh` until its call has reached the engine, `calling` while it
+    is there, `stopped` once it is to be stopped.
     """
 
     lease: Leased
+    slot: bool = True
     fresh: bool = True
     calling: bool = False
     stopped: bool = False
@@ -53,9 +55,12 @@ class Attempt(msgspec.Struct, eq=False):
 
 
 class AsyncCalls:
-    def __init__(self, given: InvokerDependencies, pace: Pace) -> None:
+    """`leave(attempt)` is called when an attempt's call has ended, so that another may run while it is recorded."""
+
+    def __init__(self, given: InvokerDependencies, pace: Pace, leave: Callable[[Attempt], None]) -> None:
         self._given = given
         self._pace = pace
+        self._leave = leave
 
     async def run(self, attempt: Attempt) -> None:
         """On return the invocation is in a final state, waits for its next attempt, or its lease was lost.
@@ -108,6 +113,7 @@ class AsyncCalls:
         finally:
             attempt.calling = False
             self._pace.ended(given.clocks.monotonic() - began_at, reached=outcome is not None)
+            self._leave(attempt)
 
     async def _record(self, attempt: Attempt, outcome: Outcome | Exception | None, started_at: float) -> None:
         lease, now = attempt.lease, self._given.clocks.wall()

@@ -18,10 +18,13 @@ from sesame.model.clocks import Timer
 from sesame.model.invocation import Target
 
 # So many invocations are claimed ahead of the calls that may run, so that none of these waits for the database.
-CLAIMED_AHEAD_MAX = 64
+CLAIMED_AHEAD_MAX = 128
+# So many results may wait for the database before no more calls are started.
+RECORDING_MAX = 512
 # POLICY: so many claimed invocations wait for a function that runs at its cap; the others go back to the queue, so that
 # they do not hold up other functions.
 WAITING_PER_FUNCTION_MAX = 8
+LOOK_AGAIN_S = 1.0
 # After a claim that failed, the next one waits so long.
 CLAIM_AGAIN_S = 1.0
 # Leases are extended when a third of their time has passed, so that two extensions may fail.
@@ -38,7 +41,9 @@ class AsyncInvoker:
     def __init__(self, given: InvokerDependencies) -> None:
         self._given = given
         self._pace = Pace(given.engine, given.load, given.clocks, given.cores)
-        self._calls = AsyncCalls(given, self._pace)
+        self._calls = AsyncCalls(given, self._pace, self._leave)
+        # How many of what runs have not come back from their functions.
+        self._slots = 0
         # Claimed and not started, the oldest first; and what runs or is being recorded; both by `seq`.
         self._waiting: deque[Attempt] = deque()
         self._running: dict[int, Attempt] = {}
@@ -93,7 +98,8 @@ class AsyncInvoker:
 
     @property
     def running(self) -> int:
-        return len(self._running)
+        """How many calls run."""
+        return self._slots
 
     def _on_work(self) -> None:
         self._more = True
@@ -119,7 +125,7 @@ class AsyncInvoker:
             return
         if self._waiting:
             self._start_waiting()
-        wanted = self._pace.limit - len(self._running) + CLAIMED_AHEAD_MAX - len(self._waiting)
+        wanted = self._pace.limit - self._slots + CLAIMED_AHEAD_MAX - len(self._waiting)
         # In larger portions, because each claim is a transaction.
         if self._more and self._claiming is None and wanted >= CLAIMED_AHEAD_MAX // 2:
             self._more = False
@@ -153,12 +159,14 @@ class AsyncInvoker:
 
     def _start_waiting(self) -> None:
         """Starts claimed invocations in order, passing over those of functions that have no room."""
+        if not self._may_begin() and self._resume is not None:
+            return
         pace, clocks = self._pace, self._given.clocks
         pace.adjust()
         full: Counter[Target] = Counter()
         passed_over: list[Attempt] = []
         waiting = self._waiting
-        while waiting and len(self._running) < pace.limit and clocks.monotonic() >= pace.rests_until:
+        while waiting and self._may_begin() and clocks.monotonic() >= pace.rests_until:
             attempt = waiting.popleft()
             target = attempt.lease.target
             if target not in full and self._has_room(target):
@@ -170,10 +178,20 @@ class AsyncInvoker:
                 passed_over.append(attempt)
             else:
                 self._put_off(attempt)
+        if waiting:
+            rests_s = pace.rests_until - clocks.monotonic()
+            self._resume_in(min(rests_s, ADJUST_EVERY_S) if rests_s > 0 else ADJUST_EVERY_S)
+        elif passed_over:
+            # The next end of a call starts them, unless it was synchronous calls that took the room.
+            self._resume_in(LOOK_AGAIN_S)
         waiting.extendleft(reversed(passed_over))
-        if waiting and self._resume is None:
-            delay_s = min(max(pace.rests_until - clocks.monotonic(), 0.0) or ADJUST_EVERY_S, ADJUST_EVERY_S)
-            self._resume = clocks.call_later(delay_s, self._resumed)
+
+    def _may_begin(self) -> bool:
+        return self._slots < self._pace.limit and len(self._running) - self._slots < RECORDING_MAX
+
+    def _resume_in(self, delay_s: float) -> None:
+        if self._resume is None:
+            self._resume = self._given.clocks.call_later(delay_s, self._resumed)
 
     def _resumed(self) -> None:
         self._resume = None
@@ -186,12 +204,20 @@ class AsyncInvoker:
 
     def _begin(self, attempt: Attempt) -> None:
         self._running[attempt.lease.seq] = attempt
+        self._slots += 1
         attempt.task = asyncio.get_running_loop().create_task(self._attempt(attempt))
+
+    def _leave(self, attempt: Attempt) -> None:
+        """Its call has ended; what came of it is still to be recorded."""
+        if attempt.slot:
+            attempt.slot = False
+            self._slots -= 1
+            self._pump()
 
     def _put_off(self, attempt: Attempt) -> None:
         """Sends back to the queue what finds no room; it is recorded like a refusal by the engine."""
         self._running[attempt.lease.seq] = attempt
-        attempt.fresh = False
+        attempt.slot = attempt.fresh = False
         attempt.task = asyncio.get_running_loop().create_task(self._attempt(attempt, run=False))
 
     async def _attempt(self, attempt: Attempt, *, run: bool = True) -> None:
@@ -206,7 +232,9 @@ class AsyncInvoker:
             del self._running[attempt.lease.seq]
             if not self._running:
                 self._ended.set()
-        self._pump()
+            self._leave(attempt)
+        if self._more or self._waiting:
+            self._pump()
 
     async def _release(self, leases: list[Leased]) -> None:
         if leases:

@@ -57,12 +57,12 @@ def next_limit(limit: int, load: float, *, cores: int, synchronous: bool) -> int
     """How many asynchronous calls may run from now on.
 
     Asked while more is to run than may run. It doubles while the machine has time left, and halves while it is busy:
-    down to one where something is called synchronously.
+    down to one where something is called synchronously, else to what keeps every core at work.
     """
+    least = 1 if synchronous else cores * CALLS_PER_CORE
     if load >= BUSY_LOAD:
-        least = 1 if synchronous else cores * CALLS_PER_CORE
-        return max(least, limit // 2) if limit > least else least
-    return min(2 * limit, CALLS_MAX)
+        return max(least, limit // 2)
+    return min(max(2 * limit, least), CALLS_MAX)
 
 
 def _backoff_s(first_s: float, most_s: float, times: int, chance: float) -> float:
