@@ -157,6 +157,7 @@ class DeliveryQueue:
             return LEASES.next_due(connection)
 
         self._wakeups.know(await self._database.write(take_over))
+        self._database.on_return(lambda _connection: None, self.notify)
 
     async def close(self) -> None:
         """Called by `InvocationQueue.close`."""
@@ -167,7 +168,7 @@ class DeliveryQueue:
         """Called on the loop whenever there may be something to claim."""
         self._wakeups.on_work(callback)
 
-    def notify(self) -> None:
+    def notify(self, _result: object = None) -> None:
         self._wakeups.notify()
 
     async def claim(self, limit: int) -> list[LeasedDelivery]:

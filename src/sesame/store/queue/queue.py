@@ -66,6 +66,8 @@ class InvocationQueue:
 
         self._wakeups.know(await self._database.write(take_over))
         await self.deliveries.open()
+        # What was committed without an answer, or fell due meanwhile, is to be claimed.
+        self._database.on_return(lambda _connection: None, self.notify)
 
     async def close(self) -> None:
         """Returns when what was asked for is answered; idempotent. What is leased stays so until the next `open`."""
