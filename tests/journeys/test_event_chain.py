@@ -15,6 +15,7 @@ import fc2
 import oss2
 import pytest
 from tests.support.fakes import FakeClocks
+from tests.support.official_sdks import ask_by_fc2
 from tests.support.virtual_time import eventually
 
 from sesame.app import Sesame
@@ -22,10 +23,11 @@ from sesame.settings import Settings
 
 FUNCTION = Path(__file__).parents[1] / "functions" / "chain"
 ROLES = {"chain": {"policies": ["AliyunOSSFullAccess", "AliyunFCInvocationAccess"]}}
-RUNTIME = "python3.10"
+RUNTIME, RECURSION_LIMIT = "python3.10", 3
 REAL_S_MAX, RUNS_MAX = 5.0, 3
-# Virtual time passes in such steps; all of them together stay below the skew that signatures may have.
-STEP_S, STEPS_S_MAX = 0.25, 240.0
+# Longer than two retries of a function wait.
+RETRY_S = 2.0
+FLAKY = "/2016-08-15/services/s/functions/flaky/stateful-async-invocations"
 
 
 class Chain:
@@ -44,17 +46,22 @@ class Chain:
     def make(self) -> None:
         self.bucket.create_bucket()
         self.client.create_service("s", role=self._role)
-        for name in ("copies", "flaky", "records"):
+        for name in ("copies", "flaky", "records", "loops"):
             self.client.create_function(
                 "s", name, runtime=RUNTIME, handler=f"index.{name}", codeDir=str(FUNCTION), timeout=30,
                 environmentVariables={"OSS_ENDPOINT": self.bucket.endpoint},
             )  # fmt: skip
-        for function, prefix in (("copies", "in/"), ("flaky", "out/")):
+        for function, prefix in (("copies", "in/"), ("flaky", "out/"), ("loops", "loop/")):
             config = {"events": ["oss:ObjectCreated:PutObject"], "filter": {"key": {"prefix": prefix, "suffix": ""}}}
             self.client.create_trigger("s", function, "t", "oss", config, self._source, self._notifier)
         destinations = {"onSuccess": {"destination": self._destination}}
-        retried = {"destinationConfig": destinations, "maxAsyncRetryAttempts": 2}
+        retried = {"destinationConfig": destinations, "maxAsyncRetryAttempts": 2, "statefulInvocation": True}
         self.client.put_function_async_invoke_config("s", "LATEST", "flaky", retried)
+
+    def status(self) -> str:
+        """Of the newest call of `flaky`; "" before there is one."""
+        found = ask_by_fc2(self.client, "GET", FLAKY).json()["invocations"]
+        return found[0]["status"] if found else ""
 
 
 @pytest.fixture
@@ -64,7 +71,15 @@ async def clocks() -> FakeClocks:
 
 @pytest.fixture
 async def chain(tmp_path: Path, clocks: FakeClocks) -> AsyncIterator[Chain]:
-    settings = Settings(port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain", roles=ROLES)
+    settings = Settings(
+        port=0,
+        oss_port=0,
+        data_dir=tmp_path / "data",
+        sandbox="plain",
+        roles=ROLES,
+        recursion_limit=RECURSION_LIMIT,
+        drain_s=0,
+    )
     sesame = Sesame(settings, clocks)
     await sesame.start()
     yield Chain(sesame)
@@ -87,13 +102,13 @@ async def test_one_object_leads_to_the_next_until_the_destination(chain: Chain, 
 
 async def run(chain: Chain, clocks: FakeClocks, name: str) -> float:
     """Follows one object through the whole chain; returns the real seconds that it took."""
-    started, began = time.monotonic(), clocks.monotonic()
+    started = time.monotonic()
     await asked(chain.bucket.put_object, f"in/{name}", b"put")
 
     async def done() -> bool:
-        # Retries wait in virtual time only.
-        if clocks.monotonic() - began < STEPS_S_MAX:
-            await clocks.pass_time(STEP_S)
+        # Time passes only while the call waits for its next attempt: limits of calls that run count in the same time.
+        if (await asked(chain.status)) == "Retrying":
+            await clocks.pass_time(RETRY_S)
         return bool(await asked(chain.bucket.object_exists, f"done/{name}"))
 
     await eventually(done)
@@ -107,3 +122,14 @@ async def run(chain: Chain, clocks: FakeClocks, name: str) -> float:
     assert event["eventName"] == "ObjectCreated:PutObject"
     assert event["oss"]["object"]["key"] == f"out/{name}"
     return took_s
+
+
+async def test_a_function_that_its_own_objects_call_is_cut_by_the_recursion_limit(
+    chain: Chain, clocks: FakeClocks
+) -> None:
+    await asked(chain.make)
+    await asked(chain.bucket.put_object, "loop/", b"")
+    await eventually(lambda: asked(chain.bucket.object_exists, "loop/" + "+" * RECURSION_LIMIT))
+    await clocks.pass_time(600.0)
+    listed = await asked(lambda: [each.key for each in oss2.ObjectIterator(chain.bucket, prefix="loop/")])
+    assert listed == ["loop/" + "+" * times for times in range(RECURSION_LIMIT + 1)]

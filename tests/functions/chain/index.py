@@ -1,4 +1,4 @@
-# The three functions of the chain of events: one bucket, a folder for each step.
+# The functions of chains of events: one bucket, a folder for each step.
 import json
 import os
 
@@ -24,6 +24,13 @@ def records(event, context):
     (each,) = json.loads(json.loads(event)["requestPayload"])["events"]
     name = each["oss"]["object"]["key"].rpartition("/")[2]
     bucket_of(context, "chain").put_object("done/" + name, event)
+
+
+def loops(event, context):
+    """Puts an object whose event calls this function again."""
+    (each,) = json.loads(event)["events"]
+    key = each["oss"]["object"]["key"]
+    bucket_of(context, each["oss"]["bucket"]["name"]).put_object(key + "+", b"")
 
 
 def bucket_of(context, name):
