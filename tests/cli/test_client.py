@@ -140,12 +140,12 @@ def test_a_log_that_is_no_base64_is_no_log(endpoint: str) -> None:
     assert at(endpoint).invoke("demo", "f", b"", timeout_s=10).log_tail == b""
 
 
-def test_names_cannot_leave_their_place_in_the_path(endpoint: str) -> None:
+def test_names_are_escaped_in_the_path(endpoint: str) -> None:
     at(endpoint).invoke("a/b", "c?d", b"", timeout_s=10)
     assert FakeEndpoint.seen[0][1] == "/2016-08-15/services/a%2Fb/functions/c%3Fd/invocations"
 
 
-def test_nobody_there_is_an_error_with_the_address() -> None:
+def test_a_refused_connection_is_an_error_with_the_address() -> None:
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1 \(the test\) does not answer: Connection refused"):
         at("http://127.0.0.1:1").ask("GET", "/services")
     with pytest.raises(Unreachable, match=r"nowhere\.invalid \(the test\) does not answer"):
@@ -158,7 +158,7 @@ def test_what_does_not_speak_tls_is_an_error_with_the_next_step(endpoint: str) -
 
 
 @pytest.mark.parametrize("said", [b"", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"])
-def test_what_is_no_whole_answer_is_an_error(said: bytes) -> None:
+def test_an_incomplete_answer_is_an_error(said: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -174,7 +174,7 @@ def test_what_is_no_whole_answer_is_an_error(said: bytes) -> None:
         thread.join()
 
 
-def test_silence_ends_with_its_time_limit() -> None:
+def test_a_silent_server_is_given_up_at_the_time_limit() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         silent = at(f"http://127.0.0.1:{listener.getsockname()[1]}")
         with pytest.raises(Unreachable, match=r"no answer within 0\.1 s"):

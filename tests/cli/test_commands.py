@@ -138,7 +138,7 @@ def test_a_data_directory_with_something_else_in_it_is_one_line(tmp_path: Path, 
     assert "Traceback" not in done.stderr
 
 
-def test_names_in_messages_are_not_taken_for_pictures(tmp_path: Path) -> None:
+def test_names_in_messages_are_not_rendered_as_emoji(tmp_path: Path) -> None:
     done = sesame("start", "--region", "acs:key:smile:", "--data-dir", str(tmp_path))
     assert "acs:key:smile:" in done.stderr
 
@@ -181,7 +181,7 @@ structlog.get_logger("x").debug("too much")
     assert "s3cr3t-value" not in done.stderr
 
 
-def test_env_and_endpoints_name_the_door_over_tls_where_it_is_served(tmp_path: Path) -> None:
+def test_env_and_endpoints_name_the_tls_endpoint_when_it_is_served(tmp_path: Path) -> None:
     with DataDir(tmp_path) as data_dir:
         endpoints = Endpoints(
             account_id="1", region="cn-shanghai", fc="http://127.0.0.1:1", fc_https="https://127.0.0.1:2",
@@ -240,7 +240,7 @@ except OSError as error:
     assert "RuntimeError" not in done.stderr
 
 
-def test_doctor_goes_on_when_what_a_sesame_left_cannot_be_read(tmp_path: Path) -> None:
+def test_doctor_continues_when_files_of_a_former_run_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "endpoints.json").write_text("not json")
     said = CliRunner().invoke(
         doctor, ["--data-dir", str(tmp_path), "--port", "0", "--oss-port", "0", "--sandbox=plain"]

@@ -24,7 +24,7 @@ def endpoints(pid: int, started_at: float | None = None) -> Endpoints:
     )  # fmt: skip
 
 
-def test_what_is_announced_is_found_and_what_is_withdrawn_is_not(tmp_path: Path) -> None:
+def test_announced_endpoints_are_found_and_withdrawn_ones_are_not(tmp_path: Path) -> None:
     with DataDir(tmp_path / "data") as data_dir:
         other = DataDir(tmp_path / "data")
         assert other.running() is None
@@ -56,7 +56,7 @@ def test_endpoints_of_a_killed_sesame_are_not_believed(tmp_path: Path) -> None:
         assert data_dir.running() is None
 
 
-def test_a_later_process_with_the_same_pid_is_not_taken_for_it(tmp_path: Path) -> None:
+def test_a_later_process_with_the_same_pid_is_not_mistaken_for_the_server(tmp_path: Path) -> None:
     with DataDir(tmp_path) as data_dir:
         data_dir.announce(endpoints(os.getpid(), started_at=1.0), KEY)
         assert data_dir.running() is None

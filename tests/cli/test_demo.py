@@ -35,7 +35,7 @@ def answer(body: bytes, *, failed: bool = False, log: str = "") -> Answer:
     return Answer(body=body, failed=failed, request_id="rid", round_trip_ms=1.0, log=log)
 
 
-def test_every_call_under_both_runtimes_comes_back_as_the_manual_says() -> None:
+def test_every_call_is_answered_as_the_manual_says_under_both_runtimes() -> None:
     done = demo("--strict")
     calls = 2 * sum(map(len, CALLS.values()))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -100,7 +100,7 @@ def test_each_function_of_the_demo_lies_where_it_is_deployed_from() -> None:
         assert (function.folder / "main.py").is_file()
 
 
-def test_the_checks_tell_right_from_wrong() -> None:
+def test_the_checks_accept_right_answers_and_refuse_wrong_ones() -> None:
     assert answers("a+")(answer(b"aa")) == ""
     assert "expected 'a+'" in answers("a+")(answer(b"b"))
     assert "the error" in answers("a+")(answer(b"a", failed=True))

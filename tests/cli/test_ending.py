@@ -69,7 +69,7 @@ def test_a_defect_is_one_line_and_its_traceback_a_file(
     assert "this is a defect of Sesame: KeyError: 'nothing'\n" in capsys.readouterr().err
 
 
-def test_a_reader_that_goes_away_ends_a_command_quietly() -> None:
+def test_a_broken_pipe_ends_a_command_quietly() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     for stream in ("stdout", "stderr"):

@@ -93,7 +93,7 @@ def test_lines_have_time_and_request_id(data_dir: Path) -> None:
     )
 
 
-def test_the_choice_of_lines(data_dir: Path) -> None:
+def test_lines_are_selected_by_request_and_time(data_dir: Path) -> None:
     assert said(run(data_dir, "demo/hello", "--since", "10m")) == [("r-3", "500 ago"), ("r-5", "10 ago")]
     assert said(run(data_dir, "hello", "--since", "3h", "--request-id", "r-1")) == [("r-1", "7300 ago")]
     assert said(run(data_dir, "shop/other")) == [("r-4", "20 ago")]
@@ -175,13 +175,13 @@ def test_since_cannot_lie_in_the_future() -> None:
         command.since_time("2033-01-01", NOW)
 
 
-def test_a_terminal_is_not_at_the_mercy_of_what_functions_print() -> None:
+def test_control_characters_are_escaped_on_a_terminal() -> None:
     line = LogLine(1, NOW, "demo", "hello", "LATEST", "c-1", "", "", "", "a\tb\x1b[2Jc\rd\x9be")
     assert command.line_of(line, terminal=True) == "2023-11-14T22:13:20.000Z - a\tb\\x1b[2Jc\\x0dd\\x9be"
     assert command.line_of(line, terminal=False).endswith("a\tb\x1b[2Jc\rd\x9be")
 
 
-def test_following_prints_what_comes_and_nothing_twice(data_dir: Path, capsysbinary: object) -> None:
+def test_following_prints_each_new_line_once(data_dir: Path, capsysbinary: object) -> None:
     reader = LogReader(data_dir / "logs.db")
     query = Query(function="hello", service="demo")
     turns: list[Callable[[], None]] = [
@@ -299,7 +299,7 @@ def test_from_print_to_the_terminal_running_cut_followed_and_stopped(server: Ser
     assert oct(os.stat(server.data_dir / "logs.db").st_mode & 0o777) == "0o600"
 
 
-def test_nothing_is_kept_when_nothing_shall_be(tmp_path: Path) -> None:
+def test_without_retention_no_logs_are_kept(tmp_path: Path) -> None:
     write(tmp_path / "data", [("demo", "hello", "r-1", 10)])
     server = Server(tmp_path / "data", "--log-retention-days=0")
     try:

@@ -119,7 +119,7 @@ def test_a_password_in_an_address_is_not_shown() -> None:
     assert "s3cr3t" not in str(raised.value)
 
 
-def test_invoke_says_whom_it_calls_and_as_whom(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invoke_names_the_server_and_the_key_that_it_uses(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FC_ENDPOINT", "ACCESS_KEY_ID", "ACCESS_KEY_SECRET", "SESAME_DATA_DIR"):
         monkeypatch.delenv(name, raising=False)
     arguments = ["--service", "demo", "--function", "f"]

@@ -73,7 +73,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_comes_up_says_where_and_goes_down_cleanly(server: Server, number: int) -> None:
+def test_a_server_starts_prints_its_endpoints_and_stops_cleanly(server: Server, number: int) -> None:
     endpoints = server.ready()
     assert endpoints["account_id"] == "1234567890"
     assert endpoints["region"] == "cn-hangzhou"
@@ -93,7 +93,7 @@ def test_it_comes_up_says_where_and_goes_down_cleanly(server: Server, number: in
     assert [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
 
 
-def test_a_second_one_on_the_same_data_is_refused_and_the_first_goes_on(server: Server) -> None:
+def test_a_second_server_on_the_same_data_is_refused_and_the_first_continues(server: Server) -> None:
     server.ready()
     second = sesame("start", f"--data-dir={server.data_dir}", "--port=0", "--oss-port=0")
     assert second.returncode == 1

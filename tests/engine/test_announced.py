@@ -12,7 +12,7 @@ TARGET = Target("s", "LATEST", "f")
 CAP, MEMORY_MB = 4, 1024
 
 
-async def test_as_many_are_announced_as_could_be_called(engine: Engine) -> None:
+async def test_calls_are_announced_up_to_the_cap(engine: Engine) -> None:
     engine.driver.behaviour = lambda _sandbox, _call: None
     running = asyncio.create_task(engine.call())
     await settle()
@@ -39,6 +39,6 @@ async def test_memory_counts_over_all_functions(engine: Engine) -> None:
         pass
 
 
-async def test_what_is_not_there_is_said_before_its_event_is_read(engine: Engine) -> None:
+async def test_a_missing_function_is_refused_before_its_event_is_read(engine: Engine) -> None:
     with pytest.raises(NotFound), engine.local.announce(Target("s", "LATEST", "other")):
         pass

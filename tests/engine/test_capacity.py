@@ -40,7 +40,7 @@ def test_capacity_is_taken_once_and_given_back_once(engine: Engine) -> None:
     assert (capacity.instances(), capacity.memory_mb) == ([], 0)
 
 
-def test_more_memory_than_there_is_can_not_be_taken(engine: Engine) -> None:
+def test_more_than_the_available_memory_cannot_be_taken(engine: Engine) -> None:
     capacity = Capacity(CAPS)
     for number in range(3):
         capacity.take(make(engine, f"c-{number}", State.BUSY))
@@ -48,7 +48,7 @@ def test_more_memory_than_there_is_can_not_be_taken(engine: Engine) -> None:
         capacity.take(make(engine, "c-4", State.BUSY))
 
 
-def test_what_is_idle_makes_room_what_is_ending_is_waited_for_and_what_is_busy_refuses(engine: Engine) -> None:
+def test_idle_instances_are_evicted_ending_ones_awaited_and_busy_ones_refuse(engine: Engine) -> None:
     snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
     for state, expected in ((State.IDLE, ["c-1"]), (State.DEAD, None)):
         capacity = Capacity(CAPS)
@@ -64,7 +64,7 @@ def test_what_is_idle_makes_room_what_is_ending_is_waited_for_and_what_is_busy_r
             capacity.require(snapshot)
 
 
-def test_waiting_is_for_nothing_when_what_stays_is_too_much(engine: Engine) -> None:
+def test_a_request_that_can_never_fit_is_refused_without_waiting(engine: Engine) -> None:
     engine.deploy("big", memory_size=320)
     capacity = Capacity(CAPS)
     capacity.take(make(engine, "c-0", State.BUSY))
@@ -103,7 +103,7 @@ class Queue:
             self.holding[0].set()
 
 
-async def test_functions_take_slots_and_calls_of_one_are_served_as_they_came() -> None:
+async def test_functions_share_start_slots_fairly_and_calls_of_one_function_in_order() -> None:
     queue = Queue(1)
     for function in ("a", "a", "a", "b", "c", "b"):
         queue.come(function)
@@ -114,7 +114,7 @@ async def test_functions_take_slots_and_calls_of_one_are_served_as_they_came() -
     assert queue.order == ["a", "a", "b", "c", "a", "b"]
 
 
-async def test_a_slot_that_comes_in_the_moment_of_a_cancellation_goes_to_the_next() -> None:
+async def test_a_slot_granted_during_a_cancellation_goes_to_the_next() -> None:
     queue = Queue(1)
     queue.come("a")
     await settle()
@@ -127,7 +127,7 @@ async def test_a_slot_that_comes_in_the_moment_of_a_cancellation_goes_to_the_nex
     assert (second.cancelled(), third.done(), queue.order) == (True, False, ["a", "b"])
 
 
-async def test_who_was_cancelled_before_the_slot_came_is_passed_over() -> None:
+async def test_a_waiter_cancelled_before_its_slot_is_skipped() -> None:
     queue = Queue(1)
     queue.come("a")
     await settle()
@@ -147,7 +147,7 @@ steps = st.lists(
 
 
 @given(at_once=st.integers(1, 3), steps=steps)
-def test_no_slot_is_lost_and_none_is_given_twice(at_once: int, steps: list[tuple[str, int]]) -> None:
+def test_no_slot_is_lost_or_granted_twice(at_once: int, steps: list[tuple[str, int]]) -> None:
     async def search() -> None:
         queue = Queue(at_once)
         for kind, number in steps:

@@ -15,7 +15,7 @@ class Watched:
         self.deadline = Deadline(self.clocks, lambda: self.over_at.append(self.clocks.monotonic() - self.began))
 
 
-def test_it_is_over_at_its_time_and_once() -> None:
+def test_a_deadline_calls_back_at_its_time_and_once() -> None:
     watched = Watched()
     watched.deadline.set(3)
     watched.clocks.advance(2.9)
@@ -25,7 +25,7 @@ def test_it_is_over_at_its_time_and_once() -> None:
     assert watched.clocks.timers == []
 
 
-def test_one_timer_serves_many_that_are_lifted_and_ends_when_nothing_is_asked() -> None:
+def test_one_timer_serves_many_cancelled_deadlines_and_ends_without_any() -> None:
     watched = Watched()
     for _ in range(100):
         watched.deadline.set(3)
@@ -45,7 +45,7 @@ def test_a_shorter_limit_after_a_longer_is_kept() -> None:
     assert watched.over_at == [1]
 
 
-def test_nothing_is_called_back_after_the_end() -> None:
+def test_a_cancelled_deadline_never_calls_back() -> None:
     watched = Watched()
     watched.deadline.set(1)
     watched.deadline.close()
@@ -55,7 +55,7 @@ def test_nothing_is_called_back_after_the_end() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(0, 25)), max_size=12))
-def test_whatever_came_before_each_is_over_when_its_own_timer_would_say_so(steps: list[tuple[int, int]]) -> None:
+def test_each_deadline_fires_when_a_timer_of_its_own_would(steps: list[tuple[int, int]]) -> None:
     watched, expected = Watched(), []
     for limit_s, takes_s in steps:
         starts = watched.clocks.monotonic() - watched.began

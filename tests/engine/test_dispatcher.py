@@ -67,7 +67,7 @@ async def test_a_function_error_keeps_the_instance(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("reason", ["exit", "out_of_memory", "protocol"])
-async def test_a_death_is_an_outcome_and_costs_the_instance(engine: Engine, reason: str) -> None:
+async def test_a_death_is_an_outcome_and_the_instance_is_replaced(engine: Engine, reason: str) -> None:
     engine.driver.behaviour = lambda _sandbox, _call: SandboxDied(reason)
     outcome = await engine.call()
     assert outcome.error is not None
@@ -80,7 +80,7 @@ async def test_a_death_is_an_outcome_and_costs_the_instance(engine: Engine, reas
     assert (await engine.call()).cold
 
 
-async def test_a_timeout_kills_with_stacks_and_says_so(engine: Engine) -> None:
+async def test_a_timeout_kills_the_instance_and_logs_its_stacks(engine: Engine) -> None:
     engine.driver.behaviour = lambda _sandbox, _call: None
     task = asyncio.create_task(engine.call())
     await settle()
@@ -106,7 +106,7 @@ async def test_an_answered_call_leaves_no_deadline_behind(engine: Engine) -> Non
     assert len(engine.driver.alive) == 1
 
 
-async def test_a_cancelled_caller_costs_the_instance_and_the_log_says_why(engine: Engine) -> None:
+async def test_when_the_caller_goes_away_the_instance_is_killed_and_the_log_says_why(engine: Engine) -> None:
     engine.driver.behaviour = lambda _sandbox, _call: None
     task = asyncio.create_task(engine.call())
     await settle()
@@ -181,12 +181,12 @@ async def test_the_tail_is_the_end_of_a_long_log(engine: Engine) -> None:
     assert sum(len(data) for _, _, data in engine.kept) > 350_000, "all of it is kept elsewhere"
 
 
-async def test_an_error_is_told_in_the_end_line(engine: Engine) -> None:
+async def test_the_end_line_names_the_error(engine: Engine) -> None:
     engine.driver.behaviour = lambda _sandbox, _call: Reply(False, b"{}")
     assert b"FC Invoke End RequestId: r-1, Error: Unhandled function error\r\n" in (await engine.call()).log_tail
 
 
-async def test_what_does_not_exist_or_run_is_the_callers_error(engine: Engine) -> None:
+async def test_a_missing_or_unrunnable_function_is_the_callers_error(engine: Engine) -> None:
     with pytest.raises(NotFound):
         await engine.call("g")
     with pytest.raises(NotFound):
@@ -204,7 +204,7 @@ async def test_new_code_serves_the_next_call(engine: Engine) -> None:
     assert (await engine.call()).cold
 
 
-async def test_a_change_of_the_service_renews_instances_too(engine: Engine) -> None:
+async def test_a_change_of_the_service_replaces_instances_too(engine: Engine) -> None:
     first = await engine.call()
     service = engine.catalog.get(records.SERVICE, "", "s")
     assert service is not None
@@ -224,12 +224,12 @@ async def test_a_call_in_flight_ends_on_the_old_code_and_its_instance_goes(engin
     assert not engine.driver.alive
 
 
-async def test_a_start_that_fails_is_tried_again(engine: Engine) -> None:
+async def test_a_failed_start_is_retried(engine: Engine) -> None:
     engine.driver.refuse = 2
     assert (await engine.call()).payload == b"echo:e"
 
 
-async def test_a_start_that_keeps_failing_is_the_platforms_fault_and_leaves_nothing(engine: Engine) -> None:
+async def test_a_start_that_keeps_failing_is_a_platform_error_and_leaves_nothing(engine: Engine) -> None:
     engine.driver.refuse = 100
     with pytest.raises(PlatformError):
         await engine.call()
@@ -244,7 +244,7 @@ async def test_closing_ends_every_instance(engine: Engine) -> None:
         await engine.call()
 
 
-async def test_an_answer_in_the_moment_of_the_deadline_is_a_timeout_and_its_instance_serves_nobody(
+async def test_an_answer_at_the_very_deadline_is_a_timeout_and_its_instance_is_not_reused(
     engine: Engine,
 ) -> None:
     engine.driver.behaviour = lambda _sandbox, _call: None
@@ -260,7 +260,7 @@ async def test_an_answer_in_the_moment_of_the_deadline_is_a_timeout_and_its_inst
     assert (second.payload, second.cold) == (b"fine", True)
 
 
-async def test_a_result_that_is_too_large_is_a_failure_and_costs_the_instance(engine: Engine) -> None:
+async def test_a_result_that_is_too_large_fails_the_call_and_ends_the_instance(engine: Engine) -> None:
     engine.driver.behaviour = lambda _sandbox, _call: Reply(True, bytes(limits.RESPONSE_PAYLOAD_BYTES))
     assert (await engine.call()).error is None
     engine.driver.behaviour = lambda _sandbox, _call: Reply(True, bytes(limits.RESPONSE_PAYLOAD_BYTES + 1))
@@ -273,7 +273,7 @@ async def test_a_result_that_is_too_large_is_a_failure_and_costs_the_instance(en
     assert not engine.driver.alive
 
 
-async def test_a_failure_of_ours_is_not_told_as_the_clients_doing(engine: Engine) -> None:
+async def test_a_failure_of_the_platform_is_not_logged_as_a_disconnected_client(engine: Engine) -> None:
     def breaks(_sandbox: FakeSandbox, _call: Call) -> Reply:
         raise ZeroDivisionError
 
@@ -285,7 +285,7 @@ async def test_a_failure_of_ours_is_not_told_as_the_clients_doing(engine: Engine
     assert not engine.driver.alive
 
 
-async def test_a_call_that_runs_while_all_is_closed_ends_as_a_death(engine: Engine) -> None:
+async def test_closing_the_engine_ends_a_running_call_as_a_death(engine: Engine) -> None:
     engine.driver.behaviour = lambda _sandbox, _call: None
     task = asyncio.create_task(engine.call())
     await settle()

@@ -25,7 +25,7 @@ def composed(engine: Engine) -> dict[str, str]:
     return environment.compose(resolved(engine), "c-1", "123", "cn-shanghai")
 
 
-def test_both_eras_are_served(engine: Engine) -> None:
+def test_old_and_new_names_of_variables_are_set(engine: Engine) -> None:
     assert composed(engine) == {
         "FC_ACCOUNT_ID": "123",
         "FC_CUSTOM_LISTEN_PORT": "9000",
@@ -81,7 +81,7 @@ def test_a_functions_variables_win_but_for_the_reserved_names(own: dict[str, str
     assert found.keys() == plain.keys() | own.keys()
 
 
-def test_no_credentials_stand_in_it_because_they_change_between_calls(engine: Engine) -> None:
+def test_the_environment_holds_no_credentials_because_they_change_between_calls(engine: Engine) -> None:
     assert not {name for name in composed(engine) if "key" in name.lower() or "token" in name.lower()}
 
 

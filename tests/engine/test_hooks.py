@@ -40,7 +40,7 @@ async def idle(engine: Engine, seconds: float) -> None:
         await settle()
 
 
-async def test_the_first_runs_once_before_the_freezing() -> None:
+async def test_pre_freeze_runs_once_before_the_instance_is_frozen() -> None:
     engine = deployed()
     await engine.call()
     [sandbox] = engine.driver.made
@@ -53,7 +53,7 @@ async def test_the_first_runs_once_before_the_freezing() -> None:
     assert kinds(sandbox) == ["invoke", "pre_freeze"] * 2
 
 
-async def test_its_log_and_its_context_are_its_own() -> None:
+async def test_a_hook_has_its_own_log_and_context() -> None:
     engine = deployed()
     engine.driver.behaviour = lambda sandbox, call: Reply(call.kind == "invoke", b"{}")
     await engine.call(request_id="r-1")
@@ -67,7 +67,7 @@ async def test_its_log_and_its_context_are_its_own() -> None:
     assert engine.driver.made[0].frozen, "a hook that raised holds nothing up"
 
 
-async def test_a_call_that_comes_meanwhile_takes_another_instance() -> None:
+async def test_a_call_during_a_hook_takes_another_instance() -> None:
     engine = deployed()
     await engine.call()
     engine.driver.behaviour = lambda sandbox, call: None if call.kind == "pre_freeze" else Reply(True, b"ok")
@@ -82,7 +82,7 @@ async def test_a_call_that_comes_meanwhile_takes_another_instance() -> None:
 
 
 @pytest.mark.parametrize("ends", ["timeout", "exit"])
-async def test_a_hook_that_does_not_come_back_costs_its_instance(ends: str) -> None:
+async def test_a_hook_that_exceeds_its_time_limit_ends_its_instance(ends: str) -> None:
     engine = deployed()
     await engine.call()
 
@@ -99,7 +99,7 @@ async def test_a_hook_that_does_not_come_back_costs_its_instance(ends: str) -> N
     assert "FC PreStop" not in log_of(engine)
 
 
-async def test_the_second_runs_before_an_instance_goes_for_its_age() -> None:
+async def test_pre_stop_runs_before_an_instance_expires() -> None:
     engine = deployed()
     await engine.call()
     await idle(engine, 310)
@@ -109,7 +109,7 @@ async def test_the_second_runs_before_an_instance_goes_for_its_age() -> None:
     assert engine.pool.instances() == []
 
 
-async def test_it_runs_before_an_instance_of_old_code_goes() -> None:
+async def test_pre_stop_runs_before_an_instance_of_old_code_ends() -> None:
     engine = deployed()
     await engine.call()
     engine.deploy(instance_lifecycle_config=HOOKS, description="new")
@@ -118,7 +118,7 @@ async def test_it_runs_before_an_instance_of_old_code_goes() -> None:
     assert not engine.driver.alive
 
 
-async def test_it_runs_before_an_instance_makes_room() -> None:
+async def test_pre_stop_runs_before_an_instance_is_evicted() -> None:
     engine = deployed(Caps(instances_per_function=1, memory_mb=128, starts_at_once=1, keep_alive_s=300))
     engine.deploy("other")
     await engine.call()
@@ -127,14 +127,14 @@ async def test_it_runs_before_an_instance_makes_room() -> None:
     assert not engine.driver.made[0].alive
 
 
-async def test_it_does_not_run_after_a_call_that_went_wrong() -> None:
+async def test_pre_stop_does_not_run_after_a_failed_call() -> None:
     engine = deployed()
     engine.driver.behaviour = lambda sandbox, call: SandboxDied("exit")
     await engine.call()
     assert kinds(engine.driver.made[0]) == ["invoke"]
 
 
-async def test_when_everything_stops_it_runs_for_who_is_idle() -> None:
+async def test_on_shutdown_pre_stop_runs_in_idle_instances() -> None:
     engine = deployed()
     await engine.call()
     await engine.local.drain(0)
@@ -142,7 +142,7 @@ async def test_when_everything_stops_it_runs_for_who_is_idle() -> None:
     assert not engine.driver.alive
 
 
-async def test_a_stop_does_not_wait_for_it_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_shutdown_does_not_wait_for_pre_stop_without_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sesame.engine.pool.LAST_HOOKS_S", 0.02)
     assert LAST_HOOKS_S > 1
     engine = deployed()
@@ -153,7 +153,7 @@ async def test_a_stop_does_not_wait_for_it_without_end(monkeypatch: pytest.Monke
     assert engine.pool.instances() == []
 
 
-async def test_python_2_has_none() -> None:
+async def test_python_2_has_no_hooks() -> None:
     engine = deployed(runtime="python2.7")
     await engine.call()
     await idle(engine, 310)
@@ -161,7 +161,7 @@ async def test_python_2_has_none() -> None:
     assert not engine.driver.alive
 
 
-async def test_a_hook_without_credentials_is_left_out() -> None:
+async def test_hooks_are_skipped_when_credentials_cannot_be_had() -> None:
     engine = deployed()
     await engine.call()
     [instance] = engine.pool.instances()

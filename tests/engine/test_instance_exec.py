@@ -41,7 +41,7 @@ async def test_an_instance_is_thawed_and_kept_as_long_as_a_command_runs() -> Non
     assert not engine.driver.alive
 
 
-async def test_it_is_not_evicted_for_another_function() -> None:
+async def test_an_instance_that_runs_a_command_is_not_evicted() -> None:
     engine = build(CAPS)
     engine.deploy("f", memory_size=256)
     engine.deploy("g", memory_size=256)
@@ -52,7 +52,7 @@ async def test_it_is_not_evicted_for_another_function() -> None:
     await engine.call("g")
 
 
-async def test_it_ends_its_commands_with_itself() -> None:
+async def test_an_instance_ends_its_commands_when_it_ends() -> None:
     engine = build(CAPS)
     engine.deploy()
     await engine.call()

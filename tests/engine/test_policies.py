@@ -48,7 +48,7 @@ def deployed() -> Engine:
 
 
 @given(members=crowds, name=st.sampled_from(sorted(MEMORY_MB)))
-def test_after_the_victims_are_gone_there_is_room_and_only_idle_ones_go(
+def test_evicting_the_victims_frees_enough_and_only_idle_instances_are_victims(
     members: list[tuple[str, State, float]], name: str
 ) -> None:
     engine = deployed()

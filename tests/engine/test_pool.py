@@ -51,7 +51,7 @@ async def test_the_cap_of_memory_is_a_429_that_says_which() -> None:
     await asyncio.gather(*tasks)
 
 
-async def test_idle_instances_make_room_the_longest_idle_first() -> None:
+async def test_idle_instances_are_evicted_the_longest_idle_first() -> None:
     engine = build(CAPS)
     for name in ("a", "b", "c"):
         engine.deploy(name, memory_size=192)
@@ -75,7 +75,7 @@ async def test_an_on_demand_cap_counts_and_zero_refuses_every_call() -> None:
         await engine.call()
 
 
-async def test_an_idle_instance_goes_after_its_keep_alive_and_not_before() -> None:
+async def test_an_idle_instance_ends_after_its_keep_alive_and_not_before() -> None:
     engine = build(CAPS)
     engine.deploy()
     await engine.call()
@@ -112,7 +112,7 @@ async def test_an_instance_that_dies_while_idle_is_replaced() -> None:
     assert (await engine.call()).cold
 
 
-async def test_starts_at_once_are_bounded_and_a_burst_does_not_hold_up_others() -> None:
+async def test_concurrent_starts_are_bounded_and_a_burst_delays_no_other_function() -> None:
     engine = build(Caps(instances_per_function=50, memory_mb=10**6, starts_at_once=2, keep_alive_s=300))
     engine.deploy()
     engine.deploy("g")
@@ -134,7 +134,7 @@ async def test_starts_at_once_are_bounded_and_a_burst_does_not_hold_up_others() 
     assert all(outcome.error is None for outcome in await asyncio.gather(*tasks))
 
 
-async def test_a_call_that_waits_for_its_turn_takes_what_has_become_idle() -> None:
+async def test_a_call_waiting_for_a_start_slot_takes_an_instance_that_became_idle() -> None:
     engine = build(Caps(instances_per_function=9, memory_mb=10**6, starts_at_once=1, keep_alive_s=300))
     engine.deploy()
     (first,) = hanging(engine, 1)
@@ -198,7 +198,7 @@ async def test_the_tick_goes_on_after_a_young_instance_was_evicted() -> None:
     assert (engine.pool.counts.evicted, engine.pool.counts.expired) == (1, 2)
 
 
-async def test_where_idle_instances_fill_the_memory_one_goes_before_a_cold_call_waits_for_it() -> None:
+async def test_when_idle_instances_fill_the_memory_one_is_evicted_ahead_of_need() -> None:
     engine = build(msgspec.structs.replace(CAPS, memory_mb=IDLE_PER_FREED * 128))
     names = [f"f{number}" for number in range(IDLE_PER_FREED)]
     for name in names:
@@ -216,7 +216,7 @@ async def test_where_idle_instances_fill_the_memory_one_goes_before_a_cold_call_
     assert len(engine.pool.instances()) == IDLE_PER_FREED - 1
 
 
-async def test_few_idle_instances_stay_until_they_must_go() -> None:
+async def test_a_few_idle_instances_are_kept_until_memory_is_needed() -> None:
     engine = build(msgspec.structs.replace(CAPS, memory_mb=(IDLE_PER_FREED - 1) * 128))
     for number in range(IDLE_PER_FREED - 1):
         engine.deploy(f"f{number}", memory_size=128)
@@ -226,7 +226,7 @@ async def test_few_idle_instances_stay_until_they_must_go() -> None:
     assert len(engine.pool.instances()) == IDLE_PER_FREED - 1
 
 
-async def test_evicted_instances_end_also_when_the_caller_goes() -> None:
+async def test_evicted_instances_end_although_the_caller_goes_away() -> None:
     engine = build(CAPS)
     for name in ("a", "b"):
         engine.deploy(name, memory_size=256)
@@ -244,7 +244,7 @@ async def test_evicted_instances_end_also_when_the_caller_goes() -> None:
     assert (engine.pool.instances(), engine.pool.memory_mb) == ([], 0)
 
 
-async def test_a_call_waits_for_the_place_of_an_instance_that_is_ending() -> None:
+async def test_a_call_waits_for_the_capacity_of_an_ending_instance() -> None:
     engine = build(Caps(instances_per_function=1, memory_mb=512, starts_at_once=2, keep_alive_s=300))
     engine.deploy()
     await engine.call()

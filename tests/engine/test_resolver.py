@@ -47,7 +47,7 @@ def test_a_version_keeps_its_code_whatever_is_deployed_later(engine: Engine) -> 
     assert (after.code, after.version_id, after.key) == ("one", "1", before.key)
 
 
-def test_what_is_not_published_is_not_found(engine: Engine) -> None:
+def test_unpublished_qualifiers_are_not_found(engine: Engine) -> None:
     with pytest.raises(NotFound):
         engine.resolver.resolve(target("7"))
     with pytest.raises(NotFound):
@@ -77,7 +77,7 @@ def test_a_canary_gets_the_calls_whose_chance_is_below_its_weight(weight: float,
     assert engine.resolver.resolve(target("prod")).version_id == ("2" if chance < weight else "1")
 
 
-def test_an_alias_that_weighs_its_own_version_is_that_version(engine: Engine) -> None:
+def test_an_alias_with_a_weight_for_its_own_version_resolves_to_that_version(engine: Engine) -> None:
     publish(engine, "1", "one")
     alias = Alias(alias_name="prod", version_id="1", additional_version_weight={"1": 0.9})
     engine.catalog.put(records.ALIAS, "s", "prod", alias)
@@ -105,6 +105,6 @@ def test_every_change_gives_a_new_key(engine: Engine) -> None:
     assert len(keys) == 3
 
 
-def test_the_package_of_the_fixture_is_what_is_served(engine: Engine) -> None:
+def test_a_snapshot_names_the_package_of_its_function(engine: Engine) -> None:
     snapshot = engine.resolver.resolve(target())
     assert (snapshot.code, snapshot.code_checksum) == (PACKAGE.sha256, PACKAGE.checksum)

@@ -25,7 +25,7 @@ def failing(engine: Engine, failure: SandboxStartFailed, times: int = ALWAYS) ->
     engine.driver.failure, engine.driver.refuse = failure, times
 
 
-async def test_what_cannot_start_is_the_callers_to_mend_and_is_tried_once(engine: Engine) -> None:
+async def test_a_function_that_cannot_start_is_the_callers_error_and_is_tried_once(engine: Engine) -> None:
     failing(engine, MISSING)
     with pytest.raises(NotStarted, match=r"python2\.7 .* `pyenv install 2\.7`"):
         await engine.call()
@@ -50,7 +50,7 @@ async def test_calls_that_follow_are_refused_without_a_start_and_without_evictin
     assert not (await engine.call("idle")).cold
 
 
-async def test_a_process_that_ends_before_it_is_ready_is_tried_twice_and_the_caller_hears_how_it_ended(
+async def test_a_process_that_ends_before_it_is_ready_is_tried_twice_and_the_error_says_how_it_ended(
     engine: Engine,
 ) -> None:
     failing(engine, CRASHED)
@@ -63,12 +63,12 @@ async def test_a_process_that_ends_before_it_is_ready_is_tried_twice_and_the_cal
     assert logged == b"[sesame] the function's process did not start: exit status 3\n" * 2
 
 
-async def test_one_crash_is_mended_by_the_second_attempt(engine: Engine) -> None:
+async def test_the_second_attempt_recovers_from_one_crash(engine: Engine) -> None:
     failing(engine, CRASHED, 1)
     assert (await engine.call()).payload == b"echo:e"
 
 
-async def test_a_function_that_goes_on_crashing_waits_longer_each_time_and_says_so(engine: Engine) -> None:
+async def test_repeated_crashes_back_off_and_the_error_says_so(engine: Engine) -> None:
     failing(engine, CRASHED)
     for failures, wait_s in ((1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0)):
         with pytest.raises(NotStarted, match=f"again in {wait_s} seconds"):
@@ -93,7 +93,7 @@ async def test_starts_that_fail_together_are_one_failure() -> None:
         await engine.call()
 
 
-async def test_a_start_that_works_forgets_the_failures(engine: Engine) -> None:
+async def test_a_successful_start_resets_the_back_off(engine: Engine) -> None:
     failing(engine, CRASHED, 2)
     with pytest.raises(NotStarted):
         await engine.call()
@@ -114,7 +114,7 @@ async def test_a_changed_function_is_started_at_once(engine: Engine) -> None:
     assert (await engine.call()).payload == b"echo:e"
 
 
-async def test_a_failing_function_holds_up_no_other(engine: Engine) -> None:
+async def test_a_failing_function_delays_no_other(engine: Engine) -> None:
     engine.deploy("g")
     failing(engine, CRASHED, 2)
     with pytest.raises(NotStarted):
@@ -122,7 +122,7 @@ async def test_a_failing_function_holds_up_no_other(engine: Engine) -> None:
     assert (await engine.call("g")).payload == b"echo:e"
 
 
-async def test_a_host_that_fails_for_a_moment_is_tried_again_and_is_not_the_callers_fault(engine: Engine) -> None:
+async def test_a_transient_failure_of_the_host_is_retried_and_is_no_caller_error(engine: Engine) -> None:
     failing(engine, SandboxStartFailed("no process"), 5)
     assert (await engine.call()).payload == b"echo:e"
     engine.driver.made[0].die()
@@ -134,12 +134,12 @@ async def test_a_host_that_fails_for_a_moment_is_tried_again_and_is_not_the_call
     assert (await engine.call()).payload == b"echo:e"
 
 
-def test_the_wait_doubles_and_is_bounded() -> None:
+def test_the_back_off_doubles_up_to_a_bound() -> None:
     assert [start_backoff_s(n) for n in (1, 2, 3, 6, 7, 8)] == [1, 2, 4, 32, BACKOFF_MAX_S, BACKOFF_MAX_S]
     assert start_backoff_s(10**9) == BACKOFF_MAX_S
 
 
-async def test_lost_code_is_told_to_the_caller_and_looked_for_at_each_call(engine: Engine) -> None:
+async def test_lost_code_is_reported_to_the_caller_and_checked_again_at_each_call(engine: Engine) -> None:
     lost = SandboxStartFailed("the code package 0a is gone: deploy the function again", StartFailure.LOST)
     failing(engine, lost, 2)
     for _ in range(2):

@@ -77,15 +77,15 @@ async def test_code_comes_from_the_archive(stage: Any, package: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"sesame bytecode 1\n" * 4])
-async def test_a_file_that_is_no_archive_is_as_if_it_were_not_there(
-    stage: Any, package: Path, tmp_path: Path, content: bytes
-) -> None:
+async def test_an_invalid_archive_is_ignored(stage: Any, package: Path, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "archive").write_bytes(content)
     actor = await stage.start(package, compiled=(tmp_path / "archive",))
     assert (await actor.json())["value"] == 42
 
 
-async def test_what_the_interpreter_says_of_a_source_stays(stage: Any, package: Path, tmp_path: Path) -> None:
+async def test_error_messages_about_sources_stay_the_interpreters_own(
+    stage: Any, package: Path, tmp_path: Path
+) -> None:
     archive = compiled(stage.runtime, package, tmp_path / "archive")
     for name in (b"no_coding", b"no_syntax", b"latin"):
         answers = []
@@ -127,7 +127,7 @@ async def test_children_of_the_function_import_too(stage: Any, package: Path, tm
     assert await actor.json() == [42, 43, 44, 45, 46, 47]
 
 
-async def test_sources_that_would_hold_the_compiler_up_are_left_out(runtime: str, tmp_path: Path) -> None:
+async def test_sources_that_take_the_compiler_too_long_are_skipped(runtime: str, tmp_path: Path) -> None:
     code = tmp_path / "code"
     code.mkdir()
     (code / "a.py").write_text("x = 1\n")
@@ -146,5 +146,5 @@ async def test_sources_that_would_hold_the_compiler_up_are_left_out(runtime: str
     assert all(found.values())
 
 
-async def test_no_time_gives_an_empty_archive(runtime: str, package: Path, tmp_path: Path) -> None:
+async def test_without_time_the_archive_is_empty(runtime: str, package: Path, tmp_path: Path) -> None:
     assert entries(runtime, compiled(runtime, package, tmp_path / "archive", seconds=0.0), package) == {}

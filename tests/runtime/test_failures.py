@@ -90,7 +90,7 @@ async def test_the_module_does_not_exist(stage: Any) -> None:
     assert (await nested.error())["errorMessage"] == "Unable to import module 'no/such/elsewhere'"
 
 
-async def test_the_module_is_looked_for_in_the_code_only(stage: Any) -> None:
+async def test_the_module_is_searched_in_the_code_only(stage: Any) -> None:
     assert (await (await stage.start("hello", "json.loads")).error())["errorType"] == "ImportModuleError"
 
 
@@ -142,7 +142,7 @@ async def test_the_attribute_is_missing(stage: Any) -> None:
         ("forks", "index.leaves_holder", "exit status 6"),
     ],
 )
-async def test_what_ends_the_process(stage: Any, case: str, handler: str, detail: str) -> None:
+async def test_exits_and_signals_end_the_process(stage: Any, case: str, handler: str, detail: str) -> None:
     actor = await stage.start(case, handler)
     with pytest.raises(SandboxDied) as died:
         await actor.invoke()
@@ -150,7 +150,7 @@ async def test_what_ends_the_process(stage: Any, case: str, handler: str, detail
     assert actor.deaths == 0
 
 
-async def test_what_was_printed_before_the_end_is_not_lost(stage: Any) -> None:
+async def test_output_before_the_end_is_not_lost(stage: Any) -> None:
     actor = await stage.start("exits", "index.by_sys")
     with pytest.raises(SandboxDied):
         await actor.invoke()
@@ -169,7 +169,7 @@ async def test_sys_exit_in_a_thread_ends_the_thread(stage: Any) -> None:
     assert (await (await stage.start("exits", "index.in_thread")).invoke()).payload == b"alive"
 
 
-async def test_a_death_between_two_calls_is_told_once(stage: Any, until: Any) -> None:
+async def test_a_death_between_two_calls_is_reported_once(stage: Any, until: Any) -> None:
     actor = await stage.start("exits", "index.later")
     assert (await actor.invoke()).payload == b"soon"
     await until(lambda: actor.deaths, "the death was told")
@@ -181,7 +181,7 @@ async def test_a_death_between_two_calls_is_told_once(stage: Any, until: Any) ->
 
 
 @pytest.mark.parametrize("handler", ["index.handler", "index.on_lock", "index.handles_sigterm"])
-async def test_time_is_up(stage: Any, until: Any, handler: str) -> None:
+async def test_a_timeout_logs_the_stacks(stage: Any, until: Any, handler: str) -> None:
     """A call that hangs is cancelled and killed by its caller; the stacks of its threads are in the log."""
     actor = await stage.start("hangs", handler)
     call = asyncio.create_task(actor.invoke(request_id="slow"))

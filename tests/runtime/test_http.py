@@ -70,7 +70,7 @@ async def test_bodies(stage: Any, handler: str, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("handler", ["index.wrong", "index.wrong_whole"])
-async def test_bodies_that_are_none(stage: Any, handler: str) -> None:
+async def test_invalid_bodies_fail_the_call(stage: Any, handler: str) -> None:
     body = await (await stage.start("http", handler)).error(http_params=PARAMS)
     assert body["errorMessage"] == "invalid response type"
 
@@ -80,7 +80,7 @@ async def test_start_response_was_not_called(stage: Any) -> None:
     assert (reply.ok, reply.payload, reply.http) == (True, b"", {"status": 200, "headers": []})
 
 
-async def test_an_exception_takes_the_headers_back(stage: Any) -> None:
+async def test_an_exception_discards_the_headers(stage: Any) -> None:
     actor = await stage.start("http", "index.raises")
     reply = await actor.invoke(http_params=PARAMS)
     assert (reply.ok, reply.http) == (False, None)

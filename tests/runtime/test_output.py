@@ -65,7 +65,7 @@ async def test_stdout_may_be_wrapped_at_every_call(stage: Any) -> None:
     assert actor.lines() == ["still here"] * 3
 
 
-async def test_a_closed_stdout_harms_no_call(stage: Any) -> None:
+async def test_closing_stdout_fails_no_call(stage: Any) -> None:
     actor = await stage.start("prints", "index.closed")
     for _ in range(2):
         assert (await actor.invoke()).payload == b"done"
@@ -95,7 +95,7 @@ async def test_the_contexts_logger(stage: Any) -> None:
     assert re.fullmatch(STAMP + r" r1 \[WARNING\] through logger", actor.lines()[1])
 
 
-async def test_a_large_log_line_is_cut_and_ends(stage: Any) -> None:
+async def test_a_large_log_line_is_truncated_and_ends_with_a_newline(stage: Any) -> None:
     actor = await stage.start("logs", "index.large")
     await actor.invoke()
     first, note, second = actor.lines()

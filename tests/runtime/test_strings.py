@@ -60,9 +60,7 @@ async def test_surrogates_in_a_header(stage: Any) -> None:
         ("index.web_status", "gbk", "expected three digits and a reason"),
     ],
 )
-async def test_what_no_response_may_have_fails_the_call_with_a_reason(
-    stage: Any, handler: str, query: str, reason: str
-) -> None:
+async def test_invalid_headers_fail_the_call_with_a_reason(stage: Any, handler: str, query: str, reason: str) -> None:
     actor = await stage.start("strings", handler)
     body = await actor.error(http_params=request(query))
     assert body["errorType"] == "InvalidResponse"
@@ -118,7 +116,7 @@ async def test_an_exception_larger_than_any_response(stage: Any) -> None:
     assert (await actor.error(b"speaks"))["errorType"] == "Speaks"
 
 
-async def test_python_2_raises_what_is_no_exception(stage: Any) -> None:
+async def test_raising_an_old_style_class_ends_the_process_under_python_2(stage: Any) -> None:
     actor = await stage.start("strings", "index.raises")
     if not stage.py2:
         assert (await actor.error(b"old"))["errorType"] == "TypeError"

@@ -41,7 +41,7 @@ async def test_a_search_that_backtracks(stage: Any, until: Any, handler: str) ->
     assert took_s < KILL_LIMIT_S
 
 
-async def test_c_code_that_never_looks_up(stage: Any, until: Any) -> None:
+async def test_c_code_that_holds_the_gil(stage: Any, until: Any) -> None:
     text, took_s = await ended(stage, until, "index.in_c")
     if stage.py2:
         assert "[sesame] the stacks of the function could not be had" in text

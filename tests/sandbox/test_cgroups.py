@@ -212,7 +212,7 @@ def test_a_group_is_made_whole_or_not_at_all(mixture: Tree) -> None:
     assert not (mixture.root / "memory" / "sesame-1-2-3-a" / "i1").exists()
 
 
-def test_nothing_to_write_to_is_nothing_used(tmp_path: Path) -> None:
+def test_without_a_writable_hierarchy_no_cgroups_are_used(tmp_path: Path) -> None:
     tree = Tree(tmp_path / "fs", VERSION_1)
     for file in tree.root.rglob("cgroup.procs"):
         file.unlink()
@@ -257,7 +257,7 @@ def test_version_2_moves_itself_down_when_it_must(version_2: Tree, monkeypatch: 
     assert (base / "cgroup.subtree_control").read_text() == "memory pids cpu"
 
 
-def test_version_2_without_the_right_goes_without(version_2: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_version_2_without_permission_is_not_used(version_2: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     base = version_2.root / "unified"
     (base / "cgroup.subtree_control").write_text("")
     (base / "cgroup.procs").write_text(f"1\n{os.getpid()}\n")
@@ -284,7 +284,7 @@ def test_the_names_of_the_dead_are_told_from_those_of_the_living(mixture: Tree) 
     assert left == {living, foreign, "sesame-host", "sesame-else", "other"}
 
 
-def test_what_survives_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_surviving_processes_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cgroups_end, "KILL_PATIENCE_S", 0.01)
     monkeypatch.setattr(cgroups_end, "REMOVE_PATIENCE_S", 0.01)
     monkeypatch.setattr("sesame.sandbox.cgroups.teardown.os.kill", lambda pid, number: None)

@@ -21,10 +21,10 @@ from sesame.sandbox.deaths import line_of
         ),
     ],
 )
-def test_the_line(reason: str, detail: str, line: str) -> None:
+def test_each_cause_of_death_has_its_line(reason: str, detail: str, line: str) -> None:
     assert line_of(reason, detail) == f"[sesame] {line}"
 
 
 @pytest.mark.parametrize("reason", ["killed", "timeout"])
-def test_what_the_platform_ends_has_no_line(reason: str) -> None:
+def test_ends_by_the_platform_have_no_line(reason: str) -> None:
     assert line_of(reason, "") == ""

@@ -19,7 +19,7 @@ def wanted(name: str, tmp_path: Path) -> Wanted:
 
 
 @pytest.mark.parametrize("name", ["plain", "jail"])
-async def test_a_driver_asked_for_by_name_is_the_one(name: str, tmp_path: Path) -> None:
+async def test_a_driver_can_be_chosen_by_name(name: str, tmp_path: Path) -> None:
     choice = await choose(wanted(name, tmp_path), launch)
     assert (choice.driver.name, choice.reason) == (name, "")
 
@@ -32,7 +32,7 @@ async def test_a_driver_asked_for_by_name_is_the_one(name: str, tmp_path: Path) 
         (Isolation("none", "no Linux", "use plain"), "plain", "no jail, because no Linux; use plain"),
     ],
 )
-async def test_auto_takes_the_strongest_that_is_possible_and_says_why_it_is_no_stronger(
+async def test_auto_takes_the_strongest_possible_driver_and_says_why_no_stronger_one(
     isolation: Isolation, name: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drivers, "probe", lambda: isolation)

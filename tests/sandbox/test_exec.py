@@ -101,7 +101,7 @@ async def test_output_errors_input_and_exit_code(stage: Any) -> None:
     assert (await actor.invoke(b"")).ok
 
 
-async def test_it_is_where_the_function_is(stage: Any, kind: str) -> None:
+async def test_a_command_sees_what_the_function_sees(stage: Any, kind: str) -> None:
     actor = await stage.start("hello", environment={"MINE": "of the function"})
     told = await run(actor.sandbox, "sh", "-c", "pwd; echo $MINE; echo $FC_INSTANCE_ID; ls index.py")
     lines = told[1].decode().splitlines()
@@ -129,14 +129,14 @@ async def test_a_terminal_and_its_size(stage: Any) -> None:
         await running.close()
 
 
-async def test_what_a_command_leaves_behind_goes_with_it(stage: Any) -> None:
+async def test_processes_that_a_command_leaves_end_with_it(stage: Any) -> None:
     actor = await stage.start("hello")
     assert (await run(actor.sandbox, "sh", "-c", "(setsid sleep 7531 &) ; (sleep 7531 &) ; exit 4"))[0] == 4
     await until_gone("sleep 7531")
     assert (await actor.invoke(b"")).ok
 
 
-async def test_closing_ends_all_of_it_and_not_the_function(stage: Any) -> None:
+async def test_closing_a_command_ends_all_its_processes_and_not_the_function(stage: Any) -> None:
     actor = await stage.start("hello")
     running = await actor.sandbox.exec(
         Command(("sh", "-c", "setsid sleep 7532 & echo started; trap '' TERM HUP; wait"))
@@ -163,7 +163,7 @@ async def test_it_ends_with_its_instance(stage: Any) -> None:
         await actor.sandbox.exec(Command(("echo",)))
 
 
-async def test_output_that_nobody_reads_waits(stage: Any) -> None:
+async def test_unread_output_stops_the_command(stage: Any) -> None:
     actor = await stage.start("hello")
     running = await actor.sandbox.exec(Command(("sh", "-c", "head -c 5000000 /dev/zero; echo done >&2")))
     try:
@@ -180,7 +180,7 @@ async def test_output_that_nobody_reads_waits(stage: Any) -> None:
         await running.close()
 
 
-async def test_input_that_nobody_reads_waits_or_is_dropped(stage: Any) -> None:
+async def test_unread_input_waits_or_is_dropped(stage: Any) -> None:
     actor = await stage.start("hello")
     running = await actor.sandbox.exec(Command(("sh", "-c", "read go; exec <&-; echo closed; sleep 60")))
     writing = asyncio.create_task(running.write(b"go\n" + b"x" * 1_000_000))
@@ -220,7 +220,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing(stage: Any, until: Any) 
     assert (await actor.invoke(b"")).ok
 
 
-async def test_many_at_a_time_leave_no_descriptors(stage: Any, until: Any) -> None:
+async def test_many_concurrent_commands_leave_no_descriptors(stage: Any, until: Any) -> None:
     actor = await stage.start("hello")
     await run(actor.sandbox, "true")
     before = await held_at_rest(stage, until)
@@ -232,7 +232,7 @@ async def test_many_at_a_time_leave_no_descriptors(stage: Any, until: Any) -> No
 
 
 @root_only
-async def test_in_a_jail_it_may_do_what_the_function_may(runtime: str, tmp_path: Path) -> None:
+async def test_in_a_jail_a_command_has_the_functions_privileges(runtime: str, tmp_path: Path) -> None:
     async with jail(tmp_path) as driver:
         actor = await Stage(driver, runtime).start("hello")
         box = actor.sandbox
@@ -252,7 +252,7 @@ async def test_in_a_jail_it_may_do_what_the_function_may(runtime: str, tmp_path:
 
 
 @root_only
-async def test_an_instance_whose_keeper_was_killed_ends_whole(runtime: str, tmp_path: Path) -> None:
+async def test_an_instance_whose_session_leader_was_killed_ends_completely(runtime: str, tmp_path: Path) -> None:
     async with jail(tmp_path) as driver:
         actor = await Stage(driver, runtime).start("hello")
         running = await actor.sandbox.exec(Command(("sh", "-c", "setsid sleep 7534 & kill -9 $PPID; sleep 60")))

@@ -56,7 +56,7 @@ def test_path_comes_before_pyenv_and_pyenv_before_uv(tmp_path: Path) -> None:
     assert "python3.9" not in discover(environ=environ)
 
 
-def test_a_failing_shim_and_a_foreign_implementation_are_passed_over(tmp_path: Path) -> None:
+def test_a_failing_shim_and_another_implementation_are_skipped(tmp_path: Path) -> None:
     broken_shim(tmp_path / "shims", "python2.7")
     fake_python(tmp_path / "pypy", "python2.7", "2.7.18", implementation="PyPy")
     right = fake_python(tmp_path / "right", "python2.7", "2.7.18")
@@ -70,7 +70,7 @@ def test_the_newest_pyenv_version_of_a_minor_wins_by_number(tmp_path: Path) -> N
     assert discover(environ=world(tmp_path))["python3.10"].version == "3.10.13"
 
 
-def test_pyenvs_versions_are_taken_rather_than_its_shims(tmp_path: Path) -> None:
+def test_pyenvs_versions_are_preferred_to_its_shims(tmp_path: Path) -> None:
     fake_python(tmp_path / "home/.pyenv/shims", "python2.7", "2.7.1")
     real = fake_python(tmp_path / "home/.pyenv/versions/2.7.18/bin", "python2.7", "2.7.18")
     environ = world(tmp_path, tmp_path / "home/.pyenv/shims")
@@ -83,7 +83,7 @@ def test_pyenv_root_is_honoured(tmp_path: Path) -> None:
     assert discover(environ=environ)["python2.7"].version == "2.7.18"
 
 
-def test_a_virtual_environment_is_left_for_the_interpreter_below_it(tmp_path: Path) -> None:
+def test_a_virtual_environment_is_replaced_by_its_base_interpreter(tmp_path: Path) -> None:
     fake_python(tmp_path / "venv", "python3.12", "3.12.1", prefix="/venv")
     assert "python3.12" not in discover(environ=world(tmp_path, tmp_path / "venv"))
 
@@ -173,7 +173,7 @@ def test_what_an_interpreter_prints_at_its_start_is_not_its_answer(tmp_path: Pat
     assert discover(environ=world(tmp_path, tmp_path / "bin"))["python3.9"].path == path
 
 
-def test_a_place_that_cannot_be_read_ends_no_command(tmp_path: Path) -> None:
+def test_an_unreadable_folder_ends_no_command(tmp_path: Path) -> None:
     """As an ordinary user, because nothing is unreadable to root."""
     closed = tmp_path / "closed"
     for folder in ("versions", "uv/python", ".pyenv/versions", ".local/share/uv/python", "deeper"):

@@ -38,7 +38,7 @@ async def test_phases_of_the_start(stage: Any) -> None:
     assert all(value >= 0 for value in actor.sandbox.phases.values())
 
 
-async def test_who_a_function_is(stage: Any) -> None:
+async def test_a_function_runs_as_its_own_user(stage: Any) -> None:
     actor = await stage.start("jailed", "index.who", instance_id="c-who")
     seen = await actor.json()
     assert (seen["pid"], seen["host"]) == (2, "c-who")
@@ -68,7 +68,7 @@ async def test_names_are_resolved_and_certificates_are_there(stage: Any) -> None
     assert await actor.json() == ["127.0.0.1", "/tmp", True, True]
 
 
-async def test_libraries_and_modules_that_came_after_the_zygote(stage: Any, tmp_path: Path) -> None:
+async def test_libraries_and_modules_imported_after_the_zygote_started(stage: Any, tmp_path: Path) -> None:
     code, layer = tmp_path / "code", tmp_path / "layer"
     (code / "lib").mkdir(parents=True)
     (layer / "lib").mkdir(parents=True)
@@ -260,7 +260,7 @@ async def test_the_cloud_gives_processors_by_memory(runtime: str, tmp_path: Path
         assert json.loads((await actor.invoke(b"1")).payload) < 0.45
 
 
-async def test_a_jail_that_cannot_hold_is_refused(tmp_path: Path) -> None:
+async def test_a_jail_that_cannot_isolate_is_refused(tmp_path: Path) -> None:
     driver = JailDriver(
         resolve, tmp_path, JailOptions(probe=lambda: Isolation("none", "unshare: refused", "run as root"))
     )
@@ -269,7 +269,7 @@ async def test_a_jail_that_cannot_hold_is_refused(tmp_path: Path) -> None:
         await driver.open()
 
 
-async def test_every_wall_is_named_with_what_holds_it(driver: JailDriver) -> None:
+async def test_every_wall_is_listed_with_the_mechanism_that_enforces_it(driver: JailDriver) -> None:
     held = {line.what: line for line in driver.enforcement()}
     assert all(line.by for line in held.values())
     assert [what for what, line in held.items() if not line.enforced] == (

@@ -105,7 +105,7 @@ async def test_the_next_start_sweeps_what_a_dead_watchdog_left(tmp_path: Path, v
 
 
 @root_only
-async def test_the_sweep_leaves_the_living_alone(tmp_path: Path) -> None:
+async def test_the_sweep_spares_running_servers(tmp_path: Path) -> None:
     async with jail(tmp_path) as driver:
         layout = jail_sweep.hierarchies()
         assert name_of(driver.cgroups) in dict(layout.leftovers())

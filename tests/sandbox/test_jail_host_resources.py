@@ -95,7 +95,7 @@ def test_the_mounts_are_freed_although_the_group_stays() -> None:
         os.fstat(reading)
 
 
-def test_the_mounts_of_whoever_has_the_number_now_are_not_held() -> None:
+def test_the_mounts_of_a_process_that_reused_the_pid_are_not_held() -> None:
     resources = HostResources(10_000, None, -1)
     resources.hold_mounts_of(JailedProcess(os.getpid(), -1))
     assert resources.mounts_fd == -1

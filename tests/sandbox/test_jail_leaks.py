@@ -78,7 +78,7 @@ def loops(folder: Path) -> list[str]:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("count", [SHORT, pytest.param(LONG, marks=pytest.mark.torture)])
-async def test_the_machine_is_as_before(tmp_path: Path, count: int) -> None:
+async def test_many_instances_leave_nothing_on_the_machine(tmp_path: Path, count: int) -> None:
     async with jail(tmp_path / "warm") as driver:
         # The first of everything opens what stays open for good (thread pools, the child watcher).
         await lives(driver, 2 * len(INTERPRETERS))
@@ -95,7 +95,7 @@ async def test_the_machine_is_as_before(tmp_path: Path, count: int) -> None:
             await asyncio.sleep(0.05)
 
 
-def test_what_is_left_is_found_and_what_others_do_is_not() -> None:
+def test_leftovers_are_found_and_other_processes_are_not() -> None:
     begins = ["sh", "-c", "sleep 60 & echo; read go; kill $!; wait; sleep 60"]
     other = subprocess.Popen(begins, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert other.stdin is not None

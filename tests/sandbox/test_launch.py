@@ -80,7 +80,7 @@ async def test_a_start_that_fails_releases_its_packages() -> None:
     assert packages.leases[0].released == 1
 
 
-async def test_a_package_that_is_lost_is_no_reason_to_try_again() -> None:
+async def test_a_start_without_its_package_is_not_retried() -> None:
     made, packages, driver = launcher()
     packages.missing = True
     with pytest.raises(SandboxStartFailed, match="deploy the function again") as failed:

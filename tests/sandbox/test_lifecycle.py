@@ -86,7 +86,7 @@ async def test_a_death_during_a_call_is_raised_with_its_final_cause_once_nothing
         await made.life.run_call(answered())
 
 
-async def test_a_death_between_two_calls_is_told_once() -> None:
+async def test_a_death_between_two_calls_is_reported_once() -> None:
     for state in (State.READY, State.FROZEN):
         made = Made().ready()
         if state is State.FROZEN:
@@ -107,7 +107,7 @@ async def test_the_first_cause_counts_and_every_caller_waits_for_the_end() -> No
     assert len(made.causes) == 1
 
 
-async def test_a_cancelled_call_spoils_the_sandbox_and_tells_no_death() -> None:
+async def test_a_cancelled_call_ends_the_sandbox_without_reporting_a_death() -> None:
     made = Made().ready()
     call = asyncio.create_task(made.life.run_call(hangs()))
     await asyncio.sleep(0)
@@ -135,7 +135,7 @@ async def test_an_end_goes_on_when_its_caller_is_cancelled() -> None:
     assert made.life.state is State.ENDED
 
 
-async def test_what_is_asked_for_after_the_end_is_called_at_once() -> None:
+async def test_a_callback_registered_after_the_end_runs_at_once() -> None:
     made = Made().ready()
     order: list[str] = []
     made.life.on_end(lambda: order.append("before"))

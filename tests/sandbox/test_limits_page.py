@@ -55,7 +55,7 @@ def test_each_limit_is_held_by_tests_that_exist(what: str) -> None:
         ),
     ],
 )
-def test_the_numbers_are_the_code_s(what: str, numbers: list[int]) -> None:
+def test_the_page_states_the_limits_of_the_code(what: str, numbers: list[int]) -> None:
     assert [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", ROWS[what][1])] == numbers
 
 

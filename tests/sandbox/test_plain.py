@@ -136,7 +136,7 @@ async def test_kill_leaves_nothing(stage: Any, until: Any) -> None:
 
 
 @linux_only
-async def test_a_killed_instance_takes_no_neighbour_along(stage: Any, until: Any) -> None:
+async def test_killing_an_instance_ends_no_other(stage: Any, until: Any) -> None:
     actor, neighbour = await stage.start("orphans"), await stage.start("orphans")
     marks = [f"neighbour-{a.sandbox.instance_id}" for a in (actor, neighbour)]
     await actor.invoke(marks[0].encode())
@@ -183,7 +183,7 @@ async def test_a_frozen_instance_does_not_run_until_thawed(stage: Any, until: An
         os.kill(int(pid), 0)
 
 
-async def test_interpreters_that_are_none(stage: Any, tmp_path: Path) -> None:
+async def test_invalid_interpreters_are_refused(stage: Any, tmp_path: Path) -> None:
     driver = PlainDriver(lambda runtime: Launch(tmp_path / "no-python"), tmp_path / "scratch")
     await driver.open()
     spec = SandboxSpec("c-none", "python3", tmp_path, (), {}, 128, 512, {})
@@ -220,7 +220,7 @@ async def test_a_cancelled_start_leaves_nothing(stage: Any) -> None:
 
 
 @linux_only
-async def test_close_ends_everything(stage: Any, tmp_path: Path, until: Any) -> None:
+async def test_closing_the_driver_ends_every_instance(stage: Any, tmp_path: Path, until: Any) -> None:
     driver = PlainDriver(stage.driver.resolve, tmp_path / "scratch")
     await driver.open()
     other = type(stage)(driver, stage.runtime)

@@ -33,7 +33,7 @@ def an_interpreter(version: str = "3.9.18", runtime: str = "python3.9") -> Inter
 
 
 @pytest.mark.parametrize("runtime", MINOR_VERSIONS)
-def test_every_line_of_a_lock_is_an_exact_version_and_holds_all_that_was_asked(runtime: str) -> None:
+def test_every_lock_pins_exact_versions_of_all_required_packages(runtime: str) -> None:
     pins = site_packages.lines_of(CONSTRAINTS / f"{runtime}.txt")
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9A-Za-z.]*", pin) for pin in pins)
     asked = {line.lower() for line in site_packages.lines_of(CONSTRAINTS / f"{runtime}.in")}
@@ -64,14 +64,14 @@ def test_installed_packages_import_under_their_interpreter(runtime: str) -> None
     assert list(folder.rglob("*.pyc")), "byte-compiled ahead of use"
 
 
-def test_an_installed_runtime_is_left_alone(tmp_path: Path) -> None:
+def test_an_installed_runtime_is_not_installed_again(tmp_path: Path) -> None:
     packages = SitePackages(default_root(), FOUND)
     said: list[str] = []
     packages.install_all(tuple(FOUND), said.append)
     assert said == []
 
 
-def test_nothing_installed_is_none_and_no_interpreter_is_none(tmp_path: Path) -> None:
+def test_there_is_no_path_without_an_installation_or_an_interpreter(tmp_path: Path) -> None:
     packages = SitePackages(tmp_path, {"python3.9": an_interpreter()})
     assert packages.path("python3.9") is None
     assert packages.path("python2.7") is None

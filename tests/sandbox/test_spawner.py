@@ -182,7 +182,7 @@ def test_many_at_once_and_long_environments() -> None:
     play(scene)
 
 
-def test_signals_of_the_terminal_are_left_to_sesame() -> None:
+def test_signals_of_the_terminal_reach_only_sesame() -> None:
     async def scene(started: Started) -> None:
         await started.run("/bin/true")
         for number in (signal.SIGINT, signal.SIGHUP):

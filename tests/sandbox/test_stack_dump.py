@@ -29,7 +29,7 @@ def test_stacks_become_records_and_the_rest_stays() -> None:
     ]
 
 
-def test_no_stack_is_said_to_be_none() -> None:
+def test_a_missing_stack_is_reported_as_missing() -> None:
     assert in_log_layout(b"", "r", "/shim") == (
         b"[sesame] the stacks of the function could not be had: it did not answer\n"
     )

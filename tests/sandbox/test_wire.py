@@ -266,7 +266,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
-def test_whoever_breaks_the_protocol_is_not_spoken_to_again(loop: Any, answer: bytes) -> None:
+def test_a_peer_that_breaks_the_protocol_is_disconnected(loop: Any, answer: bytes) -> None:
     async def play() -> None:
         async with conversation() as (channel, peer):
             call = asyncio.create_task(channel.call(CALL))
@@ -285,7 +285,7 @@ def test_whoever_breaks_the_protocol_is_not_spoken_to_again(loop: Any, answer: b
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_an_answer_to_nothing_ends_the_channel(loop: Any) -> None:
+def test_an_unrequested_answer_ends_the_channel(loop: Any) -> None:
     async def play() -> None:
         async with conversation() as (channel, peer):
             await peer.say(frame(RESULT))
@@ -357,7 +357,7 @@ def test_a_call_over_the_limit_is_refused_before_it_is_sent(loop: Any) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_closing_gives_on_what_is_left_and_frees_the_descriptors(loop: Any) -> None:
+def test_closing_passes_on_remaining_output_and_frees_the_descriptors(loop: Any) -> None:
     async def play() -> None:
         async with conversation() as (channel, peer):
             os.write(peer.writing, b"left over")

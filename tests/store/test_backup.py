@@ -58,7 +58,7 @@ async def contents(data: Path) -> dict[str, bytes]:
     return found
 
 
-def test_a_copy_is_as_good_as_the_original(whole: Path, tmp_path: Path) -> None:
+def test_a_restored_backup_equals_the_original(whole: Path, tmp_path: Path) -> None:
     made = CliRunner().invoke(backup, [str(tmp_path / "copy"), "--data-dir", str(whole)])
     assert made.exit_code == 0, made.output
     taken = CliRunner().invoke(restore, [str(tmp_path / "copy"), "--data-dir", str(tmp_path / "new")])
@@ -124,7 +124,7 @@ def test_a_damaged_database_is_not_copied(whole: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-def test_places_that_are_taken_are_refused(whole: Path, tmp_path: Path) -> None:
+def test_existing_targets_are_refused(whole: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     with pytest.raises(ConfigurationError, match="is there already"):
         back_up(DataDir(whole), tmp_path / "there")

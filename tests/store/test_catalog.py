@@ -81,7 +81,7 @@ async def test_an_edit_sees_itself_and_is_undone_whole(database: Database) -> No
     assert await catalog.edit(lambda tx: tx.count("thing", "")) == 0
 
 
-async def test_news_come_after_the_whole_transaction(database: Database) -> None:
+async def test_listeners_are_called_after_the_whole_transaction(database: Database) -> None:
     catalog = await load(database)
     seen: list[tuple[Change, int]] = []
     catalog.on_change(lambda change: seen.append((change, catalog.count("thing", ""))))
@@ -99,7 +99,7 @@ async def test_news_come_after_the_whole_transaction(database: Database) -> None
     assert len(seen) == 3
 
 
-async def test_a_listener_that_fails_holds_nobody_up(database: Database) -> None:
+async def test_a_failing_listener_affects_no_other(database: Database) -> None:
     catalog = await load(database)
     heard: list[str] = []
 

@@ -213,7 +213,7 @@ def test_what_a_killed_sesame_left_is_no_damage(data: Path) -> None:
         assert f"{number} files of objects" in told[0].what
 
 
-def test_a_pipe_in_the_place_of_a_file_holds_nothing_up(data: Path) -> None:
+def test_a_pipe_in_a_files_place_does_not_block_the_check(data: Path) -> None:
     archive = package(data) / "archive.zip"
     archive.unlink()
     os.mkfifo(archive)

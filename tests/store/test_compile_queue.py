@@ -83,7 +83,7 @@ async def test_a_deployment_does_not_wait_for_a_compiler(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("result", [False, OSError(28, "No space left on device")])
-async def test_what_cannot_be_compiled_leaves_nothing_and_holds_up_nobody(
+async def test_a_package_that_cannot_be_compiled_leaves_nothing_and_delays_no_other(
     stage: Stage, result: bool | Exception
 ) -> None:
     stage.compiler.result = result
@@ -98,7 +98,7 @@ async def test_what_cannot_be_compiled_leaves_nothing_and_holds_up_nobody(
     assert not stage.packages.is_leased(failing.sha256)
 
 
-async def test_a_package_that_is_gone_meanwhile_is_passed_over(stage: Stage) -> None:
+async def test_a_package_removed_meanwhile_is_skipped(stage: Stage) -> None:
     stage.compiler.may_go_on.clear()
     await stage.add("1")
     gone = await stage.add("2")

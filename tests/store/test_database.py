@@ -340,7 +340,7 @@ async def test_a_file_that_is_no_database_is_refused_with_the_next_step_and_let_
     await again.close()
 
 
-async def test_nobody_else_may_read_it_even_where_the_folder_is_open_to_all(tmp_path: Path) -> None:
+async def test_the_file_is_private_although_the_folder_is_open_to_all(tmp_path: Path) -> None:
     path = tmp_path / "sesame.db"
     path.touch(0o644)
     database = Database(path)

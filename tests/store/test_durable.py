@@ -40,7 +40,7 @@ def test_every_file_and_then_every_folder_is_synced(tree: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("of_folders", [False, True])
-def test_what_cannot_be_synced_is_said(tree: Path, monkeypatch: pytest.MonkeyPatch, *, of_folders: bool) -> None:
+def test_a_failed_sync_is_raised(tree: Path, monkeypatch: pytest.MonkeyPatch, *, of_folders: bool) -> None:
     def fsync(descriptor: int) -> None:
         if stat.S_ISDIR(os.fstat(descriptor).st_mode) == of_folders:
             raise OSError(5, "Input/output error")

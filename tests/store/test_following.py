@@ -116,7 +116,7 @@ async def test_revisions_go_on_after_a_restart(place: Path | str) -> None:
         await database.close()
 
 
-async def test_whoever_is_behind_forgotten_deletions_is_told_to_load_anew(database: Database) -> None:
+async def test_a_follower_behind_pruned_deletions_is_told_to_reload(database: Database) -> None:
     now = [100.0]
     catalog = await load(database, now)
     for name in "ab":

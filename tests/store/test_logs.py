@@ -71,7 +71,7 @@ async def texts(logs: Logs, **query: object) -> list[str]:
     return [line.text for line in await logs.read(Query(**{"limit": 10**9, **query}))]  # type: ignore[arg-type]
 
 
-async def test_a_line_is_kept_with_all_that_is_known_of_it(make: Make, clock: Clock) -> None:
+async def test_a_line_is_kept_with_its_metadata(make: Make, clock: Clock) -> None:
     logs = await make()
     logs.append(source(), "r-1", b"FC Invoke Start RequestId: r-1\r\n")
     clock.time += 0.25
@@ -86,7 +86,7 @@ async def test_a_line_is_kept_with_all_that_is_known_of_it(make: Make, clock: Cl
     assert first.id < second.id < empty.id < last.id
 
 
-async def test_what_is_asked_for_is_found(make: Make, clock: Clock) -> None:
+async def test_queries_find_the_matching_lines(make: Make, clock: Clock) -> None:
     logs = await make()
     for number in range(60):
         who = source(f"c-{number % 3}", "even" if number % 2 == 0 else "odd", f"s{number % 5}")
@@ -102,7 +102,7 @@ async def test_what_is_asked_for_is_found(make: Make, clock: Clock) -> None:
     assert await texts(logs, function="neither") == []
 
 
-async def test_pages_join_without_gap_or_overlap(make: Make) -> None:
+async def test_pages_have_neither_gap_nor_overlap(make: Make) -> None:
     logs = await make()
     for number in range(40):
         logs.append(source(f"c-{number % 4}"), f"r-{number}", b"".join(b"%d.%d\n" % (number, n) for n in range(9)))
@@ -237,7 +237,7 @@ async def test_closing_keeps_everything_also_a_line_without_newline(make: Make, 
     assert [line.text for line in LogReader(tmp_path / "logs.db").read(Query())] == ["whole", "half"]
 
 
-async def test_the_next_opening_goes_on(make: Make) -> None:
+async def test_reopening_continues_the_file(make: Make) -> None:
     logs = await make()
     logs.append(source(), "r-1", b"before\n")
     await logs.close()
@@ -246,7 +246,7 @@ async def test_the_next_opening_goes_on(make: Make) -> None:
     assert await texts(logs) == ["before", "after"]
 
 
-async def test_bytes_that_are_no_text_are_shown_as_replaced(make: Make) -> None:
+async def test_bytes_that_are_not_utf_8_are_shown_as_replacement_characters(make: Make) -> None:
     logs = await make()
     logs.append(source(), "r-1", b"a\xff\xfeb\x00c\n")
     assert await texts(logs) == ["a\ufffd\ufffdb\x00c"]
@@ -256,7 +256,7 @@ async def test_bytes_that_are_no_text_are_shown_as_replaced(make: Make) -> None:
     st.lists(st.binary(max_size=40) | st.sampled_from([b"\n", b"\r\n", b"x" * 700, b"\n\n"]), max_size=30),
     st.lists(st.integers(0, 30), max_size=5),
 )
-def test_however_the_output_is_cut_the_lines_are_the_same(pieces: list[bytes], cuts: list[int]) -> None:
+def test_lines_do_not_depend_on_how_the_output_was_chunked(pieces: list[bytes], cuts: list[int]) -> None:
     check_splitting([piece for piece in pieces if piece], sorted(set(cuts)))
 
 
@@ -332,7 +332,7 @@ async def test_the_end_of_a_cut_call_shows_when_it_is_quiet(make: Make, clock: C
     ]
 
 
-async def test_little_beyond_the_share_is_kept_whole_without_a_word(make: Make, tmp_path: Path) -> None:
+async def test_a_call_slightly_beyond_its_limit_is_kept_completely_without_a_note(make: Make, tmp_path: Path) -> None:
     logs = await make(call_bytes=100)
     logs.append(source(), "r-1", b"x" * 200 + b"\n")
     await logs.close()
@@ -340,7 +340,7 @@ async def test_little_beyond_the_share_is_kept_whole_without_a_word(make: Make, 
     assert "".join(line.text for line in found) == "x" * 200
 
 
-async def test_what_comes_faster_than_the_disk_is_cut_and_a_line_says_so(make: Make) -> None:
+async def test_output_faster_than_the_disk_is_dropped_and_a_line_says_so(make: Make) -> None:
     logs = await make(waiting_bytes=10_000)
     for number in range(20):
         logs.append(source(), "r-1", b"%03d" % number + b"x" * 996 + b"\n")
@@ -369,7 +369,7 @@ async def test_notes_of_loss_are_bounded_as_well(make: Make) -> None:
     assert await texts(logs, request_id="r-last") == ["again"]
 
 
-async def test_the_flusher_writes_by_itself(tmp_path: Path) -> None:
+async def test_logs_are_flushed_automatically(tmp_path: Path) -> None:
     logs = Logs(tmp_path / "logs.db", Retention())
     await logs.open()
     logs.append(source(), "r-1", b"seen\n")
@@ -382,9 +382,7 @@ async def test_the_flusher_writes_by_itself(tmp_path: Path) -> None:
     assert [line.text for line in found] == ["seen"]
 
 
-async def test_old_lines_go_and_with_them_what_is_known_of_their_instances(
-    make: Make, clock: Clock, tmp_path: Path
-) -> None:
+async def test_old_lines_are_deleted_with_their_sources(make: Make, clock: Clock, tmp_path: Path) -> None:
     logs = await make(age_s=100.0)
     for number in range(1000):
         logs.append(source(f"c-{number}"), f"r-{number}", b"%d\n" % number)
@@ -409,7 +407,7 @@ async def _lines(logs: Logs) -> list[LogLine]:
     return await logs.read(Query())
 
 
-async def test_the_oldest_go_when_there_is_too_much(make: Make, tmp_path: Path, clock: Clock) -> None:
+async def test_the_oldest_lines_are_deleted_beyond_the_size_limit(make: Make, tmp_path: Path, clock: Clock) -> None:
     logs = await make(total_bytes=4 * MIB, call_bytes=100 * MIB)
     for number in range(200):
         logs.append(source(f"c-{number % 7}"), f"r-{number}", (b"%07d" % number + b"x" * 992 + b"\n") * 100)
@@ -435,7 +433,7 @@ async def test_freed_space_goes_back_to_the_file_system(make: Make, tmp_path: Pa
     assert (tmp_path / "logs.db").stat().st_size <= 33 * MIB
 
 
-async def test_a_clock_that_goes_back_hides_nothing(make: Make, clock: Clock) -> None:
+async def test_setting_the_clock_back_hides_no_line(make: Make, clock: Clock) -> None:
     logs = await make()
     logs.append(source(), "r-1", b"one\n")
     await logs.flush()
@@ -445,7 +443,7 @@ async def test_a_clock_that_goes_back_hides_nothing(make: Make, clock: Clock) ->
     assert await texts(logs, since=START - 500) == ["one", "two"]
 
 
-async def test_instances_that_are_gone_are_forgotten(make: Make, clock: Clock, tmp_path: Path) -> None:
+async def test_the_state_of_silent_instances_is_dropped(make: Make, clock: Clock, tmp_path: Path) -> None:
     logs = await make()
     for number in range(5000):
         logs.append(source(f"c-{number}"), "r", b"half")
@@ -457,7 +455,7 @@ async def test_instances_that_are_gone_are_forgotten(make: Make, clock: Clock, t
     assert len(LogReader(tmp_path / "logs.db").read(Query(limit=10_000))) == 5000
 
 
-def test_no_file_no_lines_and_a_strange_file_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_file_has_no_lines_and_a_foreign_file_is_an_error(tmp_path: Path) -> None:
     assert LogReader(tmp_path / "none.db").read(Query()) == []
     assert LogReader(tmp_path / "none.db").functions() == []
     strange = tmp_path / "strange.db"
@@ -472,7 +470,7 @@ def test_no_file_no_lines_and_a_strange_file_is_an_error(tmp_path: Path) -> None
             refused()
 
 
-async def test_what_is_kept_no_more_is_removed(make: Make, tmp_path: Path) -> None:
+async def test_discarding_removes_the_files(make: Make, tmp_path: Path) -> None:
     logs = await make()
     logs.append(source(), "r-1", b"secret\n")
     await logs.close()
@@ -560,7 +558,7 @@ async def test_a_file_of_the_version_before_is_read_and_then_upgraded(make: Make
     assert await texts(logs, qualifier="prod") == ["new"]
 
 
-async def test_reading_on_looks_at_nothing_twice(make: Make, tmp_path: Path) -> None:
+async def test_reading_on_reads_no_line_twice(make: Make, tmp_path: Path) -> None:
     logs = await make()
     reader = LogReader(tmp_path / "logs.db")
     assert reader.read_on(Query(after_id=7)) == ([], 7)

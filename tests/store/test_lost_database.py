@@ -212,7 +212,7 @@ async def test_an_older_copy_of_the_database_deletes_nothing_and_the_newer_one_b
     assert (data / "objects" / "data" / newer.blob[:2] / newer.blob).read_bytes() == b"newer than the copy"
 
 
-async def test_a_log_of_the_database_that_is_lost_deletes_nothing(whole: Path, tmp_path: Path) -> None:
+async def test_losing_the_databases_wal_deletes_nothing(whole: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(whole, data)
     stores = Stores(data)

@@ -260,7 +260,7 @@ async def test_what_a_crash_left_is_set_aside_at_the_next_start(tmp_path: Path, 
     await again.close()
 
 
-async def test_a_crash_between_a_deleted_row_and_its_file_is_made_up_for(
+async def test_a_file_whose_row_was_deleted_before_a_crash_is_removed(
     tmp_path: Path, place: Path | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with shelf_in(tmp_path, place) as shelf:
@@ -364,7 +364,7 @@ async def test_a_clean_stop_leaves_no_file_without_a_row(tmp_path: Path, place: 
     await again.close()
 
 
-async def test_uploads_that_nobody_completes_are_aborted_by_age(shelf: Shelf) -> None:
+async def test_uncompleted_uploads_are_aborted_by_age(shelf: Shelf) -> None:
     old = await shelf.begin("old")
     await shelf.uploads.put_part(old, 1, await shelf.write([b"part"]))
     assert await shelf.uploads.abort_old() == 0
@@ -374,7 +374,7 @@ async def test_uploads_that_nobody_completes_are_aborted_by_age(shelf: Shelf) ->
         await shelf.uploads.get("photos", "old", old.upload_id)
 
 
-async def test_readers_never_stumble_over_an_overwrite(shelf: Shelf) -> None:
+async def test_an_overwrite_does_not_disturb_readers(shelf: Shelf) -> None:
     await shelf.put("k", b"0" * 300_000)
 
     async def overwrite() -> None:
@@ -391,7 +391,7 @@ async def test_readers_never_stumble_over_an_overwrite(shelf: Shelf) -> None:
     assert len(shelf.files()) == 1
 
 
-async def test_what_is_said_of_an_object_can_change_without_its_bytes(shelf: Shelf) -> None:
+async def test_an_objects_metadata_can_change_without_its_bytes(shelf: Shelf) -> None:
     await shelf.put("k", b"data")
     changed = await shelf.objects.update("photos", "k", lambda old: msgspec.structs.replace(old, modified_at=1.0))
     assert changed.modified_at == 1.0
@@ -413,7 +413,7 @@ async def test_appending_grows_the_object_and_keeps_its_crc(shelf: Shelf) -> Non
     assert len(shelf.files()) == 1
 
 
-async def test_appends_are_refused_at_another_place_and_to_other_objects(shelf: Shelf) -> None:
+async def test_appends_at_another_position_or_to_other_objects_are_refused(shelf: Shelf) -> None:
     async def append(key: str, position: int) -> StoredObject:
         written = await shelf.write([b"more"])
         at = as_object("photos", key, written, ObjectKind.APPENDABLE)
@@ -491,7 +491,7 @@ async def test_folders_that_are_removed_while_in_use_are_made_again(shelf: Shelf
         await shelf.reader("a")
 
 
-async def test_nobody_else_may_look_into_the_folder_of_objects(shelf: Shelf) -> None:
+async def test_the_folder_of_objects_is_private(shelf: Shelf) -> None:
     assert (shelf.root / "objects").stat().st_mode & 0o077 == 0
 
 

@@ -212,7 +212,7 @@ async def test_leftovers_of_a_crash_are_swept(packages: Packages, tmp_path: Path
     assert again.archive(package).is_file()
 
 
-async def test_what_is_no_package_is_set_aside(packages: Packages, tmp_path: Path) -> None:
+async def test_foreign_entries_are_set_aside(packages: Packages, tmp_path: Path) -> None:
     root = tmp_path / "packages"
     (root / "notes.txt").write_text("x")
     (root / "folder" / "deep").mkdir(parents=True)
@@ -274,7 +274,7 @@ async def test_a_lease_names_what_is_compiled_and_asks_for_the_rest(packages: Pa
 
 
 @pytest.mark.parametrize("lost", ["code", "archive.zip"])
-async def test_a_package_that_has_lost_a_part_is_mended_by_deploying_it_again(packages: Packages, lost: str) -> None:
+async def test_deploying_again_repairs_an_incomplete_package(packages: Packages, lost: str) -> None:
     archive = zips.zip_of({"index.py": b"x"})
     package = await packages.add(archive, "python3")
     part = packages.code_dir(package).with_name(lost)
