@@ -22,7 +22,8 @@ from sesame.store.packages.packages import Packages
 from sesame.store.quarantine import Quarantine
 from sesame.store.queue.queue import InvocationQueue
 from sesame.store.sql.database import Database
-from sesame.store.sql.lost_database import require_database
+from sesame.store.sql.lost_database import holds_data, require_database
+from sesame.store.sql.pairing import pair, require_own_database
 
 MIB = 1024 * 1024
 DAY_S = 86400.0
@@ -56,10 +57,7 @@ class StorageNeeds:
 async def open_storage(needs: StorageNeeds) -> Storage:
     """Raises `ConfigurationError` or `OSError` for a data directory that cannot be used."""
     data_dir, clocks, teardown = needs.data_dir, needs.clocks, needs.teardown
-    await asyncio.to_thread(require_database, data_dir.database, data_dir.objects, data_dir.packages)
-    database = Database(data_dir.database)
-    await database.open()
-    teardown.push_async_callback(database.close)
+    database = await _open_database(needs)
     catalog = Catalog(database, clock=clocks.wall)
     await catalog.open()
     queue = InvocationQueue(database, clocks)
@@ -94,6 +92,20 @@ async def open_storage(needs: StorageNeeds) -> Storage:
             f"{aside} files or directories that nothing mentioned lie in {data_dir.quarantine}: docs/data-directory.md."
         )
     return Storage(catalog, objects, uploads, packages, queue, to_compile, sink, background, notices)
+
+
+async def _open_database(needs: StorageNeeds) -> Database:
+    """The database in the data directory or elsewhere, once it is certain that it is the directory's own."""
+    data_dir = needs.data_dir
+    require_own_database(data_dir.path, data_dir.database)
+    await asyncio.to_thread(require_database, data_dir.database, data_dir.objects, data_dir.packages)
+    database = Database(data_dir.database, str(data_dir.path))
+    await database.open()
+    needs.teardown.push_async_callback(database.close)
+    if isinstance(data_dir.database, str):
+        has_data = await asyncio.to_thread(holds_data, data_dir.objects, data_dir.packages)
+        await pair(database, data_dir.path, has_data=has_data)
+    return database
 
 
 async def _open_logs(needs: StorageNeeds) -> tuple[LogSink, list[str]]:

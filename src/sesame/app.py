@@ -31,7 +31,7 @@ class Sesame:
         self._settings = settings
         self._clocks: Clocks = clocks or SystemClocks()
         self._teardown = AsyncExitStack()
-        self.data_dir = DataDir(settings.data_dir)
+        self.data_dir = DataDir(settings.data_dir, settings.database)
 
     async def start(self) -> None:
         """On return every endpoint answers and `endpoints.json` names them.

@@ -46,9 +46,10 @@ class Credentials(msgspec.Struct, frozen=True):
 class DataDir:
     """One data directory. As a context manager it is made if missing, and locked against a second Sesame."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, database: str | None = None) -> None:
+        """`database`: the URL of the database that has the directory's records; None: a file in the directory."""
         self.path = path.absolute()
-        self.database = self.path / "sesame.db"
+        self.database: Path | str = database or self.path / "sesame.db"
         self.logs = self.path / "logs.db"
         self.packages = self.path / "packages"
         self.objects = self.path / "objects"

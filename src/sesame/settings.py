@@ -27,8 +27,9 @@ CHOICES: dict[str, tuple[str, ...]] = {"sandbox": ("auto", "jail", "plain"), "cp
 CREDENTIALS_VALIDITY_S_MIN = 900
 LOG_MAX_MB_MIN = 16
 LOG_BYTES_PER_CALL_MIN = 4096
+DATABASE_SCHEMES = ("postgresql://", "postgres://")
 # Never repeated in what is printed.
-SECRETS = frozenset({"access_key_secret"})
+SECRETS = frozenset({"access_key_secret", "database"})
 
 # What a setting of pairs expects on the command line, by its type.
 _PAIRS: dict[object, str] = {dict[str, Path]: "RUNTIME=PATH", dict[str, str]: "ARN=URL"}
@@ -72,6 +73,14 @@ class Settings(msgspec.Struct, frozen=True):
     data_dir: Annotated[
         Path, _meta("Directory that holds everything deployed; made when missing, used by one Sesame at a time.")
     ] = Path("sesame-data")
+    database: Annotated[
+        str | None,
+        _meta(
+            "URL of a PostgreSQL database that keeps the records of the data directory: "
+            "`postgresql://USER:PASSWORD@HOST:PORT/NAME`. Files stay in the directory.",
+            shown_default="`sesame.db` in the data directory",
+        ),
+    ] = None
     sandbox: Annotated[
         str,
         _meta(
@@ -288,6 +297,12 @@ def _check(settings: Settings) -> None:
     for name, choices in CHOICES.items():
         if getattr(settings, name) not in choices:
             raise ConfigurationError(f"{name} is '{getattr(settings, name)}'; expected one of {', '.join(choices)}")
+    # The value may hold a password, so it is not repeated.
+    if settings.database is not None and not settings.database.startswith(DATABASE_SCHEMES):
+        raise ConfigurationError(
+            "database is no URL of PostgreSQL; expected postgresql://USER:PASSWORD@HOST:PORT/NAME, or nothing for the "
+            "database in the data directory"
+        )
     if not _REGION.match(settings.region):
         raise ConfigurationError(
             f"region is '{settings.region}'; expected lower-case letters, digits and '-', such as cn-shanghai"

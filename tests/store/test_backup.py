@@ -36,12 +36,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return filled(tmp_path_factory.mktemp("whole") / "data").path
 
 
-def sound(data: Path) -> bool:
-    return [damage for damage in check(DataDir(data), Checked(), running=False) if not damage.harmless] == []
+def sound(data: Path, database: str | None = None) -> bool:
+    return [damage for damage in check(DataDir(data, database), Checked(), running=False) if not damage.harmless] == []
 
 
-async def contents(data: Path) -> dict[str, bytes]:
-    stores = Stores(data)
+async def contents(data: Path, database: str | None = None) -> dict[str, bytes]:
+    stores = Stores(data, database)
     await stores.open()
     found = {}
     for key in ("small", "large", "empty", "log", "joined"):
@@ -70,8 +70,29 @@ def test_a_restored_backup_equals_the_original(whole: Path, tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "new"]
 
 
-async def test_a_directory_in_use_is_copied_as_of_one_moment(tmp_path: Path) -> None:
-    stores = Stores(tmp_path / "data")
+def test_a_backup_goes_from_and_to_a_database_elsewhere(whole: Path, tmp_path: Path, postgresql_url: str) -> None:
+    elsewhere = ["--database", postgresql_url]
+    run = CliRunner().invoke
+    assert run(backup, [str(tmp_path / "first"), "--data-dir", str(whole)]).exit_code == 0
+    taken = run(restore, [str(tmp_path / "first"), "--data-dir", str(tmp_path / "new"), *elsewhere])
+    assert taken.exit_code == 0, taken.output
+    assert not list((tmp_path / "new").glob("sesame.db*"))
+    assert sound(tmp_path / "new", postgresql_url)
+    made = run(backup, [str(tmp_path / "second"), "--data-dir", str(tmp_path / "new"), *elsewhere])
+    assert made.exit_code == 0, made.output
+    restore_from(tmp_path / "second", DataDir(tmp_path / "third"))
+    assert sound(tmp_path / "third")
+    expected = asyncio.run(contents(whole))
+    assert asyncio.run(contents(tmp_path / "third")) == expected
+    assert asyncio.run(contents(tmp_path / "new", postgresql_url)) == expected
+    refused = run(restore, [str(tmp_path / "second"), "--data-dir", str(tmp_path / "fourth"), *elsewhere])
+    assert isinstance(refused.exception, ConfigurationError)
+    assert "holds records already" in str(refused.exception)
+    assert not (tmp_path / "fourth").exists()
+
+
+async def test_a_directory_in_use_is_copied_as_of_one_moment(tmp_path: Path, place: Path | str) -> None:
+    stores = Stores(tmp_path / "data", place if isinstance(place, str) else None)
     await stores.open()
     await fill(stores)
     over = threading.Event()
@@ -93,7 +114,7 @@ async def test_a_directory_in_use_is_copied_as_of_one_moment(tmp_path: Path) -> 
         length = (await stores.append("log", b"more\n", length)).size
     for number, target in enumerate(await copying):
         new = tmp_path / f"new-{number}"
-        restore_from(target, new)
+        restore_from(target, DataDir(new))
         assert sound(new)
         read = await contents(new)
         assert int(read["small"] if read["small"] != b"small" else 0) - int(read["empty"] or 0) in (0, 1)
@@ -134,8 +155,8 @@ def test_existing_targets_are_refused(whole: Path, tmp_path: Path) -> None:
         back_up(DataDir(tmp_path / "none"), tmp_path / "copy")
     back_up(DataDir(whole), tmp_path / "copy")
     with pytest.raises(ConfigurationError, match="is not empty"):
-        restore_from(tmp_path / "copy", whole)
-    restore_from(tmp_path / "copy", tmp_path / "there")
+        restore_from(tmp_path / "copy", DataDir(whole))
+    restore_from(tmp_path / "copy", DataDir(tmp_path / "there"))
     assert sound(tmp_path / "there")
 
 
@@ -167,7 +188,7 @@ def rewritten(copy: Path, **changes: object) -> None:
 def test_a_damaged_backup_leaves_nothing(copy: Path, tmp_path: Path, damage: object, says: str) -> None:
     damage(copy)  # type: ignore[operator]
     with pytest.raises(ConfigurationError, match=says):
-        restore_from(copy, tmp_path / "new")
+        restore_from(copy, DataDir(tmp_path / "new"))
     assert [path.name for path in tmp_path.iterdir() if path != copy] == []
 
 
@@ -176,7 +197,7 @@ def test_a_backup_cannot_write_elsewhere(copy: Path, tmp_path: Path, path: str) 
     manifest = msgspec.json.decode((copy / MANIFEST).read_bytes(), type=Manifest)
     rewritten(copy, files=[*manifest.files, backup_module.CopiedFile(path, 0, "0" * 64)])
     with pytest.raises(ConfigurationError, match="no part of a backup"):
-        restore_from(copy, tmp_path / "new")
+        restore_from(copy, DataDir(tmp_path / "new"))
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 
 
@@ -195,7 +216,7 @@ def test_a_backup_that_was_killed_is_not_there(whole: Path, tmp_path: Path) -> N
         if not target.exists():
             killed += 1
             continue
-        restore_from(target, tmp_path / f"new-{wait_s}")
+        restore_from(target, DataDir(tmp_path / f"new-{wait_s}"))
         assert sound(tmp_path / f"new-{wait_s}")
         shutil.rmtree(target)
     assert all((path / MANIFEST).exists() or path.name.startswith(".") for path in tmp_path.glob("copy*"))
@@ -232,6 +253,6 @@ def test_logs_are_copied_too(whole: Path, tmp_path: Path) -> None:
         connection.execute("INSERT INTO t VALUES (7)")
         connection.commit()
         back_up(DataDir(data), tmp_path / "copy")
-    restore_from(tmp_path / "copy", tmp_path / "new")
+    restore_from(tmp_path / "copy", DataDir(tmp_path / "new"))
     with closing(sqlite3.connect(tmp_path / "new" / "logs.db")) as connection:
         assert connection.execute("SELECT x FROM t").fetchall() == [(7,)]

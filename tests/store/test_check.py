@@ -19,6 +19,7 @@ from tests.support.data_directory import Stores, fill, filled
 
 from sesame.cli.doctor import doctor
 from sesame.data_dir import DataDir
+from sesame.store.sql.copying import copy_database
 from sesame.store.upkeep.check import Checked, Damage, check
 
 
@@ -34,6 +35,14 @@ def data(whole: Path, tmp_path: Path) -> Path:
 
 def found(data: Path, *, running: bool = False) -> list[Damage]:
     return list(check(DataDir(data), Checked(), running=running))
+
+
+def test_a_sound_directory_with_a_database_elsewhere_passes(data: Path, postgresql_url: str) -> None:
+    data_dir, checked = moved(data, postgresql_url), Checked()
+    assert list(check(data_dir, checked, running=False)) == []
+    assert (checked.records, checked.blobs, checked.packages) == (4, 6, 2)
+    done = CliRunner().invoke(doctor, ["--check", "--data-dir", str(data), "--database", postgresql_url])
+    assert done.exit_code == 0, done.output
 
 
 def test_a_sound_directory_passes_and_is_not_changed(data: Path) -> None:
@@ -175,14 +184,38 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 }  # fmt: skip
 
 
+# What only a database in a file can have, or what is not copied from one.
+OF_THE_FILE = frozenset(
+    {*(kind for kind in DAMAGE if kind.startswith("the database is")), "a page of the database", "a newer database"}
+) | {"all records are gone"}
+
+
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_damage_is_found(data: Path, kind: str) -> None:
-    plant, says = DAMAGE[kind]
-    plant(data)
-    told = [damage for damage in found(data) if not damage.harmless]
+    DAMAGE[kind][0](data)
+    assert_told(DataDir(data), DAMAGE[kind][1])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in DAMAGE if kind not in OF_THE_FILE])
+def test_damage_is_found_beside_a_database_elsewhere(data: Path, kind: str, postgresql_url: str) -> None:
+    DAMAGE[kind][0](data)
+    assert_told(moved(data, postgresql_url), DAMAGE[kind][1])
+
+
+def moved(data: Path, url: str) -> DataDir:
+    """The directory with its records, the damaged ones too, in the database that the URL names."""
+    copy_database(data / "sesame.db", url)
+    for path in data.glob("sesame.db*"):
+        path.unlink()
+    return DataDir(data, url)
+
+
+def assert_told(data_dir: DataDir, says: str) -> None:
+    told = [damage for damage in check(data_dir, Checked(), running=False) if not damage.harmless]
     assert told
     assert any(re.search(says, damage.what) for damage in told), [damage.what for damage in told]
-    done = CliRunner().invoke(doctor, ["--check", "--data-dir", str(data)])
+    options = ["--database", data_dir.database] if isinstance(data_dir.database, str) else []
+    done = CliRunner().invoke(doctor, ["--check", "--data-dir", str(data_dir.path), *options])
     assert done.exit_code == 1
     assert "there is damage" in done.output
 
@@ -245,14 +278,14 @@ def test_a_directory_that_is_new_or_missing(tmp_path: Path) -> None:
     assert missing.exit_code == 1
 
 
-async def test_a_directory_in_use_passes_while_it_changes(tmp_path: Path) -> None:
-    stores = Stores(tmp_path / "data")
+async def test_a_directory_in_use_passes_while_it_changes(tmp_path: Path, place: Path | str) -> None:
+    stores = Stores(tmp_path / "data", place if isinstance(place, str) else None)
     await stores.open()
     await fill(stores)
     over = threading.Event()
 
     def check_often() -> list[Damage]:
-        told = [damage for _ in range(6) for damage in found(stores.data_dir.path, running=True)]
+        told = [damage for _ in range(6) for damage in check(stores.data_dir, Checked(), running=True)]
         over.set()
         return told
 

@@ -32,8 +32,9 @@ CODE: dict[str, bytes | str] = {
 class Stores:
     """The stores of one data directory, open between `open` and `close`."""
 
-    def __init__(self, path: Path) -> None:
-        self.data_dir = DataDir(path)
+    def __init__(self, path: Path, database: str | None = None) -> None:
+        """`database` as the setting: the URL of a database elsewhere."""
+        self.data_dir = DataDir(path, database)
         path.mkdir(exist_ok=True, mode=0o700)
         self.database = Database(self.data_dir.database)
         self.catalog = Catalog(self.database)
@@ -98,11 +99,11 @@ async def fill(stores: Stores) -> None:
     await stores.uploads.complete(joined, [part])
 
 
-def filled(path: Path) -> DataDir:
+def filled(path: Path, database: str | None = None) -> DataDir:
     """Makes and fills a data directory, and closes it."""
 
     async def make() -> DataDir:
-        stores = Stores(path)
+        stores = Stores(path, database)
         await stores.open()
         await fill(stores)
         await stores.close()

@@ -11,17 +11,20 @@ import click
 from sesame.cli import output
 from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
+from sesame.store.sql.pairing import require_own_database
 from sesame.store.upkeep.backup import Manifest, back_up
 from sesame.store.upkeep.backup import restore as restore_from
 
 
 @click.command()
 @click.argument("destination", type=click.Path(path_type=Path), metavar="DEST")
-@with_settings("data_dir")
+@with_settings("data_dir", "database")
 def backup(destination: Path, **flags: Any) -> None:
     """Copies database, objects, code packages and logs to the new directory DEST, also while Sesame runs."""
-    data_dir = DataDir(settle(flags).data_dir)
+    settings = settle(flags)
+    data_dir = DataDir(settings.data_dir, settings.database)
     data_dir.refuse_file()
+    require_own_database(data_dir.path, data_dir.database)
     with output.busy(f"Copying {data_dir.path} …"):
         manifest = back_up(data_dir, destination.absolute())
     output.note(
@@ -31,14 +34,21 @@ def backup(destination: Path, **flags: Any) -> None:
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path), metavar="SRC")
-@with_settings("data_dir")
+@with_settings("data_dir", "database")
 def restore(source: Path, **flags: Any) -> None:
-    """Makes a data directory, which must be new or empty, from the backup SRC, and checks every digest."""
-    data_dir = DataDir(settle(flags).data_dir)
+    """Makes a data directory, which must be new or empty, from the backup SRC, and checks every digest.
+
+    With --database its records go to that database, which must be empty.
+    """
+    settings = settle(flags)
+    data_dir = DataDir(settings.data_dir, settings.database)
     data_dir.refuse_file()
     with output.busy(f"Restoring {source} to {data_dir.path} …"):
-        manifest = restore_from(source.absolute(), data_dir.path)
-    output.note(f"{data_dir.path} holds {_shown(manifest)}. Start with `sesame start --data-dir {data_dir.path}`.")
+        manifest = restore_from(source.absolute(), data_dir)
+    database = " --database …" if settings.database else ""
+    output.note(
+        f"{data_dir.path} holds {_shown(manifest)}. Start with `sesame start --data-dir {data_dir.path}{database}`."
+    )
 
 
 def _shown(manifest: Manifest) -> str:

@@ -26,6 +26,8 @@ from sesame.sandbox.interface import Enforcement
 from sesame.sandbox.runtimes import interpreters
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
+from sesame.store.sql.backends import backend_of
+from sesame.store.sql.pairing import require_own_database
 from sesame.store.upkeep.check import Checked, check
 
 FREE_DISK_MB_LEAST = 512
@@ -44,19 +46,23 @@ class Finding(msgspec.Struct, frozen=True):
 
 @click.command()
 @click.option("--check", "checks_data", is_flag=True, help="Verify each file and digest of the data directory.")
-@with_settings("data_dir", "interpreters", "runtimes_dir", "port", "https_port", "oss_port", "sandbox", "cpu")
+@with_settings(
+    "data_dir", "database", "interpreters", "runtimes_dir", "port", "https_port", "oss_port", "sandbox", "cpu"
+)
 def doctor(checks_data: bool, **flags: Any) -> None:
     """Checks interpreters, packages, the sandbox, the data directory and the ports."""
     settings = settle(flags)
     if checks_data:
-        _show(_checked_data(DataDir(settings.data_dir)))
+        _show(_checked_data(DataDir(settings.data_dir, settings.database)))
         return
     output.out.print(
         f"Sesame {version('sesame-fc')} on Python {platform.python_version()}, {platform.system()} "
         f"{platform.release()} {platform.machine()}"
     )
     known = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir())
-    _show([*_runtimes(known), *_data_dir(settings), *_ports(settings), *_sandbox(settings, known)])
+    _show(
+        [*_runtimes(known), *_data_dir(settings), *_database(settings), *_ports(settings), *_sandbox(settings, known)]
+    )
 
 
 def _show(findings: Iterable[Finding]) -> None:
@@ -76,6 +82,7 @@ def _show(findings: Iterable[Finding]) -> None:
 def _checked_data(data_dir: DataDir) -> Iterator[Finding]:
     """Reads the whole data directory, whether a Sesame runs on it or not."""
     data_dir.refuse_file()
+    require_own_database(data_dir.path, data_dir.database)
     if not data_dir.path.is_dir():
         raise ConfigurationError(f"the data directory {data_dir.path} does not exist: name another with --data-dir")
     running = data_dir.running() is not None
@@ -112,7 +119,7 @@ def _runtimes(known: Runtimes) -> Iterator[Finding]:
 
 
 def _data_dir(settings: Settings) -> Iterator[Finding]:
-    data_dir = DataDir(settings.data_dir)
+    data_dir = DataDir(settings.data_dir, settings.database)
     existing = next(path for path in (data_dir.path, *data_dir.path.parents) if path.exists())
     try:
         tempfile.TemporaryFile(dir=existing).close()
@@ -129,6 +136,21 @@ def _data_dir(settings: Settings) -> Iterator[Finding]:
     free_mb = shutil.disk_usage(existing).free // MIB
     if free_mb < FREE_DISK_MB_LEAST:
         yield Finding(POOR, f"only {free_mb} MB are free for {data_dir.path}", "free some, or name another --data-dir")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    """Of a database elsewhere: whether it can be used. That in the data directory is looked at by `--check`."""
+    if settings.database is None:
+        return
+    backend = backend_of(settings.database)
+    try:
+        version = backend.follow(lambda connection: connection.dialect.server_version_info)
+        missing = backend.missing()
+    except ConfigurationError as error:
+        yield Finding(BAD, str(error))
+        return
+    what = f"PostgreSQL {'.'.join(map(str, version or ()))}"
+    yield Finding(GOOD, f"database {backend.shown}: {what}{f', {missing}' if missing else ''}")
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:

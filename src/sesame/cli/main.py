@@ -37,6 +37,7 @@ COMMANDS = {
     "runtimes": ("sesame.cli.runtimes", "Lists the runtimes and what runs them here."),
     "doctor": ("sesame.cli.doctor", "Checks what Sesame can do on this machine, or with --check a data directory."),
     "backup": ("sesame.cli.backup", "Copies the data directory, also while Sesame runs."),
+    "db": ("sesame.cli.db", "Copies the records to another database: SQLite to PostgreSQL, and back."),
     "restore": ("sesame.cli.backup", "Makes a data directory from a backup."),
 }
 

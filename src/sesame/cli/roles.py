@@ -24,7 +24,9 @@ from sesame.model import records
 from sesame.model.errors import AlreadyExists, ConfigurationError, NotFound
 from sesame.settings import Settings
 from sesame.store.catalog import Catalog
+from sesame.store.sql.backends import backend_of
 from sesame.store.sql.database import Database
+from sesame.store.sql.pairing import require_own_database
 
 PATH = "/sesame/roles"
 T = TypeVar("T")
@@ -37,7 +39,7 @@ def roles() -> None:
 
 
 @roles.command("list")
-@with_settings("data_dir")
+@with_settings("data_dir", "database")
 def list_roles(**flags: Any) -> None:
     """One role a line: its name, the services whose functions act in it, its policies."""
     for role in _Directory(flags).all():
@@ -48,7 +50,7 @@ def list_roles(**flags: Any) -> None:
 
 @roles.command()
 @click.argument("name")
-@with_settings("data_dir")
+@with_settings("data_dir", "database")
 def show(name: str, **flags: Any) -> None:
     """Prints one role: ARN, trust, every policy with its document, and the services that have it."""
     role = _Directory(flags).show(name)
@@ -74,7 +76,7 @@ def show(name: str, **flags: Any) -> None:
 @click.option("--policy-file", type=click.Path(path_type=Path), help="A policy of the role's own: a JSON document.")
 @click.option("--trust-file", type=click.Path(path_type=Path), help="Who may assume it [default: Function Compute].")
 @click.option("--description", default="", help="What it is for.")
-@with_settings("data_dir")
+@with_settings("data_dir", "database")
 def add(
     name: str,
     policies: tuple[str, ...],
@@ -96,7 +98,7 @@ def add(
 
 @roles.command()
 @click.argument("name")
-@with_settings("data_dir")
+@with_settings("data_dir", "database")
 def remove(name: str, **flags: Any) -> None:
     """Removes a role with its own policy. Its temporary credentials are good for nothing from then on."""
     directory = _Directory(flags)
@@ -116,7 +118,7 @@ class _Directory:
 
     def __init__(self, flags: dict[str, Any]) -> None:
         self.settings: Settings = settle(flags)
-        self._data_dir = DataDir(self.settings.data_dir)
+        self._data_dir = DataDir(self.settings.data_dir, self.settings.database)
         self._flags = flags
 
     def all(self) -> list[RoleDescription]:
@@ -162,7 +164,8 @@ class _Directory:
         use after all.
         """
         self._data_dir.refuse_file()
-        if not self._data_dir.database.exists():
+        require_own_database(self._data_dir.path, self._data_dir.database)
+        if backend_of(self._data_dir.database).absent():
             raise ConfigurationError(
                 f"{self._data_dir.path} is no data directory: start Sesame on it once, or name another with --data-dir"
             )
@@ -170,7 +173,7 @@ class _Directory:
             return asyncio.run(self._opened(work))
 
     async def _opened(self, work: Work[T]) -> T:
-        database = Database(self._data_dir.database)
+        database = Database(self._data_dir.database, str(self._data_dir.path))
         await database.open()
         try:
             catalog = Catalog(database)

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -18,8 +18,10 @@ from sesame.store.sql import sqlite
 from sesame.store.sql.backends import backend_of
 from sesame.store.sql.interface import Backend
 from sesame.store.sql.migrate import VERSION_TABLE, newest_migration, revision_of
-from sesame.store.sql.schema import counters
+from sesame.store.sql.schema import PAIR, counters
 from sesame.store.sql.sqlite import SqliteBackend
+
+T = TypeVar("T")
 
 ROWS_AT_ONCE = 500
 _DIGEST_BITS = 256
@@ -46,7 +48,7 @@ def copy_database(source: Path | str, target: Path | str, progress: Progress = l
     if from_.shown == to.shown:
         raise ConfigurationError(f"{from_.shown} cannot be copied to itself: name another target")
     require_records(from_)
-    _require_empty(to)
+    require_empty(target)
     if not isinstance(from_, SqliteBackend) and not isinstance(to, SqliteBackend):
         with tempfile.TemporaryDirectory(prefix="sesame-copy-") as folder:
             copy_database(source, Path(folder, "between.db"), progress)
@@ -58,32 +60,50 @@ def copy_database(source: Path | str, target: Path | str, progress: Progress = l
         to.prepare()
         line = to.writer()
         opened.callback(line.close)
-        return from_.follow(lambda reading: line.run(lambda writing: _copy(reading, writing, (from_, to), progress)))
+
+        def both(reading: sa.Connection) -> list[CopiedTable]:
+            _require_this_version(reading, from_)
+            return line.run(lambda writing: _copy(reading, writing, (from_, to), progress))
+
+        return from_.follow(both)
 
 
-def save(source: Path | str, target: Path) -> None:
+def save(source: Path | str, target: Path, at_once: Callable[[sa.Connection], T]) -> T:
     """Copies one committed state to a file that is no database yet, also beside a Sesame that uses `source`.
 
+    `at_once` reads the same state, as early as can be: its files may be deleted soon. Its result is returned.
     Raises `ConfigurationError` for a database that cannot be read or copied.
     """
     backend = backend_of(source)
     if isinstance(backend, SqliteBackend):
-        try:
-            sqlite.copy_database(backend.path, target)
-        except sqlite.DriverError as error:
-            raise ConfigurationError(
-                f"{backend.shown} cannot be copied: {error}; `sesame doctor --check` says what is damaged"
-            ) from error
-        return
+        copy_file(backend.path, target)
+        return SqliteBackend(target).follow(at_once)
     to = SqliteBackend(target)
     to.prepare()
     line = to.writer()
+
+    def both(reading: sa.Connection) -> T:
+        _require_this_version(reading, backend)
+        result = at_once(reading)
+        line.run(lambda writing: _copy(reading, writing, (backend, to)))
+        return result
+
     try:
-        backend.follow(lambda reading: line.run(lambda writing: _copy(reading, writing, (backend, to))))
+        return backend.follow(both)
     finally:
         line.close()
         to.close()
-    sqlite.make_single_file(target)
+        sqlite.make_single_file(target)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """As `save`, for any database of SQLite."""
+    try:
+        sqlite.copy_database(source, target)
+    except sqlite.DriverError as error:
+        raise ConfigurationError(
+            f"{source} cannot be copied: {error}; `sesame doctor --check` says what is damaged"
+        ) from error
 
 
 def require_records(backend: Backend) -> None:
@@ -92,7 +112,9 @@ def require_records(backend: Backend) -> None:
         raise ConfigurationError(f"the database {backend.shown} {found}: there is nothing to copy")
 
 
-def _require_empty(backend: Backend) -> None:
+def require_empty(place: Path | str) -> None:
+    """Raises `ConfigurationError` for a database that holds records, or cannot be reached."""
+    backend = backend_of(place)
     if not backend.missing():
         raise ConfigurationError(
             f"the database {backend.shown} holds records already: name an empty one, or remove that first"
@@ -103,12 +125,6 @@ def _copy(
     reading: sa.Connection, writing: sa.Connection, ends: tuple[Backend, Backend], progress: Progress = lambda _: None
 ) -> list[CopiedTable]:
     source, target = ends
-    found, expected = revision_of(reading), newest_migration()
-    if found != expected:
-        raise ConfigurationError(
-            f"the database {source.shown} has schema {found}, expected {expected}: start this version of Sesame on it "
-            "once to upgrade it, or use the version that wrote it"
-        )
     copied = []
     with writing.begin():
         tables_read, tables_written = _tables(reading), _tables(writing)
@@ -124,6 +140,15 @@ def _copy(
             if numbered is not None and (last := source.last_number(reading, name, numbered.name)):
                 target.set_last_number(writing, name, numbered.name, last)
     return copied
+
+
+def _require_this_version(connection: sa.Connection, backend: Backend) -> None:
+    found, expected = revision_of(connection), newest_migration()
+    if found != expected:
+        raise ConfigurationError(
+            f"the database {backend.shown} has schema {found}, expected {expected}: start this version of Sesame on it "
+            "once to upgrade it, or use the version that wrote it"
+        )
 
 
 def _tables(connection: sa.Connection) -> dict[str, sa.Table]:
@@ -156,7 +181,8 @@ def _copy_table(reading: sa.Connection, writing: sa.Connection, source: sa.Table
 
 
 def _chunks(connection: sa.Connection, table: sa.Table) -> Iterator[list[dict[str, Any]]]:
-    result = connection.execute(sa.select(table).execution_options(yield_per=ROWS_AT_ONCE))
+    wanted = sa.select(table) if table.name != counters.name else sa.select(table).where(table.c.name != PAIR)
+    result = connection.execute(wanted.execution_options(yield_per=ROWS_AT_ONCE))
     for rows in result.partitions():
         yield [dict(row._mapping) for row in rows]
 

@@ -32,12 +32,13 @@ class Line(Protocol):
 
 
 class Backend(Protocol):
-    """One database. `shown` names it in messages, without a password.
+    """One database. `shown` names it in messages, without a password; `next_steps` end those about a loss.
 
     `probe_every_s`: how often an idle connection must be looked at to know that it still is one; None: never.
     """
 
     shown: str
+    next_steps: str
     probe_every_s: float | None
 
     def lock(self) -> None:

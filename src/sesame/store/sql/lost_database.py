@@ -9,7 +9,6 @@ from pathlib import Path
 
 from sesame.model.errors import ConfigurationError
 from sesame.store.sql.backends import backend_of
-from sesame.store.sql.refusals import NEXT_STEPS
 
 # More are not counted: the message says "at least".
 COUNTED_MAX = 10_000
@@ -25,8 +24,13 @@ def require_database(place: Path | str, objects: Path, packages: Path) -> None:
     backend = backend_of(place)
     found = backend.missing()
     data = _data(objects, packages) if found else ""
+    where = "lie beside it" if isinstance(place, Path) else f"lie in {objects.parent}"
     if data:
-        raise ConfigurationError(f"the database {backend.shown} {found}, but {data} lie beside it. {NEXT_STEPS}")
+        raise ConfigurationError(f"the database {backend.shown} {found}, but {data} {where}. {backend.next_steps}")
+
+
+def holds_data(objects: Path, packages: Path) -> bool:
+    return bool(_data(objects, packages))
 
 
 def _data(objects: Path, packages: Path) -> str:

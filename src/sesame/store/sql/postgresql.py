@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from sesame.model.errors import ConfigurationError, PlatformError
 from sesame.store.sql.migrate import migrate
-from sesame.store.sql.refusals import of_another_program
+from sesame.store.sql.refusals import NEXT_STEPS_ELSEWHERE, of_another_program
 
 T = TypeVar("T")
 
@@ -65,6 +65,7 @@ log = structlog.get_logger(__name__)
 class PostgresqlBackend:
     """`store.sql.interface.Backend` for a URL in libpq's form. `used_by` tells operators which Sesame it is."""
 
+    next_steps = NEXT_STEPS_ELSEWHERE
     probe_every_s: float | None = PROBE_EVERY_S
 
     def __init__(self, url: str, used_by: str = "") -> None:
@@ -117,7 +118,7 @@ class PostgresqlBackend:
         def look(connection: sa.Connection) -> str:
             tables = sa.inspect(connection).get_table_names()
             if tables and "alembic_version" not in tables:
-                raise of_another_program(self.shown, tables)
+                raise of_another_program(self.shown, tables, NEXT_STEPS_ELSEWHERE)
             found = "records" in tables and connection.execute(sa.text("SELECT 1 FROM records LIMIT 1")).first()
             return "" if found else "holds no records" if tables else "is empty"
 
@@ -386,5 +387,5 @@ def _refusal(error: BaseException) -> tuple[str, str]:
         case OSError():
             step = "Check that PostgreSQL runs there and that the URL has its host and port"
         case _:
-            step = "Nothing was changed"
+            step = NEXT_STEPS_ELSEWHERE
     return _first_line(cause), step

@@ -11,14 +11,17 @@ NEXT_STEPS = (
     "Nothing was changed. Put the database back together with its -wal file, take a backup back with "
     "`sesame restore`, or start on another directory with --data-dir; `sesame doctor --check` lists what is there"
 )
-
-
+# For a database on a server.
+NEXT_STEPS_ELSEWHERE = (
+    "Nothing was changed. Take a backup of the server back, or one of Sesame with `sesame restore`, or start on "
+    "another database with --database and another directory with --data-dir"
+)
 TABLES_NAMED_MAX = 5
 
 
-def of_another_program(shown: str, tables: Iterable[str]) -> ConfigurationError:
+def of_another_program(shown: str, tables: Iterable[str], steps: str) -> ConfigurationError:
     found = ", ".join(sorted(tables)[:TABLES_NAMED_MAX])
-    return ConfigurationError(f"{shown} is a database of another program (found tables {found}). {NEXT_STEPS}")
+    return ConfigurationError(f"{shown} is a database of another program (found tables {found}). {steps}")
 
 
 def damaged(shown: str, error: object) -> ConfigurationError:

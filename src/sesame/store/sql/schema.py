@@ -39,8 +39,9 @@ tombstones = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# `catalog` is the last revision given; tombstones up to `catalog_pruned` may be gone.
-CATALOG, CATALOG_PRUNED = "catalog", "catalog_pruned"
+# `catalog` is the last revision given; tombstones up to `catalog_pruned` may be gone. `data_directory` is known to the
+# data directory as well (`store.sql.pairing`), and is not copied with the rest.
+CATALOG, CATALOG_PRUNED, PAIR = "catalog", "catalog_pruned", "data_directory"
 counters = sa.Table(
     "counters",
     metadata,

@@ -28,6 +28,7 @@ DriverError = sqlite3.Error
 class SqliteBackend:
     """`store.sql.interface.Backend` for a file. Its lock is a lock on a file beside it."""
 
+    next_steps = NEXT_STEPS
     probe_every_s: float | None = None
 
     def __init__(self, path: Path) -> None:
@@ -90,7 +91,7 @@ class SqliteBackend:
         try:
             tables = tables_of(self.path)
             if tables and "alembic_version" not in tables:
-                raise of_another_program(self.shown, tables)
+                raise of_another_program(self.shown, tables, NEXT_STEPS)
             return "" if "records" in tables and has_rows(self.path, "records") else "holds no records"
         except sqlite3.Error as error:
             raise self.unusable(error) from error

@@ -16,15 +16,16 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
 import msgspec
+import sqlalchemy as sa
 
 from sesame.model.errors import ConfigurationError, Unusable
 from sesame.store.durable import make_folder, sync_folder, sync_tree
 from sesame.store.packages.folder import PackageFolder
 from sesame.store.quarantine import Quarantine
 from sesame.store.sql.backends import backend_of
-from sesame.store.sql.copying import save
+from sesame.store.sql.copying import copy_database, copy_file, require_empty, save
 from sesame.store.upkeep.files import sums
-from sesame.store.upkeep.inventory import BlobRow, DataPaths, Inventory, read_inventory
+from sesame.store.upkeep.inventory import BlobRow, DataPaths, Inventory, inventory_of, read_inventory
 
 MANIFEST = "backup.json"
 FORMAT = 1
@@ -72,7 +73,8 @@ def back_up(paths: DataPaths, target: Path, progress: Progress = lambda _text: N
         inventory, files = _copy_consistently(paths, partial, progress)
         if paths.logs.exists():
             progress("logs")
-            files.append(_copy_database(paths.logs, partial / _LOGS, partial))
+            copy_file(paths.logs, partial / _LOGS)
+            files.append(_sealed(partial / _LOGS, partial))
         manifest = Manifest(
             format=FORMAT,
             sesame=version("sesame-fc"),
@@ -87,16 +89,20 @@ def back_up(paths: DataPaths, target: Path, progress: Progress = lambda _text: N
     return manifest
 
 
-def restore(source: Path, target: Path, progress: Progress = lambda _text: None) -> Manifest:
-    """Makes `target` a data directory from a backup. It must not exist, or be an empty directory.
+def restore(source: Path, paths: DataPaths, progress: Progress = lambda _text: None) -> Manifest:
+    """Makes `paths` a data directory from a backup. It must not exist, or be an empty directory.
 
-    Raises `ConfigurationError` for what is no complete backup or differs from what was copied.
+    A database elsewhere must be empty; it gets its rows last, all or none. Raises `ConfigurationError` for what is no
+    complete backup or differs from what was copied.
     """
+    target = paths.path
     if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
         raise ConfigurationError(
             f"{target} is not empty: restore to a new directory, and start Sesame there with --data-dir"
         )
     manifest = _manifest(source)
+    if isinstance(paths.database, str):
+        require_empty(paths.database)
     make_folder(target.parent)
     with _aside(target) as partial:
         packages = PackageFolder(partial / "packages", Quarantine(partial / "quarantine"))
@@ -105,6 +111,10 @@ def restore(source: Path, target: Path, progress: Progress = lambda _text: None)
             progress(f"{number} of {len(manifest.files)} files")
             _restore_file(source, file, partial, packages)
         (partial / "objects").chmod(0o700) if (partial / "objects").is_dir() else None
+        if isinstance(paths.database, str):
+            copy_database(partial / _DATABASE, paths.database, progress)
+            for path in partial.glob(f"{_DATABASE}*"):
+                path.unlink()
         sync_tree(partial)
     return manifest
 
@@ -173,19 +183,23 @@ def _copy_consistently(paths: DataPaths, partial: Path, progress: Progress) -> t
     """
     blobs: dict[str, tuple[BlobRow, CopiedFile]] = {}
     packages: dict[str, CopiedFile] = {}
-    for _round in range(ROUNDS_MAX):
-        progress("database")
-        (partial / _DATABASE).unlink(missing_ok=True)
-        database = _copy_database(paths.database, partial / _DATABASE, partial)
-        inventory = read_inventory(partial / _DATABASE)
-        lost = [blob for blob in blobs if blob not in inventory.blobs]
-        for blob in lost:
+
+    def copy_files(connection: sa.Connection) -> tuple[Inventory, list[tuple[str, str]]]:
+        inventory = inventory_of(connection, shown)
+        for blob in [blob for blob in blobs if blob not in inventory.blobs]:
             (partial / blobs.pop(blob)[1].path).unlink()
         for sha256 in [sha256 for sha256 in packages if sha256 not in inventory.packages]:
             (partial / packages.pop(sha256).path).unlink()
         missing = _copy_blobs(paths, partial, inventory, blobs, progress)
-        missing += _copy_packages(paths, partial, inventory, packages, progress)
+        return inventory, missing + _copy_packages(paths, partial, inventory, packages, progress)
+
+    shown = backend_of(paths.database).shown
+    for _round in range(ROUNDS_MAX):
+        progress("database")
+        (partial / _DATABASE).unlink(missing_ok=True)
+        inventory, missing = save(paths.database, partial / _DATABASE, copy_files)
         if not missing:
+            database = _sealed(partial / _DATABASE, partial)
             return inventory, [database, *(file for _row, file in blobs.values()), *packages.values()]
         # With a later state of the database: what is still named there and not on the disk is damage.
         now = read_inventory(paths.database)
@@ -253,11 +267,11 @@ def _copy_packages(
     return missing
 
 
-def _copy_database(source: Path | str, target: Path, partial: Path) -> CopiedFile:
-    save(source, target)
-    target.chmod(0o600)
-    found = sums(target)
-    return _copied(target, partial, found.size, found.sha256)
+def _sealed(database: Path, partial: Path) -> CopiedFile:
+    """A database that was copied, as its owner's alone."""
+    database.chmod(0o600)
+    found = sums(database)
+    return _copied(database, partial, found.size, found.sha256)
 
 
 def _copied(target: Path, partial: Path, size: int, sha256: str) -> CopiedFile:

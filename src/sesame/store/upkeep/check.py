@@ -33,7 +33,7 @@ _SHARDS = frozenset(f"{number:02x}" for number in range(256))
 _KNOWN = frozenset(
     {
         *(f"{name}{suffix}" for name in ("sesame.db", "logs.db") for suffix in ("", "-wal", "-shm", "-journal")),
-        *("sesame.db.lock", "lock", "packages", "objects", "sandboxes", "quarantine"),
+        *("sesame.db.lock", "lock", "database.json", "packages", "objects", "sandboxes", "quarantine"),
         *(f"{name}{suffix}" for name in ("endpoints", "credentials") for suffix in (".json", ".part")),
     }
 )

@@ -70,7 +70,7 @@ class Inventory(msgspec.Struct, frozen=True):
 def read_inventory(database: Path | str) -> Inventory:
     """Of a path or a URL. Raises `ConfigurationError` for a database that cannot be read or is of another version."""
     backend = backend_of(database)
-    return backend.follow(lambda connection: _read(connection, backend.shown))
+    return backend.follow(lambda connection: inventory_of(connection, backend.shown))
 
 
 def blob_row(database: Path | str, blob: str) -> BlobRow | None:
@@ -78,7 +78,8 @@ def blob_row(database: Path | str, blob: str) -> BlobRow | None:
     return backend_of(database).follow(lambda connection: next(iter(_blob_rows(connection, blob)), None))
 
 
-def _read(connection: sa.Connection, shown: str) -> Inventory:
+def inventory_of(connection: sa.Connection, shown: str) -> Inventory:
+    """As `read_inventory`, of the state that `connection` sees; `shown` names its database in messages."""
     schema = revision_of(connection)
     if schema is None or schema != newest_migration():
         raise damaged(

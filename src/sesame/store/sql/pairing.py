@@ -1,0 +1,107 @@
+"""Keeps a data directory and the database elsewhere that describes it together.
+
+Called by `app` once the database is open. Rows say where the bytes of objects and code packages lie; with another
+directory, or another database, they would say it of files that are not there. Both know the same number.
+"""
+
+import secrets
+from pathlib import Path
+
+import msgspec
+import sqlalchemy as sa
+
+from sesame.model import records as kinds
+from sesame.model.errors import ConfigurationError
+from sesame.store.durable import sync_folder, write_file
+from sesame.store.sql.database import Database
+from sesame.store.sql.object_schema import objects
+from sesame.store.sql.schema import PAIR, counters, records
+
+PAIR_FILE = "database.json"
+_NUMBER_BITS = 62
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """`database.json` in the data directory: which database describes it. `shown` is its URL without a password."""
+
+    shown: str
+    number: int
+
+
+def require_own_database(folder: Path, place: Path | str) -> None:
+    """Raises `ConfigurationError` when `place` is a file and a database elsewhere has the directory's records."""
+    found = read_pair(folder) if isinstance(place, Path) else None
+    if found is not None:
+        raise ConfigurationError(
+            f"the records of the data directory {folder} are in {found.shown}: name that database with --database, or "
+            f"bring them back with `sesame db copy {found.shown} {folder}`"
+        )
+
+
+async def pair(database: Database, folder: Path, *, has_data: bool) -> None:
+    """For a start with a database elsewhere. `has_data`: whether the directory holds objects or code packages.
+
+    Raises `ConfigurationError` when the database belongs to another directory, or the directory to another database.
+    """
+    found = read_pair(folder)
+    number, described = await database.load(_state)
+    if found is None:
+        if number:
+            raise ConfigurationError(
+                f"the database {database.shown} belongs to another data directory than {folder}, which has no "
+                f"{PAIR_FILE}: name that directory with --data-dir, or another database"
+            )
+        if described and not has_data:
+            raise ConfigurationError(
+                f"the database {database.shown} has objects or functions, but the data directory {folder} holds "
+                "neither objects nor code packages: name the right directory with --data-dir, or another database"
+            )
+        found = Pair(database.shown, secrets.randbits(_NUMBER_BITS) + 1)
+        # First the file: after a crash in between, the database without a number takes the file's.
+        _write(folder, found)
+    elif number and number != found.number:
+        raise ConfigurationError(
+            f"the data directory {folder} belongs to the database {found.shown}, and {database.shown} to another "
+            "directory: name those that belong together"
+        )
+    elif found.shown != database.shown:
+        found = Pair(database.shown, found.number)
+        _write(folder, found)
+    if not number:
+        row = {"name": PAIR, "value": found.number}
+        await database.write(lambda connection: connection.execute(sa.insert(counters), row))
+
+
+def part(folder: Path) -> None:
+    """Forgets the pair, once the directory's records are in its own database again."""
+    (folder / PAIR_FILE).unlink(missing_ok=True)
+
+
+def read_pair(folder: Path) -> Pair | None:
+    """Raises `ConfigurationError` for a file that is damaged."""
+    path = folder / PAIR_FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Pair)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigurationError(
+            f"{path}, which says which database has the records of this directory, cannot be read: {error}"
+        ) from error
+
+
+def _state(connection: sa.Connection) -> tuple[int, bool]:
+    """The number that the database knows, 0 for none; and whether its rows speak of objects or code."""
+    number = connection.execute(sa.select(counters.c.value).where(counters.c.name == PAIR)).scalar_one_or_none()
+    some_object = connection.execute(sa.select(objects.c.bucket).where(objects.c.blob != "").limit(1)).first()
+    holders = records.c.kind.in_((kinds.FUNCTION, kinds.FROZEN_FUNCTION, kinds.LAYER_VERSION))
+    some_code = connection.execute(sa.select(records.c.kind).where(holders).limit(1)).first()
+    return number or 0, some_object is not None or some_code is not None
+
+
+def _write(folder: Path, pair: Pair) -> None:
+    draft = folder / f"{PAIR_FILE}.part"
+    draft.unlink(missing_ok=True)
+    write_file(draft, msgspec.json.format(msgspec.json.encode(pair)) + b"\n")
+    draft.replace(folder / PAIR_FILE)
+    sync_folder(folder)
