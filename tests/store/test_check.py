@@ -156,7 +156,9 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda d: (p := package(d) / "code" / "index.py").unlink() or p.symlink_to("/etc/passwd"), "is of another kind",
     ),
     "the checksum of a record": (
-        lambda d: sql(d, "UPDATE records SET document = replace(document, '\"sizeBytes\":', '\"sizeBytes\":1')"),
+        lambda d: sql(
+            d, "UPDATE records SET document = CAST(replace(document, '\"sizeBytes\":', '\"sizeBytes\":1') AS BLOB)"
+        ),
         "another checksum or size",
     ),
     "a package of no record": (lambda d: (d / "packages" / ("e" * 64)).mkdir(), "code packages that no record names"),

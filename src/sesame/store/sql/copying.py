@@ -166,8 +166,10 @@ def _copy_table(reading: sa.Connection, writing: sa.Connection, source: sa.Table
         try:
             writing.execute(sa.insert(target), rows)
         except sa.exc.DBAPIError as error:
+            # The driver's own errors end with the value, which may be a secret.
+            what = str(error.orig).partition(" in element #")[0]
             raise ConfigurationError(
-                f"a row of the table {source.name} is not accepted by the target: {error.orig}; nothing was copied"
+                f"a row of the table {source.name} is not accepted by the target: {what}; nothing was copied"
             ) from error
     arrived = _Sum(source)
     for rows in _chunks(writing, target):
