@@ -60,7 +60,7 @@ class ObjectEventNeeds:
 
 
 class ObjectEventTriggers:
-    """`open` before the object store serves anyone; `run` for as long as Sesame does."""
+    """`open` before the object store is served; `run` for as long as Sesame does."""
 
     def __init__(self, needs: ObjectEventNeeds) -> None:
         self._needs = needs

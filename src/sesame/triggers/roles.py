@@ -31,7 +31,7 @@ class InvocationRoles:
         """Raises `Forbidden` unless `source` (`oss.aliyuncs.com`) may call the target in this role.
 
         A role that trusts Function Compute serves too, as it is Sesame that raises the event. Without a role ("")
-        nothing is asked: whoever made the trigger had the right to do so.
+        nothing is asked: the caller that made the trigger had the right to do so.
         """
         if not role:
             return
