@@ -12,6 +12,7 @@ from sesame.control.async_configs import AsyncConfigs
 from sesame.control.async_invocations import AsyncInvocations
 from sesame.control.dead_letters import DeadLetters
 from sesame.control.inputs import AsyncCall, AsyncConfigInput, AsyncOptions, PublishInput
+from sesame.control.listing import PAGE_BYTES_MAX, fitting
 from sesame.model.async_invocation import AsyncQuery, Ending, InvocationMeta, NewDelivery, State
 from sesame.model.errors import AlreadyExists, Invalid, NotFound
 from sesame.model.invocation import Target
@@ -219,3 +220,29 @@ async def test_dead_letters(kept: Kept) -> None:
         with pytest.raises(NotFound):
             await letters.replay(missing)
     assert len(await kept.queue.deliveries.claim(1)) == 1
+
+
+async def test_a_page_of_large_results_is_shorter_than_asked_for(kept: Kept) -> None:
+    for number in range(7):
+        await kept.invocations.accept(call(f"job-{number}"))
+    for lease in await kept.queue.claim(10):
+        ending = Ending(state=State.SUCCEEDED, ended_at=kept.clocks.wall(), return_payload=bytes(PAGE_BYTES_MAX // 3))
+        assert await kept.queue.finish(lease, ending)
+    sizes, start = [], ""
+    while True:
+        page = await kept.invocations.list(AsyncQuery(target=TARGET, newest_first=False, start=start, limit=50))
+        sizes.append([item.invocation_id for item in page.items])
+        if page.next_token is None:
+            break
+        start = page.next_token
+    assert sizes == [["job-0", "job-1", "job-2"], ["job-3", "job-4", "job-5"], ["job-6"]]
+
+
+def test_how_many_items_make_a_page() -> None:
+    assert [fitting(sizes) for sizes in ([], [0], [PAGE_BYTES_MAX + 1, 0], [PAGE_BYTES_MAX, 0], [1] * 3)] == [
+        0,
+        1,
+        1,
+        2,
+        3,
+    ]

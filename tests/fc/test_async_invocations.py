@@ -254,6 +254,8 @@ async def test_the_operator_s_view_of_one_function(demo: Client) -> None:
     assert under == {"invocations": []}
     gone = await demo.failure("do_request", "GET", "/sesame/async-invocations", {"service": "demo", "function": "no"})
     assert gone["code"] == "FunctionNotFound"
+    half = await demo.failure("do_request", "GET", "/sesame/async-invocations", {"service": "demo"})
+    assert (half["code"], half["ErrorMessage"]) == ("InvalidArgument", "Function is required but not provided")
 
 
 async def test_replay(demo: Client, endpoint: Endpoint) -> None:

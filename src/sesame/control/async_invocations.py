@@ -12,6 +12,7 @@ import msgspec
 
 from sesame.control import checks
 from sesame.control.inputs import AsyncCall, AsyncOptions
+from sesame.control.listing import fitting
 from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model.async_invocation import (
@@ -160,12 +161,19 @@ class AsyncInvocations:
             raise Invalid("status", "the status of an invocation that has not ended", now.state.value)
 
     async def list(self, query: AsyncQuery) -> AsyncPage:
-        """A page of invocations. Raises `NotFound` for a query of a function that does not exist."""
+        """A page of invocations. Raises `NotFound` for a query of a function that does not exist.
+
+        The page is shorter than asked for where events and results would take more than `listing.PAGE_BYTES_MAX`.
+        """
         checks.between("limit", query.limit, 1, limits.LIST_LIMIT_MAX)
         target = query.target
         if target is not None:
             function_view(self._catalog, target.service, target.function, target.qualifier)
-        return await self._queue.page(query)
+        page = await self._queue.page(query)
+        number = fitting(len(item.return_payload) + len(item.payload or b"") for item in page.items)
+        if number < len(page.items):
+            page = await self._queue.page(msgspec.structs.replace(query, limit=number))
+        return page
 
     async def functions(self, token: str, limit: int) -> FunctionsPage:
         """Functions whose asynchronous invocations are stateful by their configuration, or that have such invocations.

@@ -6,6 +6,7 @@ Called by the endpoints. `destinations` delivers; a record that it gives up beco
 from typing import Protocol
 
 from sesame.control import checks
+from sesame.control.listing import fitting
 from sesame.model import limits
 from sesame.model.async_invocation import DeadLetter, DeadLetterPage
 from sesame.model.errors import DEAD_LETTER, NotFound
@@ -31,9 +32,14 @@ class DeadLetters:
         self._deliveries = deliveries
 
     async def list(self, start: str, limit: int) -> DeadLetterPage:
-        """The newest first; `start` is the token of the page before, or "". Raises `Invalid`."""
+        """The newest first; `start` is the token of the page before, or "". Raises `Invalid`.
+
+        The page is shorter than asked for where the records would take more than `listing.PAGE_BYTES_MAX`.
+        """
         checks.between("limit", limit, 1, limits.LIST_LIMIT_MAX)
-        return await self._deliveries.dead_letters(start, limit)
+        page = await self._deliveries.dead_letters(start, limit)
+        number = fitting(len(letter.record) for letter in page.items)
+        return page if number == len(page.items) else await self._deliveries.dead_letters(start, number)
 
     async def get(self, name: str) -> DeadLetter:
         """Raises `NotFound`."""

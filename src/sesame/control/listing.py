@@ -4,7 +4,7 @@ Called by everything in `control` that lists. A token is the plain name at which
 text is a valid one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from sesame.control.inputs import Listing, Page
@@ -12,6 +12,20 @@ from sesame.model import limits
 from sesame.model.errors import Invalid
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog
+
+# A page is decoded and encoded on the event loop; more than this would hold up other requests.
+PAGE_BYTES_MAX = 4 * limits.MIB
+
+
+def fitting(sizes: Iterable[int]) -> int:
+    """How many items of these sizes, in bytes, make a page; at least one where there is one."""
+    number = total = 0
+    for size in sizes:
+        total += size
+        if number and total > PAGE_BYTES_MAX:
+            break
+        number += 1
+    return number
 
 
 def limit_of(listing: Listing) -> int:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from sesame.control.async_invocations import AsyncInvocations
 from sesame.control.dead_letters import DeadLetters
+from sesame.fc.refusals import InvalidArgument
 from sesame.fc.targets import qualified
 from sesame.fc.v2016 import requests, shapes_async
 from sesame.fc.v2016.requests import Handler
@@ -65,7 +66,9 @@ class OwnAsyncInvocationRoutes:
 
 def _asked_for(request: Request) -> Target | None:
     service, function = (request.query_params.get(name, "") for name in ("service", "function"))
-    if not (service and function):
+    if not (service or function):
         return None
+    if not (service and function):
+        raise InvalidArgument.missing("Function" if service else "Service")
     name, qualifier = qualified(service)
     return Target(name, qualifier, function)
