@@ -54,13 +54,18 @@ class Attempt(msgspec.Struct, eq=False):
             self.task.cancel(STOPPED)
 
 
-class AsyncCalls:
-    """`leave(attempt)` is called when an attempt's call has ended, so that another may run while it is recorded."""
+class CallSteps(msgspec.Struct, frozen=True):
+    """Called when an attempt's call goes to the engine, and when it has ended, so that another may run meanwhile."""
 
-    def __init__(self, given: InvokerDependencies, pace: Pace, leave: Callable[[Attempt], None]) -> None:
+    enter: Callable[[Attempt], None]
+    leave: Callable[[Attempt], None]
+
+
+class AsyncCalls:
+    def __init__(self, given: InvokerDependencies, pace: Pace, steps: CallSteps) -> None:
         self._given = given
         self._pace = pace
-        self._leave = leave
+        self._steps = steps
 
     async def run(self, attempt: Attempt) -> None:
         """On return the invocation is in a final state, waits for its next attempt, or its lease was lost.
@@ -96,7 +101,8 @@ class AsyncCalls:
         )
         began_at = given.clocks.monotonic()
         self._pace.begun()
-        attempt.fresh, attempt.calling = False, True
+        attempt.calling = True
+        self._steps.enter(attempt)
         outcome = None
         try:
             outcome = await given.engine.invoke(invocation)
@@ -113,7 +119,7 @@ class AsyncCalls:
         finally:
             attempt.calling = False
             self._pace.ended(given.clocks.monotonic() - began_at, reached=outcome is not None)
-            self._leave(attempt)
+            self._steps.leave(attempt)
 
     async def _record(self, attempt: Attempt, outcome: Outcome | Exception | None, started_at: float) -> None:
         lease, now = attempt.lease, self._given.clocks.wall()
@@ -192,7 +198,6 @@ class AsyncCalls:
     async def _write(self, attempt: Attempt, write: Callable[[Leased], Awaitable[bool]]) -> None:
         """Repeats a write until the queue takes or refuses it."""
         again_s = WRITE_AGAIN_FIRST_S
-        attempt.fresh = False
         while True:
             try:
                 if not await write(attempt.lease):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import structlog
 
-from sesame.engine.async_calls import AsyncCalls, Attempt
+from sesame.engine.async_calls import AsyncCalls, Attempt, CallSteps
 from sesame.engine.async_pace import ADJUST_EVERY_S, Pace
 from sesame.engine.async_work import InvokerDependencies
 from sesame.model.async_invocation import Leased
@@ -41,9 +41,11 @@ class AsyncInvoker:
     def __init__(self, given: InvokerDependencies) -> None:
         self._given = given
         self._pace = Pace(given.engine, given.load, given.clocks, given.cores)
-        self._calls = AsyncCalls(given, self._pace, self._leave)
-        # How many of what runs have not come back from their functions.
+        self._calls = AsyncCalls(given, self._pace, CallSteps(self._enter, self._leave))
+        # How many of what runs have not come back from their functions; by target, before and in their calls.
         self._slots = 0
+        self._starting: Counter[Target] = Counter()
+        self._calling: Counter[Target] = Counter()
         # Claimed and not started, the oldest first; and what runs or is being recorded; both by `seq`.
         self._waiting: deque[Attempt] = deque()
         self._running: dict[int, Attempt] = {}
@@ -173,7 +175,7 @@ class AsyncInvoker:
                 self._begin(attempt)
                 continue
             full[target] += 1
-            own = any(other.lease.target == target for other in self._running.values())
+            own = target in self._calling or target in self._starting
             if own and full[target] <= WAITING_PER_FUNCTION_MAX:
                 passed_over.append(attempt)
             else:
@@ -198,20 +200,26 @@ class AsyncInvoker:
         self._pump()
 
     def _has_room(self, target: Target) -> bool:
-        starting = [attempt.lease.target for attempt in self._running.values() if attempt.fresh]
-        running = [attempt.lease.target for attempt in self._running.values() if attempt.calling]
-        return self._given.engine.has_room_for_async(target, running, starting)
+        return self._given.engine.has_room_for_async(target, self._calling, self._starting)
 
     def _begin(self, attempt: Attempt) -> None:
         self._running[attempt.lease.seq] = attempt
         self._slots += 1
+        self._starting[attempt.lease.target] += 1
         attempt.task = asyncio.get_running_loop().create_task(self._attempt(attempt))
+
+    def _enter(self, attempt: Attempt) -> None:
+        """Its call goes to the engine, which counts it from here on."""
+        attempt.fresh = False
+        _one_less(self._starting, attempt.lease.target)
+        self._calling[attempt.lease.target] += 1
 
     def _leave(self, attempt: Attempt) -> None:
         """Its call has ended; what came of it is still to be recorded."""
         if attempt.slot:
             attempt.slot = False
             self._slots -= 1
+            _one_less(self._starting if attempt.fresh else self._calling, attempt.lease.target)
             self._pump()
 
     def _put_off(self, attempt: Attempt) -> None:
@@ -287,3 +295,9 @@ class AsyncInvoker:
             elif attempt.calling and attempt.task is not None:
                 log.warning("the lease of a running invocation was lost", invocation=lease.invocation_id)
                 attempt.task.cancel()
+
+
+def _one_less(counts: "Counter[Target]", target: Target) -> None:
+    counts[target] -= 1
+    if not counts[target]:
+        del counts[target]

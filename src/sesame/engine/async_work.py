@@ -3,7 +3,7 @@
 Used by `engine.async_invoker`. The queue is `store.queue`'s; the engine must not know the store.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -49,8 +49,8 @@ class CallEngine(Protocol):
     def invoke(self, invocation: Invocation) -> Awaitable[Outcome]:
         """As `engine.interface.Engine.invoke`. A cancelled call ends the instance that it ran on, and no other."""
 
-    def has_room_for_async(self, target: Target, running: Collection[Target], starting: Collection[Target]) -> bool:
-        """Whether one more asynchronous call may start, beside the asynchronous calls that run and that just start."""
+    def has_room_for_async(self, target: Target, calling: Mapping[Target, int], starting: Mapping[Target, int]) -> bool:
+        """Whether one more asynchronous call may start, beside those that run and those that just start, by target."""
 
     @property
     def calls_in_flight(self) -> int:

@@ -3,7 +3,7 @@
 Built by `app` and by `sesame invoke`.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -75,7 +75,7 @@ class LocalEngine:
     def calls_ended(self) -> int:
         return self.dispatcher.ended.total()
 
-    def has_room_for_async(self, target: Target, running: Collection[Target], starting: Collection[Target]) -> bool:
+    def has_room_for_async(self, target: Target, calling: Mapping[Target, int], starting: Mapping[Target, int]) -> bool:
         """As `async_work.CallEngine` says. True for what cannot be called: the call itself says why."""
         try:
             snapshot = self._resolver.resolve(target)
@@ -83,13 +83,13 @@ class LocalEngine:
             return True
         fresh = self._snapshots(starting)
         busy = [each.snapshot for each in self.pool.instances() if each.state not in (State.IDLE, State.DEAD)]
-        return has_room(snapshot, [*self._snapshots(running), *fresh], [*busy, *fresh], self._caps)
+        return has_room(snapshot, [*self._snapshots(calling), *fresh], [*busy, *fresh], self._caps)
 
-    def _snapshots(self, targets: Collection[Target]) -> list[Snapshot]:
-        found = []
-        for target in targets:
+    def _snapshots(self, targets: Mapping[Target, int]) -> list[Snapshot]:
+        found: list[Snapshot] = []
+        for target, count in targets.items():
             try:
-                found.append(self._resolver.resolve(target))
+                found += [self._resolver.resolve(target)] * count
             except CallerError:
                 continue
         return found
