@@ -18,13 +18,16 @@ TESTS = (
     "tests/fc/test_http_functions.py",
     "tests/journeys/test_exec.py",
     "tests/fc/test_async_invocations.py",
+    "tests/fc/test_triggers_command.py",
 )
 BEGIN, END = "<!-- operations: begin -->", "<!-- operations: end -->"
 SERVED = "served"
 # What is answered, but does not have the effect that it has in the cloud.
 STATES = {
     "PutProvisionConfig": "kept; no instance is held ready, and `currentError` says so",
-    "CreateTrigger": "`http` is served, `oss` fires; every other type is kept and does not fire",
+    "CreateTrigger": "`http`, `timer` and `oss` fire; `log`, `mns_topic`, `tablestore`, `cdn_events`, `rds` and "
+    "`eventbridge` are kept and do not fire, as the server's log and `sesame triggers list` say "
+    "([triggers.md](triggers.md))",
     "CreateCustomDomain": "served, over HTTPS with `--https-port`",
     "CreateVpcBinding": "kept; nothing is connected",
     "PutLayerACL": "kept; there are no other accounts",

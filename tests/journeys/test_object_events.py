@@ -23,10 +23,10 @@ import sqlalchemy as sa
 from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, KEY_ID, REGION, SECRET, Sesame, running
 
 from sesame.model.object_event import ObjectEvent
+from sesame.model.object_event_json import event_json
 from sesame.store import outbox
 from sesame.store.sql.database import Database
 from sesame.store.sql.queue_schema import invocations
-from sesame.triggers.object_events import event_json
 
 ROUNDS = 3
 WRITERS = 3

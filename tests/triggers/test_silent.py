@@ -69,5 +69,5 @@ async def test_the_log_says_so_at_the_start_and_for_each_new_one(tmp_path: Path)
         await catalog.edit(lambda tx: tx.delete(records.TRIGGER, "s/f", "table"))
     (told,) = later
     assert (told["trigger"], told["type"]) == ("s/f/table", "tablestore")
-    assert "docs/triggers.md" in told["next_step"]
+    assert "sesame triggers fire" in told["next_step"]
     await database.close()

@@ -32,6 +32,8 @@ COMMANDS = {
     "buckets": ("sesame.cli.buckets", "Makes buckets; puts, gets and lists objects."),
     "status": ("sesame.cli.status", "Says whether a Sesame runs, and what it has."),
     "logs": ("sesame.cli.logs", "Prints what a function wrote, kept or as it comes."),
+    "triggers": ("sesame.cli.triggers", "Lists triggers, and fires one by hand."),
+    "events": ("sesame.cli.events", "Prints sample events of every source that triggers have."),
     "demo": ("sesame.cli.demo.command", "Deploys the manual's functions and calls them."),
     "roles": ("sesame.cli.roles", "Lists, shows, makes and removes roles."),
     "runtimes": ("sesame.cli.runtimes", "Lists the runtimes and what runs them here."),

@@ -21,6 +21,7 @@ from sesame.control.own_hosts import OwnHosts
 from sesame.control.provision_configs import ProvisionConfigs
 from sesame.control.services import CheckRole, Services
 from sesame.control.tags import ServiceTags
+from sesame.control.trigger_firing import TriggerFiring
 from sesame.control.triggers import Triggers
 from sesame.control.versions import Versions
 from sesame.control.vpc import VpcBindings
@@ -63,12 +64,14 @@ class Control:
     on_demand_configs: OnDemandConfigs
     vpc_bindings: VpcBindings
     http_triggers: HttpTriggers
+    trigger_firing: TriggerFiring
     code_uploads: CodeUploads | None
 
     @classmethod
     def over(cls, catalog: Catalog, needs: Needs) -> "Control":
         code = needs.code
         async_configs = AsyncConfigs(catalog)
+        invocations = AsyncInvocations(catalog, needs.queue, async_configs.policy_of, needs.wall_clock)
         return cls(
             services=Services(catalog, needs.check_role),
             functions=Functions(catalog, code),
@@ -79,11 +82,12 @@ class Control:
             domains=Domains(catalog, needs.own_hosts),
             tags=ServiceTags(catalog),
             async_configs=async_configs,
-            async_invocations=AsyncInvocations(catalog, needs.queue, async_configs.policy_of, needs.wall_clock),
+            async_invocations=invocations,
             dead_letters=DeadLetters(needs.deliveries),
             provision_configs=ProvisionConfigs(catalog),
             on_demand_configs=OnDemandConfigs(catalog),
             vpc_bindings=VpcBindings(catalog),
             http_triggers=HttpTriggers(catalog),
+            trigger_firing=TriggerFiring(catalog, invocations, needs.arns, needs.wall_clock),
             code_uploads=code.uploads,
         )

@@ -37,6 +37,7 @@ from sesame.fc.v2016.routes.functions import FunctionRoutes
 from sesame.fc.v2016.routes.instances import InstanceRoutes
 from sesame.fc.v2016.routes.layers import LayerRoutes
 from sesame.fc.v2016.routes.own_async_invocations import OwnAsyncInvocationRoutes
+from sesame.fc.v2016.routes.own_triggers import OwnTriggerRoutes
 from sesame.fc.v2016.routes.services import ServiceRoutes
 from sesame.fc.v2016.routes.tags import TagRoutes
 from sesame.fc.v2016.routes.triggers import TriggerRoutes
@@ -195,6 +196,7 @@ def _routes(parts: FcDependencies, instances: Instances) -> list[Route]:
         functions,
         VersionRoutes(control),
         TriggerRoutes(control.triggers),
+        OwnTriggerRoutes(control.trigger_firing),
         ConfigRoutes(control, arns),
         AsyncInvocationRoutes(control.async_invocations),
         OwnAsyncInvocationRoutes(control.async_invocations, control.dead_letters),

@@ -5,12 +5,10 @@ the queue and removes the events from the outbox. What a crash leaves is taken u
 """
 
 import asyncio
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 import sqlalchemy as sa
@@ -24,6 +22,7 @@ from sesame.model.async_invocation import InvocationMeta, NewInvocation
 from sesame.model.clocks import Clocks
 from sesame.model.errors import Forbidden
 from sesame.model.object_event import ObjectEvent
+from sesame.model.object_event_json import event_json
 from sesame.model.records import Record
 from sesame.model.trigger import Trigger, bucket_of
 from sesame.store import outbox
@@ -163,39 +162,3 @@ class ObjectEventTriggers:
         for bucket, watch in self._watches.values():
             by_bucket.setdefault(bucket, []).append(watch)
         self._needs.events.watch(by_bucket)
-
-
-def event_json(event: ObjectEvent, region: str) -> bytes:
-    """The event as the function gets it (reference/runtime.md §15). The key is the object's own, not URL-encoded."""
-    cause = event.cause
-    at = datetime.fromtimestamp(int(cause.at), UTC)
-    bucket = {
-        "arn": f"acs:oss:{region}:{cause.account_id}:{event.bucket}",
-        "name": event.bucket,
-        "ownerIdentity": cause.account_id,
-        "virtualBucket": "",
-    }
-    stored = {
-        "deltaSize": event.delta_size,
-        "eTag": event.etag,
-        "key": event.key,
-        "objectMeta": {"mimeType": event.mime_type, "userMeta": event.user_meta},
-        "size": event.size,
-    }
-    told: dict[str, Any] = {
-        "eventName": cause.event,
-        "eventSource": "acs:oss",
-        "eventTime": at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-        "eventVersion": "1.0",
-        "oss": {"bucket": bucket, "object": stored, "ossSchemaVersion": "1.0", "ruleId": _rule_id(event)},
-        "region": region,
-        "requestParameters": {"sourceIPAddress": cause.source_ip},
-        "responseElements": {"requestId": cause.request_id},
-        "userIdentity": {"principalId": cause.principal_id},
-    }
-    return msgspec.json.encode({"events": [told]})
-
-
-def _rule_id(event: ObjectEvent) -> str:
-    """As long as the cloud's, and the same for every event of one trigger."""
-    return hashlib.sha1(event.trigger_id.encode(), usedforsecurity=False).hexdigest()

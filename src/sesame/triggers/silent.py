@@ -1,6 +1,6 @@
 """Says in the log which triggers never fire here: at the start, and whenever one is made or changed.
 
-Opened by `app`. They are stored, as the API requires.
+Opened by `app`. They are stored, as the API requires, and `sesame triggers fire` calls their functions by hand.
 """
 
 import structlog
@@ -12,7 +12,7 @@ from sesame.model.trigger_firing import DISABLED, why_silent
 from sesame.store.catalog import Catalog, Change
 
 NAMED_MAX = 10
-NEXT_STEP = "docs/triggers.md says what fires"
+NEXT_STEP = "sesame triggers fire calls the function by hand"
 
 log = structlog.get_logger(__name__)
 

@@ -4,7 +4,6 @@ Called by `triggers.timers`; pure functions. docs/triggers.md states the policy 
 """
 
 import math
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -71,9 +70,3 @@ def set_back(row: TimerRow, schedule: Every | Cron, now: float) -> TimerRow:
 def _counting_from(row: TimerRow, schedule: Every | Cron, since: float) -> TimerRow:
     next_at = schedules.next_time(schedule, since)
     return row if next_at is None else msgspec.structs.replace(row, since=since, next_at=next_at)
-
-
-def event(trigger_name: str, payload: str, at: float) -> bytes:
-    """What the function gets (reference/runtime.md §15)."""
-    time = datetime.fromtimestamp(at, UTC).strftime(schedules.UTC_FORMAT)
-    return msgspec.json.encode({"triggerTime": time, "triggerName": trigger_name, "payload": payload})

@@ -24,6 +24,7 @@ from sesame.model.errors import Forbidden
 from sesame.model.invocation import Target
 from sesame.model.records import Record
 from sesame.model.schedules import Cron, Every
+from sesame.model.tick_json import tick_json
 from sesame.model.trigger import Trigger
 from sesame.store import timers as rows
 from sesame.store.catalog import Catalog, Change
@@ -229,7 +230,7 @@ class TimerTriggers:
         except Forbidden as error:
             log.warning("a timer called no function", trigger=_name(timer.row.key), reason=str(error))
             return None
-        event = ticks.event(trigger.trigger_name, _config(trigger).payload, tick.at)
+        event = tick_json(trigger.trigger_name, _config(trigger).payload, tick.at)
         return self._invocations.make(target, event, f"timer:{trigger.trigger_name}")
 
     def _tell_missed(self, timer: _Timer, tick: ticks.Tick) -> None:

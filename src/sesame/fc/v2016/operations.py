@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from sesame.fc.v2016 import inputs, shapes, shapes_account, shapes_async
+from sesame.fc.v2016 import inputs, shapes, shapes_account, shapes_async, shapes_triggers
 from sesame.fc.v2016.shapes_account import Empty
 
 PREFIX = "/2016-08-15"
@@ -218,6 +218,10 @@ OPERATIONS: tuple[Operation, ...] = (
     _op("GetTempCodeBucketToken", f"GET {_SERVICE}/tempCodeBucketToken", "The same for one service.",
         query=("functionName", "instanceType"), answers=shapes_account.BucketTokenAnswer),
 
+    _own("ListAllTriggers", "GET /triggers", "The triggers of all functions, and why some of them do not fire.",
+        query=("limit", "nextToken"), answers=ListOf("triggers", shapes_triggers.TriggerOverview)),
+    _own("FireTrigger", f"POST {_TRIGGERS}/{{trigger}}/fire", "Calls a trigger's function as its event would.",
+        query=("sample",), answers=shapes_triggers.Fired),
     _own("ListAsyncInvocations", "GET /async-invocations", "Asynchronous invocations of all functions, or of one.",
         query=("service", "function", *_INVOCATIONS), answers=ListOf("invocations", shapes_async.OwnInvocationAnswer)),
     _own("GetAsyncInvocation", f"GET {_ASYNC}/{{invocation}}", "An asynchronous invocation, stateful or not.",

@@ -1,0 +1,137 @@
+"""`sesame events`: prints sample events of every source that triggers have, for `sesame invoke -f -`.
+
+Needs no server.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+import msgspec
+
+from sesame.cli.options import settle, with_settings
+from sesame.model import object_event, sample_events
+from sesame.model.sample_events import Origin
+from sesame.model.schedules import NotASchedule, utc
+from sesame.model.tick_json import tick_json
+
+# As in the manual's samples.
+SAMPLE_ACCOUNT = "123456789"
+
+
+@click.group()
+def events() -> None:
+    """Prints a sample event of a source, as a trigger of that type passes it to a function.
+
+    For example: sesame events oss --bucket photos --key a.jpg | sesame invoke main.handler -f -
+    """
+
+
+def _source(command: Callable[..., bytes]) -> click.Command:
+    """A command whose event is written to stdout as it is; its first parameter is the origin."""
+
+    def run(at: str | None, **flags: Any) -> None:
+        settings = settle(flags)
+        options = {name: value for name, value in flags.items() if name not in ("region", "account_id", "config")}
+        origin = Origin(region=settings.region, account_id=settings.account_id or SAMPLE_ACCOUNT, at=_time(at))
+        event = command(origin, **options)
+        sys.stdout.buffer.write(event)
+        if sys.stdout.isatty():
+            sys.stdout.buffer.write(b"\n")
+        sys.stdout.buffer.flush()
+
+    run.__doc__ = command.__doc__
+    run.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    at = click.option("--at", metavar="TIME", help="When it happens, as 2027-01-15T10:00:00Z [default: now].")
+    name = command.__name__.replace("_", "-")
+    return events.command(name)(with_settings("region", "account_id")(at(run)))
+
+
+def _time(at: str | None) -> float:
+    if at is None:
+        return time.time()
+    try:
+        return utc(at)
+    except NotASchedule as error:
+        raise click.UsageError(f"--at {at[:80]}: expected {error}") from error
+
+
+@_source
+@click.option("--name", default="timer-trigger", show_default=True, help="The trigger's name.")
+@click.option("--payload", default="awesome-fc", show_default=True, help="The payload of its configuration.")
+def timer(origin: Origin, name: str, payload: str) -> bytes:
+    """A tick of a timer."""
+    return tick_json(name, payload, origin.at)
+
+
+@_source
+@click.option("--bucket", default="bucket", show_default=True, help="The bucket's name.")
+@click.option("--key", default="sample.txt", show_default=True, help="The object's key.")
+@click.option(
+    "--event", "event_name", default=object_event.PUT_OBJECT, show_default=True,
+    type=click.Choice([*object_event.RAISED, *object_event.NOT_RAISED]), help="What happened.",
+)  # fmt: skip
+def oss(origin: Origin, bucket: str, key: str, event_name: str) -> bytes:
+    """An object that was created, or something else that happened to one."""
+    return sample_events.oss(origin, bucket, key, event_name)
+
+
+@_source
+@click.option("--project", default="project", show_default=True, help="The project of Log Service.")
+@click.option("--logstore", default="logstore", show_default=True, help="Its logstore.")
+@click.option("--parameter", default="{}", show_default=True, help="The trigger's functionParameter, as JSON.")
+def log(origin: Origin, project: str, logstore: str, parameter: str) -> bytes:
+    """Lines that arrived in a logstore: two cursors between which they lie."""
+    return sample_events.log(origin, project, logstore, "log-trigger", _json("--parameter", parameter, dict[str, Any]))
+
+
+@_source
+@click.option("--topic", default="topic", show_default=True, help="The topic's name.")
+@click.option("--message", default="Hello, Sesame", show_default=True, help="What was published.")
+@click.option("--stream", is_flag=True, help="As with notifyContentFormat STREAM: the message alone.")
+def mns(origin: Origin, topic: str, message: str, stream: bool) -> bytes:
+    """A message that was published to a topic of Message Service."""
+    return message.encode() if stream else sample_events.mns_topic(origin, topic, message, "mns-trigger")
+
+
+@_source
+@click.option("--domain", default="www.example.com", show_default=True, help="The accelerated domain.")
+@click.option("--event", "event_name", default="LogFileCreated", show_default=True, help="What happened.")
+def cdn(origin: Origin, domain: str, event_name: str) -> bytes:
+    """An event of the CDN."""
+    return sample_events.cdn(origin, domain, event_name, "1.0.0")
+
+
+@_source
+def tablestore(origin: Origin) -> bytes:
+    """A row of Tablestore that was put. The event is CBOR, not JSON."""
+    return sample_events.tablestore(origin)
+
+
+@_source
+@click.option("--method", default="GET", show_default=True, help="The request's method.")
+@click.option("--path", default="/", show_default=True, help="Its path.")
+@click.option("--body", default="", help="Its body.")
+def apigateway(origin: Origin, method: str, path: str, body: str) -> bytes:
+    """A request that API Gateway passes on."""
+    return sample_events.api_gateway(method, path, body)
+
+
+@_source
+@click.option(
+    "--source", default="Default", show_default=True, metavar="TYPE",
+    help="The eventSourceType: Default, MNS, RocketMQ, Kafka …; with these three, functions get a list.",
+)  # fmt: skip
+@click.option("--data", default='{"message": "Hello, Sesame"}', show_default=True, help="The event's data, as JSON.")
+def eventbridge(origin: Origin, source: str, data: str) -> bytes:
+    """An event of EventBridge, in the form CloudEvents 1.0."""
+    return sample_events.event_bridge(origin, source, _json("--data", data, Any))
+
+
+def _json(flag: str, text: str, shape: Any) -> Any:
+    try:
+        return msgspec.json.decode(text.encode("utf-8", "surrogateescape"), type=shape)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{flag}: no JSON of the expected form: {error}") from error

@@ -1,0 +1,68 @@
+"""Fires a trigger by hand, with a sample event or a given one, and lists the triggers of all functions.
+
+Called by the endpoints for `sesame triggers`. What is fired goes through the queue, as the event itself would.
+"""
+
+from collections.abc import Callable
+
+from sesame.control.async_invocations import Accepted, AsyncInvocations
+from sesame.control.inputs import AsyncCall, Listing, Page
+from sesame.control.listing import limit_of
+from sesame.control.requester import Requester
+from sesame.control.triggers import Triggers
+from sesame.model import limits, records, sample_events
+from sesame.model import trigger_configs as configs
+from sesame.model.arn import Arns
+from sesame.model.errors import Invalid, Missing
+from sesame.model.invocation import Target
+from sesame.model.sample_events import Origin
+from sesame.model.trigger import Trigger
+from sesame.store.catalog import Catalog
+
+# The source of invocations that somebody asked for instead of an event.
+FIRE = "fire"
+
+
+class TriggerFiring:
+    """`wall_clock` gives Unix seconds."""
+
+    def __init__(
+        self, catalog: Catalog, invocations: AsyncInvocations, arns: Arns, wall_clock: Callable[[], float]
+    ) -> None:
+        self._catalog = catalog
+        self._triggers = Triggers(catalog, arns)
+        self._invocations = invocations
+        self._arns = arns
+        self._wall_clock = wall_clock
+
+    async def fire(
+        self, place: tuple[str, str, str], event: bytes | None, request_id: str, *, by: Requester
+    ) -> tuple[Target, Accepted]:
+        """`place` names service, function and trigger; without an event, a sample is made. Disabled ones fire too.
+
+        Raises `NotFound`; `Forbidden` for a caller that may not call the function; `Invalid` for an HTTP trigger;
+        `Missing` where there is no sample of such an event.
+        """
+        service, function, name = place
+        trigger: Trigger = (await self._triggers.get(service, function, name)).document
+        by.require("fc:InvokeFunction", self._arns.function(service, function, trigger.qualifier))
+        if trigger.trigger_type == configs.HTTP:
+            raise Invalid("trigger_type", "a type that events fire: send requests to its address", configs.HTTP)
+        if event is None:
+            event = sample_events.of_trigger(trigger, self._origin())
+        if event is None:
+            raise Missing("event")
+        target = Target(service, trigger.qualifier or limits.LATEST, function)
+        call = AsyncCall(target=target, request_id=request_id, payload=event, source=FIRE)
+        return target, await self._invocations.accept(call)
+
+    async def list(self, wanted: Listing) -> Page:
+        """Of all functions, in order of service, function and name."""
+        limit = limit_of(wanted)
+        parent, _slash, name = wanted.next_token.rpartition("/")
+        left = [each for each in self._catalog.of_kind(records.TRIGGER) if (each.parent, each.name) >= (parent, name)]
+        following = f"{left[limit].parent}/{left[limit].name}" if len(left) > limit else None
+        return Page(tuple(left[:limit]), following)
+
+    def _origin(self) -> Origin:
+        return Origin(region=self._arns.region, account_id=self._arns.account_id, at=self._wall_clock())

@@ -1,0 +1,38 @@
+"""Sesame's own operations on triggers, for `sesame triggers`: all of them in one list, and firing one by hand.
+
+Mounted by `fc.app` below `/sesame`; each reads its request, calls `control` and shapes the answer.
+"""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sesame.control.trigger_firing import TriggerFiring
+from sesame.fc.body import read_body
+from sesame.fc.v2016 import requests, shapes_triggers
+from sesame.fc.v2016.requests import Handler
+from sesame.model import limits
+
+
+class OwnTriggerRoutes:
+    def __init__(self, firing: TriggerFiring) -> None:
+        self._firing = firing
+
+    def handlers(self) -> dict[str, Handler]:
+        return {"ListAllTriggers": self._list, "FireTrigger": self._fire}
+
+    async def _list(self, request: Request) -> Response:
+        page = await self._firing.list(requests.listing(request))
+        return requests.page_answer("triggers", [shapes_triggers.overview(record) for record in page.items], page)
+
+    async def _fire(self, request: Request) -> Response:
+        """The body is the event, whatever it is; with `sample=true` it is not read."""
+        event = None
+        if not requests.flag(request, "sample"):
+            event = await read_body(request.scope[requests.EXCHANGE], limits.ASYNC_PAYLOAD_BYTES)
+        place = requests.latest_service(request), requests.name(request, "function"), requests.name(request, "trigger")
+        target, accepted = await self._firing.fire(
+            place, event, request.scope[requests.REQUEST_ID], by=requests.requester(request)
+        )
+        return requests.answer(
+            shapes_triggers.Fired(target.service, target.qualifier, target.function, accepted.invocation_id)
+        )

@@ -1,0 +1,164 @@
+"""`sesame triggers` against an endpoint: what it lists, what it fires, who may, and how it refuses.
+
+Run by pytest.
+"""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from tests.fc.conftest import Endpoint
+from tests.fc.test_permissions import credentials, statement
+from tests.support.sdk import KEY_ID, SECRET, Client
+
+from sesame.cli.client import Client as SignedClient
+from sesame.cli.client import Refused, Request
+from sesame.cli.server import Key, Server
+from sesame.cli.triggers import triggers
+from sesame.http.server import HttpServer
+from sesame.model.async_invocation import AsyncInvocation
+
+
+class Command:
+    """`sesame triggers`, run in a thread while the endpoint answers in the loop."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+
+    async def run(self, *arguments: str, sent: bytes = b"") -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, triggers, arguments, input=sent, env=self._environment)
+
+    async def __call__(self, *arguments: str, sent: bytes = b"") -> list[str]:
+        done = await self.run(*arguments, sent=sent)
+        assert done.exit_code == 0, done.output
+        return done.stdout.splitlines()
+
+
+@pytest.fixture
+async def command(
+    endpoint: Endpoint, server: HttpServer, client: Client, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    monkeypatch.chdir(tmp_path)
+    endpoint.now[0] = float(int(time.time()))
+    for service in ("shop", "shop-2"):
+        await client("create_service", service)
+        await client("create_function", service, "f", "python3", "index.handler", codeZipFile=code)
+    await make(client, "shop", "every", "timer", {"cronExpression": "0 0 4 * * *", "payload": "p"})
+    await make(client, "shop", "off", "timer", {"cronExpression": "@every 5m", "enable": False})
+    await make(client, "shop", "web", "http", {"authType": "anonymous", "methods": ["GET", "POST"]})
+    await make(client, "shop-2", "table", "tablestore", {}, "acs:ots:cn-hangzhou:1:instance/i/table/orders")
+    await make(client, "shop-2", "rows", "rds", {"subscriptionObjects": ["a.b"]}, "acs:rds:cn-hangzhou:1:dbinstance/d")
+    await make(client, "shop-2", "off", "timer", {"cronExpression": "@every 1h"})
+    return Command({"FC_ENDPOINT": server.url, "ACCESS_KEY_ID": KEY_ID, "ACCESS_KEY_SECRET": SECRET})
+
+
+def queued(endpoint: Endpoint, name: str) -> AsyncInvocation:
+    """By the name that `fire` prints."""
+    (found,) = [row for row in endpoint.queue.rows if row.invocation_id == name.rpartition("/")[2]]
+    return found
+
+
+async def make(client: Client, service: str, name: str, kind: str, config: Any, source: str | None = None) -> None:
+    await client("create_trigger", service, "f", name, kind, config, source, None)
+
+
+async def test_list_says_what_each_waits_for_and_what_does_not_fire(command: Command) -> None:
+    lines = await command("list")
+    assert [line.split()[:2] for line in lines[1:]] == [
+        ["shop-2/f/off", "timer"], ["shop-2/f/rows", "rds"], ["shop-2/f/table", "tablestore"],
+        ["shop/f/every", "timer"], ["shop/f/off", "timer"], ["shop/f/web", "http"],
+    ]  # fmt: skip
+    assert "no: Sesame has no Tablestore" in lines[3]
+    assert lines[4].split()[-7:] == ["0", "0", "4", "*", "*", "*", "yes"]
+    assert "no: it is disabled" in lines[5]
+    assert "GET POST" in lines[6]
+    assert json.loads("".join(await command("list", "--json")))[0]["serviceName"] == "shop-2"
+
+
+async def test_list_shows_every_page(command: Command, client: Client) -> None:
+    for number in range(120):
+        await make(client, "shop", f"t{number:03}", "timer", {"cronExpression": "@every 1h"})
+    assert len(await command("list")) == 1 + 126
+
+
+async def test_fire_puts_a_sample_or_a_given_event_into_the_queue(
+    command: Command, endpoint: Endpoint, client: Client, tmp_path: Path
+) -> None:
+    (name,) = await command("fire", "shop/f/every")
+    assert name.startswith("shop/f/")
+    new = queued(endpoint, name)
+    event = json.loads(new.payload or b"")
+    assert (event["triggerName"], event["payload"], new.source) == ("every", "p", "fire")
+    (tmp_path / "event").write_bytes(b"\xff\x00 mine")
+    for arguments, sent in ((("-f", "event"), b""), (("-f", "-"), b"\xff\x00 mine")):
+        (name,) = await command("fire", "shop/f/off", *arguments, sent=sent)
+        assert queued(endpoint, name).payload == b"\xff\x00 mine"
+    (name,) = await command("fire", "table", "-f", "-", sent=b"")
+    assert queued(endpoint, name).payload == b""
+
+
+async def test_fire_calls_the_qualifier_of_the_trigger(command: Command, endpoint: Endpoint, client: Client) -> None:
+    version = (await client("publish_version", "shop")).data["versionId"]
+    await client("create_alias", "shop", "prod", version)
+    await client("create_trigger", "shop", "f", "t", "timer", {"cronExpression": "@every 1h"}, None, None, None, "prod")
+    (name,) = await command("fire", "t")
+    assert name.startswith("shop/f:prod/")
+    assert queued(endpoint, name).target.qualifier == "prod"
+
+
+async def test_fire_refuses_what_it_cannot_do(command: Command, tmp_path: Path) -> None:
+    for arguments, says in (
+        (("fire", "nothing"), "no trigger is called 'nothing'"),
+        (("fire", "off"), "2 triggers are called 'off': name one of shop-2/f/off, shop/f/off"),
+        (("fire", "a/b"), "expected SERVICE/FUNCTION/TRIGGER"),
+        (("fire", "shop/f/nothing"), "trigger 'nothing' does not exist"),
+        (("fire", "shop/f/web"), "send requests to its address"),
+        (("fire", "shop-2/f/rows"), "Event is required"),
+    ):
+        done = await command.run(*arguments)
+        assert done.exit_code != 0
+        said = done.output + (str(done.exception) if isinstance(done.exception, Refused) else "")
+        assert says in said, said
+    (tmp_path / "large").write_bytes(b"x" * (128 * 1024 + 1))
+    assert "larger than 131072 bytes" in (await command.run("fire", "table", "-f", "large")).output
+
+
+@pytest.mark.parametrize(
+    ("actions", "lists", "fires"),
+    [
+        (("fc:ListAllTriggers",), True, False),
+        (("fc:FireTrigger",), False, False),
+        (("fc:InvokeFunction",), False, False),
+        (("fc:FireTrigger", "fc:InvokeFunction"), False, True),
+    ],
+)
+async def test_firing_needs_the_right_to_the_trigger_and_to_the_function(
+    command: Command, endpoint: Endpoint, server: HttpServer, actions: tuple[str, ...], lists: bool, fires: bool
+) -> None:
+    given = await credentials(endpoint, [statement("Allow", action) for action in actions])
+    key = Key(given.access_key_id, given.access_key_secret, "the test", given.security_token)
+    client = SignedClient(Server(server.url, "the test", key))
+
+    async def may(method: str, path: str) -> bool:
+        try:
+            await asyncio.to_thread(client.send, Request(method=method, path=path, body=b"event"))
+        except Refused as refused:
+            return refused.code != "AccessDenied"
+        return True
+
+    assert await may("GET", "/sesame/triggers") == lists
+    assert await may("POST", "/sesame/services/shop/functions/f/triggers/every/fire") == fires
+    assert len(endpoint.queue.rows) == fires
+
+
+async def test_an_event_that_is_too_large_is_refused(command: Command, endpoint: Endpoint, server: HttpServer) -> None:
+    client = SignedClient(Server(server.url, "the test", Key(KEY_ID, SECRET, "the test")))
+    path = "/sesame/services/shop/functions/f/triggers/every/fire"
+    with pytest.raises(Refused, match="131072") as refused:
+        await asyncio.to_thread(client.send, Request(method="POST", path=path, body=b"x" * 131073))
+    assert refused.value.code == "EntityTooLarge"
+    assert endpoint.queue.rows == []
