@@ -14,10 +14,12 @@ import fc2
 import oss2
 import oss2.models
 import pytest
+from click.testing import CliRunner
 from tests.support.fakes import FakeClocks
 from tests.support.virtual_time import eventually
 
 from sesame.app import Sesame
+from sesame.cli.triggers import triggers
 from sesame.settings import Settings
 
 DAY_S = 86400.0
@@ -85,3 +87,44 @@ async def test_objects_expire_days_later(sesame: Sesame, clocks: FakeClocks) -> 
         return not await asked(bucket.object_exists, "a")
 
     await eventually(gone)
+
+
+async def test_timers_call_their_functions_and_one_is_fired_by_hand(
+    sesame: Sesame, clocks: FakeClocks, tmp_path: Path
+) -> None:
+    key = sesame.data_dir.credentials()
+    client = fc2.Client(
+        endpoint=sesame.endpoints.fc, accessKeyID=key.access_key_id, accessKeySecret=key.access_key_secret
+    )
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "main.py").write_text(
+        f"def handler(event, context):\n    open({str(tmp_path / 'got')!r}, 'ab').write(event + b'\\n')\n"
+    )
+    await asked(client.create_service, "s")
+    await asked(client.create_function, "s", "f", "python3.10", "main.handler", codeDir=str(tmp_path / "code"))
+    timer = {"cronExpression": "CRON_TZ=Asia/Shanghai 0 */10 * * * *", "payload": "p", "enable": True}
+    await asked(client.create_trigger, "s", "f", "t", "timer", timer, None, None)
+    due = clocks.wall() // 600 * 600 + 600
+    await clocks.pass_time(due - clocks.wall())
+    await eventually(lambda: passing(clocks, len(got(tmp_path)) == 1))
+    wanted = {"triggerTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(due)), "triggerName": "t", "payload": "p"}
+    assert got(tmp_path) == [wanted]
+    clocks.set_wall(time.time())
+    environment = {"FC_ENDPOINT": sesame.endpoints.fc, "ACCESS_KEY_ID": key.access_key_id}
+    environment["ACCESS_KEY_SECRET"] = key.access_key_secret
+    done = await asked(CliRunner().invoke, triggers, ["fire", "t"], env=environment)
+    assert done.exit_code == 0, done.output
+    await eventually(lambda: passing(clocks, len(got(tmp_path)) == 2))
+    assert got(tmp_path)[1]["payload"] == "p"
+
+
+def passing(clocks: FakeClocks, held: bool) -> bool:
+    """Lets a little time pass with each look: what is due at this very moment is past then, however it was rounded."""
+    clocks.advance(0.0001)
+    return held
+
+
+def got(tmp_path: Path) -> list[Any]:
+    """The events that the function got."""
+    file = tmp_path / "got"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
