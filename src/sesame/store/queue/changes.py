@@ -24,8 +24,9 @@ from sesame.model.invocation import Target
 from sesame.store.queue.clock import QueueClock
 from sesame.store.queue.events import appended, step
 from sesame.store.queue.leases import LEASE_S, Leases, fence
-from sesame.store.queue.rows import LEASED_COLUMNS, key_of, leased_of, new_rows, storable
+from sesame.store.queue.rows import LEASED_COLUMNS, NEW_COLUMNS, key_of, leased_of, new_rows, storable
 from sesame.store.sql.dialect import TEXT, insert_new
+from sesame.store.sql.many_rows import ManyRows
 from sesame.store.sql.queue_schema import STATEFUL, invocations
 
 columns = invocations.c
@@ -47,6 +48,7 @@ LEASES = Leases(
     },
 )
 
+_ADD = ManyRows(sa.insert(invocations), NEW_COLUMNS)
 _ACCEPT = insert_new(invocations, _KEY, STATEFUL).returning(*_KEY, columns.stateful)
 _CLAIM = LEASES.claiming(
     {
@@ -60,7 +62,7 @@ _CLAIM = LEASES.claiming(
     },
     LEASED_COLUMNS,
 )
-_START = (
+_START = ManyRows(
     LEASES.fenced()
     .where(columns.state == State.DEQUEUED.value)
     .values(
@@ -69,32 +71,36 @@ _START = (
         events=appended(sa.bindparam("steps", type_=TEXT)),
     )
 )
-_FINISH = LEASES.fenced().values(
-    state=sa.bindparam("new_state", type_=TEXT),
-    due_at=None,
-    holder="",
-    started_at=sa.func.coalesce(sa.bindparam("new_started_at", type_=sa.Float), columns.started_at),
-    ended_at=sa.bindparam("new_ended_at", type_=sa.Float),
-    error=sa.bindparam("new_error", type_=TEXT),
-    return_payload=sa.bindparam("new_return_payload", type_=sa.LargeBinary),
-    instance_id=sa.bindparam("new_instance_id", type_=TEXT),
-    duration_ms=sa.bindparam("new_duration_ms", type_=sa.Float),
-    destination_status=sa.bindparam("new_destination_status", type_=TEXT),
-    # Also when it is full: the end of a life is always told.
-    events=columns.events.concat(sa.bindparam("steps", type_=TEXT)),
+_FINISH = ManyRows(
+    LEASES.fenced().values(
+        state=sa.bindparam("new_state", type_=TEXT),
+        due_at=None,
+        holder="",
+        started_at=sa.func.coalesce(sa.bindparam("new_started_at", type_=sa.Float), columns.started_at),
+        ended_at=sa.bindparam("new_ended_at", type_=sa.Float),
+        error=sa.bindparam("new_error", type_=TEXT),
+        return_payload=sa.bindparam("new_return_payload", type_=sa.LargeBinary),
+        instance_id=sa.bindparam("new_instance_id", type_=TEXT),
+        duration_ms=sa.bindparam("new_duration_ms", type_=sa.Float),
+        destination_status=sa.bindparam("new_destination_status", type_=TEXT),
+        # Also when it is full: the end of a life is always told.
+        events=columns.events.concat(sa.bindparam("steps", type_=TEXT)),
+    )
 )
-_RETRY = LEASES.fenced().values(
-    state=sa.case((_IS_STOPPING, State.STOPPED.value), else_=State.RETRYING.value),
-    due_at=sa.case((_IS_STOPPING, None), else_=sa.bindparam("new_due_at", type_=sa.Float)),
-    ended_at=sa.case((_IS_STOPPING, sa.bindparam("wall", type_=sa.Float)), else_=None),
-    started_at=sa.func.coalesce(sa.bindparam("new_started_at", type_=sa.Float), columns.started_at),
-    holder="",
-    attempts=columns.attempts + sa.bindparam("counted", type_=sa.Integer),
-    throttles=columns.throttles + sa.bindparam("throttled", type_=sa.Integer),
-    error=sa.bindparam("new_error", type_=TEXT),
-    events=appended(
-        sa.case((_IS_STOPPING, sa.bindparam("stopped", type_=TEXT)), else_=sa.bindparam("steps", type_=TEXT))
-    ),
+_RETRY = ManyRows(
+    LEASES.fenced().values(
+        state=sa.case((_IS_STOPPING, State.STOPPED.value), else_=State.RETRYING.value),
+        due_at=sa.case((_IS_STOPPING, None), else_=sa.bindparam("new_due_at", type_=sa.Float)),
+        ended_at=sa.case((_IS_STOPPING, sa.bindparam("wall", type_=sa.Float)), else_=None),
+        started_at=sa.func.coalesce(sa.bindparam("new_started_at", type_=sa.Float), columns.started_at),
+        holder="",
+        attempts=columns.attempts + sa.bindparam("counted", type_=sa.Integer),
+        throttles=columns.throttles + sa.bindparam("throttled", type_=sa.Integer),
+        error=sa.bindparam("new_error", type_=TEXT),
+        events=appended(
+            sa.case((_IS_STOPPING, sa.bindparam("stopped", type_=TEXT)), else_=sa.bindparam("steps", type_=TEXT))
+        ),
+    )
 )
 _STOPPABLE = sa.select(columns.seq, columns.state, columns.holder).with_for_update()
 _STOPPABLE_BY_ID = _STOPPABLE.where(STATEFUL, *(column == sa.bindparam(f"the_{column.name}") for column in _KEY))
@@ -152,7 +158,11 @@ def accept(connection: sa.Connection, news: Sequence[NewInvocation], clock: Queu
     """One statement for all. False for a stateful id that its function has already, or that comes twice here."""
     if not news:
         return []
-    inserted = Counter(tuple(row) for row in connection.execute(_ACCEPT, new_rows(news, clock)))
+    rows = new_rows(news, clock)
+    if not any(new.stateful for new in news):
+        _ADD.execute(connection, rows)
+        return [True] * len(news)
+    inserted = Counter(tuple(row) for row in connection.execute(_ACCEPT, rows))
     accepted = []
     for new in news:
         key = key_of(new)
@@ -183,8 +193,8 @@ def claim(connection: sa.Connection, limit: int, holder: str, clock: QueueClock)
 
 def start(connection: sa.Connection, starts: Sequence[Start], holder: str) -> None:
     if starts:
-        connection.execute(
-            _START,
+        _START.execute(
+            connection,
             [
                 {
                     **fence(each.lease, holder),
@@ -199,7 +209,7 @@ def start(connection: sa.Connection, starts: Sequence[Start], holder: str) -> No
 def finish(connection: sa.Connection, finishes: Sequence[Finish], holder: str) -> None:
     """Of leases that are held."""
     if finishes:
-        connection.execute(_FINISH, [_finished(each, holder) for each in finishes])
+        _FINISH.execute(connection, [_finished(each, holder) for each in finishes])
 
 
 def _finished(each: Finish, holder: str) -> dict[str, Any]:
@@ -222,7 +232,7 @@ def _finished(each: Finish, holder: str) -> dict[str, Any]:
 def retry(connection: sa.Connection, retries: Sequence[Retry], holder: str, clock: QueueClock) -> None:
     """Of leases that are held. An invocation that was told to stop does so instead."""
     if retries:
-        connection.execute(_RETRY, [_retried(each, holder, clock) for each in retries])
+        _RETRY.execute(connection, [_retried(each, holder, clock) for each in retries])
 
 
 def _retried(each: Retry, holder: str, clock: QueueClock) -> dict[str, Any]:

@@ -41,6 +41,21 @@ LEASED_COLUMNS = tuple(
         "state",
     )
 )
+NEW_COLUMNS = (
+    "service",
+    "function",
+    "qualifier",
+    "invocation_id",
+    "request_id",
+    "stateful",
+    "source",
+    "state",
+    "due_at",
+    "enqueued_at",
+    "expires_at",
+    "meta",
+    "payload",
+)
 RECORD_COLUMNS = tuple(column for column in invocations.c if column.name != "payload")
 
 # Service, function, qualifier, id, and whether it is a stateful one.
