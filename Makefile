@@ -7,6 +7,9 @@
 BIN := .venv/bin
 # Three processes of pytest for two cores, as tests also wait; each file's tests stay together: they share servers.
 PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
+# Tests start hundreds of processes. Each compiles everything that it imports unless it finds bytecode. It is kept in .venv,
+# also where the environment forbids it beside the sources.
+WITH_BYTECODE := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.venv/bytecode
 UNIT := --ignore=tests/journeys --ignore=tests/security -m 'not torture and not alone'
 INSTALLED := .venv/.installed
 
@@ -27,7 +30,7 @@ start: install  ## Starts Sesame on its usual ports, with its data in ./sesame-d
 	@$(BIN)/sesame start $(ARGS)
 
 test: install  ## Every test but the torture tests
-	@$(BIN)/pytest $(PARALLEL) $(ARGS)
+	@$(WITH_BYTECODE) $(BIN)/pytest $(PARALLEL) $(ARGS)
 
 test-user: install  ## The journeys as an ordinary user: as nobody when started by root
 	@scripts/as-nobody $(BIN)/pytest -q -p no:cacheprovider tests/journeys $(ARGS)
@@ -39,10 +42,10 @@ check: $(INSTALLED)  ## Format, lint, types, architecture and unit tests: a minu
 	@$(BIN)/ruff format --check src tests benchmarks
 	@$(BIN)/ruff check src tests benchmarks
 	@$(BIN)/mypy
-	@$(BIN)/pytest -q $(PARALLEL) $(UNIT) $(ARGS)
+	@$(WITH_BYTECODE) $(BIN)/pytest -q $(PARALLEL) $(UNIT) $(ARGS)
 
 torture: install  ## The tests that take minutes
-	@$(BIN)/pytest -m torture $(ARGS)
+	@$(WITH_BYTECODE) $(BIN)/pytest -m torture $(ARGS)
 
 bench: bench-invoke  ## The short benchmarks
 
