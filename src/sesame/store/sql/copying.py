@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sesame.model.errors import ConfigurationError
 from sesame.store.sql import sqlite
 from sesame.store.sql.backends import backend_of
+from sesame.store.sql.dialect import storable_text
 from sesame.store.sql.interface import Backend
 from sesame.store.sql.migrate import VERSION_TABLE, newest_migration, revision_of
 from sesame.store.sql.schema import PAIR, counters
@@ -162,6 +163,8 @@ def _copy_table(reading: sa.Connection, writing: sa.Connection, source: sa.Table
     writing.execute(sa.delete(target))
     sent = _Sum(source)
     for rows in _chunks(reading, source):
+        if writing.dialect.name == "postgresql":
+            rows = [{name: storable_text(value) for name, value in row.items()} for row in rows]
         sent.add(rows)
         try:
             writing.execute(sa.insert(target), rows)

@@ -6,14 +6,31 @@ Used by the schemas and by every store for its statements. What is not here is w
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.compiler import compiles
 
-# Text that is compared and sorted by code points, as in Python. PostgreSQL by itself follows the rules of a language.
-TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+T = TypeVar("T")
+
+
+class _PostgresqlText(sa.TypeDecorator[str]):
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return storable_text(value)
+
+
+def storable_text(value: T) -> T | str:
+    """As PostgreSQL keeps it: text without NUL, anything else as it is."""
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) and "\0" in value else value
+
+
+# Text that is compared and sorted by code points, as in Python. PostgreSQL by itself follows the rules of a language,
+# and holds no NUL, which callers may put into names and functions into messages: U+FFFD stands for it there.
+TEXT = sa.Text().with_variant(_PostgresqlText(collation="C"), "postgresql")
 # A number that only rises, such as a revision. As the primary key of a table with `sqlite_autoincrement=True`, the
 # database gives it to each new row. SQLite's INTEGER has 64 bits, and is the only type that it numbers by itself.
 COUNTER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
