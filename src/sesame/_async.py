@@ -3,6 +3,7 @@
 Called by `app` last, so that functions which are run at once find the endpoints there.
 """
 
+import asyncio
 import os
 import random
 from contextlib import AsyncExitStack
@@ -98,10 +99,14 @@ async def open_async(needs: AsyncNeeds, storage: Storage, identity: Identity, en
             lease_s=LEASE_S,
         )
     )
-    teardown.push_async_callback(deliverer.close, settings.drain_s)
-    teardown.push_async_callback(invoker.close, settings.drain_s)
+    teardown.push_async_callback(_close, invoker, deliverer, settings.drain_s)
     deliverer.start()
     invoker.start()
+
+
+async def _close(invoker: AsyncInvoker, deliverer: Deliverer, drain_s: float) -> None:
+    """What ends last leaves its records to the next start."""
+    await asyncio.gather(invoker.close(drain_s), deliverer.close(drain_s))
 
 
 def _wording(error: CallerError) -> tuple[int, str, str]:
