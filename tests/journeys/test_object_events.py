@@ -84,7 +84,7 @@ def events(database: Path | str) -> Counter[tuple[str, str]]:
     return found
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Sesame, Path | str]]:
     """A server of this test's own, and the database that it keeps everything in."""
     url: str = request.getfixturevalue("postgresql_url") if request.param == "postgresql" else ""
