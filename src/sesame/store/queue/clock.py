@@ -45,8 +45,8 @@ class QueueClock:
         return self._clocks.wall()
 
     def of_wall(self, at: float) -> float:
-        """The queue's time of a moment that is as far from now as `at` is by the wall clock."""
-        return at + self.now() - self._clocks.wall()
+        """The queue's time of a moment that is as far from now as `at` is by the wall clock: exactly now for now."""
+        return self.now() + (at - self._clocks.wall())
 
     def to_wall(self, at: float) -> float:
         return at - self.now() + self._clocks.wall()
