@@ -1,4 +1,4 @@
-"""Faults of the machine under asynchronous calls: a full disk, a destination that hangs, a clock that is set.
+"""Faults of the machine under asynchronous calls: a full disk, a database that is gone, a destination that hangs.
 
 Each ends by itself: callers hear what is wrong, what was accepted is kept and run, and nobody restarts Sesame.
 """
@@ -13,13 +13,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from tests.journeys.conftest import ACCOUNT_ID, KEY_ID, REGION, SECRET, Sesame, wait_until
+from tests.journeys.conftest import ACCOUNT_ID, KEY_ID, REGION, SECRET, Sesame, running, wait_until
+from tests.support.postgresql import Server, own_server
 from tests.support.signer import Api
 from tests.support.zips import zip_of
 
@@ -30,7 +31,7 @@ from sesame.settings import Settings
 RUNTIME = "python3.10"
 DISK_MB = 32
 # A caller must hear within this time that its event cannot be kept.
-REFUSED_WITHIN_S = 30.0
+REFUSED_WITHIN_S = 45.0
 SETTLED_WITHIN_S = 60.0
 UNDER_WAY = ("Enqueued", "Dequeued", "Running", "Retrying")
 ECHO = "def my_handler(event, context):\n    return event\n"
@@ -180,6 +181,55 @@ def test_a_full_disk_is_said_and_nothing_accepted_is_lost(tmp_path: Path) -> Non
             assert api("GET", path).status_code == 404, f"{name} was refused and is recorded"
     finally:
         assert sesame.stop() == 0, sesame.said()[-4000:]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with own_server() as found:
+        found.sql("CREATE DATABASE faults")
+        yield found
+
+
+@contextlib.contextmanager
+def on_postgresql(folder: Path, server: Server) -> Iterator[Sesame]:
+    with running(folder, "--database", server.url("faults")) as sesame:
+        yield sesame
+
+
+FAULTS: dict[str, tuple[Callable[[Server], None], Callable[[Server], None]]] = {
+    "stopped": (Server.stop, Server.start),
+    "killed": (Server.kill, Server.start),
+    "silent": (lambda server: server.pause(on=True), lambda server: server.pause(on=False)),
+}
+
+
+# A database that says nothing is given up after half a minute.
+SLOW = pytest.param("silent", marks=pytest.mark.torture)
+
+
+@pytest.mark.parametrize("fault", ["stopped", "killed", SLOW])
+def test_a_database_that_is_gone_is_said_and_comes_back(tmp_path: Path, server: Server, fault: str) -> None:
+    break_it, mend_it = FAULTS[fault]
+    with on_postgresql(tmp_path, server) as sesame:
+        calls = deploy(sesame.api())
+        slow = deploy(sesame.api(), "slow", "import time\n\ndef my_handler(e, c):\n    time.sleep(2)\n    return e\n")
+        assert sesame.api().invoke("s", "echo", b"warm").content == b"warm"
+        for number in range(3):
+            assert calls.call(f"before-{number}").status_code == 202
+            assert slow.call(f"running-{number}").status_code == 202
+        wait_until(lambda: "Running" in slow.states().values(), "a running call", 30)
+        break_it(server)
+        try:
+            assert calls.refused("during"), "accepted without a database"
+            # A warm function is called without the database.
+            assert sesame.api().invoke("s", "echo", b"still warm").content == b"still warm"
+            # Those that run meanwhile end, and cannot be recorded yet.
+            ended = time.monotonic() + 3
+            wait_until(lambda: time.monotonic() > ended, "the end of what runs", 10)
+        finally:
+            mend_it(server)
+        wait_until(lambda: calls.call("after").status_code in (202, 409), "acceptance with the database back", 60)
+        wait_until(lambda: calls.all_succeeded() and slow.all_succeeded(), "every record", SETTLED_WITHIN_S)
 
 
 class Destination:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tests.support.postgresql import own_server
 from tests.torture.queue_kill import Plan, run
 
 SECONDS_MAX = 300.0
@@ -9,3 +10,8 @@ SECONDS_MAX = 300.0
 
 def test_on_sqlite(tmp_path: Path) -> None:
     run(tmp_path, Plan(30, seconds_max=SECONDS_MAX))
+
+
+def test_on_postgresql(tmp_path: Path) -> None:
+    with own_server() as server:
+        run(tmp_path, Plan(26, of_postgresql=4, seconds_max=SECONDS_MAX), server)
