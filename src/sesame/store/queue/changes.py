@@ -26,7 +26,7 @@ from sesame.store.queue.events import appended, step
 from sesame.store.queue.leases import LEASE_S, Leases, fence
 from sesame.store.queue.rows import LEASED_COLUMNS, NEW_COLUMNS, key_of, leased_of, new_rows, storable
 from sesame.store.sql.dialect import TEXT, insert_new
-from sesame.store.sql.many_rows import ManyRows
+from sesame.store.sql.prepared import Prepared
 from sesame.store.sql.queue_schema import STATEFUL, invocations
 
 columns = invocations.c
@@ -48,21 +48,23 @@ LEASES = Leases(
     },
 )
 
-_ADD = ManyRows(sa.insert(invocations), NEW_COLUMNS)
+_ADD = Prepared(sa.insert(invocations), NEW_COLUMNS)
 _ACCEPT = insert_new(invocations, _KEY, STATEFUL).returning(*_KEY, columns.stateful)
-_CLAIM = LEASES.claiming(
-    {
-        "state": sa.case((_IS_STOPPING, State.STOPPED.value), else_=State.DEQUEUED.value),
-        "holder": sa.case((_IS_STOPPING, ""), else_=sa.bindparam("claimant", type_=TEXT)),
-        "due_at": sa.case((_IS_STOPPING, None), else_=sa.bindparam("until", type_=sa.Float)),
-        "ended_at": sa.case((_IS_STOPPING, sa.bindparam("wall", type_=sa.Float)), else_=None),
-        "events": appended(
-            sa.case((_IS_STOPPING, sa.bindparam("stopped", type_=TEXT)), else_=sa.bindparam("dequeued", type_=TEXT))
-        ),
-    },
-    LEASED_COLUMNS,
+_CLAIM = Prepared(
+    LEASES.claiming(
+        {
+            "state": sa.case((_IS_STOPPING, State.STOPPED.value), else_=State.DEQUEUED.value),
+            "holder": sa.case((_IS_STOPPING, ""), else_=sa.bindparam("claimant", type_=TEXT)),
+            "due_at": sa.case((_IS_STOPPING, None), else_=sa.bindparam("until", type_=sa.Float)),
+            "ended_at": sa.case((_IS_STOPPING, sa.bindparam("wall", type_=sa.Float)), else_=None),
+            "events": appended(
+                sa.case((_IS_STOPPING, sa.bindparam("stopped", type_=TEXT)), else_=sa.bindparam("dequeued", type_=TEXT))
+            ),
+        },
+        LEASED_COLUMNS,
+    )
 )
-_START = ManyRows(
+_START = Prepared(
     LEASES.fenced()
     .where(columns.state == State.DEQUEUED.value)
     .values(
@@ -71,7 +73,7 @@ _START = ManyRows(
         events=appended(sa.bindparam("steps", type_=TEXT)),
     )
 )
-_FINISH = ManyRows(
+_FINISH = Prepared(
     LEASES.fenced().values(
         state=sa.bindparam("new_state", type_=TEXT),
         due_at=None,
@@ -87,7 +89,7 @@ _FINISH = ManyRows(
         events=columns.events.concat(sa.bindparam("steps", type_=TEXT)),
     )
 )
-_RETRY = ManyRows(
+_RETRY = Prepared(
     LEASES.fenced().values(
         state=sa.case((_IS_STOPPING, State.STOPPED.value), else_=State.RETRYING.value),
         due_at=sa.case((_IS_STOPPING, None), else_=sa.bindparam("new_due_at", type_=sa.Float)),
@@ -160,7 +162,7 @@ def accept(connection: sa.Connection, news: Sequence[NewInvocation], clock: Queu
         return []
     rows = new_rows(news, clock)
     if not any(new.stateful for new in news):
-        _ADD.execute(connection, rows)
+        _ADD.run_for_each(connection, rows)
         return [True] * len(news)
     inserted = Counter(tuple(row) for row in connection.execute(_ACCEPT, rows))
     accepted = []
@@ -174,8 +176,8 @@ def accept(connection: sa.Connection, news: Sequence[NewInvocation], clock: Queu
 def claim(connection: sa.Connection, limit: int, holder: str, clock: QueueClock) -> list[Leased]:
     """Up to `limit` invocations that are due, in the order of acceptance."""
     now, wall = clock.now(), clock.wall()
-    found = connection.execute(
-        _CLAIM,
+    found = _CLAIM.rows(
+        connection,
         {
             "now": now,
             "until": now + LEASE_S,
@@ -185,7 +187,7 @@ def claim(connection: sa.Connection, limit: int, holder: str, clock: QueueClock)
             "dequeued": step(State.DEQUEUED, wall),
             "stopped": step(State.STOPPED, wall),
         },
-    ).all()
+    )
     claimed = [leased_of(row, now - wall) for row in found if row[-1] == State.DEQUEUED.value]
     claimed.sort(key=lambda lease: lease.seq)
     return claimed
@@ -193,7 +195,7 @@ def claim(connection: sa.Connection, limit: int, holder: str, clock: QueueClock)
 
 def start(connection: sa.Connection, starts: Sequence[Start], holder: str) -> None:
     if starts:
-        _START.execute(
+        _START.run_for_each(
             connection,
             [
                 {
@@ -209,7 +211,7 @@ def start(connection: sa.Connection, starts: Sequence[Start], holder: str) -> No
 def finish(connection: sa.Connection, finishes: Sequence[Finish], holder: str) -> None:
     """Of leases that are held."""
     if finishes:
-        _FINISH.execute(connection, [_finished(each, holder) for each in finishes])
+        _FINISH.run_for_each(connection, [_finished(each, holder) for each in finishes])
 
 
 def _finished(each: Finish, holder: str) -> dict[str, Any]:
@@ -232,7 +234,7 @@ def _finished(each: Finish, holder: str) -> dict[str, Any]:
 def retry(connection: sa.Connection, retries: Sequence[Retry], holder: str, clock: QueueClock) -> None:
     """Of leases that are held. An invocation that was told to stop does so instead."""
     if retries:
-        _RETRY.execute(connection, [_retried(each, holder, clock) for each in retries])
+        _RETRY.run_for_each(connection, [_retried(each, holder, clock) for each in retries])
 
 
 def _retried(each: Retry, holder: str, clock: QueueClock) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from sesame.store.queue.clock import QueueClock
+from sesame.store.sql.prepared import Prepared
 
 # POLICY: how long a holder that stops extending its leases keeps others from the rows.
 LEASE_S = 60.0
-# A statement names at most this many rows; the databases bound the parameters of one.
-ROWS_AT_ONCE = 1000
+# A statement names at most this many rows; the databases bound the parameters of one. A power of two.
+ROWS_AT_ONCE = 1024
 
 
 # Leases by row and epoch.
@@ -39,14 +40,11 @@ class Leases:
     def __init__(self, table: sa.Table, held: "sa.ColumnElement[bool]", back: Mapping[str, Any]) -> None:
         self._table = table
         columns = table.c
-        self._next_due = sa.select(sa.func.min(columns.due_at)).where(columns.due_at.is_not(None))
+        self._next_due = Prepared(sa.select(sa.func.min(columns.due_at)).where(columns.due_at.is_not(None)))
         given_back = {"due_at": sa.bindparam("now", type_=sa.Float), "epoch": columns.epoch + 1, "holder": "", **back}
         self._void = sa.update(table).where(held, columns.due_at.is_not(None)).values(**given_back)
-        self._held = (
-            sa.select(columns.seq, columns.epoch, columns.holder)
-            .where(columns.seq.in_(sa.bindparam("seqs", expanding=True)), columns.due_at.is_not(None))
-            .with_for_update()
-        )
+        # By how many rows they name.
+        self._held: dict[int, Prepared] = {}
         self._extend = self.fenced().values(due_at=sa.bindparam("new_due_at"))
         self._release = self.fenced().values(**given_back)
 
@@ -81,7 +79,8 @@ class Leases:
         )
 
     def next_due(self, connection: sa.Connection) -> float | None:
-        return connection.execute(self._next_due).scalar()
+        ((due_at,),) = self._next_due.rows(connection, {})
+        return due_at  # type: ignore[no-any-return]
 
     def void(self, connection: sa.Connection, clock: QueueClock) -> int:
         """Ends every lease: the rows may be claimed at once. Returns how many there were."""
@@ -93,10 +92,22 @@ class Leases:
         seqs = sorted({seq for seq, _ in asked})
         found: Held = set()
         for start in range(0, len(seqs), ROWS_AT_ONCE):
-            for seq, epoch, who in connection.execute(self._held, {"seqs": seqs[start : start + ROWS_AT_ONCE]}):
+            for seq, epoch, who in self._read_held(connection, seqs[start : start + ROWS_AT_ONCE]):
                 if who == holder:
                     found.add((seq, epoch))
         return found & asked
+
+    def _read_held(self, connection: sa.Connection, seqs: list[int]) -> Sequence[Any]:
+        """Statements are kept for powers of two; the last row is named again where there are fewer."""
+        size = 1 << (len(seqs) - 1).bit_length()
+        names = [f"seq_{number}" for number in range(size)]
+        statement = self._held.get(size)
+        if statement is None:
+            columns = self._table.c
+            chosen = columns.seq.in_([sa.bindparam(name, type_=sa.BigInteger) for name in names])
+            held = sa.select(columns.seq, columns.epoch, columns.holder).where(chosen, columns.due_at.is_not(None))
+            statement = self._held[size] = Prepared(held.with_for_update())
+        return statement.rows(connection, dict(zip(names, seqs + seqs[-1:] * (size - len(seqs)), strict=True)))
 
     def extend(self, connection: sa.Connection, leases: Sequence[Lease], holder: str, until: float) -> None:
         connection.execute(self._extend, [{**fence(lease, holder), "new_due_at": until} for lease in leases])

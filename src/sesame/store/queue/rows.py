@@ -148,7 +148,7 @@ def leased_of(row: Sequence[Any], ahead: float) -> Leased:
         invocation_id=invocation_id,
         request_id=request_id,
         payload=payload,
-        stateful=stateful,
+        stateful=bool(stateful),
         source=source,
         attempts=attempts,
         throttles=throttles,
