@@ -9,7 +9,7 @@ from sesame.engine.async_policies import (
     FUNCTION_RETRY_MAX_S,
     THROTTLE_RETRY_MAX_S,
     function_retry_s,
-    has_room,
+    has_capacity,
     next_limit,
     throttle_retry_s,
 )
@@ -35,23 +35,23 @@ def test_throttling_waits_from_half_a_second_up_to_a_most() -> None:
 def test_a_quarter_of_a_functions_instances_is_left_to_synchronous_calls(engine: Engine) -> None:
     snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
     caps = Caps(instances_per_function=4, memory_mb=10_000, starts_at_once=2, keep_alive_s=300)
-    assert has_room(snapshot, [snapshot] * 2, [snapshot] * 2, caps)
-    assert not has_room(snapshot, [snapshot] * 3, [snapshot] * 3, caps)
-    assert not has_room(snapshot, [], [snapshot] * 4, caps), "synchronous calls use the whole cap"
+    assert has_capacity(snapshot, [snapshot] * 2, [snapshot] * 2, caps)
+    assert not has_capacity(snapshot, [snapshot] * 3, [snapshot] * 3, caps)
+    assert not has_capacity(snapshot, [], [snapshot] * 4, caps), "synchronous calls use the whole cap"
 
 
 def test_a_quarter_of_the_memory_is_left_to_synchronous_calls(engine: Engine) -> None:
     snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
     caps = Caps(instances_per_function=100, memory_mb=4 * 128, starts_at_once=2, keep_alive_s=300)
-    assert has_room(snapshot, [snapshot] * 2, [snapshot] * 2, caps)
-    assert not has_room(snapshot, [snapshot] * 3, [snapshot] * 3, caps)
+    assert has_capacity(snapshot, [snapshot] * 2, [snapshot] * 2, caps)
+    assert not has_capacity(snapshot, [snapshot] * 3, [snapshot] * 3, caps)
 
 
 def test_one_asynchronous_call_may_run_whatever_the_cap(engine: Engine) -> None:
     snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
     caps = Caps(instances_per_function=1, memory_mb=128, starts_at_once=2, keep_alive_s=300)
-    assert has_room(snapshot, [], [], caps)
-    assert not has_room(snapshot, [snapshot], [snapshot], caps)
+    assert has_capacity(snapshot, [], [], caps)
+    assert not has_capacity(snapshot, [snapshot], [snapshot], caps)
 
 
 def test_more_run_while_the_machine_has_time_and_fewer_while_it_is_busy() -> None:

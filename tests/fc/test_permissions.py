@@ -395,7 +395,7 @@ async def test_stateful_invocations_have_resources_of_their_own(deployed: Endpoi
     assert (await acting(deployed, given, "GET", listed)).status == 403
 
 
-async def test_a_destination_is_set_only_by_who_may_invoke_it(deployed: Endpoint) -> None:
+async def test_setting_a_destination_takes_the_right_to_invoke_it(deployed: Endpoint) -> None:
     path = "/services/s/functions/f/async-invoke-config"
     config = {"destinationConfig": {"onFailure": {"destination": "acs:fc:::services/s.prod/functions/g"}}}
     allowed = f"acs:fc:{REGION}:{ACCOUNT_ID}:services/s.prod/functions/g"

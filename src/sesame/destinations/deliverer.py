@@ -34,7 +34,7 @@ from sesame.model.clocks import Clocks
 from sesame.model.recursion import extended
 
 CLAIM_AGAIN_S = 1.0
-WRITE_AGAIN_FIRST_S, WRITE_AGAIN_MAX_S = 0.25, 15.0
+WRITE_AGAIN_FIRST_S, WRITE_AGAIN_MAX_S = 0.1, 0.8
 LAST_WRITES_S = 5.0
 ERROR_CHARS_MAX = 1024
 
@@ -319,7 +319,8 @@ class Deliverer:
                 await write()
                 return
             except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
-                log.warning("what became of a delivery could not be written", error=str(error), again_s=again_s)
+                if again_s == WRITE_AGAIN_FIRST_S:
+                    log.warning("what became of a delivery is kept until it can be written", error=str(error))
             await self._needs.clocks.sleep(again_s)
             again_s = min(2 * again_s, WRITE_AGAIN_MAX_S)
 

@@ -27,8 +27,9 @@ NOT_RUN = "the server could not run the function"
 ERROR_CHARS_MAX = 4096
 # What is kept of a function's answer with its invocation; destinations get all of it.
 RETURN_BYTES_MAX = 128 * 1024
-# While the queue cannot be written, a write is tried again after so long, doubling up to the second.
-WRITE_AGAIN_FIRST_S, WRITE_AGAIN_MAX_S = 0.25, 15.0
+# While the queue cannot be written, a write is tried again after so long, doubling up to the second. A result that is
+# lost before it is written means that the function runs again, so the second is short.
+WRITE_AGAIN_FIRST_S, WRITE_AGAIN_MAX_S = 0.1, 0.8
 
 log = structlog.get_logger(__name__)
 
@@ -204,10 +205,11 @@ class AsyncCalls:
                     log.warning("the lease was lost before its result was written", **_shown(attempt.lease))
                 return
             except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
-                log.warning(
-                    "the result of an asynchronous invocation could not be written and is kept", error=str(error),
-                    again_s=again_s, **_shown(attempt.lease),
-                )  # fmt: skip
+                if again_s == WRITE_AGAIN_FIRST_S:
+                    log.warning(
+                        "the result of an asynchronous invocation is kept until it can be written", error=str(error),
+                        **_shown(attempt.lease),
+                    )  # fmt: skip
             await self._given.clocks.sleep(again_s)
             again_s = min(2 * again_s, WRITE_AGAIN_MAX_S)
 

@@ -160,7 +160,7 @@ class AsyncInvoker:
             self._extend_later()
 
     def _start_waiting(self) -> None:
-        """Starts claimed invocations in order, passing over those of functions that have no room."""
+        """Starts claimed invocations in order, passing over those of functions without capacity."""
         if not self._may_begin() and self._resume is not None:
             return
         pace, clocks = self._pace, self._given.clocks
@@ -171,7 +171,7 @@ class AsyncInvoker:
         while waiting and self._may_begin() and clocks.monotonic() >= pace.rests_until:
             attempt = waiting.popleft()
             target = attempt.lease.target
-            if target not in full and self._has_room(target):
+            if target not in full and self._has_capacity(target):
                 self._begin(attempt)
                 continue
             full[target] += 1
@@ -184,7 +184,7 @@ class AsyncInvoker:
             rests_s = pace.rests_until - clocks.monotonic()
             self._resume_in(min(rests_s, ADJUST_EVERY_S) if rests_s > 0 else ADJUST_EVERY_S)
         elif passed_over:
-            # The next end of a call starts them, unless it was synchronous calls that took the room.
+            # The next end of a call starts them, unless it was synchronous calls that took the capacity.
             self._resume_in(LOOK_AGAIN_S)
         waiting.extendleft(reversed(passed_over))
 
@@ -199,8 +199,8 @@ class AsyncInvoker:
         self._resume = None
         self._pump()
 
-    def _has_room(self, target: Target) -> bool:
-        return self._given.engine.has_room_for_async(target, self._calling, self._starting)
+    def _has_capacity(self, target: Target) -> bool:
+        return self._given.engine.has_capacity_for_async(target, self._calling, self._starting)
 
     def _begin(self, attempt: Attempt) -> None:
         self._running[attempt.lease.seq] = attempt
@@ -223,7 +223,7 @@ class AsyncInvoker:
             self._pump()
 
     def _put_off(self, attempt: Attempt) -> None:
-        """Sends back to the queue what finds no room; it is recorded like a refusal by the engine."""
+        """Sends back to the queue what finds no capacity; it is recorded like a refusal by the engine."""
         self._running[attempt.lease.seq] = attempt
         attempt.slot = attempt.fresh = False
         attempt.task = asyncio.get_running_loop().create_task(self._attempt(attempt, run=False))

@@ -35,7 +35,7 @@ def throttle_retry_s(throttles: int, chance: float) -> float:
     return _backoff_s(THROTTLE_RETRY_FIRST_S, THROTTLE_RETRY_MAX_S, throttles, chance)
 
 
-def has_room(snapshot: Snapshot, running: Sequence[Snapshot], taken: Sequence[Snapshot], caps: Caps) -> bool:
+def has_capacity(snapshot: Snapshot, running: Sequence[Snapshot], taken: Sequence[Snapshot], caps: Caps) -> bool:
     """Whether one more asynchronous call of `snapshot` may start.
 
     `running` are the asynchronous calls in flight, `taken` all calls in flight. Idle instances do not count.

@@ -49,7 +49,9 @@ class CallEngine(Protocol):
     def invoke(self, invocation: Invocation) -> Awaitable[Outcome]:
         """As `engine.interface.Engine.invoke`. A cancelled call ends the instance that it ran on, and no other."""
 
-    def has_room_for_async(self, target: Target, calling: Mapping[Target, int], starting: Mapping[Target, int]) -> bool:
+    def has_capacity_for_async(
+        self, target: Target, calling: Mapping[Target, int], starting: Mapping[Target, int]
+    ) -> bool:
         """Whether one more asynchronous call may start, beside those that run and those that just start, by target."""
 
     @property

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from sesame.engine.announced import AnnouncedCalls
-from sesame.engine.async_policies import has_room
+from sesame.engine.async_policies import has_capacity
 from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.environment import CredentialsOf
 from sesame.engine.hooks import Hooks
@@ -75,7 +75,9 @@ class LocalEngine:
     def calls_ended(self) -> int:
         return self.dispatcher.ended.total()
 
-    def has_room_for_async(self, target: Target, calling: Mapping[Target, int], starting: Mapping[Target, int]) -> bool:
+    def has_capacity_for_async(
+        self, target: Target, calling: Mapping[Target, int], starting: Mapping[Target, int]
+    ) -> bool:
         """As `async_work.CallEngine` says. True for what cannot be called: the call itself says why."""
         try:
             snapshot = self._resolver.resolve(target)
@@ -83,7 +85,7 @@ class LocalEngine:
             return True
         fresh = self._snapshots(starting)
         busy = [each.snapshot for each in self.pool.instances() if each.state not in (State.IDLE, State.DEAD)]
-        return has_room(snapshot, [*self._snapshots(calling), *fresh], [*busy, *fresh], self._caps)
+        return has_capacity(snapshot, [*self._snapshots(calling), *fresh], [*busy, *fresh], self._caps)
 
     def _snapshots(self, targets: Mapping[Target, int]) -> list[Snapshot]:
         found: list[Snapshot] = []

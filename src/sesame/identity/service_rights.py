@@ -1,6 +1,6 @@
 """What Function Compute may do in the role of a service when no request asks for it, such as invoke a destination.
 
-Used by `_async`. Like a function with the role's credentials, it may what the role's policies allow.
+Used by `_async`. Like a function with the role's credentials, it may do what the role's policies allow.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class ServiceRights:
     def objection(self, service: str, role_arn: str, action: str, resource: str) -> str:
         """Why the service's role does not allow `action` on `resource` (an ARN); "" where it does.
 
-        POLICY: without a role nothing is asked; whoever set the destination had the right to invoke it then.
+        POLICY: without a role nothing is asked: the caller that set the destination had the right to invoke it.
         """
         if not role_arn:
             return ""

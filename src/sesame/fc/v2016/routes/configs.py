@@ -49,7 +49,7 @@ class ConfigRoutes:
     def _require_destinations(self, by: Requester, config: DestinationConfig) -> None:
         """Raises `Forbidden` for a function that the caller may not invoke.
 
-        POLICY: it is asked here because a service without a role has no right of its own that could be asked for later.
+        POLICY: checked here, because a service without a role has no rights to check when the destination is invoked.
         """
         for destination in (config.on_success, config.on_failure):
             found = parse_function_arn(destination.destination) if destination is not None else None
