@@ -1,4 +1,4 @@
-"""The bucket of code uploads: each token reaches its own object, and nobody else reaches any."""
+"""The bucket of code uploads: each token reaches its own object, and no other caller reaches any."""
 
 import contextlib
 import io
@@ -73,7 +73,7 @@ ATTACKS: dict[str, Callable[[oss2.Bucket, Loan], Any]] = {
 
 
 @pytest.mark.parametrize("attack", list(ATTACKS))
-def test_nobody_else_reaches_what_is_uploaded(
+def test_no_other_caller_reaches_what_is_uploaded(
     endpoint: RunningEndpoint, bucket: oss2.Bucket, loan: Loan, attack: str
 ) -> None:
     bucket.put_object("mine", b"mine")
@@ -83,7 +83,7 @@ def test_nobody_else_reaches_what_is_uploaded(
         "the account": oss2.Auth(KEY_ID, SECRET),
         "the default role": endpoint.sts(),
         "a role that may do everything": endpoint.sts("mighty"),
-        "nobody": oss2.AnonymousAuth(),
+        "anonymous": oss2.AnonymousAuth(),
     }
     for auth in strangers.values():
         refused(partial(ATTACKS[attack], endpoint.bucket(loan.bucket_name, auth=auth), loan))
@@ -92,14 +92,14 @@ def test_nobody_else_reaches_what_is_uploaded(
     assert with_token(endpoint, loan).get_object(loan.object_name).read() == b"x"
 
 
-def test_nobody_copies_out_of_it(endpoint: RunningEndpoint, bucket: oss2.Bucket, loan: Loan) -> None:
+def test_no_caller_copies_out_of_it(endpoint: RunningEndpoint, bucket: oss2.Bucket, loan: Loan) -> None:
     refused(lambda: bucket.copy_object(loan.bucket_name, loan.object_name, "stolen"))
     begun = bucket.init_multipart_upload("stolen").upload_id
     refused(lambda: bucket.upload_part_copy(loan.bucket_name, loan.object_name, (0, 0), "stolen", begun, 1))
     bucket.abort_multipart_upload("stolen", begun)
 
 
-def test_its_name_is_nobody_s_to_take_or_to_see(endpoint: RunningEndpoint, loan: Loan) -> None:
+def test_no_caller_takes_or_sees_its_name(endpoint: RunningEndpoint, loan: Loan) -> None:
     with pytest.raises(oss2.exceptions.ServerError) as caught:
         endpoint.bucket(loan.bucket_name).create_bucket("public-read-write")
     assert (caught.value.status, caught.value.code) == (409, "BucketAlreadyExists")

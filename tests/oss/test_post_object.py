@@ -1,4 +1,4 @@
-"""Uploads by forms: under a signed policy, by nobody into an open bucket, and refused where the policy is not met.
+"""Uploads by forms: under a signed policy, without one into a public bucket, and refused where the policy is not met.
 
 Run by pytest against a real endpoint on a free port, with the forms that `requests` makes.
 """
@@ -104,7 +104,7 @@ def test_temporary_credentials_sign_forms_too(endpoint: RunningEndpoint, bucket:
     assert post(endpoint, {**fields, "x-oss-security-token": given.security_token}).status_code == 204
 
 
-def test_nobody_may_post_only_into_an_open_bucket(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+def test_an_anonymous_form_enters_public_buckets_only(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     assert refusal(post(endpoint, {"key": "k"})) == (403, "AccessDenied")
     bucket.put_bucket_acl("public-read-write")
     assert post(endpoint, {"key": "k"}).status_code == 204

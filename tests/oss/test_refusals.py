@@ -102,9 +102,9 @@ def test_an_expired_token_is_refused(endpoint: RunningEndpoint, bucket: oss2.Buc
 def test_a_missing_bucket_is_reported_before_a_wrong_key(
     endpoint: RunningEndpoint, bucket: oss2.Bucket, auth: Any
 ) -> None:
-    nobody = auth("LTAInobody", "secret")
-    assert refused(endpoint.bucket("photos", nobody)) == (403, "InvalidAccessKeyId")
-    missing = endpoint.bucket("no-such-bucket", nobody)
+    unknown = auth("LTAIunknown", "secret")
+    assert refused(endpoint.bucket("photos", unknown)) == (403, "InvalidAccessKeyId")
+    missing = endpoint.bucket("no-such-bucket", unknown)
     assert refused(missing) == (404, "NoSuchBucket")
     for attempt in (
         missing.list_objects,
