@@ -262,6 +262,32 @@ async def test_a_result_outlasts_a_queue_that_cannot_be_written(setup: Setup) ->
     assert len(setup.queue.starts) == 1
 
 
+async def test_nothing_is_started_while_results_cannot_be_written(setup: Setup) -> None:
+    setup.engine.deploy(timeout=3600)
+    setup.engine.driver.behaviour = lambda _sandbox, _call: None
+    rows = [setup.queue.add() for _ in range(6)]
+    await setup.work()
+    setup.queue.fail = OSError("the database is gone")
+    setup.engine.driver.made[0].answer()
+    await settle()
+    assert len(setup.queue.starts) == 5, (
+        "one was started when the call ended, before its result was found not to be kept"
+    )
+    for sandbox in setup.engine.driver.alive:
+        if sandbox.hanging:
+            sandbox.answer()
+    await settle()
+    setup.engine.clocks.advance(30)
+    await settle()
+    assert len(setup.queue.starts) == 5
+    setup.queue.fail = None
+    setup.engine.driver.behaviour = lambda _sandbox, _call: Reply(True, b"")
+    setup.engine.clocks.advance(1)
+    await settle()
+    assert {row.state for row in rows} == {State.SUCCEEDED}
+    assert sorted(setup.queue.starts) == [1, 2, 3, 4, 5, 6]
+
+
 async def test_a_claim_that_fails_is_made_again(setup: Setup) -> None:
     setup.queue.fail = OSError("the database is gone")
     row = setup.queue.add()

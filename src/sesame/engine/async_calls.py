@@ -67,6 +67,8 @@ class AsyncCalls:
         self._given = given
         self._pace = pace
         self._steps = steps
+        # Results that the queue did not take so far. While there are any, each further call might run twice.
+        self.kept = 0
 
     async def run(self, attempt: Attempt) -> None:
         """On return the invocation is in a final state, waits for its next attempt, or its lease was lost.
@@ -198,20 +200,23 @@ class AsyncCalls:
 
     async def _write(self, attempt: Attempt, write: Callable[[Leased], Awaitable[bool]]) -> None:
         """Repeats a write until the queue takes or refuses it."""
-        again_s = WRITE_AGAIN_FIRST_S
-        while True:
-            try:
-                if not await write(attempt.lease):
-                    log.warning("the lease was lost before its result was written", **_shown(attempt.lease))
-                return
-            except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
-                if again_s == WRITE_AGAIN_FIRST_S:
-                    log.warning(
-                        "the result of an asynchronous invocation is kept until it can be written", error=str(error),
-                        **_shown(attempt.lease),
-                    )  # fmt: skip
-            await self._given.clocks.sleep(again_s)
-            again_s = min(2 * again_s, WRITE_AGAIN_MAX_S)
+        again_s, kept = WRITE_AGAIN_FIRST_S, False
+        try:
+            while True:
+                try:
+                    if not await write(attempt.lease):
+                        log.warning("the lease was lost before its result was written", **_shown(attempt.lease))
+                    return
+                except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
+                    if not kept:
+                        kept, self.kept = True, self.kept + 1
+                        log.warning(
+                            "a result is kept until it can be written", error=str(error), **_shown(attempt.lease)
+                        )
+                await self._given.clocks.sleep(again_s)
+                again_s = min(2 * again_s, WRITE_AGAIN_MAX_S)
+        finally:
+            self.kept -= kept
 
 
 def _result(

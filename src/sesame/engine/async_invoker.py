@@ -189,6 +189,8 @@ class AsyncInvoker:
         waiting.extendleft(reversed(passed_over))
 
     def _may_begin(self) -> bool:
+        if self._calls.kept:
+            return False
         return self._slots < self._pace.limit and len(self._running) - self._slots < RECORDING_MAX
 
     def _resume_in(self, delay_s: float) -> None:
