@@ -5,12 +5,12 @@ the environment, keeps no cookies, and reads nothing of an answer but its status
 """
 
 from collections.abc import Mapping
-from typing import Protocol
-
-import aiohttp
-from yarl import URL
+from typing import TYPE_CHECKING, Protocol
 
 from sesame.model.errors import SesameError
+
+if TYPE_CHECKING:
+    import aiohttp
 
 CONNECTIONS_KEPT = 64
 ADDRESSES_KEPT_S = 30
@@ -38,6 +38,10 @@ class HttpSender:
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> None:
+        # Imported with the first record, because it takes a fifth of a start, and most servers never send any.
+        import aiohttp
+        from yarl import URL
+
         try:
             request = self._opened().post(URL(url, encoded=True), data=body, headers=headers, allow_redirects=False)
             async with request as response:
@@ -52,7 +56,9 @@ class HttpSender:
             await self._session.close()
             self._session = None
 
-    def _opened(self) -> aiohttp.ClientSession:
+    def _opened(self) -> "aiohttp.ClientSession":
+        import aiohttp
+
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=CONNECTIONS_KEPT, ttl_dns_cache=ADDRESSES_KEPT_S)
             # The deliverer bounds the time by the clocks that it was given.
