@@ -57,7 +57,10 @@ class Backend(Protocol):
         """Gives up the lock; idempotent. The lines are closed by their users."""
 
     def lost_transaction(self, connection: sa.Connection, error: BaseException) -> bool:
-        """Whether `error` ended the whole transaction and not only the statement that raised it."""
+        """Whether `error` ended the whole transaction and not only the statement that raised it.
+
+        Then the connection may be closed already: nothing more is sent on it.
+        """
 
     def unusable(self, error: BaseException) -> ConfigurationError:
         """For an error at start-up: what was found, and the next step."""

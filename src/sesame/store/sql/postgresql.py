@@ -103,7 +103,15 @@ class PostgresqlBackend:
         self._writer.close()
 
     def lost_transaction(self, connection: sa.Connection, error: BaseException) -> bool:
-        return _is_dead(connection) or _is_loss(error)
+        if _is_dead(connection):
+            return True
+        if not _is_loss(error):
+            return False
+        # A server that is silent would not answer the rollback either.
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, asyncpg.Connection)
+        raw.terminate()
+        return True
 
     def unusable(self, error: BaseException) -> ConfigurationError:
         if isinstance(error, ConfigurationError):
