@@ -305,7 +305,7 @@ async def until_lost(ask: Callable[[], Awaitable[None]]) -> None:
 async def test_a_server_that_is_silent_counts_as_gone(
     server: Server, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for limit in ("CONNECT_TIMEOUT_S", "STATEMENT_TIMEOUT_S", "PROBE_TIMEOUT_S"):
+    for limit in ("CONNECT_TIMEOUT_S", "TRANSACTION_TIMEOUT_S", "PROBE_TIMEOUT_S"):
         monkeypatch.setattr(postgresql, limit, 0.5)
     database = Database(server.url(name))
     await database.open()

@@ -64,7 +64,7 @@ def copy_database(source: Path | str, target: Path | str, progress: Progress = l
 
         def both(reading: sa.Connection) -> list[CopiedTable]:
             _require_this_version(reading, from_)
-            return line.run(lambda writing: _copy(reading, writing, (from_, to), progress))
+            return line.run(lambda writing: _copy(reading, writing, (from_, to), progress), in_time=False)
 
         return from_.follow(both)
 

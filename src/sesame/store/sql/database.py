@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -121,7 +122,9 @@ class Database:
     async def load(self, fn: Callable[[sa.Connection], T]) -> T:
         """As `read`, for start-up: raises `ConfigurationError` with the next step when the database is damaged."""
         try:
-            return await self.read(fn)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._readers, partial(self._read, fn, in_time=False)
+            )
         except PlatformError as error:
             raise self._backend.unusable(error.__cause__ or error) from error
         except (sa.exc.DBAPIError, sa.exc.NoResultFound) as error:
@@ -132,14 +135,14 @@ class Database:
 
         Raises `PlatformError` when the database cannot be reached.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, partial(self._read, fn, in_time=True))
 
-    def _read(self, fn: Callable[[sa.Connection], T]) -> T:
+    def _read(self, fn: Callable[[sa.Connection], T], *, in_time: bool) -> T:
         line: Line | None = getattr(self._of_thread, "line", None)
         if line is None:
             line = self._of_thread.line = self._backend.reader()
             self._reading.append(line)
-        return line.run(fn)
+        return line.run(fn, in_time=in_time)
 
     def _free(self) -> None:
         self._readers.shutdown()

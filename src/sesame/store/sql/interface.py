@@ -18,11 +18,12 @@ class Line(Protocol):
 
     opened: int
 
-    def run(self, fn: Callable[[sa.Connection], T]) -> T:
+    def run(self, fn: Callable[[sa.Connection], T], *, in_time: bool = True) -> T:
         """Runs `fn` with the connection, which is opened before when there is none or when it has died while idle.
 
-        Afterwards the connection is in no transaction. Raises what `fn` raises, and `PlatformError` when the database
-        cannot be reached or the connection is lost meanwhile; the next call opens another.
+        Afterwards the connection is in no transaction. With `in_time`, a server that is silent for too long counts as
+        gone. Raises what `fn` raises, and `PlatformError` when the database cannot be reached or the connection is lost
+        meanwhile; the next call opens another.
         """
 
     def drop(self) -> None:

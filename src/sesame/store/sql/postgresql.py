@@ -20,14 +20,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from sesame.model.errors import ConfigurationError, PlatformError
 from sesame.store.sql.migrate import migrate
+from sesame.store.sql.postgresql_errors import DRIVER_ERRORS, URL_EXPECTED, first_line, is_loss, refusal
 from sesame.store.sql.refusals import NEXT_STEPS_ELSEWHERE, of_another_program
 
 T = TypeVar("T")
 
 VERSION_LEAST = 14
 CONNECT_TIMEOUT_S = 10.0
-# No statement of Sesame's takes this long; a server that answers none for so long counts as gone.
-STATEMENT_TIMEOUT_S = 30.0
+# No transaction of Sesame's takes this long, but for those that are given time; a server that leaves one without an
+# end for so long counts as gone.
+TRANSACTION_TIMEOUT_S = 30.0
 PROBE_EVERY_S = 5.0
 PROBE_TIMEOUT_S = 5.0
 # An idle connection is asked whether it is alive before it is used, unless it was used this shortly before.
@@ -35,7 +37,6 @@ TRUSTED_S = 1.0
 # The server notices only after a moment that a Sesame was killed, and keeps its lock until then.
 LOCK_PATIENCE_S = 5.0
 LOCK_RETRY_S = 0.05
-URL_EXPECTED = "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with options as libpq has them"
 LOCK = int.from_bytes(b"sesamefc", "big")
 APPLICATION_NAME_BYTES_MAX = 63
 
@@ -56,8 +57,6 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.classid = $1 AND l.objid = $2 
 
 _SEQUENCE = sa.text("SELECT pg_get_serial_sequence(:table, :column)")
 
-# Of the network or the driver, where SQLAlchemy does not wrap them; time limits are OSErrors.
-_DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +71,13 @@ class PostgresqlBackend:
         self.shown = without_password(url)
         self._url = url
         self._name = _application_name(used_by)
-        self._engine = self._engine_of(lambda: self._connect(STATEMENT_TIMEOUT_S))
+        self._engine = create_async_engine(
+            # Parameters may be secrets, and errors are logged.
+            "postgresql+asyncpg://",
+            async_creator=self._connect,
+            poolclass=sa.pool.NullPool,
+            hide_parameters=True,
+        )
         self._readers = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._writer = _Line(self._open_writer)
         # The server's number for the connection that had the lock last, to end it should it outlive us.
@@ -89,7 +94,7 @@ class PostgresqlBackend:
         self.lock()
         try:
             asyncio.run(self._migrate())
-        except (sa.exc.SQLAlchemyError, *_DRIVER_ERRORS) as error:
+        except (sa.exc.SQLAlchemyError, *DRIVER_ERRORS) as error:
             raise self.unusable(error) from error
         self._prepared = True
 
@@ -105,7 +110,7 @@ class PostgresqlBackend:
     def lost_transaction(self, connection: sa.Connection, error: BaseException) -> bool:
         if _is_dead(connection):
             return True
-        if not _is_loss(error):
+        if not is_loss(error):
             return False
         # A server that is silent would not answer the rollback either.
         raw = connection.connection.driver_connection
@@ -116,7 +121,7 @@ class PostgresqlBackend:
     def unusable(self, error: BaseException) -> ConfigurationError:
         if isinstance(error, ConfigurationError):
             return error
-        what, step = _refusal(error)
+        what, step = refusal(error)
         return ConfigurationError(f"the database {self.shown} cannot be used: {what}. {step}")
 
     def absent(self) -> str:
@@ -135,7 +140,7 @@ class PostgresqlBackend:
     def follow(self, fn: Callable[[sa.Connection], T]) -> T:
         line = self.reader()
         try:
-            return line.run(fn)
+            return line.run(fn, in_time=False)
         except PlatformError as error:
             raise self.unusable(error.__cause__ or error) from error
         finally:
@@ -153,18 +158,11 @@ class PostgresqlBackend:
         name = connection.execute(_SEQUENCE, {"table": table, "column": column}).scalar_one()
         connection.execute(sa.text("SELECT setval(CAST(:name AS regclass), :number)"), {"name": name, "number": number})
 
-    def _engine_of(self, connect: Callable[[], Awaitable["asyncpg.Connection[Any]"]]) -> AsyncEngine:
-        # Parameters may be secrets, and errors are logged.
-        return create_async_engine(
-            "postgresql+asyncpg://", async_creator=connect, poolclass=sa.pool.NullPool, hide_parameters=True
-        )
-
-    async def _connect(self, command_timeout: float | None) -> "asyncpg.Connection[Any]":
+    async def _connect(self) -> "asyncpg.Connection[Any]":
         try:
             connection = await asyncpg.connect(
                 self._url,
                 timeout=CONNECT_TIMEOUT_S,
-                command_timeout=command_timeout,
                 server_settings={"application_name": self._name},
             )
         except (ValueError, TypeError) as error:
@@ -234,9 +232,8 @@ class PostgresqlBackend:
             )
 
     async def _migrate(self) -> None:
-        """On a connection of its own: the change of a large table may take longer than any other statement."""
-        engine = self._engine_of(lambda: self._connect(None))
-        async with engine.connect() as connection:
+        """On a connection of its own, however long it takes to change a large table."""
+        async with self._engine.connect() as connection:
             if await connection.scalar(sa.text("SHOW fsync")) != "on":
                 log.warning("the database server runs with fsync off: a power cut may cost what was acknowledged")
             await connection.run_sync(migrate, self.shown)
@@ -253,8 +250,8 @@ class _Line:
         self._connection: AsyncConnection | None = None
         self._used_at = 0.0
 
-    def run(self, fn: Callable[[sa.Connection], T]) -> T:
-        return self._loop.run_until_complete(self._run(fn))
+    def run(self, fn: Callable[[sa.Connection], T], *, in_time: bool = True) -> T:
+        return self._loop.run_until_complete(self._run(fn, TRANSACTION_TIMEOUT_S if in_time else None))
 
     def drop(self) -> None:
         if self._connection is not None:
@@ -267,11 +264,15 @@ class _Line:
                 self._loop.run_until_complete(_end(connection))
             self._loop.close()
 
-    async def _run(self, fn: Callable[[sa.Connection], T]) -> T:
+    async def _run(self, fn: Callable[[sa.Connection], T], timeout_s: float | None) -> T:
         try:
-            connection = await self._ready()
-        except (ConfigurationError, sa.exc.SQLAlchemyError, *_DRIVER_ERRORS) as error:
-            raise PlatformError(f"the database cannot be reached: {_first_line(error)}") from error
+            async with asyncio.timeout(CONNECT_TIMEOUT_S + LOCK_PATIENCE_S):
+                connection = await self._ready()
+            raw = await _raw(connection)
+        except (ConfigurationError, sa.exc.SQLAlchemyError, *DRIVER_ERRORS) as error:
+            raise PlatformError(f"the database cannot be reached: {first_line(error)}") from error
+        # asyncpg's own time limits ask the server to cancel, and wait for its answer.
+        watch = None if timeout_s is None else self._loop.call_later(timeout_s, raw.terminate)
         try:
             result = await connection.run_sync(fn)
             if connection.in_transaction():
@@ -280,21 +281,24 @@ class _Line:
             if _is_dead(connection.sync_connection):
                 raise asyncpg.ConnectionDoesNotExistError("the connection was closed before its transaction ended")
         except BaseException as error:
-            if _is_dead(connection.sync_connection) or _is_loss(error):
+            if _is_dead(connection.sync_connection) or is_loss(error):
                 await self._drop()
-                raise PlatformError(f"the connection to the database was lost: {_first_line(error)}") from error
+                raise PlatformError(f"the connection to the database was lost: {first_line(error)}") from error
             if connection.in_transaction():
                 await connection.rollback()
             raise
+        finally:
+            if watch is not None:
+                watch.cancel()
         self._used_at = time.monotonic()
         return result
 
     async def _ready(self) -> AsyncConnection:
         if self._connection is not None and time.monotonic() - self._used_at > TRUSTED_S:
             try:
-                await (await _raw(self._connection)).fetchval("SELECT 1", timeout=PROBE_TIMEOUT_S)
+                await _probe(await _raw(self._connection))
                 self._used_at = time.monotonic()
-            except (sa.exc.SQLAlchemyError, *_DRIVER_ERRORS):
+            except (sa.exc.SQLAlchemyError, *DRIVER_ERRORS):
                 await self._drop()
         if self._connection is None:
             self._connection = await self._connect()
@@ -313,6 +317,14 @@ async def _raw(connection: AsyncConnection) -> "asyncpg.Connection[Any]":
     return raw
 
 
+async def _probe(raw: "asyncpg.Connection[Any]") -> None:
+    watch = asyncio.get_running_loop().call_later(PROBE_TIMEOUT_S, raw.terminate)
+    try:
+        await raw.execute("SELECT 1")
+    finally:
+        watch.cancel()
+
+
 async def _abandon(connection: AsyncConnection) -> None:
     """Closes the socket without a word to the server, which may not answer any more."""
     if not connection.closed and not connection.invalidated:
@@ -324,8 +336,8 @@ async def _abandon(connection: AsyncConnection) -> None:
 async def _end(connection: AsyncConnection) -> None:
     try:
         await asyncio.wait_for(connection.close(), PROBE_TIMEOUT_S)
-    except (sa.exc.SQLAlchemyError, *_DRIVER_ERRORS) as error:
-        log.warning("a connection to the database was lost before it was closed", error=_first_line(error))
+    except (sa.exc.SQLAlchemyError, *DRIVER_ERRORS) as error:
+        log.warning("a connection to the database was lost before it was closed", error=first_line(error))
 
 
 def without_password(url: str) -> str:
@@ -356,44 +368,3 @@ def _is_dead(connection: sa.Connection | None) -> bool:
         return True
     raw = connection.connection.driver_connection
     return not isinstance(raw, asyncpg.Connection) or raw.is_closed()
-
-
-def _is_loss(error: BaseException) -> bool:
-    """Whether it was raised because the connection is gone or the server is silent."""
-    found = _driver_error(error)
-    if isinstance(found, asyncpg.PostgresError):
-        # The server ends the connection with what it says: FATAL and PANIC, such as an administrator's shutdown.
-        fatal = getattr(found, "severity_en", "") in ("FATAL", "PANIC")
-        return fatal or isinstance(found, asyncpg.PostgresConnectionError)
-    return isinstance(found, ConnectionError | TimeoutError | asyncpg.InterfaceError)
-
-
-def _driver_error(error: BaseException) -> BaseException:
-    """What asyncpg raised, where SQLAlchemy wrapped it: in an error of its own that wraps one in DB-API's form."""
-    found = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig is not None else error
-    return found.__cause__ if isinstance(found.__cause__, asyncpg.PostgresError | asyncpg.InterfaceError) else found
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(_driver_error(error)) or type(error).__name__).splitlines()[0]
-
-
-def _refusal(error: BaseException) -> tuple[str, str]:
-    """What is wrong and the next step, for an error of the first connection."""
-    cause = _driver_error(error)
-    match cause:
-        case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
-            step = "Check user and password of the URL; a password may also stand in PGPASSWORD or in ~/.pgpass"
-        case asyncpg.InvalidCatalogNameError():
-            step = "Make it first, with `createdb` for example, or name another"
-        case asyncpg.InsufficientPrivilegeError():
-            step = "Let the user of the URL make tables there: let it own the database"
-        case asyncpg.CannotConnectNowError() | asyncpg.TooManyConnectionsError():
-            step = "Try again when the server has finished starting, or has connections left"
-        case asyncpg.ClientConfigurationError():
-            step = f"{URL_EXPECTED[0].upper()}{URL_EXPECTED[1:]}"
-        case OSError():
-            step = "Check that PostgreSQL runs there and that the URL has its host and port"
-        case _:
-            step = NEXT_STEPS_ELSEWHERE
-    return _first_line(cause), step

@@ -124,7 +124,7 @@ class SqliteLine:
         self._engine = engine
         self._connection: sa.Connection | None = None
 
-    def run(self, fn: Callable[[sa.Connection], T]) -> T:
+    def run(self, fn: Callable[[sa.Connection], T], *, in_time: bool = True) -> T:
         if self._connection is None:
             self._connection = self._engine.connect()
             self.opened += 1
