@@ -12,11 +12,15 @@ import pytest_asyncio
 from tests.runtime.conftest import Stage
 from tests.support.jails import ISOLATION, Traces, jail, jail_only, resolve, root_only
 
+from sesame.model.command import Command
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.interface import KillReason, SandboxDied, SandboxStartFailed, StartFailure
 from sesame.sandbox.jail.driver import JailDriver, JailOptions
 from sesame.sandbox.jail.isolation import Isolation
 from sesame.sandbox.launch import Launch
+
+# What `select` can wait for.
+SELECT_DESCRIPTORS = 1024
 
 pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
 
@@ -140,6 +144,19 @@ async def test_freezing_without_cgroups(runtime: str, tmp_path: Path, until: Any
         actor = await Stage(driver, runtime).start("jailed", "index.ticks")
         assert "SIGSTOP" in by(driver, "freezing while idle")
         await stands_still_while_frozen(actor, until)
+
+
+async def test_a_server_with_many_open_connections_starts_zygotes(runtime: str, tmp_path: Path) -> None:
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(SELECT_DESCRIPTORS)]
+    try:
+        async with jail(tmp_path) as driver:
+            actor = await Stage(driver, runtime).start("exits", "index.pid")
+            assert (await actor.invoke()).payload.isdigit()
+            execution = await actor.sandbox.exec(Command(("true",)))
+            assert await execution.wait() == 0
+    finally:
+        for fd in held:
+            os.close(fd)
 
 
 def by(driver: JailDriver, what: str) -> str:

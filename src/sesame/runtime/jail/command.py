@@ -137,19 +137,19 @@ def _watch(command, alive, wake):
     """Reaps until the command has ended and returns its status; None when the host closed its socket before."""
     while True:
         try:
-            ready = select.select([alive, wake], [], [])[0]
+            hung_up, woken = linux.readable([alive, wake])
         except (OSError, select.error) as error:
             # Python 2 does not go on waiting after a signal (PEP 475).
             if error.args[0] != errno.EINTR:
                 raise
             continue
-        if wake in ready:
+        if woken:
             # However many children have ended, at most one signal is pending.
             os.read(wake, 512)
         for pid, status in _ended(os.WNOHANG):
             if pid == command:
                 return status
-        if alive in ready:
+        if hung_up:
             return None
 
 

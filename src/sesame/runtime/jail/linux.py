@@ -7,6 +7,7 @@ import array
 import ctypes
 import errno
 import os
+import select
 import socket
 import struct
 
@@ -213,6 +214,18 @@ def landlock_scope():
     finally:
         os.close(fd)
     return True
+
+
+def readable(fds, wait=True):
+    """Whether each descriptor has something to read, or its end; waits until one has. Raises as poll does.
+
+    Not by `select`, which refuses numbers from 1,024 on: the host may have that many connections open.
+    """
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    ready = dict(poll.poll(None if wait else 0))
+    return [fd in ready for fd in fds]
 
 
 def packet_pair():

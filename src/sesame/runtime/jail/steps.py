@@ -12,7 +12,6 @@ import json
 import os
 import random
 import resource
-import select
 import signal
 import sys
 import traceback
@@ -226,7 +225,7 @@ def die_with(lifeline):
     The parent holds the other end of the pipe `lifeline`, which tells whether it has died already.
     """
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-    if select.select([lifeline], [], [], 0)[0]:
+    if linux.readable([lifeline], wait=False)[0]:
         os._exit(EXIT_JAIL_FAILED)
 
 

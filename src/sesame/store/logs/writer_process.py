@@ -177,7 +177,10 @@ class _Conversation:
         return bool(poll.poll(RETRY_EVERY_S * 1000))
 
     def _readable(self, timeout_s: float) -> bool:
-        return bool(select.select([self._sock], [], [], timeout_s)[0])
+        # Not by `select`, which refuses descriptors from 1,024 on: this one has the number that it has in the server.
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        return bool(poll.poll(timeout_s * 1000))
 
     def _say(self, number: int, tried: Tried) -> None:
         try:
