@@ -246,19 +246,22 @@ class _Line:
     def __init__(self, connect: Callable[[], Awaitable[AsyncConnection]]) -> None:
         self.opened = 0
         self._connect = connect
-        self._loop = uvloop.new_event_loop()
+        # Made with the first run, because a loop holds five descriptors, and many lines are never used.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: AsyncConnection | None = None
         self._used_at = 0.0
 
     def run(self, fn: Callable[[sa.Connection], T], *, in_time: bool = True) -> T:
+        if self._loop is None:
+            self._loop = uvloop.new_event_loop()
         return self._loop.run_until_complete(self._run(fn, TRANSACTION_TIMEOUT_S if in_time else None))
 
     def drop(self) -> None:
-        if self._connection is not None:
+        if self._connection is not None and self._loop is not None:
             self._loop.run_until_complete(self._drop())
 
     def close(self) -> None:
-        if not self._loop.is_closed():
+        if self._loop is not None and not self._loop.is_closed():
             connection, self._connection = self._connection, None
             if connection is not None:
                 self._loop.run_until_complete(_end(connection))
@@ -272,7 +275,7 @@ class _Line:
         except (ConfigurationError, sa.exc.SQLAlchemyError, *DRIVER_ERRORS) as error:
             raise PlatformError(f"the database cannot be reached: {first_line(error)}") from error
         # asyncpg's own time limits ask the server to cancel, and wait for its answer.
-        watch = None if timeout_s is None else self._loop.call_later(timeout_s, raw.terminate)
+        watch = None if timeout_s is None else asyncio.get_running_loop().call_later(timeout_s, raw.terminate)
         try:
             result = await connection.run_sync(fn)
             if connection.in_transaction():
