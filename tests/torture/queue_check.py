@@ -19,6 +19,7 @@ ENDS = ("ended", "failed")
 UNDER_WAY = ("Enqueued", "Dequeued", "Running", "Retrying", "Stopping")
 # What a record at a destination calls a success; of a failure it tells the code.
 SUCCESS = "Success"
+PROCESS_EXITED = "Process exited unexpectedly"
 PAGE = 100
 # An execution that was under way when something was killed may tell so late that it began.
 LATE_S = 0.5
@@ -112,7 +113,10 @@ def judge(sent: list[Sent], found: Records, reports: list[Report], kills: list[K
             continue
         expected, last = (FAILED, "failed") if event.function == FAILS else (SUCCEEDED, "ended")
         assert record["status"] == expected, f"not {expected}: {everything}"
-        assert any(report.what == last for report in happened), f"recorded, but not executed to its end: {everything}"
+        # A killed instance is a function error, too, and counts: every attempt that was left may have met one.
+        killed = expected == FAILED and PROCESS_EXITED in record["invocationErrorMessage"] and bool(kills)
+        ended = killed or any(report.what == last for report in happened)
+        assert ended, f"recorded, but not executed to its end: {everything}"
         verdict.accepted += event.accepted
         _add_executions(verdict, happened, kills, everything)
         arrivals = sum(report.what == "arrived" for report in happened)
