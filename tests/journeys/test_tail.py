@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import uuid
+from collections.abc import Sequence
 
 import fc2
 import requests
@@ -120,8 +121,14 @@ def test_logs_that_stay(sesame: Sesame, deploy: Deploy, service: str, api: Api, 
     calls = [api.invoke(service, "prints").headers["X-Fc-Request-Id"] for _ in range(2)]
     for request_id in calls:
         command = [sys.executable, "-m", "sesame", "logs", f"{service}/prints", "--data-dir", str(sesame.data_dir)]
-        shown = subprocess.run([*command, "--request-id", request_id], capture_output=True, text=True, timeout=60)
-        assert shown.returncode == 0, shown.stderr
+        wanted = [*command, "--request-id", request_id]
+
+        def show(command: Sequence[str] = wanted) -> "subprocess.CompletedProcess[str] | None":
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            return None if done.returncode else done
+
+        # Lines are kept within a second of the call's end.
+        shown = wait_until(show, "the call's log")
         lines = [re.fullmatch(rf"{STAMP} {request_id} (.*)", line) for line in shown.stdout.splitlines()]
         texts = [line[1] for line in lines if line]
         assert len(texts) == len(lines), shown.stdout

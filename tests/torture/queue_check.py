@@ -114,7 +114,7 @@ def judge(sent: list[Sent], found: Records, reports: list[Report], kills: list[K
         expected, last = (FAILED, "failed") if event.function == FAILS else (SUCCEEDED, "ended")
         assert record["status"] == expected, f"not {expected}: {everything}"
         # A killed instance is a function error, too, and counts: every attempt that was left may have met one.
-        killed = expected == FAILED and PROCESS_EXITED in record["invocationErrorMessage"] and bool(kills)
+        killed = expected == FAILED and PROCESS_EXITED in record.get("invocationErrorMessage", "") and bool(kills)
         ended = killed or any(report.what == last for report in happened)
         assert ended, f"recorded, but not executed to its end: {everything}"
         verdict.accepted += event.accepted
