@@ -197,6 +197,12 @@ async def test_tokens_that_nobody_gave(kept: Kept, start: str) -> None:
         await DeadLetters(kept.queue.deliveries).list(start, 10)
 
 
+@pytest.mark.parametrize("token", ["bogus", "s/f", "s/f/", "/f/LATEST", "s/f/LATEST/x", "//"])
+async def test_tokens_of_functions_that_no_page_gave(kept: Kept, token: str) -> None:
+    with pytest.raises(Invalid, match="next_token"):
+        await kept.invocations.functions(token, 10)
+
+
 async def test_dead_letters(kept: Kept) -> None:
     letters = DeadLetters(kept.queue.deliveries)
     await kept.invocations.accept(call("mine"))

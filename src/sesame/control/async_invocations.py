@@ -178,9 +178,11 @@ class AsyncInvocations:
     async def functions(self, token: str, limit: int) -> FunctionsPage:
         """Functions whose asynchronous invocations are stateful by their configuration, or that have such invocations.
 
-        A token names where the next page begins: `service/function/qualifier`.
+        A token names where the next page begins: `service/function/qualifier`. Raises `Invalid` for any other.
         """
         checks.between("limit", limit, 1, limits.LIST_LIMIT_MAX)
+        if token and (token.count("/") != 2 or not all(token.split("/"))):
+            raise Invalid("next_token", "a token of the page before", token)
         service, _slash, rest = token.partition("/")
         function, _slash, qualifier = rest.partition("/")
         start = (service, function, qualifier)
