@@ -14,6 +14,7 @@ from sesame.destinations.deliverer import Deliverer, DelivererNeeds
 from sesame.destinations.policies import ATTEMPTS_MAX, PER_HOST_MAX, SEND_TIMEOUT_S
 from sesame.destinations.routes import Routes
 from sesame.destinations.sender import NotDelivered
+from sesame.model import limits
 from sesame.model.async_invocation import LeasedDelivery, NewInvocation
 from sesame.model.invocation import Target
 
@@ -40,9 +41,9 @@ class FakeDeliveries:
     def _set_on_work(self, callback: Callable[[], None]) -> None:
         self.notify = callback
 
-    def add(self, destination: str) -> Row:
+    def add(self, destination: str, record: bytes = b'{"r":1}') -> Row:
         lease = LeasedDelivery(
-            seq=len(self.rows), epoch=0, invocation_seq=7, destination=destination, record=b'{"r":1}',
+            seq=len(self.rows), epoch=0, invocation_seq=7, destination=destination, record=record,
             condition="Success", attempts=0, created_at=1.0, target=Target("s", "LATEST", "f"), invocation_id="i",
             request_id="r",
         )  # fmt: skip
@@ -275,6 +276,14 @@ async def test_a_function_gets_the_record_as_its_event_once_it_may_be_invoked(se
     (new,) = setup.accepted
     assert (new.target, new.payload, new.source) == (Target("s", "LATEST", "g"), b'{"r":1}', "destination")
     assert new.meta.chain == ("s/f",)
+
+
+async def test_a_record_that_is_too_large_for_an_event_is_a_dead_letter_at_once(setup: Setup) -> None:
+    row = setup.queue.add(FUNCTION, b"x" * (limits.ASYNC_PAYLOAD_BYTES + 1))
+    await setup.work()
+    assert row.state == "dead"
+    assert "an asynchronous event at most 131072" in row.error
+    assert not setup.accepted
 
 
 async def test_what_was_sent_is_recorded_once_the_queue_can_be_written_again(setup: Setup) -> None:

@@ -28,6 +28,7 @@ from sesame.destinations.policies import (
 from sesame.destinations.records import EventFacts, cloud_event
 from sesame.destinations.routes import FunctionRoute, NoRoute, Routes, UrlRoute
 from sesame.destinations.sender import NotDelivered, Sender
+from sesame.model import limits
 from sesame.model.arn import Arns
 from sesame.model.async_invocation import LeasedDelivery, NewInvocation
 from sesame.model.clocks import Clocks
@@ -281,7 +282,9 @@ class Deliverer:
         destinations = self._needs.destinations
         refusal = destinations.refusal(lease.target, route.target, lease.record)
         if refusal:
-            await self._failed(lease, refusal)
+            # What is too large stays so; a right or a function may still come.
+            never = len(lease.record) > limits.ASYNC_PAYLOAD_BYTES
+            await (self._bury(lease, refusal) if never else self._failed(lease, refusal))
             return
         call = FunctionCall(
             route.target, lease.record, f"delivery-{lease.seq}-{lease.request_id}", extended((), lease.target)
