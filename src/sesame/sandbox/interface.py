@@ -141,8 +141,11 @@ class SandboxStartFailed(SesameError):
                 return error
         elif isinstance(error, TimeoutError):
             kind, cause = StartFailure.CRASHED, "it was not ready in time"
-        elif isinstance(error, SandboxDied) and (exit or error.reason is not Death.EXIT):
-            kind, cause = StartFailure.CRASHED, exit or error.reason.value
+        elif exit:
+            # However the host noticed it: by the end of the stream, or by what it looked for in /proc.
+            kind, cause = StartFailure.CRASHED, exit
+        elif isinstance(error, SandboxDied) and error.reason is not Death.EXIT:
+            kind, cause = StartFailure.CRASHED, error.reason.value
         else:
             kind, cause = StartFailure.TRANSIENT, ""
         detail = " ".join(part for part in (str(error) or cause, f"({exit})" if exit else "", output) if part)

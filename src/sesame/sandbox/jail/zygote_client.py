@@ -109,7 +109,8 @@ class ZygoteClient:
 
     @property
     def alive(self) -> bool:
-        return self._control is not None
+        """Asks the kernel, because the end of the control socket is read only at the next turn of the event loop."""
+        return self._control is not None and self._child is not None and self._child.poll() is None
 
     @property
     def pid(self) -> int:
