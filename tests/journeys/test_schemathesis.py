@@ -40,7 +40,7 @@ REFUSED = {
     "POST /2016-08-15/services/{service}/versions",  # nothing has changed since the last one
     # It has ended.
     "PUT /2016-08-15/services/{service}/functions/{function}/stateful-async-invocations/{invocation}",
-    # Its trigger may be gone by then.
+    # Its trigger is one for HTTP, which requests call.
     "POST /sesame/services/{service}/functions/{function}/triggers/{trigger}/fire",
     "GET /sesame/dead-letters/{letter}",  # there is none
     "POST /sesame/dead-letters/{letter}/replay",

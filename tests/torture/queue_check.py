@@ -113,15 +113,22 @@ def judge(sent: list[Sent], found: Records, reports: list[Report], kills: list[K
             continue
         expected, last = (FAILED, "failed") if event.function == FAILS else (SUCCEEDED, "ended")
         assert record["status"] == expected, f"not {expected}: {everything}"
-        # A killed instance is a function error, too, and counts: every attempt that was left may have met one.
-        killed = expected == FAILED and PROCESS_EXITED in record.get("invocationErrorMessage", "") and bool(kills)
-        ended = killed or any(report.what == last for report in happened)
+        ended = any(report.what == last for report in happened) or _was_killed(record, happened, kills)
         assert ended, f"recorded, but not executed to its end: {everything}"
         verdict.accepted += event.accepted
         _add_executions(verdict, happened, kills, everything)
         arrivals = sum(report.what == "arrived" for report in happened)
         verdict.repeated_arrivals += max(0, arrivals - 1)
     return verdict
+
+
+def _was_killed(record: dict[str, Any], happened: list[Report], kills: list[Kill]) -> bool:
+    """Whether a kill met the last attempt. It counts as a function error, and the function could report no end."""
+    begun = [report.at for report in happened if report.what == "began"]
+    if not begun or PROCESS_EXITED not in record.get("invocationErrorMessage", ""):
+        return False
+    until = begun[-1] + record["durationMs"] / 1000 + LATE_S
+    return any(begun[-1] <= kill.ended + LATE_S and kill.began <= until for kill in kills)
 
 
 def _add_executions(verdict: Verdict, happened: list[Report], kills: list[Kill], everything: str) -> None:

@@ -75,6 +75,19 @@ def test_a_retry_is_no_repetition() -> None:
         judge([event], {"a": record}, reports("began", "failed", "began", "failed"), [])
 
 
+def test_only_a_kill_explains_an_attempt_that_told_no_end() -> None:
+    event = Sent("a", FAILS, b"{}", accepted=True)
+    record = {**RECORD, "status": "Failed", "durationMs": 40, "invocationErrorMessage": "Process exited unexpectedly"}
+    told = reports("began", "began", "arrived", retries=(0, 1, 0))
+    kills = [Kill("instance", 0.1, 0.1), Kill("instance", 1.1, 1.1)]
+    assert judge([event], {"a": record}, told, kills).executions == len(kills)
+    for missing in ([], kills[:1], [kills[0], Kill("instance", 9.0, 9.0)]):
+        with pytest.raises(AssertionError, match="recorded, but not executed to its end"):
+            judge([event], {"a": record}, told, missing)
+    with pytest.raises(AssertionError, match="recorded, but not executed to its end"):
+        judge([event], {"a": {**record, "invocationErrorMessage": "no"}}, told, kills)
+
+
 def test_a_destination_that_heard_of_another_outcome_was_left_out() -> None:
     assert missing_arrivals([EVENT], {"a": RECORD}, SOUND) == []
     assert missing_arrivals([EVENT], {"a": RECORD}, SOUND[:2]) == ["a"]

@@ -309,8 +309,9 @@ async def test_an_event_whose_announcement_was_lost_waits_for_the_next_look(shop
     async with running(shop):
         cause = Cause(event=object_event.PUT_OBJECT, account_id=ACCOUNT, principal_id="me", at=1.0)
         changed = Changed("photos", "k", ObjectMeta())
-        await shop.database.write(lambda c: shop.objects.events.note(c, cause, [changed]))
+        # The look at the start is over: the next one is a timer.
         await eventually(lambda: bool(shop.clocks.timers))
+        await shop.database.write(lambda c: shop.objects.events.note(c, cause, [changed]))
         assert await shop.waiting() == 1
         shop.clocks.advance(LOOK_EVERY_S)
         await until(shop, 1)
