@@ -78,5 +78,7 @@ def methods(node: Node) -> list[str]:
 
 
 def any_case(table: Mapping[str, Key]) -> dict[str, Key]:
-    """The table with each key also as its first letter in the other case: templates have both."""
-    return {**{name[:1].swapcase() + name[1:]: key for name, key in table.items()}, **table}
+    """The table with the first letter of each key in either case: templates have both."""
+    small = {name[:1].lower() + name[1:]: key for name, key in table.items()}
+    # Last, so that messages suggest the key as the documentation spells it.
+    return {**small, **{name[:1].upper() + name[1:]: key for name, key in table.items()}}

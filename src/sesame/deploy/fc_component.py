@@ -6,7 +6,7 @@ Called by `deploy.serverless_devs`; adds to the parts of a project.
 from pathlib import Path
 from typing import Any
 
-from sesame.deploy import events, fc_keys, roles, yaml_source
+from sesame.deploy import fc_keys, trigger_keys, yaml_source
 from sesame.deploy.fc_keys import At
 from sesame.deploy.project import (
     AsyncConfig,
@@ -185,23 +185,14 @@ def _trigger(service: str, function: str, node: Node, made: Parts, at: At) -> No
     table, source = reader
     given = node.mapping().get("config", Node({}, node.place))
     config = yaml_source.fields(given, table, made.notes, what)
-    api_type = events.TRIGGER_TYPES[kind.text().lower()]
-    fields: dict[str, Any] = {"triggerType": api_type}
-    if source is not None:
-        fields["sourceArn"] = source(config, at)
-    fields["triggerConfig"] = config
-    for key, field in (("qualifier", "qualifier"), ("sourceArn", "sourceArn"), ("description", "description")):
+    fields = trigger_keys.api_fields(kind.text(), config, source, at)
+    given_fields = [("qualifier", "qualifier"), ("sourceArn", "sourceArn"), ("description", "description")]
+    if "invocationRole" in fields:
+        given_fields.append(("role", "invocationRole"))
+    for key, field in given_fields:
         value = node.mapping().get(key)
         if value is not None and value.value is not None:
             fields[field] = value.text()
-    if api_type not in ("timer", "http"):
-        role = node.mapping().get("role")
-        fields["invocationRole"] = (
-            role.text() if role is not None and role.value is not None
-            else f"acs:ram::{at.account_id}:role/{roles.OF_TRIGGERS[api_type]}"
-        )  # fmt: skip
-    if api_type == "timer":
-        config.setdefault("enable", True)
     made.triggers.append(Trigger(service=service, function=function, name=name, fields=fields, place=node.place))
 
 

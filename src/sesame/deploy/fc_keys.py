@@ -3,13 +3,12 @@
 Used by `deploy.fc_component`.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from sesame.deploy import events, yaml_source
+from sesame.deploy import events, trigger_keys, yaml_source
 from sesame.deploy.yaml_source import Key, Node
 
 NOT_IN_THE_CLOUD = "is a setting of the tool and not of a function"
@@ -92,27 +91,6 @@ def _lifecycle(node: Node) -> dict[str, Any]:
     return yaml_source.fields(node, table, None, "instanceLifecycleConfig")
 
 
-def _bucket_arn(config: dict[str, Any], at: At) -> str:
-    return f"acs:oss:{at.region}:{at.account_id}:{config.pop('bucketName', '')}"
-
-
-def _project_arn(config: dict[str, Any], at: At) -> str:
-    return f"acs:log:{at.region}:{at.account_id}:project/{config.get('logConfig', {}).get('project', '')}"
-
-
-def _topic_arn(config: dict[str, Any], at: At) -> str:
-    return f"acs:mns:{config.pop('region', '') or at.region}:{at.account_id}:/topics/{config.pop('topicName', '')}"
-
-
-def _table_arn(config: dict[str, Any], at: At) -> str:
-    place = f"{config.pop('instanceName', '')}/table/{config.pop('tableName', '')}"
-    return f"acs:ots:{at.region}:{at.account_id}:instance/{place}"
-
-
-def _cdn_arn(_config: dict[str, Any], at: At) -> str:
-    return f"acs:cdn:*:{at.account_id}"
-
-
 def _cdn_filter(node: Node) -> dict[str, Any]:
     return {name: events.texts(value) for name, value in node.mapping().items()}
 
@@ -180,40 +158,21 @@ DOMAIN_KEYS = {
     "tlsConfig": Key("tlsConfig", Node.plain),
     "wafConfig": Key("wafConfig", Node.plain),
 }
-_TIMER = {
-    "cronExpression": Key("cronExpression", Node.text), "enable": Key("enable", Node.boolean),
-    "payload": Key("payload", Node.text),
-}  # fmt: skip
-_HTTP = {
-    "authType": Key("authType", events.auth_type), "methods": Key("methods", events.methods),
-    "disableURLInternet": Key("disableURLInternet", Node.boolean), "authConfig": Key("authConfig", Node.plain),
-}  # fmt: skip
-_OSS = {
-    "bucketName": Key("bucketName", Node.text), "events": Key("events", events.texts),
-    "filter": Key("filter", events.oss_filter),
-}  # fmt: skip
+_HTTP = trigger_keys.HTTP | {
+    "disableURLInternet": Key("disableURLInternet", Node.boolean),
+    "authConfig": Key("authConfig", Node.plain),
+}
 _LOG = {
     "logConfig": Key("logConfig", _log), "jobConfig": Key("jobConfig", Node.plain),
     "sourceConfig": Key("sourceConfig", Node.plain), "functionParameter": Key("functionParameter", Node.plain),
     "enable": Key("enable", Node.boolean),
 }  # fmt: skip
-_MNS = {
-    "topicName": Key("topicName", Node.text), "region": Key("region", Node.text),
-    "notifyContentFormat": Key("notifyContentFormat", Node.text), "notifyStrategy": Key("notifyStrategy", Node.text),
-    "filterTag": Key("filterTag", Node.text),
-}  # fmt: skip
-_TABLE = {"instanceName": Key("instanceName", Node.text), "tableName": Key("tableName", Node.text)}
-_CDN = {
-    "eventName": Key("eventName", Node.text), "eventVersion": Key("eventVersion", Node.text),
-    "notes": Key("notes", Node.text), "filter": Key("filter", _cdn_filter),
-}  # fmt: skip
-_SourceArn = Callable[[dict[str, Any], At], str]
-TRIGGERS: dict[str, tuple[dict[str, Key], _SourceArn | None]] = {
-    "timer": (_TIMER, None),
+TRIGGERS: dict[str, trigger_keys.Reader] = {
+    "timer": (trigger_keys.TIMER, None),
     "http": (_HTTP, None),
-    "oss": (_OSS, _bucket_arn),
-    "log": (_LOG, _project_arn),
-    "mns_topic": (_MNS, _topic_arn),
-    "tablestore": (_TABLE, _table_arn),
-    "cdn_events": (_CDN, _cdn_arn),
+    "oss": (trigger_keys.OSS, trigger_keys.bucket_arn),
+    "log": (_LOG, trigger_keys.project_arn),
+    "mns_topic": (trigger_keys.MNS_TOPIC, trigger_keys.topic_arn),
+    "tablestore": (trigger_keys.TABLESTORE, trigger_keys.table_arn),
+    "cdn_events": (trigger_keys.cdn_events(_cdn_filter), trigger_keys.cdn_arn),
 }

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sesame.deploy import events, funcraft_keys, roles, yaml_source
+from sesame.deploy import funcraft_keys, roles, trigger_keys, yaml_source
 from sesame.deploy.intrinsics import Intrinsics
 from sesame.deploy.project import (
     AsyncConfig,
@@ -181,17 +181,8 @@ class _Template:
             )
         table, source = reader
         config = yaml_source.fields(properties, table | funcraft_keys.OF_EVERY_TRIGGER, self._notes, what)
-        common: dict[str, Any] = {key: config.pop(key) for key in ("qualifier", "invocationRole") if key in config}
-        api_type = events.TRIGGER_TYPES[kind.text().lower()]
-        fields: dict[str, Any] = {"triggerType": api_type, "triggerConfig": config, **common}
-        if source is not None:
-            fields["sourceArn"] = source(config, self._options)
-        if api_type not in ("timer", "http"):
-            fields.setdefault(
-                "invocationRole", f"acs:ram::{self._options.account_id}:role/{roles.OF_TRIGGERS[api_type]}"
-            )
-        if api_type == "timer":
-            config.setdefault("enable", True)
+        common = {key: config.pop(key) for key in ("qualifier", "invocationRole") if key in config}
+        fields = trigger_keys.api_fields(kind.text(), config, source, self._options) | common
         self._triggers.append(Trigger(service=service, function=function, name=name, fields=fields, place=node.place))
 
     def _domain(self, name: str, node: Node) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from sesame.deploy import events, yaml_source
+from sesame.deploy import events, trigger_keys, yaml_source
 from sesame.deploy.yaml_source import Key, Node
 
 
@@ -78,34 +78,6 @@ def _cdn_filter(node: Node) -> dict[str, Any]:
     return {name[:1].lower() + name[1:]: events.texts(value) for name, value in node.mapping().items()}
 
 
-def _bucket_arn(config: dict[str, Any], options: Options) -> str:
-    return f"acs:oss:{options.region}:{options.account_id}:{config.pop('bucketName', '')}"
-
-
-def _project_arn(config: dict[str, Any], options: Options) -> str:
-    project = config.get("logConfig", {}).get("project", "")
-    source = config.pop("sourceProject", "") or project
-    return f"acs:log:{options.region}:{options.account_id}:project/{source}"
-
-
-def _topic_arn(config: dict[str, Any], options: Options) -> str:
-    region = config.pop("region", "") or options.region
-    return f"acs:mns:{region}:{options.account_id}:/topics/{config.pop('topicName', '')}"
-
-
-def _table_arn(config: dict[str, Any], options: Options) -> str:
-    place = f"{config.pop('instanceName', '')}/table/{config.pop('tableName', '')}"
-    return f"acs:ots:{options.region}:{options.account_id}:instance/{place}"
-
-
-def _rds_arn(config: dict[str, Any], options: Options) -> str:
-    return f"acs:rds:{options.region}:{options.account_id}:dbinstance/{config.pop('instanceId', '')}"
-
-
-def _cdn_arn(_config: dict[str, Any], options: Options) -> str:
-    return f"acs:cdn:*:{options.account_id}"
-
-
 # Keys of ROS that order the making of resources, or describe them to people.
 ROS = ("DependsOn", "Metadata", "Condition", "DeletionPolicy")
 
@@ -167,17 +139,6 @@ DOMAIN_KEYS = {
 OF_EVERY_TRIGGER = events.any_case(
     {"Qualifier": Key("qualifier", Node.text), "InvocationRole": Key("invocationRole", Node.text)}
 )
-_TIMER_KEYS = {
-    "CronExpression": Key("cronExpression", Node.text),
-    "Enable": Key("enable", Node.boolean),
-    "Payload": Key("payload", Node.text),
-}
-_HTTP_KEYS = {"AuthType": Key("authType", events.auth_type), "Methods": Key("methods", events.methods)}
-_OSS_KEYS = {
-    "BucketName": Key("bucketName", Node.text),
-    "Events": Key("events", events.texts),
-    "Filter": Key("filter", events.oss_filter),
-}
 _LOG_TRIGGER_KEYS = {
     "SourceConfig": Key("sourceConfig", _source),
     "JobConfig": Key("jobConfig", _job),
@@ -185,14 +146,6 @@ _LOG_TRIGGER_KEYS = {
     "FunctionParameter": Key("functionParameter", Node.plain),
     "Enable": Key("enable", Node.boolean),
 }
-_MNS_KEYS = {
-    "TopicName": Key("topicName", Node.text),
-    "Region": Key("region", Node.text),
-    "NotifyContentFormat": Key("notifyContentFormat", Node.text),
-    "NotifyStrategy": Key("notifyStrategy", Node.text),
-    "FilterTag": Key("filterTag", Node.text),
-}
-_TABLE_KEYS = {"InstanceName": Key("instanceName", Node.text), "TableName": Key("tableName", Node.text)}
 _RDS_KEYS = {
     "InstanceId": Key("instanceId", Node.text),
     "SubscriptionObjects": Key("subscriptionObjects", events.texts),
@@ -200,20 +153,13 @@ _RDS_KEYS = {
     "Concurrency": Key("concurrency", Node.integer),
     "EventFormat": Key("eventFormat", Node.text),
 }
-_CDN_KEYS = {
-    "EventName": Key("eventName", Node.text),
-    "EventVersion": Key("eventVersion", Node.text),
-    "Notes": Key("notes", Node.text),
-    "Filter": Key("filter", _cdn_filter),
-}
-_SourceArn = Callable[[dict[str, Any], Options], str]
-TRIGGERS: dict[str, tuple[dict[str, Key], _SourceArn | None]] = {
-    "Timer": (events.any_case(_TIMER_KEYS), None),
-    "HTTP": (events.any_case(_HTTP_KEYS), None),
-    "OSS": (events.any_case(_OSS_KEYS), _bucket_arn),
-    "Log": (events.any_case(_LOG_TRIGGER_KEYS), _project_arn),
-    "MNSTopic": (events.any_case(_MNS_KEYS), _topic_arn),
-    "TableStore": (events.any_case(_TABLE_KEYS), _table_arn),
-    "RDS": (events.any_case(_RDS_KEYS), _rds_arn),
-    "CDN": (events.any_case(_CDN_KEYS), _cdn_arn),
+TRIGGERS: dict[str, trigger_keys.Reader] = {
+    "Timer": (events.any_case(trigger_keys.TIMER), None),
+    "HTTP": (events.any_case(trigger_keys.HTTP), None),
+    "OSS": (events.any_case(trigger_keys.OSS), trigger_keys.bucket_arn),
+    "Log": (events.any_case(_LOG_TRIGGER_KEYS), trigger_keys.project_arn),
+    "MNSTopic": (events.any_case(trigger_keys.MNS_TOPIC), trigger_keys.topic_arn),
+    "TableStore": (events.any_case(trigger_keys.TABLESTORE), trigger_keys.table_arn),
+    "RDS": (events.any_case(_RDS_KEYS), trigger_keys.rds_arn),
+    "CDN": (events.any_case(trigger_keys.cdn_events(_cdn_filter)), trigger_keys.cdn_arn),
 }
