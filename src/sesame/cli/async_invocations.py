@@ -13,8 +13,9 @@ import click
 import msgspec
 
 from sesame.cli import naming, output
+from sesame.cli.client import quoted
 from sesame.cli.naming import FunctionName
-from sesame.cli.server_options import Session, at_server, quoted
+from sesame.cli.server_options import Session, at_server
 from sesame.model import limits
 from sesame.model.async_invocation import State
 
@@ -68,7 +69,7 @@ def list_invocations(
     session.announce("Listing dead letters" if dead_letters else "Listing asynchronous invocations")
     path, key = (LETTERS, "deadLetters") if dead_letters else (INVOCATIONS, "invocations")
     sent = urlencode({name: value for name, value in query.items() if value})
-    found = list(islice(session.pages(f"{path}?{sent}", key), number))
+    found = list(islice(session.client.pages(f"{path}?{sent}", key), number))
     session.show(found, lambda: _letter_table(found) if dead_letters else _table(found))
 
 

@@ -8,7 +8,7 @@ import binascii
 import email.utils
 import http.client
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -101,7 +101,6 @@ class Client:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self.endpoint = server.endpoint
 
     def invoke(self, service: str, function: str, event: bytes, *, timeout_s: float) -> Answer:
         """Calls `service[.qualifier]/function` and waits, with the tail of the log.
@@ -110,7 +109,7 @@ class Client:
         """
         request = Request(
             method="POST",
-            path=f"/services/{quote(service, safe='')}/functions/{quote(function, safe='')}/invocations",
+            path=f"/services/{quoted(service)}/functions/{quoted(function)}/invocations",
             body=event,
             content_type="application/octet-stream",
             headers={"X-Fc-Log-Type": "Tail", "X-Fc-Invocation-Type": "Sync"},
@@ -130,6 +129,17 @@ class Client:
             raise Unreachable(
                 f"{self._server.endpoint} answered {method} {path} with what is no JSON: {_shown(answer.body)}"
             ) from error
+
+    def pages(self, path: str, key: str) -> Iterator[Any]:
+        """Every item of a list of the API, page by page. Raises as `send`."""
+        token = ""
+        mark = "&" if "?" in path else "?"
+        while True:
+            page = self.ask("GET", path + (f"{mark}nextToken={quoted(token)}" if token else "")) or {}
+            yield from page.get(key) or []
+            token = page.get("nextToken") or ""
+            if not token:
+                return
 
     def send(self, request: Request) -> Answer:
         """The answer of a request that was not refused. Raises `Refused` from status 400 on, and `Unreachable`."""
@@ -172,6 +182,11 @@ class Client:
 
     def _unreachable(self, why: str) -> Unreachable:
         return Unreachable(f"{self._server.endpoint} ({self._server.source}) does not answer: {why}")
+
+
+def quoted(name: str) -> str:
+    """A name as one segment of a path."""
+    return quote(name, safe="")
 
 
 def _signed_headers(key: Key, request: Request, path: str) -> dict[str, str]:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import click
 
 from sesame.cli import output
-from sesame.cli.server_options import Session, at_server, quoted
+from sesame.cli.client import quoted
+from sesame.cli.server_options import Session, at_server
 from sesame.model.errors import ConfigurationError
 
 NAME_PARTS_MAX = 3
@@ -45,9 +46,9 @@ def _paths(session: Session, parts: list[str], *, everything: bool) -> Iterator[
         yield from _of_function(session, f"{service}/functions/{quoted(parts[1])}")
         return
     session.client.ask("GET", service)
-    functions = [each["functionName"] for each in session.pages(f"{service}/functions", "functions")]
-    aliases = [each["aliasName"] for each in session.pages(f"{service}/aliases", "aliases")]
-    versions = [each["versionId"] for each in session.pages(f"{service}/versions", "versions")]
+    functions = [each["functionName"] for each in session.client.pages(f"{service}/functions", "functions")]
+    aliases = [each["aliasName"] for each in session.client.pages(f"{service}/aliases", "aliases")]
+    versions = [each["versionId"] for each in session.client.pages(f"{service}/versions", "versions")]
     if (functions or aliases or versions) and not everything:
         have = ", ".join(
             f"{len(found)} {kind}" for kind, found in
@@ -64,6 +65,6 @@ def _paths(session: Session, parts: list[str], *, everything: bool) -> Iterator[
 
 
 def _of_function(session: Session, path: str) -> Iterator[str]:
-    for trigger in session.pages(f"{path}/triggers", "triggers"):
+    for trigger in session.client.pages(f"{path}/triggers", "triggers"):
         yield f"{path}/triggers/{quoted(trigger['triggerName'])}"
     yield path

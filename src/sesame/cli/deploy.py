@@ -4,14 +4,14 @@ Result lines go to stdout, everything else to stderr. Any endpoint of the API is
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from sesame.cli import naming, output, server
-from sesame.cli.client import Client
-from sesame.cli.options import settle, with_settings
+from sesame.cli import naming, output
+from sesame.cli.server_options import Session, at_server_with
 from sesame.deploy import sources
 from sesame.deploy.apply import apply
 from sesame.deploy.folder import Wanted
@@ -28,6 +28,7 @@ _SIGNS = {"create": "+", "update": "~", "replace": "±", "delete": "-", "unchang
 
 def _project_options(command: Any) -> Any:
     """What says which project, and to which server."""
+    command = at_server_with("region", "account_id")(command)
     for option in reversed(
         (
             click.argument("source", type=click.Path(path_type=Path), default=Path()),
@@ -38,48 +39,39 @@ def _project_options(command: Any) -> Any:
             click.option("--http/--event", "http", default=None, help="What a folder's function takes."),
             click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Of a folder's function."),
             click.option("-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Of a template."),
-            click.option("--endpoint", metavar="URL", help="The server [FC_ENDPOINT; default: the data directory's]."),
-            click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
         )
     ):  # fmt: skip
         command = option(command)
-    return with_settings("data_dir", "region", "account_id")(command)
+    return command
 
 
 @click.command()
 @_project_options
-@click.option("-y", "--yes", is_flag=True, help="Accepted for those who are used to it; nothing is asked.")
-def deploy(source: Path, **options: Any) -> None:
+def deploy(session: Session, **options: Any) -> None:
     """Deploys SOURCE: a folder with a template.yml or s.yaml, a template, or a folder or Python file with a handler.
 
     Deploying again changes what differs, and nothing else.
     """
-    client, project = _open(source, options, "Deploying")
-    made = plan_of(project, client)
+    project = _read(session, options, "Deploying")
+    made = plan_of(project, session.client)
     _report_notes(made)
     if project.errors:
         raise ConfigurationError(f"{len(project.errors)} errors in {project.source}: nothing was deployed")
-    as_json = options["as_json"]
-    answers = apply(made, client, (lambda step: None) if as_json else _say)
-    if as_json:
-        _print_json(made, answers)
-        return
-    for line in _next_steps(project, answers, client):
-        output.note(line)
+    answers = apply(made, session.client, _say(session))
+    session.show(_document(made, answers), lambda: iter(()))
+    if not session.as_json:
+        for line in _next_steps(project, session.server.endpoint):
+            output.note(line)
 
 
 @click.command()
 @_project_options
-def plan(source: Path, **options: Any) -> None:
+def plan(session: Session, **options: Any) -> None:
     """Shows what `sesame deploy` would change, and changes nothing. Exits with 2 where something would change."""
-    client, project = _open(source, options, "Comparing")
-    made = plan_of(project, client)
+    project = _read(session, options, "Comparing")
+    made = plan_of(project, session.client)
     _report_notes(made)
-    if options["as_json"]:
-        _print_json(made, {})
-    else:
-        for step in made.steps:
-            _say(step)
+    session.show(_document(made, {}), lambda: map(_line, made.steps))
     if project.errors:
         raise ConfigurationError(f"{len(project.errors)} errors in {project.source}: it cannot be deployed as it is")
     sys.exit(EXIT_CHANGES if made.changing() else 0)
@@ -87,45 +79,52 @@ def plan(source: Path, **options: Any) -> None:
 
 @click.command()
 @_project_options
-@click.option("-y", "--yes", is_flag=True, help="Accepted for those who are used to it; nothing is asked.")
-def remove(source: Path, **options: Any) -> None:
+def remove(session: Session, **options: Any) -> None:
     """Removes what `sesame deploy` made of SOURCE. Services that have other functions stay."""
-    client, project = _open(source, options, "Removing")
-    made = removal(project, client)
-    apply(made, client, (lambda step: None) if options["as_json"] else _say)
-    if options["as_json"]:
-        _print_json(made, {})
-    elif not made.steps:
+    project = _read(session, options, "Removing")
+    made = removal(project, session.client)
+    apply(made, session.client, _say(session))
+    session.show(_document(made, {}), lambda: iter(()))
+    if not made.steps and not session.as_json:
         output.note("Nothing of it is on the server.")
 
 
-def _open(source: Path, options: dict[str, Any], doing: str) -> tuple[Client, Project]:
-    settings = settle(options)
-    chosen = server.choose(server.Named(settings.data_dir, options["data_dir"] is not None, options["endpoint"]))
-    service, function = naming.service_and_function(options["name"]) if options["name"] else (None, None)
+def _read(session: Session, options: dict[str, Any], doing: str) -> Project:
+    key = session.server.key
     context = sources.Context(
-        account_id=chosen.key.account_id or settings.account_id or "",
-        region=settings.region,
-        access_key_id=chosen.key.access_key_id,
+        account_id=key.account_id or session.settings.account_id or "",
+        region=session.settings.region,
+        access_key_id=key.access_key_id,
         parameters=naming.pairs(options["parameters"], "-p"),
-        wanted=Wanted(
-            service=service,
-            function=function,
-            handler=options["handler"],
-            runtime=options["runtime"],
-            http=options["http"],
-            environment=naming.pairs(options["variables"], "--env"),
-            runtimes=tuple(discover()),
-        ),
+        wanted=lambda: _wanted(options),
     )
-    project = sources.read(options["template"] or source, context)
-    server.announce(chosen, f"{doing} {project.source}")
-    return Client(chosen), project
+    project = sources.read(options["template"] or options["source"], context)
+    session.announce(f"{doing} {project.source}")
+    return project
 
 
-def _say(step: Step) -> None:
+def _wanted(options: dict[str, Any]) -> Wanted:
+    service, function = naming.service_and_function(options["name"]) if options["name"] else (None, None)
+    return Wanted(
+        service=service,
+        function=function,
+        handler=options["handler"],
+        runtime=options["runtime"],
+        http=options["http"],
+        environment=naming.pairs(options["variables"], "--env"),
+        # Each interpreter is run for it.
+        runtimes=() if options["runtime"] else tuple(discover()),
+    )
+
+
+def _say(session: Session) -> Callable[[Step], None]:
+    """Prints each step as it is done, save where one document is printed at the end."""
+    return lambda step: None if session.as_json else output.out.print(_line(step), markup=False)
+
+
+def _line(step: Step) -> str:
     changes = f"  {'; '.join(step.changes)}" if step.changes and step.changes != ("new",) else ""
-    output.out.print(f"{_SIGNS[step.action]} {step.what}{changes}", markup=False)
+    return f"{_SIGNS[step.action]} {step.what}{changes}"
 
 
 def _report_notes(made: Plan) -> None:
@@ -137,25 +136,24 @@ def _report_notes(made: Plan) -> None:
             output.note(f"note: {text}")
 
 
-def _print_json(made: Plan, answers: dict[str, Any]) -> None:
-    document = {
+def _document(made: Plan, answers: dict[str, Any]) -> dict[str, Any]:
+    return {
         "steps": [
             {"action": step.action, "what": step.what, "changes": step.changes, "answer": answers.get(step.what)}
             for step in made.steps
         ],
         "notes": [{"place": str(note.place), "text": note.text, "error": note.error} for note in made.notes],
     }
-    output.json_document(document)
 
 
-def _next_steps(project: Project, answers: dict[str, Any], client: Client) -> list[str]:
+def _next_steps(project: Project, endpoint: str) -> list[str]:
     """How to call what was deployed: URLs of HTTP triggers, and the command for an event."""
     lines: list[str] = []
     with_http = set()
     for trigger in project.triggers:
         if trigger.fields["triggerType"] == "http":
             with_http.add((trigger.service, trigger.function))
-            lines.append(f"{client.endpoint}/2016-08-15/proxy/{trigger.service}/{trigger.function}/")
+            lines.append(f"{endpoint}/2016-08-15/proxy/{trigger.service}/{trigger.function}/")
     for function in project.functions:
         if (function.service, function.name) not in with_http:
             lines.append(f"sesame invoke {function.service}/{function.name} -e '{{}}'")

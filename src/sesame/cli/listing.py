@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from sesame.cli import naming
-from sesame.cli.server_options import Session, at_server, quoted
+from sesame.cli.client import quoted
+from sesame.cli.server_options import Session, at_server
 
 _CODE = "code"
 
@@ -22,7 +23,7 @@ def list_(session: Session, service: str | None, prefix: str) -> None:
     """Lists services, their functions, and how each is called: triggers with their schedules, buckets and URLs."""
     session.announce("Listing")
     if service is None:
-        found = [each["serviceName"] for each in session.pages(f"/services?prefix={quoted(prefix)}", "services")]
+        found = [each["serviceName"] for each in session.client.pages(f"/services?prefix={quoted(prefix)}", "services")]
     else:
         session.client.ask("GET", f"/services/{quoted(service)}")
         found = [service]
@@ -40,9 +41,9 @@ def show(session: Session, name: str) -> None:
         path = f"/services/{quoted(name)}"
         document = {
             "service": session.client.ask("GET", path),
-            "functions": list(session.pages(f"{path}/functions", "functions")),
-            "versions": list(session.pages(f"{path}/versions", "versions")),
-            "aliases": list(session.pages(f"{path}/aliases", "aliases")),
+            "functions": list(session.client.pages(f"{path}/functions", "functions")),
+            "versions": list(session.client.pages(f"{path}/versions", "versions")),
+            "aliases": list(session.client.pages(f"{path}/aliases", "aliases")),
         }
     else:
         wanted = naming.function_name(name)
@@ -50,8 +51,8 @@ def show(session: Session, name: str) -> None:
         triggers = f"/services/{quoted(wanted.service)}/functions/{quoted(wanted.function)}/triggers"
         document = {
             "function": session.client.ask("GET", path),
-            "triggers": list(session.pages(triggers, "triggers")),
-            "instances": list(session.pages(f"{path}/instances", "instances")),
+            "triggers": list(session.client.pages(triggers, "triggers")),
+            "instances": list(session.client.pages(f"{path}/instances", "instances")),
         }
     session.show(document, lambda: _indented(document, 0))
 
@@ -63,9 +64,9 @@ def _service(session: Session, name: str) -> dict[str, Any]:
         "functions": [
             {
                 **{key: each.get(key) for key in ("functionName", "runtime", "handler", "memorySize", "timeout")},
-                "triggers": list(session.pages(f"{path}/{quoted(each['functionName'])}/triggers", "triggers")),
+                "triggers": list(session.client.pages(f"{path}/{quoted(each['functionName'])}/triggers", "triggers")),
             }
-            for each in session.pages(path, "functions")
+            for each in session.client.pages(path, "functions")
         ],
     }
 

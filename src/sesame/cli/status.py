@@ -37,9 +37,9 @@ def status(as_json: bool, **flags: Any) -> None:
             output.out.print(f"No Sesame runs on {data_dir.path}.", markup=False)
         sys.exit(EXIT_NOT_RUNNING)
     chosen = server.choose(server.Named(settings.data_dir, data_dir_given=True))
-    session = Session(chosen, as_json=as_json)
-    services = [each["serviceName"] for each in session.pages("/services", "services")]
-    functions = sum(len(list(session.pages(f"/services/{name}/functions", "functions"))) for name in services)
+    session = Session(chosen, settings, as_json=as_json)
+    services = [each["serviceName"] for each in session.client.pages("/services", "services")]
+    functions = sum(len(list(session.client.pages(f"/services/{name}/functions", "functions"))) for name in services)
     document = {
         "running": True,
         "dataDirectory": str(data_dir.path),

@@ -10,8 +10,8 @@ import click
 import msgspec
 
 from sesame.cli import output
-from sesame.cli.client import Request
-from sesame.cli.server_options import Session, at_server, quoted
+from sesame.cli.client import Request, quoted
+from sesame.cli.server_options import Session, at_server
 from sesame.model import limits
 
 TRIGGERS = "/sesame/triggers"
@@ -83,7 +83,7 @@ def _place(session: Session, name: str) -> tuple[str, str, str]:
 
 
 def _all(session: Session) -> Iterator[Any]:
-    return session.pages(f"{TRIGGERS}?limit={PAGE}", "triggers")
+    return session.client.pages(f"{TRIGGERS}?limit={PAGE}", "triggers")
 
 
 def _table(found: list[Any]) -> Iterator[str]:

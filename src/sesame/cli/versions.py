@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from sesame.cli.server_options import Session, at_server, quoted
+from sesame.cli.client import quoted
+from sesame.cli.server_options import Session, at_server
 
 WEIGHT_MAX = 1.0
 
@@ -34,7 +35,7 @@ def alias() -> None:
 def list_aliases(session: Session, service: str) -> None:
     """One alias a line, with its version and the shares of others."""
     session.announce(f"Listing aliases of {service}")
-    found = list(session.pages(f"/services/{quoted(service)}/aliases", "aliases"))
+    found = list(session.client.pages(f"/services/{quoted(service)}/aliases", "aliases"))
     session.show({"aliases": found}, lambda: map(_line, found))
 
 
@@ -56,7 +57,7 @@ def set_alias(
     document: dict[str, Any] = {"versionId": version, "additionalVersionWeight": dict(map(_share, weights))}
     if description is not None:
         document["description"] = description
-    present = [each["aliasName"] for each in session.pages(path, "aliases")]
+    present = [each["aliasName"] for each in session.client.pages(path, "aliases")]
     if name in present:
         made = session.client.ask("PUT", f"{path}/{quoted(name)}", document)
     else:

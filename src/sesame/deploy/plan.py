@@ -5,12 +5,11 @@ Called by the commands `deploy` and `plan`; `deploy.apply` does the steps. Only 
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
-from urllib.parse import quote
 
 import msgspec
 from fastcrc import crc64
 
-from sesame.cli.client import Refused
+from sesame.cli.client import Refused, quoted
 from sesame.deploy import archive, roles
 from sesame.deploy.project import Code, Function, Note, Place, Project, Role, Trigger
 from sesame.identity.policy.system_policies import SYSTEM_POLICIES
@@ -25,6 +24,7 @@ class Asks(Protocol):
     """The part of `cli.client.Client` that is used here."""
 
     def ask(self, method: str, path: str, document: object = None) -> Any: ...
+    def pages(self, path: str, key: str) -> Iterator[Any]: ...
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +72,7 @@ class _Planner:
         for role in project.roles:
             yield self._role(role, project)
         for service in project.services:
-            path = f"/services/{_quoted(service.name)}"
+            path = f"/services/{quoted(service.name)}"
             yield self._resource(
                 f"service {service.name}", path, "/services", {"serviceName": service.name}, service.fields
             )
@@ -82,7 +82,7 @@ class _Planner:
             yield self._trigger(trigger)
         for config in project.async_configs:
             owner = config.service if config.qualifier == "LATEST" else f"{config.service}.{config.qualifier}"
-            path = f"/services/{_quoted(owner)}/functions/{_quoted(config.function)}/async-invoke-config"
+            path = f"/services/{quoted(owner)}/functions/{quoted(config.function)}/async-invoke-config"
             what = f"asynchronous calls of {config.service}/{config.function}"
             present = self._get(path)
             changes = ("new",) if present is None else tuple(_differences(config.fields, present))
@@ -92,50 +92,50 @@ class _Planner:
             else:
                 yield Step(action="unchanged", what=what)
         for domain in project.domains:
-            path = f"/custom-domains/{_quoted(domain.name)}"
+            path = f"/custom-domains/{quoted(domain.name)}"
             yield self._resource(
                 f"domain {domain.name}", path, "/custom-domains", {"domainName": domain.name}, domain.fields
             )
 
     def removal(self, project: Project) -> Iterator[Step]:
         for domain in project.domains:
-            yield from self._delete(f"domain {domain.name}", f"/custom-domains/{_quoted(domain.name)}")
+            yield from self._delete(f"domain {domain.name}", f"/custom-domains/{quoted(domain.name)}")
         ours = {(function.service, function.name) for function in project.functions}
         for service, function in sorted(ours):
             path = _function_path(service, function)
             found = self._get(path)
             if found is None:
                 continue
-            for trigger in (self._get(f"{path}/triggers") or {}).get("triggers", []):
+            for trigger in self._server.pages(f"{path}/triggers", "triggers"):
                 name = trigger["triggerName"]
                 yield Step(
                     action="delete", what=f"trigger {service}/{function}/{name}", method="DELETE",
-                    path=f"{path}/triggers/{_quoted(name)}",
+                    path=f"{path}/triggers/{quoted(name)}",
                 )  # fmt: skip
             yield from self._delete(f"asynchronous calls of {service}/{function}", f"{path}/async-invoke-config")
             yield Step(action="delete", what=f"function {service}/{function}", method="DELETE", path=path)
         for service in sorted({each.name for each in project.services}):
             yield from self._service_removal(service, {name for owner, name in ours if owner == service})
         for role in project.roles:
-            yield from self._delete(f"role {role.name}", f"/sesame/roles/{_quoted(role.name)}")
+            yield from self._delete(f"role {role.name}", f"/sesame/roles/{quoted(role.name)}")
 
     def _service_removal(self, service: str, ours: set[str]) -> Iterator[Step]:
-        path = f"/services/{_quoted(service)}"
+        path = f"/services/{quoted(service)}"
         if self._get(path) is None:
             return
-        others = [each["functionName"] for each in self._all(f"{path}/functions", "functions")]
+        others = [each["functionName"] for each in self._server.pages(f"{path}/functions", "functions")]
         kept = sorted(set(others) - ours)
         if kept:
             yield Step(
                 action="unchanged", what=f"service {service}", changes=(f"it has other functions: {', '.join(kept)}",)
             )
             return
-        for alias in self._all(f"{path}/aliases", "aliases"):
+        for alias in self._server.pages(f"{path}/aliases", "aliases"):
             name = alias["aliasName"]
             yield Step(
-                action="delete", what=f"alias {service}.{name}", method="DELETE", path=f"{path}/aliases/{_quoted(name)}"
+                action="delete", what=f"alias {service}.{name}", method="DELETE", path=f"{path}/aliases/{quoted(name)}"
             )
-        for version in self._all(f"{path}/versions", "versions"):
+        for version in self._server.pages(f"{path}/versions", "versions"):
             name = version["versionId"]
             yield Step(
                 action="delete", what=f"version {service}.{name}", method="DELETE", path=f"{path}/versions/{name}"
@@ -145,15 +145,6 @@ class _Planner:
     def _delete(self, what: str, path: str) -> Iterator[Step]:
         if self._get(path) is not None:
             yield Step(action="delete", what=what, method="DELETE", path=path)
-
-    def _all(self, path: str, key: str) -> Iterator[Any]:
-        token = ""
-        while True:
-            page = self._server.ask("GET", path + (f"?nextToken={quote(token, safe='')}" if token else "")) or {}
-            yield from page.get(key) or []
-            token = page.get("nextToken") or ""
-            if not token:
-                return
 
     def _role(self, role: Role, project: Project) -> Step:
         known = [name for name in role.system_policies if name in SYSTEM_POLICIES]
@@ -167,7 +158,7 @@ class _Planner:
             "policies": known,
             "policy": "" if document is None else msgspec.json.encode(document).decode(),
         }
-        what, path = f"role {role.name}", f"/sesame/roles/{_quoted(role.name)}"
+        what, path = f"role {role.name}", f"/sesame/roles/{quoted(role.name)}"
         present = self._get(path)
         if present is None:
             return Step(
@@ -195,7 +186,7 @@ class _Planner:
         if present is None:
             document["functionName"] = function.name
             return Step(
-                action="create", what=what, method="POST", path=f"/services/{_quoted(function.service)}/functions",
+                action="create", what=what, method="POST", path=f"/services/{quoted(function.service)}/functions",
                 document=document, code=code, changes=("new",),
             )  # fmt: skip
         changes = [*_differences(function.fields, present), *changed]
@@ -217,7 +208,7 @@ class _Planner:
 
     def _trigger(self, trigger: Trigger) -> Step:
         parent = f"{_function_path(trigger.service, trigger.function)}/triggers"
-        path = f"{parent}/{_quoted(trigger.name)}"
+        path = f"{parent}/{quoted(trigger.name)}"
         what = f"trigger {trigger.service}/{trigger.function}/{trigger.name} ({trigger.fields['triggerType']})"
         present = self._get(path)
         new = {"triggerName": trigger.name, **trigger.fields}
@@ -305,8 +296,4 @@ def _decoded(text: str) -> Any:
 
 
 def _function_path(service: str, function: str) -> str:
-    return f"/services/{_quoted(service)}/functions/{_quoted(function)}"
-
-
-def _quoted(name: str) -> str:
-    return quote(name, safe="")
+    return f"/services/{quoted(service)}/functions/{quoted(function)}"

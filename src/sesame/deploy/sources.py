@@ -3,7 +3,7 @@
 Called by the commands `deploy`, `plan` and `remove`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -17,13 +17,13 @@ BUILT = (".fun", "build", "artifacts", "template.yml")
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose server it is, and what the command line gives."""
+    """Whose server it is, and what the command line gives: of a template, or else of a folder, by `wanted`."""
 
     account_id: str
     region: str
     access_key_id: str = ""
     parameters: Mapping[str, str] = {}
-    wanted: folder.Wanted = folder.Wanted()
+    wanted: Callable[[], folder.Wanted] = folder.Wanted
 
 
 def read(path: Path, context: Context) -> Project:
@@ -34,7 +34,7 @@ def read(path: Path, context: Context) -> Project:
     if template is None:
         if context.parameters:
             raise TemplateError(Place(str(path)), "there is no template whose parameters could be given")
-        return folder.read(path, context.wanted)
+        return folder.read(path, context.wanted())
     if _is_serverless_devs(template):
         return serverless_devs.read(
             template,
