@@ -11,7 +11,7 @@ from sesame._storage import Storage
 from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
 from sesame.settings import Settings
-from sesame.triggers.object_events import ObjectEventNeeds, ObjectEventTriggers, Queue
+from sesame.triggers.object_events import ObjectEventNeeds, ObjectEventTriggers
 from sesame.triggers.roles import InvocationRoles
 from sesame.triggers.silent import tell_silent_triggers
 from sesame.triggers.timers import TimerNeeds, TimerTriggers
@@ -29,7 +29,7 @@ class TriggerNeeds:
     teardown: AsyncExitStack
 
 
-async def open_triggers(needs: TriggerNeeds, storage: Storage, identity: Identity, queue: Queue) -> None:
+async def open_triggers(needs: TriggerNeeds, storage: Storage, identity: Identity) -> None:
     arns = Arns(needs.settings.region, identity.account_id)
     roles = InvocationRoles(identity.roles, identity.authorization, arns, needs.clocks.wall)
     objects = ObjectEventTriggers(
@@ -37,7 +37,7 @@ async def open_triggers(needs: TriggerNeeds, storage: Storage, identity: Identit
             catalog=storage.catalog,
             database=storage.objects.database,
             events=storage.objects.events,
-            queue=queue,
+            queue=storage.queue,
             roles=roles,
             arns=arns,
             clocks=needs.clocks,
@@ -48,7 +48,11 @@ async def open_triggers(needs: TriggerNeeds, storage: Storage, identity: Identit
     needs.teardown.push_async_callback(storage.background.stop, PASSING_ON)
     timers = TimerTriggers(
         TimerNeeds(
-            catalog=storage.catalog, database=storage.objects.database, queue=queue, roles=roles, clocks=needs.clocks
+            catalog=storage.catalog,
+            database=storage.objects.database,
+            queue=storage.queue,
+            roles=roles,
+            clocks=needs.clocks,
         )
     )
     await timers.open()

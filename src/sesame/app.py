@@ -81,7 +81,7 @@ class Sesame:
         identity = await open_identity(settings, storage.catalog, clocks)
         engine_needs = EngineNeeds(settings, self.data_dir, clocks, runtimes, teardown)
         self._engine: EngineParts = await open_engine(engine_needs, storage, identity)
-        await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity, storage.queue)
+        await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)
         urls = await open_endpoints(EndpointNeeds(settings, clocks, teardown), storage, identity, self._engine)
         self._announce(urls, identity.key)
         await open_async(AsyncNeeds(settings, clocks, teardown), storage, identity, self._engine)

@@ -146,6 +146,7 @@ async def setup() -> AsyncIterator[Setup]:
             return made_destinations(objection[0]).refusal(caller, target, record)
 
         invocation = staticmethod(made_destinations().invocation)
+        too_large = staticmethod(made_destinations().too_large)
 
     deliverer = Deliverer(
         DelivererNeeds(

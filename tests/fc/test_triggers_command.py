@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.fc.conftest import Endpoint
+from tests.fc.conftest import ACCOUNT_ID, REGION, Endpoint
 from tests.fc.test_permissions import credentials, statement
 from tests.support.sdk import KEY_ID, SECRET, Client
 
@@ -153,6 +153,23 @@ async def test_firing_needs_the_right_to_the_trigger_and_to_the_function(
     assert await may("GET", "/sesame/triggers") == lists
     assert await may("POST", "/sesame/services/shop/functions/f/triggers/every/fire") == fires
     assert len(endpoint.queue.rows) == fires
+
+
+async def test_a_denial_of_the_function_holds_for_a_trigger_that_names_latest(
+    command: Command, endpoint: Endpoint, client: Client, server: HttpServer
+) -> None:
+    """LATEST is no part of the ARN that the policy names."""
+    hourly = {"cronExpression": "@every 1h"}
+    await client("create_trigger", "shop", "f", "t", "timer", hourly, None, None, None, "LATEST")
+    function = f"acs:fc:{REGION}:{ACCOUNT_ID}:services/shop/functions/f"
+    denied = [statement("Allow", "fc:*"), statement("Deny", "fc:InvokeFunction", function)]
+    given = await credentials(endpoint, denied)
+    key = Key(given.access_key_id, given.access_key_secret, "the test", given.security_token)
+    request = Request(method="POST", path="/sesame/services/shop/functions/f/triggers/t/fire", body=b"event")
+    with pytest.raises(Refused) as refused:
+        await asyncio.to_thread(SignedClient(Server(server.url, "the test", key)).send, request)
+    assert refused.value.code == "AccessDenied"
+    assert endpoint.queue.rows == []
 
 
 async def test_an_event_that_is_too_large_is_refused(command: Command, endpoint: Endpoint, server: HttpServer) -> None:

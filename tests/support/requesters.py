@@ -25,8 +25,5 @@ class FakeRequester:
         if self._may_pass is not None and role not in self._may_pass:
             raise Forbidden(f"the caller is not authorized to perform 'ram:PassRole' on resource '{role}'")
 
-    def read_object(self, arn: str) -> None:
-        """Every caller may; the rights to objects are tested with the real evaluator."""
-
 
 THE_ACCOUNT: Requester = FakeRequester(Principal(PrincipalKind.ACCOUNT, "123"))

@@ -54,7 +54,7 @@ class FakeQueue:
             raise RuntimeError("the queue failed")
         return [True] * len(news)
 
-    def notify(self) -> None:
+    def notify(self, _result: object = None) -> None:
         self.notified += 1
 
 

@@ -152,12 +152,11 @@ class AsyncInvocations:
 
         On return the state is Stopped or Stopping. Raises `NotFound`, and `Invalid` for one that has ended.
         """
-        found = await self.find(target, invocation_id)
         result = await self._queue.stop(target, invocation_id)
         if result is StopResult.NOT_FOUND:
             raise _no_invocation(target, invocation_id)
         if result is StopResult.FINISHED:
-            now = await self._queue.get(target, invocation_id) or found
+            now = await self.find(target, invocation_id)
             raise Invalid("status", "the status of an invocation that has not ended", now.state.value)
 
     async def list(self, query: AsyncQuery) -> AsyncPage:

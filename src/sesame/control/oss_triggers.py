@@ -53,15 +53,10 @@ def _overlap(trigger: Trigger, record: Record) -> bool:
     mine, theirs = _config(trigger), _config(other)
     one, two = mine.filter.key, theirs.filter.key
     return (
-        not events_of(mine).isdisjoint(events_of(theirs))
+        not object_event.named_by_any(mine.events).isdisjoint(object_event.named_by_any(theirs.events))
         and (one.prefix.startswith(two.prefix) or two.prefix.startswith(one.prefix))
         and (one.suffix.endswith(two.suffix) or two.suffix.endswith(one.suffix))
     )
-
-
-def events_of(config: configs.OssConfig) -> frozenset[str]:
-    """By their names, without `oss:`."""
-    return frozenset().union(*map(object_event.named_by, config.events))
 
 
 def _config(trigger: Trigger) -> configs.OssConfig:

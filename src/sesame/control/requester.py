@@ -27,9 +27,6 @@ class Requester(Protocol):
     def pass_role(self, role: str) -> None:
         """Raises `Forbidden` unless the caller may have Function Compute act in this role (`ram:PassRole`)."""
 
-    def read_object(self, arn: str) -> None:
-        """Raises `Forbidden` unless the caller may read this object (`oss:GetObject`)."""
-
 
 def require_pass_role(by: Requester, sent: msgspec.Struct) -> None:
     """Asks for every role that the input names, however deep. Raises `Forbidden` for one that may not be passed.

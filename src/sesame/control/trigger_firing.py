@@ -45,14 +45,14 @@ class TriggerFiring:
         """
         service, function, name = place
         trigger: Trigger = (await self._triggers.get(service, function, name)).document
-        by.require("fc:InvokeFunction", self._arns.function(service, function, trigger.qualifier))
+        target = Target(service, trigger.qualifier or limits.LATEST, function)
+        by.require("fc:InvokeFunction", self._arns.of_target(target))
         if trigger.trigger_type == configs.HTTP:
             raise Invalid("trigger_type", "a type that events fire: send requests to its address", configs.HTTP)
         if event is None:
             event = sample_events.of_trigger(trigger, self._origin())
         if event is None:
             raise Missing("event")
-        target = Target(service, trigger.qualifier or limits.LATEST, function)
         call = AsyncCall(target=target, request_id=request_id, payload=event, source=FIRE)
         return target, await self._invocations.accept(call)
 

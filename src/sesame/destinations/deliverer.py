@@ -1,6 +1,6 @@
 """Delivers records of finished invocations: claims what is due, sends it, tries again, and buries what does not arrive.
 
-Started and closed by `_destinations`. Waits for the queue's notifications and never polls it. A host that does not
+Started and closed by `_async`. Waits for the queue's notifications and never polls it. A host that does not
 answer holds up no other: each has its own slots.
 """
 
@@ -28,7 +28,6 @@ from sesame.destinations.policies import (
 from sesame.destinations.records import EventFacts, cloud_event
 from sesame.destinations.routes import FunctionRoute, NoRoute, Routes, UrlRoute
 from sesame.destinations.sender import NotDelivered, Sender
-from sesame.model import limits
 from sesame.model.arn import Arns
 from sesame.model.async_invocation import LeasedDelivery, NewInvocation
 from sesame.model.clocks import Clocks
@@ -280,11 +279,12 @@ class Deliverer:
     async def _invoke(self, lease: LeasedDelivery, route: FunctionRoute) -> None:
         """A function that could not be invoked when the invocation ended, or a dead letter that is sent again."""
         destinations = self._needs.destinations
-        refusal = destinations.refusal(lease.target, route.target, lease.record)
-        if refusal:
-            # What is too large stays so; a right or a function may still come.
-            never = len(lease.record) > limits.ASYNC_PAYLOAD_BYTES
-            await (self._bury(lease, refusal) if never else self._failed(lease, refusal))
+        if reason := destinations.too_large(lease.record):
+            # It stays so, while a right or a function may still come.
+            await self._bury(lease, reason)
+            return
+        if refusal := destinations.refusal(lease.target, route.target, lease.record):
+            await self._failed(lease, refusal)
             return
         call = FunctionCall(
             route.target, lease.record, f"delivery-{lease.seq}-{lease.request_id}", extended((), lease.target)

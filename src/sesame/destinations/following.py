@@ -70,14 +70,19 @@ class Destinations:
             )
         return Following((NewDelivery(destination=destination, record=record, condition=condition),), PENDING)
 
+    @staticmethod
+    def too_large(record: bytes) -> str:
+        """Why the record can be no function's event, ever; "" where it can."""
+        if len(record) <= limits.ASYNC_PAYLOAD_BYTES:
+            return ""
+        return (
+            f"the record has {len(record)} bytes, and an asynchronous event at most {limits.ASYNC_PAYLOAD_BYTES}: "
+            "return less, or name a URL as the destination"
+        )
+
     def refusal(self, caller: Target, target: Target, record: bytes) -> str:
         """Why the record of `caller` cannot be the event of `target` now; "" where it can."""
-        if len(record) > limits.ASYNC_PAYLOAD_BYTES:
-            return (
-                f"the record has {len(record)} bytes, and an asynchronous event at most {limits.ASYNC_PAYLOAD_BYTES}: "
-                "return less, or name a URL as the destination"
-            )
-        return self._needs.objection(caller, target)
+        return self.too_large(record) or self._needs.objection(caller, target)
 
     def invocation(self, call: FunctionCall) -> NewInvocation:
         needs = self._needs

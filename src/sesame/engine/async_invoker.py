@@ -1,6 +1,6 @@
 """Runs asynchronous invocations: claims what is due, runs as much at a time as may run, and keeps its leases.
 
-Started and closed by `_engine`. Waits for the queue's notifications and never polls it; `engine.async_calls` runs each
+Started and closed by `_async`. Waits for the queue's notifications and never polls it; `engine.async_calls` runs each
 attempt, `engine.async_pace` says how many may run.
 """
 

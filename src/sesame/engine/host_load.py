@@ -1,6 +1,6 @@
 """How busy this process's event loop and the machine are, as the kernel counts.
 
-Made by `_engine`, asked by `engine.async_pace` on the event loop's thread.
+Made by `_async`, asked by `engine.async_pace` on the event loop's thread.
 """
 
 import time

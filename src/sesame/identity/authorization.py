@@ -133,13 +133,6 @@ class Requester:
         keys = {"acs:Service": FUNCTION_COMPUTE, "ram:ServiceName": FUNCTION_COMPUTE}
         self._authorization.require(self._caller, "ram:PassRole", resource, self._facts.with_keys(keys))
 
-    def read_object(self, arn: str) -> None:
-        """Raises Denied unless the caller's policies let it read this object.
-
-        The ACLs and the tags of bucket and object do not count here: a condition on a tag finds no tag.
-        """
-        self._authorization.require(self._caller, "oss:GetObject", arn, self._facts)
-
 
 def owner_of(resource: str) -> str:
     """The account in an ARN (`acs:service:region:account:name`); "" where there is none."""

@@ -4,6 +4,8 @@ Named by `oss` for each change, written by `store.objects.events`, read by `trig
 checked by `control.oss_triggers`. Names are the cloud's, without the `oss:` that patterns of triggers begin with.
 """
 
+from collections.abc import Iterable
+
 import msgspec
 
 PUT_OBJECT = "ObjectCreated:PutObject"
@@ -73,6 +75,11 @@ def named_by(pattern: str) -> frozenset[str]:
         return frozenset()
     wanted = pattern.removeprefix(_SERVICE)
     return frozenset(name for name in (*RAISED, *NOT_RAISED) if _matches(wanted, name))
+
+
+def named_by_any(patterns: Iterable[str]) -> frozenset[str]:
+    """The events that at least one of the patterns means."""
+    return frozenset().union(*map(named_by, patterns))
 
 
 def _matches(pattern: str, name: str) -> bool:

@@ -212,7 +212,7 @@ def of_trigger(trigger: Trigger, origin: Origin) -> bytes | None:
 
 
 def _of_bucket(trigger: Trigger, config: configs.OssConfig, origin: Origin) -> bytes:
-    named = sorted(frozenset().union(*map(object_event.named_by, config.events)))
+    named = sorted(object_event.named_by_any(config.events))
     preferred = [name for name in object_event.RAISED if name in named] + named
     key = f"{config.filter.key.prefix}{SAMPLE_KEY}{config.filter.key.suffix}"
     bucket = _last(trigger.source_arn) or "bucket"

@@ -37,7 +37,7 @@ def why_silent(trigger_type: str, trigger_config: Mapping[str, Any]) -> str:
 def _why_no_object_event(config: configs.OssConfig) -> str:
     if not config.enable:
         return DISABLED
-    named = frozenset().union(*map(object_event.named_by, config.events))
+    named = object_event.named_by_any(config.events)
     if named.isdisjoint(object_event.RAISED):
         return f"Sesame's object storage raises none of the events {', '.join(config.events)}"
     return ""

@@ -4,39 +4,47 @@ Used by every kind of trigger that fires.
 """
 
 import uuid
+from collections.abc import Sequence
+from typing import Protocol
 
-from sesame.model import limits, records
+import sqlalchemy as sa
+
+from sesame.control.async_configs import AsyncConfigs
+from sesame.model import limits
 from sesame.model.async_invocation import NO_META, InvocationMeta, NewInvocation
 from sesame.model.clocks import Clocks
-from sesame.model.configs import AsyncConfig, async_config_name
 from sesame.model.invocation import Target
 from sesame.model.trigger import Trigger
 from sesame.store.catalog import Catalog
+
+
+class Queue(Protocol):
+    """The part of `store.queue.queue.InvocationQueue` that triggers use."""
+
+    def enqueue_in(self, connection: sa.Connection, news: Sequence[NewInvocation]) -> list[bool]: ...
+    def notify(self, _result: object = None) -> None: ...
 
 
 class TriggeredInvocations:
     """Reads the catalog's memory; calls belong on the event loop's thread."""
 
     def __init__(self, catalog: Catalog, clocks: Clocks) -> None:
-        self._catalog = catalog
+        self._policy_of = AsyncConfigs(catalog).policy_of
         self._clocks = clocks
 
     def make(self, target: Target, payload: bytes, source: str, meta: InvocationMeta = NO_META) -> NewInvocation:
         """Due now. `source` is as `NewInvocation` says (`oss:NAME`)."""
-        name = async_config_name(target.function, target.qualifier)
-        record = self._catalog.get(records.ASYNC_CONFIG, target.service, name)
-        config: AsyncConfig = AsyncConfig(target.service, name, target.qualifier) if record is None else record.document
-        now = self._clocks.wall()
+        policy, now = self._policy_of(target), self._clocks.wall()
         request_id = str(uuid.uuid4())
         return NewInvocation(
             target=target,
             invocation_id=request_id,
             request_id=request_id,
             payload=payload,
-            stateful=config.stateful_invocation,
+            stateful=policy.stateful,
             source=source,
             not_before=now,
-            expires_at=now + (config.max_async_event_age_in_seconds or limits.ASYNC_EVENT_AGE_S_DEFAULT),
+            expires_at=now + policy.max_age_s,
             meta=meta,
         )
 

@@ -6,16 +6,13 @@ the queue and removes the events from the outbox. What a crash leaves is taken u
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 import sqlalchemy as sa
 import structlog
 
-from sesame.control.oss_triggers import events_of
-from sesame.model import records
+from sesame.model import object_event, records
 from sesame.model import trigger_configs as configs
 from sesame.model.arn import Arns
 from sesame.model.async_invocation import InvocationMeta, NewInvocation
@@ -29,7 +26,7 @@ from sesame.store import outbox
 from sesame.store.catalog import Catalog, Change
 from sesame.store.objects.events import ObjectEvents, Watch
 from sesame.store.sql.database import Database
-from sesame.triggers.invocations import TriggeredInvocations, target_of
+from sesame.triggers.invocations import Queue, TriggeredInvocations, target_of
 from sesame.triggers.roles import InvocationRoles
 
 OSS = "oss.aliyuncs.com"
@@ -38,13 +35,6 @@ EVENTS_AT_ONCE = 256
 LOOK_EVERY_S = 30.0
 
 log = structlog.get_logger(__name__)
-
-
-class Queue(Protocol):
-    """The part of `store.queue.queue.InvocationQueue` that is used here."""
-
-    def enqueue_in(self, connection: sa.Connection, news: Sequence[NewInvocation]) -> list[bool]: ...
-    def notify(self) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +100,7 @@ class ObjectEventTriggers:
             outbox.remove_each(connection, entries)
             return accepted
 
-        await database.write(commit, on_commit=lambda _accepted: queue.notify())
+        await database.write(commit, on_commit=queue.notify)
         for (trigger, reason), count in dropped.items():
             log.warning("events of objects called no function", trigger=trigger, events=count, reason=reason)
         return len(entries)
@@ -151,7 +141,7 @@ class ObjectEventTriggers:
                 trigger=f"{record.parent}/{record.name}",
                 trigger_id=trigger.trigger_id,
                 account_id=self._needs.arns.account_id,
-                events=events_of(config),
+                events=object_event.named_by_any(config.events),
                 prefix=config.filter.key.prefix,
                 suffix=config.filter.key.suffix,
             )

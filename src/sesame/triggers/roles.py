@@ -9,7 +9,6 @@ from sesame.identity.authentication import Caller
 from sesame.identity.authorization import Authorization
 from sesame.identity.facts import NO_SERVICE_FACTS, RequestFacts
 from sesame.identity.roles import FUNCTION_COMPUTE, Roles, parse_role_arn, role_arn
-from sesame.model import limits
 from sesame.model.arn import Arns
 from sesame.model.errors import Forbidden
 from sesame.model.invocation import Target
@@ -40,8 +39,7 @@ class InvocationRoles:
         found = self._roles.assumable(arn, source) or self._roles.assumable(arn, FUNCTION_COMPUTE)
         if found is None:
             raise Forbidden(f"the role '{role}' does not exist, or trusts neither {source} nor {FUNCTION_COMPUTE}")
-        qualifier = "" if target.qualifier == limits.LATEST else target.qualifier
-        resource = self._arns.function(target.service, target.function, qualifier)
+        resource = self._arns.of_target(target)
         self._authorization.require(_session(account_id, found), "fc:InvokeFunction", resource, self._facts())
 
     def _facts(self) -> RequestFacts:

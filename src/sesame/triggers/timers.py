@@ -6,7 +6,6 @@ nor repeats a tick; ticks.py says what becomes of those that were missed while S
 
 import asyncio
 import heapq
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -31,20 +30,13 @@ from sesame.store.catalog import Catalog, Change
 from sesame.store.sql.database import Database
 from sesame.store.timers import Key, TimerRow
 from sesame.triggers import ticks
-from sesame.triggers.invocations import TriggeredInvocations, target_of
+from sesame.triggers.invocations import Queue, TriggeredInvocations, target_of
 
 TIMER_SERVICE = "fc.aliyuncs.com"
 # So that a thousand timers that are due at once neither hold the writer up for long nor take a commit each.
 TICKS_AT_ONCE = 256
 
 log = structlog.get_logger(__name__)
-
-
-class Queue(Protocol):
-    """The part of `store.queue.queue.InvocationQueue` that is used here."""
-
-    def enqueue_in(self, connection: sa.Connection, news: Sequence[NewInvocation]) -> list[bool]: ...
-    def notify(self) -> None: ...
 
 
 class Roles(Protocol):
@@ -104,7 +96,8 @@ class TimerTriggers:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await self._follow({key: each.row for key, each in self._timers.items()})
+            if self._changed:
+                await self._follow({key: self._timers[key].row for key in self._changed if key in self._timers})
             if self._was_set_back:
                 await self._turn_back()
             while due := self._take_due():
@@ -210,7 +203,7 @@ class TimerTriggers:
                 self._needs.queue.enqueue_in(connection, wanted)
             return taken
 
-        taken = await self._needs.database.write(commit, on_commit=lambda _taken: self._needs.queue.notify())
+        taken = await self._needs.database.write(commit, on_commit=self._needs.queue.notify)
         for key, timer, tick in made:
             if key in taken:
                 self._tell_missed(timer, tick)

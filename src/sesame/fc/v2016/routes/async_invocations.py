@@ -6,6 +6,7 @@ Mounted by `fc.app`; each reads its request, calls `control` and shapes the answ
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sesame.control import listing
 from sesame.control.async_invocations import AsyncInvocations
 from sesame.fc.refusals import InvalidArgument
 from sesame.fc.v2016 import requests, shapes_async
@@ -15,7 +16,6 @@ from sesame.model.async_invocation import AsyncQuery, State
 from sesame.model.invocation import Target
 
 ASCENDING, DESCENDING = "asc", "desc"
-_LIMIT = f"1 to {limits.LIST_LIMIT_MAX}"
 _MILLISECONDS = "milliseconds since 1970"
 
 
@@ -85,8 +85,7 @@ def _status(sent: str) -> State | None:
 
 
 def limit_of(request: Request) -> int:
-    limit = requests.number(request, "limit", _LIMIT)
-    return limits.LIST_LIMIT_DEFAULT if limit is None else limit
+    return listing.limit_of(requests.listing(request))
 
 
 def target_of(request: Request) -> Target:
