@@ -3,10 +3,12 @@
 import asyncio
 import json
 import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import pytest_asyncio
 from tests.runtime.conftest import Stage
@@ -267,6 +269,26 @@ async def test_a_zygote_that_was_killed_is_replaced(stage: Any, driver: JailDriv
         await actor.died.wait()
     again = await stage.start("hello")
     assert (await again.invoke()).payload == b"hello world"
+
+
+async def test_a_jail_that_a_kill_broke_is_no_crash_of_the_function(runtime: str, tmp_path: Path) -> None:
+    """Process 1 of a prewarmed sandbox fails when its second process is gone before the order comes."""
+    async with jail(tmp_path) as driver:
+        stage = Stage(driver, runtime)
+        await (await stage.start("hello")).sandbox.kill(KillReason.DONE)
+        await driver.settled()
+        prewarmed = _children(driver.zygote_pid(runtime))
+        assert prewarmed
+        for init in prewarmed:
+            for function in _children(init):
+                os.kill(function, signal.SIGKILL)
+        with pytest.raises(SandboxStartFailed) as failed:
+            await stage.start("hello")
+        assert (failed.value.kind, failed.value.cause) == (StartFailure.TRANSIENT, "")
+
+
+def _children(pid: int) -> list[int]:
+    return [child.pid for child in psutil.Process(pid).children()]
 
 
 @root_only

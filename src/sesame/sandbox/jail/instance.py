@@ -43,6 +43,8 @@ MIB = 1024 * 1024
 # The memory size that comes with one processor: the cloud gives 0.35 processors to 512 MB (reference/api.md §7).
 MEMORY_MB_PER_PROCESSOR = 1536
 HOSTNAME_CHARS = 63
+# Of runtime/jail/steps.py: the status of a process that could not complete its jail.
+JAIL_FAILED = "exit status 125"
 
 
 class JailSandbox:
@@ -94,14 +96,17 @@ class JailSandbox:
         self._life.on_end(callback)
 
     async def exited_by_itself(self) -> str:
-        """How the process ended before it was ready; "" when it still runs or was killed from outside."""
+        """How the process ended before it was ready; "" when it still runs, was killed from outside or has no jail.
+
+        A jail fails for the host's reasons, for example because one of its two processes was killed.
+        """
         if self._init is None:
             return ""
         with contextlib.suppress(TimeoutError):
             # The socket ends a moment before the process does.
             await asyncio.wait_for(self._init.gone.wait(), START_EXIT_GRACE_S)
         how = self._init.describe_exit()
-        return "" if how == KILLED_FROM_OUTSIDE else how
+        return "" if how in (KILLED_FROM_OUTSIDE, JAIL_FAILED) else how
 
     async def start(self, zygote: ZygoteClient, prewarmed_pool: PrewarmedPool, output: StartOutput) -> None:
         """On return the shim is ready. After `SandboxStartFailed`, `SandboxDied` or `OSError` the caller kills it."""
