@@ -10,7 +10,6 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import msgspec
 
 from sesame.cli import output
 from sesame.cli.options import settle, with_settings
+from sesame.cli.version import describe
 from sesame.data_dir import DataDir
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.drivers import Choice, Wanted, choose
@@ -56,7 +56,7 @@ def doctor(checks_data: bool, **flags: Any) -> None:
         _show(_checked_data(DataDir(settings.data_dir, settings.database)))
         return
     output.out.print(
-        f"Sesame {version('sesame-fc')} on Python {platform.python_version()}, {platform.system()} "
+        f"Sesame {describe()} on Python {platform.python_version()}, {platform.system()} "
         f"{platform.release()} {platform.machine()}"
     )
     known = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir())

@@ -8,7 +8,6 @@ import difflib
 import importlib
 import keyword
 import sys
-from importlib.metadata import version
 
 import click
 
@@ -73,8 +72,23 @@ class Commands(click.Group):
         return super().resolve_command(context, args)
 
 
+def _show_version(context: click.Context, _option: click.Parameter, asked: bool) -> None:
+    if asked:
+        from sesame.cli import version
+
+        click.echo(f"sesame {version.describe()}")
+        context.exit()
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(version("sesame-fc"), prog_name="sesame")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Shows the version and the commit, and exits.",
+)
 def cli() -> None:
     """Function Compute that anyone can run.
 

@@ -12,12 +12,12 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
 import msgspec
 import sqlalchemy as sa
 
+from sesame import __version__
 from sesame.model.errors import ConfigurationError, Unusable
 from sesame.store.durable import make_folder, sync_folder, sync_tree
 from sesame.store.packages.folder import PackageFolder
@@ -77,7 +77,7 @@ def back_up(paths: DataPaths, target: Path, progress: Progress = lambda _text: N
             files.append(_sealed(partial / _LOGS, partial))
         manifest = Manifest(
             format=FORMAT,
-            sesame=version("sesame-fc"),
+            sesame=__version__,
             schema=inventory.schema,
             revision=inventory.revision,
             created_at=time.time(),

@@ -1,0 +1,55 @@
+"""Which Sesame this is: its version and, where it can be told, the commit that it was built from.
+
+Printed by `sesame --version` and `sesame doctor`. Works without git, without a checkout and without installed metadata.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+from sesame import __version__
+
+PACKAGE = Path(__file__).parents[1]
+# Written into wheels and source archives by scripts/hatch_commit.py.
+COMMIT_FILE = "commit.txt"
+GIT_TIMEOUT_S = 5
+SHORT = 12
+
+
+def describe(package: Path = PACKAGE) -> str:
+    """`0.2.0 (commit 0123456789ab)`; without the parenthesis where the commit is unknown."""
+    commit = commit_of(package)
+    return f"{__version__} (commit {commit})" if commit else __version__
+
+
+def commit_of(package: Path) -> str:
+    """The commit of this package: the one stamped at its build, or the one checked out; "" if neither is known.
+
+    A checkout with changes to committed files says so: `0123456789ab, changed`.
+    """
+    try:
+        return (package / COMMIT_FILE).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return commit_checked_out(package.parents[1]) if package.parent.name == "src" else ""
+
+
+def commit_checked_out(root: Path) -> str:
+    """The commit of the checkout whose top is `root`; "" if `root` is no checkout or git is not here."""
+    if not (root / ".git").exists():
+        return ""
+    revision = _git(root, "rev-parse", f"--short={SHORT}", "HEAD")
+    changed = revision and _git(root, "status", "--porcelain", "--untracked-files=no")
+    return f"{revision}, changed" if changed else revision
+
+
+def _git(root: Path, *arguments: str) -> str:
+    # Variables such as GIT_DIR, which git sets for its hooks, would name another repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=GIT_TIMEOUT_S, env=environment
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
