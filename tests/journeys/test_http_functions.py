@@ -124,7 +124,7 @@ def test_a_custom_domain(publish: Callable[..., Site], sesame: Sesame, client: A
 @pytest.mark.parametrize("framework", ["flask", "django"])
 def test_frameworks_unchanged(publish: Callable[..., Site], runtime: str, framework: str, tmp_path: Path) -> None:
     folder = tmp_path / "code"
-    _install(runtime, FRAMEWORKS[runtime][framework], folder)
+    install(runtime, FRAMEWORKS[runtime][framework], folder)
     shutil.copy(FUNCTIONS / f"journey_{framework}" / "index.py", folder)
     visit = publish(folder, "index.app")
     page = visit("/hello/w%C3%B6rld?a=1&a=2", "POST", data={"field": "中"}, cookies={"who": "me"})
@@ -143,7 +143,7 @@ def test_frameworks_unchanged(publish: Callable[..., Site], runtime: str, framew
     assert visit("/nothing").status_code == 404
 
 
-def _install(runtime: str, packages: list[str], folder: Path) -> None:
+def install(runtime: str, packages: list[str], folder: Path) -> None:
     """As pip installs them under this interpreter; skips, saying why, where they cannot be had."""
     python = str(discover()[runtime].path)
     uv = Path(sys.executable).with_name("uv")

@@ -18,6 +18,7 @@ from sesame.cli import ending, output
 COMMANDS = {
     "start": ("sesame.cli.start", "Starts Sesame."),
     "env": ("sesame.cli.env", "Prints account, keys and endpoints as shell exports."),
+    "new": ("sesame.cli.new", "Starts a project, with a template, a test and a README."),
     "deploy": ("sesame.cli.deploy", "Deploys a folder, a template.yml or an s.yaml."),
     "plan": ("sesame.cli.deploy", "Shows what `sesame deploy` would change."),
     "remove": ("sesame.cli.deploy", "Removes what `sesame deploy` made."),
