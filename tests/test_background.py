@@ -53,7 +53,7 @@ async def test_a_task_that_ends_is_started_again(end: Callable[[], Awaitable[Non
     assert tasks.names() == []
 
 
-async def test_a_task_that_somebody_cancels_comes_back_and_closing_ends_it() -> None:
+async def test_a_task_that_was_cancelled_from_outside_comes_back_and_closing_ends_it() -> None:
     tasks, started = BackgroundTasks(SYSTEM_CLOCKS, restart_after_s=0.001), asyncio.Semaphore(0)
 
     async def run() -> None:

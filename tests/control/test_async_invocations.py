@@ -190,7 +190,7 @@ async def test_functions_in_order_page_by_page(kept: Kept) -> None:
 
 
 @pytest.mark.parametrize("start", ["x", "-1", "9" * 40, "1;DROP"])
-async def test_tokens_that_nobody_gave(kept: Kept, start: str) -> None:
+async def test_tokens_that_no_page_gave(kept: Kept, start: str) -> None:
     with pytest.raises(Invalid, match="next_token"):
         await kept.invocations.list(AsyncQuery(target=TARGET, start=start))
     with pytest.raises(Invalid, match="next_token"):

@@ -53,7 +53,7 @@ async def test_each_operation_is_routed_and_refuses_strangers(endpoint: Endpoint
     assert b"PathNotSupported" not in answer.body
 
 
-async def test_paths_that_are_nobody_s(endpoint: Endpoint) -> None:
+async def test_unknown_paths(endpoint: Endpoint) -> None:
     for path in ("/", "*", "/openapi.json/x", "/%ff", "/中", "/sesame"):
         request = scope("GET", "/", {"host": "h"})
         request["raw_path"] = path.encode()

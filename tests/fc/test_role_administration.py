@@ -68,7 +68,7 @@ async def test_what_is_no_role_is_refused(endpoint: Endpoint, body: bytes) -> No
     assert (await ask(endpoint, "POST", PATH, body)).status == 400
 
 
-async def test_nobody_comes_without_a_signature(endpoint: Endpoint) -> None:
+async def test_a_request_without_a_signature_is_refused(endpoint: Endpoint) -> None:
     for method in ("GET", "POST"):
         answer = await asgi(endpoint.gateway, scope(method, PATH, {"date": DATE}), [b"{}"])
         assert (answer.status, answer.json()["ErrorCode"]) == (400, "MissingRequiredHeader")

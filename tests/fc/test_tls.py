@@ -225,7 +225,7 @@ async def test_a_kept_certificate_that_cannot_be_served_refuses_its_domain_alone
     visitor.writer.close()
 
 
-async def test_what_is_no_tls_gets_nothing_and_harms_nobody(web: Endpoint, tls: HttpServer) -> None:
+async def test_malformed_tls_gets_no_answer_and_harms_no_other_client(web: Endpoint, tls: HttpServer) -> None:
     await domain(web, ONE, certConfig=cert(ONES))
     reader, writer = await asyncio.open_connection("127.0.0.1", tls.port)
     writer.write(b"GET / HTTP/1.1\r\n\r\n")

@@ -106,7 +106,7 @@ async def test_a_role_does_not_reach_into_another_account(catalog: Catalog) -> N
 
 
 @pytest.mark.parametrize("resource", [OBJECT, "acs:oss:*::photos/a"])
-async def test_nobody_may_do_anything(catalog: Catalog, resource: str) -> None:
+async def test_an_unknown_caller_may_do_nothing(catalog: Catalog, resource: str) -> None:
     assert refused(catalog, ANONYMOUS_CALLER, "oss:GetObject", resource) == (Decision.IMPLICIT_DENY, Source.ACCOUNT)
 
 

@@ -133,7 +133,7 @@ async def test_settings_that_cannot_hold(
     assert secret is None or len(secret) < 2 or secret not in str(caught.value) or says == "without its id"
 
 
-def test_nobody_holds_an_unknown_key(stored: Stored) -> None:
+def test_an_unknown_key_has_no_holder(stored: Stored) -> None:
     class Empty:
         def get(self, kind: str, parent: str, name: str) -> None:
             return None

@@ -251,7 +251,7 @@ def test_an_event_over_the_limit(client: fc2.Client, service: str) -> None:
     assert seen["ErrorMessage"] == "payload size exceeds maximum allowed size (33554432 bytes)"
 
 
-def test_a_role_that_nobody_made_is_refused(client: fc2.Client) -> None:
+def test_a_role_that_does_not_exist_is_refused(client: fc2.Client) -> None:
     seen = failure(client.create_service, "with-role", role="acs:ram::1234567890123456:role/never-made")
     assert (seen["status"], seen["code"]) == (400, "InvalidArgument")
     assert failure(client.get_service, "with-role")["code"] == "ServiceNotFound"

@@ -1,4 +1,4 @@
-"""How Sesame stops while calls are under way: they end, within their time, and nobody else is let in."""
+"""How Sesame stops while calls are under way: they end, within their time, and new connections are refused."""
 
 import concurrent.futures
 import signal

@@ -178,7 +178,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
 
 
 @pytest.mark.parametrize(("memory_mb", "callers", "served"), [(128, 4, 2), (512, 3, 1)])
-def test_more_calls_than_there_is_room_for(narrow: Sesame, memory_mb: int, callers: int, served: int) -> None:
+def test_more_calls_than_the_capacity_serves(narrow: Sesame, memory_mb: int, callers: int, served: int) -> None:
     client, api, service = narrow.client(), narrow.api(), f"narrow-{memory_mb}"
     client.create_service(service)
     client.create_function(service, "f", "python3.10", "index.my_handler", codeDir=PACE, memorySize=memory_mb)

@@ -1,6 +1,6 @@
 """Faults of the machine under asynchronous calls: a full disk, a database that is gone, a destination that hangs.
 
-Each ends by itself: callers hear what is wrong, what was accepted is kept and run, and nobody restarts Sesame.
+Each ends by itself: callers hear what is wrong, what was accepted is kept and run, and Sesame is not restarted.
 """
 
 import asyncio

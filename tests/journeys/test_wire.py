@@ -162,7 +162,7 @@ def test_an_authorization_that_is_none(sesame: Sesame, api: Api, authorization: 
     assert answer.headers["Content-Type"] == "application/json"
 
 
-def test_a_temporary_key_nobody_gave_is_refused(sesame: Sesame) -> None:
+def test_a_temporary_key_that_was_never_issued_is_refused(sesame: Sesame) -> None:
     answer = sesame.api("STS.made-up", "secret")("GET", "/services", headers={"x-fc-security-token": "made up"})
     assert answer.status_code == 403
     assert answer.json()["ErrorCode"] == "InvalidSecurityToken"
@@ -216,7 +216,7 @@ def test_connections_are_kept(sesame: Sesame, api: Api, function: str) -> None:
     assert opened == [1]
 
 
-def test_what_is_no_http_harms_nobody(sesame: Sesame, api: Api, function: str) -> None:
+def test_malformed_http_harms_no_other_client(sesame: Sesame, api: Api, function: str) -> None:
     for garbage in (b"\x00\x01\x02\r\n\r\n", b"GET\r\n\r\n", b"POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n"):
         assert api.exchange(garbage).startswith(b"HTTP/1.1 4")
     assert urlsplit(sesame.endpoint).hostname == "127.0.0.1"

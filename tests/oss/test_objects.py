@@ -278,7 +278,7 @@ def test_tags_acl_and_symlinks(bucket: oss2.Bucket) -> None:
     assert caught.value.code == "NotSymlink"
 
 
-def test_links_serve_whoever_holds_them_until_they_expire(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
+def test_presigned_links_work_for_any_holder_until_they_expire(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_object("dir/k", b"data")
     for signer in (bucket, endpoint.bucket(auth=endpoint.sts()), endpoint.bucket(auth=endpoint.sts(auth_version="v4"))):
         link = signer.sign_url("GET", "dir/k", 60, slash_safe=True)
@@ -380,7 +380,7 @@ def test_what_is_not_there_yet_is_said_to_be_so(endpoint: RunningEndpoint, bucke
     assert (caught.value.status, caught.value.code) == (405, "MethodNotAllowed")
 
 
-def test_text_is_packed_for_whoever_asks_for_it(bucket: oss2.Bucket) -> None:
+def test_text_is_compressed_for_clients_that_accept_it(bucket: oss2.Bucket) -> None:
     data = b"text " * 200_000
     bucket.put_object("k.txt", data)
     bucket.put_object("k.bin", data)

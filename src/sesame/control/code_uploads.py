@@ -186,7 +186,7 @@ def _is_of_uploads(bucket: Bucket) -> bool:
 
 
 def _bucket_of(tx: Transaction) -> str:
-    """The bucket's name, which is made up when it is first needed: none that somebody has already."""
+    """The bucket's name, which is chosen when it is first needed: a name that no bucket has yet."""
     for record in tx.children(records.BUCKET, ""):
         if _is_of_uploads(record.document):
             return record.name

@@ -19,7 +19,7 @@ from sesame.model.sample_events import Origin
 from sesame.model.trigger import Trigger
 from sesame.store.catalog import Catalog
 
-# The source of invocations that somebody asked for instead of an event.
+# The source of invocations that a caller asked for, without an event of the source.
 FIRE = "fire"
 
 

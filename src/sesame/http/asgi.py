@@ -75,7 +75,7 @@ class Adapter:
             try:
                 await self._exchange.send(message.get("body", b""), last=not message.get("more_body", False))
             except Disconnected:
-                # ASGI tells an application by `receive` that nobody listens any more.
+                # ASGI tells an application by `receive` that the client has left.
                 return
         else:
             raise RuntimeError(f"expected 'http.response.start' or 'http.response.body', found {kind!r}")

@@ -278,7 +278,7 @@ class Exchange:
 
     async def gone(self) -> None:
         while not (self.disconnected or self.complete):
-            # A body that nobody reads any more must not hide the end of the stream.
+            # A body that is not read any more must not hide the end of the stream.
             self._pieces, self._buffered = None, 0
             await self._arrival()
 

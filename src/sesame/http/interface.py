@@ -15,7 +15,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Disconnected(Exception):
-    """The client has closed its connection, or was too slow: an answer would reach nobody."""
+    """The client has closed its connection, or was too slow: an answer would not arrive."""
 
 
 class BodyTooLarge(Exception):
@@ -127,7 +127,7 @@ class Exchange(Protocol):
         """Cancels the task that answers; a callback for `on_disconnect`."""
 
     def uncancel(self) -> bool:
-        """Whether `cancel` cancelled the task, and nobody else did: then the task may go on. False the second time."""
+        """Whether `cancel` cancelled the task, and nothing else did: then the task may go on. False the second time."""
 
     async def gone(self) -> None:
         """Returns when the client has disconnected, or when the answer is complete."""

@@ -130,7 +130,7 @@ class Listener:
                 lambda: connection, accepted, ssl=self._tls, ssl_handshake_timeout=handshake_s
             )
         except (OSError, asyncio.CancelledError):
-            # The client left or its handshake failed, or this side broke it off: nobody is left to be told.
+            # The client left or its handshake failed, or this side broke it off: there is no connection to answer on.
             accepted.close()
         finally:
             shared.leave(opening)

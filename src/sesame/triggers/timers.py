@@ -207,7 +207,7 @@ class TimerTriggers:
         for key, timer, tick in made:
             if key in taken:
                 self._tell_missed(timer, tick)
-                # Whoever changed the trigger meanwhile is followed next.
+                # A change that was made meanwhile is followed next.
                 if self._timers.get(key) is timer:
                     self._put(key, _Timer(tick.following, timer.schedule, timer.record))
             else:

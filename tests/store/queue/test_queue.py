@@ -202,7 +202,7 @@ async def test_what_is_given_back_is_claimed_again_at_once(queue: InvocationQueu
     assert (again.attempts, again.throttles) == (0, 0)
 
 
-async def test_a_claim_that_nobody_waits_for_is_given_back(queue: InvocationQueue, clocks: FakeClocks) -> None:
+async def test_a_claim_whose_waiter_has_left_is_given_back(queue: InvocationQueue, clocks: FakeClocks) -> None:
     await put(queue, clocks)
     claim = asyncio.create_task(queue.claim(1))
     await asyncio.sleep(0)

@@ -146,7 +146,7 @@ class Packages:
                 del self._leases[sha256]
 
     def code_dir(self, package: Package) -> Path:
-        """The unpacked package. Nobody writes there."""
+        """The unpacked package. It is never written to."""
         return self.folder.code(package.sha256)
 
     def archive(self, package: Package) -> Path:
