@@ -12,6 +12,7 @@ import psutil
 from sesame._identity import Identity
 from sesame._storage import Storage
 from sesame.data_dir import DataDir
+from sesame.engine.interface import Observer
 from sesame.engine.policies import Caps
 from sesame.engine.resolver import Resolver
 from sesame.engine.running import EngineDependencies, LocalEngine
@@ -50,6 +51,7 @@ class EngineNeeds:
     clocks: Clocks
     runtimes: Runtimes
     teardown: AsyncExitStack
+    observer: Observer
 
 
 async def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> EngineParts:
@@ -77,6 +79,7 @@ async def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) 
             account_id=identity.account_id,
             region=settings.region,
             recursion_limit=settings.recursion_limit,
+            observer=needs.observer,
         )
     )
     # The HTTP servers have drained before: what is still in flight then is not waited for again.

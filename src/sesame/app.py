@@ -15,6 +15,7 @@ from sesame._identity import open_identity
 from sesame._storage import StorageNeeds, open_storage
 from sesame._triggers import TriggerNeeds, open_triggers
 from sesame.data_dir import Credentials, DataDir, Endpoints
+from sesame.engine.interface import Observer
 from sesame.model.account import AccessKey
 from sesame.model.clocks import Clocks, SystemClocks
 from sesame.model.errors import ConfigurationError
@@ -26,10 +27,11 @@ from sesame.settings import Settings
 class Sesame:
     """A whole Sesame in one event loop. `start` once, then `stop` once; both also after a failed or cancelled start."""
 
-    def __init__(self, settings: Settings, clocks: Clocks | None = None) -> None:
-        """Tests hand in clocks that they move; without, the machine's own count."""
+    def __init__(self, settings: Settings, clocks: Clocks | None = None, observer: Observer | None = None) -> None:
+        """Tests hand in clocks that they move; without, the machine's own count. `observer` watches all calls."""
         self._settings = settings
         self._clocks: Clocks = clocks or SystemClocks()
+        self._observer = observer or Observer()
         self._teardown = AsyncExitStack()
         self.data_dir = DataDir(settings.data_dir, settings.database)
 
@@ -79,7 +81,7 @@ class Sesame:
         )
         self._storage = storage = await open_storage(StorageNeeds(settings, self.data_dir, clocks, teardown))
         identity = await open_identity(settings, storage.catalog, clocks)
-        engine_needs = EngineNeeds(settings, self.data_dir, clocks, runtimes, teardown)
+        engine_needs = EngineNeeds(settings, self.data_dir, clocks, runtimes, teardown, self._observer)
         self._engine: EngineParts = await open_engine(engine_needs, storage, identity)
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)
         urls = await open_endpoints(EndpointNeeds(settings, clocks, teardown), storage, identity, self._engine)

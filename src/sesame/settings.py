@@ -23,7 +23,11 @@ from sesame.sandbox.runtimes import site_packages
 ENVIRONMENT_PREFIX = "SESAME_"
 CONFIG_FILE = "sesame.toml"
 CONFIG_FILE_BYTES_MAX = 1024 * 1024
-CHOICES: dict[str, tuple[str, ...]] = {"sandbox": ("auto", "jail", "plain"), "cpu": ("shares", "cloud")}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "sandbox": ("auto", "jail", "plain"),
+    "cpu": ("shares", "cloud"),
+    "calls": ("all", "failed", "none"),
+}
 CREDENTIALS_VALIDITY_S_MIN = 900
 LOG_MAX_MB_MIN = 16
 LOG_BYTES_PER_CALL_MIN = 4096
@@ -148,6 +152,11 @@ class Settings(msgspec.Struct, frozen=True):
     log_bytes_per_call: Annotated[
         int, _meta("Most bytes kept of one call's log; of the rest only the end, and a line says how much is missing.")
     ] = 8 * 1024 * 1024
+
+    calls: Annotated[
+        str,
+        _meta("Which calls `sesame start` shows with a line on its terminal: `all`, `failed` or `none`."),
+    ] = "all"
 
     def resolved_runtimes_dir(self) -> Path:
         return self.runtimes_dir or site_packages.default_root()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -82,6 +83,9 @@ def test_a_server_starts_prints_its_endpoints_and_stops_cleanly(server: Server, 
     client.create_service("demo")
     client.create_function("demo", "hello", "python3", "main.my_handler", codeDir=str(HELLO))
     assert client.invoke_function("demo", "hello").data == b"hello world"
+    client.create_function("demo", "raises", "python3", "main.missing", codeDir=str(HELLO))
+    with pytest.raises(fc2.FcError, match="HandlerNotFound"):
+        client.invoke_function("demo", "raises")
     children = psutil.Process(server.process.pid).children(recursive=True)
     assert children
     code, said = server.stop(number)
@@ -89,6 +93,9 @@ def test_a_server_starts_prints_its_endpoints_and_stops_cleanly(server: Server, 
     assert f"Function Compute  {endpoints['fc']}" in said
     assert "NOT enforced" in said
     assert "Traceback" not in said
+    assert re.search(r"Z  demo/hello  ok [0-9.]+ ms  cold [0-9.]+ ms \(.*start [0-9.]+\)  [0-9a-f-]{36}\n", said)
+    assert re.search(r"demo/raises  failed .*\n    HandlerNotFound: .*\n    more: sesame logs demo/raises -r ", said)
+    assert "\x1b" not in said
     assert not (server.data_dir / "endpoints.json").exists()
     assert [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
 

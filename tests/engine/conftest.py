@@ -9,6 +9,7 @@ import pytest
 from tests.support.fakes import FakeClocks, FakeDriver
 
 from sesame.engine.dispatcher import Dispatcher
+from sesame.engine.interface import Observer
 from sesame.engine.invocation_log import LogSource
 from sesame.engine.policies import Caps
 from sesame.engine.pool import Pool
@@ -94,7 +95,13 @@ class Engine:
         return await self.dispatcher.invoke(Invocation(request_id, Target(service, limits.LATEST, name), event))
 
 
-def build(caps: Caps | None = None, chance: Callable[[], float] = lambda: 0.5, *, recursion_limit: int = 0) -> Engine:
+def build(
+    caps: Caps | None = None,
+    chance: Callable[[], float] = lambda: 0.5,
+    *,
+    recursion_limit: int = 0,
+    observer: Observer | None = None,
+) -> Engine:
     catalog, driver, clocks = FakeCatalog(), FakeDriver(), FakeClocks()
     kept: list[tuple[LogSource, str, bytes]] = []
     asked: list[tuple[str, float]] = []
@@ -120,6 +127,7 @@ def build(caps: Caps | None = None, chance: Callable[[], float] = lambda: 0.5, *
             account_id="123",
             region="cn-shanghai",
             recursion_limit=recursion_limit,
+            observer=observer or Observer(),
         )
     )
     return Engine(catalog, driver, clocks, resolver, local, kept, asked, fail, chains)

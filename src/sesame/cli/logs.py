@@ -30,21 +30,22 @@ _AGO = re.compile(r"([0-9]{1,9})([smhd])")
 
 
 @click.command()
-@click.argument("function", metavar="[SERVICE[.QUALIFIER]/]FUNCTION")
+@click.argument("function", metavar="[[SERVICE/]FUNCTION[:QUALIFIER]]", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Also print new lines as they arrive, until Ctrl-C.")
-@click.option("--request-id", metavar="ID", help="Only the lines of this call.")
+@click.option("-r", "--request-id", metavar="ID", help="Only the lines of this call.")
 @click.option("--since", metavar="WHEN", help="Only lines since then: 30s, 10m, 2h, 3d ago, or an ISO time (UTC).")
 @with_settings("data_dir")
-def logs(function: str, follow: bool, request_id: str | None, since: str | None, **flags: Any) -> None:
-    """Prints what FUNCTION has written: time, request id, line."""
+def logs(function: str | None, follow: bool, request_id: str | None, since: str | None, **flags: Any) -> None:
+    """Prints what FUNCTION has written: time, request id, line. With -r the call says which function it was."""
+    if function is None and request_id is None:
+        raise click.UsageError("name a function, as demo/hello or demo/hello:prod, or a call by its request id with -r")
     data_dir = _data_dir(settle(flags).data_dir, by_flag=flags["data_dir"] is not None)
     output.note(f"Logs of {data_dir.path}.")
     reader = LogReader(data_dir.logs)
     since_s = since_time(since, time.time()) if since is not None else None
-    path, slash, name = function.rpartition("/")
-    service, _dot, qualifier = path.partition(".")
-    known, name = find(reader, function if "/" in path else f"{service}{slash}{name}", follow=follow)
-    query = Query(service=known, function=name, request_id=request_id, since=since_s, qualifier=qualifier or None)
+    query = Query(request_id=request_id, since=since_s)
+    if function is not None:
+        query = msgspec.structs.replace(query, **_named(reader, function, follow=follow))
     try:
         found, last = print_all(reader, query)
         if follow:
@@ -52,7 +53,16 @@ def logs(function: str, follow: bool, request_id: str | None, since: str | None,
     except KeyboardInterrupt:
         return
     if not found:
-        output.note(f"No lines of {function} match.")
+        output.note(f"No lines of {function or request_id} match.")
+
+
+def _named(reader: LogReader, function: str, *, follow: bool) -> dict[str, str | None]:
+    """What a query says of `service/function[:qualifier]`, or of `service.qualifier/function` as the API writes it."""
+    path, slash, name = function.rpartition("/")
+    service, _dot, qualifier = path.partition(".")
+    name, _colon, after = name.partition(":")
+    known, name = find(reader, function if "/" in path else f"{service}{slash}{name}", follow=follow)
+    return {"service": known, "function": name, "qualifier": after or qualifier or None}
 
 
 def _data_dir(path: Path, *, by_flag: bool) -> DataDir:

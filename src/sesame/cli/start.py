@@ -18,7 +18,10 @@ import uvloop
 
 from sesame.app import Sesame
 from sesame.cli import output, own_log
+from sesame.cli.call_lines import to_stderr
 from sesame.cli.options import settle, with_settings
+from sesame.engine.interface import Observer
+from sesame.model.clocks import SystemClocks
 from sesame.settings import TABLE, Settings
 
 # As a shell counts a process that SIGINT ended.
@@ -75,7 +78,12 @@ async def serve(settings: Settings) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
-    sesame = Sesame(settings)
+    clocks = SystemClocks()
+    calls = to_stderr(clocks, failures_only=settings.calls == "failed")
+    shown = settings.calls != "none"
+    sesame = Sesame(settings, clocks, Observer(ended=calls.take) if shown else None)
+    if shown:
+        calls.open()
     output.note(f"Starting Sesame on {sesame.data_dir.path} …")
     starting = asyncio.ensure_future(sesame.start())
     waiting = asyncio.ensure_future(stopping.wait())
@@ -97,6 +105,7 @@ async def serve(settings: Settings) -> None:
     finally:
         waiting.cancel()
         await sesame.stop()
+        calls.close()
     output.note("Stopped.")
 
 

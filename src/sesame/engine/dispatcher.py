@@ -6,6 +6,7 @@ the wall clock. A function's failure is in the outcome and never an exception.
 
 import math
 from collections import Counter
+from collections.abc import Callable
 
 from sesame.engine.environment import CREDENTIALS_MARGIN_S, CredentialsOf, call_meta
 from sesame.engine.instance import State
@@ -46,18 +47,20 @@ class Dispatcher:
         self._credentials = credentials
         # Calls that ran, by how they ended: "" for success, else the reason of the error.
         self.ended: Counter[str] = Counter()
+        # As `engine.interface.Observer.ended`.
+        self.on_end: Callable[[Invocation, Outcome | BaseException], None] | None = None
 
     async def invoke(self, invocation: Invocation) -> Outcome:
         """Raises the API's errors for what cannot be called; how the function itself fared is in the outcome."""
-        snapshot = self._resolver.resolve(invocation.target)
-        limits = snapshot.limits
-        validity_s = limits.timeout_s + limits.initialization_timeout_s + CREDENTIALS_MARGIN_S
-        chain: Chain = ()
-        if self._recursion_limit:
-            require_below(self._recursion_limit, invocation.chain, invocation.target)
-            chain = extended(invocation.chain, invocation.target)
-        credentials = self._credentials(snapshot.role, snapshot.service, validity_s, chain)
         try:
+            snapshot = self._resolver.resolve(invocation.target)
+            limits = snapshot.limits
+            validity_s = limits.timeout_s + limits.initialization_timeout_s + CREDENTIALS_MARGIN_S
+            chain: Chain = ()
+            if self._recursion_limit:
+                require_below(self._recursion_limit, invocation.chain, invocation.target)
+                chain = extended(invocation.chain, invocation.target)
+            credentials = self._credentials(snapshot.role, snapshot.service, validity_s, chain)
             async with self._pool.lease(snapshot) as lease:
                 meta = call_meta(invocation, snapshot, credentials)
                 steps = Steps(lease.instance, invocation.request_id, meta, self._clocks)
@@ -65,9 +68,15 @@ class Dispatcher:
                 self.ended[outcome.error.reason if outcome.error is not None else ""] += 1
                 if not usable:
                     raise _InstanceLost(outcome)
-                return outcome
         except _InstanceLost as lost:
-            return lost.outcome
+            outcome = lost.outcome
+        except BaseException as error:
+            if self.on_end is not None:
+                self.on_end(invocation, error)
+            raise
+        if self.on_end is not None:
+            self.on_end(invocation, outcome)
+        return outcome
 
 
 async def _call(steps: Steps, lease: Lease, event: bytes) -> tuple[Outcome, bool]:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from sesame.engine.invocation_log import LogSink
 from sesame.model.command import Command, Execution
 from sesame.model.invocation import Invocation, Outcome, Target
 
@@ -28,6 +29,17 @@ class RunningCommand(msgspec.Struct, frozen=True):
 
     execution: Execution
     instance_ended: Callable[[], bool]
+
+
+class Observer(msgspec.Struct, frozen=True):
+    """Who watches an engine. Called on its event loop amid the call: must return at once and raise nothing.
+
+    `ended` gets each call, asynchronous attempts too, with its outcome or with what it raised instead. `wrote` gets
+    what functions write and the platform's own lines, as a log sink does.
+    """
+
+    ended: Callable[[Invocation, Outcome | BaseException], None] | None = None
+    wrote: LogSink | None = None
 
 
 class Engine(Protocol):

@@ -14,8 +14,8 @@ from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.environment import CredentialsOf
 from sesame.engine.hooks import Hooks
 from sesame.engine.instance import State
-from sesame.engine.interface import InstanceInfo, RunningCommand
-from sesame.engine.invocation_log import LogSink
+from sesame.engine.interface import InstanceInfo, Observer, RunningCommand
+from sesame.engine.invocation_log import LogSink, LogSource
 from sesame.engine.policies import Caps
 from sesame.engine.pool import Pool, PoolDependencies
 from sesame.engine.resolver import Snapshots
@@ -39,6 +39,7 @@ class EngineDependencies(msgspec.Struct, frozen=True, kw_only=True):
     account_id: str
     region: str
     recursion_limit: int = 0
+    observer: Observer = Observer()
 
 
 class LocalEngine:
@@ -53,7 +54,7 @@ class LocalEngine:
                 resolver=given.resolver,
                 clocks=given.clocks,
                 caps=given.caps,
-                sink=given.sink,
+                sink=_observed(given.sink, given.observer.wrote),
                 account_id=given.account_id,
                 region=given.region,
                 hooks=Hooks(given.clocks, given.credentials),
@@ -62,6 +63,7 @@ class LocalEngine:
         self.dispatcher = Dispatcher(
             given.resolver, self.pool, given.clocks, given.credentials, recursion_limit=given.recursion_limit
         )
+        self.dispatcher.on_end = given.observer.ended
         # The dispatcher's own method, so that a call awaits no coroutine of this class.
         self.invoke: Callable[[Invocation], Awaitable[Outcome]] = self.dispatcher.invoke
 
@@ -115,3 +117,16 @@ class LocalEngine:
 
     async def drain(self, patience_s: float) -> None:
         await self.pool.close(patience_s)
+
+
+def _observed(sink: LogSink, also: LogSink | None) -> LogSink:
+    """Without an observer, the sink itself: nothing of a call's log then passes through here."""
+    if also is None:
+        return sink
+    observe = also
+
+    def both(source: LogSource, request_id: str, data: bytes, more: bool) -> None:
+        sink(source, request_id, data, more)
+        observe(source, request_id, data, more)
+
+    return both

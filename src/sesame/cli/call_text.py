@@ -1,0 +1,215 @@
+"""One call as text for a terminal: a line, and for a failure what the function raised, as Python prints it.
+
+Used by `cli.call_lines`. What a function sent is never trusted: its form may be anything, its control characters show
+as what they are, and its length is bounded.
+"""
+
+import datetime
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from sesame.cli import output
+from sesame.model import limits
+from sesame.model.invocation import Invocation, Outcome, Phases, Target
+
+# Of an error body so much is looked at, and of a text so much is shown.
+BODY_BYTES_MAX = 256 * 1024
+TEXT_CHARS_MAX = 4000
+# Of a longer stack the outermost and the innermost frames are shown.
+OUTER_FRAMES, INNER_FRAMES = 10, 30
+# As Python itself does: the same frame more often than this in a row is counted and not repeated.
+SAME_FRAMES_MAX = 3
+LOG_LINES_MAX = 30
+
+GREEN, RED, YELLOW, DIM, RESET = "\x1b[32m", "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
+# By `FunctionError.reason`.
+_FAILURES = {
+    "unhandled": "failed",
+    "initializer": "initializer failed",
+    "timeout": "timed out",
+    "exit": "process ended",
+    "out_of_memory": "out of memory",
+    "disk": "/tmp full",
+    "protocol": "broke the protocol",
+    "killed": "killed",
+    "response_too_large": "response too large",
+}
+# For these the error body has the function's own traceback; for others the end of its log tells more.
+_TRACED = frozenset({"unhandled", "initializer", "response_too_large"})
+_PLATFORM_LINES = ("FC Invoke ", "FC Initialize ", "Duration: ", "Cold start: ")
+
+
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """What is kept of a call until it is shown; `refusal` says why it never ran, `failure` how it failed."""
+
+    at: float
+    target: Target
+    request_id: str
+    attempt: int = 1
+    http: tuple[str, str] | None = None
+    status: int | None = None
+    duration_ms: float = 0.0
+    cold: Phases | None = None
+    failure: str = ""
+    body: bytes = b""
+    log: bytes = b""
+    refusal: str = ""
+
+
+def call_of(at: float, invocation: Invocation, ended: Outcome | BaseException, refusal: str = "") -> Call:
+    """`at` is Unix seconds. Keeps neither the event nor the answer."""
+    params = invocation.http_params
+    http = None if params is None else (str(params.get("method", "")), str(params.get("request_uri", "")))
+    attempt = invocation.retry_count + 1
+    if not isinstance(ended, Outcome):
+        return Call(at, invocation.target, invocation.request_id, attempt, http, refusal=refusal or _named(ended))
+    cold = ended.phases if ended.cold else None
+    error = ended.error
+    if error is None:
+        status = None if ended.http_params is None else ended.http_params.get("status")
+        code = status if isinstance(status, int) else None
+        return Call(at, invocation.target, invocation.request_id, attempt, http, code, ended.duration_ms, cold)
+    return Call(
+        at, invocation.target, invocation.request_id, attempt, http, None, ended.duration_ms, cold, error.reason,
+        ended.payload[:BODY_BYTES_MAX], ended.log_tail,
+    )  # fmt: skip
+
+
+def lines_of(call: Call, *, colors: bool) -> Iterator[str]:
+    """The call's line; then, indented, why it failed and where to look further."""
+    yield _line(call, colors=colors)
+    if not call.failure:
+        return
+    reason = traceback_of(call.body) if call.failure in _TRACED else _end_of_log(call)
+    for line in reason:
+        yield f"    {output.harmless(line)}"
+    name = f"{call.target.service}/{call.target.function}"
+    yield _painted(f"    more: sesame logs {name} -r {output.harmless(call.request_id)}", DIM, colors=colors)
+
+
+def _line(call: Call, *, colors: bool) -> str:
+    when = datetime.datetime.fromtimestamp(call.at, datetime.UTC).strftime("%H:%M:%S.%f")[:-3]
+    if call.refusal:
+        how, color = f"not run: {call.refusal}", YELLOW
+    elif call.failure:
+        how, color = f"{_FAILURES.get(call.failure, call.failure)} {call.duration_ms:.1f} ms", RED
+    else:
+        how, color = f"ok {call.duration_ms:.1f} ms", GREEN
+    parts = [_painted(f"{when}Z", DIM, colors=colors), output.harmless(name_of(call.target))]
+    if call.http is not None:
+        status = "" if call.status is None else f" → {call.status}"
+        parts.append(output.harmless(f"{call.http[0][:20]} {_cut(call.http[1], 120)}{status}"))
+    parts.append(_painted(_cut(how), color, colors=colors))
+    if call.cold is not None:
+        parts.append(_painted(_cold(call.cold), YELLOW, colors=colors))
+    if call.attempt > 1:
+        parts.append(f"attempt {call.attempt}")
+    parts.append(_painted(call.request_id, DIM, colors=colors))
+    return "  ".join(parts)
+
+
+def name_of(target: Target) -> str:
+    """`service/function`, with `:qualifier` where it is not LATEST."""
+    qualifier = "" if target.qualifier == limits.LATEST else f":{target.qualifier}"
+    return f"{target.service}/{target.function}{qualifier}"
+
+
+def traceback_of(body: bytes) -> list[str]:
+    """The error body's stack in the form in which Python prints it; the message alone where it has no stack."""
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _split(body.decode("utf-8", "replace"))
+    if not isinstance(found, dict):
+        return _split(body.decode("utf-8", "replace"))
+    kind, text = _word(found.get("errorType")), _word(found.get("errorMessage"))
+    last = f"{kind}: {text}" if kind and text else kind or text
+    frames, own_end = _frames(found.get("stackTrace"))
+    if own_end and own_end != last:
+        # What was raised while the module was loaded; the error body's own words are the platform's.
+        last = f"{own_end}\n{text}" if text and text not in own_end else own_end
+    header = ["Traceback (most recent call last):"] if frames else []
+    return [*header, *_shortened(frames), *_split(last)]
+
+
+def _frames(stack: object) -> tuple[list[str], str]:
+    """Each frame as Python prints it, and the exception's line where the stack ends with it."""
+    if not isinstance(stack, list):
+        return [], ""
+    if stack and all(isinstance(frame, list) for frame in stack):
+        return [_frame([_word(part) for part in frame]) for frame in stack], ""
+    flat = [_word(part) for part in stack]
+    ending = flat.pop() if flat else ""
+    groups: list[list[str]] = []
+    for part in flat:
+        if part.startswith('File "') or not groups:
+            groups.append([])
+        groups[-1].append(part)
+    return [_frame(group) for group in groups], ending
+
+
+def _frame(parts: list[str]) -> str:
+    """`File "…"`, `line 3`, `in name` and the source line; of a syntax error there is no name."""
+    place = [part for part in parts[:3] if part.startswith(('File "', "line ", "in "))]
+    return "\n    ".join([f"  {', '.join(place)}", *parts[len(place) :]])
+
+
+def _shortened(frames: list[str]) -> Iterator[str]:
+    """Lines of the frames, without what repeats and without the middle of a stack that is too long."""
+    collapsed: list[str] = []
+    same = 0
+    for number, frame in enumerate(frames):
+        same = same + 1 if number and frame == frames[number - 1] else 1
+        if same <= SAME_FRAMES_MAX:
+            collapsed.append(frame)
+        if same > SAME_FRAMES_MAX and (number + 1 == len(frames) or frames[number + 1] != frame):
+            collapsed.append(f"  [Previous line repeated {same - SAME_FRAMES_MAX} more times]")
+    left_out = len(collapsed) - OUTER_FRAMES - INNER_FRAMES
+    if left_out > 0:
+        collapsed[OUTER_FRAMES:-INNER_FRAMES] = [f"  … {left_out} frames left out …"]
+    for frame in collapsed:
+        yield from _split(frame)
+
+
+def _end_of_log(call: Call) -> Iterator[str]:
+    """What the function wrote last, the stack of a call that took too long included; then the answer's message."""
+    lines = call.log.decode("utf-8", "replace").replace("\r\n", "\n").rstrip("\n").split("\n")
+    own = [line for line in lines if line and not line.startswith(_PLATFORM_LINES)]
+    for line in own[-LOG_LINES_MAX:]:
+        yield _cut(line)
+    yield from traceback_of(call.body)
+
+
+def _cold(phases: Phases) -> str:
+    parts = (("queue", phases.queue_ms), ("start", phases.start_ms), ("initialize", phases.initialize_ms))
+    told = ", ".join(f"{name} {ms:.1f}" for name, ms in parts if ms)
+    return f"cold {sum(ms for _name, ms in parts):.1f} ms ({told})"
+
+
+def _named(error: BaseException) -> str:
+    if type(error).__name__ == "CancelledError":
+        return "its caller left" if not error.args else f"{error.args[0]}"
+    return f"{type(error).__name__}: {error}"
+
+
+def _word(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _split(text: str) -> list[str]:
+    return _cut(text).split("\n")
+
+
+def _cut(text: str, chars_max: int = TEXT_CHARS_MAX) -> str:
+    return text if len(text) <= chars_max else f"{text[:chars_max]} …"
+
+
+def _painted(text: str, color: str, *, colors: bool) -> str:
+    text = output.harmless(text)
+    return f"{color}{text}{RESET}" if colors else text
+
+
+def joined(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
