@@ -1,13 +1,16 @@
 """`sesame demo`: what it shows when all is there, and what it says when an interpreter is not."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
+from sesame.cli.demo import show
 from sesame.cli.demo.calls import (
     CALLS,
     FUNCTIONS,
@@ -36,7 +39,7 @@ def answer(body: bytes, *, failed: bool = False, log: str = "") -> Answer:
 
 
 def test_every_call_is_answered_as_the_manual_says_under_both_runtimes() -> None:
-    done = demo("--strict")
+    done = demo("--strict", "--verbose")
     calls = 2 * sum(map(len, CALLS.values()))
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{calls} of {calls} calls under python2.7 and python3" in done.stdout
@@ -65,9 +68,29 @@ def test_a_missing_interpreter_is_named_the_rest_runs_and_strict_fails(tmp_path:
     assert "Did not run: the uploads under python3, because its packages are not installed." in done.stdout
     assert "sesame runtimes install python3" in done.stdout
     assert "calls under python3 came back" in done.stdout
+    # Without --verbose each call has one line.
+    assert done.stdout.count("  ok    ") == sum(
+        len(CALLS[function.name]) for function in FUNCTIONS if not function.needs_packages
+    )
+    assert re.search(r"^  ok    A JSON event +\S.* value +cold +[\d.]+ ms$", done.stdout, re.MULTILINE)
+    assert "request " not in done.stdout
     strict = demo("--strict", environ=environ)
     assert strict.returncode == 1
     assert "--strict: not every function ran on its runtime's own interpreter: python2.7, python3" in strict.stderr
+
+
+def test_a_call_that_went_wrong_is_shown_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    came_back = Answer(body=b"x" * 500, failed=False, request_id="rid-1", round_trip_ms=1.0, log="line one\nline two")
+    wrong = show.Shown(
+        function=FUNCTIONS[0], call=CALLS["hello"][0], event=b"", answer=came_back, stored="", problem="not expected"
+    )
+    show.call(wrong, details=False)
+    said = capsys.readouterr().out
+    assert said.startswith("  wrong Hello world")
+    for part in ("x" * 500, "line one", "line two", "request rid-1", "not as the manual says: not expected"):
+        assert part in said
+    show.call(msgspec.structs.replace(wrong, problem=""), details=False)
+    assert capsys.readouterr().out.count("\n") == 1
 
 
 def test_without_the_official_sdk_the_demo_says_how_to_get_it(

@@ -143,15 +143,13 @@ FUNCTIONS = (
     DemoFunction(name="whole_context", title="The whole context"),
     DemoFunction(name="initializer", title="An initializer", initializer="main.my_initializer"),
     DemoFunction(name="timeout", title="A time limit of one second", timeout_s=1),
+    DemoFunction(name="upload", title="An upload with a role's keys", role=DEFAULT_ROLE, needs_packages=True),
     DemoFunction(
-        name="upload", title="An upload to OSS with the role's credentials", role=DEFAULT_ROLE, needs_packages=True
-    ),
-    DemoFunction(
-        name="upload_without_token", title="The same without the security token", role=DEFAULT_ROLE, needs_packages=True
+        name="upload_without_token", title="The same without the token", role=DEFAULT_ROLE, needs_packages=True
     ),
     DemoFunction(
         name="upload_by_reader",
-        title="The same under a role that may not put",
+        title="By a role that may not put",
         role=READER_ROLE,
         code="upload",
         needs_packages=True,

@@ -1,6 +1,6 @@
 """`sesame demo`: a Sesame of its own on free ports, and the manual's functions deployed and called by aliyun-fc2.
 
-Shows each event, its answer and how long the call took, and checks each answer against the manual.
+Checks each answer against the manual and shows each call in one line; `-v` and failures show all of it.
 Removes its data directory and stops its server when it ends.
 """
 
@@ -17,7 +17,8 @@ import msgspec
 from rich.markup import escape
 
 from sesame.cli import output
-from sesame.cli.demo.calls import BUCKET, CALLS, FUNCTIONS, ROLES_TOML, Answer, DemoCall, DemoFunction, oss_code
+from sesame.cli.demo import show
+from sesame.cli.demo.calls import BUCKET, CALLS, FUNCTIONS, ROLES_TOML, DemoCall, DemoFunction
 from sesame.cli.demo.client import DemoClient, require_sdk
 from sesame.cli.demo.objects import DemoBucket
 from sesame.cli.demo.server import demo_server
@@ -30,7 +31,6 @@ from sesame.settings import Settings
 
 RUNTIMES = ("python2.7", "python3")
 SERVICE = "demo"
-SHOWN_CHARS = 360
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -40,8 +40,9 @@ class Stage(msgspec.Struct, frozen=True):
 
 @click.command()
 @with_settings("interpreters", "runtimes_dir", "sandbox", "cpu")
+@click.option("-v", "--verbose", is_flag=True, help="Show events, answers, logs and times in full.")
 @click.option("--strict", is_flag=True, help="Fail when a runtime's own interpreter is missing.")
-def demo(strict: bool, **flags: object) -> None:
+def demo(strict: bool, verbose: bool, **flags: object) -> None:
     """Deploys the manual's functions to a fresh Sesame through aliyun-fc2 and calls them."""
     require_sdk()
     # aliyun-fc2 logs every function error through the root logger; here they are shown as answers instead.
@@ -67,7 +68,11 @@ def demo(strict: bool, **flags: object) -> None:
                 f"sandbox {server.endpoints.sandbox}."
             )
             stage = Stage(client, bucket)
-            wrong = [line for runtime in plan for line in _show_runtime(stage, known.found[runtime], plan[runtime])]
+            wrong = [
+                line
+                for runtime in plan
+                for line in _show_runtime(stage, known.found[runtime], plan[runtime], details=verbose)
+            ]
     _show_end(plan, wrong, time.monotonic() - began)
     undone = _show_undone(plan, known)
     _show_how_to_go_on()
@@ -84,7 +89,9 @@ def _functions_for(runtime: str, known: Runtimes) -> tuple[DemoFunction, ...]:
     return tuple(function for function in FUNCTIONS if installed or not function.needs_packages)
 
 
-def _show_runtime(stage: Stage, interpreter: Interpreter, functions: Sequence[DemoFunction]) -> list[str]:
+def _show_runtime(
+    stage: Stage, interpreter: Interpreter, functions: Sequence[DemoFunction], *, details: bool
+) -> list[str]:
     """Deploys and calls every function under one runtime; returns a line for each answer unlike the manual's."""
     client, bucket, runtime = stage.client, stage.bucket, interpreter.runtime
     output.out.rule(f"{runtime}: CPython {interpreter.version}")
@@ -94,50 +101,35 @@ def _show_runtime(stage: Stage, interpreter: Interpreter, functions: Sequence[De
     places = {"oss": bucket.endpoint, "bucket": bucket.name, "runtime": runtime}
     for function in functions:
         took_ms = client.deploy(function, runtime)
-        output.out.print(
-            f"\n[bold]{function.title}[/]  [dim](deployed {client.name_of(function, runtime)}, "
-            f"handler {function.handler}, in {took_ms:.0f} ms)[/]"
-        )
+        if details:
+            show.deployed(function, client.name_of(function, runtime), took_ms)
         for call in CALLS[function.name]:
             event = call.event_at(places)
             answer = client.call(function, runtime, event)
-            _show_call(call, event, answer)
-            if problem := call.check(answer) or _show_object(call, event, answer, bucket):
-                output.out.print(f"  [bold red]not as the manual says:[/] {escape(problem)}")
+            stored, problem = _stored(call, event, bucket)
+            problem = call.check(answer) or problem
+            show.call(
+                show.Shown(
+                    function=function, call=call, event=event, answer=answer, stored=stored, problem=problem
+                ),
+                details=details,
+            )  # fmt: skip
+            if problem:
                 wrong.append(f"{runtime}, {function.title}, event {event!r}: {problem}")
     return wrong
 
 
-def _show_call(call: DemoCall, event: bytes, answer: Answer) -> None:
-    sent = event.decode() or "(empty)"
-    output.out.print(f"  sent  {escape(sent)}")
-    for number, line in enumerate(answer.body.decode("utf-8", "replace").splitlines() or ["(empty)"]):
-        line = line if len(line) <= SHOWN_CHARS else f"{line[:SHOWN_CHARS]} … ({len(line) - SHOWN_CHARS} more)"
-        label = ("error " if answer.failed else "got   ") if number == 0 else "      "
-        output.out.print(f"  {label}{escape(line)}", style="yellow" if answer.failed else "green")
-    if call.shows_log:
-        for line in answer.log.splitlines():
-            output.out.print(f"  log   [dim]{escape(line)}[/]")
-    output.out.print(
-        f"  time  {call.temperature} {answer.round_trip_ms:.1f} ms for the caller"
-        + (f", {answer.duration_ms} ms in the function" if answer.duration_ms else "")
-        + f"  [dim]request {answer.request_id}[/]"
-    )
-
-
-def _show_object(call: DemoCall, event: bytes, answer: Answer, bucket: DemoBucket) -> str:
-    """Reads the call's object from OSS with the account's own key; returns what is wrong with it, or ""."""
+def _stored(call: DemoCall, event: bytes, bucket: DemoBucket) -> tuple[str, str]:
+    """(what the bucket holds under the event's object name, what is wrong with it), read with the account's own key."""
     if not call.leaves:
-        return ""
+        return "", ""
     asked = json.loads(event)
     key = asked["objectName"]
     content = bucket.read(key)
-    if code := oss_code(answer):
-        output.out.print(f"  oss   refused it with {code}", style="cyan")
     seen = "there is no such object" if content is None else repr(content)
-    output.out.print(f"  oss   {escape(f'{bucket.name}/{key}, read with the account key: {seen}')}", style="cyan")
     expected = asked["message"] if call.leaves == "object" else None
-    return "" if content == expected else f"expected {expected!r} in {bucket.name}/{key}, found {content!r}"
+    problem = "" if content == expected else f"expected {expected!r} in {bucket.name}/{key}, found {content!r}"
+    return f"{bucket.name}/{key}, read with the account key: {seen}", problem
 
 
 def _show_end(plan: Mapping[str, Sequence[DemoFunction]], wrong: list[str], took_s: float) -> None:
