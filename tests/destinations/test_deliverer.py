@@ -11,7 +11,7 @@ from tests.destinations.test_records import ARNS
 from tests.support.fakes import FakeClocks
 
 from sesame.destinations.deliverer import Deliverer, DelivererNeeds
-from sesame.destinations.policies import ATTEMPTS_MAX, PER_HOST_MAX, SEND_TIMEOUT_S
+from sesame.destinations.policies import ATTEMPTS_MAX, PER_HOST_MAX, SEND_TIMEOUT_S, WAITING_PER_HOST_MAX
 from sesame.destinations.routes import Routes
 from sesame.destinations.sender import NotDelivered
 from sesame.model import limits
@@ -56,7 +56,14 @@ class FakeDeliveries:
         due = [r for r in self.rows if r.state == "waiting" and r.not_before <= self.clocks.wall()][:limit]
         for row in due:
             row.state = "held"
+            row.lease = msgspec.structs.replace(row.lease, epoch=row.lease.epoch + 1)
         return [row.lease for row in due]
+
+    def end_leases(self) -> None:
+        """As when the clock has jumped: what is held may be claimed again, and older leases are void then."""
+        for row in self.rows:
+            if row.state == "held":
+                row.state = "waiting"
 
     async def delivered(self, lease: LeasedDelivery) -> bool:
         return self._settle(lease, "delivered", "")
@@ -66,9 +73,11 @@ class FakeDeliveries:
 
     async def retry(self, lease: LeasedDelivery, not_before: float, *, counted: bool, error: str) -> bool:
         row = self.rows[lease.seq]
+        if not self._settle(lease, "waiting", error):
+            return False
         row.not_before = not_before
         row.lease = msgspec.structs.replace(lease, attempts=lease.attempts + counted)
-        return self._settle(lease, "waiting", error)
+        return True
 
     async def release(self, leases: Sequence[LeasedDelivery]) -> None:
         for lease in leases:
@@ -77,7 +86,8 @@ class FakeDeliveries:
     def _settle(self, lease: LeasedDelivery, state: str, error: str) -> bool:
         self._check()
         row = self.rows[lease.seq]
-        assert row.state == "held"
+        if row.state != "held" or row.lease.epoch != lease.epoch:
+            return False
         row.state, row.error = state, error
         return True
 
@@ -94,6 +104,12 @@ class FakeSender:
     sent: list[tuple[str, Mapping[str, str], bytes]] = field(default_factory=list)
     hanging: int = 0
     closed: bool = False
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+
+    def answer_all(self) -> None:
+        """Has the hosts that hang answer now."""
+        for each in self.waiting:
+            each.done() or each.set_result(None)
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> None:
         self.sent.append((url, headers, body))
@@ -101,7 +117,8 @@ class FakeSender:
         if act is None:
             self.hanging += 1
             try:
-                await asyncio.get_running_loop().create_future()
+                self.waiting.append(asyncio.get_running_loop().create_future())
+                await self.waiting[-1]
             finally:
                 self.hanging -= 1
         else:
@@ -254,6 +271,33 @@ async def test_records_for_a_host_that_is_gone_are_all_buried_in_the_time_that_t
         await setup.until_due()
     assert {row.state for row in rows} == {"dead"}
     assert setup.clocks.wall() - began < 3600
+
+
+async def test_a_record_whose_lease_ended_while_it_waits_for_its_host_is_sent_once(setup: Setup) -> None:
+    setup.sender.behaviour["h"] = None
+    rows = [setup.queue.add("http://h/") for _ in range(PER_HOST_MAX + WAITING_PER_HOST_MAX)]
+    await setup.work()
+    assert len(setup.sender.sent) == PER_HOST_MAX
+    setup.queue.end_leases()
+    await setup.work()
+    assert [row.lease.epoch for row in rows] == [2] * len(rows), "this process has claimed all of them again"
+    setup.sender.behaviour.clear()
+    setup.sender.answer_all()
+    await setup.work()
+    assert [row.state for row in rows] == ["delivered"] * len(rows)
+    assert len(setup.sender.sent) == len(rows), "no record was sent twice"
+
+
+async def test_what_was_sent_under_a_lease_that_ended_is_recorded_under_the_new_one(setup: Setup) -> None:
+    setup.sender.behaviour["h"] = None
+    row = setup.queue.add("http://h/")
+    await setup.work()
+    setup.queue.end_leases()
+    await setup.work()
+    setup.sender.answer_all()
+    await setup.work()
+    assert row.state == "delivered"
+    assert len(setup.sender.sent) == 1
 
 
 async def test_a_host_that_answers_again_gets_what_waits(setup: Setup) -> None:

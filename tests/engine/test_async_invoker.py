@@ -4,7 +4,7 @@ Nothing waits for real time.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -15,7 +15,7 @@ from sesame.engine.async_invoker import CLAIM_AGAIN_S, CLAIMED_AHEAD_MAX, WAITIN
 from sesame.engine.async_pace import ADJUST_EVERY_S
 from sesame.engine.async_work import InvokerDependencies
 from sesame.engine.policies import Caps
-from sesame.model.async_invocation import NewDelivery, State
+from sesame.model.async_invocation import Leased, NewDelivery, State
 from sesame.model.async_result import AsyncPolicy, AsyncResult, Following
 from sesame.model.errors import CallerError, NotFound
 from sesame.sandbox.interface import Call, KillReason, Reply, SandboxDied, SandboxStartFailed
@@ -226,6 +226,32 @@ async def test_what_is_stopped_before_it_starts_never_starts(setup: Setup) -> No
     await settle()
     assert rows[5].state is State.STOPPED
     assert 6 not in setup.queue.starts
+
+
+async def test_what_is_claimed_again_before_its_retry_is_told_of_goes_back(setup: Setup) -> None:
+    setup.engine.driver.behaviour = _fails
+    row, retry = setup.queue.add(), setup.queue.retry
+    released: list[int] = []
+    release = setup.queue.release
+
+    async def retry_and_be_claimed(lease: Leased, _not_before: float, *, counted: bool, error: str = "") -> bool:
+        done = await retry(lease, setup.engine.clocks.wall(), counted=counted, error=error)
+        setup.queue.notify()
+        await settle()
+        return done
+
+    async def note_and_release(leases: Sequence[Leased]) -> None:
+        released.extend(lease.seq for lease in leases)
+        setup.queue.retry = retry  # type: ignore[method-assign]
+        await release(leases)
+
+    setup.queue.retry = retry_and_be_claimed  # type: ignore[method-assign, assignment]
+    setup.queue.release = note_and_release  # type: ignore[method-assign]
+    await setup.work()
+    await settle()
+    assert released == [row.lease.seq]
+    await setup.work()
+    assert row.lease.attempts >= 2, "it runs again at once, not when a lease ends"
 
 
 async def test_a_stop_that_comes_while_the_row_is_being_claimed_is_heeded(setup: Setup) -> None:

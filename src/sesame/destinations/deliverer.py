@@ -70,6 +70,12 @@ class DelivererNeeds(msgspec.Struct, frozen=True, kw_only=True):
     chance: Callable[[], float]
 
 
+class _Delivery(msgspec.Struct, eq=False):
+    """A record that is held here. `lease` is replaced when the record is claimed again before it is settled."""
+
+    lease: LeasedDelivery
+
+
 class _Host(msgspec.Struct, eq=False):
     """One origin. `silent` counts requests in a row that got no answer; until `rests_until` it gets none.
 
@@ -82,7 +88,7 @@ class _Host(msgspec.Struct, eq=False):
     back_at: deque[float] = msgspec.field(default_factory=deque)
     silent: int = 0
     rests_until: float = 0.0
-    waiting: deque[tuple[LeasedDelivery, UrlRoute]] = msgspec.field(default_factory=deque)
+    waiting: deque[tuple[_Delivery, UrlRoute]] = msgspec.field(default_factory=deque)
 
     @property
     def free(self) -> bool:
@@ -99,7 +105,9 @@ class Deliverer:
     def __init__(self, needs: DelivererNeeds) -> None:
         self._needs = needs
         self._hosts: dict[str, _Host] = {}
-        self._tasks: dict[asyncio.Task[None], LeasedDelivery] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        # What is being sent, waits for its host or is being recorded, by `seq`.
+        self._held: dict[int, _Delivery] = {}
         self._more = False
         self._claiming: asyncio.Task[None] | None = None
         self._quiet = False
@@ -115,9 +123,11 @@ class Deliverer:
         if self._claiming is not None:
             self._claiming.cancel()
             await asyncio.wait([self._claiming])
-        waiting = [lease for host in self._hosts.values() for lease, _route in host.waiting]
+        waiting = [delivery.lease for host in self._hosts.values() for delivery, _route in host.waiting]
         for host in self._hosts.values():
             host.waiting.clear()
+        for lease in waiting:
+            del self._held[lease.seq]
         await self._release(waiting)
         # A task that is cancelled before its first step would give nothing back.
         await asyncio.sleep(0)
@@ -146,11 +156,8 @@ class Deliverer:
         try:
             leases = await self._needs.queue.claim(limit)
             self._more = self._more or len(leases) >= limit
-            held = {lease.seq for lease in self._tasks.values()}
             for lease in leases:
-                # One that is still being sent was claimed again because the clock jumped: it is not sent twice at once.
-                if lease.seq not in held:
-                    self._take(lease)
+                self._take(lease)
         except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
             log.warning("no deliveries could be claimed", error=str(error), again_s=CLAIM_AGAIN_S)
             self._more = True
@@ -160,15 +167,22 @@ class Deliverer:
         self._pump()
 
     def _take(self, lease: LeasedDelivery) -> None:
+        known = self._held.get(lease.seq)
+        if known is not None:
+            # Its lease had ended, by a jump of the clock or while the database was gone. It is sent once all the same,
+            # and what comes of that is recorded under the new lease.
+            known.lease = lease
+            return
+        delivery = self._held[lease.seq] = _Delivery(lease)
         route = self._needs.routes.find(lease.destination)
         if isinstance(route, NoRoute):
-            self._begin(lease, self._bury(lease, route.reason))
+            self._begin(delivery, self._bury(delivery, route.reason))
         elif isinstance(route, FunctionRoute):
-            self._begin(lease, self._invoke(lease, route))
+            self._begin(delivery, self._invoke(delivery, route))
         else:
-            self._take_for_host(lease, route)
+            self._take_for_host(delivery, route)
 
-    def _take_for_host(self, lease: LeasedDelivery, route: UrlRoute) -> None:
+    def _take_for_host(self, delivery: _Delivery, route: UrlRoute) -> None:
         parts = urlsplit(route.url)
         name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         host = self._hosts.setdefault(name, _Host(name))
@@ -176,50 +190,50 @@ class Deliverer:
         while host.back_at and host.back_at[0] <= now:
             host.back_at.popleft()
         if now < host.rests_until:
-            self._begin(lease, self._failed(lease, f"{name} has not answered lately"))
+            self._begin(delivery, self._failed(delivery, f"{name} has not answered lately"))
         elif host.free:
-            self._send(host, lease, route)
+            self._send(host, delivery, route)
         elif len(host.waiting) < WAITING_PER_HOST_MAX:
-            host.waiting.append((lease, route))
+            host.waiting.append((delivery, route))
         else:
             delay_s = crowded_s(len(host.back_at), self._needs.chance())
             host.back_at.append(now + delay_s)
-            self._begin(lease, self._put_off(lease, delay_s))
+            self._begin(delivery, self._put_off(delivery, delay_s))
 
-    def _send(self, host: _Host, lease: LeasedDelivery, route: UrlRoute) -> None:
+    def _send(self, host: _Host, delivery: _Delivery, route: UrlRoute) -> None:
         host.sending += 1
-        self._begin(lease, self._post(host, lease, route))
+        self._begin(delivery, self._post(host, delivery, route))
 
-    def _begin(self, lease: LeasedDelivery, work: Awaitable[None]) -> None:
-        task = asyncio.get_running_loop().create_task(self._work(lease, work))
-        self._tasks[task] = lease
+    def _begin(self, delivery: _Delivery, work: Awaitable[None]) -> None:
+        self._tasks.add(asyncio.get_running_loop().create_task(self._work(delivery, work)))
 
-    async def _work(self, lease: LeasedDelivery, work: Awaitable[None]) -> None:
+    async def _work(self, delivery: _Delivery, work: Awaitable[None]) -> None:
         task = asyncio.current_task()
         assert task is not None
         try:
             await work
         except asyncio.CancelledError:
-            await self._release([lease])
+            await self._release([delivery.lease])
         except Exception:
             # Its lease ends by itself, and it is sent again then.
-            log.exception("a delivery failed", **_shown(lease))
+            log.exception("a delivery failed", **_shown(delivery.lease))
         finally:
-            del self._tasks[task]
+            del self._held[delivery.lease.seq]
+            self._tasks.discard(task)
             if not self._tasks:
                 self._ended.set()
         self._pump()
 
-    async def _post(self, host: _Host, lease: LeasedDelivery, route: UrlRoute) -> None:
+    async def _post(self, host: _Host, delivery: _Delivery, route: UrlRoute) -> None:
         try:
-            error = await self._answer(host, lease, route)
+            error = await self._answer(host, delivery.lease, route)
         finally:
             host.sending -= 1
             self._next(host)
         if error:
-            await self._failed(lease, error)
+            await self._failed(delivery, error)
         else:
-            await self._write(lambda: self._needs.queue.delivered(lease))
+            await self._write(delivery, self._needs.queue.delivered)
 
     async def _answer(self, host: _Host, lease: LeasedDelivery, route: UrlRoute) -> str:
         """Sends the record; why it did not arrive, or ""."""
@@ -269,63 +283,72 @@ class Deliverer:
         """Sends what waits for the host, unless it rests now."""
         if self._needs.clocks.monotonic() < host.rests_until:
             while host.waiting:
-                lease, _route = host.waiting.popleft()
-                self._begin(lease, self._failed(lease, f"{host.name} has not answered lately"))
+                delivery, _route = host.waiting.popleft()
+                self._begin(delivery, self._failed(delivery, f"{host.name} has not answered lately"))
         while host.waiting and host.free:
             self._send(host, *host.waiting.popleft())
         if host.idle and not host.silent:
             del self._hosts[host.name]
 
-    async def _invoke(self, lease: LeasedDelivery, route: FunctionRoute) -> None:
+    async def _invoke(self, delivery: _Delivery, route: FunctionRoute) -> None:
         """A function that could not be invoked when the invocation ended, or a dead letter that is sent again."""
-        destinations = self._needs.destinations
+        destinations, lease = self._needs.destinations, delivery.lease
         if reason := destinations.too_large(lease.record):
             # It stays so, while a right or a function may still come.
-            await self._bury(lease, reason)
+            await self._bury(delivery, reason)
             return
         if refusal := destinations.refusal(lease.target, route.target, lease.record):
-            await self._failed(lease, refusal)
+            await self._failed(delivery, refusal)
             return
         call = FunctionCall(
             route.target, lease.record, f"delivery-{lease.seq}-{lease.request_id}", extended((), lease.target)
         )
-        await self._write(lambda: self._accepted(destinations.invocation(call)))
-        await self._write(lambda: self._needs.queue.delivered(lease))
+        new = destinations.invocation(call)
 
-    async def _accepted(self, new: NewInvocation) -> bool:
-        await self._needs.accept([new])
-        return True
+        async def accepted(_lease: LeasedDelivery) -> bool:
+            await self._needs.accept([new])
+            return True
 
-    async def _failed(self, lease: LeasedDelivery, error: str) -> None:
-        attempts = lease.attempts + 1
+        await self._write(delivery, accepted)
+        await self._write(delivery, self._needs.queue.delivered)
+
+    async def _failed(self, delivery: _Delivery, error: str) -> None:
+        attempts = delivery.lease.attempts + 1
         if attempts >= ATTEMPTS_MAX:
-            await self._bury(lease, f"after {attempts} attempts: {error}")
+            await self._bury(delivery, f"after {attempts} attempts: {error}")
             return
         not_before = self._needs.clocks.wall() + retry_s(attempts, self._needs.chance())
         error = error[:ERROR_CHARS_MAX]
-        await self._write(lambda: self._needs.queue.retry(lease, not_before, counted=True, error=error))
+        await self._write(delivery, lambda lease: self._needs.queue.retry(lease, not_before, counted=True, error=error))
 
-    async def _put_off(self, lease: LeasedDelivery, delay_s: float) -> None:
+    async def _put_off(self, delivery: _Delivery, delay_s: float) -> None:
         not_before = self._needs.clocks.wall() + delay_s
-        await self._write(lambda: self._needs.queue.retry(lease, not_before, counted=False, error=""))
+        await self._write(delivery, lambda lease: self._needs.queue.retry(lease, not_before, counted=False, error=""))
 
-    async def _bury(self, lease: LeasedDelivery, error: str) -> None:
-        log.warning("a record was not delivered and is kept as a dead letter", error=error, **_shown(lease))
+    async def _bury(self, delivery: _Delivery, error: str) -> None:
+        log.warning("a record was not delivered and is kept as a dead letter", error=error, **_shown(delivery.lease))
         error = error[:ERROR_CHARS_MAX]
-        await self._write(lambda: self._needs.queue.bury(lease, error))
+        await self._write(delivery, lambda lease: self._needs.queue.bury(lease, error))
 
-    async def _write(self, write: Callable[[], Awaitable[bool]]) -> None:
-        """Repeats a write until the queue takes or refuses it."""
+    async def _write(self, delivery: _Delivery, write: Callable[[LeasedDelivery], Awaitable[bool]]) -> None:
+        """Repeats a write until the queue takes it, or refuses it for the lease that is held now."""
         again_s = WRITE_AGAIN_FIRST_S
         while True:
+            lease = delivery.lease
             try:
-                await write()
-                return
+                written = await write(lease)
+                if written or delivery.lease is lease:
+                    break
+                # The record was claimed again just before.
+                continue
             except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
                 if again_s == WRITE_AGAIN_FIRST_S:
                     log.warning("what became of a delivery is kept until it can be written", error=str(error))
             await self._needs.clocks.sleep(again_s)
             again_s = min(2 * again_s, WRITE_AGAIN_MAX_S)
+        if written and delivery.lease is not lease:
+            # What was written made the record due, and it was claimed again before this task was told.
+            await self._release([delivery.lease])
 
     async def _release(self, leases: list[LeasedDelivery]) -> None:
         if leases:

@@ -199,14 +199,17 @@ class AsyncCalls:
         await self._write(attempt, lambda held: given.queue.finish(held, ending, following.then))
 
     async def _write(self, attempt: Attempt, write: Callable[[Leased], Awaitable[bool]]) -> None:
-        """Repeats a write until the queue takes or refuses it."""
+        """Repeats a write until the queue takes it, or refuses it for the lease that is held now."""
         again_s, kept = WRITE_AGAIN_FIRST_S, False
         try:
             while True:
+                lease = attempt.lease
                 try:
-                    if not await write(attempt.lease):
-                        log.warning("the lease was lost before its result was written", **_shown(attempt.lease))
-                    return
+                    written = await write(lease)
+                    if written or attempt.lease is lease:
+                        break
+                    # The invocation was claimed again just before.
+                    continue
                 except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
                     if not kept:
                         kept, self.kept = True, self.kept + 1
@@ -217,6 +220,17 @@ class AsyncCalls:
                 again_s = min(2 * again_s, WRITE_AGAIN_MAX_S)
         finally:
             self.kept -= kept
+        if not written:
+            log.warning("the lease was lost before its result was written", **_shown(lease))
+        elif attempt.lease is not lease:
+            # What was written made the invocation due, and it was claimed again before this task was told.
+            await self._give_back(attempt.lease)
+
+    async def _give_back(self, lease: Leased) -> None:
+        try:
+            await self._given.queue.release([lease])
+        except Exception as error:  # noqa: BLE001 - whatever the database has, the lease ends by itself
+            log.warning("a lease was not given back and ends by itself", error=str(error), **_shown(lease))
 
 
 def _result(
