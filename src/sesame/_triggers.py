@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from sesame._identity import Identity
 from sesame._storage import Storage
+from sesame.identity.invocation_roles import InvocationRoles
 from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
 from sesame.settings import Settings
 from sesame.triggers.object_events import ObjectEventNeeds, ObjectEventTriggers
-from sesame.triggers.roles import InvocationRoles
 from sesame.triggers.silent import tell_silent_triggers
 from sesame.triggers.timers import TimerNeeds, TimerTriggers
 
@@ -59,4 +59,4 @@ async def open_triggers(needs: TriggerNeeds, storage: Storage, identity: Identit
     needs.teardown.callback(timers.close)
     storage.background.keep(TIMERS, timers.run)
     needs.teardown.push_async_callback(storage.background.stop, TIMERS)
-    tell_silent_triggers(storage.catalog)
+    tell_silent_triggers(storage.catalog, roles.objection)

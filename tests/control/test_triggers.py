@@ -13,9 +13,10 @@ from tests.support.refusals import refused
 from tests.support.requesters import THE_ACCOUNT, FakeRequester
 
 from sesame.control.inputs import Listing, TriggerInput
-from sesame.model import records
+from sesame.model import limits, records
 from sesame.model.bucket import Bucket
 from sesame.model.errors import Forbidden
+from sesame.model.tick_json import tick_json
 from sesame.model.trigger import Trigger
 
 OSS = {"events": ["oss:ObjectCreated:*"], "filter": {"key": {"prefix": "pre", "suffix": "suf"}}}
@@ -44,6 +45,7 @@ ALL: dict[str, Any] = {
     "oss": OSS, "log": LOG, "timer": TIMER, "http": HTTP, "cdn_events": CDN, "mns_topic": MNS, "tablestore": {},
     "rds": RDS, "eventbridge": EVENTBRIDGE,
 }  # fmt: skip
+ROLE = "acs:ram::123:role/Name-1"
 SOURCE = "acs:oss:cn-hangzhou:123:bucket"
 
 
@@ -78,9 +80,9 @@ async def update(account: Account, config: dict[str, Any] | None = None, **value
 
 @pytest.mark.parametrize("trigger_type", ALL)
 async def test_a_configuration_comes_back_exactly_as_sent(account: Account, trigger_type: str) -> None:
-    trigger = await create(account, trigger_type, invocation_role="role", description="d")
+    trigger = await create(account, trigger_type, invocation_role=ROLE, description="d")
     assert trigger.trigger_config == ALL[trigger_type]
-    assert (trigger.trigger_type, trigger.invocation_role, trigger.description) == (trigger_type, "role", "d")
+    assert (trigger.trigger_type, trigger.invocation_role, trigger.description) == (trigger_type, ROLE, "d")
     assert (await account.triggers.get("s", "f", "t")).document == trigger
 
 
@@ -106,8 +108,8 @@ async def test_an_update_replaces_the_parts_that_it_names(account: Account) -> N
     await create(account, "oss")
     removed = ["oss:ObjectRemoved:*"]
     assert (await update(account, {"events": removed, "filter": None})).trigger_config == OSS | {"events": removed}
-    changed = await update(account, invocation_role="other", description="")
-    assert (changed.invocation_role, changed.description) == ("other", "")
+    changed = await update(account, invocation_role=ROLE, description="")
+    assert (changed.invocation_role, changed.description) == (ROLE, "")
 
 
 async def test_keys_are_spelled_as_the_api_does_and_null_is_dropped(account: Account) -> None:
@@ -134,6 +136,8 @@ async def test_keys_are_spelled_as_the_api_does_and_null_is_dropped(account: Acc
         ("timer", {"cronExpression": "CRON_TZ=Mars/Base 0 0 4 * * *"}, "allowed: a time zone that exists"),
         ("timer", {"cronExpression": "0 0 0 LW 2 */7"}, "allowed: a time that comes within 50 years"),
         ("timer", {"cronExpression": "0 0 0 31 2 ?"}, "TriggerConfig.CronExpression"),
+        ("timer", TIMER | {"payload": "x" * 131_072}, "TriggerConfig.Payload"),
+        ("timer", TIMER | {"payload": '"' * 65_536}, "allowed: a payload that makes events of at most 131072 bytes"),
         ("timer", TIMER | {"enable": "yes"}, "TriggerConfig is set to an invalid value"),
         ("http", {}, "TriggerConfig.AuthType is required"),
         ("http", {"authType": "anonymous"}, "TriggerConfig.Methods is required"),
@@ -176,6 +180,35 @@ async def test_a_bad_update_changes_nothing(account: Account) -> None:
     with refused("PreconditionFailed"):
         await account.triggers.update("s", "f", TriggerInput(trigger_name="t", description="x"), "bad", by=THE_ACCOUNT)
     assert (await account.triggers.get("s", "f", "t")).document == before
+
+
+async def test_a_timers_payload_may_not_make_its_event_larger_than_an_asynchronous_call_takes(account: Account) -> None:
+    frame = len(tick_json("t", "", 0.0))
+    most = "x" * (limits.ASYNC_PAYLOAD_BYTES - frame)
+    await create(account, "timer", TIMER | {"payload": most})
+    with refused("InvalidArgument", match="actual: 'events of 131073 bytes'"):
+        await update(account, {"payload": most + "x"})
+    with refused("InvalidArgument", match="TriggerConfig.Payload"):
+        await update(account, {"payload": "é" * (len(most) // 2 + 1)})
+
+
+@pytest.mark.parametrize("trigger_type", ["timer", "oss", "log", "http"])
+@pytest.mark.parametrize(
+    "role",
+    [
+        "garbage", "acs:ram::123:role/", "acs:ram::123:role/a/b", "acs:ram:::role/r", "acs:ram:cn-hangzhou:123:role/r",
+        "acs:ram::123:user/r", " acs:ram::123:role/r", "acs:ram::123:role/r\n", "acs:ram::123:role/" + "r" * 65,
+    ],
+)  # fmt: skip
+async def test_an_invocation_role_is_the_arn_of_a_role(account: Account, trigger_type: str, role: str) -> None:
+    allowed = "InvocationRole is set to an invalid value .*acs:ram::123:role/name"
+    with refused("InvalidArgument", match=allowed):
+        await create(account, trigger_type, invocation_role=role)
+    before = await create(account, trigger_type, invocation_role=ROLE)
+    with refused("InvalidArgument", match=allowed):
+        await update(account, invocation_role=role)
+    assert (await account.triggers.get("s", "f", "t")).document == before
+    assert (await update(account, invocation_role="")).invocation_role == ""
 
 
 async def test_a_qualifier_has_one_http_trigger(account: Account) -> None:

@@ -67,10 +67,11 @@ async def test_aliases(demo: Client) -> None:
 
 async def test_triggers(demo: Client, endpoint: Endpoint) -> None:
     source = f"acs:oss:{REGION}:{ACCOUNT_ID}:bucket"
+    role = f"acs:ram::{ACCOUNT_ID}:role/r"
     await endpoint.catalog.edit(lambda tx: tx.put(records.BUCKET, "", "bucket", Bucket("bucket", ACCOUNT_ID)))
     config = {"events": ["oss:ObjectCreated:*"], "filter": {"key": {"prefix": "p", "suffix": ""}}}
-    made = (await demo("create_trigger", "demo", "f", "t", "oss", config, source, "role")).data
-    assert (made["triggerConfig"], made["sourceArn"], made["invocationRole"]) == (config, source, "role")
+    made = (await demo("create_trigger", "demo", "f", "t", "oss", config, source, role)).data
+    assert (made["triggerConfig"], made["sourceArn"], made["invocationRole"]) == (config, source, role)
     assert (made["qualifier"], "urlInternet" in made) == (None, False)
     await demo("create_trigger", "demo", "f", "u", "timer", {"cronExpression": "@every 5m"}, "", "")
     page = (await demo("list_triggers", "demo", "f", limit=1)).data

@@ -20,7 +20,10 @@ from sesame.cli.client import Refused, Request
 from sesame.cli.server import Key, Server
 from sesame.cli.triggers import triggers
 from sesame.http.server import HttpServer
+from sesame.identity.roles import Roles, new_role, trust_of_service
+from sesame.model.arn import role_arn
 from sesame.model.async_invocation import AsyncInvocation
+from sesame.model.role import Policy
 
 
 class Command:
@@ -60,6 +63,31 @@ def queued(endpoint: Endpoint, name: str) -> AsyncInvocation:
     """By the name that `fire` prints."""
     (found,) = [row for row in endpoint.queue.rows if row.invocation_id == name.rpartition("/")[2]]
     return found
+
+
+async def test_list_says_which_roles_keep_a_trigger_from_firing(
+    endpoint: Endpoint, command: Command, client: Client
+) -> None:
+    roles = Roles(endpoint.catalog)
+    for name, trust, action in (
+        ("may", "fc.aliyuncs.com", "fc:InvokeFunction"),
+        ("may-not", "fc.aliyuncs.com", "fc:GetFunction"),
+        ("untrusting", "ecs.aliyuncs.com", "fc:InvokeFunction"),
+    ):
+        document = json.dumps({"Version": "1", "Statement": [statement("Allow", action)]})
+        await roles.put_policy(ACCOUNT_ID, Policy(name, document))
+        await roles.put(ACCOUNT_ID, new_role(name, [name], trust=trust_of_service(trust)))
+    for name in ("may", "may-not", "untrusting", "gone"):
+        role = role_arn(ACCOUNT_ID, name)
+        await client("create_trigger", "shop", "f", f"t-{name}", "timer", {"cronExpression": "@every 5m"}, None, role)
+    fires = {line.split()[0].removeprefix("shop/f/t-"): line for line in await command("list") if "/t-" in line}
+    assert fires["may"].endswith("  yes")
+    assert "may-not' does not allow fc:InvokeFunction on acs:fc:" in fires["may-not"]
+    for name in ("untrusting", "gone"):
+        assert f"{name}' does not exist, or does not trust fc.aliyuncs.com" in fires[name]
+    await roles.delete(ACCOUNT_ID, "may")
+    (line,) = [line for line in await command("list") if "/t-may " in line]
+    assert "does not exist" in line, "as things stand now"
 
 
 async def make(client: Client, service: str, name: str, kind: str, config: Any, source: str | None = None) -> None:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from tests.support.fakes import FakeClocks
 
 from sesame.identity.authorization import Authorization
+from sesame.identity.invocation_roles import InvocationRoles
 from sesame.identity.roles import Roles, new_role, role_arn, trust_of_service
 from sesame.model import object_event, records
 from sesame.model.arn import Arns
@@ -34,7 +35,6 @@ from sesame.store.objects.events import Changed
 from sesame.store.objects.objects import Objects
 from sesame.store.sql.database import Database
 from sesame.triggers.object_events import EVENTS_AT_ONCE, LOOK_EVERY_S, ObjectEventNeeds, ObjectEventTriggers
-from sesame.triggers.roles import InvocationRoles
 
 ACCOUNT, REGION = "42", "cn-hangzhou"
 QUEUED = "test.queued"

@@ -48,8 +48,13 @@ async def test_the_log_says_so_at_the_start_and_for_each_new_one(tmp_path: Path)
     catalog = Catalog(database, KINDS)
     await catalog.open()
 
+    def objection(service: str, function: str, trigger: Trigger) -> str:
+        assert (service, function) == ("s", "f")
+        return f"no role {trigger.invocation_role}" if trigger.invocation_role else ""
+
     async def put(name: str, kind: str, **values: Any) -> None:
-        trigger = Trigger(name, name, kind, {**ALL[kind], **values})
+        role = values.pop("role", "")
+        trigger = Trigger(name, name, kind, {**ALL[kind], **values}, invocation_role=role)
         await catalog.edit(lambda tx: tx.put(records.TRIGGER, "s/f", name, trigger))
 
     for number in range(NAMED_MAX + 2):
@@ -57,7 +62,7 @@ async def test_the_log_says_so_at_the_start_and_for_each_new_one(tmp_path: Path)
     await put("mail", "mns_topic")
     await put("clock", "timer")
     with capture_logs() as at_start:
-        tell_silent_triggers(catalog)
+        tell_silent_triggers(catalog, objection)
     assert [(entry["count"], entry["log_level"]) for entry in at_start] == [(NAMED_MAX + 2, "warning"), (1, "warning")]
     assert at_start[0]["triggers"].endswith("s/f/log09 …")
     assert at_start[1]["triggers"] == "s/f/mail"
@@ -67,7 +72,10 @@ async def test_the_log_says_so_at_the_start_and_for_each_new_one(tmp_path: Path)
         await put("clock2", "timer")
         await put("clock2", "timer", enable=False)
         await catalog.edit(lambda tx: tx.delete(records.TRIGGER, "s/f", "table"))
-    (told,) = later
+        await put("clock3", "timer", role="x")
+        await put("clock4", "timer", role="x", enable=False)
+    told, of_role = later
+    assert (of_role["trigger"], of_role["reason"]) == ("s/f/clock3", "no role x")
     assert (told["trigger"], told["type"]) == ("s/f/table", "tablestore")
     assert "sesame triggers fire" in told["next_step"]
     await database.close()

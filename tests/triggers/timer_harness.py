@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from tests.support.fakes import FakeClocks
 
 from sesame.identity.authorization import Authorization
+from sesame.identity.invocation_roles import InvocationRoles
 from sesame.identity.roles import Roles
 from sesame.model import records
 from sesame.model.arn import Arns
@@ -24,7 +25,6 @@ from sesame.model.trigger import Trigger
 from sesame.store import outbox
 from sesame.store.catalog import Catalog, Transaction
 from sesame.store.sql.database import Database
-from sesame.triggers.roles import InvocationRoles
 from sesame.triggers.timers import TimerNeeds, TimerTriggers
 
 ACCOUNT, REGION = "42", "cn-hangzhou"

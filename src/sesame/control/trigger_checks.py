@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from sesame.control import checks
-from sesame.model import object_event, schedules
+from sesame.model import limits, object_event, schedules
 from sesame.model import trigger_configs as configs
 from sesame.model.errors import Invalid, Missing, Unusable
+from sesame.model.tick_json import tick_json
 
 HTTP_METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS")
 AUTH_TYPES = ("anonymous", "function", "jwt")
@@ -32,7 +33,7 @@ def canonical(trigger_type: str, config: dict[str, Any]) -> dict[str, Any]:
     return spelled
 
 
-def check_config(trigger_type: str, config: dict[str, Any]) -> None:
+def check_config(trigger_type: str, trigger_name: str, config: dict[str, Any]) -> None:
     """Raises `Rejected` for the first setting that is missing or invalid."""
     try:
         read = msgspec.convert(config, configs.CONFIGS[trigger_type])
@@ -44,7 +45,7 @@ def check_config(trigger_type: str, config: dict[str, Any]) -> None:
         case configs.LogTriggerConfig():
             _check_log(read)
         case configs.TimerConfig():
-            _check_timer(read)
+            _check_timer(trigger_name, read)
         case configs.HttpConfig():
             _check_http(read)
         case configs.CdnEventsConfig():
@@ -75,13 +76,18 @@ def _check_log(config: configs.LogTriggerConfig) -> None:
     )
 
 
-def _check_timer(config: configs.TimerConfig) -> None:
+def _check_timer(name: str, config: configs.TimerConfig) -> None:
     _require("cron_expression", config.cron_expression)
     try:
         schedules.timer(config.cron_expression)
     except schedules.NotASchedule as error:
         shown = checks.shown(config.cron_expression)
         raise Invalid("trigger_config.cron_expression", str(error), shown) from error
+    # Each event has the same size: its times are all written alike.
+    size = len(tick_json(name, config.payload, 0.0))
+    if size > limits.ASYNC_PAYLOAD_BYTES:
+        allowed = f"a payload that makes events of at most {limits.ASYNC_PAYLOAD_BYTES} bytes"
+        raise Invalid("trigger_config.payload", allowed, f"events of {size} bytes")
 
 
 def _check_http(config: configs.HttpConfig) -> None:

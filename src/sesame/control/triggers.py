@@ -18,8 +18,8 @@ from sesame.control.trigger_checks import WITH_SOURCE, canonical, check_config
 from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model import trigger_configs as configs
-from sesame.model.arn import Arns
-from sesame.model.errors import HTTP_TRIGGER, AlreadyExists, Missing, NotFound
+from sesame.model.arn import Arns, parse_role_arn, role_arn
+from sesame.model.errors import HTTP_TRIGGER, AlreadyExists, Invalid, Missing, NotFound
 from sesame.model.records import Record
 from sesame.model.trigger import Trigger, trigger_parent
 from sesame.store.catalog import Catalog, Transaction
@@ -83,8 +83,7 @@ class Triggers:
                 raise NotFound(records.TRIGGER, name, (service, function))
             checks.precondition(record, if_match)
             merged = _merged(record.document, sent)
-            checks.description(merged.description)
-            check_config(merged.trigger_type, merged.trigger_config)
+            self._check(merged)
             _check_only_http(tx, parent, merged)
             if sent.trigger_config is not UNSET:
                 require_no_overlap(tx, parent, merged, self._arns.account_id)
@@ -115,7 +114,7 @@ class Triggers:
         if sent.trigger_type is UNSET or not sent.trigger_type:
             raise Missing("trigger_type")
         config = canonical(sent.trigger_type, {} if sent.trigger_config is UNSET else sent.trigger_config)
-        check_config(sent.trigger_type, config)
+        check_config(sent.trigger_type, name, config)
         trigger = Trigger(
             trigger_name=name,
             trigger_id=str(uuid.uuid4()),
@@ -124,8 +123,16 @@ class Triggers:
             source_arn=self._source((service, function, name), sent, config),
         )
         trigger = msgspec.structs.replace(trigger, **_plain_changes(sent))
-        checks.description(trigger.description)
+        self._check(trigger)
         return trigger
+
+    def _check(self, trigger: Trigger) -> None:
+        """Raises `Rejected` for what a trigger may not be set to, whatever it was before."""
+        checks.description(trigger.description)
+        check_config(trigger.trigger_type, trigger.trigger_name, trigger.trigger_config)
+        if trigger.invocation_role and parse_role_arn(trigger.invocation_role) is None:
+            allowed = f"the ARN of a role, such as {role_arn(self._arns.account_id, 'name')}, or nothing"
+            raise Invalid("invocation_role", allowed, checks.shown(trigger.invocation_role))
 
     def _source(self, path: tuple[str, str, str], sent: TriggerInput, config: dict[str, Any]) -> str | None:
         """Where the events come from; `path` names service, function and trigger."""

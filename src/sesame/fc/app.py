@@ -47,6 +47,7 @@ from sesame.fc.web.http_functions import HttpFunctions
 from sesame.http.asgi import Adapter, scope_of
 from sesame.http.interface import Answer, Disconnected, Exchange, Reason, Refusal, WebSocket
 from sesame.identity.authorization import Requester
+from sesame.identity.invocation_roles import InvocationRoles
 from sesame.model.errors import PlatformError
 
 _LINK_PREFIX = PATH_PREFIX.encode()
@@ -190,13 +191,14 @@ def _routes(parts: FcDependencies, instances: Instances) -> list[Route]:
     links = CodeLinks(parts.link_secret, parts.clocks.wall)
     control, arns = parts.control, parts.arns
     functions = FunctionRoutes(control.functions, parts.packages, links)
+    roles = InvocationRoles(parts.roles, parts.authorization, arns, parts.clocks.wall)
     handlers: dict[str, Handler] = {}
     for routes in (
         ServiceRoutes(control),
         functions,
         VersionRoutes(control),
         TriggerRoutes(control.triggers),
-        OwnTriggerRoutes(control.trigger_firing),
+        OwnTriggerRoutes(control.trigger_firing, roles.objection),
         ConfigRoutes(control, arns),
         AsyncInvocationRoutes(control.async_invocations),
         OwnAsyncInvocationRoutes(control.async_invocations, control.dead_letters),

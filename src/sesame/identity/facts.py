@@ -35,6 +35,13 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, service_keys={**self.service_keys, **more})
 
 
+def facts_of_sesame(at: float) -> RequestFacts:
+    """Of a request that Sesame makes to itself, at that time: it has no address, and passes over no network."""
+    return RequestFacts(
+        source_ip="", at=at, secure_transport=True, user_agent="", access_key_id="", service_keys=NO_SERVICE_FACTS
+    )
+
+
 class ConditionContext(Mapping[str, str]):
     """The facts by condition key, in any case. A fact that the request does not have is a missing key."""
 

@@ -4,7 +4,6 @@ Called by `identity.authorization` and `identity.issuer` for every request of a 
 `sesame roles` to change them, by `_identity` at each start (`seed`).
 """
 
-import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,13 +15,12 @@ from sesame.identity.policy.evaluator import Decision, Question, parse, parse_re
 from sesame.identity.policy.system_policies import SYSTEM_POLICIES
 from sesame.identity.role_definitions import RoleDefinition, check, of_table, same_document
 from sesame.model import records
+from sesame.model.arn import parse_role_arn, role_arn
 from sesame.model.errors import AlreadyExists, NotFound, Unusable
 from sesame.model.role import Policy, Principal, PrincipalKind, Role, Seed
 from sesame.store.catalog import Catalog, Transaction
 
 __all__ = ["DEFAULT_ROLE", "FUNCTION_COMPUTE", "Roles", "new_role", "parse_role_arn", "role_arn", "trust_of_service"]
-
-_ROLE_ARN = re.compile(r"acs:ram::([^:/]+):role/([A-Za-z0-9._-]{1,64})\Z")
 
 
 class AttachedPolicy(msgspec.Struct, frozen=True, rename="camel"):
@@ -43,17 +41,6 @@ class RoleDescription(msgspec.Struct, frozen=True, rename="camel"):
     trust_policy: str
     policies: tuple[AttachedPolicy, ...]
     services: tuple[str, ...]
-
-
-def role_arn(account_id: str, role_name: str) -> str:
-    """ARNs write role names in lower case, whatever the role was called when it was made."""
-    return f"acs:ram::{account_id}:role/{role_name.lower()}"
-
-
-def parse_role_arn(arn: str) -> tuple[str, str] | None:
-    """Account id and lower-case role name, or None when this is no role's ARN."""
-    match = _ROLE_ARN.match(arn)
-    return (match[1], match[2].lower()) if match else None
 
 
 class Roles:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sesame.identity.authentication import Caller
 from sesame.identity.authorization import Authorization
-from sesame.identity.facts import NO_SERVICE_FACTS, RequestFacts
+from sesame.identity.facts import facts_of_sesame
 from sesame.identity.roles import FUNCTION_COMPUTE, Roles, parse_role_arn
 from sesame.model.errors import Forbidden
 from sesame.model.role import Principal, PrincipalKind
@@ -32,15 +32,8 @@ class ServiceRights:
         if role is None or parsed is None:
             return f"role '{role_arn}' of service '{service}' does not exist or does not trust {FUNCTION_COMPUTE}"
         principal = Principal(PrincipalKind.ROLE, parsed[0], role=role.role_name, role_id=role.role_id, session=service)
-        facts = RequestFacts(
-            source_ip="",
-            at=self._wall_clock(),
-            secure_transport=True,
-            user_agent="",
-            access_key_id="",
-            service_keys=NO_SERVICE_FACTS,
-        )
         try:
+            facts = facts_of_sesame(self._wall_clock())
             self._authorization.require(Caller(principal, "", ""), action, resource, facts)
         except Forbidden:
             return f"role '{role.role_name}' of service '{service}' does not allow {action} on {resource}"

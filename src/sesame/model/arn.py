@@ -1,4 +1,4 @@
-"""The long names of resources: acs:fc:{region}:{account}:… (reference/api.md §2).
+"""The long names of resources: acs:fc:{region}:{account}:… and acs:ram::{account}:role/… (reference/api.md §2).
 
 Used by `control` and the endpoints wherever a caller names a resource or is told of one.
 """
@@ -14,6 +14,7 @@ _FUNCTION = re.compile(
     r"(?:acs:fc:([^:/]*):([^:/]*):)?"
     r"(?:services/([^/.]+)(?:\.([^/]+))?/functions/([^/.]+)|functions/([^/$]+)\$([^/$]+)(?:/([^/]+))?)\Z"
 )
+_ROLE = re.compile(r"acs:ram::([^:/]+):role/([A-Za-z0-9._-]{1,64})\Z")
 _SERVICE = re.compile(r"(?:acs:fc:[^:/]*:[^:/]*:)?services/([^/.]+)\Z")
 
 
@@ -77,3 +78,14 @@ def parse_function_arn(arn: str) -> FunctionArn | None:
     if service is None:
         service, qualifier, function = service_3, qualifier_3, function_3
     return FunctionArn(region or "", account_id or "", Target(service, qualifier or limits.LATEST, function))
+
+
+def role_arn(account_id: str, role_name: str) -> str:
+    """ARNs write role names in lower case, whatever the role was called when it was made."""
+    return f"acs:ram::{account_id}:role/{role_name.lower()}"
+
+
+def parse_role_arn(arn: str) -> tuple[str, str] | None:
+    """Account id and lower-case role name, or None when this is no role's ARN."""
+    match = _ROLE.match(arn)
+    return (match[1], match[2].lower()) if match else None

@@ -12,12 +12,12 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
+from sesame.identity.invocation_roles import InvocationRoles
 from sesame.model import object_event, records
 from sesame.model import trigger_configs as configs
 from sesame.model.arn import Arns
 from sesame.model.async_invocation import InvocationMeta, NewInvocation
 from sesame.model.clocks import Clocks
-from sesame.model.errors import Forbidden
 from sesame.model.object_event import ObjectEvent
 from sesame.model.object_event_json import event_json
 from sesame.model.records import Record
@@ -27,9 +27,7 @@ from sesame.store.catalog import Catalog, Change
 from sesame.store.objects.events import ObjectEvents, Watch
 from sesame.store.sql.database import Database
 from sesame.triggers.invocations import Queue, TriggeredInvocations, target_of
-from sesame.triggers.roles import InvocationRoles
 
-OSS = "oss.aliyuncs.com"
 EVENTS_AT_ONCE = 256
 # POLICY: how long an event may wait whose announcement was lost. Each wake-up reads one index.
 LOOK_EVERY_S = 30.0
@@ -113,11 +111,9 @@ class ObjectEventTriggers:
         if record is None or record.document.trigger_id != event.trigger_id:
             return "the trigger was deleted"
         trigger: Trigger = record.document
+        if reason := self._needs.roles.objection(service, function, trigger):
+            return reason
         target = target_of(service, function, trigger)
-        try:
-            self._needs.roles.require(trigger.invocation_role, OSS, target)
-        except Forbidden as error:
-            return str(error)
         meta = InvocationMeta(chain=event.cause.chain)
         return self._invocations.make(target, event_json(event, self._needs.arns.region), f"oss:{name}", meta)
 

@@ -1,7 +1,9 @@
-"""Says in the log which triggers never fire here: at the start, and whenever one is made or changed.
+"""Says in the log which triggers do not fire here: at the start, and whenever one is made or changed.
 
 Opened by `app`. They are stored, as the API requires, and `sesame triggers fire` calls their functions by hand.
 """
+
+from collections.abc import Callable
 
 import structlog
 
@@ -14,34 +16,43 @@ from sesame.store.catalog import Catalog, Change
 NAMED_MAX = 10
 NEXT_STEP = "sesame triggers fire calls the function by hand"
 
+# Why the role of a function's trigger does not let it fire; "" where it does.
+Objection = Callable[[str, str, Trigger], str]
+
 log = structlog.get_logger(__name__)
 
 
-def tell_silent_triggers(catalog: Catalog) -> None:
-    """One line for each reason now, and one for each such trigger that is made or changed from now on."""
+def tell_silent_triggers(catalog: Catalog, objection: Objection) -> None:
+    """One line for each reason now, and one for each such trigger that is made or changed from now on.
+
+    `objection` says why a trigger's role does not let it fire.
+    """
     by_reason: dict[str, list[str]] = {}
     for record in catalog.of_kind(records.TRIGGER):
-        if reason := _reason(record):
+        if reason := _reason(record, objection):
             by_reason.setdefault(reason, []).append(f"{record.parent}/{record.name}")
     for reason, names in by_reason.items():
         shown = ", ".join(names[:NAMED_MAX]) + (" …" if len(names) > NAMED_MAX else "")
-        log.warning("triggers never fire here", count=len(names), triggers=shown, reason=reason, next_step=NEXT_STEP)
-    catalog.on_change(_tell)
+        log.warning("triggers do not fire here", count=len(names), triggers=shown, reason=reason, next_step=NEXT_STEP)
+    catalog.on_change(lambda change: _tell(change, objection))
 
 
-def _tell(change: Change) -> None:
+def _tell(change: Change, objection: Objection) -> None:
     if change.kind != records.TRIGGER or change.record is None:
         return
-    if reason := _reason(change.record):
+    if reason := _reason(change.record, objection):
         trigger: Trigger = change.record.document
         log.warning(
-            "a trigger never fires here", trigger=f"{change.parent}/{change.name}", type=trigger.trigger_type,
+            "a trigger does not fire here", trigger=f"{change.parent}/{change.name}", type=trigger.trigger_type,
             reason=reason, next_step=NEXT_STEP,
         )  # fmt: skip
 
 
-def _reason(record: Record) -> str:
+def _reason(record: Record, objection: Objection) -> str:
     """ "" for what fires, and for what its owner has disabled."""
     trigger: Trigger = record.document
     reason = why_silent(trigger.trigger_type, trigger.trigger_config)
-    return "" if reason == DISABLED else reason
+    if reason == DISABLED:
+        return ""
+    service, _slash, function = record.parent.partition("/")
+    return reason or objection(service, function, trigger)

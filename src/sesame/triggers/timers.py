@@ -19,8 +19,6 @@ from sesame.model import trigger_configs as configs
 from sesame.model.alarm import Alarm
 from sesame.model.async_invocation import NewInvocation
 from sesame.model.clocks import Clocks
-from sesame.model.errors import Forbidden
-from sesame.model.invocation import Target
 from sesame.model.records import Record
 from sesame.model.schedules import Cron, Every
 from sesame.model.tick_json import tick_json
@@ -32,7 +30,6 @@ from sesame.store.timers import Key, TimerRow
 from sesame.triggers import ticks
 from sesame.triggers.invocations import Queue, TriggeredInvocations, target_of
 
-TIMER_SERVICE = "fc.aliyuncs.com"
 # So that a thousand timers that are due at once neither hold the writer up for long nor take a commit each.
 TICKS_AT_ONCE = 256
 
@@ -40,9 +37,9 @@ log = structlog.get_logger(__name__)
 
 
 class Roles(Protocol):
-    """The part of `triggers.roles.InvocationRoles` that is used here."""
+    """The part of `identity.invocation_roles.InvocationRoles` that is used here."""
 
-    def require(self, role: str, source: str, target: Target) -> None: ...
+    def objection(self, service: str, function: str, trigger: Trigger) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,10 +215,8 @@ class TimerTriggers:
         trigger: Trigger = timer.record.document
         service, _slash, function = timer.row.parent.partition("/")
         target = target_of(service, function, trigger)
-        try:
-            self._needs.roles.require(trigger.invocation_role, TIMER_SERVICE, target)
-        except Forbidden as error:
-            log.warning("a timer called no function", trigger=_name(timer.row.key), reason=str(error))
+        if reason := self._needs.roles.objection(service, function, trigger):
+            log.warning("a timer called no function", trigger=_name(timer.row.key), reason=reason)
             return None
         event = tick_json(trigger.trigger_name, _config(trigger).payload, tick.at)
         return self._invocations.make(target, event, f"timer:{trigger.trigger_name}")

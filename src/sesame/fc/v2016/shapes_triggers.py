@@ -3,6 +3,7 @@
 Called by `fc.v2016.routes.own_triggers`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -10,6 +11,9 @@ import msgspec
 from sesame.model.records import Record
 from sesame.model.trigger import Trigger
 from sesame.model.trigger_firing import why_silent
+
+# Why the role of a function's trigger does not let it fire; "" where it does.
+Objection = Callable[[str, str, Trigger], str]
 
 
 class TriggerOverview(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -34,9 +38,11 @@ class Fired(msgspec.Struct, frozen=True, rename="camel"):
     invocation_id: str
 
 
-def overview(record: Record) -> TriggerOverview:
+def overview(record: Record, objection: Objection) -> TriggerOverview:
+    """`objection` is asked only of what would fire otherwise."""
     trigger: Trigger = record.document
     service, _slash, function = record.parent.partition("/")
+    silent_because = why_silent(trigger.trigger_type, trigger.trigger_config)
     return TriggerOverview(
         service_name=service,
         function_name=function,
@@ -45,5 +51,5 @@ def overview(record: Record) -> TriggerOverview:
         qualifier=trigger.qualifier,
         source_arn=trigger.source_arn,
         trigger_config=trigger.trigger_config,
-        silent_because=why_silent(trigger.trigger_type, trigger.trigger_config),
+        silent_because=silent_because or objection(service, function, trigger),
     )

@@ -10,19 +10,23 @@ from sesame.control.trigger_firing import TriggerFiring
 from sesame.fc.body import read_body
 from sesame.fc.v2016 import requests, shapes_triggers
 from sesame.fc.v2016.requests import Handler
+from sesame.fc.v2016.shapes_triggers import Objection
 from sesame.model import limits
 
 
 class OwnTriggerRoutes:
-    def __init__(self, firing: TriggerFiring) -> None:
+    def __init__(self, firing: TriggerFiring, objection: Objection) -> None:
+        """`objection` says why a trigger's role does not let it fire."""
         self._firing = firing
+        self._objection = objection
 
     def handlers(self) -> dict[str, Handler]:
         return {"ListAllTriggers": self._list, "FireTrigger": self._fire}
 
     async def _list(self, request: Request) -> Response:
         page = await self._firing.list(requests.listing(request))
-        return requests.page_answer("triggers", [shapes_triggers.overview(record) for record in page.items], page)
+        items = [shapes_triggers.overview(record, self._objection) for record in page.items]
+        return requests.page_answer("triggers", items, page)
 
     async def _fire(self, request: Request) -> Response:
         """The body is the event, whatever it is; with `sample=true` it is not read."""
