@@ -1,4 +1,4 @@
-"""Used resource_pool are taken apart behind the back of those who wait, but never without bound and never half."""
+"""Used host resources are removed in the background, bounded and completely; what a cancelled start made is too."""
 
 import asyncio
 import os
@@ -73,6 +73,47 @@ async def test_taking_waits_while_too_many_used_resources_wait_for_removal(
     assert (await asyncio.wait_for(waiting, 10)).uid not in {resources.uid for resources in used}
     await resource_pool.close()
     assert resource_pool.removals == 0
+
+
+class SlowDisks:
+    """Each disk but the first is made only once `go` is set."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.asked = threading.Event()
+        self.made: list[int] = []
+
+    def open(self, disk_mb: int) -> None:
+        return
+
+    def take(self, disk_mb: int) -> int:
+        if self.made:
+            self.asked.set()
+            assert self.go.wait(30)
+        self.made.append(os.open("/", os.O_PATH))
+        return self.made[-1]
+
+    def close(self) -> None:
+        return
+
+
+@pytest.mark.asyncio
+async def test_what_is_made_for_a_taker_that_was_cancelled_is_removed() -> None:
+    disks: Any = SlowDisks()
+    resource_pool = HostResourcePool(None, disks, ready=0)
+    await resource_pool.open()
+    await resource_pool.take(host_resources.DEFAULT_DISK_MB)
+    taking = asyncio.ensure_future(resource_pool.take(host_resources.DEFAULT_DISK_MB))
+    await asyncio.to_thread(disks.asked.wait, 30)
+    taking.cancel()
+    disks.go.set()
+    await asyncio.wait({taking})
+    assert taking.cancelled()
+    await resource_pool.close()
+    first, second = disks.made
+    os.close(first)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(second)
 
 
 class Stubborn:

@@ -93,7 +93,15 @@ class HostResourcePool:
             resources = self._ready.popleft()
             self._refill()
             return resources
-        return await _run(self._makers, self._make, disk_mb)
+        making = asyncio.ensure_future(_run(self._makers, self._make, disk_mb))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            # The thread goes on, and the caller does not take what it makes.
+            await asyncio.wait({making})
+            if making.exception() is None:
+                self.remove(making.result())
+            raise
 
     def remove(self, resources: HostResources) -> None:
         """Removes resources in the background; the instance's last process must have ended."""
