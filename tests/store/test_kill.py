@@ -7,6 +7,7 @@ Never waits for a fixed time: the moment of death is a number of acknowledgement
 import asyncio
 import itertools
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -79,10 +80,11 @@ def run_and_kill(root: Path, place: str, after: int) -> list[list[str]]:
     with printed:
         try:
             said = list(itertools.islice(filter(acknowledges, printed), after))
+            assert len(said) == after, "the child ended by itself"
         finally:
             child.kill()
         said += filter(acknowledges, printed)
-    child.wait()
+    assert child.wait() == -signal.SIGKILL
     return [line.decode().split() for line in said if line.endswith(b"\n")]
 
 

@@ -5,6 +5,7 @@ The child process that is killed calls `main` of this file. Time is injected.
 
 import asyncio
 import os
+import signal
 import sqlite3
 import sys
 from collections.abc import Awaitable, Callable
@@ -518,7 +519,7 @@ def run_and_kill(path: Path, after: int) -> int:
         finally:
             child.kill()
         said += printed.readlines()
-    child.wait()
+    assert child.wait() == -signal.SIGKILL
     return int([line for line in said if line.endswith(b"\n")][-1])
 
 

@@ -10,6 +10,7 @@ import functools
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from typing import IO, Any, NoReturn
 
 REPOSITORY = Path(__file__).parents[2]
 ORDER_BYTES_MAX = 200_000
+TIMEOUT_S = 120.0
 CLI = "sesame.cli.main:main"
 # Commands import their modules when they are asked for; the server does so for all of them.
 PRELOADED = ("sesame.cli.start", "sesame.cli.local", "sesame.cli.invoke", "sesame.cli.logs", "sesame.cli.doctor")
@@ -29,6 +31,7 @@ class Forked:
     """A process that was forked. `wait` gives its exit code as `subprocess` does: negative for a signal."""
 
     def __init__(self, status: IO[bytes]) -> None:
+        """`status` is unbuffered, so that what it has not given yet can be waited for."""
         self._status = status
         self.pid = int(status.readline())
 
@@ -36,8 +39,14 @@ class Forked:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 
-    def wait(self) -> int:
+    def wait(self, timeout_s: float = TIMEOUT_S) -> int:
+        """Kills the process and fails when it does not end within this time."""
         with self._status:
+            waiting = select.poll()
+            waiting.register(self._status, select.POLLIN)
+            if not waiting.poll(timeout_s * 1000):
+                self.kill()
+                raise TimeoutError(f"process {self.pid} did not end within {timeout_s:g} s and was killed")
             return int(self._status.readline())
 
 
@@ -83,7 +92,7 @@ def _order(target: str, arguments: list[str], streams: list[int], environ: Mappi
         socket.send_fds(_server(), [json.dumps(order).encode("utf-8", "surrogateescape")], [*streams, writing])
     finally:
         os.close(writing)
-    return Forked(os.fdopen(reading, "rb"))
+    return Forked(os.fdopen(reading, "rb", buffering=0))
 
 
 @functools.cache

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 from tests.support.fakes import FakeClocks
+from tests.support.virtual_time import eventually
+from tests.triggers.timer_harness import ACCOUNT, QUEUED, REGION, FakeQueue
 
 from sesame.identity.authorization import Authorization
 from sesame.identity.invocation_roles import InvocationRoles
@@ -36,26 +38,7 @@ from sesame.store.objects.objects import Objects
 from sesame.store.sql.database import Database
 from sesame.triggers.object_events import EVENTS_AT_ONCE, LOOK_EVERY_S, ObjectEventNeeds, ObjectEventTriggers
 
-ACCOUNT, REGION = "42", "cn-hangzhou"
-QUEUED = "test.queued"
 NOTIFIER = role_arn(ACCOUNT, "AliyunOSSEventNotificationRole")
-
-
-class FakeQueue:
-    """Keeps invocations as entries of the outbox, so that they stand or fall with the transaction."""
-
-    def __init__(self) -> None:
-        self.fails = False
-        self.notified = 0
-
-    def enqueue_in(self, connection: sa.Connection, news: Sequence[NewInvocation]) -> list[bool]:
-        outbox.add_each(connection, QUEUED, [(new.invocation_id, msgspec.json.encode(new)) for new in news], 1.0)
-        if self.fails:
-            raise RuntimeError("the queue failed")
-        return [True] * len(news)
-
-    def notify(self, _result: object = None) -> None:
-        self.notified += 1
 
 
 class Shop:
@@ -329,19 +312,14 @@ async def running(shop: Shop) -> AsyncIterator[None]:
 
 
 async def until(shop: Shop, count: int) -> None:
-    async with asyncio.timeout(10):
-        while len(await shop.queued()) < count:
-            pass
+    async def are_queued() -> bool:
+        return len(await shop.queued()) >= count
 
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0)
+    await eventually(are_queued)
 
 
 async def test_the_oldest_events_are_read_without_reading_all(tmp_path: Path) -> None:
-    """However many wait, and whatever else is in the outbox."""
+    """However many wait: they are read in the order in which they were committed, and only as many as are asked for."""
     async with shop_in(tmp_path, tmp_path / "db") as shop:
         statements: list[tuple[str, Any]] = []
 

@@ -6,14 +6,14 @@ Run by pytest. Time is virtual: nothing waits.
 import asyncio
 import json
 import random
-import subprocess
-import sys
+import signal
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
+from tests.support import forked
 from tests.triggers.timer_harness import ACCOUNT, Clockwork
 
 from sesame.identity.roles import new_role, role_arn, trust_of_service
@@ -28,14 +28,6 @@ from sesame.triggers.timers import TICKS_AT_ONCE
 # 22 seconds before the minute.
 START = datetime(2027, 1, 15, 10, 0, 38, tzinfo=UTC)
 KILLS = 6
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
-    if request.param == "sqlite":
-        return tmp_path
-    url: str = request.getfixturevalue("postgresql_url")
-    return url
 
 
 @pytest.fixture
@@ -173,12 +165,12 @@ def later_now(work: Clockwork) -> datetime:
 
 async def test_a_trigger_that_was_made_just_before_a_crash_ticks_as_if_there_had_been_none(tmp_path: Path) -> None:
     """Its row was not written yet."""
-    before = Clockwork(tmp_path, START.timestamp())
+    before = Clockwork(tmp_path / "db", START.timestamp())
     await before.database.open()
     await before.catalog.open()
     await before.put("@every 1m")
     await before.database.close()
-    after = Clockwork(tmp_path, START.timestamp() + 30)
+    after = Clockwork(tmp_path / "db", START.timestamp() + 30)
     await after.open()
     await after.clocks.pass_time(30)
     assert await after.times() == ["2027-01-15T10:01:38Z"]
@@ -187,7 +179,7 @@ async def test_a_trigger_that_was_made_just_before_a_crash_ticks_as_if_there_had
 
 async def test_no_tick_is_lost_or_repeated_over_kills(tmp_path: Path) -> None:
     """The child's clock is virtual, so a tick a second falls due every few milliseconds."""
-    work = Clockwork(tmp_path, START.timestamp())
+    work = Clockwork(tmp_path / "db", START.timestamp())
     await work.open()
     await work.put("* * * * * *", "a")
     await work.put("@every 2s", "b")
@@ -195,11 +187,11 @@ async def test_no_tick_is_lost_or_repeated_over_kills(tmp_path: Path) -> None:
     await work.close()
     chance, wall = random.Random(4), START.timestamp()
     for _ in range(KILLS):
-        said = await asyncio.to_thread(run_and_kill, tmp_path, wall, chance.randrange(1, 60))
+        said = await asyncio.to_thread(run_and_kill, tmp_path / "db", wall, chance.randrange(1, 60))
         # The machine goes on where it died, so no tick is missed by being down.
-        newest = await last_ticks(tmp_path)
+        newest = await last_ticks(tmp_path / "db")
         wall = max([wall, *said, *newest])
-    database = Clockwork(tmp_path, wall)
+    database = Clockwork(tmp_path / "db", wall)
     await database.database.open()
     for name, step in (("a", 1), ("b", 2)):
         times = [datetime.fromisoformat(at) for at in await database.times(name)]
@@ -209,23 +201,20 @@ async def test_no_tick_is_lost_or_repeated_over_kills(tmp_path: Path) -> None:
     await database.database.close()
 
 
-def run_and_kill(root: Path, wall: float, after: int) -> list[float]:
-    code = f"from tests.triggers.timer_harness import main; main({str(root)!r}, {wall})"
-    child = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2]
-    )
-    assert child.stdout is not None
-    try:
-        said = [child.stdout.readline() for _ in range(after)]
-    finally:
-        child.kill()
-    said += child.stdout.readlines()
-    child.wait()
+def run_and_kill(place: Path, wall: float, after: int) -> list[float]:
+    child, printed = forked.call("tests.triggers.timer_harness:main", str(place), str(wall))
+    with printed:
+        try:
+            said = [printed.readline() for _ in range(after)]
+        finally:
+            child.kill()
+        said += printed.readlines()
+    assert child.wait() == -signal.SIGKILL
     return [float(line) for line in said if line.endswith(b"\n")]
 
 
-async def last_ticks(root: Path) -> list[float]:
-    database = Database(root / "db")
+async def last_ticks(place: Path) -> list[float]:
+    database = Database(place)
     await database.open()
     found = await database.read(rows.load)
     await database.close()
@@ -302,7 +291,7 @@ async def test_a_clock_set_forward_makes_up_for_the_newest_tick(work: Clockwork)
 
 
 async def test_daylight_saving_time_in_berlin_moves_no_tick_of_the_day_away(tmp_path: Path) -> None:
-    work = Clockwork(tmp_path, datetime(2027, 3, 27, 12, tzinfo=UTC).timestamp())
+    work = Clockwork(tmp_path / "db", datetime(2027, 3, 27, 12, tzinfo=UTC).timestamp())
     await work.open()
     await work.put("CRON_TZ=Europe/Berlin 0 30 2 * * *", "berlin")
     await work.put("CRON_TZ=Asia/Shanghai 0 30 2 * * *", "shanghai")

@@ -54,10 +54,10 @@ class Clockwork:
     """Timers that run as a task, on a database that outlives them."""
 
     def __init__(self, place: Path | str, wall: float | None = None) -> None:
-        """`place` is a folder, or the URL of a PostgreSQL database."""
+        """`place` is a file, or the URL of a PostgreSQL database."""
         self.clocks = FakeClocks(wall)
         self.queue = FakeQueue()
-        self.database = Database(place / "db" if isinstance(place, Path) else place)
+        self.database = Database(place)
         self.catalog = Catalog(self.database, KINDS, clock=self.clocks.wall)
         self.roles = Roles(self.catalog)
         arns = Arns(REGION, ACCOUNT)
@@ -136,9 +136,9 @@ class Clockwork:
         return [event["triggerTime"] for event in events]
 
 
-async def tick_forever(root: Path, wall: float) -> None:
+async def tick_forever(place: Path, wall: float) -> None:
     """Lets a second pass after the other, and says each."""
-    work = Clockwork(root, wall)
+    work = Clockwork(place, wall)
     await work.open()
     while True:
         await work.clocks.pass_time(1)
@@ -146,5 +146,5 @@ async def tick_forever(root: Path, wall: float) -> None:
         sys.stdout.flush()
 
 
-def main(root: str, wall: float) -> None:
-    asyncio.run(tick_forever(Path(root), wall))
+def main(place: str, wall: str) -> None:
+    asyncio.run(tick_forever(Path(place), float(wall)))
