@@ -36,16 +36,26 @@ async def test_a_fault_of_the_machine_at_a_start_is_said_and_leaves_the_director
     await again.stop()
 
 
+IS_A_FILE = "is a file, expected a directory; move it away and start again, or name another data directory"
+IS_NO_DIRECTORY = "is no directory; move it away, or put the directory back, and start again"
+
+
 @pytest.mark.parametrize(
-    "name",
-    ["objects", "objects/drafts", "objects/data", "objects/data/00", "packages", "packages/staging", "sandboxes"],
-)
-async def test_a_file_in_the_place_of_a_directory_is_named_with_the_next_step(tmp_path: Path, name: str) -> None:
+    ("name", "says"),
+    [
+        ("objects", IS_A_FILE), ("objects/drafts", IS_A_FILE), ("objects/data", IS_A_FILE),
+        ("objects/data/00", IS_NO_DIRECTORY),
+        ("packages", IS_A_FILE), ("packages/staging", IS_A_FILE), ("sandboxes", IS_A_FILE),
+    ],
+)  # fmt: skip
+async def test_a_file_in_the_place_of_a_directory_is_named_with_the_next_step(
+    tmp_path: Path, name: str, says: str
+) -> None:
     settings = Settings(port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain")
     place = settings.data_dir / name
     place.parent.mkdir(parents=True)
     place.write_bytes(b"mine")
-    with pytest.raises(ConfigurationError, match=f"{place} is (no directory|a file, expected a directory); move it"):
+    with pytest.raises(ConfigurationError, match=f"{place} {says}"):
         await Sesame(settings).start()
     assert place.read_bytes() == b"mine"
 

@@ -62,10 +62,18 @@ class Inbox:
 @dataclass
 class Setup:
     sesame: Sesame
+    settings: Settings
     clocks: FakeClocks
     client: Any
     inbox: Inbox
     kept: Path
+
+    async def restart(self) -> None:
+        """Stops Sesame and starts another on the same data directory, by the same clocks; its ports are others."""
+        await self.sesame.stop()
+        self.sesame = Sesame(self.settings, self.clocks)
+        await self.sesame.start()
+        self.client = client_of(self.sesame)
 
     async def asked(self, method: str, *arguments: Any, **options: Any) -> Any:
         """The SDK blocks, so each call runs in a thread; Sesame runs in this loop."""
@@ -109,12 +117,9 @@ async def setup(tmp_path: Path) -> AsyncIterator[Setup]:
     )
     sesame = Sesame(settings, clocks)
     await sesame.start()
-    key = sesame.data_dir.credentials()
-    client = fc2.Client(
-        endpoint=sesame.endpoints.fc, accessKeyID=key.access_key_id, accessKeySecret=key.access_key_secret
-    )
-    made = Setup(sesame, clocks, client, inbox, tmp_path / "records")
-    await made.asked("create_service", "s", role=f"acs:ram::{key.account_id}:role/invoking")
+    made = Setup(sesame, settings, clocks, client_of(sesame), inbox, tmp_path / "records")
+    account = sesame.endpoints.account_id
+    await made.asked("create_service", "s", role=f"acs:ram::{account}:role/invoking")
     for name, code in (("f", RETRIED), ("kept", KEPT % str(made.kept))):
         (tmp_path / name).mkdir()
         (tmp_path / name / "main.py").write_text(code)
@@ -122,8 +127,15 @@ async def setup(tmp_path: Path) -> AsyncIterator[Setup]:
             "create_function", "s", name, "python3.10", "main.handler", codeDir=str(tmp_path / name), timeout=120
         )
     yield made
-    await sesame.stop()
+    await made.sesame.stop()
     server.close()
+
+
+def client_of(sesame: Sesame) -> fc2.Client:
+    key = sesame.data_dir.credentials()
+    return fc2.Client(
+        endpoint=sesame.endpoints.fc, accessKeyID=key.access_key_id, accessKeySecret=key.access_key_secret
+    )
 
 
 async def configure(setup: Setup, **config: Any) -> None:
@@ -192,6 +204,8 @@ async def test_what_was_accepted_before_a_stop_is_run_after_the_next_start(setup
     headers = {"x-fc-invocation-type": "Async", "x-fc-async-delay": "600", "x-fc-stateful-async-invocation-id": "a"}
     await setup.asked("invoke_function", "s", "f", payload=b"x", headers=headers)
     await setup.clocks.pass_time(500.0)
+    assert (await setup.state("a"))["status"] == "Enqueued"
+    await setup.restart()
     assert (await setup.state("a"))["status"] == "Enqueued"
     await setup.clocks.pass_time(120.0)
     await setup.ends("a", "Succeeded")

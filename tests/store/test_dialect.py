@@ -52,7 +52,9 @@ async def test_text_with_a_nul_is_looked_for_and_kept(place: Path | str, tmp_pat
         outbox_module.add(connection, "t", ["a\0b"], 1.0)
         return [entry.subject for entry in outbox_module.pending(connection, "t")]
 
-    assert await database.write(work) in (["a\0b"], ["a\N{REPLACEMENT CHARACTER}b"])
+    # PostgreSQL's text has no NUL.
+    kept = "a\0b" if isinstance(place, Path) else "a\N{REPLACEMENT CHARACTER}b"
+    assert await database.write(work) == [kept]
     await database.close()
 
 
