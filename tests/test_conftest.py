@@ -93,11 +93,8 @@ def pytest_in(folder: Path, files: dict[str, str], *options: str, **environ: str
     }
     # Without the plugins that are not needed it starts sooner.
     kept["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    # Our conftest imports fixtures of PostgreSQL, which nothing here uses and which take a second to import.
-    support = folder / "tests" / "support"
-    support.mkdir(parents=True)
-    (support / "postgresql.py").write_text("postgresql_server = postgresql_url = None\n")
-    kept["PYTHONPATH"] = str(folder)
+    # Our conftest imports fixtures from `tests.support`.
+    kept["PYTHONPATH"] = str(HERE.parent)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "xdist", "--dist=loadfile"]
     return subprocess.run(
         [*command, *options, str(folder)],

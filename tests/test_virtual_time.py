@@ -48,17 +48,23 @@ async def asked(call: Callable[..., Any], *arguments: Any, **options: Any) -> An
     return await asyncio.to_thread(call, *arguments, **options)
 
 
-async def test_an_idle_instance_lives_as_long_as_its_keep_alive(
-    sesame: Sesame, clocks: FakeClocks, tmp_path: Path
-) -> None:
+async def deployed(sesame: Sesame, tmp_path: Path, code: str) -> fc2.Client:
+    """A client of this server, which has the function `s/f` with this code."""
     key = sesame.data_dir.credentials()
     client = fc2.Client(
         endpoint=sesame.endpoints.fc, accessKeyID=key.access_key_id, accessKeySecret=key.access_key_secret
     )
     (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "main.py").write_text(WHO)
+    (tmp_path / "code" / "main.py").write_text(code)
     await asked(client.create_service, "s")
     await asked(client.create_function, "s", "f", "python3.10", "main.handler", codeDir=str(tmp_path / "code"))
+    return client
+
+
+async def test_an_idle_instance_lives_as_long_as_its_keep_alive(
+    sesame: Sesame, clocks: FakeClocks, tmp_path: Path
+) -> None:
+    client = await deployed(sesame, tmp_path, WHO)
     pid = json.loads((await asked(client.invoke_function, "s", "f")).data)
     await clocks.pass_time(230)
     assert json.loads((await asked(client.invoke_function, "s", "f")).data) == pid
@@ -92,16 +98,8 @@ async def test_objects_expire_days_later(sesame: Sesame, clocks: FakeClocks) -> 
 async def test_timers_call_their_functions_and_one_is_fired_by_hand(
     sesame: Sesame, clocks: FakeClocks, tmp_path: Path
 ) -> None:
-    key = sesame.data_dir.credentials()
-    client = fc2.Client(
-        endpoint=sesame.endpoints.fc, accessKeyID=key.access_key_id, accessKeySecret=key.access_key_secret
-    )
-    (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "main.py").write_text(
-        f"def handler(event, context):\n    open({str(tmp_path / 'got')!r}, 'ab').write(event + b'\\n')\n"
-    )
-    await asked(client.create_service, "s")
-    await asked(client.create_function, "s", "f", "python3.10", "main.handler", codeDir=str(tmp_path / "code"))
+    code = f"def handler(event, context):\n    open({str(tmp_path / 'got')!r}, 'ab').write(event + b'\\n')\n"
+    client = await deployed(sesame, tmp_path, code)
     timer = {"cronExpression": "CRON_TZ=Asia/Shanghai 0 */10 * * * *", "payload": "p", "enable": True}
     await asked(client.create_trigger, "s", "f", "t", "timer", timer, None, None)
     due = clocks.wall() // 600 * 600 + 600
@@ -110,6 +108,7 @@ async def test_timers_call_their_functions_and_one_is_fired_by_hand(
     wanted = {"triggerTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(due)), "triggerName": "t", "payload": "p"}
     assert got(tmp_path) == [wanted]
     clocks.set_wall(time.time())
+    key = sesame.data_dir.credentials()
     environment = {"FC_ENDPOINT": sesame.endpoints.fc, "ACCESS_KEY_ID": key.access_key_id}
     environment["ACCESS_KEY_SECRET"] = key.access_key_secret
     done = await asked(CliRunner().invoke, triggers, ["fire", "t"], env=environment)

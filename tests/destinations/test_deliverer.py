@@ -35,10 +35,9 @@ class FakeDeliveries:
         self.rows: list[Row] = []
         self.claims = 0
         self.fail: Exception | None = None
-        self.on_work: Callable[[Callable[[], None]], None] = self._set_on_work
         self.notify: Callable[[], None] = lambda: None
 
-    def _set_on_work(self, callback: Callable[[], None]) -> None:
+    def on_work(self, callback: Callable[[], None]) -> None:
         self.notify = callback
 
     def add(self, destination: str, record: bytes = b'{"r":1}') -> Row:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import click
 import pytest
+from click.testing import CliRunner, Result
 from fc2.auth import Auth
 from tests.support.exchanges import FakeExchange
 from tests.support.fakes import ReadFrom
@@ -272,6 +274,24 @@ async def endpoint(tmp_path: Path) -> AsyncIterator[Endpoint]:
     yield Endpoint(gateway, engine, catalog, now, tokens, queue)
     await objects.close()
     await database.close()
+
+
+class CommandLine:
+    """A group of `sesame`'s commands, run in a thread while the endpoint answers in the loop."""
+
+    def __init__(self, group: click.Group, server: HttpServer) -> None:
+        self._group = group
+        self._environ = {"FC_ENDPOINT": server.url, "ACCESS_KEY_ID": KEY_ID, "ACCESS_KEY_SECRET": SECRET}
+
+    async def run(self, *arguments: str, sent: bytes = b"") -> Result:
+        """However it ends; `sent` is its standard input."""
+        return await asyncio.to_thread(CliRunner().invoke, self._group, arguments, input=sent, env=self._environ)
+
+    async def __call__(self, *arguments: str, sent: bytes = b"") -> list[str]:
+        """The lines that it prints; it must succeed."""
+        done = await self.run(*arguments, sent=sent)
+        assert done.exit_code == 0, done.output
+        return done.stdout.splitlines()
 
 
 @pytest.fixture

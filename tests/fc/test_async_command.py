@@ -1,14 +1,12 @@
 """`sesame async` against an endpoint: what it lists and shows, what it changes, and how it refuses."""
 
-import asyncio
 import json
 import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
-from tests.fc.conftest import Endpoint
-from tests.support.sdk import KEY_ID, SECRET, Client
+from tests.fc.conftest import CommandLine, Endpoint
+from tests.support.sdk import Client
 
 from sesame.cli.async_invocations import async_
 from sesame.cli.client import Refused
@@ -17,25 +15,10 @@ from sesame.model.async_invocation import DeadLetter, InvocationEvent, State
 from sesame.model.invocation import Target
 
 
-class Command:
-    """`sesame async`, run in a thread while the endpoint answers in the loop."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self._environment = environment
-
-    async def run(self, *arguments: str) -> Result:
-        return await asyncio.to_thread(CliRunner().invoke, async_, arguments, env=self._environment)
-
-    async def __call__(self, *arguments: str) -> list[str]:
-        done = await self.run(*arguments)
-        assert done.exit_code == 0, done.output
-        return done.stdout.splitlines()
-
-
 @pytest.fixture
 async def command(
     endpoint: Endpoint, server: HttpServer, client: Client, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Command:
+) -> CommandLine:
     monkeypatch.chdir(tmp_path)
     endpoint.now[0] = float(int(time.time()))
     await client("create_service", "demo")
@@ -54,10 +37,10 @@ async def command(
         error="UnhandledInvocationError",
         events=(InvocationEvent(1, "Enqueued", now), InvocationEvent(2, "Failed", now + 1, "why")),
     )
-    return Command({"FC_ENDPOINT": server.url, "ACCESS_KEY_ID": KEY_ID, "ACCESS_KEY_SECRET": SECRET})
+    return CommandLine(async_, server)
 
 
-async def test_list(command: Command) -> None:
+async def test_list(command: CommandLine) -> None:
     head, *lines = await command("list")
     assert head.split() == ["status", "accepted", "took", "retries", "source", "invocation"]
     assert [line.split()[0] for line in lines] == ["Enqueued", "Failed"]
@@ -70,18 +53,18 @@ async def test_list(command: Command) -> None:
     assert len(await command("list", "-n", "1")) == 2
 
 
-async def test_list_of_nothing(command: Command) -> None:
+async def test_list_of_nothing(command: CommandLine) -> None:
     done = await command.run("list", "--status", "Expired")
     assert (done.exit_code, len(done.stdout.splitlines())) == (0, 1)
     assert "No invocations match." in done.stderr
 
 
-async def test_list_reads_page_after_page(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_list_reads_page_after_page(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sesame.cli.async_invocations.PAGE", 1)
     assert len(await command("list")) == 3
 
 
-async def test_show(command: Command) -> None:
+async def test_show(command: CommandLine) -> None:
     shown = "\n".join(await command("show", "demo/f/first"))
     for text in ("status       Failed", "retries      3", "error        UnhandledInvocationError", "Failed  why"):
         assert text in shown
@@ -89,7 +72,7 @@ async def test_show(command: Command) -> None:
     assert "event        event\\x1b[2J" in shown
 
 
-async def test_json(command: Command) -> None:
+async def test_json(command: CommandLine) -> None:
     listed = json.loads("\n".join(await command("list", "--json")))
     shown = json.loads("\n".join(await command("show", "demo/f:LATEST/first", "--json")))
     del shown["invocation"]["invocationPayload"]
@@ -97,7 +80,7 @@ async def test_json(command: Command) -> None:
     assert shown["invocation"]["status"] == "Failed"
 
 
-async def test_stop_and_replay(command: Command, endpoint: Endpoint) -> None:
+async def test_stop_and_replay(command: CommandLine, endpoint: Endpoint) -> None:
     assert await command("stop", "demo/f/second") == ["Stopped"]
     assert endpoint.queue.rows[1].state is State.STOPPED
     (name,) = await command("replay", "demo/f/first")
@@ -105,7 +88,7 @@ async def test_stop_and_replay(command: Command, endpoint: Endpoint) -> None:
     assert (endpoint.queue.rows[2].source, endpoint.queue.rows[2].payload) == ("replay", b"event\x1b[2J")
 
 
-async def test_what_is_refused_by_the_server(command: Command) -> None:
+async def test_what_is_refused_by_the_server(command: CommandLine) -> None:
     for arguments, code in (
         (("show", "demo/f/no"), "StatefulAsyncInvocationNotFound"),
         (("stop", "demo/f/first"), "InvalidArgument"),
@@ -128,13 +111,13 @@ async def test_what_is_refused_by_the_server(command: Command) -> None:
         ("list", "a/b/c"),
     ],
 )
-async def test_names_that_are_none(command: Command, arguments: tuple[str, ...]) -> None:
+async def test_names_that_are_none(command: CommandLine, arguments: tuple[str, ...]) -> None:
     done = await command.run(*arguments)
     assert done.exit_code == 2
     assert "expected SERVICE" in done.output
 
 
-async def test_dead_letters(command: Command, endpoint: Endpoint) -> None:
+async def test_dead_letters(command: CommandLine, endpoint: Endpoint) -> None:
     assert len(await command("list", "--dead-letters")) == 1
     now = endpoint.now[0]
     for number in (7, 8):

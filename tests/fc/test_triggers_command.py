@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-from tests.fc.conftest import ACCOUNT_ID, REGION, Endpoint
+from tests.fc.conftest import ACCOUNT_ID, REGION, CommandLine, Endpoint
 from tests.fc.test_permissions import credentials, statement
 from tests.support.sdk import KEY_ID, SECRET, Client
 
@@ -26,25 +25,10 @@ from sesame.model.async_invocation import AsyncInvocation
 from sesame.model.role import Policy
 
 
-class Command:
-    """`sesame triggers`, run in a thread while the endpoint answers in the loop."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self._environment = environment
-
-    async def run(self, *arguments: str, sent: bytes = b"") -> Result:
-        return await asyncio.to_thread(CliRunner().invoke, triggers, arguments, input=sent, env=self._environment)
-
-    async def __call__(self, *arguments: str, sent: bytes = b"") -> list[str]:
-        done = await self.run(*arguments, sent=sent)
-        assert done.exit_code == 0, done.output
-        return done.stdout.splitlines()
-
-
 @pytest.fixture
 async def command(
     endpoint: Endpoint, server: HttpServer, client: Client, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Command:
+) -> CommandLine:
     monkeypatch.chdir(tmp_path)
     endpoint.now[0] = float(int(time.time()))
     for service in ("shop", "shop-2"):
@@ -56,7 +40,7 @@ async def command(
     await make(client, "shop-2", "table", "tablestore", {}, "acs:ots:cn-hangzhou:1:instance/i/table/orders")
     await make(client, "shop-2", "rows", "rds", {"subscriptionObjects": ["a.b"]}, "acs:rds:cn-hangzhou:1:dbinstance/d")
     await make(client, "shop-2", "off", "timer", {"cronExpression": "@every 1h"})
-    return Command({"FC_ENDPOINT": server.url, "ACCESS_KEY_ID": KEY_ID, "ACCESS_KEY_SECRET": SECRET})
+    return CommandLine(triggers, server)
 
 
 def queued(endpoint: Endpoint, name: str) -> AsyncInvocation:
@@ -66,7 +50,7 @@ def queued(endpoint: Endpoint, name: str) -> AsyncInvocation:
 
 
 async def test_list_says_which_roles_keep_a_trigger_from_firing(
-    endpoint: Endpoint, command: Command, client: Client
+    endpoint: Endpoint, command: CommandLine, client: Client
 ) -> None:
     roles = Roles(endpoint.catalog)
     for name, trust, action in (
@@ -94,7 +78,7 @@ async def make(client: Client, service: str, name: str, kind: str, config: Any, 
     await client("create_trigger", service, "f", name, kind, config, source, None)
 
 
-async def test_list_says_what_each_waits_for_and_what_does_not_fire(command: Command) -> None:
+async def test_list_says_what_each_waits_for_and_what_does_not_fire(command: CommandLine) -> None:
     lines = await command("list")
     assert [line.split()[:2] for line in lines[1:]] == [
         ["shop-2/f/off", "timer"], ["shop-2/f/rows", "rds"], ["shop-2/f/table", "tablestore"],
@@ -107,14 +91,14 @@ async def test_list_says_what_each_waits_for_and_what_does_not_fire(command: Com
     assert json.loads("".join(await command("list", "--json")))[0]["serviceName"] == "shop-2"
 
 
-async def test_list_shows_every_page(command: Command, client: Client) -> None:
+async def test_list_shows_every_page(command: CommandLine, client: Client) -> None:
     for number in range(120):
         await make(client, "shop", f"t{number:03}", "timer", {"cronExpression": "@every 1h"})
     assert len(await command("list")) == 1 + 126
 
 
 async def test_fire_puts_a_sample_or_a_given_event_into_the_queue(
-    command: Command, endpoint: Endpoint, client: Client, tmp_path: Path
+    command: CommandLine, endpoint: Endpoint, client: Client, tmp_path: Path
 ) -> None:
     (name,) = await command("fire", "shop/f/every")
     assert name.startswith("shop/f/")
@@ -129,7 +113,9 @@ async def test_fire_puts_a_sample_or_a_given_event_into_the_queue(
     assert queued(endpoint, name).payload == b""
 
 
-async def test_fire_calls_the_qualifier_of_the_trigger(command: Command, endpoint: Endpoint, client: Client) -> None:
+async def test_fire_calls_the_qualifier_of_the_trigger(
+    command: CommandLine, endpoint: Endpoint, client: Client
+) -> None:
     version = (await client("publish_version", "shop")).data["versionId"]
     await client("create_alias", "shop", "prod", version)
     await client("create_trigger", "shop", "f", "t", "timer", {"cronExpression": "@every 1h"}, None, None, None, "prod")
@@ -138,7 +124,7 @@ async def test_fire_calls_the_qualifier_of_the_trigger(command: Command, endpoin
     assert queued(endpoint, name).target.qualifier == "prod"
 
 
-async def test_fire_refuses_what_it_cannot_do(command: Command, tmp_path: Path) -> None:
+async def test_fire_refuses_what_it_cannot_do(command: CommandLine, tmp_path: Path) -> None:
     for arguments, says in (
         (("fire", "nothing"), "no trigger is called 'nothing'"),
         (("fire", "off"), "2 triggers are called 'off': name one of shop-2/f/off, shop/f/off"),
@@ -165,7 +151,7 @@ async def test_fire_refuses_what_it_cannot_do(command: Command, tmp_path: Path) 
     ],
 )
 async def test_firing_needs_the_right_to_the_trigger_and_to_the_function(
-    command: Command, endpoint: Endpoint, server: HttpServer, actions: tuple[str, ...], lists: bool, fires: bool
+    command: CommandLine, endpoint: Endpoint, server: HttpServer, actions: tuple[str, ...], lists: bool, fires: bool
 ) -> None:
     given = await credentials(endpoint, [statement("Allow", action) for action in actions])
     key = Key(given.access_key_id, given.access_key_secret, "the test", given.security_token)
@@ -184,7 +170,7 @@ async def test_firing_needs_the_right_to_the_trigger_and_to_the_function(
 
 
 async def test_a_denial_of_the_function_holds_for_a_trigger_that_names_latest(
-    command: Command, endpoint: Endpoint, client: Client, server: HttpServer
+    command: CommandLine, endpoint: Endpoint, client: Client, server: HttpServer
 ) -> None:
     """LATEST is no part of the ARN that the policy names."""
     hourly = {"cronExpression": "@every 1h"}
@@ -200,7 +186,9 @@ async def test_a_denial_of_the_function_holds_for_a_trigger_that_names_latest(
     assert endpoint.queue.rows == []
 
 
-async def test_an_event_that_is_too_large_is_refused(command: Command, endpoint: Endpoint, server: HttpServer) -> None:
+async def test_an_event_that_is_too_large_is_refused(
+    command: CommandLine, endpoint: Endpoint, server: HttpServer
+) -> None:
     client = SignedClient(Server(server.url, "the test", Key(KEY_ID, SECRET, "the test")))
     path = "/sesame/services/shop/functions/f/triggers/every/fire"
     with pytest.raises(Refused, match="131072") as refused:

@@ -20,6 +20,7 @@ from typing import Any
 import fc2
 import psutil
 import pytest
+from tests.support import command_line
 from tests.support.signer import Api
 
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, discover, how_to_get
@@ -205,6 +206,11 @@ def running(folder: Path, *flags: str, program: tuple[str, ...] = ("-m", "sesame
             for process in server.processes():
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
+
+
+def run(sesame: Sesame, *arguments: str | Path, expect: int = 0) -> command_line.Done:
+    """`sesame ARGUMENTS` in this process, for the server of this data directory."""
+    return command_line.sesame(*arguments, "--data-dir", sesame.data_dir, expect=expect)
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.journeys.conftest import Sesame
-from tests.support import command_line
+from tests.journeys.conftest import Sesame, run, running
 
 TEMPLATE = """
 ROSTemplateFormatVersion: '2015-09-01'
@@ -37,10 +36,8 @@ WEB = (
 
 @pytest.fixture(scope="module")
 def sesame(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
-    server = Sesame(tmp_path_factory.mktemp("deploy"))
-    server.start()
-    yield server
-    server.stop()
+    with running(tmp_path_factory.mktemp("deploy")) as server:
+        yield server
 
 
 @pytest.fixture
@@ -50,10 +47,6 @@ def shop(tmp_path: Path) -> Path:
         (tmp_path / name).mkdir()
         (tmp_path / name / file).write_text(text)
     return tmp_path
-
-
-def run(sesame: Sesame, *arguments: str | Path, expect: int = 0) -> command_line.Done:
-    return command_line.sesame(*arguments, "--data-dir", sesame.data_dir, expect=expect)
 
 
 def test_a_template_is_deployed_called_changed_and_removed(sesame: Sesame, shop: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.journeys.conftest import Sesame
+from tests.journeys.conftest import Sesame, run, running
 from tests.support import command_line
 
 HELLO = "def handler(event, context):\n    return 'v{} ' + context.service.qualifier\n"
@@ -14,14 +14,8 @@ MANY_OBJECTS = 3
 
 @pytest.fixture(scope="module")
 def sesame(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
-    server = Sesame(tmp_path_factory.mktemp("everyday"))
-    server.start()
-    yield server
-    server.stop()
-
-
-def run(sesame: Sesame, *arguments: str | Path, expect: int = 0) -> command_line.Done:
-    return command_line.sesame(*arguments, "--data-dir", sesame.data_dir, expect=expect)
+    with running(tmp_path_factory.mktemp("everyday")) as server:
+        yield server
 
 
 def deploy(sesame: Sesame, folder: Path, name: str, version: int) -> None:

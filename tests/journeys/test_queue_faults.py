@@ -25,7 +25,7 @@ from tests.support.signer import Api
 from tests.support.zips import zip_of
 
 from sesame import app
-from sesame.model.clocks import SystemClocks, Timer
+from sesame.model.clocks import SystemClocks
 from sesame.settings import Settings
 
 RUNTIME = "python3.10"
@@ -293,24 +293,14 @@ def test_a_destination_that_hangs_holds_up_nothing_else_and_loses_nothing(own_se
         sound.close()
 
 
-class ShiftedClocks:
+class ShiftedClocks(SystemClocks):
     """The machine's clocks, with a wall clock that is set as an operator does."""
 
     def __init__(self) -> None:
         self.shift_s = 0.0
-        self._clocks = SystemClocks()
 
     def wall(self) -> float:
-        return self._clocks.wall() + self.shift_s
-
-    def monotonic(self) -> float:
-        return self._clocks.monotonic()
-
-    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
-        return self._clocks.call_later(delay_s, callback)
-
-    async def sleep(self, delay_s: float) -> None:
-        await self._clocks.sleep(delay_s)
+        return super().wall() + self.shift_s
 
 
 # Appends a line to a file of the test, before it ends.

@@ -1,11 +1,16 @@
-"""Fixtures of the stores' tests: each database that Sesame runs on.
+"""Fixtures of the stores' tests: each database that Sesame runs on, and a data directory with something of everything.
 
 Read by pytest.
 """
 
+import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.support.data_directory import filled
+
+from sesame.store.sql.database import Database
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -15,3 +20,23 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
         return tmp_path / "db"
     url: str = request.getfixturevalue("postgresql_url")
     return url
+
+
+@pytest.fixture
+async def database(place: Path | str) -> AsyncIterator[Database]:
+    database = Database(place)
+    await database.open()
+    yield database
+    await database.close()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A filled data directory, which tests of the module share and do not change."""
+    return filled(tmp_path_factory.mktemp("whole") / "data").path
+
+
+@pytest.fixture
+def data(whole: Path, tmp_path: Path) -> Path:
+    """A copy of it that is the test's own."""
+    return Path(shutil.copytree(whole, tmp_path / "data", symlinks=True))

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner
-from tests.support.data_directory import Stores, fill, filled
+from tests.support.data_directory import Stores, fill
 
 from sesame.cli.backup import backup, restore
 from sesame.data_dir import DataDir
@@ -29,11 +29,6 @@ from sesame.store.upkeep import backup as backup_module
 from sesame.store.upkeep.backup import MANIFEST, Manifest, back_up
 from sesame.store.upkeep.backup import restore as restore_from
 from sesame.store.upkeep.check import Checked, check
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return filled(tmp_path_factory.mktemp("whole") / "data").path
 
 
 def sound(data: Path, database: str | None = None) -> bool:

@@ -6,7 +6,7 @@ Never reaches below the catalog's public names.
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,14 +32,6 @@ class Other(msgspec.Struct, frozen=True):
 
 
 KINDS = {"thing": Thing, "other": Other}
-
-
-@pytest.fixture
-async def database(place: Path | str) -> AsyncIterator[Database]:
-    database = Database(place)
-    await database.open()
-    yield database
-    await database.close()
 
 
 async def load(database: Database, clock: Callable[[], float] = lambda: 100.0) -> Catalog:

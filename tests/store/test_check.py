@@ -15,22 +15,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.support.data_directory import Stores, fill, filled
+from tests.support.data_directory import Stores, fill
 
 from sesame.cli.doctor import doctor
 from sesame.data_dir import DataDir
 from sesame.store.sql.copying import copy_database
 from sesame.store.upkeep.check import Checked, Damage, check
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return filled(tmp_path_factory.mktemp("whole") / "data").path
-
-
-@pytest.fixture
-def data(whole: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(whole, tmp_path / "data", symlinks=True))
 
 
 def found(data: Path, *, running: bool = False) -> list[Damage]:

@@ -4,12 +4,11 @@ Run by pytest. Starts a whole Sesame (driver `plain`).
 """
 
 import asyncio
-import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.support.data_directory import Stores, filled
+from tests.support.data_directory import Stores
 from tests.support.postgresql import Server
 
 from sesame.app import Sesame
@@ -19,16 +18,6 @@ from sesame.cli.doctor import doctor
 from sesame.model.errors import ConfigurationError
 from sesame.settings import Settings, load
 from sesame.store.sql.pairing import PAIR_FILE
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return filled(tmp_path_factory.mktemp("whole") / "data").path
-
-
-@pytest.fixture
-def data(whole: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(whole, tmp_path / "data", symlinks=True))
 
 
 def sesame_on(data: Path, url: str | None) -> Sesame:
@@ -91,8 +80,7 @@ async def test_a_start_that_was_killed_between_the_two_numbers_is_made_up_for(
 def test_records_move_to_postgresql_and_back_with_a_sesame_on_each_end(data: Path, postgresql_url: str) -> None:
     account = asyncio.run(start_and_stop(data, None))
     told = copied(data, postgresql_url)
-    assert "records" in told
-    assert "rows copied and compared" in told or "rows" in told
+    assert "rows copied and compared" in told
     assert asyncio.run(start_and_stop(data, postgresql_url)) == account
     asyncio.run(refused(data, None, "are in postgresql://"))
     (data / "sesame.db").rename(data / "former.db")

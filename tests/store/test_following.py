@@ -7,7 +7,6 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +27,6 @@ class Thing(msgspec.Struct, frozen=True):
 
 
 KINDS = {"thing": Thing}
-
-
-@pytest.fixture
-async def database(place: Path | str) -> AsyncIterator[Database]:
-    database = Database(place)
-    await database.open()
-    yield database
-    await database.close()
 
 
 async def load(database: Database, now: list[float] | None = None) -> Catalog:

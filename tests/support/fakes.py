@@ -6,7 +6,7 @@ Used by tests of the engine. Keeps the promises of `sandbox.interface` and count
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from sesame.model.clocks import SYSTEM_CLOCKS, Timer
+from sesame.model.clocks import SystemClocks
 from sesame.model.command import Command
 from sesame.sandbox.interface import (
     Call,
@@ -111,17 +111,17 @@ class FakeClocks:
         return min((timer for timer in self.timers if not timer.cancelled), key=lambda timer: timer.at, default=None)
 
 
-class ReadFrom:
+class ReadFrom(SystemClocks):
     """Reads the time from what a test gives; timers are the event loop's, for tests that wait for real sockets."""
 
     def __init__(self, now: Callable[[], float]) -> None:
-        self.wall = self.monotonic = now
+        self._now = now
 
-    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
-        return SYSTEM_CLOCKS.call_later(delay_s, callback)
+    def wall(self) -> float:
+        return self._now()
 
-    async def sleep(self, delay_s: float) -> None:
-        await SYSTEM_CLOCKS.sleep(delay_s)
+    def monotonic(self) -> float:
+        return self._now()
 
 
 async def _turns() -> None:

@@ -21,8 +21,6 @@ from typing import Any
 import psutil
 import pytest
 
-from sesame.store.sql.database import Database
-
 # PostgreSQL refuses to be started by root.
 NOBODY = 65534
 USER, PASSWORD = "sesame", "pass:word/@"
@@ -176,6 +174,9 @@ def postgresql_server() -> Iterator[Server]:
     with own_server() as server:
 
         async def make_template() -> None:
+            # Imported here, as each run of pytest imports this file and few need a database.
+            from sesame.store.sql.database import Database
+
             database = Database(server.url(TEMPLATE))
             await database.open()
             await database.close()

@@ -6,6 +6,8 @@ Keeps the promises of `engine.async_work.WorkQueue`: leases with epochs, retries
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from sesame.model import limits
 from sesame.model.async_invocation import FINAL, Ending, Leased, NewDelivery, NewInvocation, State
 from sesame.model.clocks import Clocks
@@ -69,7 +71,7 @@ class FakeWorkQueue:
         ][:limit]
         for row in due:
             row.held, row.state = True, State.DEQUEUED
-            row.lease = _changed(row.lease, epoch=row.lease.epoch + 1)
+            row.lease = msgspec.structs.replace(row.lease, epoch=row.lease.epoch + 1)
         return [row.lease for row in due]
 
     def started(self, lease: Leased) -> None:
@@ -96,7 +98,9 @@ class FakeWorkQueue:
             return False
         row.state, row.not_before, row.held = State.RETRYING, not_before, False
         row.errors.append(error)
-        row.lease = _changed(lease, attempts=lease.attempts + counted, throttles=lease.throttles + (not counted))
+        row.lease = msgspec.structs.replace(
+            lease, attempts=lease.attempts + counted, throttles=lease.throttles + (not counted)
+        )
         return True
 
     async def release(self, leases: Sequence[Leased]) -> None:
@@ -122,8 +126,3 @@ class FakeWorkQueue:
     def _check(self) -> None:
         if self.fail is not None:
             raise self.fail
-
-
-def _changed(lease: Leased, **changes: int) -> Leased:
-    values = {name: getattr(lease, name) for name in lease.__struct_fields__}
-    return Leased(**{**values, **changes})

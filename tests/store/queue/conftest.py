@@ -4,7 +4,6 @@ Read by pytest.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import pytest
 from tests.support.fakes import FakeClocks
@@ -18,14 +17,6 @@ Opener = Callable[[], Awaitable[InvocationQueue]]
 @pytest.fixture
 def clocks() -> FakeClocks:
     return FakeClocks()
-
-
-@pytest.fixture
-async def database(place: Path | str) -> AsyncIterator[Database]:
-    database = Database(place)
-    await database.open()
-    yield database
-    await database.close()
 
 
 @pytest.fixture

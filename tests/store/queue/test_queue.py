@@ -343,9 +343,8 @@ async def test_what_cannot_be_committed_is_not_accepted(
             await queue.claim(1)
 
 
-async def test_one_turn_of_the_loop_is_one_request_and_one_statement(
-    queue: InvocationQueue, clocks: FakeClocks, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def counted_writes(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is written from now on: one entry for each request to the database."""
     requests: list[object] = []
     write = database.write
 
@@ -354,6 +353,13 @@ async def test_one_turn_of_the_loop_is_one_request_and_one_statement(
         return await write(fn, **kw)
 
     monkeypatch.setattr(database, "write", counted)
+    return requests
+
+
+async def test_one_turn_of_the_loop_is_one_request_and_one_statement(
+    queue: InvocationQueue, clocks: FakeClocks, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = counted_writes(database, monkeypatch)
     await asyncio.gather(*(queue.enqueue([new_invocation(clocks)]) for _ in range(50)))
     assert len(requests) == 1
     claimed = await asyncio.gather(*(queue.claim(5) for _ in range(11)))
@@ -370,14 +376,7 @@ async def test_a_short_call_is_not_written_as_running(
     await put(queue, clocks)
     (lease,) = await queue.claim(1)
     queue.started(lease)
-    requests: list[object] = []
-    write = database.write
-
-    async def counted(fn: Any, **kw: Any) -> Any:
-        requests.append(fn)
-        return await write(fn, **kw)
-
-    monkeypatch.setattr(database, "write", counted)
+    requests = counted_writes(database, monkeypatch)
     assert await queue.finish(lease, ended(clocks))
     clocks.advance(1)
     await asyncio.sleep(0)
@@ -402,7 +401,7 @@ async def test_setting_the_clock_back_neither_stalls_nor_doubles_work(
     assert late.invocation_id == delayed.invocation_id, "a delay lasts as long as was asked for"
     assert clocks.wall() < late.expires_at < clocks.wall() + 86_400
     clocks.advance(LEASE_S)
-    assert len(await queue.claim(10)) == 4 - 0, "leases end after their time"
+    assert len(await queue.claim(10)) == 4, "leases end after their time"
     # And a process that starts then goes on at once.
     following = await open_queue()
     assert len(await following.claim(10)) == 4
