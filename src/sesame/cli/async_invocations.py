@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import click
 import msgspec
 
-from sesame.cli import naming, output
+from sesame.cli import completing, naming, output
 from sesame.cli.client import quoted
 from sesame.cli.naming import FunctionName
 from sesame.cli.server_options import Session, at_server
@@ -47,7 +47,9 @@ def async_() -> None:
 
 
 @async_.command("list")
-@click.argument("function", metavar="[SERVICE/FUNCTION[:QUALIFIER]]", required=False)
+@click.argument(
+    "function", metavar="[SERVICE/FUNCTION[:QUALIFIER]]", required=False, shell_complete=completing.functions
+)
 @click.option("--status", type=click.Choice([state.value for state in State], case_sensitive=False))
 @click.option("--prefix", default="", metavar="TEXT", help="Only invocations whose ids begin so.")
 @click.option("--dead-letters", is_flag=True, help="List records that could not be delivered to their destinations.")

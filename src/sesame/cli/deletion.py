@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import click
 
-from sesame.cli import output
+from sesame.cli import completing, output
 from sesame.cli.client import quoted
 from sesame.cli.server_options import Session, at_server
 from sesame.model.errors import ConfigurationError
@@ -16,7 +16,7 @@ NAME_PARTS_MAX = 3
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completing.services_and_functions)
 @click.option(
     "--all", "everything", is_flag=True, help="Also what belongs to it: functions, triggers, versions, aliases."
 )

@@ -3,22 +3,23 @@
 The answer goes to stdout as it is, logs and everything else to stderr; a function's error ends with exit code 1.
 """
 
-import asyncio
 import glob
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from sesame.cli import naming, output, own_log, server
+from sesame.cli import completing, naming, output, server
 from sesame.cli.client import Client
-from sesame.cli.local import LocalCall, run_local
 from sesame.cli.options import settle, with_settings
 from sesame.model import limits
+
+if TYPE_CHECKING:
+    from sesame.cli.local import LocalCall
 
 REMOTE_TIMEOUT_S = limits.TIMEOUT_S_MAX + limits.INITIALIZATION_TIMEOUT_S_MAX
 EXIT_FUNCTION_ERROR = 1
@@ -28,7 +29,7 @@ SERVER_ONLY = ("endpoint", "data_dir")
 
 
 @click.command()
-@click.argument("handler", required=False)
+@click.argument("handler", required=False, shell_complete=completing.functions)
 @click.option("-e", "--event", "event_text", help="The event, as text.")
 @click.option("-f", "--event-file", type=click.File("rb"), help="The event, from a file; - reads standard input.")
 @click.option("--service", help="Call a deployed function of this service (service or service.qualifier).")
@@ -91,6 +92,12 @@ def invoke(
             "name a HANDLER, as main.my_handler for my_handler in main.py; or a deployed SERVICE/FUNCTION"
         )
     _refuse_options(SERVER_ONLY, "a local handler is called without a server")
+    # Imported only now, because it takes longer than all else of a call to a server, and of completing a command line.
+    import asyncio
+
+    from sesame.cli import own_log
+    from sesame.cli.local import LocalCall, run_local
+
     call = LocalCall(
         code=options["code"].absolute(),
         handler=handler,
@@ -150,7 +157,7 @@ def _refuse_what_is_no_text(name: str) -> None:
         raise click.UsageError(f"{os.fsencode(name)!r} is not UTF-8, and no name then") from error
 
 
-def _hints(call: LocalCall) -> Iterator[str]:
+def _hints(call: "LocalCall") -> Iterator[str]:
     """What a newcomer gets wrong first, said beside the error as the cloud words it."""
     for handler in filter(None, (call.handler, call.initializer)):
         module, dot, name = handler.rpartition(".")

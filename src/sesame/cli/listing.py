@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sesame.cli import naming
+from sesame.cli import completing, naming
 from sesame.cli.client import quoted
 from sesame.cli.server_options import Session, at_server
 
@@ -16,7 +16,7 @@ _CODE = "code"
 
 
 @click.command("list")
-@click.argument("service", required=False)
+@click.argument("service", required=False, shell_complete=completing.services)
 @click.option("--prefix", default="", help="Only services whose name begins so.")
 @at_server
 def list_(session: Session, service: str | None, prefix: str) -> None:
@@ -32,7 +32,7 @@ def list_(session: Session, service: str | None, prefix: str) -> None:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completing.services_and_functions)
 @at_server
 def show(session: Session, name: str) -> None:
     """Shows all of a SERVICE or of a SERVICE/FUNCTION[:QUALIFIER], with its triggers, versions and aliases."""

@@ -15,7 +15,7 @@ from typing import Any
 import click
 import msgspec
 
-from sesame.cli import output, server
+from sesame.cli import completing, output, server
 from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
 from sesame.model.errors import ConfigurationError
@@ -30,7 +30,9 @@ _AGO = re.compile(r"([0-9]{1,9})([smhd])")
 
 
 @click.command()
-@click.argument("function", metavar="[[SERVICE/]FUNCTION[:QUALIFIER]]", required=False)
+@click.argument(
+    "function", metavar="[[SERVICE/]FUNCTION[:QUALIFIER]]", required=False, shell_complete=completing.functions
+)
 @click.option("-f", "--follow", is_flag=True, help="Also print new lines as they arrive, until Ctrl-C.")
 @click.option("-r", "--request-id", metavar="ID", help="Only the lines of this call.")
 @click.option("--since", metavar="WHEN", help="Only lines since then: 30s, 10m, 2h, 3d ago, or an ISO time (UTC).")

@@ -4,14 +4,15 @@ Called by `sesame.__main__`. Knows where the commands are, not what they do.
 """
 
 import builtins
-import difflib
 import importlib
 import keyword
+import os
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
-from sesame.cli import ending, output
+from sesame.cli.completing import COMPLETE_VARIABLE, complete
 
 # Where each command lives, and its line in the help. A command's module is imported when it is asked for, so that
 # `sesame env` does not wait for what `sesame start` needs.
@@ -37,6 +38,7 @@ COMMANDS = {
     "demo": ("sesame.cli.demo.command", "Deploys the manual's functions and calls them."),
     "roles": ("sesame.cli.roles", "Lists, shows, makes and removes roles."),
     "runtimes": ("sesame.cli.runtimes", "Lists the runtimes and what runs them here."),
+    "completion": ("sesame.cli.completion", "Prints the script that completes commands in bash, zsh or fish."),
     "doctor": ("sesame.cli.doctor", "Checks what Sesame can do on this machine, or with --check a data directory."),
     "backup": ("sesame.cli.backup", "Copies the data directory, also while Sesame runs."),
     "db": ("sesame.cli.db", "Copies the records to another database: SQLite to PostgreSQL, and back."),
@@ -63,10 +65,20 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_module, line) in COMMANDS.items()])
 
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names and lines of the table: click's own would import every command."""
+        named = [CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)]
+        return named + click.Command.shell_complete(self, context, incomplete)
+
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            # Needed for mistakes alone.
+            import difflib
+
+            from sesame.cli import output
+
             near = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
             hint = f"Did you mean '{near[0]}'?" if near else f"Expected one of {', '.join(COMMANDS)}."
             raise click.UsageError(f"No such command '{output.harmless(args[0])}'. {hint}", context)
@@ -98,5 +110,10 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Runs a command and exits with its code."""
+    """Runs a command and exits with its code; or completes a command line, where a shell asks for that."""
+    if COMPLETE_VARIABLE in os.environ:
+        sys.exit(complete(cli))
+    # What printing needs; completing a command line needs none of it, and is to be fast.
+    from sesame.cli import ending
+
     sys.exit(ending.run(lambda: cli.main(prog_name="sesame", standalone_mode=False)))

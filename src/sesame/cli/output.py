@@ -4,6 +4,7 @@ Used by every command. Results go to stdout; notes, progress and errors go to st
 Never prints a traceback for what can be expected to go wrong.
 """
 
+import functools
 import re
 import shlex
 import shutil
@@ -11,17 +12,31 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-from rich.console import Console
-from rich.markup import escape
 
-# Without emoji: an ARN such as `acs:fc:cn:…` holds what would be taken for the name of one.
-out = Console(highlight=False, soft_wrap=True, emoji=False)
-notes = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # What could move the cursor or change the terminal; a tab may stay.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+
+
+def __getattr__(name: str) -> "Console":
+    """The consoles `out` (stdout) and `notes` (stderr)."""
+    if name not in ("out", "notes"):
+        raise AttributeError(name)
+    return _console(stderr=name == "notes")
+
+
+@functools.cache
+def _console(*, stderr: bool) -> "Console":
+    # Imported with the first line that is printed: the completion of a command line prints none and must be fast.
+    from rich.console import Console
+
+    # Without emoji: an ARN such as `acs:fc:cn:…` holds what would be taken for the name of one.
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
 
 
 def own_name() -> str:
@@ -37,12 +52,13 @@ def own_name() -> str:
 
 
 def error(message: str) -> None:
+    notes = _console(stderr=True)
     notes.print("[bold red]error:[/]", end=" ")
     notes.print(message, markup=False)
 
 
 def note(message: str) -> None:
-    notes.print(message, markup=False)
+    _console(stderr=True).print(message, markup=False)
 
 
 def harmless(line: str) -> str:
@@ -83,7 +99,10 @@ def result(payload: bytes) -> None:
 @contextmanager
 def busy(what: str, *, quiet: bool = False) -> Iterator[None]:
     """Says what takes long: a spinner on a terminal, one line elsewhere (none when `quiet`)."""
+    notes = _console(stderr=True)
     if notes.is_terminal:
+        from rich.markup import escape
+
         with notes.status(escape(what)):
             yield
     else:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import msgspec
 
-from sesame.cli import output
+from sesame.cli import completing, output
 from sesame.cli.client import Request, quoted
 from sesame.cli.server_options import Session, at_server
 from sesame.model import limits
@@ -36,7 +36,7 @@ def list_triggers(session: Session) -> None:
 
 
 @triggers.command()
-@click.argument("name", metavar="[SERVICE/FUNCTION/]TRIGGER")
+@click.argument("name", metavar="[SERVICE/FUNCTION/]TRIGGER", shell_complete=completing.triggers)
 @click.option(
     "-f", "--event-file", type=click.File("rb"),
     help="The event [default: a sample of the trigger's type]; - reads standard input.",

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from sesame.cli import completing
 from sesame.cli.client import quoted
 from sesame.cli.server_options import Session, at_server
 
@@ -14,7 +15,7 @@ WEIGHT_MAX = 1.0
 
 
 @click.command()
-@click.argument("service")
+@click.argument("service", shell_complete=completing.services)
 @click.option("-d", "--description", default="", help="What is new in it.")
 @at_server
 def publish(session: Session, service: str, description: str) -> None:
@@ -30,7 +31,7 @@ def alias() -> None:
 
 
 @alias.command("list")
-@click.argument("service")
+@click.argument("service", shell_complete=completing.services)
 @at_server
 def list_aliases(session: Session, service: str) -> None:
     """One alias a line, with its version and the shares of others."""
@@ -40,7 +41,7 @@ def list_aliases(session: Session, service: str) -> None:
 
 
 @alias.command("set")
-@click.argument("service")
+@click.argument("service", shell_complete=completing.services)
 @click.argument("name")
 @click.argument("version")
 @click.option(
@@ -66,7 +67,7 @@ def set_alias(
 
 
 @alias.command("delete")
-@click.argument("service")
+@click.argument("service", shell_complete=completing.services)
 @click.argument("name")
 @at_server
 def delete_alias(session: Session, service: str, name: str) -> None:

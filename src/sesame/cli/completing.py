@@ -1,0 +1,112 @@
+"""Completes a command line for a shell: names of functions, services and triggers come from the server.
+
+Called by `cli.main` when a shell asks (click's protocol), and by click for the arguments of commands. Prints nothing
+and names nothing when the server cannot be asked in time: a shell would show that in the middle of the line.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+
+import click
+from click.shell_completion import CompletionItem, shell_complete
+
+PROGRAM = "sesame"
+COMPLETE_VARIABLE = "_SESAME_COMPLETE"
+# Of all requests of one completion together.
+ANSWER_WITHIN_S = 1.0
+SERVICES_MAX = 100
+
+Ask = Callable[[str, str], Iterator[dict[str, str]]]
+
+
+def complete(command: click.Command) -> int:
+    """Answers the shell on stdout, and gives the exit code."""
+    try:
+        return shell_complete(command, {}, PROGRAM, COMPLETE_VARIABLE, os.environ[COMPLETE_VARIABLE])
+    except Exception:  # noqa: BLE001 (there is no place where it could be told)
+        return 1
+
+
+def services(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of services."""
+    return _found(context, lambda ask: _services(ask, incomplete))
+
+
+def functions(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names `service/function`."""
+    return _found(context, lambda ask: _functions(ask, incomplete))
+
+
+def services_and_functions(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names of services, and of functions as `service/function`."""
+
+    def names(ask: Ask) -> Iterator[str]:
+        if "/" not in incomplete:
+            yield from _services(ask, incomplete)
+        yield from _functions(ask, incomplete)
+
+    return _found(context, names)
+
+
+def triggers(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names `service/function/trigger`."""
+
+    def names(ask: Ask) -> Iterator[str]:
+        for each in ask("/sesame/triggers", "triggers"):
+            yield f"{each['serviceName']}/{each['functionName']}/{each['triggerName']}"
+
+    return _found(context, names, incomplete)
+
+
+def _services(ask: Ask, prefix: str) -> Iterator[str]:
+    for each in ask(f"/services?prefix={_quoted(prefix)}", "services"):
+        yield each["serviceName"]
+
+
+def _functions(ask: Ask, incomplete: str) -> Iterator[str]:
+    service, slash, prefix = incomplete.partition("/")
+    owners = iter([service]) if slash else _services(ask, service)
+    for _number, owner in zip(range(SERVICES_MAX), owners, strict=False):
+        for each in ask(f"/services/{_quoted(owner)}/functions?prefix={_quoted(prefix)}", "functions"):
+            yield f"{owner}/{each['functionName']}"
+
+
+def _quoted(name: str) -> str:
+    from urllib.parse import quote
+
+    return quote(name, safe="")
+
+
+def _found(context: click.Context, names: Callable[[Ask], Iterator[str]], incomplete: str = "") -> list[CompletionItem]:
+    """What the server named until the time was up."""
+    found: list[str] = []
+
+    def look() -> None:
+        try:
+            for name in names(_asking(context)):
+                if name.startswith(incomplete):
+                    found.append(name)
+        except Exception:  # noqa: BLE001 (there is no place where it could be told)
+            return
+
+    # A thread of its own bounds all of it, the resolving of the address included; it does not hold up the exit.
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(ANSWER_WITHIN_S)
+    return [CompletionItem(name) for name in list(found)]
+
+
+def _asking(context: click.Context) -> Ask:
+    """Asks the server that the command line means, as the command itself would."""
+    # Not needed to complete options and commands, which has to be fast.
+    from sesame.cli import server
+    from sesame.cli.client import Client
+    from sesame.cli.options import settle
+
+    given = context.params
+    data_dir = settle({"data_dir": given.get("data_dir"), "config": given.get("config")}).data_dir
+    named = server.Named(data_dir, given.get("data_dir") is not None, given.get("endpoint"))
+    return Client(server.choose(named)).pages
