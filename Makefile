@@ -16,7 +16,8 @@ INSTALLED := .venv/.installed
 help:  ## Shows this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | column -t -s '|'
 
-install: $(INSTALLED)  ## Sets up .venv and the packages of every runtime (idempotent)
+install: $(INSTALLED)  ## Sets up .venv, and the interpreter and packages of every runtime (idempotent)
+	@$(BIN)/sesame runtimes get || echo "Going on without: functions of these runtimes are refused until they are there." >&2
 	@$(BIN)/sesame runtimes install
 
 $(INSTALLED): pyproject.toml uv.lock scripts/setup

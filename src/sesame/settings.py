@@ -18,7 +18,7 @@ import msgspec
 from sesame.model import limits
 from sesame.model.destinations import is_web_url
 from sesame.model.errors import ConfigurationError
-from sesame.sandbox.runtimes import site_packages
+from sesame.sandbox.runtimes import places
 
 ENVIRONMENT_PREFIX = "SESAME_"
 CONFIG_FILE = "sesame.toml"
@@ -112,6 +112,24 @@ class Settings(msgspec.Struct, frozen=True):
             shown_default="share/sesame/runtimes of the virtual environment, else of the user's data directory",
         ),
     ] = None
+    interpreters_channel: Annotated[
+        str,
+        _meta(
+            "Conda channel from which `sesame runtimes get` brings CPython 2.7 and 3.6: `https://…` or `file://…`, "
+            "such as a mirror of conda-forge."
+        ),
+    ] = "https://conda.anaconda.org/conda-forge"
+    interpreters_mirror: Annotated[
+        str | None,
+        _meta(
+            "Mirror of uv's builds, from which `sesame runtimes get` brings CPython 3.8 and later.",
+            shown_default="uv's own source",
+        ),
+    ] = None
+    interpreters_proxy: Annotated[
+        str | None,
+        _meta("Proxy through which `sesame runtimes get` downloads.", shown_default="the environment's proxies"),
+    ] = None
     roles: Annotated[
         dict[str, Any],
         _meta("Roles that are made at a start unless they exist: a table for each, see below.", file_only=True),
@@ -159,7 +177,7 @@ class Settings(msgspec.Struct, frozen=True):
     ] = "all"
 
     def resolved_runtimes_dir(self) -> Path:
-        return self.runtimes_dir or site_packages.default_root()
+        return self.runtimes_dir or places.default_root()
 
 
 class Setting(msgspec.Struct, frozen=True):

@@ -69,12 +69,15 @@ def test_runtimes_says_once_how_to_get_what_is_missing(tmp_path: Path) -> None:
 def test_runtimes_missing_names_only_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SESAME_RUNTIMES_DIR", str(tmp_path / "runtimes"))
     monkeypatch.delenv("PYENV_ROOT", raising=False)
     monkeypatch.setattr("sesame.sandbox.runtimes.interpreters._usual_folders", lambda wanted: iter(()))
     assert CliRunner().invoke(runtimes, ["--missing"]).output.split() == list(MINOR_VERSIONS)
     with pytest.raises(ConfigurationError, match="no interpreter was found for any runtime"):
         CliRunner().invoke(runtimes, ["install"], catch_exceptions=False)
-    with pytest.raises(ConfigurationError, match=r"python3.12 has no interpreter here; get it: `uv python install"):
+    with pytest.raises(
+        ConfigurationError, match=r"python3.12 has no interpreter here; get it: `sesame runtimes get python3.12`"
+    ):
         CliRunner().invoke(runtimes, ["install", "python3.12"], catch_exceptions=False)
     with pytest.raises(ConfigurationError, match="there is no runtime 'python4'"):
         CliRunner().invoke(runtimes, ["install", "python4"], catch_exceptions=False)

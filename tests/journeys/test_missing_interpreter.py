@@ -17,9 +17,9 @@ def test_the_caller_is_told_which_interpreter_is_missing_and_how_to_get_it(
     one = tmp_path / "bin"
     one.mkdir()
     (one / "python3.9").symlink_to(discover()["python3.9"].path)
-    for name, value in (("PATH", one), ("HOME", tmp_path), ("PYENV_ROOT", tmp_path)):
+    for name, value in (("PATH", one), ("HOME", tmp_path), ("PYENV_ROOT", tmp_path), ("SESAME_RUNTIMES_DIR", tmp_path)):
         monkeypatch.setenv(name, str(value))
-    if "python2.7" in discover():
+    if "python2.7" in discover(own=tmp_path):
         pytest.skip("this machine has a python2.7 in its usual folders")
     with running(tmp_path) as sesame:
         client: Any = sesame.client()
@@ -29,7 +29,9 @@ def test_the_caller_is_told_which_interpreter_is_missing_and_how_to_get_it(
         for _ in range(2):
             refused = failure(client.invoke_function, "s", "on-7", b"")
             assert (refused["status"], refused["code"]) == (412, "FunctionNotStarted")
-            assert "its interpreter was not found. Get it with `pyenv install 2.7`" in refused["ErrorMessage"]
+            assert (
+                "its interpreter was not found. Get it with `sesame runtimes get python2.7`" in refused["ErrorMessage"]
+            )
         assert client.invoke_function("s", "on-9", b"").data == b"hello world"
         assert "Traceback" not in sesame.said()
         assert sesame.said().count("start failed") == 1

@@ -14,7 +14,7 @@ import pytest
 
 from sesame import __version__
 from sesame.cli import version
-from sesame.sandbox.runtimes import site_packages
+from sesame.sandbox.runtimes import places
 
 REPOSITORY = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
@@ -58,7 +58,7 @@ class Installed:
         hidden = ("SESAME_", "FC_", "ACCESS_KEY", "PYTHONPATH", "VIRTUAL_ENV")
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
         # The packages of the runtimes are large and the same for every Sesame.
-        self.environ["SESAME_RUNTIMES_DIR"] = str(site_packages.default_root())
+        self.environ["SESAME_RUNTIMES_DIR"] = str(places.default_root())
 
     def popen(self, *arguments: str) -> "subprocess.Popen[str]":
         command = [str(self.python.with_name("sesame")), *arguments]

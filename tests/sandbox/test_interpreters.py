@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sesame.model.errors import ConfigurationError
-from sesame.sandbox.runtimes import interpreters
+from sesame.sandbox.runtimes import interpreters, places
 from sesame.sandbox.runtimes.interpreters import discover
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.sandbox.runtimes.site_packages import SitePackages
@@ -39,21 +39,24 @@ def broken_shim(folder: Path, name: str) -> Path:
 @pytest.fixture(autouse=True)
 def no_usual_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interpreters, "_usual_folders", lambda wanted: iter(()))
+    monkeypatch.setattr(places, "default_root", lambda: Path("/nonexistent"))
 
 
 def world(tmp_path: Path, *path: Path) -> dict[str, str]:
     return {"PATH": os.pathsep.join(map(str, path)), "HOME": str(tmp_path / "home")}
 
 
-def test_path_comes_before_pyenv_and_pyenv_before_uv(tmp_path: Path) -> None:
+def test_what_sesame_brought_comes_first_then_path_then_pyenv_then_uv(tmp_path: Path) -> None:
+    own = fake_python(tmp_path / "own/conda/cpython-3.9.1-linux-64/bin", "python3.9", "3.9.2")
+    fake_python(tmp_path / "own/conda/.cpython-3.9.9-linux-64.1.part/bin", "python3.9", "3.9.9")
     on_path = fake_python(tmp_path / "bin", "python3.9", "3.9.1")
     in_pyenv = fake_python(tmp_path / "home/.pyenv/versions/3.9.18/bin", "python3.9", "3.9.18")
     in_uv = fake_python(tmp_path / "home/.local/share/uv/python/cpython-3.9.20-linux/bin", "python3.9", "3.9.20")
     environ = world(tmp_path, tmp_path / "bin")
-    for expected in (on_path, in_pyenv, in_uv):
-        assert discover(environ=environ)["python3.9"].path == expected
+    for expected in (own, on_path, in_pyenv, in_uv):
+        assert discover(environ=environ, own=tmp_path / "own")["python3.9"].path == expected
         expected.unlink()
-    assert "python3.9" not in discover(environ=environ)
+    assert "python3.9" not in discover(environ=environ, own=tmp_path / "own")
 
 
 def test_a_failing_shim_and_another_implementation_are_skipped(tmp_path: Path) -> None:
@@ -127,6 +130,7 @@ def test_this_very_interpreter_answers_the_probe() -> None:
 
 def test_every_runtime_has_advice() -> None:
     for runtime in interpreters.MINOR_VERSIONS:
+        assert f"sesame runtimes get {runtime}" in interpreters.how_to_get(runtime)
         assert "pyenv install" in interpreters.how_to_get(runtime)
 
 
@@ -187,13 +191,14 @@ def test_an_unreadable_folder_ends_no_command(tmp_path: Path) -> None:
         for place in ("closed", "closed/deeper", "file", "file/deeper", "loop", "x" * 300, "closed:~none")
     ]
     code = (
-        "import os, sys\nfrom sesame.sandbox.runtimes import interpreters, site_packages\n"
+        "import os, sys\nfrom sesame.sandbox.runtimes import interpreters, places, site_packages\n"
         "interpreters._usual_folders = lambda wanted: iter(())\n"
+        "places.default_root = lambda: places.Path('/nonexistent')\n"
         "if os.getuid() == 0:\n    os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         f"for environ in {worlds!r}:\n"
         "    found = interpreters.discover(environ=environ)\n"
         "    os.environ.update(environ)\n"
-        "    assert site_packages.SitePackages(site_packages.default_root(), found).manifest('python3.12') is None\n"
+        "    assert site_packages.SitePackages(places.default_root(), found).manifest('python3.12') is None\n"
         "    assert found == {}\n"
     )
     closed.chmod(0o000)
@@ -212,5 +217,5 @@ def test_a_runtime_without_an_interpreter_says_how_to_get_it_also_when_it_was_re
     with pytest.raises(LookupError, match=r"python2\.7 cannot run here: .* not found.*pyenv install 2\.7"):
         runtimes.launch("python2.7")
     path.unlink()
-    with pytest.raises(LookupError, match=r"python3\.9 cannot run here: .* removed .*`uv python install 3\.9`"):
+    with pytest.raises(LookupError, match=r"python3\.9 cannot run here: .* removed .*`sesame runtimes get python3\.9`"):
         runtimes.launch("python3.9")

@@ -10,7 +10,8 @@ from sesame.model.errors import ConfigurationError
 from sesame.sandbox.runtimes import site_packages
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, Interpreter, discover
 from sesame.sandbox.runtimes.pip_bootstrap import PipFailed
-from sesame.sandbox.runtimes.site_packages import CONSTRAINTS, SitePackages, default_root, lock_files
+from sesame.sandbox.runtimes.places import default_root
+from sesame.sandbox.runtimes.site_packages import CONSTRAINTS, SitePackages, lock_files
 
 FOUND = discover()
 # Where one import of every package that was asked for lies.

@@ -21,6 +21,7 @@ from sesame.deploy.project import Project
 from sesame.model import limits
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.runtimes.interpreters import discover
+from sesame.sandbox.runtimes.places import own_interpreters
 
 EXIT_CHANGES = 2
 _SIGNS = {"create": "+", "update": "~", "replace": "±", "delete": "-", "unchanged": "="}
@@ -96,14 +97,14 @@ def _read(session: Session, options: dict[str, Any], doing: str) -> Project:
         region=session.settings.region,
         access_key_id=key.access_key_id,
         parameters=naming.pairs(options["parameters"], "-p"),
-        wanted=lambda: _wanted(options),
+        wanted=lambda: _wanted(session, options),
     )
     project = sources.read(options["template"] or options["source"], context)
     session.announce(f"{doing} {project.source}")
     return project
 
 
-def _wanted(options: dict[str, Any]) -> Wanted:
+def _wanted(session: Session, options: dict[str, Any]) -> Wanted:
     service, function = naming.service_and_function(options["name"]) if options["name"] else (None, None)
     return Wanted(
         service=service,
@@ -113,7 +114,9 @@ def _wanted(options: dict[str, Any]) -> Wanted:
         http=options["http"],
         environment=naming.pairs(options["variables"], "--env"),
         # Each interpreter is run for it.
-        runtimes=() if options["runtime"] else tuple(discover()),
+        runtimes=()
+        if options["runtime"]
+        else tuple(discover(own=own_interpreters(session.settings.resolved_runtimes_dir()))),
     )
 
 

@@ -1,18 +1,39 @@
 """`sesame runtimes`: which runtimes can run here, with which interpreter and packages, and how to get the rest.
 
-`sesame runtimes install` installs the packages that come with each runtime; may be repeated.
-Never installs an interpreter.
+`get` brings interpreters, `install` the packages that come with each runtime; both may be repeated. `pack` and `unpack`
+carry interpreters to a machine without a network. What they do is in `sandbox.runtimes`.
 """
 
+from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from sesame.cli import output
 from sesame.cli.options import settle, with_settings
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.runtimes import interpreters
 from sesame.sandbox.runtimes.lookup import Runtimes
+from sesame.sandbox.runtimes.obtain import archive, conda, installed
+from sesame.sandbox.runtimes.obtain import lock as locks
+from sesame.sandbox.runtimes.obtain.obtain import Obtainer, Sources
+from sesame.sandbox.runtimes.places import own_interpreters
+from sesame.settings import Settings
+
+NEED_NO_SEARCH = ("get", "pack", "unpack", "lock")
+SOURCES = ("interpreters_channel", "interpreters_mirror", "interpreters_proxy")
+
+
+class Invoked(msgspec.Struct, frozen=True):
+    """What the group hands to its commands: its flags, and what was found for those that need it."""
+
+    flags: dict[str, Any]
+    known: Runtimes | None
+
+    def settings(self, flags: dict[str, Any]) -> Settings:
+        """The settings by the command's own flags, and the group's where the command has none."""
+        return settle({**self.flags, **{name: value for name, value in flags.items() if value is not None}})
 
 
 @click.group(invoke_without_command=True)
@@ -21,9 +42,12 @@ from sesame.sandbox.runtimes.lookup import Runtimes
 @click.pass_context
 def runtimes(context: click.Context, /, missing: bool, **flags: Any) -> None:
     """Lists the runtimes and what runs them here."""
+    if context.invoked_subcommand in NEED_NO_SEARCH:
+        context.obj = Invoked(flags, None)
+        return
     settings = settle(flags)
     known = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir())
-    context.obj = known
+    context.obj = Invoked(flags, known)
     if context.invoked_subcommand is not None:
         return
     if missing:
@@ -51,20 +75,104 @@ def runtimes(context: click.Context, /, missing: bool, **flags: Any) -> None:
 
 @runtimes.command()
 @click.argument("names", nargs=-1, metavar="[RUNTIME]…")
-@click.pass_context
-def install(context: click.Context, names: tuple[str, ...]) -> None:
+@click.option("--all", "every", is_flag=True, help="Every runtime's, also where this machine has another one.")
+@with_settings("runtimes_dir", *SOURCES)
+@click.pass_obj
+def get(invoked: Invoked, /, names: tuple[str, ...], every: bool, **flags: Any) -> None:
+    """Brings the interpreters of runtimes into Sesame's own directory: those named, else those that are missing.
+
+    CPython 3.8 and later comes from uv's builds, 2.7 and 3.6 from conda-forge. Nothing outside the directory changes.
+    """
+    if names and every:
+        raise click.UsageError("name runtimes, or give --all")
+    settings = invoked.settings(flags)
+    known = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir())
+    _refuse_unknown(names)
+    chosen = tuple(known.known()) if every else names or tuple(known.missing())
+    sources = Sources(
+        channel=settings.interpreters_channel,
+        mirror=settings.interpreters_mirror,
+        proxy=settings.interpreters_proxy,
+    )
+    own = own_interpreters(settings.resolved_runtimes_dir())
+    try:
+        Obtainer(own, sources).get_all(chosen, output.note)
+    finally:
+        now = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir(), chosen) if chosen else known
+        for runtime in chosen:
+            if (interpreter := now.found.get(runtime)) and own in interpreter.path.parents:
+                output.out.print(f"{runtime}: CPython {interpreter.version}, {interpreter.path}", markup=False)
+    if any(now.packages.manifest(runtime) is None for runtime in chosen):
+        output.note(f"To install the packages: {output.own_name()} runtimes install")
+
+
+@runtimes.command()
+@click.argument("names", nargs=-1, metavar="[RUNTIME]…")
+@click.option("-o", "--output", "file", type=click.Path(path_type=Path), help="[default: sesame-runtimes-….tar.gz]")
+@with_settings("runtimes_dir")
+@click.pass_obj
+def pack(invoked: Invoked, /, names: tuple[str, ...], file: Path | None, **flags: Any) -> None:
+    """Writes interpreters that Sesame brought (all by default) to one file, for a machine without a network."""
+    _refuse_unknown(names)
+    target = (file or Path(f"sesame-runtimes-{installed.machine()}.tar.gz")).absolute()
+    own = own_interpreters(invoked.settings(flags).resolved_runtimes_dir())
+    digest = archive.pack(own, names, target, output.note)
+    output.out.print(f"{target}: SHA-256 {digest}", markup=False)
+    output.note(f"On the other machine: sesame runtimes unpack {target.name} --sha256 {digest}")
+
+
+@runtimes.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--sha256", metavar="DIGEST", help="The digest that `sesame runtimes pack` printed.")
+@with_settings("runtimes_dir")
+@click.pass_obj
+def unpack(invoked: Invoked, /, file: Path, sha256: str | None, **flags: Any) -> None:
+    """Installs the interpreters of a file that `sesame runtimes pack` wrote on a machine of the same kind."""
+    own = own_interpreters(invoked.settings(flags).resolved_runtimes_dir())
+    names = archive.unpack(file, own, output.note, sha256)
+    output.out.print(f"unpacked: {', '.join(names)}", markup=False)
+    output.note(f"To install the packages: {output.own_name()} runtimes install")
+
+
+@runtimes.command()
+@click.option("-o", "--output", "file", type=click.Path(path_type=Path), default=locks.COMMITTED, help="The lock.")
+@with_settings("runtimes_dir", "interpreters_channel")
+@click.pass_obj
+def lock(invoked: Invoked, /, file: Path, **flags: Any) -> None:
+    """Writes the lock of CPython 2.7 and 3.6 anew: exact builds and digests of every platform, from the channel."""
+    settings = invoked.settings(flags)
+    cache = own_interpreters(settings.resolved_runtimes_dir()) / "cache"
+    old = [name for name, minor in interpreters.MINOR_VERSIONS.items() if minor < (3, 8)]
+    made = []
+    for entry in conda.unresolved(old):
+        made.append(conda.resolve(entry, settings.interpreters_channel, cache))
+        output.note(f"{entry.runtime}, {entry.platform}: {made[-1].named()}, {len(made[-1].packages)} packages")
+    note = f"Interpreters from {settings.interpreters_channel}, with the digests that its index gave."
+    locks.write(locks.Lock(note=note, entries=tuple(made)), file)
+    output.out.print(str(file), markup=False)
+
+
+@runtimes.command()
+@click.argument("names", nargs=-1, metavar="[RUNTIME]…")
+@click.pass_obj
+def install(invoked: Invoked, /, names: tuple[str, ...]) -> None:
     """Installs the packages that the cloud ships with each runtime (all that have an interpreter by default)."""
-    known: Runtimes = context.obj
+    known = invoked.known
+    assert known is not None
+    _refuse_unknown(names)
     for name in names:
         if name not in known.found:
-            raise ConfigurationError(
-                f"{name} has no interpreter here; get it: {interpreters.how_to_get(name)}"
-                if name in known.known()
-                else f"there is no runtime '{name}'; expected one of {', '.join(known.known())}"
-            )
+            raise ConfigurationError(f"{name} has no interpreter here; get it: {interpreters.how_to_get(name)}")
     if not known.found:
         raise ConfigurationError("no interpreter was found for any runtime; `sesame runtimes` says how to get one")
     known.packages.install_all(names or tuple(known.found), output.note)
     for name in known.missing():
         if not names:
             output.note(f"{name}: its own interpreter was not found; get it: {interpreters.how_to_get(name)}")
+
+
+def _refuse_unknown(names: tuple[str, ...]) -> None:
+    for name in names:
+        if name not in interpreters.MINOR_VERSIONS:
+            known = ", ".join(interpreters.MINOR_VERSIONS)
+            raise ConfigurationError(f"there is no runtime '{name}'; expected one of {known}")

@@ -19,6 +19,7 @@ from typing import IO, Annotated
 import msgspec
 
 from sesame.model.errors import ConfigurationError
+from sesame.sandbox.runtimes import places
 
 PROBE_TIMEOUT_S = 10.0
 SEARCH_TIMEOUT_S = 30.0
@@ -93,13 +94,16 @@ def discover(
     overrides: Mapping[str, Path] | None = None,
     environ: Mapping[str, str] | None = None,
     wanted: Collection[str] = tuple(MINOR_VERSIONS),
+    own: Path | None = None,
 ) -> dict[str, Interpreter]:
     """The interpreter of each wanted runtime that has one, in the order of `MINOR_VERSIONS`.
 
-    Searches in this order and takes the first match: `overrides`, names on PATH, pyenv, uv, usual prefixes.
+    Searches in this order and takes the first match: `overrides`, `own` (the directory of those that Sesame brought;
+    by default this installation's), names on PATH, pyenv, uv, usual prefixes.
     Raises `ConfigurationError` when an override names an unknown runtime or an interpreter that is not what it says.
     """
-    search = _Search(os.environ if environ is None else environ)
+    own = own or places.own_interpreters(places.default_root())
+    search = _Search(os.environ if environ is None else environ, own)
     overrides = overrides or {}
     for runtime in overrides:
         if runtime not in MINOR_VERSIONS:
@@ -113,19 +117,17 @@ def discover(
 
 
 def how_to_get(runtime: str) -> str:
-    """The commands that install the interpreter of `runtime`."""
+    """The commands that bring the interpreter of `runtime`."""
     major, minor = MINOR_VERSIONS[runtime]
-    pyenv = f"`pyenv install {major}.{minor}`"
-    if (major, minor) >= (3, 8):
-        return f"`uv python install {major}.{minor}` or {pyenv}"
-    return pyenv
+    return f"`sesame runtimes get {runtime}` or `pyenv install {major}.{minor}`"
 
 
 class _Search:
     """One discovery. Remembers the answer of each path, so that no interpreter is run twice."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], own: Path) -> None:
         self._environ = environ
+        self._own = own
         self._deadline = time.monotonic() + SEARCH_TIMEOUT_S
         self._answers: dict[Path, Answer | None] = {}
 
@@ -172,6 +174,10 @@ class _Search:
 
     def _candidates(self, wanted: tuple[int, int]) -> Iterator[Path]:
         name = f"python{wanted[0]}.{wanted[1]}"
+        # POLICY: what was brought for Sesame counts before PATH, so that no shell changes what functions run on.
+        yield from _existing(
+            folder / "bin" / name for folder in newest_first(self._own, f"*/cpython-{wanted[0]}.{wanted[1]}.*")
+        )
         home = Path(self._environ.get("HOME") or os.path.expanduser("~"))
         pyenv = Path(self._environ.get("PYENV_ROOT") or home / ".pyenv")
         for folder in map(Path, filter(None, self._environ.get("PATH", os.defpath).split(os.pathsep))):
@@ -179,13 +185,11 @@ class _Search:
             if folder != pyenv / "shims":
                 yield from _existing([folder / name])
         yield from _existing(
-            folder / "bin" / name for folder in _newest_first(pyenv / "versions", f"{wanted[0]}.{wanted[1]}*")
+            folder / "bin" / name for folder in newest_first(pyenv / "versions", f"{wanted[0]}.{wanted[1]}*")
         )
         data = Path(self._environ.get("XDG_DATA_HOME") or home / ".local" / "share")
         uv = Path(self._environ.get("UV_PYTHON_INSTALL_DIR") or data / "uv" / "python")
-        yield from _existing(
-            folder / "bin" / name for folder in _newest_first(uv, f"cpython-{wanted[0]}.{wanted[1]}.*")
-        )
+        yield from _existing(folder / "bin" / name for folder in newest_first(uv, f"cpython-{wanted[0]}.{wanted[1]}.*"))
         yield from _existing(folder / name for folder in _usual_folders(wanted))
 
     def _ask(self, path: Path) -> Answer | None:
@@ -234,6 +238,17 @@ def probe(path: Path, environ: Mapping[str, str], deadline: float | None = None)
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+def run_proof(path: Path, code: str) -> str:
+    """What goes wrong when the interpreter runs `code`; "" when nothing does."""
+    done = subprocess.run(
+        [str(path), "-E", "-s", "-c", code],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        timeout=SEARCH_TIMEOUT_S, check=False,
+    )  # fmt: skip
+    lines = done.stdout.strip().splitlines() or [f"it ended with status {done.returncode}"]
+    return lines[-1] if done.returncode else ""
+
+
 def _read_all(pipe: IO[bytes] | None, deadline: float) -> bytes | None:
     """Everything that the process writes until it closes its output; None if that is too much or takes too long."""
     assert pipe is not None
@@ -260,7 +275,8 @@ def _is_executable_file(path: Path) -> bool:
         return False
 
 
-def _newest_first(folder: Path, pattern: str) -> list[Path]:
+def newest_first(folder: Path, pattern: str) -> list[Path]:
+    """The paths below `folder` that match, the highest version first; none where it cannot be read."""
     try:
         found = list(folder.glob(pattern)) if folder.is_dir() else []
     except OSError:

@@ -10,6 +10,7 @@ from pathlib import Path
 from sesame.sandbox.launch import Launch
 from sesame.sandbox.runtimes import interpreters
 from sesame.sandbox.runtimes.interpreters import Interpreter
+from sesame.sandbox.runtimes.places import own_interpreters
 from sesame.sandbox.runtimes.site_packages import SitePackages
 
 
@@ -28,7 +29,7 @@ class Runtimes:
         wanted: Collection[str] = tuple(interpreters.MINOR_VERSIONS),
     ) -> "Runtimes":
         """Looks up the wanted runtimes. Takes up to a second, because each interpreter is run once."""
-        found = interpreters.discover(overrides, wanted=wanted)
+        found = interpreters.discover(overrides, wanted=wanted, own=own_interpreters(packages_root))
         return cls(found, SitePackages(packages_root, found))
 
     def launch(self, runtime: str) -> Launch:

@@ -9,7 +9,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,14 +36,6 @@ class Manifest(msgspec.Struct, frozen=True):
     runtime: str
     python: str
     packages: tuple[str, ...]
-
-
-def default_root() -> Path:
-    """Beside the virtual environment's own files when Sesame runs in one, else in the user's data directory."""
-    if sys.prefix != sys.base_prefix:
-        return Path(sys.prefix) / "share" / "sesame" / "runtimes"
-    data = Path(os.environ.get("XDG_DATA_HOME") or Path(os.path.expanduser("~")) / ".local" / "share")
-    return data / "sesame" / "runtimes"
 
 
 class SitePackages:

@@ -1,0 +1,118 @@
+"""Downloads archives that are known by their SHA-256: continued where they broke off, kept only if the digest is right.
+
+Used by `obtain.conda`. A finished archive is never downloaded again.
+"""
+
+import hashlib
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from sesame.model.errors import ConfigurationError
+
+CHUNK_BYTES = 256 * 1024
+CONNECTION_TIMEOUT_S = 30.0
+ATTEMPTS = 3
+PROGRESS_INTERVAL_S = 2.0
+_PARTIAL, _RANGE_REFUSED = 206, 416
+
+Progress = Callable[[str], None]
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """One archive: where it is, its digest in hexadecimal digits and its size in bytes."""
+
+    url: str
+    sha256: str
+    size: int
+
+    @property
+    def file_name(self) -> str:
+        return self.url.rpartition("/")[2]
+
+
+class DownloadFailed(ConfigurationError):
+    """The archive cannot be had from where it should be."""
+
+
+class Downloads:
+    """A directory of archives. `proxy` is a URL for http and https, else the environment's proxies count."""
+
+    def __init__(self, folder: Path, proxy: str | None = None) -> None:
+        self._folder = folder
+        handlers = [urllib.request.ProxyHandler({"http": proxy, "https": proxy})] if proxy else []
+        self._opener = urllib.request.build_opener(*handlers)
+
+    def get(self, wanted: Wanted, progress: Progress) -> Path:
+        """The archive's path. Raises `DownloadFailed` when it cannot be had, or is not what was expected."""
+        final = self._folder / wanted.file_name
+        if final.exists() and _digest(final) == wanted.sha256:
+            return final
+        self._folder.mkdir(parents=True, exist_ok=True)
+        part = final.with_name(f"{final.name}.{wanted.sha256[:16]}.part")
+        self._complete(wanted, part, progress)
+        found = _digest(part)
+        if found != wanted.sha256:
+            part.unlink()
+            raise DownloadFailed(
+                f"{wanted.url} is not what was expected: its SHA-256 is {found}, expected {wanted.sha256}. "
+                "It was not kept"
+            )
+        os.replace(part, final)
+        return final
+
+    def _complete(self, wanted: Wanted, part: Path, progress: Progress) -> None:
+        for attempt in range(1, ATTEMPTS + 1):
+            have = part.stat().st_size if part.exists() else 0
+            if have and have >= wanted.size:
+                return
+            try:
+                self._continue(wanted, part, have, progress)
+            except OSError as error:
+                if attempt == ATTEMPTS or not _may_pass(error):
+                    raise DownloadFailed(f"{wanted.url} cannot be had: {_reason(error)}") from error
+                progress(f"{wanted.file_name}: {_reason(error)}; trying again")
+            else:
+                if part.stat().st_size >= wanted.size:
+                    return
+        raise DownloadFailed(f"{wanted.url} broke off {ATTEMPTS} times; the next try continues from there")
+
+    def _continue(self, wanted: Wanted, part: Path, have: int, progress: Progress) -> None:
+        request = urllib.request.Request(wanted.url, headers={"User-Agent": "sesame"})
+        if have:
+            request.add_header("Range", f"bytes={have}-")
+        try:
+            answer = self._opener.open(request, timeout=CONNECTION_TIMEOUT_S)
+        except urllib.error.HTTPError as error:
+            if error.code != _RANGE_REFUSED:
+                raise
+            part.unlink()
+            answer = self._opener.open(urllib.request.Request(wanted.url), timeout=CONNECTION_TIMEOUT_S)
+        with answer, part.open("ab" if getattr(answer, "status", None) == _PARTIAL else "wb") as file:
+            told = time.monotonic()
+            while chunk := answer.read(CHUNK_BYTES):
+                file.write(chunk)
+                if time.monotonic() - told > PROGRESS_INTERVAL_S:
+                    told = time.monotonic()
+                    progress(f"{wanted.file_name}: {file.tell() / 1e6:.0f} of {wanted.size / 1e6:.0f} MB")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _may_pass(error: OSError) -> bool:
+    """A server's refusal stays; what its machine or the network does may pass."""
+    return not isinstance(error, urllib.error.HTTPError) or error.code >= 500
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError):
+        return str(error.reason)
+    return str(error)

@@ -1,0 +1,84 @@
+"""A directory of one interpreter that Sesame brought: complete or absent, with a manifest of what it is.
+
+Used by `obtain`. The manifest is written last, and only then does the directory get its name.
+"""
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from sesame.model.errors import ConfigurationError
+from sesame.sandbox.runtimes import interpreters
+from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
+
+MANIFEST = "sesame-interpreter.json"
+# What every interpreter of use can import; a build that lacks a library fails here and not in a call.
+PROOF = "import ctypes, hashlib, json, socket, ssl, zlib"
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """`prefix` is the directory for which the files were written: some of them name it."""
+
+    runtime: str
+    version: str
+    platform: str
+    source: str
+    prefix: str
+
+
+def machine() -> str:
+    """What kind of machine this is, as far as a built interpreter cares: `linux-x86_64`."""
+    return f"{platform.system().lower()}-{platform.machine()}"
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """None for a directory that is absent, or was not finished."""
+    try:
+        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def is_complete(folder: Path) -> bool:
+    return read_manifest(folder) is not None
+
+
+@contextmanager
+def staged(final: Path) -> Iterator[Path]:
+    """An empty directory beside `final` that gets its name in the end; nothing is left of it if something fails."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    staging = final.with_name(f".{final.name}.{os.getpid()}.part")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    try:
+        yield staging
+        if final.exists() and not is_complete(final):
+            shutil.rmtree(final)
+        if not final.exists():
+            staging.rename(final)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def finish(staging: Path, manifest: Manifest) -> None:
+    """Proves that the interpreter runs from where it is, and writes the manifest. Raises `ConfigurationError`."""
+    prove(staging, manifest.runtime)
+    (staging / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+
+
+def prove(folder: Path, runtime: str) -> None:
+    """Raises `ConfigurationError` unless the directory's interpreter runs and has the version of the runtime."""
+    major, minor = MINOR_VERSIONS[runtime]
+    program = folder / "bin" / f"python{major}.{minor}"
+    answer = interpreters.probe(program, os.environ)
+    if answer is None or not answer.is_cpython((major, minor)):
+        found = "does not run" if answer is None else f"is {answer.implementation} {answer.version}"
+        raise ConfigurationError(f"{program} {found}; expected CPython {major}.{minor}")
+    said = interpreters.run_proof(program, PROOF)
+    if said:
+        raise ConfigurationError(f"{program} lacks what functions need: {said}")

@@ -1,0 +1,89 @@
+"""A conda channel in a folder, made of an interpreter of this machine: what `sesame runtimes get` sees of conda-forge.
+
+The interpreter is cut to what functions of tests import. One of its files names its prefix, as conda's packages do, and
+it needs a second package, so that dependencies are resolved.
+"""
+
+import asyncio
+import hashlib
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from sesame.sandbox.runtimes.obtain.lock import this_platform
+
+PLACEHOLDER = "/opt/" + "placehold_" * 24
+DEPENDENCY = "made-up"
+_LEFT_OUT = {
+    "test", "site-packages", "idlelib", "lib2to3", "tkinter", "turtledemo", "lib-tk", "distutils", "ensurepip",
+    "pydoc_data", "bsddb", "unittest", "asyncio", "multiprocessing", "xml", "wsgiref", "sqlite3", "curses", "dbm",
+    "hotshot", "compiler", "concurrent", "venv", "msilib",
+}  # fmt: skip
+
+
+def make_channel(folder: Path, *pythons: tuple[Path, str, str]) -> Path:
+    """Writes a channel with each CPython (its path, and what version and build it shall be); the folder."""
+    import rattler.index
+
+    subdir = this_platform()
+    for name in (subdir, "noarch"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for python, version, build in pythons:
+        _write(folder / subdir, "python", version, build, cut_files(python, version), [f"{DEPENDENCY} >=1"])
+    _write(folder / subdir, DEPENDENCY, "1.0", "0", {"share/made-up.txt": (b"made up", 0o644)}, [])
+    asyncio.run(rattler.index.index_fs(folder, write_zst=False, write_shards=False))
+    return folder
+
+
+def cut_files(python: Path, version: str) -> dict[str, tuple[bytes, int]]:
+    """The files of an interpreter by their path in its prefix, with their modes: what tests need of them."""
+    prefix = python.parent.parent
+    name = f"python{version.rpartition('.')[0]}"
+    program = (prefix / "bin" / name).resolve().read_bytes()
+    files = {
+        f"bin/{name}": (_with_origin(program, os.fsencode(prefix / "lib")), 0o755),
+        "bin/a-tool": (f"#!{PLACEHOLDER}/bin/{name}\n".encode(), 0o755),
+    }
+    for library in (prefix / "lib").glob("libpython*.so.*"):
+        files[f"lib/{library.name}"] = (library.read_bytes(), 0o755)
+    standard = prefix / "lib" / name
+    for path in standard.rglob("*"):
+        parts = path.relative_to(standard).parts
+        cut = _LEFT_OUT & set(parts) or (parts[0].startswith(("config-", "config", "plat-")) and len(parts) > 1)
+        if path.is_file() and not cut and path.suffix in (".py", ".so") and "_codecs_" not in path.name:
+            files[f"lib/{name}/{'/'.join(parts)}"] = (path.read_bytes(), path.stat().st_mode & 0o777)
+    return files
+
+
+def _with_origin(program: bytes, library: bytes) -> bytes:
+    """The program, looking for its library beside itself, as conda's do, and not where it was built."""
+    origin = b"$ORIGIN/../lib"
+    return program.replace(library + b"\0", origin.ljust(len(library) + 1, b"\0"))
+
+
+def _write(
+    folder: Path, name: str, version: str, build: str, files: dict[str, tuple[bytes, int]], depends: list[str]
+) -> None:
+    paths: list[dict[str, Any]] = []
+    for path, (data, _mode) in files.items():
+        prefixed = {"prefix_placeholder": PLACEHOLDER, "file_mode": "text"} if PLACEHOLDER.encode() in data else {}
+        digest = hashlib.sha256(data).hexdigest()
+        paths.append({"_path": path, "path_type": "hardlink", "sha256": digest, "size_in_bytes": len(data)} | prefixed)
+    system, _, architecture = folder.name.partition("-")
+    index = {
+        "name": name, "version": version, "build": build, "build_number": 0, "depends": depends, "timestamp": 1,
+        "subdir": folder.name, "platform": system, "arch": {"64": "x86_64"}.get(architecture, architecture),
+    }  # fmt: skip
+    described = {
+        "info/index.json": json.dumps(index).encode(),
+        "info/paths.json": json.dumps({"paths_version": 1, "paths": paths}).encode(),
+        "info/files": "".join(f"{path}\n" for path in files).encode(),
+    }
+    with tarfile.open(folder / f"{name}-{version}-{build}.tar.bz2", "w:bz2", compresslevel=1) as tar:
+        for path, (data, mode) in {**{key: (data, 0o644) for key, data in described.items()}, **files}.items():
+            member = tarfile.TarInfo(path)
+            member.size, member.mode = len(data), mode
+            tar.addfile(member, io.BytesIO(data))
