@@ -173,6 +173,28 @@ async def test_what_fails_for_good_goes_to_a_url_and_by_a_mapped_arn(setup: Setu
     assert json.loads(setup.inbox.posted[0]["responsePayload"])["errorMessage"] == "attempt 1"
 
 
+async def test_what_was_configured_at_its_acceptance_counts_though_its_function_is_gone(setup: Setup) -> None:
+    """Both kinds of destination are told; neither the configuration nor the function is there when the call is due."""
+    later = {"x-fc-invocation-type": "Async", "x-fc-async-delay": "600"}
+
+    async def accepted(invocation: str, destination: str) -> None:
+        await configure(setup, maxAsyncRetryAttempts=1, destinationConfig={"onFailure": to(destination)})
+        headers = later | {"x-fc-stateful-async-invocation-id": invocation}
+        await setup.asked("invoke_function", "s", "f", payload=invocation.encode(), headers=headers)
+
+    await accepted("by-url", setup.inbox.url)
+    await accepted("by-function", "services/s/functions/kept")
+    await setup.asked("delete_function_async_invoke_config", "s", "LATEST", "f")
+    await setup.asked("delete_function", "s", "f")
+    await setup.clocks.pass_time(601.0)
+    await eventually(lambda: setup.inbox.posted and setup.kept.exists() and setup.kept.read_text().endswith("\n"))
+    for record, payload in ((setup.inbox.posted[0], "by-url"), (json.loads(setup.kept.read_text()), "by-function")):
+        assert record["requestPayload"] == payload
+        assert record["requestContext"]["condition"] == "FunctionNotFound"
+        assert record["requestContext"]["approximateInvokeCount"] == 0
+    assert len(setup.inbox.posted) == 1
+
+
 async def test_a_destination_that_the_role_does_not_allow_is_a_dead_letter_in_the_end(setup: Setup) -> None:
     await configure(setup, destinationConfig={"onSuccess": to("services/s/functions/f")})
     await setup.invoke(b"fine", "a")
@@ -191,12 +213,15 @@ async def test_a_destination_that_the_role_does_not_allow_is_a_dead_letter_in_th
 async def test_a_running_invocation_is_stopped_by_the_end_of_its_instance(setup: Setup) -> None:
     await setup.invoke(b"wait", "a")
     await setup.invoke(b"wait", "b")
-    for invocation in ("a", "b"):
-        await setup.ends(invocation, "Running")
+    running = {invocation: await setup.ends(invocation, "Running") for invocation in ("a", "b")}
+    assert running["a"]["instanceId"] != running["b"]["instanceId"] != ""
+    await setup.clocks.pass_time(3.0)
     path = "/2016-08-15/services/s/functions/f/stateful-async-invocations/a"
     await asyncio.to_thread(ask_by_fc2, setup.client, "PUT", path)
     found = await setup.ends("a", "Stopped")
     assert [event["status"] for event in found["events"]][-1] == "Stopped"
+    assert found["instanceId"] == running["a"]["instanceId"]
+    assert found["durationMs"] >= 3000
     assert (await setup.state("b"))["status"] == "Running"
 
 

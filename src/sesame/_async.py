@@ -23,11 +23,13 @@ from sesame.engine.host_load import HostLoad
 from sesame.engine.resolver import Snapshots
 from sesame.fc.v2016.errors import worded
 from sesame.identity.service_rights import ServiceRights
+from sesame.model import records
 from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
 from sesame.model.errors import CallerError
 from sesame.model.invocation import Target
 from sesame.settings import Settings
+from sesame.store.catalog import Catalog
 from sesame.store.queue.leases import LEASE_S
 
 
@@ -41,9 +43,14 @@ class AsyncNeeds:
 
 
 class _Rights:
-    """Whether a function may invoke another one as its destination, in the role of its service."""
+    """Whether a function may invoke another one as its destination, in the role of its service.
 
-    def __init__(self, snapshots: Snapshots, rights: ServiceRights, arns: Arns) -> None:
+    POLICY: of a function that is gone, the role of its service counts as that is now; of a service that is gone, none.
+    The caller that set the destination had the right to invoke it.
+    """
+
+    def __init__(self, catalog: Catalog, snapshots: Snapshots, rights: ServiceRights, arns: Arns) -> None:
+        self._catalog = catalog
         self._snapshots = snapshots
         self._rights = rights
         self._arns = arns
@@ -51,10 +58,17 @@ class _Rights:
     def objection(self, caller: Target, target: Target) -> str:
         try:
             self._snapshots.resolve(target)
-            role = self._snapshots.resolve(caller).role
         except CallerError as error:
             return str(worded(error))
-        return self._rights.objection(caller.service, role, "fc:InvokeFunction", self._arns.of_target(target))
+        role, resource = self._role_of(caller), self._arns.of_target(target)
+        return self._rights.objection(caller.service, role, "fc:InvokeFunction", resource)
+
+    def _role_of(self, caller: Target) -> str:
+        try:
+            return self._snapshots.resolve(caller).role
+        except CallerError:
+            record = self._catalog.get(records.SERVICE, "", caller.service)
+            return "" if record is None else str(record.document.role)
 
 
 async def open_async(needs: AsyncNeeds, storage: Storage, identity: Identity, engine: EngineParts) -> None:
@@ -70,7 +84,7 @@ async def open_async(needs: AsyncNeeds, storage: Storage, identity: Identity, en
             routes=routes,
             clocks=clocks,
             policy_of=policy_of,
-            objection=_Rights(engine.resolver, rights, arns).objection,
+            objection=_Rights(storage.catalog, engine.resolver, rights, arns).objection,
         )
     )
     deliverer = Deliverer(
@@ -90,7 +104,6 @@ async def open_async(needs: AsyncNeeds, storage: Storage, identity: Identity, en
             queue=storage.queue,
             engine=engine.engine,
             clocks=clocks,
-            policy_of=policy_of,
             follow=destinations.follow,
             wording=_wording,
             load=HostLoad(),

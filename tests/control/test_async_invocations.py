@@ -14,6 +14,7 @@ from sesame.control.dead_letters import DeadLetters
 from sesame.control.inputs import AsyncCall, AsyncConfigInput, AsyncOptions, PublishInput
 from sesame.control.listing import PAGE_BYTES_MAX, fitting
 from sesame.model.async_invocation import AsyncQuery, Ending, InvocationMeta, NewDelivery, State
+from sesame.model.configs import Destination, DestinationConfig
 from sesame.model.errors import AlreadyExists, Invalid, NotFound
 from sesame.model.invocation import Target
 from sesame.model.owner import VersionOwner
@@ -72,6 +73,19 @@ async def test_an_accepted_invocation_is_in_the_queue(kept: Kept) -> None:
     assert await kept.queue.claim(1) == []
     kept.clocks.advance(10)
     assert len(await kept.queue.claim(1)) == 1
+
+
+async def test_what_is_configured_when_it_is_accepted_goes_with_an_invocation(kept: Kept) -> None:
+    configs = AsyncConfigs(kept.account.catalog)
+    destinations = DestinationConfig(on_success=Destination("http://h/yes"), on_failure=Destination("http://h/no"))
+    await configs.put("s", "f", "", AsyncConfigInput(max_async_retry_attempts=0, destination_config=destinations))
+    await kept.invocations.accept(call("first"))
+    await configs.delete("s", "f")
+    await kept.invocations.accept(call("second"))
+    await kept.account.functions.delete("s", "f")
+    first, second = await kept.queue.claim(2)
+    assert first.meta == InvocationMeta(max_retries=0, on_success="http://h/yes", on_failure="http://h/no")
+    assert second.meta == InvocationMeta()
 
 
 async def test_many_at_once_under_one_id_are_one(kept: Kept) -> None:

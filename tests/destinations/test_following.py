@@ -4,18 +4,20 @@ import json
 
 import msgspec
 import pytest
-from tests.destinations.test_records import ARNS, LEASE, result
+from tests.destinations.test_records import ARNS, result
+from tests.destinations.test_records import LEASE as PLAIN_LEASE
 from tests.support.fakes import FakeClocks
 
 from sesame.destinations.following import Destinations, FollowingNeeds
 from sesame.destinations.routes import Routes
 from sesame.model import limits
-from sesame.model.async_invocation import InvocationMeta, NewDelivery, NewInvocation, State
+from sesame.model.async_invocation import InvocationMeta, Leased, NewDelivery, NewInvocation, State
 from sesame.model.async_result import AsyncPolicy, Following
 from sesame.model.invocation import Target
 
 OTHER = "acs:fc:cn-shanghai:123:services/s.prod/functions/g"
-POLICY = AsyncPolicy(on_success=OTHER, on_failure="http://h/failed")
+TOLD = InvocationMeta(on_success=OTHER, on_failure="http://h/failed")
+LEASE = msgspec.structs.replace(PLAIN_LEASE, meta=TOLD)
 
 
 def made(objection: str = "") -> Destinations:
@@ -32,8 +34,8 @@ def made(objection: str = "") -> Destinations:
 
 
 def test_a_function_is_invoked_with_the_record_by_its_own_configuration() -> None:
-    lease = msgspec.structs.replace(LEASE, meta=InvocationMeta(chain=("a/b",)))
-    found = made().follow(result(lease=lease, state=State.SUCCEEDED, condition="Success", function_error=""), POLICY)
+    lease = msgspec.structs.replace(LEASE, meta=msgspec.structs.replace(TOLD, chain=("a/b",)))
+    found = made().follow(result(lease=lease, state=State.SUCCEEDED, condition="Success", function_error=""))
     (new,) = found.then
     assert isinstance(new, NewInvocation)
     assert (new.target, new.source, new.stateful) == (Target("s", "prod", "g"), "destination", True)
@@ -46,7 +48,7 @@ def test_a_function_is_invoked_with_the_record_by_its_own_configuration() -> Non
 
 @pytest.mark.parametrize("state", [State.FAILED, State.EXPIRED])
 def test_failures_and_what_expired_go_to_the_destination_of_failures(state: State) -> None:
-    found = made().follow(result(state=state), POLICY)
+    found = made().follow(result(lease=LEASE, state=state))
     (delivery,) = found.then
     assert isinstance(delivery, NewDelivery)
     assert (delivery.destination, delivery.condition) == ("http://h/failed", "Failure")
@@ -54,20 +56,20 @@ def test_failures_and_what_expired_go_to_the_destination_of_failures(state: Stat
 
 
 def test_a_function_that_may_not_be_invoked_now_is_a_delivery() -> None:
-    (delivery,) = made("the role does not allow it").follow(result(state=State.SUCCEEDED), POLICY).then
+    (delivery,) = made("the role does not allow it").follow(result(lease=LEASE, state=State.SUCCEEDED)).then
     assert isinstance(delivery, NewDelivery)
     assert delivery.destination == OTHER
 
 
 def test_a_record_too_large_for_an_event_is_a_delivery() -> None:
-    large = result(state=State.SUCCEEDED, response=b"x" * limits.ASYNC_PAYLOAD_BYTES)
-    (delivery,) = made().follow(large, POLICY).then
+    large = result(lease=LEASE, state=State.SUCCEEDED, response=b"x" * limits.ASYNC_PAYLOAD_BYTES)
+    (delivery,) = made().follow(large).then
     assert isinstance(delivery, NewDelivery)
     assert "at most 131072" in made().refusal(LEASE.target, LEASE.target, delivery.record)
 
 
 @pytest.mark.parametrize(
-    ("state", "policy"), [(State.STOPPED, POLICY), (State.SUCCEEDED, AsyncPolicy()), (State.FAILED, AsyncPolicy())]
+    ("state", "lease"), [(State.STOPPED, LEASE), (State.SUCCEEDED, PLAIN_LEASE), (State.FAILED, PLAIN_LEASE)]
 )
-def test_nothing_follows_a_stop_or_where_no_destination_is_set(state: State, policy: AsyncPolicy) -> None:
-    assert made().follow(result(state=state), policy) == Following()
+def test_nothing_follows_a_stop_or_where_no_destination_is_set(state: State, lease: Leased) -> None:
+    assert made().follow(result(lease=lease, state=state)) == Following()

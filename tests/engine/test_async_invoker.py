@@ -6,7 +6,9 @@ Nothing waits for real time.
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import msgspec
 import pytest
 from tests.engine.conftest import Engine, build, settle
 from tests.support.work_queue import FakeWorkQueue, Row
@@ -15,8 +17,8 @@ from sesame.engine.async_invoker import CLAIM_AGAIN_S, CLAIMED_AHEAD_MAX, WAITIN
 from sesame.engine.async_pace import ADJUST_EVERY_S
 from sesame.engine.async_work import InvokerDependencies
 from sesame.engine.policies import Caps
-from sesame.model.async_invocation import Leased, NewDelivery, State
-from sesame.model.async_result import AsyncPolicy, AsyncResult, Following
+from sesame.model.async_invocation import InvocationMeta, Leased, NewDelivery, State
+from sesame.model.async_result import AsyncResult, Following
 from sesame.model.errors import CallerError, NotFound
 from sesame.sandbox.interface import Call, KillReason, Reply, SandboxDied, SandboxStartFailed
 
@@ -30,7 +32,6 @@ class Setup:
     queue: FakeWorkQueue
     invoker: AsyncInvoker
     load: list[float]
-    policy: list[AsyncPolicy]
     results: list[AsyncResult] = field(default_factory=list)
 
     async def work(self) -> None:
@@ -55,14 +56,14 @@ async def setup() -> AsyncIterator[Setup]:
 def _build(caps: Caps = CAPS, cores: int = 2) -> Setup:
     engine = build(caps)
     engine.deploy()
-    queue, load, policy = FakeWorkQueue(engine.clocks), [0.0], [AsyncPolicy()]
+    queue, load = FakeWorkQueue(engine.clocks), [0.0]
     results: list[AsyncResult] = []
 
     class GivenLoad:
         def sample(self) -> float:
             return load[0]
 
-    def follow(result: AsyncResult, _policy: AsyncPolicy) -> Following:
+    def follow(result: AsyncResult) -> Following:
         results.append(result)
         delivery = NewDelivery(destination="http://d/", record=b"{}", condition="Success")
         return Following((delivery,), "Pending")
@@ -75,7 +76,6 @@ def _build(caps: Caps = CAPS, cores: int = 2) -> Setup:
             queue=queue,
             engine=engine.local,
             clocks=engine.clocks,
-            policy_of=lambda _target: policy[0],
             follow=follow,
             wording=wording,
             load=GivenLoad(),
@@ -85,7 +85,7 @@ def _build(caps: Caps = CAPS, cores: int = 2) -> Setup:
         )
     )
     invoker.start()
-    return Setup(engine, queue, invoker, load, policy, results)
+    return Setup(engine, queue, invoker, load, results)
 
 
 def _fails(_sandbox: object, _call: Call) -> Reply:
@@ -126,6 +126,7 @@ async def test_a_function_error_is_retried_with_growing_waits_and_told_how_often
     assert waits == pytest.approx([1, 2, 4], abs=0.01)
     assert row.state is State.FAILED
     assert row.errors == ["UnhandledInvocationError: boom"] * 3
+    assert row.durations_ms == [0.0] * 3
     calls = [call for sandbox in setup.engine.driver.made for call in sandbox.calls]
     assert [call.meta["retry_count"] for call in calls] == [0, 1, 2, 3]
     (result,) = setup.results
@@ -135,8 +136,7 @@ async def test_a_function_error_is_retried_with_growing_waits_and_told_how_often
 
 async def test_no_retry_where_none_is_configured(setup: Setup) -> None:
     setup.engine.driver.behaviour = _fails
-    setup.policy[0] = AsyncPolicy(max_retries=0)
-    row = setup.queue.add()
+    row = setup.queue.add(meta=InvocationMeta(max_retries=0))
     await setup.work()
     assert (row.state, len(setup.queue.starts)) == (State.FAILED, 1)
 
@@ -154,6 +154,7 @@ async def test_a_start_that_fails_is_not_counted(setup: Setup) -> None:
     row = setup.queue.add()
     await setup.work()
     assert (row.state, row.lease.attempts, row.lease.throttles) == (State.RETRYING, 0, 1)
+    assert (row.durations_ms, setup.queue.starts) == ([None], []), "it did not run"
     setup.engine.driver.refuse = 0
     setup.engine.clocks.advance(120)
     await setup.work()
@@ -181,6 +182,7 @@ async def test_a_function_that_is_gone_fails_at_once_with_the_apis_error(setup: 
     assert (row.state, row.ending.error) == (State.FAILED, "FunctionNotFound: no such function")
     (result,) = setup.results
     assert (result.condition, result.status_code, result.executions) == ("FunctionNotFound", 404, 0)
+    assert (row.ending.started_at, setup.queue.starts) == (None, []), "it never ran"
 
 
 async def test_an_event_that_is_too_old_is_not_run(setup: Setup) -> None:
@@ -189,6 +191,36 @@ async def test_an_event_that_is_too_old_is_not_run(setup: Setup) -> None:
     await setup.until_due()
     assert (row.state, setup.queue.starts) == (State.EXPIRED, [])
     assert setup.results[0].condition == "EventAgeExceeded"
+    assert row.ending is not None
+    assert row.ending.error == "it did not end within 10 s of its acceptance: no attempt ended"
+
+
+async def test_what_expires_after_attempts_says_how_many_and_the_last_error(setup: Setup) -> None:
+    setup.engine.driver.behaviour = _fails
+    row = setup.queue.add(expires_at=setup.engine.clocks.wall() + 2)
+    while row.ending is None:
+        await setup.work()
+        if row.ending is None:
+            await setup.until_due()
+    text = (
+        "it did not end within 2 s of its acceptance: 2 attempts failed; the last error: UnhandledInvocationError: boom"
+    )
+    assert (row.state, row.ending.error) == (State.EXPIRED, text)
+    body = {"errorMessage": text, "errorType": "EventAgeExceeded"}
+    assert msgspec.json.decode(setup.results[0].response) == body, "its destination is told, too"
+    assert setup.results[0].executions == 2
+
+
+async def test_what_expires_for_want_of_capacity_says_so(setup: Setup) -> None:
+    setup.engine.driver.refuse = 1000
+    setup.engine.driver.failure = SandboxStartFailed("the zygote is gone")
+    row = setup.queue.add(expires_at=setup.engine.clocks.wall() + 0.5)
+    while row.ending is None:
+        await setup.work()
+        if row.ending is None:
+            await setup.until_due()
+    assert "0 attempts failed, 1 attempt could not start the function; the last error: " in row.ending.error
+    assert setup.results[0].executions == 0
 
 
 async def test_a_retry_is_not_put_off_beyond_the_age_of_the_event(setup: Setup) -> None:
@@ -206,9 +238,13 @@ async def test_a_stop_kills_the_instance_that_runs_it_and_no_other(setup: Setup)
     await setup.work()
     (of_first,) = [s for s in setup.engine.driver.made if s.calls and s.calls[0].payload == b"1"]
     (of_second,) = [s for s in setup.engine.driver.made if s.calls and s.calls[0].payload == b"2"]
+    setup.engine.clocks.advance(2.5)
     setup.queue.stop(first)
     await settle()
     assert (first.state, of_first.alive, of_first.killed_for) == (State.STOPPED, False, KillReason.CANCELED)
+    assert first.ending is not None
+    assert (first.ending.duration_ms, first.ending.error) == (2500, "stopped while it ran")
+    assert first.ending.instance_id == first.instance_id != second.instance_id != ""
     assert (second.state, of_second.alive) == (State.RUNNING, True)
     of_second.answer()
     await settle()
@@ -234,8 +270,8 @@ async def test_what_is_claimed_again_before_its_retry_is_told_of_goes_back(setup
     released: list[int] = []
     release = setup.queue.release
 
-    async def retry_and_be_claimed(lease: Leased, _not_before: float, *, counted: bool, error: str = "") -> bool:
-        done = await retry(lease, setup.engine.clocks.wall(), counted=counted, error=error)
+    async def retry_and_be_claimed(lease: Leased, _not_before: float, **how: Any) -> bool:
+        done = await retry(lease, setup.engine.clocks.wall(), **how)
         setup.queue.notify()
         await settle()
         return done

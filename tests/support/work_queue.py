@@ -21,6 +21,8 @@ class Row:
     not_before: float = 0.0
     held: bool = False
     errors: list[str] = field(default_factory=list)
+    durations_ms: list[float | None] = field(default_factory=list)
+    instance_id: str = ""
     ending: Ending | None = None
     then: tuple[NewInvocation | NewDelivery, ...] = ()
 
@@ -74,9 +76,10 @@ class FakeWorkQueue:
             row.lease = msgspec.structs.replace(row.lease, epoch=row.lease.epoch + 1)
         return [row.lease for row in due]
 
-    def started(self, lease: Leased) -> None:
+    def started(self, lease: Leased, instance_id: str) -> None:
         self.starts.append(lease.seq)
-        self._row(lease).state = State.RUNNING
+        row = self._row(lease)
+        row.state, row.instance_id = State.RUNNING, instance_id
 
     async def extend(self, leases: Sequence[Leased]) -> list[bool]:
         self._check()
@@ -91,16 +94,18 @@ class FakeWorkQueue:
         row.state, row.ending, row.then, row.held = ending.state, ending, tuple(then), False
         return True
 
-    async def retry(self, lease: Leased, not_before: float, *, counted: bool, error: str) -> bool:
+    async def retry(
+        self, lease: Leased, not_before: float, *, counted: bool, error: str, duration_ms: float | None
+    ) -> bool:
         self._check()
         row = self._row(lease)
         if not self._holds(row, lease):
             return False
         row.state, row.not_before, row.held = State.RETRYING, not_before, False
         row.errors.append(error)
-        row.lease = msgspec.structs.replace(
-            lease, attempts=lease.attempts + counted, throttles=lease.throttles + (not counted)
-        )
+        row.durations_ms.append(duration_ms)
+        counts = {"attempts": lease.attempts + counted, "throttles": lease.throttles + (not counted)}
+        row.lease = msgspec.structs.replace(lease, last_error=error, **counts)
         return True
 
     async def release(self, leases: Sequence[Leased]) -> None:

@@ -25,7 +25,7 @@ from sesame.model import object_event, records
 from sesame.model.arn import Arns
 from sesame.model.async_invocation import NewInvocation
 from sesame.model.bucket import Bucket
-from sesame.model.configs import AsyncConfig, async_config_name
+from sesame.model.configs import AsyncConfig, Destination, DestinationConfig, async_config_name
 from sesame.model.kinds import KINDS
 from sesame.model.object import ObjectKind, ObjectMeta, StoredObject
 from sesame.model.object_event import Cause
@@ -173,12 +173,16 @@ async def test_an_event_has_the_clouds_form(shop: Shop) -> None:
 
 async def test_the_asynchronous_configuration_of_the_function_counts(shop: Shop) -> None:
     await shop.trigger()
-    config = AsyncConfig("s", "f", "LATEST", max_async_event_age_in_seconds=60, stateful_invocation=True)
+    config = AsyncConfig(
+        "s", "f", "LATEST", max_async_event_age_in_seconds=60, stateful_invocation=True,
+        max_async_retry_attempts=1, destination_config=DestinationConfig(on_failure=Destination("http://h/no")),
+    )  # fmt: skip
     await shop.catalog.edit(lambda tx: tx.put(records.ASYNC_CONFIG, "s", async_config_name("f", "LATEST"), config))
     await shop.put()
     await shop.triggers.pass_on()
     (new,) = await shop.queued()
     assert (new.stateful, new.expires_at, new.target.qualifier) == (True, shop.clocks.wall() + 60, "LATEST")
+    assert (new.meta.max_retries, new.meta.on_failure) == (1, "http://h/no")
 
 
 async def test_a_trigger_is_heard_from_its_creation_to_its_end(shop: Shop) -> None:

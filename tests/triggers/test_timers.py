@@ -19,7 +19,7 @@ from tests.triggers.timer_harness import ACCOUNT, Clockwork
 from sesame.identity.roles import new_role, role_arn, trust_of_service
 from sesame.model import records
 from sesame.model.alarm import LOOK_EVERY_S
-from sesame.model.configs import AsyncConfig, async_config_name
+from sesame.model.configs import AsyncConfig, Destination, DestinationConfig, async_config_name
 from sesame.model.role import Policy
 from sesame.store import timers as rows
 from sesame.store.sql.database import Database
@@ -67,7 +67,10 @@ async def test_seconds_zones_and_intervals_tick_at_their_times(work: Clockwork) 
 async def test_a_trigger_without_a_qualifier_calls_the_latest_state_for_as_long_as_the_function_says(
     work: Clockwork,
 ) -> None:
-    config = AsyncConfig("s", "f", "LATEST", max_async_event_age_in_seconds=77, stateful_invocation=True)
+    config = AsyncConfig(
+        "s", "f", "LATEST", max_async_event_age_in_seconds=77, stateful_invocation=True,
+        max_async_retry_attempts=1, destination_config=DestinationConfig(on_failure=Destination("http://h/no")),
+    )  # fmt: skip
     name = async_config_name("f", "LATEST")
     await work.catalog.edit(lambda tx: tx.put(records.ASYNC_CONFIG, "s", name, config))
     await work.put("@every 1s")
@@ -76,6 +79,7 @@ async def test_a_trigger_without_a_qualifier_calls_the_latest_state_for_as_long_
     assert new.target.qualifier == "LATEST"
     assert new.expires_at - new.not_before == 77
     assert new.stateful
+    assert (new.meta.max_retries, new.meta.on_failure) == (1, "http://h/no")
 
 
 async def test_changes_take_effect_at_once(work: Clockwork) -> None:

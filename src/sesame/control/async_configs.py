@@ -9,7 +9,7 @@ from sesame.control.listing import page_of
 from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model.arn import parse_function_arn
-from sesame.model.async_result import RETRIES_DEFAULT, AsyncPolicy
+from sesame.model.async_result import AsyncPolicy
 from sesame.model.configs import AsyncConfig, Destination, DestinationConfig, async_config_name
 from sesame.model.destinations import DESTINATION_CHARS_MAX, is_web_url
 from sesame.model.errors import Invalid, NotFound
@@ -38,7 +38,7 @@ class AsyncConfigs:
         retries, age_s = config.max_async_retry_attempts, config.max_async_event_age_in_seconds
         destinations = config.destination_config
         return AsyncPolicy(
-            max_retries=RETRIES_DEFAULT if retries is None else retries,
+            max_retries=limits.ASYNC_RETRIES_DEFAULT if retries is None else retries,
             max_age_s=limits.ASYNC_EVENT_AGE_S_DEFAULT if age_s is None else age_s,
             stateful=config.stateful_invocation,
             on_success=_name_of(destinations.on_success),

@@ -15,6 +15,7 @@ from sesame.control.inputs import AsyncCall, AsyncOptions
 from sesame.control.listing import fitting
 from sesame.control.views import function_view
 from sesame.model import limits, records
+from sesame.model.acceptance import Wanted, new_invocation
 from sesame.model.async_invocation import (
     AsyncInvocation,
     AsyncPage,
@@ -96,21 +97,18 @@ class AsyncInvocations:
         whose answer they missed. Raises `AlreadyExists` where the id belongs to another event, and as `check`.
         """
         self.check(call.target, call.options)
-        policy = self._policy_of(call.target)
         chosen = call.options.stateful_async_invocation_id
-        # Who chooses an id wants to ask for the invocation by it.
-        stateful = bool(chosen) or call.options.stateful or policy.stateful
-        new = self._new(call, policy.max_age_s, stateful=stateful)
+        new = new_invocation(self._wanted(call), self._policy_of(call.target))
         (added,) = await self._queue.enqueue([new])
         if added:
-            return Accepted(new.invocation_id, stateful)
+            return Accepted(new.invocation_id, new.stateful)
         if chosen:
             await self._require_same(new)
-            return Accepted(chosen, stateful)
+            return Accepted(chosen, new.stateful)
         # Request ids are the callers' trace ids, and one trace may invoke a function several times.
         again = msgspec.structs.replace(new, invocation_id=str(uuid.uuid4()))
         await self._queue.enqueue([again])
-        return Accepted(again.invocation_id, stateful)
+        return Accepted(again.invocation_id, again.stateful)
 
     async def get(self, target: Target, invocation_id: str) -> AsyncInvocation:
         """A stateful invocation. Raises `NotFound` for the function, and for an invocation that is not kept."""
@@ -197,18 +195,17 @@ class AsyncInvocations:
             if config.stateful_invocation:
                 yield config.service, config.function, config.qualifier
 
-    def _new(self, call: AsyncCall, max_age_s: float, *, stateful: bool) -> NewInvocation:
-        not_before = self._wall_clock() + (call.options.delay_s or 0.0)
-        return NewInvocation(
+    def _wanted(self, call: AsyncCall) -> Wanted:
+        options = call.options
+        return Wanted(
             target=call.target,
-            invocation_id=call.options.stateful_async_invocation_id or call.request_id,
             request_id=call.request_id,
             payload=call.payload,
-            stateful=stateful,
             source=call.source,
-            not_before=not_before,
-            # An event's age counts from when it may run, so that no delay makes it expire.
-            expires_at=not_before + max_age_s,
+            not_before=self._wall_clock() + (options.delay_s or 0.0),
+            invocation_id=options.stateful_async_invocation_id,
+            # A caller that chooses an id wants to ask for the invocation by it.
+            stateful=bool(options.stateful_async_invocation_id) or options.stateful,
             meta=InvocationMeta(tracing=call.tracing, http_params=call.http_params, chain=call.chain),
         )
 

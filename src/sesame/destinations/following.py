@@ -11,6 +11,7 @@ import msgspec
 from sesame.destinations.records import record_of
 from sesame.destinations.routes import FunctionRoute, Routes
 from sesame.model import limits
+from sesame.model.acceptance import Wanted, new_invocation
 from sesame.model.arn import Arns
 from sesame.model.async_invocation import InvocationMeta, NewDelivery, NewInvocation, State
 from sesame.model.async_result import AsyncPolicy, AsyncResult, Following
@@ -49,18 +50,20 @@ class Destinations:
     def __init__(self, needs: FollowingNeeds) -> None:
         self._needs = needs
 
-    def follow(self, result: AsyncResult, policy: AsyncPolicy) -> Following:
-        """A function that cannot be invoked gets a delivery, too, which is tried again and ends as a dead letter.
+    def follow(self, result: AsyncResult) -> Following:
+        """What was configured when the invocation was accepted.
+
+        A function that cannot be invoked gets a delivery, too, which is tried again and ends as a dead letter.
 
         POLICY: an invocation that was stopped has no destination: who stopped it knows.
         """
         if result.state is State.STOPPED:
             return Following()
         condition = SUCCESS if result.state is State.SUCCEEDED else FAILURE
-        destination = policy.on_success if condition == SUCCESS else policy.on_failure
+        needs, lease = self._needs, result.lease
+        destination = lease.meta.on_success if condition == SUCCESS else lease.meta.on_failure
         if not destination:
             return Following()
-        needs, lease = self._needs, result.lease
         record = record_of(result, needs.arns)
         route = needs.routes.find(destination)
         if isinstance(route, FunctionRoute) and not self.refusal(lease.target, route.target, record):
@@ -85,16 +88,12 @@ class Destinations:
         return self.too_large(record) or self._needs.objection(caller, target)
 
     def invocation(self, call: FunctionCall) -> NewInvocation:
-        needs = self._needs
-        policy, now = needs.policy_of(call.target), needs.clocks.wall()
-        return NewInvocation(
+        wanted = Wanted(
             target=call.target,
-            invocation_id=call.invocation_id,
             request_id=call.invocation_id,
             payload=call.record,
-            stateful=policy.stateful,
             source=SOURCE,
-            not_before=now,
-            expires_at=now + policy.max_age_s,
+            not_before=self._needs.clocks.wall(),
             meta=InvocationMeta(chain=call.chain),
         )
+        return new_invocation(wanted, self._needs.policy_of(call.target))

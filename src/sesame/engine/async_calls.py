@@ -38,7 +38,8 @@ class Attempt(msgspec.Struct, eq=False):
     """A claimed invocation. `lease` is replaced when the invocation is claimed again while it runs.
 
     It takes a `slot` until its call has ended; it is `fresh` until its call has reached the engine, `calling` while it
-    is there, `stopped` once it is to be stopped.
+    is there, `stopped` once it is to be stopped. Once the function is called, `instance_id` and the two times (of the
+    wall clock, and monotonic) say where and since when.
     """
 
     lease: Leased
@@ -46,6 +47,9 @@ class Attempt(msgspec.Struct, eq=False):
     fresh: bool = True
     calling: bool = False
     stopped: bool = False
+    instance_id: str = ""
+    began_at: float | None = None
+    began: float = 0.0
     task: "asyncio.Task[None] | None" = None
 
     def stop(self) -> None:
@@ -80,11 +84,13 @@ class AsyncCalls:
         if attempt.stopped:
             await self._finish(attempt, _result(lease, State.STOPPED, STOPPED_CONDITION, now))
         elif now >= lease.expires_at:
-            text = f"not run within {max(lease.expires_at - lease.enqueued_at, 0):.0f} s of its acceptance"
-            await self._finish(attempt, _result(lease, State.EXPIRED, EXPIRED_CONDITION, now), text)
+            text = _why_expired(lease)
+            result = msgspec.structs.replace(
+                _result(lease, State.EXPIRED, EXPIRED_CONDITION, now), response=_error_body(EXPIRED_CONDITION, text)
+            )
+            await self._finish(attempt, result, text)
         else:
-            self._given.queue.started(lease)
-            await self._record(attempt, await self._call(attempt), now)
+            await self._record(attempt, await self._call(attempt))
 
     async def put_off(self, attempt: Attempt) -> None:
         """Has an invocation wait whose function runs as often as it may. Not counted as an attempt."""
@@ -102,13 +108,19 @@ class AsyncCalls:
             http_params=lease.meta.http_params,
             chain=lease.meta.chain,
         )
-        began_at = given.clocks.monotonic()
+
+        def began(instance_id: str) -> None:
+            attempt.instance_id, attempt.began_at = instance_id, given.clocks.wall()
+            attempt.began = given.clocks.monotonic()
+            given.queue.started(attempt.lease, instance_id)
+
+        asked_at = given.clocks.monotonic()
         self._pace.begun()
         attempt.calling = True
         self._steps.enter(attempt)
         outcome = None
         try:
-            outcome = await given.engine.invoke(invocation)
+            outcome = await given.engine.invoke(invocation, began)
             return outcome
         except asyncio.CancelledError:
             if not attempt.stopped:
@@ -121,17 +133,18 @@ class AsyncCalls:
             return error
         finally:
             attempt.calling = False
-            self._pace.ended(given.clocks.monotonic() - began_at, reached=outcome is not None)
+            self._pace.ended(given.clocks.monotonic() - asked_at, reached=outcome is not None)
             self._steps.leave(attempt)
 
-    async def _record(self, attempt: Attempt, outcome: Outcome | Exception | None, started_at: float) -> None:
+    async def _record(self, attempt: Attempt, outcome: Outcome | Exception | None) -> None:
         lease, now = attempt.lease, self._given.clocks.wall()
         match outcome:
             case Outcome():
-                await self._ended(attempt, outcome, started_at)
+                await self._ended(attempt, outcome)
             case None:
-                result = _result(lease, State.STOPPED, STOPPED_CONDITION, now, started_at)
-                await self._finish(attempt, result, "stopped while it ran")
+                result = _result(lease, State.STOPPED, STOPPED_CONDITION, now, attempt.began_at)
+                text = "stopped before it ran" if attempt.began_at is None else "stopped while it ran"
+                await self._finish(attempt, result, text)
             case Exhausted() | NotStarted():
                 # POLICY: a function that does not start may start later, once the machine or its package is mended.
                 await self._wait(attempt, str(outcome))
@@ -139,10 +152,9 @@ class AsyncCalls:
                 # What does not exist, cannot run here or may not be run is not tried again.
                 status, code, text = self._given.wording(outcome)
                 result = msgspec.structs.replace(
-                    _result(lease, State.FAILED, code, now, started_at),
+                    _result(lease, State.FAILED, code, now, attempt.began_at),
                     status_code=status,
-                    executions=lease.attempts,
-                    response=msgspec.json.encode({"errorMessage": text, "errorType": code}),
+                    response=_error_body(code, text),
                 )
                 await self._finish(attempt, result, f"{code}: {text}")
             case PlatformError():
@@ -152,18 +164,18 @@ class AsyncCalls:
                 log.error("an asynchronous invocation was not run", **_shown(lease), exc_info=outcome)
                 await self._wait(attempt, NOT_RUN)
 
-    async def _ended(self, attempt: Attempt, outcome: Outcome, started_at: float) -> None:
+    async def _ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """The function was called, and answered or failed."""
         given, lease, now = self._given, attempt.lease, self._given.clocks.wall()
         failed = outcome.error
         errors = lease.attempts + 1
-        if failed is not None and errors <= given.policy_of(lease.target).max_retries:
+        if failed is not None and errors <= lease.meta.max_retries:
             delay_s = function_retry_s(errors, given.chance())
-            await self._retry(attempt, delay_s, counted=True, error=_message(outcome))
+            await self._retry(attempt, delay_s, counted=True, error=_message(outcome), duration_ms=outcome.duration_ms)
             return
         state, condition = (State.SUCCEEDED, SUCCESS) if failed is None else (State.FAILED, failed.type)
         result = msgspec.structs.replace(
-            _result(lease, state, condition, now, started_at),
+            _result(lease, state, condition, now, attempt.began_at),
             executions=errors,
             function_error="" if failed is None else failed.type,
             response=outcome.payload,
@@ -174,29 +186,40 @@ class AsyncCalls:
         delay_s = throttle_retry_s(attempt.lease.throttles + 1, self._given.chance())
         await self._retry(attempt, delay_s, counted=False, error=why)
 
-    async def _retry(self, attempt: Attempt, delay_s: float, *, counted: bool, error: str) -> None:
+    async def _retry(
+        self, attempt: Attempt, delay_s: float, *, counted: bool, error: str, duration_ms: float | None = None
+    ) -> None:
         given, lease = self._given, attempt.lease
         # An invocation that would have expired by then comes back in time to expire.
         not_before = min(given.clocks.wall() + delay_s, lease.expires_at)
         error = error[:ERROR_CHARS_MAX]
-        await self._write(attempt, lambda held: given.queue.retry(held, not_before, counted=counted, error=error))
+        duration_ms = self._ran_ms(attempt) if duration_ms is None else duration_ms
+        await self._write(
+            attempt,
+            lambda held: given.queue.retry(held, not_before, counted=counted, error=error, duration_ms=duration_ms),
+        )
 
     async def _finish(
         self, attempt: Attempt, result: AsyncResult, error: str = "", outcome: Outcome | None = None
     ) -> None:
         given = self._given
-        following = given.follow(result, given.policy_of(result.lease.target))
+        following = given.follow(result)
+        ran_ms = self._ran_ms(attempt) if outcome is None else outcome.duration_ms
         ending = Ending(
             state=result.state,
             ended_at=result.ended_at,
             started_at=result.started_at,
             error=error[:ERROR_CHARS_MAX],
             return_payload=result.response[:RETURN_BYTES_MAX],
-            instance_id="" if outcome is None else outcome.instance_id,
-            duration_ms=0.0 if outcome is None else outcome.duration_ms,
+            instance_id=attempt.instance_id,
+            duration_ms=ran_ms or 0.0,
             destination_status=following.destination_status,
         )
         await self._write(attempt, lambda held: given.queue.finish(held, ending, following.then))
+
+    def _ran_ms(self, attempt: Attempt) -> float | None:
+        """Since the function was called, None where it was not."""
+        return None if attempt.began_at is None else (self._given.clocks.monotonic() - attempt.began) * 1000
 
     async def _write(self, attempt: Attempt, write: Callable[[Leased], Awaitable[bool]]) -> None:
         """Repeats a write until the queue takes it, or refuses it for the lease that is held now."""
@@ -245,6 +268,25 @@ def _result(
         ended_at=ended_at,
         started_at=started_at,
     )
+
+
+def _why_expired(lease: Leased) -> str:
+    text = f"it did not end within {max(lease.expires_at - lease.enqueued_at, 0):.0f} s of its acceptance: "
+    if not lease.attempts and not lease.throttles:
+        return text + "no attempt ended"
+    text += f"{_counted(lease.attempts, 'attempt')} failed"
+    if lease.throttles:
+        text += f", {_counted(lease.throttles, 'attempt')} could not start the function"
+    return f"{text}; the last error: {lease.last_error}" if lease.last_error else text
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def _error_body(code: str, text: str) -> bytes:
+    """As a function's own errors are written (runtime.md §6)."""
+    return msgspec.json.encode({"errorMessage": text, "errorType": code})
 
 
 def _message(outcome: Outcome) -> str:

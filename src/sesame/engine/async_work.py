@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from sesame.model.async_invocation import Ending, Leased, NewDelivery, NewInvocation
-from sesame.model.async_result import AsyncPolicy, AsyncResult, Following
+from sesame.model.async_result import AsyncResult, Following
 from sesame.model.clocks import Clocks
 from sesame.model.errors import CallerError
 from sesame.model.invocation import Invocation, Outcome, Target
@@ -21,8 +21,8 @@ class WorkQueue(Protocol):
     async def claim(self, limit: int) -> list[Leased]:
         """At most `limit` invocations that are due, the oldest first; fewer only when no more are due."""
 
-    def started(self, lease: Leased) -> None:
-        """Records that the function runs. Waits for nothing."""
+    def started(self, lease: Leased, instance_id: str) -> None:
+        """Records that the function runs in this instance. Waits for nothing."""
 
     async def extend(self, leases: Sequence[Leased]) -> list[bool]:
         """Which of them are still held; those for as long again as a new lease."""
@@ -30,8 +30,13 @@ class WorkQueue(Protocol):
     async def finish(self, lease: Leased, ending: Ending, then: Sequence[NewInvocation | NewDelivery]) -> bool:
         """Commits the final state together with what follows from it."""
 
-    async def retry(self, lease: Leased, not_before: float, *, counted: bool, error: str) -> bool:
-        """Has the invocation wait until `not_before`; `counted` for an error of the function."""
+    async def retry(
+        self, lease: Leased, not_before: float, *, counted: bool, error: str, duration_ms: float | None
+    ) -> bool:
+        """Has the invocation wait until `not_before`; `counted` for an error of the function.
+
+        `duration_ms` is how long the function ran, None where it was not called.
+        """
 
     async def release(self, leases: Sequence[Leased]) -> None:
         """Gives invocations back as if they had not been claimed."""
@@ -46,8 +51,11 @@ class WorkQueue(Protocol):
 class CallEngine(Protocol):
     """The part of the engine that is used here."""
 
-    def invoke(self, invocation: Invocation) -> Awaitable[Outcome]:
-        """As `engine.interface.Engine.invoke`. A cancelled call ends the instance that it ran on, and no other."""
+    def invoke(self, invocation: Invocation, began: Callable[[str], None]) -> Awaitable[Outcome]:
+        """As `engine.interface.Engine.invoke`. A cancelled call ends the instance that it ran on, and no other.
+
+        `began` is called once an instance has been found for the call, with the id of the instance.
+        """
 
     def has_capacity_for_async(
         self, target: Target, calling: Mapping[Target, int], starting: Mapping[Target, int]
@@ -78,8 +86,7 @@ class InvokerDependencies(msgspec.Struct, frozen=True, kw_only=True):
     queue: WorkQueue
     engine: CallEngine
     clocks: Clocks
-    policy_of: Callable[[Target], AsyncPolicy]
-    follow: Callable[[AsyncResult, AsyncPolicy], Following]
+    follow: Callable[[AsyncResult], Following]
     wording: Wording
     load: Load
     chance: Callable[[], float]

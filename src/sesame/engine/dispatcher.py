@@ -50,8 +50,11 @@ class Dispatcher:
         # As `engine.interface.Observer.ended`.
         self.on_end: Callable[[Invocation, Outcome | BaseException], None] | None = None
 
-    async def invoke(self, invocation: Invocation) -> Outcome:
-        """Raises the API's errors for what cannot be called; how the function itself fared is in the outcome."""
+    async def invoke(self, invocation: Invocation, began: Callable[[str], None] | None = None) -> Outcome:
+        """Raises the API's errors for what cannot be called; how the function itself fared is in the outcome.
+
+        `began(instance_id)` is called before the call goes to an instance.
+        """
         try:
             snapshot = self._resolver.resolve(invocation.target)
             limits = snapshot.limits
@@ -62,6 +65,8 @@ class Dispatcher:
                 chain = extended(invocation.chain, invocation.target)
             credentials = self._credentials(snapshot.role, snapshot.service, validity_s, chain)
             async with self._pool.lease(snapshot) as lease:
+                if began is not None:
+                    began(lease.instance.instance_id)
                 meta = call_meta(invocation, snapshot, credentials)
                 steps = Steps(lease.instance, invocation.request_id, meta, self._clocks)
                 outcome, usable = await _call(steps, lease, invocation.event)

@@ -3,7 +3,7 @@
 Built by `app` and by `sesame invoke`.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -22,7 +22,7 @@ from sesame.engine.resolver import Snapshots
 from sesame.model.clocks import Clocks
 from sesame.model.command import Command
 from sesame.model.errors import INSTANCE, CallerError, NotFound
-from sesame.model.invocation import Invocation, Outcome, Target
+from sesame.model.invocation import Target
 from sesame.model.snapshot import Snapshot
 from sesame.sandbox.interface import SandboxLauncher
 
@@ -65,7 +65,7 @@ class LocalEngine:
         )
         self.dispatcher.on_end = given.observer.ended
         # The dispatcher's own method, so that a call awaits no coroutine of this class.
-        self.invoke: Callable[[Invocation], Awaitable[Outcome]] = self.dispatcher.invoke
+        self.invoke = self.dispatcher.invoke
 
         self.announce = AnnouncedCalls(given.resolver, self.pool, given.caps).announce
 

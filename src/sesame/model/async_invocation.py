@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from sesame.model import limits
 from sesame.model.invocation import Target
 
 
@@ -71,12 +72,17 @@ LEASED = frozenset({State.DEQUEUED, State.RUNNING, State.STOPPING})
 class InvocationMeta(msgspec.Struct, frozen=True, omit_defaults=True):
     """What accompanies the payload. `tracing` and `http_params` are as in `model.invocation.Invocation`.
 
-    `chain` names the functions ("service/function") that led to this call, the oldest first.
+    `chain` names the functions ("service/function") that led to this call, the oldest first. The others are what was
+    configured when the invocation was accepted: how often a function error is tried again, and the destinations (ARNs
+    or URLs, "" for none).
     """
 
     tracing: dict[str, object] | None = None
     http_params: dict[str, object] | None = None
     chain: tuple[str, ...] = ()
+    max_retries: int = limits.ASYNC_RETRIES_DEFAULT
+    on_success: str = ""
+    on_failure: str = ""
 
 
 NO_META = InvocationMeta()
@@ -115,7 +121,8 @@ class NewDelivery(msgspec.Struct, frozen=True, kw_only=True):
 class Leased(msgspec.Struct, frozen=True, kw_only=True):
     """An invocation that the holder alone may run, until its lease ends or another one gets a higher `epoch`.
 
-    `attempts` counts function errors so far, `throttles` the attempts that found no capacity.
+    `attempts` counts function errors so far, `throttles` the attempts that found no capacity; `last_error` is of the
+    last one of either kind.
     """
 
     seq: int
@@ -130,11 +137,15 @@ class Leased(msgspec.Struct, frozen=True, kw_only=True):
     throttles: int
     enqueued_at: float
     expires_at: float
+    last_error: str = ""
     meta: InvocationMeta = NO_META
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """How a leased invocation ended. `state` is one of `FINAL`; `destination_status` is kept as it is given."""
+    """How a leased invocation ended. `state` is one of `FINAL`; `destination_status` is kept as it is given.
+
+    `started_at` is None where its function was not called under this lease: what is known of the attempt before stays.
+    """
 
     state: State
     ended_at: float

@@ -9,13 +9,11 @@ import msgspec
 from sesame.model import limits
 from sesame.model.async_invocation import Leased, NewDelivery, NewInvocation, State
 
-RETRIES_DEFAULT = 3
-
 
 class AsyncPolicy(msgspec.Struct, frozen=True):
     """`max_retries` is how often a function error is tried again. Destinations are ARNs or URLs, "" for none."""
 
-    max_retries: int = RETRIES_DEFAULT
+    max_retries: int = limits.ASYNC_RETRIES_DEFAULT
     max_age_s: int = limits.ASYNC_EVENT_AGE_S_DEFAULT
     stateful: bool = False
     on_success: str = ""

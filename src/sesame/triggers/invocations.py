@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from sesame.control.async_configs import AsyncConfigs
 from sesame.model import limits
+from sesame.model.acceptance import Wanted, new_invocation
 from sesame.model.async_invocation import NO_META, InvocationMeta, NewInvocation
 from sesame.model.clocks import Clocks
 from sesame.model.invocation import Target
@@ -34,19 +35,15 @@ class TriggeredInvocations:
 
     def make(self, target: Target, payload: bytes, source: str, meta: InvocationMeta = NO_META) -> NewInvocation:
         """Due now. `source` is as `NewInvocation` says (`oss:NAME`)."""
-        policy, now = self._policy_of(target), self._clocks.wall()
-        request_id = str(uuid.uuid4())
-        return NewInvocation(
+        wanted = Wanted(
             target=target,
-            invocation_id=request_id,
-            request_id=request_id,
+            request_id=str(uuid.uuid4()),
             payload=payload,
-            stateful=policy.stateful,
             source=source,
-            not_before=now,
-            expires_at=now + policy.max_age_s,
+            not_before=self._clocks.wall(),
             meta=meta,
         )
+        return new_invocation(wanted, self._policy_of(target))
 
 
 def target_of(service: str, function: str, trigger: Trigger) -> Target:

@@ -236,7 +236,7 @@ class Machine(RuleBasedStateMachine):
     def start_once(self, lease: Leased) -> None:
         if (lease.seq, lease.epoch) not in self.started:
             self.started.add((lease.seq, lease.epoch))
-            self.queue.started(lease)
+            self.queue.started(lease, "c-1")
 
     @rule(invocation_id=IDS)
     def stop(self, invocation_id: str) -> None:

@@ -91,7 +91,7 @@ async def everything(queue: InvocationQueue, clocks: FakeClocks) -> None:
     leases = await queue.claim(6)
     assert len(leases) == 6
     assert await queue.extend(leases[:2]) == [True, True]
-    queue.started(leases[0])
+    queue.started(leases[0], "c-1")
     clocks.advance(1)
     then: list[NewInvocation | NewDelivery] = [new_invocation(clocks)]
     then.append(NewDelivery(destination="https://a/", record=b"{}", condition="Success"))

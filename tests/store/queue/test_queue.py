@@ -92,7 +92,7 @@ async def test_an_ending_is_recorded_whole(queue: InvocationQueue, clocks: FakeC
     new = await put(queue, clocks)
     (lease,) = await queue.claim(1)
     began = clocks.wall()
-    queue.started(lease)
+    queue.started(lease, "c-1")
     clocks.advance(2)
     ending = ended(
         clocks, State.FAILED, started_at=began, error="no\0 \ud800", return_payload=b"\xff\x00", instance_id="i",
@@ -113,11 +113,14 @@ async def test_an_ending_is_recorded_whole(queue: InvocationQueue, clocks: FakeC
 async def test_a_call_that_lasts_is_recorded_as_running(queue: InvocationQueue, clocks: FakeClocks) -> None:
     new = await put(queue, clocks)
     (lease,) = await queue.claim(1)
-    queue.started(lease)
+    queue.started(lease, "c-1")
     assert await state_of(queue, new) is State.RUNNING, "who reads sees what was started"
+    running = await queue.get(new.target, new.invocation_id)
+    assert running is not None
+    assert running.instance_id == "c-1"
     other = await put(queue, clocks)
     (lease,) = await queue.claim(1)
-    queue.started(lease)
+    queue.started(lease, "c-1")
     clocks.advance(0.1)
     page = await queue.page(AsyncQuery(target=TARGET, status=State.RUNNING))
     assert {item.invocation_id for item in page.items} == {new.invocation_id, other.invocation_id}
@@ -148,7 +151,7 @@ async def test_a_late_answer_changes_nothing(queue: InvocationQueue, clocks: Fak
     assert not await queue.retry(late, clocks.wall(), counted=True)
     assert await queue.extend([late, lease]) == [False, True]
     await queue.release([late])
-    queue.started(late)
+    queue.started(late, "c-1")
     assert await state_of(queue, new) is State.DEQUEUED
     assert await queue.get(then.target, then.invocation_id) is None
     assert await queue.finish(lease, ended(clocks))
@@ -186,10 +189,46 @@ async def test_retries_wait_and_are_counted_apart(queue: InvocationQueue, clocks
     assert await queue.claim(1) == []
     clocks.advance(10)
     (lease,) = await queue.claim(1)
-    assert (lease.attempts, lease.throttles) == (1, 0)
-    assert await queue.retry(lease, clocks.wall(), counted=False)
+    assert (lease.attempts, lease.throttles, lease.last_error) == (1, 0, "boom")
+    assert await queue.retry(lease, clocks.wall(), counted=False, error="full")
     (lease,) = await queue.claim(1)
-    assert (lease.attempts, lease.throttles) == (1, 1)
+    assert (lease.attempts, lease.throttles, lease.last_error) == (1, 1, "full")
+
+
+async def test_what_waits_for_its_next_attempt_shows_the_last_one(queue: InvocationQueue, clocks: FakeClocks) -> None:
+    new = await put(queue, clocks)
+    (lease,) = await queue.claim(1)
+    queue.started(lease, "c-1")
+    began = clocks.wall()
+    clocks.advance(3)
+    assert await queue.retry(lease, clocks.wall() + 10, counted=True, error="boom", duration_ms=3000.0)
+    clocks.advance(11)
+    (lease,) = await queue.claim(1)
+    assert await queue.retry(lease, clocks.wall() + 20, counted=False, error="full")
+    found = await queue.get(new.target, new.invocation_id)
+    assert found is not None
+    assert (found.state, found.attempts, found.throttles, found.error) == (State.RETRYING, 1, 1, "full")
+    assert (found.started_at, found.instance_id, found.duration_ms) == (began, "c-1", 3000.0), "of the last that ran"
+    assert found.next_at == pytest.approx(clocks.wall() + 20)
+    clocks.advance(21)
+    (lease,) = await queue.claim(1)
+    assert await queue.finish(lease, ended(clocks, State.EXPIRED, error="too old"))
+    found = await queue.get(new.target, new.invocation_id)
+    assert found is not None
+    assert (found.started_at, found.instance_id, found.duration_ms) == (began, "c-1", 3000.0), "it did not run again"
+
+
+async def test_what_is_stopped_while_its_function_fails_says_how_long_it_ran(
+    queue: InvocationQueue, clocks: FakeClocks
+) -> None:
+    new = await put(queue, clocks)
+    (lease,) = await queue.claim(1)
+    queue.started(lease, "c-1")
+    assert await queue.stop(new.target, new.invocation_id) is StopResult.STOPPING
+    assert await queue.retry(lease, clocks.wall(), counted=True, error="boom", duration_ms=5.0)
+    found = await queue.get(new.target, new.invocation_id)
+    assert found is not None
+    assert (found.state, found.duration_ms, found.instance_id) == (State.STOPPED, 5.0, "c-1")
 
 
 async def test_what_is_given_back_is_claimed_again_at_once(queue: InvocationQueue, clocks: FakeClocks) -> None:
@@ -375,7 +414,7 @@ async def test_a_short_call_is_not_written_as_running(
 ) -> None:
     await put(queue, clocks)
     (lease,) = await queue.claim(1)
-    queue.started(lease)
+    queue.started(lease, "c-1")
     requests = counted_writes(database, monkeypatch)
     assert await queue.finish(lease, ended(clocks))
     clocks.advance(1)

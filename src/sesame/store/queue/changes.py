@@ -31,6 +31,13 @@ from sesame.store.sql.queue_schema import STATEFUL, invocations
 
 columns = invocations.c
 _KEY = (columns.service, columns.function, columns.qualifier, columns.invocation_id)
+
+
+def _given_or_kept(column: str, kind: Any) -> "sa.ColumnElement[Any]":
+    """The parameter `:new_…`, or what the row says where that is None."""
+    return sa.func.coalesce(sa.bindparam(f"new_{column}", type_=kind), columns[column])
+
+
 _IS_STOPPING = columns.state == State.STOPPING.value
 
 LEASES = Leases(
@@ -70,6 +77,7 @@ _START = Prepared(
     .values(
         state=State.RUNNING.value,
         started_at=sa.bindparam("new_started_at", type_=sa.Float),
+        instance_id=sa.bindparam("new_instance_id", type_=TEXT),
         events=appended(sa.bindparam("steps", type_=TEXT)),
     )
 )
@@ -78,12 +86,12 @@ _FINISH = Prepared(
         state=sa.bindparam("new_state", type_=TEXT),
         due_at=None,
         holder="",
-        started_at=sa.func.coalesce(sa.bindparam("new_started_at", type_=sa.Float), columns.started_at),
+        started_at=_given_or_kept("started_at", sa.Float),
         ended_at=sa.bindparam("new_ended_at", type_=sa.Float),
         error=sa.bindparam("new_error", type_=TEXT),
         return_payload=sa.bindparam("new_return_payload", type_=sa.LargeBinary),
-        instance_id=sa.bindparam("new_instance_id", type_=TEXT),
-        duration_ms=sa.bindparam("new_duration_ms", type_=sa.Float),
+        instance_id=_given_or_kept("instance_id", TEXT),
+        duration_ms=_given_or_kept("duration_ms", sa.Float),
         destination_status=sa.bindparam("new_destination_status", type_=TEXT),
         # Also when it is full: the end of a life is always told.
         events=columns.events.concat(sa.bindparam("steps", type_=TEXT)),
@@ -94,7 +102,9 @@ _RETRY = Prepared(
         state=sa.case((_IS_STOPPING, State.STOPPED.value), else_=State.RETRYING.value),
         due_at=sa.case((_IS_STOPPING, None), else_=sa.bindparam("new_due_at", type_=sa.Float)),
         ended_at=sa.case((_IS_STOPPING, sa.bindparam("wall", type_=sa.Float)), else_=None),
-        started_at=sa.func.coalesce(sa.bindparam("new_started_at", type_=sa.Float), columns.started_at),
+        started_at=_given_or_kept("started_at", sa.Float),
+        instance_id=_given_or_kept("instance_id", TEXT),
+        duration_ms=_given_or_kept("duration_ms", sa.Float),
         holder="",
         attempts=columns.attempts + sa.bindparam("counted", type_=sa.Integer),
         throttles=columns.throttles + sa.bindparam("throttled", type_=sa.Integer),
@@ -134,18 +144,25 @@ class Finish(msgspec.Struct, frozen=True):
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """`not_before` by the wall clock. `counted`: a function error, as opposed to a lack of capacity."""
+    """`not_before` by the wall clock. `counted`: a function error, as opposed to a lack of capacity.
+
+    `start` is set if that is not recorded yet; `duration_ms` is None where the function was not called.
+    """
 
     lease: Leased
     not_before: float
     counted: bool
     error: str
-    started_at: float | None
+    duration_ms: float | None
+    start: "Start | None"
 
 
 class Start(msgspec.Struct, frozen=True):
+    """The function is called in an instance."""
+
     lease: Leased
     at: float
+    instance_id: str
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -201,6 +218,7 @@ def start(connection: sa.Connection, starts: Sequence[Start], holder: str) -> No
                 {
                     **fence(each.lease, holder),
                     "new_started_at": each.at,
+                    "new_instance_id": each.instance_id,
                     "steps": step(State.RUNNING, each.at),
                 }
                 for each in starts
@@ -224,8 +242,8 @@ def _finished(each: Finish, holder: str) -> dict[str, Any]:
         "new_ended_at": ending.ended_at,
         "new_error": error,
         "new_return_payload": ending.return_payload or None,
-        "new_instance_id": ending.instance_id,
-        "new_duration_ms": ending.duration_ms,
+        "new_instance_id": ending.instance_id or None,
+        "new_duration_ms": None if ending.started_at is None else ending.duration_ms,
         "new_destination_status": storable(ending.destination_status),
         "steps": _running(each.started_at) + step(ending.state, ending.ended_at, error),
     }
@@ -239,17 +257,20 @@ def retry(connection: sa.Connection, retries: Sequence[Retry], holder: str, cloc
 
 def _retried(each: Retry, holder: str, clock: QueueClock) -> dict[str, Any]:
     wall = clock.wall()
-    error = storable(each.error)
+    error, start = storable(each.error), each.start
+    started_at = None if start is None else start.at
     return {
         **fence(each.lease, holder),
         "new_due_at": clock.of_wall(max(each.not_before, wall)),
         "wall": wall,
-        "new_started_at": each.started_at,
+        "new_started_at": started_at,
+        "new_instance_id": None if start is None else start.instance_id,
+        "new_duration_ms": each.duration_ms,
         "counted": int(each.counted),
         "throttled": int(not each.counted),
         "new_error": error,
-        "steps": _running(each.started_at) + step(State.RETRYING, wall, error),
-        "stopped": _running(each.started_at) + step(State.STOPPED, wall),
+        "steps": _running(started_at) + step(State.RETRYING, wall, error),
+        "stopped": _running(started_at) + step(State.STOPPED, wall),
     }
 
 

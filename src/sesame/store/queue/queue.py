@@ -122,9 +122,12 @@ class InvocationQueue:
         claimed: list[Leased] = await self._batch.ask(Claim(limit))
         return claimed
 
-    def started(self, lease: Leased) -> None:
-        """Records that the function was called, if it does not end at once. Once for a lease; waits for nothing."""
-        self._started[lease.seq, lease.epoch] = Start(lease, self.clock.wall())
+    def started(self, lease: Leased, instance_id: str) -> None:
+        """Records that the function is called in this instance, at the latest with how that ends.
+
+        Once for a lease; waits for nothing.
+        """
+        self._started[lease.seq, lease.epoch] = Start(lease, self.clock.wall(), instance_id)
         if self._start_timer is None:
             self._start_timer = self._clocks.call_later(START_DELAY_S, self._record_starts_soon)
 
@@ -145,16 +148,20 @@ class InvocationQueue:
         for each in then:
             if isinstance(each, NewInvocation):
                 check(each)
-        finished: bool = await self._batch.ask(Finish(lease, ending, then, self._start_of(lease)))
+        start = self._start_of(lease)
+        finished: bool = await self._batch.ask(Finish(lease, ending, then, None if start is None else start.at))
         return finished
 
-    async def retry(self, lease: Leased, not_before: float, *, counted: bool, error: str = "") -> bool:
+    async def retry(
+        self, lease: Leased, not_before: float, *, counted: bool, error: str = "", duration_ms: float | None = None
+    ) -> bool:
         """Gives the invocation back until `not_before`. `counted`: as a function error, else as one without capacity.
 
-        False: the lease was lost, and nothing was changed. An invocation that was told to stop has stopped instead.
+        `duration_ms` is how long the function ran, None where it was not called. False: the lease was lost, and nothing
+        was changed. An invocation that was told to stop has stopped instead.
         """
-        started_at = self._start_of(lease)
-        retried: bool = await self._batch.ask(Retry(lease, not_before, counted, error, started_at))
+        start = self._start_of(lease)
+        retried: bool = await self._batch.ask(Retry(lease, not_before, counted, error, duration_ms, start))
         return retried
 
     # What users ask for.
@@ -214,9 +221,8 @@ class InvocationQueue:
         if isinstance(op, Claim) and result:
             self._batch.order(Release(result))
 
-    def _start_of(self, lease: Leased) -> float | None:
-        start = self._started.pop((lease.seq, lease.epoch), None)
-        return None if start is None else start.at
+    def _start_of(self, lease: Leased) -> Start | None:
+        return self._started.pop((lease.seq, lease.epoch), None)
 
     def _record_starts_soon(self) -> None:
         if self._start_timer is not None:

@@ -37,6 +37,7 @@ LEASED_COLUMNS = tuple(
         "throttles",
         "enqueued_at",
         "expires_at",
+        "error",
         "meta",
         "state",
     )
@@ -138,6 +139,7 @@ def leased_of(row: Sequence[Any], ahead: float) -> Leased:
         throttles,
         enqueued_at,
         expires_at,
+        last_error,
         meta,
         _state,
     ) = row
@@ -154,6 +156,7 @@ def leased_of(row: Sequence[Any], ahead: float) -> Leased:
         throttles=throttles,
         enqueued_at=enqueued_at,
         expires_at=expires_at - ahead,
+        last_error=last_error,
         meta=NO_META if meta is None else _decode_meta(meta),
     )
 
