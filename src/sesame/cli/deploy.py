@@ -94,7 +94,7 @@ def _read(session: Session, options: dict[str, Any], doing: str) -> Project:
     key = session.server.key
     context = sources.Context(
         account_id=key.account_id or session.settings.account_id or "",
-        region=session.settings.region,
+        region=session.server.region or session.settings.region,
         access_key_id=key.access_key_id,
         parameters=naming.pairs(options["parameters"], "-p"),
         wanted=lambda: _wanted(session, options),

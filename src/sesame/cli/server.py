@@ -1,22 +1,38 @@
-"""Decides which server a command talks to, and with which key: flag, then environment, then data directory.
+"""Decides which server a command talks to, and with which key.
 
-Used by every command that talks to a server. Never prints a secret.
+Used by every command that talks to a server. Never prints a secret. Address and key are each taken from the first of
+these that says something:
+
+1. the flags `--endpoint` and `--data-dir`;
+2. the environment, by the names of `sesame env`, fun, fcli, the SDKs and Serverless Devs;
+3. the data directory: the Sesame that runs on it, and its account's key for that Sesame alone;
+4. what people have for the cloud: the address in `~/.fcli/config.yaml`, else the cloud's for ACCOUNT_ID and REGION; the
+   key in `~/.fcli/config.yaml`, `~/.alibabacloud/credentials.ini`, `~/.aliyun/config.json` (`cli.credential_files`).
+
+POLICY: 4. gives no address where a data directory was named or is there. A Sesame that does not run just now is an
+error then, and never a call of the cloud by mistake.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
-from sesame.cli import output
+from sesame.cli import credential_files, output
 from sesame.data_dir import DataDir, Endpoints
 from sesame.model.errors import ConfigurationError
+from sesame.settings import TABLE
 
 # reference/conventions.md §4.3, §4.4: what `sesame env`, fun and Serverless Devs call the address of the API.
 ENDPOINT_NAMES = ("FC_ENDPOINT", "FC_CLIENT_CUSTOM_ENDPOINT")
 OSS_ENDPOINT = "OSS_ENDPOINT"
+# The names of fun and `sesame env`, and of fcli.
+ACCOUNT_NAMES = ("ACCOUNT_ID", "ALIBABA_CLOUD_ACCOUNT_ID")
+REGION_NAMES = ("REGION", "DEFAULT_REGION", "ALIBABA_CLOUD_DEFAULT_REGION")
+_CLOUD_HOST = re.compile(r"(\d+)\.([a-z0-9-]+?)(?:-internal)?\.fc\.aliyuncs\.com")
 
 
 class KeyNames(msgspec.Struct, frozen=True):
@@ -54,13 +70,15 @@ class Key(msgspec.Struct, frozen=True):
 class Server(msgspec.Struct, frozen=True):
     """Whom to call: the address with its scheme and without a path, where that was found, and the key.
 
-    `oss` is the address of the object storage that belongs to it, "" where that is not known.
+    `oss` is the address of the object storage that belongs to it, "" where that is not known; `region` is the cloud's
+    region that the address names, else "".
     """
 
     endpoint: str
     source: str
     key: Key
     oss: str = ""
+    region: str = ""
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -75,7 +93,7 @@ class Named(msgspec.Struct, frozen=True):
 
 
 def choose(named: Named, environ: Mapping[str, str] | None = None) -> Server:
-    """The address and the key, each by flag > environment > data directory.
+    """The address and the key, each from the first place that says something (see the head of this file).
 
     A directory's key is used for that directory's server alone, unless flags name both. Raises `ConfigurationError`
     that says what is missing and how to give it.
@@ -87,22 +105,27 @@ def choose(named: Named, environ: Mapping[str, str] | None = None) -> Server:
     # The environment may hold all that is needed; then the directory may be anything.
     running = None if found and key else data_dir.running()
     if found is None:
-        if running is None:
-            raise _none_runs(data_dir)
-        found = running.fc, f"data directory {data_dir.path}"
+        found = (running.fc, f"data directory {data_dir.path}") if running else _clouds_endpoint(named, environ)
+    if found is None:
+        raise _none_runs(data_dir)
     endpoint, source = found
-    if key is None:
-        if not (named.data_dir_given or (running and is_at(running, endpoint))):
-            raise ConfigurationError(
-                f"there is no key for {endpoint} ({source}): {HOW_TO_NAME_A_KEY}, or name with --data-dir the "
-                "directory of a Sesame on this machine, whose key is used then"
-            )
+    if key is None and (named.data_dir_given or (running and is_at(running, endpoint))):
         key = _directory_key(data_dir)
+    if key is None and (of_a_file := credential_files.key(environ)) is not None:
+        key = Key(of_a_file.access_key_id, of_a_file.secret, of_a_file.source, of_a_file.token)
+    if key is None:
+        raise ConfigurationError(
+            f"there is no key for {endpoint} ({source}): {HOW_TO_NAME_A_KEY}, or name with --data-dir the "
+            "directory of a Sesame on this machine, whose key is used then"
+        )
     if running is not None and is_at(running, endpoint):
         oss = running.oss
     else:
         oss = "" if named.data_dir_given else environ.get(OSS_ENDPOINT, "")
-    return Server(endpoint, source, key, oss)
+    account_id, region = _cloud(endpoint)
+    if account_id and not key.account_id:
+        key = msgspec.structs.replace(key, account_id=account_id)
+    return Server(endpoint, source, key, oss, region)
 
 
 def announce(server: Server, what: str) -> None:
@@ -161,6 +184,26 @@ def _named_endpoint(named: Named, environ: Mapping[str, str]) -> tuple[str, str]
     if named.endpoint is not None:
         return checked_endpoint(named.endpoint, "--endpoint"), "--endpoint"
     return None if named.data_dir_given else named_endpoint(environ)
+
+
+def _clouds_endpoint(named: Named, environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """The cloud's address for what the environment and the files say of the account."""
+    if named.data_dir_given or environ.get(TABLE["data_dir"].environment) or named.data_dir.exists():
+        return None
+    if (found := credential_files.endpoint(environ)) is not None:
+        return checked_endpoint(*found), found[1]
+    account = next((name for name in ACCOUNT_NAMES if environ.get(name)), None)
+    region = next((name for name in REGION_NAMES if environ.get(name)), None)
+    if account is None or region is None:
+        return None
+    source = f"{account} and {region}"
+    return checked_endpoint(f"https://{environ[account]}.{environ[region]}.fc.aliyuncs.com", source), source
+
+
+def _cloud(endpoint: str) -> tuple[str, str]:
+    """Account and region that an address of the cloud names; else empty."""
+    match = _CLOUD_HOST.fullmatch(urlsplit(endpoint).hostname or "")
+    return (match[1], match[2]) if match else ("", "")
 
 
 def _environment_key(environ: Mapping[str, str]) -> Key | None:
