@@ -13,7 +13,13 @@ import pytest
 from tests.engine.conftest import Engine, build, settle
 from tests.support.work_queue import FakeWorkQueue, Row
 
-from sesame.engine.async_invoker import CLAIM_AGAIN_S, CLAIMED_AHEAD_MAX, WAITING_PER_FUNCTION_MAX, AsyncInvoker
+from sesame.engine.async_invoker import (
+    CLAIM_AGAIN_S,
+    CLAIMED_AHEAD_MAX,
+    TAKEN_AHEAD_MAX,
+    WAITING_PER_FUNCTION_MAX,
+    AsyncInvoker,
+)
 from sesame.engine.async_pace import ADJUST_EVERY_S
 from sesame.engine.async_work import InvokerDependencies
 from sesame.engine.policies import Caps
@@ -104,6 +110,35 @@ async def test_a_row_is_run_when_the_queue_tells_and_recorded_with_what_follows(
     assert len(row.then) == 1
     (result,) = setup.results
     assert (result.condition, result.executions, result.status_code) == ("Success", 1, 200)
+
+
+async def test_what_is_leased_with_its_acceptance_runs_without_a_claim(setup: Setup) -> None:
+    await settle()
+    claims = setup.queue.claims
+    rows = [setup.queue.add(payload=b"hello") for _ in range(3)]
+    setup.queue.hand_over(rows)
+    await settle()
+    assert [row.state for row in rows] == [State.SUCCEEDED] * 3
+    assert setup.queue.claims == claims
+
+
+async def test_only_so_much_is_taken_ahead(setup: Setup) -> None:
+    setup.engine.driver.behaviour = lambda _sandbox, _call: None
+    assert setup.queue.room() == TAKEN_AHEAD_MAX
+    setup.queue.hand_over([setup.queue.add(payload=b"e" * 100_000) for _ in range(200)])
+    assert setup.queue.room() == 0, "the events have too many bytes"
+    await settle()
+    await setup.invoker.close(0.0)
+    assert len(setup.queue.released) == 200, "what was taken goes back at the end"
+
+
+async def test_what_is_leased_after_the_end_goes_back(setup: Setup) -> None:
+    setup.invoker.quiesce()
+    assert setup.queue.room() == 0
+    row = setup.queue.add()
+    setup.queue.hand_over([row], room=1)
+    await setup.invoker.close(0.0)
+    assert (row.state, setup.queue.released) == (State.ENQUEUED, [row.lease.seq])
 
 
 async def test_an_idle_invoker_asks_nothing_of_the_queue_and_sets_no_timer(setup: Setup) -> None:

@@ -119,6 +119,17 @@ class FakeWorkQueue:
     def on_work(self, callback: Callable[[], None]) -> None:
         self._on_work = callback
 
+    def on_accepted(self, room: Callable[[], int], take: Callable[[Sequence[Leased]], None]) -> None:
+        self.room, self._take = room, take
+
+    def hand_over(self, rows: Sequence[Row], room: int | None = None) -> None:
+        """As the store does with what it has just accepted, if there is room for it, or was when it asked."""
+        assert len(rows) <= (self.room() if room is None else room)
+        for row in rows:
+            row.held, row.state = True, State.DEQUEUED
+            row.lease = msgspec.structs.replace(row.lease, epoch=1)
+        self._take([row.lease for row in rows])
+
     def on_stop(self, callback: Callable[[int], None]) -> None:
         self._on_stop = callback
 

@@ -6,7 +6,8 @@ attempt, `engine.async_pace` says how many may run.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import Any
 
 import structlog
 
@@ -19,6 +20,8 @@ from sesame.model.invocation import Target
 
 # So many invocations are claimed ahead of the calls that may run, so that none of these waits for the database.
 CLAIMED_AHEAD_MAX = 128
+# So many invocations, with so many bytes of events, are taken as they are accepted. More wait in the database.
+TAKEN_AHEAD_MAX, TAKEN_AHEAD_BYTES_MAX = 1024, 16 * 1024 * 1024
 # So many results may wait for the database before no more calls are started.
 RECORDING_MAX = 512
 # POLICY: so many claimed invocations wait for a function that runs at its cap; the others go back to the queue, so that
@@ -48,6 +51,7 @@ class AsyncInvoker:
         self._calling: Counter[Target] = Counter()
         # Claimed and not started, the oldest first; and what runs or is being recorded; both by `seq`.
         self._waiting: deque[Attempt] = deque()
+        self._waiting_bytes = 0
         self._running: dict[int, Attempt] = {}
         self._more = False
         self._claiming: asyncio.Task[None] | None = None
@@ -62,6 +66,7 @@ class AsyncInvoker:
     def start(self) -> None:
         self._given.queue.on_work(self._on_work)
         self._given.queue.on_stop(self._on_stop)
+        self._given.queue.on_accepted(self._room, self._on_accepted)
         self._on_work()
 
     def quiesce(self) -> None:
@@ -105,6 +110,20 @@ class AsyncInvoker:
 
     def _on_work(self) -> None:
         self._more = True
+        self._pump()
+
+    def _room(self) -> int:
+        """How many more invocations are taken with their acceptance; asked on another thread."""
+        if self._quiet or self._calls.kept or self._waiting_bytes > TAKEN_AHEAD_BYTES_MAX:
+            return 0
+        return TAKEN_AHEAD_MAX - len(self._waiting)
+
+    def _on_accepted(self, leases: Sequence[Leased]) -> None:
+        if self._quiet:
+            self._keep_up(self._release(leases))
+            return
+        for lease in leases:
+            self._wait_for_turn(Attempt(lease))
         self._pump()
 
     def _on_stop(self, seq: int) -> None:
@@ -154,8 +173,11 @@ class AsyncInvoker:
             # Its lease had ended, by a jump of the clock or while the database was gone. It is not run twice at a time.
             known.lease = lease
             return
-        attempt = Attempt(lease, stopped=lease.seq in self._stopped_early)
+        self._wait_for_turn(Attempt(lease, stopped=lease.seq in self._stopped_early))
+
+    def _wait_for_turn(self, attempt: Attempt) -> None:
         self._waiting.append(attempt)
+        self._waiting_bytes += len(attempt.lease.payload)
         if self._extend is None:
             self._extend_later()
 
@@ -205,6 +227,8 @@ class AsyncInvoker:
         return self._given.engine.has_capacity_for_async(target, self._calling, self._starting)
 
     def _begin(self, attempt: Attempt) -> None:
+        """Starts what has left those that wait."""
+        self._waiting_bytes -= len(attempt.lease.payload)
         self._running[attempt.lease.seq] = attempt
         self._slots += 1
         self._starting[attempt.lease.target] += 1
@@ -226,6 +250,7 @@ class AsyncInvoker:
 
     def _put_off(self, attempt: Attempt) -> None:
         """Sends back to the queue what finds no capacity; it is recorded like a refusal by the engine."""
+        self._waiting_bytes -= len(attempt.lease.payload)
         self._running[attempt.lease.seq] = attempt
         attempt.slot = attempt.fresh = False
         attempt.task = asyncio.get_running_loop().create_task(self._attempt(attempt, run=False))
@@ -246,7 +271,7 @@ class AsyncInvoker:
         if self._more or self._waiting:
             self._pump()
 
-    async def _release(self, leases: list[Leased]) -> None:
+    async def _release(self, leases: Sequence[Leased]) -> None:
         if leases:
             try:
                 await self._given.queue.release(leases)
@@ -273,9 +298,12 @@ class AsyncInvoker:
         self._extend = None
         if held:
             self._extend_later()
-            task = asyncio.get_running_loop().create_task(self._extended(held))
-            self._upkeep.add(task)
-            task.add_done_callback(self._upkeep.discard)
+            self._keep_up(self._extended(held))
+
+    def _keep_up(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._upkeep.add(task)
+        task.add_done_callback(self._upkeep.discard)
 
     def _held(self) -> Iterator[Attempt]:
         yield from self._waiting
@@ -294,6 +322,7 @@ class AsyncInvoker:
                 continue
             if attempt in self._waiting:
                 self._waiting.remove(attempt)
+                self._waiting_bytes -= len(lease.payload)
             elif attempt.calling and attempt.task is not None:
                 log.warning("the lease of a running invocation was lost", invocation=lease.invocation_id)
                 attempt.task.cancel()

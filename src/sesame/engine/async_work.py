@@ -44,6 +44,12 @@ class WorkQueue(Protocol):
     def on_work(self, callback: Callable[[], None]) -> None:
         """Calls back on the event loop when there may be something due."""
 
+    def on_accepted(self, room: Callable[[], int], take: Callable[[Sequence[Leased]], None]) -> None:
+        """Has what is due leased to the caller with its acceptance, while nothing older waits.
+
+        `room` says how many are taken now, on any thread; `take` gets their leases on the event loop.
+        """
+
     def on_stop(self, callback: Callable[[int], None]) -> None:
         """Calls back with the `seq` of a claimed invocation that is to be stopped."""
 

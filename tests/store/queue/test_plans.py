@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import sqlalchemy as sa
@@ -16,7 +17,9 @@ from tests.support.invocations import TARGET, ended, new_invocation
 
 from sesame.model.async_invocation import AsyncQuery, NewDelivery, NewInvocation, State
 from sesame.store.queue.queue import InvocationQueue
+from sesame.store.sql import prepared
 from sesame.store.sql.database import Database
+from sesame.store.sql.driver import SQLITE, Executed, execute
 from sesame.store.sql.queue_schema import invocations
 
 BACKLOG = 20_000
@@ -30,12 +33,18 @@ def sent() -> Iterator[list[Sent]]:
     found: list[Sent] = []
 
     def gather(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
-        if "async_" in statement and not statement.startswith("INSERT"):
+        if "async_" in statement and "INSERT" not in statement:
             found.append((statement, parameters[0] if many else parameters))
+
+    def executed(connection: sa.Connection, sql: str, parameters: tuple[Any, ...]) -> Executed:
+        if connection.dialect.name == SQLITE:
+            gather(None, None, sql, parameters, None, False)
+        return execute(connection, sql, parameters)
 
     sa.event.listen(sa.Engine, "before_cursor_execute", gather)
     try:
-        yield found
+        with patch.object(prepared, "execute", executed):
+            yield found
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", gather)
 

@@ -15,6 +15,7 @@ from tests.support.invocations import TARGET, ended, new_invocation
 from sesame.model.async_invocation import (
     AsyncQuery,
     InvocationMeta,
+    Leased,
     NewDelivery,
     NewInvocation,
     State,
@@ -326,6 +327,69 @@ async def test_wakes_when_there_is_work_and_only_then(queue: InvocationQueue, cl
         assert wakes[-1] == pytest.approx(begin + due, abs=0.01)
         assert len(await queue.claim(5)) == 1
     assert len(wakes) == 4
+
+
+async def test_what_is_due_is_leased_with_its_acceptance_while_nothing_older_waits(
+    queue: InvocationQueue, clocks: FakeClocks, database: Database
+) -> None:
+    taken: list[Leased] = []
+    room = [2]
+    queue.on_accepted(lambda: room[0], taken.extend)
+    older = await put(queue, clocks)
+    assert taken == [], "something may wait that was there before"
+    assert [lease.invocation_id for lease in await queue.claim(5)] == [older.invocation_id]
+    meta = InvocationMeta(tracing={"a": "b"}, chain=("s/f",))
+    news = [new_invocation(clocks, meta=meta, payload=b"\x00\xff", stateful=number != 1) for number in range(3)]
+    later = new_invocation(clocks, not_before=clocks.wall() + 5)
+    wakes: list[bool] = []
+    queue.on_work(lambda: wakes.append(True))
+    assert await queue.enqueue([later, *news, news[0]]) == [True, True, True, True, False]
+    assert [lease.invocation_id for lease in taken] == [new.invocation_id for new in news[:2]], (
+        "as many as there is room"
+    )
+    assert wakes == [True], "the others are to be claimed"
+    for lease, new in zip(taken, news, strict=False):
+        assert (lease.target, lease.request_id, lease.payload) == (new.target, new.request_id, new.payload)
+        assert (lease.meta, lease.stateful, lease.attempts) == (new.meta, new.stateful, 0)
+        record = await queue.get(new.target, new.invocation_id)
+        assert record is not None
+        assert (record.state, record.seq, record.epoch) == (State.DEQUEUED, lease.seq, lease.epoch)
+        assert [event.status for event in record.events] == ["Enqueued", "Dequeued"]
+    assert [lease.invocation_id for lease in await queue.claim(5)] == [news[2].invocation_id]
+    assert await queue.finish(taken[0], ended(clocks))
+    in_a_change = new_invocation(clocks)
+    await database.write(lambda connection: queue.enqueue_in(connection, [in_a_change]), on_commit=queue.notify)
+    await put(queue, clocks)
+    assert len(taken) == 2
+    assert len(await queue.claim(5)) == 2
+    clocks.advance(LEASE_S)
+    again = await queue.claim(10)
+    assert {lease.seq for lease in again} > {taken[1].seq}, "a lease of this kind ends as others do"
+    assert not await queue.finish(taken[1], ended(clocks))
+
+
+async def test_an_id_that_is_there_is_not_leased_again(queue: InvocationQueue, clocks: FakeClocks) -> None:
+    taken: list[Leased] = []
+    queue.on_accepted(lambda: 10, taken.extend)
+    assert await queue.claim(1) == []
+    new = await put(queue, clocks)
+    assert await queue.enqueue([new, new_invocation(clocks)]) == [False, True]
+    assert len(taken) == 2
+
+
+async def test_numbers_rise_with_acceptance_also_after_the_last_was_forgotten(
+    queue: InvocationQueue, clocks: FakeClocks, open_queue: Opener
+) -> None:
+    await asyncio.gather(*(queue.enqueue([new_invocation(clocks)]) for _ in range(100)))
+    leases = await queue.claim(100)
+    assert len({lease.seq for lease in leases}) == 100
+    for lease in leases:
+        assert await queue.finish(lease, ended(clocks))
+    assert await queue.prune(clocks.wall() + 1) == 100
+    following = await open_queue()
+    await put(following, clocks)
+    (lease,) = await following.claim(5)
+    assert lease.seq > max(each.seq for each in leases)
 
 
 async def test_polls_in_case_a_wake_up_was_lost(queue: InvocationQueue, clocks: FakeClocks) -> None:

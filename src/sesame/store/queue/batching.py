@@ -29,8 +29,16 @@ class Applied(msgspec.Struct, Generic[Note], frozen=True):
     note: Note
 
 
+class Doubt(Exception):
+    """Raised by `apply` when what it took for granted is not so: `again` is to be called in another transaction."""
+
+    def __init__(self, again: Callable[[sa.Connection], Applied[Any]]) -> None:
+        super().__init__()
+        self.again = again
+
+
 class Batch(Generic[Op, Note]):
-    """`apply(connection, ops)` runs on the writer's thread.
+    """`apply(connection, ops)` runs on the writer's thread, and may raise `Doubt`.
 
     On the loop, in order of commit and before the callers continue, `committed(note)` is called, and `dropped(op,
     result)` for each caller that was cancelled meanwhile: its change has happened all the same.
@@ -100,7 +108,10 @@ class Batch(Generic[Op, Note]):
                     future.set_result(result)
 
         try:
-            await self._database.write(run, on_commit=answer)
+            try:
+                await self._database.write(run, on_commit=answer)
+            except Doubt as doubt:
+                await self._database.write(doubt.again, on_commit=answer)
         except BaseException as error:
             for _, future in batch or self._take():
                 if not future.done():

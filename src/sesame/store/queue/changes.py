@@ -1,10 +1,9 @@
-"""What the queue does to the rows of invocations: accept, claim, record a start or an end, retry, stop.
+"""What the queue does to the rows of invocations: claim, record a start or an end, retry, stop.
 
 Used by `store.queue.queue` on the writer's thread, for many invocations at once. A change of a leased row checks its
 epoch in the statement that writes it.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -24,9 +23,9 @@ from sesame.model.invocation import Target
 from sesame.store.queue.clock import QueueClock
 from sesame.store.queue.events import appended, step
 from sesame.store.queue.leases import LEASE_S, Leases, fence
-from sesame.store.queue.rows import LEASED_COLUMNS, NEW_COLUMNS, key_of, leased_of, new_rows, storable
-from sesame.store.sql.dialect import TEXT, insert_new
-from sesame.store.sql.prepared import Prepared
+from sesame.store.queue.rows import LEASED_COLUMNS, leased_of, storable
+from sesame.store.sql.dialect import TEXT
+from sesame.store.sql.prepared import Prepared, PreparedRows
 from sesame.store.sql.queue_schema import STATEFUL, invocations
 
 columns = invocations.c
@@ -55,8 +54,6 @@ LEASES = Leases(
     },
 )
 
-_ADD = Prepared(sa.insert(invocations), NEW_COLUMNS)
-_ACCEPT = insert_new(invocations, _KEY, STATEFUL).returning(*_KEY, columns.stateful)
 _CLAIM = Prepared(
     LEASES.claiming(
         {
@@ -71,7 +68,7 @@ _CLAIM = Prepared(
         LEASED_COLUMNS,
     )
 )
-_START = Prepared(
+_START = PreparedRows(
     LEASES.fenced()
     .where(columns.state == State.DEQUEUED.value)
     .values(
@@ -81,7 +78,7 @@ _START = Prepared(
         events=appended(sa.bindparam("steps", type_=TEXT)),
     )
 )
-_FINISH = Prepared(
+_FINISH = PreparedRows(
     LEASES.fenced().values(
         state=sa.bindparam("new_state", type_=TEXT),
         due_at=None,
@@ -97,7 +94,7 @@ _FINISH = Prepared(
         events=columns.events.concat(sa.bindparam("steps", type_=TEXT)),
     )
 )
-_RETRY = Prepared(
+_RETRY = PreparedRows(
     LEASES.fenced().values(
         state=sa.case((_IS_STOPPING, State.STOPPED.value), else_=State.RETRYING.value),
         due_at=sa.case((_IS_STOPPING, None), else_=sa.bindparam("new_due_at", type_=sa.Float)),
@@ -173,23 +170,6 @@ class Stop(msgspec.Struct, frozen=True):
     seq: int | None = None
 
 
-def accept(connection: sa.Connection, news: Sequence[NewInvocation], clock: QueueClock) -> list[bool]:
-    """One statement for all. False for a stateful id that its function has already, or that comes twice here."""
-    if not news:
-        return []
-    rows = new_rows(news, clock)
-    if not any(new.stateful for new in news):
-        _ADD.run_for_each(connection, rows)
-        return [True] * len(news)
-    inserted = Counter(tuple(row) for row in connection.execute(_ACCEPT, rows))
-    accepted = []
-    for new in news:
-        key = key_of(new)
-        accepted.append(inserted[key] > 0)
-        inserted[key] -= 1
-    return accepted
-
-
 def claim(connection: sa.Connection, limit: int, holder: str, clock: QueueClock) -> list[Leased]:
     """Up to `limit` invocations that are due, in the order of acceptance."""
     now, wall = clock.now(), clock.wall()
@@ -211,25 +191,21 @@ def claim(connection: sa.Connection, limit: int, holder: str, clock: QueueClock)
 
 
 def start(connection: sa.Connection, starts: Sequence[Start], holder: str) -> None:
-    if starts:
-        _START.run_for_each(
-            connection,
-            [
-                {
-                    **fence(each.lease, holder),
-                    "new_started_at": each.at,
-                    "new_instance_id": each.instance_id,
-                    "steps": step(State.RUNNING, each.at),
-                }
-                for each in starts
-            ],
-        )
+    rows = [
+        {
+            **fence(each.lease, holder),
+            "new_started_at": each.at,
+            "new_instance_id": each.instance_id,
+            "steps": step(State.RUNNING, each.at),
+        }
+        for each in starts
+    ]
+    _START.run_for_each(connection, rows)
 
 
-def finish(connection: sa.Connection, finishes: Sequence[Finish], holder: str) -> None:
-    """Of leases that are held."""
-    if finishes:
-        _FINISH.run_for_each(connection, [_finished(each, holder) for each in finishes])
+def finish(connection: sa.Connection, finishes: Sequence[Finish], holder: str) -> int:
+    """How many have ended by it: fewer than `finishes` when a lease was lost."""
+    return _FINISH.run_for_each(connection, [_finished(each, holder) for each in finishes])
 
 
 def _finished(each: Finish, holder: str) -> dict[str, Any]:
@@ -249,10 +225,9 @@ def _finished(each: Finish, holder: str) -> dict[str, Any]:
     }
 
 
-def retry(connection: sa.Connection, retries: Sequence[Retry], holder: str, clock: QueueClock) -> None:
-    """Of leases that are held. An invocation that was told to stop does so instead."""
-    if retries:
-        _RETRY.run_for_each(connection, [_retried(each, holder, clock) for each in retries])
+def retry(connection: sa.Connection, retries: Sequence[Retry], holder: str, clock: QueueClock) -> int:
+    """How many were given back: fewer than `retries` when a lease was lost. What was told to stop has stopped."""
+    return _RETRY.run_for_each(connection, [_retried(each, holder, clock) for each in retries])
 
 
 def _retried(each: Retry, holder: str, clock: QueueClock) -> dict[str, Any]:

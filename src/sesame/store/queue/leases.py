@@ -10,13 +10,11 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from sesame.store.queue.clock import QueueClock
-from sesame.store.sql.prepared import Prepared
+from sesame.store.sql.dialect import TEXT
+from sesame.store.sql.prepared import Prepared, PreparedList, PreparedRows
 
 # POLICY: how long a holder that stops extending its leases keeps others from the rows.
 LEASE_S = 60.0
-# A statement names at most this many rows; the databases bound the parameters of one. A power of two.
-ROWS_AT_ONCE = 1024
-
 
 # Leases by row and epoch.
 Held = set[tuple[int, int]]
@@ -43,10 +41,10 @@ class Leases:
         self._next_due = Prepared(sa.select(sa.func.min(columns.due_at)).where(columns.due_at.is_not(None)))
         given_back = {"due_at": sa.bindparam("now", type_=sa.Float), "epoch": columns.epoch + 1, "holder": "", **back}
         self._void = sa.update(table).where(held, columns.due_at.is_not(None)).values(**given_back)
-        # By how many rows they name.
-        self._held: dict[int, Prepared] = {}
-        self._extend = self.fenced().values(due_at=sa.bindparam("new_due_at"))
-        self._release = self.fenced().values(**given_back)
+        leased = sa.select(columns.seq, columns.epoch, columns.holder).where(columns.due_at.is_not(None))
+        self._held = PreparedList(lambda seqs: leased.where(columns.seq.in_(seqs)).with_for_update())
+        self._extend = PreparedRows(self.fenced().values(due_at=sa.bindparam("new_due_at", type_=sa.Float)))
+        self._release = PreparedRows(self.fenced().values(**given_back))
 
     def claiming(
         self, values: Mapping[str, Any], returning: Sequence["sa.ColumnElement[Any]"]
@@ -72,9 +70,9 @@ class Leases:
         """An update of the row `:lease_seq`, if it is still held with `:lease_epoch` by `:lease_holder`."""
         columns = self._table.c
         return sa.update(self._table).where(
-            columns.seq == sa.bindparam("lease_seq"),
-            columns.epoch == sa.bindparam("lease_epoch"),
-            columns.holder == sa.bindparam("lease_holder"),
+            columns.seq == sa.bindparam("lease_seq", type_=sa.BigInteger),
+            columns.epoch == sa.bindparam("lease_epoch", type_=sa.Integer),
+            columns.holder == sa.bindparam("lease_holder", type_=TEXT),
             columns.due_at.is_not(None),
         )
 
@@ -89,33 +87,18 @@ class Leases:
     def held(self, connection: sa.Connection, leases: Iterable[Lease], holder: str) -> Held:
         """Those of these leases that their holder still has; their rows are locked until the transaction ends."""
         asked = {key_of(lease) for lease in leases}
-        seqs = sorted({seq for seq, _ in asked})
-        found: Held = set()
-        for start in range(0, len(seqs), ROWS_AT_ONCE):
-            for seq, epoch, who in self._read_held(connection, seqs[start : start + ROWS_AT_ONCE]):
-                if who == holder:
-                    found.add((seq, epoch))
-        return found & asked
+        rows = self._held.rows(connection, sorted({seq for seq, _ in asked}))
+        return asked.intersection((seq, epoch) for seq, epoch, who in rows if who == holder)
 
-    def _read_held(self, connection: sa.Connection, seqs: list[int]) -> Sequence[Any]:
-        """Statements are kept for powers of two; the last row is named again where there are fewer."""
-        size = 1 << (len(seqs) - 1).bit_length()
-        names = [f"seq_{number}" for number in range(size)]
-        statement = self._held.get(size)
-        if statement is None:
-            columns = self._table.c
-            chosen = columns.seq.in_([sa.bindparam(name, type_=sa.BigInteger) for name in names])
-            held = sa.select(columns.seq, columns.epoch, columns.holder).where(chosen, columns.due_at.is_not(None))
-            statement = self._held[size] = Prepared(held.with_for_update())
-        return statement.rows(connection, dict(zip(names, seqs + seqs[-1:] * (size - len(seqs)), strict=True)))
-
-    def extend(self, connection: sa.Connection, leases: Sequence[Lease], holder: str, until: float) -> None:
-        connection.execute(self._extend, [{**fence(lease, holder), "new_due_at": until} for lease in leases])
+    def extend(self, connection: sa.Connection, leases: Sequence[Lease], holder: str, until: float) -> int:
+        """How many were extended: fewer than `leases` when one was lost."""
+        rows = [{**fence(lease, holder), "new_due_at": until} for lease in leases]
+        return self._extend.run_for_each(connection, rows)
 
     def release(self, connection: sa.Connection, leases: Sequence[Lease], holder: str, clock: QueueClock) -> None:
         """Gives rows back, to be claimed at once."""
         times = {"now": clock.now(), "wall": clock.wall()}
-        connection.execute(self._release, [{**fence(lease, holder), **times} for lease in leases])
+        self._release.run_for_each(connection, [{**fence(lease, holder), **times} for lease in leases])
 
 
 def key_of(lease: Lease) -> tuple[int, int]:

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from sesame.model.async_invocation import Leased, NewInvocation, StopResult
 from sesame.store.queue import changes
-from sesame.store.queue.batching import Applied
+from sesame.store.queue.accepting import Acceptor, Handover
+from sesame.store.queue.batching import Applied, Doubt
 from sesame.store.queue.changes import LEASES, Finish, Retry, Start, Stop
 from sesame.store.queue.clock import QueueClock
 from sesame.store.queue.deliveries import add_records
@@ -47,6 +48,7 @@ class Note(msgspec.Struct, frozen=True):
 
     `due_at` is when the first of what was changed falls due. `drained`: all that was due is claimed, and `next_due` is
     when the next row falls due. `stopping`: rows whose holders are to end them. `records`: some are to be sent.
+    `leased`: what was accepted and belongs to its runner at once.
     """
 
     due_at: float | None
@@ -54,6 +56,7 @@ class Note(msgspec.Struct, frozen=True):
     next_due: float | None
     stopping: list[int]
     records: bool
+    leased: list[Leased]
 
 
 class _Work:
@@ -69,47 +72,80 @@ class _Work:
         return self._places.get(kind, [])
 
 
-def apply(connection: sa.Connection, ops: Sequence[Op], holder: str, clock: QueueClock) -> Applied[Note]:
-    """Claims come last, so that they find what is accepted beside them."""
+class Owner(msgspec.Struct, frozen=True):
+    """Whose leases these are, and what accepts for it."""
+
+    holder: str
+    clock: QueueClock
+    acceptor: Acceptor
+    handover: Handover
+
+
+def apply(connection: sa.Connection, ops: Sequence[Op], owner: Owner) -> Applied[Note]:
+    """Claims come last, so that they find what is accepted beside them.
+
+    Leases are not looked up before they are used: raises `Doubt` when a statement changed fewer rows than it was to.
+    """
+    return _apply(connection, ops, owner, None)
+
+
+def _with_care(connection: sa.Connection, ops: Sequence[Op], owner: Owner) -> Applied[Note]:
+    """As `apply`, where one lease at least was lost."""
+    leases = [op.lease for op in ops if isinstance(op, Finish | Retry)]
+    leases += [lease for op in ops if isinstance(op, Extend) for lease in op.leases]
+    return _apply(connection, ops, owner, LEASES.held(connection, leases, owner.holder))
+
+
+def _apply(connection: sa.Connection, ops: Sequence[Op], owner: Owner, held: Held | None) -> Applied[Note]:
+    """`held`: the leases that are not lost, of those that are used; None while all are taken to be held."""
     work = _Work(ops)
     due: list[float] = []
-    _answer_holders(connection, work, holder, clock, due)
+    if not _answer_holders(connection, work, owner, due, held):
+        raise Doubt(lambda another: _with_care(another, ops, owner))
     stopping = []
     for place, asked in work.of(Stop):
-        work.results[place], seq = changes.stop(connection, asked, clock)
+        work.results[place], seq = changes.stop(connection, asked, owner.clock)
         if work.results[place] is StopResult.STOPPING:
             stopping.append(seq)
-    records = _accept(connection, work, clock, due)
-    drained = _claim(connection, work, holder, clock)
+    records, leased = _accept(connection, work, owner, due)
+    drained = _claim(connection, work, owner)
     next_due = LEASES.next_due(connection) if drained else None
-    clock.save(connection)
+    owner.clock.save(connection)
     if drained:
         # What is due now was claimed, and `next_due` covers the rest.
         due = []
-    return Applied(work.results, Note(min(due, default=None), drained, next_due, stopping, records))
+        owner.handover.caught_up = True
+    return Applied(work.results, Note(min(due, default=None), drained, next_due, stopping, records, leased))
 
 
-def _answer_holders(connection: sa.Connection, work: _Work, holder: str, clock: QueueClock, due: list[float]) -> None:
-    """Finishes, retries, extends and so on: those whose lease was lost are told so and change nothing."""
+def _answer_holders(connection: sa.Connection, work: _Work, owner: Owner, due: list[float], held: Held | None) -> bool:
+    """Finishes, retries, extends and so on: those whose lease was lost are told so and change nothing.
+
+    False when a lease was lost that was taken to be held.
+    """
     finishes, retries, extends = work.of(Finish), work.of(Retry), work.of(Extend)
-    leases = [op.lease for _, op in finishes] + [op.lease for _, op in retries]
-    leases += [lease for _, op in extends for lease in op.leases]
-    held = LEASES.held(connection, leases, holder) if leases else set()
+    holder, clock = owner.holder, owner.clock
+    if held is None:
+        held = {key_of(op.lease) for _, op in finishes} | {key_of(op.lease) for _, op in retries}
+        held.update(key_of(lease) for _, op in extends for lease in op.leases)
     for place, op in extends:
         work.results[place] = [key_of(lease) in held for lease in op.leases]
-    extended = [lease for _, op in extends for lease in op.leases if key_of(lease) in held]
-    if extended:
-        LEASES.extend(connection, extended, holder, clock.now() + LEASE_S)
+    extended = {key_of(lease): lease for _, op in extends for lease in op.leases if key_of(lease) in held}
     starts = [start for _, op in work.of(Starts) for start in op.starts]
+    retried, finished = _mark(work, retries, held), _mark(work, finishes, held)
+    changed = 0
+    if extended:
+        changed += LEASES.extend(connection, list(extended.values()), holder, clock.now() + LEASE_S)
     changes.start(connection, starts, holder)
-    retried = _mark(work, retries, held)
-    changes.retry(connection, retried, holder, clock)
+    changed += changes.retry(connection, retried, holder, clock)
     due += [clock.of_wall(op.not_before) for op in retried]
-    changes.finish(connection, _mark(work, finishes, held), holder)
+    changed += changes.finish(connection, finished, holder)
     released = [lease for _, op in work.of(Release) for lease in op.leases]
     if released:
         LEASES.release(connection, released, holder, clock)
         due.append(clock.now())
+        owner.handover.caught_up = False
+    return changed == len(extended) + len(retried) + len(finished)
 
 
 _Answer = TypeVar("_Answer", Finish, Retry)
@@ -126,28 +162,29 @@ def _mark(work: _Work, answers: Iterable[tuple[int, _Answer]], held: Held) -> li
     return valid
 
 
-def _accept(connection: sa.Connection, work: _Work, clock: QueueClock, due: list[float]) -> bool:
-    """What callers and finished invocations add; True when there are records to deliver."""
+def _accept(connection: sa.Connection, work: _Work, owner: Owner, due: list[float]) -> tuple[bool, list[Leased]]:
+    """What callers and finished invocations add; whether there are records to deliver, and what is leased at once."""
     news, records = changes.consequences(op for place, op in work.of(Finish) if work.results[place])
     own = len(news)
     accepts = work.of(Accept)
     news += [new for _, op in accepts for new in op.news]
-    accepted = changes.accept(connection, news, clock)
-    due += [clock.of_wall(new.not_before) for new, new_here in zip(news, accepted, strict=True) if new_here]
+    acceptance = owner.acceptor.accept(connection, news)
+    if acceptance.due_at is not None:
+        due.append(acceptance.due_at)
     for place, op in accepts:
-        work.results[place] = accepted[own : own + len(op.news)]
+        work.results[place] = acceptance.accepted[own : own + len(op.news)]
         own += len(op.news)
-    add_records(connection, records, clock)
-    return bool(records)
+    add_records(connection, records, owner.clock)
+    return bool(records), acceptance.leased
 
 
-def _claim(connection: sa.Connection, work: _Work, holder: str, clock: QueueClock) -> bool:
+def _claim(connection: sa.Connection, work: _Work, owner: Owner) -> bool:
     """Parts what is claimed among those who ask, the first first; True when more was asked for than is due."""
     claims = work.of(Claim)
     if not claims:
         return False
     limit = sum(op.limit for _, op in claims)
-    claimed = changes.claim(connection, limit, holder, clock)
+    claimed = changes.claim(connection, limit, owner.holder, owner.clock)
     start = 0
     for place, op in claims:
         work.results[place] = claimed[start : start + op.limit]

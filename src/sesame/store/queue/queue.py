@@ -23,12 +23,13 @@ from sesame.model.async_invocation import (
 )
 from sesame.model.clocks import Clocks, Timer
 from sesame.model.invocation import Target
-from sesame.store.queue import changes, pages
+from sesame.store.queue import pages
+from sesame.store.queue.accepting import Acceptor, Handover
 from sesame.store.queue.batching import Applied, Batch
 from sesame.store.queue.changes import LEASES, Finish, Retry, Start, Stop
 from sesame.store.queue.clock import QueueClock
 from sesame.store.queue.deliveries import DeliveryQueue
-from sesame.store.queue.operations import Accept, Claim, Extend, Note, Op, Release, Starts, apply
+from sesame.store.queue.operations import Accept, Claim, Extend, Note, Op, Owner, Release, Starts, apply
 from sesame.store.queue.rows import check
 from sesame.store.queue.wakeups import Wakeups
 from sesame.store.sql.database import Database
@@ -48,6 +49,10 @@ class InvocationQueue:
         self.clock = QueueClock(clocks)
         self._holder = holder or uuid.uuid4().hex
         self._wakeups = Wakeups(clocks, self.clock)
+        self._handover = Handover()
+        self._acceptor = Acceptor(self._holder, self.clock, self._handover)
+        self._owner = Owner(self._holder, self.clock, self._acceptor, self._handover)
+        self._take_accepted: Callable[[Sequence[Leased]], None] | None = None
         self._batch: Batch[Op, Note] = Batch(database, self._apply, self._committed, self._dropped)
         self.deliveries = DeliveryQueue(database, clocks, self.clock, self._holder)
         self._on_stop: list[Callable[[int], None]] = []
@@ -83,6 +88,15 @@ class InvocationQueue:
         """Called on the loop when there may be something to claim: after a commit, when a delay or a lease ends."""
         self._wakeups.on_work(callback)
 
+    def on_accepted(self, room: Callable[[], int], take: Callable[[Sequence[Leased]], None]) -> None:
+        """Has invocations that are due leased to the caller with their acceptance, while nothing older waits.
+
+        `room`, called on the writer's thread, says how many are taken now. `take` is called on the loop with their
+        leases after the commit, before `enqueue` returns.
+        """
+        self._take_accepted = take
+        self._handover.room = room
+
     def notify(self, _result: object = None) -> None:
         """For those who used `enqueue_in`, as `on_commit` of their change."""
         self._wakeups.notify()
@@ -108,7 +122,7 @@ class InvocationQueue:
         """As `enqueue`, as part of the transaction of `connection`; its owner calls `notify` when it is committed."""
         for new in news:
             check(new)
-        return changes.accept(connection, news, self.clock)
+        return self._acceptor.accept(connection, news, lease=False).accepted
 
     # What is leased.
 
@@ -204,13 +218,15 @@ class InvocationQueue:
     # What is asked for, gathered: on the writer's thread, then on the loop.
 
     def _apply(self, connection: sa.Connection, ops: list[Op]) -> Applied[Note]:
-        return apply(connection, ops, self._holder, self.clock)
+        return apply(connection, ops, self._owner)
 
     def _committed(self, note: Note) -> None:
         if note.drained:
             self._wakeups.know(note.next_due)
         if note.due_at is not None:
             self._wakeups.due_at(note.due_at)
+        if note.leased and self._take_accepted is not None:
+            self._take_accepted(note.leased)
         if note.records:
             self.deliveries.notify()
         for seq in note.stopping:

@@ -43,6 +43,7 @@ LEASED_COLUMNS = tuple(
     )
 )
 NEW_COLUMNS = (
+    "seq",
     "service",
     "function",
     "qualifier",
@@ -54,13 +55,13 @@ NEW_COLUMNS = (
     "due_at",
     "enqueued_at",
     "expires_at",
+    "epoch",
+    "holder",
+    "events",
     "meta",
     "payload",
 )
 RECORD_COLUMNS = tuple(column for column in invocations.c if column.name != "payload")
-
-# Service, function, qualifier, id, and whether it is a stateful one.
-Key = tuple[str, str, str, str, bool]
 
 
 def check(new: NewInvocation) -> None:
@@ -93,12 +94,9 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
-def key_of(new: NewInvocation) -> Key:
-    return (new.target.service, new.target.function, new.target.qualifier, new.invocation_id, new.stateful)
-
-
-def new_rows(news: Iterable[NewInvocation], clock: QueueClock) -> list[dict[str, Any]]:
-    now, wall = clock.now(), clock.wall()
+def new_rows(news: Iterable[NewInvocation], clock: QueueClock, now: float) -> list[dict[str, Any]]:
+    """All but the `seq` of rows that wait to be claimed. `now` is the queue's time."""
+    wall = clock.wall()
     ahead = now - wall
     # To the millisecond, as the API shows it: a filter of the time that was shown finds it.
     enqueued_at = math.floor(wall * 1000) / 1000
@@ -115,11 +113,33 @@ def new_rows(news: Iterable[NewInvocation], clock: QueueClock) -> list[dict[str,
             "due_at": now if new.not_before <= wall else new.not_before + ahead,
             "enqueued_at": enqueued_at,
             "expires_at": new.expires_at + ahead,
+            "epoch": 0,
+            "holder": "",
+            "events": "",
             "meta": None if new.meta == NO_META else _encode_meta(new.meta),
             "payload": new.payload,
         }
         for new in news
     ]
+
+
+def leased_at_once(seq: int, new: NewInvocation, enqueued_at: float) -> Leased:
+    """The lease of an invocation that was never claimed before."""
+    return Leased(
+        seq=seq,
+        epoch=1,
+        target=new.target,
+        invocation_id=new.invocation_id,
+        request_id=new.request_id,
+        payload=new.payload,
+        stateful=new.stateful,
+        source=new.source,
+        attempts=0,
+        throttles=0,
+        enqueued_at=enqueued_at,
+        expires_at=new.expires_at,
+        meta=new.meta,
+    )
 
 
 def leased_of(row: Sequence[Any], ahead: float) -> Leased:

@@ -5,12 +5,15 @@ Used by the schemas and by every store for its statements. What is not here is w
 (`sqlite_where` beside `postgresql_where`) work on both.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.compiler import compiles
+
+from sesame.store.sql.driver import SQLITE, execute
 
 T = TypeVar("T")
 
@@ -57,6 +60,53 @@ def insert_new(
     are returned.
     """
     return insert(table).on_conflict_do_nothing(index_elements=list(unique), index_where=where)
+
+
+# PostgreSQL's names of the types that its arrays of parameters have.
+_ARRAYS: tuple[tuple[type[sa.types.TypeEngine[Any]], str], ...] = (
+    (sa.Boolean, "boolean[]"),
+    (sa.BigInteger, "bigint[]"),
+    (sa.Integer, "integer[]"),
+    (sa.Float, "double precision[]"),
+    (sa.LargeBinary, "bytea[]"),
+    (sa.Text, "text[]"),
+)
+
+
+def array_type(of: "sa.types.TypeEngine[Any]") -> str:
+    """The type of an array of such values, as PostgreSQL spells it."""
+    return next(name for kind, name in _ARRAYS if isinstance(of, kind))
+
+
+# PostgreSQL hands out numbers in blocks of this size, so that a row costs no question of its own.
+_NUMBERS_AT_ONCE = 256
+_LAST_NUMBER = "SELECT seq FROM sqlite_sequence WHERE name = ?"
+_NEXT_NUMBERS = "SELECT nextval(pg_get_serial_sequence($1, $2)) FROM generate_series(1, $3::int)"
+
+
+class Numbers:
+    """The numbers of a table's new rows before they are inserted: each higher than all before, and given once.
+
+    Of a column that the database numbers by itself otherwise. Used by one thread.
+    """
+
+    def __init__(self, table: sa.Table, column: "sa.Column[int]") -> None:
+        self._table = table.name
+        self._column = column.name
+        self._reserved: deque[int] = deque()
+
+    def take(self, connection: sa.Connection, count: int) -> list[int]:
+        """Part of the transaction that inserts the rows."""
+        if connection.dialect.name == SQLITE:
+            # SQLite keeps the highest number that a row was inserted with, and has one writer.
+            found = execute(connection, _LAST_NUMBER, (self._table,)).rows
+            last = found[0][0] if found else 0
+            return list(range(last + 1, last + 1 + count))
+        reserved = self._reserved
+        if len(reserved) < count:
+            asked = (self._table, self._column, max(count, _NUMBERS_AT_ONCE))
+            reserved.extend(number for (number,) in execute(connection, _NEXT_NUMBERS, asked).rows)
+        return [reserved.popleft() for _ in range(count)]
 
 
 class json_text(sa.sql.functions.FunctionElement[str]):

@@ -2,52 +2,157 @@
 
 Used by `store.queue`, the hot path of asynchronous invocations: what SQLAlchemy does for each execution and each row
 costs more there than the database itself. Parameters and results are the driver's: a truth value may be 0 or 1.
+
+A change of many rows is few statements of many rows each. One for each row would have SQLite's driver give up the
+interpreter's lock and wait for it again for each row, and PostgreSQL answer each over the network.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import Insert
+from sqlalchemy.sql import visitors
+
+from sesame.store.sql.dialect import array_type
+from sesame.store.sql.driver import POSTGRESQL, execute
 
 Parameters = Mapping[str, Any]
+# SQLite has one statement for each number of rows up to the first, and for each power of two up to the second.
+ROWS_EXACTLY, ROWS_AT_ONCE = 16, 64
+# A statement asks for at most this many values; the databases bound the parameters of one. A power of two.
+VALUES_AT_ONCE = 1024
+# The name by which a statement knows the rows that it is run for.
+_GIVEN = "given"
 
 
 class Prepared:
-    """Every execution gives every parameter that has no value of its own: a missing one is a `KeyError`.
+    """Every execution gives every parameter that has no value of its own: a missing one is a `KeyError`."""
 
-    `columns` are those that an INSERT sets, where it does not say so itself.
-    """
-
-    def __init__(self, statement: sa.sql.expression.Executable, columns: Sequence[str] | None = None) -> None:
-        assert isinstance(statement, sa.ClauseElement)
+    def __init__(self, statement: sa.sql.expression.Executable) -> None:
         self._statement = statement
-        self._columns = columns
         self._compiled: dict[str, tuple[str, Callable[[Parameters], tuple[Any, ...]]]] = {}
 
-    def rows(self, connection: sa.Connection, parameters: Parameters) -> Sequence["sa.Row[Any]"]:
+    def rows(self, connection: sa.Connection, parameters: Parameters) -> Sequence[Any]:
         """Runs a SELECT, or a change with RETURNING, and gives its rows."""
-        sql, in_order = self._for(connection.dialect)
-        return connection.exec_driver_sql(sql, in_order(parameters)).fetchall()
-
-    def run_for_each(self, connection: sa.Connection, parameters: Sequence[Parameters]) -> None:
-        """Runs a change without RETURNING once for each; none is fine."""
-        if parameters:
-            sql, in_order = self._for(connection.dialect)
-            connection.exec_driver_sql(sql, [in_order(each) for each in parameters])
-
-    def _for(self, dialect: sa.Dialect) -> tuple[str, Callable[[Parameters], tuple[Any, ...]]]:
-        found = self._compiled.get(dialect.name)
+        found = self._compiled.get(connection.dialect.name)
         if found is None:
-            found = self._compiled[dialect.name] = self._compile(dialect)
-        return found
+            found = self._compiled[connection.dialect.name] = self._compile(connection.dialect)
+        sql, in_order = found
+        return execute(connection, sql, in_order(parameters)).rows
 
     def _compile(self, dialect: sa.Dialect) -> tuple[str, Callable[[Parameters], tuple[Any, ...]]]:
-        compiled = self._statement.compile(dialect=dialect, column_keys=self._columns)
+        assert isinstance(self._statement, sa.ClauseElement)
+        compiled = self._statement.compile(dialect=dialect)
         assert isinstance(compiled, sa.sql.compiler.SQLCompiler)
         names = compiled.positiontup or []
         constants = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
         return str(compiled), _ordering(names, constants)
+
+
+class PreparedList:
+    """A SELECT that looks for values: `statement` makes it from its parameters, of which it has some power of two."""
+
+    def __init__(self, statement: "Callable[[Sequence[sa.BindParameter[int]]], sa.Select[Any]]") -> None:
+        self._statement = statement
+        self._of_size: dict[int, Prepared] = {}
+
+    def rows(self, connection: sa.Connection, values: Sequence[int]) -> list[Any]:
+        """In the order of the database; each row once where `values` holds nothing twice."""
+        found: list[Any] = []
+        for start in range(0, len(values), VALUES_AT_ONCE):
+            found += self._some(connection, values[start : start + VALUES_AT_ONCE])
+        return found
+
+    def _some(self, connection: sa.Connection, values: Sequence[int]) -> Sequence[Any]:
+        """Where there are fewer values than parameters, the last one is named again."""
+        size = 1 << (len(values) - 1).bit_length()
+        names = [f"value_{number}" for number in range(size)]
+        prepared = self._of_size.get(size)
+        if prepared is None:
+            binds = [sa.bindparam(name, type_=sa.BigInteger) for name in names]
+            prepared = self._of_size[size] = Prepared(self._statement(binds))
+        padded = [*values, *[values[-1]] * (size - len(values))]
+        return prepared.rows(connection, dict(zip(names, padded, strict=True)))
+
+
+class PreparedRows:
+    """An INSERT, or an UPDATE of the one row that its parameters name, run for many rows at once.
+
+    `columns` are those that an INSERT sets. Every parameter of an UPDATE has a type.
+    """
+
+    def __init__(self, statement: "Insert | sa.Update", columns: Sequence[str] = ()) -> None:
+        given: dict[str, sa.ColumnClause[Any]] = {}
+        if isinstance(statement, Insert):
+            given = {name: sa.column(name, statement.table.c[name].type) for name in columns}
+            source = sa.table(_GIVEN, *given.values())
+            # SQLite takes ON CONFLICT for a part of the SELECT where that has no condition.
+            self._statement: Any = statement.from_select(columns, sa.select(*source.c).where(sa.true()))
+        else:
+            self._statement = visitors.replacement_traverse(statement, {}, _replacing(given))
+        self._given = list(given.values())
+        self._in_order = itemgetter(*given)
+        self._compiled: dict[tuple[str, int], str] = {}
+
+    def run_for_each(self, connection: sa.Connection, rows: Sequence[Parameters]) -> int:
+        """How many rows were inserted or changed; no `rows` are fine. None of them may name the same row as another."""
+        changed = 0
+        in_order = [self._in_order(row) for row in rows]
+        if connection.dialect.name == POSTGRESQL:
+            if in_order:
+                columns = tuple(list(values) for values in zip(*in_order, strict=True))
+                changed = execute(connection, self._sql(connection.dialect, 0), columns).changed
+            return changed
+        for start, size in _portions(len(in_order)):
+            values = tuple(chain.from_iterable(in_order[start : start + size]))
+            changed += execute(connection, self._sql(connection.dialect, size), values).changed
+        return changed
+
+    def _sql(self, dialect: sa.Dialect, size: int) -> str:
+        """For so many rows on SQLite; for any number on PostgreSQL, where each parameter is an array."""
+        key = dialect.name, size
+        found = self._compiled.get(key)
+        if found is None:
+            changing = self._statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+            names = ", ".join(column.name for column in self._given)
+            found = self._compiled[key] = f"WITH {_GIVEN} ({names}) AS ({self._source(size)}) {changing}"
+        return found
+
+    def _source(self, size: int) -> str:
+        if not size:
+            arrays = (f"${number}::{array_type(column.type)}" for number, column in enumerate(self._given, 1))
+            return f"SELECT * FROM unnest({', '.join(arrays)})"
+        one = f"({', '.join('?' * len(self._given))})"
+        return "VALUES " + ", ".join([one] * size)
+
+
+def _replacing(given: "dict[str, sa.ColumnClause[Any]]") -> Callable[..., Any]:
+    """Puts a column of the given rows in the place of each parameter, and gathers these columns."""
+    source = sa.table(_GIVEN)
+
+    def replace(element: Any, **_kw: Any) -> Any:
+        if not isinstance(element, sa.BindParameter) or not element.required:
+            return None
+        if element.key not in given:
+            assert not isinstance(element.type, sa.types.NullType), element.key
+            given[element.key] = sa.column(element.key, element.type)
+            source.append_column(given[element.key])
+        return source.c[element.key]
+
+    return replace
+
+
+def _portions(number: int) -> Iterator[tuple[int, int]]:
+    """Where each statement begins, and for how many rows it is."""
+    start = 0
+    while start < number:
+        left = number - start
+        size = left if left <= ROWS_EXACTLY else min(ROWS_AT_ONCE, 1 << (left.bit_length() - 1))
+        yield start, size
+        start += size
 
 
 def _ordering(names: Sequence[str], constants: Parameters) -> Callable[[Parameters], tuple[Any, ...]]:
