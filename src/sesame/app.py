@@ -19,6 +19,7 @@ from sesame.engine.interface import Observer
 from sesame.model.account import AccessKey
 from sesame.model.clocks import Clocks, SystemClocks
 from sesame.model.errors import ConfigurationError
+from sesame.model.invocation import Invocation, Outcome
 from sesame.sandbox.interface import Enforcement
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
@@ -61,6 +62,17 @@ class Sesame:
     @property
     def endpoints(self) -> Endpoints:
         return self._endpoints
+
+    async def load(self, invocation: Invocation, archive: bytes | None = None) -> Outcome | None:
+        """Loads a deployed function's handler and calls nothing, as `engine.loading` says.
+
+        With `archive`, the zip of another code than the deployed one, which no call gets.
+        """
+        code = ""
+        if archive is not None:
+            runtime = self._engine.resolver.resolve(invocation.target).runtime
+            code = (await self._storage.packages.add(archive, runtime)).sha256
+        return await self._engine.engine.load(invocation, code)
 
     def enforcement(self) -> tuple[Enforcement, ...]:
         """Every limit and wall of the sandbox, and whether it is held on this machine."""

@@ -12,7 +12,7 @@ from tests.support.sdk import KEY_ID, SECRET, Client
 
 from sesame.fc.auth import signature
 from sesame.fc.web.http_functions import HEADERS_BYTES_MAX, URL_BYTES_MAX
-from sesame.model.invocation import FunctionError, Invocation, Outcome
+from sesame.model.invocation import FunctionError, Invocation, Outcome, Target
 
 TRIGGERS = "/services/demo/functions/f/triggers"
 WEB = "/2016-08-15/proxy/demo/f"
@@ -350,3 +350,53 @@ async def test_preflights_are_the_function_s_to_answer(web: Endpoint) -> None:
 async def test_a_visitor_who_hangs_up_cancels_the_call(web: Endpoint) -> None:
     await hang_up_on(web, WEB, {"host": "127.0.0.1"})
     assert web.engine.cancelled == 1
+
+
+@pytest.mark.parametrize("host", ["f.demo.localhost:9000", "F.Demo.LOCALHOST", "f.demo.localhost."])
+async def test_a_function_is_reached_under_a_host_of_its_own(web: Endpoint, host: str) -> None:
+    answer = await visit(web, "/a%20b/c?d=1", "POST", b"body", {"host": host})
+    assert answer.status == 200
+    assert (seen(web)["path"], seen(web)["query"], seen(web)["request_uri"]) == ("/a b/c", "d=1", "/a%20b/c?d=1")
+    assert ["x-fc-base-path", "/"] in seen(web)["headers"]
+    assert web.engine.asked[-1].target == Target("demo", "LATEST", "f")
+    assert "Content-Disposition" not in answer.headers
+
+
+async def test_the_rules_of_the_trigger_hold_under_a_local_url(web: Endpoint) -> None:
+    await trigger(web, authType="function", methods=["GET"])
+    assert (await visit(web, "/", "POST", headers={"host": "f.demo.localhost"})).status == 405
+    unsigned = await visit(web, "/", headers={"host": "f.demo.localhost"})
+    assert unsigned.status in (400, 403)
+    assert web.engine.asked == []
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [
+        ("nothing.demo.localhost", "FunctionNotFound"),
+        ("f.nothing.localhost", "ServiceNotFound"),
+        ("demo.localhost", "PathNotSupported"),
+        ("a.f.demo.localhost", "PathNotSupported"),
+        (".demo.localhost", "PathNotSupported"),
+        ("f.demo.localhost.example.com", "PathNotSupported"),
+    ],
+)
+async def test_a_local_url_of_nothing_is_not_found(web: Endpoint, host: str, code: str) -> None:
+    answer = await visit(web, "/a", headers={"host": host})
+    assert (answer.status, answer.json()["ErrorCode"]) == (400 if code == "PathNotSupported" else 404, code)
+
+
+async def test_names_that_differ_in_their_case_keep_apart_where_they_are_written_so(
+    web: Endpoint, function_body: dict[str, Any]
+) -> None:
+    body = {**function_body, "functionName": "F"}
+    assert (await web.call("POST", "/services/demo/functions", body)).status == 200
+    config = {"authType": "anonymous", "methods": ["GET"]}
+    made = {"triggerName": "web", "triggerType": "http", "triggerConfig": config}
+    assert (await web.call("POST", "/services/demo/functions/F/triggers", made)).status == 200
+    for written in ("f", "F"):
+        await visit(web, "/", headers={"host": f"{written}.demo.localhost"})
+        assert web.engine.asked[-1].target.function == written
+    assert (await web.call("DELETE", "/services/demo/functions/F/triggers/web")).status == 204
+    await visit(web, "/", headers={"host": "F.demo.localhost"})
+    assert web.engine.asked[-1].target.function == "f"

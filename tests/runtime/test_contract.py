@@ -309,3 +309,12 @@ async def test_packages_of_the_runtime_and_of_a_user_base(stage: Any, tmp_path: 
     assert (await actor.invoke(b"only_shipped")).payload.startswith(str(shipped).encode())
     assert (await actor.invoke(b"by_pth")).payload.startswith(str(extra).encode())
     assert b"functions/surroundings" in (await actor.invoke(b"index")).payload
+
+
+async def test_a_handler_is_loaded_ahead_of_its_call_and_not_called(stage: Any) -> None:
+    actor = await stage.start("raises")
+    assert (await actor.invoke(kind="load")).ok
+    assert actor.lines() == []
+    assert not (await actor.invoke()).ok
+    actor = await stage.start("broken_syntax")
+    assert (await actor.error(kind="load"))["errorType"] == "UserCodeSyntaxError"

@@ -1,4 +1,4 @@
-"""Shows calls on a terminal as they end: collected on the event loop, written by a thread of its own.
+"""Shows calls as they end, and what functions write, on a terminal: collected on the event loop, written by a thread.
 
 Given to `app.Sesame` by `sesame start` and `sesame dev` as an observer. A terminal that takes nothing and a flood of
 calls hold up no call: what cannot be shown in time is counted, and the count is shown.
@@ -8,10 +8,13 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+import msgspec
 
 from sesame.cli import call_text
 from sesame.cli.call_text import Call
+from sesame.engine.invocation_log import LogSource
 from sesame.fc.v2016.errors import worded
 from sesame.model.clocks import Clocks, Timer
 from sesame.model.errors import CallerError
@@ -20,14 +23,24 @@ from sesame.model.invocation import Invocation, Outcome
 # Calls are written together so often, at most so many at a time: more per second than anybody reads.
 FLUSH_EVERY_S = 0.05
 CALLS_TOGETHER_MAX = 50
-# A failure takes many lines.
+# Of what functions write so much waits at most.
+OUTPUT_BYTES_MAX = 256 * 1024
 END_S = 2.0
+# The lines of the platform in a function's log, as are reports of errors: the lines of the call say the same.
+_PLATFORM = (b"FC ", b"Duration: ", b"Cold start: ", b"FunctionCompute ")
 
 Write = Callable[[str], object]
 
 
+class _Output(msgspec.Struct, frozen=True, gc=False):
+    """What a function has written."""
+
+    name: str
+    data: bytes
+
+
 class CallLines:
-    """Belongs to one event loop. `open` once, then `close` once; `take` is an `Observer.ended`."""
+    """Belongs to one event loop. `open` once, then `close` once; `take` and `wrote` are an `Observer`'s."""
 
     def __init__(
         self,
@@ -42,11 +55,14 @@ class CallLines:
         self._clocks = clocks
         self._colors = colors
         self._failures_only = failures_only
-        self._waiting: list[Call] = []
+        self._waiting: list[Call | _Output | str] = []
+        self._calls = 0
+        self._output_bytes = 0
+        self._output_left_out = 0
         self._left_out = 0
         self._failed_left_out = 0
         self._timer: Timer | None = None
-        self._batches: queue.SimpleQueue[tuple[list[Call], str] | None] = queue.SimpleQueue()
+        self._batches: queue.SimpleQueue[list[Call | _Output | str] | None] = queue.SimpleQueue()
         self._idle = threading.Event()
         self._idle.set()
         self._thread = threading.Thread(target=self._run, name="sesame call lines", daemon=True)
@@ -59,11 +75,36 @@ class CallLines:
         failed = not isinstance(ended, Outcome) or ended.error is not None
         if self._failures_only and not failed:
             return
-        if len(self._waiting) >= CALLS_TOGETHER_MAX:
+        if self._calls >= CALLS_TOGETHER_MAX:
             self._left_out += 1
             self._failed_left_out += failed
             return
-        self._waiting.append(call_text.call_of(self._clocks.wall(), invocation, ended, _refusal(ended)))
+        self._calls += 1
+        self._add(call_text.call_of(self._clocks.wall(), invocation, ended, _refusal(ended)))
+
+    def wrote(self, source: LogSource, _request_id: str, data: bytes, _more: bool) -> None:
+        """Keeps what a function has written, or counts its bytes."""
+        if data.startswith(_PLATFORM) or (b" [ERROR] {" in data and b"errorMessage" in data):
+            return
+        if self._output_bytes + len(data) > OUTPUT_BYTES_MAX:
+            self._output_left_out += len(data)
+            return
+        self._output_bytes += len(data)
+        self._add(_Output(f"{source.service}/{source.function}", bytes(data)))
+
+    def say(self, line: str) -> None:
+        """A line of the command's own."""
+        self._add(line)
+
+    def failed(self, line: str) -> None:
+        self._add(f"{call_text.RED}error:{call_text.RESET} {line}" if self._colors else f"error: {line}")
+
+    def loaded(self, invocation: Invocation, outcome: Outcome) -> None:
+        """That a function's handler was loaded for the next call, or why it could not be."""
+        self._add(call_text.loaded_call(self._clocks.wall(), invocation, outcome))
+
+    def _add(self, item: Call | _Output | str) -> None:
+        self._waiting.append(item)
         if self._timer is None:
             self._timer = self._clocks.call_later(FLUSH_EVERY_S, self._flush)
 
@@ -88,27 +129,33 @@ class CallLines:
     def _hand_over(self) -> None:
         if not self._waiting:
             return
-        missing = ""
         if self._left_out:
             failed = f", {self._failed_left_out} of them failed" if self._failed_left_out else ""
-            missing = f"… {self._left_out} more calls not shown{failed} …"
+            self._waiting.append(f"… {self._left_out} more calls not shown{failed} …")
+        if self._output_left_out:
+            self._waiting.append(f"… {self._output_left_out} bytes that functions wrote are not shown …")
         self._idle.clear()
-        self._batches.put((self._waiting, missing))
-        self._waiting, self._left_out, self._failed_left_out = [], 0, 0
+        self._batches.put(self._waiting)
+        self._waiting, self._calls, self._left_out, self._failed_left_out = [], 0, 0, 0
+        self._output_bytes, self._output_left_out = 0, 0
 
     def _run(self) -> None:
         """The thread: formats and writes until the end, or until nothing can be written."""
         while (batch := self._batches.get()) is not None:
-            calls, missing = batch
             try:
-                for call in calls:
-                    self._write(call_text.joined(call_text.lines_of(call, colors=self._colors)))
-                if missing:
-                    self._write(f"{missing}\n")
+                for item in batch:
+                    self._write(call_text.joined(self._lines_of(item)))
             except (OSError, ValueError):
                 # The terminal is gone or its stream closed. What is shown there is for those who look at it.
                 return
             self._idle.set()
+
+    def _lines_of(self, item: Call | _Output | str) -> Iterable[str]:
+        if isinstance(item, Call):
+            return call_text.lines_of(item, colors=self._colors)
+        if isinstance(item, str):
+            return [item]
+        return call_text.output_lines(item.name, item.data)
 
 
 def to_stderr(clocks: Clocks, *, failures_only: bool = False) -> CallLines:

@@ -38,7 +38,7 @@ _FAILURES = {
 }
 # For these the error body has the function's own traceback; for others the end of its log tells more.
 _TRACED = frozenset({"unhandled", "initializer", "response_too_large"})
-_PLATFORM_LINES = ("FC Invoke ", "FC Initialize ", "Duration: ", "Cold start: ")
+_PLATFORM_LINES = ("FC Invoke ", "FC Initialize ", "FC Load ", "Duration: ", "Cold start: ")
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
@@ -56,6 +56,18 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     body: bytes = b""
     log: bytes = b""
     refusal: str = ""
+    loaded: bool = False
+
+
+def loaded_call(at: float, invocation: Invocation, outcome: Outcome) -> Call:
+    """Of a handler that was loaded ahead of its next call."""
+    return msgspec.structs.replace(call_of(at, invocation, outcome), loaded=True)
+
+
+def output_lines(name: str, data: bytes) -> list[str]:
+    """What a function wrote, each line with the function's name."""
+    text = data.decode("utf-8", "replace").replace("\r\n", "\n").removesuffix("\n")
+    return [f"    {name} | {output.harmless(line)}" for line in text.split("\n")]
 
 
 def call_of(at: float, invocation: Invocation, ended: Outcome | BaseException, refusal: str = "") -> Call:
@@ -94,7 +106,10 @@ def _line(call: Call, *, colors: bool) -> str:
     if call.refusal:
         how, color = f"not run: {call.refusal}", YELLOW
     elif call.failure:
-        how, color = f"{_FAILURES.get(call.failure, call.failure)} {call.duration_ms:.1f} ms", RED
+        failure = "cannot be loaded" if call.loaded else _FAILURES.get(call.failure, call.failure)
+        how, color = f"{failure} {call.duration_ms:.1f} ms", RED
+    elif call.loaded:
+        how, color = f"loaded in {call.duration_ms:.1f} ms", GREEN
     else:
         how, color = f"ok {call.duration_ms:.1f} ms", GREEN
     parts = [_painted(f"{when}Z", DIM, colors=colors), output.harmless(name_of(call.target))]

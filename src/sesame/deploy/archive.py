@@ -42,12 +42,26 @@ def packed(code: Code) -> bytes:
     return _zip(files, path)
 
 
-def _files(root: Path, ignore_file: Path | None) -> Iterator[tuple[str, Path]]:
-    """Every file with its name in the zip, in order of name."""
+def ignored_by(ignore_file: Path | None) -> pathspec.GitIgnoreSpec:
+    """What does not belong to code: what never does, and what the file names."""
     lines = list(ALWAYS_IGNORED)
     if ignore_file is not None and ignore_file.is_file():
         lines += ignore_file.read_text("utf-8").splitlines()
-    ignored = pathspec.GitIgnoreSpec.from_lines(lines)
+    return pathspec.GitIgnoreSpec.from_lines(lines)
+
+
+def files_of(code: Code) -> Iterator[Path]:
+    """The files that `packed` packs."""
+    path = code.path
+    if path is not None and path.is_dir():
+        yield from (file for _name, file in _files(path, code.ignore_file))
+    elif path is not None:
+        yield path
+
+
+def _files(root: Path, ignore_file: Path | None) -> Iterator[tuple[str, Path]]:
+    """Every file with its name in the zip, in order of name."""
+    ignored = ignored_by(ignore_file)
     count = 0
     for folder, folders, names in os.walk(root):
         below = Path(folder).relative_to(root)

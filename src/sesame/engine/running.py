@@ -16,6 +16,7 @@ from sesame.engine.hooks import Hooks
 from sesame.engine.instance import State
 from sesame.engine.interface import InstanceInfo, Observer, RunningCommand
 from sesame.engine.invocation_log import LogSink, LogSource
+from sesame.engine.loading import Loading
 from sesame.engine.policies import Caps
 from sesame.engine.pool import Pool, PoolDependencies
 from sesame.engine.resolver import Snapshots
@@ -66,7 +67,7 @@ class LocalEngine:
         self.dispatcher.on_end = given.observer.ended
         # The dispatcher's own method, so that a call awaits no coroutine of this class.
         self.invoke = self.dispatcher.invoke
-
+        self.load = Loading(given.resolver, self.pool, given.clocks, given.credentials).load
         self.announce = AnnouncedCalls(given.resolver, self.pool, given.caps).announce
 
     @property

@@ -81,6 +81,7 @@ class FcEndpoint:
         self._invoker = Invoker(parts.engine, intake, self._date)
         self._http = HttpFunctions(parts.control.http_triggers, self._verifier, self._permissions, self._invoker)
         self._domains = parts.control.domains
+        self._http_triggers = parts.control.http_triggers
         instances = Instances(parts.control, parts.engine)
         self._exec = ExecEndpoint(
             ExecDependencies(self._verifier, self._permissions, instances, parts.engine, self._errors, parts.clocks)
@@ -128,12 +129,17 @@ class FcEndpoint:
             self._fail(request_id, exchange, error)
 
     async def _elsewhere(self, request_id: str, exchange: Exchange) -> None:
-        """Links to code on every host; all other paths belong to the custom domains where there is one."""
+        """Links to code on every host; all other paths belong to custom domains, and to functions under local URLs."""
         request = exchange.request
         domain = None
         if not request.raw_path.startswith(_LINK_PREFIX):
             domain = http_functions.domain_of(self._domains.find, request)
         if domain is None:
+            local = http_functions.local_names(request)
+            if local is not None and not request.raw_path.startswith(_OWN_PREFIX):
+                target = self._http_triggers.named(*local)
+                await self._http.serve(request_id, http_functions.local_way(target, request), exchange)
+                return
             asked = unserved.asked_of(request)
             if asked is not None:
                 self._send(exchange, unserved.refusal(request, self._date(), request_id, asked))

@@ -53,7 +53,7 @@ class SandboxSpec(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One request to the shim. `kind` is invoke, initialize, pre_freeze or pre_stop; `meta` is JSON-serialisable."""
+    """One request to the shim. `kind` is invoke, load, initialize, pre_freeze or pre_stop; `meta` becomes JSON."""
 
     kind: str
     request_id: str

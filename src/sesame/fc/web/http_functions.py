@@ -127,12 +127,33 @@ def proxy_way(request: Request) -> Way:
 
 def domain_of(find: Callable[[str], Record | None], request: Request) -> CustomDomain | None:
     """The custom domain that a request is for, by its Host header."""
+    host = host_of(request)
+    record = find(host) if host else None
+    return None if record is None else record.document
+
+
+def host_of(request: Request) -> str:
+    """The Host header without a port; "" where there is none."""
     for name, value in request.headers:
         if name == b"host":
             host, colon, port = value.decode("latin-1").rpartition(":")
-            record = find(host if colon and port.isdigit() else value.decode("latin-1"))
-            return None if record is None else record.document
-    return None
+            return host if colon and port.isdigit() else value.decode("latin-1")
+    return ""
+
+
+def local_names(request: Request) -> tuple[str, str] | None:
+    """Service and function of a request to `FUNCTION.SERVICE.localhost`; None for other hosts."""
+    labels = host_of(request).removesuffix(".").split(".")
+    if len(labels) != 3 or labels[2].lower() != "localhost" or not (labels[0] and labels[1]):
+        return None
+    return labels[1], labels[0]
+
+
+def local_way(target: Target, request: Request) -> Way:
+    """A function under its local URL: at the root of its own host, as on a custom domain."""
+    _check_size(request)
+    path = unquote_to_bytes(request.raw_path).decode("utf-8", "surrogateescape")
+    return Way(target=target, path=path, query=request.query, base_path="/", attachment=False)
 
 
 async def domain_way(domain: CustomDomain, request: Request) -> Way:

@@ -1,0 +1,218 @@
+"""`sesame dev`: runs a project while it is worked on. A saved file serves with the next call; calls and logs are shown.
+
+What it does lies in `sesame.dev`. Everything is shown on stderr; Ctrl-C ends it with 0.
+"""
+
+import asyncio
+import hashlib
+import os
+import re
+import shlex
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import uvloop
+
+from sesame.app import Sesame
+from sesame.cli import naming, output, own_log, server
+from sesame.cli.call_lines import CallLines, to_stderr
+from sesame.cli.client import Client
+from sesame.cli.options import settle, with_settings
+from sesame.deploy import sources
+from sesame.deploy.folder import Wanted
+from sesame.deploy.project import Project
+from sesame.dev import watching
+from sesame.dev.development import Development, Needs, urls
+from sesame.dev.guessed_once import GuessedOnce
+from sesame.engine.interface import Observer
+from sesame.model import limits
+from sesame.model.clocks import SystemClocks
+from sesame.sandbox.runtimes.interpreters import discover
+from sesame.settings import Settings
+
+REMEMBERED = "dev.json"
+FILES_SHOWN_MAX = 3
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+SETTINGS = ("port", "oss_port", "data_dir", "sandbox", "interpreters", "runtimes_dir", "region", "account_id")
+
+
+@click.command()
+@click.argument("source", type=click.Path(exists=True, path_type=Path), default=Path())
+@click.option("-t", "--template", type=click.Path(exists=True, path_type=Path), help="The template, by another name.")
+@click.option("--name", metavar="SERVICE/FUNCTION", help="Of a folder without a template.")
+@click.option("--handler", help="Of a folder without a template, as main.my_handler [default: found].")
+@click.option("--runtime", type=click.Choice(limits.SANDBOXED_RUNTIMES), help="[default: the newest here]")
+@click.option("--http/--event", "http", default=None, help="What a folder's function takes.")
+@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Of a folder's function.")
+@click.option("-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Of a template.")
+@click.option("--keep-serving", is_flag=True, help="Keep the old code where the new one cannot be loaded.")
+@click.option("--endpoint", metavar="URL", help="Deploy to this server, instead of starting one for the project.")
+@with_settings(*SETTINGS)
+def dev(**options: Any) -> None:
+    """Runs SOURCE (a folder with a template.yml or s.yaml, a template, or a folder or file with a handler) on a Sesame
+    of its own, and deploys again whatever is saved. Shows calls, logs and failures as they come.
+    """
+    settings = settle(options)
+    own_log.configure()
+    source: Path = options["template"] or options["source"]
+    uvloop.run(_run(options, settings, source.resolve()))
+
+
+async def _run(options: dict[str, Any], settings: Settings, source: Path) -> None:
+    """Until SIGINT or SIGTERM."""
+    loop, main = asyncio.get_running_loop(), asyncio.current_task()
+    assert main is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, main.cancel)
+    clocks = SystemClocks()
+    lines = to_stderr(clocks)
+    lines.open()
+    try:
+        if options["endpoint"]:
+            await _at_endpoint(options, settings, source, lines)
+        else:
+            await _at_own(options, settings, source, lines)
+    except asyncio.CancelledError:
+        lines.say("Stopped.")
+    finally:
+        lines.close()
+
+
+async def _at_endpoint(options: dict[str, Any], settings: Settings, source: Path, lines: CallLines) -> None:
+    chosen = server.choose(server.Named(settings.data_dir, options["data_dir"] is not None, options["endpoint"]))
+    lines.say(f"Deploying to {chosen.endpoint} as {chosen.key.described()}. Its own terminal shows calls and failures.")
+    root = _root(source)
+    needs = Needs(root=root, read=_reader(options, settings, source, chosen.key), client=Client(chosen), says=lines)
+    await _develop(Development(needs), lines, root, None)
+
+
+async def _at_own(options: dict[str, Any], settings: Settings, source: Path, lines: CallLines) -> None:
+    settings = _own(settings, source, options)
+    sesame = Sesame(settings, SystemClocks(), Observer(ended=lines.take, wrote=lines.wrote))
+    try:
+        await sesame.start()
+        port = int(sesame.endpoints.fc.rpartition(":")[2])
+        await _develop(_development(sesame, options, settings, source, lines), lines, _root(source), port)
+    finally:
+        await sesame.stop()
+
+
+def _root(source: Path) -> Path:
+    return source if source.is_dir() else source.parent
+
+
+def _development(
+    sesame: Sesame, options: dict[str, Any], settings: Settings, source: Path, lines: CallLines
+) -> Development:  # fmt: skip
+    data_dir = sesame.data_dir
+    keys = data_dir.credentials()
+    key = server.Key(keys.access_key_id, keys.access_key_secret, f"data directory {data_dir.path}", "", keys.account_id)
+    chosen = server.Server(sesame.endpoints.fc, str(data_dir.path), key, sesame.endpoints.oss)
+    where = shlex.quote(str(data_dir.path))
+    lines.say(
+        f'Sesame is at {chosen.endpoint}, for other terminals: eval "$({output.own_name()} env --data-dir {where})"'
+    )
+    for notice in sesame.notices():
+        lines.say(notice)
+    return Development(
+        Needs(
+            root=_root(source),
+            read=_reader(options, settings, source, key),
+            client=Client(chosen),
+            says=lines,
+            load=sesame.load,
+            keep_serving=options["keep_serving"],
+            remembered=data_dir.path / REMEMBERED,
+        )
+    )
+
+
+async def _develop(development: Development, lines: CallLines, root: Path, port: int | None) -> None:
+    """Deploys, then deploys again after each change; ends by cancellation only. `port` serves local URLs."""
+    told: list[str] = []
+    watching_told = False
+    async with watching.Watcher(development.matters) as watcher:
+        await watcher.watch({root})
+        while True:
+            if await development.deploy() and development.project is not None:
+                now = _how_to_call(development.project, port)
+                for line in now if now != told else ():
+                    lines.say(line)
+                told = now
+            if not await watcher.watch(development.folders()):
+                if not watching_told:
+                    lines.say(f"Watching {root}; stop with Ctrl-C.")
+                    watching_told = True
+                changed = await watcher.changed()
+                more = " …" if changed[FILES_SHOWN_MAX:] else ""
+                lines.say(f"changed: {', '.join(_shown(path, root) for path in changed[:FILES_SHOWN_MAX])}{more}")
+
+
+def _shown(path: Path, root: Path) -> str:
+    return output.harmless(str(path.relative_to(root) if path.is_relative_to(root) else path))
+
+
+def _how_to_call(project: Project, port: int | None) -> list[str]:
+    http = {(each.service, each.function) for each in project.triggers if each.fields["triggerType"] == "http"}
+    found = [f"  {url}" for url in urls(project, port)] if port is not None else []
+    for function in project.functions:
+        if (function.service, function.name) not in http:
+            found.append(f"  sesame invoke {function.service}/{function.name} -e '{{}}'")
+    return found
+
+
+def _reader(options: dict[str, Any], settings: Settings, source: Path, key: server.Key) -> Callable[[], Project]:
+    """Reads the project anew with each call; interpreters are looked for once."""
+    runtimes = () if options["runtime"] else tuple(discover())
+    service, function = naming.service_and_function(options["name"]) if options["name"] else (None, None)
+    wanted = Wanted(
+        service=service,
+        function=function,
+        handler=options["handler"],
+        runtime=options["runtime"],
+        http=options["http"],
+        environment=naming.pairs(options["variables"], "--env"),
+        runtimes=runtimes,
+    )
+    context = sources.Context(
+        account_id=key.account_id or settings.account_id or "",
+        region=settings.region,
+        access_key_id=key.access_key_id,
+        parameters=naming.pairs(options["parameters"], "-p"),
+    )
+    return GuessedOnce(source, context, wanted).read
+
+
+def _own(settings: Settings, source: Path, options: dict[str, Any]) -> Settings:
+    """Settings of the project's own Sesame: a data directory by the project's path, and ports that are free."""
+    data_dir = settings.data_dir if options["data_dir"] is not None else data_dir_of(source)
+    ports = {
+        name: _free(settings.host, getattr(settings, name), wanted=options[name] is not None)
+        for name in ("port", "oss_port")
+    }
+    return msgspec.structs.replace(settings, data_dir=data_dir, **ports)
+
+
+def data_dir_of(source: Path) -> Path:
+    """In the user's cache, so that nothing is written into the project."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    name = _NOT_IN_A_NAME.sub("-", source.name) or "project"
+    return cache / "sesame" / "dev" / f"{name}-{hashlib.sha256(os.fsencode(source)).hexdigest()[:10]}"
+
+
+def _free(host: str, port: int, *, wanted: bool) -> int:
+    """The port, or 0 for any where another program has it and nobody asked for this one."""
+    if wanted or not port:
+        return port
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return 0
+    return port

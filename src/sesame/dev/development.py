@@ -1,0 +1,225 @@
+"""Keeps what a server has of a project equal to the project's files: deploys it, and again when they change.
+
+Used by `cli.dev`. One deployment takes one state of the files: what changes meanwhile is deployed next, and no call
+gets a mixture. Never ends because of what stands in the files.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from sesame.cli.client import Client
+from sesame.deploy import archive
+from sesame.deploy.apply import apply
+from sesame.deploy.plan import Plan, Step, plan, removal
+from sesame.deploy.project import Code, Function, Place, Project, Trigger
+from sesame.dev.watching import Matters, matters
+from sesame.model import limits
+from sesame.model.errors import SesameError
+from sesame.model.invocation import Invocation, Outcome, Target
+
+# Files that go on changing while they are read are taken as they are after so many looks.
+LOOKS_MAX = 5
+SIGNS = {"create": "+", "update": "~", "replace": "±", "delete": "-"}
+
+Name = tuple[str, str]
+
+
+class Says(Protocol):
+    """Where what happens is shown; none of these waits."""
+
+    def say(self, line: str) -> None: ...
+    def failed(self, line: str) -> None: ...
+    def loaded(self, invocation: Invocation, outcome: Outcome) -> None: ...
+
+
+class Needs(msgspec.Struct, frozen=True, kw_only=True):
+    """`read` reads the project's files, which lie in `root`. `load` starts an instance of a Sesame in this process and
+    has it load a function's handler, of the zip if one is given; None at another server, which tells only when it is
+    called. `remembered` is a file of the names deployed last, None where nothing is to be deleted.
+    """
+
+    root: Path
+    read: Callable[[], Project]
+    client: Client
+    says: Says
+    load: Callable[[Invocation, bytes | None], Awaitable[Outcome | None]] | None = None
+    keep_serving: bool = False
+    remembered: Path | None = None
+
+
+class _Prepared(msgspec.Struct, frozen=True):
+    """A state of the files, and the steps to it. `gone` are functions of the last deployment that it no longer has."""
+
+    project: Project
+    plan: Plan
+    gone: tuple[Function, ...] = ()
+
+
+class Development:
+    """Belongs to one event loop; `deploy` is called by one task."""
+
+    def __init__(self, given: Needs) -> None:
+        self._given = given
+        self.project: Project | None = None
+        self._matters: Matters = matters(given.root, [])
+        self._notes: tuple[str, ...] = ()
+
+    async def deploy(self) -> bool:
+        """Brings the server to the present state of the files; False where that was not possible, which was said."""
+        says = self._given.says
+        try:
+            prepared = await asyncio.to_thread(self._prepare)
+            self._tell_notes(prepared)
+            if prepared.project.errors:
+                says.failed("nothing was deployed")
+                return False
+            self.project = prepared.project
+            self._matters = matters(self._given.root, [function.code for function in prepared.project.functions])
+            if not await self._may_replace(prepared):
+                return False
+            await asyncio.to_thread(self._apply, prepared, asyncio.get_running_loop())
+        except (SesameError, OSError) as error:
+            says.failed(str(error))
+            return False
+        if not self._given.keep_serving:
+            for function in _changed(prepared):
+                await self._load(function)
+        return True
+
+    def matters(self, path: Path) -> bool:
+        """Whether a change of this file may change what is deployed. Called by the watcher's thread."""
+        return self._matters(path)
+
+    def folders(self) -> set[Path]:
+        """What is to be watched: the project's folder, and code that lies elsewhere."""
+        root = self._given.root
+        found = {root}
+        for function in self.project.functions if self.project else ():
+            path = function.code.path
+            if path is not None and path.exists() and not path.is_relative_to(root):
+                found.add(path if path.is_dir() else path.parent)
+        return found
+
+    def _prepare(self) -> _Prepared:
+        """On a thread. Looks again while the files change, so that a zip holds files of one moment."""
+        given = self._given
+        for _ in range(LOOKS_MAX):
+            project = given.read()
+            before = _state_of(project)
+            made = plan(project, given.client)
+            if _state_of(project) == before:
+                break
+        return _Prepared(project, made, tuple(self._gone(project)))
+
+    def _gone(self, project: Project) -> Iterator[Function]:
+        present = {(function.service, function.name) for function in project.functions}
+        for service, name in self._deployed_last() - present:
+            place = Place(str(project.source))
+            yield Function(service=service, name=name, fields={}, code=Code(), place=place)
+
+    def _apply(self, prepared: _Prepared, loop: asyncio.AbstractEventLoop) -> None:
+        """On a thread."""
+        given = self._given
+
+        def say(step: Step) -> None:
+            if step.action != "unchanged":
+                loop.call_soon_threadsafe(given.says.say, _line(step))
+
+        apply(prepared.plan, given.client, say)
+        if prepared.gone:
+            gone = removal(Project(source=prepared.project.source, functions=prepared.gone), given.client)
+            apply(gone, given.client, say)
+        if given.remembered is not None:
+            names = sorted({(function.service, function.name) for function in prepared.project.functions})
+            given.remembered.write_bytes(msgspec.json.encode(names))
+
+    async def _may_replace(self, prepared: _Prepared) -> bool:
+        """Whether the new code may be deployed: with `keep_serving`, not where it cannot be loaded."""
+        if not self._given.keep_serving or self._given.load is None:
+            return True
+        zips = {step.what: step.code for step in prepared.plan.steps if step.action == "update" and step.code}
+        sound = True
+        for function in prepared.project.functions:
+            code = zips.get(_what(function))
+            if code is not None and not await self._load(function, code):
+                sound = False
+        if not sound:
+            self._given.says.failed("nothing was deployed: the code that was deployed last keeps serving")
+        return sound
+
+    async def _load(self, function: Function, code: bytes | None = None) -> bool:
+        """Whether the function's handler can be loaded; says why not."""
+        load, says = self._given.load, self._given.says
+        if load is None:
+            return True
+        invocation = Invocation(str(uuid.uuid4()), Target(function.service, limits.LATEST, function.name), b"")
+        try:
+            outcome = await load(invocation, code)
+        except SesameError as error:
+            says.failed(f"{function.service}/{function.name} cannot be started: {error}")
+            return False
+        if outcome is not None:
+            says.loaded(invocation, outcome)
+        return outcome is None or outcome.error is None
+
+    def _deployed_last(self) -> set[Name]:
+        if self._given.remembered is None:
+            return set()
+        try:
+            return set(msgspec.json.decode(self._given.remembered.read_bytes(), type=list[Name]))
+        except (OSError, msgspec.DecodeError):
+            return set()
+
+    def _tell_notes(self, prepared: _Prepared) -> None:
+        """Notes that stand in the template are told once, errors each time."""
+        told = tuple(f"{note.place}: {note.text}" for note in prepared.plan.notes if not note.error)
+        for line in told if told != self._notes else ():
+            self._given.says.say(f"note: {line}")
+        self._notes = told
+        for note in prepared.project.errors:
+            self._given.says.failed(f"{note.place}: {note.text}")
+
+
+def urls(project: Project, port: int) -> Iterator[str]:
+    """The local URL of each HTTP function, with the methods that it takes and who may call."""
+    for trigger in project.triggers:
+        if trigger.fields["triggerType"] == "http" and trigger.fields.get("qualifier") in (None, "", limits.LATEST):
+            config = trigger.fields["triggerConfig"]
+            who = "" if config.get("authType") == "anonymous" else ", signed requests only"
+            yield f"{url_of(trigger, port)}  {' '.join(config.get('methods', ()))}{who}"
+
+
+def url_of(trigger: Trigger, port: int) -> str:
+    return f"http://{trigger.function}.{trigger.service}.localhost:{port}/"
+
+
+def _line(step: Step) -> str:
+    changes = f"  {'; '.join(step.changes)}" if step.changes and step.changes != ("new",) else ""
+    return f"{SIGNS[step.action]} {step.what}{changes}"
+
+
+def _changed(prepared: _Prepared) -> list[Function]:
+    changed = {step.what for step in prepared.plan.changing()}
+    return [function for function in prepared.project.functions if _what(function) in changed]
+
+
+def _what(function: Function) -> str:
+    """As `deploy.plan` names it in its steps."""
+    return f"function {function.service}/{function.name}"
+
+
+def _state_of(project: Project) -> list[tuple[str, int, int, int]]:
+    """Which files the code has, and what changes when one is written."""
+    found = []
+    for path in sorted({path for function in project.functions for path in archive.files_of(function.code)}):
+        try:
+            stat = path.stat()
+        except OSError:
+            continue
+        found.append((str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return found

@@ -1,0 +1,79 @@
+"""Loads a function's handler in an instance, and calls nothing: tells at once whether new code can be loaded at all.
+
+Used by `engine.running` for `sesame dev`. What was loaded well is kept warm for the next call.
+"""
+
+import msgspec
+
+from sesame.engine.environment import CREDENTIALS_MARGIN_S, CredentialsOf, call_meta
+from sesame.engine.instance import State
+from sesame.engine.pool import Pool
+from sesame.engine.resolver import Snapshots
+from sesame.engine.steps import Ended, Steps
+from sesame.model.clocks import Clocks
+from sesame.model.invocation import Invocation, Outcome, Phases
+
+
+class _NotKept(Exception):
+    """Makes the lease end its instance, and carries the outcome past it."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
+class Loading:
+    """One for each engine."""
+
+    def __init__(self, resolver: Snapshots, pool: Pool, clocks: Clocks, credentials: CredentialsOf) -> None:
+        self._resolver = resolver
+        self._pool = pool
+        self._clocks = clocks
+        self._credentials = credentials
+
+    async def load(self, invocation: Invocation, code: str = "") -> Outcome | None:
+        """Loads the handler of the invocation's target; None where an instance that has loaded it is warm already.
+
+        `code` is the sha256 of a package to load in place of the function's own: no call ever gets that instance.
+        Raises as a call does for what cannot be called.
+        """
+        snapshot = self._resolver.resolve(invocation.target)
+        if code:
+            snapshot = msgspec.structs.replace(snapshot, code=code, key=f"{snapshot.key} with {code}")
+        limit_s = snapshot.limits.timeout_s
+        credentials = self._credentials(snapshot.role, snapshot.service, limit_s + CREDENTIALS_MARGIN_S, ())
+        try:
+            async with self._pool.lease(snapshot) as lease:
+                if not lease.cold:
+                    return None
+                instance = lease.instance
+                steps = Steps(
+                    instance, invocation.request_id, call_meta(invocation, snapshot, credentials), self._clocks
+                )
+                ended = await steps.run("load", "Load", b"", limit_s)
+                steps.log.write(ended.last_line)
+                phases = Phases(lease.queue_ms, lease.start_ms, 0.0, ended.duration_ms, instance.phases())
+                outcome = _outcome(steps, ended, phases)
+                # An initializer has to run before anything else: the first call starts an instance for it.
+                if code or ended.error is not None or not instance.initialized:
+                    raise _NotKept(outcome)
+                instance.move(State.BUSY)
+                return outcome
+        except _NotKept as loaded:
+            return loaded.outcome
+
+
+def _outcome(steps: Steps, ended: Ended, phases: Phases) -> Outcome:
+    instance = steps.instance
+    return Outcome(
+        payload=ended.payload,
+        error=ended.error,
+        duration_ms=ended.duration_ms,
+        memory_mb=instance.memory_mb(),
+        log_tail=steps.log.tail(),
+        instance_id=instance.instance_id,
+        version_id=instance.snapshot.version_id,
+        code_checksum=instance.snapshot.code_checksum,
+        cold=True,
+        phases=phases,
+    )

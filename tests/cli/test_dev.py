@@ -1,0 +1,103 @@
+"""`sesame dev` as a real process: starts, serves what is saved, shows calls and logs, ends with Ctrl-C.
+
+Run by pytest; one Sesame for all of it. What it does of each change is tested in `tests/dev`.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sesame.cli import dev
+
+PATIENCE_S = 120.0
+SOURCE = """
+import os
+
+def handler(environ, start_response):
+    print('asked for ' + environ['PATH_INFO'])
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [b'NUMBER']
+"""
+
+
+class Running:
+    """One `sesame dev` and all that it has shown."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
+        self.shown = cache.parent / "shown"
+        command = [sys.executable, "-m", "sesame", "dev", str(folder), "--name", "demo/web", "--port", "0"]
+        with self.shown.open("wb") as out:
+            self.process = subprocess.Popen(
+                [*command, "--oss-port", "0", "--sandbox", "plain"],
+                stdout=out, stderr=out, env={**environ, "XDG_CACHE_HOME": str(cache)},
+            )  # fmt: skip
+
+    @property
+    def text(self) -> str:
+        return self.shown.read_text(errors="replace")
+
+    def wait_for(self, words: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while words not in self.text:
+            assert self.process.poll() is None, self.text
+            assert time.monotonic() < deadline, f"'{words}' was not shown:\n{self.text}"
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    folder = tmp_path / "web"
+    folder.mkdir()
+    (folder / "main.py").write_text(SOURCE.replace("NUMBER", "one"))
+    made = Running(folder, tmp_path / "cache")
+    yield made
+    if made.process.poll() is None:
+        made.process.kill()
+        made.process.wait()
+
+
+def test_a_saved_file_serves_with_the_next_call_until_ctrl_c(running: Running, tmp_path: Path) -> None:
+    running.wait_for("Watching ")
+    port = int(running.text.partition("http://web.demo.localhost:")[2].partition("/")[0])
+
+    def visit() -> bytes:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/a", headers={"Host": f"web.demo.localhost:{port}"})
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            return bytes(answer.read())
+
+    assert visit() == b"one"
+    running.wait_for("demo/web | asked for /a")
+    running.wait_for("demo/web  GET /a → 200  ok ")
+    source = tmp_path / "web" / "main.py"
+    source.write_text(SOURCE.replace("NUMBER", "two"))
+    running.wait_for("new code, ")
+    running.wait_for("changed: main.py")
+    deadline = time.monotonic() + PATIENCE_S
+    while visit() != b"two":
+        assert time.monotonic() < deadline
+    source.write_text("def handler(environ, start_response:\n")
+    running.wait_for("SyntaxError")
+    assert 'main.py", line 1' in running.text
+    running.process.send_signal(signal.SIGINT)
+    assert running.process.wait(PATIENCE_S) == 0
+    assert running.text.endswith("Stopped.\n")
+    assert sorted(path.name for path in (tmp_path / "web").iterdir()) == ["main.py"], "the project is not written to"
+    (data_dir,) = (tmp_path / "cache" / "sesame" / "dev").iterdir()
+    assert json.loads((data_dir / dev.REMEMBERED).read_bytes()) == [["demo", "web"]]
+
+
+def test_each_project_has_a_data_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first, second = dev.data_dir_of(Path("/a/shop")), dev.data_dir_of(Path("/b/shop"))
+    assert first != second
+    assert first == dev.data_dir_of(Path("/a/shop"))
+    assert first.parent == tmp_path / "sesame" / "dev"
