@@ -16,7 +16,7 @@ from tests.support.signer import Api
 
 CALLERS = 8
 UPDATES = 20
-CALLS_DURING_UPDATES = 10_000
+CALLS_DURING_UPDATES, CALLS_OF_TORTURE = 3_000, 10_000
 CANARY_CALLS = 5_000
 CANARY_SHARE = 0.2
 # Five standard deviations of the binomial distribution: less than one run in a million is outside by chance.
@@ -81,21 +81,22 @@ class Load:
             assert self.progress.wait_for(lambda: self.made >= made, timeout=120), f"{self.made} calls of {made}"
 
 
+@pytest.mark.parametrize("calls", [CALLS_DURING_UPDATES, pytest.param(CALLS_OF_TORTURE, marks=pytest.mark.torture)])
 @pytest.mark.parametrize("runtime", ["python3.10"])
 def test_updates_fail_no_call_and_mix_none(
-    sesame: Sesame, client: fc2.Client, service: str, runtime: str, code_of: CodeOf
+    sesame: Sesame, client: fc2.Client, service: str, runtime: str, code_of: CodeOf, calls: int
 ) -> None:
     client.create_function(service, "f", runtime, "index.my_handler", codeZipFile=code_of(0))
-    load = Load(sesame.api(), service, "f", CALLS_DURING_UPDATES)
+    load = Load(sesame.api(), service, "f", calls)
     with ThreadPoolExecutor(CALLERS) as callers:
         running = [callers.submit(load.run) for _ in range(CALLERS)]
         for number in range(1, UPDATES + 1):
-            load.wait_for(CALLS_DURING_UPDATES * number // (UPDATES + 2))
+            load.wait_for(calls * number // (UPDATES + 2))
             client.update_function(service, "f", codeZipFile=code_of(number))
             load.acknowledged = number
         for caller in running:
             caller.result()
-    assert len(load.seen) == CALLS_DURING_UPDATES
+    assert len(load.seen) == calls
     assert {status for _before, status, _body in load.seen} == {200}
     served = collections.Counter[int]()
     for before, _status, body in load.seen:

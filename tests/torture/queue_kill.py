@@ -33,8 +33,8 @@ LIFE_S_MAX = 0.4
 CALM_EVERY, CALM_S = 15, 1.5
 POSTGRESQL_DOWN_S_MAX = 1.0
 SETTLED_TIMEOUT_S = 180.0
-# How often each is killed, of so many together.
-WEIGHTS = {"sesame": 4, "instance": 4, "zygote": 2}
+# Which share of the kills meets each.
+WEIGHTS = {"sesame": 0.4, "instance": 0.4, "zygote": 0.2}
 # Instances that are killed cost attempts; with so many no event runs out of them.
 RETRIES, RETRIES_OF_FAILURES = 8, 1
 
@@ -105,7 +105,7 @@ class _Torture:
         self._final: Records = {}
 
     def kill_all(self, plan: Plan) -> None:
-        kinds = self._random.choices(list(WEIGHTS), list(WEIGHTS.values()), k=plan.moments)
+        kinds = [kind for kind, share in WEIGHTS.items() for _ in range(round(plan.moments * share))]
         kinds += ["postgresql"] * plan.of_postgresql
         self._random.shuffle(kinds)
         deadline = time.monotonic() + plan.seconds_max
