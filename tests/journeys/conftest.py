@@ -1,4 +1,4 @@
-"""A real Sesame for the journeys: `sesame start` as a process of its own, on free ports, with a directory of its own.
+"""A real Sesame for the journeys: `sesame start` in a process of its own, on free ports, with a directory of its own.
 
 Everything goes through its endpoints with the official SDK; of Sesame only the names of the runtimes are imported.
 SESAME_TEST_SANDBOX names the driver (default: auto, the strongest that holds here).
@@ -15,12 +15,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import fc2
 import psutil
 import pytest
-from tests.support import command_line
+from tests.support import command_line, forked, one_runtime
+from tests.support.forked import Forked
 from tests.support.signer import Api
 
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, discover, how_to_get
@@ -62,13 +63,17 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 10.0)
 class Sesame:
     """One data directory and the server that runs on it, if any."""
 
-    def __init__(self, folder: Path, *flags: str, program: tuple[str, ...] = ("-m", "sesame")) -> None:
-        """`program` is what the interpreter is given before `start`."""
+    def __init__(self, folder: Path, *flags: str, runtime: str = "", program: tuple[str, ...] = ()) -> None:
+        """Has every runtime that is found, or one: then it starts the sooner.
+
+        Is forked; or started by the interpreter with `program` before `start`.
+        """
         self.data_dir = folder / "data"
-        self._program = program
         self.log = folder / "sesame.log"
-        self._flags = flags
-        self._process: subprocess.Popen[bytes] | None = None
+        self._flags = (*one_runtime.flags(runtime), *flags) if runtime else flags
+        self._environ = one_runtime.environ() if runtime else None
+        self._program = program
+        self._process: Forked | subprocess.Popen[bytes] | None = None
         self._seen: set[psutil.Process] = set()
         self._cgroup: re.Pattern[str] | None = None
 
@@ -80,15 +85,20 @@ class Sesame:
     def start(self) -> None:
         ready = self.data_dir / "endpoints.json"
         assert not ready.exists(), "endpoints.json of a server that is not running"
-        command = [sys.executable, *self._program, "start", "--data-dir", str(self.data_dir), "--sandbox", SANDBOX]
-        command += ["--port", "0", "--oss-port", "0"]
-        command += ["--account-id", ACCOUNT_ID, "--region", REGION]
-        command += ["--access-key-id", KEY_ID, "--access-key-secret", SECRET, *self._flags]
-        with self.log.open("ab") as out:
-            self._process = process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+        arguments = ["start", "--data-dir", str(self.data_dir), "--sandbox", SANDBOX, "--port", "0", "--oss-port", "0"]
+        arguments += ["--account-id", ACCOUNT_ID, "--region", REGION]
+        arguments += ["--access-key-id", KEY_ID, "--access-key-secret", SECRET, *self._flags]
+        with self.log.open("ab") as log:
+            self._process = process = self._started(arguments, log)
         wait_until(lambda: ready.exists() or process.poll() is not None, "endpoints.json", READY_TIMEOUT_S)
         assert process.poll() is None, self.said()
         self.endpoint: str = json.loads(ready.read_text())["fc"]
+
+    def _started(self, arguments: list[str], log: IO[bytes]) -> "Forked | subprocess.Popen[bytes]":
+        if not self._program:
+            return forked.start(*arguments, log=log.fileno(), environ=self._environ)
+        command = [sys.executable, *self._program, *arguments]
+        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")
@@ -98,12 +108,9 @@ class Sesame:
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
             try:
-                code = self._process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
+                self.ended()
+            finally:
                 self.kill()
-                raise
-            assert code == 0, self.said()[-4000:]
-            self._process = None
 
     def ended(self, code: int = 0) -> None:
         """Waits for the end of a server that was told to stop."""
@@ -187,15 +194,15 @@ def sesame(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
 
 
 @pytest.fixture
-def own_sesame(tmp_path: Path) -> Iterator[Sesame]:
-    """A server of one journey, to be stopped and killed."""
-    with running(tmp_path) as server:
+def own_sesame(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sesame]:
+    """A server of one journey, to be stopped and killed; with one runtime where the test's module names it, RUNTIME."""
+    with running(tmp_path, runtime=getattr(request.module, "RUNTIME", "")) as server:
         yield server
 
 
 @contextlib.contextmanager
-def running(folder: Path, *flags: str, program: tuple[str, ...] = ("-m", "sesame")) -> Iterator[Sesame]:
-    server = Sesame(folder, *flags, program=program)
+def running(folder: Path, *flags: str, runtime: str = "", program: tuple[str, ...] = ()) -> Iterator[Sesame]:
+    server = Sesame(folder, *flags, runtime=runtime, program=program)
     try:
         server.start()
         yield server

@@ -12,6 +12,7 @@ import pytest
 from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, KEY_ID, REGION, SECRET, Sesame, running, wait_until
 from tests.support.official_sdks import ask_by_fc2
 
+RUNTIME = "python3.10"
 CODE = str(FUNCTIONS / "journey_async")
 ASYNC = {"x-fc-invocation-type": "Async"}
 ENDED_WITHIN_S = 60.0
@@ -51,7 +52,7 @@ class Calls:
         return f"/2016-08-15/services/{self._service}/functions/f/stateful-async-invocations/{name}"
 
 
-def deploy(client: fc2.Client, service: str, runtime: str = "python3.10") -> Calls:
+def deploy(client: fc2.Client, service: str, runtime: str = RUNTIME) -> Calls:
     client.create_function(service, "f", runtime, "index.my_handler", codeDir=CODE, timeout=60)
     return Calls(client, service)
 
@@ -106,7 +107,7 @@ def test_a_delayed_invocation_that_is_stopped_never_starts(client: fc2.Client, s
 
 
 def test_of_a_running_invocation_the_instance_is_killed(tmp_path: Path) -> None:
-    with running(tmp_path) as server:
+    with running(tmp_path, runtime=RUNTIME) as server:
         client = server.client()
         client.create_service("s")
         calls = deploy(client, "s")

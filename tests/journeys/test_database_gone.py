@@ -10,6 +10,7 @@ import pytest
 from tests.journeys.conftest import FUNCTIONS, Sesame, running, wait_until
 from tests.support.postgresql import own_server
 
+RUNTIME = "python3"
 HELLO = str(FUNCTIONS / "journey_hello")
 
 
@@ -27,10 +28,10 @@ def test_calls_go_on_changes_are_refused_and_everything_is_there_afterwards(tmp_
     with own_server() as server:
         server.sql("CREATE DATABASE journey")
         elsewhere = ("--database", server.url("journey"))
-        with running(tmp_path, *elsewhere) as sesame:
+        with running(tmp_path, *elsewhere, runtime=RUNTIME) as sesame:
             client = sesame.client()
             client.create_service("s")
-            client.create_function("s", "f", "python3", "index.my_handler", codeDir=HELLO)
+            client.create_function("s", "f", RUNTIME, "index.my_handler", codeDir=HELLO)
             before = client.invoke_function("s", "f").data
             server.kill()
             for _ in range(2):
@@ -45,7 +46,7 @@ def test_calls_go_on_changes_are_refused_and_everything_is_there_afterwards(tmp_
             names = [service["serviceName"] for service in client.list_services().data["services"]]
             assert names == ["back", "s"]
             sesame.kill()
-        again = Sesame(tmp_path, *elsewhere)
+        again = Sesame(tmp_path, *elsewhere, runtime=RUNTIME)
         again.start()
         try:
             assert again.client().invoke_function("s", "f").data == before

@@ -20,6 +20,7 @@ def my_handler(event, context):
     time.sleep(float(event))
     return "slept"
 """
+RUNTIME = "python3"
 BEGUN_WITHIN_S = 20.0
 # What stopping takes beside waiting for calls.
 STOPPING_S = 15.0
@@ -31,7 +32,7 @@ def deploy(sesame: Sesame, folder: Path) -> fc2.Client:
     client = sesame.client()
     client.create_service("s")
     code = str(folder / "code")
-    client.create_function("s", "sleeps", "python3", "main.my_handler", codeDir=code, timeout=60)
+    client.create_function("s", "sleeps", RUNTIME, "main.my_handler", codeDir=code, timeout=60)
     return client
 
 
@@ -42,7 +43,10 @@ def begun(sesame: Sesame) -> None:
 
 
 def test_a_call_under_way_ends_well_and_no_other_is_let_in(tmp_path: Path) -> None:
-    with running(tmp_path, "--drain-s", "30") as sesame, concurrent.futures.ThreadPoolExecutor() as callers:
+    with (
+        running(tmp_path, "--drain-s", "30", runtime=RUNTIME) as sesame,
+        concurrent.futures.ThreadPoolExecutor() as callers,
+    ):
         client = deploy(sesame, tmp_path)
         call = callers.submit(client.invoke_function, "s", "sleeps", b"2")
         begun(sesame)
@@ -59,7 +63,10 @@ def test_a_call_under_way_ends_well_and_no_other_is_let_in(tmp_path: Path) -> No
 
 
 def test_a_call_that_takes_longer_is_ended_and_told(tmp_path: Path) -> None:
-    with running(tmp_path, "--drain-s", "0.5") as sesame, concurrent.futures.ThreadPoolExecutor() as callers:
+    with (
+        running(tmp_path, "--drain-s", "0.5", runtime=RUNTIME) as sesame,
+        concurrent.futures.ThreadPoolExecutor() as callers,
+    ):
         client = deploy(sesame, tmp_path)
         call = callers.submit(client.invoke_function, "s", "sleeps", b"55")
         begun(sesame)
@@ -73,7 +80,10 @@ def test_a_call_that_takes_longer_is_ended_and_told(tmp_path: Path) -> None:
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
-    with running(tmp_path, "--drain-s", "50") as sesame, concurrent.futures.ThreadPoolExecutor() as callers:
+    with (
+        running(tmp_path, "--drain-s", "50", runtime=RUNTIME) as sesame,
+        concurrent.futures.ThreadPoolExecutor() as callers,
+    ):
         client = deploy(sesame, tmp_path)
         call = callers.submit(client.invoke_function, "s", "sleeps", b"55")
         begun(sesame)

@@ -9,19 +9,27 @@ import pytest
 from tests.journeys.conftest import RUNTIMES, Sesame, running, wait_until
 from tests.journeys.test_exec import Exec, call, instance_of, run, until_said
 
+from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
+
 __all__ = ["call", "run"]
 
 KEEP_ALIVE_S = 2.0
 # An instance is frozen a second after its call.
 FROZEN_AFTER_S = 1.3
 # The engine freezes and keeps instances, whatever runtime they have.
+RUNTIME = list(MINOR_VERSIONS)[-1]
 pytestmark = pytest.mark.parametrize("runtime", RUNTIMES[-1:])
 
 
 @pytest.fixture(params=["auto", "plain"], scope="module")
 def sesame(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
     with running(
-        tmp_path_factory.mktemp("idle"), "--sandbox", request.param, "--keep-alive-s", str(KEEP_ALIVE_S)
+        tmp_path_factory.mktemp("idle"),
+        "--sandbox",
+        request.param,
+        "--keep-alive-s",
+        str(KEEP_ALIVE_S),
+        runtime=RUNTIME,
     ) as server:
         yield server
 

@@ -7,6 +7,7 @@ import pytest
 from fc2.fc_exceptions import FcError
 from tests.journeys.conftest import FUNCTIONS, Sesame
 
+RUNTIME = "python3"
 HELLO, ECHO = (str(FUNCTIONS / name) for name in ("journey_hello", "journey_echo"))
 
 
@@ -17,9 +18,9 @@ def packages(sesame: Sesame) -> set[Path]:
 def test_code_that_is_gone(own_sesame: Sesame) -> None:
     client = own_sesame.client()
     client.create_service("s")
-    client.create_function("s", "hello", "python3", "index.my_handler", codeDir=HELLO)
+    client.create_function("s", "hello", RUNTIME, "index.my_handler", codeDir=HELLO)
     (hello,) = packages(own_sesame)
-    client.create_function("s", "echo", "python3", "index.my_handler", codeDir=ECHO)
+    client.create_function("s", "echo", RUNTIME, "index.my_handler", codeDir=ECHO)
     assert client.invoke_function("s", "hello").data == b"hello world"
 
     shutil.rmtree(hello / "code")

@@ -28,6 +28,7 @@ from sesame.store import outbox
 from sesame.store.sql.database import Database
 from sesame.store.sql.queue_schema import invocations
 
+RUNTIME = "python3"
 ROUNDS = 3
 WRITERS = 3
 LIFE_S_MAX = 0.5
@@ -88,7 +89,7 @@ def events(database: Path | str) -> Counter[tuple[str, str]]:
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Sesame, Path | str]]:
     """A server of this test's own, and the database that it keeps everything in."""
     url: str = request.getfixturevalue("postgresql_url") if request.param == "postgresql" else ""
-    with running(tmp_path, *(("--database", url) if url else ())) as server:
+    with running(tmp_path, *(("--database", url) if url else ()), runtime=RUNTIME) as server:
         yield server, url or server.data_dir / "sesame.db"
 
 
@@ -99,7 +100,7 @@ def test_every_change_has_its_event_and_no_event_is_without_a_change(stores: tup
     moments = random.Random(seed)
     client = server.client()
     client.create_service("s")
-    client.create_function("s", "f", runtime="python3", handler="index.my_handler", codeDir=str(FUNCTIONS / "hello"))
+    client.create_function("s", "f", runtime=RUNTIME, handler="index.my_handler", codeDir=str(FUNCTIONS / "hello"))
     bucket_of(server).create_bucket()
     config = {"events": EVENTS, "filter": {"key": {"prefix": "in/", "suffix": ""}}}
     client.create_trigger("s", "f", "t", "oss", config, SOURCE, ROLE)
@@ -132,7 +133,7 @@ def test_a_trigger_is_refused_without_its_bucket_and_beside_one_that_overlaps(
 ) -> None:
     client = own_sesame.client()
     client.create_service("s")
-    client.create_function("s", "f", runtime="python3", handler="index.my_handler", codeDir=str(FUNCTIONS / "hello"))
+    client.create_function("s", "f", runtime=RUNTIME, handler="index.my_handler", codeDir=str(FUNCTIONS / "hello"))
     config = {"events": EVENTS, "filter": {"key": {"prefix": "a", "suffix": ""}}}
     refusal = fails(client.create_trigger, "s", "f", "t", "oss", config, SOURCE, ROLE)
     assert (refusal["status"], refusal["code"]) == (404, "OSSNoSuchBucket")

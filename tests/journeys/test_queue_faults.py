@@ -192,7 +192,7 @@ def server() -> Iterator[Server]:
 
 @contextlib.contextmanager
 def on_postgresql(folder: Path, server: Server) -> Iterator[Sesame]:
-    with running(folder, "--database", server.url("faults")) as sesame:
+    with running(folder, "--database", server.url("faults"), runtime=RUNTIME) as sesame:
         yield sesame
 
 

@@ -12,6 +12,7 @@ import pytest
 from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, REGION, Sesame, running, wait_until
 from tests.support.official_sdks import ask_by_fc2
 
+RUNTIME = "python3.10"
 LIMIT = 3
 ENDED_WITHIN_S = 60.0
 ROLE = f"acs:ram::{ACCOUNT_ID}:role/caller"
@@ -22,7 +23,7 @@ ASYNC = {"x-fc-invocation-type": "Async", "x-fc-stateful-async-invocation-enable
 def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
     """With a role that may invoke functions."""
     folder: Path = tmp_path_factory.mktemp("limited")
-    with running(folder, "--recursion-limit", str(LIMIT)) as server:
+    with running(folder, "--recursion-limit", str(LIMIT), runtime=RUNTIME) as server:
         command = [sys.executable, "-m", "sesame", "roles", "add", "caller", "--policy", "AliyunFCInvocationAccess"]
         environment = {key: value for key, value in os.environ.items() if key != "FC_ENDPOINT"}
         subprocess.run([*command, "--data-dir", str(server.data_dir)], env=environment, check=True, timeout=60)
@@ -45,7 +46,7 @@ def test_a_function_that_invokes_itself(limited: Sesame) -> None:
     client = limited.client()
     client.create_service("sdk", role=ROLE)
     code = str(FUNCTIONS / "journey_recursive")
-    client.create_function("sdk", "f", "python3.10", "index.my_handler", codeDir=code, timeout=30, memorySize=256)
+    client.create_function("sdk", "f", RUNTIME, "index.my_handler", codeDir=code, timeout=30, memorySize=256)
     client.invoke_function("sdk", "f", payload=json.dumps({"endpoint": limited.endpoint}), headers=ASYNC)
     found = cut(limited, "sdk", "f")
     assert [each["status"] for each in found] == ["Failed", *["Succeeded"] * LIMIT]
@@ -57,7 +58,7 @@ def test_a_function_that_is_its_own_destination(limited: Sesame) -> None:
     client = limited.client()
     client.create_service("loop", role=ROLE)
     code = str(FUNCTIONS / "journey_echo")
-    client.create_function("loop", "f", "python3.10", "index.my_handler", codeDir=code)
+    client.create_function("loop", "f", RUNTIME, "index.my_handler", codeDir=code)
     itself = {"destination": f"acs:fc:{REGION}:{ACCOUNT_ID}:services/loop/functions/f"}
     config = {"destinationConfig": {"onSuccess": itself}, "statefulInvocation": True}
     client.put_function_async_invoke_config("loop", "LATEST", "f", config)

@@ -7,7 +7,9 @@ import os
 import random
 import signal
 import threading
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import fc2
@@ -16,8 +18,9 @@ import pytest
 import requests
 from fastcrc import crc64
 from fc2.fc_exceptions import FcError
-from tests.journeys.conftest import FUNCTIONS, Sesame, wait_until
+from tests.journeys.conftest import FUNCTIONS, Sesame, running, wait_until
 
+RUNTIME = "python3"
 HELLO = str(FUNCTIONS / "journey_hello")
 KILL_SEED = 20240607
 CALLS, KILLED_FUNCTIONS = 1000, 20
@@ -37,7 +40,7 @@ def test_a_restart_keeps_everything(own_sesame: Sesame) -> None:
     client = own_sesame.client()
     for number in range(3):
         client.create_service(f"kept-{number}", description=f"number {number}")
-        client.create_function(f"kept-{number}", "f", "python3", "index.my_handler", codeDir=HELLO, timeout=7)
+        client.create_function(f"kept-{number}", "f", RUNTIME, "index.my_handler", codeDir=HELLO, timeout=7)
     client.create_service("dropped")
     client.delete_service("dropped")
     before = deployed(client)
@@ -49,23 +52,30 @@ def test_a_restart_keeps_everything(own_sesame: Sesame) -> None:
     assert client.invoke_function("kept-1", "f").data == b"hello world"
 
 
-def test_kill_9_leaves_no_process_and_loses_nothing(own_sesame: Sesame) -> None:
-    client = own_sesame.client()
+@pytest.fixture
+def whole_sesame(tmp_path: Path) -> Iterator[Sesame]:
+    """With every runtime, and so all processes that there can be."""
+    with running(tmp_path) as server:
+        yield server
+
+
+def test_kill_9_leaves_no_process_and_loses_nothing(whole_sesame: Sesame) -> None:
+    client = whole_sesame.client()
     client.create_service("s")
-    client.create_function("s", "warm", "python3", "index.my_handler", codeDir=HELLO)
+    client.create_function("s", "warm", RUNTIME, "index.my_handler", codeDir=HELLO)
     client.create_function(
-        "s", "busy", "python3", "index.my_handler", codeDir=str(FUNCTIONS / "journey_slow"), timeout=60
+        "s", "busy", RUNTIME, "index.my_handler", codeDir=str(FUNCTIONS / "journey_slow"), timeout=60
     )
     client.invoke_function("s", "warm")
     calling = threading.Thread(target=lambda: _ignore_the_end(client, "busy"), daemon=True)
     calling.start()
-    wait_until(lambda: len(own_sesame.instances()) >= 2, "two instances")
+    wait_until(lambda: len(whole_sesame.instances()) >= 2, "two instances")
     before = deployed(client)
-    own_sesame.kill()
-    wait_until(lambda: not own_sesame.processes(), "the end of every process", GONE_AFTER_S)
-    own_sesame.start()
-    assert deployed(own_sesame.client()) == before
-    assert own_sesame.client().invoke_function("s", "warm").data == b"hello world"
+    whole_sesame.kill()
+    wait_until(lambda: not whole_sesame.processes(), "the end of every process", GONE_AFTER_S)
+    whole_sesame.start()
+    assert deployed(whole_sesame.client()) == before
+    assert whole_sesame.client().invoke_function("s", "warm").data == b"hello world"
 
 
 def _ignore_the_end(client: fc2.Client, function: str) -> None:
@@ -109,7 +119,7 @@ def _create_until(client: fc2.Client, prefix: str, acknowledged: list[str], stop
         name = f"{prefix}-{number:03d}"
         try:
             client.create_service(name)
-            client.create_function(name, "f", "python3", "index.my_handler", codeDir=HELLO)
+            client.create_function(name, "f", RUNTIME, "index.my_handler", codeDir=HELLO)
         except Exception as error:  # noqa: BLE001 - not acknowledged, so nothing is promised
             print(f"{name} was not acknowledged: {type(error).__name__}")
             return
@@ -132,7 +142,7 @@ def calls_while_killing(sesame: Sesame, *, calls: int) -> None:
     code = str(FUNCTIONS / "journey_square")
     functions = [f"f{number:02d}" for number in range(KILLED_FUNCTIONS)]
     for name in functions:
-        client.create_function("s", name, "python3", "index.my_handler", codeDir=code, timeout=30)
+        client.create_function("s", name, RUNTIME, "index.my_handler", codeDir=code, timeout=30)
     results: collections.Counter[str] = collections.Counter()
     killed: list[int] = []
     over = threading.Event()

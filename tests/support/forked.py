@@ -1,4 +1,4 @@
-"""Runs commands of Sesame, and functions of tests, in processes that are forked instead of started.
+"""Runs commands of Sesame, servers, and functions of tests, in processes that are forked instead of started.
 
 One process for each run of pytest imports everything, once, and forks for each order. What runs has its own streams,
 environment, directory and exit code, as in a process that was started; it saves the time of the imports.
@@ -7,6 +7,7 @@ environment, directory and exit code, as in a process that was started; it saves
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
@@ -24,30 +25,49 @@ ORDER_BYTES_MAX = 200_000
 TIMEOUT_S = 120.0
 CLI = "sesame.cli.main:main"
 # Commands import their modules when they are asked for; the server does so for all of them.
-PRELOADED = ("sesame.cli.start", "sesame.cli.local", "sesame.cli.invoke", "sesame.cli.logs", "sesame.cli.doctor")
+PRELOADED = (
+    "sesame.app",
+    "sesame.cli.start",
+    "sesame.cli.local",
+    "sesame.cli.invoke",
+    "sesame.cli.logs",
+    "sesame.cli.doctor",
+)
 
 
 class Forked:
-    """A process that was forked. `wait` gives its exit code as `subprocess` does: negative for a signal."""
+    """A process that was forked. It is asked as a `subprocess.Popen` is: the code is negative for a signal."""
 
     def __init__(self, status: IO[bytes]) -> None:
         """`status` is unbuffered, so that what it has not given yet can be waited for."""
         self._status = status
+        self._code: int | None = None
         self.pid = int(status.readline())
 
+    def poll(self, timeout_s: float = 0.0) -> int | None:
+        """The exit code, once it has ended or if it does so within this time."""
+        if self._code is None:
+            waiting = select.poll()
+            waiting.register(self._status, select.POLLIN)
+            if waiting.poll(timeout_s * 1000):
+                with self._status:
+                    self._code = int(self._status.readline())
+        return self._code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
     def wait(self, timeout_s: float = TIMEOUT_S) -> int:
         """Kills the process and fails when it does not end within this time."""
-        with self._status:
-            waiting = select.poll()
-            waiting.register(self._status, select.POLLIN)
-            if not waiting.poll(timeout_s * 1000):
-                self.kill()
-                raise TimeoutError(f"process {self.pid} did not end within {timeout_s:g} s and was killed")
-            return int(self._status.readline())
+        if (code := self.poll(timeout_s)) is None:
+            self.kill()
+            raise TimeoutError(f"process {self.pid} did not end within {timeout_s:g} s and was killed")
+        return code
 
 
 def run(
@@ -64,6 +84,16 @@ def run(
         for each in streams:
             each.close()
     return subprocess.CompletedProcess(["sesame", *arguments_text], code, *said)
+
+
+def start(*arguments: str, log: int, environ: Mapping[str, str] | None = None) -> Forked:
+    """`sesame ARGUMENTS` in a session of its own, as a server is started; what it prints goes to this descriptor."""
+    environ = os.environ if environ is None else environ
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    try:
+        return _order(CLI, ["sesame", *arguments], [nowhere, log, log], environ, str(REPOSITORY), session=True)
+    finally:
+        os.close(nowhere)
 
 
 def call(target: str, *arguments: str) -> tuple[Forked, IO[bytes]]:
@@ -85,9 +115,19 @@ def _file(content: bytes = b"") -> IO[bytes]:
     return held
 
 
-def _order(target: str, arguments: list[str], streams: list[int], environ: Mapping[str, str], directory: str) -> Forked:
+def _order(
+    target: str,
+    arguments: list[str],
+    streams: list[int],
+    environ: Mapping[str, str],
+    directory: str,
+    *,
+    session: bool = False,
+) -> Forked:
     reading, writing = os.pipe()
-    order = {"target": target, "arguments": arguments, "environ": dict(environ), "directory": directory}
+    order = {
+        "target": target, "arguments": arguments, "environ": dict(environ), "directory": directory, "session": session,
+    }  # fmt: skip
     try:
         socket.send_fds(_server(), [json.dumps(order).encode("utf-8", "surrogateescape")], [*streams, writing])
     finally:
@@ -114,6 +154,8 @@ def serve(descriptor: int) -> None:
     """Ends when the run of pytest does."""
     for name in PRELOADED:
         importlib.import_module(name)
+    # What was imported is for good: no fork searches it for garbage, which would copy its pages.
+    gc.freeze()
     # The first fork of an order waits for the second and then ends; this process need not know how.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     orders = socket.socket(fileno=descriptor)
@@ -154,6 +196,8 @@ def _run(order: dict[str, Any], streams: list[int]) -> NoReturn:
         os.environ.clear()
         os.environ.update(order["environ"])
         os.chdir(order["directory"])
+        if order["session"]:
+            os.setsid()
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 (for the life of the process)
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (for the life of the process)
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115

@@ -1,26 +1,22 @@
-"""A Sesame that can be killed and started again many times: forked by a process that has imported everything.
+"""A Sesame that can be killed and started again many times, forked as `tests.support.forked` does.
 
 Used by the kill test of the queue. Its endpoint stays at one port, so that callers find it again.
 """
 
 import contextlib
-import json
 import os
-import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
+from tests.support import forked, one_runtime
 from tests.support.signer import Api
 
 from sesame.sandbox.runtimes.interpreters import discover
 
-REPOSITORY = Path(__file__).parents[2]
 ACCOUNT_ID, REGION, KEY_ID, SECRET = "1234567890123456", "cn-shanghai", "torture-key", "torture-secret-0123456789"
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S, END_TIMEOUT_S = 60.0, 30.0
 SANDBOX = os.environ.get("SESAME_TEST_SANDBOX", "auto")
 
 
@@ -30,22 +26,16 @@ class ForkedSesame:
     def __init__(self, folder: Path, runtime: str, *flags: str) -> None:
         self.data_dir, self.log = folder / "data", folder / "sesame.log"
         self.port = _free_port()
-        self.pid: int | None = None
+        self._process: forked.Forked | None = None
         self._arguments = ["start", "--data-dir", str(self.data_dir), "--sandbox", SANDBOX, "--oss-port", "0"]
         self._arguments += ["--port", str(self.port), "--account-id", ACCOUNT_ID, "--region", REGION]
         self._arguments += ["--access-key-id", KEY_ID, "--access-key-secret", SECRET]
-        interpreter = discover()[runtime].path
-        self._executable = os.path.realpath(interpreter)
-        # The runtime's alone: Sesame looks for no other, and starts the sooner.
-        self._arguments += ["--interpreters", f"{runtime}={interpreter}", *flags]
-        with self.log.open("ab") as log:
-            self._starter = subprocess.Popen(
-                [sys.executable, "-m", "tests.torture.sesame_starter"],
-                cwd=REPOSITORY,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-            )
+        self._executable = os.path.realpath(discover(wanted=[runtime])[runtime].path)
+        self._arguments += [*one_runtime.flags(runtime), *flags]
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
 
     @property
     def url(self) -> str:
@@ -56,12 +46,9 @@ class ForkedSesame:
 
     def start(self) -> None:
         """On return it answers."""
-        assert self.pid is None
-        assert self._starter.stdin is not None
-        assert self._starter.stdout is not None
-        self._starter.stdin.write(json.dumps(self._arguments).encode() + b"\n")
-        self._starter.stdin.flush()
-        self.pid = int(self._starter.stdout.readline())
+        assert self._process is None
+        with self.log.open("ab") as log:
+            self._process = forked.start(*self._arguments, log=log.fileno(), environ=one_runtime.environ())
         ready, deadline = self.data_dir / "endpoints.json", time.monotonic() + READY_TIMEOUT_S
         while not ready.exists():
             assert self.lives(), f"Sesame ended while it started:\n{self.said()}"
@@ -69,18 +56,15 @@ class ForkedSesame:
             time.sleep(0.01)
 
     def lives(self) -> bool:
-        return self.pid is not None and psutil.pid_exists(self.pid)
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
         """SIGKILL to the server alone; returns when it is gone, and with it its locks."""
-        assert self.pid is not None
-        os.kill(self.pid, signal.SIGKILL)
-        deadline = time.monotonic() + 30
-        while psutil.pid_exists(self.pid):
-            assert time.monotonic() < deadline, f"process {self.pid} does not die"
-            time.sleep(0.005)
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(END_TIMEOUT_S)
         (self.data_dir / "endpoints.json").unlink(missing_ok=True)
-        self.pid = None
+        self._process = None
 
     def zygotes(self) -> list[int]:
         return [process.pid for process in self._below() if _is_zygote(process) and not _is_forked(process)]
@@ -101,9 +85,6 @@ class ForkedSesame:
             for process in left:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
-        assert self._starter.stdin is not None
-        self._starter.stdin.close()
-        self._starter.wait(timeout=30)
 
     def _below(self) -> list[psutil.Process]:
         if self.pid is None:
