@@ -167,7 +167,7 @@ async def test_what_fails_for_good_goes_to_a_url_and_by_a_mapped_arn(setup: Setu
         assert "attempt 1" in found["invocationErrorMessage"]
 
     await fails("a", setup.inbox.url)
-    await fails("b", "acs:mns:cn-shanghai:1:/queues/q/messages")
+    await fails("b", "acs:mns:::/queues/q/messages")
     await eventually(lambda: len(setup.inbox.posted) == 2)
     assert {record["requestContext"]["condition"] for record in setup.inbox.posted} == {"UnhandledInvocationError"}
     assert json.loads(setup.inbox.posted[0]["responsePayload"])["errorMessage"] == "attempt 1"

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from sesame._engine import EngineParts
 from sesame._identity import Identity
 from sesame._storage import Storage
-from sesame.control.async_configs import AsyncConfigs
+from sesame.control.async_policies import AsyncPolicies
 from sesame.destinations.deliverer import Deliverer, DelivererNeeds
 from sesame.destinations.following import Destinations, FollowingNeeds
 from sesame.destinations.routes import Routes
 from sesame.destinations.sender import HttpSender
+from sesame.destinations.silent import tell_silent_destinations
 from sesame.engine.async_invoker import AsyncInvoker
 from sesame.engine.async_work import InvokerDependencies
 from sesame.engine.host_load import HostLoad
@@ -76,7 +77,7 @@ async def open_async(needs: AsyncNeeds, storage: Storage, identity: Identity, en
     settings, clocks, teardown = needs.settings, needs.clocks, needs.teardown
     arns = Arns(settings.region, identity.account_id)
     routes = Routes(arns, settings.destinations)
-    policy_of = AsyncConfigs(storage.catalog).policy_of
+    policy_of = AsyncPolicies(storage.catalog).policy_of
     rights = ServiceRights(identity.roles, identity.authorization, clocks.wall)
     destinations = Destinations(
         FollowingNeeds(
@@ -112,6 +113,7 @@ async def open_async(needs: AsyncNeeds, storage: Storage, identity: Identity, en
             lease_s=LEASE_S,
         )
     )
+    tell_silent_destinations(storage.catalog, routes)
     teardown.push_async_callback(_close, invoker, deliverer, settings.drain_s)
     deliverer.start()
     invoker.start()

@@ -16,7 +16,7 @@ from typing import Annotated, Any, get_type_hints
 import msgspec
 
 from sesame.model import limits
-from sesame.model.destinations import is_web_url
+from sesame.model.destinations import is_web_url, without_password
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.runtimes import places
 
@@ -337,8 +337,8 @@ def _check(settings: Settings) -> None:
     for prefix, url in settings.destinations.items():
         if not prefix.startswith("acs:") or not is_web_url(url):
             raise ConfigurationError(
-                f"destinations has '{prefix}' = '{url}'; expected the beginning of an ARN, such as acs:mns:, and a URL "
-                "that begins with http:// or https://"
+                f"destinations has '{prefix}' = '{without_password(url)}'; expected the beginning of an ARN, such as "
+                "acs:mns:, and a URL that begins with http:// or https://, without user name and password"
             )
     for name in ("keep_alive_s", "drain_s", "async_retention_days", "log_retention_days"):
         if not math.isfinite(getattr(settings, name)):

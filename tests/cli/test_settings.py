@@ -95,6 +95,13 @@ def test_a_destination_is_an_arn_and_a_url(tmp_path: Path, raw: str) -> None:
         settings.load({"destinations": raw}, {}, None)
 
 
+@pytest.mark.parametrize("url", ["http://user:s3cr3t@h/", "http://s3cr3t@h/", "ftp://user:s3cr3t@h/"])
+def test_a_destination_has_no_password_and_none_is_repeated(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigurationError, match="without user name and password") as refusal:
+        settings.load({"destinations": f"acs:mns:={url}"}, {}, None)
+    assert "s3cr3t" not in str(refusal.value)
+
+
 def test_every_setting_is_a_flag_of_start_and_a_row_of_the_documentation() -> None:
     said = CliRunner().invoke(start, ["--help"]).output
     for row in settings.TABLE.values():

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.control.conftest import Account, hello
+from tests.control.conftest import ARNS, Account, hello
 from tests.support.fakes import FakeClocks
 from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.async_configs import AsyncConfigs
 from sesame.control.async_invocations import AsyncInvocations
+from sesame.control.async_policies import AsyncPolicies
 from sesame.control.dead_letters import DeadLetters
 from sesame.control.inputs import AsyncCall, AsyncConfigInput, AsyncOptions, PublishInput
 from sesame.control.listing import PAGE_BYTES_MAX, fitting
@@ -31,7 +32,7 @@ class Kept:
         self.queue = queue
         self.clocks = clocks
         self.invocations = AsyncInvocations(
-            account.catalog, queue, AsyncConfigs(account.catalog).policy_of, clocks.wall
+            account.catalog, queue, AsyncPolicies(account.catalog).policy_of, clocks.wall
         )
 
     async def run(self, state: State = State.SUCCEEDED) -> None:
@@ -59,7 +60,8 @@ async def kept(account: Account) -> AsyncIterator[Kept]:
 
 
 async def test_an_accepted_invocation_is_in_the_queue(kept: Kept) -> None:
-    await AsyncConfigs(kept.account.catalog).put("s", "f", "", AsyncConfigInput(max_async_event_age_in_seconds=60))
+    wanted = AsyncConfigInput(max_async_event_age_in_seconds=60)
+    await AsyncConfigs(kept.account.catalog, ARNS).put("s", "f", "", wanted)
     sent = AsyncCall(
         target=TARGET, request_id="r-1", payload=b"\x00\xff", tracing={"span_context": "c"}, chain=("s/g",),
         options=AsyncOptions(stateful_async_invocation_id="mine", delay_s=10),
@@ -76,7 +78,7 @@ async def test_an_accepted_invocation_is_in_the_queue(kept: Kept) -> None:
 
 
 async def test_what_is_configured_when_it_is_accepted_goes_with_an_invocation(kept: Kept) -> None:
-    configs = AsyncConfigs(kept.account.catalog)
+    configs = AsyncConfigs(kept.account.catalog, ARNS)
     destinations = DestinationConfig(on_success=Destination("http://h/yes"), on_failure=Destination("http://h/no"))
     await configs.put("s", "f", "", AsyncConfigInput(max_async_retry_attempts=0, destination_config=destinations))
     await kept.invocations.accept(call("first"))
@@ -180,7 +182,7 @@ async def test_functions_in_order_page_by_page(kept: Kept) -> None:
     for service in ("s", "s-1"):
         for name in ("a", "b"):
             await kept.account.functions.create(service, hello(function_name=name), by=THE_ACCOUNT)
-    configs = AsyncConfigs(kept.account.catalog)
+    configs = AsyncConfigs(kept.account.catalog, ARNS)
     await configs.put("s-1", "a", "", AsyncConfigInput(stateful_invocation=True))
     await configs.put("s", "b", "", AsyncConfigInput(stateful_invocation=True))
     await kept.account.versions.publish(VersionOwner.service("s"), PublishInput())

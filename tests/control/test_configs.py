@@ -7,11 +7,12 @@ Never starts an instance.
 from typing import Any
 
 import pytest
-from tests.control.conftest import Account, hello
+from tests.control.conftest import ARNS, Account, hello
 from tests.support.refusals import refused
 from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.async_configs import AsyncConfigs
+from sesame.control.async_policies import AsyncPolicies
 from sesame.control.inputs import AsyncConfigInput, Listing, OnDemandInput, ProvisionInput
 from sesame.control.on_demand_configs import OnDemandConfigs, resource_of
 from sesame.control.provision_configs import ProvisionConfigs
@@ -25,7 +26,7 @@ from sesame.model.configs import (
     ScheduledAction,
     TargetTrackingPolicy,
 )
-from sesame.model.errors import Invalid
+from sesame.model.errors import Invalid, NotFound
 from sesame.model.invocation import Target
 from sesame.model.owner import VersionOwner
 
@@ -48,7 +49,7 @@ async def function(account: Account) -> None:
 
 @pytest.fixture
 def asynchronous(account: Account) -> AsyncConfigs:
-    return AsyncConfigs(account.catalog)
+    return AsyncConfigs(account.catalog, ARNS)
 
 
 @pytest.fixture
@@ -287,30 +288,69 @@ async def test_on_demand_preconditions_and_values(on_demand: OnDemandConfigs) ->
 @pytest.mark.parametrize(
     "destination",
     [
-        "http://127.0.0.1:8080/in?q=a%20b", "https://h/", "acs:mns:cn-shanghai:1:/queues/q/messages",
-        "services/s.prod/functions/f",
+        "http://127.0.0.1:8080/in?q=a%20b", "https://h/", "HTTP://h/?to=a@b", "services/s.prod/functions/f",
+        "services/s/functions/f", "functions/s$f", "acs:fc:cn-hangzhou:123:functions/s$f/1",
+        "acs:fc:::services/s.1/functions/f", "acs:fc:cn-hangzhou:123:services/s.LATEST/functions/f",
+        "acs:mns:cn-hangzhou:123:/queues/q/messages", "acs:mns:::/topics/t-1/messages", "acs:eventbridge:::eventbus/b",
+        "acs:mq:cn-hangzhou:123:/instances/MQ_INST_1/topic/t", "acs:mq:::/instances/i/topics/t/messages",
     ],
 )  # fmt: skip
-async def test_a_destination_may_be_any_arn_or_a_url(asynchronous: AsyncConfigs, destination: str) -> None:
+async def test_destinations_that_can_be_right(account: Account, asynchronous: AsyncConfigs, destination: str) -> None:
     sent = AsyncConfigInput(destination_config=DestinationConfig(on_success=Destination(destination)))
     kept = await asynchronous.put("s", "f", "", sent)
     assert kept.document.destination_config.on_success == Destination(destination)
-    assert asynchronous.policy_of(Target("s", "LATEST", "f")).on_success == destination
+    assert AsyncPolicies(account.catalog).policy_of(Target("s", "LATEST", "f")).on_success == destination
+
+
+FUNCTION_FORM = "acs:fc:cn-hangzhou:123:services/{service}[.{qualifier}]/functions/{function}"
+PLACE = "region cn-hangzhou and account 123"
 
 
 @pytest.mark.parametrize(
-    "destination", ["file:///etc/passwd", "http://", "ftp://h/", "queue", "acs:mns:\n", "https://h/" + "x" * 2048]
-)
-async def test_what_is_neither_an_arn_nor_a_url_is_refused(asynchronous: AsyncConfigs, destination: str) -> None:
-    sent = AsyncConfigInput(destination_config=DestinationConfig(on_success=Destination(destination)))
-    with pytest.raises(Invalid, match=r"on_success\.destination"):
-        await asynchronous.put("s", "f", "", sent)
+    ("destination", "allowed"),
+    [
+        ("file:///etc/passwd", FUNCTION_FORM), ("queue", FUNCTION_FORM), ("acs", FUNCTION_FORM),
+        ("acs:", FUNCTION_FORM),
+        ("ftp://h/", "or an HTTP(S) URL"), ("acs:log:cn-hangzhou:123:project/p", "eventbus/{bus}, or an HTTP(S) URL"),
+        ("acs:fc:::services/s", FUNCTION_FORM), ("acs:fc:::functions/ok", FUNCTION_FORM), ("acs:fc", FUNCTION_FORM),
+        ("acs:fc:cn-hangzhou:123:services/s/functions/f/", FUNCTION_FORM), ("services/s/functions/f/", FUNCTION_FORM),
+        ("acs:fc:::services/s/functions/f/triggers/t", FUNCTION_FORM), ("services/9/functions/f", FUNCTION_FORM),
+        ("acs:fc:::services/s./functions/f", FUNCTION_FORM),
+        ("acs:fc:::services/s/functions/" + "f" * 65, FUNCTION_FORM),
+        ("services/s.a b/functions/f", FUNCTION_FORM), ("functions/a$b$c", FUNCTION_FORM),
+        ("acs:fc:cn-beijing:123:services/s/functions/f", PLACE), ("acs:fc::9:services/s/functions/f", PLACE),
+        ("acs:mns", "/queues/{queue}/messages"), ("acs:mns:::", "/topics/{topic}/messages"),
+        ("acs:mns:::/queues/q", "/queues/{queue}/messages"), ("acs:mns:::/queues/q/messages/", "/queues/{queue}"),
+        ("acs:mns:::/queues//messages", "/queues/{queue}/messages"),
+        ("acs:mns:cn-hangzhou:9:/queues/q/messages", PLACE),
+        ("acs:eventbridge:::bus", "eventbus/{bus}"), ("acs:eventbridge:cn-beijing::eventbus/b", PLACE),
+        ("acs:mq:::/topics/t", "/instances/{instance}/topic/{topic}"), ("ACS:MNS:::/queues/q/messages", "HTTP(S) URL"),
+        ("acs:mns:\n", "printable characters"), ("https://h/" + "x" * 2048, "at most 2048"),
+        ("http://", "with a host"), ("http://h/#part", "without user name, password and fragment"),
+        ("http://user:s3cr3t@h/", "without user name, password"), ("http://s3cr3t@h/", "without user name, password"),
+        ("https://user:s3/cr3t@h/", "without user name, password"), ("HTTPS://user:s3cr3t@h/", "without user name"),
+        ("http://h:s3cr3t@", "with a host"), ("ftp://user:s3cr3t@h/", "or an HTTP(S) URL"),
+    ],
+)  # fmt: skip
+async def test_destinations_that_can_never_be_right_are_refused(
+    asynchronous: AsyncConfigs, destination: str, allowed: str
+) -> None:
+    for config in (
+        DestinationConfig(on_success=Destination(destination)),
+        DestinationConfig(on_failure=Destination(destination)),
+    ):
+        with pytest.raises(Invalid, match=r"on_(success|failure)\.destination") as refusal:
+            await asynchronous.put("s", "f", "", AsyncConfigInput(destination_config=config))
+        assert allowed in str(refusal.value)
+        assert "s3" not in str(refusal.value), "no password is repeated"
+    with pytest.raises(NotFound):
+        await asynchronous.get("s", "f")
 
 
-async def test_a_policy_has_the_defaults_for_what_is_not_set(asynchronous: AsyncConfigs) -> None:
-    target = Target("s", "LATEST", "f")
-    assert asynchronous.policy_of(target) == AsyncPolicy()
+async def test_a_policy_has_the_defaults_for_what_is_not_set(account: Account, asynchronous: AsyncConfigs) -> None:
+    target, policy_of = Target("s", "LATEST", "f"), AsyncPolicies(account.catalog).policy_of
+    assert policy_of(target) == AsyncPolicy()
     sent = AsyncConfigInput(max_async_retry_attempts=0, max_async_event_age_in_seconds=5, stateful_invocation=True)
     await asynchronous.put("s", "f", "", sent)
-    assert asynchronous.policy_of(target) == AsyncPolicy(max_retries=0, max_age_s=5, stateful=True)
-    assert asynchronous.policy_of(Target("s", "prod", "f")) == AsyncPolicy()
+    assert policy_of(target) == AsyncPolicy(max_retries=0, max_age_s=5, stateful=True)
+    assert policy_of(Target("s", "prod", "f")) == AsyncPolicy()

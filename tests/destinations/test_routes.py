@@ -52,7 +52,7 @@ def test_an_arn_goes_where_its_longest_mapped_beginning_says() -> None:
     assert ROUTES.find("https://h/p?q=1") == UrlRoute("https://h/p?q=1", as_event=False)
 
 
-@pytest.mark.parametrize("url", ["http://h", "https://h:8443/p?q=%20", "http://[::1]:80/", "http://u:p@h/"])
+@pytest.mark.parametrize("url", ["http://h", "https://h:8443/p?q=%20", "http://[::1]:80/", "http://h/?to=a@b"])
 def test_urls_of_web_servers(url: str) -> None:
     assert is_web_url(url)
 
@@ -60,7 +60,8 @@ def test_urls_of_web_servers(url: str) -> None:
 @pytest.mark.parametrize(
     "url",
     ["", "file:///etc/passwd", "ftp://h/", "http://", "http:///p", "//h/p", "h/p", "http://h:99999/", "http://h:0/",
-     "http://h/ a", "http://h/\n", "http://h/#x", "gopher://h", "http://h:port/", "http://ü/", "javascript:alert(1)"],
+     "http://h/ a", "http://h/\n", "http://h/#x", "gopher://h", "http://u:p@h/", "http://u@h/", "http://@h/",
+      "http://h:port/", "http://ü/", "javascript:alert(1)"],
 )  # fmt: skip
 def test_what_is_no_url_of_a_web_server(url: str) -> None:
     assert not is_web_url(url)

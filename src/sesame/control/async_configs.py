@@ -1,6 +1,6 @@
 """How asynchronous calls of a function are retried and where their outcomes go (reference/api.md §3.6).
 
-Called by the endpoints, which it answers with records, and by the engine's invoker, which asks for the policy.
+Called by the endpoints, which it answers with records. `control.async_policies` reads them for what accepts calls.
 """
 
 from sesame.control import checks
@@ -8,42 +8,18 @@ from sesame.control.inputs import AsyncConfigInput, Listing, Page
 from sesame.control.listing import page_of
 from sesame.control.views import function_view
 from sesame.model import limits, records
-from sesame.model.arn import parse_function_arn
-from sesame.model.async_result import AsyncPolicy
+from sesame.model.arn import Arns
 from sesame.model.configs import AsyncConfig, Destination, DestinationConfig, async_config_name
-from sesame.model.destinations import DESTINATION_CHARS_MAX, is_web_url
+from sesame.model.destinations import expected_instead, without_password
 from sesame.model.errors import Invalid, NotFound
-from sesame.model.invocation import Target
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
-NO_CONFIG = AsyncPolicy()
-_DESTINATION_ALLOWED = (
-    "an ARN such as acs:fc:{region}:{account}:services/{service}.{qualifier}/functions/{function}, or an HTTP(S) URL, "
-    f"of at most {DESTINATION_CHARS_MAX} characters"
-)
-
 
 class AsyncConfigs:
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, arns: Arns) -> None:
         self._catalog = catalog
-
-    def policy_of(self, target: Target) -> AsyncPolicy:
-        """What is set for exactly this qualifier, with the defaults for everything else."""
-        name = async_config_name(target.function, target.qualifier)
-        record = self._catalog.get(records.ASYNC_CONFIG, target.service, name)
-        if record is None:
-            return NO_CONFIG
-        config: AsyncConfig = record.document
-        retries, age_s = config.max_async_retry_attempts, config.max_async_event_age_in_seconds
-        destinations = config.destination_config
-        return AsyncPolicy(
-            max_retries=limits.ASYNC_RETRIES_DEFAULT if retries is None else retries,
-            max_age_s=limits.ASYNC_EVENT_AGE_S_DEFAULT if age_s is None else age_s,
-            stateful=config.stateful_invocation,
-            on_success=_name_of(destinations.on_success),
-            on_failure=_name_of(destinations.on_failure),
-        )
+        self._arns = arns
 
     async def put(self, service: str, function: str, qualifier: str, sent: AsyncConfigInput) -> Record:
         """Replaces the whole configuration: what is not sent is not set."""
@@ -58,7 +34,7 @@ class AsyncConfigs:
             max_async_retry_attempts=sent.max_async_retry_attempts,
             stateful_invocation=sent.stateful_invocation,
         )
-        _check(config)
+        _check(config, self._arns)
         name = async_config_name(function, qualifier)
         return await self._catalog.edit(lambda tx: tx.put(records.ASYNC_CONFIG, service, name, config))
 
@@ -94,10 +70,6 @@ class AsyncConfigs:
         return Page(page.items, None if page.next_token is None else page.next_token.removeprefix(prefix))
 
 
-def _name_of(destination: Destination | None) -> str:
-    return "" if destination is None else destination.destination
-
-
 def _destinations(sent: DestinationConfig) -> DestinationConfig:
     return DestinationConfig(on_success=_set(sent.on_success), on_failure=_set(sent.on_failure))
 
@@ -106,23 +78,16 @@ def _set(sent: Destination | None) -> Destination | None:
     return None if sent is None or not sent.destination else sent
 
 
-def _check(config: AsyncConfig) -> None:
+def _check(config: AsyncConfig, arns: Arns) -> None:
     for label, destination in (
         ("on_success", config.destination_config.on_success),
         ("on_failure", config.destination_config.on_failure),
     ):
-        if destination is not None and not _is_destination(destination.destination):
-            field = f"destination_config.{label}.destination"
-            raise Invalid(field, _DESTINATION_ALLOWED, checks.shown(destination.destination))
+        if destination is not None and (expected := expected_instead(destination.destination, arns)):
+            shown = checks.shown(without_password(destination.destination))
+            raise Invalid(f"destination_config.{label}.destination", expected, shown)
     if config.max_async_event_age_in_seconds is not None:
         age = config.max_async_event_age_in_seconds
         checks.between("max_async_event_age_in_seconds", age, 1, limits.ASYNC_EVENT_AGE_S_MAX)
     if config.max_async_retry_attempts is not None:
         checks.between("max_async_retry_attempts", config.max_async_retry_attempts, 0, limits.ASYNC_RETRIES_MAX)
-
-
-def _is_destination(text: str) -> bool:
-    """POLICY: any ARN is accepted, as of a service that this server has not: a setting may map it to a URL."""
-    if len(text) > DESTINATION_CHARS_MAX or not text.isprintable():
-        return False
-    return text.startswith("acs:") or parse_function_arn(text) is not None or is_web_url(text)

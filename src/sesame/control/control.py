@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sesame.control.aliases import Aliases
 from sesame.control.async_configs import AsyncConfigs
 from sesame.control.async_invocations import AsyncInvocations, Queue
+from sesame.control.async_policies import AsyncPolicies
 from sesame.control.code import CodeSource
 from sesame.control.code_uploads import CodeUploads
 from sesame.control.dead_letters import DeadLetters, Deliveries
@@ -70,8 +71,8 @@ class Control:
     @classmethod
     def over(cls, catalog: Catalog, needs: Needs) -> "Control":
         code = needs.code
-        async_configs = AsyncConfigs(catalog)
-        invocations = AsyncInvocations(catalog, needs.queue, async_configs.policy_of, needs.wall_clock)
+        async_configs = AsyncConfigs(catalog, needs.arns)
+        invocations = AsyncInvocations(catalog, needs.queue, AsyncPolicies(catalog).policy_of, needs.wall_clock)
         return cls(
             services=Services(catalog, needs.check_role),
             functions=Functions(catalog, code),

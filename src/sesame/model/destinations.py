@@ -3,19 +3,91 @@
 Used by `control.async_configs` to check, by `destinations` to route, and by the settings.
 """
 
+import re
 from urllib.parse import urlsplit
+
+from sesame.model import limits
+from sesame.model.arn import Arns, FunctionArn, parse_function_arn
 
 WEB_SCHEMES = ("http", "https")
 DESTINATION_CHARS_MAX = 2048
 
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._%-]*"
+# By the name of a service in ARNs: what it has that records can be sent to, as a pattern and in words.
+_RESOURCES = {
+    "mns": (rf"/(?:queues|topics)/{_NAME}/messages", ("/queues/{queue}/messages", "/topics/{topic}/messages")),
+    "mq": (rf"/instances/{_NAME}/topics?/{_NAME}(?:/messages)?", ("/instances/{instance}/topic/{topic}",)),
+    "eventbridge": (rf"eventbus/{_NAME}", ("eventbus/{bus}",)),
+}
+_PATTERNS = {service: re.compile(pattern + r"\Z") for service, (pattern, _words) in _RESOURCES.items()}
+_USER_INFO = re.compile(r"://[^\s]*@")
+
 
 def is_web_url(text: str) -> bool:
-    """Whether this is an absolute URL of a web server: http or https, a host, printable ASCII, no fragment."""
+    """Whether this is an absolute URL of a web server: http or https, a host, printable ASCII, no fragment.
+
+    POLICY: one with a user name or a password is none, because destinations are shown wherever they are named.
+    """
     if not text.isascii() or not text.isprintable() or " " in text or "#" in text:
         return False
     try:
         parts = urlsplit(text)
         # Reading the port checks it.
-        return parts.scheme in WEB_SCHEMES and bool(parts.hostname) and parts.port != 0
+        return parts.scheme in WEB_SCHEMES and bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
     except ValueError:
         return False
+
+
+def without_password(text: str) -> str:
+    """What was sent in the place of a destination, as an error may repeat it."""
+    return _USER_INFO.sub("://***@", text)
+
+
+def expected_instead(destination: str, arns: Arns) -> str:
+    """What had to be there in the place of a destination that can never be right; "" for one that can.
+
+    Whether what it names is there is not asked: it may be made later.
+    """
+    if len(destination) > DESTINATION_CHARS_MAX or not destination.isprintable():
+        return f"at most {DESTINATION_CHARS_MAX} printable characters"
+    if destination.lower().startswith(tuple(f"{scheme}:" for scheme in WEB_SCHEMES)):
+        return "" if is_web_url(destination) else "an HTTP(S) URL with a host, without user name, password and fragment"
+    function = parse_function_arn(destination)
+    if function is not None:
+        return _expected_function(function, arns)
+    scheme, service, region, account_id, resource = (*destination.split(":", 4), "", "", "", "")[:5]
+    if (scheme, service) == ("acs", "fc") or destination.startswith(("services/", "functions/")):
+        return _function_form(arns)
+    if scheme != "acs" or service not in _RESOURCES:
+        return f"{_function_form(arns)}, {_forms(arns, *_RESOURCES)}, or an HTTP(S) URL"
+    if not _PATTERNS[service].match(resource):
+        return _forms(arns, service)
+    return _expected_place(region, account_id, arns)
+
+
+def _expected_function(found: FunctionArn, arns: Arns) -> str:
+    target = found.target
+    named = (
+        limits.SERVICE_NAME.match(target.service)
+        and limits.FUNCTION_NAME.match(target.function)
+        and (target.qualifier.isdecimal() or limits.ALIAS_NAME.match(target.qualifier))
+    )
+    return _expected_place(found.region, found.account_id, arns) if named else _function_form(arns)
+
+
+def _expected_place(region: str, account_id: str, arns: Arns) -> str:
+    if region in ("", arns.region) and account_id in ("", arns.account_id):
+        return ""
+    return f"a destination of region {arns.region} and account {arns.account_id}, where both may be left empty"
+
+
+def _function_form(arns: Arns) -> str:
+    return arns.function("{service}[.{qualifier}]", "{function}")
+
+
+def _forms(arns: Arns, *services: str) -> str:
+    return ", ".join(
+        f"acs:{service}:{arns.region}:{arns.account_id}:{form}"
+        for service in services
+        for form in _RESOURCES[service][1]
+    )

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
-from sesame.control.async_configs import AsyncConfigs
+from sesame.control.async_policies import AsyncPolicies
 from sesame.model import limits
 from sesame.model.acceptance import Wanted, new_invocation
 from sesame.model.async_invocation import NO_META, InvocationMeta, NewInvocation
@@ -30,7 +30,7 @@ class TriggeredInvocations:
     """Reads the catalog's memory; calls belong on the event loop's thread."""
 
     def __init__(self, catalog: Catalog, clocks: Clocks) -> None:
-        self._policy_of = AsyncConfigs(catalog).policy_of
+        self._policy_of = AsyncPolicies(catalog).policy_of
         self._clocks = clocks
 
     def make(self, target: Target, payload: bytes, source: str, meta: InvocationMeta = NO_META) -> NewInvocation:

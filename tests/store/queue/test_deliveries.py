@@ -58,14 +58,17 @@ async def test_a_record_is_delivered_once(queue: InvocationQueue, clocks: FakeCl
 
 
 async def test_a_failed_attempt_waits_and_is_counted(queue: InvocationQueue, clocks: FakeClocks) -> None:
-    await ended_with_record(queue, clocks)
+    new = await ended_with_record(queue, clocks)
     delivery = await claimed(queue)
     assert await queue.deliveries.retry(delivery, clocks.wall() + 5, counted=True, error="refused")
+    told = "Pending: attempt 1 failed: refused; the next is at 2023-11-14T22:30:05Z"
+    assert await status_of(queue, new) == told
     assert await queue.deliveries.claim(5) == []
     clocks.advance(5)
     delivery = await claimed(queue)
     assert delivery.attempts == 1
     assert await queue.deliveries.retry(delivery, clocks.wall(), counted=False, error="")
+    assert await status_of(queue, new) == told, "it was not tried"
     assert (await claimed(queue)).attempts == 1
 
 
@@ -83,6 +86,7 @@ async def test_a_dead_letter_is_read_and_sent_again(queue: InvocationQueue, cloc
     assert await queue.deliveries.claim(5) == []
     assert await queue.deliveries.replay(letter.id)
     assert not await queue.deliveries.replay(letter.id)
+    assert await status_of(queue, new) == "Pending"
     assert await queue.deliveries.dead_letter(letter.id) is None
     delivery = await claimed(queue)
     assert delivery.attempts == 0

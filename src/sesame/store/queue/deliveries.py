@@ -5,6 +5,7 @@ is written to its invocation in the same commit.
 """
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -41,6 +42,7 @@ _LEASED = (
     "attempts",
     "created_at",
 )
+PENDING = "Pending"
 DELIVERED = "Delivered"
 DEAD_LETTER = "DeadLetter"
 _CLAIM = LEASES.claiming(
@@ -295,6 +297,8 @@ def _change(connection: sa.Connection, op: _Op, holding: _Holding) -> Any:
         retried = {"new_due_at": at, "counted": int(op.counted), "new_error": storable(op.error)}
         connection.execute(_RETRY, {**fenced, **retried})
         holding.due.append(at)
+        if op.counted:
+            _tell(connection, op.lease.invocation_seq, _pending(op))
         return True
     if isinstance(op, _Bury):
         error = storable(op.error)
@@ -303,8 +307,19 @@ def _change(connection: sa.Connection, op: _Op, holding: _Holding) -> Any:
     else:
         connection.execute(_DELETE, fenced)
         status = storable(op.status)
-    connection.execute(_TELL, {"the_seq": op.lease.invocation_seq, "status": status})
+    _tell(connection, op.lease.invocation_seq, status)
     return True
+
+
+def _pending(failed: _Retry) -> str:
+    number, error = failed.lease.attempts + 1, storable(failed.error)
+    next_at = datetime.fromtimestamp(failed.not_before, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return f"{PENDING}: attempt {number} failed: {error}; the next is at {next_at}"
+
+
+def _tell(connection: sa.Connection, invocation_seq: int, status: str) -> None:
+    """Writes what became of a record to the invocation that it tells of."""
+    connection.execute(_TELL, {"the_seq": invocation_seq, "status": status})
 
 
 def _claimed(connection: sa.Connection, limit: int, holder: str, clock: QueueClock) -> list[LeasedDelivery]:
@@ -319,10 +334,13 @@ def _claimed(connection: sa.Connection, limit: int, holder: str, clock: QueueClo
 def _replay(connection: sa.Connection, number: int, holding: _Holding) -> bool:
     now = holding.clock.now()
     again = {"due_at": now, "buried_at": None, "attempts": 0, "epoch": columns.epoch + 1}
-    found = connection.execute(sa.update(deliveries).where(_BURIED, columns.seq == number).values(**again)).rowcount
-    if found:
-        holding.due.append(now)
-    return bool(found)
+    statement = sa.update(deliveries).where(_BURIED, columns.seq == number).values(**again)
+    invocation_seq = connection.execute(statement.returning(columns.invocation_seq)).scalar()
+    if invocation_seq is None:
+        return False
+    _tell(connection, invocation_seq, PENDING)
+    holding.due.append(now)
+    return True
 
 
 def _leased_of(row: "sa.Row[Any]") -> LeasedDelivery:
