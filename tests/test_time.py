@@ -33,6 +33,7 @@ MACHINE_TIME = {
     "store/blobs/draft.py": "compares with the times of files, which the kernel writes",
     "store/upkeep/": "works on a data directory that no Sesame uses",
     "http/server.py": "gives running requests of real clients time to end at a shutdown",
+    "testing/": "has the clock that tests move, runs beside a server, and waits for real processes",
     "control/certificates.py": "bounds a process that checks a key",
 }
 

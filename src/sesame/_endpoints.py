@@ -7,6 +7,7 @@ import ipaddress
 import resource
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -49,11 +50,15 @@ DESCRIPTORS_WITHOUT_LIMIT = 1_000_000
 
 @dataclass(frozen=True)
 class EndpointNeeds:
-    """What the endpoints are built with. Their servers are stopped by `teardown`."""
+    """What the endpoints are built with. Their servers are stopped by `teardown`.
+
+    Dates of signatures are compared with `callers_wall` (Unix seconds).
+    """
 
     settings: Settings
     clocks: Clocks
     teardown: AsyncExitStack
+    callers_wall: Callable[[], float]
 
 
 async def open_endpoints(
@@ -145,6 +150,7 @@ def _fc(
             arns=Arns(region, identity.account_id),
             link_secret=links.secret_from(identity.key.secret),
             clocks=needs.clocks,
+            callers_wall=needs.callers_wall,
         )
     )
 
@@ -164,6 +170,7 @@ def _oss(needs: EndpointNeeds, storage: Storage, identity: Identity) -> Endpoint
             authentication=identity.authentication,
             authorization=identity.authorization,
             clock=needs.clocks.wall,
+            callers_clock=needs.callers_wall,
             region=needs.settings.region,
             virtual_hosts=VIRTUAL_HOSTS,
         )

@@ -46,12 +46,17 @@ class Storage:
 
 @dataclass(frozen=True)
 class StorageNeeds:
-    """What storage is opened with. What it opens is closed by `teardown`."""
+    """What storage is opened with. What it opens is closed by `teardown`.
+
+    With a `log_sink`, no store of logs is opened. A commit of a `durable` database is on the disk.
+    """
 
     settings: Settings
     data_dir: DataDir
     clocks: Clocks
     teardown: AsyncExitStack
+    log_sink: LogSink | None = None
+    durable: bool = True
 
 
 async def open_storage(needs: StorageNeeds) -> Storage:
@@ -99,7 +104,7 @@ async def _open_database(needs: StorageNeeds) -> Database:
     data_dir = needs.data_dir
     require_own_database(data_dir.path, data_dir.database)
     await asyncio.to_thread(require_database, data_dir.database, data_dir.objects, data_dir.packages)
-    database = Database(data_dir.database, str(data_dir.path))
+    database = Database(data_dir.database, str(data_dir.path), durable=needs.durable)
     await database.open()
     needs.teardown.push_async_callback(database.close)
     if isinstance(data_dir.database, str):
@@ -111,6 +116,8 @@ async def _open_database(needs: StorageNeeds) -> Database:
 async def _open_logs(needs: StorageNeeds) -> tuple[LogSink, list[str]]:
     """The store of logs, or nowhere when the settings keep none; and what an operator should know about them."""
     settings, path = needs.settings, needs.data_dir.logs
+    if needs.log_sink is not None:
+        return needs.log_sink, []
     if settings.log_retention_days == 0:
         discard(path)
         return _drop, []

@@ -6,16 +6,19 @@ Used by `sesame start`, and by programs that run a Sesame in their own process. 
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 from sesame._async import AsyncNeeds, open_async
 from sesame._endpoints import EndpointNeeds, exposure, open_endpoints
 from sesame._engine import EngineNeeds, EngineParts, open_engine
-from sesame._identity import open_identity
-from sesame._storage import StorageNeeds, open_storage
+from sesame._identity import Identity, open_identity
+from sesame._storage import Storage, StorageNeeds, open_storage
 from sesame._triggers import TriggerNeeds, open_triggers
 from sesame.data_dir import Credentials, DataDir, Endpoints
 from sesame.engine.interface import Observer
+from sesame.engine.invocation_log import LogSink
 from sesame.model.account import AccessKey
 from sesame.model.clocks import Clocks, SystemClocks
 from sesame.model.errors import ConfigurationError
@@ -25,12 +28,42 @@ from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
 
 
+@dataclass(frozen=True, kw_only=True)
+class Substitutes:
+    """What a program gives to the Sesame that it runs in its own process, instead of what `sesame start` has.
+
+    `log_sink` gets what functions write, and nothing is kept. Dates of signatures are compared with `callers_wall`,
+    for clients whose clock is not moved. What is not `durable` may be lost by a power cut. `runtimes` were looked up.
+    """
+
+    log_sink: LogSink | None = None
+    callers_wall: Callable[[], float] | None = None
+    durable: bool = True
+    runtimes: Runtimes | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a running Sesame consists of, for programs that look into their own (`testing`)."""
+
+    storage: Storage
+    identity: Identity
+    engine: EngineParts
+
+
 class Sesame:
     """A whole Sesame in one event loop. `start` once, then `stop` once; both also after a failed or cancelled start."""
 
-    def __init__(self, settings: Settings, clocks: Clocks | None = None, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clocks: Clocks | None = None,
+        observer: Observer | None = None,
+        substitutes: Substitutes | None = None,
+    ) -> None:
         """Tests hand in clocks that they move; without, the machine's own count. `observer` watches all calls."""
         self._settings = settings
+        self._substitutes = substitutes or Substitutes()
         self._clocks: Clocks = clocks or SystemClocks()
         self._observer = observer or Observer()
         self._teardown = AsyncExitStack()
@@ -70,42 +103,53 @@ class Sesame:
         """
         code = ""
         if archive is not None:
-            runtime = self._engine.resolver.resolve(invocation.target).runtime
-            code = (await self._storage.packages.add(archive, runtime)).sha256
-        return await self._engine.engine.load(invocation, code)
+            runtime = self._parts.engine.resolver.resolve(invocation.target).runtime
+            code = (await self._parts.storage.packages.add(archive, runtime)).sha256
+        return await self._parts.engine.engine.load(invocation, code)
+
+    @property
+    def parts(self) -> Parts:
+        """Those of a started Sesame."""
+        return self._parts
 
     def enforcement(self) -> tuple[Enforcement, ...]:
         """Every limit and wall of the sandbox, and whether it is held on this machine."""
-        return self._engine.driver.enforcement()
+        return self._parts.engine.driver.enforcement()
 
     def notices(self) -> list[str]:
         """What an operator should know before the first call, one line each."""
-        driver, reason = self._engine.driver, self._engine.driver_reason
+        driver, reason = self._parts.engine.driver, self._parts.engine.driver_reason
         sandbox = [f"Sandbox {driver.name}: {reason}."] if reason else []
         exposed = exposure(self._settings)
-        return [*([exposed] if exposed else []), *sandbox, *self._runtimes.notices(), *self._storage.notices]
+        return [*([exposed] if exposed else []), *sandbox, *self._runtimes.notices(), *self._parts.storage.notices]
 
     async def _build(self) -> None:
         settings, clocks, teardown = self._settings, self._clocks, self._teardown
         teardown.enter_context(self.data_dir)
-        self._runtimes = runtimes = await asyncio.to_thread(
-            Runtimes.look_up, settings.interpreters, settings.resolved_runtimes_dir()
-        )
-        self._storage = storage = await open_storage(StorageNeeds(settings, self.data_dir, clocks, teardown))
+        given = self._substitutes
+        runtimes = given.runtimes
+        if runtimes is None:
+            packages_dir = settings.resolved_runtimes_dir()
+            runtimes = await asyncio.to_thread(Runtimes.look_up, settings.interpreters, packages_dir)
+        self._runtimes = runtimes
+        storage_needs = StorageNeeds(settings, self.data_dir, clocks, teardown, given.log_sink, given.durable)
+        storage = await open_storage(storage_needs)
         identity = await open_identity(settings, storage.catalog, clocks)
         engine_needs = EngineNeeds(settings, self.data_dir, clocks, runtimes, teardown, self._observer)
-        self._engine: EngineParts = await open_engine(engine_needs, storage, identity)
+        engine = await open_engine(engine_needs, storage, identity)
+        self._parts = Parts(storage, identity, engine)
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)
-        urls = await open_endpoints(EndpointNeeds(settings, clocks, teardown), storage, identity, self._engine)
+        endpoint_needs = EndpointNeeds(settings, clocks, teardown, given.callers_wall or clocks.wall)
+        urls = await open_endpoints(endpoint_needs, storage, identity, engine)
         self._announce(urls, identity.key)
-        await open_async(AsyncNeeds(settings, clocks, teardown), storage, identity, self._engine)
+        await open_async(AsyncNeeds(settings, clocks, teardown), storage, identity, engine)
 
     def _announce(self, urls: dict[str, str], key: AccessKey) -> None:
         self._endpoints = Endpoints(
             account_id=key.account_id,
             region=self._settings.region,
             **urls,
-            sandbox=self._engine.driver.name,
+            sandbox=self._parts.engine.driver.name,
             pid=os.getpid(),
             started_at=self._clocks.wall(),
         )

@@ -73,7 +73,7 @@ class FcEndpoint:
     def __init__(self, parts: FcDependencies) -> None:
         self._date = DateHeader(parts.clocks.wall)
         self._errors = ErrorAnswers(worded, self._date)
-        self._verifier = Verifier(parts.authentication, parts.clocks.wall)
+        self._verifier = Verifier(parts.authentication, parts.callers_wall or parts.clocks.wall)
         self._permissions = Permissions(
             parts.authorization, Actions(OPERATIONS, parts.arns.region), parts.control.tags.of, parts.clocks.wall
         )

@@ -1,5 +1,6 @@
 """What the Function Compute endpoint is given by `app`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +24,8 @@ class Packages(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class FcDependencies:
+    """Dates of signatures are compared with `callers_wall`; None: with the wall clock of `clocks`."""
+
     authentication: Authentication
     authorization: Authorization
     roles: Roles
@@ -33,3 +36,4 @@ class FcDependencies:
     arns: Arns
     link_secret: bytes
     clocks: Clocks
+    callers_wall: Callable[[], float] | None = None

@@ -53,7 +53,9 @@ Send = Callable[[Any], Awaitable[None]]
 
 
 class OssDependencies(msgspec.Struct, frozen=True, kw_only=True):
-    """`clock` gives Unix seconds. Below `virtual_hosts` the first label of a Host header means a bucket.
+    """`clock` gives Unix seconds; dates of signatures are compared with `callers_clock`, if it is given.
+
+    Below `virtual_hosts` the first label of a Host header means a bucket.
 
     With `strict_region`, V4 signatures for another region than `region` are refused, as the real service does.
     """
@@ -65,6 +67,7 @@ class OssDependencies(msgspec.Struct, frozen=True, kw_only=True):
     authorization: Authorization
     clock: Callable[[], float]
     region: str
+    callers_clock: Callable[[], float] | None = None
     virtual_hosts: tuple[str, ...] = ()
     strict_region: bool = False
 
@@ -74,7 +77,9 @@ class OssEndpoint:
         self._clock = parts.clock
         self._virtual_hosts = parts.virtual_hosts
         self._authenticator = Authenticator(
-            parts.authentication, parts.clock, parts.region if parts.strict_region else None
+            parts.authentication,
+            parts.callers_clock or parts.clock,
+            parts.region if parts.strict_region else None,
         )
         objects = parts.objects
 

@@ -15,13 +15,15 @@ POSTGRESQL_SCHEMES = ("postgresql", "postgres")
 _EXPECTED = "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE, sqlite:///PATH or a path"
 
 
-def backend_of(place: Path | str, used_by: str = "") -> Backend:
+def backend_of(place: Path | str, used_by: str = "", *, durable: bool = True) -> Backend:
     """For a path, `sqlite:///PATH` or `postgresql://…`. `used_by` (a data directory) tells who uses it.
+
+    Commits to a file that is not `durable` do not wait for the disk; a server decides for itself.
 
     Raises `ConfigurationError` for anything else; connects to nothing.
     """
     if isinstance(place, Path) or "://" not in place:
-        return SqliteBackend(Path(place))
+        return SqliteBackend(Path(place), durable=durable)
     scheme = place.partition("://")[0]
     if scheme in POSTGRESQL_SCHEMES:
         # Imported here because most Sesames never need it.
@@ -33,4 +35,4 @@ def backend_of(place: Path | str, used_by: str = "") -> Backend:
     path = sa.make_url(place).database
     if not path or path == ":memory:":
         raise ConfigurationError(f"database '{place}' cannot be used: it names no file; {_EXPECTED}")
-    return SqliteBackend(Path(path))
+    return SqliteBackend(Path(path), durable=durable)

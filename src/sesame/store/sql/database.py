@@ -57,9 +57,12 @@ class _Done:
 class Database:
     """A path or `sqlite:///PATH`, or `postgresql://…`. Belongs to one process at a time: `open` takes a lock."""
 
-    def __init__(self, place: Path | str, used_by: str = "") -> None:
-        """`used_by` (a data directory) tells others who has the database. Raises `ConfigurationError` for a bad URL."""
-        self._backend = backend_of(place, used_by)
+    def __init__(self, place: Path | str, used_by: str = "", *, durable: bool = True) -> None:
+        """`used_by` (a data directory) tells others who has the database. Raises `ConfigurationError` for a bad URL.
+
+        A file that is not `durable` may be damaged by a power cut: no commit waits for the disk.
+        """
+        self._backend = backend_of(place, used_by, durable=durable)
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sesame-db-reader")
         self._of_thread = threading.local()

@@ -31,7 +31,8 @@ class SqliteBackend:
     next_steps = NEXT_STEPS
     probe_every_s: float | None = None
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        self._durable = durable
         self.path = path.absolute()
         self.shown = str(self.path)
         self._lock: int | None = None
@@ -43,7 +44,7 @@ class SqliteBackend:
     def prepare(self) -> None:
         self.lock()
         _keep_private(self.path)
-        engine = write_engine(self.path)
+        engine = write_engine(self.path, durable=self._durable)
         try:
             with engine.connect() as connection:
                 migrate(connection, self.shown)
@@ -56,7 +57,7 @@ class SqliteBackend:
         sync_folder(self.path.parent)
 
     def writer(self) -> "SqliteLine":
-        return SqliteLine(write_engine(self.path))
+        return SqliteLine(write_engine(self.path, durable=self._durable))
 
     def reader(self) -> "SqliteLine":
         return SqliteLine(read_engine(self.path))
@@ -147,9 +148,9 @@ class SqliteLine:
         self._engine.dispose()
 
 
-def write_engine(path: Path) -> sa.Engine:
-    """One connection whose transactions take the lock at their beginning; WAL, synced at each commit."""
-    return _engine(path, begin="BEGIN IMMEDIATE")
+def write_engine(path: Path, *, durable: bool = True) -> sa.Engine:
+    """One connection whose transactions take the lock at their beginning; WAL, synced at each commit if `durable`."""
+    return _engine(path, begin="BEGIN IMMEDIATE", durable=durable)
 
 
 def read_engine(path: Path) -> sa.Engine:
@@ -221,7 +222,7 @@ def _read_only(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _engine(path: Path, *, begin: str) -> sa.Engine:
+def _engine(path: Path, *, begin: str, durable: bool = True) -> sa.Engine:
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path)),
         poolclass=sa.pool.QueuePool,
@@ -238,7 +239,7 @@ def _engine(path: Path, *, begin: str) -> sa.Engine:
         raw.isolation_level = None
         raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         raw.execute("PRAGMA journal_mode=WAL")
-        raw.execute("PRAGMA synchronous=FULL")
+        raw.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
 
     _begin_with(engine, begin)
     return engine

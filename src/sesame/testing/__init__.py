@@ -1,0 +1,3 @@
+"""A whole Sesame for tests: docs/testing.md says how it is used."""
+
+from sesame.testing.cloud import Cloud as Cloud

@@ -1,0 +1,263 @@
+"""A whole Sesame for tests, in a process of its own: `with Cloud() as cloud:`.
+
+The pytest plugin hands one out as the fixture `sesame`. What is public here is described in docs/testing.md and stays.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, Unpack, overload
+
+from sesame.testing.bucket import Bucket
+from sesame.testing.clock import Clock
+from sesame.testing.errors import CloudError
+from sesame.testing.function import Function
+from sesame.testing.invocation import Invocation, decoded
+from sesame.testing.options import FunctionOptions
+from sesame.testing.process import ServerProcess
+from sesame.testing.source import source_of
+
+if TYPE_CHECKING:
+    from sesame.testing.api import Api
+
+SANDBOXES = ("auto", "jail", "plain")
+# From the newest on; what a function runs on when nothing else is said.
+RUNTIMES = ("python3.12", "python3.10", "python3.9", "python3", "python2.7")
+
+
+class Cloud:
+    """One Sesame on free ports of 127.0.0.1, with a folder of its own. Starts at its first use, or as a context.
+
+    `sandbox` is auto, jail or plain; `runtime` is what functions run on without one of their own.
+    """
+
+    def __init__(self, *, sandbox: str = "auto", runtime: str = "", region: str = "cn-hangzhou") -> None:
+        if sandbox not in SANDBOXES:
+            raise CloudError(f"sandbox is '{sandbox}'; expected one of {', '.join(SANDBOXES)}")
+        self.runtime = runtime
+        self._sandbox = sandbox
+        self._region = region
+        self._server: ServerProcess | None = None
+        self._ready: Api | None = None
+
+    def __enter__(self) -> "Cloud":
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    # Its life.
+
+    def start(self) -> None:
+        """On return it answers; idempotent. Raises `CloudError` with what it said when it does not start."""
+        self._api()
+
+    def start_soon(self) -> None:
+        """Has it start while the caller does something else."""
+        self._process()
+
+    def stop(self) -> None:
+        """On return nothing of it is left: processes, files, ports. Idempotent."""
+        server, self._server, self._ready = self._server, None, None
+        if server is not None:
+            server.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has been started and answers."""
+        return self._ready is not None
+
+    @property
+    def pid(self) -> int:
+        """Of its own process."""
+        return self._process().pid
+
+    def reset(self) -> None:
+        """Takes away all that was made since the start, ends what runs, and puts the clock right."""
+        if self._server is not None:
+            self._server.ask("reset")
+            self._server.new_log()
+
+    def settle(self) -> None:
+        """Returns when all that is due has been done: asynchronous calls, events of objects, timers."""
+        self._process().ask("settle")
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(self._process())
+
+    # Where it is.
+
+    @property
+    def endpoint(self) -> str:
+        """The address of the Function Compute API."""
+        return str(self._hello()["fc"])
+
+    @property
+    def oss_endpoint(self) -> str:
+        return str(self._hello()["oss"])
+
+    @property
+    def account_id(self) -> str:
+        return str(self._hello()["account_id"])
+
+    @property
+    def region(self) -> str:
+        return str(self._hello()["region"])
+
+    @property
+    def sandbox(self) -> str:
+        """How functions are isolated: jail or plain."""
+        return str(self._hello()["sandbox"])
+
+    @property
+    def runtimes(self) -> list[str]:
+        """Those that have an interpreter on this machine."""
+        return list(self._hello()["runtimes"])
+
+    @property
+    def access_key_id(self) -> str:
+        return str(self._hello()["access_key_id"])
+
+    @property
+    def access_key_secret(self) -> str:
+        return str(self._hello()["access_key_secret"])
+
+    def environ(self) -> dict[str, str]:
+        """The variables by which `sesame`, fun and the SDKs find a server, for programs that read them."""
+        return {
+            "FC_ENDPOINT": self.endpoint,
+            "OSS_ENDPOINT": self.oss_endpoint,
+            "ACCOUNT_ID": self.account_id,
+            "ACCESS_KEY_ID": self.access_key_id,
+            "ACCESS_KEY_SECRET": self.access_key_secret,
+            "ALIBABA_CLOUD_ACCESS_KEY_ID": self.access_key_id,
+            "ALIBABA_CLOUD_ACCESS_KEY_SECRET": self.access_key_secret,
+            "REGION": self.region,
+        }
+
+    def fc_client(self, **options: Any) -> Any:
+        """An `fc2.Client` of the package aliyun-fc2. Raises `CloudError` where that is not installed."""
+        keys = {"endpoint": self.endpoint, "accessKeyID": self.access_key_id, "accessKeySecret": self.access_key_secret}
+        return _official("fc2", "aliyun-fc2").Client(**keys, **options)
+
+    def oss_bucket(self, name: str, **options: Any) -> Any:
+        """An `oss2.Bucket` of the package oss2; the bucket is made if there is none."""
+        oss2 = _official("oss2", "oss2")
+        self.bucket(name)
+        return oss2.Bucket(oss2.Auth(self.access_key_id, self.access_key_secret), self.oss_endpoint, name, **options)
+
+    # What it runs and keeps.
+
+    @overload
+    def function(self, handler: Callable[..., Any], **options: Unpack[FunctionOptions]) -> Function: ...
+    @overload
+    def function(self, **options: Unpack[FunctionOptions]) -> Callable[[Callable[..., Any]], Function]: ...
+    def function(self, handler: Any = None, **options: Unpack[FunctionOptions]) -> Any:
+        """Deploys a function of the test file; as a decorator, with or without options.
+
+        With it goes what it uses of the file's top level: imports, functions, constants. Raises `CloudError` for one
+        that uses variables of the test around it.
+        """
+        if handler is None:
+            return lambda given: self._deploy_handler(given, options)
+        return self._deploy_handler(handler, options)
+
+    def deploy(self, path: str | os.PathLike[str], handler: str = "", **options: Unpack[FunctionOptions]) -> Function:
+        """Deploys a folder or a Python file; the handler is found in it where that is plain, as by `sesame deploy`."""
+        from sesame.testing import deployment
+
+        runtime = self.runtime_of(options) if options.get("runtime") or self.runtime else None
+        found = deployment.Found(Path(path), handler, runtime, self.runtimes)
+        return deployment.folder(self, self._api(), found, options)
+
+    def deploy_template(
+        self, path: str | os.PathLike[str], parameters: Mapping[str, str] | None = None
+    ) -> dict[str, Function]:
+        """Deploys a template.yml or s.yaml, or the folder that has one; its functions by `service/function`."""
+        from sesame.deploy.sources import Context
+        from sesame.testing import templates
+
+        context = Context(
+            account_id=self.account_id,
+            region=self.region,
+            access_key_id=self.access_key_id,
+            parameters=parameters or {},
+        )
+        return templates.deploy(self, self._api(), Path(path), context)
+
+    def get_function(self, name: str) -> Function:
+        """One that was deployed in another way, by its name `service/function`."""
+        service, slash, function = name.partition("/")
+        if not (service and slash and function):
+            raise CloudError(f"'{name}' names no function; expected SERVICE/FUNCTION")
+        return Function(self, self._api(), service, function)
+
+    def bucket(self, name: str) -> Bucket:
+        """Made if there is none of this name."""
+        objects = self._api().objects
+        objects.make_bucket(name)
+        return Bucket(objects, name)
+
+    @property
+    def invocations(self) -> list[Invocation]:
+        """Every attempt to call a function since the last reset, in order."""
+        return [decoded(record) for record in self._process().ask("records")]
+
+    def new_server_log(self) -> str:
+        """What Sesame itself has logged since this was last asked, or since the last reset."""
+        return "" if self._server is None else self._server.new_log()
+
+    def _deploy_handler(self, handler: Callable[..., Any], options: FunctionOptions) -> Function:
+        from sesame.testing import deployment
+
+        runtime = self.runtime_of(options)
+        functions = [handler, *([options["initializer"]] if "initializer" in options else [])]
+        source = source_of(functions, new_python=runtime not in ("python2.7", "python3"))
+        given = deployment.Given(handler.__name__, runtime, source)
+        return deployment.handler(self, self._api(), given, options)
+
+    def runtime_of(self, options: FunctionOptions) -> str:
+        """What is said, else the cloud's own, else the newest with an interpreter."""
+        said = options.get("runtime") or self.runtime
+        runtime = said or next((each for each in RUNTIMES if each in self.runtimes), "")
+        if runtime not in self.runtimes:
+            raise CloudError(
+                f"the runtime '{runtime}' has no interpreter here; there are {', '.join(self.runtimes) or 'none'}: "
+                "`sesame runtimes` says how to get others"
+            )
+        return runtime
+
+    def _process(self) -> ServerProcess:
+        if self._server is None:
+            self._server = ServerProcess(self._sandbox, self._region)
+        return self._server
+
+    def _hello(self) -> dict[str, Any]:
+        return self._process().hello()
+
+    def _api(self) -> "Api":
+        if self._ready is None:
+            server = self._process()
+            # While the server starts.
+            from sesame.testing.api import Api
+
+            self._ready = Api(server.hello())
+        return self._ready
+
+
+def _official(module: str, package: str) -> ModuleType:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise CloudError(f"the official client {module} is not installed: pip install {package}") from error

@@ -1,0 +1,177 @@
+"""A deployed function as tests use it: called, triggered, published, and asked for its log.
+
+Made by `testing.cloud.Cloud` and `testing.deployment`.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from sesame.testing.errors import CloudError
+from sesame.testing.invocation import Invocation, short, traceback_of
+from sesame.testing.result import Result
+
+if TYPE_CHECKING:
+    from sesame.testing.api import Api
+    from sesame.testing.bucket import Bucket
+
+OBJECT_EVENTS = ("oss:ObjectCreated:*",)
+
+
+class Owner(Protocol):
+    """What a function needs of the `Cloud` that it was deployed to."""
+
+    def settle(self) -> None: ...
+    def bucket(self, name: str) -> "Bucket": ...
+    @property
+    def invocations(self) -> list[Invocation]: ...
+
+
+class FunctionFailed(Exception):
+    """The function failed; the text has its traceback and its log, `result` all that it gave."""
+
+    def __init__(self, name: str, result: Result) -> None:
+        self.result = result
+        what = traceback_of(result.payload) or short(result.payload)
+        log = f"\nlog:\n{result.log}" if result.log else ""
+        super().__init__(f"{name} failed ({result.error}), request {result.request_id}\n{what}{log}")
+
+
+class AsyncCall:
+    """An asynchronous invocation that was accepted."""
+
+    def __init__(self, function: "Function", request_id: str) -> None:
+        self._function = function
+        self.request_id = request_id
+
+    def attempts(self) -> list[Invocation]:
+        """Those made so far, once everything that is due now has been done."""
+        self._function.cloud.settle()
+        return [each for each in self._function.invocations if each.request_id == self.request_id]
+
+    def result(self) -> Result:
+        """That of the last attempt. Raises `FunctionFailed` if it failed: `clock.advance` makes the next one."""
+        attempts = self.attempts()
+        if not attempts or not attempts[-1].done:
+            raise CloudError(f"the call {self.request_id} has not run yet: it waits for its time, see clock.advance")
+        last = attempts[-1]
+        payload = last.payload or last.message.encode()
+        result = Result(payload, last.request_id, last.error, last.log)
+        if last.error:
+            raise FunctionFailed(self._function.name, result)
+        return result
+
+
+class Function:
+    """`service/function` of a test's Sesame."""
+
+    def __init__(self, cloud: Owner, api: "Api", service: str, function: str) -> None:
+        self.cloud = cloud
+        self.service = service
+        self.function = function
+        self._api = api
+
+    @property
+    def name(self) -> str:
+        return f"{self.service}/{self.function}"
+
+    def __repr__(self) -> str:
+        return f"<Function {self.name}>"
+
+    def invoke(self, event: object = b"", *, qualifier: str | None = None, check: bool = True) -> Result:
+        """Calls it and waits. An event is bytes, text, or what is sent as JSON.
+
+        Raises `FunctionFailed` when the function fails; with `check=False` the result says so. Raises `CloudError` for
+        what could not be called.
+        """
+        result = self._api.invoke(self._called(qualifier), self.function, event_of(event))
+        if check and result.error:
+            raise FunctionFailed(self.name, result)
+        return result
+
+    def invoke_async(self, event: object = b"", *, qualifier: str | None = None) -> AsyncCall:
+        """Has it called asynchronously; returns once the call is accepted."""
+        return AsyncCall(self, self._api.invoke_async(self._called(qualifier), self.function, event_of(event)))
+
+    @property
+    def url(self) -> str:
+        """Of its HTTP trigger. Raises `CloudError` without one."""
+        if not self._api.has_http_trigger(self.service, self.function):
+            raise CloudError(f"{self.name} has no HTTP trigger: deploy it with http=True")
+        return self._api.proxy_url(self.service, self.function)
+
+    @property
+    def invocations(self) -> list[Invocation]:
+        """Every attempt to call it in this test, whoever made it, in order."""
+        mine = (self.service, self.function)
+        found = (each for each in self.cloud.invocations if each.kind == "invoke")
+        return [each for each in found if (each.service, each.function) == mine]
+
+    @property
+    def events(self) -> list[bytes]:
+        """Those of its invocations."""
+        return [each.event for each in self.invocations]
+
+    def logs(self) -> str:
+        """All that it and Sesame wrote for its calls in this test."""
+        mine = (self.service, self.function)
+        return "".join(each.log for each in self.cloud.invocations if (each.service, each.function) == mine)
+
+    def assert_logged(self, pattern: str) -> None:
+        """Fails with the whole log unless this regular expression is found in it."""
+        logs = self.logs()
+        if not re.search(pattern, logs, re.MULTILINE):
+            raise AssertionError(f"{self.name} did not log {pattern!r}. Its log:\n{logs or '(empty)'}")
+
+    def assert_not_logged(self, pattern: str) -> None:
+        """Fails with the line in which this regular expression is found."""
+        logs = self.logs()
+        found = re.search(pattern, logs, re.MULTILINE)
+        if found:
+            start, end = logs.rfind("\n", 0, found.start()) + 1, logs.find("\n", found.end())
+            line = logs[start : end if end >= 0 else None]
+            raise AssertionError(f"{self.name} logged {pattern!r}: {line}")
+
+    def publish(self, alias: str = "") -> str:
+        """Publishes a version of its service and returns it; an alias, if named, leads to it from now on."""
+        return self._api.publish(self.service, alias)
+
+    def on_timer(self, schedule: str, payload: str = "", *, name: str = "timer") -> None:
+        """Adds a timer trigger: `@every 5m`, or a cron expression of six fields. `cloud.clock` fires it."""
+        config = {"cronExpression": schedule, "payload": payload, "enable": True}
+        self._api.add_trigger(
+            self.service, self.function, {"triggerName": name, "triggerType": "timer", "triggerConfig": config}
+        )
+
+    def on_object(
+        self,
+        bucket: str,
+        *,
+        prefix: str = "",
+        suffix: str = "",
+        events: Sequence[str] = OBJECT_EVENTS,
+        name: str = "oss",
+    ) -> None:
+        """Adds a trigger for objects of this bucket, which is made if there is none."""
+        self.cloud.bucket(bucket)
+        self._api.add_object_trigger(
+            self.service,
+            self.function,
+            bucket,
+            {
+                "triggerName": name,
+                "triggerType": "oss",
+                "triggerConfig": {"events": list(events), "filter": {"key": {"prefix": prefix, "suffix": suffix}}},
+            },
+        )
+
+    def _called(self, qualifier: str | None) -> str:
+        return f"{self.service}.{qualifier}" if qualifier else self.service
+
+
+def event_of(event: object) -> bytes:
+    """Bytes as they are, text as UTF-8, anything else as JSON."""
+    if isinstance(event, bytes | bytearray | memoryview):
+        return bytes(event)
+    return event.encode() if isinstance(event, str) else json.dumps(event).encode()

@@ -1,0 +1,127 @@
+"""The pytest plugin: the fixtures `sesame` and `sesame_cloud`, a marker, two settings, and reports of failed tests.
+
+Loaded by pytest through the entry point `pytest11`. Starts nothing unless a test asks for it.
+"""
+
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from sesame.testing.cloud import Cloud
+from sesame.testing.errors import CloudError
+from sesame.testing.invocation import report
+
+CLOUD: pytest.StashKey[Cloud] = pytest.StashKey()
+USED: pytest.StashKey[bool] = pytest.StashKey()
+FIXTURES = ("sesame", "sesame_cloud")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addini("sesame_sandbox", "How sesame isolates functions: auto, jail or plain.", default="auto")
+    parser.addini("sesame_runtime", "The runtime of functions that name none; default: the newest here.", default="")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "sesame(runtime=...): the runtime of the functions that this test deploys without naming one"
+    )
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Has Sesame start while pytest collects the other tests, once one needs it."""
+    if _uses(item) and not item.config.getoption("collectonly"):
+        _cloud_of(item.config).start_soon()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What was started for tests that were deselected is not needed."""
+    if session.config.stash.get(CLOUD, None) is not None and not any(map(_uses, session.items)):
+        _stop(session.config)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Also after Ctrl-C, and after a session that failed."""
+    _stop(config)
+
+
+@pytest.fixture(scope="session")
+def sesame_cloud(request: pytest.FixtureRequest) -> Iterator[Cloud]:
+    """The session's Sesame (`sesame.testing.Cloud`), which is not reset between tests."""
+    cloud = _cloud_of(request.config)
+    cloud.start()
+    yield cloud
+    _stop(request.config)
+
+
+@pytest.fixture
+def sesame(request: pytest.FixtureRequest, sesame_cloud: Cloud) -> Iterator[Cloud]:
+    """A whole Sesame with nothing in it (`sesame.testing.Cloud`): what a test makes is gone after it."""
+    request.node.stash[USED] = True
+    before = sesame_cloud.runtime
+    marker = request.node.get_closest_marker("sesame")
+    if marker is not None:
+        sesame_cloud.runtime = _runtime_of(marker)
+    yield sesame_cloud
+    sesame_cloud.runtime = before
+    try:
+        sesame_cloud.reset()
+    except CloudError:
+        # The next test gets another.
+        sesame_cloud.stop()
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Adds what the functions of a failed test did, while it is still known."""
+    made = yield
+    cloud = item.config.stash.get(CLOUD, None)
+    if (
+        made.when in ("setup", "call")
+        and made.failed
+        and cloud is not None
+        and cloud.ready
+        and item.stash.get(USED, False)
+    ):
+        try:
+            invocations, server_log = cloud.invocations, cloud.new_server_log()
+        except CloudError as error:
+            made.sections.append(("sesame", str(error)))
+            return made
+        if invocations:
+            made.sections.append(("sesame: invocations of this test", report(invocations)))
+        if server_log:
+            made.sections.append(("sesame: log of the server", server_log))
+    return made
+
+
+def _cloud_of(config: pytest.Config) -> Cloud:
+    cloud = config.stash.get(CLOUD, None)
+    if cloud is None:
+        try:
+            cloud = Cloud(sandbox=config.getini("sesame_sandbox"), runtime=config.getini("sesame_runtime"))
+        except CloudError as error:
+            raise pytest.UsageError(f"sesame_sandbox in {config.inipath}: {error}") from error
+        config.stash[CLOUD] = cloud
+    return cloud
+
+
+def _stop(config: pytest.Config) -> None:
+    cloud = config.stash.get(CLOUD, None)
+    if cloud is not None:
+        cloud.stop()
+
+
+def _uses(item: pytest.Item) -> bool:
+    """Whether the test asks for a fixture of this plugin, and not for one of its own by the same name."""
+    # pytest has no public name for it. Without it, Sesame starts when the first fixture is made.
+    found = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    definitions = [found[name][-1] for name in FIXTURES if found.get(name)]
+    return any(getattr(each.func, "__module__", "") == __name__ for each in definitions)
+
+
+def _runtime_of(marker: pytest.Mark) -> str:
+    unknown = set(marker.kwargs) - {"runtime"}
+    if marker.args or unknown or not isinstance(marker.kwargs.get("runtime"), str):
+        raise pytest.UsageError(f"the marker sesame takes runtime='python3.10'; found {marker.args} {marker.kwargs}")
+    return str(marker.kwargs["runtime"])

@@ -1,0 +1,100 @@
+"""Records every invocation of a test's Sesame with its event, outcome and log; bounded in number and bytes.
+
+Used by `testing.server`; what it gives is decoded by `testing.invocation`.
+"""
+
+from collections import OrderedDict
+
+import msgspec
+
+from sesame.engine.invocation_log import LogSource
+from sesame.model.errors import CallerError
+from sesame.model.invocation import Invocation, Outcome
+
+RECORDS_MAX = 10_000
+BYTES_MAX = 256 * 1024
+
+
+class Record(msgspec.Struct, omit_defaults=True):
+    """One attempt at an invocation, from its first line on. `kind` is invoke, or other for hooks and starts.
+
+    `error` is empty, the reason of the function's failure, or "refused" with `message` for what was never run.
+    """
+
+    request_id: str
+    service: str
+    function: str
+    kind: str = "invoke"
+    qualifier: str = ""
+    event: bytes = b""
+    payload: bytes = b""
+    error: str = ""
+    message: str = ""
+    duration_ms: float = 0.0
+    cold: bool = False
+    attempt: int = 0
+    done: bool = False
+    log: bytes = b""
+
+
+class Recorder:
+    """Belongs to the event loop of its Sesame."""
+
+    def __init__(self) -> None:
+        self._records: list[Record] = []
+        self._latest: OrderedDict[str, Record] = OrderedDict()
+
+    def ended(self, invocation: Invocation, outcome: Outcome | BaseException) -> None:
+        """As `engine.interface.Observer` says."""
+        target = invocation.target
+        record = self._latest.get(invocation.request_id)
+        if record is None or record.done:
+            record = self._add(Record(invocation.request_id, target.service, target.function))
+        record.qualifier = target.qualifier
+        record.event = _bounded(invocation.event)
+        record.attempt = invocation.retry_count + 1
+        record.done = True
+        if isinstance(outcome, BaseException):
+            record.error = "refused" if isinstance(outcome, CallerError) else "ended"
+            record.message = str(outcome) or type(outcome).__name__
+        else:
+            record.payload = _bounded(outcome.payload)
+            record.error = "" if outcome.error is None else outcome.error.reason
+            record.duration_ms, record.cold = outcome.duration_ms, outcome.cold
+
+    def write(self, source: LogSource, request_id: str, data: bytes, more: bool) -> None:
+        """An `engine.invocation_log.LogSink`."""
+        record = self._latest.get(request_id)
+        begins = _begins_attempt(data)
+        if record is None or (record.done and begins):
+            kind = "invoke" if begins else "other"
+            record = self._add(Record(request_id, source.service, source.function, kind=kind, done=not begins))
+        if len(record.log) < BYTES_MAX:
+            record.log = _bounded(record.log + data)
+
+    def records(self) -> list[Record]:
+        return self._records
+
+    def clear(self) -> None:
+        self._records = []
+        self._latest.clear()
+
+    def _add(self, record: Record) -> Record:
+        self._records.append(record)
+        self._latest[record.request_id] = record
+        if len(self._records) > RECORDS_MAX:
+            gone = self._records.pop(0)
+            if self._latest.get(gone.request_id) is gone:
+                del self._latest[gone.request_id]
+        return record
+
+
+def _begins_attempt(data: bytes) -> bool:
+    """Whether this is the first line of an attempt. What follows the end of one belongs to it all the same."""
+    return data.startswith((b"FC Initialize Start ", b"FC Invoke Start "))
+
+
+def _bounded(data: bytes) -> bytes:
+    if len(data) <= BYTES_MAX:
+        return bytes(data)
+    return data[:BYTES_MAX] + b"\n[cut at %d bytes]\n" % BYTES_MAX

@@ -1,0 +1,23 @@
+"""What the parent of a test's Sesame says to it, in JSON.
+
+Read by `testing.server` and `testing.serving`, written by `testing.process`.
+"""
+
+import msgspec
+
+ACCOUNT_ID = "1234567890123456"
+
+
+class Start(msgspec.Struct, frozen=True):
+    """What the parent says: `folder` is this server's own, and removed at its end."""
+
+    folder: str
+    sandbox: str
+    region: str
+    path: list[str] = []
+
+
+class Request(msgspec.Struct, frozen=True):
+    id: int
+    do: str
+    seconds: float = 0.0

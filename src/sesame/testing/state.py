@@ -1,0 +1,196 @@
+"""What a test's Sesame keeps: makes its database without migrations, knows when it is quiet, and empties it.
+
+Used by `testing.server`. A reset leaves what was there after the start, and nothing of what came later.
+"""
+
+import asyncio
+import time
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from sesame.app import Parts
+from sesame.engine.instance import State as InstanceState
+from sesame.model.invocation import Target
+from sesame.model.kinds import KINDS
+from sesame.model.records import Record
+from sesame.sandbox.interface import KillReason
+from sesame.store import outbox
+from sesame.store.catalog import Transaction
+from sesame.store.sql import migrate, object_schema, queue_schema, timer_schema
+from sesame.store.sql.schema import CATALOG, CATALOG_PRUNED, counters, metadata, records, tombstones
+from sesame.store.sql.schema import outbox as outbox_table
+from sesame.store.sql.sqlite import write_engine
+from sesame.testing.virtual_clocks import VirtualClocks
+
+# Real seconds until a test's Sesame must be quiet; longer than any function may run by default.
+PATIENCE_S = 70.0
+# What runs now and then, such as the rules of a bucket, may take so long (real seconds) once its time has come.
+BACKGROUND_S = 5.0
+_LOOK_EVERY_S = 0.002
+_TURNS = 10
+# Their rows are the catalog's own, or are taken by the consumer of their topic.
+_KEPT = (records, tombstones, counters, outbox_table)
+
+_queue, _deliveries = queue_schema.invocations.c, queue_schema.deliveries.c
+
+
+class NotQuiet(Exception):
+    """Something ran for longer than PATIENCE_S; the text says what."""
+
+
+def make_database(path: Path) -> None:
+    """As all migrations make it, in a hundredth of their time; held by tests/testing/test_state.py."""
+    engine = write_engine(path, durable=False)
+    try:
+        with engine.connect() as connection:
+            metadata.create_all(connection)
+            connection.execute(sa.insert(counters), [{"name": name, "value": 0} for name in (CATALOG, CATALOG_PRUNED)])
+            # As alembic makes it.
+            name = sa.Column("version_num", sa.String(32), nullable=False)
+            key = sa.PrimaryKeyConstraint("version_num", name=f"{migrate.VERSION_TABLE}_pkc")
+            versions = sa.Table(migrate.VERSION_TABLE, sa.MetaData(), name, key)
+            versions.create(connection)
+            connection.execute(sa.insert(versions), {"version_num": migrate.newest_migration()})
+            connection.commit()
+    finally:
+        engine.dispose()
+
+
+class State:
+    """Of one running Sesame, as it is when this is made."""
+
+    def __init__(self, parts: Parts, clocks: VirtualClocks) -> None:
+        self._parts = parts
+        self._clocks = clocks
+        self._database = parts.storage.objects.database
+        self._first = {_key(record): record for record in self._all()}
+
+    async def settle(self) -> None:
+        """Returns when everything that is due has been done: timers, events of objects, asynchronous invocations.
+
+        Synchronous calls are not waited for. Raises `NotQuiet` after PATIENCE_S real seconds.
+        """
+        began_at = time.monotonic()
+        while True:
+            await self._turns()
+            # The writer does what was asked for before this, and its callers go on.
+            await self._database.write(lambda _connection: None)
+            await self._turns()
+            busy = await self._database.read(self._busy)
+            took_s = time.monotonic() - began_at
+            if not busy and (took_s > BACKGROUND_S or not self._clocks.awake()):
+                return
+            if took_s > PATIENCE_S:
+                raise NotQuiet(f"still at work after {PATIENCE_S:g} s: {', '.join(busy)}")
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def next_at(self) -> float | None:
+        """When the next timer trigger, retry or delivery is due by the wall clock; None: nothing waits."""
+        clock = self._parts.storage.queue.clock
+
+        def read(connection: sa.Connection) -> float | None:
+            queued = [
+                connection.execute(sa.select(sa.func.min(column))).scalar_one()
+                for column in (_queue.due_at, _deliveries.due_at)
+            ]
+            ticks = connection.execute(sa.select(sa.func.min(timer_schema.timers.c.next_at))).scalar_one()
+            times = [clock.to_wall(at) for at in queued if at is not None] + ([ticks] if ticks is not None else [])
+            return min(times, default=None)
+
+        return await self._database.read(read)
+
+    async def reset(self) -> None:
+        """On return the catalog is as it was at first, nothing else is kept, and no instance and no call is left."""
+        await self._restore_catalog()
+        await self._stop_queued()
+        await self._end_instances()
+        await self._empty_tables()
+
+    async def _restore_catalog(self) -> None:
+        """First, so that no trigger fires and no call finds its function any more."""
+        now = {_key(record): record for record in self._all()}
+        gone = [key for key in now if key not in self._first]
+        changed = [first for key, first in self._first.items() if key not in now or now[key].etag != first.etag]
+
+        def edit(tx: Transaction) -> None:
+            for kind, parent, name in gone:
+                tx.delete(kind, parent, name)
+            for first in changed:
+                tx.put(first.kind, first.parent, first.name, first.document)
+            events = outbox_table.c.topic == outbox.OBJECT_EVENT
+            tx.connection.execute(sa.delete(outbox_table).where(events))
+
+        await self._parts.storage.catalog.edit(edit)
+        if changed:
+            restored = {_key(record): record for record in self._all()}
+            self._first = {key: restored[key] for key in self._first}
+
+    async def _stop_queued(self) -> None:
+        """Before the rows go, so that those who hold them do not run them."""
+        columns = (_queue.service, _queue.qualifier, _queue.function, _queue.invocation_id)
+        unfinished = sa.select(*columns).where(sa.or_(_queue.due_at.is_not(None), _queue.holder != ""))
+
+        def read(connection: sa.Connection) -> list[tuple[Target, str]]:
+            rows = connection.execute(unfinished).all()
+            return [(Target(row.service, row.qualifier, row.function), row.invocation_id) for row in rows]
+
+        queue = self._parts.storage.queue
+        found = await self._database.read(read)
+        await asyncio.gather(*(queue.stop(target, invocation_id) for target, invocation_id in found))
+
+    async def _end_instances(self) -> None:
+        pool = self._parts.engine.engine.pool
+        gives_up_at = time.monotonic() + PATIENCE_S
+        while instances := pool.instances():
+            for instance in instances:
+                # One that starts is ended by its call when it has a process, or here then.
+                if instance.state not in (InstanceState.DEAD, InstanceState.STARTING):
+                    pool.end(instance, KillReason.STOPPING)
+            if time.monotonic() > gives_up_at:
+                raise NotQuiet(f"{len(instances)} instances have not ended after {PATIENCE_S:g} s")
+            await asyncio.sleep(_LOOK_EVERY_S / 4)
+
+    async def _empty_tables(self) -> None:
+        """Once what was running has ended, as it may have written until then."""
+        await self.settle()
+        removals = self._parts.storage.objects.removals
+
+        def empty(connection: sa.Connection) -> list[str]:
+            blobs = [
+                str(blob)
+                for table in (object_schema.objects, object_schema.parts)
+                for (blob,) in connection.execute(sa.select(table.c.blob))
+            ]
+            for table in metadata.sorted_tables:
+                if table not in _KEPT:
+                    connection.execute(sa.delete(table))
+            return removals.note(connection, blobs)
+
+        await removals.act(await self._database.write(empty))
+
+    def _all(self) -> list[Record]:
+        return [record for kind in KINDS for record in self._parts.storage.catalog.of_kind(kind)]
+
+    def _busy(self, connection: sa.Connection) -> list[str]:
+        """What is due and not done, in words."""
+        now, wall = self._parts.storage.queue.clock.now(), self._clocks.wall()
+        timers, topics = timer_schema.timers.c, outbox_table.c
+        asked = (
+            ("asynchronous invocations", _queue.seq, sa.or_(_queue.due_at <= now, _queue.holder != "")),
+            ("records for destinations", _deliveries.seq, sa.or_(_deliveries.due_at <= now, _deliveries.holder != "")),
+            ("timers", timers.name, timers.next_at <= wall),
+            ("events of objects", topics.id, topics.topic == outbox.OBJECT_EVENT),
+        )
+        found = [
+            (what, connection.execute(sa.select(sa.func.count(c)).where(held)).scalar_one()) for what, c, held in asked
+        ]
+        return [f"{count} {what}" for what, count in found if count]
+
+    async def _turns(self) -> None:
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+
+
+def _key(record: Record) -> tuple[str, str, str]:
+    return record.kind, record.parent, record.name

@@ -1,0 +1,159 @@
+"""What a test's Sesame keeps: its database is that of the migrations, a reset empties it, and its clock goes forward.
+
+Run by pytest, in one event loop without a process of its own.
+"""
+
+import asyncio
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+from tests.support.fakes import FakeClocks
+
+from sesame.app import Sesame, Substitutes
+from sesame.settings import Settings
+from sesame.store.sql.database import Database
+from sesame.testing.state import State, make_database
+from sesame.testing.virtual_clocks import VirtualClocks
+
+
+def content(path: Path) -> tuple[set[tuple[str, ...]], dict[str, list[tuple[object, ...]]]]:
+    """The schema without the order of its columns' spelling, and every row but for times."""
+    with sqlite3.connect(path) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        schema: set[tuple[str, ...]] = set()
+        for table in tables:
+            for kind in ("table_xinfo", "foreign_key_list", "index_list"):
+                for row in connection.execute(f"PRAGMA {kind}({table})"):
+                    # An index by its columns and condition, which names its rows; SQLite numbers the others.
+                    schema.add((table, kind, *map(str, row[1:])))
+        for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"):
+            schema.add((" ".join(sql.replace('"', "").split()),))
+        for table, sql in connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'"):
+            schema.add((table, str("WITHOUT ROWID" in sql), str("AUTOINCREMENT" in sql)))
+        rows = {table: sorted(connection.execute(f"SELECT * FROM {table}")) for table in tables}
+    return schema, rows
+
+
+async def test_the_database_is_as_all_migrations_make_it(tmp_path: Path) -> None:
+    make_database(tmp_path / "made.db")
+    migrated = Database(tmp_path / "migrated.db")
+    await migrated.open()
+    await migrated.close()
+    made, wanted = content(tmp_path / "made.db"), content(tmp_path / "migrated.db")
+    assert made[0] == wanted[0]
+    assert made[1] == wanted[1]
+    opened = Database(tmp_path / "made.db")
+    await opened.open()
+    await opened.close()
+
+
+async def test_a_database_that_is_not_durable_waits_for_no_disk(tmp_path: Path) -> None:
+    for durable, wanted in ((True, 2), (False, 0)):
+        database = Database(tmp_path / f"{durable}.db", durable=durable)
+        await database.open()
+        try:
+            set_to = await database.write(lambda c: c.exec_driver_sql("PRAGMA synchronous").scalar_one())
+            assert set_to == wanted
+        finally:
+            await database.close()
+
+
+async def test_timers_fire_once_in_order_when_the_clock_is_moved() -> None:
+    clocks, fired = VirtualClocks(), list[str]()
+    wall, began = clocks.wall(), clocks.monotonic()
+    for name, delay_s in (("second", 200.0), ("first", 100.0), ("later", 10_000.0), ("never", 50.0)):
+        timer = clocks.call_later(delay_s, lambda name=name: fired.append(name))  # type: ignore[misc]
+        if name == "never":
+            timer.cancel()
+    sleeping = asyncio.create_task(clocks.sleep(150))
+    await asyncio.sleep(0)
+    clocks.jump(300)
+    assert fired == ["first", "second"]
+    await sleeping
+    assert clocks.wall() - wall >= 300
+    clocks.put_right()
+    assert abs(clocks.wall() - time.time()) < 60
+    assert clocks.monotonic() - began >= 300
+
+
+async def test_a_time_that_is_short_passes_by_itself() -> None:
+    clocks, rang = VirtualClocks(), asyncio.Event()
+    clocks.jump(1000)
+    clocks.call_later(0.001, rang.set)
+    await rang.wait()
+
+
+async def test_what_runs_in_the_background_is_waited_for() -> None:
+    clocks, release = VirtualClocks(), asyncio.Event()
+
+    async def now_and_then() -> None:
+        while True:
+            await clocks.sleep(3600)
+            await release.wait()
+
+    task = asyncio.create_task(now_and_then(), name="now and then")
+    await asyncio.sleep(0)
+    assert clocks.awake() == []
+    clocks.jump(3600)
+    await asyncio.sleep(0)
+    assert clocks.awake() == ["now and then"]
+    release.set()
+    await asyncio.sleep(0)
+    assert clocks.awake() == []
+    task.cancel()
+    await asyncio.wait([task])
+    assert clocks.awake() == []
+
+
+async def test_what_functions_write_goes_to_the_sink_that_is_given_and_dates_to_the_callers_clock(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(AttributeError):
+        _ = Sesame(Settings(data_dir=tmp_path)).parts
+    settings = Settings(port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain")
+    clocks = FakeClocks()
+    given = Substitutes(log_sink=lambda *_line: None, callers_wall=time.time, durable=False)
+    sesame = Sesame(settings, clocks, substitutes=given)
+    await sesame.start()
+    try:
+        assert not (tmp_path / "data" / "logs.db").exists()
+        assert sesame.parts.storage.log_sink is given.log_sink
+    finally:
+        await sesame.stop()
+
+
+async def test_a_reset_leaves_no_row_in_any_table(tmp_path: Path) -> None:
+    """Rows are put into every table there is, also those that are added later."""
+    settings = Settings(port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain")
+    clocks = VirtualClocks()
+    sesame = Sesame(settings, clocks, substitutes=Substitutes(log_sink=lambda *_line: None, durable=False))
+    await sesame.start()
+    try:
+        state = State(sesame.parts, clocks)
+        before = content(tmp_path / "data" / "sesame.db")[1]
+        with sqlite3.connect(tmp_path / "data" / "sesame.db", timeout=30) as connection:
+            for table in set(before) - {"alembic_version", "counters", "records", "tombstones", "sqlite_sequence"}:
+                columns = connection.execute(f"PRAGMA table_info({table})").fetchall()
+                values = [_sample(table, *column[1:3]) for column in columns]
+                connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
+        await state.reset()
+        after = content(tmp_path / "data" / "sesame.db")[1]
+        kept = {"counters", "sqlite_sequence"}
+        assert {name: rows for name, rows in after.items() if name not in kept} == {
+            name: rows for name, rows in before.items() if name not in kept
+        }
+    finally:
+        await sesame.stop()
+
+
+def _sample(table: str, column: str, kind: str) -> object:
+    if table == "outbox" and column == "topic":
+        return "object.event"
+    if column == "state":
+        return "Enqueued"
+    if column == "due_at":
+        # Far ahead: what is due would be claimed.
+        return 1e12
+    return {"FLOAT": 1e12, "BIGINT": 1, "INTEGER": 1, "BOOLEAN": 0, "BLOB": b"{}", "TEXT": ""}[kind]
