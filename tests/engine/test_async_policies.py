@@ -62,7 +62,7 @@ def test_more_run_while_the_machine_has_time_and_fewer_while_it_is_busy() -> Non
     assert limit(CALLS_MAX, 0.2, synchronous=False) == CALLS_MAX
     assert limit(64, BUSY_LOAD, synchronous=False) == 32
     assert limit(4, 1.0, synchronous=False) == 4, "two calls for each core run on a busy machine"
-    assert limit(4, 1.0, synchronous=True) == 2
+    assert limit(64, 1.0, synchronous=True) == 1, "synchronous calls get the machine at once"
     assert limit(1, 1.0, synchronous=True) == 1, "the queue never stands still"
     assert limit(1, 1.0, synchronous=False) == 4
     assert limit(1, 0.1, synchronous=False) == 4, "no slow start once synchronous calls are over"

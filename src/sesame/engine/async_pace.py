@@ -9,8 +9,12 @@ from sesame.model.clocks import Clocks
 
 # How often the load is looked at while there is more to run than may run.
 ADJUST_EVERY_S = 0.1
-# POLICY: while synchronous calls need the machine, a slot rests after a call for this many times the call's duration.
-REST_PER_CALL = 1.5
+# What the load was over a longer time than this says nothing about now: the machine is taken to be busy.
+STALE_AFTER_S = 5 * ADJUST_EVERY_S
+# POLICY: while synchronous calls need the machine, one asynchronous call runs at a time, for a quarter of the time:
+# after it, none starts for this many times as long as it took. A long call is followed by a short rest, so that the
+# queue never stands still for longer.
+REST_PER_CALL = 3.0
 REST_MAX_S = 0.1
 
 
@@ -24,7 +28,8 @@ class Pace:
         self._load = load
         self._clocks = clocks
         self._cores = cores
-        self._yielding = False
+        self._busy = True
+        self._synchronous = False
         self._in_flight = 0
         # Asynchronous calls and calls of every kind that ended, now and when the load was last looked at.
         self._ended = 0
@@ -41,22 +46,30 @@ class Pace:
         """It has come back; `reached` when its function was called."""
         self._in_flight -= 1
         self._ended += reached
-        if self._yielding:
+        if self._synchronous and self._busy:
             rest_s = min(took_s * REST_PER_CALL, REST_MAX_S)
             self.rests_until = max(self.rests_until, self._clocks.monotonic() + rest_s)
 
     def adjust(self) -> None:
-        """Looks at the load, unless it did so within `ADJUST_EVERY_S`. Called while more is to run than runs."""
-        now = self._clocks.monotonic()
-        if now - self._adjusted_at < ADJUST_EVERY_S:
-            return
-        self._adjusted_at = now
+        """Looks at the load every `ADJUST_EVERY_S`, and each time for synchronous calls. Called before each start."""
+        passed_s = self._clocks.monotonic() - self._adjusted_at
+        if passed_s >= ADJUST_EVERY_S:
+            self._look(passed_s)
+        elif not self._synchronous and self._engine.calls_in_flight > self._in_flight:
+            # At once: until the next look, a long queue would take the machine from the first of them.
+            self._synchronous = True
+            if self._busy:
+                self.limit = 1
+
+    def _look(self, passed_s: float) -> None:
+        self._adjusted_at += passed_s
         load = self._load.sample()
         all_ended = self._engine.calls_ended
         others = (all_ended - self._all_ended_before) - (self._ended - self._ended_before)
         self._all_ended_before, self._ended_before = all_ended, self._ended
-        synchronous = others > 0 or self._engine.calls_in_flight > self._in_flight
-        self._yielding = synchronous and load >= BUSY_LOAD
-        if not self._yielding:
+        self._synchronous = others > 0 or self._engine.calls_in_flight > self._in_flight
+        self._busy = load >= BUSY_LOAD or passed_s >= STALE_AFTER_S
+        if not (self._synchronous and self._busy):
             self.rests_until = 0.0
-        self.limit = next_limit(self.limit, load, cores=self._cores, synchronous=synchronous)
+        load = max(load, BUSY_LOAD) if self._synchronous and self._busy else load
+        self.limit = next_limit(self.limit, load, cores=self._cores, synchronous=self._synchronous)

@@ -56,12 +56,12 @@ def has_capacity(snapshot: Snapshot, running: Sequence[Snapshot], taken: Sequenc
 def next_limit(limit: int, load: float, *, cores: int, synchronous: bool) -> int:
     """How many asynchronous calls may run from now on.
 
-    Asked while more is to run than may run. It doubles while the machine has time left, and halves while it is busy:
-    down to one where something is called synchronously, else to what keeps every core at work.
+    Asked while more is to run than may run. It doubles while the machine has time left. While the machine is busy it is
+    one where something is called synchronously; else it halves, down to what keeps every core at work.
     """
     least = 1 if synchronous else cores * CALLS_PER_CORE
     if load >= BUSY_LOAD:
-        return max(least, limit // 2)
+        return 1 if synchronous else max(least, limit // 2)
     return min(max(2 * limit, least), CALLS_MAX)
 
 
