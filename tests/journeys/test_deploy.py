@@ -1,6 +1,7 @@
 """`sesame deploy`, `plan` and `remove` as a user types them, against a real Sesame."""
 
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,3 +106,29 @@ def test_a_service_with_other_functions_stays(sesame: Sesame, shop: Path, tmp_pa
     said = run(sesame, "remove", shop)
     assert "= service shop  it has other functions: more" in said.stdout
     run(sesame, "remove", tmp_path / "more", "--name", "shop/more")
+
+
+def test_what_a_function_requires_is_deployed_with_it(
+    sesame: Sesame, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shop / "cache"))
+    index = shop / "index"
+    index.mkdir()
+    with zipfile.ZipFile(index / "made_up-1.0-py2.py3-none-any.whl", "w") as wheel:
+        info = "made_up-1.0.dist-info"
+        wheel.writestr("made_up.py", "NAME = 'made up'\n")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: made-up\nVersion: 1.0\n")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py2-none-any\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in wheel.namelist()))
+    code = shop / "needs"
+    code.mkdir()
+    (code / "index.py").write_text("import made_up\n\ndef handler(event, context):\n    return made_up.NAME\n")
+    (code / "requirements.txt").write_text(f"--no-index\n--find-links {index}\nmade-up\n")
+    named = ("--name=built/needs", "--runtime=python3.9")
+    run(sesame, "deploy", code, *named)
+    assert run(sesame, "invoke", "built/needs").stdout.strip() == "made up"
+    run(sesame, "plan", code, *named, expect=0)
+    run(sesame, "deploy", code, "--name=built/bare", "--runtime=python3.9", "--no-build")
+    assert "No module named 'made_up'" in run(sesame, "invoke", "built/bare", expect=1).stdout

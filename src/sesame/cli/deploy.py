@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from sesame.cli import naming, output
+from sesame.cli.build import build_project
 from sesame.cli.server_options import Session, at_server_with
 from sesame.deploy import sources
 from sesame.deploy.apply import apply
@@ -46,14 +47,21 @@ def _project_options(command: Any) -> Any:
     return command
 
 
+_build_option = click.option(
+    "--build/--no-build", "wanted_build", default=True, help="Install requirements.txt beside the code [default: yes]."
+)
+
+
 @click.command()
 @_project_options
+@_build_option
 def deploy(session: Session, **options: Any) -> None:
     """Deploys SOURCE: a folder with a template.yml or s.yaml, a template, or a folder or Python file with a handler.
 
-    Deploying again changes what differs, and nothing else.
+    Deploying again changes what differs, and nothing else. A requirements.txt whose packages are not in the folder is
+    installed first (`sesame build`).
     """
-    project = _read(session, options, "Deploying")
+    project = _built(_read(session, options, "Deploying"), session, options)
     made = plan_of(project, session.client)
     _report_notes(made)
     if project.errors:
@@ -67,9 +75,10 @@ def deploy(session: Session, **options: Any) -> None:
 
 @click.command()
 @_project_options
+@_build_option
 def plan(session: Session, **options: Any) -> None:
     """Shows what `sesame deploy` would change, and changes nothing. Exits with 2 where something would change."""
-    project = _read(session, options, "Comparing")
+    project = _built(_read(session, options, "Comparing"), session, options)
     made = plan_of(project, session.client)
     _report_notes(made)
     session.show(_document(made, {}), lambda: map(_line, made.steps))
@@ -102,6 +111,16 @@ def _read(session: Session, options: dict[str, Any], doing: str) -> Project:
     project = sources.read(options["template"] or options["source"], context)
     session.announce(f"{doing} {project.source}")
     return project
+
+
+def _built(project: Project, session: Session, options: dict[str, Any]) -> Project:
+    """The project with what its functions require beside their code, unless that is not wanted."""
+    if not options["wanted_build"] or project.errors:
+        return project
+    try:
+        return build_project(project, session.settings)[0]
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error}\n    --no-build deploys the code as it is") from error
 
 
 def _wanted(session: Session, options: dict[str, Any]) -> Wanted:

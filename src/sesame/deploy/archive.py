@@ -1,6 +1,6 @@
 """Makes the zip of a function's code from a file or folder: the same bytes for the same files.
 
-Used by `deploy.apply`. Follows ignore files in gitignore's syntax; never leaves the folder.
+Used by `deploy.plan` and `build.builder`. Follows ignore files in gitignore's syntax; never leaves the folder.
 """
 
 import io
@@ -18,7 +18,8 @@ from sesame.model.errors import ConfigurationError
 # What never belongs to code (reference/conventions.md §4.1, §4.4).
 ALWAYS_IGNORED = (
     ".git", ".svn", ".hg", ".env", ".DS_Store", "template.packaged.yml", ".nas.yml", ".fun/nas", ".fun/tmp",
-    ".fun/package", "node_modules", "__pycache__", ".venv", "sesame-data", ".funignore", ".fcignore",
+    ".fun/package", ".fun/build", ".s/build", "node_modules", "__pycache__", ".venv", "sesame-data", ".funignore",
+    ".fcignore",
 )  # fmt: skip
 EPOCH = (1980, 1, 1, 0, 0, 0)
 FILES_MAX = 100_000
@@ -36,10 +37,10 @@ def packed(code: Code) -> bytes:
         if path.suffix in (".zip", ".jar", ".war") and zipfile.is_zipfile(path):
             return path.read_bytes()
         return _zip([(path.name, path)], path)
-    files = list(_files(path, code.ignore_file))
-    if not files:
+    found = list(files(path, code.ignore_file))
+    if not found:
         raise ConfigurationError(f"the code {path} holds no files, or all are ignored")
-    return _zip(files, path)
+    return _zip(found, path)
 
 
 def ignored_by(ignore_file: Path | None) -> pathspec.GitIgnoreSpec:
@@ -54,13 +55,13 @@ def files_of(code: Code) -> Iterator[Path]:
     """The files that `packed` packs."""
     path = code.path
     if path is not None and path.is_dir():
-        yield from (file for _name, file in _files(path, code.ignore_file))
+        yield from (file for _name, file in files(path, code.ignore_file))
     elif path is not None:
         yield path
 
 
-def _files(root: Path, ignore_file: Path | None) -> Iterator[tuple[str, Path]]:
-    """Every file with its name in the zip, in order of name."""
+def files(root: Path, ignore_file: Path | None) -> Iterator[tuple[str, Path]]:
+    """Every file that belongs to the code, with its name in the zip, in order of name."""
     ignored = ignored_by(ignore_file)
     count = 0
     for folder, folders, names in os.walk(root):

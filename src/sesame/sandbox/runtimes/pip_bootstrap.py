@@ -1,7 +1,8 @@
 """Runs pip for interpreters whose own pip is missing or too old, without installing anything into them.
 
-Called by `site_packages` and by the script that resolves the constraints; the pip, setuptools and wheel of each
-runtime are pinned in constraints/<runtime>.build.txt. Writes only to the directories that it is given.
+Called by `site_packages`, `build.installer` and the script that resolves the constraints; the pip, setuptools
+and wheel of each runtime are pinned in constraints/<runtime>.build.txt. Writes only to
+the directories that it is given.
 """
 
 import ensurepip
@@ -58,8 +59,11 @@ class BootstrappedPip:
             said.extend(done.stdout.splitlines()[-3:])
         raise PipFailed(f"{', '.join(pins)} could not be fetched", said)
 
-    def run(self, arguments: Sequence[str], progress: Progress) -> None:
-        """Runs pip; tells `progress` every few seconds what it is doing. Raises `PipFailed` with its last lines."""
+    def run(self, arguments: Sequence[str], progress: Progress) -> list[str]:
+        """Runs pip, and gives the lines of its output. Tells `progress` every few seconds what it is doing.
+
+        Raises `PipFailed` with the lines.
+        """
         process = subprocess.Popen(
             [str(self._interpreter.path), "-s", "-m", "pip", *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
@@ -82,6 +86,7 @@ class BootstrappedPip:
                 process.wait()
         if code != 0:
             raise PipFailed(f"pip ended with {code}", lines)
+        return lines
 
 
 def _beat(lines: list[str], progress: Progress, ended: threading.Event) -> None:

@@ -1,0 +1,115 @@
+"""Makes what is deployed of a function with a requirements.txt: its code, and the packages beside it.
+
+Called by `sesame build` and `sesame deploy`. Packages lie in the root of the code, where the cloud's runtimes find them
+without any variable (reference/runtime.md §2.6); a file of the function's own goes over one of a package.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from sesame.build import checks, requirements
+from sesame.build.installer import Installer
+from sesame.deploy import archive
+from sesame.deploy.project import Code, Function, Project
+from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
+
+# Where tools put packages (reference/conventions.md §4.1, §4.4), and the code's own root.
+VENDORED = ("", "python", ".fun/python/lib/python*/site-packages", ".s/python/lib/python*/site-packages")
+# Where the tools of each kind of project put what they build.
+FUNCRAFT_ARTIFACTS = Path(".fun", "build", "artifacts")
+OTHER_ARTIFACTS = Path(".s", "build", "artifacts")
+
+Progress = Callable[[str], None]
+
+
+class Built(msgspec.Struct, frozen=True):
+    """What was done for a function: the directory to deploy, or why nothing was built; and what to look at."""
+
+    function: str
+    folder: Path | None
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class Builder:
+    """Builds the functions of one project; `installer` keeps the packages."""
+
+    def __init__(self, project: Project, installer: Installer, progress: Progress) -> None:
+        self._project = project
+        self._installer = installer
+        self._progress = progress
+
+    def build(self, function: Function) -> tuple[Function, Built]:
+        """The function with the code to deploy, and what was done. Raises `ConfigurationError`."""
+        name = f"{function.service}/{function.name}"
+        path = function.code.path
+        if path is None or not path.is_dir() or function.runtime not in MINOR_VERSIONS:
+            return function, Built(name, None, "its code is no folder of a Python function")
+        wanted = requirements.read(path / requirements.FILE) if (path / requirements.FILE).is_file() else None
+        if wanted is None:
+            return function, Built(name, None, "no requirements.txt", tuple(checks.warnings(path, function.runtime)))
+        missing = [each for each in wanted.names if each not in vendored(path)]
+        if not missing and wanted.names:
+            return function, Built(
+                name,
+                None,
+                "what requirements.txt names is in the folder",
+                tuple(checks.warnings(path, function.runtime)),
+            )
+        packages = self._installer.install(wanted, function.runtime)
+        target = self._artifacts() / function.service / function.name
+        _assemble(packages.folder, function.code, target)
+        warnings = [f"{each} was built from source: its own code ran as you" for each in packages.from_source]
+        built = Built(name, target, "", (*warnings, *checks.warnings(target, function.runtime)))
+        return msgspec.structs.replace(function, code=Code(path=target)), built
+
+    def build_all(self) -> tuple[Project, list[Built]]:
+        """The project with the code to deploy, and what was done for each function."""
+        functions, done = [], []
+        for function in self._project.functions:
+            changed, built = self.build(function)
+            functions.append(changed)
+            done.append(built)
+        return msgspec.structs.replace(self._project, functions=tuple(functions)), done
+
+    def _artifacts(self) -> Path:
+        source = self._project.source.absolute()
+        folder = source if source.is_dir() else source.parent
+        of_funcraft = any((folder / name).is_file() for name in ("template.yml", "template.yaml"))
+        return folder / (FUNCRAFT_ARTIFACTS if of_funcraft else OTHER_ARTIFACTS)
+
+
+def vendored(folder: Path) -> set[str]:
+    """The projects whose packages lie in the folder already, normalized."""
+    places = [place for pattern in VENDORED for place in ([folder] if not pattern else folder.glob(pattern))]
+    return set(_distributions(places))
+
+
+def _distributions(places: list[Path]) -> Iterator[str]:
+    for place in places:
+        for path in place.glob("*-info"):
+            name = path.name.removesuffix(".dist-info").removesuffix(".egg-info")
+            yield requirements.normalized(name.partition("-")[0])
+
+
+def _assemble(packages: Path, code: Code, target: Path) -> None:
+    """Puts packages and code into `target`, in place of what was there."""
+    assert code.path is not None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = target.with_name(f".{target.name}.{os.getpid()}.part")
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        shutil.copytree(packages, staging, symlinks=True)
+        for inside, path in archive.files(code.path, code.ignore_file):
+            place = staging / inside
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.unlink(missing_ok=True)
+            shutil.copy2(path, place)
+        shutil.rmtree(target, ignore_errors=True)
+        staging.rename(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

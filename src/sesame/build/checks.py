@@ -1,0 +1,125 @@
+"""Finds packages in a function's code that will not work in the cloud: made for another Python, or a newer C library.
+
+Used by `build.builder` and `sesame deploy`. Reads what wheels say of themselves and what shared libraries need.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+from elftools.elf.gnuversions import GNUVerNeedSection
+from packaging.tags import Tag, parse_tag
+
+from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
+
+# The C library of the cloud's images: Debian 9, 10 and 11 (reference/runtime.md §1).
+CLOUD_GLIBC: dict[str, tuple[int, int]] = {
+    "python2.7": (2, 24),
+    "python3": (2, 24),
+    "python3.9": (2, 24),
+    "python3.10": (2, 28),
+    "python3.12": (2, 31),
+}
+LIBRARIES_MAX = 5000
+_GLIBC = re.compile(r"GLIBC_(\d+)\.(\d+)")
+_EXTENSION = re.compile(r"\.(?:cpython-(\d)(\d+)[a-z]*-|cp(\d)(\d+)-)")
+
+
+def warnings(folder: Path, runtime: str) -> list[str]:
+    """One line for each package that does not fit the runtime, and one for what needs a newer C library."""
+    if runtime not in MINOR_VERSIONS:
+        return []
+    return [*_other_pythons(folder, runtime), *_newer_libraries(folder, runtime)]
+
+
+def _other_pythons(folder: Path, runtime: str) -> Iterator[str]:
+    minor = MINOR_VERSIONS[runtime]
+    named = ".".join(map(str, minor))
+    for wheel in sorted(folder.glob("**/*.dist-info/WHEEL")):
+        tags = _tags(wheel)
+        if tags and not any(_fits(tag, minor) for tag in tags):
+            package = wheel.parent.name.removesuffix(".dist-info").replace("-", " ", 1)
+            yield f"{package} was made for {_spoken(tags)}, and {runtime} runs CPython {named}"
+    strange = [path for path in _libraries(folder) if (of := _python_of(path)) and of != minor]
+    if strange:
+        first = strange[0].relative_to(folder)
+        more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
+        yield f"{first}{more}: a module compiled for another Python than CPython {named}, which {runtime} runs"
+
+
+def _newer_libraries(folder: Path, runtime: str) -> Iterator[str]:
+    limit = CLOUD_GLIBC[runtime]
+    newer: dict[str, tuple[int, int]] = {}
+    for path in _libraries(folder):
+        needs = glibc_needed(path)
+        if needs > limit:
+            package = path.relative_to(folder).parts[0]
+            newer[package] = max(needs, newer.get(package, (0, 0)))
+    for package, needs in sorted(newer.items()):
+        yield (
+            f"{package} needs the C library {needs[0]}.{needs[1]}; the cloud's {runtime} has {limit[0]}.{limit[1]}, "
+            "where it cannot be loaded: choose an older version of it"
+        )
+
+
+def glibc_needed(path: Path) -> tuple[int, int]:
+    """The newest version of the GNU C library that a shared library names; (0, 0) for none."""
+    newest = (0, 0)
+    try:
+        with path.open("rb") as file:
+            if file.read(4) != b"\x7fELF":
+                return newest
+            section = ELFFile(file).get_section_by_name(".gnu.version_r")
+            if isinstance(section, GNUVerNeedSection):
+                for _library, versions in section.iter_versions():
+                    for version in versions:
+                        if found := _GLIBC.fullmatch(version.name):
+                            newest = max(newest, (int(found[1]), int(found[2])))
+    except (OSError, ELFError, ValueError):
+        # What cannot be read as a library is none that could be loaded.
+        return newest
+    return newest
+
+
+def _libraries(folder: Path) -> Iterator[Path]:
+    found = (
+        Path(parent, name)
+        for parent, _folders, names in os.walk(folder)
+        for name in sorted(names)
+        if name.endswith(".so") or ".so." in name
+    )
+    return islice((path for path in found if path.is_file()), LIBRARIES_MAX)
+
+
+def _tags(wheel: Path) -> list[Tag]:
+    lines = wheel.read_text("utf-8", "replace").splitlines()
+    texts = [line.partition(":")[2].strip() for line in lines if line.startswith("Tag:")]
+    return [tag for text in texts if text.count("-") == 2 for tag in parse_tag(text)]
+
+
+def _fits(tag: Tag, minor: tuple[int, int]) -> bool:
+    """Whether a wheel with this tag can be imported by this CPython on Linux."""
+    found = re.fullmatch(r"([a-z]+)(\d)(\d*)", tag.interpreter)
+    if found is None or not (tag.platform == "any" or "linux" in tag.platform):
+        return False
+    kind, wanted = found[1], (int(found[2]), int(found[3] or 0))
+    if kind == "py":
+        return wanted[0] == minor[0] and wanted <= minor
+    if kind != "cp":
+        return False
+    return wanted == minor or (tag.abi == "abi3" and wanted[0] == minor[0] and wanted <= minor)
+
+
+def _python_of(path: Path) -> tuple[int, int] | None:
+    found = _EXTENSION.search(path.name)
+    if found is None:
+        return None
+    return int(found[1] or found[3]), int(found[2] or found[4])
+
+
+def _spoken(tags: list[Tag]) -> str:
+    return ", ".join(sorted({f"{tag.interpreter} on {tag.platform}" for tag in tags})[:3])

@@ -1,0 +1,80 @@
+"""`sesame build`: installs what functions require beside their code, as `sesame deploy` does before it deploys.
+
+Also gives `sesame deploy` the same. What is built lies where the tools of the project's kind put it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from sesame.build.builder import Builder, Built
+from sesame.build.installer import Installer, default_cache
+from sesame.cli import naming, output
+from sesame.cli.options import settle, with_settings
+from sesame.deploy import sources
+from sesame.deploy.folder import Wanted
+from sesame.deploy.project import Project
+from sesame.model import limits
+from sesame.model.errors import ConfigurationError
+from sesame.sandbox.runtimes.lookup import Runtimes
+from sesame.settings import Settings
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path), default=Path())
+@click.option("-t", "--template", type=click.Path(path_type=Path), help="The template, by another name.")
+@click.option("--name", metavar="SERVICE/FUNCTION", help="Of a folder without a template.")
+@click.option("--handler", help="Of a folder without a template, as main.my_handler [default: found].")
+@click.option("--runtime", type=click.Choice(limits.SANDBOXED_RUNTIMES), help="[default: the newest here]")
+@click.option("-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Of a template.")
+@click.option("--fresh", is_flag=True, help="Install anew what was installed before.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@with_settings("interpreters", "runtimes_dir", "region", "account_id")
+def build(source: Path, template: Path | None, fresh: bool, as_json: bool, **options: Any) -> None:
+    """Installs what each function of SOURCE requires, with its own interpreter, beside a copy of its code.
+
+    SOURCE is what `sesame deploy` takes. What was installed before is taken from a cache.
+    """
+    settings = settle(options)
+    known = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir())
+    context = sources.Context(
+        account_id=settings.account_id or "",
+        region=settings.region,
+        parameters=naming.pairs(options["parameters"], "-p"),
+        wanted=lambda: _wanted(options, known),
+    )
+    project = sources.read(template or source, context)
+    if project.errors:
+        raise ConfigurationError("\n".join(f"{note.place}: {note.text}" for note in project.errors))
+    _project, done = build_project(project, settings, fresh=fresh)
+    if as_json:
+        output.json_document([msgspec.structs.replace(each, folder=each.folder and str(each.folder)) for each in done])
+        return
+    for each in done:
+        said = f"{each.function}: {each.folder or f'nothing to do: {each.reason}'}"
+        output.out.print(output.harmless(said), markup=False)
+
+
+def build_project(project: Project, settings: Settings, *, fresh: bool = False) -> tuple[Project, list[Built]]:
+    """The project with what is to be deployed, and what was done; warnings go to stderr as they come."""
+    wanted = tuple({function.runtime for function in project.functions})
+    known = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir(), wanted)
+    installer = Installer(default_cache(), known.found, output.note, fresh=fresh)
+    made, done = Builder(project, installer, output.note).build_all()
+    for each in done:
+        for warning in each.warnings:
+            output.note(output.harmless(f"warning: {each.function}: {warning}"))
+    return made, done
+
+
+def _wanted(options: dict[str, Any], known: Runtimes) -> Wanted:
+    service, function = naming.service_and_function(options["name"]) if options["name"] else (None, None)
+    return Wanted(
+        service=service,
+        function=function,
+        handler=options["handler"],
+        runtime=options["runtime"],
+        runtimes=tuple(known.found),
+    )
