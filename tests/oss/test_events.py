@@ -96,12 +96,47 @@ def test_a_multipart_upload_has_an_event_for_each_step(bucket: oss2.Bucket, even
     bucket.abort_multipart_upload("never", other)
     assert events.brief()[1:] == [
         ("ObjectCreated:InitiateMultipartUpload", "film", 0, 0),
-        ("ObjectCreated:UploadPart", "film", 102_400, 102_400),
-        ("ObjectCreated:UploadPartCopy", "film", 6, 6),
+        ("ObjectCreated:UploadPart", "film", 102_400, 0),
+        ("ObjectCreated:UploadPartCopy", "film", 6, 0),
         ("ObjectCreated:CompleteMultipartUpload", "film", 102_406, 102_406),
         ("ObjectCreated:InitiateMultipartUpload", "never", 0, 0),
         ("ObjectRemoved:AbortMultipartUpload", "never", 0, 0),
     ]
+
+
+def test_the_growth_of_all_events_of_a_key_adds_up_to_its_size(bucket: oss2.Bucket, events: Events) -> None:
+    def upload(key: str, *bodies: bytes) -> None:
+        number = bucket.init_multipart_upload(key).upload_id
+        # The first part is replaced, and one more is left out of the object.
+        bucket.upload_part(key, number, 1, PART + b"replaced")
+        bucket.upload_part(key, number, 99, b"left out")
+        sent = [PartInfo(i, bucket.upload_part(key, number, i, body).etag) for i, body in enumerate(bodies, 1)]
+        bucket.complete_multipart_upload(key, number, sent)
+
+    def steps() -> Iterator[object]:
+        yield upload("k", PART, b"12345")
+        yield upload("k", b"123")
+        yield bucket.put_object("k", b"1234567")
+        yield upload("k", PART)
+        yield bucket.put_object("source", b"12")
+        yield bucket.copy_object("photos", "source", "k")
+        yield bucket.copy_object("photos", "k", "k", {"x-oss-metadata-directive": "REPLACE"})
+        yield bucket.put_symlink("source", "k")
+        yield bucket.delete_object("k")
+        yield bucket.append_object("k", 0, b"first")
+        yield bucket.append_object("k", 5, b"")
+        yield bucket.append_object("k", 5, b"second")
+        yield upload("k", b"over an appended one")
+        yield bucket.abort_multipart_upload("k", bucket.init_multipart_upload("k").upload_id)
+        yield bucket.batch_delete_objects(["k", "k", "source"])
+
+    grown: dict[str, int] = {}
+    for _ in steps():
+        for _event, key, _size, delta in events.brief():
+            grown[key] = grown.get(key, 0) + delta
+        here = {each.key: each.size for each in oss2.ObjectIterator(bucket)}
+        assert {key: size for key, size in grown.items() if size} == {k: s for k, s in here.items() if s}
+    assert grown == {"k": 0, "source": 0}
 
 
 def test_what_lifecycle_rules_remove_has_events_in_the_owners_name(

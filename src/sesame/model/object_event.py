@@ -53,7 +53,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ObjectEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One event for one trigger, as it waits in the outbox. `delta_size` is what the bucket grew by, in bytes."""
+    """One event for one trigger, as it waits in the outbox. `delta_size` is by how much the object grew, in bytes."""
 
     trigger_id: str
     cause: Cause

@@ -81,12 +81,12 @@ class Uploads:
         def commit(connection: sa.Connection) -> list[str]:
             _require(connection, upload.bucket, upload.key, upload.upload_id)
             here = sa.and_(parts.c.upload_id == upload.upload_id, parts.c.number == number)
-            former = connection.execute(sa.select(parts.c.blob, parts.c.size).where(here)).all()
+            former = connection.execute(sa.select(parts.c.blob).where(here)).scalars().all()
             connection.execute(_UPSERT_PART, part_row(upload.upload_id, part))
-            grown = part.size - sum(row.size for row in former)
-            about = Changed(upload.bucket, upload.key, upload.meta, part.etag, part.size, grown)
+            # The object does not change before the upload is completed: the sizes of its events add up to its own.
+            about = Changed(upload.bucket, upload.key, upload.meta, part.etag, part.size)
             self._events.note(connection, cause, [about])
-            return self._removals.note(connection, [row.blob for row in former])
+            return self._removals.note(connection, list(former))
 
         await self._objects.settle(self._objects.replace(commit, BlobRow(upload.bucket, part.blob)))
         return part
