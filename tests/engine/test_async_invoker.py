@@ -10,9 +10,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 from tests.engine.conftest import Engine, build, settle
 from tests.support.work_queue import FakeWorkQueue, Row
 
+from sesame.engine.async_calls import RETURN_BYTES_MAX
 from sesame.engine.async_invoker import (
     CLAIM_AGAIN_S,
     CLAIMED_AHEAD_MAX,
@@ -139,6 +141,21 @@ async def test_what_is_leased_after_the_end_goes_back(setup: Setup) -> None:
     setup.queue.hand_over([row], room=1)
     await setup.invoker.close(0.0)
     assert (row.state, setup.queue.released) == (State.ENQUEUED, [row.lease.seq])
+
+
+async def test_of_a_large_result_the_beginning_is_kept_and_the_cut_is_told(setup: Setup) -> None:
+    size = RETURN_BYTES_MAX + 1
+    setup.engine.driver.behaviour = lambda _sandbox, call: Reply(True, b"x" * (size - 1 + len(call.payload)))
+    whole, cut = setup.queue.add(payload=b""), setup.queue.add(payload=b"1")
+    with capture_logs() as logs:
+        await setup.work()
+    assert whole.ending is not None
+    assert cut.ending is not None
+    assert (len(whole.ending.return_payload), whole.ending.return_bytes) == (RETURN_BYTES_MAX, None)
+    assert (len(cut.ending.return_payload), cut.ending.return_bytes) == (RETURN_BYTES_MAX, size)
+    (told,) = [entry for entry in logs if entry["event"] == "only the beginning of a result is kept"]
+    assert (told["bytes"], told["invocation"]) == (size, "i-2")
+    assert [len(result.response) for result in setup.results] == [RETURN_BYTES_MAX, size], "destinations get all of it"
 
 
 async def test_an_idle_invoker_asks_nothing_of_the_queue_and_sets_no_timer(setup: Setup) -> None:

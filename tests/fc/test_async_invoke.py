@@ -84,6 +84,33 @@ async def test_delays_that_are_refused(demo: Endpoint, sent: str) -> None:
     assert demo.queue.news == []
 
 
+@pytest.mark.parametrize(
+    ("header", "value", "name"),
+    [
+        ("x-fc-async-delay", "30", "AsyncDelay"),
+        ("x-fc-async-delay", "soon", "AsyncDelay"),
+        ("x-fc-stateful-async-invocation-id", "mine", "StatefulAsyncInvocationId"),
+        ("x-fc-stateful-async-invocation-enable", "true", "StatefulAsyncInvocationEnable"),
+    ],
+)
+async def test_a_synchronous_call_takes_no_options_of_asynchronous_ones(
+    demo: Endpoint, header: str, value: str, name: str
+) -> None:
+    for kind in ({}, {"x-fc-invocation-type": "Sync"}):
+        answer = await demo.call("POST", CALL, headers={**kind, header: value})
+        assert (answer.status, answer.json()["ErrorCode"]) == (400, "InvalidArgument")
+        assert answer.json()["ErrorMessage"] == (
+            f"{name} is set to an invalid value (allowed: nothing in a synchronous call; send X-Fc-Invocation-Type: "
+            f"Async with it, actual: '{value}')"
+        )
+    assert (demo.engine.asked, demo.queue.news) == ([], [])
+
+
+@pytest.mark.parametrize("headers", [{"x-fc-async-delay": ""}, {"x-fc-stateful-async-invocation-enable": "False"}])
+async def test_options_that_ask_for_nothing_harm_no_synchronous_call(demo: Endpoint, headers: dict[str, str]) -> None:
+    assert (await demo.call("POST", CALL, headers=headers)).status == 200
+
+
 @pytest.mark.parametrize("chosen", ["a", "_x-1", "A" * 128])
 async def test_a_chosen_id_makes_the_invocation_stateful(demo: Endpoint, chosen: str) -> None:
     answer = await demo.call("POST", CALL, b"e", {**ASYNC, "x-fc-stateful-async-invocation-id": chosen})
@@ -142,12 +169,6 @@ async def test_stateful_by_header_and_by_configuration(demo: Endpoint) -> None:
     assert demo.queue.news[2].expires_at == NOW + 60
     wrong = await demo.call("POST", CALL, headers={**ASYNC, enable: "yes"})
     assert (wrong.status, wrong.json()["ErrorCode"]) == (400, "InvalidArgument")
-
-
-async def test_synchronous_calls_ignore_what_is_for_asynchronous_ones(endpoint: Endpoint) -> None:
-    sent = {"x-fc-async-delay": "never", "x-fc-stateful-async-invocation-id": "1"}
-    assert (await endpoint.call("POST", CALL, headers=sent)).status == 200
-    assert endpoint.queue.news == []
 
 
 async def test_the_largest_event_and_one_that_is_larger(demo: Endpoint) -> None:

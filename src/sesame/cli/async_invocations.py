@@ -181,12 +181,18 @@ def _lines(found: Any) -> Iterator[str]:
             "error": invocation["invocationErrorMessage"],
             "destination": invocation["destinationStatus"],
             "event": invocation.get("invocationPayload", ""),
-            "returned": invocation["returnPayload"],
+            "returned": _returned(invocation),
         }
     )
     for event in invocation["events"]:
         detail = f"  {event['eventDetail']}" if event["eventDetail"] else ""
         yield f"{'':<12} {_time(event['timestamp'])} {event['status']}{detail}"
+
+
+def _returned(invocation: Any) -> str:
+    whole = invocation.get("returnPayloadBytes")
+    cut = "" if whole is None else f"(the beginning of {whole} bytes) "
+    return cut + str(invocation["returnPayload"])
 
 
 def _letter_lines(found: Any) -> Iterator[str]:

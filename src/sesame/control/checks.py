@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from sesame.model import limits
 from sesame.model.errors import Invalid, Missing, PreconditionFailed
 from sesame.model.records import Record
+from sesame.model.shortened import shortened
 
 
 def name(label: str, value: str, pattern: re.Pattern[str], chars: int) -> None:
@@ -48,4 +49,4 @@ def precondition(record: Record, if_match: str | None) -> None:
 
 def shown(value: str) -> str:
     """The value, cut to the length that an error may repeat."""
-    return value if len(value) <= limits.DESCRIPTION_CHARS else value[: limits.DESCRIPTION_CHARS] + "…"
+    return shortened(value, limits.DESCRIPTION_CHARS)

@@ -32,6 +32,7 @@ from sesame.model.arn import Arns
 from sesame.model.async_invocation import LeasedDelivery, NewInvocation
 from sesame.model.clocks import Clocks
 from sesame.model.recursion import extended
+from sesame.model.shortened import shortened
 
 CLAIM_AGAIN_S = 1.0
 WRITE_AGAIN_FIRST_S, WRITE_AGAIN_MAX_S = 0.1, 0.8
@@ -318,7 +319,7 @@ class Deliverer:
             await self._bury(delivery, f"after {attempts} attempts: {error}")
             return
         not_before = self._needs.clocks.wall() + retry_s(attempts, self._needs.chance())
-        error = error[:ERROR_CHARS_MAX]
+        error = shortened(error, ERROR_CHARS_MAX)
         await self._write(delivery, lambda lease: self._needs.queue.retry(lease, not_before, counted=True, error=error))
 
     async def _put_off(self, delivery: _Delivery, delay_s: float) -> None:
@@ -327,7 +328,7 @@ class Deliverer:
 
     async def _bury(self, delivery: _Delivery, error: str) -> None:
         log.warning("a record was not delivered and is kept as a dead letter", error=error, **_shown(delivery.lease))
-        error = error[:ERROR_CHARS_MAX]
+        error = shortened(error, ERROR_CHARS_MAX)
         await self._write(delivery, lambda lease: self._needs.queue.bury(lease, error))
 
     async def _write(self, delivery: _Delivery, write: Callable[[LeasedDelivery], Awaitable[bool]]) -> None:

@@ -18,6 +18,7 @@ from sesame.model.async_invocation import Ending, Leased, State
 from sesame.model.async_result import AsyncResult
 from sesame.model.errors import CallerError, Exhausted, NotStarted, PlatformError
 from sesame.model.invocation import Invocation, Outcome
+from sesame.model.shortened import shortened
 
 SUCCESS = "Success"
 # The cloud's documents do not say what it calls these.
@@ -192,7 +193,7 @@ class AsyncCalls:
         given, lease = self._given, attempt.lease
         # An invocation that would have expired by then comes back in time to expire.
         not_before = min(given.clocks.wall() + delay_s, lease.expires_at)
-        error = error[:ERROR_CHARS_MAX]
+        error = shortened(error, ERROR_CHARS_MAX)
         duration_ms = self._ran_ms(attempt) if duration_ms is None else duration_ms
         await self._write(
             attempt,
@@ -205,12 +206,18 @@ class AsyncCalls:
         given = self._given
         following = given.follow(result)
         ran_ms = self._ran_ms(attempt) if outcome is None else outcome.duration_ms
+        size = len(result.response)
+        if size > RETURN_BYTES_MAX:
+            log.warning(
+                "only the beginning of a result is kept", bytes=size, kept=RETURN_BYTES_MAX, **_shown(result.lease)
+            )
         ending = Ending(
             state=result.state,
             ended_at=result.ended_at,
             started_at=result.started_at,
-            error=error[:ERROR_CHARS_MAX],
+            error=shortened(error, ERROR_CHARS_MAX),
             return_payload=result.response[:RETURN_BYTES_MAX],
+            return_bytes=size if size > RETURN_BYTES_MAX else None,
             instance_id=attempt.instance_id,
             duration_ms=ran_ms or 0.0,
             destination_status=following.destination_status,

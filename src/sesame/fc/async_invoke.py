@@ -28,6 +28,11 @@ SYNC, ASYNC = b"Sync", b"Async"
 _DELAY = b"x-fc-async-delay"
 _ID = b"x-fc-stateful-async-invocation-id"
 _ENABLE = b"x-fc-stateful-async-invocation-enable"
+_OPTIONS = {
+    _DELAY: "AsyncDelay",
+    _ID: "StatefulAsyncInvocationId",
+    _ENABLE: "StatefulAsyncInvocationEnable",
+}
 _SECONDS = re.compile(rb"[0-9]{1,9}(?:\.[0-9]{1,9})?\Z")
 _SHOWN_BYTES = 64
 
@@ -111,7 +116,16 @@ def is_async(head: RequestHead) -> bool:
         return True
     if log_type not in (b"None", b"Tail"):
         raise InvalidArgument.of("LogType", "Tail | None", _shown(log_type))
+    refuse_options(head)
     return False
+
+
+def refuse_options(head: RequestHead) -> None:
+    """Raises `InvalidArgument` for a synchronous call that asks for what only asynchronous ones have."""
+    for name, value in head.fc_headers:
+        if name in _OPTIONS and value and not (name == _ENABLE and value.lower() == b"false"):
+            allowed = "nothing in a synchronous call; send X-Fc-Invocation-Type: Async with it"
+            raise InvalidArgument.of(_OPTIONS[name], allowed, _shown(value))
 
 
 def tracing(fc_headers: list[tuple[bytes, bytes]]) -> dict[str, object] | None:
@@ -128,7 +142,10 @@ def tracing(fc_headers: list[tuple[bytes, bytes]]) -> dict[str, object] | None:
 
 def _options(head: RequestHead) -> AsyncOptions:
     """What the headers ask for. A header that is sent empty counts as not sent."""
-    sent = {name: value for name, value in head.fc_headers if value}
+    sent: dict[bytes, bytes] = {}
+    for name, value in head.fc_headers:
+        if value and name in _OPTIONS and sent.setdefault(name, value) != value:
+            raise InvalidArgument.of(_OPTIONS[name], "one value", _shown(sent[name] + b", " + value))
     delay = sent.get(_DELAY, b"")
     if delay and not _SECONDS.match(delay):
         allowed = f"more than 0 and at most {limits.ASYNC_DELAY_S_MAX} seconds"

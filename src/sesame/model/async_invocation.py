@@ -145,6 +145,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """How a leased invocation ended. `state` is one of `FINAL`; `destination_status` is kept as it is given.
 
     `started_at` is None where its function was not called under this lease: what is known of the attempt before stays.
+    `return_bytes` is the size of the whole result where `return_payload` is only the beginning of it.
     """
 
     state: State
@@ -152,6 +153,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float | None = None
     error: str = ""
     return_payload: bytes = b""
+    return_bytes: int | None = None
     instance_id: str = ""
     duration_ms: float = 0.0
     destination_status: str = ""
@@ -170,6 +172,7 @@ class AsyncInvocation(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is kept about one invocation. `payload` is None where it was not asked for.
 
     `next_at` is when a waiting invocation may next be claimed, or when a lease ends; None once it has ended.
+    `return_bytes` as in `Ending`.
     """
 
     seq: int
@@ -191,6 +194,7 @@ class AsyncInvocation(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
     error: str = ""
     return_payload: bytes = b""
+    return_bytes: int | None = None
     instance_id: str = ""
     duration_ms: float = 0.0
     destination_status: str = ""

@@ -96,14 +96,16 @@ async def test_an_ending_is_recorded_whole(queue: InvocationQueue, clocks: FakeC
     queue.started(lease, "c-1")
     clocks.advance(2)
     ending = ended(
-        clocks, State.FAILED, started_at=began, error="no\0 \ud800", return_payload=b"\xff\x00", instance_id="i",
+        clocks, State.FAILED, started_at=began, error="no\0 \ud800", return_payload=b"\xff\x00", return_bytes=9,
+        instance_id="i",
         duration_ms=2000.0, destination_status="Pending",
     )  # fmt: skip
     assert await queue.finish(lease, ending)
     record = await queue.get(new.target, new.invocation_id)
     assert record is not None
     assert (record.state, record.ended_at, record.started_at) == (State.FAILED, clocks.wall(), began)
-    assert (record.error, record.return_payload, record.payload) == ("no\ufffd ?", b"\xff\x00", b"event")
+    assert (record.error, record.return_payload, record.return_bytes) == ("no\ufffd ?", b"\xff\x00", 9)
+    assert record.payload == b"event"
     assert (record.instance_id, record.duration_ms, record.destination_status) == ("i", 2000.0, "Pending")
     assert [event.status for event in record.events] == ["Enqueued", "Dequeued", "Running", "Failed"]
     assert [event.event_id for event in record.events] == [1, 2, 3, 4]

@@ -25,7 +25,8 @@ class EventAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class StatefulInvocationAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """`startedTime` is when the invocation was accepted, `durationMs` how long its last attempt ran.
 
-    `endTime` is 0 until it ends. `invocationPayload` is there only where it was asked for.
+    `endTime` is 0 until it ends. `invocationPayload` is there only where it was asked for. `returnPayloadBytes` is a
+    field of Sesame's own: the size of a result of which `returnPayload` is only the beginning.
     """
 
     service_name: str
@@ -42,6 +43,7 @@ class StatefulInvocationAnswer(msgspec.Struct, frozen=True, kw_only=True, rename
     destination_status: str
     invocation_error_message: str
     return_payload: str
+    return_payload_bytes: int | UnsetType = UNSET
     invocation_payload: str | UnsetType = UNSET
     events: tuple[EventAnswer, ...]
 
@@ -139,6 +141,7 @@ def invocation(found: AsyncInvocation) -> StatefulInvocationAnswer:
         destination_status=found.destination_status,
         invocation_error_message=found.error,
         return_payload=_text(found.return_payload),
+        return_payload_bytes=UNSET if found.return_bytes is None else found.return_bytes,
         invocation_payload=UNSET if found.payload is None else _text(found.payload),
         events=tuple(map(_event, found.events)),
     )

@@ -85,6 +85,7 @@ class HttpFunctions:
                 AsyncRequest(request_id, way.target, head, _params(way, request), chain), exchange
             )
             return
+        async_invoke.refuse_options(head)
         body = exchange.body_if_here()
         if body is None:
             body = await self._invoker.read_event(way.target, exchange)

@@ -8,6 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from sesame.model.async_invocation import InvocationEvent, State
+from sesame.model.shortened import shortened
 from sesame.store.sql.queue_schema import invocations
 
 # Later steps of an invocation that is throttled for days are not kept, but for the last.
@@ -19,7 +20,7 @@ _decode = msgspec.json.Decoder(list[tuple[str, float, str]]).decode
 
 
 def step(state: State, at: float, detail: str = "") -> str:
-    return "," + _encode((state.value, round(at, 6), detail[:DETAIL_CHARS_MAX])).decode()
+    return "," + _encode((state.value, round(at, 6), shortened(detail, DETAIL_CHARS_MAX))).decode()
 
 
 def appended(steps: "sa.ColumnElement[str]") -> "sa.ColumnElement[str]":

@@ -203,6 +203,7 @@ def record_of(row: Any, ahead: float) -> AsyncInvocation:
         ended_at=row.ended_at,
         error=row.error,
         return_payload=row.return_payload or b"",
+        return_bytes=row.return_bytes,
         instance_id=row.instance_id,
         duration_ms=row.duration_ms,
         destination_status=row.destination_status,

@@ -46,6 +46,8 @@ invocations = sa.Table(
     sa.Column("events", TEXT, nullable=False, server_default=""),
     sa.Column("meta", sa.LargeBinary),
     sa.Column("return_payload", sa.LargeBinary),
+    # Of the whole result, where only the beginning of it is kept.
+    sa.Column("return_bytes", sa.BigInteger),
     sa.Column("payload", sa.LargeBinary, nullable=False),
     # Of stateful invocations, whose ids are their callers'. The other ids are random and made by Sesame: to look for
     # each among a million would cost as much as all else that accepting does.
