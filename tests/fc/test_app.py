@@ -27,7 +27,7 @@ async def test_paths_outside_the_api_need_no_signature_to_be_unknown(
     }
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.headers["Date"] == DATE
-    assert uuid.UUID(answer.headers["X-Fc-Request-Id"]).version == 4
+    assert uuid.UUID(answer.headers["X-Fc-Request-Id"]).version == 7
 
 
 @pytest.mark.parametrize(

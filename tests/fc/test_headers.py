@@ -26,7 +26,7 @@ def test_request_ids_are_uuids_of_36_characters() -> None:
     assert len(made) == 200
     for text in made:
         assert len(text) == 36
-        assert uuid.UUID(text).version == 4
+        assert uuid.UUID(text).version == 7
         assert uuid.UUID(text).variant == uuid.RFC_4122
 
 
@@ -39,4 +39,4 @@ def test_any_other_trace_id_does_not() -> None:
     for value in (b"", b"trace-id", b"x" * 36, b"-" * 36, b"\xff" * 36, b"0" * 36, str(uuid.uuid4()).encode()[:-1]):
         found = request_id_of(value)
         assert found != value.decode("latin-1")
-        assert uuid.UUID(found).version == 4
+        assert uuid.UUID(found).version == 7

@@ -4,6 +4,7 @@ Used by `fc.app` and `fc.invoke`.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
 
@@ -21,7 +22,7 @@ JSON_TYPE = (CONTENT_TYPE, b"application/json")
 BYTES_TYPE = (CONTENT_TYPE, b"application/octet-stream")
 
 # Ids are generated in batches: a system call for random bytes per id would cost more than all other work on it.
-_ID_DIGITS = 32
+_RANDOM_DIGITS = 20
 _IDS_AT_ONCE = 32
 
 _names: dict[bytes, bytes] = {}
@@ -69,16 +70,21 @@ def request_id_of(trace_id: bytes) -> str:
 
 
 def new_request_id() -> str:
-    """A random UUID of version 4."""
+    """A UUID of version 7: milliseconds since 1970, then 74 random bits.
+
+    Ids that are made one after the other begin alike, so that the index of the ids of asynchronous invocations grows at
+    its end: a random id would change another page of a large index with each invocation.
+    """
     if not _ids:
-        fresh = os.urandom(_ID_DIGITS // 2 * _IDS_AT_ONCE).hex()
-        _ids.extend(_version_4(fresh[at : at + _ID_DIGITS]) for at in range(0, len(fresh), _ID_DIGITS))
+        fresh = os.urandom(_RANDOM_DIGITS // 2 * _IDS_AT_ONCE).hex()
+        ms = f"{time.time_ns() // 1_000_000:012x}"
+        _ids.extend(_version_7(ms, fresh[at : at + _RANDOM_DIGITS]) for at in range(0, len(fresh), _RANDOM_DIGITS))
     return _ids.pop()
 
 
-def _version_4(digits: str) -> str:
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+def _version_7(ms: str, digits: str) -> str:
+    variant = "89ab"[int(digits[0], 16) & 3]
+    return f"{ms[:8]}-{ms[8:]}-7{digits[1:4]}-{variant}{digits[4:7]}-{digits[8:]}"
 
 
 def _is_uuid(value: bytes) -> bool:
