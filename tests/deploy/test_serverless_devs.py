@@ -44,6 +44,23 @@ def test_a_function_with_variables(tmp_path: Path) -> None:
     assert not found.notes
 
 
+def test_the_role_of_a_trigger_is_used_or_named(tmp_path: Path) -> None:
+    found = read(
+        tmp_path,
+        ONE + "      triggers:\n"
+        "        - {name: t, type: timer, role: 'acs:ram::123:role/mine', config: {cronExpression: '@every 5m'}}\n"
+        "        - {name: u, type: timer, role: Named-Alone, config: {cronExpression: '@every 5m'}}\n"
+        "        - {name: v, type: timer, role: '', config: {cronExpression: '@every 5m'}}\n"
+        "        - {name: w, type: http, role: 'acs:ram::123:role/mine',"
+        " config: {authType: anonymous, methods: [GET]}}\n",
+    )  # fmt: skip
+    arn = "acs:ram::123:role/"
+    roles = [trigger.fields.get("invocationRole") for trigger in found.triggers]
+    assert roles == [f"{arn}mine", f"{arn}Named-Alone", None, None]
+    (note,) = found.notes
+    assert "the trigger 'w': its role is not used" in note.text
+
+
 def test_triggers_and_domains_belong_to_the_function_beside_them(tmp_path: Path) -> None:
     found = read(
         tmp_path,

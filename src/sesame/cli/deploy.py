@@ -25,6 +25,14 @@ from sesame.sandbox.runtimes.interpreters import discover
 from sesame.sandbox.runtimes.places import own_interpreters
 
 EXIT_CHANGES = 2
+# What only a folder without a template takes.
+_FOLDER_OPTIONS = {
+    "name": "--name",
+    "handler": "--handler",
+    "runtime": "--runtime",
+    "http": "--http or --event",
+    "variables": "--env",
+}
 _SIGNS = {"create": "+", "update": "~", "replace": "±", "delete": "-", "unchanged": "="}
 
 
@@ -107,6 +115,7 @@ def _read(session: Session, options: dict[str, Any], doing: str) -> Project:
         access_key_id=key.access_key_id,
         parameters=naming.pairs(options["parameters"], "-p"),
         wanted=lambda: _wanted(session, options),
+        folder_options=[flag for name, flag in _FOLDER_OPTIONS.items() if options[name] not in (None, ())],
     )
     project = sources.read(options["template"] or options["source"], context)
     session.announce(f"{doing} {project.source}")

@@ -186,13 +186,17 @@ def _trigger(service: str, function: str, node: Node, made: Parts, at: At) -> No
     given = node.mapping().get("config", Node({}, node.place))
     config = yaml_source.fields(given, table, made.notes, what)
     fields = trigger_keys.api_fields(kind.text(), config, source, at)
-    given_fields = [("qualifier", "qualifier"), ("sourceArn", "sourceArn"), ("description", "description")]
-    if "invocationRole" in fields:
-        given_fields.append(("role", "invocationRole"))
-    for key, field in given_fields:
+    for key, field in (("qualifier", "qualifier"), ("sourceArn", "sourceArn"), ("description", "description")):
         value = node.mapping().get(key)
         if value is not None and value.value is not None:
             fields[field] = value.text()
+    role = node.mapping().get("role")
+    if role is not None and role.value:
+        if fields["triggerType"] == "http":
+            text = f"{what}: its role is not used, because callers of an HTTP trigger have rights of their own"
+            made.notes.append(Note(role.place, text))
+        else:
+            fields["invocationRole"] = trigger_keys.role_arn(role.text(), at)
     made.triggers.append(Trigger(service=service, function=function, name=name, fields=fields, place=node.place))
 
 

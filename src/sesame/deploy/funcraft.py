@@ -182,6 +182,8 @@ class _Template:
         table, source = reader
         config = yaml_source.fields(properties, table | funcraft_keys.OF_EVERY_TRIGGER, self._notes, what)
         common = {key: config.pop(key) for key in ("qualifier", "invocationRole") if key in config}
+        if common.get("invocationRole"):
+            common["invocationRole"] = trigger_keys.role_arn(common["invocationRole"], self._options)
         fields = trigger_keys.api_fields(kind.text(), config, source, self._options) | common
         self._triggers.append(Trigger(service=service, function=function, name=name, fields=fields, place=node.place))
 

@@ -3,7 +3,7 @@
 Called by the commands `deploy`, `plan` and `remove`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,13 +17,17 @@ BUILT = (".fun", "build", "artifacts", "template.yml")
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose server it is, and what the command line gives: of a template, or else of a folder, by `wanted`."""
+    """Whose server it is, and what the command line gives: of a template, or else of a folder, by `wanted`.
+
+    `folder_options` names what was given that only a folder without a template takes.
+    """
 
     account_id: str
     region: str
     access_key_id: str = ""
     parameters: Mapping[str, str] = {}
     wanted: Callable[[], folder.Wanted] = folder.Wanted
+    folder_options: Sequence[str] = ()
 
 
 def read(path: Path, context: Context) -> Project:
@@ -35,7 +39,18 @@ def read(path: Path, context: Context) -> Project:
         if context.parameters:
             raise TemplateError(Place(str(path)), "there is no template whose parameters could be given")
         return folder.read(path, context.wanted())
+    if context.folder_options:
+        raise TemplateError(
+            Place(str(template)),
+            f"this template says what is deployed, so {' and '.join(context.folder_options)} cannot be given: change "
+            "the template, or name the Python file or a folder without a template",
+        )
     if _is_serverless_devs(template):
+        if context.parameters:
+            raise TemplateError(
+                Place(str(template)),
+                "parameters (-p) are Funcraft's: an s.yaml has vars, and ${env(NAME)} in their place",
+            )
         return serverless_devs.read(
             template,
             serverless_devs.Options(

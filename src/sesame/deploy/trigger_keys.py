@@ -3,11 +3,14 @@
 Used by `deploy.funcraft_keys`, which takes the keys in either case and adds a few, and by `deploy.fc_keys`.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from sesame.deploy import events, roles
 from sesame.deploy.yaml_source import Key, Node
+
+_ROLE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 # Which keys a type of trigger has, and how its `sourceArn` is made of them.
 Table = dict[str, Key]
@@ -65,6 +68,11 @@ def api_fields(kind: str, config: dict[str, Any], source: SourceArn | None, owne
     elif api_type != "http":
         fields["invocationRole"] = f"acs:ram::{owner.account_id}:role/{roles.OF_TRIGGERS[api_type]}"
     return fields
+
+
+def role_arn(role: str, owner: Owner) -> str:
+    """The ARN that the API takes, of a role that a template may name alone."""
+    return f"acs:ram::{owner.account_id}:role/{role}" if _ROLE_NAME.match(role) else role
 
 
 def bucket_arn(config: dict[str, Any], owner: Owner) -> str:

@@ -1,0 +1,87 @@
+"""How a folder or file is read, and that nothing which the command line gives is ignored.
+
+Run by pytest. Asks no server.
+"""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from sesame.cli.deploy import deploy, plan, remove
+from sesame.deploy import sources
+from sesame.deploy.project import TemplateError
+
+CODE = "def handler(event, context):\n    return event\n"
+S_YAML = """
+edition: 1.0.0
+name: app
+services:
+  hello:
+    component: devsapp/fc
+    props:
+      service: {name: demo}
+      function: {name: f, runtime: python3, handler: index.handler, codeUri: .}
+"""
+FUNCRAFT = """
+ROSTemplateFormatVersion: '2015-09-01'
+Transform: 'Aliyun::Serverless-2018-04-03'
+Resources:
+  demo:
+    Type: 'Aliyun::Serverless::Service'
+    f:
+      Type: 'Aliyun::Serverless::Function'
+      Properties: {Handler: index.handler, Runtime: python3, CodeUri: .}
+"""
+SERVER = {
+    "FC_ENDPOINT": "http://127.0.0.1:1",
+    "ACCESS_KEY_ID": "id",
+    "ACCESS_KEY_SECRET": "secret",
+    "ACCOUNT_ID": "123",
+}
+
+
+def folder(tmp_path: Path, template: str) -> Path:
+    (tmp_path / "index.py").write_text(CODE)
+    (tmp_path / template).write_text(S_YAML if template.startswith("s.") else FUNCRAFT)
+    return tmp_path
+
+
+@pytest.mark.parametrize("template", ["s.yaml", "s.yml", "template.yml", "template.yaml"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--name", "s/g"], ["--handler", "index.other"], ["--runtime", "python3.10"], ["--http"], ["--event"],
+        ["--env", "A=b"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_only_a_folder_takes_is_refused_beside_a_template(
+    tmp_path: Path, template: str, option: list[str]
+) -> None:
+    place = folder(tmp_path, template)
+    for source in (place, place / template):
+        done = CliRunner().invoke(plan, [str(source), *option], env=SERVER)
+        assert done.exit_code != 0
+        said = f"{done.output} {done.exception}"
+        assert option[0] in said
+        assert "cannot be given: change the template" in said
+
+
+def test_each_option_is_named_whatever_the_command(tmp_path: Path) -> None:
+    place = str(folder(tmp_path, "s.yaml"))
+    for command in (deploy, remove):
+        done = CliRunner().invoke(command, [place, "--handler", "index.x", "--env", "A=b", "--env", "C=d"], env=SERVER)
+        assert "--handler and --env cannot be given" in f"{done.output} {done.exception}"
+
+
+def test_parameters_are_of_funcrafts_templates_alone(tmp_path: Path) -> None:
+    context = sources.Context(account_id="123", region="cn-shanghai", parameters={"A": "b"})
+    with pytest.raises(TemplateError, match=r"\(-p\) are Funcraft's"):
+        sources.read(folder(tmp_path, "s.yaml"), context)
+
+
+def test_a_python_file_beside_a_template_is_read_by_itself(tmp_path: Path) -> None:
+    place = folder(tmp_path, "s.yaml") / "index.py"
+    context = sources.Context(account_id="123", region="cn-shanghai", folder_options=["--name"])
+    assert sources.read(place, context).functions[0].name == "index"
