@@ -33,9 +33,9 @@ from sesame.model.async_invocation import LeasedDelivery, NewInvocation
 from sesame.model.clocks import Clocks
 from sesame.model.recursion import extended
 from sesame.model.shortened import shortened
+from sesame.model.write_again import write_until_taken
 
 CLAIM_AGAIN_S = 1.0
-WRITE_AGAIN_FIRST_S, WRITE_AGAIN_MAX_S = 0.1, 0.8
 LAST_WRITES_S = 5.0
 ERROR_CHARS_MAX = 1024
 
@@ -332,21 +332,12 @@ class Deliverer:
         await self._write(delivery, lambda lease: self._needs.queue.bury(lease, error))
 
     async def _write(self, delivery: _Delivery, write: Callable[[LeasedDelivery], Awaitable[bool]]) -> None:
-        """Repeats a write until the queue takes it, or refuses it for the lease that is held now."""
-        again_s = WRITE_AGAIN_FIRST_S
-        while True:
-            lease = delivery.lease
-            try:
-                written = await write(lease)
-                if written or delivery.lease is lease:
-                    break
-                # The record was claimed again just before.
-                continue
-            except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
-                if again_s == WRITE_AGAIN_FIRST_S:
-                    log.warning("what became of a delivery is kept until it can be written", error=str(error))
-            await self._needs.clocks.sleep(again_s)
-            again_s = min(2 * again_s, WRITE_AGAIN_MAX_S)
+        """On return the queue has taken or refused it for the lease that is held now."""
+
+        def failed(error: Exception) -> None:
+            log.warning("what became of a delivery is kept until it can be written", error=str(error))
+
+        lease, written = await write_until_taken(delivery, write, self._needs.clocks.sleep, failed)
         if written and delivery.lease is not lease:
             # What was written made the record due, and it was claimed again before this task was told.
             await self._release([delivery.lease])

@@ -19,6 +19,7 @@ from sesame.model.async_result import AsyncResult
 from sesame.model.errors import CallerError, Exhausted, NotStarted, PlatformError
 from sesame.model.invocation import Invocation, Outcome
 from sesame.model.shortened import shortened
+from sesame.model.write_again import write_until_taken
 
 SUCCESS = "Success"
 # The cloud's documents do not say what it calls these.
@@ -28,9 +29,6 @@ NOT_RUN = "the server could not run the function"
 ERROR_CHARS_MAX = 4096
 # What is kept of a function's answer with its invocation; destinations get all of it.
 RETURN_BYTES_MAX = 128 * 1024
-# While the queue cannot be written, a write is tried again after so long, doubling up to the second. A result that is
-# lost before it is written means that the function runs again, so the second is short.
-WRITE_AGAIN_FIRST_S, WRITE_AGAIN_MAX_S = 0.1, 0.8
 
 log = structlog.get_logger(__name__)
 
@@ -229,25 +227,16 @@ class AsyncCalls:
         return None if attempt.began_at is None else (self._given.clocks.monotonic() - attempt.began) * 1000
 
     async def _write(self, attempt: Attempt, write: Callable[[Leased], Awaitable[bool]]) -> None:
-        """Repeats a write until the queue takes it, or refuses it for the lease that is held now."""
-        again_s, kept = WRITE_AGAIN_FIRST_S, False
+        """On return the queue has taken or refused it for the lease that is held now."""
+        kept = 0
+
+        def failed(error: Exception) -> None:
+            nonlocal kept
+            kept, self.kept = 1, self.kept + 1
+            log.warning("a result is kept until it can be written", error=str(error), **_shown(attempt.lease))
+
         try:
-            while True:
-                lease = attempt.lease
-                try:
-                    written = await write(lease)
-                    if written or attempt.lease is lease:
-                        break
-                    # The invocation was claimed again just before.
-                    continue
-                except Exception as error:  # noqa: BLE001 - whatever the database has, it is tried again
-                    if not kept:
-                        kept, self.kept = True, self.kept + 1
-                        log.warning(
-                            "a result is kept until it can be written", error=str(error), **_shown(attempt.lease)
-                        )
-                await self._given.clocks.sleep(again_s)
-                again_s = min(2 * again_s, WRITE_AGAIN_MAX_S)
+            lease, written = await write_until_taken(attempt, write, self._given.clocks.sleep, failed)
         finally:
             self.kept -= kept
         if not written:

@@ -19,7 +19,6 @@ CONTENT_TYPE = b"Content-Type"
 CONTENT_LENGTH = b"Content-Length"
 
 JSON_TYPE = (CONTENT_TYPE, b"application/json")
-BYTES_TYPE = (CONTENT_TYPE, b"application/octet-stream")
 
 # Ids are generated in batches: a system call for random bytes per id would cost more than all other work on it.
 _RANDOM_DIGITS = 20

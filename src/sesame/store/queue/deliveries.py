@@ -17,7 +17,7 @@ from sesame.model.errors import Invalid
 from sesame.model.invocation import Target
 from sesame.store.queue.batching import Applied, Batch
 from sesame.store.queue.clock import QueueClock
-from sesame.store.queue.leases import LEASE_S, Held, Leases, fence, key_of
+from sesame.store.queue.leases import LEASE_S, Claim, Extend, Held, Leases, Release, fence, key_of
 from sesame.store.queue.rows import storable
 from sesame.store.queue.wakeups import Wakeups
 from sesame.store.sql.database import Database
@@ -74,18 +74,6 @@ _TELL = (
 _BURIED = columns.buried_at.is_not(None)
 
 
-class _Claim(msgspec.Struct, frozen=True):
-    limit: int
-
-
-class _Extend(msgspec.Struct, frozen=True):
-    leases: Sequence[LeasedDelivery]
-
-
-class _Release(msgspec.Struct, frozen=True):
-    leases: Sequence[LeasedDelivery]
-
-
 class _Delivered(msgspec.Struct, frozen=True):
     lease: LeasedDelivery
     status: str
@@ -107,7 +95,7 @@ class _Replay(msgspec.Struct, frozen=True):
     id: int
 
 
-_Op = _Claim | _Extend | _Release | _Delivered | _Retry | _Bury | _Replay
+_Op = Claim | Extend | Release | _Delivered | _Retry | _Bury | _Replay
 
 
 class _Note(msgspec.Struct, frozen=True):
@@ -177,20 +165,20 @@ class DeliveryQueue:
         """Up to `limit` records that are due, under leases of `LEASE_S`. A caller that is cancelled gives them back."""
         if limit < 1:
             return []
-        claimed: list[LeasedDelivery] = await self._batch.ask(_Claim(limit))
+        claimed: list[LeasedDelivery] = await self._batch.ask(Claim(limit))
         return claimed
 
     async def extend(self, leases: Sequence[LeasedDelivery]) -> list[bool]:
         """Each lease ends `LEASE_S` from now. False: it was lost before."""
         if not leases:
             return []
-        extended: list[bool] = await self._batch.ask(_Extend(leases))
+        extended: list[bool] = await self._batch.ask(Extend(leases))
         return extended
 
     async def release(self, leases: Sequence[LeasedDelivery]) -> None:
         """Gives back what was claimed and not sent, to be claimed at once; what was lost before stays lost."""
         if leases:
-            await self._batch.ask(_Release(leases))
+            await self._batch.ask(Release(leases))
 
     async def delivered(self, lease: LeasedDelivery, status: str = DELIVERED) -> bool:
         """Forgets the record; `status` becomes the invocation's `destination_status`. False: the lease was lost."""
@@ -241,23 +229,23 @@ class DeliveryQueue:
             self._wakeups.due_at(note.due_at)
 
     def _dropped(self, op: _Op, result: Any) -> None:
-        if isinstance(op, _Claim) and result:
-            self._batch.order(_Release(result))
+        if isinstance(op, Claim) and result:
+            self._batch.order(Release(result))
 
 
 def _apply(connection: sa.Connection, ops: Sequence[_Op], holder: str, clock: QueueClock) -> Applied[_Note]:
     """Claims come last, so that they find what is given back beside them."""
     answers = [op.lease for op in ops if isinstance(op, _Delivered | _Retry | _Bury)]
-    answers += [lease for op in ops if isinstance(op, _Extend) for lease in op.leases]
+    answers += [lease for op in ops if isinstance(op, Extend) for lease in op.leases]
     held = LEASES.held(connection, answers, holder) if answers else set()
     results: list[Any] = [None] * len(ops)
     due: list[float] = []
     for place, op in enumerate(ops):
-        if not isinstance(op, _Claim):
+        if not isinstance(op, Claim):
             results[place] = _change(connection, op, _Holding(held, holder, clock, due))
     drained = False
     for place, op in enumerate(ops):
-        if isinstance(op, _Claim):
+        if isinstance(op, Claim):
             results[place] = _claimed(connection, op.limit, holder, clock)
             drained = len(results[place]) < op.limit
     next_due = LEASES.next_due(connection) if drained else None
@@ -278,12 +266,12 @@ def _change(connection: sa.Connection, op: _Op, holding: _Holding) -> Any:
     clock = holding.clock
     if isinstance(op, _Replay):
         return _replay(connection, op.id, holding)
-    if isinstance(op, _Extend):
+    if isinstance(op, Extend):
         extended = [lease for lease in op.leases if key_of(lease) in holding.leases]
         if extended:
             LEASES.extend(connection, extended, holding.holder, clock.now() + LEASE_S)
         return [key_of(lease) in holding.leases for lease in op.leases]
-    if isinstance(op, _Release):
+    if isinstance(op, Release):
         LEASES.release(connection, op.leases, holding.holder, clock)
         holding.due.append(clock.now())
         return None
@@ -344,32 +332,22 @@ def _replay(connection: sa.Connection, number: int, holding: _Holding) -> bool:
 
 
 def _leased_of(row: "sa.Row[Any]") -> LeasedDelivery:
-    return LeasedDelivery(
-        seq=row.seq,
-        epoch=row.epoch,
-        invocation_seq=row.invocation_seq,
-        target=Target(row.service, row.qualifier, row.function),
-        invocation_id=row.invocation_id,
-        request_id=row.request_id,
-        destination=row.destination,
-        record=row.record,
-        condition=row.condition,
-        attempts=row.attempts,
-        created_at=row.created_at,
-    )
+    return LeasedDelivery(seq=row.seq, epoch=row.epoch, invocation_seq=row.invocation_seq, **_told_by(row))
 
 
 def _dead_letter(row: "sa.Row[Any]") -> DeadLetter:
-    return DeadLetter(
-        id=row.seq,
-        destination=row.destination,
-        record=row.record,
-        condition=row.condition,
-        target=Target(row.service, row.qualifier, row.function),
-        invocation_id=row.invocation_id,
-        request_id=row.request_id,
-        attempts=row.attempts,
-        error=row.error,
-        created_at=row.created_at,
-        buried_at=row.buried_at,
-    )
+    return DeadLetter(id=row.seq, error=row.error, buried_at=row.buried_at, **_told_by(row))
+
+
+def _told_by(row: "sa.Row[Any]") -> dict[str, Any]:
+    """The record and the invocation that it tells of, as both kinds show them."""
+    return {
+        "destination": row.destination,
+        "record": row.record,
+        "condition": row.condition,
+        "target": Target(row.service, row.qualifier, row.function),
+        "invocation_id": row.invocation_id,
+        "request_id": row.request_id,
+        "attempts": row.attempts,
+        "created_at": row.created_at,
+    }

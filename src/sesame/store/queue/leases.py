@@ -7,6 +7,7 @@ A row is held by one holder at a time; each claim raises its epoch, and what nam
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+import msgspec
 import sqlalchemy as sa
 
 from sesame.store.queue.clock import QueueClock
@@ -26,6 +27,24 @@ class Lease(Protocol):
 
     @property
     def epoch(self) -> int: ...
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Up to `limit` rows that are due, under leases."""
+
+    limit: int
+
+
+class Extend(msgspec.Struct, frozen=True):
+    """These leases last `LEASE_S` from now; which of them were still held is the answer."""
+
+    leases: Sequence[Any]
+
+
+class Release(msgspec.Struct, frozen=True):
+    """These rows may be claimed at once."""
+
+    leases: Sequence[Any]
 
 
 class Leases:

@@ -16,23 +16,11 @@ from sesame.store.queue.batching import Applied, Doubt
 from sesame.store.queue.changes import LEASES, Finish, Retry, Start, Stop
 from sesame.store.queue.clock import QueueClock
 from sesame.store.queue.deliveries import add_records
-from sesame.store.queue.leases import LEASE_S, Held, key_of
+from sesame.store.queue.leases import LEASE_S, Claim, Extend, Held, Release, key_of
 
 
 class Accept(msgspec.Struct, frozen=True):
     news: Sequence[NewInvocation]
-
-
-class Claim(msgspec.Struct, frozen=True):
-    limit: int
-
-
-class Extend(msgspec.Struct, frozen=True):
-    leases: Sequence[Leased]
-
-
-class Release(msgspec.Struct, frozen=True):
-    leases: Sequence[Leased]
 
 
 class Starts(msgspec.Struct, frozen=True):

@@ -29,7 +29,8 @@ from sesame.store.queue.batching import Applied, Batch
 from sesame.store.queue.changes import LEASES, Finish, Retry, Start, Stop
 from sesame.store.queue.clock import QueueClock
 from sesame.store.queue.deliveries import DeliveryQueue
-from sesame.store.queue.operations import Accept, Claim, Extend, Note, Op, Owner, Release, Starts, apply
+from sesame.store.queue.leases import Claim, Extend, Release
+from sesame.store.queue.operations import Accept, Note, Op, Owner, Starts, apply
 from sesame.store.queue.rows import check
 from sesame.store.queue.wakeups import Wakeups
 from sesame.store.sql.database import Database

@@ -4,6 +4,8 @@ Used by `store.queue`; created by `store/sql/migrations`. Which index serves whi
 tests/store/queue/test_plans.py.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from sesame.store.sql.dialect import COUNTER, TEXT
@@ -15,6 +17,27 @@ _DUE = sa.text("due_at IS NOT NULL")
 _HELD = sa.text("holder <> ''")
 _BURIED = sa.text("buried_at IS NOT NULL")
 
+
+def _invocation_columns() -> list["sa.Column[Any]"]:
+    """Which invocation a row is, or is about."""
+    names = ("service", "function", "qualifier", "invocation_id", "request_id")
+    return [sa.Column(name, TEXT, nullable=False) for name in names]
+
+
+def _lease_columns() -> list["sa.Column[Any]"]:
+    """Beside `due_at`: who holds a row, and how often it was tried."""
+    return [
+        sa.Column("epoch", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("holder", TEXT, nullable=False, server_default=""),
+        sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    ]
+
+
+def _index_where(condition: sa.TextClause, name: str, *columns: str) -> sa.Index:
+    """Of the rows for which the condition holds."""
+    return sa.Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
+
+
 # `due_at` (of store.queue.clock, as `expires_at`) is when the next claim may take the row: when it has waited long
 # enough, or when its lease ends. NULL once the invocation has ended, which takes the row out of the index of claims.
 # `enqueued_at`, `started_at` and `ended_at` are of the wall clock. `events` is text of store.queue.events.
@@ -22,20 +45,14 @@ invocations = sa.Table(
     "async_invocations",
     metadata,
     sa.Column("seq", COUNTER, primary_key=True),
-    sa.Column("service", TEXT, nullable=False),
-    sa.Column("function", TEXT, nullable=False),
-    sa.Column("qualifier", TEXT, nullable=False),
-    sa.Column("invocation_id", TEXT, nullable=False),
-    sa.Column("request_id", TEXT, nullable=False),
+    *_invocation_columns(),
     sa.Column("stateful", sa.Boolean, nullable=False),
     sa.Column("source", TEXT, nullable=False),
     sa.Column("state", TEXT, nullable=False),
     sa.Column("due_at", sa.Float),
     sa.Column("enqueued_at", sa.Float, nullable=False),
     sa.Column("expires_at", sa.Float, nullable=False),
-    sa.Column("epoch", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("holder", TEXT, nullable=False, server_default=""),
-    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    *_lease_columns(),
     sa.Column("throttles", sa.Integer, nullable=False, server_default="0"),
     sa.Column("started_at", sa.Float),
     sa.Column("ended_at", sa.Float),
@@ -61,24 +78,10 @@ invocations = sa.Table(
         sqlite_where=STATEFUL,
         postgresql_where=STATEFUL,
     ),
-    sa.Index(
-        "async_invocations_due",
-        "due_at",
-        "seq",
-        sqlite_where=_DUE,
-        postgresql_where=_DUE,
-    ),
+    _index_where(_DUE, "async_invocations_due", "due_at", "seq"),
     sa.Index("async_invocations_by_state", "state", "enqueued_at", "seq"),
-    sa.Index(
-        "async_invocations_of_function",
-        "service",
-        "function",
-        "qualifier",
-        "state",
-        "enqueued_at",
-        "seq",
-        sqlite_where=STATEFUL,
-        postgresql_where=STATEFUL,
+    _index_where(
+        STATEFUL, "async_invocations_of_function", "service", "function", "qualifier", "state", "enqueued_at", "seq"
     ),
     sqlite_autoincrement=True,
 )
@@ -90,39 +93,17 @@ deliveries = sa.Table(
     metadata,
     sa.Column("seq", COUNTER, primary_key=True),
     sa.Column("invocation_seq", sa.BigInteger, nullable=False),
-    sa.Column("service", TEXT, nullable=False),
-    sa.Column("function", TEXT, nullable=False),
-    sa.Column("qualifier", TEXT, nullable=False),
-    sa.Column("invocation_id", TEXT, nullable=False),
-    sa.Column("request_id", TEXT, nullable=False),
+    *_invocation_columns(),
     sa.Column("destination", TEXT, nullable=False),
     sa.Column("condition", TEXT, nullable=False),
     sa.Column("due_at", sa.Float),
     sa.Column("created_at", sa.Float, nullable=False),
-    sa.Column("epoch", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("holder", TEXT, nullable=False, server_default=""),
-    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    *_lease_columns(),
     sa.Column("error", TEXT, nullable=False, server_default=""),
     sa.Column("buried_at", sa.Float),
     sa.Column("record", sa.LargeBinary, nullable=False),
-    sa.Index(
-        "async_deliveries_due",
-        "due_at",
-        "seq",
-        sqlite_where=_DUE,
-        postgresql_where=_DUE,
-    ),
-    sa.Index(
-        "async_deliveries_held",
-        "seq",
-        sqlite_where=_HELD,
-        postgresql_where=_HELD,
-    ),
-    sa.Index(
-        "async_deliveries_buried",
-        "seq",
-        sqlite_where=_BURIED,
-        postgresql_where=_BURIED,
-    ),
+    _index_where(_DUE, "async_deliveries_due", "due_at", "seq"),
+    _index_where(_HELD, "async_deliveries_held", "seq"),
+    _index_where(_BURIED, "async_deliveries_buried", "seq"),
     sqlite_autoincrement=True,
 )
