@@ -52,6 +52,7 @@ class EngineNeeds:
     runtimes: Runtimes
     teardown: AsyncExitStack
     observer: Observer
+    debuggable: bool
 
 
 async def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> EngineParts:
@@ -80,6 +81,7 @@ async def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) 
             region=settings.region,
             recursion_limit=settings.recursion_limit,
             observer=needs.observer,
+            debuggable=needs.debuggable,
         )
     )
     # The HTTP servers have drained before: what is still in flight then is not waited for again.

@@ -17,12 +17,13 @@ from sesame._identity import Identity, open_identity
 from sesame._storage import Storage, StorageNeeds, open_storage
 from sesame._triggers import TriggerNeeds, open_triggers
 from sesame.data_dir import Credentials, DataDir, Endpoints
+from sesame.engine.debugging import Debugging
 from sesame.engine.interface import Observer
 from sesame.engine.invocation_log import LogSink
 from sesame.model.account import AccessKey
 from sesame.model.clocks import Clocks, SystemClocks
 from sesame.model.errors import ConfigurationError
-from sesame.model.invocation import Invocation, Outcome
+from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.sandbox.interface import Enforcement
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
@@ -60,8 +61,14 @@ class Sesame:
         clocks: Clocks | None = None,
         observer: Observer | None = None,
         substitutes: Substitutes | None = None,
+        *,
+        debuggable: bool = False,
     ) -> None:
-        """Tests hand in clocks that they move; without, the machine's own count. `observer` watches all calls."""
+        """Tests hand in clocks that they move; without, the machine's own count. `observer` watches all calls.
+
+        Only where it is `debuggable` can a debugger be attached to a function (`debug`).
+        """
+        self._debuggable = debuggable
         self._settings = settings
         self._substitutes = substitutes or Substitutes()
         self._clocks: Clocks = clocks or SystemClocks()
@@ -112,6 +119,25 @@ class Sesame:
         """Those of a started Sesame."""
         return self._parts
 
+    async def debug(self, target: Target, progress: Callable[[str], None] = lambda _line: None) -> Debugging:
+        """From here on the function's calls go to an instance with a debugger; the way to it is returned.
+
+        Installs the debugger of its runtime where it is missing, and tells `progress` of it, on a thread. Raises
+        `ConfigurationError` where that fails, and as a call does for a function that does not exist.
+        """
+        debugging = self._parts.engine.engine.debugging
+        assert debugging is not None, "this Sesame was not built to be debuggable"
+        runtime = self._parts.engine.resolver.resolve(target).runtime
+        debuggers = self._runtimes.debuggers
+
+        def installed() -> bytes:
+            debuggers.install(runtime, progress)
+            return debuggers.archive(runtime)
+
+        archive = await asyncio.to_thread(installed)
+        debugging.debug(target, (await self._parts.storage.packages.add(archive, runtime)).sha256)
+        return debugging
+
     def enforcement(self) -> tuple[Enforcement, ...]:
         """Every limit and wall of the sandbox, and whether it is held on this machine."""
         return self._parts.engine.driver.enforcement()
@@ -135,7 +161,9 @@ class Sesame:
         storage_needs = StorageNeeds(settings, self.data_dir, clocks, teardown, given.log_sink, given.durable)
         storage = await open_storage(storage_needs)
         identity = await open_identity(settings, storage.catalog, clocks)
-        engine_needs = EngineNeeds(settings, self.data_dir, clocks, runtimes, teardown, self._observer)
+        engine_needs = EngineNeeds(
+            settings, self.data_dir, clocks, runtimes, teardown, self._observer, self._debuggable
+        )
         engine = await open_engine(engine_needs, storage, identity)
         self._parts = Parts(storage, identity, engine)
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)

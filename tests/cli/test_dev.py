@@ -8,15 +8,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.dap import DapClient
 
 from sesame.cli import dev
+from sesame.sandbox.runtimes.interpreters import discover
+from sesame.sandbox.runtimes.lookup import Runtimes
+from sesame.sandbox.runtimes.places import default_root
 
+_known = Runtimes.look_up({}, default_root())
 PATIENCE_S = 120.0
 SOURCE = """
 import os
@@ -31,13 +37,13 @@ def handler(environ, start_response):
 class Running:
     """One `sesame dev` and all that it has shown."""
 
-    def __init__(self, folder: Path, cache: Path) -> None:
+    def __init__(self, folder: Path, cache: Path, *options: str) -> None:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
         self.shown = cache.parent / "shown"
         command = [sys.executable, "-m", "sesame", "dev", str(folder), "--name", "demo/web", "--port", "0"]
         with self.shown.open("wb") as out:
             self.process = subprocess.Popen(
-                [*command, "--oss-port", "0", "--sandbox", "plain"],
+                [*command, "--oss-port", "0", "--sandbox", "plain", *options],
                 stdout=out, stderr=out, env={**environ, "XDG_CACHE_HOME": str(cache)},
             )  # fmt: skip
 
@@ -52,6 +58,17 @@ class Running:
             assert time.monotonic() < deadline, f"'{words}' was not shown:\n{self.text}"
             time.sleep(0.02)
 
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def visit(port: int) -> bytes:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/a", headers={"Host": f"web.demo.localhost:{port}"})
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+        return bytes(answer.read())
+
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
@@ -60,21 +77,14 @@ def running(tmp_path: Path) -> Iterator[Running]:
     (folder / "main.py").write_text(SOURCE.replace("NUMBER", "one"))
     made = Running(folder, tmp_path / "cache")
     yield made
-    if made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
+    made.end()
 
 
 def test_a_saved_file_serves_with_the_next_call_until_ctrl_c(running: Running, tmp_path: Path) -> None:
     running.wait_for("Watching ")
     port = int(running.text.partition("http://web.demo.localhost:")[2].partition("/")[0])
 
-    def visit() -> bytes:
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/a", headers={"Host": f"web.demo.localhost:{port}"})
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
-            return bytes(answer.read())
-
-    assert visit() == b"one"
+    assert visit(port) == b"one"
     running.wait_for("demo/web | asked for /a")
     running.wait_for("demo/web  GET /a → 200  ok ")
     source = tmp_path / "web" / "main.py"
@@ -82,7 +92,7 @@ def test_a_saved_file_serves_with_the_next_call_until_ctrl_c(running: Running, t
     running.wait_for("new code, ")
     running.wait_for("changed: main.py")
     deadline = time.monotonic() + PATIENCE_S
-    while visit() != b"two":
+    while visit(port) != b"two":
         assert time.monotonic() < deadline
     source.write_text("def handler(environ, start_response:\n")
     running.wait_for("SyntaxError")
@@ -101,3 +111,36 @@ def test_each_project_has_a_data_directory_of_its_own(tmp_path: Path, monkeypatc
     assert first != second
     assert first == dev.data_dir_of(Path("/a/shop"))
     assert first.parent == tmp_path / "sesame" / "dev"
+
+
+def test_a_debugger_attaches_as_launch_json_says_and_nothing_else_can_be_reached(tmp_path: Path) -> None:
+    folder = tmp_path / "web"
+    folder.mkdir()
+    (folder / "main.py").write_text(SOURCE.replace("NUMBER", "one"))
+    runtime = next((name for name in discover() if _known.debuggers.installed(name)), None)
+    if runtime is None:
+        pytest.skip("no runtime's debugger is installed")
+    running = Running(folder, tmp_path / "cache", "--runtime", runtime, "--debug", "demo/web", "--debug-port", "0")
+    try:
+        running.wait_for("In VS Code: ")
+        (found,) = json.loads((folder / ".vscode" / "launch.json").read_text())["configurations"]
+        assert found["connect"]["host"] == "127.0.0.1"
+        (mapping,) = found["pathMappings"]
+        debugger = DapClient(found["connect"]["port"])
+        debugger.attach({str(folder): mapping["remoteRoot"]}, {str(folder / "main.py"): [5]})
+        running.wait_for("A debugger is attached")
+        port = int(running.text.partition("http://web.demo.localhost:")[2].partition("/")[0])
+        answers: list[bytes] = []
+        calling = threading.Thread(target=lambda: answers.append(visit(port)))
+        calling.start()
+        stopped = debugger.event("stopped")
+        assert stopped["reason"] == "breakpoint"
+        debugger.ask("continue", {"threadId": stopped["threadId"]})
+        calling.join(PATIENCE_S)
+        assert answers == [b"one"]
+        debugger.close()
+        running.wait_for("The debugger has left.")
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(PATIENCE_S) == 0
+    finally:
+        running.end()

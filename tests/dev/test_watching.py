@@ -28,6 +28,8 @@ PATIENCE_S = 60.0
         ("code/.main.py.swp", False),
         ("code/main.py~", False),
         (".git/index", False),
+        ("code/.vscode/launch.json", False),
+        (".vscode/launch.json", False),
         ("other/variables.json", True),
         ("sesame-data/logs.db", False),
     ],

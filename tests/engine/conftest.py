@@ -101,6 +101,7 @@ def build(
     *,
     recursion_limit: int = 0,
     observer: Observer | None = None,
+    debuggable: bool = False,
 ) -> Engine:
     catalog, driver, clocks = FakeCatalog(), FakeDriver(), FakeClocks()
     kept: list[tuple[LogSource, str, bytes]] = []
@@ -128,6 +129,7 @@ def build(
             region="cn-shanghai",
             recursion_limit=recursion_limit,
             observer=observer or Observer(),
+            debuggable=debuggable,
         )
     )
     return Engine(catalog, driver, clocks, resolver, local, kept, asked, fail, chains)

@@ -197,3 +197,12 @@ async def test_a_timeout_logs_the_stacks(stage: Any, until: Any, handler: str) -
     assert "bootstrap.py" not in actor.text
     assert "watchdog.py" not in actor.text
     assert actor.deaths == 0
+
+
+async def test_a_breakpoint_without_a_debugger_says_how_to_get_one(stage: Any) -> None:
+    actor = await stage.start(
+        "raises", "index.asks_a_debugger", environment={"FC_SERVICE_NAME": "s", "FC_FUNCTION_NAME": "f"}
+    )
+    body = await actor.error()
+    assert body["errorType"] == "BdbQuit"
+    assert "`sesame dev --debug s/f`" in body["errorMessage"]

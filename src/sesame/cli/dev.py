@@ -23,15 +23,16 @@ from sesame.cli import naming, output, own_log, server
 from sesame.cli.call_lines import CallLines, to_stderr
 from sesame.cli.client import Client
 from sesame.cli.options import settle, with_settings
-from sesame.deploy import sources
-from sesame.deploy.folder import Wanted
+from sesame.deploy import folder, sources
 from sesame.deploy.project import Project
 from sesame.dev import watching
+from sesame.dev.debugged import PORT, DebuggedFunction, Wanted
 from sesame.dev.development import Development, Needs, urls
 from sesame.dev.guessed_once import GuessedOnce
 from sesame.engine.interface import Observer
 from sesame.model import limits
 from sesame.model.clocks import SystemClocks
+from sesame.model.errors import SesameError
 from sesame.sandbox.runtimes.interpreters import discover
 from sesame.settings import Settings
 
@@ -50,6 +51,11 @@ SETTINGS = ("port", "oss_port", "data_dir", "sandbox", "interpreters", "runtimes
 @click.option("--http/--event", "http", default=None, help="What a folder's function takes.")
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Of a folder's function.")
 @click.option("-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Of a template.")
+@click.option("--debug", "debugged", metavar="FUNCTION", help="Have a debugger wait in this function's instance.")
+@click.option(
+    "--debug-port", type=click.IntRange(0, 65535), default=PORT, show_default=True,
+    help="Port on this machine's loopback where it is reached.",
+)  # fmt: skip
 @click.option("--keep-serving", is_flag=True, help="Keep the old code where the new one cannot be loaded.")
 @click.option("--endpoint", metavar="URL", help="Deploy to this server, instead of starting one for the project.")
 @with_settings(*SETTINGS)
@@ -57,6 +63,8 @@ def dev(**options: Any) -> None:
     """Runs SOURCE (a folder with a template.yml or s.yaml, a template, or a folder or file with a handler) on a Sesame
     of its own, and deploys again whatever is saved. Shows calls, logs and failures as they come.
     """
+    if options["endpoint"] and options["debugged"]:
+        raise click.UsageError("--debug starts a Sesame of its own: leave --endpoint away")
     settings = settle(options)
     own_log.configure()
     source: Path = options["template"] or options["source"]
@@ -93,12 +101,18 @@ async def _at_endpoint(options: dict[str, Any], settings: Settings, source: Path
 
 async def _at_own(options: dict[str, Any], settings: Settings, source: Path, lines: CallLines) -> None:
     settings = _own(settings, source, options)
-    sesame = Sesame(settings, SystemClocks(), Observer(ended=lines.take, wrote=lines.wrote))
+    wanted = options["debugged"]
+    observer = Observer(ended=lines.take, wrote=lines.wrote)
+    sesame = Sesame(settings, SystemClocks(), observer, debuggable=bool(wanted))
+    root = _root(source)
+    debugged = DebuggedFunction(sesame, Wanted(wanted, options["debug_port"], root), lines.say) if wanted else None
     try:
         await sesame.start()
         port = int(sesame.endpoints.fc.rpartition(":")[2])
-        await _develop(_development(sesame, options, settings, source, lines), lines, _root(source), port)
+        await _develop(_development(sesame, options, settings, source, lines), lines, root, port, debugged)
     finally:
+        if debugged is not None:
+            await debugged.close()
         await sesame.stop()
 
 
@@ -132,7 +146,9 @@ def _development(
     )
 
 
-async def _develop(development: Development, lines: CallLines, root: Path, port: int | None) -> None:
+async def _develop(
+    development: Development, lines: CallLines, root: Path, port: int | None, debugged: DebuggedFunction | None = None
+) -> None:
     """Deploys, then deploys again after each change; ends by cancellation only. `port` serves local URLs."""
     told: list[str] = []
     watching_told = False
@@ -144,6 +160,11 @@ async def _develop(development: Development, lines: CallLines, root: Path, port:
                 for line in now if now != told else ():
                     lines.say(line)
                 told = now
+                if debugged is not None:
+                    try:
+                        await debugged.after_deploy(development.project)
+                    except SesameError as error:
+                        lines.failed(str(error))
             if not await watcher.watch(development.folders()):
                 if not watching_told:
                     lines.say(f"Watching {root}; stop with Ctrl-C.")
@@ -170,7 +191,7 @@ def _reader(options: dict[str, Any], settings: Settings, source: Path, key: serv
     """Reads the project anew with each call; interpreters are looked for once."""
     runtimes = () if options["runtime"] else tuple(discover())
     service, function = naming.service_and_function(options["name"]) if options["name"] else (None, None)
-    wanted = Wanted(
+    wanted = folder.Wanted(
         service=service,
         function=function,
         handler=options["handler"],

@@ -156,7 +156,9 @@ def lock(invoked: Invoked, /, file: Path, **flags: Any) -> None:
 @click.argument("names", nargs=-1, metavar="[RUNTIME]…")
 @click.pass_obj
 def install(invoked: Invoked, /, names: tuple[str, ...]) -> None:
-    """Installs the packages that the cloud ships with each runtime (all that have an interpreter by default)."""
+    """Installs the packages that the cloud ships with each runtime (all that have an interpreter by default), and the
+    runtime's debugger.
+    """
     known = invoked.known
     assert known is not None
     _refuse_unknown(names)
@@ -166,6 +168,8 @@ def install(invoked: Invoked, /, names: tuple[str, ...]) -> None:
     if not known.found:
         raise ConfigurationError("no interpreter was found for any runtime; `sesame runtimes` says how to get one")
     known.packages.install_all(names or tuple(known.found), output.note)
+    for name in names or tuple(known.found):
+        known.debuggers.install(name, output.note)
     for name in known.missing():
         if not names:
             output.note(f"{name}: its own interpreter was not found; get it: {interpreters.how_to_get(name)}")

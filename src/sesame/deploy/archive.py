@@ -19,7 +19,7 @@ from sesame.model.errors import ConfigurationError
 ALWAYS_IGNORED = (
     ".git", ".svn", ".hg", ".env", ".DS_Store", "template.packaged.yml", ".nas.yml", ".fun/nas", ".fun/tmp",
     ".fun/package", ".fun/build", ".s/build", "node_modules", "__pycache__", ".venv", "sesame-data", ".funignore",
-    ".fcignore",
+    ".fcignore", ".vscode", ".idea",
 )  # fmt: skip
 EPOCH = (1980, 1, 1, 0, 0, 0)
 FILES_MAX = 100_000

@@ -34,7 +34,8 @@ class State(enum.StrEnum):
 LEGAL_MOVES: Mapping[State, frozenset[State]] = {
     State.STARTING: frozenset({State.INITIALIZING, State.BUSY, State.DEAD}),
     State.INITIALIZING: frozenset({State.BUSY, State.DEAD}),
-    State.BUSY: frozenset({State.IDLE, State.DEAD}),
+    # Of an instance that was started ahead of its first call, the initializer runs with that call.
+    State.BUSY: frozenset({State.IDLE, State.INITIALIZING, State.DEAD}),
     State.IDLE: frozenset({State.BUSY, State.DEAD}),
     State.DEAD: frozenset(),
 }
@@ -47,6 +48,18 @@ class CallFailed(msgspec.Struct, frozen=True):
     detail: str
 
 
+class Debugger(msgspec.Struct, frozen=True):
+    """Where debugpy listens inside an instance: as the shim said before any code of the function was loaded.
+
+    `relay` is the program that a command runs to reach it, by `python`; `code` is where the function's code lies.
+    """
+
+    port: int
+    python: str
+    relay: str
+    code: str
+
+
 class Instance:
     """Owned by the call that made it BUSY, and by the pool while it is IDLE."""
 
@@ -57,6 +70,9 @@ class Instance:
         self.initialized = not snapshot.launch.initializer
         self.idle_since = 0.0
         self.frozen = False
+        self.debugger: Debugger | None = None
+        # While a debugger is attached, no call takes too long.
+        self._limits_suspended = False
         # Calls in flight: more than none exactly while the instance is STARTING, INITIALIZING or BUSY for a call.
         self.calls = 0
         # Commands that run beside the function. While there is one, the instance is neither frozen nor expired.
@@ -121,7 +137,8 @@ class Instance:
             return CallFailed("killed", "ended between two steps of its call")
         deadline = self._free_deadline or self._new_deadline()
         self._free_deadline = None
-        deadline.set(timeout_s)
+        if not self._limits_suspended:
+            deadline.set(timeout_s)
         try:
             reply = await sandbox.call(Call(kind, request_id, meta, payload))
         except SandboxDied as death:
@@ -137,6 +154,12 @@ class Instance:
             # The answer came in the moment of the deadline, and the process is being killed already.
             return CallFailed("timeout", f"answered after {timeout_s:g} s")
         return reply
+
+    def suspend_limits(self, *, suspended: bool) -> None:
+        """Lifts the deadlines of the calls in flight and of every call until this is taken back."""
+        self._limits_suspended = suspended
+        for deadline in self._deadlines if suspended else ():
+            deadline.lift()
 
     @asynccontextmanager
     async def exec(self, command: Command) -> AsyncIterator[Execution]:

@@ -10,6 +10,7 @@ import msgspec
 
 from sesame.engine.announced import AnnouncedCalls
 from sesame.engine.async_policies import has_capacity
+from sesame.engine.debugging import Debugging, DebugSnapshots
 from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.environment import CredentialsOf
 from sesame.engine.hooks import Hooks
@@ -29,7 +30,10 @@ from sesame.sandbox.interface import SandboxLauncher
 
 
 class EngineDependencies(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine is built from. Account and region are what functions find in their context."""
+    """What an engine is built from. Account and region are what functions find in their context.
+
+    Functions can be debugged only where the engine was built `debuggable`.
+    """
 
     launcher: SandboxLauncher
     resolver: Snapshots
@@ -41,18 +45,23 @@ class EngineDependencies(msgspec.Struct, frozen=True, kw_only=True):
     region: str
     recursion_limit: int = 0
     observer: Observer = Observer()
+    debuggable: bool = False
 
 
 class LocalEngine:
     """As `Engine` says."""
 
     def __init__(self, given: EngineDependencies) -> None:
-        self._resolver = given.resolver
+        resolver: Snapshots = given.resolver
+        debugged = DebugSnapshots(given.resolver) if given.debuggable else None
+        if debugged is not None:
+            resolver = debugged
+        self._resolver = resolver
         self._caps = given.caps
         self.pool = Pool(
             PoolDependencies(
                 launcher=given.launcher,
-                resolver=given.resolver,
+                resolver=resolver,
                 clocks=given.clocks,
                 caps=given.caps,
                 sink=_observed(given.sink, given.observer.wrote),
@@ -62,13 +71,15 @@ class LocalEngine:
             )
         )
         self.dispatcher = Dispatcher(
-            given.resolver, self.pool, given.clocks, given.credentials, recursion_limit=given.recursion_limit
+            resolver, self.pool, given.clocks, given.credentials, recursion_limit=given.recursion_limit
         )
         self.dispatcher.on_end = given.observer.ended
         # The dispatcher's own method, so that a call awaits no coroutine of this class.
         self.invoke = self.dispatcher.invoke
-        self.load = Loading(given.resolver, self.pool, given.clocks, given.credentials).load
-        self.announce = AnnouncedCalls(given.resolver, self.pool, given.caps).announce
+        self.load = Loading(resolver, self.pool, given.clocks, given.credentials).load
+        self.announce = AnnouncedCalls(resolver, self.pool, given.caps).announce
+        # None where nothing can be debugged.
+        self.debugging = None if debugged is None else Debugging(debugged, self.pool)
 
     @property
     def calls_in_flight(self) -> int:

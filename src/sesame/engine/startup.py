@@ -7,7 +7,7 @@ initializer. Apart from calling, so that an instance provisioned ahead of use is
 import msgspec
 import structlog
 
-from sesame.engine import environment
+from sesame.engine import debugger_start, environment
 from sesame.engine.instance import Instance, State
 from sesame.engine.policies import BACKOFF_MAX_S, START_ATTEMPTS, start_backoff_s
 from sesame.engine.steps import UNHANDLED, Ended, Steps
@@ -82,6 +82,8 @@ class Startup:
                 raise self._not_started(self._remember(snapshot.key, error, began_at)) from error
             self._failing.pop(snapshot.key, None)
             instance.started(sandbox)
+            if snapshot.debug:
+                await debugger_start.listen(instance)
             return
 
     def _remember(self, key: str, error: SandboxStartFailed, began_at: float) -> _Failing:
@@ -137,7 +139,7 @@ def _spec(snapshot: Snapshot, instance_id: str, account_id: str, region: str) ->
         code=snapshot.code,
         layers=snapshot.layers,
         environment=environment.compose(snapshot, instance_id, account_id, region),
-        memory_mb=snapshot.limits.memory_mb,
+        memory_mb=snapshot.limits.memory_mb + (debugger_start.MEMORY_MB if snapshot.debug else 0),
         disk_mb=snapshot.limits.disk_mb,
         setup=environment.setup(snapshot, account_id, region),
     )

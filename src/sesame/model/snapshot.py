@@ -51,7 +51,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     `key` changes whenever anything changes that an instance is built from; instances are pooled by it. `service` and
     `function` are names. `role` is the ARN of the role whose temporary keys calls get, or "". `code` and `layers` are
     the sha256 of code packages; layers lie merged at /opt, an earlier one over a later one. `code_checksum` is the
-    CRC-64 that the API shows.
+    CRC-64 that the API shows. With `debug` an instance has a debugger listen (`engine.debugging`).
     """
 
     key: str
@@ -66,6 +66,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     code_checksum: str
     layers: tuple[str, ...] = ()
+    debug: bool = False
 
 
 class Resolved(msgspec.Struct, frozen=True):

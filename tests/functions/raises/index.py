@@ -52,3 +52,9 @@ def names_its_file(event, context):
 
 
 not_callable = 5
+
+
+def asks_a_debugger(event, context):
+    import pdb
+    pdb.set_trace()
+    return 'went on'

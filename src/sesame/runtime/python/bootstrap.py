@@ -12,6 +12,7 @@ import traceback
 
 import bytecode
 import context
+import debugging
 import failures
 import handlers
 import output
@@ -140,6 +141,8 @@ class _Instance(object):
 
     def _answer(self, header, request_id, payload):
         """(ok, what belongs to an HTTP response or None, body): the arguments of `Connection.send_result`."""
+        if header["type"] in ("debug", "debug_wait"):
+            return self._debug(header["type"])
         if "meta" in header:
             # A call without it has the meta of the call before.
             self._meta = _native(header["meta"])
@@ -154,6 +157,15 @@ class _Instance(object):
             return True, http, body
         except handlers.LoadFailure as error:
             return self._failed(failures.of_load_failure(error), as_repr=True)
+        except Exception:
+            return self._failed(failures.of_exception(sys.exc_info()))
+
+    def _debug(self, kind):
+        try:
+            if kind == "debug":
+                return True, None, debugging.listen(self._setup["code_dir"])
+            debugging.wait_for_client()
+            return True, None, b""
         except Exception:
             return self._failed(failures.of_exception(sys.exc_info()))
 

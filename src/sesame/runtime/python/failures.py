@@ -33,7 +33,13 @@ def show_as(code_dir, code_root):
 def of_exception(exc_info):
     """The error body, as a dict, of what a handler raised."""
     kind, error, trace = exc_info
-    return _body(message(error), _name(kind), [_frame(*entry) for entry in _entries(trace)])
+    text = message(error)
+    if not text and _name(kind) == u"BdbQuit":
+        # `pdb` asks on a terminal, and there is none: it reads the end of the input and gives up.
+        text = u"no debugger is attached: `sesame dev --debug %s/%s` starts one, which `breakpoint()` and " \
+            u"`pdb.set_trace()` then stop for" % tuple(
+                _text(os.environ.get(name, "")) for name in ("FC_SERVICE_NAME", "FC_FUNCTION_NAME"))
+    return _body(text, _name(kind), [_frame(*entry) for entry in _entries(trace)])
 
 
 def of_load_failure(failure):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sesame.sandbox.launch import Launch
 from sesame.sandbox.runtimes import interpreters
+from sesame.sandbox.runtimes.debuggers import Debuggers
 from sesame.sandbox.runtimes.interpreters import Interpreter
 from sesame.sandbox.runtimes.places import own_interpreters
 from sesame.sandbox.runtimes.site_packages import SitePackages
@@ -20,6 +21,7 @@ class Runtimes:
     def __init__(self, found: dict[str, Interpreter], packages: SitePackages) -> None:
         self.found = found
         self.packages = packages
+        self.debuggers = Debuggers(packages.root, found)
 
     @classmethod
     def look_up(

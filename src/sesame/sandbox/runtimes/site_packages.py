@@ -42,7 +42,7 @@ class SitePackages:
     """The packages of all runtimes: `<root>/<runtime>/<hash of constraints and interpreter>/site-packages`."""
 
     def __init__(self, root: Path, interpreters: Mapping[str, Interpreter]) -> None:
-        self._root = root
+        self.root = root
         self._interpreters = interpreters
 
     def path(self, runtime: str) -> Path | None:
@@ -81,8 +81,8 @@ class SitePackages:
         """
         if self.manifest(runtime):
             return
-        self._root.mkdir(parents=True, exist_ok=True)
-        with _locked(self._root / f".{runtime}.lock", progress):
+        self.root.mkdir(parents=True, exist_ok=True)
+        with locked(self.root / f".{runtime}.lock", progress):
             if not self.manifest(runtime):
                 self._install(self._interpreters[runtime], progress)
 
@@ -91,7 +91,7 @@ class SitePackages:
         lock, build = lock_files(interpreter)
         known = hashlib.sha256(lock.read_bytes() + build.read_bytes())
         known.update(f"{interpreter.path} {interpreter.version}".encode())
-        return self._root / runtime / known.hexdigest()[:16]
+        return self.root / runtime / known.hexdigest()[:16]
 
     def _install(self, interpreter: Interpreter, progress: Progress) -> None:
         lock, build = lock_files(interpreter)
@@ -119,7 +119,7 @@ class SitePackages:
             _make_read_only(staging)
             staging.rename(final)
         except PipFailed as failed:
-            raise ConfigurationError(_advice(interpreter, failed)) from failed
+            raise ConfigurationError(advice(interpreter, failed)) from failed
         finally:
             _remove(staging)
         progress(f"{len(pins)} packages installed in {time.monotonic() - began:.0f} s")
@@ -157,7 +157,7 @@ def _prove(interpreter: Interpreter, folder: Path) -> None:
         raise PipFailed(f"`{PROOF}` fails", done.stdout.splitlines())
 
 
-def _advice(interpreter: Interpreter, failed: PipFailed) -> str:
+def advice(interpreter: Interpreter, failed: PipFailed) -> str:
     text = "\n".join(failed.lines)
     if "command 'gcc' failed" in text or "command 'cc' failed" in text or "unable to execute" in text:
         advice = "a package is built from source: a C compiler is needed (Debian: apt install gcc libc6-dev)"
@@ -175,7 +175,7 @@ def _advice(interpreter: Interpreter, failed: PipFailed) -> str:
 
 
 @contextmanager
-def _locked(path: Path, progress: Progress) -> Iterator[None]:
+def locked(path: Path, progress: Progress) -> Iterator[None]:
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
