@@ -55,6 +55,13 @@ def blob(data: Path, key: str) -> Path:
     return path
 
 
+def stray(data: Path, name: str) -> Path:
+    """Where a blob of this name would be."""
+    path = data / "objects" / "data" / name[:2] / name
+    path.parent.mkdir(exist_ok=True)
+    return path
+
+
 def package(data: Path, *, layer: bool = False) -> Path:
     (folder,) = [
         path
@@ -102,7 +109,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda d: move(blob(d, "small"), d / "objects" / "data" / "zz" / "x"), "object 'small'.*is missing",
     ),
     "an object that is a folder": (lambda d: (p := blob(d, "small")).unlink() or p.mkdir(), "is no file"),
-    "a file of no row": (lambda d: (d / "objects" / "data" / "ab" / "abc").touch(), "no row of the database mentions"),
+    "a file of no row": (lambda d: stray(d, "abc").touch(), "no row of the database mentions"),
     "the md5 of a row": (lambda d: sql(d, "UPDATE objects SET etag = 'X' WHERE key = x'736d616c6c'"), "MD5 differs"),
     "the size of a row": (lambda d: sql(d, "UPDATE objects SET size = 7 WHERE size = 5"), "has 5 bytes instead of 7"),
     "a row of no kind": (lambda d: sql(d, "UPDATE objects SET kind = 'Odd' WHERE size = 5"), "'Odd' is not a valid"),
@@ -214,7 +221,7 @@ def assert_told(data_dir: DataDir, says: str) -> None:
 
 def planted(data: Path, number: int, at: float) -> None:
     for each in range(number):
-        path = data / "objects" / "data" / f"{each % 256:02x}" / f"{each % 256:02x}left{each}"
+        path = stray(data, f"{each % 256:02x}left{each}")
         path.write_bytes(b"x")
         os.utime(path, (at, at))
 

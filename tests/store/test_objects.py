@@ -315,7 +315,7 @@ async def test_strays_are_set_aside_wherever_they_lie(tmp_path: Path, place: Pat
     (inside / "drafts" / "folder" / "deep").mkdir(parents=True)
     (inside / "drafts" / "link").symlink_to("/etc")
     (inside / "data" / "stray").write_text("x")
-    (inside / "data" / "00" / "folder").mkdir()
+    (inside / "data" / "00" / "folder").mkdir(parents=True)
     (inside / "data" / "zz").mkdir()
     (inside / "data" / "zz" / "stray").write_text("x")
     (inside / "data" / "link").symlink_to("/etc")

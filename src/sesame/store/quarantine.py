@@ -46,6 +46,7 @@ class Quarantine:
         source = self.root / kind / name
         if not os.path.lexists(source):
             return False
+        make_folder(target.parent)
         source.rename(target)
         sync_folder(source.parent)
         sync_folder(target.parent)

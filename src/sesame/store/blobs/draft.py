@@ -3,6 +3,7 @@
 Called by `store.blobs.files` and `store.blobs.upload` on their threads. Everything here blocks.
 """
 
+import errno
 import hashlib
 import os
 import time
@@ -21,7 +22,7 @@ from sesame.store.durable import make_folder, sync_folder
 from sesame.store.quarantine import BLOBS, STRAYS, Quarantine
 
 COPY_BYTES = 1024 * 1024
-_SHARDS = 256
+_SHARDS = frozenset(f"{number:02x}" for number in range(256))
 
 
 class Swept(msgspec.Struct, frozen=True):
@@ -34,7 +35,10 @@ class Swept(msgspec.Struct, frozen=True):
 
 
 class BlobFolder:
-    """`root` holds `drafts/` (not yet blobs) and `data/00` … `data/ff`, each with the blobs whose names begin so."""
+    """`root` holds `drafts/` (not yet blobs) and `data/00` … `data/ff`, each with the blobs whose names begin so.
+
+    Each of these folders is made when the first blob needs it.
+    """
 
     def __init__(self, root: Path, quarantine: Quarantine) -> None:
         self._drafts = root / "drafts"
@@ -44,14 +48,17 @@ class BlobFolder:
         self._unclaimed: dict[str, float] = {}
 
     def open(self) -> None:
-        """Makes the folders and empties `drafts`: the process that wrote there has ended."""
+        """Empties `drafts`, as the process that wrote there has ended.
+
+        Raises `FileExistsError` where a file is in the place of a folder.
+        """
         make_folder(self._drafts)
         make_folder(self._data)
         # Whatever the folder above lets others see: objects are their owners'.
         self._data.parent.chmod(0o700)
-        for number in range(_SHARDS):
-            (self._data / f"{number:02x}").mkdir(exist_ok=True)
-        sync_folder(self._data)
+        for path in self._data.iterdir():
+            if path.name in _SHARDS and not path.is_dir():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         for draft in self._drafts.iterdir():
             if draft.is_file() and not draft.is_symlink():
                 draft.unlink()
@@ -185,7 +192,7 @@ class Draft:
         try:
             self._path.rename(path)
         except FileNotFoundError:
-            # As for drafts. If the draft itself is gone, renaming fails again.
+            # It is the folder's first blob, or the folder was removed. Fails again if the draft itself is gone.
             path.parent.mkdir(exist_ok=True)
             sync_folder(path.parent.parent)
             self._path.rename(path)
