@@ -9,10 +9,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,6 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner
+from tests.support import forked
 from tests.support.data_directory import Stores, fill
 
 from sesame.cli.backup import backup, restore
@@ -29,6 +26,9 @@ from sesame.store.upkeep import backup as backup_module
 from sesame.store.upkeep.backup import MANIFEST, Manifest, back_up
 from sesame.store.upkeep.backup import restore as restore_from
 from sesame.store.upkeep.check import Checked, check
+
+# Of a directory in use.
+COPIES, CHANGES_TO_A_COPY = 3, 7
 
 
 def sound(data: Path, database: str | None = None) -> bool:
@@ -90,26 +90,30 @@ async def test_a_directory_in_use_is_copied_as_of_one_moment(tmp_path: Path, pla
     stores = Stores(tmp_path / "data", place if isinstance(place, str) else None)
     await stores.open()
     await fill(stores)
-    over = threading.Event()
+    loop, length, made = asyncio.get_running_loop(), 23, 0
 
-    def copy_often() -> list[Path]:
-        targets = [tmp_path / f"copy-{number}" for number in range(4)]
-        for target in targets:
-            back_up(stores.data_dir, target)
-        over.set()
-        return targets
+    async def change() -> None:
+        """One of three changes. Two objects change in one order: a copy never has the second without the first."""
+        nonlocal length, made
+        turn, which = divmod(made, 3)
+        made += 1
+        if which == 2:
+            length = (await stores.append("log", b"more\n", length)).size
+        else:
+            await stores.put(("small", "empty")[which], b"%08d" % (turn + 1))
 
-    copying = asyncio.create_task(asyncio.to_thread(copy_often))
-    turn, length = 0, 23
-    while not over.is_set():
-        turn += 1
-        # Two objects that change in one order: a copy never has the second without the first.
-        await stores.put("small", b"%08d" % turn)
-        await stores.put("empty", b"%08d" % turn)
-        length = (await stores.append("log", b"more\n", length)).size
-    for number, target in enumerate(await copying):
+    for number in range(COPIES):
+        until = made + CHANGES_TO_A_COPY
+
+        def progress(_text: str, until: int = until) -> None:
+            """Before each step of the copy, for as long as there are changes to make: then it comes to an end."""
+            if made < until:
+                asyncio.run_coroutine_threadsafe(change(), loop).result(60)
+
+        await asyncio.to_thread(back_up, stores.data_dir, tmp_path / f"copy-{number}", progress)
+        assert made == until
         new = tmp_path / f"new-{number}"
-        restore_from(target, DataDir(new))
+        restore_from(tmp_path / f"copy-{number}", DataDir(new))
         assert sound(new)
         read = await contents(new)
         assert int(read["small"] if read["small"] != b"small" else 0) - int(read["empty"] or 0) in (0, 1)
@@ -196,25 +200,35 @@ def test_a_backup_cannot_write_elsewhere(copy: Path, tmp_path: Path, path: str) 
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 
 
-BACKUP = "import sys; from pathlib import Path; from sesame.data_dir import DataDir; \
-from sesame.store.upkeep.backup import back_up; back_up(DataDir(Path(sys.argv[1])), Path(sys.argv[2]))"
+def main(data: str, target: str, until: str) -> None:
+    """Makes so many steps of a backup, says so, and waits to be killed; or comes to its end."""
+    left = iter(range(int(until)))
+
+    def progress(_text: str) -> None:
+        if next(left, None) is None:
+            print("here", flush=True)
+            signal.pause()
+
+    back_up(DataDir(Path(data)), Path(target), progress)
 
 
 def test_a_backup_that_was_killed_is_not_there(whole: Path, tmp_path: Path) -> None:
-    killed = 0
-    for wait_s in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
-        target = tmp_path / "copy"
-        child = subprocess.Popen([sys.executable, "-c", BACKUP, str(whole), str(target)])
-        time.sleep(wait_s)
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-        if not target.exists():
-            killed += 1
-            continue
-        restore_from(target, DataDir(tmp_path / f"new-{wait_s}"))
-        assert sound(tmp_path / f"new-{wait_s}")
-        shutil.rmtree(target)
-    assert all((path / MANIFEST).exists() or path.name.startswith(".") for path in tmp_path.glob("copy*"))
+    """Killed before each of its steps, until there is none left."""
+    target, steps = tmp_path / "copy", 0
+    while not target.exists():
+        child, said = forked.call("tests.store.test_backup:main", str(whole), str(target), str(steps))
+        with said:
+            if said.readline():
+                assert not target.exists()
+                child.kill()
+                assert child.wait() == -signal.SIGKILL
+                steps += 1
+            else:
+                assert child.wait() == 0
+    assert steps > 8, "a database, six objects, two code packages"
+    restore_from(target, DataDir(tmp_path / "new"))
+    assert sound(tmp_path / "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "new"]
 
 
 def test_what_a_killed_backup_left_is_removed_by_the_next_and_a_living_one_is_not(whole: Path, tmp_path: Path) -> None:
