@@ -5,6 +5,8 @@ without what it cannot have. Never chooses what runs.
 """
 
 import fcntl
+import functools
+import gc
 import os
 import re
 import tempfile
@@ -21,12 +23,11 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 ALLOWED_SKIPS = "ALLOWED_SKIPS"
-# These count or time what the whole machine does: mounts, loop devices, control groups, two seconds after a kill.
+# These count or time what the whole machine does: mounts, loop devices, control groups, stalls of an event loop.
 ALONE = (
     "sandbox/test_jail_leaks.py",
     "sandbox/test_jail_death.py",
     "security/test_outliving.py",
-    "journeys/test_survival.py",
     "journeys/test_stalls.py",
     "journeys/test_event_chain.py",
 )
@@ -35,6 +36,9 @@ ALONE = (
 LONGEST = (
     "security/test_walls.py",
     "sandbox/test_jail_user.py",
+    "journeys/test_queue_kill.py",
+    "journeys/test_queue_faults.py",
+    "journeys/test_survival.py",
     "journeys/test_exec.py",
     "sandbox/test_exec.py",
     "journeys/test_schemathesis.py",
@@ -42,6 +46,10 @@ LONGEST = (
     "sandbox/test_jail_contract.py",
     "cli/test_demo.py",
     "cli/test_start.py",
+    "store/test_check.py",
+    "store/test_objects.py",
+    "triggers/test_timers.py",
+    "journeys/test_object_events.py",
     "store/test_kill.py",
     "journeys/test_instances.py",
     "runtime/test_contract.py",
@@ -140,6 +148,17 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Turns(Path(workerinput["turns"])), "turns")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is collected lives as long as the process: no search for garbage, now or later, finds any in it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _name_of(item) in ALONE:
@@ -150,8 +169,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _name_of(item: pytest.Item) -> str:
     """`cli/test_start.py`; "" for a test that is not below this folder."""
+    return _name_of_file(item.path)
+
+
+@functools.cache
+def _name_of_file(path: Path) -> str:
     here = Path(__file__).parent
-    return item.path.relative_to(here).as_posix() if item.path.is_relative_to(here) else ""
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else ""
 
 
 @pytest.hookimpl(optionalhook=True)

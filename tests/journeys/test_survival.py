@@ -59,6 +59,7 @@ def whole_sesame(tmp_path: Path) -> Iterator[Sesame]:
         yield server
 
 
+@pytest.mark.alone  # It times the end of processes.
 def test_kill_9_leaves_no_process_and_loses_nothing(whole_sesame: Sesame) -> None:
     client = whole_sesame.client()
     client.create_service("s")
