@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support import zips
+from tests.support.databases import new_database
 from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.aliases import Aliases
@@ -92,7 +93,7 @@ class Account:
 
 @pytest.fixture
 async def account(tmp_path: Path) -> AsyncIterator[Account]:
-    database = Database(tmp_path / "db")
+    database = Database(new_database(tmp_path / "db"))
     await database.open()
     now = [1_600_000_000.0]
 

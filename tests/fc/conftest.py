@@ -17,6 +17,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from fc2.auth import Auth
+from tests.support.databases import new_database
 from tests.support.exchanges import FakeExchange
 from tests.support.fakes import ReadFrom
 from tests.support.queues import FakeQueue
@@ -226,7 +227,7 @@ async def asgi(endpoint: FcEndpoint, described: dict[str, Any], chunks: list[byt
 
 @pytest.fixture
 async def endpoint(tmp_path: Path) -> AsyncIterator[Endpoint]:
-    database = Database(tmp_path / "sesame.db")
+    database = Database(new_database(tmp_path / "sesame.db"))
     await database.open()
     catalog = Catalog(database, KINDS)
     await catalog.open()

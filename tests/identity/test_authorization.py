@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.support.databases import new_database
 
 from sesame.identity.authentication import ANONYMOUS_CALLER, Caller
 from sesame.identity.authorization import Authorization, Denied, Requester, Source
@@ -36,7 +37,7 @@ FACTS = RequestFacts(
 
 @pytest.fixture
 async def catalog(tmp_path: Path) -> AsyncIterator[Catalog]:
-    database = Database(tmp_path / "db")
+    database = Database(new_database(tmp_path / "db"))
     await database.open()
     catalog = Catalog(database, KINDS)
     await catalog.open()

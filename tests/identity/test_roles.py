@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.databases import new_database
 
 from sesame.identity.issuer import RENEWAL_MARGIN_S, Issuer
 from sesame.identity.policy.compiled import CompiledPolicies
@@ -37,7 +38,7 @@ class Clock:
 
 @pytest.fixture
 async def catalog(tmp_path: Path) -> AsyncIterator[Catalog]:
-    database = Database(tmp_path / "db")
+    database = Database(new_database(tmp_path / "db"))
     await database.open()
     catalog = Catalog(database)
     await catalog.open()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import oss2
 import pytest
 import requests
+from tests.support.databases import new_database
 from tests.support.official_sdks import sign_by_oss2
 
 from sesame.control.buckets import Buckets
@@ -100,7 +101,7 @@ class RunningEndpoint:
         return self.run(on_loop())
 
     async def _start(self) -> None:
-        self.database = Database(self.root / "db")
+        self.database = Database(new_database(self.root / "db"))
         await self.database.open()
         self.catalog = Catalog(self.database, KINDS)
         await self.catalog.open()

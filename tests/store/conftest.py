@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 from tests.support.data_directory import filled
+from tests.support.databases import new_database
 
 from sesame.store.sql.database import Database
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
-    """Where a test's database is: a file that is not there yet, or the URL of one with empty tables."""
+    """Where a test's database is, with empty tables: a file, or a URL."""
     if request.param == "sqlite":
-        return tmp_path / "db"
+        return new_database(tmp_path / "db")
     url: str = request.getfixturevalue("postgresql_url")
     return url
 

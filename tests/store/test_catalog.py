@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from tests.support.databases import new_database
 
 from sesame.model.errors import ConfigurationError
 from sesame.store.catalog import Catalog, Change, Transaction
@@ -164,7 +165,7 @@ class CatalogMachine(RuleBasedStateMachine):
         return self.loop.run_until_complete(step)
 
     def open(self) -> None:
-        self.database = Database(Path(self.folder.name, "db"))
+        self.database = Database(new_database(Path(self.folder.name, "db")))
         self.run(self.database.open())
         self.catalog = self.run(load(self.database))
 

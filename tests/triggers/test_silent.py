@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 from tests.control.test_triggers import ALL
+from tests.support.databases import new_database
 
 from sesame.model import records
 from sesame.model.kinds import KINDS
@@ -43,7 +44,7 @@ def test_events_of_objects_that_are_never_raised() -> None:
 
 
 async def test_the_log_says_so_at_the_start_and_for_each_new_one(tmp_path: Path) -> None:
-    database = Database(tmp_path / "db")
+    database = Database(new_database(tmp_path / "db"))
     await database.open()
     catalog = Catalog(database, KINDS)
     await catalog.open()
