@@ -4,11 +4,13 @@ import pytest
 from tests.engine.conftest import Engine
 
 from sesame.engine.async_policies import (
+    ASYNC_CAPACITY_SHARE,
     BUSY_LOAD,
     CALLS_MAX,
     FUNCTION_RETRY_MAX_S,
     THROTTLE_RETRY_MAX_S,
     function_retry_s,
+    has_ample_capacity,
     has_capacity,
     next_limit,
     throttle_retry_s,
@@ -52,6 +54,19 @@ def test_one_asynchronous_call_may_run_whatever_the_cap(engine: Engine) -> None:
     caps = Caps(instances_per_function=1, memory_mb=128, starts_at_once=2, keep_alive_s=300)
     assert has_capacity(snapshot, [], [], caps)
     assert not has_capacity(snapshot, [snapshot], [snapshot], caps)
+
+
+@pytest.mark.parametrize("cap", [1, 4, 10])
+@pytest.mark.parametrize("memory_mb", [128, 1024, 10_000])
+def test_ample_capacity_is_capacity(engine: Engine, cap: int, memory_mb: int) -> None:
+    snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
+    caps = Caps(instances_per_function=cap, memory_mb=memory_mb, starts_at_once=2, keep_alive_s=300)
+    ample = [
+        calls for calls in range(12) if has_ample_capacity(snapshot, calls, calls * snapshot.limits.memory_mb, caps)
+    ]
+    assert ample == list(range(len(ample))), "only more calls make it doubtful"
+    assert all(has_capacity(snapshot, [snapshot] * calls, [snapshot] * calls, caps) for calls in ample)
+    assert bool(ample) == (cap > 1 and memory_mb * ASYNC_CAPACITY_SHARE >= snapshot.limits.memory_mb)
 
 
 def test_more_run_while_the_machine_has_time_and_fewer_while_it_is_busy() -> None:

@@ -53,6 +53,17 @@ def has_capacity(snapshot: Snapshot, running: Sequence[Snapshot], taken: Sequenc
     return not running or _memory_mb(running) + memory_mb <= caps.memory_mb * ASYNC_CAPACITY_SHARE
 
 
+def has_ample_capacity(snapshot: Snapshot, calls: int, memory_mb: int, caps: Caps) -> bool:
+    """Whether `has_capacity` is true for certain, without a look at the calls.
+
+    There are at most so many calls and idle instances, of whatever functions, and they have at most so much memory.
+    """
+    for cap in (snapshot.limits.instances, caps.instances_per_function):
+        if cap is not None and calls >= int(cap * ASYNC_CAPACITY_SHARE):
+            return False
+    return memory_mb + snapshot.limits.memory_mb <= caps.memory_mb * ASYNC_CAPACITY_SHARE
+
+
 def next_limit(limit: int, load: float, *, cores: int, synchronous: bool) -> int:
     """How many asynchronous calls may run from now on.
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from sesame.engine.announced import AnnouncedCalls
-from sesame.engine.async_policies import has_capacity
+from sesame.engine.async_policies import has_ample_capacity, has_capacity
 from sesame.engine.debugging import Debugging, DebugSnapshots
 from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.environment import CredentialsOf
@@ -97,9 +97,12 @@ class LocalEngine:
             snapshot = self._resolver.resolve(target)
         except CallerError:
             return True
-        fresh = self._snapshots(starting)
-        busy = [each.snapshot for each in self.pool.instances() if each.state not in (State.IDLE, State.DEAD)]
-        return has_capacity(snapshot, [*self._snapshots(calling), *fresh], [*busy, *fresh], self._caps)
+        fresh, own, instances = self._snapshots(starting), self._snapshots(calling), self.pool.instances()
+        memory_mb = self.pool.memory_mb + sum(each.limits.memory_mb for each in (*fresh, *own))
+        if has_ample_capacity(snapshot, len(instances) + len(fresh) + len(own), memory_mb, self._caps):
+            return True
+        busy = [each.snapshot for each in instances if each.state not in (State.IDLE, State.DEAD)]
+        return has_capacity(snapshot, [*own, *fresh], [*busy, *fresh], self._caps)
 
     def _snapshots(self, targets: Mapping[Target, int]) -> list[Snapshot]:
         found: list[Snapshot] = []

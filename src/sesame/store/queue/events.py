@@ -20,7 +20,8 @@ _decode = msgspec.json.Decoder(list[tuple[str, float, str]]).decode
 
 
 def step(state: State, at: float, detail: str = "") -> str:
-    return "," + _encode((state.value, round(at, 6), shortened(detail, DETAIL_CHARS_MAX))).decode()
+    text = _encode(shortened(detail, DETAIL_CHARS_MAX)).decode() if detail else '""'
+    return f',["{state.value}",{at:.6f},{text}]'
 
 
 def appended(steps: "sa.ColumnElement[str]") -> "sa.ColumnElement[str]":
