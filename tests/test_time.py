@@ -34,6 +34,7 @@ MACHINE_TIME = {
     "store/upkeep/": "works on a data directory that no Sesame uses",
     "http/server.py": "gives running requests of real clients time to end at a shutdown",
     "testing/": "has the clock that tests move, runs beside a server, and waits for real processes",
+    "store/queue/batching.py": "has commits wait for each other some milliseconds, whatever the time is",
     "fc/headers.py": "dates request ids, which are unique whatever the time is",
     "control/certificates.py": "bounds a process that checks a key",
 }

@@ -124,6 +124,16 @@ async def test_what_is_leased_with_its_acceptance_runs_without_a_claim(setup: Se
     assert setup.queue.claims == claims
 
 
+async def test_an_end_waits_for_others_only_while_there_are_others(setup: Setup) -> None:
+    setup.queue.add()
+    await setup.work()
+    assert setup.queue.patient == [False]
+    setup.engine.driver.behaviour = lambda _sandbox, call: Reply(True, b"") if call.payload == b"short" else None
+    setup.queue.hand_over([setup.queue.add(payload=b"long"), setup.queue.add(payload=b"short")])
+    await settle()
+    assert setup.queue.patient == [False, True]
+
+
 async def test_only_so_much_is_taken_ahead(setup: Setup) -> None:
     setup.engine.driver.behaviour = lambda _sandbox, _call: None
     assert setup.queue.room() == TAKEN_AHEAD_MAX

@@ -36,6 +36,7 @@ class FakeWorkQueue:
         self.fail: Exception | None = None
         self.claims = 0
         self.starts: list[int] = []
+        self.patient: list[bool] = []
         self.released: list[int] = []
         self.lost: set[int] = set()
         self._on_work: Callable[[], None] = lambda: None
@@ -85,13 +86,16 @@ class FakeWorkQueue:
         self._check()
         return [lease.seq not in self.lost for lease in leases]
 
-    async def finish(self, lease: Leased, ending: Ending, then: Sequence[NewInvocation | NewDelivery]) -> bool:
+    async def finish(
+        self, lease: Leased, ending: Ending, then: Sequence[NewInvocation | NewDelivery], *, patient: bool
+    ) -> bool:
         self._check()
         row = self._row(lease)
         if not self._holds(row, lease):
             return False
         assert row.state not in FINAL, "a final state never changes"
         row.state, row.ending, row.then, row.held = ending.state, ending, tuple(then), False
+        self.patient.append(patient)
         return True
 
     async def retry(

@@ -59,10 +59,14 @@ class Attempt(msgspec.Struct, eq=False):
 
 
 class CallSteps(msgspec.Struct, frozen=True):
-    """Called when an attempt's call goes to the engine, and when it has ended, so that another may run meanwhile."""
+    """Called when an attempt's call goes to the engine, and when it has ended, so that another may run meanwhile.
+
+    `running` says how many run now.
+    """
 
     enter: Callable[[Attempt], None]
     leave: Callable[[Attempt], None]
+    running: Callable[[], int]
 
 
 class AsyncCalls:
@@ -220,7 +224,9 @@ class AsyncCalls:
             duration_ms=ran_ms or 0.0,
             destination_status=following.destination_status,
         )
-        await self._write(attempt, lambda held: given.queue.finish(held, ending, following.then))
+        # Those that run will end soon, too; the last of them does not wait.
+        patient = self._steps.running() > 0
+        await self._write(attempt, lambda held: given.queue.finish(held, ending, following.then, patient=patient))
 
     def _ran_ms(self, attempt: Attempt) -> float | None:
         """Since the function was called, None where it was not."""

@@ -44,7 +44,7 @@ class AsyncInvoker:
     def __init__(self, given: InvokerDependencies) -> None:
         self._given = given
         self._pace = Pace(given.engine, given.load, given.clocks, given.cores)
-        self._calls = AsyncCalls(given, self._pace, CallSteps(self._enter, self._leave))
+        self._calls = AsyncCalls(given, self._pace, CallSteps(self._enter, self._leave, lambda: self._slots))
         # How many of what runs have not come back from their functions; by target, before and in their calls.
         self._slots = 0
         self._starting: Counter[Target] = Counter()

@@ -27,8 +27,10 @@ class WorkQueue(Protocol):
     async def extend(self, leases: Sequence[Leased]) -> list[bool]:
         """Which of them are still held; those for as long again as a new lease."""
 
-    async def finish(self, lease: Leased, ending: Ending, then: Sequence[NewInvocation | NewDelivery]) -> bool:
-        """Commits the final state together with what follows from it."""
+    async def finish(
+        self, lease: Leased, ending: Ending, then: Sequence[NewInvocation | NewDelivery], *, patient: bool
+    ) -> bool:
+        """Commits the final state together with what follows from it; some milliseconds later where it is `patient`."""
 
     async def retry(
         self, lease: Leased, not_before: float, *, counted: bool, error: str, duration_ms: float | None

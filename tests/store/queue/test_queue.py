@@ -23,6 +23,7 @@ from sesame.model.async_invocation import (
 )
 from sesame.model.errors import Invalid, PlatformError
 from sesame.model.invocation import Target
+from sesame.store.queue.batching import COMPANY_MAX
 from sesame.store.queue.leases import LEASE_S
 from sesame.store.queue.queue import InvocationQueue
 from sesame.store.sql.database import Database
@@ -473,6 +474,31 @@ async def test_one_turn_of_the_loop_is_one_request_and_one_statement(
     leases = [lease for leases in claimed for lease in leases]
     assert all(await asyncio.gather(*(queue.finish(lease, ended(clocks)) for lease in leases)))
     assert len(requests) == 3
+
+
+async def test_ends_that_can_wait_share_the_commit_of_others(
+    queue: InvocationQueue, clocks: FakeClocks, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests: list[object] = []
+    write = database.write
+
+    async def counted(fn: Any, **kw: Any) -> Any:
+        requests.append(fn)
+        return await write(fn, **kw)
+
+    await asyncio.gather(*(put(queue, clocks) for _ in range(COMPANY_MAX + 4)))
+    leases = await queue.claim(COMPANY_MAX + 4)
+    monkeypatch.setattr(database, "write", counted)
+    ends = [asyncio.create_task(queue.finish(lease, ended(clocks), patient=True)) for lease in leases[:3]]
+    await asyncio.sleep(0)
+    assert await queue.finish(leases[3], ended(clocks))
+    assert await asyncio.gather(*ends) == [True] * 3
+    assert len(requests) == 1
+    assert await queue.finish(leases[4], ended(clocks), patient=True), "also without another"
+    ends = [asyncio.create_task(queue.finish(lease, ended(clocks), patient=True)) for lease in leases[5:]]
+    await asyncio.sleep(0)
+    await queue.close()
+    assert [end.result() for end in ends] == [True] * (COMPANY_MAX - 1), "and at the end"
 
 
 async def test_a_short_call_is_not_written_as_running(

@@ -1,7 +1,7 @@
 """Gathers what is asked of a queue, so that all of it that waits for the writer is one request.
 
 Used by both queues. What is asked for in one turn of the loop is one request; what comes while that request waits for
-the commit before it joins it.
+the commit before it joins it. What can wait a little waits for others, since a commit costs more than what is in it.
 """
 
 import asyncio
@@ -18,6 +18,9 @@ from sesame.store.sql.database import Database
 Op = TypeVar("Op")
 Note = TypeVar("Note")
 Asked = tuple[Op, "asyncio.Future[Any]"]
+
+# How long what is patient waits for others, and how much of it may wait.
+COMPANY_S, COMPANY_MAX = 0.003, 64
 
 log = structlog.get_logger(__name__)
 
@@ -55,14 +58,19 @@ class Batch(Generic[Op, Note]):
         self._apply = apply
         self._committed = committed
         self._dropped = dropped
-        # Both threads reach these two.
+        # Both threads reach these. `_coming`: a request is on its way to the writer that takes all that waits then.
         self._lock = threading.Lock()
         self._waiting: list[Asked[Op]] = []
+        self._coming = False
+        self._company: asyncio.TimerHandle | None = None
         self._sending: set[asyncio.Task[None]] = set()
 
-    async def ask(self, op: Op) -> Any:
-        """The result of `op`, once it is committed. Raises `PlatformError` when it could not be."""
-        return await self._add(op)
+    async def ask(self, op: Op, *, patient: bool = False) -> Any:
+        """The result of `op`, once it is committed. Raises `PlatformError` when it could not be.
+
+        What is `patient` goes with what is asked for next, or after `COMPANY_S`.
+        """
+        return await self._add(op, patient=patient)
 
     def order(self, op: Op) -> "asyncio.Future[Any]":
         """Asks for `op` without waiting; a failure is logged."""
@@ -70,18 +78,33 @@ class Batch(Generic[Op, Note]):
         future.add_done_callback(_log_failure)
         return future
 
-    def _add(self, op: Op) -> "asyncio.Future[Any]":
+    def _add(self, op: Op, *, patient: bool = False) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         with self._lock:
             self._waiting.append((op, future))
-            first = len(self._waiting) == 1
-        if first:
+            wait = self._coming or (patient and len(self._waiting) < COMPANY_MAX)
+            self._coming = self._coming or not wait
+        if not wait:
             loop.call_soon(self._send_soon)
+        elif patient and self._company is None:
+            self._company = loop.call_later(COMPANY_S, self._hurry)
         return future
+
+    def _hurry(self) -> None:
+        """Sends what waits for others."""
+        self._company = None
+        with self._lock:
+            send = bool(self._waiting) and not self._coming
+            self._coming = self._coming or send
+        if send:
+            self._send_soon()
 
     async def settle(self) -> None:
         """Returns when everything that was asked for has been answered."""
+        if self._company is not None:
+            self._company.cancel()
+        self._hurry()
         while self._sending or self._waiting:
             await asyncio.sleep(0)
             await asyncio.gather(*self._sending, return_exceptions=True)
@@ -121,7 +144,7 @@ class Batch(Generic[Op, Note]):
 
     def _take(self) -> list[Asked[Op]]:
         with self._lock:
-            taken, self._waiting = self._waiting, []
+            taken, self._waiting, self._coming = self._waiting, [], False
         return taken
 
 

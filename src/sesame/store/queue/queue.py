@@ -158,13 +158,24 @@ class InvocationQueue:
         if leases:
             await self._batch.ask(Release(leases))
 
-    async def finish(self, lease: Leased, ending: Ending, then: Sequence[NewInvocation | NewDelivery] = ()) -> bool:
-        """Records the end and its consequences in one commit. False: the lease was lost, and nothing was changed."""
+    async def finish(
+        self,
+        lease: Leased,
+        ending: Ending,
+        then: Sequence[NewInvocation | NewDelivery] = (),
+        *,
+        patient: bool = False,
+    ) -> bool:
+        """Records the end and its consequences in one commit. False: the lease was lost, and nothing was changed.
+
+        `patient`: the commit may be some milliseconds later, so that other changes share it.
+        """
         for each in then:
             if isinstance(each, NewInvocation):
                 check(each)
         start = self._start_of(lease)
-        finished: bool = await self._batch.ask(Finish(lease, ending, then, None if start is None else start.at))
+        change = Finish(lease, ending, then, None if start is None else start.at)
+        finished: bool = await self._batch.ask(change, patient=patient)
         return finished
 
     async def retry(
