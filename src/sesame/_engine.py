@@ -44,7 +44,10 @@ class EngineParts:
 
 @dataclass(frozen=True)
 class EngineNeeds:
-    """What the engine is built with. What it starts is ended by `teardown`."""
+    """What the engine is built with. What it starts is ended by `teardown`.
+
+    The runtimes in `ahead` are made ready before their first use; None: all that were found.
+    """
 
     settings: Settings
     data_dir: DataDir
@@ -53,6 +56,7 @@ class EngineNeeds:
     teardown: AsyncExitStack
     observer: Observer
     debuggable: bool
+    ahead: tuple[str, ...] | None = None
 
 
 async def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> EngineParts:
@@ -62,7 +66,7 @@ async def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) 
         name=settings.sandbox,
         cpu=settings.cpu,
         state=needs.data_dir.sandboxes,
-        runtimes=tuple(needs.runtimes.found),
+        runtimes=tuple(needs.runtimes.found) if needs.ahead is None else needs.ahead,
     )
     choice = await choose(wanted, needs.runtimes.launch)
     teardown.push_async_callback(choice.driver.close)

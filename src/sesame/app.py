@@ -34,13 +34,15 @@ class Substitutes:
     """What a program gives to the Sesame that it runs in its own process, instead of what `sesame start` has.
 
     `log_sink` gets what functions write, and nothing is kept. Dates of signatures are compared with `callers_wall`,
-    for clients whose clock is not moved. What is not `durable` may be lost by a power cut. `runtimes` were looked up.
+    for clients whose clock is not moved. What is not `durable` may be lost by a power cut. `runtimes` were looked up;
+    those in `ahead` are made ready before their first use, None: all.
     """
 
     log_sink: LogSink | None = None
     callers_wall: Callable[[], float] | None = None
     durable: bool = True
     runtimes: Runtimes | None = None
+    ahead: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ class Sesame:
         storage = await open_storage(storage_needs)
         identity = await open_identity(settings, storage.catalog, clocks)
         engine_needs = EngineNeeds(
-            settings, self.data_dir, clocks, runtimes, teardown, self._observer, self._debuggable
+            settings, self.data_dir, clocks, runtimes, teardown, self._observer, self._debuggable, given.ahead
         )
         engine = await open_engine(engine_needs, storage, identity)
         self._parts = Parts(storage, identity, engine)

@@ -68,6 +68,11 @@ class Cloud:
         if server is not None:
             server.close()
 
+    def stop_soon(self) -> None:
+        """Has it end while the caller does something else; `stop` is still to be called."""
+        if self._server is not None:
+            self._server.close_soon()
+
     @property
     def ready(self) -> bool:
         """Whether it has been started and answers."""
@@ -236,7 +241,9 @@ class Cloud:
 
     def _process(self) -> ServerProcess:
         if self._server is None:
-            self._server = ServerProcess(self._sandbox, self._region)
+            self._server = ServerProcess(
+                self._sandbox, self._region, [*([self.runtime] if self.runtime else []), *RUNTIMES]
+            )
         return self._server
 
     def _hello(self) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 Loaded by pytest through the entry point `pytest11`. Starts nothing unless a test asks for it.
 """
 
+import re
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,8 @@ from sesame.testing.invocation import report
 
 CLOUD: pytest.StashKey[Cloud] = pytest.StashKey()
 USED: pytest.StashKey[bool] = pytest.StashKey()
+_PARAMETER = re.compile(rb"def \w+\([^()]*\bsesame(_cloud)?\b")
+_OWN = re.compile(rb"def sesame(_cloud)?\(")
 FIXTURES = ("sesame", "sesame_cloud")
 
 
@@ -27,16 +31,25 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Has Sesame start while pytest imports the first file that seems to need it, and collects the others."""
+    if isinstance(collector, pytest.Module) and CLOUD not in collector.config.stash and _mentions(collector.path):
+        _start_soon(collector.config)
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Has Sesame start while pytest collects the other tests, once one needs it."""
-    if _uses(item) and not item.config.getoption("collectonly"):
-        _cloud_of(item.config).start_soon()
+    """The same for a test that gets it through a fixture of another file."""
+    if CLOUD not in item.config.stash and _uses(item):
+        _start_soon(item.config)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """What was started for tests that were deselected is not needed."""
-    if session.config.stash.get(CLOUD, None) is not None and not any(map(_uses, session.items)):
-        _stop(session.config)
+    """What was started for nothing, or for tests that were deselected, ends while the others run."""
+    cloud = session.config.stash.get(CLOUD, None)
+    if cloud is not None and not any(map(_uses, session.items)):
+        cloud.stop_soon()
+        session.config.add_cleanup(cloud.stop)
+        del session.config.stash[CLOUD]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -104,6 +117,20 @@ def _cloud_of(config: pytest.Config) -> Cloud:
             raise pytest.UsageError(f"sesame_sandbox in {config.inipath}: {error}") from error
         config.stash[CLOUD] = cloud
     return cloud
+
+
+def _start_soon(config: pytest.Config) -> None:
+    if not config.getoption("collectonly"):
+        _cloud_of(config).start_soon()
+
+
+def _mentions(path: Path) -> bool:
+    """Whether a function in the file has a parameter of the fixtures' names, and none is called so."""
+    try:
+        text = path.read_bytes()
+    except OSError:
+        return False
+    return _PARAMETER.search(text) is not None and _OWN.search(text) is None
 
 
 def _stop(config: pytest.Config) -> None:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ main(sys.argv[1])
 class ServerProcess:
     """One process. It ends with `close`, with the interpreter, and when the process that started it is killed."""
 
-    def __init__(self, sandbox: str, region: str) -> None:
-        """Returns at once; the process starts meanwhile."""
+    def __init__(self, sandbox: str, region: str, ahead: Sequence[str]) -> None:
+        """Returns at once; the process starts meanwhile. `ahead` are runtimes, the one to make ready first."""
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._hello: dict[str, Any] | None = None
@@ -43,11 +44,17 @@ class ServerProcess:
         self._log = self.folder / "server.log"
         self._log_read = 0
         self.pid_of_owner = os.getpid()
-        start = {"folder": str(self.folder), "sandbox": sandbox, "region": region, "path": sys.path[1:]}
+        start = {
+            "folder": str(self.folder),
+            "sandbox": sandbox,
+            "region": region,
+            "path": sys.path[1:],
+            "ahead": list(ahead),
+        }
         try:
             with self._log.open("wb") as log:
                 self._child = subprocess.Popen(
-                    [sys.executable, "-I", "-c", _BOOT, json.dumps(start)],
+                    [sys.executable, "-I", *_bytecode(), "-c", _BOOT, json.dumps(start)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
@@ -98,6 +105,11 @@ class ServerProcess:
         """On return nothing of it is left: no process and no file. Idempotent."""
         self._end()
 
+    def close_soon(self) -> None:
+        """Has it end without waiting for it; `close` is still to be called."""
+        if self._child.stdin is not None:
+            self._child.stdin.close()
+
     def _answer(self, number: int) -> Any:
         """Answers to requests that were given up, as by Ctrl-C, are passed over."""
         assert self._child.stdout is not None
@@ -122,6 +134,12 @@ class ServerProcess:
         with contextlib.suppress(OSError):
             said = self._log.read_text("utf-8", "replace")[-LOG_CHARS_MAX:]
         return CloudError(f"the Sesame of these tests has ended (status {self._child.returncode}). It said:\n{said}")
+
+
+def _bytecode() -> list[str]:
+    """Has it keep bytecode where this interpreter does, whose variables it does not read."""
+    prefix = [f"-Xpycache_prefix={sys.pycache_prefix}"] if sys.pycache_prefix else []
+    return [*prefix, *(["-B"] if sys.dont_write_bytecode else [])]
 
 
 def _end(child: "subprocess.Popen[bytes]", folder: Path, owner: int) -> None:

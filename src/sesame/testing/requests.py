@@ -9,12 +9,16 @@ ACCOUNT_ID = "1234567890123456"
 
 
 class Start(msgspec.Struct, frozen=True):
-    """What the parent says: `folder` is this server's own, and removed at its end."""
+    """What the parent says: `folder` is this server's own, and removed at its end.
+
+    The first of `ahead` that has an interpreter is made ready before its first use.
+    """
 
     folder: str
     sandbox: str
     region: str
     path: list[str] = []
+    ahead: list[str] = []
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -55,17 +55,21 @@ async def _serve(start: Start, answers: int, runtimes: Callable[[], Runtimes]) -
     )
     clocks = VirtualClocks()
     recorder = Recorder()
+    found = runtimes()
     substitutes = Substitutes(
-        log_sink=recorder.write, callers_wall=SYSTEM_CLOCKS.wall, durable=False, runtimes=runtimes()
+        log_sink=recorder.write,
+        callers_wall=SYSTEM_CLOCKS.wall,
+        durable=False,
+        runtimes=found,
+        ahead=tuple(name for name in start.ahead if name in found.found)[:1],
     )
     sesame = Sesame(settings, clocks, Observer(ended=recorder.ended), substitutes)
     await sesame.start()
     try:
-        gc.collect()
         gc.freeze()
         gc.enable()
         server = _Server(sesame, State(sesame.parts, clocks), clocks, recorder)
-        _answer(answers, {"id": 0, "result": server.hello(runtimes())})
+        _answer(answers, {"id": 0, "result": server.hello(found)})
         await _obey(server, answers)
     finally:
         _end_in_time()

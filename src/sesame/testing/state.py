@@ -102,42 +102,36 @@ class State:
 
     async def reset(self) -> None:
         """On return the catalog is as it was at first, nothing else is kept, and no instance and no call is left."""
-        await self._restore_catalog()
-        await self._stop_queued()
+        queued = await self._restore_catalog()
+        queue = self._parts.storage.queue
+        # Before their rows go, so that those who hold them do not run them.
+        await asyncio.gather(*(queue.stop(target, invocation_id) for target, invocation_id in queued))
         await self._end_instances()
         await self._empty_tables()
 
-    async def _restore_catalog(self) -> None:
-        """First, so that no trigger fires and no call finds its function any more."""
+    async def _restore_catalog(self) -> list[tuple[Target, str]]:
+        """First, so that no trigger fires and no call finds its function any more. Returns what the queue holds."""
         now = {_key(record): record for record in self._all()}
         gone = [key for key in now if key not in self._first]
         changed = [first for key, first in self._first.items() if key not in now or now[key].etag != first.etag]
+        unfinished = sa.or_(_queue.due_at.is_not(None), _queue.holder != "")
+        queued = sa.select(_queue.service, _queue.qualifier, _queue.function, _queue.invocation_id).where(unfinished)
 
-        def edit(tx: Transaction) -> None:
+        def edit(tx: Transaction) -> list[tuple[Target, str]]:
             for kind, parent, name in gone:
                 tx.delete(kind, parent, name)
             for first in changed:
                 tx.put(first.kind, first.parent, first.name, first.document)
             events = outbox_table.c.topic == outbox.OBJECT_EVENT
             tx.connection.execute(sa.delete(outbox_table).where(events))
+            rows = tx.connection.execute(queued).all()
+            return [(Target(row.service, row.qualifier, row.function), row.invocation_id) for row in rows]
 
-        await self._parts.storage.catalog.edit(edit)
+        found = await self._parts.storage.catalog.edit(edit)
         if changed:
             restored = {_key(record): record for record in self._all()}
             self._first = {key: restored[key] for key in self._first}
-
-    async def _stop_queued(self) -> None:
-        """Before the rows go, so that those who hold them do not run them."""
-        columns = (_queue.service, _queue.qualifier, _queue.function, _queue.invocation_id)
-        unfinished = sa.select(*columns).where(sa.or_(_queue.due_at.is_not(None), _queue.holder != ""))
-
-        def read(connection: sa.Connection) -> list[tuple[Target, str]]:
-            rows = connection.execute(unfinished).all()
-            return [(Target(row.service, row.qualifier, row.function), row.invocation_id) for row in rows]
-
-        queue = self._parts.storage.queue
-        found = await self._database.read(read)
-        await asyncio.gather(*(queue.stop(target, invocation_id) for target, invocation_id in found))
+        return found
 
     async def _end_instances(self) -> None:
         pool = self._parts.engine.engine.pool
