@@ -4,6 +4,7 @@ import json
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.fc.conftest import CommandLine, Endpoint
 from tests.support.sdk import Client
@@ -42,7 +43,7 @@ async def command(
 
 async def test_list(command: CommandLine) -> None:
     head, *lines = await command("list")
-    assert head.split() == ["status", "accepted", "took", "retries", "source", "invocation"]
+    assert head.split() == ["status", "accepted", "took", "retries", "source", "next", "last", "error", "invocation"]
     assert [line.split()[0] for line in lines] == ["Enqueued", "Failed"]
     assert [line.split()[-1] for line in lines] == ["demo/f/second", "demo/f/first"]
     assert lines[1].split()[2:5] == ["12", "ms", "3"]
@@ -51,6 +52,19 @@ async def test_list(command: CommandLine) -> None:
     ]
     assert [line.split()[-1] for line in (await command("list", "--prefix", "se"))[1:]] == ["demo/f/second"]
     assert len(await command("list", "-n", "1")) == 2
+
+
+async def test_list_and_show_say_when_the_next_attempt_is_and_what_the_last_one_failed_of(
+    command: CommandLine, endpoint: Endpoint
+) -> None:
+    endpoint.queue.rows[1] = msgspec.structs.replace(
+        endpoint.queue.rows[1], state=State.RETRYING, attempts=2, error="boom\n" + "x" * 100, next_at=1_700_000_030.0
+    )
+    (line,) = [line for line in await command("list") if line.startswith("Retrying")]
+    assert line.split()[3:] == ["2", "api", "2023-11-14T22:13:50.000Z", "boom", "x" * 54 + "…", "demo/f/second"]
+    shown = "\n".join(await command("show", "demo/f/second"))
+    for text in ("retries      2", "due          2023-11-14T22:13:50.000Z", "error        boom"):
+        assert text in shown
 
 
 async def test_list_of_nothing(command: CommandLine) -> None:

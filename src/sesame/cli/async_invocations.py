@@ -18,9 +18,12 @@ from sesame.cli.naming import FunctionName
 from sesame.cli.server_options import Session, at_server
 from sesame.model import limits
 from sesame.model.async_invocation import State
+from sesame.model.shortened import shortened
 
 INVOCATIONS, LETTERS = "/sesame/async-invocations", "/sesame/dead-letters"
 PAGE = 100
+# Of the last error, in a list.
+ERROR_CHARS = 60
 # How the commands name dead letters, before their numbers.
 LETTER = "dead-letter"
 NAME = "SERVICE/FUNCTION[:QUALIFIER]/ID"
@@ -140,12 +143,14 @@ def invocation_name(name: str) -> InvocationName:
 def _table(found: list[Any]) -> Iterator[str]:
     if not found:
         output.note("No invocations match.")
-    rows = [("status", "accepted", "took", "retries", "source", "invocation")]
+    rows = [("status", "accepted", "took", "retries", "source", "next", "last error", "invocation")]
     for each in found:
         invocation = each["invocation"]
         took = f"{invocation['durationMs']} ms" if invocation["endTime"] else ""
         retries, accepted = str(invocation["alreadyRetriedTimes"]), _time(invocation["startedTime"])
-        rows.append((invocation["status"], accepted, took, retries, each["source"], _name(invocation)))
+        error = shortened(" ".join(invocation["invocationErrorMessage"].split()), ERROR_CHARS)
+        told = (each["source"], _time(each["dueTime"]), error, _name(invocation))
+        rows.append((invocation["status"], accepted, took, retries, *told))
     return output.aligned(rows)
 
 
