@@ -71,7 +71,7 @@ async def test_an_accepted_invocation_is_in_the_queue(kept: Kept) -> None:
     now = kept.clocks.wall()
     assert (found.payload, found.state, found.request_id) == (b"\x00\xff", State.ENQUEUED, "r-1")
     assert (found.next_at, found.expires_at) == (now + 10, now + 70)
-    assert found.meta == InvocationMeta(tracing={"span_context": "c"}, chain=("s/g",))
+    assert found.meta == InvocationMeta(tracing={"span_context": "c"}, chain=("s/g",), max_age_s=60)
     assert await kept.queue.claim(1) == []
     kept.clocks.advance(10)
     assert len(await kept.queue.claim(1)) == 1

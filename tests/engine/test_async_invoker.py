@@ -248,13 +248,13 @@ async def test_a_function_that_is_gone_fails_at_once_with_the_apis_error(setup: 
 
 
 async def test_an_event_that_is_too_old_is_not_run(setup: Setup) -> None:
-    row = setup.queue.add(expires_at=setup.engine.clocks.wall() + 10)
+    row = setup.queue.add(expires_at=setup.engine.clocks.wall() + 10, meta=InvocationMeta(max_age_s=10))
     row.not_before = setup.engine.clocks.wall() + 11
     await setup.until_due()
     assert (row.state, setup.queue.starts) == (State.EXPIRED, [])
     assert setup.results[0].condition == "EventAgeExceeded"
     assert row.ending is not None
-    assert row.ending.error == "it did not end within 10 s of its acceptance: no attempt ended"
+    assert row.ending.error == "it became older than its maximum age of 10 s: no attempt ended"
 
 
 async def test_what_expires_after_attempts_says_how_many_and_the_last_error(setup: Setup) -> None:
@@ -265,7 +265,8 @@ async def test_what_expires_after_attempts_says_how_many_and_the_last_error(setu
         if row.ending is None:
             await setup.until_due()
     text = (
-        "it did not end within 2 s of its acceptance: 2 attempts failed; the last error: UnhandledInvocationError: boom"
+        "it became older than its maximum age of 86400 s: 2 attempts failed; the last error: "
+        "UnhandledInvocationError: boom"
     )
     assert (row.state, row.ending.error) == (State.EXPIRED, text)
     body = {"errorMessage": text, "errorType": "EventAgeExceeded"}

@@ -61,7 +61,7 @@ async def test_list_and_show_say_when_the_next_attempt_is_and_what_the_last_one_
         endpoint.queue.rows[1], state=State.RETRYING, attempts=2, error="boom\n" + "x" * 100, next_at=1_700_000_030.0
     )
     (line,) = [line for line in await command("list") if line.startswith("Retrying")]
-    assert line.split()[3:] == ["2", "api", "2023-11-14T22:13:50.000Z", "boom", "x" * 54 + "…", "demo/f/second"]
+    assert line.split()[2:] == ["2", "api", "2023-11-14T22:13:50.000Z", "boom", "x" * 54 + "…", "demo/f/second"]
     shown = "\n".join(await command("show", "demo/f/second"))
     for text in ("retries      2", "due          2023-11-14T22:13:50.000Z", "error        boom"):
         assert text in shown

@@ -4,12 +4,10 @@ Used by `control.async_invocations`, by triggers and by destinations. Reads the 
 """
 
 from sesame.model import limits, records
-from sesame.model.async_result import AsyncPolicy
+from sesame.model.async_result import NO_CONFIG, AsyncPolicy
 from sesame.model.configs import AsyncConfig, Destination, async_config_name
 from sesame.model.invocation import Target
 from sesame.store.catalog import Catalog
-
-NO_CONFIG = AsyncPolicy()
 
 
 class AsyncPolicies:

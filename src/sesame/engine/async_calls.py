@@ -273,7 +273,7 @@ def _result(
 
 
 def _why_expired(lease: Leased) -> str:
-    text = f"it did not end within {max(lease.expires_at - lease.enqueued_at, 0):.0f} s of its acceptance: "
+    text = f"it became older than its maximum age of {lease.meta.max_age_s} s: "
     if not lease.attempts and not lease.throttles:
         return text + "no attempt ended"
     text += f"{_counted(lease.attempts, 'attempt')} failed"

@@ -7,7 +7,7 @@ invocation is accepted goes with it, so that it ends as was promised, whatever b
 import msgspec
 
 from sesame.model.async_invocation import NO_META, InvocationMeta, NewInvocation
-from sesame.model.async_result import AsyncPolicy
+from sesame.model.async_result import NO_CONFIG, AsyncPolicy
 from sesame.model.invocation import Target
 
 
@@ -43,9 +43,12 @@ def new_invocation(wanted: Wanted, policy: AsyncPolicy) -> NewInvocation:
 
 
 def _with(policy: AsyncPolicy, meta: InvocationMeta) -> InvocationMeta:
-    kept = (policy.max_retries, policy.on_success, policy.on_failure)
-    if kept == (meta.max_retries, meta.on_success, meta.on_failure):
+    if policy == NO_CONFIG:
         return meta
     return msgspec.structs.replace(
-        meta, max_retries=policy.max_retries, on_success=policy.on_success, on_failure=policy.on_failure
+        meta,
+        max_retries=policy.max_retries,
+        max_age_s=policy.max_age_s,
+        on_success=policy.on_success,
+        on_failure=policy.on_failure,
     )

@@ -73,14 +73,15 @@ class InvocationMeta(msgspec.Struct, frozen=True, omit_defaults=True):
     """What accompanies the payload. `tracing` and `http_params` are as in `model.invocation.Invocation`.
 
     `chain` names the functions ("service/function") that led to this call, the oldest first. The others are what was
-    configured when the invocation was accepted: how often a function error is tried again, and the destinations (ARNs
-    or URLs, "" for none).
+    configured when the invocation was accepted: how often a function error is tried again, how old it may become, and
+    the destinations (ARNs or URLs, "" for none).
     """
 
     tracing: dict[str, object] | None = None
     http_params: dict[str, object] | None = None
     chain: tuple[str, ...] = ()
     max_retries: int = limits.ASYNC_RETRIES_DEFAULT
+    max_age_s: int = limits.ASYNC_EVENT_AGE_S_DEFAULT
     on_success: str = ""
     on_failure: str = ""
 

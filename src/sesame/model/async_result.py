@@ -20,6 +20,9 @@ class AsyncPolicy(msgspec.Struct, frozen=True):
     on_failure: str = ""
 
 
+NO_CONFIG = AsyncPolicy()
+
+
 class AsyncResult(msgspec.Struct, frozen=True, kw_only=True):
     """The final result of an invocation.
 
