@@ -80,6 +80,12 @@ def test_a_failure_shows_the_functions_traceback_as_python_prints_it() -> None:
     ]
 
 
+def test_the_traceback_of_the_functions_own_python_comes_first() -> None:
+    trace = "Traceback (most recent call last):\n  ...\nKeyError: 1\n\nDuring handling of it:\n\x1b[1mValueError: 2\n"
+    ended = outcome(payload=b"{}", error=FunctionError("UnhandledInvocationError", "unhandled"), trace=trace)
+    assert shown(ended)[1:-1] == [f"    {line}".replace("\x1b", "\\x1b") for line in trace.rstrip("\n").split("\n")]
+
+
 @pytest.mark.parametrize(
     ("body", "lines"),
     [

@@ -105,14 +105,6 @@ def test_a_saved_file_serves_with_the_next_call_until_ctrl_c(running: Running, t
     assert json.loads((data_dir / dev.REMEMBERED).read_bytes()) == [["demo", "web"]]
 
 
-def test_each_project_has_a_data_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    first, second = dev.data_dir_of(Path("/a/shop")), dev.data_dir_of(Path("/b/shop"))
-    assert first != second
-    assert first == dev.data_dir_of(Path("/a/shop"))
-    assert first.parent == tmp_path / "sesame" / "dev"
-
-
 def test_a_debugger_attaches_as_launch_json_says_and_nothing_else_can_be_reached(tmp_path: Path) -> None:
     folder = tmp_path / "web"
     folder.mkdir()

@@ -206,3 +206,23 @@ async def test_a_breakpoint_without_a_debugger_says_how_to_get_one(stage: Any) -
     body = await actor.error()
     assert body["errorType"] == "BdbQuit"
     assert "`sesame dev --debug s/f`" in body["errorMessage"]
+
+
+async def test_the_terminal_gets_the_traceback_as_this_python_prints_it(stage: Any) -> None:
+    reply = await (await stage.start("raises", "index.chained")).invoke()
+    lines = reply.trace.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1] == "ValueError: no number"
+    assert any(line.startswith('  File "/code/index.py", line ') and line.endswith(", in chained") for line in lines)
+    assert ("During handling of the above exception, another exception occurred:" in lines) == (not stage.py2)
+    assert "bootstrap" not in reply.trace
+    assert (await (await stage.start("raises", "index.custom")).invoke()).payload.count(b"trace") == 0
+
+
+async def test_a_module_that_cannot_be_loaded_is_traced_to_its_line(stage: Any) -> None:
+    broken = (await (await stage.start("broken_syntax")).invoke(kind="load")).trace
+    assert broken.startswith('  File "/code/index.py", line '), "as for a script: there are no frames but the import's"
+    assert "SyntaxError: " in broken.splitlines()[-1]
+    missing = (await (await stage.start("broken_import")).invoke(kind="load")).trace
+    assert 'File "/code/index.py", line ' in missing
+    assert missing.startswith("Traceback (most recent call last):\n")

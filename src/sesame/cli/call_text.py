@@ -17,6 +17,7 @@ from sesame.model.invocation import Invocation, Outcome, Phases, Target
 # Of an error body so much is looked at, and of a text so much is shown.
 BODY_BYTES_MAX = 256 * 1024
 TEXT_CHARS_MAX = 4000
+TRACE_CHARS_MAX = 64 * 1024
 # Of a longer stack the outermost and the innermost frames are shown.
 OUTER_FRAMES, INNER_FRAMES = 10, 30
 # As Python itself does: the same frame more often than this in a row is counted and not repeated.
@@ -55,6 +56,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     failure: str = ""
     body: bytes = b""
     log: bytes = b""
+    trace: str = ""
     refusal: str = ""
     loaded: bool = False
 
@@ -85,7 +87,7 @@ def call_of(at: float, invocation: Invocation, ended: Outcome | BaseException, r
         return Call(at, invocation.target, invocation.request_id, attempt, http, code, ended.duration_ms, cold)
     return Call(
         at, invocation.target, invocation.request_id, attempt, http, None, ended.duration_ms, cold, error.reason,
-        ended.payload[:BODY_BYTES_MAX], ended.log_tail,
+        ended.payload[:BODY_BYTES_MAX], ended.log_tail, ended.trace[:TRACE_CHARS_MAX],
     )  # fmt: skip
 
 
@@ -94,7 +96,10 @@ def lines_of(call: Call, *, colors: bool) -> Iterator[str]:
     yield _line(call, colors=colors)
     if not call.failure:
         return
-    reason = traceback_of(call.body) if call.failure in _TRACED else _end_of_log(call)
+    if call.failure not in _TRACED:
+        reason: Iterable[str] = _end_of_log(call)
+    else:
+        reason = call.trace.rstrip("\n").split("\n") if call.trace else traceback_of(call.body)
     for line in reason:
         yield f"    {output.harmless(line)}"
     name = f"{call.target.service}/{call.target.function}"

@@ -4,9 +4,6 @@ What it does lies in `sesame.dev`. Everything is shown on stderr; Ctrl-C ends it
 """
 
 import asyncio
-import hashlib
-import os
-import re
 import shlex
 import signal
 import socket
@@ -29,6 +26,7 @@ from sesame.dev import watching
 from sesame.dev.debugged import PORT, DebuggedFunction, Wanted
 from sesame.dev.development import Development, Needs, urls
 from sesame.dev.guessed_once import GuessedOnce
+from sesame.dev.places import data_dir_of
 from sesame.engine.interface import Observer
 from sesame.model import limits
 from sesame.model.clocks import SystemClocks
@@ -38,7 +36,6 @@ from sesame.settings import Settings
 
 REMEMBERED = "dev.json"
 FILES_SHOWN_MAX = 3
-_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 SETTINGS = ("port", "oss_port", "data_dir", "sandbox", "interpreters", "runtimes_dir", "region", "account_id")
 
 
@@ -169,9 +166,10 @@ async def _develop(
                 if not watching_told:
                     lines.say(f"Watching {root}; stop with Ctrl-C.")
                     watching_told = True
-                changed = await watcher.changed()
+                changed = development.noticeable(await watcher.changed())
                 more = " …" if changed[FILES_SHOWN_MAX:] else ""
-                lines.say(f"changed: {', '.join(_shown(path, root) for path in changed[:FILES_SHOWN_MAX])}{more}")
+                if changed:
+                    lines.say(f"changed: {', '.join(_shown(path, root) for path in changed[:FILES_SHOWN_MAX])}{more}")
 
 
 def _shown(path: Path, root: Path) -> str:
@@ -217,13 +215,6 @@ def _own(settings: Settings, source: Path, options: dict[str, Any]) -> Settings:
         for name in ("port", "oss_port")
     }
     return msgspec.structs.replace(settings, data_dir=data_dir, **ports)
-
-
-def data_dir_of(source: Path) -> Path:
-    """In the user's cache, so that nothing is written into the project."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    name = _NOT_IN_A_NAME.sub("-", source.name) or "project"
-    return cache / "sesame" / "dev" / f"{name}-{hashlib.sha256(os.fsencode(source)).hexdigest()[:10]}"
 
 
 def _free(host: str, port: int, *, wanted: bool) -> int:

@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from sesame.cli import output
+from sesame.cli import output, server
 from sesame.cli.options import settle, with_settings
-from sesame.data_dir import DataDir
 from sesame.settings import TABLE
 
 
@@ -22,7 +21,7 @@ from sesame.settings import TABLE
 @with_settings("data_dir")
 def env(form: str, **flags: Any) -> None:
     """Prints account, keys and endpoints: eval "$(sesame env)"."""
-    data_dir = DataDir(settle(flags).data_dir)
+    data_dir = server.directory(settle(flags).data_dir)
     endpoints = data_dir.require_running()
     credentials = data_dir.credentials()
     values = {

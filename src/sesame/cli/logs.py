@@ -72,7 +72,7 @@ def _data_dir(path: Path, *, by_flag: bool) -> DataDir:
 
     Logs are read from the file, not from a server, so `FC_ENDPOINT` alone cannot say whose they are.
     """
-    data_dir = DataDir(path)
+    data_dir = DataDir(path) if by_flag else server.directory(path)
     data_dir.refuse_file()
     named = None if by_flag else server.named_endpoint()
     if named is None:

@@ -5,7 +5,8 @@ these that says something:
 
 1. the flags `--endpoint` and `--data-dir`;
 2. the environment, by the names of `sesame env`, fun, fcli, the SDKs and Serverless Devs;
-3. the data directory: the Sesame that runs on it, and its account's key for that Sesame alone;
+3. the data directory: the Sesame that runs on it, and its account's key for that Sesame alone; where none is set, and
+   none runs on the default, that of a `sesame dev` which runs for the working directory or a parent;
 4. what people have for the cloud: the address in `~/.fcli/config.yaml`, else the cloud's for ACCOUNT_ID and REGION; the
    key in `~/.fcli/config.yaml`, `~/.alibabacloud/credentials.ini`, `~/.aliyun/config.json` (`cli.credential_files`).
 
@@ -23,6 +24,7 @@ import msgspec
 
 from sesame.cli import credential_files, output
 from sesame.data_dir import DataDir, Endpoints
+from sesame.dev import places
 from sesame.model.errors import ConfigurationError
 from sesame.settings import TABLE
 
@@ -99,7 +101,7 @@ def choose(named: Named, environ: Mapping[str, str] | None = None) -> Server:
     that says what is missing and how to give it.
     """
     environ = os.environ if environ is None else environ
-    data_dir = DataDir(named.data_dir)
+    data_dir = DataDir(named.data_dir) if named.data_dir_given else directory(named.data_dir)
     found = _named_endpoint(named, environ)
     key = None if named.data_dir_given else _environment_key(environ)
     # The environment may hold all that is needed; then the directory may be anything.
@@ -126,6 +128,14 @@ def choose(named: Named, environ: Mapping[str, str] | None = None) -> Server:
     if account_id and not key.account_id:
         key = msgspec.structs.replace(key, account_id=account_id)
     return Server(endpoint, source, key, oss, region)
+
+
+def directory(path: Path) -> DataDir:
+    """The data directory that the settings name; in place of the default, that of a `sesame dev` at work here."""
+    data_dir = DataDir(path)
+    if path != TABLE["data_dir"].default or data_dir.running() is not None:
+        return data_dir
+    return places.running_for(Path.cwd()) or data_dir
 
 
 def announce(server: Server, what: str) -> None:

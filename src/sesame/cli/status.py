@@ -14,7 +14,6 @@ import msgspec
 from sesame.cli import output, server
 from sesame.cli.options import settle, with_settings
 from sesame.cli.server_options import Session
-from sesame.data_dir import DataDir
 from sesame.model.clocks import SystemClocks
 
 EXIT_NOT_RUNNING = 3
@@ -26,7 +25,7 @@ EXIT_NOT_RUNNING = 3
 def status(as_json: bool, **flags: Any) -> None:
     """Says whether a Sesame runs on the data directory, since when, where it answers, and what is deployed."""
     settings = settle(flags)
-    data_dir = DataDir(settings.data_dir)
+    data_dir = server.directory(settings.data_dir)
     data_dir.refuse_file()
     running = data_dir.running()
     if running is None:
@@ -36,7 +35,7 @@ def status(as_json: bool, **flags: Any) -> None:
         else:
             output.out.print(f"No Sesame runs on {data_dir.path}.", markup=False)
         sys.exit(EXIT_NOT_RUNNING)
-    chosen = server.choose(server.Named(settings.data_dir, data_dir_given=True))
+    chosen = server.choose(server.Named(data_dir.path, data_dir_given=True))
     session = Session(chosen, settings, as_json=as_json)
     services = [each["serviceName"] for each in session.client.pages("/services", "services")]
     functions = sum(len(list(session.client.pages(f"/services/{name}/functions", "functions"))) for name in services)

@@ -19,7 +19,7 @@ from sesame.deploy.plan import Plan, Step, plan, removal
 from sesame.deploy.project import Code, Function, Place, Project, Trigger
 from sesame.dev.watching import Matters, matters
 from sesame.model import limits
-from sesame.model.errors import SesameError
+from sesame.model.errors import Exhausted, SesameError
 from sesame.model.invocation import Invocation, Outcome, Target
 
 # Files that go on changing while they are read are taken as they are after so many looks.
@@ -57,6 +57,7 @@ class _Prepared(msgspec.Struct, frozen=True):
 
     project: Project
     plan: Plan
+    files: frozenset[str]
     gone: tuple[Function, ...] = ()
 
 
@@ -68,6 +69,8 @@ class Development:
         self.project: Project | None = None
         self._matters: Matters = matters(given.root, [])
         self._notes: tuple[str, ...] = ()
+        # The files of the code that was deployed last.
+        self._deployed: frozenset[str] = frozenset()
 
     async def deploy(self) -> bool:
         """Brings the server to the present state of the files; False where that was not possible, which was said."""
@@ -79,6 +82,7 @@ class Development:
                 says.failed("nothing was deployed")
                 return False
             self.project = prepared.project
+            self._deployed = prepared.files
             self._matters = matters(self._given.root, [function.code for function in prepared.project.functions])
             if not await self._may_replace(prepared):
                 return False
@@ -94,6 +98,10 @@ class Development:
     def matters(self, path: Path) -> bool:
         """Whether a change of this file may change what is deployed. Called by the watcher's thread."""
         return self._matters(path)
+
+    def noticeable(self, changed: list[Path]) -> list[Path]:
+        """Without the files that came and went, as editors write them."""
+        return [path for path in changed if str(path) in self._deployed or path.exists()]
 
     def folders(self) -> set[Path]:
         """What is to be watched: the project's folder, and code that lies elsewhere."""
@@ -114,7 +122,8 @@ class Development:
             made = plan(project, given.client)
             if _state_of(project) == before:
                 break
-        return _Prepared(project, made, tuple(self._gone(project)))
+        files = frozenset(name for name, *_state in before)
+        return _Prepared(project, made, files, tuple(self._gone(project)))
 
     def _gone(self, project: Project) -> Iterator[Function]:
         present = {(function.service, function.name) for function in project.functions}
@@ -160,6 +169,9 @@ class Development:
         invocation = Invocation(str(uuid.uuid4()), Target(function.service, limits.LATEST, function.name), b"")
         try:
             outcome = await load(invocation, code)
+        except Exhausted:
+            # Every instance that it may have serves a call, or is stopped by a debugger: the next call tells.
+            return True
         except SesameError as error:
             says.failed(f"{function.service}/{function.name} cannot be started: {error}")
             return False

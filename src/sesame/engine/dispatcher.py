@@ -130,6 +130,7 @@ def _outcome(steps: Steps, lease: Lease, ended: Ended, phases: Phases) -> Outcom
         cold=lease.cold,
         phases=phases,
         http_params=ended.http,
+        trace=ended.trace,
     )
 
 

@@ -76,4 +76,5 @@ def _outcome(steps: Steps, ended: Ended, phases: Phases) -> Outcome:
         code_checksum=instance.snapshot.code_checksum,
         cold=True,
         phases=phases,
+        trace=ended.trace,
     )

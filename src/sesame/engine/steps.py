@@ -31,6 +31,7 @@ class Ended(msgspec.Struct):
     duration_ms: float
     http: dict[str, object] | None = None
     last_line: bytes = b""
+    trace: str = ""
 
 
 def is_usable_after(error: FunctionError | None) -> bool:
@@ -96,7 +97,7 @@ def _ended(reply: Reply | CallFailed, took_ms: float, timeout_s: float, instance
                 took_ms,
             )
         error = None if reply.ok else FunctionError(UNHANDLED, "unhandled")
-        return Ended(reply.payload, error, took_ms, reply.http)
+        return Ended(reply.payload, error, took_ms, reply.http, trace=reply.trace)
     memory_mb = instance.memory_mb()
     if reply.reason == "timeout":
         text = f"Function timed out after {timeout_s:g} seconds (maxMemoryUsage: {memory_mb:.2f}MB)"

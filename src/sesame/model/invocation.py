@@ -63,7 +63,11 @@ class FunctionError(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a call ended. With `error` set, `payload` is the JSON error body (runtime.md §6)."""
+    """How a call ended. With `error` set, `payload` is the JSON error body (runtime.md §6).
+
+    `trace` is the traceback of a failure as the function's Python prints it, "" where there is none; callers do not get
+    it.
+    """
 
     payload: bytes
     error: FunctionError | None
@@ -76,3 +80,4 @@ class Outcome(msgspec.Struct, frozen=True):
     cold: bool
     phases: Phases
     http_params: dict[str, object] | None = None
+    trace: str = ""

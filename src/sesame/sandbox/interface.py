@@ -62,11 +62,15 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The shim's answer. With `ok` false, `payload` is the JSON error body; `http` is what a WSGI handler set."""
+    """The shim's answer. With `ok` false, `payload` is the JSON error body; `http` is what a WSGI handler set.
+
+    `trace` is the traceback of a failure as the function's Python prints it, for people; "" where there is none.
+    """
 
     ok: bool
     payload: bytes
     http: dict[str, Any] | None = None
+    trace: str = ""
 
 
 class Death(enum.StrEnum):

@@ -39,6 +39,7 @@ class Header(msgspec.Struct, frozen=True):
     ok: bool = False
     http: dict[str, Any] | None = None
     python: str = ""
+    trace: str = ""
 
 
 # Calls sent in one turn of the loop are usually answered in one turn.
@@ -109,7 +110,7 @@ class Channel:
             self._asked()
         if (header.type != "result" or header.id != call.request_id) and self.checks_ids:
             raise self._break(f"expected the result of {call.request_id}, found {header.type} of {header.id!r}")
-        return Reply(header.ok, payload, header.http)
+        return Reply(header.ok, payload, header.http, header.trace)
 
     def hang_up(self) -> None:
         """Shuts the sending half, which tells the shim to log its stacks and exit (watchdog.py)."""

@@ -58,3 +58,10 @@ def asks_a_debugger(event, context):
     import pdb
     pdb.set_trace()
     return 'went on'
+
+
+def chained(event, context):
+    try:
+        return {}['key']
+    except KeyError:
+        raise ValueError('no number')

@@ -140,7 +140,7 @@ class _Instance(object):
             self._connection.send_result(request_id, *answer)
 
     def _answer(self, header, request_id, payload):
-        """(ok, what belongs to an HTTP response or None, body): the arguments of `Connection.send_result`."""
+        """(ok, what belongs to an HTTP response or None, body, traceback): the arguments of `Connection.send_result`."""
         if header["type"] in ("debug", "debug_wait"):
             return self._debug(header["type"])
         if "meta" in header:
@@ -154,18 +154,19 @@ class _Instance(object):
             http, body = self._call(header["type"], payload, self._frame.context(request_id, self._meta))
             if len(body) > RESULT_LIMIT_BYTES:
                 return self._failed(failures.of_large_result(len(body), RESULT_LIMIT_BYTES))
-            return True, http, body
+            return True, http, body, u""
         except handlers.LoadFailure as error:
-            return self._failed(failures.of_load_failure(error), as_repr=True)
+            return self._failed(failures.of_load_failure(error), error.trace, as_repr=True)
         except Exception:
-            return self._failed(failures.of_exception(sys.exc_info()))
+            found = sys.exc_info()
+            return self._failed(failures.of_exception(found), failures.trace_text(found))
 
     def _debug(self, kind):
         try:
             if kind == "debug":
-                return True, None, debugging.listen(self._setup["code_dir"])
+                return True, None, debugging.listen(self._setup["code_dir"]), u""
             debugging.wait_for_client()
-            return True, None, b""
+            return True, None, b"", u""
         except Exception:
             return self._failed(failures.of_exception(sys.exc_info()))
 
@@ -184,13 +185,13 @@ class _Instance(object):
         return None, results.encode(call(payload, made))
 
     @staticmethod
-    def _failed(failure, as_repr=False):
+    def _failed(failure, trace=u"", as_repr=False):
         """Logs a failure and gives the answer that tells it. The cloud logs load failures as Python writes a dict."""
         body = failures.encode(failure)
         output.log("ERROR", repr(failure) if as_repr else body)
         if len(body) > RESULT_LIMIT_BYTES:
             body = failures.encode(failures.of_large_result(len(body), RESULT_LIMIT_BYTES))
-        return False, None, body
+        return False, None, body, trace
 
 
 def _leave(code):

@@ -11,6 +11,9 @@ import traceback
 
 import results
 
+# A traceback for the terminal is cut in its middle.
+TRACE_LIMIT_CHARS = 32 * 1024
+
 _PY2 = sys.version_info[0] == 2
 _TEXT = type(u"")
 # Above this directory too lie only sources of the platform: the jail's.
@@ -40,6 +43,38 @@ def of_exception(exc_info):
             u"`pdb.set_trace()` then stop for" % tuple(
                 _text(os.environ.get(name, "")) for name in ("FC_SERVICE_NAME", "FC_FUNCTION_NAME"))
     return _body(text, _name(kind), [_frame(*entry) for entry in _entries(trace)])
+
+
+def trace_text(exc_info):
+    """The whole traceback as this Python prints it, causes included and without the shim's frames; "" where it cannot
+    be had. For the server's terminal: callers get the error body.
+    """
+    try:
+        if _PY2:
+            lines = ["Traceback (most recent call last):\n"] + traceback.format_list(_entries(exc_info[2]))
+            lines += traceback.format_exception_only(exc_info[0], exc_info[1])
+        else:
+            whole = traceback.TracebackException(*exc_info)
+            _leave_shim_out(whole, set())
+            lines = list(whole.format())
+        # As for a syntax error in the file that Python was started with.
+        if not (_entries(exc_info[2]) if _PY2 else whole.stack) and lines[0].startswith("Traceback"):
+            del lines[0]
+        text = shown(_text("".join(lines)))
+        half = TRACE_LIMIT_CHARS // 2
+        return text if len(text) <= 2 * half else text[:half] + u"\n\u2026\n" + text[-half:]
+    except Exception:
+        return u""
+
+
+def _leave_shim_out(whole, seen):
+    """Takes the shim's frames out of an exception and of all that it came from."""
+    if whole is None or id(whole) in seen:
+        return
+    seen.add(id(whole))
+    whole.stack[:] = [entry for entry in whole.stack if not _is_shim(entry.filename)]
+    for other in [whole.__cause__, whole.__context__] + list(getattr(whole, "exceptions", None) or ()):
+        _leave_shim_out(other, seen)
 
 
 def of_load_failure(failure):

@@ -13,12 +13,16 @@ _PY2 = sys.version_info[0] == 2
 
 
 class LoadFailure(Exception):
-    """There is no such callable. `error_type` and the message go to the caller, `stack` is a flat list of strings."""
+    """There is no such callable. `error_type` and the message go to the caller, `stack` is a flat list of strings.
 
-    def __init__(self, error_type, message, stack=()):
+    `trace` is the traceback of what its module raised, "" where it raised nothing.
+    """
+
+    def __init__(self, error_type, message, stack=(), trace=""):
         Exception.__init__(self, message)
         self.error_type = error_type
         self.stack = list(stack)
+        self.trace = trace
 
 
 class Handlers(object):
@@ -58,18 +62,21 @@ class Handlers(object):
                 "ImportModuleError",
                 "Unable to import module '%s'" % module_name,
                 failures.last_line(sys.exc_info()),
+                failures.trace_text(sys.exc_info()),
             )
         except SyntaxError:
             raise LoadFailure(
                 "UserCodeSyntaxError",
                 "Syntax error in module '%s'" % module_name,
                 failures.syntax_stack(sys.exc_info()),
+                failures.trace_text(sys.exc_info()),
             )
         except Exception:
             raise LoadFailure(
                 "UserCodeError",
                 "Module initialization error: '%s'" % failures.message(sys.exc_info()[1]),
                 failures.flat_stack(sys.exc_info()),
+                failures.trace_text(sys.exc_info()),
             )
 
 
