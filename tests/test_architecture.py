@@ -4,13 +4,12 @@ Run by `make check` and `make test`. Reads the sources as text and never imports
 """
 
 import ast
+import functools
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "sesame"
 MAX_LINES = 400
@@ -65,15 +64,17 @@ def package_of(path: Path) -> str:
     return path.relative_to(SRC).parts[0].removesuffix(".py")
 
 
-def imports_of(path: Path) -> Iterator[tuple[str, int]]:
+@functools.cache
+def imports_of(path: Path) -> tuple[tuple[str, int], ...]:
     """Every module named by an import statement, also those inside functions."""
+    found: list[tuple[str, int]] = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno) for alias in node.names)
+            found += ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0 or package_of(path) == SHIM, f"{path}:{node.lineno}: relative import"
-            for alias in node.names:
-                yield f"{node.module}.{alias.name}", node.lineno
+            found += ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+    return tuple(found)
 
 
 def host_sources() -> list[Path]:
@@ -84,8 +85,8 @@ def is_within(module: str, package: str) -> bool:
     return module == package or module.startswith(package + ".")
 
 
-@pytest.mark.parametrize("path", host_sources(), ids=name_of)
-def test_imports_only_its_own_package_and_lower_layers(path: Path) -> None:
+def wrong_imports(path: Path) -> Iterator[str]:
+    """What the file imports of a package that is neither its own nor in a lower layer."""
     package = package_of(path)
     assert package in LAYERS, f"{package} has no layer"
     for module, line in imports_of(path):
@@ -95,10 +96,15 @@ def test_imports_only_its_own_package_and_lower_layers(path: Path) -> None:
         other = parts[1]
         if other in (package, "__version__"):
             continue
-        where = f"{name_of(path)}:{line}"
-        assert other != SHIM, f"{where}: the shim is reached by path, from sandbox/ only"
-        allowed = LAYERS.get(other, 99) < LAYERS[package] or LAYERS[package] == TOP
-        assert allowed, f"{where}: {package} must not know {other}"
+        if other == SHIM:
+            yield f"{name_of(path)}:{line}: the shim is reached by path, from sandbox/ only"
+        elif LAYERS.get(other, 99) >= LAYERS[package] != TOP:
+            yield f"{name_of(path)}:{line}: {package} must not know {other}"
+
+
+# One test for all files: a test for each costs as much as what it looks at.
+def test_files_import_only_their_own_package_and_lower_layers() -> None:
+    assert [each for path in host_sources() for each in wrong_imports(path)] == []
 
 
 def forbidden_imports() -> Iterator[tuple[str, str]]:
@@ -156,6 +162,7 @@ def test_nothing_below_the_endpoints_knows_their_codes_or_texts() -> None:
             assert not found, f"{name_of(path)} has words of an endpoint: {sorted(found)}"
 
 
+@functools.cache
 def module_graph() -> dict[str, set[str]]:
     """The modules of the host's sources, and which of them each imports."""
     names = {".".join(("sesame", *p.relative_to(SRC).with_suffix("").parts)): p for p in host_sources()}
@@ -198,14 +205,17 @@ def test_sub_packages_form_no_cycle() -> None:
     assert_no_cycle(graph)
 
 
-@pytest.mark.parametrize("path", sources(), ids=name_of)
-def test_file_is_small_and_says_what_it_is(path: Path) -> None:
+def faults_of_file(path: Path) -> Iterator[str]:
     text = path.read_text()
-    assert text.count("\n") <= MAX_LINES, f"{path.name} has more than {MAX_LINES} lines"
-    if path.name == "__init__.py":
-        assert text.count("\n") <= 3
-    else:
-        assert ast.get_docstring(ast.parse(text)), f"{path.name} has no header"
+    lines_max = 3 if path.name == "__init__.py" else MAX_LINES
+    if text.count("\n") > lines_max:
+        yield f"{name_of(path)} has more than {lines_max} lines"
+    if path.name != "__init__.py" and not ast.get_docstring(ast.parse(text)):
+        yield f"{name_of(path)} has no header"
+
+
+def test_files_are_small_and_say_what_they_are() -> None:
+    assert [fault for path in sources() for fault in faults_of_file(path)] == []
 
 
 def test_the_shim_imports_nothing_of_the_host() -> None:
