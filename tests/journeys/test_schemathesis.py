@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from tests.journeys.conftest import ACCOUNT_ID, REGION, Sesame, running
 from tests.support.signer import TIMEOUT_S
 
-EXAMPLES, EXAMPLES_LONG = 12, 250
+EXAMPLES, EXAMPLES_LONG = 8, 250
 ANSWER_WITHIN_S = 30.0
 SEED = 20161126
 ARN = f"acs:fc:{REGION}:{ACCOUNT_ID}"
@@ -68,7 +68,7 @@ names = st.from_regex(r"[a-z][a-z0-9]{0,3}", fullmatch=True)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
-    with running(tmp_path_factory.mktemp("described"), "--max-instances", "2") as made:
+    with running(tmp_path_factory.mktemp("described"), "--max-instances", "2", runtime="python3") as made:
         yield made
 
 
