@@ -9,13 +9,14 @@ import re
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from tests.support.data_directory import Stores, fill
+from tests.support.postgresql import Server
 
 from sesame.cli.doctor import doctor
 from sesame.data_dir import DataDir
@@ -195,10 +196,30 @@ def test_damage_is_found(data: Path, kind: str) -> None:
     assert_told(DataDir(data), DAMAGE[kind][1])
 
 
+@pytest.fixture(scope="module")
+def sound_url(whole: Path, postgresql_server: Server) -> Iterator[str]:
+    """A database with the records of `whole`, for tests that damage files and only read it."""
+    name = postgresql_server.create()
+    copy_database(whole / "sesame.db", postgresql_server.url(name))
+    yield postgresql_server.url(name)
+    postgresql_server.drop(name)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in DAMAGE if kind not in OF_THE_FILE])
-def test_damage_is_found_beside_a_database_elsewhere(data: Path, kind: str, postgresql_url: str) -> None:
-    DAMAGE[kind][0](data)
-    assert_told(moved(data, postgresql_url), DAMAGE[kind][1])
+def test_damage_is_found_beside_a_database_elsewhere(
+    data: Path, kind: str, sound_url: str, postgresql_server: Server
+) -> None:
+    damage, says = DAMAGE[kind]
+    before = (data / "sesame.db").read_bytes()
+    damage(data)
+    if (data / "sesame.db").read_bytes() == before and not list(data.glob("sesame.db-*")):
+        for path in data.glob("sesame.db*"):
+            path.unlink()
+        assert_told(DataDir(data, sound_url), says)
+        return
+    name = postgresql_server.create()
+    assert_told(moved(data, postgresql_server.url(name)), says)
+    postgresql_server.drop(name)
 
 
 def moved(data: Path, url: str) -> DataDir:

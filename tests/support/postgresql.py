@@ -27,6 +27,7 @@ USER, PASSWORD = "sesame", "pass:word/@"
 PASSWORD_IN_URL = "pass%3Aword%2F%40"
 TEMPLATE = "template_sesame"
 START_PATIENCE_S = 30.0
+DONE = "-- done --"
 # Sorts as a language does, so that nothing is sorted right by chance. Every kill here is one of processes, which costs
 # nothing that the kernel has; fsync would only slow the tests.
 INITDB = ("--locale-provider=icu", "--icu-locale=en", "--locale=C.UTF-8", "--encoding=UTF8", "--no-sync")
@@ -55,6 +56,7 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
+        self._psql: subprocess.Popen[str] | None = None
         password = folder / "password"
         password.write_text(PASSWORD)
         if os.getuid() == 0:
@@ -79,6 +81,7 @@ class Server:
 
     def stop(self) -> None:
         """At once, with its clients' connections, but in order."""
+        self._end_psql()
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(START_PATIENCE_S)
@@ -87,6 +90,7 @@ class Server:
     def kill(self) -> None:
         """Every process of it, as when its container is taken away."""
         assert self._process is not None
+        self._end_psql()
         try:
             processes = psutil.Process(self._process.pid).children(recursive=True)
         except psutil.NoSuchProcess:
@@ -120,22 +124,44 @@ class Server:
     def create(self, template: str = TEMPLATE, options: str = "") -> str:
         """A new database; returns its name."""
         name = f"d{os.getpid()}_{next(_NAMES)}"
-        self.sql(f"CREATE DATABASE {name} TEMPLATE {template} {options}")
+        self._do(f"CREATE DATABASE {name} TEMPLATE {template} {options}")
         return name
 
     def drop(self, name: str) -> None:
-        self.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        self._do(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def _do(self, statement: str) -> None:
+        """For what most tests need: by one `psql` that stays, as to start one takes longer than the statement."""
+        if self._psql is None:
+            self._psql = subprocess.Popen(
+                [*self._psql_command, self.url("postgres")],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            )  # fmt: skip
+        assert self._psql.stdin is not None
+        assert self._psql.stdout is not None
+        self._psql.stdin.write(f"{statement};\n\\echo {DONE}\n")
+        self._psql.stdin.flush()
+        said = []
+        for line in self._psql.stdout:
+            if line == f"{DONE}\n":
+                return
+            said.append(line)
+        # It ends at the first error.
+        self._end_psql()
+        raise AssertionError(f"{statement}: {''.join(said)}")
+
+    def _end_psql(self) -> None:
+        if self._psql is not None:
+            self._psql.kill()
+            self._psql.communicate()
+            self._psql = None
+
+    @property
+    def _psql_command(self) -> list[str]:
+        return [str(self._bin / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1"]
 
     def _try(self, statement: str, database: str = "postgres") -> str | None:
-        command: list[str | Path] = [
-            self._bin / "psql",
-            "-XAtq",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-c",
-            statement,
-            self.url(database),
-        ]
+        command = [*self._psql_command, "-c", statement, self.url(database)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else None
 
