@@ -141,6 +141,7 @@ def _fc(
             authentication=identity.authentication,
             authorization=identity.authorization,
             roles=identity.roles,
+            lend=identity.issuer.credentials,
             engine=engine.engine,
             control=control,
             packages=storage.packages,

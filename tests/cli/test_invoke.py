@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support import forked
 
+from sesame.deploy.folder import NEWEST_FIRST
 from sesame.sandbox.jail.isolation import probe
 from sesame.sandbox.runtimes.interpreters import discover
 
@@ -56,16 +57,63 @@ def test_initializer_time_limit_memory_and_environment_are_kept(tmp_path: Path) 
     assert done.stdout == b"a=b 256"
 
 
-def test_a_jail_is_used_when_asked_for_and_refused_where_its_user_could_not_read(tmp_path: Path) -> None:
+def test_it_runs_where_a_server_would_run_it_also_if_others_may_not_read_the_code(tmp_path: Path) -> None:
+    """A jail of root's has a user of its own for each instance."""
     code = tmp_path / "code"
-    code.mkdir(mode=0o700)
-    (code / "main.py").write_text("def f(event, context):\n    return __file__\n")
-    done = invoke("main.f", "--sandbox=jail", f"--code={code}")
-    assert done.returncode == 1
-    assert b"may not read" in done.stderr
-    code.chmod(0o755)
-    done = invoke("main.f", "--sandbox=jail", f"--code={code}")
-    assert (done.stdout if probe().possible else b"/code/main.py") == b"/code/main.py", done.stderr
+    (code / "deep").mkdir(parents=True, mode=0o700)
+    (code / "main.py").write_text("from deep import more\ndef f(event, context):\n    return __file__ + more.WORD\n")
+    (code / "deep/__init__.py").write_text("")
+    (code / "deep/more.py").write_text("WORD = '!'\n")
+    (code / "deep/more.py").chmod(0o600)
+    done = invoke("main.f", f"--code={code}")
+    jail = probe().possible
+    assert done.stdout == (b"/code/main.py!" if jail else f"{code}/main.py!".encode()), done.stderr
+    assert (b"no jail, because" in done.stderr) != jail
+    if jail:
+        assert invoke("main.f", "--sandbox=jail", f"--code={code}").stdout == b"/code/main.py!"
+    assert invoke("main.f", "--sandbox=plain", f"--code={code}").stdout == f"{code}/main.py!".encode()
+
+
+def test_without_a_runtime_it_takes_the_newest_that_can_read_the_source(tmp_path: Path) -> None:
+    found = discover()
+    (tmp_path / "main.py").write_text("import sys\ndef f(event, context):\n    return '%d.%d' % sys.version_info[:2]\n")
+    newest = next(name for name in NEWEST_FIRST if name in found)
+    assert invoke("main.f", f"--code={tmp_path}").stdout.decode() == ".".join(map(str, found[newest].minor))
+    (tmp_path / "old.py").write_text("import sys\ndef f(event, context):\n    print 'old'\n    return 'two'\n")
+    assert invoke("old.f", f"--code={tmp_path}").stdout == b"two"
+
+
+WEB = """
+def app(environ, start_response):
+    start_response('201 Made', [('X-Path', environ['PATH_INFO']), ('Content-Type', 'text/plain')])
+    parts = [environ['REQUEST_METHOD'], environ['QUERY_STRING'], environ.get('HTTP_X_MINE', ''), environ['HTTP_HOST']]
+    return [environ['wsgi.input'].read() + b' ' + ' '.join(parts).encode()]
+
+def fails(environ, start_response):
+    raise ValueError('no')
+"""
+
+
+@pytest.mark.parametrize("runtime", sorted({"python2.7", "python3.12"} & set(discover())))
+def test_a_request_reaches_an_http_function_and_its_response_comes_back(tmp_path: Path, runtime: str) -> None:
+    (tmp_path / "web.py").write_text(WEB)
+    named = (f"--code={tmp_path}", f"--runtime={runtime}")
+    done = invoke("web.app", "--http", "POST /a%20b?x=1&y", "-e", "body", "-H", "X-Mine: 5", *named)
+    assert (done.returncode, done.stdout) == (0, b"body POST x=1&y 5 localhost")
+    assert b"HTTP 201 Created\nX-Path: /a b\nContent-Type: text/plain\n" in done.stderr
+    done = invoke("web.app", "--http", "/", "-H", "Host: shop.example", *named)
+    assert done.stdout == b" GET   shop.example"
+    done = invoke("web.fails", "--http", "GET /", *named)
+    assert (done.returncode, json.loads(done.stdout)["errorMessage"]) == (1, "no")
+
+
+def test_what_is_no_request_is_refused(tmp_path: Path) -> None:
+    for request in ("", "/a b", "GET", "FETCH /", "GET path", "GET http://x/", "GET /#here"):
+        done = invoke("main.f", "--http", request, f"--code={tmp_path}")
+        assert (done.returncode, b"expected a method and a path" in done.stderr) == (2, True), request
+    for header in ("none", ": x", "a b: c", "a: b\nc: d"):
+        done = invoke("main.f", "--http", "/", "-H", header, f"--code={tmp_path}")
+        assert (done.returncode, b"expected 'Name: value'" in done.stderr) == (2, True), header
 
 
 def test_nothing_is_written_into_the_directory(tmp_path: Path) -> None:
@@ -86,6 +134,9 @@ def test_nothing_is_written_into_the_directory(tmp_path: Path) -> None:
         (("--service", "s", "--function", "f", "--env", "A=b", "--timeout=3"), b"leave --timeout, --env away"),
         (("--service", "s", "--function", "f", "--sandbox=plain", "--cpu=shares"), b"leave --sandbox, --cpu away"),
         (("main.f", "--endpoint", "http://127.0.0.1:9000", "--data-dir=x"), b"leave --endpoint, --data-dir away"),
+        (("main.f", "-H", "A: b"), b"without --http there is no request: leave -H away"),
+        (("main.f", "--keep-s", "5"), b"without --keep nothing is kept: leave --keep-s away"),
+        (("s/f", "--http", "GET /", "--keep", "--role", "r"), b"leave --http, --keep, --role away"),
         (("main.f", "--env", "1=2"), b"expected NAME=VALUE"),
         (("main.f", "--runtime", "python4"), b"is not one of"),
         (("main.f", "--memory", "1"), b"is not in the range"),

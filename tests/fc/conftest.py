@@ -252,6 +252,7 @@ async def endpoint(tmp_path: Path) -> AsyncIterator[Endpoint]:
             authentication=Authentication(keys, tokens),
             authorization=Authorization(catalog, roles),
             roles=roles,
+            lend=issuer.credentials,
             engine=engine,
             control=Control.over(
                 catalog,

@@ -111,3 +111,16 @@ async def test_a_role_needs_the_rights_of_ram(
 async def test_the_rights_are_not_those_of_function_compute(endpoint: Endpoint) -> None:
     given = await credentials(endpoint, [statement("Allow", "ram:*")])
     assert (await acting(endpoint, given, "GET", "/services")).status == 403
+
+
+async def test_keys_of_a_role_are_lent_to_who_may_assume_it(endpoint: Endpoint) -> None:
+    await ask(endpoint, "POST", PATH, b'{"roleName": "Lent", "policies": ["AliyunOSSReadOnlyAccess"]}')
+    lent = await ask(endpoint, "POST", f"{PATH}/Lent/credentials")
+    assert lent.status == 200
+    assert lent.json()["accessKeyId"].startswith("STS.")
+    assert lent.json()["securityToken"]
+    gone = await ask(endpoint, "POST", f"{PATH}/none/credentials")
+    assert (gone.status, gone.json()["ErrorCode"]) == (404, "EntityNotExist.Role")
+    given = await credentials(endpoint, [statement("Allow", "fc:*"), statement("Allow", "ram:*")])
+    refused = await ask(endpoint, "POST", f"{PATH}/Lent/credentials", given=given)
+    assert (refused.status, refused.json()["ErrorCode"]) == (403, "AccessDenied")

@@ -132,3 +132,12 @@ def test_what_a_function_requires_is_deployed_with_it(
     run(sesame, "plan", code, *named, expect=0)
     run(sesame, "deploy", code, "--name=built/bare", "--runtime=python3.9", "--no-build")
     assert "No module named 'made_up'" in run(sesame, "invoke", "built/bare", expect=1).stdout
+
+
+def test_a_local_call_gets_keys_of_a_role_of_the_server(sesame: Sesame, tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("def f(event, context):\n    return context.credentials.access_key_id\n")
+    local = ("invoke", "main.f", f"--code={tmp_path}")
+    done = run(sesame, *local, "--role=AliyunFCDefaultRole")
+    assert done.stdout.startswith("STS.")
+    assert "Keys of the role AliyunFCDefaultRole at " in done.stderr
+    assert "role 'none' does not exist" in run(sesame, *local, "--role=none", expect=1).stderr

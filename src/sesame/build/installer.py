@@ -152,9 +152,15 @@ def _staged(final: Path) -> Iterator[Path]:
     staging.mkdir()
     try:
         yield staging
+        old = staging.with_name(f"{staging.name}.old")
         if final.exists():
-            final.rename(staging.with_name(f"{staging.name}.old"))
-            shutil.rmtree(staging.with_name(f"{staging.name}.old"), ignore_errors=True)
-        staging.rename(final)
+            final.rename(old)
+        try:
+            staging.rename(final)
+        except OSError:
+            # Another command has installed the same meanwhile.
+            if not final.is_dir():
+                raise
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

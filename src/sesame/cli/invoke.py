@@ -8,23 +8,30 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import quote
 
 import click
 from click.core import ParameterSource
 
-from sesame.cli import completing, naming, output, server
+from sesame.cli import completing, http_call, kept, naming, output, server
 from sesame.cli.client import Client
+from sesame.cli.local_call import LocalCall, LocalFunction
 from sesame.cli.options import settle, with_settings
 from sesame.model import limits
+from sesame.model.invocation import Credentials
+from sesame.settings import Settings
 
-if TYPE_CHECKING:
-    from sesame.cli.local import LocalCall
-
+# As `sesame roles` asks; importing that command would import the server's database.
+ROLES_PATH = "/sesame/roles"
 REMOTE_TIMEOUT_S = limits.TIMEOUT_S_MAX + limits.INITIALIZATION_TIMEOUT_S_MAX
 EXIT_FUNCTION_ERROR = 1
 LOCAL_SETTINGS = ("interpreters", "runtimes_dir", "sandbox", "cpu", "region", "account_id")
-LOCAL_ONLY = ("code", "runtime", "initializer", "timeout", "memory", "variables", *LOCAL_SETTINGS)
+LOCAL_ONLY = (
+    "code", "runtime", "initializer", "timeout", "memory", "variables", "http", "headers", "keep", "keep_s", "role",
+    *LOCAL_SETTINGS,
+)  # fmt: skip
+KEEP_S = 300.0
 SERVER_ONLY = ("endpoint", "data_dir")
 
 
@@ -42,7 +49,10 @@ SERVER_ONLY = ("endpoint", "data_dir")
     "--code", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path(),
     help="Directory of the local code [default: the working directory].",
 )  # fmt: skip
-@click.option("--runtime", type=click.Choice(limits.SANDBOXED_RUNTIMES), default="python3", show_default=True)
+@click.option(
+    "--runtime", type=click.Choice(limits.SANDBOXED_RUNTIMES),
+    help="Runtime of the local handler [default: the newest that is here, and can read the source].",
+)  # fmt: skip
 @click.option("--initializer", default="", help="Handler that prepares the local instance, as main.my_initializer.")
 @click.option(
     "--timeout", type=click.IntRange(limits.TIMEOUT_S_MIN, limits.TIMEOUT_S_MAX), default=limits.TIMEOUT_S_DEFAULT,
@@ -53,6 +63,16 @@ SERVER_ONLY = ("endpoint", "data_dir")
     show_default=True, help="MB that the local instance may use.",
 )  # fmt: skip
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Environment of the local function.")
+@click.option("--http", metavar="REQUEST", help="Call an HTTP function: 'GET /path?query'; the event is the body.")
+@click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Header of the request.")
+@click.option("--keep", is_flag=True, help="Keep the local function warm for the next command with --keep.")
+@click.option(
+    "--keep-s", type=click.FloatRange(0, 3600), default=KEEP_S, show_default=True,
+    help="Seconds without a call for which it is kept; 0 ends it after this call.",
+)  # fmt: skip
+@click.option(
+    "--role", metavar="NAME", help="Give the local function temporary keys of this role, of a running server."
+)
 @with_settings("data_dir", *LOCAL_SETTINGS)
 def invoke(
     handler: str | None, event_text: str | None, event_file: Any, service: str | None, function_name: str | None,
@@ -91,31 +111,62 @@ def invoke(
         raise click.UsageError(
             "name a HANDLER, as main.my_handler for my_handler in main.py; or a deployed SERVICE/FUNCTION"
         )
-    _refuse_options(SERVER_ONLY, "a local handler is called without a server")
-    # Imported only now, because it takes longer than all else of a call to a server, and of completing a command line.
-    import asyncio
-
-    from sesame.cli import own_log
-    from sesame.cli.local import LocalCall, run_local
-
-    call = LocalCall(
+    if options["role"] is None:
+        _refuse_options(SERVER_ONLY, "a local handler is called without a server, but for the keys of a --role")
+    if options["http"] is None:
+        _refuse_options(("headers",), "without --http there is no request")
+    if not options["keep"]:
+        _refuse_options(("keep_s",), "without --keep nothing is kept")
+    function = LocalFunction(
         code=options["code"].absolute(),
         handler=handler,
-        event=event,
-        runtime=options["runtime"],
+        runtime=options["runtime"] or "",
         initializer=options["initializer"],
         timeout_s=options["timeout"],
         memory_mb=options["memory"],
         environment=_variables(options["variables"]),
     )
-    own_log.configure()
-    outcome = asyncio.run(run_local(call, settings))
+    http = options["http"]
+    call = LocalCall(
+        event=event,
+        http_params=None if http is None else http_call.params(http, options["headers"], event),
+        credentials=_credentials(options, settings),
+    )
+    _call_local(function, call, settings, options["keep_s"] if options["keep"] else None)
+
+
+def _call_local(function: LocalFunction, call: LocalCall, settings: Settings, keep_s: float | None) -> None:
+    if keep_s is None:
+        # Imported only now: it takes longer than all else of a call to a server, and of completing a command line.
+        import asyncio
+
+        from sesame.cli import own_log
+        from sesame.cli.local import run_local
+
+        own_log.configure()
+        outcome = asyncio.run(run_local(function, call, settings, output.note))
+    else:
+        outcome = kept.call_kept(function, call, settings, keep_s, output.log)
+    if call.http_params is not None and outcome.error is None:
+        for line in http_call.head_of(outcome.http_params):
+            output.note(output.harmless(line))
     output.result(outcome.payload)
     if outcome.error is not None:
         output.note(f"X-Fc-Error-Type: {outcome.error.type}")
-        for line in _hints(call):
+        for line in _hints(function):
             output.note(line)
         sys.exit(EXIT_FUNCTION_ERROR)
+
+
+def _credentials(options: dict[str, Any], settings: Settings) -> Credentials:
+    """Temporary keys of the role that is named, from the server that the command's options choose."""
+    name = options["role"]
+    if name is None:
+        return Credentials()
+    chosen = server.choose(server.Named(settings.data_dir, options["data_dir"] is not None, options["endpoint"]))
+    server.announce(chosen, f"Keys of the role {name}")
+    lent = Client(chosen).ask("POST", f"{ROLES_PATH}/{quote(name, safe='')}/credentials")
+    return Credentials(lent["accessKeyId"], lent["accessKeySecret"], lent["securityToken"])
 
 
 def _deployed_name(text: str) -> naming.FunctionName | None:
@@ -157,7 +208,7 @@ def _refuse_what_is_no_text(name: str) -> None:
         raise click.UsageError(f"{os.fsencode(name)!r} is not UTF-8, and no name then") from error
 
 
-def _hints(call: "LocalCall") -> Iterator[str]:
+def _hints(call: LocalFunction) -> Iterator[str]:
     """What a newcomer gets wrong first, said beside the error as the cloud words it."""
     for handler in filter(None, (call.handler, call.initializer)):
         module, dot, name = handler.rpartition(".")

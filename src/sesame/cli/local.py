@@ -1,17 +1,21 @@
 """Runs a handler of a local directory through the same engine and sandbox as a deployed one, without a server.
 
-Used by `sesame invoke`. Leaves nothing behind, and never writes into the directory.
+Used by `sesame invoke` for one call, and by `cli.kept_process` for several. Leaves nothing behind, and never writes
+into the directory.
 """
 
-import sys
+import os
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 
-from sesame.engine.invocation_log import LogSource
+from sesame.cli import local_code, output
+from sesame.cli.local_call import LocalCall, LocalFunction
+from sesame.engine.invocation_log import LogSink, LogSource
 from sesame.engine.policies import Caps
 from sesame.engine.running import EngineDependencies, LocalEngine
 from sesame.model import limits
@@ -29,64 +33,104 @@ from sesame.settings import Settings
 
 SERVICE = "local"
 ACCOUNT_ID = "1234567890123456"
-OTHERS_MAY_READ = 0o005
+ONE_CALL_S = 1.0
+
+Say = Callable[[str], None]
 
 
-class LocalCall(msgspec.Struct, frozen=True, kw_only=True):
-    """The handler to call, its event and its limits. `code` is an absolute path."""
+class Calls:
+    """The calls of one function; each cold or warm, as the instance is there."""
 
-    code: Path
-    handler: str
-    event: bytes
-    runtime: str
-    initializer: str
-    timeout_s: int
-    memory_mb: int
-    environment: Mapping[str, str]
+    def __init__(self, engine: LocalEngine, target: Target, lent: "_Lent") -> None:
+        self._engine = engine
+        self._target = target
+        self._lent = lent
+
+    async def call(self, call: LocalCall) -> Outcome:
+        self._lent.credentials = call.credentials
+        request = Invocation(str(uuid.uuid4()), self._target, call.event, http_params=call.http_params)
+        return await self._engine.invoke(request)
 
 
-async def run_local(call: LocalCall, settings: Settings) -> Outcome:
+async def run_local(function: LocalFunction, call: LocalCall, settings: Settings, say: Say) -> Outcome:
     """One cold call; the log goes to stderr as it comes. Raises `ConfigurationError` for a missing interpreter."""
-    runtimes = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir(), [call.runtime])
-    try:
-        runtimes.launch(call.runtime)
-    except LookupError as error:
-        raise ConfigurationError(str(error)) from error
-    if settings.sandbox == "jail" and call.code.stat().st_mode & OTHERS_MAY_READ != OTHERS_MAY_READ:
-        raise ConfigurationError(
-            f"the user of a jail may not read {call.code}: `chmod -R o+rX {call.code}`, or use --sandbox plain"
+    async with opened(function, settings, say, sink=_to_stderr) as calls:
+        return await calls.call(call)
+
+
+@asynccontextmanager
+async def opened(
+    function: LocalFunction, settings: Settings, say: Say, *, sink: LogSink, keep_alive_s: float = ONE_CALL_S
+) -> AsyncIterator[Calls]:
+    """The function, ready to be called, in the sandbox that a server would use here; it ends with the context."""
+    function, runtimes = with_runtime(function, settings)
+    with tempfile.TemporaryDirectory(prefix="sesame-invoke-") as folder:
+        scratch = Path(folder)
+        wanted = Wanted(
+            name=settings.sandbox, cpu=settings.cpu, state=scratch, runtimes=(function.runtime,), one_instance=True
         )
-    with tempfile.TemporaryDirectory(prefix="sesame-invoke-") as scratch:
-        # POLICY: one's own code is locked up only when asked for: a jail's user may not read one's directories.
-        name = "jail" if settings.sandbox == "jail" else "plain"
-        wanted = Wanted(name=name, cpu=settings.cpu, state=Path(scratch), runtimes=(call.runtime,))
-        driver = (await choose(wanted, runtimes.launch)).driver
+        chosen = await choose(wanted, runtimes.launch)
+        if settings.sandbox == "auto" and chosen.driver.name != "jail":
+            say(chosen.reason)
+        code = function.code
+        # A jail of root's gives each instance a user of its own; in a user namespace it is the caller.
+        if chosen.driver.name == "jail" and os.geteuid() == 0 and not local_code.others_may_read(code):
+            code = local_code.copy_for_others(code, scratch / "code")
         try:
-            await driver.open()
-            snapshot = _snapshot(call)
+            await chosen.driver.open()
+            snapshot = _snapshot(function)
+            lent = _Lent()
             engine = LocalEngine(
                 EngineDependencies(
-                    launcher=PackagedLauncher(driver, _OneDirectory(call.code)),
+                    launcher=PackagedLauncher(chosen.driver, _OneDirectory(code)),
                     resolver=_OneFunction(snapshot),
                     clocks=SystemClocks(),
-                    caps=Caps(instances_per_function=1, memory_mb=call.memory_mb, starts_at_once=1, keep_alive_s=1.0),
-                    sink=_to_stderr,
-                    credentials=_no_credentials,
+                    caps=Caps(
+                        instances_per_function=1,
+                        memory_mb=function.memory_mb,
+                        starts_at_once=1,
+                        keep_alive_s=keep_alive_s,
+                    ),
+                    sink=sink,
+                    credentials=lent.of_role,
                     account_id=settings.account_id or ACCOUNT_ID,
                     region=settings.region,
                 )
             )
             try:
-                target = Target(SERVICE, limits.LATEST, snapshot.function)
-                return await engine.invoke(Invocation(str(uuid.uuid4()), target, call.event))
+                yield Calls(engine, Target(SERVICE, limits.LATEST, snapshot.function), lent)
             finally:
                 await engine.drain(0.0)
         finally:
-            await driver.close()
+            await chosen.driver.close()
 
 
-def _no_credentials(_role: str, _session_name: str, _validity_s: float, _chain: Chain) -> Credentials:
-    return Credentials()
+def with_runtime(function: LocalFunction, settings: Settings) -> tuple[LocalFunction, Runtimes]:
+    """The function with the runtime that it is called under: its own, else the newest here that fits its source.
+
+    Raises `ConfigurationError` where that has no interpreter.
+    """
+    named = (function.runtime,) if function.runtime else local_code.runtimes_for(function.code, function.handler)
+    for runtime in named:
+        # One after the other: each interpreter is run once for it, and the first will do.
+        runtimes = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir(), [runtime])
+        if runtime in runtimes.found:
+            return msgspec.structs.replace(function, runtime=runtime), runtimes
+    try:
+        runtimes.launch(named[0])
+    except LookupError as error:
+        raise ConfigurationError(str(error)) from error
+    raise AssertionError("a runtime without an interpreter was launched")
+
+
+class _Lent:
+    """The keys of the present call, for whatever role the engine asks."""
+
+    def __init__(self) -> None:
+        self.credentials = Credentials()
+
+    def of_role(self, _role: str, _session_name: str, _validity_s: float, _chain: Chain) -> Credentials:
+        return self.credentials
 
 
 class _OneDirectory:
@@ -121,22 +165,21 @@ class _OneFunction:
         """Never calls back: the function does not change."""
 
 
-def _snapshot(call: LocalCall) -> Snapshot:
-    function = Function(
-        function_name=call.code.name or "function",
+def _snapshot(function: LocalFunction) -> Snapshot:
+    described = Function(
+        function_name=function.code.name or "function",
         function_id=str(uuid.uuid4()),
-        runtime=call.runtime,
-        handler=call.handler,
+        runtime=function.runtime,
+        handler=function.handler,
         package=Package(sha256="", checksum="", size_bytes=0),
-        initializer=call.initializer,
-        timeout=call.timeout_s,
-        memory_size=call.memory_mb,
-        environment_variables=dict(call.environment),
+        initializer=function.initializer,
+        timeout=function.timeout_s,
+        memory_size=function.memory_mb,
+        environment_variables=dict(function.environment),
     )
     service = Service(service_name=SERVICE, service_id=str(uuid.uuid4()))
-    return snapshot_of(service, function, Resolved("local", limits.LATEST))
+    return snapshot_of(service, described, Resolved("local", limits.LATEST))
 
 
 def _to_stderr(source: LogSource, request_id: str, data: bytes, more: bool) -> None:
-    sys.stderr.buffer.write(data.replace(b"\r\n", b"\n"))
-    sys.stderr.buffer.flush()
+    output.log(data)

@@ -66,6 +66,12 @@ def harmless(line: str) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", line)
 
 
+def log(data: bytes) -> None:
+    """Writes what a function writes to stderr as it comes."""
+    sys.stderr.buffer.write(data.replace(b"\r\n", b"\n"))
+    sys.stderr.buffer.flush()
+
+
 def log_tail(tail: bytes) -> None:
     """Writes the end of a function's log to stderr: as it is, or line by line harmless on a terminal."""
     if not sys.stderr.isatty():

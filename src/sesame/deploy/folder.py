@@ -139,6 +139,12 @@ def _handlers(file: Path) -> list[Found]:
     return found + [Found(f"{file.stem}.{name}", http=True, python2=python2) for name in _ASSIGNED.findall(text)]
 
 
+def needs_python2(file: Path) -> bool:
+    """Whether only Python 2 can read the source."""
+    with file.open("rb") as opened:
+        return _is_python2(opened.read(SOURCE_BYTES_MAX).decode("utf-8", "replace"))
+
+
 def _is_python2(text: str) -> bool:
     """Whether Python 3 cannot read it: `print` as a statement, `except A, b` and their kind."""
     try:

@@ -219,7 +219,7 @@ def _routes(parts: FcDependencies, instances: Instances) -> list[Route]:
     return [
         *(Route(each.route, handlers[each.name], methods=[each.method]) for each in routed),
         functions.link_route(),
-        *role_administration.RoleAdministration(parts.roles, arns.account_id).routes(),
+        *role_administration.RoleAdministration(parts.roles, arns.account_id, parts.lend).routes(),
         Route(openapi.PATH, _describe, methods=["GET"]),
     ]
 

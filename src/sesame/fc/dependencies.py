@@ -14,6 +14,10 @@ from sesame.identity.roles import Roles
 from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
 from sesame.model.function import Package
+from sesame.model.invocation import Credentials
+
+# Takes a role's ARN, a name for the session and for how many seconds the keys must be good; raises `Forbidden`.
+Lend = Callable[[str, str, float], Credentials]
 
 
 class Packages(Protocol):
@@ -24,11 +28,14 @@ class Packages(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class FcDependencies:
-    """Dates of signatures are compared with `callers_wall`; None: with the wall clock of `clocks`."""
+    """`lend` gives temporary keys of a role. Dates of signatures are compared with `callers_wall`, or with the
+    wall clock of `clocks`.
+    """
 
     authentication: Authentication
     authorization: Authorization
     roles: Roles
+    lend: Lend
     engine: Engine
     control: Control
     packages: Packages

@@ -1,4 +1,6 @@
-"""Lists, makes and removes roles at a running server, for `sesame roles`: no operation of the Function Compute API.
+"""Lists, makes and removes roles at a running server, and lends their keys: no operation of the Function Compute API.
+
+For `sesame roles`, and for `sesame invoke --role`.
 
 Called by `fc.app` for paths below `/sesame/roles`, signed as every request is. The rights are those of RAM.
 """
@@ -9,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sesame.fc.dependencies import Lend
 from sesame.fc.refusals import ApiError
 from sesame.fc.v2016 import requests
 from sesame.identity.role_definitions import RoleDefinition
@@ -16,15 +19,18 @@ from sesame.identity.roles import Roles, role_arn
 from sesame.model.errors import AlreadyExists, NotFound
 
 PATH = "/sesame/roles"
+LENT_S = 3600.0
+LOCAL_SESSION = "local"
 ADD_ACTIONS = ("ram:CreateRole", "ram:AttachPolicyToRole")
 
 
 class RoleAdministration:
-    """Of one account."""
+    """Of one account. `lend` gives temporary keys of a role, as functions get them."""
 
-    def __init__(self, roles: Roles, account_id: str) -> None:
+    def __init__(self, roles: Roles, account_id: str, lend: Lend) -> None:
         self._roles = roles
         self._account_id = account_id
+        self._lend = lend
 
     def routes(self) -> list[Route]:
         return [
@@ -32,6 +38,7 @@ class RoleAdministration:
             Route(PATH, self._add, methods=["POST"]),
             Route(PATH + "/{role}", self._get, methods=["GET"]),
             Route(PATH + "/{role}", self._remove, methods=["DELETE"]),
+            Route(PATH + "/{role}/credentials", self._credentials, methods=["POST"]),
         ]
 
     async def _list(self, request: Request) -> Response:
@@ -63,6 +70,23 @@ class RoleAdministration:
             return requests.answer(await self._roles.remove(self._account_id, name))
         except NotFound as error:
             raise _not_found(name) from error
+
+    async def _credentials(self, request: Request) -> Response:
+        """What a function of a service with this role would find in its context."""
+        name = unquote(request.path_params["role"])
+        self._require(request, name, "sts:AssumeRole")
+        try:
+            self._roles.describe(self._account_id, name)
+        except NotFound as error:
+            raise _not_found(name) from error
+        lent = self._lend(role_arn(self._account_id, name), LOCAL_SESSION, LENT_S)
+        return requests.answer(
+            {
+                "accessKeyId": lent.access_key_id,
+                "accessKeySecret": lent.access_key_secret,
+                "securityToken": lent.security_token,
+            }
+        )
 
     def _require(self, request: Request, role: str, *actions: str) -> None:
         for action in actions:

@@ -23,13 +23,15 @@ from sesame.sandbox.shim import SHIM
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked of a driver. `name` is auto, jail or plain; `cpu` is shares or cloud.
 
-    `state` is a directory for drivers, one below it for each; zygotes of `runtimes` are started ahead of use.
+    `state` is a directory for drivers, one below it for each; zygotes of `runtimes` are started ahead of use. With
+    `one_instance` nothing is made ahead for a second one.
     """
 
     name: str
     cpu: str
     state: Path
     runtimes: tuple[str, ...]
+    one_instance: bool = False
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -43,12 +45,16 @@ async def choose(wanted: Wanted, launch: Callable[[str], Launch]) -> Choice:
     """`open` of the chosen driver raises `ConfigurationError` where one that was asked for by name cannot hold."""
     if wanted.name == "plain":
         return Choice(PlainDriver(launch, wanted.state / "plain"), "")
-    jail = JailDriver(launch, wanted.state / "jail", JailOptions(runtimes=wanted.runtimes, cpu=wanted.cpu))
+    options = JailOptions(runtimes=wanted.runtimes, cpu=wanted.cpu)
+    if wanted.one_instance:
+        options = msgspec.structs.replace(options, ready_resources=0, ready_prewarmed=0)
     if wanted.name == "jail":
-        return Choice(jail, "")
+        return Choice(JailDriver(launch, wanted.state / "jail", options), "")
     isolation = await asyncio.to_thread(probe)
     if isolation.possible:
-        return Choice(jail, _why_no_better(isolation))
+        # What was found here holds for `open` too, which would ask the system again.
+        options = msgspec.structs.replace(options, probe=lambda: isolation)
+        return Choice(JailDriver(launch, wanted.state / "jail", options), _why_no_better(isolation))
     return Choice(PlainDriver(launch, wanted.state / "plain"), f"no jail, because {_why_no_better(isolation)}")
 
 
