@@ -19,6 +19,7 @@ TESTS = (
     "tests/journeys/test_exec.py",
     "tests/fc/test_async_invocations.py",
     "tests/fc/test_triggers_command.py",
+    "tests/fc/test_recordings.py",
 )
 BEGIN, END = "<!-- operations: begin -->", "<!-- operations: end -->"
 SERVED = "served"

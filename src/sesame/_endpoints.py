@@ -27,6 +27,7 @@ from sesame.control.own_hosts import OwnHosts
 from sesame.fc import links
 from sesame.fc.app import FcEndpoint
 from sesame.fc.dependencies import FcDependencies
+from sesame.fc.replays import Replays
 from sesame.fc.web.certificates import Certificates
 from sesame.http.asgi import AsgiEndpoint
 from sesame.http.interface import Endpoint
@@ -152,6 +153,14 @@ def _fc(
             link_secret=links.secret_from(identity.key.secret),
             clocks=needs.clocks,
             callers_wall=needs.callers_wall,
+            recorder=engine.recorder,
+            replays=Replays(
+                engine.recorder,
+                engine.resolver.resolve,
+                engine.trials,
+                CodeSource(storage.packages, None),
+                storage.packages,
+            ),
         )
     )
 

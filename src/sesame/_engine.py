@@ -11,11 +11,13 @@ import psutil
 
 from sesame._identity import Identity
 from sesame._storage import Storage
+from sesame.control.recorder import Recorder
 from sesame.data_dir import DataDir
 from sesame.engine.interface import Observer
 from sesame.engine.policies import Caps
 from sesame.engine.resolver import Resolver
 from sesame.engine.running import EngineDependencies, LocalEngine
+from sesame.engine.trials import LocalTrials
 from sesame.model import limits
 from sesame.model.clocks import Clocks
 from sesame.sandbox.drivers import Wanted, choose, compiler_on
@@ -40,6 +42,8 @@ class EngineParts:
     resolver: Resolver
     driver: SandboxDriver
     driver_reason: str
+    recorder: Recorder
+    trials: LocalTrials
 
 
 @dataclass(frozen=True)
@@ -73,27 +77,30 @@ async def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) 
     await choice.driver.open()
 
     resolver = Resolver(storage.catalog)
-    engine = LocalEngine(
-        EngineDependencies(
-            launcher=PackagedLauncher(choice.driver, storage.packages),
-            resolver=resolver,
-            clocks=clocks,
-            caps=caps(settings),
-            sink=storage.log_sink,
-            credentials=identity.issuer.credentials,
-            account_id=identity.account_id,
-            region=settings.region,
-            recursion_limit=settings.recursion_limit,
-            observer=needs.observer,
-            debuggable=needs.debuggable,
-        )
+    given = EngineDependencies(
+        launcher=PackagedLauncher(choice.driver, storage.packages),
+        resolver=resolver,
+        clocks=clocks,
+        caps=caps(settings),
+        sink=storage.log_sink,
+        credentials=identity.issuer.credentials,
+        account_id=identity.account_id,
+        region=settings.region,
+        recursion_limit=settings.recursion_limit,
+        observer=needs.observer,
+        debuggable=needs.debuggable,
     )
+    engine = LocalEngine(given)
+    recorder = Recorder(storage.catalog, storage.recordings, settings.record, clocks.wall)
+    recorder.start(lambda on: setattr(engine.dispatcher, "record", recorder.record if on else None))
+    trials = LocalTrials(given)
+    teardown.push_async_callback(trials.close)
     # The HTTP servers have drained before: what is still in flight then is not waited for again.
     teardown.push_async_callback(engine.drain, 0.0)
     compiler = compiler_on(choice.driver, needs.runtimes.launch)
     storage.background.keep(COMPILING, lambda: compile_queued(storage.to_compile, storage.packages, compiler))
     teardown.push_async_callback(storage.background.stop, COMPILING)
-    return EngineParts(engine, resolver, choice.driver, choice.reason)
+    return EngineParts(engine, resolver, choice.driver, choice.reason, recorder, trials)
 
 
 def caps(settings: Settings) -> Caps:

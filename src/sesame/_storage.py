@@ -21,6 +21,7 @@ from sesame.store.packages.compiling import CompileQueue
 from sesame.store.packages.packages import Packages
 from sesame.store.quarantine import Quarantine
 from sesame.store.queue.queue import InvocationQueue
+from sesame.store.recordings import Kept, Recordings
 from sesame.store.sql.database import Database
 from sesame.store.sql.lost_database import holds_data, require_database
 from sesame.store.sql.pairing import pair, require_own_database
@@ -39,6 +40,7 @@ class Storage:
     packages: Packages
     queue: InvocationQueue
     to_compile: CompileQueue
+    recordings: Recordings
     log_sink: LogSink
     background: BackgroundTasks
     notices: list[str]
@@ -68,6 +70,11 @@ async def open_storage(needs: StorageNeeds) -> Storage:
     queue = InvocationQueue(database, clocks)
     await queue.open()
     teardown.push_async_callback(queue.close)
+    recordings = Recordings(
+        database, Kept(needs.settings.record_max_mb * MIB, needs.settings.record_retention_days * DAY_S), clocks.wall
+    )
+    await recordings.open()
+    teardown.push_async_callback(recordings.close)
     quarantine = Quarantine(data_dir.quarantine)
     objects = Objects(database, data_dir.objects, quarantine, clocks.wall)
     await objects.open()
@@ -86,6 +93,7 @@ async def open_storage(needs: StorageNeeds) -> Storage:
         await objects.collect()
         await uploads.abort_old()
         await catalog.prune()
+        await recordings.prune()
         await queue.prune(clocks.wall() - needs.settings.async_retention_days * DAY_S)
 
     background.keep("tidying up", lambda: every(clocks, TIDY_EVERY_S, tidy))
@@ -96,7 +104,7 @@ async def open_storage(needs: StorageNeeds) -> Storage:
         notices.append(
             f"{aside} files or directories that nothing mentioned lie in {data_dir.quarantine}: docs/data-directory.md."
         )
-    return Storage(catalog, objects, uploads, packages, queue, to_compile, sink, background, notices)
+    return Storage(catalog, objects, uploads, packages, queue, to_compile, recordings, sink, background, notices)
 
 
 async def _open_database(needs: StorageNeeds) -> Database:

@@ -27,6 +27,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "sandbox": ("auto", "jail", "plain"),
     "cpu": ("shares", "cloud"),
     "calls": ("all", "failed", "none"),
+    "record": ("none", "failed", "all"),
 }
 CREDENTIALS_VALIDITY_S_MIN = 900
 LOG_MAX_MB_MIN = 16
@@ -175,6 +176,16 @@ class Settings(msgspec.Struct, frozen=True):
         str,
         _meta("Which calls `sesame start` shows with a line on its terminal: `all`, `failed` or `none`."),
     ] = "all"
+
+    record: Annotated[
+        str,
+        _meta(
+            "Which calls are recorded for `sesame replay`: `none`, `failed` or `all`; a function may say otherwise "
+            "(`sesame record set`)."
+        ),
+    ] = "none"
+    record_max_mb: Annotated[int, _meta("Most MB of recorded calls; beyond it the oldest go first.")] = 256
+    record_retention_days: Annotated[float, _meta("Days for which recorded calls are kept.")] = 7.0
 
     def resolved_runtimes_dir(self) -> Path:
         return self.runtimes_dir or places.default_root()
@@ -340,7 +351,7 @@ def _check(settings: Settings) -> None:
                 f"destinations has '{prefix}' = '{without_password(url)}'; expected the beginning of an ARN, such as "
                 "acs:mns:, and a URL that begins with http:// or https://, without user name and password"
             )
-    for name in ("keep_alive_s", "drain_s", "async_retention_days", "log_retention_days"):
+    for name in ("keep_alive_s", "drain_s", "async_retention_days", "log_retention_days", "record_retention_days"):
         if not math.isfinite(getattr(settings, name)):
             raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected a number that ends")
     least_s = CREDENTIALS_VALIDITY_S_MIN
@@ -356,6 +367,8 @@ def _check(settings: Settings) -> None:
         ("drain_s", 0),
         ("log_retention_days", 0),
         ("async_retention_days", 0),
+        ("record_retention_days", 0),
+        ("record_max_mb", 1),
         ("recursion_limit", 0),
         ("log_max_mb", LOG_MAX_MB_MIN),
         ("log_bytes_per_call", LOG_BYTES_PER_CALL_MIN),

@@ -29,10 +29,13 @@ from sesame.control.code_objects import ObjectSource
 from sesame.control.code_uploads import CodeUploads
 from sesame.control.control import Control, Needs
 from sesame.control.own_hosts import OwnHosts
-from sesame.engine.interface import InstanceInfo, RunningCommand
+from sesame.control.recorder import Recorder
+from sesame.engine.interface import InstanceInfo, RunningCommand, Trial
+from sesame.engine.resolver import Resolver
 from sesame.fc.app import FcEndpoint
 from sesame.fc.dependencies import FcDependencies
 from sesame.fc.links import secret_from
+from sesame.fc.replays import Replays
 from sesame.http.request import Request
 from sesame.http.server import HttpServer
 from sesame.identity.authentication import Authentication
@@ -44,18 +47,32 @@ from sesame.identity.tokens import Tokens
 from sesame.model.arn import Arns
 from sesame.model.command import Command
 from sesame.model.errors import Exhausted
-from sesame.model.invocation import Invocation, Outcome, Phases, Target
+from sesame.model.invocation import Credentials, Invocation, Outcome, Phases, Target
 from sesame.model.kinds import KINDS
+from sesame.model.snapshot import Snapshot
+from sesame.sandbox import checking
 from sesame.store.catalog import Catalog
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
 from sesame.store.packages.packages import Packages
+from sesame.store.recordings import Kept, Recordings
 from sesame.store.sql.database import Database
 
 REGION = "cn-hongkong"
 ACCOUNT_ID = "1234567890123456"
 NOW = 1_700_000_000.0
 DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
+
+
+class EchoingTrials:
+    """Answers each trial with its event, or with nothing found where sources are checked; runs nothing."""
+
+    def __init__(self) -> None:
+        self.ran: list[tuple[Snapshot, Invocation]] = []
+
+    async def run(self, snapshot: Snapshot, invocation: Invocation) -> Trial:
+        self.ran.append((snapshot, invocation))
+        return Trial(outcome(b"[]" if snapshot.launch.handler == checking.HANDLER else invocation.event), Credentials())
 
 
 class FakeEngine:
@@ -137,6 +154,8 @@ class Endpoint:
     now: list[float]
     tokens: Tokens
     queue: FakeQueue
+    recordings: Recordings
+    trials: EchoingTrials
 
     def signed(
         self, method: str, path: str, headers: dict[str, str] | None = None, *, whole_path: bool = False
@@ -247,6 +266,10 @@ async def endpoint(tmp_path: Path) -> AsyncIterator[Endpoint]:
     source = ObjectSource(catalog, objects, ACCOUNT_ID, REGION)
     issuer = Issuer(tokens, roles, lambda: now[0])
     uploads = CodeUploads(catalog, objects, Uploads(objects, lambda: now[0]), issuer, lambda: now[0])
+    recordings = Recordings(database, Kept(1024 * 1024, 3600.0), lambda: now[0])
+    await recordings.open()
+    trials = EchoingTrials()
+    recorder = Recorder(catalog, recordings, "none", lambda: now[0])
     gateway = FcEndpoint(
         FcDependencies(
             authentication=Authentication(keys, tokens),
@@ -271,10 +294,13 @@ async def endpoint(tmp_path: Path) -> AsyncIterator[Endpoint]:
             arns=arns,
             link_secret=secret_from(SECRET),
             clocks=ReadFrom(lambda: now[0]),
+            recorder=recorder,
+            replays=Replays(recorder, Resolver(catalog).resolve, trials, CodeSource(packages, None), packages),
         )
     )
-    yield Endpoint(gateway, engine, catalog, now, tokens, queue)
+    yield Endpoint(gateway, engine, catalog, now, tokens, queue, recordings, trials)
     await objects.close()
+    await recordings.close()
     await database.close()
 
 

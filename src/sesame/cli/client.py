@@ -119,8 +119,12 @@ class Client:
 
     def ask(self, method: str, path: str, document: object = None) -> Any:
         """Sends a document as JSON and gives the decoded answer, None when that is empty. Raises as `send`."""
+        return self.ask_long(method, path, document, timeout_s=ANSWER_TIMEOUT_S)
+
+    def ask_long(self, method: str, path: str, document: object, *, timeout_s: float) -> Any:
+        """As `ask`, for what takes its time."""
         body = b"" if document is None else msgspec.json.encode(document)
-        answer = self.send(Request(method=method, path=path, body=body))
+        answer = self.send(Request(method=method, path=path, body=body, timeout_s=timeout_s))
         if not answer.body:
             return None
         try:

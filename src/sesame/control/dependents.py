@@ -25,6 +25,8 @@ def forget_service(tx: Transaction, service: str) -> None:
 def forget_function(tx: Transaction, service: str, function: str) -> None:
     """The settings of the present function; versions keep theirs."""
     _forget_configs(tx, service, lambda config: (config.function, config.qualifier) == (function, limits.LATEST))
+    if tx.get(records.RECORDING_CONFIG, service, function) is not None:
+        tx.delete(records.RECORDING_CONFIG, service, function)
 
 
 def forget_qualifier(tx: Transaction, owner: VersionOwner, qualifier: str) -> None:

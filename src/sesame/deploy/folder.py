@@ -61,7 +61,7 @@ def read(path: Path, wanted: Wanted) -> Project:
             "memorySize": wanted.memory_mb or 128,
             "environmentVariables": wanted.environment,
         },
-        code=Code(path=path.resolve(), ignore_file=_ignore_file(path)),
+        code=Code(path=path.resolve(), ignore_file=ignore_file(path)),
         place=place,
     )
     triggers: tuple[Trigger, ...] = ()
@@ -84,7 +84,8 @@ def read(path: Path, wanted: Wanted) -> Project:
     )
 
 
-def _ignore_file(path: Path) -> Path | None:
+def ignore_file(path: Path) -> Path | None:
+    """Which file of a folder says what does not belong to the code."""
     for name in (".fcignore", ".funignore", ".gitignore"):
         if path.is_dir() and (path / name).is_file():
             return path / name

@@ -15,9 +15,11 @@ from sesame.engine.resolver import Snapshots
 from sesame.engine.startup import initialize
 from sesame.engine.steps import Ended, Steps, is_usable_after
 from sesame.model.clocks import Clocks
-from sesame.model.invocation import Invocation, Outcome, Phases
+from sesame.model.invocation import Credentials, Invocation, Outcome, Phases
 from sesame.model.recursion import Chain, extended, require_below
 from sesame.model.snapshot import Snapshot
+
+Record = Callable[[Invocation, Snapshot, Credentials, Outcome], None]
 
 
 class _InstanceLost(Exception):
@@ -49,6 +51,8 @@ class Dispatcher:
         self.ended: Counter[str] = Counter()
         # As `engine.interface.Observer.ended`.
         self.on_end: Callable[[Invocation, Outcome | BaseException], None] | None = None
+        # Gets each call that ran, where calls are recorded; must return at once and raise nothing.
+        self.record: Record | None = None
 
     async def invoke(self, invocation: Invocation, began: Callable[[str], None] | None = None) -> Outcome:
         """Raises the API's errors for what cannot be called; how the function itself fared is in the outcome.
@@ -81,6 +85,8 @@ class Dispatcher:
             raise
         if self.on_end is not None:
             self.on_end(invocation, outcome)
+        if self.record is not None:
+            self.record(invocation, snapshot, credentials, outcome)
         return outcome
 
 

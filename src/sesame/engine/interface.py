@@ -12,7 +12,8 @@ import msgspec
 
 from sesame.engine.invocation_log import LogSink
 from sesame.model.command import Command, Execution
-from sesame.model.invocation import Invocation, Outcome, Target
+from sesame.model.invocation import Credentials, Invocation, Outcome, Target
+from sesame.model.snapshot import Snapshot
 
 
 class InstanceInfo(msgspec.Struct, frozen=True):
@@ -40,6 +41,18 @@ class Observer(msgspec.Struct, frozen=True):
 
     ended: Callable[[Invocation, Outcome | BaseException], None] | None = None
     wrote: LogSink | None = None
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """How a call ended, and the credentials that it had, which must not be shown."""
+
+    outcome: Outcome
+    credentials: Credentials
+
+
+class Trials(Protocol):
+    async def run(self, snapshot: Snapshot, invocation: Invocation) -> Trial:
+        """One call of a snapshot on an instance of its own; nothing of it is left on return. Raises as `invoke`."""
 
 
 class Engine(Protocol):

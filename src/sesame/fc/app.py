@@ -37,6 +37,7 @@ from sesame.fc.v2016.routes.functions import FunctionRoutes
 from sesame.fc.v2016.routes.instances import InstanceRoutes
 from sesame.fc.v2016.routes.layers import LayerRoutes
 from sesame.fc.v2016.routes.own_async_invocations import OwnAsyncInvocationRoutes
+from sesame.fc.v2016.routes.own_recordings import OwnRecordingRoutes
 from sesame.fc.v2016.routes.own_triggers import OwnTriggerRoutes
 from sesame.fc.v2016.routes.services import ServiceRoutes
 from sesame.fc.v2016.routes.tags import TagRoutes
@@ -207,6 +208,7 @@ def _routes(parts: FcDependencies, instances: Instances) -> list[Route]:
         OwnTriggerRoutes(control.trigger_firing, roles.objection),
         ConfigRoutes(control, arns),
         AsyncInvocationRoutes(control.async_invocations),
+        OwnRecordingRoutes(parts.recorder, parts.replays),
         OwnAsyncInvocationRoutes(control.async_invocations, control.dead_letters),
         DomainRoutes(control.domains, arns.account_id),
         LayerRoutes(control.layers, links, arns),

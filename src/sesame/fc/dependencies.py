@@ -7,7 +7,9 @@ from typing import Protocol
 
 from sesame.control.account import AccountSettings
 from sesame.control.control import Control
+from sesame.control.recorder import Recorder
 from sesame.engine.interface import Engine
+from sesame.fc.replays import Replays
 from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization
 from sesame.identity.roles import Roles
@@ -43,4 +45,6 @@ class FcDependencies:
     arns: Arns
     link_secret: bytes
     clocks: Clocks
+    recorder: Recorder
+    replays: Replays
     callers_wall: Callable[[], float] | None = None

@@ -36,6 +36,7 @@ SOURCE_BUCKET = "source_bucket"
 UPLOAD = "upload"
 ASYNC_INVOCATION = "async_invocation"
 DEAD_LETTER = "dead_letter"
+RECORDING = "recording"
 
 UTC_TIME = "UTC time"
 SCHEDULE = "schedule"

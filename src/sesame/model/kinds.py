@@ -14,6 +14,7 @@ from sesame.model.configs import AsyncConfig, OnDemandConfig, ProvisionConfig
 from sesame.model.domain import CustomDomain
 from sesame.model.function import Function
 from sesame.model.layer import Layer, LayerVersion
+from sesame.model.recording import RecordingConfig
 from sesame.model.role import CodeUpload, MasterKey, Policy, Role, Seed
 from sesame.model.service import Service
 from sesame.model.trigger import Trigger
@@ -34,6 +35,7 @@ KINDS: Mapping[str, type] = {
     records.ASYNC_CONFIG: AsyncConfig,
     records.PROVISION_CONFIG: ProvisionConfig,
     records.ON_DEMAND_CONFIG: OnDemandConfig,
+    records.RECORDING_CONFIG: RecordingConfig,
     records.VPC_BINDING: VpcBinding,
     records.ACCOUNT: Account,
     records.ACCESS_KEY: AccessKey,

@@ -16,6 +16,7 @@ _SIDES = frozenset(
     {
         "code", "invocations", "async-invoke-config", "provision-config", "on-demand-config", "binding", "bindings",
         "tempCodeBucketToken", "acl", "exec", "fire", "replay",
+        "recording", "trial", "source-check",
     }
 )  # fmt: skip
 

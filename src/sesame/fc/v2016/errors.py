@@ -28,6 +28,11 @@ _NOT_FOUND = {
         "stateful async invocation '{0}' of function '{3}' in service '{1}' does not exist under qualifier '{2}'",
     ),
     errors.DEAD_LETTER: ("DeadLetterNotFound", "dead letter '{0}' does not exist, or was replayed"),
+    errors.RECORDING: (
+        "RecordingNotFound",
+        "no call with the request id '{0}' is recorded: `sesame record list` names those that are, and `sesame record "
+        "set` says what is recorded",
+    ),
     records.ON_DEMAND_CONFIG: ("OnDemandConfigNotFound", "on-demand config of '{0}' does not exist"),
     records.VPC_BINDING: ("VpcBindingNotFound", "service '{1}' is not bound to vpc '{0}'"),
     # Not of this API, but of what its operations refer to.

@@ -43,6 +43,19 @@ class CodeInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return control.CodeInput(**_fields(self))
 
 
+class ReplayInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of ReplayRecording: what is to be otherwise than recorded."""
+
+    runtime: str | UnsetType = UNSET
+    code: CodeInput | UnsetType = UNSET
+
+
+class RecordingConfigInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of PutRecordingConfig: `none`, `failed`, `all`, or `server` for the server's setting."""
+
+    mode: str | UnsetType = UNSET
+
+
 class FunctionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Body of CreateFunction and UpdateFunction (reference/api.md §3.2).
 

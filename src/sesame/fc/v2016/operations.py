@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
-from sesame.fc.v2016 import inputs, shapes, shapes_account, shapes_async, shapes_triggers
+from sesame.fc.replays import Findings, Replayed, Tried
+from sesame.fc.v2016 import inputs, shapes, shapes_account, shapes_async, shapes_recordings, shapes_triggers
 from sesame.fc.v2016.shapes_account import Empty
+from sesame.model.recording import Recording, RecordingSummary
 
 PREFIX = "/2016-08-15"
 # Of what Sesame offers beside the API, signed and authorized like the API's own operations.
@@ -232,6 +234,21 @@ OPERATIONS: tuple[Operation, ...] = (
     _own("ListDeadLetters", "GET /dead-letters", "Records that no attempt delivered to their destination.",
         query=("limit", "nextToken"), answers=ListOf("deadLetters", shapes_async.DeadLetterAnswer)),
     _own("GetDeadLetter", "GET /dead-letters/{letter}", "One of them.", answers=shapes_async.DeadLetterAnswer),
+    _own("ListRecordings", "GET /recordings", "Recorded calls, the newest first.",
+        query=("service", "function", "limit", "nextToken"), answers=ListOf("recordings", RecordingSummary)),
+    _own("DeleteRecordings", "DELETE /recordings", "Deletes recordings: all, a service's or a function's.",
+        query=("service", "function"), answers=shapes_recordings.Deleted),
+    _own("GetRecording", "GET /recordings/{request}", "The recorded call of a request.", answers=Recording),
+    _own("ReplayRecording", "POST /recordings/{request}/replay", "Runs a recorded call again, in a sandbox of its own.",
+        takes=inputs.ReplayInput, answers=Replayed),
+    _own("PutRecordingConfig", f"PUT {_FUNCTION}/recording", "Says which calls of a function are recorded.",
+        takes=inputs.RecordingConfigInput, answers=shapes_recordings.RecordingConfigAnswer),
+    _own("GetRecordingConfig", f"GET {_FUNCTION}/recording", "Which calls of a function are recorded.",
+        answers=shapes_recordings.RecordingConfigAnswer),
+    _own("TryFunction", f"POST {_FUNCTION}/trial", "Calls a function under another runtime, in a sandbox of its own.",
+        query=("runtime",), answers=Tried),
+    _own("CheckFunctionSources", f"POST {_FUNCTION}/source-check", "What a runtime's interpreter says of the sources.",
+        query=("runtime",), answers=Findings),
     _own("ReplayDeadLetter", "POST /dead-letters/{letter}/replay", "Delivers it anew, with all attempts before it."),
 )
 # fmt: on

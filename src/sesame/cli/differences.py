@@ -1,0 +1,105 @@
+"""Says in lines how two outcomes of a call differ: result, error, log, time. Used by `sesame replay` and `compare`.
+
+What differs in every call is no difference: request ids, times, the platform's lines.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+# A log line of the cloud's form begins with its time and the request's id.
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?Z?")
+_PLATFORM = re.compile(
+    r"(?:FC (?:Invoke|Initialize|PreStop|PreFreeze) (?:Start|End) RequestId: |Duration: [\d.]+ ms, |Cold start: )"
+)
+_UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
+_SHOWN_LINES_MAX = 60
+_SHOWN_CHARS_MAX = 400
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How a call ended, as the server's answers say (`model.recording.RecordedOutcome`)."""
+
+    error_type: str
+    error_reason: str
+    result: bytes | None
+    result_bytes: int
+    http_result: bytes
+    log: bytes
+    duration_ms: float
+    memory_mb: float
+    cold: bool
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """`what` is result, error, http or log; `lines` show it, as `diff` does."""
+
+    what: str
+    lines: tuple[str, ...]
+
+
+def ended(document: Mapping[str, Any]) -> Ended:
+    return msgspec.convert(document, Ended)
+
+
+def differences(before: Ended, after: Ended, names: tuple[str, str]) -> list[Difference]:
+    """Empty where both ended alike (JSON by its content, not its spelling); `names` stand at the head of each diff."""
+    found = [
+        Difference(what, tuple(_diff(one, other, names)))
+        for what, one, other in (
+            ("error", _error(before), _error(after)),
+            ("result", _result(before), _result(after)),
+            ("http", _json_lines(before.http_result), _json_lines(after.http_result)),
+            ("log", log_lines(before.log), log_lines(after.log)),
+        )
+        if one != other
+    ]
+    if (before.result is None or after.result is None) and before.result_bytes != after.result_bytes:
+        found.append(Difference("result", (f"{before.result_bytes} bytes → {after.result_bytes} bytes",)))
+    return found
+
+
+def log_lines(log: bytes) -> list[str]:
+    """What the function wrote, without what is of one call alone."""
+    text = log.decode("utf-8", "replace").replace("\r\n", "\n")
+    lines = [line for line in text.split("\n") if line.strip() and not _PLATFORM.match(line)]
+    return [_UUID.sub("<id>", _TIME.sub("<time>", line)) for line in lines]
+
+
+def took(before: Ended, after: Ended) -> str:
+    cold = " (cold)" if before.cold else ""
+    return f"{before.duration_ms:.2f} ms{cold} → {after.duration_ms:.2f} ms{' (cold)' if after.cold else ''}"
+
+
+def _error(outcome: Ended) -> list[str]:
+    return [f"{outcome.error_type} ({outcome.error_reason})"] if outcome.error_type else ["no error"]
+
+
+def _result(outcome: Ended) -> list[str]:
+    return [] if outcome.result is None else _json_lines(outcome.result)
+
+
+def _json_lines(data: bytes) -> list[str]:
+    """Indented and sorted where it is JSON, whose keys have no order; ids of requests stand for each other."""
+    text = data.decode("utf-8", "backslashreplace")
+    try:
+        document = json.loads(text)
+        if isinstance(document, dict | list):
+            text = json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True)
+    except (ValueError, RecursionError):
+        pass
+    return [_UUID.sub("<id>", line) for line in text.split("\n")]
+
+
+def _diff(one: list[str], other: list[str], names: tuple[str, str]) -> Iterator[str]:
+    lines = difflib.unified_diff(one, other, *names, lineterm="", n=2)
+    for number, line in enumerate(lines):
+        if number == _SHOWN_LINES_MAX:
+            yield "…"
+            return
+        if not line.startswith("@@"):
+            yield line if len(line) <= _SHOWN_CHARS_MAX else f"{line[:_SHOWN_CHARS_MAX]} …"

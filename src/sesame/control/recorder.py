@@ -1,0 +1,184 @@
+"""Records calls: which ones is set for the server and for each function; secrets are masked before anything is kept.
+
+The engine calls `record` at the end of each call while anything is to be recorded, and nothing otherwise. The
+operations on recordings set and read here what is recorded of a function.
+"""
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+import structlog
+
+from sesame.control import checks
+from sesame.model import limits, records
+from sesame.model.errors import Invalid, NotFound
+from sesame.model.invocation import Credentials, Invocation, Outcome
+from sesame.model.recording import (
+    ALL,
+    MASK,
+    MODES,
+    NONE,
+    PART_BYTES_MAX,
+    RecordedOutcome,
+    Recording,
+    RecordingConfig,
+    RecordingSummary,
+)
+from sesame.model.snapshot import Snapshot
+from sesame.store.catalog import Catalog, Change, Transaction
+from sesame.store.recordings import Recordings, RecordingsOf
+
+# POLICY: a shorter value of a variable, such as `1` or `prod`, is no secret, and masking it would make text unreadable.
+SECRET_CHARS_MIN = 8
+# Headers of HTTP functions that carry what proves who calls.
+SECRET_HEADERS = frozenset(
+    {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-fc-security-token", "x-api-key"}
+)
+
+log = structlog.get_logger(__name__)
+
+Switch = Callable[[bool], None]
+
+
+class Recorder:
+    """Belongs to the event loop. `switch` turns the engine's calls of `record` on and off."""
+
+    def __init__(self, catalog: Catalog, store: Recordings, mode: str, wall: Callable[[], float]) -> None:
+        """`mode` is the server's, one of `model.recording.MODES`."""
+        self._catalog = catalog
+        self._store = store
+        self._wall = wall
+        self._switch: Switch = lambda _on: None
+        self.mode = mode
+
+    def start(self, switch: Switch) -> None:
+        self._switch = switch
+        self._catalog.on_change(self._changed)
+        self._decide()
+
+    def record(self, invocation: Invocation, snapshot: Snapshot, credentials: Credentials, outcome: Outcome) -> None:
+        """Returns at once and raises nothing: a call does not fail because it could not be recorded."""
+        mode = self.mode_of(snapshot.service, snapshot.function)
+        if mode == NONE or (mode != ALL and outcome.error is None):
+            return
+        try:
+            self._store.take(recording_of(invocation, snapshot, credentials, outcome, self._wall()))
+        except Exception:
+            log.exception("a call cannot be recorded", request=invocation.request_id)
+
+    def mode_of(self, service: str, function: str) -> str:
+        """What is recorded of a function: its own setting, else the server's."""
+        record = self._catalog.get(records.RECORDING_CONFIG, service, function)
+        return self.mode if record is None else str(record.document.mode)
+
+    def is_set(self, service: str, function: str) -> bool:
+        return self._catalog.get(records.RECORDING_CONFIG, service, function) is not None
+
+    async def set(self, service: str, function: str, mode: str | None) -> None:
+        """None takes the function's own setting away. Raises `Invalid`, and `NotFound` for no function."""
+        if mode is not None and mode not in MODES:
+            raise Invalid("mode", " | ".join(MODES), mode)
+        checks.name("function_name", function, limits.FUNCTION_NAME, 64)
+
+        def edit(tx: Transaction) -> None:
+            if tx.get(records.FUNCTION, service, function) is None:
+                raise NotFound(records.FUNCTION, function, (service,))
+            if mode is not None:
+                tx.put(records.RECORDING_CONFIG, service, function, RecordingConfig(mode))
+            elif tx.get(records.RECORDING_CONFIG, service, function) is not None:
+                tx.delete(records.RECORDING_CONFIG, service, function)
+
+        await self._catalog.edit(edit)
+
+    async def find(self, request_id: str) -> Recording:
+        """The newest of this request. Raises `NotFound`."""
+        return await self._store.find(request_id)
+
+    async def list(self, service: str, function: str, before: int | None, limit: int) -> "list[RecordingSummary]":
+        """The newest first; empty names stand for all."""
+        return await self._store.list(RecordingsOf(service, function, before, limit))
+
+    async def delete(self, service: str, function: str) -> int:
+        return await self._store.delete(RecordingsOf(service, function))
+
+    def _changed(self, change: Change) -> None:
+        if change.kind == records.RECORDING_CONFIG:
+            self._decide()
+
+    def _decide(self) -> None:
+        own = (record.document.mode for record in self._catalog.of_kind(records.RECORDING_CONFIG))
+        self._switch(self.mode != NONE or any(mode != NONE for mode in own))
+
+
+def recording_of(
+    invocation: Invocation, snapshot: Snapshot, credentials: Credentials, outcome: Outcome, now: float
+) -> Recording:
+    """What is kept of a call, without what its variables and credentials hold."""
+    event, target = invocation.event, invocation.target
+    return Recording(
+        request_id=invocation.request_id,
+        recorded_at=now,
+        service=snapshot.service,
+        function=snapshot.function,
+        qualifier=target.qualifier,
+        version_id=snapshot.version_id,
+        runtime=snapshot.runtime,
+        handler=snapshot.launch.handler,
+        initializer=snapshot.launch.initializer,
+        timeout_s=snapshot.limits.timeout_s,
+        memory_size_mb=snapshot.limits.memory_mb,
+        code=snapshot.code,
+        code_checksum=snapshot.code_checksum,
+        layers=snapshot.layers,
+        environment=tuple(sorted(snapshot.launch.environment)),
+        event=event if len(event) <= PART_BYTES_MAX else None,
+        event_bytes=len(event),
+        http_params=_http(invocation.http_params),
+        retry_count=invocation.retry_count,
+        outcome=outcome_of(outcome, snapshot, credentials),
+    )
+
+
+def outcome_of(outcome: Outcome, snapshot: Snapshot, credentials: Credentials) -> RecordedOutcome:
+    """As it is kept, and as two of them are compared."""
+    secrets = _secrets(snapshot.launch.environment.values(), credentials)
+    result = _masked(outcome.payload, secrets) if len(outcome.payload) <= PART_BYTES_MAX else None
+    return RecordedOutcome(
+        error_type=outcome.error.type if outcome.error else "",
+        error_reason=outcome.error.reason if outcome.error else "",
+        result=result,
+        result_bytes=len(outcome.payload),
+        http_result=_masked(_http(outcome.http_params), secrets),
+        log=_masked(outcome.log_tail, secrets),
+        duration_ms=outcome.duration_ms,
+        memory_mb=outcome.memory_mb,
+        cold=outcome.cold,
+    )
+
+
+def _secrets(values: Iterable[str], credentials: Credentials) -> list[bytes]:
+    """The longest first: one may be part of another."""
+    given = [*values, credentials.access_key_id, credentials.access_key_secret, credentials.security_token]
+    return sorted({value.encode() for value in given if len(value) >= SECRET_CHARS_MIN}, key=len, reverse=True)
+
+
+def _masked(data: bytes, secrets: list[bytes]) -> bytes:
+    for secret in secrets:
+        if secret in data:
+            data = data.replace(secret, MASK.encode())
+    return data
+
+
+def _http(params: dict[str, object] | None) -> bytes:
+    """As JSON, with secret headers masked; empty for an event function."""
+    if params is None:
+        return b""
+    headers = params.get("headers")
+    if isinstance(headers, list):
+        shown = [
+            [pair[0], MASK] if isinstance(pair[0], str) and pair[0].lower() in SECRET_HEADERS else pair
+            for pair in headers
+            if isinstance(pair, list | tuple) and len(pair) == 2
+        ]
+        params = {**params, "headers": shown}
+    return msgspec.json.encode(params)

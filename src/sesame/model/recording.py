@@ -1,0 +1,80 @@
+"""What is kept of a call so that it can be run again: event, context, names of the environment, outcome, log.
+
+Made by `control.recorder`, kept by `store.recordings`. Holds no secret that the platform knows of.
+"""
+
+import msgspec
+
+NONE, FAILED, ALL = "none", "failed", "all"
+MODES = (NONE, FAILED, ALL)
+"""Which calls are recorded."""
+
+# POLICY: an event or a result that is larger is not kept; only its size is.
+PART_BYTES_MAX = 1024 * 1024
+MASK = "***"
+
+
+class RecordingConfig(msgspec.Struct, frozen=True, rename="camel"):
+    """Kind `recording_config`, parent the service, name the function. `mode` outweighs the server's setting."""
+
+    mode: str
+
+
+class RecordedOutcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How a call ended. `result` is None where it was too large; `http_result` is the status and headers of an HTTP
+    function, as JSON, else empty. `log` is the end of its log.
+    """
+
+    error_type: str
+    error_reason: str
+    result: bytes | None
+    result_bytes: int
+    http_result: bytes
+    log: bytes
+    duration_ms: float
+    memory_mb: float
+    cold: bool
+
+
+class Recording(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`event` is None where it was too large. `code` and `layers` are the SHA-256 of packages.
+
+    `environment` has the names of the function's own variables, without their values. `http_params` is the request of
+    an HTTP function, as JSON, else empty.
+    """
+
+    request_id: str
+    recorded_at: float
+    service: str
+    function: str
+    qualifier: str
+    version_id: str
+    runtime: str
+    handler: str
+    initializer: str
+    timeout_s: int
+    memory_size_mb: int
+    code: str
+    code_checksum: str
+    layers: tuple[str, ...]
+    environment: tuple[str, ...]
+    event: bytes | None
+    event_bytes: int
+    http_params: bytes
+    retry_count: int
+    outcome: RecordedOutcome
+
+
+class RecordingSummary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A line of a list. `seq` rises with each recording."""
+
+    seq: int
+    request_id: str
+    recorded_at: float
+    service: str
+    function: str
+    qualifier: str
+    runtime: str
+    error_type: str
+    duration_ms: float
+    size_bytes: int
