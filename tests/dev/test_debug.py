@@ -5,6 +5,11 @@ Run by pytest, in the strongest sandbox of this machine.
 
 import asyncio
 import io
+import json
+import os
+import subprocess
+import sys
+import threading
 import zipfile
 from base64 import b64encode
 from collections.abc import AsyncIterator
@@ -163,3 +168,50 @@ async def test_breakpoint_stops_for_an_attached_debugger_and_a_second_one_is_tur
     assert any("turned away" in line for line in said)
     # Without a debugger it goes on.
     assert await calling() == b"42"
+
+
+async def test_a_local_handler_waits_for_its_debugger_and_is_called_under_it(tmp_path: Path) -> None:
+    """Through `sesame invoke --debug` as a process of its own, which ends with the answer."""
+    runtime = next((each for each in discover() if _known.debuggers.installed(each)), None)
+    if runtime is None:
+        pytest.skip("no runtime's debugger is installed")
+    (tmp_path / "main.py").write_text(SOURCE)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sesame", "invoke", "main.handler", "--runtime", runtime, "--debug", "--debug-port", "0",
+        "--timeout", "1",
+        cwd=tmp_path, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    ended = threading.Event()
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            said = b""
+            while b"In VS Code: " not in said:
+                line = await process.stderr.readline()
+                assert line, said
+                said += line
+
+            def debug() -> int:
+                (found,) = json.loads((tmp_path / ".vscode" / "launch.json").read_text())["configurations"]
+                debugger = DapClient(found["connect"]["port"])
+                (mapping,) = found["pathMappings"]
+                debugger.attach({str(tmp_path): mapping["remoteRoot"]}, {str(tmp_path / "main.py"): [LINE]})
+                stopped = debugger.event("stopped")
+                frames = debugger.ask("stackTrace", {"threadId": stopped["threadId"]})["stackFrames"]
+                # Its answer may be lost: the process ends with the call.
+                debugger.send("continue", {"threadId": stopped["threadId"]})
+                ended.wait(PATIENCE_S)
+                debugger.close()
+                return int(frames[0]["line"])
+
+            debugging = asyncio.create_task(asyncio.to_thread(debug))
+            out, _errors = await process.communicate()
+            ended.set()
+            assert await debugging == LINE
+    finally:
+        ended.set()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert (process.returncode, out) == (0, b"42")

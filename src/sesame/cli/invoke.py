@@ -19,7 +19,7 @@ from sesame.cli.client import Client
 from sesame.cli.local_call import LocalCall, LocalFunction
 from sesame.cli.options import settle, with_settings
 from sesame.model import limits
-from sesame.model.invocation import Credentials
+from sesame.model.invocation import Credentials, Outcome
 from sesame.settings import Settings
 
 # As `sesame roles` asks; importing that command would import the server's database.
@@ -29,9 +29,10 @@ EXIT_FUNCTION_ERROR = 1
 LOCAL_SETTINGS = ("interpreters", "runtimes_dir", "sandbox", "cpu", "region", "account_id")
 LOCAL_ONLY = (
     "code", "runtime", "initializer", "timeout", "memory", "variables", "http", "headers", "keep", "keep_s", "role",
-    *LOCAL_SETTINGS,
+    "debug", "debug_port", *LOCAL_SETTINGS,
 )  # fmt: skip
 KEEP_S = 300.0
+DEBUG_PORT = 5678
 SERVER_ONLY = ("endpoint", "data_dir")
 
 
@@ -69,6 +70,11 @@ SERVER_ONLY = ("endpoint", "data_dir")
 @click.option(
     "--keep-s", type=click.FloatRange(0, 3600), default=KEEP_S, show_default=True,
     help="Seconds without a call for which it is kept; 0 ends it after this call.",
+)  # fmt: skip
+@click.option("--debug", is_flag=True, help="Wait for a debugger, and call the local handler under it.")
+@click.option(
+    "--debug-port", type=click.IntRange(0, 65535), default=DEBUG_PORT, show_default=True,
+    help="Port on this machine's loopback where the debugger is reached.",
 )  # fmt: skip
 @click.option(
     "--role", metavar="NAME", help="Give the local function temporary keys of this role, of a running server."
@@ -117,6 +123,10 @@ def invoke(
         _refuse_options(("headers",), "without --http there is no request")
     if not options["keep"]:
         _refuse_options(("keep_s",), "without --keep nothing is kept")
+    if options["debug"]:
+        _refuse_options(("keep",), "a function that is debugged is not kept")
+    else:
+        _refuse_options(("debug_port",), "without --debug there is no debugger")
     function = LocalFunction(
         code=options["code"].absolute(),
         handler=handler,
@@ -132,21 +142,28 @@ def invoke(
         http_params=None if http is None else http_call.params(http, options["headers"], event),
         credentials=_credentials(options, settings),
     )
-    _call_local(function, call, settings, options["keep_s"] if options["keep"] else None)
-
-
-def _call_local(function: LocalFunction, call: LocalCall, settings: Settings, keep_s: float | None) -> None:
-    if keep_s is None:
-        # Imported only now: it takes longer than all else of a call to a server, and of completing a command line.
-        import asyncio
-
-        from sesame.cli import own_log
-        from sesame.cli.local import run_local
-
-        own_log.configure()
-        outcome = asyncio.run(run_local(function, call, settings, output.note))
+    if options["keep"]:
+        outcome = kept.call_kept(function, call, settings, options["keep_s"], output.log)
     else:
-        outcome = kept.call_kept(function, call, settings, keep_s, output.log)
+        outcome = _run_here(function, call, settings, options["debug_port"] if options["debug"] else None)
+    _show(function, call, outcome)
+
+
+def _run_here(function: LocalFunction, call: LocalCall, settings: Settings, debug_port: int | None) -> Outcome:
+    # Imported only now: it takes longer than all else of a call to a server, and of completing a command line.
+    import asyncio
+
+    from sesame.cli import own_log
+    from sesame.cli.local import run_local
+    from sesame.cli.local_debug import run_debugged
+
+    own_log.configure()
+    if debug_port is None:
+        return asyncio.run(run_local(function, call, settings, output.note))
+    return asyncio.run(run_debugged(function, call, settings, debug_port, output.note))
+
+
+def _show(function: LocalFunction, call: LocalCall, outcome: Outcome) -> None:
     if call.http_params is not None and outcome.error is None:
         for line in http_call.head_of(outcome.http_params):
             output.note(output.harmless(line))

@@ -4,9 +4,11 @@ Used by `sesame invoke` for one call, and by `cli.kept_process` for several. Lea
 into the directory.
 """
 
+import io
 import os
 import tempfile
 import uuid
+import zipfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ import msgspec
 
 from sesame.cli import local_code, output
 from sesame.cli.local_call import LocalCall, LocalFunction
+from sesame.engine.debugging import Debugging
 from sesame.engine.invocation_log import LogSink, LogSource
 from sesame.engine.policies import Caps
 from sesame.engine.running import EngineDependencies, LocalEngine
@@ -43,26 +46,41 @@ class Calls:
 
     def __init__(self, engine: LocalEngine, target: Target, lent: "_Lent") -> None:
         self._engine = engine
-        self._target = target
         self._lent = lent
+        self.target = target
+
+    @property
+    def debugging(self) -> Debugging:
+        """The way to the function's debugger, where it was opened with one."""
+        assert self._engine.debugging is not None
+        return self._engine.debugging
 
     async def call(self, call: LocalCall) -> Outcome:
         self._lent.credentials = call.credentials
-        request = Invocation(str(uuid.uuid4()), self._target, call.event, http_params=call.http_params)
+        request = Invocation(str(uuid.uuid4()), self.target, call.event, http_params=call.http_params)
         return await self._engine.invoke(request)
 
 
 async def run_local(function: LocalFunction, call: LocalCall, settings: Settings, say: Say) -> Outcome:
     """One cold call; the log goes to stderr as it comes. Raises `ConfigurationError` for a missing interpreter."""
-    async with opened(function, settings, say, sink=_to_stderr) as calls:
+    async with opened(function, settings, say, sink=to_stderr) as calls:
         return await calls.call(call)
 
 
 @asynccontextmanager
 async def opened(
-    function: LocalFunction, settings: Settings, say: Say, *, sink: LogSink, keep_alive_s: float = ONE_CALL_S
+    function: LocalFunction,
+    settings: Settings,
+    say: Say,
+    *,
+    sink: LogSink,
+    keep_alive_s: float = ONE_CALL_S,
+    debug: bool = False,
 ) -> AsyncIterator[Calls]:
-    """The function, ready to be called, in the sandbox that a server would use here; it ends with the context."""
+    """The function, ready to be called, in the sandbox that a server would use here; it ends with the context.
+
+    With `debug` its instance has a debugger, which is installed where it is missing.
+    """
     function, runtimes = with_runtime(function, settings)
     with tempfile.TemporaryDirectory(prefix="sesame-invoke-") as folder:
         scratch = Path(folder)
@@ -76,13 +94,17 @@ async def opened(
         # A jail of root's gives each instance a user of its own; in a user namespace it is the caller.
         if chosen.driver.name == "jail" and os.geteuid() == 0 and not local_code.others_may_read(code):
             code = local_code.copy_for_others(code, scratch / "code")
+        directories = [code]
+        if debug:
+            runtimes.debuggers.install(function.runtime, say)
+            directories.append(_unpacked(runtimes.debuggers.archive(function.runtime), scratch / "debugger"))
         try:
             await chosen.driver.open()
             snapshot = _snapshot(function)
             lent = _Lent()
             engine = LocalEngine(
                 EngineDependencies(
-                    launcher=PackagedLauncher(chosen.driver, _OneDirectory(code)),
+                    launcher=PackagedLauncher(chosen.driver, _Directories(directories)),
                     resolver=_OneFunction(snapshot),
                     clocks=SystemClocks(),
                     caps=Caps(
@@ -95,10 +117,14 @@ async def opened(
                     credentials=lent.of_role,
                     account_id=settings.account_id or ACCOUNT_ID,
                     region=settings.region,
+                    debuggable=debug,
                 )
             )
+            target = Target(SERVICE, limits.LATEST, snapshot.function)
+            if engine.debugging is not None:
+                engine.debugging.debug(target, "debugger")
             try:
-                yield Calls(engine, Target(SERVICE, limits.LATEST, snapshot.function), lent)
+                yield Calls(engine, target, lent)
             finally:
                 await engine.drain(0.0)
         finally:
@@ -133,18 +159,24 @@ class _Lent:
         return self.credentials
 
 
-class _OneDirectory:
-    """A `launch.Packages`, and its lease: the only package is the caller's directory, which is never removed."""
+def _unpacked(archive: bytes, folder: Path) -> Path:
+    with zipfile.ZipFile(io.BytesIO(archive)) as packed:
+        packed.extractall(folder)
+    return folder
 
-    def __init__(self, code: Path) -> None:
-        self.code_dirs: tuple[Path, ...] = (code,)
+
+class _Directories:
+    """A `launch.Packages`, and its lease: the caller's directory and a debugger's, which outlive the instance."""
+
+    def __init__(self, directories: Sequence[Path]) -> None:
+        self.code_dirs = tuple(directories)
         self.compiled: tuple[Path, ...] = ()
 
-    async def lease(self, sha256s: Sequence[str], runtime: str) -> "_OneDirectory":
+    async def lease(self, sha256s: Sequence[str], runtime: str) -> "_Directories":
         return self
 
     def release(self) -> None:
-        """Does nothing: the directory is the caller's."""
+        """Does nothing: others own the directories."""
 
 
 class _OneFunction:
@@ -181,5 +213,5 @@ def _snapshot(function: LocalFunction) -> Snapshot:
     return snapshot_of(service, described, Resolved("local", limits.LATEST))
 
 
-def _to_stderr(source: LogSource, request_id: str, data: bytes, more: bool) -> None:
+def to_stderr(source: LogSource, request_id: str, data: bytes, more: bool) -> None:
     output.log(data)

@@ -54,6 +54,9 @@ class DebugBridge:
                 self._say("A debugger is attached: no call takes too long until it leaves.")
                 self.attached.set()
                 await _relay(reader, writer, execution)
+        except asyncio.CancelledError:
+            # By `close`. asyncio would log the end of a cancelled connection as an error.
+            pass
         except (SesameError, OSError) as error:
             self._say(f"A debugger could not be attached: {error}")
         finally:

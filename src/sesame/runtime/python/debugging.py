@@ -16,11 +16,14 @@ def listen(code_dir):
     """Starts the debugger, and returns as JSON what the host needs to reach it."""
     import pdb
 
+    # Of the modules that are frozen into the interpreter none is the function's.
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     import debugpy
 
     # Programs that the function starts are not debugged: they would wait for debuggers of their own.
     debugpy.configure(subProcess=False)
     _host, port = debugpy.listen((_HOST, 0))
+    del os.environ["PYDEVD_DISABLE_FILE_VALIDATION"]
     # `breakpoint()` is debugpy's already.
     pdb.set_trace = debugpy.breakpoint
     here = os.path.dirname(os.path.abspath(__file__))
