@@ -169,7 +169,11 @@ def install(invoked: Invoked, /, names: tuple[str, ...]) -> None:
         raise ConfigurationError("no interpreter was found for any runtime; `sesame runtimes` says how to get one")
     known.packages.install_all(names or tuple(known.found), output.note)
     for name in names or tuple(known.found):
-        known.debuggers.install(name, output.note)
+        try:
+            known.debuggers.install(name, output.note)
+        except ConfigurationError as error:
+            # Functions run without it.
+            output.note(f"{name}: it cannot be debugged yet (`sesame dev --debug` tries again): {error}")
     for name in known.missing():
         if not names:
             output.note(f"{name}: its own interpreter was not found; get it: {interpreters.how_to_get(name)}")
