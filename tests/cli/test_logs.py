@@ -99,6 +99,7 @@ def test_lines_are_selected_by_request_and_time(data_dir: Path) -> None:
     assert said(run(data_dir, "shop/other")) == [("r-4", "20 ago")]
     assert said(run(data_dir, "hello", "--since", "2023-11-14T22:13:10Z")) == [("r-5", "10 ago")]
     assert said(run(data_dir, "demo.prod/hello")) == [("r-1", "7300 ago")]
+    assert said(run(data_dir, "demo/hello:prod")) == [("r-1", "7300 ago")]
     assert said(run(data_dir, "demo.other/hello")) == []
     nothing = run(data_dir, "hello", "--request-id", "r-2")
     assert said(nothing) == []
