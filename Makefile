@@ -10,7 +10,7 @@ PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 # Tests start hundreds of processes. Each compiles everything that it imports unless it finds bytecode. It is kept in .venv,
 # also where the environment forbids it beside the sources.
 WITH_BYTECODE := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.venv/bytecode
-UNIT := --ignore=tests/journeys --ignore=tests/packaging --ignore=tests/security -m 'not torture and not alone'
+UNIT := --ignore=tests/journeys --ignore=tests/packaging --ignore=tests/docs --ignore=tests/examples --ignore=tests/security -m 'not torture and not alone'
 INSTALLED := .venv/.installed
 
 help:  ## Shows this list

@@ -72,7 +72,7 @@ def blocks(text: str) -> Iterator[Block | Hidden]:
 
 
 def commands(block: Block) -> Iterator[Command]:
-    """The commands of a block. A command goes on while a line ends with a backslash, or up to the end of its here-document."""
+    """The commands of a block: one line each, but for backslashes at ends of lines, and here-documents."""
     lines = block.text.splitlines()
     number = 0
     while number < len(lines):

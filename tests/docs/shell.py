@@ -1,6 +1,6 @@
 """Runs the commands of a page one after the other, as one would type them in a folder of one's own.
 
-Used by `test_commands.py`. Plain `sesame …` is forked from a process that has everything imported; the rest goes to bash.
+Used by `test_commands.py`. Plain `sesame …` is forked from a process that has everything imported; bash runs the rest.
 """
 
 import json
@@ -33,22 +33,29 @@ class Shell:
         self._state = folder.with_name(folder.name + ".state")
 
     def run(self, typed: str) -> tuple[int, str]:
-        """Its exit status, and what it wrote to both streams."""
+        """Its exit status, and what it wrote: results first, then what stands on stderr."""
         if not _SHELL.search(typed):
             words = shlex.split(typed, comments=True)
             if words[0] == "sesame":
                 done = forked.run(*words[1:], environ=self.environ, directory=self.folder)
-                return done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace")
+                return done.returncode, _together(
+                    done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+                )
         dump = f"{shlex.quote(sys.executable)} -c 'import json, os; print(json.dumps([os.getcwd(), dict(os.environ)]))'"
         script = f"{typed}\nended=$?; {dump} > {shlex.quote(str(self._state))}; exit $ended"
         done_text = subprocess.run(
             ["bash", "-c", script], cwd=self.folder, env=self.environ, stdin=subprocess.DEVNULL, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TIMEOUT_S, check=False,
+            capture_output=True, timeout=TIMEOUT_S, check=False,
         )  # fmt: skip
         if self._state.exists():
             folder, self.environ = json.loads(self._state.read_text())
             self.folder = Path(folder)
-        return done_text.returncode, done_text.stdout
+        return done_text.returncode, _together(done_text.stdout, done_text.stderr)
+
+
+def _together(out: str, err: str) -> str:
+    """An answer without a newline at its end is a line too."""
+    return f"{out}\n{err}" if out and not out.endswith("\n") else out + err
 
 
 def missing_lines(shown: Sequence[str], said: str) -> list[str]:
@@ -78,6 +85,8 @@ def _pattern(line: str) -> str:
 def clean_environment(**more: str) -> dict[str, str]:
     """The caller's environment without what names another Sesame; `sesame` and `python` are those of this run."""
     kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("SESAME_", "FC_", "ACCESS_KEY", "OSS_"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SESAME_", "FC_", "ACCESS_KEY", "OSS_"))
     }
     return kept | {"PATH": f"{Path(sys.executable).parent}:{kept.get('PATH', '')}", **more}

@@ -6,6 +6,7 @@ A page has a folder of its own; all of them share one Sesame. `blocks.py` says h
 import json
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from tests.journeys.conftest import Sesame
 
 # `sesame start` runs until it is stopped; here it runs already.
 _START = re.compile(r"sesame start\b|make start\b")
+_READS = re.compile(r"sesame (logs|async (list|show)|list|status|show)\b")
 _STATUS = re.compile(r"#.*\bexit status (\d+)")
 MANY = 8
+SETTLES_WITHIN_S = 20.0
 
 
 def name_of(page: Path) -> str:
@@ -78,12 +81,22 @@ def _run(page: Path, block: Block, shell: Shell) -> None:
     for command in blocks.commands(block):
         if _START.match(command.typed):
             continue
-        where = f"{name_of(page)}:{command.line}: $ {command.typed}"
-        status, said = shell.run(command.typed)
-        expected = _STATUS.search(command.typed)
-        assert status == (int(expected[1]) if expected else 0), f"{where} ended with {status}:\n{said}"
-        missing = missing_lines(command.shown, said)
-        assert not missing, f"{where} did not print {missing}:\n{said}"
+        deadline = time.monotonic() + SETTLES_WITHIN_S
+        while wrong := _wrong(command, shell):
+            # What was called a moment ago shows up a moment later.
+            settles = _READS.match(command.typed) and time.monotonic() < deadline
+            assert settles, f"{name_of(page)}:{command.line}: $ {command.typed}\n{wrong}"
+            time.sleep(0.05)
+
+
+def _wrong(command: blocks.Command, shell: Shell) -> str:
+    """How the command ended or printed otherwise than the page says; "" where it did not."""
+    status, said = shell.run(command.typed)
+    expected = _STATUS.search(command.typed)
+    if status != (int(expected[1]) if expected else 0):
+        return f"ended with {status}:\n{said}"
+    missing = missing_lines(command.shown, said)
+    return f"did not print {missing}:\n{said}" if missing else ""
 
 
 def test_every_block_says_what_it_is() -> None:
