@@ -79,8 +79,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
 
 @pytest.fixture
 def server(installed: Installed) -> Iterator[Installed]:
-    """`sesame start` in the environment's folder."""
-    process = installed.popen("start", "--port=0", "--oss-port=0")
+    """`sesame start` in the environment's folder, as deploy/Containerfile starts it but for its ports and address."""
+    process = installed.popen("start", "--port=0", "--oss-port=0", "--sandbox=plain")
     ready = installed.folder / "sesame-data" / "endpoints.json"
     deadline = time.monotonic() + STARTED_WITHIN_S
     while not ready.exists():
@@ -114,6 +114,7 @@ def test_the_wheel_says_which_commit_it_was_built_from(installed: Installed) -> 
 
 
 def test_a_function_is_deployed_and_called_by_the_wheel_alone(server: Installed) -> None:
+    assert "sandbox plain" in server.sesame("status")
     source = server.folder / "hello"
     source.mkdir()
     (source / "main.py").write_text("def handler(event, context):\n    return b'hello ' + event\n")

@@ -1,0 +1,88 @@
+"""The files in deploy/ for servers: systemd accepts the unit, Sesame the settings, and the container's steps hold."""
+
+import configparser
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sesame import settings
+from sesame.identity import role_definitions
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+def containerfile() -> list[tuple[str, str]]:
+    """(instruction, arguments) of each step, continued lines joined."""
+    text = re.sub(r"^#.*\n", "", (DEPLOY / "Containerfile").read_text(), flags=re.MULTILINE)
+    lines = text.replace("\\\n", " ").splitlines()
+    return [(step[0], " ".join(step[1].split())) for line in lines if (step := line.split(None, 1))]
+
+
+def unit() -> configparser.SectionProxy:
+    read = configparser.ConfigParser(strict=False, interpolation=None)
+    read.optionxform = str  # type: ignore[assignment]
+    read.read(DEPLOY / "sesame.service")
+    return read["Service"]
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    """With a program and a user that are here: on this machine Sesame is not installed for systemd."""
+    text = (DEPLOY / "sesame.service").read_text()
+    here = shlex.quote(str(Path(sys.executable).with_name("sesame")))
+    copy = tmp_path / "sesame.service"
+    copy.write_text(text.replace("/opt/sesame/bin/sesame", here).replace("=sesame\n", "=root\n", 2))
+    done = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "sesame.service" not in done.stderr
+    copy.write_text(copy.read_text().replace("Delegate=", "Delegates="))
+    done = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, check=False)
+    assert "Delegates" in done.stderr
+
+
+def test_the_service_starts_what_the_page_installs() -> None:
+    page = (DEPLOY.parent / "docs" / "team.md").read_text()
+    service = unit()
+    program = shlex.split(service["ExecStart"])
+    assert program == ["/opt/sesame/bin/sesame", "start"]
+    assert f"python3 -m venv {Path(program[0]).parents[1]}" in page
+    assert f"useradd --system --home-dir /var/lib/sesame {service['User']}" in page
+    config = service["Environment"].partition("=")[2]
+    assert f"deploy/sesame.toml {config}" in page
+    loaded = settings.load({}, {}, DEPLOY / "sesame.toml")
+    assert loaded.data_dir.is_relative_to(Path("/var/lib") / service["StateDirectory"])
+    assert float(service["TimeoutStopSec"]) > loaded.drain_s
+
+
+def test_sesame_accepts_the_settings_and_their_roles() -> None:
+    loaded = settings.load({}, {}, DEPLOY / "sesame.toml")
+    assert loaded.roles
+    for name, table in loaded.roles.items():
+        role_definitions.check(role_definitions.of_table(name, table))
+
+
+def test_the_container_runs_sesame_with_settings_that_exist() -> None:
+    steps = containerfile()
+    names = {row.environment for row in settings.TABLE.values()}
+    (given,) = (arguments for instruction, arguments in steps if instruction == "ENV")
+    variables = dict(pair.split("=", 1) for pair in shlex.split(given))
+    assert set(variables) <= names
+    assert settings.load({}, variables, None).sandbox == "plain"
+    exposed = next(arguments for instruction, arguments in steps if instruction == "EXPOSE").split()
+    assert exposed == [str(settings.Settings().port), str(settings.Settings().oss_port)]
+    (volume,) = (arguments for instruction, arguments in steps if instruction == "VOLUME")
+    assert Path(variables["SESAME_DATA_DIR"]).is_relative_to(volume)
+    assert [each for each, _arguments in steps if each in ("USER", "CMD")] == ["USER", "CMD"]
+
+
+def test_each_shell_step_of_the_container_is_one_that_a_shell_reads() -> None:
+    runs = [arguments for instruction, arguments in containerfile() if instruction == "RUN"]
+    assert runs
+    for script in runs:
+        done = subprocess.run(["sh", "-n", "-c", script], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
