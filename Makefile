@@ -48,6 +48,10 @@ check: $(INSTALLED)  ## Format, lint, types, architecture and unit tests: a minu
 torture: install  ## The tests that take minutes
 	@$(WITH_BYTECODE) $(BIN)/pytest -m torture $(ARGS)
 
+.PHONY: docs
+docs: $(INSTALLED)  ## The documentation site, into site/; a link that leads nowhere fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean $(ARGS)
+
 bench: bench-invoke  ## The short benchmarks
 
 # Each prints ratios of neighbours in time, with their spread; nothing else should run on the machine meanwhile.
@@ -84,4 +88,4 @@ lock: $(INSTALLED)  ## Resolves the packages of every runtime anew (needs all in
 	@$(BIN)/python scripts/lock_runtimes.py $(ARGS)
 
 clean:  ## Removes .venv and what the tools left
-	@rm -rf .venv .venv-lowest .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-lowest .pytest_cache .mypy_cache .ruff_cache .hypothesis site

@@ -1,7 +1,7 @@
 """Writes the commit that a wheel or a source archive is built from into it, as `sesame/commit.txt`.
 
-Run by hatchling at each build (pyproject.toml). Without git, or outside of a checkout, nothing is written; a source archive
-keeps what was written into it.
+Run by hatchling at each build (pyproject.toml). Without git, or outside of a checkout, nothing is written; a source
+archive keeps what was written into it.
 """
 
 import sys
