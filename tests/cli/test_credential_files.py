@@ -85,7 +85,7 @@ def test_a_sesame_that_runs_comes_before_files_and_one_that_does_not_is_no_call_
         )  # fmt: skip
         held.announce(endpoints, Credentials("1234", "LTAI", "directory-secret"))
         found = choose(Named(held.path), environ)
-        assert (found.endpoint, found.key.access_key_id, found.region) == ("http://127.0.0.1:1", "LTAI", "")
+        assert (found.endpoint, found.key.access_key_id, found.region) == ("http://127.0.0.1:1", "LTAI", "r")
         held.withdraw()
     for named, more in (
         (Named(tmp_path / "data"), {}),

@@ -47,6 +47,14 @@ def test_the_environment_comes_before_the_data_directory(data_dir: Path) -> None
     assert (found.endpoint, found.key.access_key_id) == (DIRECTORY_ENDPOINT, "id")
 
 
+def test_what_sesame_env_prints_names_account_and_region_too(data_dir: Path) -> None:
+    """A template's roles and buckets are named by ARNs of the account and the region."""
+    found = choose(Named(data_dir), ELSEWHERE | {"ACCOUNT_ID": "5678", "REGION": "cn-hangzhou"})
+    assert (found.key.account_id, found.region) == ("5678", "cn-hangzhou")
+    found = choose(Named(data_dir, data_dir_given=True), ELSEWHERE | {"ACCOUNT_ID": "5678", "REGION": "cn-hangzhou"})
+    assert (found.key.account_id, found.region) == ("1234", "r")
+
+
 def test_a_flag_comes_before_the_environment(data_dir: Path) -> None:
     found = choose(Named(data_dir, data_dir_given=True), ELSEWHERE)
     assert (found.endpoint, found.key.access_key_id) == (DIRECTORY_ENDPOINT, "LTAI")

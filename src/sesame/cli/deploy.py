@@ -23,6 +23,7 @@ from sesame.model import limits
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.runtimes.interpreters import discover
 from sesame.sandbox.runtimes.places import own_interpreters
+from sesame.settings import TABLE
 
 EXIT_CHANGES = 2
 # What only a folder without a template takes.
@@ -111,7 +112,7 @@ def _read(session: Session, options: dict[str, Any], doing: str) -> Project:
     key = session.server.key
     context = sources.Context(
         account_id=key.account_id or session.settings.account_id or "",
-        region=session.server.region or session.settings.region,
+        region=_region(session),
         access_key_id=key.access_key_id,
         parameters=naming.pairs(options["parameters"], "-p"),
         wanted=lambda: _wanted(session, options),
@@ -130,6 +131,12 @@ def _built(project: Project, session: Session, options: dict[str, Any]) -> Proje
         return build_project(project, session.settings)[0]
     except ConfigurationError as error:
         raise ConfigurationError(f"{error}\n    --no-build deploys the code as it is") from error
+
+
+def _region(session: Session) -> str:
+    """The one that is set; else the server's, which ARNs of its buckets and functions name."""
+    given = session.settings.region
+    return session.server.region or given if given == TABLE["region"].default else given
 
 
 def _wanted(session: Session, options: dict[str, Any]) -> Wanted:

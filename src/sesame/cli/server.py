@@ -51,6 +51,7 @@ KEY_NAMES = (
     KeyNames("ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET", "ALIBABA_CLOUD_SECURITY_TOKEN"),
     KeyNames("ALIYUN_ACCESS_KEY_ID", "ALIYUN_ACCESS_KEY_SECRET"),
 )
+_KEY_IDS = frozenset(names.key_id for names in KEY_NAMES)
 HOW_TO_NAME_A_KEY = f"set {KEY_NAMES[0].key_id} and {KEY_NAMES[0].secret}"
 
 
@@ -72,8 +73,7 @@ class Key(msgspec.Struct, frozen=True):
 class Server(msgspec.Struct, frozen=True):
     """Whom to call: the address with its scheme and without a path, where that was found, and the key.
 
-    `oss` is the address of the object storage that belongs to it, "" where that is not known; `region` is the cloud's
-    region that the address names, else "".
+    `oss` is the address of the object storage that belongs to it, and `region` its region; "" where that is not known.
     """
 
     endpoint: str
@@ -120,11 +120,14 @@ def choose(named: Named, environ: Mapping[str, str] | None = None) -> Server:
             f"there is no key for {endpoint} ({source}): {HOW_TO_NAME_A_KEY}, or name with --data-dir the "
             "directory of a Sesame on this machine, whose key is used then"
         )
+    account_id, region, oss = *_cloud(endpoint), ""
     if running is not None and is_at(running, endpoint):
-        oss = running.oss
-    else:
-        oss = "" if named.data_dir_given else environ.get(OSS_ENDPOINT, "")
-    account_id, region = _cloud(endpoint)
+        oss, region = running.oss, running.region
+    elif not named.data_dir_given:
+        oss = environ.get(OSS_ENDPOINT, "")
+        region = region or _first(environ, REGION_NAMES)
+        # It belongs to the key that stands beside it.
+        account_id = account_id or (_first(environ, ACCOUNT_NAMES) if key.source in _KEY_IDS else "")
     if account_id and not key.account_id:
         key = msgspec.structs.replace(key, account_id=account_id)
     return Server(endpoint, source, key, oss, region)
@@ -208,6 +211,10 @@ def _clouds_endpoint(named: Named, environ: Mapping[str, str]) -> tuple[str, str
         return None
     source = f"{account} and {region}"
     return checked_endpoint(f"https://{environ[account]}.{environ[region]}.fc.aliyuncs.com", source), source
+
+
+def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> str:
+    return next((environ[name].strip() for name in names if environ.get(name)), "")
 
 
 def _cloud(endpoint: str) -> tuple[str, str]:
