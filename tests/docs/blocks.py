@@ -47,7 +47,8 @@ class Hidden(msgspec.Struct, frozen=True):
 
 
 def pages() -> list[Path]:
-    return [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+    written = (path for folder in ("docs", "examples") for path in sorted((REPOSITORY / folder).rglob("*.md")))
+    return [REPOSITORY / "README.md", *written]
 
 
 def blocks(text: str) -> Iterator[Block | Hidden]:

@@ -1,10 +1,11 @@
-"""Every block of commands in the README and the documentation is run, and prints what the page shows.
+"""Every block of commands in the README, the documentation and the examples is run, and prints what the page shows.
 
 A page has a folder of its own; all of them share one Sesame. `blocks.py` says how a page is written for this.
 """
 
 import json
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -63,6 +64,8 @@ def _clear(shell: Shell) -> None:
 
 @pytest.mark.parametrize("page", [page for page in blocks.pages() if has_commands(page)], ids=name_of)
 def test_the_commands_of_a_page_print_what_it_shows(page: Path, shell: Shell) -> None:
+    if page.is_relative_to(blocks.REPOSITORY / "examples"):
+        shutil.copytree(page.parent, shell.folder, dirs_exist_ok=True)
     for block in blocks.blocks(page.read_text()):
         if isinstance(block, Hidden):
             status, said = shell.run(block.typed)
