@@ -34,6 +34,7 @@ ALONE = (
 # The files that take longest, the longest first: they begin first, so that the run does not end with one of them.
 # `make test` keeps this order (`--no-loadscope-reorder`).
 LONGEST = (
+    "docs/test_commands.py",
     "security/test_walls.py",
     "sandbox/test_jail_user.py",
     "journeys/test_queue_kill.py",
