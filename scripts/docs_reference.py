@@ -18,7 +18,8 @@ from sesame.oss import errors as oss_errors
 
 ROOT = Path(__file__).parents[1]
 
-# What the limits of `model.limits` mean. Numbers that have no row here are shown by their names.
+# What the limits of `model.limits` mean. Numbers that have no row here are shown by their names,
+# rows without a number are left out.
 LIMITS: tuple[tuple[str, str, str], ...] = (
     ("MEMORY_MB_MIN", "MB", "least memory of a function"),
     ("MEMORY_MB_MAX", "MB", "most memory of a function"),
@@ -62,7 +63,6 @@ LIMITS: tuple[tuple[str, str, str], ...] = (
     ("ASYNC_EVENT_AGE_S_DEFAULT", "s", "age of an asynchronous call of a function that names none"),
     ("ASYNC_DELAY_S_MAX", "s", "most delay of an asynchronous call"),
     ("LOG_TAIL_BYTES", "bytes", "end of the log that an answer carries"),
-    ("LOG_WRITE_BYTES", "bytes", "one write to the log; of more the rest is cut"),
     ("LIST_LIMIT_DEFAULT", "", "items of a list page that names no limit"),
     ("LIST_LIMIT_MAX", "", "most items of a list page"),
     ("CLOCK_SKEW_S", "s", "difference between the time of a signed request and the server's"),
@@ -169,7 +169,8 @@ def _text_of(node: ast.expr) -> str:
 
 def limits_page() -> str:
     lines = ["# Limits", "", "What the API accepts.", "", "| limit | value | unit |", "|---|---|---|"]
-    for name, unit, meaning in (*LIMITS, *((name, "", name.lower().replace("_", " ")) for name in undescribed())):
+    described = (row for row in LIMITS if hasattr(limits, row[0]))
+    for name, unit, meaning in (*described, *((name, "", name.lower().replace("_", " ")) for name in undescribed())):
         value = getattr(limits, name)
         shown = ", ".join(map(_number, value)) if isinstance(value, tuple) else _number(value)
         lines.append(f"| {meaning} | {shown} | {unit} |")
