@@ -21,7 +21,7 @@ from tests.journeys.conftest import Sesame
 _START = re.compile(r"sesame start\b|make start\b")
 _READS = re.compile(r"sesame (logs|async (list|show)|list|status|show)\b")
 _STATUS = re.compile(r"#.*\bexit status (\d+)")
-MANY = 20
+MANY = 40
 SETTLES_WITHIN_S = 20.0
 
 
