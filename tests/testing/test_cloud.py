@@ -13,9 +13,8 @@ from typing import Any
 import fc2
 import pytest
 
-from sesame.testing import Cloud, events
-from sesame.testing.errors import CloudError
-from sesame.testing.function import FunctionFailed
+import sesame.testing
+from sesame.testing import Cloud, CloudError, FunctionFailed, events
 
 GREETING = "hello"
 
@@ -207,6 +206,13 @@ def test_events_of_every_source_reach_a_function(sesame: Cloud) -> None:
     gateway = json.loads(built["http"])
     assert (gateway["headers"]["X"], gateway["queryParameters"], gateway["body"]) == ("1", {"q": "2"}, "b")
     assert json.loads(built["bridge"])[0]["subject"] == "s"
+
+
+def test_the_public_names_are_complete_and_documented() -> None:
+    public = sesame.testing.names.__all__
+    assert public == sorted(public)
+    documentation = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
+    assert [name for name in public if not hasattr(sesame.testing, name) or f"`{name}`" not in documentation] == []
 
 
 def test_programs_that_read_the_environment_find_it(sesame: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ import pytest
 pytest_plugins = ("pytester",)
 
 PATIENCE_S = 60.0
+# Of a user's environment without the plugins of our own tests, which take longer to load than all else.
+PLAIN = ("-p", "no:cacheprovider", "-p", "no:schemathesis", "-p", "no:hypothesispytest")
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +124,30 @@ ATTACKS = """
         open("/tmp/mine", "w").close()
         return repr((event, seen))
 
+    def writer(event, context):
+        import os
+        import oss2
+        keys = context.credentials
+        auth = oss2.StsAuth(keys.access_key_id, keys.access_key_secret, keys.security_token)
+        bucket, number = oss2.Bucket(auth, os.environ["OSS"], "bucket"), 0
+        while True:
+            bucket.put_object("late-%d" % number, b"x")
+            number += 1
+
+    @pytest.mark.parametrize("turn", [1, 2, 3])
+    def test_a_function_that_writes_until_it_is_ended_and_events_on_their_way(sesame, turn):
+        e = sesame.function(echo)
+        bucket = sesame.bucket("bucket")
+        assert bucket.keys() == []
+        writes = sesame.function(writer, environment={"OSS": sesame.oss_endpoint}, timeout_s=600)
+        writes.invoke_async()
+        deadline = time.monotonic() + 60
+        while not bucket.keys():
+            assert time.monotonic() < deadline
+        e.on_object("bucket")
+        for number in range(10):
+            bucket.put(str(number), "")
+
     def ask(sesame):
         client = sesame.fc_client()
         names = [s["serviceName"] for s in client.list_services().data["services"]]
@@ -168,6 +194,8 @@ ATTACKS = """
         bucket = sesame.bucket("bucket")
         assert bucket.keys() == []
         assert sesame.oss_bucket("bucket").list_multipart_uploads().upload_list == []
+        e.on_object("bucket")
+        sesame.settle()
         sesame.clock.advance(hours=2)
         assert sesame.invocations == []
 
@@ -182,7 +210,7 @@ def test_nothing_of_one_test_reaches_the_next(pytester: pytest.Pytester) -> None
     (pytester.mkdir("code") / "m.py").write_text("def h(event, context):\n    return event\n")
     pytester.makepyfile(ATTACKS)
     done = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:randomly")
-    done.assert_outcomes(passed=5)
+    done.assert_outcomes(passed=8)
     assert not any(map(lives, pids(pytester)))
 
 
@@ -209,7 +237,7 @@ def test_each_process_of_a_parallel_run_has_its_own(pytester: pytest.Pytester) -
             assert who.invoke("async").text == "async"
         """
     )
-    done = pytester.runpytest_subprocess("-n", "2", "-o", "asyncio_mode=auto", "-p", "no:cacheprovider")
+    done = pytester.runpytest_subprocess("-n", "2", "-o", "asyncio_mode=auto", *PLAIN)
     done.assert_outcomes(passed=5)
     found = pids(pytester)
     assert len(set(found)) == len(found) == 2
@@ -233,7 +261,7 @@ def test_a_session_that_is_ended_leaves_nothing(pytester: pytest.Pytester, numbe
             time.sleep(600)
         """
     )
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(path)]
+    command = [sys.executable, "-m", "pytest", *PLAIN, str(path)]
     with subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.PIPE, start_new_session=True) as running:
         deadline = time.monotonic() + PATIENCE_S
         while not (pytester.path / "pid").exists():
@@ -284,6 +312,22 @@ def test_settings_and_the_marker_are_checked_and_choose(pytester: pytest.Pyteste
     refused.stderr.fnmatch_lines(["*sesame_sandbox in *: sandbox is 'docker'; expected one of auto, jail, plain"])
 
 
+def test_a_module_that_the_runtime_lacks_is_told_with_the_next_step(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        def test_missing(sesame):
+            @sesame.function
+            def f(event, context):
+                import no_such_module
+            sesame._hello()["notices"] = ["Runtime x has no packages yet. Install them: sesame runtimes install x"]
+            f.invoke()
+        """
+    )
+    done = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-o", "sesame_sandbox=plain")
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(["*sesame: what this machine lacks*", "*Install them: sesame runtimes install x"])
+
+
 def test_a_run_that_needs_no_sesame_starts_none_and_loads_nothing_of_it(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
@@ -302,7 +346,7 @@ def test_a_run_that_needs_no_sesame_starts_none_and_loads_nothing_of_it(pytester
             assert not list(__import__("pathlib").Path(__import__("tempfile").gettempdir()).glob("sesame-*"))
         """
     )
-    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+    pytester.runpytest_subprocess(*PLAIN).assert_outcomes(passed=1)
 
 
 def test_plain_python_has_it_without_pytest() -> None:

@@ -127,6 +127,11 @@ class Cloud:
         return list(self._hello()["runtimes"])
 
     @property
+    def notices(self) -> list[str]:
+        """What this machine lacks, such as the packages that the cloud ships with a runtime, and the next step."""
+        return list(self._hello()["notices"])
+
+    @property
     def access_key_id(self) -> str:
         return str(self._hello()["access_key_id"])
 

@@ -17,6 +17,7 @@ CLOUD: pytest.StashKey[Cloud] = pytest.StashKey()
 USED: pytest.StashKey[bool] = pytest.StashKey()
 _PARAMETER = re.compile(rb"def \w+\([^()]*\bsesame(_cloud)?\b")
 _OWN = re.compile(rb"def sesame(_cloud)?\(")
+_MISSING_MODULE = b"No module named"
 FIXTURES = ("sesame", "sesame_cloud")
 
 
@@ -103,6 +104,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             return made
         if invocations:
             made.sections.append(("sesame: invocations of this test", report(invocations)))
+        if cloud.notices and any(_MISSING_MODULE in each.payload for each in invocations):
+            made.sections.append(("sesame: what this machine lacks", "\n".join(cloud.notices)))
         if server_log:
             made.sections.append(("sesame: log of the server", server_log))
     return made

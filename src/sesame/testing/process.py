@@ -48,7 +48,7 @@ class ServerProcess:
             "folder": str(self.folder),
             "sandbox": sandbox,
             "region": region,
-            "path": sys.path[1:],
+            "path": _packages(),
             "ahead": list(ahead),
         }
         try:
@@ -134,6 +134,13 @@ class ServerProcess:
         with contextlib.suppress(OSError):
             said = self._log.read_text("utf-8", "replace")[-LOG_CHARS_MAX:]
         return CloudError(f"the Sesame of these tests has ended (status {self._child.returncode}). It said:\n{said}")
+
+
+def _packages() -> list[str]:
+    """Where this interpreter found Sesame and what it needs, and none of the folders of the tests."""
+    own = Path(__file__).parents[2]
+    installed = (path for path in sys.path if Path(path).name in ("site-packages", "dist-packages"))
+    return list(dict.fromkeys([*installed, str(own)]))
 
 
 def _bytecode() -> list[str]:

@@ -136,6 +136,7 @@ class _Server:
             "access_key_id": key.access_key_id,
             "access_key_secret": key.secret,
             "runtimes": list(runtimes.found),
+            "notices": self._sesame.notices(),
         }
 
     async def do(self, request: Request) -> Any:
