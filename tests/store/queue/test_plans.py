@@ -94,6 +94,20 @@ async def test_no_statement_looks_through_the_rows(
         assert "'SCAN async_i" not in plan, f"{statement}\n{plan}"
 
 
+async def test_a_plan_that_is_made_while_there_are_few_rows_does_for_many(
+    queue: InvocationQueue, clocks: FakeClocks, database: Database, open_queue: Opener
+) -> None:
+    """PostgreSQL keeps the plans of prepared statements while their tables grow."""
+    with sent() as statements:
+        await everything(queue, clocks)
+        await open_queue()
+    for statement, parameters in statements:
+        if not statement.startswith("SELECT") or "FOR UPDATE" in statement:
+            plan = await plan_of(database, statement, parameters)
+            assert "Seq Scan on async_i" not in plan, f"{statement}\n{plan}"
+            assert "Hash Join" not in plan, f"{statement}\n{plan}"
+
+
 async def everything(queue: InvocationQueue, clocks: FakeClocks) -> None:
     """Every statement that the queue has, but to look for an id that is none of a caller's."""
     await queue.enqueue([new_invocation(clocks, not_before=0.0) for _ in range(10)])

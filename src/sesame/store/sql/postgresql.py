@@ -48,6 +48,9 @@ SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0; SET lock
 SET client_connection_check_interval = '5s'; SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5;
 SET tcp_keepalives_count = 3
 """
+# What is written names single rows. The plan of a prepared statement is kept while its table grows, so the one that is
+# made while the table is small must not read all of it.
+WRITER = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off"
 HOLDER = """
 SELECT a.pid, coalesce(a.application_name, '') AS name, coalesce(host(a.client_addr), '') AS address
 FROM pg_locks l JOIN pg_stat_activity a USING (pid)
@@ -186,6 +189,7 @@ class PostgresqlBackend:
         try:
             raw = await _raw(connection)
             await self._take_lock(raw)
+            await raw.execute(WRITER)
             self._writer_pid = raw.get_server_pid()
         except BaseException:
             await _abandon(connection)
