@@ -43,7 +43,7 @@ def test_the_template_is_read_without_a_note(
 def test_its_own_tests_pass(tmp_path: Path, kind: str) -> None:
     made = make(tmp_path / "shop", kind)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", str(made.folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=made.folder)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, cwd=made.folder)
     assert done.returncode == 0, done.stdout
 
 

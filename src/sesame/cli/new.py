@@ -40,10 +40,7 @@ def new(folder: Path, kind: str, runtime: str | None, as_json: bool) -> None:
     for name in made.files:
         output.out.print(output.harmless(f"+ {folder / name}"), markup=False)
     change = "" if made.folder == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
-    build = "sesame build && " if kind == "http" else ""
-    output.note(
-        f"{made.service}/{made.function} for {made.runtime}. Next: {change}{build}sesame deploy; see README.md."
-    )
+    output.note(f"{made.service}/{made.function} for {made.runtime}. Next: {change}sesame deploy; see README.md.")
 
 
 def _newest_here() -> str:
