@@ -143,7 +143,8 @@ def test_time_passes_when_it_is_told_to_and_every_tick_and_retry_is_made(sesame:
     ticking.on_timer("@every 10m", "tick")
     failing = sesame.function(fail)
     call = failing.invoke_async("later")
-    assert len(call.attempts()) == 1
+    # The next attempt comes within a second, if the clock is not moved.
+    assert call.attempts()[0].error == "unhandled"
     began = sesame.clock.now()
     sesame.clock.advance(minutes=35)
     assert [json.loads(event)["payload"] for event in ticking.events] == ["tick"] * 3

@@ -156,4 +156,4 @@ def _sample(table: str, column: str, kind: str) -> object:
     if column == "due_at":
         # Far ahead: what is due would be claimed.
         return 1e12
-    return {"FLOAT": 1e12, "BIGINT": 1, "INTEGER": 1, "BOOLEAN": 0, "BLOB": b"{}", "TEXT": ""}[kind]
+    return {"FLOAT": 1e12, "BIGINT": 1, "INTEGER": 1, "BOOLEAN": 0, "BLOB": b"{}"}.get(kind, "")
