@@ -474,16 +474,11 @@ def chowns(event, context):
 # Bombs
 
 def forks(event, context):
-    most, made = told(event)['most'], 0
-    for _ in range(most):
-        try:
-            if os.fork() == 0:
-                time.sleep(60)
-                os._exit(0)
-        except OSError:
-            return answer(False, made)
-        made += 1
-    return answer(True)
+    """By a shell, which is copied much faster than this process. It ends when it cannot be."""
+    script = 'exec 3<&0; n=0; while [ $n -lt %d ]; do (read x <&3) >/dev/null & n=$((n+1)); done; echo all'
+    shell = subprocess.Popen(
+        ['sh', '-c', script % told(event)['most']], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    return answer(shell.stdout.readline() == b'all\n')
 
 
 def threads(event, context):
