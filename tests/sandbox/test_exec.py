@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -26,23 +25,33 @@ JAIL = pytest.param(
 )
 
 
-@pytest.fixture(params=[JAIL, "plain"])
+IN_A_JAIL = pytest.mark.parametrize("kind", [JAIL], indirect=True)
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module", params=[JAIL, "plain"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest_asyncio.fixture
-async def stage(kind: str, runtime: str, tmp_path: Path) -> AsyncIterator[Any]:
-    async with contextlib.AsyncExitStack() as later:
-        if kind == "jail":
-            driver: Any = await later.enter_async_context(jail(tmp_path))
-        else:
-            driver = PlainDriver(launch_of, tmp_path / "plain")
-            await driver.open()
-            later.push_async_callback(driver.close)
-        made = Stage(driver, runtime)
-        later.push_async_callback(made.clear)
-        yield made
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def driver(kind: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
+    folder = tmp_path_factory.mktemp(kind)
+    if kind == "jail":
+        async with jail(folder) as jailing:
+            yield jailing
+    else:
+        plain = PlainDriver(launch_of, folder / "plain")
+        await plain.open()
+        yield plain
+        await plain.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def stage(driver: Any, runtime: str) -> AsyncIterator[Any]:
+    made = Stage(driver, runtime)
+    yield made
+    await made.clear()
 
 
 async def run(box: Any, *argv: str, given: bytes = b"", tty: bool = False) -> tuple[int, bytes, bytes]:
@@ -232,43 +241,43 @@ async def test_many_concurrent_commands_leave_no_descriptors(stage: Any, until: 
 
 
 @root_only
-async def test_in_a_jail_a_command_has_the_functions_privileges(runtime: str, tmp_path: Path) -> None:
-    async with jail(tmp_path) as driver:
-        actor = await Stage(driver, runtime).start("hello")
-        box = actor.sandbox
-        status = (await run(box, "grep", "-E", "^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp)", "/proc/self/status"))[1]
-        function = (await run(box, "grep", "-E", "^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp)", "/proc/2/status"))[1]
-        assert status == function
-        assert b"CapEff:\t0000000000000000" in status
-        for namespace in ("mnt", "pid", "ipc", "uts", "cgroup"):
-            seen = await run(box, "sh", "-c", f"readlink /proc/self/ns/{namespace} /proc/2/ns/{namespace}")
-            assert len(set(seen[1].split())) == 1, namespace
-        groups = (await run(box, "sh", "-c", "diff /proc/self/cgroup /proc/2/cgroup && echo same"))[1]
-        assert groups == b"same\n"
-        assert (await run(box, "sh", "-c", "ls /proc/self/fd | wc -l"))[1].strip() == b"4"
-        assert (await run(box, "sh", "-c", "echo x > /code/x"))[0] != 0
-        assert (await run(box, "sh", "-c", "ls /proc/1/fd"))[0] != 0
-        assert (await run(box, "unshare", "-m", "true"))[0] != 0
+@IN_A_JAIL
+async def test_in_a_jail_a_command_has_the_functions_privileges(stage: Any) -> None:
+    actor = await stage.start("hello")
+    box = actor.sandbox
+    status = (await run(box, "grep", "-E", "^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp)", "/proc/self/status"))[1]
+    function = (await run(box, "grep", "-E", "^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp)", "/proc/2/status"))[1]
+    assert status == function
+    assert b"CapEff:\t0000000000000000" in status
+    for namespace in ("mnt", "pid", "ipc", "uts", "cgroup"):
+        seen = await run(box, "sh", "-c", f"readlink /proc/self/ns/{namespace} /proc/2/ns/{namespace}")
+        assert len(set(seen[1].split())) == 1, namespace
+    groups = (await run(box, "sh", "-c", "diff /proc/self/cgroup /proc/2/cgroup && echo same"))[1]
+    assert groups == b"same\n"
+    assert (await run(box, "sh", "-c", "ls /proc/self/fd | wc -l"))[1].strip() == b"4"
+    assert (await run(box, "sh", "-c", "echo x > /code/x"))[0] != 0
+    assert (await run(box, "sh", "-c", "ls /proc/1/fd"))[0] != 0
+    assert (await run(box, "unshare", "-m", "true"))[0] != 0
 
 
 @root_only
-async def test_an_instance_whose_session_leader_was_killed_ends_completely(runtime: str, tmp_path: Path) -> None:
-    async with jail(tmp_path) as driver:
-        actor = await Stage(driver, runtime).start("hello")
-        running = await actor.sandbox.exec(Command(("sh", "-c", "setsid sleep 7534 & kill -9 $PPID; sleep 60")))
-        async with asyncio.timeout(PATIENCE_S):
-            assert await running.wait() == 137
-        await running.close()
-        await until_gone("sleep 7534")
-        with pytest.raises(SandboxDied):
-            await actor.invoke(b"")
+@IN_A_JAIL
+async def test_an_instance_whose_session_leader_was_killed_ends_completely(stage: Any) -> None:
+    actor = await stage.start("hello")
+    running = await actor.sandbox.exec(Command(("sh", "-c", "setsid sleep 7534 & kill -9 $PPID; sleep 60")))
+    async with asyncio.timeout(PATIENCE_S):
+        assert await running.wait() == 137
+    await running.close()
+    await until_gone("sleep 7534")
+    with pytest.raises(SandboxDied):
+        await actor.invoke(b"")
 
 
 @root_only
-async def test_memory_of_a_command_counts_as_the_function_s(runtime: str, tmp_path: Path) -> None:
-    async with jail(tmp_path) as driver:
-        actor = await Stage(driver, runtime).start("hello", memory_mb=128)
-        assert (await run(actor.sandbox, "python", "-c", "held = b'x' * 60000000"))[0] == 0
-        assert 60 < actor.sandbox.memory_peak_mb() < 120
-        assert (await run(actor.sandbox, "python", "-c", "held = b'x' * 300000000"))[0] == 137
-        assert (await actor.invoke(b"")).ok
+@IN_A_JAIL
+async def test_memory_of_a_command_counts_as_the_function_s(stage: Any) -> None:
+    actor = await stage.start("hello", memory_mb=128)
+    assert (await run(actor.sandbox, "python", "-c", "held = b'x' * 60000000"))[0] == 0
+    assert 60 < actor.sandbox.memory_peak_mb() < 120
+    assert (await run(actor.sandbox, "python", "-c", "held = b'x' * 300000000"))[0] == 137
+    assert (await actor.invoke(b"")).ok
