@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from tests.support import forked
+from tests.support.interpreters import INTERPRETERS
 
 from sesame.deploy.folder import NEWEST_FIRST
 from sesame.sandbox.jail.isolation import probe
-from sesame.sandbox.runtimes.interpreters import discover
 
 DEMO = Path(__file__).parents[2] / "src/sesame/cli/demo/functions"
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
@@ -20,7 +20,7 @@ def invoke(*arguments: str, event: bytes = b"") -> "subprocess.CompletedProcess[
     return forked.run("invoke", *arguments, event=event, environ=CLEAN)
 
 
-@pytest.mark.parametrize("runtime", sorted(discover()))
+@pytest.mark.parametrize("runtime", sorted(INTERPRETERS))
 def test_the_answer_is_all_there_is_on_stdout_and_the_log_is_on_stderr(runtime: str) -> None:
     code = f"--code={DEMO / 'json_event'}"
     done = invoke("main.my_handler", "-e", '{"key": "value"}', code, f"--runtime={runtime}")
@@ -75,7 +75,7 @@ def test_it_runs_where_a_server_would_run_it_also_if_others_may_not_read_the_cod
 
 
 def test_without_a_runtime_it_takes_the_newest_that_can_read_the_source(tmp_path: Path) -> None:
-    found = discover()
+    found = INTERPRETERS
     (tmp_path / "main.py").write_text("import sys\ndef f(event, context):\n    return '%d.%d' % sys.version_info[:2]\n")
     newest = next(name for name in NEWEST_FIRST if name in found)
     assert invoke("main.f", f"--code={tmp_path}").stdout.decode() == ".".join(map(str, found[newest].minor))
@@ -94,7 +94,7 @@ def fails(environ, start_response):
 """
 
 
-@pytest.mark.parametrize("runtime", sorted({"python2.7", "python3.12"} & set(discover())))
+@pytest.mark.parametrize("runtime", sorted({"python2.7", "python3.12"} & set(INTERPRETERS)))
 def test_a_request_reaches_an_http_function_and_its_response_comes_back(tmp_path: Path, runtime: str) -> None:
     (tmp_path / "web.py").write_text(WEB)
     named = (f"--code={tmp_path}", f"--runtime={runtime}")

@@ -22,9 +22,10 @@ import psutil
 import pytest
 from tests.support import command_line, forked, one_runtime
 from tests.support.forked import Forked
+from tests.support.interpreters import INTERPRETERS
 from tests.support.signer import Api
 
-from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, discover, how_to_get
+from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, how_to_get
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"
 SANDBOX = os.environ.get("SESAME_TEST_SANDBOX", "auto")
@@ -32,12 +33,10 @@ READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 ACCOUNT_ID, REGION, KEY_ID, SECRET = "1234567890123456", "cn-shanghai", "journey-key", "journey-secret-0123456789"
 
-_found = discover()
 RUNTIMES = [
-    pytest.param(
-        runtime,
-        marks=() if runtime in _found else pytest.mark.skip(f"no interpreter for {runtime}: {how_to_get(runtime)}"),
-    )
+    pytest.param(runtime)
+    if runtime in INTERPRETERS
+    else pytest.param(runtime, marks=pytest.mark.skip(f"no interpreter for {runtime}: {how_to_get(runtime)}"))
     for runtime in MINOR_VERSIONS
 ]
 THE_MANUALS = pytest.mark.parametrize("runtime", RUNTIMES[:2])

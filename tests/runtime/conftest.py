@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.support.interpreters import INTERPRETERS
 
 from sesame.sandbox.interface import Call, KillReason, Reply, SandboxDriver, SandboxSpec
 from sesame.sandbox.launch import Launch
 from sesame.sandbox.process.driver import PlainDriver
-from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, discover
+from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"
-INTERPRETERS = discover()
 PATIENCE_S = 20.0
 
 _serial = itertools.count(1)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runtime.conftest import FUNCTIONS, INTERPRETERS
+from tests.runtime.conftest import FUNCTIONS
+from tests.support.interpreters import INTERPRETERS
 
 from sesame.sandbox.shim import SHIM
 

@@ -4,11 +4,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.support.interpreters import INTERPRETERS
 
-from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, discover
+from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
 from sesame.sandbox.shim import SHIM
 
-INTERPRETERS = discover()
 SOURCES = sorted(SHIM.rglob("*.py"))
 
 _COMPILE = (

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from tests.support.jails import INTERPRETERS, ISOLATION, resolve
+from tests.support.interpreters import INTERPRETERS
+from tests.support.jails import ISOLATION, resolve
 
 from sesame.model import limits
 from sesame.sandbox import compiling

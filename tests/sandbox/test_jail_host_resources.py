@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from tests.runtime.conftest import Stage
-from tests.support.jails import INTERPRETERS, jail, jail_only
+from tests.support.interpreters import INTERPRETERS
+from tests.support.jails import jail, jail_only
 
 from sesame.sandbox.interface import KillReason
 from sesame.sandbox.jail import host_resources as host_resources

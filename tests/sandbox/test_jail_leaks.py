@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from tests.runtime.conftest import Stage
-from tests.support.jails import INTERPRETERS, Traces, jail, jail_only
+from tests.support.interpreters import INTERPRETERS
+from tests.support.jails import Traces, jail, jail_only
 
 from sesame.sandbox.interface import KillReason, SandboxDied
 from sesame.sandbox.jail.driver import JailDriver

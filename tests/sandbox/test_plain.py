@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.interpreters import INTERPRETERS
 
 from sesame.sandbox.interface import KillReason, SandboxDied, SandboxSpec, SandboxStartFailed, StartFailure
 from sesame.sandbox.launch import Launch
 from sesame.sandbox.process.driver import PlainDriver, PlainSandbox
-from sesame.sandbox.runtimes.interpreters import discover
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-FOUND = discover()
+FOUND = INTERPRETERS
 linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 
 

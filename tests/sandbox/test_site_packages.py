@@ -5,15 +5,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.support.interpreters import INTERPRETERS
 
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.runtimes import site_packages
-from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, Interpreter, discover
+from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, Interpreter
 from sesame.sandbox.runtimes.pip_bootstrap import PipFailed
 from sesame.sandbox.runtimes.places import default_root
 from sesame.sandbox.runtimes.site_packages import CONSTRAINTS, SitePackages, lock_files
 
-FOUND = discover()
+FOUND = INTERPRETERS
 # Where one import of every package that was asked for lies.
 MODULES = {
     "oss2": "oss2", "tablestore": "tablestore", "aliyun-fc": "fc", "aliyun-fc2": "fc2", "requests": "requests",

@@ -7,15 +7,15 @@ import signal
 from typing import Any
 
 import pytest
+from tests.support.interpreters import INTERPRETERS
 
 from sesame.sandbox.interface import SandboxDied
-from sesame.sandbox.runtimes.interpreters import discover
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 INSTANCES = 8
 CALLS = 400
-FOUND = discover()
+FOUND = INTERPRETERS
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from tests.runtime.conftest import stage, until
-from tests.support.jails import INTERPRETERS, jail
+from tests.support.interpreters import INTERPRETERS
+from tests.support.jails import jail
 
 from sesame.sandbox.jail.driver import JailDriver
 

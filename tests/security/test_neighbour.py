@@ -14,7 +14,8 @@ import psutil
 import pytest
 from tests.runtime.conftest import Stage
 from tests.security.probes import PROBES
-from tests.support.jails import INTERPRETERS, jail, root_only
+from tests.support.interpreters import INTERPRETERS
+from tests.support.jails import jail, root_only
 
 from sesame.sandbox.interface import KillReason, SandboxDied
 from sesame.sandbox.jail.driver import JailDriver

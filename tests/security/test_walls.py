@@ -14,7 +14,8 @@ import pytest
 import pytest_asyncio
 from tests.runtime.conftest import FUNCTIONS, Actor, Stage
 from tests.security.probes import PROBES, Probe
-from tests.support.jails import INTERPRETERS, jail, jail_only, root_only
+from tests.support.interpreters import INTERPRETERS
+from tests.support.jails import jail, jail_only, root_only
 
 from sesame.sandbox.interface import SandboxDied
 

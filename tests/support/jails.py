@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.interpreters import INTERPRETERS
 
 from sesame.sandbox.jail import sweep as jail_sweep
 from sesame.sandbox.jail.driver import JailDriver, JailOptions
 from sesame.sandbox.jail.isolation import probe
 from sesame.sandbox.launch import Launch
 from sesame.sandbox.memory import tree
-from sesame.sandbox.runtimes.interpreters import discover
 
-INTERPRETERS = discover()
 ISOLATION = probe()
 jail_only = pytest.mark.skipif(not ISOLATION.possible, reason=f"no jail can be made here: {ISOLATION.reason}")
 root_only = pytest.mark.skipif(ISOLATION.kind != "root", reason=f"needs a jail made by root: {ISOLATION.reason}")
