@@ -29,7 +29,6 @@ ALONE = (
     "sandbox/test_jail_death.py",
     "security/test_outliving.py",
     "journeys/test_stalls.py",
-    "journeys/test_event_chain.py",
 )
 # The files that take longest, the longest first: they begin first, so that the run does not end with one of them.
 # `make test` keeps this order (`--no-loadscope-reorder`).

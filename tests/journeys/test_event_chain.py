@@ -91,6 +91,7 @@ async def asked(call: Callable[..., Any], *arguments: Any) -> Any:
     return await asyncio.to_thread(call, *arguments)
 
 
+@pytest.mark.alone  # It times a run.
 async def test_one_object_leads_to_the_next_until_the_destination(chain: Chain, clocks: FakeClocks) -> None:
     await asked(chain.make)
     took_s: list[float] = []
