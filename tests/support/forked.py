@@ -24,8 +24,9 @@ REPOSITORY = Path(__file__).parents[2]
 ORDER_BYTES_MAX = 200_000
 TIMEOUT_S = 120.0
 CLI = "sesame.cli.main:main"
-# Commands import their modules when they are asked for; the server does so for all of them.
+# Commands import their modules when they are asked for; the server does so for all of them, and for migrations.
 PRELOADED = (
+    "alembic.command",
     "sesame.app",
     "sesame.cli.start",
     "sesame.cli.local",
