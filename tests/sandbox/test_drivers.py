@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from sesame.sandbox import drivers
 from sesame.sandbox.drivers import Wanted, choose
 from sesame.sandbox.jail.isolation import Isolation
 from sesame.sandbox.launch import Launch
@@ -35,6 +34,6 @@ async def test_a_driver_can_be_chosen_by_name(name: str, tmp_path: Path) -> None
 async def test_auto_takes_the_strongest_possible_driver_and_says_why_no_stronger_one(
     isolation: Isolation, name: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drivers, "probe", lambda: isolation)
+    monkeypatch.setattr("sesame.sandbox.jail.isolation.probe", lambda: isolation)
     choice = await choose(wanted("auto", tmp_path), launch)
     assert (choice.driver.name, choice.reason) == (name, reason)

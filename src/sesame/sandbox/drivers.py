@@ -4,20 +4,23 @@ Called by `app`, `sesame invoke` and `sesame doctor`. A weaker driver is chosen 
 """
 
 import asyncio
+import platform
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from sesame.sandbox.addresses import CODE_ROOT
 from sesame.sandbox.compiling import SandboxedCompiler
 from sesame.sandbox.interface import SandboxDriver
-from sesame.sandbox.jail.driver import JailDriver, JailOptions
-from sesame.sandbox.jail.isolation import Isolation, probe
-from sesame.sandbox.jail.plan import SHIM_ROOT
 from sesame.sandbox.launch import Launch
 from sesame.sandbox.process.driver import PlainDriver
 from sesame.sandbox.shim import SHIM
+
+# The package `jail` needs Linux. It is imported only where it is used, so that everything else works without it.
+if TYPE_CHECKING:
+    from sesame.sandbox.jail.isolation import Isolation
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +48,12 @@ async def choose(wanted: Wanted, launch: Callable[[str], Launch]) -> Choice:
     """`open` of the chosen driver raises `ConfigurationError` where one that was asked for by name cannot hold."""
     if wanted.name == "plain":
         return Choice(PlainDriver(launch, wanted.state / "plain"), "")
+    if wanted.name == "auto" and platform.system() != "Linux":
+        reason = f"no jail, because a jail needs Linux, and this is {platform.system()}"
+        return Choice(PlainDriver(launch, wanted.state / "plain"), reason)
+    from sesame.sandbox.jail.driver import JailDriver, JailOptions
+    from sesame.sandbox.jail.isolation import probe
+
     options = JailOptions(runtimes=wanted.runtimes, cpu=wanted.cpu)
     if wanted.one_instance:
         options = msgspec.structs.replace(options, ready_resources=0, ready_prewarmed=0)
@@ -61,11 +70,13 @@ async def choose(wanted: Wanted, launch: Callable[[str], Launch]) -> Choice:
 def compiler_on(driver: SandboxDriver, launch: Callable[[str], Launch]) -> SandboxedCompiler:
     """What compiles packages in instances of this driver."""
     if driver.name == "jail":
+        from sesame.sandbox.jail.plan import SHIM_ROOT
+
         return SandboxedCompiler(driver, launch, SHIM_ROOT, CODE_ROOT)
     return SandboxedCompiler(driver, launch, str(SHIM))
 
 
-def _why_no_better(isolation: Isolation) -> str:
+def _why_no_better(isolation: "Isolation") -> str:
     if isolation.kind == "root":
         return ""
     shown = "in a user namespace: " if isolation.possible else ""
