@@ -9,6 +9,7 @@ import pytest
 from tests.support import forked
 from tests.support.interpreters import INTERPRETERS
 
+from sesame.cli import local_code
 from sesame.deploy.folder import NEWEST_FIRST
 from sesame.sandbox.jail.isolation import probe
 
@@ -72,6 +73,23 @@ def test_it_runs_where_a_server_would_run_it_also_if_others_may_not_read_the_cod
     if jail:
         assert invoke("main.f", "--sandbox=jail", f"--code={code}").stdout == b"/code/main.py!"
     assert invoke("main.f", "--sandbox=plain", f"--code={code}").stdout == f"{code}/main.py!".encode()
+
+
+def test_a_copy_for_others_is_read_by_others_whatever_the_umask_is(tmp_path: Path) -> None:
+    (tmp_path / "code/deep").mkdir(parents=True)
+    (tmp_path / "code/deep/main.py").write_text("")
+    (tmp_path / "code/run").write_text("")
+    (tmp_path / "code/run").chmod(0o700)
+    (tmp_path / "code/link").symlink_to("deep/main.py")
+    before = os.umask(0o077)
+    try:
+        copy = local_code.copy_for_others(tmp_path / "code", tmp_path / "copy")
+    finally:
+        os.umask(before)
+    assert local_code.others_may_read(copy)
+    assert not local_code.others_may_read(tmp_path / "code")
+    assert os.readlink(copy / "link") == "deep/main.py"
+    assert os.access(copy / "run", os.X_OK)
 
 
 def test_without_a_runtime_it_takes_the_newest_that_can_read_the_source(tmp_path: Path) -> None:

@@ -32,14 +32,14 @@ def others_may_read(code: Path) -> bool:
 
 def copy_for_others(code: Path, target: Path) -> Path:
     """A copy that everybody may read. Raises `ConfigurationError` for code that is too large for that."""
-    target.mkdir(mode=0o755)
+    _make(target)
     total = 0
     for path in _everything(code):
         place = target / path.relative_to(code)
         if path.is_symlink():
             place.symlink_to(os.readlink(path))
         elif path.is_dir():
-            place.mkdir(mode=0o755)
+            _make(place)
         elif path.is_file():
             total += path.stat().st_size
             if total > COPY_BYTES_MAX:
@@ -50,6 +50,12 @@ def copy_for_others(code: Path, target: Path) -> Path:
             shutil.copyfile(path, place)
             place.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
     return target
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir()
+    # Whatever the umask says.
+    folder.chmod(0o755)
 
 
 def fingerprint(code: Path) -> str:

@@ -66,9 +66,26 @@ def staged(final: Path) -> Iterator[Path]:
 
 
 def finish(staging: Path, manifest: Manifest) -> None:
-    """Proves that the interpreter runs from where it is, and writes the manifest. Raises `ConfigurationError`."""
+    """Proves that the interpreter runs from where it is, lets every user read it, and writes the manifest.
+
+    Raises `ConfigurationError`.
+    """
     prove(staging, manifest.runtime)
-    (staging / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+    _let_others_read(staging)
+    path = staging / MANIFEST
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+    path.chmod(0o644)
+
+
+def _let_others_read(folder: Path) -> None:
+    """Instances in a jail have users of their own, whatever the umask was when the files were written."""
+    for parent, _folders, files in os.walk(folder):
+        os.chmod(parent, os.stat(parent).st_mode & 0o7777 | 0o055)
+        for name in files:
+            path = os.path.join(parent, name)
+            if not os.path.islink(path):
+                mode = os.stat(path).st_mode & 0o7777
+                os.chmod(path, mode | 0o044 | (0o011 if mode & 0o100 else 0))
 
 
 def prove(folder: Path, runtime: str) -> None:
