@@ -4,6 +4,7 @@ Used by `sesame invoke` for one call, and by `cli.kept_process` for several. Lea
 into the directory.
 """
 
+import asyncio
 import io
 import os
 import tempfile
@@ -29,7 +30,7 @@ from sesame.model.invocation import Credentials, Invocation, Outcome, Target
 from sesame.model.recursion import Chain
 from sesame.model.service import Service
 from sesame.model.snapshot import Resolved, Snapshot, snapshot_of
-from sesame.sandbox.drivers import Wanted, choose
+from sesame.sandbox.drivers import Wanted, choose, find_out
 from sesame.sandbox.launch import PackagedLauncher
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
@@ -81,13 +82,16 @@ async def opened(
 
     With `debug` its instance has a debugger, which is installed where it is missing.
     """
-    function, runtimes = with_runtime(function, settings)
+    # Each waits for processes that it starts.
+    (function, runtimes), isolation = await asyncio.gather(
+        asyncio.to_thread(with_runtime, function, settings), find_out(settings.sandbox)
+    )
     with tempfile.TemporaryDirectory(prefix="sesame-invoke-") as folder:
         scratch = Path(folder)
         wanted = Wanted(
             name=settings.sandbox, cpu=settings.cpu, state=scratch, runtimes=(function.runtime,), one_instance=True
         )
-        chosen = await choose(wanted, runtimes.launch)
+        chosen = await choose(wanted, runtimes.launch, isolation)
         if settings.sandbox == "auto" and chosen.driver.name != "jail":
             say(chosen.reason)
         code = function.code

@@ -44,22 +44,34 @@ class Choice(msgspec.Struct, frozen=True):
     reason: str
 
 
-async def choose(wanted: Wanted, launch: Callable[[str], Launch]) -> Choice:
-    """`open` of the chosen driver raises `ConfigurationError` where one that was asked for by name cannot hold."""
+async def find_out(name: str) -> "Isolation | None":
+    """What `choose` has to know of this machine for the driver of this name; to be asked beside other work."""
+    if name != "auto" or platform.system() != "Linux":
+        return None
+    from sesame.sandbox.jail.isolation import probe
+
+    return await asyncio.to_thread(probe)
+
+
+async def choose(wanted: Wanted, launch: Callable[[str], Launch], isolation: "Isolation | None" = None) -> Choice:
+    """`isolation` is what `find_out` said, if it was asked before.
+
+    `open` of the chosen driver raises `ConfigurationError` where one that was asked for by name cannot hold.
+    """
     if wanted.name == "plain":
         return Choice(PlainDriver(launch, wanted.state / "plain"), "")
     if wanted.name == "auto" and platform.system() != "Linux":
         reason = f"no jail, because a jail needs Linux, and this is {platform.system()}"
         return Choice(PlainDriver(launch, wanted.state / "plain"), reason)
     from sesame.sandbox.jail.driver import JailDriver, JailOptions
-    from sesame.sandbox.jail.isolation import probe
 
     options = JailOptions(runtimes=wanted.runtimes, cpu=wanted.cpu)
     if wanted.one_instance:
         options = msgspec.structs.replace(options, ready_resources=0, ready_prewarmed=0)
     if wanted.name == "jail":
         return Choice(JailDriver(launch, wanted.state / "jail", options), "")
-    isolation = await asyncio.to_thread(probe)
+    isolation = isolation or await find_out("auto")
+    assert isolation is not None
     if isolation.possible:
         # What was found here holds for `open` too, which would ask the system again.
         options = msgspec.structs.replace(options, probe=lambda: isolation)
