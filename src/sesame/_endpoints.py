@@ -161,6 +161,7 @@ def _fc(
                 CodeSource(storage.packages, None),
                 storage.packages,
             ),
+            destinations=needs.settings.destinations,
         )
     )
 

@@ -45,5 +45,5 @@ async def test_the_log_names_destinations_of_services_that_are_not_here(tmp_path
         await catalog.edit(lambda tx: tx.delete(records.ASYNC_CONFIG, "s", async_config_name("h", "LATEST")))
     (told,) = later
     assert (told["functions"], told["destination"]) == ("s.LATEST/h", QUEUE)
-    assert "--destinations" in told["next_step"]
+    assert "--destinations" in told["reason"]
     await database.close()

@@ -67,6 +67,30 @@ async def test_list_and_show_say_when_the_next_attempt_is_and_what_the_last_one_
         assert text in shown
 
 
+async def test_destinations_are_listed_with_those_that_get_no_records(command: CommandLine, client: Client) -> None:
+    assert await command("destinations") == ["function  on  destination  delivered"]
+    queue = "acs:mns:::/queues/q/messages"
+    await client("publish_version", "demo")
+    await client(
+        "put_function_async_invoke_config",
+        "demo",
+        "LATEST",
+        "f",
+        {"destinationConfig": {"onSuccess": {"destination": "http://h/yes"}, "onFailure": {"destination": queue}}},
+    )
+    await client("create_alias", "demo", "prod", "1")
+    await client("put_function_async_invoke_config", "demo", "prod", "f", {"maxAsyncRetryAttempts": 1})
+    config = {"destinationConfig": {"onSuccess": {"destination": "services/demo/functions/f"}}}
+    await client("put_function_async_invoke_config", "demo", "1", "f", config)
+    _head, first, second, third = await command("destinations")
+    assert first.split() == ["demo/f:1", "Success", "services/demo/functions/f", "yes"]
+    assert second.split() == ["demo/f", "Success", "http://h/yes", "yes"]
+    assert third.split()[:4] == ["demo/f", "Failure", queue, "no:"]
+    assert "--destinations" in third
+    listed = json.loads("\n".join(await command("destinations", "--json")))
+    assert [bool(each["undeliveredBecause"]) for each in listed] == [False, False, True]
+
+
 async def test_list_of_nothing(command: CommandLine) -> None:
     done = await command.run("list", "--status", "Expired")
     assert (done.exit_code, len(done.stdout.splitlines())) == (0, 1)

@@ -278,6 +278,19 @@ async def test_stopped_by_the_operator(demo: Client, endpoint: Endpoint) -> None
     assert (await demo.refused("PUT", f"{OWN}/{request_id}"))["code"] == "InvalidArgument"
 
 
+async def test_destinations_are_listed_in_pages(demo: Client) -> None:
+    config = {"destinationConfig": {"onSuccess": {"destination": "acs:mns:::/queues/q/messages"}}}
+    await demo("publish_version", "demo")
+    for qualifier in ("1", "LATEST"):
+        await demo("put_function_async_invoke_config", "demo", qualifier, "f", config)
+    page = await demo.request("GET", "/sesame/async-destinations", limit="1")
+    rest = await demo.request("GET", "/sesame/async-destinations", limit="1", nextToken=page["nextToken"])
+    found = [*page["destinations"], *rest["destinations"]]
+    assert [(each["qualifier"], each["condition"]) for each in found] == [("1", "Success"), ("LATEST", "Success")]
+    assert "no URL is set for" in found[0]["undeliveredBecause"]
+    assert "nextToken" not in rest
+
+
 async def test_dead_letters(demo: Client, endpoint: Endpoint) -> None:
     now = endpoint.now[0]
     for number in (7, 8):

@@ -21,6 +21,7 @@ from sesame.model.async_invocation import State
 from sesame.model.shortened import shortened
 
 INVOCATIONS, LETTERS = "/sesame/async-invocations", "/sesame/dead-letters"
+DESTINATIONS = "/sesame/async-destinations"
 PAGE = 100
 # Of the last error, in a list.
 ERROR_CHARS = 60
@@ -94,6 +95,15 @@ def show(session: Session, name: str) -> None:
 
 
 @async_.command()
+@at_server
+def destinations(session: Session) -> None:
+    """Lists where the results of functions go, and why some destinations get no records here."""
+    session.announce("Listing destinations")
+    found = list(session.client.pages(f"{DESTINATIONS}?limit={PAGE}", "destinations"))
+    session.show(found, lambda: _destination_table(found))
+
+
+@async_.command()
 @click.argument("name", metavar=NAME)
 @at_server
 def stop(session: Session, name: str) -> None:
@@ -151,6 +161,16 @@ def _table(found: list[Any]) -> Iterator[str]:
         error = shortened(" ".join(invocation["invocationErrorMessage"].split()), ERROR_CHARS)
         told = (each["source"], _time(each["dueTime"]), error, _name(invocation))
         rows.append((invocation["status"], accepted, took, retries, *told))
+    return output.aligned(rows)
+
+
+def _destination_table(found: list[Any]) -> Iterator[str]:
+    if not found:
+        output.note("No function has a destination.")
+    rows = [("function", "on", "destination", "delivered")]
+    for each in found:
+        why = each["undeliveredBecause"]
+        rows.append((_function(each), each["condition"], each["destination"], f"no: {why}" if why else "yes"))
     return output.aligned(rows)
 
 
@@ -222,8 +242,12 @@ def _labelled(values: dict[str, str]) -> Iterator[str]:
 
 
 def _name(found: Any) -> str:
+    return f"{_function(found)}/{found['invocationId']}"
+
+
+def _function(found: Any) -> str:
     qualifier = "" if found["qualifier"] == limits.LATEST else f":{found['qualifier']}"
-    return f"{found['serviceName']}/{found['functionName']}{qualifier}/{found['invocationId']}"
+    return f"{found['serviceName']}/{found['functionName']}{qualifier}"
 
 
 def _time(milliseconds: int) -> str:

@@ -5,7 +5,7 @@ Called by the endpoints, which it answers with records. `control.async_policies`
 
 from sesame.control import checks
 from sesame.control.inputs import AsyncConfigInput, Listing, Page
-from sesame.control.listing import page_of
+from sesame.control.listing import page_of, page_of_all
 from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model.arn import Arns
@@ -68,6 +68,15 @@ class AsyncConfigs:
         )
         page = page_of(self._catalog, records.ASYNC_CONFIG, service, inner)
         return Page(page.items, None if page.next_token is None else page.next_token.removeprefix(prefix))
+
+    async def with_destinations(self, wanted: Listing) -> Page:
+        """The configurations of all functions that name a destination, in order of service, function and qualifier."""
+        return page_of_all(self._catalog, records.ASYNC_CONFIG, wanted, _has_destination)
+
+
+def _has_destination(record: Record) -> bool:
+    config: AsyncConfig = record.document
+    return config.destination_config != DestinationConfig()
 
 
 def _destinations(sent: DestinationConfig) -> DestinationConfig:

@@ -51,6 +51,15 @@ def filtered_page_of(catalog: Catalog, kind: str, listing: Listing, wanted: Call
     return Page(tuple(found[:limit]), found[limit].name if len(found) > limit else None)
 
 
+def page_of_all(catalog: Catalog, kind: str, listing: Listing, wanted: Callable[[Record], bool]) -> Page:
+    """Records of all parents, in order of parent and name, of which only some are wanted; tokens are `parent:name`."""
+    limit = limit_of(listing)
+    parent, _colon, name = listing.next_token.partition(":")
+    found = [each for each in catalog.of_kind(kind) if (each.parent, each.name) >= (parent, name) and wanted(each)]
+    following = f"{found[limit].parent}:{found[limit].name}" if len(found) > limit else None
+    return Page(tuple(found[:limit]), following)
+
+
 def _from(catalog: Catalog, kind: str, listing: Listing) -> Iterator[Record]:
     start: str | None = listing.next_token or listing.start_key
     while start is not None:

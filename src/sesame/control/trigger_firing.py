@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sesame.control.async_invocations import Accepted, AsyncInvocations
 from sesame.control.inputs import AsyncCall, Listing, Page
-from sesame.control.listing import limit_of
+from sesame.control.listing import page_of_all
 from sesame.control.requester import Requester
 from sesame.control.triggers import Triggers
 from sesame.model import limits, records, sample_events
@@ -58,11 +58,7 @@ class TriggerFiring:
 
     async def list(self, wanted: Listing) -> Page:
         """Of all functions, in order of service, function and name."""
-        limit = limit_of(wanted)
-        parent, _slash, name = wanted.next_token.rpartition("/")
-        left = [each for each in self._catalog.of_kind(records.TRIGGER) if (each.parent, each.name) >= (parent, name)]
-        following = f"{left[limit].parent}/{left[limit].name}" if len(left) > limit else None
-        return Page(tuple(left[:limit]), following)
+        return page_of_all(self._catalog, records.TRIGGER, wanted, lambda _record: True)
 
     def _origin(self) -> Origin:
         return Origin(region=self._arns.region, account_id=self._arns.account_id, at=self._wall_clock())

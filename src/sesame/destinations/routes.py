@@ -42,6 +42,11 @@ class Routes:
         self._arns = arns
         self._mapped = sorted(mapped.items(), key=lambda item: -len(item[0]))
 
+    def why_undelivered(self, destination: str) -> str:
+        """Why records for it become dead letters at once; "" where they are sent."""
+        route = self.find(destination)
+        return route.reason if isinstance(route, NoRoute) else ""
+
     def find(self, destination: str) -> Route:
         if is_web_url(destination):
             return UrlRoute(destination, as_event=False)

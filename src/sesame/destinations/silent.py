@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import structlog
 
-from sesame.destinations.routes import NoRoute, Routes
+from sesame.destinations.routes import Routes
 from sesame.model import records
 from sesame.model.configs import AsyncConfig
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Change
 
 NAMED_MAX = 10
-NEXT_STEP = "map the beginning of the ARN to a URL with --destinations; sesame async replay sends what was kept"
+NEXT_STEP = "sesame async replay sends what was kept, once a URL is set"
 
 log = structlog.get_logger(__name__)
 
@@ -23,32 +23,31 @@ def tell_silent_destinations(catalog: Catalog, routes: Routes) -> None:
     """One line for each such destination now, and one for each that is set from now on."""
     by_destination: dict[str, list[str]] = {}
     for record in catalog.of_kind(records.ASYNC_CONFIG):
-        for destination in _undelivered(record, routes):
+        for destination in _destinations(record):
             by_destination.setdefault(destination, []).append(_name(record))
     for destination, names in by_destination.items():
-        shown = ", ".join(names[:NAMED_MAX]) + (" …" if len(names) > NAMED_MAX else "")
-        _tell(destination, shown)
+        _tell(destination, ", ".join(names[:NAMED_MAX]) + (" …" if len(names) > NAMED_MAX else ""), routes)
     catalog.on_change(lambda change: _changed(change, routes))
 
 
 def _changed(change: Change, routes: Routes) -> None:
     if change.kind == records.ASYNC_CONFIG and change.record is not None:
-        for destination in _undelivered(change.record, routes):
-            _tell(destination, _name(change.record))
+        for destination in _destinations(change.record):
+            _tell(destination, _name(change.record), routes)
 
 
-def _tell(destination: str, functions: str) -> None:
-    reason = "Sesame has no such service, so no record is delivered"
-    log.warning(
-        "a destination gets no records here", destination=destination, functions=functions, reason=reason,
-        next_step=NEXT_STEP,
-    )  # fmt: skip
+def _tell(destination: str, functions: str, routes: Routes) -> None:
+    if reason := routes.why_undelivered(destination):
+        log.warning(
+            "a destination gets no records here", destination=destination, functions=functions, reason=reason,
+            next_step=NEXT_STEP,
+        )  # fmt: skip
 
 
-def _undelivered(record: Record, routes: Routes) -> Iterator[str]:
+def _destinations(record: Record) -> Iterator[str]:
     config: AsyncConfig = record.document
     for each in (config.destination_config.on_success, config.destination_config.on_failure):
-        if each is not None and isinstance(routes.find(each.destination), NoRoute):
+        if each is not None:
             yield each.destination
 
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Message
 
+from sesame.destinations.routes import Routes
 from sesame.fc import cors, role_administration, targets, unserved
 from sesame.fc.async_invoke import AsyncIntake
 from sesame.fc.auth.actions import Actions
@@ -37,6 +38,7 @@ from sesame.fc.v2016.routes.functions import FunctionRoutes
 from sesame.fc.v2016.routes.instances import InstanceRoutes
 from sesame.fc.v2016.routes.layers import LayerRoutes
 from sesame.fc.v2016.routes.own_async_invocations import OwnAsyncInvocationRoutes
+from sesame.fc.v2016.routes.own_destinations import OwnDestinationRoutes
 from sesame.fc.v2016.routes.own_recordings import OwnRecordingRoutes
 from sesame.fc.v2016.routes.own_triggers import OwnTriggerRoutes
 from sesame.fc.v2016.routes.services import ServiceRoutes
@@ -207,6 +209,7 @@ def _routes(parts: FcDependencies, instances: Instances) -> list[Route]:
         TriggerRoutes(control.triggers),
         OwnTriggerRoutes(control.trigger_firing, roles.objection),
         ConfigRoutes(control, arns),
+        OwnDestinationRoutes(control.async_configs, Routes(arns, parts.destinations)),
         AsyncInvocationRoutes(control.async_invocations),
         OwnRecordingRoutes(parts.recorder, parts.replays),
         OwnAsyncInvocationRoutes(control.async_invocations, control.dead_letters),

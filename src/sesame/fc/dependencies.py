@@ -1,7 +1,7 @@
 """What the Function Compute endpoint is given by `app`."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -31,7 +31,7 @@ class Packages(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class FcDependencies:
     """`lend` gives temporary keys of a role. Dates of signatures are compared with `callers_wall`, or with the
-    wall clock of `clocks`.
+    wall clock of `clocks`. `destinations` maps ARNs to URLs, as the setting of that name does.
     """
 
     authentication: Authentication
@@ -47,4 +47,5 @@ class FcDependencies:
     clocks: Clocks
     recorder: Recorder
     replays: Replays
+    destinations: Mapping[str, str] = field(default_factory=dict)
     callers_wall: Callable[[], float] | None = None

@@ -231,6 +231,8 @@ OPERATIONS: tuple[Operation, ...] = (
     _own("StopAsyncInvocation", f"PUT {_ASYNC}/{{invocation}}", "Stops it as StopStatefulAsyncInvocation does."),
     _own("ReplayAsyncInvocation", f"POST {_ASYNC}/{{invocation}}/replay",
         "Accepts the event of an invocation that has ended once more.", answers=shapes_async.Replayed),
+    _own("ListAsyncDestinations", "GET /async-destinations", "Destinations, and why some of them get no records.",
+        query=("limit", "nextToken"), answers=ListOf("destinations", shapes_async.DestinationAnswer)),
     _own("ListDeadLetters", "GET /dead-letters", "Records that no attempt delivered to their destination.",
         query=("limit", "nextToken"), answers=ListOf("deadLetters", shapes_async.DeadLetterAnswer)),
     _own("GetDeadLetter", "GET /dead-letters/{letter}", "One of them.", answers=shapes_async.DeadLetterAnswer),

@@ -1,15 +1,19 @@
 """Converts asynchronous invocations into the answers of the API.
 
-Called by `fc.v2016.routes.async_invocations` (reference/api.md §3.6). Times are milliseconds since 1970.
+Called by the routes of invocations and of destinations (reference/api.md §3.6). Times are milliseconds since 1970.
 """
 
 import math
+from collections.abc import Iterator
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from sesame.destinations.routes import Routes
 from sesame.model.async_invocation import LEASED, AsyncInvocation, DeadLetter, InvocationEvent
+from sesame.model.configs import AsyncConfig
 from sesame.model.invocation import Target
+from sesame.model.records import Record
 
 # What floats of today's times lose, and less than the clock's resolution: 12:00:00.001 must not be shown as .000.
 _ROUNDING_MS = 0.001
@@ -89,6 +93,20 @@ class DeadLetterAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     record: str
 
 
+class DestinationAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where results of a function go. `condition` is Success or Failure.
+
+    `undeliveredBecause` says why records become dead letters at once; it is empty where they are sent.
+    """
+
+    service_name: str
+    qualifier: str
+    function_name: str
+    condition: str
+    destination: str
+    undelivered_because: str
+
+
 class Replayed(msgspec.Struct, frozen=True, rename="camel"):
     """The id of the new invocation."""
 
@@ -105,6 +123,21 @@ def own(found: AsyncInvocation) -> OwnInvocationAnswer:
         expires_time=milliseconds(found.expires_at),
         throttles=found.throttles,
     )
+
+
+def destinations(record: Record, routes: Routes) -> Iterator[DestinationAnswer]:
+    config: AsyncConfig = record.document
+    named = config.destination_config
+    for condition, each in (("Success", named.on_success), ("Failure", named.on_failure)):
+        if each is not None:
+            yield DestinationAnswer(
+                service_name=config.service,
+                qualifier=config.qualifier,
+                function_name=config.function,
+                condition=condition,
+                destination=each.destination,
+                undelivered_because=routes.why_undelivered(each.destination),
+            )
 
 
 def dead_letter(found: DeadLetter) -> DeadLetterAnswer:
