@@ -8,10 +8,19 @@ import asyncio
 from collections.abc import Awaitable
 
 import pytest
-from tests.control.conftest import Account, hello
+from tests.control.conftest import ARNS, Account, hello
 from tests.support.requesters import THE_ACCOUNT
 
-from sesame.control.inputs import AliasInput, FunctionInput, PublishInput, ServiceInput
+from sesame.control.async_configs import AsyncConfigs
+from sesame.control.inputs import (
+    AliasInput,
+    AsyncConfigInput,
+    FunctionInput,
+    ProvisionInput,
+    PublishInput,
+    ServiceInput,
+)
+from sesame.control.provision_configs import ProvisionConfigs
 from sesame.model import records
 from sesame.model.errors import AlreadyExists, NotEmpty, NotFound, PreconditionFailed, Unchanged
 from sesame.model.owner import VersionOwner
@@ -86,3 +95,25 @@ async def test_an_alias_never_points_to_a_version_that_was_gone_before(account: 
     sent = AliasInput(alias_name="a", version_id="1")
     await outcomes(account.versions.delete(S, "1"), account.aliases.create(S, sent))
     assert account.catalog.get(records.ALIAS, "s", "a") is None
+
+
+async def test_a_configuration_never_outlives_its_function_or_alias(account: Account) -> None:
+    """As it would where it is written after a deletion that began before it: the next function of the name had it."""
+    asynchronous, provision = AsyncConfigs(account.catalog, ARNS), ProvisionConfigs(account.catalog)
+    await account.service()
+    for qualifier in ("", "prod"):
+        await account.functions.create("s", hello(), by=THE_ACCOUNT)
+        if qualifier:
+            await account.publish()
+            await account.alias("prod", "1")
+            gone = account.aliases.delete(S, "prod")
+        else:
+            gone = account.functions.delete("s", "f")
+        _won, lost = await outcomes(
+            gone,
+            asynchronous.put("s", "f", qualifier, AsyncConfigInput(max_async_retry_attempts=0)),
+            provision.put(("s", "f", qualifier), ProvisionInput(target=1)),
+        )
+        assert {type(error) for error in lost} == {NotFound}
+        for kind in (records.ASYNC_CONFIG, records.PROVISION_CONFIG):
+            assert not list(account.catalog.of_kind(kind)), kind

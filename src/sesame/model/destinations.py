@@ -20,6 +20,7 @@ _RESOURCES = {
     "eventbridge": (rf"eventbus/{_NAME}", ("eventbus/{bus}",)),
 }
 _PATTERNS = {service: re.compile(pattern + r"\Z") for service, (pattern, _words) in _RESOURCES.items()}
+_VERSION = re.compile(r"[0-9]+\Z")
 _USER_INFO = re.compile(r"://[^\s]*@")
 
 
@@ -70,7 +71,7 @@ def _expected_function(found: FunctionArn, arns: Arns) -> str:
     named = (
         limits.SERVICE_NAME.match(target.service)
         and limits.FUNCTION_NAME.match(target.function)
-        and (target.qualifier.isdecimal() or limits.ALIAS_NAME.match(target.qualifier))
+        and (_VERSION.match(target.qualifier) or limits.ALIAS_NAME.match(target.qualifier))
     )
     return _expected_place(found.region, found.account_id, arns) if named else _function_form(arns)
 
