@@ -5,6 +5,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -81,6 +82,20 @@ def test_a_role_is_made_shown_listed_and_removed(data_dir: Path, tmp_path: Path)
     assert "AliyunFCLogExecutionRole  AliyunFCLogExecutionRolePolicy\n" in listed
     assert f"Removed acs:ram::{ACCOUNT}:role/reader." in run("remove", "reader", data_dir=data_dir).output
     assert "Reader" not in run("list", data_dir=data_dir).output
+
+
+def test_each_prints_one_json_document(data_dir: Path) -> None:
+    def document(*arguments: str) -> dict[str, Any]:
+        said = run(*arguments, "--json", data_dir=data_dir)
+        assert said.exit_code == 0, said.output
+        found: dict[str, Any] = json.loads(said.stdout)
+        return found
+
+    made = document("add", "Reader", "--policy", "AliyunLogReadOnlyAccess")
+    assert made["roleName"] == "Reader"
+    assert document("show", "Reader") == made
+    assert made in document("list")["roles"]
+    assert document("remove", "Reader") == {"removed": made}
 
 
 def test_a_role_that_stands_in_the_file_comes_back_and_that_is_said(data_dir: Path, tmp_path: Path) -> None:

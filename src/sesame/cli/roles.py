@@ -33,16 +33,24 @@ T = TypeVar("T")
 Work = Callable[[Roles, str], Awaitable[T]]
 
 
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
 @click.group()
 def roles() -> None:
     """Lists, shows, makes and removes the account's roles, whether Sesame runs or not."""
 
 
 @roles.command("list")
+@_as_json
 @with_settings("data_dir", "database")
-def list_roles(**flags: Any) -> None:
+def list_roles(as_json: bool, **flags: Any) -> None:
     """One role a line: its name, the services whose functions act in it, its policies."""
-    for role in _Directory(flags).all():
+    found = _Directory(flags).all()
+    if as_json:
+        output.json_document({"roles": found})
+        return
+    for role in found:
         used = f"  used by {', '.join(role.services)}" if role.services else ""
         policies = ", ".join(policy.policy_name for policy in role.policies) or "no policies"
         _print(f"{role.role_name}  {policies}{used}")
@@ -50,10 +58,14 @@ def list_roles(**flags: Any) -> None:
 
 @roles.command()
 @click.argument("name")
+@_as_json
 @with_settings("data_dir", "database")
-def show(name: str, **flags: Any) -> None:
+def show(name: str, as_json: bool, **flags: Any) -> None:
     """Prints one role: ARN, trust, every policy with its document, and the services that have it."""
     role = _Directory(flags).show(name)
+    if as_json:
+        output.json_document(role)
+        return
     lines = (
         role.role_name,
         f"  arn          {role.arn}",
@@ -76,6 +88,7 @@ def show(name: str, **flags: Any) -> None:
 @click.option("--policy-file", type=click.Path(path_type=Path), help="A policy of the role's own: a JSON document.")
 @click.option("--trust-file", type=click.Path(path_type=Path), help="Who may assume it [default: Function Compute].")
 @click.option("--description", default="", help="What it is for.")
+@_as_json
 @with_settings("data_dir", "database")
 def add(
     name: str,
@@ -83,6 +96,7 @@ def add(
     policy_file: Path | None,
     trust_file: Path | None,
     description: str,
+    as_json: bool,
     **flags: Any,
 ) -> None:
     """Makes a role and prints its ARN."""
@@ -93,16 +107,23 @@ def add(
         trust_policy=_document(trust_file),
         description=description,
     )
-    _print(_Directory(flags).add(wanted).arn)
+    made = _Directory(flags).add(wanted)
+    if as_json:
+        output.json_document(made)
+    else:
+        _print(made.arn)
 
 
 @roles.command()
 @click.argument("name")
+@_as_json
 @with_settings("data_dir", "database")
-def remove(name: str, **flags: Any) -> None:
+def remove(name: str, as_json: bool, **flags: Any) -> None:
     """Removes a role with its own policy. Its temporary credentials are good for nothing from then on."""
     directory = _Directory(flags)
     role = directory.remove(name)
+    if as_json:
+        output.json_document({"removed": role})
     output.note(f"Removed {role.arn}.")
     if role.services:
         output.note(
