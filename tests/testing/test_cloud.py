@@ -104,6 +104,9 @@ def test_folders_files_and_templates_are_deployed(sesame: Cloud, tmp_path: Path)
     )
     made = sesame.deploy_template(tmp_path)
     assert made["shop/order"].invoke("xy").text == "yx"
+    assert sesame.deploy(tmp_path / "template.yml").name == "shop/order"
+    with pytest.raises(CloudError, match="is a template, which says by itself how it is deployed: leave out timeout_s"):
+        sesame.deploy(tmp_path / "template.yml", timeout_s=3)
     (tmp_path / "template.yml").write_text("Resources: [1]\n")
     with pytest.raises(CloudError, match=r"template\.yml"):
         sesame.deploy_template(tmp_path)
@@ -175,7 +178,7 @@ def test_what_is_not_a_function_of_a_file_is_refused_with_the_next_step(sesame: 
         sesame.function(len)
     with pytest.raises(CloudError, match=r"the runtime 'python1\.5' has no interpreter here; there are python"):
         sesame.function(fail, runtime="python1.5")
-    with pytest.raises(CloudError, match="nowhere does not exist"):
+    with pytest.raises(CloudError, match=r"nowhere does not exist; looked for .*/tests/testing/nowhere and .*/nowhere"):
         sesame.deploy("nowhere")
     with pytest.raises(CloudError, match="expected SERVICE/FUNCTION"):
         sesame.get_function("tests")

@@ -312,6 +312,25 @@ def test_settings_and_the_marker_are_checked_and_choose(pytester: pytest.Pyteste
     refused.stderr.fnmatch_lines(["*sesame_sandbox in *: sandbox is 'docker'; expected one of auto, jail, plain"])
 
 
+def test_paths_begin_at_the_test_file_or_at_the_root_of_the_project(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nsesame_sandbox = plain\n")
+    pytester.makefile(".py", index="def handler(event, context):\n    return event\n")
+    project = "edition: 1.0.0\nname: p\nservices:\n  a:\n    component: fc\n    props:\n      region: cn-hangzhou\n"
+    pytester.makefile(
+        ".yaml",
+        s=project + "      service: {name: shop}\n      function: {name: f, runtime: python3, handler: index.handler, "
+        "codeUri: ./}\n",
+    )
+    tests = pytester.mkdir("tests")
+    (tests / "near.py").write_text("def handler(event, context):\n    return event * 2\n")
+    (tests / "test_paths.py").write_text(
+        "def test_paths(sesame):\n"
+        "    assert sesame.deploy('s.yaml').invoke('x').text == 'x'\n"
+        "    assert sesame.deploy('near.py').invoke('x').text == 'xx'\n"
+    )
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
 def test_a_module_that_the_runtime_lacks_is_told_with_the_next_step(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

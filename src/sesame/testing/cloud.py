@@ -36,6 +36,8 @@ class Cloud:
         if sandbox not in SANDBOXES:
             raise CloudError(f"sandbox is '{sandbox}'; expected one of {', '.join(SANDBOXES)}")
         self.runtime = runtime
+        # Where relative paths of `deploy` and `deploy_template` are looked for, in this order; empty: where we are.
+        self.folders: tuple[Path, ...] = ()
         self._sandbox = sandbox
         self._region = region
         self._server: ServerProcess | None = None
@@ -180,11 +182,17 @@ class Cloud:
         return self._deploy_handler(handler, options)
 
     def deploy(self, path: str | os.PathLike[str], handler: str = "", **options: Unpack[FunctionOptions]) -> Function:
-        """Deploys a folder or a Python file; the handler is found in it where that is plain, as by `sesame deploy`."""
+        """Deploys a folder or a Python file; the handler is found in it where that is plain, as by `sesame deploy`.
+
+        A template with one function is deployed as it is.
+        """
+        place = self._found(path)
+        if place.suffix in (".yml", ".yaml"):
+            return self._only(place, {"handler": handler} if handler else {}, options)
         from sesame.testing import deployment
 
         runtime = self.runtime_of(options) if options.get("runtime") or self.runtime else None
-        found = deployment.Found(Path(path), handler, runtime, self.runtimes)
+        found = deployment.Found(place, handler, runtime, self.runtimes)
         return deployment.folder(self, self._api(), found, options)
 
     def deploy_template(
@@ -200,7 +208,7 @@ class Cloud:
             access_key_id=self.access_key_id,
             parameters=parameters or {},
         )
-        return templates.deploy(self, self._api(), Path(path), context)
+        return templates.deploy(self, self._api(), self._found(path), context)
 
     def get_function(self, name: str) -> Function:
         """One that was deployed in another way, by its name `service/function`."""
@@ -223,6 +231,29 @@ class Cloud:
     def new_server_log(self) -> str:
         """What Sesame itself has logged since this was last asked, or since the last reset."""
         return "" if self._server is None else self._server.new_log()
+
+    def _only(self, place: Path, given: Mapping[str, Any], options: FunctionOptions) -> Function:
+        said = [*given, *options]
+        if said:
+            raise CloudError(
+                f"{place} is a template, which says by itself how it is deployed: leave out {', '.join(said)}"
+            )
+        functions = self.deploy_template(place)
+        if len(functions) != 1:
+            names = ", ".join(functions) or "none"
+            raise CloudError(f"{place} has not one function but {names}: take them from deploy_template(…)")
+        return next(iter(functions.values()))
+
+    def _found(self, path: str | os.PathLike[str]) -> Path:
+        """Raises `CloudError` with every place where there is none."""
+        tried = [folder / path for folder in self.folders or (Path.cwd(),)]
+        for place in tried:
+            if place.exists():
+                return place
+        raise CloudError(
+            f"{path} does not exist; looked for {' and '.join(map(str, dict.fromkeys(tried)))}: expected a folder, a "
+            "Python file or a template"
+        )
 
     def _deploy_handler(self, handler: Callable[..., Any], options: FunctionOptions) -> Function:
         from sesame.testing import deployment

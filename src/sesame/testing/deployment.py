@@ -63,8 +63,6 @@ def folder(cloud: Owner, api: Api, given: Found, options: FunctionOptions) -> Fu
     )
     if "initializer" in options:
         raise CloudError("the initializer of a folder is named by its code: fields={'initializer': 'module.function'}")
-    if not path.exists():
-        raise CloudError(f"{path} does not exist (in {Path.cwd()}): expected a folder or a Python file")
     project = read_or_refuse(lambda: folders.read(path, wanted))
     (made,) = project.functions
     api.put_service(made.service, options.get("role", DEFAULT_ROLE))

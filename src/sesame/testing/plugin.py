@@ -72,6 +72,7 @@ def sesame(request: pytest.FixtureRequest, sesame_cloud: Cloud) -> Iterator[Clou
     """A whole Sesame with nothing in it (`sesame.testing.Cloud`): what a test makes is gone after it."""
     request.node.stash[USED] = True
     before = sesame_cloud.runtime
+    sesame_cloud.folders = (request.path.parent, request.config.rootpath, Path.cwd())
     marker = request.node.get_closest_marker("sesame")
     if marker is not None:
         sesame_cloud.runtime = _runtime_of(marker)
