@@ -159,13 +159,14 @@ class CatalogMachine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
         self.model: dict[tuple[str, str], int] = {}
+        self.path = new_database(Path(self.folder.name, "db"))
         self.open()
 
     def run(self, step: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(step)
 
     def open(self) -> None:
-        self.database = Database(new_database(Path(self.folder.name, "db")))
+        self.database = Database(self.path)
         self.run(self.database.open())
         self.catalog = self.run(load(self.database))
 

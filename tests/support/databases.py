@@ -11,8 +11,9 @@ from sesame.store.sql.backends import backend_of
 
 
 def new_database(path: Path) -> Path:
-    """Puts a database with empty tables there, as the first `Database.open` would leave it."""
-    path.write_bytes(_template())
+    """Puts a database with empty tables there, as the first `Database.open` leaves it; nothing may be there yet."""
+    with path.open("xb") as file:
+        file.write(_template())
     return path
 
 
