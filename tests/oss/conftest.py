@@ -101,7 +101,8 @@ class RunningEndpoint:
         return self.run(on_loop())
 
     async def _start(self) -> None:
-        self.database = Database(new_database(self.root / "db"))
+        path = self.root / "db"
+        self.database = Database(path if path.exists() else new_database(path))
         await self.database.open()
         self.catalog = Catalog(self.database, KINDS)
         await self.catalog.open()

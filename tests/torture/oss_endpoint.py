@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 from tests.oss.conftest import RunningEndpoint
@@ -28,7 +29,13 @@ def main() -> None:
     os.dup2(2, 1)
     for _line in sys.stdin:
         if os.fork() == 0:
-            serve(Path(sys.argv[1]), answers)
+            try:
+                serve(Path(sys.argv[1]), answers)
+            finally:
+                # It did not start; what went wrong is told on standard error.
+                traceback.print_exc()
+                os.write(answers, b"0 failed\n")
+                os._exit(1)
 
 
 if __name__ == "__main__":

@@ -131,6 +131,7 @@ class Endpoints:
         self._process.stdin.write("open\n")
         self._process.stdin.flush()
         pid, _, url = self._process.stdout.readline().strip().partition(" ")
+        assert url.startswith("http"), "the endpoint did not start: see what was written to standard error"
         return int(pid), url
 
     def close(self) -> None:
