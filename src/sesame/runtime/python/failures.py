@@ -6,6 +6,7 @@ the function knows them (`/code`), wherever it really is.
 
 import linecache
 import os
+import re
 import sys
 import traceback
 
@@ -13,6 +14,9 @@ import results
 
 # A traceback for the terminal is cut in its middle.
 TRACE_LIMIT_CHARS = 32 * 1024
+
+# What the server's reader of JSON refuses. Two together are one character, as Python 2 may write it.
+_LONE_SURROGATES = re.compile(u"[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
 
 _PY2 = sys.version_info[0] == 2
 _TEXT = type(u"")
@@ -62,7 +66,9 @@ def trace_text(exc_info):
             del lines[0]
         text = shown(_text("".join(lines)))
         half = TRACE_LIMIT_CHARS // 2
-        return text if len(text) <= 2 * half else text[:half] + u"\n\u2026\n" + text[-half:]
+        if len(text) > 2 * half:
+            text = text[:half] + u"\n\u2026\n" + text[-half:]
+        return _LONE_SURROGATES.sub(u"\ufffd", text)
     except Exception:
         return u""
 
