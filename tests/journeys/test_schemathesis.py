@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from tests.journeys.conftest import ACCOUNT_ID, REGION, Sesame, running
 from tests.support.signer import TIMEOUT_S
 
-EXAMPLES, EXAMPLES_LONG = 8, 250
+EXAMPLES, EXAMPLES_LONG = 12, 250
 ANSWER_WITHIN_S = 30.0
 SEED = 20161126
 ARN = f"acs:fc:{REGION}:{ACCOUNT_ID}"
@@ -43,6 +43,8 @@ REFUSED = {
     # Its trigger is one for HTTP, which requests call.
     "POST /sesame/services/{service}/functions/{function}/triggers/{trigger}/fire",
     "GET /sesame/dead-letters/{letter}",  # there is none
+    "GET /sesame/recordings/{request}",  # nor a recording
+    "POST /sesame/recordings/{request}/replay",
     "POST /sesame/dead-letters/{letter}/replay",
     "PUT /sesame/services/{service}/functions/{function}/async-invocations/{invocation}",
 }

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from sesame.model import limits
+from sesame.model import limits, recording
 
 
 def shown(**schema: object) -> msgspec.Meta:
@@ -31,6 +31,7 @@ FunctionName = Annotated[str, shown(pattern=_ecma(limits.FUNCTION_NAME))]
 TriggerName = Annotated[str, shown(pattern=_ecma(limits.TRIGGER_NAME))]
 AliasName = Annotated[str, shown(pattern=_ecma(limits.ALIAS_NAME))]
 Runtime = Annotated[str, shown(enum=list(limits.RUNTIMES))]
+RecordingMode = Annotated[str, shown(enum=[*recording.MODES, "server"])]
 TimeoutS = Annotated[int, shown(minimum=limits.TIMEOUT_S_MIN, maximum=limits.TIMEOUT_S_MAX)]
 InitializationTimeoutS = Annotated[
     int, shown(minimum=limits.INITIALIZATION_TIMEOUT_S_MIN, maximum=limits.INITIALIZATION_TIMEOUT_S_MAX)

@@ -53,7 +53,7 @@ class ReplayInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class RecordingConfigInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Body of PutRecordingConfig: `none`, `failed`, `all`, or `server` for the server's setting."""
 
-    mode: str | UnsetType = UNSET
+    mode: described.RecordingMode | UnsetType = UNSET
 
 
 class FunctionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
