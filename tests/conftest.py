@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 from tests.support.postgresql import postgresql_server, postgresql_url  # noqa: F401 - fixtures
 
@@ -103,6 +104,14 @@ class SkipList:
         # Every process of a parallel run collects, and reports what it could not collect.
         if test not in tests:
             tests.append(test)
+
+
+@pytest.fixture(autouse=True)
+def own_log_of_each_test() -> Iterator[None]:
+    """A command that ran in this process has set up the log for all of it."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
 
 
 class Turns:

@@ -93,7 +93,7 @@ def test_commands_and_options_need_neither_a_server_nor_what_the_commands_need()
     check = f"assert not set({heavy!r}) & set(sys.modules), set(sys.modules)"
     done = completed("sesame de", check=check)
     assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(done.stdout.split()) == ["plain,delete", "plain,demo", "plain,deploy"]
+    assert sorted(done.stdout.split()) == ["plain,delete", "plain,demo", "plain,deploy", "plain,dev"]
     done = completed("sesame invoke --ev", check="assert not {'rich', 'asyncio', 'structlog'} & set(sys.modules)")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == ["plain,--event", "plain,--event-file"]
