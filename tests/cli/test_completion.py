@@ -54,20 +54,31 @@ def api() -> Iterator[str]:
         thread.join()
 
 
-def completed(words: str, endpoint: str = "http://127.0.0.1:1", check: str = "") -> "subprocess.CompletedProcess[str]":
-    """What bash is answered for this line, whose last word is being typed; `check` runs in the same process."""
+# A busy machine may take longer than a person waits.
+PATIENT = "import sesame.cli.completing as completing\ncompleting.ANSWER_WITHIN_S = 60.0"
+
+
+def completed(
+    words: str, endpoint: str = "http://127.0.0.1:1", check: str = "", before: str = ""
+) -> "subprocess.CompletedProcess[str]":
+    """What bash is answered for this line, whose last word is being typed.
+
+    `before` and `check` run in the same process, ahead of it and after it.
+    """
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("SESAME_")},
         "COMP_WORDS": words.replace(" ", "\n"), "COMP_CWORD": str(words.count(" ")),
         "_SESAME_COMPLETE": "bash_complete", "FC_ENDPOINT": endpoint, "ACCESS_KEY_ID": "id", "ACCESS_KEY_SECRET": "s",
     }  # fmt: skip
-    program = f"import sys\nfrom sesame.__main__ import main\ntry:\n    main()\nfinally:\n    {check or 'pass'}"
+    program = (
+        f"{before}\nimport sys\nfrom sesame.__main__ import main\ntry:\n    main()\nfinally:\n    {check or 'pass'}"
+    )
     command = [sys.executable, "-c", program]
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
 
 def named(words: str, endpoint: str) -> list[str]:
-    done = completed(words, endpoint)
+    done = completed(words, endpoint, before=PATIENT)
     assert (done.returncode, done.stderr) == (0, "")
     return [line.partition(",")[2] for line in done.stdout.split("\n") if line]
 
