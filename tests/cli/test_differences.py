@@ -3,16 +3,17 @@
 import msgspec
 from tests.support.recordings import recorded_outcome
 
-from sesame.cli.differences import Ended, differences, ended, log_lines, took
+from sesame.cli.differences import differences, ended, log_lines, took
+from sesame.model.recording import RecordedOutcome
 
 ID, OTHER = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-000000000000"
 
 
-def of(**given: object) -> Ended:
+def of(**given: object) -> RecordedOutcome:
     return ended(msgspec.to_builtins(recorded_outcome(**given)))
 
 
-def told(before: Ended, after: Ended) -> dict[str, tuple[str, ...]]:
+def told(before: RecordedOutcome, after: RecordedOutcome) -> dict[str, tuple[str, ...]]:
     return {each.what: each.lines for each in differences(before, after, ("old", "new"))}
 
 

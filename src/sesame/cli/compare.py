@@ -18,6 +18,7 @@ from sesame.cli.recordings import EXIT_DIFFERENT, REPLAY_TIMEOUT_S
 from sesame.cli.server_options import Session, at_server
 from sesame.model import limits
 from sesame.model.errors import ConfigurationError
+from sesame.model.recording import RecordedOutcome
 
 EVENTS_MAX = 1000
 
@@ -34,8 +35,8 @@ class Case(msgspec.Struct, frozen=True):
 
     event: str
     runtime: str
-    before: differences.Ended
-    after: differences.Ended
+    before: RecordedOutcome
+    after: RecordedOutcome
     differences: list[differences.Difference]
 
 
@@ -128,7 +129,7 @@ def _sources(session: Session, path: str, runtime: str) -> list[dict[str, Any]]:
 
 
 def _cases(session: Session, path: str, event: Event, runtimes: list[str]) -> Iterator[Case]:
-    before: differences.Ended | None = None
+    before: RecordedOutcome | None = None
     for runtime in runtimes:
         with output.busy(f"{event.name} under {runtime} …", quiet=True):
             ended = _tried(session, path, event, runtime)
@@ -139,7 +140,7 @@ def _cases(session: Session, path: str, event: Event, runtimes: list[str]) -> It
         yield Case(event.name, runtime, before, ended, changed)
 
 
-def _tried(session: Session, path: str, event: Event, runtime: str) -> differences.Ended:
+def _tried(session: Session, path: str, event: Event, runtime: str) -> RecordedOutcome:
     answer = session.client.send(
         Request(
             method="POST",

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from sesame.model.recording import RecordedOutcome
+
 # A log line of the cloud's form begins with its time and the request's id.
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?Z?")
 _PLATFORM = re.compile(
@@ -21,20 +23,6 @@ _SHOWN_LINES_MAX = 60
 _SHOWN_CHARS_MAX = 400
 
 
-class Ended(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """How a call ended, as the server's answers say (`model.recording.RecordedOutcome`)."""
-
-    error_type: str
-    error_reason: str
-    result: bytes | None
-    result_bytes: int
-    http_result: bytes
-    log: bytes
-    duration_ms: float
-    memory_mb: float
-    cold: bool
-
-
 class Difference(msgspec.Struct, frozen=True):
     """`what` is result, error, http or log; `lines` show it, as `diff` does."""
 
@@ -42,11 +30,12 @@ class Difference(msgspec.Struct, frozen=True):
     lines: tuple[str, ...]
 
 
-def ended(document: Mapping[str, Any]) -> Ended:
-    return msgspec.convert(document, Ended)
+def ended(document: Mapping[str, Any]) -> RecordedOutcome:
+    """How a call ended, as the server's answers say."""
+    return msgspec.convert(document, RecordedOutcome)
 
 
-def differences(before: Ended, after: Ended, names: tuple[str, str]) -> list[Difference]:
+def differences(before: RecordedOutcome, after: RecordedOutcome, names: tuple[str, str]) -> list[Difference]:
     """Empty where both ended alike (JSON by its content, not its spelling); `names` stand at the head of each diff."""
     found = [
         Difference(what, tuple(_diff(one, other, names)))
@@ -70,16 +59,16 @@ def log_lines(log: bytes) -> list[str]:
     return [_UUID.sub("<id>", _TIME.sub("<time>", line)) for line in lines]
 
 
-def took(before: Ended, after: Ended) -> str:
+def took(before: RecordedOutcome, after: RecordedOutcome) -> str:
     cold = " (cold)" if before.cold else ""
     return f"{before.duration_ms:.2f} ms{cold} → {after.duration_ms:.2f} ms{' (cold)' if after.cold else ''}"
 
 
-def _error(outcome: Ended) -> list[str]:
+def _error(outcome: RecordedOutcome) -> list[str]:
     return [f"{outcome.error_type} ({outcome.error_reason})"] if outcome.error_type else ["no error"]
 
 
-def _result(outcome: Ended) -> list[str]:
+def _result(outcome: RecordedOutcome) -> list[str]:
     return [] if outcome.result is None else _json_lines(outcome.result)
 
 

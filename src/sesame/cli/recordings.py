@@ -16,6 +16,7 @@ from sesame.cli import completing, differences, naming, output
 from sesame.cli.client import quoted
 from sesame.cli.server_options import Session, at_server
 from sesame.model import limits
+from sesame.model.recording import RecordedOutcome
 
 RECORDINGS = "/sesame/recordings"
 EXIT_DIFFERENT = 1
@@ -115,7 +116,7 @@ def replay(session: Session, request_id: str, runtime: str | None, code: Path | 
 
 
 def _replayed(
-    found: dict[str, Any], before: differences.Ended, after: differences.Ended, changed: list[differences.Difference]
+    found: dict[str, Any], before: RecordedOutcome, after: RecordedOutcome, changed: list[differences.Difference]
 ) -> Iterator[str]:
     recorded = found["recorded"]
     code = "the recorded code" if found["code"] == recorded["code"] else "other code"
