@@ -21,6 +21,7 @@ from sesame.cli.local_call import LocalCall, LocalFunction
 from sesame.engine.debugging import Debugging
 from sesame.engine.invocation_log import LogSink, LogSource
 from sesame.engine.policies import Caps
+from sesame.engine.resolver import OneSnapshot
 from sesame.engine.running import EngineDependencies, LocalEngine
 from sesame.model import limits
 from sesame.model.clocks import SystemClocks
@@ -109,7 +110,7 @@ async def opened(
             engine = LocalEngine(
                 EngineDependencies(
                     launcher=PackagedLauncher(chosen.driver, _Directories(directories)),
-                    resolver=_OneFunction(snapshot),
+                    resolver=OneSnapshot(snapshot),
                     clocks=SystemClocks(),
                     caps=Caps(
                         instances_per_function=1,
@@ -181,24 +182,6 @@ class _Directories:
 
     def release(self) -> None:
         """Does nothing: others own the directories."""
-
-
-class _OneFunction:
-    """A `resolver.Snapshots` in which every target resolves to the local function, which never changes."""
-
-    changes = 0
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-
-    def resolve(self, target: Target) -> Snapshot:
-        return self._snapshot
-
-    def is_current(self, target: Target, key: str) -> bool:
-        return True
-
-    def on_change(self, callback: Callable[[], None]) -> None:
-        """Never calls back: the function does not change."""
 
 
 def _snapshot(function: LocalFunction) -> Snapshot:

@@ -52,7 +52,7 @@ class Catalog(Protocol):
 
 
 class Snapshots(Protocol):
-    """How the engine resolves names; implemented by `Resolver` and by `sesame invoke` for a local directory."""
+    """How the engine resolves names; implemented by `Resolver`, and by `OneSnapshot` for local code and trials."""
 
     @property
     def changes(self) -> int:
@@ -73,6 +73,24 @@ class _Split(msgspec.Struct, frozen=True):
 
     targets: tuple[Target, ...]
     weights: tuple[float, ...]
+
+
+class OneSnapshot:
+    """`Snapshots` in which every target is one snapshot, which never changes."""
+
+    changes = 0
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def resolve(self, target: Target) -> Snapshot:
+        return self._snapshot
+
+    def is_current(self, target: Target, key: str) -> bool:
+        return True
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Never calls back: nothing changes."""
 
 
 class Resolver:

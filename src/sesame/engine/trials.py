@@ -5,7 +5,6 @@ ever serves a caller, and no caller's instance a trial.
 """
 
 import asyncio
-from collections.abc import Callable
 
 import msgspec
 
@@ -13,9 +12,10 @@ from sesame.engine.dispatcher import Record
 from sesame.engine.interface import Observer, Trial
 from sesame.engine.invocation_log import LogSource
 from sesame.engine.policies import Caps
+from sesame.engine.resolver import OneSnapshot
 from sesame.engine.running import EngineDependencies, LocalEngine
 from sesame.model.errors import PlatformError
-from sesame.model.invocation import Credentials, Invocation, Outcome, Target
+from sesame.model.invocation import Credentials, Invocation, Outcome
 from sesame.model.snapshot import Snapshot
 
 # POLICY: the memory of trials does not count among that of calls, so few run at a time; others wait for their turn.
@@ -38,7 +38,7 @@ class LocalTrials:
             caps = Caps(instances_per_function=1, memory_mb=snapshot.limits.memory_mb, starts_at_once=1, keep_alive_s=1)
             given = msgspec.structs.replace(
                 self._given,
-                resolver=_Only(snapshot),
+                resolver=OneSnapshot(snapshot),
                 caps=caps,
                 sink=_nowhere,
                 observer=Observer(),
@@ -67,24 +67,6 @@ def _noting(seen: list[Credentials]) -> Record:
         seen.append(credentials)
 
     return note
-
-
-class _Only:
-    """A `resolver.Snapshots` in which every target is one snapshot, which never changes."""
-
-    changes = 0
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-
-    def resolve(self, target: Target) -> Snapshot:
-        return self._snapshot
-
-    def is_current(self, target: Target, key: str) -> bool:
-        return True
-
-    def on_change(self, callback: Callable[[], None]) -> None:
-        """Never calls back: the snapshot does not change."""
 
 
 def _nowhere(source: LogSource, request_id: str, data: bytes, more: bool) -> None:
