@@ -13,8 +13,8 @@ from sesame.build.builder import Builder, Built
 from sesame.build.installer import Installer, default_cache
 from sesame.cli import naming, output
 from sesame.cli.options import settle, with_settings
+from sesame.cli.wanted import wanted
 from sesame.deploy import sources
-from sesame.deploy.folder import Wanted
 from sesame.deploy.project import Project
 from sesame.model import limits
 from sesame.model.errors import ConfigurationError
@@ -38,12 +38,11 @@ def build(source: Path, template: Path | None, fresh: bool, as_json: bool, **opt
     SOURCE is what `sesame deploy` takes. What was installed before is taken from a cache.
     """
     settings = settle(options)
-    known = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir())
     context = sources.Context(
         account_id=settings.account_id or "",
         region=settings.region,
         parameters=naming.pairs(options["parameters"], "-p"),
-        wanted=lambda: _wanted(options, known),
+        wanted=lambda: wanted(options, settings),
     )
     project = sources.read(template or source, context)
     if project.errors:
@@ -59,22 +58,11 @@ def build(source: Path, template: Path | None, fresh: bool, as_json: bool, **opt
 
 def build_project(project: Project, settings: Settings, *, fresh: bool = False) -> tuple[Project, list[Built]]:
     """The project with what is to be deployed, and what was done; warnings go to stderr as they come."""
-    wanted = tuple({function.runtime for function in project.functions})
-    known = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir(), wanted)
+    runtimes = tuple({function.runtime for function in project.functions})
+    known = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir(), runtimes)
     installer = Installer(default_cache(), known.found, output.note, fresh=fresh)
     made, done = Builder(project, installer, output.note).build_all()
     for each in done:
         for warning in each.warnings:
             output.note(output.harmless(f"warning: {each.function}: {warning}"))
     return made, done
-
-
-def _wanted(options: dict[str, Any], known: Runtimes) -> Wanted:
-    service, function = naming.service_and_function(options["name"]) if options["name"] else (None, None)
-    return Wanted(
-        service=service,
-        function=function,
-        handler=options["handler"],
-        runtime=options["runtime"],
-        runtimes=tuple(known.found),
-    )

@@ -13,16 +13,14 @@ import click
 from sesame.cli import naming, output
 from sesame.cli.build import build_project
 from sesame.cli.server_options import Session, at_server_with
+from sesame.cli.wanted import wanted
 from sesame.deploy import sources
 from sesame.deploy.apply import apply
-from sesame.deploy.folder import Wanted
 from sesame.deploy.plan import Plan, Step, removal
 from sesame.deploy.plan import plan as plan_of
 from sesame.deploy.project import Project
 from sesame.model import limits
 from sesame.model.errors import ConfigurationError
-from sesame.sandbox.runtimes.interpreters import discover
-from sesame.sandbox.runtimes.places import own_interpreters
 from sesame.settings import TABLE
 
 EXIT_CHANGES = 2
@@ -115,7 +113,7 @@ def _read(session: Session, options: dict[str, Any], doing: str) -> Project:
         region=_region(session),
         access_key_id=key.access_key_id,
         parameters=naming.pairs(options["parameters"], "-p"),
-        wanted=lambda: _wanted(session, options),
+        wanted=lambda: wanted(options, session.settings),
         folder_options=[flag for name, flag in _FOLDER_OPTIONS.items() if options[name] not in (None, ())],
     )
     project = sources.read(options["template"] or options["source"], context)
@@ -137,22 +135,6 @@ def _region(session: Session) -> str:
     """The one that is set; else the server's, which ARNs of its buckets and functions name."""
     given = session.settings.region
     return session.server.region or given if given == TABLE["region"].default else given
-
-
-def _wanted(session: Session, options: dict[str, Any]) -> Wanted:
-    service, function = naming.service_and_function(options["name"]) if options["name"] else (None, None)
-    return Wanted(
-        service=service,
-        function=function,
-        handler=options["handler"],
-        runtime=options["runtime"],
-        http=options["http"],
-        environment=naming.pairs(options["variables"], "--env"),
-        # Each interpreter is run for it.
-        runtimes=()
-        if options["runtime"]
-        else tuple(discover(own=own_interpreters(session.settings.resolved_runtimes_dir()))),
-    )
 
 
 def _say(session: Session) -> Callable[[Step], None]:

@@ -20,7 +20,8 @@ from sesame.cli import naming, output, own_log, server
 from sesame.cli.call_lines import CallLines, to_stderr
 from sesame.cli.client import Client
 from sesame.cli.options import settle, with_settings
-from sesame.deploy import folder, sources
+from sesame.cli.wanted import wanted
+from sesame.deploy import sources
 from sesame.deploy.project import Project
 from sesame.dev import watching
 from sesame.dev.debugged import PORT, DebuggedFunction, Wanted
@@ -31,7 +32,6 @@ from sesame.engine.interface import Observer
 from sesame.model import limits
 from sesame.model.clocks import SystemClocks
 from sesame.model.errors import SesameError
-from sesame.sandbox.runtimes.interpreters import discover
 from sesame.settings import Settings
 
 REMEMBERED = "dev.json"
@@ -98,11 +98,11 @@ async def _at_endpoint(options: dict[str, Any], settings: Settings, source: Path
 
 async def _at_own(options: dict[str, Any], settings: Settings, source: Path, lines: CallLines) -> None:
     settings = _own(settings, source, options)
-    wanted = options["debugged"]
+    function = options["debugged"]
     observer = Observer(ended=lines.take, wrote=lines.wrote)
-    sesame = Sesame(settings, SystemClocks(), observer, debuggable=bool(wanted))
+    sesame = Sesame(settings, SystemClocks(), observer, debuggable=bool(function))
     root = _root(source)
-    debugged = DebuggedFunction(sesame, Wanted(wanted, options["debug_port"], root), lines.say) if wanted else None
+    debugged = DebuggedFunction(sesame, Wanted(function, options["debug_port"], root), lines.say) if function else None
     try:
         await sesame.start()
         port = int(sesame.endpoints.fc.rpartition(":")[2])
@@ -187,24 +187,13 @@ def _how_to_call(project: Project, port: int | None) -> list[str]:
 
 def _reader(options: dict[str, Any], settings: Settings, source: Path, key: server.Key) -> Callable[[], Project]:
     """Reads the project anew with each call; interpreters are looked for once."""
-    runtimes = () if options["runtime"] else tuple(discover())
-    service, function = naming.service_and_function(options["name"]) if options["name"] else (None, None)
-    wanted = folder.Wanted(
-        service=service,
-        function=function,
-        handler=options["handler"],
-        runtime=options["runtime"],
-        http=options["http"],
-        environment=naming.pairs(options["variables"], "--env"),
-        runtimes=runtimes,
-    )
     context = sources.Context(
         account_id=key.account_id or settings.account_id or "",
         region=settings.region,
         access_key_id=key.access_key_id,
         parameters=naming.pairs(options["parameters"], "-p"),
     )
-    return GuessedOnce(source, context, wanted).read
+    return GuessedOnce(source, context, wanted(options, settings)).read
 
 
 def _own(settings: Settings, source: Path, options: dict[str, Any]) -> Settings:
