@@ -4,7 +4,6 @@ Called by `sesame build` and `sesame deploy`. Packages lie in the root of the co
 without any variable (reference/runtime.md §2.6); a file of the function's own goes over one of a package.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from sesame.build.installer import Installer
 from sesame.deploy import archive
 from sesame.deploy.project import Code, Function, Project
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
+from sesame.sandbox.runtimes.staging import staged
 
 # Where tools put packages (reference/conventions.md §4.1, §4.4), and the code's own root.
 VENDORED = ("", "python", ".fun/python/lib/python*/site-packages", ".s/python/lib/python*/site-packages")
@@ -99,17 +99,10 @@ def _distributions(places: list[Path]) -> Iterator[str]:
 def _assemble(packages: Path, code: Code, target: Path) -> None:
     """Puts packages and code into `target`, in place of what was there."""
     assert code.path is not None
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = target.with_name(f".{target.name}.{os.getpid()}.part")
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        shutil.copytree(packages, staging, symlinks=True)
+    with staged(target) as staging:
+        shutil.copytree(packages, staging, symlinks=True, dirs_exist_ok=True)
         for inside, path in archive.files(code.path, code.ignore_file):
             place = staging / inside
             place.parent.mkdir(parents=True, exist_ok=True)
             place.unlink(missing_ok=True)
             shutil.copy2(path, place)
-        shutil.rmtree(target, ignore_errors=True)
-        staging.rename(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

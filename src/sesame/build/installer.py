@@ -8,11 +8,9 @@ source runs its own code then.
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -23,6 +21,7 @@ from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, Interpreter, ho
 from sesame.sandbox.runtimes.obtain.uv import OLDEST_MINOR, find_uv
 from sesame.sandbox.runtimes.pip_bootstrap import BootstrappedPip, PipFailed
 from sesame.sandbox.runtimes.site_packages import lines_of, lock_files
+from sesame.sandbox.runtimes.staging import staged
 
 # Changes where the same requirements would be installed differently.
 FORMAT = 1
@@ -65,7 +64,7 @@ class Installer:
         final = self._cache / key
         if final.is_dir() and requirements.cacheable and not self._fresh:
             return Installed(final / "packages", _read_names(final))
-        with _staged(final) as staging:
+        with staged(final) as staging:
             if interpreter is not None:
                 names = self._with_pip(requirements, interpreter, staging / "packages")
             else:
@@ -93,7 +92,7 @@ class Installer:
         key = hashlib.sha256(f"{interpreter.minor} {pins}".encode()).hexdigest()[:16]
         final = self._cache / "pip" / key
         if not final.is_dir():
-            with _staged(final) as staging:
+            with staged(final) as staging:
                 BootstrappedPip(interpreter, staging).fetch(pins)
         return final
 
@@ -141,26 +140,3 @@ def _read_names(folder: Path) -> tuple[str, ...]:
 def _failure(requirements: Requirements, by: str, lines: Iterable[str]) -> str:
     shown = "\n".join(f"    {line}" for line in [line for line in lines if line.strip()][-LINES_SHOWN:])
     return f"{requirements.path} could not be installed by {by}:\n{shown}"
-
-
-@contextmanager
-def _staged(final: Path) -> Iterator[Path]:
-    """A directory that gets the name `final` in the end, in place of what had it, or leaves nothing."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    staging = final.with_name(f".{final.name}.{os.getpid()}.part")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    try:
-        yield staging
-        old = staging.with_name(f"{staging.name}.old")
-        if final.exists():
-            final.rename(old)
-        try:
-            staging.rename(final)
-        except OSError:
-            # Another command has installed the same meanwhile.
-            if not final.is_dir():
-                raise
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

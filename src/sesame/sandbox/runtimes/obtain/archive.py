@@ -19,6 +19,7 @@ from sesame.model.errors import ConfigurationError
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
 from sesame.sandbox.runtimes.obtain import installed
 from sesame.sandbox.runtimes.obtain.installed import Manifest
+from sesame.sandbox.runtimes.staging import staged
 
 LIST = "sesame-runtimes.json"
 LIST_BYTES_MAX = 64 * 1024 * 1024
@@ -179,7 +180,7 @@ def _install(tar: tarfile.TarFile, contents: Contents, own: Path, progress: Prog
         what = f"{each.manifest.runtime}: CPython {each.manifest.version}"
         progress(f"{what}, unpacking {len(each.files)} files …" if each.folder in new else f"{what} is there already")
     with ExitStack() as stages:
-        places = {folder: stages.enter_context(installed.staged(own / folder)) for folder in new}
+        places = {folder: stages.enter_context(staged(own / folder, keep=installed.is_complete)) for folder in new}
         wanted = {
             f"{each.folder}/{item.path}": (each, item) for each in new.values() for item in each.files if item.sha256
         }

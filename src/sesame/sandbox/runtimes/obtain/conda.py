@@ -19,6 +19,7 @@ from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
 from sesame.sandbox.runtimes.obtain import installed, lock
 from sesame.sandbox.runtimes.obtain.downloads import Downloads, Wanted
 from sesame.sandbox.runtimes.obtain.lock import Entry, LockedPackage
+from sesame.sandbox.runtimes.staging import staged
 
 PUBLIC_CHANNEL = "https://conda.anaconda.org/conda-forge"
 FOLDER = "conda"
@@ -59,7 +60,7 @@ class CondaInterpreters:
             entry = self._resolved(entry, progress)
         archives = self._download(entry, progress)
         progress(f"installing {entry.named()} …")
-        with installed.staged(final) as staging:
+        with staged(final, keep=installed.is_complete) as staging:
             _link(entry, archives, staging, final)
             installed.finish(
                 staging,

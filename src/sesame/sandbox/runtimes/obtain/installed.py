@@ -5,9 +5,6 @@ Used by `obtain`. The manifest is written last, and only then does the directory
 
 import os
 import platform
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -46,23 +43,6 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 def is_complete(folder: Path) -> bool:
     return read_manifest(folder) is not None
-
-
-@contextmanager
-def staged(final: Path) -> Iterator[Path]:
-    """An empty directory beside `final` that gets its name in the end; nothing is left of it if something fails."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    staging = final.with_name(f".{final.name}.{os.getpid()}.part")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    try:
-        yield staging
-        if final.exists() and not is_complete(final):
-            shutil.rmtree(final)
-        if not final.exists():
-            staging.rename(final)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def finish(staging: Path, manifest: Manifest) -> None:
