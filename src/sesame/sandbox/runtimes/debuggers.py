@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sesame.model.errors import ConfigurationError
-from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, Interpreter, how_to_get
+from sesame.sandbox.runtimes.interpreters import Interpreter, how_to_get
 from sesame.sandbox.runtimes.pip_bootstrap import BootstrappedPip, PipFailed, temporary_folder
-from sesame.sandbox.runtimes.site_packages import CONSTRAINTS, Progress, advice, lines_of, locked
+from sesame.sandbox.runtimes.site_packages import Progress, advice, constraints, lines_of, locked
 
 ARCHIVE = "debugger.zip"
 # Where the shim looks for modules of a layer.
@@ -78,10 +78,8 @@ class Debuggers:
 
 
 def lock_files(interpreter: Interpreter) -> tuple[Path, Path]:
-    """What is installed, and the tools that install it, for this version or else the nearest older one."""
-    older = [name for name, minor in MINOR_VERSIONS.items() if minor <= interpreter.minor]
-    name = older[-1] if older else interpreter.runtime
-    return CONSTRAINTS / f"{name}.debug.txt", CONSTRAINTS / f"{name}.build.txt"
+    """What is installed, and the tools that install it, for the interpreter's version."""
+    return constraints(interpreter, "debug.txt"), constraints(interpreter, "build.txt")
 
 
 def pin_of(lock: Path) -> str:

@@ -126,10 +126,14 @@ class SitePackages:
 
 
 def lock_files(interpreter: Interpreter) -> tuple[Path, Path]:
-    """The constraints of the packages and of their build tools, for this version or else the nearest older one."""
+    """The constraints of the packages and of their build tools, for the interpreter's version."""
+    return constraints(interpreter, "txt"), constraints(interpreter, "build.txt")
+
+
+def constraints(interpreter: Interpreter, kind: str) -> Path:
+    """The committed file of this kind for the interpreter's version, or else for the nearest older one."""
     older = [name for name, minor in MINOR_VERSIONS.items() if minor <= interpreter.minor]
-    name = older[-1] if older else interpreter.runtime
-    return CONSTRAINTS / f"{name}.txt", CONSTRAINTS / f"{name}.build.txt"
+    return CONSTRAINTS / f"{older[-1] if older else interpreter.runtime}.{kind}"
 
 
 def lines_of(path: Path) -> list[str]:
