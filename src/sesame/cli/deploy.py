@@ -13,13 +13,12 @@ import click
 from sesame.cli import naming, output
 from sesame.cli.build import build_project
 from sesame.cli.server_options import Session, at_server_with
-from sesame.cli.wanted import wanted
+from sesame.cli.wanted import wanted, with_project_options
 from sesame.deploy import sources
 from sesame.deploy.apply import apply
 from sesame.deploy.plan import Plan, Step, removal
 from sesame.deploy.plan import plan as plan_of
 from sesame.deploy.project import Project
-from sesame.model import limits
 from sesame.model.errors import ConfigurationError
 from sesame.settings import TABLE
 
@@ -37,21 +36,9 @@ _SIGNS = {"create": "+", "update": "~", "replace": "±", "delete": "-", "unchang
 
 def _project_options(command: Any) -> Any:
     """What says which project, and to which server."""
-    command = at_server_with("region", "account_id")(command)
-    for option in reversed(
-        (
-            click.argument("source", type=click.Path(path_type=Path), default=Path()),
-            click.option("-t", "--template", type=click.Path(path_type=Path), help="The template, by another name."),
-            click.option("--name", metavar="SERVICE/FUNCTION", help="Of a folder without a template."),
-            click.option("--handler", help="Of a folder without a template, as main.my_handler [default: found]."),
-            click.option("--runtime", type=click.Choice(limits.SANDBOXED_RUNTIMES), help="[default: the newest here]"),
-            click.option("--http/--event", "http", default=None, help="What a folder's function takes."),
-            click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Of a folder's function."),
-            click.option("-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Of a template."),
-        )
-    ):  # fmt: skip
-        command = option(command)
-    return command
+    command = with_project_options(at_server_with("region", "account_id")(command))
+    template = click.option("-t", "--template", type=click.Path(path_type=Path), help="The template, by another name.")
+    return click.argument("source", type=click.Path(path_type=Path), default=Path())(template(command))
 
 
 _build_option = click.option(

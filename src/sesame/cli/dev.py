@@ -20,7 +20,7 @@ from sesame.cli import naming, output, own_log, server
 from sesame.cli.call_lines import CallLines, to_stderr
 from sesame.cli.client import Client
 from sesame.cli.options import settle, with_settings
-from sesame.cli.wanted import wanted
+from sesame.cli.wanted import wanted, with_project_options
 from sesame.deploy import sources
 from sesame.deploy.project import Project
 from sesame.dev import watching
@@ -29,7 +29,6 @@ from sesame.dev.development import Development, Needs, urls
 from sesame.dev.guessed_once import GuessedOnce
 from sesame.dev.places import data_dir_of
 from sesame.engine.interface import Observer
-from sesame.model import limits
 from sesame.model.clocks import SystemClocks
 from sesame.model.errors import SesameError
 from sesame.settings import Settings
@@ -42,12 +41,7 @@ SETTINGS = ("port", "oss_port", "data_dir", "sandbox", "interpreters", "runtimes
 @click.command()
 @click.argument("source", type=click.Path(exists=True, path_type=Path), default=Path())
 @click.option("-t", "--template", type=click.Path(exists=True, path_type=Path), help="The template, by another name.")
-@click.option("--name", metavar="SERVICE/FUNCTION", help="Of a folder without a template.")
-@click.option("--handler", help="Of a folder without a template, as main.my_handler [default: found].")
-@click.option("--runtime", type=click.Choice(limits.SANDBOXED_RUNTIMES), help="[default: the newest here]")
-@click.option("--http/--event", "http", default=None, help="What a folder's function takes.")
-@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Of a folder's function.")
-@click.option("-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Of a template.")
+@with_project_options
 @click.option("--debug", "debugged", metavar="FUNCTION", help="Have a debugger wait in this function's instance.")
 @click.option(
     "--debug-port", type=click.IntRange(0, 65535), default=PORT, show_default=True,

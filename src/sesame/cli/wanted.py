@@ -1,4 +1,4 @@
-"""What the options of a command say of the function of a folder that has no template.
+"""The options that describe the function of a folder that has no template, and what they say.
 
 Used by `sesame deploy`, `plan`, `remove`, `build` and `dev`.
 """
@@ -6,10 +6,29 @@ Used by `sesame deploy`, `plan`, `remove`, `build` and `dev`.
 from collections.abc import Mapping
 from typing import Any
 
+import click
+
 from sesame.cli import naming
 from sesame.deploy.folder import Wanted
+from sesame.model import limits
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
+
+
+def with_project_options(command: Any) -> Any:
+    """Adds what may be said of a project beside where it is: of a folder's function, and a template's parameters."""
+    for option in reversed(
+        (
+            click.option("--name", metavar="SERVICE/FUNCTION", help="Of a folder without a template."),
+            click.option("--handler", help="Of a folder without a template, as main.my_handler [default: found]."),
+            click.option("--runtime", type=click.Choice(limits.SANDBOXED_RUNTIMES), help="[default: the newest here]"),
+            click.option("--http/--event", "http", default=None, help="What a folder's function takes."),
+            click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Of a folder's function."),
+            click.option("-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Of a template."),
+        )
+    ):
+        command = option(command)
+    return command
 
 
 def wanted(options: Mapping[str, Any], settings: Settings) -> Wanted:
