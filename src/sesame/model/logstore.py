@@ -1,0 +1,93 @@
+"""The Log Service's things: projects, logstores, indexes, and the logs that are written to them (issue 14).
+
+Kept by `store.logs.logstores`; the endpoint `sls` and the writers of function logs build them.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+# Kinds of resources, for `model.errors`.
+LOG_PROJECT = "log_project"
+LOGSTORE = "logstore"
+LOG_INDEX = "log_index"
+LOG_SHARD = "log_shard"
+CONSUMER_GROUP = "consumer_group"
+CONSUMER = "consumer"
+
+# What the console and funcraft take as the delimiters of words. Hyphens are none, so that a request id stays one word.
+DEFAULT_DELIMITERS = tuple(", '\";=()[]{}?@&<>/:\n\t\r")
+# A ttl of so many days means that logs are kept for ever.
+TTL_FOREVER_DAYS = 3650
+
+KeyType = Literal["text", "long", "double", "json"]
+
+
+class LogProject(msgspec.Struct, frozen=True):
+    name: str
+    description: str = ""
+    created_s: int = 0
+    modified_s: int = 0
+
+
+class Logstore(msgspec.Struct, frozen=True):
+    """`options` has what the API gives back as it was stored: autoSplit, maxSplitShard, appendMeta, mode and others."""
+
+    project: str
+    name: str
+    ttl_days: int
+    shards: int = 2
+    created_s: int = 0
+    modified_s: int = 0
+    options: dict[str, Any] = {}
+
+
+class KeyIndex(msgspec.Struct, frozen=True):
+    """How one field is searched; with `doc_value` it can be used in SQL."""
+
+    type: KeyType = "text"
+    token: tuple[str, ...] = ()
+    case_sensitive: bool = False
+    chn: bool = False
+    doc_value: bool = False
+    alias: str = ""
+    json_keys: dict[str, "KeyIndex"] = {}
+    index_all: bool = False
+    max_depth: int = -1
+
+
+class LineIndex(msgspec.Struct, frozen=True):
+    """Full-text search over all fields, only `include_keys`, or all but `exclude_keys`."""
+
+    token: tuple[str, ...] = ()
+    case_sensitive: bool = False
+    chn: bool = False
+    include_keys: tuple[str, ...] = ()
+    exclude_keys: tuple[str, ...] = ()
+
+
+class LogIndex(msgspec.Struct, frozen=True):
+    """A logstore's index; at least one of `line` and `keys`. `options` is given back as it was stored."""
+
+    line: LineIndex | None = None
+    keys: dict[str, KeyIndex] = {}
+    ttl_days: int = 0
+    modified_s: int = 0
+    options: dict[str, Any] = {}
+
+
+class LogRecord(msgspec.Struct, frozen=True, gc=False):
+    """One log: a time (Unix seconds and nanoseconds within the second) and its fields in order."""
+
+    time_s: int
+    time_ns: int
+    contents: tuple[tuple[str, str], ...]
+
+
+class LogGroup(msgspec.Struct, frozen=True):
+    """The logs of one PutLogs. Tags are shown as fields `__tag__:{name}`."""
+
+    records: tuple[LogRecord, ...]
+    topic: str = ""
+    source: str = ""
+    tags: tuple[tuple[str, str], ...] = ()

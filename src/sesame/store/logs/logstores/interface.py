@@ -1,0 +1,185 @@
+"""What the store of the Log Service offers, to the endpoint `sls`, to function logs and to log triggers.
+
+All methods raise kinds of `model.errors`: `NotFound`, `AlreadyExists`, `Invalid`, with the kinds of `model.logstore`;
+`query`, `histogram` and `context` raise `store.logs.query`'s `QueryRefused` too.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from sesame.model.logstore import LogGroup, LogIndex, LogProject, Logstore
+
+QUERY_DEADLINE_S = 55.0
+QUERY_LINES_MAX = 100
+PULL_BYTES_MAX = 10 * 1024 * 1024
+
+# Told the project and the logstore that got new groups, on the event loop.
+Listener = Callable[[str, str], None]
+
+
+class Shard(msgspec.Struct, frozen=True):
+    """A range of 128-bit hash keys, as 32 hex digits; `end` is exclusive."""
+
+    id: int
+    status: Literal["readwrite", "readonly"]
+    begin: str
+    end: str
+    created_s: int
+
+
+class Pulled(msgspec.Struct, frozen=True):
+    """Groups in the order in which they were written. `next_cursor` is where the next pull goes on."""
+
+    groups: tuple[LogGroup, ...]
+    next_cursor: int
+
+
+class Query(msgspec.Struct, frozen=True):
+    """`text` is a search, with `| SELECT …` behind it or not. `from_s` is inclusive, `to_s` exclusive."""
+
+    text: str
+    from_s: int
+    to_s: int
+    topic: str = ""
+    line: int = QUERY_LINES_MAX
+    offset: int = 0
+    reverse: bool = False
+    deadline_s: float = QUERY_DEADLINE_S
+
+
+class Result(msgspec.Struct, frozen=True):
+    """Rows of a query. Values are strings; those of a search without SQL have `__time__`, `__source__`, `__topic__`.
+
+    `complete` is False when the deadline came first: then the rows are some of those that match.
+    """
+
+    rows: tuple[dict[str, str], ...]
+    columns: tuple[str, ...]
+    has_sql: bool
+    complete: bool
+    processed_rows: int
+    where: str
+    aggregate: str
+    elapsed_ms: int
+    terms: tuple[dict[str, str], ...] = ()
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """How many logs match in a part of the time that was asked for; `to_s` is exclusive."""
+
+    from_s: int
+    to_s: int
+    count: int
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """The logs before and after one, in the order in which they were written, and itself among them."""
+
+    rows: tuple[dict[str, str], ...]
+    back: int
+    forward: int
+
+
+class ConsumerGroup(msgspec.Struct, frozen=True):
+    """Consumers that share the shards of a logstore; one that is silent for `timeout_s` loses its shards."""
+
+    name: str
+    timeout_s: int
+    in_order: bool = False
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """How far a consumer group has come in a shard. `cursor` is None before the first."""
+
+    shard: int
+    cursor: int | None
+    consumer: str
+    updated_s: int
+
+
+class Projects(Protocol):
+    async def create_project(self, project: LogProject) -> None: ...
+    async def project(self, name: str) -> LogProject: ...
+    async def projects(self) -> Sequence[LogProject]:
+        """All, by name."""
+
+    async def update_project(self, name: str, description: str) -> None: ...
+    async def delete_project(self, name: str) -> None:
+        """With its logstores and all their logs."""
+
+    async def create_logstore(self, logstore: Logstore) -> None: ...
+    async def logstore(self, project: str, name: str) -> Logstore: ...
+    async def logstores(self, project: str) -> Sequence[Logstore]:
+        """All of a project, by name."""
+
+    async def update_logstore(self, logstore: Logstore) -> None:
+        """Changes `ttl_days` and `options`; the number of shards stays."""
+
+    async def delete_logstore(self, project: str, name: str) -> None: ...
+
+    async def create_index(self, project: str, logstore: str, index: LogIndex) -> None: ...
+    async def index(self, project: str, logstore: str) -> LogIndex: ...
+    async def update_index(self, project: str, logstore: str, index: LogIndex) -> None: ...
+    async def delete_index(self, project: str, logstore: str) -> None: ...
+
+
+class Consumers(Protocol):
+    async def create_group(self, project: str, logstore: str, group: ConsumerGroup) -> None: ...
+    async def update_group(self, project: str, logstore: str, group: ConsumerGroup) -> None: ...
+    async def delete_group(self, project: str, logstore: str, name: str) -> None: ...
+    async def groups(self, project: str, logstore: str) -> Sequence[ConsumerGroup]: ...
+    async def heart_beat(
+        self, project: str, logstore: str, group: str, consumer: str, held: Sequence[int]
+    ) -> Sequence[int]:
+        """The shards that the consumer has from now on."""
+
+    async def checkpoints(self, project: str, logstore: str, group: str) -> Sequence[Checkpoint]: ...
+    async def set_checkpoint(
+        self,
+        project: str,
+        logstore: str,
+        group: str,
+        shard: int,
+        cursor: int,
+        *,
+        consumer: str = "",
+        force: bool = True,
+    ) -> None:
+        """Durable when it returns. Without `force`, only the consumer that has the shard may set it."""
+
+
+class Logstores(Projects, Consumers, Protocol):
+    """A cursor is the number of a group in its shard; numbers rise, and may leave gaps."""
+
+    async def append(self, project: str, logstore: str, group: LogGroup, *, hash_key: str | None = None) -> None:
+        """Durable when it returns, and found by the next query. Without `hash_key`, the shards take turns."""
+
+    async def shards(self, project: str, logstore: str) -> Sequence[Shard]: ...
+
+    async def cursor(self, project: str, logstore: str, shard: int, at: Literal["begin", "end"] | int) -> int:
+        """Of the first group that was received at `at` (Unix seconds) or later; the end when there is none."""
+
+    async def cursor_time(self, project: str, logstore: str, shard: int, cursor: int) -> int:
+        """When the group at the cursor was received (Unix seconds); at the end, now."""
+
+    async def pull(
+        self, project: str, logstore: str, shard: int, cursor: int, count: int, end: int | None = None
+    ) -> Pulled:
+        """At most `count` groups from the cursor on and before `end`; no groups when the cursor is at the end.
+
+        Stops at PULL_BYTES_MAX of logs too, after one group at the least. Raises `Invalid` of the field `cursor` for
+        one that is behind the end; one before the oldest log goes on at the oldest.
+        """
+
+    async def query(self, project: str, logstore: str, query: Query) -> Result: ...
+    async def histogram(self, project: str, logstore: str, query: Query) -> Sequence[Bar]: ...
+    async def topics(self, project: str, logstore: str) -> Sequence[str]: ...
+    async def context(
+        self, project: str, logstore: str, pack_id: str, pack_meta: str, back: int, forward: int
+    ) -> Surroundings:
+        """`pack_id` and `pack_meta` are those that a row of `… | with_pack_meta` has."""
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """The listener is called after each append; what is returned ends that."""
