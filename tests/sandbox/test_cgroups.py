@@ -284,6 +284,22 @@ def test_the_names_of_the_dead_are_told_from_those_of_the_living(mixture: Tree) 
     assert left == {living, foreign, "sesame-host", "sesame-else", "other"}
 
 
+@pytest.mark.parametrize("refused", ["its directory", "the directory above it"])
+def test_what_another_users_dead_sesame_left_is_not_swept(
+    mixture: Tree, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ordinary user cannot remove what root's left, and starts all the same."""
+    namespace, pid, started, _tag = jail_sweep.own_name("a").removeprefix("sesame-").split("-")
+    dead = mixture.root / "memory" / f"sesame-{namespace}-{pid}-{int(started) - 1}-a"
+    dead.mkdir()
+    roots = dead if refused == "its directory" else dead.parent
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != roots and access(path, mode))
+    layout = find(mixture.mountinfo(), ROOT_MEMBER)
+    assert jail_sweep.sweep(layout) == []
+    assert dead.exists()
+
+
 def test_surviving_processes_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cgroups_end, "KILL_PATIENCE_S", 0.01)
     monkeypatch.setattr(cgroups_end, "REMOVE_PATIENCE_S", 0.01)

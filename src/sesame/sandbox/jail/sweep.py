@@ -36,13 +36,21 @@ def sweep(layout: Hierarchies) -> list[str]:
 
 
 def abandoned(layout: Hierarchies) -> Iterator[tuple[str, Hierarchies]]:
-    """The groups made in this pid namespace by a process that has ended."""
+    """The groups made in this pid namespace by a process that has ended, as far as this user may end them.
+
+    What a Sesame of another user left is removed by its own watchdog, or by that user's next start.
+    """
     for name, found in layout.leftovers():
         parts = name.removeprefix(PREFIX).split("-")
         if len(parts) != 4 or parts[0] != _pid_namespace():
             continue
-        if _start_time(int(parts[1])) != parts[2]:
+        if _start_time(int(parts[1])) != parts[2] and _removable(name, found):
             yield name, found
+
+
+def _removable(name: str, found: Hierarchies) -> bool:
+    places = [place for base in found.bases.values() for place in (base, base / name)]
+    return all(os.access(place, os.W_OK | os.X_OK) for place in places)
 
 
 def _pid_namespace() -> str:
