@@ -199,7 +199,7 @@ def test_following_prints_each_new_line_once(data_dir: Path, capsysbinary: objec
 
     _count, last = command.print_all(reader, query)
     with pytest.raises(KeyboardInterrupt):
-        command.print_on(reader, query, last, wait)
+        command.print_on(reader, query, last, wait=wait)
     out = capsysbinary.readouterr().out.decode()  # type: ignore[attr-defined]
     assert [line.split()[1] for line in out.splitlines()] == ["r-1", "r-3", "r-5", "r-6", "r-8"]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.journeys.conftest import Sesame, run, running
+from tests.journeys.conftest import Sesame, run, running, wait_until
 from tests.support import command_line
 
 HELLO = "def handler(event, context):\n    return 'v{} ' + context.service.qualifier\n"
@@ -105,3 +105,38 @@ def test_a_name_that_is_no_function_is_told(sesame: Sesame) -> None:
     )
     both = run(sesame, "invoke", "shop/hello", "--service", "shop", expect=2)
     assert "names the function already" in both.stderr
+
+
+AS_JSON = (
+    "deploy {folder} --name data/hello", "plan {folder} --name data/hello", "list", "list data", "show data",
+    "show data/hello", "invoke data/hello", "publish data", "alias set data prod 1", "alias list data",
+    "alias delete data prod", "buckets make json", "buckets put {folder}/index.py json/a", "buckets list",
+    "buckets list json", "buckets get json/a {folder}/a", "buckets remove json/a", "buckets remove json",
+    "roles add json", "roles list", "roles show json", "roles remove json", "triggers list", "async list",
+    "async list --dead-letters", "async destinations", "record set data/hello none", "record get data/hello",
+    "record list", "record delete --all", "status", "env", "doctor --sandbox plain", "backup {folder}/backup",
+    "remove {folder} --name data/hello", "delete data --all",
+)  # fmt: skip
+
+
+def test_every_command_prints_one_json_document(sesame: Sesame, tmp_path: Path) -> None:
+    deploy(sesame, tmp_path, "data/first", 1)
+    for line in AS_JSON:
+        # `plan` says by its status that something would change.
+        arguments = line.format(folder=tmp_path).split()
+        done = run(sesame, *arguments, "--json", expect=0)
+        json.loads(done.stdout)
+    refused = run(sesame, "show", "data", "--json", expect=1)
+    error = json.loads(refused.stderr.splitlines()[-1])["error"]
+    assert (error["code"], error["status"], bool(error["requestId"])) == ("ServiceNotFound", 404, True)
+
+
+def test_logs_print_a_json_object_a_line(sesame: Sesame, tmp_path: Path) -> None:
+    deploy(sesame, tmp_path, "spoken/hello", 1)
+    called = json.loads(run(sesame, "invoke", "spoken/hello", "--json").stdout)
+    assert called["result"] == "v1 LATEST"
+    request = ("logs", "--request-id", called["requestId"])
+    wait_until(lambda: "FC Invoke End" in run(sesame, *request).stdout, "the call's log")
+    lines = [json.loads(line) for line in run(sesame, *request, "--json").stdout.splitlines()]
+    assert {(each["requestId"], each["functionName"]) for each in lines} == {(called["requestId"], "hello")}
+    assert lines[0]["message"].startswith("FC Invoke Start")

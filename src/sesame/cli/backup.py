@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from sesame.cli import output
+from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
 from sesame.store.sql.pairing import require_own_database
@@ -18,8 +19,9 @@ from sesame.store.upkeep.backup import restore as restore_from
 
 @click.command()
 @click.argument("destination", type=click.Path(path_type=Path), metavar="DEST")
+@with_json
 @with_settings("data_dir", "database")
-def backup(destination: Path, **flags: Any) -> None:
+def backup(destination: Path, as_json: bool, **flags: Any) -> None:
     """Copies database, objects, code packages and logs to the new directory DEST, also while Sesame runs."""
     settings = settle(flags)
     data_dir = DataDir(settings.data_dir, settings.database)
@@ -27,6 +29,8 @@ def backup(destination: Path, **flags: Any) -> None:
     require_own_database(data_dir.path, data_dir.database)
     with output.busy(f"Copying {data_dir.path} …"):
         manifest = back_up(data_dir, destination.absolute())
+    if as_json:
+        output.json_document(_document(manifest, "backup", destination))
     output.note(
         f"{destination} holds {_shown(manifest)}. Take it back with `sesame restore {destination} --data-dir NEW`."
     )
@@ -34,8 +38,9 @@ def backup(destination: Path, **flags: Any) -> None:
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path), metavar="SRC")
+@with_json
 @with_settings("data_dir", "database")
-def restore(source: Path, **flags: Any) -> None:
+def restore(source: Path, as_json: bool, **flags: Any) -> None:
     """Makes a data directory, which must be new or empty, from the backup SRC, and checks every digest.
 
     With --database its records go to that database, which must be empty.
@@ -45,12 +50,24 @@ def restore(source: Path, **flags: Any) -> None:
     data_dir.refuse_file()
     with output.busy(f"Restoring {source} to {data_dir.path} …"):
         manifest = restore_from(source.absolute(), data_dir)
+    if as_json:
+        output.json_document(_document(manifest, "dataDirectory", data_dir.path))
     database = " --database …" if settings.database else ""
     output.note(
         f"{data_dir.path} holds {_shown(manifest)}. Start with `sesame start --data-dir {data_dir.path}{database}`."
     )
 
 
+def _document(manifest: Manifest, kind: str, place: Path) -> dict[str, Any]:
+    files = {"files": len(manifest.files), "bytes": _bytes(manifest)}
+    return {kind: str(place.absolute()), **files, "revision": manifest.revision}
+
+
+def _bytes(manifest: Manifest) -> int:
+    return sum(file.size for file in manifest.files)
+
+
 def _shown(manifest: Manifest) -> str:
-    size_mb = sum(file.size for file in manifest.files) / 1e6
-    return f"{len(manifest.files)} files, {size_mb:.1f} MB, at revision {manifest.revision} of the catalog"
+    return (
+        f"{len(manifest.files)} files, {_bytes(manifest) / 1e6:.1f} MB, at revision {manifest.revision} of the catalog"
+    )

@@ -12,6 +12,7 @@ import msgspec
 from sesame.build.builder import Builder, Built
 from sesame.build.installer import Installer, default_cache
 from sesame.cli import naming, output
+from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
 from sesame.cli.wanted import wanted
 from sesame.deploy import sources
@@ -30,7 +31,7 @@ from sesame.settings import Settings
 @click.option("--runtime", type=click.Choice(limits.SANDBOXED_RUNTIMES), help="[default: the newest here]")
 @click.option("-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Of a template.")
 @click.option("--fresh", is_flag=True, help="Install anew what was installed before.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@with_json
 @with_settings("interpreters", "runtimes_dir", "region", "account_id")
 def build(source: Path, template: Path | None, fresh: bool, as_json: bool, **options: Any) -> None:
     """Installs what each function of SOURCE requires, with its own interpreter, beside a copy of its code.

@@ -52,6 +52,12 @@ class Refused(SesameError):
         where = f"HTTP {self.status}, request {self.request_id}" if self.request_id else f"HTTP {self.status}"
         super().__init__(f"{said} ({where})" + (f"; {self.next_step}" if self.next_step else ""))
 
+    def document(self) -> dict[str, Any]:
+        """As JSON for a program that called the command."""
+        known = {"code": self.code, "requestId": self.request_id, "nextStep": self.next_step}
+        told = {name: value for name, value in known.items() if value}
+        return {"message": self.message, "status": self.status, **told}
+
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """`path` begins with a slash and is encoded already.

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from sesame.cli import output
+from sesame.cli.json_option import with_json
 from sesame.data_dir import DataDir
 from sesame.model.errors import ConfigurationError
 from sesame.store.sql.copying import CopiedTable, copy_database
@@ -22,7 +23,8 @@ def db() -> None:
 @db.command("copy")
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
-def copy(source: str, target: str) -> None:
+@with_json
+def copy(source: str, target: str, as_json: bool) -> None:
     """Copies all records FROM one database TO another, which must be empty, and compares every table.
 
     Each is a data directory (its sesame.db), or the URL of a PostgreSQL database. Objects, code packages and logs stay
@@ -35,6 +37,9 @@ def copy(source: str, target: str) -> None:
         copied = copy_database(from_, to)
     if isinstance(to, Path):
         part(to.parent)
+    if as_json:
+        output.json_document({"tables": copied})
+        return
     for table in copied:
         output.out.print(f"{table.name:<24} {table.rows:>9} rows  {table.digest[:16]}", markup=False)
     output.note(_next_step(copied, to))

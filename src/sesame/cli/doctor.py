@@ -17,6 +17,7 @@ import click
 import msgspec
 
 from sesame.cli import output
+from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
 from sesame.cli.version import describe
 from sesame.data_dir import DataDir
@@ -36,7 +37,7 @@ MIB = 1024 * 1024
 GOOD, POOR, BAD = "ok", "note", "wrong"
 
 
-class Finding(msgspec.Struct, frozen=True):
+class Finding(msgspec.Struct, frozen=True, rename="camel"):
     """One result. `state` is GOOD, POOR (works with a restriction) or BAD."""
 
     state: str
@@ -46,37 +47,56 @@ class Finding(msgspec.Struct, frozen=True):
 
 @click.command()
 @click.option("--check", "checks_data", is_flag=True, help="Verify each file and digest of the data directory.")
+@with_json
 @with_settings(
     "data_dir", "database", "interpreters", "runtimes_dir", "port", "https_port", "oss_port", "sandbox", "cpu"
 )
-def doctor(checks_data: bool, **flags: Any) -> None:
+def doctor(checks_data: bool, as_json: bool, **flags: Any) -> None:
     """Checks interpreters, packages, the sandbox, the data directory and the ports."""
     settings = settle(flags)
     if checks_data:
-        _show(_checked_data(DataDir(settings.data_dir, settings.database)))
-        return
-    output.out.print(
-        f"Sesame {describe()} on Python {platform.python_version()}, {platform.system()} "
-        f"{platform.release()} {platform.machine()}"
-    )
+        findings = _checked_data(DataDir(settings.data_dir, settings.database))
+    else:
+        findings = _of_this_machine(settings)
+    if not (_document(findings) if as_json else _show(findings)):
+        sys.exit(1)
+
+
+def _of_this_machine(settings: Settings) -> Iterator[Finding]:
+    yield Finding(
+        GOOD, f"Sesame {describe()} on Python {platform.python_version()}, {platform.system()} "
+        f"{platform.release()} {platform.machine()}",
+    )  # fmt: skip
     known = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir())
-    _show(
-        [*_runtimes(known), *_data_dir(settings), *_database(settings), *_ports(settings), *_sandbox(settings, known)]
-    )
+    yield from _runtimes(known)
+    yield from _data_dir(settings)
+    yield from _database(settings)
+    yield from _ports(settings)
+    yield from _sandbox(settings, known)
 
 
-def _show(findings: Iterable[Finding]) -> None:
-    """Prints findings as they come; exits with 1 when one is wrong."""
-    wrong = False
+def _document(findings: Iterable[Finding]) -> bool:
+    """Prints all findings as one JSON document, and says whether none is wrong."""
+    found = list(findings)
+    output.json_document({"findings": found})
+    return _none_wrong(found)
+
+
+def _show(findings: Iterable[Finding]) -> bool:
+    """Prints findings as they come, and says whether none is wrong."""
+    found = []
     marks = {GOOD: "[green]ok   [/]", POOR: "[yellow]note [/]", BAD: "[red]wrong[/]"}
     for finding in findings:
         output.out.print(marks[finding.state], end=" ")
         output.out.print(finding.what, markup=False)
         if finding.next_step:
             output.out.print(f"      {finding.next_step}", markup=False)
-        wrong = wrong or finding.state == BAD
-    if wrong:
-        sys.exit(1)
+        found.append(finding)
+    return _none_wrong(found)
+
+
+def _none_wrong(findings: list[Finding]) -> bool:
+    return all(finding.state != BAD for finding in findings)
 
 
 def _checked_data(data_dir: DataDir) -> Iterator[Finding]:

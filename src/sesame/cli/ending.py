@@ -27,6 +27,10 @@ EXIT_BROKEN_PIPE = 1
 _CLOSED = "stdout is closed"
 
 
+class InJson(Exception):
+    """Wraps what ended a command that was asked for JSON: `__cause__` is reported as a JSON document on stderr."""
+
+
 def run(command: Callable[[], int | None]) -> int:
     """Runs a command to its end and gives its exit code."""
     with contextlib.suppress(ValueError):
@@ -69,6 +73,8 @@ def _outcome(command: Callable[[], int | None]) -> int:
             output.error(end.code)
             return EXIT_FAILED
         return end.code or 0
+    except InJson as wrapped:
+        return _told_in_json(wrapped.__cause__)
     except (KeyboardInterrupt, click.Abort):
         return EXIT_INTERRUPTED
     except click.ClickException as error:
@@ -86,6 +92,26 @@ def _outcome(command: Callable[[], int | None]) -> int:
     except Exception as error:  # noqa: BLE001 (the last resort; kept in a file)
         output.error(_of_a_defect(error))
         return EXIT_FAILED
+
+
+def _told_in_json(error: BaseException | None) -> int:
+    """Reports what went wrong with `{"error": {"message": …}}`, and what else is known of it."""
+    # Needed for mistakes alone.
+    from sesame.cli.client import Refused
+
+    match error:
+        case click.ClickException():
+            output.json_error({"message": error.format_message()})
+            return error.exit_code
+        case Refused():
+            output.json_error(error.document())
+        case SesameError():
+            output.json_error({"message": str(error)})
+        case OSError():
+            output.json_error({"message": _of_the_machine(error)})
+        case Exception():
+            output.json_error({"message": _of_a_defect(error)})
+    return EXIT_FAILED
 
 
 def _of_the_machine(error: OSError) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from sesame.cli import output, server
+from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
 from sesame.settings import TABLE
 
@@ -18,9 +19,12 @@ from sesame.settings import TABLE
     "--format", "form", type=click.Choice(["shell", "dotenv", "json"]), default="shell", show_default=True,
     help="Exports for a shell, lines NAME=VALUE for a .env file, or one JSON object.",
 )  # fmt: skip
+@with_json
 @with_settings("data_dir")
-def env(form: str, **flags: Any) -> None:
+def env(form: str, as_json: bool, **flags: Any) -> None:
     """Prints account, keys and endpoints: eval "$(sesame env)"."""
+    if as_json:
+        form = "json"
     data_dir = server.directory(settle(flags).data_dir)
     endpoints = data_dir.require_running()
     credentials = data_dir.credentials()

@@ -11,6 +11,8 @@ from typing import Any
 import click
 import msgspec
 
+from sesame.cli import output
+from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
 from sesame.model import object_event, sample_events
 from sesame.model.sample_events import Origin
@@ -30,13 +32,16 @@ def events() -> None:
 
 
 def _source(command: Callable[..., bytes]) -> click.Command:
-    """A command whose event is written to stdout as it is; its first parameter is the origin."""
+    """A command that writes an event to stdout as it is, or with --json indented; its first parameter is the origin."""
 
-    def run(at: str | None, **flags: Any) -> None:
+    def run(at: str | None, as_json: bool, **flags: Any) -> None:
         settings = settle(flags)
         options = {name: value for name, value in flags.items() if name not in ("region", "account_id", "config")}
         origin = Origin(region=settings.region, account_id=settings.account_id or SAMPLE_ACCOUNT, at=_time(at))
         event = command(origin, **options)
+        if as_json:
+            output.json_document(output.json_value(event))
+            return
         sys.stdout.buffer.write(event)
         if sys.stdout.isatty():
             sys.stdout.buffer.write(b"\n")
@@ -46,7 +51,7 @@ def _source(command: Callable[..., bytes]) -> click.Command:
     run.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
     at = click.option("--at", metavar="TIME", help="When it happens, as 2027-01-15T10:00:00Z [default: now].")
     name = command.__name__.replace("_", "-")
-    return events.command(name)(with_settings("region", "account_id")(at(run)))
+    return events.command(name)(with_settings("region", "account_id")(with_json(at(run))))
 
 
 def _time(at: str | None) -> float:

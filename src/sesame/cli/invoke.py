@@ -15,7 +15,8 @@ import click
 from click.core import ParameterSource
 
 from sesame.cli import completing, http_call, kept, naming, output, server
-from sesame.cli.client import Client
+from sesame.cli.client import Answer, Client
+from sesame.cli.json_option import with_json
 from sesame.cli.local_call import LocalCall, LocalFunction
 from sesame.cli.options import settle, with_settings
 from sesame.model import limits
@@ -79,10 +80,11 @@ SERVER_ONLY = ("endpoint", "data_dir")
 @click.option(
     "--role", metavar="NAME", help="Give the local function temporary keys of this role, of a running server."
 )
+@with_json
 @with_settings("data_dir", *LOCAL_SETTINGS)
 def invoke(
     handler: str | None, event_text: str | None, event_file: Any, service: str | None, function_name: str | None,
-    **options: Any,
+    as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Calls HANDLER (such as main.my_handler) in a local directory, without a server; or a function that is deployed
     to a server, named SERVICE/FUNCTION[:QUALIFIER].
@@ -111,7 +113,7 @@ def invoke(
             raise click.UsageError("a deployed function has its own handler: leave HANDLER away")
         _refuse_options(LOCAL_ONLY, "a deployed function has its own settings")
         named = server.Named(settings.data_dir, options["data_dir"] is not None, options["endpoint"])
-        _invoke_deployed(server.choose(named), service, function_name, event)
+        _invoke_deployed(server.choose(named), service, function_name, event, as_json=as_json)
         return
     if not handler:
         raise click.UsageError(
@@ -146,7 +148,7 @@ def invoke(
         outcome = kept.call_kept(function, call, settings, options["keep_s"], output.log)
     else:
         outcome = _run_here(function, call, settings, options["debug_port"] if options["debug"] else None)
-    _show(function, call, outcome)
+    _show(function, call, outcome, as_json=as_json)
 
 
 def _run_here(function: LocalFunction, call: LocalCall, settings: Settings, debug_port: int | None) -> Outcome:
@@ -163,11 +165,14 @@ def _run_here(function: LocalFunction, call: LocalCall, settings: Settings, debu
     return asyncio.run(run_debugged(function, call, settings, debug_port, output.note))
 
 
-def _show(function: LocalFunction, call: LocalCall, outcome: Outcome) -> None:
-    if call.http_params is not None and outcome.error is None:
+def _show(function: LocalFunction, call: LocalCall, outcome: Outcome, *, as_json: bool) -> None:
+    if as_json:
+        output.json_document(_local_document(call, outcome))
+    elif call.http_params is not None and outcome.error is None:
         for line in http_call.head_of(outcome.http_params):
             output.note(output.harmless(line))
-    output.result(outcome.payload)
+    if not as_json:
+        output.result(outcome.payload)
     if outcome.error is not None:
         output.note(f"X-Fc-Error-Type: {outcome.error.type}")
         for line in _hints(function):
@@ -191,18 +196,44 @@ def _deployed_name(text: str) -> naming.FunctionName | None:
     return naming.function_name(text) if "/" in text and "." not in text.rpartition("/")[2] else None
 
 
-def _invoke_deployed(chosen: server.Server, service: str, function: str, event: bytes) -> None:
+def _invoke_deployed(chosen: server.Server, service: str, function: str, event: bytes, *, as_json: bool) -> None:
     server.announce(chosen, f"Calling {service}/{function}")
     with output.busy(f"Waiting for {service}/{function} …", quiet=True):
         answer = Client(chosen).invoke(service, function, event, timeout_s=REMOTE_TIMEOUT_S)
     output.log_tail(answer.log_tail)
-    output.result(answer.body)
+    if as_json:
+        output.json_document(_deployed_document(answer))
+    else:
+        output.result(answer.body)
     if len(answer.log_tail) >= limits.LOG_TAIL_BYTES:
         name = f"{service.partition('.')[0]}/{function}"
         output.note(f"The log's end; all of it: sesame logs {name} --request-id {answer.request_id}")
     if answer.error_type:
         output.note(f"X-Fc-Error-Type: {answer.error_type}")
         sys.exit(EXIT_FUNCTION_ERROR)
+
+
+def _deployed_document(answer: Answer) -> dict[str, Any]:
+    """A call of a server as JSON; `errorType` is "" unless the function failed."""
+    return {
+        "requestId": answer.request_id,
+        "result": output.json_value(answer.body),
+        "errorType": answer.error_type,
+        "durationMs": float(answer.headers.get("x-fc-invocation-duration", 0)),
+        "log": answer.log_tail.decode("utf-8", "replace"),
+    }
+
+
+def _local_document(call: LocalCall, outcome: Outcome) -> dict[str, Any]:
+    """A local call as JSON; of an HTTP function `http` has the status and the headers of its response."""
+    document: dict[str, Any] = {
+        "result": output.json_value(outcome.payload),
+        "errorType": outcome.error.type if outcome.error is not None else "",
+        "durationMs": outcome.duration_ms,
+        "memoryMb": outcome.memory_mb,
+        "log": outcome.log_tail.decode("utf-8", "replace"),
+    }
+    return document if call.http_params is None else {**document, "http": outcome.http_params}
 
 
 def _refuse_options(names: tuple[str, ...], why: str) -> None:

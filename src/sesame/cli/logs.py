@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from sesame.cli import completing, output, server
+from sesame.cli.json_option import with_json_lines
 from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
 from sesame.model.errors import ConfigurationError
@@ -25,6 +26,9 @@ from sesame.store.logs.reader import LogLine, LogReader, Query
 FOLLOW_EVERY_S = 0.2
 NAMED_AT_MOST = 20
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+# A line as it is printed.
+Form = Callable[[LogLine], str]
 
 _AGO = re.compile(r"([0-9]{1,9})([smhd])")
 
@@ -36,8 +40,11 @@ _AGO = re.compile(r"([0-9]{1,9})([smhd])")
 @click.option("-f", "--follow", is_flag=True, help="Also print new lines as they arrive, until Ctrl-C.")
 @click.option("-r", "--request-id", metavar="ID", help="Only the lines of this call.")
 @click.option("--since", metavar="WHEN", help="Only lines since then: 30s, 10m, 2h, 3d ago, or an ISO time (UTC).")
+@with_json_lines
 @with_settings("data_dir")
-def logs(function: str | None, follow: bool, request_id: str | None, since: str | None, **flags: Any) -> None:
+def logs(
+    function: str | None, follow: bool, request_id: str | None, since: str | None, as_json: bool, **flags: Any
+) -> None:
     """Prints what FUNCTION has written: time, request id, line. With -r the call says which function it was."""
     if function is None and request_id is None:
         raise click.UsageError("name a function, as demo/hello or demo/hello:prod, or a call by its request id with -r")
@@ -48,10 +55,11 @@ def logs(function: str | None, follow: bool, request_id: str | None, since: str 
     query = Query(request_id=request_id, since=since_s)
     if function is not None:
         query = msgspec.structs.replace(query, **_named(reader, function, follow=follow))
+    form = json_line_of if as_json else shown_line
     try:
-        found, last = print_all(reader, query)
+        found, last = print_all(reader, query, form)
         if follow:
-            print_on(reader, query, last)
+            print_on(reader, query, last, form)
     except KeyboardInterrupt:
         return
     if not found:
@@ -127,34 +135,59 @@ def since_time(text: str, now: float) -> float:
     return when.timestamp()
 
 
-def print_all(reader: LogReader, query: Query) -> tuple[int, int]:
+def print_all(reader: LogReader, query: Query, form: Form | None = None) -> tuple[int, int]:
     """Prints every matching line, page by page; returns their number and the id after which to continue."""
     count, last = 0, query.after_id
     while True:
         lines, last = reader.read_on(msgspec.structs.replace(query, after_id=last))
-        _print(lines)
+        _print(lines, form or shown_line)
         count += len(lines)
         if len(lines) < query.limit:
             return count, last
 
 
-def print_on(reader: LogReader, query: Query, last: int, wait: Callable[[float], None] = time.sleep) -> None:
+def print_on(
+    reader: LogReader, query: Query, last: int, form: Form | None = None, wait: Callable[[float], None] = time.sleep
+) -> None:
     """Prints new lines as they arrive; ends only by an exception."""
     while True:
         wait(FOLLOW_EVERY_S)
-        _count, last = print_all(reader, msgspec.structs.replace(query, after_id=last))
+        _count, last = print_all(reader, msgspec.structs.replace(query, after_id=last), form)
 
 
 def line_of(line: LogLine, *, terminal: bool) -> str:
     """The line as printed. On a terminal control characters are shown escaped, so that they have no effect."""
-    when = datetime.datetime.fromtimestamp(line.time, datetime.UTC).isoformat(timespec="milliseconds")
     text = output.harmless(line.text) if terminal else line.text
-    return f"{when.removesuffix('+00:00')}Z {line.request_id or '-'} {text}"
+    return f"{_time_of(line)} {line.request_id or '-'} {text}"
 
 
-def _print(lines: list[LogLine]) -> None:
-    terminal = sys.stdout.isatty()
-    text = "".join(line_of(line, terminal=terminal) + "\n" for line in lines)
+def shown_line(line: LogLine) -> str:
+    """The line as this standard output takes it."""
+    return line_of(line, terminal=sys.stdout.isatty())
+
+
+def json_line_of(line: LogLine) -> str:
+    """The line as one JSON object. A line without a request, a function's version or a qualifier has "" there."""
+    told = {
+        "time": _time_of(line),
+        "requestId": line.request_id,
+        "serviceName": line.service,
+        "functionName": line.function,
+        "qualifier": line.qualifier,
+        "versionId": line.version_id,
+        "instanceId": line.instance_id,
+        "message": line.text.encode("utf-8", "replace").decode(),
+    }
+    return msgspec.json.encode(told).decode()
+
+
+def _time_of(line: LogLine) -> str:
+    when = datetime.datetime.fromtimestamp(line.time, datetime.UTC).isoformat(timespec="milliseconds")
+    return f"{when.removesuffix('+00:00')}Z"
+
+
+def _print(lines: list[LogLine], form: Form) -> None:
+    text = "".join(form(line) + "\n" for line in lines)
     sys.stdout.buffer.write(text.encode("utf-8", "replace"))
     sys.stdout.buffer.flush()
 

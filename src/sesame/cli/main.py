@@ -8,10 +8,12 @@ import importlib
 import keyword
 import os
 import sys
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
+from sesame.cli import json_option
 from sesame.cli.completing import COMPLETE_VARIABLE, complete
 
 # Where each command lives, and its line in the help. A command's module is imported when it is asked for, so that
@@ -50,6 +52,8 @@ COMMANDS = {
     "restore": ("sesame.cli.backup", "Makes a data directory from a backup."),
 }
 
+JSON_ASKED = "sesame.json"
+
 
 class Commands(click.Group):
     """A group whose commands are imported one at a time."""
@@ -74,6 +78,25 @@ class Commands(click.Group):
         """Names and lines of the table: click's own would import every command."""
         named = [CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)]
         return named + click.Command.shell_complete(self, context, incomplete)
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        # Seen before the options are parsed, so that what is wrong with them is reported as JSON too.
+        context.meta[JSON_ASKED] = json_option.FLAG in args
+        return super().parse_args(context, args)
+
+    def invoke(self, context: click.Context) -> Any:
+        """Runs the command. What goes wrong is wrapped where the command line asked for JSON."""
+        try:
+            return super().invoke(context)
+        except (click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            if not context.meta[JSON_ASKED]:
+                raise
+            # Needed for mistakes alone.
+            from sesame.cli import ending
+
+            raise ending.InJson from error
 
     def resolve_command(
         self, context: click.Context, args: list[str]

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from sesame.cli import output
+from sesame.cli.json_option import with_json
 from sesame.model import limits
 from sesame.sandbox.runtimes.interpreters import discover
 from sesame.scaffold import project
@@ -27,7 +28,7 @@ FALLBACK = "python3.10"
 @click.option(
     "-r", "--runtime", type=click.Choice(limits.SANDBOXED_RUNTIMES), help="[default: the newest that is here]"
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@with_json
 def new(folder: Path, kind: str, runtime: str | None, as_json: bool) -> None:
     """Starts a project in the folder NAME (default: this one): a function with its s.yaml, a test and a README.
 

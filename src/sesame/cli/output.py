@@ -4,6 +4,7 @@ Used by every command. Results go to stdout; notes, progress and errors go to st
 Never prints a traceback for what can be expected to go wrong.
 """
 
+import base64
 import functools
 import re
 import shlex
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -92,6 +93,23 @@ def aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
 def json_document(document: object) -> None:
     """Writes one JSON document to stdout, indented."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(document)).decode() + "\n")
+
+
+def json_value(payload: bytes) -> Any:
+    """A payload within a JSON document: its value where it is JSON, else its text, else `{"base64": …}`."""
+    try:
+        return msgspec.json.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(payload).decode()}
+
+
+def json_error(document: dict[str, Any]) -> None:
+    """Writes `{"error": …}` to stderr, in one line after whatever notes stand there."""
+    sys.stderr.write(msgspec.json.encode({"error": document}).decode() + "\n")
 
 
 def result(payload: bytes) -> None:

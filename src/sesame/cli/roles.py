@@ -15,6 +15,7 @@ import msgspec
 
 from sesame.cli import output, server
 from sesame.cli.client import Client
+from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
 from sesame.identity.keys import ACCOUNT_NAME
@@ -33,16 +34,13 @@ T = TypeVar("T")
 Work = Callable[[Roles, str], Awaitable[T]]
 
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-
-
 @click.group()
 def roles() -> None:
     """Lists, shows, makes and removes the account's roles, whether Sesame runs or not."""
 
 
 @roles.command("list")
-@_as_json
+@with_json
 @with_settings("data_dir", "database")
 def list_roles(as_json: bool, **flags: Any) -> None:
     """One role a line: its name, the services whose functions act in it, its policies."""
@@ -58,7 +56,7 @@ def list_roles(as_json: bool, **flags: Any) -> None:
 
 @roles.command()
 @click.argument("name")
-@_as_json
+@with_json
 @with_settings("data_dir", "database")
 def show(name: str, as_json: bool, **flags: Any) -> None:
     """Prints one role: ARN, trust, every policy with its document, and the services that have it."""
@@ -88,7 +86,7 @@ def show(name: str, as_json: bool, **flags: Any) -> None:
 @click.option("--policy-file", type=click.Path(path_type=Path), help="A policy of the role's own: a JSON document.")
 @click.option("--trust-file", type=click.Path(path_type=Path), help="Who may assume it [default: Function Compute].")
 @click.option("--description", default="", help="What it is for.")
-@_as_json
+@with_json
 @with_settings("data_dir", "database")
 def add(
     name: str,
@@ -116,7 +114,7 @@ def add(
 
 @roles.command()
 @click.argument("name")
-@_as_json
+@with_json
 @with_settings("data_dir", "database")
 def remove(name: str, as_json: bool, **flags: Any) -> None:
     """Removes a role with its own policy. Its temporary credentials are good for nothing from then on."""

@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from sesame.cli import output
+from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.runtimes import interpreters
@@ -39,9 +40,14 @@ class Invoked(msgspec.Struct, frozen=True):
 @click.group(invoke_without_command=True)
 @with_settings("interpreters", "runtimes_dir")
 @click.option("--missing", is_flag=True, help="Print only the names of runtimes without their own interpreter.")
+@with_json
 @click.pass_context
-def runtimes(context: click.Context, /, missing: bool, **flags: Any) -> None:
+def runtimes(context: click.Context, /, missing: bool, as_json: bool, **flags: Any) -> None:
     """Lists the runtimes and what runs them here."""
+    if context.invoked_subcommand is not None and (missing or as_json):
+        raise click.UsageError(
+            f"--missing and --json before '{context.invoked_subcommand}' are of the list: leave them away"
+        )
     if context.invoked_subcommand in NEED_NO_SEARCH:
         context.obj = Invoked(flags, None)
         return
@@ -50,35 +56,53 @@ def runtimes(context: click.Context, /, missing: bool, **flags: Any) -> None:
     context.obj = Invoked(flags, known)
     if context.invoked_subcommand is not None:
         return
+    shown = known.missing() if missing else known.known()
+    if as_json:
+        output.json_document({"runtimes": [_described(known, runtime) for runtime in shown]})
+        return
     if missing:
-        for runtime in known.missing():
+        for runtime in shown:
             click.echo(runtime)
         return
-    rows = [("runtime", "version", "packages", "interpreter")]
-    for runtime in known.known():
-        interpreter = known.found.get(runtime)
-        if interpreter is None:
-            rows.append((runtime, "none", "", f"get it: {interpreters.how_to_get(runtime)}"))
-            continue
-        version, path = interpreter.version, str(interpreter.path)
-        if interpreter.notice:
-            version += f" in place of {interpreter.substitute_for}"
-            path += f" (get its own: {interpreters.how_to_get(runtime)})"
-        manifest = known.packages.manifest(runtime)
-        packages = f"{len(manifest.packages)} installed" if manifest else "not installed"
-        rows.append((runtime, version, packages, path))
-    for line in output.aligned(rows):
+    for line in output.aligned(
+        [("runtime", "version", "packages", "interpreter"), *(_row(known, runtime) for runtime in shown)]
+    ):
         click.echo(line)
     if any(known.packages.manifest(runtime) is None for runtime in known.found):
         output.note(f"To install the packages: {output.own_name()} runtimes install")
 
 
+def _row(known: Runtimes, runtime: str) -> tuple[str, str, str, str]:
+    interpreter = known.found.get(runtime)
+    if interpreter is None:
+        return runtime, "none", "", f"get it: {interpreters.how_to_get(runtime)}"
+    version, path = interpreter.version, str(interpreter.path)
+    if interpreter.notice:
+        version += f" in place of {interpreter.substitute_for}"
+        path += f" (get its own: {interpreters.how_to_get(runtime)})"
+    manifest = known.packages.manifest(runtime)
+    return runtime, version, f"{len(manifest.packages)} installed" if manifest else "not installed", path
+
+
+def _described(known: Runtimes, runtime: str) -> dict[str, Any]:
+    """One runtime as JSON. Without an interpreter `path` is null; without the cloud's packages `packages` is."""
+    interpreter, manifest = known.found.get(runtime), known.packages.manifest(runtime)
+    return {
+        "runtime": runtime,
+        "version": interpreter and interpreter.version,
+        "path": interpreter and str(interpreter.path),
+        "inPlaceOf": interpreter and interpreter.substitute_for,
+        "packages": manifest and len(manifest.packages),
+    }
+
+
 @runtimes.command()
 @click.argument("names", nargs=-1, metavar="[RUNTIME]…")
 @click.option("--all", "every", is_flag=True, help="Every runtime's, also where this machine has another one.")
+@with_json
 @with_settings("runtimes_dir", *SOURCES)
 @click.pass_obj
-def get(invoked: Invoked, /, names: tuple[str, ...], every: bool, **flags: Any) -> None:
+def get(invoked: Invoked, /, names: tuple[str, ...], every: bool, as_json: bool, **flags: Any) -> None:
     """Brings the interpreters of runtimes into Sesame's own directory: those named, else those that are missing.
 
     CPython 3.8 and later comes from uv's builds, 2.7 and 3.6 from conda-forge. Nothing outside the directory changes.
@@ -99,9 +123,12 @@ def get(invoked: Invoked, /, names: tuple[str, ...], every: bool, **flags: Any) 
         Obtainer(own, sources).get_all(chosen, output.note)
     finally:
         now = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir(), chosen) if chosen else known
-        for runtime in chosen:
-            if (interpreter := now.found.get(runtime)) and own in interpreter.path.parents:
-                output.out.print(f"{runtime}: CPython {interpreter.version}, {interpreter.path}", markup=False)
+        brought = [name for name in chosen if (here := now.found.get(name)) and own in here.path.parents]
+        if as_json:
+            output.json_document({"runtimes": [_described(now, runtime) for runtime in brought]})
+        for runtime in () if as_json else brought:
+            interpreter = now.found[runtime]
+            output.out.print(f"{runtime}: CPython {interpreter.version}, {interpreter.path}", markup=False)
     if any(now.packages.manifest(runtime) is None for runtime in chosen):
         output.note(f"To install the packages: {output.own_name()} runtimes install")
 
@@ -109,14 +136,18 @@ def get(invoked: Invoked, /, names: tuple[str, ...], every: bool, **flags: Any) 
 @runtimes.command()
 @click.argument("names", nargs=-1, metavar="[RUNTIME]…")
 @click.option("-o", "--output", "file", type=click.Path(path_type=Path), help="[default: sesame-runtimes-….tar.gz]")
+@with_json
 @with_settings("runtimes_dir")
 @click.pass_obj
-def pack(invoked: Invoked, /, names: tuple[str, ...], file: Path | None, **flags: Any) -> None:
+def pack(invoked: Invoked, /, names: tuple[str, ...], file: Path | None, as_json: bool, **flags: Any) -> None:
     """Writes interpreters that Sesame brought (all by default) to one file, for a machine without a network."""
     _refuse_unknown(names)
     target = (file or Path(f"sesame-runtimes-{installed.machine()}.tar.gz")).absolute()
     own = own_interpreters(invoked.settings(flags).resolved_runtimes_dir())
     digest = archive.pack(own, names, target, output.note)
+    if as_json:
+        output.json_document({"file": str(target), "sha256": digest})
+        return
     output.out.print(f"{target}: SHA-256 {digest}", markup=False)
     output.note(f"On the other machine: sesame runtimes unpack {target.name} --sha256 {digest}")
 
@@ -124,21 +155,26 @@ def pack(invoked: Invoked, /, names: tuple[str, ...], file: Path | None, **flags
 @runtimes.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--sha256", metavar="DIGEST", help="The digest that `sesame runtimes pack` printed.")
+@with_json
 @with_settings("runtimes_dir")
 @click.pass_obj
-def unpack(invoked: Invoked, /, file: Path, sha256: str | None, **flags: Any) -> None:
+def unpack(invoked: Invoked, /, file: Path, sha256: str | None, as_json: bool, **flags: Any) -> None:
     """Installs the interpreters of a file that `sesame runtimes pack` wrote on a machine of the same kind."""
     own = own_interpreters(invoked.settings(flags).resolved_runtimes_dir())
     names = archive.unpack(file, own, output.note, sha256)
-    output.out.print(f"unpacked: {', '.join(names)}", markup=False)
+    if as_json:
+        output.json_document({"unpacked": names})
+    else:
+        output.out.print(f"unpacked: {', '.join(names)}", markup=False)
     output.note(f"To install the packages: {output.own_name()} runtimes install")
 
 
 @runtimes.command()
 @click.option("-o", "--output", "file", type=click.Path(path_type=Path), default=locks.COMMITTED, help="The lock.")
+@with_json
 @with_settings("runtimes_dir", "interpreters_channel")
 @click.pass_obj
-def lock(invoked: Invoked, /, file: Path, **flags: Any) -> None:
+def lock(invoked: Invoked, /, file: Path, as_json: bool, **flags: Any) -> None:
     """Writes the lock of CPython 2.7 and 3.6 anew: exact builds and digests of every platform, from the channel."""
     settings = invoked.settings(flags)
     cache = own_interpreters(settings.resolved_runtimes_dir()) / "cache"
@@ -149,13 +185,17 @@ def lock(invoked: Invoked, /, file: Path, **flags: Any) -> None:
         output.note(f"{entry.runtime}, {entry.platform}: {made[-1].named()}, {len(made[-1].packages)} packages")
     note = f"Interpreters from {settings.interpreters_channel}, with the digests that its index gave."
     locks.write(locks.Lock(note=note, entries=tuple(made)), file)
-    output.out.print(str(file), markup=False)
+    if as_json:
+        output.json_document({"lock": str(file), "entries": [msgspec.to_builtins(each) for each in made]})
+    else:
+        output.out.print(str(file), markup=False)
 
 
 @runtimes.command()
 @click.argument("names", nargs=-1, metavar="[RUNTIME]…")
+@with_json
 @click.pass_obj
-def install(invoked: Invoked, /, names: tuple[str, ...]) -> None:
+def install(invoked: Invoked, /, names: tuple[str, ...], as_json: bool) -> None:
     """Installs the packages that the cloud ships with each runtime (all that have an interpreter by default), and the
     runtime's debugger.
     """
@@ -174,6 +214,8 @@ def install(invoked: Invoked, /, names: tuple[str, ...]) -> None:
         except ConfigurationError as error:
             # Functions run without it.
             output.note(f"{name}: it cannot be debugged yet (`sesame dev --debug` tries again): {error}")
+    if as_json:
+        output.json_document({"runtimes": [_described(known, name) for name in names or known.found]})
     for name in known.missing():
         if not names:
             output.note(f"{name}: its own interpreter was not found; get it: {interpreters.how_to_get(name)}")

@@ -11,6 +11,7 @@ import click
 
 from sesame.cli import output, server
 from sesame.cli.client import Client
+from sesame.cli.json_option import with_json
 from sesame.cli.options import CONFIG_OPTION, settle, with_settings
 from sesame.settings import Settings
 
@@ -55,7 +56,7 @@ def at_server_with(*settings_names: str) -> Callable[[Command], Command]:
             return command(session, **options)
 
         for option in (
-            click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
+            with_json,
             click.option("--endpoint", metavar="URL", help="The server [FC_ENDPOINT; default: the data directory's]."),
         ):
             with_session = option(with_session)

@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from sesame.cli import output, server
+from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
 from sesame.cli.server_options import Session
 from sesame.model.clocks import SystemClocks
@@ -20,7 +21,7 @@ EXIT_NOT_RUNNING = 3
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@with_json
 @with_settings("data_dir")
 def status(as_json: bool, **flags: Any) -> None:
     """Says whether a Sesame runs on the data directory, since when, where it answers, and what is deployed."""
