@@ -1,0 +1,91 @@
+"""The DuckDB that answers queries: one in memory for all of them, and a connection of its own for each.
+
+Used by `engine`. SAFETY: it can read the folder of the segments and nothing else: no other file, no network, no
+extension; and no statement can change that. Opening one takes longer than most queries, so it stays open.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+from sesame.store.logs.query.literals import literal
+
+
+class Interrupt:
+    """Ends a query from another thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._is_set = False
+
+    @property
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        with self._lock:
+            self._is_set = True
+            if self._connection is not None:
+                self._connection.interrupt()
+
+    @contextlib.contextmanager
+    def watching(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """While the body runs, `set` interrupts the connection. Raises as it does if it came before."""
+        with self._lock:
+            if self._is_set:
+                raise duckdb.InterruptException("interrupted before it began")
+            self._connection = connection
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._connection = None
+
+
+class Database:
+    """Several threads may take connections at a time. All share its memory and its threads."""
+
+    def __init__(self, folder: Path, *, memory_mb: int, threads: int) -> None:
+        self._folder = folder
+        self._memory_mb = memory_mb
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._root: duckdb.DuckDBPyConnection | None = None
+
+    @contextlib.contextmanager
+    def connection(self, interrupt: Interrupt) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection, whose temporary tables and views nobody else sees, until the body ends."""
+        with self._lock:
+            if self._root is None:
+                self._root = self._open()
+            root = self._root
+            connection = root.cursor()
+        try:
+            with interrupt.watching(connection):
+                yield connection
+        except (duckdb.FatalException, duckdb.InternalException):
+            # DuckDB answers nothing afterwards: the next query opens another.
+            with self._lock:
+                self._root = None if self._root is root else self._root
+            raise
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._root is not None:
+                self._root.close()
+                self._root = None
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        root = duckdb.connect(config={"memory_limit": f"{self._memory_mb}MB", "threads": self._threads})
+        # Nothing is written to a disk: what needs more memory than there is ends.
+        root.execute("SET temp_directory = ''")
+        root.execute(f"SET allowed_directories = [{literal(str(self._folder))}]")
+        root.execute("SET enable_external_access = false")
+        root.execute("SET lock_configuration = true")
+        return root

@@ -1,0 +1,56 @@
+"""What is wrong with a query, in the Log Service's own words. Raised by `store.logs.query`; `sls` has the codes."""
+
+from typing import Literal
+
+from sesame.model.errors import Rejected
+
+# Which part of a query is wrong: the search before the bar, the SQL behind it, or the limits that both have.
+Part = Literal["search", "sql", "limits"]
+
+SQL_WITHOUT_SEARCH = "sql query must follow search query,please read syntex doc"
+
+
+class QueryRefused(Rejected):
+    """The query cannot be answered. The message is what the Log Service says of it."""
+
+    def __init__(self, message: str, part: Part = "search") -> None:
+        super().__init__(message)
+        self.message = message
+        self.part = part
+
+
+def field_without_index(name: str) -> QueryRefused:
+    return QueryRefused(
+        f'key ({name}) is not config as key value config,if symbol : is in your log,please wrap : with quotation mark "'
+    )
+
+
+def unresolved_column(name: str, where: str = "") -> QueryRefused:
+    return QueryRefused(
+        f"{where}Column '{name}' cannot be resolved;please add the column in the index attribute", "sql"
+    )
+
+
+def ungrouped_column(name: str) -> QueryRefused:
+    return QueryRefused(f"Column '{name}' not in GROUP BY clause;please add the column in the index attribute", "sql")
+
+
+def sql_error(detail: str) -> QueryRefused:
+    return QueryRefused(
+        "please read syntax document,and make sure all related fields are indexed. error after select "
+        f".error detail:{detail}",
+        "sql",
+    )
+
+
+def search_error(detail: str) -> QueryRefused:
+    return QueryRefused(f"the search is invalid: {detail};please read syntex doc")
+
+
+def too_much_memory(limit_mb: int) -> QueryRefused:
+    size = f"{limit_mb // 1024}GB" if limit_mb % 1024 == 0 else f"{limit_mb}MB"
+    return QueryRefused(f"Query exceeded max memory size of {size}", "limits")
+
+
+def too_long(limit_s: float) -> QueryRefused:
+    return QueryRefused(f"Query exceeded maximum time limit of {limit_s:.2f}s", "limits")

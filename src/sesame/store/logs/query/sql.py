@@ -1,0 +1,285 @@
+"""The SQL behind the bar: read in Presto's dialect, checked against what is allowed, written in DuckDB's.
+
+Called by `engine`. Only what is listed here passes: SELECT over the logs, its clauses and operators, and the functions
+of `functions`. Everything else is refused in the Log Service's words, before DuckDB sees it.
+"""
+
+from collections.abc import Collection
+from typing import Any, ClassVar
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.dialects.presto import Presto
+from sqlglot.errors import SqlglotError
+
+from sesame.store.logs.query import functions
+from sesame.store.logs.query.macros import ZONE
+from sesame.store.logs.query.refusals import QueryRefused, sql_error, unresolved_column
+
+LOG = "log"
+DEFAULT_LIMIT = 100
+LIMIT_MAX = 1_000_000
+NODES_MAX = 5_000
+
+_ALLOWED: frozenset[type] = frozenset(
+    {
+        # A query and its clauses.
+        exp.Select, exp.Union, exp.Except, exp.Intersect, exp.Subquery, exp.With, exp.CTE, exp.From, exp.Join,
+        exp.Where, exp.Group, exp.Having, exp.Order, exp.Ordered, exp.Limit, exp.Offset, exp.Distinct, exp.Table,
+        exp.TableAlias, exp.Alias, exp.Aliases, exp.Identifier, exp.Column, exp.Star, exp.Values, exp.Tuple,
+        exp.Unnest, exp.Rollup, exp.Cube, exp.GroupingSets, exp.Window, exp.WindowSpec, exp.Filter, exp.Exists,
+        # Operators.
+        exp.And, exp.Or, exp.Not, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Is, exp.In, exp.Between,
+        exp.Like, exp.Escape, exp.Any, exp.All, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.Neg, exp.Paren,
+        exp.DPipe, exp.Concat, exp.Case, exp.If, exp.Cast, exp.TryCast, exp.Bracket, exp.Array, exp.Lambda,
+        # Literals, types, and calls that have a syntax of their own.
+        exp.Literal, exp.Boolean, exp.Null, exp.Var, exp.Interval, exp.DataType, exp.DataTypeParam, exp.Anonymous,
+        exp.Extract, exp.StrPosition, exp.Substring, exp.AtTimeZone, exp.CurrentDate, exp.CurrentTime,
+        exp.CurrentTimestamp, exp.Localtime, exp.Localtimestamp,
+    }
+)  # fmt: skip
+_Type = exp.DataType.Type
+_INTEGERS = frozenset({_Type.BIGINT, _Type.INT, _Type.SMALLINT, _Type.TINYINT})
+_TYPES = _INTEGERS | {
+    _Type.DOUBLE,
+    _Type.FLOAT,
+    _Type.BOOLEAN,
+    _Type.VARCHAR,
+    _Type.TEXT,
+    _Type.CHAR,
+    _Type.JSON,
+    _Type.DATE,
+    _Type.TIMESTAMP,
+    _Type.TIME,
+    _Type.DECIMAL,
+    _Type.ARRAY,
+    _Type.MAP,
+    _Type.VARBINARY,
+}
+
+_parser_class = Presto.parser_class if hasattr(Presto, "parser_class") else Presto.Parser
+
+
+class _Parser(_parser_class):  # type: ignore[misc, valid-type]
+    """Leaves every call as it is written, so that `functions` alone says what it means."""
+
+    FUNCTIONS: ClassVar[dict[str, Any]] = {}
+    FUNCTION_PARSERS: ClassVar = {
+        name: parser
+        for name, parser in _parser_class.FUNCTION_PARSERS.items()
+        if name in ("CAST", "TRY_CAST", "EXTRACT", "POSITION", "SUBSTRING")
+    }
+    NO_PAREN_FUNCTION_PARSERS: ClassVar = {
+        name: parser
+        for name, parser in _parser_class.NO_PAREN_FUNCTION_PARSERS.items()
+        if name in ("CASE", "IF", "ANY")
+    }
+
+
+class Sls(Presto):
+    """The Log Service's dialect."""
+
+    Parser = _Parser
+    parser_class = _Parser
+
+
+def read(text: str) -> exp.Query:
+    """The statement as a tree of what is allowed."""
+    try:
+        statements = sqlglot.parse(text, read=Sls)
+    except SqlglotError as error:
+        raise sql_error(_first_error(error)) from error
+    if len(statements) != 1:
+        raise sql_error(f"found {len(statements)} statements, expected one")
+    tree = statements[0]
+    if not isinstance(tree, exp.Query):
+        raise sql_error("mismatched input: expected a SELECT statement")
+    for count, node in enumerate(tree.walk()):
+        _check(node)
+        if count >= NODES_MAX:
+            raise sql_error(f"the statement has more than {NODES_MAX} parts")
+    return tree
+
+
+def _first_error(error: SqlglotError) -> str:
+    for each in getattr(error, "errors", ()):
+        found = f" near '{each['highlight']}'" if each.get("highlight") else ""
+        return f"line {each['line']}:{each['col']}: {each['description']}{found}"
+    return "the statement cannot be read"
+
+
+def _check(node: Any) -> None:
+    """One node. `sls_` begins the names of our own macros, which `functions` does not list, so nobody can call them."""
+    if type(node) not in _ALLOWED:
+        raise sql_error(f"'{node.sql('presto')[:100]}' is not supported")
+    if isinstance(node, exp.DataType) and node.this not in _TYPES:
+        raise sql_error(f"Unknown type: {node.sql('presto')[:100]}")
+    if isinstance(node, exp.Interval) and not isinstance(node.this, exp.Literal):
+        raise sql_error("an interval must have a number in single quotation marks")
+
+
+def check_tables(tree: exp.Query, known: Collection[str]) -> None:
+    """Only the logs, by `log` or the logstore's name, and what the statement itself names can be read."""
+    ctes = {each.alias_or_name.lower() for each in tree.find_all(exp.CTE)}
+    names = {each.lower() for each in known}
+    for table in tree.find_all(exp.Table):
+        plain = isinstance(table.this, exp.Identifier) and not table.args.get("db") and not table.args.get("catalog")
+        if not plain or table.name.lower() not in names | ctes:
+            raise QueryRefused(f"Table {table.sql('presto')[:100]} does not exist", "sql")
+        if table.name.lower() in names - ctes:
+            alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name, quoted=True))
+            table.replace(exp.Table(this=exp.to_identifier(LOG), alias=alias))
+
+
+def has_star(tree: exp.Query) -> bool:
+    """Whether all columns are asked for, and not only counted."""
+    return any(not isinstance(star.parent, exp.Anonymous) for star in tree.find_all(exp.Star))
+
+
+def check_columns(tree: exp.Query, known: Collection[str]) -> frozenset[str]:
+    """Refuses names that neither the index nor the statement has; returns those used, in lower case."""
+    names = {each.lower() for each in known} | _own_names(tree)
+    used = set()
+    for column in tree.find_all(exp.Column):
+        if isinstance(column.this, exp.Star):
+            continue
+        name = column.name
+        if name.lower() not in names:
+            raise _unresolved(column)
+        used.add(name.lower())
+    return frozenset(used)
+
+
+def _own_names(tree: exp.Query) -> set[str]:
+    """Names that the statement gives: aliases of columns and tables, and parameters of lambdas."""
+    names = {each.alias.lower() for each in tree.find_all(exp.Alias)}
+    for alias in tree.find_all(exp.TableAlias):
+        names.update(each.name.lower() for each in alias.args.get("columns") or ())
+    for function in tree.find_all(exp.Lambda):
+        names.update(each.name.lower() for each in function.expressions)
+    names.update(f"_col{number}" for number in range(100))
+    return names
+
+
+def _unresolved(column: exp.Column) -> QueryRefused:
+    meta = column.this.meta
+    where = f"line {meta['line']}:{meta['col'] - meta['end'] + meta['start']}: " if "start" in meta else ""
+    if column.this.args.get("quoted"):
+        name = column.name
+        return QueryRefused(
+            f"{where}Column '{name}' cannot be resolved; it seems {name} is wrapper by \";"
+            f"if {name} is a string ,not a key field, please use '{name}'",
+            "sql",
+        )
+    return unresolved_column(column.name, where)
+
+
+def add_from(tree: exp.Query) -> None:
+    """A SELECT that names no table is over the logs."""
+    for select in tree.find_all(exp.Select):
+        if select.args.get("from_") is None and select.args.get("from") is None:
+            reads = select.find(exp.Column, exp.Star) is not None or _is_top(select)
+            if reads or any(_is_aggregate(each) for each in select.find_all(exp.Anonymous)):
+                select.from_(exp.Table(this=exp.to_identifier(LOG)), copy=False)
+
+
+def _is_top(select: exp.Select) -> bool:
+    return not select.find_ancestor(exp.Subquery, exp.CTE, exp.Exists, exp.In)
+
+
+def _is_aggregate(call: exp.Anonymous) -> bool:
+    return call.name.lower() in functions.AGGREGATES
+
+
+def bound_rows(tree: exp.Query) -> None:
+    """The statement's LIMIT, 100 rows where it has none."""
+    limit = tree.args.get("limit")
+    if limit is None or not isinstance(limit.expression, exp.Literal):
+        tree.limit(DEFAULT_LIMIT, copy=False)
+    elif limit.expression.is_string or not limit.expression.this.isdigit():
+        raise sql_error(f"Invalid limit: {limit.expression.sql()[:100]}")
+    elif int(limit.expression.this) > LIMIT_MAX:
+        raise sql_error(f"LIMIT is {limit.expression.this}, and may be {LIMIT_MAX} at most")
+
+
+def name_columns(tree: exp.Query) -> None:
+    """What has no name is `_col0`, `_col1`, …, by its place."""
+    select = tree
+    while isinstance(select, exp.SetOperation):
+        select = select.left
+    if not isinstance(select, exp.Select):
+        return
+    for number, each in enumerate(select.expressions):
+        if not isinstance(each, exp.Alias | exp.Column | exp.Star):
+            each.replace(exp.alias_(each.copy(), f"_col{number}", quoted=True))
+
+
+def write(tree: exp.Query, now_s: float) -> str:
+    """The statement in DuckDB's dialect, with the Log Service's functions replaced. Changes the tree."""
+    zones = _zones(tree)
+    # Children first: what a call is replaced by takes its arguments as they have become.
+    for node in reversed(list(tree.bfs())):
+        replaced = _translate(node, now_s)
+        if replaced is not node:
+            node.replace(replaced)
+    for number, zone in zones.items():
+        each = tree.selects[number]
+        inner: Any = each.unalias()
+        inner.replace(functions.call("sls_zoned", inner.copy(), exp.Literal.string(zone)))
+    return str(tree.sql(dialect=DuckDB, comments=False))
+
+
+def _zones(tree: exp.Query) -> dict[int, str]:
+    """The columns of the result that are times with a zone, which is shown behind them."""
+    found = {}
+    for number, each in enumerate(tree.selects if isinstance(tree, exp.Select) else ()):
+        match each.unalias():
+            case exp.CurrentTimestamp():
+                found[number] = ZONE
+            case exp.Anonymous() as call if call.name.lower() in ("now", "from_iso8601_timestamp"):
+                found[number] = ZONE
+            case exp.Anonymous() as call if call.name.lower() == "from_unixtime" and len(call.expressions) == 2:
+                found[number] = functions.text_literal(call.expressions[1], "the zone of a time")
+    return found
+
+
+def _translate(node: Any, now_s: float) -> Any:
+    match node:
+        case exp.Literal() if not node.is_string and not node.this.isdigit():
+            # The cloud's numbers with a point are doubles, and DuckDB's decimals.
+            return node if "e" in node.this.lower() else exp.Literal.number(node.this + "e0")
+        case exp.Div():
+            # Whole numbers give a whole number; `//` divides doubles as doubles.
+            return exp.Paren(this=exp.IntDiv(this=node.this, expression=node.expression))
+        case exp.CurrentDate():
+            return functions.call("sls_date", _now(now_s))
+        case exp.CurrentTime() | exp.Localtime():
+            return exp.cast(_now(now_s), "time")
+        case exp.CurrentTimestamp() | exp.Localtimestamp():
+            return _now(now_s)
+        case exp.Cast():
+            return _cast(node)
+        case exp.Extract():
+            return functions.part_of_time(node.name, node.expression)
+        case exp.AtTimeZone():
+            zoned = functions.call("timezone", exp.Literal.string(ZONE), functions.time_of(node.this))
+            return functions.call("timezone", node.args["zone"], zoned)
+        case exp.Anonymous() if node.name.lower() == "now" and not node.expressions:
+            return _now(now_s)
+        case exp.Anonymous():
+            return functions.translate(node.name, node.expressions)
+    return node
+
+
+def _cast(node: exp.Cast) -> exp.Expression:
+    attempt = isinstance(node, exp.TryCast)
+    if node.to.this in _INTEGERS:
+        return functions.call("sls_try_bigint" if attempt else "sls_bigint", node.this)
+    if node.to.this == _Type.TIMESTAMP and not attempt:
+        return functions.time_of(node.this)
+    return node
+
+
+def _now(now_s: float) -> exp.Expression:
+    return functions.call("sls_from_unixtime", exp.Literal.number(f"{now_s:.3f}e0"))
