@@ -94,7 +94,9 @@ async def open_storage(needs: StorageNeeds) -> Storage:
         await uploads.abort_old()
         await catalog.prune()
         await recordings.prune()
-        await queue.prune(clocks.wall() - needs.settings.async_retention_days * DAY_S)
+        settings, now = needs.settings, clocks.wall()
+        await queue.prune(now - settings.async_retention_days * DAY_S)
+        await queue.deliveries.prune(now - settings.dead_letter_retention_days * DAY_S, settings.dead_letters_max)
 
     background.keep("tidying up", lambda: every(clocks, TIDY_EVERY_S, tidy))
     background.keep("collecting packages", lambda: every(clocks, COLLECT_EVERY_S, collector.collect))

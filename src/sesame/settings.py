@@ -146,6 +146,12 @@ class Settings(msgspec.Struct, frozen=True):
     async_retention_days: Annotated[
         float, _meta("Days for which asynchronous invocations that have ended can be listed and read.")
     ] = 7.0
+    dead_letter_retention_days: Annotated[
+        float, _meta("Days for which records that could not be delivered to their destination are kept.")
+    ] = 30.0
+    dead_letters_max: Annotated[
+        int, _meta("At most so many records that could not be delivered are kept; the oldest go first.")
+    ] = 10_000
     destinations: Annotated[
         dict[str, str],
         _meta(
@@ -351,7 +357,8 @@ def _check(settings: Settings) -> None:
                 f"destinations has '{prefix}' = '{without_password(url)}'; expected the beginning of an ARN, such as "
                 "acs:mns:, and a URL that begins with http:// or https://, without user name and password"
             )
-    for name in ("keep_alive_s", "drain_s", "async_retention_days", "log_retention_days", "record_retention_days"):
+    days = ("async_retention_days", "dead_letter_retention_days", "log_retention_days", "record_retention_days")
+    for name in ("keep_alive_s", "drain_s", *days):
         if not math.isfinite(getattr(settings, name)):
             raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected a number that ends")
     least_s = CREDENTIALS_VALIDITY_S_MIN
@@ -367,6 +374,8 @@ def _check(settings: Settings) -> None:
         ("drain_s", 0),
         ("log_retention_days", 0),
         ("async_retention_days", 0),
+        ("dead_letter_retention_days", 0),
+        ("dead_letters_max", 0),
         ("record_retention_days", 0),
         ("record_max_mb", 1),
         ("recursion_limit", 0),

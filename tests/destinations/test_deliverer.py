@@ -44,7 +44,7 @@ class FakeDeliveries:
         lease = LeasedDelivery(
             seq=len(self.rows), epoch=0, invocation_seq=7, destination=destination, record=record,
             condition="Success", attempts=0, created_at=1.0, target=Target("s", "LATEST", "f"), invocation_id="i",
-            request_id="r",
+            request_id="r", chain=("a/b",),
         )  # fmt: skip
         self.rows.append(Row(lease))
         return self.rows[-1]
@@ -319,7 +319,7 @@ async def test_a_function_gets_the_record_as_its_event_once_it_may_be_invoked(se
     assert row.state == "delivered"
     (new,) = setup.accepted
     assert (new.target, new.payload, new.source) == (Target("s", "LATEST", "g"), b'{"r":1}', "destination")
-    assert new.meta.chain == ("s/f",)
+    assert new.meta.chain == ("a/b", "s/f"), "what led to its caller counts, too"
 
 
 async def test_a_record_that_is_too_large_for_an_event_is_a_dead_letter_at_once(setup: Setup) -> None:

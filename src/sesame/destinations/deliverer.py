@@ -302,7 +302,7 @@ class Deliverer:
             await self._failed(delivery, refusal)
             return
         call = FunctionCall(
-            route.target, lease.record, f"delivery-{lease.seq}-{lease.request_id}", extended((), lease.target)
+            route.target, lease.record, f"delivery-{lease.seq}-{lease.request_id}", extended(lease.chain, lease.target)
         )
         new = destinations.invocation(call)
 

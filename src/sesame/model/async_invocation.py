@@ -239,7 +239,10 @@ class StopResult(enum.Enum):
 
 
 class LeasedDelivery(msgspec.Struct, frozen=True, kw_only=True):
-    """A record that the holder alone may send, with the invocation that it tells of. `attempts` counts failures."""
+    """A record that the holder alone may send, with the invocation that it tells of. `attempts` counts failures.
+
+    `chain` names the functions that led to that invocation, as in `InvocationMeta`.
+    """
 
     seq: int
     epoch: int
@@ -252,6 +255,7 @@ class LeasedDelivery(msgspec.Struct, frozen=True, kw_only=True):
     condition: str
     attempts: int
     created_at: float
+    chain: tuple[str, ...] = ()
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,12 +3,13 @@
 Run by pytest, on every database.
 """
 
+import msgspec
 import pytest
 from tests.store.queue.conftest import Opener
 from tests.support.fakes import FakeClocks
 from tests.support.invocations import ended, new_invocation
 
-from sesame.model.async_invocation import LeasedDelivery, NewDelivery, NewInvocation
+from sesame.model.async_invocation import InvocationMeta, LeasedDelivery, NewDelivery, NewInvocation
 from sesame.model.errors import Invalid
 from sesame.store.queue.leases import LEASE_S
 from sesame.store.queue.queue import InvocationQueue
@@ -110,6 +111,53 @@ async def test_dead_letters_are_listed_in_pages(queue: InvocationQueue, clocks: 
     for token in ("x", "-1", "99999999999999999999"):
         with pytest.raises(Invalid, match="next_token"):
             await queue.deliveries.dead_letters(token, 2)
+
+
+async def buried(queue: InvocationQueue, clocks: FakeClocks, number: int) -> list[int]:
+    """So many dead letters, one second apart, the newest first."""
+    for _ in range(number):
+        clocks.advance(1)
+        await ended_with_record(queue, clocks)
+        assert await queue.deliveries.bury(await claimed(queue), "gone")
+    return await kept(queue)
+
+
+async def kept(queue: InvocationQueue) -> list[int]:
+    return [letter.id for letter in (await queue.deliveries.dead_letters("", 100)).items]
+
+
+async def test_old_dead_letters_are_forgotten(queue: InvocationQueue, clocks: FakeClocks) -> None:
+    letters = await buried(queue, clocks, 4)
+    assert await queue.deliveries.prune(clocks.wall() - 3600, keep=4) == 0
+    assert await queue.deliveries.prune(clocks.wall() - 1.5, keep=4) == 2
+    assert await kept(queue) == letters[:2]
+
+
+async def test_the_newest_dead_letters_are_kept_and_what_is_still_sent_stays(
+    queue: InvocationQueue, clocks: FakeClocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sesame.store.queue.deliveries.PRUNED_AT_ONCE", 2)
+    letters = await buried(queue, clocks, 6)
+    assert await queue.deliveries.replay(letters[-1])
+    assert await queue.deliveries.prune(0.0, keep=1) == 4
+    assert await kept(queue) == letters[:1]
+    assert (await claimed(queue)).seq == letters[-1]
+
+
+async def test_a_record_knows_which_functions_led_to_its_invocation(queue: InvocationQueue, clocks: FakeClocks) -> None:
+    new = msgspec.structs.replace(new_invocation(clocks), meta=InvocationMeta(chain=("a/b", "c/d")))
+    await queue.enqueue([new])
+    (lease,) = await queue.claim(1)
+    then = NewDelivery(destination=URL, record=b"{}", condition="Success")
+    assert await queue.finish(lease, ended(clocks), [then, then])
+    assert [each.chain for each in await queue.deliveries.claim(5)] == [("a/b", "c/d")] * 2
+
+
+async def test_a_record_outlives_what_is_kept_of_its_invocation(queue: InvocationQueue, clocks: FakeClocks) -> None:
+    await ended_with_record(queue, clocks)
+    clocks.advance(10)
+    assert await queue.prune(clocks.wall()) == 1
+    assert (await claimed(queue)).chain == ()
 
 
 async def test_a_lost_lease_changes_nothing(queue: InvocationQueue, clocks: FakeClocks, open_queue: Opener) -> None:

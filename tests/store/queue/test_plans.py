@@ -140,3 +140,4 @@ async def everything(queue: InvocationQueue, clocks: FakeClocks) -> None:
     (delivery,) = await queue.deliveries.claim(2)
     await queue.deliveries.bury(delivery, "no")
     await queue.deliveries.dead_letters("", 5)
+    await queue.deliveries.prune(clocks.wall() - 5, 1)

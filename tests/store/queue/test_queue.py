@@ -222,6 +222,17 @@ async def test_what_waits_for_its_next_attempt_shows_the_last_one(queue: Invocat
     assert (found.started_at, found.instance_id, found.duration_ms) == (began, "c-1", 3000.0), "it did not run again"
 
 
+async def test_what_runs_again_shows_nothing_of_the_attempt_before(queue: InvocationQueue, clocks: FakeClocks) -> None:
+    new = await put(queue, clocks)
+    for instance_id in ("c-1", "c-2"):
+        (lease,) = await queue.claim(1)
+        queue.started(lease, instance_id)
+        found = await queue.get(new.target, new.invocation_id)
+        assert found is not None
+        assert (found.state, found.instance_id, found.duration_ms) == (State.RUNNING, instance_id, 0.0)
+        assert await queue.retry(lease, clocks.wall(), counted=True, error="boom", duration_ms=3000.0)
+
+
 async def test_what_is_stopped_while_its_function_fails_says_how_long_it_ran(
     queue: InvocationQueue, clocks: FakeClocks
 ) -> None:

@@ -75,6 +75,8 @@ _START = PreparedRows(
         state=State.RUNNING.value,
         started_at=sa.bindparam("new_started_at", type_=sa.Float),
         instance_id=sa.bindparam("new_instance_id", type_=TEXT),
+        # It told of the attempt before, which ran in another instance.
+        duration_ms=0.0,
         events=appended(sa.bindparam("steps", type_=TEXT)),
     )
 )

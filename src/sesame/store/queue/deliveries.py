@@ -13,20 +13,22 @@ import sqlalchemy as sa
 
 from sesame.model.async_invocation import DeadLetter, DeadLetterPage, Leased, LeasedDelivery, NewDelivery
 from sesame.model.clocks import Clocks
-from sesame.model.errors import Invalid
-from sesame.model.invocation import Target
+from sesame.store.queue import dead_letters
 from sesame.store.queue.batching import Applied, Batch
 from sesame.store.queue.clock import QueueClock
+from sesame.store.queue.dead_letters import told_by
 from sesame.store.queue.leases import LEASE_S, Claim, Extend, Held, Leases, Release, fence, key_of
-from sesame.store.queue.rows import storable
+from sesame.store.queue.rows import meta_of, storable
 from sesame.store.queue.wakeups import Wakeups
 from sesame.store.sql.database import Database
 from sesame.store.sql.dialect import TEXT
+from sesame.store.sql.prepared import PreparedList
 from sesame.store.sql.queue_schema import deliveries, invocations
 
 columns = deliveries.c
 LEASES = Leases(deliveries, columns.holder != sa.literal_column("''"), back={})
 
+_METAS = PreparedList(lambda seqs: sa.select(invocations.c.seq, invocations.c.meta).where(invocations.c.seq.in_(seqs)))
 _LEASED = (
     "seq",
     "epoch",
@@ -42,6 +44,8 @@ _LEASED = (
     "attempts",
     "created_at",
 )
+# How many dead letters one change removes, so that others get their turn at the writer.
+PRUNED_AT_ONCE = 100
 PENDING = "Pending"
 DELIVERED = "Delivered"
 DEAD_LETTER = "DeadLetter"
@@ -71,7 +75,6 @@ _TELL = (
     .where(invocations.c.seq == sa.bindparam("the_seq"))
     .values(destination_status=sa.bindparam("status", type_=TEXT))
 )
-_BURIED = columns.buried_at.is_not(None)
 
 
 class _Delivered(msgspec.Struct, frozen=True):
@@ -200,19 +203,20 @@ class DeliveryQueue:
 
     async def dead_letters(self, start: str, limit: int) -> DeadLetterPage:
         """From the newest on; `start` is "" or the `next_token` of the page before. Raises `Invalid` for another."""
-        if start and not (start.isascii() and start.isdigit() and int(start) < 1 << 63):
-            raise Invalid("next_token", "a token of the page before", start)
-        chosen = sa.select(deliveries).where(_BURIED).order_by(columns.seq.desc()).limit(limit + 1)
-        if start:
-            chosen = chosen.where(columns.seq < int(start))
-        rows = await self._database.read(lambda connection: connection.execute(chosen).all())
-        items = tuple(_dead_letter(row) for row in rows[:limit])
-        return DeadLetterPage(items, str(items[-1].id) if len(rows) > limit else None)
+        return await self._database.read(lambda connection: dead_letters.page(connection, start, limit))
 
     async def dead_letter(self, number: int) -> DeadLetter | None:
-        chosen = sa.select(deliveries).where(_BURIED, columns.seq == number)
-        row = await self._database.read(lambda connection: connection.execute(chosen).one_or_none())
-        return None if row is None else _dead_letter(row)
+        return await self._database.read(lambda connection: dead_letters.find(connection, number))
+
+    async def prune(self, before: float, keep: int) -> int:
+        """Forgets dead letters that became so before that time of the wall clock, and of the others all but the newest
+        `keep`. Returns how many that were."""
+        removed = 0
+        while found := await self._database.write(
+            lambda connection: dead_letters.prune(connection, before, keep, PRUNED_AT_ONCE)
+        ):
+            removed += found
+        return removed
 
     async def replay(self, number: int) -> bool:
         """Delivers a dead letter anew, with all attempts before it. False: there is no such dead letter."""
@@ -314,7 +318,8 @@ def _claimed(connection: sa.Connection, limit: int, holder: str, clock: QueueClo
     now = clock.now()
     parameters = {"now": now, "until": now + LEASE_S, "limit": limit, "claimant": holder}
     found = connection.execute(_CLAIM, parameters).all()
-    claimed = [_leased_of(row) for row in found]
+    metas = dict(_METAS.rows(connection, sorted({row.invocation_seq for row in found})))
+    claimed = [_leased_of(row, metas.get(row.invocation_seq)) for row in found]
     claimed.sort(key=lambda lease: lease.seq)
     return claimed
 
@@ -322,7 +327,7 @@ def _claimed(connection: sa.Connection, limit: int, holder: str, clock: QueueClo
 def _replay(connection: sa.Connection, number: int, holding: _Holding) -> bool:
     now = holding.clock.now()
     again = {"due_at": now, "buried_at": None, "attempts": 0, "epoch": columns.epoch + 1}
-    statement = sa.update(deliveries).where(_BURIED, columns.seq == number).values(**again)
+    statement = sa.update(deliveries).where(dead_letters.BURIED, columns.seq == number).values(**again)
     invocation_seq = connection.execute(statement.returning(columns.invocation_seq)).scalar()
     if invocation_seq is None:
         return False
@@ -331,23 +336,7 @@ def _replay(connection: sa.Connection, number: int, holding: _Holding) -> bool:
     return True
 
 
-def _leased_of(row: "sa.Row[Any]") -> LeasedDelivery:
-    return LeasedDelivery(seq=row.seq, epoch=row.epoch, invocation_seq=row.invocation_seq, **_told_by(row))
-
-
-def _dead_letter(row: "sa.Row[Any]") -> DeadLetter:
-    return DeadLetter(id=row.seq, error=row.error, buried_at=row.buried_at, **_told_by(row))
-
-
-def _told_by(row: "sa.Row[Any]") -> dict[str, Any]:
-    """The record and the invocation that it tells of, as both kinds show them."""
-    return {
-        "destination": row.destination,
-        "record": row.record,
-        "condition": row.condition,
-        "target": Target(row.service, row.qualifier, row.function),
-        "invocation_id": row.invocation_id,
-        "request_id": row.request_id,
-        "attempts": row.attempts,
-        "created_at": row.created_at,
-    }
+def _leased_of(row: "sa.Row[Any]", meta: bytes | None) -> LeasedDelivery:
+    """`meta` is its invocation's; of one that is not kept any more, no functions are known that led to it."""
+    chain = meta_of(meta).chain
+    return LeasedDelivery(seq=row.seq, epoch=row.epoch, invocation_seq=row.invocation_seq, chain=chain, **told_by(row))

@@ -177,7 +177,7 @@ def leased_of(row: Sequence[Any], ahead: float) -> Leased:
         enqueued_at=enqueued_at,
         expires_at=expires_at - ahead,
         last_error=last_error,
-        meta=NO_META if meta is None else _decode_meta(meta),
+        meta=meta_of(meta),
     )
 
 
@@ -208,5 +208,9 @@ def record_of(row: Any, ahead: float) -> AsyncInvocation:
         duration_ms=row.duration_ms,
         destination_status=row.destination_status,
         events=events_of(row.events, row.enqueued_at),
-        meta=NO_META if row.meta is None else _decode_meta(row.meta),
+        meta=meta_of(row.meta),
     )
+
+
+def meta_of(encoded: bytes | None) -> InvocationMeta:
+    return NO_META if encoded is None else _decode_meta(encoded)
