@@ -10,6 +10,16 @@ from tests.support import command_line
 
 HELLO = "def handler(event, context):\n    return 'v{} ' + context.service.qualifier\n"
 MANY_OBJECTS = 3
+TEMPLATE_WITH_LAYER = """\
+ROSTemplateFormatVersion: '2015-09-01'
+Transform: 'Aliyun::Serverless-2018-04-03'
+Resources:
+  layered:
+    Type: 'Aliyun::Serverless::Service'
+    hello:
+      Type: 'Aliyun::Serverless::Function'
+      Properties: {{Handler: index.handler, Runtime: python3, CodeUri: ./code, Layers: ['{arn}']}}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +62,9 @@ def test_list_says_how_each_function_is_called(sesame: Sesame, tmp_path: Path) -
     assert "No services." in run(sesame, "list", "--prefix", "nothing").stdout
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "app.py").write_text("def handler(environ, start_response):\n    return [b'']\n")
-    run(sesame, "deploy", tmp_path / "web", "--name", "site/web")
+    said = run(sesame, "deploy", tmp_path / "web", "--name", "site/web").stderr
+    port = sesame.endpoint.rpartition(":")[2]
+    assert f"Call it: http://web.site.localhost:{port}/\n" in said
     lines = run(sesame, "list", "site").stdout.splitlines()
     assert lines[0].startswith("site/web  python")
     assert lines[1].startswith(f"  http http  {sesame.endpoint}/2016-08-15/proxy/site/web/  anonymous GET")
@@ -140,3 +152,28 @@ def test_logs_print_a_json_object_a_line(sesame: Sesame, tmp_path: Path) -> None
     lines = [json.loads(line) for line in run(sesame, *request, "--json").stdout.splitlines()]
     assert {(each["requestId"], each["functionName"]) for each in lines} == {(called["requestId"], "hello")}
     assert lines[0]["message"].startswith("FC Invoke Start")
+
+
+def test_layers_from_the_command_line(sesame: Sesame, tmp_path: Path) -> None:
+    (tmp_path / "shared" / "python").mkdir(parents=True)
+    for number in (1, 2):
+        (tmp_path / "shared" / "python" / "shared.py").write_text(f"NUMBER = {number}\n")
+        made = json.loads(run(sesame, "layers", "publish", "greetings", tmp_path / "shared", "--json").stdout)
+        assert made["version"] == number
+    assert "greetings  version 2" in run(sesame, "layers", "list").stdout
+    assert [line.split()[2] for line in run(sesame, "layers", "list", "greetings").stdout.splitlines()] == ["1", "2"]
+
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "index.py").write_text(
+        "import shared\n\ndef handler(event, context):\n    return shared.NUMBER\n"
+    )
+    (tmp_path / "template.yml").write_text(TEMPLATE_WITH_LAYER.format(arn=made["arn"]))
+    run(sesame, "deploy", tmp_path)
+    assert run(sesame, "invoke", "layered/hello").stdout == "2"
+
+    assert run(sesame, "layers", "delete", "greetings", "1").stdout == "- greetings/1\n"
+    assert "name the VERSION" in run(sesame, "layers", "delete", "greetings", expect=2).stderr
+    assert run(sesame, "layers", "delete", "greetings", "--all").stdout == "- greetings/2\n"
+    assert "LayerNotFound" in run(sesame, "layers", "delete", "greetings", "--all", expect=1).stderr
+    assert run(sesame, "invoke", "layered/hello").stdout == "2"
+    run(sesame, "delete", "layered", "--all")

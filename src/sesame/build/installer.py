@@ -10,11 +10,13 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
+from sesame.build import pruning
 from sesame.build.requirements import Requirements
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, Interpreter, how_to_get
@@ -63,6 +65,7 @@ class Installer:
         key = hashlib.sha256(f"{FORMAT}\n{by}\n{requirements.digest}".encode()).hexdigest()[:32]
         final = self._cache / key
         if final.is_dir() and requirements.cacheable and not self._fresh:
+            pruning.used(final)
             return Installed(final / "packages", _read_names(final))
         with staged(final) as staging:
             if interpreter is not None:
@@ -70,6 +73,7 @@ class Installer:
             else:
                 names = self._with_uv(requirements, runtime, staging / "packages")
             (staging / "from-source").write_text("\n".join(names))
+        pruning.prune(self._cache, time.time())
         return Installed(final / "packages", names)
 
     def _with_pip(self, requirements: Requirements, interpreter: Interpreter, target: Path) -> tuple[str, ...]:
@@ -90,8 +94,10 @@ class Installer:
         """The directory of the pip that goes with the interpreter, fetched once."""
         pins = lines_of(lock_files(interpreter)[1])
         key = hashlib.sha256(f"{interpreter.minor} {pins}".encode()).hexdigest()[:16]
-        final = self._cache / "pip" / key
-        if not final.is_dir():
+        final = self._cache / f"pip-{key}"
+        if final.is_dir():
+            pruning.used(final)
+        else:
             with staged(final) as staging:
                 BootstrappedPip(interpreter, staging).fetch(pins)
         return final

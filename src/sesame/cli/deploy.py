@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -16,6 +17,7 @@ from sesame.cli.server_options import Session, at_server_with
 from sesame.cli.wanted import wanted, with_project_options
 from sesame.deploy import sources
 from sesame.deploy.apply import apply
+from sesame.deploy.local_url import local_url
 from sesame.deploy.plan import Plan, Step, removal
 from sesame.deploy.plan import plan as plan_of
 from sesame.deploy.project import Project
@@ -23,6 +25,10 @@ from sesame.model.errors import ConfigurationError
 from sesame.settings import TABLE
 
 EXIT_CHANGES = 2
+# How this machine is addressed; the cloud and other machines serve no names below `localhost`.
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+HTTP_PORT = 80
+SHOWN_CALLS = 6
 # What only a folder without a template takes.
 _FOLDER_OPTIONS = {
     "name": "--name",
@@ -155,13 +161,17 @@ def _document(made: Plan, answers: dict[str, Any]) -> dict[str, Any]:
 
 def _next_steps(project: Project, endpoint: str) -> list[str]:
     """How to call what was deployed: URLs of HTTP triggers, and the command for an event."""
+    address = urlsplit(endpoint)
+    local = address.scheme == "http" and address.hostname in LOOPBACK
     lines: list[str] = []
     with_http = set()
     for trigger in project.triggers:
         if trigger.fields["triggerType"] == "http":
             with_http.add((trigger.service, trigger.function))
+            if local and (url := local_url(trigger, address.port or HTTP_PORT)):
+                lines.append(url)
             lines.append(f"{endpoint}/2016-08-15/proxy/{trigger.service}/{trigger.function}/")
     for function in project.functions:
         if (function.service, function.name) not in with_http:
             lines.append(f"sesame invoke {function.service}/{function.name} -e '{{}}'")
-    return [f"Call it: {line}" for line in lines[:5]]
+    return [f"Call it: {line}" for line in lines[:SHOWN_CALLS]]

@@ -34,6 +34,7 @@ COMMANDS = {
     "delete": ("sesame.cli.deletion", "Deletes a service, function or trigger."),
     "publish": ("sesame.cli.versions", "Publishes a version of a service."),
     "alias": ("sesame.cli.versions", "Lists, sets and deletes aliases."),
+    "layers": ("sesame.cli.layers", "Publishes, lists and deletes layers."),
     "buckets": ("sesame.cli.buckets", "Makes buckets; puts, gets and lists objects."),
     "status": ("sesame.cli.status", "Says whether a Sesame runs, and what it has."),
     "logs": ("sesame.cli.logs", "Prints what a function wrote, kept or as it comes."),

@@ -15,8 +15,9 @@ import msgspec
 from sesame.cli.client import Client
 from sesame.deploy import archive
 from sesame.deploy.apply import apply
+from sesame.deploy.local_url import local_url
 from sesame.deploy.plan import Plan, Step, plan, removal
-from sesame.deploy.project import Code, Function, Place, Project, Trigger
+from sesame.deploy.project import Code, Function, Place, Project
 from sesame.dev.watching import Matters, matters
 from sesame.model import limits
 from sesame.model.errors import Exhausted, SesameError
@@ -200,14 +201,10 @@ class Development:
 def urls(project: Project, port: int) -> Iterator[str]:
     """The local URL of each HTTP function, with the methods that it takes and who may call."""
     for trigger in project.triggers:
-        if trigger.fields["triggerType"] == "http" and trigger.fields.get("qualifier") in (None, "", limits.LATEST):
+        if (url := local_url(trigger, port)) is not None:
             config = trigger.fields["triggerConfig"]
             who = "" if config.get("authType") == "anonymous" else ", signed requests only"
-            yield f"{url_of(trigger, port)}  {' '.join(config.get('methods', ()))}{who}"
-
-
-def url_of(trigger: Trigger, port: int) -> str:
-    return f"http://{trigger.function}.{trigger.service}.localhost:{port}/"
+            yield f"{url}  {' '.join(config.get('methods', ()))}{who}"
 
 
 def _line(step: Step) -> str:

@@ -1,0 +1,101 @@
+"""`sesame layers`: publishes, lists and deletes the layers that functions share.
+
+A layer's versions never change; a function names one by its ARN, which `publish` prints.
+"""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sesame.cli.client import quoted
+from sesame.cli.server_options import Session, at_server
+from sesame.model import limits
+
+
+@click.group()
+def layers() -> None:
+    """Publishes, lists and deletes layers: what several functions share, below /opt of each."""
+
+
+@layers.command()
+@click.argument("name")
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "-r", "--runtime", "runtimes", multiple=True, type=click.Choice(limits.SANDBOXED_RUNTIMES),
+    help="A runtime that it is for; may be given again [default: all].",
+)  # fmt: skip
+@click.option("-d", "--description", default="", help="What is in it.")
+@at_server
+def publish(session: Session, name: str, source: Path, runtimes: tuple[str, ...], description: str) -> None:
+    """Publishes the folder or zip SOURCE as the next version of the layer NAME.
+
+    Python finds what lies below `python/` of it.
+    """
+    session.announce(f"Publishing the layer {name}")
+    sent = {
+        "code": {"zipFile": base64.b64encode(_packed(source)).decode()},
+        "compatibleRuntime": list(runtimes or limits.SANDBOXED_RUNTIMES),
+        "description": description,
+    }
+    made = session.client.ask("POST", f"{_versions(name)}", sent)
+    session.show(made, lambda: iter([f"{name}  version {made['version']}  {made['arn']}"]))
+
+
+@layers.command("list")
+@click.argument("name", required=False)
+@at_server
+def list_layers(session: Session, name: str | None) -> None:
+    """Lists the newest version of each layer; or all versions of the layer NAME."""
+    session.announce("Listing layers")
+    found = list(_of(session, name) if name is not None else session.client.pages("/layers", "layers"))
+    session.show({"layers": found}, lambda: _lines(found))
+
+
+@layers.command()
+@click.argument("name")
+@click.argument("version", type=click.IntRange(1), required=False)
+@click.option("--all", "everything", is_flag=True, help="All versions.")
+@at_server
+def delete(session: Session, name: str, version: int | None, everything: bool) -> None:
+    """Deletes a VERSION of the layer NAME, or all of them. Functions that name one keep it."""
+    if (version is None) == (not everything):
+        raise click.UsageError("name the VERSION to delete, or give --all")
+    session.announce(f"Deleting the layer {name}")
+    gone = [each["version"] for each in _of(session, name)] if version is None else [version]
+    for each in gone:
+        session.client.ask("DELETE", f"{_versions(name)}/{each}")
+    session.show({"deleted": [f"{name}/{each}" for each in gone]}, lambda: (f"- {name}/{each}" for each in gone))
+
+
+def _of(session: Session, name: str) -> Iterator[Any]:
+    """Every version of a layer, page by page: the API's list goes on by a number and not by a token."""
+    start = 1
+    while True:
+        page = session.client.ask("GET", f"{_versions(name)}?startVersion={start}")
+        yield from page["layers"]
+        start = page.get("nextVersion") or 0
+        if not start:
+            return
+
+
+def _versions(name: str) -> str:
+    return f"/layers/{quoted(name)}/versions"
+
+
+def _packed(source: Path) -> bytes:
+    # Needed for this command alone.
+    from sesame.deploy.archive import packed
+    from sesame.deploy.project import Code
+
+    return packed(Code(path=source.resolve()))
+
+
+def _lines(found: list[Any]) -> Iterator[str]:
+    if not found:
+        yield "No layers."
+    for each in found:
+        runtimes = ", ".join(each["compatibleRuntime"])
+        yield f"{each['layerName']}  version {each['version']}  {each['codeSize']} bytes  {runtimes}"
