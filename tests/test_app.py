@@ -87,7 +87,7 @@ async def test_background_tasks_that_are_killed_come_back(
             await eventually(lambda: asyncio.all_tasks() - here - set(before.values()) == set())
         for task in before.values():
             task.cancel()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not came_back(before):  # noqa: ASYNC110 - a task that starts tells nobody
                 await asyncio.sleep(0.01)
     finally:

@@ -45,7 +45,7 @@ async def test_a_task_that_ends_is_started_again(end: Callable[[], Awaitable[Non
             await asyncio.Event().wait()
 
     tasks.keep("work", run)
-    await asyncio.wait_for(enough.wait(), 10)
+    await asyncio.wait_for(enough.wait(), 30)
     assert tasks.names() == ["work"]
     await tasks.close()
     await tasks.close()
@@ -62,9 +62,9 @@ async def test_a_task_that_was_cancelled_from_outside_comes_back_and_closing_end
 
     tasks.keep("work", run)
     for _ in range(3):
-        await asyncio.wait_for(started.acquire(), 10)
+        await asyncio.wait_for(started.acquire(), 30)
         task_named("work").cancel()
-    await asyncio.wait_for(started.acquire(), 10)
+    await asyncio.wait_for(started.acquire(), 30)
     running = task_named("work")
     await tasks.close()
     assert running.cancelled()

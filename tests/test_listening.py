@@ -44,7 +44,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 def status_of(url: str, context: ssl.SSLContext | None = None) -> int:
     try:
-        with urllib.request.urlopen(url, timeout=5, context=context) as answer:
+        with urllib.request.urlopen(url, timeout=60, context=context) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 from tests.support import forked
+from tests.support.interpreters import INTERPRETERS
 
 from sesame.build import checks, installer, requirements
 from sesame.build.builder import Builder
 from sesame.build.installer import Installer
 from sesame.deploy.project import Code, Function, Place, Project, Service
 from sesame.model.errors import ConfigurationError
-from sesame.sandbox.runtimes.interpreters import discover
 
-FOUND = discover()
+FOUND = INTERPRETERS
 
 
 def make_wheel(folder: Path, name: str, tag: str = "py2.py3-none-any", files: dict[str, str] | None = None) -> None:

@@ -16,13 +16,10 @@ from pathlib import Path
 
 import pytest
 from tests.support.dap import DapClient
+from tests.support.interpreters import DEBUGGERS, INTERPRETERS
 
 from sesame.cli import dev
-from sesame.sandbox.runtimes.interpreters import discover
-from sesame.sandbox.runtimes.lookup import Runtimes
-from sesame.sandbox.runtimes.places import default_root
 
-_known = Runtimes.look_up({}, default_root())
 PATIENCE_S = 120.0
 SOURCE = """
 import os
@@ -109,7 +106,7 @@ def test_a_debugger_attaches_as_launch_json_says_and_nothing_else_can_be_reached
     folder = tmp_path / "web"
     folder.mkdir()
     (folder / "main.py").write_text(SOURCE.replace("NUMBER", "one"))
-    runtime = next((name for name in discover() if _known.debuggers.installed(name)), None)
+    runtime = next((name for name in INTERPRETERS if DEBUGGERS.installed(name)), None)
     if runtime is None:
         pytest.skip("no runtime's debugger is installed")
     running = Running(folder, tmp_path / "cache", "--runtime", runtime, "--debug", "demo/web", "--debug-port", "0")

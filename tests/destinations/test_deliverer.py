@@ -178,7 +178,7 @@ async def setup() -> AsyncIterator[Setup]:
     )
     deliverer.start()
     yield Setup(clocks, queue, sender, deliverer, accepted, objection)
-    await asyncio.wait_for(deliverer.close(0.0), 5)
+    await asyncio.wait_for(deliverer.close(0.0), 30)
     assert sender.closed
 
 

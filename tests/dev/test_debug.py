@@ -19,15 +19,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.support.dap import DapClient
+from tests.support.interpreters import DEBUGGERS, INTERPRETERS
 
 from sesame.app import Sesame
 from sesame.cli.client import Client
 from sesame.cli.server import Key, Server
 from sesame.dev.debug_bridge import DebugBridge
 from sesame.model.invocation import Target
-from sesame.sandbox.runtimes.interpreters import discover
-from sesame.sandbox.runtimes.lookup import Runtimes
-from sesame.sandbox.runtimes.places import default_root
 from sesame.settings import Settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -48,13 +46,12 @@ def stops(event, context):
 """
 LINE = 6
 RUNTIMES = ("python2.7", "python3", "python3.12")
-_known = Runtimes.look_up({}, default_root())
 
 
 def debugged(runtime: str) -> Any:
-    if runtime not in discover():
+    if runtime not in INTERPRETERS:
         return pytest.param(runtime, marks=pytest.mark.skip(f"no interpreter for {runtime}"))
-    if not _known.debuggers.installed(runtime):
+    if not DEBUGGERS.installed(runtime):
         return pytest.param(runtime, marks=pytest.mark.skip(f"the debugger of {runtime} is not installed"))
     return runtime
 
@@ -133,8 +130,8 @@ async def test_a_breakpoint_stops_the_function_in_its_sandbox(
 async def test_breakpoint_stops_for_an_attached_debugger_and_a_second_one_is_turned_away(
     sesame: Sesame, client: Client, tmp_path: Path
 ) -> None:
-    runtime = next(runtime for runtime in reversed(RUNTIMES) if runtime in discover())
-    if not _known.debuggers.installed(runtime):
+    runtime = next(runtime for runtime in reversed(RUNTIMES) if runtime in INTERPRETERS)
+    if not DEBUGGERS.installed(runtime):
         pytest.skip(f"the debugger of {runtime} is not installed")
     await asyncio.to_thread(deploy, client, "stops", runtime, "main.stops")
     target = Target("demo", "LATEST", "stops")
@@ -172,7 +169,7 @@ async def test_breakpoint_stops_for_an_attached_debugger_and_a_second_one_is_tur
 
 async def test_a_local_handler_waits_for_its_debugger_and_is_called_under_it(tmp_path: Path) -> None:
     """Through `sesame invoke --debug` as a process of its own, which ends with the answer."""
-    runtime = next((each for each in discover() if _known.debuggers.installed(each)), None)
+    runtime = next((each for each in INTERPRETERS if DEBUGGERS.installed(each)), None)
     if runtime is None:
         pytest.skip("no runtime's debugger is installed")
     (tmp_path / "main.py").write_text(SOURCE)

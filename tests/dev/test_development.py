@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.support.interpreters import INTERPRETERS
 
 from sesame.app import Sesame
 from sesame.cli import call_text
@@ -20,7 +21,6 @@ from sesame.deploy import sources
 from sesame.deploy.project import Project
 from sesame.dev.development import Development, Needs, urls
 from sesame.model.invocation import Invocation, Outcome
-from sesame.sandbox.runtimes.interpreters import discover
 from sesame.settings import Settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -42,7 +42,7 @@ WEB = """
       Events:
         http: {Type: HTTP, Properties: {AuthType: ANONYMOUS, Methods: [GET, POST]}}
 """
-RUNTIME = next(name for name in reversed(discover()) if name != "python2.7")
+RUNTIME = next(name for name in reversed(INTERPRETERS) if name != "python2.7")
 GOOD = "import other\n\ndef handler(event, context):\n    return 'main %s, other %s' % (1, other.NUMBER)\n"
 BROKEN = "def handler(event, context):\n    return 'never closed\n"
 _numbers = itertools.count(1)

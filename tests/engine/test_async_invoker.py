@@ -58,7 +58,7 @@ class Setup:
 async def setup() -> AsyncIterator[Setup]:
     made = _build()
     yield made
-    await asyncio.wait_for(made.invoker.close(0.0), 5)
+    await asyncio.wait_for(made.invoker.close(0.0), 30)
 
 
 def _build(caps: Caps = CAPS, cores: int = 2) -> Setup:

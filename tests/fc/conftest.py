@@ -214,7 +214,7 @@ async def hang_up_on(
         _reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         writer.write(f"POST {path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await endpoint.engine.entered.wait()
             if behind:
                 writer.write(behind)

@@ -172,7 +172,7 @@ async def test_layers(demo: Client, zip_of: Callable[..., bytes]) -> None:
     arn = f"acs:fc:{REGION}:{ACCOUNT_ID}:layers/tools/versions/1"
     assert (made["layerName"], made["version"], made["arn"], made["acl"]) == ("tools", 1, arn, 0)
     assert made["codeChecksum"] == str(crc64.xz(archive))
-    assert (await asyncio.to_thread(requests.get, made["code"]["location"], timeout=10)).content == archive
+    assert (await asyncio.to_thread(requests.get, made["code"]["location"], timeout=60)).content == archive
     assert (await demo.request("POST", "/layers/tools/versions", sent))["version"] == 2
     assert await demo.request("PUT", "/layers/tools/acl", public="true") == {}
     assert (await demo.request("GET", f"/layerarn/{quote(arn, safe='')}"))["acl"] == 1

@@ -20,9 +20,9 @@ async def talk(server: HttpServer, data: bytes) -> bytes:
     """Sends, and reads until the server closes or the first answer is whole."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(data)
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
     length = next((int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line), 0)
-    body = await asyncio.wait_for(reader.readexactly(length), 5)
+    body = await asyncio.wait_for(reader.readexactly(length), 30)
     writer.close()
     return head + body
 
@@ -99,8 +99,8 @@ async def test_connections_are_kept_and_requests_may_be_pipelined(endpoint: Endp
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(one + one.replace(b"\r\n\r\n1", b"\r\n\r\n2"))
     for body in (b"1", b"2"):
-        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
-        assert await asyncio.wait_for(reader.readexactly(1), 5) == body
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+        assert await asyncio.wait_for(reader.readexactly(1), 30) == body
     writer.close()
 
 
@@ -123,9 +123,9 @@ async def test_a_closed_connection_cancels_the_call(endpoint: Endpoint, server: 
     endpoint.engine.then = forever
     _reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(request("POST", "/2016-08-15" + INVOKE, endpoint.signed("POST", INVOKE)))
-    await asyncio.wait_for(endpoint.engine.entered.wait(), 5)
+    await asyncio.wait_for(endpoint.engine.entered.wait(), 30)
     writer.transport.abort()
-    await asyncio.wait_for(cancelled.wait(), 5)
+    await asyncio.wait_for(cancelled.wait(), 30)
 
 
 async def test_it_listens_on_loopback_and_tells_its_port(server: HttpServer) -> None:
@@ -155,7 +155,7 @@ async def test_stopping_ends_the_calls_that_do_not_end_by_themselves(endpoint: E
     answer = asyncio.ensure_future(
         talk(server, request("POST", "/2016-08-15" + INVOKE, endpoint.signed("POST", INVOKE)))
     )
-    await asyncio.wait_for(endpoint.engine.entered.wait(), 5)
+    await asyncio.wait_for(endpoint.engine.entered.wait(), 30)
     await server.stop(grace_s=0.01)
     assert cleaned_up.is_set()
     assert (await answer).startswith(b"HTTP/1.1 500 ")
@@ -174,7 +174,7 @@ async def test_stopping_lets_running_calls_end(endpoint: Endpoint) -> None:
     answer = asyncio.ensure_future(
         talk(server, request("POST", "/2016-08-15" + INVOKE, endpoint.signed("POST", INVOKE)))
     )
-    await asyncio.wait_for(endpoint.engine.entered.wait(), 5)
+    await asyncio.wait_for(endpoint.engine.entered.wait(), 30)
     stop = asyncio.ensure_future(server.stop(grace_s=5))
     await asyncio.sleep(0)
     go_on.set()

@@ -21,7 +21,7 @@ from sesame.model.invocation import Invocation, Outcome
 ROUTES = {"routes": [{"path": "/*", "serviceName": "demo", "functionName": "f"}]}
 ONE, TWO = "one.example.com", "two.example.com"
 ONES, TWOS, NEW_ONES = pair(ONE), pair(TWO), pair(ONE)
-TIMEOUT_S = 5
+TIMEOUT_S = 30
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from sesame.http.limits import Limits
 from sesame.http.server import HttpServer
 
 Serve = Callable[[Exchange], Coroutine[Any, Any, None]]
-TIMEOUT_S = 5
+TIMEOUT_S = 30
 GET = b"GET /a%20b?x=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 

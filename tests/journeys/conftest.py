@@ -50,7 +50,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("runtime", RUNTIMES)
 
 
-def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 10.0) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
     """Polls until `condition` gives something true, and gives that."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):

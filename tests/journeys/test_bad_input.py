@@ -215,16 +215,16 @@ def test_who_is_not_known(sesame: Sesame) -> None:
 def test_dates_that_do_not_hold(sesame: Sesame) -> None:
     headers = {"date": DATE}
     headers["authorization"] = Auth(KEY_ID, SECRET).sign_request("GET", "/2016-08-15/services", headers)
-    late = requests.get(sesame.endpoint + "/2016-08-15/services", headers=headers, timeout=10)
+    late = requests.get(sesame.endpoint + "/2016-08-15/services", headers=headers, timeout=60)
     assert (late.status_code, late.json()["ErrorCode"]) == (403, "AccessDenied")
     headers = {"date": "some day"}
     headers["authorization"] = Auth(KEY_ID, SECRET).sign_request("GET", "/2016-08-15/services", headers)
-    broken = requests.get(sesame.endpoint + "/2016-08-15/services", headers=headers, timeout=10)
+    broken = requests.get(sesame.endpoint + "/2016-08-15/services", headers=headers, timeout=60)
     assert (broken.status_code, broken.json()["ErrorCode"]) == (400, "InvalidArgument")
 
 
 def test_missing_headers(sesame: Sesame) -> None:
-    answer = requests.get(sesame.endpoint + "/2016-08-15/services", timeout=10)
+    answer = requests.get(sesame.endpoint + "/2016-08-15/services", timeout=60)
     assert (answer.status_code, answer.json()["ErrorCode"]) == (400, "MissingRequiredHeader")
 
 

@@ -8,11 +8,10 @@ from typing import Any
 import oss2
 import pytest
 from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, Sesame
+from tests.support.interpreters import INTERPRETERS
 from tests.support.official_sdks import ask_by_fc2
 
-from sesame.sandbox.runtimes.interpreters import discover
-
-RUNTIME = next(iter(discover()), "python3.12")
+RUNTIME = next(iter(INTERPRETERS), "python3.12")
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import requests
 from tests.journeys.conftest import FUNCTIONS, Sesame
-
-from sesame.sandbox.runtimes.interpreters import discover
+from tests.support.interpreters import INTERPRETERS
 
 ALL = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"]
 INSTALL_TIMEOUT_S = 300
@@ -145,7 +144,7 @@ def test_frameworks_unchanged(publish: Callable[..., Site], runtime: str, framew
 
 def install(runtime: str, packages: list[str], folder: Path) -> None:
     """As pip installs them under this interpreter; skips, saying why, where they cannot be had."""
-    python = str(discover()[runtime].path)
+    python = str(INTERPRETERS[runtime].path)
     uv = Path(sys.executable).with_name("uv")
     if uv.exists() and runtime not in OLDER_THAN_UV_KNOWS:
         # A tenth of what pip takes.

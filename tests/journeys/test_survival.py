@@ -104,7 +104,7 @@ def test_an_acknowledged_change_survives_kill_9_at_any_moment(
         assert set(acknowledged) <= set(deployed(client))
         for name in acknowledged:
             link = client.get_function_code(name, "f").data
-            assert str(crc64.xz(requests.get(link["url"], timeout=10).content)) == link["checksum"]
+            assert str(crc64.xz(requests.get(link["url"], timeout=60).content)) == link["checksum"]
         assert client.invoke_function(acknowledged[-1], "f").data == b"hello world"
 
 

@@ -48,13 +48,13 @@ def test_blocked_public_access_ends_what_acls_gave_and_refuses_new_ones(
     bucket.put_object("k", b"data")
     bucket.put_object("open", b"data", headers={"x-oss-object-acl": "public-read"})
     link = f"{endpoint.url}/photos/"
-    assert requests.get(link + "k", timeout=10).status_code == 200
+    assert requests.get(link + "k", timeout=60).status_code == 200
     assert block(endpoint, on=True, bucket=level).status_code == 200
     assert blocked(endpoint, level) == "true"
     for attempt in (
-        lambda: requests.get(link + "k", timeout=10),
-        lambda: requests.get(link + "open", timeout=10),
-        lambda: requests.put(link + "k", data=b"other", timeout=10),
+        lambda: requests.get(link + "k", timeout=60),
+        lambda: requests.get(link + "open", timeout=60),
+        lambda: requests.put(link + "k", data=b"other", timeout=60),
     ):
         assert attempt().status_code == 403
     for refused in (
@@ -69,7 +69,7 @@ def test_blocked_public_access_ends_what_acls_gave_and_refuses_new_ones(
     assert bucket.get_object("k").read() == b"data"
     assert block(endpoint, on=False, bucket=level).status_code == 200
     assert blocked(endpoint, level) == "false"
-    assert requests.get(link + "open", timeout=10).status_code == 200
+    assert requests.get(link + "open", timeout=60).status_code == 200
 
 
 def test_the_account_of_another_is_not_blocked(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
@@ -94,12 +94,12 @@ def test_who_requests_pays_or_is_refused(endpoint: RunningEndpoint, bucket: oss2
     assert endpoint.request("GET", "k", auth=other).status_code == 403
     assert endpoint.request("GET", "k", auth=other, headers={"x-oss-request-payer": "requester"}).content == b"data"
     assert (
-        requests.get(f"{endpoint.url}/photos/k", headers={"x-oss-request-payer": "requester"}, timeout=10).status_code
+        requests.get(f"{endpoint.url}/photos/k", headers={"x-oss-request-payer": "requester"}, timeout=60).status_code
         == 403
     )
     assert bucket.get_object("k").read() == b"data"
     bucket.put_bucket_request_payment("BucketOwner")
-    assert requests.get(f"{endpoint.url}/photos/k", timeout=10).content == b"data"
+    assert requests.get(f"{endpoint.url}/photos/k", timeout=60).content == b"data"
 
 
 def test_referers_decide_over_links_and_strangers_but_not_over_programs(
@@ -119,10 +119,10 @@ def test_referers_decide_over_links_and_strangers_but_not_over_programs(
             ("http://evil.example/?http://good.example/", 403),
             ("", 403),
         ):
-            assert requests.get(url, headers={"Referer": referer} if referer else {}, timeout=10).status_code == status
+            assert requests.get(url, headers={"Referer": referer} if referer else {}, timeout=60).status_code == status
     assert bucket.get_object("k").read() == b"data"
     bucket.put_bucket_referer(oss2.models.BucketReferer(True, ["http://good.example/*"]))
-    assert requests.get(f"{endpoint.url}/photos/k", timeout=10).status_code == 200
+    assert requests.get(f"{endpoint.url}/photos/k", timeout=60).status_code == 200
 
 
 def test_matching_referers_takes_no_time_that_a_caller_can_stretch() -> None:

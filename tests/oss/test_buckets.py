@@ -64,7 +64,7 @@ def test_names_of_buckets_have_rules(endpoint: RunningEndpoint, name: str) -> No
     auth = endpoint.bucket().auth
     call = oss2.http.Request("PUT", f"{endpoint.url}/{name}/")
     sign_by_oss2(auth, call, name, "")
-    response = requests.put(call.url, headers=call.headers, timeout=10)
+    response = requests.put(call.url, headers=call.headers, timeout=60)
     assert (response.status_code, "<Code>InvalidBucketName</Code>" in response.text) == (400, True)
 
 
@@ -134,7 +134,7 @@ def test_listing_without_url_encoding_is_xml_all_the_same(endpoint: RunningEndpo
     bucket.put_object("a<&>ü", b"data")
     call = oss2.http.Request("GET", f"{endpoint.url}/photos/")
     sign_by_oss2(bucket.auth, call, "photos", "")
-    text = requests.get(call.url, headers=call.headers, timeout=10).content.decode()
+    text = requests.get(call.url, headers=call.headers, timeout=60).content.decode()
     assert "<Key>a&lt;&amp;&gt;ü</Key>" in text
     assert "EncodingType" not in text
 

@@ -128,8 +128,8 @@ def test_every_place_where_clients_put_code(endpoint: RunningEndpoint, folder: s
     name = folder + loan.object_name
     own = with_token(endpoint, loan)
     assert own.put_object(name, b"code").status == 200
-    assert requests.get(own.sign_url("GET", name, 60), timeout=10).content == b"code"
-    assert requests.put(own.sign_url("PUT", name, 60), data=b"more", timeout=10).status_code == 200
+    assert requests.get(own.sign_url("GET", name, 60), timeout=60).content == b"code"
+    assert requests.put(own.sign_url("PUT", name, 60), data=b"more", timeout=60).status_code == 200
     assert endpoint.run(endpoint.code_uploads.read(loan.bucket_name, name, THE_ACCOUNT)) == b"more"
 
 
@@ -160,7 +160,7 @@ def test_after_it_is_taken_the_token_is_good_for_nothing(endpoint: RunningEndpoi
     refused(lambda: own.get_object(loan.object_name))
     refused(lambda: own.upload_part(loan.object_name, begun, 1, b"y"))
     refused(lambda: own.complete_multipart_upload(loan.object_name, begun, []))
-    assert requests.put(link, data=b"y", timeout=10).status_code == 403
+    assert requests.put(link, data=b"y", timeout=60).status_code == 403
 
 
 def test_after_its_time_the_token_is_good_for_nothing_and_what_was_left_goes(

@@ -56,7 +56,7 @@ def longest_stall(endpoint: RunningEndpoint, act: Callable[[], object]) -> float
     beating = asyncio.run_coroutine_threadsafe(beat(), endpoint.loop)
     act()
     stop = True
-    beating.result(timeout=10)
+    beating.result(timeout=60)
     return longest
 
 

@@ -49,7 +49,7 @@ def v4(written: str) -> dict[str, str]:
 def post(endpoint: RunningEndpoint, fields: dict[str, str], data: bytes = b"data", **kwargs: Any) -> requests.Response:
     files = {"file": ("dir/name.txt", data, "text/plain")}
     return requests.post(
-        f"{endpoint.url}/photos", data=fields, files=files, timeout=10, allow_redirects=False, **kwargs
+        f"{endpoint.url}/photos", data=fields, files=files, timeout=60, allow_redirects=False, **kwargs
     )
 
 
@@ -169,6 +169,6 @@ def test_what_is_no_form_is_refused(
     endpoint: RunningEndpoint, bucket: oss2.Bucket, content_type: str, body: bytes
 ) -> None:
     bucket.put_bucket_acl("public-read-write")
-    response = requests.post(f"{endpoint.url}/photos/", data=body, headers={"Content-Type": content_type}, timeout=10)
+    response = requests.post(f"{endpoint.url}/photos/", data=body, headers={"Content-Type": content_type}, timeout=60)
     assert response.status_code == 400
     assert [found.key for found in oss2.ObjectIterator(bucket)] == []

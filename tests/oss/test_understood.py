@@ -104,7 +104,7 @@ def test_what_does_not_go_together_is_not_implemented(
 def test_a_repeated_item_is_refused(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:
     bucket.put_bucket_acl("public-read")
     bucket.put_object("k", b"data")
-    response = requests.get(f"{endpoint.url}/photos/k?versionId=null&versionId=other", timeout=10)
+    response = requests.get(f"{endpoint.url}/photos/k?versionId=null&versionId=other", timeout=60)
     assert code(response) == (400, "InvalidArgument")
 
 
@@ -199,7 +199,7 @@ def test_an_acl_given_at_the_end_of_an_upload_counts(endpoint: RunningEndpoint, 
     parts = [oss2.models.PartInfo(1, part.etag)]
     bucket.complete_multipart_upload("k", upload, parts, headers={"x-oss-object-acl": "private"})
     assert bucket.get_object_acl("k").acl == "private"
-    assert requests.get(f"{endpoint.url}/photos/k", timeout=10).status_code == 403
+    assert requests.get(f"{endpoint.url}/photos/k", timeout=60).status_code == 403
     upload = bucket.init_multipart_upload("k").upload_id
     part = bucket.upload_part("k", upload, 1, b"data")
     with pytest.raises(oss2.exceptions.InvalidArgument):

@@ -9,14 +9,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tests.support.interpreters import DEBUGGERS
 
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.runtimes.debuggers import Debuggers, lock_files, pin_of
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS, Interpreter
-from sesame.sandbox.runtimes.lookup import Runtimes
-from sesame.sandbox.runtimes.places import default_root
-
-KNOWN = Runtimes.look_up({}, default_root())
 
 
 def an_interpreter(runtime: str, version: str) -> Interpreter:
@@ -49,9 +46,9 @@ def test_a_debugger_that_is_not_installed_is_named_with_the_next_step(tmp_path: 
 
 @pytest.mark.parametrize("runtime", MINOR_VERSIONS)
 def test_what_is_installed_is_a_layer(runtime: str) -> None:
-    if not KNOWN.debuggers.installed(runtime):
+    if not DEBUGGERS.installed(runtime):
         pytest.skip(f"the debugger of {runtime} is not installed")
-    names = zipfile.ZipFile(io.BytesIO(KNOWN.debuggers.archive(runtime))).namelist()
+    names = zipfile.ZipFile(io.BytesIO(DEBUGGERS.archive(runtime))).namelist()
     assert "python/debugpy/__init__.py" in names
     assert all(name.startswith("python/") for name in names)
     assert not any("__pycache__" in name for name in names)

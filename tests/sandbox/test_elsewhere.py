@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from tests.runtime.conftest import setup
 from tests.support.forked import REPOSITORY
+from tests.support.interpreters import INTERPRETERS
 
-from sesame.sandbox.runtimes.interpreters import discover
-
-RUNTIMES = sorted({"python2.7", "python3.12"} & set(discover()))
+RUNTIMES = sorted({"python2.7", "python3.12"} & set(INTERPRETERS))
 SOURCE = """
 import json, os, subprocess, sys, time
 def calls(event, context):

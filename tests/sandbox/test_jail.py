@@ -191,7 +191,7 @@ async def test_a_frozen_instance_is_killed(stage: Any) -> None:
     actor = await stage.start("jailed", "index.ticks")
     await actor.invoke()
     actor.sandbox.freeze()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         await actor.sandbox.kill(KillReason.FAILED)
     assert actor.deaths == 0
 
@@ -199,7 +199,7 @@ async def test_a_frozen_instance_is_killed(stage: Any) -> None:
 async def test_death_while_idle_is_reported_once(stage: Any) -> None:
     actor = await stage.start("exits", "index.later")
     await actor.invoke()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         await actor.died.wait()
     with pytest.raises(SandboxDied) as died:
         await actor.invoke()
@@ -265,7 +265,7 @@ async def test_an_interpreter_that_does_not_run_is_told_from_one_that_was_killed
 async def test_a_zygote_that_was_killed_is_replaced(stage: Any, driver: JailDriver) -> None:
     actor = await stage.start("hello")
     os.kill(driver.zygote_pid(stage.runtime), 9)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await actor.died.wait()
     again = await stage.start("hello")
     assert (await again.invoke()).payload == b"hello world"

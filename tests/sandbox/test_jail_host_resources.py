@@ -50,7 +50,7 @@ async def test_an_end_does_not_wait_for_the_removal(tmp_path: Path, gate: Gate) 
         actor: Any = await Stage(driver, RUNTIME).start("hello")
         namespace = os.readlink(f"/proc/{actor.sandbox.init_pid}/ns/mnt")
         resources = actor.sandbox.resources
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await actor.sandbox.kill(KillReason.FAILED)
         if resources.mounts_fd >= 0:
             assert os.readlink(f"/proc/self/fd/{resources.mounts_fd}") == namespace
@@ -71,7 +71,7 @@ async def test_taking_waits_while_too_many_used_resources_wait_for_removal(
     done, _ = await asyncio.wait([waiting], timeout=0.05)
     assert not done
     gate.open()
-    assert (await asyncio.wait_for(waiting, 10)).uid not in {resources.uid for resources in used}
+    assert (await asyncio.wait_for(waiting, 30)).uid not in {resources.uid for resources in used}
     await resource_pool.close()
     assert resource_pool.removals == 0
 

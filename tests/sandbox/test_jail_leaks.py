@@ -91,7 +91,7 @@ async def test_many_instances_leave_nothing_on_the_machine(tmp_path: Path, count
         assert not driver.has_disk_images or loops(tmp_path)
     assert await before.settled() == {}
     assert os.listdir(tmp_path / "state") == ["root"]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while loops(tmp_path):  # noqa: ASYNC110 (the kernel detaches them)
             await asyncio.sleep(0.05)
 

@@ -131,7 +131,7 @@ async def test_an_end_goes_on_when_its_caller_is_cancelled() -> None:
     ended = asyncio.Event()
     made.life.on_end(ended.set)
     made.gate.set()
-    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.wait_for(ended.wait(), 30)
     assert made.life.state is State.ENDED
 
 

@@ -18,6 +18,7 @@ import msgspec
 import pytest
 from tests.support import forked
 from tests.support.conda_channel import cut_files, make_channel
+from tests.support.interpreters import INTERPRETERS
 
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.jail.isolation import probe
@@ -28,7 +29,7 @@ from sesame.sandbox.runtimes.obtain.archive import Contents, UnusableArchive
 from sesame.sandbox.runtimes.obtain.downloads import DownloadFailed
 from sesame.sandbox.runtimes.places import own_interpreters
 
-FOUND = discover()
+FOUND = INTERPRETERS
 OLD = {"python2.7": ("2.7.15", "h5a48372_1011_cpython"), "python3": ("3.6.15", "hb7a2778_0_cpython")}
 on_linux = pytest.mark.skipif(lock.this_platform() != "linux-64", reason="the channel is made for linux-64")
 

@@ -119,7 +119,7 @@ class Started:
         with ours, theirs, os.fdopen(reading, "rb") as output:
             process = await self.spawner.spawn(start, (theirs.fileno(), writing), lambda: self.exits.append(name))
             os.close(writing)
-            await asyncio.wait_for(process.exited.wait(), 10)
+            await asyncio.wait_for(process.exited.wait(), 30)
             await process.kill()
             return process, output.read().decode()
 

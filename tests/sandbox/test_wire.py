@@ -151,7 +151,7 @@ def test_the_shim_writes_what_the_host_reads(header: dict[str, Any], payload: by
 
 def run(loop: Callable[[], asyncio.AbstractEventLoop], play: Callable[[], Any]) -> None:
     with asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(asyncio.wait_for(play(), 20))
+        runner.run(asyncio.wait_for(play(), 30))
 
 
 class Peer:

@@ -45,7 +45,7 @@ class Stage:
 
     async def compiled(self, package: Package, runtime: str = "python3") -> bytes:
         path = self.packages.compiled(package, runtime)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not path.exists():  # noqa: ASYNC110 - a file tells nobody that it is there
                 await asyncio.sleep(0.005)
         return path.read_bytes()
@@ -88,7 +88,7 @@ async def test_a_package_that_cannot_be_compiled_leaves_nothing_and_delays_no_ot
 ) -> None:
     stage.compiler.result = result
     failing = await stage.add("1")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not stage.compiler.asked:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     stage.compiler.result = True

@@ -171,7 +171,7 @@ async def test_a_cancelled_caller_still_has_its_change_applied(place: Path | str
     hold.set()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    await asyncio.wait_for(applied.wait(), 10)
+    await asyncio.wait_for(applied.wait(), 30)
     assert await database.read(names) == ["a"]
     await database.close()
 
@@ -191,8 +191,8 @@ async def test_a_change_that_cannot_be_told_is_its_callers_alone(place: Path | s
     hold.set()
     await first
     with pytest.raises(KeyError, match="told to nobody"):
-        await asyncio.wait_for(bad, 10)
-    await asyncio.wait_for(good, 10)
+        await asyncio.wait_for(bad, 30)
+    await asyncio.wait_for(good, 30)
     assert await database.read(names) == ["a", "b"]
     await database.close()
 
@@ -209,10 +209,10 @@ async def test_a_connection_that_breaks_costs_its_own_requests_only(place: Path 
 
     for _ in range(3):
         with pytest.raises((PlatformError, sa.exc.SQLAlchemyError)):
-            await asyncio.wait_for(database.write(breaks), 10)
-        await asyncio.wait_for(database.write(lambda connection: insert(str(next(REVISIONS)), connection)), 10)
+            await asyncio.wait_for(database.write(breaks), 30)
+        await asyncio.wait_for(database.write(lambda connection: insert(str(next(REVISIONS)), connection)), 30)
     assert len(await database.read(names)) == 4
-    await asyncio.wait_for(database.close(), 10)
+    await asyncio.wait_for(database.close(), 30)
 
 
 async def test_writes_after_close_are_refused(place: Path | str) -> None:

@@ -79,7 +79,7 @@ async def texts(logs: Logs) -> list[str]:
 
 
 async def until(logs: Logs, wanted: list[str]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await texts(logs) != wanted:
             pass
 
@@ -149,7 +149,7 @@ async def test_a_batch_at_which_several_processes_die_is_given_up(logs: Logs, pr
         pid = process.pid
         os.kill(pid, signal.SIGSTOP)
         os.kill(pid, signal.SIGKILL)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while process.pid == pid:
                 await logs.read(Query())
     logs.append(SOURCE, "r-2", b"harmless\n")

@@ -375,7 +375,7 @@ async def test_logs_are_flushed_automatically(tmp_path: Path) -> None:
     await logs.open()
     logs.append(source(), "r-1", b"seen\n")
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not (found := await logs.read(Query())):
                 await asyncio.to_thread(LogReader(tmp_path / "logs.db").functions)
     finally:

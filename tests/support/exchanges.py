@@ -124,7 +124,7 @@ class FakeWebSocket:
         self.task = asyncio.create_task(endpoint.serve_websocket(self))
 
     async def next(self) -> Any:
-        return await asyncio.wait_for(self._said.get(), 5)
+        return await asyncio.wait_for(self._said.get(), 30)
 
     def say(self, text: str) -> None:
         self._sent.put_nowait(text)

@@ -24,15 +24,15 @@ REPOSITORY = Path(__file__).parents[2]
 ORDER_BYTES_MAX = 200_000
 TIMEOUT_S = 120.0
 CLI = "sesame.cli.main:main"
-# Commands import their modules when they are asked for; the server does so for all of them, and for migrations.
-PRELOADED = (
+# What commands import only once they run, beside their own modules.
+IMPORTED_LATE = (
+    "alembic.config",
     "alembic.command",
+    "encodings.idna",
     "sesame.app",
-    "sesame.cli.start",
+    "sesame.cli.ending",
     "sesame.cli.local",
-    "sesame.cli.invoke",
-    "sesame.cli.logs",
-    "sesame.cli.doctor",
+    "sesame.sandbox.jail.driver",
 )
 
 
@@ -153,8 +153,7 @@ def _server() -> socket.socket:
 
 def serve(descriptor: int) -> None:
     """Ends when the run of pytest does."""
-    for name in PRELOADED:
-        importlib.import_module(name)
+    _preload()
     # What was imported is for good: no fork searches it for garbage, which would copy its pages.
     gc.freeze()
     # The first fork of an order waits for the second and then ends; this process need not know how.
@@ -169,6 +168,19 @@ def serve(descriptor: int) -> None:
             _fork_and_wait(json.loads(order.decode("utf-8", "surrogateescape")), descriptors)
         for each in descriptors:
             os.close(each)
+
+
+def _preload() -> None:
+    """Imports every command, and has `re` keep the routes of the API, which every server compiles."""
+    from starlette.routing import compile_path
+
+    from sesame.cli.main import COMMANDS
+    from sesame.fc.v2016.operations import OPERATIONS
+
+    for name in {*IMPORTED_LATE, *(module for module, _line in COMMANDS.values())}:
+        importlib.import_module(name)
+    for operation in OPERATIONS:
+        compile_path(operation.route)
 
 
 def _fork_and_wait(order: dict[str, Any], descriptors: list[int]) -> NoReturn:
