@@ -15,6 +15,7 @@ from sesame.model.clocks import Clocks
 from sesame.settings import Settings
 from sesame.store.catalog import Catalog
 from sesame.store.logs.intake import Logs, Retention, discard
+from sesame.store.logs.logstores.store import LogStorage
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
 from sesame.store.packages.compiling import CompileQueue
@@ -42,6 +43,7 @@ class Storage:
     to_compile: CompileQueue
     recordings: Recordings
     log_sink: LogSink
+    logstores: LogStorage
     background: BackgroundTasks
     notices: list[str]
 
@@ -86,6 +88,9 @@ async def open_storage(needs: StorageNeeds) -> Storage:
     await collector.open()
     uploads = Uploads(objects, clocks.wall)
     teardown.push_async_callback(collector.close)
+    logstores = LogStorage(data_dir.logstores, data_dir.segments, clocks, durable=needs.durable)
+    await logstores.open()
+    teardown.push_async_callback(logstores.close)
     background = BackgroundTasks(clocks)
     teardown.push_async_callback(background.close)
 
@@ -98,6 +103,8 @@ async def open_storage(needs: StorageNeeds) -> Storage:
         await queue.prune(now - settings.async_retention_days * DAY_S)
         await queue.deliveries.prune(now - settings.dead_letter_retention_days * DAY_S, settings.dead_letters_max)
 
+    background.keep("sealing logs", logstores.seal_for_ever)
+    background.keep("deleting old logs", lambda: every(clocks, TIDY_EVERY_S, logstores.expire))
     background.keep("tidying up", lambda: every(clocks, TIDY_EVERY_S, tidy))
     background.keep("collecting packages", lambda: every(clocks, COLLECT_EVERY_S, collector.collect))
     sink, notices = await _open_logs(needs)
@@ -106,7 +113,9 @@ async def open_storage(needs: StorageNeeds) -> Storage:
         notices.append(
             f"{aside} files or directories that nothing mentioned lie in {data_dir.quarantine}: docs/data-directory.md."
         )
-    return Storage(catalog, objects, uploads, packages, queue, to_compile, recordings, sink, background, notices)
+    return Storage(
+        catalog, objects, uploads, packages, queue, to_compile, recordings, sink, logstores, background, notices
+    )
 
 
 async def _open_database(needs: StorageNeeds) -> Database:

@@ -51,6 +51,8 @@ class DataDir:
         self.path = path.absolute()
         self.database: Path | str = database or self.path / "sesame.db"
         self.logs = self.path / "logs.db"
+        self.logstores = self.path / "logstores.db"
+        self.segments = self.path / "logstores"
         self.packages = self.path / "packages"
         self.objects = self.path / "objects"
         self.sandboxes = self.path / "sandboxes"

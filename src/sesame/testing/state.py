@@ -162,6 +162,9 @@ class State:
             return removals.note(connection, blobs)
 
         await removals.act(await self._database.write(empty))
+        logstores = self._parts.storage.logstores
+        for project in await logstores.projects():
+            await logstores.delete_project(project.name)
 
     def _all(self) -> list[Record]:
         return [record for kind in KINDS for record in self._parts.storage.catalog.of_kind(kind)]

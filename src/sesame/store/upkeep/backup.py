@@ -31,7 +31,7 @@ MANIFEST = "backup.json"
 FORMAT = 1
 # Objects that change while they are copied are copied again, with a newer state of the database.
 ROUNDS_MAX = 20
-_DATABASE, _LOGS, _BLOBS, _PACKAGES = "sesame.db", "logs.db", "blobs", "packages"
+_DATABASE, _LOGS, _LOGSTORES, _BLOBS, _PACKAGES = "sesame.db", "logs.db", "logstores.db", "blobs", "packages"
 
 
 class CopiedFile(msgspec.Struct, frozen=True):
@@ -71,10 +71,12 @@ def back_up(paths: DataPaths, target: Path, progress: Progress = lambda _text: N
     make_folder(target.parent)
     with _aside(target) as partial:
         inventory, files = _copy_consistently(paths, partial, progress)
-        if paths.logs.exists():
-            progress("logs")
-            copy_file(paths.logs, partial / _LOGS)
-            files.append(_sealed(partial / _LOGS, partial))
+        # What is sealed of logstores is made again from their database.
+        for logs, copied in ((paths.logs, partial / _LOGS), (paths.logstores, partial / _LOGSTORES)):
+            if logs.exists():
+                progress("logs")
+                copy_file(logs, copied)
+                files.append(_sealed(copied, partial))
         manifest = Manifest(
             format=FORMAT,
             sesame=__version__,
@@ -325,7 +327,7 @@ def _restore_file(source: Path, file: CopiedFile, partial: Path, packages: Packa
 def _place(file: CopiedFile, partial: Path, packages: PackageFolder) -> Path:
     """Where a file of a backup belongs in a data directory; refuses what a backup does not have."""
     match PurePosixPath(file.path).parts:
-        case ("sesame.db" | "logs.db",):
+        case ("sesame.db" | "logs.db" | "logstores.db",):
             return partial / file.path
         case ("blobs", shard, blob) if blob.isalnum() and blob[:2] == shard:
             return partial / "objects" / "data" / shard / blob

@@ -32,8 +32,13 @@ SHOWN_MAX = 20
 _SHARDS = frozenset(f"{number:02x}" for number in range(256))
 _KNOWN = frozenset(
     {
-        *(f"{name}{suffix}" for name in ("sesame.db", "logs.db") for suffix in ("", "-wal", "-shm", "-journal")),
-        *("sesame.db.lock", "lock", "database.json", "packages", "objects", "sandboxes", "quarantine"),
+        *(
+            f"{name}{suffix}"
+            for name in ("sesame.db", "logs.db", "logstores.db")
+            for suffix in ("", "-wal", "-shm", "-journal")
+        ),
+        *("sesame.db.lock", "lock", "database.json"),
+        *("packages", "objects", "sandboxes", "quarantine", "logstores"),
         *(f"{name}{suffix}" for name in ("endpoints", "credentials") for suffix in (".json", ".part")),
     }
 )
@@ -66,6 +71,7 @@ def check(paths: DataPaths, checked: Checked, *, running: bool, began_at: float 
     """
     yield from _strays(paths)
     yield from (Damage(f"{paths.logs}: {line}", "the next start sets it aside") for line in _sqlite(paths.logs))
+    yield from (Damage(f"{paths.logstores}: {line}", _RESTORE) for line in _sqlite(paths.logstores))
     files = _blob_files(paths.objects)
     folders = _package_folders(paths.packages)
     backend = backend_of(paths.database)

@@ -30,6 +30,7 @@ class DataPaths(Protocol):
 
     path: Path
     logs: Path
+    logstores: Path
     packages: Path
     objects: Path
     quarantine: Path

@@ -1,0 +1,190 @@
+"""Projects, logstores and indexes: kept in memory, and on the disk before a change is seen.
+
+Used by `logstores.LogStorage`, which adds what is done with logs.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from sesame.model.errors import AlreadyExists, NotFound
+from sesame.model.logstore import LOG_INDEX, LOG_PROJECT, LOGSTORE, LogIndex, LogProject, Logstore
+from sesame.store.logs.logstores.commits import Commits
+from sesame.store.logs.logstores.file import delete_logstore
+from sesame.store.sql import sqlite_file
+
+_encode = msgspec.json.encode
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A logstore with the number that its rows have in the file; the number is never used again."""
+
+    id: int
+    logstore: Logstore
+    index: LogIndex | None = None
+
+
+class Metadata:
+    """`deleted(id)` is told of each logstore that is gone. `wall` gives Unix seconds."""
+
+    def __init__(self, commits: Commits, wall: Callable[[], float], deleted: Callable[[int], None]) -> None:
+        self._commits = commits
+        self._wall = wall
+        self._deleted = deleted
+        self._projects: dict[str, LogProject] = {}
+        self._logstores: dict[tuple[str, str], Known] = {}
+
+    def load(self, db: sqlite_file.Connection) -> None:
+        """Once, before anything else."""
+        for (document,) in db.execute("SELECT document FROM projects"):
+            project = msgspec.json.decode(document, type=LogProject)
+            self._projects[project.name] = project
+        for number, document, index in db.execute("SELECT id, document, log_index FROM logstores"):
+            logstore = msgspec.json.decode(document, type=Logstore)
+            found = msgspec.json.decode(index, type=LogIndex) if index is not None else None
+            self._logstores[logstore.project, logstore.name] = Known(number, logstore, found)
+
+    def known(self, project: str, logstore: str) -> Known:
+        found = self._logstores.get((project, logstore))
+        if found is None:
+            self.project(project)
+            raise NotFound(LOGSTORE, logstore, (project,))
+        return found
+
+    def all(self) -> Sequence[Known]:
+        return tuple(self._logstores.values())
+
+    def project(self, name: str) -> LogProject:
+        found = self._projects.get(name)
+        if found is None:
+            raise NotFound(LOG_PROJECT, name)
+        return found
+
+    def projects(self) -> list[LogProject]:
+        return [self._projects[name] for name in sorted(self._projects)]
+
+    def logstores(self, project: str) -> list[Logstore]:
+        self.project(project)
+        return [known.logstore for key, known in sorted(self._logstores.items()) if key[0] == project]
+
+    async def create_project(self, project: LogProject) -> None:
+        project = msgspec.structs.replace(project, created_s=self._now(), modified_s=self._now())
+
+        def act(db: sqlite_file.Connection) -> None:
+            if db.execute("SELECT 1 FROM projects WHERE name = ?", (project.name,)).fetchone():
+                raise AlreadyExists(LOG_PROJECT, project.name)
+            db.execute("INSERT INTO projects (name, document) VALUES (?, ?)", (project.name, _encode(project)))
+
+        await self._commits.write(act)
+        self._projects[project.name] = project
+
+    async def update_project(self, name: str, description: str) -> None:
+        changed = msgspec.structs.replace(self.project(name), description=description, modified_s=self._now())
+
+        def act(db: sqlite_file.Connection) -> None:
+            done = db.execute("UPDATE projects SET document = ? WHERE name = ?", (_encode(changed), name))
+            if not done.rowcount:
+                raise NotFound(LOG_PROJECT, name)
+
+        await self._commits.write(act)
+        self._projects[name] = changed
+
+    async def delete_project(self, name: str) -> None:
+        self.project(name)
+
+        def act(db: sqlite_file.Connection) -> list[int]:
+            if not db.execute("DELETE FROM projects WHERE name = ?", (name,)).rowcount:
+                raise NotFound(LOG_PROJECT, name)
+            gone = [row[0] for row in db.execute("SELECT id FROM logstores WHERE project = ?", (name,)).fetchall()]
+            for logstore in gone:
+                delete_logstore(db, logstore)
+            return gone
+
+        gone = await self._commits.write(act)
+        self._projects.pop(name, None)
+        self._logstores = {key: known for key, known in self._logstores.items() if known.id not in gone}
+        for logstore in gone:
+            self._deleted(logstore)
+
+    async def create_logstore(self, logstore: Logstore) -> None:
+        self.project(logstore.project)
+        logstore = msgspec.structs.replace(
+            logstore, created_s=self._now(), modified_s=self._now(), options=copy.deepcopy(logstore.options)
+        )
+        place = (logstore.project, logstore.name)
+
+        def act(db: sqlite_file.Connection) -> int:
+            if not db.execute("SELECT 1 FROM projects WHERE name = ?", (logstore.project,)).fetchone():
+                raise NotFound(LOG_PROJECT, logstore.project)
+            if db.execute("SELECT 1 FROM logstores WHERE project = ? AND name = ?", place).fetchone():
+                raise AlreadyExists(LOGSTORE, logstore.name, (logstore.project,))
+            made = db.execute(
+                "INSERT INTO logstores (project, name, document) VALUES (?, ?, ?)", (*place, _encode(logstore))
+            )
+            assert made.lastrowid is not None
+            return made.lastrowid
+
+        self._logstores[place] = Known(await self._commits.write(act), logstore)
+
+    async def update_logstore(self, logstore: Logstore) -> None:
+        known = self.known(logstore.project, logstore.name)
+        changed = msgspec.structs.replace(
+            known.logstore, ttl_days=logstore.ttl_days, options=copy.deepcopy(logstore.options), modified_s=self._now()
+        )
+        await self._set(known, "document", _encode(changed))
+        self._replace(known, logstore=changed)
+
+    async def delete_logstore(self, project: str, name: str) -> None:
+        known = self.known(project, name)
+        await self._commits.write(lambda db: delete_logstore(db, known.id))
+        if self._logstores.get((project, name)) == known:
+            del self._logstores[project, name]
+        self._deleted(known.id)
+
+    def index(self, project: str, logstore: str) -> LogIndex:
+        index = self.known(project, logstore).index
+        if index is None:
+            raise NotFound(LOG_INDEX, logstore, (project,))
+        return index
+
+    async def create_index(self, project: str, logstore: str, index: LogIndex) -> None:
+        known = self.known(project, logstore)
+        if known.index is not None:
+            raise AlreadyExists(LOG_INDEX, logstore, (project,))
+        await self._set_index(known, index)
+
+    async def update_index(self, project: str, logstore: str, index: LogIndex) -> None:
+        self.index(project, logstore)
+        await self._set_index(self.known(project, logstore), index)
+
+    async def delete_index(self, project: str, logstore: str) -> None:
+        self.index(project, logstore)
+        known = self.known(project, logstore)
+        await self._set(known, "log_index", None)
+        self._replace(known, index=None)
+
+    async def _set_index(self, known: Known, index: LogIndex) -> None:
+        index = msgspec.structs.replace(index, modified_s=self._now())
+        await self._set(known, "log_index", _encode(index))
+        self._replace(known, index=index)
+
+    async def _set(self, known: Known, column: str, value: bytes | None) -> None:
+        logstore = known.logstore
+
+        def act(db: sqlite_file.Connection) -> None:
+            if not db.execute(f"UPDATE logstores SET {column} = ? WHERE id = ?", (value, known.id)).rowcount:
+                raise NotFound(LOGSTORE, logstore.name, (logstore.project,))
+
+        await self._commits.write(act)
+
+    def _replace(self, known: Known, **changes: Any) -> None:
+        """In memory; what was deleted or made anew meanwhile stays as it is."""
+        place = (known.logstore.project, known.logstore.name)
+        now = self._logstores.get(place)
+        if now is not None and now.id == known.id:
+            self._logstores[place] = msgspec.structs.replace(now, **changes)
+
+    def _now(self) -> int:
+        return int(self._wall())

@@ -1,0 +1,29 @@
+"""The process that writes one segment: reads groups from the file of the logstores, and writes a Parquet file.
+
+Started by `sealing`. It is a process of its own so that no call waits for the interpreter's lock, and it lets calls
+have the processor first. It says what it wrote on stdout, as the JSON of a `Segment`; `null` for no group.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+
+from sesame.store.logs.logstores.reading import Reader
+from sesame.store.logs.logstores.rows import rows_of
+from sesame.store.logs.query.segments import write_segment
+
+NICENESS = 10
+
+
+def main(file: str, logstore: str, first: str, end: str, path: str) -> int:
+    os.nice(NICENESS)
+    rows = list(rows_of(Reader(Path(file)).range(int(logstore), int(first), int(end))))
+    segment = write_segment(Path(path), rows) if rows else None
+    sys.stdout.buffer.write(msgspec.json.encode(segment))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

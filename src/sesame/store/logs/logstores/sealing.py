@@ -1,0 +1,176 @@
+"""Seals groups into segments, which queries read fast; joins small segments; makes missing ones again.
+
+Run by `app` in the background. A segment holds nothing that the file of the logstores does not hold too.
+"""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from sesame.model.clocks import Clocks
+from sesame.store.logs.logstores.commits import Commits
+from sesame.store.logs.logstores.file import recount_tail
+from sesame.store.logs.logstores.reading import Reader
+from sesame.store.logs.logstores.segment_files import SegmentFiles
+from sesame.store.sql import sqlite_file
+
+# POLICY: a query loads the tail by itself, so the tail stays small enough for that to take a fraction of a second.
+TAIL_ROWS = 20_000
+TAIL_BYTES = 4 * 1024 * 1024
+# POLICY: so many small neighbours become one segment, of no more rows than one process may hold in memory.
+JOINED = 8
+SEGMENT_ROWS_MAX = 200_000
+PAUSE_S = 1.0
+RETRY_AFTER_S = 60.0
+_MODULE = "sesame.store.logs.logstores.seal_process"
+
+log = structlog.get_logger(__name__)
+
+
+class Work(NamedTuple):
+    """Groups from `first` on and before `end` are to be in one segment."""
+
+    logstore: int
+    first: int
+    end: int
+
+
+class SealFailed(Exception):
+    pass
+
+
+class Sealer:
+    """`noticed` says that something was written."""
+
+    def __init__(self, path: Path, files: SegmentFiles, commits: Commits, clocks: Clocks) -> None:
+        self._path = path
+        self._reader = Reader(path)
+        self._files = files
+        self._commits = commits
+        self._clocks = clocks
+        self._due = asyncio.Event()
+        self._due.set()
+
+    def noticed(self) -> None:
+        self._due.set()
+
+    async def run(self) -> None:
+        """Never returns; a process that fails is logged, and tried again later."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            try:
+                await self.seal()
+            except SealFailed as error:
+                log.error("logs cannot be sealed into a segment; queries read them from the file", error=str(error))
+                await self._clocks.sleep(RETRY_AFTER_S)
+                self._due.set()
+            await self._clocks.sleep(PAUSE_S)
+
+    async def seal(self) -> None:
+        """Seals all that is due. Raises `SealFailed`."""
+        while (work := await asyncio.to_thread(self._next)) is not None:
+            await self._make(work)
+
+    def _next(self) -> Work | None:
+        with self._reader.connection() as db:
+            missing = db.execute(
+                "SELECT logstore, first_group, end_group FROM segments WHERE document IS NULL LIMIT 1"
+            ).fetchone()
+            if missing is not None:
+                return Work(*missing)
+            tail = db.execute(
+                "SELECT id, sealed FROM logstores WHERE tail_rows >= ? OR tail_bytes >= ? LIMIT 1",
+                (TAIL_ROWS, TAIL_BYTES),
+            ).fetchone()
+            if tail is not None:
+                logstore, sealed = tail
+                return Work(logstore, sealed, _end_of(db, logstore, sealed))
+            small = db.execute(
+                "SELECT logstore FROM segments WHERE row_count <= ? GROUP BY logstore HAVING count(*) >= ?",
+                (SEGMENT_ROWS_MAX // JOINED, JOINED),
+            ).fetchall()
+            for (logstore,) in small:
+                rows = db.execute(
+                    "SELECT first_group, end_group, row_count FROM segments WHERE logstore = ? ORDER BY first_group",
+                    (logstore,),
+                ).fetchall()
+                joined = neighbours(rows)
+                if joined is not None:
+                    return Work(logstore, *joined)
+        return None
+
+    async def _make(self, work: Work) -> None:
+        draft = await asyncio.to_thread(self._files.draft, work.logstore, work.first, work.end)
+        arguments = [str(self._path), *map(str, work), str(draft)]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", _MODULE, *arguments,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            said, complaint = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            raise SealFailed(complaint.decode(errors="replace").strip().rpartition("\n")[2])
+        segment = msgspec.json.decode(said)
+        if segment is not None:
+            await asyncio.to_thread(self._files.publish, work.logstore, work.first, work.end)
+        await self._commits.write(lambda db: _record(db, work, segment, said))
+
+
+def _end_of(db: sqlite_file.Connection, logstore: int, first: int) -> int:
+    """Behind the last group that goes into a segment which begins with the group `first`."""
+    rows, end = 0, first
+    counts = db.execute(
+        "SELECT number, row_count FROM groups WHERE logstore = ? AND number >= ? ORDER BY number", (logstore, first)
+    )
+    for number, row_count in counts:
+        rows += row_count
+        if rows > SEGMENT_ROWS_MAX and end > first:
+            break
+        end = number + 1
+    return end
+
+
+def neighbours(segments: Sequence[tuple[int, int, int]]) -> tuple[int, int] | None:
+    """The first group and the end of the first JOINED small segments that follow each other; None when there are none.
+
+    `segments` are their first group, their end and their rows, in order.
+    """
+    run: list[tuple[int, int, int]] = []
+    for segment in segments:
+        if segment[2] > SEGMENT_ROWS_MAX // JOINED:
+            run = []
+            continue
+        run.append(segment)
+        if len(run) == JOINED:
+            return run[0][0], run[-1][1]
+    return None
+
+
+def _record(db: sqlite_file.Connection, work: Work, segment: dict[str, object] | None, document: bytes) -> None:
+    """In one commit the groups are in the new segment, and in no other and not in the tail."""
+    logstore, first, end = work
+    if db.execute("SELECT 1 FROM logstores WHERE id = ?", (logstore,)).fetchone() is None:
+        return
+    db.execute(
+        "DELETE FROM segments WHERE logstore = ? AND first_group >= ? AND end_group <= ?", (logstore, first, end)
+    )
+    if segment is not None:
+        received = db.execute(
+            "SELECT max(received_s) FROM groups WHERE logstore = ? AND number >= ? AND number < ?", work
+        ).fetchone()
+        db.execute(
+            "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*work, received[0] or 0, segment["first_s"], segment["last_s"], segment["rows"], document),
+        )
+    db.execute("UPDATE logstores SET sealed = max(sealed, ?) WHERE id = ?", (end, logstore))
+    recount_tail(db, logstore)

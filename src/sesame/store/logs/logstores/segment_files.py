@@ -1,0 +1,52 @@
+"""The files of sealed segments: `logstores/<logstore>/<first>-<end>.parquet` below the data directory.
+
+The only part that knows where segments lie, so that another may keep them in an object store. Everything here blocks.
+"""
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from sesame.store.durable import make_folder, sync_folder
+
+_PART = ".part"
+
+
+class SegmentFiles:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        # Unknown files that the last sweep saw.
+        self._strays: set[Path] = set()
+
+    def open(self) -> None:
+        make_folder(self.root)
+
+    def path(self, logstore: int, first: int, end: int) -> Path:
+        return self.root / str(logstore) / f"{first}-{end}.parquet"
+
+    def draft(self, logstore: int, first: int, end: int) -> Path:
+        """Where to write a segment that `publish` gives its name. Its folder is there."""
+        path = self.path(logstore, first, end)
+        make_folder(path.parent)
+        return path.with_name(path.name + _PART)
+
+    def publish(self, logstore: int, first: int, end: int) -> None:
+        """From here on the segment is there, complete, also after a power cut."""
+        draft, path = self.draft(logstore, first, end), self.path(logstore, first, end)
+        descriptor = os.open(draft, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        draft.rename(path)
+        sync_folder(path.parent)
+
+    def sweep(self, known: Collection[Path]) -> None:
+        """Deletes files that are not `known` and were not at the last sweep either: no query reads them any more."""
+        strays = {path for path in self.root.glob("*/*") if path not in known}
+        for path in strays & self._strays:
+            path.unlink(missing_ok=True)
+        self._strays = strays - self._strays
+        for folder in self.root.glob("*"):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()

@@ -1,0 +1,230 @@
+"""The store of the Log Service: `interface.Logstores`, durable, in the data directory.
+
+Made by `app`; each part has a file of its own: `metadata`, `commits`, `reading`, `queries`, `consumers`, `sealing`,
+`retention`.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import structlog
+
+from sesame.model.clocks import Clocks
+from sesame.model.errors import NotFound
+from sesame.model.logstore import LOGSTORE, LogGroup, LogIndex, LogProject, Logstore
+from sesame.store.logs.logstores import interface
+from sesame.store.logs.logstores.commits import Commits
+from sesame.store.logs.logstores.consumers import ConsumerGroups
+from sesame.store.logs.logstores.file import encoded, insert
+from sesame.store.logs.logstores.metadata import Known, Metadata
+from sesame.store.logs.logstores.queries import Queries
+from sesame.store.logs.logstores.reading import Reader
+from sesame.store.logs.logstores.retention import Retention
+from sesame.store.logs.logstores.sealing import Sealer
+from sesame.store.logs.logstores.segment_files import SegmentFiles
+from sesame.store.logs.logstores.shards import require_shard, shard_of_key, shards_of
+from sesame.store.sql import sqlite_file
+
+log = structlog.get_logger(__name__)
+
+
+class LogStorage:
+    """As `interface.Logstores` says. One for each data directory; belongs to one event loop."""
+
+    def __init__(self, path: Path, segments: Path, clocks: Clocks, *, durable: bool = True) -> None:
+        """`path` is the database, `segments` the folder of what is sealed. A `durable` commit is on the disk."""
+        self._clocks = clocks
+        self._commits = Commits(path, durable=durable)
+        files = SegmentFiles(segments)
+        self._reader = Reader(path)
+        self._files = files
+        self.metadata = Metadata(self._commits, clocks.wall, self._forget)
+        self._consumers = ConsumerGroups(self.metadata, self._commits, clocks.monotonic, clocks.wall)
+        self._queries = Queries(self._reader, files, clocks)
+        self._sealer = Sealer(path, files, self._commits, clocks)
+        self._retention = Retention(path, self.metadata, self._commits, files, clocks.wall)
+        self._listeners: list[interface.Listener] = []
+        self._turns = itertools.count()
+        # The background tasks of the store, for who keeps them alive.
+        self.seal_for_ever = self._sealer.run
+        self.seal = self._sealer.seal
+        self.expire = self._retention.expire
+
+    async def open(self) -> None:
+        """Raises `ConfigurationError` if the file cannot be used."""
+        await asyncio.to_thread(self._files.open)
+        await self._commits.open()
+        await self._commits.write(self._load)
+
+    async def close(self) -> None:
+        await self._queries.close()
+        await self._commits.close()
+
+    def _load(self, db: sqlite_file.Connection) -> None:
+        self.metadata.load(db)
+        self._consumers.load(db)
+        for place in db.execute("SELECT logstore, first_group, end_group FROM segments").fetchall():
+            if not self._files.path(*place).is_file():
+                log.warning(
+                    "a segment of a logstore is missing and is made again", segment=str(self._files.path(*place))
+                )
+                db.execute(
+                    "UPDATE segments SET document = NULL WHERE logstore = ? AND first_group = ? AND end_group = ?",
+                    place,
+                )
+
+    def _forget(self, logstore: int) -> None:
+        self._consumers.forget(logstore)
+
+    # Projects, logstores, indexes
+
+    async def create_project(self, project: LogProject) -> None:
+        await self.metadata.create_project(project)
+
+    async def project(self, name: str) -> LogProject:
+        return self.metadata.project(name)
+
+    async def projects(self) -> Sequence[LogProject]:
+        return self.metadata.projects()
+
+    async def update_project(self, name: str, description: str) -> None:
+        await self.metadata.update_project(name, description)
+
+    async def delete_project(self, name: str) -> None:
+        await self.metadata.delete_project(name)
+
+    async def create_logstore(self, logstore: Logstore) -> None:
+        await self.metadata.create_logstore(logstore)
+
+    async def logstore(self, project: str, name: str) -> Logstore:
+        return self.metadata.known(project, name).logstore
+
+    async def logstores(self, project: str) -> Sequence[Logstore]:
+        return self.metadata.logstores(project)
+
+    async def update_logstore(self, logstore: Logstore) -> None:
+        await self.metadata.update_logstore(logstore)
+
+    async def delete_logstore(self, project: str, name: str) -> None:
+        await self.metadata.delete_logstore(project, name)
+
+    async def create_index(self, project: str, logstore: str, index: LogIndex) -> None:
+        await self.metadata.create_index(project, logstore, index)
+
+    async def index(self, project: str, logstore: str) -> LogIndex:
+        return self.metadata.index(project, logstore)
+
+    async def update_index(self, project: str, logstore: str, index: LogIndex) -> None:
+        await self.metadata.update_index(project, logstore, index)
+
+    async def delete_index(self, project: str, logstore: str) -> None:
+        await self.metadata.delete_index(project, logstore)
+
+    # Logs
+
+    async def append(self, project: str, logstore: str, group: LogGroup, *, hash_key: str | None = None) -> None:
+        known = self.metadata.known(project, logstore)
+        if not group.records:
+            return
+        shards = known.logstore.shards
+        shard = next(self._turns) % shards if hash_key is None else shard_of_key(known.logstore, hash_key)
+        received_s = int(self._clocks.wall())
+        inserted = await self._commits.write(lambda db: insert(db, [encoded(known.id, shard, group)], received_s))
+        if not inserted:
+            raise NotFound(LOGSTORE, logstore, (project,))
+        self.announce([known])
+
+    def announce(self, written: Sequence[Known]) -> None:
+        """Tells the listeners that these logstores got new groups."""
+        self._sealer.noticed()
+        for known in written:
+            for listener in list(self._listeners):
+                listener(known.logstore.project, known.logstore.name)
+
+    def written(self, logstores: Sequence[int]) -> None:
+        """Another process has written to the logstores of these numbers."""
+        self.announce([known for known in self.metadata.all() if known.id in logstores])
+
+    async def shards(self, project: str, logstore: str) -> Sequence[interface.Shard]:
+        return shards_of(self.metadata.known(project, logstore).logstore)
+
+    async def cursor(self, project: str, logstore: str, shard: int, at: Literal["begin", "end"] | int) -> int:
+        known = self._shard(project, logstore, shard)
+        if at == "begin":
+            return await asyncio.to_thread(self._reader.begin, known.id, shard)
+        if at == "end":
+            return await asyncio.to_thread(self._reader.end, known.id, shard)
+        return await asyncio.to_thread(self._reader.cursor_at, known.id, shard, at)
+
+    async def cursor_time(self, project: str, logstore: str, shard: int, cursor: int) -> int:
+        known = self._shard(project, logstore, shard)
+        found = await asyncio.to_thread(self._reader.received_at, known.id, shard, cursor)
+        return int(self._clocks.wall()) if found is None else found
+
+    async def pull(
+        self, project: str, logstore: str, shard: int, cursor: int, count: int, end: int | None = None
+    ) -> interface.Pulled:
+        known = self._shard(project, logstore, shard)
+        return await asyncio.to_thread(self._reader.pull, known.id, shard, cursor, count, end)
+
+    async def query(self, project: str, logstore: str, query: interface.Query) -> interface.Result:
+        return await self._queries.query(self.metadata.known(project, logstore), query)
+
+    async def histogram(self, project: str, logstore: str, query: interface.Query) -> Sequence[interface.Bar]:
+        return await self._queries.histogram(self.metadata.known(project, logstore), query)
+
+    async def context(
+        self, project: str, logstore: str, pack_id: str, pack_meta: str, back: int, forward: int
+    ) -> interface.Surroundings:
+        return await self._queries.context(self.metadata.known(project, logstore), pack_id, pack_meta, back, forward)
+
+    async def topics(self, project: str, logstore: str) -> Sequence[str]:
+        return await asyncio.to_thread(self._reader.topics, self.metadata.known(project, logstore).id)
+
+    def subscribe(self, listener: interface.Listener) -> Callable[[], None]:
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def _shard(self, project: str, logstore: str, shard: int) -> Known:
+        known = self.metadata.known(project, logstore)
+        require_shard(known.logstore, shard)
+        return known
+
+    # Consumer groups
+
+    async def create_group(self, project: str, logstore: str, group: interface.ConsumerGroup) -> None:
+        await self._consumers.create(project, logstore, group)
+
+    async def update_group(self, project: str, logstore: str, group: interface.ConsumerGroup) -> None:
+        await self._consumers.update(project, logstore, group)
+
+    async def delete_group(self, project: str, logstore: str, name: str) -> None:
+        await self._consumers.delete(project, logstore, name)
+
+    async def groups(self, project: str, logstore: str) -> Sequence[interface.ConsumerGroup]:
+        return self._consumers.list(project, logstore)
+
+    async def heart_beat(
+        self, project: str, logstore: str, group: str, consumer: str, held: Sequence[int]
+    ) -> Sequence[int]:
+        return self._consumers.heart_beat(project, logstore, group, consumer, held)
+
+    async def checkpoints(self, project: str, logstore: str, group: str) -> Sequence[interface.Checkpoint]:
+        return self._consumers.checkpoints(project, logstore, group)
+
+    async def set_checkpoint(
+        self,
+        project: str,
+        logstore: str,
+        group: str,
+        shard: int,
+        cursor: int,
+        *,
+        consumer: str = "",
+        force: bool = True,
+    ) -> None:
+        checkpoint = interface.Checkpoint(shard, cursor, consumer, 0)
+        await self._consumers.set_checkpoint(project, logstore, group, checkpoint, force=force)
