@@ -19,11 +19,8 @@ def fake_python(folder: Path, name: str, version: str, implementation: str = "CP
     """A program that answers the probe as if it were that interpreter."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
-    answer = (
-        f'{{"version": "{version}", "implementation": "{implementation}", "executable": "{path}", '
-        f'"prefix": "{prefix}", "base_prefix": "/fake"}}'
-    )
-    path.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    answer = "".join(f"\\000{field}" for field in (version, implementation, path, prefix, "/fake"))
+    path.write_text(f"#!/bin/sh\nprintf '{answer}\\000'\n")
     path.chmod(0o755)
     return path
 
@@ -141,8 +138,8 @@ def test_every_runtime_has_advice() -> None:
         "sleep 60 &\nsleep 60",
         "exec yes garbage",
         "echo garbage",
-        'echo \'{"version": "three", "implementation": "CPython", "executable": "/x", '
-        '"prefix": "/x", "base_prefix": "/x"}\'',
+        "printf '\\000three\\000CPython\\000/x\\000/x\\000/x\\000'",
+        "printf '\\0003.9.18\\000CPython\\000'",
         "printf '\\377\\376'",
         "kill -9 $$",
         "exit 0",
@@ -173,7 +170,7 @@ def test_a_search_ends_however_many_interpreters_hang(tmp_path: Path, monkeypatc
 
 def test_what_an_interpreter_prints_at_its_start_is_not_its_answer(tmp_path: Path) -> None:
     path = fake_python(tmp_path / "bin", "python3.9", "3.9.18")
-    path.write_text(path.read_text().replace("echo", "echo hello from sitecustomize\necho"))
+    path.write_text(path.read_text().replace("printf", "echo hello from sitecustomize\nprintf"))
     assert discover(environ=world(tmp_path, tmp_path / "bin"))["python3.9"].path == path
 
 

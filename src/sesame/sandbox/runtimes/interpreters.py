@@ -36,17 +36,19 @@ MINOR_VERSIONS: dict[str, tuple[int, int]] = {
 SUBSTITUTED_RUNTIME = "python3"
 NEWEST_SUBSTITUTE_MINOR = 13
 
-# Imports little, because it runs for every interpreter at every start. The answer has a line of its own, because
-# `sitecustomize` may print something before.
+# Imports nothing that an interpreter has not imported by itself, because it runs for every interpreter at every start.
+# NUL stands before, between and after the fields of the answer: no path has one, and `sitecustomize` may print more.
 _PROBE = """
-import json, os, sys
-sys.stdout.write("\\n" + json.dumps({
-    "version": "%d.%d.%d" % sys.version_info[:3],
-    "implementation": sys.implementation.name if hasattr(sys, "implementation") else sys.subversion[0],
-    "executable": os.path.realpath(sys.executable),
-    "prefix": sys.prefix,
-    "base_prefix": getattr(sys, "base_prefix", getattr(sys, "real_prefix", sys.prefix)),
-}))
+import os, sys
+encode = getattr(os, "fsencode", bytes)
+fields = [
+    "%d.%d.%d" % sys.version_info[:3],
+    sys.implementation.name if hasattr(sys, "implementation") else sys.subversion[0],
+    os.path.realpath(sys.executable),
+    sys.prefix,
+    getattr(sys, "base_prefix", getattr(sys, "real_prefix", sys.prefix)),
+]
+getattr(sys.stdout, "buffer", sys.stdout).write(b"\\0" + b"\\0".join(map(encode, fields)) + b"\\0")
 """
 
 
@@ -78,7 +80,9 @@ class Interpreter(msgspec.Struct, frozen=True):
         )
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, array_like=True):
+    """Its fields come in the order of the probe's."""
+
     version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}$")]
     implementation: str
     executable: str
@@ -229,13 +233,19 @@ def probe(path: Path, environ: Mapping[str, str], deadline: float | None = None)
             said = _read_all(process.stdout, deadline)
             if said is None or process.wait(max(deadline - time.monotonic(), 0.1)) != 0:
                 return None
-            return msgspec.json.decode(said.rstrip().rpartition(b"\n")[2], type=Answer)
-        except (subprocess.TimeoutExpired, msgspec.DecodeError, UnicodeDecodeError):
+            return _answer(said)
+        except (subprocess.TimeoutExpired, msgspec.ValidationError):
             return None
         finally:
             # Kills the whole session, because the candidate may be a script that started other processes.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def _answer(said: bytes) -> Answer:
+    """Raises `msgspec.ValidationError` for what is no answer to the probe."""
+    fields = [os.fsdecode(field) for field in said.split(b"\0")[1:-1]]
+    return msgspec.convert(fields[-len(Answer.__struct_fields__) :], Answer)
 
 
 def run_proof(path: Path, code: str) -> str:
