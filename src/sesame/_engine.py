@@ -1,4 +1,4 @@
-"""Builds what runs functions: the sandbox driver and the engine on it.
+"""Builds what runs functions: the engine, on the sandbox driver.
 
 Called by `app`, once storage and identity are there.
 """
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import psutil
 
 from sesame._identity import Identity
+from sesame._sandbox import OpenSandbox
 from sesame._storage import Storage
 from sesame.control.recorder import Recorder
-from sesame.data_dir import DataDir
 from sesame.engine.interface import Observer
 from sesame.engine.policies import Caps
 from sesame.engine.resolver import Resolver
@@ -20,10 +20,9 @@ from sesame.engine.running import EngineDependencies, LocalEngine
 from sesame.engine.trials import LocalTrials
 from sesame.model import limits
 from sesame.model.clocks import Clocks
-from sesame.sandbox.drivers import Wanted, choose, compiler_on
+from sesame.sandbox.drivers import compiler_on
 from sesame.sandbox.interface import SandboxDriver
 from sesame.sandbox.launch import PackagedLauncher
-from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
 from sesame.store.packages.compiling import compile_queued
 
@@ -48,37 +47,22 @@ class EngineParts:
 
 @dataclass(frozen=True)
 class EngineNeeds:
-    """What the engine is built with. What it starts is ended by `teardown`.
-
-    The runtimes in `ahead` are made ready before their first use; None: all that were found.
-    """
+    """What the engine is built with. What it starts is ended by `teardown`."""
 
     settings: Settings
-    data_dir: DataDir
     clocks: Clocks
-    runtimes: Runtimes
+    sandbox: OpenSandbox
     teardown: AsyncExitStack
     observer: Observer
     debuggable: bool
-    ahead: tuple[str, ...] | None = None
 
 
-async def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> EngineParts:
-    """Raises `ConfigurationError` when the sandbox that the settings ask for cannot be made here."""
+def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> EngineParts:
     settings, clocks, teardown = needs.settings, needs.clocks, needs.teardown
-    wanted = Wanted(
-        name=settings.sandbox,
-        cpu=settings.cpu,
-        state=needs.data_dir.sandboxes,
-        runtimes=tuple(needs.runtimes.found) if needs.ahead is None else needs.ahead,
-    )
-    choice = await choose(wanted, needs.runtimes.launch)
-    teardown.push_async_callback(choice.driver.close)
-    await choice.driver.open()
-
+    driver = needs.sandbox.driver
     resolver = Resolver(storage.catalog)
     given = EngineDependencies(
-        launcher=PackagedLauncher(choice.driver, storage.packages),
+        launcher=PackagedLauncher(driver, storage.packages),
         resolver=resolver,
         clocks=clocks,
         caps=caps(settings),
@@ -97,10 +81,10 @@ async def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) 
     teardown.push_async_callback(trials.close)
     # The HTTP servers have drained before: what is still in flight then is not waited for again.
     teardown.push_async_callback(engine.drain, 0.0)
-    compiler = compiler_on(choice.driver, needs.runtimes.launch)
+    compiler = compiler_on(driver, needs.sandbox.runtimes.launch)
     storage.background.keep(COMPILING, lambda: compile_queued(storage.to_compile, storage.packages, compiler))
     teardown.push_async_callback(storage.background.stop, COMPILING)
-    return EngineParts(engine, resolver, choice.driver, choice.reason, recorder, trials)
+    return EngineParts(engine, resolver, driver, needs.sandbox.reason, recorder, trials)
 
 
 def caps(settings: Settings) -> Caps:

@@ -1,7 +1,7 @@
 """The composition root: builds every part of a running Sesame, in order, and tears them down in reverse.
 
-Used by `sesame start`, and by programs that run a Sesame in their own process. The parts are built in `_storage`,
-`_identity`, `_engine`, `_triggers`, `_endpoints` and `_async`.
+Used by `sesame start`, and by programs that run a Sesame in their own process. The parts are built in `_sandbox`,
+`_storage`, `_identity`, `_engine`, `_triggers`, `_endpoints` and `_async`.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from sesame._async import AsyncNeeds, open_async
 from sesame._endpoints import EndpointNeeds, exposure, open_endpoints
 from sesame._engine import EngineNeeds, EngineParts, open_engine
 from sesame._identity import Identity, open_identity
+from sesame._sandbox import SandboxNeeds, SandboxOpening
 from sesame._storage import Storage, StorageNeeds, open_storage
 from sesame._triggers import TriggerNeeds, open_triggers
 from sesame.data_dir import Credentials, DataDir, Endpoints
@@ -34,15 +35,14 @@ class Substitutes:
     """What a program gives to the Sesame that it runs in its own process, instead of what `sesame start` has.
 
     `log_sink` gets what functions write, and nothing is kept. Dates of signatures are compared with `callers_wall`,
-    for clients whose clock is not moved. What is not `durable` may be lost by a power cut. `runtimes` were looked up;
-    those in `ahead` are made ready before their first use, None: all.
+    for clients whose clock is not moved. What is not `durable` may be lost by a power cut. `sandbox` was begun
+    before this Sesame.
     """
 
     log_sink: LogSink | None = None
     callers_wall: Callable[[], float] | None = None
     durable: bool = True
-    runtimes: Runtimes | None = None
-    ahead: tuple[str, ...] | None = None
+    sandbox: SandboxOpening | None = None
 
 
 @dataclass(frozen=True)
@@ -155,24 +155,35 @@ class Sesame:
         settings, clocks, teardown = self._settings, self._clocks, self._teardown
         teardown.enter_context(self.data_dir)
         given = self._substitutes
-        runtimes = given.runtimes
-        if runtimes is None:
-            packages_dir = settings.resolved_runtimes_dir()
-            runtimes = await asyncio.to_thread(Runtimes.look_up, settings.interpreters, packages_dir)
-        self._runtimes = runtimes
+        opening = given.sandbox or self._open_sandbox()
+        # For what goes wrong before there is an engine.
+        teardown.push_async_callback(opening.close)
         storage_needs = StorageNeeds(settings, self.data_dir, clocks, teardown, given.log_sink, given.durable)
         storage = await open_storage(storage_needs)
         identity = await open_identity(settings, storage.catalog, clocks)
-        engine_needs = EngineNeeds(
-            settings, self.data_dir, clocks, runtimes, teardown, self._observer, self._debuggable, given.ahead
-        )
-        engine = await open_engine(engine_needs, storage, identity)
+        sandbox = await opening.opened()
+        # Instances end before the storage of their logs does.
+        teardown.push_async_callback(opening.close)
+        self._runtimes = sandbox.runtimes
+        engine_needs = EngineNeeds(settings, clocks, sandbox, teardown, self._observer, self._debuggable)
+        engine = open_engine(engine_needs, storage, identity)
         self._parts = Parts(storage, identity, engine)
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)
         endpoint_needs = EndpointNeeds(settings, clocks, teardown, given.callers_wall or clocks.wall)
         urls = await open_endpoints(endpoint_needs, storage, identity, engine)
         self._announce(urls, identity.key)
         await open_async(AsyncNeeds(settings, clocks, teardown), storage, identity, engine)
+
+    def _open_sandbox(self) -> SandboxOpening:
+        settings = self._settings
+        return SandboxOpening(
+            SandboxNeeds(
+                driver=settings.sandbox,
+                cpu=settings.cpu,
+                state=self.data_dir.sandboxes,
+                look_up=lambda: Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir()),
+            )
+        )
 
     def _announce(self, urls: dict[str, str], key: AccessKey) -> None:
         self._endpoints = Endpoints(

@@ -13,7 +13,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from sesame.cli import json_option
+from sesame.cli import importing, json_option
 from sesame.cli.completing import COMPLETE_VARIABLE, complete
 
 # Where each command lives, and its line in the help. A command's module is imported when it is asked for, so that
@@ -52,6 +52,8 @@ COMMANDS = {
     "db": ("sesame.cli.db", "Copies the records to another database: SQLite to PostgreSQL, and back."),
     "restore": ("sesame.cli.backup", "Makes a data directory from a backup."),
 }
+# Commands that run a server, or functions without one.
+SERVING = frozenset({"start", "dev", "invoke"})
 
 JSON_ASKED = "sesame.json"
 
@@ -67,7 +69,10 @@ class Commands(click.Group):
             return None
         # Python's own words cannot name a function, and built-in names should not.
         attribute = f"{name}_" if keyword.iskeyword(name) or hasattr(builtins, name) else name
-        command = getattr(importlib.import_module(COMMANDS[name][0]), attribute)
+        with importing.without_collection():
+            if name in SERVING:
+                importing.import_structlog()
+            command = getattr(importlib.import_module(COMMANDS[name][0]), attribute)
         assert isinstance(command, click.Command)
         return command
 

@@ -27,6 +27,8 @@ import json, sys
 for folder in json.loads(sys.argv[1])["path"]:
     if folder not in sys.path:
         sys.path.append(folder)
+from sesame.cli.importing import import_structlog
+import_structlog()
 from sesame.testing.server import main
 main(sys.argv[1])
 """

@@ -3,6 +3,8 @@
 Read by `testing.server` and `testing.serving`, written by `testing.process`.
 """
 
+from pathlib import Path
+
 import msgspec
 
 ACCOUNT_ID = "1234567890123456"
@@ -19,6 +21,11 @@ class Start(msgspec.Struct, frozen=True):
     region: str
     path: list[str] = []
     ahead: list[str] = []
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return Path(self.folder) / "data"
 
 
 class Request(msgspec.Struct, frozen=True):

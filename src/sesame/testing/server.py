@@ -4,39 +4,63 @@ Started by `testing.process`, which asks by lines of JSON on standard input and 
 and removes its folder, when standard input is closed, however the parent ended.
 """
 
+import asyncio
+import contextlib
 import gc
 import os
 import shutil
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 import msgspec
+import uvloop
 
+from sesame._sandbox import SandboxNeeds, SandboxOpening
+from sesame.data_dir import DataDir
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.sandbox.runtimes.places import default_root
 from sesame.testing.requests import Start
+
+Serve = Callable[[Start, int, SandboxOpening], Coroutine[Any, Any, None]]
 
 
 def main(argument: str) -> None:
     """The whole life of the process."""
     start = msgspec.json.decode(argument, type=Start)
-    folder = Path(start.folder)
     answers = _take_standard_output()
-    # The imports make hundreds of thousands of objects that stay: looking for garbage among them takes a third of them.
-    gc.disable()
     # Nothing of a test outlives it, so nothing of it need be on the disk.
     setattr(os, "fsync", _no_wait)  # noqa: B010 - its type is that of the library
+    # Until it serves: most of what is made until then stays, and looking for garbage would take a third of the time.
+    gc.disable()
     try:
-        # Each interpreter is run once meanwhile.
-        with ThreadPoolExecutor(1) as threads:
-            runtimes = threads.submit(Runtimes.look_up, {}, default_root())
-            serve = _import()
-            serve(start, answers, runtimes.result)
+        with contextlib.suppress(asyncio.CancelledError):
+            uvloop.run(_run(start, answers))
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(start.folder, ignore_errors=True)
+
+
+async def _run(start: Start, answers: int) -> None:
+    """Has the sandbox begin, which needs few modules and waits for other processes, and imports the rest meanwhile."""
+    start.data.mkdir(mode=0o700)
+
+    def first(found: Collection[str]) -> tuple[str, ...]:
+        return tuple(name for name in start.ahead if name in found)[:1]
+
+    sandbox = SandboxOpening(
+        SandboxNeeds(
+            driver=start.sandbox,
+            cpu="shares",
+            state=DataDir(start.data).sandboxes,
+            look_up=lambda: Runtimes.look_up({}, default_root()),
+            ahead=first,
+        )
+    )
+    try:
+        serve = await asyncio.to_thread(_import)
+        await serve(start, answers, sandbox)
+    finally:
+        await sandbox.close()
 
 
 def _take_standard_output() -> int:
@@ -50,13 +74,7 @@ def _no_wait(_descriptor: Any) -> None:
     """In place of `os.fsync`."""
 
 
-def _import() -> Callable[..., None]:
-    # structlog would import rich, for tracebacks that are not made here; that takes longer than Sesame's own modules.
-    absent: Any = None
-    sys.modules["rich"] = absent
-    import structlog  # noqa: F401
-
-    del sys.modules["rich"]
+def _import() -> Serve:
     from sesame.testing.serving import serve
 
     return serve

@@ -9,13 +9,11 @@ import gc
 import math
 import os
 import threading
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
-import uvloop
 
+from sesame._sandbox import SandboxOpening
 from sesame.app import Sesame, Substitutes
 from sesame.cli import own_log
 from sesame.engine.interface import Observer
@@ -33,16 +31,10 @@ MARGIN_S = 0.001
 END_WITHIN_S = 20.0
 
 
-def serve(start: Start, answers: int, runtimes: Callable[[], Runtimes]) -> None:
+async def serve(start: Start, answers: int, sandbox: SandboxOpening) -> None:
     """Returns when the parent has closed standard input and everything has ended."""
     own_log.configure()
-    with contextlib.suppress(asyncio.CancelledError):
-        uvloop.run(_serve(start, answers, runtimes))
-
-
-async def _serve(start: Start, answers: int, runtimes: Callable[[], Runtimes]) -> None:
-    data = Path(start.folder) / "data"
-    data.mkdir(mode=0o700)
+    data = start.data
     make_database(data / "sesame.db")
     settings = Settings(
         port=0,
@@ -55,13 +47,11 @@ async def _serve(start: Start, answers: int, runtimes: Callable[[], Runtimes]) -
     )
     clocks = VirtualClocks()
     recorder = Recorder()
-    found = runtimes()
     substitutes = Substitutes(
         log_sink=recorder.write,
         callers_wall=SYSTEM_CLOCKS.wall,
         durable=False,
-        runtimes=found,
-        ahead=tuple(name for name in start.ahead if name in found.found)[:1],
+        sandbox=sandbox,
     )
     sesame = Sesame(settings, clocks, Observer(ended=recorder.ended), substitutes)
     await sesame.start()
@@ -69,7 +59,7 @@ async def _serve(start: Start, answers: int, runtimes: Callable[[], Runtimes]) -
         gc.freeze()
         gc.enable()
         server = _Server(sesame, State(sesame.parts, clocks), clocks, recorder)
-        _answer(answers, {"id": 0, "result": server.hello(found)})
+        _answer(answers, {"id": 0, "result": server.hello((await sandbox.opened()).runtimes)})
         await _obey(server, answers)
     finally:
         _end_in_time()

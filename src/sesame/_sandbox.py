@@ -1,0 +1,71 @@
+"""Opens the sandbox driver beside other work: what takes long about it happens in processes of their own.
+
+Begun by `app` before it opens storage, and by `testing.server` before it imports `app`; so nothing is imported here but
+what a driver needs.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from sesame.sandbox.drivers import Wanted, choose, find_out
+from sesame.sandbox.interface import SandboxDriver
+from sesame.sandbox.runtimes.lookup import Runtimes
+
+
+def all_of(runtimes: Collection[str]) -> tuple[str, ...]:
+    return tuple(runtimes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SandboxNeeds:
+    """`driver` and `cpu` are settings. `state` is the directory of drivers.
+
+    `look_up` finds the interpreters, on a thread. Of the runtimes that it found, `ahead` chooses those that are made
+    ready before their first use.
+    """
+
+    driver: str
+    cpu: str
+    state: Path
+    look_up: Callable[[], Runtimes]
+    ahead: Callable[[Collection[str]], tuple[str, ...]] = all_of
+
+
+@dataclass(frozen=True)
+class OpenSandbox:
+    """`reason` says why this driver was chosen; "" when the settings name it."""
+
+    driver: SandboxDriver
+    reason: str
+    runtimes: Runtimes
+
+
+class SandboxOpening:
+    """Begins when it is made, in the running event loop."""
+
+    def __init__(self, needs: SandboxNeeds) -> None:
+        self._opening = asyncio.get_running_loop().create_task(_open(needs), name="opening the sandbox")
+        self._closed = False
+
+    async def opened(self) -> OpenSandbox:
+        """Raises `ConfigurationError` when the sandbox that the settings ask for cannot be made here."""
+        return await asyncio.shield(self._opening)
+
+    async def close(self) -> None:
+        """On return nothing of the driver is left, also where it was still being opened. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.wait([self._opening])
+        if self._opening.exception() is None:
+            await self._opening.result().driver.close()
+
+
+async def _open(needs: SandboxNeeds) -> OpenSandbox:
+    runtimes, isolation = await asyncio.gather(asyncio.to_thread(needs.look_up), find_out(needs.driver))
+    wanted = Wanted(name=needs.driver, cpu=needs.cpu, state=needs.state, runtimes=needs.ahead(runtimes.found))
+    choice = await choose(wanted, runtimes.launch, isolation)
+    await choice.driver.open()
+    return OpenSandbox(choice.driver, choice.reason, runtimes)
