@@ -3,6 +3,8 @@
 Called by `app`, once storage and identity are there.
 """
 
+import hashlib
+import hmac
 import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -75,10 +77,15 @@ def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> Eng
         debuggable=needs.debuggable,
     )
     engine = LocalEngine(given)
-    recorder = Recorder(storage.catalog, storage.recordings, settings.record, clocks.wall)
-    recorder.start(lambda on: setattr(engine.dispatcher, "record", recorder.record if on else None))
-    trials = LocalTrials(given)
-    teardown.push_async_callback(trials.close)
+    recorder = Recorder(
+        storage.catalog,
+        storage.recordings,
+        settings.record,
+        clocks.wall,
+        digest_key=hmac.digest(identity.key.secret.encode(), b"sesame recordings", hashlib.sha256),
+    )
+    recorder.start(lambda on: setattr(engine.dispatcher, "recorder", recorder if on else None))
+    trials = LocalTrials(engine.pool, clocks, identity.issuer.credentials)
     # The HTTP servers have drained before: what is still in flight then is not waited for again.
     teardown.push_async_callback(engine.drain, 0.0)
     compiler = compiler_on(driver, needs.sandbox.runtimes.launch)

@@ -1,17 +1,21 @@
 """Which calls are recorded, what of them, and that no secret is kept."""
 
+import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from sesame.control import recorder as module
 from sesame.control.dependents import forget_function
 from sesame.control.recorder import Recorder, recording_of
 from sesame.model import records
 from sesame.model.errors import Invalid, NotFound
 from sesame.model.function import Function, Package
-from sesame.model.invocation import Credentials, FunctionError, Invocation, Outcome, Phases, Target
+from sesame.model.invocation import Credentials, FunctionError, HeldLog, Invocation, Outcome, Phases, Target
 from sesame.model.kinds import KINDS
 from sesame.model.recording import PART_BYTES_MAX
 from sesame.model.service import Service
@@ -39,11 +43,12 @@ class Switched:
 
 
 class Kit(msgspec.Struct):
+    path: Path
     catalog: Catalog
     store: Recordings
 
     def recorder(self, mode: str = "none") -> tuple[Recorder, Switched]:
-        recorder, switched = Recorder(self.catalog, self.store, mode, lambda: 7.0), Switched()
+        recorder, switched = Recorder(self.catalog, self.store, mode, lambda: 7.0, b"key"), Switched()
         recorder.start(switched)
         return recorder, switched
 
@@ -62,7 +67,7 @@ async def kit(tmp_path: Path) -> AsyncIterator[Kit]:
     await catalog.edit(edit)
     store = Recordings(database, Kept(1024 * 1024, 100.0), lambda: 7.0)
     await store.open()
-    yield Kit(catalog, store)
+    yield Kit(tmp_path / "db", catalog, store)
     await store.close()
     await database.close()
 
@@ -83,7 +88,7 @@ def outcome(payload: bytes = b"ok", log: bytes = b"", *, failed: bool = False) -
 async def test_nothing_is_recorded_unless_it_is_asked_for(kit: Kit) -> None:
     recorder, switched = kit.recorder()
     assert switched.said == [False]
-    recorder.record(call(), snapshot(), KEYS, outcome())
+    await recorder.record(call(), snapshot(), KEYS, outcome())
     assert await recorder.list("", "", None, 10) == []
 
 
@@ -91,8 +96,8 @@ async def test_nothing_is_recorded_unless_it_is_asked_for(kit: Kit) -> None:
 async def test_the_servers_setting(kit: Kit, mode: str, kept: list[str]) -> None:
     recorder, switched = kit.recorder(mode)
     assert switched.said == [mode != "none"]
-    recorder.record(call("good"), snapshot(), KEYS, outcome())
-    recorder.record(call("bad"), snapshot(), KEYS, outcome(failed=True))
+    await recorder.record(call("good"), snapshot(), KEYS, outcome())
+    await recorder.record(call("bad"), snapshot(), KEYS, outcome(failed=True))
     assert [each.request_id for each in await recorder.list("", "", None, 10)] == kept
 
 
@@ -104,13 +109,13 @@ async def test_a_functions_own_setting_outweighs_the_servers(kit: Kit) -> None:
         "all",
         "none",
     )
-    recorder.record(call(), snapshot(), KEYS, outcome())
+    await recorder.record(call(), snapshot(), KEYS, outcome())
     assert len(await recorder.list("demo", "f", None, 10)) == 1
     await recorder.set("demo", "f", None)
     assert (switched.said[-1], recorder.is_set("demo", "f")) == (False, False)
     again, switched = kit.recorder("all")
     await again.set("demo", "f", "none")
-    again.record(call("other"), snapshot(), KEYS, outcome())
+    await again.record(call("other"), snapshot(), KEYS, outcome())
     assert len(await again.list("", "", None, 10)) == 1
     assert switched.said == [True, True]
 
@@ -130,12 +135,46 @@ async def test_a_setting_goes_with_its_function(kit: Kit) -> None:
     assert switched.said == [False, True, False]
 
 
+async def test_a_recording_is_on_the_disk_when_its_call_is_answered(kit: Kit) -> None:
+    recorder, _switched = kit.recorder("all")
+    await asyncio.gather(*(recorder.record(call(f"r-{n}"), snapshot(), KEYS, outcome()) for n in range(5)))
+    with contextlib.closing(sqlite3.connect(kit.path)) as other:
+        assert other.execute("SELECT count(*) FROM recordings").fetchone() == (5,)
+
+
+async def test_a_call_waits_for_a_slow_disk_no_longer_than_is_said(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WRITTEN_WITHIN_S", 0.01)
+    monkeypatch.setattr(kit.store, "take", lambda _recording: asyncio.get_running_loop().create_future())
+    recorder, _switched = kit.recorder("all")
+    await recorder.record(call(), snapshot(), KEYS, outcome())
+
+
+async def test_the_whole_log_is_kept_and_what_is_cut_of_it_is_told(kit: Kit) -> None:
+    recorder, _switched = kit.recorder("all")
+    said = b"correct horse battery\n" * 10_000
+    await recorder.record(
+        call(), snapshot(), KEYS, msgspec.structs.replace(outcome(log=b"the end"), log=HeldLog(said, 12))
+    )
+    kept = (await recorder.find("r")).outcome
+    assert (kept.log, kept.log_cut_bytes) == (b"***\n" * 10_000, 12)
+
+
+async def test_variables_that_have_another_value_are_named_and_no_value_is_kept(kit: Kit) -> None:
+    recorder, _switched = kit.recorder("all")
+    await recorder.record(call(), snapshot(), KEYS, outcome())
+    kept = await recorder.find("r")
+    assert recorder.changed_variables(kept, VARIABLES) == ()
+    assert recorder.changed_variables(kept, {"PASSWORD": "other", "NEW": "1"}) == ("PASSWORD",)
+    other = Recorder(kit.catalog, kit.store, "all", lambda: 7.0, b"another key")
+    assert other.changed_variables(kept, VARIABLES) == ("PASSWORD", "STAGE")
+
+
 def test_no_secret_is_kept() -> None:
     said = b"password correct horse battery, key secret-of-the-role token-of-the-role STS.key-of-the-role, prod"
     http: dict[str, object] = {
         "path": "/", "headers": [["Authorization", "Bearer abc"], ["cookie", "session=1"], ["X-Mine", "shown"]],
     }  # fmt: skip
-    found = recording_of(call(http=http), snapshot(), KEYS, outcome(said, said), 7.0)
+    found = recording_of(call(http=http), snapshot(), KEYS, outcome(said, said), {"PASSWORD": "d1", "STAGE": "d2"}, 7.0)
     assert found.environment == ("PASSWORD", "STAGE")
     assert found.outcome.log == found.outcome.result == b"password ***, key *** *** ***, prod"
     whole = msgspec.msgpack.encode(found)
@@ -146,7 +185,7 @@ def test_no_secret_is_kept() -> None:
 
 def test_what_is_too_large_is_measured_and_not_kept() -> None:
     large = b"x" * (PART_BYTES_MAX + 1)
-    found = recording_of(call(event=large), snapshot(), KEYS, outcome(large), 7.0)
+    found = recording_of(call(event=large), snapshot(), KEYS, outcome(large), {}, 7.0)
     assert (found.event, found.event_bytes) == (None, len(large))
     assert (found.outcome.result, found.outcome.result_bytes) == (None, len(large))
 
@@ -158,4 +197,4 @@ async def test_a_call_does_not_fail_because_it_cannot_be_recorded(kit: Kit, monk
         raise RuntimeError("no")
 
     monkeypatch.setattr(kit.store, "take", broken)
-    recorder.record(call(), snapshot(), KEYS, outcome())
+    await recorder.record(call(), snapshot(), KEYS, outcome())

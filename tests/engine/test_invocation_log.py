@@ -47,6 +47,18 @@ def test_memory_stays_bounded_however_much_is_written() -> None:
         assert log.held_bytes() <= HELD_BYTES_MAX
 
 
+@given(st.lists(st.binary(max_size=9000), max_size=40))
+def test_as_much_is_held_as_was_asked_for_and_what_is_cut_is_counted(pieces: list[bytes]) -> None:
+    log, _kept = make()
+    log.hold(20_000)
+    for piece in pieces:
+        log.write(piece)
+        assert log.held_bytes() <= 40_000
+    written, whole = b"".join(pieces), log.whole()
+    assert (whole.data, whole.cut_bytes) == (written[-20_000:], max(len(written) - 20_000, 0))
+    assert log.tail() == written[-limits.LOG_TAIL_BYTES :]
+
+
 def test_output_between_two_calls_belongs_to_the_call_before(engine: Engine) -> None:
     made, kept = instance(engine)
     made.write_output(b"import\n")

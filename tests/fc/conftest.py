@@ -269,7 +269,7 @@ async def endpoint(tmp_path: Path) -> AsyncIterator[Endpoint]:
     recordings = Recordings(database, Kept(1024 * 1024, 3600.0), lambda: now[0])
     await recordings.open()
     trials = EchoingTrials()
-    recorder = Recorder(catalog, recordings, "none", lambda: now[0])
+    recorder = Recorder(catalog, recordings, "none", lambda: now[0], b"key")
     gateway = FcEndpoint(
         FcDependencies(
             authentication=Authentication(keys, tokens),

@@ -56,12 +56,16 @@ async def test_recordings_are_listed_page_by_page_shown_and_deleted(endpoint: En
 
 async def test_a_recorded_call_is_run_with_what_was_recorded(endpoint: Endpoint, deployed: str) -> None:
     endpoint.recordings.take(
-        recording("r", code=deployed, environment=("A", "GONE"), event=b"the event", memory_size_mb=256, timeout_s=7)
-    )
+        recording(
+            "r", code=deployed, environment=("A", "GONE"), environment_digests=("of another value", "-"),
+            event=b"the event", memory_size_mb=256, timeout_s=7, role="acs:ram::1:role/before",
+        )
+    )  # fmt: skip
     answer = await own(endpoint, "POST", "/sesame/recordings/r/replay", {})
     assert answer.status == 200, answer.body
     found = answer.json()
     assert (found["runtime"], found["missing"], found["code"]) == ("python3.12", ["GONE"], deployed)
+    assert (found["changed"], found["role"], found["recorded"]["role"]) == (["A"], "", "acs:ram::1:role/before")
     assert base64.b64decode(found["outcome"]["result"]) == b"the event"
     ((snapshot, invocation),) = endpoint.trials.ran
     assert (snapshot.runtime, snapshot.launch.environment) == ("python3.12", {"A": "1"})

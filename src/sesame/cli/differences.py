@@ -21,6 +21,9 @@ _PLATFORM = re.compile(
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 _SHOWN_LINES_MAX = 60
 _SHOWN_CHARS_MAX = 400
+# Of long texts that differ, so many lines are compared from the first difference on: what is shown ends long before.
+_COMPARED_LINES_MAX = 2000
+_CONTEXT_LINES = 2
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -85,7 +88,9 @@ def _json_lines(data: bytes) -> list[str]:
 
 
 def _diff(one: list[str], other: list[str], names: tuple[str, str]) -> Iterator[str]:
-    lines = difflib.unified_diff(one, other, *names, lineterm="", n=2)
+    same = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    part = slice(max(same - _CONTEXT_LINES, 0), same + _COMPARED_LINES_MAX)
+    lines = difflib.unified_diff(one[part], other[part], *names, lineterm="", n=_CONTEXT_LINES)
     for number, line in enumerate(lines):
         if number == _SHOWN_LINES_MAX:
             yield "…"

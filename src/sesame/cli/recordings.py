@@ -110,7 +110,11 @@ def replay(session: Session, request_id: str, runtime: str | None, code: Path | 
     before, after = differences.ended(recorded["outcome"]), differences.ended(found["outcome"])
     names = (f"recorded {recorded['runtime']}", f"replayed {found['runtime']}")
     changed = differences.differences(before, after, names)
-    document = {**found, "differences": [{"what": each.what, "lines": each.lines} for each in changed]}
+    document = {
+        **found,
+        "context": list(_context(found)),
+        "differences": [{"what": each.what, "lines": each.lines} for each in changed],
+    }
     session.show(document, lambda: _replayed(found, before, after, changed))
     sys.exit(EXIT_DIFFERENT if changed else 0)
 
@@ -121,8 +125,7 @@ def _replayed(
     recorded = found["recorded"]
     code = "the recorded code" if found["code"] == recorded["code"] else "other code"
     yield f"{recorded['service']}/{recorded['function']}  {recorded['runtime']} → {found['runtime']}  {code}"
-    for name in found["missing"]:
-        yield f"  the function has no variable {name} now: it was not set"
+    yield from (f"  {line}" for line in _context(found))
     for each in changed:
         yield f"{each.what} differs"
         yield from (f"  {line}" for line in each.lines)
@@ -130,6 +133,20 @@ def _replayed(
         yield "result, error and log are the same"
     yield f"time    {differences.took(before, after)}"
     yield f"memory  {before.memory_mb:.2f} MB → {after.memory_mb:.2f} MB"
+
+
+def _context(found: dict[str, Any]) -> Iterator[str]:
+    """What else was not as it was, which may be why the call ended otherwise."""
+    recorded = found["recorded"]
+    for name in found["missing"]:
+        yield f"the function has no variable {name} now: it was not set"
+    for name in found["changed"]:
+        yield f"the variable {name} has another value now"
+    if found["role"] != recorded["role"]:
+        yield f"the role was {recorded['role'] or 'none'}, and is {found['role'] or 'none'} now"
+    cut = recorded["outcome"]["logCutBytes"]
+    if cut:
+        yield f"of the recorded log, the first {cut} bytes were not kept"
 
 
 def _archive(folder: Path) -> bytes:
@@ -183,7 +200,9 @@ def _whole(found: dict[str, Any]) -> Iterator[str]:
     yield f"{'event':<12} {_text(found['event'], found['eventBytes'])}"
     yield f"{'error':<12} {outcome['errorType'] or '-'}"
     yield f"{'result':<12} {_text(outcome['result'], outcome['resultBytes'])}"
-    yield "log"
+    yield f"{'role':<12} {found['role'] or '-'}"
+    cut = outcome["logCutBytes"]
+    yield f"log          ({cut} bytes before this are not kept)" if cut else "log"
     for line in base64.b64decode(outcome["log"]).decode("utf-8", "replace").splitlines():
         yield f"  {line}"
 

@@ -1,10 +1,13 @@
 """Records calls: which ones is set for the server and for each function; secrets are masked before anything is kept.
 
-The engine calls `record` at the end of each call while anything is to be recorded, and nothing otherwise. The
+The engine calls `wants` and `record` for each call while anything is to be recorded, and nothing otherwise. The
 operations on recordings set and read here what is recorded of a function.
 """
 
-from collections.abc import Callable, Iterable
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 import structlog
@@ -12,7 +15,7 @@ import structlog
 from sesame.control import checks
 from sesame.model import limits, records
 from sesame.model.errors import Invalid, NotFound
-from sesame.model.invocation import Credentials, Invocation, Outcome
+from sesame.model.invocation import Credentials, HeldLog, Invocation, Outcome
 from sesame.model.recording import (
     ALL,
     MASK,
@@ -30,6 +33,12 @@ from sesame.store.recordings import Recordings, RecordingsOf
 
 # POLICY: a shorter value of a variable, such as `1` or `prod`, is no secret, and masking it would make text unreadable.
 SECRET_CHARS_MIN = 8
+# POLICY: a call is answered once its recording is on the disk, but waits for a slow disk or database no longer.
+WRITTEN_WITHIN_S = 1.0
+# What is larger is masked on a thread: looking for secrets takes a while.
+MASKED_HERE_BYTES_MAX = 64 * 1024
+# Enough to notice another value.
+DIGEST_CHARS = 16
 # Headers of HTTP functions that carry what proves who calls.
 SECRET_HEADERS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-fc-security-token", "x-api-key"}
@@ -43,11 +52,14 @@ Switch = Callable[[bool], None]
 class Recorder:
     """Belongs to the event loop. `switch` turns the engine's calls of `record` on and off."""
 
-    def __init__(self, catalog: Catalog, store: Recordings, mode: str, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, catalog: Catalog, store: Recordings, mode: str, wall: Callable[[], float], digest_key: bytes
+    ) -> None:
         """`mode` is the server's, one of `model.recording.MODES`."""
         self._catalog = catalog
         self._store = store
         self._wall = wall
+        self._digest_key = digest_key
         self._switch: Switch = lambda _on: None
         self.mode = mode
 
@@ -56,15 +68,45 @@ class Recorder:
         self._catalog.on_change(self._changed)
         self._decide()
 
-    def record(self, invocation: Invocation, snapshot: Snapshot, credentials: Credentials, outcome: Outcome) -> None:
-        """Returns at once and raises nothing: a call does not fail because it could not be recorded."""
+    def wants(self, snapshot: Snapshot) -> bool:
+        """Whether calls of it are recorded, be it only those that fail."""
+        return self.mode_of(snapshot.service, snapshot.function) != NONE
+
+    async def record(
+        self, invocation: Invocation, snapshot: Snapshot, credentials: Credentials, outcome: Outcome
+    ) -> None:
+        """Returns when the recording is on the disk, after WRITTEN_WITHIN_S at the latest.
+
+        Raises nothing: a call does not fail because it could not be recorded.
+        """
         mode = self.mode_of(snapshot.service, snapshot.function)
         if mode == NONE or (mode != ALL and outcome.error is None):
             return
+        now = self._wall()
+
+        def made() -> Recording:
+            return recording_of(invocation, snapshot, credentials, outcome, self._environment(snapshot), now)
+
+        size = len(outcome.payload) + (len(outcome.log.data) if outcome.log else 0)
         try:
-            self._store.take(recording_of(invocation, snapshot, credentials, outcome, self._wall()))
+            recording = made() if size <= MASKED_HERE_BYTES_MAX else await asyncio.to_thread(made)
+            written = self._store.take(recording)
         except Exception:
             log.exception("a call cannot be recorded", request=invocation.request_id)
+            return
+        await asyncio.wait([written], timeout=WRITTEN_WITHIN_S)
+
+    def changed_variables(self, recording: Recording, now: Mapping[str, str]) -> tuple[str, ...]:
+        """The variables of a recorded call that have another value now; those that are gone are not among them."""
+        before = zip(recording.environment, recording.environment_digests, strict=False)
+        return tuple(
+            name for name, digest in before if name in now and digest != _digest(self._digest_key, name, now[name])
+        )
+
+    def _environment(self, snapshot: Snapshot) -> dict[str, str]:
+        """The names of its variables in order, each with its digest."""
+        found = snapshot.launch.environment
+        return {name: _digest(self._digest_key, name, found[name]) for name in sorted(found)}
 
     def mode_of(self, service: str, function: str) -> str:
         """What is recorded of a function: its own setting, else the server's."""
@@ -111,9 +153,14 @@ class Recorder:
 
 
 def recording_of(
-    invocation: Invocation, snapshot: Snapshot, credentials: Credentials, outcome: Outcome, now: float
+    invocation: Invocation,
+    snapshot: Snapshot,
+    credentials: Credentials,
+    outcome: Outcome,
+    environment: Mapping[str, str],
+    now: float,
 ) -> Recording:
-    """What is kept of a call, without what its variables and credentials hold."""
+    """What is kept of a call, without what its variables and credentials hold. `environment` has their digests."""
     event, target = invocation.event, invocation.target
     return Recording(
         request_id=invocation.request_id,
@@ -130,7 +177,9 @@ def recording_of(
         code=snapshot.code,
         code_checksum=snapshot.code_checksum,
         layers=snapshot.layers,
-        environment=tuple(sorted(snapshot.launch.environment)),
+        role=snapshot.role,
+        environment=tuple(environment),
+        environment_digests=tuple(environment.values()),
         event=event if len(event) <= PART_BYTES_MAX else None,
         event_bytes=len(event),
         http_params=_http(invocation.http_params),
@@ -143,13 +192,15 @@ def outcome_of(outcome: Outcome, snapshot: Snapshot, credentials: Credentials) -
     """As it is kept, and as two of them are compared."""
     secrets = _secrets(snapshot.launch.environment.values(), credentials)
     result = _masked(outcome.payload, secrets) if len(outcome.payload) <= PART_BYTES_MAX else None
+    held = outcome.log or HeldLog(outcome.log_tail)
     return RecordedOutcome(
         error_type=outcome.error.type if outcome.error else "",
         error_reason=outcome.error.reason if outcome.error else "",
         result=result,
         result_bytes=len(outcome.payload),
         http_result=_masked(_http(outcome.http_params), secrets),
-        log=_masked(outcome.log_tail, secrets),
+        log=_masked(held.data, secrets),
+        log_cut_bytes=held.cut_bytes,
         duration_ms=outcome.duration_ms,
         memory_mb=outcome.memory_mb,
         cold=outcome.cold,
@@ -160,6 +211,10 @@ def _secrets(values: Iterable[str], credentials: Credentials) -> list[bytes]:
     """The longest first: one may be part of another."""
     given = [*values, credentials.access_key_id, credentials.access_key_secret, credentials.security_token]
     return sorted({value.encode() for value in given if len(value) >= SECRET_CHARS_MIN}, key=len, reverse=True)
+
+
+def _digest(key: bytes, name: str, value: str) -> str:
+    return hmac.digest(key, f"{name}\0{value}".encode(), hashlib.sha256).hex()[:DIGEST_CHARS]
 
 
 def _masked(data: bytes, secrets: list[bytes]) -> bytes:

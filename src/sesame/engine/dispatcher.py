@@ -7,6 +7,9 @@ the wall clock. A function's failure is in the outcome and never an exception.
 import math
 from collections import Counter
 from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
 
 from sesame.engine.environment import CREDENTIALS_MARGIN_S, CredentialsOf, call_meta
 from sesame.engine.instance import State
@@ -16,10 +19,19 @@ from sesame.engine.startup import initialize
 from sesame.engine.steps import Ended, Steps, is_usable_after
 from sesame.model.clocks import Clocks
 from sesame.model.invocation import Credentials, Invocation, Outcome, Phases
+from sesame.model.recording import LOG_BYTES_MAX
 from sesame.model.recursion import Chain, extended, require_below
 from sesame.model.snapshot import Snapshot
 
-Record = Callable[[Invocation, Snapshot, Credentials, Outcome], None]
+
+class Recorder(Protocol):
+    def wants(self, snapshot: Snapshot) -> bool:
+        """Whether a call of it may be recorded, so that all of its log is to be held."""
+
+    async def record(
+        self, invocation: Invocation, snapshot: Snapshot, credentials: Credentials, outcome: Outcome
+    ) -> None:
+        """Takes a call that ran; its caller is answered on return. Raises nothing."""
 
 
 class _InstanceLost(Exception):
@@ -51,8 +63,8 @@ class Dispatcher:
         self.ended: Counter[str] = Counter()
         # As `engine.interface.Observer.ended`.
         self.on_end: Callable[[Invocation, Outcome | BaseException], None] | None = None
-        # Gets each call that ran, where calls are recorded; must return at once and raise nothing.
-        self.record: Record | None = None
+        # Gets each call that ran, where calls are recorded.
+        self.recorder: Recorder | None = None
 
     async def invoke(self, invocation: Invocation, began: Callable[[str], None] | None = None) -> Outcome:
         """Raises the API's errors for what cannot be called; how the function itself fared is in the outcome.
@@ -73,7 +85,13 @@ class Dispatcher:
                     began(lease.instance.instance_id)
                 meta = call_meta(invocation, snapshot, credentials)
                 steps = Steps(lease.instance, invocation.request_id, meta, self._clocks)
+                recorder = self.recorder
+                recorded = recorder is not None and recorder.wants(snapshot)
+                if recorded:
+                    steps.log.hold(LOG_BYTES_MAX)
                 outcome, usable = await _call(steps, lease, invocation.event)
+                if recorded:
+                    outcome = msgspec.structs.replace(outcome, log=steps.log.whole())
                 self.ended[outcome.error.reason if outcome.error is not None else ""] += 1
                 if not usable:
                     raise _InstanceLost(outcome)
@@ -85,8 +103,8 @@ class Dispatcher:
             raise
         if self.on_end is not None:
             self.on_end(invocation, outcome)
-        if self.record is not None:
-            self.record(invocation, snapshot, credentials, outcome)
+        if recorder is not None and recorded:
+            await recorder.record(invocation, snapshot, credentials, outcome)
         return outcome
 
 

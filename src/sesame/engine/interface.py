@@ -52,7 +52,7 @@ class Trial(msgspec.Struct, frozen=True):
 
 class Trials(Protocol):
     async def run(self, snapshot: Snapshot, invocation: Invocation) -> Trial:
-        """One call of a snapshot on an instance of its own; nothing of it is left on return. Raises as `invoke`."""
+        """One call of a snapshot on an instance of its own, which ends then. Raises as `invoke`."""
 
 
 class Engine(Protocol):

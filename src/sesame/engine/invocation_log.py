@@ -1,4 +1,4 @@
-"""The log of one invocation: every line goes to the log sink as it comes, and the tail stays for the caller.
+"""The log of one invocation: every line goes to the log sink as it comes, and the end of it stays for the caller.
 
 Written by the engine (the platform's lines) and by the sandbox (the function's output).
 """
@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from sesame.model import limits
+from sesame.model.invocation import HeldLog
 
 # The buffer is trimmed only when it is this long: trimming it for every line would cost more than the memory does.
 _HELD_BYTES_MAX = 16 * limits.LOG_TAIL_BYTES
@@ -30,22 +31,30 @@ LogSink = Callable[[LogSource, str, bytes, bool], None]
 
 
 class InvocationLog:
-    """Belongs to one call; holds at most `_HELD_BYTES_MAX` bytes."""
+    """Belongs to one call; holds at most `_HELD_BYTES_MAX` bytes, or twice what `hold` asks for."""
 
-    __slots__ = ("_held", "_request_id", "_sink", "_source")
+    __slots__ = ("_cut_bytes", "_held", "_held_bytes_max", "_keep_bytes", "_request_id", "_sink", "_source")
 
     def __init__(self, source: LogSource, request_id: str, sink: LogSink) -> None:
         self._source = source
         self._request_id = request_id
         self._sink = sink
         self._held = bytearray()
+        self._held_bytes_max = _HELD_BYTES_MAX
+        self._keep_bytes = limits.LOG_TAIL_BYTES
+        self._cut_bytes = 0
+
+    def hold(self, size_bytes: int) -> None:
+        """Holds so many bytes from here on, for `whole`. To be called before anything is written."""
+        self._keep_bytes, self._held_bytes_max = size_bytes, 2 * size_bytes
 
     def write(self, data: bytes, *, more: bool = False) -> None:
         self._sink(self._source, self._request_id, data, more)
         held = self._held
         held += data
-        if len(held) > _HELD_BYTES_MAX:
-            del held[: -limits.LOG_TAIL_BYTES]
+        if len(held) > self._held_bytes_max:
+            self._cut_bytes += len(held) - self._keep_bytes
+            del held[: -self._keep_bytes]
 
     def line(self, text: str, *, more: bool = False) -> None:
         """Writes a line of the platform with the cloud's line ending; `more` says that others follow soon."""
@@ -62,3 +71,8 @@ class InvocationLog:
     def tail(self) -> bytes:
         """The last `LOG_TAIL_BYTES` of what was written."""
         return bytes(self._held[-limits.LOG_TAIL_BYTES :])
+
+    def whole(self) -> HeldLog:
+        """All that was written, or the end of it that `hold` asked for."""
+        data = bytes(self._held[-self._keep_bytes :])
+        return HeldLog(data, self._cut_bytes + len(self._held) - len(data))

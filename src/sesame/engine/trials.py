@@ -1,73 +1,56 @@
 """Runs single calls of given snapshots, each on an instance of its own that ends with it.
 
-Called by the operations that replay recorded calls and compare runtimes. Apart from the pool: no instance of a trial
-ever serves a caller, and no caller's instance a trial.
+Called by the operations that replay recorded calls and compare runtimes. An instance of a trial counts against the caps
+as any other; it never serves a caller, and no caller's instance a trial, as a trial's snapshot has a key of its own.
 """
 
 import asyncio
 
 import msgspec
 
-from sesame.engine.dispatcher import Record
-from sesame.engine.interface import Observer, Trial
-from sesame.engine.invocation_log import LogSource
-from sesame.engine.policies import Caps
+from sesame.engine.dispatcher import Dispatcher
+from sesame.engine.environment import CredentialsOf
+from sesame.engine.interface import Trial
+from sesame.engine.pool import Pool
 from sesame.engine.resolver import OneSnapshot
-from sesame.engine.running import EngineDependencies, LocalEngine
+from sesame.model.clocks import Clocks
 from sesame.model.errors import PlatformError
 from sesame.model.invocation import Credentials, Invocation, Outcome
 from sesame.model.snapshot import Snapshot
 
-# POLICY: the memory of trials does not count among that of calls, so few run at a time; others wait for their turn.
+# POLICY: trials are seldom urgent, so few take capacity from calls at a time; others wait for their turn.
 TRIALS_AT_ONCE = 2
 
 
 class LocalTrials:
-    """As `interface.Trials` says. One for each engine, which is given the same."""
+    """As `interface.Trials` says. `pool` is that of the engine."""
 
-    def __init__(self, given: EngineDependencies) -> None:
-        self._given = given
+    def __init__(self, pool: Pool, clocks: Clocks, credentials: CredentialsOf) -> None:
+        self._pool = pool
+        self._clocks = clocks
+        self._credentials = credentials
         self._turns = asyncio.Semaphore(TRIALS_AT_ONCE)
-        self._engines: set[LocalEngine] = set()
-        self._closed = False
 
     async def run(self, snapshot: Snapshot, invocation: Invocation) -> Trial:
         async with self._turns:
-            if self._closed:
-                raise PlatformError("the server is stopping")
-            caps = Caps(instances_per_function=1, memory_mb=snapshot.limits.memory_mb, starts_at_once=1, keep_alive_s=1)
-            given = msgspec.structs.replace(
-                self._given,
-                resolver=OneSnapshot(snapshot),
-                caps=caps,
-                sink=_nowhere,
-                observer=Observer(),
-                recursion_limit=0,
-                debuggable=False,
-            )
-            engine = LocalEngine(given)
-            seen: list[Credentials] = []
-            engine.dispatcher.record = _noting(seen)
-            self._engines.add(engine)
-            try:
-                outcome = await engine.invoke(invocation)
-                return Trial(outcome, seen[0])
-            finally:
-                await engine.drain(0.0)
-                self._engines.discard(engine)
-
-    async def close(self) -> None:
-        """Ends what runs."""
-        self._closed = True
-        await asyncio.gather(*(engine.drain(0.0) for engine in self._engines))
+            apart = OneSnapshot(msgspec.structs.replace(snapshot, trial=True))
+            dispatcher = Dispatcher(apart, self._pool, self._clocks, self._credentials)
+            dispatcher.recorder = seen = _Seen()
+            outcome = await dispatcher.invoke(invocation)
+            if seen.credentials is None:
+                raise PlatformError("the trial has ended without its credentials")
+            return Trial(outcome, seen.credentials)
 
 
-def _noting(seen: list[Credentials]) -> Record:
-    def note(_invocation: Invocation, _snapshot: Snapshot, credentials: Credentials, _outcome: Outcome) -> None:
-        seen.append(credentials)
+class _Seen:
+    """Has all of the log held, and remembers the credentials."""
 
-    return note
+    credentials: Credentials | None = None
 
+    def wants(self, _snapshot: Snapshot) -> bool:
+        return True
 
-def _nowhere(source: LogSource, request_id: str, data: bytes, more: bool) -> None:
-    """The log of a trial is in its outcome."""
+    async def record(
+        self, _invocation: Invocation, _snapshot: Snapshot, credentials: Credentials, _outcome: Outcome
+    ) -> None:
+        self.credentials = credentials

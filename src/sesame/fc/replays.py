@@ -38,13 +38,18 @@ class Archives(Protocol):
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A recorded call and how it ended this time. `missing` names variables that the function has no longer."""
+    """A recorded call and how it ended this time, with the role that the function has now.
+
+    `missing` names variables that the function has no longer, `changed` those that have another value now.
+    """
 
     recorded: Recording
     runtime: str
     code: str
     outcome: RecordedOutcome
     missing: tuple[str, ...]
+    changed: tuple[str, ...]
+    role: str
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -120,7 +125,15 @@ class Replays:
         )
         missing = tuple(name for name in recording.environment if name not in variables)
         outcome = await self._run(snapshot, invocation)
-        return Replayed(recorded=recording, runtime=runtime, code=sha256, outcome=outcome, missing=missing)
+        return Replayed(
+            recorded=recording,
+            runtime=runtime,
+            code=sha256,
+            outcome=outcome,
+            missing=missing,
+            changed=self._recorder.changed_variables(recording, variables),
+            role=now.role,
+        )
 
     async def attempt(self, target: Target, event: bytes, runtime: str) -> Tried:
         """One call of a function as it is, under another runtime."""

@@ -62,11 +62,18 @@ class FunctionError(msgspec.Struct, frozen=True):
     reason: str
 
 
+class HeldLog(msgspec.Struct, frozen=True):
+    """The log of a call; `cut_bytes` were written before it and are not in it."""
+
+    data: bytes
+    cut_bytes: int = 0
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """How a call ended. With `error` set, `payload` is the JSON error body (runtime.md §6).
 
     `trace` is the traceback of a failure as the function's Python prints it, "" where there is none; callers do not get
-    it.
+    it. `log` is held where the call is recorded.
     """
 
     payload: bytes
@@ -81,3 +88,4 @@ class Outcome(msgspec.Struct, frozen=True):
     phases: Phases
     http_params: dict[str, object] | None = None
     trace: str = ""
+    log: HeldLog | None = None

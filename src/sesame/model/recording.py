@@ -11,6 +11,8 @@ MODES = (NONE, FAILED, ALL)
 
 # POLICY: an event or a result that is larger is not kept; only its size is.
 PART_BYTES_MAX = 1024 * 1024
+# POLICY: of a longer log the end is kept, which says how the call failed.
+LOG_BYTES_MAX = 1024 * 1024
 MASK = "***"
 
 
@@ -22,7 +24,7 @@ class RecordingConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 class RecordedOutcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """How a call ended. `result` is None where it was too large; `http_result` is the status and headers of an HTTP
-    function, as JSON, else empty. `log` is the end of its log.
+    function, as JSON, else empty. `log` is its log without the first `log_cut_bytes`.
     """
 
     error_type: str
@@ -34,13 +36,15 @@ class RecordedOutcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     duration_ms: float
     memory_mb: float
     cold: bool
+    log_cut_bytes: int = 0
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """`event` is None where it was too large. `code` and `layers` are the SHA-256 of packages.
 
-    `environment` has the names of the function's own variables, without their values. `http_params` is the request of
-    an HTTP function, as JSON, else empty.
+    `environment` has the names of the function's own variables, without their values, and `environment_digests` for
+    each a keyed digest, by which another value is noticed and none is found out. `role` is the ARN, or empty.
+    `http_params` is the request of an HTTP function, as JSON, else empty.
     """
 
     request_id: str
@@ -63,6 +67,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     http_params: bytes
     retry_count: int
     outcome: RecordedOutcome
+    role: str = ""
+    environment_digests: tuple[str, ...] = ()
 
 
 class RecordingSummary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

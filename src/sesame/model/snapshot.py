@@ -51,7 +51,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     `key` changes whenever anything changes that an instance is built from; instances are pooled by it. `service` and
     `function` are names. `role` is the ARN of the role whose temporary keys calls get, or "". `code` and `layers` are
     the sha256 of code packages; layers lie merged at /opt, an earlier one over a later one. `code_checksum` is the
-    CRC-64 that the API shows. With `debug` an instance has a debugger listen (`engine.debugging`).
+    CRC-64 that the API shows. With `debug` an instance has a debugger listen (`engine.debugging`). What
+    an instance of a `trial` writes is in the outcome of its call alone.
     """
 
     key: str
@@ -67,6 +68,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     code_checksum: str
     layers: tuple[str, ...] = ()
     debug: bool = False
+    trial: bool = False
 
 
 class Resolved(msgspec.Struct, frozen=True):

@@ -1,12 +1,13 @@
 """Keeps recorded calls, bounded by bytes and age; the oldest go first.
 
-Opened by `app`; written by `control.recorder` beside calls, read by the operations on recordings. A recording is taken
-at once and written soon: what was not written when the process is killed is lost, and no call waits for it.
+Opened by `app`; written by `control.recorder` at the end of calls, read by the operations on recordings. Many are
+written by one commit; whoever gave one may wait for it.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -43,6 +44,12 @@ class RecordingsOf(msgspec.Struct, frozen=True):
     limit: int = LIST_MAX
 
 
+class _Taken(NamedTuple):
+    row: dict[str, object]
+    size_bytes: int
+    done: "asyncio.Future[None]"
+
+
 class Recordings:
     """Belongs to one event loop."""
 
@@ -50,7 +57,7 @@ class Recordings:
         self._database = database
         self._kept = kept
         self._wall = wall
-        self._waiting: list[tuple[dict[str, object], int]] = []
+        self._waiting: list[_Taken] = []
         self._waiting_bytes = 0
         self._writing: asyncio.Task[None] | None = None
         # Changed on the writer's thread alone, which does one change at a time.
@@ -67,25 +74,28 @@ class Recordings:
         if self._writing is not None:
             await self._writing
 
-    def take(self, recording: Recording) -> None:
-        """Returns at once; to be called on the event loop."""
+    def take(self, recording: Recording) -> "asyncio.Future[None]":
+        """Returns at once; to be called on the event loop. The future is done when it is written or given up."""
+        done = asyncio.get_running_loop().create_future()
         document = msgspec.msgpack.encode(recording)
         size = len(document)
         if self._waiting_bytes + size > WAITING_BYTES_MAX:
             if not self.dropped:
                 log.warning("calls come faster than recordings can be written: some are not recorded")
             self.dropped += 1
-            return
+            done.set_result(None)
+            return done
         row = {
             "request_id": recording.request_id, "recorded_at": recording.recorded_at, "service": recording.service,
             "function": recording.function, "qualifier": recording.qualifier, "runtime": recording.runtime,
             "error_type": recording.outcome.error_type, "duration_ms": recording.outcome.duration_ms,
             "size_bytes": size, "document": document,
         }  # fmt: skip
-        self._waiting.append((row, size))
+        self._waiting.append(_Taken(row, size, done))
         self._waiting_bytes += size
         if self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._write())
+        return done
 
     async def find(self, request_id: str) -> Recording:
         """The newest of this request. Raises `NotFound`."""
@@ -127,12 +137,15 @@ class Recordings:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:ROWS_AT_ONCE], self._waiting[ROWS_AT_ONCE:]
-                added = sum(size for _row, size in batch)
+                added = sum(taken.size_bytes for taken in batch)
                 try:
-                    await self._database.write(partial(self._insert, [row for row, _size in batch], added))
+                    await self._database.write(partial(self._insert, [taken.row for taken in batch], added))
                 except Exception:
                     log.exception("recordings cannot be written", recordings=len(batch))
                 self._waiting_bytes -= added
+                for taken in batch:
+                    if not taken.done.done():
+                        taken.done.set_result(None)
         finally:
             self._writing = None
 
