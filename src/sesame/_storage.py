@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sesame.background import BackgroundTasks, every
 from sesame.control.cleanup import PackageCollector
 from sesame.data_dir import DataDir
-from sesame.engine.invocation_log import LogSink, LogSource
+from sesame.engine.invocation_log import LogSink, drop
 from sesame.model.clocks import Clocks
 from sesame.settings import Settings
 from sesame.store.catalog import Catalog
@@ -139,7 +139,7 @@ async def _open_logs(needs: StorageNeeds) -> tuple[LogSink, list[str]]:
         return needs.log_sink, []
     if settings.log_retention_days == 0:
         discard(path)
-        return _drop, []
+        return drop, []
     retention = Retention(
         call_bytes=settings.log_bytes_per_call,
         total_bytes=settings.log_max_mb * MIB,
@@ -149,7 +149,3 @@ async def _open_logs(needs: StorageNeeds) -> tuple[LogSink, list[str]]:
     await logs.open()
     needs.teardown.push_async_callback(logs.close)
     return logs.append, list(logs.notices)
-
-
-def _drop(source: LogSource, request_id: str, data: bytes, more: bool) -> None:
-    """A log sink that keeps nothing: a call's log is only in the tail that its answer carries."""

@@ -30,6 +30,10 @@ class LogSource(msgspec.Struct, frozen=True):
 LogSink = Callable[[LogSource, str, bytes, bool], None]
 
 
+def drop(_source: LogSource, _request_id: str, _data: bytes, _more: bool) -> None:
+    """A log sink that keeps nothing: a call's log is only in what its outcome carries."""
+
+
 class InvocationLog:
     """Belongs to one call; holds at most `_HELD_BYTES_MAX` bytes, or twice what `hold` asks for."""
 
