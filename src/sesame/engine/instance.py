@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from sesame.engine.deadline import Deadline
-from sesame.engine.invocation_log import InvocationLog, LogSink, LogSource
+from sesame.engine.invocation_log import InvocationLog, LogSink, LogSource, drop
 from sesame.model.clocks import Clocks
 from sesame.model.command import Command, Execution
 from sesame.model.errors import INSTANCE, Exhausted, NotFound, PlatformError
@@ -80,7 +80,7 @@ class Instance:
         # The catalog's change number at which this instance was last found to be current.
         self.current_after = -1
         self._clocks = clocks
-        self._sink = sink
+        self._sink = sink = drop if snapshot.trial else sink
         self._source = LogSource(
             service=snapshot.service,
             function=snapshot.function,

@@ -15,7 +15,7 @@ import structlog
 from sesame.engine.capacity import Capacity, StartSlots
 from sesame.engine.hooks import PRE_FREEZE, PRE_STOP, Hooks
 from sesame.engine.instance import Instance, State
-from sesame.engine.invocation_log import LogSink, drop
+from sesame.engine.invocation_log import LogSink
 from sesame.engine.policies import Caps, expired, to_free_ahead, to_freeze
 from sesame.engine.resolver import Snapshots
 from sesame.engine.startup import Startup
@@ -234,8 +234,7 @@ class Pool:
 
     def _admit(self, snapshot: Snapshot) -> Instance:
         """A new instance that counts against the caps from here on."""
-        sink = drop if snapshot.trial else self._given.sink
-        instance = Instance(snapshot, f"c-{uuid.uuid4()}", sink, self._given.clocks)
+        instance = Instance(snapshot, f"c-{uuid.uuid4()}", self._given.sink, self._given.clocks)
         self._capacity.take(instance)
         return instance
 
