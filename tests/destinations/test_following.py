@@ -33,9 +33,9 @@ def made(objection: str = "") -> Destinations:
     )
 
 
-def test_a_function_is_invoked_with_the_record_by_its_own_configuration() -> None:
+async def test_a_function_is_invoked_with_the_record_by_its_own_configuration() -> None:
     lease = msgspec.structs.replace(LEASE, meta=msgspec.structs.replace(TOLD, chain=("a/b",)))
-    found = made().follow(result(lease=lease, state=State.SUCCEEDED, condition="Success", function_error=""))
+    found = await made().follow(result(lease=lease, state=State.SUCCEEDED, condition="Success", function_error=""))
     (new,) = found.then
     assert isinstance(new, NewInvocation)
     assert (new.target, new.source, new.stateful) == (Target("s", "prod", "g"), "destination", True)
@@ -47,23 +47,23 @@ def test_a_function_is_invoked_with_the_record_by_its_own_configuration() -> Non
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.EXPIRED])
-def test_failures_and_what_expired_go_to_the_destination_of_failures(state: State) -> None:
-    found = made().follow(result(lease=LEASE, state=state))
+async def test_failures_and_what_expired_go_to_the_destination_of_failures(state: State) -> None:
+    found = await made().follow(result(lease=LEASE, state=state))
     (delivery,) = found.then
     assert isinstance(delivery, NewDelivery)
     assert (delivery.destination, delivery.condition) == ("http://h/failed", "Failure")
     assert found.destination_status == "Pending"
 
 
-def test_a_function_that_may_not_be_invoked_now_is_a_delivery() -> None:
-    (delivery,) = made("the role does not allow it").follow(result(lease=LEASE, state=State.SUCCEEDED)).then
+async def test_a_function_that_may_not_be_invoked_now_is_a_delivery() -> None:
+    (delivery,) = (await made("the role does not allow it").follow(result(lease=LEASE, state=State.SUCCEEDED))).then
     assert isinstance(delivery, NewDelivery)
     assert delivery.destination == OTHER
 
 
-def test_a_record_too_large_for_an_event_is_a_delivery() -> None:
+async def test_a_record_too_large_for_an_event_is_a_delivery() -> None:
     large = result(lease=LEASE, state=State.SUCCEEDED, response=b"x" * limits.ASYNC_PAYLOAD_BYTES)
-    (delivery,) = made().follow(large).then
+    (delivery,) = (await made().follow(large)).then
     assert isinstance(delivery, NewDelivery)
     assert "at most 131072" in made().refusal(LEASE.target, LEASE.target, delivery.record)
 
@@ -71,5 +71,5 @@ def test_a_record_too_large_for_an_event_is_a_delivery() -> None:
 @pytest.mark.parametrize(
     ("state", "lease"), [(State.STOPPED, LEASE), (State.SUCCEEDED, PLAIN_LEASE), (State.FAILED, PLAIN_LEASE)]
 )
-def test_nothing_follows_a_stop_or_where_no_destination_is_set(state: State, lease: Leased) -> None:
-    assert made().follow(result(lease=lease, state=state)) == Following()
+async def test_nothing_follows_a_stop_or_where_no_destination_is_set(state: State, lease: Leased) -> None:
+    assert await made().follow(result(lease=lease, state=state)) == Following()

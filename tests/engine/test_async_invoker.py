@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from tests.engine.conftest import Engine, build, settle
 from tests.support.work_queue import FakeWorkQueue, Row
 
-from sesame.engine.async_calls import RETURN_BYTES_MAX
+from sesame.engine.async_calls import ERROR_BODY_BYTES_MAX, ERROR_CHARS_MAX, RETURN_BYTES_MAX
 from sesame.engine.async_invoker import (
     CLAIM_AGAIN_S,
     CLAIMED_AHEAD_MAX,
@@ -71,7 +71,7 @@ def _build(caps: Caps = CAPS, cores: int = 2) -> Setup:
         def sample(self) -> float:
             return load[0]
 
-    def follow(result: AsyncResult) -> Following:
+    async def follow(result: AsyncResult) -> Following:
         results.append(result)
         delivery = NewDelivery(destination="http://d/", record=b"{}", condition="Success")
         return Following((delivery,), "Pending")
@@ -166,6 +166,16 @@ async def test_of_a_large_result_the_beginning_is_kept_and_the_cut_is_told(setup
     (told,) = [entry for entry in logs if entry["event"] == "only the beginning of a result is kept"]
     assert (told["bytes"], told["invocation"]) == (size, "i-2")
     assert [len(result.response) for result in setup.results] == [RETURN_BYTES_MAX, size], "destinations get all of it"
+
+
+async def test_of_a_long_error_body_the_beginning_is_shown(setup: Setup) -> None:
+    body = b'{"errorMessage":"' + b"e" * ERROR_BODY_BYTES_MAX + b'"}'
+    setup.engine.driver.behaviour = lambda _sandbox, _call: Reply(False, body)
+    row = setup.queue.add(meta=InvocationMeta(max_retries=0))
+    await setup.work()
+    assert row.ending is not None
+    assert row.ending.error.startswith('UnhandledInvocationError: {"errorMessage":"eee')
+    assert (len(row.ending.error), row.ending.error[-1]) == (ERROR_CHARS_MAX, "…")
 
 
 async def test_an_idle_invoker_asks_nothing_of_the_queue_and_sets_no_timer(setup: Setup) -> None:

@@ -50,7 +50,7 @@ class Destinations:
     def __init__(self, needs: FollowingNeeds) -> None:
         self._needs = needs
 
-    def follow(self, result: AsyncResult) -> Following:
+    async def follow(self, result: AsyncResult) -> Following:
         """What was configured when the invocation was accepted.
 
         A function that cannot be invoked gets a delivery, too, which is tried again and ends as a dead letter.
@@ -64,7 +64,7 @@ class Destinations:
         destination = lease.meta.on_success if condition == SUCCESS else lease.meta.on_failure
         if not destination:
             return Following()
-        record = record_of(result, needs.arns)
+        record = await record_of(result, needs.arns)
         route = needs.routes.find(destination)
         if isinstance(route, FunctionRoute) and not self.refusal(lease.target, route.target, record):
             chain = extended(lease.meta.chain, lease.target)

@@ -4,7 +4,9 @@ Made by `destinations.following` when the invocation ends. Field names and the t
 cloud's page "Result callback" (help.aliyun.com 422720); what that page leaves open is marked (open) here.
 """
 
+import asyncio
 import base64
+import codecs
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +18,13 @@ from sesame.model.async_result import AsyncResult
 EVENT_SOURCE = "acs:fc"
 # (open) What EventBridge calls these events.
 EVENT_TYPES = {"Success": "fc:AsyncInvoke:Succeeded", "Failure": "fc:AsyncInvoke:Failed"}
+
+
+# A larger record takes longer to encode than the event loop should wait for it.
+ENCODED_ON_LOOP_BYTES_MAX = 256 * 1024
+# So many bytes of a payload are encoded at a time, so that another thread does not keep the interpreter's lock from the
+# event loop. A multiple of 3: the base64 of pieces is then the pieces of the base64.
+PIECE_BYTES = 3 * 64 * 1024
 
 
 class RequestContext(msgspec.Struct, frozen=True, rename="camel"):
@@ -40,19 +49,26 @@ class ResponseContext(msgspec.Struct, frozen=True, rename="camel"):
 class Record(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """`timestamp` is when the last call began (open: the cloud says "of the invocation"), in milliseconds.
 
-    Payloads are text. One that is not UTF-8 is base64, and a field of Sesame's own says so.
+    Payloads are JSON strings of the text. One that is not UTF-8 is base64, and a field of Sesame's own says so.
     """
 
     timestamp: int
     request_context: RequestContext
-    request_payload: str
+    request_payload: msgspec.Raw
     response_context: ResponseContext
-    response_payload: str
+    response_payload: msgspec.Raw
     request_payload_base64_encoded: bool = False
     response_payload_base64_encoded: bool = False
 
 
-def record_of(result: AsyncResult, arns: Arns) -> bytes:
+async def record_of(result: AsyncResult, arns: Arns) -> bytes:
+    """The JSON document; a large one is made by another thread."""
+    if len(result.lease.payload) + len(result.response) <= ENCODED_ON_LOOP_BYTES_MAX:
+        return _encoded(result, arns)
+    return await asyncio.to_thread(_encoded, result, arns)
+
+
+def _encoded(result: AsyncResult, arns: Arns) -> bytes:
     lease = result.lease
     at = lease.enqueued_at if result.started_at is None else result.started_at
     request, request_is_base64 = _text(lease.payload)
@@ -102,8 +118,18 @@ def cloud_event(record: bytes, facts: EventFacts, arns: Arns) -> bytes:
     return msgspec.json.encode(event)
 
 
-def _text(payload: bytes) -> tuple[str, bool]:
+def _text(payload: bytes) -> tuple[msgspec.Raw, bool]:
+    """A JSON string, and whether it is base64."""
+    pieces = [payload[start : start + PIECE_BYTES] for start in range(0, len(payload), PIECE_BYTES)]
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        return payload.decode(), False
+        texts = [_inside_string(decoder.decode(piece)) for piece in pieces]
+        decoder.decode(b"", final=True)
+        is_base64 = False
     except UnicodeDecodeError:
-        return base64.b64encode(payload).decode(), True
+        texts, is_base64 = [base64.b64encode(piece) for piece in pieces], True
+    return msgspec.Raw(b'"%b"' % b"".join(texts)), is_base64
+
+
+def _inside_string(text: str) -> bytes:
+    return msgspec.json.encode(text)[1:-1]

@@ -29,6 +29,8 @@ NOT_RUN = "the server could not run the function"
 ERROR_CHARS_MAX = 4096
 # What is kept of a function's answer with its invocation; destinations get all of it.
 RETURN_BYTES_MAX = 128 * 1024
+# Of a longer error body, what its function says is not looked for: its beginning is shown as it is.
+ERROR_BODY_BYTES_MAX = 128 * 1024
 
 log = structlog.get_logger(__name__)
 
@@ -206,7 +208,7 @@ class AsyncCalls:
         self, attempt: Attempt, result: AsyncResult, error: str = "", outcome: Outcome | None = None
     ) -> None:
         given = self._given
-        following = given.follow(result)
+        following = await given.follow(result)
         ran_ms = self._ran_ms(attempt) if outcome is None else outcome.duration_ms
         size = len(result.response)
         if size > RETURN_BYTES_MAX:
@@ -294,10 +296,11 @@ def _error_body(code: str, text: str) -> bytes:
 def _message(outcome: Outcome) -> str:
     """The function's own message, or its error body where that is not of the usual form."""
     assert outcome.error is not None
+    body = outcome.payload[:ERROR_BODY_BYTES_MAX]
     try:
-        message = msgspec.json.decode(outcome.payload)["errorMessage"]
+        message = msgspec.json.decode(body)["errorMessage"]
     except (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError):
-        message = outcome.payload.decode(errors="replace")
+        message = body.decode(errors="replace")
     return f"{outcome.error.type}: {message}"
 
 

@@ -94,7 +94,7 @@ class InvokerDependencies(msgspec.Struct, frozen=True, kw_only=True):
     queue: WorkQueue
     engine: CallEngine
     clocks: Clocks
-    follow: Callable[[AsyncResult], Following]
+    follow: Callable[[AsyncResult], Awaitable[Following]]
     wording: Wording
     load: Load
     chance: Callable[[], float]
