@@ -32,6 +32,7 @@ MACHINE_TIME = {
     "store/sql/postgresql.py": "waits for a PostgreSQL, which is another process",
     "store/blobs/draft.py": "compares with the times of files, which the kernel writes",
     "store/upkeep/": "works on a data directory that no Sesame uses",
+    "engine/host_load.py": "compares with the processor's time, which the kernel counts",
     "http/server.py": "gives running requests of real clients time to end at a shutdown",
     "testing/": "has the clock that tests move, runs beside a server, and waits for real processes",
     "store/queue/batching.py": "has commits wait for each other some milliseconds, whatever the time is",

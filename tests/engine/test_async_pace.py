@@ -74,6 +74,14 @@ def test_a_synchronous_call_gets_a_busy_machine_at_once(machine: Machine, pace: 
     assert pace.limit == 1
 
 
+def test_a_look_that_finds_synchronous_calls_on_a_busy_machine_leaves_it_to_them(machine: Machine, pace: Pace) -> None:
+    for _ in range(5):
+        machine.look(pace)
+    machine.load, machine.calls_ended = 1.0, 1
+    machine.look(pace)
+    assert pace.limit == 1
+
+
 def test_what_was_seen_long_ago_does_not_count(machine: Machine, pace: Pace) -> None:
     machine.calls_in_flight = 1
     machine.clocks.advance(STALE_AFTER_S)
@@ -81,7 +89,7 @@ def test_what_was_seen_long_ago_does_not_count(machine: Machine, pace: Pace) -> 
     assert pace.limit == 1, "an idle past does not tell that the machine is idle now"
     machine.look(pace)
     machine.look(pace)
-    assert pace.limit == 4, "it is, and there is room beside the synchronous call"
+    assert pace.limit == 3, "it is, and there is room beside the synchronous call"
 
 
 def test_beside_synchronous_calls_one_call_runs_for_a_quarter_of_the_time(machine: Machine, pace: Pace) -> None:

@@ -6,6 +6,7 @@ from tests.engine.conftest import Engine
 from sesame.engine.async_policies import (
     ASYNC_CAPACITY_SHARE,
     BUSY_LOAD,
+    BUSY_LOAD_BESIDE_CALLS,
     CALLS_MAX,
     FUNCTION_RETRY_MAX_S,
     THROTTLE_RETRY_MAX_S,
@@ -73,12 +74,20 @@ def test_more_run_while_the_machine_has_time_and_fewer_while_it_is_busy() -> Non
     def limit(now: int, load: float, *, synchronous: bool) -> int:
         return next_limit(now, load, cores=2, synchronous=synchronous)
 
-    assert limit(4, 0.2, synchronous=True) == 8
+    assert limit(4, 0.2, synchronous=False) == 8
     assert limit(CALLS_MAX, 0.2, synchronous=False) == CALLS_MAX
     assert limit(64, BUSY_LOAD, synchronous=False) == 32
     assert limit(4, 1.0, synchronous=False) == 4, "two calls for each core run on a busy machine"
-    assert limit(64, 1.0, synchronous=True) == 1, "synchronous calls get the machine at once"
-    assert limit(1, 1.0, synchronous=True) == 1, "the queue never stands still"
     assert limit(1, 1.0, synchronous=False) == 4
     assert limit(1, 0.1, synchronous=False) == 4, "no slow start once synchronous calls are over"
-    assert limit(1, 0.1, synchronous=True) == 2
+
+
+def test_beside_synchronous_calls_one_more_runs_while_there_is_time_and_half_as_many_once_there_is_none() -> None:
+    def limit(now: int, load: float) -> int:
+        return next_limit(now, load, cores=2, synchronous=True)
+
+    assert limit(1, 0.1) == 2
+    assert limit(CALLS_MAX, 0.1) == CALLS_MAX
+    assert limit(64, BUSY_LOAD_BESIDE_CALLS) == 32
+    assert limit(64, BUSY_LOAD_BESIDE_CALLS - 0.01) == 65
+    assert limit(1, 1.0) == 1, "the queue never stands still"

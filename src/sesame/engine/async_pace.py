@@ -3,7 +3,7 @@
 Asked by `engine.async_invoker` before each start. Follows the load of the machine; decides by `engine.async_policies`.
 """
 
-from sesame.engine.async_policies import BUSY_LOAD, CALLS_PER_CORE, next_limit
+from sesame.engine.async_policies import CALLS_PER_CORE, is_busy, next_limit
 from sesame.engine.async_work import CallEngine, Load
 from sesame.model.clocks import Clocks
 
@@ -28,7 +28,8 @@ class Pace:
         self._load = load
         self._clocks = clocks
         self._cores = cores
-        self._busy = True
+        # At the last look: how loaded the machine was, and whether there were synchronous calls, also since then.
+        self._seen_load = 1.0
         self._synchronous = False
         self._in_flight = 0
         # Asynchronous calls and calls of every kind that ended, now and when the load was last looked at.
@@ -46,9 +47,14 @@ class Pace:
         """It has come back; `reached` when its function was called."""
         self._in_flight -= 1
         self._ended += reached
-        if self._synchronous and self._busy:
+        if self._yields:
             rest_s = min(took_s * REST_PER_CALL, REST_MAX_S)
             self.rests_until = max(self.rests_until, self._clocks.monotonic() + rest_s)
+
+    @property
+    def _yields(self) -> bool:
+        """Whether synchronous calls need the machine."""
+        return self._synchronous and is_busy(self._seen_load, synchronous=True)
 
     def adjust(self) -> None:
         """Looks at the load every `ADJUST_EVERY_S`, and each time for synchronous calls. Called before each start."""
@@ -58,18 +64,20 @@ class Pace:
         elif not self._synchronous and self._engine.calls_in_flight > self._in_flight:
             # At once: until the next look, a long queue would take the machine from the first of them.
             self._synchronous = True
-            if self._busy:
+            if self._yields:
                 self.limit = 1
 
     def _look(self, passed_s: float) -> None:
         self._adjusted_at += passed_s
         load = self._load.sample()
+        self._seen_load = 1.0 if passed_s >= STALE_AFTER_S else load
         all_ended = self._engine.calls_ended
         others = (all_ended - self._all_ended_before) - (self._ended - self._ended_before)
         self._all_ended_before, self._ended_before = all_ended, self._ended
+        before = self._synchronous
         self._synchronous = others > 0 or self._engine.calls_in_flight > self._in_flight
-        self._busy = load >= BUSY_LOAD or passed_s >= STALE_AFTER_S
-        if not (self._synchronous and self._busy):
+        if not self._yields:
             self.rests_until = 0.0
-        load = max(load, BUSY_LOAD) if self._synchronous and self._busy else load
-        self.limit = next_limit(self.limit, load, cores=self._cores, synchronous=self._synchronous)
+        elif not before:
+            self.limit = 1
+        self.limit = next_limit(self.limit, self._seen_load, cores=self._cores, synchronous=self._synchronous)

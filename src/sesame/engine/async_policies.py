@@ -18,8 +18,11 @@ THROTTLE_RETRY_MAX_S = 60.0
 # POLICY: asynchronous calls take at most so much of the memory for instances and of a function's instances; the rest
 # is left to synchronous calls. One asynchronous call of a function may always run.
 ASYNC_CAPACITY_SHARE = 0.75
-# POLICY: above this load, what more asynchronous calls would take is taken from synchronous ones.
+# POLICY: above this load of the machine, more asynchronous calls would only wait for each other.
 BUSY_LOAD = 0.85
+# POLICY: beside synchronous calls they fill the machine up to this load: what is called waits the longer the less time
+# the machine has left. Callers that keep it at work by themselves load it by far more, whatever a sample errs by.
+BUSY_LOAD_BESIDE_CALLS = 0.5
 # POLICY: while it is busy and nothing is called synchronously, so many run at a time for each core.
 CALLS_PER_CORE = 2
 CALLS_MAX = 1024
@@ -64,16 +67,23 @@ def has_ample_capacity(snapshot: Snapshot, calls: int, memory_mb: int, caps: Cap
     return memory_mb + snapshot.limits.memory_mb <= caps.memory_mb * ASYNC_CAPACITY_SHARE
 
 
+def is_busy(load: float, *, synchronous: bool) -> bool:
+    """Whether the machine has no time left for more asynchronous calls; beside synchronous ones that is so sooner."""
+    return load >= (BUSY_LOAD_BESIDE_CALLS if synchronous else BUSY_LOAD)
+
+
 def next_limit(limit: int, load: float, *, cores: int, synchronous: bool) -> int:
     """How many asynchronous calls may run from now on.
 
-    Asked while more is to run than may run. It doubles while the machine has time left. While the machine is busy it is
-    one where something is called synchronously; else it halves, down to what keeps every core at work.
+    Asked while more is to run than may run. Beside synchronous calls: one more while the machine has time left, half as
+    many while it is busy, down to one (additive increase, multiplicative decrease). Without them: twice as many, or
+    half as many down to what keeps every core at work.
     """
-    least = 1 if synchronous else cores * CALLS_PER_CORE
-    if load >= BUSY_LOAD:
-        return 1 if synchronous else max(least, limit // 2)
-    return min(max(2 * limit, least), CALLS_MAX)
+    busy = is_busy(load, synchronous=synchronous)
+    if synchronous:
+        return max(1, limit // 2) if busy else min(limit + 1, CALLS_MAX)
+    least = cores * CALLS_PER_CORE
+    return max(least, limit // 2) if busy else min(max(2 * limit, least), CALLS_MAX)
 
 
 def _backoff_s(first_s: float, most_s: float, times: int, chance: float) -> float:

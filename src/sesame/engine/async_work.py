@@ -81,7 +81,7 @@ class CallEngine(Protocol):
 
 class Load(Protocol):
     def sample(self) -> float:
-        """How busy this process's event loop or the machine was since the last sample, whichever is busier: 0 to 1."""
+        """How busy this process or the machine was since the last sample, whichever is busier: 0 to 1."""
 
 
 # The API's words for a refusal: status, code and text.

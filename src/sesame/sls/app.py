@@ -1,0 +1,137 @@
+"""The Log Service endpoint: takes a request through parse, route, signature, rights, body, operation.
+
+Served by `_endpoints` on a port of its own. A failure of ours is logged, and answered without internals.
+"""
+
+import asyncio
+import re
+import secrets
+from collections.abc import Callable, Collection
+from email.utils import formatdate
+
+import msgspec
+import structlog
+
+from sesame.http.interface import Answer as HttpAnswer
+from sesame.http.interface import BodyTooLarge, Disconnected, Exchange, Headers, Reason, Refusal, TooManyBodies
+from sesame.identity.authentication import ANONYMOUS_CALLER, Authentication
+from sesame.identity.authorization import Authorization
+from sesame.model.errors import CallerError
+from sesame.sls.answers import Answer, error_answer
+from sesame.sls.auth import Authenticator, check_body
+from sesame.sls.bodies import off_loop, too_large, unpacked
+from sesame.sls.calls import Call, Dependencies
+from sesame.sls.errors import SlsError, as_sls_error
+from sesame.sls.permissions import Permissions
+from sesame.sls.request import Request, natural, parse
+from sesame.sls.routes import Route, route
+from sesame.store.logs.logstores.interface import Logstores
+
+SERVER = "AliyunSLS"
+_REFUSAL_CODES = {
+    Reason.MALFORMED: "ParameterInvalid",
+    Reason.HEAD_TOO_LARGE: "ParameterInvalid",
+    Reason.TIMED_OUT: "RequestTimeout",
+    Reason.NOT_IMPLEMENTED: "NotSupported",
+    Reason.VERSION: "ParameterInvalid",
+    Reason.OVERLOADED: "ServerBusy",
+}
+
+log = structlog.get_logger(__name__)
+
+
+class SlsDependencies(msgspec.Struct, frozen=True, kw_only=True):
+    """`clock` gives Unix seconds; dates of signatures are compared with `callers_clock`.
+
+    All projects belong to `account_id` and are in `region`. Below `own_hosts` the first label of a Host header means a
+    project.
+    """
+
+    store: Logstores
+    authentication: Authentication
+    authorization: Authorization
+    clock: Callable[[], float]
+    callers_clock: Callable[[], float]
+    region: str
+    account_id: str
+    own_hosts: Collection[str]
+
+
+class SlsEndpoint:
+    def __init__(self, parts: SlsDependencies) -> None:
+        self._own_hosts = frozenset(host.lower() for host in parts.own_hosts)
+        self._authenticator = Authenticator(parts.authentication, parts.callers_clock)
+        self._clock = parts.clock
+        self._dependencies = Dependencies(
+            store=parts.store,
+            permissions=Permissions(parts.authorization, parts.clock, parts.region, parts.account_id),
+            clock=parts.clock,
+            region=parts.region,
+            account_id=parts.account_id,
+            reading=asyncio.Semaphore(1),
+        )
+
+    async def serve(self, exchange: Exchange) -> None:
+        request_id = _new_request_id()
+        try:
+            answer = await self._answer(exchange)
+        except Disconnected:
+            return
+        except CallerError as error:
+            answer = error_answer(as_sls_error(error))
+        except Exception:
+            # Whatever it was, the caller learns only that it was our fault.
+            log.exception("the Log Service endpoint failed", request_id=request_id, method=exchange.request.method)
+            answer = error_answer(SlsError("InternalServerError"))
+        exchange.send_whole(answer.status, self._headers(answer, request_id), b"", answer.body)
+
+    def refuse(self, refusal: Refusal) -> HttpAnswer:
+        """What the HTTP server refuses before it comes to be a request, in the API's form."""
+        answer = error_answer(SlsError(_REFUSAL_CODES[refusal.reason], refusal.message))
+        return HttpAnswer(answer.status, self._headers(answer, _new_request_id()), answer.body)
+
+    async def _answer(self, exchange: Exchange) -> Answer:
+        request = parse(exchange.request, self._own_hosts)
+        found = route(request)
+        operation = found.operation
+        caller = ANONYMOUS_CALLER if operation.unsigned else self._authenticator.authenticate(request)
+        if operation.actions:
+            resource = found.resource(request.project)
+            self._dependencies.permissions.require(caller, request, operation.actions, resource)
+        body = await self._body(exchange, request, found)
+        return await operation.run(Call(self._dependencies, request, caller, found.names, body))
+
+    async def _body(self, exchange: Exchange, request: Request, found: Route) -> bytes:
+        """The body, proven and unpacked."""
+        limit = found.operation.body_bytes_max
+        try:
+            sent = await exchange.read_body(limit)
+        except BodyTooLarge as error:
+            raise too_large(limit) from error
+        except TooManyBodies as error:
+            raise SlsError("ServerBusy") from error
+
+        def prove_and_unpack() -> bytes:
+            check_body(request, sent)
+            return unpacked(request, sent, limit)
+
+        return await off_loop(max(len(sent), natural(request.header("x-log-bodyrawsize")) or 0), prove_and_unpack)
+
+    def _headers(self, answer: Answer, request_id: str) -> Headers:
+        headers = {
+            "Server": SERVER,
+            "Date": formatdate(int(self._clock()), usegmt=True),
+            "Access-Control-Allow-Origin": "*",
+            "x-log-requestid": request_id,
+            **answer.headers,
+        }
+        return [(name.encode("latin-1"), _header_bytes(value)) for name, value in headers.items()]
+
+
+def _new_request_id() -> str:
+    return secrets.token_hex(12).upper()
+
+
+def _header_bytes(value: str) -> bytes:
+    """What queries and topics say goes out as UTF-8; what would end the header's line does not."""
+    return re.sub(r"[\x00-\x1f\x7f]", " ", value).encode("utf-8", "replace")

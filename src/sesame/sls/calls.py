@@ -1,0 +1,96 @@
+"""One request on its way through an operation, and the collaborators that operations have in common.
+
+Made by `sls.app`, handed to every operation.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from sesame.identity.authentication import Caller
+from sesame.sls.errors import SlsError, parameter_invalid
+from sesame.sls.permissions import Permissions
+from sesame.sls.request import Request, natural
+from sesame.store.logs.logstores.interface import Logstores
+
+T = TypeVar("T")
+
+_BOOLEANS = {"true": True, "false": False}
+
+
+class Dependencies(msgspec.Struct, frozen=True):
+    """`clock` gives Unix seconds; every project belongs to `account_id` and is in `region`.
+
+    Who reads a large body into log groups holds `reading`.
+    """
+
+    store: Logstores
+    permissions: Permissions
+    clock: Callable[[], float]
+    region: str
+    account_id: str
+    reading: asyncio.Semaphore
+
+
+class Call(msgspec.Struct, frozen=True):
+    """`names` are what the path names: `logstore`, `shard`, `group`. `body` is unpacked."""
+
+    dependencies: Dependencies
+    request: Request
+    caller: Caller
+    names: dict[str, str]
+    body: bytes
+
+    @property
+    def store(self) -> Logstores:
+        return self.dependencies.store
+
+    @property
+    def project(self) -> str:
+        return self.request.project
+
+    @property
+    def logstore(self) -> str:
+        return self.names["logstore"]
+
+    def text(self, name: str, default: str = "") -> str:
+        return self.request.query.get(name, default)
+
+    def number(self, name: str, default: int, code: str = "ParameterInvalid") -> int:
+        """A query item that is a number. Raises SlsError with this code for anything else."""
+        sent = self.request.query.get(name)
+        if not sent:
+            return default
+        found = natural(sent)
+        if found is None:
+            raise SlsError(code, f"parameter {name} is invalid: expected a number, found '{sent[:64]}'")
+        return found
+
+    def flag(self, name: str, *, default: bool, code: str = "ParameterInvalid") -> bool:
+        sent = self.request.query.get(name, "")
+        if not sent:
+            return default
+        found = _BOOLEANS.get(sent.lower())
+        if found is None:
+            raise SlsError(code, f"parameter {name} is invalid: expected true or false, found '{sent[:64]}'")
+        return found
+
+    def json(self, kind: type[T], code: str = "ParameterInvalid") -> T:
+        """The body as this struct. Raises SlsError with this code."""
+        try:
+            return msgspec.json.decode(self.body, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise SlsError(code, f"the body is not valid json string: {error}") from error
+
+    def page(self, names: list[T], *, size_max: int = 500) -> list[T]:
+        """What `offset` and `size` ask for."""
+        size = self.number("size", size_max)
+        if not 0 < size <= size_max:
+            raise parameter_invalid("size", f"1 to {size_max}", size)
+        offset = self.number("offset", 0)
+        return names[offset : offset + size]
+
+
+Document = dict[str, Any]

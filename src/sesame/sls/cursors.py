@@ -1,0 +1,29 @@
+"""Cursors as clients see them: the number of a log group in its shard, in base64.
+
+Used by `sls.shards` and `sls.consumer_groups`. The official clients read the number, and count with it.
+"""
+
+import base64
+import binascii
+
+from sesame.sls.errors import SlsError
+from sesame.sls.request import natural
+
+CURSOR_CHARS_MAX = 64
+
+
+def cursor_text(cursor: int) -> str:
+    return base64.b64encode(str(cursor).encode()).decode()
+
+
+def read_cursor(text: str, code: str = "InvalidCursor") -> int:
+    """Raises SlsError with this code for what is no cursor."""
+    try:
+        cursor = natural(base64.b64decode(text[:CURSOR_CHARS_MAX].strip(), validate=True).decode())
+    except (binascii.Error, ValueError):
+        cursor = None
+    if cursor is None:
+        raise SlsError(
+            code, f"Invalid cursor '{text[:CURSOR_CHARS_MAX]}': expected one that GetCursor or PullLogs gave"
+        )
+    return cursor

@@ -1,0 +1,111 @@
+"""Reads and writes log groups in the Log Service's protobuf messages (reference/companions.md §4.3).
+
+Called by `sls.writing` and `sls.shards`, on a thread where there is much. What a client sends is refused with the
+API's error or read whole, never in part.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+from sesame.model.logstore import LogGroup, LogRecord
+from sesame.sls.errors import SlsError
+
+CONTENT_TYPE = "application/x-protobuf"
+# A few bytes of protobuf become a record or a field: these bound what the smallest of them take in memory.
+RECORDS_MAX = 512_000
+FIELDS_MAX = 2_000_000
+_NS_MAX = 10**9 - 1
+_TYPES = {
+    "bytes": descriptor_pb2.FieldDescriptorProto.TYPE_BYTES,
+    "uint32": descriptor_pb2.FieldDescriptorProto.TYPE_UINT32,
+    "fixed32": descriptor_pb2.FieldDescriptorProto.TYPE_FIXED32,
+}
+# (field, number, type); a type with `*` is repeated. Text is read as bytes, since its encoding is checked here.
+_MESSAGES: dict[str, tuple[tuple[str, int, str], ...]] = {
+    "Content": (("Key", 1, "bytes"), ("Value", 2, "bytes")),
+    "LogTag": (("Key", 1, "bytes"), ("Value", 2, "bytes")),
+    "Log": (("Time", 1, "uint32"), ("Contents", 2, "Content*"), ("Time_ns", 4, "fixed32")),
+    "LogGroup": (
+        ("Logs", 1, "Log*"),
+        ("Reserved", 2, "bytes"),
+        ("Topic", 3, "bytes"),
+        ("Source", 4, "bytes"),
+        ("MachineUUID", 5, "bytes"),
+        ("LogTags", 6, "LogTag*"),
+    ),
+    "LogGroupList": (("LogGroups", 1, "LogGroup*"),),
+}
+
+
+def _message_classes() -> dict[str, Any]:
+    """In a pool of their own, as a client in the same process brings messages of the same names."""
+    file = descriptor_pb2.FileDescriptorProto(name="sesame_log_service.proto", package="sesame.sls", syntax="proto2")
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for field, number, kind in fields:
+            plain = kind.removesuffix("*")
+            added = message.field.add(name=field, number=number)
+            added.label = added.LABEL_REPEATED if kind != plain else added.LABEL_OPTIONAL
+            if plain in _TYPES:
+                added.type = _TYPES[plain]
+            else:
+                added.type, added.type_name = added.TYPE_MESSAGE, f".sesame.sls.{plain}"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    found = (pool.FindMessageTypeByName(f"sesame.sls.{name}") for name in _MESSAGES)
+    return {each.name: message_factory.GetMessageClass(each) for each in found}
+
+
+_CLASSES = _message_classes()
+
+
+def read_group(data: bytes) -> LogGroup:
+    """The log group in a body. Raises SlsError: PostBodyInvalid, InvalidTimestamp, InvalidEncoding, InvalidKey."""
+    message = _CLASSES["LogGroup"]()
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise SlsError("PostBodyInvalid", "protobuffer content cannot be parsed") from error
+    logs = message.Logs
+    if len(logs) > RECORDS_MAX or sum(len(log.Contents) for log in logs) + len(message.LogTags) > FIELDS_MAX:
+        raise SlsError(
+            "PostBodyTooLarge", f"Logs must be less than or equal to {RECORDS_MAX} entries and {FIELDS_MAX} fields"
+        )
+    try:
+        return LogGroup(
+            records=tuple(_record(log) for log in logs),
+            topic=message.Topic.decode(),
+            source=message.Source.decode(),
+            tags=tuple((tag.Key.decode(), tag.Value.decode()) for tag in message.LogTags),
+        )
+    except UnicodeDecodeError as error:
+        raise SlsError("InvalidEncoding") from error
+
+
+def _record(log: Any) -> LogRecord:
+    if not log.Time:
+        raise SlsError("InvalidTimestamp", "a log has no time: expected Unix seconds")
+    if log.Time_ns > _NS_MAX:
+        raise SlsError("InvalidTimestamp", f"Time_ns is {log.Time_ns}: expected at most {_NS_MAX}")
+    contents = tuple((content.Key.decode(), content.Value.decode()) for content in log.Contents)
+    return LogRecord(log.Time, log.Time_ns, contents)
+
+
+def write_groups(groups: Iterable[LogGroup]) -> bytes:
+    """A `LogGroupList`. Topic and source are written also where they are empty, as SDKs read them in any case."""
+    message = _CLASSES["LogGroupList"]()
+    for group in groups:
+        written = message.LogGroups.add(Topic=group.topic.encode(), Source=group.source.encode())
+        for key, value in group.tags:
+            written.LogTags.add(Key=key.encode(), Value=value.encode())
+        for record in group.records:
+            log = written.Logs.add(Time=record.time_s)
+            if record.time_ns:
+                log.Time_ns = record.time_ns
+            for key, value in record.contents:
+                log.Contents.add(Key=key.encode(), Value=value.encode())
+    data: bytes = message.SerializeToString()
+    return data

@@ -1,0 +1,128 @@
+"""Reads project, path, query and headers out of the head of a request to the Log Service.
+
+Called by `sls.app` first; everything after works on the `Request` that is made here.
+"""
+
+import re
+from collections.abc import Collection
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import msgspec
+
+from sesame.http.request import Request as HttpRequest
+from sesame.sls.errors import SlsError
+
+QUERY_PARAMETERS_MAX = 100
+NUMBER_DIGITS_MAX = 18
+_PORT = re.compile(r":[0-9]*\Z")
+_PROJECT = re.compile(r"[a-z0-9][a-z0-9_-]{1,126}[a-z0-9]\Z")
+# Public, internal and accelerated names of the cloud's regions, below which a first label means a project.
+_CLOUD_HOST = re.compile(r"[a-z0-9-]{1,63}\.(log|sls)\.aliyuncs\.com\Z")
+_IPV4_HOST = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}\Z")
+
+
+class Request(msgspec.Struct, frozen=True):
+    """`project` is "" for the service itself. `path` is decoded, `raw_path` as sent; names of headers are lower case.
+
+    `host` is the Host header without its port, and `port` what was cut off (`:9002`).
+    """
+
+    method: str
+    project: str
+    path: str
+    raw_path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    host: str
+    port: str
+    client_ip: str
+    secure: bool
+
+    def header(self, name: str, default: str = "") -> str:
+        return self.headers.get(name, default)
+
+
+def parse(request: HttpRequest, own_hosts: Collection[str]) -> Request:
+    """`own_hosts`: names of this machine, below which a first label means a project. Raises SlsError."""
+    headers = _headers(request)
+    sent_host = headers.get("host", "").lower()
+    if not sent_host:
+        raise SlsError("MissingHost")
+    found = _PORT.search(sent_host)
+    port = found.group() if found else ""
+    host = sent_host.removesuffix(port)
+    return Request(
+        method=request.method,
+        project=project_of_host(host, own_hosts),
+        path=_decoded(request.raw_path),
+        raw_path=request.raw_path.decode("latin-1"),
+        query=_query(request.query),
+        headers=headers,
+        host=host,
+        port=port,
+        client_ip=request.client[0],
+        secure=request.scheme == "https",
+    )
+
+
+def project_of_host(host: str, own_hosts: Collection[str]) -> str:
+    """The project that a host without its port names; "" where it names the service.
+
+    POLICY: of a name that is neither this machine's nor the cloud's the first label is the project, as a resolver or a
+    hosts file leads such names here.
+    """
+    if host in own_hosts or "." not in host or host.startswith("["):
+        return ""
+    if _IPV4_HOST.match(host) or _CLOUD_HOST.match(host):
+        return ""
+    return host.partition(".")[0]
+
+
+def check_project_name(name: str) -> None:
+    """Raises SlsError for a name that no project may have."""
+    if not _PROJECT.match(name):
+        raise SlsError(
+            "ParameterInvalid",
+            f"projectName '{name}' is invalid: expected 3 to 128 lower-case letters, digits, '-' or '_', with a letter "
+            "or a digit at both ends",
+        )
+
+
+def natural(text: str) -> int | None:
+    """Decimal digits; None for anything else, whatever its length."""
+    if not (text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX):
+        return None
+    return int(text)
+
+
+def _headers(request: HttpRequest) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name_bytes, value_bytes in request.headers:
+        name, value = name_bytes.decode("latin-1"), value_bytes.decode("utf-8", "replace").strip()
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers
+
+
+def _query(raw: bytes) -> dict[str, str]:
+    """Form data. A name that is given twice is refused: one of the two values would be dropped."""
+    try:
+        pairs = parse_qsl(
+            raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=QUERY_PARAMETERS_MAX
+        )
+    except ValueError as error:
+        raise SlsError(
+            "ParameterInvalid", f"the query string cannot be read ({error}): expected form data in UTF-8"
+        ) from error
+    query: dict[str, str] = {}
+    for name, value in pairs:
+        if name in query:
+            raise SlsError("ParameterInvalid", f"parameter {name} is invalid: expected it once, found it twice")
+        query[name] = value
+    return query
+
+
+def _decoded(raw_path: bytes) -> str:
+    try:
+        return unquote_to_bytes(raw_path).decode()
+    except UnicodeDecodeError as error:
+        raise SlsError("ParameterInvalid", "the path is no UTF-8") from error
