@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from tests.support.dap import DapClient
 from tests.support.interpreters import DEBUGGERS, INTERPRETERS
 
@@ -65,6 +66,25 @@ def visit(port: int) -> bytes:
     request = urllib.request.Request(f"http://127.0.0.1:{port}/a", headers={"Host": f"web.demo.localhost:{port}"})
     with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         return bytes(answer.read())
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--debug", "f", "--port", "1"], "--debug, --port"),
+        (["--keep-serving", "--sandbox", "plain", "--oss-port", "1"], "--keep-serving, --oss-port, --sandbox"),
+        (["--debug", "f", "--debug-port", "1"], "--debug, --debug-port"),
+    ],
+)
+def test_what_a_server_that_runs_already_cannot_heed_is_refused(options: list[str], named: str) -> None:
+    said = CliRunner().invoke(dev.dev, ["--endpoint", "http://127.0.0.1:1", *options])
+    assert said.exit_code == 2
+    assert f"--endpoint names a server that runs already: leave {named} away" in said.output
+
+
+def test_a_port_for_no_debugger_is_refused() -> None:
+    said = CliRunner().invoke(dev.dev, ["--debug-port", "1"])
+    assert (said.exit_code, "without --debug there is no debugger: leave --debug-port away" in said.output) == (2, True)
 
 
 @pytest.fixture

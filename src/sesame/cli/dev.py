@@ -19,7 +19,7 @@ from sesame.app import Sesame
 from sesame.cli import naming, output, own_log, server
 from sesame.cli.call_lines import CallLines, to_stderr
 from sesame.cli.client import Client
-from sesame.cli.options import settle, with_settings
+from sesame.cli.options import refuse_given, settle, with_settings
 from sesame.cli.wanted import wanted, with_project_options
 from sesame.deploy import sources
 from sesame.deploy.project import Project
@@ -36,6 +36,8 @@ from sesame.settings import Settings
 REMEMBERED = "dev.json"
 FILES_SHOWN_MAX = 3
 SETTINGS = ("port", "oss_port", "data_dir", "sandbox", "interpreters", "runtimes_dir", "region", "account_id")
+# What says how the Sesame that the command starts is run, and so nothing of a server that runs already.
+OF_ITS_OWN = ("debugged", "debug_port", "keep_serving", "port", "oss_port", "sandbox")
 
 
 @click.command()
@@ -54,8 +56,10 @@ def dev(**options: Any) -> None:
     """Runs SOURCE (a folder with a template.yml or s.yaml, a template, or a folder or file with a handler) on a Sesame
     of its own, and deploys again whatever is saved. Shows calls, logs and failures as they come.
     """
-    if options["endpoint"] and options["debugged"]:
-        raise click.UsageError("--debug starts a Sesame of its own: leave --endpoint away")
+    if options["endpoint"]:
+        refuse_given(OF_ITS_OWN, "--endpoint names a server that runs already")
+    if not options["debugged"]:
+        refuse_given(("debug_port",), "without --debug there is no debugger")
     settings = settle(options)
     own_log.configure()
     source: Path = options["template"] or options["source"]
@@ -84,7 +88,11 @@ async def _run(options: dict[str, Any], settings: Settings, source: Path) -> Non
 
 async def _at_endpoint(options: dict[str, Any], settings: Settings, source: Path, lines: CallLines) -> None:
     chosen = server.choose(server.Named(settings.data_dir, options["data_dir"] is not None, options["endpoint"]))
-    lines.say(f"Deploying to {chosen.endpoint} as {chosen.key.described()}. Its own terminal shows calls and failures.")
+    lines.say(f"Deploying to {chosen.endpoint} as {chosen.key.described()}.")
+    lines.say(
+        "Only that: calls, logs and failures to load are shown by that server, not here, and functions that the template "
+        "loses stay there until `sesame delete`."
+    )
     root = _root(source)
     needs = Needs(root=root, read=_reader(options, settings, source, chosen.key), client=Client(chosen), says=lines)
     await _develop(Development(needs), lines, root, None)

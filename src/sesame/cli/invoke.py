@@ -12,13 +12,12 @@ from typing import Any
 from urllib.parse import quote
 
 import click
-from click.core import ParameterSource
 
 from sesame.cli import completing, http_call, kept, naming, output, server
 from sesame.cli.client import Answer, Client
 from sesame.cli.json_option import with_json
 from sesame.cli.local_call import LocalCall, LocalFunction
-from sesame.cli.options import settle, with_settings
+from sesame.cli.options import refuse_given, settle, with_settings
 from sesame.model import limits
 from sesame.model.invocation import Credentials, Outcome
 from sesame.settings import Settings
@@ -111,7 +110,7 @@ def invoke(
             raise click.UsageError("--service and --function go together")
         if handler:
             raise click.UsageError("a deployed function has its own handler: leave HANDLER away")
-        _refuse_options(LOCAL_ONLY, "a deployed function has its own settings")
+        refuse_given(LOCAL_ONLY, "a deployed function has its own settings")
         named = server.Named(settings.data_dir, options["data_dir"] is not None, options["endpoint"])
         _invoke_deployed(server.choose(named), service, function_name, event, as_json=as_json)
         return
@@ -120,15 +119,15 @@ def invoke(
             "name a HANDLER, as main.my_handler for my_handler in main.py; or a deployed SERVICE/FUNCTION"
         )
     if options["role"] is None:
-        _refuse_options(SERVER_ONLY, "a local handler is called without a server, but for the keys of a --role")
+        refuse_given(SERVER_ONLY, "a local handler is called without a server, but for the keys of a --role")
     if options["http"] is None:
-        _refuse_options(("headers",), "without --http there is no request")
+        refuse_given(("headers",), "without --http there is no request")
     if not options["keep"]:
-        _refuse_options(("keep_s",), "without --keep nothing is kept")
+        refuse_given(("keep_s",), "without --keep nothing is kept")
     if options["debug"]:
-        _refuse_options(("keep",), "a function that is debugged is not kept")
+        refuse_given(("keep",), "a function that is debugged is not kept")
     else:
-        _refuse_options(("debug_port",), "without --debug there is no debugger")
+        refuse_given(("debug_port",), "without --debug there is no debugger")
     function = LocalFunction(
         code=options["code"].absolute(),
         handler=handler,
@@ -234,18 +233,6 @@ def _local_document(call: LocalCall, outcome: Outcome) -> dict[str, Any]:
         "log": outcome.log_tail.decode("utf-8", "replace"),
     }
     return document if call.http_params is None else {**document, "http": outcome.http_params}
-
-
-def _refuse_options(names: tuple[str, ...], why: str) -> None:
-    """Refuses options that would have no effect on this kind of call."""
-    context = click.get_current_context()
-    given = [
-        next(parameter.opts[0] for parameter in context.command.params if parameter.name == name)
-        for name in names
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    ]
-    if given:
-        raise click.UsageError(f"{why}: leave {', '.join(given)} away")
 
 
 def _refuse_what_is_no_text(name: str) -> None:

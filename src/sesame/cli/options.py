@@ -3,11 +3,12 @@
 Used by the commands that take settings. Holds no setting of its own.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from sesame import settings
 
@@ -33,6 +34,18 @@ def settle(flags: Mapping[str, Any]) -> settings.Settings:
     """The settings of a command that was decorated by `with_settings`, given its keyword arguments."""
     known = {name: value for name, value in flags.items() if name in settings.TABLE}
     return settings.load(known, config_file=flags.get(CONFIG_OPTION))
+
+
+def refuse_given(names: Iterable[str], why: str) -> None:
+    """Refuses those of the running command's options that were given and would have no effect."""
+    context = click.get_current_context()
+    given = [
+        next(parameter.opts[0] for parameter in context.command.params if parameter.name == name)
+        for name in names
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"{why}: leave {', '.join(given)} away")
 
 
 def _option(setting: settings.Setting) -> Callable[[Command], Command]:
