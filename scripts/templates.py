@@ -1,55 +1,89 @@
-"""Deploys every template below a folder and calls its Python functions; prints one line for each and the sums.
+"""Deploys every template below a folder and calls its Python functions; prints a line for each, and the sums.
 
-Run by scripts/templates. Errors of a template are counted; what can be deployed is deployed, called and removed.
+Run by scripts/templates. What a template says wrong is its own; what can be deployed is deployed, called and removed.
+Functions of HTTP triggers are called by GET, others with the event {}.
 """
 
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 
 NAMES = ("template.yml", "template.yaml", "s.yaml", "s.yml")
-COMMAND_TIMEOUT_S = 120.0
+COMMAND_TIMEOUT_S = 300.0
 READY_TIMEOUT_S = 60.0
+SHOWN_CHARS_MAX = 160
 
 
 def sesame(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "sesame", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT_S)
+    return subprocess.run(
+        command, capture_output=True, text=True, errors="replace", check=False, timeout=COMMAND_TIMEOUT_S
+    )
 
 
-def one(template: Path, data_dir: Path) -> str:
-    """deployed, refused by the template's own errors, or failed; and how its Python functions answered."""
+def last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["?"])[-1][:SHOWN_CHARS_MAX]
+
+
+def one(template: Path, data_dir: Path, sums: Counter[str]) -> str:
+    """What became of a template and of its Python functions, which `sums` counts."""
     where = ("--data-dir", str(data_dir))
     done = sesame("deploy", "-t", str(template), str(template.parent), "--json", *where)
     if done.returncode:
-        last = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ""
-        return f"refused  {last}"
+        sums["templates not deployed"] += 1
+        return f"not deployed  {last_line(done.stderr)}"
+    sums["templates deployed"] += 1
     steps = msgspec.json.decode(done.stdout)["steps"]
+    http = {
+        step["what"].split()[1].rpartition("/")[0]
+        for step in steps
+        if step["what"].startswith("trigger ") and (step["answer"] or {}).get("triggerType") == "http"
+    }
     answers = []
     for step in steps:
-        made = step["answer"] or {}
+        made: dict[str, Any] = step["answer"] or {}
         if step["what"].startswith("function ") and str(made.get("runtime", "")).startswith("python"):
-            service, _, function = step["what"].removeprefix("function ").partition("/")
-            called = sesame("invoke", "--service", service, "--function", function, "-e", "{}", *where)
-            kind = next(
-                (line for line in called.stderr.splitlines() if line.startswith(("X-Fc-Error-Type", "error:"))), ""
-            )
-            answers.append(f"{function}: {kind or 'answered'}")
+            name = step["what"].removeprefix("function ")
+            failed = by_http(name, data_dir) if name in http else by_event(name, data_dir)
+            sums["Python functions called"] += 1
+            sums["of them answered" if not failed else "of them failed"] += 1
+            answers.append(f"{name}: {failed or 'answered'}")
     removed = sesame("remove", "-t", str(template), str(template.parent), *where)
-    trouble = "" if removed.returncode == 0 else f"  NOT REMOVED {removed.stderr.strip().splitlines()[-1:]}"
-    return f"deployed  {len(steps)} steps  {'; '.join(answers)}{trouble}"
+    if removed.returncode:
+        sums["templates not removed"] += 1
+        answers.append(f"NOT REMOVED: {last_line(removed.stderr)}")
+    return f"deployed  {len(steps)} steps  {'; '.join(answers)}"
+
+
+def by_event(name: str, data_dir: Path) -> str:
+    """Why a call did not succeed; "" where it did."""
+    called = sesame("invoke", name, "-e", "{}", "--data-dir", str(data_dir))
+    return "" if called.returncode == 0 else f"{last_line(called.stderr)} {called.stdout[:SHOWN_CHARS_MAX]}"
+
+
+def by_http(name: str, data_dir: Path) -> str:
+    fc = msgspec.json.decode((data_dir / "endpoints.json").read_bytes())["fc"]
+    try:
+        with urllib.request.urlopen(f"{fc}/2016-08-15/proxy/{name}/", timeout=COMMAND_TIMEOUT_S):
+            return ""
+    except urllib.error.HTTPError as error:
+        return f"HTTP {error.code} {error.read(SHOWN_CHARS_MAX)!r}"
 
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def main(folder: Path) -> None:
     templates = sorted(path for path in folder.rglob("*") if path.name in NAMES)
-    sums: dict[str, int] = {}
+    sums: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="sesame-templates-") as scratch:
         data_dir = Path(scratch) / "data"
         command = [
@@ -73,13 +107,10 @@ def main(folder: Path) -> None:
                         raise click.ClickException("Sesame did not start")
                     time.sleep(0.05)
                 for template in templates:
-                    said = one(template, data_dir)
-                    kind = said.split()[0]
-                    sums[kind] = sums.get(kind, 0) + 1
-                    click.echo(f"{template.relative_to(folder)}  {said}")
+                    click.echo(f"{template.relative_to(folder)}  {one(template, data_dir, sums)}")
             finally:
                 server.terminate()
-    click.echo(f"{len(templates)} templates: " + ", ".join(f"{count} {kind}" for kind, count in sorted(sums.items())))
+    click.echo(f"{len(templates)} templates; " + ", ".join(f"{what}: {count}" for what, count in sorted(sums.items())))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
 """What works without Linux's walls: local calls and the driver `plain`, in a process that takes it for a Mac."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from tests.support.forked import REPOSITORY
 from tests.support.interpreters import INTERPRETERS
 
 RUNTIMES = sorted({"python2.7", "python3.12"} & set(INTERPRETERS))
+PATIENCE_S = 120.0
 SOURCE = """
 import json, os, subprocess, sys, time
 def calls(event, context):
@@ -116,6 +121,69 @@ asyncio.run(main())
 """
     done = there("darwin", f"exec({code!r})")
     assert done.stdout == "done\n", done.stderr
+
+
+@pytest.mark.skipif("python3.12" not in RUNTIMES, reason="no interpreter for python3.12")
+def test_a_server_for_tests_serves(folder: Path) -> None:
+    code = f"""
+from sesame.testing import Cloud
+with Cloud(runtime="python3.12") as cloud:
+    called = cloud.deploy({str(folder)!r}, "main.calls").invoke(b"hello")
+    print(cloud.sandbox, called.payload.decode())
+    cloud.bucket("photos").put("a", b"x")
+    cloud.reset()
+"""
+    done = there("darwin", f"exec({code!r})")
+    assert done.stdout == 'plain ["hello", 256, "tmp"]\n', done.stderr
+
+
+@contextlib.contextmanager
+def running(folder: Path, *command: str) -> Iterator[tuple["subprocess.Popen[bytes]", Callable[[str], str]]]:
+    """A command that goes on, and a function that waits for words and gives all that it has shown."""
+    shown = folder.parent / "shown"
+    first = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); from tests.support.elsewhere import become; "
+    run = f"{first}become('darwin'); from sesame.__main__ import main; main()"
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
+    with shown.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-c", run, *command, "--port=0", "--oss-port=0"],
+            stdout=out, stderr=out, env={**environ, "XDG_CACHE_HOME": str(folder.parent / "cache")},
+        )  # fmt: skip
+
+    def wait_for(words: str) -> str:
+        deadline = time.monotonic() + PATIENCE_S
+        while words not in (text := shown.read_text(errors="replace")):
+            assert process.poll() is None, text
+            assert time.monotonic() < deadline, f"'{words}' was not shown:\n{text}"
+            time.sleep(0.02)
+        return text
+
+    try:
+        yield process, wait_for
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_server_starts_and_stops(tmp_path: Path) -> None:
+    with running(tmp_path / "none", "start", f"--data-dir={tmp_path / 'data'}") as (process, wait_for):
+        assert "no jail, because a jail needs Linux, and this is Darwin" in wait_for("stop with Ctrl-C")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0, wait_for("")
+
+
+@pytest.mark.skipif("python3.12" not in RUNTIMES, reason="no interpreter for python3.12")
+def test_a_project_is_developed(tmp_path: Path) -> None:
+    folder = tmp_path / "web"
+    folder.mkdir()
+    (folder / "main.py").write_text("def handler(event, context):\n    return 'one'\n")
+    options = ("--name=demo/f", "--handler=main.handler", "--runtime=python3.12")
+    with running(folder, "dev", str(folder), *options) as (process, wait_for):
+        wait_for("Watching")
+        (folder / "main.py").write_text("def handler(event, context):\n    return two\n\nbroken(")
+        assert "SyntaxError" in wait_for("cannot be loaded")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 0, wait_for("")
 
 
 def test_windows_is_told_where_it_runs() -> None:

@@ -34,6 +34,10 @@ SPAWNED = (
     "import sys, runpy; sys.path[:0] = {paths!r}; from tests.support import elsewhere; elsewhere.become({system!r}); "
     "sys.argv = {argv!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
 )
+BECOMES = (
+    "import sys; own = sys.path[:]; sys.path[:0] = {paths!r}; from tests.support import elsewhere; "
+    "elsewhere.become({system!r}); sys.path[:] = own"
+)
 _HIDDEN = ("/proc", "/sys")
 
 
@@ -100,6 +104,10 @@ def _start_others_there(system: str) -> None:
         if isinstance(args, list) and args[:4] == [sys.executable, "-I", "-S", "-E"]:
             code = SPAWNED.format(paths=[root, *filter(None, sys.path)], system=system, argv=args[4:])
             args = [sys.executable, "-I", "-S", "-c", code]
+        # As the server of tests is started: [python, "-I", OPTION…, "-c", CODE, ARGUMENT].
+        elif isinstance(args, list) and args[:2] == [sys.executable, "-I"] and args[-3:-2] == ["-c"]:
+            first = BECOMES.format(paths=[root, *filter(None, sys.path)], system=system)
+            args = [*args[:-2], f"{first}\n{args[-2]}", args[-1]]
         original(self, args, *rest, **named)
 
     subprocess.Popen.__init__ = there  # type: ignore[method-assign]

@@ -90,8 +90,8 @@ async def _at_endpoint(options: dict[str, Any], settings: Settings, source: Path
     chosen = server.choose(server.Named(settings.data_dir, options["data_dir"] is not None, options["endpoint"]))
     lines.say(f"Deploying to {chosen.endpoint} as {chosen.key.described()}.")
     lines.say(
-        "Only that: calls, logs and failures to load are shown by that server, not here, and functions that the template "
-        "loses stay there until `sesame delete`."
+        "Only that: calls, logs and failures to load are shown by that server, and functions that the template loses "
+        "stay there until `sesame delete`."
     )
     root = _root(source)
     needs = Needs(root=root, read=_reader(options, settings, source, chosen.key), client=Client(chosen), says=lines)
