@@ -38,6 +38,7 @@ from sesame.identity.roles import DEFAULT_ROLE, role_arn
 from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
 from sesame.model.errors import ConfigurationError
+from sesame.model.service import Service
 from sesame.oss.app import OssDependencies, OssEndpoint
 from sesame.oss.lifecycle import LIFECYCLE_EVERY_S, Lifecycle
 from sesame.settings import TABLE, Settings
@@ -53,13 +54,15 @@ DESCRIPTORS_WITHOUT_LIMIT = 1_000_000
 class EndpointNeeds:
     """What the endpoints are built with. Their servers are stopped by `teardown`.
 
-    Dates of signatures are compared with `callers_wall` (Unix seconds).
+    Dates of signatures are compared with `callers_wall` (Unix seconds). `log_problem` says why what functions of a
+    service write is not in its logstore; "" where it is, or should not be.
     """
 
     settings: Settings
     clocks: Clocks
     teardown: AsyncExitStack
     callers_wall: Callable[[], float]
+    log_problem: Callable[[Service], str]
 
 
 async def open_endpoints(
@@ -162,6 +165,7 @@ def _fc(
                 storage.packages,
             ),
             destinations=needs.settings.destinations,
+            log_problem=needs.log_problem,
         )
     )
 

@@ -4,18 +4,20 @@ Called by `app`, before anything that reads or writes them.
 """
 
 import asyncio
+import functools
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from sesame.background import BackgroundTasks, every
 from sesame.control.cleanup import PackageCollector
 from sesame.data_dir import DataDir
-from sesame.engine.invocation_log import LogSink, drop
+from sesame.engine.invocation_log import LogSink, LogSource
 from sesame.model.clocks import Clocks
 from sesame.settings import Settings
 from sesame.store.catalog import Catalog
 from sesame.store.logs.intake import Logs, Retention, discard
 from sesame.store.logs.logstores.store import LogStorage
+from sesame.store.logs.writer import Logstores, LogWriterProcess
 from sesame.store.objects.multipart import Uploads
 from sesame.store.objects.objects import Objects
 from sesame.store.packages.compiling import CompileQueue
@@ -43,6 +45,7 @@ class Storage:
     to_compile: CompileQueue
     recordings: Recordings
     log_sink: LogSink
+    logs: Logs | None
     logstores: LogStorage
     background: BackgroundTasks
     notices: list[str]
@@ -107,14 +110,14 @@ async def open_storage(needs: StorageNeeds) -> Storage:
     background.keep("deleting old logs", lambda: every(clocks, TIDY_EVERY_S, logstores.expire))
     background.keep("tidying up", lambda: every(clocks, TIDY_EVERY_S, tidy))
     background.keep("collecting packages", lambda: every(clocks, COLLECT_EVERY_S, collector.collect))
-    sink, notices = await _open_logs(needs)
+    sink, logs, notices = await _open_logs(needs, logstores)
     aside = await asyncio.to_thread(quarantine.count)
     if aside:
         notices.append(
             f"{aside} files or directories that nothing mentioned lie in {data_dir.quarantine}: docs/data-directory.md."
         )
     return Storage(
-        catalog, objects, uploads, packages, queue, to_compile, recordings, sink, logstores, background, notices
+        catalog, objects, uploads, packages, queue, to_compile, recordings, sink, logs, logstores, background, notices
     )
 
 
@@ -132,20 +135,34 @@ async def _open_database(needs: StorageNeeds) -> Database:
     return database
 
 
-async def _open_logs(needs: StorageNeeds) -> tuple[LogSink, list[str]]:
-    """The store of logs, or nowhere when the settings keep none; and what an operator should know about them."""
+async def _open_logs(needs: StorageNeeds, logstores: LogStorage) -> tuple[LogSink, Logs | None, list[str]]:
+    """Where lines of functions go, the store of logs if it is open, and what an operator should know about it.
+
+    When the settings keep no logs, it takes only lines that a logstore may get.
+    """
     settings, path = needs.settings, needs.data_dir.logs
     if needs.log_sink is not None:
-        return needs.log_sink, []
+        return needs.log_sink, None, []
     if settings.log_retention_days == 0:
         discard(path)
-        return drop, []
     retention = Retention(
         call_bytes=settings.log_bytes_per_call,
         total_bytes=settings.log_max_mb * MIB,
         age_s=settings.log_retention_days * DAY_S,
     )
-    logs = Logs(path, retention, needs.clocks)
+    copies = Logstores(needs.data_dir.logstores, logstores.written)
+    logs = Logs(path, retention, needs.clocks, functools.partial(LogWriterProcess, logstores=copies))
     await logs.open()
     needs.teardown.push_async_callback(logs.close)
-    return logs.append, list(logs.notices)
+    sink = logs.append if settings.log_retention_days else _only_for_logstores(logs.append)
+    return sink, logs, list(logs.notices)
+
+
+def _only_for_logstores(sink: LogSink) -> LogSink:
+    """Of other services a call's log is only in the tail that its answer carries."""
+
+    def take(source: LogSource, request_id: str, data: bytes, more: bool) -> None:
+        if source.log_project:
+            sink(source, request_id, data, more)
+
+    return take

@@ -1,7 +1,7 @@
 """The composition root: builds every part of a running Sesame, in order, and tears them down in reverse.
 
 Used by `sesame start`, and by programs that run a Sesame in their own process. The parts are built in `_sandbox`,
-`_storage`, `_identity`, `_engine`, `_triggers`, `_endpoints` and `_async`.
+`_storage`, `_identity`, `_logs`, `_engine`, `_triggers`, `_endpoints` and `_async`.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from sesame._async import AsyncNeeds, open_async
 from sesame._endpoints import EndpointNeeds, exposure, open_endpoints
 from sesame._engine import EngineNeeds, EngineParts, open_engine
 from sesame._identity import Identity, open_identity
+from sesame._logs import open_log_targets
 from sesame._sandbox import SandboxNeeds, SandboxOpening
 from sesame._storage import Storage, StorageNeeds, open_storage
 from sesame._triggers import TriggerNeeds, open_triggers
@@ -161,6 +162,7 @@ class Sesame:
         storage_needs = StorageNeeds(settings, self.data_dir, clocks, teardown, given.log_sink, given.durable)
         storage = await open_storage(storage_needs)
         identity = await open_identity(settings, storage.catalog, clocks)
+        targets = open_log_targets(settings, clocks, storage, identity)
         sandbox = await opening.opened()
         # Instances end before the storage of their logs does.
         teardown.push_async_callback(opening.close)
@@ -169,7 +171,7 @@ class Sesame:
         engine = open_engine(engine_needs, storage, identity)
         self._parts = Parts(storage, identity, engine)
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)
-        endpoint_needs = EndpointNeeds(settings, clocks, teardown, given.callers_wall or clocks.wall)
+        endpoint_needs = EndpointNeeds(settings, clocks, teardown, given.callers_wall or clocks.wall, targets.problem)
         urls = await open_endpoints(endpoint_needs, storage, identity, engine)
         self._announce(urls, identity.key)
         await open_async(AsyncNeeds(settings, clocks, teardown), storage, identity, engine)

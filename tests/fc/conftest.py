@@ -294,6 +294,7 @@ async def endpoint(tmp_path: Path) -> AsyncIterator[Endpoint]:
             arns=arns,
             link_secret=secret_from(SECRET),
             clocks=ReadFrom(lambda: now[0]),
+            log_problem=lambda service: "no such logstore" if service.log_config.project else "",
             recorder=recorder,
             replays=Replays(recorder, Resolver(catalog).resolve, trials, CodeSource(packages, None), packages),
         )

@@ -203,7 +203,7 @@ def _routes(parts: FcDependencies, instances: Instances) -> list[Route]:
     roles = InvocationRoles(parts.roles, parts.authorization, arns, parts.clocks.wall)
     handlers: dict[str, Handler] = {}
     for routes in (
-        ServiceRoutes(control),
+        ServiceRoutes(control, parts.log_problem),
         functions,
         VersionRoutes(control),
         TriggerRoutes(control.triggers),

@@ -17,6 +17,7 @@ from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
 from sesame.model.function import Package
 from sesame.model.invocation import Credentials
+from sesame.model.service import Service
 
 # Takes a role's ARN, a name for the session and for how many seconds the keys must be good; raises `Forbidden`.
 Lend = Callable[[str, str, float], Credentials]
@@ -31,7 +32,8 @@ class Packages(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class FcDependencies:
     """`lend` gives temporary keys of a role. Dates of signatures are compared with `callers_wall`, or with the
-    wall clock of `clocks`. `destinations` maps ARNs to URLs, as the setting of that name does.
+    wall clock of `clocks`. `destinations` maps ARNs to URLs, as the setting of that name does. `log_problem` says why
+    what functions of a service write does not get to its logstore; "" where it does, or should not.
     """
 
     authentication: Authentication
@@ -47,5 +49,6 @@ class FcDependencies:
     clocks: Clocks
     recorder: Recorder
     replays: Replays
+    log_problem: Callable[[Service], str]
     destinations: Mapping[str, str] = field(default_factory=dict)
     callers_wall: Callable[[], float] | None = None

@@ -51,6 +51,9 @@ class Arns(msgspec.Struct, frozen=True):
         """As triggers and events name it, with the region's bare name."""
         return f"acs:oss:{self.region}:{self.account_id}:{bucket}"
 
+    def logstore(self, project: str, logstore: str) -> str:
+        return f"acs:log:{self.region}:{self.account_id}:project/{project}/logstore/{logstore}"
+
     def event_rule(self, bus: str, rule: str) -> str:
         return f"acs:eventbridge:{self.region}:{self.account_id}:eventbus/{bus}/rule/{rule}"
 

@@ -21,7 +21,10 @@ from sesame.model.version import Version
 
 
 class ServiceAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Only ListServices includes `tags`, and only for a service that has some."""
+    """Only ListServices includes `tags`, and only for a service that has some.
+
+    Sesame's own `logProblem` says in GetService why what functions write does not get to the logstore of `logConfig`.
+    """
 
     service_name: str
     service_id: str
@@ -35,6 +38,7 @@ class ServiceAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     created_time: str
     last_modified_time: str
     tags: dict[str, str] | UnsetType = UNSET
+    log_problem: str | UnsetType = UNSET
 
 
 class FunctionAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -107,7 +111,7 @@ class TriggerAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     url_intranet: str | UnsetType = UNSET
 
 
-def service(record: Record, tags: Mapping[str, str] | None = None) -> ServiceAnswer:
+def service(record: Record, tags: Mapping[str, str] | None = None, log_problem: str = "") -> ServiceAnswer:
     """The answer of GetService; with `tags`, an item of ListServices."""
     document: Service = record.document
     return ServiceAnswer(
@@ -121,6 +125,7 @@ def service(record: Record, tags: Mapping[str, str] | None = None) -> ServiceAns
         nas_config=document.nas_config,
         tracing_config=document.tracing_config,
         tags=dict(tags) if tags else UNSET,
+        log_problem=log_problem or UNSET,
         **times(record),
     )
 

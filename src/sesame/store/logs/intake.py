@@ -16,6 +16,7 @@ from sesame.model.clocks import SYSTEM_CLOCKS, Clocks, Timer
 from sesame.store.logs.file import SourceKey
 from sesame.store.logs.lines import CHUNK_BYTES_MAX, Piece
 from sesame.store.logs.reader import LogLine, LogReader, Query
+from sesame.store.logs.routing import Router
 from sesame.store.logs.wire import Batch, Output, Whole
 from sesame.store.logs.writer import LogWriterProcess
 
@@ -113,6 +114,8 @@ class Logs:
         self._waiting_bytes = retention.waiting_bytes
         self._clocks, self._now = clocks, clocks.wall
         self._reader = LogReader(path)
+        # Decides what goes to logstores, too; None: nothing does.
+        self.router: Router | None = None
         self._writer = writer(path, retention.total_bytes, retention.age_s, self._settled)
         # By instance: first lines of calls that have written nothing else yet. Sent with the next batch at the latest.
         self._openings: dict[str, Opening] = {}
@@ -304,7 +307,9 @@ class Logs:
         outputs = self._outputs
         outputs += [self._output(call) for call in self._written if call.pieces or call.lost]
         if outputs or expire:
-            self._writer.send(Batch(int(self._now() * 1000), outputs, expire), self._weight)
+            now_ms = int(self._now() * 1000)
+            routes = self.router.route(outputs, now_ms) if self.router is not None else []
+            self._writer.send(Batch(now_ms, outputs, expire, routes), self._weight)
         self._written, self._outputs, self._weight = [], [], 0
 
     def _settled(self, weight: int) -> None:

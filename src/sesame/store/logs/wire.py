@@ -9,6 +9,7 @@ import msgspec
 
 from sesame.store.logs.file import SourceKey
 from sesame.store.logs.lines import Piece
+from sesame.store.logs.routes import Route
 
 _HEAD = struct.Struct(">IQ")
 
@@ -35,24 +36,29 @@ class Output(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0):
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True):
-    """`now_ms` is the sender's clock, the only one that counts; `expire` asks for old lines to be deleted."""
+    """`now_ms` is the sender's clock, the only one that counts; `expire` asks for old lines to be deleted.
+
+    Lines of the sources in `routes` go to logstores too.
+    """
 
     now_ms: int
     outputs: list[Output | Whole]
     expire: bool = False
+    routes: list[tuple[SourceKey, Route]] = []
 
 
 class Tried(msgspec.Struct, frozen=True, array_like=True):
     """The result of the batch of this number: written, unless there is an error; with `given_up` it is lost.
 
     Number 0 stands for opening the file. Sent again with `expired` once the old lines have been deleted.
-    A `notice` is for the operator: the file was damaged and has been replaced.
+    A `notice` is for the operator: the file was damaged and has been replaced. `logstores` got lines, by their numbers.
     """
 
     error: str = ""
     given_up: bool = False
     expired: bool = False
     notice: str = ""
+    logstores: list[int] = []
 
 
 _encode = msgspec.msgpack.Encoder().encode

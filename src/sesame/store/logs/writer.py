@@ -35,6 +35,13 @@ class _Sent(NamedTuple):
     frame: bytes
 
 
+class Logstores(NamedTuple):
+    """The file of the logstores, and who is told which of them got lines, by their numbers."""
+
+    path: Path
+    on_written: Callable[[list[int]], None]
+
+
 class _Progress:
     """A rising number, and futures that wait for it."""
 
@@ -63,8 +70,16 @@ class LogWriterProcess(asyncio.Protocol):
     written twice; an unfinished last line of an earlier batch is lost.
     """
 
-    def __init__(self, path: Path, total_bytes: int, age_s: float, on_settled: Callable[[int], None]) -> None:
-        self._arguments = (str(path), str(total_bytes), str(age_s))
+    def __init__(
+        self,
+        path: Path,
+        total_bytes: int,
+        age_s: float,
+        on_settled: Callable[[int], None],
+        logstores: Logstores | None = None,
+    ) -> None:
+        self._arguments = (str(path), str(total_bytes), str(age_s), *([str(logstores.path)] if logstores else []))
+        self._logstores = logstores
         self._on_settled = on_settled
         self._child: subprocess.Popen[bytes] | None = None
         self._transport: asyncio.WriteTransport | None = None
@@ -210,6 +225,8 @@ class LogWriterProcess(asyncio.Protocol):
         if tried.given_up:
             log.error("log lines of functions could not be taken in and are lost", error=tried.error)
         self._failing = False
+        if tried.logstores and self._logstores is not None:
+            self._logstores.on_written(tried.logstores)
         self._settle(number)
 
     def _hear_of_opening(self, tried: Tried) -> None:

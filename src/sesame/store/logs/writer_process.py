@@ -17,6 +17,8 @@ import msgspec
 from sesame.model.errors import ConfigurationError
 from sesame.store.logs.file import ROWS_DELETED_TOGETHER, LogWriter, Row, SourceKey
 from sesame.store.logs.lines import Chunk, Splitter, joined_chunk, whole_chunk
+from sesame.store.logs.logstores.function_logs import FunctionLogs
+from sesame.store.logs.routes import Route
 from sesame.store.logs.wire import Batch, Frames, Output, Tried, Whole, frame
 from sesame.store.sql import sqlite_file
 
@@ -41,8 +43,14 @@ class OpenLine(NamedTuple):
 class BatchWriter:
     """Makes rows of batches. Between batches it holds only the calls whose last line has no newline yet."""
 
-    def __init__(self, writer: LogWriter, total_bytes: int, age_s: float) -> None:
+    def __init__(
+        self, writer: LogWriter, total_bytes: int, age_s: float, function_logs: FunctionLogs | None = None
+    ) -> None:
+        """`age_s` 0: nothing is kept, and lines go to logstores alone."""
         self._writer = writer
+        self._function_logs = function_logs
+        # Of the last batch, and of the calls whose last line has no newline yet.
+        self._routes: dict[SourceKey, Route] = {}
         self._total_bytes = total_bytes
         self._age_ms = int(age_s * 1000)
         self._open_lines: dict[int, OpenLine] = {}
@@ -54,14 +62,15 @@ class BatchWriter:
     def take(self, batch: Batch) -> None:
         """Makes rows of it; `write` writes them."""
         self._now_ms = batch.now_ms
+        open_sources = {line.source for line in self._open_lines.values()}
+        self._routes = {key: route for key, route in self._routes.items() if key in open_sources} | dict(batch.routes)
         for output in batch.outputs:
             if isinstance(output, Whole):
                 chunks = [joined_chunk(output.at_ms, output.line, output.data_at_ms, output.data)]
             else:
                 chunks = self._chunks(output)
-            for chunk in chunks:
-                self._came_bytes += len(chunk.data)
-                self._unwritten.append(Row(output.source, output.request_id, chunk))
+            self._came_bytes += sum(len(chunk.data) for chunk in chunks)
+            self._keep(output.source, output.request_id, chunks)
         if batch.expire or self._came_bytes >= self._total_bytes // EXPIRE_SHARE:
             self._came_bytes = 0
             self.expiring = True
@@ -81,6 +90,17 @@ class BatchWriter:
             self._open_lines[output.call] = open_line
         return chunks
 
+    def _keep(self, source: SourceKey, request_id: str, chunks: list[Chunk]) -> None:
+        if self._age_ms:
+            self._unwritten += [Row(source, request_id, chunk) for chunk in chunks]
+        route = self._routes.get(source)
+        if route is not None and self._function_logs is not None:
+            self._function_logs.take(route, source, chunks)
+
+    def write_to_logstores(self) -> tuple[list[int], str]:
+        """As `FunctionLogs.write`."""
+        return self._function_logs.write(self._now_ms) if self._function_logs is not None else ([], "")
+
     def write(self) -> int:
         """All that was taken, in one transaction; how many rows. After a sqlite_file.Error it may be tried again."""
         count = len(self._unwritten)
@@ -97,12 +117,13 @@ class BatchWriter:
     def expire(self) -> None:
         """One step of retention; `expiring` says whether there is more to do. Raises sqlite_file.Error."""
         self.expiring = False
-        self.expiring = self._writer.expire(self._now_ms - self._age_ms, self._total_bytes)
+        if self._age_ms:
+            self.expiring = self._writer.expire(self._now_ms - self._age_ms, self._total_bytes)
 
     def end(self) -> None:
         """Takes the lines that wait for a newline, as none will come."""
         for line in self._open_lines.values():
-            self._unwritten += [Row(line.source, line.request_id, chunk) for chunk in line.splitter.end()]
+            self._keep(line.source, line.request_id, line.splitter.end())
         self._open_lines = {}
 
 
@@ -130,7 +151,12 @@ class _Conversation:
                 self._number = number
                 self._keep(number, body)
         self._batches.end()
-        self._batches.write()
+        try:
+            self._batches.write()
+        finally:
+            _logstores, problem = self._batches.write_to_logstores()
+            if problem:
+                sys.stderr.write(f"sesame: {problem}\n")
 
     def _keep(self, number: int, body: bytes) -> None:
         """Writes one batch; tries again until that succeeds or Sesame is gone."""
@@ -147,7 +173,10 @@ class _Conversation:
             self._batches.give_up()
             self._say(number, Tried(traceback.format_exc(), given_up=True))
             return
-        self._say(number, Tried())
+        logstores, notice = self._batches.write_to_logstores()
+        if notice:
+            self._say(0, Tried(notice=notice))
+        self._say(number, Tried(logstores=logstores))
         # However fast lines come, the old ones go as fast.
         for _step in range(1 + written // ROWS_DELETED_TOGETHER):
             if self._batches.expiring:
@@ -190,23 +219,27 @@ class _Conversation:
             return
 
 
-def main(fd: str, path: str, total_bytes: str, age_s: str) -> int:
+def main(fd: str, path: str, total_bytes: str, age_s: str, logstores: str = "") -> int:
     os.nice(NICENESS)
     sock = socket.socket(fileno=int(fd))
     writer = LogWriter(Path(path))
     try:
-        notice = writer.open()
+        notice = writer.open() if float(age_s) else ""
     except ConfigurationError as error:
         sock.sendall(frame(0, Tried(str(error), given_up=True)))
         return 2
     sock.sendall(frame(0, Tried(notice=notice)))
+    function_logs = FunctionLogs(Path(logstores)) if logstores else None
     try:
-        _Conversation(sock, writer, BatchWriter(writer, int(total_bytes), float(age_s))).run()
+        batches = BatchWriter(writer, int(total_bytes), float(age_s), function_logs)
+        _Conversation(sock, writer, batches).run()
     except sqlite_file.Error as error:
         sys.stderr.write(f"sesame: the last lines of functions could not be written and are lost: {error}\n")
         return 1
     finally:
         writer.close()
+        if function_logs is not None:
+            function_logs.close()
     return 0
 
 

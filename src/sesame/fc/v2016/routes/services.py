@@ -3,6 +3,8 @@
 Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer.
 """
 
+from collections.abc import Callable
+
 from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,12 +14,15 @@ from sesame.fc.v2016 import requests, shapes
 from sesame.fc.v2016.inputs import ServiceInput, VpcBindingInput
 from sesame.fc.v2016.requests import Handler
 from sesame.fc.v2016.shapes_account import Empty, VpcIds
+from sesame.model.service import Service
 
 _TAG_FILTER = "tag_"
 
 
 class ServiceRoutes:
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, log_problem: Callable[[Service], str]) -> None:
+        """`log_problem` says why what functions of a service write does not get to its logstore, or ""."""
+        self._log_problem = log_problem
         self._services = control.services
         self._tags = control.tags
         self._bindings = control.vpc_bindings
@@ -43,7 +48,7 @@ class ServiceRoutes:
 
     async def _get(self, request: Request) -> Response:
         record = await self._services.get(*requests.qualified_service(request))
-        return requests.answer(shapes.service(record), record)
+        return requests.answer(shapes.service(record, log_problem=self._log_problem(record.document)), record)
 
     async def _update(self, request: Request) -> Response:
         service = requests.latest_service(request)

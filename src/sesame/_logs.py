@@ -1,0 +1,53 @@
+"""Has what functions write go to the logstores of their services, as far as the services' roles allow it.
+
+Called by `app`, once storage and identity are there.
+"""
+
+from sesame._identity import Identity
+from sesame._storage import Storage
+from sesame.control.views import service_view
+from sesame.identity.service_rights import ServiceRights
+from sesame.model.arn import Arns
+from sesame.model.clocks import Clocks
+from sesame.model.errors import NotFound
+from sesame.model.service import Service
+from sesame.settings import Settings
+from sesame.store.catalog import Catalog
+from sesame.store.logs.logstores.targets import LogTargets
+from sesame.store.logs.routing import Router
+
+WRITE_LOGS = "log:PostLogStoreLogs"
+
+
+class _Services:
+    """What the log targets ask of services: their configuration, and what their roles allow."""
+
+    def __init__(self, catalog: Catalog, rights: ServiceRights, arns: Arns) -> None:
+        self._catalog = catalog
+        self._rights = rights
+        self._arns = arns
+
+    def service_of(self, name: str, version_id: str) -> Service | None:
+        try:
+            document: Service = service_view(self._catalog, name, version_id).document
+        except NotFound:
+            return None
+        return document
+
+    def objection(self, service: Service, project: str, logstore: str) -> str:
+        """As in the cloud, a service without a role writes to no logstore."""
+        resource = self._arns.logstore(project, logstore)
+        if not service.role:
+            return f"service {service.service_name} has no role: give it one that allows {WRITE_LOGS} on {resource}"
+        return self._rights.objection(service.service_name, service.role, WRITE_LOGS, resource)
+
+
+def open_log_targets(settings: Settings, clocks: Clocks, storage: Storage, identity: Identity) -> LogTargets:
+    """From here on the log store asks where lines go."""
+    arns = Arns(settings.region, identity.account_id)
+    rights = ServiceRights(identity.roles, identity.authorization, clocks.wall)
+    services = _Services(storage.catalog, rights, arns)
+    targets = LogTargets(storage.logstores.metadata, services.service_of, services.objection)
+    if storage.logs is not None:
+        storage.logs.router = Router(targets.route)
+    return targets

@@ -1,0 +1,128 @@
+"""Writes lines of functions to the logstores that their services name. Runs in the log writer process.
+
+Used by `store.logs.writer_process`, beside the rows of `logs.db`. reference/companions.md §4.9 has the fields.
+"""
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from sesame.model.errors import ConfigurationError
+from sesame.model.logstore import LogGroup, LogRecord
+from sesame.store.logs.file import SourceKey
+from sesame.store.logs.lines import Chunk, entries
+from sesame.store.logs.logstores.file import NewGroup, encoded, insert, open_file
+from sesame.store.logs.routes import Route
+from sesame.store.sql import sqlite_file
+
+GROUP_RECORDS_MAX = 4_096
+# POLICY: so much waits while the file cannot be written. What comes then is not in the logstore, and a notice says so.
+WAITING_BYTES_MAX = 16 * 1024 * 1024
+# Where `logBeginRule` is DefaultRegex, a log begins with a date; other lines belong to the log before them.
+_BEGINS = re.compile(rb".{0,2}\d{4}-\d{2}-\d{2}|FC \w+ (?:Start|End) RequestId: ", re.DOTALL)
+# A line of a batch: when it was written (ms since 1970), and what.
+_Line = tuple[int, bytes]
+
+
+class FunctionLogs:
+    """Not safe for use by several threads at a time. Errors of the file are told in words, and delay nothing else."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db: sqlite_file.Connection | None = None
+        # Logs that came since the last write, by logstore, shards and topic.
+        self._taken: dict[tuple[int, int, str], list[LogRecord]] = {}
+        self._waiting: list[NewGroup] = []
+        self._waiting_bytes = 0
+        self._turns = itertools.count()
+        self._failing = False
+        self._lost = 0
+
+    def take(self, route: Route, source: SourceKey, chunks: Iterable[Chunk]) -> None:
+        """The next `write` writes them."""
+        lines = [line for chunk in chunks for line in entries(chunk)]
+        fields = (
+            ("functionName", source.function),
+            ("serviceName", source.service),
+            ("qualifier", source.qualifier or "LATEST"),
+            ("versionId", source.version_id),
+            ("instanceID", source.instance_id),
+        )
+        records = self._taken.setdefault((route.logstore, route.shards, source.service), [])
+        for at_ms, text in joined(lines) if route.multi_line else lines:
+            at_s, ms = divmod(at_ms, 1000)
+            message = text.decode("utf-8", "replace")
+            records.append(LogRecord(at_s, ms * 1_000_000, (*fields, ("message", message))))
+
+    def write(self, now_ms: int) -> tuple[list[int], str]:
+        """Which logstores got something, and what an operator should know, or "".
+
+        Afterwards what is written survives the end of this process, however it ends. What could not be written is
+        tried again with the next call.
+        """
+        self._encode()
+        if not self._waiting:
+            return [], ""
+        try:
+            written = self._insert(now_ms // 1000)
+        except (sqlite_file.Error, ConfigurationError) as error:
+            return [], self._failed(error)
+        self._waiting, self._waiting_bytes = [], 0
+        notice = f"logs of functions are written to logstores again; {self._lost} are lost" if self._failing else ""
+        self._failing, self._lost = False, 0
+        return sorted(written), notice
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+
+    def _encode(self) -> None:
+        taken, self._taken = self._taken, {}
+        for (logstore, shards, topic), records in taken.items():
+            for start in range(0, len(records), GROUP_RECORDS_MAX):
+                part = records[start : start + GROUP_RECORDS_MAX]
+                if self._waiting_bytes > WAITING_BYTES_MAX:
+                    self._lost += len(part)
+                    continue
+                group = encoded(logstore, next(self._turns) % shards, LogGroup(tuple(part), topic))
+                self._waiting.append(group)
+                self._waiting_bytes += len(group.data)
+
+    def _insert(self, now_s: int) -> set[int]:
+        if self._db is None:
+            # As for `logs.db`: a killed process loses nothing that was committed, a power cut the last moments.
+            self._db = open_file(self._path, durable=False)
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            written = insert(db, self._waiting, now_s)
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        return written
+
+    def _failed(self, error: Exception) -> str:
+        if self._failing:
+            return ""
+        self._failing = True
+        return f"logs of functions cannot be written to their logstores, which is tried again: {error}"
+
+
+def joined(lines: Iterable[_Line]) -> Iterator[_Line]:
+    """Lines that do not begin a log are appended to the one before.
+
+    POLICY: only within what came at one time, which a traceback does: a log is not held back to wait for more.
+    """
+    at_ms, texts = 0, list[bytes]()
+    for line_at_ms, text in lines:
+        if texts and _BEGINS.match(text):
+            yield at_ms, b"\n".join(texts)
+            texts = []
+        if not texts:
+            at_ms = line_at_ms
+        texts.append(text)
+    if texts:
+        yield at_ms, b"\n".join(texts)

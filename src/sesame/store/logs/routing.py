@@ -1,0 +1,47 @@
+"""Asks for each batch of lines which of them go to a logstore, and says in a function's log why its lines do not.
+
+Used by `store.logs.intake`.
+"""
+
+from collections.abc import Sequence
+
+import structlog
+
+from sesame.store.logs.file import SourceKey
+from sesame.store.logs.routes import Route, Routing
+from sesame.store.logs.wire import Output, Whole
+
+# Reasons are remembered for so many instances, so that each is told once.
+TOLD_MAX = 1_000
+# The number of a call that no call has: what Sesame itself says of an instance.
+_NO_CALL = 0
+
+log = structlog.get_logger(__name__)
+
+
+class Router:
+    def __init__(self, decide: Routing) -> None:
+        self._decide = decide
+        # The last reason that was told of an instance.
+        self._told: dict[str, str] = {}
+
+    def route(self, outputs: list[Output | Whole], now_ms: int) -> list[tuple[SourceKey, Route]]:
+        """The routes of what is in a batch; adds to it the reasons why some of it has none."""
+        sources = {output.source for output in outputs if output.source.log_project}
+        decided = [(source, self._decide(source)) for source in sources]
+        outputs += self._notes([(source, each) for source, each in decided if isinstance(each, str)], now_ms)
+        return [(source, each) for source, each in decided if isinstance(each, Route)]
+
+    def _notes(self, refused: Sequence[tuple[SourceKey, str]], now_ms: int) -> list[Output]:
+        notes: list[Output] = []
+        for source, reason in refused:
+            if self._told.get(source.instance_id) == reason:
+                continue
+            if len(self._told) >= TOLD_MAX:
+                self._told.clear()
+            self._told[source.instance_id] = reason
+            place = f"logstore {source.logstore} of project {source.log_project}"
+            log.warning("lines of a function are not written to its logstore", function=source.function, reason=reason)
+            text = f"[sesame] what this function writes is not in {place}: {reason}\n"
+            notes.append(Output(_NO_CALL, source, "", [(now_ms, text.encode())], cut=True))
+        return notes
