@@ -102,3 +102,16 @@ async def test_lines_are_where_the_services_log_config_says_if_its_role_may_writ
     assert {"printed", "from a child"} <= set(lines)
     assert any(line.endswith("[INFO] logged") for line in lines)
     assert any(line.startswith("FC Invoke End RequestId: ") for line in lines)
+
+    await asked("update_service", "s", logConfig=config | {"enableRequestMetrics": True})
+    called = await asked("invoke_function", "s", "f")
+
+    async def measured() -> list[dict[str, str]]:
+        now_s = int(time.time())
+        topic = "FCRequestMetrics:s/f"
+        return list((await logstores.query("p", "l", Query("*", now_s - 300, now_s + 300, topic))).rows)
+
+    await eventually(measured)
+    (row,) = await measured()
+    assert row["requestId"] == called.headers["X-Fc-Request-Id"]
+    assert (row["functionName"], row["invocationType"], row["hasFunctionError"]) == ("f", "Sync", "false")

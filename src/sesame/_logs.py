@@ -3,6 +3,10 @@
 Called by `app`, once storage and identity are there.
 """
 
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+
+from sesame._engine import EngineParts
 from sesame._identity import Identity
 from sesame._storage import Storage
 from sesame.control.views import service_view
@@ -13,10 +17,12 @@ from sesame.model.errors import NotFound
 from sesame.model.service import Service
 from sesame.settings import Settings
 from sesame.store.catalog import Catalog
+from sesame.store.logs.logstores.request_metrics import RequestMetrics
 from sesame.store.logs.logstores.targets import LogTargets
 from sesame.store.logs.routing import Router
 
 WRITE_LOGS = "log:PostLogStoreLogs"
+WRITING_METRICS = "writing request metrics"
 
 
 class _Services:
@@ -40,6 +46,21 @@ class _Services:
         if not service.role:
             return f"service {service.service_name} has no role: give it one that allows {WRITE_LOGS} on {resource}"
         return self._rights.objection(service.service_name, service.role, WRITE_LOGS, resource)
+
+
+def open_request_metrics(
+    clocks: Clocks, teardown: AsyncExitStack, storage: Storage, targets: LogTargets, engine: EngineParts
+) -> None:
+    """From here on calls of services that ask for it have a row each in their logstores; `teardown` writes the last."""
+    pool = engine.engine.pool
+
+    def instances() -> Iterator[tuple[str, str]]:
+        return ((each.snapshot.service, each.snapshot.function) for each in pool.instances())
+
+    metrics = RequestMetrics(storage.logstores, targets.route, instances, clocks)
+    storage.background.keep(WRITING_METRICS, metrics.run)
+    teardown.push_async_callback(metrics.write)
+    engine.engine.dispatcher.measure = metrics.take
 
 
 def open_log_targets(settings: Settings, clocks: Clocks, storage: Storage, identity: Identity) -> LogTargets:

@@ -112,6 +112,7 @@ class AsyncCalls:
             tracing=lease.meta.tracing,
             http_params=lease.meta.http_params,
             chain=lease.meta.chain,
+            asynchronous=True,
         )
 
         def began(instance_id: str) -> None:

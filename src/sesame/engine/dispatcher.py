@@ -65,6 +65,8 @@ class Dispatcher:
         self.on_end: Callable[[Invocation, Outcome | BaseException], None] | None = None
         # Gets each call that ran, where calls are recorded.
         self.recorder: Recorder | None = None
+        # Gets each call that ran of a service that asks for request metrics; must return at once and raise nothing.
+        self.measure: Callable[[Invocation, Snapshot, Outcome], None] | None = None
 
     async def invoke(self, invocation: Invocation, began: Callable[[str], None] | None = None) -> Outcome:
         """Raises the API's errors for what cannot be called; how the function itself fared is in the outcome.
@@ -103,6 +105,8 @@ class Dispatcher:
             raise
         if self.on_end is not None:
             self.on_end(invocation, outcome)
+        if snapshot.log_target.request_metrics and self.measure is not None:
+            self.measure(invocation, snapshot, outcome)
         if recorder is not None and recorded:
             await recorder.record(invocation, snapshot, credentials, outcome)
         return outcome

@@ -27,7 +27,8 @@ class Credentials(msgspec.Struct, frozen=True):
 class Invocation(msgspec.Struct, frozen=True):
     """One call. `event` is passed on uninterpreted; `http_params` is set for HTTP functions only.
 
-    `chain` names the functions that led to it (`model.recursion`).
+    `chain` names the functions that led to it (`model.recursion`). `asynchronous`: it is an attempt at an invocation
+    of the queue.
     """
 
     request_id: str
@@ -37,6 +38,7 @@ class Invocation(msgspec.Struct, frozen=True):
     tracing: dict[str, object] | None = None
     http_params: dict[str, object] | None = None
     chain: tuple[str, ...] = ()
+    asynchronous: bool = False
 
 
 class Phases(msgspec.Struct, frozen=True):

@@ -8,14 +8,18 @@ from collections.abc import Mapping
 import msgspec
 
 from sesame.model.function import Function, LifecycleHook
-from sesame.model.service import Service
+from sesame.model.service import LogConfig, Service
 
 
 class LogTarget(msgspec.Struct, frozen=True):
-    """Where the function's logs belong; empty strings where none is set."""
+    """Where the function's logs belong; empty strings where none is set.
+
+    With `request_metrics` a row for each call belongs there too.
+    """
 
     project: str = ""
     logstore: str = ""
+    request_metrics: bool = False
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +94,7 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
         version_id=resolved.version_id,
         runtime=function.runtime,
         role=service.role,
-        log_target=LogTarget(service.log_config.project, service.log_config.logstore),
+        log_target=_log_target(service.log_config),
         limits=Limits(
             memory_mb=function.memory_size,
             disk_mb=function.disk_size,
@@ -109,6 +113,10 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
         code_checksum=function.package.checksum,
         layers=resolved.layers,
     )
+
+
+def _log_target(config: LogConfig) -> LogTarget:
+    return LogTarget(config.project, config.logstore, bool(config.project) and config.enable_request_metrics)
 
 
 def _hook(configured: LifecycleHook | None) -> Hook | None:

@@ -1,0 +1,143 @@
+"""Writes a row for each call of a service that asks for request metrics, to its logstore, with the fields of the cloud.
+
+`take` is called by the engine as a call ends; rows are written a fraction of a second later, many together.
+"""
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from sesame.model.clocks import Clocks
+from sesame.model.errors import SesameError
+from sesame.model.invocation import Invocation, Outcome
+from sesame.model.logstore import LogGroup, LogRecord
+from sesame.model.snapshot import Snapshot
+from sesame.store.logs.file import SourceKey
+from sesame.store.logs.logstores.interface import Logstores
+from sesame.store.logs.routes import Route, Routing
+
+TOPIC = "FCRequestMetrics"
+WRITTEN_TOGETHER_S = 0.15
+# POLICY: rows that wait beyond this many are dropped, and Sesame's log says how many.
+WAITING_MAX = 50_000
+_ERROR_TYPES = {"out_of_memory": "FunctionOOMError", "timeout": "FunctionTimeoutError"}
+_UNHANDLED = "FunctionUnhandledError"
+
+# Service and function of each running instance.
+Instances = Callable[[], Iterable[tuple[str, str]]]
+Fields = tuple[tuple[str, str], ...]
+
+log = structlog.get_logger(__name__)
+
+
+class RequestMetrics:
+    """Belongs to one event loop. `route` says whether a service's rows may be written."""
+
+    def __init__(self, logstores: Logstores, route: Routing, instances: Instances, clocks: Clocks) -> None:
+        self._logstores = logstores
+        self._route = route
+        self._instances = instances
+        self._clocks = clocks
+        self._host = socket.gethostname()
+        self._waiting: list[tuple[SourceKey, LogRecord]] = []
+        self._dropped = 0
+        self._came = asyncio.Event()
+
+    def take(self, invocation: Invocation, snapshot: Snapshot, outcome: Outcome) -> None:
+        """Never blocks and raises nothing."""
+        if len(self._waiting) >= WAITING_MAX:
+            self._dropped += 1
+            return
+        target = snapshot.log_target
+        source = SourceKey(
+            snapshot.service, snapshot.function, snapshot.version_id, outcome.instance_id, target.project,
+            target.logstore, invocation.target.qualifier,
+        )  # fmt: skip
+        now_s = self._clocks.wall()
+        fields = fields_of(invocation, snapshot, outcome, now_s)
+        record = LogRecord(int(now_s), int(now_s % 1 * 1e9), (*fields, ("hostname", self._host)))
+        self._waiting.append((source, record))
+        self._came.set()
+
+    async def run(self) -> None:
+        """Writes what comes; never returns."""
+        while True:
+            await self._came.wait()
+            await self._clocks.sleep(WRITTEN_TOGETHER_S)
+            await self.write()
+
+    async def write(self) -> None:
+        """Writes what has come."""
+        self._came.clear()
+        waiting, self._waiting = self._waiting, []
+        if self._dropped:
+            log.warning(
+                "rows of request metrics were dropped: they came faster than they were written", rows=self._dropped
+            )
+            self._dropped = 0
+        for source, group in self._groups(waiting):
+            try:
+                await self._logstores.append(source.log_project, source.logstore, group)
+            except SesameError as error:
+                log.warning("request metrics are not written", project=source.log_project, error=str(error))
+
+    def _groups(self, rows: Iterable[tuple[SourceKey, LogRecord]]) -> list[tuple[SourceKey, LogGroup]]:
+        """One for each function and version whose rows may be written; with the instances that run now."""
+        running = Counter(self._instances())
+        active = str(running.total())
+        by_function: dict[tuple[str, ...], tuple[SourceKey, list[LogRecord]]] = {}
+        for source, record in rows:
+            key = (source.service, source.function, source.version_id, source.log_project, source.logstore)
+            own = str(running[source.service, source.function])
+            counts = (("activeInstances", active), ("activeInstancesPerFunction", own))
+            whole = LogRecord(record.time_s, record.time_ns, record.contents + counts)
+            by_function.setdefault(key, (source, []))[1].append(whole)
+        return [
+            (source, LogGroup(tuple(records), f"{TOPIC}:{source.service}/{source.function}"))
+            for source, records in by_function.values()
+            if isinstance(self._route(source), Route)
+        ]
+
+
+def fields_of(invocation: Invocation, snapshot: Snapshot, outcome: Outcome, ended_s: float) -> Fields:
+    """The row's fields but for those of the machine (reference/companions.md §4.9). Times are Unix milliseconds."""
+    phases = outcome.phases
+    ended_ms = ended_s * 1000
+    took_ms = phases.queue_ms + phases.start_ms + phases.initialize_ms + phases.invoke_ms
+    fields = {
+        "serviceName": snapshot.service,
+        "functionName": snapshot.function,
+        "versionId": snapshot.version_id,
+        "qualifier": invocation.target.qualifier,
+        "requestId": invocation.request_id,
+        "instanceID": outcome.instance_id,
+        "operation": "InvokeFunction",
+        "invocationType": "Async" if invocation.asynchronous else "Sync",
+        "resourceMode": "OnDemand",
+        "memoryMB": str(snapshot.limits.memory_mb),
+        "memoryUsageMB": f"{outcome.memory_mb:.2f}",
+        "durationMs": f"{outcome.duration_ms:.2f}",
+        "isColdStart": str(outcome.cold).lower(),
+        "hasFunctionError": str(outcome.error is not None).lower(),
+        "scheduleLatencyMs": f"{phases.queue_ms:.2f}",
+        "invokeFunctionLatencyMs": f"{phases.invoke_ms:.2f}",
+        "invocationStartTimestamp": f"{ended_ms - took_ms:.0f}",
+        "invokeFunctionStartTimestamp": f"{ended_ms - phases.invoke_ms:.0f}",
+    }
+    if outcome.error is not None:
+        fields["errorType"] = _ERROR_TYPES.get(outcome.error.reason, _UNHANDLED)
+    if outcome.cold:
+        started_ms = ended_ms - took_ms + phases.queue_ms
+        fields |= {
+            "instanceEvent": "ColdStart",
+            "coldStartStartTimestamp": f"{started_ms:.0f}",
+            "coldStartLatencyMs": f"{phases.start_ms + phases.initialize_ms:.2f}",
+            "runtimeInitializationStartTimestamp": f"{started_ms + phases.start_ms:.0f}",
+            "runtimeInitializationMs": f"{phases.initialize_ms:.2f}",
+        }
+    if invocation.retry_count:
+        fields["retryCount"] = str(invocation.retry_count)
+    return tuple(fields.items())

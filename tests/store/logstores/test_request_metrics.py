@@ -1,0 +1,61 @@
+"""The rows of request metrics: the fields of the cloud, written where the service may write, and nowhere else."""
+
+from tests.store.logstores.test_function_logs import written
+from tests.support.fakes import FakeClocks
+
+from sesame.model.invocation import FunctionError, Invocation, Outcome, Phases, Target
+from sesame.model.snapshot import LaunchConfig, Limits, LogTarget, Snapshot
+from sesame.store.logs.logstores.request_metrics import RequestMetrics, fields_of
+from sesame.store.logs.logstores.store import LogStorage
+from sesame.store.logs.routes import Route
+
+SNAPSHOT = Snapshot(
+    key="k", service="s", function="f", version_id="1", runtime="python3.10", role="", code="", code_checksum="",
+    log_target=LogTarget("p", "l", request_metrics=True), launch=LaunchConfig(handler="main.handler"),
+    limits=Limits(memory_mb=128, disk_mb=512, timeout_s=3, initialization_timeout_s=3),
+)  # fmt: skip
+INVOCATION = Invocation("r-1", Target("s", "prod", "f"), b"")
+OUTCOME = Outcome(
+    payload=b"", error=None, duration_ms=7.5, memory_mb=20.25, log_tail=b"", instance_id="c-1", version_id="1",
+    code_checksum="", cold=False, phases=Phases(queue_ms=1.0, invoke_ms=8.0),
+)  # fmt: skip
+
+
+def test_a_call_has_the_fields_of_the_cloud() -> None:
+    assert dict(fields_of(INVOCATION, SNAPSHOT, OUTCOME, 1_700_000_000.0)) == {
+        "serviceName": "s", "functionName": "f", "versionId": "1", "qualifier": "prod", "requestId": "r-1",
+        "instanceID": "c-1", "operation": "InvokeFunction", "invocationType": "Sync", "resourceMode": "OnDemand",
+        "memoryMB": "128", "memoryUsageMB": "20.25", "durationMs": "7.50", "isColdStart": "false",
+        "hasFunctionError": "false", "scheduleLatencyMs": "1.00", "invokeFunctionLatencyMs": "8.00",
+        "invocationStartTimestamp": "1699999999991", "invokeFunctionStartTimestamp": "1699999999992",
+    }  # fmt: skip
+
+
+def test_a_cold_call_and_a_failed_one_have_more() -> None:
+    phases = Phases(queue_ms=1.0, start_ms=10.0, initialize_ms=4.0, invoke_ms=5.0)
+    failed = FunctionError("TimeoutError", "timeout")
+    outcome = Outcome(
+        payload=b"", error=failed, duration_ms=5.0, memory_mb=1.0, log_tail=b"", instance_id="c-1", version_id="1",
+        code_checksum="", cold=True, phases=phases,
+    )  # fmt: skip
+    found = dict(fields_of(INVOCATION, SNAPSHOT, outcome, 1_700_000_000.0))
+    assert found.items() >= {
+        "isColdStart": "true", "hasFunctionError": "true", "errorType": "FunctionTimeoutError",
+        "instanceEvent": "ColdStart", "coldStartStartTimestamp": "1699999999981", "coldStartLatencyMs": "14.00",
+        "runtimeInitializationStartTimestamp": "1699999999991", "runtimeInitializationMs": "4.00",
+    }.items()  # fmt: skip
+
+
+async def test_rows_go_where_the_service_may_write(storage: LogStorage, clocks: FakeClocks) -> None:
+    routes: list[Route | str] = [Route(1, 2, multi_line=False)]
+    metrics = RequestMetrics(storage, lambda _source: routes[0], lambda: [("s", "f"), ("s", "g")], clocks)
+    metrics.take(INVOCATION, SNAPSHOT, OUTCOME)
+    await metrics.write()
+    routes[0] = "no right"
+    metrics.take(INVOCATION, SNAPSHOT, OUTCOME)
+    await metrics.write()
+    (group,) = await written(storage)
+    assert group.topic == "FCRequestMetrics:s/f"
+    (record,) = group.records
+    assert dict(record.contents).items() >= {"activeInstances": "2", "activeInstancesPerFunction": "1"}.items()
+    assert record.time_s == int(clocks.wall())
