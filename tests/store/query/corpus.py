@@ -313,7 +313,6 @@ SQL: dict[str, list[tuple[str, ...]] | str] = {
     "* | select compare(c, 86400) from (select count(*) as c from log)": "Function compare",
     "* | select cast(region as bigint)": "Cannot cast 'cn-hangzhou' to BIGINT",
     "* | select sum(region)": "Unexpected parameters (varchar) for function sum",
-    "* | select status / 0": "/ by zero",
     "* | select * from read_csv('/etc/passwd')": "does not exist",
     "* | select getenv('HOME')": "Function getenv not registered",
     "* | insert into log select 1": "expecting SELECT",

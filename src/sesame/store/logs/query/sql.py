@@ -22,6 +22,10 @@ DEFAULT_LIMIT = 100
 LIMIT_MAX = 1_000_000
 NODES_MAX = 5_000
 
+# Not every supported version of sqlglot knows these two; for others they are names of columns, which no index has.
+_LOCAL_TIME: Any = getattr(exp, "Localtime", exp.CurrentTime)
+_LOCAL_TIMESTAMP: Any = getattr(exp, "Localtimestamp", exp.CurrentTimestamp)
+
 _ALLOWED: frozenset[type] = frozenset(
     {
         # A query and its clauses.
@@ -36,7 +40,8 @@ _ALLOWED: frozenset[type] = frozenset(
         # Literals, types, and calls that have a syntax of their own.
         exp.Literal, exp.Boolean, exp.Null, exp.Var, exp.Interval, exp.DataType, exp.DataTypeParam, exp.Anonymous,
         exp.Extract, exp.StrPosition, exp.Substring, exp.AtTimeZone, exp.CurrentDate, exp.CurrentTime,
-        exp.CurrentTimestamp, exp.Localtime, exp.Localtimestamp,
+        exp.CurrentTimestamp,
+        _LOCAL_TIME, _LOCAL_TIMESTAMP,
     }
 )  # fmt: skip
 _Type = exp.DataType.Type
@@ -254,9 +259,9 @@ def _translate(node: Any, now_s: float) -> Any:
             return exp.Paren(this=exp.IntDiv(this=node.this, expression=node.expression))
         case exp.CurrentDate():
             return functions.call("sls_date", _now(now_s))
-        case exp.CurrentTime() | exp.Localtime():
+        case exp.CurrentTime() | _LOCAL_TIME():
             return exp.cast(_now(now_s), "time")
-        case exp.CurrentTimestamp() | exp.Localtimestamp():
+        case exp.CurrentTimestamp() | _LOCAL_TIMESTAMP():
             return _now(now_s)
         case exp.Cast():
             return _cast(node)
