@@ -4,7 +4,7 @@ import asyncio
 import gc
 
 import pytest
-from tests.http.harness import GET, TIMEOUT_S, all_of, answering, echo, serving, told, whole
+from tests.http.harness import GET, TIMEOUT_S, all_of, answering, echo, serving, told, until, whole
 
 from sesame.http.exchange import JOIN_BYTES
 from sesame.http.interface import Disconnected, Exchange, Headers
@@ -397,6 +397,7 @@ async def test_a_slow_reader_gets_the_whole_answer_and_holds_up_the_next() -> No
     async with serving(serve) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n" + GET.replace(b"/a%20b?x=1", b"/2"))
+        await until(lambda: bool(started), "the first request")
         await asyncio.sleep(0.2)
         assert started == ["/1"]
         raw = await asyncio.wait_for(reader.read(), 30)

@@ -20,7 +20,7 @@ from typing import IO, Any
 import fc2
 import psutil
 import pytest
-from tests.support import command_line, forked, one_runtime
+from tests.support import command_line, few_runtimes, forked
 from tests.support.forked import Forked
 from tests.support.interpreters import INTERPRETERS
 from tests.support.signer import Api
@@ -62,15 +62,18 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 60.0)
 class Sesame:
     """One data directory and the server that runs on it, if any."""
 
-    def __init__(self, folder: Path, *flags: str, runtime: str = "", program: tuple[str, ...] = ()) -> None:
-        """Has every runtime that is found, or one: then it starts the sooner.
+    def __init__(
+        self, folder: Path, *flags: str, runtime: str | tuple[str, ...] = (), program: tuple[str, ...] = ()
+    ) -> None:
+        """Has every runtime that is found, or those that are named: then it starts the sooner.
 
         Is forked; or started by the interpreter with `program` before `start`.
         """
         self.data_dir = folder / "data"
         self.log = folder / "sesame.log"
-        self._flags = (*one_runtime.flags(runtime), *flags) if runtime else flags
-        self._environ = one_runtime.environ() if runtime else None
+        few = (runtime,) if isinstance(runtime, str) else runtime
+        self._flags = (*few_runtimes.flags(*few), *flags) if few else flags
+        self._environ = few_runtimes.environ() if few else None
         self._program = program
         self._process: Forked | subprocess.Popen[bytes] | None = None
         self._seen: set[psutil.Process] = set()
@@ -194,13 +197,15 @@ def sesame(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
 
 @pytest.fixture
 def own_sesame(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sesame]:
-    """A server of one journey, to be stopped and killed; with one runtime where the test's module names it, RUNTIME."""
-    with running(tmp_path, runtime=getattr(request.module, "RUNTIME", "")) as server:
+    """A server of one journey, to be stopped and killed; with no runtime but those that the test's module names."""
+    with running(tmp_path, runtime=getattr(request.module, "RUNTIME", ())) as server:
         yield server
 
 
 @contextlib.contextmanager
-def running(folder: Path, *flags: str, runtime: str = "", program: tuple[str, ...] = ()) -> Iterator[Sesame]:
+def running(
+    folder: Path, *flags: str, runtime: str | tuple[str, ...] = (), program: tuple[str, ...] = ()
+) -> Iterator[Sesame]:
     server = Sesame(folder, *flags, runtime=runtime, program=program)
     try:
         server.start()

@@ -84,7 +84,7 @@ def program() -> Path:
 
 @pytest.fixture(scope="module")
 def sesame(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
-    server = Sesame(tmp_path_factory.mktemp("fun"))
+    server = Sesame(tmp_path_factory.mktemp("fun"), runtime="python3")
     server.start()
     yield server
     server.stop()

@@ -173,7 +173,8 @@ def test_a_function_that_is_gone_is_not_called(deploy: Deploy, client: fc2.Clien
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
     """A server with room for two instances of a function, and for 512 MB in all."""
-    with running(tmp_path_factory.mktemp("narrow"), "--max-instances", "2", "--max-memory-mb", "512") as server:
+    bounds = ("--max-instances", "2", "--max-memory-mb", "512")
+    with running(tmp_path_factory.mktemp("narrow"), *bounds, runtime="python3.10") as server:
         yield server
 
 

@@ -18,7 +18,7 @@ Command = Callable[..., command_line.Done]
 
 @pytest.fixture(scope="module")
 def sesame(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
-    server = Sesame(tmp_path_factory.mktemp("new"))
+    server = Sesame(tmp_path_factory.mktemp("new"), runtime=("python2.7", "python3.12"))
     server.start()
     yield server
     server.stop()

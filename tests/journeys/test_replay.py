@@ -39,7 +39,7 @@ needs_both = pytest.mark.skipif(bool(OLD.marks or NEW.marks), reason="no interpr
 
 @pytest.fixture(scope="module")
 def sesame(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
-    server = Sesame(tmp_path_factory.mktemp("replay"))
+    server = Sesame(tmp_path_factory.mktemp("replay"), runtime=("python2.7", "python3.12"))
     server.start()
     yield server
     server.stop()

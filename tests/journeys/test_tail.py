@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import fc2
 import requests
 from tests.journeys.conftest import Deploy, Sesame, wait_until
+from tests.support import command_line
 from tests.support.signer import Api
 
 ROUNDS = 200
@@ -120,18 +121,17 @@ def test_logs_that_stay(sesame: Sesame, deploy: Deploy, service: str, api: Api, 
     deploy("prints", handler="index.child")
     calls = [api.invoke(service, "prints").headers["X-Fc-Request-Id"] for _ in range(2)]
     for request_id in calls:
-        command = [sys.executable, "-m", "sesame", "logs", f"{service}/prints", "--data-dir", str(sesame.data_dir)]
-        wanted = [*command, "--request-id", request_id]
+        wanted = ("logs", f"{service}/prints", "--data-dir", sesame.data_dir, "--request-id", request_id)
 
-        def show(command: Sequence[str] = wanted) -> "subprocess.CompletedProcess[str] | None":
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-            return None if done.returncode else done
+        def shown(wanted: Sequence[object] = wanted) -> str:
+            printed = command_line.sesame(*wanted, expect=None).stdout
+            return printed if "FC Invoke End" in printed else ""
 
         # Lines are kept within a second of the call's end.
-        shown = wait_until(show, "the call's log")
-        lines = [re.fullmatch(rf"{STAMP} {request_id} (.*)", line) for line in shown.stdout.splitlines()]
+        printed = wait_until(shown, "the call's log")
+        lines = [re.fullmatch(rf"{STAMP} {request_id} (.*)", line) for line in printed.splitlines()]
         texts = [line[1] for line in lines if line]
-        assert len(texts) == len(lines), shown.stdout
+        assert len(texts) == len(lines), printed
         begin = texts.index(f"FC Invoke Start RequestId: {request_id}")
         assert texts[begin + 1 : begin + 6] == ["before", "from the child", "its stderr", "from system", "after"]
 

@@ -137,6 +137,7 @@ async def test_a_new_process_writes_the_batches_that_a_dead_one_left_unanswered(
     logs.append(SOURCE, "r-1", b"while there was none\n")
     await until(logs, ["before", "while it was dying", "while there was none"])
     await flushing
+    await logs.flush()
     assert process.pid != pid
     assert logs.waiting_bytes == 0
 
@@ -155,6 +156,7 @@ async def test_a_batch_at_which_several_processes_die_is_given_up(logs: Logs, pr
     logs.append(SOURCE, "r-2", b"harmless\n")
     await until(logs, ["harmless"])
     await flushing
+    await logs.flush()
     assert logs.waiting_bytes == 0
 
 

@@ -1,8 +1,8 @@
-"""The interpreters of this machine and their debuggers, found once in each process of pytest: each is run for it."""
+"""The runtimes of this machine, looked up once in each process of pytest: each interpreter is run for it."""
 
-from sesame.sandbox.runtimes.debuggers import Debuggers
-from sesame.sandbox.runtimes.interpreters import discover
+from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.sandbox.runtimes.places import default_root
 
-INTERPRETERS = discover()
-DEBUGGERS = Debuggers(default_root(), INTERPRETERS)
+RUNTIMES_HERE = Runtimes.look_up({}, default_root())
+INTERPRETERS = RUNTIMES_HERE.found
+DEBUGGERS = RUNTIMES_HERE.debuggers

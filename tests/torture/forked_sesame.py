@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import psutil
-from tests.support import forked, one_runtime
+from tests.support import few_runtimes, forked
 from tests.support.signer import Api
 
 from sesame.sandbox.runtimes.interpreters import discover
@@ -31,7 +31,7 @@ class ForkedSesame:
         self._arguments += ["--port", str(self.port), "--account-id", ACCOUNT_ID, "--region", REGION]
         self._arguments += ["--access-key-id", KEY_ID, "--access-key-secret", SECRET]
         self._executable = os.path.realpath(discover(wanted=[runtime])[runtime].path)
-        self._arguments += [*one_runtime.flags(runtime), *flags]
+        self._arguments += [*few_runtimes.flags(runtime), *flags]
 
     @property
     def pid(self) -> int | None:
@@ -48,7 +48,7 @@ class ForkedSesame:
         """On return it answers."""
         assert self._process is None
         with self.log.open("ab") as log:
-            self._process = forked.start(*self._arguments, log=log.fileno(), environ=one_runtime.environ())
+            self._process = forked.start(*self._arguments, log=log.fileno(), environ=few_runtimes.environ())
         ready, deadline = self.data_dir / "endpoints.json", time.monotonic() + READY_TIMEOUT_S
         while not ready.exists():
             assert self.lives(), f"Sesame ended while it started:\n{self.said()}"

@@ -67,9 +67,9 @@ COMBINATIONS = list(
 )
 
 
-# All on one page for each combination; small pages for every seventh: among these is every value of each filter.
+# All on one page for each combination; small pages for every nineteenth: among these is every value of each filter.
 @pytest.mark.parametrize("newest_first", [False, True])
-@pytest.mark.parametrize(("limit", "each"), [(1, 7), (7, 7), (100, 1)])
+@pytest.mark.parametrize(("limit", "each"), [(1, 19), (7, 19), (100, 1)])
 async def test_every_filter_and_every_combination(
     queue: InvocationQueue, clocks: FakeClocks, newest_first: bool, limit: int, each: int
 ) -> None:

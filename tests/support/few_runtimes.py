@@ -1,0 +1,24 @@
+"""Lets a `sesame start` find a few runtimes' interpreters and no other: each costs a zygote and prewarmed sandboxes.
+
+Used by tests whose functions have no other runtime.
+"""
+
+import os
+
+from tests.support.interpreters import INTERPRETERS
+
+NOWHERE = "/nowhere"
+
+
+def flags(*runtimes: str) -> tuple[str, ...]:
+    """Flags of `sesame start`; none where one of them has no interpreter, so that the test tells what is missing."""
+    if not INTERPRETERS.keys() >= set(runtimes):
+        return ()
+    return ("--interpreters", ",".join(f"{runtime}={INTERPRETERS[runtime].path}" for runtime in runtimes))
+
+
+def environ() -> dict[str, str]:
+    """This process's, without the places where pyenv and uv keep interpreters."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    kept = os.pathsep.join(folder for folder in folders if "pyenv" not in folder)
+    return {**os.environ, "PATH": kept, "PYENV_ROOT": NOWHERE, "UV_PYTHON_INSTALL_DIR": NOWHERE}
