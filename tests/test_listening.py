@@ -15,23 +15,18 @@ from typing import Any
 
 import pytest
 from tests.support.certificates import pair
-from tests.support.interpreters import RUNTIMES_HERE
 
 from sesame import settings as settings_module
-from sesame.app import Sesame, Substitutes
+from sesame.app import Sesame
 from sesame.model.errors import ConfigurationError
 from sesame.settings import Settings
-
-HERE = Substitutes(runtimes=RUNTIMES_HERE)
 
 CERTIFICATE = pair("localhost")
 
 
 @asynccontextmanager
 async def running(folder: Path, **changes: Any) -> AsyncIterator[Sesame]:
-    sesame = Sesame(
-        Settings(port=0, oss_port=0, data_dir=folder / "data", sandbox="plain", **changes), substitutes=HERE
-    )
+    sesame = Sesame(Settings(port=0, oss_port=0, data_dir=folder / "data", sandbox="plain", **changes))
     await sesame.start()
     try:
         yield sesame

@@ -128,7 +128,7 @@ def test_after_a_kill_nothing_is_left_and_the_next_start_has_everything(server: 
     assert client.invoke_function("demo", "hello").data == b"hello world"
     children = psutil.Process(server.process.pid).children(recursive=True)
     server.stop(signal.SIGKILL)
-    _gone, alive = psutil.wait_procs(children, timeout=2)
+    _gone, alive = psutil.wait_procs(children, timeout=30)
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
     assert sesame("env", f"--data-dir={server.data_dir}").returncode == 1
     again = Server(server.data_dir)

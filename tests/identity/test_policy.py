@@ -205,9 +205,9 @@ def test_a_resource_policy_may_name_those_it_does_not_mean() -> None:
 
 
 def test_a_hostile_pattern_takes_no_time() -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     assert not glob("*a" * 1000 + "b")("a" * 4000)
-    assert time.monotonic() - started < 2.0
+    assert time.thread_time() - started < 2.0
 
 
 def naive(pattern: str, subject: str) -> bool:

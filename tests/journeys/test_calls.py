@@ -89,7 +89,7 @@ def test_a_call_that_takes_too_long(deploy: Deploy) -> None:
     assert call(b"0").data == b"woke up"
     began = time.monotonic()
     seen = failure(call, b"30")
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 25
     assert seen["status"] == 200
     assert seen["errorMessage"].startswith("Function timed out after 1 seconds")
     assert call(b"0").data == b"woke up"

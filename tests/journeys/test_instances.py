@@ -94,9 +94,9 @@ def test_at_its_time_a_call_ends_with_everything_it_started(deploy: Deploy, serv
     assert re.fullmatch(
         r"Function timed out after 2 seconds \(maxMemoryUsage: [\d.]+MB\)", answer.json()["errorMessage"]
     )
-    assert 2000 <= int(answer.headers["X-Fc-Invocation-Duration"]) < 8000
+    assert 2000 <= int(answer.headers["X-Fc-Invocation-Duration"]) < 20_000
     assert "children are up" in tail(answer)
-    wait_until(lambda: not of(mark), "the end of the children", 2)
+    wait_until(lambda: not of(mark), "the end of the children")
 
 
 def of(mark: str) -> list[psutil.Process]:

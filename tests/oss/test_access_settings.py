@@ -128,10 +128,10 @@ def test_referers_decide_over_links_and_strangers_but_not_over_programs(
 def test_matching_referers_takes_no_time_that_a_caller_can_stretch() -> None:
     request = Request("GET", "b", "k", {}, {"referer": "a" * 60_000 + "b"}, "http://x", "", secure=False)
     rules = RefererRules(allowed=("*a" * 500 + "?" * 100 + "c",) * 18)
-    started = time.monotonic()
+    started = time.thread_time()
     with pytest.raises(OssError):
         check_referer(request, Bucket("b", "1", referer=rules))
-    assert time.monotonic() - started < 1
+    assert time.thread_time() - started < 1
 
 
 @pytest.mark.parametrize("storage_class", ["Archive", "ColdArchive", "DeepColdArchive"])

@@ -64,11 +64,11 @@ def test_a_key_in_cdata_is_taken_as_it_stands(endpoint: RunningEndpoint, bucket:
     ],
 )
 def test_other_bodies_are_refused_in_bounded_time(body: bytes) -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     with pytest.raises(OssError) as caught:
         xml.flag(xml.parse(body, "Delete"), "Quiet")
     assert caught.value.code == "MalformedXML"
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
 
 
 def test_a_version_of_an_object_is_deleted_by_its_only_name(endpoint: RunningEndpoint, bucket: oss2.Bucket) -> None:

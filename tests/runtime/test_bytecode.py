@@ -141,7 +141,7 @@ async def test_sources_that_take_the_compiler_too_long_are_skipped(runtime: str,
     (code / "shipped.pyc").write_bytes(b"")
     began = time.monotonic()
     archive = compiled(runtime, code, tmp_path / "archive", seconds=8.0)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     found = entries(runtime, archive, code)
     assert {"a.py", "z.py"} <= set(found) <= {"a.py", "z.py", "bomb.py", "slow.py"}
     assert all(found.values())

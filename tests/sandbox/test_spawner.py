@@ -75,6 +75,7 @@ def wait_until(true: Callable[[], object], seconds: float) -> bool:
     return False
 
 
+@pytest.mark.alone  # It times the end of processes.
 def test_nothing_is_left_two_seconds_after_a_kill(tmp_path: Path) -> None:
     if not discover():
         pytest.skip("no interpreter found")

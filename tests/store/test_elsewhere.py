@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from tests.support.data_directory import Stores
-from tests.support.interpreters import RUNTIMES_HERE
 from tests.support.postgresql import Server
 
-from sesame.app import Sesame, Substitutes
+from sesame.app import Sesame
 from sesame.cli import main
 from sesame.cli.db import db
 from sesame.cli.doctor import doctor
@@ -20,11 +19,9 @@ from sesame.model.errors import ConfigurationError
 from sesame.settings import Settings, load
 from sesame.store.sql.pairing import PAIR_FILE
 
-HERE = Substitutes(runtimes=RUNTIMES_HERE)
-
 
 def sesame_on(data: Path, url: str | None) -> Sesame:
-    return Sesame(Settings(port=0, oss_port=0, data_dir=data, database=url, sandbox="plain"), substitutes=HERE)
+    return Sesame(Settings(port=0, oss_port=0, data_dir=data, database=url, sandbox="plain"))
 
 
 async def start_and_stop(data: Path, url: str | None) -> str:

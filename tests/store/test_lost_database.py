@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 from tests.support import zips
 from tests.support.data_directory import Stores
-from tests.support.interpreters import RUNTIMES_HERE
 
-from sesame.app import Sesame, Substitutes
+from sesame.app import Sesame
 from sesame.model import records
 from sesame.model.bucket import Bucket
 from sesame.model.errors import ConfigurationError
@@ -25,8 +24,6 @@ from sesame.store.catalog import Catalog
 from sesame.store.objects.objects import Objects
 from sesame.store.packages.packages import Packages
 from sesame.store.sql.database import Database
-
-HERE = Substitutes(runtimes=RUNTIMES_HERE)
 
 
 async def fill(data: Path) -> None:
@@ -169,7 +166,7 @@ async def test_a_damaged_database_is_refused_and_nothing_is_touched(
     before = contents(data)
     for _start in range(2):
         with pytest.raises(ConfigurationError, match=DAMAGE[damage]) as refused:
-            await Sesame(Settings(port=0, oss_port=0, data_dir=data, sandbox="plain"), substitutes=HERE).start()
+            await Sesame(Settings(port=0, oss_port=0, data_dir=data, sandbox="plain")).start()
         assert contents(data) == before
         for advice in ("move the file", "remove", "delete"):
             assert advice not in str(refused.value)
@@ -181,7 +178,7 @@ async def test_a_directory_without_data_gets_a_new_database(tmp_path: Path) -> N
     (data / "objects" / "data" / "00").mkdir(parents=True)
     (data / "packages" / "staging").mkdir(parents=True)
     (data / "sesame.db").touch()
-    sesame = Sesame(Settings(port=0, oss_port=0, data_dir=data, sandbox="plain"), substitutes=HERE)
+    sesame = Sesame(Settings(port=0, oss_port=0, data_dir=data, sandbox="plain"))
     await sesame.start()
     await sesame.stop()
 
@@ -202,14 +199,14 @@ async def test_an_older_copy_of_the_database_deletes_nothing_and_the_newer_one_b
     (data / "sesame.db").write_bytes(older)
 
     for _start in range(2):
-        sesame = Sesame(Settings(port=0, oss_port=0, data_dir=data, sandbox="plain"), substitutes=HERE)
+        sesame = Sesame(Settings(port=0, oss_port=0, data_dir=data, sandbox="plain"))
         await sesame.start()
         assert any("that nothing mentioned lie in" in notice for notice in sesame.notices())
         await sesame.stop()
         everything = {path.name for path in data.rglob("*")}
         assert {name.split("/")[2 if name.startswith("objects") else 1] for name in kept} - everything <= {"code"}
     (data / "sesame.db").write_bytes(whole_database)
-    sesame = Sesame(Settings(port=0, oss_port=0, data_dir=data, sandbox="plain"), substitutes=HERE)
+    sesame = Sesame(Settings(port=0, oss_port=0, data_dir=data, sandbox="plain"))
     await sesame.start()
     await sesame.stop()
     assert (data / "objects" / "data" / newer.blob[:2] / newer.blob).read_bytes() == b"newer than the copy"
@@ -227,7 +224,7 @@ async def test_losing_the_databases_wal_deletes_nothing(whole: Path, tmp_path: P
     assert (killed / "sesame.db-wal").stat().st_size > 0
     (killed / "sesame.db-wal").unlink()
     (killed / "sesame.db-shm").unlink()
-    sesame = Sesame(Settings(port=0, oss_port=0, data_dir=killed, sandbox="plain"), substitutes=HERE)
+    sesame = Sesame(Settings(port=0, oss_port=0, data_dir=killed, sandbox="plain"))
     await sesame.start()
     await sesame.stop()
     assert (killed / "quarantine" / "blobs" / stored.blob).read_bytes() == b"bytes"

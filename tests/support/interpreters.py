@@ -3,6 +3,5 @@
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.sandbox.runtimes.places import default_root
 
-RUNTIMES_HERE = Runtimes.look_up({}, default_root())
-INTERPRETERS = RUNTIMES_HERE.found
-DEBUGGERS = RUNTIMES_HERE.debuggers
+_FOUND = Runtimes.look_up({}, default_root())
+INTERPRETERS, DEBUGGERS = _FOUND.found, _FOUND.debuggers
