@@ -114,3 +114,15 @@ def test_settings_that_go_together(flags: dict[str, str]) -> None:
     else:
         with pytest.raises(ConfigurationError, match="is set without"):
             settings_module.load(flags, {})
+
+
+async def test_metrics_are_read_on_loopback_and_only_where_a_port_is_set(tmp_path: Path) -> None:
+    async with running(tmp_path) as sesame:
+        assert sesame.endpoints.metrics == ""
+    async with running(tmp_path, metrics_port=0, host="0.0.0.0") as sesame:
+        url = sesame.endpoints.metrics
+        assert url.startswith("http://127.0.0.1:")
+        assert await asyncio.to_thread(status_of, url) == 200
+        with pytest.raises(ConfigurationError, match="--metrics-port"):
+            async with running(tmp_path / "other", metrics_port=int(url.split(":")[2].split("/")[0])):
+                pass

@@ -211,5 +211,4 @@ async def _listen(needs: EndpointNeeds, endpoint: Endpoint, setting: str, tls: s
     except ConfigurationError as error:
         raise ConfigurationError(f"{TABLE[setting].flag} {port}: {error}") from error
     needs.teardown.push_async_callback(server.stop, needs.settings.drain_s)
-    # Where this machine reaches it: every address stands for one of them.
-    return server.url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    return server.local_url

@@ -15,7 +15,8 @@ from sesame.engine.invocation_log import LogSink, LogSource
 from sesame.model.clocks import Clocks
 from sesame.settings import Settings
 from sesame.store.catalog import Catalog
-from sesame.store.logs.intake import Logs, Retention, discard
+from sesame.store.logs.file import discard
+from sesame.store.logs.intake import Logs, Retention
 from sesame.store.logs.logstores.store import LogStorage
 from sesame.store.logs.writer import Logstores, LogWriterProcess
 from sesame.store.objects.multipart import Uploads
@@ -37,6 +38,9 @@ TIDY_EVERY_S = 3600.0
 
 @dataclass(frozen=True)
 class Storage:
+    """`logs` is the store behind `log_sink`; None where no logs are kept."""
+
+    database: Database
     catalog: Catalog
     objects: Objects
     uploads: Uploads
@@ -117,7 +121,19 @@ async def open_storage(needs: StorageNeeds) -> Storage:
             f"{aside} files or directories that nothing mentioned lie in {data_dir.quarantine}: docs/data-directory.md."
         )
     return Storage(
-        catalog, objects, uploads, packages, queue, to_compile, recordings, sink, logs, logstores, background, notices
+        database,
+        catalog,
+        objects,
+        uploads,
+        packages,
+        queue,
+        to_compile,
+        recordings,
+        sink,
+        logs,
+        logstores,
+        background,
+        notices,
     )
 
 

@@ -1,7 +1,7 @@
 """The composition root: builds every part of a running Sesame, in order, and tears them down in reverse.
 
 Used by `sesame start`, and by programs that run a Sesame in their own process. The parts are built in `_sandbox`,
-`_storage`, `_identity`, `_logs`, `_engine`, `_triggers`, `_endpoints` and `_async`.
+`_storage`, `_identity`, `_logs`, `_engine`, `_triggers`, `_endpoints`, `_metrics` and `_async`.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from sesame._endpoints import EndpointNeeds, exposure, open_endpoints
 from sesame._engine import EngineNeeds, EngineParts, open_engine
 from sesame._identity import Identity, open_identity
 from sesame._logs import open_log_targets, open_request_metrics
+from sesame._metrics import Counting, MetricsNeeds, open_metrics
 from sesame._sandbox import SandboxNeeds, SandboxOpening
 from sesame._storage import Storage, StorageNeeds, open_storage
 from sesame._triggers import TriggerNeeds, open_triggers
@@ -76,6 +77,7 @@ class Sesame:
         self._substitutes = substitutes or Substitutes()
         self._clocks: Clocks = clocks or SystemClocks()
         self._observer = observer or Observer()
+        self._counting = Counting(settings)
         self._teardown = AsyncExitStack()
         self.data_dir = DataDir(settings.data_dir, settings.database)
 
@@ -167,13 +169,16 @@ class Sesame:
         # Instances end before the storage of their logs does.
         teardown.push_async_callback(opening.close)
         self._runtimes = sandbox.runtimes
-        engine_needs = EngineNeeds(settings, clocks, sandbox, teardown, self._observer, self._debuggable)
+        observer = self._counting.beside(self._observer)
+        engine_needs = EngineNeeds(settings, clocks, sandbox, teardown, observer, self._debuggable)
         engine = open_engine(engine_needs, storage, identity)
         open_request_metrics(clocks, teardown, storage, targets, engine)
         self._parts = Parts(storage, identity, engine)
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)
         endpoint_needs = EndpointNeeds(settings, clocks, teardown, given.callers_wall or clocks.wall, targets.problem)
         urls = await open_endpoints(endpoint_needs, storage, identity, engine)
+        metrics_needs = MetricsNeeds(settings, clocks, teardown, self._counting)
+        urls |= await open_metrics(metrics_needs, storage, engine)
         self._announce(urls, identity.key)
         await open_async(AsyncNeeds(settings, clocks, teardown), storage, identity, engine)
 

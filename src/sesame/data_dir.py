@@ -30,6 +30,7 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fc: str
     fc_https: str = ""
     oss: str = ""
+    metrics: str = ""
     sandbox: str
     pid: int
     started_at: float

@@ -4,11 +4,9 @@ Read by the command line and `app`; docs/settings.md holds what `as_markdown` gi
 Lower packages do not import this module: they are handed the values they need.
 """
 
-import difflib
 import math
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -19,10 +17,9 @@ from sesame.model import limits
 from sesame.model.destinations import is_web_url, without_password
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.runtimes import places
+from sesame.settings_file import content_of
 
 ENVIRONMENT_PREFIX = "SESAME_"
-CONFIG_FILE = "sesame.toml"
-CONFIG_FILE_BYTES_MAX = 1024 * 1024
 CHOICES: dict[str, tuple[str, ...]] = {
     "sandbox": ("auto", "jail", "plain"),
     "cpu": ("shares", "cloud"),
@@ -75,6 +72,20 @@ class Settings(msgspec.Struct, frozen=True):
         Path | None, _meta("Private key (PEM, without a password) of `--tls-cert`.", shown_default="no TLS")
     ] = None
     oss_port: Annotated[int, _meta("Port of the OSS endpoint; 0 takes any free one.")] = 9001
+    metrics_port: Annotated[
+        int | None,
+        _meta(
+            "Port where operators read `/metrics`, in the format of Prometheus; 0 takes any free one.",
+            shown_default="no metrics",
+        ),
+    ] = None
+    metrics_host: Annotated[
+        str,
+        _meta(
+            "Address that `--metrics-port` is on. Whoever reaches it reads the names of functions and their numbers, "
+            "without a signature."
+        ),
+    ] = "127.0.0.1"
     data_dir: Annotated[
         Path, _meta("Directory that holds everything deployed; made when missing, used by one Sesame at a time.")
     ] = Path("sesame-data")
@@ -243,7 +254,7 @@ def load(
     """
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {}
-    path, content = _from_file(config_file, environ)
+    path, content = content_of(config_file, environ, tuple(TABLE))
     for name, raw in content.items():
         values[name] = _convert(TABLE[name], raw, f"`{name}` in {path}")
     for name, setting in TABLE.items():
@@ -264,40 +275,6 @@ def as_markdown() -> str:
         flag, environment = (f"`{row.flag}`", f"`{row.environment}`") if row.flag else ("", "")
         lines.append(f"| {flag} | {environment} | `{row.name}` | {row.shown_default} | {row.meaning} |")
     return "\n".join(lines) + "\n"
-
-
-def _from_file(config_file: Path | None, environ: Mapping[str, str]) -> tuple[Path, dict[str, Any]]:
-    """Which file counts, and what it says."""
-    path = config_file or (Path(environ["SESAME_CONFIG"]) if environ.get("SESAME_CONFIG") else None)
-    if path is None:
-        path = Path(CONFIG_FILE)
-        # Unlike pathlib's, false where the working directory may not be searched.
-        if not os.path.isfile(path):
-            return path, {}
-    try:
-        text = _text_of(path)
-        content = tomllib.loads(text)
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
-    for name in content:
-        if name not in TABLE:
-            near = difflib.get_close_matches(name, TABLE, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else f"; expected one of {', '.join(TABLE)}"
-            raise ConfigurationError(f"{path}: there is no setting '{name}'{hint}")
-    return path, content
-
-
-def _text_of(path: Path) -> str:
-    # A device may never end.
-    if path.exists() and not path.is_file():
-        raise ConfigurationError(f"cannot read {path}: it is no regular file")
-    with path.open("rb") as file:
-        data = file.read(CONFIG_FILE_BYTES_MAX + 1)
-    if len(data) > CONFIG_FILE_BYTES_MAX:
-        raise ConfigurationError(f"cannot read {path}: it has more than {CONFIG_FILE_BYTES_MAX} bytes")
-    return data.decode("utf-8")
 
 
 def _convert(setting: Setting, raw: Any, source: str) -> Any:
@@ -330,11 +307,14 @@ def _pairs(raw: str, source: str, expected: str) -> dict[str, str]:
 
 
 def _check(settings: Settings) -> None:
-    for name in ("port", "https_port", "oss_port"):
+    for name in ("port", "https_port", "oss_port", "metrics_port"):
         if not 0 <= (getattr(settings, name) or 0) <= 65535:
             raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected 0 to 65535")
-    if not settings.host:
-        raise ConfigurationError("host is empty; expected an address, such as 127.0.0.1, or 0.0.0.0 for all of them")
+    for name in ("host", "metrics_host"):
+        if not getattr(settings, name):
+            raise ConfigurationError(
+                f"{name} is empty; expected an address, such as 127.0.0.1, or 0.0.0.0 for all of them"
+            )
     if (settings.tls_cert is None) != (settings.tls_key is None):
         given, missing = ("tls_cert", "tls_key") if settings.tls_key is None else ("tls_key", "tls_cert")
         raise ConfigurationError(f"{given} is set without {missing}; TLS takes the certificate and its key")

@@ -22,8 +22,8 @@ from tests.support.fakes import ReadFrom
 
 from sesame.model.errors import ConfigurationError
 from sesame.store.logs import intake as logs_module
-from sesame.store.logs.file import LogWriter, Row, SourceKey
-from sesame.store.logs.intake import Logs, Retention, discard
+from sesame.store.logs.file import LogWriter, Row, SourceKey, discard
+from sesame.store.logs.intake import Logs, Retention
 from sesame.store.logs.lines import CHUNK_BYTES_MAX, ENTRY_BYTES_MAX, Splitter, entries
 from sesame.store.logs.reader import LogLine, LogReader, Query
 from sesame.store.logs.wire import Batch, Whole

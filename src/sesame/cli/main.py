@@ -38,6 +38,7 @@ COMMANDS = {
     "buckets": ("sesame.cli.buckets", "Makes buckets; puts, gets and lists objects."),
     "status": ("sesame.cli.status", "Says whether a Sesame runs, and what it has."),
     "logs": ("sesame.cli.logs", "Prints what a function wrote, kept or as it comes."),
+    "top": ("sesame.cli.top", "Shows calls, durations and memory by function, live."),
     "record": ("sesame.cli.recordings", "Says which calls are recorded; lists and shows recordings."),
     "replay": ("sesame.cli.recordings", "Runs a recorded call again, and shows what differs."),
     "compare": ("sesame.cli.compare", "Shows what would change under another runtime."),

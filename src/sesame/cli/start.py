@@ -116,6 +116,7 @@ def greet(sesame: Sesame, settings: Settings) -> None:
     for name, url in (
         ("FC over TLS", endpoints.fc_https),
         ("OSS", endpoints.oss),
+        ("Metrics", endpoints.metrics),
     ):
         if url:
             output.note(f"  {name:<17} {url}")

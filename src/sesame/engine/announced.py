@@ -3,38 +3,52 @@
 Used through `engine.interface.Engine.announce`. Reserves nothing: the call is admitted when its event is whole.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sesame.engine.instance import State
 from sesame.engine.policies import Caps, no_capacity_for
 from sesame.engine.pool import Pool
 from sesame.engine.resolver import Snapshots
-from sesame.model.errors import Exhausted
+from sesame.model.errors import CallerError, Exhausted
 from sesame.model.invocation import Target
 from sesame.model.snapshot import Snapshot
+
+# As `engine.interface.Observer.refused`.
+Refused = Callable[[Target, CallerError], None]
 
 
 class AnnouncedCalls:
     """The calls whose events are being read."""
 
-    def __init__(self, resolver: Snapshots, pool: Pool, caps: Caps) -> None:
+    def __init__(self, resolver: Snapshots, pool: Pool, caps: Caps, refused: Refused | None = None) -> None:
+        """`refused` is an observer's."""
         self._resolver = resolver
         self._pool = pool
         self._caps = caps
+        self._refused = refused
         self._announced: list[Snapshot] = []
 
     @contextmanager
     def announce(self, target: Target) -> Iterator[None]:
         """The event is read inside. Raises as `Engine.invoke` does for what cannot be called, and `Exhausted`."""
+        try:
+            snapshot = self._admitted(target)
+        except CallerError as error:
+            if self._refused is not None:
+                self._refused(target, error)
+            raise
+        self._announced.append(snapshot)
+        try:
+            yield
+        finally:
+            self._announced.remove(snapshot)
+
+    def _admitted(self, target: Target) -> Snapshot:
         snapshot = self._resolver.resolve(target)
         busy = [each.snapshot for each in self._pool.instances() if each.state not in (State.IDLE, State.DEAD)]
         reason = no_capacity_for(snapshot, [*busy, *self._announced], self._caps)
         if reason is not None:
             self._pool.counts.refused += 1
             raise Exhausted(reason)
-        self._announced.append(snapshot)
-        try:
-            yield
-        finally:
-            self._announced.remove(snapshot)
+        return snapshot

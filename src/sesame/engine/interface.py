@@ -6,14 +6,17 @@ engine that forwards to other agents can stand in its place.
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Protocol
+from typing import Protocol, TypeVarTuple
 
 import msgspec
 
 from sesame.engine.invocation_log import LogSink
 from sesame.model.command import Command, Execution
+from sesame.model.errors import CallerError
 from sesame.model.invocation import Credentials, Invocation, Outcome, Target
 from sesame.model.snapshot import Snapshot
+
+Told = TypeVarTuple("Told")
 
 
 class InstanceInfo(msgspec.Struct, frozen=True):
@@ -35,12 +38,37 @@ class RunningCommand(msgspec.Struct, frozen=True):
 class Observer(msgspec.Struct, frozen=True):
     """Who watches an engine. Called on its event loop amid the call: must return at once and raise nothing.
 
-    `ended` gets each call, asynchronous attempts too, with its outcome or with what it raised instead. `wrote` gets
-    what functions write and the platform's own lines, as a log sink does.
+    `ended` gets each call, asynchronous attempts too, with its outcome or with what it raised instead; `refused` gets
+    what was refused before its event was read. `wrote` gets what functions write and the platform's own lines, as a log
+    sink does.
     """
 
     ended: Callable[[Invocation, Outcome | BaseException], None] | None = None
+    refused: Callable[[Target, CallerError], None] | None = None
     wrote: LogSink | None = None
+
+
+def together(first: Observer, second: Observer) -> Observer:
+    """An observer that tells both, the first one first."""
+    return Observer(
+        ended=_both(first.ended, second.ended),
+        refused=_both(first.refused, second.refused),
+        wrote=_both(first.wrote, second.wrote),
+    )
+
+
+def _both(
+    first: Callable[[*Told], None] | None, second: Callable[[*Told], None] | None
+) -> Callable[[*Told], None] | None:
+    if first is None or second is None:
+        return first or second
+    one, other = first, second
+
+    def tell(*told: *Told) -> None:
+        one(*told)
+        other(*told)
+
+    return tell
 
 
 class Trial(msgspec.Struct, frozen=True):

@@ -57,7 +57,7 @@ class LocalEngine:
         if debugged is not None:
             resolver = debugged
         self._resolver = resolver
-        self._caps = given.caps
+        self.caps = given.caps
         self.pool = Pool(
             PoolDependencies(
                 launcher=given.launcher,
@@ -77,7 +77,7 @@ class LocalEngine:
         # The dispatcher's own method, so that a call awaits no coroutine of this class.
         self.invoke = self.dispatcher.invoke
         self.load = Loading(resolver, self.pool, given.clocks, given.credentials).load
-        self.announce = AnnouncedCalls(resolver, self.pool, given.caps).announce
+        self.announce = AnnouncedCalls(resolver, self.pool, given.caps, given.observer.refused).announce
         # None where nothing can be debugged.
         self.debugging = None if debugged is None else Debugging(debugged, self.pool)
 
@@ -99,10 +99,10 @@ class LocalEngine:
             return True
         fresh, own, instances = self._snapshots(starting), self._snapshots(calling), self.pool.instances()
         memory_mb = self.pool.memory_mb + sum(each.limits.memory_mb for each in (*fresh, *own))
-        if has_ample_capacity(snapshot, len(instances) + len(fresh) + len(own), memory_mb, self._caps):
+        if has_ample_capacity(snapshot, len(instances) + len(fresh) + len(own), memory_mb, self.caps):
             return True
         busy = [each.snapshot for each in instances if each.state not in (State.IDLE, State.DEAD)]
-        return has_capacity(snapshot, [*own, *fresh], [*busy, *fresh], self._caps)
+        return has_capacity(snapshot, [*own, *fresh], [*busy, *fresh], self.caps)
 
     def _snapshots(self, targets: Mapping[Target, int]) -> list[Snapshot]:
         found: list[Snapshot] = []

@@ -41,6 +41,11 @@ class HttpServer:
         return f"{'https' if self._tls else 'http'}://{host}:{self.port}"
 
     @property
+    def local_url(self) -> str:
+        """Where this machine reaches it: every address stands for one of them."""
+        return self.url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+    @property
     def connections(self) -> int:
         return 0 if self._shared is None else len(self._shared.connections)
 

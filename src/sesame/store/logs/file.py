@@ -280,3 +280,9 @@ def unusable(path: Path, error: Exception) -> ConfigurationError:
     else:
         step = "let the user who starts Sesame read and write it, or choose another data directory with --data-dir"
     return ConfigurationError(f"the logs in {path} cannot be used: {error}; {step}")
+
+
+def discard(path: Path) -> None:
+    """Deletes the log file; called when the retention is set to keep nothing."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import structlog
 
 from sesame.model.clocks import SYSTEM_CLOCKS, Clocks, Timer
 from sesame.store.logs.file import SourceKey
+from sesame.store.logs.lag import Lag
 from sesame.store.logs.lines import CHUNK_BYTES_MAX, Piece
 from sesame.store.logs.reader import LogLine, LogReader, Query
 from sesame.store.logs.routing import Router
@@ -130,6 +131,7 @@ class Logs:
         self._weight = 0
         # The weight of all output that was taken in and is not yet in the file.
         self._waiting = 0
+        self.lag = Lag(clocks)
         self._unnamed_loss = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flushing: Timer | None = None
@@ -266,6 +268,7 @@ class Logs:
 
     def _weigh(self, weight: int) -> None:
         """Adds to the weight of the next batch, and schedules the batch."""
+        self.lag.taken()
         self._weight += weight
         self._waiting += weight
         if self._flushing is None:
@@ -307,12 +310,14 @@ class Logs:
         outputs = self._outputs
         outputs += [self._output(call) for call in self._written if call.pieces or call.lost]
         if outputs or expire:
+            self.lag.sent()
             now_ms = int(self._now() * 1000)
             routes = self.router.route(outputs, now_ms) if self.router is not None else []
             self._writer.send(Batch(now_ms, outputs, expire, routes), self._weight)
         self._written, self._outputs, self._weight = [], [], 0
 
     def _settled(self, weight: int) -> None:
+        self.lag.settled()
         self._waiting -= weight
 
     def _forget_silent(self) -> None:
@@ -385,12 +390,6 @@ class Logs:
             self._add(call, call.written_at, _said(text))
         self._add(call, call.written_at, end)
         self._cut(call)
-
-
-def discard(path: Path) -> None:
-    """Deletes the log file; called when the retention is set to keep nothing."""
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _said(text: str) -> bytes:

@@ -29,6 +29,7 @@ from sesame.store.queue.batching import Applied, Batch
 from sesame.store.queue.changes import LEASES, Finish, Retry, Start, Stop
 from sesame.store.queue.clock import QueueClock
 from sesame.store.queue.deliveries import DeliveryQueue
+from sesame.store.queue.depth import QueueDepth, depth
 from sesame.store.queue.leases import Claim, Extend, Release
 from sesame.store.queue.operations import Accept, Note, Op, Owner, Starts, apply
 from sesame.store.queue.rows import check
@@ -219,6 +220,10 @@ class InvocationQueue:
     async def functions(self, start: tuple[str, str, str], limit: int) -> list[Target]:
         """Functions with stateful invocations in the order of (service, function, qualifier), from `start` on."""
         return await self._database.read(lambda connection: pages.functions(connection, start, limit))
+
+    async def depth(self) -> QueueDepth:
+        """What has not ended. Raises `PlatformError` where the database does not answer."""
+        return await self._database.read(lambda connection: depth(connection, self.clock))
 
     async def prune(self, before: float) -> int:
         """Forgets what ended before that time of the wall clock, and returns how many that were."""

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 import structlog
 
+from sesame.model.durations import Durations
 from sesame.model.errors import PlatformError
 from sesame.store.sql.backends import backend_of
 from sesame.store.sql.interface import Line
@@ -26,6 +28,7 @@ T = TypeVar("T")
 READERS = 4
 # POLICY: how many requests may share one commit; bounds how long the first of them waits for the others.
 REQUESTS_PER_COMMIT = 256
+COMMIT_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +74,10 @@ class Database:
         self._writer: threading.Thread | None = None
         self._returns: list[_Return] = []
         self._connections = 1
+        # Counted by the writer's thread: how long commits take that are made, how many are not, and what was asked for.
+        self.commit_durations = Durations(COMMIT_BOUNDS_S)
+        self.commits_failed = 0
+        self.writes = 0
 
     @property
     def shown(self) -> str:
@@ -190,9 +197,14 @@ class Database:
     def _commit(self, batch: list[_Request]) -> list[_Done]:
         """One transaction for all, a savepoint for each."""
         assert self._writing is not None
+        began_at = time.perf_counter()
+        self.writes += len(batch)
         try:
-            return self._writing.run(lambda connection: self._commit_on(connection, batch))
+            done = self._writing.run(lambda connection: self._commit_on(connection, batch))
+            self.commit_durations.add(time.perf_counter() - began_at)
+            return done
         except Exception as error:  # noqa: BLE001 - every request of the batch must get an answer
+            self.commits_failed += 1
             self._writing.drop()
             log.error("a commit failed", database=self.shown, requests=len(batch), error=str(error))
             failure = PlatformError(f"the change could not be committed: {error}")

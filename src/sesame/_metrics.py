@@ -1,0 +1,104 @@
+"""Builds what measures a running Sesame, and the endpoint that operators read it at, where a port is set for it.
+
+Called by `app`: `Counting` before the engine, which it watches, `open_metrics` once everything is there.
+"""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from sesame._engine import EngineParts
+from sesame._storage import Storage
+from sesame.engine.instance import Instance, State
+from sesame.engine.interface import Observer, together
+from sesame.engine.running import LocalEngine
+from sesame.http.limits import Limits
+from sesame.http.server import HttpServer
+from sesame.metrics.calls import CallCounts
+from sesame.metrics.endpoint import PATH, MetricsEndpoint
+from sesame.metrics.families import InstanceCount, Measured, PoolState
+from sesame.metrics.loop_lag import LoopLag
+from sesame.metrics.scrape import Scrape
+from sesame.model.clocks import Clocks
+from sesame.model.errors import ConfigurationError
+from sesame.settings import TABLE, Settings
+
+# Scrapers are few; functions on this machine can reach the port, too, and must not use up the process's descriptors.
+LIMITS = Limits(connections=64, connections_per_peer=48, refused_connections=8)
+
+
+class Counting:
+    """What is counted from the first call on; nothing where no port is set."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.calls = CallCounts() if settings.metrics_port is not None else None
+
+    def beside(self, observer: Observer) -> Observer:
+        """`observer`, and what counts."""
+        if self.calls is None:
+            return observer
+        return together(observer, Observer(ended=self.calls.ended, refused=self.calls.refused))
+
+
+@dataclass(frozen=True)
+class MetricsNeeds:
+    """What the endpoint is built with. Its server is stopped by `teardown`."""
+
+    settings: Settings
+    clocks: Clocks
+    teardown: AsyncExitStack
+    counting: Counting
+
+
+async def open_metrics(needs: MetricsNeeds, storage: Storage, engine: EngineParts) -> dict[str, str]:
+    """The URL by its field in `data_dir.Endpoints`; nothing where no port is set.
+
+    Raises `ConfigurationError` when the address cannot be had.
+    """
+    settings, calls = needs.settings, needs.counting.calls
+    if calls is None or settings.metrics_port is None:
+        return {}
+    lag = LoopLag(needs.clocks)
+    measured = Measured(
+        calls=calls,
+        pool=lambda: _pool_state(engine.engine),
+        commits=storage.database,
+        logs=storage.logs,
+        loop_lag=lag,
+    )
+    endpoint = MetricsEndpoint(Scrape(measured, storage.queue.depth))
+    host, port = settings.metrics_host, settings.metrics_port
+    server = HttpServer(endpoint, host=host, port=port, limits=LIMITS, clocks=needs.clocks)
+    try:
+        await server.start()
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{TABLE['metrics_port'].flag} {port}: {error}") from error
+    needs.teardown.push_async_callback(server.stop, 0.0)
+    lag.start()
+    needs.teardown.callback(lag.stop)
+    return {"metrics": server.local_url + PATH.decode()}
+
+
+def _pool_state(engine: LocalEngine) -> PoolState:
+    pool = engine.pool
+    counts = pool.counts
+    return PoolState(
+        instances=[
+            InstanceCount(each.snapshot.service, each.snapshot.function, _state(each)) for each in pool.instances()
+        ],
+        calls_in_flight=pool.calls,
+        memory_mb=pool.memory_mb,
+        memory_max_mb=engine.caps.memory_mb,
+        requests={"warm": counts.warm, "cold": counts.cold, "refused": counts.refused, "failed": counts.failed},
+        idle_ended={
+            "evicted": counts.evicted,
+            "expired": counts.expired,
+            "outdated": counts.outdated,
+            "died": counts.died_idle,
+        },
+    )
+
+
+def _state(instance: Instance) -> str:
+    if instance.state is State.DEAD:
+        return "ending"
+    return "frozen" if instance.frozen else instance.state.value

@@ -1,0 +1,143 @@
+"""Counts calls by function, kind and outcome, and where the time of cold starts went, as the engine's observer.
+
+Given to the engine by `_metrics` where metrics are on; read by `metrics.families` at each scrape. Runs amid every call,
+so it counts plain numbers and leaves everything else to the scrape.
+"""
+
+import asyncio
+from collections import Counter
+from typing import NamedTuple
+
+from sesame.model.durations import Durations
+from sesame.model.errors import CallerError, Exhausted, NotFound, NotStarted
+from sesame.model.invocation import Invocation, Outcome, Target
+
+# POLICY: so many functions have series of their own; all later ones share one. Bounds the size of a scrape.
+FUNCTIONS_MAX = 500
+# No function can have this name.
+OTHER = "(other)"
+
+CALL_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+COLD_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+SUCCESS, THROTTLED, NOT_STARTED, REFUSED, CANCELLED, FAILED = (
+    "success", "throttled", "not_started", "refused", "cancelled", "failed",
+)  # fmt: skip
+MIB = 1024 * 1024
+
+
+class Name(NamedTuple):
+    """A function; versions and aliases are counted together."""
+
+    service: str
+    function: str
+
+
+class CallsOfKind:
+    """The synchronous or the asynchronous calls of one function. `durations` has those that reached an instance."""
+
+    __slots__ = ("durations", "outcomes")
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.durations = Durations(CALL_BOUNDS_S)
+
+
+class FunctionCalls:
+    """`memory_peak_bytes` is the most that any instance of the function was seen to use."""
+
+    __slots__ = ("asynchronous", "cold_starts", "memory_peak_bytes", "sync")
+
+    def __init__(self) -> None:
+        self.sync = CallsOfKind()
+        self.asynchronous = CallsOfKind()
+        self.cold_starts = 0
+        self.memory_peak_bytes = 0.0
+
+
+class Summed:
+    """How many durations there were, and their sum."""
+
+    __slots__ = ("count", "sum_s")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sum_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.sum_s += seconds
+
+
+class CallCounts:
+    """Belongs to one event loop. `ended` and `refused` are an `engine.interface.Observer`'s."""
+
+    def __init__(self, functions_max: int = FUNCTIONS_MAX) -> None:
+        self._functions_max = functions_max
+        self.functions: dict[tuple[str, str], FunctionCalls] = {}
+        self.cold_phases = {phase: Durations(COLD_BOUNDS_S) for phase in ("queue", "start", "initialize")}
+        # The steps within a start, by the sandbox driver's names for them.
+        self.start_steps: dict[str, Summed] = {}
+
+    def name_of(self, service: str, function: str) -> Name:
+        """Under which name an existing function is counted."""
+        return Name(*self._admitted((service, function)))
+
+    def ended(self, invocation: Invocation, outcome: Outcome | BaseException) -> None:
+        target = invocation.target
+        calls = self.functions.get((target.service, target.function))
+        if calls is None:
+            calls = self._calls_of(target, outcome)
+        kind = calls.asynchronous if invocation.asynchronous else calls.sync
+        if not isinstance(outcome, Outcome):
+            kind.outcomes[_reason(outcome)] += 1
+            return
+        error = outcome.error
+        kind.outcomes[SUCCESS if error is None else error.reason] += 1
+        phases = outcome.phases
+        kind.durations.add((phases.queue_ms + phases.start_ms + phases.initialize_ms + phases.invoke_ms) / 1000)
+        memory_bytes = outcome.memory_mb * MIB
+        if memory_bytes > calls.memory_peak_bytes:
+            calls.memory_peak_bytes = memory_bytes
+        if outcome.cold:
+            calls.cold_starts += 1
+            self._count_cold_start(outcome)
+
+    def refused(self, target: Target, error: CallerError) -> None:
+        """A synchronous call that was refused before its event was read."""
+        self._calls_of(target, error).sync.outcomes[_reason(error)] += 1
+
+    def _calls_of(self, target: Target, outcome: Outcome | BaseException) -> FunctionCalls:
+        """A function gets series of its own with the first call that finds it: callers may ask for any name."""
+        key = (target.service, target.function)
+        if isinstance(outcome, NotFound) and key not in self.functions:
+            key = (OTHER, OTHER)
+        return self.functions[self._admitted(key)]
+
+    def _admitted(self, key: tuple[str, str]) -> tuple[str, str]:
+        if key not in self.functions and len(self.functions) >= self._functions_max:
+            key = (OTHER, OTHER)
+        self.functions.setdefault(key, FunctionCalls())
+        return key
+
+    def _count_cold_start(self, outcome: Outcome) -> None:
+        phases = outcome.phases
+        self.cold_phases["queue"].add(phases.queue_ms / 1000)
+        self.cold_phases["start"].add(phases.start_ms / 1000)
+        self.cold_phases["initialize"].add(phases.initialize_ms / 1000)
+        for step, spent_ms in phases.steps.items():
+            self.start_steps.setdefault(step.removesuffix("_ms"), Summed()).add(spent_ms / 1000)
+
+
+def _reason(error: BaseException) -> str:
+    match error:
+        case Exhausted():
+            return THROTTLED
+        case NotStarted():
+            return NOT_STARTED
+        case CallerError():
+            return REFUSED
+        case asyncio.CancelledError():
+            return CANCELLED
+        case _:
+            return FAILED

@@ -1,0 +1,126 @@
+"""Every metric of Sesame once: name, kind, labels, meaning. docs/metrics.md holds what `as_markdown` gives.
+
+Used by `metrics.families`. Names follow Prometheus' conventions: base units, and `_total` for what only grows.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from prometheus_client import Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    SummaryMetricFamily,
+)
+
+_KINDS: dict[str, Callable[..., Metric]] = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "histogram": HistogramMetricFamily,
+    "summary": SummaryMetricFamily,
+}
+_FUNCTION = ("service", "function")
+
+
+class Definition(msgspec.Struct, frozen=True):
+    """`name` as it is written in queries, a histogram's without the suffix of its series."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    meaning: str
+
+    def family(self) -> Any:
+        """An empty family, to which samples are added; its type is that of the kind."""
+        return _KINDS[self.kind](self.name.removesuffix("_total"), self.meaning, labels=self.labels)
+
+
+CALLS = Definition(
+    "sesame_calls_total", "counter", (*_FUNCTION, "type", "outcome"),
+    "Calls that have ended. `type` is `sync` or `async`; each attempt at an asynchronous invocation is a call.",
+)  # fmt: skip
+CALL_DURATION = Definition(
+    "sesame_call_duration_seconds", "histogram", (*_FUNCTION, "type"),
+    "Duration of the calls that reached an instance: waiting, cold start, initializer and handler.",
+)  # fmt: skip
+CALLS_IN_FLIGHT = Definition(
+    "sesame_calls_in_flight", "gauge", (), "Calls that wait for an instance or run on one."
+)  # fmt: skip
+COLD_STARTS = Definition(
+    "sesame_cold_starts_total", "counter", _FUNCTION, "Calls that reached an instance which was started for them."
+)  # fmt: skip
+COLD_PHASE = Definition(
+    "sesame_cold_start_phase_seconds", "histogram", ("phase",),
+    "Time of each phase of a cold start: `queue` (waiting for capacity and a start slot), `start`, `initialize`.",
+)  # fmt: skip
+START_STEP = Definition(
+    "sesame_start_step_seconds", "summary", ("step",), "Time of each step within a start, as the sandbox names them."
+)  # fmt: skip
+MEMORY_PEAK = Definition(
+    "sesame_function_memory_peak_bytes", "gauge", _FUNCTION, "Most memory that an instance of the function has used."
+)  # fmt: skip
+INSTANCES = Definition(
+    "sesame_instances", "gauge", (*_FUNCTION, "state"),
+    "Instances: `starting`, `initializing`, `busy`, `idle`, `frozen` (idle, not running) or `ending`.",
+)  # fmt: skip
+INSTANCE_MEMORY = Definition(
+    "sesame_instance_memory_reserved_bytes", "gauge", (), "Sum of the memory limits of all instances."
+)  # fmt: skip
+INSTANCE_MEMORY_MAX = Definition(
+    "sesame_instance_memory_reserved_max_bytes", "gauge", (), "Most that the sum may be (`--max-memory-mb`)."
+)  # fmt: skip
+LEASES = Definition(
+    "sesame_instance_requests_total", "counter", ("result",),
+    "Requests of calls for an instance: `warm` and `cold` got one, `refused` met a cap, `failed` met a failed start.",
+)  # fmt: skip
+INSTANCES_ENDED = Definition(
+    "sesame_idle_instances_ended_total", "counter", ("reason",),
+    "Idle instances that ended: `evicted` for another's memory, `expired`, `outdated` by a change, or `died`.",
+)  # fmt: skip
+QUEUE = Definition(
+    "sesame_async_invocations", "gauge", ("state",),
+    "Asynchronous invocations that have not ended: `enqueued` and `retrying` wait, the other states run.",
+)  # fmt: skip
+QUEUE_AGE = Definition(
+    "sesame_async_oldest_age_seconds", "gauge", (),
+    "Age of the oldest asynchronous invocation that waits, delays and retries included; 0 where none waits.",
+)  # fmt: skip
+DELIVERIES = Definition(
+    "sesame_async_deliveries", "gauge", (), "Records of asynchronous invocations on their way to destinations."
+)  # fmt: skip
+DEAD_LETTERS = Definition("sesame_async_dead_letters", "gauge", (), "Records that could not be delivered.")
+LOG_WAITING = Definition(
+    "sesame_log_waiting_bytes", "gauge", (), "Output of functions that is not in the store of logs yet."
+)  # fmt: skip
+LOG_LAG = Definition(
+    "sesame_log_lag_seconds", "gauge", (), "For how long the oldest output has waited to be in the store of logs."
+)  # fmt: skip
+STORE_UP = Definition("sesame_store_up", "gauge", (), "1 where the database answered this scrape, else 0.")
+COMMIT = Definition(
+    "sesame_store_commit_seconds", "histogram", (), "Time of each commit of the database, until it is on the disk."
+)  # fmt: skip
+WRITES = Definition("sesame_store_writes_total", "counter", (), "Changes that were asked for; several share a commit.")
+COMMITS_FAILED = Definition(
+    "sesame_store_commit_failures_total", "counter", (), "Commits that failed, with every change in them."
+)  # fmt: skip
+LOOP_LAG = Definition(
+    "sesame_event_loop_lag_seconds", "histogram", (), "By how much the event loop is late, four times a second."
+)  # fmt: skip
+BUILD = Definition("sesame_build_info", "gauge", ("version",), "1; the version is in the label.")
+
+ALL = (
+    CALLS, CALL_DURATION, CALLS_IN_FLIGHT, COLD_STARTS, COLD_PHASE, START_STEP, MEMORY_PEAK, INSTANCES, INSTANCE_MEMORY,
+    INSTANCE_MEMORY_MAX, LEASES, INSTANCES_ENDED, QUEUE, QUEUE_AGE, DELIVERIES, DEAD_LETTERS, LOG_WAITING, LOG_LAG,
+    STORE_UP, COMMIT, WRITES, COMMITS_FAILED, LOOP_LAG, BUILD,
+)  # fmt: skip
+
+
+def as_markdown() -> str:
+    """The table of docs/metrics.md."""
+    lines = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
+    for each in ALL:
+        labels = ", ".join(f"`{label}`" for label in each.labels)
+        lines.append(f"| `{each.name}` | {each.kind} | {labels} | {each.meaning} |")
+    return "\n".join(lines) + "\n"

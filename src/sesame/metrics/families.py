@@ -1,0 +1,173 @@
+"""Makes families of samples from what this process has counted and holds, at a scrape.
+
+Called by `metrics.scrape` on the event loop, so that a scrape sees one moment; bounded by `calls.FUNCTIONS_MAX` and by
+the number of instances.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import msgspec
+from prometheus_client import Metric
+
+from sesame import __version__
+from sesame.metrics import definitions as names
+from sesame.metrics.calls import MIB, CallCounts
+from sesame.metrics.loop_lag import LoopLag
+from sesame.model.durations import Durations
+
+
+class InstanceCount(msgspec.Struct, frozen=True):
+    """An instance as it is counted; `state` is one of those that `definitions.INSTANCES` names."""
+
+    service: str
+    function: str
+    state: str
+
+
+class PoolState(msgspec.Struct, frozen=True):
+    """The instances of an engine, and what became of requests for them since the start."""
+
+    instances: list[InstanceCount]
+    calls_in_flight: int
+    memory_mb: int
+    memory_max_mb: int
+    requests: Mapping[str, int]
+    idle_ended: Mapping[str, int]
+
+
+class Lag(Protocol):
+    """As `store.logs.lag.Lag`."""
+
+    @property
+    def seconds(self) -> float: ...
+
+
+class LogState(Protocol):
+    """The part of `store.logs.intake.Logs` that is measured."""
+
+    @property
+    def waiting_bytes(self) -> int: ...
+
+    @property
+    def lag(self) -> Lag: ...
+
+
+class Commits(Protocol):
+    """The part of `store.sql.database.Database` that is measured."""
+
+    @property
+    def commit_durations(self) -> Durations: ...
+
+    @property
+    def writes(self) -> int: ...
+
+    @property
+    def commits_failed(self) -> int: ...
+
+
+class Depth(Protocol):
+    """As `store.queue.depth.QueueDepth`."""
+
+    @property
+    def invocations(self) -> Mapping[str, int]: ...
+
+    @property
+    def oldest_age_s(self) -> float: ...
+
+    @property
+    def deliveries(self) -> int: ...
+
+    @property
+    def dead_letters(self) -> int: ...
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """What is looked at. `logs` is None where no logs are kept."""
+
+    calls: CallCounts
+    pool: Callable[[], PoolState]
+    commits: Commits
+    logs: LogState | None
+    loop_lag: LoopLag
+
+
+def in_process(measured: Measured) -> Iterator[Metric]:
+    """Everything but the queue, which is in the database."""
+    yield from _calls(measured.calls)
+    yield from _pool(measured.pool(), measured.calls)
+    yield from _commits(measured.commits)
+    if measured.logs is not None:
+        yield _one(names.LOG_WAITING, measured.logs.waiting_bytes)
+        yield _one(names.LOG_LAG, measured.logs.lag.seconds)
+    yield _histogram(names.LOOP_LAG, {(): measured.loop_lag.durations})
+    yield _labelled(names.BUILD, {(__version__,): 1})
+
+
+def of_queue(depth: Depth | None) -> Iterator[Metric]:
+    """None: the database did not answer."""
+    yield _one(names.STORE_UP, int(depth is not None))
+    if depth is not None:
+        yield _labelled(names.QUEUE, {(state.lower(),): count for state, count in depth.invocations.items()})
+        yield _one(names.QUEUE_AGE, depth.oldest_age_s)
+        yield _one(names.DELIVERIES, depth.deliveries)
+        yield _one(names.DEAD_LETTERS, depth.dead_letters)
+
+
+def _calls(counts: CallCounts) -> Iterator[Metric]:
+    ended, durations = {}, {}
+    for function, calls in counts.functions.items():
+        for kind, of_kind in (("sync", calls.sync), ("async", calls.asynchronous)):
+            for outcome, count in of_kind.outcomes.items():
+                ended[(*function, kind, outcome)] = count
+            if any(of_kind.durations.counts):
+                durations[(*function, kind)] = of_kind.durations
+    yield _labelled(names.CALLS, ended)
+    yield _histogram(names.CALL_DURATION, durations)
+    functions = counts.functions.items()
+    yield _labelled(names.COLD_STARTS, {function: calls.cold_starts for function, calls in functions})
+    yield _labelled(names.MEMORY_PEAK, {function: calls.memory_peak_bytes for function, calls in functions})
+    yield _histogram(names.COLD_PHASE, {(phase,): durations for phase, durations in counts.cold_phases.items()})
+    steps = names.START_STEP.family()
+    for step, summed in counts.start_steps.items():
+        steps.add_metric((step,), summed.count, summed.sum_s)
+    yield steps
+
+
+def _pool(pool: PoolState, counts: CallCounts) -> Iterator[Metric]:
+    instances = Counter((*counts.name_of(each.service, each.function), each.state) for each in pool.instances)
+    yield _labelled(names.INSTANCES, instances)
+    yield _one(names.CALLS_IN_FLIGHT, pool.calls_in_flight)
+    yield _one(names.INSTANCE_MEMORY, pool.memory_mb * MIB)
+    yield _one(names.INSTANCE_MEMORY_MAX, pool.memory_max_mb * MIB)
+    yield _labelled(names.LEASES, {(result,): count for result, count in pool.requests.items()})
+    yield _labelled(names.INSTANCES_ENDED, {(reason,): count for reason, count in pool.idle_ended.items()})
+
+
+def _commits(commits: Commits) -> Iterator[Metric]:
+    yield _histogram(names.COMMIT, {(): commits.commit_durations})
+    yield _one(names.WRITES, commits.writes)
+    yield _one(names.COMMITS_FAILED, commits.commits_failed)
+
+
+def _one(definition: names.Definition, value: float) -> Metric:
+    return _labelled(definition, {(): value})
+
+
+def _labelled(definition: names.Definition, values: Mapping[Any, float]) -> Metric:
+    family = definition.family()
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family  # type: ignore[no-any-return]
+
+
+def _histogram(definition: names.Definition, values: Mapping[Any, Durations]) -> Metric:
+    family = definition.family()
+    for labels, durations in values.items():
+        buckets, total = [], 0
+        for bound, count in zip((*durations.bounds_s, "+Inf"), list(durations.counts), strict=True):
+            total += count
+            buckets.append((str(bound), total))
+        family.add_metric(labels, buckets, durations.sum_s)
+    return family  # type: ignore[no-any-return]

@@ -1,0 +1,71 @@
+"""One scrape: everything that is measured, in the form that the scraper asks for.
+
+Called by `metrics.endpoint`. Samples are gathered on the event loop, and become text on a thread.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+import msgspec
+from prometheus_client import GCCollector, Metric, ProcessCollector, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from sesame.metrics import families
+from sesame.metrics.families import Depth, Measured
+from sesame.model.errors import PlatformError
+
+_OPENMETRICS = "application/openmetrics-text"
+_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Scraped(msgspec.Struct, frozen=True):
+    content_type: str
+    body: bytes
+
+
+class Scrape:
+    """`depth` reads the queue and raises `PlatformError` where the database does not answer."""
+
+    def __init__(self, measured: Measured, depth: Callable[[], Awaitable[Depth]]) -> None:
+        self._measured = measured
+        self._depth = depth
+        # These look into the process at each scrape, on the thread that encodes. One registry keeps them from the
+        # library's global one.
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
+        GCCollector(registry=self._process)
+        # Several scrapers at a time cost no more memory and no more database than one.
+        self._one_at_a_time = asyncio.Lock()
+
+    async def take(self, accept: str) -> Scraped:
+        """`accept` is the header of that name, which chooses between Prometheus' own text and OpenMetrics."""
+        async with self._one_at_a_time:
+            depth = await self._depth_or_none()
+            found = [*families.of_queue(depth), *families.in_process(self._measured)]
+            return await asyncio.to_thread(self._encode, found, accept)
+
+    async def _depth_or_none(self) -> Depth | None:
+        try:
+            return await self._depth()
+        except PlatformError:
+            # The sample `sesame_store_up` says so; the database's own message is in the log.
+            return None
+
+    def _encode(self, found: list[Metric], accept: str) -> Scraped:
+        gathered = _Gathered([*found, *self._process.collect()])
+        # The library's own choice fails for versions that are no numbers.
+        if any(each.partition(";")[0].strip() == _OPENMETRICS for each in accept.split(",")):
+            text: bytes = openmetrics.generate_latest(gathered)  # type: ignore[no-untyped-call]
+            return Scraped(openmetrics.CONTENT_TYPE_LATEST, text)
+        return Scraped(_TEXT, generate_latest(gathered))
+
+
+class _Gathered(Collector):
+    """What was gathered before, for an encoder, which takes collectors alone."""
+
+    def __init__(self, found: list[Metric]) -> None:
+        self._found = found
+
+    def collect(self) -> Iterable[Metric]:
+        return self._found

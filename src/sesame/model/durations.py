@@ -1,0 +1,22 @@
+"""A histogram of durations that costs well under a microsecond to add to, for what is measured on busy paths.
+
+Filled by one thread at a time; read by `metrics` on the event loop.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+
+class Durations:
+    """`counts[i]` are the durations up to `bounds_s[i]` and above the bound before; the last count has no bound."""
+
+    __slots__ = ("bounds_s", "counts", "sum_s")
+
+    def __init__(self, bounds_s: Sequence[float]) -> None:
+        self.bounds_s = bounds_s
+        self.counts = [0] * (len(bounds_s) + 1)
+        self.sum_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(self.bounds_s, seconds)] += 1
+        self.sum_s += seconds

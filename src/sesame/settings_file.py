@@ -1,0 +1,55 @@
+"""Reads the file of settings: `--config`, `SESAME_CONFIG`, or `sesame.toml` in the working directory.
+
+Called by `settings.load`, which says what the values mean.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from sesame.model.errors import ConfigurationError
+
+CONFIG_FILE = "sesame.toml"
+CONFIG_FILE_BYTES_MAX = 1024 * 1024
+
+
+def content_of(
+    config_file: Path | None, environ: Mapping[str, str], known: Collection[str]
+) -> tuple[Path, dict[str, Any]]:
+    """Which file counts, and what it says; no file says nothing.
+
+    Raises `ConfigurationError` for a file that cannot be read, is no TOML, or has a setting that is not `known`.
+    """
+    path = config_file or (Path(environ["SESAME_CONFIG"]) if environ.get("SESAME_CONFIG") else None)
+    if path is None:
+        path = Path(CONFIG_FILE)
+        # Unlike pathlib's, false where the working directory may not be searched.
+        if not os.path.isfile(path):
+            return path, {}
+    try:
+        text = _text_of(path)
+        content = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
+    for name in content:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else f"; expected one of {', '.join(known)}"
+            raise ConfigurationError(f"{path}: there is no setting '{name}'{hint}")
+    return path, content
+
+
+def _text_of(path: Path) -> str:
+    # A device may never end.
+    if path.exists() and not path.is_file():
+        raise ConfigurationError(f"cannot read {path}: it is no regular file")
+    with path.open("rb") as file:
+        data = file.read(CONFIG_FILE_BYTES_MAX + 1)
+    if len(data) > CONFIG_FILE_BYTES_MAX:
+        raise ConfigurationError(f"cannot read {path}: it has more than {CONFIG_FILE_BYTES_MAX} bytes")
+    return data.decode("utf-8")

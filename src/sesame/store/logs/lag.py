@@ -1,0 +1,35 @@
+"""For how long output waits between being taken in and being in the file of logs.
+
+Kept by `store.logs.intake`, which tells it of each step; batches are settled in the order in which they were sent.
+"""
+
+from collections import deque
+
+from sesame.model.clocks import Clocks
+
+
+class Lag:
+    def __init__(self, clocks: Clocks) -> None:
+        self._clocks = clocks
+        # When the oldest output was taken in: of the next batch, and of each batch that was sent and is not settled.
+        self._next: float | None = None
+        self._sent: deque[float] = deque()
+
+    @property
+    def seconds(self) -> float:
+        """Since the oldest output that is not in the file yet was taken in; 0.0 where there is none."""
+        since = self._sent[0] if self._sent else self._next
+        return 0.0 if since is None else max(self._clocks.monotonic() - since, 0.0)
+
+    def taken(self) -> None:
+        """Output was taken in, for the next batch."""
+        if self._next is None:
+            self._next = self._clocks.monotonic()
+
+    def sent(self) -> None:
+        self._sent.append(self._clocks.monotonic() if self._next is None else self._next)
+        self._next = None
+
+    def settled(self) -> None:
+        """The oldest batch is in the file, or was given up."""
+        self._sent.popleft()

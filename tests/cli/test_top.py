@@ -1,0 +1,70 @@
+"""`sesame top`: what it prints of a server's metrics, and what it says where there are none."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from tests.metrics.test_scrape import scrape
+from tests.support.command_line import sesame
+
+
+class _Answers(BaseHTTPRequestHandler):
+    body = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing of requests."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), _Answers)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/metrics"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+async def test_one_table_has_a_line_for_each_function(url: str) -> None:
+    _Answers.body = (await scrape().take("")).body
+    said = sesame("top", "--once", "--url", url).stdout
+    heading, line, *_rest = said.splitlines()
+    assert " ".join(heading.split()) == "FUNCTION CALLS ERRORS THROTTLED COLD P50 MS P95 MS MEMORY MB INSTANCES"
+    assert line.split()[:5] == ["s/f", "4", "1", "0", "1"]
+    assert "2 busy" in line
+    assert "8 asynchronous invocations wait, the oldest for 12 s" in said
+    document = json.loads(sesame("top", "--once", "--json", "--url", url).stdout)
+    assert document["functions"][0]["calls"] == 4
+    assert document["functions"][0]["callsPerS"] is None
+
+
+def test_what_is_no_metrics_is_told(url: str) -> None:
+    _Answers.body = b"<html>"
+    assert "are no metrics of a Sesame" in sesame("top", "--once", "--url", url, expect=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("http://127.0.0.1:1/metrics", "is the server running?"),
+        ("127.0.0.1:9102", "expected one such as http://127.0.0.1:9102/metrics"),
+        ("file:///etc/passwd", "expected one such as"),
+    ],
+)
+def test_an_address_without_metrics_is_told(url: str, says: str) -> None:
+    assert says in sesame("top", "--once", "--url", url, expect=1).stderr
+
+
+def test_where_no_server_runs_that_is_told(tmp_path: Path) -> None:
+    assert "no Sesame runs" in sesame("top", "--once", "--data-dir", tmp_path, expect=1).stderr
