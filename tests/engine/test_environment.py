@@ -4,6 +4,8 @@ Run by pytest.
 Never starts a process.
 """
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,9 +14,10 @@ from tests.engine.conftest import Engine, build
 from sesame.engine import environment
 from sesame.model import limits, records
 from sesame.model.function import InstanceLifecycleConfig, LifecycleHook
-from sesame.model.invocation import Target
-from sesame.model.service import LogConfig, Service
+from sesame.model.invocation import Credentials, Invocation, Target
+from sesame.model.service import LogConfig, Service, TracingConfig
 from sesame.model.snapshot import Snapshot
+from sesame.model.span_context import from_jaeger
 
 
 def resolved(engine: Engine) -> Snapshot:
@@ -103,3 +106,28 @@ def test_the_setup_is_the_part_of_the_context_that_stays(engine: Engine, hook: s
         "pre_stop": hook,
         "notice": "",
     }  # fmt: skip
+
+
+def told(engine: Engine, tracing: dict[str, object] | None) -> Any:
+    invocation = Invocation("r", Target("s", limits.LATEST, "f"), b"", tracing=tracing)
+    return environment.call_meta(invocation, resolved(engine), Credentials())["tracing"]
+
+
+def test_without_tracing_of_the_service_the_callers_trace_is_passed_on(engine: Engine) -> None:
+    assert told(engine, None) is None
+    assert told(engine, {"span_context": "c"}) == {"span_context": "c"}
+
+
+def test_with_tracing_of_the_service_functions_are_told_of_jaeger_and_begin_a_trace_where_their_caller_has_none() -> (
+    None
+):
+    engine = build()
+    jaeger = TracingConfig(type="Jaeger", params={"endpoint": "http://jaeger:14268"})
+    engine.catalog.put(records.SERVICE, "", "s", Service(service_name="s", service_id="id", tracing_config=jaeger))
+    engine.deploy()
+    passed_on = told(engine, {"span_context": "c", "span_baggages": {"k": "v"}})
+    assert passed_on == {"span_context": "c", "span_baggages": {"k": "v"}, "jaeger_endpoint": "http://jaeger:14268"}
+    begun = told(engine, None)
+    assert from_jaeger(begun["span_context"]) is not None
+    assert (begun["span_baggages"], begun["jaeger_endpoint"]) == ({}, "http://jaeger:14268")
+    assert told(engine, None)["span_context"] != begun["span_context"]

@@ -12,6 +12,7 @@ from sesame.model import limits
 from sesame.model.invocation import Credentials, Invocation
 from sesame.model.recursion import Chain
 from sesame.model.snapshot import Snapshot
+from sesame.model.span_context import new_trace
 
 # Credentials outlive the longest possible call by so much.
 CREDENTIALS_MARGIN_S = 60.0
@@ -104,6 +105,14 @@ def call_meta(invocation: Invocation, snapshot: Snapshot, credentials: Credentia
             "access_key_secret": credentials.access_key_secret,
             "security_token": credentials.security_token,
         },
-        "tracing": invocation.tracing,
+        "tracing": _traced(invocation, snapshot) if snapshot.jaeger_endpoint else invocation.tracing,
         "http_params": invocation.http_params,
     }
+
+
+def _traced(invocation: Invocation, snapshot: Snapshot) -> dict[str, object]:
+    """Where the service's tracing is on: a call whose caller traces nothing begins a trace of its own."""
+    tracing = {"span_baggages": {}, **(invocation.tracing or {}), "jaeger_endpoint": snapshot.jaeger_endpoint}
+    if not tracing.get("span_context"):
+        tracing["span_context"] = new_trace().as_jaeger()
+    return tracing

@@ -15,6 +15,7 @@ from sesame.fc.auth.request_head import RequestHead
 from sesame.fc.body import read_body
 from sesame.fc.headers import DateHeader
 from sesame.fc.refusals import ApiError, EntityTooLarge, InvalidArgument
+from sesame.fc.tracing import tracing_of
 from sesame.http.interface import Exchange
 from sesame.model import limits
 from sesame.model.errors import PlatformError
@@ -35,10 +36,6 @@ _OPTIONS = {
 }
 _SECONDS = re.compile(rb"[0-9]{1,9}(?:\.[0-9]{1,9})?\Z")
 _SHOWN_BYTES = 64
-
-_TRACING = b"x-fc-tracing-opentracing-"
-_SPAN_CONTEXT = _TRACING + b"span-context"
-_BAGGAGE = _SPAN_CONTEXT + b"-baggage-"
 
 _NOT_ACCEPTED = (
     "the invocation was not accepted, because the queue cannot be written now: send it again later; with an id of your "
@@ -90,7 +87,7 @@ class AsyncIntake:
             request_id=request.request_id,
             payload=payload,
             options=options,
-            tracing=tracing(request.head.fc_headers),
+            tracing=tracing_of(request.head),
             http_params=request.http_params,
             chain=request.chain,
         )
@@ -126,18 +123,6 @@ def refuse_options(head: RequestHead) -> None:
         if name in _OPTIONS and value and not (name == _ENABLE and value.lower() == b"false"):
             allowed = "nothing in a synchronous call; send X-Fc-Invocation-Type: Async with it"
             raise InvalidArgument.of(_OPTIONS[name], allowed, _shown(value))
-
-
-def tracing(fc_headers: list[tuple[bytes, bytes]]) -> dict[str, object] | None:
-    """The span of the caller's trace, or None where the caller traces nothing."""
-    context, baggages = "", {}
-    for name, value in fc_headers:
-        if name.startswith(_TRACING):
-            if name == _SPAN_CONTEXT:
-                context = value.decode("latin-1")
-            elif name.startswith(_BAGGAGE):
-                baggages[name[len(_BAGGAGE) :].decode("latin-1")] = value.decode("latin-1")
-    return {"span_context": context, "span_baggages": baggages} if context or baggages else None
 
 
 def _options(head: RequestHead) -> AsyncOptions:

@@ -14,6 +14,7 @@ from sesame.fc.auth.request_head import RequestHead
 from sesame.fc.body import read_body
 from sesame.fc.headers import DateHeader
 from sesame.fc.refusals import PathNotSupported
+from sesame.fc.tracing import tracing_of
 from sesame.http.interface import Disconnected, Exchange
 from sesame.model import limits
 from sesame.model.invocation import Invocation, Outcome, Phases, Target
@@ -71,7 +72,7 @@ class Invoker:
         event = exchange.body_if_here()
         if event is None:
             event = await self.read_event(target, exchange)
-        invocation = Invocation(request_id, target, event, tracing=async_invoke.tracing(head.fc_headers), chain=chain)
+        invocation = Invocation(request_id, target, event, tracing=tracing_of(head), chain=chain)
         outcome = await self.run(invocation, exchange)
         lines = self.lines(request_id, target, outcome, exchange)
         if outcome.error is None:

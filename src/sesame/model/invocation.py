@@ -25,7 +25,8 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class Invocation(msgspec.Struct, frozen=True):
-    """One call. `event` is passed on uninterpreted; `http_params` is set for HTTP functions only.
+    """One call. `event` is passed on uninterpreted; `http_params` is set for HTTP functions only. `tracing` is what the
+    function finds in `context.tracing`: `span_context` (Jaeger's form) and `span_baggages`.
 
     `chain` names the functions that led to it (`model.recursion`). `asynchronous`: it is an attempt at an invocation
     of the queue.

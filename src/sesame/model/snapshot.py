@@ -57,6 +57,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     the sha256 of code packages; layers lie merged at /opt, an earlier one over a later one. `code_checksum` is the
     CRC-64 that the API shows. With `debug` an instance has a debugger listen (`engine.debugging`). What
     an instance of a `trial` writes is in the outcome of its call alone.
+    With a `jaeger_endpoint`, the service's tracing is on, and functions are told where to send their spans.
     """
 
     key: str
@@ -73,6 +74,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     layers: tuple[str, ...] = ()
     debug: bool = False
     trial: bool = False
+    jaeger_endpoint: str = ""
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -112,6 +114,7 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
         code=function.package.sha256,
         code_checksum=function.package.checksum,
         layers=resolved.layers,
+        jaeger_endpoint=str((service.tracing_config.params or {}).get("endpoint", "")),
     )
 
 

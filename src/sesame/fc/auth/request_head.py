@@ -36,6 +36,7 @@ class RequestHead(msgspec.Struct, frozen=True):
     origin: bytes = b""
     trace_id: bytes = b""
     user_agent: bytes = b""
+    traceparent: bytes = b""
     # What was worked out from this head alone, for the requests that repeat it.
     memory: dict[str, Any] = msgspec.field(default_factory=dict)
 
@@ -62,6 +63,7 @@ def read_request(method: str, raw_path: bytes, headers: Sequence[tuple[bytes, by
         sent(b"origin", b""),
         sent(b"x-fc-trace-id", b""),
         sent(b"user-agent", b""),
+        sent(b"traceparent", b""),
     )
 
 

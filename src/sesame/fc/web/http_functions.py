@@ -21,6 +21,7 @@ from sesame.fc.auth.verifier import Verifier
 from sesame.fc.headers import CONTENT_LENGTH, Headers
 from sesame.fc.invoke import Invoker
 from sesame.fc.refusals import AccessDenied, ApiError, InvalidArgument, PathNotSupported
+from sesame.fc.tracing import tracing_of
 from sesame.fc.web import domain_paths
 from sesame.fc.web.certificates import served_over
 from sesame.http.interface import Exchange
@@ -89,7 +90,8 @@ class HttpFunctions:
         body = exchange.body_if_here()
         if body is None:
             body = await self._invoker.read_event(way.target, exchange)
-        invocation = Invocation(request_id, way.target, body, http_params=_params(way, request), chain=chain)
+        params, tracing = _params(way, request), tracing_of(head)
+        invocation = Invocation(request_id, way.target, body, tracing=tracing, http_params=params, chain=chain)
         outcome = await self._invoker.run(invocation, exchange)
         status, headers = (502, []) if outcome.error is not None else _response(outcome, way, request.method)
         lines = self._invoker.lines(request_id, way.target, outcome, exchange)

@@ -1,0 +1,26 @@
+"""Reads the caller's trace from a request's head: the cloud's own headers, else W3C's `traceparent`.
+
+Called by `fc.invoke`, `fc.async_invoke` and `fc.web.http_functions`; the function finds it in `context.tracing`.
+"""
+
+from sesame.fc.auth.request_head import RequestHead
+from sesame.model import span_context
+
+_PREFIX = b"x-fc-tracing-opentracing-"
+_SPAN_CONTEXT = _PREFIX + b"span-context"
+_BAGGAGE = _SPAN_CONTEXT + b"-baggage-"
+
+
+def tracing_of(head: RequestHead) -> dict[str, object] | None:
+    """As `model.invocation.Invocation.tracing`; None where the caller traces nothing."""
+    context, baggages = "", {}
+    for name, value in head.fc_headers:
+        if name.startswith(_PREFIX):
+            if name == _SPAN_CONTEXT:
+                context = value.decode("latin-1")
+            elif name.startswith(_BAGGAGE):
+                baggages[name[len(_BAGGAGE) :].decode("latin-1")] = value.decode("latin-1")
+    if not context and head.traceparent:
+        found = span_context.from_traceparent(head.traceparent.decode("latin-1"))
+        context = "" if found is None else found.as_jaeger()
+    return {"span_context": context, "span_baggages": baggages} if context or baggages else None
