@@ -16,6 +16,7 @@ import psutil
 from sesame._engine import EngineParts
 from sesame._identity import Identity
 from sesame._storage import Storage
+from sesame._traces import Tracers
 from sesame.background import every
 from sesame.control.account import AccountSettings
 from sesame.control.buckets import Buckets
@@ -63,6 +64,7 @@ class EndpointNeeds:
     teardown: AsyncExitStack
     callers_wall: Callable[[], float]
     log_problem: Callable[[Service], str]
+    tracers: Tracers | None
 
 
 async def open_endpoints(
@@ -76,7 +78,8 @@ async def open_endpoints(
         "removing unused uploads of code", lambda: every(needs.clocks, CODE_UPLOADS_SWEPT_EVERY_S, uploads.sweep)
     )
     control = _control(needs, storage, identity, uploads)
-    fc = _fc(needs, storage, identity, engine, control)
+    untraced, tracers = _fc(needs, storage, identity, engine, control), needs.tracers
+    fc = untraced if tracers is None else tracers.around_endpoint(untraced)
     tls = _own_tls(needs.settings)
     urls = {"oss": await _listen(needs, _oss(needs, storage, identity), "oss_port", tls)}
     if needs.settings.https_port is not None:
@@ -166,6 +169,7 @@ def _fc(
             ),
             destinations=needs.settings.destinations,
             log_problem=needs.log_problem,
+            continued=None if needs.tracers is None else needs.tracers.continued,
         )
     )
 

@@ -14,6 +14,7 @@ import psutil
 from sesame._identity import Identity
 from sesame._sandbox import OpenSandbox
 from sesame._storage import Storage
+from sesame._traces import Tracers
 from sesame.control.recorder import Recorder
 from sesame.engine.interface import Observer
 from sesame.engine.policies import Caps
@@ -57,6 +58,7 @@ class EngineNeeds:
     teardown: AsyncExitStack
     observer: Observer
     debuggable: bool
+    tracers: Tracers | None
 
 
 def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> EngineParts:
@@ -75,6 +77,7 @@ def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> Eng
         recursion_limit=settings.recursion_limit,
         observer=needs.observer,
         debuggable=needs.debuggable,
+        around_calls=None if needs.tracers is None else needs.tracers.around_calls,
     )
     engine = LocalEngine(given)
     recorder = Recorder(

@@ -18,6 +18,7 @@ from sesame._logs import open_log_targets, open_request_metrics
 from sesame._metrics import Counting, MetricsNeeds, open_metrics
 from sesame._sandbox import SandboxNeeds, SandboxOpening
 from sesame._storage import Storage, StorageNeeds, open_storage
+from sesame._traces import open_traces
 from sesame._triggers import TriggerNeeds, open_triggers
 from sesame.data_dir import Credentials, DataDir, Endpoints
 from sesame.engine.debugging import Debugging
@@ -170,12 +171,14 @@ class Sesame:
         teardown.push_async_callback(opening.close)
         self._runtimes = sandbox.runtimes
         observer = self._counting.beside(self._observer)
-        engine_needs = EngineNeeds(settings, clocks, sandbox, teardown, observer, self._debuggable)
+        tracers = await open_traces(settings, clocks, teardown)
+        engine_needs = EngineNeeds(settings, clocks, sandbox, teardown, observer, self._debuggable, tracers)
         engine = open_engine(engine_needs, storage, identity)
         open_request_metrics(clocks, teardown, storage, targets, engine)
         self._parts = Parts(storage, identity, engine)
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)
-        endpoint_needs = EndpointNeeds(settings, clocks, teardown, given.callers_wall or clocks.wall, targets.problem)
+        callers_wall = given.callers_wall or clocks.wall
+        endpoint_needs = EndpointNeeds(settings, clocks, teardown, callers_wall, targets.problem, tracers)
         urls = await open_endpoints(endpoint_needs, storage, identity, engine)
         metrics_needs = MetricsNeeds(settings, clocks, teardown, self._counting)
         urls |= await open_metrics(metrics_needs, storage, engine)

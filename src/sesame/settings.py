@@ -25,6 +25,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "cpu": ("shares", "cloud"),
     "calls": ("all", "failed", "none"),
     "record": ("none", "failed", "all"),
+    "traces": ("none", "otlp"),
 }
 CREDENTIALS_VALIDITY_S_MIN = 900
 LOG_MAX_MB_MIN = 16
@@ -86,6 +87,13 @@ class Settings(msgspec.Struct, frozen=True):
             "without a signature."
         ),
     ] = "127.0.0.1"
+    traces: Annotated[
+        str,
+        _meta(
+            "Where OpenTelemetry sends spans of calls: nowhere (`none`), or over `otlp` as the variables `OTEL_…` say, "
+            "with the extra `otel`."
+        ),
+    ] = "none"
     data_dir: Annotated[
         Path, _meta("Directory that holds everything deployed; made when missing, used by one Sesame at a time.")
     ] = Path("sesame-data")

@@ -3,6 +3,7 @@
 Made by the endpoints of what their API version sends. What was not sent is UNSET, so that an update keeps it.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -175,7 +176,7 @@ class AsyncCall(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes
     options: AsyncOptions = AsyncOptions()
     source: str = "api"
-    tracing: dict[str, object] | None = None
+    tracing: Mapping[str, object] | None = None
     http_params: dict[str, object] | None = None
     chain: tuple[str, ...] = ()
 

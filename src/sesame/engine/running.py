@@ -3,7 +3,7 @@
 Built by `app` and by `sesame invoke`.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -24,15 +24,18 @@ from sesame.engine.resolver import Snapshots
 from sesame.model.clocks import Clocks
 from sesame.model.command import Command
 from sesame.model.errors import INSTANCE, CallerError, NotFound
-from sesame.model.invocation import Target
+from sesame.model.invocation import Outcome, Target
 from sesame.model.snapshot import Snapshot
 from sesame.sandbox.interface import SandboxLauncher
+
+Invoke = Callable[..., Awaitable[Outcome]]
 
 
 class EngineDependencies(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine is built from. Account and region are what functions find in their context.
 
-    Functions can be debugged only where the engine was built `debuggable`.
+    Functions can be debugged only where the engine was built `debuggable`. `around_calls` is given `Engine.invoke` and
+    gives what is called in its place.
     """
 
     launcher: SandboxLauncher
@@ -46,6 +49,7 @@ class EngineDependencies(msgspec.Struct, frozen=True, kw_only=True):
     recursion_limit: int = 0
     observer: Observer = Observer()
     debuggable: bool = False
+    around_calls: Callable[[Invoke], Invoke] | None = None
 
 
 class LocalEngine:
@@ -75,7 +79,9 @@ class LocalEngine:
         )
         self.dispatcher.on_end = given.observer.ended
         # The dispatcher's own method, so that a call awaits no coroutine of this class.
-        self.invoke = self.dispatcher.invoke
+        self.invoke: Invoke = self.dispatcher.invoke
+        if given.around_calls is not None:
+            self.invoke = given.around_calls(self.invoke)
         self.load = Loading(resolver, self.pool, given.clocks, given.credentials).load
         self.announce = AnnouncedCalls(resolver, self.pool, given.caps, given.observer.refused).announce
         # None where nothing can be debugged.

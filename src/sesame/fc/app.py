@@ -80,7 +80,7 @@ class FcEndpoint:
         self._permissions = Permissions(
             parts.authorization, Actions(OPERATIONS, parts.arns.region), parts.control.tags.of, parts.clocks.wall
         )
-        intake = AsyncIntake(parts.control.async_invocations, self._date)
+        intake = AsyncIntake(parts.control.async_invocations, self._date, parts.continued)
         self._invoker = Invoker(parts.engine, intake, self._date)
         self._http = HttpFunctions(parts.control.http_triggers, self._verifier, self._permissions, self._invoker)
         self._domains = parts.control.domains

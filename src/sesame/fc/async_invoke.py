@@ -15,7 +15,7 @@ from sesame.fc.auth.request_head import RequestHead
 from sesame.fc.body import read_body
 from sesame.fc.headers import DateHeader
 from sesame.fc.refusals import ApiError, EntityTooLarge, InvalidArgument
-from sesame.fc.tracing import tracing_of
+from sesame.fc.tracing import Continued, tracing_of
 from sesame.http.interface import Exchange
 from sesame.model import limits
 from sesame.model.errors import PlatformError
@@ -65,9 +65,10 @@ class AsyncRequest(msgspec.Struct, frozen=True):
 class AsyncIntake:
     """Hands events to the queue (reference/api.md §3.3)."""
 
-    def __init__(self, invocations: AsyncInvocations, date: DateHeader) -> None:
+    def __init__(self, invocations: AsyncInvocations, date: DateHeader, continued: Continued | None = None) -> None:
         self._invocations = invocations
         self._date = date
+        self._continued = continued
 
     async def serve(self, request: AsyncRequest, exchange: Exchange) -> None:
         """Answers 202 without a body once the invocation is committed.
@@ -82,12 +83,13 @@ class AsyncIntake:
             payload = await read_body(exchange, limits.ASYNC_PAYLOAD_BYTES)
         if len(payload) > limits.ASYNC_PAYLOAD_BYTES:
             raise EntityTooLarge(limits.ASYNC_PAYLOAD_BYTES)
+        tracing = tracing_of(request.head)
         call = AsyncCall(
             target=request.target,
             request_id=request.request_id,
             payload=payload,
             options=options,
-            tracing=tracing_of(request.head),
+            tracing=tracing if self._continued is None else self._continued(tracing),
             http_params=request.http_params,
             chain=request.chain,
         )

@@ -10,6 +10,7 @@ from sesame.control.control import Control
 from sesame.control.recorder import Recorder
 from sesame.engine.interface import Engine
 from sesame.fc.replays import Replays
+from sesame.fc.tracing import Continued
 from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization
 from sesame.identity.roles import Roles
@@ -34,6 +35,7 @@ class FcDependencies:
     """`lend` gives temporary keys of a role. Dates of signatures are compared with `callers_wall`, or with the
     wall clock of `clocks`. `destinations` maps ARNs to URLs, as the setting of that name does. `log_problem` says why
     what functions of a service write does not get to its logstore; "" where it does, or should not.
+    `continued` is `fc.async_invoke.AsyncIntake`'s.
     """
 
     authentication: Authentication
@@ -52,3 +54,4 @@ class FcDependencies:
     log_problem: Callable[[Service], str]
     destinations: Mapping[str, str] = field(default_factory=dict)
     callers_wall: Callable[[], float] | None = None
+    continued: Continued | None = None

@@ -3,15 +3,20 @@
 Called by `fc.invoke`, `fc.async_invoke` and `fc.web.http_functions`; the function finds it in `context.tracing`.
 """
 
+from collections.abc import Callable, Mapping
+
 from sesame.fc.auth.request_head import RequestHead
 from sesame.model import span_context
+
+# Given the caller's trace, gives what a queued invocation keeps of it: where this server traces, the request's span.
+Continued = Callable[[Mapping[str, object] | None], Mapping[str, object] | None]
 
 _PREFIX = b"x-fc-tracing-opentracing-"
 _SPAN_CONTEXT = _PREFIX + b"span-context"
 _BAGGAGE = _SPAN_CONTEXT + b"-baggage-"
 
 
-def tracing_of(head: RequestHead) -> dict[str, object] | None:
+def tracing_of(head: RequestHead) -> Mapping[str, object] | None:
     """As `model.invocation.Invocation.tracing`; None where the caller traces nothing."""
     context, baggages = "", {}
     for name, value in head.fc_headers:

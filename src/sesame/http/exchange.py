@@ -78,6 +78,7 @@ class Exchange:
         "expects_continue",
         "keep_alive",
         "request",
+        "status",
         "task",
     )
 
@@ -100,8 +101,8 @@ class Exchange:
         self._callback: Callable[[], None] | None = None
         self._cancelled = False
         self.disconnected = self.begun = self.complete = False
-        self._added = b""
-        self._head = b""
+        self.status = 0
+        self._added = self._head = b""
         self._left = 0
         self._framing = Framing.NONE
 
@@ -299,7 +300,7 @@ class Exchange:
         self._settle_keep_alive()
         if not self.keep_alive:
             lines += b"Connection: close\r\n"
-        self.begun = True
+        self.begun, self.status = True, status
         request = self.request
         if status == 200 and request.method != "HEAD" and len(body) <= JOIN_BYTES:
             # By far the most usual answer.
@@ -338,7 +339,7 @@ class Exchange:
             self.keep_alive = False
         if not self.keep_alive:
             lines += b"Connection: close\r\n"
-        self.begun = True
+        self.begun, self.status = True, status
         self._head = b"%b%b\r\n" % (LINES[status], lines)
 
     async def send(self, piece: bytes, *, last: bool = False) -> None:

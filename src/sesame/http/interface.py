@@ -80,6 +80,10 @@ class Exchange(Protocol):
         """Whether an answer has begun: then no other can be sent."""
 
     @property
+    def status(self) -> int:
+        """Of the answer that has begun; 0 before."""
+
+    @property
     def body_read(self) -> bool:
         """Whether all of the request's body has arrived and was received."""
 

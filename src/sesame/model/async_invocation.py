@@ -77,7 +77,7 @@ class InvocationMeta(msgspec.Struct, frozen=True, omit_defaults=True):
     the destinations (ARNs or URLs, "" for none).
     """
 
-    tracing: dict[str, object] | None = None
+    tracing: Mapping[str, object] | None = None
     http_params: dict[str, object] | None = None
     chain: tuple[str, ...] = ()
     max_retries: int = limits.ASYNC_RETRIES_DEFAULT

@@ -36,7 +36,7 @@ class Invocation(msgspec.Struct, frozen=True):
     target: Target
     event: bytes
     retry_count: int = 0
-    tracing: dict[str, object] | None = None
+    tracing: Mapping[str, object] | None = None
     http_params: dict[str, object] | None = None
     chain: tuple[str, ...] = ()
     asynchronous: bool = False
