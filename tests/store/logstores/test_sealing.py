@@ -43,8 +43,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def test_small_neighbours_are_joined_and_big_ones_stay() -> None:
-    small, big = 10, sealing.SEGMENT_ROWS_MAX
-    sizes = [small, big, *[small] * sealing.JOINED, small]
-    segments = [(n, n + 1, size) for n, size in enumerate(sizes)]
+    small = [True, False, *[True] * sealing.JOINED, True]
+    segments = [(n, n + 1, each) for n, each in enumerate(small)]
     assert sealing.neighbours(segments) == (2, 2 + sealing.JOINED)
     assert sealing.neighbours(segments[: sealing.JOINED]) is None

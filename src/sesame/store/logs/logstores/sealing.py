@@ -22,9 +22,11 @@ from sesame.store.sql import sqlite_file
 # POLICY: a query loads the tail by itself, so the tail stays small enough for that to take a fraction of a second.
 TAIL_ROWS = 20_000
 TAIL_BYTES = 4 * 1024 * 1024
-# POLICY: so many small neighbours become one segment, of no more rows than one process may hold in memory.
+# POLICY: so many small neighbours become one segment, of no more logs than one process may hold in memory.
 JOINED = 8
 SEGMENT_ROWS_MAX = 200_000
+SMALL_ROWS = SEGMENT_ROWS_MAX // JOINED
+SMALL_BYTES = 4 * 1024 * 1024
 PAUSE_S = 1.0
 RETRY_AFTER_S = 60.0
 _MODULE = "sesame.store.logs.logstores.seal_process"
@@ -93,17 +95,20 @@ class Sealer:
                 return Work(logstore, sealed, _end_of(db, logstore, sealed))
             small = db.execute(
                 "SELECT logstore FROM segments WHERE row_count <= ? GROUP BY logstore HAVING count(*) >= ?",
-                (SEGMENT_ROWS_MAX // JOINED, JOINED),
+                (SMALL_ROWS, JOINED),
             ).fetchall()
             for (logstore,) in small:
                 rows = db.execute(
                     "SELECT first_group, end_group, row_count FROM segments WHERE logstore = ? ORDER BY first_group",
                     (logstore,),
                 ).fetchall()
-                joined = neighbours(rows)
+                joined = neighbours([(first, end, self._is_small(logstore, first, end, n)) for first, end, n in rows])
                 if joined is not None:
                     return Work(logstore, *joined)
         return None
+
+    def _is_small(self, logstore: int, first: int, end: int, rows: int) -> bool:
+        return rows <= SMALL_ROWS and self._files.size(logstore, first, end) <= SMALL_BYTES
 
     async def _make(self, work: Work) -> None:
         draft = await asyncio.to_thread(self._files.draft, work.logstore, work.first, work.end)
@@ -140,14 +145,14 @@ def _end_of(db: sqlite_file.Connection, logstore: int, first: int) -> int:
     return end
 
 
-def neighbours(segments: Sequence[tuple[int, int, int]]) -> tuple[int, int] | None:
+def neighbours(segments: Sequence[tuple[int, int, bool]]) -> tuple[int, int] | None:
     """The first group and the end of the first JOINED small segments that follow each other; None when there are none.
 
-    `segments` are their first group, their end and their rows, in order.
+    `segments` are their first group, their end and whether they are small, in order.
     """
-    run: list[tuple[int, int, int]] = []
+    run: list[tuple[int, int, bool]] = []
     for segment in segments:
-        if segment[2] > SEGMENT_ROWS_MAX // JOINED:
+        if not segment[2]:
             run = []
             continue
         run.append(segment)

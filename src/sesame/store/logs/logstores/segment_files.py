@@ -24,6 +24,13 @@ class SegmentFiles:
     def path(self, logstore: int, first: int, end: int) -> Path:
         return self.root / str(logstore) / f"{first}-{end}.parquet"
 
+    def size(self, logstore: int, first: int, end: int) -> int:
+        """Bytes; 0 for a file that is missing."""
+        try:
+            return self.path(logstore, first, end).stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def draft(self, logstore: int, first: int, end: int) -> Path:
         """Where to write a segment that `publish` gives its name. Its folder is there."""
         path = self.path(logstore, first, end)
