@@ -13,7 +13,9 @@ from tests.support.fakes import FakeClocks
 
 from sesame.app import Sesame, Substitutes
 from sesame.settings import Settings
+from sesame.store.sql import migrate
 from sesame.store.sql.database import Database
+from sesame.store.sql.sqlite import write_engine
 from sesame.testing.state import State, make_database
 from sesame.testing.virtual_clocks import VirtualClocks
 
@@ -38,9 +40,11 @@ def content(path: Path) -> tuple[set[tuple[str, ...]], dict[str, list[tuple[obje
 
 async def test_the_database_is_as_all_migrations_make_it(tmp_path: Path) -> None:
     make_database(tmp_path / "made.db")
-    migrated = Database(tmp_path / "migrated.db")
-    await migrated.open()
-    await migrated.close()
+    engine = write_engine(tmp_path / "migrated.db", durable=False)
+    with engine.connect() as connection:
+        migrate.upgrade(connection, "the test's")
+        connection.commit()
+    engine.dispose()
     made, wanted = content(tmp_path / "made.db"), content(tmp_path / "migrated.db")
     assert made[0] == wanted[0]
     assert made[1] == wanted[1]

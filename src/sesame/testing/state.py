@@ -18,7 +18,7 @@ from sesame.sandbox.interface import KillReason
 from sesame.store import outbox
 from sesame.store.catalog import Transaction
 from sesame.store.sql import migrate, object_schema, queue_schema, timer_schema
-from sesame.store.sql.schema import CATALOG, CATALOG_PRUNED, counters, metadata, records, tombstones
+from sesame.store.sql.schema import counters, metadata, records, tombstones
 from sesame.store.sql.schema import outbox as outbox_table
 from sesame.store.sql.sqlite import write_engine
 from sesame.testing.virtual_clocks import VirtualClocks
@@ -40,18 +40,11 @@ class NotQuiet(Exception):
 
 
 def make_database(path: Path) -> None:
-    """As all migrations make it, in a hundredth of their time; held by tests/testing/test_state.py."""
+    """As a first start makes it, without waiting for the disk."""
     engine = write_engine(path, durable=False)
     try:
         with engine.connect() as connection:
-            metadata.create_all(connection)
-            connection.execute(sa.insert(counters), [{"name": name, "value": 0} for name in (CATALOG, CATALOG_PRUNED)])
-            # As alembic makes it.
-            name = sa.Column("version_num", sa.String(32), nullable=False)
-            key = sa.PrimaryKeyConstraint("version_num", name=f"{migrate.VERSION_TABLE}_pkc")
-            versions = sa.Table(migrate.VERSION_TABLE, sa.MetaData(), name, key)
-            versions.create(connection)
-            connection.execute(sa.insert(versions), {"version_num": migrate.newest_migration()})
+            migrate.create(connection)
             connection.commit()
     finally:
         engine.dispose()

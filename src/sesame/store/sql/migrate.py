@@ -1,13 +1,16 @@
-"""Creates and upgrades the tables of a database, with the same migrations for every kind of database.
+"""Creates the tables of a new database and upgrades those of an old one.
 
 Called by `store.sql.sqlite` and `store.sql.postgresql` when a database is opened.
 """
 
+import importlib
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from sesame.model.errors import ConfigurationError
+from sesame.store.sql.driver import SQLITE
+from sesame.store.sql.schema import CATALOG, CATALOG_PRUNED, counters, metadata
 
 VERSION_TABLE = "alembic_version"
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -18,9 +21,32 @@ def migrate(connection: sa.Connection, shown: str) -> None:
 
     Raises `ConfigurationError` for a database that a newer Sesame wrote.
     """
-    found, expected = revision_of(connection), newest_migration()
-    if found == expected:
+    found = revision_of(connection)
+    if found == newest_migration():
         return
+    if connection.dialect.name == SQLITE and not sa.inspect(connection).get_table_names():
+        create(connection)
+    else:
+        upgrade(connection, shown)
+
+
+def create(connection: sa.Connection) -> None:
+    """Makes all tables of a new SQLite database as all migrations make them, in a hundredth of their time."""
+    for path in Path(__file__).parent.glob("*schema.py"):
+        importlib.import_module(f"{__package__}.{path.stem}")
+    metadata.create_all(connection, checkfirst=False)
+    connection.execute(sa.insert(counters), [{"name": name, "value": 0} for name in (CATALOG, CATALOG_PRUNED)])
+    # As alembic makes it.
+    name = sa.Column("version_num", sa.String(32), nullable=False)
+    key = sa.PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc")
+    versions = sa.Table(VERSION_TABLE, sa.MetaData(), name, key)
+    versions.create(connection)
+    connection.execute(sa.insert(versions), {"version_num": newest_migration()})
+
+
+def upgrade(connection: sa.Connection, shown: str) -> None:
+    """Runs the migrations that a database lacks; arguments and errors as of `migrate`."""
+    found, expected = revision_of(connection), newest_migration()
     # Imported here because the import takes longer than the rest of a start, and is needed once a release.
     from alembic import command
     from alembic.config import Config
