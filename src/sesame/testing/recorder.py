@@ -13,6 +13,7 @@ from sesame.model.invocation import Invocation, Outcome
 
 RECORDS_MAX = 10_000
 BYTES_MAX = 256 * 1024
+_CUT = b"\n[cut at %d bytes]\n" % BYTES_MAX
 
 
 class Record(msgspec.Struct, omit_defaults=True):
@@ -34,7 +35,7 @@ class Record(msgspec.Struct, omit_defaults=True):
     cold: bool = False
     attempt: int = 0
     done: bool = False
-    log: bytes = b""
+    log: bytearray = msgspec.field(default_factory=bytearray)
 
 
 class Recorder:
@@ -69,8 +70,10 @@ class Recorder:
         if record is None or (record.done and begins):
             kind = "invoke" if begins else "other"
             record = self._add(Record(request_id, source.service, source.function, kind=kind, done=not begins))
-        if len(record.log) < BYTES_MAX:
-            record.log = _bounded(record.log + data)
+        # What was written before is not copied again for each line.
+        space = BYTES_MAX - len(record.log)
+        if space >= 0:
+            record.log += data if len(data) <= space else data[:space] + _CUT
 
     def records(self) -> list[Record]:
         return self._records
@@ -97,4 +100,4 @@ def _begins_attempt(data: bytes) -> bool:
 def _bounded(data: bytes) -> bytes:
     if len(data) <= BYTES_MAX:
         return bytes(data)
-    return data[:BYTES_MAX] + b"\n[cut at %d bytes]\n" % BYTES_MAX
+    return data[:BYTES_MAX] + _CUT
