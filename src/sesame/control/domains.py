@@ -8,7 +8,7 @@ import re
 import msgspec
 from msgspec import UNSET
 
-from sesame.control import certificates, checks, rewrites
+from sesame.control import checks, rewrites
 from sesame.control.inputs import CustomDomainInput, Listing, Page
 from sesame.control.listing import page_of
 from sesame.control.own_hosts import OwnHosts
@@ -133,6 +133,9 @@ def _merged(domain: CustomDomain, sent: CustomDomainInput) -> CustomDomain:
 
 async def _check_certificate(sent: CustomDomainInput) -> None:
     if sent.cert_config is not UNSET and sent.cert_config != CertConfig():
+        # Imported here because few need it, and every start would wait for x.509.
+        from sesame.control import certificates
+
         await certificates.check(sent.cert_config)
 
 

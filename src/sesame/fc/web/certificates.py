@@ -10,7 +10,6 @@ from typing import Any
 
 import structlog
 
-from sesame.control import certificates
 from sesame.model.domain import CertConfig, CustomDomain
 from sesame.model.errors import Rejected
 from sesame.model.records import Record
@@ -107,7 +106,10 @@ def served_over(scheme: str, domain: CustomDomain) -> bool:
 
 
 def _prepared(config: CertConfig, least_version: str) -> ssl.SSLContext:
-    context = _bare(certificates.server_context(config))
+    # Imported here because few need it, and every start would wait for x.509.
+    from sesame.control.certificates import server_context
+
+    context = _bare(server_context(config))
     if least_version == "TLSv1.3":
         # A connection that switches contexts keeps the protocol versions of the first and takes the ciphers of this.
         context.set_ciphers(_NO_CIPHER_BEFORE_TLS_1_3)
