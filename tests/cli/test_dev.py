@@ -20,6 +20,7 @@ from tests.support.dap import DapClient
 from tests.support.interpreters import DEBUGGERS, INTERPRETERS
 
 from sesame.cli import dev
+from sesame.deploy.project import Code, Function, Place, Project
 
 PATIENCE_S = 120.0
 SOURCE = """
@@ -153,3 +154,15 @@ def test_a_debugger_attaches_as_launch_json_says_and_nothing_else_can_be_reached
         assert running.process.wait(PATIENCE_S) == 0
     finally:
         running.end()
+
+
+def test_at_another_server_a_call_is_shown_with_its_address() -> None:
+    place = Place("template.yml")
+    project = Project(
+        source=Path("template.yml"),
+        functions=(Function(service="demo", name="f", fields={}, code=Code(), place=place),),
+    )
+    assert dev.how_to_call(project, dev.Reached(9000)) == ["  sesame invoke demo/f -e '{}'"]
+    assert dev.how_to_call(project, dev.Reached(option=" --endpoint http://h:1")) == [
+        "  sesame invoke demo/f -e '{}' --endpoint http://h:1"
+    ]

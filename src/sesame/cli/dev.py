@@ -40,6 +40,13 @@ SETTINGS = ("port", "oss_port", "data_dir", "sandbox", "interpreters", "runtimes
 OF_ITS_OWN = ("debugged", "debug_port", "keep_serving", "port", "oss_port", "sandbox")
 
 
+class Reached(msgspec.Struct, frozen=True):
+    """How functions are called: `port` serves local URLs, `option` names the server where commands do not find it."""
+
+    port: int | None = None
+    option: str = ""
+
+
 @click.command()
 @click.argument("source", type=click.Path(exists=True, path_type=Path), default=Path())
 @click.option("-t", "--template", type=click.Path(exists=True, path_type=Path), help="The template, by another name.")
@@ -95,7 +102,7 @@ async def _at_endpoint(options: dict[str, Any], settings: Settings, source: Path
     )
     root = _root(source)
     needs = Needs(root=root, read=_reader(options, settings, source, chosen.key), client=Client(chosen), says=lines)
-    await _develop(Development(needs), lines, root, None)
+    await _develop(Development(needs), lines, root, Reached(option=f" --endpoint {chosen.endpoint}"))
 
 
 async def _at_own(options: dict[str, Any], settings: Settings, source: Path, lines: CallLines) -> None:
@@ -108,7 +115,7 @@ async def _at_own(options: dict[str, Any], settings: Settings, source: Path, lin
     try:
         await sesame.start()
         port = int(sesame.endpoints.fc.rpartition(":")[2])
-        await _develop(_development(sesame, options, settings, source, lines), lines, root, port, debugged)
+        await _develop(_development(sesame, options, settings, source, lines), lines, root, Reached(port), debugged)
     finally:
         if debugged is not None:
             await debugged.close()
@@ -146,16 +153,16 @@ def _development(
 
 
 async def _develop(
-    development: Development, lines: CallLines, root: Path, port: int | None, debugged: DebuggedFunction | None = None
+    development: Development, lines: CallLines, root: Path, reached: Reached, debugged: DebuggedFunction | None = None
 ) -> None:
-    """Deploys, then deploys again after each change; ends by cancellation only. `port` serves local URLs."""
+    """Deploys, then deploys again after each change; ends by cancellation only."""
     told: list[str] = []
     watching_told = False
     async with watching.Watcher(development.matters) as watcher:
         await watcher.watch({root})
         while True:
             if await development.deploy() and development.project is not None:
-                now = _how_to_call(development.project, port)
+                now = how_to_call(development.project, reached)
                 for line in now if now != told else ():
                     lines.say(line)
                 told = now
@@ -178,12 +185,12 @@ def _shown(path: Path, root: Path) -> str:
     return output.harmless(str(path.relative_to(root) if path.is_relative_to(root) else path))
 
 
-def _how_to_call(project: Project, port: int | None) -> list[str]:
+def how_to_call(project: Project, reached: Reached) -> list[str]:
     http = {(each.service, each.function) for each in project.triggers if each.fields["triggerType"] == "http"}
-    found = [f"  {url}" for url in urls(project, port)] if port is not None else []
+    found = [f"  {url}" for url in urls(project, reached.port)] if reached.port is not None else []
     for function in project.functions:
         if (function.service, function.name) not in http:
-            found.append(f"  sesame invoke {function.service}/{function.name} -e '{{}}'")
+            found.append(f"  sesame invoke {function.service}/{function.name} -e '{{}}'{reached.option}")
     return found
 
 
