@@ -26,6 +26,10 @@ from sesame.settings import TABLE, Settings
 
 # As a shell counts a process that SIGINT ended.
 EXIT_STOPPED_AT_ONCE = 130
+# After so long a thread that runs Python lets one run that waits, not after ten times as long, as by default. The
+# database's thread gives the interpreter up with each statement, and until it has it again, all callers whose change
+# is in the commit wait (docs/adr/0013-a-queue-of-leases.md).
+SWITCH_INTERVAL_S = 0.0005
 # From glibc's malloc.h.
 _M_MMAP_THRESHOLD = -3
 _MAPPED_BYTES = 1024 * 1024
@@ -39,6 +43,7 @@ def start(**flags: Any) -> None:
     own_log.configure()
     _allow_many_descriptors()
     _map_large_blocks()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         uvloop.run(serve(settings))
     except asyncio.CancelledError:
