@@ -45,8 +45,9 @@ check: $(INSTALLED)  ## Format, lint, types, architecture and unit tests: a minu
 	@$(BIN)/mypy
 	@$(WITH_BYTECODE) $(BIN)/pytest -q $(PARALLEL) $(UNIT) $(ARGS)
 
-torture: install  ## The tests that take minutes
+torture: install  ## The tests that take minutes, and property tests with many examples
 	@$(WITH_BYTECODE) $(BIN)/pytest -m torture $(ARGS)
+	@$(WITH_BYTECODE) EXAMPLES_TIMES=20 $(BIN)/pytest $$(grep -rl support.examples tests --include=test_*.py) $(ARGS)
 
 .PHONY: docs
 docs: $(INSTALLED)  ## The documentation site, into site/; a link that leads nowhere fails

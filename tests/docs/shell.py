@@ -41,7 +41,8 @@ class Shell:
                 return done.returncode, _together(
                     done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
                 )
-        dump = f"{shlex.quote(sys.executable)} -c 'import json, os; print(json.dumps([os.getcwd(), dict(os.environ)]))'"
+        show = "import json, os; print(json.dumps([os.getcwd(), dict(os.environ)]))"
+        dump = f"{shlex.quote(sys.executable)} -I -S -c '{show}'"
         script = f"{typed}\nended=$?; {dump} > {shlex.quote(str(self._state))}; exit $ended"
         done_text = subprocess.run(
             ["bash", "-c", script], cwd=self.folder, env=self.environ, stdin=subprocess.DEVNULL, text=True,

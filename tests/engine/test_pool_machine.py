@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.engine.conftest import Engine, build, settle
+from tests.support.examples import examples
 from tests.support.fakes import FakeSandbox
 
 from sesame.engine.instance import State
@@ -242,5 +243,5 @@ def _deploy(engine: Engine, name: str) -> None:
     engine.deploy(name, memory_size=MEMORY_MB[name], initializer=initializer)
 
 
-PoolMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+PoolMachine.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
 TestPoolMachine = PoolMachine.TestCase

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.http.harness import GET, TIMEOUT_S, Endpoint, all_of, echo, serving, told
 from tests.http.wire import Talk
+from tests.support.examples import examples
 
 from sesame.http.interface import Exchange, Reason
 from sesame.http.limits import Limits
@@ -219,7 +220,7 @@ pieces = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(60))
 @given(st.lists(pieces, max_size=25), st.integers(1, 40))
 def test_whatever_comes_nothing_breaks(sent: list[bytes], step: int) -> None:
     """Each answer is whole, and the connection still knows what is under way."""

@@ -2,14 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import fc2
 import pytest
 from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, KEY_ID, REGION, SECRET, Sesame, running, wait_until
+from tests.support import forked
 from tests.support.official_sdks import ask_by_fc2
 
 RUNTIME = "python3.10"
@@ -157,13 +156,13 @@ def test_the_command_line(sesame: Sesame, client: fc2.Client, service: str) -> N
     calls.ended("job")
 
     def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "sesame", "async", *arguments]
         environment = {
             **os.environ, "FC_ENDPOINT": sesame.endpoint, "ACCESS_KEY_ID": KEY_ID, "ACCESS_KEY_SECRET": SECRET,
             "ACCOUNT_ID": ACCOUNT_ID, "REGION": REGION,
         }  # fmt: skip
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
-        return done.stdout
+        done = forked.run("async", *arguments, environ=environment)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
 
     listed = run("list", f"{service}/f")
     assert listed.splitlines()[1].split()[0] == "Succeeded"

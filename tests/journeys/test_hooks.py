@@ -1,13 +1,11 @@
 """PreFreeze and PreStop in real instances: when they run, and what of them is in the log."""
 
 import json
-import os
-import subprocess
-import sys
 
 import fc2
 import pytest
 from tests.journeys.conftest import FUNCTIONS, RUNTIMES, Sesame, wait_until
+from tests.support import command_line
 
 CODE = str(FUNCTIONS / "journey_hooks")
 HOOKS = {
@@ -17,8 +15,7 @@ HOOKS = {
 
 
 def logs_of(sesame: Sesame, service: str) -> str:
-    command = [sys.executable, "-m", "sesame", "logs", f"{service}/f", "--data-dir", str(sesame.data_dir)]
-    return subprocess.run(command, capture_output=True, check=False, text=True, env=dict(os.environ)).stdout
+    return command_line.sesame("logs", f"{service}/f", "--data-dir", sesame.data_dir, expect=None).stdout
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES[1:])
@@ -30,10 +27,10 @@ def test_an_instance_is_told_before_it_freezes_and_before_it_goes(
     changed = sesame.api()("PUT", f"/services/{service}/functions/f", json.dumps({"instanceLifecycleConfig": HOOKS}))
     assert changed.json()["instanceLifecycleConfig"] == HOOKS
     assert json.loads(client.invoke_function(service, "f").data) == ["call"]
-    wait_until(lambda: "about to freeze f for" in logs_of(sesame, service), "the first hook", 30)
+    wait_until(lambda: "about to freeze f for" in logs_of(sesame, service), "the first hook")
     assert json.loads(client.invoke_function(service, "f").data) == ["call", "freeze", "call"]
     client.update_function(service, "f", description="so that the instance is of old code")
-    said = wait_until(lambda: _with(logs_of(sesame, service), "FC PreStop End"), "the second hook", 30)
+    said = wait_until(lambda: _with(logs_of(sesame, service), "FC PreStop End"), "the second hook")
     assert "about to stop after call,freeze,call" in said
     assert "FC PreFreeze Start RequestId: " in said
     assert "FC PreStop Start RequestId: " in said

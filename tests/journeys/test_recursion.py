@@ -1,15 +1,12 @@
 """Functions that lead to themselves, through the official SDK and through destinations, where a limit is set."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, REGION, Sesame, running, wait_until
+from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, REGION, Sesame, run, running, wait_until
 from tests.support.official_sdks import ask_by_fc2
 
 RUNTIME = "python3.10"
@@ -24,9 +21,7 @@ def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sesame]:
     """With a role that may invoke functions."""
     folder: Path = tmp_path_factory.mktemp("limited")
     with running(folder, "--recursion-limit", str(LIMIT), runtime=RUNTIME) as server:
-        command = [sys.executable, "-m", "sesame", "roles", "add", "caller", "--policy", "AliyunFCInvocationAccess"]
-        environment = {key: value for key, value in os.environ.items() if key != "FC_ENDPOINT"}
-        subprocess.run([*command, "--data-dir", str(server.data_dir)], env=environment, check=True, timeout=60)
+        run(server, "roles", "add", "caller", "--policy", "AliyunFCInvocationAccess")
         yield server
 
 

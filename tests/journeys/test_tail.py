@@ -5,8 +5,6 @@ Under every runtime found (reference/runtime.md §7, reference/api.md §3.3).
 
 import base64
 import re
-import subprocess
-import sys
 import uuid
 from collections.abc import Sequence
 
@@ -159,10 +157,9 @@ def test_why_a_process_ended(deploy: Deploy, service: str, api: Api, sesame: Ses
 
 def kept(sesame: Sesame, function: str, line: str) -> str:
     """What `sesame logs` says of a function, once the line is there."""
-    command = [sys.executable, "-m", "sesame", "logs", function, "--data-dir", str(sesame.data_dir)]
 
     def seen() -> str:
-        text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        text = command_line.sesame("logs", function, "--data-dir", sesame.data_dir, expect=None).stdout
         return text if line in text else ""
 
     return str(wait_until(seen, f"{line!r} in the log"))

@@ -12,6 +12,7 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.oss.conftest import KEY_ID, SECRET, RunningEndpoint
+from tests.support.examples import examples
 from tests.support.official_sdks import sign_by_oss2
 
 header_text = st.one_of(
@@ -72,7 +73,7 @@ bodies = st.one_of(
 methods = st.sampled_from(["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"])
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(120), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(methods, keys, headers, queries, bodies)
 def test_no_signed_request_makes_the_endpoint_fail(
     endpoint: RunningEndpoint,

@@ -13,6 +13,7 @@ import pytest
 import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 from tests.support.official_sdks import presigned_by_oss2, sign_by_oss2
 
 from sesame.identity.authentication import Authentication
@@ -205,7 +206,7 @@ kinds = st.sampled_from(["root", "role"])
 methods = st.sampled_from(["GET", "PUT", "HEAD", "DELETE", "POST"])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(60))
 @given(versions, kinds, methods, keys, headers, params)
 def test_what_oss2_signs_is_accepted(
     version: str, kind: str, method: str, key: str, said: dict[str, str], asked: dict[str, str]
@@ -213,7 +214,7 @@ def test_what_oss2_signs_is_accepted(
     assert accepted(signed_by_oss2(version, kind, method, key, headers=said, params=asked))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(40))
 @given(versions, kinds, keys, params)
 def test_links_that_oss2_signs_are_accepted(version: str, kind: str, key: str, asked: dict[str, str]) -> None:
     assert accepted(link_by_oss2(version, kind, key, params=asked))
@@ -243,7 +244,7 @@ PRINTABLE = "".join(map(chr, range(33, 127)))
 UNRESERVED = "abcXYZ019-_.~/"
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(120))
 @given(versions, kinds, methods, keys, headers, st.data())
 def test_any_changed_byte_of_what_is_signed_is_refused(
     version: str, kind: str, method: str, key: str, said: dict[str, str], data: st.DataObject
@@ -265,7 +266,7 @@ def test_any_changed_byte_of_what_is_signed_is_refused(
     assert not accepted(changed)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(60))
 @given(versions, kinds, keys, st.data())
 def test_any_changed_byte_of_a_link_is_refused(version: str, kind: str, key: str, data: st.DataObject) -> None:
     wire = link_by_oss2(version, kind, key, params={"acl": ""})

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support import zips
+from tests.support.examples import examples
 
 from sesame.model.errors import Unusable
 from sesame.store.packages.unpack import unpack
@@ -49,7 +50,7 @@ def refusal_of(archive: bytes, destination: Path) -> str | None:
     return None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=6))
 def test_damaged_archives(damages: list[tuple[int, int]]) -> None:
     archive = bytearray(GOOD)
@@ -58,13 +59,13 @@ def test_damaged_archives(damages: list[tuple[int, int]]) -> None:
     try_to_unpack(bytes(archive))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.integers(0, len(GOOD)), st.binary(max_size=50))
 def test_cut_and_continued_archives(end: int, rest: bytes) -> None:
     try_to_unpack(GOOD[:end] + rest)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.tuples(NAMES, MODES, NAMES), min_size=1, max_size=5))
 def test_wild_names_and_links(entries: list[tuple[list[str], int, list[str]]]) -> None:
     files = {"/".join(name): "/".join(target) for name, _, target in entries}
