@@ -1,4 +1,4 @@
-"""Opens what raises events by itself: triggers on objects, and timers.
+"""Opens what raises events by itself: triggers on objects and logs, and timers.
 
 Called by `app` before the endpoints listen, so that no object changes without its event.
 """
@@ -12,12 +12,16 @@ from sesame.identity.invocation_roles import InvocationRoles
 from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
 from sesame.settings import Settings
+from sesame.triggers.log_arrivals import LogArrivalNeeds, LogTriggers
 from sesame.triggers.object_events import ObjectEventNeeds, ObjectEventTriggers
 from sesame.triggers.silent import tell_silent_triggers
 from sesame.triggers.timers import TimerNeeds, TimerTriggers
 
 PASSING_ON = "passing on events of objects"
 TIMERS = "firing timers"
+TELLING_OF_LOGS = "firing log triggers"
+# As in the cloud. Sesame's Log Service answers to it too.
+LOG_ENDPOINT = "http://{region}-intranet.log.aliyuncs.com"
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,20 @@ async def open_triggers(needs: TriggerNeeds, storage: Storage, identity: Identit
             clocks=needs.clocks,
         )
     )
+    arrivals = LogTriggers(
+        LogArrivalNeeds(
+            catalog=storage.catalog,
+            database=storage.objects.database,
+            logstores=storage.logstores,
+            queue=storage.queue,
+            roles=roles,
+            endpoint=LOG_ENDPOINT.format(region=needs.settings.region),
+            clocks=needs.clocks,
+        )
+    )
+    await arrivals.open()
+    storage.background.keep(TELLING_OF_LOGS, arrivals.run)
+    needs.teardown.push_async_callback(storage.background.stop, TELLING_OF_LOGS)
     await timers.open()
     needs.teardown.callback(timers.close)
     storage.background.keep(TIMERS, timers.run)

@@ -19,12 +19,12 @@ from sesame.store.catalog import Catalog
 from sesame.store.sql.database import Database
 from sesame.triggers.silent import NAMED_MAX, tell_silent_triggers
 
-FIRING = {"http", "timer", "oss"}
+FIRING = {"http", "timer", "oss", "log"}
 
 
 @pytest.mark.parametrize("kind", sorted(ALL))
 def test_types_that_nothing_here_raises_have_a_reason(kind: str) -> None:
-    assert bool(why_silent(kind, ALL[kind])) == (kind not in FIRING)
+    assert bool(why_silent(kind, ALL[kind] | {"enable": True})) == (kind not in FIRING)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,7 @@ def test_types_that_nothing_here_raises_have_a_reason(kind: str) -> None:
     [
         ("timer", {"cronExpression": "@every 1m", "enable": False}),
         ("oss", {"events": ["oss:ObjectCreated:*"], "enable": False}),
+        ("log", {"sourceConfig": {"logstore": "l"}, "enable": False}),
     ],
 )
 def test_what_its_owner_disabled_is_told_apart(kind: str, config: dict[str, Any]) -> None:
@@ -59,13 +60,13 @@ async def test_the_log_says_so_at_the_start_and_for_each_new_one(tmp_path: Path)
         await catalog.edit(lambda tx: tx.put(records.TRIGGER, "s/f", name, trigger))
 
     for number in range(NAMED_MAX + 2):
-        await put(f"log{number:02}", "log")
+        await put(f"database{number:02}", "rds")
     await put("mail", "mns_topic")
     await put("clock", "timer")
     with capture_logs() as at_start:
         tell_silent_triggers(catalog, objection)
     assert [(entry["count"], entry["log_level"]) for entry in at_start] == [(NAMED_MAX + 2, "warning"), (1, "warning")]
-    assert at_start[0]["triggers"].endswith("s/f/log09 …")
+    assert at_start[0]["triggers"].endswith("s/f/database09 …")
     assert at_start[1]["triggers"] == "s/f/mail"
     assert "Message Service" in at_start[1]["reason"]
     with capture_logs() as later:

@@ -21,7 +21,11 @@ from sesame.model.trigger import Trigger
 SESSION = "sesame-trigger"
 _INVOKE = "fc:InvokeFunction"
 # What raises the events of a type of trigger here; callers of HTTP triggers have rights of their own.
-SOURCES: Mapping[str, str] = {configs.OSS: "oss.aliyuncs.com", configs.TIMER: FUNCTION_COMPUTE}
+SOURCES: Mapping[str, str] = {
+    configs.OSS: "oss.aliyuncs.com",
+    configs.LOG: "log.aliyuncs.com",
+    configs.TIMER: FUNCTION_COMPUTE,
+}
 
 
 class InvocationRoles:

@@ -14,6 +14,7 @@ import msgspec
 
 from sesame.model import object_event, schedules
 from sesame.model import trigger_configs as configs
+from sesame.model.log_arrival_json import LogArrival, log_arrival_json
 from sesame.model.object_event import Cause, ObjectEvent
 from sesame.model.object_event_json import event_json
 from sesame.model.tick_json import tick_json
@@ -73,22 +74,16 @@ def oss(
 def log(origin: Origin, project: str, logstore: str, job: str, parameter: Mapping[str, Any]) -> bytes:
     """Two cursors around one line that came a minute ago."""
     second = int(origin.at) - 60
-    return msgspec.json.encode(
-        {
-            "parameter": parameter,
-            "source": {
-                "endpoint": f"http://{origin.region}-intranet.log.aliyuncs.com",
-                "projectName": project,
-                "logstoreName": logstore,
-                "shardId": 0,
-                "beginCursor": _cursor(second),
-                "endCursor": _cursor(second + 1),
-            },
-            "jobName": job,
-            "taskId": str(uuid.uuid4()),
-            "cursorTime": second,
-        }
+    arrival = LogArrival(
+        endpoint=f"http://{origin.region}-intranet.log.aliyuncs.com",
+        project=project,
+        logstore=logstore,
+        shard=0,
+        begin=_cursor(second),
+        end=_cursor(second + 1),
+        cursor_time=second,
     )
+    return log_arrival_json(arrival, job, parameter)
 
 
 def mns_topic(origin: Origin, topic: str, message: str, subscription: str) -> bytes:

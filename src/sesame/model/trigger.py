@@ -31,6 +31,14 @@ def bucket_of(trigger: Trigger) -> str:
     return parts[4] if len(parts) == 5 and parts[:2] == ["acs", "oss"] else ""
 
 
+def log_project_of(trigger: Trigger) -> str:
+    """The project that a log trigger's source names (`acs:log:<region>:<account>:project/<project>`), or ""."""
+    parts = (trigger.source_arn or "").split(":")
+    if len(parts) != 5 or parts[:2] != ["acs", "log"]:
+        return ""
+    return parts[4].removeprefix("project/").partition("/")[0]
+
+
 def trigger_parent(service: str, function: str) -> str:
     """Under which parent the triggers of a function are kept."""
     return f"{service}/{function}"

@@ -13,7 +13,6 @@ from sesame.model import trigger_configs as configs
 
 # By type: what would raise such events, and is not here.
 NOT_RAISED: Mapping[str, str] = {
-    configs.LOG: "Sesame has no Log Service endpoint, so no log arrives",
     configs.MNS_TOPIC: "Sesame has no Message Service, so no message is published",
     configs.TABLESTORE: "Sesame has no Tablestore, so no row changes",
     configs.CDN_EVENTS: "Sesame has no CDN",
@@ -29,6 +28,8 @@ def why_silent(trigger_type: str, trigger_config: Mapping[str, Any]) -> str:
         return NOT_RAISED[trigger_type]
     if trigger_type == configs.TIMER:
         return "" if msgspec.convert(trigger_config, configs.TimerConfig).enable else DISABLED
+    if trigger_type == configs.LOG:
+        return "" if msgspec.convert(trigger_config, configs.LogTriggerConfig).enable else DISABLED
     if trigger_type == configs.OSS:
         return _why_no_object_event(msgspec.convert(trigger_config, configs.OssConfig))
     return ""

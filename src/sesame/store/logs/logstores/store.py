@@ -21,6 +21,7 @@ from sesame.store.logs.logstores.consumers import ConsumerGroups
 from sesame.store.logs.logstores.file import encoded, insert
 from sesame.store.logs.logstores.metadata import Known, Metadata
 from sesame.store.logs.logstores.queries import Queries
+from sesame.store.logs.logstores.reader_cursors import ReaderCursors
 from sesame.store.logs.logstores.reading import Reader
 from sesame.store.logs.logstores.retention import Retention
 from sesame.store.logs.logstores.sealing import Sealer
@@ -43,6 +44,7 @@ class LogStorage:
         self._files = files
         self.metadata = Metadata(self._commits, clocks.wall, self._forget)
         self._consumers = ConsumerGroups(self.metadata, self._commits, clocks.monotonic, clocks.wall)
+        self.reader_cursors = ReaderCursors(self.metadata, self._commits, self._reader, clocks.wall)
         self._queries = Queries(self._reader, files, clocks)
         self._sealer = Sealer(path, files, self._commits, clocks)
         self._retention = Retention(path, self.metadata, self._commits, files, clocks.wall)

@@ -1,0 +1,57 @@
+"""How far readers other than consumer groups have come in each shard, such as log triggers. Durable.
+
+Used by `triggers.log_arrivals` through `store`. The names of readers contain a colon, which those of groups cannot.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+
+from sesame.store.logs.logstores.commits import Commits
+from sesame.store.logs.logstores.metadata import Metadata
+from sesame.store.logs.logstores.reading import Reader
+from sesame.store.sql import sqlite_file
+
+
+class ReaderCursors:
+    """`wall` gives Unix seconds."""
+
+    def __init__(self, metadata: Metadata, commits: Commits, reader: Reader, wall: Callable[[], float]) -> None:
+        self._metadata = metadata
+        self._commits = commits
+        self._reader = reader
+        self._wall = wall
+
+    async def get(self, project: str, logstore: str, name: str) -> Mapping[int, int]:
+        """By shard; a shard that the reader has not begun with is absent. Raises `NotFound`."""
+        known = self._metadata.known(project, logstore)
+
+        def read() -> dict[int, int]:
+            with self._reader.connection() as db:
+                rows = db.execute(
+                    "SELECT shard, cursor FROM checkpoints WHERE logstore = ? AND consumer_group = ?", (known.id, name)
+                )
+                return dict(rows.fetchall())
+
+        return await asyncio.to_thread(read)
+
+    async def set(self, project: str, logstore: str, name: str, cursors: Mapping[int, int]) -> None:
+        known = self._metadata.known(project, logstore)
+        now_s = int(self._wall())
+        rows = [(known.id, name, shard, cursor, "", now_s) for shard, cursor in cursors.items()]
+
+        def act(db: sqlite_file.Connection) -> None:
+            db.executemany("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+        await self._commits.write(act)
+
+    async def forget_others(self, names: Collection[str]) -> None:
+        """Removes the cursors of readers that are not named."""
+
+        def act(db: sqlite_file.Connection) -> None:
+            found = db.execute(
+                "SELECT DISTINCT consumer_group FROM checkpoints WHERE consumer_group LIKE '%:%'"
+            ).fetchall()
+            gone = [row for row in found if row[0] not in names]
+            db.executemany("DELETE FROM checkpoints WHERE consumer_group = ?", gone)
+
+        await self._commits.write(act)

@@ -1,0 +1,205 @@
+"""Calls functions when logs have arrived in the logstores of their triggers: with the cursors between which they lie.
+
+Run by `app`. The call is in the queue before the cursor moves on: after a crash a function may be called twice for the
+same logs, and no log is passed over.
+"""
+
+import asyncio
+import base64
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from sesame.identity.invocation_roles import InvocationRoles
+from sesame.model import records
+from sesame.model import trigger_configs as configs
+from sesame.model.async_invocation import NewInvocation
+from sesame.model.clocks import Clocks
+from sesame.model.errors import NotFound
+from sesame.model.log_arrival_json import LogArrival, log_arrival_json
+from sesame.model.records import Record
+from sesame.model.trigger import Trigger, log_project_of
+from sesame.store.catalog import Catalog, Change
+from sesame.store.logs.logstores.interface import Logstores
+from sesame.store.logs.logstores.reader_cursors import ReaderCursors
+from sesame.store.sql.database import Database
+from sesame.triggers.invocations import Queue, TriggeredInvocations, target_of
+
+log = structlog.get_logger(__name__)
+
+
+class LogStorage(Logstores, Protocol):
+    @property
+    def reader_cursors(self) -> ReaderCursors: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogArrivalNeeds:
+    """`endpoint` is where functions find the Log Service."""
+
+    catalog: Catalog
+    database: Database
+    logstores: LogStorage
+    queue: Queue
+    roles: InvocationRoles
+    endpoint: str
+    clocks: Clocks
+
+
+class _Watched(msgspec.Struct, frozen=True):
+    """An enabled log trigger, with what it asks for."""
+
+    service: str
+    function: str
+    trigger: Trigger
+    config: configs.LogTriggerConfig
+    created_s: int
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return log_project_of(self.trigger), self.config.source_config.logstore
+
+    @property
+    def reader(self) -> str:
+        return f"trigger:{self.trigger.trigger_id}"
+
+
+class LogTriggers:
+    """`open` before logs are taken in; `run` for as long as Sesame does."""
+
+    def __init__(self, needs: LogArrivalNeeds) -> None:
+        self._needs = needs
+        self._invocations = TriggeredInvocations(needs.catalog, needs.clocks)
+        self._watched: dict[str, _Watched] = {}
+        # Triggers whose logstores may have got logs that they were not told of.
+        self._pending: set[str] = set()
+        # When each fired last (monotonic seconds).
+        self._fired_at: dict[str, float] = {}
+        self._wake = asyncio.Event()
+
+    async def open(self) -> None:
+        self._watch()
+        self._needs.catalog.on_change(self._changed)
+        self._needs.logstores.subscribe(self._arrived)
+        await self._needs.logstores.reader_cursors.forget_others(set(self._watched))
+
+    async def run(self) -> None:
+        """Never returns. Begins with what came while Sesame did not run."""
+        while True:
+            self._wake.clear()
+            wait_s = await self.fire()
+            timer = self._needs.clocks.call_later(wait_s, self._wake.set) if wait_s is not None else None
+            try:
+                await self._wake.wait()
+            finally:
+                if timer is not None:
+                    timer.cancel()
+
+    async def fire(self) -> float | None:
+        """Fires what is due; in how many seconds the next is, None when nothing waits."""
+        soonest_s = math.inf
+        for reader in sorted(self._pending):
+            watched = self._watched[reader]
+            due_s = self._fired_at.get(reader, -math.inf) + watched.config.job_config.trigger_interval
+            wait_s = due_s - self._needs.clocks.monotonic()
+            if wait_s > 0:
+                soonest_s = min(soonest_s, wait_s)
+                continue
+            self._pending.discard(reader)
+            try:
+                await self._fire(watched)
+            except NotFound as missing:
+                _warn(watched, str(missing))
+            except BaseException:
+                self._pending.add(reader)
+                raise
+            self._fired_at[reader] = self._needs.clocks.monotonic()
+        return None if math.isinf(soonest_s) else soonest_s
+
+    async def _fire(self, watched: _Watched) -> None:
+        reason = self._needs.roles.objection(watched.service, watched.function, watched.trigger)
+        if reason:
+            _warn(watched, reason)
+            return
+        project, logstore = watched.place
+        cursors = await self._needs.logstores.reader_cursors.get(project, logstore, watched.reader)
+        ends: dict[int, int] = {}
+        news: list[NewInvocation] = []
+        for shard in await self._needs.logstores.shards(project, logstore):
+            begin = cursors.get(shard.id)
+            if begin is None:
+                since_s = watched.config.source_config.start_time or watched.created_s
+                begin = await self._needs.logstores.cursor(project, logstore, shard.id, since_s)
+            end = await self._needs.logstores.cursor(project, logstore, shard.id, "end")
+            if shard.id not in cursors or begin < end:
+                ends[shard.id] = max(begin, end)
+            if begin < end:
+                news.append(await self._invocation(watched, shard.id, begin, end))
+        if news:
+            queue = self._needs.queue
+            await self._needs.database.write(lambda c: queue.enqueue_in(c, news), on_commit=queue.notify)
+        if ends:
+            await self._needs.logstores.reader_cursors.set(project, logstore, watched.reader, ends)
+
+    async def _invocation(self, watched: _Watched, shard: int, begin: int, end: int) -> NewInvocation:
+        project, logstore = watched.place
+        arrival = LogArrival(
+            endpoint=self._needs.endpoint,
+            project=project,
+            logstore=logstore,
+            shard=shard,
+            begin=_text(begin),
+            end=_text(end),
+            cursor_time=await self._needs.logstores.cursor_time(project, logstore, shard, begin),
+        )
+        name = watched.trigger.trigger_name
+        payload = log_arrival_json(arrival, name, watched.config.function_parameter)
+        target = target_of(watched.service, watched.function, watched.trigger)
+        return self._invocations.make(target, payload, f"log:{name}")
+
+    def _arrived(self, project: str, logstore: str) -> None:
+        for reader, watched in self._watched.items():
+            if watched.place == (project, logstore):
+                self._pending.add(reader)
+                self._wake.set()
+
+    def _changed(self, change: Change) -> None:
+        if change.kind == records.TRIGGER:
+            self._watch()
+            self._wake.set()
+
+    def _watch(self) -> None:
+        """Triggers that are new or changed may have logs that they were not told of."""
+        before, self._watched = self._watched, {each.reader: each for each in self._enabled()}
+        self._pending &= self._watched.keys()
+        self._pending |= {reader for reader, watched in self._watched.items() if before.get(reader) != watched}
+        self._fired_at = {reader: at for reader, at in self._fired_at.items() if reader in self._watched}
+
+    def _enabled(self) -> Iterator[_Watched]:
+        for record in self._needs.catalog.of_kind(records.TRIGGER):
+            watched = _read(record)
+            if watched is not None:
+                yield watched
+
+
+def _read(record: Record) -> _Watched | None:
+    trigger: Trigger = record.document
+    if trigger.trigger_type != configs.LOG:
+        return None
+    config = msgspec.convert(trigger.trigger_config, configs.LogTriggerConfig)
+    service, _slash, function = record.parent.partition("/")
+    return _Watched(service, function, trigger, config, int(record.created_at)) if config.enable else None
+
+
+def _warn(watched: _Watched, reason: str) -> None:
+    name = f"{watched.service}/{watched.function}/{watched.trigger.trigger_name}"
+    log.warning("logs called no function", trigger=name, reason=reason)
+
+
+def _text(cursor: int) -> str:
+    """As the Log Service writes it."""
+    return base64.b64encode(str(cursor).encode()).decode()
