@@ -1,5 +1,6 @@
 """The rows of request metrics: the fields of the cloud, written where the service may write, and nowhere else."""
 
+import msgspec
 from tests.store.logstores.test_function_logs import written
 from tests.support.fakes import FakeClocks
 
@@ -44,6 +45,16 @@ def test_a_cold_call_and_a_failed_one_have_more() -> None:
         "instanceEvent": "ColdStart", "coldStartStartTimestamp": "1699999999981", "coldStartLatencyMs": "14.00",
         "runtimeInitializationStartTimestamp": "1699999999991", "runtimeInitializationMs": "4.00",
     }.items()  # fmt: skip
+
+
+def test_a_call_of_an_http_function_has_the_request() -> None:
+    asked: dict[str, object] = {"method": "GET", "request_uri": "/a?b", "client_ip": "10.0.0.1"}
+    invocation = Invocation("r-1", Target("s", "prod", "f"), b"", http_params=asked)
+    outcome = msgspec.structs.replace(OUTCOME, http_params={"status": 404, "headers": []})
+    assert dict(fields_of(invocation, SNAPSHOT, outcome, 1.0)).items() >= {
+        "method": "GET", "requestURI": "/a?b", "clientIP": "10.0.0.1", "statusCode": "404",
+    }.items()  # fmt: skip
+    assert "statusCode" not in dict(fields_of(invocation, SNAPSHOT, OUTCOME, 1.0))
 
 
 async def test_rows_go_where_the_service_may_write(storage: LogStorage, clocks: FakeClocks) -> None:

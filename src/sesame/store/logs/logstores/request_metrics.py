@@ -6,7 +6,7 @@
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
@@ -140,4 +140,13 @@ def fields_of(invocation: Invocation, snapshot: Snapshot, outcome: Outcome, ende
         }
     if invocation.retry_count:
         fields["retryCount"] = str(invocation.retry_count)
+    if invocation.http_params is not None:
+        fields |= _of_http(invocation.http_params, outcome)
     return tuple(fields.items())
+
+
+def _of_http(asked: Mapping[str, object], outcome: Outcome) -> dict[str, str]:
+    found = {"method": "method", "requestURI": "request_uri", "clientIP": "client_ip"}
+    fields = {field: str(asked[name]) for field, name in found.items()}
+    answered = (outcome.http_params or {}).get("status")
+    return fields | ({"statusCode": str(answered)} if answered is not None else {})
