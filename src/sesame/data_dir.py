@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any
 
 import msgspec
-import psutil
 
 from sesame.model.errors import ConfigurationError
 from sesame.store.durable import make_folder, sync_folder
@@ -108,14 +107,22 @@ class DataDir:
         """Where the Sesame of this directory answers; None when none runs, also after it was killed."""
         try:
             endpoints = msgspec.json.decode(self._endpoints.read_bytes(), type=Endpoints)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, msgspec.DecodeError) as error:
+            raise self._unreadable(self._endpoints, error) from error
+        # Needed where a Sesame runs; local calls and completion need not wait for it.
+        import psutil
+
+        try:
             process = psutil.Process(endpoints.pid)
             # A later process that got the same pid is not the one that wrote the file.
             if process.create_time() > endpoints.started_at + PROCESS_START_SLACK_S:
                 return None
             return None if process.status() == psutil.STATUS_ZOMBIE else endpoints
-        except (FileNotFoundError, NotADirectoryError, psutil.NoSuchProcess):
+        except psutil.NoSuchProcess:
             return None
-        except (OSError, msgspec.DecodeError) as error:
+        except OSError as error:
             raise self._unreadable(self._endpoints, error) from error
 
     def began_at(self) -> float | None:

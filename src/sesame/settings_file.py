@@ -5,7 +5,6 @@ Called by `settings.load`, which says what the values mean.
 
 import difflib
 import os
-import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,9 @@ def content_of(
         # Unlike pathlib's, false where the working directory may not be searched.
         if not os.path.isfile(path):
             return path, {}
+    # Needed where there is a file; every command would wait for the import.
+    import tomllib
+
     try:
         text = _text_of(path)
         content = tomllib.loads(text)

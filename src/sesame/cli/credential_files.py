@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from sesame.model.errors import ConfigurationError
 
@@ -80,6 +79,9 @@ def _fcli(path: Path) -> dict[str, str]:
     text = _read(path)
     if text is None:
         return {}
+    # Few have this file, and every command would wait for the import.
+    import yaml
+
     try:
         # Every scalar as the text that it is: a key may look like a number.
         said = yaml.load(text, Loader=yaml.BaseLoader)

@@ -154,9 +154,13 @@ def _run_here(function: LocalFunction, call: LocalCall, settings: Settings, debu
     # Imported only now: it takes longer than all else of a call to a server, and of completing a command line.
     import asyncio
 
-    from sesame.cli import own_log
-    from sesame.cli.local import run_local
-    from sesame.cli.local_debug import run_debugged
+    from sesame.cli import importing
+
+    with importing.without_collection():
+        importing.import_structlog()
+        from sesame.cli import own_log
+        from sesame.cli.local import run_local
+        from sesame.cli.local_debug import run_debugged
 
     own_log.configure()
     if debug_port is None:
