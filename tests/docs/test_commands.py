@@ -4,25 +4,21 @@ A page has a folder of its own; all of them share one Sesame. `blocks.py` says h
 """
 
 import json
-import re
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.docs import blocks
 from tests.docs.blocks import Block, Hidden
+from tests.docs.follow import follow
 from tests.docs.shell import Shell, clean_environment, missing_lines
 from tests.journeys.conftest import Sesame
 
-# `sesame start` runs until it is stopped; here it runs already.
-_START = re.compile(r"sesame start\b|make start\b")
-_READS = re.compile(r"sesame (logs|async (list|show)|list|status|show)\b")
-_STATUS = re.compile(r"#.*\bexit status (\d+)")
 MANY = 40
-SETTLES_WITHIN_S = 20.0
+# What tests/packaging runs, with nothing but the wheel.
+BY_THE_WHEEL = ("docs/tutorial.md",)
 
 
 def name_of(page: Path) -> str:
@@ -62,44 +58,13 @@ def _clear(shell: Shell) -> None:
         shell.run(f"sesame delete {service['serviceName']} --all")
 
 
-@pytest.mark.parametrize("page", [page for page in blocks.pages() if has_commands(page)], ids=name_of)
+@pytest.mark.parametrize(
+    "page", [page for page in blocks.pages() if has_commands(page) and name_of(page) not in BY_THE_WHEEL], ids=name_of
+)
 def test_the_commands_of_a_page_print_what_it_shows(page: Path, shell: Shell) -> None:
     if page.is_relative_to(blocks.REPOSITORY / "examples"):
         shutil.copytree(page.parent, shell.folder, dirs_exist_ok=True)
-    for block in blocks.blocks(page.read_text()):
-        if isinstance(block, Hidden):
-            status, said = shell.run(block.typed)
-            assert status == 0, f"{name_of(page)}:{block.line}: {block.typed}\n{said}"
-        elif block.skipped:
-            continue
-        elif block.title:
-            path = shell.folder / block.title
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(block.text)
-        elif block.language == blocks.COMMANDS:
-            _run(page, block, shell)
-
-
-def _run(page: Path, block: Block, shell: Shell) -> None:
-    for command in blocks.commands(block):
-        if _START.match(command.typed):
-            continue
-        deadline = time.monotonic() + SETTLES_WITHIN_S
-        while wrong := _wrong(command, shell):
-            # What was called a moment ago shows up a moment later.
-            settles = _READS.match(command.typed) and time.monotonic() < deadline
-            assert settles, f"{name_of(page)}:{command.line}: $ {command.typed}\n{wrong}"
-            time.sleep(0.05)
-
-
-def _wrong(command: blocks.Command, shell: Shell) -> str:
-    """How the command ended or printed otherwise than the page says; "" where it did not."""
-    status, said = shell.run(command.typed)
-    expected = _STATUS.search(command.typed)
-    if status != (int(expected[1]) if expected else 0):
-        return f"ended with {status}:\n{said}"
-    missing = missing_lines(command.shown, said)
-    return f"did not print {missing}:\n{said}" if missing else ""
+    follow(name_of(page), page.read_text(), shell)
 
 
 def test_every_block_says_what_it_is() -> None:

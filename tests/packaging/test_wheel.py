@@ -2,36 +2,33 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
-import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.docs.follow import follow
+from tests.packaging.installed import (
+    COMMAND_TIMEOUT_S,
+    DEBIANS_PATH,
+    REPOSITORY,
+    Installed,
+    Terminal,
+    debians_python_will_do,
+    uv,
+)
+from tests.support.dap import DapClient
 
 from sesame import __version__
 from sesame.cli import version
-from sesame.sandbox.runtimes import places
 
-REPOSITORY = Path(__file__).parents[2]
-UV = Path(sys.executable).with_name("uv")
 STARTED_WITHIN_S = 60
-COMMAND_TIMEOUT_S = 120
-
-
-def uv(*arguments: str | Path, **environ: str) -> None:
-    done = subprocess.run(
-        [UV, *arguments, "--quiet"],
-        cwd=REPOSITORY,
-        env=os.environ | environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+NOBODY = "65534"
 
 
 @pytest.fixture(scope="module")
@@ -43,50 +40,27 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-class Installed:
-    """A fresh environment outside of the repository, with the wheel and what uv.lock has for its dependencies."""
-
-    def __init__(self, wheel: Path, folder: Path) -> None:
-        self.folder = folder
-        self.python = folder / "venv" / "bin" / "python"
-        # From uv's cache, where `make install` has put everything: no test needs a network.
-        uv(
-            "sync", "--frozen", "--no-dev", "--extra=demo", "--no-install-project", f"--python={sys.executable}",
-            UV_PROJECT_ENVIRONMENT=str(folder / "venv"), VIRTUAL_ENV="",
-        )  # fmt: skip
-        uv("pip", "install", "--no-deps", f"--python={self.python}", wheel)
-        hidden = ("SESAME_", "FC_", "ACCESS_KEY", "PYTHONPATH", "VIRTUAL_ENV")
-        self.environ = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-        # The packages of the runtimes are large and the same for every Sesame.
-        self.environ["SESAME_RUNTIMES_DIR"] = str(places.default_root())
-
-    def popen(self, *arguments: str) -> "subprocess.Popen[str]":
-        command = [str(self.python.with_name("sesame")), *arguments]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=self.folder, env=self.environ, stdout=pipe, stderr=pipe, text=True)
-
-    def sesame(self, *arguments: str) -> str:
-        process = self.popen(*arguments)
-        out, err = process.communicate(timeout=COMMAND_TIMEOUT_S)
-        assert process.returncode == 0, out + err
-        return out
-
-
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    return Installed(wheel, tmp_path_factory.mktemp("installed"))
+def installed(wheel: Path) -> Iterator[Installed]:
+    """In a folder that every user may enter."""
+    with tempfile.TemporaryDirectory(prefix="installed-") as folder:
+        Path(folder).chmod(0o755)
+        yield Installed(wheel, Path(folder))
 
 
-@pytest.fixture
-def server(installed: Installed) -> Iterator[Installed]:
-    """`sesame start` in the environment's folder, as deploy/Containerfile starts it but for its ports and address."""
-    process = installed.popen("start", "--port=0", "--oss-port=0", "--sandbox=plain")
-    ready = installed.folder / "sesame-data" / "endpoints.json"
+def wait_for(ready: Path, process: "subprocess.Popen[str]") -> None:
     deadline = time.monotonic() + STARTED_WITHIN_S
     while not ready.exists():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "not ready in time"
+        assert time.monotonic() < deadline, f"no {ready} in time"
         time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def server(installed: Installed) -> Iterator[Installed]:
+    """`sesame start` in the environment's folder, as deploy/Containerfile starts it but for its ports and address."""
+    process = installed.popen("start", "--port=0", "--oss-port=0", "--sandbox=plain")
+    wait_for(installed.folder / "sesame-data" / "endpoints.json", process)
     yield installed
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=COMMAND_TIMEOUT_S)
@@ -125,3 +99,70 @@ def test_a_function_is_deployed_and_called_by_the_wheel_alone(server: Installed)
 
 def test_the_demo_runs_from_the_wheel(installed: Installed) -> None:
     assert "came back as the manual says" in installed.sesame("demo")
+
+
+def test_the_tutorial_can_be_followed_with_the_wheel_alone(server: Installed) -> None:
+    folder = server.folder / "tutorial"
+    folder.mkdir()
+    environ = {
+        **server.environ, "PATH": server.first_in(server.environ["PATH"]), "NO_COLOR": "1", "COLUMNS": "200",
+        "SESAME_DATA_DIR": str(server.folder / "sesame-data"),
+    }  # fmt: skip
+    text = (REPOSITORY / "docs" / "tutorial.md").read_text()
+    follow("docs/tutorial.md", text, Terminal(folder, environ))
+
+
+def test_a_breakpoint_is_hit_with_the_wheel_alone(installed: Installed) -> None:
+    """The tutorial's step that a page cannot show: an editor attaches as `.vscode/launch.json` says."""
+    folder = installed.folder / "debugged"
+    folder.mkdir()
+    (folder / "main.py").write_text("def handler(event, context):\n    got = event.decode()\n    return got * 2\n")
+    process = installed.popen(
+        "invoke", "main.handler", "--code", str(folder), "-e", "ab", "--debug", "--debug-port", "0",
+        "--runtime", "python3.12", "--sandbox", "plain",
+    )  # fmt: skip
+    try:
+        launch = installed.folder / ".vscode" / "launch.json"
+        wait_for(launch, process)
+        (found,) = json.loads(launch.read_text())["configurations"]
+        debugger = DapClient(found["connect"]["port"])
+        debugger.attach({str(folder): found["pathMappings"][0]["remoteRoot"]}, {str(folder / "main.py"): [3]})
+        stopped = debugger.event("stopped")
+        assert stopped["reason"] == "breakpoint"
+        # Unanswered where the call, and the debugger with it, ends first.
+        debugger.send("continue", {"threadId": stopped["threadId"]})
+        out, err = process.communicate(timeout=COMMAND_TIMEOUT_S)
+        debugger.close()
+        assert (process.returncode, out.strip()) == (0, "abab"), err
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv is not installed")
+@pytest.mark.skipif(not debians_python_will_do(), reason="/usr/bin/python3 is not there, or older than 3.11")
+def test_the_readme_can_be_followed_by_an_ordinary_user_on_a_plain_debian(installed: Installed) -> None:
+    """Without pyenv, uv and the packages of the runtimes: with the distribution's own Python and a new home."""
+    home = installed.folder / "home"
+    home.mkdir()
+    os.chown(home, int(NOBODY), int(NOBODY))
+    environ = {
+        "PATH": installed.first_in(DEBIANS_PATH), "HOME": str(home), "LANG": "C.UTF-8", "NO_COLOR": "1",
+        "COLUMNS": "200", "PYTHONPYCACHEPREFIX": str(installed.bytecode),
+    }  # fmt: skip
+    as_nobody = ("setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups")
+    page = (REPOSITORY / "README.md").read_text()
+    minutes = page.partition("## Five minutes\n")[2].partition("\n## ")[0]
+    starting = [*as_nobody, "sesame", "start", "--port=0", "--oss-port=0"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(starting, cwd=home, env=environ, stdout=pipe, stderr=pipe, text=True)
+    try:
+        wait_for(home / "sesame-data" / "endpoints.json", process)
+        follow("README.md", minutes, Terminal(home, environ, as_nobody))
+        said = Terminal(home, environ, as_nobody).run("sesame status")[1]
+        assert "running   process" in said
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(COMMAND_TIMEOUT_S) == 0
+        process.communicate()
