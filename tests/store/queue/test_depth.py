@@ -3,11 +3,14 @@
 Run by pytest, on every database.
 """
 
-from tests.support.fakes import FakeClocks
+import itertools
+
+from tests.support.fakes import FakeClocks, ReadFrom
 from tests.support.invocations import ended, new_invocation
 
 from sesame.model.async_invocation import NewDelivery, State
 from sesame.store.queue.queue import InvocationQueue
+from sesame.store.sql.database import Database
 
 NONE = {"Enqueued": 0, "Dequeued": 0, "Running": 0, "Retrying": 0, "Stopping": 0}
 
@@ -15,6 +18,14 @@ NONE = {"Enqueued": 0, "Dequeued": 0, "Running": 0, "Retrying": 0, "Stopping": 0
 async def test_an_empty_queue_has_no_depth_and_no_age(queue: InvocationQueue) -> None:
     depth = await queue.depth()
     assert (depth.invocations, depth.oldest_age_s, depth.deliveries, depth.dead_letters) == (NONE, 0.0, 0, 0)
+
+
+async def test_an_empty_queue_has_no_age_while_time_passes(database: Database) -> None:
+    ticks = itertools.count(1.0)
+    queue = InvocationQueue(database, ReadFrom(lambda: next(ticks)))
+    await queue.open()
+    assert (await queue.depth()).oldest_age_s == 0.0
+    await queue.close()
 
 
 async def test_the_depth_counts_what_has_not_ended_and_how_old_what_waits_is(

@@ -35,14 +35,15 @@ class QueueDepth(msgspec.Struct, frozen=True):
 
 
 def depth(connection: sa.Connection, clock: QueueClock) -> QueueDepth:
-    counts, oldest = dict.fromkeys(_UNFINISHED, 0), clock.now()
+    now = clock.now()
+    counts, oldest = dict.fromkeys(_UNFINISHED, 0), now
     for state, count, enqueued_at in connection.execute(_INVOCATIONS):
         counts[state] = count
         if state in _WAITING:
             oldest = min(oldest, enqueued_at)
     return QueueDepth(
         invocations=counts,
-        oldest_age_s=clock.now() - oldest,
+        oldest_age_s=now - oldest,
         deliveries=connection.execute(_DELIVERIES).scalar_one(),
         dead_letters=connection.execute(_DEAD_LETTERS).scalar_one(),
     )
