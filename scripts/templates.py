@@ -1,9 +1,10 @@
 """Deploys every template below a folder and calls its Python functions; prints a line for each, and the sums.
 
 Run by scripts/templates. What a template says wrong is its own; what can be deployed is deployed, called and removed.
-Functions of HTTP triggers are called by GET, others with the event {}.
+Functions of HTTP triggers are called by GET, others with the event {}. A bucket that a trigger names is made.
 """
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ NAMES = ("template.yml", "template.yaml", "s.yaml", "s.yml")
 COMMAND_TIMEOUT_S = 300.0
 READY_TIMEOUT_S = 60.0
 SHOWN_CHARS_MAX = 160
+MISSING_BUCKET = re.compile(r"Bucket '([^']+)' was not found")
 
 
 def sesame(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -37,7 +39,11 @@ def last_line(text: str) -> str:
 def one(template: Path, data_dir: Path, sums: Counter[str]) -> str:
     """What became of a template and of its Python functions, which `sums` counts."""
     where = ("--data-dir", str(data_dir))
-    done = sesame("deploy", "-t", str(template), str(template.parent), "--json", *where)
+    deploy = ("deploy", "-t", str(template), str(template.parent), "--json", *where)
+    done = sesame(*deploy)
+    if done.returncode and (bucket := MISSING_BUCKET.search(done.stderr)):
+        sesame("buckets", "make", bucket[1], *where)
+        done = sesame(*deploy)
     if done.returncode:
         sums["templates not deployed"] += 1
         return f"not deployed  {last_line(done.stderr)}"
@@ -67,7 +73,8 @@ def one(template: Path, data_dir: Path, sums: Counter[str]) -> str:
 def by_event(name: str, data_dir: Path) -> str:
     """Why a call did not succeed; "" where it did."""
     called = sesame("invoke", name, "-e", "{}", "--data-dir", str(data_dir))
-    return "" if called.returncode == 0 else f"{last_line(called.stderr)} {called.stdout[:SHOWN_CHARS_MAX]}"
+    answer = " ".join(called.stdout.split())[:SHOWN_CHARS_MAX]
+    return "" if called.returncode == 0 else f"{last_line(called.stderr)} {answer}"
 
 
 def by_http(name: str, data_dir: Path) -> str:
@@ -86,18 +93,7 @@ def main(folder: Path) -> None:
     sums: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="sesame-templates-") as scratch:
         data_dir = Path(scratch) / "data"
-        command = [
-            sys.executable,
-            "-m",
-            "sesame",
-            "start",
-            "--data-dir",
-            str(data_dir),
-            "--port",
-            "0",
-            "--oss-port",
-            "0",
-        ]
+        command = [sys.executable, "-m", "sesame", "start", "--data-dir", str(data_dir), "--port=0", "--oss-port=0"]
         log = (Path(scratch) / "log").open("wb")
         with log, subprocess.Popen(command, stdout=log, stderr=log) as server:
             try:
