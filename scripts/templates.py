@@ -43,6 +43,8 @@ def one(template: Path, data_dir: Path, sums: Counter[str]) -> str:
     done = sesame(*deploy)
     if done.returncode and (bucket := MISSING_BUCKET.search(done.stderr)):
         sesame("buckets", "make", bucket[1], *where)
+        # Once more from the start, so that each step has its answer.
+        sesame("remove", "-t", str(template), str(template.parent), *where)
         done = sesame(*deploy)
     if done.returncode:
         sums["templates not deployed"] += 1
