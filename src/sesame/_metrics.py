@@ -5,6 +5,7 @@ Called by `app`: `Counting` before the engine, which it watches, `open_metrics` 
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sesame._engine import EngineParts
 from sesame._storage import Storage
@@ -14,13 +15,14 @@ from sesame.engine.running import LocalEngine
 from sesame.http.limits import Limits
 from sesame.http.server import HttpServer
 from sesame.metrics.calls import CallCounts
-from sesame.metrics.endpoint import PATH, MetricsEndpoint
-from sesame.metrics.families import InstanceCount, Measured, PoolState
 from sesame.metrics.loop_lag import LoopLag
-from sesame.metrics.scrape import Scrape
 from sesame.model.clocks import Clocks
 from sesame.model.errors import ConfigurationError
 from sesame.settings import TABLE, Settings
+
+# What samples are made with takes a twentieth of a start to import, and is imported where a port is set.
+if TYPE_CHECKING:
+    from sesame.metrics.families import PoolState
 
 # Scrapers are few; functions on this machine can reach the port, too, and must not use up the process's descriptors.
 LIMITS = Limits(connections=64, connections_per_peer=48, refused_connections=8)
@@ -57,6 +59,10 @@ async def open_metrics(needs: MetricsNeeds, storage: Storage, engine: EnginePart
     settings, calls = needs.settings, needs.counting.calls
     if calls is None or settings.metrics_port is None:
         return {}
+    from sesame.metrics.endpoint import PATH, MetricsEndpoint
+    from sesame.metrics.families import Measured
+    from sesame.metrics.scrape import Scrape
+
     lag = LoopLag(needs.clocks)
     measured = Measured(
         calls=calls,
@@ -78,7 +84,9 @@ async def open_metrics(needs: MetricsNeeds, storage: Storage, engine: EnginePart
     return {"metrics": server.local_url + PATH.decode()}
 
 
-def _pool_state(engine: LocalEngine) -> PoolState:
+def _pool_state(engine: LocalEngine) -> "PoolState":
+    from sesame.metrics.families import InstanceCount, PoolState
+
     pool = engine.pool
     counts = pool.counts
     return PoolState(
