@@ -114,6 +114,18 @@ def test_what_only_the_cloud_knows_is_noted_and_stays(tmp_path: Path) -> None:
     assert "${hello.output.url} has its value in the cloud only" in found.notes[0].text
 
 
+def test_a_handler_that_is_not_written_is_that_of_the_component(tmp_path: Path) -> None:
+    (function,) = read(tmp_path, ONE.replace("        handler: index.handler\n", "")).functions
+    assert function.fields["handler"] == "index.handler"
+
+
+def test_a_name_with_a_variable_that_only_s_resolves_is_an_error(tmp_path: Path) -> None:
+    found = read(tmp_path, ONE.replace("name: demo,", 'name: "svc-${environment.name}",'))
+    (error,) = found.errors
+    assert "the name of the service is svc-${environment.name}, with a variable that only `s` resolves" in error.text
+    assert error.place.line == 6
+
+
 def test_variables_that_lead_in_a_circle_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(TemplateError, match="variables lead from one to the next"):
         read(tmp_path, ONE.replace("region: cn-shanghai", "region: '${vars.region}'", 1))

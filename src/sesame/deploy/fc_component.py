@@ -24,6 +24,9 @@ from sesame.deploy.yaml_source import Node
 
 NAMES = ("fc", "fc-api", "fc-deploy", "fc-build", "fc-base", "fc-default", "fc-local-invoke", "fc-remote-invoke")
 
+# What the component takes where none is written.
+DEFAULT_HANDLER = "index.handler"
+
 
 class Parts:
     """What has been read so far."""
@@ -74,7 +77,7 @@ def _service(node: Node, props: dict[str, Node], made: Parts, at: At) -> str:
     if isinstance(node.value, str):
         # The name alone: the service is another unit's, or on the server already.
         return node.text()
-    name = yaml_source.require(node, "name", "the service").text()
+    name = _name(node, "the service", made)
     fields = yaml_source.fields(node, fc_keys.SERVICE_KEYS, made.notes, "the service")
     role = node.mapping().get("role")
     if role is not None and isinstance(role.value, dict):
@@ -92,6 +95,14 @@ def _service(node: Node, props: dict[str, Node], made: Parts, at: At) -> str:
     if known is None or len(fields) >= len(known.fields):
         made.services[name] = Service(name=name, fields=fields, place=node.place)
     return name
+
+
+def _name(node: Node, what: str, made: Parts) -> str:
+    name = yaml_source.require(node, "name", what)
+    if "${" in name.text():
+        text = f"the name of {what} is {name.text()}, with a variable that only `s` resolves: write the name out"
+        made.notes.append(Note(name.place, text, error=True))
+    return name.text()
 
 
 def _role(node: Node) -> Role:
@@ -121,7 +132,7 @@ def _statement(node: Node) -> dict[str, Any]:
 def _function(service: str, node: Node, made: Parts, at: At) -> str:
     if isinstance(node.value, str):
         return node.text()
-    name = yaml_source.require(node, "name", "the function").text()
+    name = _name(node, "the function", made)
     what = f"the function '{name}'"
     if not service:
         raise TemplateError(node.place, f"{what} needs a service beside it")
@@ -130,6 +141,7 @@ def _function(service: str, node: Node, made: Parts, at: At) -> str:
     made.notes += lacking
     if lacking:
         return name
+    fields.setdefault("handler", DEFAULT_HANDLER)
     made.functions.append(
         Function(service=service, name=name, fields=fields, code=_code(node, what, at), place=node.place)
     )
