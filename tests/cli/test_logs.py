@@ -171,6 +171,41 @@ def test_since_is_refused_with_what_was_expected(text: str) -> None:
         command.since_time(text, NOW)
 
 
+def test_a_search_finds_lines(data_dir: Path) -> None:
+    assert said(run(data_dir, "demo/hello", "--search", "ago not 5*")) == [("r-1", "7300 ago"), ("r-5", "10 ago")]
+    assert said(run(data_dir, "demo/hello", "--search", "requestId:r-3 or qualifier:prod", "--since", "10m")) == [
+        ("r-3", "500 ago")
+    ]
+    assert "No lines of hello match." in run(data_dir, "hello", "--search", "nothing").stderr
+
+
+def test_sql_counts_lines(data_dir: Path) -> None:
+    sql = "select qualifier, count(*) as lines group by qualifier order by lines"
+    assert run(data_dir, "demo/hello", "--sql", sql).stdout == "qualifier  lines\nprod       1\n           2\n"
+    found = run(data_dir, "demo/hello", "--search", "500", "--sql", "select requestId as id", "--json")
+    assert found.stdout == '{"id":"r-3"}\n'
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (("--search", "(a"), "--search: the search is invalid: it ends where"),
+        (("--search", "a | select 1"), "--search: the search is invalid: it has SQL"),
+        (("--search", "nofield:a"), "--search: key (nofield) is not config as key value config"),
+        (("--sql", "select nofield"), "--sql: line 1:8: Column 'nofield' cannot be resolved"),
+        (("--sql", "drop table log"), "--sql: line 1:1: mismatched input 'drop'"),
+    ],
+)
+def test_a_query_is_refused_in_the_log_services_words(data_dir: Path, option: tuple[str, str], says: str) -> None:
+    result = run(data_dir, "demo/hello", *option)
+    assert isinstance(result.exception, ConfigurationError)
+    assert says in str(result.exception)
+
+
+def test_sql_does_not_follow(data_dir: Path) -> None:
+    assert "leave out --follow" in run(data_dir, "demo/hello", "--sql", "select 1", "-f").stderr
+
+
 def test_since_cannot_lie_in_the_future() -> None:
     with pytest.raises(ConfigurationError, match="is in the future"):
         command.since_time("2033-01-01", NOW)

@@ -1,4 +1,4 @@
-"""`sesame logs`: prints a function's log lines with time and request id; with --follow also new ones as they arrive.
+"""`sesame logs`: prints a function's log lines with time and request id, those that a search finds, or what SQL counts.
 
 Reads the data directory's log file, so it works whether Sesame runs or not. Changes nothing.
 """
@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
 from sesame.model.errors import ConfigurationError
 from sesame.settings import TABLE
+from sesame.store.logs.query.refusals import QueryRefused
 from sesame.store.logs.reader import LogLine, LogReader, Query
 
 FOLLOW_EVERY_S = 0.2
@@ -29,6 +30,8 @@ UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 # A line as it is printed.
 Form = Callable[[LogLine], str]
+# Picks lines of those that were read.
+Pick = Callable[[Sequence[LogLine]], Sequence[LogLine]]
 
 _AGO = re.compile(r"([0-9]{1,9})([smhd])")
 
@@ -40,14 +43,25 @@ _AGO = re.compile(r"([0-9]{1,9})([smhd])")
 @click.option("-f", "--follow", is_flag=True, help="Also print new lines as they arrive, until Ctrl-C.")
 @click.option("-r", "--request-id", metavar="ID", help="Only the lines of this call.")
 @click.option("--since", metavar="WHEN", help="Only lines since then: 30s, 10m, 2h, 3d ago, or an ISO time (UTC).")
+@click.option("--search", metavar="QUERY", help="Only lines that this search of the Log Service finds.")
+@click.option("--sql", metavar="SELECT", help="Print what this SQL says of the lines, which are the table log.")
 @with_json_lines
 @with_settings("data_dir")
 def logs(
-    function: str | None, follow: bool, request_id: str | None, since: str | None, as_json: bool, **flags: Any
+    function: str | None,
+    follow: bool,
+    request_id: str | None,
+    since: str | None,
+    search: str | None,
+    sql: str | None,
+    as_json: bool,
+    **flags: Any,
 ) -> None:
     """Prints what FUNCTION has written: time, request id, line. With -r the call says which function it was."""
     if function is None and request_id is None:
         raise click.UsageError("name a function, as demo/hello or demo/hello:prod, or a call by its request id with -r")
+    if sql is not None and follow:
+        raise click.UsageError("--sql looks at what is there: leave out --follow")
     data_dir = _data_dir(settle(flags).data_dir, by_flag=flags["data_dir"] is not None)
     output.note(f"Logs of {data_dir.path}.")
     reader = LogReader(data_dir.logs)
@@ -57,13 +71,42 @@ def logs(
         query = msgspec.structs.replace(query, **_named(reader, function, follow=follow))
     form = json_line_of if as_json else shown_line
     try:
-        found, last = print_all(reader, query, form)
+        if sql is not None:
+            _print_table(reader, query, f"{search or '*'} | {sql}", as_json=as_json)
+            return
+        pick = _all if search is None else _matching(search)
+        found, last = print_all(reader, query, form, pick)
         if follow:
-            print_on(reader, query, last, form)
+            print_on(reader, query, last, form, pick)
     except KeyboardInterrupt:
         return
+    except QueryRefused as error:
+        raise ConfigurationError(f"--{'search' if error.part == 'search' else 'sql'}: {error.message}") from error
     if not found:
         output.note(f"No lines of {function or request_id} match.")
+
+
+def _all(lines: Sequence[LogLine]) -> Sequence[LogLine]:
+    return lines
+
+
+def _matching(search: str) -> Pick:
+    # Loaded only for a query: DuckDB and sqlglot take a second.
+    from sesame.store.logs.line_queries import Matching
+
+    return Matching(search, time.time()).of
+
+
+def _print_table(reader: LogReader, query: Query, text: str, *, as_json: bool) -> None:
+    from sesame.store.logs.line_queries import select
+
+    table = select(reader, query, text, time.time())
+    if as_json:
+        objects = (dict(zip(table.columns, row, strict=True)) for row in table.rows)
+        _write(msgspec.json.encode(each).decode() for each in objects)
+        return
+    shown = output.harmless if sys.stdout.isatty() else str
+    _write(map(shown, output.aligned([table.columns, *table.rows])))
 
 
 def _named(reader: LogReader, function: str, *, follow: bool) -> dict[str, str | None]:
@@ -135,24 +178,30 @@ def since_time(text: str, now: float) -> float:
     return when.timestamp()
 
 
-def print_all(reader: LogReader, query: Query, form: Form | None = None) -> tuple[int, int]:
+def print_all(reader: LogReader, query: Query, form: Form | None = None, pick: Pick = _all) -> tuple[int, int]:
     """Prints every matching line, page by page; returns their number and the id after which to continue."""
     count, last = 0, query.after_id
     while True:
         lines, last = reader.read_on(msgspec.structs.replace(query, after_id=last))
-        _print(lines, form or shown_line)
-        count += len(lines)
+        picked = pick(lines)
+        _write(map(form or shown_line, picked))
+        count += len(picked)
         if len(lines) < query.limit:
             return count, last
 
 
 def print_on(
-    reader: LogReader, query: Query, last: int, form: Form | None = None, wait: Callable[[float], None] = time.sleep
+    reader: LogReader,
+    query: Query,
+    last: int,
+    form: Form | None = None,
+    pick: Pick = _all,
+    wait: Callable[[float], None] = time.sleep,
 ) -> None:
     """Prints new lines as they arrive; ends only by an exception."""
     while True:
         wait(FOLLOW_EVERY_S)
-        _count, last = print_all(reader, msgspec.structs.replace(query, after_id=last), form)
+        _count, last = print_all(reader, msgspec.structs.replace(query, after_id=last), form, pick)
 
 
 def line_of(line: LogLine, *, terminal: bool) -> str:
@@ -186,8 +235,8 @@ def _time_of(line: LogLine) -> str:
     return f"{when.removesuffix('+00:00')}Z"
 
 
-def _print(lines: list[LogLine], form: Form) -> None:
-    text = "".join(form(line) + "\n" for line in lines)
+def _write(lines: Iterable[str]) -> None:
+    text = "".join(line + "\n" for line in lines)
     sys.stdout.buffer.write(text.encode("utf-8", "replace"))
     sys.stdout.buffer.flush()
 

@@ -149,7 +149,8 @@ class Conditions:
         if self._fields.has_rest and not line.include_keys:
             elsewhere = {*self._fields.with_column, *own} | set(line.exclude_keys)
             without = dict.fromkeys(sorted(elsewhere))
-            rest = f"json_merge_patch(rest, {literal(msgspec.json.encode(without).decode())})" if without else "rest"
+            patch = literal(msgspec.json.encode(without).decode())
+            rest = f"CASE WHEN rest IS NOT NULL THEN json_merge_patch(rest, {patch}) END" if without else "rest"
             places.append(_Place(rest, rule, is_rest=True))
         return places
 

@@ -93,7 +93,8 @@ class LogQueries:
         """The logs that match; those that were found until then when it is interrupted."""
         rows: list[LogRow] = []
         processed = 0
-        with self._opened(search, source, interrupt, partial=True) as (connection, fields):
+        # What was found until an interrupt is an answer, too.
+        with contextlib.suppress(duckdb.InterruptException), self._opened(source, interrupt) as (connection, fields):
             condition = _condition(search, fields)
             order = "DESC" if page.reverse else "ASC"
             for first, last in _windows(search, source, page):
@@ -112,7 +113,7 @@ class LogQueries:
     def histogram(self, search: Search, source: Source, width_s: int, interrupt: Interrupt) -> dict[int, int]:
         """How many logs match, by the start of their interval, a multiple of `width_s`; none for those without."""
         counts: dict[int, int] = {}
-        with self._opened(search, source, interrupt) as (connection, fields):
+        with self._in_time(), self._opened(source, interrupt) as (connection, fields):
             found = connection.execute(
                 f"SELECT time_s - time_s % {width_s} AS start, count(*) FROM logs WHERE {_condition(search, fields)} "
                 "GROUP BY start ORDER BY start"
@@ -134,7 +135,7 @@ class LogQueries:
         sql.add_from(tree)
         sql.bound_rows(tree)
         sql.name_columns(tree)
-        with self._opened(search, source, interrupt) as (connection, fields):
+        with self._in_time(), self._opened(source, interrupt) as (connection, fields):
             columns = columns_of(search.index, fields)
             used = sql.check_columns(tree, columns)
             everything = sql.has_star(tree)
@@ -163,18 +164,23 @@ class LogQueries:
         return tuple(rows)
 
     @contextlib.contextmanager
-    def _opened(
-        self, search: Search, source: Source, interrupt: Interrupt, *, partial: bool = False
-    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Fields]]:
-        """A connection with the view `logs`. With `partial`, an interrupt ends the body without an error."""
+    def _opened(self, source: Source, interrupt: Interrupt) -> Iterator[tuple[duckdb.DuckDBPyConnection, Fields]]:
+        """A connection with the view `logs`. What DuckDB says of the body is refused in the Log Service's words."""
         try:
             with self._database.connection(interrupt) as connection:
                 yield connection, open_relation(connection, source)
-        except duckdb.InterruptException as error:
-            if not partial:
-                raise too_long(self._limits.seconds) from error
+        except duckdb.InterruptException:
+            raise
         except duckdb.Error as error:
             raise refusal_of(error, self._limits.memory_mb) from error
+
+    @contextlib.contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """Refuses a query that is interrupted."""
+        try:
+            yield
+        except duckdb.InterruptException as error:
+            raise too_long(self._limits.seconds) from error
 
 
 def _condition(search: Search, fields: Fields) -> str:
