@@ -1,6 +1,6 @@
 """Runs a copy of an SDK's pytest suite in an environment of its own, each test with a fixed seed, and gives the report.
 
-Called by `sdk_suite_oss` and `sdk_suite_oss_v2`. Never changes the suite.
+Called by `sdk_suite_oss`, `sdk_suite_oss_v2` and `sdk_suite_sls`. Never changes the suite.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Builds the endpoints (Function Compute, object storage) and has them listen.
+"""Builds the endpoints (Function Compute, object storage, the Log Service) and has them listen.
 
 Called by `app` last: when an endpoint answers, everything behind it is there.
 """
@@ -43,10 +43,12 @@ from sesame.model.service import Service
 from sesame.oss.app import OssDependencies, OssEndpoint
 from sesame.oss.lifecycle import LIFECYCLE_EVERY_S, Lifecycle
 from sesame.settings import TABLE, Settings
+from sesame.sls.app import SlsDependencies, SlsEndpoint
 
 CODE_UPLOADS_SWEPT_EVERY_S = 600.0
 VIRTUAL_HOSTS = ("oss.localhost",)
-# Servers that share the process's descriptors: Function Compute with and without TLS, object storage, one to come.
+LOG_HOSTS = ("localhost", "sls.localhost")
+# Servers that share the process's descriptors: Function Compute with and without TLS, object storage, the Log Service.
 ENDPOINTS_MAX = 4
 DESCRIPTORS_WITHOUT_LIMIT = 1_000_000
 
@@ -82,6 +84,7 @@ async def open_endpoints(
     fc = untraced if tracers is None else tracers.around_endpoint(untraced)
     tls = _own_tls(needs.settings)
     urls = {"oss": await _listen(needs, _oss(needs, storage, identity), "oss_port", tls)}
+    urls["sls"] = await _listen(needs, _sls(needs, storage, identity), "sls_port", tls)
     if needs.settings.https_port is not None:
         urls["fc_https"] = await _listen(needs, fc, "https_port", Certificates(control.domains.find).context())
     urls["fc"] = await _listen(needs, fc, "port", tls)
@@ -134,7 +137,7 @@ def _control(needs: EndpointNeeds, storage: Storage, identity: Identity, uploads
         queue=storage.queue,
         deliveries=storage.queue.deliveries,
         wall_clock=needs.clocks.wall,
-        own_hosts=OwnHosts.of((settings.host, socket.gethostname()), VIRTUAL_HOSTS),
+        own_hosts=OwnHosts.of((settings.host, socket.gethostname()), (*VIRTUAL_HOSTS, "sls.localhost")),
     )
     return Control.over(storage.catalog, given)
 
@@ -197,6 +200,21 @@ def _oss(needs: EndpointNeeds, storage: Storage, identity: Identity) -> Endpoint
     return AsgiEndpoint(oss, oss.refuse)
 
 
+def _sls(needs: EndpointNeeds, storage: Storage, identity: Identity) -> Endpoint:
+    return SlsEndpoint(
+        SlsDependencies(
+            store=storage.logstores,
+            authentication=identity.authentication,
+            authorization=identity.authorization,
+            clock=needs.clocks.wall,
+            callers_clock=needs.callers_wall,
+            region=needs.settings.region,
+            account_id=identity.account_id,
+            own_hosts=(*LOG_HOSTS, needs.settings.host, socket.gethostname()),
+        )
+    )
+
+
 def _limits() -> Limits:
     """Follow from what this process may open and from the memory of the machine, in equal parts for each endpoint."""
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -207,12 +225,13 @@ def _limits() -> Limits:
 
 async def _listen(needs: EndpointNeeds, endpoint: Endpoint, setting: str, tls: ssl.SSLContext | None = None) -> str:
     """Serves an endpoint on the port of this setting and returns its URL."""
-    port = getattr(needs.settings, setting)
-    host = needs.settings.host
+    settings = needs.settings
+    port = settings.resolved_sls_port() if setting == "sls_port" else getattr(settings, setting)
+    host = settings.host
     server = HttpServer(endpoint, host=host, port=port, tls=tls, limits=_limits(), clocks=needs.clocks)
     try:
         await server.start()
     except ConfigurationError as error:
         raise ConfigurationError(f"{TABLE[setting].flag} {port}: {error}") from error
-    needs.teardown.push_async_callback(server.stop, needs.settings.drain_s)
+    needs.teardown.push_async_callback(server.stop, settings.drain_s)
     return server.local_url

@@ -29,6 +29,7 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fc: str
     fc_https: str = ""
     oss: str = ""
+    sls: str = ""
     metrics: str = ""
     sandbox: str
     pid: int

@@ -28,6 +28,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "traces": ("none", "otlp"),
 }
 CREDENTIALS_VALIDITY_S_MIN = 900
+PORT_MAX = 65535
 LOG_MAX_MB_MIN = 16
 LOG_BYTES_PER_CALL_MIN = 4096
 DATABASE_SCHEMES = ("postgresql://", "postgres://")
@@ -73,6 +74,13 @@ class Settings(msgspec.Struct, frozen=True):
         Path | None, _meta("Private key (PEM, without a password) of `--tls-cert`.", shown_default="no TLS")
     ] = None
     oss_port: Annotated[int, _meta("Port of the OSS endpoint; 0 takes any free one.")] = 9001
+    sls_port: Annotated[
+        int | None,
+        _meta(
+            "Port of the Log Service endpoint; 0 takes any free one.",
+            shown_default="the one after `--oss-port`, or any free one where that is 0",
+        ),
+    ] = None
     metrics_port: Annotated[
         int | None,
         _meta(
@@ -212,6 +220,12 @@ class Settings(msgspec.Struct, frozen=True):
     record_max_mb: Annotated[int, _meta("Most MB of recorded calls; beyond it the oldest go first.")] = 256
     record_retention_days: Annotated[float, _meta("Days for which recorded calls are kept.")] = 7.0
 
+    def resolved_sls_port(self) -> int:
+        """0 for any free one."""
+        if self.sls_port is not None:
+            return self.sls_port
+        return self.oss_port + 1 if 0 < self.oss_port < PORT_MAX else 0
+
     def resolved_runtimes_dir(self) -> Path:
         return self.runtimes_dir or places.default_root()
 
@@ -315,9 +329,9 @@ def _pairs(raw: str, source: str, expected: str) -> dict[str, str]:
 
 
 def _check(settings: Settings) -> None:
-    for name in ("port", "https_port", "oss_port", "metrics_port"):
-        if not 0 <= (getattr(settings, name) or 0) <= 65535:
-            raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected 0 to 65535")
+    for name in ("port", "https_port", "oss_port", "sls_port", "metrics_port"):
+        if not 0 <= (getattr(settings, name) or 0) <= PORT_MAX:
+            raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected 0 to {PORT_MAX}")
     for name in ("host", "metrics_host"):
         if not getattr(settings, name):
             raise ConfigurationError(

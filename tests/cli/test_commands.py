@@ -14,7 +14,7 @@ from tests.support import forked
 
 from sesame.cli import output
 from sesame.cli.doctor import doctor
-from sesame.cli.env import env
+from sesame.cli.env import env, log_service_endpoint
 from sesame.cli.runtimes import runtimes
 from sesame.data_dir import Credentials, DataDir, Endpoints
 from sesame.model.errors import ConfigurationError
@@ -196,7 +196,21 @@ def test_env_and_endpoints_name_the_tls_endpoint_when_it_is_served(tmp_path: Pat
     assert "export FC_HTTPS_ENDPOINT=https://127.0.0.1:2" in said.splitlines()
 
 
-@pytest.mark.parametrize("flag", ["--oss-port", "--https-port"])
+@pytest.mark.parametrize(
+    ("url", "endpoint"),
+    [
+        ("http://127.0.0.1:9002", "http://sls.localhost:9002"),
+        ("http://127.0.0.1:80", "127.0.0.1"),
+        ("https://[::1]:9002", "https://sls.localhost:9002"),
+        ("http://192.0.2.7:9002", "http://192.0.2.7:9002"),
+        ("http://logs.example:9002", "http://logs.example:9002"),
+    ],
+)
+def test_env_names_the_log_service_as_its_clients_reach_it(url: str, endpoint: str) -> None:
+    assert log_service_endpoint(url) == endpoint
+
+
+@pytest.mark.parametrize("flag", ["--oss-port", "--sls-port", "--https-port"])
 def test_doctor_looks_at_every_port(tmp_path: Path, flag: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -126,7 +126,16 @@ def test_a_secret_is_not_repeated_when_it_is_refused(tmp_path: Path) -> None:
     assert "access_key_secret" in str(raised.value)
 
 
-@pytest.mark.parametrize("flag", ["--sls-port", "--sts-port"])
+@pytest.mark.parametrize(
+    ("given", "port"),
+    [({}, 9002), ({"oss_port": 7001}, 7002), ({"oss_port": 0}, 0), ({"oss_port": 65535}, 0), ({"sls_port": 80}, 80)],
+    ids=str,
+)
+def test_the_log_service_is_on_the_port_after_that_of_object_storage(given: dict[str, int], port: int) -> None:
+    assert settings.load(given, {}).resolved_sls_port() == port
+
+
+@pytest.mark.parametrize("flag", ["--sts-port"])
 def test_an_endpoint_that_is_not_served_has_no_setting(flag: str) -> None:
     assert flag not in CliRunner().invoke(start, ["--help"]).output
     assert flag not in DOCS.read_text(encoding="utf-8")

@@ -74,7 +74,8 @@ def test_the_container_runs_sesame_with_settings_that_exist() -> None:
     assert set(variables) <= names
     assert settings.load({}, variables, None).sandbox == "plain"
     exposed = next(arguments for instruction, arguments in steps if instruction == "EXPOSE").split()
-    assert exposed == [str(settings.Settings().port), str(settings.Settings().oss_port)]
+    usual = settings.Settings()
+    assert exposed == [str(port) for port in (usual.port, usual.oss_port, usual.resolved_sls_port())]
     (volume,) = (arguments for instruction, arguments in steps if instruction == "VOLUME")
     assert Path(variables["SESAME_DATA_DIR"]).is_relative_to(volume)
     assert [each for each, _arguments in steps if each in ("USER", "CMD")] == ["USER", "CMD"]

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from aliyun.log import LogClient
-from tests.sls.fake_store import FakeStore
+from aliyun.log import IndexConfig, IndexKeyConfig, IndexLineConfig, LogClient
 from tests.support.databases import new_database
 
 from sesame.http.server import HttpServer
@@ -24,9 +23,11 @@ from sesame.identity.issuer import Issuer
 from sesame.identity.keys import AccessKeys
 from sesame.identity.roles import Roles, new_role, role_arn
 from sesame.identity.tokens import Tokens, master_key
+from sesame.model.clocks import SystemClocks
 from sesame.model.role import Policy
 from sesame.sls.app import SlsDependencies, SlsEndpoint
 from sesame.store.catalog import Catalog
+from sesame.store.logs.logstores.store import LogStorage
 from sesame.store.sql.database import Database
 
 T = TypeVar("T")
@@ -41,7 +42,6 @@ class RunningEndpoint:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._ahead_s = 0.0
-        self.store = FakeStore()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="sls-endpoint", daemon=True)
 
@@ -82,9 +82,11 @@ class RunningEndpoint:
         await self._roles.seed(ACCOUNT, {})
         tokens = Tokens(await master_key(catalog), self.clock)
         self._issuer = Issuer(tokens, self._roles, self.clock)
+        self._store = LogStorage(self._root / "logs.db", self._root / "segments", SystemClocks(), durable=False)
+        await self._store.open()
         endpoint = SlsEndpoint(
             SlsDependencies(
-                store=self.store,
+                store=self._store,
                 authentication=Authentication(keys, tokens),
                 authorization=Authorization(catalog, self._roles),
                 clock=self.clock,
@@ -100,6 +102,7 @@ class RunningEndpoint:
 
     async def _stop(self) -> None:
         await self._server.stop(grace_s=1.0)
+        await self._store.close()
         await self._database.close()
 
     def of_role(self, name: str, *statements: dict[str, Any], **options: Any) -> LogClient:
@@ -136,8 +139,11 @@ def root(endpoint: RunningEndpoint) -> LogClient:
 
 @pytest.fixture
 def logstore(root: LogClient) -> Iterator[tuple[str, str]]:
-    """A project and an empty logstore of two shards in it, gone afterwards."""
+    """A project and an empty logstore of two shards with an index in it, gone afterwards."""
     root.create_project("big-game", "a game")
     root.create_logstore("big-game", "app-log", ttl=7)
+    keys = {"message": IndexKeyConfig([" ", ","], doc_value=True)}
+    index = IndexConfig(line_config=IndexLineConfig([" ", ","]), key_config_list=keys)
+    root.create_index("big-game", "app-log", index)
     yield "big-game", "app-log"
     root.delete_project("big-game")

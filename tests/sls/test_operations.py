@@ -83,6 +83,7 @@ def test_a_logstore_that_cannot_be_kept_is_refused(
 
 
 def test_indexes(root: LogClient, logstore: Logstore) -> None:
+    root.delete_index(*logstore)
     assert code_of(root.get_index_config, *logstore) == "IndexConfigNotExist"
     leaves = IndexJsonKeyConfig(index_all=True, max_depth=3)
     leaves.add_key("a.b", "long", doc_value=True, alias="ab")
@@ -109,7 +110,7 @@ def test_indexes(root: LogClient, logstore: Logstore) -> None:
 @pytest.mark.parametrize("compress", [True, False])
 def test_logs_are_written_and_pulled(root: LogClient, logstore: Logstore, compress: bool) -> None:
     tags = [("host", "h-1")]
-    put(root, logstore, "one", "zwei ü", topic="t", compress=compress, logtags=tags)
+    put(root, logstore, "one", "zwei ü", topic="t", compress=compress, logtags=tags, hashKey="0" * 32)
     cursor = root.get_begin_cursor(*logstore, 0).get_cursor()
     pulled = root.pull_logs(*logstore, 0, cursor, compress=compress)
     assert pulled.get_loggroup_count() == 1
@@ -132,17 +133,19 @@ def test_a_hash_key_chooses_the_shard(root: LogClient, logstore: Logstore) -> No
 @pytest.mark.parametrize("version", [1, 2])
 def test_logs_are_found_by_both_versions_of_get_logs(root: LogClient, logstore: Logstore, version: int) -> None:
     sdk = root if version == 2 else first_version()
-    put(root, logstore, "one", "two", topic="Thema ü")
-    put(root, logstore, "three")
-    found = sdk.get_log(*logstore, *lately(), query="o")
-    assert [each.contents["message"] for each in found.get_logs()] == ["one", "two"]
+    put(root, logstore, "good one", "good two", topic="Thema ü")
+    put(root, logstore, "bad")
+    found = sdk.get_log(*logstore, *lately(), query="good")
+    assert [each.contents["message"] for each in found.get_logs()] == ["good one", "good two"]
     assert (found.is_completed(), found.get_count(), found.get_has_sql()) == (True, 2, False)
-    assert (found.get_where_query(), found.get_agg_query()) == ("o", "")
-    assert (found.get_processed_rows(), found.get_query_mode().value) == (2, 0)
-    assert sdk.get_log(*logstore, *lately(), topic="Thema ü", reverse=True, size=1).get_logs()[0].contents[
-        "message"
-    ] == ("two")
-    assert sdk.get_log(*logstore, *lately(), query="* | select count(*)").get_has_sql()
+    assert (found.get_where_query(), found.get_agg_query()) == ("good", "")
+    assert (found.get_processed_rows() >= 2, found.get_query_mode().value) == (True, 0)
+    last = sdk.get_log(*logstore, *lately(), topic="Thema ü", reverse=True, size=1).get_logs()
+    assert [each.contents["message"] for each in last] == ["good two"]
+    counted = sdk.get_log(*logstore, *lately(), query="* | select count(*) as n")
+    assert (counted.get_has_sql(), counted.get_logs()[0].contents) == (True, {"n": "3"})
+    assert code_of(sdk.get_log, *logstore, *lately(), query="good and (") == "InvalidQueryString"
+    assert code_of(sdk.get_log, *logstore, *lately(), query="* | select unheard") == "ParameterInvalid"
     assert code_of(sdk.get_log, *logstore, *lately(), query="* | select 1", offset=5) == "ParameterInvalid"
     assert code_of(sdk.get_log, *logstore, 5, 5) == "InvalidTimeRange"
 
@@ -154,7 +157,7 @@ def first_version() -> LogClient:
     return sdk
 
 
-def test_histograms_topics_and_contexts(root: LogClient, logstore: Logstore) -> None:
+def test_histograms_and_topics(root: LogClient, logstore: Logstore) -> None:
     put(root, logstore, "one", "two", "three", topic="a")
     put(root, logstore, "four", topic="b")
     histogram = root.get_histograms(GetHistogramsRequest(*logstore, *lately(), "", "*"))
@@ -163,12 +166,19 @@ def test_histograms_topics_and_contexts(root: LogClient, logstore: Logstore) -> 
     assert (topics.get_topics(), topics.get_next_token()) == (["a"], "a")
     topics = root.list_topics(ListTopicsRequest(*logstore, topics.get_next_token(), 1))
     assert (topics.get_topics(), topics.get_next_token()) == (["b"], "")
-    context = root.get_context_logs(*logstore, "one", "meta", 5, 5)
+
+
+def test_contexts(root: LogClient, logstore: Logstore) -> None:
+    put(root, logstore, "one", "two", "three", "four")
+    row = root.get_log(*logstore, *lately(), query="two | with_pack_meta").get_logs()[0].contents
+    pack = (row["__tag__:__pack_id__"], row["__pack_meta__"])
+    context = root.get_context_logs(*logstore, *pack, 5, 5)
     assert context.is_completed()
     assert (context.get_back_lines(), context.get_forward_lines(), context.get_total_lines()) == (1, 2, 4)
-    assert [each.contents["__index_number__"] for each in context.get_logs()] == ["-1", "0", "1", "2"]
+    found = [(each.contents["__index_number__"], each.contents["message"]) for each in context.get_logs()]
+    assert found == [("-1", "one"), ("0", "two"), ("1", "three"), ("2", "four")]
     assert code_of(root.get_context_logs, *logstore, "other", "meta", 5, 5) == "InvalidParameter"
-    assert code_of(root.get_context_logs, *logstore, "one", "meta", 0, 0) == "InvalidParameter"
+    assert code_of(root.get_context_logs, *logstore, *pack, 0, 0) == "InvalidParameter"
 
 
 def test_sql_over_a_project_names_its_logstore(root: LogClient, logstore: Logstore) -> None:

@@ -49,7 +49,16 @@ class Finding(msgspec.Struct, frozen=True, rename="camel"):
 @click.option("--check", "checks_data", is_flag=True, help="Verify each file and digest of the data directory.")
 @with_json
 @with_settings(
-    "data_dir", "database", "interpreters", "runtimes_dir", "port", "https_port", "oss_port", "sandbox", "cpu"
+    "data_dir",
+    "database",
+    "interpreters",
+    "runtimes_dir",
+    "port",
+    "https_port",
+    "oss_port",
+    "sls_port",
+    "sandbox",
+    "cpu",
 )
 def doctor(checks_data: bool, as_json: bool, **flags: Any) -> None:
     """Checks interpreters, packages, the sandbox, the data directory and the ports."""
@@ -184,6 +193,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
         ("--port", settings.port),
         ("--https-port", settings.https_port),
         ("--oss-port", settings.oss_port),
+        ("--sls-port", settings.resolved_sls_port()),
     ):
         if not port:
             continue

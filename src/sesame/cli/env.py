@@ -3,8 +3,10 @@
 Prints only what is served; prints nothing and fails when no Sesame runs. Changes nothing.
 """
 
+import ipaddress
 import shlex
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -36,6 +38,8 @@ def env(form: str, as_json: bool, **flags: Any) -> None:
         "FC_ENDPOINT": endpoints.fc,
         "FC_HTTPS_ENDPOINT": endpoints.fc_https,
         "OSS_ENDPOINT": endpoints.oss,
+        "SLS_ENDPOINT": log_service_endpoint(endpoints.sls) if endpoints.sls else "",
+        "SLS_PROXY": endpoints.sls,
         # For the commands that read the directory itself, such as `sesame logs`.
         TABLE["data_dir"].environment: str(data_dir.path),
     }
@@ -45,6 +49,21 @@ def env(form: str, as_json: bool, **flags: Any) -> None:
         return
     for name, value in set_values.items():
         click.echo(f"export {name}={shlex.quote(value)}" if form == "shell" else f"{name}={_dotenv(value)}")
+
+
+def log_service_endpoint(url: str) -> str:
+    """What a client of the Log Service at this URL takes as its endpoint: it puts the project before the host.
+
+    On port 80 that is the bare address. Elsewhere it is a name that has the projects below it, where there is one.
+    """
+    parts = urlsplit(url)
+    try:
+        address = ipaddress.ip_address(parts.hostname or "")
+    except ValueError:
+        return url
+    if parts.port == 80 and address.version == 4:
+        return str(address)
+    return url.replace(parts.netloc, f"sls.localhost:{parts.port}") if address.is_loopback else url
 
 
 def _dotenv(value: str) -> str:

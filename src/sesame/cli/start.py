@@ -121,6 +121,7 @@ def greet(sesame: Sesame, settings: Settings) -> None:
     for name, url in (
         ("FC over TLS", endpoints.fc_https),
         ("OSS", endpoints.oss),
+        ("Log Service", endpoints.sls),
         ("Metrics", endpoints.metrics),
     ):
         if url:

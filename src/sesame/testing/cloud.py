@@ -111,6 +111,11 @@ class Cloud:
         return str(self._hello()["oss"])
 
     @property
+    def sls_endpoint(self) -> str:
+        """The address of the Log Service; docs/log-service.md says how its SDKs reach it."""
+        return str(self._hello()["sls"])
+
+    @property
     def account_id(self) -> str:
         return str(self._hello()["account_id"])
 

@@ -120,6 +120,7 @@ class _Server:
         return {
             "fc": endpoints.fc,
             "oss": endpoints.oss,
+            "sls": endpoints.sls,
             "region": endpoints.region,
             "sandbox": endpoints.sandbox,
             "account_id": key.account_id,
