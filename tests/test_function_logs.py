@@ -115,3 +115,4 @@ async def test_lines_are_where_the_services_log_config_says_if_its_role_may_writ
     (row,) = await measured()
     assert row["requestId"] == called.headers["X-Fc-Request-Id"]
     assert (row["functionName"], row["invocationType"], row["hasFunctionError"]) == ("f", "Sync", "false")
+    assert (row["qualifier"], row["versionId"]) == ("LATEST", "")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from sesame.model import limits
 from sesame.model.errors import ConfigurationError
 from sesame.model.logstore import LogGroup, LogRecord
 from sesame.store.logs.file import SourceKey
@@ -45,8 +46,8 @@ class FunctionLogs:
         fields = (
             ("functionName", source.function),
             ("serviceName", source.service),
-            ("qualifier", source.qualifier or "LATEST"),
-            ("versionId", source.version_id),
+            ("qualifier", source.qualifier or limits.LATEST),
+            ("versionId", version_field(source.version_id)),
             ("instanceID", source.instance_id),
         )
         records = self._taken.setdefault((route.logstore, route.shards, source.service), [])
@@ -109,6 +110,11 @@ class FunctionLogs:
             return ""
         self._failing = True
         return f"logs of functions cannot be written to their logstores, which is tried again: {error}"
+
+
+def version_field(version_id: str) -> str:
+    """The field `versionId`: empty for the present state of a service, as in the cloud."""
+    return "" if version_id == limits.LATEST else version_id
 
 
 def joined(lines: Iterable[_Line]) -> Iterator[_Line]:

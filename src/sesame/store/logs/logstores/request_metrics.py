@@ -16,6 +16,7 @@ from sesame.model.invocation import Invocation, Outcome
 from sesame.model.logstore import LogGroup, LogRecord
 from sesame.model.snapshot import Snapshot
 from sesame.store.logs.file import SourceKey
+from sesame.store.logs.logstores.function_logs import version_field
 from sesame.store.logs.logstores.interface import Logstores
 from sesame.store.logs.routes import Route, Routing
 
@@ -110,7 +111,7 @@ def fields_of(invocation: Invocation, snapshot: Snapshot, outcome: Outcome, ende
     fields = {
         "serviceName": snapshot.service,
         "functionName": snapshot.function,
-        "versionId": snapshot.version_id,
+        "versionId": version_field(snapshot.version_id),
         "qualifier": invocation.target.qualifier,
         "requestId": invocation.request_id,
         "instanceID": outcome.instance_id,
