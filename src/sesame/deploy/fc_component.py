@@ -77,7 +77,7 @@ def _service(node: Node, props: dict[str, Node], made: Parts, at: At) -> str:
     if isinstance(node.value, str):
         # The name alone: the service is another unit's, or on the server already.
         return node.text()
-    name = _name(node, "the service", made)
+    name = _name(node, "the service")
     fields = yaml_source.fields(node, fc_keys.SERVICE_KEYS, made.notes, "the service")
     role = node.mapping().get("role")
     if role is not None and isinstance(role.value, dict):
@@ -97,11 +97,12 @@ def _service(node: Node, props: dict[str, Node], made: Parts, at: At) -> str:
     return name
 
 
-def _name(node: Node, what: str, made: Parts) -> str:
+def _name(node: Node, what: str) -> str:
+    """Raises `TemplateError`: nothing of that name could be looked for on a server."""
     name = yaml_source.require(node, "name", what)
     if "${" in name.text():
         text = f"the name of {what} is {name.text()}, with a variable that only `s` resolves: write the name out"
-        made.notes.append(Note(name.place, text, error=True))
+        raise TemplateError(name.place, text)
     return name.text()
 
 
@@ -132,7 +133,7 @@ def _statement(node: Node) -> dict[str, Any]:
 def _function(service: str, node: Node, made: Parts, at: At) -> str:
     if isinstance(node.value, str):
         return node.text()
-    name = _name(node, "the function", made)
+    name = _name(node, "the function")
     what = f"the function '{name}'"
     if not service:
         raise TemplateError(node.place, f"{what} needs a service beside it")
