@@ -165,6 +165,15 @@ async def test_old_code_keeps_serving_where_that_is_asked_for(sesame: Sesame, tm
     assert await stage.call() == "main 2, other 1"
 
 
+async def test_a_new_function_that_has_no_old_code_is_told_where_it_cannot_be_loaded(
+    sesame: Sesame, tmp_path: Path
+) -> None:
+    stage = Stage(sesame, tmp_path, keep_serving=True)
+    stage.write("main.py", BROKEN)
+    assert await stage.development.deploy()
+    assert "SyntaxError" in stage.said.text
+
+
 async def test_files_that_change_while_they_are_read_are_never_mixed(sesame: Sesame, tmp_path: Path) -> None:
     stage = Stage(sesame, tmp_path)
     assert await stage.development.deploy()

@@ -85,14 +85,15 @@ class Development:
             self.project = prepared.project
             self._deployed = prepared.files
             self._matters = matters(self._given.root, [function.code for function in prepared.project.functions])
-            if not await self._may_replace(prepared):
+            first = self._loaded_first(prepared)
+            if not await self._may_replace(prepared, first):
                 return False
             await asyncio.to_thread(self._apply, prepared, asyncio.get_running_loop())
         except (SesameError, OSError) as error:
             says.failed(str(error))
             return False
-        if not self._given.keep_serving:
-            for function in _changed(prepared):
+        for function in _changed(prepared):
+            if _what(function) not in first:
                 await self._load(function)
         return True
 
@@ -148,14 +149,17 @@ class Development:
             names = sorted({(function.service, function.name) for function in prepared.project.functions})
             given.remembered.write_bytes(msgspec.json.encode(names))
 
-    async def _may_replace(self, prepared: _Prepared) -> bool:
-        """Whether the new code may be deployed: with `keep_serving`, not where it cannot be loaded."""
+    def _loaded_first(self, prepared: _Prepared) -> dict[str, bytes]:
+        """The new code of functions that have old code to keep, by what they are called in the plan."""
         if not self._given.keep_serving or self._given.load is None:
-            return True
-        zips = {step.what: step.code for step in prepared.plan.steps if step.action == "update" and step.code}
+            return {}
+        return {step.what: step.code for step in prepared.plan.steps if step.action == "update" and step.code}
+
+    async def _may_replace(self, prepared: _Prepared, first: dict[str, bytes]) -> bool:
+        """Whether the new code may be deployed: not where it cannot be loaded."""
         sound = True
         for function in prepared.project.functions:
-            code = zips.get(_what(function))
+            code = first.get(_what(function))
             if code is not None and not await self._load(function, code):
                 sound = False
         if not sound:
