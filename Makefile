@@ -2,7 +2,7 @@
 # Needs only Python 3.11 or newer (with venv); choose one with `make PYTHON=/path/to/python3.12 …`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo start test test-user test-lowest check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-logs-query bench-catalog bench-async bench-dev bench-testing bench-full clean
+.PHONY: help install demo start test test-user test-lowest check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-logs-query bench-metrics bench-catalog bench-async bench-dev bench-testing bench-full clean
 
 BIN := .venv/bin
 # Three processes of pytest for two cores, as tests also wait; each file's tests stay together: they share servers.
@@ -69,6 +69,9 @@ bench-idle: install
 bench-logs: install
 	@$(BIN)/python -m benchmarks.logs $(ARGS)
 
+bench-metrics: install
+	@$(BIN)/python -m benchmarks.metrics $(ARGS)
+
 bench-logs-query: install
 	@$(BIN)/python -m benchmarks.logs_query $(ARGS)
 
@@ -85,7 +88,7 @@ bench-dev: install
 bench-testing: install
 	@$(BIN)/python -m benchmarks.testing $(ARGS)
 
-bench-full: bench-cold bench-idle bench-logs bench-logs-query bench-catalog bench-async bench-dev bench-testing  ## All benchmarks, and the short ones longer
+bench-full: bench-cold bench-idle bench-logs bench-logs-query bench-metrics bench-catalog bench-async bench-dev bench-testing  ## All benchmarks, and the short ones longer
 	@$(MAKE) --no-print-directory bench-invoke ARGS="--rounds 15 --seconds 5"
 
 lock: $(INSTALLED)  ## Resolves the packages of every runtime anew (needs all interpreters and a network)

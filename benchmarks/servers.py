@@ -35,13 +35,14 @@ HELLO_HTTP = "def hello(request):\n    return 'hello world'\n"
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """Where a Sesame listens and with which keys it is called."""
+    """Where a Sesame listens, with which keys it is called, and its process."""
 
     port: int
     account_id: str
     region: str
     access_key_id: str
     access_key_secret: str
+    pid: int
 
     def client(self) -> "fc2.Client":
         return fc2.Client(
@@ -136,7 +137,7 @@ def sesame(*flags: str, checkout: Path | None = None) -> Iterator[Endpoint]:
                 raise RuntimeError(f"sesame start ended with {child.returncode}")
             said = json.loads(ready.read_text())
             port = int(said["fc"].rsplit(":", 1)[1])
-            yield Endpoint(port, said["account_id"], said["region"], key_id, secret)
+            yield Endpoint(port, said["account_id"], said["region"], key_id, secret, child.pid)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
