@@ -1,0 +1,94 @@
+"""The Log Service of a real server: the official consumer library follows a logstore across a restart, and nothing that
+was acknowledged is lost.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from aliyun.log import LogClient, LogItem, PutLogsRequest
+from aliyun.log.consumer import ConsumerProcessorBase, ConsumerWorker, CursorPosition, LogHubConfig
+from tests.journeys.conftest import KEY_ID, SECRET, Sesame, wait_until
+
+RUNTIME = "python3"
+LOGSTORE = ("big-game", "app-log")
+# Below it the client puts the project; its proxy is the server. Clients ask no resolver for an address.
+ENDPOINT = "127.0.0.1:80"
+PATIENCE_S = 60.0
+
+
+class Reader(ConsumerProcessorBase):
+    """Remembers what it was given, and saves how far it has come after each time."""
+
+    def __init__(self, seen: list[str]) -> None:
+        super().__init__()
+        self._seen = seen
+
+    def process(self, log_groups: Any, check_point_tracker: Any) -> None:
+        self._seen += [
+            content.Value for group in log_groups.LogGroups for log in group.Logs for content in log.Contents
+        ]
+        self.save_checkpoint(check_point_tracker, True)
+
+
+def worker(seen: list[str], **options: Any) -> ConsumerWorker:
+    config = LogHubConfig(
+        ENDPOINT,
+        KEY_ID,
+        SECRET,
+        *LOGSTORE,
+        "readers",
+        "reader-1",
+        cursor_position=CursorPosition.BEGIN_CURSOR,
+        heartbeat_interval=1,
+        data_fetch_interval=1,
+        **options,
+    )
+    return ConsumerWorker(Reader, config, args=(seen,))
+
+
+def put(client: LogClient, numbers: Sequence[int]) -> None:
+    """A group each, so that the shards take turns."""
+    for number in numbers:
+        item = LogItem(int(time.time()), contents=[("number", str(number))])
+        client.put_logs(PutLogsRequest(*LOGSTORE, "", "", [item]))
+
+
+def reach(server: Sesame, patch: pytest.MonkeyPatch) -> LogClient:
+    """Has clients reach the server, and gives one."""
+    patch.setenv("http_proxy", json.loads((server.data_dir / "endpoints.json").read_text())["sls"])
+    return LogClient(ENDPOINT, KEY_ID, SECRET)
+
+
+def test_the_consumer_library_follows_a_logstore_across_a_restart(
+    own_sesame: Sesame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    client = reach(own_sesame, monkeypatch)
+    client.create_project(LOGSTORE[0], "")
+    client.create_logstore(*LOGSTORE, ttl=7)
+    put(client, range(10))
+    seen: list[str] = []
+    first = worker(seen)
+    first.start()
+    try:
+        wait_until(lambda: len(seen) >= 10, "reading the first logs", PATIENCE_S)
+        own_sesame.kill()
+        own_sesame.start()
+        put(reach(own_sesame, monkeypatch), range(10, 20))
+        wait_until(lambda: len(set(seen)) >= 20, "reading on after the restart", PATIENCE_S)
+    finally:
+        first.shutdown()
+        first.join(PATIENCE_S)
+    assert set(seen) == {str(number) for number in range(20)}
+
+    put(client, [20])
+    rest: list[str] = []
+    second = worker(rest, cursor_end_time="end")
+    second.start()
+    second.join(PATIENCE_S)
+    assert not second.is_alive(), "the second reader did not come to the end"
+    assert rest == ["20"]
