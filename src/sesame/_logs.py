@@ -26,9 +26,13 @@ WRITING_METRICS = "writing request metrics"
 
 
 class _Services:
-    """What the log targets ask of services: their configuration, and what their roles allow."""
+    """What the log targets ask of services: their configuration, and what their roles allow.
 
-    def __init__(self, catalog: Catalog, rights: ServiceRights, arns: Arns) -> None:
+    Where no lines are `kept`, as the program that runs this Sesame takes them, none is written to logstores either.
+    """
+
+    def __init__(self, catalog: Catalog, rights: ServiceRights, arns: Arns, *, kept: bool) -> None:
+        self._kept = kept
         self._catalog = catalog
         self._rights = rights
         self._arns = arns
@@ -42,6 +46,8 @@ class _Services:
 
     def objection(self, service: Service, project: str, logstore: str) -> str:
         """As in the cloud, a service without a role writes to no logstore."""
+        if not self._kept:
+            return "the program that runs this Sesame takes what functions write"
         resource = self._arns.logstore(project, logstore)
         if not service.role:
             return f"service {service.service_name} has no role: give it one that allows {WRITE_LOGS} on {resource}"
@@ -67,7 +73,7 @@ def open_log_targets(settings: Settings, clocks: Clocks, storage: Storage, ident
     """From here on the log store asks where lines go."""
     arns = Arns(settings.region, identity.account_id)
     rights = ServiceRights(identity.roles, identity.authorization, clocks.wall)
-    services = _Services(storage.catalog, rights, arns)
+    services = _Services(storage.catalog, rights, arns, kept=storage.logs is not None)
     targets = LogTargets(storage.logstores.metadata, services.service_of, services.objection)
     if storage.logs is not None:
         storage.logs.router = Router(targets.route)

@@ -1,14 +1,18 @@
 """Segments: found like the tail, joined, made again when missing, and deleted with their logs."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
-from tests.store.logstores.conftest import opened
+from tests.store.logstores.conftest import INDEX, opened
 from tests.store.logstores.test_store import DAY_S, NOW_S, group, messages
 from tests.support.fakes import FakeClocks
 
+from sesame.data_dir import DataDir
+from sesame.model.logstore import LogProject, Logstore
 from sesame.store.logs.logstores import sealing
 from sesame.store.logs.logstores.store import LogStorage
+from sesame.store.upkeep.backup import back_up, restore
 
 
 async def test_sealed_logs_are_found_beside_the_tail_made_again_when_missing_and_deleted_in_time(
@@ -36,6 +40,30 @@ async def test_sealed_logs_are_found_beside_the_tail_made_again_when_missing_and
     assert await messages(storage) == []
     assert not segment.exists()
     await storage.close()
+
+
+async def test_a_backup_has_the_logs_and_their_segments_are_made_again(
+    data: Path, clocks: FakeClocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "TAIL_ROWS", 2)
+    storage = await opened(data, clocks)
+    await storage.create_project(LogProject("p"))
+    await storage.create_logstore(Logstore("p", "l", ttl_days=7))
+    await storage.create_index("p", "l", INDEX)
+    await storage.append("p", "l", group("first", "second"))
+    await storage.seal()
+    await storage.append("p", "l", group("third"))
+    await storage.close()
+    backup, restored = tmp_path / "backup", tmp_path / "restored"
+    await asyncio.to_thread(back_up, DataDir(data), backup)
+    await asyncio.to_thread(restore, backup, DataDir(restored))
+    again = await opened(restored, clocks)
+    assert await messages(again) == ["first", "second", "third"]
+    assert files_in(restored) == []
+    await again.seal()
+    assert await messages(again) == ["first", "second", "third"]
+    assert len(files_in(restored)) == 1
+    await again.close()
 
 
 def files_in(folder: Path) -> list[Path]:
