@@ -23,12 +23,12 @@ from sesame.store.logs.query.padding import take_padding
 from sesame.store.logs.query.refusals import QueryRefused, sql_error, too_long
 from sesame.store.logs.query.relation import Fields, Source, open_relation
 from sesame.store.logs.query.rows import LogRow
-from sesame.store.logs.query.segments import field_of
+from sesame.store.logs.query.segments import GROUP_ROWS, field_of
 from sesame.store.logs.query.tree import Parsed
 from sesame.store.logs.query.values import text_of
 
 # A search looks at so many logs first, and at twice as many each time that it finds too few.
-FIRST_ROWS = 100_000
+FIRST_ROWS = 2 * GROUP_ROWS
 FETCHED_TOGETHER = 1_000
 
 
