@@ -257,7 +257,7 @@ def lines_of(server: Server, *arguments: str) -> list[tuple[str, str]]:
 
 def until(server: Server, last: str, *arguments: str) -> list[tuple[str, str]]:
     """The lines, once the flusher has written the one that is awaited."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         done = sesame("logs", *arguments, f"--data-dir={server.data_dir}")
         if last in done.stdout:

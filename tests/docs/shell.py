@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support import forked
+from tests.support import forked, plain_pytest
 
 TIMEOUT_S = 120
 # What makes a command more than a program with arguments.
@@ -90,4 +90,8 @@ def clean_environment(**more: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("SESAME_", "FC_", "ACCESS_KEY", "OSS_"))
     }
-    return kept | {"PATH": f"{Path(sys.executable).parent}:{kept.get('PATH', '')}", **more}
+    ours = {
+        "PATH": f"{Path(sys.executable).parent}:{kept.get('PATH', '')}",
+        "PYTEST_ADDOPTS": shlex.join(plain_pytest.OPTIONS),
+    }
+    return kept | ours | more

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support import plain_pytest
 
 from sesame.deploy import sources
 
@@ -37,7 +38,7 @@ def test_nothing_in_its_template_is_wrong_or_without_meaning(project: Path, monk
 
 def test_their_tests_pass() -> None:
     """In one run, so that they share a Sesame."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-rA", "."]
+    command = [sys.executable, "-m", "pytest", "-q", *plain_pytest.OPTIONS, "-p", "no:asyncio", "-rA", "."]
     done = subprocess.run(command, cwd=EXAMPLES, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     for project in PROJECTS:

@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 STDIN, STDOUT, STDERR, SERVER_ERROR, RESIZE, SERVER_CLOSE = range(6)
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 CLOSE_TIMEOUT_S = 1.0
 PROMPT = "what next? "
 # The oldest and the newest: what enters an instance runs under its runtime's interpreter.

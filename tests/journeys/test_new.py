@@ -10,7 +10,7 @@ import pytest
 import requests
 from tests.journeys.conftest import RUNTIMES, Sesame, wait_until
 from tests.journeys.test_http_functions import install
-from tests.support import command_line
+from tests.support import command_line, plain_pytest
 
 OLD_AND_NEW = pytest.mark.parametrize("runtime", [RUNTIMES[0], RUNTIMES[-1]])
 Command = Callable[..., command_line.Done]
@@ -92,6 +92,6 @@ def test_a_flask_application(run: Command, start: Callable[[str], str], runtime:
     assert requests.get(url, timeout=60).json()["service"] == name.partition("/")[0]
     if runtime != "python2.7":
         # The packages beside the code are pure Python, so that this interpreter can have them too.
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
+        command = [sys.executable, "-m", "pytest", "-q", *plain_pytest.OPTIONS, "tests"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stdout

@@ -21,7 +21,7 @@ from sesame.sandbox.process.driver import PlainDriver
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 _serial = itertools.count(1)
 

@@ -20,7 +20,7 @@ from sesame.sandbox.interface import KillReason, SandboxDied
 from sesame.sandbox.jail.driver import JailDriver
 from sesame.sandbox.process.driver import PlainDriver
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 JAIL = pytest.param(
     "jail", marks=pytest.mark.skipif(not ISOLATION.possible, reason=f"no jail here: {ISOLATION.reason}")
 )

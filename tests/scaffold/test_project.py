@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support import command_line
+from tests.support import command_line, plain_pytest
 
 from sesame.cli.new import new
 from sesame.deploy import serverless_devs
@@ -42,7 +42,7 @@ def test_the_template_is_read_without_a_note(
 @pytest.mark.parametrize("kind", [kind for kind in project.KINDS if kind != "http"])
 def test_its_own_tests_pass(tmp_path: Path, kind: str) -> None:
     made = make(tmp_path / "shop", kind)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", str(made.folder)]
+    command = [sys.executable, "-m", "pytest", "-q", *plain_pytest.OPTIONS, "-p", "no:asyncio", str(made.folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, cwd=made.folder)
     assert done.returncode == 0, done.stdout
 

@@ -14,12 +14,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.support import plain_pytest
 
 pytest_plugins = ("pytester",)
 
 PATIENCE_S = 60.0
-# Of a user's environment without the plugins of our own tests, which take longer to load than all else.
-PLAIN = ("-p", "no:cacheprovider", "-p", "no:schemathesis", "-p", "no:hypothesispytest")
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +80,7 @@ def test_a_failing_test_shows_each_invocation_with_its_log_and_traceback(pyteste
             sesame.bucket("bucket").assert_object("a", "b")
         """
     )
-    done = pytester.runpytest_inprocess(*PLAIN)
+    done = pytester.runpytest_inprocess(*plain_pytest.OPTIONS)
     done.assert_outcomes(passed=1, failed=2)
     text = done.stdout.str()
     assert "nobody sees this" not in text
@@ -213,7 +212,7 @@ ATTACKS = """
 def test_nothing_of_one_test_reaches_the_next(pytester: pytest.Pytester) -> None:
     (pytester.mkdir("code") / "m.py").write_text("def h(event, context):\n    return event\n")
     pytester.makepyfile(ATTACKS)
-    done = pytester.runpytest_inprocess(*PLAIN)
+    done = pytester.runpytest_inprocess(*plain_pytest.OPTIONS)
     done.assert_outcomes(passed=7)
     assert not any(map(lives, pids(pytester)))
 
@@ -241,7 +240,7 @@ def test_each_process_of_a_parallel_run_has_its_own(pytester: pytest.Pytester) -
             assert who.invoke("async").text == "async"
         """
     )
-    done = pytester.runpytest_subprocess("-n", "2", "-o", "asyncio_mode=auto", *PLAIN)
+    done = pytester.runpytest_subprocess("-n", "2", "-o", "asyncio_mode=auto", *plain_pytest.OPTIONS)
     done.assert_outcomes(passed=5)
     found = pids(pytester)
     assert len(set(found)) == len(found) == 2
@@ -265,7 +264,7 @@ def test_a_session_that_is_ended_leaves_nothing(pytester: pytest.Pytester, numbe
             time.sleep(600)
         """
     )
-    command = [sys.executable, "-m", "pytest", *PLAIN, str(path)]
+    command = [sys.executable, "-m", "pytest", *plain_pytest.OPTIONS, str(path)]
     with subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.PIPE, start_new_session=True) as running:
         deadline = time.monotonic() + PATIENCE_S
         while not (pytester.path / "pid").exists():
@@ -306,11 +305,11 @@ def test_settings_and_the_marker_are_checked_and_choose(pytester: pytest.Pyteste
         """
     )
     pytester.makeini("[pytest]\nsesame_runtime = python3.10\nsesame_sandbox = plain\n")
-    done = pytester.runpytest_inprocess(*PLAIN)
+    done = pytester.runpytest_inprocess(*plain_pytest.OPTIONS)
     done.assert_outcomes(passed=2, errors=1)
     done.stdout.fnmatch_lines(["*the marker sesame takes runtime='python3.10'; found*"])
     pytester.makeini("[pytest]\nsesame_sandbox = docker\n")
-    refused = pytester.runpytest_inprocess(*PLAIN)
+    refused = pytester.runpytest_inprocess(*plain_pytest.OPTIONS)
     refused.assert_outcomes(errors=0)
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
     refused.stderr.fnmatch_lines(["*sesame_sandbox in *: sandbox is 'docker'; expected one of auto, jail, plain"])
@@ -332,7 +331,7 @@ def test_paths_begin_at_the_test_file_or_at_the_root_of_the_project(pytester: py
         "    assert sesame.deploy('s.yaml').invoke('x').text == 'x'\n"
         "    assert sesame.deploy('near.py').invoke('x').text == 'xx'\n"
     )
-    pytester.runpytest_inprocess(*PLAIN).assert_outcomes(passed=1)
+    pytester.runpytest_inprocess(*plain_pytest.OPTIONS).assert_outcomes(passed=1)
 
 
 def test_a_module_that_the_runtime_lacks_is_told_with_the_next_step(pytester: pytest.Pytester) -> None:
@@ -346,7 +345,7 @@ def test_a_module_that_the_runtime_lacks_is_told_with_the_next_step(pytester: py
             f.invoke()
         """
     )
-    done = pytester.runpytest_inprocess(*PLAIN, "-o", "sesame_sandbox=plain")
+    done = pytester.runpytest_inprocess(*plain_pytest.OPTIONS, "-o", "sesame_sandbox=plain")
     done.assert_outcomes(failed=1)
     done.stdout.fnmatch_lines(["*sesame: what this machine lacks*", "*Install them: sesame runtimes install x"])
 
@@ -369,7 +368,7 @@ def test_a_run_that_needs_no_sesame_starts_none_and_loads_nothing_of_it(pytester
             assert not list(__import__("pathlib").Path(__import__("tempfile").gettempdir()).glob("sesame-*"))
         """
     )
-    pytester.runpytest_subprocess(*PLAIN).assert_outcomes(passed=1)
+    pytester.runpytest_subprocess(*plain_pytest.OPTIONS).assert_outcomes(passed=1)
 
 
 def test_plain_python_has_it_without_pytest() -> None:
