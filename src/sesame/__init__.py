@@ -1,3 +1,3 @@
 """Sesame: Function Compute that anyone can run. The version has no other source; pyproject.toml reads it here."""
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
