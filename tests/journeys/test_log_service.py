@@ -1,5 +1,5 @@
-"""The Log Service of a real server: the official consumer library follows a logstore across a restart, and nothing that
-was acknowledged is lost.
+"""The Log Service of a real server: functions' lines are in their logstores, and the official consumer library follows
+a logstore across a restart, so that nothing that was acknowledged is lost.
 """
 
 import json
@@ -7,10 +7,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import fc2
 import pytest
-from aliyun.log import LogClient, LogItem, PutLogsRequest
+from aliyun.log import IndexConfig, IndexLineConfig, LogClient, LogItem, PutLogsRequest
 from aliyun.log.consumer import ConsumerProcessorBase, ConsumerWorker, CursorPosition, LogHubConfig
-from tests.journeys.conftest import KEY_ID, SECRET, Sesame, wait_until
+from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, KEY_ID, REGION, SECRET, Sesame, wait_until
 
 RUNTIME = "python3"
 LOGSTORE = ("big-game", "app-log")
@@ -92,3 +93,40 @@ def test_the_consumer_library_follows_a_logstore_across_a_restart(
     second.join(PATIENCE_S)
     assert not second.is_alive(), "the second reader did not come to the end"
     assert rest == ["20"]
+
+
+@pytest.fixture
+def log_client(sesame: Sesame, monkeypatch: pytest.MonkeyPatch) -> LogClient:
+    """Of the shared server, which other clients go on to reach without a proxy."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    reach(sesame, monkeypatch)
+    return LogClient(f"{REGION}.log.aliyuncs.com", KEY_ID, SECRET, source="192.0.2.1")
+
+
+def test_what_a_function_prints_is_where_its_context_names(
+    client: fc2.Client, log_client: LogClient, runtime: str
+) -> None:
+    project, service = f"logs-{runtime.replace('.', '-')}", f"logs-{runtime.replace('.', '-')}"
+    log_client.create_project(project, "")
+    log_client.create_logstore(project, "function-log", ttl=7, shard_count=1)
+    log_client.create_index(project, "function-log", IndexConfig(line_config=IndexLineConfig([" ", "\n"])))
+    role = f"acs:ram::{ACCOUNT_ID}:role/aliyunfcdefaultrole"
+    client.create_service(service, role=role, logConfig={"project": project, "logstore": "function-log"})
+    folder = str(FUNCTIONS / "journey_logged")
+    client.create_function(service, "f", runtime=runtime, handler="index.my_handler", codeDir=folder, timeout=20)
+    called = client.invoke_function(service, "f")
+    named, request_id = json.loads(called.data), called.headers["X-Fc-Request-Id"]
+    assert named == {"project": project, "logstore": "function-log"}
+
+    def found() -> list[Any]:
+        now = int(time.time())
+        return list(log_client.get_log(project, "function-log", now - 600, now + 60, service, request_id).get_logs())
+
+    wait_until(lambda: len(found()) >= 3, "the call's lines in the logstore", PATIENCE_S)
+    rows = [row.get_contents() for row in found()]
+    assert {(row["functionName"], row["serviceName"], row["qualifier"]) for row in rows} == {("f", service, "LATEST")}
+    messages = [row["message"].strip() for row in rows]
+    assert f"said by {request_id}" in messages
+    assert f"FC Invoke Start RequestId: {request_id}" in messages
+    assert f"FC Invoke End RequestId: {request_id}" in messages
