@@ -209,6 +209,7 @@ def test_bad_questions_are_refused(
 ) -> None:
     answer = send(endpoint, method, path)
     assert answer.json()["errorCode"] == code, answer.text
+    assert answer.status_code == {"InvalidMethod": 405, "LogStoreNotExist": 404}.get(code, 400)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"from": 1, "to": "x"}', b'{"from": 1, "to": 2, "odd": 3}'])

@@ -18,6 +18,8 @@ T = TypeVar("T")
 MIB = 1024 * 1024
 # The logs of one request, before they were compressed.
 LOGS_BYTES_MAX = 10 * MIB
+# What pages send without a signature.
+TRACKED_BYTES_MAX = 3 * MIB
 # Configurations and queries.
 JSON_BYTES_MAX = 1 * MIB
 # What is worked on for less than a millisecond or two stays on the event loop.

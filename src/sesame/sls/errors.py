@@ -14,7 +14,7 @@ _CATALOGUE: dict[str, tuple[int, str]] = {
     "ConsumerGroupNotExist": (404, "consumer group not exist"),
     "ConsumerNotExist": (404, "consumer not exist in the consumer group"),
     "IndexAlreadyExist": (400, "log store index is already created"),
-    "IndexConfigNotExist": (404, "index config doesn't exist"),
+    "IndexConfigNotExist": (400, "index config doesn't exist"),
     "IndexInfoInvalid": (400, "required fields line/keys are lacking or of error format"),
     "InternalServerError": (500, "internal server error"),
     "InvalidAPIVersion": (400, "x-log-apiversion is unsupported: expected 0.6.0"),
@@ -59,7 +59,7 @@ _CATALOGUE: dict[str, tuple[int, str]] = {
     "RequestTimeTooSkewed": (400, "request time exceeds server time more than 15 minutes"),
     "RequestTimeout": (408, "the request did not arrive in time"),
     "ServerBusy": (503, "the server is busy, please try again later"),
-    "ShardNotExist": (404, "shard does not exist"),
+    "ShardNotExist": (400, "shard does not exist"),
     "SignatureNotMatch": (401, "signature is not matched"),
     "Unauthorized": (401, "The AccessKeyId is unauthorized"),
 }  # fmt: skip

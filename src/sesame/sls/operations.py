@@ -9,7 +9,7 @@ import msgspec
 
 from sesame.sls import consumer_groups, indexes, logstores, projects, queries, shards, writing
 from sesame.sls.answers import Answer
-from sesame.sls.bodies import JSON_BYTES_MAX, LOGS_BYTES_MAX
+from sesame.sls.bodies import JSON_BYTES_MAX, LOGS_BYTES_MAX, TRACKED_BYTES_MAX
 from sesame.sls.calls import Call
 
 PROJECT = "project/{project}"
@@ -128,7 +128,7 @@ TABLE: dict[str, dict[tuple[str, str], Operation]] = {
         ),
     },
     "/logstores/{logstore}/track": {
-        ("POST", ""): Operation(writing.track, body_bytes_max=LOGS_BYTES_MAX, query=None, unsigned=True),
+        ("POST", ""): Operation(writing.track, body_bytes_max=TRACKED_BYTES_MAX, query=None, unsigned=True),
         ("GET", ""): Operation(writing.track_one, query=None, unsigned=True),
         ("OPTIONS", ""): Operation(writing.preflight, query=None, unsigned=True),
     },

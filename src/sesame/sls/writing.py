@@ -56,10 +56,13 @@ async def put_logs_by_key(call: Call) -> Answer:
 async def track(call: Call) -> Answer:
     """Many logs in JSON, without a signature."""
     await _require_tracking(call)
-    sent = call.json(_Tracked, "PostBodyInvalid")
-    records = tuple(_tracked_record(call, each) for each in sent.logs)
-    group = LogGroup(records, sent.topic, sent.source or call.request.client_ip, tuple(sent.tags.items()))
-    await _append(call, group, hash_key=None)
+
+    def read() -> LogGroup:
+        sent = call.json(_Tracked, "PostBodyInvalid")
+        records = tuple(_tracked_record(call, each) for each in sent.logs)
+        return LogGroup(records, sent.topic, sent.source or call.request.client_ip, tuple(sent.tags.items()))
+
+    await _append(call, await off_loop(len(call.body), read), hash_key=None)
     return EMPTY
 
 
