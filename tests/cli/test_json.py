@@ -67,6 +67,7 @@ def test_a_payload_is_its_value_its_text_or_base64() -> None:
         ("alias set shop prod 1 --wait --json", 2, "No such option"),
         ("runtimes install python9 --json", 1, "there is no runtime 'python9'"),
         ("runtimes --json get", 2, "before 'get'"),
+        ("runtimes install \udcff --json", 1, "there is no runtime '\\udcff'"),
     ],
 )
 def test_what_goes_wrong_is_a_document_on_stderr(arguments: str, code: int, said: str, tmp_path: Path) -> None:

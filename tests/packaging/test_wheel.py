@@ -164,5 +164,8 @@ def test_the_readme_can_be_followed_by_an_ordinary_user_on_a_plain_debian(instal
         assert "running   process" in said
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(COMMAND_TIMEOUT_S) == 0
-        process.communicate()
+        try:
+            process.communicate(timeout=COMMAND_TIMEOUT_S)
+        finally:
+            process.kill()
+    assert process.returncode == 0

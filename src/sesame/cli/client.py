@@ -52,11 +52,10 @@ class Refused(SesameError):
         where = f"HTTP {self.status}, request {self.request_id}" if self.request_id else f"HTTP {self.status}"
         super().__init__(f"{said} ({where})" + (f"; {self.next_step}" if self.next_step else ""))
 
-    def document(self) -> dict[str, Any]:
-        """As JSON for a program that called the command."""
+    def known(self) -> dict[str, str | int]:
+        """What is known beside the message, for a program that called the command: `status`, `code`, `requestId` …"""
         known = {"code": self.code, "requestId": self.request_id, "nextStep": self.next_step}
-        told = {name: value for name, value in known.items() if value}
-        return {"message": self.message, "status": self.status, **told}
+        return {"status": self.status, **{name: value for name, value in known.items() if value}}
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -101,16 +101,16 @@ def _told_in_json(error: BaseException | None) -> int:
 
     match error:
         case click.ClickException():
-            output.json_error({"message": error.format_message()})
+            output.json_error(error.format_message())
             return error.exit_code
         case Refused():
-            output.json_error(error.document())
+            output.json_error(error.message, **error.known())
         case SesameError():
-            output.json_error({"message": str(error)})
+            output.json_error(str(error))
         case OSError():
-            output.json_error({"message": _of_the_machine(error)})
+            output.json_error(_of_the_machine(error))
         case Exception():
-            output.json_error({"message": _of_a_defect(error)})
+            output.json_error(_of_a_defect(error))
     return EXIT_FAILED
 
 

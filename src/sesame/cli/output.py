@@ -107,9 +107,11 @@ def json_value(payload: bytes) -> Any:
         return {"base64": base64.b64encode(payload).decode()}
 
 
-def json_error(document: dict[str, Any]) -> None:
-    """Writes `{"error": …}` to stderr, in one line after whatever notes stand there."""
-    sys.stderr.write(msgspec.json.encode({"error": document}).decode() + "\n")
+def json_error(message: str, **known: str | int) -> None:
+    """Writes `{"error": {"message": …}}` to stderr, in one line after whatever notes stand there."""
+    # It may repeat an argument or a file name that is no UTF-8.
+    told = {"message": message.encode("utf-8", "backslashreplace").decode(), **known}
+    sys.stderr.write(msgspec.json.encode({"error": told}).decode() + "\n")
 
 
 def result(payload: bytes) -> None:
