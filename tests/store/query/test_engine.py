@@ -119,6 +119,14 @@ def test_a_query_ends_when_it_is_interrupted(queries: LogQueries) -> None:
     assert queries.search(search_of("*"), source, Page(line=1), Interrupt()).complete is True
 
 
+def test_what_a_caller_sends_writes_nothing_into_the_servers_log(
+    queries: LogQueries, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(QueryRefused, match="expected one"):
+        queries.select(search_of("* | select 1; drop log"), Source(), Interrupt())
+    assert caplog.records == []
+
+
 def test_memory_and_result_are_limited(queries: LogQueries) -> None:
     source = Source(tail=tuple(log(number, n=str(number)) for number in range(1_000)))
     with pytest.raises(QueryRefused, match="Query exceeded max memory size of 256MB"):

@@ -4,6 +4,7 @@ Called by `engine`. Only what is listed here passes: SELECT over the logs, its c
 of `functions`. Everything else is refused in the Log Service's words, before DuckDB sees it.
 """
 
+import logging
 from collections.abc import Collection
 from typing import Any, ClassVar
 
@@ -16,6 +17,9 @@ from sqlglot.errors import SqlglotError
 from sesame.store.logs.query import functions
 from sesame.store.logs.query.macros import ZONE
 from sesame.store.logs.query.refusals import QueryRefused, sql_error, unresolved_column
+
+# It warns of syntax that it does not know, which a caller may send as often as it likes; here that is refused.
+logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 LOG = "log"
 DEFAULT_LIMIT = 100
