@@ -3,6 +3,7 @@ a logstore across a restart, so that nothing that was acknowledged is lost.
 """
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import fc2
 import pytest
 from aliyun.log import IndexConfig, IndexLineConfig, LogClient, LogItem, PutLogsRequest
 from aliyun.log.consumer import ConsumerProcessorBase, ConsumerWorker, CursorPosition, LogHubConfig
-from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, KEY_ID, REGION, SECRET, Sesame, wait_until
+from tests.journeys.conftest import ACCOUNT_ID, FUNCTIONS, KEY_ID, REGION, RUNTIMES, SECRET, Sesame, wait_until
 
 RUNTIME = "python3"
 LOGSTORE = ("big-game", "app-log")
@@ -130,3 +131,22 @@ def test_what_a_function_prints_is_where_its_context_names(
     assert f"said by {request_id}" in messages
     assert f"FC Invoke Start RequestId: {request_id}" in messages
     assert f"FC Invoke End RequestId: {request_id}" in messages
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES[3:4])
+def test_a_function_writes_logs_with_its_own_credentials(
+    client: fc2.Client, log_client: LogClient, runtime: str
+) -> None:
+    where = ("logs-written", "function-log")
+    log_client.create_project("logs-written", "")
+    log_client.create_logstore(*where, ttl=7, shard_count=1)
+    role = f"acs:ram::{ACCOUNT_ID}:role/aliyunfcdefaultrole"
+    client.create_service("logs-written", role=role, logConfig={"project": where[0], "logstore": where[1]})
+    client.create_function(
+        "logs-written", "f", runtime=runtime, handler="index.my_handler", timeout=60,
+        codeDir=str(FUNCTIONS / "journey_writes_log"), environmentVariables={"http_proxy": os.environ["http_proxy"]},
+    )  # fmt: skip
+    assert client.invoke_function("logs-written", "f").data == b"written"
+    begin = log_client.get_begin_cursor(*where, 0).get_cursor()
+    pulled = log_client.pull_logs(*where, 0, begin).get_flatten_logs_json()
+    assert [row["message"].partition(" ")[0] for row in pulled if row["__topic__"] == "own"] == ["written"]
