@@ -17,8 +17,8 @@ import psutil
 import pytest
 from tests.support import forked
 
-READY_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 20.0
+READY_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 60.0
 HELLO = Path(__file__).parents[2] / "src/sesame/cli/demo/functions/hello"
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
 
