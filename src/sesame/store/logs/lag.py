@@ -31,5 +31,6 @@ class Lag:
         self._next = None
 
     def settled(self) -> None:
-        """The oldest batch is in the file, or was given up."""
-        self._sent.popleft()
+        """The oldest batch is in the file, or was given up. A batch that `sent` was not told of counts for nothing."""
+        if self._sent:
+            self._sent.popleft()
