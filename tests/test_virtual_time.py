@@ -20,9 +20,11 @@ from tests.support.virtual_time import eventually
 
 from sesame.app import Sesame
 from sesame.cli.triggers import triggers
+from sesame.model.logstore import LogProject, Logstore
 from sesame.settings import Settings
 
 DAY_S = 86400.0
+MAY_WRITE_LOGS = {"Statement": [{"Effect": "Allow", "Action": "log:PostLogStoreLogs", "Resource": "*"}], "Version": "1"}
 WHO = "import os\ndef handler(event, context):\n    return str(os.getpid())\n"
 
 
@@ -33,7 +35,11 @@ def clocks() -> FakeClocks:
 
 @pytest.fixture
 async def sesame(tmp_path: Path, clocks: FakeClocks) -> AsyncIterator[Sesame]:
-    made = Sesame(Settings(port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain", keep_alive_s=240), clocks)
+    settings = Settings(
+        port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain", keep_alive_s=240,
+        roles={"writing": {"policy": MAY_WRITE_LOGS}},
+    )  # fmt: skip
+    made = Sesame(settings, clocks)
     await made.start()
     yield made
     await made.stop()
@@ -72,6 +78,42 @@ async def test_an_idle_instance_lives_as_long_as_its_keep_alive(
     assert lives(pid)
     await clocks.pass_time(30)
     await eventually(lambda: not lives(pid))
+
+
+async def test_an_instance_is_measured_every_ten_seconds_where_its_service_asks(
+    sesame: Sesame, clocks: FakeClocks, tmp_path: Path
+) -> None:
+    logstores = sesame.parts.storage.logstores
+    await logstores.create_project(LogProject("p"))
+    await logstores.create_logstore(Logstore("p", "l", ttl_days=7))
+
+    async def rows() -> list[dict[str, str]]:
+        pulled = [await logstores.pull("p", "l", shard, 0, 1000) for shard in range(2)]
+        groups = [group for each in pulled for group in each.groups if group.topic == "FCInstanceMetrics:s/f"]
+        records = [record for group in groups for record in group.records]
+        return [dict(record.contents) for record in sorted(records, key=lambda each: each.time_s)]
+
+    client = await deployed(sesame, tmp_path, WHO)
+    role = f"acs:ram::{sesame.data_dir.credentials().account_id}:role/writing"
+    config = {"project": "p", "logstore": "l", "enableInstanceMetrics": True}
+    await asked(client.update_service, "s", role=role, logConfig=config)
+    await asked(client.invoke_function, "s", "f")
+    for count in (1, 2):
+        await clocks.pass_time(10)
+
+        async def written(count: int = count) -> bool:
+            return len(await rows()) == count
+
+        await eventually(written)
+        await clocks.settle()
+    first, second = await rows()
+    assert first["instanceID"].startswith("c-")
+    assert first["instanceID"] == second["instanceID"]
+    assert 4 < float(second["memoryUsageMB"]) < float(second["memoryLimitMB"])
+    assert float(second["cpuPercent"]) >= 0
+    assert (second["concurrentRequests"], second["versionId"]) == ("0", "")
+    # This driver holds no quota, and an instance has no network of its own to count.
+    assert second.keys().isdisjoint({"cpuQuotaPercent", "rxBytes", "txBytes", "rxTotalBytes", "txTotalBytes"})
 
 
 async def test_objects_expire_days_later(sesame: Sesame, clocks: FakeClocks) -> None:

@@ -17,12 +17,15 @@ from sesame.model.errors import NotFound
 from sesame.model.service import Service
 from sesame.settings import Settings
 from sesame.store.catalog import Catalog
+from sesame.store.logs.logstores.instance_metrics import InstanceMetrics
+from sesame.store.logs.logstores.metric_rows import MetricRows
 from sesame.store.logs.logstores.request_metrics import RequestMetrics
 from sesame.store.logs.logstores.targets import LogTargets
 from sesame.store.logs.routing import Router
 
 WRITE_LOGS = "log:PostLogStoreLogs"
-WRITING_METRICS = "writing request metrics"
+WRITING_REQUEST_METRICS = "writing request metrics"
+WRITING_INSTANCE_METRICS = "writing instance metrics"
 
 
 class _Services:
@@ -54,19 +57,23 @@ class _Services:
         return self._rights.objection(service.service_name, service.role, WRITE_LOGS, resource)
 
 
-def open_request_metrics(
+def open_function_metrics(
     clocks: Clocks, teardown: AsyncExitStack, storage: Storage, targets: LogTargets, engine: EngineParts
 ) -> None:
-    """From here on calls of services that ask for it have a row each in their logstores; `teardown` writes the last."""
+    """From here on logstores get rows of calls and of instances, for services that ask; `teardown` writes the last."""
     pool = engine.engine.pool
 
     def instances() -> Iterator[tuple[str, str]]:
         return ((each.snapshot.service, each.snapshot.function) for each in pool.instances())
 
-    metrics = RequestMetrics(storage.logstores, targets.route, instances, clocks)
-    storage.background.keep(WRITING_METRICS, metrics.run)
-    teardown.push_async_callback(metrics.write)
-    engine.engine.dispatcher.measure = metrics.take
+    rows = MetricRows(storage.logstores, targets.route)
+    of_requests = RequestMetrics(rows, instances, clocks)
+    storage.background.keep(WRITING_REQUEST_METRICS, of_requests.run)
+    teardown.push_async_callback(of_requests.write)
+    engine.engine.dispatcher.measure = of_requests.take
+    of_instances = InstanceMetrics(rows, pool.instances, clocks)
+    storage.background.keep(WRITING_INSTANCE_METRICS, of_instances.run)
+    engine.engine.dispatcher.watch_instances = of_instances.wake
 
 
 def open_log_targets(settings: Settings, clocks: Clocks, storage: Storage, identity: Identity) -> LogTargets:

@@ -14,7 +14,7 @@ from sesame._async import AsyncNeeds, open_async
 from sesame._endpoints import EndpointNeeds, exposure, open_endpoints
 from sesame._engine import EngineNeeds, EngineParts, open_engine
 from sesame._identity import Identity, open_identity
-from sesame._logs import open_log_targets, open_request_metrics
+from sesame._logs import open_function_metrics, open_log_targets
 from sesame._metrics import Counting, MetricsNeeds, open_metrics
 from sesame._sandbox import SandboxNeeds, SandboxOpening
 from sesame._storage import Storage, StorageNeeds, open_storage
@@ -174,7 +174,7 @@ class Sesame:
         tracers = await open_traces(settings, clocks, teardown)
         engine_needs = EngineNeeds(settings, clocks, sandbox, teardown, observer, self._debuggable, tracers)
         engine = open_engine(engine_needs, storage, identity)
-        open_request_metrics(clocks, teardown, storage, targets, engine)
+        open_function_metrics(clocks, teardown, storage, targets, engine)
         self._parts = Parts(storage, identity, engine)
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)
         callers_wall = given.callers_wall or clocks.wall

@@ -135,6 +135,10 @@ def test_version_2(version_2: Tree) -> None:
     (own / "memory.peak").write_text(str(70 << 20))
     (own / "memory.stat").write_text(f"anon 1\nfile {30 << 20}\nshmem {10 << 20}\n")
     assert group.memory_peak_bytes() == 50 << 20
+    assert group.memory_bytes() is group.cpu_s() is None
+    (own / "memory.current").write_text(str(60 << 20))
+    (own / "cpu.stat").write_text("usage_usec 1500000\nuser_usec 1\n")
+    assert (group.memory_bytes(), group.cpu_s()) == (40 << 20, 1.5)
     assert group.memory_kills() == 0
     (own / "memory.events").write_text("oom 2\noom_kill 1\n")
     assert group.memory_kills() == 1
@@ -166,6 +170,11 @@ def test_version_1_beside_an_empty_version_2(mixture: Tree) -> None:
     assert own("pids", "pids.max") == "1024"
     assert own("cpu", "cpu.shares").startswith("512")
     assert own("cpu", "cpu.cfs_quota_us").startswith("25000")
+    in_memory, unified = (mixture.root / kind / "sesame-1-2-3-a" / "i1" for kind in ("memory", "unified"))
+    (in_memory / "memory.usage_in_bytes").write_text(str(60 << 20))
+    (in_memory / "memory.stat").write_text(f"cache 1\ntotal_cache {30 << 20}\ntotal_shmem {10 << 20}\n")
+    (unified / "cpu.stat").write_text("usage_usec 2500000\n")
+    assert (group.memory_bytes(), group.cpu_s()) == (40 << 20, 2.5)
     assert len(group.task_fds) == 3
     assert group.unified_fd >= 0
     group.joined()

@@ -146,6 +146,11 @@ async def test_freezing_without_cgroups(runtime: str, tmp_path: Path, until: Any
         actor = await Stage(driver, runtime).start("jailed", "index.ticks")
         assert "SIGSTOP" in by(driver, "freezing while idle")
         await stands_still_while_frozen(actor, until)
+        usage = await actor.sandbox.usage()
+        assert usage is not None
+        assert 4 < usage.memory_mb < 128
+        assert usage.cpu_s >= 0
+        assert usage.cpu_quota is None
 
 
 async def test_a_server_with_many_open_connections_starts_zygotes(runtime: str, tmp_path: Path) -> None:
@@ -304,6 +309,11 @@ async def test_the_cloud_gives_processors_by_memory(runtime: str, tmp_path: Path
         stage = Stage(driver, runtime)
         actor = await stage.start("jailed", "index.spin", memory_mb=384)
         assert json.loads((await actor.invoke(b"1")).payload) < 0.45
+        usage = await actor.sandbox.usage()
+        assert usage is not None
+        assert usage.cpu_quota == 0.25
+        assert usage.cpu_s > 0.1
+        assert 4 < usage.memory_mb < 128
 
 
 async def test_a_jail_that_cannot_isolate_is_refused(tmp_path: Path) -> None:

@@ -54,6 +54,18 @@ async def test_memory_is_counted_by_the_kernel(stage: Any) -> None:
     assert before + 80 < actor.sandbox.memory_peak_mb() < before + 250
 
 
+async def test_usage_is_of_the_moment(stage: Any) -> None:
+    actor = await stage.start("hogs", "index.briefly")
+    await actor.invoke(b"100")
+    usage = await actor.sandbox.usage()
+    assert usage is not None
+    assert 4 < usage.memory_mb < actor.sandbox.memory_peak_mb()
+    assert usage.cpu_s > 0
+    assert usage.cpu_quota is None
+    await actor.sandbox.kill(KillReason.DONE)
+    assert await actor.sandbox.usage() is None
+
+
 @pytest.mark.parametrize(("handler", "event"), [("index.memory", b"300"), ("index.in_child", b"300")])
 async def test_memory_over_the_limit_ends_the_instance(stage: Any, handler: str, event: bytes) -> None:
     actor = await stage.start("hogs", handler, memory_mb=128)

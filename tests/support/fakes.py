@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from sesame.model.clocks import SystemClocks
 from sesame.model.command import Command
+from sesame.model.usage import Usage
 from sesame.sandbox.interface import (
     Call,
     Death,
@@ -220,6 +221,9 @@ class FakeSandbox:
 
     def memory_peak_mb(self) -> float:
         return 12.5
+
+    async def usage(self) -> Usage | None:
+        return Usage(cpu_s=0.5, memory_mb=12.5) if self.alive else None
 
     def freeze(self) -> None:
         assert self.alive

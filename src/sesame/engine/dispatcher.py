@@ -67,6 +67,8 @@ class Dispatcher:
         self.recorder: Recorder | None = None
         # Gets each call that ran of a service that asks for request metrics; must return at once and raise nothing.
         self.measure: Callable[[Invocation, Snapshot, Outcome], None] | None = None
+        # Called for each call that goes to an instance of a service that asks for instance metrics; likewise.
+        self.watch_instances: Callable[[], None] | None = None
 
     async def invoke(self, invocation: Invocation, began: Callable[[str], None] | None = None) -> Outcome:
         """Raises the API's errors for what cannot be called; how the function itself fared is in the outcome.
@@ -85,6 +87,8 @@ class Dispatcher:
             async with self._pool.lease(snapshot) as lease:
                 if began is not None:
                     began(lease.instance.instance_id)
+                if snapshot.log_target.instance_metrics and self.watch_instances is not None:
+                    self.watch_instances()
                 meta = call_meta(invocation, snapshot, credentials)
                 steps = Steps(lease.instance, invocation.request_id, meta, self._clocks)
                 recorder = self.recorder

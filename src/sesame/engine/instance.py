@@ -18,6 +18,7 @@ from sesame.model.clocks import Clocks
 from sesame.model.command import Command, Execution
 from sesame.model.errors import INSTANCE, Exhausted, NotFound, PlatformError
 from sesame.model.snapshot import Snapshot
+from sesame.model.usage import Usage
 from sesame.sandbox.interface import Call, KillReason, Reply, Sandbox, SandboxDied, SandboxStartFailed
 
 COMMANDS_MAX = 16
@@ -122,6 +123,10 @@ class Instance:
 
     def memory_mb(self) -> float:
         return self._sandbox.memory_peak_mb() if self._sandbox is not None else 0.0
+
+    async def usage(self) -> Usage | None:
+        """What its processes use now; None before they run and once they have ended."""
+        return await self._sandbox.usage() if self._sandbox is not None else None
 
     def phases(self) -> Mapping[str, float]:
         """Milliseconds of each phase of the start."""

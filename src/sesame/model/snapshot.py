@@ -14,12 +14,13 @@ from sesame.model.service import LogConfig, Service
 class LogTarget(msgspec.Struct, frozen=True):
     """Where the function's logs belong; empty strings where none is set.
 
-    With `request_metrics` a row for each call belongs there too.
+    With `request_metrics` a row for each call belongs there too; with `instance_metrics`, rows of what instances use.
     """
 
     project: str = ""
     logstore: str = ""
     request_metrics: bool = False
+    instance_metrics: bool = False
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +120,13 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
 
 
 def _log_target(config: LogConfig) -> LogTarget:
-    return LogTarget(config.project, config.logstore, bool(config.project) and config.enable_request_metrics)
+    named = bool(config.project)
+    return LogTarget(
+        config.project,
+        config.logstore,
+        request_metrics=named and config.enable_request_metrics,
+        instance_metrics=named and config.enable_instance_metrics,
+    )
 
 
 def _hook(configured: LifecycleHook | None) -> Hook | None:

@@ -13,6 +13,7 @@ import msgspec
 
 from sesame.model.command import Command, Execution
 from sesame.model.errors import SesameError
+from sesame.model.usage import Usage
 
 
 class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,6 +195,9 @@ class Sandbox(Protocol):
 
     def memory_peak_mb(self) -> float:
         """Highest memory use of the instance so far, by the kernel's count."""
+
+    async def usage(self) -> Usage | None:
+        """What the instance uses now; None when it has ended."""
 
     def freeze(self) -> None:
         """Stops the instance's processes from running until `thaw`; no effect where the driver cannot."""

@@ -6,6 +6,7 @@ from tests.support.fakes import FakeClocks
 
 from sesame.model.invocation import FunctionError, Invocation, Outcome, Phases, Target
 from sesame.model.snapshot import LaunchConfig, Limits, LogTarget, Snapshot
+from sesame.store.logs.logstores.metric_rows import MetricRows
 from sesame.store.logs.logstores.request_metrics import RequestMetrics, fields_of
 from sesame.store.logs.logstores.store import LogStorage
 from sesame.store.logs.routes import Route
@@ -59,7 +60,8 @@ def test_a_call_of_an_http_function_has_the_request() -> None:
 
 async def test_rows_go_where_the_service_may_write(storage: LogStorage, clocks: FakeClocks) -> None:
     routes: list[Route | str] = [Route(1, 2, multi_line=False)]
-    metrics = RequestMetrics(storage, lambda _source: routes[0], lambda: [("s", "f"), ("s", "g")], clocks)
+    rows = MetricRows(storage, lambda _source: routes[0])
+    metrics = RequestMetrics(rows, lambda: [("s", "f"), ("s", "g")], clocks)
     metrics.take(INVOCATION, SNAPSHOT, OUTCOME)
     await metrics.write()
     routes[0] = "no right"

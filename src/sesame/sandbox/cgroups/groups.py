@@ -86,6 +86,10 @@ class Group:
     def counts_memory(self) -> bool:
         return self._memory is not None
 
+    @property
+    def limits_cpu(self) -> bool:
+        return "cpu" in self._directories
+
     def memory_peak_bytes(self) -> int:
         """Highest use so far without the page cache of files, which the kernel takes back when memory is short."""
         if self._peak_file is None:
@@ -98,6 +102,26 @@ class Group:
             self._peak = max(0, int(said) - self._file_cache_bytes())
             self._peak_said = said
         return self._peak
+
+    def memory_bytes(self) -> int | None:
+        """What is used now, without the page cache of files; None where the group does not count it."""
+        if self._memory is None:
+            return None
+        for name in ("memory.current", "memory.usage_in_bytes"):
+            if said := cgroups_end.read(str(self._memory / name)):
+                return max(0, int(said) - self._file_cache_bytes())
+        return None
+
+    def cpu_s(self) -> float | None:
+        """Processor time of all processes that are or were in the group; None where the group does not count it."""
+        for kind in ("cpu", "unified"):
+            if (directory := self._directories.get(kind)) is None:
+                continue
+            if said := cgroups_end.read(str(directory / "cpuacct.usage")):
+                return int(said) / 1e9
+            if used_us := _field(directory / "cpu.stat", "usage_usec"):
+                return used_us / 1e6
+        return None
 
     def memory_kills(self) -> int:
         """How many processes the kernel has killed because the group was over its limit."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sesame.model.command import Command
-from sesame.sandbox import stack_dump
+from sesame.model.usage import Usage
+from sesame.sandbox import stack_dump, usage
 from sesame.sandbox.addresses import CODE_ROOT, DEFAULT_PATH, LAYER_ROOT
 from sesame.sandbox.cgroups.groups import Limits
 from sesame.sandbox.deaths import line_of
@@ -167,6 +168,14 @@ class JailSandbox:
         if self._life.living:
             self._count_memory()
         return self._peak_mb
+
+    async def usage(self) -> Usage | None:
+        init, group = self._init, self._resources.group if self._resources is not None else None
+        if init is None or not self._life.living:
+            return None
+        quota = self._limits().cpu_quota if group is not None and group.limits_cpu else None
+        found = await asyncio.to_thread(usage.of_group, group, init.pid, self._baseline_mb, quota)
+        return found if self._life.living else None
 
     def freeze(self) -> None:
         if self._init is not None and self._life.state is State.READY:

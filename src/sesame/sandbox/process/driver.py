@@ -21,7 +21,8 @@ import msgspec
 from sesame.background import BackgroundTasks
 from sesame.model.clocks import SYSTEM_CLOCKS
 from sesame.model.command import Command
-from sesame.sandbox import addresses, stack_dump
+from sesame.model.usage import Usage
+from sesame.sandbox import addresses, stack_dump, usage
 from sesame.sandbox.deaths import line_of
 from sesame.sandbox.exec_streams import CommandExecution
 from sesame.sandbox.interface import (
@@ -45,7 +46,7 @@ from sesame.sandbox.lifecycle import (
     StartOutput,
     State,
 )
-from sesame.sandbox.memory import MEMORY_WATCH_S, Gauge
+from sesame.sandbox.memory import MEMORY_WATCH_S, Gauge, tree
 from sesame.sandbox.process import scratch as scratch_files
 from sesame.sandbox.process.exec import Commands
 from sesame.sandbox.process.spawner import OUTPUT_FD, SOCKET_FD, Process, Spawner, Start
@@ -266,6 +267,13 @@ class PlainSandbox:
 
     def memory_peak_mb(self) -> float:
         return self._gauge.peak_mb if self._gauge is not None else 0.0
+
+    async def usage(self) -> Usage | None:
+        if self._process is None or not self._life.living:
+            return None
+        pid = self._process.pid
+        found = await asyncio.to_thread(lambda: usage.of_processes(tree(pid) if LINUX else [pid]))
+        return found if self._life.living else None
 
     def freeze(self) -> None:
         if self._process is not None and self._life.state is State.READY:

@@ -6,19 +6,17 @@
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import structlog
 
 from sesame.model.clocks import Clocks
-from sesame.model.errors import SesameError
 from sesame.model.invocation import Invocation, Outcome
-from sesame.model.logstore import LogGroup, LogRecord
+from sesame.model.logstore import LogRecord
 from sesame.model.snapshot import Snapshot
 from sesame.store.logs.file import SourceKey
 from sesame.store.logs.logstores.function_logs import version_field
-from sesame.store.logs.logstores.interface import Logstores
-from sesame.store.logs.routes import Route, Routing
+from sesame.store.logs.logstores.metric_rows import MetricRows
 
 TOPIC = "FCRequestMetrics"
 WRITTEN_TOGETHER_S = 0.15
@@ -35,11 +33,10 @@ log = structlog.get_logger(__name__)
 
 
 class RequestMetrics:
-    """Belongs to one event loop. `route` says whether a service's rows may be written."""
+    """Belongs to one event loop."""
 
-    def __init__(self, logstores: Logstores, route: Routing, instances: Instances, clocks: Clocks) -> None:
-        self._logstores = logstores
-        self._route = route
+    def __init__(self, rows: MetricRows, instances: Instances, clocks: Clocks) -> None:
+        self._rows = rows
         self._instances = instances
         self._clocks = clocks
         self._host = socket.gethostname()
@@ -79,28 +76,16 @@ class RequestMetrics:
                 "rows of request metrics were dropped: they came faster than they were written", rows=self._dropped
             )
             self._dropped = 0
-        for source, group in self._groups(waiting):
-            try:
-                await self._logstores.append(source.log_project, source.logstore, group)
-            except SesameError as error:
-                log.warning("request metrics are not written", project=source.log_project, error=str(error))
+        await self._rows.write(TOPIC, self._counted(waiting))
 
-    def _groups(self, rows: Iterable[tuple[SourceKey, LogRecord]]) -> list[tuple[SourceKey, LogGroup]]:
-        """One for each function and version whose rows may be written; with the instances that run now."""
+    def _counted(self, rows: Iterable[tuple[SourceKey, LogRecord]]) -> Iterator[tuple[SourceKey, LogRecord]]:
+        """With the instances that run now."""
         running = Counter(self._instances())
         active = str(running.total())
-        by_function: dict[tuple[str, ...], tuple[SourceKey, list[LogRecord]]] = {}
         for source, record in rows:
-            key = (source.service, source.function, source.version_id, source.log_project, source.logstore)
             own = str(running[source.service, source.function])
             counts = (("activeInstances", active), ("activeInstancesPerFunction", own))
-            whole = LogRecord(record.time_s, record.time_ns, record.contents + counts)
-            by_function.setdefault(key, (source, []))[1].append(whole)
-        return [
-            (source, LogGroup(tuple(records), f"{TOPIC}:{source.service}/{source.function}"))
-            for source, records in by_function.values()
-            if isinstance(self._route(source), Route)
-        ]
+            yield source, LogRecord(record.time_s, record.time_ns, record.contents + counts)
 
 
 def fields_of(invocation: Invocation, snapshot: Snapshot, outcome: Outcome, ended_s: float) -> Fields:

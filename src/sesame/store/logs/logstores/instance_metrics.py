@@ -1,0 +1,110 @@
+"""Writes rows of what each instance uses, for services that ask for instance metrics, with the fields of the cloud.
+
+`wake` is called by the engine as calls begin. While no instance of such a service lives, no timer runs.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from sesame.model.clocks import Clocks
+from sesame.model.logstore import LogRecord
+from sesame.model.snapshot import Snapshot
+from sesame.model.usage import Usage
+from sesame.store.logs.file import SourceKey
+from sesame.store.logs.logstores.function_logs import version_field
+from sesame.store.logs.logstores.metric_rows import MetricRows
+
+TOPIC = "FCInstanceMetrics"
+EVERY_S = 10.0
+
+
+class Measurable(Protocol):
+    """The part of `engine.instance.Instance` that is read here."""
+
+    @property
+    def snapshot(self) -> Snapshot: ...
+    @property
+    def instance_id(self) -> str: ...
+    @property
+    def calls(self) -> int: ...
+    async def usage(self) -> Usage | None: ...
+
+
+class InstanceMetrics:
+    """Belongs to one event loop. `instances` gives all that there are."""
+
+    def __init__(self, rows: MetricRows, instances: Callable[[], Iterable[Measurable]], clocks: Clocks) -> None:
+        self._rows = rows
+        self._instances = instances
+        self._clocks = clocks
+        self._host = socket.gethostname()
+        self._wanted = asyncio.Event()
+        # By instance: the processor time at the last look, and when that was (monotonic).
+        self._before: dict[str, tuple[float, float]] = {}
+
+    def wake(self) -> None:
+        """There may be an instance to measure from here on. Never blocks and raises nothing."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Writes rows every `EVERY_S` while there are instances to measure; never returns."""
+        while True:
+            await self._wanted.wait()
+            await self._clocks.sleep(EVERY_S)
+            # Before the look: a call that begins meanwhile may bring an instance that the look does not see.
+            self._wanted.clear()
+            if await self.write():
+                self._wanted.set()
+
+    async def write(self) -> int:
+        """Writes a row for each instance to measure, and returns their number."""
+        before, self._before = self._before, {}
+        asking = [each for each in self._instances() if _asks(each.snapshot)]
+        rows: list[tuple[SourceKey, LogRecord]] = []
+        for instance in asking:
+            usage = await instance.usage()
+            if usage is None:
+                continue
+            now = self._clocks.monotonic()
+            last = before.get(instance.instance_id)
+            self._before[instance.instance_id] = (usage.cpu_s, now)
+            cpu_percent = _percent(last, (usage.cpu_s, now)) if last is not None else None
+            rows.append(self._row(instance, usage, cpu_percent))
+        await self._rows.write(TOPIC, rows)
+        return len(asking)
+
+    def _row(self, instance: Measurable, usage: Usage, cpu_percent: float | None) -> tuple[SourceKey, LogRecord]:
+        snapshot, target = instance.snapshot, instance.snapshot.log_target
+        fields = {
+            "serviceName": snapshot.service,
+            "functionName": snapshot.function,
+            "versionId": version_field(snapshot.version_id),
+            "instanceID": instance.instance_id,
+            "memoryUsageMB": f"{usage.memory_mb:.2f}",
+            "memoryLimitMB": str(snapshot.limits.memory_mb),
+            "concurrentRequests": str(instance.calls),
+            "hostname": self._host,
+        }
+        if cpu_percent is not None:
+            fields["cpuPercent"] = f"{cpu_percent:.2f}"
+        if usage.cpu_quota is not None:
+            fields["cpuQuotaPercent"] = f"{usage.cpu_quota * 100:.2f}"
+        source = SourceKey(
+            snapshot.service, snapshot.function, snapshot.version_id, instance.instance_id, target.project,
+            target.logstore,
+        )  # fmt: skip
+        now_s = self._clocks.wall()
+        return source, LogRecord(int(now_s), int(now_s % 1 * 1e9), tuple(fields.items()))
+
+
+def _asks(snapshot: Snapshot) -> bool:
+    """A trial's instance leaves nothing behind but its outcome."""
+    return snapshot.log_target.instance_metrics and not snapshot.trial
+
+
+def _percent(last: tuple[float, float], now: tuple[float, float]) -> float | None:
+    """Of one processor, between two looks."""
+    took_s = now[1] - last[1]
+    return max(now[0] - last[0], 0.0) / took_s * 100 if took_s > 0 else None

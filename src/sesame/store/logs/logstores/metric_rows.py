@@ -1,0 +1,39 @@
+"""Writes rows of metrics to the logstores of functions, where their services may write.
+
+Used by `request_metrics` and `instance_metrics`.
+"""
+
+from collections.abc import Iterable
+
+import structlog
+
+from sesame.model.errors import SesameError
+from sesame.model.logstore import LogGroup, LogRecord
+from sesame.store.logs.file import SourceKey
+from sesame.store.logs.logstores.interface import Logstores
+from sesame.store.logs.routes import Route, Routing
+
+log = structlog.get_logger(__name__)
+
+
+class MetricRows:
+    """`route` says whether a service's rows may be written."""
+
+    def __init__(self, logstores: Logstores, route: Routing) -> None:
+        self._logstores = logstores
+        self._route = route
+
+    async def write(self, topic: str, rows: Iterable[tuple[SourceKey, LogRecord]]) -> None:
+        """In one group for each function and version; under the topic `<topic>:<service>/<function>`."""
+        by_function: dict[tuple[str, ...], tuple[SourceKey, list[LogRecord]]] = {}
+        for source, record in rows:
+            key = (source.service, source.function, source.version_id, source.log_project, source.logstore)
+            by_function.setdefault(key, (source, []))[1].append(record)
+        for source, records in by_function.values():
+            if not isinstance(self._route(source), Route):
+                continue
+            group = LogGroup(tuple(records), f"{topic}:{source.service}/{source.function}")
+            try:
+                await self._logstores.append(source.log_project, source.logstore, group)
+            except SesameError as error:
+                log.warning("metrics are not written", topic=topic, project=source.log_project, error=str(error))
