@@ -1,4 +1,4 @@
-"""What completing a command line imports: little, as a shell waits for it."""
+"""What commands import: little, as people and shells wait for it."""
 
 import subprocess
 import sys
@@ -12,5 +12,12 @@ HEAVY = ("rich", "yaml", "psutil", "tomllib", "structlog", "asyncio", "sqlalchem
 @pytest.mark.parametrize("module", ["main", "invoke"])
 def test_a_command_line_is_completed_without_heavy_modules(module: str) -> None:
     code = f"import sys, sesame.cli.{module}; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_deploying_imports_nothing_that_reads_libraries_before_there_are_some() -> None:
+    readers = ("elftools", "packaging", "pathspec", "pdb")
+    code = f"import sys, sesame.cli.deploy; print([name for name in {readers} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

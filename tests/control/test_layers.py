@@ -96,6 +96,25 @@ async def test_lists_of_versions_and_of_layers(account: Account) -> None:
     assert not account.layers.is_public("c")
 
 
+async def test_the_old_form_of_an_arn_names_the_same_layer(account: Account) -> None:
+    await account.service("s")
+    old = "57bbf06269f73c18099ca76b3f7214f0#test-local-invoke#1"
+    with refused("LayerVersionNotFound", match="version '1' of layer 'test-local-invoke' does not exist"):
+        await account.functions.create("s", hello(layers=(old,)), by=THE_ACCOUNT)
+    record = await account.layers.create_version("test-local-invoke", LIBRARY, by=THE_ACCOUNT)
+    assert await account.layers.by_arn(old) == record
+    made = (await account.functions.create("s", hello(layers=(old,)), by=THE_ACCOUNT)).document
+    assert made.layers == (old,)
+    assert live_packages(account.catalog) == {made.package.sha256, record.document.package.sha256}
+    with refused("InvalidArgument", match="every layer once"):
+        await account.functions.update(
+            "s", "f", FunctionInput(layers=(old, ARNS.layer("test-local-invoke", 1))), by=THE_ACCOUNT
+        )
+    for wrong in ("#l#1", "1#l#0", "1#l#1#1", "1#9#1", "l#1"):
+        with refused("InvalidArgument", match="Arn"):
+            await account.layers.by_arn(wrong)
+
+
 async def test_functions_keep_layers_that_were_deleted_later(account: Account) -> None:
     await account.service("s")
     arn = "acs:fc:cn-elsewhere:official:layers/flask/versions/1"

@@ -79,6 +79,15 @@ def test_triggers_and_domains_belong_to_the_function_beside_them(tmp_path: Path)
     assert domain.fields["routeConfig"]["routes"] == [{"path": "/*", "serviceName": "demo", "functionName": "f"}]
 
 
+def test_two_triggers_of_one_name_are_an_error(tmp_path: Path) -> None:
+    timer = "        - {name: t, type: timer, config: {cronExpression: '@every 5m'}}\n"
+    found = read(tmp_path, ONE + "      triggers:\n" + timer + timer)
+    (error,) = found.errors
+    line = len(ONE.splitlines()) + 3
+    assert str(error.place).endswith(f"s.yaml:{line}:11")
+    assert error.text == f"the trigger 't' of 'demo/f' stands here twice; the first is in line {line - 1}"
+
+
 def test_a_described_role_is_made(tmp_path: Path) -> None:
     text = ONE.replace(
         "{name: demo, description: of tests}",

@@ -8,13 +8,12 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-
-from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
-from elftools.elf.gnuversions import GNUVerNeedSection
-from packaging.tags import Tag, parse_tag
+from typing import IO, TYPE_CHECKING
 
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
+
+if TYPE_CHECKING:
+    from packaging.tags import Tag
 
 # The C library of the cloud's images: Debian 9, 10 and 11 (reference/runtime.md §1).
 CLOUD_GLIBC: dict[str, tuple[int, int]] = {
@@ -68,18 +67,29 @@ def _newer_libraries(folder: Path, runtime: str) -> Iterator[str]:
 
 def glibc_needed(path: Path) -> tuple[int, int]:
     """The newest version of the GNU C library that a shared library names; (0, 0) for none."""
-    newest = (0, 0)
     try:
         with path.open("rb") as file:
-            if file.read(4) != b"\x7fELF":
-                return newest
-            section = ELFFile(file).get_section_by_name(".gnu.version_r")
-            if isinstance(section, GNUVerNeedSection):
-                for _library, versions in section.iter_versions():
-                    for version in versions:
-                        if found := _GLIBC.fullmatch(version.name):
-                            newest = max(newest, (int(found[1]), int(found[2])))
-    except (OSError, ELFError, ValueError):
+            return _glibc_named(file) if file.read(4) == b"\x7fELF" else (0, 0)
+    except OSError:
+        # What cannot be read is no library that could be loaded.
+        return (0, 0)
+
+
+def _glibc_named(file: IO[bytes]) -> tuple[int, int]:
+    # Imported here because most functions hold no library, and every deployment would wait for the import.
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.gnuversions import GNUVerNeedSection
+
+    newest = (0, 0)
+    try:
+        section = ELFFile(file).get_section_by_name(".gnu.version_r")
+        if isinstance(section, GNUVerNeedSection):
+            for _library, versions in section.iter_versions():
+                for version in versions:
+                    if found := _GLIBC.fullmatch(version.name):
+                        newest = max(newest, (int(found[1]), int(found[2])))
+    except (ELFError, ValueError):
         # What cannot be read as a library is none that could be loaded.
         return newest
     return newest
@@ -95,13 +105,16 @@ def _libraries(folder: Path) -> Iterator[Path]:
     return islice((path for path in found if path.is_file()), LIBRARIES_MAX)
 
 
-def _tags(wheel: Path) -> list[Tag]:
+def _tags(wheel: Path) -> "list[Tag]":
+    # Imported here because most functions hold no wheels.
+    from packaging.tags import parse_tag
+
     lines = wheel.read_text("utf-8", "replace").splitlines()
     texts = [line.partition(":")[2].strip() for line in lines if line.startswith("Tag:")]
     return [tag for text in texts if text.count("-") == 2 for tag in parse_tag(text)]
 
 
-def _fits(tag: Tag, minor: tuple[int, int]) -> bool:
+def _fits(tag: "Tag", minor: tuple[int, int]) -> bool:
     """Whether a wheel with this tag can be imported by this CPython on Linux."""
     found = re.fullmatch(r"([a-z]+)(\d)(\d*)", tag.interpreter)
     if found is None or not (tag.platform == "any" or "linux" in tag.platform):
@@ -121,5 +134,5 @@ def _python_of(path: Path) -> tuple[int, int] | None:
     return int(found[1] or found[3]), int(found[2] or found[4])
 
 
-def _spoken(tags: list[Tag]) -> str:
+def _spoken(tags: "list[Tag]") -> str:
     return ", ".join(sorted({f"{tag.interpreter} on {tag.platform}" for tag in tags})[:3])

@@ -11,7 +11,7 @@ from sesame.control import checks
 from sesame.model import limits
 from sesame.model.errors import Invalid, Missing
 from sesame.model.function import Function, LifecycleHook
-from sesame.model.layer import parse_layer_arn
+from sesame.model.layer import LAYER_FORMS, parse_layer_arn
 
 LAYERS_MAX = 5
 _INSTANCE_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}\Z")
@@ -107,12 +107,14 @@ def _check_concurrency(function: Function) -> None:
 def _check_layers(layers: tuple[str, ...]) -> None:
     if len(layers) > LAYERS_MAX:
         raise Invalid("layers", f"at most {LAYERS_MAX} layers", f"{len(layers)} layers")
+    named = set()
     for arn in layers:
         checks.length("layers", arn, limits.LAYER_ARN_CHARS)
-        if parse_layer_arn(arn) is None:
-            allowed = "acs:fc:{region}:{account}:layers/{layer}/versions/{version}"
-            raise Invalid("layers", allowed, checks.shown(arn))
-    if len(set(layers)) != len(layers):
+        found = parse_layer_arn(arn)
+        if found is None:
+            raise Invalid("layers", LAYER_FORMS, checks.shown(arn))
+        named.add(found)
+    if len(named) != len(layers):
         raise Invalid("layers", "every layer once", ", ".join(layers))
 
 

@@ -13,7 +13,7 @@ from sesame.control.requester import Requester
 from sesame.model import limits, records
 from sesame.model.errors import Invalid, NotFound
 from sesame.model.function import Package
-from sesame.model.layer import Layer, LayerVersion, parse_layer_arn
+from sesame.model.layer import LAYER_FORMS, Layer, LayerVersion, parse_layer_arn
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
@@ -66,8 +66,7 @@ class Layers:
     async def by_arn(self, arn: str) -> Record:
         found = parse_layer_arn(arn)
         if found is None:
-            allowed = "acs:fc:{region}:{account}:layers/{layer}/versions/{version}"
-            raise Invalid("arn", allowed, checks.shown(arn))
+            raise Invalid("arn", LAYER_FORMS, checks.shown(arn))
         return await self.get_version(*found)
 
     async def versions(self, layer: str, start_version: int | None = None, limit: int | None = None) -> Page:

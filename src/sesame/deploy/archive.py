@@ -9,11 +9,13 @@ import stat
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-
-import pathspec
+from typing import TYPE_CHECKING
 
 from sesame.deploy.project import Code
 from sesame.model.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 # What never belongs to code (reference/conventions.md §4.1, §4.4).
 ALWAYS_IGNORED = (
@@ -43,12 +45,15 @@ def packed(code: Code) -> bytes:
     return _zip(found, path)
 
 
-def ignored_by(ignore_file: Path | None) -> pathspec.GitIgnoreSpec:
+def ignored_by(ignore_file: Path | None) -> "GitIgnoreSpec":
     """What does not belong to code: what never does, and what the file names."""
+    # Imported here because it takes long, and only what reads folders needs it.
+    from pathspec import GitIgnoreSpec
+
     lines = list(ALWAYS_IGNORED)
     if ignore_file is not None and ignore_file.is_file():
         lines += ignore_file.read_text("utf-8").splitlines()
-    return pathspec.GitIgnoreSpec.from_lines(lines)
+    return GitIgnoreSpec.from_lines(lines)
 
 
 def files_of(code: Code) -> Iterator[Path]:

@@ -22,6 +22,11 @@ TRIGGER_TYPES: Mapping[str, str] = {
     "cdn_events": "cdn_events",
     "eventbridge": "eventbridge",
 }
+# Templates switch tracing on and off; the endpoint is made by the cloud's Tracing Analysis, and the API needs one.
+NO_TRACING = (
+    "the cloud's Tracing Analysis, whose endpoint it stands for, is not here: name a Jaeger in the service's "
+    "tracingConfig through the API"
+)
 
 
 def texts(node: Node) -> list[str]:

@@ -40,6 +40,12 @@ class Parts:
         self.async_configs: list[AsyncConfig] = []
         self.domains: list[Domain] = []
 
+    def trigger(self, service: str, function: str, name: str) -> Trigger | None:
+        for each in self.triggers:
+            if (each.service, each.function, each.name) == (service, function, name):
+                return each
+        return None
+
     def project(self, source: Path) -> Project:
         return Project(
             source=source,
@@ -188,6 +194,10 @@ def _trigger(service: str, function: str, node: Node, made: Parts, at: At) -> No
     yaml_source.only(node, fc_keys.TRIGGER_KEYS, made.notes, what)
     if not (service and function):
         raise TemplateError(node.place, f"{what} needs a service and a function beside it")
+    if (twin := made.trigger(service, function, name)) is not None:
+        first = f"the first is in line {twin.place.line}"
+        made.notes.append(Note(node.place, f"{what} of '{service}/{function}' stands here twice; {first}", error=True))
+        return
     kind = yaml_source.require(node, "type", what)
     reader = fc_keys.TRIGGERS.get(kind.text().lower())
     if reader is None:

@@ -106,7 +106,7 @@ SERVICE_KEYS = {
     "vpcConfig": Key("vpcConfig", _vpc),
     "nasConfig": Key("nasConfig", _nas),
     "ossMountConfig": Key(why="a bucket is not mounted yet; functions reach it through oss2"),
-    "tracingConfig": Key(why="it names no Jaeger to send traces to; set the service's tracingConfig through the API"),
+    "tracingConfig": Key(why=events.NO_TRACING),
 }
 FUNCTION_KEYS = {
     "name": Key(),

@@ -28,13 +28,14 @@ from sesame.deploy.yaml_source import Node, meant
 PREFIX = "Aliyun::Serverless::"
 SERVICE, FUNCTION, DOMAIN = f"{PREFIX}Service", f"{PREFIX}Function", f"{PREFIX}CustomDomain"
 ELSEWHERE = "is made by another service of the cloud, which Sesame does not run"
+NOT_MADE = "is not made by deploying: make it at the Log Service's endpoint (`sesame env`: SLS_ENDPOINT)"
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z.0-9_-]{0,127}\Z")
 _NO_MEANING: Mapping[str, str] = {
     f"{PREFIX}Api": "an API of API Gateway, which Sesame does not run",
     f"{PREFIX}TableStore": f"a Tablestore instance {ELSEWHERE}",
     f"{PREFIX}TableStore::Table": f"a table {ELSEWHERE}",
-    f"{PREFIX}Log": f"a log project {ELSEWHERE}; `sesame logs` reads what functions write",
-    f"{PREFIX}Log::Logstore": f"a logstore {ELSEWHERE}",
+    f"{PREFIX}Log": f"a log project {NOT_MADE}",
+    f"{PREFIX}Log::Logstore": f"a logstore {NOT_MADE}",
     f"{PREFIX}MNSTopic": f"a topic {ELSEWHERE}",
     f"{PREFIX}Flow": f"a flow {ELSEWHERE}",
 }

@@ -95,7 +95,7 @@ SERVICE_KEYS = {
     "VpcConfig": Key("vpcConfig", _auto_or(events.lower_keys)),
     "LogConfig": Key("logConfig", _log),
     "NasConfig": Key("nasConfig", _auto_or(events.lower_keys)),
-    "TracingConfig": Key(why="it names no Jaeger to send traces to; set the service's tracingConfig through the API"),
+    "TracingConfig": Key(why=events.NO_TRACING),
 }
 FUNCTION_KEYS = {
     "Handler": Key("handler", Node.text),

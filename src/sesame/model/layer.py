@@ -10,7 +10,11 @@ import msgspec
 
 from sesame.model.function import Package
 
-LAYER_ARN = re.compile(r"acs:fc:[^:/]*:[^:/]*:layers/([A-Za-z_][A-Za-z0-9_-]*)/versions/([1-9][0-9]*)\Z")
+# What a version of a layer is called in requests, for messages.
+LAYER_FORMS = "acs:fc:{region}:{account}:layers/{layer}/versions/{version} or {owner}#{layer}#{version}"
+_NAME, _VERSION = "([A-Za-z_][A-Za-z0-9_-]*)", "([1-9][0-9]*)"
+_ARN = re.compile(rf"acs:fc:[^:/]*:[^:/]*:layers/{_NAME}/versions/{_VERSION}\Z")
+_OLD_ARN = re.compile(rf"[^#:/]+#{_NAME}#{_VERSION}\Z")
 
 
 class Layer(msgspec.Struct, frozen=True, rename="camel"):
@@ -38,8 +42,8 @@ class LayerVersion(msgspec.Struct, frozen=True, rename="camel"):
 def parse_layer_arn(arn: str) -> tuple[str, str] | None:
     """The layer's name and the number of its version, or None when this is no ARN of a layer.
 
-    Region and account are not compared: a template that names the cloud's public layer finds the one that was
-    published here under the same name.
+    Both of the cloud's forms are read, the old one with `#` too. Region, account and owner are not compared: a
+    template that names the cloud's public layer finds the one that was published here under the same name.
     """
-    found = LAYER_ARN.match(arn)
+    found = _ARN.match(arn) or _OLD_ARN.match(arn)
     return None if found is None else (found[1], found[2])
