@@ -30,6 +30,7 @@ from sesame.model.errors import ConfigurationError, SesameError
 TIMEOUT_S = 10.0
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 EVERY_S, EVERY_S_MIN = 2.0, 0.1
+UNBROKEN_CHARS = 1000
 
 
 class Unread(SesameError):
@@ -110,6 +111,9 @@ def _print(look: Look, *, as_json: bool) -> None:
         sys.stdout.write(msgspec.json.encode(look).decode() + "\n")
         sys.stdout.flush()
     else:
+        if not output.out.is_terminal:
+            # A pipe has no edge at which names would have to be broken.
+            output.out.width = UNBROKEN_CHARS
         output.out.print(_table(look), Text(_standing(look)))
 
 
