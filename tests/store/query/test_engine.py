@@ -15,6 +15,7 @@ from sesame.model.logstore import DEFAULT_DELIMITERS, KeyIndex, LineIndex, LogIn
 from sesame.store.logs.query.database import Database, Interrupt
 from sesame.store.logs.query.engine import Limits, LogQueries, Page, Search
 from sesame.store.logs.query.grammar import parse
+from sesame.store.logs.query.project_sql import logstore_and_query
 from sesame.store.logs.query.refusals import QueryRefused
 from sesame.store.logs.query.relation import Source
 from sesame.store.logs.query.rows import LogRow, row_fields
@@ -125,6 +126,74 @@ def test_what_a_caller_sends_writes_nothing_into_the_servers_log(
     with pytest.raises(QueryRefused, match="expected one"):
         queries.select(search_of("* | select 1; drop log"), Source(), Interrupt())
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        'SELECT * FROM (WITH "{path}" AS (SELECT 1 AS x) SELECT x FROM "{path}") q, "{path}"',
+        'WITH RECURSIVE "{path}" AS (SELECT * FROM "{path}" UNION ALL SELECT * FROM "{path}") SELECT * FROM "{path}"',
+        "SELECT * FROM (WITH tail AS (SELECT 1 AS x) SELECT x FROM tail) q, tail",
+        "SELECT * FROM (WITH sqlite_master AS (SELECT 1 AS x) SELECT x FROM sqlite_master) q, sqlite_master",
+    ],
+)
+def test_a_name_beyond_the_reach_of_its_with_reads_no_file_and_no_other_table(
+    queries: LogQueries, folder: Path, sql: str
+) -> None:
+    of_another = write_segment(folder / "another.parquet", [log(1, secret="topsecret")])
+    with pytest.raises(QueryRefused):
+        queries.select(search_of(f"* | {sql.format(path=of_another.path)}"), Source(tail=(log(1, n="1"),)), Interrupt())
+
+
+@pytest.mark.parametrize(
+    ("sql", "row"),
+    [
+        ("WITH t AS (SELECT n FROM log), U(z) AS (SELECT n FROM t) SELECT u.z, t.n FROM u JOIN t ON u.z = t.n", "5,5"),
+        ("WITH log AS (SELECT n + 1 AS more FROM log) SELECT max(more) FROM log", "6"),
+        ("WITH RECURSIVE t(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM t WHERE k < 4) SELECT max(k) FROM t", "4"),
+        ("SELECT cardinality(sequence(1, 10000)), sequence(3, 1), sequence(1, 6, 2)", "10000,[3,2,1],[1,3,5]"),
+        ("SELECT sequence(date '2024-01-01', date '2024-01-01', interval '1' day)", '["2024-01-01 00:00:00.000"]'),
+        ("SELECT lpad('a', n, '-'), rpad('a', 3, '-'), levenshtein_distance('abc', 'abd')", "----a,a--,1"),
+    ],
+)
+def test_what_is_bounded_works_within_its_bounds(queries: LogQueries, sql: str, row: str) -> None:
+    found = queries.select(search_of(f"* | {sql}"), Source(tail=(log(1, n="5"),)), Interrupt())
+    assert ",".join(found.rows[0]) == row
+
+
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        ("SELECT sequence(1, 300000000)", "must not have more than 10000 entries"),
+        ("SELECT sequence(n, 0 - 300000000, -1)", "must not have more than 10000 entries"),
+        ("SELECT lpad('a', 1000000000, 'b')", "Target length must be in the range"),
+        ("SELECT rpad('a', -1, 'b')", "Target length must be in the range"),
+        ("SELECT levenshtein_distance(lpad('a', 9999, 'b'), lpad('c', 9999, 'd'))", "are too large"),
+        # Such a statement took sqlglot hours to parse.
+        ("SELECT " + "ARRAY[" * 40 + "1" + "]" * 40, "nested deeper"),
+        ("SELECT " + "row(" * 40 + "1" + ")" * 40, "nested deeper"),
+    ],
+)
+def test_what_could_take_unbounded_time_or_memory_is_refused(queries: LogQueries, sql: str, why: str) -> None:
+    with pytest.raises(QueryRefused, match=why):
+        queries.select(search_of(f"* | {sql}"), Source(tail=(log(1, n="5"),)), Interrupt())
+
+
+def test_a_quotation_mark_that_nothing_closes_is_found_at_once() -> None:
+    with pytest.raises(QueryRefused, match="unexpected"):
+        parse('"' + '\\"' * 9_990)
+
+
+def test_sql_over_a_project_is_refused_where_it_is_nested_too_deeply() -> None:
+    for sql in ("SELECT " + "row(" * 40 + "1" + ")" * 40, "SELECT " + "(" * 3000 + "1" + ")" * 3000):
+        with pytest.raises(QueryRefused):
+            logstore_and_query(f"{sql} FROM store")
+
+
+def test_a_result_of_empty_texts_is_limited_too(queries: LogQueries) -> None:
+    source = Source(tail=tuple(log(number, n=str(number)) for number in range(2_000)))
+    with pytest.raises(QueryRefused, match="max result size"):
+        queries.select(search_of("* | select '' from log limit 2000"), source, Interrupt())
 
 
 def test_memory_and_result_are_limited(queries: LogQueries) -> None:

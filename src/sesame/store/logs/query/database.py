@@ -85,6 +85,8 @@ class Database:
         root = duckdb.connect(config={"memory_limit": f"{self._memory_mb}MB", "threads": self._threads})
         # Nothing is written to a disk: what needs more memory than there is ends.
         root.execute("SET temp_directory = ''")
+        # No name of a table means a variable of this program.
+        root.execute("SET python_enable_replacements = false")
         root.execute(f"SET allowed_directories = [{literal(str(self._folder))}]")
         root.execute("SET enable_external_access = false")
         root.execute("SET lock_configuration = true")

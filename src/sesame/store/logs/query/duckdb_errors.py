@@ -15,7 +15,10 @@ _ARGUMENTS = re.compile(r"argument types '(?!sls_)([a-z]\w*)\(([A-Z, ]*)\)'")
 _COMPARED = re.compile(r"Cannot compare values of type (\w+) and type (\w+)")
 _TYPES = {"INT64": "BIGINT", "INT32": "INTEGER"}
 # Texts of our own macros, which the cloud has too.
-_OURS = re.compile(r"(Cannot cast '.*' to [A-Z]+)", re.DOTALL)
+_OURS = re.compile(
+    r"(Cannot cast '.*' to [A-Z]+|result of sequence function .* entries|Target length .*\]|The combined .* large)",
+    re.DOTALL,
+)
 
 
 def refusal_of(error: duckdb.Error, memory_mb: int) -> Exception:

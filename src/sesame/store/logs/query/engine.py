@@ -30,6 +30,8 @@ from sesame.store.logs.query.values import text_of
 # A search looks at so many logs first, and at twice as many each time that it finds too few.
 FIRST_ROWS = 2 * GROUP_ROWS
 FETCHED_TOGETHER = 1_000
+# What a value takes beside its text; without it, a result of empty texts had no bound.
+VALUE_BYTES = 8
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -158,7 +160,7 @@ class LogQueries:
         while part := found.fetchmany(FETCHED_TOGETHER):
             for values in part:
                 rows.append(tuple(map(text_of, values)))
-                size += sum(map(len, rows[-1]))
+                size += sum(map(len, rows[-1])) + VALUE_BYTES * len(values)
             if size > self._limits.result_bytes:
                 raise QueryRefused(f"Query exceeded max result size of {self._limits.result_bytes} bytes", "limits")
         return tuple(rows)

@@ -51,10 +51,11 @@ FUNCTIONS: dict[str, _Target] = {
     "bitwise_not": (1, 1, "sls_bit_not"), "bit_count": (1, 1, "bit_count"),
     # texts
     **_same("lower upper length reverse trim ltrim rtrim chr", 1, 1), **_same("strpos starts_with", 2, 2),
-    **_same("lpad rpad translate", 3, 3), **_same("substr", 2, 3), **_same("url_encode url_decode", 1, 1),
+    "lpad": (3, 3, "sls_lpad"), "rpad": (3, 3, "sls_rpad"),
+    **_same("translate", 3, 3), **_same("substr", 2, 3), **_same("url_encode url_decode", 1, 1),
     "codepoint": (1, 1, "unicode"), "replace": (2, 3, "sls_replace"), "split": (2, 3, "sls_split"),
     "split_part": (3, 3, "sls_split_part"), "split_to_map": (3, 3, "sls_split_to_map"),
-    "levenshtein_distance": (2, 2, "levenshtein"), "hamming_distance": (2, 2, "hamming"),
+    "levenshtein_distance": (2, 2, "sls_levenshtein"), "hamming_distance": (2, 2, "hamming"),
     "regexp_like": (2, 2, "regexp_matches"), "regexp_extract": (2, 3, "sls_regexp_extract"),
     "regexp_extract_all": (2, 3, "regexp_extract_all"), "regexp_replace": (2, 3, "sls_regexp_replace"),
     "regexp_split": (2, 2, "string_split_regex"), "regexp_count": (2, 2, "sls_regexp_count"),
@@ -75,7 +76,7 @@ FUNCTIONS: dict[str, _Target] = {
     "array_distinct": (1, 1, "list_distinct"), "array_join": (2, 2, "array_to_string"), "array_max": (1, 1, "list_max"),
     "array_min": (1, 1, "list_min"), "array_sort": (1, 1, "list_sort"), "array_position": (2, 2, "sls_position"),
     "array_remove": (2, 2, "sls_remove"), "array_union": (2, 2, "sls_union"), "array_except": (2, 2, "sls_except"),
-    "array_intersect": (2, 2, "list_intersect"), "slice": (3, 3, "sls_slice"), "sequence": (2, 3, "generate_series"),
+    "array_intersect": (2, 2, "list_intersect"), "slice": (3, 3, "sls_slice"), "sequence": (2, 3, "sls_sequence"),
     "filter": (2, 2, "list_filter"), "transform": (2, 2, "list_transform"), "flatten": (1, 1, "flatten"),
     "map": (2, 2, "map"), "map_keys": (1, 1, "map_keys"), "map_values": (1, 1, "map_values"),
     # times

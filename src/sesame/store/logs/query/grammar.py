@@ -101,7 +101,8 @@ def parse_search(text: str) -> Search:
 def _bound_depth(text: str) -> None:
     """Bounds what the recursive steps after the parser have to follow."""
     depth = nots = 0
-    for match in re.finditer(r'"(?:[^"\\]|\\.)*"|[()]|\bnot\b', text, re.IGNORECASE | re.DOTALL):
+    # A quotation mark that nothing closes takes all that follows, so that no text is looked through twice.
+    for match in re.finditer(r'"(?:[^"\\]|\\.)*\\?(?:"|\Z)|[()]|\bnot\b', text, re.IGNORECASE | re.DOTALL):
         depth += {"(": 1, ")": -1}.get(match[0], 0)
         nots += match[0].lower() == "not"
         if depth > DEPTH_MAX or nots > 2 * TERMS_MAX:

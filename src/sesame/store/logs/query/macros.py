@@ -11,6 +11,16 @@ ZONE = "Asia/Shanghai"
 ZONE_OFFSET_S = 8 * 3600
 _OFFSET_US = ZONE_OFFSET_S * 1_000_000
 
+# DuckDB does not interrupt the computing of one value, and counts it towards no limit of memory: these bound it.
+SEQUENCE_MAX = 10_000
+PADDED_CHARS_MAX = 10_000
+COMPARED_CHARS_MAX = 1_000_000
+_TOO_LONG = f"error('result of sequence function must not have more than {SEQUENCE_MAX} entries')"
+_PADDED = (
+    f"CAST(CASE WHEN n BETWEEN 0 AND {PADDED_CHARS_MAX} THEN n "
+    f"ELSE error('Target length must be in the range [0..{PADDED_CHARS_MAX}]') END AS INTEGER)"
+)
+
 MACROS: dict[str, tuple[str, ...]] = {
     # Times are local times of ZONE without a zone. A number is Unix seconds; a text is a time as it is written.
     "sls_from_unixtime": (
@@ -43,6 +53,12 @@ MACROS: dict[str, tuple[str, ...]] = {
         "'[-+]?[0-9]+') THEN TRY_CAST(CAST(x AS VARCHAR) AS BIGINT) END WHEN typeof(x) IN ('DOUBLE', 'FLOAT') "
         "THEN TRY_CAST(round(TRY_CAST(x AS DOUBLE)) AS BIGINT) ELSE TRY_CAST(x AS BIGINT) END",),
     # Texts.
+    "sls_lpad": (f"(s, n, p) AS lpad(s, {_PADDED}, p)",),
+    "sls_rpad": (f"(s, n, p) AS rpad(s, {_PADDED}, p)",),
+    "sls_levenshtein": (
+        f"(a, b) AS levenshtein(a, CASE WHEN length(a) * length(b) <= {COMPARED_CHARS_MAX} THEN b "
+        f"ELSE error('The combined inputs for Levenshtein distance are too large') END)",
+    ),
     "sls_replace": ("(s, old) AS replace(s, old, '')", "(s, old, new) AS replace(s, old, new)"),
     "sls_split": (
         "(s, sep) AS string_split(s, sep)",
@@ -112,6 +128,12 @@ MACROS: dict[str, tuple[str, ...]] = {
     "sls_percentile": ("(x, p) AS quantile_disc(x, p)",),
     "sls_distinct": ("(x) AS count(DISTINCT x)", "(x, error) AS count(DISTINCT x)"),
     # Arrays.
+    "sls_sequence": (
+        f"(a, b) AS generate_series(a, CASE WHEN abs(b - a) >= {SEQUENCE_MAX} THEN {_TOO_LONG} ELSE b END, "
+        "CASE WHEN b < a THEN -1 ELSE 1 END)",
+        f"(a, b, step) AS generate_series(a, CASE WHEN CASE WHEN step > step * 0 THEN b >= a + step * {SEQUENCE_MAX} "
+        f"ELSE b <= a + step * {SEQUENCE_MAX} END THEN {_TOO_LONG} ELSE b END, step)",
+    ),
     "sls_element": ("(a, i) AS a[i]",),
     "sls_slice": ("(a, first, n) AS list_slice(a, first, first + n - 1)",),
     "sls_position": ("(a, x) AS coalesce(list_position(a, x), 0)",),

@@ -8,6 +8,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from sesame.store.logs.query.refusals import QueryRefused
+from sesame.store.logs.query.sql import bound_nested_types
 
 SQL_CHARS_MAX = 10_000
 _EXPECTED = "expected SELECT … FROM <logstore> WHERE …"
@@ -20,7 +21,8 @@ def logstore_and_query(sql: str) -> tuple[str, str]:
     if len(sql) > SQL_CHARS_MAX:
         raise QueryRefused(f"the query has {len(sql)} characters: expected at most {SQL_CHARS_MAX}", "sql")
     try:
-        tree = sqlglot.parse_one(sql, dialect="presto")
+        bound_nested_types(sqlglot.tokenize(sql, read="presto"))
+        tree = sqlglot.parse_one(sql, read="presto")
     except (SqlglotError, RecursionError) as error:
         raise QueryRefused(f"the query is no SQL: {_EXPECTED}", "sql") from error
     own = {each.alias for each in tree.find_all(exp.CTE)}
@@ -30,4 +32,7 @@ def logstore_and_query(sql: str) -> tuple[str, str]:
         raise QueryRefused(f"the query names {len(names)} logstores: {_EXPECTED}, with one logstore", "sql")
     for table in tables:
         table.set("this", exp.to_identifier("log"))
-    return names.pop(), "* | " + tree.sql(dialect="presto")
+    try:
+        return names.pop(), "* | " + tree.sql(dialect="presto")
+    except RecursionError as error:
+        raise QueryRefused("the query is nested too deeply", "sql") from error

@@ -5,7 +5,7 @@ of `functions`. Everything else is refused in the Log Service's words, before Du
 """
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, ClassVar
 
 import sqlglot
@@ -25,6 +25,9 @@ LOG = "log"
 DEFAULT_LIMIT = 100
 LIMIT_MAX = 1_000_000
 NODES_MAX = 5_000
+# POLICY: sqlglot reads what stands in a constructor such as ARRAY[…] or ROW(…) twice, so the time doubles with each
+# that is nested.
+NESTED_TYPES_MAX = 4
 
 # Not every supported version of sqlglot knows these two; for others they are names of columns, which no index has.
 _LOCAL_TIME: Any = getattr(exp, "Localtime", exp.CurrentTime)
@@ -70,6 +73,10 @@ _TYPES = _INTEGERS | {
 _parser_class = Presto.parser_class if hasattr(Presto, "parser_class") else Presto.Parser
 
 
+_OPENING = frozenset({sqlglot.TokenType.L_PAREN, sqlglot.TokenType.L_BRACKET, sqlglot.TokenType.L_BRACE})
+_CLOSING = frozenset({sqlglot.TokenType.R_PAREN, sqlglot.TokenType.R_BRACKET, sqlglot.TokenType.R_BRACE})
+
+
 class _Parser(_parser_class):  # type: ignore[misc, valid-type]
     """Leaves every call as it is written, so that `functions` alone says what it means."""
 
@@ -96,6 +103,7 @@ class Sls(Presto):
 def read(text: str) -> exp.Query:
     """The statement as a tree of what is allowed."""
     try:
+        bound_nested_types(sqlglot.tokenize(text, read=Sls))
         statements = sqlglot.parse(text, read=Sls)
     except SqlglotError as error:
         raise sql_error(_first_error(error)) from error
@@ -109,6 +117,20 @@ def read(text: str) -> exp.Query:
         if count >= NODES_MAX:
             raise sql_error(f"the statement has more than {NODES_MAX} parts")
     return tree
+
+
+def bound_nested_types(tokens: Iterable[Any]) -> None:
+    """Refuses names of types with brackets that are nested too deeply, before they are parsed."""
+    opened: list[bool] = []
+    after_type = False
+    for token in tokens:
+        if token.token_type in _OPENING:
+            opened.append(after_type)
+            if sum(opened) > NESTED_TYPES_MAX:
+                raise sql_error(f"arrays, rows and types are nested deeper than {NESTED_TYPES_MAX}")
+        elif token.token_type in _CLOSING and opened:
+            opened.pop()
+        after_type = token.token_type in _parser_class.TYPE_TOKENS
 
 
 def _first_error(error: SqlglotError) -> str:
@@ -129,16 +151,26 @@ def _check(node: Any) -> None:
 
 
 def check_tables(tree: exp.Query, known: Collection[str]) -> None:
-    """Only the logs, by `log` or the logstore's name, and what the statement itself names can be read."""
-    ctes = {each.alias_or_name.lower() for each in tree.find_all(exp.CTE)}
+    """Only the logs, by `log` or the logstore's name, and what the statement itself names can be read.
+
+    SAFETY: DuckDB looks for a name beyond the reach of its WITH among tables and files. So what a WITH names gets a
+    name here that neither can have, instead of the caller's.
+    """
     names = {each.lower() for each in known}
+    own: dict[str, str] = {}
+    for each in tree.find_all(exp.CTE):
+        called = each.alias_or_name.lower()
+        own.setdefault(called, LOG if called in names else f"sls_with_{len(own)}")
+        each.args["alias"].set("this", exp.to_identifier(own[called]))
     for table in tree.find_all(exp.Table):
         plain = isinstance(table.this, exp.Identifier) and not table.args.get("db") and not table.args.get("catalog")
-        if not plain or table.name.lower() not in names | ctes:
+        called = table.name.lower()
+        if not plain or called not in names | own.keys():
             raise QueryRefused(f"Table {table.sql('presto')[:100]} does not exist", "sql")
-        if table.name.lower() in names - ctes:
-            alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name, quoted=True))
-            table.replace(exp.Table(this=exp.to_identifier(LOG), alias=alias))
+        if called != LOG:
+            if table.args.get("alias") is None:
+                table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
+            table.set("this", exp.to_identifier(own.get(called, LOG)))
 
 
 def has_star(tree: exp.Query) -> bool:
