@@ -11,9 +11,11 @@ from typing import Any
 
 import fc2
 import pytest
+from click.testing import CliRunner, Result
 from tests.support.virtual_time import eventually
 
 from sesame.app import Sesame
+from sesame.cli.logs import logs
 from sesame.model.logstore import DEFAULT_DELIMITERS, KeyIndex, LineIndex, LogIndex, LogProject, Logstore
 from sesame.settings import Settings
 from sesame.store.logs.logstores.interface import Query
@@ -71,6 +73,9 @@ async def test_lines_are_where_the_services_log_config_says_if_its_role_may_writ
             line.text for line in LogReader(sesame.data_dir.logs).read(BuiltIn()) if line.text.startswith("[sesame]")
         ]
 
+    def shown(*arguments: str) -> Result:
+        return CliRunner().invoke(logs, [*arguments, "--data-dir", str(sesame.data_dir.path)])
+
     role = f"acs:ram::{key.account_id}:role/"
     config = {"project": "p", "logstore": "l"}
     logstores = sesame.parts.storage.logstores
@@ -88,6 +93,9 @@ async def test_lines_are_where_the_services_log_config_says_if_its_role_may_writ
     await eventually(lambda: any("does not allow log:PostLogStoreLogs" in line for line in said()))
     assert "does not allow" in (await asked("get_service", "s")).data["logProblem"]
     assert await printed() == []
+    told = (await asyncio.to_thread(shown, "s/f")).stderr
+    assert "What s writes is not in logstore l of project p: " in told
+    assert "does not allow log:PostLogStoreLogs" in told
 
     await asked("update_service", "s", role=f"{role}writing")
     assert "logProblem" not in (await asked("get_service", "s")).data
@@ -103,6 +111,8 @@ async def test_lines_are_where_the_services_log_config_says_if_its_role_may_writ
     assert any(line.endswith("[INFO] logged") for line in lines)
     assert any(line.startswith("FC Invoke End RequestId: ") for line in lines)
 
+    assert "What s writes is in logstore l of project p too." in (await asyncio.to_thread(shown, "f")).stderr
+
     await asked("update_service", "s", logConfig=config | {"enableRequestMetrics": True})
     called = await asked("invoke_function", "s", "f")
 
@@ -116,3 +126,48 @@ async def test_lines_are_where_the_services_log_config_says_if_its_role_may_writ
     assert row["requestId"] == called.headers["X-Fc-Request-Id"]
     assert (row["functionName"], row["invocationType"], row["hasFunctionError"]) == ("f", "Sync", "false")
     assert (row["qualifier"], row["versionId"]) == ("LATEST", "")
+
+
+async def test_where_only_logstores_keep_lines_the_command_reads_them_there(tmp_path: Path) -> None:
+    settings = Settings(
+        port=0, oss_port=0, data_dir=tmp_path / "data", sandbox="plain", drain_s=0, log_retention_days=0,
+        roles={"writing": {"policy": ALLOWED}},
+    )  # fmt: skip
+    sesame = Sesame(settings)
+    await sesame.start()
+    try:
+        key = sesame.data_dir.credentials()
+        client = fc2.Client(
+            endpoint=sesame.endpoints.fc, accessKeyID=key.access_key_id, accessKeySecret=key.access_key_secret
+        )
+
+        def shown(*arguments: str) -> Result:
+            return CliRunner().invoke(logs, [*arguments, "--data-dir", str(sesame.data_dir.path)])
+
+        (tmp_path / "f").mkdir()
+        (tmp_path / "f" / "main.py").write_text(CODE)
+        config = {"project": "p", "logstore": "l"}
+        role = f"acs:ram::{key.account_id}:role/writing"
+        await asyncio.to_thread(client.create_service, "s", role=role, logConfig=config)
+        await asyncio.to_thread(
+            client.create_function, "s", "f", "python3.10", "main.handler", codeDir=str(tmp_path / "f")
+        )
+        nothing = await asyncio.to_thread(shown, "s/f")
+        assert "What s writes is not in logstore l of project p: project p is not in the Log Service" in nothing.stderr
+        assert "there are no logs of 's/f'" in str(nothing.exception)
+
+        logstores = sesame.parts.storage.logstores
+        await logstores.create_project(LogProject("p"))
+        await logstores.create_logstore(Logstore("p", "l", ttl_days=7))
+        called = await asyncio.to_thread(client.invoke_function, "s", "f")
+        request_id = called.headers["X-Fc-Request-Id"]
+
+        async def whole() -> bool:
+            return "FC Invoke End" in (await asyncio.to_thread(shown, "s/f")).stdout
+
+        await eventually(whole)
+        found = await asyncio.to_thread(shown, "s/f", "-r", request_id, "--search", "printed")
+        assert found.stdout.endswith(f" {request_id} printed\n")
+        assert "What s writes is in logstore l of project p.\n" in found.stderr
+    finally:
+        await sesame.stop()

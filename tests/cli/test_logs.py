@@ -4,6 +4,7 @@ Run by pytest. The file is written through the store itself, or by a Sesame of t
 """
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -16,12 +17,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from tests.cli.test_start import CLEAN, Server, sesame
+from tests.store.logstores.test_function_lines import group
 from tests.support.fakes import FakeClocks
 
 from sesame.cli import logs as command
 from sesame.model.errors import ConfigurationError
+from sesame.model.logstore import LogProject, Logstore
 from sesame.store.logs.file import SourceKey
 from sesame.store.logs.intake import Logs, Retention
+from sesame.store.logs.logstores.function_lines import FunctionLines
+from sesame.store.logs.logstores.store import LogStorage
 from sesame.store.logs.reader import LogLine, LogReader, Query
 
 NOW = 1_700_000_000.0
@@ -39,7 +44,7 @@ def handler(event, context):
 """
 
 
-def write(data_dir: Path, lines: list[tuple[str, str, str, float]]) -> None:
+def write(data_dir: Path, lines: list[tuple[str, str, str, float]], *, logstore: str = "") -> None:
     """(service, function, request id, seconds before NOW) → one line that says the last."""
 
     async def run() -> None:
@@ -49,7 +54,8 @@ def write(data_dir: Path, lines: list[tuple[str, str, str, float]]) -> None:
         for service, function, request_id, ago in lines:
             clocks.set_wall(NOW - ago)
             name, _dot, qualifier = service.partition(".")
-            source = SourceKey(name, function, "LATEST", f"c-{function}", "", "", qualifier)
+            project = "p" if logstore else ""
+            source = SourceKey(name, function, "LATEST", f"c-{function}", project, logstore, qualifier)
             logs.append(source, request_id, f"{ago:g} ago\n".encode())
             await logs.flush()
         await logs.close()
@@ -204,6 +210,69 @@ def test_a_query_is_refused_in_the_log_services_words(data_dir: Path, option: tu
 
 def test_sql_does_not_follow(data_dir: Path) -> None:
     assert "leave out --follow" in run(data_dir, "demo/hello", "--sql", "select 1", "-f").stderr
+
+
+@pytest.fixture
+def logstores_alone(tmp_path: Path) -> Path:
+    """A data directory whose built-in store keeps nothing."""
+
+    async def fill() -> None:
+        clocks = FakeClocks()
+        storage = LogStorage(tmp_path / "logstores.db", tmp_path / "logstores", clocks, durable=False)
+        await storage.open()
+        await storage.create_project(LogProject("p"))
+        await storage.create_logstore(Logstore("p", "l", ttl_days=7))
+        await storage.append("p", "l", group("demo", "hello", "FC Invoke Start RequestId: r-1", "one", "two words"))
+        await storage.append("p", "l", group("demo", "other", "three", instance="c-2"))
+        await storage.close()
+
+    asyncio.run(fill())
+    return tmp_path
+
+
+def test_where_nothing_else_is_kept_lines_come_from_logstores(logstores_alone: Path) -> None:
+    found = run(logstores_alone, "hello")
+    assert said(found) == [("r-1", "FC Invoke Start RequestId: r-1"), ("r-1", "one"), ("r-1", "two words")]
+    assert "The built-in store keeps no lines here: these are from the logstores." in found.stderr
+    assert said(run(logstores_alone, "demo/hello:prod", "--search", "words not one")) == [("r-1", "two words")]
+    sql = run(logstores_alone, "demo/hello", "--sql", "select requestId as id, count(*) as n group by id", "--json")
+    assert sql.stdout == '{"id":"r-1","n":"3"}\n'
+    (line,) = run(logstores_alone, "demo/other", "--json").stdout.splitlines()
+    assert json.loads(line)["message"] == "three"
+    assert "there are logs of demo/hello, demo/other in" in str(run(logstores_alone, "nothing").exception)
+
+
+def test_following_logstores_prints_each_new_line_once(
+    logstores_alone: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    reader, query = FunctionLines(logstores_alone / "logstores.db"), Query(function="hello", service="demo")
+
+    async def add() -> None:
+        storage = LogStorage(logstores_alone / "logstores.db", logstores_alone / "logstores", FakeClocks())
+        await storage.open()
+        await storage.append("p", "l", group("demo", "hello", "more"))
+        await storage.close()
+
+    turns: list[Callable[[], None]] = [lambda: asyncio.run(add()), lambda: None]
+
+    def wait(_seconds: float) -> None:
+        if not turns:
+            raise KeyboardInterrupt
+        turns.pop(0)()
+
+    _count, last = command.print_all(reader, query)
+    capsysbinary.readouterr()
+    with pytest.raises(KeyboardInterrupt):
+        command.print_on(reader, query, last, wait=wait)
+    (line,) = capsysbinary.readouterr().out.decode().splitlines()
+    assert line.endswith(" r-1 more")
+
+
+def test_the_logstore_of_the_lines_is_told(tmp_path: Path) -> None:
+    write(tmp_path, [("demo", "hello", "r-1", 10)], logstore="l")
+    assert "What demo writes goes to logstore l of project p too" in run(tmp_path, "demo/hello").stderr
+    write(tmp_path, [("demo", "hello", "r-2", 5)])
+    assert "logstore l of" not in run(tmp_path, "demo/hello").stderr
 
 
 def test_since_cannot_lie_in_the_future() -> None:

@@ -1,6 +1,6 @@
 """`sesame logs`: prints a function's log lines with time and request id, those that a search finds, or what SQL counts.
 
-Reads the data directory's log file, so it works whether Sesame runs or not. Changes nothing.
+Reads files of the data directory, so it works whether Sesame runs or not. Changes nothing.
 """
 
 import datetime
@@ -17,12 +17,13 @@ import msgspec
 
 from sesame.cli import completing, output, server
 from sesame.cli.json_option import with_json_lines
+from sesame.cli.log_places import reader_of, tell_logstore
 from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
 from sesame.model.errors import ConfigurationError
 from sesame.settings import TABLE
 from sesame.store.logs.query.refusals import QueryRefused
-from sesame.store.logs.reader import LogLine, LogReader, Query
+from sesame.store.logs.reader import Lines, LogLine, Query
 
 FOLLOW_EVERY_S = 0.2
 NAMED_AT_MOST = 20
@@ -64,11 +65,11 @@ def logs(
         raise click.UsageError("--sql looks at what is there: leave out --follow")
     data_dir = _data_dir(settle(flags).data_dir, by_flag=flags["data_dir"] is not None)
     output.note(f"Logs of {data_dir.path}.")
-    reader = LogReader(data_dir.logs)
+    reader = reader_of(data_dir)
     since_s = since_time(since, time.time()) if since is not None else None
     query = Query(request_id=request_id, since=since_s)
     if function is not None:
-        query = msgspec.structs.replace(query, **_named(reader, function, follow=follow))
+        query = msgspec.structs.replace(query, **_named(data_dir, reader, function, follow=follow))
     form = json_line_of if as_json else shown_line
     try:
         if sql is not None:
@@ -97,7 +98,7 @@ def _matching(search: str) -> Pick:
     return Matching(search, time.time()).of
 
 
-def _print_table(reader: LogReader, query: Query, text: str, *, as_json: bool) -> None:
+def _print_table(reader: Lines, query: Query, text: str, *, as_json: bool) -> None:
     from sesame.store.logs.line_queries import select
 
     table = select(reader, query, text, time.time())
@@ -109,13 +110,19 @@ def _print_table(reader: LogReader, query: Query, text: str, *, as_json: bool) -
     _write(map(shown, output.aligned([table.columns, *table.rows])))
 
 
-def _named(reader: LogReader, function: str, *, follow: bool) -> dict[str, str | None]:
+def _named(data_dir: DataDir, reader: Lines, function: str, *, follow: bool) -> dict[str, str | None]:
     """What a query says of `service/function[:qualifier]`, or of `service.qualifier/function` as the API writes it."""
     path, slash, name = function.rpartition("/")
     service, _dot, qualifier = path.partition(".")
     name, _colon, after = name.partition(":")
+    qualifier = after or qualifier
+    if service and "/" not in path:
+        # First: it may say why there are no lines.
+        tell_logstore(data_dir, reader, service, qualifier)
     known, name = find(reader, function if "/" in path else f"{service}{slash}{name}", follow=follow)
-    return {"service": known, "function": name, "qualifier": after or qualifier or None}
+    if known and not service:
+        tell_logstore(data_dir, reader, known, qualifier)
+    return {"service": known, "function": name, "qualifier": qualifier or None}
 
 
 def _data_dir(path: Path, *, by_flag: bool) -> DataDir:
@@ -137,7 +144,7 @@ def _data_dir(path: Path, *, by_flag: bool) -> DataDir:
     )
 
 
-def find(reader: LogReader, wanted: str, *, follow: bool) -> tuple[str | None, str]:
+def find(reader: Lines, wanted: str, *, follow: bool) -> tuple[str | None, str]:
     """The service and the function that `wanted` names; no service if the function has no lines yet.
 
     Raises `ConfigurationError` for a function without lines, unless `follow`, and for a name that several services
@@ -178,7 +185,7 @@ def since_time(text: str, now: float) -> float:
     return when.timestamp()
 
 
-def print_all(reader: LogReader, query: Query, form: Form | None = None, pick: Pick = _all) -> tuple[int, int]:
+def print_all(reader: Lines, query: Query, form: Form | None = None, pick: Pick = _all) -> tuple[int, int]:
     """Prints every matching line, page by page; returns their number and the id after which to continue."""
     count, last = 0, query.after_id
     while True:
@@ -191,7 +198,7 @@ def print_all(reader: LogReader, query: Query, form: Form | None = None, pick: P
 
 
 def print_on(
-    reader: LogReader,
+    reader: Lines,
     query: Query,
     last: int,
     form: Form | None = None,

@@ -1,4 +1,4 @@
-"""Has the lines of the built-in store searched and counted as the Log Service does it, with the same query language.
+"""Has lines of functions searched and counted as the Log Service does it, with the same query language.
 
 Used by `sesame logs`, which imports it only when a query is given: what answers queries takes a second to load.
 """
@@ -17,7 +17,7 @@ from sesame.store.logs.query.refusals import search_error
 from sesame.store.logs.query.relation import Source
 from sesame.store.logs.query.rows import LogRow
 from sesame.store.logs.query.segments import Segment, write_segment
-from sesame.store.logs.reader import LogLine, LogReader, Query
+from sesame.store.logs.reader import Lines, LogLine, Query
 
 # So many lines are looked at, or put into one segment, at a time.
 LINES_TOGETHER = 50_000
@@ -54,7 +54,7 @@ class Matching:
         return [line for line in lines if line.id in matching]
 
 
-def select(reader: LogReader, query: Query, text: str, now_s: float) -> Table:
+def select(reader: Lines, query: Query, text: str, now_s: float) -> Table:
     """What SQL says of the lines that `query` selects. Raises `QueryRefused`."""
     search = _search(text, now_s)
     with tempfile.TemporaryDirectory(prefix="sesame-logs-") as folder:
@@ -69,7 +69,7 @@ def _search(text: str, now_s: float) -> Search:
     return Search(parse(text), INDEX, from_s=0, to_s=END_OF_TIME_S, now_s=now_s)
 
 
-def _segments(reader: LogReader, query: Query, folder: Path) -> Iterator[Segment]:
+def _segments(reader: Lines, query: Query, folder: Path) -> Iterator[Segment]:
     last = query.after_id
     while True:
         lines, last = reader.read_on(msgspec.structs.replace(query, after_id=last, limit=LINES_TOGETHER))

@@ -6,7 +6,7 @@ Used by `store.logs.intake` and, also while no Sesame runs, by the command `sesa
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -51,6 +51,15 @@ class Query(msgspec.Struct, frozen=True):
     qualifier: str | None = None
 
 
+class Lines(Protocol):
+    """Where lines of functions are read: the built-in store, or logstores (`logstores.function_lines`)."""
+
+    @property
+    def folder(self) -> Path: ...
+    def read_on(self, query: Query) -> tuple[list[LogLine], int]: ...
+    def functions(self) -> list[tuple[str, str]]: ...
+
+
 class LogReader:
     """Reads only. Each call opens the file anew, so it may be used from any thread, beside a writer or alone."""
 
@@ -83,6 +92,13 @@ class LogReader:
         """Service and function of all that have lines, sorted."""
         found = self._run(lambda db: db.execute("SELECT DISTINCT service, function FROM sources ORDER BY 1, 2"))
         return [(service, function) for service, function in found]
+
+    def logstore_of(self, service: str) -> tuple[str, str] | None:
+        """Project and logstore that the service named when it last wrote; None if none."""
+        newest = "SELECT log_project, logstore FROM sources WHERE service = ? ORDER BY id DESC LIMIT 1"
+        for project, logstore in self._run(lambda db: db.execute(newest, (service,))):
+            return (project, logstore) if project else None
+        return None
 
     def _run(self, ask: Any) -> list[Any]:
         if not self._path.exists():

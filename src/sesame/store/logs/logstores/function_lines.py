@@ -1,0 +1,114 @@
+"""Reads lines of functions back from the logstores, in the form in which `store.logs.reader` reads the built-in store.
+
+Used by `sesame logs` where the built-in store keeps nothing, beside the processes that write the file or alone.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sesame.model import limits
+from sesame.model.errors import ConfigurationError
+from sesame.store.logs.logstores.file import ROW_BITS, decoded, open_for_reading
+from sesame.store.logs.reader import LogLine, Query
+from sesame.store.sql import sqlite_file
+
+# A logstore has no request ids of lines: as in the cloud, these lines of the platform tell whose the next ones are.
+_CALL_BEGINS = re.compile(r"FC \w+ Start RequestId: (\S+)")
+_FIELDS = frozenset({"functionName", "serviceName", "qualifier", "versionId", "instanceID", "message"})
+# In the order in which groups were written, whichever logstore they went to: SQLite numbers rows as they come.
+_GROUPS = (
+    "SELECT groups.rowid, groups.data, logstores.project, logstores.name "
+    "FROM groups CROSS JOIN logstores ON logstores.id = groups.logstore "
+    "WHERE groups.rowid >= ? AND (? IS NULL OR groups.logstore IN (SELECT logstore FROM topics WHERE topic = ?)) "
+    "ORDER BY groups.rowid"
+)
+
+
+class FunctionLines:
+    """As `reader.Lines`. To be read forward only: which call an instance serves is remembered from line to line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # By instance: the call that it served last.
+        self._calls: dict[str, str] = {}
+
+    @property
+    def folder(self) -> Path:
+        return self._path.parent
+
+    def read_on(self, query: Query) -> tuple[list[LogLine], int]:
+        if not query.after_id:
+            self._calls = {}
+        lines: list[LogLine] = []
+        with self._connection() as db:
+            if db is None:
+                return [], query.after_id
+            # Looked up first: what comes while this reads is looked at next time.
+            newest = db.execute("SELECT coalesce(max(rowid) + 1, 0) FROM groups").fetchone()[0]
+            for line in self._lines(db, query.service, (query.after_id + 1) >> ROW_BITS):
+                if line.id > query.after_id and _matches(line, query):
+                    lines.append(line)
+                    if len(lines) >= query.limit:
+                        return lines, line.id
+        return lines, max(query.after_id, (newest << ROW_BITS) - 1)
+
+    def functions(self) -> list[tuple[str, str]]:
+        """Looks at every line: the file has no list of functions."""
+        with self._connection() as db:
+            return sorted({(line.service, line.function) for line in self._lines(db, None, 0)}) if db else []
+
+    def _lines(self, db: sqlite_file.Connection, service: str | None, first: int) -> Iterator[LogLine]:
+        for number, data, project, logstore in db.execute(_GROUPS, (first, service, service)):
+            group = decoded(data)
+            for ordinal, record in enumerate(group.records):
+                fields = dict(record.contents)
+                # What others write to the same logstore is no line of a function.
+                if not fields.keys() >= _FIELDS or fields["serviceName"] != group.topic:
+                    continue
+                instance = fields["instanceID"]
+                if begins := _CALL_BEGINS.match(fields["message"]):
+                    self._calls[instance] = begins[1]
+                yield LogLine(
+                    id=number << ROW_BITS | ordinal,
+                    time=record.time_s + record.time_ns / 1e9,
+                    service=fields["serviceName"],
+                    function=fields["functionName"],
+                    version_id=fields["versionId"] or limits.LATEST,
+                    instance_id=instance,
+                    request_id=self._calls.get(instance, ""),
+                    log_project=project,
+                    logstore=logstore,
+                    text=fields["message"],
+                    qualifier=fields["qualifier"],
+                )
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite_file.Connection | None]:
+        """None where there is no file yet. Raises `ConfigurationError` for one that cannot be read."""
+        if not self._path.exists():
+            yield None
+            return
+        try:
+            db = open_for_reading(self._path)
+            try:
+                yield db
+            finally:
+                db.close()
+        except sqlite_file.Error as error:
+            raise ConfigurationError(
+                f"the logs of the Log Service in {self._path} cannot be read: {error}; let the user who runs this "
+                "command read the file, or put a copy of it back"
+            ) from error
+
+
+def _matches(line: LogLine, query: Query) -> bool:
+    return (
+        query.service in (None, line.service)
+        and query.function in (None, line.function)
+        and query.request_id in (None, line.request_id)
+        and query.qualifier in (None, line.qualifier)
+        and (query.since is None or line.time >= query.since)
+        and (query.until is None or line.time < query.until)
+    )
