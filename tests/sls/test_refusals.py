@@ -195,6 +195,13 @@ def test_a_body_beyond_the_bound_is_refused_unread(endpoint: RunningEndpoint, lo
         ("GET", "/logstores/app-log?type=log&from=1&to=2&offset=x", "InvalidOffset"),
         ("GET", "/logstores/app-log?type=log&from=1&to=2&reverse=x", "InvalidReverse"),
         ("GET", "/logstores/app-log?type=log&from=1", "InvalidTimeRange"),
+        ("GET", f"/logstores/app-log?type=log&from={10**17}&to={10**18 - 1}", "InvalidTimeRange"),
+        ("GET", f"/logstores/app-log?type=log&from=1&to=2&offset={10**17}", "InvalidOffset"),
+        (
+            "GET",
+            f"/logstores/app-log?type=context_log&back_lines=1&pack_id=A-F&pack_meta={'9' * 5000}|0",
+            "InvalidParameter",
+        ),
         ("GET", "/logstores/app-log?type=log&from=1&to=2&fromNs=5", "ParameterInvalid"),
         ("GET", "/logstores/app-log/shards/x?type=cursor&from=end", "ShardNotExist"),
         ("GET", "/logstores/app-log/shards/9?type=cursor&from=end", "ShardNotExist"),
@@ -210,6 +217,34 @@ def test_bad_questions_are_refused(
     answer = send(endpoint, method, path)
     assert answer.json()["errorCode"] == code, answer.text
     assert answer.status_code == {"InvalidMethod": 405, "LogStoreNotExist": 404}.get(code, 400)
+
+
+def test_numbers_beyond_64_bits_fail_nothing(endpoint: RunningEndpoint, logstore: Logstore) -> None:
+    def asked(question: object) -> tuple[int, str]:
+        answer = send(endpoint, "POST", "/logstores/app-log/logs", json.dumps(question).encode())
+        return answer.status_code, answer.json().get("errorCode", "")
+
+    assert asked({"from": 1, "to": 10**30}) == (200, "")
+    assert asked({"from": 10**29, "to": 10**30}) == (400, "InvalidTimeRange")
+    assert asked({"from": 1, "to": 2, "offset": 10**30}) == (400, "InvalidOffset")
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        {"keys": {"": {"type": "long"}}},
+        {"keys": {"a\0b": {"type": "long"}}},
+        {"keys": {"a": {"type": "long", "alias": "b\0"}}},
+        {"keys": {"a" * 513: {"type": "long"}}},
+        {"keys": {"a": {"type": "json", "token": [], "json_keys": {str(n): {"type": "long"} for n in range(1001)}}}},
+        {"line": {"token": [" "] * 129}},
+        {"line": {"token": [" "], "exclude_keys": [str(n) for n in range(501)]}},
+    ],
+    ids=lambda index: str(index)[:40],
+)
+def test_an_index_has_bounds(endpoint: RunningEndpoint, logstore: Logstore, index: object) -> None:
+    answer = send(endpoint, "PUT", "/logstores/app-log/index", json.dumps(index).encode())
+    assert (answer.status_code, answer.json()["errorCode"]) == (400, "IndexInfoInvalid")
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"from": 1, "to": "x"}', b'{"from": 1, "to": 2, "odd": 3}'])

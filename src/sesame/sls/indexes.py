@@ -13,7 +13,11 @@ from sesame.sls.answers import EMPTY, Answer, json_answer
 from sesame.sls.calls import Call, Document
 from sesame.sls.errors import SlsError
 
+# POLICY: each of these becomes a part of the statement that a query is.
 KEYS_MAX = 500
+LEAVES_MAX = 1000
+DELIMITERS_MAX = 128
+NAME_CHARS_MAX = 512
 _TOKENISED = ("text", "json")
 _MAX_TEXT_LEN = "max_text_len"
 
@@ -85,6 +89,8 @@ def _read(call: Call) -> LogIndex:
         raise SlsError("IndexInfoInvalid")
     if len(sent.keys) > KEYS_MAX:
         raise SlsError("IndexInfoInvalid", f"there are {len(sent.keys)} keys: expected at most {KEYS_MAX}")
+    if (leaves := sum(len(key.json_keys) for key in sent.keys.values())) > LEAVES_MAX:
+        raise SlsError("IndexInfoInvalid", f"there are {leaves} json_keys: expected at most {LEAVES_MAX}")
     if sent.log_reduce:
         raise SlsError("IndexInfoInvalid", "log_reduce is not supported")
     options = {} if sent.max_text_len is None else {_MAX_TEXT_LEN: sent.max_text_len}
@@ -103,6 +109,13 @@ def _line(sent: _Line) -> LineIndex:
         )
     if sent.include_keys and sent.exclude_keys:
         raise SlsError("IndexInfoInvalid", "include_keys and exclude_keys cannot be given at the same time")
+    listed = sent.include_keys or sent.exclude_keys or ()
+    if len(listed) > KEYS_MAX:
+        raise SlsError(
+            "IndexInfoInvalid", f"include_keys or exclude_keys has {len(listed)} keys: expected at most {KEYS_MAX}"
+        )
+    for each in listed:
+        _check_name(each)
     return LineIndex(
         token=_delimiters("line", sent.token),
         case_sensitive=sent.case_sensitive,
@@ -113,6 +126,8 @@ def _line(sent: _Line) -> LineIndex:
 
 
 def _key(name: str, sent: _Key, *, leaf: bool = False) -> KeyIndex:
+    for each in (name, *sent.json_keys, *([sent.alias] if sent.alias else ())):
+        _check_name(each)
     if sent.embedding or sent.vector_index:
         raise SlsError("IndexInfoInvalid", f"key {name}: embedding and vector_index are not supported")
     if sent.type in _TOKENISED and sent.token is None and not leaf:
@@ -134,9 +149,18 @@ def _key(name: str, sent: _Key, *, leaf: bool = False) -> KeyIndex:
     )
 
 
+def _check_name(name: str) -> None:
+    if not 0 < len(name) <= NAME_CHARS_MAX or "\0" in name:
+        raise SlsError(
+            "IndexInfoInvalid", f"key '{name[:64]}' is invalid: expected 1 to {NAME_CHARS_MAX} characters, no NUL"
+        )
+
+
 def _delimiters(name: str, sent: tuple[str, ...]) -> tuple[str, ...]:
     if wrong := [each for each in sent if len(each) != 1]:
         raise SlsError("IndexInfoInvalid", f"token of {name}: expected single characters, found '{wrong[0][:32]}'")
+    if len(sent) > DELIMITERS_MAX:
+        raise SlsError("IndexInfoInvalid", f"token of {name} has {len(sent)} delimiters: at most {DELIMITERS_MAX}")
     return sent
 
 

@@ -22,6 +22,9 @@ _NO_OFFSET = (
     "ErrorType:OLSQueryParseError.ErrorMessage:offset is not available for pagination in sql query, please use limit "
     "x,y syntax for pagination"
 )
+# Times of logs are numbers of 32 bits: none is as late as this.
+TIMES_END_S = 2**32
+OFFSET_MAX = 1_000_000_000
 # About what a row takes in JSON.
 ROW_BYTES = 512
 # Parsing SQL takes some microseconds a character.
@@ -106,9 +109,9 @@ async def list_topics(call: Call) -> Answer:
     if not 0 < line <= TOPICS_MAX:
         raise SlsError("InvalidLine", f"line is {line}: expected 1 to {TOPICS_MAX}")
     token = call.text("token")
-    after = [each for each in sorted(await call.store.topics(call.project, call.logstore)) if each > token or not token]
-    page = after[:line]
-    following = page[-1] if len(after) > line else ""
+    found = await call.store.topics(call.project, call.logstore, after=token or None, most=line + 1)
+    page = found[:line]
+    following = page[-1] if len(found) > line else ""
     return json_answer(page, {"x-log-count": str(len(page)), "x-log-nexttoken": following})
 
 
@@ -149,9 +152,10 @@ def _seconds(call: Call, name: str) -> int:
 
 def _query(asked: _Asked) -> Query:
     """Raises SlsError for a question that cannot be asked."""
-    if not 0 <= asked.from_s < asked.to_s:
+    if not 0 <= asked.from_s < min(asked.to_s, TIMES_END_S):
         raise SlsError(
-            "InvalidTimeRange", f"request time range is invalid: from {asked.from_s} must be before to {asked.to_s}"
+            "InvalidTimeRange",
+            f"request time range is invalid: from {asked.from_s} must be before to {asked.to_s} and {TIMES_END_S}",
         )
     if asked.from_ns or asked.to_ns:
         raise parameter_invalid("fromNs and toNs", "0, as times are whole seconds", f"{asked.from_ns}, {asked.to_ns}")
@@ -159,12 +163,12 @@ def _query(asked: _Asked) -> Query:
         raise parameter_invalid("session", _SCAN, asked.session[:64])
     if asked.highlight:
         raise parameter_invalid("highlight", "false", "true")
-    if asked.offset < 0:
-        raise SlsError("InvalidOffset", f"offset is {asked.offset}: expected 0 or more")
+    if not 0 <= asked.offset <= OFFSET_MAX:
+        raise SlsError("InvalidOffset", f"offset is {asked.offset}: expected 0 to {OFFSET_MAX}")
     return Query(
         text=asked.query,
         from_s=asked.from_s,
-        to_s=asked.to_s,
+        to_s=min(asked.to_s, TIMES_END_S),
         topic=asked.topic,
         line=min(max(asked.line, 0), QUERY_LINES_MAX),
         offset=asked.offset,

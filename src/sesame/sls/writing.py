@@ -6,6 +6,7 @@ Called by `sls.app` through the table of operations.
 import asyncio
 import base64
 import re
+from collections.abc import Callable
 
 import msgspec
 
@@ -59,10 +60,12 @@ async def track(call: Call) -> Answer:
 
     def read() -> LogGroup:
         sent = call.json(_Tracked, "PostBodyInvalid")
+        if len(sent.logs) > protobuf.RECORDS_MAX:
+            raise SlsError("PostBodyTooLarge", f"__logs__ must be less than or equal to {protobuf.RECORDS_MAX} entries")
         records = tuple(_tracked_record(call, each) for each in sent.logs)
         return LogGroup(records, sent.topic, sent.source or call.request.client_ip, tuple(sent.tags.items()))
 
-    await _append(call, await off_loop(len(call.body), read), hash_key=None)
+    await _append(call, await _read_in_turn(call, read), hash_key=None)
     return EMPTY
 
 
@@ -133,6 +136,10 @@ async def _read_group(call: Call) -> LogGroup:
     def read() -> LogGroup:
         return protobuf.read_group(call.body)
 
+    return await _read_in_turn(call, read)
+
+
+async def _read_in_turn(call: Call, read: Callable[[], LogGroup]) -> LogGroup:
     if len(call.body) <= ALONE_BYTES:
         return await off_loop(len(call.body), read)
     async with call.dependencies.reading:

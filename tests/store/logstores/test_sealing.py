@@ -34,6 +34,16 @@ async def test_sealed_logs_are_found_beside_the_tail_made_again_when_missing_and
     assert segment.exists()
     assert await messages(storage) == ["first", "second", "third"]
 
+    # One that was cut off is not read, and the next start makes it again.
+    whole = segment.read_bytes()
+    for cut in (whole[:-1], whole[:5], b""):
+        segment.write_bytes(cut)
+        assert await messages(storage) == ["first", "second", "third"]
+    await storage.close()
+    storage = await opened(tmp_path, clocks)
+    await storage.seal()
+    assert segment.read_bytes()[-4:] == b"PAR1"
+
     clocks.set_wall(NOW_S + 8 * DAY_S)
     for _ in range(2):
         await storage.expire()

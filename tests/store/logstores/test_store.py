@@ -106,7 +106,9 @@ async def test_what_was_written_is_found_and_counted_and_told_to_listeners(stora
     stop()
     await storage.append("p", "l", group("bad day", topic="u"))
     assert told == [("p", "l")]
-    assert await storage.topics("p", "l") == ["t", "u"]
+    assert await storage.topics("p", "l", after=None, most=9) == ["t", "u"]
+    assert await storage.topics("p", "l", after=None, most=1) == ["t"]
+    assert await storage.topics("p", "l", after="t", most=9) == ["u"]
     assert await messages(storage, "good") == ["good day", "good night"]
     found = await storage.query("p", "l", Query("* | select count(*) as c, sum(n) as s", NOW_S, NOW_S + 1))
     assert (found.rows, found.has_sql) == (({"c": "3", "s": "1"},), True)

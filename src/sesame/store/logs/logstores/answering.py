@@ -4,6 +4,7 @@ Imported by `queries` with the first query, because DuckDB and sqlglot take a se
 """
 
 import itertools
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -75,15 +76,18 @@ class Answers:
         counts = self._queries.histogram(search, self._source(known, query), width_s, interrupt)
         return bars(query.from_s, query.to_s, width_s, counts)
 
-    def context(self, known: Known, pack_id: str, pack_meta: str, back: int, forward: int) -> interface.Surroundings:
+    def context(
+        self, known: Known, pack_id: str, pack_meta: str, back: int, forward: int, interrupt: Interrupt
+    ) -> interface.Surroundings:
+        """What was found until then when it is interrupted."""
         place = place_of(pack_id, pack_meta)
         group = self._reader.group(known.id, place.group)
         if group is None or place.ordinal >= len(group.records):
             return interface.Surroundings((), 0, 0)
         stream = stream_of(group)
         own = list(rows_of((NumberedGroup(place.group, group),)))
-        earlier = self._reader.around(known.id, place.group, CONTEXT_GROUPS_MAX, forward=False)
-        later = self._reader.around(known.id, place.group, CONTEXT_GROUPS_MAX, forward=True)
+        earlier = _until(interrupt, self._reader.around(known.id, place.group, CONTEXT_GROUPS_MAX, forward=False))
+        later = _until(interrupt, self._reader.around(known.id, place.group, CONTEXT_GROUPS_MAX, forward=True))
         before = itertools.chain(reversed(own[: place.ordinal]), rows_of_stream(earlier, stream, backward=True))
         after = itertools.chain(own[place.ordinal + 1 :], rows_of_stream(later, stream))
         preceding = list(itertools.islice(before, back))[::-1]
@@ -96,13 +100,17 @@ class Answers:
         segments: list[Segment] = []
         unsealed: list[NumberedGroup] = []
         for sealed in found.segments:
-            if sealed.document is None:
+            if sealed.document is None or not self._files.is_whole(known.id, sealed.first, sealed.end):
                 unsealed += self._reader.range(known.id, sealed.first, sealed.end)
                 continue
             segment = msgspec.json.decode(sealed.document, type=Segment)
             path = str(self._files.path(known.id, sealed.first, sealed.end))
             segments.append(msgspec.structs.replace(segment, path=path))
         return Source(tuple(segments), tuple(rows_of((*unsealed, *found.tail))))
+
+
+def _until(interrupt: Interrupt, groups: Iterable[NumberedGroup]) -> Iterator[NumberedGroup]:
+    return itertools.takewhile(lambda _group: not interrupt.is_set, groups)
 
 
 def _search(known: Known, query: interface.Query, now_s: float) -> Search:

@@ -175,7 +175,9 @@ class Logstores(Projects, Consumers, Protocol):
 
     async def query(self, project: str, logstore: str, query: Query) -> Result: ...
     async def histogram(self, project: str, logstore: str, query: Query) -> Sequence[Bar]: ...
-    async def topics(self, project: str, logstore: str) -> Sequence[str]: ...
+    async def topics(self, project: str, logstore: str, *, after: str | None, most: int) -> Sequence[str]:
+        """So many at the most, in order, from the first one behind `after` on."""
+
     async def context(
         self, project: str, logstore: str, pack_id: str, pack_meta: str, back: int, forward: int
     ) -> Surroundings:

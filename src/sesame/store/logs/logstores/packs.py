@@ -4,6 +4,7 @@ Logs of one topic, source and set of tags are one stream: what is around a log c
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ from sesame.store.logs.query.rows import LogRow, row_fields
 PACK_ID = "__tag__:__pack_id__"
 PACK_META = "__pack_meta__"
 _STREAM_DIGITS = 16
+# What fits into the file's numbers of 64 bits.
+_NUMBER = re.compile("[0-9]{1,18}")
 _ORDINAL = (1 << ROW_BITS) - 1
 
 
@@ -43,7 +46,7 @@ def fields_with_pack(row: LogRow) -> dict[str, str]:
 def place_of(pack_id: str, pack_meta: str) -> Place:
     """Raises `Invalid` for what no row has."""
     number, _bar, ordinal = pack_meta.partition("|")
-    if not (number.isascii() and number.isdecimal() and ordinal.isascii() and ordinal.isdecimal()):
+    if not (_NUMBER.fullmatch(number) and _NUMBER.fullmatch(ordinal)):
         raise Invalid("pack_meta", "the __pack_meta__ of a log", pack_meta)
     if pack_id.rpartition("-")[2] != f"{int(number):X}":
         raise Invalid("pack_id", "the __pack_id__ of the log that pack_meta names", pack_id)

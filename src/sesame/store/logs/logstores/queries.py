@@ -47,18 +47,23 @@ class Queries:
     async def query(self, known: Known, query: interface.Query) -> interface.Result:
         began, now_s = self._clocks.monotonic(), self._clocks.wall()
         answers = await self._answers()
-        result = await self._in_time(query, lambda interrupt: answers.query(known, query, now_s, interrupt))
+        result = await self._in_time(query.deadline_s, lambda interrupt: answers.query(known, query, now_s, interrupt))
         return msgspec.structs.replace(result, elapsed_ms=int((self._clocks.monotonic() - began) * 1000))
 
     async def histogram(self, known: Known, query: interface.Query) -> Sequence[interface.Bar]:
         answers, now_s = await self._answers(), self._clocks.wall()
-        return await self._in_time(query, lambda interrupt: answers.histogram(known, query, now_s, interrupt))
+        return await self._in_time(
+            query.deadline_s, lambda interrupt: answers.histogram(known, query, now_s, interrupt)
+        )
 
     async def context(
         self, known: Known, pack_id: str, pack_meta: str, back: int, forward: int
     ) -> interface.Surroundings:
         answers = await self._answers()
-        return await self._on_thread(lambda: answers.context(known, pack_id, pack_meta, back, forward))
+        return await self._in_time(
+            interface.QUERY_DEADLINE_S,
+            lambda interrupt: answers.context(known, pack_id, pack_meta, back, forward, interrupt),
+        )
 
     async def _answers(self) -> "Answers":
         if self._loaded is None:
@@ -70,12 +75,12 @@ class Queries:
 
         return Answers(self._reader, self._files)
 
-    async def _in_time(self, query: interface.Query, answer: "Callable[[Interrupt], T]") -> T:
+    async def _in_time(self, deadline_s: float, answer: "Callable[[Interrupt], T]") -> T:
         from sesame.store.logs.logstores.answering import Interrupt
 
         interrupt = Interrupt()
         self._running.add(interrupt)
-        deadline = self._clocks.call_later(query.deadline_s, interrupt.set)
+        deadline = self._clocks.call_later(deadline_s, interrupt.set)
         try:
             return await self._on_thread(lambda: answer(interrupt))
         finally:

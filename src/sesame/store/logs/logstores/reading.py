@@ -42,9 +42,13 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def topics(self, logstore: int) -> list[str]:
+    def topics(self, logstore: int, after: str | None, most: int) -> list[str]:
+        """So many at the most, in order, from the first one behind `after` on."""
         with self.connection() as db:
-            found = db.execute("SELECT topic FROM topics WHERE logstore = ? ORDER BY topic", (logstore,))
+            found = db.execute(
+                "SELECT topic FROM topics WHERE logstore = ? AND (? IS NULL OR topic > ?) ORDER BY topic LIMIT ?",
+                (logstore, after, after, most),
+            )
             return [row[0] for row in found]
 
     def begin(self, logstore: int, shard: int) -> int:

@@ -10,6 +10,8 @@ from pathlib import Path
 from sesame.store.durable import make_folder, sync_folder
 
 _PART = ".part"
+# What a Parquet file begins and ends with.
+_MAGIC = b"PAR1"
 
 
 class SegmentFiles:
@@ -30,6 +32,17 @@ class SegmentFiles:
             return self.path(logstore, first, end).stat().st_size
         except FileNotFoundError:
             return 0
+
+    def is_whole(self, logstore: int, first: int, end: int) -> bool:
+        """Whether the file is there, and no part of it was cut off."""
+        try:
+            with self.path(logstore, first, end).open("rb") as file:
+                if file.seek(0, os.SEEK_END) < 2 * len(_MAGIC):
+                    return False
+                file.seek(-len(_MAGIC), os.SEEK_END)
+                return file.read() == _MAGIC
+        except FileNotFoundError:
+            return False
 
     def draft(self, logstore: int, first: int, end: int) -> Path:
         """Where to write a segment that `publish` gives its name. Its folder is there."""

@@ -69,9 +69,10 @@ class LogStorage:
         self.metadata.load(db)
         self._consumers.load(db)
         for place in db.execute("SELECT logstore, first_group, end_group FROM segments").fetchall():
-            if not self._files.path(*place).is_file():
+            if not self._files.is_whole(*place):
                 log.warning(
-                    "a segment of a logstore is missing and is made again", segment=str(self._files.path(*place))
+                    "a segment of a logstore is missing or cut off, and is made again",
+                    segment=str(self._files.path(*place)),
                 )
                 db.execute(
                     "UPDATE segments SET document = NULL WHERE logstore = ? AND first_group = ? AND end_group = ?",
@@ -183,8 +184,8 @@ class LogStorage:
     ) -> interface.Surroundings:
         return await self._queries.context(self.metadata.known(project, logstore), pack_id, pack_meta, back, forward)
 
-    async def topics(self, project: str, logstore: str) -> Sequence[str]:
-        return await asyncio.to_thread(self._reader.topics, self.metadata.known(project, logstore).id)
+    async def topics(self, project: str, logstore: str, *, after: str | None, most: int) -> Sequence[str]:
+        return await asyncio.to_thread(self._reader.topics, self.metadata.known(project, logstore).id, after, most)
 
     def subscribe(self, listener: interface.Listener) -> Callable[[], None]:
         self._listeners.append(listener)
