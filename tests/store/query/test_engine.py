@@ -153,6 +153,7 @@ def test_a_name_beyond_the_reach_of_its_with_reads_no_file_and_no_other_table(
         ("WITH RECURSIVE t(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM t WHERE k < 4) SELECT max(k) FROM t", "4"),
         ("SELECT cardinality(sequence(1, 10000)), sequence(3, 1), sequence(1, 6, 2)", "10000,[3,2,1],[1,3,5]"),
         ("SELECT sequence(date '2024-01-01', date '2024-01-01', interval '1' day)", '["2024-01-01 00:00:00.000"]'),
+        ("SELECT lpad('a', NULL, '-'), levenshtein_distance(NULL, 'a'), sequence(NULL, 5)", "null,null,null"),
         ("SELECT lpad('a', n, '-'), rpad('a', 3, '-'), levenshtein_distance('abc', 'abd')", "----a,a--,1"),
     ],
 )

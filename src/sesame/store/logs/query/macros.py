@@ -17,8 +17,8 @@ PADDED_CHARS_MAX = 10_000
 COMPARED_CHARS_MAX = 1_000_000
 _TOO_LONG = f"error('result of sequence function must not have more than {SEQUENCE_MAX} entries')"
 _PADDED = (
-    f"CAST(CASE WHEN n BETWEEN 0 AND {PADDED_CHARS_MAX} THEN n "
-    f"ELSE error('Target length must be in the range [0..{PADDED_CHARS_MAX}]') END AS INTEGER)"
+    f"CAST(CASE WHEN n < 0 OR n > {PADDED_CHARS_MAX} "
+    f"THEN error('Target length must be in the range [0..{PADDED_CHARS_MAX}]') ELSE n END AS INTEGER)"
 )
 
 MACROS: dict[str, tuple[str, ...]] = {
@@ -56,8 +56,8 @@ MACROS: dict[str, tuple[str, ...]] = {
     "sls_lpad": (f"(s, n, p) AS lpad(s, {_PADDED}, p)",),
     "sls_rpad": (f"(s, n, p) AS rpad(s, {_PADDED}, p)",),
     "sls_levenshtein": (
-        f"(a, b) AS levenshtein(a, CASE WHEN length(a) * length(b) <= {COMPARED_CHARS_MAX} THEN b "
-        f"ELSE error('The combined inputs for Levenshtein distance are too large') END)",
+        f"(a, b) AS levenshtein(a, CASE WHEN length(a) * length(b) > {COMPARED_CHARS_MAX} "
+        "THEN error('The combined inputs for Levenshtein distance are too large') ELSE b END)",
     ),
     "sls_replace": ("(s, old) AS replace(s, old, '')", "(s, old, new) AS replace(s, old, new)"),
     "sls_split": (
