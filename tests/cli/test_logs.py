@@ -199,6 +199,7 @@ def test_sql_counts_lines(data_dir: Path) -> None:
         (("--search", "a | select 1"), "--search: the search is invalid: it has SQL"),
         (("--search", "nofield:a"), "--search: key (nofield) is not config as key value config"),
         (("--sql", "select nofield"), "--sql: line 1:8: Column 'nofield' cannot be resolved"),
+        (("--sql", " ;"), "--sql: there is no SELECT; expected one such as"),
         (("--sql", "drop table log"), "--sql: line 1:1: mismatched input 'drop'"),
     ],
 )

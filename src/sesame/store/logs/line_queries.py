@@ -13,7 +13,7 @@ from sesame.model.logstore import DEFAULT_DELIMITERS, KeyIndex, LineIndex, LogIn
 from sesame.store.logs.query.database import Interrupt
 from sesame.store.logs.query.engine import Limits, LogQueries, Page, Search, Table
 from sesame.store.logs.query.grammar import parse
-from sesame.store.logs.query.refusals import search_error
+from sesame.store.logs.query.refusals import QueryRefused, search_error
 from sesame.store.logs.query.relation import Source
 from sesame.store.logs.query.rows import LogRow
 from sesame.store.logs.query.segments import Segment, write_segment
@@ -57,6 +57,8 @@ class Matching:
 def select(reader: Lines, query: Query, text: str, now_s: float) -> Table:
     """What SQL says of the lines that `query` selects. Raises `QueryRefused`."""
     search = _search(text, now_s)
+    if search.parsed.sql is None:
+        raise QueryRefused("there is no SELECT; expected one such as SELECT count(*) AS lines", "sql")
     with tempfile.TemporaryDirectory(prefix="sesame-logs-") as folder:
         queries = LogQueries(Path(folder), Limits())
         try:
