@@ -26,7 +26,7 @@ SERVED = "served"
 # What is answered, but does not have the effect that it has in the cloud.
 STATES = {
     "PutProvisionConfig": "kept; no instance is held ready, and `currentError` says so",
-    "CreateTrigger": "`http`, `timer` and `oss` fire; `log`, `mns_topic`, `tablestore`, `cdn_events`, `rds` and "
+    "CreateTrigger": "`http`, `timer`, `oss` and `log` fire; `mns_topic`, `tablestore`, `cdn_events`, `rds` and "
     "`eventbridge` are kept and do not fire, as the server's log and `sesame triggers list` say "
     "([triggers.md](triggers.md))",
     "CreateCustomDomain": "served, over HTTPS with `--https-port`",

@@ -53,8 +53,8 @@ COMMANDS = {
     "db": ("sesame.cli.db", "Copies the records to another database: SQLite to PostgreSQL, and back."),
     "restore": ("sesame.cli.backup", "Makes a data directory from a backup."),
 }
-# Commands that run a server, or functions without one.
-SERVING = frozenset({"start", "dev", "invoke"})
+# Commands that run a server.
+SERVING = frozenset({"start", "dev"})
 
 JSON_ASKED = "sesame.json"
 
