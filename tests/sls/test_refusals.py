@@ -94,7 +94,9 @@ def test_a_token_that_is_old_forged_or_missing_is_refused(endpoint: RunningEndpo
         assert found == (401, "Unauthorized", "The security token you provided is invalid.")
 
 
-def send(endpoint: RunningEndpoint, method: str, path: str, body: bytes = b"", **headers: str) -> requests.Response:
+def send(
+    endpoint: RunningEndpoint, method: str, path: str, body: bytes = b"", timeout_s: float = 20, **headers: str
+) -> requests.Response:
     """One request that is signed as V1, with headers that no client would send; an empty one is left out."""
     at = formatdate(usegmt=True)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -118,7 +120,7 @@ def send(endpoint: RunningEndpoint, method: str, path: str, body: bytes = b"", *
         endpoint.url + path,
         data=body,
         headers=sent,
-        timeout=20,
+        timeout=timeout_s,
         proxies={"http": ""},
     )
 
@@ -170,7 +172,7 @@ PROTOBUF = "application/x-protobuf"
     ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_what_is_wrong_has_the_code_of_the_api(
-    endpoint: RunningEndpoint, logstore: Logstore, headers: dict[str, str], body: bytes, status: int, code: str
+    endpoint: RunningEndpoint, logstore: Logstore, headers: dict[str, Any], body: bytes, status: int, code: str
 ) -> None:
     answer = send(endpoint, "POST", PUT, body, **headers)
     assert (answer.status_code, answer.json()["errorCode"]) == (status, code), answer.text
@@ -219,6 +221,20 @@ def test_bad_questions_are_refused(
     assert answer.status_code == {"InvalidMethod": 405, "LogStoreNotExist": 404}.get(code, 400)
 
 
+def test_a_query_whose_client_is_gone_keeps_nobody_waiting(
+    endpoint: RunningEndpoint, root: LogClient, logstore: Logstore
+) -> None:
+    logs = [LogItem(int(time.time()), contents=[("message", str(number))]) for number in range(2_000)]
+    root.put_logs(PutLogsRequest(*logstore, "", "", logs))
+    endless = {"from": 1, "to": 2**31, "query": "* | select count(*) from log a, log b, log c, log d"}
+    # As many as run at a time.
+    for _ in range(2):
+        with pytest.raises(requests.Timeout):
+            send(endpoint, "POST", "/logstores/app-log/logs", json.dumps(endless).encode(), timeout_s=0.2)
+    counted = root.get_log(*logstore, 1, 2**31, query="* | select count(*) as n")
+    assert [each.contents["n"] for each in counted.get_logs()] == ["2000"]
+
+
 def test_numbers_beyond_64_bits_fail_nothing(endpoint: RunningEndpoint, logstore: Logstore) -> None:
     def asked(question: object) -> tuple[int, str]:
         answer = send(endpoint, "POST", "/logstores/app-log/logs", json.dumps(question).encode())
@@ -263,7 +279,11 @@ def test_deflated_logs_are_read(endpoint: RunningEndpoint, root: LogClient, logs
     group = LogGroupRaw(Topic="deflated")
     group.Logs.add(Time=int(time.time())).Contents.add(Key="message", Value=b"m")
     raw = group.SerializeToString()
-    headers = {"content_type": PROTOBUF, "x_log_compresstype": "deflate", "x_log_bodyrawsize": str(len(raw))}
+    headers: dict[str, Any] = {
+        "content_type": PROTOBUF,
+        "x_log_compresstype": "deflate",
+        "x_log_bodyrawsize": str(len(raw)),
+    }
     assert send(endpoint, "POST", PUT, zlib.compress(raw), **headers).status_code == 200
     assert root.get_log(*logstore, 1, 2**31, topic="deflated").get_count() == 1
 

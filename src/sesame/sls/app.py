@@ -99,7 +99,18 @@ class SlsEndpoint:
             resource = found.resource(request.project)
             self._dependencies.permissions.require(caller, request, operation.actions, resource)
         body = await self._body(exchange, request, found)
-        return await operation.run(Call(self._dependencies, request, caller, found.names, body))
+        call = Call(self._dependencies, request, caller, found.names, body)
+        if not operation.question:
+            return await operation.run(call)
+        exchange.on_disconnect(exchange.cancel)
+        try:
+            return await operation.run(call)
+        except asyncio.CancelledError:
+            if exchange.uncancel():
+                raise Disconnected from None
+            raise
+        finally:
+            exchange.on_disconnect(None)
 
     async def _body(self, exchange: Exchange, request: Request, found: Route) -> bytes:
         """The body, proven and unpacked."""

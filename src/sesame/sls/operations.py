@@ -23,6 +23,8 @@ class Operation(msgspec.Struct, frozen=True):
     """`actions` are what RAM policies call it, on `resource`; none where the operation asks for itself, once it has
     read its body. One that is `unsigned` is open to everyone, as far as the logstore says so.
 
+    What is a `question` ends when its client is gone: nobody waits for the answer, and it changes nothing.
+
     `query`: the items that it understands beside the one that names its kind; None takes any.
     """
 
@@ -32,6 +34,7 @@ class Operation(msgspec.Struct, frozen=True):
     query: frozenset[str] | None = frozenset()
     body_bytes_max: int = JSON_BYTES_MAX
     unsigned: bool = False
+    question: bool = False
 
 
 _PAGE = frozenset({"offset", "size"})
@@ -49,7 +52,7 @@ TABLE: dict[str, dict[tuple[str, str], Operation]] = {
         ("DELETE", ""): Operation(projects.delete_project, ("log:DeleteProject",), PROJECT),
     },
     "/logs": {
-        ("GET", ""): Operation(queries.get_project_logs, query=frozenset({"query", "powerSql"})),
+        ("GET", ""): Operation(queries.get_project_logs, query=frozenset({"query", "powerSql"}), question=True),
     },
     "/logstores": {
         ("POST", ""): Operation(logstores.create_logstore),
@@ -65,19 +68,22 @@ TABLE: dict[str, dict[tuple[str, str], Operation]] = {
         ("PUT", ""): Operation(logstores.update_logstore, ("log:UpdateLogStore",)),
         ("DELETE", ""): Operation(logstores.delete_logstore, ("log:DeleteLogStore",)),
         ("POST", ""): Operation(writing.put_logs, _WRITE, body_bytes_max=LOGS_BYTES_MAX),
-        ("GET", "log"): Operation(queries.get_logs_v1, ("log:GetLogStoreLogs",), query=_ASKED | _LINES),
-        ("GET", "histogram"): Operation(queries.get_histograms, ("log:GetLogStoreHistogram",), query=_ASKED),
+        ("GET", "log"): Operation(queries.get_logs_v1, ("log:GetLogStoreLogs",), query=_ASKED | _LINES, question=True),
+        ("GET", "histogram"): Operation(
+            queries.get_histograms, ("log:GetLogStoreHistogram",), query=_ASKED, question=True
+        ),
         ("GET", "context_log"): Operation(
             queries.get_context,
             ("log:GetLogStoreContextLogs", "log:GetLogStoreLogs"),
             query=frozenset({"pack_id", "pack_meta", "back_lines", "forward_lines"}),
+            question=True,
         ),
         ("GET", "topic"): Operation(
             queries.list_topics, ("log:ListLogStoreTopics", "log:GetLogStoreLogs"), query=frozenset({"token", "line"})
         ),
     },
     "/logstores/{logstore}/logs": {
-        ("POST", ""): Operation(queries.get_logs, ("log:GetLogStoreLogs",)),
+        ("POST", ""): Operation(queries.get_logs, ("log:GetLogStoreLogs",), question=True),
     },
     "/logstores/{logstore}/index": {
         ("POST", ""): Operation(indexes.create_index, ("log:CreateIndex",)),
