@@ -130,6 +130,16 @@ async def move(shop: Shop, seconds: float) -> None:
     await shop.clocks.pass_time(seconds)
 
 
+@pytest.mark.parametrize("start", [10**30, -(10**30)])
+async def test_a_trigger_with_numbers_beyond_64_bits_stops_no_other(shop: Shop, start: int) -> None:
+    await shop.trigger(
+        sourceConfig={"logstore": "l", "startTime": start}, jobConfig={"maxRetryTime": 1, "triggerInterval": 10**400}
+    )
+    await shop.triggers.fire()
+    await shop.log("one")
+    assert await shop.triggers.fire() is not None
+
+
 async def test_what_came_before_the_trigger_is_not_told_whatever_it_says_later(shop: Shop) -> None:
     began_s = int(shop.clocks.wall())
     await shop.log("before")

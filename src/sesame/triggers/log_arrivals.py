@@ -29,6 +29,9 @@ from sesame.store.logs.logstores.reader_cursors import ReaderCursors
 from sesame.store.sql.database import Database
 from sesame.triggers.invocations import Queue, TriggeredInvocations, target_of
 
+# POLICY: a longer interval than about thirty years is never.
+INTERVAL_S_MAX = 10**9
+
 log = structlog.get_logger(__name__)
 
 
@@ -103,8 +106,12 @@ class LogTriggers:
         """Fires what is due; in how many seconds the next is, None when nothing waits."""
         soonest_s = math.inf
         for reader in sorted(self._pending):
-            watched = self._watched[reader]
-            due_s = self._fired_at.get(reader, -math.inf) + watched.config.job_config.trigger_interval
+            watched = self._watched.get(reader)
+            if watched is None:
+                # It was deleted while another was fired.
+                continue
+            interval_s = min(watched.config.job_config.trigger_interval, INTERVAL_S_MAX)
+            due_s = self._fired_at.get(reader, -math.inf) + interval_s
             wait_s = due_s - self._needs.clocks.monotonic()
             if wait_s > 0:
                 soonest_s = min(soonest_s, wait_s)
@@ -132,7 +139,9 @@ class LogTriggers:
         for shard in await self._needs.logstores.shards(project, logstore):
             begin = cursors.get(shard.id)
             if begin is None:
-                since_s = watched.config.source_config.start_time or watched.created_s
+                # Later than now and now are the same; numbers of any size are not.
+                since_s = max(watched.config.source_config.start_time or watched.created_s, 0)
+                since_s = min(since_s, int(self._needs.clocks.wall()) + 1)
                 begin = await self._needs.logstores.cursor(project, logstore, shard.id, since_s)
             end = await self._needs.logstores.cursor(project, logstore, shard.id, "end")
             if shard.id not in cursors or begin < end:
