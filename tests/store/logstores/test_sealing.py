@@ -52,6 +52,21 @@ async def test_sealed_logs_are_found_beside_the_tail_made_again_when_missing_and
     await storage.close()
 
 
+async def test_a_logstore_that_cannot_be_sealed_stops_no_other(
+    storage: LogStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "TAIL_ROWS", 2)
+    await storage.create_logstore(Logstore("p", "other", ttl_days=7))
+    await storage.append("p", "l", group("first", "second"))
+    await storage.append("p", "other", group("first", "second"))
+    number = storage.metadata.known("p", "l").id
+    (tmp_path / "logstores" / str(number) / "0-1.parquet.part").mkdir(parents=True)
+    with pytest.raises(sealing.SealFailed, match=f"logstore {number}: "):
+        await storage.seal()
+    assert [path.parent.name for path in files_in(tmp_path)] == [str(storage.metadata.known("p", "other").id)]
+    assert await messages(storage) == ["first", "second"]
+
+
 async def test_a_backup_has_the_logs_and_their_segments_are_made_again(
     data: Path, clocks: FakeClocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

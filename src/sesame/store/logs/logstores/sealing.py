@@ -5,7 +5,7 @@ Run by `app` in the background. A segment holds nothing that the file of the log
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,29 +75,36 @@ class Sealer:
             await self._clocks.sleep(PAUSE_S)
 
     async def seal(self) -> None:
-        """Seals all that is due. Raises `SealFailed`."""
-        while (work := await asyncio.to_thread(self._next)) is not None:
-            await self._make(work)
+        """Seals all that is due. Raises `SealFailed` for logstores that cannot be, once all others are."""
+        failures: dict[int, SealFailed] = {}
+        while (work := await asyncio.to_thread(self._next, failures)) is not None:
+            try:
+                await self._make(work)
+            except SealFailed as error:
+                failures[work.logstore] = error
+        if failures:
+            raise SealFailed("; ".join(f"logstore {number}: {error}" for number, error in failures.items()))
 
-    def _next(self) -> Work | None:
+    def _next(self, without: Container[int]) -> Work | None:
+        """What to do next, of logstores that are not in `without`."""
         with self._reader.connection() as db:
-            missing = db.execute(
-                "SELECT logstore, first_group, end_group FROM segments WHERE document IS NULL LIMIT 1"
-            ).fetchone()
-            if missing is not None:
-                return Work(*missing)
-            tail = db.execute(
-                "SELECT id, sealed FROM logstores WHERE tail_rows >= ? OR tail_bytes >= ? LIMIT 1",
-                (TAIL_ROWS, TAIL_BYTES),
-            ).fetchone()
-            if tail is not None:
-                logstore, sealed = tail
-                return Work(logstore, sealed, _end_of(db, logstore, sealed))
+            missing = db.execute("SELECT logstore, first_group, end_group FROM segments WHERE document IS NULL")
+            for place in missing:
+                if place[0] not in without:
+                    return Work(*place)
+            tails = db.execute(
+                "SELECT id, sealed FROM logstores WHERE tail_rows >= ? OR tail_bytes >= ?", (TAIL_ROWS, TAIL_BYTES)
+            ).fetchall()
+            for logstore, sealed in tails:
+                if logstore not in without:
+                    return Work(logstore, sealed, _end_of(db, logstore, sealed))
             small = db.execute(
                 "SELECT logstore FROM segments WHERE row_count <= ? GROUP BY logstore HAVING count(*) >= ?",
                 (SMALL_ROWS, JOINED),
             ).fetchall()
             for (logstore,) in small:
+                if logstore in without:
+                    continue
                 rows = db.execute(
                     "SELECT first_group, end_group, row_count FROM segments WHERE logstore = ? ORDER BY first_group",
                     (logstore,),
