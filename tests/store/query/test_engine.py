@@ -120,6 +120,15 @@ def test_a_query_ends_when_it_is_interrupted(queries: LogQueries) -> None:
     assert queries.search(search_of("*"), source, Page(line=1), Interrupt()).complete is True
 
 
+def test_an_interrupt_between_two_statements_ends_the_next(folder: Path) -> None:
+    database, interrupt = Database(folder, memory_mb=256, threads=1), Interrupt()
+    with database.connection(interrupt) as connection:
+        interrupt.set()
+        with pytest.raises(duckdb.InterruptException):
+            connection.execute("SELECT count(*) FROM range(100000) a, range(100000) b, range(100000) c")
+    database.close()
+
+
 def test_what_a_caller_sends_writes_nothing_into_the_servers_log(
     queries: LogQueries, caplog: pytest.LogCaptureFixture
 ) -> None:

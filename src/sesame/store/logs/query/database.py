@@ -13,6 +13,9 @@ import duckdb
 
 from sesame.store.logs.query.literals import literal
 
+# DuckDB forgets an interrupt that comes between two statements, so it is repeated until the query has ended.
+INTERRUPT_AGAIN_S = 0.05
+
 
 class Interrupt:
     """Ends a query from another thread."""
@@ -21,6 +24,7 @@ class Interrupt:
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._is_set = False
+        self._ended = threading.Event()
 
     @property
     def is_set(self) -> bool:
@@ -28,9 +32,17 @@ class Interrupt:
 
     def set(self) -> None:
         with self._lock:
-            self._is_set = True
-            if self._connection is not None:
-                self._connection.interrupt()
+            first, self._is_set = not self._is_set, True
+            if self._connection is None or not first:
+                return
+            self._connection.interrupt()
+        threading.Thread(target=self._repeat, name="log-query-interrupt", daemon=True).start()
+
+    def _repeat(self) -> None:
+        while not self._ended.wait(INTERRUPT_AGAIN_S):
+            with self._lock:
+                if self._connection is not None:
+                    self._connection.interrupt()
 
     @contextlib.contextmanager
     def watching(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
@@ -44,6 +56,7 @@ class Interrupt:
         finally:
             with self._lock:
                 self._connection = None
+            self._ended.set()
 
 
 class Database:
