@@ -5,12 +5,19 @@ Used by the drivers, on threads: everything here blocks, and the longer the more
 
 import contextlib
 from collections.abc import Sequence
+from typing import Protocol
 
 import psutil
 
 from sesame.model.usage import Usage
-from sesame.sandbox.cgroups.groups import Group
 from sesame.sandbox.memory import MIB, tree
+
+
+class Group(Protocol):
+    """What is asked of a cgroup. The module of cgroups itself cannot be imported where there are none."""
+
+    def cpu_s(self) -> float | None: ...
+    def memory_bytes(self) -> int | None: ...
 
 
 def of_group(group: Group | None, init: int, baseline_mb: float = 0.0, cpu_quota: float | None = None) -> Usage:
