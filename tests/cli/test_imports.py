@@ -21,3 +21,9 @@ def test_deploying_imports_nothing_that_reads_libraries_before_there_are_some() 
     code = f"import sys, sesame.cli.deploy; print([name for name in {readers} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_server_starts_without_what_only_traces_and_queries_of_logs_need() -> None:
+    code = "import sys, sesame.cli.start; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert {"opentelemetry", "duckdb", "sqlglot", "lark"}.isdisjoint(done.stdout.split())

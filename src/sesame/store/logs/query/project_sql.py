@@ -1,6 +1,6 @@
 """Finds the logstore that SQL over a project names, and the query that asks that logstore.
 
-Called by the Log Service's GetProjectLogs, on a thread where the SQL is long.
+Called by the Log Service's GetProjectLogs, on a thread.
 """
 
 import sqlglot
