@@ -16,7 +16,7 @@ from sesame.settings import Settings
 from sesame.store.sql import migrate
 from sesame.store.sql.database import Database
 from sesame.store.sql.sqlite import write_engine
-from sesame.testing.state import State, make_database
+from sesame.testing.state import State
 from sesame.testing.virtual_clocks import VirtualClocks
 
 
@@ -39,7 +39,9 @@ def content(path: Path) -> tuple[set[tuple[str, ...]], dict[str, list[tuple[obje
 
 
 async def test_the_database_is_as_all_migrations_make_it(tmp_path: Path) -> None:
-    make_database(tmp_path / "made.db")
+    new = Database(tmp_path / "made.db", durable=False)
+    await new.open()
+    await new.close()
     engine = write_engine(tmp_path / "migrated.db", durable=False)
     with engine.connect() as connection:
         migrate.upgrade(connection, "the test's")
@@ -48,9 +50,9 @@ async def test_the_database_is_as_all_migrations_make_it(tmp_path: Path) -> None
     made, wanted = content(tmp_path / "made.db"), content(tmp_path / "migrated.db")
     assert made[0] == wanted[0]
     assert made[1] == wanted[1]
-    opened = Database(tmp_path / "made.db")
-    await opened.open()
-    await opened.close()
+    again = Database(tmp_path / "made.db")
+    await again.open()
+    await again.close()
 
 
 async def test_a_database_that_is_not_durable_waits_for_no_disk(tmp_path: Path) -> None:

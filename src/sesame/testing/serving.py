@@ -22,7 +22,7 @@ from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
 from sesame.testing.recorder import Recorder
 from sesame.testing.requests import ACCOUNT_ID, Request, Start
-from sesame.testing.state import State, make_database
+from sesame.testing.state import State
 from sesame.testing.virtual_clocks import VirtualClocks
 
 # A time is reached when it is passed: floating-point numbers lose a little.
@@ -34,12 +34,10 @@ END_WITHIN_S = 20.0
 async def serve(start: Start, answers: int, sandbox: SandboxOpening) -> None:
     """Returns when the parent has closed standard input and everything has ended."""
     own_log.configure()
-    data = start.data
-    make_database(data / "sesame.db")
     settings = Settings(
         port=0,
         oss_port=0,
-        data_dir=data,
+        data_dir=start.data,
         sandbox=start.sandbox,
         region=start.region,
         account_id=ACCOUNT_ID,

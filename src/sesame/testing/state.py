@@ -1,11 +1,10 @@
-"""What a test's Sesame keeps: makes its database without migrations, knows when it is quiet, and empties it.
+"""What a test's Sesame keeps: knows when it is quiet, and empties it.
 
 Used by `testing.server`. A reset leaves what was there after the start, and nothing of what came later.
 """
 
 import asyncio
 import time
-from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -17,10 +16,9 @@ from sesame.model.records import Record
 from sesame.sandbox.interface import KillReason
 from sesame.store import outbox
 from sesame.store.catalog import Transaction
-from sesame.store.sql import migrate, object_schema, queue_schema, timer_schema
+from sesame.store.sql import object_schema, queue_schema, timer_schema
 from sesame.store.sql.schema import counters, metadata, records, tombstones
 from sesame.store.sql.schema import outbox as outbox_table
-from sesame.store.sql.sqlite import write_engine
 from sesame.testing.virtual_clocks import VirtualClocks
 
 # Real seconds until a test's Sesame must be quiet; longer than any function may run by default.
@@ -37,17 +35,6 @@ _queue, _deliveries = queue_schema.invocations.c, queue_schema.deliveries.c
 
 class NotQuiet(Exception):
     """Something ran for longer than PATIENCE_S; the text says what."""
-
-
-def make_database(path: Path) -> None:
-    """As a first start makes it, without waiting for the disk."""
-    engine = write_engine(path, durable=False)
-    try:
-        with engine.connect() as connection:
-            migrate.create(connection)
-            connection.commit()
-    finally:
-        engine.dispose()
 
 
 class State:
