@@ -28,7 +28,11 @@ _CLOSED = "stdout is closed"
 
 
 class InJson(Exception):
-    """Wraps what ended a command that was asked for JSON: `__cause__` is reported as a JSON document on stderr."""
+    """Wraps the error that ended a command which was asked for JSON: it is reported as a JSON document on stderr."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def run(command: Callable[[], int | None]) -> int:
@@ -74,27 +78,20 @@ def _outcome(command: Callable[[], int | None]) -> int:
             return EXIT_FAILED
         return end.code or 0
     except InJson as wrapped:
-        return _told_in_json(wrapped.__cause__)
+        return _told_in_json(wrapped.error)
     except (KeyboardInterrupt, click.Abort):
         return EXIT_INTERRUPTED
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except SesameError as error:
-        output.error(str(error))
-        return EXIT_FAILED
     except BrokenPipeError:
         raise
-    except OSError as error:
-        # What the machine refuses: no permission, no space, no file.
-        output.error(_of_the_machine(error))
-        return EXIT_FAILED
     except Exception as error:  # noqa: BLE001 (the last resort; kept in a file)
-        output.error(_of_a_defect(error))
+        output.error(_message(error))
         return EXIT_FAILED
 
 
-def _told_in_json(error: BaseException | None) -> int:
+def _told_in_json(error: Exception) -> int:
     """Reports what went wrong with `{"error": {"message": …}}`, and what else is known of it."""
     # Needed for mistakes alone.
     from sesame.cli.client import Refused
@@ -105,13 +102,20 @@ def _told_in_json(error: BaseException | None) -> int:
             return error.exit_code
         case Refused():
             output.json_error(error.message, **error.known())
-        case SesameError():
-            output.json_error(str(error))
-        case OSError():
-            output.json_error(_of_the_machine(error))
-        case Exception():
-            output.json_error(_of_a_defect(error))
+        case _:
+            output.json_error(_message(error))
     return EXIT_FAILED
+
+
+def _message(error: Exception) -> str:
+    match error:
+        case SesameError():
+            return str(error)
+        case OSError():
+            # What the machine refuses: no permission, no space, no file.
+            return _of_the_machine(error)
+        case _:
+            return _of_a_defect(error)
 
 
 def _of_the_machine(error: OSError) -> str:

@@ -103,7 +103,7 @@ class Commands(click.Group):
             # Needed for mistakes alone.
             from sesame.cli import ending
 
-            raise ending.InJson from error
+            raise ending.InJson(error) from error
 
     def resolve_command(
         self, context: click.Context, args: list[str]
