@@ -9,7 +9,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,14 @@ def doctor(checks_data: bool, as_json: bool, **flags: Any) -> None:
         findings = _checked_data(DataDir(settings.data_dir, settings.database))
     else:
         findings = _of_this_machine(settings)
-    if not (_document(findings) if as_json else _show(findings)):
+    found = []
+    for finding in findings:
+        found.append(finding)
+        if not as_json:
+            _show(finding)
+    if as_json:
+        output.json_document({"findings": found})
+    if any(finding.state == BAD for finding in found):
         sys.exit(1)
 
 
@@ -84,28 +91,12 @@ def _of_this_machine(settings: Settings) -> Iterator[Finding]:
     yield from _sandbox(settings, known)
 
 
-def _document(findings: Iterable[Finding]) -> bool:
-    """Prints all findings as one JSON document, and says whether none is wrong."""
-    found = list(findings)
-    output.json_document({"findings": found})
-    return _none_wrong(found)
-
-
-def _show(findings: Iterable[Finding]) -> bool:
-    """Prints findings as they come, and says whether none is wrong."""
-    found = []
+def _show(finding: Finding) -> None:
     marks = {GOOD: "[green]ok   [/]", POOR: "[yellow]note [/]", BAD: "[red]wrong[/]"}
-    for finding in findings:
-        output.out.print(marks[finding.state], end=" ")
-        output.out.print(finding.what, markup=False)
-        if finding.next_step:
-            output.out.print(f"      {finding.next_step}", markup=False)
-        found.append(finding)
-    return _none_wrong(found)
-
-
-def _none_wrong(findings: list[Finding]) -> bool:
-    return all(finding.state != BAD for finding in findings)
+    output.out.print(marks[finding.state], end=" ")
+    output.out.print(finding.what, markup=False)
+    if finding.next_step:
+        output.out.print(f"      {finding.next_step}", markup=False)
 
 
 def _checked_data(data_dir: DataDir) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
 """Imports what a server consists of in less time than by itself.
 
-Used by `cli.main` for the commands that run one, and by `testing.server`.
+Used by `cli.main` for the commands that run one, by `cli.invoke` for local calls, and by `testing.process`.
 """
 
 import contextlib

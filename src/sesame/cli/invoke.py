@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import click
 
-from sesame.cli import completing, http_call, kept, naming, output, server
+from sesame.cli import completing, http_call, importing, kept, naming, output, server
 from sesame.cli.client import Answer, Client
 from sesame.cli.json_option import with_json
 from sesame.cli.local_call import LocalCall, LocalFunction
@@ -154,8 +154,6 @@ def _run_here(function: LocalFunction, call: LocalCall, settings: Settings, debu
     # Imported only now: it takes longer than all else of a call to a server, and of completing a command line.
     import asyncio
 
-    from sesame.cli import importing
-
     with importing.without_collection():
         importing.import_structlog()
         from sesame.cli import own_log
@@ -171,10 +169,10 @@ def _run_here(function: LocalFunction, call: LocalCall, settings: Settings, debu
 def _show(function: LocalFunction, call: LocalCall, outcome: Outcome, *, as_json: bool) -> None:
     if as_json:
         output.json_document(_local_document(call, outcome))
-    elif call.http_params is not None and outcome.error is None:
-        for line in http_call.head_of(outcome.http_params):
-            output.note(output.harmless(line))
-    if not as_json:
+    else:
+        if call.http_params is not None and outcome.error is None:
+            for line in http_call.head_of(outcome.http_params):
+                output.note(output.harmless(line))
         output.result(outcome.payload)
     if outcome.error is not None:
         output.note(f"X-Fc-Error-Type: {outcome.error.type}")

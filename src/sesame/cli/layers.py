@@ -40,7 +40,7 @@ def publish(session: Session, name: str, source: Path, runtimes: tuple[str, ...]
         "compatibleRuntime": list(runtimes or limits.SANDBOXED_RUNTIMES),
         "description": description,
     }
-    made = session.client.ask("POST", f"{_versions(name)}", sent)
+    made = session.client.ask("POST", _versions(name), sent)
     session.show(made, lambda: iter([f"{name}  version {made['version']}  {made['arn']}"]))
 
 

@@ -126,9 +126,10 @@ def get(invoked: Invoked, /, names: tuple[str, ...], every: bool, as_json: bool,
         brought = [name for name in chosen if (here := now.found.get(name)) and own in here.path.parents]
         if as_json:
             output.json_document({"runtimes": [_described(now, runtime) for runtime in brought]})
-        for runtime in () if as_json else brought:
-            interpreter = now.found[runtime]
-            output.out.print(f"{runtime}: CPython {interpreter.version}, {interpreter.path}", markup=False)
+        else:
+            for runtime in brought:
+                interpreter = now.found[runtime]
+                output.out.print(f"{runtime}: CPython {interpreter.version}, {interpreter.path}", markup=False)
     if any(now.packages.manifest(runtime) is None for runtime in chosen):
         output.note(f"To install the packages: {output.own_name()} runtimes install")
 
