@@ -6,10 +6,10 @@ Run by `make check` and `make test`. Reads the sources as text and never imports
 import ast
 import functools
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.support.imports import imported_with
 
 SRC = Path(__file__).parents[1] / "src" / "sesame"
 MAX_LINES = 400
@@ -235,10 +235,9 @@ def test_the_shim_imports_nothing_of_the_host() -> None:
 
 def test_a_function_called_without_a_server_waits_for_no_import_of_the_servers_libraries() -> None:
     heavy = {"sqlalchemy", "alembic", "starlette", "uvicorn", "cryptography"}
-    code = "import sys, sesame.cli.local; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
-    assert "msgspec" in done.stdout.split()
-    assert heavy.isdisjoint(done.stdout.split())
+    found = imported_with("sesame.cli.local")
+    assert "msgspec" in found
+    assert heavy.isdisjoint(found)
 
 
 def test_tests_never_sleep_on_the_wall_clock_in_the_engine() -> None:
