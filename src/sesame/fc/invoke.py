@@ -126,12 +126,11 @@ class Invoker:
 
 def _cold_lines(phases: Phases, total_ms: float) -> bytes:
     """The phases add up to what has passed since the head of the request; what is none of the others is the last."""
-    told_ms = phases.queue_ms + phases.start_ms + phases.initialize_ms + phases.invoke_ms
     return _COLD_LINES % (
         phases.queue_ms,
         phases.start_ms,
         phases.initialize_ms,
         phases.invoke_ms,
-        max(0.0, total_ms - told_ms),
+        max(0.0, total_ms - phases.total_ms),
         ", ".join(f"{name}={ms:.2f}" for name, ms in phases.steps.items()).encode(),
     )

@@ -94,8 +94,7 @@ class CallCounts:
             return
         error = outcome.error
         kind.outcomes[SUCCESS if error is None else error.reason] += 1
-        phases = outcome.phases
-        kind.durations.add((phases.queue_ms + phases.start_ms + phases.initialize_ms + phases.invoke_ms) / 1000)
+        kind.durations.add(outcome.phases.total_ms / 1000)
         memory_bytes = outcome.memory_mb * MIB
         if memory_bytes > calls.memory_peak_bytes:
             calls.memory_peak_bytes = memory_bytes

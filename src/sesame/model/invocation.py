@@ -54,6 +54,11 @@ class Phases(msgspec.Struct, frozen=True):
     invoke_ms: float = 0.0
     steps: Mapping[str, float] = {}
 
+    @property
+    def total_ms(self) -> float:
+        """From when the call asked for an instance until its handler had ended."""
+        return self.queue_ms + self.start_ms + self.initialize_ms + self.invoke_ms
+
 
 class FunctionError(msgspec.Struct, frozen=True):
     """The function's own failure: `type` goes to X-Fc-Error-Type, `reason` to metrics and logs.

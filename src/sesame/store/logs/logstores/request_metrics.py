@@ -92,7 +92,7 @@ def fields_of(invocation: Invocation, snapshot: Snapshot, outcome: Outcome, ende
     """The row's fields but for those of the machine (reference/companions.md §4.9). Times are Unix milliseconds."""
     phases = outcome.phases
     ended_ms = ended_s * 1000
-    took_ms = phases.queue_ms + phases.start_ms + phases.initialize_ms + phases.invoke_ms
+    began_ms = ended_ms - phases.total_ms
     fields = {
         "serviceName": snapshot.service,
         "functionName": snapshot.function,
@@ -110,13 +110,13 @@ def fields_of(invocation: Invocation, snapshot: Snapshot, outcome: Outcome, ende
         "hasFunctionError": str(outcome.error is not None).lower(),
         "scheduleLatencyMs": f"{phases.queue_ms:.2f}",
         "invokeFunctionLatencyMs": f"{phases.invoke_ms:.2f}",
-        "invocationStartTimestamp": f"{ended_ms - took_ms:.0f}",
+        "invocationStartTimestamp": f"{began_ms:.0f}",
         "invokeFunctionStartTimestamp": f"{ended_ms - phases.invoke_ms:.0f}",
     }
     if outcome.error is not None:
         fields["errorType"] = _ERROR_TYPES.get(outcome.error.reason, _UNHANDLED)
     if outcome.cold:
-        started_ms = ended_ms - took_ms + phases.queue_ms
+        started_ms = began_ms + phases.queue_ms
         fields |= {
             "instanceEvent": "ColdStart",
             "coldStartStartTimestamp": f"{started_ms:.0f}",
