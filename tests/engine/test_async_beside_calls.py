@@ -5,13 +5,11 @@ the calls that run. Synchronous callers call, think and call again; the queue ne
 """
 
 import random
-from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 from tests.support.fakes import FakeClocks
 
 from sesame.engine.async_pace import Pace
-from sesame.model.invocation import Invocation, Outcome, Target
 
 STEP_S = 0.00025
 SECONDS = 1.5
@@ -47,14 +45,6 @@ class SimulatedMachine:
         load = self._busy / max(self._steps, 1) + self._chance.uniform(-0.1, 0.1)
         self._busy = self._steps = 0
         return min(max(load, 0.0), 1.0)
-
-    def invoke(self, invocation: Invocation, began: Callable[[str], None]) -> Awaitable[Outcome]:
-        raise NotImplementedError
-
-    def has_capacity_for_async(
-        self, target: Target, calling: Mapping[Target, int], starting: Mapping[Target, int]
-    ) -> bool:
-        raise NotImplementedError
 
     def run(self) -> "SimulatedMachine":
         for _ in range(round(SECONDS / STEP_S)):

@@ -3,7 +3,6 @@
 Run by pytest.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,7 +10,6 @@ from tests.support.fakes import FakeClocks
 
 from sesame.engine.async_pace import ADJUST_EVERY_S, REST_MAX_S, REST_PER_CALL, STALE_AFTER_S, Pace
 from sesame.engine.async_policies import CALLS_PER_CORE
-from sesame.model.invocation import Invocation, Outcome, Target
 
 CORES = 2
 LEAST = CORES * CALLS_PER_CORE
@@ -28,14 +26,6 @@ class Machine:
 
     def sample(self) -> float:
         return self.load
-
-    def invoke(self, invocation: Invocation, began: Callable[[str], None]) -> Awaitable[Outcome]:
-        raise NotImplementedError
-
-    def has_capacity_for_async(
-        self, target: Target, calling: Mapping[Target, int], starting: Mapping[Target, int]
-    ) -> bool:
-        raise NotImplementedError
 
     def look(self, pace: Pace) -> None:
         self.clocks.advance(ADJUST_EVERY_S)

@@ -4,7 +4,7 @@ Asked by `engine.async_invoker` before each start. Follows the load of the machi
 """
 
 from sesame.engine.async_policies import CALLS_PER_CORE, is_busy, next_limit
-from sesame.engine.async_work import CallEngine, Load
+from sesame.engine.async_work import CallsOfEngine, Load
 from sesame.model.clocks import Clocks
 
 # How often the load is looked at while there is more to run than may run.
@@ -21,7 +21,7 @@ REST_MAX_S = 0.1
 class Pace:
     """`limit` is how many may run now; `rests_until` is the monotonic time before which none may start."""
 
-    def __init__(self, engine: CallEngine, load: Load, clocks: Clocks, cores: int) -> None:
+    def __init__(self, engine: CallsOfEngine, load: Load, clocks: Clocks, cores: int) -> None:
         self.limit = cores * CALLS_PER_CORE
         self.rests_until = 0.0
         self._engine = engine

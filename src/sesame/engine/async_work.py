@@ -56,7 +56,18 @@ class WorkQueue(Protocol):
         """Calls back with the `seq` of a claimed invocation that is to be stopped."""
 
 
-class CallEngine(Protocol):
+class CallsOfEngine(Protocol):
+    """How many calls of every kind an engine has."""
+
+    @property
+    def calls_in_flight(self) -> int: ...
+
+    @property
+    def calls_ended(self) -> int:
+        """Those that reached their function and ended, since the start."""
+
+
+class CallEngine(CallsOfEngine, Protocol):
     """The part of the engine that is used here."""
 
     def invoke(self, invocation: Invocation, began: Callable[[str], None]) -> Awaitable[Outcome]:
@@ -69,14 +80,6 @@ class CallEngine(Protocol):
         self, target: Target, calling: Mapping[Target, int], starting: Mapping[Target, int]
     ) -> bool:
         """Whether one more asynchronous call may start, beside those that run and those that just start, by target."""
-
-    @property
-    def calls_in_flight(self) -> int:
-        """Calls of every kind."""
-
-    @property
-    def calls_ended(self) -> int:
-        """Calls of every kind that reached their function and ended, since the start."""
 
 
 class Load(Protocol):
