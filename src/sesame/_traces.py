@@ -4,12 +4,13 @@ Called by `app` before the engine and the endpoints, which it is put around.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sesame.engine.running import Invoke
+from sesame.engine.interface import Invoke
+from sesame.fc.tracing import Continued
 from sesame.http.interface import Endpoint
 from sesame.model.clocks import Clocks
 from sesame.model.errors import ConfigurationError
@@ -18,8 +19,6 @@ from sesame.settings import Settings
 if TYPE_CHECKING:
     from sesame.traces.endpoint import WebEndpoint
 
-Tracing = Mapping[str, object] | None
-
 
 @dataclass(frozen=True)
 class Tracers:
@@ -27,7 +26,7 @@ class Tracers:
 
     around_calls: Callable[[Invoke], Invoke]
     around_endpoint: "Callable[[WebEndpoint], Endpoint]"
-    continued: Callable[[Tracing], Tracing]
+    continued: Continued
 
 
 async def open_traces(settings: Settings, clocks: Clocks, teardown: AsyncExitStack) -> Tracers | None:

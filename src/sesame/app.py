@@ -1,7 +1,7 @@
 """The composition root: builds every part of a running Sesame, in order, and tears them down in reverse.
 
 Used by `sesame start`, and by programs that run a Sesame in their own process. The parts are built in `_sandbox`,
-`_storage`, `_identity`, `_logs`, `_engine`, `_triggers`, `_endpoints`, `_metrics` and `_async`.
+`_storage`, `_identity`, `_logs`, `_traces`, `_engine`, `_triggers`, `_endpoints`, `_metrics` and `_async`.
 """
 
 import asyncio

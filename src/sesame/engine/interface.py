@@ -17,6 +17,8 @@ from sesame.model.invocation import Credentials, Invocation, Outcome, Target
 from sesame.model.snapshot import Snapshot
 
 Told = TypeVarTuple("Told")
+# As `Engine.invoke`.
+Invoke = Callable[..., Awaitable[Outcome]]
 
 
 class InstanceInfo(msgspec.Struct, frozen=True):

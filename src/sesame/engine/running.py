@@ -3,7 +3,7 @@
 Built by `app` and by `sesame invoke`.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -15,7 +15,7 @@ from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.environment import CredentialsOf
 from sesame.engine.hooks import Hooks
 from sesame.engine.instance import State
-from sesame.engine.interface import InstanceInfo, Observer, RunningCommand
+from sesame.engine.interface import InstanceInfo, Invoke, Observer, RunningCommand
 from sesame.engine.invocation_log import LogSink, LogSource
 from sesame.engine.loading import Loading
 from sesame.engine.policies import Caps
@@ -24,11 +24,9 @@ from sesame.engine.resolver import Snapshots
 from sesame.model.clocks import Clocks
 from sesame.model.command import Command
 from sesame.model.errors import INSTANCE, CallerError, NotFound
-from sesame.model.invocation import Outcome, Target
+from sesame.model.invocation import Target
 from sesame.model.snapshot import Snapshot
 from sesame.sandbox.interface import SandboxLauncher
-
-Invoke = Callable[..., Awaitable[Outcome]]
 
 
 class EngineDependencies(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,18 +4,18 @@ Put around `engine.interface.Engine.invoke` by `_traces`. The function finds the
 HTTP function in the header `traceparent` too.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
+from sesame.engine.interface import Invoke
 from sesame.model.clocks import Clocks
 from sesame.model.invocation import Invocation, Outcome, Phases
 from sesame.traces import contexts
 
-Invoke = Callable[..., Awaitable[Outcome]]
 _TRACEPARENT = "traceparent"
 NS_PER_S, NS_PER_MS = 1_000_000_000, 1_000_000
 
