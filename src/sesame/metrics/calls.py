@@ -55,20 +55,6 @@ class FunctionCalls:
         self.memory_peak_bytes = 0.0
 
 
-class Summed:
-    """How many durations there were, and their sum."""
-
-    __slots__ = ("count", "sum_s")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.sum_s = 0.0
-
-    def add(self, seconds: float) -> None:
-        self.count += 1
-        self.sum_s += seconds
-
-
 class CallCounts:
     """Belongs to one event loop. `ended` and `refused` are an `engine.interface.Observer`'s."""
 
@@ -76,8 +62,8 @@ class CallCounts:
         self._functions_max = functions_max
         self.functions: dict[tuple[str, str], FunctionCalls] = {}
         self.cold_phases = {phase: Durations(COLD_BOUNDS_S) for phase in ("queue", "start", "initialize")}
-        # The steps within a start, by the sandbox driver's names for them.
-        self.start_steps: dict[str, Summed] = {}
+        # The steps within a start, by the sandbox driver's names for them; without bounds.
+        self.start_steps: dict[str, Durations] = {}
 
     def name_of(self, service: str, function: str) -> Name:
         """Under which name an existing function is counted."""
@@ -125,7 +111,7 @@ class CallCounts:
         self.cold_phases["start"].add(phases.start_ms / 1000)
         self.cold_phases["initialize"].add(phases.initialize_ms / 1000)
         for step, spent_ms in phases.steps.items():
-            self.start_steps.setdefault(step.removesuffix("_ms"), Summed()).add(spent_ms / 1000)
+            self.start_steps.setdefault(step.removesuffix("_ms"), Durations(())).add(spent_ms / 1000)
 
 
 def _reason(error: BaseException) -> str:

@@ -121,7 +121,7 @@ def _calls(counts: CallCounts) -> Iterator[Metric]:
         for kind, of_kind in (("sync", calls.sync), ("async", calls.asynchronous)):
             for outcome, count in of_kind.outcomes.items():
                 ended[(*function, kind, outcome)] = count
-            if any(of_kind.durations.counts):
+            if of_kind.durations.count:
                 durations[(*function, kind)] = of_kind.durations
     yield _labelled(names.CALLS, ended)
     yield _histogram(names.CALL_DURATION, durations)
@@ -130,8 +130,8 @@ def _calls(counts: CallCounts) -> Iterator[Metric]:
     yield _labelled(names.MEMORY_PEAK, {function: calls.memory_peak_bytes for function, calls in functions})
     yield _histogram(names.COLD_PHASE, {(phase,): durations for phase, durations in counts.cold_phases.items()})
     steps = names.START_STEP.family()
-    for step, summed in counts.start_steps.items():
-        steps.add_metric((step,), summed.count, summed.sum_s)
+    for step, of_step in counts.start_steps.items():
+        steps.add_metric((step,), of_step.count, of_step.sum_s)
     yield steps
 
 

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 
 
 class Durations:
-    """`counts[i]` are the durations up to `bounds_s[i]` and above the bound before; the last count has no bound."""
+    """`counts[i]` are the durations up to `bounds_s[i]` and above the bound before; the last count has no bound.
+
+    Without bounds it is their number and their sum.
+    """
 
     __slots__ = ("bounds_s", "counts", "sum_s")
 
@@ -16,6 +19,10 @@ class Durations:
         self.bounds_s = bounds_s
         self.counts = [0] * (len(bounds_s) + 1)
         self.sum_s = 0.0
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts)
 
     def add(self, seconds: float) -> None:
         self.counts[bisect_left(self.bounds_s, seconds)] += 1
