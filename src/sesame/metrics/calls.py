@@ -102,7 +102,8 @@ class CallCounts:
     def _admitted(self, key: tuple[str, str]) -> tuple[str, str]:
         if key not in self.functions and len(self.functions) >= self._functions_max:
             key = (OTHER, OTHER)
-        self.functions.setdefault(key, FunctionCalls())
+        if key not in self.functions:
+            self.functions[key] = FunctionCalls()
         return key
 
     def _count_cold_start(self, outcome: Outcome) -> None:
