@@ -24,7 +24,6 @@ from sesame.engine.trials import LocalTrials
 from sesame.model import limits
 from sesame.model.clocks import Clocks
 from sesame.sandbox.drivers import compiler_on
-from sesame.sandbox.interface import SandboxDriver
 from sesame.sandbox.launch import PackagedLauncher
 from sesame.settings import Settings
 from sesame.store.packages.compiling import compile_queued
@@ -38,12 +37,8 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class EngineParts:
-    """`driver_reason` says why this driver was chosen; "" when the settings name it."""
-
     engine: LocalEngine
     resolver: Resolver
-    driver: SandboxDriver
-    driver_reason: str
     recorder: Recorder
     trials: LocalTrials
 
@@ -94,7 +89,7 @@ def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> Eng
     compiler = compiler_on(driver, needs.sandbox.runtimes.launch)
     storage.background.keep(COMPILING, lambda: compile_queued(storage.to_compile, storage.packages, compiler))
     teardown.push_async_callback(storage.background.stop, COMPILING)
-    return EngineParts(engine, resolver, driver, needs.sandbox.reason, recorder, trials)
+    return EngineParts(engine, resolver, recorder, trials)
 
 
 def caps(settings: Settings) -> Caps:

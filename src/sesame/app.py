@@ -16,7 +16,7 @@ from sesame._engine import EngineNeeds, EngineParts, open_engine
 from sesame._identity import Identity, open_identity
 from sesame._logs import open_function_metrics, open_log_targets
 from sesame._metrics import Counting, MetricsNeeds, open_metrics
-from sesame._sandbox import SandboxNeeds, SandboxOpening
+from sesame._sandbox import OpenSandbox, SandboxNeeds, SandboxOpening
 from sesame._storage import Storage, StorageNeeds, open_storage
 from sesame._traces import open_traces
 from sesame._triggers import TriggerNeeds, open_triggers
@@ -55,6 +55,7 @@ class Parts:
     storage: Storage
     identity: Identity
     engine: EngineParts
+    sandbox: OpenSandbox
 
 
 class Sesame:
@@ -134,7 +135,7 @@ class Sesame:
         debugging = self._parts.engine.engine.debugging
         assert debugging is not None, "this Sesame was not built to be debuggable"
         runtime = self._parts.engine.resolver.resolve(target).runtime
-        debuggers = self._runtimes.debuggers
+        debuggers = self._parts.sandbox.runtimes.debuggers
 
         def installed() -> bytes:
             debuggers.install(runtime, progress)
@@ -146,14 +147,14 @@ class Sesame:
 
     def enforcement(self) -> tuple[Enforcement, ...]:
         """Every limit and wall of the sandbox, and whether it is held on this machine."""
-        return self._parts.engine.driver.enforcement()
+        return self._parts.sandbox.driver.enforcement()
 
     def notices(self) -> list[str]:
         """What an operator should know before the first call, one line each."""
-        driver, reason = self._parts.engine.driver, self._parts.engine.driver_reason
-        sandbox = [f"Sandbox {driver.name}: {reason}."] if reason else []
+        sandbox = self._parts.sandbox
+        chosen = [f"Sandbox {sandbox.driver.name}: {sandbox.reason}."] if sandbox.reason else []
         exposed = exposure(self._settings)
-        return [*([exposed] if exposed else []), *sandbox, *self._runtimes.notices(), *self._parts.storage.notices]
+        return [*([exposed] if exposed else []), *chosen, *sandbox.runtimes.notices(), *self._parts.storage.notices]
 
     async def _build(self) -> None:
         settings, clocks, teardown = self._settings, self._clocks, self._teardown
@@ -169,13 +170,12 @@ class Sesame:
         sandbox = await opening.opened()
         # Instances end before the storage of their logs does.
         teardown.push_async_callback(opening.close)
-        self._runtimes = sandbox.runtimes
         observer = self._counting.beside(self._observer)
         tracers = await open_traces(settings, clocks, teardown)
         engine_needs = EngineNeeds(settings, clocks, sandbox, teardown, observer, self._debuggable, tracers)
         engine = open_engine(engine_needs, storage, identity)
         open_function_metrics(clocks, teardown, storage, targets, engine)
-        self._parts = Parts(storage, identity, engine)
+        self._parts = Parts(storage, identity, engine, sandbox)
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)
         callers_wall = given.callers_wall or clocks.wall
         endpoint_needs = EndpointNeeds(settings, clocks, teardown, callers_wall, targets.problem, tracers)
@@ -201,7 +201,7 @@ class Sesame:
             account_id=key.account_id,
             region=self._settings.region,
             **urls,
-            sandbox=self._parts.engine.driver.name,
+            sandbox=self._parts.sandbox.driver.name,
             pid=os.getpid(),
             started_at=self._clocks.wall(),
         )
