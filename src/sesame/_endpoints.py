@@ -229,9 +229,17 @@ async def _listen(needs: EndpointNeeds, endpoint: Endpoint, setting: str, tls: s
     port = settings.resolved_sls_port() if setting == "sls_port" else getattr(settings, setting)
     host = settings.host
     server = HttpServer(endpoint, host=host, port=port, tls=tls, limits=_limits(), clocks=needs.clocks)
+    return await serve(server, f"{TABLE[setting].flag} {port}", needs.teardown, settings.drain_s)
+
+
+async def serve(server: HttpServer, asked: str, teardown: AsyncExitStack, drain_s: float) -> str:
+    """Has a server listen and returns its URL; `teardown` stops it.
+
+    Raises `ConfigurationError`, which begins with what the operator `asked` for, when the address cannot be had.
+    """
     try:
         await server.start()
     except ConfigurationError as error:
-        raise ConfigurationError(f"{TABLE[setting].flag} {port}: {error}") from error
-    needs.teardown.push_async_callback(server.stop, settings.drain_s)
+        raise ConfigurationError(f"{asked}: {error}") from error
+    teardown.push_async_callback(server.stop, drain_s)
     return server.local_url

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sesame._endpoints import serve
 from sesame._engine import EngineParts
 from sesame._storage import Storage
 from sesame.engine.instance import Instance, State
@@ -17,7 +18,6 @@ from sesame.http.server import HttpServer
 from sesame.metrics.calls import CallCounts
 from sesame.metrics.loop_lag import LoopLag
 from sesame.model.clocks import Clocks
-from sesame.model.errors import ConfigurationError
 from sesame.settings import TABLE, Settings
 
 # What samples are made with takes a twentieth of a start to import, and is imported where a port is set.
@@ -74,14 +74,10 @@ async def open_metrics(needs: MetricsNeeds, storage: Storage, engine: EnginePart
     endpoint = MetricsEndpoint(Scrape(measured, storage.queue.depth))
     host, port = settings.metrics_host, settings.metrics_port
     server = HttpServer(endpoint, host=host, port=port, limits=LIMITS, clocks=needs.clocks)
-    try:
-        await server.start()
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{TABLE['metrics_port'].flag} {port}: {error}") from error
-    needs.teardown.push_async_callback(server.stop, 0.0)
+    url = await serve(server, f"{TABLE['metrics_port'].flag} {port}", needs.teardown, 0.0)
     lag.start()
     needs.teardown.callback(lag.stop)
-    return {"metrics": server.local_url + PATH.decode()}
+    return {"metrics": url + PATH.decode()}
 
 
 def _pool_state(engine: LocalEngine) -> "PoolState":
