@@ -138,10 +138,9 @@ class LogWriter:
         # Rises with the ids whatever the clock does, so that a time is found by bisection.
         self._batch_ms = batch_ms = max(self._batch_ms, now_ms)
         db = self._connection
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            known = dict(self._known)
-            values: list[Any] = []
+        known = dict(self._known)
+        values: list[Any] = []
+        with sqlite_file.transaction(db):
             for row in rows:
                 chunk = row.chunk
                 source = self._source(known, row.source, batch_ms)
@@ -150,11 +149,7 @@ class LogWriter:
             for count in _portions(len(rows)):
                 _insert(db, count, values[start * COLUMNS : (start + count) * COLUMNS])
                 start += count
-            db.execute("COMMIT")
-            self._known = known
-        except BaseException:
-            _roll_back(db)
-            raise
+        self._known = known
 
     def expire(self, before_ms: int, size_max: int) -> bool:
         """Deletes some of what is older, or of the oldest when all is too much; False when nothing was left to do."""
@@ -170,16 +165,11 @@ class LogWriter:
             oldest = [row for row in oldest if row[1] < before_ms]
         if not oldest:
             return self._give_back()
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with sqlite_file.transaction(db):
             db.execute("DELETE FROM chunks WHERE id <= ?", (oldest[-1][0],))
             first = db.execute("SELECT batch_ms FROM chunks ORDER BY id LIMIT 1").fetchone()
             unused_ms = first[0] - 2 * SOURCE_STALE_MS if first else self._batch_ms + 1
             db.execute("DELETE FROM sources WHERE last_ms < ?", (unused_ms,))
-            db.execute("COMMIT")
-        except BaseException:
-            _roll_back(db)
-            raise
         self._known = {key: known for key, known in self._known.items() if known[1] >= unused_ms}
         return True
 
@@ -239,11 +229,6 @@ def _insert(db: sqlite_file.Connection, count: int, values: list[Any]) -> None:
 def _insertion(count: int) -> str:
     places = ",".join(["(?,?,?,?,?,?)"] * count)
     return f"INSERT INTO chunks (batch_ms, source, request_id, at_ms, marks, data) VALUES {places}"
-
-
-def _roll_back(db: sqlite_file.Connection) -> None:
-    if db.in_transaction:
-        db.execute("ROLLBACK")
 
 
 def version_of(db: sqlite_file.Connection) -> int:

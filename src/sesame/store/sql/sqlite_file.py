@@ -4,6 +4,8 @@ Used by `store.logs`, whose writer process must not load SQLAlchemy (docs/adr/00
 """
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 Connection = sqlite3.Connection
@@ -27,3 +29,17 @@ def open_for_writing(path: Path, busy_timeout_s: float) -> Connection:
 def open_for_reading(path: Path, busy_timeout_s: float) -> Connection:
     """Beside a writer or alone; cannot change the file. Raises `Error`."""
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", busy_timeout_s, uri=True)
+
+
+@contextmanager
+def transaction(db: Connection) -> Iterator[None]:
+    """Commits what the body did, or nothing of it where the body or the commit raises. Raises `Error`."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        # SQLite ends the transaction by itself on a full disk or an I/O error.
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise

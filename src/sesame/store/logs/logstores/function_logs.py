@@ -94,16 +94,8 @@ class FunctionLogs:
         if self._db is None:
             # As for `logs.db`: a killed process loses nothing that was committed, a power cut the last moments.
             self._db = open_file(self._path, durable=False)
-        db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            written = insert(db, self._waiting, now_s)
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-        return written
+        with sqlite_file.transaction(self._db):
+            return insert(self._db, self._waiting, now_s)
 
     def _failed(self, error: Exception) -> str:
         if self._failing:
