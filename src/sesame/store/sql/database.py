@@ -5,10 +5,9 @@ Opened by `app`; used by every store that keeps rows. A write is answered when i
 
 import asyncio
 import contextlib
-import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,26 +20,17 @@ import structlog
 from sesame.model.durations import Durations
 from sesame.model.errors import PlatformError
 from sesame.store.sql.backends import backend_of
+from sesame.store.sql.group_commit import Done, GroupCommit, Request
 from sesame.store.sql.interface import Line
 
 T = TypeVar("T")
+_Request = Request[sa.Connection]
+_Done = Done[sa.Connection]
 
 READERS = 4
-# POLICY: how many requests may share one commit; bounds how long the first of them waits for the others.
-REQUESTS_PER_COMMIT = 256
 COMMIT_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class _Request:
-    """One caller's change. `on_commit` runs on the event loop, in order of commit, before the caller continues."""
-
-    fn: Callable[[sa.Connection], Any]
-    on_commit: Callable[[Any], None] | None
-    loop: asyncio.AbstractEventLoop
-    future: "asyncio.Future[Any]"
 
 
 @dataclass(frozen=True)
@@ -48,13 +38,6 @@ class _Return:
     read: Callable[[sa.Connection], Any]
     apply: Callable[[Any], None]
     loop: asyncio.AbstractEventLoop
-
-
-@dataclass(frozen=True)
-class _Done:
-    request: _Request
-    result: Any
-    error: BaseException | None
 
 
 class Database:
@@ -66,12 +49,11 @@ class Database:
         A file that is not `durable` may be damaged by a power cut: no commit waits for the disk.
         """
         self._backend = backend_of(place, used_by, durable=durable)
-        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._group = GroupCommit("sesame-db-writer", self._commit, self._probe, self._backend.probe_every_s)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sesame-db-reader")
         self._of_thread = threading.local()
         self._reading: list[Line] = []
         self._writing: Line | None = None
-        self._writer: threading.Thread | None = None
         self._returns: list[_Return] = []
         self._connections = 1
         # Counted by the writer's thread: how long commits take that are made, how many are not, and what was asked for.
@@ -96,15 +78,11 @@ class Database:
             await self.close()
             raise
         self._writing = self._backend.writer()
-        self._writer = threading.Thread(target=self._write_forever, name="sesame-db-writer", daemon=True)
-        self._writer.start()
+        self._group.open()
 
     async def close(self) -> None:
         """Finishes what was asked for before, then frees everything; idempotent."""
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            self._requests.put(None)
-            await asyncio.to_thread(writer.join)
+        await self._group.close()
         await asyncio.to_thread(self._free)
 
     def on_return(self, read: Callable[[sa.Connection], T], apply: Callable[[T], None]) -> None:
@@ -122,12 +100,9 @@ class Database:
         every request in it; so is one of which no answer came, which may have been made. A caller that is cancelled
         leaves its change to happen or not, but never half.
         """
-        if self._writer is None:
+        if not self._group.is_open:
             raise PlatformError("the database is closed")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        self._requests.put(_Request(fn, on_commit, loop, future))
-        return await future
+        return await self._group.ask(fn, on_commit)
 
     async def load(self, fn: Callable[[sa.Connection], T]) -> T:
         """As `read`, for start-up: raises `ConfigurationError` with the next step when the database is damaged."""
@@ -162,30 +137,6 @@ class Database:
             self._writing.close()
         self._backend.close()
 
-    def _write_forever(self) -> None:
-        """The writer's thread: serves requests until the last. Those of a failed commit are told, later ones served."""
-        last = False
-        while not last:
-            batch, last = self._next_batch()
-            if batch:
-                _answer(self._commit(batch))
-            elif not last:
-                self._probe()
-
-    def _next_batch(self) -> tuple[list[_Request], bool]:
-        """What waits, at least one request unless none came for a while; and whether the end of all was found."""
-        batch: list[_Request] = []
-        try:
-            request = self._requests.get(timeout=self._backend.probe_every_s)
-            while request is not None:
-                batch.append(request)
-                if len(batch) == REQUESTS_PER_COMMIT:
-                    return batch, False
-                request = self._requests.get_nowait()
-        except queue.Empty:
-            return batch, False
-        return batch, True
-
     def _probe(self) -> None:
         """Finds out whether an idle connection was lost, and opens another: without one the lock is lost."""
         assert self._writing is not None
@@ -194,7 +145,7 @@ class Database:
         except (PlatformError, sa.exc.SQLAlchemyError) as error:
             log.error("the database is out of reach; trying again", database=self.shown, error=str(error))
 
-    def _commit(self, batch: list[_Request]) -> list[_Done]:
+    def _commit(self, batch: Sequence[_Request]) -> list[_Done]:
         """One transaction for all, a savepoint for each."""
         assert self._writing is not None
         began_at = time.perf_counter()
@@ -209,9 +160,9 @@ class Database:
             log.error("a commit failed", database=self.shown, requests=len(batch), error=str(error))
             failure = PlatformError(f"the change could not be committed: {error}")
             failure.__cause__ = error
-            return [_Done(request, None, failure) for request in batch]
+            return [Done(request, None, failure) for request in batch]
 
-    def _commit_on(self, connection: sa.Connection, batch: list[_Request]) -> list[_Done]:
+    def _commit_on(self, connection: sa.Connection, batch: Sequence[_Request]) -> list[_Done]:
         self._catch_up(connection)
         with connection.begin() as transaction:
             if len(batch) > 1:
@@ -229,8 +180,8 @@ class Database:
             if self._backend.lost_transaction(connection, error):
                 raise PlatformError(f"the database gave up the transaction: {error}") from error
             within.rollback()
-            return _Done(request, None, error)
-        return _Done(request, result, None)
+            return Done(request, None, error)
+        return Done(request, result, None)
 
     def _catch_up(self, connection: sa.Connection) -> None:
         """After the connection was lost and opened again: reads what changed without memory having been told."""
@@ -244,36 +195,3 @@ class Database:
                 each.loop.call_soon_threadsafe(each.apply, found)
         log.warning("the database is reached again", database=self.shown)
         self._connections = self._writing.opened
-
-
-def _answer(done: list[_Done]) -> None:
-    """Wakes the callers, in order of commit; one wake-up for each loop's run of answers."""
-    start = 0
-    for end in range(1, len(done) + 1):
-        if end == len(done) or done[end].request.loop is not done[start].request.loop:
-            try:
-                done[start].request.loop.call_soon_threadsafe(_resolve, done[start:end])
-            except RuntimeError:
-                log.warning("a loop was closed before its changes were answered", answers=end - start)
-            start = end
-
-
-def _resolve(done: list[_Done]) -> None:
-    for answer in done:
-        future = answer.request.future
-        if answer.error is not None:
-            if not future.done():
-                future.set_exception(answer.error)
-            continue
-        # Also when the caller was cancelled: the change is committed.
-        if answer.request.on_commit is not None:
-            try:
-                answer.request.on_commit(answer.result)
-            except Exception as error:
-                # Raised to this caller alone: the callers behind it must get their answers.
-                log.exception("a committed change could not be passed on")
-                if not future.done():
-                    future.set_exception(error)
-                continue
-        if not future.done():
-            future.set_result(answer.result)

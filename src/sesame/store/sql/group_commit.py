@@ -1,0 +1,141 @@
+"""Group commit: one thread runs what many callers ask of a database, and all that waits at a time shares a commit.
+
+Used by `store.sql.database` and by the logstores (`store.logs.logstores.commits`), which run the transaction.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import structlog
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+# POLICY: how many requests may share one commit; bounds how long the first of them waits for the others.
+REQUESTS_PER_COMMIT = 256
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Request(Generic[C]):
+    """One caller's change. `on_commit` runs on the event loop, in order of commit, before the caller continues."""
+
+    fn: Callable[[C], Any]
+    on_commit: Callable[[Any], None] | None
+    loop: asyncio.AbstractEventLoop
+    future: "asyncio.Future[Any]"
+
+
+@dataclass(frozen=True)
+class Done(Generic[C]):
+    request: Request[C]
+    result: Any
+    error: BaseException | None
+
+
+class GroupCommit(Generic[C]):
+    """`commit` answers every request that it is given, in their order, and raises nothing. It runs on the thread.
+
+    So does `probe`, whenever nothing was asked for during `probe_every_s`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        commit: Callable[[Sequence[Request[C]]], Sequence[Done[C]]],
+        probe: Callable[[], None] | None = None,
+        probe_every_s: float | None = None,
+    ) -> None:
+        self._name = name
+        self._commit = commit
+        self._probe = probe
+        self._probe_every_s = probe_every_s
+        self._requests: queue.SimpleQueue[Request[C] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._thread is not None
+
+    def open(self) -> None:
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Finishes what was asked for before; idempotent."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._requests.put(None)
+            await asyncio.to_thread(thread.join)
+
+    def ask(self, fn: Callable[[C], T], on_commit: Callable[[T], None] | None = None) -> "asyncio.Future[T]":
+        """Its result once it is committed. A caller that is cancelled leaves it to happen or not, but never half.
+
+        Call it while this is open.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._requests.put(Request(fn, on_commit, loop, future))
+        return future
+
+    def _run(self) -> None:
+        """Serves requests until the last. Those of a failed commit are told, later ones served."""
+        last = False
+        while not last:
+            batch, last = self._next_batch()
+            if batch:
+                _answer(self._commit(batch))
+            elif not last and self._probe is not None:
+                self._probe()
+
+    def _next_batch(self) -> tuple[list[Request[C]], bool]:
+        """What waits, at least one request unless none came for a while; and whether the end of all was found."""
+        batch: list[Request[C]] = []
+        try:
+            request = self._requests.get(timeout=self._probe_every_s)
+            while request is not None:
+                batch.append(request)
+                if len(batch) == REQUESTS_PER_COMMIT:
+                    return batch, False
+                request = self._requests.get_nowait()
+        except queue.Empty:
+            return batch, False
+        return batch, True
+
+
+def _answer(done: Sequence[Done[Any]]) -> None:
+    """Wakes the callers, in order of commit; one wake-up for each loop's run of answers."""
+    start = 0
+    for end in range(1, len(done) + 1):
+        if end == len(done) or done[end].request.loop is not done[start].request.loop:
+            try:
+                done[start].request.loop.call_soon_threadsafe(_resolve, done[start:end])
+            except RuntimeError:
+                log.warning("a loop was closed before its changes were answered", answers=end - start)
+            start = end
+
+
+def _resolve(done: Sequence[Done[Any]]) -> None:
+    for answer in done:
+        future = answer.request.future
+        if answer.error is not None:
+            if not future.done():
+                future.set_exception(answer.error)
+            continue
+        # Also when the caller was cancelled: the change is committed.
+        if answer.request.on_commit is not None:
+            try:
+                answer.request.on_commit(answer.result)
+            except Exception as error:
+                # Raised to this caller alone: the callers behind it must get their answers.
+                log.exception("a committed change could not be passed on")
+                if not future.done():
+                    future.set_exception(error)
+                continue
+        if not future.done():
+            future.set_result(answer.result)
