@@ -5,10 +5,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import ClassVar
 
 import pytest
+from tests.support.web_servers import Quiet, serving
 
 from sesame.cli import client
 from sesame.cli.client import Client, Refused, Request, Unreachable
@@ -27,7 +28,7 @@ class OneKey:
         return KEY if access_key_id == KEY.access_key_id else None
 
 
-class FakeEndpoint(BaseHTTPRequestHandler):
+class FakeEndpoint(Quiet):
     """Checks the signature as the real endpoint does, then answers as told."""
 
     status: ClassVar[int] = 200
@@ -53,9 +54,6 @@ class FakeEndpoint(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = do_DELETE = answer
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Says nothing: the test's output is its own."""
-
 
 def at(endpoint: str, token: str = "") -> Client:
     return Client(Server(endpoint, "the test", Key(KEY.access_key_id, KEY.secret, "the test", token)))
@@ -65,13 +63,8 @@ def at(endpoint: str, token: str = "") -> Client:
 def endpoint() -> Iterator[str]:
     FakeEndpoint.status, FakeEndpoint.headers_out, FakeEndpoint.body = 200, {}, b""
     FakeEndpoint.seen, FakeEndpoint.tokens = [], []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), FakeEndpoint)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), FakeEndpoint)) as url:
+        yield url
 
 
 def test_a_call_is_signed_and_its_answer_is_complete(endpoint: str) -> None:

@@ -6,21 +6,21 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from tests.support import command_line
+from tests.support.web_servers import Quiet, serving
 
 from sesame.cli import completing
 
 TREE = {"shop": ["buy", "bye"], "shed": ["dig"], "": []}
 
 
-class Api(BaseHTTPRequestHandler):
+class Api(Quiet):
     """Lists the services and functions of `TREE`."""
 
     def do_GET(self) -> None:
@@ -40,18 +40,11 @@ class Api(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_arguments: object) -> None:
-        """Says nothing."""
-
 
 @pytest.fixture
 def api() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Api)) as url:
+        yield url
 
 
 # A busy machine may take longer than a person waits.

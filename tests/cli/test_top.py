@@ -1,17 +1,17 @@
 """`sesame top`: what it prints of a server's metrics, and what it says where there are none."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import HTTPServer
 from pathlib import Path
 
 import pytest
 from tests.metrics.test_scrape import scrape
 from tests.support.command_line import sesame
+from tests.support.web_servers import Quiet, serving
 
 
-class _Answers(BaseHTTPRequestHandler):
+class _Answers(Quiet):
     body = b""
 
     def do_GET(self) -> None:
@@ -19,21 +19,11 @@ class _Answers(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(self.body)
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Says nothing of requests."""
-
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), _Answers)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/metrics"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(HTTPServer(("127.0.0.1", 0), _Answers)) as url:
+        yield f"{url}/metrics"
 
 
 async def test_one_table_has_a_line_for_each_function(url: str) -> None:

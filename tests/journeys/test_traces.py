@@ -4,9 +4,8 @@ Run by pytest, with the official SDK.
 """
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from tests.journeys.conftest import Deploy, Sesame, running, wait_until
 from tests.support.interpreters import INTERPRETERS
+from tests.support.web_servers import Quiet, serving
 
 RUNTIME = next((name for name in ("python3.10", "python3.9", "python3.12") if name in INTERPRETERS), "python3")
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -28,7 +28,7 @@ class Collector:
         self.spans: list[Any] = []
         collector = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
@@ -37,11 +37,7 @@ class Collector:
                 self.send_response(200)
                 self.end_headers()
 
-            def log_message(self, format: str, *args: object) -> None:
-                """Says nothing of requests."""
-
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
 
     def of(self, trace: str) -> dict[str, Any]:
         """The spans of one trace by their names."""
@@ -51,11 +47,8 @@ class Collector:
 @pytest.fixture(scope="module")
 def collector() -> Iterator[Collector]:
     made = Collector()
-    made.thread.start()
-    yield made
-    made.server.shutdown()
-    made.thread.join()
-    made.server.server_close()
+    with serving(made.server):
+        yield made
 
 
 @pytest.fixture(scope="module")

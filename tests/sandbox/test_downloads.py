@@ -1,12 +1,12 @@
 """Archives are downloaded once, continued where they broke off, and kept only with the right digest."""
 
 import hashlib
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.support.web_servers import Quiet, serving
 
 from sesame.sandbox.runtimes.obtain.downloads import DownloadFailed, Downloads, Wanted
 
@@ -25,7 +25,7 @@ class Server(ThreadingHTTPServer):
         return Wanted(f"http://127.0.0.1:{self.server_port}/{name}", sha256, len(DATA))
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Quiet):
     server: Server
 
     def do_GET(self) -> None:
@@ -40,19 +40,13 @@ class Handler(BaseHTTPRequestHandler):
         broken = len(self.server.asked) <= self.server.breaks
         self.wfile.write(DATA[begin : begin + 300_000] if broken else DATA[begin:])
 
-    def log_message(self, *arguments: object) -> None:
-        """Says nothing."""
-
 
 @pytest.fixture
 def served(request: pytest.FixtureRequest) -> Iterator[Server]:
     breaks, ranges = getattr(request, "param", (0, True))
-    with Server(breaks, ranges=ranges) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    server = Server(breaks, ranges=ranges)
+    with serving(server):
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize("served", [(1, True), (2, True), (1, False)], indirect=True)
