@@ -51,6 +51,8 @@ def test_what_is_no_metrics_is_told(url: str) -> None:
         ("http://127.0.0.1:1/metrics", "is the server running?"),
         ("127.0.0.1:9102", "expected one such as http://127.0.0.1:9102/metrics"),
         ("file:///etc/passwd", "expected one such as"),
+        ("http://[", "expected one such as"),
+        (f"http://{'a' * 64}/metrics", "no metrics came from"),
     ],
 )
 def test_an_address_without_metrics_is_told(url: str, says: str) -> None:

@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -86,18 +86,18 @@ def _own_url(flags: dict[str, Any]) -> str:
 
 
 def _checked(url: str) -> str:
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-        raise ConfigurationError(
-            f"--url is '{output.harmless(url)}'; expected one such as http://127.0.0.1:9102/metrics"
-        )
-    return url
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return url
+    raise ConfigurationError(f"--url is '{output.harmless(url)}'; expected one such as http://127.0.0.1:9102/metrics")
 
 
 def _read(url: str) -> Samples:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
             text = answer.read(ANSWER_BYTES_MAX).decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, UnicodeError) as error:
         why = error.reason if isinstance(error, urllib.error.URLError) else error
         raise Unread(f"no metrics came from {url}: {why}; is the server running?") from error
     try:
