@@ -40,6 +40,14 @@ async def test_one_table_has_a_line_for_each_function(url: str) -> None:
     assert document["functions"][0]["callsPerS"] is None
 
 
+async def test_a_proxy_of_the_environment_is_not_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    _Answers.body = (await scrape().take("")).body
+    assert sesame("top", "--once", "--url", url).stdout.startswith("FUNCTION")
+
+
 def test_what_is_no_metrics_is_told(url: str) -> None:
     _Answers.body = b"<html>"
     assert "are no metrics of a Sesame" in sesame("top", "--once", "--url", url, expect=1).stderr

@@ -94,8 +94,10 @@ def _checked(url: str) -> str:
 
 
 def _read(url: str) -> Samples:
+    # As every command, without the proxy that the environment names: that one does not reach a server of this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+        with opener.open(url, timeout=TIMEOUT_S) as answer:
             text = answer.read(ANSWER_BYTES_MAX).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException, UnicodeError) as error:
         why = error.reason if isinstance(error, urllib.error.URLError) else error
