@@ -3,9 +3,9 @@
 Called by `fc.app` after authentication and authorization. This is the hot path: allocate as little as possible.
 """
 
-import asyncio
 import math
 from base64 import b64encode
+from collections.abc import Awaitable
 
 from sesame.engine.interface import Engine
 from sesame.fc import async_invoke, targets
@@ -15,7 +15,8 @@ from sesame.fc.body import read_body
 from sesame.fc.headers import DateHeader
 from sesame.fc.refusals import PathNotSupported
 from sesame.fc.tracing import tracing_of
-from sesame.http.interface import Disconnected, Exchange
+from sesame.http.disconnects import while_connected
+from sesame.http.interface import Exchange
 from sesame.model import limits
 from sesame.model.invocation import Invocation, Outcome, Phases, Target
 from sesame.model.recursion import Chain
@@ -93,17 +94,9 @@ class Invoker:
         with self._engine.announce(target):
             return await read_body(exchange, limits.SYNC_PAYLOAD_BYTES)
 
-    async def run(self, invocation: Invocation, exchange: Exchange) -> Outcome:
+    def run(self, invocation: Invocation, exchange: Exchange) -> Awaitable[Outcome]:
         """Invokes the function. When the client hangs up, cancels the call and raises `Disconnected`."""
-        exchange.on_disconnect(exchange.cancel)
-        try:
-            return await self._engine.invoke(invocation)
-        except asyncio.CancelledError:
-            if exchange.uncancel():
-                raise Disconnected from None
-            raise
-        finally:
-            exchange.on_disconnect(None)
+        return while_connected(exchange, self._engine.invoke(invocation))
 
     def lines(self, request_id: str, target: Target, outcome: Outcome, exchange: Exchange) -> bytes:
         """The header lines of each answer to an invocation; a failure also has its Content-Type."""

@@ -12,6 +12,7 @@ from email.utils import formatdate
 import msgspec
 import structlog
 
+from sesame.http.disconnects import while_connected
 from sesame.http.interface import Answer as HttpAnswer
 from sesame.http.interface import BodyTooLarge, Disconnected, Exchange, Headers, Reason, Refusal, TooManyBodies
 from sesame.identity.authentication import ANONYMOUS_CALLER, Authentication
@@ -100,17 +101,8 @@ class SlsEndpoint:
             self._dependencies.permissions.require(caller, request, operation.actions, resource)
         body = await self._body(exchange, request, found)
         call = Call(self._dependencies, request, caller, found.names, body)
-        if not operation.question:
-            return await operation.run(call)
-        exchange.on_disconnect(exchange.cancel)
-        try:
-            return await operation.run(call)
-        except asyncio.CancelledError:
-            if exchange.uncancel():
-                raise Disconnected from None
-            raise
-        finally:
-            exchange.on_disconnect(None)
+        running = operation.run(call)
+        return await (while_connected(exchange, running) if operation.question else running)
 
     async def _body(self, exchange: Exchange, request: Request, found: Route) -> bytes:
         """The body, proven and unpacked."""
