@@ -19,7 +19,7 @@ import requests
 from tests.oss.conftest import KEY_ID, SECRET, RunningEndpoint
 from tests.support.official_sdks import key_of_sts
 
-from sesame.oss.signature import Scope, sign_v4
+from sesame.identity.signatures import Scope, sign_v4
 
 MULTIPART = "multipart/form-data; boundary=x"
 CONDITIONS: list[Any] = [{"bucket": "photos"}, ["starts-with", "$key", "in/"], ["content-length-range", 1, 10]]

@@ -17,12 +17,13 @@ from tests.support.examples import examples
 from tests.support.official_sdks import presigned_by_oss2, sign_by_oss2
 
 from sesame.identity.authentication import Authentication
+from sesame.identity.signatures import Scope, sign_v1, sign_v4
 from sesame.identity.tokens import Grant, Tokens
 from sesame.model.account import AccessKey
 from sesame.oss.auth import Authenticator
 from sesame.oss.errors import OssError
 from sesame.oss.request import Request, parse
-from sesame.oss.signature import Scope, sign_v1, sign_v4, string_to_sign_v4, strings_to_sign_v1
+from sesame.oss.signature import string_to_sign_v4, strings_to_sign_v1
 
 NOW = 1_767_323_045  # Fri, 02 Jan 2026 03:04:05 GMT
 DATE = "Fri, 02 Jan 2026 03:04:05 GMT"

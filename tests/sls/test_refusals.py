@@ -14,8 +14,9 @@ from aliyun.log import GetLogsRequest, LogClient, LogException, LogItem, PutLogs
 from aliyun.log.proto import LogGroupRaw
 from tests.sls.conftest import KEY_ID, SECRET, RunningEndpoint, client
 
+from sesame.identity.signatures import sign_v1
 from sesame.sls.request import Request
-from sesame.sls.signature import sign_v1, string_to_sign_v1
+from sesame.sls.signature import string_to_sign_v1
 
 Logstore = tuple[str, str]
 HOST = "big-game.cn-hangzhou.log.aliyuncs.com"

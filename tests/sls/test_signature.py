@@ -4,8 +4,9 @@ import hashlib
 
 from aliyun.log.auth import AuthV4
 
+from sesame.identity.signatures import Scope, sign_v1, sign_v4
 from sesame.sls.request import Request
-from sesame.sls.signature import Scope, sign_v1, sign_v4, string_to_sign_v1, strings_to_sign_v4
+from sesame.sls.signature import string_to_sign_v1, strings_to_sign_v4
 
 DATE = "Fri, 02 Jan 2026 03:04:05 GMT"
 
@@ -30,7 +31,7 @@ def test_v1_is_that_of_the_official_client() -> None:
 
 
 def test_v4_is_that_of_the_official_client() -> None:
-    body, at, scope = b'{"from": 1}', "20260102T030405Z", Scope("20260102", "cn-hangzhou")
+    body, at, scope = b'{"from": 1}', "20260102T030405Z", Scope("20260102", "cn-hangzhou", "sls")
     query = {"type": "log", "query": "a b~c:ü", "empty": ""}
     headers = {
         "host": "p.127.0.0.1",

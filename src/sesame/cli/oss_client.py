@@ -16,9 +16,10 @@ import msgspec
 
 from sesame.cli.client import Unreachable
 from sesame.cli.server import Key
+from sesame.identity.signatures import sign_v1
 from sesame.model.errors import SesameError
-from sesame.oss import signature
 from sesame.oss.request import Request
+from sesame.oss.signature import strings_to_sign_v1
 
 TIMEOUT_S = 60.0
 COPY_BYTES = 1024 * 1024
@@ -103,8 +104,8 @@ class OssClient:
         if self._key.token:
             headers["x-oss-security-token"] = self._key.token
         request = Request(method, bucket, key, query, headers, self._endpoint, "", url.scheme == "https")
-        text = signature.strings_to_sign_v1(request, headers["date"])[0]
-        headers["authorization"] = f"OSS {self._key.access_key_id}:{signature.sign_v1(self._key.secret, text)}"
+        text = strings_to_sign_v1(request, headers["date"])[0]
+        headers["authorization"] = f"OSS {self._key.access_key_id}:{sign_v1(self._key.secret, text)}"
         kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
         connection = kind(url.hostname or "", url.port, timeout=TIMEOUT_S)
         try:

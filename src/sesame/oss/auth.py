@@ -6,10 +6,10 @@ Called by `oss.app` for every request. Only OSS's wire form is here: whose key i
 import hmac
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
+from sesame.http.dates import unix_time
 from sesame.identity.authentication import ANONYMOUS_CALLER, Authentication, Caller
+from sesame.identity.signatures import sign_v1, sign_v4, v4_time
 from sesame.identity.tokens import CredentialsRefused, Refusal
 from sesame.model.limits import CLOCK_SKEW_S
 from sesame.oss.credentials import V4_EXPIRES_S_MAX, Presented, Scheme, presented
@@ -17,9 +17,7 @@ from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.request import LARGEST_NUMBER, Request, natural
 from sesame.oss.signature import (
     UNSIGNED_PAYLOAD,
-    sign_v1,
     sign_v2,
-    sign_v4,
     string_to_sign_v2,
     string_to_sign_v4,
     strings_to_sign_v1,
@@ -133,14 +131,13 @@ def _v4_date(request: Request, proof: Presented) -> str:
 
 def _v4_time(text: str) -> float:
     try:
-        return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+        return v4_time(text)
     except ValueError as exc:
         raise OssError("AccessDenied", "OSS authentication requires a valid Date.") from exc
 
 
 def _http_time(text: str) -> float:
     try:
-        moment = parsedate_to_datetime(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return unix_time(text)
     except (ValueError, OverflowError) as exc:
         raise OssError("AccessDenied", "OSS authentication requires a valid Date.") from exc

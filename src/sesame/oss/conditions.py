@@ -4,11 +4,10 @@ Called by the read and copy operations. Pure functions (reference/companions.md 
 """
 
 import re
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 
 import msgspec
 
+from sesame.http.dates import unix_time
 from sesame.model.object import StoredObject
 from sesame.oss.errors import OssError
 from sesame.oss.metadata import brief_headers
@@ -95,7 +94,6 @@ def _names(header: str, etag: str) -> bool:
 def _time(header: str) -> float | None:
     """Unix seconds; None for a date that cannot be parsed, which is ignored as a condition."""
     try:
-        moment = parsedate_to_datetime(header)
+        return unix_time(header)
     except (ValueError, OverflowError):
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

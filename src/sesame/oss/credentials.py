@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 import msgspec
 
+from sesame.identity.signatures import V4_TERMINATOR, Scope
 from sesame.identity.tokens import TEMPORARY_KEY_PREFIX
 from sesame.oss.errors import OssError, invalid_argument
 from sesame.oss.request import Request
-from sesame.oss.signature import V4_TERMINATOR, Scope
 
 V4_ALGORITHM = "OSS4-HMAC-SHA256"
 V4_PRODUCTS = frozenset({"oss", "oss-cloudbox"})

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from sesame.identity.signatures import sign_v1, sign_v4
 from sesame.oss.credentials import V4_ALGORITHM, parse_credential
 from sesame.oss.errors import OssError
-from sesame.oss.signature import sign_v1, sign_v4
 
 POLICY_CHARS_MAX = 64 * 1024
 CONDITIONS_MAX = 200

@@ -1,7 +1,7 @@
-"""OSS's request signatures V1, V2 and V4: what is signed, and the signature over it.
+"""OSS's request signatures V1, V2 and V4: what is signed, and V2's signature over it.
 
 Called by `oss.auth` to check a request, and by code that makes presigned URLs. Pure functions over a `Request`,
-without keys or clock (reference/companions.md §1.3–1.6).
+without keys or clock (reference/companions.md §1.3–1.6). The signatures V1 and V4 are in `identity.signatures`.
 """
 
 import base64
@@ -10,11 +10,9 @@ import hmac
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
-import msgspec
-
+from sesame.identity.signatures import Scope
 from sesame.oss.request import Request
 
-V4_TERMINATOR = "aliyun_v4_request"
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
 # The query names that V1 signs, of those that are served here (reference/companions.md §1.3).
@@ -50,17 +48,6 @@ UNSIGNED_IN_V1 = frozenset(
 _V1_CREDENTIAL_PARAMETERS = frozenset({"OSSAccessKeyId", "Expires", "Signature"})
 
 
-class Scope(msgspec.Struct, frozen=True):
-    """What a V4 signature is bound to: the day (YYYYMMDD), the region, the product."""
-
-    date: str
-    region: str
-    product: str
-
-    def __str__(self) -> str:
-        return f"{self.date}/{self.region}/{self.product}/{V4_TERMINATOR}"
-
-
 def strings_to_sign_v1(request: Request, date: str) -> list[bytes]:
     """What the caller may have signed, the likeliest first. `date`: the date header, or a presigned link's Expires.
 
@@ -81,10 +68,6 @@ def _string_to_sign_v1(request: Request, date: str, signed: Iterable[str]) -> by
         resource += "?" + "&".join(items)
     head = [request.method, request.header("content-md5"), request.header("content-type"), date]
     return ("\n".join(head) + "\n" + _header_lines(request.headers, ()) + resource).encode()
-
-
-def sign_v1(secret: str, string_to_sign: bytes) -> str:
-    return base64.b64encode(hmac.digest(secret.encode(), string_to_sign, hashlib.sha1)).decode()
 
 
 def string_to_sign_v2(request: Request, date: str, additional_headers: Iterable[str]) -> bytes:
@@ -110,13 +93,6 @@ def string_to_sign_v4(request: Request, date: str, scope: Scope, additional_head
     canonical = "\n".join([request.method, path, query, headers, ";".join(additional), payload])
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     return f"OSS4-HMAC-SHA256\n{date}\n{scope}\n{digest}".encode()
-
-
-def sign_v4(secret: str, string_to_sign: bytes, scope: Scope) -> str:
-    key = f"aliyun_v4{secret}".encode()
-    for part in (scope.date, scope.region, scope.product, V4_TERMINATOR):
-        key = hmac.digest(key, part.encode(), hashlib.sha256)
-    return hmac.digest(key, string_to_sign, hashlib.sha256).hex()
 
 
 def canonical_query(query: Mapping[str, str]) -> str:

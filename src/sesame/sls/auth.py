@@ -7,24 +7,17 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
+from sesame.http.dates import unix_time
 from sesame.identity.authentication import Authentication, Caller
+from sesame.identity.signatures import V4_TERMINATOR, Scope, sign_v1, sign_v4, v4_time
 from sesame.identity.tokens import CredentialsRefused, Refusal
 from sesame.model.limits import CLOCK_SKEW_S
 from sesame.sls.errors import SlsError
 from sesame.sls.request import Request
-from sesame.sls.signature import (
-    V4_PRODUCT,
-    V4_TERMINATOR,
-    Scope,
-    sign_v1,
-    sign_v4,
-    string_to_sign_v1,
-    strings_to_sign_v4,
-)
+from sesame.sls.signature import string_to_sign_v1, strings_to_sign_v4
 
+V4_PRODUCT = "sls"
 _V1 = re.compile(r"LOG ([^:\s]+):(\S+)\Z")
 _V4 = re.compile(
     rf"SLS4-HMAC-SHA256 Credential=([^/\s]+)/([0-9]{{8}})/([^/\s]+)/{V4_PRODUCT}/{V4_TERMINATOR}, ?"
@@ -54,7 +47,7 @@ class Authenticator:
             return self._by_v1(request, *v1.groups())
         if v4 := _V4.match(authorization):
             key_id, date, region, signature = v4.groups()
-            return self._by_v4(request, key_id, Scope(date, region), signature)
+            return self._by_v4(request, key_id, Scope(date, region, V4_PRODUCT), signature)
         if not authorization:
             raise SlsError("MissAccessKeyId", "the request has no Authorization header: sign it")
         raise SlsError(
@@ -121,8 +114,7 @@ def _http_time(text: str) -> float:
     if not text:
         raise SlsError("MissingDate")
     try:
-        moment = parsedate_to_datetime(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return unix_time(text)
     except (ValueError, OverflowError) as error:
         raise SlsError("InvalidDateFormat", f"date {text[:64]} must follow RFC822") from error
 
@@ -131,9 +123,9 @@ def _v4_time(text: str, scope: Scope) -> float:
     if not text:
         raise SlsError("MissingDate", "x-log-date does not exist in http header")
     try:
-        moment = datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        at = v4_time(text)
     except ValueError as error:
         raise SlsError("InvalidDateFormat", f"x-log-date {text[:64]} must look like 20260102T030405Z") from error
     if not text.startswith(scope.date):
         raise SlsError("SignatureNotMatch", f"x-log-date {text} is not of the day of the credential, {scope.date}")
-    return moment.timestamp()
+    return at

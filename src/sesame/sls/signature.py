@@ -1,30 +1,15 @@
-"""The request signatures V1 and V4 of the Log Service: what is signed, and the signature over it.
+"""The request signatures V1 and V4 of the Log Service: what is signed (reference/companions.md §4.1, §4.2).
 
-Called by `sls.auth`. Pure functions over a `Request`, without keys or clock (reference/companions.md §4.1, §4.2).
+Called by `sls.auth`. Pure functions over a `Request`; the signatures over it are in `identity.signatures`.
 """
 
-import base64
 import hashlib
-import hmac
 from urllib.parse import quote
 
-import msgspec
-
+from sesame.identity.signatures import Scope
 from sesame.sls.request import Request
 
-V4_TERMINATOR = "aliyun_v4_request"
-V4_PRODUCT = "sls"
 _UNSIGNED_PREFIX = "x-log-meta-"
-
-
-class Scope(msgspec.Struct, frozen=True):
-    """What a V4 signature is bound to: the day (YYYYMMDD) and the region."""
-
-    date: str
-    region: str
-
-    def __str__(self) -> str:
-        return f"{self.date}/{self.region}/{V4_PRODUCT}/{V4_TERMINATOR}"
 
 
 def string_to_sign_v1(request: Request) -> bytes:
@@ -34,10 +19,6 @@ def string_to_sign_v1(request: Request) -> bytes:
     lines = (f"{name}:{value}\n" for name, value in _log_headers(request) if name != "x-log-date")
     query = "&".join(f"{name}={value}" for name, value in sorted(request.query.items()))
     return ("\n".join(head) + "\n" + "".join(lines) + request.path + ("?" + query if query else "")).encode()
-
-
-def sign_v1(secret: str, string_to_sign: bytes) -> str:
-    return base64.b64encode(hmac.digest(secret.encode(), string_to_sign, hashlib.sha1)).decode()
 
 
 def strings_to_sign_v4(request: Request, scope: Scope) -> list[bytes]:
@@ -64,13 +45,6 @@ def _string_to_sign_v4(request: Request, scope: Scope, path: str, host: str) -> 
     )
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     return f"SLS4-HMAC-SHA256\n{request.header('x-log-date')}\n{scope}\n{digest}".encode()
-
-
-def sign_v4(secret: str, string_to_sign: bytes, scope: Scope) -> str:
-    key = f"aliyun_v4{secret}".encode()
-    for part in (scope.date, scope.region, V4_PRODUCT, V4_TERMINATOR):
-        key = hmac.digest(key, part.encode(), hashlib.sha256)
-    return hmac.digest(key, string_to_sign, hashlib.sha256).hex()
 
 
 def _log_headers(request: Request) -> list[tuple[str, str]]:

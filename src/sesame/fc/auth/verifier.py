@@ -6,8 +6,7 @@ included. Only the wire form of API 2016-08-15 is here: whose key it is, `identi
 
 import hmac
 from collections.abc import Callable
-from datetime import UTC, date
-from email.utils import parsedate_to_datetime
+from datetime import date
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -23,6 +22,7 @@ from sesame.fc.refusals import (
     MissingRequiredHeader,
     SignatureNotMatch,
 )
+from sesame.http.dates import unix_time
 from sesame.identity.authentication import Authentication, Caller
 from sesame.identity.tokens import CredentialsRefused, Refusal
 from sesame.model import limits
@@ -249,8 +249,7 @@ def _read_date(text: bytes) -> float | None:
             day = date(int(text[12:16]), month, int(text[5:7])).toordinal() - _EPOCH_DAY
             if hour < 24 and minute < 60 and second <= 60:
                 return day * _DAY_S + hour * 3600 + minute * 60 + second
-        moment = parsedate_to_datetime(text.decode("ascii"))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return unix_time(text.decode("ascii"))
     except (ValueError, TypeError, OverflowError):
         return None
 
