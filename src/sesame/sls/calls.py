@@ -55,6 +55,10 @@ class Call(msgspec.Struct, frozen=True):
     def logstore(self) -> str:
         return self.names["logstore"]
 
+    def require(self, action: str, resource: str) -> None:
+        """The right to what the body names, where an operation has no actions in the table. Raises SlsError."""
+        self.dependencies.permissions.require(self.caller, self.request, (action,), resource)
+
     def text(self, name: str, default: str = "") -> str:
         return self.request.query.get(name, default)
 

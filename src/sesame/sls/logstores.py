@@ -70,9 +70,7 @@ async def create_logstore(call: Call) -> Answer:
     shards = SHARDS_USUAL if sent.shards is None else sent.shards
     if not 1 <= shards <= SHARDS_MAX:
         raise SlsError("LogStoreInfoInvalid", f"shardCount is {shards}: expected 1 to {SHARDS_MAX} of a new logstore")
-    call.dependencies.permissions.require(
-        call.caller, call.request, ("log:CreateLogStore",), f"project/{call.project}/logstore/{sent.name}"
-    )
+    call.require("log:CreateLogStore", f"project/{call.project}/logstore/{sent.name}")
     options = {**_OPTIONS, **sent.options()}
     await call.store.create_logstore(Logstore(call.project, sent.name, sent.ttl, shards, options=options))
     return EMPTY

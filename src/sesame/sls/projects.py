@@ -37,9 +37,7 @@ async def create_project(call: Call) -> Answer:
         raise parameter_invalid("dataRedundancyType", "LRS", sent.data_redundancy_type)
     if sent.resource_group_id:
         raise parameter_invalid("resourceGroupId", "none, as resource groups are not served", sent.resource_group_id)
-    call.dependencies.permissions.require(
-        call.caller, call.request, ("log:CreateProject",), f"project/{sent.project_name}"
-    )
+    call.require("log:CreateProject", f"project/{sent.project_name}")
     await call.store.create_project(LogProject(sent.project_name, sent.description))
     return EMPTY
 

@@ -117,9 +117,7 @@ async def get_project_logs(call: Call) -> Answer:
     """SQL whose FROM names a logstore of the project, and whose WHERE names the time."""
     sql = call.text("query")
     logstore, text = await asyncio.to_thread(_logstore_and_query, sql)
-    call.dependencies.permissions.require(
-        call.caller, call.request, ("log:GetLogStoreLogs",), f"project/{call.project}/logstore/{logstore}"
-    )
+    call.require("log:GetLogStoreLogs", f"project/{call.project}/logstore/{logstore}")
     until_s = int(call.dependencies.clock()) + 900
     return _rows_answer(await call.store.query(call.project, logstore, Query(text, 0, until_s)))
 
