@@ -69,7 +69,7 @@ class Call(msgspec.Struct, frozen=True):
             return default
         found = natural(sent)
         if found is None:
-            raise SlsError(code, f"parameter {name} is invalid: expected a number, found '{sent[:64]}'")
+            raise parameter_invalid(name, "a number", sent[:64], code)
         return found
 
     def flag(self, name: str, *, default: bool, code: str = "ParameterInvalid") -> bool:
@@ -78,7 +78,7 @@ class Call(msgspec.Struct, frozen=True):
             return default
         found = _BOOLEANS.get(sent.lower())
         if found is None:
-            raise SlsError(code, f"parameter {name} is invalid: expected true or false, found '{sent[:64]}'")
+            raise parameter_invalid(name, "true or false", sent[:64], code)
         return found
 
     def json(self, kind: type[T], code: str = "ParameterInvalid") -> T:

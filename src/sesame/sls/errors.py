@@ -75,8 +75,8 @@ class SlsError(errors.CallerError):
         self.status = status
 
 
-def parameter_invalid(name: str, allowed: str, found: object) -> SlsError:
-    return SlsError("ParameterInvalid", f"parameter {name} is invalid: expected {allowed}, found '{found}'")
+def parameter_invalid(name: str, allowed: str, found: object, code: str = "ParameterInvalid") -> SlsError:
+    return SlsError(code, f"parameter {name} is invalid: expected {allowed}, found '{found}'")
 
 
 # By kind of resource: the code, and the text, which is the catalogue's where none is given.

@@ -15,7 +15,7 @@ from sesame.sls import protobuf
 from sesame.sls.answers import EMPTY, Answer
 from sesame.sls.bodies import LOGS_BYTES_MAX, off_loop
 from sesame.sls.calls import Call
-from sesame.sls.errors import SlsError
+from sesame.sls.errors import SlsError, parameter_invalid
 from sesame.sls.logstores import APPEND_META, TRACKING
 
 OLDEST_S, NEWEST_S = 7 * 86400, 15 * 60
@@ -47,9 +47,7 @@ async def put_logs(call: Call) -> Answer:
 async def put_logs_by_key(call: Call) -> Answer:
     key = call.text("key")
     if not _HASH_KEY.match(key):
-        raise SlsError(
-            "ParameterInvalid", f"parameter key is invalid: expected 32 hexadecimal digits, found '{key[:64]}'"
-        )
+        raise parameter_invalid("key", "32 hexadecimal digits", key[:64])
     await _append(call, await _read_group(call), hash_key=key.lower())
     return EMPTY
 
