@@ -68,7 +68,7 @@ def read_group(data: bytes) -> LogGroup:
     try:
         message.ParseFromString(data)
     except DecodeError as error:
-        raise SlsError("PostBodyInvalid", "protobuffer content cannot be parsed") from error
+        raise SlsError("PostBodyInvalid") from error
     logs = message.Logs
     if len(logs) > RECORDS_MAX or sum(len(log.Contents) for log in logs) + len(message.LogTags) > FIELDS_MAX:
         raise SlsError(

@@ -12,6 +12,7 @@ from sesame.sls.answers import HEADER_CHARS_MAX, JSON_TYPE, Answer, json_answer
 from sesame.sls.bodies import off_loop, packed
 from sesame.sls.calls import Call, Document
 from sesame.sls.errors import SlsError, parameter_invalid
+from sesame.sls.writing import NEWEST_S
 from sesame.store.logs.logstores.interface import QUERY_LINES_MAX, Query, Result
 
 COMPLETE, INCOMPLETE = "Complete", "Incomplete"
@@ -118,7 +119,7 @@ async def get_project_logs(call: Call) -> Answer:
     sql = call.text("query")
     logstore, text = await asyncio.to_thread(_logstore_and_query, sql)
     call.require("log:GetLogStoreLogs", f"project/{call.project}/logstore/{logstore}")
-    until_s = int(call.dependencies.clock()) + 900
+    until_s = int(call.dependencies.clock()) + NEWEST_S
     return _rows_answer(await call.store.query(call.project, logstore, Query(text, 0, until_s)))
 
 

@@ -44,7 +44,7 @@ async def pull_logs(call: Call) -> Answer:
     records = sum(len(group.records) for group in pulled.groups)
 
     def encoded() -> tuple[bytes, dict[str, str]]:
-        return packed(call.request, protobuf.write_groups(pulled.groups) if pulled.groups else b"")
+        return packed(call.request, protobuf.write_groups(pulled.groups))
 
     body, headers = await off_loop(records * RECORD_BYTES, encoded)
     return Answer(
