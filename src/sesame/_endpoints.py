@@ -47,7 +47,7 @@ from sesame.sls.app import SlsDependencies, SlsEndpoint
 
 CODE_UPLOADS_SWEPT_EVERY_S = 600.0
 VIRTUAL_HOSTS = ("oss.localhost",)
-LOG_HOSTS = ("localhost", "sls.localhost")
+LOG_SERVICE_HOST = "sls.localhost"
 # Servers that share the process's descriptors: Function Compute with and without TLS, object storage, the Log Service.
 ENDPOINTS_MAX = 4
 DESCRIPTORS_WITHOUT_LIMIT = 1_000_000
@@ -137,7 +137,7 @@ def _control(needs: EndpointNeeds, storage: Storage, identity: Identity, uploads
         queue=storage.queue,
         deliveries=storage.queue.deliveries,
         wall_clock=needs.clocks.wall,
-        own_hosts=OwnHosts.of((settings.host, socket.gethostname()), (*VIRTUAL_HOSTS, "sls.localhost")),
+        own_hosts=OwnHosts.of((settings.host, socket.gethostname()), (*VIRTUAL_HOSTS, LOG_SERVICE_HOST)),
     )
     return Control.over(storage.catalog, given)
 
@@ -210,7 +210,7 @@ def _sls(needs: EndpointNeeds, storage: Storage, identity: Identity) -> Endpoint
             callers_clock=needs.callers_wall,
             region=needs.settings.region,
             account_id=identity.account_id,
-            own_hosts=(*LOG_HOSTS, needs.settings.host, socket.gethostname()),
+            own_hosts=("localhost", LOG_SERVICE_HOST, needs.settings.host, socket.gethostname()),
         )
     )
 
