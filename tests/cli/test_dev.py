@@ -4,10 +4,7 @@ Run by pytest; one Sesame for all of it. What it does of each change is tested i
 """
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -18,11 +15,11 @@ import pytest
 from click.testing import CliRunner
 from tests.support.dap import DapClient
 from tests.support.interpreters import DEBUGGERS, INTERPRETERS
+from tests.support.running_command import PATIENCE_S, RunningCommand
 
 from sesame.cli import dev
 from sesame.deploy.project import Code, Function, Place, Project
 
-PATIENCE_S = 120.0
 SOURCE = """
 import os
 
@@ -33,34 +30,10 @@ def handler(environ, start_response):
 """
 
 
-class Running:
-    """One `sesame dev` and all that it has shown."""
-
-    def __init__(self, folder: Path, cache: Path, *options: str) -> None:
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
-        self.shown = cache.parent / "shown"
-        command = [sys.executable, "-m", "sesame", "dev", str(folder), "--name", "demo/web", "--port", "0"]
-        with self.shown.open("wb") as out:
-            self.process = subprocess.Popen(
-                [*command, "--oss-port", "0", "--sandbox", "plain", *options],
-                stdout=out, stderr=out, env={**environ, "XDG_CACHE_HOME": str(cache)},
-            )  # fmt: skip
-
-    @property
-    def text(self) -> str:
-        return self.shown.read_text(errors="replace")
-
-    def wait_for(self, words: str) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while words not in self.text:
-            assert self.process.poll() is None, self.text
-            assert time.monotonic() < deadline, f"'{words}' was not shown:\n{self.text}"
-            time.sleep(0.02)
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+def developing(folder: Path, *options: str) -> RunningCommand:
+    """`sesame dev` of a project; what it shows and caches lies beside the project's folder."""
+    command = ("-m", "sesame", "dev", str(folder), "--name", "demo/web", "--port", "0", "--oss-port", "0")
+    return RunningCommand(folder.parent, *command, "--sandbox", "plain", *options)
 
 
 def visit(port: int) -> bytes:
@@ -89,16 +62,15 @@ def test_a_port_for_no_debugger_is_refused() -> None:
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
+def running(tmp_path: Path) -> Iterator[RunningCommand]:
     folder = tmp_path / "web"
     folder.mkdir()
     (folder / "main.py").write_text(SOURCE.replace("NUMBER", "one"))
-    made = Running(folder, tmp_path / "cache")
-    yield made
-    made.end()
+    with developing(folder) as made:
+        yield made
 
 
-def test_a_saved_file_serves_with_the_next_call_until_ctrl_c(running: Running, tmp_path: Path) -> None:
+def test_a_saved_file_serves_with_the_next_call_until_ctrl_c(running: RunningCommand, tmp_path: Path) -> None:
     running.wait_for("Watching ")
     port = int(running.text.partition("http://web.demo.localhost:")[2].partition("/")[0])
 
@@ -115,8 +87,7 @@ def test_a_saved_file_serves_with_the_next_call_until_ctrl_c(running: Running, t
     source.write_text("def handler(environ, start_response:\n")
     running.wait_for("SyntaxError")
     assert 'main.py", line 1' in running.text
-    running.process.send_signal(signal.SIGINT)
-    assert running.process.wait(PATIENCE_S) == 0
+    running.ends_well(signal.SIGINT)
     assert running.text.endswith("Stopped.\n")
     assert sorted(path.name for path in (tmp_path / "web").iterdir()) == ["main.py"], "the project is not written to"
     (data_dir,) = (tmp_path / "cache" / "sesame" / "dev").iterdir()
@@ -130,8 +101,7 @@ def test_a_debugger_attaches_as_launch_json_says_and_nothing_else_can_be_reached
     runtime = next((name for name in INTERPRETERS if DEBUGGERS.installed(name)), None)
     if runtime is None:
         pytest.skip("no runtime's debugger is installed")
-    running = Running(folder, tmp_path / "cache", "--runtime", runtime, "--debug", "demo/web", "--debug-port", "0")
-    try:
+    with developing(folder, "--runtime", runtime, "--debug", "demo/web", "--debug-port", "0") as running:
         running.wait_for("In VS Code: ")
         (found,) = json.loads((folder / ".vscode" / "launch.json").read_text())["configurations"]
         assert found["connect"]["host"] == "127.0.0.1"
@@ -150,10 +120,7 @@ def test_a_debugger_attaches_as_launch_json_says_and_nothing_else_can_be_reached
         assert answers == [b"one"]
         debugger.close()
         running.wait_for("The debugger has left.")
-        running.process.send_signal(signal.SIGINT)
-        assert running.process.wait(PATIENCE_S) == 0
-    finally:
-        running.end()
+        running.ends_well(signal.SIGINT)
 
 
 def test_at_another_server_a_call_is_shown_with_its_address() -> None:

@@ -1,22 +1,19 @@
 """What works without Linux's walls: local calls and the driver `plain`, in a process that takes it for a Mac."""
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.runtime.conftest import setup
 from tests.support.forked import REPOSITORY
 from tests.support.interpreters import INTERPRETERS
+from tests.support.running_command import RunningCommand
 
 RUNTIMES = sorted({"python2.7", "python3.12"} & set(INTERPRETERS))
-PATIENCE_S = 120.0
 SOURCE = """
 import json, os, subprocess, sys, time
 def calls(event, context):
@@ -137,39 +134,17 @@ with Cloud(runtime="python3.12") as cloud:
     assert done.stdout == 'plain ["hello", 256, "tmp"]\n', done.stderr
 
 
-@contextlib.contextmanager
-def running(folder: Path, *command: str) -> Iterator[tuple["subprocess.Popen[bytes]", Callable[[str], str]]]:
-    """A command that goes on, and a function that waits for words and gives all that it has shown."""
-    shown = folder.parent / "shown"
+def running(scratch: Path, *command: str) -> RunningCommand:
+    """`sesame …` there, on free ports."""
     first = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); from tests.support.elsewhere import become; "
     run = f"{first}become('darwin'); from sesame.__main__ import main; main()"
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
-    with shown.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-c", run, *command, "--port=0", "--oss-port=0"],
-            stdout=out, stderr=out, env={**environ, "XDG_CACHE_HOME": str(folder.parent / "cache")},
-        )  # fmt: skip
-
-    def wait_for(words: str) -> str:
-        deadline = time.monotonic() + PATIENCE_S
-        while words not in (text := shown.read_text(errors="replace")):
-            assert process.poll() is None, text
-            assert time.monotonic() < deadline, f"'{words}' was not shown:\n{text}"
-            time.sleep(0.02)
-        return text
-
-    try:
-        yield process, wait_for
-    finally:
-        process.kill()
-        process.wait()
+    return RunningCommand(scratch, "-c", run, *command, "--port=0", "--oss-port=0")
 
 
 def test_a_server_starts_and_stops(tmp_path: Path) -> None:
-    with running(tmp_path / "none", "start", f"--data-dir={tmp_path / 'data'}") as (process, wait_for):
-        assert "no jail, because a jail needs Linux, and this is Darwin" in wait_for("stop with Ctrl-C")
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE_S) == 0, wait_for("")
+    with running(tmp_path, "start", f"--data-dir={tmp_path / 'data'}") as server:
+        assert "no jail, because a jail needs Linux, and this is Darwin" in server.wait_for("stop with Ctrl-C")
+        server.ends_well(signal.SIGTERM)
 
 
 @pytest.mark.skipif("python3.12" not in RUNTIMES, reason="no interpreter for python3.12")
@@ -178,12 +153,11 @@ def test_a_project_is_developed(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "main.py").write_text("def handler(event, context):\n    return 'one'\n")
     options = ("--name=demo/f", "--handler=main.handler", "--runtime=python3.12")
-    with running(folder, "dev", str(folder), *options) as (process, wait_for):
-        wait_for("Watching")
+    with running(tmp_path, "dev", str(folder), *options) as developing:
+        developing.wait_for("Watching")
         (folder / "main.py").write_text("def handler(event, context):\n    return two\n\nbroken(")
-        assert "SyntaxError" in wait_for("cannot be loaded")
-        process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE_S) == 0, wait_for("")
+        assert "SyntaxError" in developing.wait_for("cannot be loaded")
+        developing.ends_well(signal.SIGINT)
 
 
 def test_windows_is_told_where_it_runs() -> None:
