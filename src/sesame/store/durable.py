@@ -10,6 +10,15 @@ from pathlib import Path
 SYNCS_AT_ONCE = 16
 
 
+def sync_file(path: Path) -> None:
+    """From here on the file's content survives a power cut; its name is the folder's."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """From here on the folder's entries (created, renamed or removed) survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -31,7 +40,7 @@ def sync_tree(root: Path) -> None:
         folders.append(Path(folder))
         files.extend(path for path in (Path(folder, name) for name in names) if not path.is_symlink())
     with ThreadPoolExecutor(SYNCS_AT_ONCE) as syncs:
-        for _ in syncs.map(_sync_file, files):
+        for _ in syncs.map(sync_file, files):
             pass
         for _ in syncs.map(sync_folder, folders):
             pass
@@ -52,11 +61,3 @@ def write_file(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

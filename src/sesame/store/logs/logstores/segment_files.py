@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from sesame.store.durable import make_folder, sync_folder
+from sesame.store.durable import make_folder, sync_file, sync_folder
 
 _PART = ".part"
 # What a Parquet file begins and ends with.
@@ -53,11 +53,7 @@ class SegmentFiles:
     def publish(self, logstore: int, first: int, end: int) -> None:
         """From here on the segment is there, complete, also after a power cut."""
         draft, path = self.draft(logstore, first, end), self.path(logstore, first, end)
-        descriptor = os.open(draft, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_file(draft)
         draft.rename(path)
         sync_folder(path.parent)
 
