@@ -8,7 +8,8 @@ import re
 import sys
 from pathlib import Path
 
-from sesame.fc.v2016.operations import OPERATIONS, OWN_PREFIX, PREFIX, Operation
+from sesame.fc.operations import OWN_PREFIX, Operation
+from sesame.fc.v2016.operations import OPERATIONS, PREFIX
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "compatibility.md"

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from tests.fc.conftest import Endpoint, asgi, scope
 
+from sesame.fc import openapi
+from sesame.fc.app import VERSIONS
 from sesame.fc.auth.actions import Actions
-from sesame.fc.v2016 import openapi
 from sesame.fc.v2016.operations import OPERATIONS
+from sesame.fc.v2016.version import VERSION
 
 ROOT = Path(__file__).parents[2]
 NEEDED = {
@@ -38,7 +40,7 @@ def test_names_and_places_are_given_once() -> None:
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
 def test_each_operation_needs_its_own_permission(operation: Any) -> None:
     path = re.sub("{[^}]*}", "x", operation.route).encode()
-    asked = Actions(OPERATIONS, "cn-hangzhou").find(operation.method, path)
+    asked = Actions((VERSION,), "cn-hangzhou").find(operation.method, path)
     assert asked is not None
     assert asked[0] == "fc:" + operation.name
 
@@ -64,11 +66,21 @@ async def test_unknown_paths(endpoint: Endpoint) -> None:
 async def test_the_description_is_served_to_everyone(endpoint: Endpoint) -> None:
     answer = await endpoint.call("GET", "/openapi.json", headers={"host": "h"}, sign=False, whole_path=True)
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
-    assert answer.json() == json.loads(json.dumps(openapi.document()))
+    assert answer.json() == json.loads(json.dumps(openapi.document(VERSION)))
+
+
+async def test_a_description_is_that_of_a_version(endpoint: Endpoint) -> None:
+    for version in VERSIONS:
+        path = f"/openapi.json?version={version.name}"
+        answer = await endpoint.call("GET", path, headers={"host": "h"}, sign=False, whole_path=True)
+        assert version.name in answer.json()["info"]["description"]
+    answer = await endpoint.call("GET", "/openapi.json?version=1", headers={"host": "h"}, sign=False, whole_path=True)
+    assert (answer.status, answer.json()["ErrorCode"]) == (400, "InvalidArgument")
+    assert "allowed: 2016-08-15" in answer.json()["ErrorMessage"]
 
 
 def test_the_description_is_whole() -> None:
-    document = openapi.document()
+    document = openapi.document(VERSION)
     described = [each["operationId"] for path in document["paths"].values() for each in path.values()]
     assert sorted(described) == sorted(each.name for each in OPERATIONS)
     schemas = document["components"]["schemas"]
@@ -112,7 +124,7 @@ async def test_what_is_said_to_be_needed_is_refused_without(
 def bounded() -> list[tuple[str, str, Any]]:
     """Every field of a function that the description bounds, with values beyond the bound."""
     found: list[tuple[str, str, Any]] = []
-    for name, schema in openapi.document()["components"]["schemas"]["FunctionInput"]["properties"].items():
+    for name, schema in openapi.document(VERSION)["components"]["schemas"]["FunctionInput"]["properties"].items():
         for keyword, beyond in (
             ("minimum", lambda low: low - 1),
             ("maximum", lambda high: high * 2),

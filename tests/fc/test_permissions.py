@@ -12,7 +12,7 @@ from tests.support.exchanges import FakeWebSocket
 
 from sesame.fc.auth import signature
 from sesame.fc.auth.actions import Actions
-from sesame.fc.v2016.operations import OPERATIONS
+from sesame.fc.v2016.version import VERSION
 from sesame.identity.roles import Roles, new_role, role_arn
 from sesame.identity.tokens import Grant
 from sesame.model import records
@@ -20,7 +20,7 @@ from sesame.model.bucket import Bucket
 from sesame.model.role import Policy
 
 SERVICE = {"serviceName": "s"}
-ACTIONS = Actions(OPERATIONS, "cn-hangzhou")
+ACTIONS = Actions((VERSION,), "cn-hangzhou")
 INVOKE = "/services/s/functions/f/invocations"
 
 

@@ -11,46 +11,29 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Message
 
-from sesame.destinations.routes import Routes
-from sesame.fc import cors, role_administration, targets, unserved
+from sesame.fc import cors, openapi, requests, role_administration, targets, unserved
+from sesame.fc.api_version import ApiVersion, Face, Faces
 from sesame.fc.async_invoke import AsyncIntake
 from sesame.fc.auth.actions import Actions
 from sesame.fc.auth.permissions import Permissions
 from sesame.fc.auth.request_head import head_of
 from sesame.fc.auth.verifier import Verifier
-from sesame.fc.dependencies import FcDependencies
-from sesame.fc.errors import ErrorAnswers
+from sesame.fc.code_download import CodeDownload
+from sesame.fc.dependencies import FcDependencies, VersionDependencies
 from sesame.fc.exec.endpoint import ExecDependencies, ExecEndpoint
 from sesame.fc.headers import REQUEST_ID, DateHeader, canonical, new_request_id, request_id_of
 from sesame.fc.instances import Instances
 from sesame.fc.invoke import Invoker
 from sesame.fc.links import PATH_PREFIX, CodeLinks
-from sesame.fc.refusals import Failure, InvalidArgument
-from sesame.fc.v2016 import openapi, requests
-from sesame.fc.v2016.errors import worded
-from sesame.fc.v2016.operations import OPERATIONS, OWN_PREFIX
-from sesame.fc.v2016.requests import Handler
-from sesame.fc.v2016.routes.account import AccountRoutes
-from sesame.fc.v2016.routes.async_invocations import AsyncInvocationRoutes
-from sesame.fc.v2016.routes.configs import ConfigRoutes
-from sesame.fc.v2016.routes.domains import DomainRoutes
-from sesame.fc.v2016.routes.functions import FunctionRoutes
-from sesame.fc.v2016.routes.instances import InstanceRoutes
-from sesame.fc.v2016.routes.layers import LayerRoutes
-from sesame.fc.v2016.routes.own_async_invocations import OwnAsyncInvocationRoutes
-from sesame.fc.v2016.routes.own_destinations import OwnDestinationRoutes
-from sesame.fc.v2016.routes.own_recordings import OwnRecordingRoutes
-from sesame.fc.v2016.routes.own_triggers import OwnTriggerRoutes
-from sesame.fc.v2016.routes.services import ServiceRoutes
-from sesame.fc.v2016.routes.tags import TagRoutes
-from sesame.fc.v2016.routes.triggers import TriggerRoutes
-from sesame.fc.v2016.routes.versions import VersionRoutes
+from sesame.fc.operations import INVOKE, OWN_PREFIX
+from sesame.fc.refusals import Failure, InvalidArgument, PathNotSupported
+from sesame.fc.requests import Handler
+from sesame.fc.v2016 import version as v2016
 from sesame.fc.web import http_functions
 from sesame.fc.web.http_functions import HttpFunctions
 from sesame.http.asgi import Adapter, scope_of
 from sesame.http.interface import Answer, Disconnected, Exchange, Reason, Refusal, WebSocket
 from sesame.identity.authorization import Requester
-from sesame.identity.invocation_roles import InvocationRoles
 from sesame.model.errors import PlatformError
 
 _LINK_PREFIX = PATH_PREFIX.encode()
@@ -66,8 +49,8 @@ _REFUSAL_CODES = {
 }
 _REFUSAL_STATUSES = {Reason.HEAD_TOO_LARGE: 400}
 _NUL = b"%00"
-# Not routed: `fc.invoke` serves it.
-_INVOKE = "InvokeFunction"
+# Every API version that is served: a new one is added here.
+VERSIONS: tuple[ApiVersion, ...] = (v2016.VERSION,)
 
 
 class FcEndpoint:
@@ -75,10 +58,10 @@ class FcEndpoint:
 
     def __init__(self, parts: FcDependencies) -> None:
         self._date = DateHeader(parts.clocks.wall)
-        self._errors = ErrorAnswers(worded, self._date)
+        self._faces = Faces(VERSIONS, self._date)
         self._verifier = Verifier(parts.authentication, parts.callers_wall or parts.clocks.wall)
         self._permissions = Permissions(
-            parts.authorization, Actions(OPERATIONS, parts.arns.region), parts.control.tags.of, parts.clocks.wall
+            parts.authorization, Actions(VERSIONS, parts.arns.region), parts.control.tags.of, parts.clocks.wall
         )
         intake = AsyncIntake(parts.control.async_invocations, self._date, parts.continued)
         self._invoker = Invoker(parts.engine, intake, self._date)
@@ -87,9 +70,10 @@ class FcEndpoint:
         self._http_triggers = parts.control.http_triggers
         instances = Instances(parts.control, parts.engine)
         self._exec = ExecEndpoint(
-            ExecDependencies(self._verifier, self._permissions, instances, parts.engine, self._errors, parts.clocks)
+            ExecDependencies(self._verifier, self._permissions, instances, parts.engine, self._faces, parts.clocks)
         )
-        self._router = Router(routes=_routes(parts, instances), redirect_slashes=False)
+        links = CodeLinks(parts.link_secret, parts.clocks.wall)
+        self._routers = Routers(VersionDependencies(parts, instances, links))
 
     async def serve_websocket(self, websocket: WebSocket) -> None:
         await self._exec.serve(websocket)
@@ -98,15 +82,16 @@ class FcEndpoint:
         """What never comes to be a request, in the API's form."""
         failure = Failure(_REFUSAL_CODES[refusal.reason], refusal.message)
         status = _REFUSAL_STATUSES.get(refusal.reason, refusal.reason.value)
-        return self._errors.answer(new_request_id(), (status, failure))
+        return self._faces.first.errors.answer(new_request_id(), (status, failure))
 
     async def serve(self, exchange: Exchange) -> None:
         request = exchange.request
         head = head_of(request)
         request_id = request_id_of(head.trace_id)
+        raw_path = request.raw_path
+        face = self._faces.of(raw_path)
         try:
-            raw_path = request.raw_path
-            if not raw_path.startswith(targets.VERSION_PREFIX):
+            if face is None:
                 await self._elsewhere(request_id, exchange)
                 return
             if raw_path.startswith(http_functions.PROXY_PREFIX):
@@ -120,16 +105,19 @@ class FcEndpoint:
             caller = self._verifier.verify(head, request.query)
             requester = self._permissions.require(caller, head, request, request.method)
             if request.method == "POST" and raw_path.endswith(targets.INVOCATIONS_SUFFIX):
-                await self._invoker.serve(request_id, head, exchange, requester.principal.chain)
+                target = face.version.naming.invoked(raw_path, request.query)
+                if target is None:
+                    raise PathNotSupported("POST", targets.segment(raw_path))
+                await self._invoker.serve(request_id, target, exchange, requester.principal.chain)
             else:
-                await self._route(request_id, exchange, requester)
+                await self._route(request_id, exchange, requester, face)
         except Disconnected:
             raise
         except asyncio.CancelledError:
-            self._fail(request_id, exchange, PlatformError("the server is stopping"))
+            self._fail(request_id, exchange, PlatformError("the server is stopping"), face)
             raise
         except Exception as error:  # noqa: BLE001 - the border where each becomes an answer
-            self._fail(request_id, exchange, error)
+            self._fail(request_id, exchange, error, face)
 
     async def _elsewhere(self, request_id: str, exchange: Exchange) -> None:
         """Links to code on every host; all other paths belong to custom domains, and to functions under local URLs."""
@@ -143,22 +131,25 @@ class FcEndpoint:
                 target = self._http_triggers.named(*local)
                 await self._http.serve(request_id, http_functions.local_way(target, request), exchange)
                 return
-            asked = unserved.asked_of(request)
+            asked = unserved.asked_of(request, self._faces.names)
             if asked is not None:
-                self._send(exchange, unserved.refusal(request, self._date(), request_id, asked))
+                self._send(exchange, unserved.refusal(request, self._date(), request_id, asked, self._faces.names))
                 return
             requester = None
             if request.raw_path.startswith(_OWN_PREFIX) and not request.raw_path.startswith(_LINK_PREFIX):
                 head = head_of(request)
                 caller = self._verifier.verify(head, request.query)
                 requester = self._permissions.require(caller, head, request, request.method)
-            await self._route(request_id, exchange, requester)
+            await self._route(request_id, exchange, requester, None)
             return
         way = await http_functions.domain_way(domain, request)
         await self._http.serve(request_id, way, exchange)
 
-    async def _route(self, request_id: str, exchange: Exchange, requester: Requester | None) -> None:
-        """Through the router, by the path as sent: an escaped slash must not part a name in two."""
+    async def _route(self, request_id: str, exchange: Exchange, requester: Requester | None, face: Face | None) -> None:
+        """Through a router, by the path as sent: an escaped slash must not part a name in two.
+
+        `face` is None for what belongs to no version.
+        """
         request = exchange.request
         if _NUL in request.query:
             raise InvalidArgument.of("the query", "text without NUL characters", "%00")
@@ -167,6 +158,7 @@ class FcEndpoint:
         scope[requests.EXCHANGE] = exchange
         scope[requests.REQUEST_ID] = request_id
         scope[requests.REQUESTER] = requester
+        scope[requests.NAMING] = (face or self._faces.first).version.naming
         scope["app"] = self  # has the router raise for unknown paths and methods, instead of answering in plain text
         adapter = Adapter(exchange)
         ours = ((REQUEST_ID, request_id.encode()), self._date())
@@ -176,59 +168,75 @@ class FcEndpoint:
                 message["headers"] = [*ours, *canonical(message["headers"])]
             await adapter.send(message)
 
-        await self._router(scope, adapter.receive, send_spelled)
+        router = self._routers.of_version(face.version) if face is not None else self._routers.beside()
+        await router(scope, adapter.receive, send_spelled)
 
-    def _fail(self, request_id: str, exchange: Exchange, error: Exception) -> None:
+    def _fail(self, request_id: str, exchange: Exchange, error: Exception, face: Face | None) -> None:
         """The error's answer; where an answer has begun already, all that is left is to break the connection off."""
         request = exchange.request
-        answer = self._errors.of(error, request_id, (request.method, request.path))
+        first = self._faces.first
+        errors = (face or first).errors
+        answer = errors.of(error, request_id, (request.method, request.path))
         if exchange.begun:
             raise error
-        if unserved.has_later_form(request):
+        if face in (None, first) and unserved.has_later_form(request):
             status, failure = answer
             later = (status, failure.error_code, failure.error_message)
             self._send(exchange, unserved.in_all_forms(self._date(), request_id, later))
             return
-        self._send(exchange, self._errors.answer(request_id, answer))
+        self._send(exchange, errors.answer(request_id, answer))
 
     def _send(self, exchange: Exchange, answer: Answer) -> None:
         exchange.send_whole(answer.status, answer.headers, b"", answer.body)
 
 
-def _routes(parts: FcDependencies, instances: Instances) -> list[Route]:
-    """One route for each line of the table of operations, and one for the links to code."""
-    links = CodeLinks(parts.link_secret, parts.clocks.wall)
-    control, arns = parts.control, parts.arns
-    functions = FunctionRoutes(control.functions, parts.packages, links)
-    roles = InvocationRoles(parts.roles, parts.authorization, arns, parts.clocks.wall)
-    handlers: dict[str, Handler] = {}
-    for routes in (
-        ServiceRoutes(control, parts.log_problem),
-        functions,
-        VersionRoutes(control),
-        TriggerRoutes(control.triggers),
-        OwnTriggerRoutes(control.trigger_firing, roles.objection),
-        ConfigRoutes(control, arns),
-        OwnDestinationRoutes(control.async_configs, Routes(arns, parts.destinations)),
-        AsyncInvocationRoutes(control.async_invocations),
-        OwnRecordingRoutes(parts.recorder, parts.replays),
-        OwnAsyncInvocationRoutes(control.async_invocations, control.dead_letters),
-        DomainRoutes(control.domains, arns.account_id),
-        LayerRoutes(control.layers, links, arns),
-        TagRoutes(control.tags, arns),
-        InstanceRoutes(instances),
-        AccountRoutes(control, parts.account, arns),
-    ):
-        handlers |= routes.handlers()
-    routed = (operation for operation in OPERATIONS if operation.name != _INVOKE)
-    return [
-        *(Route(each.route, handlers[each.name], methods=[each.method]) for each in routed),
-        functions.link_route(),
-        *role_administration.RoleAdministration(parts.roles, arns.account_id, parts.lend).routes(),
-        Route(openapi.PATH, _describe, methods=["GET"]),
-    ]
+class Routers:
+    """One for each version, made when it is needed first: their paths are many, and compiled."""
+
+    def __init__(self, parts: VersionDependencies) -> None:
+        self._parts = parts
+        self._handlers: dict[str, dict[str, Handler]] = {}
+        self._made: dict[str, Router] = {}
+
+    def of_version(self, version: ApiVersion) -> Router:
+        """One route for each line of the version's table of operations."""
+        router = self._made.get(version.name)
+        if router is None:
+            router = self._made[version.name] = _router(self._of(version, own=False))
+        return router
+
+    def beside(self) -> Router:
+        """Of what belongs to no version: Sesame's own operations, links to code, roles, descriptions."""
+        router = self._made.get(OWN_PREFIX)
+        if router is None:
+            given = self._parts.given
+            routes = [route for version in VERSIONS for route in self._of(version, own=True)]
+            routes += [
+                CodeDownload(given.packages, self._parts.links).route(),
+                *role_administration.RoleAdministration(given.roles, given.arns.account_id, given.lend).routes(),
+                Route(openapi.PATH, _describe, methods=["GET"]),
+            ]
+            router = self._made[OWN_PREFIX] = _router(routes)
+        return router
+
+    def _of(self, version: ApiVersion, *, own: bool) -> list[Route]:
+        if version.name not in self._handlers:
+            self._handlers[version.name] = version.handlers(self._parts)
+        handlers = self._handlers[version.name]
+        routed = (each for each in version.operations if each.own == own and each.name != INVOKE)
+        return [Route(each.route, handlers[each.name], methods=[each.method]) for each in routed]
 
 
-async def _describe(_request: Request) -> Response:
-    """The description of the API, without a signature: it holds no secret."""
-    return requests.answer(openapi.document())
+def _router(routes: list[Route]) -> Router:
+    return Router(routes=routes, redirect_slashes=False)
+
+
+async def _describe(request: Request) -> Response:
+    """The description of one version, the first unless `version` names another; it holds no secret, so needs no
+    signature.
+    """
+    wanted = request.query_params.get("version") or VERSIONS[0].name
+    for version in VERSIONS:
+        if version.name == wanted:
+            return requests.answer(openapi.document(version))
+    raise InvalidArgument.of("version", " | ".join(version.name for version in VERSIONS), wanted[:64])

@@ -1,6 +1,6 @@
 """Takes a large package out of a JSON body and decodes it in small steps, so that other threads get their turn.
 
-Called by `fc.v2016.requests` in a thread. JSON and base64 of a hundred megabytes in one step each would stop the event
+Called by `fc.requests` in a thread. JSON and base64 of a hundred megabytes in one step each would stop the event
 loop for a third of a second, in whatever thread they ran.
 """
 

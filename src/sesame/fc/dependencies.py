@@ -9,6 +9,8 @@ from sesame.control.account import AccountSettings
 from sesame.control.control import Control
 from sesame.control.recorder import Recorder
 from sesame.engine.interface import Engine
+from sesame.fc.instances import Instances
+from sesame.fc.links import CodeLinks
 from sesame.fc.replays import Replays
 from sesame.fc.tracing import Continued
 from sesame.identity.authentication import Authentication
@@ -55,3 +57,12 @@ class FcDependencies:
     destinations: Mapping[str, str] = field(default_factory=dict)
     callers_wall: Callable[[], float] | None = None
     continued: Continued | None = None
+
+
+@dataclass(frozen=True)
+class VersionDependencies:
+    """What the handlers of one API version are made of."""
+
+    given: FcDependencies
+    instances: Instances
+    links: CodeLinks

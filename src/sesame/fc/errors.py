@@ -10,7 +10,7 @@ import msgspec
 import structlog
 from starlette.exceptions import HTTPException
 
-from sesame.fc.headers import JSON_TYPE, REQUEST_ID, DateHeader
+from sesame.fc.headers import ACS_REQUEST_ID, JSON_TYPE, REQUEST_ID, DateHeader
 from sesame.fc.refusals import ApiError, Failure, PathNotSupported
 from sesame.http.interface import Answer
 from sesame.model.errors import CallerError
@@ -24,6 +24,20 @@ INTERNAL_TEXT = "an internal error has occurred. Please retry."
 Wording = Callable[[CallerError], ApiError]
 """How one API version words a refusal."""
 
+
+class ErrorForm(msgspec.Struct, frozen=True, kw_only=True):
+    """How one API version words refusals, and spells the bodies of its error answers.
+
+    `shape` is the struct of a body, which `document` makes of a failure and the request's id. `acs` says that the id is
+    also sent in the header that the clients of later versions read.
+    """
+
+    worded: Wording
+    shape: type[msgspec.Struct] = Failure
+    document: Callable[[Failure, str], msgspec.Struct] = lambda failure, _request_id: failure
+    acs: bool = False
+
+
 # The most characters that a message has. Longer ones repeat what the caller sent: they lose their middle.
 MESSAGE_CHARS_MAX = 2048
 
@@ -31,8 +45,8 @@ MESSAGE_CHARS_MAX = 2048
 class ErrorAnswers:
     """The answers to errors in the words of one API version."""
 
-    def __init__(self, worded: Wording, date: DateHeader) -> None:
-        self._worded = worded
+    def __init__(self, form: ErrorForm, date: DateHeader) -> None:
+        self._form = form
         self.date = date
 
     def of(self, error: Exception, request_id: str, asked: tuple[str, str]) -> tuple[int, Failure]:
@@ -40,15 +54,17 @@ class ErrorAnswers:
         if isinstance(error, HTTPException) and error.status_code in (404, 405):
             error = PathNotSupported(*asked)
         if isinstance(error, CallerError):
-            refusal = self._worded(error)
+            refusal = self._form.worded(error)
             return refusal.status, Failure(refusal.code, _shortened(str(refusal)))
         log.error("request failed", request_id=request_id, method=asked[0], path=asked[1], exc_info=error)
         return 500, Failure(INTERNAL_CODE, INTERNAL_TEXT)
 
     def answer(self, request_id: str, answer: tuple[int, Failure]) -> Answer:
         """One error answer, whole."""
-        headers = ((REQUEST_ID, request_id.encode()), self.date(), JSON_TYPE)
-        return Answer(answer[0], headers, msgspec.json.encode(answer[1]))
+        sent_id = request_id.encode()
+        acs = ((ACS_REQUEST_ID, sent_id),) if self._form.acs else ()
+        headers = ((REQUEST_ID, sent_id), *acs, self.date(), JSON_TYPE)
+        return Answer(answer[0], headers, msgspec.json.encode(self._form.document(answer[1], request_id)))
 
 
 def _shortened(message: str) -> str:

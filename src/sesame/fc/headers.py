@@ -14,6 +14,8 @@ _HEX = b"0123456789abcdefABCDEF"
 _MAX_CACHED_NAMES = 512
 
 REQUEST_ID = b"X-Fc-Request-Id"
+# Where clients of versions after 2016-08-15 look too.
+ACS_REQUEST_ID = b"x-acs-request-id"
 DATE = b"Date"
 CONTENT_TYPE = b"Content-Type"
 CONTENT_LENGTH = b"Content-Length"

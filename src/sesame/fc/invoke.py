@@ -8,12 +8,11 @@ from base64 import b64encode
 from collections.abc import Awaitable
 
 from sesame.engine.interface import Engine
-from sesame.fc import async_invoke, targets
+from sesame.fc import async_invoke
 from sesame.fc.async_invoke import AsyncIntake, AsyncRequest
-from sesame.fc.auth.request_head import RequestHead
+from sesame.fc.auth.request_head import head_of
 from sesame.fc.body import read_body
 from sesame.fc.headers import DateHeader
-from sesame.fc.refusals import PathNotSupported
 from sesame.fc.tracing import tracing_of
 from sesame.http.disconnects import while_connected
 from sesame.http.interface import Exchange
@@ -56,7 +55,7 @@ class Invoker:
         self._async = asynchronous
         self._date = date
 
-    async def serve(self, request_id: str, head: RequestHead, exchange: Exchange, chain: Chain) -> None:
+    async def serve(self, request_id: str, target: Target, exchange: Exchange, chain: Chain) -> None:
         """Reads the event, invokes the function and answers; an asynchronous invocation is only accepted.
 
         `chain` is the caller's.
@@ -64,9 +63,7 @@ class Invoker:
         A function's failure is also a 200, with the header X-Fc-Error-Type. Raises a `CallerError` for a request that
         is refused, and `Disconnected` when the client hung up; the call was cancelled then.
         """
-        target = targets.invoked(head.raw_path)
-        if target is None:
-            raise PathNotSupported("POST", targets.segment(head.raw_path))
+        head = head_of(exchange.request)
         if async_invoke.is_async(head):
             await self.accept(AsyncRequest(request_id, target, head, chain=chain), exchange)
             return

@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sesame.fc import requests
 from sesame.fc.dependencies import Lend
 from sesame.fc.refusals import ApiError
-from sesame.fc.v2016 import requests
 from sesame.identity.role_definitions import RoleDefinition
 from sesame.identity.roles import Roles, role_arn
 from sesame.model.errors import AlreadyExists, NotFound

@@ -1,42 +1,123 @@
-"""Reads which function a path names: service, qualifier, function.
+"""Reads which function a URL names: service, qualifier, function; each API version says where the qualifier stands.
 
-Called by `fc.invoke` for every call and by the routes for paths with a qualifier. Does not ask whether it exists.
+Called by `fc.app` for every call, by `fc.auth.actions`, by the routes and by `fc.exec`. Does not ask whether what is
+named exists.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
-from urllib.parse import unquote
+from typing import Protocol
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
 
 from sesame.fc.refusals import InvalidArgument
 from sesame.model import limits
 from sesame.model.invocation import Target
 
-VERSION_PREFIX = b"/2016-08-15/"
 INVOCATIONS_SUFFIX = b"/invocations"
-
+QUALIFIER_ITEM = "qualifier"
 
 # What is remembered of paths has at most some 2 MiB: longer paths than functions can have are read each time.
 REMEMBERED_PATHS, REMEMBERED_PATH_BYTES = 4096, 512
 
 
-def invoked(raw_path: bytes) -> Target | None:
-    """The target of `/2016-08-15/services/{s}/functions/{f}/invocations`, or None for any other path.
+class Place(msgspec.Struct, frozen=True):
+    """Where a running instance is; `target` is the function that it belongs to."""
 
-    Raises `InvalidArgument` for a qualifier that is written but empty.
+    target: Target
+    instance_id: str
+
+
+class Naming(Protocol):
+    """How one API version names functions in its URLs. Paths and queries are as sent, undecoded.
+
+    All raise `InvalidArgument` for text with a NUL, and for a qualifier that is written where none may be.
     """
-    return _remembered(raw_path) if len(raw_path) <= REMEMBERED_PATH_BYTES else _read(raw_path)
+
+    def invoked(self, raw_path: bytes, query: bytes) -> Target | None:
+        """The target of an invocation, or None for any other path."""
+
+    def instance(self, raw_path: bytes, query: bytes) -> Place | None:
+        """The instance of `…/instances/{id}/exec`, or None for any other path."""
+
+    def qualified(self, name: str, query: bytes) -> tuple[str, str]:
+        """The name of a part of the path, decoded, and its qualifier: LATEST where none is written."""
+
+    def resource(self, parts: list[str], query: bytes) -> list[str]:
+        """The parts of a resource for permissions, of the decoded parts of the path.
+
+        LATEST is left out, because it means the same as no qualifier: writing it must not evade a policy.
+        """
 
 
-def _read(raw_path: bytes) -> Target | None:
+class QualifierInPath:
+    """`services/{service}.{qualifier}/functions/{function}`, as in 2016-08-15."""
+
+    def invoked(self, raw_path: bytes, query: bytes) -> Target | None:
+        return _in_path(raw_path) if len(raw_path) <= REMEMBERED_PATH_BYTES else _read_in_path(raw_path)
+
+    def instance(self, raw_path: bytes, query: bytes) -> Place | None:
+        return _instance(raw_path, query, self.qualified)
+
+    def qualified(self, name: str, query: bytes) -> tuple[str, str]:
+        return qualified(name)
+
+    def resource(self, parts: list[str], query: bytes) -> list[str]:
+        return [part.removesuffix(_LATEST) if index == 1 else part for index, part in enumerate(parts)]
+
+
+class QualifierInQuery:
+    """`services/{service}/functions/{function}?qualifier={qualifier}`, as in 2021-04-06."""
+
+    def invoked(self, raw_path: bytes, query: bytes) -> Target | None:
+        names = _names(raw_path) if len(raw_path) <= REMEMBERED_PATH_BYTES else _read_names(raw_path)
+        return None if names is None else Target(names[0], qualifier_of(query), names[1])
+
+    def instance(self, raw_path: bytes, query: bytes) -> Place | None:
+        return _instance(raw_path, query, self.qualified)
+
+    def qualified(self, name: str, query: bytes) -> tuple[str, str]:
+        return name, qualifier_of(query)
+
+    def resource(self, parts: list[str], query: bytes) -> list[str]:
+        qualifier = qualifier_of(query)
+        if len(parts) < 2 or parts[0] != "services" or qualifier == limits.LATEST:
+            return parts
+        return [parts[0], f"{parts[1]}.{qualifier}", *parts[2:]]
+
+
+_LATEST = f".{limits.LATEST}"
+
+
+def _read_names(raw_path: bytes) -> tuple[str, str] | None:
+    """Service and function of `/{version}/services/{s}/functions/{f}/invocations`, or None for any other path."""
     parts = raw_path.split(b"/")
-    if len(parts) != 7 or parts[0] or parts[1] != b"2016-08-15":
+    if len(parts) != 7 or parts[0] or parts[2] != b"services" or parts[4] != b"functions" or parts[6] != b"invocations":
         return None
-    if parts[2] != b"services" or parts[4] != b"functions" or parts[6] != b"invocations":
-        return None
-    service, qualifier = qualified(segment(parts[3]))
-    return Target(service, qualifier, segment(parts[5]))
+    return segment(parts[3]), segment(parts[5])
 
 
-_remembered = lru_cache(REMEMBERED_PATHS)(_read)
+def _read_in_path(raw_path: bytes) -> Target | None:
+    names = _read_names(raw_path)
+    if names is None:
+        return None
+    service, qualifier = qualified(names[0])
+    return Target(service, qualifier, names[1])
+
+
+_names = lru_cache(REMEMBERED_PATHS)(_read_names)
+_in_path = lru_cache(REMEMBERED_PATHS)(_read_in_path)
+
+
+def _instance(raw_path: bytes, query: bytes, read: Callable[[str, bytes], tuple[str, str]]) -> Place | None:
+    """Of `/{version}/services/…/functions/…/instances/…/exec`."""
+    parts = raw_path.split(b"/")
+    fixed = (parts[2:3], parts[4:5], parts[6:7], parts[8:])
+    if fixed != ([b"services"], [b"functions"], [b"instances"], [b"exec"]):
+        return None
+    service, qualifier = read(segment(parts[3]), query)
+    return Place(Target(service, qualifier, segment(parts[5])), segment(parts[7]))
 
 
 def segment(raw: bytes) -> str:
@@ -55,3 +136,16 @@ def qualified(name: str) -> tuple[str, str]:
     if dot and not qualifier:
         raise InvalidArgument.of("Qualifier", "LATEST, a version or an alias", "")
     return service, qualifier or limits.LATEST
+
+
+def qualifier_of(query: bytes) -> str:
+    """The qualifier in a query; LATEST where there is none or an empty one. Raises for two that differ, and a NUL."""
+    if b"ualifier" not in query and b"%" not in query:
+        return limits.LATEST
+    found = {value for name, value in parse_qsl(query.decode("latin-1")) if name == QUALIFIER_ITEM and value}
+    if len(found) > 1:
+        raise InvalidArgument.of("Qualifier", "one value", ", ".join(sorted(found))[:64])
+    qualifier = found.pop() if found else limits.LATEST
+    if "\0" in qualifier:
+        raise InvalidArgument.of("Qualifier", "text without NUL characters", qualifier[:64].replace("\0", "%00"))
+    return qualifier

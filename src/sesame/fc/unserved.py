@@ -1,22 +1,20 @@
 """Refuses requests to API versions that are not served, in the error form that their own clients read.
 
 Called by `fc.app` and `fc.exec.endpoint` for paths that are neither of a served version nor of a custom domain, and for
-errors of clients that sign as the later versions do (reference/api.md §0 rule 6, §1.2, §1.3).
+errors on paths of 2016-08-15 of clients that sign as the later versions do (reference/api.md §0 rule 6, §1.2, §1.3).
 """
 
 import re
 
 import msgspec
 
-from sesame.fc.headers import JSON_TYPE, REQUEST_ID
+from sesame.fc.headers import ACS_REQUEST_ID, JSON_TYPE, REQUEST_ID
 from sesame.http.interface import Answer
 from sesame.http.request import Request
 
-SERVED = "2016-08-15"
 STATUS = 400
 CODE = "PathNotSupported"
 ACS_SCHEME = b"ACS3-"
-ACS_REQUEST_ID = b"x-acs-request-id"
 _VERSION_PATH = re.compile(rb"/(\d{4}-\d{2}-\d{2})(?:/|\Z)")
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 # The names under which code and message stand, beside Code, Message and RequestId (reference/api.md §1.3).
@@ -33,13 +31,13 @@ class Asked(msgspec.Struct, frozen=True):
     operation: str
 
 
-def asked_of(request: Request) -> Asked | None:
-    """By its path, else by its headers; None for a request that names no version but the served one."""
+def asked_of(request: Request, served: tuple[str, ...]) -> Asked | None:
+    """By its path, else by its headers; None for a request that names no version, or one that is served."""
     headers = dict(request.headers)
     operation = headers.get(b"x-acs-action", b"")[:64].decode("latin-1")
     found = _VERSION_PATH.match(request.raw_path)
     version = (found[1] if found else headers.get(b"x-acs-version", b"")).decode("latin-1")
-    if version == SERVED or (found is None and not _signs_as_later(headers) and not version):
+    if version in served or (found is None and not _signs_as_later(headers) and not version):
         return None
     return Asked(version if _VERSION.match(version) else "", operation)
 
@@ -49,14 +47,16 @@ def has_later_form(request: Request) -> bool:
     return _signs_as_later(dict(request.headers))
 
 
-def refusal(request: Request, date: tuple[bytes, bytes], request_id: str, asked: Asked) -> Answer:
-    """Says which version is served; before the signature is checked, which is of another scheme."""
+def refusal(
+    request: Request, date: tuple[bytes, bytes], request_id: str, asked: Asked, served: tuple[str, ...]
+) -> Answer:
+    """Says which versions are served; before the signature is checked."""
     what = f"'{request.method}' against '{request.raw_path.decode('latin-1')[:256]}' is not supported"
     operation = f" ({asked.operation})" if asked.operation else ""
     version = f"API version {asked.version}" if asked.version else "another API version"
     message = (
-        f"{what}: the request is for {version}{operation}, and this server serves {SERVED}; use a "
-        f"client of that version, such as aliyun-fc2 for Python, or paths that begin with /{SERVED}/"
+        f"{what}: the request is for {version}{operation}, and this server serves {' and '.join(served)}; use a "
+        f"client of such a version, as aliyun-fc2 for Python is, or paths that begin with /{served[0]}/"
     )
     document = _document((CODE, message), request_id, _ALSO.get(asked.version, (_NAMES_OF_2021, _NAMES_OF_2016)))
     return _answer(date, request_id, STATUS, document)

@@ -4,13 +4,16 @@ Built by `fc.app` from the operations of every API version served, used by `fc.a
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from sesame.fc.targets import INVOCATIONS_SUFFIX, segment
+from sesame.fc.operations import Operation
+from sesame.fc.targets import INVOCATIONS_SUFFIX, Naming, QualifierInPath, segment
 from sesame.model import limits
 
 _LATEST = f".{limits.LATEST}"
+# Of Sesame's own operations.
+_OWN_NAMING = QualifierInPath()
 # Last parts of a path that are no collection of their own: the right is required to the resource before them.
 _SIDES = frozenset(
     {
@@ -21,31 +24,36 @@ _SIDES = frozenset(
 )  # fmt: skip
 
 
-class NamedRoute(Protocol):
-    """The part of an operation that is used here. `route` is the whole path, with names in braces."""
+class NamedOperations(Protocol):
+    """The part of an API version that is used here."""
 
     @property
     def name(self) -> str: ...
     @property
-    def method(self) -> str: ...
+    def operations(self) -> Sequence[Operation]: ...
     @property
-    def route(self) -> str: ...
+    def naming(self) -> Naming: ...
 
 
 class Actions:
     """Which operation a method and a path mean. After the prefix, paths alternate between collections and names."""
 
-    def __init__(self, operations: Iterable[NamedRoute], region: str) -> None:
+    def __init__(self, versions: Iterable[NamedOperations], region: str) -> None:
         self._region = region
-        self._names = {(each.method, re.sub(r"{[^}]*}", "*", each.route)): each.name for each in operations}
+        self._namings: dict[bytes, Naming] = {}
+        self._names: dict[tuple[str, str], str] = {}
+        for version in versions:
+            self._namings[version.name.encode()] = version.naming
+            for each in version.operations:
+                self._names[each.method, re.sub(r"{[^}]*}", "*", each.route)] = each.name
 
-    def find(self, method: str, raw_path: bytes) -> tuple[str, str] | None:
+    def find(self, method: str, raw_path: bytes, query: bytes = b"") -> tuple[str, str] | None:
         """`fc:InvokeFunction` and `services/s/functions/f`, or None where no operation is known.
 
-        LATEST is left out of the resource, because it means the same as no qualifier: writing it must not evade a
-        policy.
+        A qualifier is part of the resource, wherever the version has it: `services/s.q/functions/f`.
         """
-        if method == "POST" and raw_path.endswith(INVOCATIONS_SUFFIX) and (target := _plain_target(raw_path)):
+        invokes = not query and method == "POST" and raw_path.endswith(INVOCATIONS_SUFFIX)
+        if invokes and (target := _plain_target(raw_path)):
             return "fc:InvokeFunction", target
         _root, _slash, path = raw_path.partition(b"/")
         prefix, *rest = path.split(b"/")
@@ -56,8 +64,7 @@ class Actions:
         name = self._names.get(("GET" if method == "HEAD" else method, f"/{prefix.decode('latin-1')}/{shape}"))
         if name is None:
             return None
-        if len(parts) > 1:
-            parts[1] = parts[1].removesuffix(_LATEST)
+        parts = self._namings.get(prefix, _OWN_NAMING).resource(parts, query)
         if parts[-1] in _SIDES and len(parts) % 2:
             parts.pop()
         elif len(parts) % 2:

@@ -42,7 +42,7 @@ class Permissions:
     def require(self, caller: Caller, head: RequestHead, request: Request, method: str) -> Requester:
         """Raises `Denied` unless the caller may. Paths without an operation need no right: they are answered 400."""
         facts = self._facts(caller, head, request)
-        asked = self._asked(caller, head, method)
+        asked = self._asked(caller, head, request, method)
         if asked is None:
             return Requester(self._authorization, caller, facts)
         action, arn, resource = asked
@@ -61,12 +61,12 @@ class Permissions:
         facts = self._with_tags(caller, self._facts(caller, head, request), asked[1])
         self._authorization.require(caller, asked[0], self._actions.arn(caller.account_id, asked[1]), facts)
 
-    def _asked(self, caller: Caller, head: RequestHead, method: str) -> tuple[str, str, str] | None:
+    def _asked(self, caller: Caller, head: RequestHead, request: Request, method: str) -> tuple[str, str, str] | None:
         """Action, ARN and the resource in it; worked out once for a head that its connection repeats."""
         known: tuple[str, tuple[str, str, str] | None] | None = head.memory.get(_ASKED)
         if known is not None and known[0] == caller.account_id:
             return known[1]
-        found = self._actions.find(method, head.raw_path)
+        found = self._actions.find(method, head.raw_path, request.query)
         asked = None if found is None else (found[0], self._actions.arn(caller.account_id, found[1]), found[1])
         head.memory[_ASKED] = (caller.account_id, asked)
         return asked

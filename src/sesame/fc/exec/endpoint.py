@@ -11,10 +11,10 @@ import msgspec
 
 from sesame.engine.interface import Engine
 from sesame.fc import targets, unserved
+from sesame.fc.api_version import Face, Faces
 from sesame.fc.auth.permissions import Permissions
 from sesame.fc.auth.request_head import RequestHead, read_request
 from sesame.fc.auth.verifier import Verifier
-from sesame.fc.errors import ErrorAnswers
 from sesame.fc.exec.session import ExecOptions, Session
 from sesame.fc.headers import REQUEST_ID, request_id_of
 from sesame.fc.instances import Instances
@@ -39,7 +39,7 @@ class ExecDependencies(msgspec.Struct, frozen=True):
     permissions: Permissions
     instances: Instances
     engine: Engine
-    errors: ErrorAnswers
+    faces: Faces
     clocks: Clocks
 
 
@@ -49,51 +49,47 @@ class ExecEndpoint:
         self._permissions = given.permissions
         self._instances = given.instances
         self._engine = given.engine
-        self._errors = given.errors
+        self._faces = given.faces
         self._clocks = given.clocks
 
     async def serve(self, websocket: WebSocket) -> None:
         request = websocket.request
         head = read_request("GET", request.raw_path, request.headers)
         request_id = request_id_of(head.trace_id)
-        asked = unserved.asked_of(request)
+        served = self._faces.names
+        asked = unserved.asked_of(request, served)
+        face = self._faces.of(request.raw_path) or self._faces.first
         if asked is not None:
-            websocket.refuse(unserved.refusal(request, self._errors.date(), request_id, asked))
+            websocket.refuse(unserved.refusal(request, face.errors.date(), request_id, asked, served))
             return
         try:
-            await self._exec(request_id, head, websocket)
+            await self._exec(request_id, head, websocket, face)
         except Disconnected:
             raise
         except Exception as error:
-            answer = self._errors.of(error, request_id, ("GET", request.path))
+            answer = face.errors.of(error, request_id, ("GET", request.path))
             if websocket.accepted:
                 raise
-            websocket.refuse(self._errors.answer(request_id, answer))
+            websocket.refuse(face.errors.answer(request_id, answer))
 
-    async def _exec(self, request_id: str, head: RequestHead, websocket: WebSocket) -> None:
+    async def _exec(self, request_id: str, head: RequestHead, websocket: WebSocket, face: Face) -> None:
         request = websocket.request
         self._permissions.require(self._verifier.verify(head), head, request, "GET")
-        service, qualifier, function, instance_id = _place(request.raw_path)
+        place = face.version.naming.instance(request.raw_path, request.query)
+        if place is None:
+            raise PathNotSupported("GET", targets.segment(request.raw_path))
+        target = place.target
         command, options = _asked(request.query)
-        found = await self._instances.of(service, "" if qualifier == limits.LATEST else qualifier, function)
-        if instance_id not in found:
-            raise NotFound(INSTANCE, instance_id, (service, function))
-        async with self._engine.exec(found[instance_id], command) as running:
-            websocket.accept([(REQUEST_ID, request_id.encode()), self._errors.date()])
+        qualifier = "" if target.qualifier == limits.LATEST else target.qualifier
+        found = await self._instances.of(target.service, qualifier, target.function)
+        if place.instance_id not in found:
+            raise NotFound(INSTANCE, place.instance_id, (target.service, target.function))
+        async with self._engine.exec(found[place.instance_id], command) as running:
+            websocket.accept([(REQUEST_ID, request_id.encode()), face.errors.date()])
             session = Session(running.execution, options, websocket, self._clocks)
             code = await session.run()
             if code is not None:
                 await session.end(code, instance_ended=running.instance_ended())
-
-
-def _place(raw_path: bytes) -> tuple[str, str, str, str]:
-    """Service, qualifier, function and instance of `/2016-08-15/services/…/functions/…/instances/…/exec`."""
-    parts = raw_path.split(b"/")
-    fixed = (parts[:3], parts[4:5], parts[6:7], parts[8:])
-    if fixed != ([b"", b"2016-08-15", b"services"], [b"functions"], [b"instances"], [b"exec"]):
-        raise PathNotSupported("GET", targets.segment(raw_path))
-    service, qualifier = targets.qualified(targets.segment(parts[3]))
-    return service, qualifier, targets.segment(parts[5]), targets.segment(parts[7])
 
 
 def _asked(query: bytes) -> tuple[Command, ExecOptions]:

@@ -1,21 +1,18 @@
 """The API in one table: every operation with its method, its path, what it takes and what it answers.
 
-Read by `fc.app` to route, by `fc.auth.actions` to name actions, by `fc.v2016.openapi` to describe the API. The
+Read by `fc.app` to route, by `fc.auth.actions` to name actions, by `fc.openapi` to describe the API. The
 files in `fc/v2016/routes/` hold a handler for each name.
 """
 
 from typing import Any
 
-import msgspec
-
+from sesame.fc.operations import OWN_PREFIX, ListOf, Operation, Table
 from sesame.fc.replays import Findings, Replayed, Tried
 from sesame.fc.v2016 import inputs, shapes, shapes_account, shapes_async, shapes_recordings, shapes_triggers
 from sesame.fc.v2016.shapes_account import Empty
 from sesame.model.recording import Recording, RecordingSummary
 
 PREFIX = "/2016-08-15"
-# Of what Sesame offers beside the API, signed and authorized like the API's own operations.
-OWN_PREFIX = "/sesame"
 _PAGE = ("limit", "nextToken", "prefix", "startKey")
 _SERVICE = "/services/{service}"
 _FUNCTIONS = _SERVICE + "/functions"
@@ -31,50 +28,12 @@ _DOMAINS = "/custom-domains"
 _TAG = "/tag"
 
 
-class ListOf(msgspec.Struct, frozen=True):
-    """An answer with some records under `key`, and `nextToken` (or what the operation calls it) where there are more.
-
-    `or_null` says that an empty list is null.
-    """
-
-    key: str
-    item: Any
-    or_null: bool = False
-    next_token: str = "nextToken"
-
-
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """`takes` is the struct of the JSON body, which `needs` these fields, or for a query these parameters.
-
-    None for the answer means no body (and status 204). One that `upgrades` goes on as a websocket. `own` operations
-    are Sesame's and no part of the API.
-    """
-
-    name: str
-    method: str
-    path: str
-    takes: type[msgspec.Struct] | None = None
-    needs: tuple[str, ...] = ()
-    answers: Any = None
-    query: tuple[str, ...] = ()
-    headers: tuple[str, ...] = ()
-    summary: str = ""
-    upgrades: bool = False
-    own: bool = False
-
-    @property
-    def route(self) -> str:
-        """The whole path, for the router."""
-        return (OWN_PREFIX if self.own else PREFIX) + self.path
-
-
-def _op(name: str, where: str, summary: str, **rest: Any) -> Operation:
-    method, path = where.split(" ")
-    return Operation(name=name, method=method, path=path, summary=summary, **rest)
+_TABLE, _OWN = Table(PREFIX), Table(OWN_PREFIX)
+_op = _TABLE.op
 
 
 def _own(name: str, where: str, summary: str, **rest: Any) -> Operation:
-    return _op(name, where, summary, own=True, **rest)
+    return _OWN.op(name, where, summary, own=True, **rest)
 
 
 _IF_MATCH = ("If-Match",)

@@ -11,9 +11,10 @@ from sesame.control.code_uploads import Loan
 from sesame.control.control import Control
 from sesame.control.inputs import Page
 from sesame.control.listing import limit_of
+from sesame.fc import requests
 from sesame.fc.refusals import ApiError
-from sesame.fc.v2016 import requests, shapes_account
-from sesame.fc.v2016.requests import Handler
+from sesame.fc.requests import Handler
+from sesame.fc.v2016 import shapes_account
 from sesame.fc.v2016.shapes import time
 from sesame.fc.v2016.shapes_account import BucketTokenAnswer, TokenCredentials
 from sesame.model import limits

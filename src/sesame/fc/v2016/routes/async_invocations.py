@@ -8,9 +8,10 @@ from starlette.responses import Response
 
 from sesame.control import listing
 from sesame.control.async_invocations import AsyncInvocations
+from sesame.fc import requests
 from sesame.fc.refusals import InvalidArgument
-from sesame.fc.v2016 import requests, shapes_async
-from sesame.fc.v2016.requests import Handler
+from sesame.fc.requests import Handler
+from sesame.fc.v2016 import shapes_async
 from sesame.model import limits
 from sesame.model.async_invocation import AsyncQuery, State
 from sesame.model.invocation import Target

@@ -8,9 +8,10 @@ from starlette.responses import Response
 
 from sesame.control.control import Control
 from sesame.control.on_demand_configs import resource_of
-from sesame.fc.v2016 import requests, shapes_account
+from sesame.fc import requests
+from sesame.fc.requests import Handler
+from sesame.fc.v2016 import shapes_account
 from sesame.fc.v2016.inputs import AsyncConfigInput, OnDemandInput, ProvisionInput
-from sesame.fc.v2016.requests import Handler
 from sesame.identity.authorization import Requester
 from sesame.model.arn import Arns, parse_function_arn
 from sesame.model.configs import DestinationConfig

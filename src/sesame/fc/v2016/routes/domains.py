@@ -7,9 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sesame.control.domains import Domains
-from sesame.fc.v2016 import requests, shapes_account
+from sesame.fc import requests
+from sesame.fc.requests import Handler
+from sesame.fc.v2016 import shapes_account
 from sesame.fc.v2016.inputs import CustomDomainInput
-from sesame.fc.v2016.requests import Handler
 from sesame.model.records import Record
 
 

@@ -4,25 +4,20 @@ Mounted by `fc.app`; each reads its request, calls `control` and shapes the answ
 """
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
-from starlette.routing import Route
+from starlette.responses import Response
 
 from sesame.control.functions import Functions
 from sesame.control.inputs import FunctionInput as NeutralFunctionInput
-from sesame.fc.dependencies import Packages
-from sesame.fc.links import PATH_PREFIX, CodeLinks
-from sesame.fc.refusals import ApiError
-from sesame.fc.v2016 import requests, shapes
+from sesame.fc import requests
+from sesame.fc.links import CodeLinks
+from sesame.fc.requests import Handler
+from sesame.fc.v2016 import shapes
 from sesame.fc.v2016.inputs import FunctionInput
-from sesame.fc.v2016.requests import Handler
-
-LINK = PATH_PREFIX + "{name}"
 
 
 class FunctionRoutes:
-    def __init__(self, functions: Functions, packages: Packages, links: CodeLinks) -> None:
+    def __init__(self, functions: Functions, links: CodeLinks) -> None:
         self._functions = functions
-        self._packages = packages
         self._links = links
 
     def handlers(self) -> dict[str, Handler]:
@@ -34,10 +29,6 @@ class FunctionRoutes:
             "DeleteFunction": self._delete,
             "GetFunctionCode": self._code,
         }
-
-    def link_route(self) -> Route:
-        """Where the links of GetFunctionCode lead; no operation of the API."""
-        return Route(LINK, self._follow_link, methods=["GET"])
 
     async def _create(self, request: Request) -> Response:
         record = await self._functions.create(
@@ -73,16 +64,6 @@ class FunctionRoutes:
         package = await self._functions.package(service, requests.name(request, "function"), qualifier)
         url = self._links.url(requests.base(request), package)
         return requests.answer(shapes.CodeAnswer(url=url, checksum=package.checksum))
-
-    async def _follow_link(self, request: Request) -> Response:
-        """The archive as it was uploaded; only holders of a valid link come here, without a signature."""
-        package = self._links.package(requests.name(request, "name"), request.scope["query_string"].decode("latin-1"))
-        archive = self._packages.archive(package)
-        if not archive.is_file():
-            text = "this code is no longer kept: its function was deleted or updated"
-            raise ApiError(404, "CodeNotFound", text)
-        headers = {"X-Oss-Hash-Crc64ecma": package.checksum}
-        return FileResponse(archive, media_type="application/zip", headers=headers)
 
 
 async def _input(request: Request) -> NeutralFunctionInput:

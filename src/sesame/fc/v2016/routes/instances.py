@@ -7,11 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sesame.control.inputs import Page
+from sesame.fc import requests
 from sesame.fc.exec.endpoint import NOT_A_WEBSOCKET
 from sesame.fc.instances import Instances
 from sesame.fc.refusals import InvalidArgument
-from sesame.fc.v2016 import requests
-from sesame.fc.v2016.requests import Handler
+from sesame.fc.requests import Handler
 from sesame.fc.v2016.shapes_account import InstanceAnswer
 from sesame.model import limits
 

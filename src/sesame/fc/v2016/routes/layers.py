@@ -9,10 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sesame.control.layers import Layers
+from sesame.fc import requests
 from sesame.fc.links import CodeLinks
-from sesame.fc.v2016 import requests, shapes_account
+from sesame.fc.requests import Handler
+from sesame.fc.v2016 import shapes_account
 from sesame.fc.v2016.inputs import LayerInput
-from sesame.fc.v2016.requests import Handler
 from sesame.fc.v2016.shapes_account import Empty, LayerAnswer
 from sesame.model.arn import Arns
 from sesame.model.records import Record

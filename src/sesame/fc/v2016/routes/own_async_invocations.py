@@ -8,10 +8,11 @@ from starlette.responses import Response
 
 from sesame.control.async_invocations import AsyncInvocations
 from sesame.control.dead_letters import DeadLetters
+from sesame.fc import requests
 from sesame.fc.refusals import InvalidArgument
+from sesame.fc.requests import Handler
 from sesame.fc.targets import qualified
-from sesame.fc.v2016 import requests, shapes_async
-from sesame.fc.v2016.requests import Handler
+from sesame.fc.v2016 import shapes_async
 from sesame.fc.v2016.routes.async_invocations import limit_of, query_of, target_of
 from sesame.model.invocation import Target
 

@@ -8,8 +8,9 @@ from starlette.responses import Response
 
 from sesame.control.async_configs import AsyncConfigs
 from sesame.destinations.routes import Routes
-from sesame.fc.v2016 import requests, shapes_async
-from sesame.fc.v2016.requests import Handler
+from sesame.fc import requests
+from sesame.fc.requests import Handler
+from sesame.fc.v2016 import shapes_async
 
 
 class OwnDestinationRoutes:

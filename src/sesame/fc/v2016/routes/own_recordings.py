@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sesame.control.recorder import Recorder
+from sesame.fc import requests
 from sesame.fc.body import read_body
 from sesame.fc.replays import Replays
-from sesame.fc.v2016 import requests
+from sesame.fc.requests import Handler
 from sesame.fc.v2016.inputs import RecordingConfigInput, ReplayInput
-from sesame.fc.v2016.requests import Handler
 from sesame.fc.v2016.shapes_recordings import Deleted, RecordingConfigAnswer
 from sesame.model import limits
 from sesame.model.errors import Missing

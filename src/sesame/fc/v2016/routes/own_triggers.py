@@ -7,9 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sesame.control.trigger_firing import TriggerFiring
+from sesame.fc import requests
 from sesame.fc.body import read_body
-from sesame.fc.v2016 import requests, shapes_triggers
-from sesame.fc.v2016.requests import Handler
+from sesame.fc.requests import Handler
+from sesame.fc.v2016 import shapes_triggers
 from sesame.fc.v2016.shapes_triggers import Objection
 from sesame.model import limits
 

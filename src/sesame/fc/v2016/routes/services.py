@@ -10,9 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sesame.control.control import Control
-from sesame.fc.v2016 import requests, shapes
+from sesame.fc import requests
+from sesame.fc.requests import Handler
+from sesame.fc.v2016 import shapes
 from sesame.fc.v2016.inputs import ServiceInput, VpcBindingInput
-from sesame.fc.v2016.requests import Handler
 from sesame.fc.v2016.shapes_account import Empty, VpcIds
 from sesame.model.service import Service
 

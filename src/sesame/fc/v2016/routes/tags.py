@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sesame.control.tags import ServiceTags, service_of
-from sesame.fc.v2016 import requests
+from sesame.fc import requests
+from sesame.fc.requests import REQUEST_ID, Handler
 from sesame.fc.v2016.inputs import TagInput, UntagInput
-from sesame.fc.v2016.requests import REQUEST_ID, Handler
 from sesame.fc.v2016.shapes_account import RequestAnswer, TaggedResource, TagsAnswer
 from sesame.model.arn import Arns
 

@@ -8,9 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sesame.control.triggers import Triggers
-from sesame.fc.v2016 import requests, shapes
+from sesame.fc import requests
+from sesame.fc.requests import Handler
+from sesame.fc.v2016 import shapes
 from sesame.fc.v2016.inputs import TriggerInput
-from sesame.fc.v2016.requests import Handler
 from sesame.model.records import Record
 
 

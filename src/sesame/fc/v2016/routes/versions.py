@@ -8,9 +8,10 @@ from starlette.responses import Response
 
 from sesame.control.control import Control
 from sesame.control.versions import BACKWARD
-from sesame.fc.v2016 import requests, shapes
+from sesame.fc import requests
+from sesame.fc.requests import Handler
+from sesame.fc.v2016 import shapes
 from sesame.fc.v2016.inputs import AliasInput, PublishInput
-from sesame.fc.v2016.requests import Handler
 from sesame.model.owner import VersionOwner
 
 _UNCHANGED_IS_FINE = "x-fc-ignore-version-publish-error"

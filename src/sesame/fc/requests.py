@@ -1,6 +1,6 @@
 """What routes have in common: names from paths, parameters of lists, bodies, and answers in JSON.
 
-Called by the files in `fc/v2016/routes/`.
+Called by the routes of every API version.
 """
 
 import asyncio
@@ -17,8 +17,7 @@ from sesame.fc import code_text, wire_json
 from sesame.fc.body import read_body
 from sesame.fc.links import base_url
 from sesame.fc.refusals import InvalidArgument
-from sesame.fc.targets import qualified, segment
-from sesame.fc.v2016.inputs import CodeInput
+from sesame.fc.targets import Naming, segment
 from sesame.http.interface import Exchange
 from sesame.identity.authorization import Requester
 from sesame.model import limits
@@ -34,6 +33,8 @@ EXCHANGE = "sesame.exchange"
 REQUEST_ID = "sesame.request_id"
 # Where it leaves the proven caller, for operations that ask for more rights than their path says.
 REQUESTER = "sesame.requester"
+# Where it leaves how the API version of a request names functions.
+NAMING = "sesame.naming"
 
 
 def name(request: Request, part: str) -> str:
@@ -43,7 +44,8 @@ def name(request: Request, part: str) -> str:
 
 def qualified_service(request: Request) -> tuple[str, str]:
     """The service and its qualifier, "" where that means the latest state."""
-    service, qualifier = qualified(name(request, "service"))
+    naming: Naming = request.scope[NAMING]
+    service, qualifier = naming.qualified(name(request, "service"), request.scope["query_string"])
     return service, "" if qualifier == limits.LATEST else qualifier
 
 
@@ -86,7 +88,7 @@ def _decoded(sent: bytes, shape: type[T]) -> T:
     parted = code_text.cut(sent)
     document = wire_json.decode(parted.document, shape)
     code = getattr(document, "code", UNSET)
-    if parted.archive is None or not isinstance(code, CodeInput):
+    if parted.archive is None or not isinstance(code, msgspec.Struct):
         return document
     return msgspec.structs.replace(document, code=msgspec.structs.replace(code, zip_file=parted.archive))
 

@@ -1,6 +1,6 @@
-"""Describes the API as an OpenAPI document, from the table of operations and the structs that it names.
+"""Describes an API version as an OpenAPI document, from its table of operations and the structs that it names.
 
-Called by `fc.app`, which serves it at `/openapi.json`, and by scripts.
+Called by `fc.app`, which serves it at `/openapi.json?version=…`, and by scripts.
 """
 
 import re
@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 from msgspec.json import schema_components
 
-from sesame.fc.refusals import Failure
-from sesame.fc.v2016.operations import OPERATIONS, PREFIX, ListOf, Operation
+from sesame.fc.api_version import ApiVersion
+from sesame.fc.operations import ListOf, Operation
 from sesame.model import limits
 from sesame.model.async_invocation import State
 
@@ -23,20 +23,21 @@ _REPEATED = frozenset({"config", "instanceIds", "command"})
 _PART = re.compile(r"{([^}]*)}")
 
 
-def document() -> dict[str, Any]:
+def document(version: ApiVersion) -> dict[str, Any]:
     """The OpenAPI document as a dict; `info.version` is the version of Sesame."""
-    shapes = _shapes()
+    shapes = _shapes(version)
     schemas, components = schema_components(shapes, ref_template=_REF)
     by_shape = {id(shape): schema for shape, schema in zip(shapes, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
-        paths.setdefault(operation.route, {})[operation.method.lower()] = _operation(operation, by_shape)
+    error = by_shape[id(version.errors.shape)]
+    for operation in version.operations:
+        paths.setdefault(operation.route, {})[operation.method.lower()] = _operation(operation, by_shape, error)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Function Compute",
             "version": metadata.version(DISTRIBUTION),
-            "description": f"API {PREFIX[1:]}, as served here.",
+            "description": f"API {version.name}, as served here.",
         },
         "paths": paths,
         "components": {
@@ -54,10 +55,10 @@ def document() -> dict[str, Any]:
     }
 
 
-def _shapes() -> list[Any]:
+def _shapes(version: ApiVersion) -> list[Any]:
     """The structs of all request and answer bodies, each once."""
-    found: list[Any] = [Failure]
-    for operation in OPERATIONS:
+    found: list[Any] = [version.errors.shape]
+    for operation in version.operations:
         answer = operation.answers.item if isinstance(operation.answers, ListOf) else operation.answers
         found += [shape for shape in (operation.takes, answer) if _is_struct(shape) and shape not in found]
     return found
@@ -67,7 +68,7 @@ def _is_struct(shape: Any) -> bool:
     return isinstance(shape, type) and issubclass(shape, msgspec.Struct)
 
 
-def _operation(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
+def _operation(operation: Operation, schemas: dict[int, Any], error: Any) -> dict[str, Any]:
     names = _PART.findall(operation.path)
     described: dict[str, Any] = {
         "operationId": operation.name,
@@ -82,7 +83,7 @@ def _operation(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
         ],
         "responses": {
             **_answer(operation, schemas),
-            "default": {"description": "An error.", "content": _json(schemas[id(Failure)])},
+            "default": {"description": "An error.", "content": _json(error)},
         },
     }
     if operation.takes is not None:

@@ -1,0 +1,63 @@
+"""API 2016-08-15 as the endpoint is built from it.
+
+Used by `fc.app`. Sesame's own operations are in its table.
+"""
+
+from sesame.destinations.routes import Routes
+from sesame.fc.api_version import ApiVersion
+from sesame.fc.dependencies import VersionDependencies
+from sesame.fc.errors import ErrorForm
+from sesame.fc.requests import Handler
+from sesame.fc.targets import QualifierInPath
+from sesame.fc.v2016.errors import worded
+from sesame.fc.v2016.operations import OPERATIONS, PREFIX
+from sesame.fc.v2016.routes.account import AccountRoutes
+from sesame.fc.v2016.routes.async_invocations import AsyncInvocationRoutes
+from sesame.fc.v2016.routes.configs import ConfigRoutes
+from sesame.fc.v2016.routes.domains import DomainRoutes
+from sesame.fc.v2016.routes.functions import FunctionRoutes
+from sesame.fc.v2016.routes.instances import InstanceRoutes
+from sesame.fc.v2016.routes.layers import LayerRoutes
+from sesame.fc.v2016.routes.own_async_invocations import OwnAsyncInvocationRoutes
+from sesame.fc.v2016.routes.own_destinations import OwnDestinationRoutes
+from sesame.fc.v2016.routes.own_recordings import OwnRecordingRoutes
+from sesame.fc.v2016.routes.own_triggers import OwnTriggerRoutes
+from sesame.fc.v2016.routes.services import ServiceRoutes
+from sesame.fc.v2016.routes.tags import TagRoutes
+from sesame.fc.v2016.routes.triggers import TriggerRoutes
+from sesame.fc.v2016.routes.versions import VersionRoutes
+from sesame.identity.invocation_roles import InvocationRoles
+
+
+def _handlers(parts: VersionDependencies) -> dict[str, Handler]:
+    given, control, arns = parts.given, parts.given.control, parts.given.arns
+    roles = InvocationRoles(given.roles, given.authorization, arns, given.clocks.wall)
+    handlers: dict[str, Handler] = {}
+    for routes in (
+        ServiceRoutes(control, given.log_problem),
+        FunctionRoutes(control.functions, parts.links),
+        VersionRoutes(control),
+        TriggerRoutes(control.triggers),
+        OwnTriggerRoutes(control.trigger_firing, roles.objection),
+        ConfigRoutes(control, arns),
+        OwnDestinationRoutes(control.async_configs, Routes(arns, given.destinations)),
+        AsyncInvocationRoutes(control.async_invocations),
+        OwnRecordingRoutes(given.recorder, given.replays),
+        OwnAsyncInvocationRoutes(control.async_invocations, control.dead_letters),
+        DomainRoutes(control.domains, arns.account_id),
+        LayerRoutes(control.layers, parts.links, arns),
+        TagRoutes(control.tags, arns),
+        InstanceRoutes(parts.instances),
+        AccountRoutes(control, given.account, arns),
+    ):
+        handlers |= routes.handlers()
+    return handlers
+
+
+VERSION = ApiVersion(
+    name=PREFIX[1:],
+    operations=OPERATIONS,
+    handlers=_handlers,
+    naming=QualifierInPath(),
+    errors=ErrorForm(worded=worded),
+)
