@@ -97,6 +97,10 @@ PROBES = (
     probe("clock", "seccomp"),
     probe("module", ROOT_CALL, needs="/proc/modules"),
     probe("sees_cgroups", "cgroup namespace"),
+    probe("boot_parameters", "boot parameters", "proc"),
+    probe("asynchronous_io", "seccomp", needs="x86"),
+    probe("enters_by_32_bits", "seccomp", needs="ia32"),
+    probe("enters_by_x32", "seccomp", needs="x86"),
     # Privileges.
     probe("becomes_root", "user"),
     # Without no_new_privs neither the filter nor the scope can be had.

@@ -2,8 +2,11 @@
 
 import json
 import os
+import platform
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -208,7 +211,22 @@ def has_io_uring() -> bool:
         return False
 
 
-KERNEL_HAS = {"scope": has_scopes, "af_alg": has_af_alg, "io_uring": has_io_uring}
+def is_x86() -> bool:
+    return platform.machine() == "x86_64"
+
+
+def runs_32_bits() -> bool:
+    """Whether this kernel has the entry for programs of 32 bits: the attack succeeds outside of a jail."""
+    if not is_x86():
+        return False
+    code = "import index; assert index.enters_by_32_bits(None, None) == 'true'"
+    attack = [sys.executable, "-B", "-c", code]
+    return subprocess.run(attack, cwd=FUNCTIONS / "attacks", capture_output=True, check=False).returncode == 0
+
+
+KERNEL_HAS = {
+    "scope": has_scopes, "af_alg": has_af_alg, "io_uring": has_io_uring, "x86": is_x86, "ia32": runs_32_bits,
+}  # fmt: skip
 
 
 async def test_there_are_enough() -> None:

@@ -23,8 +23,9 @@ NUMBERS = {
     'io_uring_setup': (425, 425), 'personality': (135, 92), 'sethostname': (170, 161), 'reboot': (169, 142),
     'init_module': (175, 105), 'open_by_handle_at': (304, 265), 'process_vm_readv': (310, 270), 'kcmp': (312, 272),
     'name_to_handle_at': (303, 264), 'pidfd_getfd': (438, 438), 'pidfd_open': (434, 434),
-    'open_tree': (428, 428), 'settimeofday': (164, 170),
+    'open_tree': (428, 428), 'settimeofday': (164, 170), 'io_setup': (206, 0),
 }
+X32_BIT = 0x40000000
 
 
 def call(name, *arguments):
@@ -452,6 +453,41 @@ def module(event, context):
 
 def sees_cgroups(event, context):
     return answer('sesame-' in read('/proc/self/cgroup').decode())
+
+
+def boot_parameters(event, context):
+    """What the host's kernel was started with: names of its disks, and what its operator passed on."""
+    return answer(any(read(path).strip() for path in ('/proc/cmdline', '/proc/bootconfig') if os.path.exists(path)))
+
+
+def asynchronous_io(event, context):
+    """All users of the machine share fs.aio-max-nr: whoever may take one context may take them all."""
+    return answer(call('io_setup', 1, ctypes.byref(ctypes.c_ulong(0))) == 0)
+
+
+def enters_by_32_bits(event, context):
+    """getpid by the entry for programs of 32 bits, which has other numbers than a filter expects."""
+    LIBC.mmap.restype = ctypes.c_void_p
+    size, length = ctypes.c_size_t(4096), ctypes.c_size_t
+    code = LIBC.mmap(None, size, 7, 0x22, -1, length(0))
+    # mov eax, 20; int 0x80; ret
+    ctypes.memmove(code, b'\xb8\x14\x00\x00\x00\xcd\x80\xc3', 8)
+    return in_a_child(lambda: ctypes.CFUNCTYPE(ctypes.c_int)(code)() == os.getpid())
+
+
+def enters_by_x32(event, context):
+    """getpid by the other table of x86-64; a kernel that has none says so itself."""
+    return in_a_child(lambda: LIBC.syscall(ctypes.c_long(X32_BIT | 39)) == os.getpid()
+                      or ctypes.get_errno() == errno.ENOSYS)
+
+
+def in_a_child(action):
+    """True when it is true there; what ends the child does not end this process."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if action() else 1)
+    status = os.waitpid(pid, 0)[1]
+    return answer(status == 0, 'status %d' % status)
 
 
 # Privileges

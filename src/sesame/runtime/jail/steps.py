@@ -29,6 +29,8 @@ _SOCKET_FD = 3
 _HOSTS = "/var/sesame/hosts"
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _INODES_PER_MB = 64
+# What the machine was started with: names of its disks, and whatever its operator passed on.
+_BOOT_PARAMETERS = ("/proc/cmdline", "/proc/bootconfig")
 _FLAGS = linux.MS_NOSUID | linux.MS_NODEV
 
 
@@ -37,6 +39,7 @@ class _Prepared(object):
 
     seccomp = None
     hosts = b""
+    hidden = ()
 
 
 def prepare():
@@ -48,6 +51,7 @@ def prepare():
         _Prepared.seccomp = linux.seccomp_program(file.read())
     with open(_HOSTS, "rb") as file:
         _Prepared.hosts = file.read()
+    _Prepared.hidden = [path for path in _BOOT_PARAMETERS if os.path.exists(path)]
 
 
 def enter(request, fds, inherited, run_init, shim):
@@ -88,7 +92,7 @@ def _enter(request, fds, inherited, run_init, shim):
     if "descriptors" not in without:
         os.close(control)
 
-    # SAFETY: 6. Mounts its own /tmp and /run, and a /proc of its own processes.
+    # SAFETY: 6. Mounts its own /tmp and /run, and a /proc of its own processes, without the host's boot parameters.
     if request["disk"] >= 0:
         linux.move_mount(fds[request["disk"]], "/tmp")
         os.close(fds[request["disk"]])
@@ -99,6 +103,9 @@ def _enter(request, fds, inherited, run_init, shim):
         # In a user namespace it stays writable: the change of user goes through it.
         read_only = 0 if request["user_namespace"] else linux.MS_RDONLY
         linux.mount("proc", "/proc", "proc", _FLAGS | linux.MS_NOEXEC | read_only)
+        if "boot parameters" not in without:
+            for path in _Prepared.hidden:
+                linux.mount("/dev/null", path, None, linux.MS_BIND)
 
     # SAFETY: 7. Sets the resource limits.
     set_limits(request["limits"])

@@ -34,6 +34,7 @@ from sesame.sandbox.interface import (
 from sesame.sandbox.jail import sweep as jail_sweep
 from sesame.sandbox.jail.disks import Disks
 from sesame.sandbox.jail.host_resources import DEFAULT_DISK_MB, READY_RESOURCES, HostResourcePool
+from sesame.sandbox.jail.installation import NotSeparable
 from sesame.sandbox.jail.instance import JailSandbox
 from sesame.sandbox.jail.isolation import Findings, Isolation, enforcement, probe
 from sesame.sandbox.jail.policy import FILE_DESCRIPTORS, JailPolicy
@@ -256,6 +257,9 @@ class JailDriver:
             zygote = self._zygotes[runtime] = ZygoteClient(launch, self._state / "root", self._policy)
             try:
                 zygote.open()
+            except NotSeparable as error:
+                del self._zygotes[runtime]
+                raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error
             except OSError as error:
                 del self._zygotes[runtime]
                 kind = StartFailure.CRASHED if error.errno in NOT_RUNNABLE else StartFailure.TRANSIENT

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sesame.sandbox.jail.installation import files_of
 from sesame.sandbox.jail.policy import JailPolicy
 from sesame.sandbox.launch import Launch
 from sesame.sandbox.shim import SHIM
@@ -57,7 +58,10 @@ _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\npro
 
 
 def root_plan(launch: Launch, staging: Path, policy: JailPolicy) -> dict[str, Any]:
-    """The message that runtime/jail/root.py expects. `staging` is an empty directory on which it may mount."""
+    """The message that runtime/jail/root.py expects. `staging` is an empty directory on which it may mount.
+
+    Raises `NotSeparable` where the interpreter's files lie among others and cannot be told from them.
+    """
     interpreter = launch.interpreter.resolve()
     writable = "read-only" in policy.without
     binds = [(path, path, writable) for path in _read_only(interpreter)]
@@ -104,12 +108,10 @@ def _library_directories() -> list[str]:
 
 def _read_only(interpreter: Path) -> Iterator[str]:
     """Outermost directories only: a mount inside another shows nothing more and costs every instance time."""
-    prefix = str(interpreter.parent.parent)
     system = [path for path in _SYSTEM if os.path.isdir(path) and not os.path.islink(path)]
     yield from system
     yield from (path for path in _MERGED if os.path.isdir(path) and not os.path.islink(path))
-    if prefix != "/usr":
-        yield prefix
+    yield from map(str, files_of(interpreter))
     yield from (path for path in _ETC_DIRECTORIES if os.path.isdir(path))
 
 
