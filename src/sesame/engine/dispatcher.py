@@ -13,7 +13,8 @@ import msgspec
 
 from sesame.engine.environment import CREDENTIALS_MARGIN_S, CredentialsOf, call_meta
 from sesame.engine.instance import State
-from sesame.engine.pool import Lease, Pool
+from sesame.engine.leasing import Lease
+from sesame.engine.pool import Pool
 from sesame.engine.resolver import Snapshots
 from sesame.engine.startup import initialize
 from sesame.engine.steps import Ended, Steps, is_usable_after

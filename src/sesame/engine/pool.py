@@ -5,7 +5,6 @@ each tick. An instance with which anything went wrong is ended, never reused.
 """
 
 import asyncio
-import bisect
 import uuid
 from collections.abc import Coroutine
 
@@ -14,8 +13,10 @@ import structlog
 
 from sesame.engine.capacity import Capacity, StartSlots
 from sesame.engine.hooks import PRE_FREEZE, PRE_STOP, Hooks
+from sesame.engine.idle import IdleInstances
 from sesame.engine.instance import Instance, State
 from sesame.engine.invocation_log import LogSink
+from sesame.engine.leasing import Lease, Leasing
 from sesame.engine.policies import Caps, expired, to_free_ahead, to_freeze
 from sesame.engine.resolver import Snapshots
 from sesame.engine.startup import Startup
@@ -30,15 +31,6 @@ TICK_S = 1.0
 LAST_HOOKS_S = 10.0
 
 log = structlog.get_logger(__name__)
-
-
-class Lease(msgspec.Struct):
-    """One instance, BUSY, for one call. `queue_ms` and `start_ms` are zero for a warm one."""
-
-    instance: Instance
-    cold: bool
-    queue_ms: float = 0.0
-    start_ms: float = 0.0
 
 
 class PoolDependencies(msgspec.Struct, frozen=True):
@@ -74,12 +66,11 @@ class Pool:
         self._capacity = Capacity(given.caps)
         self._start_slots = StartSlots(given.caps.starts_at_once)
         self._startup = Startup(given.launcher, given.clocks, given.account_id, given.region)
-        # IDLE instances by snapshot key, the one used last at the end.
-        self._idle: dict[str, list[Instance]] = {}
+        self._idle = IdleInstances()
         self._tick: Timer | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
-        # Calls that wait for an instance or hold one; counted by `_Leasing`.
+        # Calls that wait for an instance or hold one; counted by `Leasing`.
         self.calls = 0
         # What `close` waits for while there are any; None before.
         self.calls_ended: asyncio.Future[None] | None = None
@@ -96,12 +87,12 @@ class Pool:
         """The sum of the memory limits of all instances."""
         return self._capacity.memory_mb
 
-    def lease(self, snapshot: Snapshot) -> "_Leasing":
+    def lease(self, snapshot: Snapshot) -> Leasing:
         """`async with` gives the `Lease`. An exception inside ends the instance.
 
         Raises `Exhausted` at a cap, and what `Startup.bring_up` says when no instance comes up.
         """
-        return _Leasing(self, snapshot)
+        return Leasing(self, snapshot)
 
     async def close(self, patience_s: float = 0.0) -> None:
         """Starts nothing from here on, gives calls in flight `patience_s` to end, then ends every instance.
@@ -132,7 +123,7 @@ class Pool:
             await asyncio.wait(self._ending)
 
     async def acquire(self, snapshot: Snapshot) -> Lease:
-        """For `_Leasing` alone, which releases or ends what it acquires."""
+        """For `Leasing` alone, which releases or ends what it acquires."""
         lease = self._warm(snapshot)
         if lease is not None:
             self.counts.warm += 1
@@ -164,7 +155,7 @@ class Pool:
             return
         instance.move(State.IDLE)
         instance.idle_since = self._given.clocks.monotonic()
-        self._idle.setdefault(snapshot.key, []).append(instance)
+        self._idle.put(instance)
         self._tick_soon()
         if self._capacity.memory_mb + snapshot.limits.memory_mb > self._given.caps.memory_mb:
             self._free_ahead(snapshot)
@@ -176,15 +167,14 @@ class Pool:
         return self._background(self._end(instance, reason))
 
     def call_ended(self) -> None:
-        """For `_Leasing` alone: a call has ended while `close` waits for the last one."""
+        """For `Leasing` alone: a call has ended while `close` waits for the last one."""
         if self.calls_ended is not None and not self.calls and not self.calls_ended.done():
             self.calls_ended.set_result(None)
 
     def _warm(self, snapshot: Snapshot) -> Lease | None:
-        idle = self._idle.get(snapshot.key)
-        if not idle:
+        instance = self._idle.take(snapshot.key)
+        if instance is None:
             return None
-        instance = idle.pop()
         instance.move(State.BUSY)
         instance.thaw()
         return Lease(instance, cold=False)
@@ -241,14 +231,14 @@ class Pool:
     def _evict(self, victim: Instance) -> "asyncio.Task[None]":
         """Frees the victim's capacity for the evicting call, which must await the returned task before it starts."""
         self.counts.evicted += 1
-        self._idle[victim.snapshot.key].remove(victim)
+        self._idle.remove(victim)
         self._capacity.free(victim)
         return self._retire(victim, KillReason.EVICTED)
 
     def _free_ahead(self, snapshot: Snapshot) -> None:
         for instance in to_free_ahead(self._capacity.instances(), snapshot, self._given.caps):
             self.counts.evicted += 1
-            self._idle[instance.snapshot.key].remove(instance)
+            self._idle.remove(instance)
             self._retire(instance, KillReason.EVICTED)
 
     def _is_current(self, instance: Instance) -> bool:
@@ -270,20 +260,19 @@ class Pool:
 
     def _expire_and_freeze(self) -> None:
         now, caps = self._given.clocks.monotonic(), self._given.caps
-        for key, idle in list(self._idle.items()):
+        for idle in self._idle.groups():
             for instance in expired(idle, now, caps.keep_alive_s):
                 self.counts.expired += 1
                 idle.remove(instance)
+                self._idle.remove(instance)
                 self._retire(instance, KillReason.EXPIRED)
             for instance in to_freeze(idle, now, caps.freeze_after_s):
                 if self._given.hooks.has(instance, PRE_FREEZE):
-                    idle.remove(instance)
+                    self._idle.remove(instance)
                     instance.move(State.BUSY)
                     self._background(self._freeze_after_hook(instance))
                 else:
                     instance.freeze()
-            if not idle:
-                del self._idle[key]
 
     def _tick_soon(self) -> None:
         if self._tick is None and self._idle and not self._closed:
@@ -291,18 +280,18 @@ class Pool:
 
     def _retire_outdated(self) -> None:
         """Ends the idle instances of changed and deleted functions; busy ones end when their call does."""
-        for key, idle in list(self._idle.items()):
-            if idle and not self._is_current(idle[0]):
-                del self._idle[key]
+        for idle in self._idle.groups():
+            if not self._is_current(idle[0]):
                 self.counts.outdated += len(idle)
                 for instance in idle:
+                    self._idle.remove(instance)
                     self._retire(instance, KillReason.OUTDATED)
 
     def _died(self, instance: Instance) -> None:
         """The process ended between two calls."""
         if instance.state is State.IDLE:
             self.counts.died_idle += 1
-            self._idle[instance.snapshot.key].remove(instance)
+            self._idle.remove(instance)
             self.end(instance, KillReason.DIED)
 
     def _retire(self, instance: Instance, reason: KillReason) -> "asyncio.Task[None]":
@@ -339,8 +328,7 @@ class Pool:
             self._retire(instance, KillReason.OUTDATED)
         else:
             instance.move(State.IDLE)
-            idle = self._idle.setdefault(instance.snapshot.key, [])
-            bisect.insort(idle, instance, key=lambda other: other.idle_since)
+            self._idle.put_back(instance)
             instance.freeze()
             self._tick_soon()
 
@@ -359,42 +347,3 @@ class Pool:
             raise
         finally:
             self._capacity.free(instance)
-
-
-class _Leasing:
-    """The context manager of one lease; a class because a generator would cost more on the path of every call."""
-
-    __slots__ = ("_lease", "_pool", "_snapshot")
-
-    def __init__(self, pool: Pool, snapshot: Snapshot) -> None:
-        self._pool = pool
-        self._snapshot = snapshot
-
-    async def __aenter__(self) -> Lease:
-        pool = self._pool
-        pool.calls += 1
-        try:
-            self._lease = lease = await pool.acquire(self._snapshot)
-        except BaseException:
-            pool.calls -= 1
-            if pool.calls_ended is not None:
-                pool.call_ended()
-            raise
-        lease.instance.calls += 1
-        return lease
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
-        pool, instance = self._pool, self._lease.instance
-        instance.calls -= 1
-        try:
-            if kind is None:
-                pool.release(instance)
-                return
-            reason = KillReason.CANCELED if issubclass(kind, asyncio.CancelledError) else KillReason.FAILED
-            # Returns when the instance has ended, so that a failed call leaves nothing behind. The end itself is not
-            # cancelled when the caller is.
-            await asyncio.shield(pool.end(instance, reason))
-        finally:
-            pool.calls -= 1
-            if pool.calls_ended is not None:
-                pool.call_ended()

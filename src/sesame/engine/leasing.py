@@ -1,0 +1,73 @@
+"""A lease of an instance: BUSY for one call while the context lasts, then back in the pool or ended.
+
+Given out by `engine.pool`, which is the lender of every lease.
+"""
+
+import asyncio
+from typing import Protocol
+
+import msgspec
+
+from sesame.engine.instance import Instance
+from sesame.model.snapshot import Snapshot
+from sesame.sandbox.interface import KillReason
+
+
+class Lease(msgspec.Struct):
+    """One instance, BUSY, for one call. `queue_ms` and `start_ms` are zero for a warm one."""
+
+    instance: Instance
+    cold: bool
+    queue_ms: float = 0.0
+    start_ms: float = 0.0
+
+
+class Lender(Protocol):
+    """The part of a pool that its leases use. `calls` counts those that wait for an instance or hold one."""
+
+    calls: int
+    calls_ended: "asyncio.Future[None] | None"
+
+    async def acquire(self, snapshot: Snapshot) -> Lease: ...
+    def release(self, instance: Instance) -> None: ...
+    def end(self, instance: Instance, reason: KillReason) -> "asyncio.Task[None]": ...
+    def call_ended(self) -> None: ...
+
+
+class Leasing:
+    """The context manager of one lease; a class because a generator would cost more on the path of every call."""
+
+    __slots__ = ("_lease", "_pool", "_snapshot")
+
+    def __init__(self, pool: Lender, snapshot: Snapshot) -> None:
+        self._pool = pool
+        self._snapshot = snapshot
+
+    async def __aenter__(self) -> Lease:
+        pool = self._pool
+        pool.calls += 1
+        try:
+            self._lease = lease = await pool.acquire(self._snapshot)
+        except BaseException:
+            pool.calls -= 1
+            if pool.calls_ended is not None:
+                pool.call_ended()
+            raise
+        lease.instance.calls += 1
+        return lease
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        pool, instance = self._pool, self._lease.instance
+        instance.calls -= 1
+        try:
+            if kind is None:
+                pool.release(instance)
+                return
+            reason = KillReason.CANCELED if issubclass(kind, asyncio.CancelledError) else KillReason.FAILED
+            # Returns when the instance has ended, so that a failed call leaves nothing behind. The end itself is not
+            # cancelled when the caller is.
+            await asyncio.shield(pool.end(instance, reason))
+        finally:
+            pool.calls -= 1
+            if pool.calls_ended is not None:
+                pool.call_ended()
