@@ -12,6 +12,7 @@ from typing import Any
 import fc2
 import pytest
 from click.testing import CliRunner, Result
+from tests.support.query_processes import rows_of
 from tests.support.virtual_time import eventually
 
 from sesame.app import Sesame
@@ -65,8 +66,8 @@ async def test_lines_are_where_the_services_log_config_says_if_its_role_may_writ
     async def printed() -> list[str]:
         now_s = int(time.time())
         found = await logstores.query("p", "l", Query("functionName: f", now_s - 300, now_s + 300))
-        assert {row["__topic__"] for row in found.rows} <= {"s"}
-        return [row["message"] for row in found.rows]
+        assert {row["__topic__"] for row in rows_of(found)} <= {"s"}
+        return [row["message"] for row in rows_of(found)]
 
     def said() -> list[str]:
         return [
@@ -119,7 +120,7 @@ async def test_lines_are_where_the_services_log_config_says_if_its_role_may_writ
     async def measured() -> list[dict[str, str]]:
         now_s = int(time.time())
         topic = "FCRequestMetrics:s/f"
-        return list((await logstores.query("p", "l", Query("*", now_s - 300, now_s + 300, topic))).rows)
+        return rows_of(await logstores.query("p", "l", Query("*", now_s - 300, now_s + 300, topic)))
 
     await eventually(measured)
     (row,) = await measured()

@@ -85,6 +85,7 @@ async def open_endpoints(
     tls = _own_tls(needs.settings)
     urls = {"oss": await _listen(needs, _oss(needs, storage, identity), "oss_port", tls)}
     urls["sls"] = await _listen(needs, _sls(needs, storage, identity), "sls_port", tls)
+    await storage.logstores.expect_queries()
     if needs.settings.https_port is not None:
         urls["fc_https"] = await _listen(needs, fc, "https_port", Certificates(control.domains.find).context())
     urls["fc"] = await _listen(needs, fc, "port", tls)

@@ -17,6 +17,7 @@ from sesame.settings import Settings
 from sesame.store.catalog import Catalog
 from sesame.store.logs.file import discard
 from sesame.store.logs.intake import Logs, Retention
+from sesame.store.logs.logstores.query_processes import QueryProcesses
 from sesame.store.logs.logstores.store import LogStorage
 from sesame.store.logs.writer import Logstores, LogWriterProcess
 from sesame.store.objects.multipart import Uploads
@@ -95,7 +96,9 @@ async def open_storage(needs: StorageNeeds) -> Storage:
     await collector.open()
     uploads = Uploads(objects, clocks.wall)
     teardown.push_async_callback(collector.close)
-    logstores = LogStorage(data_dir.logstores, data_dir.segments, clocks, durable=needs.durable)
+    query_processes = QueryProcesses()
+    teardown.callback(query_processes.close)
+    logstores = LogStorage(data_dir.logstores, data_dir.segments, clocks, query_processes, durable=needs.durable)
     await logstores.open()
     teardown.push_async_callback(logstores.close)
     background = BackgroundTasks(clocks)

@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from tests.cli.test_start import CLEAN, Server, sesame
 from tests.store.logstores.test_function_lines import group
 from tests.support.fakes import FakeClocks
+from tests.support.query_processes import query_processes
 
 from sesame.cli import logs as command
 from sesame.model.errors import ConfigurationError
@@ -219,7 +220,9 @@ def logstores_alone(tmp_path: Path) -> Path:
 
     async def fill() -> None:
         clocks = FakeClocks()
-        storage = LogStorage(tmp_path / "logstores.db", tmp_path / "logstores", clocks, durable=False)
+        storage = LogStorage(
+            tmp_path / "logstores.db", tmp_path / "logstores", clocks, query_processes(), durable=False
+        )
         await storage.open()
         await storage.create_project(LogProject("p"))
         await storage.create_logstore(Logstore("p", "l", ttl_days=7))
@@ -249,7 +252,9 @@ def test_following_logstores_prints_each_new_line_once(
     reader, query = FunctionLines(logstores_alone / "logstores.db"), Query(function="hello", service="demo")
 
     async def add() -> None:
-        storage = LogStorage(logstores_alone / "logstores.db", logstores_alone / "logstores", FakeClocks())
+        storage = LogStorage(
+            logstores_alone / "logstores.db", logstores_alone / "logstores", FakeClocks(), query_processes()
+        )
         await storage.open()
         await storage.append("p", "l", group("demo", "hello", "more"))
         await storage.close()

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import pytest
 from aliyun.log import IndexConfig, IndexKeyConfig, IndexLineConfig, LogClient
 from tests.support.databases import new_database
+from tests.support.query_processes import query_processes
 
 from sesame.http.server import HttpServer
 from sesame.identity.authentication import Authentication
@@ -82,7 +83,9 @@ class RunningEndpoint:
         await self._roles.seed(ACCOUNT, {})
         tokens = Tokens(await master_key(catalog), self.clock)
         self._issuer = Issuer(tokens, self._roles, self.clock)
-        self._store = LogStorage(self._root / "logs.db", self._root / "segments", SystemClocks(), durable=False)
+        self._store = LogStorage(
+            self._root / "logs.db", self._root / "segments", SystemClocks(), query_processes(), durable=False
+        )
         await self._store.open()
         endpoint = SlsEndpoint(
             SlsDependencies(

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from tests.support.databases import new_database
 from tests.support.fakes import FakeClocks
+from tests.support.query_processes import query_processes
 from tests.triggers.timer_harness import ACCOUNT, QUEUED, REGION, FakeQueue
 
 from sesame.identity.authorization import Authorization
@@ -41,7 +42,9 @@ class Shop:
         self.queue = FakeQueue()
         self.database = Database(new_database(folder / "db"))
         self.catalog = Catalog(self.database, KINDS, clock=self.clocks.wall)
-        self.logstores = LogStorage(folder / "logstores.db", folder / "logstores", self.clocks, durable=False)
+        self.logstores = LogStorage(
+            folder / "logstores.db", folder / "logstores", self.clocks, query_processes(), durable=False
+        )
 
     async def open(self) -> None:
         await self.database.open()

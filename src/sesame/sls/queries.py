@@ -3,7 +3,6 @@
 Called by `sls.app` through the table of operations. The store runs them, within its bounds of time and memory.
 """
 
-import asyncio
 from typing import Any
 
 import msgspec
@@ -26,8 +25,6 @@ _NO_OFFSET = (
 # Times of logs are numbers of 32 bits: none is as late as this.
 TIMES_END_S = 2**32
 OFFSET_MAX = 1_000_000_000
-# About what a row takes in JSON.
-ROW_BYTES = 512
 
 
 class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -58,9 +55,10 @@ async def get_logs(call: Call) -> Answer:
     result = await _found(call, asked)
 
     def encoded() -> tuple[bytes, dict[str, str]]:
-        return packed(call.request, msgspec.json.encode({"meta": _meta(asked, result), "data": result.rows}))
+        document = {"meta": _meta(asked, result), "data": msgspec.Raw(result.rows)}
+        return packed(call.request, msgspec.json.encode(document))
 
-    body, headers = await off_loop(len(result.rows) * ROW_BYTES, encoded)
+    body, headers = await off_loop(len(result.rows), encoded)
     return Answer(headers={"Content-Type": JSON_TYPE, **headers}, body=body)
 
 
@@ -116,18 +114,10 @@ async def list_topics(call: Call) -> Answer:
 
 async def get_project_logs(call: Call) -> Answer:
     """SQL whose FROM names a logstore of the project, and whose WHERE names the time."""
-    sql = call.text("query")
-    logstore, text = await asyncio.to_thread(_logstore_and_query, sql)
+    logstore, text = await call.store.project_sql(call.text("query"))
     call.require("log:GetLogStoreLogs", f"project/{call.project}/logstore/{logstore}")
     until_s = int(call.dependencies.clock()) + NEWEST_S
     return _rows_answer(await call.store.query(call.project, logstore, Query(text, 0, until_s)))
-
-
-def _logstore_and_query(sql: str) -> tuple[str, str]:
-    # Loaded with the first such query, on its thread: sqlglot takes a second, for which no start shall wait.
-    from sesame.store.logs.query.project_sql import logstore_and_query
-
-    return logstore_and_query(sql)
 
 
 def _asked_by_query(call: Call) -> _Asked:
@@ -192,14 +182,14 @@ async def _found(call: Call, asked: _Asked) -> Result:
 def _meta(asked: _Asked, result: Result) -> Document:
     return {
         "progress": COMPLETE if result.complete else INCOMPLETE,
-        "count": len(result.rows),
+        "count": result.count,
         "processedRows": result.processed_rows,
         "elapsedMillisecond": result.elapsed_ms,
         "hasSQL": result.has_sql,
         "whereQuery": result.where,
         "aggQuery": result.aggregate,
         "keys": result.columns,
-        "terms": result.terms,
+        "terms": [{"key": key, "term": term} for key, term in result.terms],
         "mode": 0,
         "powerSql": asked.power_sql,
         "isAccurate": True,
@@ -210,7 +200,7 @@ def _meta(asked: _Asked, result: Result) -> Document:
 def _rows_answer(result: Result) -> Answer:
     headers = {
         "x-log-progress": COMPLETE if result.complete else INCOMPLETE,
-        "x-log-count": str(len(result.rows)),
+        "x-log-count": str(result.count),
         "x-log-processed-rows": str(result.processed_rows),
         "x-log-elapsed-millisecond": str(result.elapsed_ms),
         "x-log-has-sql": "true" if result.has_sql else "false",
@@ -218,4 +208,4 @@ def _rows_answer(result: Result) -> Answer:
         "x-log-agg-query": result.aggregate[:HEADER_CHARS_MAX],
         "x-log-query-info": msgspec.json.encode({"mode": 0, "keys": result.columns[:100]}).decode(),
     }
-    return json_answer(result.rows, headers)
+    return Answer(headers={"Content-Type": JSON_TYPE, **headers}, body=result.rows)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.fakes import FakeClocks
+from tests.support.query_processes import query_processes
 
 from sesame.model.logstore import DEFAULT_DELIMITERS, KeyIndex, LineIndex, LogIndex, LogProject, Logstore
 from sesame.store.logs.logstores.store import LogStorage
@@ -31,6 +32,6 @@ async def storage(tmp_path: Path, clocks: FakeClocks) -> AsyncIterator[LogStorag
 
 
 async def opened(folder: Path, clocks: FakeClocks) -> LogStorage:
-    storage = LogStorage(folder / "logstores.db", folder / "logstores", clocks, durable=False)
+    storage = LogStorage(folder / "logstores.db", folder / "logstores", clocks, query_processes(), durable=False)
     await storage.open()
     return storage

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.support import forked
 from tests.support.fakes import FakeClocks
+from tests.support.query_processes import query_processes
 from tests.support.virtual_time import eventually
 
 from sesame.model.clocks import SYSTEM_CLOCKS
@@ -138,7 +139,7 @@ async def test_a_service_writes_where_its_role_may_and_the_logstore_is(storage: 
 
 
 async def write_forever(folder: Path) -> None:
-    storage = LogStorage(folder / "logstores.db", folder / "logstores", SYSTEM_CLOCKS)
+    storage = LogStorage(folder / "logstores.db", folder / "logstores", SYSTEM_CLOCKS, query_processes())
     await storage.open()
     await storage.create_project(LogProject("p"))
     await storage.create_logstore(Logstore("p", "l", ttl_days=7))
@@ -175,7 +176,7 @@ def run_and_kill(folder: Path) -> int:
 
 async def test_lines_that_were_sent_survive_a_kill(tmp_path: Path, clocks: FakeClocks) -> None:
     sent = await asyncio.to_thread(run_and_kill, tmp_path)
-    storage = LogStorage(tmp_path / "logstores.db", tmp_path / "logstores", clocks)
+    storage = LogStorage(tmp_path / "logstores.db", tmp_path / "logstores", clocks, query_processes())
     await storage.open()
     found = sorted(map(int, messages(await written(storage))))
     assert found == list(range(len(found)))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.support import forked
 from tests.support.fakes import FakeClocks
+from tests.support.query_processes import query_processes
 
 from sesame.model.clocks import SYSTEM_CLOCKS
 from sesame.model.logstore import LogGroup, LogProject, LogRecord, Logstore
@@ -21,7 +22,7 @@ ACKNOWLEDGED = 200
 
 
 async def append_forever(folder: Path) -> None:
-    storage = LogStorage(folder / "logstores.db", folder / "logstores", SYSTEM_CLOCKS)
+    storage = LogStorage(folder / "logstores.db", folder / "logstores", SYSTEM_CLOCKS, query_processes())
     await storage.open()
     await storage.create_project(LogProject("p"))
     await storage.create_logstore(Logstore("p", "l", ttl_days=1, shards=1))
@@ -58,7 +59,7 @@ def run_and_kill(folder: Path) -> set[str]:
 
 async def test_acknowledged_logs_survive_kill_9(tmp_path: Path) -> None:
     acknowledged = await asyncio.to_thread(run_and_kill, tmp_path)
-    storage = LogStorage(tmp_path / "logstores.db", tmp_path / "logstores", FakeClocks())
+    storage = LogStorage(tmp_path / "logstores.db", tmp_path / "logstores", FakeClocks(), query_processes())
     await storage.open()
     pulled = await storage.pull("p", "l", 0, 0, 1_000_000)
     found = [record.contents[0][1] for group in pulled.groups for record in group.records]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.store.logstores.conftest import INDEX, opened
 from tests.support.fakes import FakeClocks
+from tests.support.query_processes import rows_of
 
 from sesame.model.errors import AlreadyExists, Invalid, NotFound
 from sesame.model.logstore import LogGroup, LogProject, LogRecord, Logstore
@@ -23,7 +24,7 @@ def group(*messages: str, topic: str = "", at_s: int = NOW_S) -> LogGroup:
 
 async def messages(storage: LogStorage, text: str = "*", logstore: str = "l") -> list[str]:
     found = await storage.query("p", logstore, Query(text, NOW_S - 100 * DAY_S, NOW_S + 100 * DAY_S))
-    return [row["message"] for row in found.rows]
+    return [row["message"] for row in rows_of(found)]
 
 
 async def test_projects_and_logstores_are_there_after_a_restart(
@@ -111,17 +112,24 @@ async def test_what_was_written_is_found_and_counted_and_told_to_listeners(stora
     assert await storage.topics("p", "l", after="t", most=9) == ["u"]
     assert await messages(storage, "good") == ["good day", "good night"]
     found = await storage.query("p", "l", Query("* | select count(*) as c, sum(n) as s", NOW_S, NOW_S + 1))
-    assert (found.rows, found.has_sql) == (({"c": "3", "s": "1"},), True)
+    assert (rows_of(found), found.has_sql) == ([{"c": "3", "s": "1"}], True)
     bars = await storage.histogram("p", "l", Query("day", NOW_S - 5, NOW_S + 5))
     assert [(bar.from_s - NOW_S, bar.count) for bar in bars if bar.count] == [(0, 2)]
     assert (bars[0].from_s, bars[-1].to_s, len(bars)) == (NOW_S - 5, NOW_S + 5, 10)
+
+
+async def test_an_answer_says_what_was_searched_for(storage: LogStorage) -> None:
+    found = await storage.query(
+        "p", "l", Query('level:info and ("a b" or c*) not d | select 1 as one', NOW_S, NOW_S + 1)
+    )
+    assert found.terms == (("level", "info"), ("", "a b"), ("", "c*"))
 
 
 async def test_the_surroundings_of_a_log_are_those_of_its_stream(storage: LogStorage) -> None:
     await storage.append("p", "l", group("1", "2", topic="t"))
     await storage.append("p", "l", group("elsewhere", topic="u"))
     await storage.append("p", "l", group("3", "4", "5", topic="t"))
-    (found,) = (await storage.query("p", "l", Query("4 | with_pack_meta", NOW_S, NOW_S + 1))).rows
+    (found,) = rows_of(await storage.query("p", "l", Query("4 | with_pack_meta", NOW_S, NOW_S + 1)))
     around = await storage.context("p", "l", found["__tag__:__pack_id__"], found["__pack_meta__"], 2, 2)
     assert [row["message"] for row in around.rows] == ["2", "3", "4", "5"]
     assert (around.back, around.forward) == (2, 1)

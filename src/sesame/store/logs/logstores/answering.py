@@ -1,6 +1,6 @@
 """Answers queries over a logstore: finds what a query must look at, and has `store.logs.query` look.
 
-Imported by `queries` with the first query, because DuckDB and sqlglot take a second to load. Everything here blocks.
+Imported by the query process alone, because DuckDB and sqlglot take seconds to load. Everything here blocks.
 """
 
 import itertools
@@ -11,7 +11,7 @@ import msgspec
 from sesame.model.errors import NotFound
 from sesame.model.logstore import LOG_INDEX
 from sesame.store.logs.logstores import interface
-from sesame.store.logs.logstores.metadata import Known
+from sesame.store.logs.logstores.known import Known
 from sesame.store.logs.logstores.packs import fields_with_pack, place_of, rows_of_stream, stream_of
 from sesame.store.logs.logstores.reading import NumberedGroup, Reader
 from sesame.store.logs.logstores.rows import rows_of
@@ -19,16 +19,20 @@ from sesame.store.logs.logstores.segment_files import SegmentFiles
 from sesame.store.logs.query.database import Interrupt
 from sesame.store.logs.query.engine import Limits, LogQueries, Page, Search
 from sesame.store.logs.query.grammar import parse
+from sesame.store.logs.query.refusals import too_large
 from sesame.store.logs.query.relation import Source
 from sesame.store.logs.query.rows import row_fields
 from sesame.store.logs.query.segments import Segment
+from sesame.store.logs.query.tree import terms_of
 
 # A context looks at so many groups on each side at the most.
 CONTEXT_GROUPS_MAX = 2_000
 BARS_MAX = 60
 BAR_WIDTHS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200, 86_400)
 
-__all__ = ["Answers", "Interrupt"]
+LIMITS = Limits(seconds=interface.QUERY_DEADLINE_S)
+
+__all__ = ["LIMITS", "Answers", "Interrupt"]
 
 
 class Answers:
@@ -37,7 +41,7 @@ class Answers:
     def __init__(self, reader: Reader, files: SegmentFiles) -> None:
         self._reader = reader
         self._files = files
-        self._queries = LogQueries(files.root, Limits(seconds=interface.QUERY_DEADLINE_S))
+        self._queries = LogQueries(files.root, LIMITS)
 
     def close(self) -> None:
         """Call it when no query runs."""
@@ -57,8 +61,12 @@ class Answers:
             rows = tuple(map(fields, found.rows))
             columns = tuple(dict.fromkeys(name for row in rows for name in row))
             complete, processed = found.complete, found.processed_rows
+        encoded = msgspec.json.encode(rows)
+        if len(encoded) > LIMITS.result_bytes:
+            raise too_large(LIMITS.result_bytes)
         return interface.Result(
-            rows=rows,
+            rows=encoded,
+            count=len(rows),
             columns=columns,
             has_sql=parsed.sql is not None,
             complete=complete,
@@ -66,6 +74,7 @@ class Answers:
             where=parsed.where,
             aggregate=parsed.sql or "",
             elapsed_ms=0,
+            terms=terms_of(parsed.search),
         )
 
     def histogram(

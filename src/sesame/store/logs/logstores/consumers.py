@@ -12,7 +12,8 @@ from sesame.model.errors import AlreadyExists, NotFound
 from sesame.model.logstore import CONSUMER, CONSUMER_GROUP
 from sesame.store.logs.logstores.commits import Commits
 from sesame.store.logs.logstores.interface import Checkpoint, ConsumerGroup
-from sesame.store.logs.logstores.metadata import Known, Metadata
+from sesame.store.logs.logstores.known import Known
+from sesame.store.logs.logstores.metadata import Metadata
 from sesame.store.logs.logstores.shards import require_shard
 from sesame.store.sql import sqlite_file
 

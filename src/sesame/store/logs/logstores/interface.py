@@ -50,12 +50,14 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """Rows of a query. Values are strings; those of a search without SQL have `__time__`, `__source__`, `__topic__`.
+    """`rows` is a JSON array of objects, whose values are strings: it may be large, and the endpoint only passes it on.
 
-    `complete` is False when the deadline came first: then the rows are some of those that match.
+    Those of a search without SQL have `__time__`, `__source__` and `__topic__`. `complete` is False when the deadline
+    came first: then the rows are some of those that match. `terms` are what was searched for: field ("" for any), text.
     """
 
-    rows: tuple[dict[str, str], ...]
+    rows: bytes
+    count: int
     columns: tuple[str, ...]
     has_sql: bool
     complete: bool
@@ -63,7 +65,7 @@ class Result(msgspec.Struct, frozen=True):
     where: str
     aggregate: str
     elapsed_ms: int
-    terms: tuple[dict[str, str], ...] = ()
+    terms: tuple[tuple[str, str], ...] = ()
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -175,6 +177,9 @@ class Logstores(Projects, Consumers, Protocol):
 
     async def query(self, project: str, logstore: str, query: Query) -> Result: ...
     async def histogram(self, project: str, logstore: str, query: Query) -> Sequence[Bar]: ...
+    async def project_sql(self, sql: str) -> tuple[str, str]:
+        """The logstore that the SQL names in FROM, and the query that asks it. Raises `QueryRefused`."""
+
     async def topics(self, project: str, logstore: str, *, after: str | None, most: int) -> Sequence[str]:
         """So many at the most, in order, from the first one behind `after` on."""
 

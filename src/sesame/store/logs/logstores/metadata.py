@@ -13,17 +13,10 @@ from sesame.model.errors import AlreadyExists, NotFound
 from sesame.model.logstore import LOG_INDEX, LOG_PROJECT, LOGSTORE, LogIndex, LogProject, Logstore
 from sesame.store.logs.logstores.commits import Commits
 from sesame.store.logs.logstores.file import delete_logstore
+from sesame.store.logs.logstores.known import Known
 from sesame.store.sql import sqlite_file
 
 _encode = msgspec.json.encode
-
-
-class Known(msgspec.Struct, frozen=True):
-    """A logstore with the number that its rows have in the file; the number is never used again."""
-
-    id: int
-    logstore: Logstore
-    index: LogIndex | None = None
 
 
 class Metadata:

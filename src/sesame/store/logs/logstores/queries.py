@@ -1,93 +1,175 @@
-"""Has queries answered on threads, a few at a time, each within its deadline. What they look at is `answering`.
+"""Has queries answered by processes, each within its deadline: one that goes past it is interrupted, then killed.
 
 Used by `store`.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
 
 import msgspec
 
 from sesame.model.clocks import Clocks
+from sesame.model.errors import Invalid, NotFound, PlatformError
+from sesame.model.logstore import LOG_INDEX
 from sesame.store.logs.logstores import interface
-from sesame.store.logs.logstores.metadata import Known
-from sesame.store.logs.logstores.reading import Reader
-from sesame.store.logs.logstores.segment_files import SegmentFiles
+from sesame.store.logs.logstores.known import Known
+from sesame.store.logs.logstores.query_processes import (
+    PROCESSES_MAX,
+    QueryProcess,
+    QueryProcessEnded,
+    QueryProcesses,
+)
+from sesame.store.logs.logstores.query_protocol import (
+    Around,
+    Bars,
+    ContextAsked,
+    Failed,
+    Found,
+    HistogramAsked,
+    Place,
+    ProjectSql,
+    ProjectSqlAsked,
+    Question,
+    Refused,
+    Said,
+    SearchAsked,
+    Wrong,
+)
+from sesame.store.logs.query.refusals import QueryRefused, ended_abnormally, too_long
 
-if TYPE_CHECKING:
-    from sesame.store.logs.logstores.answering import Answers, Interrupt
+# So long after an interrupt a query that goes on is killed with its process.
+KILLED_AFTER_S = 3.0
 
-T = TypeVar("T")
 
-# The others wait for their turn, and their deadlines count meanwhile.
-QUERIES_AT_ONCE = 2
+class _Running:
+    """One question from when it is asked. The event loop ends it while a thread has a process answer it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: QueryProcess | None = None
+        self.is_late = False
+
+    def begin(self, process: QueryProcess) -> None:
+        """Raises `QueryRefused` when it is late already."""
+        with self._lock:
+            self._process = process
+        if self.is_late:
+            raise too_long(interface.QUERY_DEADLINE_S)
+
+    def end(self) -> None:
+        """From here on the process answers somebody else."""
+        with self._lock:
+            self._process = None
+
+    def interrupt(self) -> None:
+        self.is_late = True
+        with self._lock:
+            if self._process is not None:
+                self._process.interrupt()
+
+    def kill(self) -> None:
+        self.is_late = True
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
 
 
 class Queries:
-    """Belongs to one event loop."""
+    """Belongs to one event loop. `processes` are the caller's to close, after this."""
 
-    def __init__(self, reader: Reader, files: SegmentFiles, clocks: Clocks) -> None:
-        self._reader = reader
-        self._files = files
+    def __init__(self, file: Path, segments: Path, clocks: Clocks, processes: QueryProcesses) -> None:
+        self._place = Place(str(file), str(segments))
         self._clocks = clocks
-        self._threads = ThreadPoolExecutor(QUERIES_AT_ONCE, "log-query")
-        self._loaded: Answers | None = None
-        self._running: set[Interrupt] = set()
+        self._processes = processes
+        self._threads = ThreadPoolExecutor(PROCESSES_MAX, "log-query")
+        self._running: set[_Running] = set()
 
     async def close(self) -> None:
         """Ends what runs; nothing may be asked afterwards."""
-        for interrupt in self._running:
-            interrupt.set()
+        for running in self._running:
+            running.kill()
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
-        if self._loaded is not None:
-            self._loaded.close()
+
+    async def keep_ready(self) -> None:
+        """From now on the first query does not wait for a process to start."""
+        await asyncio.to_thread(self._processes.keep_ready)
 
     async def query(self, known: Known, query: interface.Query) -> interface.Result:
-        began, now_s = self._clocks.monotonic(), self._clocks.wall()
-        answers = await self._answers()
-        result = await self._in_time(query.deadline_s, lambda interrupt: answers.query(known, query, now_s, interrupt))
-        return msgspec.structs.replace(result, elapsed_ms=int((self._clocks.monotonic() - began) * 1000))
+        _require_index(known)
+        began = self._clocks.monotonic()
+        said = await self._ask(SearchAsked(known, query, self._clocks.wall()), query.deadline_s)
+        assert isinstance(said, Found)
+        return msgspec.structs.replace(said.result, elapsed_ms=int((self._clocks.monotonic() - began) * 1000))
 
     async def histogram(self, known: Known, query: interface.Query) -> Sequence[interface.Bar]:
-        answers, now_s = await self._answers(), self._clocks.wall()
-        return await self._in_time(
-            query.deadline_s, lambda interrupt: answers.histogram(known, query, now_s, interrupt)
-        )
+        _require_index(known)
+        said = await self._ask(HistogramAsked(known, query, self._clocks.wall()), query.deadline_s)
+        assert isinstance(said, Bars)
+        return said.bars
 
     async def context(
         self, known: Known, pack_id: str, pack_meta: str, back: int, forward: int
     ) -> interface.Surroundings:
-        answers = await self._answers()
-        return await self._in_time(
-            interface.QUERY_DEADLINE_S,
-            lambda interrupt: answers.context(known, pack_id, pack_meta, back, forward, interrupt),
-        )
+        said = await self._ask(ContextAsked(known, pack_id, pack_meta, back, forward), interface.QUERY_DEADLINE_S)
+        assert isinstance(said, Around)
+        return said.surroundings
 
-    async def _answers(self) -> "Answers":
-        if self._loaded is None:
-            self._loaded = await self._on_thread(self._load)
-        return self._loaded
+    async def project_sql(self, sql: str) -> tuple[str, str]:
+        said = await self._ask(ProjectSqlAsked(sql), interface.QUERY_DEADLINE_S)
+        assert isinstance(said, ProjectSql)
+        return said.logstore, said.text
 
-    def _load(self) -> "Answers":
-        from sesame.store.logs.logstores.answering import Answers
+    async def _ask(self, question: Question, deadline_s: float) -> Said:
+        """Raises what the answer says is wrong."""
+        running = _Running()
+        self._running.add(running)
+        timers = [
+            self._clocks.call_later(deadline_s, running.interrupt),
+            self._clocks.call_later(deadline_s + KILLED_AFTER_S, running.kill),
+        ]
+        asked = asyncio.get_running_loop().run_in_executor(self._threads, self._answer, running, question)
 
-        return Answers(self._reader, self._files)
+        def ended(asked: "asyncio.Future[Said]") -> None:
+            self._running.discard(running)
+            for timer in timers:
+                timer.cancel()
+            if not asked.cancelled():
+                # Retrieved, as nobody may be left who asks for it.
+                asked.exception()
 
-    async def _in_time(self, deadline_s: float, answer: "Callable[[Interrupt], T]") -> T:
-        from sesame.store.logs.logstores.answering import Interrupt
-
-        interrupt = Interrupt()
-        self._running.add(interrupt)
-        deadline = self._clocks.call_later(deadline_s, interrupt.set)
+        asked.add_done_callback(ended)
         try:
-            return await self._on_thread(lambda: answer(interrupt))
-        finally:
-            # Also when the caller is gone: then no thread is kept busy for nobody.
-            interrupt.set()
-            deadline.cancel()
-            self._running.discard(interrupt)
+            said = await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            # No process is kept busy for a caller who is gone.
+            running.interrupt()
+            timers.append(self._clocks.call_later(KILLED_AFTER_S, running.kill))
+            raise
+        match said:
+            case Refused(message, part):
+                raise QueryRefused(message, part)
+            case Wrong(field, allowed, actual):
+                raise Invalid(field, allowed, actual)
+            case Failed(traceback):
+                raise PlatformError(f"a query failed: {traceback}")
+        return said
 
-    async def _on_thread(self, act: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, act)
+    def _answer(self, running: _Running, question: Question) -> Said:
+        """On a thread."""
+        process = self._processes.take()
+        try:
+            running.begin(process)
+            return process.ask(self._place, question)
+        except QueryProcessEnded as ended:
+            raise (too_long(interface.QUERY_DEADLINE_S) if running.is_late else ended_abnormally(str(ended))) from ended
+        finally:
+            running.end()
+            self._processes.give_back(process)
+
+
+def _require_index(known: Known) -> None:
+    if known.index is None:
+        raise NotFound(LOG_INDEX, known.logstore.name, (known.logstore.project,))

@@ -19,8 +19,10 @@ from sesame.store.logs.logstores import interface
 from sesame.store.logs.logstores.commits import Commits
 from sesame.store.logs.logstores.consumers import ConsumerGroups
 from sesame.store.logs.logstores.file import encoded, insert
-from sesame.store.logs.logstores.metadata import Known, Metadata
+from sesame.store.logs.logstores.known import Known
+from sesame.store.logs.logstores.metadata import Metadata
 from sesame.store.logs.logstores.queries import Queries
+from sesame.store.logs.logstores.query_processes import QueryProcesses
 from sesame.store.logs.logstores.reader_cursors import ReaderCursors
 from sesame.store.logs.logstores.reading import Reader
 from sesame.store.logs.logstores.retention import Retention
@@ -35,8 +37,13 @@ log = structlog.get_logger(__name__)
 class LogStorage:
     """As `interface.Logstores` says. One for each data directory; belongs to one event loop."""
 
-    def __init__(self, path: Path, segments: Path, clocks: Clocks, *, durable: bool = True) -> None:
-        """`path` is the database, `segments` the folder of what is sealed. A `durable` commit is on the disk."""
+    def __init__(
+        self, path: Path, segments: Path, clocks: Clocks, processes: QueryProcesses, *, durable: bool = True
+    ) -> None:
+        """`path` is the database, `segments` the folder of what is sealed. A `durable` commit is on the disk.
+
+        `processes` answer the queries; who made them closes them after this.
+        """
         self._clocks = clocks
         self._commits = Commits(path, durable=durable)
         files = SegmentFiles(segments)
@@ -45,7 +52,8 @@ class LogStorage:
         self.metadata = Metadata(self._commits, clocks.wall, self._forget)
         self._consumers = ConsumerGroups(self.metadata, self._commits, clocks.monotonic, clocks.wall)
         self.reader_cursors = ReaderCursors(self.metadata, self._commits, self._reader, clocks.wall)
-        self._queries = Queries(self._reader, files, clocks)
+        self._queries = Queries(path, segments, clocks, processes)
+        self._queries_are_expected = False
         self._sealer = Sealer(path, files, self._commits, clocks)
         self._retention = Retention(path, self.metadata, self._commits, files, clocks.wall)
         self._listeners: list[interface.Listener] = []
@@ -64,6 +72,12 @@ class LogStorage:
     async def close(self) -> None:
         await self._queries.close()
         await self._commits.close()
+
+    async def expect_queries(self) -> None:
+        """From now on a process stands ready for them, as soon as there is an index that one could go by."""
+        self._queries_are_expected = True
+        if any(known.index is not None for known in self.metadata.all()):
+            await self._queries.keep_ready()
 
     def _load(self, db: sqlite_file.Connection) -> None:
         self.metadata.load(db)
@@ -116,6 +130,8 @@ class LogStorage:
 
     async def create_index(self, project: str, logstore: str, index: LogIndex) -> None:
         await self.metadata.create_index(project, logstore, index)
+        if self._queries_are_expected:
+            await self._queries.keep_ready()
 
     async def index(self, project: str, logstore: str) -> LogIndex:
         return self.metadata.index(project, logstore)
@@ -178,6 +194,9 @@ class LogStorage:
 
     async def histogram(self, project: str, logstore: str, query: interface.Query) -> Sequence[interface.Bar]:
         return await self._queries.histogram(self.metadata.known(project, logstore), query)
+
+    async def project_sql(self, sql: str) -> tuple[str, str]:
+        return await self._queries.project_sql(sql)
 
     async def context(
         self, project: str, logstore: str, pack_id: str, pack_meta: str, back: int, forward: int

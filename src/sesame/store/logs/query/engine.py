@@ -20,7 +20,7 @@ from sesame.store.logs.query.duckdb_errors import refusal_of
 from sesame.store.logs.query.literals import literal
 from sesame.store.logs.query.macros import definitions
 from sesame.store.logs.query.padding import take_padding
-from sesame.store.logs.query.refusals import QueryRefused, sql_error, too_long
+from sesame.store.logs.query.refusals import sql_error, too_large, too_long
 from sesame.store.logs.query.relation import Fields, Source, open_relation
 from sesame.store.logs.query.rows import LogRow
 from sesame.store.logs.query.segments import GROUP_ROWS, field_of
@@ -162,7 +162,7 @@ class LogQueries:
                 rows.append(tuple(map(text_of, values)))
                 size += sum(map(len, rows[-1])) + VALUE_BYTES * len(values)
             if size > self._limits.result_bytes:
-                raise QueryRefused(f"Query exceeded max result size of {self._limits.result_bytes} bytes", "limits")
+                raise too_large(self._limits.result_bytes)
         return tuple(rows)
 
     @contextlib.contextmanager

@@ -52,5 +52,14 @@ def too_much_memory(limit_mb: int) -> QueryRefused:
     return QueryRefused(f"Query exceeded max memory size of {size}", "limits")
 
 
+def too_large(limit_bytes: int) -> QueryRefused:
+    return QueryRefused(f"Query exceeded max result size of {limit_bytes} bytes", "limits")
+
+
+def ended_abnormally(how: str) -> QueryRefused:
+    """The process that answered the query is gone, which a query alone can cause."""
+    return QueryRefused(f"Query ended abnormally ({how}): make it simpler, or its time shorter", "limits")
+
+
 def too_long(limit_s: float) -> QueryRefused:
     return QueryRefused(f"Query exceeded maximum time limit of {limit_s:.2f}s", "limits")

@@ -78,3 +78,14 @@ class Parsed(msgspec.Struct, frozen=True):
     search: Search
     sql: str | None = None
     with_pack_meta: bool = False
+
+
+def terms_of(search: Search) -> tuple[tuple[str, str], ...]:
+    """Field ("" for any) and text of all that a matching log may contain, in order; what must not be there is none."""
+    match search:
+        case Words(text, field):
+            return ((field or "", text),)
+        case And(parts) | Or(parts):
+            return tuple(term for part in parts for term in terms_of(part))
+        case _:
+            return ()

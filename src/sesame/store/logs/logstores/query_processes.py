@@ -1,0 +1,172 @@
+"""Starts the processes that answer queries, lends them one query at a time, and ends those that go too far.
+
+Used by `queries`, on threads: what waits here, blocks. The process itself is `query_process`.
+"""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from sesame.store.logs.logstores.query_protocol import (
+    Answer,
+    Ask,
+    Failed,
+    Interrupt,
+    Place,
+    Question,
+    Said,
+    receive,
+    send,
+)
+
+# The other queries wait for their turn, and their deadlines count meanwhile.
+PROCESSES_MAX = 2
+# A process that no longer talks and goes on for so long is killed.
+ENDS_WITHIN_S = 5.0
+COMMAND = (sys.executable, "-P", "-m", "sesame.store.logs.logstores.query_process")
+_decode = msgspec.msgpack.Decoder(Answer).decode
+
+
+class QueryProcessEnded(Exception):
+    """The process ended before it had answered; the text says how."""
+
+
+class QueryProcess:
+    """`ask` is called by one thread at a time; `interrupt` and `kill` by any, and neither blocks."""
+
+    def __init__(self, command: Sequence[str] = COMMAND) -> None:
+        """The command is given the number of the descriptor to talk over."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._child = subprocess.Popen(
+                [*command, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+        self._sock = ours
+        self._number = 0
+        self._sending = threading.Lock()
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._child.poll() is None
+
+    def ask(self, place: Place, question: Question) -> Said:
+        """Raises `QueryProcessEnded`. A process that failed is killed, as nobody knows what state it is in."""
+        self._number += 1
+        try:
+            with self._sending:
+                send(self._sock, Ask(self._number, place, question))
+            message = receive(self._sock)
+        except OSError as error:
+            raise QueryProcessEnded(self._death()) from error
+        if message is None:
+            raise QueryProcessEnded(self._death())
+        said = _decode(message).said
+        if isinstance(said, Failed):
+            self.kill()
+        return said
+
+    def interrupt(self) -> None:
+        """What is asked is answered soon, with what was found until then or a refusal."""
+        if not self._sending.acquire(blocking=False):
+            # It does not even read what it is asked.
+            self.kill()
+            return
+        try:
+            with contextlib.suppress(OSError):
+                send(self._sock, Interrupt(self._number))
+        finally:
+            self._sending.release()
+
+    def kill(self) -> None:
+        self._child.kill()
+
+    def close(self) -> None:
+        """On return it has ended."""
+        self._sock.close()
+        self._child.kill()
+        self._child.wait()
+
+    def _death(self) -> str:
+        """How it ended. Its end of the socket closes a moment before."""
+        try:
+            code = self._child.wait(ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            code = self._child.wait()
+        return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+
+
+class QueryProcesses:
+    """At most PROCESSES_MAX, each started when it is needed or just before. Several threads may use it at a time."""
+
+    def __init__(self, start: Callable[[], QueryProcess] = QueryProcess) -> None:
+        self._start = start
+        self._free = threading.Condition()
+        self._idle: list[QueryProcess] = []
+        self._lent: set[QueryProcess] = set()
+        self._ahead = False
+        self._closed = False
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that are there."""
+        with self._free:
+            return [process.pid for process in (*self._idle, *self._lent)]
+
+    def keep_ready(self) -> None:
+        """From now on one is always there, or being loaded."""
+        self._ahead = True
+        self._start_ahead()
+
+    def take(self) -> QueryProcess:
+        """An idle process, or a new one, which `give_back` must be called with."""
+        with self._free:
+            while len(self._lent) >= PROCESSES_MAX:
+                self._free.wait()
+            process = self._pop() or self._start()
+            self._lent.add(process)
+            return process
+
+    def give_back(self, process: QueryProcess) -> None:
+        with self._free:
+            self._lent.discard(process)
+            if process.is_alive and not self._closed:
+                self._idle.append(process)
+            else:
+                process.close()
+            self._free.notify()
+        self._start_ahead()
+
+    def close(self) -> None:
+        """Call it when nothing is asked any more, or once what is asked was killed."""
+        with self._free:
+            self._closed = True
+            for process in self._idle:
+                process.close()
+            self._idle = []
+
+    def _start_ahead(self) -> None:
+        with self._free:
+            if self._ahead and not self._closed and not self._idle and not self._lent:
+                self._idle.append(self._start())
+
+    def _pop(self) -> QueryProcess | None:
+        while self._idle:
+            process = self._idle.pop()
+            if process.is_alive:
+                return process
+            process.close()
+        return None
