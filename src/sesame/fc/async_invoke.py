@@ -12,7 +12,7 @@ import structlog
 from sesame.control.async_invocations import AsyncInvocations
 from sesame.control.inputs import AsyncCall, AsyncOptions
 from sesame.fc.auth.request_head import RequestHead
-from sesame.fc.body import read_body
+from sesame.fc.body import body_if_here, read_body
 from sesame.fc.headers import DateHeader
 from sesame.fc.refusals import ApiError, EntityTooLarge, InvalidArgument
 from sesame.fc.tracing import Continued, tracing_of
@@ -78,7 +78,7 @@ class AsyncIntake:
         """
         options = _options(request.head)
         self._invocations.check(request.target, options)
-        payload = exchange.body_if_here()
+        payload = body_if_here(exchange)
         if payload is None:
             payload = await read_body(exchange, limits.ASYNC_PAYLOAD_BYTES)
         if len(payload) > limits.ASYNC_PAYLOAD_BYTES:

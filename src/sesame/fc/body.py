@@ -2,22 +2,58 @@
 
 Called by `fc.invoke`, `fc.web.http_functions` and the routes, after the caller is known.
 Never looks at what the body says, nor at Content-MD5: clients disagree on its form (reference/api.md §0, rule 9).
+A body whose SHA-256 was signed must have it.
 """
 
-from sesame.fc.refusals import ApiError, EntityTooLarge
+import asyncio
+import hmac
+from hashlib import sha256
+
+from sesame.fc.auth.request_head import head_of
+from sesame.fc.auth.verifier import BODY_SHA256
+from sesame.fc.refusals import ApiError, EntityTooLarge, SignatureNotMatch
 from sesame.http.interface import BodyTooLarge, Exchange, TooManyBodies
+
+# A digest over more is computed in a thread.
+DIGESTED_AT_ONCE_BYTES = 256 * 1024
 
 
 async def read_body(exchange: Exchange, limit_bytes: int) -> bytes:
     """The whole body, in chunks or not.
 
     Raises `EntityTooLarge` as soon as the limit is passed, before the rest is read; an error of status 503 where the
-    bodies under way leave no memory for this one; `http.interface.Disconnected`.
+    bodies under way leave no memory for this one; `SignatureNotMatch` for a body that is not the one that was signed;
+    `http.interface.Disconnected`.
     """
     try:
-        return await exchange.read_body(limit_bytes)
+        body = await exchange.read_body(limit_bytes)
     except BodyTooLarge as error:
         raise EntityTooLarge(error.limit_bytes) from error
     except TooManyBodies as error:
         text = "the requests under way take all the memory that there is for bodies; try again later"
         raise ApiError(503, "ResourceThrottled", text) from error
+    if len(body) > DIGESTED_AT_ONCE_BYTES and _signed_digest(exchange) is not None:
+        await asyncio.to_thread(_check, exchange, body)
+    else:
+        _check(exchange, body)
+    return body
+
+
+def body_if_here(exchange: Exchange) -> bytes | None:
+    """As `Exchange.body_if_here`. Raises `SignatureNotMatch` for a body that is not the one that was signed."""
+    body = exchange.body_if_here()
+    if body is not None:
+        _check(exchange, body)
+    return body
+
+
+def _signed_digest(exchange: Exchange) -> bytes | None:
+    """Of the body, in hex; None where the caller signed none."""
+    digest: bytes | None = head_of(exchange.request).memory.get(BODY_SHA256)
+    return digest
+
+
+def _check(exchange: Exchange, body: bytes) -> None:
+    digest = _signed_digest(exchange)
+    if digest is not None and not hmac.compare_digest(sha256(body).hexdigest().encode(), digest):
+        raise SignatureNotMatch

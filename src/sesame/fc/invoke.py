@@ -11,7 +11,7 @@ from sesame.engine.interface import Engine
 from sesame.fc import async_invoke
 from sesame.fc.async_invoke import AsyncIntake, AsyncRequest
 from sesame.fc.auth.request_head import head_of
-from sesame.fc.body import read_body
+from sesame.fc.body import body_if_here, read_body
 from sesame.fc.headers import DateHeader
 from sesame.fc.tracing import tracing_of
 from sesame.http.disconnects import while_connected
@@ -67,7 +67,7 @@ class Invoker:
         if async_invoke.is_async(head):
             await self.accept(AsyncRequest(request_id, target, head, chain=chain), exchange)
             return
-        event = exchange.body_if_here()
+        event = body_if_here(exchange)
         if event is None:
             event = await self.read_event(target, exchange)
         invocation = Invocation(request_id, target, event, tracing=tracing_of(head), chain=chain)

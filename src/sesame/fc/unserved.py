@@ -8,13 +8,13 @@ import re
 
 import msgspec
 
+from sesame.fc.auth.acs_signature import FAMILY
 from sesame.fc.headers import ACS_REQUEST_ID, JSON_TYPE, REQUEST_ID
 from sesame.http.interface import Answer
 from sesame.http.request import Request
 
 STATUS = 400
 CODE = "PathNotSupported"
-ACS_SCHEME = b"ACS3-"
 _VERSION_PATH = re.compile(rb"/(\d{4}-\d{2}-\d{2})(?:/|\Z)")
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 # The names under which code and message stand, beside Code, Message and RequestId (reference/api.md §1.3).
@@ -81,4 +81,4 @@ def _answer(date: tuple[bytes, bytes], request_id: str, status: int, document: d
 
 
 def _signs_as_later(headers: dict[bytes, bytes]) -> bool:
-    return headers.get(b"authorization", b"").startswith(ACS_SCHEME)
+    return headers.get(b"authorization", b"").startswith(FAMILY)

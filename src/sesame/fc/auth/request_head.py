@@ -37,6 +37,8 @@ class RequestHead(msgspec.Struct, frozen=True):
     trace_id: bytes = b""
     user_agent: bytes = b""
     traceparent: bytes = b""
+    # All of them, as sent; names in lower case.
+    headers: Sequence[tuple[bytes, bytes]] = ()
     # What was worked out from this head alone, for the requests that repeat it.
     memory: dict[str, Any] = msgspec.field(default_factory=dict)
 
@@ -64,6 +66,7 @@ def read_request(method: str, raw_path: bytes, headers: Sequence[tuple[bytes, by
         sent(b"x-fc-trace-id", b""),
         sent(b"user-agent", b""),
         sent(b"traceparent", b""),
+        headers,
     )
 
 

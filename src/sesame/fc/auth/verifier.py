@@ -1,17 +1,18 @@
 """Proves who calls: checks the signature of a request, in its headers or in its URL, with the secret of its key.
 
 Called by `fc.app`, `fc.web.http_functions` and `fc.exec.endpoint` before anything else of a request is read, its body
-included. Only the wire form of API 2016-08-15 is here: whose key it is, `identity.authentication` says.
+included. Only the wire forms are here, of the FC scheme and of ACS3-HMAC-SHA256, whichever a request uses: whose key it
+is, `identity.authentication` says. A body whose digest was signed is compared with it when it is read (`fc.body`).
 """
 
 import hmac
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from urllib.parse import unquote_plus
 
 import msgspec
 
-from sesame.fc.auth import signature
+from sesame.fc.auth import acs_signature, signature
 from sesame.fc.auth.request_head import RequestHead
 from sesame.fc.auth.signature import Signed
 from sesame.fc.refusals import (
@@ -32,6 +33,9 @@ DATE_BYTES_MAX = 64
 _LINK_KEY_ID, _LINK_EXPIRES, _LINK_TOKEN = b"x-fc-access-key-id", b"x-fc-expires", b"x-fc-security-token"
 _EXPIRES_DIGITS = 12
 _PROVEN = "proven"
+# In the memory of a head: the SHA-256 that the body must have, in hex; absent where no digest was signed.
+BODY_SHA256 = "body_sha256"
+_ACS_DATE_FORM = "%Y-%m-%dT%H:%M:%SZ"
 _DAY_S = 86_400
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MONTHS = {name: number for number, name in enumerate(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
@@ -56,7 +60,7 @@ class _Proof(msgspec.Struct, frozen=True):
 
 
 class Verifier:
-    """Checks signatures of the FC header scheme (reference/api.md §1.1). `wall_clock` gives Unix seconds.
+    """Checks signatures (reference/api.md §1.1, §1.2). `wall_clock` gives Unix seconds.
 
     Refusals come in this order: a header is missing; the Authorization header is not of the scheme; the key is not
     known; the token does not hold; the date cannot be read; the signature differs; the clocks differ; the account
@@ -83,6 +87,8 @@ class Verifier:
             caller = self._identify(proof.access_key_id, proof.token)
             if caller.secret == proof.secret and abs(self._wall_clock() - proof.signed_at) <= limits.CLOCK_SKEW_S:
                 return _of_its_account(request, caller)
+        if _is_acs(request):
+            return self._verify_acs(request, query)
         caller, claimed = self._presented(request)
         try:
             signed_at = self._proven_at(request, caller, claimed, _resources(request.raw_path))
@@ -90,9 +96,42 @@ class Verifier:
             # As `do_http_request` of the Python SDK signs.
             with_query = signature.trigger_resources(request.raw_path, query)
             signed_at = self._proven_at(request, caller, claimed, with_query)
-        self._check_clock(request, signed_at)
+        self._check_clock(_date_of(request), signed_at)
         caller = _of_its_account(request, caller)
         token = request.security_token.decode("latin-1")
+        request.memory[_PROVEN] = _Proof(caller.access_key_id, token, caller.secret, signed_at)
+        return caller
+
+    def _verify_acs(self, request: RequestHead, query: bytes) -> Caller:
+        """By the headers that the request itself says it signed: clients differ in which."""
+        authorization = acs_signature.parse(request.authorization or b"")
+        if authorization is None:
+            raise InvalidArgument.of("Authorization", acs_signature.FORM, _shown(request.authorization or b""))
+        sent = dict(request.headers)
+        for name in (acs_signature.DATE, acs_signature.BODY_SHA256):
+            if name not in sent:
+                raise MissingRequiredHeader(name.decode())
+        signed_on, digest = sent[acs_signature.DATE], sent[acs_signature.BODY_SHA256].lower()
+        if not authorization.signs(acs_signature.DATE):
+            named = _shown(authorization.signed_headers)
+            raise InvalidArgument.of("SignedHeaders", f"names with {acs_signature.DATE.decode()} among them", named)
+        token = sent.get(acs_signature.TOKEN, request.security_token).decode("latin-1")
+        caller = self._identify(authorization.access_key_id, token)
+        signed_at = _read_acs_date(signed_on)
+        if signed_at is None:
+            raise InvalidArgument.of(
+                acs_signature.DATE.decode(), "a time in UTC, such as '2020-10-10T10:10:10Z'", _shown(signed_on)
+            )
+        signed = acs_signature.Request(
+            request.method, request.raw_path, query, request.headers, sent[acs_signature.BODY_SHA256]
+        )
+        text = acs_signature.string_to_sign(signed, authorization.signed_headers)
+        made = signature.hex_with(self._keys.of(caller.access_key_id, caller.secret), text)
+        if not hmac.compare_digest(made, authorization.signature):
+            raise SignatureNotMatch
+        self._check_clock(signed_on, signed_at)
+        caller = _of_its_account(request, caller)
+        request.memory[BODY_SHA256] = digest
         request.memory[_PROVEN] = _Proof(caller.access_key_id, token, caller.secret, signed_at)
         return caller
 
@@ -102,8 +141,10 @@ class Verifier:
         items = _own_items(query)
         if signature.SIGNATURE_ITEM in items:
             return self._verify_link(request, items, resources)
+        if _is_acs(request):
+            return self._verify_acs(request, query)
         caller, claimed = self._presented(request, _token(request, items))
-        self._check_clock(request, self._proven_at(request, caller, claimed, resources))
+        self._check_clock(_date_of(request), self._proven_at(request, caller, claimed, resources))
         return _of_its_account(request, caller)
 
     def _presented(self, request: RequestHead, token: str | None = None) -> tuple[Caller, bytes]:
@@ -129,10 +170,10 @@ class Verifier:
         self._last_date = (signed_on, signed_at)
         return signed_at
 
-    def _check_clock(self, request: RequestHead, signed_at: float) -> None:
+    def _check_clock(self, signed_on: bytes, signed_at: float) -> None:
         if abs(self._wall_clock() - signed_at) > limits.CLOCK_SKEW_S:
             raise AccessDenied(
-                f"the request was signed for '{_shown(_date_of(request))}', which differs by more than "
+                f"the request was signed for '{_shown(signed_on)}', which differs by more than "
                 f"{limits.CLOCK_SKEW_S // 60} minutes from this server's clock; check the clock of your machine"
             )
 
@@ -190,12 +231,18 @@ def _date_of(request: RequestHead) -> bytes:
     return (request.date if request.date is not None else request.fc_date) or b""
 
 
+def _is_acs(request: RequestHead) -> bool:
+    return request.authorization is not None and request.authorization.startswith(acs_signature.FAMILY)
+
+
 def _split(authorization: bytes) -> tuple[str, bytes]:
     """`FC id:signature` → id and signature."""
     access_key_id, colon, claimed = authorization[len(SCHEME) :].partition(b":")
     if not authorization.startswith(SCHEME) or not colon or not access_key_id:
         raise InvalidArgument.of(
-            "Authorization", "'FC {accessKeyId}:{signature}'", _shown(authorization.partition(b" ")[0])
+            "Authorization",
+            f"'FC {{accessKeyId}}:{{signature}}' or {acs_signature.FORM}",
+            _shown(authorization.partition(b" ")[0]),
         )
     return access_key_id.decode("latin-1"), claimed
 
@@ -251,6 +298,14 @@ def _read_date(text: bytes) -> float | None:
                 return day * _DAY_S + hour * 3600 + minute * 60 + second
         return unix_time(text.decode("ascii"))
     except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _read_acs_date(text: bytes) -> float | None:
+    """Unix seconds, or None for what is no such time."""
+    try:
+        return datetime.strptime(text.decode("ascii"), _ACS_DATE_FORM).replace(tzinfo=UTC).timestamp()
+    except ValueError:
         return None
 
 

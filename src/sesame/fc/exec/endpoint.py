@@ -74,7 +74,7 @@ class ExecEndpoint:
 
     async def _exec(self, request_id: str, head: RequestHead, websocket: WebSocket, face: Face) -> None:
         request = websocket.request
-        self._permissions.require(self._verifier.verify(head), head, request, "GET")
+        self._permissions.require(self._verifier.verify(head, request.query), head, request, "GET")
         place = face.version.naming.instance(request.raw_path, request.query)
         if place is None:
             raise PathNotSupported("GET", targets.segment(request.raw_path))

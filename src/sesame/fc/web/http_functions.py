@@ -18,6 +18,7 @@ from sesame.fc.async_invoke import AsyncRequest
 from sesame.fc.auth.permissions import Permissions
 from sesame.fc.auth.request_head import head_of
 from sesame.fc.auth.verifier import Verifier
+from sesame.fc.body import body_if_here
 from sesame.fc.headers import CONTENT_LENGTH, Headers
 from sesame.fc.invoke import Invoker
 from sesame.fc.refusals import AccessDenied, ApiError, InvalidArgument, PathNotSupported
@@ -87,7 +88,7 @@ class HttpFunctions:
             )
             return
         async_invoke.refuse_options(head)
-        body = exchange.body_if_here()
+        body = body_if_here(exchange)
         if body is None:
             body = await self._invoker.read_event(way.target, exchange)
         params, tracing = _params(way, request), tracing_of(head)

@@ -1,0 +1,76 @@
+"""Computes signatures of ACS3-HMAC-SHA256, with which clients of the API versions after 2016-08-15 sign.
+
+Called by `fc.auth.verifier`. Pure functions over bytes (reference/api.md §1.2).
+"""
+
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from urllib.parse import parse_qsl, quote
+
+import msgspec
+
+SCHEME = b"ACS3-HMAC-SHA256"
+# The others of the family are not accepted, and refused with the form of this one.
+FAMILY = b"ACS3-"
+DATE, BODY_SHA256, TOKEN = b"x-acs-date", b"x-acs-content-sha256", b"x-acs-security-token"
+FORM = "'ACS3-HMAC-SHA256 Credential={accessKeyId},SignedHeaders={names},Signature={hex}'"
+_PARTS = re.compile(rb"Credential=([^,\s]+),\s*SignedHeaders=([^,\s]+),\s*Signature=([0-9A-Fa-f]{64})\Z")
+
+
+class Authorization(msgspec.Struct, frozen=True):
+    """What an Authorization header of the scheme says; `signed_headers` as sent."""
+
+    access_key_id: str
+    signed_headers: bytes
+    signature: bytes
+
+    def signs(self, name: bytes) -> bool:
+        return name in self.signed_headers.lower().split(b";")
+
+
+def parse(authorization: bytes) -> Authorization | None:
+    """None for a header of another form."""
+    found = _PARTS.match(authorization[len(SCHEME) :].lstrip(b" "))
+    if not authorization.startswith(SCHEME + b" ") or found is None:
+        return None
+    return Authorization(found[1].decode("latin-1"), found[2], found[3].lower())
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What is signed of a request: path and query as sent, names of headers in lower case."""
+
+    method: bytes
+    raw_path: bytes
+    query: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+    body_sha256: bytes
+
+
+def string_to_sign(request: Request, signed_headers: bytes) -> bytes:
+    """`signed_headers` says which headers were signed, as the client names them."""
+    canonical = b"%b\n%b\n%b\n%b\n%b\n%b" % (
+        request.method,
+        request.raw_path,
+        canonical_query(request.query),
+        canonical_headers(request.headers, signed_headers.lower().split(b";")),
+        signed_headers,
+        request.body_sha256,
+    )
+    return b"%b\n%b" % (SCHEME, sha256(canonical).hexdigest().encode())
+
+
+def canonical_query(query: bytes) -> bytes:
+    """Items by name, names as they are, values encoded as RFC 3986 does: on the wire a space may be a plus."""
+    items = sorted(parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="surrogateescape"))
+    text = "&".join(f"{name}={quote(value, safe='~', errors='surrogateescape')}" for name, value in items)
+    return text.encode("utf-8", "surrogateescape")
+
+
+def canonical_headers(headers: Sequence[tuple[bytes, bytes]], names: Sequence[bytes]) -> bytes:
+    """`name:value` and LF for each; of a header that was sent more than once, its values sorted."""
+    values: dict[bytes, list[bytes]] = {name: [] for name in names}
+    for name, value in headers:
+        if name in values:
+            values[name].append(value.strip())
+    return b"".join(b"%b:%b\n" % (name, b",".join(sorted(values[name]))) for name in names)

@@ -1,0 +1,178 @@
+"""ACS3-HMAC-SHA256: what the official SDKs sign is accepted, by whichever headers they sign; a changed byte is not."""
+
+import hmac
+from hashlib import sha256
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote_plus
+
+import pytest
+from alibabacloud_openapi_util.client import Client
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.fc.test_auth import KEY, LENT, NOW, THE_ACCOUNT, verifier
+from tests.support.exchanges import FakeExchange
+
+from sesame.fc.auth import acs_signature
+from sesame.fc.auth.request_head import head_of, read_request
+from sesame.fc.auth.verifier import BODY_SHA256
+from sesame.fc.body import body_if_here, read_body
+from sesame.fc.refusals import (
+    AccessDenied,
+    InvalidAccessKeyID,
+    InvalidArgument,
+    MissingRequiredHeader,
+    SignatureNotMatch,
+)
+from sesame.http.request import Request
+from sesame.model.role import PrincipalKind
+
+DATE = "2023-11-14T22:13:20Z"
+PATH = "/2021-04-06/services/demo/functions"
+EMPTY = sha256(b"").hexdigest()
+STRANGER = f"ACS3-HMAC-SHA256 Credential=no,SignedHeaders=x-acs-date,Signature={EMPTY}"
+
+
+def headers(**more: str) -> dict[str, str]:
+    return {
+        "host": "127.0.0.1:9000",
+        "x-acs-action": "ListFunctions",
+        "x-acs-date": DATE,
+        "x-acs-content-sha256": EMPTY,
+    } | {name.replace("_", "-"): value for name, value in more.items()}
+
+
+def signed(
+    method: str = "GET", query: dict[str, str] | None = None, *, key: Any = KEY, path: str = PATH, **more: str
+) -> dict[str, str]:
+    """As the SDK for Python signs: every header that it sets."""
+    sent = headers(**more)
+    request = SimpleNamespace(method=method, pathname=path, query=query or {}, headers=sent)
+    digest = sent["x-acs-content-sha256"]
+    made = Client.get_authorization(request, "ACS3-HMAC-SHA256", digest, key.access_key_id, key.secret)
+    return sent | {"authorization": made}
+
+
+def signed_some(names: str, **more: str) -> dict[str, str]:
+    """As other SDKs sign: only some headers."""
+    sent = headers(**more)
+    request = acs_signature.Request(b"GET", PATH.encode(), b"", _pairs(sent), EMPTY.encode())
+    text = acs_signature.string_to_sign(request, names.encode())
+    made = hmac.new(KEY.secret.encode(), text, sha256).hexdigest()
+    sent["authorization"] = f"ACS3-HMAC-SHA256 Credential={KEY.access_key_id},SignedHeaders={names},Signature={made}"
+    return sent
+
+
+def _pairs(sent: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode("latin-1")) for name, value in sent.items()]
+
+
+def verify(sent: dict[str, str], method: str = "GET", query: str = "", path: str = PATH, now: float = NOW) -> Any:
+    return verifier(now).verify(read_request(method, path.encode(), _pairs(sent)), query.encode())
+
+
+def test_what_the_sdk_signs_is_accepted() -> None:
+    assert verify(signed()) == THE_ACCOUNT
+    assert verify(signed(accept="application/json", x_fc_log_type="Tail")) == THE_ACCOUNT
+    assert verify(signed(path="/2021-04-06/services/a%20b"), path="/2021-04-06/services/a%20b") == THE_ACCOUNT
+
+
+def test_the_scheme_holds_on_every_path() -> None:
+    path = "/2016-08-15/services"
+    assert verify(signed(path=path), path=path) == THE_ACCOUNT
+    head = read_request("GET", path.encode(), _pairs(signed(path=path)))
+    assert verifier().verify_trigger(head, b"") == THE_ACCOUNT
+
+
+@pytest.mark.parametrize("wire", ["a=x%20y&prefix=%E4%B8%AD~", "prefix=%E4%B8%AD%7E&a=x+y"])
+def test_the_query_is_signed_however_it_is_encoded(wire: str) -> None:
+    sent = signed(query={"prefix": "中~", "a": "x y"})
+    assert verify(sent, query=wire) == THE_ACCOUNT
+    with pytest.raises(SignatureNotMatch):
+        verify(sent, query=wire + "&limit=3")
+
+
+def test_only_the_named_headers_count() -> None:
+    sent = signed_some("host;x-acs-action;x-acs-content-sha256;x-acs-date")
+    assert verify(sent) == THE_ACCOUNT
+    assert verify(sent | {"x-fc-log-type": "Tail"}) == THE_ACCOUNT
+    with pytest.raises(SignatureNotMatch):
+        verify(sent | {"x-acs-action": "DeleteService"})
+    with pytest.raises(InvalidArgument, match=r"SignedHeaders .*x-acs-date among them"):
+        verify(signed_some("host"))
+
+
+def test_a_token_counts() -> None:
+    class Lent:
+        access_key_id, secret = LENT.access_key_id, LENT.access_key_secret
+
+    caller = verify(signed(key=Lent, x_acs_security_token=LENT.security_token))
+    assert caller.principal.kind is PrincipalKind.ROLE
+    with pytest.raises(MissingRequiredHeader):
+        verify(signed(key=Lent))
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind"),
+    [
+        ({"x-acs-date": ""}, InvalidArgument),
+        ({"x-acs-date": "2023-11-14T22:13:21Z"}, SignatureNotMatch),
+        ({"x-acs-content-sha256": sha256(b"x").hexdigest()}, SignatureNotMatch),
+        ({"host": "elsewhere"}, SignatureNotMatch),
+        ({"authorization": "ACS3-HMAC-SHA256 Credential=nobody"}, InvalidArgument),
+        ({"authorization": "ACS3-RSA-SHA256 Credential=a,SignedHeaders=b,Signature=c"}, InvalidArgument),
+        (
+            {"authorization": f"ACS3-HMAC-SHA256 Credential=no,SignedHeaders=x-acs-date,Signature={EMPTY}"},
+            InvalidAccessKeyID,
+        ),
+    ],
+)
+def test_what_is_changed_is_refused(changed: dict[str, str], kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        verify(signed() | changed)
+
+
+@pytest.mark.parametrize("name", ["x-acs-date", "x-acs-content-sha256"])
+def test_headers_that_must_be_there(name: str) -> None:
+    sent = signed()
+    del sent[name]
+    with pytest.raises(MissingRequiredHeader, match=name):
+        verify(sent)
+
+
+def test_the_clocks_must_agree() -> None:
+    with pytest.raises(AccessDenied, match="differs by more than 15 minutes"):
+        verify(signed(), now=NOW + 16 * 60)
+
+
+def _exchange(body: bytes, signed_body: bytes, *, proven: bool = True) -> FakeExchange:
+    sent = signed("POST", x_acs_content_sha256=sha256(signed_body).hexdigest().upper())
+    target = (PATH.encode(), b"")
+    request = Request("POST", target, tuple(_pairs(sent)), "1.1", ("http", ("", 0), ("", 0)))
+    if proven:
+        verifier().verify(head_of(request), b"")
+    return FakeExchange(request, [body])
+
+
+@pytest.mark.parametrize("size", [0, 10, 300_000])
+async def test_a_body_must_be_the_one_that_was_signed(size: int) -> None:
+    body = b"x" * size
+    assert await read_body(_exchange(body, body), 400_000) == body
+    assert body_if_here(_exchange(body, body)) in (body, None)
+    with pytest.raises(SignatureNotMatch):
+        await read_body(_exchange(body + b"y", body), 400_000)
+    assert await read_body(_exchange(body + b"y", body, proven=False), 400_000) == body + b"y"
+
+
+def test_heads_of_other_schemes_ask_nothing_of_the_body() -> None:
+    head = read_request("GET", PATH.encode(), _pairs(headers()))
+    assert BODY_SHA256 not in head.memory
+
+
+words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+
+
+@given(st.dictionaries(words.filter(lambda text: text.isalnum() and text.isascii()), words, max_size=4))
+def test_any_query_that_the_sdk_signs_is_accepted(query: dict[str, str]) -> None:
+    wire = "&".join(f"{name}={quote_plus(value)}" for name, value in query.items())
+    assert verify(signed(query=query), query=wire) == THE_ACCOUNT
