@@ -23,7 +23,6 @@ from sesame.control.versions import Versions
 from sesame.model.arn import Arns
 from sesame.model.errors import OBJECT, NotFound, Unusable
 from sesame.model.kinds import KINDS
-from sesame.model.owner import VersionOwner
 from sesame.store.catalog import Catalog
 from sesame.store.packages.packages import Packages
 from sesame.store.sql.database import Database
@@ -80,12 +79,10 @@ class Account:
         return Triggers(self.catalog, ARNS)
 
     async def publish(self, description: str = "", service: str = "s") -> str:
-        return (await self.versions.publish(VersionOwner.service(service), PublishInput(description=description))).name
+        return (await self.versions.publish(service, PublishInput(description=description))).name
 
     async def alias(self, name: str, version: str, service: str = "s", **values: Any) -> None:
-        await self.aliases.create(
-            VersionOwner.service(service), AliasInput(alias_name=name, version_id=version, **values)
-        )
+        await self.aliases.create(service, AliasInput(alias_name=name, version_id=version, **values))
 
     async def service(self, name: str = "s", **values: Any) -> None:
         await self.services.create(ServiceInput(service_name=name, **values), by=THE_ACCOUNT)

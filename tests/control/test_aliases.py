@@ -12,10 +12,9 @@ from tests.support.refusals import refused
 from tests.support.requesters import THE_ACCOUNT
 
 from sesame.control.inputs import AliasInput, Listing, ServiceInput
-from sesame.model.owner import VersionOwner
 
-S = VersionOwner.service("s")
-X = VersionOwner.service("x")
+S = "s"
+X = "x"
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,6 @@ from sesame.model.async_invocation import AsyncQuery, Ending, InvocationMeta, Ne
 from sesame.model.configs import Destination, DestinationConfig
 from sesame.model.errors import AlreadyExists, Invalid, NotFound
 from sesame.model.invocation import Target
-from sesame.model.owner import VersionOwner
 from sesame.store.queue.queue import InvocationQueue
 
 TARGET = Target("s", "LATEST", "f")
@@ -185,7 +184,7 @@ async def test_functions_in_order_page_by_page(kept: Kept) -> None:
     configs = AsyncConfigs(kept.account.catalog, ARNS)
     await configs.put("s-1", "a", "", AsyncConfigInput(stateful_invocation=True))
     await configs.put("s", "b", "", AsyncConfigInput(stateful_invocation=True))
-    await kept.account.versions.publish(VersionOwner.service("s"), PublishInput())
+    await kept.account.versions.publish("s", PublishInput())
     for qualifier in ("LATEST", "1"):
         target = Target("s", qualifier, "f")
         await kept.invocations.accept(

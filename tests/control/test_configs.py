@@ -28,9 +28,8 @@ from sesame.model.configs import (
 )
 from sesame.model.errors import Invalid, NotFound
 from sesame.model.invocation import Target
-from sesame.model.owner import VersionOwner
 
-S = VersionOwner.service("s")
+S = "s"
 
 MNS = Destination("acs:mns:cn-hangzhou:123:/queues/qx/messages")
 START, END = "2020-10-10T10:10:10Z", "2030-10-10T10:10:10Z"

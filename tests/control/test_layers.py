@@ -14,9 +14,8 @@ from tests.support.requesters import THE_ACCOUNT
 from sesame.control.cleanup import live_packages
 from sesame.control.inputs import CodeInput, FunctionInput, LayerInput, Listing
 from sesame.model import records
-from sesame.model.owner import VersionOwner
 
-S = VersionOwner.service("s")
+S = "s"
 
 LIBRARY = LayerInput(code=code_of(OTHER), description="d", compatible_runtime=("python3", "nodejs12", "python2.7"))
 

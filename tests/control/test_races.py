@@ -23,10 +23,9 @@ from sesame.control.inputs import (
 from sesame.control.provision_configs import ProvisionConfigs
 from sesame.model import records
 from sesame.model.errors import AlreadyExists, NotEmpty, NotFound, PreconditionFailed, Unchanged
-from sesame.model.owner import VersionOwner
 from sesame.model.records import Record
 
-S = VersionOwner.service("s")
+S = "s"
 
 CALLERS = 8
 

@@ -14,10 +14,9 @@ from tests.support.requesters import THE_ACCOUNT
 from sesame.control.cleanup import live_packages
 from sesame.control.inputs import FunctionInput, Listing, PublishInput, ServiceInput
 from sesame.model import records
-from sesame.model.owner import VersionOwner
 
-S = VersionOwner.service("s")
-X = VersionOwner.service("x")
+S = "s"
+X = "x"
 
 
 @pytest.fixture(autouse=True)

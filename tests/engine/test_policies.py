@@ -4,12 +4,13 @@ Run by pytest.
 Never starts a process.
 """
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.engine.conftest import Engine, build
 
 from sesame.engine.instance import Instance, State
-from sesame.engine.policies import Caps, expired, to_freeze, victims
+from sesame.engine.policies import Caps, expired, no_capacity_for, to_freeze, victims
 from sesame.model import limits
 from sesame.model.invocation import Target
 
@@ -84,3 +85,17 @@ def test_time_alone_decides_what_expires_and_what_freezes(members: list[tuple[st
     for instance in idle:
         instance.frozen = True
     assert to_freeze(idle, now, CAPS.freeze_after_s) == []
+
+
+def test_a_reserved_concurrency_counts_all_versions() -> None:
+    engine = deployed()
+    members = [("a", State.BUSY, 0.0), ("a", State.IDLE, 0.0)]
+    instances = crowd(engine, members)
+    snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "a"))
+    reserved = msgspec.structs.replace(
+        snapshot, version_id="1", limits=msgspec.structs.replace(snapshot.limits, reserved=2)
+    )
+    assert victims(instances, reserved, CAPS, memory_mb(instances)) == [instances[1]]
+    assert "limit of 2" in victims([instances[0]] * 2, reserved, CAPS, 256)
+    assert no_capacity_for(reserved, [snapshot, snapshot], CAPS)
+    assert no_capacity_for(reserved, [snapshot], CAPS) is None

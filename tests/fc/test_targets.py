@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sesame.fc.refusals import InvalidArgument
-from sesame.fc.targets import Place, QualifierInPath, QualifierInQuery
+from sesame.fc.targets import Naming, Place, QualifierInPath, QualifierInQuery
+from sesame.model.errors import NotFound
 from sesame.model.invocation import Target
 
 PATH, QUERY = QualifierInPath(), QualifierInQuery()
@@ -110,3 +111,12 @@ def test_instances_in_paths(path: str, query: str, place: Place | None) -> None:
 def test_instances_of_a_qualifier_in_the_query() -> None:
     path = b"/2021-04-06/services/s/functions/f/instances/i/exec"
     assert QUERY.instance(path, b"command=ls&qualifier=live") == Place(Target("s", "live", "f"), "i")
+
+
+@pytest.mark.parametrize("naming", [PATH, QUERY])
+@pytest.mark.parametrize("path", ["$f", "%24f.1"])
+def test_the_owner_of_a_single_function_is_no_service(naming: Naming, path: str) -> None:
+    with pytest.raises(NotFound):
+        naming.invoked(f"/2016-08-15/services/{path}/functions/f/invocations".encode(), b"")
+    with pytest.raises(NotFound):
+        naming.qualified("$f", b"")

@@ -14,7 +14,6 @@ from sesame.control.views import existing
 from sesame.model import limits, records
 from sesame.model.alias import Alias
 from sesame.model.errors import AlreadyExists, Invalid, Missing, NotFound
-from sesame.model.owner import VersionOwner
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
@@ -25,7 +24,7 @@ class Aliases:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    async def create(self, owner: VersionOwner, sent: AliasInput) -> Record:
+    async def create(self, owner: str, sent: AliasInput) -> Record:
         """Raises `Rejected`, `NotFound` or `AlreadyExists`."""
         name = "" if sent.alias_name is UNSET else sent.alias_name
         checks.name("alias_name", name, limits.ALIAS_NAME, ALIAS_NAME_CHARS)
@@ -37,20 +36,20 @@ class Aliases:
 
         def edit(tx: Transaction) -> Record:
             _check(tx, owner, alias)
-            if tx.get(records.ALIAS, owner.key, name) is not None:
-                raise AlreadyExists(records.ALIAS, name, (owner.name,))
-            return tx.put(records.ALIAS, owner.key, name, alias)
+            if tx.get(records.ALIAS, owner, name) is not None:
+                raise AlreadyExists(records.ALIAS, name, (owner,))
+            return tx.put(records.ALIAS, owner, name, alias)
 
         return await self._catalog.edit(edit)
 
-    async def get(self, owner: VersionOwner, alias: str) -> Record:
+    async def get(self, owner: str, alias: str) -> Record:
         existing(self._catalog, owner)
-        record = self._catalog.get(records.ALIAS, owner.key, alias)
+        record = self._catalog.get(records.ALIAS, owner, alias)
         if record is None:
-            raise NotFound(records.ALIAS, alias, (owner.name,))
+            raise NotFound(records.ALIAS, alias, (owner,))
         return record
 
-    async def update(self, owner: VersionOwner, alias: str, sent: AliasInput, if_match: str | None = None) -> Record:
+    async def update(self, owner: str, alias: str, sent: AliasInput, if_match: str | None = None) -> Record:
         """What was not sent stays; an empty map of weights ends a canary."""
 
         def edit(tx: Transaction) -> Record:
@@ -58,28 +57,28 @@ class Aliases:
             checks.precondition(former, if_match)
             merged = _merged(former.document, sent)
             _check(tx, owner, merged, moved=merged.version_id != former.document.version_id)
-            return tx.put(records.ALIAS, owner.key, alias, merged)
+            return tx.put(records.ALIAS, owner, alias, merged)
 
         return await self._catalog.edit(edit)
 
-    async def delete(self, owner: VersionOwner, alias: str, if_match: str | None = None) -> None:
+    async def delete(self, owner: str, alias: str, if_match: str | None = None) -> None:
         def edit(tx: Transaction) -> None:
             checks.precondition(_existing(tx, owner, alias), if_match)
-            tx.delete(records.ALIAS, owner.key, alias)
+            tx.delete(records.ALIAS, owner, alias)
             forget_qualifier(tx, owner, alias)
 
         await self._catalog.edit(edit)
 
-    async def list(self, owner: VersionOwner, wanted: Listing) -> Page:
+    async def list(self, owner: str, wanted: Listing) -> Page:
         existing(self._catalog, owner)
-        return page_of(self._catalog, records.ALIAS, owner.key, wanted)
+        return page_of(self._catalog, records.ALIAS, owner, wanted)
 
 
-def _existing(tx: Transaction, owner: VersionOwner, alias: str) -> Record:
+def _existing(tx: Transaction, owner: str, alias: str) -> Record:
     existing(tx, owner)
-    record = tx.get(records.ALIAS, owner.key, alias)
+    record = tx.get(records.ALIAS, owner, alias)
     if record is None:
-        raise NotFound(records.ALIAS, alias, (owner.name,))
+        raise NotFound(records.ALIAS, alias, (owner,))
     return record
 
 
@@ -94,17 +93,17 @@ def _merged(alias: Alias, sent: AliasInput) -> Alias:
     return msgspec.structs.replace(alias, **changes)
 
 
-def _check(tx: Transaction, owner: VersionOwner, alias: Alias, *, moved: bool = True) -> None:
+def _check(tx: Transaction, owner: str, alias: Alias, *, moved: bool = True) -> None:
     """A version may be gone from under an alias; only what it is moved to must exist."""
     existing(tx, owner)
     checks.description(alias.description)
-    if moved and tx.get(records.VERSION, owner.key, alias.version_id) is None:
-        raise NotFound(records.VERSION, alias.version_id, (owner.name,))
+    if moved and tx.get(records.VERSION, owner, alias.version_id) is None:
+        raise NotFound(records.VERSION, alias.version_id, (owner,))
     weights = alias.additional_version_weight or {}
     for version, weight in weights.items():
         # Also the alias' own version is accepted (reference/api.md §3.4, §8.6).
         checks.between("additional_version_weight", weight, 0, 1)
-        if version != alias.version_id and tx.get(records.VERSION, owner.key, version) is None:
-            raise NotFound(records.VERSION, version, (owner.name,))
+        if version != alias.version_id and tx.get(records.VERSION, owner, version) is None:
+            raise NotFound(records.VERSION, version, (owner,))
     if sum(weights.values()) > 1:
         raise Invalid("additional_version_weight", "weights of at most 1 in all", sum(weights.values()))

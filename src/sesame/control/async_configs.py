@@ -6,13 +6,12 @@ Called by the endpoints, which it answers with records. `control.async_policies`
 from sesame.control import checks
 from sesame.control.inputs import AsyncConfigInput, Listing, Page
 from sesame.control.listing import page_of, page_of_all
-from sesame.control.views import function_view, owned_function
+from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model.arn import Arns
 from sesame.model.configs import AsyncConfig, Destination, DestinationConfig, async_config_name
 from sesame.model.destinations import expected_instead, without_password
 from sesame.model.errors import Invalid, NotFound
-from sesame.model.owner import VersionOwner
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
@@ -40,7 +39,7 @@ class AsyncConfigs:
 
         def edit(tx: Transaction) -> Record:
             # Once more: it may have been deleted meanwhile, and a configuration must not outlive its function.
-            owned_function(tx, VersionOwner.service(service), function, qualifier)
+            function_view(tx, service, function, qualifier)
             return tx.put(records.ASYNC_CONFIG, service, name, config)
 
         return await self._catalog.edit(edit)

@@ -26,6 +26,7 @@ from sesame.control.trigger_firing import TriggerFiring
 from sesame.control.triggers import Triggers
 from sesame.control.versions import Versions
 from sesame.control.vpc import VpcBindings
+from sesame.control.whole_functions import WholeFunctions
 from sesame.model.arn import Arns
 from sesame.store.catalog import Catalog
 
@@ -52,6 +53,7 @@ class Control:
 
     services: Services
     functions: Functions
+    whole_functions: WholeFunctions
     versions: Versions
     aliases: Aliases
     triggers: Triggers
@@ -71,11 +73,13 @@ class Control:
     @classmethod
     def over(cls, catalog: Catalog, needs: Needs) -> "Control":
         code = needs.code
+        services, functions = Services(catalog, needs.check_role), Functions(catalog, code)
         async_configs = AsyncConfigs(catalog, needs.arns)
         invocations = AsyncInvocations(catalog, needs.queue, AsyncPolicies(catalog).policy_of, needs.wall_clock)
         return cls(
-            services=Services(catalog, needs.check_role),
-            functions=Functions(catalog, code),
+            services=services,
+            functions=functions,
+            whole_functions=WholeFunctions(catalog, functions, services),
             versions=Versions(catalog),
             aliases=Aliases(catalog),
             triggers=Triggers(catalog, needs.arns),

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from sesame.model import limits, records
 from sesame.model.configs import AsyncConfig, ProvisionConfig
-from sesame.model.owner import VersionOwner
 from sesame.store.catalog import Transaction
 
 _OF_A_SERVICE = (records.ASYNC_CONFIG, records.PROVISION_CONFIG, records.VPC_BINDING)
@@ -25,13 +24,14 @@ def forget_service(tx: Transaction, service: str) -> None:
 def forget_function(tx: Transaction, service: str, function: str) -> None:
     """The settings of the present function; versions keep theirs."""
     _forget_configs(tx, service, lambda config: (config.function, config.qualifier) == (function, limits.LATEST))
-    if tx.get(records.RECORDING_CONFIG, service, function) is not None:
-        tx.delete(records.RECORDING_CONFIG, service, function)
+    for kind in (records.RECORDING_CONFIG, records.FUNCTION_STATE):
+        if tx.get(kind, service, function) is not None:
+            tx.delete(kind, service, function)
 
 
-def forget_qualifier(tx: Transaction, owner: VersionOwner, qualifier: str) -> None:
+def forget_qualifier(tx: Transaction, owner: str, qualifier: str) -> None:
     """The settings of every function of the owner under a version or an alias."""
-    _forget_configs(tx, owner.key, lambda config: config.qualifier == qualifier)
+    _forget_configs(tx, owner, lambda config: config.qualifier == qualifier)
 
 
 def _forget_configs(tx: Transaction, parent: str, is_gone: Callable[[AsyncConfig | ProvisionConfig], bool]) -> None:

@@ -4,6 +4,7 @@ Called by the endpoints; answers with records. The engine sees the catalog chang
 """
 
 import uuid
+from collections.abc import Callable
 
 import msgspec
 from msgspec import UNSET
@@ -15,9 +16,9 @@ from sesame.control.function_checks import check_function
 from sesame.control.inputs import CodeInput, FunctionInput, Listing, Page
 from sesame.control.layers import check_layers_exist
 from sesame.control.requester import Requester, require_pass_role
-from sesame.control.views import function_view, functions_view, service_view
+from sesame.control.views import existing, function_view, functions_view
 from sesame.model import limits, records
-from sesame.model.errors import AlreadyExists, Missing, NotEmpty, NotFound, Unusable
+from sesame.model.errors import AlreadyExists, Missing, NotEmpty, Unusable
 from sesame.model.function import Function, InstanceLifecycleConfig, LifecycleHook, Package
 from sesame.model.records import Record
 from sesame.model.trigger import trigger_parent
@@ -28,7 +29,9 @@ DEFAULT_INSTANCE_TYPE = "e1"
 IMAGE_RUNTIME = "custom-container"
 # A function whose code is an image has no package.
 NO_PACKAGE = Package(sha256="", checksum="", size_bytes=0)
-_NOT_PLAIN = {"function_name", "code", "expected_checksum", "instance_lifecycle_config"}
+# Something else that one transaction does with a change of a function.
+Along = Callable[[Transaction], object]
+_NOT_PLAIN = {"function_name", "code", "expected_checksum", "instance_lifecycle_config", "later"}
 _OBJECTS = {"custom_container_config", "custom_runtime_config", "custom_health_check_config", "custom_dns"}
 
 
@@ -37,13 +40,17 @@ class Functions:
         self._catalog = catalog
         self._code = code
 
-    async def create(self, service: str, sent: FunctionInput, *, by: Requester) -> Record:
-        """Raises `Rejected`, `NotFound` or `AlreadyExists`."""
+    async def create(self, service: str, sent: FunctionInput, *, by: Requester, along: Along | None = None) -> Record:
+        """Raises `Rejected`, `NotFound` or `AlreadyExists`.
+
+        `along` comes first in the transaction, and makes an owner that is not there.
+        """
         require_pass_role(by, sent)
         name = _required("function_name", sent.function_name)
         checks.name("function_name", name, limits.FUNCTION_NAME, FUNCTION_NAME_CHARS)
         runtime, handler = _required("runtime", sent.runtime), _required("handler", sent.handler)
-        service_view(self._catalog, service)
+        if along is None:
+            existing(self._catalog, service)
         if self._catalog.get(records.FUNCTION, service, name) is not None:
             raise AlreadyExists(records.FUNCTION, name, (service,))
         draft = Function(
@@ -57,8 +64,9 @@ class Functions:
         function = draft if package is None else msgspec.structs.replace(draft, package=package)
 
         def edit(tx: Transaction) -> Record:
-            if tx.get(records.SERVICE, "", service) is None:
-                raise NotFound(records.SERVICE, service)
+            if along is not None:
+                along(tx)
+            existing(tx, service)
             if tx.get(records.FUNCTION, service, name) is not None:
                 raise AlreadyExists(records.FUNCTION, name, (service,))
             check_layers_exist(tx, function.runtime, function.layers)
@@ -73,9 +81,19 @@ class Functions:
         return function_view(self._catalog, service, function, qualifier)
 
     async def update(
-        self, service: str, function: str, sent: FunctionInput, if_match: str | None = None, *, by: Requester
+        self,
+        service: str,
+        function: str,
+        sent: FunctionInput,
+        if_match: str | None = None,
+        *,
+        by: Requester,
+        along: Along | None = None,
     ) -> Record:
-        """What was not sent stays; environment and layers are replaced whole. Code is unpacked before the change."""
+        """What was not sent stays; environment and layers are replaced whole. Code is unpacked before the change.
+
+        `along` comes first in the transaction.
+        """
         require_pass_role(by, sent)
         present = function_view(self._catalog, service, function)
         checks.precondition(present, if_match)
@@ -86,7 +104,9 @@ class Functions:
             package = await self._code.for_runtime(draft.package, draft.runtime)
 
         def edit(tx: Transaction) -> Record:
-            former = _existing(tx, service, function)
+            if along is not None:
+                along(tx)
+            former = function_view(tx, service, function)
             checks.precondition(former, if_match)
             merged = _merged(former.document, sent)
             check_function(merged)
@@ -101,13 +121,19 @@ class Functions:
         await self._code.taken(sent.code)
         return record
 
-    async def delete(self, service: str, function: str, if_match: str | None = None) -> None:
+    async def delete(
+        self, service: str, function: str, if_match: str | None = None, *, along: Along | None = None
+    ) -> None:
+        """Raises `NotEmpty` while it has triggers. `along` comes last in the transaction."""
+
         def edit(tx: Transaction) -> None:
-            checks.precondition(_existing(tx, service, function), if_match)
+            checks.precondition(function_view(tx, service, function), if_match)
             if tx.count(records.TRIGGER, trigger_parent(service, function)):
                 raise NotEmpty(records.FUNCTION, function, "triggers")
             forget_function(tx, service, function)
             tx.delete(records.FUNCTION, service, function)
+            if along is not None:
+                along(tx)
 
         await self._catalog.edit(edit)
 
@@ -138,15 +164,6 @@ def _required(label: str, value: str | msgspec.UnsetType) -> str:
     return value
 
 
-def _existing(tx: Transaction, service: str, function: str) -> Record:
-    if tx.get(records.SERVICE, "", service) is None:
-        raise NotFound(records.SERVICE, service)
-    record = tx.get(records.FUNCTION, service, function)
-    if record is None:
-        raise NotFound(records.FUNCTION, function, (service,))
-    return record
-
-
 def _merged(function: Function, sent: FunctionInput) -> Function:
     changes = {
         field: value
@@ -159,6 +176,8 @@ def _merged(function: Function, sent: FunctionInput) -> Function:
         changes["instance_type"] = DEFAULT_INSTANCE_TYPE
     if sent.instance_lifecycle_config is not UNSET:
         changes["instance_lifecycle_config"] = _hooks(sent.instance_lifecycle_config)
+    if sent.later is not UNSET:
+        changes["later"] = msgspec.structs.replace(function.later, **sent.later)
     return msgspec.structs.replace(function, **changes)
 
 

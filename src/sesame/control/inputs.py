@@ -44,7 +44,8 @@ class CodeInput(msgspec.Struct, frozen=True, kw_only=True):
 class FunctionInput(msgspec.Struct, frozen=True, kw_only=True):
     """Environment variables and layers replace wholesale (reference/api.md §3.2).
 
-    `expected_checksum` is the CRC-64 that the code must have, where one was announced.
+    `expected_checksum` is the CRC-64 that the code must have, where one was announced. `later` has the fields of
+    `model.later_settings` that are sent.
     """
 
     function_name: str | UnsetType = UNSET
@@ -70,6 +71,7 @@ class FunctionInput(msgspec.Struct, frozen=True, kw_only=True):
     gpu_memory_size: int | UnsetType = UNSET
     cpu: float | UnsetType = UNSET
     disk_size: int | UnsetType = UNSET
+    later: Mapping[str, Any] | UnsetType = UNSET
     expected_checksum: str | UnsetType = UNSET
 
 

@@ -11,11 +11,10 @@ from msgspec import UNSET
 from sesame.control import checks
 from sesame.control.inputs import Listing, Page, ProvisionInput
 from sesame.control.listing import limit_of
-from sesame.control.views import function_view, owned_function, service_view
+from sesame.control.views import function_view, service_view
 from sesame.model import limits, records, schedules
 from sesame.model.configs import ProvisionConfig, ScheduledAction, TargetTrackingPolicy, provision_config_name
 from sesame.model.errors import SCHEDULE, UTC_TIME, Duplicate, Invalid, Malformed, Missing, TooMany
-from sesame.model.owner import VersionOwner
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
@@ -40,7 +39,7 @@ class ProvisionConfigs:
 
         def edit(tx: Transaction) -> Record:
             # Once more: it may have been deleted meanwhile, and a configuration must not outlive its function.
-            owned_function(tx, VersionOwner.service(service), function, qualifier)
+            function_view(tx, service, function, qualifier)
             former = tx.get(records.PROVISION_CONFIG, service, name)
             if former is not None:
                 checks.precondition(former, if_match)

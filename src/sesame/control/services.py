@@ -14,9 +14,10 @@ from sesame.control.dependents import forget_service
 from sesame.control.inputs import Listing, Page, ServiceInput
 from sesame.control.requester import Requester, require_pass_role
 from sesame.control.tags import has_tags
-from sesame.control.views import service_view
+from sesame.control.views import existing, service_view
 from sesame.model import limits, records
-from sesame.model.errors import AlreadyExists, Invalid, Missing, NotEmpty, NotFound
+from sesame.model.errors import AlreadyExists, Invalid, Missing, NotEmpty
+from sesame.model.owner import AFTER_OWNERS
 from sesame.model.records import Record
 from sesame.model.service import LogConfig, NasConfig, Service, TracingConfig
 from sesame.store.catalog import Catalog, Transaction
@@ -39,8 +40,7 @@ class Services:
         require_pass_role(by, sent)
         name = "" if sent.service_name is UNSET else sent.service_name
         checks.name("service_name", name, limits.SERVICE_NAME, SERVICE_NAME_CHARS)
-        service = _merged(Service(service_name=name, service_id=str(uuid.uuid4())), sent)
-        self._check(service, sent)
+        service = self.made(name, sent)
 
         def edit(tx: Transaction) -> Record:
             if tx.get(records.SERVICE, "", name) is not None:
@@ -59,12 +59,12 @@ class Services:
         Raises `Forbidden` for a role that the caller may not pass.
         """
         require_pass_role(by, sent)
-        self._check(_merged(service_view(self._catalog, service).document, sent), sent)
+        self.changed(service_view(self._catalog, service).document, sent)
 
         def edit(tx: Transaction) -> Record:
-            former = _existing(tx, service)
+            former = existing(tx, service)
             checks.precondition(former, if_match)
-            return tx.put(records.SERVICE, "", service, _merged(former.document, sent))
+            return tx.put(records.SERVICE, "", service, merged(former.document, sent))
 
         return await self._catalog.edit(edit)
 
@@ -72,25 +72,29 @@ class Services:
         """Raises `NotEmpty` while it has functions, versions or aliases."""
 
         def edit(tx: Transaction) -> None:
-            checks.precondition(_existing(tx, service), if_match)
-            if tx.count(records.FUNCTION, service):
-                raise NotEmpty(records.SERVICE, service, "functions")
-            if tx.count(records.VERSION, service):
-                raise NotEmpty(records.SERVICE, service, "published versions")
-            if tx.count(records.ALIAS, service):
-                raise NotEmpty(records.SERVICE, service, "aliases")
-            forget_service(tx, service)
-            tx.delete(records.SERVICE, "", service)
+            checks.precondition(existing(tx, service), if_match)
+            delete_owner(tx, service)
 
         await self._catalog.edit(edit)
 
     async def list(self, wanted: Listing, tags: Mapping[str, str] | None = None) -> Page:
         """With `tags`, only services that have all of them; an empty value asks for the key alone."""
+        services = msgspec.structs.replace(wanted, next_token=max(wanted.next_token or wanted.start_key, AFTER_OWNERS))
         if not tags:
-            return listing.page_of(self._catalog, records.SERVICE, "", wanted)
+            return listing.page_of(self._catalog, records.SERVICE, "", services)
         return listing.filtered_page_of(
-            self._catalog, records.SERVICE, wanted, lambda record: has_tags(self._catalog, record.name, tags)
+            self._catalog, records.SERVICE, services, lambda record: has_tags(self._catalog, record.name, tags)
         )
+
+    def made(self, name: str, sent: ServiceInput) -> Service:
+        """A new service, or a new owner of one function. Raises `Rejected`."""
+        return self.changed(Service(service_name=name, service_id=str(uuid.uuid4())), sent)
+
+    def changed(self, service: Service, sent: ServiceInput) -> Service:
+        """With what was sent in it. Raises `Rejected`."""
+        service = merged(service, sent)
+        self._check(service, sent)
+        return service
 
     def _check(self, service: Service, sent: ServiceInput) -> None:
         checks.description(service.description)
@@ -101,14 +105,20 @@ class Services:
             self._check_role(service.role)
 
 
-def _existing(tx: Transaction, service: str) -> Record:
-    record = tx.get(records.SERVICE, "", service)
-    if record is None:
-        raise NotFound(records.SERVICE, service)
-    return record
+def delete_owner(tx: Transaction, owner: str) -> None:
+    """Raises `NotEmpty` while it has functions, versions or aliases."""
+    if tx.count(records.FUNCTION, owner):
+        raise NotEmpty(records.SERVICE, owner, "functions")
+    if tx.count(records.VERSION, owner):
+        raise NotEmpty(records.SERVICE, owner, "published versions")
+    if tx.count(records.ALIAS, owner):
+        raise NotEmpty(records.SERVICE, owner, "aliases")
+    forget_service(tx, owner)
+    tx.delete(records.SERVICE, "", owner)
 
 
-def _merged(service: Service, sent: ServiceInput) -> Service:
+def merged(service: Service, sent: ServiceInput) -> Service:
+    """What was not sent stays; what was sent replaces the former value whole."""
     changes = {field: value for field, value in msgspec.structs.asdict(sent).items() if value is not UNSET}
     changes.pop("service_name", None)
     if sent.log_config is not UNSET and not sent.log_config.log_begin_rule:

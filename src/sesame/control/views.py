@@ -12,7 +12,6 @@ from sesame.control.inputs import Listing, Page
 from sesame.control.listing import page_of
 from sesame.model import limits, records
 from sesame.model.errors import NotFound
-from sesame.model.owner import VersionOwner
 from sesame.model.records import Record
 from sesame.model.version import Version, frozen_parent
 from sesame.store.catalog import Catalog
@@ -24,78 +23,70 @@ class Reads(Protocol):
     def get(self, kind: str, parent: str, name: str) -> Record | None: ...
 
 
-def existing(reads: Reads, owner: VersionOwner) -> Record:
+def existing(reads: Reads, owner: str) -> Record:
     """The owner in its present state. Raises `NotFound`."""
-    record = reads.get(owner.kind, "", owner.name)
+    record = reads.get(records.SERVICE, "", owner)
     if record is None:
-        raise NotFound(owner.kind, owner.name)
+        raise NotFound(records.SERVICE, owner)
     return record
 
 
-def version_of(reads: Reads, owner: VersionOwner, qualifier: str) -> Record | None:
+def version_of(reads: Reads, owner: str, qualifier: str) -> Record | None:
     """The version that the qualifier means, through an alias too; None for the present state. Raises `NotFound`."""
     if qualifier in ("", limits.LATEST):
         return None
     version_id = qualifier
     if not qualifier.isdecimal():
-        alias = reads.get(records.ALIAS, owner.key, qualifier)
+        alias = reads.get(records.ALIAS, owner, qualifier)
         if alias is None:
-            raise NotFound(records.ALIAS, qualifier, (owner.name,))
+            raise NotFound(records.ALIAS, qualifier, (owner,))
         version_id = alias.document.version_id
-    version = reads.get(records.VERSION, owner.key, version_id)
+    version = reads.get(records.VERSION, owner, version_id)
     if version is None:
-        raise NotFound(records.VERSION, version_id, (owner.name,))
+        raise NotFound(records.VERSION, version_id, (owner,))
     return version
 
 
-def owned_function(reads: Reads, owner: VersionOwner, function: str, qualifier: str = "") -> Record:
-    """A function of the owner, or the owner itself. Raises `NotFound` for what is not there of the three."""
-    existing(reads, owner)
+def service_view(reads: Reads, owner: str, qualifier: str = "") -> Record:
+    """Under a version or alias: the owner as published, with the version's description. Raises `NotFound`."""
+    present = existing(reads, owner)
     version = version_of(reads, owner, qualifier)
-    if version is None:
-        record = reads.get(records.FUNCTION, owner.functions, function)
-    else:
-        record = reads.get(records.FROZEN_FUNCTION, frozen_parent(owner.key, version.name), function)
-    if record is None:
-        raise NotFound(records.FUNCTION, function, (owner.name,))
-    return record if version is None else _thawed(owner, record)
-
-
-def service_view(catalog: Catalog, service: str, qualifier: str = "") -> Record:
-    """Under a version or alias: the service as published, with the version's description. Raises `NotFound`."""
-    owner = VersionOwner.service(service)
-    present = existing(catalog, owner)
-    version = version_of(catalog, owner, qualifier)
     if version is None:
         return present
     published: Version = version.document
-    assert published.service is not None, "versions of a service hold it"
     document = msgspec.structs.replace(published.service, description=published.description)
-    return msgspec.structs.replace(version, kind=records.SERVICE, parent="", name=service, document=document)
+    return msgspec.structs.replace(version, kind=records.SERVICE, parent="", name=owner, document=document)
 
 
-def function_view(catalog: Catalog, service: str, function: str, qualifier: str = "") -> Record:
-    """A function of a service. Raises `NotFound`."""
-    return owned_function(catalog, VersionOwner.service(service), function, qualifier)
+def function_view(reads: Reads, owner: str, function: str, qualifier: str = "") -> Record:
+    """A function of the owner. Raises `NotFound` for what is not there of owner, version and function."""
+    existing(reads, owner)
+    version = version_of(reads, owner, qualifier)
+    if version is None:
+        record = reads.get(records.FUNCTION, owner, function)
+    else:
+        record = reads.get(records.FROZEN_FUNCTION, frozen_parent(owner, version.name), function)
+    if record is None:
+        raise NotFound(records.FUNCTION, function, (owner,))
+    return record if version is None else _thawed(owner, record)
 
 
-def functions_view(catalog: Catalog, service: str, wanted: Listing, qualifier: str = "") -> Page:
-    """A page of the functions of a service. Raises `NotFound`."""
-    owner = VersionOwner.service(service)
+def functions_view(catalog: Catalog, owner: str, wanted: Listing, qualifier: str = "") -> Page:
+    """A page of the functions of an owner. Raises `NotFound`."""
     existing(catalog, owner)
     version = version_of(catalog, owner, qualifier)
     if version is None:
-        return page_of(catalog, records.FUNCTION, owner.functions, wanted)
-    page = page_of(catalog, records.FROZEN_FUNCTION, frozen_parent(owner.key, version.name), wanted)
+        return page_of(catalog, records.FUNCTION, owner, wanted)
+    page = page_of(catalog, records.FROZEN_FUNCTION, frozen_parent(owner, version.name), wanted)
     return Page(tuple(_thawed(owner, record) for record in page.items), page.next_token)
 
 
-def _thawed(owner: VersionOwner, record: Record) -> Record:
+def _thawed(owner: str, record: Record) -> Record:
     """The function's own record as it was when the version was published."""
     frozen = record.document
     return Record(
         kind=records.FUNCTION,
-        parent=owner.functions,
+        parent=owner,
         name=record.name,
         document=frozen.function,
         etag=frozen.etag,

@@ -5,12 +5,16 @@ on the answers.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from sesame.engine.instance import Instance, State
+from sesame.model.owner import stands_alone
 from sesame.model.snapshot import Snapshot
 from sesame.sandbox.interface import StartFailure
+
+T = TypeVar("T")
 
 # POLICY: to free memory ahead of a cold start, at most one in so many idle instances is given up.
 IDLE_PER_FREED = 8
@@ -49,7 +53,7 @@ def victims(instances: Sequence[Instance], snapshot: Snapshot, caps: Caps, used_
     own = [i for i in instances if _function(i.snapshot) == _function(snapshot)]
     versions = [i for i in own if i.snapshot.version_id == snapshot.version_id]
     leaving: list[Instance] = []
-    for cap, counted in ((snapshot.limits.instances, versions), (caps.instances_per_function, own)):
+    for cap, counted in _counted(snapshot, caps, versions, own):
         if cap is not None and len(counted) - len(leaving) >= cap:
             replaceable = _longest_idle(i for i in counted if i not in leaving)
             if not replaceable:
@@ -73,7 +77,7 @@ def no_capacity_for(snapshot: Snapshot, taken: Sequence[Snapshot], caps: Caps) -
     """
     own = [each for each in taken if (each.service, each.function) == (snapshot.service, snapshot.function)]
     versions = [each for each in own if each.version_id == snapshot.version_id]
-    for cap, counted in ((snapshot.limits.instances, versions), (caps.instances_per_function, own)):
+    for cap, counted in _counted(snapshot, caps, versions, own):
         if cap is not None and len(counted) >= cap:
             return _limit_reached(snapshot, cap)
     taken_mb, memory_mb = sum(each.limits.memory_mb for each in taken), snapshot.limits.memory_mb
@@ -120,6 +124,13 @@ def to_freeze(idle: Iterable[Instance], now: float, freeze_after_s: float) -> li
     return [i for i in idle if not i.frozen and not i.commands and now - i.idle_since >= freeze_after_s]
 
 
+def _counted(
+    snapshot: Snapshot, caps: Caps, of_version: Sequence[T], own: Sequence[T]
+) -> tuple[tuple[int | None, Sequence[T]], ...]:
+    """Each cap of a function's instances with what counts against it."""
+    return (snapshot.limits.instances, of_version), (snapshot.limits.reserved, own), (caps.instances_per_function, own)
+
+
 def _longest_idle(instances: Iterable[Instance]) -> list[Instance]:
     return sorted((i for i in instances if i.state is State.IDLE and not i.commands), key=lambda i: i.idle_since)
 
@@ -133,7 +144,8 @@ def _memory_mb(instance: Instance) -> int:
 
 
 def _limit_reached(snapshot: Snapshot, cap: int) -> str:
-    return f"function '{snapshot.function}' of service '{snapshot.service}' has reached its limit of {cap} instances"
+    of_service = "" if stands_alone(snapshot.service) else f" of service '{snapshot.service}'"
+    return f"function '{snapshot.function}'{of_service} has reached its limit of {cap} instances"
 
 
 def _memory_used_up(used_mb: int, memory_mb: int, caps: Caps) -> str:

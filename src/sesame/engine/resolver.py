@@ -13,10 +13,12 @@ import msgspec
 from sesame.model import limits, records
 from sesame.model.alias import Alias
 from sesame.model.configs import OnDemandConfig, on_demand_resource
-from sesame.model.errors import NotFound, Unusable
+from sesame.model.errors import Disabled, NotFound, Unusable
 from sesame.model.function import Function
+from sesame.model.function_state import FunctionState
 from sesame.model.invocation import Target
 from sesame.model.layer import parse_layer_arn
+from sesame.model.owner import spoken_function
 from sesame.model.records import Record
 from sesame.model.snapshot import Resolved, Snapshot, snapshot_of
 from sesame.model.version import FrozenFunction, Version, frozen_parent
@@ -31,6 +33,7 @@ _SOURCES = frozenset(
         records.ALIAS,
         records.LAYER_VERSION,
         records.ON_DEMAND_CONFIG,
+        records.FUNCTION_STATE,
     }
 )
 
@@ -119,7 +122,7 @@ class Resolver:
     def is_current(self, target: Target, key: str) -> bool:
         try:
             return self.resolve(target).key == key
-        except (NotFound, Unusable):
+        except (NotFound, Unusable, Disabled):
             return False
 
     def on_change(self, callback: Callable[[], None]) -> None:
@@ -167,11 +170,13 @@ class Resolver:
             raise NotFound(records.FUNCTION, target.function, (target.service,))
         published, document = version.document, frozen.document
         assert isinstance(published, Version)
-        assert published.service is not None, "versions of a service hold it"
         assert isinstance(document, FrozenFunction)
         return self._snapshot(target, f"{version.etag}:{frozen.etag}", published.service, document.function)
 
     def _snapshot(self, target: Target, etags: str, service: Any, function: Function) -> Snapshot:
+        state = self._state(target)
+        if state.disabled:
+            raise Disabled(spoken_function(target.service, target.function), state.reason)
         if function.runtime not in limits.SANDBOXED_RUNTIMES:
             raise Unusable(
                 f"runtime '{function.runtime}' of function '{function.function_name}' cannot be run here "
@@ -182,8 +187,13 @@ class Resolver:
             version_id=target.qualifier,
             layers=tuple(self._layer(arn) for arn in function.layers),
             instance_cap=self._instance_cap(target),
+            reserved=state.reserved_concurrency,
         )
         return snapshot_of(service, function, resolved)
+
+    def _state(self, target: Target) -> FunctionState:
+        record = self._catalog.get(records.FUNCTION_STATE, target.service, target.function)
+        return FunctionState() if record is None else record.document
 
     def _layer(self, arn: str) -> str:
         """The hash of the layer's package. A layer that was deleted stays for the functions that have it."""

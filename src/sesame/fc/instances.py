@@ -6,7 +6,6 @@ Used by the routes and by `fc.exec.endpoint`.
 from sesame.control.control import Control
 from sesame.engine.interface import Engine, InstanceInfo
 from sesame.model import limits
-from sesame.model.owner import VersionOwner
 
 
 class Instances:
@@ -33,5 +32,5 @@ class Instances:
             return {limits.LATEST}
         if qualifier.isdecimal():
             return {qualifier}
-        alias = (await self._aliases.get(VersionOwner.service(service), qualifier)).document
+        alias = (await self._aliases.get(service, qualifier)).document
         return {alias.version_id, *(alias.additional_version_weight or {})}

@@ -12,8 +12,10 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from sesame.fc.refusals import InvalidArgument
-from sesame.model import limits
+from sesame.model import limits, records
+from sesame.model.errors import NotFound
 from sesame.model.invocation import Target
+from sesame.model.owner import stands_alone
 
 INVOCATIONS_SUFFIX = b"/invocations"
 QUALIFIER_ITEM = "qualifier"
@@ -78,7 +80,7 @@ class QualifierInQuery:
         return _instance(raw_path, query, self.qualified)
 
     def qualified(self, name: str, query: bytes) -> tuple[str, str]:
-        return name, qualifier_of(query)
+        return _service(name), qualifier_of(query)
 
     def resource(self, parts: list[str], query: bytes) -> list[str]:
         qualifier = qualifier_of(query)
@@ -95,7 +97,7 @@ def _read_names(raw_path: bytes) -> tuple[str, str] | None:
     parts = raw_path.split(b"/")
     if len(parts) != 7 or parts[0] or parts[2] != b"services" or parts[4] != b"functions" or parts[6] != b"invocations":
         return None
-    return segment(parts[3]), segment(parts[5])
+    return _service(segment(parts[3])), segment(parts[5])
 
 
 def _read_in_path(raw_path: bytes) -> Target | None:
@@ -120,6 +122,13 @@ def _instance(raw_path: bytes, query: bytes, read: Callable[[str, bytes], tuple[
     return Place(Target(service, qualifier, segment(parts[5])), segment(parts[7]))
 
 
+def _service(name: str) -> str:
+    """Raises `NotFound` for the owner of a function that belongs to no service: to these API versions there is none."""
+    if stands_alone(name):
+        raise NotFound(records.SERVICE, name)
+    return name
+
+
 def segment(raw: bytes) -> str:
     """One segment of a path, decoded; an escaped slash stays inside it. Raises `InvalidArgument` for a NUL."""
     if b"%" not in raw:
@@ -132,7 +141,7 @@ def segment(raw: bytes) -> str:
 
 def qualified(name: str) -> tuple[str, str]:
     """`service.qualifier` → both; LATEST where none is written. Names of services have no dot."""
-    service, dot, qualifier = name.partition(".")
+    service, dot, qualifier = _service(name).partition(".")
     if dot and not qualifier:
         raise InvalidArgument.of("Qualifier", "LATEST, a version or an alias", "")
     return service, qualifier or limits.LATEST

@@ -9,13 +9,14 @@ import msgspec
 
 from sesame.model import limits
 from sesame.model.invocation import Target
+from sesame.model.owner import owner_of, spoken_function, spoken_owner, stands_alone
 
 _FUNCTION = re.compile(
     r"(?:acs:fc:([^:/]*):([^:/]*):)?"
-    r"(?:services/([^/.]+)(?:\.([^/]+))?/functions/([^/.]+)|functions/([^/$]+)\$([^/$]+)(?:/([^/]+))?)\Z"
+    r"(?:services/([^/.$]+)(?:\.([^/]+))?/functions/([^/.]+)|functions/(?:([^/$]+)\$)?([^/$]+)(?:/([^/]+))?)\Z"
 )
 _ROLE = re.compile(r"acs:ram::([^:/]+):role/([A-Za-z0-9._-]{1,64})\Z")
-_SERVICE = re.compile(r"(?:acs:fc:[^:/]*:[^:/]*:)?services/([^/.]+)\Z")
+_SERVICE = re.compile(r"(?:acs:fc:[^:/]*:[^:/]*:)?services/([^/.$]+)\Z")
 
 
 class FunctionArn(msgspec.Struct, frozen=True):
@@ -32,12 +33,21 @@ class Arns(msgspec.Struct, frozen=True):
     region: str
     account_id: str
 
+    def owner(self, owner: str) -> str:
+        """Of a service, or of a function that stands alone."""
+        return f"{self._prefix}functions/{spoken_owner(owner)}" if stands_alone(owner) else self.service(owner)
+
     def service(self, service: str) -> str:
         return f"{self._prefix}services/{service}"
 
     def function(self, service: str, function: str, qualifier: str = "") -> str:
-        qualified = f"{service}.{qualifier}" if qualifier else service
-        return f"{self._prefix}services/{qualified}/functions/{function}"
+        return self._prefix + function_resource(service, function, qualifier)
+
+    def spoken_function(self, owner: str, function: str, qualifier: str = "") -> str:
+        """As the API of 2023-03-30 writes it, also for a function of a service."""
+        return self._prefix + "/".join(
+            ["functions", spoken_function(owner, function), *([qualifier] if qualifier else [])]
+        )
 
     def of_target(self, target: Target) -> str:
         """As policies name it: LATEST is left out, because it means the same as no qualifier."""
@@ -62,6 +72,14 @@ class Arns(msgspec.Struct, frozen=True):
         return f"acs:fc:{self.region}:{self.account_id}:"
 
 
+def function_resource(owner: str, function: str, qualifier: str = "") -> str:
+    """A function in policies and ARNs, whichever API names it: what is denied through one is denied through all."""
+    if stands_alone(owner):
+        return f"functions/{function}/{qualifier}" if qualifier else f"functions/{function}"
+    qualified = f"{owner}.{qualifier}" if qualifier else owner
+    return f"services/{qualified}/functions/{function}"
+
+
 def parse_service_arn(arn: str) -> str | None:
     """The service's name, from the whole ARN or from `services/{name}`; None when it is no service's."""
     found = _SERVICE.match(arn)
@@ -72,14 +90,15 @@ def parse_function_arn(arn: str) -> FunctionArn | None:
     """A function in any form that the API has for one; None for anything else.
 
     `acs:fc:{region}:{account}:services/{service}[.{qualifier}]/functions/{function}`, of which the part before
-    `services` and its region and account may be missing, and FC 3.0's `functions/{service}${function}[/{qualifier}]`.
+    `services` and its region and account may be missing, and FC 3.0's `functions/{function}[/{qualifier}]` and
+    `functions/{service}${function}[/{qualifier}]`.
     """
     found = _FUNCTION.match(arn)
     if found is None:
         return None
     region, account_id, service, qualifier, function, service_3, function_3, qualifier_3 = found.groups()
     if service is None:
-        service, qualifier, function = service_3, qualifier_3, function_3
+        service, qualifier, function = service_3 or owner_of(function_3), qualifier_3, function_3
     return FunctionArn(region or "", account_id or "", Target(service, qualifier or limits.LATEST, function))
 
 

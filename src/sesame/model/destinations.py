@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from sesame.model import limits
 from sesame.model.arn import Arns, FunctionArn, parse_function_arn
+from sesame.model.owner import spoken_owner
 
 WEB_SCHEMES = ("http", "https")
 DESTINATION_CHARS_MAX = 2048
@@ -69,7 +70,7 @@ def expected_instead(destination: str, arns: Arns) -> str:
 def _expected_function(found: FunctionArn, arns: Arns) -> str:
     target = found.target
     named = (
-        limits.SERVICE_NAME.match(target.service)
+        limits.SERVICE_NAME.match(spoken_owner(target.service))
         and limits.FUNCTION_NAME.match(target.function)
         and (_VERSION.match(target.qualifier) or limits.ALIAS_NAME.match(target.qualifier))
     )

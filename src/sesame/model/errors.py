@@ -19,6 +19,7 @@ Raised by every package below the endpoints. A function's own failure is none of
     │   ├── Unchanged                   a version that would equal the one before
     │   ├── PreconditionFailed          the resource is not in the state that the caller named
     │   ├── Forbidden                   a caller without the right
+    │   ├── Disabled                    a function of which invocation is disabled
     │   ├── Recursive                   a function that led to itself too often
     │   ├── NotStarted                  a function of which no instance can be started
     │   └── Exhausted                   a cap that is reached
@@ -172,6 +173,17 @@ class PreconditionFailed(CallerError):
 
 class Forbidden(CallerError):
     """The caller is known, and may not do this."""
+
+
+class Disabled(CallerError):
+    """The invocation of `function` is disabled, for `reason` (which may be empty)."""
+
+    def __init__(self, function: str, reason: str) -> None:
+        because = f" ({reason})" if reason else ""
+        super().__init__(
+            f"the invocation of function '{function}' is disabled{because}: enable it by EnableFunctionInvocation"
+        )
+        self.function = function
 
 
 class Recursive(CallerError):

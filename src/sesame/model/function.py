@@ -10,6 +10,7 @@ import msgspec
 
 from sesame.model import limits
 from sesame.model.described import Handler, HookTimeoutS
+from sesame.model.later_settings import LaterSettings
 
 
 class Package(msgspec.Struct, frozen=True, rename="camel"):
@@ -61,3 +62,4 @@ class Function(msgspec.Struct, frozen=True, rename="camel"):
     gpu_memory_size: int | None = None
     cpu: float | None = None
     disk_size: int = limits.DISK_MB_DEFAULT
+    later: LaterSettings = LaterSettings()

@@ -13,6 +13,7 @@ from sesame.model.bucket import Bucket, OssAccount
 from sesame.model.configs import AsyncConfig, OnDemandConfig, ProvisionConfig
 from sesame.model.domain import CustomDomain
 from sesame.model.function import Function
+from sesame.model.function_state import FunctionState
 from sesame.model.layer import Layer, LayerVersion
 from sesame.model.recording import RecordingConfig
 from sesame.model.role import CodeUpload, MasterKey, Policy, Role, Seed
@@ -36,6 +37,7 @@ KINDS: Mapping[str, type] = {
     records.PROVISION_CONFIG: ProvisionConfig,
     records.ON_DEMAND_CONFIG: OnDemandConfig,
     records.RECORDING_CONFIG: RecordingConfig,
+    records.FUNCTION_STATE: FunctionState,
     records.VPC_BINDING: VpcBinding,
     records.ACCOUNT: Account,
     records.ACCESS_KEY: AccessKey,

@@ -1,36 +1,37 @@
-"""What is published in versions: a service with its functions, or one function by itself.
+"""What is published in versions, and has a role and a log target: a service, or one function by itself.
 
-Used by `control` for versions and aliases, whichever they belong to, and by what resolves a qualifier.
+A function of FC 3.0 belongs to no service. It has an owner in the place of one: a record of kind `service`, named after
+the function, so that it has all that a service has by the same code (docs/adr). An owner is named by a plain string.
+Used by `control`, the engine and the endpoints where the two differ.
 """
 
-import msgspec
+# The cloud writes a function of a service as `service$function`. The name of no service has this character.
+MARK = "$"
+# In order of names: after the owners of single functions, before every service.
+AFTER_OWNERS = chr(ord(MARK) + 1)
 
-from sesame.model import records
+
+def owner_of(function: str) -> str:
+    """The owner of a function that belongs to no service."""
+    return MARK + function
 
 
-class VersionOwner(msgspec.Struct, frozen=True):
-    """`kind` is `records.SERVICE` or `records.FUNCTION`; a function that owns its versions belongs to no service."""
+def stands_alone(owner: str) -> bool:
+    """Whether this is no service but the owner of one function."""
+    return owner.startswith(MARK)
 
-    kind: str
-    name: str
 
-    @classmethod
-    def service(cls, name: str) -> "VersionOwner":
-        return cls(records.SERVICE, name)
+def spoken_owner(owner: str) -> str:
+    """What callers call it: the name of the service, or of the function."""
+    return owner.removeprefix(MARK)
 
-    @classmethod
-    def function(cls, name: str) -> "VersionOwner":
-        return cls(records.FUNCTION, name)
 
-    @property
-    def key(self) -> str:
-        """The parent of its versions, aliases and settings, and the name of its counter.
+def spoken_function(owner: str, function: str) -> str:
+    """A function as the API of 2023-03-30 names it: `function`, or `service$function`."""
+    return function if stands_alone(owner) else owner + MARK + function
 
-        A service's name, so that a function's must differ from it: names have no slash.
-        """
-        return self.name if self.kind == records.SERVICE else f"functions/{self.name}"
 
-    @property
-    def functions(self) -> str:
-        """The parent of the records of its functions."""
-        return self.name if self.kind == records.SERVICE else ""
+def named_function(name: str) -> tuple[str, str]:
+    """Owner and function that such a name means. What it names need not exist."""
+    service, _mark, function = name.rpartition(MARK)
+    return (service or owner_of(function)), function

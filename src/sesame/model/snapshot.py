@@ -24,13 +24,16 @@ class LogTarget(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """`instances` is the on-demand cap of this function under this qualifier; None where none is set."""
+    """`instances` is the on-demand cap of this function under this qualifier, `reserved` the cap under all of its
+    qualifiers; None where none is set.
+    """
 
     memory_mb: int
     disk_mb: int
     timeout_s: int
     initialization_timeout_s: int
     instances: int | None = None
+    reserved: int | None = None
 
 
 class Hook(msgspec.Struct, frozen=True):
@@ -85,6 +88,7 @@ class Resolved(msgspec.Struct, frozen=True):
     version_id: str
     layers: tuple[str, ...] = ()
     instance_cap: int | None = None
+    reserved: int | None = None
 
 
 def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Snapshot:
@@ -104,6 +108,7 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
             timeout_s=function.timeout,
             initialization_timeout_s=function.initialization_timeout,
             instances=resolved.instance_cap,
+            reserved=resolved.reserved,
         ),
         launch=LaunchConfig(
             handler=function.handler,

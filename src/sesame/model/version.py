@@ -11,14 +11,14 @@ from sesame.model.service import Service
 
 
 class Version(msgspec.Struct, frozen=True, rename="camel"):
-    """Kind `version`, parent the owner's key, name the id. `description` is the text given when it was published.
+    """Kind `version`, parent the owner's name, name the id. `description` is the text given when it was published.
 
-    `service` is None in the versions of a function that belongs to no service.
+    `service` is the owner, which a function that belongs to no service has too.
     """
 
     version_id: str
     description: str
-    service: Service | None = None
+    service: Service
 
 
 class FrozenFunction(msgspec.Struct, frozen=True, rename="camel"):
@@ -31,11 +31,11 @@ class FrozenFunction(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class VersionCounter(msgspec.Struct, frozen=True, rename="camel"):
-    """Kind `version_counter`, parent "", name the owner's key: the last number given, so that none is given twice."""
+    """Kind `version_counter`, parent "", name the owner's: the last number given, so that none is given twice."""
 
     last: int
 
 
-def frozen_parent(owner_key: str, version_id: str) -> str:
-    """The parent of the functions of a version; `owner_key` is a service's name, or `VersionOwner.key`."""
-    return f"{owner_key}.{version_id}"
+def frozen_parent(owner: str, version_id: str) -> str:
+    """The parent of the functions of a version."""
+    return f"{owner}.{version_id}"

@@ -113,6 +113,8 @@ def worded(error: errors.CallerError) -> ApiError:
             return ApiError(412, "PreconditionFailed", "the resource being modified has been changed")
         case errors.Forbidden():
             return ApiError(403, "AccessDenied", str(error))
+        case errors.Disabled():
+            return ApiError(403, "FunctionInvocationDisabled", str(error))
         case errors.Overlapping():
             return ApiError(400, "OSSInvalidRequest", _OVERLAPPING.format(error.bucket, error.other))
         case errors.Recursive():

@@ -1,0 +1,144 @@
+"""Functions with what their owners hold: role, log target, network. So the API of 2023-03-30 has them.
+
+Called by its endpoint. A function that stands alone is made, changed and deleted together with its owner, in one
+transaction; a function of a service is reached by the name `service$function`.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import msgspec
+from msgspec import UNSET
+
+from sesame.control.functions import Functions
+from sesame.control.inputs import FunctionInput, Listing, ServiceInput
+from sesame.control.listing import limit_of
+from sesame.control.requester import Requester, require_pass_role
+from sesame.control.services import Services, delete_owner, merged
+from sesame.control.views import existing, function_view, service_view
+from sesame.model import limits, records
+from sesame.model.errors import Invalid
+from sesame.model.owner import AFTER_OWNERS, MARK, named_function, owner_of, spoken_function, stands_alone
+from sesame.model.records import Record
+from sesame.store.catalog import Catalog, Transaction
+
+STANDING_ALONE, OF_SERVICES = "v3", "v2"
+
+
+class WholeFunction(msgspec.Struct, frozen=True):
+    """A function's record and its owner's, both as they are now or as a version froze them."""
+
+    owner: Record
+    function: Record
+
+    @property
+    def name(self) -> str:
+        return spoken_function(self.function.parent, self.function.name)
+
+
+class FunctionsPage(msgspec.Struct, frozen=True):
+    """`next_token` is the name at which the next page begins, None on the last one."""
+
+    items: tuple[WholeFunction, ...]
+    next_token: str | None
+
+
+class WholeFunctions:
+    def __init__(self, catalog: Catalog, functions: Functions, services: Services) -> None:
+        self._catalog = catalog
+        self._functions = functions
+        self._services = services
+
+    async def create(self, sent: FunctionInput, of_owner: ServiceInput, *, by: Requester) -> WholeFunction:
+        """A function that stands alone. Raises `Rejected`, `Forbidden` or `AlreadyExists`."""
+        require_pass_role(by, of_owner)
+        owner = owner_of("" if sent.function_name is UNSET else sent.function_name)
+        made = self._services.made(owner, of_owner)
+
+        def make_owner(tx: Transaction) -> None:
+            if tx.get(records.SERVICE, "", owner) is None:
+                tx.put(records.SERVICE, "", owner, made)
+
+        record = await self._functions.create(owner, sent, by=by, along=make_owner)
+        return WholeFunction(existing(self._catalog, owner), record)
+
+    async def get(self, owner: str, function: str, qualifier: str = "") -> WholeFunction:
+        record = function_view(self._catalog, owner, function, qualifier)
+        return WholeFunction(service_view(self._catalog, owner, qualifier), record)
+
+    async def update(
+        self, owner: str, function: str, sent: FunctionInput, of_owner: ServiceInput, *, by: Requester
+    ) -> WholeFunction:
+        """What was not sent stays. Of a function of a service, what belongs to the service can only stay as it is."""
+        require_pass_role(by, of_owner)
+        present = existing(self._catalog, owner).document
+        changed = self._services.changed(present, of_owner)
+        if changed != present and not stands_alone(owner):
+            raise _belongs_to_service(owner, function, present, changed)
+
+        def change_owner(tx: Transaction) -> None:
+            former = existing(tx, owner)
+            now = merged(former.document, of_owner)
+            if now != former.document:
+                tx.put(records.SERVICE, "", owner, now)
+
+        record = await self._functions.update(owner, function, sent, by=by, along=change_owner)
+        return WholeFunction(existing(self._catalog, owner), record)
+
+    async def delete(self, owner: str, function: str) -> None:
+        """Raises `NotEmpty` while it has triggers or, standing alone, versions or aliases."""
+        if stands_alone(owner):
+            await self._functions.delete(owner, function, along=lambda tx: delete_owner(tx, owner))
+        else:
+            await self._functions.delete(owner, function)
+
+    async def list(
+        self, wanted: Listing, generation: str = "", is_wanted: Callable[[WholeFunction], bool] | None = None
+    ) -> FunctionsPage:
+        """First those that stand alone, then those of services, each in order of name.
+
+        `generation` is STANDING_ALONE, OF_SERVICES or "" for both.
+        """
+        if generation not in ("", STANDING_ALONE, OF_SERVICES):
+            raise Invalid("fc_version", f"{STANDING_ALONE} | {OF_SERVICES}", generation)
+        limit = limit_of(wanted)
+        found = list(islice(filter(is_wanted, self._from(wanted, generation)), limit + 1))
+        return FunctionsPage(tuple(found[:limit]), found[limit].name if len(found) > limit else None)
+
+    def _from(self, wanted: Listing, generation: str) -> Iterator[WholeFunction]:
+        later_ones = MARK in wanted.next_token
+        if generation != OF_SERVICES and not later_ones:
+            yield from self._alone(wanted)
+        if generation != STANDING_ALONE:
+            yield from self._of_services(wanted, wanted.next_token if later_ones else "")
+
+    def _alone(self, wanted: Listing) -> Iterator[WholeFunction]:
+        for owner in self._owners(owner_of(wanted.prefix), owner_of(wanted.next_token)):
+            function = self._catalog.get(records.FUNCTION, owner.name, owner.name.removeprefix(MARK))
+            if function is not None:
+                yield WholeFunction(owner, function)
+
+    def _of_services(self, wanted: Listing, start: str) -> Iterator[WholeFunction]:
+        service_prefix = wanted.prefix.partition(MARK)[0]
+        first = named_function(start) if start else ("", "")
+        for owner in self._owners(service_prefix, max(first[0], AFTER_OWNERS)):
+            for function in self._catalog.children(records.FUNCTION, owner.name):
+                whole = WholeFunction(owner, function)
+                if whole.name.startswith(wanted.prefix) and (owner.name, function.name) >= first:
+                    yield whole
+
+    def _owners(self, prefix: str, start: str | None) -> Iterator[Record]:
+        while start is not None:
+            page, start = self._catalog.page(
+                records.SERVICE, "", prefix=prefix, start=start, limit=limits.LIST_LIMIT_MAX
+            )
+            yield from page
+
+
+def _belongs_to_service(owner: str, function: str, present: msgspec.Struct, changed: msgspec.Struct) -> Invalid:
+    field = next(name for name in present.__struct_fields__ if getattr(present, name) != getattr(changed, name))
+    name = spoken_function(owner, function)
+    allowed = (
+        f"what service '{owner}' has, because function '{name}' belongs to it: change the service by UpdateService"
+    )
+    return Invalid(field, allowed, "another value")

@@ -1,0 +1,27 @@
+"""What the API of 2023-03-30 says of a function and that of 2016-08-15 has no words for.
+
+A part of `model.function.Function`, so that versions freeze it and an update through another API version keeps it.
+Field names follow reference/api.md §5.2; docs/compatibility.md says which of them do something here.
+"""
+
+from typing import Any
+
+import msgspec
+
+
+class LaterSettings(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Empty where nothing was set. Commands are those of hooks in custom runtimes."""
+
+    initializer_command: tuple[str, ...] = ()
+    pre_stop_command: tuple[str, ...] = ()
+    session_affinity: str = ""
+    session_affinity_config: str = ""
+    instance_isolation_mode: str = ""
+    idle_timeout: int | None = None
+    disable_ondemand: bool = False
+    disable_inject_credentials: str = ""
+    enable_long_living: bool = False
+    gpu_type: str = ""
+    juice_fs_config: dict[str, Any] | None = None
+    polar_fs_config: dict[str, Any] | None = None
+    micro_sandbox_config: dict[str, Any] | None = None
