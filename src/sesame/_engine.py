@@ -8,6 +8,7 @@ import hmac
 import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -25,6 +26,7 @@ from sesame.model import limits
 from sesame.model.clocks import Clocks
 from sesame.sandbox.drivers import compiler_on
 from sesame.sandbox.launch import PackagedLauncher
+from sesame.sandbox.volumes import NasVolumes
 from sesame.settings import Settings
 from sesame.store.packages.compiling import compile_queued
 
@@ -45,7 +47,7 @@ class EngineParts:
 
 @dataclass(frozen=True)
 class EngineNeeds:
-    """What the engine is built with. What it starts is ended by `teardown`."""
+    """What the engine is built with; `nas` is the directory of NAS servers. What it starts is ended by `teardown`."""
 
     settings: Settings
     clocks: Clocks
@@ -54,6 +56,7 @@ class EngineNeeds:
     observer: Observer
     debuggable: bool
     tracers: Tracers | None
+    nas: Path
 
 
 def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> EngineParts:
@@ -61,7 +64,7 @@ def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> Eng
     driver = needs.sandbox.driver
     resolver = Resolver(storage.catalog)
     given = EngineDependencies(
-        launcher=PackagedLauncher(driver, storage.packages),
+        launcher=PackagedLauncher(driver, storage.packages, NasVolumes(needs.nas, settings.mounts)),
         resolver=resolver,
         clocks=clocks,
         caps=caps(settings),

@@ -172,7 +172,9 @@ class Sesame:
         teardown.push_async_callback(opening.close)
         observer = self._counting.beside(self._observer)
         tracers = await open_traces(settings, clocks, teardown)
-        engine_needs = EngineNeeds(settings, clocks, sandbox, teardown, observer, self._debuggable, tracers)
+        engine_needs = EngineNeeds(
+            settings, clocks, sandbox, teardown, observer, self._debuggable, tracers, self.data_dir.nas
+        )
         engine = open_engine(engine_needs, storage, identity)
         open_function_metrics(clocks, teardown, storage, targets, engine)
         self._parts = Parts(storage, identity, engine, sandbox)

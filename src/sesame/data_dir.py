@@ -57,6 +57,7 @@ class DataDir:
         self.packages = self.path / "packages"
         self.objects = self.path / "objects"
         self.sandboxes = self.path / "sandboxes"
+        self.nas = self.path / "nas"
         self.quarantine = self.path / "quarantine"
         self._endpoints = self.path / "endpoints.json"
         self._credentials = self.path / "credentials.json"

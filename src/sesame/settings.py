@@ -162,6 +162,13 @@ class Settings(msgspec.Struct, frozen=True):
         dict[str, Any],
         _meta("Roles that are made at a start unless they exist: a table for each, see below.", file_only=True),
     ] = {}
+    mounts: Annotated[
+        dict[str, Path],
+        _meta(
+            "Directories of this machine that stand for servers of a NAS, or for paths on them: a table, see below.",
+            file_only=True,
+        ),
+    ] = {}
     credentials_validity_s: Annotated[int, _meta("Seconds for which a function's temporary credentials are good.")] = (
         6 * 3600
     )

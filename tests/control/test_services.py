@@ -93,6 +93,10 @@ async def test_the_name_in_an_update_changes_nothing(account: Account) -> None:
     ).document.service_name == "s"
 
 
+def nas(*directories: str) -> NasConfig:
+    return NasConfig(mount_points=tuple(NasMountPoint("nas:/", each) for each in directories))
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -110,7 +114,16 @@ async def test_the_name_in_an_update_changes_nothing(account: Account) -> None:
         ({"log_config": LogConfig(log_begin_rule="x")}, "allowed: None | DefaultRegex, actual: 'x'"),
         ({"nas_config": NasConfig(user_id=-2)}, "NasConfig.UserId"),
         ({"nas_config": NasConfig(mount_points=(NasMountPoint("", "/m"),))}, "ServerAddr is required"),
-        ({"nas_config": NasConfig(mount_points=(NasMountPoint("s", "m"),))}, "MountDir .*absolute path"),
+        ({"nas_config": NasConfig(mount_points=(NasMountPoint("s:/..", "/m"),))}, "ServerAddr .*SERVER:/PATH"),
+        ({"nas_config": nas("m")}, "MountDir .*absolute path"),
+        ({"nas_config": nas("/m/../etc")}, "MountDir .*absolute path"),
+        ({"nas_config": nas("/")}, "MountDir .*a directory that is not /"),
+        ({"nas_config": nas("//usr/share")}, "MountDir .*not in /bin"),
+        ({"nas_config": nas("/tmp")}, "MountDir .*not in /bin"),
+        ({"nas_config": nas("/m", "/m/")}, "MountDir .*none is in another"),
+        ({"nas_config": nas("/m/a", "/m")}, "MountDir .*none is in another"),
+        ({"nas_config": nas(*(f"/m/{number}" for number in range(6)))}, "MountPoints .*at most 5"),
+        ({"nas_config": NasConfig(group_id=65535)}, "NasConfig.GroupId"),
         ({"tracing_config": TracingConfig("Zipkin", {"endpoint": "e"})}, "TracingConfig.Type"),
         ({"tracing_config": TracingConfig("Jaeger", {})}, "TracingConfig.Params.Endpoint is required"),
         ({"tracing_config": TracingConfig("Jaeger", {"endpoint": 1})}, "TracingConfig.Params.Endpoint is required"),

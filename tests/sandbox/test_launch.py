@@ -10,6 +10,7 @@ from tests.support.fakes import FakeDriver
 from sesame.model.errors import PlatformError
 from sesame.sandbox.interface import InstanceSpec, KillReason, SandboxStartFailed, StartFailure
 from sesame.sandbox.launch import PackagedLauncher
+from sesame.sandbox.volumes import NasVolumes
 
 SPEC = InstanceSpec(
     instance_id="c-1",
@@ -48,7 +49,8 @@ class Packages:
 
 def launcher() -> tuple[PackagedLauncher, Packages, FakeDriver]:
     packages, driver = Packages(), FakeDriver()
-    return PackagedLauncher(driver, packages), packages, driver  # type: ignore[arg-type]
+    volumes = NasVolumes(Path("/nowhere"), {})
+    return PackagedLauncher(driver, packages, volumes), packages, driver  # type: ignore[arg-type]
 
 
 async def create(made: PackagedLauncher) -> Any:

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from tests.support.interpreters import INTERPRETERS
 
+from sesame.model.nas import NasMount
 from sesame.sandbox.interface import KillReason, SandboxDied, SandboxSpec, SandboxStartFailed, StartFailure
 from sesame.sandbox.launch import Launch
 from sesame.sandbox.process.driver import PlainDriver, PlainSandbox
+from sesame.sandbox.volumes import NasVolumes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -276,3 +278,16 @@ async def test_enforcement_tells_what_is_not_held(stage: Any) -> None:
     assert not held["own file system"]
     assert not held["number of processes"]
     assert stage.driver.name == "plain"
+
+
+async def test_a_volume_is_there_already_or_the_start_is_refused(stage: Any, tmp_path: Path) -> None:
+    target = tmp_path / "auto"
+    nas = NasMount(server_addr="nas:/data", mount_dir=str(target), user_id=1000, group_id=1000)
+    volume = NasVolumes(tmp_path / "nas", {}).provide(nas)
+    with pytest.raises(SandboxStartFailed, match=r"'nas:/data' cannot be mounted at .*the sandbox plain") as failed:
+        await stage.start("files", "index.run", volumes=(volume,))
+    assert failed.value.kind is StartFailure.REFUSED
+    target.symlink_to(tmp_path / "nas" / "nas" / "data")
+    actor = await stage.start("files", "index.run", volumes=(volume,))
+    assert await actor.json(f"write('{target}/f', 'x')".encode())
+    assert (tmp_path / "nas" / "nas" / "data" / "f").read_text() == "x"

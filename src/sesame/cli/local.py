@@ -34,6 +34,7 @@ from sesame.model.snapshot import Resolved, Snapshot, snapshot_of
 from sesame.sandbox.drivers import Wanted, choose, find_out
 from sesame.sandbox.launch import PackagedLauncher
 from sesame.sandbox.runtimes.lookup import Runtimes
+from sesame.sandbox.volumes import NasVolumes
 from sesame.settings import Settings
 
 SERVICE = "local"
@@ -109,7 +110,9 @@ async def opened(
             lent = _Lent()
             engine = LocalEngine(
                 EngineDependencies(
-                    launcher=PackagedLauncher(chosen.driver, _Directories(directories)),
+                    launcher=PackagedLauncher(
+                        chosen.driver, _Directories(directories), NasVolumes(scratch / "nas", {})
+                    ),
                     resolver=OneSnapshot(snapshot),
                     clocks=SystemClocks(),
                     caps=Caps(

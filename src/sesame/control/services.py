@@ -12,14 +12,15 @@ from msgspec import UNSET
 from sesame.control import checks, listing
 from sesame.control.dependents import forget_service
 from sesame.control.inputs import Listing, Page, ServiceInput
+from sesame.control.mount_checks import check_nas_config
 from sesame.control.requester import Requester, require_pass_role
 from sesame.control.tags import has_tags
 from sesame.control.views import existing, service_view
 from sesame.model import limits, records
-from sesame.model.errors import AlreadyExists, Invalid, Missing, NotEmpty
+from sesame.model.errors import AlreadyExists, Missing, NotEmpty
 from sesame.model.owner import AFTER_OWNERS
 from sesame.model.records import Record
-from sesame.model.service import LogConfig, NasConfig, Service, TracingConfig
+from sesame.model.service import LogConfig, Service, TracingConfig
 from sesame.store.catalog import Catalog, Transaction
 
 CheckRole = Callable[[str], None]
@@ -99,7 +100,7 @@ class Services:
     def _check(self, service: Service, sent: ServiceInput) -> None:
         checks.description(service.description)
         _check_log_config(service.log_config)
-        _check_nas_config(service.nas_config)
+        check_nas_config(service.nas_config)
         _check_tracing_config(service.tracing_config)
         if sent.role is not UNSET and service.role:
             self._check_role(service.role)
@@ -132,16 +133,6 @@ def _check_log_config(config: LogConfig) -> None:
     if bool(config.project) != bool(config.logstore):
         raise Missing("log_config.logstore" if config.project else "log_config.project")
     checks.one_of("log_config.log_begin_rule", config.log_begin_rule, LOG_BEGIN_RULES)
-
-
-def _check_nas_config(config: NasConfig) -> None:
-    for label, value in (("user_id", config.user_id), ("group_id", config.group_id)):
-        checks.between(f"nas_config.{label}", value, limits.NAS_ID_MIN, limits.NAS_ID_MAX)
-    for point in config.mount_points:
-        if not point.server_addr:
-            raise Missing("nas_config.mount_points.server_addr")
-        if not point.mount_dir.startswith("/"):
-            raise Invalid("nas_config.mount_points.mount_dir", "an absolute path", point.mount_dir)
 
 
 def _check_tracing_config(config: TracingConfig) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import msgspec
 
 from sesame.model.function import Function, LifecycleHook
-from sesame.model.service import LogConfig, Service
+from sesame.model.nas import NasMount, normalized_directory
+from sesame.model.service import LogConfig, NasConfig, Service
 
 
 class LogTarget(msgspec.Struct, frozen=True):
@@ -61,7 +62,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     the sha256 of code packages; layers lie merged at /opt, an earlier one over a later one. `code_checksum` is the
     CRC-64 that the API shows. With `debug` an instance has a debugger listen (`engine.debugging`). What
     an instance of a `trial` writes is in the outcome of its call alone.
-    With a `jaeger_endpoint`, the service's tracing is on, and functions are told where to send their spans.
+    With a `jaeger_endpoint`, the service's tracing is on, and functions are told where to send their spans. `nas` is
+    mounted into each instance.
     """
 
     key: str
@@ -79,6 +81,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     debug: bool = False
     trial: bool = False
     jaeger_endpoint: str = ""
+    nas: tuple[NasMount, ...] = ()
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -121,6 +124,7 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
         code_checksum=function.package.checksum,
         layers=resolved.layers,
         jaeger_endpoint=str((service.tracing_config.params or {}).get("endpoint", "")),
+        nas=_nas(service.nas_config),
     )
 
 
@@ -131,6 +135,18 @@ def _log_target(config: LogConfig) -> LogTarget:
         config.logstore,
         request_metrics=named and config.enable_request_metrics,
         instance_metrics=named and config.enable_instance_metrics,
+    )
+
+
+def _nas(config: NasConfig) -> tuple[NasMount, ...]:
+    return tuple(
+        NasMount(
+            server_addr=point.server_addr,
+            mount_dir=normalized_directory(point.mount_dir),
+            user_id=config.user_id,
+            group_id=config.group_id,
+        )
+        for point in config.mount_points
     )
 
 

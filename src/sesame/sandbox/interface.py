@@ -13,13 +13,15 @@ import msgspec
 
 from sesame.model.command import Command, Execution
 from sesame.model.errors import SesameError
+from sesame.model.nas import NasMount
 from sesame.model.usage import Usage
+from sesame.sandbox.volumes import Volume
 
 
 class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What the engine asks a launcher for. Nothing in it changes while the instance lives.
 
-    `code` and `layers` are sha256 of code packages; `sandbox.launch` turns them into directories.
+    `code` and `layers` are sha256 of code packages; `sandbox.launch` turns them and `nas` into directories.
     `environment` is complete but for what a driver adds (PATH of the interpreter and the like).
     `setup` is the static part of the function's context, sent to the shim once (docs/wire-protocol.md).
     """
@@ -32,6 +34,7 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True):
     memory_mb: int
     disk_mb: int
     setup: Mapping[str, Any]
+    nas: tuple[NasMount, ...] = ()
 
 
 class SandboxSpec(msgspec.Struct, frozen=True):
@@ -51,6 +54,7 @@ class SandboxSpec(msgspec.Struct, frozen=True):
     setup: Mapping[str, Any]
     compiled: tuple[Path, ...] = ()
     cpu_shares: int | None = None
+    volumes: tuple[Volume, ...] = ()
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@
 packages by their hash, and a driver, which needs directories.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from sesame.model.errors import SesameError
+from sesame.model.nas import NasMount
 from sesame.sandbox.interface import (
     InstanceSpec,
     OnDeath,
@@ -21,6 +23,7 @@ from sesame.sandbox.interface import (
     SandboxStartFailed,
     StartFailure,
 )
+from sesame.sandbox.volumes import Volume, VolumeUnavailable
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -58,12 +61,20 @@ class Packages(Protocol):
         """Raises a `SesameError` for a package that is not here; its text says which and what to do."""
 
 
+class Volumes(Protocol):
+    """Where what is mounted lies on this machine; implemented by `volumes.NasVolumes`."""
+
+    def provide(self, mount: NasMount) -> Volume:
+        """Blocks. Raises `VolumeUnavailable`, whose text says what to do."""
+
+
 class PackagedLauncher:
     """A `SandboxLauncher` on one driver. Leases an instance's packages until nothing of the instance is left."""
 
-    def __init__(self, driver: SandboxDriver, packages: Packages) -> None:
+    def __init__(self, driver: SandboxDriver, packages: Packages, volumes: Volumes) -> None:
         self._driver = driver
         self._packages = packages
+        self._volumes = volumes
 
     async def create(self, spec: InstanceSpec, on_output: OnOutput, on_death: OnDeath) -> Sandbox:
         try:
@@ -83,6 +94,7 @@ class PackagedLauncher:
                     disk_mb=spec.disk_mb,
                     setup=spec.setup,
                     compiled=lease.compiled,
+                    volumes=tuple([await asyncio.to_thread(self._provided, mount) for mount in spec.nas]),
                 ),
                 on_output,
                 on_death,
@@ -92,3 +104,9 @@ class PackagedLauncher:
             raise
         sandbox.on_end(lease.release)
         return sandbox
+
+    def _provided(self, mount: NasMount) -> Volume:
+        try:
+            return self._volumes.provide(mount)
+        except VolumeUnavailable as error:
+            raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error

@@ -18,6 +18,7 @@ import traceback
 
 import root
 import linux
+import volumes
 
 EXIT_JAIL_FAILED = 125
 OOM_SCORE = "500"
@@ -159,7 +160,7 @@ def _guard(request, fds, lifeline, writing):
     # SAFETY: 11. Process 1 passes the order on; the function's process takes the environment, and waits before step 14.
     to_function.send(message, [given[index] for index in order["compiled"]])
 
-    # SAFETY: 12. Process 1 mounts code and layers read-only and /dev/shm, takes a host name, and drops the host's tree.
+    # SAFETY: 12. Process 1 mounts code and layers read-only, volumes and /dev/shm, takes a host name, and drops the host's tree.
     _mount(order, given)
     if request["host_is_visible"] and "root" not in without:
         linux.umount(root.HOST_ROOT, linux.MNT_DETACH)
@@ -248,6 +249,8 @@ def _mount(order, fds):
             lower = ":".join(_escaped(root.HOST_ROOT + source) for source in sources)
             linux.mount("layers", target, "overlay", root.READ_ONLY, "lowerdir=" + lower)
     _mount_memory("/dev/shm", order["shm_mb"], linux.MS_NOEXEC)
+    if order["volumes"]:
+        volumes.attach(order["volumes"], fds)
 
 
 def _name_the_host(name):

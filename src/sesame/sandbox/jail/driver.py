@@ -39,6 +39,7 @@ from sesame.sandbox.jail.instance import JailSandbox
 from sesame.sandbox.jail.isolation import Findings, Isolation, enforcement, probe
 from sesame.sandbox.jail.policy import FILE_DESCRIPTORS, JailPolicy
 from sesame.sandbox.jail.prewarmed import READY_PREWARMED, PrewarmedPool
+from sesame.sandbox.jail.volumes import VolumeMounts
 from sesame.sandbox.jail.zygote_client import ZygoteClient
 from sesame.sandbox.launch import ResolveLaunch
 from sesame.sandbox.lifecycle import StartOutput
@@ -86,6 +87,7 @@ class JailDriver:
         self._disks: Disks | None = None
         self._resource_pool = HostResourcePool(None, None)
         self._prewarmed_pool = PrewarmedPool(self._resource_pool, self._policy)
+        self._volumes = VolumeMounts(self._policy)
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._background = BackgroundTasks(SYSTEM_CLOCKS)
 
@@ -121,6 +123,7 @@ class JailDriver:
         options = self._options
         user_namespace = self._isolation.kind == "user"
         self._policy = JailPolicy(user_namespace, options.cpu, options.file_descriptors, options.without)
+        self._volumes = VolumeMounts(self._policy)
         (self._state / "root").mkdir(parents=True, exist_ok=True)
         self._cgroups = await asyncio.to_thread(self._open_cgroups)
         if self._cgroups is not None:
@@ -164,7 +167,7 @@ class JailDriver:
         """As `SandboxDriver.create`."""
         zygote = self._zygote(spec.runtime)
         output = StartOutput(on_output)
-        sandbox = JailSandbox(spec, self._policy, self._resource_pool, on_death)
+        sandbox = JailSandbox(spec, self._policy, self._resource_pool, self._volumes, on_death)
         self._sandboxes.add(sandbox)
         sandbox.on_end(lambda: self._sandboxes.discard(sandbox))
         starting = asyncio.create_task(sandbox.start(zygote, self._prewarmed_pool, output))
@@ -198,6 +201,7 @@ class JailDriver:
         await self._prewarmed_pool.close()
         await asyncio.gather(*(zygote.close() for zygote in [*self._zygotes.values(), *self._retired]))
         await self._resource_pool.close()
+        await asyncio.to_thread(self._volumes.close)
         if self._cgroups is not None:
             await asyncio.to_thread(self._cgroups.clear)
         if self._watchdog is not None:

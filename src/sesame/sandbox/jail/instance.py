@@ -9,7 +9,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from pathlib import Path
 from typing import Any
 
 from sesame.model.command import Command
@@ -26,6 +25,8 @@ from sesame.sandbox.jail.host_resources import HostResourcePool, HostResources
 from sesame.sandbox.jail.plan import LIBRARY_PATH, SHIM_ROOT, SITE_PACKAGES_ROOT, needs_own_start
 from sesame.sandbox.jail.policy import PROCESSES, JailPolicy
 from sesame.sandbox.jail.prewarmed import PrewarmedPool
+from sesame.sandbox.jail.processes import first_child, signal_function, signal_tree
+from sesame.sandbox.jail.volumes import VolumeMounts
 from sesame.sandbox.jail.zygote_client import JailedProcess, ZygoteClient
 from sesame.sandbox.lifecycle import (
     KILLED_FROM_OUTSIDE,
@@ -35,7 +36,7 @@ from sesame.sandbox.lifecycle import (
     StartOutput,
     State,
 )
-from sesame.sandbox.memory import Gauge, tree
+from sesame.sandbox.memory import Gauge
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
 from sesame.sandbox.stack_dump import HeldOutput
 from sesame.sandbox.wire import Channel, Output
@@ -52,11 +53,17 @@ class JailSandbox:
     """`start` brings it up; then it takes calls until it ends."""
 
     def __init__(
-        self, spec: SandboxSpec, policy: JailPolicy, resource_pool: HostResourcePool, on_death: OnDeath
+        self,
+        spec: SandboxSpec,
+        policy: JailPolicy,
+        resource_pool: HostResourcePool,
+        volumes: VolumeMounts,
+        on_death: OnDeath,
     ) -> None:
         self._spec = spec
         self._policy = policy
         self._resource_pool = resource_pool
+        self._volumes = volumes
         self._life = Lifecycle(self._end, on_death)
         self._phases: dict[str, float] = {}
         self._channel: Channel | None = None
@@ -124,6 +131,7 @@ class JailSandbox:
         with contextlib.ExitStack() as until_sent:
             fds: list[int] = []
             fields = self._order(zygote, fds, until_sent)
+            fields["volumes"] = await self._volumes.lend(self._spec.volumes, resources.uid, fds, until_sent)
             prewarmed.order(fields, fds)
         # While the instance mounts. The function's code runs only after the setup, which is sent later.
         if resources.group is not None:
@@ -135,7 +143,7 @@ class JailSandbox:
         await self._channel.setup(self._setup(zygote.launch.notice))
         clock.lap("shim_ms")
         if resources.group is None or not resources.group.counts_memory:
-            self._gauge = Gauge(_first_child(init.pid), init=init.pid)
+            self._gauge = Gauge(first_child(init.pid), init=init.pid)
         output.ready()
         self._life.move(State.READY)
 
@@ -156,7 +164,7 @@ class JailSandbox:
             channel.hang_up()
             if not await stack_dump.within(stack_dump.ASK_SHIM_S, init.gone):
                 self._output.hold()
-                _signal_function(init.pid, stack_dump.DUMP_SIGNAL)
+                signal_function(init.pid, stack_dump.DUMP_SIGNAL)
                 await self._output.answered(init.gone)
         await self._life.end(SandboxDied(Death.KILLED, reason.value))
 
@@ -182,7 +190,7 @@ class JailSandbox:
             self._life.move(State.FROZEN)
             group = self._resources.group if self._resources is not None else None
             if group is None or not group.freeze():
-                _signal_tree(self._init, signal.SIGSTOP)
+                signal_tree(self._init, signal.SIGSTOP)
 
     def thaw(self) -> None:
         if self._life.state is State.FROZEN:
@@ -342,7 +350,7 @@ class JailSandbox:
     def _thaw_processes(self) -> None:
         group = self._resources.group if self._resources is not None else None
         if self._init is not None and (group is None or not group.thaw()):
-            _signal_tree(self._init, signal.SIGCONT)
+            signal_tree(self._init, signal.SIGCONT)
 
     def _cause_of_death(self, init: JailedProcess) -> SandboxDied:
         group = self._resources.group if self._resources is not None else None
@@ -356,30 +364,6 @@ class JailSandbox:
         if group is not None and (refused := group.processes_refused()):
             how += f"; {refused} times a new process or thread had been refused: at most {PROCESSES} may run"
         return SandboxDied(Death.EXIT, how)
-
-
-def _signal_tree(init: JailedProcess, number: signal.Signals) -> None:
-    """Signals every process of the instance, process 1 too: a stopped instance must start no process anew."""
-    for pid in tree(init.pid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
-def _first_child(init: int) -> int:
-    """The function's process, which is the only one that process 1 forks."""
-    return int(Path(f"/proc/{init}/task/{init}/children").read_text().split()[0])
-
-
-def _signal_function(init: int, number: int) -> None:
-    """Signals the function's process by descriptor, because its number may have gone to another process meanwhile."""
-    with contextlib.suppress(OSError, IndexError):
-        pid = _first_child(init)
-        descriptor = os.pidfd_open(pid)
-        try:
-            if _first_child(init) == pid:
-                signal.pidfd_send_signal(descriptor, number)
-        finally:
-            os.close(descriptor)
 
 
 class _LapClock:

@@ -50,6 +50,7 @@ from sesame.sandbox.memory import MEMORY_WATCH_S, Gauge, tree
 from sesame.sandbox.process import scratch as scratch_files
 from sesame.sandbox.process.exec import Commands
 from sesame.sandbox.process.spawner import OUTPUT_FD, SOCKET_FD, Process, Spawner, Start
+from sesame.sandbox.process.volumes import require_in_place
 from sesame.sandbox.stack_dump import HeldOutput
 from sesame.sandbox.wire import Channel, Output
 
@@ -87,6 +88,7 @@ class PlainDriver:
             Enforcement("own file system", False, "the function sees the host's files; /tmp is shared, TMPDIR its own"),
             Enforcement("read-only code", False, "the function runs as Sesame's user"),
             Enforcement("code at /code", False, "shown so in error traces; the directory is elsewhere"),
+            Enforcement("NAS at its mountDir", False, "needs a mount; served where the host has that directory there"),
             Enforcement("own user, network and system calls", False, "needs the driver jail"),
         )
 
@@ -113,6 +115,7 @@ class PlainDriver:
             launch = self.resolve(spec.runtime)
         except LookupError as error:
             raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error
+        require_in_place(spec.volumes)
         output = StartOutput(on_output)
         sandbox = PlainSandbox(spec, self._scratch / "instances" / spec.instance_id, on_death)
         self._sandboxes[spec.instance_id] = sandbox

@@ -1,0 +1,71 @@
+"""Prepares volumes for an instance: as root detached mounts, sent as descriptors; else paths, which it binds itself.
+
+Used by `jail.instance`; runtime/jail/volumes.py puts them in place.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Sequence
+
+from sesame.sandbox.interface import SandboxStartFailed, StartFailure
+from sesame.sandbox.jail import mounts as jail_mounts
+from sesame.sandbox.jail.idmaps import IdMaps
+from sesame.sandbox.jail.policy import JailPolicy
+from sesame.sandbox.volumes import Volume, VolumeUnavailable
+
+
+class VolumeMounts:
+    """One for each driver."""
+
+    def __init__(self, policy: JailPolicy) -> None:
+        self._policy = policy
+        self._idmaps = IdMaps()
+
+    async def lend(
+        self, volumes: Sequence[Volume], uid: int, fds: list[int], closing: contextlib.ExitStack
+    ) -> list[tuple[str, int, str, Sequence[str]]]:
+        """What runtime/jail/volumes.py expects. Descriptors are added to `fds`; `closing` closes them.
+
+        Raises `SandboxStartFailed` that says what cannot be mounted and why.
+        """
+        if self._policy.user_namespace:
+            for volume in volumes:
+                # The instance goes there again itself; this tells what is wrong.
+                os.close(await asyncio.to_thread(_opened, volume))
+            return [(each.target, -1, str(each.base), each.parts) for each in volumes]
+        orders: list[tuple[str, int, str, Sequence[str]]] = []
+        for volume in volumes:
+            fd = await asyncio.to_thread(self._mount, volume, uid)
+            closing.callback(os.close, fd)
+            orders.append((volume.target, len(fds), "", ()))
+            fds.append(fd)
+        return orders
+
+    def close(self) -> None:
+        self._idmaps.close()
+
+    def _mount(self, volume: Volume, uid: int) -> int:
+        directory = _opened(volume)
+        try:
+            namespace = self._idmaps.namespace((volume.user_id, uid), (volume.group_id, uid))
+            try:
+                return jail_mounts.tree_of(directory, namespace)
+            finally:
+                os.close(namespace)
+        except OSError as error:
+            raise SandboxStartFailed(
+                f"'{volume.name}' cannot be mounted at {volume.target}: {error}; the file system of its directory may "
+                "not know mounts with other owners, as ext4, XFS, Btrfs and tmpfs do since Linux 5.12 to 6.3: name a "
+                "directory on such a file system in [mounts], or use another --data-dir",
+                StartFailure.REFUSED,
+            ) from error
+        finally:
+            os.close(directory)
+
+
+def _opened(volume: Volume) -> int:
+    try:
+        return volume.open()
+    except VolumeUnavailable as error:
+        raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error

@@ -1,0 +1,32 @@
+"""Volumes without mounts: a function sees the host's files, so a volume must lie where the function looks for it.
+
+Used by `process.driver`.
+"""
+
+import os
+from collections.abc import Sequence
+
+from sesame.sandbox.interface import SandboxStartFailed, StartFailure
+from sesame.sandbox.volumes import Volume
+
+
+def require_in_place(volumes: Sequence[Volume]) -> None:
+    """Raises `SandboxStartFailed` unless each volume is found at its target, for example through a link."""
+    for volume in volumes:
+        if not _is_there(volume):
+            raise SandboxStartFailed(
+                f"'{volume.name}' cannot be mounted at {volume.target}: the sandbox plain makes no mounts. Run "
+                "Sesame on Linux with --sandbox jail; or name a directory in [mounts], and make a link to it there",
+                StartFailure.REFUSED,
+            )
+
+
+def _is_there(volume: Volume) -> bool:
+    fd = volume.open()
+    try:
+        there, here = os.stat(volume.target), os.fstat(fd)
+        return os.path.samestat(there, here)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)

@@ -1,0 +1,128 @@
+"""Volumes: directories of this machine that instances share, and that outlive them.
+
+`NasVolumes` has one for each server address and path of a NAS; `sandbox.launch` asks it, and the drivers show what it
+gives. Functions may write below a volume, so no path is followed there by name: a link that a function left leads
+nowhere.
+"""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from sesame.model.errors import ConfigurationError, SesameError
+from sesame.model.nas import SERVER_ADDRESS_FORM, NasAddress, NasMount, parse_server_address
+
+# Who owns files when the configuration leaves it to the platform (reference/runtime.md §11).
+DEFAULT_ID = 10_003
+# As in the cloud: whoever mounts a directory may write there.
+_SHARED_MODE = 0o777
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class VolumeUnavailable(SesameError):
+    """The text says which directory cannot be mounted, why, and what to do; it names no path of this machine."""
+
+
+class Volume(msgspec.Struct, frozen=True):
+    """The directory `parts` below `base`, shown at `target`. Functions cannot write to `base` or above it.
+
+    What the function writes belongs to `user_id` and `group_id` on the disk, where the driver can do that.
+    `name` is for messages.
+    """
+
+    name: str
+    base: Path
+    parts: tuple[str, ...]
+    target: str
+    user_id: int
+    group_id: int
+
+    def open(self) -> int:
+        """A descriptor of the directory, which the caller closes. Raises `VolumeUnavailable`."""
+        return _opened(self, make=False)
+
+    def make(self) -> None:
+        """Makes what is missing of the directory. Raises `VolumeUnavailable`."""
+        os.close(_opened(self, make=True))
+
+
+class NasVolumes:
+    """A directory below `root` for each server, made at first use; or one that `named` has for a server or a path."""
+
+    def __init__(self, root: Path, named: Mapping[str, Path]) -> None:
+        """Raises `ConfigurationError` for a name that is no address and for a directory that is not there."""
+        self._root = root
+        self._named: dict[NasAddress, Path] = {}
+        for name, directory in named.items():
+            address = parse_server_address(name)
+            if address is None:
+                raise ConfigurationError(f"mounts has '{name}'; expected {SERVER_ADDRESS_FORM}, or a server alone")
+            if not directory.is_dir():
+                raise ConfigurationError(
+                    f"mounts has '{name}' = '{directory}', which is no directory; make it, or name another"
+                )
+            self._named[address] = directory.resolve()
+
+    def provide(self, mount: NasMount) -> Volume:
+        """The directory that is mounted, which exists from here on. Blocks. Raises `VolumeUnavailable`."""
+        address = parse_server_address(mount.server_addr)
+        if address is None:
+            raise VolumeUnavailable(
+                f"nasConfig names the server '{mount.server_addr}'; expected {SERVER_ADDRESS_FORM}: update the service"
+            )
+        user_id, group_id = (DEFAULT_ID if each < 0 else each for each in (mount.user_id, mount.group_id))
+        named = self._nearest(address)
+        if named is None:
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            base, parts = self._root.resolve(), (address.server, *address.parts)
+        else:
+            base, parts = self._named[named], address.parts[len(named.parts) :]
+            # What others may see on this machine gets no files of root: its owner stands in.
+            owner = base.stat()
+            user_id, group_id = user_id or owner.st_uid, group_id or owner.st_gid
+        volume = Volume(mount.server_addr, base, parts, mount.mount_dir, user_id, group_id)
+        volume.make()
+        return volume
+
+    def _nearest(self, address: NasAddress) -> NasAddress | None:
+        """The longest name that has the address."""
+        for length in range(len(address.parts), -1, -1):
+            name = NasAddress(address.server, address.parts[:length])
+            if name in self._named:
+                return name
+        return None
+
+
+def _opened(volume: Volume, *, make: bool) -> int:
+    """Goes from part to part by descriptor, so that whatever a function does meanwhile, nothing outside is reached."""
+    try:
+        fd = os.open(volume.base, _OPEN & ~os.O_NOFOLLOW)
+        for part in volume.parts:
+            try:
+                if make:
+                    _make(part, fd, volume)
+                below = os.open(part, _OPEN, dir_fd=fd)
+            finally:
+                os.close(fd)
+            fd = below
+    except OSError as error:
+        raise VolumeUnavailable(
+            f"'{volume.name}' cannot be mounted at {volume.target}: {error.strerror}; a part of its path may be a file "
+            "or a link, which is not followed"
+        ) from error
+    return fd
+
+
+def _make(part: str, parent: int, volume: Volume) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(part, 0o700, dir_fd=parent)
+        fd = os.open(part, _OPEN, dir_fd=parent)
+        try:
+            if os.geteuid() == 0:
+                os.fchown(fd, volume.user_id, volume.group_id)
+            os.fchmod(fd, _SHARED_MODE)
+        finally:
+            os.close(fd)
