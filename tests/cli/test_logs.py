@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 from tests.cli.test_start import CLEAN, Server, sesame
@@ -27,6 +28,7 @@ from sesame.model.logstore import LogProject, Logstore
 from sesame.store.logs.file import SourceKey
 from sesame.store.logs.intake import Logs, Retention
 from sesame.store.logs.logstores.function_lines import FunctionLines
+from sesame.store.logs.logstores.history import History
 from sesame.store.logs.logstores.store import LogStorage
 from sesame.store.logs.reader import LogLine, LogReader, Query
 
@@ -244,6 +246,48 @@ def test_where_nothing_else_is_kept_lines_come_from_logstores(logstores_alone: P
     (line,) = run(logstores_alone, "demo/other", "--json").stdout.splitlines()
     assert json.loads(line)["message"] == "three"
     assert "there are logs of demo/hello, demo/other in" in str(run(logstores_alone, "nothing").exception)
+
+
+@pytest.fixture
+def written_to_both(logstores_alone: Path) -> Path:
+    """A data directory whose built-in store has lines from before a function wrote to its logstore, and one of both."""
+    write(logstores_alone, [("demo.prod", "hello", "r-0", 60)])
+    write(logstores_alone, [("demo.prod", "hello", "r-1", -1)], logstore="l")
+    return logstores_alone
+
+
+def test_lines_are_the_logstores_from_where_they_begin_there(written_to_both: Path) -> None:
+    found = run(written_to_both, "hello")
+    logstore = [("r-1", "FC Invoke Start RequestId: r-1"), ("r-1", "one"), ("r-1", "two words")]
+    assert said(found) == [("r-0", "60 ago"), *logstore]
+    assert "From 2023-11-14T22:13:20Z on these lines are from the logstore." in found.stderr
+    assert said(run(written_to_both, "demo/hello:prod", "-r", "r-1", "--search", "words or 60")) == [logstore[2]]
+    assert said(run(written_to_both, "demo/hello", "--since", "2023-11-14T22:13:20Z")) == logstore
+    sql = "select requestId as id, count(*) as n group by id order by id"
+    counted = run(written_to_both, "demo/hello", "--sql", sql, "--json").stdout
+    assert counted.splitlines() == ['{"id":"r-0","n":"1"}', '{"id":"r-1","n":"3"}']
+
+
+def test_what_the_built_in_store_no_longer_keeps_is_read_from_the_logstore(written_to_both: Path) -> None:
+    assert said(run(written_to_both, "demo/other")) == [("-", "three")]
+    assert said(run(written_to_both, "other")) == [("-", "three")]
+    (written_to_both / "logs.db").unlink()
+    write(written_to_both, [("shop", "cart", "r-9", 1)])
+    assert said(run(written_to_both, "-r", "r-1")) == said(run(written_to_both, "hello"))
+    assert len(said(run(written_to_both, "hello"))) == 3
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 10])
+def test_pages_of_both_stores_follow_each_other(written_to_both: Path, limit: int) -> None:
+    logstores = FunctionLines(written_to_both / "logstores.db")
+    both = History(LogReader(written_to_both / "logs.db"), logstores, logstores.begin_s("demo", "hello") or 0)
+    query, texts, full = Query(service="demo", function="hello", limit=limit), list[str](), True
+    while full:
+        lines, last = both.read_on(query)
+        texts += [line.text for line in lines]
+        full, query = len(lines) == limit, msgspec.structs.replace(query, after_id=last)
+    assert texts == ["60 ago", "FC Invoke Start RequestId: r-1", "one", "two words"]
+    assert both.read_on(query) == ([], query.after_id)
 
 
 def test_following_logstores_prints_each_new_line_once(

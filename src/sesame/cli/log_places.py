@@ -3,6 +3,7 @@
 Used by `sesame logs`.
 """
 
+import datetime
 import http
 from typing import Any
 
@@ -10,7 +11,8 @@ from sesame.cli import output, server
 from sesame.cli.client import Client, Refused, Unreachable, quoted
 from sesame.data_dir import DataDir
 from sesame.store.logs.logstores.function_lines import FunctionLines
-from sesame.store.logs.reader import Lines, LogReader
+from sesame.store.logs.logstores.history import History
+from sesame.store.logs.reader import Lines, LogReader, Query
 
 
 def reader_of(data_dir: DataDir) -> Lines:
@@ -21,26 +23,53 @@ def reader_of(data_dir: DataDir) -> Lines:
     return FunctionLines(data_dir.logstores)
 
 
-def tell_logstore(data_dir: DataDir, reader: Lines, service: str, qualifier: str | None) -> None:
+def reader_of_call(data_dir: DataDir, reader: Lines, request_id: str) -> Lines:
+    """The logstores for a call of which the built-in store keeps nothing any more, else the reader."""
+    if isinstance(reader, LogReader) and not reader.read(Query(request_id=request_id, limit=1)):
+        elsewhere = FunctionLines(data_dir.logstores)
+        if elsewhere.read_on(Query(request_id=request_id, limit=1))[0]:
+            return elsewhere
+    return reader
+
+
+def reader_of_function(data_dir: DataDir, reader: Lines, query: Query) -> Lines:
+    """The logstores too, from where the lines of the function that the query names begin there."""
+    if not isinstance(reader, LogReader) or query.service is None or query.function is None:
+        return reader
+    logstores = FunctionLines(data_dir.logstores)
+    begins_s = logstores.begin_s(query.service, query.function)
+    if begins_s is None:
+        return reader
+    since = datetime.datetime.fromtimestamp(begins_s, datetime.UTC).isoformat(timespec="seconds")
+    _note(f"From {since.removesuffix('+00:00')}Z on these lines are from the logstore.")
+    return History(reader, logstores, begins_s)
+
+
+def tell_logstore(data_dir: DataDir, reader: Lines, service: str, qualifier: str | None) -> bool:
     """Says on stderr in which logstore the lines of a service's functions are, or why they are in none.
 
-    Whether they may be written there only a server knows; it is asked if one runs.
+    Whether they may be written there only a server knows; it is asked if one runs. Returns whether they are in a
+    logstore, as far as that is known.
     """
-    built_in = isinstance(reader, LogReader)
     named = reader.logstore_of(service) if isinstance(reader, LogReader) else None
-    if built_in and named is None:
-        return
+    if isinstance(reader, LogReader) and named is None:
+        # None as well where the store keeps nothing of the service any more.
+        return all(service != each for each, _function in reader.functions())
     if data_dir.running() is None:
         if named is not None:
             place = f"logstore {named[1]} of project {named[0]}"
             _note(f"What {service} writes goes to {place} too; a running Sesame tells whether it may be written there.")
-        return
+        return True
     try:
         document = _service(data_dir, f"{service}.{qualifier}" if qualifier else service)
     except (Refused, Unreachable) as error:
         if not isinstance(error, Refused) or error.status != http.HTTPStatus.NOT_FOUND:
             _note(f"Which logstore has what {service} writes is not known: {error}")
-        return
+        return True
+    return _tell(service, document, built_in=named is not None)
+
+
+def _tell(service: str, document: dict[str, Any], *, built_in: bool) -> bool:
     config, problem = document.get("logConfig") or {}, document.get("logProblem")
     place = f"logstore {config.get('logstore')} of project {config.get('project')}"
     if not config.get("project"):
@@ -50,6 +79,8 @@ def tell_logstore(data_dir: DataDir, reader: Lines, service: str, qualifier: str
         _note(f"What {service} writes is not in {place}: {problem}")
     else:
         _note(f"What {service} writes is in {place}{' too' if built_in else ''}.")
+        return True
+    return False
 
 
 def _service(data_dir: DataDir, name: str) -> dict[str, Any]:

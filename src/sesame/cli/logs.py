@@ -17,13 +17,14 @@ import msgspec
 
 from sesame.cli import completing, output, server
 from sesame.cli.json_option import with_json_lines
-from sesame.cli.log_places import reader_of, tell_logstore
+from sesame.cli.log_places import reader_of, reader_of_call, reader_of_function, tell_logstore
 from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
 from sesame.model.errors import ConfigurationError
 from sesame.settings import TABLE
+from sesame.store.logs.logstores.function_lines import FunctionLines
 from sesame.store.logs.query.refusals import QueryRefused
-from sesame.store.logs.reader import Lines, LogLine, Query
+from sesame.store.logs.reader import Lines, LogLine, LogReader, Query
 
 FOLLOW_EVERY_S = 0.2
 NAMED_AT_MOST = 20
@@ -69,7 +70,12 @@ def logs(
     since_s = since_time(since, time.time()) if since is not None else None
     query = Query(request_id=request_id, since=since_s)
     if function is not None:
-        query = msgspec.structs.replace(query, **_named(data_dir, reader, function, follow=follow))
+        named, written = _named(data_dir, reader, function, follow=follow)
+        query = msgspec.structs.replace(query, **named)
+        if written:
+            reader = reader_of_function(data_dir, reader, query)
+    elif request_id is not None and not follow:
+        reader = reader_of_call(data_dir, reader, request_id)
     form = json_line_of if as_json else shown_line
     try:
         if sql is not None:
@@ -110,19 +116,25 @@ def _print_table(reader: Lines, query: Query, text: str, *, as_json: bool) -> No
     _write(map(shown, output.aligned([table.columns, *table.rows])))
 
 
-def _named(data_dir: DataDir, reader: Lines, function: str, *, follow: bool) -> dict[str, str | None]:
-    """What a query says of `service/function[:qualifier]`, or of `service.qualifier/function` as the API writes it."""
+def _named(data_dir: DataDir, reader: Lines, function: str, *, follow: bool) -> tuple[dict[str, str | None], bool]:
+    """What a query says of `service/function[:qualifier]`, or of `service.qualifier/function` as the API writes it.
+
+    And whether its lines are in a logstore, as far as that is known.
+    """
+    written = True
     path, slash, name = function.rpartition("/")
     service, _dot, qualifier = path.partition(".")
     name, _colon, after = name.partition(":")
     qualifier = after or qualifier
     if service and "/" not in path:
         # First: it may say why there are no lines.
-        tell_logstore(data_dir, reader, service, qualifier)
-    known, name = find(reader, function if "/" in path else f"{service}{slash}{name}", follow=follow)
+        written = tell_logstore(data_dir, reader, service, qualifier)
+    elsewhere = FunctionLines(data_dir.logstores) if isinstance(reader, LogReader) else None
+    wanted = function if "/" in path else f"{service}{slash}{name}"
+    known, name = find(reader, wanted, elsewhere, follow=follow)
     if known and not service:
-        tell_logstore(data_dir, reader, known, qualifier)
-    return {"service": known, "function": name, "qualifier": qualifier or None}
+        written = tell_logstore(data_dir, reader, known, qualifier)
+    return {"service": known, "function": name, "qualifier": qualifier or None}, written
 
 
 def _data_dir(path: Path, *, by_flag: bool) -> DataDir:
@@ -144,17 +156,20 @@ def _data_dir(path: Path, *, by_flag: bool) -> DataDir:
     )
 
 
-def find(reader: Lines, wanted: str, *, follow: bool) -> tuple[str | None, str]:
+def find(reader: Lines, wanted: str, elsewhere: Lines | None = None, *, follow: bool) -> tuple[str | None, str]:
     """The service and the function that `wanted` names; no service if the function has no lines yet.
 
-    Raises `ConfigurationError` for a function without lines, unless `follow`, and for a name that several services
-    have.
+    It is looked for `elsewhere` if the reader has no lines of it. Raises `ConfigurationError` for a function without
+    lines, unless `follow`, and for a name that several services have.
     """
     service, slash, name = wanted.rpartition("/")
     if not name or "/" in service or (slash and not service):
         raise ConfigurationError(f"'{wanted}' names no function: expected FUNCTION or SERVICE/FUNCTION")
     known = reader.functions()
-    matching = [pair for pair in known if pair[1] == name and service in ("", pair[0])]
+    matching = _named_so(known, service, name)
+    if not matching and elsewhere is not None:
+        known = sorted({*known, *elsewhere.functions()})
+        matching = _named_so(known, service, name)
     if len(matching) == 1:
         return matching[0]
     if matching:
@@ -165,6 +180,10 @@ def find(reader: Lines, wanted: str, *, follow: bool) -> tuple[str | None, str]:
         raise ConfigurationError(f"there are no logs of '{wanted}': {has}; name another data directory with --data-dir")
     output.note(f"There are no logs of '{wanted}' yet: {has}; waiting …")
     return service or None, name
+
+
+def _named_so(known: Sequence[tuple[str, str]], service: str, name: str) -> list[tuple[str, str]]:
+    return [pair for pair in known if pair[1] == name and service in ("", pair[0])]
 
 
 def since_time(text: str, now: float) -> float:

@@ -1,6 +1,6 @@
 """Reads lines of functions back from the logstores, in the form in which `store.logs.reader` reads the built-in store.
 
-Used by `sesame logs` where the built-in store keeps nothing, beside the processes that write the file or alone.
+Used by `sesame logs`, beside the processes that write the file or alone.
 """
 
 import re
@@ -21,7 +21,8 @@ _FIELDS = frozenset({"functionName", "serviceName", "qualifier", "versionId", "i
 _GROUPS = (
     "SELECT groups.rowid, groups.data, logstores.project, logstores.name "
     "FROM groups CROSS JOIN logstores ON logstores.id = groups.logstore "
-    "WHERE groups.rowid >= ? AND (? IS NULL OR groups.logstore IN (SELECT logstore FROM topics WHERE topic = ?)) "
+    "WHERE groups.rowid >= ? AND groups.last_s >= ? "
+    "AND (? IS NULL OR groups.logstore IN (SELECT logstore FROM topics WHERE topic = ?)) "
     "ORDER BY groups.rowid"
 )
 
@@ -47,7 +48,7 @@ class FunctionLines:
                 return [], query.after_id
             # Looked up first: what comes while this reads is looked at next time.
             newest = db.execute("SELECT coalesce(max(rowid) + 1, 0) FROM groups").fetchone()[0]
-            for line in self._lines(db, query.service, (query.after_id + 1) >> ROW_BITS):
+            for line in self._lines(db, query.service, (query.after_id + 1) >> ROW_BITS, query.since):
                 if line.id > query.after_id and _matches(line, query):
                     lines.append(line)
                     if len(lines) >= query.limit:
@@ -59,8 +60,18 @@ class FunctionLines:
         with self._connection() as db:
             return sorted({(line.service, line.function) for line in self._lines(db, None, 0)}) if db else []
 
-    def _lines(self, db: sqlite_file.Connection, service: str | None, first: int) -> Iterator[LogLine]:
-        for number, data, project, logstore in db.execute(_GROUPS, (first, service, service)):
+    def begin_s(self, service: str, function: str) -> float | None:
+        """The time of the function's first line (seconds since 1970); None without one."""
+        with self._connection() as db:
+            lines = self._lines(db, service, 0) if db else iter(())
+            return next((line.time for line in lines if line.function == function), None)
+
+    def _lines(
+        self, db: sqlite_file.Connection, service: str | None, first: int, since_s: float | None = None
+    ) -> Iterator[LogLine]:
+        """In groups that have lines since then, or may have the beginning of a call that wrote lines since then."""
+        from_s = 0 if since_s is None else int(since_s) - limits.TIMEOUT_S_MAX
+        for number, data, project, logstore in db.execute(_GROUPS, (first, from_s, service, service)):
             group = decoded(data)
             for ordinal, record in enumerate(group.records):
                 fields = dict(record.contents)
