@@ -177,3 +177,36 @@ def test_layers_from_the_command_line(sesame: Sesame, tmp_path: Path) -> None:
     assert "LayerNotFound" in run(sesame, "layers", "delete", "greetings", "--all", expect=1).stderr
     assert run(sesame, "invoke", "layered/hello").stdout == "2"
     run(sesame, "delete", "layered", "--all")
+
+
+CALLS_ZIP = """\
+import os
+import subprocess
+
+
+def handler(event, context):
+    return '%s %s' % (os.path.exists('/opt/bin/zip'), b'Info-ZIP' in subprocess.check_output(['zip', '-h']))
+"""
+
+
+def test_a_program_of_this_machine_becomes_a_layer_that_functions_call(sesame: Sesame, tmp_path: Path) -> None:
+    published = run(sesame, "layers", "from-command", "zipper", "--program", "zip", "--try", "-h")
+    assert "tried in a sandbox: Copyright" in published.stdout
+    layer = next(each for each in json.loads(run(sesame, "layers", "list", "--json").stdout)["layers"])
+    assert "needs the C library 2." in layer["description"]
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "index.py").write_text(CALLS_ZIP)
+    (tmp_path / "template.yml").write_text(TEMPLATE_WITH_LAYER.format(arn=layer["arn"]))
+    run(sesame, "deploy", "-t", tmp_path / "template.yml")
+    assert run(sesame, "invoke", "layered/hello").stdout.strip() == "True True"
+
+
+def test_a_program_that_is_missing_or_does_not_run_makes_no_layer(sesame: Sesame, tmp_path: Path) -> None:
+    refused = run(sesame, "layers", "from-command", "ldd", expect=1).stderr
+    assert "is no ELF program but a script" in refused
+    broken = tmp_path / "broken"
+    broken.write_bytes(Path("/usr/bin/zip").read_bytes().replace(b"/ld-linux", b"/ld-minix"))
+    broken.chmod(0o755)
+    said = run(sesame, "layers", "from-command", "broken", "--program", broken, "--try", "-h", expect=1).stderr
+    assert "broken cannot be started in the sandbox" in said
+    assert "LayerNotFound" in run(sesame, "layers", "list", "broken", expect=1).stderr

@@ -3,14 +3,14 @@
 A layer's versions never change; a function names one by its ARN, which `publish` prints.
 """
 
-import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from sesame.cli.client import quoted
+from sesame.cli.layer_programs import add, from_command
+from sesame.cli.layer_publishing import published, versions_of
 from sesame.cli.server_options import Session, at_server
 from sesame.model import limits
 
@@ -35,13 +35,7 @@ def publish(session: Session, name: str, source: Path, runtimes: tuple[str, ...]
     Python finds what lies below `python/` of it.
     """
     session.announce(f"Publishing the layer {name}")
-    sent = {
-        "code": {"zipFile": base64.b64encode(_packed(source)).decode()},
-        "compatibleRuntime": list(runtimes or limits.SANDBOXED_RUNTIMES),
-        "description": description,
-    }
-    made = session.client.ask("POST", _versions(name), sent)
-    session.show(made, lambda: iter([f"{name}  version {made['version']}  {made['arn']}"]))
+    published(session, name, source, runtimes or limits.SANDBOXED_RUNTIMES, description)
 
 
 @layers.command("list")
@@ -66,7 +60,7 @@ def delete(session: Session, name: str, version: int | None, everything: bool) -
     session.announce(f"Deleting the layer {name}")
     gone = [each["version"] for each in _of(session, name)] if version is None else [version]
     for each in gone:
-        session.client.ask("DELETE", f"{_versions(name)}/{each}")
+        session.client.ask("DELETE", f"{versions_of(name)}/{each}")
     session.show({"deleted": [f"{name}/{each}" for each in gone]}, lambda: (f"- {name}/{each}" for each in gone))
 
 
@@ -74,23 +68,11 @@ def _of(session: Session, name: str) -> Iterator[Any]:
     """Every version of a layer, page by page: the API's list goes on by a number and not by a token."""
     start = 1
     while True:
-        page = session.client.ask("GET", f"{_versions(name)}?startVersion={start}")
+        page = session.client.ask("GET", f"{versions_of(name)}?startVersion={start}")
         yield from page["layers"]
         start = page.get("nextVersion") or 0
         if not start:
             return
-
-
-def _versions(name: str) -> str:
-    return f"/layers/{quoted(name)}/versions"
-
-
-def _packed(source: Path) -> bytes:
-    # Needed for this command alone.
-    from sesame.deploy.archive import packed
-    from sesame.deploy.project import Code
-
-    return packed(Code(path=source.resolve()))
 
 
 def _lines(found: list[Any]) -> Iterator[str]:
@@ -99,3 +81,7 @@ def _lines(found: list[Any]) -> Iterator[str]:
     for each in found:
         runtimes = ", ".join(each["compatibleRuntime"])
         yield f"{each['layerName']}  version {each['version']}  {each['codeSize']} bytes  {runtimes}"
+
+
+layers.add_command(from_command)
+layers.add_command(add)

@@ -79,10 +79,12 @@ async def opened(
     sink: LogSink,
     keep_alive_s: float = ONE_CALL_S,
     debug: bool = False,
+    layers: Sequence[Path] = (),
 ) -> AsyncIterator[Calls]:
     """The function, ready to be called, in the sandbox that a server would use here; it ends with the context.
 
-    With `debug` its instance has a debugger, which is installed where it is missing.
+    `layers` are directories that it has at /opt. With `debug` its instance has a debugger, which is installed where it
+    is missing.
     """
     # Each waits for processes that it starts.
     (function, runtimes), isolation = await asyncio.gather(
@@ -100,13 +102,13 @@ async def opened(
         # A jail of root's gives each instance a user of its own; in a user namespace it is the caller.
         if chosen.driver.name == "jail" and os.geteuid() == 0 and not local_code.others_may_read(code):
             code = local_code.copy_for_others(code, scratch / "code")
-        directories = [code]
+        directories = [code, *layers]
         if debug:
             runtimes.debuggers.install(function.runtime, say)
             directories.append(_unpacked(runtimes.debuggers.archive(function.runtime), scratch / "debugger"))
         try:
             await chosen.driver.open()
-            snapshot = _snapshot(function)
+            snapshot = _snapshot(function, [str(number) for number, _layer in enumerate(layers)])
             lent = _Lent()
             engine = LocalEngine(
                 EngineDependencies(
@@ -187,7 +189,7 @@ class _Directories:
         """Does nothing: others own the directories."""
 
 
-def _snapshot(function: LocalFunction) -> Snapshot:
+def _snapshot(function: LocalFunction, layers: Sequence[str]) -> Snapshot:
     described = Function(
         function_name=function.code.name or "function",
         function_id=str(uuid.uuid4()),
@@ -200,7 +202,7 @@ def _snapshot(function: LocalFunction) -> Snapshot:
         environment_variables=dict(function.environment),
     )
     service = Service(service_name=SERVICE, service_id=str(uuid.uuid4()))
-    return snapshot_of(service, described, Resolved("local", limits.LATEST))
+    return snapshot_of(service, described, Resolved("local", limits.LATEST, tuple(layers)))
 
 
 def to_stderr(source: LogSource, request_id: str, data: bytes, more: bool) -> None:

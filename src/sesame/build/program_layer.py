@@ -1,0 +1,52 @@
+"""Lays out a layer from programs of this machine: `bin/` with the programs, `lib/` with their shared libraries.
+
+Used by `cli.layer_programs`. In a function they are found by PATH and by the loader, at /opt/bin and /opt/lib.
+"""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from sesame.build.checks import glibc_needed
+from sesame.build.programs import Program
+from sesame.model.errors import ConfigurationError
+
+
+class LaidOut(msgspec.Struct, frozen=True):
+    """`libraries` is their number, `glibc` the newest version of the C library that a file of it needs."""
+
+    libraries: int
+    size_bytes: int
+    glibc: tuple[int, int]
+
+
+def lay_out(programs: Iterable[tuple[str, Program]], folder: Path) -> LaidOut:
+    """Copies each program, under its name, and what it needs into the empty folder."""
+    sources: dict[str, Path] = {}
+    for name, program in programs:
+        _put(sources, f"bin/{name}", program.path)
+        for library, path in program.libraries.items():
+            # Named by a path, it is looked for there, and the file's own name is as good.
+            _put(sources, f"lib/{Path(library).name}", path)
+    for inside, source in sources.items():
+        target = folder / inside
+        target.parent.mkdir(exist_ok=True)
+        try:
+            shutil.copyfile(source, target)
+        except OSError as error:
+            raise ConfigurationError(f"{source} cannot be read: {error.strerror}") from error
+        target.chmod(0o755)
+    return LaidOut(
+        libraries=sum(inside.startswith("lib/") for inside in sources),
+        size_bytes=sum((folder / inside).stat().st_size for inside in sources),
+        glibc=max(glibc_needed(folder / inside) for inside in sources),
+    )
+
+
+def _put(sources: dict[str, Path], inside: str, source: Path) -> None:
+    if sources.setdefault(inside, source) != source:
+        raise ConfigurationError(
+            f"{sources[inside]} and {source} would both be {inside} of the layer: make a layer for each program"
+        )

@@ -1,0 +1,44 @@
+# -*- coding: utf-8 -*-
+"""Tries a program of a layer as a function would run it: a handler for a function, called by `cli.layer_programs`.
+
+Runs under the function's interpreter, in its sandbox. The event is JSON: the program's name and its arguments.
+"""
+
+import json
+import os
+import subprocess
+import threading
+
+TIME_S = 20.0
+OUTPUT_BYTES_MAX = 64 * 1024
+
+
+def handler(event, context):
+    """Gives JSON: {"missing": [library], "error", "status", "output"}; status -1 for what could not be started."""
+    words = json.loads(event.decode("utf-8"))
+    # The loader then names what the program would load, and does not run it.
+    _status, traced, error = run(words[:1], dict(os.environ, LD_TRACE_LOADED_OBJECTS="1"))
+    missing = [line.split()[0] for line in traced.splitlines() if "not found" in line]
+    status, output = -1, ""
+    if not missing and not error:
+        status, output, error = run(words, os.environ)
+    return json.dumps({"missing": missing, "error": error, "status": status, "output": output})
+
+
+def run(words, environment):
+    """(status, output, error); the output is cut, and a program that does not end in time is killed."""
+    with open(os.devnull, "rb") as nothing:
+        try:
+            process = subprocess.Popen(
+                words, stdin=nothing, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+            )
+        except OSError as error:
+            return -1, "", str(error)
+    timer = threading.Timer(TIME_S, process.kill)
+    timer.start()
+    output = process.stdout.read(OUTPUT_BYTES_MAX)
+    # What writes more than that ends by the closed pipe.
+    process.stdout.close()
+    status = process.wait()
+    timer.cancel()
+    return status, output.decode("utf-8", "replace"), ""
