@@ -19,6 +19,7 @@ from sesame._traces import Tracers
 from sesame.control.recorder import Recorder
 from sesame.engine.interface import Observer
 from sesame.engine.policies import Caps
+from sesame.engine.provision_targets import ProvisionTargets
 from sesame.engine.resolver import Resolver
 from sesame.engine.running import EngineDependencies, LocalEngine
 from sesame.engine.trials import LocalTrials
@@ -41,6 +42,7 @@ MIB = 1024 * 1024
 class EngineParts:
     engine: LocalEngine
     resolver: Resolver
+    provisions: ProvisionTargets
     recorder: Recorder
     trials: LocalTrials
 
@@ -92,7 +94,7 @@ def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> Eng
     compiler = compiler_on(driver, needs.sandbox.runtimes.launch)
     storage.background.keep(COMPILING, lambda: compile_queued(storage.to_compile, storage.packages, compiler))
     teardown.push_async_callback(storage.background.stop, COMPILING)
-    return EngineParts(engine, resolver, recorder, trials)
+    return EngineParts(engine, resolver, ProvisionTargets(storage.catalog), recorder, trials)
 
 
 def caps(settings: Settings) -> Caps:

@@ -81,13 +81,17 @@ async def open_metrics(needs: MetricsNeeds, storage: Storage, engine: EnginePart
 
 
 def _pool_state(engine: LocalEngine) -> "PoolState":
-    from sesame.metrics.families import InstanceCount, PoolState
+    from sesame.metrics.families import InstanceCount, PoolState, ProvisionedCount
 
     pool = engine.pool
     counts = pool.counts
     return PoolState(
         instances=[
             InstanceCount(each.snapshot.service, each.snapshot.function, _state(each)) for each in pool.instances()
+        ],
+        provisioned=[
+            ProvisionedCount(target.service, target.function, found.current, found.target)
+            for target, found in engine.provisioned.statuses().items()
         ],
         calls_in_flight=pool.calls,
         memory_mb=pool.memory_mb,

@@ -186,6 +186,8 @@ class Sesame:
         urls |= await open_metrics(metrics_needs, storage, engine)
         self._announce(urls, identity.key)
         await open_async(AsyncNeeds(settings, clocks, teardown), storage, identity, engine)
+        # Last, so that no endpoint waits for what starts ahead of calls.
+        engine.engine.provisioned.start(engine.provisions)
 
     def _open_sandbox(self) -> SandboxOpening:
         settings = self._settings

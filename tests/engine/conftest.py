@@ -1,7 +1,7 @@
 """An engine on fakes: a catalog of records in a dictionary, a driver without processes, a clock without time."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,9 @@ class FakeCatalog:
 
     def get(self, kind: str, parent: str, name: str) -> Record | None:
         return self._records.get((kind, parent, name))
+
+    def of_kind(self, kind: str) -> Iterator[Record]:
+        return iter([record for key, record in self._records.items() if key[0] == kind])
 
     def on_change(self, callback: Callable[[Change], None]) -> None:
         self._listeners.append(callback)

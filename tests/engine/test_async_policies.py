@@ -16,7 +16,7 @@ from sesame.engine.async_policies import (
     next_limit,
     throttle_retry_s,
 )
-from sesame.engine.policies import Caps
+from sesame.engine.policies import Caps, Taken
 from sesame.model import limits
 from sesame.model.invocation import Target
 
@@ -38,23 +38,23 @@ def test_throttling_waits_from_half_a_second_up_to_a_most() -> None:
 def test_a_quarter_of_a_functions_instances_is_left_to_synchronous_calls(engine: Engine) -> None:
     snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
     caps = Caps(instances_per_function=4, memory_mb=10_000, starts_at_once=2, keep_alive_s=300)
-    assert has_capacity(snapshot, [snapshot] * 2, [snapshot] * 2, caps)
-    assert not has_capacity(snapshot, [snapshot] * 3, [snapshot] * 3, caps)
-    assert not has_capacity(snapshot, [], [snapshot] * 4, caps), "synchronous calls use the whole cap"
+    assert has_capacity(snapshot, [snapshot] * 2, Taken([snapshot] * 2), caps)
+    assert not has_capacity(snapshot, [snapshot] * 3, Taken([snapshot] * 3), caps)
+    assert not has_capacity(snapshot, [], Taken([snapshot] * 4), caps), "synchronous calls use the whole cap"
 
 
 def test_a_quarter_of_the_memory_is_left_to_synchronous_calls(engine: Engine) -> None:
     snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
     caps = Caps(instances_per_function=100, memory_mb=4 * 128, starts_at_once=2, keep_alive_s=300)
-    assert has_capacity(snapshot, [snapshot] * 2, [snapshot] * 2, caps)
-    assert not has_capacity(snapshot, [snapshot] * 3, [snapshot] * 3, caps)
+    assert has_capacity(snapshot, [snapshot] * 2, Taken([snapshot] * 2), caps)
+    assert not has_capacity(snapshot, [snapshot] * 3, Taken([snapshot] * 3), caps)
 
 
 def test_one_asynchronous_call_may_run_whatever_the_cap(engine: Engine) -> None:
     snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
     caps = Caps(instances_per_function=1, memory_mb=128, starts_at_once=2, keep_alive_s=300)
-    assert has_capacity(snapshot, [], [], caps)
-    assert not has_capacity(snapshot, [snapshot], [snapshot], caps)
+    assert has_capacity(snapshot, [], Taken([]), caps)
+    assert not has_capacity(snapshot, [snapshot], Taken([snapshot]), caps)
 
 
 @pytest.mark.parametrize("cap", [1, 4, 10])
@@ -66,7 +66,7 @@ def test_ample_capacity_is_capacity(engine: Engine, cap: int, memory_mb: int) ->
         calls for calls in range(12) if has_ample_capacity(snapshot, calls, calls * snapshot.limits.memory_mb, caps)
     ]
     assert ample == list(range(len(ample))), "only more calls make it doubtful"
-    assert all(has_capacity(snapshot, [snapshot] * calls, [snapshot] * calls, caps) for calls in ample)
+    assert all(has_capacity(snapshot, [snapshot] * calls, Taken([snapshot] * calls), caps) for calls in ample)
     assert bool(ample) == (cap > 1 and memory_mb * ASYNC_CAPACITY_SHARE >= snapshot.limits.memory_mb)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.engine.conftest import Engine, build
 
 from sesame.engine.instance import Instance, State
-from sesame.engine.policies import Caps, expired, no_capacity_for, to_freeze, victims
+from sesame.engine.policies import Caps, Taken, expired, no_capacity_for, to_freeze, victims
 from sesame.model import limits
 from sesame.model.invocation import Target
 
@@ -97,5 +97,5 @@ def test_a_reserved_concurrency_counts_all_versions() -> None:
     )
     assert victims(instances, reserved, CAPS, memory_mb(instances)) == [instances[1]]
     assert "limit of 2" in victims([instances[0]] * 2, reserved, CAPS, 256)
-    assert no_capacity_for(reserved, [snapshot, snapshot], CAPS)
-    assert no_capacity_for(reserved, [snapshot], CAPS) is None
+    assert no_capacity_for(reserved, Taken([snapshot, snapshot]), CAPS)
+    assert no_capacity_for(reserved, Taken([snapshot]), CAPS) is None

@@ -30,7 +30,7 @@ from sesame.control.code_uploads import CodeUploads
 from sesame.control.control import Control, Needs
 from sesame.control.own_hosts import OwnHosts
 from sesame.control.recorder import Recorder
-from sesame.engine.interface import InstanceInfo, RunningCommand, Trial
+from sesame.engine.interface import InstanceInfo, Provisioned, RunningCommand, Trial
 from sesame.engine.resolver import Resolver
 from sesame.fc.app import FcEndpoint
 from sesame.fc.dependencies import FcDependencies
@@ -86,6 +86,7 @@ class FakeEngine:
         self.entered, self.left = asyncio.Event(), asyncio.Event()
         self.then: Callable[[Invocation], Awaitable[Outcome]] = self.echo
         self.running: list[InstanceInfo] = []
+        self.provisioned: dict[Target, Provisioned] = {}
         self.exec: Callable[[InstanceInfo, Command], AbstractAsyncContextManager[RunningCommand]]
 
     def announce(self, target: Target) -> AbstractContextManager[None]:
@@ -96,6 +97,9 @@ class FakeEngine:
 
     async def instances(self, service: str, function: str) -> list[InstanceInfo]:
         return [each for each in self.running if (each.service, each.function) == (service, function)]
+
+    async def provisioned_of(self, target: Target) -> Provisioned:
+        return self.provisioned.get(target, Provisioned(0, 0))
 
     async def drain(self, patience_s: float) -> None:
         """Nothing runs here."""

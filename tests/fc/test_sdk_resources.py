@@ -12,9 +12,10 @@ from fastcrc import crc64
 from tests.fc.conftest import ACCOUNT_ID, REGION, Endpoint
 from tests.support.sdk import Client
 
-from sesame.engine.interface import InstanceInfo
+from sesame.engine.interface import InstanceInfo, Provisioned
 from sesame.model import records
 from sesame.model.bucket import Bucket
+from sesame.model.invocation import Target
 
 ARN = f"acs:fc:{REGION}:{ACCOUNT_ID}:services/demo"
 
@@ -139,16 +140,16 @@ async def test_asynchronous_configuration(demo: Client) -> None:
     assert gone["code"] == "AsyncConfigNotExists"
 
 
-async def test_provisioned_instances_are_configured_and_said_not_to_be_there(demo: Client) -> None:
+async def test_provisioned_instances_are_configured_and_counted(demo: Client, endpoint: Endpoint) -> None:
     await demo("publish_version", "demo")
+    endpoint.engine.provisioned[Target("demo", "1", "f")] = Provisioned(3, 2, "no capacity")
     made = (await demo("put_provision_config", "demo", "1", "f", 3)).data
-    assert (made["target"], made["current"]) == (3, 0)
-    assert made["currentError"]
+    assert (made["target"], made["current"], made["currentError"]) == (3, 2, "no capacity")
     assert made["resource"] == f"{ACCOUNT_ID}#demo#1#f"
     assert (await demo("get_provision_config", "demo", "1", "f")).data == made
     assert (await demo("list_provision_configs", "demo", "1")).data == {"provisionConfigs": [made]}
     off = (await demo("put_provision_config", "demo", "1", "f", 0)).data
-    assert (off["target"], off["currentError"]) == (0, "")
+    assert off["target"] == 0
 
 
 async def test_bounds_on_instances(demo: Client) -> None:

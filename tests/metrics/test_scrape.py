@@ -20,7 +20,7 @@ from sesame.http.request import Request
 from sesame.metrics import definitions
 from sesame.metrics.calls import CallCounts
 from sesame.metrics.endpoint import MetricsEndpoint
-from sesame.metrics.families import InstanceCount, Measured, PoolState
+from sesame.metrics.families import InstanceCount, Measured, PoolState, ProvisionedCount
 from sesame.metrics.loop_lag import BEAT_S, LoopLag
 from sesame.metrics.scrape import Scrape
 from sesame.model.durations import Durations
@@ -32,6 +32,7 @@ from sesame.store.queue.depth import QueueDepth
 DOCS = Path(__file__).parents[2] / "docs"
 POOL = PoolState(
     instances=[InstanceCount("s", "f", "busy"), InstanceCount("s", "f", "busy"), InstanceCount("s", "g", "frozen")],
+    provisioned=[ProvisionedCount("s", "f", 2, 3), ProvisionedCount("s", "f", 1, 1)],
     calls_in_flight=2,
     memory_mb=384,
     memory_max_mb=1024,
@@ -127,6 +128,8 @@ async def test_a_scrape_holds_what_was_counted() -> None:
         ("sesame_function_memory_peak_bytes", "s", "f"): 30 * 1024 * 1024,
         ("sesame_instances", "s", "f", "busy"): 2,
         ("sesame_instances", "s", "g", "frozen"): 1,
+        ("sesame_provisioned_instances", "s", "f"): 3,
+        ("sesame_provisioned_instances_target", "s", "f"): 4,
         ("sesame_instance_memory_reserved_bytes",): 384 * 1024 * 1024,
         ("sesame_instance_requests_total", "refused"): 2,
         ("sesame_idle_instances_ended_total", "died"): 4,

@@ -6,8 +6,7 @@ Used through `engine.interface.Engine.announce`. Reserves nothing: the call is a
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sesame.engine.instance import State
-from sesame.engine.policies import Caps, no_capacity_for
+from sesame.engine.policies import Caps, no_capacity_for, taken_by
 from sesame.engine.pool import Pool
 from sesame.engine.resolver import Snapshots
 from sesame.model.errors import CallerError, Exhausted
@@ -46,8 +45,10 @@ class AnnouncedCalls:
 
     def _admitted(self, target: Target) -> Snapshot:
         snapshot = self._resolver.resolve(target)
-        busy = [each.snapshot for each in self._pool.instances() if each.state not in (State.IDLE, State.DEAD)]
-        reason = no_capacity_for(snapshot, [*busy, *self._announced], self._caps)
+        own = sum(each.key == snapshot.key for each in self._announced)
+        if own < self._pool.provisioned_idle(snapshot):
+            return snapshot
+        reason = no_capacity_for(snapshot, taken_by(self._pool.instances(), self._announced), self._caps)
         if reason is not None:
             self._pool.counts.refused += 1
             raise Exhausted(reason)

@@ -5,7 +5,7 @@ Pure functions of plain values, called by `engine.async_invoker`, `engine.async_
 
 from collections.abc import Sequence
 
-from sesame.engine.policies import Caps
+from sesame.engine.policies import Caps, Taken
 from sesame.model.snapshot import Snapshot
 
 # POLICY: a function that failed is called again after up to 1 s, then 2 s, 4 s, … up to five minutes.
@@ -38,20 +38,24 @@ def throttle_retry_s(throttles: int, chance: float) -> float:
     return _backoff_s(THROTTLE_RETRY_FIRST_S, THROTTLE_RETRY_MAX_S, throttles, chance)
 
 
-def has_capacity(snapshot: Snapshot, running: Sequence[Snapshot], taken: Sequence[Snapshot], caps: Caps) -> bool:
-    """Whether one more asynchronous call of `snapshot` may start.
+def has_capacity(snapshot: Snapshot, running: Sequence[Snapshot], taken: Taken, caps: Caps) -> bool:
+    """Whether one more asynchronous call of `snapshot` may start, where no provisioned instance waits for it.
 
-    `running` are the asynchronous calls in flight, `taken` all calls in flight. Idle instances do not count.
+    `running` are the asynchronous calls in flight.
     """
+    bounds = (
+        (snapshot.limits.instances, snapshot.version_id, taken.on_demand),
+        (caps.instances_per_function, "", taken.of_all()),
+    )
     if not all(
-        len(_own(taken, snapshot, version_id)) < cap
+        len(_own(counted, snapshot, version_id)) < cap
         and len(_own(running, snapshot, version_id)) < max(1, int(cap * ASYNC_CAPACITY_SHARE))
-        for cap, version_id in ((snapshot.limits.instances, snapshot.version_id), (caps.instances_per_function, ""))
+        for cap, version_id, counted in bounds
         if cap is not None
     ):
         return False
     memory_mb = snapshot.limits.memory_mb
-    if _memory_mb(taken) + memory_mb > caps.memory_mb:
+    if _memory_mb(taken.of_all()) + memory_mb > caps.memory_mb:
         return False
     return not running or _memory_mb(running) + memory_mb <= caps.memory_mb * ASYNC_CAPACITY_SHARE
 

@@ -33,19 +33,19 @@ class Capacity:
     def instance(self, instance_id: str) -> Instance | None:
         return self._admitted.get(instance_id)
 
-    def require(self, snapshot: Snapshot) -> list[Instance] | None:
+    def require(self, snapshot: Snapshot, *, provisioned: bool = False) -> list[Instance] | None:
         """The idle instances that must be evicted first; None when the caller must wait for one that is ending.
 
         Raises `Exhausted` that names the cap that is reached.
         """
         instances = self.instances()
-        found = victims(instances, snapshot, self._caps, self._memory_mb)
+        found = victims(instances, snapshot, self._caps, self._memory_mb, provisioned=provisioned)
         if not isinstance(found, str):
             return found
         # POLICY: an instance that is ending counts until it has ended, so a call waits for it and is not refused.
         staying = [instance for instance in instances if instance.state is not State.DEAD]
         staying_mb = sum(instance.snapshot.limits.memory_mb for instance in staying)
-        then = victims(staying, snapshot, self._caps, staying_mb)
+        then = victims(staying, snapshot, self._caps, staying_mb, provisioned=provisioned)
         if isinstance(then, str):
             raise Exhausted(then)
         return None

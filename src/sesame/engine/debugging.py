@@ -43,6 +43,11 @@ class DebugSnapshots:
         layer = self._layers.get((snapshot.service, snapshot.function))
         return snapshot if layer is None or snapshot.version_id != target.qualifier else with_debugger(snapshot, layer)
 
+    def shares(self, target: Target) -> tuple[tuple[Snapshot, float], ...]:
+        """None of a function that is debugged: its one instance is started by a call."""
+        debugged = (target.service, target.function) in self._layers
+        return () if debugged else self._inner.shares(target)
+
     def is_current(self, target: Target, key: str) -> bool:
         debugged = (target.service, target.function) in self._layers
         return debugged == key.endswith(_SUFFIX) and self._inner.is_current(target, key.removesuffix(_SUFFIX))

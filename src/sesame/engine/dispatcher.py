@@ -164,6 +164,7 @@ def _outcome(steps: Steps, lease: Lease, ended: Ended, phases: Phases) -> Outcom
         phases=phases,
         http_params=ended.http,
         trace=ended.trace,
+        provisioned=instance.provisioned_for is not None,
     )
 
 

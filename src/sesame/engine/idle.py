@@ -13,39 +13,53 @@ class IdleInstances:
     """Instances that are IDLE, by snapshot key, in the order in which they became so."""
 
     def __init__(self) -> None:
-        self._by_key: dict[str, list[Instance]] = {}
+        self._on_demand: dict[str, list[Instance]] = {}
+        self._provisioned: dict[str, list[Instance]] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._by_key)
+    def changes_by_time(self) -> bool:
+        """Whether there is one that will expire or be frozen."""
+        return bool(self._on_demand) or any(
+            not (each.frozen or each.runs_idle) for group in self._provisioned.values() for each in group
+        )
 
     def groups(self) -> Iterator[list[Instance]]:
-        """The instances of each key. They may be removed meanwhile."""
-        return iter([list(group) for group in self._by_key.values()])
+        """The instances of each key, provisioned ones apart. They may be removed meanwhile."""
+        return iter([list(group) for side in (self._on_demand, self._provisioned) for group in side.values()])
 
     def take(self, key: str) -> Instance | None:
-        """The one that was used last, so that those that are not needed stay idle and expire."""
-        group = self._by_key.get(key)
-        if group is None:
-            return None
-        instance = group.pop()
-        if not group:
-            del self._by_key[key]
-        return instance
+        """A provisioned one first; of several the one that was used last, so that those not needed stay idle."""
+        for side in (self._provisioned, self._on_demand):
+            group = side.get(key)
+            if group is not None:
+                instance = group.pop()
+                if not group:
+                    del side[key]
+                return instance
+        return None
+
+    def provisioned(self, key: str) -> int:
+        """How many calls of this key find a provisioned instance now."""
+        return len(self._provisioned.get(key, ()))
 
     def put(self, instance: Instance) -> None:
         """An instance that has become idle just now."""
-        self._by_key.setdefault(instance.snapshot.key, []).append(instance)
+        self._side(instance).setdefault(instance.snapshot.key, []).append(instance)
 
     def put_back(self, instance: Instance) -> None:
         """One that was taken out for something else than a call: it has its place again."""
-        group = self._by_key.setdefault(instance.snapshot.key, [])
+        group = self._side(instance).setdefault(instance.snapshot.key, [])
         bisect.insort(group, instance, key=lambda other: other.idle_since)
 
     def remove(self, instance: Instance) -> None:
-        group = self._by_key[instance.snapshot.key]
+        side, key = self._side(instance), instance.snapshot.key
+        group = side[key]
         group.remove(instance)
         if not group:
-            del self._by_key[instance.snapshot.key]
+            del side[key]
 
     def clear(self) -> None:
-        self._by_key.clear()
+        self._on_demand.clear()
+        self._provisioned.clear()
+
+    def _side(self, instance: Instance) -> dict[str, list[Instance]]:
+        return self._on_demand if instance.provisioned_for is None else self._provisioned

@@ -17,6 +17,7 @@ from sesame.engine.invocation_log import InvocationLog, LogSink, LogSource, drop
 from sesame.model.clocks import Clocks
 from sesame.model.command import Command, Execution
 from sesame.model.errors import INSTANCE, Exhausted, NotFound, PlatformError
+from sesame.model.invocation import Target
 from sesame.model.snapshot import Snapshot
 from sesame.model.usage import Usage
 from sesame.sandbox.interface import Call, KillReason, Reply, Sandbox, SandboxDied, SandboxStartFailed
@@ -78,6 +79,12 @@ class Instance:
         self.calls = 0
         # Commands that run beside the function. While there is one, the instance is neither frozen nor expired.
         self.commands = 0
+        # For whose configuration it is provisioned; None for an instance that a call started.
+        self.provisioned_for: Target | None = None
+        # Since when it has been ready, if it is provisioned.
+        self.ready_at: float | None = None
+        # A provisioned instance with `alwaysAllocateCPU` is not frozen.
+        self.runs_idle = False
         # The catalog's change number at which this instance was last found to be current.
         self.current_after = -1
         self._clocks = clocks

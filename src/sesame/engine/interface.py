@@ -37,6 +37,14 @@ class RunningCommand(msgspec.Struct, frozen=True):
     instance_ended: Callable[[], bool]
 
 
+class Provisioned(msgspec.Struct, frozen=True):
+    """How many instances a configuration wants now and has ready; `error` says why it has fewer, if a start failed."""
+
+    target: int
+    current: int
+    error: str = ""
+
+
 class Observer(msgspec.Struct, frozen=True):
     """Who watches an engine. Called on its event loop amid the call: must return at once and raise nothing.
 
@@ -101,6 +109,9 @@ class Engine(Protocol):
 
     async def instances(self, service: str, function: str) -> list[InstanceInfo]:
         """The instances of a function, of every version, that have been started and have not ended."""
+
+    async def provisioned_of(self, target: Target) -> Provisioned:
+        """How the configuration of provisioned instances fares that is under exactly this qualifier."""
 
     def exec(self, instance: InstanceInfo, command: Command) -> AbstractAsyncContextManager[RunningCommand]:
         """Runs a command in an instance; what is left of it ends with the context.

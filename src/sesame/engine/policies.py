@@ -43,17 +43,42 @@ class Caps(msgspec.Struct, frozen=True):
     freeze_after_s: float = 1.0
 
 
-def victims(instances: Sequence[Instance], snapshot: Snapshot, caps: Caps, used_mb: int) -> list[Instance] | str:
+class Taken(msgspec.Struct, frozen=True):
+    """What a new call cannot have: the capacity of calls in flight, and that of provisioned instances.
+
+    Other idle instances do not count: a call uses them or has them evicted.
+    """
+
+    on_demand: Sequence[Snapshot]
+    provisioned: Sequence[Snapshot] = ()
+
+    def of_all(self) -> list[Snapshot]:
+        return [*self.on_demand, *self.provisioned]
+
+
+def taken_by(instances: Iterable[Instance], announced: Sequence[Snapshot] = ()) -> Taken:
+    """By instances, and by calls that are going to have one."""
+    alive = [i for i in instances if i.state is not State.DEAD]
+    busy = [i.snapshot for i in alive if i.provisioned_for is None and i.state is not State.IDLE]
+    return Taken([*busy, *announced], [i.snapshot for i in alive if i.provisioned_for is not None])
+
+
+def victims(
+    instances: Sequence[Instance], snapshot: Snapshot, caps: Caps, used_mb: int, *, provisioned: bool = False
+) -> list[Instance] | str:
     """The idle instances that must go before one more of `snapshot` may start, or why it may not start.
 
     POLICY: a function at its cap may replace only an idle instance of its own. When memory is short, the instances
-    that have been idle longest go first, of whatever function.
+    that have been idle longest go first, of whatever function. Provisioned instances stay, and the on-demand cap of a
+    function neither counts nor bounds them (reference/api.md §3.6); the caps of the engine hold for all.
     """
     memory_mb = snapshot.limits.memory_mb
     own = [i for i in instances if _function(i.snapshot) == _function(snapshot)]
-    versions = [i for i in own if i.snapshot.version_id == snapshot.version_id]
+    versions = [i for i in own if i.snapshot.version_id == snapshot.version_id and i.provisioned_for is None]
     leaving: list[Instance] = []
     for cap, counted in _counted(snapshot, caps, versions, own):
+        if provisioned and counted is versions:
+            continue
         if cap is not None and len(counted) - len(leaving) >= cap:
             replaceable = _longest_idle(i for i in counted if i not in leaving)
             if not replaceable:
@@ -70,17 +95,18 @@ def victims(instances: Sequence[Instance], snapshot: Snapshot, caps: Caps, used_
     return leaving
 
 
-def no_capacity_for(snapshot: Snapshot, taken: Sequence[Snapshot], caps: Caps) -> str | None:
-    """Why there is no capacity for one more call of `snapshot` beside the calls of `taken`; None where there is.
-
-    Idle instances do not count: a call uses them or has them evicted.
-    """
-    own = [each for each in taken if (each.service, each.function) == (snapshot.service, snapshot.function)]
-    versions = [each for each in own if each.version_id == snapshot.version_id]
+def no_capacity_for(snapshot: Snapshot, taken: Taken, caps: Caps) -> str | None:
+    """Why there is no capacity for one more call of `snapshot` beside what is taken; None where there is."""
+    own = [each for each in taken.of_all() if _function(each) == _function(snapshot)]
+    versions = [
+        each
+        for each in taken.on_demand
+        if _function(each) == _function(snapshot) and each.version_id == snapshot.version_id
+    ]
     for cap, counted in _counted(snapshot, caps, versions, own):
         if cap is not None and len(counted) >= cap:
             return _limit_reached(snapshot, cap)
-    taken_mb, memory_mb = sum(each.limits.memory_mb for each in taken), snapshot.limits.memory_mb
+    taken_mb, memory_mb = sum(each.limits.memory_mb for each in taken.of_all()), snapshot.limits.memory_mb
     return _memory_used_up(taken_mb, memory_mb, caps) if taken_mb + memory_mb > caps.memory_mb else None
 
 
@@ -108,7 +134,7 @@ def expired(idle: Iterable[Instance], now: float, keep_alive_s: float) -> list[I
     POLICY: time alone decides, not demand. A command that runs in an instance keeps it, and the keep-alive time counts
     from the command's end.
     """
-    return [i for i in idle if not i.commands and now - i.idle_since >= keep_alive_s]
+    return [i for i in idle if i.provisioned_for is None and not i.commands and now - i.idle_since >= keep_alive_s]
 
 
 def start_backoff_s(failures: int) -> float:
@@ -121,7 +147,9 @@ def to_freeze(idle: Iterable[Instance], now: float, freeze_after_s: float) -> li
 
     POLICY: only after a grace period, so that calls in quick succession do not pay for freezing and thawing.
     """
-    return [i for i in idle if not i.frozen and not i.commands and now - i.idle_since >= freeze_after_s]
+    return [
+        i for i in idle if not i.frozen and not i.runs_idle and not i.commands and now - i.idle_since >= freeze_after_s
+    ]
 
 
 def _counted(
@@ -132,7 +160,11 @@ def _counted(
 
 
 def _longest_idle(instances: Iterable[Instance]) -> list[Instance]:
-    return sorted((i for i in instances if i.state is State.IDLE and not i.commands), key=lambda i: i.idle_since)
+    """Those that may be ended for others."""
+    return sorted(
+        (i for i in instances if i.state is State.IDLE and i.provisioned_for is None and not i.commands),
+        key=lambda i: i.idle_since,
+    )
 
 
 def _function(snapshot: Snapshot) -> tuple[str, str]:

@@ -6,25 +6,25 @@ each tick. An instance with which anything went wrong is ended, never reused.
 
 import asyncio
 import uuid
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 
 import msgspec
 import structlog
 
 from sesame.engine.capacity import Capacity, StartSlots
-from sesame.engine.hooks import PRE_FREEZE, PRE_STOP, Hooks
+from sesame.engine.hooks import PRE_FREEZE, PRE_STOP
 from sesame.engine.idle import IdleInstances
 from sesame.engine.instance import Instance, State
-from sesame.engine.invocation_log import LogSink
 from sesame.engine.leasing import Lease, Leasing
-from sesame.engine.policies import Caps, expired, to_free_ahead, to_freeze
-from sesame.engine.resolver import Snapshots
+from sesame.engine.policies import expired, to_free_ahead, to_freeze
+from sesame.engine.pool_parts import Counts, PoolDependencies
 from sesame.engine.startup import Startup
-from sesame.model.clocks import Clocks, Timer
+from sesame.model.clocks import Timer
 from sesame.model.errors import Exhausted, PlatformError
 from sesame.model.invocation import Target
 from sesame.model.snapshot import Snapshot
-from sesame.sandbox.interface import KillReason, SandboxLauncher
+from sesame.sandbox.interface import KillReason
 
 TICK_S = 1.0
 # POLICY: when the engine stops, PreStop hooks may take so long in all.
@@ -33,28 +33,11 @@ LAST_HOOKS_S = 10.0
 log = structlog.get_logger(__name__)
 
 
-class PoolDependencies(msgspec.Struct, frozen=True):
-    launcher: SandboxLauncher
-    resolver: Snapshots
-    clocks: Clocks
-    caps: Caps
-    sink: LogSink
-    account_id: str
-    region: str
-    hooks: Hooks
+class _Admitted(msgspec.Struct, frozen=True):
+    """An instance that may start once the `ending` ones have ended."""
 
-
-class Counts(msgspec.Struct):
-    """What happened since the start. Each call that asks for an instance is one of warm, cold, refused or failed."""
-
-    warm: int = 0
-    cold: int = 0
-    refused: int = 0
-    failed: int = 0
-    evicted: int = 0
-    expired: int = 0
-    outdated: int = 0
-    died_idle: int = 0
+    instance: Instance
+    ending: "list[asyncio.Task[None]]"
 
 
 class Pool:
@@ -74,6 +57,8 @@ class Pool:
         self.calls = 0
         # What `close` waits for while there are any; None before.
         self.calls_ended: asyncio.Future[None] | None = None
+        # Called when a provisioned instance has ended.
+        self.on_provisioned_end: Callable[[Instance, KillReason], None] | None = None
         given.resolver.on_change(self._retire_outdated)
 
     def instances(self) -> list[Instance]:
@@ -93,6 +78,42 @@ class Pool:
         Raises `Exhausted` at a cap, and what `Startup.bring_up` says when no instance comes up.
         """
         return Leasing(self, snapshot)
+
+    @asynccontextmanager
+    async def provision(self, snapshot: Snapshot, target: Target, *, runs_idle: bool) -> AsyncIterator[Instance]:
+        """Starts an instance that is kept for `target` until `release_provisioned`. It is readied inside the context.
+
+        Raises as `lease`; an exception inside ends the instance.
+        """
+        instance = (await self._warm_or_cold(snapshot, target)).instance
+        instance.runs_idle = runs_idle
+        try:
+            yield instance
+        except BaseException:
+            await asyncio.shield(self.end(instance, KillReason.FAILED))
+            raise
+        if instance.state is not State.DEAD:
+            self.counts.provisioned += 1
+            instance.ready_at = self._given.clocks.monotonic()
+            self.release(instance)
+
+    def release_provisioned(self, instance: Instance, reason: KillReason) -> None:
+        """Ends an idle one; one that serves a call goes on as if a call had started it."""
+        if instance.state is State.IDLE:
+            self._idle.remove(instance)
+            self._retire(instance, reason)
+        instance.provisioned_for, instance.runs_idle = None, False
+
+    def set_runs_idle(self, instance: Instance, *, runs_idle: bool) -> None:
+        """Whether a provisioned instance runs while it serves no call."""
+        instance.runs_idle = runs_idle
+        if runs_idle and instance.state is State.IDLE:
+            instance.thaw()
+        self._tick_soon()
+
+    def provisioned_idle(self, snapshot: Snapshot) -> int:
+        """How many calls of it find a provisioned instance now."""
+        return self._idle.provisioned(snapshot.key)
 
     async def close(self, patience_s: float = 0.0) -> None:
         """Starts nothing from here on, gives calls in flight `patience_s` to end, then ends every instance.
@@ -179,30 +200,30 @@ class Pool:
         instance.thaw()
         return Lease(instance, cold=False)
 
-    async def _warm_or_cold(self, snapshot: Snapshot) -> Lease:
+    async def _warm_or_cold(self, snapshot: Snapshot, provisioned_for: Target | None = None) -> Lease:
+        """Always a cold one for whom it is `provisioned_for`."""
         self._startup.require_startable(snapshot)
         asked_at = self._given.clocks.monotonic()
         while True:
             self._refuse_when_closed()
-            leaving = self._capacity.require(snapshot)
+            leaving = self._capacity.require(snapshot, provisioned=provisioned_for is not None)
             if leaving is not None:
-                return await self._cold(snapshot, leaving, asked_at)
+                return await self._cold(self._admit(snapshot, leaving, provisioned_for), asked_at)
             await asyncio.wait(self._ending, return_when=asyncio.FIRST_COMPLETED)
-            if (warm := self._warm(snapshot)) is not None:
+            if provisioned_for is None and (warm := self._warm(snapshot)) is not None:
                 warm.queue_ms = (self._given.clocks.monotonic() - asked_at) * 1000
                 return warm
 
-    async def _cold(self, snapshot: Snapshot, leaving: list[Instance], asked_at: float) -> Lease:
-        clocks = self._given.clocks
-        ending = [self._evict(victim) for victim in leaving]
-        instance = self._admit(snapshot)
+    async def _cold(self, admitted: "_Admitted", asked_at: float) -> Lease:
+        clocks, instance, ending = self._given.clocks, admitted.instance, admitted.ending
+        snapshot = instance.snapshot
         try:
             if ending:
                 # Cancelling this call does not cancel the evicted instances' ends.
                 await asyncio.wait(ending)
             async with self._start_slots.slot(f"{snapshot.service}/{snapshot.function}"):
                 # While this call waited for its slot, another may have ended and left a warm instance.
-                if (warm := self._warm(snapshot)) is not None:
+                if instance.provisioned_for is None and (warm := self._warm(snapshot)) is not None:
                     instance.move(State.DEAD)
                     self._capacity.free(instance)
                     warm.queue_ms = (clocks.monotonic() - asked_at) * 1000
@@ -222,11 +243,13 @@ class Pool:
         if self._closed:
             raise PlatformError("the server is stopping")
 
-    def _admit(self, snapshot: Snapshot) -> Instance:
-        """A new instance that counts against the caps from here on."""
+    def _admit(self, snapshot: Snapshot, leaving: list[Instance], provisioned_for: Target | None) -> "_Admitted":
+        """A new instance that counts against the caps from here on, in place of those that leave."""
+        ending = [self._evict(victim) for victim in leaving]
         instance = Instance(snapshot, f"c-{uuid.uuid4()}", self._given.sink, self._given.clocks)
+        instance.provisioned_for = provisioned_for
         self._capacity.take(instance)
-        return instance
+        return _Admitted(instance, ending)
 
     def _evict(self, victim: Instance) -> "asyncio.Task[None]":
         """Frees the victim's capacity for the evicting call, which must await the returned task before it starts."""
@@ -275,7 +298,7 @@ class Pool:
                     instance.freeze()
 
     def _tick_soon(self) -> None:
-        if self._tick is None and self._idle and not self._closed:
+        if self._tick is None and self._idle.changes_by_time() and not self._closed:
             self._tick = self._given.clocks.call_later(TICK_S, self._on_tick)
 
     def _retire_outdated(self) -> None:
@@ -329,7 +352,8 @@ class Pool:
         else:
             instance.move(State.IDLE)
             self._idle.put_back(instance)
-            instance.freeze()
+            if not instance.runs_idle:
+                instance.freeze()
             self._tick_soon()
 
     def _background(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
@@ -347,3 +371,5 @@ class Pool:
             raise
         finally:
             self._capacity.free(instance)
+            if instance.provisioned_for is not None and self.on_provisioned_end is not None:
+                self.on_provisioned_end(instance, reason)

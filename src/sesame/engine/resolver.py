@@ -5,7 +5,7 @@ remembers each answer until the catalog changes.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -50,6 +50,8 @@ class Catalog(Protocol):
 
     def get(self, kind: str, parent: str, name: str) -> Record | None: ...
 
+    def of_kind(self, kind: str) -> Iterator[Record]: ...
+
     def on_change(self, callback: Callable[[Any], None]) -> None:
         """Calls back with a `Change` after each change has been applied."""
 
@@ -63,6 +65,9 @@ class Snapshots(Protocol):
 
     def resolve(self, target: Target) -> Snapshot:
         """Raises the API's error for what does not exist or cannot run here."""
+
+    def shares(self, target: Target) -> tuple[tuple[Snapshot, float], ...]:
+        """Every snapshot that calls to `target` are given, and the share of them. Raises as `resolve`."""
 
     def is_current(self, target: Target, key: str) -> bool:
         """Whether calls to `target` would still be given instances kept under `key`."""
@@ -89,6 +94,9 @@ class OneSnapshot:
     def resolve(self, target: Target) -> Snapshot:
         return self._snapshot
 
+    def shares(self, target: Target) -> tuple[tuple[Snapshot, float], ...]:
+        return ((self._snapshot, 1.0),)
+
     def is_current(self, target: Target, key: str) -> bool:
         return True
 
@@ -114,10 +122,18 @@ class Resolver:
         """
         known = self._known.get(target)
         if known is None:
-            known = self._known[target] = self._look_up(target)
+            known = self._found(target)
         if isinstance(known, _Split):
             return self.resolve(_chosen(known, self._chance()))
         return known
+
+    def shares(self, target: Target) -> tuple[tuple[Snapshot, float], ...]:
+        known = self._found(target)
+        if isinstance(known, _Split):
+            return tuple(
+                (self.resolve(each), weight) for each, weight in zip(known.targets, known.weights, strict=True)
+            )
+        return ((known, 1.0),)
 
     def is_current(self, target: Target, key: str) -> bool:
         try:
@@ -127,6 +143,12 @@ class Resolver:
 
     def on_change(self, callback: Callable[[], None]) -> None:
         self._listeners.append(callback)
+
+    def _found(self, target: Target) -> Snapshot | _Split:
+        known = self._known.get(target)
+        if known is None:
+            known = self._known[target] = self._look_up(target)
+        return known
 
     def _look_up(self, target: Target) -> Snapshot | _Split:
         service = self._catalog.get(records.SERVICE, "", target.service)

@@ -15,11 +15,13 @@ from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.environment import CredentialsOf
 from sesame.engine.hooks import Hooks
 from sesame.engine.instance import State
-from sesame.engine.interface import InstanceInfo, Invoke, Observer, RunningCommand
+from sesame.engine.interface import InstanceInfo, Invoke, Observer, Provisioned, RunningCommand
 from sesame.engine.invocation_log import LogSink, LogSource
 from sesame.engine.loading import Loading
-from sesame.engine.policies import Caps
-from sesame.engine.pool import Pool, PoolDependencies
+from sesame.engine.policies import Caps, taken_by
+from sesame.engine.pool import Pool
+from sesame.engine.pool_parts import PoolDependencies
+from sesame.engine.provisioned import ProvisionedInstances
 from sesame.engine.resolver import Snapshots
 from sesame.model.clocks import Clocks
 from sesame.model.command import Command
@@ -80,6 +82,7 @@ class LocalEngine:
         self.invoke: Invoke = self.dispatcher.invoke
         if given.around_calls is not None:
             self.invoke = given.around_calls(self.invoke)
+        self.provisioned = ProvisionedInstances(self.pool, resolver, given.clocks, given.credentials)
         self.load = Loading(resolver, self.pool, given.clocks, given.credentials).load
         self.announce = AnnouncedCalls(resolver, self.pool, given.caps, given.observer.refused).announce
         # None where nothing can be debugged.
@@ -105,8 +108,9 @@ class LocalEngine:
         memory_mb = self.pool.memory_mb + sum(each.limits.memory_mb for each in (*fresh, *own))
         if has_ample_capacity(snapshot, len(instances) + len(fresh) + len(own), memory_mb, self.caps):
             return True
-        busy = [each.snapshot for each in instances if each.state not in (State.IDLE, State.DEAD)]
-        return has_capacity(snapshot, [*own, *fresh], [*busy, *fresh], self.caps)
+        if sum(each.key == snapshot.key for each in fresh) < self.pool.provisioned_idle(snapshot):
+            return True
+        return has_capacity(snapshot, [*own, *fresh], taken_by(instances, fresh), self.caps)
 
     def _snapshots(self, targets: Mapping[Target, int]) -> list[Snapshot]:
         found: list[Snapshot] = []
@@ -134,7 +138,11 @@ class LocalEngine:
         async with running.exec(command) as execution:
             yield RunningCommand(execution, lambda: running.state is State.DEAD)
 
+    async def provisioned_of(self, target: Target) -> Provisioned:
+        return self.provisioned.status(target)
+
     async def drain(self, patience_s: float) -> None:
+        await self.provisioned.close()
         await self.pool.close(patience_s)
 
 

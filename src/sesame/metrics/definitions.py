@@ -65,6 +65,12 @@ INSTANCES = Definition(
     "sesame_instances", "gauge", (*_FUNCTION, "state"),
     "Instances: `starting`, `initializing`, `busy`, `idle`, `frozen` (idle, not running) or `ending`.",
 )  # fmt: skip
+PROVISIONED = Definition(
+    "sesame_provisioned_instances", "gauge", _FUNCTION, "Provisioned instances that are ready for calls or serve one."
+)  # fmt: skip
+PROVISIONED_TARGET = Definition(
+    "sesame_provisioned_instances_target", "gauge", _FUNCTION, "Provisioned instances that are wanted now."
+)  # fmt: skip
 INSTANCE_MEMORY = Definition(
     "sesame_instance_memory_reserved_bytes", "gauge", (), "Sum of the memory limits of all instances."
 )  # fmt: skip
@@ -111,9 +117,9 @@ LOOP_LAG = Definition(
 BUILD = Definition("sesame_build_info", "gauge", ("version",), "1; the version is in the label.")
 
 ALL = (
-    CALLS, CALL_DURATION, CALLS_IN_FLIGHT, COLD_STARTS, COLD_PHASE, START_STEP, MEMORY_PEAK, INSTANCES, INSTANCE_MEMORY,
-    INSTANCE_MEMORY_MAX, LEASES, INSTANCES_ENDED, QUEUE, QUEUE_AGE, DELIVERIES, DEAD_LETTERS, LOG_WAITING, LOG_LAG,
-    STORE_UP, COMMIT, WRITES, COMMITS_FAILED, LOOP_LAG, BUILD,
+    CALLS, CALL_DURATION, CALLS_IN_FLIGHT, COLD_STARTS, COLD_PHASE, START_STEP, MEMORY_PEAK, INSTANCES, PROVISIONED,
+    PROVISIONED_TARGET, INSTANCE_MEMORY, INSTANCE_MEMORY_MAX, LEASES, INSTANCES_ENDED, QUEUE, QUEUE_AGE, DELIVERIES,
+    DEAD_LETTERS, LOG_WAITING, LOG_LAG, STORE_UP, COMMIT, WRITES, COMMITS_FAILED, LOOP_LAG, BUILD,
 )  # fmt: skip
 
 

@@ -26,10 +26,20 @@ class InstanceCount(msgspec.Struct, frozen=True):
     state: str
 
 
+class ProvisionedCount(msgspec.Struct, frozen=True):
+    """The provisioned instances of a function under one qualifier."""
+
+    service: str
+    function: str
+    current: int
+    target: int
+
+
 class PoolState(msgspec.Struct, frozen=True):
     """The instances of an engine, and what became of requests for them since the start."""
 
     instances: list[InstanceCount]
+    provisioned: list[ProvisionedCount]
     calls_in_flight: int
     memory_mb: int
     memory_max_mb: int
@@ -138,6 +148,13 @@ def _calls(counts: CallCounts) -> Iterator[Metric]:
 def _pool(pool: PoolState, counts: CallCounts) -> Iterator[Metric]:
     instances = Counter((*counts.name_of(each.service, each.function), each.state) for each in pool.instances)
     yield _labelled(names.INSTANCES, instances)
+    current, target = Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
+    for each in pool.provisioned:
+        name = counts.name_of(each.service, each.function)
+        current[name] += each.current
+        target[name] += each.target
+    yield _labelled(names.PROVISIONED, current)
+    yield _labelled(names.PROVISIONED_TARGET, target)
     yield _one(names.CALLS_IN_FLIGHT, pool.calls_in_flight)
     yield _one(names.INSTANCE_MEMORY, pool.memory_mb * MIB)
     yield _one(names.INSTANCE_MEMORY_MAX, pool.memory_max_mb * MIB)

@@ -81,7 +81,7 @@ class Outcome(msgspec.Struct, frozen=True):
     """How a call ended. With `error` set, `payload` is the JSON error body (runtime.md §6).
 
     `trace` is the traceback of a failure as the function's Python prints it, "" where there is none; callers do not get
-    it. `log` is held where the call is recorded.
+    it. `log` is held where the call is recorded. `provisioned`: it ran on an instance that is kept ahead of calls.
     """
 
     payload: bytes
@@ -97,3 +97,4 @@ class Outcome(msgspec.Struct, frozen=True):
     http_params: dict[str, object] | None = None
     trace: str = ""
     log: HeldLog | None = None
+    provisioned: bool = False

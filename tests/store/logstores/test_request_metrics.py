@@ -33,6 +33,11 @@ def test_a_call_has_the_fields_of_the_cloud() -> None:
     }  # fmt: skip
 
 
+def test_a_call_on_a_provisioned_instance_says_so() -> None:
+    outcome = msgspec.structs.replace(OUTCOME, provisioned=True)
+    assert dict(fields_of(INVOCATION, SNAPSHOT, outcome, 1.0))["resourceMode"] == "Provision"
+
+
 def test_a_cold_call_and_a_failed_one_have_more() -> None:
     phases = Phases(queue_ms=1.0, start_ms=10.0, initialize_ms=4.0, invoke_ms=5.0)
     failed = FunctionError("TimeoutError", "timeout")

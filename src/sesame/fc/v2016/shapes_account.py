@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from sesame.control.account import AccountSettings
+from sesame.engine.interface import Provisioned
 from sesame.fc.v2016.shapes import time, times
 from sesame.model.arn import Arns
 from sesame.model.configs import (
@@ -24,7 +25,6 @@ from sesame.model.layer import LayerVersion
 from sesame.model.records import Record
 
 API_VERSION = "2016-08-15"
-NOT_PROVISIONED = "instances are not kept ready: they start when a call needs one"
 
 
 class Empty(msgspec.Struct, frozen=True):
@@ -210,14 +210,13 @@ def async_config(record: Record) -> AsyncConfigAnswer:
     )
 
 
-def provision_config(record: Record, account_id: str) -> ProvisionAnswer:
-    """`currentError` says that provisioned instances are not supported if the target is not 0."""
-    document: ProvisionConfig = record.document
+def provision_config(document: ProvisionConfig, found: Provisioned, account_id: str) -> ProvisionAnswer:
+    """`currentError` says why fewer instances are ready than are wanted; "" while none failed to start."""
     return ProvisionAnswer(
         resource="#".join((account_id, document.service, document.qualifier, document.function)),
         target=document.target,
-        current=0,
-        current_error=NOT_PROVISIONED if document.target else "",
+        current=found.current,
+        current_error=found.error,
         scheduled_actions=document.scheduled_actions,
         target_tracking_policies=document.target_tracking_policies,
         always_allocate_cpu=document.always_allocate_cpu,

@@ -39,7 +39,7 @@ def _handlers(parts: VersionDependencies) -> dict[str, Handler]:
         VersionRoutes(control),
         TriggerRoutes(control.triggers),
         OwnTriggerRoutes(control.trigger_firing, roles.objection),
-        ConfigRoutes(control, arns),
+        ConfigRoutes(control, arns, given.engine),
         OwnDestinationRoutes(control.async_configs, Routes(arns, given.destinations)),
         AsyncInvocationRoutes(control.async_invocations),
         OwnRecordingRoutes(given.recorder, given.replays),

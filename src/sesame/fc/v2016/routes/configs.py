@@ -8,17 +8,21 @@ from starlette.responses import Response
 
 from sesame.control.control import Control
 from sesame.control.on_demand_configs import resource_of
+from sesame.engine.interface import Engine
 from sesame.fc import requests
 from sesame.fc.requests import Handler
 from sesame.fc.v2016 import shapes_account
 from sesame.fc.v2016.inputs import AsyncConfigInput, OnDemandInput, ProvisionInput
 from sesame.identity.authorization import Requester
 from sesame.model.arn import Arns, parse_function_arn
-from sesame.model.configs import DestinationConfig
+from sesame.model.configs import DestinationConfig, ProvisionConfig
+from sesame.model.invocation import Target
+from sesame.model.records import Record
 
 
 class ConfigRoutes:
-    def __init__(self, control: Control, arns: Arns) -> None:
+    def __init__(self, control: Control, arns: Arns, engine: Engine) -> None:
+        self._engine = engine
         self._async = control.async_configs
         self._provision = control.provision_configs
         self._on_demand = control.on_demand_configs
@@ -75,19 +79,24 @@ class ConfigRoutes:
     async def _put_provision(self, request: Request) -> Response:
         wanted = (await requests.body(request, ProvisionInput)).neutral()
         record = await self._provision.put(_function(request), wanted, requests.if_match(request))
-        return requests.answer(shapes_account.provision_config(record, self._account_id), record)
+        return requests.answer(await self._provision_config(record), record)
 
     async def _get_provision(self, request: Request) -> Response:
         record = await self._provision.get(*_function(request))
-        return requests.answer(shapes_account.provision_config(record, self._account_id), record)
+        return requests.answer(await self._provision_config(record), record)
 
     async def _list_provision(self, request: Request) -> Response:
         query = request.query_params
         page = await self._provision.list(
             requests.listing(request), query.get("serviceName", ""), query.get("qualifier", "")
         )
-        items = [shapes_account.provision_config(record, self._account_id) for record in page.items]
+        items = [await self._provision_config(record) for record in page.items]
         return requests.page_answer("provisionConfigs", items, page)
+
+    async def _provision_config(self, record: Record) -> shapes_account.ProvisionAnswer:
+        config: ProvisionConfig = record.document
+        found = await self._engine.provisioned_of(Target(config.service, config.qualifier, config.function))
+        return shapes_account.provision_config(config, found, self._account_id)
 
     async def _put_on_demand(self, request: Request) -> Response:
         wanted = (await requests.body(request, OnDemandInput)).neutral()

@@ -102,7 +102,7 @@ def fields_of(invocation: Invocation, snapshot: Snapshot, outcome: Outcome, ende
         "instanceID": outcome.instance_id,
         "operation": "InvokeFunction",
         "invocationType": "Async" if invocation.asynchronous else "Sync",
-        "resourceMode": "OnDemand",
+        "resourceMode": "Provision" if outcome.provisioned else "OnDemand",
         "memoryMB": str(snapshot.limits.memory_mb),
         "memoryUsageMB": f"{outcome.memory_mb:.2f}",
         "durationMs": f"{outcome.duration_ms:.2f}",

@@ -1,0 +1,41 @@
+"""What a pool is built from, and what it counts.
+
+Used by `engine.pool`, and by those who build one or read its counts.
+"""
+
+import msgspec
+
+from sesame.engine.hooks import Hooks
+from sesame.engine.invocation_log import LogSink
+from sesame.engine.policies import Caps
+from sesame.engine.resolver import Snapshots
+from sesame.model.clocks import Clocks
+from sesame.sandbox.interface import SandboxLauncher
+
+
+class PoolDependencies(msgspec.Struct, frozen=True):
+    launcher: SandboxLauncher
+    resolver: Snapshots
+    clocks: Clocks
+    caps: Caps
+    sink: LogSink
+    account_id: str
+    region: str
+    hooks: Hooks
+
+
+class Counts(msgspec.Struct):
+    """What happened since the start. Each call that asks for an instance is one of warm, cold, refused or failed.
+
+    `provisioned` instances were started ahead of calls.
+    """
+
+    warm: int = 0
+    cold: int = 0
+    refused: int = 0
+    failed: int = 0
+    evicted: int = 0
+    expired: int = 0
+    outdated: int = 0
+    died_idle: int = 0
+    provisioned: int = 0

@@ -1,0 +1,284 @@
+"""Provisioned instances: has as many of them as are wanted, replaces those that die, and lets go what is too much.
+
+Built by `engine.running`; told by the catalog, by the pool and by timers that something may have to be done. Nothing
+is stored: what is wanted follows from the configurations, what there is from the pool.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from sesame.engine.environment import CREDENTIALS_MARGIN_S, CredentialsOf, call_meta
+from sesame.engine.instance import Instance, State
+from sesame.engine.interface import Provisioned
+from sesame.engine.pool import Pool
+from sesame.engine.resolver import Snapshots
+from sesame.engine.scaling import SOUND_AFTER_S, next_start_s, split, to_release, to_replace
+from sesame.engine.startup import initialize
+from sesame.engine.steps import Ended, Steps
+from sesame.model.clocks import Clocks, Timer
+from sesame.model.errors import CallerError, Exhausted
+from sesame.model.invocation import Invocation, Target
+from sesame.model.snapshot import Snapshot
+from sesame.sandbox.interface import KillReason
+
+# POLICY: one configuration starts at most so many at a time, so that calls find start slots.
+STARTS_AT_ONCE = 2
+# Deaths after which an instance is replaced later, unless it had lived for long.
+_LOSSES = (KillReason.DIED, KillReason.FAILED)
+_OWN_FAILURE = "this server failed to start an instance; its log says why"
+
+log = structlog.get_logger(__name__)
+
+
+class Provision(msgspec.Struct, frozen=True):
+    """What one configuration wants now: so many instances for calls to `target`, which run while idle or do not."""
+
+    target: Target
+    count: int
+    runs_idle: bool = False
+
+
+class Provisions(Protocol):
+    """What is wanted; implemented by `engine.provision_targets`."""
+
+    def wanted(self) -> Iterable[Provision]: ...
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Calls back after each change of what is wanted."""
+
+
+class _NotReady(Exception):
+    """The initializer or the loading of the handler failed; the text is the function's error."""
+
+
+class _Kept:
+    """One configuration and how its starts fare."""
+
+    def __init__(self, wanted: Provision) -> None:
+        self.wanted = wanted
+        # What is being started, by snapshot key.
+        self.starting: dict[asyncio.Task[None], str] = {}
+        self.keys: tuple[str, ...] = ()
+        self.failures = 0
+        self.losses = 0
+        self.error = ""
+        # There is no capacity for one more.
+        self.short = False
+        self.timer: Timer | None = None
+
+    def forgive(self) -> None:
+        """What failed before says nothing of what is started from here on."""
+        self.failures = self.losses = 0
+        self.error, self.short = "", False
+        self.stop_waiting()
+
+    def stop_waiting(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
+class ProvisionedInstances:
+    """One for each engine; belongs to its event loop. `start` once, `close` before the pool closes."""
+
+    def __init__(self, pool: Pool, resolver: Snapshots, clocks: Clocks, credentials: CredentialsOf) -> None:
+        self._pool = pool
+        self._resolver = resolver
+        self._clocks = clocks
+        self._credentials = credentials
+        self._provisions: Provisions | None = None
+        self._kept: dict[Target, _Kept] = {}
+        self._asked = False
+        self._closed = False
+
+    def start(self, provisions: Provisions) -> None:
+        """From here on there are as many instances as are wanted."""
+        self._provisions = provisions
+        self._pool.on_provisioned_end = self._ended
+        provisions.on_change(self._look_soon)
+        self._resolver.on_change(self._look_soon)
+        self._look()
+
+    async def close(self) -> None:
+        """Starts none from here on; those that start are ended on return, the others are the pool's to end."""
+        self._closed = True
+        starting = [task for kept in self._kept.values() for task in kept.starting]
+        for kept in self._kept.values():
+            kept.stop_waiting()
+        for task in starting:
+            task.cancel()
+        if starting:
+            await asyncio.wait(starting)
+
+    def status(self, target: Target) -> Provisioned:
+        kept = self._kept.get(target)
+        if kept is None:
+            return Provisioned(0, 0)
+        current = sum(each.ready_at is not None and each.snapshot.key in kept.keys for each in self._of(target))
+        return Provisioned(kept.wanted.count, current, kept.error if current < kept.wanted.count else "")
+
+    def statuses(self) -> dict[Target, Provisioned]:
+        return {target: self.status(target) for target in self._kept}
+
+    def _of(self, target: Target) -> list[Instance]:
+        return [
+            each for each in self._pool.instances() if each.provisioned_for == target and each.state is not State.DEAD
+        ]
+
+    def _look_soon(self) -> None:
+        """Changes come in crowds, and one look serves them all."""
+        if not self._asked and not self._closed:
+            self._asked = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        self._asked = False
+        if self._closed or self._provisions is None:
+            return
+        wanted = {each.target: each for each in self._provisions.wanted()}
+        for target, provision in wanted.items():
+            kept = self._kept.get(target)
+            if kept is None:
+                self._kept[target] = _Kept(provision)
+            elif kept.wanted != provision:
+                kept.wanted = provision
+                kept.forgive()
+        by_target: dict[Target, list[Instance]] = {}
+        for instance in self._pool.instances():
+            if instance.provisioned_for is not None and instance.state is not State.DEAD:
+                by_target.setdefault(instance.provisioned_for, []).append(instance)
+        for target, kept in list(self._kept.items()):
+            if target not in wanted:
+                kept.wanted = Provision(target, 0)
+            self._settle(kept, by_target.get(target, []))
+            if target not in wanted and not kept.starting:
+                kept.stop_waiting()
+                del self._kept[target]
+
+    def _settle(self, kept: _Kept, instances: list[Instance]) -> None:
+        """Starts what is missing and lets go what is not wanted, as far as can be done now."""
+        parts = self._parts(kept)
+        ready = [each for each in instances if each.ready_at is not None]
+        leaving: list[Instance] = []
+        missing: list[Snapshot] = []
+        for snapshot, count in parts:
+            own = [each for each in ready if each.snapshot.key == snapshot.key]
+            leaving += to_release(own, count)
+            missing += [snapshot] * (count - len(own) - list(kept.starting.values()).count(snapshot.key))
+        former = [each for each in ready if each.snapshot.key not in kept.keys]
+        short = kept.short and bool(missing) and bool(former)
+        wanted = sum(count for _snapshot, count in parts)
+        replaced = to_replace(former, len(ready) - len(former), wanted, short=short)
+        if short:
+            # There is capacity again, once what goes has ended.
+            kept.forgive()
+        for instance in (*leaving, *replaced):
+            self._pool.release_provisioned(instance, KillReason.UNWANTED)
+        for instance in instances:
+            if instance.runs_idle != kept.wanted.runs_idle:
+                self._pool.set_runs_idle(instance, runs_idle=kept.wanted.runs_idle)
+        if missing and kept.timer is None:
+            for snapshot in missing[: max(STARTS_AT_ONCE - len(kept.starting), 0)]:
+                self._begin(kept, snapshot)
+
+    def _parts(self, kept: _Kept) -> list[tuple[Snapshot, int]]:
+        """How many of which snapshots; none of a function that cannot run, and why is the error."""
+        shares: tuple[tuple[Snapshot, float], ...] = ()
+        why = ""
+        if kept.wanted.count:
+            try:
+                shares = self._resolver.shares(kept.wanted.target)
+            except CallerError as error:
+                why = str(error)
+        keys = tuple(snapshot.key for snapshot, _weight in shares)
+        if keys != kept.keys:
+            kept.keys = keys
+            kept.forgive()
+        kept.error = why or kept.error
+        counts = split(kept.wanted.count, [weight for _snapshot, weight in shares])
+        return [(snapshot, count) for (snapshot, _weight), count in zip(shares, counts, strict=True) if count]
+
+    def _begin(self, kept: _Kept, snapshot: Snapshot) -> None:
+        task = asyncio.get_running_loop().create_task(self._start_one(kept, snapshot))
+        kept.starting[task] = snapshot.key
+
+        def started(task: "asyncio.Task[None]") -> None:
+            del kept.starting[task]
+            self._look_soon()
+
+        task.add_done_callback(started)
+
+    async def _start_one(self, kept: _Kept, snapshot: Snapshot) -> None:
+        try:
+            await self._bring_up(kept.wanted, snapshot)
+        except (CallerError, _NotReady) as error:
+            self._failed(kept, snapshot, str(error))
+            kept.short = isinstance(error, Exhausted)
+        except Exception:
+            if not self._closed:
+                log.exception("a provisioned instance failed", service=snapshot.service, function=snapshot.function)
+                self._failed(kept, snapshot, _OWN_FAILURE)
+        else:
+            # While it waits after a failure, this start was begun before that.
+            if kept.timer is None:
+                kept.failures, kept.error, kept.short = 0, "", False
+
+    async def _bring_up(self, wanted: Provision, snapshot: Snapshot) -> None:
+        """The initializer runs, and the handler is loaded, so that the first call does neither."""
+        limits, target = snapshot.limits, wanted.target
+        valid_s = limits.timeout_s + limits.initialization_timeout_s + CREDENTIALS_MARGIN_S
+        credentials = self._credentials(snapshot.role, snapshot.service, valid_s, ())
+        async with self._pool.provision(snapshot, target, runs_idle=wanted.runs_idle) as instance:
+            invocation = Invocation(str(uuid.uuid4()), target, b"")
+            meta = call_meta(invocation, snapshot, credentials)
+            steps = Steps(instance, invocation.request_id, meta, self._clocks)
+            if not instance.initialized:
+                _require(steps, await initialize(steps))
+            instance.move(State.BUSY)
+            ended = await steps.run("load", "Load", b"", limits.timeout_s)
+            _require(steps, ended)
+            steps.log.write(ended.last_line)
+
+    def _failed(self, kept: _Kept, snapshot: Snapshot, why: str) -> None:
+        """A failure of what is not wanted any more does not count."""
+        if snapshot.key in kept.keys:
+            kept.failures += 1
+            kept.error = why
+            self._wait(kept)
+
+    def _ended(self, instance: Instance, reason: KillReason) -> None:
+        """A ready one is gone; what ended while it was started is `_start_one`'s to tell."""
+        kept = self._kept.get(instance.provisioned_for) if instance.provisioned_for is not None else None
+        if kept is not None and instance.ready_at is not None and reason in _LOSSES:
+            lived_s = self._clocks.monotonic() - instance.ready_at
+            kept.losses = 0 if lived_s >= SOUND_AFTER_S else kept.losses + 1
+            self._wait(kept)
+        self._look_soon()
+
+    def _wait(self, kept: _Kept) -> None:
+        """Nothing is started until then."""
+        delay_s = next_start_s(kept.failures, kept.losses)
+        if delay_s and not self._closed:
+            kept.stop_waiting()
+
+            def over() -> None:
+                kept.timer = None
+                self._look()
+
+            kept.timer = self._clocks.call_later(delay_s, over)
+
+
+def _require(steps: Steps, ended: Ended) -> None:
+    if ended.error is None:
+        return
+    steps.log.write(ended.last_line)
+    try:
+        message = msgspec.json.decode(ended.payload)["errorMessage"]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        message = ended.payload.decode(errors="replace")
+    raise _NotReady(f"{ended.error.reason}: {message}")
