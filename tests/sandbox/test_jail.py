@@ -257,7 +257,8 @@ async def test_a_start_that_fails_in_the_shim_says_how_the_process_ended(stage: 
 
 
 async def test_an_interpreter_that_does_not_run_is_told_from_one_that_was_killed(tmp_path: Path) -> None:
-    broken = tmp_path / "python"
+    broken = tmp_path / "installation" / "bin" / "python"
+    broken.parent.mkdir(parents=True)
     broken.write_text("#!/bin/sh\nexit 5\n")
     broken.chmod(0o755)
     driver = JailDriver(lambda runtime: Launch(broken), tmp_path / "state", JailOptions(ready_prewarmed=0))

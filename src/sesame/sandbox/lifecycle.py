@@ -142,9 +142,9 @@ class Lifecycle:
     def lost(self, cause: SandboxDied) -> None:
         """The driver has found that the sandbox must not go on, whatever it does at the moment."""
         if self._ending is None:
-            between_calls = self.state in (State.READY, State.FROZEN)
+            self.ended_idle = self.state in (State.READY, State.FROZEN)
             self.begin_end(cause)
-            if between_calls:
+            if self.ended_idle:
                 self._on_death()
 
     async def _run_end(self, cause: SandboxDied) -> None:

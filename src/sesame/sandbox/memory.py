@@ -1,29 +1,42 @@
 """Measures the memory of an instance: its main process and everything below it, by the kernel's counts.
 
-Used by the drivers after a call and at intervals during one. Never asks the instance itself, which could lie.
+Used by the drivers after a call and at intervals. Never asks the instance itself, which could lie.
 
 Reported memory, in MB of 2**20 bytes, is the larger of
     the highest resident set of the main process (`VmHWM`: exact, also for what came and went between two looks), and
-    the highest sum of resident sets over the whole tree that a look has found.
+    the highest sum over the whole tree that a look has found: resident sets, page tables, what is swapped out.
 Resident sets include the interpreter's own pages (about 10 MB). Pages that several processes of one instance share are
 counted once for each of them; before that is held against the instance, proportional sets are counted instead.
 """
 
+import contextlib
 import os
 import sys
 import time
 
+import msgspec
 import psutil
 
 MIB = 1024 * 1024
 SHORT_CALL_S = 0.002
 LOOK_EVERY_S = 0.1
-# How often a driver without a memory cgroup looks at the memory of an instance that serves a call.
+# How often a driver without a memory cgroup looks at what an instance holds that is not frozen.
 MEMORY_WATCH_S = 0.1
 
 _LINUX = sys.platform.startswith("linux")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _STATUS_BYTES = 4096
+_HELD = (b"VmRSS", b"VmPTE", b"VmSwap")
+_HELD_PROPORTIONALLY = (b"Pss", b"SwapPss")
+
+
+class Census(msgspec.Struct, frozen=True):
+    """What the processes of an instance held when they were looked at."""
+
+    pids: tuple[int, ...]
+    memory_mb: float
+    threads: int
+    descriptors: int
 
 
 class Gauge:
@@ -66,12 +79,17 @@ class Gauge:
         """
         if not _LINUX:
             return self.look_at_main()
+        return self.note(self.census(limit_mb))
+
+    def census(self, limit_mb: float) -> Census:
+        """Looks at every process, and changes nothing here, so that a thread may do it. Needs Linux."""
         pids = tree(self._pid) if self._init is None else tree(self._init)[1:]
-        held = sum(_resident_mb(pid) for pid in pids)
-        if held > limit_mb and len(pids) > 1:
-            held = sum(_proportional_mb(pid) for pid in pids)
-        self._peak_mb = max(self._peak_mb, held, self._main_mb())
-        return held
+        return take_census(pids, limit_mb)
+
+    def note(self, found: Census) -> float:
+        """Remembers a census. Returns the memory that it found."""
+        self._peak_mb = max(self._peak_mb, found.memory_mb, self._main_mb())
+        return found.memory_mb
 
     def close(self) -> None:
         if self._status >= 0:
@@ -110,16 +128,34 @@ def tree(root: int) -> list[int]:
     return found
 
 
-def _resident_mb(pid: int) -> float:
-    fields = _read(f"/proc/{pid}/statm").split()
-    return int(fields[1]) * _PAGE_BYTES / MIB if len(fields) > 1 else 0.0
+def take_census(pids: list[int], limit_mb: float) -> Census:
+    held_kb, tables_kb, threads = 0, 0, 0
+    for pid in pids:
+        status = _fields(f"/proc/{pid}/status", (*_HELD, b"Threads"))
+        held_kb += sum(status.get(name, 0) for name in _HELD)
+        tables_kb += status.get(b"VmPTE", 0)
+        threads += status.get(b"Threads", 0)
+    if held_kb / 1024 > limit_mb and len(pids) > 1:
+        rollups = (_fields(f"/proc/{pid}/smaps_rollup", _HELD_PROPORTIONALLY) for pid in pids)
+        held_kb = tables_kb + sum(sum(rollup.values()) for rollup in rollups)
+    return Census(tuple(pids), held_kb / 1024, threads, sum(map(_descriptors, pids)))
 
 
-def _proportional_mb(pid: int) -> float:
-    for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
-        if line.startswith(b"Pss:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+def _fields(path: str, wanted: tuple[bytes, ...]) -> dict[bytes, int]:
+    """Numbers of a file of /proc, by name; none when its process has ended meanwhile."""
+    found = {}
+    for line in _read(path).splitlines():
+        name, _, value = line.partition(b":")
+        if name in wanted:
+            found[name] = int(value.split()[0])
+    return found
+
+
+def _descriptors(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        # Since Linux 6.2 the size of the directory is their number.
+        return os.stat(f"/proc/{pid}/fd").st_size or len(os.listdir(f"/proc/{pid}/fd"))
+    return 0
 
 
 def _read(path: str) -> bytes:

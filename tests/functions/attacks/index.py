@@ -23,7 +23,7 @@ NUMBERS = {
     'io_uring_setup': (425, 425), 'personality': (135, 92), 'sethostname': (170, 161), 'reboot': (169, 142),
     'init_module': (175, 105), 'open_by_handle_at': (304, 265), 'process_vm_readv': (310, 270), 'kcmp': (312, 272),
     'name_to_handle_at': (303, 264), 'pidfd_getfd': (438, 438), 'pidfd_open': (434, 434),
-    'open_tree': (428, 428), 'settimeofday': (164, 170), 'io_setup': (206, 0),
+    'open_tree': (428, 428), 'settimeofday': (164, 170), 'io_setup': (206, 0), 'memfd_create': (319, 279),
 }
 X32_BIT = 0x40000000
 
@@ -536,6 +536,80 @@ def memory(event, context):
     return answer(len(held) > 0)
 
 
+HELD = []
+
+
+def memory_after_result(event, context):
+    """A thread goes on when the call has been answered. Asked again, says how many MB it holds."""
+    if told(event).get('ask'):
+        return json.dumps(sum(map(len, HELD)) >> 20)
+
+    def take():
+        time.sleep(0.05)
+        for _ in range(told(event)['mb'] // 10):
+            HELD.append(b'x' * (10 << 20))
+    thread = threading.Thread(target=take)
+    thread.daemon = True
+    thread.start()
+    return answer(True)
+
+
+def memory_without_process(event, context):
+    """A file that is memory, which no process has mapped."""
+    fd = call('memfd_create', b'held', 0)
+    if fd < 0:
+        return answer(False, 'errno %d' % -fd)
+    for _ in range(told(event)['mb']):
+        os.write(fd, b'x' * (1 << 20))
+    time.sleep(told(event)['seconds'])
+    return answer(True)
+
+
+def shared_memory_without_process(event, context):
+    """A segment that stays when no process is attached to it."""
+    size = told(event)['mb'] << 20
+    LIBC.shmat.restype = ctypes.c_void_p
+    segment = LIBC.shmget(0x7a7a, ctypes.c_size_t(size), 0o1666)
+    if segment < 0:
+        return answer(False, 'errno %d' % ctypes.get_errno())
+    address = LIBC.shmat(segment, None, 0)
+    ctypes.memset(address, 1, size)
+    LIBC.shmdt(ctypes.c_void_p(address))
+    time.sleep(told(event)['seconds'])
+    return answer(True)
+
+
+def page_tables(event, context):
+    """One page read of every two megabytes: the page is the same for all, the table is not."""
+    tables = told(event)['mb'] << 8
+    LIBC.mmap.restype = ctypes.c_void_p
+    step = 2 << 20
+    # Private, anonymous, not reserved; readable.
+    start = LIBC.mmap(None, ctypes.c_size_t(tables * step), 1, 0x4022, -1, ctypes.c_size_t(0))
+    # MADV_NOHUGEPAGE
+    LIBC.madvise(ctypes.c_void_p(start), ctypes.c_size_t(tables * step), 15)
+    for number in range(tables):
+        ctypes.c_char.from_address(start + number * step).value
+    time.sleep(told(event)['seconds'])
+    return answer(True)
+
+
+def socket_buffers(event, context):
+    """As much as sockets take before anybody reads."""
+    held = []
+    for _ in range(told(event)['pairs']):
+        pair = socket.socketpair()
+        pair[0].setblocking(False)
+        held.append(pair)
+        try:
+            while True:
+                pair[0].send(b'x' * 65536)
+        except (OSError, IOError, socket.error):
+            continue
+    time.sleep(told(event)['seconds'])
+    return answer(True)
+
+
 def shm(event, context):
     def fill():
         with open('/dev/shm/full', 'wb') as file:
@@ -605,6 +679,35 @@ def spins(event, context):
             os._exit(0)
     while time.time() < end:
         pass
+    return answer(True)
+
+
+def crowd(event, context):
+    """Processes that are busy, and others that wait, left alone after the result."""
+    for number in range(told(event)['busy'] + told(event)['waiting']):
+        if os.fork() == 0:
+            busy = number < told(event)['busy']
+            while busy:
+                pass
+            signal.pause()
+    return answer(True)
+
+
+def fork_chain(event, context):
+    """A process that is another one all the time: it forks and ends, and each counts itself in a file."""
+    count = os.open('/tmp/links', os.O_CREAT | os.O_RDWR | os.O_APPEND)
+    if told(event).get('ask'):
+        return json.dumps(os.fstat(count).st_size)
+    if os.fork() == 0:
+        while True:
+            os.write(count, b'.')
+            if os.fork():
+                os._exit(0)
+    return answer(True)
+
+
+def stops_itself(event, context):
+    os.kill(os.getpid(), signal.SIGSTOP)
     return answer(True)
 
 

@@ -39,6 +39,7 @@ class _Prepared(object):
     """Data that every instance needs; the zygote reads it once."""
 
     seccomp = None
+    uncounted = None
     hosts = b""
     hidden = ()
 
@@ -48,11 +49,16 @@ def prepare():
     linux.drop_bounding_set()
     # OpenSSL reads its configuration at the first use, which takes two milliseconds.
     _reseed()
-    with open(os.path.join(_HERE, "seccomp", linux.machine() + ".bpf"), "rb") as file:
-        _Prepared.seccomp = linux.seccomp_program(file.read())
+    _Prepared.seccomp = _read_filter(linux.machine())
+    _Prepared.uncounted = _read_filter(linux.machine() + "-uncounted")
     with open(_HOSTS, "rb") as file:
         _Prepared.hosts = file.read()
     _Prepared.hidden = [path for path in _BOOT_PARAMETERS if os.path.exists(path)]
+
+
+def _read_filter(name):
+    with open(os.path.join(_HERE, "seccomp", name + ".bpf"), "rb") as file:
+        return linux.seccomp_program(file.read())
 
 
 def enter(request, fds, inherited, run_init, shim):
@@ -214,15 +220,21 @@ def _start_anew(socket_fd, site_packages, compiled):
 
 def give_up_privileges(request):
     """In this order: its own user without groups and capabilities; no new privileges, whatever program it runs; no
-    abstract sockets and signals beyond its own processes, where the kernel has such scopes; the system call filter.
+    abstract sockets and signals beyond its own processes, where the kernel has such scopes; the system call filters.
     """
     without = request["without"]
     if "user" not in without:
         _become(request["uid"], request["user_namespace"])
+    if request["processes"]:
+        # Only now: in a user namespace the kernel counts and limits the processes of each namespace, and of each one
+        # that encloses it by the limit that was in force when it was made. Earlier, all instances would share one limit.
+        set_limits({"RLIMIT_NPROC": request["processes"]})
     if "no new privileges" not in without:
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     if "scope" not in without:
         linux.landlock_scope()
+    if not request["memory_is_counted"] and "memory" not in without:
+        linux.load_seccomp(_Prepared.uncounted)
     if "seccomp" not in without:
         linux.load_seccomp(_Prepared.seccomp)
 

@@ -12,6 +12,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -134,7 +135,7 @@ class JailDriver:
         self._prewarmed_pool = PrewarmedPool(self._resource_pool, self._policy, ready=options.ready_prewarmed)
         await self._resource_pool.open()
         if self._cgroups is None or "memory" not in self._cgroups.controllers:
-            self._background.keep("watching calls", self._watch_calls)
+            self._background.keep("watching instances", self._watch_instances)
         for runtime in options.runtimes:
             # A failure is reported to the first call that needs this runtime.
             with contextlib.suppress(SandboxStartFailed):
@@ -231,11 +232,13 @@ class JailDriver:
             return None
         return disks
 
-    async def _watch_calls(self) -> None:
-        while True:
-            await asyncio.sleep(MEMORY_WATCH_S)
-            for sandbox in list(self._sandboxes):
-                sandbox.check_memory()
+    async def _watch_instances(self) -> None:
+        """In a thread of its own, which nothing that blocks elsewhere holds up."""
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="watching-instances") as executor:
+            while True:
+                await asyncio.sleep(MEMORY_WATCH_S)
+                for sandbox in list(self._sandboxes):
+                    await sandbox.check_limits(executor)
 
     @staticmethod
     def _start_watchdog(cgroups: Cgroups) -> subprocess.Popen[bytes]:

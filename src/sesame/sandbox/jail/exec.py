@@ -20,7 +20,7 @@ from sesame.sandbox.exec_streams import CommandExecution, Sessions, Streams
 from sesame.sandbox.interface import SandboxDied, SandboxStartFailed
 from sesame.sandbox.jail.host_resources import HostResources
 from sesame.sandbox.jail.policy import JailPolicy
-from sesame.sandbox.jail.prewarmed import resource_limits
+from sesame.sandbox.jail.prewarmed import process_limit, resource_limits
 from sesame.sandbox.jail.zygote_client import MAX_REQUEST_BYTES, JailedProcess, ZygoteClient
 
 # How long a session leader may take to end its session.
@@ -142,7 +142,9 @@ class Commands:
             "tasks": tasks,
             "cgroup": cgroup,
             "uid": resources.uid,
-            "limits": resource_limits(resources, policy),
+            "limits": resource_limits(policy),
+            "processes": process_limit(resources, policy),
+            "memory_is_counted": resources.counts_memory,
             "user_namespace": policy.user_namespace,
             "without": sorted(policy.without),
         }

@@ -38,6 +38,10 @@ class HostResources(msgspec.Struct):
     disk_fd: int
     mounts_fd: int = -1
 
+    @property
+    def counts_memory(self) -> bool:
+        return self.group is not None and self.group.counts_memory
+
     def handed_over(self) -> None:
         """Closes the descriptors that the instance has itself from now on."""
         if self.group is not None:

@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from sesame.model.command import Command
@@ -27,6 +28,7 @@ from sesame.sandbox.jail.policy import PROCESSES, JailPolicy
 from sesame.sandbox.jail.prewarmed import PrewarmedPool
 from sesame.sandbox.jail.processes import first_child, signal_function, signal_tree
 from sesame.sandbox.jail.volumes import VolumeMounts
+from sesame.sandbox.jail.watch import Watch
 from sesame.sandbox.jail.zygote_client import JailedProcess, ZygoteClient
 from sesame.sandbox.lifecycle import (
     KILLED_FROM_OUTSIDE,
@@ -71,6 +73,7 @@ class JailSandbox:
         self._init: JailedProcess | None = None
         self._commands: Commands | None = None
         self._gauge: Gauge | None = None
+        self._watch: Watch | None = None
         self._baseline_mb = 0.0
         self._peak_mb = 0.0
         self._output = HeldOutput(lambda _data: None)
@@ -142,8 +145,10 @@ class JailSandbox:
         init.on_gone = self._on_gone
         await self._channel.setup(self._setup(zygote.launch.notice))
         clock.lap("shim_ms")
-        if resources.group is None or not resources.group.counts_memory:
+        if not resources.counts_memory:
             self._gauge = Gauge(first_child(init.pid), init=init.pid)
+            if self._policy.holds("memory"):
+                self._watch = Watch(self._gauge, init.pid, self._spec.memory_mb)
         output.ready()
         self._life.move(State.READY)
 
@@ -190,19 +195,23 @@ class JailSandbox:
             self._life.move(State.FROZEN)
             group = self._resources.group if self._resources is not None else None
             if group is None or not group.freeze():
-                signal_tree(self._init, signal.SIGSTOP)
+                signal_tree(self._init.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         if self._life.state is State.FROZEN:
             self._life.move(State.READY)
+            if self._watch is not None:
+                self._watch.thawed()
             self._thaw_processes()
 
-    def check_memory(self) -> None:
-        """Without a memory cgroup: ends an instance that holds more than its limit while it serves a call."""
-        if self._gauge is not None and self._life.state is State.CALLING:
-            held = self._gauge.look_at_tree(self._spec.memory_mb)
-            if held > self._spec.memory_mb:
-                self._life.lost(SandboxDied(Death.OUT_OF_MEMORY, f"{held:.2f} MB of {self._spec.memory_mb} MB"))
+    async def check_limits(self, executor: ThreadPoolExecutor) -> None:
+        """Without a memory cgroup: ends an instance that holds more than its limit; a frozen one is kept so."""
+        if self._watch is None or not self._life.living:
+            return
+        if self._life.state is State.FROZEN:
+            await self._watch.keep_stopped(executor)
+        elif overrun := await self._watch.overrun(executor):
+            self._life.lost(overrun)
 
     def _order(self, zygote: ZygoteClient, fds: list[int], closing: contextlib.ExitStack) -> dict[str, Any]:
         """The message that makes a prewarmed sandbox this function's instance.
@@ -210,9 +219,7 @@ class JailSandbox:
         Descriptors of mounts are added to `fds`; `closing` closes them once the message is sent.
         """
         spec = self._spec
-        counted = (
-            self._resources is not None and self._resources.group is not None and self._resources.group.counts_memory
-        )
+        counted = self._resources is not None and self._resources.counts_memory
         mounts: list[tuple[str, int]] = []
         binds: list[tuple[str, list[str]]] = []
 
@@ -350,7 +357,7 @@ class JailSandbox:
     def _thaw_processes(self) -> None:
         group = self._resources.group if self._resources is not None else None
         if self._init is not None and (group is None or not group.thaw()):
-            signal_tree(self._init, signal.SIGCONT)
+            signal_tree(self._init.pid, signal.SIGCONT)
 
     def _cause_of_death(self, init: JailedProcess) -> SandboxDied:
         group = self._resources.group if self._resources is not None else None

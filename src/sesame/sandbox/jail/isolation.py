@@ -83,10 +83,14 @@ def enforcement(held: Findings) -> tuple[Enforcement, ...]:
         Enforcement(
             "memory", True,
             "the memory cgroup; the kernel kills" if memory
-            else f"resident sets looked at every {MEMORY_WATCH_S:g} s while a call runs, then SIGKILL",
+            else f"looked at every {MEMORY_WATCH_S:g} s until frozen; memfd and System V IPC are refused",
         ),
-        Enforcement("number of processes", True, "the pids cgroup" if pids else "RLIMIT_NPROC"),
-        Enforcement("processor", cpu, f"cgroup shares by memory size{quota}" if cpu else "needs a cpu cgroup"),
+        Enforcement("number of processes", True, "the pids cgroup" if pids else "RLIMIT_NPROC of its user namespace"),
+        Enforcement("buffers of sockets", memory, "the memory cgroup" if memory else "64 KB each, of up to 208"),
+        Enforcement(
+            "processor", cpu,
+            f"cgroup shares by memory size{quota}" if cpu else "needs a cpu cgroup; a crowd has the lowest priority",
+        ),
         Enforcement("freezing while idle", True, held.freezer or "SIGSTOP to every process"),
         Enforcement("own network", False, "the host's: functions reach Sesame on 127.0.0.1, and all else there"),
     )  # fmt: skip

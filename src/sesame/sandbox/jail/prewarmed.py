@@ -185,17 +185,21 @@ class PrewarmedPool:
             "disk": lend(resources.disk_fd) if resources.disk_fd >= 0 and holds("disk") else -1,
             "disk_mb": disk_mb if holds("disk") else DISK_WITHOUT_WALL_MB,
             "uid": resources.uid,
-            "limits": resource_limits(resources, self._policy),
+            "limits": resource_limits(self._policy),
+            "processes": process_limit(resources, self._policy),
+            "memory_is_counted": resources.counts_memory,
             "user_namespace": self._policy.user_namespace,
             "host_is_visible": self._policy.host_is_visible,
             "without": sorted(self._policy.without),
         }
 
 
-def resource_limits(resources: HostResources, policy: JailPolicy) -> dict[str, int]:
+def resource_limits(policy: JailPolicy) -> dict[str, int]:
     """The resource limits of each process in an instance, by their names in the module `resource`."""
-    limits = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": policy.file_descriptors} if policy.holds("limits") else {}
-    if policy.holds("processes") and (resources.group is None or not resources.group.counts_processes):
-        # Second choice: this limit counts a user's processes, those of another Sesame's instances among them.
-        limits["RLIMIT_NPROC"] = PROCESSES
-    return limits
+    return {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": policy.file_descriptors} if policy.holds("limits") else {}
+
+
+def process_limit(resources: HostResources, policy: JailPolicy) -> int:
+    """How many processes a user may have, which is the user that the instance has for itself; 0 for no limit of it."""
+    counted = resources.group is not None and resources.group.counts_processes
+    return PROCESSES if policy.holds("processes") and not counted else 0

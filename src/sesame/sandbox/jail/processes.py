@@ -1,6 +1,6 @@
-"""Finds and signals the processes of an instance from outside.
+"""Finds and signals the processes of an instance, from outside.
 
-Used by `jail.instance`.
+Used by `jail.instance` and `jail.watch`. Process 1 of the instance is named by its number on the host.
 """
 
 import contextlib
@@ -8,15 +8,39 @@ import os
 import signal
 from pathlib import Path
 
-from sesame.sandbox.jail.zygote_client import JailedProcess
 from sesame.sandbox.memory import tree
 
+LOWEST_PRIORITY = 19
+_STANDS_STILL = frozenset("TtZX")
 
-def signal_tree(init: JailedProcess, number: signal.Signals) -> None:
+
+def signal_tree(init: int, number: signal.Signals) -> None:
     """Signals every process of the instance, process 1 too: a stopped instance must start no process anew."""
-    for pid in tree(init.pid):
+    for pid in tree(init):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
+
+
+def stop_what_runs(init: int) -> bool:
+    """Stops the processes that a `signal_tree` missed because they were forked meanwhile. True when there are none."""
+    running = [pid for pid in tree(init) if _state(pid, pid) not in _STANDS_STILL]
+    for pid in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+    return not running
+
+
+def running_threads(pids: tuple[int, ...]) -> int:
+    """How many threads of these processes have a processor or want one."""
+    return sum(_state(pid, thread) == "R" for pid in pids for thread in _threads(pid))
+
+
+def demote(pids: tuple[int, ...]) -> None:
+    """Gives every thread of these processes the lowest priority. They cannot undo it, and their children inherit it."""
+    for pid in pids:
+        for thread in _threads(pid):
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, int(thread), LOWEST_PRIORITY)
 
 
 def first_child(init: int) -> int:
@@ -34,3 +58,19 @@ def signal_function(init: int, number: int) -> None:
                 signal.pidfd_send_signal(descriptor, number)
         finally:
             os.close(descriptor)
+
+
+def _threads(pid: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+
+
+def _state(pid: int, thread: int | str) -> str:
+    """One letter, as ps shows it; X for a thread that has ended meanwhile."""
+    try:
+        stat = Path(f"/proc/{pid}/task/{thread}/stat").read_text(errors="replace")
+        return stat.rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return "X"

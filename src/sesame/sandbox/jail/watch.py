@@ -1,0 +1,70 @@
+"""Holds one instance to its limits where no cgroup does, by looking at its processes at intervals.
+
+Made by `jail.instance` for an instance without a memory cgroup; `jail.driver` says when to look. What the kernel would
+have refused or killed at once, this finds a moment later.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from sesame.sandbox.interface import Death, SandboxDied
+from sesame.sandbox.jail.processes import demote, running_threads, stop_what_runs
+from sesame.sandbox.memory import Census, Gauge
+
+# POLICY: descriptors beyond these count as memory of the function, because of the buffers behind them. A socket takes
+# 208 KB at most by default, and next to nothing as a rule.
+FREE_DESCRIPTORS = 256
+KB_PER_DESCRIPTOR = 64
+# POLICY: an instance that is found with more threads that want a processor, in so many looks one after the other, has
+# the lowest priority from then on. Without cgroups each thread has as large a share as a whole other instance.
+CROWD_THREADS, CROWDED_LOOKS = 32, 2
+
+T = TypeVar("T")
+
+
+class Watch:
+    """`executor` has the thread that looks, because what an instance has is of its own choice."""
+
+    def __init__(self, gauge: Gauge, init: int, memory_mb: int) -> None:
+        self._gauge = gauge
+        self._init = init
+        self._memory_mb = memory_mb
+        self._stopped = False
+        self._crowded = 0
+
+    def thawed(self) -> None:
+        """It may run again; `keep_stopped` looks anew when it is frozen the next time."""
+        self._stopped = False
+
+    async def keep_stopped(self, executor: ThreadPoolExecutor) -> None:
+        """Of a frozen instance: until a look finds that nothing of it runs, stops what does."""
+        if not self._stopped:
+            self._stopped = await _in(executor, lambda: stop_what_runs(self._init))
+
+    async def overrun(self, executor: ThreadPoolExecutor) -> SandboxDied | None:
+        """Why the instance must end; None while it keeps to its limits."""
+        found = await _in(executor, self._look)
+        held_mb = self._gauge.note(found)
+        buffers_mb = max(0, found.descriptors - FREE_DESCRIPTORS) * KB_PER_DESCRIPTOR / 1024
+        if held_mb + buffers_mb <= self._memory_mb:
+            return None
+        text = f"{held_mb + buffers_mb:.2f} MB of {self._memory_mb} MB"
+        if buffers_mb:
+            text += f", {buffers_mb:.2f} MB of it for {found.descriptors} open descriptors"
+        return SandboxDied(Death.OUT_OF_MEMORY, text)
+
+    def _look(self) -> Census:
+        found = self._gauge.census(self._memory_mb)
+        if found.threads > CROWD_THREADS and running_threads(found.pids) > CROWD_THREADS:
+            self._crowded += 1
+            if self._crowded >= CROWDED_LOOKS:
+                demote(found.pids)
+        else:
+            self._crowded = 0
+        return found
+
+
+async def _in(executor: ThreadPoolExecutor, look: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(executor, look)

@@ -1,0 +1,132 @@
+"""What an ordinary user's jail holds without cgroups: each instance to its own limits, and others undisturbed.
+
+Root can make such a jail too, for itself. What is no limit for root is in ordinary_user.py.
+"""
+
+import asyncio
+import itertools
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.runtime.conftest import Stage
+from tests.support.interpreters import INTERPRETERS
+from tests.support.jails import jail, jail_only
+
+from sesame.sandbox.interface import SandboxDied
+from sesame.sandbox.jail.driver import JailDriver
+from sesame.sandbox.jail.isolation import Isolation
+from sesame.sandbox.jail.processes import LOWEST_PRIORITY, stop_what_runs
+from sesame.sandbox.memory import tree
+
+pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
+
+PATIENCE_S = 60
+
+Until = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def runtime() -> str:
+    if "python3.12" not in INTERPRETERS:
+        pytest.skip("no interpreter found for python3.12")
+    return "python3.12"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def driver(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[JailDriver]:
+    """Of an ordinary user, whoever runs the tests."""
+    folder = tmp_path_factory.mktemp("jail")
+    async with jail(folder, probe=lambda: Isolation("user"), cgroups=False) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def unwatched(tmp_path_factory: pytest.TempPathFactory, runtime: str) -> AsyncIterator[Stage]:
+    """The same without what counts memory."""
+    without = frozenset({"memory"})
+    folder = tmp_path_factory.mktemp("unwatched")
+    async with jail(folder, probe=lambda: Isolation("user"), cgroups=False, without=without) as made:
+        yield Stage(made, runtime)
+
+
+MEMORY_MB = 128
+# Each would hold more than the function's memory, and goes on holding it for so long that many looks fall into it.
+SECONDS = 30
+HOARDS: dict[str, dict[str, Any]] = {
+    "memory_without_process": {"mb": 200},
+    "shared_memory_without_process": {"mb": 200},
+    "page_tables": {"mb": 200},
+    "socket_buffers": {"pairs": 1500},
+}
+
+
+async def hoard(stage: Stage, attack: str, seconds: float) -> Any:
+    """What the attacker answers, or why it did not live to answer."""
+    attacker = await stage.start("attacks", f"index.{attack}", memory_mb=MEMORY_MB)
+    try:
+        return await attacker.json(json.dumps({**HOARDS[attack], "seconds": seconds}).encode())
+    except SandboxDied as died:
+        return died.reason
+
+
+@pytest.mark.parametrize("attack", HOARDS)
+async def test_what_no_process_seems_to_hold_counts_or_is_refused(stage: Stage, attack: str) -> None:
+    assert await hoard(stage, attack, SECONDS) in ("out_of_memory", "errno 38")
+
+
+@pytest.mark.parametrize("attack", HOARDS)
+async def test_without_the_wall_it_is_held(unwatched: Stage, attack: str) -> None:
+    assert await hoard(unwatched, attack, 0) is True
+
+
+async def test_memory_that_is_taken_after_the_result_counts(stage: Stage, until: Until) -> None:
+    attacker = await stage.start("attacks", "index.memory_after_result", memory_mb=MEMORY_MB)
+    await attacker.invoke(b'{"mb": 400}')
+    async with asyncio.timeout(PATIENCE_S):
+        await attacker.died.wait()
+    await until(lambda: "out of memory" in attacker.text.lower(), "the log says why")
+
+
+async def test_without_the_wall_it_is_taken(unwatched: Stage) -> None:
+    attacker = await unwatched.start("attacks", "index.memory_after_result", memory_mb=MEMORY_MB)
+    await attacker.invoke(b'{"mb": 400}')
+    async with asyncio.timeout(PATIENCE_S):
+        while await attacker.json(b'{"ask": true}') < 400:  # noqa: ASYNC110 (the function does it)
+            await asyncio.sleep(0.05)
+
+
+async def test_a_crowd_has_the_lowest_priority(stage: Stage, until: Until) -> None:
+    attacker = await stage.start("attacks", "index.crowd", memory_mb=3072)
+    await attacker.invoke(b'{"busy": 40, "waiting": 0}')
+    await until(lambda: priorities(attacker.sandbox.init_pid) == {LOWEST_PRIORITY}, "all are out of the way")
+
+
+async def test_many_that_wait_and_a_few_that_run_are_no_crowd(stage: Stage, until: Until) -> None:
+    attacker = await stage.start("attacks", "index.crowd", memory_mb=3072)
+    looks = itertools.count()
+    await attacker.invoke(b'{"busy": 3, "waiting": 40}')
+    await until(lambda: next(looks) > 100, "some looks have been taken")
+    assert priorities(attacker.sandbox.init_pid) == {os.getpriority(os.PRIO_PROCESS, 0)}
+
+
+def priorities(init: int) -> set[int]:
+    """Of the instance's processes but process 1, which runs no foreign code."""
+    return {os.getpriority(os.PRIO_PROCESS, pid) for pid in tree(init)[1:]}
+
+
+async def test_a_chain_of_forks_stands_still_while_its_instance_is_frozen(stage: Stage, until: Until) -> None:
+    attacker = await stage.start("attacks", "index.fork_chain", memory_mb=512)
+    await attacker.invoke(b"{}")
+    attacker.sandbox.freeze()
+    # Looks are taken until nothing runs; then nothing can.
+    await until(lambda: stop_what_runs(attacker.sandbox.init_pid), "nothing runs")
+    assert stop_what_runs(attacker.sandbox.init_pid)
+    attacker.sandbox.thaw()
+    before = await attacker.json(b'{"ask": true}')
+    async with asyncio.timeout(PATIENCE_S):
+        while await attacker.json(b'{"ask": true}') == before:  # noqa: ASYNC110 (the function does it)
+            await asyncio.sleep(0.01)
