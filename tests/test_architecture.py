@@ -40,9 +40,10 @@ FORBIDDEN: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("sandbox/process", "sesame.sandbox.jail", ()),
 )
 # Libraries that one package alone may import.
-OWNERS: dict[str, str] = {
+OWNERS: dict[str, str | tuple[str, ...]] = {
     "uvicorn": "http",
-    "httptools": "http",
+    # The server's side and, towards functions that are web servers, the client's.
+    "httptools": ("http", "sandbox/web"),
     "aiohttp": "destinations",
     "yarl": "destinations",
     "google.protobuf": "sls",
@@ -125,7 +126,8 @@ def forbidden_imports() -> Iterator[tuple[str, str]]:
                 if name.startswith(importer + "/") and is_within(module, imported) and not excepted:
                     yield name, imported
             for library, owner in OWNERS.items():
-                if is_within(module, library) and not name.startswith(owner + "/"):
+                owners = (owner,) if isinstance(owner, str) else owner
+                if is_within(module, library) and not name.startswith(tuple(f"{each}/" for each in owners)):
                     yield name, library
             own, other = name.split("/"), module.split(".")
             if own[0] == "fc" and own[1].startswith("v20") and other[:2] == ["sesame", "fc"]:

@@ -85,7 +85,7 @@ async def test_settings_that_are_kept_as_sent_have_a_size(account: Account, fiel
 
 async def test_settings_of_foreign_runtimes_are_kept(account: Account) -> None:
     sent = {
-        "runtime": "custom.debian10",
+        "runtime": "java11",
         "ca_port": 9000,
         "custom_runtime_config": {"command": ["./bootstrap"], "args": []},
         "custom_health_check_config": {"httpGetUrl": "/"},
@@ -331,3 +331,20 @@ async def test_packages_of_deleted_functions_are_garbage(account: Account) -> No
     ).document.package
     await account.functions.delete("s", "f")
     assert live_packages(account.catalog) == {other.sha256}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"custom_runtime_config": {"command": "python3"}}, "CustomRuntimeConfig .*command"),
+        ({"custom_runtime_config": {"args": ["a\0b"]}}, "CustomRuntimeConfig .*args"),
+        ({"custom_health_check_config": {"periodSeconds": 0}}, "CustomHealthCheckConfig .*periodSeconds"),
+        ({"custom_health_check_config": {"httpGetUrl": "no path"}}, "CustomHealthCheckConfig .*httpGetUrl"),
+    ],
+)
+async def test_what_starts_a_custom_runtime_is_checked(
+    account: Account, settings: dict[str, Any], message: str
+) -> None:
+    with refused("InvalidArgument", match=message):
+        await account.functions.create("s", hello(runtime="custom", **settings), by=THE_ACCOUNT)
+    assert (await account.functions.create("s", hello(**settings), by=THE_ACCOUNT)).etag, "kept for other runtimes"

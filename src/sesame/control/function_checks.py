@@ -9,9 +9,10 @@ import msgspec
 
 from sesame.control import checks
 from sesame.model import limits
-from sesame.model.errors import Invalid, Missing
+from sesame.model.errors import Invalid, Missing, Unusable
 from sesame.model.function import Function, LifecycleHook
 from sesame.model.layer import LAYER_FORMS, parse_layer_arn
+from sesame.model.web_server import config_of, health_check_of, is_custom
 
 LAYERS_MAX = 5
 _INSTANCE_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}\Z")
@@ -34,6 +35,8 @@ def check_function(function: Function) -> None:
     _check_concurrency(function)
     _check_layers(function.layers)
     _check_kept_settings(function)
+    if is_custom(function.runtime):
+        _check_web_server(function)
 
 
 def _check_callables(function: Function) -> None:
@@ -128,3 +131,14 @@ def _check_kept_settings(function: Function) -> None:
         size = len(msgspec.json.encode(settings))
         if size > limits.KEPT_SETTINGS_BYTES:
             raise Invalid(label, f"at most {limits.KEPT_SETTINGS_BYTES} bytes of JSON", f"{size} bytes")
+
+
+def _check_web_server(function: Function) -> None:
+    for label, settings, read in (
+        ("custom_runtime_config", function.custom_runtime_config, config_of),
+        ("custom_health_check_config", function.custom_health_check_config, health_check_of),
+    ):
+        try:
+            read(settings)
+        except msgspec.ValidationError as error:
+            raise Unusable(f"is set to a value that custom runtimes cannot have: {error}", field=label) from error

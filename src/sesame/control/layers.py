@@ -145,7 +145,7 @@ class Layers:
 
 def check_layers_exist(tx: Transaction, runtime: str, arns: tuple[str, ...]) -> None:
     """Layers that a function is given must exist, for runtimes that run here; those it already has may be gone."""
-    for arn in arns if runtime in limits.SANDBOXED_RUNTIMES else ():
+    for arn in arns if runtime in limits.RUNNABLE_RUNTIMES else ():
         found = parse_layer_arn(arn)
         record = None if found is None else tx.get(records.LAYER_VERSION, *found)
         if record is None or record.document.deleted:

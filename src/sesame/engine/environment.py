@@ -16,6 +16,9 @@ from sesame.model.span_context import new_trace
 
 # Credentials outlive the longest possible call by so much.
 CREDENTIALS_MARGIN_S = 60.0
+# Those in the environment of a program of the function's own, which lives as long as its instance
+# (reference/runtime.md §4.2).
+INSTANCE_CREDENTIALS_S = 36 * 3600.0
 
 # Takes a role's ARN, a session name, seconds, and the functions that led to the call; returns temporary keys of the
 # role that last so long at least.
@@ -33,7 +36,7 @@ _PLATFORM = {
 }
 # POLICY: FC_SNAPSHOT_FLAG is not set, as no instance is made from a snapshot.
 # The runtimes on Debian 11 and later have this variable for the version.
-_NEWER_BASE = frozenset({"python3.12"})
+_NEWER_BASE = frozenset({"python3.12", "custom.debian11", "custom.debian12"})
 _DEFAULTS = {
     "HOME": "/tmp",
     "PWD": "/code",
@@ -49,6 +52,9 @@ _DEFAULTS = {
 def compose(snapshot: Snapshot, instance_id: str, account_id: str, region: str) -> dict[str, str]:
     """The function's own variables override the defaults, but not the platform's FC_* names, which are reserved."""
     newer = {"FC_FUNCTION_VERSION": snapshot.version_id} if snapshot.runtime in _NEWER_BASE else {}
+    server = snapshot.launch.web_server
+    if server is not None:
+        newer |= {"FC_SERVER_PORT": str(server.port), "FC_CUSTOM_LISTEN_PORT": str(server.port)}
     return {
         **_DEFAULTS,
         **snapshot.launch.environment,
@@ -67,6 +73,20 @@ def compose(snapshot: Snapshot, instance_id: str, account_id: str, region: str) 
         "FC_SERVER_PATH": f"/var/fc/runtime/{snapshot.runtime}",
         "topic": f"FCLogs:{snapshot.function}",
     }
+
+
+def key_variables(keys: Credentials) -> dict[str, str]:
+    """Temporary keys under the names of both generations; the newer names only where there is a role."""
+    variables = {
+        "accessKeyID": keys.access_key_id,
+        "accessKeySecret": keys.access_key_secret,
+        "securityToken": keys.security_token,
+    }
+    if keys.access_key_id:
+        variables["ALIBABA_CLOUD_ACCESS_KEY_ID"] = keys.access_key_id
+        variables["ALIBABA_CLOUD_ACCESS_KEY_SECRET"] = keys.access_key_secret
+        variables["ALIBABA_CLOUD_SECURITY_TOKEN"] = keys.security_token
+    return variables
 
 
 def setup(snapshot: Snapshot, account_id: str, region: str) -> dict[str, object]:

@@ -23,6 +23,7 @@ START_ATTEMPTS: Mapping[StartFailure, int] = {
     StartFailure.REFUSED: 1,
     StartFailure.CRASHED: 2,
     StartFailure.LOST: 1,
+    StartFailure.PROGRAM: 1,
     StartFailure.TRANSIENT: 6,
 }
 # POLICY: a function whose starts go on failing is started again after 1 s, then 2 s, 4 s, … up to a minute.

@@ -48,7 +48,7 @@ class Pool:
         self._given = given
         self._capacity = Capacity(given.caps)
         self._start_slots = StartSlots(given.caps.starts_at_once)
-        self._startup = Startup(given.launcher, given.clocks, given.account_id, given.region)
+        self._startup = Startup(given.launcher, given.clocks, given.credentials, given.account_id, given.region)
         self._idle = IdleInstances()
         self._tick: Timer | None = None
         self._ending: set[asyncio.Task[None]] = set()

@@ -5,6 +5,7 @@ Used by `engine.pool`, and by those who build one or read its counts.
 
 import msgspec
 
+from sesame.engine.environment import CredentialsOf
 from sesame.engine.hooks import Hooks
 from sesame.engine.invocation_log import LogSink
 from sesame.engine.policies import Caps
@@ -22,6 +23,7 @@ class PoolDependencies(msgspec.Struct, frozen=True):
     account_id: str
     region: str
     hooks: Hooks
+    credentials: CredentialsOf
 
 
 class Counts(msgspec.Struct):

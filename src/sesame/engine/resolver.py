@@ -199,10 +199,10 @@ class Resolver:
         state = self._state(target)
         if state.disabled:
             raise Disabled(spoken_function(target.service, target.function), state.reason)
-        if function.runtime not in limits.SANDBOXED_RUNTIMES:
+        if function.runtime not in limits.RUNNABLE_RUNTIMES:
             raise Unusable(
                 f"runtime '{function.runtime}' of function '{function.function_name}' cannot be run here "
-                f"(found: '{function.runtime}', expected one of {', '.join(limits.SANDBOXED_RUNTIMES)})"
+                f"(found: '{function.runtime}', expected one of {', '.join(limits.RUNNABLE_RUNTIMES)})"
             )
         resolved = Resolved(
             key=f"{target.service}.{target.qualifier}/{target.function}:{etags}",
@@ -211,7 +211,11 @@ class Resolver:
             instance_cap=self._instance_cap(target),
             reserved=state.reserved_concurrency,
         )
-        return snapshot_of(service, function, resolved)
+        try:
+            return snapshot_of(service, function, resolved)
+        except msgspec.ValidationError as error:
+            # Settings of custom runtimes that were stored before they were checked.
+            raise Unusable(f"function '{target.function}' has settings that cannot be used: {error}") from error
 
     def _state(self, target: Target) -> FunctionState:
         record = self._catalog.get(records.FUNCTION_STATE, target.service, target.function)

@@ -72,6 +72,7 @@ class LocalEngine:
                 account_id=given.account_id,
                 region=given.region,
                 hooks=Hooks(given.clocks, given.credentials),
+                credentials=given.credentials,
             )
         )
         self.dispatcher = Dispatcher(

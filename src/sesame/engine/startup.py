@@ -8,11 +8,12 @@ import msgspec
 import structlog
 
 from sesame.engine import debugger_start, environment
+from sesame.engine.environment import CredentialsOf
 from sesame.engine.instance import Instance, State
 from sesame.engine.policies import BACKOFF_MAX_S, START_ATTEMPTS, start_backoff_s
 from sesame.engine.steps import UNHANDLED, Ended, Steps
 from sesame.model.clocks import Clocks
-from sesame.model.errors import NotStarted, PlatformError
+from sesame.model.errors import NotStarted, PlatformError, StartProblem
 from sesame.model.invocation import FunctionError
 from sesame.model.snapshot import Snapshot
 from sesame.sandbox.interface import InstanceSpec, OnDeath, SandboxLauncher, SandboxStartFailed, StartFailure
@@ -28,14 +29,18 @@ class _Failing(msgspec.Struct):
     retry_at: float
     kind: StartFailure
     cause: str
+    problem: StartProblem | None
 
 
 class Startup:
     """One for each engine. Failures are kept by snapshot key, so a changed function is started at once."""
 
-    def __init__(self, launcher: SandboxLauncher, clocks: Clocks, account_id: str, region: str) -> None:
+    def __init__(
+        self, launcher: SandboxLauncher, clocks: Clocks, credentials: CredentialsOf, account_id: str, region: str
+    ) -> None:
         self._launcher = launcher
         self._clocks = clocks
+        self._credentials = credentials
         self._account_id = account_id
         self._region = region
         self._failing: dict[str, _Failing] = {}
@@ -60,6 +65,11 @@ class Startup:
         """
         began_at, snapshot = self._clocks.monotonic(), instance.snapshot
         spec = _spec(snapshot, instance.instance_id, self._account_id, self._region)
+        if snapshot.launch.web_server is not None:
+            # A program of the function's own has its environment from the start; each request has newer keys.
+            keys = self._credentials(snapshot.role, snapshot.service, environment.INSTANCE_CREDENTIALS_S, ())
+            variables = {**spec.environment, **environment.key_variables(keys)}
+            spec = msgspec.structs.replace(spec, environment=variables)
         attempt = 0
         while True:
             attempt += 1
@@ -95,13 +105,13 @@ class Startup:
         forgotten = [other for other, failing in self._failing.items() if now - failing.retry_at > BACKOFF_MAX_S]
         for other in forgotten:
             del self._failing[other]
-        failing = _Failing(failures, now, now + start_backoff_s(failures), error.kind, error.cause)
+        failing = _Failing(failures, now, now + start_backoff_s(failures), error.kind, error.cause, error.problem)
         self._failing[key] = failing
         return failing
 
     def _not_started(self, failing: _Failing) -> NotStarted:
-        if failing.kind is StartFailure.REFUSED:
-            return NotStarted(failing.cause)
+        if failing.kind in (StartFailure.REFUSED, StartFailure.PROGRAM):
+            return NotStarted(failing.cause, failing.problem)
         times = "once" if failing.failures == 1 else f"{failing.failures} times in a row"
         left_s = max(failing.retry_at - self._clocks.monotonic(), 0.0)
         return NotStarted(
@@ -143,4 +153,5 @@ def _spec(snapshot: Snapshot, instance_id: str, account_id: str, region: str) ->
         disk_mb=snapshot.limits.disk_mb,
         setup=environment.setup(snapshot, account_id, region),
         nas=snapshot.nas,
+        web_server=snapshot.launch.web_server,
     )

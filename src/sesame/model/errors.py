@@ -30,6 +30,8 @@ A field is the path to a value in the structs of `control.inputs`, such as `log_
 one of `model.records`, or one of those named here.
 """
 
+import enum
+
 INSTANCE = "instance"
 HTTP_TRIGGER = "http_trigger"
 OBJECT = "object"
@@ -198,8 +200,24 @@ class Recursive(CallerError):
         self.limit = limit
 
 
+class StartProblem(enum.StrEnum):
+    """What kept a function's own program from coming up."""
+
+    MISSING = "missing"
+    PERMISSION = "permission"
+    EXITED = "exited"
+    UNHEALTHY = "unhealthy"
+
+
 class NotStarted(CallerError):
-    """No instance of the function can be started; the message says what is missing, or when it is tried again."""
+    """No instance of the function can be started; the message says what is missing, or when it is tried again.
+
+    `problem` is there for functions that bring a program of their own.
+    """
+
+    def __init__(self, message: str, problem: StartProblem | None = None) -> None:
+        super().__init__(message)
+        self.problem = problem
 
 
 class Exhausted(CallerError):

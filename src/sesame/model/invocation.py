@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from sesame.model.stream import Stream
+
 
 class Target(msgspec.Struct, frozen=True):
     """Which function a caller means: `service.qualifier/function`; the qualifier as written, LATEST when none was."""
@@ -29,7 +31,7 @@ class Invocation(msgspec.Struct, frozen=True):
     function finds in `context.tracing`: `span_context` (Jaeger's form) and `span_baggages`.
 
     `chain` names the functions that led to it (`model.recursion`). `asynchronous`: it is an attempt at an invocation
-    of the queue.
+    of the queue. With a `stream`, `event` is empty: request and response pass through it.
     """
 
     request_id: str
@@ -40,6 +42,7 @@ class Invocation(msgspec.Struct, frozen=True):
     http_params: dict[str, object] | None = None
     chain: tuple[str, ...] = ()
     asynchronous: bool = False
+    stream: Stream | None = None
 
 
 class Phases(msgspec.Struct, frozen=True):

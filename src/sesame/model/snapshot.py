@@ -10,6 +10,7 @@ import msgspec
 from sesame.model.function import Function, LifecycleHook
 from sesame.model.nas import NasMount, normalized_directory
 from sesame.model.service import LogConfig, NasConfig, Service
+from sesame.model.web_server import WebServer, config_of, health_check_of, is_custom, is_web_server, web_server_of
 
 
 class LogTarget(msgspec.Struct, frozen=True):
@@ -27,6 +28,8 @@ class LogTarget(msgspec.Struct, frozen=True):
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """`instances` is the on-demand cap of this function under this qualifier, `reserved` the cap under all of its
     qualifiers; None where none is set.
+
+    An instance serves up to `concurrency` calls at a time.
     """
 
     memory_mb: int
@@ -35,6 +38,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     initialization_timeout_s: int
     instances: int | None = None
     reserved: int | None = None
+    concurrency: int = 1
 
 
 class Hook(msgspec.Struct, frozen=True):
@@ -45,13 +49,17 @@ class Hook(msgspec.Struct, frozen=True):
 
 
 class LaunchConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What the runtime runs. `environment` is the function's own variables; empty handlers are None or ""."""
+    """What the runtime runs. `environment` is the function's own variables; empty handlers are None or "".
+
+    `web_server` is there for functions that are web servers; nothing else may serve several calls at a time.
+    """
 
     handler: str
     initializer: str = ""
     environment: Mapping[str, str] = {}
     pre_freeze: Hook | None = None
     pre_stop: Hook | None = None
+    web_server: WebServer | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +120,7 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
             initialization_timeout_s=function.initialization_timeout,
             instances=resolved.instance_cap,
             reserved=resolved.reserved,
+            concurrency=function.instance_concurrency if is_web_server(function.runtime) else 1,
         ),
         launch=LaunchConfig(
             handler=function.handler,
@@ -119,6 +128,7 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
             environment=function.environment_variables,
             pre_freeze=_hook(hooks.pre_freeze if hooks else None),
             pre_stop=_hook(hooks.pre_stop if hooks else None),
+            web_server=_web_server(function),
         ),
         code=function.package.sha256,
         code_checksum=function.package.checksum,
@@ -126,6 +136,15 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
         jaeger_endpoint=str((service.tracing_config.params or {}).get("endpoint", "")),
         nas=_nas(service.nas_config),
     )
+
+
+def _web_server(function: Function) -> WebServer | None:
+    if not is_web_server(function.runtime):
+        return None
+    if not is_custom(function.runtime):
+        return WebServer()
+    check = health_check_of(function.custom_health_check_config)
+    return web_server_of(config_of(function.custom_runtime_config), function.ca_port, check)
 
 
 def _log_target(config: LogConfig) -> LogTarget:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sesame.sandbox.interface import SandboxSpec
+from sesame.sandbox.web.setup import web_setup
 
 CODE_ROOT = "/code"
 LAYER_ROOT = "/opt"
@@ -21,21 +22,30 @@ _VERSIONS = {"python2.7": "2.7", "python3": "3.6", "python3.9": "3.9", "python3.
 
 def environment(spec: SandboxSpec, interpreter: Path, temporary: Path) -> dict[str, str]:
     """The environment of the process, complete but for PYTHONPATH: the shim is imported before any user code."""
-    composed = {name: value for name, value in spec.environment.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    composed = dict(spec.environment)
     composed.setdefault("PATH", DEFAULT_PATH)
     for name in _SEARCH_PATHS:
         if name in composed:
             composed[name] = os.pathsep.join(_translated(composed[name], spec))
-    # A program `python` that the function starts is the function's own interpreter.
-    composed["PATH"] = f"{interpreter.parent}{os.pathsep}{composed['PATH']}"
     composed["TMPDIR"] = str(temporary)
     composed["FC_INSTANCE_ID"] = spec.instance_id
+    if spec.web_server is not None:
+        # The monitor's interpreter is there for functions that need any Python, and shadows nothing.
+        composed["PATH"] = f"{composed['PATH']}{os.pathsep}{interpreter.parent}"
+        composed["PWD"] = str(spec.code_dir)
+        return composed
+    for name in ("PYTHONPATH", "PYTHONHOME"):
+        composed.pop(name, None)
+    # A program `python` that the function starts is the function's own interpreter.
+    composed["PATH"] = f"{interpreter.parent}{os.pathsep}{composed['PATH']}"
     composed.setdefault("PYTHONIOENCODING", "utf-8:surrogateescape")
     return composed
 
 
 def setup(spec: SandboxSpec, *, notice: str) -> Mapping[str, Any]:
     """The engine's setup with this machine's directories (reference/runtime.md §2.6)."""
+    if spec.web_server is not None:
+        return web_setup(spec, str(spec.code_dir), lambda argument: os.pathsep.join(_translated(argument, spec)))
     version = _VERSIONS.get(spec.runtime, "3")
     layers = [
         layer / part for layer in spec.layer_dirs for part in (f"python/lib/python{version}/site-packages", "python")

@@ -15,7 +15,7 @@ import structlog
 from sesame.model.command import Command, Execution
 from sesame.model.errors import SesameError
 from sesame.sandbox.interface import KillReason, Sandbox, SandboxDriver, SandboxSpec
-from sesame.sandbox.launch import Launch
+from sesame.sandbox.launch import PYTHON_SHIM, Launch
 
 MEMORY_MB = 512
 DISK_MB = 512
@@ -81,9 +81,13 @@ class SandboxedCompiler:
         Raises `OSError` when the file cannot be written.
         """
         try:
-            interpreter = self._launch(runtime).interpreter.resolve()
+            launch = self._launch(runtime)
         except LookupError:
             return False
+        if launch.shim != PYTHON_SHIM:
+            # What is written in is the function's own affair.
+            return False
+        interpreter = launch.interpreter.resolve()
         root = self._code_root or str(code_dir)
         program = (f"{self._shim}/python/compile_package.py", root, "/code", str(_OUTPUT), str(COMPILE_S))
         flags = ("-E", "-s", "-S", "-B", "-W", "ignore")

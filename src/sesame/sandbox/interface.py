@@ -12,9 +12,11 @@ from typing import Any, Protocol
 import msgspec
 
 from sesame.model.command import Command, Execution
-from sesame.model.errors import SesameError
+from sesame.model.errors import SesameError, StartProblem
 from sesame.model.nas import NasMount
+from sesame.model.stream import Stream
 from sesame.model.usage import Usage
+from sesame.model.web_server import WebServer
 from sesame.sandbox.volumes import Volume
 
 
@@ -24,6 +26,7 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True):
     `code` and `layers` are sha256 of code packages; `sandbox.launch` turns them and `nas` into directories.
     `environment` is complete but for what a driver adds (PATH of the interpreter and the like).
     `setup` is the static part of the function's context, sent to the shim once (docs/wire-protocol.md).
+    With a `web_server` the function is one, and calls are requests to it, several at a time where the engine so wants.
     """
 
     instance_id: str
@@ -35,6 +38,7 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True):
     disk_mb: int
     setup: Mapping[str, Any]
     nas: tuple[NasMount, ...] = ()
+    web_server: WebServer | None = None
 
 
 class SandboxSpec(msgspec.Struct, frozen=True):
@@ -55,15 +59,20 @@ class SandboxSpec(msgspec.Struct, frozen=True):
     compiled: tuple[Path, ...] = ()
     cpu_shares: int | None = None
     volumes: tuple[Volume, ...] = ()
+    web_server: WebServer | None = None
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One request to the shim. `kind` is invoke, load, initialize, pre_freeze or pre_stop; `meta` becomes JSON."""
+    """One request to the shim. `kind` is invoke, load, initialize, pre_freeze or pre_stop; `meta` becomes JSON.
+
+    With a `stream`, which only web servers take, both bodies pass through it, and the reply has none.
+    """
 
     kind: str
     request_id: str
     meta: Mapping[str, Any]
     payload: bytes = b""
+    stream: Stream | None = None
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -123,6 +132,8 @@ class StartFailure(enum.StrEnum):
     """The process ended by itself, or was not ready in time; it will probably do so again."""
     LOST = "lost"
     """A code package of the function is gone from this machine; the message says what to do."""
+    PROGRAM = "program"
+    """The function's own program is missing, has ended or does not listen; the message is for the caller."""
     TRANSIENT = "transient"
     """Something of the host failed at that moment; another try may succeed at once."""
 
@@ -131,13 +142,15 @@ class SandboxStartFailed(SesameError):
     """No instance came up, and nothing is left of it.
 
     The message is for the operator's log. `cause` may be shown to callers: it names no path and holds no output. Of a
-    REFUSED start both are the same text.
+    REFUSED start both are the same text, as of a PROGRAM, which also has a `problem`.
     """
+
+    problem: StartProblem | None = None
 
     def __init__(self, message: str, kind: StartFailure = StartFailure.TRANSIENT, cause: str = "") -> None:
         super().__init__(message)
         self.kind = kind
-        self.cause = message if kind is StartFailure.REFUSED else cause
+        self.cause = message if kind in (StartFailure.REFUSED, StartFailure.PROGRAM) else cause
 
     @classmethod
     def of(cls, error: Exception, *, interpreter: Path, exit: str, output: str) -> "SandboxStartFailed":
@@ -145,6 +158,8 @@ class SandboxStartFailed(SesameError):
 
         `exit` says how the process ended by itself, "" when the host ended it; `output` is what it wrote.
         """
+        if isinstance(error, ProgramFailed):
+            return error.with_log(output)
         if isinstance(error, SandboxStartFailed):
             kind, cause = error.kind, error.cause
             if kind is StartFailure.REFUSED:
@@ -162,8 +177,21 @@ class SandboxStartFailed(SesameError):
         return cls(f"{interpreter}: {detail}", kind, cause)
 
 
+class ProgramFailed(SandboxStartFailed):
+    """The program that the function brings did not come up."""
+
+    def __init__(self, problem: StartProblem, message: str) -> None:
+        super().__init__(message, StartFailure.PROGRAM)
+        self.problem = problem
+
+    def with_log(self, output: str) -> "ProgramFailed":
+        """With what the program wrote, as the cloud shows it (reference/runtime.md §14)."""
+        assert self.problem is not None
+        return ProgramFailed(self.problem, f"{self}\nLogs:\n{output}" if output else str(self))
+
+
 class Sandbox(Protocol):
-    """One running instance, ready for its first call. Takes one call at a time."""
+    """One running instance, ready for its first call. Takes one call at a time, unless it is a web server."""
 
     @property
     def instance_id(self) -> str: ...

@@ -25,13 +25,24 @@ from sesame.sandbox.interface import (
 )
 from sesame.sandbox.volumes import Volume, VolumeUnavailable
 
+PYTHON_SHIM = "python"
+
 
 class Launch(msgspec.Struct, frozen=True):
-    """How a runtime is run here. `notice` is printed before each call when another version stands in."""
+    """How a runtime is run here. `notice` is printed before each call when another version stands in.
+
+    `shim` is the directory below `runtime/` of what the interpreter runs. With `own_network` an instance has a network
+    of its own wherever the driver can make one. Runtimes of one `family` are run in the same way. `shown` are
+    directories that functions see besides those of the interpreter.
+    """
 
     interpreter: Path
     site_packages: Path | None = None
     notice: str = ""
+    shim: str = PYTHON_SHIM
+    own_network: bool = False
+    family: str = ""
+    shown: tuple[Path, ...] = ()
 
 
 # Takes a runtime's name. Raises `LookupError` that tells the caller which interpreter is missing and how to get it.
@@ -95,6 +106,7 @@ class PackagedLauncher:
                     setup=spec.setup,
                     compiled=lease.compiled,
                     volumes=tuple([await asyncio.to_thread(self._provided, mount) for mount in spec.nas]),
+                    web_server=spec.web_server,
                 ),
                 on_output,
                 on_death,

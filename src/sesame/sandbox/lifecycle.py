@@ -8,8 +8,10 @@ import enum
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
-from sesame.sandbox.interface import Death, OnDeath, OnOutput, Reply, SandboxDied
+from sesame.sandbox.interface import Death, OnDeath, OnOutput, Reply, SandboxDied, SandboxSpec
+from sesame.sandbox.web.setup import WEB_SERVER_START_S
 
+START_TIMEOUT_S = 30.0
 # How long a result may still be read after the process that sent it was reported dead.
 RESULT_GRACE_S = 0.05
 # How long after its socket the end of a process that never was ready is waited for, to tell how it ended.
@@ -18,6 +20,11 @@ START_EXIT_GRACE_S = 0.5
 START_OUTPUT_BYTES = 8 * 1024
 # An end from outside: neither the function's doing nor the driver's.
 KILLED_FROM_OUTSIDE = "killed by SIGKILL"
+
+
+def start_timeout_s(spec: SandboxSpec) -> float:
+    """How long an instance may take to be ready. The time of a web server of its own is kept by its monitor."""
+    return START_TIMEOUT_S + (0.0 if spec.web_server is None else WEB_SERVER_START_S)
 
 
 class State(enum.StrEnum):
@@ -49,10 +56,20 @@ class Lifecycle:
     """`end` is called once, whatever ends the sandbox first; `on_death` at most once, for an end between two calls.
 
     `after_call`, if given, is asked after each answer whether the sandbox must end all the same, and why.
+    A `concurrent` sandbox takes several calls at a time, and one that is cancelled leaves it as it is.
     """
 
-    def __init__(self, end: End, on_death: OnDeath, after_call: Callable[[], SandboxDied | None] | None = None) -> None:
+    def __init__(
+        self,
+        end: End,
+        on_death: OnDeath,
+        after_call: Callable[[], SandboxDied | None] | None = None,
+        *,
+        concurrent: bool = False,
+    ) -> None:
         self.state = State.STARTING
+        self._concurrent = concurrent
+        self._calls = 0
         self._end = end
         self._after_call = after_call
         self._on_death = on_death
@@ -78,21 +95,25 @@ class Lifecycle:
 
     async def run_call(self, answer: Coroutine[Any, Any, Reply]) -> Reply:
         """Awaits the answer to a call. Raises the final `SandboxDied` when nothing of the sandbox is left."""
-        if self.state is not State.READY:
+        if self.state is not State.READY and not (self._concurrent and self.state is State.CALLING):
             answer.close()
             raise await self.end(SandboxDied(Death.EXIT, "the instance has ended"))
         self.state = State.CALLING
+        self._calls += 1
+        after = State.READY
         try:
             reply = await answer
         except SandboxDied as died:
             raise await self.end(died) from None
         except BaseException:
             # Cancelled. The sandbox may have been told to end in the same moment.
-            if self.state is State.CALLING:
-                self.state = State.SPOILED
+            if not self._concurrent:
+                after = State.SPOILED
             raise
-        if self.state is State.CALLING:
-            self.state = State.READY
+        finally:
+            self._calls -= 1
+            if self.state is State.CALLING and not self._calls:
+                self.state = after
         if self._after_call is not None and (cause := self._after_call()) is not None:
             raise await self.end(cause)
         return reply

@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from sesame.sandbox.interface import Call, OnOutput, Reply, SandboxDied
+from sesame.model.errors import StartProblem
+from sesame.sandbox.interface import Call, OnOutput, ProgramFailed, Reply, SandboxDied
 from sesame.write_batching import WriteBatch, shared
 
 MAX_FRAME_BYTES = 33 * 1024 * 1024
@@ -29,10 +30,11 @@ _JOIN_BYTES = 64 * 1024
 # fcntl's F_GETPIPE_SZ on Linux. Where a pipe's capacity cannot be read, the default is assumed.
 _F_GETPIPE_SZ = 1032
 _PIPE_BYTES = 64 * 1024
+_TEXT_CHARS = 4096
 
 
 class Header(msgspec.Struct, frozen=True):
-    """The header of a frame from the shim, `ready` or `result`."""
+    """The header of a frame from the shim: `ready`, `result`, or `failed` with `why` and `text`."""
 
     type: str
     id: str = ""
@@ -40,6 +42,8 @@ class Header(msgspec.Struct, frozen=True):
     http: dict[str, Any] | None = None
     python: str = ""
     trace: str = ""
+    why: str = ""
+    text: str = ""
 
 
 # Calls sent in one turn of the loop are usually answered in one turn.
@@ -84,12 +88,17 @@ class Channel:
         return self._ended
 
     async def setup(self, setup: Mapping[str, Any]) -> str:
-        """Sends the setup and returns the version of Python that answers. Raises `SandboxDied`."""
+        """Sends the setup and returns the version of Python that answers.
+
+        Raises `SandboxDied`, and `ProgramFailed` where the shim started a program that did not come up.
+        """
         answer = self._ask(_encode({**setup, "type": "setup"}), b"")
         try:
             header, _ = await answer
         finally:
             self._asked()
+        if header.type == "failed" and header.why in set(StartProblem):
+            raise ProgramFailed(StartProblem(header.why), header.text[:_TEXT_CHARS])
         if header.type != "ready":
             raise self._break(f"expected ready, found {header.type}")
         return header.python

@@ -71,6 +71,12 @@ _NOT_EMPTY = {
     records.FUNCTION: ("FunctionNotEmpty", "function '{0}' has active {1}"),
     records.BUCKET: ("BucketNotEmpty", "OSS bucket '{0}' has {1}"),
 }
+_NOT_STARTED = {
+    errors.StartProblem.EXITED: ("CAExited", "The function either cannot be started or exited. {0}"),
+    errors.StartProblem.MISSING: ("CAFileNotFound", "The function cannot be started. {0}"),
+    errors.StartProblem.PERMISSION: ("CAFilePermission", "The function cannot be started. {0}"),
+    errors.StartProblem.UNHEALTHY: ("FunctionNotStarted", "The function cannot be started. {0}"),
+}
 # Words that this API does not spell as `PascalCase`.
 _SPELLED = {
     "tls_config": "TLSConfig",
@@ -119,6 +125,9 @@ def worded(error: errors.CallerError) -> ApiError:
             return ApiError(400, "OSSInvalidRequest", _OVERLAPPING.format(error.bucket, error.other))
         case errors.Recursive():
             return ApiError(400, "RecursionLimitExceeded", str(error))
+        case errors.NotStarted(problem=errors.StartProblem() as problem):
+            code, text = _NOT_STARTED[problem]
+            return ApiError(412, code, text.format(error))
         case errors.NotStarted():
             return ApiError(412, "FunctionNotStarted", f"The function cannot be started. {error}")
         case errors.Exhausted():

@@ -64,7 +64,7 @@ def _read_filter(name):
 def enter(request, fds, inherited, run_init, shim):
     """Does not return. `inherited` are the zygote's control socket and the reading end of its lifeline.
 
-    `run_init` is init.run, `shim` the module bootstrap.
+    `run_init` is init.run, `shim` the module bootstrap or monitor.
     """
     try:
         _enter(request, fds, inherited, run_init, shim)
@@ -78,8 +78,10 @@ def _enter(request, fds, inherited, run_init, shim):
     without = request["without"]
     control, lifeline = inherited
 
-    # SAFETY: 1. Is born in new mount, pid, ipc and uts namespaces as process 1, and in its version 2 cgroup.
+    # SAFETY: 1. Is born in new mount, pid, ipc, uts and, if it is a web server, network namespaces, and in its version 2 cgroup.
     os.setsid()
+    if request["own_network"] and "network" not in without:
+        linux.bring_up("lo")
 
     # SAFETY: 2. Joins its version 1 cgroups through descriptors that the host opened, before it allocates anything.
     for index in request["tasks"]:

@@ -1,6 +1,7 @@
 """The zygote: an interpreter that has imported what functions need, and forks an instance on each request.
 
-Executed by root.py, in a root of its own: `python -S -u -W ignore zygote.py CONTROL_FD`.
+Executed by root.py, in a root of its own: `python -S -u -W ignore zygote.py SHIM CONTROL_FD`, where SHIM is `python`, or
+`custom` for functions that are programs of their own.
 Holds no tenant's data, runs no user code and has one thread.
 
 A request is one packet of JSON with descriptors (see sandbox/jail/zygote_client.py); the answer is {"id", "pid"} with a
@@ -35,15 +36,16 @@ import struct  # noqa: F401
 import threading  # noqa: F401
 import time  # noqa: F401
 
-sys.path.insert(1, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "python"))
+_RUNTIME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(1, os.path.join(_RUNTIME, "python"))
 
-import bootstrap
 import init
 import command
 import steps
 import linux
 import surroundings
 
+SHIM, CUSTOM_SHIM = "python", "custom"
 REQUEST_BYTES = 64 * 1024
 DEFAULT_ZONE = "UTC"
 _NAMESPACES = {
@@ -51,10 +53,11 @@ _NAMESPACES = {
     "pid": linux.CLONE_NEWPID,
     "ipc": linux.CLONE_NEWIPC,
     "uts": linux.CLONE_NEWUTS,
+    "network": linux.CLONE_NEWNET,
 }
 
 
-def main(control):
+def main(control, shim):
     surroundings.preload()
     steps.prepare()
     surroundings.preload()
@@ -93,7 +96,7 @@ def main(control):
                 os.close(lifeline[1])
                 if of_an_instance:
                     command.enter(request, fds, [control, lifeline[0]])
-                steps.enter(request, fds, [control, lifeline[0]], init.run, bootstrap)
+                steps.enter(request, fds, [control, lifeline[0]], init.run, shim)
             packets.send(_json(id=request["id"], pid=pid), [pidfd])
             os.close(pidfd)
         for fd in fds:
@@ -104,9 +107,21 @@ def _namespaces(request):
     """All namespaces but those that a test asks to leave out."""
     flags = 0
     for name, flag in _NAMESPACES.items():
-        if name not in request["without"]:
+        if name not in request["without"] and (name != "network" or request["own_network"]):
             flags |= flag
     return flags
+
+
+def _shim(name):
+    """The module with `attach` and `serve` that an instance runs."""
+    if name == CUSTOM_SHIM:
+        sys.path.insert(1, os.path.join(_RUNTIME, CUSTOM_SHIM))
+        import monitor
+
+        return monitor
+    import bootstrap
+
+    return bootstrap
 
 
 class _Ended(object):
@@ -169,4 +184,4 @@ def _resident_kb():
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[2]), _shim(sys.argv[1]))

@@ -43,10 +43,9 @@ from sesame.sandbox.jail.prewarmed import READY_PREWARMED, PrewarmedPool
 from sesame.sandbox.jail.volumes import VolumeMounts
 from sesame.sandbox.jail.zygote_client import ZygoteClient
 from sesame.sandbox.launch import ResolveLaunch
-from sesame.sandbox.lifecycle import StartOutput
+from sesame.sandbox.lifecycle import StartOutput, start_timeout_s
 from sesame.sandbox.memory import MEMORY_WATCH_S
 
-START_TIMEOUT_S = 30.0
 # What an interpreter that is missing, may not be run, is no program or ends at once has the host see.
 NOT_RUNNABLE = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.EPIPE, errno.ECONNRESET})
 
@@ -173,7 +172,7 @@ class JailDriver:
         sandbox.on_end(lambda: self._sandboxes.discard(sandbox))
         starting = asyncio.create_task(sandbox.start(zygote, self._prewarmed_pool, output))
         try:
-            async with asyncio.timeout(START_TIMEOUT_S):
+            async with asyncio.timeout(start_timeout_s(spec)):
                 await asyncio.shield(starting)
         except asyncio.CancelledError:
             # The start goes on to its end: only then is it known what there is to kill.
@@ -257,18 +256,19 @@ class JailDriver:
             launch = self.resolve(runtime)
         except LookupError as error:
             raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error
-        zygote = self._zygotes.get(runtime)
+        family = launch.family or runtime
+        zygote = self._zygotes.get(family)
         if zygote is None or not zygote.alive or zygote.launch != launch:
             if zygote is not None:
                 self._retire(zygote)
-            zygote = self._zygotes[runtime] = ZygoteClient(launch, self._state / "root", self._policy)
+            zygote = self._zygotes[family] = ZygoteClient(launch, self._state / "root", self._policy)
             try:
                 zygote.open()
             except NotSeparable as error:
                 del self._zygotes[runtime]
                 raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error
             except OSError as error:
-                del self._zygotes[runtime]
+                del self._zygotes[family]
                 kind = StartFailure.CRASHED if error.errno in NOT_RUNNABLE else StartFailure.TRANSIENT
                 raise SandboxStartFailed(
                     f"{launch.interpreter}: the zygote cannot be started: {error}",

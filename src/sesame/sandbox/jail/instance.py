@@ -15,15 +15,16 @@ from typing import Any
 from sesame.model.command import Command
 from sesame.model.usage import Usage
 from sesame.sandbox import stack_dump, usage
-from sesame.sandbox.addresses import CODE_ROOT, DEFAULT_PATH, LAYER_ROOT
+from sesame.sandbox.addresses import CODE_ROOT, LAYER_ROOT
 from sesame.sandbox.cgroups.groups import Limits
 from sesame.sandbox.deaths import line_of
 from sesame.sandbox.exec_streams import CommandExecution
 from sesame.sandbox.interface import Call, Death, KillReason, OnDeath, Reply, SandboxDied, SandboxSpec
 from sesame.sandbox.jail import mounts as jail_mounts
+from sesame.sandbox.jail import told
 from sesame.sandbox.jail.exec import Commands, Inside
 from sesame.sandbox.jail.host_resources import HostResourcePool, HostResources
-from sesame.sandbox.jail.plan import LIBRARY_PATH, SHIM_ROOT, SITE_PACKAGES_ROOT, needs_own_start
+from sesame.sandbox.jail.plan import SHIM_ROOT, SITE_PACKAGES_ROOT, needs_own_start
 from sesame.sandbox.jail.policy import PROCESSES, JailPolicy
 from sesame.sandbox.jail.prewarmed import PrewarmedPool
 from sesame.sandbox.jail.processes import first_child, signal_function, signal_tree
@@ -39,14 +40,13 @@ from sesame.sandbox.lifecycle import (
     State,
 )
 from sesame.sandbox.memory import Gauge
-from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
 from sesame.sandbox.stack_dump import HeldOutput
+from sesame.sandbox.web.channel import WebChannel, channel_of
 from sesame.sandbox.wire import Channel, Output
 
 MIB = 1024 * 1024
 # The memory size that comes with one processor: the cloud gives 0.35 processors to 512 MB (reference/api.md §7).
 MEMORY_MB_PER_PROCESSOR = 1536
-HOSTNAME_CHARS = 63
 # Of runtime/jail/steps.py: the status of a process that could not complete its jail.
 JAIL_FAILED = "exit status 125"
 
@@ -66,9 +66,9 @@ class JailSandbox:
         self._policy = policy
         self._resource_pool = resource_pool
         self._volumes = volumes
-        self._life = Lifecycle(self._end, on_death)
+        self._life = Lifecycle(self._end, on_death, concurrent=spec.web_server is not None)
         self._phases: dict[str, float] = {}
-        self._channel: Channel | None = None
+        self._channel: Channel | WebChannel | None = None
         self._resources: HostResources | None = None
         self._init: JailedProcess | None = None
         self._commands: Commands | None = None
@@ -79,7 +79,7 @@ class JailSandbox:
         self._output = HeldOutput(lambda _data: None)
         self._request_id = ""
         self._compiled: list[tuple[str, int]] = []
-        self._starts_anew = needs_own_start(spec.environment)
+        self._starts_anew = spec.web_server is None and needs_own_start(spec.environment)
 
     @property
     def instance_id(self) -> str:
@@ -125,11 +125,12 @@ class JailSandbox:
         clock = _LapClock(self._phases)
         resident_kb = await zygote.ready()
         # A program that is started anew shares no memory with the zygote.
-        self._baseline_mb = 0.0 if self._starts_anew else resident_kb / 1024
+        self._baseline_mb = 0.0 if self._starts_anew or self._spec.web_server is not None else resident_kb / 1024
         clock.lap("zygote_ms")
         prewarmed = await prewarmed_pool.take(zygote, self._spec.disk_mb)
         resources, init = self._resources, self._init = prewarmed.resources, prewarmed.jailed
-        self._channel = Channel(prewarmed.wire, Output(prewarmed.output_fd, self._output), self._life.stream_ended)
+        printed = Output(prewarmed.output_fd, self._output)
+        self._channel = channel_of(self._spec, prewarmed.wire, printed, self._life.stream_ended)
         clock.lap("fork_ms")
         with contextlib.ExitStack() as until_sent:
             fds: list[int] = []
@@ -143,7 +144,8 @@ class JailSandbox:
         clock.lap("mounts_ms")
         await self._channel.open()
         init.on_gone = self._on_gone
-        await self._channel.setup(self._setup(zygote.launch.notice))
+        roots = [root for root, _at in self._compiled]
+        await self._channel.setup(told.setup(self._spec, zygote.launch.notice, roots))
         clock.lap("shim_ms")
         if not resources.counts_memory:
             self._gauge = Gauge(first_child(init.pid), init=init.pid)
@@ -193,6 +195,8 @@ class JailSandbox:
     def freeze(self) -> None:
         if self._init is not None and self._life.state is State.READY:
             self._life.move(State.FROZEN)
+            if isinstance(self._channel, WebChannel):
+                self._channel.forget_idle()
             group = self._resources.group if self._resources is not None else None
             if group is None or not group.freeze():
                 signal_tree(self._init.pid, signal.SIGSTOP)
@@ -244,9 +248,9 @@ class JailSandbox:
             "compiled": [at for _root, at in self._compiled],
             # Counted as memory by the cgroup; without one it may take half of the function's memory on top.
             "shm_mb": spec.memory_mb if counted else spec.memory_mb // 2,
-            "hostname": self._hostname,
+            "hostname": told.hostname_of(spec),
             "site_packages": SITE_PACKAGES_ROOT if zygote.launch.site_packages is not None else "",
-            "environment": self._environment(zygote),
+            "environment": told.environment(spec, zygote.launch),
             "start_anew": self._starts_anew,
         }
 
@@ -262,10 +266,6 @@ class JailSandbox:
                 fds.append(fd)
         return found
 
-    @property
-    def _hostname(self) -> str:
-        return self._spec.instance_id[:HOSTNAME_CHARS]
-
     def _limits(self) -> Limits:
         holds = self._policy.holds
         # Pages shared with the zygote count as the function's: the limit applies to what `memory_peak_mb` reports.
@@ -274,44 +274,11 @@ class JailSandbox:
         shares = self._spec.memory_mb if self._spec.cpu_shares is None else self._spec.cpu_shares
         return Limits(memory, PROCESSES if holds("processes") else None, shares, quota)
 
-    def _environment(self, zygote: ZygoteClient) -> dict[str, str]:
-        composed = {
-            name: value for name, value in self._spec.environment.items() if name not in ("PYTHONPATH", "PYTHONHOME")
-        }
-        composed.setdefault("PATH", f"/opt/bin:{DEFAULT_PATH}")
-        composed["PATH"] = f"{zygote.launch.interpreter.parent}:{composed['PATH']}"
-        composed.setdefault("LD_LIBRARY_PATH", LIBRARY_PATH)
-        composed.setdefault("PYTHONIOENCODING", "utf-8:surrogateescape")
-        composed["FC_INSTANCE_ID"] = self._spec.instance_id
-        composed["HOSTNAME"] = self._hostname
-        return composed
-
     def _commands_of(self, zygote: ZygoteClient, resources: HostResources, init: JailedProcess) -> Commands:
-        environment = self._environment(zygote)
-        sys_path = [*self._setup("")["sys_path"]]
-        if zygote.launch.site_packages is not None:
-            sys_path.append(SITE_PACKAGES_ROOT)
-        # The environment that the shim sets for programs which the function starts; commands get the same.
-        environment |= {"PYTHONPATH": ":".join(sys_path), "PYTHONDONTWRITEBYTECODE": "1", "PWD": CODE_ROOT}
+        environment = told.command_environment(self._spec, zygote.launch)
         inside = Inside(zygote, resources, init, self._policy, environment)
         cause = SandboxDied(Death.KILLED, "a command's processes could not be accounted for")
         return Commands(inside, lambda: self._life.lost(cause))
-
-    def _setup(self, notice: str) -> dict[str, Any]:
-        version = ".".join(map(str, MINOR_VERSIONS[self._spec.runtime]))
-        layers = [f"{LAYER_ROOT}/python/lib/python{version}/site-packages", f"{LAYER_ROOT}/python"]
-        if not self._spec.layer_dirs:
-            layers.clear()
-        user = [part for part in self._spec.environment.get("PYTHONPATH", "").split(":") if part]
-        return {
-            **self._spec.setup,
-            "runtime": self._spec.runtime,
-            "code_dir": CODE_ROOT,
-            "code_root": CODE_ROOT,
-            "sys_path": [CODE_ROOT, *layers, *user],
-            "notice": self._spec.setup.get("notice") or notice,
-            "compiled": [[root, number] for number, (root, _at) in enumerate(self._compiled)],
-        }
 
     def _on_gone(self) -> None:
         self._life.process_ended(self._give_up)

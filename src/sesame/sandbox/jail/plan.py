@@ -64,7 +64,7 @@ def root_plan(launch: Launch, staging: Path, policy: JailPolicy) -> dict[str, An
     """
     interpreter = launch.interpreter.resolve()
     writable = "read-only" in policy.without
-    binds = [(path, path, writable) for path in _read_only(interpreter)]
+    binds = [(path, path, writable) for path in _read_only(interpreter, launch.shown)]
     binds.append((str(SHIM), SHIM_ROOT, writable))
     if launch.site_packages is not None:
         binds.append((str(launch.site_packages), SITE_PACKAGES_ROOT, writable))
@@ -81,7 +81,7 @@ def root_plan(launch: Launch, staging: Path, policy: JailPolicy) -> dict[str, An
         "copies": [path for path in _ETC_FILES if os.path.isfile(path) and os.access(path, os.R_OK)],
         "devices": _DEVICES,
         "binds": binds,
-        "argv": [str(interpreter), "-S", "-s", "-u", "-W", "ignore", f"{SHIM_ROOT}/jail/zygote.py"],
+        "argv": [str(interpreter), "-S", "-s", "-u", "-W", "ignore", f"{SHIM_ROOT}/jail/zygote.py", launch.shim],
         "environment": {
             "PATH": f"{interpreter.parent}:/usr/local/bin:/usr/bin:/bin",
             "LD_LIBRARY_PATH": LIBRARY_PATH,
@@ -106,12 +106,13 @@ def _library_directories() -> list[str]:
     return [os.path.normpath(part) for part in LIBRARY_PATH.split(":")]
 
 
-def _read_only(interpreter: Path) -> Iterator[str]:
+def _read_only(interpreter: Path, shown: tuple[Path, ...]) -> Iterator[str]:
     """Outermost directories only: a mount inside another shows nothing more and costs every instance time."""
     system = [path for path in _SYSTEM if os.path.isdir(path) and not os.path.islink(path)]
     yield from system
     yield from (path for path in _MERGED if os.path.isdir(path) and not os.path.islink(path))
     yield from map(str, files_of(interpreter))
+    yield from (path for path in map(str, shown) if not path.startswith(_SYSTEM))
     yield from (path for path in _ETC_DIRECTORIES if os.path.isdir(path))
 
 

@@ -12,7 +12,7 @@ DISK_WITHOUT_WALL_MB = 4096
 # The walls of the jail. Tests leave one away each to show that an attack then succeeds; nothing else does.
 WALLS = frozenset({
     "mount", "pid", "ipc", "uts", "cgroup namespace", "descriptors", "root", "read-only", "nosuid", "disk", "proc",
-    "boot parameters",
+    "boot parameters", "network",
     "user", "no new privileges", "scope", "seccomp", "dumpable", "memory", "processes", "limits",
 })  # fmt: skip
 

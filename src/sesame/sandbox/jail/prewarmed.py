@@ -150,7 +150,7 @@ class PrewarmedPool:
         try:
             try:
                 fds = [their_wire.fileno(), writing, their_command.fileno()]
-                jailed = await zygote.fork(self._request(resources, disk_mb, fds), fds)
+                jailed = await zygote.fork(self._request(zygote, resources, disk_mb, fds), fds)
                 resources.hold_mounts_of(jailed)
                 born = True
             finally:
@@ -167,7 +167,7 @@ class PrewarmedPool:
                 self._resource_pool.remove(resources)
         return PrewarmedSandbox(resources, jailed, command, wire, reading)
 
-    def _request(self, resources: HostResources, disk_mb: int, fds: list[int]) -> dict[str, Any]:
+    def _request(self, zygote: ZygoteClient, resources: HostResources, disk_mb: int, fds: list[int]) -> dict[str, Any]:
         """The message that runtime/jail/steps.py expects; the descriptors of the resources are added to `fds`."""
 
         def lend(fd: int) -> int:
@@ -190,6 +190,7 @@ class PrewarmedPool:
             "memory_is_counted": resources.counts_memory,
             "user_namespace": self._policy.user_namespace,
             "host_is_visible": self._policy.host_is_visible,
+            "own_network": zygote.launch.own_network,
             "without": sorted(self._policy.without),
         }
 

@@ -45,6 +45,7 @@ from sesame.sandbox.lifecycle import (
     Lifecycle,
     StartOutput,
     State,
+    start_timeout_s,
 )
 from sesame.sandbox.memory import MEMORY_WATCH_S, Gauge, tree
 from sesame.sandbox.process import scratch as scratch_files
@@ -52,9 +53,9 @@ from sesame.sandbox.process.exec import Commands
 from sesame.sandbox.process.spawner import OUTPUT_FD, SOCKET_FD, Process, Spawner, Start
 from sesame.sandbox.process.volumes import require_in_place
 from sesame.sandbox.stack_dump import HeldOutput
+from sesame.sandbox.web.channel import WebChannel, channel_of
 from sesame.sandbox.wire import Channel, Output
 
-START_TIMEOUT_S = 30.0
 DISK_WATCH_EVERY = 10
 FILE_DESCRIPTORS = 100_000
 MIB = 1024 * 1024
@@ -121,7 +122,7 @@ class PlainDriver:
         self._sandboxes[spec.instance_id] = sandbox
         sandbox.on_end(lambda: self._sandboxes.pop(spec.instance_id, None))
         try:
-            async with asyncio.timeout(START_TIMEOUT_S):
+            async with asyncio.timeout(start_timeout_s(spec)):
                 await sandbox.start(self._spawner, launch, self._shim, output)
         except (TimeoutError, SandboxDied, OSError, SandboxStartFailed) as error:
             how = await sandbox.exited_by_itself()
@@ -158,10 +159,10 @@ class PlainSandbox:
     def __init__(self, spec: SandboxSpec, directory: Path, on_death: OnDeath) -> None:
         self._spec = spec
         self._directory = directory
-        self._life = Lifecycle(self._end, on_death, self._check_after_call)
+        self._life = Lifecycle(self._end, on_death, self._check_after_call, concurrent=spec.web_server is not None)
         self._call_began = 0.0
         self._phases: dict[str, float] = {}
-        self._channel: Channel | None = None
+        self._channel: Channel | WebChannel | None = None
         self._process: Process | None = None
         self._commands: Commands | None = None
         self._gauge: Gauge | None = None
@@ -221,7 +222,7 @@ class PlainSandbox:
             limits={"RLIMIT_CORE": 0, "RLIMIT_NOFILE": FILE_DESCRIPTORS, "RLIMIT_FSIZE": spec.disk_mb * MIB},
         )
         try:
-            self._channel = Channel(ours, Output(reading, self._output), self._life.stream_ended)
+            self._channel = channel_of(spec, ours, Output(reading, self._output), self._life.stream_ended)
             self._process = await spawner.spawn(start, (theirs.fileno(), writing), self._on_exit)
         finally:
             theirs.close()
@@ -230,12 +231,13 @@ class PlainSandbox:
         self._gauge = Gauge(self._process.pid)
         await self._channel.open()
         version = await self._channel.setup(addresses.setup(spec, notice=launch.notice))
-        paths = addresses.setup(spec, notice="")["sys_path"]
-        if launch.site_packages is not None:
-            paths.append(str(launch.site_packages))
-        # The environment that the shim sets for programs which the function starts; commands get the same.
-        environment = {**start.env, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
-        environment["PWD"] = start.cwd
+        environment = {**start.env, "PWD": start.cwd}
+        if spec.web_server is None:
+            paths = addresses.setup(spec, notice="")["sys_path"]
+            if launch.site_packages is not None:
+                paths.append(str(launch.site_packages))
+            # The environment that the shim sets for programs which the function starts; commands get the same.
+            environment |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
         self._commands = Commands(spawner, msgspec.structs.replace(start, env=environment))
         self._phases["interpreter_ms"] = (time.monotonic() - began) * 1000 - self._phases["fork_ms"]
         if not version:
@@ -281,6 +283,8 @@ class PlainSandbox:
     def freeze(self) -> None:
         if self._process is not None and self._life.state is State.READY:
             self._life.move(State.FROZEN)
+            if isinstance(self._channel, WebChannel):
+                self._channel.forget_idle()
             self._process.signal(signal.SIGSTOP, group=True)
 
     def thaw(self) -> None:
@@ -343,5 +347,5 @@ def _argv(launch: Launch, shim: Path, environment: Mapping[str, str]) -> tuple[s
     fds = (str(SOCKET_FD), str(OUTPUT_FD))
     packages = (str(launch.site_packages),) if launch.site_packages is not None else ()
     user_site = () if "PYTHONUSERBASE" in environment else ("-s",)
-    main = str(shim / "python" / "main.py")
+    main = str(shim / launch.shim / "main.py")
     return (str(launch.interpreter), "-S", "-u", *user_site, "-W", "ignore", main, *fds, *packages)

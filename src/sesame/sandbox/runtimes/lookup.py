@@ -7,8 +7,9 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from sesame.model.web_server import is_custom
 from sesame.sandbox.launch import Launch
-from sesame.sandbox.runtimes import interpreters
+from sesame.sandbox.runtimes import interpreters, web_servers
 from sesame.sandbox.runtimes.debuggers import Debuggers
 from sesame.sandbox.runtimes.interpreters import Interpreter
 from sesame.sandbox.runtimes.places import own_interpreters
@@ -36,6 +37,8 @@ class Runtimes:
 
     def launch(self, runtime: str) -> Launch:
         """How to run the runtime. Raises `LookupError` with the missing interpreter and how to get it."""
+        if is_custom(runtime):
+            return web_servers.launch()
         interpreter = self.found.get(runtime)
         if interpreter is None:
             if runtime not in interpreters.MINOR_VERSIONS:

@@ -1,0 +1,263 @@
+"""Runs a function's own web server inside its instance, and connects Sesame to it.
+
+Entered through `attach` and `serve`, from main.py (a fresh interpreter) or jail/steps.py (a fork); Python 3.11 and later.
+Starts the program, waits until it listens, then passes connected sockets to the host, which speaks HTTP over them: the
+server is reached in the instance's own network, and no byte of a request comes through here. Ends as the server ends.
+"""
+
+import array
+import errno
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+# Of ../python: the frames of the wire.
+import wire
+
+EXIT_STARTUP_FAILED = 129
+HOST = "127.0.0.1"
+CONNECT_TIMEOUT_S = 5.0
+# How often it is tried whether the server listens: often at first, as most servers are quick.
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.05
+ONE_CONNECTION, CONNECTED, REFUSED = b"c", b"k", b"e"
+# As a shell: what cannot be found and what cannot be run.
+_HEAD_BYTES = 64 * 1024
+
+
+class Unstarted(Exception):
+    """`why` is one of model.errors.StartProblem; the text is the cloud's (reference/runtime.md section 14)."""
+
+    def __init__(self, why, text):
+        Exception.__init__(self, text)
+        self.why = why
+
+
+def attach(sock_fd, out_fd):
+    """All output goes to `out_fd` from here on. Returns the connection for `serve`. Takes both descriptors over."""
+    try:
+        for fd in (1, 2):
+            if fd != out_fd:
+                os.dup2(out_fd, fd)
+        if out_fd > 2:
+            os.close(out_fd)
+        os.set_inheritable(sock_fd, False)
+        return Host(socket.socket(fileno=sock_fd))
+    except BaseException:
+        traceback.print_exc()
+        os._exit(EXIT_STARTUP_FAILED)
+
+
+def serve(host, site_packages="", handed=(), until_isolated=None):
+    """Serves the host. Does not return: exits as the server does, and 0 when the host closes its end.
+
+    `until_isolated` is called before the code's directory is entered. The environment is the function's already.
+    """
+    try:
+        connector = host.connector()
+        setup = host.setup()
+        if until_isolated is not None:
+            until_isolated()
+        try:
+            server = Server(setup)
+        except Unstarted as error:
+            host.send({"type": "failed", "why": error.why, "text": str(error)})
+            # The host has read the answer when it closes its end.
+            host.wait_for_end()
+            os._exit(0)
+        host.send({"type": "ready", "python": "%d.%d.%d" % sys.version_info[:3]})
+        server.follow()
+        _connect(host, connector, setup["port"])
+        os._exit(0)
+    except wire.EndOfStream:
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(EXIT_STARTUP_FAILED)
+
+
+class Host(object):
+    """The host at the other end of the socket."""
+
+    def __init__(self, sock):
+        sock.setblocking(True)
+        self.sock = sock
+        self._frames = wire.Connection(sock)
+
+    def fileno(self):
+        return self.sock.fileno()
+
+    def connector(self):
+        """The socket on which the host asks for connections; comes with the first byte."""
+        data, ancillary, _flags, _address = self.sock.recvmsg(1, socket.CMSG_SPACE(array.array("i").itemsize))
+        if not data:
+            raise wire.EndOfStream()
+        fds = array.array("i")
+        for level, kind, given in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds.frombytes(given[: len(given) - len(given) % fds.itemsize])
+        os.set_inheritable(fds[0], False)
+        return socket.socket(fileno=fds[0])
+
+    def setup(self):
+        header, _payload = self._frames.receive()
+        if header.get("type") != "setup":
+            raise wire.ProtocolError("expected setup, found %r" % header.get("type"))
+        return header
+
+    def send(self, header):
+        self._frames.send(header)
+
+    def wait_for_end(self):
+        while self.sock.recv(4096):
+            pass
+
+
+class Server(object):
+    """The function's program. Once made, it listens."""
+
+    def __init__(self, setup):
+        self._setup = setup
+        self._port = setup["port"]
+        self._deadline = time.monotonic() + setup["start_timeout_s"]
+        if _listens(self._port):
+            raise Unstarted(
+                "unhealthy",
+                "Port %d is in use already: without a network of its own, an instance can have it only once. Run Sesame "
+                "with the sandbox 'jail', or have the function listen on another port." % self._port,
+            )
+        self._process = self._start(setup)
+        self._wait_until_it_listens()
+        if setup["health_check"] is not None:
+            self._wait_until_it_is_healthy(setup["health_check"])
+
+    def follow(self):
+        """From here on this process ends as the server does."""
+        threading.Thread(target=self._end_with_it, daemon=True).start()
+
+    def _start(self, setup):
+        command = setup["command"]
+        os.chdir(setup["code_dir"])
+        program = command[0]
+        if "/" in program and not os.path.exists(program):
+            text = "Failed to start function instance. Error: the file %s is not exist"
+            raise Unstarted("missing", text % setup["shown_command"].split(" ")[0])
+        try:
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        except OSError as error:
+            raise Unstarted(
+                "permission" if error.errno in (errno.EACCES, errno.EPERM) else "exited", self._ended(error)
+            )
+
+    def _ended(self, error):
+        shown = self._setup["shown_command"]
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return "Failed to start function instance. Error: %s may not be executed: %s" % (shown, error.strerror)
+        text = "Function instance exited unexpectedly(code %d, message:%s) with start command '%s'."
+        hint = ""
+        if error.errno == errno.ENOEXEC:
+            hint = " A script's first line must name its interpreter (#!/bin/sh)."
+        return text % (error.errno, error.strerror.lower(), shown) + hint
+
+    def _wait_until_it_listens(self):
+        pause = FIRST_PAUSE_S
+        while not _listens(self._port):
+            self._require_time_and_life()
+            time.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE_S)
+
+    def _wait_until_it_is_healthy(self, check):
+        time.sleep(check["initialDelaySeconds"])
+        good = bad = 0
+        while good < check["successThreshold"]:
+            self._require_time_and_life()
+            began = time.monotonic()
+            if _answers_well(self._port, check["httpGetUrl"], check["timeoutSeconds"]):
+                good, bad = good + 1, 0
+            else:
+                good, bad = 0, bad + 1
+                if bad >= check["failureThreshold"]:
+                    raise Unstarted(
+                        "unhealthy",
+                        "Function instance health check failed on port %d: GET %s was not answered well %d times in a row."
+                        % (self._port, check["httpGetUrl"], bad),
+                    )
+            if good < check["successThreshold"]:
+                time.sleep(max(0.0, check["periodSeconds"] - (time.monotonic() - began)))
+
+    def _require_time_and_life(self):
+        code = self._process.poll()
+        if code is not None:
+            message = "exit status %d" % code if code >= 0 else "killed by %s" % signal.Signals(-code).name
+            text = "Function instance exited unexpectedly(code %d, message:%s) with start command '%s'."
+            raise Unstarted("exited", text % (code, message, self._setup["shown_command"]))
+        if time.monotonic() > self._deadline:
+            text = "Function instance health check failed on port %d in %d seconds."
+            raise Unstarted("unhealthy", text % (self._port, self._setup["start_timeout_s"]))
+
+    def _end_with_it(self):
+        code = self._process.wait()
+        if code < 0:
+            signal.signal(-code, signal.SIG_DFL) if -code not in (signal.SIGKILL, signal.SIGSTOP) else None
+            os.kill(os.getpid(), -code)
+        os._exit(code if code >= 0 else 128 - code)
+
+
+def _connect(host, connector, port):
+    """Gives the host connections as it asks for them, until it closes its end."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(host, selectors.EVENT_READ)
+        selector.register(connector, selectors.EVENT_READ)
+        while True:
+            ready = {key.fileobj for key, _events in selector.select()}
+            if connector in ready:
+                asked = connector.recv(4096)
+                for _one in asked:
+                    _give_connection(connector, port)
+            if host in ready and not host.sock.recv(4096):
+                return
+
+
+def _give_connection(connector, port):
+    try:
+        sock = socket.create_connection((HOST, port), CONNECT_TIMEOUT_S)
+    except OSError:
+        connector.sendall(REFUSED)
+        return
+    with sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        socket.send_fds(connector, [CONNECTED], [sock.fileno()])
+
+
+def _listens(port):
+    try:
+        socket.create_connection((HOST, port), CONNECT_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def _answers_well(port, url, timeout_s):
+    """Whether GET is answered with a status below 400 in time."""
+    until = time.monotonic() + timeout_s
+    try:
+        with socket.create_connection((HOST, port), timeout_s) as sock:
+            sock.sendall(
+                ("GET %s HTTP/1.1\r\nHost: %s:%d\r\nConnection: close\r\n\r\n" % (url, HOST, port)).encode("ascii")
+            )
+            head = b""
+            while b"\r\n" not in head and len(head) < _HEAD_BYTES:
+                sock.settimeout(max(until - time.monotonic(), 0.001))
+                more = sock.recv(4096)
+                if not more:
+                    return False
+                head += more
+        status = head.split(b" ", 2)[1]
+        return status.isdigit() and int(status) < 400
+    except (OSError, IndexError):
+        return False

@@ -1,0 +1,71 @@
+"""What an instance is told in a jail: its environment, that of commands in it, and the setup of its shim.
+
+Called by `jail.instance`. Addresses are those that a function sees: /code, /opt.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sesame.sandbox.addresses import CODE_ROOT, DEFAULT_PATH, LAYER_ROOT
+from sesame.sandbox.interface import SandboxSpec
+from sesame.sandbox.jail.plan import LIBRARY_PATH, SITE_PACKAGES_ROOT
+from sesame.sandbox.launch import Launch
+from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
+from sesame.sandbox.web.setup import web_setup
+
+HOSTNAME_CHARS = 63
+_OF_PYTHON = ("PYTHONPATH", "PYTHONHOME")
+
+
+def hostname_of(spec: SandboxSpec) -> str:
+    return spec.instance_id[:HOSTNAME_CHARS]
+
+
+def environment(spec: SandboxSpec, launch: Launch) -> dict[str, str]:
+    composed = dict(spec.environment)
+    composed.setdefault("PATH", f"/opt/bin:{DEFAULT_PATH}")
+    interpreter = str(launch.interpreter.parent)
+    if spec.web_server is None:
+        # A program `python` that the function starts is the function's own interpreter.
+        composed["PATH"] = f"{interpreter}:{composed['PATH']}"
+        for name in _OF_PYTHON:
+            composed.pop(name, None)
+        composed.setdefault("PYTHONIOENCODING", "utf-8:surrogateescape")
+    else:
+        # The monitor's interpreter is there for functions that need any Python, and shadows nothing.
+        composed["PATH"] = ":".join([*(str(path / "bin") for path in launch.shown), composed["PATH"], interpreter])
+    composed.setdefault("LD_LIBRARY_PATH", LIBRARY_PATH)
+    composed["FC_INSTANCE_ID"] = spec.instance_id
+    composed["HOSTNAME"] = hostname_of(spec)
+    return composed
+
+
+def command_environment(spec: SandboxSpec, launch: Launch) -> dict[str, str]:
+    """The environment that the shim sets for programs which the function starts; commands get the same."""
+    composed = {**environment(spec, launch), "PWD": CODE_ROOT}
+    if spec.web_server is None:
+        sys_path = [*setup(spec, "", ())["sys_path"]]
+        if launch.site_packages is not None:
+            sys_path.append(SITE_PACKAGES_ROOT)
+        composed |= {"PYTHONPATH": ":".join(sys_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    return composed
+
+
+def setup(spec: SandboxSpec, notice: str, compiled_roots: Sequence[str]) -> dict[str, Any]:
+    """`compiled_roots` are the roots of the archives of compiled sources that the shim is handed, in their order."""
+    if spec.web_server is not None:
+        return dict(web_setup(spec, CODE_ROOT))
+    version = ".".join(map(str, MINOR_VERSIONS[spec.runtime]))
+    layers = [f"{LAYER_ROOT}/python/lib/python{version}/site-packages", f"{LAYER_ROOT}/python"]
+    if not spec.layer_dirs:
+        layers.clear()
+    user = [part for part in spec.environment.get("PYTHONPATH", "").split(":") if part]
+    return {
+        **spec.setup,
+        "runtime": spec.runtime,
+        "code_dir": CODE_ROOT,
+        "code_root": CODE_ROOT,
+        "sys_path": [CODE_ROOT, *layers, *user],
+        "notice": spec.setup.get("notice") or notice,
+        "compiled": [[root, number] for number, root in enumerate(compiled_roots)],
+    }

@@ -1,0 +1,243 @@
+"""The host's side of an instance whose function is a web server: calls are HTTP requests, several at a time.
+
+Used by the drivers in place of `wire.Channel`, which still carries the setup and the end of the instance. A monitor of
+ours in the instance (runtime/custom) connects to the server and passes the connected sockets on, so that the server may
+listen in a network of its own.
+"""
+
+import asyncio
+import json
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sesame.sandbox.interface import Call, Reply, SandboxDied, SandboxSpec
+from sesame.sandbox.web.connection import BadResponse, Connection
+from sesame.sandbox.web.heads import Heads, WebRequest, web_request_of
+from sesame.sandbox.web.statuses import has_failed
+from sesame.sandbox.web.streams import pass_through
+from sesame.sandbox.wire import MAX_FRAME_BYTES, Channel, Output
+
+# POLICY: less than common servers keep an idle connection, so that none closes in the moment of its next request.
+IDLE_CONNECTION_S = 1.0
+# A process that ended closes its connections a moment before it is reported.
+DEATH_GRACE_S = 0.2
+ONE_CONNECTION, CONNECTED = b"c", b"k"
+_BROKEN_FROM = 500
+
+
+def channel_of(
+    spec: SandboxSpec, sock: socket.socket, output: Output, on_end: Callable[[], None]
+) -> "Channel | WebChannel":
+    """The channel that an instance of this function needs."""
+    if spec.web_server is None:
+        return Channel(sock, output, on_end)
+    return WebChannel(sock, output, on_end, spec.web_server.port)
+
+
+class WebChannel:
+    """As `wire.Channel`, with any number of calls at a time."""
+
+    def __init__(self, sock: socket.socket, output: Output, on_end: Callable[[], None], port: int) -> None:
+        self._sock = sock
+        self._output = output
+        self._on_end = on_end
+        self._port = port
+        self._channel = Channel(sock, output, self._ended)
+        self._connector, self._theirs = socket.socketpair()
+        self._connector.setblocking(False)
+        self._asked: deque[asyncio.Future[socket.socket]] = deque()
+        # Each with the time at which it was last used; the one used last at the end.
+        self._idle: deque[tuple[Connection, float]] = deque()
+        self._busy: set[Connection] = set()
+        self._heads: Heads
+        self._loop: asyncio.AbstractEventLoop
+        self._opened = False
+        self._death = asyncio.Event()
+
+    async def open(self) -> None:
+        """Hands the monitor its end of the socket on which connections are asked for; then as `Channel.open`."""
+        self._loop = asyncio.get_running_loop()
+        with self._theirs:
+            socket.send_fds(self._sock, [b"\0"], [self._theirs.fileno()])
+        await self._channel.open()
+        self._loop.add_reader(self._connector.fileno(), self._on_connected)
+        self._opened = True
+
+    async def setup(self, setup: Mapping[str, Any]) -> str:
+        """As `Channel.setup`; on return the server listens. Raises `SandboxStartFailed` for one that does not."""
+        self._heads = Heads(setup, self._port)
+        return await self._channel.setup(setup)
+
+    async def call(self, call: Call) -> Reply:
+        """As `Channel.call`. When cancelled, closes the connection, by which the server may notice."""
+        if self._channel.ended is not None:
+            raise self._channel.ended
+        if call.kind == "load":
+            # A server that listens has loaded what it is to call.
+            return Reply(True, b"")
+        connection = None
+        try:
+            connection = await self._connection()
+            if call.stream is not None:
+                reply = await pass_through(connection, self._heads, call)
+            else:
+                reply = await self._whole(connection, call)
+        except (BadResponse, OSError) as error:
+            reply = await self._unanswered(error)
+        finally:
+            if connection is not None:
+                self._give_back(connection)
+        # What was written before the response may still be in the pipe.
+        self._output.drain()
+        return reply
+
+    def forget_idle(self) -> None:
+        """Closes the connections that no call uses: a server that is frozen cannot keep them."""
+        while self._idle:
+            self._idle.popleft()[0].close()
+
+    def hang_up(self) -> None:
+        self._channel.hang_up()
+
+    def end(self, died: SandboxDied) -> None:
+        self._channel.end(died)
+
+    def close(self) -> None:
+        self._channel.close()
+        if self._opened:
+            self._opened = False
+            self._loop.remove_reader(self._connector.fileno())
+        self._connector.close()
+        self._theirs.close()
+
+    async def _whole(self, connection: Connection, call: Call) -> Reply:
+        params = call.meta["http_params"]
+        if params is None:
+            head = self._heads.of_call(call.kind, call.request_id, call.meta, len(call.payload))
+            connection.begin(b"GET" if call.kind.startswith("pre_") else b"POST", head + call.payload)
+        else:
+            request: WebRequest = web_request_of(params, len(call.payload))
+            connection.begin(request.method, self._heads.of_request(request, call.request_id, call.meta) + call.payload)
+        response = await connection.head()
+        body = await _body(connection)
+        if params is not None:
+            headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in response.headers]
+            return Reply(not has_failed(response), body, {"status": response.status, "headers": headers})
+        if call.kind != "invoke" and response.status >= _BROKEN_FROM:
+            # By the contract such an instance starts anew (reference/runtime.md §14).
+            self._output.drain()
+            raise SandboxDied("killed", f"{call.kind} was answered {response.status}")
+        return Reply(not has_failed(response), body)
+
+    async def _unanswered(self, error: Exception) -> Reply:
+        try:
+            async with asyncio.timeout(DEATH_GRACE_S):
+                await self._death.wait()
+        except TimeoutError:
+            text = f"the function's web server on port {self._port} gave no response: {error}"
+            return Reply(False, json.dumps({"errorMessage": text, "errorType": "BadResponse"}).encode())
+        assert self._channel.ended is not None
+        raise self._channel.ended from None
+
+    # Connections.
+
+    async def _connection(self) -> Connection:
+        now = self._loop.time()
+        while self._idle:
+            connection, since = self._idle.pop()
+            if connection.reusable and now - since < IDLE_CONNECTION_S:
+                self._busy.add(connection)
+                return connection
+            connection.close()
+        asked = self._loop.create_future()
+        self._asked.append(asked)
+        self._connector.send(ONE_CONNECTION)
+        try:
+            sock = await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            asked.add_done_callback(_close_socket)
+            raise
+        _transport, connection = await self._loop.create_connection(Connection, sock=sock)
+        self._busy.add(connection)
+        return connection
+
+    def _on_connected(self) -> None:
+        try:
+            data, fds, _flags, _address = socket.recv_fds(self._connector, 1, 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, fds = b"", []
+        if not data:
+            # The monitor has gone; the wire says so too.
+            self._loop.remove_reader(self._connector.fileno())
+            self._opened = False
+            self._refuse_connections("its monitor has ended")
+            return
+        if not self._asked or (data == CONNECTED) != bool(fds):
+            for fd in fds:
+                os.close(fd)
+            self._channel.end(SandboxDied("protocol", "a connection that was not asked for"))
+            return
+        asked = self._asked.popleft()
+        if not fds:
+            asked.set_exception(BadResponse("it does not accept connections"))
+            return
+        try:
+            asked.set_result(_connected(fds[0]))
+        except OSError as error:
+            asked.set_exception(BadResponse("a descriptor that is no socket came"))
+            self._channel.end(SandboxDied("protocol", f"a descriptor that is no connection: {error}"))
+
+    def _give_back(self, connection: Connection) -> None:
+        self._busy.discard(connection)
+        if connection.reusable and connection.body_ended and self._channel.ended is None:
+            self._idle.append((connection, self._loop.time()))
+        else:
+            connection.close()
+
+    def _refuse_connections(self, why: str) -> None:
+        while self._asked:
+            asked = self._asked.popleft()
+            if not asked.done():
+                asked.set_exception(BadResponse(why))
+
+    def _ended(self) -> None:
+        """The instance has ended, in calls or between two."""
+        self._death.set()
+        self.forget_idle()
+        for connection in list(self._busy):
+            connection.close()
+        self._refuse_connections("the instance has ended")
+        self._on_end()
+
+
+async def _body(connection: Connection) -> bytes:
+    """All of it, up to what the platform takes as a result and one byte more."""
+    pieces, size = [], 0
+    while size <= MAX_FRAME_BYTES and (piece := await connection.read()):
+        pieces.append(piece)
+        size += len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _connected(fd: int) -> socket.socket:
+    """Raises `OSError` for a descriptor that is no stream socket of IPv4."""
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError:
+        os.close(fd)
+        raise
+    if sock.family != socket.AF_INET or sock.type != socket.SOCK_STREAM:
+        sock.close()
+        raise OSError("no stream socket of IPv4")
+    sock.setblocking(False)
+    return sock
+
+
+def _close_socket(asked: "asyncio.Future[socket.socket]") -> None:
+    if not asked.cancelled() and asked.exception() is None:
+        asked.result().close()

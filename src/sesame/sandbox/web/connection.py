@@ -1,0 +1,241 @@
+"""One HTTP/1.1 connection to a function that is a web server: requests one after the other, bodies in pieces.
+
+Made by `web.channel`. The peer is not trusted: heads have a limit, and no more of a body is read than there is room.
+"""
+
+import asyncio
+import socket
+from collections import deque
+from http import HTTPStatus
+from typing import cast
+
+import httptools
+import msgspec
+
+Headers = list[tuple[bytes, bytes]]
+
+HEAD_BYTES_MAX = 64 * 1024
+# Reading pauses while so much of a body waits to be taken.
+BUFFERED_BYTES_MAX = 256 * 1024
+# Linux alone has it.
+_ACKNOWLEDGE_NOW: int | None = getattr(socket, "TCP_QUICKACK", None)
+
+
+class BadResponse(Exception):
+    """The server answered with what is no HTTP response, or with none."""
+
+
+class Head(msgspec.Struct, frozen=True):
+    """`length` is that of the body, None where it is not announced; `upgraded`: what follows is no HTTP."""
+
+    status: int
+    headers: Headers
+    length: int | None
+    upgraded: bool = False
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first header of this name, which is in lower case."""
+        for sent, value in self.headers:
+            if sent.lower() == name:
+                return value
+        return None
+
+
+class Connection(asyncio.Protocol):
+    """`begin`, `write` the body, `head`, then `read` until b"". `reusable` says whether another request may follow."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._socket: socket.socket | None = None
+        self._parser: httptools.HttpResponseParser
+        self._method = b""
+        self._headers: Headers = []
+        self._head_bytes = 0
+        self._head: Head | None = None
+        self._pieces: deque[bytes] = deque()
+        self._buffered = 0
+        self._ended = True
+        self._raw = False
+        self._keep_alive = False
+        self._read_paused = self._write_paused = False
+        self._failure: BadResponse | None = None
+        self._news: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+
+    @property
+    def reusable(self) -> bool:
+        return self._ended and self._keep_alive and self._failure is None and self._transport is not None
+
+    def begin(self, method: bytes, data: bytes) -> None:
+        """Sends the head of a request, and what is at hand of its body."""
+        self._parser = httptools.HttpResponseParser(self)
+        self._method, self._headers, self._head_bytes, self._head = method, [], 0, None
+        self._ended = self._keep_alive = False
+        self.write(data)
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Returns when there is room for more; raises `BadResponse` when the server has gone."""
+        while self._write_paused and self._failure is None:
+            self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
+        if self._failure is not None:
+            raise self._failure
+
+    async def head(self) -> Head:
+        """The head of the response. Raises `BadResponse`."""
+        while self._head is None:
+            if self._failure is not None:
+                raise self._failure
+            await self._wait()
+        return self._head
+
+    async def read(self) -> bytes:
+        """The next piece of the body, b"" at its end. Raises `BadResponse` for a body that is cut off."""
+        while not self._pieces:
+            if self._ended:
+                return b""
+            if self._failure is not None:
+                raise self._failure
+            self._resume()
+            await self._wait()
+        piece = self._pieces.popleft() if len(self._pieces) == 1 else self._all()
+        self._buffered = 0
+        return piece
+
+    @property
+    def body_ended(self) -> bool:
+        """Whether all of the response has arrived and was taken."""
+        return self._ended and not self._pieces
+
+    def write_eof(self) -> None:
+        if self._transport is not None and self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def close(self) -> None:
+        self._fail("the connection was closed")
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _all(self) -> bytes:
+        whole = b"".join(self._pieces)
+        self._pieces.clear()
+        return whole
+
+    def _resume(self) -> None:
+        if self._read_paused and self._transport is not None:
+            self._read_paused = False
+            self._transport.resume_reading()
+
+    async def _wait(self) -> None:
+        self._news = asyncio.get_running_loop().create_future()
+        await self._news
+
+    def _wake(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    def _fail(self, why: str) -> None:
+        if self._failure is None:
+            self._failure = BadResponse(why)
+        self._wake()
+        self.resume_writing()
+
+    # From asyncio.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are none by inheritance.
+        self._transport = cast(asyncio.Transport, transport)
+        self._socket = transport.get_extra_info("socket")
+
+    def data_received(self, data: bytes) -> None:
+        if self._raw:
+            self._take(data)
+        elif self._ended:
+            # An answer to nothing.
+            self.close()
+            return
+        else:
+            self._parse(data)
+            if not self._ended and self._socket is not None and _ACKNOWLEDGE_NOW is not None:
+                # A server that writes its head and its body apart waits for the acknowledgement of the head.
+                self._socket.setsockopt(socket.IPPROTO_TCP, _ACKNOWLEDGE_NOW, 1)
+        self._wake()
+
+    def _parse(self, data: bytes) -> None:
+        if self._head is None:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._raw, self._ended = True, False
+            if rest := data[upgrade.args[0] :]:
+                self._take(rest)
+        except httptools.HttpParserError as error:
+            if not self._ended:
+                self._fail(f"its response is no HTTP: {error}")
+                self.close()
+        if self._head is None and self._head_bytes > HEAD_BYTES_MAX:
+            self._fail(f"the head of its response has more than {HEAD_BYTES_MAX} bytes")
+            self.close()
+
+    def _take(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._buffered += len(piece)
+        if self._buffered > BUFFERED_BYTES_MAX and not self._read_paused and self._transport is not None:
+            self._read_paused = True
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = self._socket = None
+        if self._raw or (self._head is not None and self._head.length is None and not self._chunked()):
+            # Such a body ends with its connection.
+            self._ended = True
+        self._fail("its connection ended before the response was whole")
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    # From the parser.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < HTTPStatus.OK and status != HTTPStatus.SWITCHING_PROTOCOLS:
+            return
+        length = next((value for name, value in self._headers if name.lower() == b"content-length"), None)
+        upgraded = status == HTTPStatus.SWITCHING_PROTOCOLS
+        self._head = Head(status, self._headers, None if length is None else int(length), upgraded)
+        self._keep_alive = self._parser.should_keep_alive() and not upgraded
+        if self._method == b"HEAD":
+            # The parser would wait for the body that the response to a GET has.
+            self._ended, self._keep_alive = True, False
+
+    def on_body(self, body: bytes) -> None:
+        if not self._ended:
+            self._take(body)
+
+    def on_message_complete(self) -> None:
+        if self._head is None:
+            # An interim response (RFC 9110 §15.2).
+            self._headers = []
+        elif not self._head.upgraded:
+            self._ended = True
+
+    def _chunked(self) -> bool:
+        return any(
+            name.lower() == b"transfer-encoding" and b"chunked" in value.lower() for name, value in self._headers
+        )

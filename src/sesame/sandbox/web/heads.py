@@ -1,0 +1,124 @@
+"""The heads of the requests that a web server of a function gets from the platform (reference/runtime.md §14).
+
+Used by `web.channel`. Names are those of the cloud; a request of the web keeps its own headers beside them.
+"""
+
+import base64
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote_from_bytes
+
+import msgspec
+
+PATHS = {
+    "invoke": (b"POST", b"/invoke"),
+    "initialize": (b"POST", b"/initialize"),
+    "pre_freeze": (b"GET", b"/pre-freeze"),
+    "pre_stop": (b"GET", b"/pre-stop"),
+}
+HTTP_INVOKE = b"/http-invoke"
+# What a path may hold as it is (RFC 3986 §3.3).
+_IN_PATHS = "/:@!$&'()*+,;=~"
+_LINE_ENDS = bytes.maketrans(b"\r\n\0", b"   ")
+
+
+class Heads:
+    """Knows what is the same for every request of an instance, and remembers what most requests have in common."""
+
+    def __init__(self, setup: Mapping[str, Any], port: int) -> None:
+        function, service = setup["function"], setup["service"]
+        self._host = b"Host: 127.0.0.1:%d\r\n" % port
+        self._fixed = _lines(
+            ("x-fc-function-name", function["name"]),
+            ("x-fc-function-handler", function["handler"]),
+            ("x-fc-function-memory", function["memory"]),
+            ("x-fc-function-timeout", function["timeout"]),
+            ("x-fc-function-initializer", function["initializer"]),
+            ("x-fc-initialization-timeout", function["initialization_timeout"]),
+            ("x-fc-region", setup["region"]),
+            ("x-fc-account-id", setup["account_id"]),
+            ("x-fc-service-name", service["name"]),
+            ("x-fc-service-logproject", service["log_project"]),
+            ("x-fc-service-logstore", service["log_store"]),
+            ("x-fc-instance-lifecycle-pre-freeze-handler", setup["pre_freeze"]),
+            ("x-fc-instance-lifecycle-pre-stop-handler", setup["pre_stop"]),
+        )
+        self._meta: Mapping[str, Any] | None = None
+        self._meta_lines = b""
+
+    def of_call(self, kind: str, request_id: str, meta: Mapping[str, Any], length: int) -> bytes:
+        """The head of a call of the platform's own: an event, the initializer or a hook."""
+        method, path = PATHS[kind]
+        return b"%b %b HTTP/1.1\r\n%b%bx-fc-control-path: %b\r\n%bContent-Length: %d\r\n\r\n" % (
+            method, path, self._host, self._platform(request_id, meta), path,
+            b"Content-Type: application/octet-stream\r\n" if method == b"POST" else b"", length,
+        )  # fmt: skip
+
+    def of_request(
+        self, request: "WebRequest", request_id: str, meta: Mapping[str, Any], *, upgrade: bytes = b""
+    ) -> bytes:
+        """The head of a request of the web, with the headers that the platform adds. `upgrade` are further lines."""
+        has_host = any(name == b"host" for name, _value in request.headers)
+        body = b"Content-Length: %d\r\n" % request.length if request.length is not None else _CHUNKED
+        if request.length == 0 and request.method in (b"GET", b"HEAD"):
+            body = b""
+        return b"%b %b HTTP/1.1\r\n%b%b%bx-fc-control-path: %b\r\n%b\r\n" % (
+            request.method, request.target, b"" if has_host else self._host,
+            b"".join([b"%b: %b\r\n" % header for header in request.headers if header[0] not in _OURS]),
+            self._platform(request_id, meta), HTTP_INVOKE, upgrade or body,
+        )  # fmt: skip
+
+    def _platform(self, request_id: str, meta: Mapping[str, Any]) -> bytes:
+        if meta is not self._meta and meta != self._meta:
+            self._meta, self._meta_lines = meta, _of_meta(meta)
+        return b"x-fc-request-id: %b\r\n%b%b" % (request_id.encode(), self._fixed, self._meta_lines)
+
+
+_CHUNKED = b"Transfer-Encoding: chunked\r\n"
+_OURS = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade", b"expect"})
+
+
+class WebRequest(msgspec.Struct, frozen=True):
+    """`length` of its body is None where the body comes in chunks."""
+
+    method: bytes
+    target: bytes
+    headers: Iterable[tuple[bytes, bytes]]
+    length: int | None
+
+
+def web_request_of(params: Mapping[str, Any], length: int) -> WebRequest:
+    """What was kept of a request of the web for an asynchronous call (docs/wire-protocol.md)."""
+    path = params["raw_path"].encode("latin-1") if "raw_path" in params else params["path"].encode()
+    query = params["query"].encode("latin-1")
+    target = quote_from_bytes(path, _IN_PATHS).encode() + (b"?" + query if query else b"")
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in params["headers"]]
+    return WebRequest(params["method"].encode("latin-1"), target, headers, length)
+
+
+def _of_meta(meta: Mapping[str, Any]) -> bytes:
+    credentials, tracing = meta["credentials"], meta["tracing"] or {}
+    baggages = tracing.get("span_baggages")
+    return _lines(
+        ("x-fc-qualifier", meta["qualifier"]),
+        ("x-fc-version-id", meta["version_id"]),
+        ("x-fc-retry-count", meta["retry_count"]),
+        ("x-fc-access-key-id", credentials["access_key_id"]),
+        ("x-fc-access-key-secret", credentials["access_key_secret"]),
+        ("x-fc-security-token", credentials["security_token"]),
+        ("x-fc-tracing-opentracing-span-context", tracing.get("span_context") or ""),
+        (
+            "x-fc-tracing-opentracing-span-baggages",
+            base64.b64encode(msgspec.json.encode(baggages)).decode() if baggages else "",
+        ),
+        ("x-fc-tracing-jaeger-endpoint", tracing.get("jaeger_endpoint") or ""),
+    )
+
+
+def _lines(*headers: tuple[str, object]) -> bytes:
+    """Empty ones are left out. Text cannot end its line: names and handlers are a caller's."""
+    return b"".join(
+        b"%b: %b\r\n" % (name.encode(), str(value).encode().translate(_LINE_ENDS))
+        for name, value in headers
+        if value != ""
+    )
