@@ -130,6 +130,40 @@ def test_a_hash_key_chooses_the_shard(root: LogClient, logstore: Logstore) -> No
         put(root, logstore, "lost", hashKey="xyz")
 
 
+def test_shards_are_split_merged_and_read_to_their_ends(root: LogClient, logstore: Logstore) -> None:
+    put(root, logstore, "before", hashKey="0" * 32)
+    split = root.split_shard(*logstore, 0, "4" + "0" * 31).get_shards_info()
+    assert [(each["shardID"], each["status"]) for each in split] == [
+        (0, "readonly"),
+        (2, "readwrite"),
+        (3, "readwrite"),
+    ]
+    put(root, logstore, "after", hashKey="4" + "0" * 31)
+    merged = root.merge_shard(*logstore, 2).get_shards_info()
+    assert [(each["shardID"], each["status"]) for each in merged] == [
+        (4, "readwrite"),
+        (3, "readonly"),
+        (2, "readonly"),
+    ]
+    assert (merged[0]["inclusiveBeginKey"], merged[0]["exclusiveEndKey"]) == ("0" * 32, "8" + "0" * 31)
+    put(root, logstore, "last", hashKey="1" * 32)
+    assert [each["status"] for each in root.list_shards(*logstore).shards] == [
+        "readonly", "readwrite", "readonly", "readonly", "readwrite",
+    ]  # fmt: skip
+    read = {}
+    for shard in range(5):
+        cursor = root.get_begin_cursor(*logstore, shard).get_cursor()
+        pulled = root.pull_logs(*logstore, shard, cursor)
+        read[shard] = [each["message"] for each in pulled.get_flatten_logs_json()]
+    assert read == {0: ["before"], 1: [], 2: [], 3: ["after"], 4: ["last"]}
+    assert root.get_logstore(*logstore).get_shard_count() == 2
+    root.arrange_shard(*logstore, 4)
+    assert root.get_logstore(*logstore).get_shard_count() == 4
+    assert code_of(root.split_shard, *logstore, 0, "4" + "0" * 31) == "ParameterInvalid"
+    assert code_of(root.split_shard, *logstore, 1, "no key") == "ParameterInvalid"
+    assert code_of(root.merge_shard, *logstore, 99) == "ShardNotExist"
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_logs_are_found_by_both_versions_of_get_logs(root: LogClient, logstore: Logstore, version: int) -> None:
     sdk = root if version == 2 else first_version()
@@ -211,12 +245,10 @@ def test_consumer_groups(root: LogClient, logstore: Logstore) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["split_shard", "list_external_store", "list_dashboard", "get_substore_ttl", "get_logstore_metering_mode"],
+    ["list_external_store", "list_dashboard", "get_substore_ttl", "get_logstore_metering_mode"],
 )
 def test_what_is_not_served_is_refused_at_once(root: LogClient, logstore: Logstore, name: str) -> None:
-    arguments = {"split_shard": (*logstore, 0, "0" * 32), "list_external_store": ("big-game",)}.get(
-        name, ("big-game",) if name == "list_dashboard" else logstore
-    )
+    arguments = ("big-game",) if name in ("list_external_store", "list_dashboard") else logstore
     assert code_of(getattr(root, name), *arguments) == "NotSupported"
 
 

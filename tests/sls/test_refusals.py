@@ -15,6 +15,8 @@ from aliyun.log.proto import LogGroupRaw
 from tests.sls.conftest import KEY_ID, SECRET, RunningEndpoint, client
 
 from sesame.identity.signatures import sign_v1
+from sesame.model.logstore import LogGroup, LogRecord
+from sesame.sls import protobuf
 from sesame.sls.request import Request
 from sesame.sls.signature import string_to_sign_v1
 
@@ -141,6 +143,8 @@ PROTOBUF = "application/x-protobuf"
         ({"date": "yesterday"}, b"", 400, "InvalidDateFormat"),
         ({"authorization": "Basic eA=="}, b"", 400, "MissAccessKeyId"),
         ({"content_md5": "00"}, b"", 401, "SignatureNotMatch"),
+        ({"content_md5": "", "content_type": PROTOBUF}, b"x", 401, "SignatureNotMatch"),
+        ({"content_type": PROTOBUF, "x_log_hashkey": "zz"}, b"", 400, "ParameterInvalid"),
         ({"content_type": "text/plain"}, b"x", 415, "InvalidContentType"),
         ({"content_type": PROTOBUF}, b"\x0a\x05", 400, "PostBodyInvalid"),
         ({"content_type": PROTOBUF, "x_log_compresstype": "snappy"}, b"x", 400, "InvalidCompressType"),
@@ -178,6 +182,18 @@ def test_what_is_wrong_has_the_code_of_the_api(
     answer = send(endpoint, "POST", PUT, body, **headers)
     assert (answer.status_code, answer.json()["errorCode"]) == (status, code), answer.text
     assert len(answer.headers["x-log-requestid"]) == 24
+
+
+def test_the_header_with_a_hash_key_chooses_the_shard(
+    root: LogClient, endpoint: RunningEndpoint, logstore: Logstore
+) -> None:
+    record = LogRecord(int(time.time()), 0, (("message", "one"),))
+    # Without the tag and the size that make it a part of a list.
+    body = protobuf.write_groups([LogGroup((record,))])[2:]
+    for _time in range(3):
+        assert send(endpoint, "POST", PUT, body, content_type=PROTOBUF, x_log_hashkey="F" * 32).status_code == 200
+    cursor = root.get_begin_cursor(*logstore, 1).get_cursor()
+    assert len(root.pull_logs(*logstore, 1, cursor).get_flatten_logs_json()) == 3
 
 
 def test_a_body_beyond_the_bound_is_refused_unread(endpoint: RunningEndpoint, logstore: Logstore) -> None:

@@ -30,8 +30,25 @@ class LogProject(msgspec.Struct, frozen=True):
     modified_s: int = 0
 
 
+class ShardRange(msgspec.Struct, frozen=True):
+    """A shard: the hash keys from `begin` to before `end`, as 32 hex digits.
+
+    One that was split or merged is closed since `closed_s`, which is 0 of the others; `parents` are what it came from.
+    """
+
+    id: int
+    begin: str
+    end: str
+    created_s: int
+    closed_s: int = 0
+    parents: tuple[int, ...] = ()
+
+
 class Logstore(msgspec.Struct, frozen=True):
-    """`options` has what the API gives back as it was stored: autoSplit, maxSplitShard, appendMeta, mode and others."""
+    """`shards` is how many take logs: equal ranges of hash keys, or those of `layout` once some were split or merged.
+
+    `options` has what the API gives back as it was stored: autoSplit, maxSplitShard, appendMeta, mode and others.
+    """
 
     project: str
     name: str
@@ -40,6 +57,9 @@ class Logstore(msgspec.Struct, frozen=True):
     created_s: int = 0
     modified_s: int = 0
     options: dict[str, Any] = {}
+    layout: tuple[ShardRange, ...] = ()
+    # Numbers of shards are not used again.
+    next_shard: int = 0
 
 
 class KeyIndex(msgspec.Struct, frozen=True):

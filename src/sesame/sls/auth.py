@@ -88,11 +88,15 @@ class Authenticator:
 
 
 def check_body(request: Request, body: bytes) -> None:
-    """Raises SlsError unless the body is the one that was signed; one without a digest was not signed."""
+    """Raises SlsError unless the body is the one that was signed. Only its digest is among what is signed."""
     digest = request.header("content-md5")
+    if body and not digest and _V1.match(request.header("authorization")):
+        raise SlsError("SignatureNotMatch", "Content-MD5 does not exist in http header when body is not empty")
     if digest and digest.upper() != hashlib.md5(body, usedforsecurity=False).hexdigest().upper():
         raise SlsError("SignatureNotMatch", f"Content-MD5 '{digest[:64]}' is not the upper-case MD5 of the body")
     digest = request.header("x-log-content-sha256")
+    if body and not digest and _V4.match(request.header("authorization")):
+        raise SlsError("SignatureNotMatch", "x-log-content-sha256 does not exist in http header when body is not empty")
     if digest and digest != hashlib.sha256(body).hexdigest():
         raise SlsError("SignatureNotMatch", f"x-log-content-sha256 '{digest[:128]}' is not the SHA-256 of the body")
 

@@ -1,4 +1,4 @@
-"""Operations on logstores and their shards.
+"""Operations on logstores.
 
 Called by `sls.app` through the table of operations.
 """
@@ -121,22 +121,6 @@ async def list_logstores(call: Call) -> Answer:
     ]
     page = call.page(found)
     return json_answer({"count": len(page), "total": len(found), "logstores": page})
-
-
-async def list_shards(call: Call) -> Answer:
-    shards = await call.store.shards(call.project, call.logstore)
-    return json_answer(
-        [
-            {
-                "shardID": shard.id,
-                "status": shard.status,
-                "inclusiveBeginKey": shard.begin,
-                "exclusiveEndKey": shard.end,
-                "createTime": shard.created_s,
-            }
-            for shard in shards
-        ]
-    )
 
 
 def _read(call: Call) -> _Sent:

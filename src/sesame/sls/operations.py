@@ -92,7 +92,7 @@ TABLE: dict[str, dict[tuple[str, str], Operation]] = {
         ("DELETE", ""): Operation(indexes.delete_index, ("log:DeleteIndex",)),
     },
     "/logstores/{logstore}/shards": {
-        ("GET", ""): Operation(logstores.list_shards, ("log:ListShards",)),
+        ("GET", ""): Operation(shards.list_shards, ("log:ListShards",)),
     },
     "/logstores/{logstore}/shards/lb": {
         ("POST", ""): Operation(writing.put_logs, _WRITE, body_bytes_max=LOGS_BYTES_MAX),
@@ -103,6 +103,8 @@ TABLE: dict[str, dict[tuple[str, str], Operation]] = {
         ),
     },
     "/logstores/{logstore}/shards/{shard}": {
+        ("POST", "split"): Operation(shards.split_shard, ("log:SplitShard",), query=frozenset({"key", "shardCount"})),
+        ("POST", "merge"): Operation(shards.merge_shards, ("log:MergeShards",)),
         ("GET", "cursor"): Operation(shards.get_cursor, _READ, query=frozenset({"from"})),
         ("GET", "cursor_time"): Operation(shards.get_cursor_time, _READ, query=frozenset({"cursor"})),
         ("GET", "log"): Operation(shards.pull_logs, _READ, query=frozenset({"cursor", "count", "end_cursor"})),

@@ -14,6 +14,7 @@ from sesame.sls.errors import SlsError
 
 QUERY_PARAMETERS_MAX = 100
 NUMBER_DIGITS_MAX = 18
+HASH_KEY = re.compile(r"[0-9a-fA-F]{32}\Z")
 _PORT = re.compile(r":[0-9]*\Z")
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9_-]{1,126}[a-z0-9]\Z")
 # Public, internal and accelerated names of the cloud's regions, below which a first label means a project.

@@ -1,8 +1,9 @@
-"""Reading a shard from a cursor on: GetCursor, GetCursorTime and PullLogs.
+"""Operations on shards: listed, split, merged, and read from a cursor on (GetCursor, GetCursorTime, PullLogs).
 
 Called by `sls.app` through the table of operations.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from sesame.sls import protobuf
@@ -11,11 +12,34 @@ from sesame.sls.bodies import off_loop, packed
 from sesame.sls.calls import Call
 from sesame.sls.cursors import cursor_text, read_cursor
 from sesame.sls.errors import SlsError, parameter_invalid
-from sesame.sls.request import natural
+from sesame.sls.request import HASH_KEY, natural
+from sesame.store.logs.logstores.interface import Shard
 
 GROUPS_MAX = 1000
+SPLIT_MAX = 10
 # About what a record of a few fields takes in protobuf.
 RECORD_BYTES = 256
+
+
+async def list_shards(call: Call) -> Answer:
+    return _shards_answer(await call.store.shards(call.project, call.logstore))
+
+
+async def split_shard(call: Call) -> Answer:
+    """At the hash key `key`, or without one into `shardCount` equal parts."""
+    shard, key, count = shard_of(call), call.text("key").lower(), call.number("shardCount", 2)
+    if key and not HASH_KEY.match(key):
+        raise SlsError("ParameterInvalid", f"invalid mid hash: expected 32 hexadecimal digits, found '{key[:64]}'")
+    if not 2 <= count <= SPLIT_MAX or (key and count != 2):
+        raise parameter_invalid("shardCount", f"2 to {SPLIT_MAX}, and 2 where a key is given", count)
+    return _shards_answer(
+        await call.store.split_shard(call.project, call.logstore, shard, key=key or None, count=count)
+    )
+
+
+async def merge_shards(call: Call) -> Answer:
+    """With the shard that follows it."""
+    return _shards_answer(await call.store.merge_shards(call.project, call.logstore, shard_of(call)))
 
 
 async def get_cursor(call: Call) -> Answer:
@@ -55,6 +79,21 @@ async def pull_logs(call: Call) -> Answer:
             **headers,
         },
         body=body,
+    )
+
+
+def _shards_answer(shards: Sequence[Shard]) -> Answer:
+    return json_answer(
+        [
+            {
+                "shardID": shard.id,
+                "status": shard.status,
+                "inclusiveBeginKey": shard.begin,
+                "exclusiveEndKey": shard.end,
+                "createTime": shard.created_s,
+            }
+            for shard in shards
+        ]
     )
 
 

@@ -17,12 +17,12 @@ from sesame.sls.bodies import LOGS_BYTES_MAX, off_loop
 from sesame.sls.calls import Call
 from sesame.sls.errors import SlsError, parameter_invalid
 from sesame.sls.logstores import APPEND_META, TRACKING
+from sesame.sls.request import HASH_KEY
 
 OLDEST_S, NEWEST_S = 7 * 86400, 15 * 60
 # The names of a query row's own columns, which no field may have.
 RESERVED_KEYS = frozenset({"__time__", "__source__", "__topic__"})
 TRACK_VERSION = "APIVersion"
-_HASH_KEY = re.compile(r"[0-9a-fA-F]{32}\Z")
 # Tiny records take far more memory than their bytes: bodies from this size on are read one at a time.
 ALONE_BYTES = LOGS_BYTES_MAX // 10
 _NS = 1_000_000_000
@@ -40,16 +40,21 @@ class _Tracked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def put_logs(call: Call) -> Answer:
-    await _append(call, await _read_group(call), hash_key=None)
+    """To the shard of the header `x-log-hashkey`; without it, the shards take turns."""
+    key = call.request.header("x-log-hashkey")
+    await _append(call, await _read_group(call), hash_key=_checked(key, "x-log-hashkey") if key else None)
     return EMPTY
 
 
 async def put_logs_by_key(call: Call) -> Answer:
-    key = call.text("key")
-    if not _HASH_KEY.match(key):
-        raise parameter_invalid("key", "32 hexadecimal digits", key[:64])
-    await _append(call, await _read_group(call), hash_key=key.lower())
+    await _append(call, await _read_group(call), hash_key=_checked(call.text("key"), "key"))
     return EMPTY
+
+
+def _checked(key: str, name: str) -> str:
+    if not HASH_KEY.match(key):
+        raise parameter_invalid(name, "32 hexadecimal digits", key[:64])
+    return key.lower()
 
 
 async def track(call: Call) -> Answer:

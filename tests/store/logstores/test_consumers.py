@@ -14,25 +14,25 @@ from sesame.store.logs.logstores.store import LogStorage
 
 def test_a_shard_moves_to_a_new_consumer_once_its_holder_lets_go() -> None:
     members = Membership()
-    assert members.heart_beat("a", [], 4, 0.0, 10.0) == [0, 1, 2, 3]
-    assert members.heart_beat("b", [], 4, 1.0, 10.0) == []
-    assert members.heart_beat("a", [0, 1, 2, 3], 4, 2.0, 10.0) == [0, 1]
-    assert members.heart_beat("b", [], 4, 3.0, 10.0) == []
-    assert members.heart_beat("a", [0, 1], 4, 4.0, 10.0) == [0, 1]
-    assert members.heart_beat("b", [], 4, 5.0, 10.0) == [2, 3]
+    assert members.heart_beat("a", [], range(4), 0.0, 10.0) == [0, 1, 2, 3]
+    assert members.heart_beat("b", [], range(4), 1.0, 10.0) == []
+    assert members.heart_beat("a", [0, 1, 2, 3], range(4), 2.0, 10.0) == [0, 1]
+    assert members.heart_beat("b", [], range(4), 3.0, 10.0) == []
+    assert members.heart_beat("a", [0, 1], range(4), 4.0, 10.0) == [0, 1]
+    assert members.heart_beat("b", [], range(4), 5.0, 10.0) == [2, 3]
 
 
 def test_the_shards_of_a_silent_consumer_go_to_the_others() -> None:
     members = Membership()
-    members.heart_beat("a", [], 3, 0.0, 10.0)
-    assert members.heart_beat("b", [], 3, 11.0, 10.0) == [0, 1, 2]
+    members.heart_beat("a", [], range(3), 0.0, 10.0)
+    assert members.heart_beat("b", [], range(3), 11.0, 10.0) == [0, 1, 2]
     assert members.owner(0) == "b"
 
 
 def test_after_a_restart_a_consumer_keeps_what_it_holds() -> None:
     members = Membership()
-    assert members.heart_beat("b", [1], 2, 0.0, 10.0) == [0, 1]
-    assert members.heart_beat("a", [0], 2, 0.0, 10.0) == []
+    assert members.heart_beat("b", [1], range(2), 0.0, 10.0) == [0, 1]
+    assert members.heart_beat("a", [0], range(2), 0.0, 10.0) == []
 
 
 async def test_groups_and_checkpoints_are_durable(storage: LogStorage, tmp_path: Path, clocks: FakeClocks) -> None:

@@ -50,7 +50,7 @@ def messages(groups: list[LogGroup]) -> list[str]:
 
 
 async def test_lines_have_the_topic_and_the_fields_of_the_cloud(storage: LogStorage, tmp_path: Path) -> None:
-    route = Route(storage.metadata.known("p", "l").id, 2, multi_line=False)
+    route = Route(storage.metadata.known("p", "l").id, multi_line=False)
     rows = LogWriter(tmp_path / "logs.db")
     rows.open()
     batches = BatchWriter(rows, 1_000_000, 86_400.0, FunctionLogs(tmp_path / "logstores.db"))
@@ -72,7 +72,7 @@ async def test_lines_have_the_topic_and_the_fields_of_the_cloud(storage: LogStor
 
 
 async def test_where_nothing_is_kept_lines_still_go_to_the_logstore(storage: LogStorage, tmp_path: Path) -> None:
-    route = Route(storage.metadata.known("p", "l").id, 2, multi_line=False)
+    route = Route(storage.metadata.known("p", "l").id, multi_line=False)
     batches = BatchWriter(LogWriter(tmp_path / "none.db"), 1_000, 0.0, FunctionLogs(tmp_path / "logstores.db"))
     batches.take(Batch(AT_MS, [output(b"line\n")], expire=True, routes=[(SOURCE, route)]))
     assert batches.write() == 0
@@ -83,7 +83,7 @@ async def test_where_nothing_is_kept_lines_still_go_to_the_logstore(storage: Log
 
 
 async def test_a_file_that_cannot_be_written_delays_lines_and_is_told_once(storage: LogStorage, tmp_path: Path) -> None:
-    route = Route(storage.metadata.known("p", "l").id, 2, multi_line=False)
+    route = Route(storage.metadata.known("p", "l").id, multi_line=False)
     moved = tmp_path / "moved"
     moved.mkdir()
     logs = FunctionLogs(tmp_path / "missing" / "logstores.db")
@@ -110,10 +110,10 @@ def test_with_the_default_rule_lines_without_a_date_belong_to_the_log_before() -
 
 
 def test_the_reason_why_lines_go_to_no_logstore_is_told_once_for_an_instance() -> None:
-    router = Router(lambda source: "no right" if source.function == "buy" else Route(1, 2, multi_line=False))
+    router = Router(lambda source: "no right" if source.function == "buy" else Route(1, multi_line=False))
     other = SOURCE._replace(function="sell", instance_id="c-2")
     outputs: list[Output | Whole] = [output(b"x\n"), Output(2, other, "r", [(1, b"y\n")], cut=False)]
-    assert router.route(outputs, AT_MS) == [(other, Route(1, 2, multi_line=False))]
+    assert router.route(outputs, AT_MS) == [(other, Route(1, multi_line=False))]
     note = outputs[-1]
     assert isinstance(note, Output)
     assert note.pieces == [(AT_MS, b"[sesame] what this function writes is not in logstore l of project p: no right\n")]
@@ -128,7 +128,7 @@ async def test_a_service_writes_where_its_role_may_and_the_logstore_is(storage: 
     services = {"shop": service}
     targets = LogTargets(storage.metadata, lambda name, _version: services.get(name), lambda *_asked: allowed[0])
     known = storage.metadata.known("p", "l")
-    assert targets.route(SOURCE) == Route(known.id, 2, multi_line=True)
+    assert targets.route(SOURCE) == Route(known.id, multi_line=True)
     assert targets.problem(service) == ""
     assert targets.problem(Service("plain", "id")) == ""
     allowed[0] = "role 'r' does not allow it"
@@ -146,7 +146,7 @@ async def write_forever(folder: Path) -> None:
     copies = Logstores(folder / "logstores.db", storage.written)
     logs = Logs(folder / "logs.db", Retention(), writer=functools.partial(LogWriterProcess, logstores=copies))
     await logs.open()
-    route = Route(storage.metadata.known("p", "l").id, 2, multi_line=False)
+    route = Route(storage.metadata.known("p", "l").id, multi_line=False)
     logs.router = Router(lambda _source: route)
     number = 0
     while True:
@@ -190,7 +190,7 @@ async def test_listeners_are_told_of_lines_and_queries_find_them_at_once(tmp_pat
     copies = Logstores(tmp_path / "logstores.db", storage.written)
     logs = Logs(tmp_path / "logs.db", Retention(), writer=functools.partial(LogWriterProcess, logstores=copies))
     await logs.open()
-    route = Route(storage.metadata.known("p", "l").id, 2, multi_line=False)
+    route = Route(storage.metadata.known("p", "l").id, multi_line=False)
     logs.router = Router(lambda _source: route)
     logs.append(SOURCE, "r-1", b"hello there\n")
     await logs.flush()

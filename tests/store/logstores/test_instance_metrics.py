@@ -50,7 +50,7 @@ def living() -> list[Measurable]:
 
 @pytest.fixture
 async def metrics(storage: LogStorage, clocks: FakeClocks, living: list[Measurable]) -> AsyncIterator[InstanceMetrics]:
-    made = InstanceMetrics(MetricRows(storage, lambda _source: Route(1, 2, multi_line=False)), lambda: living, clocks)
+    made = InstanceMetrics(MetricRows(storage, lambda _source: Route(1, multi_line=False)), lambda: living, clocks)
     running = asyncio.create_task(made.run())
     await clocks.settle()
     yield made

@@ -64,7 +64,7 @@ def test_a_call_of_an_http_function_has_the_request() -> None:
 
 
 async def test_rows_go_where_the_service_may_write(storage: LogStorage, clocks: FakeClocks) -> None:
-    routes: list[Route | str] = [Route(1, 2, multi_line=False)]
+    routes: list[Route | str] = [Route(1, multi_line=False)]
     rows = MetricRows(storage, lambda _source: routes[0])
     metrics = RequestMetrics(rows, lambda: [("s", "f"), ("s", "g")], clocks)
     metrics.take(INVOCATION, SNAPSHOT, OUTCOME)

@@ -10,10 +10,9 @@ from sesame.store.logs.file import SourceKey
 
 
 class Route(NamedTuple):
-    """A logstore by its number in the file, its number of shards, and whether lines without a date join a log."""
+    """A logstore by its number in the file, and whether lines without a date join a log."""
 
     logstore: int
-    shards: int
     multi_line: bool
 
 

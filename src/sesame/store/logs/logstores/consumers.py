@@ -4,17 +4,20 @@ Used by `logstores`. Groups and checkpoints are durable. Who is alive is not: af
 again with its next heartbeat, and keeps the shards that it says it holds.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Sequence
 
 import msgspec
 
+from sesame.model.clocks import Clocks
 from sesame.model.errors import AlreadyExists, NotFound
-from sesame.model.logstore import CONSUMER, CONSUMER_GROUP
+from sesame.model.logstore import CONSUMER, CONSUMER_GROUP, ShardRange
 from sesame.store.logs.logstores.commits import Commits
 from sesame.store.logs.logstores.interface import Checkpoint, ConsumerGroup
 from sesame.store.logs.logstores.known import Known
 from sesame.store.logs.logstores.metadata import Metadata
-from sesame.store.logs.logstores.shards import require_shard
+from sesame.store.logs.logstores.reading import Reader
+from sesame.store.logs.logstores.shards import ranges_of, require_shard
 from sesame.store.sql import sqlite_file
 
 
@@ -29,24 +32,26 @@ class Membership:
     def owner(self, shard: int) -> str:
         return self._owners.get(shard, "")
 
-    def heart_beat(self, consumer: str, held: Sequence[int], shards: int, now_s: float, timeout_s: float) -> list[int]:
-        """The shards that the consumer may read from now on."""
+    def heart_beat(
+        self, consumer: str, held: Sequence[int], shards: Sequence[int], now_s: float, timeout_s: float
+    ) -> list[int]:
+        """The shards, of these, that the consumer may read from now on."""
         self._seen_s = {name: at for name, at in self._seen_s.items() if now_s - at <= timeout_s}
         self._seen_s[consumer] = now_s
-        holding = {shard for shard in held if 0 <= shard < shards}
+        holding = set(held) & set(shards)
         for shard, owner in list(self._owners.items()):
             released = owner == consumer and shard in self._leaving and shard not in holding
-            if owner not in self._seen_s or released:
+            if owner not in self._seen_s or released or shard not in shards:
                 del self._owners[shard]
                 self._leaving.discard(shard)
         for shard in holding:
             self._owners.setdefault(shard, consumer)
         own = sorted(shard for shard, owner in self._owners.items() if owner == consumer)
         own = [shard for shard in own if shard not in self._leaving]
-        share = self._share(consumer, shards)
+        share = self._share(consumer, len(shards))
         self._leaving.update(own[share:])
         own = own[:share]
-        for shard in range(shards):
+        for shard in shards:
             if len(own) < share and shard not in self._owners:
                 self._owners[shard] = consumer
                 own.append(shard)
@@ -58,15 +63,11 @@ class Membership:
 
 
 class ConsumerGroups:
-    """`monotonic` and `wall` give seconds."""
-
-    def __init__(
-        self, metadata: Metadata, commits: Commits, monotonic: Callable[[], float], wall: Callable[[], float]
-    ) -> None:
+    def __init__(self, metadata: Metadata, commits: Commits, reader: Reader, clocks: Clocks) -> None:
         self._metadata = metadata
         self._commits = commits
-        self._monotonic = monotonic
-        self._wall = wall
+        self._reader = reader
+        self._clocks = clocks
         self._groups: dict[tuple[int, str], ConsumerGroup] = {}
         self._checkpoints: dict[tuple[int, str], dict[int, Checkpoint]] = {}
         self._members: dict[tuple[int, str], Membership] = {}
@@ -110,15 +111,31 @@ class ConsumerGroups:
         known = self._metadata.known(project, logstore)
         return [group for key, group in sorted(self._groups.items()) if key[0] == known.id]
 
-    def heart_beat(self, project: str, logstore: str, name: str, consumer: str, held: Sequence[int]) -> Sequence[int]:
+    async def heart_beat(
+        self, project: str, logstore: str, name: str, consumer: str, held: Sequence[int]
+    ) -> Sequence[int]:
         known, group = self._find(project, logstore, name)
+        shards: Sequence[int] = [each.id for each in ranges_of(known.logstore)]
+        if group.in_order and known.logstore.layout:
+            shards = await asyncio.to_thread(self._in_order, known, self._cursors(known, name))
         members = self._members.setdefault((known.id, name), Membership())
-        return members.heart_beat(consumer, held, known.logstore.shards, self._monotonic(), group.timeout_s)
+        return members.heart_beat(consumer, held, shards, self._clocks.monotonic(), group.timeout_s)
+
+    def _in_order(self, known: Known, cursors: dict[int, int]) -> Sequence[int]:
+        """The shards whose parents have been read to their ends; blocks."""
+        shards = ranges_of(known.logstore)
+        closed = {each.id: cursors.get(each.id, 0) for each in shards if each.closed_s}
+        unread = self._reader.unread(known.id, closed)
+        return [each.id for each in shards if unread.isdisjoint(_ancestors(shards, each))]
+
+    def _cursors(self, known: Known, name: str) -> dict[int, int]:
+        kept = self._checkpoints.get((known.id, name), {})
+        return {shard: each.cursor for shard, each in kept.items() if each.cursor is not None}
 
     def checkpoints(self, project: str, logstore: str, name: str) -> Sequence[Checkpoint]:
         known, _group = self._find(project, logstore, name)
         kept = self._checkpoints.get((known.id, name), {})
-        return [kept.get(shard, Checkpoint(shard, None, "", 0)) for shard in range(known.logstore.shards)]
+        return [kept.get(each.id, Checkpoint(each.id, None, "", 0)) for each in ranges_of(known.logstore)]
 
     async def set_checkpoint(
         self, project: str, logstore: str, name: str, checkpoint: Checkpoint, *, force: bool
@@ -129,7 +146,7 @@ class ConsumerGroups:
         owner = members.owner(checkpoint.shard) if members is not None else ""
         if not force and owner != checkpoint.consumer:
             raise NotFound(CONSUMER, checkpoint.consumer, (project, logstore, name))
-        checkpoint = msgspec.structs.replace(checkpoint, updated_s=int(self._wall()))
+        checkpoint = msgspec.structs.replace(checkpoint, updated_s=int(self._clocks.wall()))
         row = (known.id, name, checkpoint.shard, checkpoint.cursor, checkpoint.consumer, checkpoint.updated_s)
 
         def act(db: sqlite_file.Connection) -> None:
@@ -154,3 +171,15 @@ class ConsumerGroups:
 
         await self._commits.write(act)
         self._groups[known.id, group.name] = group
+
+
+def _ancestors(shards: Sequence[ShardRange], shard: ShardRange) -> set[int]:
+    """Numbers of the shards that it came from, as far as they are still there."""
+    found: set[int] = set()
+    # Parents have lower numbers than their children.
+    wanted = set(shard.parents)
+    for each in reversed(shards):
+        if each.id in wanted:
+            found.add(each.id)
+            wanted.update(each.parents)
+    return found

@@ -11,7 +11,8 @@ import lz4.block
 import msgspec
 
 from sesame.model.errors import ConfigurationError
-from sesame.model.logstore import LogGroup
+from sesame.model.logstore import LogGroup, Logstore
+from sesame.store.logs.logstores.shards import shard_for
 from sesame.store.sql import sqlite_file
 
 SCHEMA_VERSION = 1
@@ -60,10 +61,11 @@ _OF_LOGSTORE = ("topics", "consumer_groups", "checkpoints")
 
 
 class NewGroup(msgspec.Struct, frozen=True, gc=False):
-    """A group on its way into the file, encoded."""
+    """A group on its way into the file, encoded. Its shard is that of the hash key, else that whose turn it is."""
 
     logstore: int
-    shard: int
+    turn: int
+    hash_key: str
     topic: str
     first_s: int
     last_s: int
@@ -105,13 +107,14 @@ def open_for_reading(path: Path) -> sqlite_file.Connection:
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(LogGroup).decode
+_decode_logstore = msgspec.json.Decoder(Logstore).decode
 
 
-def encoded(logstore: int, shard: int, group: LogGroup) -> NewGroup:
+def encoded(logstore: int, group: LogGroup, turn: int, hash_key: str = "") -> NewGroup:
     """`group` has one record at the least."""
     times = [record.time_s for record in group.records]
     data = lz4.block.compress(_encode(group))
-    return NewGroup(logstore, shard, group.topic, min(times), max(times), len(times), data)
+    return NewGroup(logstore, turn, hash_key, group.topic, min(times), max(times), len(times), data)
 
 
 def decoded(data: bytes) -> LogGroup:
@@ -127,10 +130,13 @@ def insert(db: sqlite_file.Connection, groups: Iterable[NewGroup], received_s: i
 
 
 def _insert(db: sqlite_file.Connection, logstore: int, groups: Sequence[NewGroup], received_s: int) -> bool:
-    found = db.execute("SELECT next_group FROM logstores WHERE id = ?", (logstore,)).fetchone()
+    found = db.execute("SELECT next_group, document FROM logstores WHERE id = ?", (logstore,)).fetchone()
     if found is None:
         return False
     first = int(found[0])
+    # Read here, in the transaction, as a shard may be split or merged at any time, also by another process.
+    stored = _decode_logstore(found[1])
+    shards = [shard_for(stored, each.hash_key, each.turn) for each in groups]
     rows = sum(each.row_count for each in groups)
     size = sum(len(each.data) for each in groups)
     db.execute(
@@ -141,8 +147,8 @@ def _insert(db: sqlite_file.Connection, logstore: int, groups: Sequence[NewGroup
         "INSERT INTO groups (logstore, number, shard, received_s, first_s, last_s, row_count, data) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (logstore, first + n, each.shard, received_s, each.first_s, each.last_s, each.row_count, each.data)
-            for n, each in enumerate(groups)
+            (logstore, first + n, shard, received_s, each.first_s, each.last_s, each.row_count, each.data)
+            for n, (shard, each) in enumerate(zip(shards, groups, strict=True))
         ],
     )
     topics = {(logstore, each.topic) for each in groups}

@@ -32,8 +32,8 @@ class FunctionLogs:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._db: sqlite_file.Connection | None = None
-        # Logs that came since the last write, by logstore, shards and topic.
-        self._taken: dict[tuple[int, int, str], list[LogRecord]] = {}
+        # Logs that came since the last write, by logstore and topic.
+        self._taken: dict[tuple[int, str], list[LogRecord]] = {}
         self._waiting: list[NewGroup] = []
         self._waiting_bytes = 0
         self._turns = itertools.count()
@@ -50,7 +50,7 @@ class FunctionLogs:
             ("versionId", version_field(source.version_id)),
             ("instanceID", source.instance_id),
         )
-        records = self._taken.setdefault((route.logstore, route.shards, source.service), [])
+        records = self._taken.setdefault((route.logstore, source.service), [])
         for at_ms, text in joined(lines) if route.multi_line else lines:
             at_s, ms = divmod(at_ms, 1000)
             message = text.decode("utf-8", "replace")
@@ -80,13 +80,13 @@ class FunctionLogs:
 
     def _encode(self) -> None:
         taken, self._taken = self._taken, {}
-        for (logstore, shards, topic), records in taken.items():
+        for (logstore, topic), records in taken.items():
             for start in range(0, len(records), GROUP_RECORDS_MAX):
                 part = records[start : start + GROUP_RECORDS_MAX]
                 if self._waiting_bytes > WAITING_BYTES_MAX:
                     self._lost += len(part)
                     continue
-                group = encoded(logstore, next(self._turns) % shards, LogGroup(tuple(part), topic))
+                group = encoded(logstore, LogGroup(tuple(part), topic), next(self._turns))
                 self._waiting.append(group)
                 self._waiting_bytes += len(group.data)
 

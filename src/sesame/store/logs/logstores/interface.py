@@ -20,7 +20,7 @@ Listener = Callable[[str, str], None]
 
 
 class Shard(msgspec.Struct, frozen=True):
-    """A range of 128-bit hash keys, as 32 hex digits; `end` is exclusive."""
+    """A range of 128-bit hash keys, as 32 hex digits; `end` is exclusive. What is readonly has an end, and is read."""
 
     id: int
     status: Literal["readwrite", "readonly"]
@@ -159,6 +159,20 @@ class Logstores(Projects, Consumers, Protocol):
         """Durable when it returns, and found by the next query. Without `hash_key`, the shards take turns."""
 
     async def shards(self, project: str, logstore: str) -> Sequence[Shard]: ...
+
+    async def split_shard(
+        self, project: str, logstore: str, shard: int, *, key: str | None = None, count: int = 2
+    ) -> Sequence[Shard]:
+        """The shard takes nothing any more, and the new ones have its range: two from `key` on, or `count` equal ones.
+
+        Returns it and them. Raises `Invalid` for a key outside of the shard, and for one that is readonly.
+        """
+
+    async def merge_shards(self, project: str, logstore: str, shard: int) -> Sequence[Shard]:
+        """A new one takes the place of the shard and of the next one. Returns it and the two.
+
+        Raises `Invalid` for the last shard, and for one that is readonly.
+        """
 
     async def cursor(self, project: str, logstore: str, shard: int, at: Literal["begin", "end"] | int) -> int:
         """Of the first group that was received at `at` (Unix seconds) or later; the end when there is none."""

@@ -11,8 +11,10 @@ import msgspec
 
 from sesame.model.errors import AlreadyExists, NotFound
 from sesame.model.logstore import LOG_INDEX, LOG_PROJECT, LOGSTORE, LogIndex, LogProject, Logstore
+from sesame.store.logs.logstores import shards
 from sesame.store.logs.logstores.commits import Commits
 from sesame.store.logs.logstores.file import delete_logstore
+from sesame.store.logs.logstores.interface import Shard
 from sesame.store.logs.logstores.known import Known
 from sesame.store.sql import sqlite_file
 
@@ -122,12 +124,44 @@ class Metadata:
         self._logstores[place] = Known(await self._commits.write(act), logstore)
 
     async def update_logstore(self, logstore: Logstore) -> None:
-        known = self.known(logstore.project, logstore.name)
-        changed = msgspec.structs.replace(
-            known.logstore, ttl_days=logstore.ttl_days, options=copy.deepcopy(logstore.options), modified_s=self._now()
+        def change(former: Logstore) -> Logstore:
+            options = copy.deepcopy(logstore.options)
+            return msgspec.structs.replace(former, ttl_days=logstore.ttl_days, options=options, modified_s=self._now())
+
+        await self._change(self.known(logstore.project, logstore.name), change)
+
+    async def split_shard(
+        self, project: str, logstore: str, shard: int, key: str | None, count: int
+    ) -> Sequence[Shard]:
+        """As `interface.Logstores`."""
+
+        def change(former: Logstore) -> Logstore:
+            keys = shards.middles(former, shard, count) if key is None else [key]
+            return shards.split(former, shard, keys, self._now())
+
+        changed = await self._change(self.known(project, logstore), change)
+        return [each for each in shards.shards_of(changed) if each.id == shard or _is_child(changed, each.id, shard)]
+
+    async def merge_shards(self, project: str, logstore: str, shard: int) -> Sequence[Shard]:
+        """As `interface.Logstores`."""
+        changed = await self._change(
+            self.known(project, logstore), lambda former: shards.merge(former, shard, self._now())
         )
-        await self._set(known, "document", _encode(changed))
-        self._replace(known, logstore=changed)
+        made = next(each for each in changed.layout if shard in each.parents)
+        return [each for each in reversed(shards.shards_of(changed)) if each.id in (made.id, *made.parents)]
+
+    async def forget_shards(self, known: Known, before_s: int) -> None:
+        """Those that were closed before that (Unix seconds), with what consumers remember of them."""
+        gone = [each.id for each in known.logstore.layout if 0 < each.closed_s < before_s]
+        if not gone:
+            return
+        await self._change(known, lambda former: shards.without_expired(former, before_s))
+
+        def act(db: sqlite_file.Connection) -> None:
+            rows = [(known.id, shard) for shard in gone]
+            db.executemany("DELETE FROM checkpoints WHERE logstore = ? AND shard = ?", rows)
+
+        await self._commits.write(act)
 
     async def delete_logstore(self, project: str, name: str) -> None:
         known = self.known(project, name)
@@ -163,6 +197,22 @@ class Metadata:
         await self._set(known, "log_index", _encode(index))
         self._replace(known, index=index)
 
+    async def _change(self, known: Known, change: Callable[[Logstore], Logstore]) -> Logstore:
+        """What is stored is changed in one transaction, so that of two changes neither undoes the other."""
+        name = known.logstore.name
+
+        def act(db: sqlite_file.Connection) -> Logstore:
+            found = db.execute("SELECT document FROM logstores WHERE id = ?", (known.id,)).fetchone()
+            if found is None:
+                raise NotFound(LOGSTORE, name, (known.logstore.project,))
+            changed = change(msgspec.json.decode(found[0], type=Logstore))
+            db.execute("UPDATE logstores SET document = ? WHERE id = ?", (_encode(changed), known.id))
+            return changed
+
+        changed = await self._commits.write(act)
+        self._replace(known, logstore=changed)
+        return changed
+
     async def _set(self, known: Known, column: str, value: bytes | None) -> None:
         logstore = known.logstore
 
@@ -181,3 +231,7 @@ class Metadata:
 
     def _now(self) -> int:
         return int(self._wall())
+
+
+def _is_child(logstore: Logstore, shard: int, parent: int) -> bool:
+    return any(each.id == shard and parent in each.parents for each in logstore.layout)

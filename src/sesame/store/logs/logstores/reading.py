@@ -3,7 +3,7 @@
 Used by `logstores` and `queries`, on threads: everything here blocks. Each call has a connection of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -67,6 +67,13 @@ class Reader:
                 (logstore, shard, received_s),
             ).fetchone()
             return int(found[0]) if found else _edge(db, logstore, shard, "DESC", 1)
+
+    def unread(self, logstore: int, cursors: Mapping[int, int]) -> set[int]:
+        """Those of the shards that have groups at their cursors or behind."""
+        behind = "SELECT 1 FROM groups WHERE logstore = ? AND shard = ? AND number >= ? LIMIT 1"
+        with self.connection() as db:
+            found = ((shard, db.execute(behind, (logstore, shard, at)).fetchone()) for shard, at in cursors.items())
+            return {shard for shard, row in found if row}
 
     def received_at(self, logstore: int, shard: int, cursor: int) -> int | None:
         """When the first group at the cursor or behind it was received (Unix seconds); None at the end."""

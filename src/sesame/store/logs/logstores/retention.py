@@ -38,7 +38,9 @@ class Retention:
         for known in self._metadata.all():
             ttl_days = known.logstore.ttl_days
             if 0 < ttl_days < TTL_FOREVER_DAYS:
-                await self._delete(known.id, int(self._wall()) - ttl_days * DAY_S)
+                before_s = int(self._wall()) - ttl_days * DAY_S
+                await self._delete(known.id, before_s)
+                await self._metadata.forget_shards(known, before_s)
         for logstore in await asyncio.to_thread(self._gone):
             await self._delete(logstore, None)
             await self._commits.write(functools.partial(_forget, logstore))

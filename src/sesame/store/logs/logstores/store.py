@@ -28,7 +28,7 @@ from sesame.store.logs.logstores.reading import Reader
 from sesame.store.logs.logstores.retention import Retention
 from sesame.store.logs.logstores.sealing import Sealer
 from sesame.store.logs.logstores.segment_files import SegmentFiles
-from sesame.store.logs.logstores.shards import require_shard, shard_of_key, shards_of
+from sesame.store.logs.logstores.shards import check_key, require_shard, shards_of
 from sesame.store.sql import sqlite_file
 
 log = structlog.get_logger(__name__)
@@ -50,7 +50,7 @@ class LogStorage:
         self._reader = Reader(path)
         self._files = files
         self.metadata = Metadata(self._commits, clocks.wall, self._forget)
-        self._consumers = ConsumerGroups(self.metadata, self._commits, clocks.monotonic, clocks.wall)
+        self._consumers = ConsumerGroups(self.metadata, self._commits, self._reader, clocks)
         self.reader_cursors = ReaderCursors(self.metadata, self._commits, self._reader, clocks.wall)
         self._queries = Queries(path, segments, clocks, processes)
         self._queries_are_expected = False
@@ -148,10 +148,11 @@ class LogStorage:
         known = self.metadata.known(project, logstore)
         if not group.records:
             return
-        shards = known.logstore.shards
-        shard = next(self._turns) % shards if hash_key is None else shard_of_key(known.logstore, hash_key)
-        received_s = int(self._clocks.wall())
-        inserted = await self._commits.write(lambda db: insert(db, [encoded(known.id, shard, group)], received_s))
+        if hash_key is not None:
+            check_key(hash_key)
+        turn, received_s = next(self._turns), int(self._clocks.wall())
+        new = encoded(known.id, group, turn, hash_key or "")
+        inserted = await self._commits.write(lambda db: insert(db, [new], received_s))
         if not inserted:
             raise NotFound(LOGSTORE, logstore, (project,))
         self.announce([known])
@@ -169,6 +170,14 @@ class LogStorage:
 
     async def shards(self, project: str, logstore: str) -> Sequence[interface.Shard]:
         return shards_of(self.metadata.known(project, logstore).logstore)
+
+    async def split_shard(
+        self, project: str, logstore: str, shard: int, *, key: str | None = None, count: int = 2
+    ) -> Sequence[interface.Shard]:
+        return await self.metadata.split_shard(project, logstore, shard, key, count)
+
+    async def merge_shards(self, project: str, logstore: str, shard: int) -> Sequence[interface.Shard]:
+        return await self.metadata.merge_shards(project, logstore, shard)
 
     async def cursor(self, project: str, logstore: str, shard: int, at: Literal["begin", "end"] | int) -> int:
         known = self._shard(project, logstore, shard)
@@ -232,7 +241,7 @@ class LogStorage:
     async def heart_beat(
         self, project: str, logstore: str, group: str, consumer: str, held: Sequence[int]
     ) -> Sequence[int]:
-        return self._consumers.heart_beat(project, logstore, group, consumer, held)
+        return await self._consumers.heart_beat(project, logstore, group, consumer, held)
 
     async def checkpoints(self, project: str, logstore: str, group: str) -> Sequence[interface.Checkpoint]:
         return self._consumers.checkpoints(project, logstore, group)

@@ -50,4 +50,4 @@ class LogTargets:
         if objection:
             return objection
         multi_line = service.log_config.log_begin_rule == MULTI_LINE_RULE
-        return Route(known.id, known.logstore.shards, multi_line)
+        return Route(known.id, multi_line)
