@@ -12,7 +12,7 @@ import click
 
 from sesame import settings
 from sesame.cli.main import COMMANDS, cli
-from sesame.fc.v2016 import errors as fc_errors
+from sesame.fc import wording
 from sesame.model import limits
 from sesame.oss import errors as oss_errors
 
@@ -133,7 +133,7 @@ def errors_page() -> str:
     return (
         '# Errors\n\nAn error of the Function Compute endpoint is `{"ErrorCode": …, "ErrorMessage": …}` with the '
         "request id in the header `X-Fc-Request-Id`. A failure of a function itself is no error of the API: it is "
-        "answered with 200 and the header `X-Fc-Error-Type`.\n\n## Function Compute (2016-08-15)\n\n"
+        "answered with 200 and the header `X-Fc-Error-Type`.\n\n## Function Compute\n\n"
         "| code | status | message |\n|---|---|---|\n"
         f"{fc}\n\n## Object storage\n\n| code | status | message | EC |\n|---|---|---|---|\n{oss}\n"
     )
@@ -142,7 +142,7 @@ def errors_page() -> str:
 def fc_codes() -> set[tuple[str, int, str]]:
     """(code, status, message) of every refusal in the sources of the endpoint; `…` stands for what differs."""
     found = set()
-    tables = ((404, fc_errors._NOT_FOUND), (409, fc_errors._ALREADY_EXISTS), (409, fc_errors._NOT_EMPTY))
+    tables = ((404, wording.NOT_FOUND), (409, wording.ALREADY_EXISTS), (409, wording.NOT_EMPTY))
     for status, table in tables:
         found |= {(code, status, text) for code, text in table.values()}
     for path in (ROOT / "src/sesame/fc").rglob("*.py"):

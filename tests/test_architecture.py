@@ -143,7 +143,7 @@ def test_nothing_imports_what_it_must_never_know() -> None:
 
 
 # Where endpoints word what went wrong; everything below them raises kinds (`model.errors`).
-WORDINGS = ("fc/v2016/errors.py", "fc/refusals.py", "oss/errors.py", "sls/errors.py")
+WORDINGS = ("fc/wording.py", "fc/refusals.py", "oss/errors.py", "sls/errors.py")
 # A code is one word in `PascalCase` of at least two parts.
 CODE = re.compile(r"(?:[A-Z][a-z]+){2,}(?:ID)?\Z")
 TEXTS = ("is set to an invalid value (allowed", "is required but not provided", "ErrorCode", "ErrorMessage")

@@ -22,7 +22,7 @@ from sesame.engine.async_invoker import AsyncInvoker
 from sesame.engine.async_work import InvokerDependencies
 from sesame.engine.host_load import HostLoad
 from sesame.engine.resolver import Snapshots
-from sesame.fc.v2016.errors import worded
+from sesame.fc.wording import worded
 from sesame.identity.service_rights import ServiceRights
 from sesame.model import records
 from sesame.model.arn import Arns

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sesame.fc.v2016.errors import spelled, worded
+from sesame.fc.wording import spelled, worded
 from sesame.model import errors, records
 
 FIELD = "log_config.project"

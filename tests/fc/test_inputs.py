@@ -5,7 +5,7 @@ import pytest
 from msgspec import UNSET
 
 from sesame.control import inputs as control
-from sesame.fc.v2016 import inputs
+from sesame.fc.services import inputs
 
 BODIES = [
     found
@@ -17,7 +17,7 @@ BODIES = [
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
 def test_a_body_says_what_control_takes(body: type[msgspec.Struct]) -> None:
     taken = getattr(control, body.__name__)
-    announced = {"expected_checksum"} if body is inputs.FunctionInput else set()
+    announced = {"expected_checksum", "later"} if body is inputs.FunctionInput else set()
     assert set(body.__struct_fields__) | announced == set(taken.__struct_fields__)
     assert {field.encode_name for field in msgspec.structs.fields(taken)} == set(taken.__struct_fields__)
 

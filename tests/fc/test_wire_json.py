@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 from sesame.fc import wire_json
 from sesame.fc.refusals import InvalidArgument
-from sesame.fc.v2016.inputs import CodeInput, FunctionInput, ServiceInput
+from sesame.fc.services.inputs import CodeInput, FunctionInput, ServiceInput
 from sesame.fc.wire_json import NESTING_MAX
 from sesame.model.service import NasConfig, NasMountPoint, TracingConfig
 

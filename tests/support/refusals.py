@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from sesame.fc.refusals import ApiError
-from sesame.fc.v2016.errors import worded
+from sesame.fc.wording import worded
 from sesame.model.errors import CallerError
 
 

@@ -15,7 +15,7 @@ import msgspec
 from sesame.cli import call_text
 from sesame.cli.call_text import Call
 from sesame.engine.invocation_log import LogSource
-from sesame.fc.v2016.errors import worded
+from sesame.fc.wording import worded
 from sesame.model.clocks import Clocks, Timer
 from sesame.model.errors import CallerError
 from sesame.model.invocation import Invocation, Outcome

@@ -1,7 +1,7 @@
 """Refusals of the Function Compute endpoints that every API version shares: what is wrong with a request as such.
 
 Raised by everything in `fc`. Refusals of packages below have no words: each version gives them some
-(`fc.v2016.errors`).
+(`fc.wording`).
 """
 
 import msgspec

@@ -27,6 +27,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 # Larger documents are decoded in a thread.
 DECODED_AT_ONCE_BYTES = 16 * 1024
 Handler = Callable[[Request], Awaitable[Response]]
+Done = Callable[[Request], Response]
+"""The answer to a change, of which there is nothing to tell."""
 # Where `fc.app` leaves the exchange of a request.
 EXCHANGE = "sesame.exchange"
 # Where it leaves the request's id for answers that repeat it.
@@ -113,6 +115,16 @@ def number(request: Request, item: str, allowed: str) -> int | None:
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
         raise InvalidArgument.of(item[0].upper() + item[1:], allowed, text[:64])
     return int(text)
+
+
+def repeated(request: Request, item: str) -> list[str]:
+    """The values of an item that may be there more than once, as `item=a&item=b` or `item.1=a&item.2=b`."""
+    return [text for key, text in request.query_params.multi_items() if key == item or _numbered(key, item)]
+
+
+def _numbered(key: str, item: str) -> bool:
+    name, _dot, number_ = key.rpartition(".")
+    return name == item and number_.isdigit()
 
 
 def flag(request: Request, item: str) -> bool:

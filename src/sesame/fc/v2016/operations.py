@@ -8,8 +8,9 @@ from typing import Any
 
 from sesame.fc.operations import OWN_PREFIX, ListOf, Operation, Table
 from sesame.fc.replays import Findings, Replayed, Tried
-from sesame.fc.v2016 import inputs, shapes, shapes_account, shapes_async, shapes_recordings, shapes_triggers
-from sesame.fc.v2016.shapes_account import Empty
+from sesame.fc.services import inputs, shapes, shapes_account, shapes_async
+from sesame.fc.services.shapes_account import Empty
+from sesame.fc.v2016 import shapes_recordings, shapes_triggers
 from sesame.model.recording import Recording, RecordingSummary
 
 PREFIX = "/2016-08-15"

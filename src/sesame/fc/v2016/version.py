@@ -8,24 +8,25 @@ from sesame.fc.api_version import ApiVersion
 from sesame.fc.dependencies import VersionDependencies
 from sesame.fc.errors import ErrorForm
 from sesame.fc.requests import Handler
+from sesame.fc.services.routes.account import AccountRoutes
+from sesame.fc.services.routes.async_invocations import AsyncInvocationRoutes
+from sesame.fc.services.routes.configs import ConfigRoutes
+from sesame.fc.services.routes.domains import DomainRoutes
+from sesame.fc.services.routes.functions import FunctionRoutes
+from sesame.fc.services.routes.instances import InstanceRoutes
+from sesame.fc.services.routes.layers import LayerForm, LayerRoutes
+from sesame.fc.services.routes.services import ServiceForm, ServiceRoutes
+from sesame.fc.services.routes.tags import TagRoutes
+from sesame.fc.services.routes.triggers import TriggerForm, TriggerRoutes
+from sesame.fc.services.routes.versions import VersionRoutes
 from sesame.fc.targets import QualifierInPath
-from sesame.fc.v2016.errors import worded
 from sesame.fc.v2016.operations import OPERATIONS, PREFIX
-from sesame.fc.v2016.routes.account import AccountRoutes
-from sesame.fc.v2016.routes.async_invocations import AsyncInvocationRoutes
-from sesame.fc.v2016.routes.configs import ConfigRoutes
-from sesame.fc.v2016.routes.domains import DomainRoutes
-from sesame.fc.v2016.routes.functions import FunctionRoutes
-from sesame.fc.v2016.routes.instances import InstanceRoutes
-from sesame.fc.v2016.routes.layers import LayerRoutes
+from sesame.fc.v2016.routes.bindings import BindingRoutes
 from sesame.fc.v2016.routes.own_async_invocations import OwnAsyncInvocationRoutes
 from sesame.fc.v2016.routes.own_destinations import OwnDestinationRoutes
 from sesame.fc.v2016.routes.own_recordings import OwnRecordingRoutes
 from sesame.fc.v2016.routes.own_triggers import OwnTriggerRoutes
-from sesame.fc.v2016.routes.services import ServiceRoutes
-from sesame.fc.v2016.routes.tags import TagRoutes
-from sesame.fc.v2016.routes.triggers import TriggerRoutes
-from sesame.fc.v2016.routes.versions import VersionRoutes
+from sesame.fc.wording import worded
 from sesame.identity.invocation_roles import InvocationRoles
 
 
@@ -34,18 +35,19 @@ def _handlers(parts: VersionDependencies) -> dict[str, Handler]:
     roles = InvocationRoles(given.roles, given.authorization, arns, given.clocks.wall)
     handlers: dict[str, Handler] = {}
     for routes in (
-        ServiceRoutes(control, given.log_problem),
+        ServiceRoutes(control, given.log_problem, ServiceForm()),
+        BindingRoutes(control.vpc_bindings),
         FunctionRoutes(control.functions, parts.links),
         VersionRoutes(control),
-        TriggerRoutes(control.triggers),
+        TriggerRoutes(control.triggers, TriggerForm()),
         OwnTriggerRoutes(control.trigger_firing, roles.objection),
         ConfigRoutes(control, arns, given.engine),
         OwnDestinationRoutes(control.async_configs, Routes(arns, given.destinations)),
         AsyncInvocationRoutes(control.async_invocations),
         OwnRecordingRoutes(given.recorder, given.replays),
         OwnAsyncInvocationRoutes(control.async_invocations, control.dead_letters),
-        DomainRoutes(control.domains, arns.account_id),
-        LayerRoutes(control.layers, parts.links, arns),
+        DomainRoutes(control.domains, arns.account_id, PREFIX[1:]),
+        LayerRoutes(control.layers, parts.links, arns, LayerForm()),
         TagRoutes(control.tags, arns),
         InstanceRoutes(parts.instances),
         AccountRoutes(control, given.account, arns),

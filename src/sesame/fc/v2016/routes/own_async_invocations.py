@@ -11,9 +11,9 @@ from sesame.control.dead_letters import DeadLetters
 from sesame.fc import requests
 from sesame.fc.refusals import InvalidArgument
 from sesame.fc.requests import Handler
+from sesame.fc.services import shapes_async
+from sesame.fc.services.routes.async_invocations import limit_of, query_of, target_of
 from sesame.fc.targets import qualified
-from sesame.fc.v2016 import shapes_async
-from sesame.fc.v2016.routes.async_invocations import limit_of, query_of, target_of
 from sesame.model.invocation import Target
 
 

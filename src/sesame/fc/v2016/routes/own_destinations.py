@@ -10,7 +10,7 @@ from sesame.control.async_configs import AsyncConfigs
 from sesame.destinations.routes import Routes
 from sesame.fc import requests
 from sesame.fc.requests import Handler
-from sesame.fc.v2016 import shapes_async
+from sesame.fc.services import shapes_async
 
 
 class OwnDestinationRoutes:

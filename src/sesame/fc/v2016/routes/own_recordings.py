@@ -12,7 +12,7 @@ from sesame.fc import requests
 from sesame.fc.body import read_body
 from sesame.fc.replays import Replays
 from sesame.fc.requests import Handler
-from sesame.fc.v2016.inputs import RecordingConfigInput, ReplayInput
+from sesame.fc.services.inputs import RecordingConfigInput, ReplayInput
 from sesame.fc.v2016.shapes_recordings import Deleted, RecordingConfigAnswer
 from sesame.model import limits
 from sesame.model.errors import Missing

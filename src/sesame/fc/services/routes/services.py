@@ -1,32 +1,51 @@
-"""The operations on services and on what they are bound to (reference/api.md §3.1, §3.6).
+"""The operations on services (reference/api.md §3.1).
 
-Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer.
+Mounted by the versions with services; each reads its request, calls `control` and shapes the answer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
+import msgspec
 from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
 from sesame.control.control import Control
+from sesame.control.inputs import ServiceInput as NeutralServiceInput
 from sesame.fc import requests
 from sesame.fc.requests import Handler
-from sesame.fc.v2016 import shapes
-from sesame.fc.v2016.inputs import ServiceInput, VpcBindingInput
-from sesame.fc.v2016.shapes_account import Empty, VpcIds
+from sesame.fc.services import shapes
+from sesame.fc.services.inputs import ServiceInput
+from sesame.model.records import Record
 from sesame.model.service import Service
 
 _TAG_FILTER = "tag_"
 
 
+class SentService(Protocol):
+    """A body of CreateService and UpdateService."""
+
+    def neutral(self) -> NeutralServiceInput: ...
+
+
+class ServiceForm(msgspec.Struct, frozen=True):
+    """How a version spells a service: the struct of bodies, and what makes an answer of a record.
+
+    The answer is given the tags where they belong to it, and why logs do not get to their logstore.
+    """
+
+    taken: type[msgspec.Struct] = ServiceInput
+    answered: Callable[[Record, Mapping[str, str] | None, str], msgspec.Struct] = shapes.service
+
+
 class ServiceRoutes:
-    def __init__(self, control: Control, log_problem: Callable[[Service], str]) -> None:
+    def __init__(self, control: Control, log_problem: Callable[[Service], str], form: ServiceForm) -> None:
         """`log_problem` says why what functions of a service write does not get to its logstore, or ""."""
         self._log_problem = log_problem
+        self._form = form
         self._services = control.services
         self._tags = control.tags
-        self._bindings = control.vpc_bindings
 
     def handlers(self) -> dict[str, Handler]:
         return {
@@ -35,30 +54,27 @@ class ServiceRoutes:
             "GetService": self._get,
             "UpdateService": self._update,
             "DeleteService": self._delete,
-            "CreateVpcBinding": self._bind,
-            "DeleteVpcBinding": self._unbind,
-            "ListVpcBindings": self._list_bindings,
         }
 
     async def _create(self, request: Request) -> Response:
-        wanted = (await requests.body(request, ServiceInput)).neutral()
+        wanted = await self._sent(request)
         by = requests.requester(request)
         by.confirm(_internet(True if wanted.internet_access is UNSET else wanted.internet_access))
         record = await self._services.create(wanted, by=by)
-        return requests.answer(shapes.service(record), record)
+        return requests.answer(self._form.answered(record, None, ""), record)
 
     async def _get(self, request: Request) -> Response:
         record = await self._services.get(*requests.qualified_service(request))
-        return requests.answer(shapes.service(record, log_problem=self._log_problem(record.document)), record)
+        return requests.answer(self._form.answered(record, None, self._log_problem(record.document)), record)
 
     async def _update(self, request: Request) -> Response:
         service = requests.latest_service(request)
-        wanted = (await requests.body(request, ServiceInput)).neutral()
+        wanted = await self._sent(request)
         by = requests.requester(request)
         present = (await self._services.get(service)).document.internet_access
         by.confirm(_internet(present if wanted.internet_access is UNSET else wanted.internet_access))
         record = await self._services.update(service, wanted, requests.if_match(request), by=by)
-        return requests.answer(shapes.service(record), record)
+        return requests.answer(self._form.answered(record, None, ""), record)
 
     async def _delete(self, request: Request) -> Response:
         await self._services.delete(requests.latest_service(request), requests.if_match(request))
@@ -71,21 +87,12 @@ class ServiceRoutes:
             if key.startswith(_TAG_FILTER)
         }
         page = await self._services.list(requests.listing(request), wanted)
-        items = [shapes.service(record, self._tags.of(record.name)) for record in page.items]
+        items = [self._form.answered(record, self._tags.of(record.name), "") for record in page.items]
         return requests.page_answer("services", items, page)
 
-    async def _bind(self, request: Request) -> Response:
-        wanted = await requests.body(request, VpcBindingInput)
-        await self._bindings.create(requests.latest_service(request), wanted.vpc_id)
-        return requests.answer(Empty())
-
-    async def _unbind(self, request: Request) -> Response:
-        wanted = await requests.body(request, VpcBindingInput)
-        await self._bindings.delete(requests.latest_service(request), wanted.vpc_id)
-        return requests.answer(Empty())
-
-    async def _list_bindings(self, request: Request) -> Response:
-        return requests.answer(VpcIds(await self._bindings.list(requests.latest_service(request))))
+    async def _sent(self, request: Request) -> NeutralServiceInput:
+        sent: SentService = await requests.body(request, self._form.taken)  # type: ignore[assignment]
+        return sent.neutral()
 
 
 def _internet(allowed: bool) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The operations on tags (reference/api.md §3.6).
 
-Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer.
+Mounted by the versions with services; each reads its request, calls `control` and shapes the answer.
 """
 
 from starlette.requests import Request
@@ -8,15 +8,21 @@ from starlette.responses import Response
 
 from sesame.control.tags import ServiceTags, service_of
 from sesame.fc import requests
-from sesame.fc.requests import REQUEST_ID, Handler
-from sesame.fc.v2016.inputs import TagInput, UntagInput
-from sesame.fc.v2016.shapes_account import RequestAnswer, TaggedResource, TagsAnswer
+from sesame.fc.requests import REQUEST_ID, Done, Handler
+from sesame.fc.services.inputs import TagInput, UntagInput
+from sesame.fc.services.shapes_account import RequestAnswer, TaggedResource, TagsAnswer
 from sesame.model.arn import Arns
 
 
+def _with_request_id(request: Request) -> Response:
+    return requests.answer(RequestAnswer(request_id=request.scope[REQUEST_ID]))
+
+
 class TagRoutes:
-    def __init__(self, tags: ServiceTags, arns: Arns) -> None:
+    def __init__(self, tags: ServiceTags, arns: Arns, done: Done = _with_request_id) -> None:
+        """`done` answers a change, of which there is nothing to tell."""
         self._tags = tags
+        self._done = done
         self._arns = arns
 
     def handlers(self) -> dict[str, Handler]:
@@ -31,13 +37,13 @@ class TagRoutes:
         sent = (await requests.body(request, TagInput)).neutral()
         self._require(request, "fc:TagResource", sent.resource_arn)
         await self._tags.tag(sent)
-        return requests.answer(RequestAnswer(request_id=request.scope[REQUEST_ID]))
+        return self._done(request)
 
     async def _untag(self, request: Request) -> Response:
         sent = (await requests.body(request, UntagInput)).neutral()
         self._require(request, "fc:UntagResource", sent.resource_arn)
         await self._tags.untag(sent)
-        return requests.answer(RequestAnswer(request_id=request.scope[REQUEST_ID]))
+        return self._done(request)
 
     async def _get(self, request: Request) -> Response:
         resource_arn = request.query_params.get("resourceArn", "")

@@ -1,13 +1,19 @@
-"""Words what went wrong as the API of 2016-08-15 does: its codes, texts and statuses (reference/api.md §1.3).
+"""Words what went wrong as the API does: its codes, texts and statuses (reference/api.md §1.3).
 
-Called by `fc.errors` for every refusal that comes from below the endpoints.
+Called by `fc.errors` for every refusal that comes from below the endpoints. The tables are those of the versions with
+services; a version that words something otherwise has `Words` of its own.
 """
+
+from collections.abc import Mapping
 
 from sesame.fc.refusals import ApiError
 from sesame.model import errors, records
 
+Row = tuple[str, str]
+"""A code and a text."""
+
 # Names of resources in texts; the first place is the resource's own, the others are its parents', outermost first.
-_NOT_FOUND = {
+NOT_FOUND: Mapping[str, Row] = {
     records.SERVICE: ("ServiceNotFound", "service '{0}' does not exist"),
     records.FUNCTION: ("FunctionNotFound", "function '{0}' does not exist in service '{1}'"),
     records.VERSION: ("VersionNotFound", "version '{0}' of service '{1}' does not exist"),
@@ -46,7 +52,7 @@ _NOT_FOUND = {
     errors.OBJECT: ("ObjectNotFound", "OSS object '{0}' does not exist in bucket '{1}'"),
     errors.UPLOAD: ("UploadNotFound", "upload '{0}' to bucket '{1}' does not exist"),
 }
-_ALREADY_EXISTS = {
+ALREADY_EXISTS: Mapping[str, Row] = {
     records.SERVICE: ("ServiceAlreadyExists", "service '{0}' already exists"),
     records.FUNCTION: ("FunctionAlreadyExists", "function '{0}' already exists in service '{1}'"),
     records.ALIAS: ("AliasAlreadyExists", "alias {0} of service {1} already exists"),
@@ -66,7 +72,7 @@ _ALREADY_EXISTS = {
     records.BUCKET: ("BucketAlreadyExists", "OSS bucket '{0}' already exists"),
     errors.OBJECT: ("ObjectAlreadyExists", "OSS object '{0}' already exists in bucket '{1}'"),
 }
-_NOT_EMPTY = {
+NOT_EMPTY: Mapping[str, Row] = {
     records.SERVICE: ("ServiceNotEmpty", "service '{0}' has {1}"),
     records.FUNCTION: ("FunctionNotEmpty", "function '{0}' has active {1}"),
     records.BUCKET: ("BucketNotEmpty", "OSS bucket '{0}' has {1}"),
@@ -101,39 +107,56 @@ _MALFORMED = {
 }
 
 
-def worded(error: errors.CallerError) -> ApiError:
-    """The refusal in this API's words; what has been worded already stays as it is."""
-    match error:
-        case ApiError():
-            return error
-        case errors.NotFound():
-            return _of(404, _NOT_FOUND[error.kind], error.name, *error.parent)
-        case errors.AlreadyExists():
-            return _of(409, _ALREADY_EXISTS[error.kind], error.name, *error.parent)
-        case errors.NotEmpty():
-            return _of(409, _NOT_EMPTY[error.kind], error.name, error.held)
-        case errors.Unchanged():
-            text = f"{error.kind} '{error.name}' has not changed since version '{error.version}': nothing to publish"
-            return ApiError(400, "VersionPublishError", text)
-        case errors.PreconditionFailed():
-            return ApiError(412, "PreconditionFailed", "the resource being modified has been changed")
-        case errors.Forbidden():
-            return ApiError(403, "AccessDenied", str(error))
-        case errors.Disabled():
-            return ApiError(403, "FunctionInvocationDisabled", str(error))
-        case errors.Overlapping():
-            return ApiError(400, "OSSInvalidRequest", _OVERLAPPING.format(error.bucket, error.other))
-        case errors.Recursive():
-            return ApiError(400, "RecursionLimitExceeded", str(error))
-        case errors.NotStarted(problem=errors.StartProblem() as problem):
-            code, text = _NOT_STARTED[problem]
-            return ApiError(412, code, text.format(error))
-        case errors.NotStarted():
-            return ApiError(412, "FunctionNotStarted", f"The function cannot be started. {error}")
-        case errors.Exhausted():
-            return ApiError(429, "ResourceExhausted", str(error))
-        case _:
-            return ApiError(400, "InvalidArgument", _rejection(error))
+class Words:
+    """How a version words what is missing, in the way, or held by something else: rows by the kind of record."""
+
+    def __init__(
+        self,
+        not_found: Mapping[str, Row] = NOT_FOUND,
+        already_exists: Mapping[str, Row] = ALREADY_EXISTS,
+        not_empty: Mapping[str, Row] = NOT_EMPTY,
+    ) -> None:
+        self._not_found = not_found
+        self._already_exists = already_exists
+        self._not_empty = not_empty
+
+    def __call__(self, error: errors.CallerError) -> ApiError:
+        """The refusal in this version's words; what has been worded already stays as it is."""
+        match error:
+            case ApiError():
+                return error
+            case errors.NotFound():
+                return _of(404, self._not_found[error.kind], error.name, *error.parent)
+            case errors.AlreadyExists():
+                return _of(409, self._already_exists[error.kind], error.name, *error.parent)
+            case errors.NotEmpty():
+                return _of(409, self._not_empty[error.kind], error.name, error.held)
+            case errors.Unchanged():
+                since = f"has not changed since version '{error.version}'"
+                text = f"{error.kind} '{error.name}' {since}: nothing to publish"
+                return ApiError(400, "VersionPublishError", text)
+            case errors.PreconditionFailed():
+                return ApiError(412, "PreconditionFailed", "the resource being modified has been changed")
+            case errors.Forbidden():
+                return ApiError(403, "AccessDenied", str(error))
+            case errors.Disabled():
+                return ApiError(403, "FunctionInvocationDisabled", str(error))
+            case errors.Overlapping():
+                return ApiError(400, "OSSInvalidRequest", _OVERLAPPING.format(error.bucket, error.other))
+            case errors.Recursive():
+                return ApiError(400, "RecursionLimitExceeded", str(error))
+            case errors.NotStarted(problem=errors.StartProblem() as problem):
+                code, text = _NOT_STARTED[problem]
+                return ApiError(412, code, text.format(error))
+            case errors.NotStarted():
+                return ApiError(412, "FunctionNotStarted", f"The function cannot be started. {error}")
+            case errors.Exhausted():
+                return ApiError(429, "ResourceExhausted", str(error))
+            case _:
+                return ApiError(400, "InvalidArgument", _rejection(error))
+
+
+worded = Words()
 
 
 def _of(status: int, row: tuple[str, str], *names: str) -> ApiError:

@@ -1,4 +1,4 @@
-"""The bodies that the API of 2016-08-15 takes, and the OpenAPI document describes.
+"""The bodies that the API versions with services take, and their descriptions show.
 
 Decoded by `fc.wire_json`, which matches keys in any case and drops null; `neutral` makes of each what `control` takes.
 """

@@ -1,6 +1,6 @@
 """The operations on versions and aliases (reference/api.md §3.4).
 
-Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer.
+Mounted by the versions with services; each reads its request, calls `control` and shapes the answer.
 """
 
 from starlette.requests import Request
@@ -10,8 +10,8 @@ from sesame.control.control import Control
 from sesame.control.versions import BACKWARD
 from sesame.fc import requests
 from sesame.fc.requests import Handler
-from sesame.fc.v2016 import shapes
-from sesame.fc.v2016.inputs import AliasInput, PublishInput
+from sesame.fc.services import shapes
+from sesame.fc.services.inputs import AliasInput, PublishInput
 
 _UNCHANGED_IS_FINE = "x-fc-ignore-version-publish-error"
 

@@ -1,6 +1,6 @@
 """The operations on custom domains (reference/api.md §3.6).
 
-Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer.
+Mounted by the versions with services; each reads its request, calls `control` and shapes the answer.
 """
 
 from starlette.requests import Request
@@ -9,15 +9,16 @@ from starlette.responses import Response
 from sesame.control.domains import Domains
 from sesame.fc import requests
 from sesame.fc.requests import Handler
-from sesame.fc.v2016 import shapes_account
-from sesame.fc.v2016.inputs import CustomDomainInput
+from sesame.fc.services import shapes_account
+from sesame.fc.services.inputs import CustomDomainInput
 from sesame.model.records import Record
 
 
 class DomainRoutes:
-    def __init__(self, domains: Domains, account_id: str) -> None:
+    def __init__(self, domains: Domains, account_id: str, api_version: str) -> None:
         self._domains = domains
         self._account_id = account_id
+        self._api_version = api_version
 
     def handlers(self) -> dict[str, Handler]:
         return {
@@ -34,7 +35,7 @@ class DomainRoutes:
 
     async def _list(self, request: Request) -> Response:
         page = await self._domains.list(requests.listing(request))
-        items = [shapes_account.domain(record, self._account_id) for record in page.items]
+        items = [shapes_account.domain(record, self._account_id, self._api_version) for record in page.items]
         return requests.page_answer("customDomains", items, page)
 
     async def _get(self, request: Request) -> Response:
@@ -52,4 +53,4 @@ class DomainRoutes:
         return requests.no_content()
 
     def _answer(self, record: Record) -> Response:
-        return requests.answer(shapes_account.domain(record, self._account_id), record)
+        return requests.answer(shapes_account.domain(record, self._account_id, self._api_version), record)

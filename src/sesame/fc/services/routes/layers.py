@@ -1,26 +1,36 @@
 """The operations on layers (reference/api.md §3.6).
 
-Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer.
+Mounted by the versions with services; each reads its request, calls `control` and shapes the answer.
 """
 
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from sesame.control.layers import Layers
 from sesame.fc import requests
 from sesame.fc.links import CodeLinks
-from sesame.fc.requests import Handler
-from sesame.fc.v2016 import shapes_account
-from sesame.fc.v2016.inputs import LayerInput
-from sesame.fc.v2016.shapes_account import Empty, LayerAnswer
+from sesame.fc.requests import Done, Handler
+from sesame.fc.services import shapes_account
+from sesame.fc.services.inputs import LayerInput
+from sesame.fc.services.shapes_account import Empty, LayerAnswer
 from sesame.model.arn import Arns
 from sesame.model.records import Record
 
 
+class LayerForm(msgspec.Struct, frozen=True):
+    """How a version answers what makes a version of a layer, and what shares a layer."""
+
+    created: Callable[[LayerAnswer], msgspec.Struct] = lambda answer: answer
+    shared: Done = lambda _request: requests.answer(Empty())
+
+
 class LayerRoutes:
-    def __init__(self, layers: Layers, links: CodeLinks, arns: Arns) -> None:
+    def __init__(self, layers: Layers, links: CodeLinks, arns: Arns, form: LayerForm) -> None:
+        self._form = form
         self._layers = layers
         self._links = links
         self._arns = arns
@@ -40,7 +50,7 @@ class LayerRoutes:
         layer = requests.name(request, "layer")
         sent = (await requests.body(request, LayerInput)).neutral()
         record = await self._layers.create_version(layer, sent, by=requests.requester(request))
-        return requests.answer(self._shape(request, record), record)
+        return requests.answer(self._form.created(self._shape(request, record)), record)
 
     async def _list_versions(self, request: Request) -> Response:
         """Here the token is a number of its own name."""
@@ -77,7 +87,7 @@ class LayerRoutes:
     async def _share(self, request: Request) -> Response:
         public = requests.flag(request, "public") or requests.flag(request, "isPublic")
         await self._layers.share(requests.name(request, "layer"), public=public)
-        return requests.answer(Empty())
+        return self._form.shared(request)
 
     def _shape(self, request: Request, record: Record) -> LayerAnswer:
         location = self._links.url(requests.base(request), record.document.package)

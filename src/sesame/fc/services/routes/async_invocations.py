@@ -1,6 +1,6 @@
 """The operations on stateful asynchronous invocations (reference/api.md §3.6).
 
-Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer.
+Mounted by the versions with services; each reads its request, calls `control` and shapes the answer.
 """
 
 from starlette.requests import Request
@@ -11,7 +11,7 @@ from sesame.control.async_invocations import AsyncInvocations
 from sesame.fc import requests
 from sesame.fc.refusals import InvalidArgument
 from sesame.fc.requests import Handler
-from sesame.fc.v2016 import shapes_async
+from sesame.fc.services import shapes_async
 from sesame.model import limits
 from sesame.model.async_invocation import AsyncQuery, State
 from sesame.model.invocation import Target

@@ -1,8 +1,11 @@
 """The operations on functions and their code (reference/api.md §3.2).
 
-Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer.
+Mounted by the versions with services; each reads its request, calls `control` and shapes the answer.
 """
 
+from collections.abc import Callable
+
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -11,12 +14,20 @@ from sesame.control.inputs import FunctionInput as NeutralFunctionInput
 from sesame.fc import requests
 from sesame.fc.links import CodeLinks
 from sesame.fc.requests import Handler
-from sesame.fc.v2016 import shapes
-from sesame.fc.v2016.inputs import FunctionInput
+from sesame.fc.services import shapes
+from sesame.fc.services.inputs import FunctionInput
+from sesame.model.records import Record
 
 
 class FunctionRoutes:
-    def __init__(self, functions: Functions, links: CodeLinks) -> None:
+    def __init__(
+        self,
+        functions: Functions,
+        links: CodeLinks,
+        answered: Callable[[Record], msgspec.Struct] = shapes.function,
+    ) -> None:
+        """`answered` makes an answer of the version of a record."""
+        self._answered = answered
         self._functions = functions
         self._links = links
 
@@ -34,19 +45,19 @@ class FunctionRoutes:
         record = await self._functions.create(
             requests.latest_service(request), await _input(request), by=requests.requester(request)
         )
-        return requests.answer(shapes.function(record), record)
+        return requests.answer(self._answered(record), record)
 
     async def _get(self, request: Request) -> Response:
         service, qualifier = requests.qualified_service(request)
         record = await self._functions.get(service, requests.name(request, "function"), qualifier)
-        return requests.answer(shapes.function(record), record)
+        return requests.answer(self._answered(record), record)
 
     async def _update(self, request: Request) -> Response:
         service, function = requests.latest_service(request), requests.name(request, "function")
         record = await self._functions.update(
             service, function, await _input(request), requests.if_match(request), by=requests.requester(request)
         )
-        return requests.answer(shapes.function(record), record)
+        return requests.answer(self._answered(record), record)
 
     async def _delete(self, request: Request) -> Response:
         service, function = requests.latest_service(request), requests.name(request, "function")
@@ -56,7 +67,7 @@ class FunctionRoutes:
     async def _list(self, request: Request) -> Response:
         service, qualifier = requests.qualified_service(request)
         page = await self._functions.list(service, requests.listing(request), qualifier)
-        return requests.page_answer("functions", [shapes.function(record) for record in page.items], page)
+        return requests.page_answer("functions", [self._answered(record) for record in page.items], page)
 
     async def _code(self, request: Request) -> Response:
         """GetFunctionCode: the checksum, and a link that needs no signature for a while."""

@@ -1,6 +1,6 @@
 """The operations on running instances (reference/api.md §3.6).
 
-Mounted by `fc.app`; reads what the engine has running.
+Mounted by the versions with services; reads what the engine has running.
 """
 
 from starlette.requests import Request
@@ -12,7 +12,7 @@ from sesame.fc.exec.endpoint import NOT_A_WEBSOCKET
 from sesame.fc.instances import Instances
 from sesame.fc.refusals import InvalidArgument
 from sesame.fc.requests import Handler
-from sesame.fc.v2016.shapes_account import InstanceAnswer
+from sesame.fc.services.shapes_account import InstanceAnswer
 from sesame.model import limits
 
 LIMIT_MAX = 1000
@@ -31,7 +31,7 @@ class InstanceRoutes:
         function = requests.name(request, "function")
         running = await self._instances.of(service, qualifier, function)
         found = {name: instance.version_id for name, instance in running.items()}
-        wanted = request.query_params.getlist("instanceIds")
+        wanted = requests.repeated(request, "instanceIds")
         start = request.query_params.get("nextToken", "")
         names = sorted(name for name in found if name >= start and (not wanted or name in wanted))
         limit = requests.number(request, "limit", f"1 to {LIMIT_MAX}") or limits.LIST_LIMIT_DEFAULT

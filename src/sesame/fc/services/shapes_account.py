@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from sesame.control.account import AccountSettings
 from sesame.engine.interface import Provisioned
-from sesame.fc.v2016.shapes import time, times
+from sesame.fc.services.shapes import time, times
 from sesame.model.arn import Arns
 from sesame.model.configs import (
     AsyncConfig,
@@ -23,8 +23,6 @@ from sesame.model.configs import (
 from sesame.model.domain import CustomDomain, RouteConfig, TlsConfig
 from sesame.model.layer import LayerVersion
 from sesame.model.records import Record
-
-API_VERSION = "2016-08-15"
 
 
 class Empty(msgspec.Struct, frozen=True):
@@ -160,14 +158,14 @@ class ReservedCapacity(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     is_refunded: str
 
 
-def domain(record: Record, account_id: str) -> DomainAnswer:
+def domain(record: Record, account_id: str, api_version: str) -> DomainAnswer:
     document: CustomDomain = record.document
     cert = document.cert_config
     return DomainAnswer(
         domain_name=document.domain_name,
         account_id=account_id,
         protocol=document.protocol,
-        api_version=API_VERSION,
+        api_version=api_version,
         route_config=document.route_config,
         cert_config=None if cert is None else CertificateAnswer(cert.cert_name, cert.certificate),
         tls_config=document.tls_config,

@@ -1,6 +1,7 @@
 """The operations on settings of functions: asynchronous calls, provisioned and on-demand instances.
 
-Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer (reference/api.md §3.6).
+Mounted by the versions with services; each reads its request, calls `control` and shapes the answer
+(reference/api.md §3.6).
 """
 
 from starlette.requests import Request
@@ -11,8 +12,8 @@ from sesame.control.on_demand_configs import resource_of
 from sesame.engine.interface import Engine
 from sesame.fc import requests
 from sesame.fc.requests import Handler
-from sesame.fc.v2016 import shapes_account
-from sesame.fc.v2016.inputs import AsyncConfigInput, OnDemandInput, ProvisionInput
+from sesame.fc.services import shapes_account
+from sesame.fc.services.inputs import AsyncConfigInput, OnDemandInput, ProvisionInput
 from sesame.identity.authorization import Requester
 from sesame.model.arn import Arns, parse_function_arn
 from sesame.model.configs import DestinationConfig, ProvisionConfig

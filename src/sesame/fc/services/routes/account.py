@@ -1,6 +1,6 @@
 """The operations on the account as a whole, and on what it cannot have here (reference/api.md §3.2, §3.6).
 
-Mounted by `fc.app`; each reads its request and shapes the answer.
+Mounted by the versions with services; each reads its request and shapes the answer.
 """
 
 from starlette.requests import Request
@@ -14,9 +14,9 @@ from sesame.control.listing import limit_of
 from sesame.fc import requests
 from sesame.fc.refusals import ApiError
 from sesame.fc.requests import Handler
-from sesame.fc.v2016 import shapes_account
-from sesame.fc.v2016.shapes import time
-from sesame.fc.v2016.shapes_account import BucketTokenAnswer, TokenCredentials
+from sesame.fc.services import shapes_account
+from sesame.fc.services.shapes import time
+from sesame.fc.services.shapes_account import BucketTokenAnswer, TokenCredentials
 from sesame.model import limits
 from sesame.model.arn import Arns
 
