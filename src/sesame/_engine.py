@@ -25,6 +25,7 @@ from sesame.engine.running import EngineDependencies, LocalEngine
 from sesame.engine.trials import LocalTrials
 from sesame.model import limits
 from sesame.model.clocks import Clocks
+from sesame.sandbox.disk_reserve import DiskReserve
 from sesame.sandbox.drivers import compiler_on
 from sesame.sandbox.launch import PackagedLauncher
 from sesame.sandbox.volumes import NasVolumes
@@ -77,6 +78,7 @@ def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> Eng
         recursion_limit=settings.recursion_limit,
         observer=needs.observer,
         debuggable=needs.debuggable,
+        shortage=DiskReserve(needs.nas.parent).shortage,
         around_calls=None if needs.tracers is None else needs.tracers.around_calls,
     )
     engine = LocalEngine(given)
@@ -105,4 +107,5 @@ def caps(settings: Settings) -> Caps:
         memory_mb=settings.max_memory_mb or max(int(host_mb * HOST_MEMORY_SHARE), limits.MEMORY_MB_MIN),
         starts_at_once=max(os.cpu_count() or 1, STARTS_AT_ONCE_MIN),
         keep_alive_s=settings.keep_alive_s,
+        disk_mb=settings.max_disk_mb,
     )

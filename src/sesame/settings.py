@@ -204,6 +204,10 @@ class Settings(msgspec.Struct, frozen=True):
         int | None,
         _meta("Most memory of all instances together, in MB.", shown_default="three quarters of the host's"),
     ] = None
+    max_disk_mb: Annotated[
+        int | None,
+        _meta("Most MB of `/tmp` of all instances together, by their sizes.", shown_default="what the disk has"),
+    ] = None
     log_retention_days: Annotated[
         float, _meta("Days for which what functions write is kept; 0 keeps nothing and removes what was kept.")
     ] = 7.0
@@ -379,20 +383,14 @@ def _check(settings: Settings) -> None:
         raise ConfigurationError(f"keep_alive_s is {settings.keep_alive_s}; expected more than 0")
     if settings.max_instances < 1:
         raise ConfigurationError(f"max_instances is {settings.max_instances}; expected at least 1")
-    least: tuple[tuple[str, float], ...] = (
-        ("drain_s", 0),
-        ("log_retention_days", 0),
-        ("async_retention_days", 0),
-        ("dead_letter_retention_days", 0),
-        ("dead_letters_max", 0),
-        ("record_retention_days", 0),
-        ("record_max_mb", 1),
-        ("recursion_limit", 0),
-        ("log_max_mb", LOG_MAX_MB_MIN),
-        ("log_bytes_per_call", LOG_BYTES_PER_CALL_MIN),
-    )
-    for name, minimum in least:
+    least: dict[str, float] = {
+        "drain_s": 0, "log_retention_days": 0, "async_retention_days": 0, "dead_letter_retention_days": 0,
+        "dead_letters_max": 0, "record_retention_days": 0, "record_max_mb": 1, "recursion_limit": 0,
+        "log_max_mb": LOG_MAX_MB_MIN, "log_bytes_per_call": LOG_BYTES_PER_CALL_MIN,
+    }  # fmt: skip
+    for name, minimum in least.items():
         if not getattr(settings, name) >= minimum:
             raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected at least {minimum}")
-    if settings.max_memory_mb is not None and settings.max_memory_mb < limits.MEMORY_MB_MIN:
-        raise ConfigurationError(f"max_memory_mb is {settings.max_memory_mb}; expected at least {limits.MEMORY_MB_MIN}")
+    for name, minimum in (("max_memory_mb", limits.MEMORY_MB_MIN), ("max_disk_mb", limits.DISK_MB_CHOICES[0])):
+        if (value := getattr(settings, name)) is not None and value < minimum:
+            raise ConfigurationError(f"{name} is {value}; expected at least {minimum}")

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +47,33 @@ def test_more_than_the_available_memory_cannot_be_taken(engine: Engine) -> None:
         capacity.take(make(engine, f"c-{number}", State.BUSY))
     with pytest.raises(AssertionError, match="more memory"):
         capacity.take(make(engine, "c-4", State.BUSY))
+
+
+def test_the_sum_of_disks_is_bounded_as_that_of_memory_is(engine: Engine) -> None:
+    snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
+    bounded = msgspec.structs.replace(CAPS, instances_per_function=9, memory_mb=4096, disk_mb=1024)
+    for state, other in ((State.IDLE, State.BUSY), (State.BUSY, State.BUSY)):
+        capacity = Capacity(bounded)
+        capacity.take(make(engine, "c-0", state))
+        assert capacity.require(snapshot) == []
+        capacity.take(make(engine, "c-1", other))
+        if state is State.IDLE:
+            leaving = capacity.require(snapshot)
+            assert leaving is not None
+            assert [instance.instance_id for instance in leaving] == ["c-0"]
+        else:
+            with pytest.raises(Exhausted, match=r"disk .* \(1024 of 1024 MB taken, 512 MB asked for\)"):
+                capacity.require(snapshot)
+
+
+def test_nothing_starts_while_something_is_short(engine: Engine) -> None:
+    snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
+    short = ["the disk is full"]
+    capacity = Capacity(CAPS, lambda: short[0])
+    with pytest.raises(Exhausted, match="the disk is full"):
+        capacity.require(snapshot)
+    short[0] = ""
+    assert capacity.require(snapshot) == []
 
 
 def test_idle_instances_are_evicted_ending_ones_awaited_and_busy_ones_refuse(engine: Engine) -> None:

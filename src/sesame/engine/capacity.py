@@ -6,7 +6,7 @@ itself.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from sesame.engine.instance import Instance, State
@@ -18,8 +18,10 @@ from sesame.model.snapshot import Snapshot
 class Capacity:
     """Counts every instance from its admission until nothing of it is left. Their memory never exceeds the cap."""
 
-    def __init__(self, caps: Caps) -> None:
+    def __init__(self, caps: Caps, shortage: Callable[[], str] = lambda: "") -> None:
+        """`shortage` says why no instance may be added, whatever the caps are; "" where one may."""
         self._caps = caps
+        self._shortage = shortage
         self._admitted: dict[str, Instance] = {}
         self._memory_mb = 0
 
@@ -36,8 +38,10 @@ class Capacity:
     def require(self, snapshot: Snapshot, *, provisioned: bool = False) -> list[Instance] | None:
         """The idle instances that must be evicted first; None when the caller must wait for one that is ending.
 
-        Raises `Exhausted` that names the cap that is reached.
+        Raises `Exhausted` that names the cap that is reached, or the shortage.
         """
+        if shortage := self._shortage():
+            raise Exhausted(shortage)
         instances = self.instances()
         found = victims(instances, snapshot, self._caps, self._memory_mb, provisioned=provisioned)
         if not isinstance(found, str):

@@ -32,8 +32,9 @@ BACKOFF_MAX_S = 60.0
 
 
 class Caps(msgspec.Struct, frozen=True):
-    """The bounds of one engine. `memory_mb` bounds the sum of the memory sizes of all instances.
+    """The bounds of one engine. `memory_mb` and `disk_mb` bound the sums of what all instances may hold.
 
+    `disk_mb` is of the sizes of /tmp; None does not bound it.
     An instance that has been idle for `freeze_after_s` does not run until its next call.
     """
 
@@ -42,6 +43,7 @@ class Caps(msgspec.Struct, frozen=True):
     starts_at_once: int
     keep_alive_s: float
     freeze_after_s: float = 1.0
+    disk_mb: int | None = None
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -85,14 +87,20 @@ def victims(
             if not replaceable:
                 return _limit_reached(snapshot, cap)
             leaving.append(replaceable[0])
-    short_mb = used_mb + memory_mb - caps.memory_mb - sum(_memory_mb(i) for i in leaving)
+    used_disk_mb = sum(map(_disk_mb, instances)) if caps.disk_mb is not None else 0
+    disk_mb = snapshot.limits.disk_mb
+    short_mb = used_mb + memory_mb - caps.memory_mb - sum(map(_memory_mb, leaving))
+    short_disk_mb = 0 if caps.disk_mb is None else used_disk_mb + disk_mb - caps.disk_mb - sum(map(_disk_mb, leaving))
     for instance in _longest_idle(i for i in instances if i not in leaving):
-        if short_mb <= 0:
+        if short_mb <= 0 and short_disk_mb <= 0:
             break
         leaving.append(instance)
         short_mb -= _memory_mb(instance)
+        short_disk_mb -= _disk_mb(instance)
     if short_mb > 0:
         return _memory_used_up(used_mb, memory_mb, caps)
+    if short_disk_mb > 0:
+        return f"the disk for instances is used up ({used_disk_mb} of {caps.disk_mb} MB taken, {disk_mb} MB asked for)"
     return leaving
 
 
@@ -174,6 +182,10 @@ def _function(snapshot: Snapshot) -> tuple[str, str]:
 
 def _memory_mb(instance: Instance) -> int:
     return instance.snapshot.limits.memory_mb
+
+
+def _disk_mb(instance: Instance) -> int:
+    return instance.snapshot.limits.disk_mb
 
 
 def _limit_reached(snapshot: Snapshot, cap: int) -> str:

@@ -46,7 +46,7 @@ class Pool:
     def __init__(self, given: PoolDependencies) -> None:
         self.counts = Counts()
         self._given = given
-        self._capacity = Capacity(given.caps)
+        self._capacity = Capacity(given.caps, given.shortage)
         self._start_slots = StartSlots(given.caps.starts_at_once)
         self._startup = Startup(given.launcher, given.clocks, given.credentials, given.account_id, given.region)
         self._idle = IdleInstances()

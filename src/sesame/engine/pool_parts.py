@@ -3,6 +3,8 @@
 Used by `engine.pool`, and by those who build one or read its counts.
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from sesame.engine.environment import CredentialsOf
@@ -23,6 +25,7 @@ class PoolDependencies(msgspec.Struct, frozen=True):
     account_id: str
     region: str
     hooks: Hooks
+    shortage: Callable[[], str]
     credentials: CredentialsOf
 
 

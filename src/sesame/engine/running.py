@@ -34,8 +34,8 @@ from sesame.sandbox.interface import SandboxLauncher
 class EngineDependencies(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine is built from. Account and region are what functions find in their context.
 
-    Functions can be debugged only where the engine was built `debuggable`. `around_calls` is given `Engine.invoke` and
-    gives what is called in its place.
+    `shortage` is `engine.capacity`'s. Functions can be debugged only where the engine was built `debuggable`.
+    `around_calls` is given `Engine.invoke` and gives what is called in its place.
     """
 
     launcher: SandboxLauncher
@@ -50,6 +50,7 @@ class EngineDependencies(msgspec.Struct, frozen=True, kw_only=True):
     observer: Observer = Observer()
     debuggable: bool = False
     around_calls: Callable[[Invoke], Invoke] | None = None
+    shortage: Callable[[], str] = lambda: ""
 
 
 class LocalEngine:
@@ -72,6 +73,7 @@ class LocalEngine:
                 account_id=given.account_id,
                 region=given.region,
                 hooks=Hooks(given.clocks, given.credentials),
+                shortage=given.shortage,
                 credentials=given.credentials,
             )
         )

@@ -22,6 +22,7 @@ from sesame.model.clocks import SYSTEM_CLOCKS
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.cgroups import teardown as cgroups_end
 from sesame.sandbox.cgroups.groups import Cgroups
+from sesame.sandbox.disk_reserve import DISK_RESERVE_MB, DiskReserve
 from sesame.sandbox.interface import (
     Enforcement,
     KillReason,
@@ -49,6 +50,10 @@ from sesame.sandbox.memory import MEMORY_WATCH_S
 # What an interpreter that is missing, may not be run, is no program or ends at once has the host see.
 NOT_RUNNABLE = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.EPIPE, errno.ECONNRESET})
 
+DISK_WATCH_S = 0.25
+# How long the kernel may take to free what an ended instance held, and how much is worth an instance.
+DISK_FREED_S, WORTHWHILE_MB = 2.0, 32
+
 
 class JailOptions(msgspec.Struct, frozen=True):
     """`runtimes` get their zygote at `open`, others at their first instance.
@@ -65,6 +70,7 @@ class JailOptions(msgspec.Struct, frozen=True):
     version_1_freezer: bool = False
     file_descriptors: int = FILE_DESCRIPTORS
     without: frozenset[str] = frozenset()
+    disk_reserve_mb: int = DISK_RESERVE_MB
     probe: Callable[[], Isolation] = probe
 
 
@@ -135,6 +141,8 @@ class JailDriver:
         await self._resource_pool.open()
         if self._cgroups is None or "memory" not in self._cgroups.controllers:
             self._background.keep("watching instances", self._watch_instances)
+        if self._disks is not None:
+            self._background.keep("watching the disk", self._watch_disk)
         for runtime in options.runtimes:
             # A failure is reported to the first call that needs this runtime.
             with contextlib.suppress(SandboxStartFailed):
@@ -238,6 +246,17 @@ class JailDriver:
                 await asyncio.sleep(MEMORY_WATCH_S)
                 for sandbox in list(self._sandboxes):
                     await sandbox.check_limits(executor)
+
+    async def _watch_disk(self) -> None:
+        """POLICY: while the reserve is reached, the instance whose /tmp holds most goes, one after the other."""
+        reserve = DiskReserve(self._state, self._options.disk_reserve_mb)
+        while True:
+            await asyncio.sleep(DISK_WATCH_S)
+            if shortage := reserve.shortage():
+                largest = max(self._sandboxes, key=JailSandbox.disk_used_mb, default=None)
+                if largest is not None and largest.disk_used_mb() >= WORTHWHILE_MB:
+                    largest.end_for_disk(shortage)
+                    await asyncio.sleep(DISK_FREED_S)
 
     @staticmethod
     def _start_watchdog(cgroups: Cgroups) -> subprocess.Popen[bytes]:

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from sesame.model.command import Command
@@ -18,6 +19,7 @@ from sesame.sandbox import stack_dump, usage
 from sesame.sandbox.addresses import CODE_ROOT, LAYER_ROOT
 from sesame.sandbox.cgroups.groups import Limits
 from sesame.sandbox.deaths import line_of
+from sesame.sandbox.disk_reserve import used_mb
 from sesame.sandbox.exec_streams import CommandExecution
 from sesame.sandbox.interface import Call, Death, KillReason, OnDeath, Reply, SandboxDied, SandboxSpec
 from sesame.sandbox.jail import mounts as jail_mounts
@@ -216,6 +218,13 @@ class JailSandbox:
             await self._watch.keep_stopped(executor)
         elif overrun := await self._watch.overrun(executor):
             self._life.lost(overrun)
+
+    def disk_used_mb(self) -> float:
+        """What its /tmp holds, where that is an image; 0 when it is ending."""
+        return used_mb(Path(f"/proc/{self.init_pid}/root/tmp")) if self.init_pid and self._life.living else 0.0
+
+    def end_for_disk(self, shortage: str) -> None:
+        self._life.lost(SandboxDied(Death.DISK, f"{self.disk_used_mb():.0f} MB in /tmp; {shortage}"))
 
     def _order(self, zygote: ZygoteClient, fds: list[int], closing: contextlib.ExitStack) -> dict[str, Any]:
         """The message that makes a prewarmed sandbox this function's instance.

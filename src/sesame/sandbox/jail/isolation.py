@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from sesame.sandbox.disk_reserve import DISK_RESERVE_MB
 from sesame.sandbox.interface import Enforcement
 from sesame.sandbox.jail import mounts as jail_mounts
 from sesame.sandbox.memory import MEMORY_WATCH_S
@@ -73,6 +74,7 @@ def enforcement(held: Findings) -> tuple[Enforcement, ...]:
         Enforcement("own view of the file system", True, "a mount namespace; its root holds the runtime only"),
         Enforcement("read-only code and layers", True, "read-only mounts at /code and /opt"),
         Enforcement("own /tmp", True, "an ext4 image of its size" if held.disk_image else "a tmpfs of its size"),
+        Enforcement("the disk's reserve", held.disk_image, _reserve(held)),
         Enforcement("/tmp is not charged to memory", held.disk_image or not memory, _tmp(held)),
         Enforcement(
             "own user", root, "a user id from 10000 up" if root else "shown as 10000, but Sesame's own to the host"
@@ -94,6 +96,12 @@ def enforcement(held: Findings) -> tuple[Enforcement, ...]:
         Enforcement("freezing while idle", True, held.freezer or "SIGSTOP to every process"),
         Enforcement("own network", False, "the host's: functions reach Sesame on 127.0.0.1, and all else there"),
     )  # fmt: skip
+
+
+def _reserve(held: Findings) -> str:
+    if held.disk_image:
+        return f"at less than {DISK_RESERVE_MB} MB left nothing starts, and the largest /tmp ends"
+    return "nothing starts without it; each /tmp is a tmpfs, and takes the host's memory"
 
 
 def _tmp(held: Findings) -> str:

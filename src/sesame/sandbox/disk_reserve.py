@@ -1,0 +1,40 @@
+"""Keeps a part of the data directory's disk for Sesame's own records, whatever functions write.
+
+Used by the engine, which starts no instance while the reserve is reached, and by the driver `jail`, which then ends the
+instance that holds most.
+"""
+
+import os
+from pathlib import Path
+
+MIB = 1024 * 1024
+# POLICY: what the catalog, the queue and a checkpoint of both need to go on for long.
+DISK_RESERVE_MB = 512
+
+
+class DiskReserve:
+    """`folder` lies on the disk in question."""
+
+    def __init__(self, folder: Path, reserve_mb: int = DISK_RESERVE_MB) -> None:
+        self._folder = folder
+        self._reserve_mb = reserve_mb
+
+    def shortage(self) -> str:
+        """Why nothing may be added that can fill the disk; "" while there is room. One system call."""
+        found = os.statvfs(self._folder)
+        free_mb = found.f_bavail * found.f_frsize // MIB
+        if free_mb >= self._reserve_mb:
+            return ""
+        return (
+            f"the disk of the data directory has {free_mb} MB left, and {self._reserve_mb} MB are kept for Sesame's "
+            "own records; free some space"
+        )
+
+
+def used_mb(folder: Path) -> float:
+    """Of the file system that `folder` is on; 0 when it has gone meanwhile."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return 0.0
+    return (found.f_blocks - found.f_bfree) * found.f_frsize / MIB
