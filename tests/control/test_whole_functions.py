@@ -27,7 +27,7 @@ def whole(account: Account) -> WholeFunctions:
 
 
 async def deploy(account: Account, of_owner: ServiceInput | None = None, **values: Any) -> None:
-    await whole(account).create(hello(**values), of_owner or ServiceInput(), by=THE_ACCOUNT)
+    await whole(account).create(hello(**values), of_owner or ServiceInput(), {}, by=THE_ACCOUNT)
 
 
 async def change(account: Account, description: str, **of_owner: Any) -> None:

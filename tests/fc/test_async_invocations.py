@@ -4,7 +4,7 @@ import pytest
 from tests.fc.conftest import Endpoint
 from tests.support.sdk import Client
 
-from sesame.fc.services.shapes_async import first_at, last_at, milliseconds
+from sesame.fc.milliseconds import first_at, last_at, milliseconds
 from sesame.model.async_invocation import DeadLetter, InvocationEvent, State
 from sesame.model.invocation import Target
 

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from sesame.fc.v2023.errors import worded as worded_in_2023
 from sesame.fc.wording import spelled, worded
 from sesame.model import errors, records
 
 FIELD = "log_config.project"
+# Of what only that version can ask.
+ONLY_IN_2023 = {"CONCURRENCY_CONFIG", "PROVISION_CONFIG", "SCALING_CONFIG", "SESSION", "SESSION_SNAPSHOT"}
 SOURCES = Path(__file__).parents[2] / "src" / "sesame"
 
 
@@ -104,9 +107,32 @@ def test_every_kind_of_resource_has_words(
     assert "SERVICE" in names
     for name in names:
         kind = getattr(records, name, None) or getattr(errors, name)
-        answer = worded(error(kind, "{0}", ("p{1}", "q", "r")))
-        assert answer.status == status
-        assert "{0}" in str(answer)
+        raised = error(kind, "{0}", ("p{1}", "q", "r"))
+        for words in (worded_in_2023,) if name in ONLY_IN_2023 else (worded, worded_in_2023):
+            answer = words(raised)
+            assert answer.status == status
+            assert "{0}" in str(answer) or name == "CONCURRENCY_CONFIG"
+
+
+def test_a_function_that_stands_alone_is_named_alone() -> None:
+    for error, text in (
+        (errors.NotFound(records.SERVICE, "$f"), "function 'f' does not exist."),
+        (errors.NotFound(records.FUNCTION, "f", ("s",)), "function 's$f' does not exist."),
+        (errors.NotFound(records.VERSION, "1", ("$f",)), "version '1' of function 'f' does not exist"),
+        (errors.NotFound(records.TRIGGER, "t", ("s", "f")), "trigger 't' does not exist in function 's$f'"),
+        (
+            errors.NotFound(errors.ASYNC_INVOCATION, "i", ("$f", "LATEST", "f")),
+            "async task 'i' of function 'f' does not exist",
+        ),
+        (
+            errors.NotFound(errors.HTTP_TRIGGER, "1", ("$f", "f")),
+            "function 'f' has no HTTP trigger for qualifier '1': create one",
+        ),
+        (errors.NotEmpty(records.SERVICE, "$f", "aliases"), "function 'f' has aliases: delete them first"),
+    ):
+        assert str(worded_in_2023(error)) == text
+    disabled = worded_in_2023(errors.Disabled("f", "paused"))
+    assert (disabled.status, disabled.code) == (403, "FunctionInvocationDisabled")
 
 
 def test_fields_are_spelled_as_the_api_does() -> None:

@@ -75,6 +75,15 @@ class AsyncConfigs:
         page = page_of(self._catalog, records.ASYNC_CONFIG, service, inner)
         return Page(page.items, None if page.next_token is None else page.next_token.removeprefix(prefix))
 
+    async def list_all(self, wanted: Listing, of: tuple[str, str] | None) -> Page:
+        """Of one function (owner, name) under all qualifiers, or of all functions."""
+        return page_of_all(
+            self._catalog,
+            records.ASYNC_CONFIG,
+            wanted,
+            lambda record: of is None or (record.parent, record.document.function) == of,
+        )
+
     async def with_destinations(self, wanted: Listing) -> Page:
         """The configurations of all functions that name a destination, in order of service, function and qualifier."""
         return page_of_all(self._catalog, records.ASYNC_CONFIG, wanted, _has_destination)

@@ -14,13 +14,16 @@ from sesame.control.code import CodeSource
 from sesame.control.code_uploads import CodeUploads
 from sesame.control.dead_letters import DeadLetters, Deliveries
 from sesame.control.domains import Domains
+from sesame.control.function_states import FunctionStates
 from sesame.control.functions import Functions
 from sesame.control.http_triggers import HttpTriggers
 from sesame.control.layers import Layers
 from sesame.control.on_demand_configs import OnDemandConfigs
 from sesame.control.own_hosts import OwnHosts
 from sesame.control.provision_configs import ProvisionConfigs
+from sesame.control.scaling_configs import ScalingConfigs
 from sesame.control.services import CheckRole, Services
+from sesame.control.sessions import Sessions
 from sesame.control.tags import ServiceTags
 from sesame.control.trigger_firing import TriggerFiring
 from sesame.control.triggers import Triggers
@@ -54,6 +57,9 @@ class Control:
     services: Services
     functions: Functions
     whole_functions: WholeFunctions
+    function_states: FunctionStates
+    scaling_configs: ScalingConfigs
+    sessions: Sessions
     versions: Versions
     aliases: Aliases
     triggers: Triggers
@@ -80,6 +86,9 @@ class Control:
             services=services,
             functions=functions,
             whole_functions=WholeFunctions(catalog, functions, services),
+            function_states=FunctionStates(catalog, needs.wall_clock),
+            scaling_configs=ScalingConfigs(catalog),
+            sessions=Sessions(catalog, needs.wall_clock),
             versions=Versions(catalog),
             aliases=Aliases(catalog),
             triggers=Triggers(catalog, needs.arns),

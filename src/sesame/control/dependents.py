@@ -6,10 +6,12 @@ Called when a service, a function, a version or an alias is deleted.
 from collections.abc import Callable
 
 from sesame.model import limits, records
-from sesame.model.configs import AsyncConfig, ProvisionConfig
+from sesame.model.configs import AsyncConfig, ProvisionConfig, ScalingConfig
+from sesame.model.session import session_parent
 from sesame.store.catalog import Transaction
 
-_OF_A_SERVICE = (records.ASYNC_CONFIG, records.PROVISION_CONFIG, records.VPC_BINDING)
+_OF_A_QUALIFIER = (records.ASYNC_CONFIG, records.PROVISION_CONFIG, records.SCALING_CONFIG)
+_OF_A_SERVICE = (*_OF_A_QUALIFIER, records.VPC_BINDING)
 
 
 def forget_service(tx: Transaction, service: str) -> None:
@@ -27,6 +29,9 @@ def forget_function(tx: Transaction, service: str, function: str) -> None:
     for kind in (records.RECORDING_CONFIG, records.FUNCTION_STATE):
         if tx.get(kind, service, function) is not None:
             tx.delete(kind, service, function)
+    for kind in (records.SESSION, records.SESSION_SNAPSHOT):
+        for record in tx.children(kind, session_parent(service, function)):
+            tx.delete(kind, record.parent, record.name)
 
 
 def forget_qualifier(tx: Transaction, owner: str, qualifier: str) -> None:
@@ -34,8 +39,10 @@ def forget_qualifier(tx: Transaction, owner: str, qualifier: str) -> None:
     _forget_configs(tx, owner, lambda config: config.qualifier == qualifier)
 
 
-def _forget_configs(tx: Transaction, parent: str, is_gone: Callable[[AsyncConfig | ProvisionConfig], bool]) -> None:
-    for kind in (records.ASYNC_CONFIG, records.PROVISION_CONFIG):
+def _forget_configs(
+    tx: Transaction, parent: str, is_gone: Callable[[AsyncConfig | ProvisionConfig | ScalingConfig], bool]
+) -> None:
+    for kind in _OF_A_QUALIFIER:
         for record in tx.children(kind, parent):
             if is_gone(record.document):
                 tx.delete(kind, parent, record.name)

@@ -125,7 +125,13 @@ def _merged(domain: CustomDomain, sent: CustomDomainInput) -> CustomDomain:
     changes.pop("domain_name", None)
     if changes.get("protocol") == "":
         del changes["protocol"]
-    for field, empty in (("cert_config", CertConfig()), ("tls_config", TlsConfig()), ("waf_config", {})):
+    for field, empty in (
+        ("cert_config", CertConfig()),
+        ("tls_config", TlsConfig()),
+        ("waf_config", {}),
+        ("auth_config", {}),
+        ("cors_config", {}),
+    ):
         if field in changes and changes[field] == empty:
             changes[field] = None
     return msgspec.structs.replace(domain, **changes)

@@ -5,57 +5,91 @@ Called by the endpoints that serve HTTP functions, for every such request; reads
 
 import msgspec
 
+from sesame.control.functions import IMAGE_RUNTIME
 from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model import trigger_configs as configs
 from sesame.model.errors import HTTP_TRIGGER, NotFound
+from sesame.model.function import Function
 from sesame.model.invocation import Target
-from sesame.model.trigger import Trigger, trigger_parent
+from sesame.model.owner import stands_alone
+from sesame.model.trigger import Trigger, parts_of_parent, trigger_parent
 from sesame.store.catalog import Catalog, Change
+
+
+class HttpEntry(msgspec.Struct, frozen=True):
+    """An HTTP trigger as a request meets it.
+
+    `takes_events`: the function gets FC 3.0's events in the place of requests, because it stands alone and its runtime
+    is none that serves requests itself.
+    """
+
+    config: configs.HttpConfig
+    trigger_id: str
+    takes_events: bool
 
 
 class HttpTriggers:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        # (service, function) of every HTTP trigger of LATEST by both names in lower case; None when it is outdated.
-        self._by_lower: dict[tuple[str, str], list[tuple[str, str]]] | None = None
+        # What hosts below `localhost` may mean, by their labels in lower case; None when it is outdated.
+        self._by_labels: dict[tuple[str, ...], list[Target]] | None = None
         catalog.on_change(self._forget)
 
-    def named(self, service: str, function: str) -> Target:
-        """The function that a name of a host means, in which upper and lower case are one.
+    def at(self, labels: tuple[str, ...]) -> Target | None:
+        """The function that the labels of a host below `localhost` mean, in which upper and lower case are one.
 
-        Names that differ in nothing but their case: the one that is written so, else the first. The names as they are
-        where no such function has an HTTP trigger.
+        `FUNCTION.SERVICE`, or the one label of `local_label`. Names that differ in nothing but their case: the one that
+        is written so, else the first. None where no such function has an HTTP trigger.
         """
-        if self._by_lower is None:
-            self._by_lower = self._index()
-        found = self._by_lower.get((service.lower(), function.lower()), [])
-        names = (service, function)
-        if found and names not in found:
-            names = min(found)
-        return Target(names[0], limits.LATEST, names[1])
+        if self._by_labels is None:
+            self._by_labels = self._index()
+        found = self._by_labels.get(tuple(map(str.lower, labels)), [])
+        exact = [target for target in found if _labels(target) == labels]
+        return next(iter(exact or found), None)
 
-    def of(self, target: Target) -> configs.HttpConfig:
-        """What the trigger of exactly this qualifier says.
+    def of(self, target: Target) -> HttpEntry:
+        """The trigger of exactly this qualifier.
 
         Raises what the function's absence raises, and `NotFound` for a function without an HTTP trigger there.
         """
         for record in self._catalog.children(records.TRIGGER, trigger_parent(target.service, target.function)):
             trigger: Trigger = record.document
             if trigger.trigger_type == configs.HTTP and (trigger.qualifier or limits.LATEST) == target.qualifier:
-                return msgspec.convert(trigger.trigger_config, configs.HttpConfig)
+                config = msgspec.convert(trigger.trigger_config, configs.HttpConfig)
+                return HttpEntry(config, trigger.trigger_id, takes_events=self._takes_events(target))
         function_view(self._catalog, target.service, target.function, target.qualifier)
         raise NotFound(HTTP_TRIGGER, target.qualifier, (target.service, target.function))
 
-    def _index(self) -> dict[tuple[str, str], list[tuple[str, str]]]:
-        index: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    def _takes_events(self, target: Target) -> bool:
+        if not stands_alone(target.service):
+            return False
+        function: Function = function_view(self._catalog, target.service, target.function, target.qualifier).document
+        return function.runtime not in (*limits.CUSTOM_RUNTIMES, IMAGE_RUNTIME)
+
+    def _index(self) -> dict[tuple[str, ...], list[Target]]:
+        index: dict[tuple[str, ...], list[Target]] = {}
         for record in self._catalog.of_kind(records.TRIGGER):
             trigger: Trigger = record.document
-            if trigger.trigger_type == configs.HTTP and trigger.qualifier in ("", limits.LATEST):
-                service, _slash, function = record.parent.partition("/")
-                index.setdefault((service.lower(), function.lower()), []).append((service, function))
+            owner, function = parts_of_parent(record.parent)
+            target = Target(owner, trigger.qualifier or limits.LATEST, function)
+            if trigger.trigger_type == configs.HTTP and (stands_alone(owner) or target.qualifier == limits.LATEST):
+                index.setdefault(tuple(map(str.lower, _labels(target))), []).append(target)
+        for found in index.values():
+            found.sort(key=lambda target: (target.service, target.function, target.qualifier))
         return index
 
     def _forget(self, change: Change) -> None:
         if change.kind == records.TRIGGER:
-            self._by_lower = None
+            self._by_labels = None
+
+
+def local_label(function: str, qualifier: str) -> str:
+    """The label below `localhost` of a function that stands alone; a version or an alias stands after `--`."""
+    return function if qualifier in ("", limits.LATEST) else f"{function}--{qualifier}"
+
+
+def _labels(target: Target) -> tuple[str, ...]:
+    if stands_alone(target.service):
+        return (local_label(target.function, target.qualifier),)
+    return target.function, target.service

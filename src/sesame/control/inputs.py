@@ -120,6 +120,7 @@ class ProvisionInput(msgspec.Struct, frozen=True, kw_only=True):
     scheduled_actions: tuple[ScheduledAction, ...] | UnsetType = UNSET
     target_tracking_policies: tuple[TargetTrackingPolicy, ...] | UnsetType = UNSET
     always_allocate_cpu: bool | UnsetType = UNSET
+    always_allocate_gpu: bool | UnsetType = UNSET
 
 
 class OnDemandInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +150,7 @@ class LayerInput(msgspec.Struct, frozen=True, kw_only=True):
     code: CodeInput = CodeInput()
     description: str = ""
     compatible_runtime: tuple[str, ...] = ()
+    license: str = ""
 
 
 class CustomDomainInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,6 +162,9 @@ class CustomDomainInput(msgspec.Struct, frozen=True, kw_only=True):
     cert_config: CertConfig | UnsetType = UNSET
     tls_config: TlsConfig | UnsetType = UNSET
     waf_config: dict[str, Any] | UnsetType = UNSET
+    auth_config: dict[str, Any] | UnsetType = UNSET
+    cors_config: dict[str, Any] | UnsetType = UNSET
+    is_e2b: bool | UnsetType = UNSET
 
 
 class AsyncOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,3 +202,13 @@ class Page(msgspec.Struct, frozen=True):
 
     items: tuple[Record, ...]
     next_token: str | None
+
+
+class SessionInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A session of a function (reference/api.md §5); None where it is not sent. `settings` are kept as sent."""
+
+    session_id: str = ""
+    idle_timeout_s: int | None = None
+    ttl_s: int | None = None
+    disable_id_reuse: bool | None = None
+    settings: Mapping[str, Any] = {}

@@ -32,6 +32,7 @@ class Layers:
         """Numbers begin at 1 and none is given twice. Raises `Rejected`."""
         checks.name("layer_name", layer, limits.FUNCTION_NAME, LAYER_NAME_CHARS)
         checks.description(sent.description)
+        checks.length("license", sent.license, limits.DESCRIPTION_CHARS)
         if len(sent.compatible_runtime) > RUNTIMES_MAX:
             raise Invalid("compatible_runtime", f"at most {RUNTIMES_MAX}", len(sent.compatible_runtime))
         for runtime in sent.compatible_runtime:
@@ -49,6 +50,7 @@ class Layers:
                 package=package,
                 description=sent.description,
                 compatible_runtime=sent.compatible_runtime,
+                license=sent.license,
             )
             self._code.take(tx, sent.code, by=by)
             return tx.put(records.LAYER_VERSION, layer, str(number), version)
@@ -122,6 +124,11 @@ class Layers:
             tx.put(records.LAYER, "", layer, msgspec.structs.replace(record.document, public=public))
 
         await self._catalog.edit(edit)
+
+    def size_of(self, layer: str, version: str) -> int:
+        """Of its package, in bytes, whether it is shown or not; 0 for what is not there."""
+        record = self._catalog.get(records.LAYER_VERSION, layer, version)
+        return 0 if record is None else int(record.document.package.size_bytes)
 
     def is_public(self, layer: str) -> bool:
         record = self._catalog.get(records.LAYER, "", layer)

@@ -10,15 +10,16 @@ from msgspec import UNSET
 
 from sesame.control import checks
 from sesame.control.inputs import Listing, Page, ProvisionInput
-from sesame.control.listing import limit_of
+from sesame.control.listing import limit_of, page_of_all
 from sesame.control.views import function_view, service_view
 from sesame.model import limits, records, schedules
 from sesame.model.configs import ProvisionConfig, ScheduledAction, TargetTrackingPolicy, provision_config_name
-from sesame.model.errors import SCHEDULE, UTC_TIME, Duplicate, Invalid, Malformed, Missing, TooMany
+from sesame.model.errors import SCHEDULE, UTC_TIME, Duplicate, Invalid, Malformed, Missing, NotFound, TooMany
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
 RULES_MAX = 100
+UTC = "UTC"
 METRIC_TYPES = ("ProvisionedConcurrencyUtilization", "CPUUtilization", "GPUMemUtilization")
 
 
@@ -63,6 +64,28 @@ class ProvisionConfigs:
             return record
         blank = ProvisionConfig(service=service, function=function, qualifier=qualifier)
         return Record(records.PROVISION_CONFIG, service, name, blank, etag="", created_at=0.0, modified_at=0.0)
+
+    async def delete(self, service: str, function: str, qualifier: str = "") -> None:
+        """Raises `NotFound` where nothing was set under exactly this qualifier."""
+        qualifier = qualifier or limits.LATEST
+        function_view(self._catalog, service, function, qualifier)
+        name = provision_config_name(function, qualifier)
+
+        def edit(tx: Transaction) -> None:
+            if tx.get(records.PROVISION_CONFIG, service, name) is None:
+                raise NotFound(records.PROVISION_CONFIG, qualifier, (service, function))
+            tx.delete(records.PROVISION_CONFIG, service, name)
+
+        await self._catalog.edit(edit)
+
+    async def list_all(self, wanted: Listing, of: tuple[str, str] | None) -> Page:
+        """Of one function (owner, name) under all qualifiers, or of all functions."""
+        return page_of_all(
+            self._catalog,
+            records.PROVISION_CONFIG,
+            wanted,
+            lambda record: of is None or (record.parent, record.document.function) == of,
+        )
 
     async def list(self, wanted: Listing, service: str = "", qualifier: str = "") -> Page:
         """Of one service (and one of its qualifiers), or of the whole account."""
@@ -122,6 +145,8 @@ def _check_rules(label: str, rules: Sequence[ScheduledAction | TargetTrackingPol
         if rule.name in seen:
             raise Duplicate(label, rule.name)
         seen.add(rule.name)
+        if rule.time_zone and rule.time_zone != UTC:
+            raise Invalid(f"{label}.time_zone", f"{UTC}: give the times in it", checks.shown(rule.time_zone))
         for field, value in (("start_time", rule.start_time), ("end_time", rule.end_time)):
             try:
                 schedules.utc(value)

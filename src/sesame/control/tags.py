@@ -3,7 +3,9 @@
 Called by the endpoints, and by `control.services` to filter its list. In this API only services have tags.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from sesame.control import checks
 from sesame.control.inputs import Listing, Page, TagInput, UntagInput
@@ -12,6 +14,7 @@ from sesame.model import records
 from sesame.model.arn import parse_service_arn
 from sesame.model.binding import Tags
 from sesame.model.errors import Invalid, Missing, NotFound
+from sesame.model.owner import AFTER_OWNERS
 from sesame.store.catalog import Catalog, Transaction
 
 TAGS_MAX = 20
@@ -24,26 +27,29 @@ class ServiceTags:
 
     async def tag(self, sent: TagInput) -> None:
         """Adds to what is there; a key that is there gets the new value."""
-        service = service_of(sent.resource_arn)
-        _check(sent.tags)
+        await self.add(service_of(sent.resource_arn), sent.tags)
+
+    async def add(self, service: str, tags: Mapping[str, str]) -> None:
+        """To a service, or to the owner of a function that stands alone."""
+        check_tags(tags)
 
         def edit(tx: Transaction) -> None:
-            tags = _present(tx, service) | sent.tags
-            if len(tags) > TAGS_MAX:
-                raise Invalid("tags", f"at most {TAGS_MAX} tags", f"{len(tags)} tags")
-            tx.put(records.TAGS, "", service, Tags(tags))
+            add_tags(tx, service, tags)
 
         await self._catalog.edit(edit)
 
     async def untag(self, sent: UntagInput) -> None:
         """Removes the keys named; with none named and `all`, every tag. Unknown keys are ignored."""
-        service = service_of(sent.resource_arn)
-        if not sent.tag_keys and not sent.all:
+        await self.remove(service_of(sent.resource_arn), sent.tag_keys, all_of_them=sent.all)
+
+    async def remove(self, service: str, keys: Sequence[str], *, all_of_them: bool) -> None:
+        """As `untag`."""
+        if not keys and not all_of_them:
             raise Missing("tag_keys")
 
         def edit(tx: Transaction) -> None:
             present = _present(tx, service)
-            gone = sent.tag_keys or tuple(present)
+            gone = keys or tuple(present)
             left = {key: value for key, value in present.items() if key not in gone}
             if left:
                 tx.put(records.TAGS, "", service, Tags(left))
@@ -63,9 +69,14 @@ class ServiceTags:
         """The service's tags; none for a service that does not exist."""
         return tags_of(self._catalog, service)
 
+    def owners(self) -> list[str]:
+        """The name of everything that has a tag."""
+        return [record.name for record in self._catalog.children(records.TAGS, "")]
+
     async def list(self, wanted: Listing) -> Page:
         """Every service that has a tag: records of kind `tags`, named like the service."""
-        return page_of(self._catalog, records.TAGS, "", wanted)
+        start = max(wanted.next_token or wanted.start_key, AFTER_OWNERS)
+        return page_of(self._catalog, records.TAGS, "", msgspec.structs.replace(wanted, next_token=start))
 
 
 def tags_of(catalog: Catalog, service: str) -> dict[str, str]:
@@ -96,7 +107,15 @@ def service_of(arn: str) -> str:
     return service
 
 
-def _check(tags: dict[str, str]) -> None:
+def add_tags(tx: Transaction, service: str, tags: Mapping[str, str]) -> None:
+    """Within a transaction; the tags have been checked."""
+    both = {**_present(tx, service), **tags}
+    if len(both) > TAGS_MAX:
+        raise Invalid("tags", f"at most {TAGS_MAX} tags", f"{len(both)} tags")
+    tx.put(records.TAGS, "", service, Tags(both))
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
     if not tags:
         raise Missing("tags")
     for key, value in tags.items():

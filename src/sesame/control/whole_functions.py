@@ -4,7 +4,7 @@ Called by its endpoint. A function that stands alone is made, changed and delete
 transaction; a function of a service is reached by the name `service$function`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
 import msgspec
@@ -15,6 +15,7 @@ from sesame.control.inputs import FunctionInput, Listing, ServiceInput
 from sesame.control.listing import limit_of
 from sesame.control.requester import Requester, require_pass_role
 from sesame.control.services import Services, delete_owner, merged
+from sesame.control.tags import add_tags, check_tags
 from sesame.control.views import existing, function_view, service_view
 from sesame.model import limits, records
 from sesame.model.errors import Invalid
@@ -49,8 +50,12 @@ class WholeFunctions:
         self._functions = functions
         self._services = services
 
-    async def create(self, sent: FunctionInput, of_owner: ServiceInput, *, by: Requester) -> WholeFunction:
+    async def create(
+        self, sent: FunctionInput, of_owner: ServiceInput, tags: Mapping[str, str], *, by: Requester
+    ) -> WholeFunction:
         """A function that stands alone. Raises `Rejected`, `Forbidden` or `AlreadyExists`."""
+        if tags:
+            check_tags(tags)
         require_pass_role(by, of_owner)
         owner = owner_of("" if sent.function_name is UNSET else sent.function_name)
         made = self._services.made(owner, of_owner)
@@ -58,6 +63,8 @@ class WholeFunctions:
         def make_owner(tx: Transaction) -> None:
             if tx.get(records.SERVICE, "", owner) is None:
                 tx.put(records.SERVICE, "", owner, made)
+                if tags:
+                    add_tags(tx, owner, tags)
 
         record = await self._functions.create(owner, sent, by=by, along=make_owner)
         return WholeFunction(existing(self._catalog, owner), record)

@@ -29,8 +29,9 @@ from sesame.fc.operations import INVOKE, OWN_PREFIX
 from sesame.fc.refusals import Failure, InvalidArgument, PathNotSupported
 from sesame.fc.requests import Handler
 from sesame.fc.v2016 import version as v2016
+from sesame.fc.v2023 import version as v2023
 from sesame.fc.web import http_functions
-from sesame.fc.web.http_functions import HttpFunctions
+from sesame.fc.web.http_functions import HttpFunctions, HttpNeeds
 from sesame.http.asgi import Adapter, scope_of
 from sesame.http.interface import Answer, Disconnected, Exchange, Reason, Refusal, WebSocket
 from sesame.identity.authorization import Requester
@@ -50,7 +51,7 @@ _REFUSAL_CODES = {
 _REFUSAL_STATUSES = {Reason.HEAD_TOO_LARGE: 400}
 _NUL = b"%00"
 # Every API version that is served: a new one is added here.
-VERSIONS: tuple[ApiVersion, ...] = (v2016.VERSION,)
+VERSIONS: tuple[ApiVersion, ...] = (v2016.VERSION, v2023.VERSION)
 
 
 class FcEndpoint:
@@ -65,7 +66,16 @@ class FcEndpoint:
         )
         intake = AsyncIntake(parts.control.async_invocations, self._date, parts.continued)
         self._invoker = Invoker(parts.engine, intake, self._date)
-        self._http = HttpFunctions(parts.control.http_triggers, self._verifier, self._permissions, self._invoker)
+        self._http = HttpFunctions(
+            HttpNeeds(
+                triggers=parts.control.http_triggers,
+                verifier=self._verifier,
+                permissions=self._permissions,
+                invoker=self._invoker,
+                account_id=parts.arns.account_id,
+                wall_clock=parts.clocks.wall,
+            )
+        )
         self._domains = parts.control.domains
         self._http_triggers = parts.control.http_triggers
         instances = Instances(parts.control, parts.engine)
@@ -126,9 +136,9 @@ class FcEndpoint:
         if not request.raw_path.startswith(_LINK_PREFIX):
             domain = http_functions.domain_of(self._domains.find, request)
         if domain is None:
-            local = http_functions.local_names(request)
-            if local is not None and not request.raw_path.startswith(_OWN_PREFIX):
-                target = self._http_triggers.named(*local)
+            own = request.raw_path.startswith(_OWN_PREFIX)
+            target = None if own else http_functions.local_target(self._http_triggers, request)
+            if target is not None:
                 await self._http.serve(request_id, http_functions.local_way(target, request), exchange)
                 return
             asked = unserved.asked_of(request, self._faces.names)

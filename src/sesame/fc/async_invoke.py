@@ -5,6 +5,7 @@ queue's commit.
 """
 
 import re
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
@@ -29,10 +30,13 @@ SYNC, ASYNC = b"Sync", b"Async"
 _DELAY = b"x-fc-async-delay"
 _ID = b"x-fc-stateful-async-invocation-id"
 _ENABLE = b"x-fc-stateful-async-invocation-enable"
+# The name that 2023-03-30 has for the id.
+_TASK_ID = b"x-fc-async-task-id"
 _OPTIONS = {
     _DELAY: "AsyncDelay",
     _ID: "StatefulAsyncInvocationId",
     _ENABLE: "StatefulAsyncInvocationEnable",
+    _TASK_ID: "AsyncTaskId",
 }
 _SECONDS = re.compile(rb"[0-9]{1,9}(?:\.[0-9]{1,9})?\Z")
 _SHOWN_BYTES = 64
@@ -46,13 +50,13 @@ _LINES = (
     b"Date: %b\r\n"
     b"Access-Control-Expose-Headers: Date,x-fc-request-id,x-fc-stateful-async-invocation-id\r\n"
 )
-_ID_LINE = b"X-Fc-Stateful-Async-Invocation-Id: %b\r\n"
+_ID_LINE = b"X-Fc-Stateful-Async-Invocation-Id: %b\r\nX-Fc-Async-Task-Id: %b\r\n"
 
 
 class AsyncRequest(msgspec.Struct, frozen=True):
     """One request to invoke a function asynchronously; `http_params` for one that comes through an HTTP trigger.
 
-    `chain` is the caller's.
+    `chain` is the caller's. `event_of` makes the event of the body, where it is not the body itself.
     """
 
     request_id: str
@@ -60,6 +64,7 @@ class AsyncRequest(msgspec.Struct, frozen=True):
     head: RequestHead
     http_params: dict[str, object] | None = None
     chain: Chain = ()
+    event_of: Callable[[bytes], Awaitable[bytes]] | None = None
 
 
 class AsyncIntake:
@@ -83,6 +88,8 @@ class AsyncIntake:
             payload = await read_body(exchange, limits.ASYNC_PAYLOAD_BYTES)
         if len(payload) > limits.ASYNC_PAYLOAD_BYTES:
             raise EntityTooLarge(limits.ASYNC_PAYLOAD_BYTES)
+        if request.event_of is not None:
+            payload = await request.event_of(payload)
         tracing = tracing_of(request.head)
         call = AsyncCall(
             target=request.target,
@@ -100,7 +107,8 @@ class AsyncIntake:
             raise ApiError(503, "ServiceUnavailable", _NOT_ACCEPTED) from error
         lines = _LINES % (request.request_id.encode(), self._date()[1])
         if accepted.stateful:
-            lines += _ID_LINE % accepted.invocation_id.encode()
+            chosen = accepted.invocation_id.encode()
+            lines += _ID_LINE % (chosen, chosen)
         exchange.send_whole(202, (), lines, b"")
 
 
@@ -142,7 +150,7 @@ def _options(head: RequestHead) -> AsyncOptions:
         raise InvalidArgument.of("StatefulAsyncInvocationEnable", "true | false", _shown(enable))
     return AsyncOptions(
         delay_s=float(delay) if delay else None,
-        stateful_async_invocation_id=sent.get(_ID, b"").decode("latin-1"),
+        stateful_async_invocation_id=(sent.get(_TASK_ID) or sent.get(_ID, b"")).decode("latin-1"),
         stateful=enable == b"true",
     )
 

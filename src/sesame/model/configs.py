@@ -4,7 +4,10 @@ Made by `control.async_configs`, `.provision_configs` and `.on_demand_configs`; 
 Field names follow reference/api.md §3.6; the functions here say under which name each is kept.
 """
 
+from typing import Any
+
 import msgspec
+from msgspec import UNSET, UnsetType
 
 
 class Destination(msgspec.Struct, frozen=True, rename="camel"):
@@ -36,6 +39,7 @@ class ScheduledAction(msgspec.Struct, frozen=True, rename="camel"):
     end_time: str = ""
     target: int = 0
     schedule_expression: str = ""
+    time_zone: str | UnsetType = UNSET
 
 
 class TargetTrackingPolicy(msgspec.Struct, frozen=True, rename="camel"):
@@ -46,6 +50,7 @@ class TargetTrackingPolicy(msgspec.Struct, frozen=True, rename="camel"):
     metric_target: float = 0.0
     min_capacity: int = 0
     max_capacity: int = 0
+    time_zone: str | UnsetType = UNSET
 
 
 class ProvisionConfig(msgspec.Struct, frozen=True, rename="camel"):
@@ -58,6 +63,22 @@ class ProvisionConfig(msgspec.Struct, frozen=True, rename="camel"):
     scheduled_actions: tuple[ScheduledAction, ...] = ()
     target_tracking_policies: tuple[TargetTrackingPolicy, ...] = ()
     always_allocate_cpu: bool = msgspec.field(default=False, name="alwaysAllocateCPU")
+    always_allocate_gpu: bool = msgspec.field(default=False, name="alwaysAllocateGPU")
+
+
+class ScalingConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Kind `scaling_config`, parent the owner, name as `provision_config_name` says. Policies are as sent."""
+
+    service: str
+    function: str
+    qualifier: str
+    min_instances: int = 0
+    enable_on_demand_scaling: bool = True
+    enable_mix_mode: bool = False
+    request_dispatch_policy: str = ""
+    resident_pool_id: str = ""
+    horizontal_scaling_policies: tuple[dict[str, Any], ...] = ()
+    scheduled_policies: tuple[dict[str, Any], ...] = ()
 
 
 class OnDemandConfig(msgspec.Struct, frozen=True, rename="camel"):

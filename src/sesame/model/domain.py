@@ -60,3 +60,6 @@ class CustomDomain(msgspec.Struct, frozen=True, rename="camel"):
     cert_config: CertConfig | None = None
     tls_config: TlsConfig | None = None
     waf_config: dict[str, Any] | None = None
+    auth_config: dict[str, Any] | None = None
+    cors_config: dict[str, Any] | None = None
+    is_e2b: bool = msgspec.field(default=False, name="isE2B")

@@ -40,6 +40,7 @@ UPLOAD = "upload"
 ASYNC_INVOCATION = "async_invocation"
 DEAD_LETTER = "dead_letter"
 RECORDING = "recording"
+CONCURRENCY_CONFIG = "concurrency_config"
 
 UTC_TIME = "UTC time"
 SCHEDULE = "schedule"

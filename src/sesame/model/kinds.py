@@ -10,7 +10,7 @@ from sesame.model.account import AccessKey, Account
 from sesame.model.alias import Alias
 from sesame.model.binding import Tags, VpcBinding
 from sesame.model.bucket import Bucket, OssAccount
-from sesame.model.configs import AsyncConfig, OnDemandConfig, ProvisionConfig
+from sesame.model.configs import AsyncConfig, OnDemandConfig, ProvisionConfig, ScalingConfig
 from sesame.model.domain import CustomDomain
 from sesame.model.function import Function
 from sesame.model.function_state import FunctionState
@@ -18,6 +18,7 @@ from sesame.model.layer import Layer, LayerVersion
 from sesame.model.recording import RecordingConfig
 from sesame.model.role import CodeUpload, MasterKey, Policy, Role, Seed
 from sesame.model.service import Service
+from sesame.model.session import Session, SessionSnapshot
 from sesame.model.trigger import Trigger
 from sesame.model.version import FrozenFunction, Version, VersionCounter
 
@@ -38,6 +39,9 @@ KINDS: Mapping[str, type] = {
     records.ON_DEMAND_CONFIG: OnDemandConfig,
     records.RECORDING_CONFIG: RecordingConfig,
     records.FUNCTION_STATE: FunctionState,
+    records.SCALING_CONFIG: ScalingConfig,
+    records.SESSION: Session,
+    records.SESSION_SNAPSHOT: SessionSnapshot,
     records.VPC_BINDING: VpcBinding,
     records.ACCOUNT: Account,
     records.ACCESS_KEY: AccessKey,

@@ -10,7 +10,10 @@ import msgspec
 
 
 class LaterSettings(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Empty where nothing was set. Commands are those of hooks in custom runtimes."""
+    """Empty where nothing was set. Commands are those of hooks in custom runtimes.
+
+    `nas_tls_dirs` are the mount points of the owner's `nas_config` that are reached over TLS.
+    """
 
     initializer_command: tuple[str, ...] = ()
     pre_stop_command: tuple[str, ...] = ()
@@ -21,7 +24,10 @@ class LaterSettings(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
     disable_ondemand: bool = False
     disable_inject_credentials: str = ""
     enable_long_living: bool = False
+    enable_llm_metrics: bool = False
     gpu_type: str = ""
+    nas_tls_dirs: tuple[str, ...] = ()
+    oss_mount_config: dict[str, Any] | None = None
     juice_fs_config: dict[str, Any] | None = None
     polar_fs_config: dict[str, Any] | None = None
     micro_sandbox_config: dict[str, Any] | None = None

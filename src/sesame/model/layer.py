@@ -36,6 +36,7 @@ class LayerVersion(msgspec.Struct, frozen=True, rename="camel"):
     package: Package
     description: str = ""
     compatible_runtime: tuple[str, ...] = ()
+    license: str = ""
     deleted: bool = False
 
 

@@ -39,6 +39,12 @@ def log_project_of(trigger: Trigger) -> str:
     return parts[4].removeprefix("project/").partition("/")[0]
 
 
+def parts_of_parent(parent: str) -> tuple[str, str]:
+    """Owner and function of a parent that is `owner/function`."""
+    owner, _slash, function = parent.partition("/")
+    return owner, function
+
+
 def trigger_parent(service: str, function: str) -> str:
     """Under which parent the triggers of a function are kept."""
     return f"{service}/{function}"

@@ -20,6 +20,7 @@ _SIDES = frozenset(
         "code", "invocations", "async-invoke-config", "provision-config", "on-demand-config", "binding", "bindings",
         "tempCodeBucketToken", "acl", "exec", "fire", "replay",
         "recording", "trial", "source-check",
+        "concurrency", "scaling-config", "stop", "pause", "resume", "invoke",
     }
 )  # fmt: skip
 
@@ -60,8 +61,12 @@ class Actions:
         if not rest:
             return None
         parts = [segment(part) for part in rest]
-        shape = "/".join(part if index % 2 == 0 else "*" for index, part in enumerate(parts))
-        name = self._names.get(("GET" if method == "HEAD" else method, f"/{prefix.decode('latin-1')}/{shape}"))
+        asked = "GET" if method == "HEAD" else method, f"/{prefix.decode('latin-1')}/"
+        shape = [part if index % 2 == 0 else "*" for index, part in enumerate(parts)]
+        name = self._names.get((asked[0], asked[1] + "/".join(shape)))
+        if name is None:
+            # Or a verb stands in the last place, as in `functions/{f}/invoke/disable`.
+            name = self._names.get((asked[0], asked[1] + "/".join([*shape[:-1], parts.pop()])))
         if name is None:
             return None
         parts = self._namings.get(prefix, _OWN_NAMING).resource(parts, query)

@@ -12,7 +12,9 @@ from sesame.identity.authentication import Caller
 from sesame.identity.authorization import Authorization, Requester
 from sesame.identity.facts import RequestFacts
 from sesame.model import limits
+from sesame.model.arn import function_resource
 from sesame.model.invocation import Target
+from sesame.model.owner import owner_of
 from sesame.model.role import PrincipalKind
 
 ServiceTags = Callable[[str], Mapping[str, str]]
@@ -22,7 +24,17 @@ ServiceTags = Callable[[str], Mapping[str, str]]
 # (`Requester.confirm`) and the head does not.
 _CONFIRMED_WITH_BODY = frozenset({"fc:CreateService", "fc:UpdateService"})
 # The body or the query of these names the service, so the routes require the right (`routes.tags`).
-_REQUIRED_BY_ROUTE = frozenset({"fc:TagResource", "fc:UntagResource", "fc:GetResourceTags"})
+_REQUIRED_BY_ROUTE = frozenset(
+    {
+        "fc:TagResource",
+        "fc:UntagResource",
+        "fc:GetResourceTags",
+        "fc:TagResources",
+        "fc:UntagResources",
+        "fc:ListTagResources",
+        "fc:ChangeResourceGroup",
+    }
+)
 _OF_BODY = "fc:enableserviceinternetaccess"
 _ASKED = "asked"
 _SECURE_SCHEMES = frozenset({"https", "wss"})
@@ -56,8 +68,8 @@ class Permissions:
 
     def require_invoke(self, caller: Caller, head: RequestHead, request: Request, target: Target) -> None:
         """The same for a request that calls a function by another way than its own path."""
-        service = target.service if target.qualifier == limits.LATEST else f"{target.service}.{target.qualifier}"
-        asked = ("fc:InvokeFunction", f"services/{service}/functions/{target.function}")
+        qualifier = "" if target.qualifier == limits.LATEST else target.qualifier
+        asked = ("fc:InvokeFunction", function_resource(target.service, target.function, qualifier))
         facts = self._with_tags(caller, self._facts(caller, head, request), asked[1])
         self._authorization.require(caller, asked[0], self._actions.arn(caller.account_id, asked[1]), facts)
 
@@ -82,9 +94,16 @@ class Permissions:
         )
 
     def _with_tags(self, caller: Caller, facts: RequestFacts, resource: str) -> RequestFacts:
-        """With the tags of the service that the resource is or belongs to. The account's own key needs no look-up."""
+        """With the tags of the service, or the function without one, that the resource is or belongs to.
+
+        The account's own key needs no look-up.
+        """
         parts = resource.split("/", 2)
-        if caller.principal.kind is PrincipalKind.ACCOUNT or parts[0] != "services":
+        if (
+            caller.principal.kind is PrincipalKind.ACCOUNT
+            or parts[0] not in ("services", "functions")
+            or len(parts) < 2
+        ):
             return facts
-        service = parts[1].partition(".")[0]
+        service = owner_of(parts[1]) if parts[0] == "functions" else parts[1].partition(".")[0]
         return facts.with_keys({f"acs:ResourceTag/{key}": value for key, value in self._tags(service).items()})

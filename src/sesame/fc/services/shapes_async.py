@@ -3,20 +3,17 @@
 Called by the routes of invocations and of destinations (reference/api.md §3.6). Times are milliseconds since 1970.
 """
 
-import math
 from collections.abc import Iterator
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from sesame.destinations.routes import Routes
+from sesame.fc.milliseconds import milliseconds
 from sesame.model.async_invocation import LEASED, AsyncInvocation, DeadLetter, InvocationEvent
 from sesame.model.configs import AsyncConfig
 from sesame.model.invocation import Target
 from sesame.model.records import Record
-
-# What floats of today's times lose, and less than the clock's resolution: 12:00:00.001 must not be shown as .000.
-_ROUNDING_MS = 0.001
 
 
 class EventAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -191,21 +188,6 @@ def _event(event: InvocationEvent) -> EventAnswer:
         timestamp=milliseconds(event.timestamp),
         event_detail=event.detail,
     )
-
-
-def milliseconds(seconds: float) -> int:
-    """A time as it is shown: whole milliseconds, cut off."""
-    return math.floor(seconds * 1000 + _ROUNDING_MS)
-
-
-def first_at(shown_ms: int) -> float:
-    """The first moment, in Unix seconds, that is shown as this time."""
-    return (shown_ms - _ROUNDING_MS) / 1000
-
-
-def last_at(shown_ms: int) -> float:
-    """The last moment that is shown as this time."""
-    return (shown_ms + 1 - 2 * _ROUNDING_MS) / 1000
 
 
 def _text(payload: bytes) -> str:

@@ -5,14 +5,15 @@ of a function can break the connection that it is sent on.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 
 from sesame.control import rewrites
-from sesame.control.http_triggers import HttpTriggers
+from sesame.control.http_triggers import HttpEntry, HttpTriggers
 from sesame.fc import async_invoke, targets
 from sesame.fc.async_invoke import AsyncRequest
 from sesame.fc.auth.permissions import Permissions
@@ -23,13 +24,14 @@ from sesame.fc.headers import CONTENT_LENGTH, Headers
 from sesame.fc.invoke import Invoker
 from sesame.fc.refusals import AccessDenied, ApiError, InvalidArgument, PathNotSupported
 from sesame.fc.tracing import tracing_of
-from sesame.fc.web import domain_paths
+from sesame.fc.web import domain_paths, http_events
 from sesame.fc.web.certificates import served_over
+from sesame.fc.web.local_hosts import local_labels
 from sesame.http.interface import Exchange
 from sesame.http.request import Request
 from sesame.model import limits
 from sesame.model.domain import CustomDomain
-from sesame.model.invocation import Invocation, Outcome, Target
+from sesame.model.invocation import Invocation, Target
 from sesame.model.records import Record
 from sesame.model.recursion import Chain
 from sesame.model.trigger_configs import HttpConfig
@@ -51,6 +53,8 @@ _NO_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NOT_MODIFIED = 304
 # Such an answer has no Content-Length, not even to HEAD (RFC 9110, 8.6).
 _NO_CONTENT = 204
+# What FC 3.0 answers in the place of what went wrong in a function.
+_HIDDEN = b"Internal Server Error"
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -63,12 +67,29 @@ class Way(msgspec.Struct, frozen=True):
     attachment: bool
 
 
+@dataclass(frozen=True)
+class HttpNeeds:
+    """What HTTP functions are served with. `wall_clock` gives Unix seconds."""
+
+    triggers: HttpTriggers
+    verifier: Verifier
+    permissions: Permissions
+    invoker: Invoker
+    account_id: str
+    wall_clock: Callable[[], float]
+
+
+EventOf = Callable[[bytes], Awaitable[bytes]]
+
+
 class HttpFunctions:
-    def __init__(self, triggers: HttpTriggers, verifier: Verifier, permissions: Permissions, invoker: Invoker) -> None:
-        self._triggers = triggers
-        self._verifier = verifier
-        self._permissions = permissions
-        self._invoker = invoker
+    def __init__(self, needs: HttpNeeds) -> None:
+        self._triggers = needs.triggers
+        self._verifier = needs.verifier
+        self._permissions = needs.permissions
+        self._invoker = needs.invoker
+        self._account_id = needs.account_id
+        self._wall_clock = needs.wall_clock
 
     async def serve(self, request_id: str, way: Way, exchange: Exchange) -> None:
         """Answers with the function's response, or with 202 where the client asks for an asynchronous invocation.
@@ -77,11 +98,17 @@ class HttpFunctions:
         (502).
         """
         request = exchange.request
-        trigger = self._triggers.of(way.target)
+        entry = self._triggers.of(way.target)
+        trigger = entry.config
         if request.method not in trigger.methods:
             raise not_allowed(request.method, trigger.methods)
         chain = self._admit(trigger, way.target, request)
         head = head_of(request)
+        if entry.takes_events:
+            await self._serve_event(
+                request_id, way, exchange, self._event_maker(request_id, way, entry, request), chain
+            )
+            return
         if head.invocation_type and async_invoke.is_async(head):
             await self._invoker.accept(
                 AsyncRequest(request_id, way.target, head, _params(way, request), chain), exchange
@@ -94,9 +121,54 @@ class HttpFunctions:
         params, tracing = _params(way, request), tracing_of(head)
         invocation = Invocation(request_id, way.target, body, tracing=tracing, http_params=params, chain=chain)
         outcome = await self._invoker.run(invocation, exchange)
-        status, headers = (502, []) if outcome.error is not None else _response(outcome, way, request.method)
+        params = outcome.http_params or {"status": 200, "headers": []}
+        status, headers = (502, []) if outcome.error is not None else _response(params, way, request.method)
         lines = self._invoker.lines(request_id, way.target, outcome, exchange)
         exchange.send_whole(status, headers, lines, outcome.payload)
+
+    async def _serve_event(
+        self, request_id: str, way: Way, exchange: Exchange, event_of: EventOf, chain: Chain
+    ) -> None:
+        """As `serve`, for a function that gets an event. What went wrong in it is in its log and is not shown."""
+        request, head = exchange.request, head_of(exchange.request)
+        if head.invocation_type and async_invoke.is_async(head):
+            await self._invoker.accept(
+                AsyncRequest(request_id, way.target, head, chain=chain, event_of=event_of), exchange
+            )
+            return
+        async_invoke.refuse_options(head)
+        body = body_if_here(exchange)
+        if body is None:
+            body = await self._invoker.read_event(way.target, exchange)
+        invocation = Invocation(request_id, way.target, await event_of(body), tracing=tracing_of(head), chain=chain)
+        outcome = await self._invoker.run(invocation, exchange)
+        lines = self._invoker.lines(request_id, way.target, outcome, exchange)
+        if outcome.error is not None:
+            exchange.send_whole(502, [], lines, _HIDDEN)
+            return
+        found = await http_events.response(outcome.payload)
+        status, headers = _response({"status": found.status, "headers": found.headers}, way, request.method)
+        exchange.send_whole(status, headers, lines, found.body)
+
+    def _event_maker(self, request_id: str, way: Way, entry: HttpEntry, request: Request) -> EventOf:
+        """Makes the event of a request, once its body has been read."""
+        seen = http_events.Seen(
+            method=request.method,
+            path=way.path,
+            raw_path=_raw_path(way, request),
+            query=way.query.decode("latin-1"),
+            headers=tuple((name, value) for name, value in _passed_on(request)),
+            protocol=f"HTTP/{request.http_version}",
+            client_ip=str(request.client[0]),
+        )
+        origin = http_events.Origin(
+            account_id=self._account_id,
+            trigger_id=entry.trigger_id,
+            request_id=request_id,
+            host=host_of(request),
+            at=self._wall_clock(),
+        )
+        return lambda body: http_events.event(seen, body, origin)
 
     def _admit(self, trigger: HttpConfig, target: Target, request: Request) -> Chain:
         """The chain of the caller; a caller who does not sign has none."""
@@ -145,12 +217,16 @@ def host_of(request: Request) -> str:
     return ""
 
 
-def local_names(request: Request) -> tuple[str, str] | None:
-    """Service and function of a request to `FUNCTION.SERVICE.localhost`; None for other hosts."""
-    labels = host_of(request).removesuffix(".").split(".")
-    if len(labels) != 3 or labels[2].lower() != "localhost" or not (labels[0] and labels[1]):
+def local_target(triggers: HttpTriggers, request: Request) -> Target | None:
+    """The function of a request to its local URL (`fc.web.local_hosts`); None for other hosts.
+
+    Every host of three labels is one, so that an error says which function has no HTTP trigger there.
+    """
+    labels = local_labels(host_of(request))
+    if labels is None:
         return None
-    return labels[1], labels[0]
+    found = triggers.at(labels)
+    return Target(labels[1], limits.LATEST, labels[0]) if found is None and len(labels) == 2 else found
 
 
 def local_way(target: Target, request: Request) -> Way:
@@ -169,6 +245,12 @@ async def domain_way(domain: CustomDomain, request: Request) -> Way:
         raise AccessDenied(
             f"domain name '{domain.domain_name}' is not served over {request.scheme.upper()}: its protocol is "
             f"'{domain.protocol}'"
+        )
+    asked = str((domain.auth_config or {}).get("authType", "")) or _ANONYMOUS
+    if asked != _ANONYMOUS:
+        raise AccessDenied(
+            f"the authType '{asked}' of domain name '{domain.domain_name}' is stored but not served here: "
+            f"use '{_ANONYMOUS}'"
         )
     path = unquote_to_bytes(request.raw_path).decode("utf-8", "surrogateescape")
     route = domain_paths.route_of(domain.route_config.routes, path)
@@ -205,12 +287,7 @@ def _check_size(request: Request) -> None:
 def _params(way: Way, request: Request) -> dict[str, object]:
     """As docs/wire-protocol.md says; the request URI is the one that was asked for, whatever was rewritten."""
     query: bytes = request.query
-    headers = [
-        [name.decode("latin-1"), value.decode("latin-1")]
-        for name, value in request.headers
-        if name not in _NOT_PASSED_ON and not name.startswith(b"x-fc-") and b"_" not in name
-    ]
-    headers.append([_BASE_PATH, way.base_path])
+    headers = [*_passed_on(request), [_BASE_PATH, way.base_path]]
     if request.scheme == "https":
         # This server speaks TLS, so it sets the header. Otherwise the header stays: a proxy in front may speak TLS.
         headers = [header for header in headers if header[0] != _FORWARDED_PROTO]
@@ -226,6 +303,22 @@ def _params(way: Way, request: Request) -> dict[str, object]:
     }
 
 
+def _passed_on(request: Request) -> list[list[str]]:
+    """The headers that functions see of a request."""
+    return [
+        [name.decode("latin-1"), value.decode("latin-1")]
+        for name, value in request.headers
+        if name not in _NOT_PASSED_ON and not name.startswith(b"x-fc-") and b"_" not in name
+    ]
+
+
+def _raw_path(way: Way, request: Request) -> str:
+    """As it was sent, unless a rule has rewritten it."""
+    sent = request.raw_path.decode("latin-1")
+    whole = way.path.encode("utf-8", "surrogateescape")
+    return sent if unquote_to_bytes(request.raw_path) == whole else quote(whole)
+
+
 def _path(path: str) -> dict[str, object]:
     """The path as text and, where its bytes are not UTF-8, as they are: JSON has no lone surrogates."""
     try:
@@ -236,12 +329,11 @@ def _path(path: str) -> dict[str, object]:
     return {"path": path}
 
 
-def _response(outcome: Outcome, way: Way, method: str) -> tuple[int, Headers]:
+def _response(params: dict[str, Any], way: Way, method: str) -> tuple[int, Headers]:
     """The function's status and headers, without those that are ours to set.
 
     An answer without a body may say the length that the body of a GET would have (RFC 9110 §8.6).
     """
-    params: dict[str, Any] = outcome.http_params or {"status": 200, "headers": []}
     status, headers = params.get("status"), params.get("headers")
     if not isinstance(status, int) or not 200 <= status <= 599:
         raise _bad(f"the status {repr(status)[:64]} is not one of 200 to 599")

@@ -9,10 +9,11 @@ from starlette.responses import Response
 from sesame.control.async_invocations import AsyncInvocations
 from sesame.control.dead_letters import DeadLetters
 from sesame.fc import requests
+from sesame.fc.async_queries import limit_of, query_of
 from sesame.fc.refusals import InvalidArgument
 from sesame.fc.requests import Handler
 from sesame.fc.services import shapes_async
-from sesame.fc.services.routes.async_invocations import limit_of, query_of, target_of
+from sesame.fc.services.routes.async_invocations import ID_PREFIX, target_of
 from sesame.fc.targets import qualified
 from sesame.model.invocation import Target
 
@@ -35,7 +36,7 @@ class OwnAsyncInvocationRoutes:
 
     async def _list(self, request: Request) -> Response:
         """Of all functions, or of the one in the query, whose qualifier LATEST need not be named."""
-        page = await self._invocations.list(query_of(request, _asked_for(request), stateful_only=False))
+        page = await self._invocations.list(query_of(request, _asked_for(request), ID_PREFIX, stateful_only=False))
         return requests.page_answer("invocations", [shapes_async.own(found) for found in page.items], page)
 
     async def _get(self, request: Request) -> Response:

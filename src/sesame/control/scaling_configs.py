@@ -1,0 +1,52 @@
+"""How the instances of a function are to be scaled under a qualifier, as the API of 2023-03-30 says it.
+
+Called by its endpoint. Kept and answered: the rules of `control.provision_configs` are those that are followed here.
+"""
+
+from sesame.control import checks
+from sesame.control.inputs import Listing, Page
+from sesame.control.listing import page_of_all
+from sesame.control.views import function_view
+from sesame.model import limits, records
+from sesame.model.configs import ScalingConfig, provision_config_name
+from sesame.model.errors import NotFound
+from sesame.model.records import Record
+from sesame.store.catalog import Catalog, Transaction
+
+
+class ScalingConfigs:
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    async def put(self, config: ScalingConfig) -> Record:
+        """Replaces the whole configuration."""
+        checks.between("min_instances", config.min_instances, 0, limits.PROVISION_TARGET_MAX)
+
+        def edit(tx: Transaction) -> Record:
+            function_view(tx, config.service, config.function, config.qualifier)
+            name = provision_config_name(config.function, config.qualifier)
+            return tx.put(records.SCALING_CONFIG, config.service, name, config)
+
+        return await self._catalog.edit(edit)
+
+    async def get(self, owner: str, function: str, qualifier: str) -> Record:
+        """Raises `NotFound` when nothing was set under exactly this qualifier."""
+        qualifier = qualifier or limits.LATEST
+        function_view(self._catalog, owner, function, qualifier)
+        found = self._catalog.get(records.SCALING_CONFIG, owner, provision_config_name(function, qualifier))
+        if found is None:
+            raise NotFound(records.SCALING_CONFIG, qualifier, (owner, function))
+        return found
+
+    async def delete(self, owner: str, function: str, qualifier: str) -> None:
+        present = await self.get(owner, function, qualifier)
+        await self._catalog.edit(lambda tx: tx.delete(records.SCALING_CONFIG, owner, present.name))
+
+    async def list(self, wanted: Listing, of: tuple[str, str] | None) -> Page:
+        """Of one function (owner, name), or of all."""
+        return page_of_all(
+            self._catalog,
+            records.SCALING_CONFIG,
+            wanted,
+            lambda record: of is None or (record.parent, record.document.function) == of,
+        )

@@ -1,0 +1,231 @@
+"""The bodies that 2023-03-30 takes for all but functions (reference/api.md §5.2).
+
+`neutral` makes of each what `control` takes.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from sesame.control import inputs as control
+from sesame.fc.refusals import InvalidArgument
+from sesame.fc.v2023.inputs import CodeInput, Tag
+from sesame.fc.v2023.naming import function_named
+from sesame.model import described
+from sesame.model.configs import DestinationConfig, ScalingConfig, ScheduledAction, TargetTrackingPolicy
+from sesame.model.domain import CertConfig, PathConfig, RewriteConfig, RouteConfig, TlsConfig
+
+
+class PublishInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    description: described.Description = ""
+
+    def neutral(self) -> control.PublishInput:
+        return control.PublishInput(description=self.description)
+
+
+class AliasInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    alias_name: described.AliasName | UnsetType = UNSET
+    version_id: str | UnsetType = UNSET
+    description: described.Description | UnsetType = UNSET
+    additional_version_weight: dict[str, float] | UnsetType = UNSET
+
+    def neutral(self) -> control.AliasInput:
+        return control.AliasInput(**_fields(self))
+
+
+class TriggerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`triggerConfig` is JSON text; an update takes the name from the path."""
+
+    trigger_name: described.TriggerName | UnsetType = UNSET
+    trigger_type: str | UnsetType = UNSET
+    trigger_config: str | UnsetType = UNSET
+    source_arn: str | UnsetType = UNSET
+    invocation_role: str | UnsetType = UNSET
+    description: described.Description | UnsetType = UNSET
+    qualifier: str | UnsetType = UNSET
+
+    def neutral(self) -> control.TriggerInput:
+        config: dict[str, Any] | UnsetType = UNSET
+        if self.trigger_config:
+            try:
+                config = msgspec.json.decode(self.trigger_config, type=dict[str, Any])
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise InvalidArgument.of(
+                    "TriggerConfig", "the text of a JSON object", self.trigger_config[:64]
+                ) from error
+        return control.TriggerInput(**_fields(self) | {"trigger_config": config})
+
+
+class AsyncConfigInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """It replaces the whole configuration. `asyncTask`: invocations can be followed as tasks."""
+
+    async_task: bool = False
+    destination_config: DestinationConfig = DestinationConfig()
+    max_async_event_age_in_seconds: described.AsyncEventAgeS | None = None
+    max_async_retry_attempts: described.AsyncRetries | None = None
+
+    def neutral(self) -> control.AsyncConfigInput:
+        return control.AsyncConfigInput(
+            destination_config=self.destination_config,
+            max_async_event_age_in_seconds=self.max_async_event_age_in_seconds,
+            max_async_retry_attempts=self.max_async_retry_attempts,
+            stateful_invocation=self.async_task,
+        )
+
+
+class ConcurrencyInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    reserved_concurrency: described.OnDemandInstances | UnsetType = UNSET
+
+
+class DisableInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """With `abortOngoingRequest`, calls that run are ended too."""
+
+    reason: described.Description = ""
+    abort_ongoing_request: bool = False
+
+
+class ProvisionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`defaultTarget` is the newer name of `target`. A list that is not sent stays, an empty one clears."""
+
+    target: described.ProvisionTarget | UnsetType = UNSET
+    default_target: described.ProvisionTarget | UnsetType = UNSET
+    scheduled_actions: tuple[ScheduledAction, ...] | UnsetType = UNSET
+    target_tracking_policies: tuple[TargetTrackingPolicy, ...] | UnsetType = UNSET
+    always_allocate_cpu: bool | UnsetType = msgspec.field(default=UNSET, name="alwaysAllocateCPU")
+    always_allocate_gpu: bool | UnsetType = msgspec.field(default=UNSET, name="alwaysAllocateGPU")
+
+    def neutral(self) -> control.ProvisionInput:
+        fields = _fields(self)
+        target = fields.pop("default_target")
+        return control.ProvisionInput(**fields | {"target": self.target if target is UNSET else target})
+
+
+class ScalingInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    min_instances: int = 0
+    enable_on_demand_scaling: bool = True
+    enable_mix_mode: bool = False
+    request_dispatch_policy: str = ""
+    resident_pool_id: str = ""
+    horizontal_scaling_policies: tuple[dict[str, Any], ...] = ()
+    scheduled_policies: tuple[dict[str, Any], ...] = ()
+
+    def of(self, owner: str, function: str, qualifier: str) -> ScalingConfig:
+        return ScalingConfig(service=owner, function=function, qualifier=qualifier, **_fields(self))
+
+
+class LayerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    code: CodeInput = CodeInput()
+    description: described.Description = ""
+    compatible_runtime: tuple[described.Runtime, ...] = ()
+    license: str = ""
+
+    def neutral(self) -> control.LayerInput:
+        return control.LayerInput(**_fields(self) | {"code": self.code.neutral()})
+
+
+class RouteInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A function of a service is `service$function` here."""
+
+    path: str = ""
+    function_name: str = ""
+    qualifier: str | None = None
+    methods: tuple[str, ...] = ()
+    rewrite_config: RewriteConfig | None = None
+
+    def neutral(self) -> PathConfig:
+        owner, function = function_named(self.function_name) if self.function_name else ("", "")
+        return PathConfig(self.path, owner, function, self.qualifier, self.methods, self.rewrite_config)
+
+
+class RoutesInput(msgspec.Struct, frozen=True, rename="camel"):
+    routes: tuple[RouteInput, ...] = ()
+
+
+class CustomDomainInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A part that is sent replaces that part whole."""
+
+    domain_name: str | UnsetType = UNSET
+    protocol: described.DomainProtocol | UnsetType = UNSET
+    route_config: RoutesInput | UnsetType = UNSET
+    cert_config: CertConfig | UnsetType = UNSET
+    tls_config: TlsConfig | UnsetType = UNSET
+    waf_config: dict[str, Any] | UnsetType = UNSET
+    auth_config: dict[str, Any] | UnsetType = UNSET
+    cors_config: dict[str, Any] | UnsetType = UNSET
+    is_e2b: bool | UnsetType = msgspec.field(default=UNSET, name="isE2B")
+
+    def neutral(self) -> control.CustomDomainInput:
+        fields = _fields(self)
+        if self.route_config is not UNSET:
+            fields["route_config"] = RouteConfig(tuple(route.neutral() for route in self.route_config.routes))
+        return control.CustomDomainInput(**fields)
+
+
+class TagInput(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """Body of TagResources. Here only functions have tags."""
+
+    resource_id: tuple[str, ...] = ()
+    resource_type: str = ""
+    tag: tuple[Tag, ...] = ()
+
+
+class GroupInput(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """Body of ChangeResourceGroup."""
+
+    new_resource_group_id: str = ""
+    resource_id: str = ""
+    resource_type: str = ""
+
+
+class VpcBindingInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    vpc_id: str = ""
+
+
+class SessionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of CreateSession and UpdateSession."""
+
+    session_id: str = ""
+    snapshot_id: str = ""
+    session_idle_timeout_in_seconds: int | None = None
+    session_ttl_in_seconds: int | None = msgspec.field(default=None, name="sessionTTLInSeconds")
+    disable_session_id_reuse: bool | None = None
+    allow_internet_access: bool | UnsetType = UNSET
+    enable_auto_pause: bool | UnsetType = UNSET
+    enable_auto_resume: bool | UnsetType = UNSET
+    nas_config: dict[str, Any] | UnsetType = UNSET
+    oss_mount_config: dict[str, Any] | UnsetType = UNSET
+    juice_fs_config: dict[str, Any] | UnsetType = UNSET
+    polar_fs_config: dict[str, Any] | UnsetType = UNSET
+    network: dict[str, Any] | UnsetType = UNSET
+
+    def neutral(self) -> control.SessionInput:
+        kept = {
+            field.encode_name: value
+            for field in msgspec.structs.fields(self)
+            if field.name in _KEPT_OF_SESSIONS and (value := getattr(self, field.name)) is not UNSET
+        }
+        return control.SessionInput(
+            session_id=self.session_id,
+            idle_timeout_s=self.session_idle_timeout_in_seconds,
+            ttl_s=self.session_ttl_in_seconds,
+            disable_id_reuse=self.disable_session_id_reuse,
+            settings=kept,
+        )
+
+
+class SnapshotInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    session_id: str = ""
+    description: described.Description = ""
+
+
+_KEPT_OF_SESSIONS = frozenset(
+    {
+        "allow_internet_access", "enable_auto_pause", "enable_auto_resume", "nas_config", "oss_mount_config",
+        "juice_fs_config", "polar_fs_config", "network",
+    }
+)  # fmt: skip
+
+
+def _fields(body: msgspec.Struct) -> dict[str, Any]:
+    return {field: getattr(body, field) for field in body.__struct_fields__}

@@ -1,0 +1,63 @@
+"""How URLs of 2023-03-30 name functions: `functions/{function}?qualifier=…`, where a function of a service is
+`service$function`.
+
+Used by `fc.app` through `fc.v2023.version`, and by `fc.v2023.paths` for the routes.
+"""
+
+from functools import lru_cache
+
+from sesame.fc.targets import (
+    REMEMBERED_PATH_BYTES,
+    REMEMBERED_PATHS,
+    Place,
+    qualifier_of,
+    segment,
+)
+from sesame.model import limits, records
+from sesame.model.errors import NotFound
+from sesame.model.invocation import Target
+from sesame.model.owner import MARK, named_function, owner_of, stands_alone
+
+
+def function_named(name: str) -> tuple[str, str]:
+    """Owner and function that a decoded name means. Raises `NotFound` for the written name of an owner."""
+    if name.startswith(MARK):
+        raise NotFound(records.FUNCTION, name, (owner_of(name),))
+    return named_function(name)
+
+
+class FunctionInPath:
+    def invoked(self, raw_path: bytes, query: bytes) -> Target | None:
+        names = _names(raw_path) if len(raw_path) <= REMEMBERED_PATH_BYTES else _read_names(raw_path)
+        return None if names is None else Target(names[0], qualifier_of(query), names[1])
+
+    def instance(self, raw_path: bytes, query: bytes) -> Place | None:
+        parts = raw_path.split(b"/")
+        if (parts[2:3], parts[4:5], parts[6:]) != ([b"functions"], [b"instances"], [b"exec"]):
+            return None
+        owner, function = function_named(segment(parts[3]))
+        return Place(Target(owner, qualifier_of(query), function), segment(parts[5]))
+
+    def qualified(self, name: str, query: bytes) -> tuple[str, str]:
+        return name, qualifier_of(query)
+
+    def resource(self, parts: list[str], query: bytes) -> list[str]:
+        """A function as it is named in policies, whichever API names it (`model.arn.function_resource`)."""
+        if len(parts) < 2 or parts[0] != "functions":
+            return parts
+        owner, function = function_named(parts[1])
+        qualifier = qualifier_of(query)
+        asked = "" if qualifier == limits.LATEST else qualifier
+        if stands_alone(owner):
+            return ["functions", f"{function}/{asked}" if asked else function, *parts[2:]]
+        return ["services", f"{owner}.{asked}" if asked else owner, "functions", function, *parts[2:]]
+
+
+def _read_names(raw_path: bytes) -> tuple[str, str] | None:
+    parts = raw_path.split(b"/")
+    if len(parts) != 5 or parts[0] or parts[2] != b"functions" or parts[4] != b"invocations":
+        return None
+    return function_named(segment(parts[3]))
+
+
+_names = lru_cache(REMEMBERED_PATHS)(_read_names)

@@ -1,0 +1,45 @@
+"""What the routes of 2023-03-30 read from paths and queries beside what `fc.requests` reads for every version.
+
+Called by the files in `fc/v2023/routes/`.
+"""
+
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from sesame.fc import requests
+from sesame.fc.refusals import InvalidArgument
+from sesame.fc.targets import qualifier_of
+from sesame.fc.v2023.naming import function_named
+from sesame.model import limits
+from sesame.model.invocation import Target
+
+T = TypeVar("T")
+
+
+def function(request: Request) -> tuple[str, str]:
+    """Owner and function."""
+    return function_named(requests.name(request, "function"))
+
+
+def qualifier(request: Request) -> str:
+    """The query's qualifier, "" where that means the present state."""
+    found = qualifier_of(request.scope["query_string"])
+    return "" if found == limits.LATEST else found
+
+
+def target(request: Request) -> Target:
+    owner, function_name = function(request)
+    return Target(owner, qualifier_of(request.scope["query_string"]), function_name)
+
+
+def document(request: Request, item: str, shape: type[T], expected: str) -> T | None:
+    """An item of the query that is JSON text (reference/api.md §5); None where it is not there."""
+    text = request.query_params.get(item, "")
+    if not text:
+        return None
+    try:
+        return msgspec.json.decode(text, type=shape)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidArgument.of(item[0].upper() + item[1:], expected, text[:64]) from error

@@ -1,0 +1,182 @@
+"""The operations on functions, their code, their versions and aliases (reference/api.md §5).
+
+Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sesame.control.control import Control
+from sesame.control.versions import BACKWARD
+from sesame.control.whole_functions import WholeFunction
+from sesame.fc import requests
+from sesame.fc.links import CodeLinks
+from sesame.fc.refusals import InvalidArgument
+from sesame.fc.requests import Handler
+from sesame.fc.v2023 import paths, shapes
+from sesame.fc.v2023.inputs import FunctionInput, Tag
+from sesame.fc.v2023.inputs_settings import AliasInput, PublishInput
+from sesame.fc.v2023.shapes import Beside, FunctionAnswer
+from sesame.model.arn import Arns
+from sesame.model.layer import parse_layer_arn
+
+
+class FunctionRoutes:
+    def __init__(self, control: Control, links: CodeLinks, arns: Arns) -> None:
+        self._whole = control.whole_functions
+        self._functions = control.functions
+        self._states = control.function_states
+        self._tags = control.tags
+        self._layers = control.layers
+        self._links = links
+        self._arns = arns
+
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "CreateFunction": self._create,
+            "ListFunctions": self._list,
+            "GetFunction": self._get,
+            "UpdateFunction": self._update,
+            "DeleteFunction": self._delete,
+            "GetFunctionCode": self._code,
+        }
+
+    async def _create(self, request: Request) -> Response:
+        sent = await requests.body(request, FunctionInput)
+        by = requests.requester(request)
+        whole = await self._whole.create(sent.of_function(), sent.of_owner(), sent.tags_by_key(), by=by)
+        if sent.resource_group_id:
+            await self._states.move_to_group(whole.function.parent, whole.function.name, sent.resource_group_id)
+        return self._answer(whole)
+
+    async def _get(self, request: Request) -> Response:
+        qualifier = paths.qualifier(request)
+        return self._answer(await self._whole.get(*paths.function(request), qualifier), qualifier)
+
+    async def _update(self, request: Request) -> Response:
+        sent = await requests.body(request, FunctionInput)
+        owner, function = paths.function(request)
+        by = requests.requester(request)
+        return self._answer(await self._whole.update(owner, function, sent.of_function(), sent.of_owner(), by=by))
+
+    async def _delete(self, request: Request) -> Response:
+        await self._whole.delete(*paths.function(request))
+        return requests.no_content()
+
+    async def _list(self, request: Request) -> Response:
+        """Filters add up. `fcVersion` is v3 for functions that stand alone, v2 for those of services."""
+        query = request.query_params
+        tags = paths.document(request, "tags", list[Tag], 'a JSON list of {"Key": …, "Value": …}') or []
+        wanted = msgspec.structs.replace(requests.listing(request), start_key="")
+
+        def is_wanted(whole: WholeFunction) -> bool:
+            document = whole.function.document
+            found = {
+                "functionName": query.get("functionName", "") in whole.name,
+                "description": query.get("description", "") in document.description,
+                "runtime": query.get("runtime", "") in ("", document.runtime),
+                "gpuType": query.get("gpuType", "") in ("", document.later.gpu_type),
+                "resourceGroupId": query.get("resourceGroupId", "") in ("", self._group(whole)),
+                "tags": _has_all(self._tags.of(whole.owner.name), tags),
+            }
+            return all(found.values())
+
+        page = await self._whole.list(wanted, query.get("fcVersion", ""), is_wanted)
+        return requests.page_answer("functions", [self._shape(whole) for whole in page.items], page)
+
+    async def _code(self, request: Request) -> Response:
+        """The checksum, and a link that needs no signature for a while."""
+        package = await self._functions.package(*paths.function(request), paths.qualifier(request))
+        url = self._links.url(requests.base(request), package)
+        return requests.answer(shapes.CodeAnswer(url=url, checksum=package.checksum))
+
+    def _group(self, whole: WholeFunction) -> str:
+        return self._states.of(whole.function.parent, whole.function.name).resource_group_id
+
+    def _answer(self, whole: WholeFunction, qualifier: str = "") -> Response:
+        return requests.answer(self._shape(whole, qualifier), whole.function)
+
+    def _shape(self, whole: WholeFunction, qualifier: str = "") -> FunctionAnswer:
+        owner, document = whole.function.parent, whole.function.document
+        beside = Beside(
+            state=self._states.of(owner, whole.function.name),
+            tags=self._tags.of(owner),
+            layer_sizes=dict(self._sizes(document.layers)),
+        )
+        return shapes.function(whole, self._arns, beside, qualifier)
+
+    def _sizes(self, layers: tuple[str, ...]) -> list[tuple[str, int]]:
+        """Also of layers that were deleted since: functions that have them keep them."""
+        named = ((arn, parse_layer_arn(arn)) for arn in layers)
+        return [(arn, self._layers.size_of(*found)) for arn, found in named if found is not None]
+
+
+class VersionRoutes:
+    def __init__(self, control: Control) -> None:
+        self._versions = control.versions
+        self._aliases = control.aliases
+
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "PublishFunctionVersion": self._publish,
+            "ListFunctionVersions": self._list_versions,
+            "DeleteFunctionVersion": self._delete_version,
+            "CreateAlias": self._create,
+            "ListAliases": self._list,
+            "GetAlias": self._get,
+            "UpdateAlias": self._update,
+            "DeleteAlias": self._delete,
+        }
+
+    async def _publish(self, request: Request) -> Response:
+        sent = (await requests.body(request, PublishInput)).neutral()
+        record = await self._versions.publish(_owner(request), sent)
+        return requests.answer(shapes.version(record), record)
+
+    async def _list_versions(self, request: Request) -> Response:
+        direction = request.query_params.get("direction", "") or BACKWARD
+        wanted = msgspec.structs.replace(requests.listing(request), start_key="")
+        page = await self._versions.list(_owner(request), wanted, direction)
+        items = [shapes.version(record) for record in page.items]
+        return requests.page_answer("versions", items, page, direction=direction)
+
+    async def _delete_version(self, request: Request) -> Response:
+        await self._versions.delete(_owner(request), requests.name(request, "version"))
+        return requests.no_content()
+
+    async def _create(self, request: Request) -> Response:
+        record = await self._aliases.create(_owner(request), (await requests.body(request, AliasInput)).neutral())
+        return requests.answer(shapes.alias(record), record)
+
+    async def _get(self, request: Request) -> Response:
+        record = await self._aliases.get(_owner(request), requests.name(request, "alias"))
+        return requests.answer(shapes.alias(record), record)
+
+    async def _update(self, request: Request) -> Response:
+        sent = (await requests.body(request, AliasInput)).neutral()
+        record = await self._aliases.update(_owner(request), requests.name(request, "alias"), sent)
+        return requests.answer(shapes.alias(record), record)
+
+    async def _delete(self, request: Request) -> Response:
+        await self._aliases.delete(_owner(request), requests.name(request, "alias"))
+        return requests.no_content()
+
+    async def _list(self, request: Request) -> Response:
+        page = await self._aliases.list(_owner(request), requests.listing(request))
+        return requests.page_answer("aliases", [shapes.alias(record) for record in page.items], page)
+
+
+def _owner(request: Request) -> str:
+    """Whose versions they are: of a function of a service, the service's."""
+    owner, _function = paths.function(request)
+    if paths.qualifier(request):
+        raise InvalidArgument.of("Qualifier", "LATEST: versions and aliases cannot be changed this way", "another")
+    return owner
+
+
+def _has_all(tags: Mapping[str, str], wanted: list[Tag]) -> bool:
+    """A tag without a value asks for the key alone."""
+    return all(tag.key in tags and tag.value in ("", tags[tag.key]) for tag in wanted)

@@ -1,0 +1,169 @@
+"""The operations on sessions, snapshots of them, and running instances (reference/api.md §5).
+
+Mounted by `fc.app`; each reads its request, calls `control` or the engine and shapes the answer.
+"""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sesame.control.control import Control
+from sesame.control.inputs import Listing
+from sesame.fc import requests
+from sesame.fc.exec.endpoint import NOT_A_WEBSOCKET
+from sesame.fc.instances import Instances
+from sesame.fc.refusals import InvalidArgument
+from sesame.fc.requests import REQUEST_ID, Handler
+from sesame.fc.v2023 import paths, shapes_settings
+from sesame.fc.v2023.inputs_settings import SessionInput, SnapshotInput
+from sesame.fc.v2023.naming import function_named
+from sesame.model import limits
+from sesame.model.owner import spoken_function
+from sesame.model.records import Record
+from sesame.model.session import Session, session_parent
+from sesame.model.trigger import parts_of_parent
+
+INSTANCES_LIMIT_MAX = 1000
+RUNNING, ON_DEMAND = "Running", "OnDemand"
+
+
+class SessionRoutes:
+    def __init__(self, control: Control) -> None:
+        self._sessions = control.sessions
+
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "CreateSession": self._create,
+            "GetSession": self._get,
+            "UpdateSession": self._update,
+            "DeleteSession": self._delete,
+            "ListSessions": self._list,
+            "PauseSession": self._pause,
+            "ResumeSession": self._resume,
+            "CreateSnapshot": self._create_snapshot,
+            "GetSnapshot": self._get_snapshot,
+            "DeleteSnapshot": self._delete_snapshot,
+            "ListSnapshots": self._list_snapshots,
+        }
+
+    async def _create(self, request: Request) -> Response:
+        sent = (await requests.body(request, SessionInput)).neutral()
+        record = await self._sessions.create(*paths.function(request), paths.qualifier(request), sent)
+        return _session(record)
+
+    async def _get(self, request: Request) -> Response:
+        return _session(await self._sessions.get(*_named(request)))
+
+    async def _update(self, request: Request) -> Response:
+        sent = (await requests.body(request, SessionInput)).neutral()
+        return _session(await self._sessions.update(*_named(request), sent))
+
+    async def _delete(self, request: Request) -> Response:
+        await self._sessions.delete(*_named(request))
+        return requests.no_content()
+
+    async def _pause(self, request: Request) -> Response:
+        return _session(await self._sessions.set_paused(*_named(request), paused=True))
+
+    async def _resume(self, request: Request) -> Response:
+        return _session(await self._sessions.set_paused(*_named(request), paused=False))
+
+    async def _list(self, request: Request) -> Response:
+        query = request.query_params
+        sent = requests.listing(request)
+        qualifier = paths.qualifier(request)
+
+        def is_wanted(session: Session) -> bool:
+            asked = query.get("sessionId", "")
+            status = query.get("sessionStatus", "")
+            return (
+                asked in ("", session.session_id)
+                and status in ("", session.status)
+                and qualifier in ("", session.qualifier)
+            )
+
+        page = await self._sessions.list(
+            *paths.function(request), Listing(next_token=sent.next_token, limit=sent.limit), is_wanted
+        )
+        items = [shapes_settings.session(record, _function_of(record)) for record in page.items]
+        return requests.page_answer("sessions", items, page)
+
+    async def _create_snapshot(self, request: Request) -> Response:
+        sent = await requests.body(request, SnapshotInput)
+        if not sent.session_id:
+            raise InvalidArgument.missing("SessionId")
+        record = await self._sessions.snapshot(*paths.function(request), sent.session_id, sent.description)
+        return requests.answer(shapes_settings.snapshot(record, _function_of(record)))
+
+    async def _get_snapshot(self, request: Request) -> Response:
+        owner, function = paths.function(request)
+        record = await self._sessions.get_snapshot(owner, function, requests.name(request, "snapshot"))
+        return requests.answer(shapes_settings.snapshot(record, _function_of(record)))
+
+    async def _delete_snapshot(self, request: Request) -> Response:
+        owner, function = paths.function(request)
+        await self._sessions.delete_snapshot(owner, function, requests.name(request, "snapshot"))
+        return requests.no_content()
+
+    async def _list_snapshots(self, request: Request) -> Response:
+        query = request.query_params
+        name = query.get("functionName", "")
+        parent = session_parent(*function_named(name)) if name else ""
+
+        def is_wanted(record: Record) -> bool:
+            document = record.document
+            return (
+                parent in ("", record.parent)
+                and query.get("sessionId", "") in ("", document.session_id)
+                and query.get("qualifier", "") in ("", document.qualifier)
+            )
+
+        page = await self._sessions.list_snapshots(requests.listing(request), is_wanted)
+        items = [shapes_settings.snapshot(record, _function_of(record)) for record in page.items]
+        return requests.page_answer("snapshots", items, page)
+
+
+class InstanceRoutes:
+    def __init__(self, instances: Instances) -> None:
+        self._instances = instances
+
+    def handlers(self) -> dict[str, Handler]:
+        return {"ListInstances": self._list, "InstanceExec": self._exec}
+
+    async def _list(self, request: Request) -> Response:
+        """Those that run: an instance is forgotten when it ends."""
+        owner, function = paths.function(request)
+        qualifier = paths.qualifier(request)
+        running = await self._instances.of(owner, qualifier, function)
+        wanted = paths.document(request, "instanceIds", list[str], "a JSON list of ids") or []
+        start = request.query_params.get("startKey", "")
+        limit = requests.number(request, "limit", f"1 to {INSTANCES_LIMIT_MAX}") or limits.LIST_LIMIT_DEFAULT
+        if not 1 <= limit <= INSTANCES_LIMIT_MAX:
+            raise InvalidArgument.of("Limit", f"1 to {INSTANCES_LIMIT_MAX}", limit)
+        names = sorted(name for name in running if name >= start and (not wanted or name in wanted))
+        items = [
+            shapes_settings.InstanceAnswer(
+                instance_id=name,
+                version_id=running[name].version_id,
+                qualifier=qualifier or limits.LATEST,
+                status=RUNNING,
+                resource_type=ON_DEMAND,
+            )
+            for name in names[:limit]
+        ]
+        return requests.answer({"instances": items, "requestId": request.scope[REQUEST_ID]})
+
+    async def _exec(self, request: Request) -> Response:
+        """What comes here has not asked for a websocket, which `fc.exec.endpoint` serves."""
+        raise InvalidArgument(NOT_A_WEBSOCKET)
+
+
+def _named(request: Request) -> tuple[str, str, str]:
+    return *paths.function(request), requests.name(request, "session")
+
+
+def _session(record: Record) -> Response:
+    return requests.answer(shapes_settings.session(record, _function_of(record)))
+
+
+def _function_of(record: Record) -> str:
+    return spoken_function(*parts_of_parent(record.parent))

@@ -1,0 +1,167 @@
+"""The events that HTTP triggers hand to functions without a service, and the responses that these return.
+
+FC 3.0's form of both, for the runtimes that come with the cloud (reference/runtime.md §9); functions of services and
+custom runtimes get the request itself. Called by `fc.web.http_functions`.
+"""
+
+import asyncio
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+# Bodies and answers beyond this are converted in a thread.
+CONVERTED_AT_ONCE_BYTES = 64 * 1024
+_TEXT_TYPES = frozenset(
+    {
+        "application/json", "application/ld+json", "application/xhtml+xml", "application/xml", "application/atom+xml",
+        "application/javascript",
+    }
+)  # fmt: skip
+_CONTENT_TYPE = "content-type"
+_DEFAULT_TYPE = ["Content-Type", "application/json"]
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """What an event says of the request beside its URL, its headers and its body. `at` in Unix seconds."""
+
+    account_id: str
+    trigger_id: str
+    request_id: str
+    host: str
+    at: float
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """The request as the function is to see it. `path` is decoded, `raw_path` and `query` are as sent."""
+
+    method: str
+    path: str
+    raw_path: str
+    query: str
+    headers: tuple[tuple[str, str], ...]
+    protocol: str
+    client_ip: str
+
+
+class Response(msgspec.Struct, frozen=True):
+    """What a function's result means. Headers are pairs of name and value."""
+
+    status: int
+    headers: list[list[str]]
+    body: bytes
+
+
+async def event(seen: Seen, body: bytes, origin: Origin) -> bytes:
+    """JSON. A body of a type that is no text, or that is no UTF-8, is in base64."""
+    if len(body) > CONVERTED_AT_ONCE_BYTES:
+        return await asyncio.to_thread(_event, seen, body, origin)
+    return _event(seen, body, origin)
+
+
+async def response(payload: bytes) -> Response:
+    """A JSON object with a `statusCode` is a response; any other result is the body of one."""
+    if len(payload) > CONVERTED_AT_ONCE_BYTES:
+        return await asyncio.to_thread(_response, payload)
+    return _response(payload)
+
+
+def _event(seen: Seen, body: bytes, origin: Origin) -> bytes:
+    headers = _joined((name.title(), value) for name, value in seen.headers)
+    text = _text(body) if _is_text(headers.get("Content-Type", "")) else None
+    moment = datetime.fromtimestamp(origin.at, UTC)
+    document = {
+        "version": "v1",
+        "rawPath": seen.raw_path,
+        "headers": headers,
+        "queryParameters": _joined(parse_qsl(seen.query, keep_blank_values=True)),
+        "body": base64.b64encode(body).decode() if text is None else text,
+        "isBase64Encoded": text is None,
+        "requestContext": {
+            "accountId": origin.account_id,
+            "domainName": origin.host,
+            "domainPrefix": origin.host.partition(".")[0],
+            "triggerId": origin.trigger_id,
+            "requestId": origin.request_id,
+            "time": moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "timeEpoch": str(int(origin.at * 1000)),
+            "http": {
+                "method": seen.method,
+                "path": seen.path,
+                "protocol": seen.protocol,
+                "sourceIp": seen.client_ip,
+                "userAgent": headers.get("User-Agent", ""),
+            },
+        },
+    }
+    return msgspec.json.encode(document)
+
+
+def _joined(pairs: Any) -> dict[str, str]:
+    """Several values of one name stand behind commas."""
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        found[name] = f"{found[name]},{value}" if name in found else value
+    return found
+
+
+def _is_text(content_type: str) -> bool:
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind.startswith("text/") or kind in _TEXT_TYPES
+
+
+def _text(body: bytes) -> str | None:
+    """POLICY: a body that is no UTF-8 is sent in base64 whatever its type says, as no byte of it may be lost."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _response(payload: bytes) -> Response:
+    document = _document(payload)
+    if document is None:
+        return Response(200, [_DEFAULT_TYPE], payload)
+    headers = list(_headers(document.get("headers")))
+    if not any(name.lower() == _CONTENT_TYPE for name, _value in headers):
+        headers.append(_DEFAULT_TYPE)
+    return Response(document["statusCode"], headers, _body(document))
+
+
+def _document(payload: bytes) -> dict[str, Any] | None:
+    if payload.lstrip()[:1] != b"{":
+        return None
+    try:
+        document = msgspec.json.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    status = document.get("statusCode")
+    return document if isinstance(status, int) and not isinstance(status, bool) else None
+
+
+def _headers(sent: Any) -> list[list[str]]:
+    """A list of values makes several headers of one name."""
+    pairs = sent.items() if isinstance(sent, dict) else ()
+    return [[name, _word(each)] for name, value in pairs for each in (value if isinstance(value, list) else [value])]
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _body(document: dict[str, Any]) -> bytes:
+    """As it is where it says to be base64 and is none."""
+    body = document.get("body")
+    if body is None:
+        return b""
+    if not isinstance(body, str):
+        return msgspec.json.encode(body)
+    if document.get("isBase64Encoded") is True:
+        try:
+            return base64.b64decode(body, validate=True)
+        except (binascii.Error, ValueError):
+            return body.encode()
+    return body.encode("utf-8", "surrogatepass")

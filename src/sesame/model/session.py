@@ -1,0 +1,36 @@
+"""A session: calls that belong together and are to reach one instance; and a snapshot that is asked for of one.
+
+Made by `control.sessions`, kept by `store.catalog`. Field names follow reference/api.md §5.2.
+"""
+
+from typing import Any
+
+import msgspec
+
+ACTIVE, PAUSED = "Active", "Paused"
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Kind `session`, parent as `session_parent` says, name the id. Times in seconds; `settings` is kept as sent."""
+
+    session_id: str
+    qualifier: str
+    affinity_type: str
+    status: str = ACTIVE
+    idle_timeout_s: int
+    ttl_s: int
+    disable_id_reuse: bool = False
+    settings: dict[str, Any] = {}
+
+
+class SessionSnapshot(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Kind `session_snapshot`, parent as `session_parent` says, name the id. No memory or disk is kept for it."""
+
+    snapshot_id: str
+    session_id: str
+    qualifier: str
+    description: str = ""
+
+
+def session_parent(owner: str, function: str) -> str:
+    return f"{owner}/{function}"
