@@ -16,6 +16,7 @@ from sesame._engine import EngineNeeds, EngineParts, open_engine
 from sesame._identity import Identity, open_identity
 from sesame._logs import open_function_metrics, open_log_targets
 from sesame._metrics import Counting, MetricsNeeds, open_metrics
+from sesame._provided_layers import provide_layers
 from sesame._sandbox import OpenSandbox, SandboxNeeds, SandboxOpening
 from sesame._storage import Storage, StorageNeeds, open_storage
 from sesame._traces import open_traces
@@ -166,6 +167,7 @@ class Sesame:
         storage_needs = StorageNeeds(settings, self.data_dir, clocks, teardown, given.log_sink, given.durable)
         storage = await open_storage(storage_needs)
         identity = await open_identity(settings, storage.catalog, clocks)
+        await provide_layers(settings.layers, storage.catalog, storage.packages)
         targets = open_log_targets(settings, clocks, storage, identity)
         sandbox = await opening.opened()
         # Instances end before the storage of their logs does.

@@ -163,11 +163,10 @@ class Settings(msgspec.Struct, frozen=True):
         _meta("Roles that are made at a start unless they exist: a table for each, see below.", file_only=True),
     ] = {}
     mounts: Annotated[
-        dict[str, Path],
-        _meta(
-            "Directories of this machine that stand for servers of a NAS, or for paths on them: a table, see below.",
-            file_only=True,
-        ),
+        dict[str, Path], _meta("Directories that stand for servers of a NAS: see below.", file_only=True)
+    ] = {}
+    layers: Annotated[
+        dict[str, str], _meta("What stands for the cloud's layers, by ARN: see below.", file_only=True)
     ] = {}
     credentials_validity_s: Annotated[int, _meta("Seconds for which a function's temporary credentials are good.")] = (
         6 * 3600

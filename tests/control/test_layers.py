@@ -98,7 +98,7 @@ async def test_lists_of_versions_and_of_layers(account: Account) -> None:
 async def test_the_old_form_of_an_arn_names_the_same_layer(account: Account) -> None:
     await account.service("s")
     old = "57bbf06269f73c18099ca76b3f7214f0#test-local-invoke#1"
-    with refused("LayerVersionNotFound", match="version '1' of layer 'test-local-invoke' does not exist"):
+    with refused("InvalidArgument", match=f"layer '{old}' is not this account's"):
         await account.functions.create("s", hello(layers=(old,)), by=THE_ACCOUNT)
     record = await account.layers.create_version("test-local-invoke", LIBRARY, by=THE_ACCOUNT)
     assert await account.layers.by_arn(old) == record
@@ -117,7 +117,7 @@ async def test_the_old_form_of_an_arn_names_the_same_layer(account: Account) -> 
 async def test_functions_keep_layers_that_were_deleted_later(account: Account) -> None:
     await account.service("s")
     arn = "acs:fc:cn-elsewhere:official:layers/flask/versions/1"
-    with refused("LayerVersionNotFound", match="version '1' of layer 'flask' does not exist"):
+    with refused("InvalidArgument", match=f"layer '{arn}' is not this account's"):
         await account.functions.create("s", hello(layers=(arn,)), by=THE_ACCOUNT)
     package = (await account.layers.create_version("flask", LIBRARY, by=THE_ACCOUNT)).document.package
     own = (await account.functions.create("s", hello(layers=(arn,)), by=THE_ACCOUNT)).document.package
@@ -130,7 +130,7 @@ async def test_functions_keep_layers_that_were_deleted_later(account: Account) -
     assert (await account.layers.list(Listing())).items == ()
     assert live_packages(account.catalog) == {own.sha256, package.sha256}
     await account.functions.update("s", "f", FunctionInput(timeout=5), by=THE_ACCOUNT)
-    with refused("LayerVersionNotFound"):
+    with refused("InvalidArgument", match="is not this account's"):
         await account.functions.create("s", hello(function_name="g", layers=(arn,)), by=THE_ACCOUNT)
     assert account.catalog.get(records.LAYER_VERSION, "flask", "1") is not None
     await account.functions.delete("s", "f")

@@ -69,7 +69,7 @@ class Functions:
             existing(tx, service)
             if tx.get(records.FUNCTION, service, name) is not None:
                 raise AlreadyExists(records.FUNCTION, name, (service,))
-            check_layers_exist(tx, function.runtime, function.layers)
+            check_layers_exist(tx, function.runtime, function.layers, by.principal.account_id)
             self._code.take(tx, sent.code, by=by)
             return tx.put(records.FUNCTION, service, name, function)
 
@@ -111,7 +111,7 @@ class Functions:
             merged = _merged(former.document, sent)
             check_function(merged)
             given = tuple(arn for arn in merged.layers if arn not in former.document.layers)
-            check_layers_exist(tx, merged.runtime, given)
+            check_layers_exist(tx, merged.runtime, given, by.principal.account_id)
             if package is not None:
                 merged = msgspec.structs.replace(merged, package=package)
             self._code.take(tx, sent.code, by=by)

@@ -11,9 +11,9 @@ from sesame.control.inputs import LayerInput, Listing, Page
 from sesame.control.listing import filtered_page_of, limit_of
 from sesame.control.requester import Requester
 from sesame.model import limits, records
-from sesame.model.errors import Invalid, NotFound
+from sesame.model.errors import Invalid, NotFound, Unusable
 from sesame.model.function import Package
-from sesame.model.layer import LAYER_FORMS, Layer, LayerVersion, parse_layer_arn
+from sesame.model.layer import LAYER_FORMS, Layer, LayerVersion, layer_owner, parse_layer_arn
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
@@ -88,7 +88,7 @@ class Layers:
             record = tx.get(records.LAYER_VERSION, layer, version)
             if record is None or record.document.deleted:
                 raise NotFound(records.LAYER_VERSION, version, (layer,))
-            if (layer, version) in _used(tx):
+            if (layer, version) in used_layers(tx):
                 gone = msgspec.structs.replace(record.document, deleted=True)
                 tx.put(records.LAYER_VERSION, layer, version, gone)
             else:
@@ -137,7 +137,7 @@ class Layers:
     def _shown(self, layer: str) -> tuple[Record, ...]:
         """The versions that callers may see, by number."""
         versions = self._catalog.children(records.LAYER_VERSION, layer)
-        shown = (record for record in versions if not record.document.deleted)
+        shown = (record for record in versions if not (record.document.deleted or record.document.provided))
         return tuple(sorted(shown, key=lambda record: record.document.version))
 
     async def _package(self, sent: LayerInput, by: Requester) -> Package:
@@ -150,17 +150,26 @@ class Layers:
         return package
 
 
-def check_layers_exist(tx: Transaction, runtime: str, arns: tuple[str, ...]) -> None:
-    """Layers that a function is given must exist, for runtimes that run here; those it already has may be gone."""
+def check_layers_exist(tx: Transaction, runtime: str, arns: tuple[str, ...], account_id: str) -> None:
+    """Layers that a function is given must exist, for runtimes that run here; those it already has may be gone.
+
+    Raises `NotFound`, or `Unusable` for a layer of the cloud's or of another account's that nothing here stands for.
+    """
     for arn in arns if runtime in limits.RUNNABLE_RUNTIMES else ():
         found = parse_layer_arn(arn)
         record = None if found is None else tx.get(records.LAYER_VERSION, *found)
         if record is None or record.document.deleted:
             layer, version = found or (arn, "")
+            if layer_owner(arn) != account_id:
+                raise Unusable(
+                    f"layer '{arn}' is not this account's, and nothing here stands for it: name a layer of yours, "
+                    f"a folder or a zip for this ARN in [layers] of sesame.toml and start again, or publish the layer "
+                    f"'{layer}' up to version {version} yourself"
+                )
             raise NotFound(records.LAYER_VERSION, version, (layer,))
 
 
-def _used(tx: Transaction) -> set[tuple[str, str] | None]:
+def used_layers(tx: Transaction) -> set[tuple[str, str] | None]:
     present = (arn for record in tx.of_kind(records.FUNCTION) for arn in record.document.layers)
     frozen = (arn for record in tx.of_kind(records.FROZEN_FUNCTION) for arn in record.document.function.layers)
     return {parse_layer_arn(arn) for arns in (present, frozen) for arn in arns}

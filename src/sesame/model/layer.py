@@ -28,7 +28,7 @@ class Layer(msgspec.Struct, frozen=True, rename="camel"):
 class LayerVersion(msgspec.Struct, frozen=True, rename="camel"):
     """Kind `layer_version`, parent the layer's name, name the number.
 
-    `deleted` ones are not shown; they are kept for the functions that have them.
+    `deleted` ones are not shown; they are kept for the functions that have them. `provided` ones stand for the cloud's.
     """
 
     layer_name: str
@@ -38,6 +38,7 @@ class LayerVersion(msgspec.Struct, frozen=True, rename="camel"):
     compatible_runtime: tuple[str, ...] = ()
     license: str = ""
     deleted: bool = False
+    provided: bool = False
 
 
 def parse_layer_arn(arn: str) -> tuple[str, str] | None:
@@ -48,3 +49,8 @@ def parse_layer_arn(arn: str) -> tuple[str, str] | None:
     """
     found = _ARN.match(arn) or _OLD_ARN.match(arn)
     return None if found is None else (found[1], found[2])
+
+
+def layer_owner(arn: str) -> str:
+    """The account of a layer's ARN; `official` for those that the cloud publishes."""
+    return arn.partition("#")[0] if "#" in arn else arn.split(":")[3]

@@ -1,0 +1,64 @@
+"""Reads `[layers]` of the settings at a start: what of this machine stands for layers of the cloud.
+
+Called by `app`, once storage is open.
+"""
+
+import asyncio
+import re
+from pathlib import Path
+
+import structlog
+
+from sesame.control.provided_layers import ProvidedLayer, ProvidedLayers
+from sesame.model import limits
+from sesame.model.errors import ConfigurationError
+from sesame.model.function import Package
+from sesame.model.layer import LAYER_FORMS, parse_layer_arn
+from sesame.store.catalog import Catalog
+from sesame.store.packages.packages import Packages
+
+_OWN = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,63})(?::([1-9][0-9]{0,8}))?\Z")
+
+log = structlog.get_logger(__name__)
+
+
+async def provide_layers(named: dict[str, str], catalog: Catalog, packages: Packages) -> None:
+    """Raises `ConfigurationError` for a line that cannot be meant; what is not there yet is said in a warning."""
+    wanted = [await _wanted(arn, source, packages) for arn, source in named.items()]
+    for warning in await ProvidedLayers(catalog).provide(wanted):
+        log.warning(warning)
+
+
+async def _wanted(arn: str, source: str, packages: Packages) -> ProvidedLayer:
+    found = parse_layer_arn(arn)
+    if found is None:
+        raise ConfigurationError(f"layers has '{arn}'; expected {LAYER_FORMS}")
+    name, version = found[0], int(found[1])
+    own = _OWN.match(source)
+    if own is not None:
+        return ProvidedLayer(name, version, own=own[1], own_version=int(own[2]) if own[2] else None)
+    if "/" not in source and not source.endswith(".zip"):
+        raise ConfigurationError(
+            f"layers has '{arn}' = '{source}'; expected a layer (NAME or NAME:VERSION), a folder (./FOLDER) or a zip"
+        )
+    return ProvidedLayer(name, version, package=await _packed(arn, source, packages))
+
+
+async def _packed(arn: str, source: str, packages: Packages) -> Package:
+    try:
+        archive = await asyncio.to_thread(_archive, source)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"layers: for '{arn}': {error}") from error
+    first, *others = limits.SANDBOXED_RUNTIMES
+    package = await packages.add(archive, first)
+    for runtime in others:
+        packages.want_compiled(package.sha256, runtime)
+    return package
+
+
+def _archive(source: str) -> bytes:
+    # Needed where a line names a folder or a zip.
+    from sesame.deploy.archive import packed
+    from sesame.deploy.project import Code
+
+    return packed(Code(path=Path(source).expanduser().resolve()))
