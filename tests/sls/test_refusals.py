@@ -12,6 +12,7 @@ import pytest
 import requests
 from aliyun.log import GetLogsRequest, LogClient, LogException, LogItem, PutLogsRequest
 from aliyun.log.proto import LogGroupRaw
+from structlog.testing import capture_logs
 from tests.sls.conftest import KEY_ID, SECRET, RunningEndpoint, client
 
 from sesame.identity.signatures import sign_v1
@@ -19,6 +20,8 @@ from sesame.model.logstore import LogGroup, LogRecord
 from sesame.sls import protobuf
 from sesame.sls.request import Request
 from sesame.sls.signature import string_to_sign_v1
+from sesame.store.logs.logstores.interface import StorageFull
+from sesame.store.logs.logstores.store import LogStorage
 
 Logstore = tuple[str, str]
 HOST = "big-game.cn-hangzhou.log.aliyuncs.com"
@@ -194,6 +197,20 @@ def test_the_header_with_a_hash_key_chooses_the_shard(
         assert send(endpoint, "POST", PUT, body, content_type=PROTOBUF, x_log_hashkey="F" * 32).status_code == 200
     cursor = root.get_begin_cursor(*logstore, 1).get_cursor()
     assert len(root.pull_logs(*logstore, 1, cursor).get_flatten_logs_json()) == 3
+
+
+def test_a_full_disk_is_refused_as_a_quota_and_not_tried_again(
+    root: LogClient, logstore: Logstore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_arguments: object, **_options: object) -> None:
+        raise StorageFull("logstores.db cannot be written: database or disk is full")
+
+    monkeypatch.setattr(LogStorage, "append", full)
+    with capture_logs() as told:
+        status, code, message = refused(root.put_logs, one_log(logstore))
+    assert (status, code) == (403, "WriteQuotaExceed")
+    assert "the disk of the Log Service is full; free some space on it" in message
+    assert [(each["log_level"], "exc_info" in each) for each in told] == [("error", False)]
 
 
 def test_a_body_beyond_the_bound_is_refused_unread(endpoint: RunningEndpoint, logstore: Logstore) -> None:

@@ -26,7 +26,7 @@ from sesame.sls.errors import SlsError, as_sls_error
 from sesame.sls.permissions import Permissions
 from sesame.sls.request import Request, natural, parse
 from sesame.sls.routes import Route, route
-from sesame.store.logs.logstores.interface import Logstores
+from sesame.store.logs.logstores.interface import Logstores, StorageFull
 
 SERVER = "AliyunSLS"
 _REFUSAL_CODES = {
@@ -80,6 +80,10 @@ class SlsEndpoint:
             return
         except CallerError as error:
             answer = error_answer(as_sls_error(error))
+        except StorageFull as full:
+            # Not one of the 5xx, with which clients try again for ever.
+            log.error("the Log Service cannot write: free some space on its disk", error=str(full))
+            answer = error_answer(SlsError("WriteQuotaExceed"))
         except Exception:
             # Whatever it was, the caller learns only that it was our fault.
             log.exception("the Log Service endpoint failed", request_id=request_id, method=exchange.request.method)

@@ -59,6 +59,7 @@ _CATALOGUE: dict[str, tuple[int, str]] = {
     "ShardNotExist": (400, "shard does not exist"),
     "SignatureNotMatch": (401, "signature is not matched"),
     "Unauthorized": (401, "The AccessKeyId is unauthorized"),
+    "WriteQuotaExceed": (403, "write quota is exceeded: the disk of the Log Service is full; free some space on it"),
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from tests.store.logstores.conftest import INDEX, opened
 from tests.store.logstores.test_store import DAY_S, NOW_S, group, messages
 from tests.support.fakes import FakeClocks
@@ -50,6 +51,31 @@ async def test_sealed_logs_are_found_beside_the_tail_made_again_when_missing_and
     assert await messages(storage) == []
     assert not segment.exists()
     await storage.close()
+
+
+async def test_a_damaged_segment_is_noticed_by_its_checksum_and_made_again_while_others_are_read(
+    storage: LogStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "TAIL_ROWS", 2)
+    for words in (("first", "second"), ("third", "fourth")):
+        await storage.append("p", "l", group(*words))
+        await storage.seal()
+    damaged, other = sorted(files_in(tmp_path))
+    whole, file = damaged.read_bytes(), tmp_path / "logstores.db"
+    assert list(sealing.damaged_segments(file, tmp_path / "logstores")) == []
+    for place in (10, len(whole) // 2):
+        damaged.write_bytes(whole[:place] + bytes((whole[place] ^ 255,)) + whole[place + 1 :])
+        assert list(sealing.damaged_segments(file, tmp_path / "logstores")) == [damaged]
+        with capture_logs() as told:
+            assert await messages(storage) == ["first", "second", "third", "fourth"]
+            assert await messages(storage) == ["first", "second", "third", "fourth"]
+        (warning,) = [each for each in told if "damaged" in each["event"]]
+        assert warning["segment"] == str(damaged)
+        unchanged = other.stat().st_ino
+        await storage.seal()
+        assert damaged.read_bytes() == whole
+        assert other.stat().st_ino == unchanged
+        assert list(sealing.damaged_segments(file, tmp_path / "logstores")) == []
 
 
 async def test_a_logstore_that_cannot_be_sealed_stops_no_other(

@@ -21,6 +21,11 @@ def is_damage(error: Error) -> bool:
     return (getattr(error, "sqlite_errorcode", 0) or 0) & _PRIMARY_CODE in _DAMAGE
 
 
+def is_full(error: Error) -> bool:
+    """The disk has no room for what was written. Nothing of the transaction is there."""
+    return (getattr(error, "sqlite_errorcode", 0) or 0) & _PRIMARY_CODE == sqlite3.SQLITE_FULL
+
+
 def open_for_writing(path: Path, busy_timeout_s: float) -> Connection:
     """The caller begins its transactions by itself. Raises `Error`."""
     return sqlite3.connect(path, busy_timeout_s, isolation_level=None, check_same_thread=False)

@@ -14,6 +14,7 @@ from sesame.model import records
 from sesame.model.errors import ConfigurationError, Unusable
 from sesame.model.function import Function, Package
 from sesame.model.layer import parse_layer_arn
+from sesame.store.logs.logstores.sealing import damaged_segments
 from sesame.store.packages.unpack import unpack
 from sesame.store.quarantine import Quarantine
 from sesame.store.sql import sqlite
@@ -72,6 +73,7 @@ def check(paths: DataPaths, checked: Checked, *, running: bool, began_at: float 
     yield from _strays(paths)
     yield from (Damage(f"{paths.logs}: {line}", "the next start sets it aside") for line in _sqlite(paths.logs))
     yield from (Damage(f"{paths.logstores}: {line}", _RESTORE) for line in _sqlite(paths.logstores))
+    yield from _segments(paths)
     files = _blob_files(paths.objects)
     folders = _package_folders(paths.packages)
     backend = backend_of(paths.database)
@@ -111,6 +113,15 @@ _RESTORE = "take a backup back with `sesame restore`; a start does not delete an
 
 def _sqlite(path: Path) -> list[str]:
     return sqlite.integrity(path) if path.exists() else []
+
+
+def _segments(paths: DataPaths) -> Iterator[Damage]:
+    """Sealed logs whose checksum is not that of their writing."""
+    for path in damaged_segments(paths.logstores, paths.segments):
+        yield Damage(
+            f"{path}: the segment is missing or damaged; queries read its logs from {paths.logstores.name}",
+            "a running Sesame makes it again when a query comes upon it",
+        )
 
 
 def _strays(paths: DataPaths) -> Iterator[Damage]:

@@ -31,6 +31,7 @@ class DataPaths(Protocol):
     path: Path
     logs: Path
     logstores: Path
+    segments: Path
     packages: Path
     objects: Path
     quarantine: Path

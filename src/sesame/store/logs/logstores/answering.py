@@ -42,10 +42,19 @@ class Answers:
         self._reader = reader
         self._files = files
         self._queries = LogQueries(files.root, LIMITS)
+        self._damaged: set[tuple[int, int, int]] = set()
 
     def close(self) -> None:
         """Call it when no query runs."""
         self._queries.close()
+
+    def take_damaged(self) -> tuple[tuple[int, int, int], ...]:
+        """Segments that were found damaged or missing (logstore, first group, end); asked once.
+
+        Their logs were read from the file of the logstores, which has them too.
+        """
+        found, self._damaged = tuple(sorted(self._damaged)), set()
+        return found
 
     def query(self, known: Known, query: interface.Query, now_s: float, interrupt: Interrupt) -> interface.Result:
         search = _search(known, query, now_s)
@@ -109,10 +118,12 @@ class Answers:
         segments: list[Segment] = []
         unsealed: list[NumberedGroup] = []
         for sealed in found.segments:
-            if sealed.document is None or not self._files.is_whole(known.id, sealed.first, sealed.end):
+            segment = msgspec.json.decode(sealed.document, type=Segment) if sealed.document is not None else None
+            if segment is None or not self._files.is_intact(known.id, sealed.first, sealed.end, segment.checksum):
+                if segment is not None:
+                    self._damaged.add((known.id, sealed.first, sealed.end))
                 unsealed += self._reader.range(known.id, sealed.first, sealed.end)
                 continue
-            segment = msgspec.json.decode(sealed.document, type=Segment)
             path = str(self._files.path(known.id, sealed.first, sealed.end))
             segments.append(msgspec.structs.replace(segment, path=path))
         return Source(tuple(segments), tuple(rows_of((*unsealed, *found.tail))))

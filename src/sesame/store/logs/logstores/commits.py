@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from sesame.model.errors import PlatformError
 from sesame.store.logs.logstores import file
+from sesame.store.logs.logstores.interface import StorageFull
 from sesame.store.sql import sqlite_file
 from sesame.store.sql.group_commit import Done, GroupCommit, Request
 
@@ -40,8 +41,8 @@ class Commits:
     async def write(self, act: Callable[[sqlite_file.Connection], T]) -> T:
         """Runs `act` on the thread within a transaction and returns what it returned once that is committed.
 
-        What `act` raises undoes only what `act` did. Raises `PlatformError` when the transaction fails. A caller that
-        goes away does not take back what is being written.
+        What `act` raises undoes only what `act` did. Raises `PlatformError` when the transaction fails, `StorageFull`
+        for want of room. A caller that goes away does not take back what is being written.
         """
         if not self._group.is_open:
             raise PlatformError("the logstores are closed")
@@ -52,7 +53,8 @@ class Commits:
             with sqlite_file.transaction(self._db):
                 return [_attempt(self._db, request) for request in requests]
         except sqlite_file.Error as error:
-            failure = PlatformError(f"{self._path} cannot be written: {error}")
+            kind = StorageFull if sqlite_file.is_full(error) else PlatformError
+            failure = kind(f"{self._path} cannot be written: {error}")
             failure.__cause__ = error
             return [Done(request, None, failure) for request in requests]
 

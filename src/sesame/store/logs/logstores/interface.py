@@ -9,11 +9,17 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from sesame.model.errors import PlatformError
 from sesame.model.logstore import LogGroup, LogIndex, LogProject, Logstore
 
 QUERY_DEADLINE_S = 55.0
 QUERY_LINES_MAX = 100
 PULL_BYTES_MAX = 10 * 1024 * 1024
+
+
+class StorageFull(PlatformError):
+    """The disk has no room for what was to be written, and nothing of it was."""
+
 
 # Told the project and the logstore that got new groups, on the event loop.
 Listener = Callable[[str, str], None]
@@ -156,7 +162,10 @@ class Logstores(Projects, Consumers, Protocol):
     """A cursor is the number of a group in its shard; numbers rise, and may leave gaps."""
 
     async def append(self, project: str, logstore: str, group: LogGroup, *, hash_key: str | None = None) -> None:
-        """Durable when it returns, and found by the next query. Without `hash_key`, the shards take turns."""
+        """Durable when it returns, and found by the next query. Without `hash_key`, the shards take turns.
+
+        Raises `StorageFull`.
+        """
 
     async def shards(self, project: str, logstore: str) -> Sequence[Shard]: ...
 

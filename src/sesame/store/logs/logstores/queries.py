@@ -5,7 +5,7 @@ Used by `store`.
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from sesame.store.logs.logstores.query_processes import (
     QueryProcesses,
 )
 from sesame.store.logs.logstores.query_protocol import (
+    Answer,
     Around,
     Bars,
     ContextAsked,
@@ -42,6 +43,9 @@ from sesame.store.logs.query.refusals import QueryRefused, ended_abnormally, too
 
 # So long after an interrupt a query that goes on is killed with its process.
 KILLED_AFTER_S = 3.0
+
+
+OnDamage = Callable[[Sequence[tuple[int, int, int]]], None]
 
 
 class _Running:
@@ -78,9 +82,15 @@ class _Running:
 
 
 class Queries:
-    """Belongs to one event loop. `processes` are the caller's to close, after this."""
+    """Belongs to one event loop. `processes` are the caller's to close, after this.
 
-    def __init__(self, file: Path, segments: Path, clocks: Clocks, processes: QueryProcesses) -> None:
+    `on_damage` is told of segments that queries found damaged (logstore, first group, end).
+    """
+
+    def __init__(
+        self, file: Path, segments: Path, clocks: Clocks, processes: QueryProcesses, on_damage: OnDamage
+    ) -> None:
+        self._on_damage = on_damage
         self._place = Place(str(file), str(segments))
         self._clocks = clocks
         self._processes = processes
@@ -132,7 +142,7 @@ class Queries:
         ]
         asked = asyncio.get_running_loop().run_in_executor(self._threads, self._answer, running, question)
 
-        def ended(asked: "asyncio.Future[Said]") -> None:
+        def ended(asked: "asyncio.Future[Answer]") -> None:
             self._running.discard(running)
             for timer in timers:
                 timer.cancel()
@@ -142,13 +152,15 @@ class Queries:
 
         asked.add_done_callback(ended)
         try:
-            said = await asyncio.shield(asked)
+            answer = await asyncio.shield(asked)
         except asyncio.CancelledError:
             # No process is kept busy for a caller who is gone.
             running.interrupt()
             timers.append(self._clocks.call_later(KILLED_AFTER_S, running.kill))
             raise
-        match said:
+        if answer.damaged:
+            self._on_damage(answer.damaged)
+        match said := answer.said:
             case Refused(message, part):
                 raise QueryRefused(message, part)
             case Wrong(field, allowed, actual):
@@ -157,7 +169,7 @@ class Queries:
                 raise PlatformError(f"a query failed: {traceback}")
         return said
 
-    def _answer(self, running: _Running, question: Question) -> Said:
+    def _answer(self, running: _Running, question: Question) -> Answer:
         """On a thread."""
         process = self._processes.take()
         try:

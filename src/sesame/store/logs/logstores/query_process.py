@@ -154,7 +154,9 @@ def main(fd: str) -> None:
     questions.start()
     while True:
         asked, interrupt = questions.next()
-        send(sock, Answer(asked.number, answer(logstores.at(asked.place), asked.question, interrupt)))
+        answers = logstores.at(asked.place)
+        said = answer(answers, asked.question, interrupt)
+        send(sock, Answer(asked.number, said, answers.take_damaged()))
 
 
 if __name__ == "__main__":

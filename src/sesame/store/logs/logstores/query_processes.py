@@ -20,7 +20,6 @@ from sesame.store.logs.logstores.query_protocol import (
     Interrupt,
     Place,
     Question,
-    Said,
     receive,
     send,
 )
@@ -62,7 +61,7 @@ class QueryProcess:
     def is_alive(self) -> bool:
         return self._child.poll() is None
 
-    def ask(self, place: Place, question: Question) -> Said:
+    def ask(self, place: Place, question: Question) -> Answer:
         """Raises `QueryProcessEnded`. A process that failed is killed, as nobody knows what state it is in."""
         self._number += 1
         try:
@@ -73,10 +72,10 @@ class QueryProcess:
             raise QueryProcessEnded(self._death()) from error
         if message is None:
             raise QueryProcessEnded(self._death())
-        said = _decode(message).said
-        if isinstance(said, Failed):
+        answer = _decode(message)
+        if isinstance(answer.said, Failed):
             self.kill()
-        return said
+        return answer
 
     def interrupt(self) -> None:
         """What is asked is answered soon, with what was found until then or a refusal."""

@@ -106,8 +106,11 @@ Said = Found | Bars | Around | ProjectSql | Refused | Wrong | Failed
 
 
 class Answer(msgspec.Struct, frozen=True):
+    """`damaged` are segments that must be made again, as `Answers.take_damaged` tells them."""
+
     number: int
     said: Said
+    damaged: tuple[tuple[int, int, int], ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -12,6 +12,7 @@ import msgspec
 
 from sesame.store.logs.logstores.reading import Reader
 from sesame.store.logs.logstores.rows import rows_of
+from sesame.store.logs.logstores.segment_files import checksum_of
 from sesame.store.logs.query.segments import write_segment
 
 NICENESS = 10
@@ -21,6 +22,8 @@ def main(file: str, logstore: str, first: str, end: str, path: str) -> int:
     os.nice(NICENESS)
     rows = list(rows_of(Reader(Path(file)).range(int(logstore), int(first), int(end))))
     segment = write_segment(Path(path), rows) if rows else None
+    if segment is not None:
+        segment = msgspec.structs.replace(segment, checksum=checksum_of(Path(path)))
     sys.stdout.buffer.write(msgspec.json.encode(segment))
     return 0
 

@@ -5,7 +5,7 @@ Run by `app` in the background. A segment holds nothing that the file of the log
 
 import asyncio
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,8 +57,20 @@ class Sealer:
         self._clocks = clocks
         self._due = asyncio.Event()
         self._due.set()
+        self._damaged: set[tuple[int, int, int]] = set()
 
     def noticed(self) -> None:
+        self._due.set()
+
+    def damaged(self, segments: Sequence[tuple[int, int, int]]) -> None:
+        """These (logstore, first group, end) cannot be used and are made again."""
+        for place in segments:
+            if place not in self._damaged:
+                log.warning(
+                    "a segment of a logstore is damaged or missing: its logs are read from the file, it is made again",
+                    segment=str(self._files.path(*place)),
+                )
+        self._damaged.update(segments)
         self._due.set()
 
     async def run(self) -> None:
@@ -76,6 +88,10 @@ class Sealer:
 
     async def seal(self) -> None:
         """Seals all that is due. Raises `SealFailed` for logstores that cannot be, once all others are."""
+        if self._damaged:
+            places = sorted(self._damaged)
+            await self._commits.write(lambda db: forget_segments(db, places))
+            self._damaged.difference_update(places)
         failures: dict[int, SealFailed] = {}
         while (work := await asyncio.to_thread(self._next, failures)) is not None:
             try:
@@ -118,7 +134,10 @@ class Sealer:
         return rows <= SMALL_ROWS and self._files.size(logstore, first, end) <= SMALL_BYTES
 
     async def _make(self, work: Work) -> None:
-        draft = await asyncio.to_thread(self._files.draft, work.logstore, work.first, work.end)
+        try:
+            draft = await asyncio.to_thread(self._files.draft, work.logstore, work.first, work.end)
+        except OSError as error:
+            raise SealFailed(str(error)) from error
         arguments = [str(self._path), *map(str, work), str(draft)]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", _MODULE, *arguments,
@@ -134,8 +153,18 @@ class Sealer:
             raise SealFailed(complaint.decode(errors="replace").strip().rpartition("\n")[2])
         segment = msgspec.json.decode(said)
         if segment is not None:
-            await asyncio.to_thread(self._files.publish, work.logstore, work.first, work.end)
+            try:
+                await asyncio.to_thread(self._files.publish, work.logstore, work.first, work.end)
+            except OSError as error:
+                raise SealFailed(str(error)) from error
         await self._commits.write(lambda db: _record(db, work, segment, said))
+
+
+def forget_segments(db: sqlite_file.Connection, places: Sequence[tuple[int, int, int]]) -> None:
+    """Within a transaction: from here on queries do not read them, and they are to be made again."""
+    db.executemany(
+        "UPDATE segments SET document = NULL WHERE logstore = ? AND first_group = ? AND end_group = ?", places
+    )
 
 
 def _end_of(db: sqlite_file.Connection, logstore: int, first: int) -> int:
@@ -186,3 +215,16 @@ def _record(db: sqlite_file.Connection, work: Work, segment: dict[str, object] |
         )
     db.execute("UPDATE logstores SET sealed = max(sealed, ?) WHERE id = ?", (end, logstore))
     recount_tail(db, logstore)
+
+
+def damaged_segments(file: Path, folder: Path) -> Iterator[Path]:
+    """Segments that the file mentions and that are not as they were written; blocks, as all are read."""
+    if not file.exists():
+        return
+    files = SegmentFiles(folder)
+    with Reader(file).connection() as db:
+        rows = db.execute("SELECT logstore, first_group, end_group, document FROM segments").fetchall()
+    for logstore, first, end, document in rows:
+        checksum = msgspec.json.decode(document).get("checksum") if document is not None else None
+        if document is not None and not files.is_intact(logstore, first, end, checksum):
+            yield files.path(logstore, first, end)

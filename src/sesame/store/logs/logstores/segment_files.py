@@ -4,6 +4,7 @@ The only part that knows where segments lie, so that another may keep them in an
 """
 
 import os
+import zlib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sesame.store.durable import make_folder, sync_file, sync_folder
 _PART = ".part"
 # What a Parquet file begins and ends with.
 _MAGIC = b"PAR1"
+_READ_BYTES = 1024 * 1024
 
 
 class SegmentFiles:
@@ -19,6 +21,8 @@ class SegmentFiles:
         self.root = root
         # Unknown files that the last sweep saw.
         self._strays: set[Path] = set()
+        # Files whose checksums were right, as they were then.
+        self._intact: dict[Path, tuple[int, ...]] = {}
 
     def open(self) -> None:
         make_folder(self.root)
@@ -44,6 +48,20 @@ class SegmentFiles:
         except FileNotFoundError:
             return False
 
+    def is_intact(self, logstore: int, first: int, end: int, checksum: int | None) -> bool:
+        """Whether the file is whole and has this checksum. It is read once, and again when it was changed."""
+        if not self.is_whole(logstore, first, end):
+            return False
+        path = self.path(logstore, first, end)
+        found = path.stat()
+        state = (found.st_ino, found.st_size, found.st_mtime_ns)
+        if checksum is None or self._intact.get(path) == state:
+            return True
+        if checksum_of(path) != checksum:
+            return False
+        self._intact[path] = state
+        return True
+
     def draft(self, logstore: int, first: int, end: int) -> Path:
         """Where to write a segment that `publish` gives its name. Its folder is there."""
         path = self.path(logstore, first, end)
@@ -66,3 +84,12 @@ class SegmentFiles:
         for folder in self.root.glob("*"):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def checksum_of(path: Path) -> int:
+    """CRC-32 of the file."""
+    checksum = 0
+    with path.open("rb") as file:
+        while piece := file.read(_READ_BYTES):
+            checksum = zlib.crc32(piece, checksum)
+    return checksum

@@ -26,7 +26,7 @@ from sesame.store.logs.logstores.query_processes import QueryProcesses
 from sesame.store.logs.logstores.reader_cursors import ReaderCursors
 from sesame.store.logs.logstores.reading import Reader
 from sesame.store.logs.logstores.retention import Retention
-from sesame.store.logs.logstores.sealing import Sealer
+from sesame.store.logs.logstores.sealing import Sealer, forget_segments
 from sesame.store.logs.logstores.segment_files import SegmentFiles
 from sesame.store.logs.logstores.shards import check_key, require_shard, shards_of
 from sesame.store.sql import sqlite_file
@@ -52,9 +52,9 @@ class LogStorage:
         self.metadata = Metadata(self._commits, clocks.wall, self._forget)
         self._consumers = ConsumerGroups(self.metadata, self._commits, self._reader, clocks)
         self.reader_cursors = ReaderCursors(self.metadata, self._commits, self._reader, clocks.wall)
-        self._queries = Queries(path, segments, clocks, processes)
-        self._queries_are_expected = False
         self._sealer = Sealer(path, files, self._commits, clocks)
+        self._queries = Queries(path, segments, clocks, processes, self._sealer.damaged)
+        self._queries_are_expected = False
         self._retention = Retention(path, self.metadata, self._commits, files, clocks.wall)
         self._listeners: list[interface.Listener] = []
         self._turns = itertools.count()
@@ -82,16 +82,14 @@ class LogStorage:
     def _load(self, db: sqlite_file.Connection) -> None:
         self.metadata.load(db)
         self._consumers.load(db)
-        for place in db.execute("SELECT logstore, first_group, end_group FROM segments").fetchall():
-            if not self._files.is_whole(*place):
-                log.warning(
-                    "a segment of a logstore is missing or cut off, and is made again",
-                    segment=str(self._files.path(*place)),
-                )
-                db.execute(
-                    "UPDATE segments SET document = NULL WHERE logstore = ? AND first_group = ? AND end_group = ?",
-                    place,
-                )
+        places = db.execute("SELECT logstore, first_group, end_group FROM segments").fetchall()
+        broken = [place for place in places if not self._files.is_whole(*place)]
+        for place in broken:
+            log.warning(
+                "a segment of a logstore is missing or cut off, and is made again",
+                segment=str(self._files.path(*place)),
+            )
+        forget_segments(db, broken)
 
     def _forget(self, logstore: int) -> None:
         self._consumers.forget(logstore)

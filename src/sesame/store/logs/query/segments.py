@@ -32,7 +32,10 @@ _MARKED = re.compile(r"\^(.)")
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """A Parquet file: how many logs, their first and last time, the fields with columns, whether it has others."""
+    """A Parquet file: how many logs, their first and last time, the fields with columns, whether it has others.
+
+    `checksum` is that of the file's bytes, where its writer has told it.
+    """
 
     path: str
     rows: int
@@ -40,6 +43,7 @@ class Segment(msgspec.Struct, frozen=True):
     last_s: int
     fields: tuple[str, ...]
     has_rest: bool
+    checksum: int | None = None
 
 
 class Layout(msgspec.Struct, frozen=True):
