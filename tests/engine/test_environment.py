@@ -6,6 +6,7 @@ Never starts a process.
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,6 +98,7 @@ def test_the_setup_is_the_part_of_the_context_that_stays(engine: Engine, hook: s
     assert environment.setup(resolved(engine), "123", "cn-shanghai") == {
         "account_id": "123",
         "region": "cn-shanghai",
+        "alone": False,
         "service": {"name": "s", "log_project": "p", "log_store": "l"},
         "function": {
             "name": "f", "handler": "index.handler", "memory": 128, "timeout": 9,
@@ -131,3 +133,10 @@ def test_with_tracing_of_the_service_functions_are_told_of_jaeger_and_begin_a_tr
     assert from_jaeger(begun["span_context"]) is not None
     assert (begun["span_baggages"], begun["jaeger_endpoint"]) == ({}, "http://jaeger:14268")
     assert told(engine, None)["span_context"] != begun["span_context"]
+
+
+def test_a_function_without_a_service_is_told_of_none(engine: Engine) -> None:
+    snapshot = msgspec.structs.replace(resolved(engine), service="$f")
+    assert "FC_SERVICE_NAME" not in environment.compose(snapshot, "c-1", "123", "cn-shanghai")
+    assert environment.setup(snapshot, "123", "cn-shanghai")["alone"] is True
+    assert environment.setup(resolved(engine), "123", "cn-shanghai")["alone"] is False

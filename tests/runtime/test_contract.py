@@ -318,3 +318,19 @@ async def test_a_handler_is_loaded_ahead_of_its_call_and_not_called(stage: Any) 
     assert not (await actor.invoke()).ok
     actor = await stage.start("broken_syntax")
     assert (await actor.error(kind="load"))["errorType"] == "UserCodeSyntaxError"
+
+
+async def test_the_context_of_a_function_without_a_service(stage: Any) -> None:
+    actor = await stage.start("context_alone", setup={"alone": True})
+    seen = await actor.json(credentials=KEYS, qualifier="prod", version_id="7")
+    newer = stage.runtime == "python3.12"
+    assert seen["class"] == ["FCContext", "FunctionMeta"]
+    assert (seen["same"], seen["plain"], seen["logger"], seen["qualifier"]) == (True, "fn", "root", "prod")
+    plain = ["handler", "memory", "name", "timeout"]
+    if newer:
+        assert (seen["credentials"], seen["service"]) == (None, None)
+        assert seen["function"] == sorted([*plain, "qualifier", "version_id"])
+        assert seen["logs"] == ["project", "store"]
+    else:
+        assert (seen["credentials"], seen["logs"]) == ("STS.id", [None, None])
+        assert (seen["function"], seen["service"]) == (plain, ["log_project", "log_store", "qualifier", "version_id"])

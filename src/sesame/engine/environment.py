@@ -10,6 +10,7 @@ from typing import Any
 
 from sesame.model import limits
 from sesame.model.invocation import Credentials, Invocation
+from sesame.model.owner import stands_alone
 from sesame.model.recursion import Chain
 from sesame.model.snapshot import Snapshot
 from sesame.model.span_context import new_trace
@@ -61,7 +62,7 @@ def compose(snapshot: Snapshot, instance_id: str, account_id: str, region: str) 
         **_PLATFORM,
         "FC_ACCOUNT_ID": account_id,
         "FC_REGION": region,
-        "FC_SERVICE_NAME": snapshot.service,
+        **({} if stands_alone(snapshot.service) else {"FC_SERVICE_NAME": snapshot.service}),
         "FC_FUNCTION_NAME": snapshot.function,
         "FC_FUNCTION_HANDLER": snapshot.launch.handler,
         "FC_FUNCTION_MEMORY_SIZE": str(snapshot.limits.memory_mb),
@@ -95,6 +96,7 @@ def setup(snapshot: Snapshot, account_id: str, region: str) -> dict[str, object]
     return {
         "account_id": account_id,
         "region": region,
+        "alone": stands_alone(snapshot.service),
         "service": {
             "name": snapshot.service,
             "log_project": snapshot.log_target.project,

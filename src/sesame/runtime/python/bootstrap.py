@@ -12,6 +12,8 @@ import traceback
 
 import bytecode
 import context
+import context_alone
+import context_newer
 import debugging
 import failures
 import handlers
@@ -27,8 +29,12 @@ EXIT_STARTUP_FAILED = 129
 RESULT_LIMIT_BYTES = 32 * 1024 * 1024
 
 _PY2 = sys.version_info[0] == 2
-# Modules of the shim leave sys.modules; this one stays under a name of its own so that a context can be pickled.
-_CONTEXT_MODULE = "_fc_context"
+# Modules of the shim leave sys.modules; these stay under names of their own so that a context can be pickled.
+_CONTEXT_MODULES = {
+    "_fc_context": context,
+    "_fc_context_alone": context_alone,
+    "_fc_context_newer": context_newer,
+}
 
 
 def attach(sock_fd, out_fd):
@@ -98,9 +104,11 @@ def _start(connection, site_packages, compiled, until_isolated):
     archives = [(root, compiled[at] if isinstance(at, int) else at) for root, at in setup.get("compiled", ())]
     if archives:
         bytecode.install(bytecode.opened(archives))
-    for made in (context.FCContext, context.Credentials, context.FunctionMeta, context.ServiceMeta, context.Tracing):
-        made.__module__ = _CONTEXT_MODULE
-    sys.modules[_CONTEXT_MODULE] = context
+    for name, module in _CONTEXT_MODULES.items():
+        for made in vars(module).values():
+            if isinstance(made, type):
+                made.__module__ = name
+        sys.modules[name] = module
     instance = _Instance(connection, setup)
     output.write_line("FunctionCompute %s runtime inited." % ("python" if _PY2 else "python3"))
     output.flush()
@@ -116,7 +124,7 @@ class _Instance(object):
         self._setup = setup
         self._pid = os.getpid()
         self._handlers = handlers.Handlers(setup["code_dir"])
-        self._frame = context.Frame(setup)
+        self._frame = context.frame(setup)
         self._credentials = surroundings.Credentials()
         self._meta = None
         function = setup["function"]

@@ -4,6 +4,10 @@ Built by bootstrap.py, once for each call. Users see these classes and may const
 """
 
 import logging
+import sys
+
+import context_alone
+import context_newer
 
 
 def _alias(name):
@@ -135,10 +139,17 @@ class FCContext(object):
         }
 
 
+def frame(setup):
+    """What makes the contexts of an instance."""
+    newer = setup.get("alone") and sys.version_info >= (3, 12)
+    return context_newer.Frame(setup) if newer else Frame(setup)
+
+
 class Frame(object):
     """The part of the context that does not change while an instance lives; makes one FCContext for each call."""
 
     def __init__(self, setup):
+        self._alone = setup if setup.get("alone") else None
         self._account_id = setup["account_id"]
         self._region = setup["region"]
         service, function = setup["service"], setup["function"]
@@ -154,12 +165,13 @@ class Frame(object):
 
     def context(self, request_id, meta):
         keys = meta["credentials"]
+        function, service = self._metas(meta) if self._alone is None else context_alone.metas(self._alone, meta)
         made = FCContext(
             self._account_id,
             request_id,
             Credentials(keys["access_key_id"], keys["access_key_secret"], keys["security_token"]),
-            FunctionMeta(*self._function),
-            ServiceMeta(*self._service + (meta["qualifier"], meta["version_id"])),
+            function,
+            service,
             self._region,
         )
         made.retry_count = meta.get("retry_count", 0)
@@ -169,3 +181,6 @@ class Frame(object):
                 tracing.get("span_context", ""), tracing.get("jaeger_endpoint", ""), tracing.get("span_baggages")
             )
         return made
+
+    def _metas(self, meta):
+        return FunctionMeta(*self._function), ServiceMeta(*self._service + (meta["qualifier"], meta["version_id"]))
