@@ -210,7 +210,9 @@ class Settings(msgspec.Struct, frozen=True):
     log_retention_days: Annotated[
         float, _meta("Days for which what functions write is kept; 0 keeps nothing and removes what was kept.")
     ] = 7.0
-    log_max_mb: Annotated[int, _meta("Most MB of kept logs; beyond it the oldest go first.")] = 512
+    log_max_mb: Annotated[
+        int, _meta("Most MB of kept logs; beyond it the oldest of the function that has most go first.")
+    ] = 512
     log_bytes_per_call: Annotated[
         int, _meta("Most bytes kept of one call's log; of the rest only the end, and a line says how much is missing.")
     ] = 8 * 1024 * 1024

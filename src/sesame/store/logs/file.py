@@ -14,6 +14,7 @@ import msgspec
 from sesame.model.errors import ConfigurationError
 from sesame.store.durable import make_folder, sync_folder
 from sesame.store.logs.lines import Chunk
+from sesame.store.logs.shares import Shares
 from sesame.store.sql import sqlite_file
 
 SCHEMA_VERSION = 2
@@ -75,6 +76,7 @@ class LogWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: Any = None
+        self._shares = Shares(None)
         # source → its id, and the time of last use that the file knows
         self._known: dict[SourceKey, tuple[int, int]] = {}
         self._batch_ms = 0
@@ -125,6 +127,7 @@ class LogWriter:
             db.executescript(_TO_VERSION_2)
         elif found != SCHEMA_VERSION:
             raise wrong_version(self._path, found)
+        self._shares = Shares(db)
         newest = db.execute("SELECT batch_ms FROM chunks ORDER BY id DESC LIMIT 1").fetchone()
         self._batch_ms = newest[0] if newest else 0
         db.execute("SELECT id FROM sources ORDER BY id DESC LIMIT 1").fetchone()
@@ -150,27 +153,31 @@ class LogWriter:
                 _insert(db, count, values[start * COLUMNS : (start + count) * COLUMNS])
                 start += count
         self._known = known
+        for row in rows:
+            self._shares.added(row.source.service, row.source.function, len(row.chunk.data))
 
     def expire(self, before_ms: int, size_max: int) -> bool:
-        """Deletes some of what is older, or of the oldest when all is too much; False when nothing was left to do."""
+        """Deletes some of what is older; False when nothing was left to do.
+
+        POLICY: when all is too much, the oldest of the function goes that has most, so that none evicts another's.
+        """
         db = self._connection
-        oldest = db.execute(
-            "SELECT id, batch_ms, length(data) FROM chunks ORDER BY id LIMIT ?", (ROWS_DELETED_TOGETHER,)
-        ).fetchall()
         too_much = self.size() - size_max
         if too_much > 0:
-            lengths = itertools.accumulate((row[2] for row in oldest), initial=0)
+            oldest = self._shares.oldest_of_the_largest(ROWS_DELETED_TOGETHER)
+            lengths = itertools.accumulate((row.length for row in oldest), initial=0)
             oldest = [row for row, before in zip(oldest, lengths, strict=False) if before < too_much]
         else:
-            oldest = [row for row in oldest if row[1] < before_ms]
+            oldest = [row for row in self._shares.oldest(ROWS_DELETED_TOGETHER) if row.batch_ms < before_ms]
         if not oldest:
             return self._give_back()
         with sqlite_file.transaction(db):
-            db.execute("DELETE FROM chunks WHERE id <= ?", (oldest[-1][0],))
+            db.executemany("DELETE FROM chunks WHERE id = ?", [(row.id,) for row in oldest])
             first = db.execute("SELECT batch_ms FROM chunks ORDER BY id LIMIT 1").fetchone()
             unused_ms = first[0] - 2 * SOURCE_STALE_MS if first else self._batch_ms + 1
             db.execute("DELETE FROM sources WHERE last_ms < ?", (unused_ms,))
         self._known = {key: known for key, known in self._known.items() if known[1] >= unused_ms}
+        self._shares.removed(oldest)
         return True
 
     def size(self) -> int:
