@@ -69,9 +69,10 @@ async def open_metrics(needs: MetricsNeeds, storage: Storage, engine: EnginePart
         pool=lambda: _pool_state(engine.engine),
         commits=storage.database,
         logs=storage.logs,
+        log_service=storage.logstores.counts,
         loop_lag=lag,
     )
-    endpoint = MetricsEndpoint(Scrape(measured, storage.queue.depth))
+    endpoint = MetricsEndpoint(Scrape(measured, storage.queue.depth, storage.logstores.kept))
     host, port = settings.metrics_host, settings.metrics_port
     server = HttpServer(endpoint, host=host, port=port, limits=LIMITS, clocks=needs.clocks)
     url = await serve(server, f"{TABLE['metrics_port'].flag} {port}", needs.teardown, 0.0)

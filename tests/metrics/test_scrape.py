@@ -27,6 +27,7 @@ from sesame.model.durations import Durations
 from sesame.model.errors import PlatformError
 from sesame.model.invocation import FunctionError, Invocation, Outcome, Phases, Target
 from sesame.store.logs.lag import Lag
+from sesame.store.logs.logstores.measuring import Kept, LogServiceCounts
 from sesame.store.queue.depth import QueueDepth
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -39,7 +40,8 @@ POOL = PoolState(
     requests={"warm": 5, "cold": 3, "refused": 2, "failed": 1},
     idle_ended={"evicted": 1, "expired": 2, "outdated": 3, "died": 4},
 )
-LABELS = ("service", "function", "type", "outcome", "phase", "step", "state", "result", "reason", "le")
+LABELS = ("service", "function", "type", "outcome", "phase", "step", "state", "result", "reason", "place", "le")
+KEPT = Kept(lines=30, unsealed_lines=10, segments=2, file_bytes=4096, segment_bytes=512)
 DEPTH = QueueDepth({"Enqueued": 7, "Retrying": 1, "Dequeued": 0, "Running": 2, "Stopping": 0}, 12.5, 3, 4)
 
 
@@ -95,10 +97,21 @@ def scrape(depth: QueueDepth | None = DEPTH, calls: CallCounts | None = None) ->
             raise PlatformError("the database is out of reach")
         return depth
 
+    async def read_kept() -> Kept:
+        return KEPT
+
+    counts = LogServiceCounts()
+    counts.written_lines, counts.damaged_segments = 11, 2
+    counts.queries["refused"].add(0.03)
     measured = Measured(
-        calls=calls or counted(), pool=lambda: POOL, commits=FakeCommits(), logs=FakeLogs(logs), loop_lag=lag
+        calls=calls or counted(),
+        pool=lambda: POOL,
+        commits=FakeCommits(),
+        logs=FakeLogs(logs),
+        log_service=counts,
+        loop_lag=lag,
     )
-    return Scrape(measured, read)
+    return Scrape(measured, read, read_kept)
 
 
 async def samples(depth: QueueDepth | None = DEPTH) -> dict[tuple[str, ...], float]:
@@ -138,6 +151,15 @@ async def test_a_scrape_holds_what_was_counted() -> None:
         ("sesame_async_oldest_age_seconds",): 12.5,
         ("sesame_async_dead_letters",): 4,
         ("sesame_log_lag_seconds",): BEAT_S,
+        ("sesame_log_service_lines",): 30,
+        ("sesame_log_service_unsealed_lines",): 10,
+        ("sesame_log_service_segments",): 2,
+        ("sesame_log_service_bytes", "file"): 4096,
+        ("sesame_log_service_bytes", "segments"): 512,
+        ("sesame_log_service_written_lines_total",): 11,
+        ("sesame_log_service_damaged_segments_total",): 2,
+        ("sesame_log_service_query_seconds_count", "refused"): 1,
+        ("sesame_log_service_query_seconds_count", "answered"): 0,
         ("sesame_store_up",): 1,
         ("sesame_store_writes_total",): 9,
         ("sesame_event_loop_lag_seconds_count",): 1,

@@ -103,6 +103,27 @@ LOG_WAITING = Definition(
 LOG_LAG = Definition(
     "sesame_log_lag_seconds", "gauge", (), "For how long the oldest output has waited to be in the store of logs."
 )  # fmt: skip
+SLS_LINES = Definition("sesame_log_service_lines", "gauge", (), "Logs that are kept in logstores.")
+SLS_UNSEALED = Definition(
+    "sesame_log_service_unsealed_lines", "gauge", (),
+    "Those that are in no segment yet; each query over their time loads them by itself.",
+)  # fmt: skip
+SLS_SEGMENTS = Definition("sesame_log_service_segments", "gauge", (), "Sealed segments of logs, which queries read.")
+SLS_BYTES = Definition(
+    "sesame_log_service_bytes", "gauge", ("place",),
+    "What logstores take on the disk: `file` (logstores.db) and `segments`.",
+)  # fmt: skip
+SLS_WRITTEN = Definition(
+    "sesame_log_service_written_lines_total", "counter", (),
+    "Logs that were written through the Log Service's API and as metrics of functions; not their output.",
+)  # fmt: skip
+SLS_QUERY = Definition(
+    "sesame_log_service_query_seconds", "histogram", ("outcome",),
+    "Time of queries, waiting for a process included: `answered`, `refused` (also for time or memory), `failed`.",
+)  # fmt: skip
+SLS_DAMAGED = Definition(
+    "sesame_log_service_damaged_segments_total", "counter", (), "Segments that queries found damaged or missing."
+)  # fmt: skip
 STORE_UP = Definition("sesame_store_up", "gauge", (), "1 where the database answered this scrape, else 0.")
 COMMIT = Definition(
     "sesame_store_commit_seconds", "histogram", (), "Time of each commit of the database, until it is on the disk."
@@ -119,7 +140,8 @@ BUILD = Definition("sesame_build_info", "gauge", ("version",), "1; the version i
 ALL = (
     CALLS, CALL_DURATION, CALLS_IN_FLIGHT, COLD_STARTS, COLD_PHASE, START_STEP, MEMORY_PEAK, INSTANCES, PROVISIONED,
     PROVISIONED_TARGET, INSTANCE_MEMORY, INSTANCE_MEMORY_MAX, LEASES, INSTANCES_ENDED, QUEUE, QUEUE_AGE, DELIVERIES,
-    DEAD_LETTERS, LOG_WAITING, LOG_LAG, STORE_UP, COMMIT, WRITES, COMMITS_FAILED, LOOP_LAG, BUILD,
+    DEAD_LETTERS, LOG_WAITING, LOG_LAG, SLS_LINES, SLS_UNSEALED, SLS_SEGMENTS, SLS_BYTES, SLS_WRITTEN, SLS_QUERY,
+    SLS_DAMAGED, STORE_UP, COMMIT, WRITES, COMMITS_FAILED, LOOP_LAG, BUILD,
 )  # fmt: skip
 
 

@@ -93,6 +93,38 @@ class Depth(Protocol):
     def dead_letters(self) -> int: ...
 
 
+class LogsKept(Protocol):
+    """As `store.logs.logstores.measuring.Kept`."""
+
+    @property
+    def lines(self) -> int: ...
+
+    @property
+    def unsealed_lines(self) -> int: ...
+
+    @property
+    def segments(self) -> int: ...
+
+    @property
+    def file_bytes(self) -> int: ...
+
+    @property
+    def segment_bytes(self) -> int: ...
+
+
+class LogServiceCounts(Protocol):
+    """As `store.logs.logstores.measuring.LogServiceCounts`."""
+
+    @property
+    def written_lines(self) -> int: ...
+
+    @property
+    def damaged_segments(self) -> int: ...
+
+    @property
+    def queries(self) -> Mapping[str, Durations]: ...
+
+
 class Measured(msgspec.Struct, frozen=True):
     """What is looked at. `logs` is None where no logs are kept."""
 
@@ -100,6 +132,7 @@ class Measured(msgspec.Struct, frozen=True):
     pool: Callable[[], PoolState]
     commits: Commits
     logs: LogState | None
+    log_service: LogServiceCounts
     loop_lag: LoopLag
 
 
@@ -111,6 +144,10 @@ def in_process(measured: Measured) -> Iterator[Metric]:
     if measured.logs is not None:
         yield _one(names.LOG_WAITING, measured.logs.waiting_bytes)
         yield _one(names.LOG_LAG, measured.logs.lag.seconds)
+    counts = measured.log_service
+    yield _one(names.SLS_WRITTEN, counts.written_lines)
+    yield _one(names.SLS_DAMAGED, counts.damaged_segments)
+    yield _histogram(names.SLS_QUERY, {(outcome,): durations for outcome, durations in counts.queries.items()})
     yield _histogram(names.LOOP_LAG, {(): measured.loop_lag.durations})
     yield _labelled(names.BUILD, {(__version__,): 1})
 
@@ -123,6 +160,15 @@ def of_queue(depth: Depth | None) -> Iterator[Metric]:
         yield _one(names.QUEUE_AGE, depth.oldest_age_s)
         yield _one(names.DELIVERIES, depth.deliveries)
         yield _one(names.DEAD_LETTERS, depth.dead_letters)
+
+
+def of_logstores(kept: LogsKept | None) -> Iterator[Metric]:
+    """None: the file of the logstores did not answer."""
+    if kept is not None:
+        yield _one(names.SLS_LINES, kept.lines)
+        yield _one(names.SLS_UNSEALED, kept.unsealed_lines)
+        yield _one(names.SLS_SEGMENTS, kept.segments)
+        yield _labelled(names.SLS_BYTES, {("file",): kept.file_bytes, ("segments",): kept.segment_bytes})
 
 
 def _calls(counts: CallCounts) -> Iterator[Metric]:

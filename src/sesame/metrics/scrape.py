@@ -5,6 +5,7 @@ Called by `metrics.endpoint`. Samples are gathered on the event loop, and become
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 import msgspec
 from prometheus_client import GCCollector, Metric, ProcessCollector, generate_latest
@@ -12,8 +13,10 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from sesame.metrics import families
-from sesame.metrics.families import Depth, Measured
+from sesame.metrics.families import Depth, LogsKept, Measured
 from sesame.model.errors import PlatformError
+
+T = TypeVar("T")
 
 _OPENMETRICS = "application/openmetrics-text"
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -25,11 +28,14 @@ class Scraped(msgspec.Struct, frozen=True):
 
 
 class Scrape:
-    """`depth` reads the queue and raises `PlatformError` where the database does not answer."""
+    """`depth` reads the queue, `kept` the logstores; each raises `PlatformError` where its database does not answer."""
 
-    def __init__(self, measured: Measured, depth: Callable[[], Awaitable[Depth]]) -> None:
+    def __init__(
+        self, measured: Measured, depth: Callable[[], Awaitable[Depth]], kept: Callable[[], Awaitable[LogsKept]]
+    ) -> None:
         self._measured = measured
         self._depth = depth
+        self._kept = kept
         # These look into the process at each scrape, on the thread that encodes. One registry keeps them from the
         # library's global one.
         self._process = CollectorRegistry()
@@ -41,16 +47,9 @@ class Scrape:
     async def take(self, accept: str) -> Scraped:
         """`accept` is the header of that name, which chooses between Prometheus' own text and OpenMetrics."""
         async with self._one_at_a_time:
-            depth = await self._depth_or_none()
-            found = [*families.of_queue(depth), *families.in_process(self._measured)]
+            depth, kept = await _or_none(self._depth), await _or_none(self._kept)
+            found = [*families.of_queue(depth), *families.of_logstores(kept), *families.in_process(self._measured)]
             return await asyncio.to_thread(self._encode, found, accept)
-
-    async def _depth_or_none(self) -> Depth | None:
-        try:
-            return await self._depth()
-        except PlatformError:
-            # The sample `sesame_store_up` says so; the database's own message is in the log.
-            return None
 
     def _encode(self, found: list[Metric], accept: str) -> Scraped:
         gathered = _Gathered([*found, *self._process.collect()])
@@ -59,6 +58,14 @@ class Scrape:
             text: bytes = openmetrics.generate_latest(gathered)  # type: ignore[no-untyped-call]
             return Scraped(openmetrics.CONTENT_TYPE_LATEST, text)
         return Scraped(_TEXT, generate_latest(gathered))
+
+
+async def _or_none(read: Callable[[], Awaitable[T]]) -> T | None:
+    try:
+        return await read()
+    except PlatformError:
+        # Of the queue the sample `sesame_store_up` says so; the database's own message is in the log.
+        return None
 
 
 class _Gathered(Collector):

@@ -67,6 +67,8 @@ async def test_a_query_past_its_time_is_killed_and_the_next_one_has_another_proc
     await clocks.pass_time(QUERY_DEADLINE_S + KILLED_AFTER_S)
     with pytest.raises(QueryRefused, match=r"exceeded maximum time limit of 55\.00s"):
         await asked
+    refused = stuck.counts.queries["refused"]
+    assert (refused.count, refused.sum_s) == (1, QUERY_DEADLINE_S + KILLED_AFTER_S)
     assert not psutil.pid_exists(pid)
     again = asyncio.create_task(stuck.query("p", "l", ALL))
     await eventually(lambda: silent.pids)

@@ -25,6 +25,11 @@ async def test_sealed_logs_are_found_beside_the_tail_made_again_when_missing_and
     await storage.append("p", "l", group("third"))
     (segment,) = files_in(tmp_path)
     assert await messages(storage) == ["first", "second", "third"]
+    kept = await storage.kept()
+    assert (kept.lines, kept.unsealed_lines, kept.segments) == (3, 1, 1)
+    assert kept.segment_bytes == segment.stat().st_size
+    assert kept.file_bytes > 0
+    assert storage.counts.written_lines == 3
     assert len((await storage.pull("p", "l", 0, 0, 10)).groups) == 1
     await storage.close()
 

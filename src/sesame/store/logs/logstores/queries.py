@@ -5,17 +5,19 @@ Used by `store`.
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 
 from sesame.model.clocks import Clocks
-from sesame.model.errors import Invalid, NotFound, PlatformError
+from sesame.model.durations import Durations
+from sesame.model.errors import CallerError, Invalid, NotFound, PlatformError
 from sesame.model.logstore import LOG_INDEX
 from sesame.store.logs.logstores import interface
 from sesame.store.logs.logstores.known import Known
+from sesame.store.logs.logstores.measuring import ANSWERED, FAILED, REFUSED
 from sesame.store.logs.logstores.query_processes import (
     PROCESSES_MAX,
     QueryProcess,
@@ -84,13 +86,21 @@ class _Running:
 class Queries:
     """Belongs to one event loop. `processes` are the caller's to close, after this.
 
-    `on_damage` is told of segments that queries found damaged (logstore, first group, end).
+    `on_damage` is told of segments that queries found damaged (logstore, first group, end). `durations` by outcome get
+    the time of each query, waiting included.
     """
 
     def __init__(
-        self, file: Path, segments: Path, clocks: Clocks, processes: QueryProcesses, on_damage: OnDamage
+        self,
+        file: Path,
+        segments: Path,
+        clocks: Clocks,
+        processes: QueryProcesses,
+        on_damage: OnDamage,
+        durations: Mapping[str, Durations],
     ) -> None:
         self._on_damage = on_damage
+        self._durations = durations
         self._place = Place(str(file), str(segments))
         self._clocks = clocks
         self._processes = processes
@@ -134,6 +144,18 @@ class Queries:
 
     async def _ask(self, question: Question, deadline_s: float) -> Said:
         """Raises what the answer says is wrong."""
+        began, outcome = self._clocks.monotonic(), FAILED
+        try:
+            said = await self._said(question, deadline_s)
+            outcome = ANSWERED
+        except CallerError:
+            outcome = REFUSED
+            raise
+        finally:
+            self._durations[outcome].add(self._clocks.monotonic() - began)
+        return said
+
+    async def _said(self, question: Question, deadline_s: float) -> Said:
         running = _Running()
         self._running.add(running)
         timers = [

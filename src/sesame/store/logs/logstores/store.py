@@ -13,13 +13,14 @@ from typing import Literal
 import structlog
 
 from sesame.model.clocks import Clocks
-from sesame.model.errors import NotFound
+from sesame.model.errors import NotFound, PlatformError
 from sesame.model.logstore import LOGSTORE, LogGroup, LogIndex, LogProject, Logstore
 from sesame.store.logs.logstores import interface
 from sesame.store.logs.logstores.commits import Commits
 from sesame.store.logs.logstores.consumers import ConsumerGroups
 from sesame.store.logs.logstores.file import encoded, insert
 from sesame.store.logs.logstores.known import Known
+from sesame.store.logs.logstores.measuring import Kept, LogServiceCounts, kept
 from sesame.store.logs.logstores.metadata import Metadata
 from sesame.store.logs.logstores.queries import Queries
 from sesame.store.logs.logstores.query_processes import QueryProcesses
@@ -45,6 +46,9 @@ class LogStorage:
         `processes` answer the queries; who made them closes them after this.
         """
         self._clocks = clocks
+        self._path = path
+        self._segments = segments
+        self.counts = LogServiceCounts()
         self._commits = Commits(path, durable=durable)
         files = SegmentFiles(segments)
         self._reader = Reader(path)
@@ -53,7 +57,7 @@ class LogStorage:
         self._consumers = ConsumerGroups(self.metadata, self._commits, self._reader, clocks)
         self.reader_cursors = ReaderCursors(self.metadata, self._commits, self._reader, clocks.wall)
         self._sealer = Sealer(path, files, self._commits, clocks)
-        self._queries = Queries(path, segments, clocks, processes, self._sealer.damaged)
+        self._queries = Queries(path, segments, clocks, processes, self._damaged, self.counts.queries)
         self._queries_are_expected = False
         self._retention = Retention(path, self.metadata, self._commits, files, clocks.wall)
         self._listeners: list[interface.Listener] = []
@@ -90,6 +94,17 @@ class LogStorage:
                 segment=str(self._files.path(*place)),
             )
         forget_segments(db, broken)
+
+    def _damaged(self, segments: Sequence[tuple[int, int, int]]) -> None:
+        self.counts.damaged_segments += len(segments)
+        self._sealer.damaged(segments)
+
+    async def kept(self) -> Kept:
+        """Raises `PlatformError` where the file does not answer."""
+        try:
+            return await asyncio.to_thread(kept, self._path, self._segments, self._reader)
+        except sqlite_file.Error as error:
+            raise PlatformError(f"{self._path} cannot be read: {error}") from error
 
     def _forget(self, logstore: int) -> None:
         self._consumers.forget(logstore)
@@ -153,6 +168,7 @@ class LogStorage:
         inserted = await self._commits.write(lambda db: insert(db, [new], received_s))
         if not inserted:
             raise NotFound(LOGSTORE, logstore, (project,))
+        self.counts.written_lines += len(group.records)
         self.announce([known])
 
     def announce(self, written: Sequence[Known]) -> None:
