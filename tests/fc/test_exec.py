@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fc.conftest import Endpoint, request_of, scope
+from tests.fc.conftest import NOW, Endpoint, request_of, scope
+from tests.support import acs
 from tests.support.exchanges import FakeWebSocket
 from tests.support.fakes import FakeExecution
+from tests.support.sdk import KEY_ID, SECRET
 
 from sesame.engine.interface import InstanceInfo, RunningCommand
 from sesame.fc.exec import frames as exec_frames
@@ -108,6 +110,23 @@ async def instance(endpoint: Endpoint, function_body: dict[str, Any]) -> Instanc
     endpoint.engine.running.append(running.info)
     endpoint.engine.exec = running.exec
     return running
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/2021-04-06/services/svc/functions/fn/instances/c-1/exec"),
+        ("GET", "/2023-03-30/functions/svc$fn/instances/c-1/exec"),
+    ],
+)
+async def test_a_session_through_later_versions(endpoint: Endpoint, instance: Instance, method: str, path: str) -> None:
+    path += "?command=ls&qualifier=LATEST"
+    made = acs.signed(method, path, {}, b"", keys=(KEY_ID, SECRET), at=NOW)
+    client = FakeWebSocket(request_of(scope(method, path, made)))
+    client.serve(endpoint.gateway)
+    assert await client.next() == {b"X-Fc-Request-Id", b"Date"}
+    instance.execution.exit(0)
+    assert await client.next() == (1000, "exit status 0")
 
 
 async def test_a_session_from_its_opening_to_its_end(endpoint: Endpoint, instance: Instance) -> None:

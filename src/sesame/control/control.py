@@ -14,6 +14,7 @@ from sesame.control.code import CodeSource
 from sesame.control.code_uploads import CodeUploads
 from sesame.control.dead_letters import DeadLetters, Deliveries
 from sesame.control.domains import Domains
+from sesame.control.event_sources import EventSources
 from sesame.control.function_states import FunctionStates
 from sesame.control.functions import Functions
 from sesame.control.http_triggers import HttpTriggers
@@ -72,6 +73,7 @@ class Control:
     provision_configs: ProvisionConfigs
     on_demand_configs: OnDemandConfigs
     vpc_bindings: VpcBindings
+    event_sources: EventSources
     http_triggers: HttpTriggers
     trigger_firing: TriggerFiring
     code_uploads: CodeUploads | None
@@ -101,6 +103,7 @@ class Control:
             provision_configs=ProvisionConfigs(catalog),
             on_demand_configs=OnDemandConfigs(catalog),
             vpc_bindings=VpcBindings(catalog),
+            event_sources=EventSources(catalog),
             http_triggers=HttpTriggers(catalog),
             trigger_firing=TriggerFiring(catalog, invocations, needs.arns, needs.wall_clock),
             code_uploads=code.uploads,

@@ -6,11 +6,14 @@ Called when a service, a function, a version or an alias is deleted.
 from collections.abc import Callable
 
 from sesame.model import limits, records
+from sesame.model.binding import EventSource
 from sesame.model.configs import AsyncConfig, ProvisionConfig, ScalingConfig
 from sesame.model.session import session_parent
 from sesame.store.catalog import Transaction
 
-_OF_A_QUALIFIER = (records.ASYNC_CONFIG, records.PROVISION_CONFIG, records.SCALING_CONFIG)
+_Document = AsyncConfig | ProvisionConfig | ScalingConfig | EventSource
+# Each of a function under one qualifier.
+_OF_A_QUALIFIER = (records.ASYNC_CONFIG, records.PROVISION_CONFIG, records.SCALING_CONFIG, records.EVENT_SOURCE)
 _OF_A_SERVICE = (*_OF_A_QUALIFIER, records.VPC_BINDING)
 
 
@@ -39,9 +42,7 @@ def forget_qualifier(tx: Transaction, owner: str, qualifier: str) -> None:
     _forget_configs(tx, owner, lambda config: config.qualifier == qualifier)
 
 
-def _forget_configs(
-    tx: Transaction, parent: str, is_gone: Callable[[AsyncConfig | ProvisionConfig | ScalingConfig], bool]
-) -> None:
+def _forget_configs(tx: Transaction, parent: str, is_gone: Callable[[_Document], bool]) -> None:
     for kind in _OF_A_QUALIFIER:
         for record in tx.children(kind, parent):
             if is_gone(record.document):

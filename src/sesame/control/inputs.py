@@ -14,7 +14,7 @@ from sesame.model.domain import CertConfig, RouteConfig, TlsConfig
 from sesame.model.function import InstanceLifecycleConfig
 from sesame.model.invocation import Target
 from sesame.model.records import Record
-from sesame.model.service import LogConfig, NasConfig, TracingConfig, VpcConfig
+from sesame.model.service import LogConfig, NasConfig, OssMountConfig, TracingConfig, VpcConfig
 
 
 class ServiceInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +27,7 @@ class ServiceInput(msgspec.Struct, frozen=True, kw_only=True):
     vpc_config: VpcConfig | UnsetType = UNSET
     internet_access: bool | UnsetType = UNSET
     nas_config: NasConfig | UnsetType = UNSET
+    oss_mount_config: OssMountConfig | UnsetType = UNSET
     tracing_config: TracingConfig | UnsetType = UNSET
 
 

@@ -1,6 +1,6 @@
 """The rules for what is mounted into a function's file system (reference/api.md §3.1).
 
-Called by whatever in `control` keeps a `nasConfig`.
+Called by whatever in `control` keeps a `nasConfig` or an `ossMountConfig`.
 """
 
 import itertools
@@ -9,7 +9,7 @@ from sesame.control import checks
 from sesame.model import limits
 from sesame.model.errors import Invalid, Missing
 from sesame.model.nas import SERVER_ADDRESS_FORM, normalized_directory, parse_server_address
-from sesame.model.service import NasConfig
+from sesame.model.service import NasConfig, OssMountConfig
 
 MOUNT_POINTS_MAX = 5
 MOUNT_DIR_CHARS = 255
@@ -32,6 +32,16 @@ def check_nas_config(config: NasConfig) -> None:
         if parse_server_address(point.server_addr) is None:
             raise Invalid("nas_config.mount_points.server_addr", SERVER_ADDRESS_FORM, checks.shown(point.server_addr))
     check_mount_dirs("nas_config.mount_points.mount_dir", [point.mount_dir for point in config.mount_points])
+
+
+def check_oss_mount_config(config: OssMountConfig) -> None:
+    """Raises `Rejected` for the first rule that is broken."""
+    if len(config.mount_points) > MOUNT_POINTS_MAX:
+        raise Invalid("oss_mount_config.mount_points", f"at most {MOUNT_POINTS_MAX}", len(config.mount_points))
+    for point in config.mount_points:
+        if not point.bucket_name:
+            raise Missing("oss_mount_config.mount_points.bucket_name")
+    check_mount_dirs("oss_mount_config.mount_points.mount_dir", [point.mount_dir for point in config.mount_points])
 
 
 def check_mount_dirs(label: str, directories: list[str]) -> None:

@@ -29,6 +29,7 @@ from sesame.fc.operations import INVOKE, OWN_PREFIX
 from sesame.fc.refusals import Failure, InvalidArgument, PathNotSupported
 from sesame.fc.requests import Handler
 from sesame.fc.v2016 import version as v2016
+from sesame.fc.v2021 import version as v2021
 from sesame.fc.v2023 import version as v2023
 from sesame.fc.web import http_functions
 from sesame.fc.web.http_functions import HttpFunctions, HttpNeeds
@@ -51,7 +52,7 @@ _REFUSAL_CODES = {
 _REFUSAL_STATUSES = {Reason.HEAD_TOO_LARGE: 400}
 _NUL = b"%00"
 # Every API version that is served: a new one is added here.
-VERSIONS: tuple[ApiVersion, ...] = (v2016.VERSION, v2023.VERSION)
+VERSIONS: tuple[ApiVersion, ...] = (v2016.VERSION, v2021.VERSION, v2023.VERSION)
 
 
 class FcEndpoint:

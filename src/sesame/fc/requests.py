@@ -51,6 +51,12 @@ def qualified_service(request: Request) -> tuple[str, str]:
     return service, "" if qualifier == limits.LATEST else qualifier
 
 
+def qualified_function(request: Request) -> tuple[str, str, str]:
+    """Service, function and qualifier, "" where that means the latest state."""
+    service, qualifier = qualified_service(request)
+    return service, name(request, "function"), qualifier
+
+
 def latest_service(request: Request) -> str:
     """The service of an operation that changes it: only its latest state can be changed."""
     service, qualifier = qualified_service(request)

@@ -19,7 +19,6 @@ _VERSION_PATH = re.compile(rb"/(\d{4}-\d{2}-\d{2})(?:/|\Z)")
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 # The names under which code and message stand, beside Code, Message and RequestId (reference/api.md §1.3).
 _NAMES_OF_2016, _NAMES_OF_2021 = ("ErrorCode", "ErrorMessage"), ("errorCode", "errorMessage")
-_ALSO: dict[str, tuple[tuple[str, str], ...]] = {"2023-03-30": (), "2021-04-06": (_NAMES_OF_2021,)}
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -55,24 +54,19 @@ def refusal(
     operation = f" ({asked.operation})" if asked.operation else ""
     version = f"API version {asked.version}" if asked.version else "another API version"
     message = (
-        f"{what}: the request is for {version}{operation}, and this server serves {' and '.join(served)}; use a "
+        f"{what}: the request is for {version}{operation}, and this server serves {', '.join(served)}; use a "
         f"client of such a version, as aliyun-fc2 for Python is, or paths that begin with /{served[0]}/"
     )
-    document = _document((CODE, message), request_id, _ALSO.get(asked.version, (_NAMES_OF_2021, _NAMES_OF_2016)))
-    return _answer(date, request_id, STATUS, document)
+    return in_all_forms(date, request_id, (STATUS, CODE, message))
 
 
 def in_all_forms(date: tuple[bytes, bytes], request_id: str, answer: tuple[int, str, str]) -> Answer:
-    """Status, code and message of an error of the served version, under the names of every version."""
-    document = _document(answer[1:], request_id, (_NAMES_OF_2016, _NAMES_OF_2021))
-    return _answer(date, request_id, answer[0], document)
-
-
-def _document(error: tuple[str, str], request_id: str, also: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    document = {"Code": error[0], "Message": error[1], "RequestId": request_id}
-    for names in also:
-        document |= dict(zip(names, error, strict=True))
-    return document
+    """Status, code and message of an error under the names of every version."""
+    status, code, message = answer
+    document = {"Code": code, "Message": message, "RequestId": request_id}
+    for names in (_NAMES_OF_2016, _NAMES_OF_2021):
+        document |= dict(zip(names, (code, message), strict=True))
+    return _answer(date, request_id, status, document)
 
 
 def _answer(date: tuple[bytes, bytes], request_id: str, status: int, document: dict[str, str]) -> Answer:

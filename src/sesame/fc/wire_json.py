@@ -45,15 +45,17 @@ def decode(body: bytes, shape: type[T]) -> T:
     if not isinstance(document, dict):
         raise InvalidArgument.of("the request body", "a JSON object", _shown(document))
     folded = _struct_fold(shape)(document)
-    _check_values(folded)
+    check_values(folded)
     try:
         return msgspec.convert(folded, shape)
     except msgspec.ValidationError as error:
         raise _complaint(str(error), folded) from error
 
 
-def _check_values(document: dict[str, Any]) -> None:
-    """Without recursion: what is nested too deeply must not end in a `RecursionError` of our own."""
+def check_values(document: dict[str, Any]) -> None:
+    """Raises `InvalidArgument` for text with a NUL character, and for values nested more than `NESTING_MAX` deep.
+
+    Without recursion: what is nested too deeply must not end in a `RecursionError` of our own."""
     left: list[tuple[str, int, Any]] = [(field, 1, value) for field, value in document.items()]
     while left:
         field, depth, value = left.pop()

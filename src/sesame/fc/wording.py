@@ -41,6 +41,10 @@ NOT_FOUND: Mapping[str, Row] = {
     ),
     records.ON_DEMAND_CONFIG: ("OnDemandConfigNotFound", "on-demand config of '{0}' does not exist"),
     records.VPC_BINDING: ("VpcBindingNotFound", "service '{1}' is not bound to vpc '{0}'"),
+    records.EVENT_SOURCE: (
+        "EventSourceNotFound",
+        "event source '{0}' of function '{2}' in service '{1}' does not exist",
+    ),
     # Not of this API, but of what its operations refer to.
     records.ROLE: ("RoleNotFound", "role '{0}' does not exist"),
     records.BUCKET: ("BucketNotFound", "OSS bucket '{0}' does not exist"),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from sesame.model import records
 from sesame.model.account import AccessKey, Account
 from sesame.model.alias import Alias
-from sesame.model.binding import Tags, VpcBinding
+from sesame.model.binding import EventSource, Tags, VpcBinding
 from sesame.model.bucket import Bucket, OssAccount
 from sesame.model.configs import AsyncConfig, OnDemandConfig, ProvisionConfig, ScalingConfig
 from sesame.model.domain import CustomDomain
@@ -43,6 +43,7 @@ KINDS: Mapping[str, type] = {
     records.SESSION: Session,
     records.SESSION_SNAPSHOT: SessionSnapshot,
     records.VPC_BINDING: VpcBinding,
+    records.EVENT_SOURCE: EventSource,
     records.ACCOUNT: Account,
     records.ACCESS_KEY: AccessKey,
     records.ROLE: Role,

@@ -7,6 +7,7 @@ Field names and defaults follow reference/api.md §3.1; on the wire they are low
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from sesame.model.described import NasId
 
@@ -29,14 +30,31 @@ class VpcConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class NasMountPoint(msgspec.Struct, frozen=True, rename="camel"):
+    """`enable_tls` is there only where it was said: API 2016-08-15 does not know it."""
+
     server_addr: str = ""
     mount_dir: str = ""
+    enable_tls: bool | UnsetType = msgspec.field(default=UNSET, name="enableTLS")
 
 
 class NasConfig(msgspec.Struct, frozen=True, rename="camel"):
     user_id: NasId = 0
     group_id: NasId = 0
     mount_points: tuple[NasMountPoint, ...] = ()
+
+
+class OssMountPoint(msgspec.Struct, frozen=True, rename="camel"):
+    """A bucket, or a directory in it, and where functions are to see it."""
+
+    bucket_name: str = ""
+    bucket_path: str = ""
+    endpoint: str = ""
+    mount_dir: str = ""
+    read_only: bool = False
+
+
+class OssMountConfig(msgspec.Struct, frozen=True, rename="camel"):
+    mount_points: tuple[OssMountPoint, ...] = ()
 
 
 class TracingConfig(msgspec.Struct, frozen=True, rename="camel"):
@@ -57,4 +75,5 @@ class Service(msgspec.Struct, frozen=True, rename="camel"):
     vpc_config: VpcConfig = VpcConfig()
     internet_access: bool = True
     nas_config: NasConfig = NasConfig()
+    oss_mount_config: OssMountConfig = OssMountConfig()
     tracing_config: TracingConfig = TracingConfig()

@@ -46,7 +46,7 @@ class ConfigRoutes:
         }
 
     async def _put_async(self, request: Request) -> Response:
-        service, function, qualifier = _function(request)
+        service, function, qualifier = requests.qualified_function(request)
         sent = (await requests.body(request, AsyncConfigInput)).neutral()
         self._require_destinations(requests.requester(request), sent.destination_config)
         record = await self._async.put(service, function, qualifier, sent)
@@ -63,11 +63,11 @@ class ConfigRoutes:
                 by.require("fc:InvokeFunction", self._arns.of_target(found.target))
 
     async def _get_async(self, request: Request) -> Response:
-        record = await self._async.get(*_function(request))
+        record = await self._async.get(*requests.qualified_function(request))
         return requests.answer(shapes_account.async_config(record), record)
 
     async def _delete_async(self, request: Request) -> Response:
-        await self._async.delete(*_function(request))
+        await self._async.delete(*requests.qualified_function(request))
         return requests.no_content()
 
     async def _list_async(self, request: Request) -> Response:
@@ -79,11 +79,11 @@ class ConfigRoutes:
 
     async def _put_provision(self, request: Request) -> Response:
         wanted = (await requests.body(request, ProvisionInput)).neutral()
-        record = await self._provision.put(_function(request), wanted, requests.if_match(request))
+        record = await self._provision.put(requests.qualified_function(request), wanted, requests.if_match(request))
         return requests.answer(await self._provision_config(record), record)
 
     async def _get_provision(self, request: Request) -> Response:
-        record = await self._provision.get(*_function(request))
+        record = await self._provision.get(*requests.qualified_function(request))
         return requests.answer(await self._provision_config(record), record)
 
     async def _list_provision(self, request: Request) -> Response:
@@ -101,15 +101,17 @@ class ConfigRoutes:
 
     async def _put_on_demand(self, request: Request) -> Response:
         wanted = (await requests.body(request, OnDemandInput)).neutral()
-        record = await self._on_demand.put(resource_of(*_function(request)), wanted, requests.if_match(request))
+        record = await self._on_demand.put(
+            resource_of(*requests.qualified_function(request)), wanted, requests.if_match(request)
+        )
         return requests.answer(shapes_account.on_demand_config(record), record)
 
     async def _get_on_demand(self, request: Request) -> Response:
-        record = await self._on_demand.get(resource_of(*_function(request)))
+        record = await self._on_demand.get(resource_of(*requests.qualified_function(request)))
         return requests.answer(shapes_account.on_demand_config(record), record)
 
     async def _delete_on_demand(self, request: Request) -> Response:
-        await self._on_demand.delete(resource_of(*_function(request)), requests.if_match(request))
+        await self._on_demand.delete(resource_of(*requests.qualified_function(request)), requests.if_match(request))
         return requests.no_content()
 
     async def _list_on_demand(self, request: Request) -> Response:
@@ -117,9 +119,3 @@ class ConfigRoutes:
         page = await self._on_demand.list(requests.listing(request))
         items = [shapes_account.on_demand_config(record) for record in page.items]
         return requests.page_answer("configs", items, page) if items else requests.answer({"configs": None})
-
-
-def _function(request: Request) -> tuple[str, str, str]:
-    """Service, function and qualifier, "" where that means the latest state."""
-    service, qualifier = requests.qualified_service(request)
-    return service, requests.name(request, "function"), qualifier
