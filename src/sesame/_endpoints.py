@@ -15,6 +15,7 @@ import psutil
 
 from sesame._engine import EngineParts
 from sesame._identity import Identity
+from sesame._network import offer_endpoint, offer_network
 from sesame._storage import Storage
 from sesame._traces import Tracers
 from sesame.background import every
@@ -42,6 +43,7 @@ from sesame.model.errors import ConfigurationError
 from sesame.model.service import Service
 from sesame.oss.app import OssDependencies, OssEndpoint
 from sesame.oss.lifecycle import LIFECYCLE_EVERY_S, Lifecycle
+from sesame.sandbox.network import HostAnswers
 from sesame.settings import TABLE, Settings
 from sesame.sls.app import SlsDependencies, SlsEndpoint
 
@@ -67,6 +69,8 @@ class EndpointNeeds:
     callers_wall: Callable[[], float]
     log_problem: Callable[[Service], str]
     tracers: Tracers | None
+    answers: HostAnswers
+    network: str
 
 
 async def open_endpoints(
@@ -89,6 +93,8 @@ async def open_endpoints(
     if needs.settings.https_port is not None:
         urls["fc_https"] = await _listen(needs, fc, "https_port", Certificates(control.domains.find).context())
     urls["fc"] = await _listen(needs, fc, "port", tls)
+    offer_network(needs.answers, needs.settings, needs.network)
+    needs.answers.offered()
     return urls
 
 
@@ -230,7 +236,9 @@ async def _listen(needs: EndpointNeeds, endpoint: Endpoint, setting: str, tls: s
     port = settings.resolved_sls_port() if setting == "sls_port" else getattr(settings, setting)
     host = settings.host
     server = HttpServer(endpoint, host=host, port=port, tls=tls, limits=_limits(), clocks=needs.clocks)
-    return await serve(server, f"{TABLE[setting].flag} {port}", needs.teardown, settings.drain_s)
+    url = await serve(server, f"{TABLE[setting].flag} {port}", needs.teardown, settings.drain_s)
+    offer_endpoint(needs.answers, server)
+    return url
 
 
 async def serve(server: HttpServer, asked: str, teardown: AsyncExitStack, drain_s: float) -> str:

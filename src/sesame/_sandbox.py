@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sesame.sandbox.drivers import Wanted, choose, find_out
 from sesame.sandbox.interface import SandboxDriver
+from sesame.sandbox.network import HostAnswers
 from sesame.sandbox.runtimes.lookup import Runtimes
 
 
@@ -20,7 +21,7 @@ def all_of(runtimes: Collection[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class SandboxNeeds:
-    """`driver` and `cpu` are settings. `state` is the directory of drivers.
+    """`driver`, `cpu` and `network` are settings. `state` is the directory of drivers.
 
     `look_up` finds the interpreters, on a thread. Of the runtimes that it found, `ahead` chooses those that are made
     ready before their first use.
@@ -28,6 +29,7 @@ class SandboxNeeds:
 
     driver: str
     cpu: str
+    network: str = "host"
     state: Path
     look_up: Callable[[], Runtimes]
     ahead: Callable[[Collection[str]], tuple[str, ...]] = all_of
@@ -46,8 +48,15 @@ class SandboxOpening:
     """Begins when it is made, in the running event loop."""
 
     def __init__(self, needs: SandboxNeeds) -> None:
-        self._opening = asyncio.get_running_loop().create_task(_open(needs), name="opening the sandbox")
+        self._answers = HostAnswers()
+        opening = _open(needs, self._answers)
+        self._opening = asyncio.get_running_loop().create_task(opening, name="opening the sandbox")
         self._closed = False
+
+    @property
+    def answers(self) -> HostAnswers:
+        """What instances with networks of their own find there: nothing runs before it is `offered`."""
+        return self._answers
 
     async def opened(self) -> OpenSandbox:
         """Raises `ConfigurationError` when the sandbox that the settings ask for cannot be made here."""
@@ -63,9 +72,16 @@ class SandboxOpening:
             await self._opening.result().driver.close()
 
 
-async def _open(needs: SandboxNeeds) -> OpenSandbox:
+async def _open(needs: SandboxNeeds, answers: HostAnswers) -> OpenSandbox:
     runtimes, isolation = await asyncio.gather(asyncio.to_thread(needs.look_up), find_out(needs.driver))
-    wanted = Wanted(name=needs.driver, cpu=needs.cpu, state=needs.state, runtimes=needs.ahead(runtimes.found))
+    wanted = Wanted(
+        name=needs.driver,
+        cpu=needs.cpu,
+        state=needs.state,
+        runtimes=needs.ahead(runtimes.found),
+        network=needs.network,
+        answers=answers,
+    )
     choice = await choose(wanted, runtimes.launch, isolation)
     await choice.driver.open()
     return OpenSandbox(choice.driver, choice.reason, runtimes)

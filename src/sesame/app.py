@@ -154,6 +154,8 @@ class Sesame:
         """What an operator should know before the first call, one line each."""
         sandbox = self._parts.sandbox
         chosen = [f"Sandbox {sandbox.driver.name}: {sandbox.reason}."] if sandbox.reason else []
+        if sandbox.driver.no_network:
+            chosen.append(f"Network host: no instance can have one of its own here: {sandbox.driver.no_network}.")
         exposed = exposure(self._settings)
         return [*([exposed] if exposed else []), *chosen, *sandbox.runtimes.notices(), *self._parts.storage.notices]
 
@@ -182,7 +184,9 @@ class Sesame:
         self._parts = Parts(storage, identity, engine, sandbox)
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)
         callers_wall = given.callers_wall or clocks.wall
-        endpoint_needs = EndpointNeeds(settings, clocks, teardown, callers_wall, targets.problem, tracers)
+        endpoint_needs = EndpointNeeds(
+            settings, clocks, teardown, callers_wall, targets.problem, tracers, opening.answers, sandbox.driver.network
+        )
         urls = await open_endpoints(endpoint_needs, storage, identity, engine)
         metrics_needs = MetricsNeeds(settings, clocks, teardown, self._counting)
         urls |= await open_metrics(metrics_needs, storage, engine)
@@ -197,6 +201,7 @@ class Sesame:
             SandboxNeeds(
                 driver=settings.sandbox,
                 cpu=settings.cpu,
+                network=settings.network,
                 state=self.data_dir.sandboxes,
                 look_up=lambda: Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir()),
             )

@@ -324,6 +324,8 @@ class FakeDriver:
     """
 
     name = "fake"
+    network = "host"
+    no_network = ""
 
     def __init__(self, behaviour: Behaviour | None = None) -> None:
         self.behaviour: Behaviour = behaviour or (lambda _sandbox, call: Reply(True, b"echo:" + call.payload))

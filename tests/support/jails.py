@@ -22,6 +22,7 @@ from sesame.sandbox.jail.driver import JailDriver, JailOptions
 from sesame.sandbox.jail.isolation import probe
 from sesame.sandbox.launch import Launch
 from sesame.sandbox.memory import tree
+from sesame.sandbox.network import Answers
 
 ISOLATION = probe()
 jail_only = pytest.mark.skipif(not ISOLATION.possible, reason=f"no jail can be made here: {ISOLATION.reason}")
@@ -103,8 +104,8 @@ def command(pid: int) -> str:
 
 
 @asynccontextmanager
-async def jail(state: Path, **options: Any) -> AsyncIterator[JailDriver]:
-    driver = JailDriver(resolve, state, JailOptions(**{"ready_resources": 2, **options}))
+async def jail(state: Path, *, answers: Answers | None = None, **options: Any) -> AsyncIterator[JailDriver]:
+    driver = JailDriver(resolve, state, JailOptions(**{"ready_resources": 2, **options}), answers)
     await driver.open()
     try:
         yield driver

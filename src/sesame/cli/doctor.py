@@ -59,6 +59,7 @@ class Finding(msgspec.Struct, frozen=True, rename="camel"):
     "sls_port",
     "sandbox",
     "cpu",
+    "network",
 )
 def doctor(checks_data: bool, as_json: bool, **flags: Any) -> None:
     """Checks interpreters, packages, the sandbox, the data directory and the ports."""
@@ -200,7 +201,9 @@ def _ports(settings: Settings) -> Iterator[Finding]:
 def _sandbox(settings: Settings, known: Runtimes) -> Iterator[Finding]:
     """Opens the driver that `sesame start` would use, without zygotes, and closes it again."""
     with tempfile.TemporaryDirectory(prefix="sesame-doctor-") as folder:
-        wanted = Wanted(name=settings.sandbox, cpu=settings.cpu, state=Path(folder), runtimes=())
+        wanted = Wanted(
+            name=settings.sandbox, cpu=settings.cpu, state=Path(folder), runtimes=(), network=settings.network
+        )
         try:
             choice, held = asyncio.run(_opened(wanted, known))
         except ConfigurationError as error:

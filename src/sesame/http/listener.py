@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import errno
 import heapq
-import os
 import socket
 import ssl
 
@@ -60,15 +59,15 @@ class Listener:
     nothing must not lock the operator out. Where every connection is busy, the new one is told to try again later.
     """
 
-    def __init__(self, listening: socket.socket, shared: Shared, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, listening: socket.socket, shared: Shared, tls: ssl.SSLContext | None, peer: str = "") -> None:
+        """With `peer`, all that come here are one client of that name, whatever their addresses."""
+        self._peer = peer
         self._socket = listening
         self._shared = shared
         self._tls = tls
         self._opening: set[asyncio.Task[None]] = set()
         self._paused: Timer | None = None
         self._logged_at = -LOG_EVERY_S
-        # Closed to be able to accept, and close, one connection when there are no descriptors left.
-        self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def start(self) -> None:
         self._shared.loop.add_reader(self._socket.fileno(), self._accept)
@@ -80,7 +79,6 @@ class Listener:
         if self._socket.fileno() >= 0:
             self._shared.loop.remove_reader(self._socket.fileno())
             self._socket.close()
-            os.close(self._reserve)
         for task in self._opening:
             task.cancel()
 
@@ -98,7 +96,7 @@ class Listener:
             try:
                 accepted.setblocking(False)
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._admit(accepted, str(address[0]))
+                self._admit(accepted, self._peer or str(address[0]))
             except OSError:
                 # The client has gone already.
                 accepted.close()
@@ -155,11 +153,10 @@ class Listener:
             log.error("connections cannot be accepted; trying again", error=str(error), open=len(shared.connections))
         if error.errno in _OUT_OF_RESOURCES:
             self._evict(None, shared.limits.connections)
-            os.close(self._reserve)
+            shared.reserve.give_up()
             with contextlib.suppress(OSError):
                 self._socket.accept()[0].close()
-            with contextlib.suppress(OSError):
-                self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            shared.reserve.hold()
         shared.loop.remove_reader(self._socket.fileno())
         self._paused = shared.clocks.call_later(PAUSE_S, self._resume)
 

@@ -4,7 +4,9 @@ Built by `app`, once for each endpoint. Never handles signals, and never decides
 """
 
 import asyncio
+import socket
 import ssl
+from collections.abc import Callable
 
 from sesame.http.interface import Endpoint
 from sesame.http.limits import Limits
@@ -34,6 +36,7 @@ class HttpServer:
         self.port = port
         self._shared: Shared | None = None
         self._listener: Listener | None = None
+        self._more: set[Listener] = set()
 
     @property
     def url(self) -> str:
@@ -62,6 +65,19 @@ class HttpServer:
         self._listener = Listener(listening, shared, self._tls)
         self._listener.start()
 
+    def serve(self, listening: socket.socket, peer: str) -> Callable[[], None]:
+        """Answers on another socket too, whose clients count as one of the name `peer`; the call returned ends that."""
+        assert self._shared is not None, "the server has not started"
+        listener = Listener(listening, self._shared, self._tls, peer)
+        self._more.add(listener)
+        listener.start()
+
+        def end() -> None:
+            self._more.discard(listener)
+            listener.close()
+
+        return end
+
     def tick(self) -> None:
         """Has every connection look at its time limits; also called by a timer every `Limits.tick_s`."""
         if self._shared is not None:
@@ -76,7 +92,9 @@ class HttpServer:
         self._listener = None
         if shared is None or listener is None:
             return
-        listener.close()
+        for each in (listener, *self._more):
+            each.close()
+        shared.reserve.give_up()
         for connection in list(shared.connections):
             connection.stop()
         try:

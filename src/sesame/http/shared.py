@@ -4,6 +4,8 @@ Made by `http.server`; used by `http.connection` and `http.websocket`.
 """
 
 import asyncio
+import contextlib
+import os
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -54,6 +56,24 @@ class Running(Protocol):
     task: asyncio.Task[None]
 
 
+class Reserve:
+    """A descriptor that is given up to accept, and close, one connection when there are none left."""
+
+    def __init__(self) -> None:
+        self._fd = -1
+        self.hold()
+
+    def hold(self) -> None:
+        with contextlib.suppress(OSError):
+            self._fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def give_up(self) -> None:
+        """Idempotent."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
 class Shared:
     def __init__(self, endpoint: Endpoint, limits: Limits, clocks: Clocks, *, tls: bool) -> None:
         self.endpoint = endpoint
@@ -70,6 +90,7 @@ class Shared:
         self.connections: dict[Tracked, None] = {}
         self.per_peer: dict[str, int] = {}
         self.refused = 0
+        self.reserve = Reserve()
         self.running: set[Running] = set()
         self._changed: asyncio.Event = asyncio.Event()
         self._timer: Timer | None = None

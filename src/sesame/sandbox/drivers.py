@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sesame.model.errors import ConfigurationError
 from sesame.sandbox.addresses import CODE_ROOT
 from sesame.sandbox.compiling import SandboxedCompiler
 from sesame.sandbox.interface import SandboxDriver
 from sesame.sandbox.launch import Launch
+from sesame.sandbox.network import Answers
 from sesame.sandbox.process.driver import PlainDriver
 from sesame.sandbox.shim import SHIM
 
@@ -27,7 +29,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked of a driver. `name` is auto, jail or plain; `cpu` is shares or cloud.
 
     `state` is a directory for drivers, one below it for each; zygotes of `runtimes` are started ahead of use. With
-    `one_instance` nothing is made ahead for a second one.
+    `one_instance` nothing is made ahead for a second one. `network` is auto, host, egress or none; in networks of
+    their own instances find `answers`.
     """
 
     name: str
@@ -35,6 +38,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     state: Path
     runtimes: tuple[str, ...]
     one_instance: bool = False
+    network: str = "host"
+    answers: Answers | None = None
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -59,24 +64,34 @@ async def choose(wanted: Wanted, launch: Callable[[str], Launch], isolation: "Is
     `open` of the chosen driver raises `ConfigurationError` where one that was asked for by name cannot hold.
     """
     if wanted.name == "plain":
-        return Choice(PlainDriver(launch, wanted.state / "plain"), "")
+        return _plain(wanted, launch, "")
     if wanted.name == "auto" and platform.system() != "Linux":
         reason = f"no jail, because a jail needs Linux, and this is {platform.system()}"
-        return Choice(PlainDriver(launch, wanted.state / "plain"), reason)
+        return _plain(wanted, launch, reason)
     from sesame.sandbox.jail.driver import JailDriver, JailOptions
 
-    options = JailOptions(runtimes=wanted.runtimes, cpu=wanted.cpu)
+    options = JailOptions(runtimes=wanted.runtimes, cpu=wanted.cpu, network=wanted.network)
     if wanted.one_instance:
         options = msgspec.structs.replace(options, ready_resources=0, ready_prewarmed=0)
     if wanted.name == "jail":
-        return Choice(JailDriver(launch, wanted.state / "jail", options), "")
+        return Choice(JailDriver(launch, wanted.state / "jail", options, wanted.answers), "")
     isolation = isolation or await find_out("auto")
     assert isolation is not None
     if isolation.possible:
         # What was found here holds for `open` too, which would ask the system again.
         options = msgspec.structs.replace(options, probe=lambda: isolation)
-        return Choice(JailDriver(launch, wanted.state / "jail", options), _why_no_better(isolation))
-    return Choice(PlainDriver(launch, wanted.state / "plain"), f"no jail, because {_why_no_better(isolation)}")
+        return Choice(JailDriver(launch, wanted.state / "jail", options, wanted.answers), _why_no_better(isolation))
+    return _plain(wanted, launch, f"no jail, because {_why_no_better(isolation)}")
+
+
+def _plain(wanted: Wanted, launch: Callable[[str], Launch], reason: str) -> Choice:
+    if wanted.network in ("egress", "none"):
+        why = f" ({reason})" if reason else ""
+        raise ConfigurationError(
+            f"network {wanted.network}: processes of sandbox plain share the host's network{why}; expected "
+            "--network host or --sandbox jail"
+        )
+    return Choice(PlainDriver(launch, wanted.state / "plain"), reason)
 
 
 def compiler_on(driver: SandboxDriver, launch: Callable[[str], Launch]) -> SandboxedCompiler:

@@ -271,6 +271,14 @@ class SandboxDriver(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def network(self) -> str:
+        """The network of instances, known once open: host (they share it), egress or none (each has its own)."""
+
+    @property
+    def no_network(self) -> str:
+        """Why instances share the host's network although nobody asked for that; "" where that is not so."""
+
     def enforcement(self) -> tuple[Enforcement, ...]:
         """Every limit and wall; known once open."""
 

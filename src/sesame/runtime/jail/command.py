@@ -64,8 +64,7 @@ def _enter(request, fds, inherited):
 def _lead(request, order, fds, watching):
     # SAFETY: 3. It offers itself first when memory runs out, then enters the instance's other namespaces.
     steps.write_control("/proc/self/oom_score_adj", steps.OOM_SCORE)
-    own = request["own_network"] and "network" not in request["without"]
-    linux.setns(fds[request["init"]], _INSIDE | (linux.CLONE_NEWNET if own else 0))
+    linux.setns(fds[request["init"]], _INSIDE | (linux.CLONE_NEWNET if request["own_network"] else 0))
     os.chdir("/")
 
     # SAFETY: 4. It gives up what the function's process gave up, in the same order, and dies with the monitor.

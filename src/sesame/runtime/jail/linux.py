@@ -6,7 +6,6 @@ Used by root.py, zygote.py, steps.py and init.py. Each function is one call; a f
 import array
 import ctypes
 import errno
-import fcntl
 import os
 import select
 import socket
@@ -36,7 +35,6 @@ _SECCOMP_MODE_FILTER = 2
 _CAPABILITY_VERSION_3 = 0x20080522
 
 _SIGCHLD = 17
-_SIOCSIFFLAGS, _IFF_UP, _IFF_RUNNING = 0x8914, 1, 0x40
 _SIG_BLOCK, _SIG_UNBLOCK = 0, 1
 _SIGSET_BYTES = 128
 _SFD_NONBLOCK, _SFD_CLOEXEC = 0x800, 0x80000
@@ -82,16 +80,6 @@ def clone(flags, cgroup_fd=-1):
     if pid < 0:
         _fail("clone3")
     return pid, pidfd.value
-
-
-def bring_up(interface):
-    """Has a network interface of this process's network namespace carry packets."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        request = struct.pack("16sh14x", interface.encode("ascii"), _IFF_UP | _IFF_RUNNING)
-        fcntl.ioctl(sock.fileno(), _SIOCSIFFLAGS, request)
-    finally:
-        sock.close()
 
 
 def unshare(flags):

@@ -1,6 +1,7 @@
 """Tries, in a process that ends at once, every call that a jail needs; prints the first that fails, or nothing.
 
 Executed by sandbox/jail/isolation.py under Sesame's own interpreter: `python probe.py root|user DIRECTORY`.
+Where all but a network of its own works, it prints what fails there, and ends with 0 all the same.
 Never leaves a trace: whatever it makes is in namespaces of its own.
 """
 
@@ -10,6 +11,7 @@ import sys
 
 import root
 import linux
+import network
 
 _NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
 
@@ -22,7 +24,14 @@ def main(kind, directory):
         linux.unshare(linux.CLONE_NEWNS)
         linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
         linux.mount("tmpfs", directory, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=1m")
-        pid, _pidfd = linux.clone(_NAMESPACES)
+        try:
+            pid, _pidfd = linux.clone(_NAMESPACES | linux.CLONE_NEWNET)
+        except OSError as error:
+            _say(error)
+            pid, _pidfd = linux.clone(_NAMESPACES)
+        else:
+            if pid == 0:
+                _try_network()
         if pid == 0:
             _inside(kind, directory, program)
         if os.waitpid(pid, 0)[1] != 0:
@@ -48,6 +57,13 @@ def _inside(kind, directory, program):
         _say(error)
         os._exit(1)
     os._exit(0)
+
+
+def _try_network():
+    try:
+        network.bring_up([])
+    except (IOError, OSError) as error:
+        _say(error)
 
 
 def _filter():

@@ -18,6 +18,7 @@ import traceback
 
 import root
 import linux
+import network
 import volumes
 
 EXIT_JAIL_FAILED = 125
@@ -78,10 +79,8 @@ def _enter(request, fds, inherited, run_init, shim):
     without = request["without"]
     control, lifeline = inherited
 
-    # SAFETY: 1. Is born in new mount, pid, ipc, uts and, if it is a web server, network namespaces, and in its version 2 cgroup.
+    # SAFETY: 1. Is born in new mount, pid, ipc, uts and network namespaces as process 1, and in its version 2 cgroup.
     os.setsid()
-    if request["own_network"] and "network" not in without:
-        linux.bring_up("lo")
 
     # SAFETY: 2. Joins its version 1 cgroups through descriptors that the host opened, before it allocates anything.
     for index in request["tasks"]:
@@ -95,7 +94,10 @@ def _enter(request, fds, inherited, run_init, shim):
         linux.unshare(linux.CLONE_NEWCGROUP)
     write_control("/proc/self/oom_score_adj", OOM_SCORE)
 
-    # SAFETY: 5. Closes every descriptor but the host's two sockets, the output, /tmp and the zygote's lifeline.
+    # SAFETY: 5. Hands the sockets of its network to the host; keeps two of the host's, output, /tmp and the lifeline.
+    if request["network"] is not None:
+        network.set_up(request["network"], fds)
+        os.close(fds[request["network"]["socket"]])
     for index in request["tasks"] + ([request["cgroup"]] if request["cgroup"] >= 0 else []):
         os.close(fds[index])
     if "descriptors" not in without:

@@ -53,7 +53,6 @@ _NAMESPACES = {
     "pid": linux.CLONE_NEWPID,
     "ipc": linux.CLONE_NEWIPC,
     "uts": linux.CLONE_NEWUTS,
-    "network": linux.CLONE_NEWNET,
 }
 
 
@@ -104,10 +103,10 @@ def main(control, shim):
 
 
 def _namespaces(request):
-    """All namespaces but those that a test asks to leave out."""
-    flags = 0
+    """All namespaces but those that a test asks to leave out, and the host's network where the host says so."""
+    flags = linux.CLONE_NEWNET if request["network"] is not None else 0
     for name, flag in _NAMESPACES.items():
-        if name not in request["without"] and (name != "network" or request["own_network"]):
+        if name not in request["without"]:
             flags |= flag
     return flags
 

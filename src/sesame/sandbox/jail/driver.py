@@ -46,6 +46,7 @@ from sesame.sandbox.jail.zygote_client import ZygoteClient
 from sesame.sandbox.launch import ResolveLaunch
 from sesame.sandbox.lifecycle import StartOutput, start_timeout_s
 from sesame.sandbox.memory import MEMORY_WATCH_S
+from sesame.sandbox.network import Answers, HostAnswers
 
 # What an interpreter that is missing, may not be run, is no program or ends at once has the host see.
 NOT_RUNNABLE = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.EPIPE, errno.ECONNRESET})
@@ -58,12 +59,13 @@ DISK_FREED_S, WORTHWHILE_MB = 2.0, 32
 class JailOptions(msgspec.Struct, frozen=True):
     """`runtimes` get their zygote at `open`, others at their first instance.
 
-    `cpu`: `shares` of the host's processors, or `cloud` for a quota by memory size. The fields after `ready_prewarmed`
-    are for tests.
+    `cpu`: `shares` of the host's processors, or `cloud` for a quota by memory size. `network`: that of instances, as
+    `JailPolicy` has it, or auto: egress where it can be held. The fields after `ready_prewarmed` are for tests.
     """
 
     runtimes: tuple[str, ...] = ()
     cpu: str = "shares"
+    network: str = "host"
     ready_resources: int = READY_RESOURCES
     ready_prewarmed: int = READY_PREWARMED
     cgroups: bool = True
@@ -79,8 +81,15 @@ class JailDriver:
 
     name = "jail"
 
-    def __init__(self, resolve: ResolveLaunch, state: Path, options: JailOptions | None = None) -> None:
+    def __init__(
+        self,
+        resolve: ResolveLaunch,
+        state: Path,
+        options: JailOptions | None = None,
+        answers: Answers | None = None,
+    ) -> None:
         self.resolve = resolve
+        self._answers = answers or HostAnswers.none()
         self._state = state
         self._options = options or JailOptions()
         self._isolation = Isolation("none")
@@ -92,7 +101,7 @@ class JailDriver:
         self._cgroups: Cgroups | None = None
         self._disks: Disks | None = None
         self._resource_pool = HostResourcePool(None, None)
-        self._prewarmed_pool = PrewarmedPool(self._resource_pool, self._policy)
+        self._prewarmed_pool = PrewarmedPool(self._resource_pool, self._policy, self._answers)
         self._volumes = VolumeMounts(self._policy)
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._background = BackgroundTasks(SYSTEM_CLOCKS)
@@ -108,6 +117,7 @@ class JailDriver:
                 freezer=self._cgroups.freezer if self._cgroups is not None else "",
                 disk_image=self._disks is not None,
                 cpu=self._options.cpu,
+                network=self._policy.network,
             )
         )
 
@@ -128,7 +138,9 @@ class JailDriver:
     async def _open(self) -> None:
         options = self._options
         user_namespace = self._isolation.kind == "user"
-        self._policy = JailPolicy(user_namespace, options.cpu, options.file_descriptors, options.without)
+        self._policy = JailPolicy(
+            user_namespace, options.cpu, self._chosen_network(), options.file_descriptors, options.without
+        )
         self._volumes = VolumeMounts(self._policy)
         (self._state / "root").mkdir(parents=True, exist_ok=True)
         self._cgroups = await asyncio.to_thread(self._open_cgroups)
@@ -137,7 +149,9 @@ class JailDriver:
         if not user_namespace:
             self._disks = await asyncio.to_thread(self._open_disks)
         self._resource_pool = HostResourcePool(self._cgroups, self._disks, ready=options.ready_resources)
-        self._prewarmed_pool = PrewarmedPool(self._resource_pool, self._policy, ready=options.ready_prewarmed)
+        self._prewarmed_pool = PrewarmedPool(
+            self._resource_pool, self._policy, self._answers, ready=options.ready_prewarmed
+        )
         await self._resource_pool.open()
         if self._cgroups is None or "memory" not in self._cgroups.controllers:
             self._background.keep("watching instances", self._watch_instances)
@@ -147,6 +161,16 @@ class JailDriver:
             # A failure is reported to the first call that needs this runtime.
             with contextlib.suppress(SandboxStartFailed):
                 self._zygote(runtime)
+
+    @property
+    def network(self) -> str:
+        """As `SandboxDriver.network`."""
+        return self._policy.network
+
+    @property
+    def no_network(self) -> str:
+        """As `SandboxDriver.no_network`."""
+        return self._isolation.no_network if self._options.network == "auto" else ""
 
     def zygote_pid(self, runtime: str) -> int:
         """Of the runtime's zygote; 0 when it has none."""
@@ -214,6 +238,16 @@ class JailDriver:
             await asyncio.to_thread(self._cgroups.clear)
         if self._watchdog is not None:
             await asyncio.to_thread(self._watchdog.communicate)
+
+    def _chosen_network(self) -> str:
+        wanted, problem = self._options.network, self._isolation.no_network
+        if wanted == "auto":
+            return "host" if problem else "egress"
+        if wanted != "host" and problem:
+            raise ConfigurationError(
+                f"network {wanted}: no instance can have a network of its own here: {problem}. Next: --network host"
+            )
+        return wanted
 
     def _open_cgroups(self) -> Cgroups | None:
         """None where no group can be made; memory is watched then, and `enforcement` says so."""

@@ -146,7 +146,7 @@ class Commands:
             "processes": process_limit(resources, policy),
             "memory_is_counted": resources.counts_memory,
             "user_namespace": policy.user_namespace,
-            "own_network": self._inside.zygote.launch.own_network,
+            "own_network": resources.network is not None,
             "without": sorted(policy.without),
         }
 

@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import os
 import random
+import socket
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ import msgspec
 
 from sesame.sandbox.cgroups.groups import Cgroups, Group
 from sesame.sandbox.jail.disks import Disks
+from sesame.sandbox.jail.network import InstanceNetwork, connected
 from sesame.sandbox.jail.plan import FIRST_UID, NAMED_UIDS
 from sesame.sandbox.jail.zygote_client import JailedProcess
 
@@ -31,12 +33,22 @@ A = TypeVarTuple("A")
 
 
 class HostResources(msgspec.Struct):
-    """What one instance holds of the host. A descriptor is -1 when there is none, or when it was handed over."""
+    """What one instance holds of the host. A descriptor is -1 when there is none, or when it was handed over.
+
+    Without a `network` it shares the host's.
+    """
 
     uid: int
     group: Group | None
     disk_fd: int
     mounts_fd: int = -1
+    network: InstanceNetwork | None = None
+
+    async def connect(self, port: int) -> socket.socket:
+        """A connection to 127.0.0.1:`port` as the instance sees it, which does not block. Raises `OSError`."""
+        if self.network is not None:
+            return await self.network.connect(port)
+        return await connected(socket.socket(), port)
 
     @property
     def counts_memory(self) -> bool:
@@ -109,6 +121,8 @@ class HostResourcePool:
 
     def remove(self, resources: HostResources) -> None:
         """Removes resources in the background; the instance's last process must have ended."""
+        if resources.network is not None:
+            resources.network.close()
         removing = asyncio.get_running_loop().create_task(self._remove(resources))
         self._removing.add(removing)
         removing.add_done_callback(self._removing.discard)

@@ -146,6 +146,9 @@ class JailSandbox:
         clock.lap("mounts_ms")
         await self._channel.open()
         init.on_gone = self._on_gone
+        if self._spec.web_server is not None and resources.network is not None:
+            # What the function listens on may be a port of Sesame's endpoints.
+            await resources.network.release(self._spec.web_server.port)
         roots = [root for root, _at in self._compiled]
         await self._channel.setup(told.setup(self._spec, zygote.launch.notice, roots))
         clock.lap("shim_ms")
@@ -259,7 +262,7 @@ class JailSandbox:
             "shm_mb": spec.memory_mb if counted else spec.memory_mb // 2,
             "hostname": told.hostname_of(spec),
             "site_packages": SITE_PACKAGES_ROOT if zygote.launch.site_packages is not None else "",
-            "environment": told.environment(spec, zygote.launch),
+            "environment": self._environment(told.environment(spec, zygote.launch)),
             "start_anew": self._starts_anew,
         }
 
@@ -283,8 +286,13 @@ class JailSandbox:
         shares = self._spec.memory_mb if self._spec.cpu_shares is None else self._spec.cpu_shares
         return Limits(memory, PROCESSES if holds("processes") else None, shares, quota)
 
+    def _environment(self, composed: dict[str, str]) -> dict[str, str]:
+        if self._resources is not None and self._resources.network is not None:
+            self._resources.network.add_variables(composed)
+        return composed
+
     def _commands_of(self, zygote: ZygoteClient, resources: HostResources, init: JailedProcess) -> Commands:
-        environment = told.command_environment(self._spec, zygote.launch)
+        environment = self._environment(told.command_environment(self._spec, zygote.launch))
         inside = Inside(zygote, resources, init, self._policy, environment)
         cause = SandboxDied(Death.KILLED, "a command's processes could not be accounted for")
         return Commands(inside, lambda: self._life.lost(cause))

@@ -26,11 +26,13 @@ class Isolation(msgspec.Struct, frozen=True):
     """The isolation level that is possible here.
 
     `kind` is root, user (in a user namespace) or none; `reason` says why it is no better, `hint` what would help.
+    `no_network` says why instances cannot have networks of their own; "" where they can.
     """
 
     kind: str
     reason: str = ""
     hint: str = ""
+    no_network: str = ""
 
     @property
     def possible(self) -> bool:
@@ -45,6 +47,7 @@ class Findings(msgspec.Struct, frozen=True):
     freezer: str
     disk_image: bool
     cpu: str
+    network: str
 
 
 def probe() -> Isolation:
@@ -53,13 +56,14 @@ def probe() -> Isolation:
         return Isolation("none", f"a jail needs Linux, and this is {platform.system()}", "use --sandbox plain")
     if not (SHIM / "jail" / "seccomp" / f"{platform.machine()}.bpf").exists():
         return Isolation("none", f"there is no system call filter for {platform.machine()}", "use --sandbox plain")
-    as_root = _try("root") or _detached_mounts_fail()
+    as_root, no_network = _try("root")
+    as_root = as_root or _detached_mounts_fail()
     if not as_root:
-        return Isolation("root")
-    as_user = _try("user")
+        return Isolation("root", no_network=no_network)
+    as_user, no_network = _try("user")
     why = "Sesame does not run as root" if os.geteuid() != 0 else f"root may not do everything here: {as_root}"
     if not as_user:
-        return Isolation("user", why, "run as root for memory and process limits by the kernel")
+        return Isolation("user", why, "run as root for memory and process limits by the kernel", no_network)
     return Isolation("none", f"{why}; without root: {as_user}", _advice())
 
 
@@ -94,7 +98,7 @@ def enforcement(held: Findings) -> tuple[Enforcement, ...]:
             f"cgroup shares by memory size{quota}" if cpu else "needs a cpu cgroup; a crowd has the lowest priority",
         ),
         Enforcement("freezing while idle", True, held.freezer or "SIGSTOP to every process"),
-        Enforcement("own network", False, "the host's: functions reach Sesame on 127.0.0.1, and all else there"),
+        Enforcement("own network", held.network != "host", _NETWORKS[held.network]),
     )  # fmt: skip
 
 
@@ -104,12 +108,19 @@ def _reserve(held: Findings) -> str:
     return "nothing starts without it; each /tmp is a tmpfs, and takes the host's memory"
 
 
+_NETWORKS = {
+    "host": "the host's: functions reach Sesame on 127.0.0.1, and all else there",
+    "egress": "a network namespace for each instance: Sesame's endpoints, and the outside by a proxy",
+    "none": "a network namespace for each instance, where Sesame's endpoints answer and nothing else",
+}
+
+
 def _tmp(held: Findings) -> str:
     return "its pages are a file's" if held.disk_image else "it is a tmpfs, and takes the host's memory"
 
 
-def _try(kind: str) -> str:
-    """What goes wrong, or "" when it works."""
+def _try(kind: str) -> tuple[str, str]:
+    """What goes wrong, or "" when it works; and what goes wrong with a network alone."""
     with tempfile.TemporaryDirectory(prefix="sesame-probe-") as directory:
         try:
             done = subprocess.run(
@@ -118,11 +129,11 @@ def _try(kind: str) -> str:
                 env={}, timeout=PROBE_TIMEOUT_S, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            return f"the probe did not end in {PROBE_TIMEOUT_S:g} s"
-    if done.returncode == 0:
-        return ""
+            return f"the probe did not end in {PROBE_TIMEOUT_S:g} s", ""
     lines = done.stdout.strip().splitlines()
-    return lines[-1] if lines else f"the probe ended with status {done.returncode}"
+    if done.returncode == 0:
+        return "", lines[-1] if lines else ""
+    return lines[-1] if lines else f"the probe ended with status {done.returncode}", ""
 
 
 def _detached_mounts_fail() -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from sesame.sandbox.jail.installation import files_of
 from sesame.sandbox.jail.policy import JailPolicy
 from sesame.sandbox.launch import Launch
+from sesame.sandbox.network import HOST_ADDRESS
 from sesame.sandbox.shim import SHIM
 
 SHIM_ROOT = "/var/sesame/runtime"
@@ -44,7 +45,7 @@ _ETC_DIRECTORIES = (
 )  # fmt: skip
 _ETC_FILES = (
     "/etc/ssl/openssl.cnf", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/localtime", "/etc/timezone",
-    "/etc/mime.types", "/etc/services", "/etc/protocols", "/etc/resolv.conf", "/etc/gai.conf",
+    "/etc/mime.types", "/etc/services", "/etc/protocols", "/etc/gai.conf",
     "/etc/host.conf", "/etc/os-release", "/etc/debian_version",
 )  # fmt: skip
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
@@ -54,6 +55,9 @@ _LINKS = (
     # Each instance has its own, with its own name (runtime/jail/steps.py).
     ("/etc/hosts", "/run/hosts"), ("/etc/hostname", "/run/hostname"),
 )  # fmt: skip
+# Of instances that share the host's network; others have the host's answers (sandbox/network.py).
+_RESOLVER = "/etc/resolv.conf"
+_OWN_RESOLVER = f"nameserver {HOST_ADDRESS}\n"
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
 
 
@@ -70,6 +74,8 @@ def root_plan(launch: Launch, staging: Path, policy: JailPolicy) -> dict[str, An
         binds.append((str(launch.site_packages), SITE_PACKAGES_ROOT, writable))
     # Each instance mounts its own over it. In a user namespace the kernel allows that only over a full one.
     binds.append(("/proc", "/proc", True))
+    own_network = (policy.own_network or launch.own_network) and policy.holds("network")
+    copied = _ETC_FILES if own_network else (*_ETC_FILES, _RESOLVER)
     return {
         "parent": os.getpid(),
         "user_namespace": policy.user_namespace,
@@ -77,8 +83,8 @@ def root_plan(launch: Launch, staging: Path, policy: JailPolicy) -> dict[str, An
         "staging": str(staging),
         "directories": [*_DIRECTORIES],
         "links": [*_LINKS, *_merged_links()],
-        "files": [*_files()],
-        "copies": [path for path in _ETC_FILES if os.path.isfile(path) and os.access(path, os.R_OK)],
+        "files": [*_files(), *([(_RESOLVER, _OWN_RESOLVER)] if own_network else [])],
+        "copies": [path for path in copied if os.path.isfile(path) and os.access(path, os.R_OK)],
         "devices": _DEVICES,
         "binds": binds,
         "argv": [str(interpreter), "-S", "-s", "-u", "-W", "ignore", f"{SHIM_ROOT}/jail/zygote.py", launch.shim],

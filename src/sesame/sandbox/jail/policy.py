@@ -18,16 +18,25 @@ WALLS = frozenset({
 
 
 class JailPolicy(msgspec.Struct, frozen=True):
-    """`user_namespace`: the jail is made by an ordinary user. `cpu`: shares or cloud. `without`: names of `WALLS`."""
+    """`user_namespace`: the jail is made by an ordinary user. `cpu`: shares or cloud. `without`: names of `WALLS`.
+
+    `network`: host (every instance shares the host's), egress or none (each has its own, where it finds the host's
+    answers, in egress among them a way out).
+    """
 
     user_namespace: bool = False
     cpu: str = "shares"
+    network: str = "host"
     file_descriptors: int = FILE_DESCRIPTORS
     without: frozenset[str] = frozenset()
 
     def holds(self, wall: str) -> bool:
         assert wall in WALLS, wall
         return wall not in self.without
+
+    @property
+    def own_network(self) -> bool:
+        return self.network != "host"
 
     @property
     def host_is_visible(self) -> bool:

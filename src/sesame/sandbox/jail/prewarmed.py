@@ -17,8 +17,10 @@ from typing import Any
 
 from sesame.sandbox.interface import SandboxStartFailed, StartFailure
 from sesame.sandbox.jail.host_resources import DEFAULT_DISK_MB, HostResourcePool, HostResources
+from sesame.sandbox.jail.network import InstanceNetwork
 from sesame.sandbox.jail.policy import DISK_WITHOUT_WALL_MB, PROCESSES, JailPolicy
 from sesame.sandbox.jail.zygote_client import MAX_REQUEST_BYTES, JailedProcess, ZygoteClient
+from sesame.sandbox.network import Answers
 
 # POLICY: two, so that calls of two new functions in a row both find one.
 READY_PREWARMED = 2
@@ -69,9 +71,12 @@ class PrewarmedSandbox:
 class PrewarmedPool:
     """Prewarmed sandboxes of the default disk size, for each zygote."""
 
-    def __init__(self, resource_pool: HostResourcePool, policy: JailPolicy, *, ready: int = READY_PREWARMED) -> None:
+    def __init__(
+        self, resource_pool: HostResourcePool, policy: JailPolicy, answers: Answers, *, ready: int = READY_PREWARMED
+    ) -> None:
         self._resource_pool = resource_pool
         self._policy = policy
+        self._answers = answers
         self._target = ready
         self._ready: dict[ZygoteClient, deque[PrewarmedSandbox]] = {}
         self._filling: dict[ZygoteClient, asyncio.Task[None]] = {}
@@ -142,7 +147,11 @@ class PrewarmedPool:
 
     async def _make(self, zygote: ZygoteClient, disk_mb: int) -> PrewarmedSandbox:
         await zygote.ready()
+        own = (self._policy.own_network or zygote.launch.own_network) and self._policy.holds("network")
+        inside = await self._answers.inside() if own else None
         resources = await self._resource_pool.take(disk_mb)
+        if inside is not None:
+            resources.network = InstanceNetwork(inside, self._answers, f"instance {resources.uid}")
         wire, their_wire = socket.socketpair()
         command, their_command = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         reading, writing = os.pipe()
@@ -150,7 +159,9 @@ class PrewarmedPool:
         try:
             try:
                 fds = [their_wire.fileno(), writing, their_command.fileno()]
-                jailed = await zygote.fork(self._request(zygote, resources, disk_mb, fds), fds)
+                jailed = await zygote.fork(self._request(resources, disk_mb, fds), fds)
+                if resources.network is not None:
+                    resources.network.begin()
                 resources.hold_mounts_of(jailed)
                 born = True
             finally:
@@ -167,7 +178,7 @@ class PrewarmedPool:
                 self._resource_pool.remove(resources)
         return PrewarmedSandbox(resources, jailed, command, wire, reading)
 
-    def _request(self, zygote: ZygoteClient, resources: HostResources, disk_mb: int, fds: list[int]) -> dict[str, Any]:
+    def _request(self, resources: HostResources, disk_mb: int, fds: list[int]) -> dict[str, Any]:
         """The message that runtime/jail/steps.py expects; the descriptors of the resources are added to `fds`."""
 
         def lend(fd: int) -> int:
@@ -184,13 +195,13 @@ class PrewarmedPool:
             "tasks": [lend(fd) for fd in group.task_fds] if group is not None else [],
             "disk": lend(resources.disk_fd) if resources.disk_fd >= 0 and holds("disk") else -1,
             "disk_mb": disk_mb if holds("disk") else DISK_WITHOUT_WALL_MB,
+            "network": resources.network.request(lend) if resources.network is not None else None,
             "uid": resources.uid,
             "limits": resource_limits(self._policy),
             "processes": process_limit(resources, self._policy),
             "memory_is_counted": resources.counts_memory,
             "user_namespace": self._policy.user_namespace,
             "host_is_visible": self._policy.host_is_visible,
-            "own_network": zygote.launch.own_network,
             "without": sorted(self._policy.without),
         }
 

@@ -75,6 +75,15 @@ class PlainDriver:
         self._sandboxes: dict[str, PlainSandbox] = {}
         self._background = BackgroundTasks(SYSTEM_CLOCKS)
 
+    @property
+    def network(self) -> str:
+        return "host"
+
+    @property
+    def no_network(self) -> str:
+        # What this driver does not isolate is said where it is chosen.
+        return ""
+
     def enforcement(self) -> tuple[Enforcement, ...]:
         orphans = "orphans are found by session and environment" if LINUX else "only the process group is killed"
         memory = f"resident sets looked at every {MEMORY_WATCH_S:g} s of a call, then SIGKILL"

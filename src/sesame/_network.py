@@ -1,0 +1,69 @@
+"""Brings into the networks of instances what they may reach of the host, and the way out.
+
+Called by `_endpoints`: `offer_endpoint` for each, then `offer_network`.
+"""
+
+import ipaddress
+
+import structlog
+
+from sesame.http.server import HttpServer
+from sesame.inside import names, proxy
+from sesame.inside.forwarding import Forwarding
+from sesame.inside.rules import Allowed, EgressRules, parse
+from sesame.sandbox.network import EVERY_ADDRESS, EVERY_ADDRESS_6, HOST_ADDRESS, HostAnswers, Listen
+from sesame.settings import Settings
+
+EVERYTHING = (parse("0.0.0.0/0"), parse("::/0"))
+
+log = structlog.get_logger("sesame.network")
+
+
+def offer_endpoint(answers: HostAnswers, server: HttpServer) -> None:
+    """Has the URLs of an endpoint lead to it from inside too, whatever address it has on this machine."""
+    answers.offer(Listen("tcp", EVERY_ADDRESS, server.port), server.serve)
+    try:
+        address = ipaddress.ip_address(server.host)
+    except ValueError:
+        # A name, which the instance resolves as this machine does.
+        return
+    if address.version == 6:
+        answers.offer(Listen("tcp", EVERY_ADDRESS_6, server.port), server.serve)
+    elif not (address.is_loopback or address.is_unspecified):
+        answers.add_address(server.host)
+
+
+def offer_network(answers: HostAnswers, settings: Settings, network: str) -> None:
+    """`network` is the one that instances have; where that is the host's, some runtimes have their own all the same."""
+    allowed = [parse(text) for text in settings.network_allow]
+    for service in allowed:
+        if service.is_one_service:
+            _forward(answers, service)
+    out = network != "none"
+    server = names.NameServer(lambda _name: False, HOST_ADDRESS, names.host_nameservers if out else None)
+    answers.offer(Listen("udp", HOST_ADDRESS, names.PORT), server.serve_datagrams)
+    answers.offer(Listen("tcp", HOST_ADDRESS, names.PORT), server.serve_streams)
+    if out:
+        rules = EgressRules(allowed if network == "egress" else EVERYTHING)
+        if not answers.offer(Listen("tcp", HOST_ADDRESS, proxy.PORT), proxy.EgressProxy(rules).serve):
+            log.error("functions have no way out: an endpoint has the port of their proxy", port=proxy.PORT)
+            return
+        direct = ["localhost", "127.0.0.1", "::1", HOST_ADDRESS, settings.host]
+        direct += [service.host for service in allowed if service.is_one_service]
+        for name, value in (
+            ("http_proxy", f"http://{HOST_ADDRESS}:{proxy.PORT}"),
+            ("https_proxy", f"http://{HOST_ADDRESS}:{proxy.PORT}"),
+            ("no_proxy", ",".join(dict.fromkeys(direct))),
+        ):
+            answers.add_variable(name, value)
+            answers.add_variable(name.upper(), value)
+
+
+def _forward(answers: HostAnswers, service: Allowed) -> None:
+    listen = Listen("tcp", service.host, service.port)
+    if not answers.offer(listen, Forwarding(service).serve):
+        log.error(
+            "functions cannot reach what network_allow names: Sesame itself has the port in their network",
+            address=service.host,
+            port=service.port,
+        )

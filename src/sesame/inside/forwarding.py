@@ -1,0 +1,27 @@
+"""Passes connections to one address inside an instance's network on to the same address of the host's network.
+
+For the single services that `network_allow` names, such as a database on the developer's own machine.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from sesame.inside.relaying import Acceptor, closing, relay
+from sesame.inside.rules import Allowed
+
+CONNECT_TIMEOUT_S = 10.0
+
+
+class Forwarding:
+    def __init__(self, allowed: Allowed) -> None:
+        self._allowed = allowed
+
+    def serve(self, listening: socket.socket, client: str) -> Callable[[], None]:
+        """As `sandbox.network.Serve`."""
+        return Acceptor(listening, self._forward).end
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            theirs = await asyncio.open_connection(self._allowed.host, self._allowed.port)
+        await closing(theirs[1], relay((reader, writer), theirs))

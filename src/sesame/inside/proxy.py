@@ -1,0 +1,136 @@
+"""The HTTP and CONNECT proxy that functions find in their network, named in their environment (RFC 9110 §7.6, §9.3.6).
+
+What `inside.rules` refuses is answered with 403. An address is looked up once, checked, and then connected to as it is.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from urllib.parse import urlsplit
+
+import structlog
+
+from sesame.inside.relaying import Acceptor, Streams, closing, relay
+from sesame.inside.rules import Address, EgressRules
+
+PORT = 3128
+HEAD_BYTES_MAX = 64 * 1024
+HEAD_TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 30.0
+LOOK_UP_TIMEOUT_S = 10.0
+# Meant for the proxy, or for one connection alone.
+_NOT_PASSED_ON = frozenset({b"proxy-connection", b"proxy-authorization", b"connection", b"keep-alive"})
+
+log = structlog.get_logger("sesame.inside")
+
+LookUp = Callable[[str, int], Awaitable[Sequence[Address]]]
+
+
+class _Refused(Exception):
+    """Told to the client with a status and a sentence."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def look_up(name: str, port: int) -> Sequence[Address]:
+    """As the host resolves the name; the resolver's own threads wait. Raises `OSError`."""
+    found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    return [ipaddress.ip_address(str(address[0]).partition("%")[0]) for *_, address in found]
+
+
+class EgressProxy:
+    """`own` answers what is not outside: given host and port, it connects, or returns None."""
+
+    def __init__(
+        self,
+        rules: EgressRules,
+        own: Callable[[str, int], Awaitable[Streams | None]] | None = None,
+        looking_up: LookUp = look_up,
+    ) -> None:
+        self._rules = rules
+        self._own = own
+        self._look_up = looking_up
+
+    def serve(self, listening: socket.socket, client: str) -> Callable[[], None]:
+        """As `sandbox.network.Serve`."""
+        return Acceptor(listening, self._answer).end
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(HEAD_TIMEOUT_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+            method, host, port, passed_on = _read_head(head)
+            theirs = await self._connect(host, port)
+        except _Refused as refused:
+            writer.write(_answer_of(refused))
+            await writer.drain()
+            return
+        if method == b"CONNECT":
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        else:
+            theirs[1].write(passed_on)
+        await closing(theirs[1], relay((reader, writer), theirs))
+
+    async def _connect(self, host: str, port: int) -> Streams:
+        if self._own is not None and (own := await self._own(host, port)) is not None:
+            return own
+        addresses = await self._addresses(host, port)
+        permitted = [address for address in addresses if self._rules.permit(address, port)]
+        if not permitted:
+            raise _Refused(
+                "403 Forbidden",
+                f"{host}:{port} is in a network of this machine's own, which functions may not reach; "
+                "the setting network_allow names what they may",
+            )
+        failure = ""
+        for address in permitted:
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    return await asyncio.open_connection(str(address), port)
+            except OSError as error:
+                failure = str(error) or "no answer in time"
+        raise _Refused("502 Bad Gateway", f"{host}:{port} cannot be reached: {failure}")
+
+    async def _addresses(self, host: str, port: int) -> Sequence[Address]:
+        try:
+            return [ipaddress.ip_address(host)]
+        except ValueError:
+            pass
+        try:
+            async with asyncio.timeout(LOOK_UP_TIMEOUT_S):
+                return await self._look_up(host, port)
+        except (OSError, UnicodeError) as error:
+            raise _Refused("502 Bad Gateway", f"{host} cannot be found: {error or 'no answer in time'}") from error
+
+
+def _read_head(head: bytes) -> tuple[bytes, str, int, bytes]:
+    """Method, host, port and, but for CONNECT, the head for the server."""
+    first, *fields = head[:-4].split(b"\r\n")
+    method, _blank, rest = first.partition(b" ")
+    target, _blank, version = rest.rpartition(b" ")
+    try:
+        if method == b"CONNECT":
+            parts = urlsplit("//" + target.decode("ascii"))
+            return method, parts.hostname or "", parts.port or 443, b""
+        parts = urlsplit(target.decode("ascii"))
+        host, port = parts.hostname, parts.port or 80
+    except ValueError as error:
+        raise _Refused("400 Bad Request", f"the target is no address: {error}") from error
+    if parts.scheme != "http" or not host:
+        raise _Refused(
+            "400 Bad Request", "this is a proxy: expected CONNECT HOST:PORT, or a URL that begins with http://"
+        )
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    kept = [field for field in fields if field.partition(b":")[0].strip().lower() not in _NOT_PASSED_ON]
+    # One request a connection: the server ends the answer by closing, and no other host's request can follow.
+    lines = [b" ".join((method, path.encode("ascii"), version)), *kept, b"Connection: close"]
+    return method, host, port, b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _answer_of(refused: _Refused) -> bytes:
+    body = f"{refused}\n".encode()
+    head = f"HTTP/1.1 {refused.status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}Connection: close\r\n\r\n".encode() + body

@@ -1,0 +1,115 @@
+"""Takes the connections of a listening socket of an instance's network, and passes bytes between two connections.
+
+Used by `inside.proxy` and `inside.forwarding`.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+# Of one instance at a time; further ones wait in the kernel.
+CONNECTIONS_MAX = 256
+BACKLOG_TAKEN_AT_ONCE = 16
+PIECE_BYTES = 64 * 1024
+
+log = structlog.get_logger("sesame.inside")
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Acceptor:
+    """Runs `handle` for each connection, `CONNECTIONS_MAX` at a time, so that no instance takes all descriptors."""
+
+    def __init__(self, listening: socket.socket, handle: Handle) -> None:
+        self._listening = listening
+        self._handle = handle
+        self._running: set[asyncio.Task[None]] = set()
+        self._reading = False
+        self._ended = False
+        self._read()
+
+    def end(self) -> None:
+        """Closes the socket and breaks the connections off."""
+        self._ended = True
+        self._pause()
+        self._listening.close()
+        for task in self._running:
+            task.cancel()
+
+    def _read(self) -> None:
+        if not self._reading and not self._ended:
+            self._reading = True
+            asyncio.get_running_loop().add_reader(self._listening.fileno(), self._accept)
+
+    def _pause(self) -> None:
+        if self._reading:
+            self._reading = False
+            asyncio.get_running_loop().remove_reader(self._listening.fileno())
+
+    def _accept(self) -> None:
+        for _ in range(BACKLOG_TAKEN_AT_ONCE):
+            if len(self._running) >= CONNECTIONS_MAX:
+                self._pause()
+                return
+            try:
+                accepted, _address = self._listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                # No descriptors: the next end of a connection tries again.
+                log.warning("a function's connection cannot be accepted", error=str(error))
+                if self._running:
+                    self._pause()
+                return
+            accepted.setblocking(False)
+            task = asyncio.get_running_loop().create_task(self._serve(accepted))
+            self._running.add(task)
+            task.add_done_callback(self._served)
+
+    def _served(self, task: "asyncio.Task[None]") -> None:
+        self._running.discard(task)
+        self._read()
+
+    async def _serve(self, accepted: socket.socket) -> None:
+        try:
+            reader, writer = await asyncio.open_connection(sock=accepted, limit=PIECE_BYTES)
+        except OSError:
+            # The function has gone already.
+            accepted.close()
+            return
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            await closing(writer, self._handle(reader, writer))
+
+
+async def closing(writer: asyncio.StreamWriter, work: Awaitable[None]) -> None:
+    """Does the work, then closes the connection at once where the work failed or was cancelled."""
+    try:
+        await work
+    except BaseException:
+        writer.transport.abort()
+        raise
+    writer.close()
+
+
+async def relay(first: Streams, second: Streams) -> None:
+    """Passes bytes both ways until both sides have said all, or either connection breaks."""
+    ways = [
+        asyncio.ensure_future(_pass_on(source[0], target[1])) for source, target in ((first, second), (second, first))
+    ]
+    try:
+        await asyncio.gather(*ways)
+    finally:
+        for way in ways:
+            way.cancel()
+
+
+async def _pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    while piece := await source.read(PIECE_BYTES):
+        target.write(piece)
+        await target.drain()
+    if target.can_write_eof():
+        target.write_eof()

@@ -1,0 +1,107 @@
+"""Which addresses functions may reach outside: none in a network of the host's own, unless that is allowed by name.
+
+Asked by `inside.proxy` with the address that is then connected to, so that no name can change its meaning in between.
+"""
+
+import ipaddress
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+import psutil
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# Loopback, private, shared (RFC 6598; the cloud's metadata is 100.100.100.200), link-local (169.254.169.254), multicast
+# and reserved ones (RFC 6890).
+REFUSED: tuple[Network, ...] = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16",
+        "224.0.0.0/3", "::/127", "fc00::/7", "fe80::/9", "ff00::/8",
+    )
+)  # fmt: skip
+# Addresses of IPv6 that carry one of IPv4 in their last bits (RFC 4291 §2.5.5, RFC 6052) or behind the first 16
+# (RFC 3056).
+_CARRIES_LAST = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "64:ff9b::/96")))
+_CARRIES_FIRST = ipaddress.IPv6Network("2002::/16")
+
+
+class Allowed(msgspec.Struct, frozen=True):
+    """An entry of `network_allow`: a network, and a port of it; 0 stands for every port."""
+
+    network: Network
+    port: int = 0
+
+    @property
+    def is_one_service(self) -> bool:
+        """Whether this is one port of one address."""
+        return self.port != 0 and self.network.num_addresses == 1
+
+    @property
+    def host(self) -> str:
+        """The first address of the network."""
+        return str(self.network.network_address)
+
+
+def parse(text: str) -> Allowed:
+    """`ADDRESS`, `ADDRESS:PORT`, `NETWORK/BITS` or `[IPv6]:PORT`. Raises `ValueError`, which says what is expected."""
+    place, port = text, ""
+    if text.startswith("[") and "]:" in text:
+        place, port = text[1:].split("]:", 1)
+    elif text.count(":") == 1:
+        place, port = text.split(":")
+    try:
+        network = ipaddress.ip_network("127.0.0.1" if place == "localhost" else place)
+        number = int(port or 0)
+    except ValueError as error:
+        raise ValueError(
+            f"'{text}' is no address: {error}; expected ADDRESS:PORT, ADDRESS or NETWORK/BITS, such as 127.0.0.1:5432"
+        ) from error
+    if not 0 <= number <= 65535 or (port and not number):
+        raise ValueError(f"'{text}' has the port {port}; expected 1 to 65535")
+    return Allowed(network, number)
+
+
+def own_addresses() -> frozenset[Address]:
+    """Every address of this machine: what listens on one of them may be meant for this machine alone."""
+    found = {entry.address.partition("%")[0] for entries in psutil.net_if_addrs().values() for entry in entries}
+    return frozenset(address for text in found if (address := _address(text)) is not None)
+
+
+class EgressRules:
+    def __init__(self, allowed: Sequence[Allowed] = (), own: Callable[[], Iterable[Address]] = own_addresses) -> None:
+        self._allowed = tuple(allowed)
+        self._own = own
+
+    def permit(self, address: Address, port: int) -> bool:
+        meant = carried(address)
+        for each in self._allowed:
+            if each.port in (0, port) and any(_within(one, each.network) for one in (address, meant)):
+                return True
+        if any(_within(one, network) for one in (address, meant) for network in REFUSED):
+            return False
+        own = frozenset(self._own())
+        return address not in own and meant not in own
+
+
+def carried(address: Address) -> Address:
+    """The address of IPv4 that one of IPv6 stands for; any other address itself."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if any(address in network for network in _CARRIES_LAST):
+            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if address in _CARRIES_FIRST:
+            return ipaddress.IPv4Address(int(address) >> 80 & 0xFFFFFFFF)
+    return address
+
+
+def _within(address: Address, network: Network) -> bool:
+    return address.version == network.version and address in network
+
+
+def _address(text: str) -> Address | None:
+    """None for what is no address of the internet, such as that of a network card."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None

@@ -1,0 +1,60 @@
+"""Sets up an instance's own network: its loopback, and the sockets on which the host answers there.
+
+Used by steps.py in process 1, which has every privilege in the new namespace. A socket belongs to the namespace that it
+was made in, whoever holds it: the host gets them all (sandbox/jail/network.py), and the instance keeps none.
+"""
+
+import errno
+import fcntl
+import socket
+import struct
+
+import linux
+
+_SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8914, 0x8916, 0x891C
+_IFF_UP, _IFF_RUNNING = 1, 0x40
+_BACKLOG = 1024
+_INET = struct.Struct("16sHH4s8s")
+_ONE_ADDRESS = "255.255.255.255"
+_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+
+
+def set_up(wanted, fds):
+    """`wanted`: the index of the host's socket in `fds`, `addresses` beside 127.0.0.1 and ::1, and what to listen on.
+
+    The host gets the sockets in the order of `listens`, and behind them one that listens and one that does not, from
+    which it makes sockets of this namespace later.
+    """
+    bring_up(wanted["addresses"])
+    made = [_listening(*listen) for listen in wanted["listens"]]
+    made += [_listening("tcp", "127.0.0.1", 0), socket.socket(socket.AF_INET, socket.SOCK_STREAM)]
+    linux.Packets(fds[wanted["socket"]], 1).send(b"n", [one.fileno() for one in made])
+    for one in made:
+        one.close()
+
+
+def bring_up(addresses):
+    """The loopback of this network namespace, with these addresses beside 127.0.0.1 and ::1."""
+    control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH14s", b"lo", _IFF_UP | _IFF_RUNNING, b""))
+    for number, address in enumerate(addresses, 1):
+        name = ("lo:%d" % number).encode("ascii")
+        for call, value in ((_SIOCSIFADDR, address), (_SIOCSIFNETMASK, _ONE_ADDRESS)):
+            fcntl.ioctl(control, call, _INET.pack(name, socket.AF_INET, 0, socket.inet_aton(value), b""))
+    control.close()
+
+
+def _listening(kind, address, port):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    made = socket.socket(family, _KINDS[kind])
+    if family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    if kind == "tcp":
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((address, port))
+    except (OSError, socket.error) as error:
+        raise OSError(error.errno or errno.EINVAL, "bind %s:%d inside: %s" % (address, port, error))
+    if kind == "tcp":
+        made.listen(_BACKLOG)
+    return made

@@ -1,0 +1,95 @@
+"""What the host answers inside the networks of instances: where it listens there, and who takes the connections.
+
+Made by `_sandbox` before the endpoints exist, filled by `_endpoints`, read by a driver whose instances have networks of
+their own. An instance cannot reach the host's network, so what it may reach is brought into its own.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import msgspec
+
+# The host's own address in the network of each instance: of the range for providers (RFC 6598), so that no network that
+# a function is told of, public or private, has it too.
+HOST_ADDRESS = "100.64.0.1"
+EVERY_ADDRESS, EVERY_ADDRESS_6 = "0.0.0.0", "::"
+
+
+class Listen(msgspec.Struct, frozen=True):
+    """One socket that the host has in each network: `kind` is tcp or udp."""
+
+    kind: str
+    address: str
+    port: int
+
+    def excludes(self, other: "Listen") -> bool:
+        """Whether both cannot be in one network."""
+        same_address = self.address == other.address or EVERY_ADDRESS in (self.address, other.address)
+        same_family = (":" in self.address) == (":" in other.address)
+        return (self.kind, self.port) == (other.kind, other.port) and same_family and same_address
+
+
+# Takes a socket of an instance's network and the instance's name among clients. Returns what ends it.
+Serve = Callable[[socket.socket, str], Callable[[], None]]
+
+
+class Inside(msgspec.Struct, frozen=True):
+    """What every network has: sockets, addresses beside loopback's, variables for the function's environment."""
+
+    listens: tuple[Listen, ...] = ()
+    addresses: tuple[str, ...] = ()
+    environment: Mapping[str, str] = {}
+
+
+class Answers(Protocol):
+    """What a driver asks for each instance."""
+
+    async def inside(self) -> Inside:
+        """Waits until everything is known."""
+
+    def serve(self, listen: Listen, socket: socket.socket, instance: str) -> Callable[[], None]:
+        """Answers on a socket that was made for `listen`; the call returned ends that and closes it."""
+
+
+class HostAnswers:
+    """The host's answers of one Sesame. `offer` until `offered`; drivers wait for that."""
+
+    def __init__(self) -> None:
+        self._serving: dict[Listen, Serve] = {}
+        self._addresses: dict[str, None] = {}
+        self._environment: dict[str, str] = {}
+        self._complete = asyncio.Event()
+
+    @classmethod
+    def none(cls) -> "HostAnswers":
+        """For drivers of no server: instances find nobody to talk to."""
+        made = cls()
+        made.offered()
+        return made
+
+    def offer(self, listen: Listen, serve: Serve) -> bool:
+        """Every network has this, and its address where that is not loopback's. False where something else is there."""
+        if any(listen.excludes(other) for other in self._serving):
+            return False
+        self._serving[listen] = serve
+        if listen.address not in (EVERY_ADDRESS, EVERY_ADDRESS_6, "::1") and not listen.address.startswith("127."):
+            self.add_address(listen.address)
+        return True
+
+    def add_address(self, address: str) -> None:
+        self._addresses[address] = None
+
+    def add_variable(self, name: str, value: str) -> None:
+        self._environment[name] = value
+
+    def offered(self) -> None:
+        self._complete.set()
+
+    async def inside(self) -> Inside:
+        await self._complete.wait()
+        return Inside(tuple(self._serving), tuple(self._addresses), self._environment)
+
+    def serve(self, listen: Listen, socket: socket.socket, instance: str) -> Callable[[], None]:
+        return self._serving[listen](socket, instance)

@@ -1,0 +1,85 @@
+"""The resolver that functions find: its own names at once, others from the host's resolver or from nobody."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import dns.asyncquery
+import dns.message
+import dns.rcode
+import pytest
+
+from sesame.inside.names import NameServer
+
+ADDRESS = "100.64.0.1"
+PATIENCE_S = 30.0
+
+
+def is_own(name: str) -> bool:
+    return name.endswith("own.example")
+
+
+@asynccontextmanager
+async def serving(nameservers: Sequence[str] | None) -> AsyncIterator[int]:
+    """The port, for UDP and TCP."""
+    server = NameServer(is_own, ADDRESS, None if nameservers is None else lambda: nameservers)
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    receiving = socket.socket(type=socket.SOCK_DGRAM)
+    receiving.bind(("127.0.0.1", port))
+    for each in (listening, receiving):
+        each.setblocking(False)
+    ends = [server.serve_streams(listening, "test"), server.serve_datagrams(receiving, "test")]
+    try:
+        yield port
+    finally:
+        for end in ends:
+            end()
+
+
+@pytest.mark.parametrize("ask", [dns.asyncquery.udp, dns.asyncquery.tcp])
+async def test_its_own_names_have_one_address(ask: object) -> None:
+    async with serving(None) as port:
+        for name, kind, expected in (
+            ("own.example", "A", [ADDRESS]),
+            ("Bucket.OWN.example.", "A", [ADDRESS]),
+            ("own.example", "AAAA", []),
+            ("own.example", "MX", []),
+        ):
+            query = dns.message.make_query(name, kind)
+            answer = await ask(query, "127.0.0.1", port=port, timeout=PATIENCE_S)  # type: ignore[operator]
+            assert answer.rcode() == dns.rcode.NOERROR
+            assert [str(record) for found in answer.answer for record in found] == expected
+
+
+async def test_other_names_are_unknown_where_there_is_no_outside() -> None:
+    async with serving(None) as port:
+        answer = await dns.asyncquery.udp(
+            dns.message.make_query("example.com", "A"), "127.0.0.1", port=port, timeout=PATIENCE_S
+        )
+        assert answer.rcode() == dns.rcode.NXDOMAIN
+
+
+async def test_a_host_without_a_resolver_is_told() -> None:
+    async with serving([]) as port:
+        answer = await dns.asyncquery.udp(
+            dns.message.make_query("example.com", "A"), "127.0.0.1", port=port, timeout=PATIENCE_S
+        )
+        assert answer.rcode() == dns.rcode.SERVFAIL
+
+
+async def test_what_is_no_question_is_not_answered() -> None:
+    server = NameServer(is_own, ADDRESS, None)
+    for question in (
+        b"",
+        b"x" * 11,
+        b"\xff" * 64,
+        dns.message.make_response(dns.message.make_query("a", "A")).to_wire(),
+    ):
+        assert server.answer_at_once(question) == b""
+    async with serving(None) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"\x00\x05hello")
+        assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
+        writer.close()

@@ -1,0 +1,166 @@
+"""An instance's own network: its loopback is its own, and of the host it reaches what the host answers on inside."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.runtime.conftest import Stage
+from tests.support.jails import Traces, jail, jail_only
+
+from sesame.model.command import Command
+from sesame.sandbox.interface import KillReason
+from sesame.sandbox.jail.driver import JailDriver
+from sesame.sandbox.network import EVERY_ADDRESS, HOST_ADDRESS, HostAnswers, Listen
+
+pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
+
+ANSWERED = 9001
+PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="module", params=["python2.7", "python3.12"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+class Greeter:
+    """Greets whoever connects to the sockets that it is given, and remembers who is being served."""
+
+    def __init__(self) -> None:
+        self.serving: set[str] = set()
+
+    def serve(self, listening: socket.socket, client: str) -> Callable[[], None]:
+        loop = asyncio.get_running_loop()
+        self.serving.add(client)
+
+        def greet() -> None:
+            accepted = listening.accept()[0]
+            accepted.recv(4096)
+            accepted.sendall(b"HTTP/1.0 200 OK\r\n\r\nhello")
+            accepted.close()
+
+        def end() -> None:
+            self.serving.discard(client)
+            loop.remove_reader(listening.fileno())
+            listening.close()
+
+        loop.add_reader(listening.fileno(), greet)
+        return end
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def greeter() -> Greeter:
+    return Greeter()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def driver(tmp_path_factory: pytest.TempPathFactory, greeter: Greeter) -> AsyncIterator[JailDriver]:
+    answers = HostAnswers()
+    answers.offer(Listen("tcp", EVERY_ADDRESS, ANSWERED), greeter.serve)
+    answers.add_address(HOST_ADDRESS)
+    answers.offered()
+    async with jail(tmp_path_factory.mktemp("jail"), network="none", answers=answers) as made:
+        yield made
+
+
+def address(port: int, host: str = "127.0.0.1") -> bytes:
+    return json.dumps({"host": host, "port": port}).encode()
+
+
+async def said(connection: socket.socket) -> str:
+    with connection:
+        async with asyncio.timeout(PATIENCE_S):
+            return (await asyncio.get_running_loop().sock_recv(connection, 100)).decode()
+
+
+async def test_the_host_answers_inside(stage: Stage) -> None:
+    actor = await stage.start("network", "index.get")
+    for host in ("127.0.0.1", "localhost", HOST_ADDRESS):
+        assert (await actor.invoke(f"http://{host}:{ANSWERED}/".encode())).payload == b"hello"
+
+
+async def test_the_hosts_loopback_is_not_there(stage: Stage) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        port = service.getsockname()[1]
+        actor = await stage.start("network", "index.reach")
+        for host in ("127.0.0.1", "0.0.0.0", "::1", HOST_ADDRESS):
+            assert "refused" in await actor.json(address(port, host))
+
+
+async def test_two_instances_listen_on_one_port_and_the_host_reaches_each(stage: Stage) -> None:
+    actors = [await stage.start("network", "index.listen", instance_id=f"c-{n}") for n in range(2)]
+    for actor in actors:
+        assert await actor.json(address(9000, "0.0.0.0")) == 9000
+    for _ in range(3):
+        for number, actor in enumerate(actors):
+            assert await said(await actor.sandbox.resources.connect(9000)) == f"c-{number}"
+    together = await asyncio.gather(*(actors[0].sandbox.resources.connect(9000) for _ in range(20)))
+    assert {await said(each) for each in together} == {"c-0"}
+
+
+async def test_no_instance_reaches_another(stage: Stage) -> None:
+    other = await stage.start("network", "index.listen")
+    assert await other.json(address(9000, "0.0.0.0")) == 9000
+    actor = await stage.start("network", "index.reach")
+    assert "refused" in await actor.json(address(9000, HOST_ADDRESS))
+
+
+async def test_a_port_of_the_hosts_can_be_had(stage: Stage) -> None:
+    actor = await stage.start("network", "index.listen", instance_id="c-own")
+    await actor.sandbox.resources.network.release(ANSWERED)
+    assert await actor.json(address(ANSWERED, "0.0.0.0")) == ANSWERED
+    assert await said(await actor.sandbox.resources.connect(ANSWERED)) == "c-own"
+
+
+async def test_nobody_listens_on_the_port(stage: Stage) -> None:
+    actor = await stage.start("hello")
+    for _ in range(2):
+        with pytest.raises(ConnectionRefusedError):
+            await actor.sandbox.resources.connect(9000)
+
+
+async def test_the_function_holds_none_of_the_hosts_sockets(stage: Stage) -> None:
+    actor = await stage.start("network", "index.descriptors")
+    # The shim's own.
+    assert len(await actor.json()) == 1
+
+
+async def test_a_command_is_in_the_same_network(stage: Stage) -> None:
+    actor = await stage.start("network", "index.listen", instance_id="c-same")
+    port = await actor.json(address(0, "127.0.0.1"))
+    script = f"import socket; print(socket.create_connection(('127.0.0.1', {port}), 10).recv(99))"
+    run = await actor.sandbox.exec(Command(("python", "-c", script)))
+    output = b""
+    while piece := await run.read():
+        output += piece[1]
+    await run.close()
+    assert b"c-same" in output
+
+
+async def test_nothing_is_left_of_a_network(tmp_path: Any, runtime: str) -> None:
+    traces = Traces()
+    greeter = Greeter()
+    answers = HostAnswers()
+    answers.offer(Listen("tcp", EVERY_ADDRESS, ANSWERED), greeter.serve)
+    answers.offered()
+    async with jail(tmp_path, network="none", answers=answers) as driver:
+        stage = Stage(driver, runtime)
+        actor = await stage.start("network", "index.get")
+        assert (await actor.invoke(f"http://127.0.0.1:{ANSWERED}/".encode())).payload == b"hello"
+        await actor.sandbox.kill(KillReason.DONE)
+        with pytest.raises(ConnectionResetError):
+            await actor.sandbox.resources.connect(9000)
+    assert greeter.serving == set()
+    assert await traces.settled() == {}
+
+
+async def test_instances_wait_for_what_the_host_offers(tmp_path: Any, runtime: str) -> None:
+    answers = HostAnswers()
+    async with jail(tmp_path, network="none", answers=answers) as driver:
+        starting = asyncio.create_task(Stage(driver, runtime).start("hello"))
+        answers.offered()
+        assert (await (await starting).invoke()).payload == b"hello world"
