@@ -22,6 +22,7 @@ from sesame.engine.policies import Caps
 from sesame.engine.provision_targets import ProvisionTargets
 from sesame.engine.resolver import Resolver
 from sesame.engine.running import EngineDependencies, LocalEngine
+from sesame.engine.target_tracking import TargetTracking
 from sesame.engine.trials import LocalTrials
 from sesame.model import limits
 from sesame.model.clocks import Clocks
@@ -44,6 +45,7 @@ class EngineParts:
     engine: LocalEngine
     resolver: Resolver
     provisions: ProvisionTargets
+    tracking: TargetTracking
     recorder: Recorder
     trials: LocalTrials
 
@@ -96,7 +98,18 @@ def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> Eng
     compiler = compiler_on(driver, needs.sandbox.runtimes.launch)
     storage.background.keep(COMPILING, lambda: compile_queued(storage.to_compile, storage.packages, compiler))
     teardown.push_async_callback(storage.background.stop, COMPILING)
-    return EngineParts(engine, resolver, ProvisionTargets(storage.catalog), recorder, trials)
+    provisions = ProvisionTargets(storage.catalog, clocks)
+    tracking = TargetTracking(provisions, engine.provisioned.ready, clocks)
+    return EngineParts(engine, resolver, provisions, tracking, recorder, trials)
+
+
+def start_provisioned(parts: EngineParts, teardown: AsyncExitStack) -> None:
+    """From here on there are as many provisioned instances as are wanted."""
+    parts.provisions.start()
+    teardown.callback(parts.provisions.close)
+    parts.engine.provisioned.start(parts.provisions)
+    parts.tracking.start()
+    teardown.push_async_callback(parts.tracking.close)
 
 
 def caps(settings: Settings) -> Caps:

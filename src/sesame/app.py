@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sesame._async import AsyncNeeds, open_async
 from sesame._endpoints import EndpointNeeds, exposure, open_endpoints
-from sesame._engine import EngineNeeds, EngineParts, open_engine
+from sesame._engine import EngineNeeds, EngineParts, open_engine, start_provisioned
 from sesame._identity import Identity, open_identity
 from sesame._logs import open_function_metrics, open_log_targets
 from sesame._metrics import Counting, MetricsNeeds, open_metrics
@@ -193,7 +193,7 @@ class Sesame:
         self._announce(urls, identity.key)
         await open_async(AsyncNeeds(settings, clocks, teardown), storage, identity, engine)
         # Last, so that no endpoint waits for what starts ahead of calls.
-        engine.engine.provisioned.start(engine.provisions)
+        start_provisioned(engine, teardown)
 
     def _open_sandbox(self) -> SandboxOpening:
         settings = self._settings

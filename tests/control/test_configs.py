@@ -230,6 +230,11 @@ async def test_provision_lists(account: Account, provision: ProvisionConfigs) ->
         ({"scheduled_actions": (ScheduledAction("a", START, END, -1),)}, "ScheduledActions.Target"),
         ({"target_tracking_policies": (TargetTrackingPolicy("p", START, END, "Load", 0.5),)}, "MetricType"),
         (
+            {"target_tracking_policies": (TargetTrackingPolicy("p", START, END, "GPUMemUtilization", 0.5),)},
+            "MetricType",
+        ),
+        ({"scheduled_actions": (ScheduledAction("a", START, END, 5, time_zone="Mars/Base"),)}, "TimeZone"),
+        (
             {"target_tracking_policies": (TargetTrackingPolicy("p", START, END, POLICY.metric_type, 1.5),)},
             "MetricTarget",
         ),

@@ -46,9 +46,9 @@ class FakeCatalog:
     def on_change(self, callback: Callable[[Change], None]) -> None:
         self._listeners.append(callback)
 
-    def put(self, kind: str, parent: str, name: str, document: Any) -> None:
+    def put(self, kind: str, parent: str, name: str, document: Any, modified_at: float = 0.0) -> None:
         self._etags += 1
-        record = Record(kind, parent, name, document, f"{self._etags:032x}", 0.0, 0.0)
+        record = Record(kind, parent, name, document, f"{self._etags:032x}", 0.0, modified_at)
         self._records[kind, parent, name] = record
         self._tell(Change(kind, parent, name, record))
 

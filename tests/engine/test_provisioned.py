@@ -32,7 +32,9 @@ PROD = Target("s", "prod", "f")
 def provisioning(caps: Caps = CAPS) -> Engine:
     engine = build(caps)
     engine.deploy()
-    engine.local.provisioned.start(ProvisionTargets(engine.catalog))
+    targets = ProvisionTargets(engine.catalog, engine.clocks)
+    targets.start()
+    engine.local.provisioned.start(targets)
     return engine
 
 

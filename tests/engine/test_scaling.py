@@ -3,10 +3,12 @@
 Run by pytest.
 """
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sesame.engine.scaling import next_start_s, split
+from sesame.engine.scaling import next_start_s, split, tracked
+from sesame.model.configs import TargetTrackingPolicy
 
 
 @given(count=st.integers(0, 50), weights=st.lists(st.floats(0.01, 1.0), min_size=1, max_size=4))
@@ -28,3 +30,20 @@ def test_the_next_start_waits_longer_with_each_failure_and_each_early_death() ->
     assert next_start_s(0, 0) == 0
     assert [next_start_s(failures, 0) for failures in (1, 2, 3, 100)] == [1, 2, 4, 60]
     assert next_start_s(1, 3) == 4
+
+
+@pytest.mark.parametrize(
+    ("count", "utilization", "wanted"),
+    [
+        (10, 0.6, 10),
+        (10, 1.0, 17),
+        (10, 0.9, 15),
+        (10, 0.55, 10),
+        (10, 0.0, 8),
+        (100, 0.5, 84),
+        (100, 0.1, 75),
+        (1, 0.0, 0),
+    ],
+)
+def test_tracking_goes_out_at_once_and_in_step_by_step(count: int, utilization: float, wanted: int) -> None:
+    assert tracked(count, utilization, TargetTrackingPolicy(metric_target=0.6)) == wanted

@@ -148,6 +148,7 @@ async def test_provisioned_instances_are_configured_and_counted(demo: Client, en
     assert made["resource"] == f"{ACCOUNT_ID}#demo#1#f"
     assert (await demo("get_provision_config", "demo", "1", "f")).data == made
     assert (await demo("list_provision_configs", "demo", "1")).data == {"provisionConfigs": [made]}
+    endpoint.engine.provisioned.clear()
     off = (await demo("put_provision_config", "demo", "1", "f", 0)).data
     assert off["target"] == 0
 

@@ -13,14 +13,18 @@ from sesame.control.inputs import Listing, Page, ProvisionInput
 from sesame.control.listing import limit_of, page_of_all
 from sesame.control.views import function_view, service_view
 from sesame.model import limits, records, schedules
-from sesame.model.configs import ProvisionConfig, ScheduledAction, TargetTrackingPolicy, provision_config_name
+from sesame.model.configs import (
+    METRIC_TYPES,
+    ProvisionConfig,
+    ScheduledAction,
+    TargetTrackingPolicy,
+    provision_config_name,
+)
 from sesame.model.errors import SCHEDULE, UTC_TIME, Duplicate, Invalid, Malformed, Missing, NotFound, TooMany
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
 RULES_MAX = 100
-UTC = "UTC"
-METRIC_TYPES = ("ProvisionedConcurrencyUtilization", "CPUUtilization", "GPUMemUtilization")
 
 
 class ProvisionConfigs:
@@ -117,7 +121,7 @@ def _check(config: ProvisionConfig) -> None:
     for action in config.scheduled_actions:
         checks.between("scheduled_actions.target", action.target, 0, limits.PROVISION_TARGET_MAX)
         try:
-            schedules.action(action.schedule_expression)
+            schedules.action(action.schedule_expression, action.time_zone or "")
         except schedules.NotASchedule as error:
             expression = checks.shown(action.schedule_expression)
             raise Malformed("scheduled_actions.schedule_expression", SCHEDULE, expression) from error
@@ -145,12 +149,16 @@ def _check_rules(label: str, rules: Sequence[ScheduledAction | TargetTrackingPol
         if rule.name in seen:
             raise Duplicate(label, rule.name)
         seen.add(rule.name)
-        if rule.time_zone and rule.time_zone != UTC:
-            raise Invalid(f"{label}.time_zone", f"{UTC}: give the times in it", checks.shown(rule.time_zone))
+        zone = rule.time_zone or ""
+        try:
+            schedules.check_zone(zone or "UTC")
+        except schedules.NotASchedule as error:
+            raise Invalid(f"{label}.time_zone", "a time zone such as Asia/Shanghai", checks.shown(zone)) from error
+        moments = []
         for field, value in (("start_time", rule.start_time), ("end_time", rule.end_time)):
             try:
-                schedules.utc(value)
+                moments.append(schedules.moment(value, zone))
             except schedules.NotASchedule as error:
                 raise Malformed(f"{label}.{field}", UTC_TIME, checks.shown(value)) from error
-        if rule.end_time <= rule.start_time:
+        if moments[1] <= moments[0]:
             raise Invalid(f"{label}.end_time", f"a time after {rule.start_time}", rule.end_time)

@@ -1,35 +1,93 @@
-"""How many provisioned instances each configuration wants at this moment, as the catalog has it.
+"""How many provisioned instances each configuration wants at this moment, as the catalog and the time have it.
 
-Read by `engine.provisioned`; built by `_engine`.
+Read by `engine.provisioned` and `engine.target_tracking`; built by `_engine`. All configurations wait with one timer.
 """
 
 from collections.abc import Callable, Iterator
 
+import structlog
+
+from sesame.engine.provision_plan import Plan
 from sesame.engine.provisioned import Provision
 from sesame.engine.resolver import Catalog, Change
 from sesame.model import records
-from sesame.model.configs import ProvisionConfig
+from sesame.model.alarm import Alarm
+from sesame.model.clocks import Clocks
 from sesame.model.invocation import Target
+from sesame.model.records import Record
+from sesame.model.schedules import NotASchedule
+
+log = structlog.get_logger(__name__)
 
 
 class ProvisionTargets:
     """`provisioned.Provisions` from the configurations of a catalog. Belongs to the catalog's event loop."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, clocks: Clocks) -> None:
         self._catalog = catalog
+        self._clocks = clocks
+        # By parent and name of their records.
+        self._plans: dict[tuple[str, str], Plan] = {}
         self._listeners: list[Callable[[], None]] = []
-        catalog.on_change(self._on_change)
+        self._alarm = Alarm(clocks, self._on_time, lambda _back_s: self._read_again())
+
+    def start(self) -> None:
+        self._catalog.on_change(self._on_change)
+        self._read_again()
+
+    def close(self) -> None:
+        self._alarm.close()
 
     def wanted(self) -> Iterator[Provision]:
-        for record in self._catalog.of_kind(records.PROVISION_CONFIG):
-            config: ProvisionConfig = record.document
-            target = Target(config.service, config.qualifier, config.function)
-            yield Provision(target, config.target, config.always_allocate_cpu)
+        return (plan.provision() for plan in self._plans.values())
+
+    def find(self, target: Target) -> Provision | None:
+        return next((plan.provision() for plan in self._plans.values() if plan.target == target), None)
+
+    def plans(self) -> list[Plan]:
+        return list(self._plans.values())
+
+    def track(self, target: Target, count: int) -> None:
+        """So many are to be there by what was measured, for as long as a policy holds and no action comes due."""
+        for plan in self._plans.values():
+            if plan.target == target:
+                plan.track(count)
+                self._tell()
 
     def on_change(self, callback: Callable[[], None]) -> None:
         self._listeners.append(callback)
 
     def _on_change(self, change: Change) -> None:
         if change.kind == records.PROVISION_CONFIG:
-            for listener in self._listeners:
-                listener()
+            self._plans.pop((change.parent, change.name), None)
+            if change.record is not None:
+                self._add(change.record)
+            self._tell()
+
+    def _on_time(self) -> None:
+        for plan in self._plans.values():
+            plan.advance(self._clocks.wall())
+        self._tell()
+
+    def _read_again(self) -> None:
+        """All of them, as at a start; after a clock that was set back, so that what is due anew comes due."""
+        self._plans.clear()
+        for record in self._catalog.of_kind(records.PROVISION_CONFIG):
+            self._add(record)
+        self._tell()
+
+    def _add(self, record: Record) -> None:
+        now = self._clocks.wall()
+        try:
+            plan = Plan(record.document, min(record.modified_at, now))
+        except NotASchedule as error:
+            # Only what was kept before schedules were checked; what is set today is refused.
+            log.error("a configuration of provisioned instances cannot be read", name=record.name, reason=str(error))
+            return
+        plan.advance(now)
+        self._plans[record.parent, record.name] = plan
+
+    def _tell(self) -> None:
+        self._alarm.set(min((at for plan in self._plans.values() if (at := plan.next_at()) is not None), default=None))
+        for listener in self._listeners:
+            listener()

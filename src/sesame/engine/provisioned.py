@@ -48,6 +48,9 @@ class Provisions(Protocol):
 
     def wanted(self) -> Iterable[Provision]: ...
 
+    def find(self, target: Target) -> Provision | None:
+        """What the configuration under exactly this qualifier wants; None where there is none."""
+
     def on_change(self, callback: Callable[[], None]) -> None:
         """Calls back after each change of what is wanted."""
 
@@ -115,12 +118,18 @@ class ProvisionedInstances:
         if starting:
             await asyncio.wait(starting)
 
+    def ready(self, target: Target) -> list[Instance]:
+        """The instances of a configuration that serve calls or could."""
+        return [each for each in self._of(target) if each.ready_at is not None]
+
     def status(self, target: Target) -> Provisioned:
+        provision = self._provisions.find(target) if self._provisions is not None else None
+        wanted = provision.count if provision is not None else 0
         kept = self._kept.get(target)
         if kept is None:
-            return Provisioned(0, 0)
-        current = sum(each.ready_at is not None and each.snapshot.key in kept.keys for each in self._of(target))
-        return Provisioned(kept.wanted.count, current, kept.error if current < kept.wanted.count else "")
+            return Provisioned(wanted, 0)
+        current = sum(each.snapshot.key in kept.keys for each in self.ready(target))
+        return Provisioned(wanted, current, kept.error if current < wanted else "")
 
     def statuses(self) -> dict[Target, Provisioned]:
         return {target: self.status(target) for target in self._kept}

@@ -3,13 +3,17 @@
 Pure functions of plain values and instances; called by `engine.provisioned`, which acts on the answers.
 """
 
+import math
 from collections.abc import Sequence
 
 from sesame.engine.instance import Instance, State
 from sesame.engine.policies import start_backoff_s
+from sesame.model.configs import TargetTrackingPolicy
 
 # POLICY: an instance that has lived for so long was sound, and is replaced at once when it ends.
 SOUND_AFTER_S = 60.0
+# POLICY: at most one in so many provisioned instances goes at a time while a policy tracks them.
+SCALE_IN_PART = 4
 
 
 def split(count: int, weights: Sequence[float]) -> list[int]:
@@ -51,3 +55,21 @@ def next_start_s(failures: int, losses: int) -> float:
     """Seconds until the next start, after so many starts in a row that failed and instances that did not last."""
     worst = max(failures, losses)
     return start_backoff_s(worst) if worst else 0.0
+
+
+def tracked(count: int, utilization: float, policy: TargetTrackingPolicy) -> int:
+    """How many there are to be where `count` instances were used to this share (of 1 in all).
+
+    POLICY: out at once to as many as would be used to the policy's target; in step by step, at most a quarter of them
+    at a time, because what is called less for a minute may be called more in the next.
+    """
+    wanted = math.ceil(count * utilization / policy.metric_target)
+    return max(wanted, count - max(1, count // SCALE_IN_PART)) if wanted < count else wanted
+
+
+def within(count: int, policies: Sequence[TargetTrackingPolicy]) -> int:
+    """`count` within the capacities of the policies that hold now.
+
+    POLICY: where they differ the most counts, as an instance too many costs less than calls that wait.
+    """
+    return max((min(max(count, each.min_capacity), each.max_capacity) for each in policies), default=count)

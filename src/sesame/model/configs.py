@@ -9,6 +9,11 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+# What target tracking measures: the share of the time in which provisioned instances serve calls, and how much they
+# compute of what they may. There is no GPU here, so GPUMemUtilization is refused.
+CONCURRENCY_UTILIZATION, CPU_UTILIZATION = "ProvisionedConcurrencyUtilization", "CPUUtilization"
+METRIC_TYPES = (CONCURRENCY_UTILIZATION, CPU_UTILIZATION)
+
 
 class Destination(msgspec.Struct, frozen=True, rename="camel"):
     destination: str
@@ -32,7 +37,10 @@ class AsyncConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ScheduledAction(msgspec.Struct, frozen=True, rename="camel"):
-    """From `start_time` to `end_time` (UTC), each time `schedule_expression` comes due the target becomes `target`."""
+    """From `start_time` to `end_time`, each time `schedule_expression` comes due the target becomes `target`.
+
+    The times are in UTC; with `time_zone`, one of the IANA database, those without a `Z` and cron fields are local.
+    """
 
     name: str = ""
     start_time: str = ""
@@ -43,6 +51,11 @@ class ScheduledAction(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class TargetTrackingPolicy(msgspec.Struct, frozen=True, rename="camel"):
+    """From `start_time` to `end_time` there are so many that the metric comes to `metric_target` (of 1 in all).
+
+    Times as of `ScheduledAction`.
+    """
+
     name: str = ""
     start_time: str = ""
     end_time: str = ""

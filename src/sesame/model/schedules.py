@@ -78,12 +78,23 @@ def timer(text: str) -> Every | Cron:
     return _cron(text, "UTC")
 
 
-def action(text: str) -> At | Cron:
-    """`at(2020-10-10T10:10:10Z)`, or `cron(0 */30 * * * *)` in UTC. Raises `NotASchedule`."""
+def action(text: str, zone: str = "") -> At | Cron:
+    """`at(2020-10-10T10:10:10Z)`, or `cron(0 */30 * * * *)` in the zone, without one in UTC. Raises `NotASchedule`."""
     found = _WRAPPED.match(text[: CHARS_MAX + 1])
     if found is None:
         raise NotASchedule("at(…) or cron(…)")
-    return At(utc(found[2])) if found[1] == "at" else _cron(found[2], "UTC")
+    return At(moment(found[2], zone)) if found[1] == "at" else _cron(found[2], zone or "UTC")
+
+
+def moment(text: str, zone: str = "") -> float:
+    """Unix seconds of a time in UTC, or, where there is a zone, of a local time without the `Z`. Raises `NotASchedule`.
+
+    Of a local time that comes twice, the first.
+    """
+    if not zone or text.endswith("Z"):
+        return utc(text)
+    check_zone(zone)
+    return datetime.fromtimestamp(utc(text + "Z"), UTC).replace(tzinfo=ZoneInfo(zone)).timestamp()
 
 
 def utc(text: str) -> float:
@@ -161,7 +172,7 @@ def _cron(text: str, zone: str) -> Cron:
         elif any("/" in item and ("L" in item.upper() or "#" in item) for item in fields[index].split(",")):
             raise NotASchedule(TIMERS)
     cron = Cron(" ".join(fields).upper(), zone)
-    _check_zone(zone)
+    check_zone(zone)
     try:
         due = next_time(cron, _REFERENCE.timestamp())
     except CronSimError as error:
@@ -171,9 +182,10 @@ def _cron(text: str, zone: str) -> Cron:
     return cron
 
 
-def _check_zone(zone: str) -> None:
+def check_zone(zone: str) -> None:
     """Accepts the names of the IANA database only, because a machine's own files beside it differ between machines.
 
+    Raises `NotASchedule` for others.
     Such files are `localtime`, `posixrules`, `posix/…` and `right/…` (which counts leap seconds).
     """
     expected = "a time zone that exists, such as 'CRON_TZ=Asia/Shanghai'"

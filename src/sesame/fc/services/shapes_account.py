@@ -209,10 +209,12 @@ def async_config(record: Record) -> AsyncConfigAnswer:
 
 
 def provision_config(document: ProvisionConfig, found: Provisioned, account_id: str) -> ProvisionAnswer:
-    """`currentError` says why fewer instances are ready than are wanted; "" while none failed to start."""
+    """`target` is what is wanted now, by scheduled actions and target tracking too. `currentError` says why fewer are
+    ready; "" while none failed to start.
+    """
     return ProvisionAnswer(
         resource="#".join((account_id, document.service, document.qualifier, document.function)),
-        target=document.target,
+        target=found.target,
         current=found.current,
         current_error=found.error,
         scheduled_actions=document.scheduled_actions,

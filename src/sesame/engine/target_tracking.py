@@ -1,0 +1,111 @@
+"""Target tracking: measures how much provisioned instances are used, and says how many there are to be.
+
+Built by `_engine`. It measures while a policy holds, and costs nothing else.
+"""
+
+import asyncio
+import statistics
+from collections.abc import Callable, Coroutine
+
+from sesame.engine.instance import Instance, State
+from sesame.engine.provision_plan import Plan
+from sesame.engine.provision_targets import ProvisionTargets
+from sesame.engine.scaling import tracked
+from sesame.model.clocks import Clocks, Timer
+from sesame.model.configs import CPU_UTILIZATION, TargetTrackingPolicy
+from sesame.model.invocation import Target
+
+# POLICY: an instance's calls are looked at so often, and decided about as in the cloud, once a minute.
+LOOK_EVERY_S = 5.0
+LOOKS_PER_DECISION = 12
+# POLICY: an instance without a quota of processors computes on one of them when it is used in full.
+PROCESSORS = 1.0
+
+
+class TargetTracking:
+    """One for each engine, on its event loop. `instances_of` gives the ready instances of a configuration."""
+
+    def __init__(
+        self, targets: ProvisionTargets, instances_of: Callable[[Target], list[Instance]], clocks: Clocks
+    ) -> None:
+        self._targets = targets
+        self._instances_of = instances_of
+        self._clocks = clocks
+        self._timer: Timer | None = None
+        self._looks = 0
+        # Shares of instances that served a call, one for each look since the last decision.
+        self._busy: dict[Target, list[float]] = {}
+        # Processor seconds of each instance, and when they were read.
+        self._cpu: dict[str, tuple[float, float]] = {}
+        self._deciding: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        self._targets.on_change(self._look_later)
+        self._look_later()
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._deciding:
+            task.cancel()
+        if self._deciding:
+            await asyncio.wait(self._deciding)
+
+    def _tracked(self) -> list[Plan]:
+        return [plan for plan in self._targets.plans() if plan.policies()]
+
+    def _look_later(self) -> None:
+        if self._timer is None and self._tracked():
+            self._timer = self._clocks.call_later(LOOK_EVERY_S, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        plans = self._tracked()
+        for plan in plans:
+            ready = self._instances_of(plan.target)
+            if ready:
+                busy = sum(each.state is not State.IDLE for each in ready)
+                self._busy.setdefault(plan.target, []).append(busy / len(ready))
+        self._looks += 1
+        if self._looks >= LOOKS_PER_DECISION or not plans:
+            self._looks = 0
+            seen, self._busy = self._busy, {}
+            for plan in plans:
+                self._begin(self._decide(plan, seen.get(plan.target, [])))
+        self._look_later()
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._deciding.add(task)
+        task.add_done_callback(self._deciding.discard)
+
+    async def _decide(self, plan: Plan, busy: list[float]) -> None:
+        """None is decided of instances that were not there all the time."""
+        target, count = plan.target, plan.provision().count
+        policies = plan.policies()
+        ready = self._instances_of(target)
+        cpu = await self._cpu_share(ready) if any(each.metric_type == CPU_UTILIZATION for each in policies) else None
+        concurrency = statistics.fmean(busy) if len(busy) == LOOKS_PER_DECISION else None
+
+        def wanted(policy: TargetTrackingPolicy) -> int:
+            used = cpu if policy.metric_type == CPU_UTILIZATION else concurrency
+            return count if used is None else tracked(count, used, policy)
+
+        if policies and plan.provision().count == count:
+            self._targets.track(target, max(wanted(each) for each in policies))
+
+    async def _cpu_share(self, instances: list[Instance]) -> float | None:
+        """Of what they may compute, since the decision before; None where no instance was there then."""
+        now, shares = self._clocks.monotonic(), []
+        for instance in instances:
+            usage = await instance.usage()
+            if usage is None:
+                continue
+            before = self._cpu.get(instance.instance_id)
+            self._cpu[instance.instance_id] = (usage.cpu_s, now)
+            if before is not None and now > before[1]:
+                processors = usage.cpu_quota or PROCESSORS
+                shares.append(min((usage.cpu_s - before[0]) / (now - before[1]) / processors, 1.0))
+        alive = {each.instance_id for plan in self._targets.plans() for each in self._instances_of(plan.target)}
+        self._cpu = {key: value for key, value in self._cpu.items() if key in alive}
+        return statistics.fmean(shares) if shares else None
