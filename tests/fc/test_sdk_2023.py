@@ -43,6 +43,18 @@ async def demo(sdk: Client) -> Client:
     return sdk
 
 
+async def test_a_bucket_is_not_mounted_and_that_is_said(demo: Client) -> None:
+    mounted = {"mountPoints": [{"bucketName": "photos", "mountDir": "/mnt/photos"}]}
+    for refused in (
+        await demo.failure("create_function", body=made("g", ossMountConfig=mounted)),
+        await demo.failure("update_function", "f", body={"ossMountConfig": mounted}),
+    ):
+        assert refused[:2] == (400, "InvalidArgument")
+        assert "mounts the bucket 'photos', and buckets are not mounted here" in refused[2]
+    left = await demo("update_function", "f", body={"ossMountConfig": {"mountPoints": []}})
+    assert left["ossMountConfig"] == {"mountPoints": []}
+
+
 async def test_functions(sdk: Client) -> None:
     body = made(
         description="d", timeout=9, memorySize=512, cpu=0.35, diskSize=512, environmentVariables={"A": "1"},

@@ -3,6 +3,7 @@
 Run by pytest; as an ordinary user too (test_jail_user.py).
 """
 
+import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -14,9 +15,10 @@ import pytest_asyncio
 from tests.support.jails import ISOLATION, jail, jail_only, root_only
 
 from sesame.model.nas import NasMount
-from sesame.sandbox.interface import SandboxStartFailed, StartFailure
+from sesame.sandbox.interface import Death, SandboxDied, SandboxStartFailed, StartFailure
 from sesame.sandbox.jail.driver import JailDriver
 from sesame.sandbox.jail.idmaps import exchange
+from sesame.sandbox.jail.volumes import why_not_mounted
 from sesame.sandbox.volumes import NasVolumes, Volume
 
 pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
@@ -146,3 +148,22 @@ async def test_a_file_system_without_mapped_owners_is_refused_with_the_way_out(s
 )
 async def test_an_exchange_keeps_every_other_id(on_disk: int, shown: int, expected: list[str]) -> None:
     assert exchange(on_disk, shown).split("\n") == expected
+
+
+async def test_who_could_write_to_a_disk_without_room_ends(
+    stage: Any, nas: NasVolumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_volume, without = await start(stage, volume(nas)), await start(stage)
+    monkeypatch.setattr(Volume, "shortage", lambda _volume, _reserve_mb: "no room")
+    async with asyncio.timeout(60):
+        await with_volume.died.wait()
+    with pytest.raises(SandboxDied, match="no room") as died:
+        await with_volume.invoke(b"1")
+    assert died.value.reason is Death.DISK
+    assert await run(without, "1") == 1
+
+
+@root_only
+async def test_what_cannot_be_mounted_is_known_beforehand(tmp_path: Path) -> None:
+    assert why_not_mounted(tmp_path) == ""
+    assert why_not_mounted(Path("/proc")) != ""

@@ -107,3 +107,9 @@ def test_names_that_cannot_stand_for_a_server_are_refused(tmp_path: Path) -> Non
 def test_an_address_that_was_kept_before_it_was_checked_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(VolumeUnavailable, match="update the service"):
         NasVolumes(tmp_path, {}).provide(mount("nas:/../.."))
+
+
+def test_nothing_is_mounted_from_a_disk_without_room(tmp_path: Path) -> None:
+    with pytest.raises(VolumeUnavailable, match=r"the disk of 'nas:/' has .* free some space"):
+        NasVolumes(tmp_path, {}, reserve_mb=1 << 40).provide(mount("nas:/"))
+    assert list(tmp_path.iterdir()) == []

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from sesame.cli import output
+from sesame.cli.doctor_mounts import mounts
+from sesame.cli.finding import BAD, GOOD, POOR, Finding
 from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
 from sesame.cli.version import describe
@@ -33,16 +34,6 @@ from sesame.store.upkeep.check import Checked, check
 
 FREE_DISK_MB_LEAST = 512
 MIB = 1024 * 1024
-
-GOOD, POOR, BAD = "ok", "note", "wrong"
-
-
-class Finding(msgspec.Struct, frozen=True, rename="camel"):
-    """One result. `state` is GOOD, POOR (works with a restriction) or BAD."""
-
-    state: str
-    what: str
-    next_step: str = ""
 
 
 @click.command()
@@ -213,6 +204,7 @@ def _sandbox(settings: Settings, known: Runtimes) -> Iterator[Finding]:
     for line in held:
         what = f"sandbox {choice.driver.name}: {line.what} {'' if line.enforced else 'NOT '}enforced ({line.by})"
         yield Finding(GOOD if line.enforced else POOR, what)
+    yield from mounts(settings, DataDir(settings.data_dir).nas, choice.driver.name)
 
 
 async def _opened(wanted: Wanted, known: Runtimes) -> tuple[Choice, tuple[Enforcement, ...]]:

@@ -1,15 +1,16 @@
 """The rules for what is mounted into a function's file system (reference/api.md §3.1).
 
-Called by whatever in `control` keeps a `nasConfig` or an `ossMountConfig`.
+Called by what keeps services and functions.
 """
 
 import itertools
+from collections.abc import Iterable
 
 from sesame.control import checks
 from sesame.model import limits
-from sesame.model.errors import Invalid, Missing
+from sesame.model.errors import Invalid, Missing, Unusable
 from sesame.model.nas import SERVER_ADDRESS_FORM, normalized_directory, parse_server_address
-from sesame.model.service import NasConfig, OssMountConfig
+from sesame.model.service import NasConfig
 
 MOUNT_POINTS_MAX = 5
 MOUNT_DIR_CHARS = 255
@@ -34,14 +35,13 @@ def check_nas_config(config: NasConfig) -> None:
     check_mount_dirs("nas_config.mount_points.mount_dir", [point.mount_dir for point in config.mount_points])
 
 
-def check_oss_mount_config(config: OssMountConfig) -> None:
-    """Raises `Rejected` for the first rule that is broken."""
-    if len(config.mount_points) > MOUNT_POINTS_MAX:
-        raise Invalid("oss_mount_config.mount_points", f"at most {MOUNT_POINTS_MAX}", len(config.mount_points))
-    for point in config.mount_points:
-        if not point.bucket_name:
-            raise Missing("oss_mount_config.mount_points.bucket_name")
-    check_mount_dirs("oss_mount_config.mount_points.mount_dir", [point.mount_dir for point in config.mount_points])
+def refuse_oss_mounts(buckets: Iterable[str]) -> None:
+    """Raises `Unusable` where there is one: buckets are not mounted here, and what is accepted is to be done."""
+    if wanted := sorted({checks.shown(bucket) for bucket in buckets}):
+        raise Unusable(
+            f"ossMountConfig mounts the bucket '{', '.join(wanted)}', and buckets are not mounted here: read and write "
+            "its objects with an OSS SDK at the endpoint of `sesame env`, or keep the files on a NAS (nasConfig)"
+        )
 
 
 def check_mount_dirs(label: str, directories: list[str]) -> None:

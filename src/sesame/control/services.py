@@ -12,7 +12,7 @@ from msgspec import UNSET
 from sesame.control import checks, listing
 from sesame.control.dependents import forget_service
 from sesame.control.inputs import Listing, Page, ServiceInput
-from sesame.control.mount_checks import check_nas_config, check_oss_mount_config
+from sesame.control.mount_checks import check_nas_config, refuse_oss_mounts
 from sesame.control.requester import Requester, require_pass_role
 from sesame.control.tags import has_tags
 from sesame.control.views import existing, service_view
@@ -101,7 +101,7 @@ class Services:
         checks.description(service.description)
         _check_log_config(service.log_config)
         check_nas_config(service.nas_config)
-        check_oss_mount_config(service.oss_mount_config)
+        refuse_oss_mounts(point.bucket_name for point in service.oss_mount_config.mount_points)
         _check_tracing_config(service.tracing_config)
         if sent.role is not UNSET and service.role:
             self._check_role(service.role)

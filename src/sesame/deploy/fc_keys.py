@@ -105,7 +105,7 @@ SERVICE_KEYS = {
     "logConfig": Key("logConfig", _log),
     "vpcConfig": Key("vpcConfig", _vpc),
     "nasConfig": Key("nasConfig", _nas),
-    "ossMountConfig": Key(why="a bucket is not mounted yet; functions reach it through oss2"),
+    "ossMountConfig": Key(why="buckets are not mounted here; functions use oss2, or keep files on a NAS"),
     "tracingConfig": Key(why=events.NO_TRACING),
 }
 FUNCTION_KEYS = {

@@ -1,7 +1,7 @@
 """Keeps a part of the data directory's disk for Sesame's own records, whatever functions write.
 
 Used by the engine, which starts no instance while the reserve is reached, and by the driver `jail`, which then ends the
-instance that holds most.
+instance that holds most. `sandbox.volumes` keeps the same of every disk that a volume is on.
 """
 
 import os
@@ -15,9 +15,11 @@ DISK_RESERVE_MB = 512
 class DiskReserve:
     """`folder` lies on the disk in question."""
 
-    def __init__(self, folder: Path, reserve_mb: int = DISK_RESERVE_MB) -> None:
+    def __init__(self, folder: Path, reserve_mb: int = DISK_RESERVE_MB, *, of: str = "the data directory") -> None:
+        """`of` names the folder in what is said of it."""
         self._folder = folder
         self._reserve_mb = reserve_mb
+        self._of = of
 
     def shortage(self) -> str:
         """Why nothing may be added that can fill the disk; "" while there is room. One system call."""
@@ -26,8 +28,8 @@ class DiskReserve:
         if free_mb >= self._reserve_mb:
             return ""
         return (
-            f"the disk of the data directory has {free_mb} MB left, and {self._reserve_mb} MB are kept for Sesame's "
-            "own records; free some space"
+            f"the disk of {self._of} has {free_mb} MB left, and functions may not take the last {self._reserve_mb} MB; "
+            "free some space"
         )
 
 

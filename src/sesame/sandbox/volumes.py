@@ -14,6 +14,7 @@ import msgspec
 
 from sesame.model.errors import ConfigurationError, SesameError
 from sesame.model.nas import SERVER_ADDRESS_FORM, NasAddress, NasMount, parse_server_address
+from sesame.sandbox.disk_reserve import DISK_RESERVE_MB, DiskReserve
 
 # Who owns files when the configuration leaves it to the platform (reference/runtime.md §11).
 DEFAULT_ID = 10_003
@@ -44,6 +45,10 @@ class Volume(msgspec.Struct, frozen=True):
         """A descriptor of the directory, which the caller closes. Raises `VolumeUnavailable`."""
         return _opened(self, make=False)
 
+    def shortage(self, reserve_mb: int = DISK_RESERVE_MB) -> str:
+        """Why nothing more may be written there; "" while its disk has room."""
+        return DiskReserve(self.base, reserve_mb, of=f"'{self.name}'").shortage()
+
     def make(self) -> None:
         """Makes what is missing of the directory. Raises `VolumeUnavailable`."""
         os.close(_opened(self, make=True))
@@ -52,9 +57,10 @@ class Volume(msgspec.Struct, frozen=True):
 class NasVolumes:
     """A directory below `root` for each server, made at first use; or one that `named` has for a server or a path."""
 
-    def __init__(self, root: Path, named: Mapping[str, Path]) -> None:
+    def __init__(self, root: Path, named: Mapping[str, Path], *, reserve_mb: int = DISK_RESERVE_MB) -> None:
         """Raises `ConfigurationError` for a name that is no address and for a directory that is not there."""
         self._root = root
+        self._reserve_mb = reserve_mb
         self._named: dict[NasAddress, Path] = {}
         for name, directory in named.items():
             address = parse_server_address(name)
@@ -84,6 +90,8 @@ class NasVolumes:
             owner = base.stat()
             user_id, group_id = user_id or owner.st_uid, group_id or owner.st_gid
         volume = Volume(mount.server_addr, base, parts, mount.mount_dir, user_id, group_id)
+        if shortage := volume.shortage(self._reserve_mb):
+            raise VolumeUnavailable(f"'{volume.name}' cannot be mounted at {volume.target}: {shortage}")
         volume.make()
         return volume
 

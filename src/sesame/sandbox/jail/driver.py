@@ -103,6 +103,7 @@ class JailDriver:
         self._resource_pool = HostResourcePool(None, None)
         self._prewarmed_pool = PrewarmedPool(self._resource_pool, self._policy, self._answers)
         self._volumes = VolumeMounts(self._policy)
+        self._watches_volumes = False
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._background = BackgroundTasks(SYSTEM_CLOCKS)
 
@@ -198,6 +199,9 @@ class JailDriver:
     async def create(self, spec: SandboxSpec, on_output: OnOutput, on_death: OnDeath) -> JailSandbox:
         """As `SandboxDriver.create`."""
         zygote = self._zygote(spec.runtime)
+        if spec.volumes and not self._watches_volumes:
+            self._watches_volumes = True
+            self._background.keep("watching volumes", self._watch_volumes)
         output = StartOutput(on_output)
         sandbox = JailSandbox(spec, self._policy, self._resource_pool, self._volumes, on_death)
         self._sandboxes.add(sandbox)
@@ -291,6 +295,14 @@ class JailDriver:
                 if largest is not None and largest.disk_used_mb() >= WORTHWHILE_MB:
                     largest.end_for_disk(shortage)
                     await asyncio.sleep(DISK_FREED_S)
+
+    async def _watch_volumes(self) -> None:
+        """In a thread of its own, because the file system of a volume may not answer."""
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="watching-volumes") as executor:
+            while True:
+                await asyncio.sleep(DISK_WATCH_S)
+                for sandbox in list(self._sandboxes):
+                    await sandbox.check_volumes(executor, self._options.disk_reserve_mb)
 
     @staticmethod
     def _start_watchdog(cgroups: Cgroups) -> subprocess.Popen[bytes]:

@@ -222,6 +222,16 @@ class JailSandbox:
         elif overrun := await self._watch.overrun(executor):
             self._life.lost(overrun)
 
+    async def check_volumes(self, executor: ThreadPoolExecutor, reserve_mb: int) -> None:
+        """POLICY: while the disk of a volume has reached its reserve, every instance that could write there ends."""
+        if self._spec.volumes and self._life.state in (State.READY, State.CALLING):
+            shortages = [
+                await asyncio.get_running_loop().run_in_executor(executor, each.shortage, reserve_mb)
+                for each in self._spec.volumes
+            ]
+            if any(shortages) and self._life.living:
+                self._life.lost(SandboxDied(Death.DISK, next(filter(None, shortages))))
+
     def disk_used_mb(self) -> float:
         """What its /tmp holds, where that is an image; 0 when it is ending."""
         return used_mb(Path(f"/proc/{self.init_pid}/root/tmp")) if self.init_pid and self._life.living else 0.0

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from sesame.sandbox.interface import SandboxStartFailed, StartFailure
 from sesame.sandbox.jail import mounts as jail_mounts
@@ -69,3 +70,22 @@ def _opened(volume: Volume) -> int:
         return volume.open()
     except VolumeUnavailable as error:
         raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error
+
+
+def why_not_mounted(directory: Path) -> str:
+    """Why volumes in this directory could not be mounted by this user; "" where they can. Blocks."""
+    if os.geteuid() != 0:
+        return ""
+    idmaps, fd = IdMaps(), os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        namespace = idmaps.namespace((0, 1), (0, 1))
+        try:
+            os.close(jail_mounts.tree_of(fd, namespace))
+        finally:
+            os.close(namespace)
+    except OSError as error:
+        return str(error)
+    finally:
+        os.close(fd)
+        idmaps.close()
+    return ""
