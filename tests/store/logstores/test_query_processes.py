@@ -28,6 +28,17 @@ ALL = Query("*", NOW_S, NOW_S + 1)
 SILENT = "import socket, sys\nsock = socket.socket(fileno=int(sys.argv[1]))\nwhile sock.recv(65536): pass"
 # Ends with the first question.
 MORTAL = "import os, socket, sys\nsocket.socket(fileno=int(sys.argv[1])).recv(1)\nos.abort()"
+# Answers a search with no rows.
+ANSWERING = """
+import socket, sys
+from sesame.store.logs.logstores import query_protocol as protocol
+from sesame.store.logs.logstores.interface import Result
+sock = socket.socket(fileno=int(sys.argv[1]))
+while message := protocol.receive(sock):
+    asked = protocol.msgspec.msgpack.decode(message, type=protocol.Ask)
+    found = protocol.Found(Result(b"[]", 0, (), False, True, 0, "", "", 0))
+    protocol.send(sock, protocol.Answer(asked.number, found))
+"""
 
 
 def processes_of(code: str) -> QueryProcesses:
@@ -107,6 +118,22 @@ async def test_a_process_that_dies_between_two_queries_is_replaced(storage: LogS
         await asyncio.to_thread(os.waitid, os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     found = await storage.query("p", "l", Query("* | select count(*) as c", NOW_S, NOW_S + 1))
     assert rows_of(found) == [{"c": "0"}]
+
+
+async def test_a_process_that_dies_idle_is_replaced_before_the_next_query(tmp_path: Path, clocks: FakeClocks) -> None:
+    processes = processes_of(ANSWERING)
+    storage = await opened(tmp_path, clocks, processes)
+    await storage.expect_queries()
+    assert rows_of(await storage.query("p", "l", ALL)) == []
+    (pid,) = processes.pids
+    os.kill(pid, signal.SIGKILL)
+    await eventually(lambda: processes.pids not in ([], [pid]))
+    # Whoever never answered is not started over and over.
+    (other,) = processes.pids
+    os.kill(other, signal.SIGKILL)
+    await eventually(lambda: processes.pids == [])
+    await storage.close()
+    processes.close()
 
 
 async def test_the_process_may_write_no_file_and_take_so_much_memory(storage: LogStorage) -> None:

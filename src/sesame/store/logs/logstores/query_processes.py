@@ -51,6 +51,7 @@ class QueryProcess:
             )
         self._sock = ours
         self._number = 0
+        self._answered = False
         self._sending = threading.Lock()
 
     @property
@@ -60,6 +61,14 @@ class QueryProcess:
     @property
     def is_alive(self) -> bool:
         return self._child.poll() is None
+
+    @property
+    def has_answered(self) -> bool:
+        return self._answered
+
+    def wait(self) -> None:
+        """Returns when it has ended."""
+        self._child.wait()
 
     def ask(self, place: Place, question: Question) -> Answer:
         """Raises `QueryProcessEnded`. A process that failed is killed, as nobody knows what state it is in."""
@@ -73,6 +82,7 @@ class QueryProcess:
         if message is None:
             raise QueryProcessEnded(self._death())
         answer = _decode(message)
+        self._answered = True
         if isinstance(answer.said, Failed):
             self.kill()
         return answer
@@ -135,7 +145,7 @@ class QueryProcesses:
         with self._free:
             while len(self._lent) >= PROCESSES_MAX:
                 self._free.wait()
-            process = self._pop() or self._start()
+            process = self._pop() or self._started()
             self._lent.add(process)
             return process
 
@@ -160,7 +170,23 @@ class QueryProcesses:
     def _start_ahead(self) -> None:
         with self._free:
             if self._ahead and not self._closed and not self._idle and not self._lent:
-                self._idle.append(self._start())
+                self._idle.append(self._started())
+
+    def _started(self) -> QueryProcess:
+        process = self._start()
+        threading.Thread(target=self._watch, args=(process,), name="log-query-watch", daemon=True).start()
+        return process
+
+    def _watch(self, process: QueryProcess) -> None:
+        """On a thread of its own. Replaces a process that dies while nobody uses it, but none that never worked."""
+        process.wait()
+        with self._free:
+            was_idle = process in self._idle
+            if was_idle:
+                self._idle.remove(process)
+                process.close()
+        if was_idle and process.has_answered:
+            self._start_ahead()
 
     def _pop(self) -> QueryProcess | None:
         while self._idle:
