@@ -173,9 +173,53 @@ resources:
 """
 
 
-def test_functions_of_fc3_are_checked_and_not_deployed(tmp_path: Path) -> None:
-    found = read(tmp_path, THREE)
-    assert not found.functions
-    assert any("the function f belongs to the API 2023-03-30" in note.text for note in found.notes)
+def test_functions_of_fc3_belong_to_no_service(tmp_path: Path) -> None:
+    (function,) = read(tmp_path, THREE).functions
+    assert (function.label, function.runtime, function.fields["memorySize"]) == ("f", "python3.10", 512)
     (error,) = read(tmp_path, THREE.replace("handler:", "handlr:")).errors
     assert "did you mean 'handler'?" in error.text
+
+
+WHOLE = """
+edition: 3.0.0
+name: app
+resources:
+  hello:
+    component: fc3
+    props:
+      region: cn-shanghai
+      functionName: f
+      runtime: python3.10
+      code: ./code
+      role: MyRole
+      logConfig: auto
+      environmentVariables: {A: 1}
+      instanceLifecycleConfig: {initializer: {handler: index.begin, timeout: 5}}
+      concurrencyConfig: {reservedConcurrency: 4}
+      asyncInvokeConfig: {asyncTask: true, maxAsyncRetryAttempts: 1}
+      tags: [{key: team, value: a}]
+      annotations: {x: y}
+      triggers:
+        - {triggerName: web, triggerType: http, triggerConfig: {authType: anonymous, methods: [GET]}}
+        - {triggerName: t, triggerType: timer, triggerConfig: {cronExpression: '@every 5m'}}
+      customDomain: {domainName: auto, protocol: HTTP, route: {path: /*}}
+"""
+
+
+def test_a_function_of_fc3_has_all_that_belongs_to_it(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    found = read(tmp_path, WHOLE)
+    assert not found.errors
+    (function,) = found.functions
+    assert (function.service, function.name, function.label) == ("$f", "f", "f")
+    assert function.fields["role"].endswith(":role/MyRole")
+    assert function.fields["environmentVariables"] == {"A": "1"}
+    assert function.fields["tags"] == [{"Key": "team", "Value": "a"}]
+    assert {(each.path, each.qualifier): each.fields for each in found.settings} == {
+        ("concurrency", "LATEST"): {"reservedConcurrency": 4},
+        ("async-invoke-config", "LATEST"): {"asyncTask": True, "maxAsyncRetryAttempts": 1},
+    }
+    assert [(each.name, each.fields["triggerType"]) for each in found.triggers] == [("web", "http"), ("t", "timer")]
+    (domain,) = found.domains
+    assert domain.fields["routeConfig"]["routes"] == [{"path": "/*", "functionName": "f", "qualifier": "LATEST"}]
+    assert any("annotations" in note.text for note in found.notes)

@@ -19,6 +19,7 @@ from sesame.fc.wording import worded
 from sesame.model.clocks import Clocks, Timer
 from sesame.model.errors import CallerError
 from sesame.model.invocation import Invocation, Outcome
+from sesame.model.owner import label
 
 # Calls are written together so often, at most so many at a time: more per second than anybody reads.
 FLUSH_EVERY_S = 0.05
@@ -90,7 +91,7 @@ class CallLines:
             self._output_left_out += len(data)
             return
         self._output_bytes += len(data)
-        self._add(_Output(f"{source.service}/{source.function}", bytes(data)))
+        self._add(_Output(label(source.service, source.function), bytes(data)))
 
     def say(self, line: str) -> None:
         """A line of the command's own."""

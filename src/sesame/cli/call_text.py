@@ -13,6 +13,7 @@ import msgspec
 from sesame.cli import output
 from sesame.model import limits
 from sesame.model.invocation import Invocation, Outcome, Phases, Target
+from sesame.model.owner import label
 
 # Of an error body so much is looked at, and of a text so much is shown.
 BODY_BYTES_MAX = 256 * 1024
@@ -102,7 +103,7 @@ def lines_of(call: Call, *, colors: bool) -> Iterator[str]:
         reason = call.trace.rstrip("\n").split("\n") if call.trace else traceback_of(call.body)
     for line in reason:
         yield f"    {output.harmless(line)}"
-    name = f"{call.target.service}/{call.target.function}"
+    name = label(call.target.service, call.target.function)
     yield _painted(f"    more: sesame logs {name} -r {output.harmless(call.request_id)}", DIM, colors=colors)
 
 
@@ -133,7 +134,7 @@ def _line(call: Call, *, colors: bool) -> str:
 def name_of(target: Target) -> str:
     """`service/function`, with `:qualifier` where it is not LATEST."""
     qualifier = "" if target.qualifier == limits.LATEST else f":{target.qualifier}"
-    return f"{target.service}/{target.function}{qualifier}"
+    return f"{label(target.service, target.function)}{qualifier}"
 
 
 def traceback_of(body: bytes) -> list[str]:

@@ -17,9 +17,14 @@ import msgspec
 from sesame.cli.server import Key, Server
 from sesame.fc.auth import signature
 from sesame.model.errors import SesameError
+from sesame.model.owner import stands_alone
 
 API_VERSION = "2016-08-15"
 OWN_PREFIX = "/sesame/"
+# Of the API version whose functions belong to no service.
+STANDING_ALONE_PREFIX = "/2023-03-30"
+# Paths that begin so are whole ones.
+_WHOLE = (OWN_PREFIX, STANDING_ALONE_PREFIX + "/")
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 60.0
 # A result of 32 MiB, and as much again for its escapes.
@@ -61,7 +66,8 @@ class Refused(SesameError):
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """`path` begins with a slash and is encoded already.
 
-    The version of the API is put before it, except before what is Sesame's own and no part of that API (`/sesame/…`).
+    The version 2016-08-15 of the API is put before it, except before what is Sesame's own and no part of an API
+    (`/sesame/…`), or has its version already (`/2023-03-30/…`).
     """
 
     method: str
@@ -97,8 +103,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Failure(msgspec.Struct, rename="pascal"):
+    """`code` and `message` are the names of 2023-03-30."""
+
     error_code: str = ""
     error_message: str = ""
+    code: str = ""
+    message: str = ""
 
 
 class Client:
@@ -108,13 +118,13 @@ class Client:
         self._server = server
 
     def invoke(self, service: str, function: str, event: bytes, *, timeout_s: float) -> Answer:
-        """Calls `service[.qualifier]/function` and waits, with the tail of the log.
+        """Calls `service[.qualifier]/function`, or a function that stands alone, and waits, with the tail of the log.
 
         A function's failure is an answer with an `error_type`. Raises `Refused` and `Unreachable`.
         """
         request = Request(
             method="POST",
-            path=f"/services/{quoted(service)}/functions/{quoted(function)}/invocations",
+            path=invocations_path(service, function),
             body=event,
             content_type="application/octet-stream",
             headers={"X-Fc-Log-Type": "Tail", "X-Fc-Invocation-Type": "Sync"},
@@ -158,8 +168,7 @@ class Client:
         return answer
 
     def _exchange(self, request: Request) -> Answer:
-        own = request.path.startswith(OWN_PREFIX)
-        path = request.path if own else f"/{API_VERSION}{request.path}"
+        path = request.path if request.path.startswith(_WHOLE) else f"/{API_VERSION}{request.path}"
         url = urlsplit(self._server.endpoint)
         kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
         connection = kind(url.hostname or "", url.port, timeout=CONNECT_TIMEOUT_S)
@@ -191,6 +200,15 @@ class Client:
 
     def _unreachable(self, why: str) -> Unreachable:
         return Unreachable(f"{self._server.endpoint} ({self._server.source}) does not answer: {why}")
+
+
+def invocations_path(service: str, function: str) -> str:
+    """`service` may have a qualifier, as the owner of a function that stands alone may."""
+    if not stands_alone(service):
+        return f"/services/{quoted(service)}/functions/{quoted(function)}/invocations"
+    _owner, _dot, qualifier = service.partition(".")
+    asked = f"?qualifier={quoted(qualifier)}" if qualifier else ""
+    return f"{STANDING_ALONE_PREFIX}/functions/{quoted(function)}/invocations{asked}"
 
 
 def quoted(name: str) -> str:
@@ -230,6 +248,8 @@ def _failure(answer: Answer) -> _Failure:
         found = _Failure()
     if found.error_code or found.error_message:
         return found
+    if found.code or found.message:
+        return _Failure(found.code, found.message)
     return _Failure("", _shown(answer.body) or http.client.responses.get(answer.status, "no reason was given"))
 
 

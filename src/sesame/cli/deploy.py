@@ -22,6 +22,7 @@ from sesame.deploy.plan import Plan, Step, removal
 from sesame.deploy.plan import plan as plan_of
 from sesame.deploy.project import Project
 from sesame.model.errors import ConfigurationError
+from sesame.model.owner import stands_alone
 from sesame.settings import TABLE
 
 EXIT_CHANGES = 2
@@ -170,8 +171,9 @@ def _next_steps(project: Project, endpoint: str) -> list[str]:
             with_http.add((trigger.service, trigger.function))
             if local and (url := local_url(trigger, address.port or HTTP_PORT)):
                 lines.append(url)
-            lines.append(f"{endpoint}/2016-08-15/proxy/{trigger.service}/{trigger.function}/")
+            if not stands_alone(trigger.service):
+                lines.append(f"{endpoint}/2016-08-15/proxy/{trigger.service}/{trigger.function}/")
     for function in project.functions:
         if (function.service, function.name) not in with_http:
-            lines.append(f"sesame invoke {function.service}/{function.name} -e '{{}}'")
+            lines.append(f"sesame invoke {function.label} -e '{{}}'")
     return [f"Call it: {line}" for line in lines[:SHOWN_CALLS]]

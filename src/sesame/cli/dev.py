@@ -192,7 +192,7 @@ def how_to_call(project: Project, reached: Reached) -> list[str]:
     found = [f"  {url}" for url in urls(project, reached.port)] if reached.port is not None else []
     for function in project.functions:
         if (function.service, function.name) not in http:
-            found.append(f"  sesame invoke {function.service}/{function.name} -e '{{}}'{reached.option}")
+            found.append(f"  sesame invoke {function.label} -e '{{}}'{reached.option}")
     return found
 
 

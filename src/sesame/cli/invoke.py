@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import click
+from click.core import ParameterSource
 
 from sesame.cli import completing, http_call, importing, kept, naming, output, server
 from sesame.cli.client import Answer, Client
@@ -20,6 +21,7 @@ from sesame.cli.local_call import LocalCall, LocalFunction
 from sesame.cli.options import refuse_given, settle, with_settings
 from sesame.model import limits
 from sesame.model.invocation import Credentials, Outcome
+from sesame.model.owner import label
 from sesame.settings import Settings
 
 # As `sesame roles` asks; importing that command would import the server's database.
@@ -86,7 +88,7 @@ def invoke(
     as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Calls HANDLER (such as main.my_handler) in a local directory, without a server; or a function that is deployed
-    to a server, named SERVICE/FUNCTION[:QUALIFIER].
+    to a server, named SERVICE/FUNCTION[:QUALIFIER], or FUNCTION[:QUALIFIER] where it belongs to no service.
 
     Which server, and with which access key: --endpoint and --data-dir, else FC_ENDPOINT, ACCESS_KEY_ID and
     ACCESS_KEY_SECRET as `sesame env` prints them, else the server that runs on the data directory.
@@ -193,13 +195,20 @@ def _credentials(options: dict[str, Any], settings: Settings) -> Credentials:
 
 
 def _deployed_name(text: str) -> naming.FunctionName | None:
-    """`service/function[:qualifier]`; None for a handler, which has a dot after its last slash."""
-    return naming.function_name(text) if "/" in text and "." not in text.rpartition("/")[2] else None
+    """`service/function[:qualifier]`, or a function's name alone; None for a handler.
+
+    A handler has a dot after its last slash; a name alone is one too, a wrong one, where --code says where it is.
+    """
+    with_code = click.get_current_context().get_parameter_source("code") is ParameterSource.COMMANDLINE
+    is_handler = "." in text.rpartition("/")[2] or ("/" not in text and with_code)
+    return None if is_handler else naming.function_name(text)
 
 
 def _invoke_deployed(chosen: server.Server, service: str, function: str, event: bytes, *, as_json: bool) -> None:
-    server.announce(chosen, f"Calling {service}/{function}")
-    with output.busy(f"Waiting for {service}/{function} …", quiet=True):
+    owner, dot, qualifier = service.partition(".")
+    name = label(owner, function)
+    server.announce(chosen, f"Calling {name}{f':{qualifier}' if dot else ''}")
+    with output.busy(f"Waiting for {name} …", quiet=True):
         answer = Client(chosen).invoke(service, function, event, timeout_s=REMOTE_TIMEOUT_S)
     output.log_tail(answer.log_tail)
     if as_json:
@@ -207,7 +216,6 @@ def _invoke_deployed(chosen: server.Server, service: str, function: str, event: 
     else:
         output.result(answer.body)
     if len(answer.log_tail) >= limits.LOG_TAIL_BYTES:
-        name = f"{service.partition('.')[0]}/{function}"
         output.note(f"The log's end; all of it: sesame logs {name} --request-id {answer.request_id}")
     if answer.error_type:
         output.note(f"X-Fc-Error-Type: {answer.error_type}")

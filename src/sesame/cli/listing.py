@@ -3,16 +3,20 @@
 Names are written as every command takes them: `service/function`.
 """
 
+import http.client
 from collections.abc import Iterator
 from typing import Any
 
 import click
+import msgspec
 
 from sesame.cli import completing, naming
-from sesame.cli.client import quoted
+from sesame.cli.client import STANDING_ALONE_PREFIX, Refused, quoted
 from sesame.cli.server_options import Session, at_server
 
 _CODE = "code"
+_ALONE = f"{STANDING_ALONE_PREFIX}/functions"
+_PUBLISHED = ("versions", "aliases")
 
 
 @click.command("list")
@@ -20,31 +24,31 @@ _CODE = "code"
 @click.option("--prefix", default="", help="Only services whose name begins so.")
 @at_server
 def list_(session: Session, service: str | None, prefix: str) -> None:
-    """Lists services, their functions, and how each is called: triggers with their schedules, buckets and URLs."""
+    """Lists services, their functions, functions without a service, and how each is called: triggers with their
+    schedules, buckets and URLs.
+    """
     session.announce("Listing")
+    alone: list[dict[str, Any]] = []
     if service is None:
         found = [each["serviceName"] for each in session.client.pages(f"/services?prefix={quoted(prefix)}", "services")]
+        alone = _functions(session, f"{_ALONE}?fcVersion=v3&prefix={quoted(prefix)}")
     else:
         session.client.ask("GET", f"/services/{quoted(service)}")
         found = [service]
     tree = [_service(session, name) for name in found]
-    session.show({"services": tree}, lambda: _lines(session, tree))
+    session.show({"services": tree, "functions": alone}, lambda: _lines(session, tree, alone))
 
 
 @click.command()
 @click.argument("name", shell_complete=completing.services_and_functions)
 @at_server
 def show(session: Session, name: str) -> None:
-    """Shows all of a SERVICE or of a SERVICE/FUNCTION[:QUALIFIER], with its triggers, versions and aliases."""
+    """Shows all of a SERVICE, a SERVICE/FUNCTION[:QUALIFIER] or a FUNCTION without a service, with its triggers,
+    versions and aliases.
+    """
     session.announce(f"Showing {name}")
     if "/" not in name:
-        path = f"/services/{quoted(name)}"
-        document = {
-            "service": session.client.ask("GET", path),
-            "functions": list(session.client.pages(f"{path}/functions", "functions")),
-            "versions": list(session.client.pages(f"{path}/versions", "versions")),
-            "aliases": list(session.client.pages(f"{path}/aliases", "aliases")),
-        }
+        document = _shown_service(session, name)
     else:
         wanted = naming.function_name(name)
         path = f"/services/{quoted(wanted.qualified_service)}/functions/{quoted(wanted.function)}"
@@ -57,38 +61,64 @@ def show(session: Session, name: str) -> None:
     session.show(document, lambda: _indented(document, 0))
 
 
+def _shown_service(session: Session, name: str) -> dict[str, Any]:
+    """A service or, where there is none of that name, a function without a service."""
+    path, kind = f"/services/{quoted(name)}", "service"
+    try:
+        found = session.client.ask("GET", path)
+    except Refused as refused:
+        if refused.status != http.client.NOT_FOUND:
+            raise
+        path, kind = f"{_ALONE}/{quoted(name)}", "function"
+        found = session.client.ask("GET", path)
+    lists = {"service": ("functions",), "function": ("triggers", "instances")}[kind]
+    return {kind: found, **{each: list(session.client.pages(f"{path}/{each}", each)) for each in (*lists, *_PUBLISHED)}}
+
+
 def _service(session: Session, name: str) -> dict[str, Any]:
-    path = f"/services/{quoted(name)}/functions"
-    return {
-        "serviceName": name,
-        "functions": [
-            {
-                **{key: each.get(key) for key in ("functionName", "runtime", "handler", "memorySize", "timeout")},
-                "triggers": list(session.client.pages(f"{path}/{quoted(each['functionName'])}/triggers", "triggers")),
-            }
-            for each in session.client.pages(path, "functions")
-        ],
-    }
+    return {"serviceName": name, "functions": _functions(session, f"/services/{quoted(name)}/functions")}
 
 
-def _lines(session: Session, tree: list[dict[str, Any]]) -> Iterator[str]:
-    if not tree:
+def _functions(session: Session, path: str) -> list[dict[str, Any]]:
+    """What the list at this path has, with its triggers."""
+    parent = path.partition("?")[0]
+    return [
+        {
+            **{key: each.get(key) for key in ("functionName", "runtime", "handler", "memorySize", "timeout")},
+            "triggers": list(session.client.pages(f"{parent}/{quoted(each['functionName'])}/triggers", "triggers")),
+        }
+        for each in session.client.pages(path, "functions")
+    ]
+
+
+def _lines(session: Session, tree: list[dict[str, Any]], alone: list[dict[str, Any]]) -> Iterator[str]:
+    if not tree and not alone:
         yield "No services."
+    for function in alone:
+        yield from _function_lines(session, function["functionName"], function)
     for service in tree:
         if not service["functions"]:
             yield f"{service['serviceName']}  (no functions)"
         for function in service["functions"]:
-            name = f"{service['serviceName']}/{function['functionName']}"
-            sizes = f"{function['memorySize']} MB  {function['timeout']} s"
-            yield f"{name}  {function['runtime']}  {function['handler']}  {sizes}"
-            for trigger in function["triggers"]:
-                yield f"  {trigger['triggerType']} {trigger['triggerName']}  {_how(session, name, trigger)}"
+            yield from _function_lines(session, f"{service['serviceName']}/{function['functionName']}", function)
+
+
+def _function_lines(session: Session, name: str, function: dict[str, Any]) -> Iterator[str]:
+    sizes = f"{function['memorySize']} MB  {function['timeout']} s"
+    yield f"{name}  {function['runtime']}  {function['handler']}  {sizes}"
+    for trigger in function["triggers"]:
+        yield f"  {trigger['triggerType']} {trigger['triggerName']}  {_how(session, name, trigger)}"
 
 
 def _how(session: Session, name: str, trigger: dict[str, Any]) -> str:
     """What raises a trigger, in one phrase."""
     config = trigger.get("triggerConfig") or {}
+    if isinstance(config, str):
+        config = msgspec.json.decode(config)
     match trigger["triggerType"]:
+        case "http" if "httpTrigger" in trigger:
+            methods = ",".join(config.get("methods") or [])
+            return f"{trigger['httpTrigger']['urlInternet']}  {config.get('authType', '')} {methods}"
         case "http":
             owner = name.replace("/", f".{trigger['qualifier']}/", 1) if trigger.get("qualifier") else name
             methods = ",".join(config.get("methods") or [])

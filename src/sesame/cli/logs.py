@@ -21,6 +21,7 @@ from sesame.cli.log_places import reader_of, reader_of_call, reader_of_function,
 from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
 from sesame.model.errors import ConfigurationError
+from sesame.model.owner import label
 from sesame.settings import TABLE
 from sesame.store.logs.logstores.function_lines import FunctionLines
 from sesame.store.logs.query.refusals import QueryRefused
@@ -268,6 +269,6 @@ def _write(lines: Iterable[str]) -> None:
 
 
 def names_of(pairs: list[tuple[str, str]]) -> str:
-    shown = ", ".join(f"{service}/{function}" for service, function in pairs[:NAMED_AT_MOST])
+    shown = ", ".join(label(service, function) for service, function in pairs[:NAMED_AT_MOST])
     more = len(pairs) - NAMED_AT_MOST
     return f"{shown} and {more} more" if more > 0 else shown

@@ -8,6 +8,9 @@ from collections.abc import Iterable
 import click
 import msgspec
 
+from sesame.model import limits
+from sesame.model.owner import owner_of
+
 
 class FunctionName(msgspec.Struct, frozen=True):
     """`qualifier` is a version or an alias, "" for LATEST."""
@@ -23,13 +26,21 @@ class FunctionName(msgspec.Struct, frozen=True):
 
 
 def function_name(text: str) -> FunctionName:
-    """Reads `service/function[:qualifier]`; also `service.qualifier/function`, as the API's paths have it."""
+    """Reads `service/function[:qualifier]`; also `service.qualifier/function`, as the API's paths have it.
+
+    A name without a slash is that of a function without a service (FC 3.0).
+    """
+    if "/" not in text:
+        alone, colon, qualifier = text.partition(":")
+        if limits.FUNCTION_NAME.match(alone) and (not colon or qualifier):
+            return FunctionName(owner_of(alone), alone, qualifier)
     service, slash, rest = text.partition("/")
     function, colon, qualifier = rest.partition(":")
     service, dot, in_service = service.partition(".")
     if not slash or not service or not function or "/" in function or (colon and not qualifier) or (colon and dot):
         raise click.UsageError(
-            f"'{text[:80]}' names no function: expected SERVICE/FUNCTION or SERVICE/FUNCTION:QUALIFIER"
+            f"'{text[:80]}' names no function: expected SERVICE/FUNCTION, or FUNCTION alone for one without a service, "
+            "and :QUALIFIER behind it"
         )
     return FunctionName(service, function, qualifier or in_service)
 

@@ -26,6 +26,7 @@ from sesame.cli.options import settle, with_settings
 from sesame.metrics import reading
 from sesame.metrics.reading import FunctionRow, Look, Samples
 from sesame.model.errors import ConfigurationError, SesameError
+from sesame.model.owner import label
 
 TIMEOUT_S = 10.0
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
@@ -136,7 +137,7 @@ def _table(look: Look) -> Table:
 
 
 def _cells(row: FunctionRow) -> Iterator[str]:
-    yield output.harmless(f"{row.service}/{row.function}")
+    yield output.harmless(label(row.service, row.function))
     yield str(row.calls) if row.calls_per_s is None else f"{row.calls_per_s:.1f}"
     yield str(row.errors)
     yield str(row.throttled)

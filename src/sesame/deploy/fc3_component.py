@@ -1,51 +1,166 @@
-"""Checks the props of the component `fc3` of Serverless Devs (reference/conventions.md §4.6).
+"""Reads the props of the component `fc3` of Serverless Devs (reference/conventions.md §4.6).
 
-Called by `deploy.serverless_devs`. Its functions belong to the API 2023-03-30: they are checked and named in the plan,
-and not deployed as long as Sesame does not serve that API.
+Called by `deploy.serverless_devs`; adds to the parts of a project. Its functions belong to no service, and their
+fields are those of the API 2023-03-30.
 """
 
-from sesame.deploy import yaml_source
+from typing import Any
+
+from sesame.deploy import events, fc_keys, trigger_keys, yaml_source
 from sesame.deploy.fc_component import Parts
 from sesame.deploy.fc_keys import At
-from sesame.deploy.project import Note, TemplateError
-from sesame.deploy.yaml_source import Node
+from sesame.deploy.project import Code, Domain, Function, Note, Setting, TemplateError, Trigger
+from sesame.deploy.yaml_source import Key, Node
+from sesame.model import limits
+from sesame.model.owner import owner_of
 
-WHY = "belongs to the API 2023-03-30, which Sesame does not serve yet: it is checked and not deployed"
-_FUNCTION = (
-    "region", "functionName", "runtime", "code", "handler", "memorySize", "cpu", "diskSize", "timeout",
-    "instanceConcurrency", "environmentVariables", "description", "role", "internetAccess", "layers", "tags",
-    "resourceGroupId", "logConfig", "nasConfig", "ossMountConfig", "vpcConfig", "vpcBinding", "customDNS", "gpuConfig",
-    "tracingConfig", "instanceLifecycleConfig", "customRuntimeConfig", "customContainerConfig", "sessionAffinity",
-    "sessionAffinityConfig", "instanceIsolationMode", "enableLongLiving", "annotations", "provisionConfig",
-    "scalingConfig", "concurrencyConfig", "asyncInvokeConfig", "triggers", "customDomain", "endpoint", "aliases",
-    "disableOndemand", "idleTimeout", "invocationRestriction", "modelConfig", "polarFsConfig", "agenticConfig",
+DEFAULT_HANDLER = "index.handler"
+_IMAGE = "custom-container"
+_NOT_HERE = "is a setting of the tool or of the cloud's console"
+# What is read by functions of its own below.
+_READ = (
+    "region", "functionName", "code", "role", "tags", "provisionConfig", "concurrencyConfig", "asyncInvokeConfig",
+    "triggers", "customDomain", "vpcBinding",
 )  # fmt: skip
-_TRIGGER = ("triggerName", "triggerType", "triggerConfig", "invocationRole", "qualifier", "sourceArn", "description")
-_TRIGGER_TYPES = ("http", "timer", "oss", "log", "mns_topic", "cdn_events", "tablestore", "eventbridge")
 _DOMAIN = (
     "region", "domainName", "protocol", "route", "routeConfig", "certConfig", "tlsConfig", "authConfig", "wafConfig",
     "corsConfig", "endpoint",
 )  # fmt: skip
 
 
+def _unless_auto(node: Node) -> Any:
+    """`auto` has the tool make something in the cloud: here there is nothing to make."""
+    return {} if isinstance(node.value, str) else node.plain()
+
+
+_PLAIN = (
+    "runtime", "handler", "description", "memorySize", "cpu", "diskSize", "timeout", "instanceConcurrency",
+    "internetAccess", "customDNS", "gpuConfig", "instanceLifecycleConfig", "customRuntimeConfig",
+    "customContainerConfig", "sessionAffinity", "sessionAffinityConfig", "instanceIsolationMode", "enableLongLiving",
+    "disableOndemand", "idleTimeout", "polarFsConfig", "resourceGroupId", "tracingConfig",
+)  # fmt: skip
+_KEYS: dict[str, Key] = {
+    **{name: Key() for name in _READ},
+    **{name: Key(name, Node.plain) for name in _PLAIN},
+    **{name: Key(name, _unless_auto) for name in ("logConfig", "vpcConfig", "nasConfig", "ossMountConfig")},
+    "layers": Key("layers", events.texts),
+    "environmentVariables": Key("environmentVariables", events.environment),
+    "scalingConfig": Key(why="is kept by the API and not followed here: give provisionConfig"),
+    **{
+        name: Key(why=_NOT_HERE)
+        for name in ("annotations", "endpoint", "aliases", "invocationRestriction", "modelConfig", "agenticConfig")
+    },
+}
+_TRIGGER = dict.fromkeys(
+    ("triggerName", "triggerType", "triggerConfig", "invocationRole", "qualifier", "sourceArn", "description")
+)
+# By the key of the template: the path of the setting below the function's.
+_SETTINGS = {
+    "asyncInvokeConfig": "async-invoke-config",
+    "concurrencyConfig": "concurrency",
+    "provisionConfig": "provision-config",
+}
+
+
 def read(name: str, props: Node, made: Parts, at: At) -> None:
-    """Raises `TemplateError` for unknown keys and for what a function of fc3 lacks."""
+    """Raises `TemplateError`; unknown keys become notes that are errors."""
     given = props.mapping("the props of fc3")
+    region = given.get("region")
+    if region is not None and region.value is not None and region.text() != at.region:
+        text = f"region: {region.text()} is not this server's region {at.region}, to which it is deployed"
+        made.notes.append(Note(region.place, text))
     if "functionName" not in given and "domainName" in given:
         yaml_source.only(props, dict.fromkeys(_DOMAIN), made.notes, "fc3-domain")
-        made.notes.append(Note(props.place, f"{name}: the domain {given['domainName'].text()} {WHY}"))
+        made.domains.append(_domain(props, "", made))
         return
-    yaml_source.only(props, dict.fromkeys(_FUNCTION), made.notes, "fc3")
     function = yaml_source.require(props, "functionName", f"the service '{name}'").text()
-    if "runtime" not in given and "code" not in given:
-        raise TemplateError(props.place, f"the function '{function}' lacks the key 'runtime'")
+    if "${" in function:
+        text = f"the name of the function is {function}, with a variable that only `s` resolves: write the name out"
+        raise TemplateError(props.place, text)
+    what = f"the function '{function}'"
+    fields = yaml_source.fields(props, _KEYS, made.notes, what)
+    lacking = yaml_source.missing(props, ["runtime"], what)
+    made.notes += lacking
+    if lacking:
+        return
+    fields.setdefault("handler", DEFAULT_HANDLER)
+    if (role := given.get("role")) is not None and role.value:
+        fields["role"] = trigger_keys.role_arn(role.text(), at)
+    if (tags := given.get("tags")) is not None and tags.value:
+        fields["tags"] = [_tag(each) for each in tags.items("tags")]
+    owner = owner_of(function)
+    made.functions.append(
+        Function(service=owner, name=function, fields=fields, code=_code(props, fields, what, at), place=props.place)
+    )
+    for key, path in _SETTINGS.items():
+        if (node := given.get(key)) is not None and node.value:
+            made.settings.append(_setting(function, path, node))
     for trigger in given["triggers"].items("triggers") if "triggers" in given else []:
-        yaml_source.only(trigger, dict.fromkeys(_TRIGGER), made.notes, "a trigger")
-        kind = yaml_source.require(trigger, "triggerType", "a trigger")
-        kind.one_of(*_TRIGGER_TYPES)
-    code = given.get("code")
-    if code is not None and isinstance(code.value, str) and "${" not in code.value:
-        path = at.folder / code.value
-        if not path.exists():
-            made.notes.append(Note(code.place, f"code: {code.value} does not exist yet"))
-    made.notes.append(Note(props.place, f"{name}: the function {function} {WHY}"))
+        made.triggers.append(_trigger(function, trigger, made, at))
+    if (domain := given.get("customDomain")) is not None and domain.value:
+        made.domains.append(_domain(domain, function, made))
+    if "vpcBinding" in given:
+        made.notes.append(Note(props.keys["vpcBinding"], "vpcBinding: there is no VPC here"))
+
+
+def _tag(node: Node) -> dict[str, str]:
+    found = {name.lower(): value.text() for name, value in node.mapping("a tag").items()}
+    return {"Key": found.get("key", ""), "Value": found.get("value", "")}
+
+
+def _code(props: Node, fields: dict[str, Any], what: str, at: At) -> Code:
+    code = props.mapping().get("code")
+    if code is None or code.value is None:
+        if fields.get("runtime") == _IMAGE:
+            return Code()
+        raise TemplateError(props.place, f"{what} lacks the key 'code'")
+    if isinstance(code.value, dict):
+        given = code.mapping()
+        if "ossBucketName" in given and "ossObjectName" in given:
+            return Code(bucket=given["ossBucketName"].text(), object=given["ossObjectName"].text())
+        code = yaml_source.require(code, "src", "code")
+    path = (at.folder / code.text("a path")).resolve()
+    return Code(path=path, ignore_file=path / ".fcignore")
+
+
+def _setting(function: str, path: str, node: Node) -> Setting:
+    fields = {name: value.plain() for name, value in node.mapping().items()}
+    qualifier = str(fields.pop("qualifier", "") or "LATEST")
+    return Setting(function=function, path=path, qualifier=qualifier, fields=fields, place=node.place)
+
+
+def _trigger(function: str, node: Node, made: Parts, at: At) -> Trigger:
+    name = yaml_source.require(node, "triggerName", "a trigger").text()
+    what = f"the trigger '{name}'"
+    yaml_source.only(node, _TRIGGER, made.notes, what)
+    kind = yaml_source.require(node, "triggerType", what).one_of(*fc_keys.TRIGGERS, "eventbridge")
+    given = node.mapping()
+    config = given["triggerConfig"].plain() if "triggerConfig" in given else {}
+    fields = trigger_keys.api_fields(kind, config, None, at)
+    for key in ("qualifier", "sourceArn", "description"):
+        if key in given and given[key].value is not None:
+            fields[key] = given[key].text()
+    if kind == "oss" and "sourceArn" not in fields:
+        fields["sourceArn"] = trigger_keys.bucket_arn(config, at)
+    if "invocationRole" in given and given["invocationRole"].value and kind != "http":
+        fields["invocationRole"] = trigger_keys.role_arn(given["invocationRole"].text(), at)
+    return Trigger(service=owner_of(function), function=function, name=name, fields=fields, place=node.place)
+
+
+def _domain(node: Node, function: str, made: Parts) -> Domain:
+    given = {name: value.plain() for name, value in node.mapping("a custom domain").items()}
+    name = str(given.pop("domainName", "auto") or "auto")
+    for tool in ("region", "endpoint"):
+        given.pop(tool, None)
+    route = given.pop("route", None)
+    config = given.setdefault("routeConfig", {})
+    routes = config.setdefault("routes", [])
+    if isinstance(route, dict):
+        routes.append({"path": "/*", **route})
+    for each in routes:
+        each.setdefault("functionName", function)
+        each.setdefault("qualifier", limits.LATEST)
+    if name.lower() == "auto":
+        name = f"{function}.sesame.test".replace("_", "-").lower()
+        made.notes.append(Note(node.place, f"domainName auto is given by the cloud: here it is {name}"))
+    return Domain(name=name, fields=given, place=node.place, standing_alone=True)

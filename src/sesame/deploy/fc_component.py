@@ -17,6 +17,7 @@ from sesame.deploy.project import (
     Project,
     Role,
     Service,
+    Setting,
     TemplateError,
     Trigger,
 )  # fmt: skip
@@ -38,6 +39,7 @@ class Parts:
         self.functions: list[Function] = []
         self.triggers: list[Trigger] = []
         self.async_configs: list[AsyncConfig] = []
+        self.settings: list[Setting] = []
         self.domains: list[Domain] = []
 
     def trigger(self, service: str, function: str, name: str) -> Trigger | None:
@@ -54,6 +56,7 @@ class Parts:
             functions=tuple(self.functions),
             triggers=tuple(self.triggers),
             async_configs=tuple(self.async_configs),
+            settings=tuple(self.settings),
             domains=tuple(self.domains),
             notes=tuple(self.notes),
         )

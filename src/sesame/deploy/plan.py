@@ -9,10 +9,11 @@ from typing import Any, Protocol
 import msgspec
 from fastcrc import crc64
 
-from sesame.cli.client import Refused, quoted
+from sesame.cli.client import STANDING_ALONE_PREFIX, Refused, quoted
 from sesame.deploy import archive, roles
 from sesame.deploy.project import Code, Function, Note, Place, Project, Role, Trigger
 from sesame.identity.policy.system_policies import SYSTEM_POLICIES
+from sesame.model.owner import label, owner_of, stands_alone
 
 NOT_FOUND = 404
 # What the server answers replaces these wholesale: a key that the template no longer has must go.
@@ -83,23 +84,29 @@ class _Planner:
         for config in project.async_configs:
             owner = config.service if config.qualifier == "LATEST" else f"{config.service}.{config.qualifier}"
             path = f"/services/{quoted(owner)}/functions/{quoted(config.function)}/async-invoke-config"
-            what = f"asynchronous calls of {config.service}/{config.function}"
-            present = self._get(path)
-            changes = ("new",) if present is None else tuple(_differences(config.fields, present))
-            if changes:
-                action = "create" if present is None else "update"
-                yield Step(action=action, what=what, method="PUT", path=path, document=config.fields, changes=changes)
-            else:
-                yield Step(action="unchanged", what=what)
+            yield self._put(f"asynchronous calls of {config.service}/{config.function}", path, config.fields)
+        for setting in project.settings:
+            path = f"{_function_path(owner_of(setting.function), setting.function)}/{setting.path}"
+            what = f"{setting.path} of {setting.function}"
+            yield self._put(what, f"{path}?qualifier={quoted(setting.qualifier)}", setting.fields)
         for domain in project.domains:
-            path = f"/custom-domains/{quoted(domain.name)}"
-            yield self._resource(
-                f"domain {domain.name}", path, "/custom-domains", {"domainName": domain.name}, domain.fields
-            )
+            parent = f"{_prefix(alone=domain.standing_alone)}/custom-domains"
+            path = f"{parent}/{quoted(domain.name)}"
+            yield self._resource(f"domain {domain.name}", path, parent, {"domainName": domain.name}, domain.fields)
+
+    def _put(self, what: str, path: str, fields: Mapping[str, Any]) -> Step:
+        """A setting that one request makes or changes."""
+        present = self._get(path)
+        changes = ("new",) if present is None else tuple(_differences(fields, present))
+        if not changes:
+            return Step(action="unchanged", what=what)
+        action = "create" if present is None else "update"
+        return Step(action=action, what=what, method="PUT", path=path, document=fields, changes=changes)
 
     def removal(self, project: Project) -> Iterator[Step]:
         for domain in project.domains:
-            yield from self._delete(f"domain {domain.name}", f"/custom-domains/{quoted(domain.name)}")
+            prefix = _prefix(alone=domain.standing_alone)
+            yield from self._delete(f"domain {domain.name}", f"{prefix}/custom-domains/{quoted(domain.name)}")
         ours = {(function.service, function.name) for function in project.functions}
         for service, function in sorted(ours):
             path = _function_path(service, function)
@@ -109,11 +116,13 @@ class _Planner:
             for trigger in self._server.pages(f"{path}/triggers", "triggers"):
                 name = trigger["triggerName"]
                 yield Step(
-                    action="delete", what=f"trigger {service}/{function}/{name}", method="DELETE",
+                    action="delete", what=f"trigger {label(service, function)}/{name}", method="DELETE",
                     path=f"{path}/triggers/{quoted(name)}",
                 )  # fmt: skip
-            yield from self._delete(f"asynchronous calls of {service}/{function}", f"{path}/async-invoke-config")
-            yield Step(action="delete", what=f"function {service}/{function}", method="DELETE", path=path)
+            yield from self._delete(f"asynchronous calls of {label(service, function)}", f"{path}/async-invoke-config")
+            if stands_alone(service):
+                yield from self._published_removal(function, path)
+            yield Step(action="delete", what=f"function {label(service, function)}", method="DELETE", path=path)
         for service in sorted({each.name for each in project.services}):
             yield from self._service_removal(service, {name for owner, name in ours if owner == service})
         for role in project.roles:
@@ -130,17 +139,19 @@ class _Planner:
                 action="unchanged", what=f"service {service}", changes=(f"it has other functions: {', '.join(kept)}",)
             )
             return
+        yield from self._published_removal(service, path)
+        yield Step(action="delete", what=f"service {service}", method="DELETE", path=path)
+
+    def _published_removal(self, owner: str, path: str) -> Iterator[Step]:
+        """Of the aliases and versions of a service, or of a function that stands alone."""
         for alias in self._server.pages(f"{path}/aliases", "aliases"):
             name = alias["aliasName"]
             yield Step(
-                action="delete", what=f"alias {service}.{name}", method="DELETE", path=f"{path}/aliases/{quoted(name)}"
+                action="delete", what=f"alias {owner}.{name}", method="DELETE", path=f"{path}/aliases/{quoted(name)}"
             )
         for version in self._server.pages(f"{path}/versions", "versions"):
             name = version["versionId"]
-            yield Step(
-                action="delete", what=f"version {service}.{name}", method="DELETE", path=f"{path}/versions/{name}"
-            )
-        yield Step(action="delete", what=f"service {service}", method="DELETE", path=path)
+            yield Step(action="delete", what=f"version {owner}.{name}", method="DELETE", path=f"{path}/versions/{name}")
 
     def _delete(self, what: str, path: str) -> Iterator[Step]:
         if self._get(path) is not None:
@@ -177,7 +188,7 @@ class _Planner:
 
     def _function(self, function: Function) -> Step:
         path = _function_path(function.service, function.name)
-        what = f"function {function.service}/{function.name}"
+        what = f"function {function.label}"
         present = self._get(path)
         document = dict(function.fields)
         code, changed = self._code(function.code, present)
@@ -186,10 +197,13 @@ class _Planner:
         if present is None:
             document["functionName"] = function.name
             return Step(
-                action="create", what=what, method="POST", path=f"/services/{quoted(function.service)}/functions",
+                action="create", what=what, method="POST", path=path.rpartition("/")[0],
                 document=document, code=code, changes=("new",),
             )  # fmt: skip
-        changes = [*_differences(function.fields, present), *changed]
+        # Tags are given at the creation alone; layers come back with their sizes.
+        settled = {**present, "layers": [_arn_of(each) for each in present.get("layers") or []], "tags": None}
+        document.pop("tags", None)
+        changes = [*_differences({**function.fields, "tags": None}, settled), *changed]
         if not changes:
             return Step(action="unchanged", what=what)
         return Step(
@@ -209,9 +223,11 @@ class _Planner:
     def _trigger(self, trigger: Trigger) -> Step:
         parent = f"{_function_path(trigger.service, trigger.function)}/triggers"
         path = f"{parent}/{quoted(trigger.name)}"
-        what = f"trigger {trigger.service}/{trigger.function}/{trigger.name} ({trigger.fields['triggerType']})"
-        present = self._get(path)
-        new = {"triggerName": trigger.name, **trigger.fields}
+        name = f"{label(trigger.service, trigger.function)}/{trigger.name}"
+        what = f"trigger {name} ({trigger.fields['triggerType']})"
+        present = _with_config(self._get(path))
+        alone = stands_alone(trigger.service)
+        new = _sent({"triggerName": trigger.name, **trigger.fields}, alone=alone)
         if present is None:
             return Step(action="create", what=what, method="POST", path=parent, document=new, changes=("new",))
         # The cloud leaves these out of its answers for HTTP triggers, and they cannot be changed.
@@ -229,7 +245,8 @@ class _Planner:
                 before=("DELETE", path),
             )
         rest = {key: value for key, value in trigger.fields.items() if key not in ("triggerType", "sourceArn")}
-        return self._update(what, path, rest, present)
+        step = self._update(what, path, rest, present)
+        return step if step.document is None else msgspec.structs.replace(step, document=_sent(rest, alone=alone))
 
     def _resource(self, what: str, path: str, parent: str, name: Mapping[str, str], fields: Mapping[str, Any]) -> Step:
         present = self._get(path)
@@ -295,5 +312,30 @@ def _decoded(text: str) -> Any:
         return text
 
 
+def _arn_of(layer: Any) -> Any:
+    """2023-03-30 answers layers as objects, and takes their ARNs."""
+    return layer.get("arn") if isinstance(layer, Mapping) else layer
+
+
+def _sent(trigger: Mapping[str, Any], *, alone: bool) -> Mapping[str, Any]:
+    """2023-03-30 takes the configuration of a trigger as text."""
+    if not alone or "triggerConfig" not in trigger:
+        return trigger
+    return {**trigger, "triggerConfig": msgspec.json.encode(trigger["triggerConfig"]).decode()}
+
+
+def _with_config(present: Any) -> Any:
+    """An answered trigger with its configuration as an object."""
+    if present is None or not isinstance(present.get("triggerConfig"), str):
+        return present
+    return {**present, "triggerConfig": _decoded(present["triggerConfig"])}
+
+
+def _prefix(*, alone: bool) -> str:
+    return STANDING_ALONE_PREFIX if alone else ""
+
+
 def _function_path(service: str, function: str) -> str:
+    if stands_alone(service):
+        return f"{STANDING_ALONE_PREFIX}/functions/{quoted(function)}"
     return f"/services/{quoted(service)}/functions/{quoted(function)}"

@@ -1,4 +1,4 @@
-"""What a template or a folder asks for, in the words of the API 2016-08-15 and of no template.
+"""What a template or a folder asks for, in the words of the APIs and of no template.
 
 Made by `deploy.folder`, `deploy.funcraft` and `deploy.serverless_devs`; compared with a server by `deploy.plan`.
 """
@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from sesame.model.errors import SesameError
+from sesame.model.owner import label
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -67,13 +68,21 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Function(msgspec.Struct, frozen=True, kw_only=True):
-    """`fields` as CreateFunction takes them, without name and code."""
+    """`fields` as CreateFunction takes them, without name and code.
+
+    `service` is the owner of a function that stands alone (`model.owner`); its fields are those of 2023-03-30.
+    """
 
     service: str
     name: str
     fields: dict[str, Any]
     code: Code
     place: Place
+
+    @property
+    def label(self) -> str:
+        """As commands name it."""
+        return label(self.service, self.name)
 
     @property
     def runtime(self) -> str:
@@ -100,12 +109,23 @@ class AsyncConfig(msgspec.Struct, frozen=True, kw_only=True):
     place: Place
 
 
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """A setting of a function that stands alone; `path` is the last part of the operation that puts `fields`."""
+
+    function: str
+    path: str
+    qualifier: str
+    fields: dict[str, Any]
+    place: Place
+
+
 class Domain(msgspec.Struct, frozen=True, kw_only=True):
-    """`fields` as CreateCustomDomain takes them, without the name."""
+    """`fields` as CreateCustomDomain takes them, without the name; of 2023-03-30 where it is `standing_alone`."""
 
     name: str
     fields: dict[str, Any]
     place: Place
+    standing_alone: bool = False
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +137,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     functions: tuple[Function, ...] = ()
     triggers: tuple[Trigger, ...] = ()
     async_configs: tuple[AsyncConfig, ...] = ()
+    settings: tuple[Setting, ...] = ()
     domains: tuple[Domain, ...] = ()
     notes: tuple[Note, ...] = ()
 

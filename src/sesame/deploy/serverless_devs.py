@@ -1,7 +1,6 @@
 """Reads Serverless Devs' `s.yaml` (reference/conventions.md §4.4 to §4.6) into a project.
 
-Called by `deploy.sources`. Units of the component `fc` are deployed; those of `fc3` are described, as their API is
-another one; units of other components are noted.
+Called by `deploy.sources`. Units of the components `fc` and `fc3` are deployed, units of other components are noted.
 """
 
 from collections.abc import Mapping

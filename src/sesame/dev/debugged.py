@@ -19,6 +19,7 @@ from sesame.model import limits
 from sesame.model.command import Execution
 from sesame.model.errors import ConfigurationError, Exhausted
 from sesame.model.invocation import Target
+from sesame.model.owner import label
 
 PORT = 5678
 
@@ -59,7 +60,7 @@ class DebuggedFunction:
         if path is not None and (path.is_dir() or path.suffix == ".py"):
             local = path if path.is_dir() else path.parent
             await self._tell(
-                launch_json.Attach(f"{target.service}/{target.function}", self._port, local, debugger.code)
+                launch_json.Attach(label(target.service, target.function), self._port, local, debugger.code)
             )
 
     async def close(self) -> None:
@@ -103,10 +104,10 @@ class DebuggedFunction:
             self._say(f"In VS Code: Run and Debug, '{launch_json.name_of(attach.function)}'.")
 
     def _function(self, project: Project) -> Function:
-        found = [each for each in project.functions if self._name in (each.name, f"{each.service}/{each.name}")]
+        found = [each for each in project.functions if self._name in (each.name, each.label)]
         if len(found) == 1:
             return found[0]
-        known = ", ".join(f"{each.service}/{each.name}" for each in project.functions)
+        known = ", ".join(each.label for each in project.functions)
         raise ConfigurationError(
             f"--debug {self._name}: expected one function of the project ({known or 'it has none'})"
         )

@@ -178,7 +178,7 @@ class Development:
             # Every instance that it may have serves a call, or is stopped by a debugger: the next call tells.
             return True
         except SesameError as error:
-            says.failed(f"{function.service}/{function.name} cannot be started: {error}")
+            says.failed(f"{function.label} cannot be started: {error}")
             return False
         if outcome is not None:
             says.loaded(invocation, outcome)
@@ -223,7 +223,7 @@ def _changed(prepared: _Prepared) -> list[Function]:
 
 def _what(function: Function) -> str:
     """As `deploy.plan` names it in its steps."""
-    return f"function {function.service}/{function.name}"
+    return f"function {function.label}"
 
 
 def _state_of(project: Project) -> list[tuple[str, int, int, int]]:

@@ -35,3 +35,8 @@ def named_function(name: str) -> tuple[str, str]:
     """Owner and function that such a name means. What it names need not exist."""
     service, _mark, function = name.rpartition(MARK)
     return (service or owner_of(function)), function
+
+
+def label(owner: str, function: str) -> str:
+    """A function as commands and logs name it: `service/function`, or `function` where it stands alone."""
+    return function if stands_alone(owner) else f"{owner}/{function}"

@@ -6,6 +6,7 @@ is named `service/function`, whatever its qualifier.
 
 from sesame.model.errors import Recursive
 from sesame.model.invocation import Target
+from sesame.model.owner import label
 
 # A chain stands in security tokens, which are sent in headers. Of a longer one the beginning is left out.
 CHAIN_CHARS_MAX = 2048
@@ -31,4 +32,4 @@ def require_below(limit: int, chain: Chain, target: Target) -> None:
 
 
 def _name(target: Target) -> str:
-    return f"{target.service}/{target.function}"
+    return label(target.service, target.function)

@@ -26,4 +26,4 @@ def deploy(cloud: Owner, api: Api, path: Path, context: sources.Context) -> dict
         apply(plan(project, api.client), api.client, lambda _step: None)
     except SesameError as error:
         raise CloudError(f"{path} was not deployed: {error}") from error
-    return {f"{each.service}/{each.name}": Function(cloud, api, each.service, each.name) for each in project.functions}
+    return {each.label: Function(cloud, api, each.service, each.name) for each in project.functions}

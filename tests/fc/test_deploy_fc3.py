@@ -1,0 +1,53 @@
+"""`sesame deploy`, `plan`, `list`, `show` and `remove` of an s.yaml of fc3, at an endpoint with a fake engine."""
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+from tests.deploy.test_serverless_devs import WHOLE
+from tests.fc.conftest import CommandLine, Endpoint
+from tests.support.sdk import Client as OldClient
+from tests.support.sdk_2023 import Client
+
+from sesame.cli.deploy import deploy, plan, remove
+from sesame.cli.listing import list_, show
+from sesame.http.server import HttpServer
+
+COMMANDS = click.Group(commands=[deploy, plan, remove, list_, show])
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> str:
+    (tmp_path / "app" / "code").mkdir(parents=True)
+    (tmp_path / "app" / "code" / "index.py").write_text("def handler(event, context):\n    return event\n")
+    (tmp_path / "app" / "s.yaml").write_text(WHOLE)
+    return str(tmp_path / "app")
+
+
+async def test_an_s_yaml_of_fc3_is_deployed_once_and_taken_away(
+    endpoint: Endpoint, client: OldClient, server: HttpServer, project: str
+) -> None:
+    command, sdk = CommandLine(COMMANDS, server), Client(server)
+    port = server.url.rpartition(":")[2]
+    made = await command("deploy", project, "--no-build")
+    assert made[:2] == ["+ function f", "+ trigger f/web (http)"]
+    found = await sdk("get_function", "f")
+    assert (found["environmentVariables"], found["tags"]) == ({"A": "1"}, [{"Key": "team", "Value": "a"}])
+    assert found["instanceLifecycleConfig"]["initializer"]["timeout"] == 5
+    assert (await sdk("get_concurrency_config", "f"))["reservedConcurrency"] == 4
+    assert (await sdk("get_async_invoke_config", "f"))["asyncTask"] is True
+    assert (await sdk("get_trigger", "f", "t"))["triggerType"] == "timer"
+    assert (await sdk("get_custom_domain", "f.sesame.test"))["routeConfig"]["routes"][0]["functionName"] == "f"
+    assert (await client("list_services")).data == {"services": []}
+    again = await command("deploy", project, "--no-build")
+    assert {line[0] for line in again if not line.startswith("Call it")} == {"="}
+    shown = await command("list")
+    assert shown[0].startswith("f  python3.10  index.handler")
+    assert any(f"http://f.localhost:{port}/" in line for line in shown)
+    document = json.loads("\n".join(await command("show", "f", "--json")))
+    assert document["function"]["functionName"] == "f"
+    await sdk("publish_function_version", "f", body={})
+    await command("remove", project)
+    assert (await sdk("list_functions"))["functions"] == []
+    assert (await sdk("list_custom_domains"))["customDomains"] == []
