@@ -4,15 +4,18 @@ import asyncio
 import contextlib
 import json
 import os
+import struct
 import threading
 import time
 from typing import Any
 
+import psutil
 import pytest
-from tests.support.jails import jail_only
+from tests.support.jails import descriptors, jail_only
 
 from sesame.sandbox import wire
-from sesame.sandbox.interface import Call, Reply, SandboxDied
+from sesame.sandbox.interface import Call, KillReason, Reply, SandboxDied
+from sesame.sandbox.memory import tree
 
 pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
 
@@ -134,3 +137,68 @@ async def test_a_writer_that_never_stops_does_not_hold_up_the_host() -> None:
 
 async def test_without_that_bound_the_host_would_read_on() -> None:
     assert drained(bound=4 << 20) >= 2 << 20
+
+
+async def test_an_announced_frame_takes_no_memory_before_it_comes() -> None:
+    frames = [wire._Frames(lambda _head, _payload: None, lambda _why: None) for _ in range(16)]
+    before = resident_mb()
+    for each in frames:
+        each.get_buffer(-1)[:8] = struct.pack(">II", wire.MAX_FRAME_BYTES, 100)
+        each.buffer_updated(8)
+        assert len(each.get_buffer(-1)) == wire.MAX_FRAME_BYTES - 4
+    assert resident_mb() - before < wire.MAX_FRAME_BYTES >> 20
+
+
+def resident_mb() -> float:
+    return psutil.Process().memory_info().rss / 2**20
+
+
+async def test_a_slow_frame_holds_up_nobody_and_ends_with_its_call(stage: Any) -> None:
+    slow, other = await stage.start("attacks", "index.announces_and_waits"), await stage.start("attacks", "index.core")
+    calling = asyncio.create_task(slow.invoke())
+    for _ in range(20):
+        assert (await other.invoke()).ok
+    await ends_in_time(slow, calling)
+
+
+async def test_descriptors_that_a_function_sends_are_not_taken(stage: Any) -> None:
+    actor = await stage.start("attacks", "index.sends_descriptors")
+    before = descriptors().count("/dev/null")
+    assert (await actor.invoke()).payload == b"sent"
+    assert descriptors().count("/dev/null") <= before
+
+
+async def test_a_byte_beside_the_stream_changes_nothing(stage: Any) -> None:
+    actor = await stage.start("attacks", "index.sends_out_of_band")
+    assert (await actor.invoke()).payload == b"real"
+
+
+@pytest.mark.parametrize("event", [{}, {"lists": True}])
+async def test_a_head_deeper_than_any_stack_ends_the_instance(stage: Any, event: dict[str, Any]) -> None:
+    await broken_off(await stage.start("attacks", "index.sends_deep_head"), event)
+
+
+async def test_a_function_that_stops_itself_ends_with_its_call(stage: Any, until: Any) -> None:
+    actor = await stage.start("attacks", "index.stops_itself")
+    calling = asyncio.create_task(actor.invoke())
+    await until(lambda: stopped(actor.sandbox.init_pid), "it has stopped itself")
+    await ends_in_time(actor, calling)
+
+
+async def test_a_chain_of_forks_ends_with_its_instance(stage: Any) -> None:
+    actor = await stage.start("attacks", "index.fork_chain")
+    assert (await actor.invoke(b"{}")).ok
+    await actor.sandbox.kill(KillReason.TIMEOUT)
+    assert not psutil.pid_exists(actor.sandbox.init_pid)
+
+
+def stopped(init: int) -> bool:
+    return any(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in tree(init)[1:])
+
+
+async def ends_in_time(actor: Any, calling: asyncio.Task[Reply]) -> None:
+    """As when the time of a call has passed."""
+    async with asyncio.timeout(30):
+        await actor.sandbox.kill(KillReason.TIMEOUT)
+        with pytest.raises(SandboxDied):
+            await calling

@@ -6,6 +6,7 @@ trusted: sizes are checked before memory is allocated, and a violation of the pr
 
 import asyncio
 import fcntl
+import mmap
 import os
 import socket
 import struct
@@ -255,14 +256,17 @@ class Output:
 
 
 class _Frames(asyncio.BufferedProtocol):
-    """Cuts the stream into frames. A large frame is received into a buffer of its size, without copies."""
+    """Cuts the stream into frames. A large frame is received into memory of its size, without copies.
+
+    The kernel gives that memory as it is filled, so that a frame that was announced and never sent takes none.
+    """
 
     def __init__(self, on_frame: Callable[[bytes, bytes], None], on_lost: Callable[[str], None]) -> None:
         self._on_frame = on_frame
         self._on_lost = on_lost
         self._transport: asyncio.BaseTransport | None = None
         self._small = bytearray(_READ_BYTES)
-        self._large: bytearray | None = None
+        self._large: mmap.mmap | None = None
         self._got = 0
         self._broken = ""
 
@@ -288,7 +292,7 @@ class _Frames(asyncio.BufferedProtocol):
             end = start + 4 + size
             if end > self._got:
                 if 4 + size > _READ_BYTES:
-                    self._large = bytearray(4 + size)
+                    self._large = mmap.mmap(-1, 4 + size)
                     self._large[: self._got - start] = memoryview(self._small)[start : self._got]
                     self._got -= start
                     return
@@ -305,7 +309,7 @@ class _Frames(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_lost(self._broken)
 
-    def _deliver(self, data: bytearray, start: int, end: int) -> None:
+    def _deliver(self, data: bytearray | mmap.mmap, start: int, end: int) -> None:
         split = start + 8 + _SIZES.unpack_from(data, start)[1]
         view = memoryview(data)
         self._on_frame(bytes(view[start + 8 : split]), bytes(view[split:end]))

@@ -754,6 +754,47 @@ def sends_huge_frame(event, context):
     time.sleep(5)
 
 
+def announces_and_waits(event, context):
+    """A frame as large as frames may be, of which nothing comes, or byte after byte."""
+    wire = _shim_socket()
+    wire.sendall(struct.pack('>II', 33 << 20, 100))
+    while True:
+        wire.sendall(b'x')
+        time.sleep(0.01)
+
+
+def sends_descriptors(event, context):
+    """The answer, with descriptors that the host did not ask for; again and again."""
+    frame = _frame({'type': 'result', 'id': context.request_id, 'ok': True}, b'sent')
+    wire = _shim_socket()
+    if hasattr(wire, 'sendmsg'):
+        fds = struct.pack('=32i', *[os.open('/dev/null', os.O_RDONLY) for _ in range(32)])
+        for byte in range(len(frame)):
+            wire.sendmsg([frame[byte:byte + 1]], [(socket.SOL_SOCKET, 1, fds)])
+    else:
+        wire.sendall(frame)
+    signal.pause()
+
+
+def sends_out_of_band(event, context):
+    """A byte beside the stream, before the answer. A second one would make the first a part of the stream."""
+    try:
+        _shim_socket().send(b'!', socket.MSG_OOB)
+    except (OSError, IOError, socket.error):
+        pass  # A kernel without them for such sockets.
+    return 'real'
+
+
+def sends_deep_head(event, context):
+    """A head that is valid for a long while, and deeper than any stack."""
+    depth = 400000
+    head = b'{"type":"result","http":' + b'{"a":' * (depth // 5) + b'1' + b'}' * (depth // 5) + b'}'
+    if told(event).get('lists'):
+        head = b'[' * depth
+    _shim_socket().sendall(struct.pack('>II', 4 + len(head), len(head)) + head)
+    time.sleep(5)
+
+
 def sends_garbage(event, context):
     _shim_socket().sendall(os.urandom(100000))
     time.sleep(2)
