@@ -2,7 +2,7 @@
 # Needs only Python 3.11 or newer (with venv); choose one with `make PYTHON=/path/to/python3.12 …`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo start test test-user test-lowest check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-logs-query bench-metrics bench-catalog bench-async bench-dev bench-testing bench-full clean
+.PHONY: help install demo start test test-user test-lowest check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-logs-query bench-metrics bench-catalog bench-async bench-dev bench-testing bench-overload bench-full clean
 
 BIN := .venv/bin
 # Three processes of pytest for two cores, as tests also wait; each file's tests stay together: they share servers.
@@ -82,13 +82,16 @@ bench-async: install
 	@$(BIN)/uv sync --frozen --inexact --quiet --group bench
 	@$(BIN)/python -m benchmarks.bench_async $(ARGS)
 
+bench-overload: install
+	@$(BIN)/python -m benchmarks.overload $(ARGS)
+
 bench-dev: install
 	@$(BIN)/python -m benchmarks.dev $(ARGS)
 
 bench-testing: install
 	@$(BIN)/python -m benchmarks.testing $(ARGS)
 
-bench-full: bench-cold bench-idle bench-logs bench-logs-query bench-metrics bench-catalog bench-async bench-dev bench-testing  ## All benchmarks, and the short ones longer
+bench-full: bench-cold bench-idle bench-logs bench-logs-query bench-metrics bench-catalog bench-async bench-dev bench-testing bench-overload  ## All benchmarks, and the short ones longer
 	@$(MAKE) --no-print-directory bench-invoke ARGS="--rounds 15 --seconds 5"
 
 lock: $(INSTALLED)  ## Resolves the packages of every runtime anew (needs all interpreters and a network)
