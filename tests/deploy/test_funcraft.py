@@ -189,3 +189,21 @@ def test_all_missing_keys_of_a_function_are_told(tmp_path: Path) -> None:
         "the function 'f' lacks the key 'Runtime'", "the function 'f' lacks the key 'CodeUri'",
     ]  # fmt: skip
     assert not found.functions
+
+
+@pytest.mark.parametrize("asked", ["Auto", "{Auto: true}"])
+def test_an_automatic_nas_is_a_directory_of_the_service_s_own(tmp_path: Path, asked: str) -> None:
+    found = read(tmp_path, service(f"      NasConfig: {asked}\n"))
+    assert found.services[0].fields["nasConfig"] == {
+        "userId": 10003,
+        "groupId": 10003,
+        "mountPoints": [{"serverAddr": "auto.cn-shanghai.nas.aliyuncs.com:/demo", "mountDir": "/mnt/auto"}],
+    }
+
+
+def test_a_nas_that_is_written_out_is_mounted_as_it_says(tmp_path: Path) -> None:
+    points = "[{ServerAddr: 'nas:/a', MountDir: /mnt/a}]"
+    found = read(tmp_path, service(f"      NasConfig: {{UserId: 1, GroupId: 2, MountPoints: {points}}}\n"))
+    assert found.services[0].fields["nasConfig"] == {
+        "userId": 1, "groupId": 2, "mountPoints": [{"serverAddr": "nas:/a", "mountDir": "/mnt/a"}],
+    }  # fmt: skip

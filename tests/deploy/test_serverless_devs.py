@@ -223,3 +223,9 @@ def test_a_function_of_fc3_has_all_that_belongs_to_it(tmp_path: Path) -> None:
     (domain,) = found.domains
     assert domain.fields["routeConfig"]["routes"] == [{"path": "/*", "functionName": "f", "qualifier": "LATEST"}]
     assert any("annotations" in note.text for note in found.notes)
+
+
+def test_an_automatic_nas_is_a_directory_of_the_service_s_own(tmp_path: Path) -> None:
+    found = read(tmp_path, ONE.replace("description: of tests}", "nasConfig: auto}"))
+    points = [{"serverAddr": "auto.cn-shanghai.nas.aliyuncs.com:/demo", "mountDir": "/mnt/auto"}]
+    assert found.services[0].fields == {"nasConfig": {"userId": 10003, "groupId": 10003, "mountPoints": points}}

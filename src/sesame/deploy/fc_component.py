@@ -6,7 +6,7 @@ Called by `deploy.serverless_devs`; adds to the parts of a project.
 from pathlib import Path
 from typing import Any
 
-from sesame.deploy import fc_keys, trigger_keys, yaml_source
+from sesame.deploy import auto_nas, fc_keys, trigger_keys, yaml_source
 from sesame.deploy.fc_keys import At
 from sesame.deploy.project import (
     AsyncConfig,
@@ -88,6 +88,8 @@ def _service(node: Node, props: dict[str, Node], made: Parts, at: At) -> str:
         return node.text()
     name = _name(node, "the service")
     fields = yaml_source.fields(node, fc_keys.SERVICE_KEYS, made.notes, "the service")
+    if "nasConfig" in node.mapping() and auto_nas.asked(node.mapping()["nasConfig"]):
+        fields["nasConfig"] = auto_nas.config(name, at.region)
     role = node.mapping().get("role")
     if role is not None and isinstance(role.value, dict):
         wanted = _role(role)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sesame.deploy import funcraft_keys, roles, trigger_keys, yaml_source
+from sesame.deploy import auto_nas, funcraft_keys, roles, trigger_keys, yaml_source
 from sesame.deploy.intrinsics import Intrinsics
 from sesame.deploy.project import (
     AsyncConfig,
@@ -107,6 +107,8 @@ class _Template:
         given = node.mapping().get("Properties")
         properties = given if given is not None and given.value is not None else Node({}, node.place)
         fields = yaml_source.fields(properties, funcraft_keys.SERVICE_KEYS, self._notes, "a service")
+        if "NasConfig" in properties.mapping() and auto_nas.asked(properties.mapping()["NasConfig"]):
+            fields["nasConfig"] = auto_nas.config(name, self._options.region)
         functions = {
             key: value for key, value in node.mapping().items() if key not in ("Type", "Properties", *funcraft_keys.ROS)
         }

@@ -86,9 +86,10 @@ class NasVolumes:
             base, parts = self._root.resolve(), (address.server, *address.parts)
         else:
             base, parts = self._named[named], address.parts[len(named.parts) :]
-            # What others may see on this machine gets no files of root: its owner stands in.
+            # What others may see on this machine gets no files of root, which could be programs with its rights.
             owner = base.stat()
-            user_id, group_id = user_id or owner.st_uid, group_id or owner.st_gid
+            user_id = user_id or owner.st_uid or DEFAULT_ID
+            group_id = group_id or owner.st_gid or DEFAULT_ID
         volume = Volume(mount.server_addr, base, parts, mount.mount_dir, user_id, group_id)
         if shortage := volume.shortage(self._reserve_mb):
             raise VolumeUnavailable(f"'{volume.name}' cannot be mounted at {volume.target}: {shortage}")
