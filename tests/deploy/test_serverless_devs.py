@@ -193,6 +193,7 @@ resources:
       code: ./code
       role: MyRole
       logConfig: auto
+      nasConfig: auto
       environmentVariables: {A: 1}
       instanceLifecycleConfig: {initializer: {handler: index.begin, timeout: 5}}
       concurrencyConfig: {reservedConcurrency: 4}
@@ -214,6 +215,7 @@ def test_a_function_of_fc3_has_all_that_belongs_to_it(tmp_path: Path) -> None:
     assert (function.service, function.name, function.label) == ("$f", "f", "f")
     assert function.fields["role"].endswith(":role/MyRole")
     assert function.fields["environmentVariables"] == {"A": "1"}
+    assert function.fields["nasConfig"]["mountPoints"][0]["serverAddr"] == "auto.cn-shanghai.nas.aliyuncs.com:/f"
     assert function.fields["tags"] == [{"Key": "team", "Value": "a"}]
     assert {(each.path, each.qualifier): each.fields for each in found.settings} == {
         ("concurrency", "LATEST"): {"reservedConcurrency": 4},

@@ -1,6 +1,6 @@
-"""What `Auto` means for a service's NAS: a directory of its own at /mnt/auto, as fun and s make it in the cloud.
+"""What `Auto` means for the NAS of a service or function: a directory of its own at /mnt/auto, as fun and s make it.
 
-Used by `deploy.funcraft` and `deploy.fc_component`, once they know the service's name.
+Used by `deploy.funcraft`, `deploy.fc_component` and `deploy.fc3_component`, once they know its name.
 """
 
 from typing import Any
@@ -19,10 +19,10 @@ def asked(node: Node) -> bool:
     return isinstance(node.value, str) and node.value.lower() == "auto"
 
 
-def config(service: str, region: str) -> dict[str, Any]:
-    """The server stands for no other: its root has a directory for each service."""
+def config(owner: str, region: str) -> dict[str, Any]:
+    """The server stands for no other: its root has a directory for each owner, by name."""
     return {
         "userId": OWNER,
         "groupId": OWNER,
-        "mountPoints": [{"serverAddr": f"auto.{region}.nas.aliyuncs.com:/{service}", "mountDir": MOUNT_DIR}],
+        "mountPoints": [{"serverAddr": f"auto.{region}.nas.aliyuncs.com:/{owner}", "mountDir": MOUNT_DIR}],
     }

@@ -6,7 +6,7 @@ fields are those of the API 2023-03-30.
 
 from typing import Any
 
-from sesame.deploy import events, fc_keys, trigger_keys, yaml_source
+from sesame.deploy import auto_nas, events, fc_keys, trigger_keys, yaml_source
 from sesame.deploy.fc_component import Parts
 from sesame.deploy.fc_keys import At
 from sesame.deploy.project import Code, Domain, Function, Note, Setting, TemplateError, Trigger
@@ -88,6 +88,8 @@ def read(name: str, props: Node, made: Parts, at: At) -> None:
         fields["role"] = trigger_keys.role_arn(role.text(), at)
     if (tags := given.get("tags")) is not None and tags.value:
         fields["tags"] = [_tag(each) for each in tags.items("tags")]
+    if "nasConfig" in given and auto_nas.asked(given["nasConfig"]):
+        fields["nasConfig"] = auto_nas.config(function, at.region)
     owner = owner_of(function)
     made.functions.append(
         Function(service=owner, name=function, fields=fields, code=_code(props, fields, what, at), place=props.place)
