@@ -89,6 +89,9 @@ class FakeEngine:
         self.provisioned: dict[Target, Provisioned] = {}
         self.exec: Callable[[InstanceInfo, Command], AbstractAsyncContextManager[RunningCommand]]
 
+    def streams(self, target: Target) -> bool:
+        return False
+
     def announce(self, target: Target) -> AbstractContextManager[None]:
         self.announced.append(target)
         if self.full:

@@ -11,7 +11,8 @@ from tests.fc.conftest import ACCOUNT_ID, DATE, NOW, Answer, Endpoint, hang_up_o
 from tests.support.sdk import KEY_ID, SECRET, Client
 
 from sesame.fc.auth import signature
-from sesame.fc.web.http_functions import HEADERS_BYTES_MAX, URL_BYTES_MAX
+from sesame.fc.web.http_functions import URL_BYTES_MAX
+from sesame.fc.web.response_heads import HEADERS_BYTES_MAX
 from sesame.model.invocation import FunctionError, Invocation, Outcome, Target
 
 TRIGGERS = "/services/demo/functions/f/triggers"

@@ -152,7 +152,8 @@ class FakeSandbox:
         self.death: SandboxDied | None = None
         self.at_end: list[Callable[[], object]] = []
         self.commands: list[FakeExecution] = []
-        self._waiting: asyncio.Future[Reply] | None = None
+        # Only web servers have more than one.
+        self._waiting: list[asyncio.Future[Reply]] = []
 
     @property
     def instance_id(self) -> str:
@@ -163,7 +164,7 @@ class FakeSandbox:
         return {"fork_ms": 1.0}
 
     async def call(self, call: Call) -> Reply:
-        assert self._waiting is None, "two calls at a time"
+        assert not self._waiting or self.spec.web_server is not None, "two calls at a time"
         assert not self.frozen, "a call to a frozen instance"
         if not self.alive:
             raise SandboxDied("exit", "died before")
@@ -174,20 +175,20 @@ class FakeSandbox:
             raise answer
         if answer is not None:
             return answer
-        self._waiting = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
         try:
-            return await self._waiting
+            return await waiting
         finally:
-            self._waiting = None
+            self._waiting.remove(waiting)
 
     def answer(self, payload: bytes = b"ok") -> None:
-        """Ends the call that hangs."""
-        assert self._waiting is not None
-        self._waiting.set_result(Reply(True, payload))
+        """Ends the call that hangs, the first of several."""
+        self._waiting[0].set_result(Reply(True, payload))
 
     @property
     def hanging(self) -> bool:
-        return self._waiting is not None and not self._waiting.done()
+        return any(not waiting.done() for waiting in self._waiting)
 
     async def exec(self, command: Command) -> "FakeExecution":
         assert not self.frozen, "a command in a frozen instance"
@@ -199,8 +200,8 @@ class FakeSandbox:
     def die(self, reason: str = "exit") -> None:
         """The process ends by itself."""
         self._end(SandboxDied(reason))
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(SandboxDied(reason))
+        if self.hanging:
+            self._fail_waiting(SandboxDied(reason))
         else:
             self._on_death()
 
@@ -216,8 +217,12 @@ class FakeSandbox:
         for command in self.commands:
             await command.close()
         self._end(SandboxDied(Death.KILLED, reason.value))
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(SandboxDied("killed"))
+        self._fail_waiting(SandboxDied("killed"))
+
+    def _fail_waiting(self, death: SandboxDied) -> None:
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_exception(death)
 
     def memory_peak_mb(self) -> float:
         return 12.5

@@ -23,6 +23,7 @@ from sesame.model.invocation import Credentials, Invocation, Outcome, Phases
 from sesame.model.recording import LOG_BYTES_MAX
 from sesame.model.recursion import Chain, extended, require_below
 from sesame.model.snapshot import Snapshot
+from sesame.model.stream import Stream
 
 
 class Recorder(Protocol):
@@ -93,10 +94,11 @@ class Dispatcher:
                 meta = call_meta(invocation, snapshot, credentials)
                 steps = Steps(lease.instance, invocation.request_id, meta, self._clocks)
                 recorder = self.recorder
-                recorded = recorder is not None and recorder.wants(snapshot)
+                # What passes through is not held to be recorded.
+                recorded = recorder is not None and invocation.stream is None and recorder.wants(snapshot)
                 if recorded:
                     steps.log.hold(LOG_BYTES_MAX)
-                outcome, usable = await _call(steps, lease, invocation.event)
+                outcome, usable = await self._call(steps, lease, invocation.stream or invocation.event)
                 if recorded:
                     outcome = msgspec.structs.replace(outcome, log=steps.log.whole())
                 self.ended[outcome.error.reason if outcome.error is not None else ""] += 1
@@ -116,21 +118,22 @@ class Dispatcher:
             await recorder.record(invocation, snapshot, credentials, outcome)
         return outcome
 
-
-async def _call(steps: Steps, lease: Lease, event: bytes) -> tuple[Outcome, bool]:
-    """The outcome, and whether the instance may serve again."""
-    instance = lease.instance
-    initialize_ms = 0.0
-    if not instance.initialized:
-        ended = await initialize(steps)
-        initialize_ms = ended.duration_ms
-        if ended.error is not None:
-            return _outcome(steps, lease, ended, Phases(lease.queue_ms, lease.start_ms, initialize_ms, 0.0)), False
-    if instance.state in (State.STARTING, State.INITIALIZING):
-        instance.move(State.BUSY)
-    ended = await steps.run("invoke", "Invoke", event, instance.snapshot.limits.timeout_s)
-    phases = Phases(lease.queue_ms, lease.start_ms, initialize_ms, ended.duration_ms)
-    return _outcome(steps, lease, ended, phases), ended.error is None or is_usable_after(ended.error)
+    async def _call(self, steps: Steps, lease: Lease, event: bytes | Stream) -> tuple[Outcome, bool]:
+        """The outcome, and whether the instance may serve again."""
+        instance = lease.instance
+        initialize_ms = 0.0
+        if not instance.initialized:
+            ended = await initialize(steps)
+            initialize_ms = ended.duration_ms
+            if ended.error is not None:
+                return _outcome(steps, lease, ended, Phases(lease.queue_ms, lease.start_ms, initialize_ms, 0.0)), False
+        if instance.state in (State.STARTING, State.INITIALIZING):
+            instance.move(State.BUSY)
+        if instance.shared:
+            self._pool.readied(instance)
+        ended = await steps.run("invoke", "Invoke", event, instance.snapshot.limits.timeout_s)
+        phases = Phases(lease.queue_ms, lease.start_ms, initialize_ms, ended.duration_ms)
+        return _outcome(steps, lease, ended, phases), ended.error is None or is_usable_after(ended.error)
 
 
 def _outcome(steps: Steps, lease: Lease, ended: Ended, phases: Phases) -> Outcome:

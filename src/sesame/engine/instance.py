@@ -19,6 +19,7 @@ from sesame.model.command import Command, Execution
 from sesame.model.errors import INSTANCE, Exhausted, NotFound, PlatformError
 from sesame.model.invocation import Target
 from sesame.model.snapshot import Snapshot
+from sesame.model.stream import Stream
 from sesame.model.usage import Usage
 from sesame.sandbox.interface import Call, KillReason, Reply, Sandbox, SandboxDied, SandboxStartFailed
 
@@ -75,6 +76,10 @@ class Instance:
         self.debugger: Debugger | None = None
         # While a debugger is attached, no call takes too long.
         self._limits_suspended = False
+        # Whether it may serve several calls at a time.
+        self.shared = snapshot.limits.concurrency > 1
+        # A call on it took too long while it may serve others: it takes no more, and ends with the last of them.
+        self.spent = False
         # Calls in flight: more than none exactly while the instance is STARTING, INITIALIZING or BUSY for a call.
         self.calls = 0
         # Commands that run beside the function. While there is one, the instance is neither frozen nor expired.
@@ -121,7 +126,10 @@ class Instance:
         """The log of a new call, which gets the function's output from here on."""
         if qualifier != self._source.qualifier:
             self._source = msgspec.structs.replace(self._source, qualifier=qualifier)
-        self._log = log = InvocationLog(self._source, request_id, self._sink)
+        log = InvocationLog(self._source, request_id, self._sink)
+        if not self.shared:
+            # Of several calls at a time nobody knows which one wrote: that output has no request id.
+            self._log = log
         return log
 
     def write_output(self, data: bytes) -> None:
@@ -140,19 +148,25 @@ class Instance:
         return self._sandbox.phases if self._sandbox is not None else {}
 
     async def call(
-        self, kind: str, request_id: str, meta: Mapping[str, Any], payload: bytes, timeout_s: float
+        self, kind: str, request_id: str, meta: Mapping[str, Any], payload: bytes | Stream, timeout_s: float
     ) -> Reply | CallFailed:
         """One request and its reply, or why there is none; after a `CallFailed` the caller must end the instance."""
         sandbox = self._sandbox
         assert sandbox is not None
         if self.state is State.DEAD:
             return CallFailed("killed", "ended between two steps of its call")
+        if isinstance(payload, bytes):
+            call = Call(kind, request_id, meta, payload)
+        else:
+            call = Call(kind, request_id, meta, stream=payload)
+        if self.shared:
+            return await self._call_beside_others(sandbox, call, timeout_s)
         deadline = self._free_deadline or self._new_deadline()
         self._free_deadline = None
         if not self._limits_suspended:
             deadline.set(timeout_s)
         try:
-            reply = await sandbox.call(Call(kind, request_id, meta, payload))
+            reply = await sandbox.call(call)
         except SandboxDied as death:
             return CallFailed("timeout" if deadline.passed else death.reason, str(death))
         finally:
@@ -166,6 +180,31 @@ class Instance:
             # The answer came in the moment of the deadline, and the process is being killed already.
             return CallFailed("timeout", f"answered after {timeout_s:g} s")
         return reply
+
+    async def _call_beside_others(self, sandbox: Sandbox, call: Call, timeout_s: float) -> Reply | CallFailed:
+        """POLICY: a call that takes too long is given up alone; the others may end in peace, each in its own time."""
+        task = asyncio.get_running_loop().create_task(sandbox.call(call))
+
+        def give_up() -> None:
+            task.cancel()
+
+        deadline = Deadline(self._clocks, give_up)
+        self._deadlines.append(deadline)
+        if not self._limits_suspended:
+            deadline.set(timeout_s)
+        try:
+            return await task
+        except SandboxDied as death:
+            return CallFailed(death.reason, str(death))
+        except asyncio.CancelledError:
+            running = asyncio.current_task()
+            if not deadline.passed or (running is not None and running.cancelling()):
+                raise
+            self.spent = True
+            return CallFailed("timeout", f"took longer than {timeout_s:g} s")
+        finally:
+            deadline.close()
+            self._deadlines.remove(deadline)
 
     def suspend_limits(self, *, suspended: bool) -> None:
         """Lifts the deadlines of the calls in flight and of every call until this is taken back."""

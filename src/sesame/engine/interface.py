@@ -101,6 +101,9 @@ class Engine(Protocol):
         a failure of this server. A cancelled call ends the instance that it ran on.
         """
 
+    def streams(self, target: Target) -> bool:
+        """Whether the function takes requests as they come, by an invocation's `stream`. Raises as `invoke`."""
+
     def announce(self, target: Target) -> AbstractContextManager[None]:
         """For a call whose event is still to be read, which happens inside: refuses at once what could not run now.
 

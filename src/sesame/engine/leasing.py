@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from sesame.engine.instance import Instance
+from sesame.engine.instance import Instance, State
 from sesame.model.snapshot import Snapshot
 from sesame.sandbox.interface import KillReason
 
@@ -63,7 +63,12 @@ class Leasing:
             if kind is None:
                 pool.release(instance)
                 return
-            reason = KillReason.CANCELED if issubclass(kind, asyncio.CancelledError) else KillReason.FAILED
+            canceled = issubclass(kind, asyncio.CancelledError)
+            if instance.spent or (canceled and instance.shared and instance.state is State.BUSY):
+                # The other calls that it serves go on.
+                pool.release(instance)
+                return
+            reason = KillReason.CANCELED if canceled else KillReason.FAILED
             # Returns when the instance has ended, so that a failed call leaves nothing behind. The end itself is not
             # cancelled when the caller is.
             await asyncio.shield(pool.end(instance, reason))

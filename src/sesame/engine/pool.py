@@ -9,7 +9,6 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 
-import msgspec
 import structlog
 
 from sesame.engine.capacity import Capacity, StartSlots
@@ -18,7 +17,8 @@ from sesame.engine.idle import IdleInstances
 from sesame.engine.instance import Instance, State
 from sesame.engine.leasing import Lease, Leasing
 from sesame.engine.policies import expired, to_free_ahead, to_freeze
-from sesame.engine.pool_parts import Counts, PoolDependencies
+from sesame.engine.pool_parts import Admitted, Counts, PoolDependencies
+from sesame.engine.sharing import SharedInstances
 from sesame.engine.startup import Startup
 from sesame.model.clocks import Timer
 from sesame.model.errors import Exhausted, PlatformError
@@ -33,13 +33,6 @@ LAST_HOOKS_S = 10.0
 log = structlog.get_logger(__name__)
 
 
-class _Admitted(msgspec.Struct, frozen=True):
-    """An instance that may start once the `ending` ones have ended."""
-
-    instance: Instance
-    ending: "list[asyncio.Task[None]]"
-
-
 class Pool:
     """Belongs to one event loop."""
 
@@ -50,6 +43,7 @@ class Pool:
         self._start_slots = StartSlots(given.caps.starts_at_once)
         self._startup = Startup(given.launcher, given.clocks, given.credentials, given.account_id, given.region)
         self._idle = IdleInstances()
+        self._shared = SharedInstances()
         self._tick: Timer | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -166,7 +160,13 @@ class Pool:
     def release(self, instance: Instance) -> None:
         """A call on this instance has ended well. Once none is left, the instance is kept or, if outdated, ended."""
         snapshot = instance.snapshot
+        if instance.spent:
+            self._shared.close(instance)
         if instance.state is State.DEAD or instance.calls:
+            return
+        self._shared.close(instance)
+        if instance.spent:
+            self.end(instance, KillReason.FAILED)
             return
         if self._closed:
             self._retire(instance, KillReason.STOPPING)
@@ -185,7 +185,12 @@ class Pool:
         """The instance serves no call from here on; its capacity is free when the returned task is done."""
         if instance.state is not State.DEAD:
             instance.move(State.DEAD)
+        self._shared.close(instance)
         return self._background(self._end(instance, reason))
+
+    def readied(self, instance: Instance) -> None:
+        """It is initialized, so that it may serve other calls beside the one that started it."""
+        self._shared.open(instance)
 
     def call_ended(self) -> None:
         """For `Leasing` alone: a call has ended while `close` waits for the last one."""
@@ -193,12 +198,21 @@ class Pool:
             self.calls_ended.set_result(None)
 
     def _warm(self, snapshot: Snapshot) -> Lease | None:
+        if snapshot.limits.concurrency > 1 and (shared := self._shared.take(snapshot)) is not None:
+            return Lease(shared, cold=False)
         instance = self._idle.take(snapshot.key)
         if instance is None:
             return None
         instance.move(State.BUSY)
         instance.thaw()
+        self._shared.begin(instance)
         return Lease(instance, cold=False)
+
+    def _warm_after(self, snapshot: Snapshot, asked_at: float) -> Lease | None:
+        warm = self._warm(snapshot)
+        if warm is not None:
+            warm.queue_ms = (self._given.clocks.monotonic() - asked_at) * 1000
+        return warm
 
     async def _warm_or_cold(self, snapshot: Snapshot, provisioned_for: Target | None = None) -> Lease:
         """Always a cold one for whom it is `provisioned_for`."""
@@ -206,31 +220,37 @@ class Pool:
         asked_at = self._given.clocks.monotonic()
         while True:
             self._refuse_when_closed()
+            if provisioned_for is None and await self._shared.soon(snapshot):
+                if (warm := self._warm_after(snapshot, asked_at)) is not None:
+                    return warm
+                self._startup.require_startable(snapshot)
+                continue
             leaving = self._capacity.require(snapshot, provisioned=provisioned_for is not None)
             if leaving is not None:
                 return await self._cold(self._admit(snapshot, leaving, provisioned_for), asked_at)
             await asyncio.wait(self._ending, return_when=asyncio.FIRST_COMPLETED)
-            if provisioned_for is None and (warm := self._warm(snapshot)) is not None:
-                warm.queue_ms = (self._given.clocks.monotonic() - asked_at) * 1000
+            if provisioned_for is None and (warm := self._warm_after(snapshot, asked_at)) is not None:
                 return warm
 
-    async def _cold(self, admitted: "_Admitted", asked_at: float) -> Lease:
+    async def _cold(self, admitted: Admitted, asked_at: float) -> Lease:
         clocks, instance, ending = self._given.clocks, admitted.instance, admitted.ending
         snapshot = instance.snapshot
+        self._shared.begin(instance)
         try:
             if ending:
                 # Cancelling this call does not cancel the evicted instances' ends.
                 await asyncio.wait(ending)
             async with self._start_slots.slot(f"{snapshot.service}/{snapshot.function}"):
                 # While this call waited for its slot, another may have ended and left a warm instance.
-                if instance.provisioned_for is None and (warm := self._warm(snapshot)) is not None:
+                if instance.provisioned_for is None and (warm := self._warm_after(snapshot, asked_at)) is not None:
                     instance.move(State.DEAD)
+                    self._shared.close(instance)
                     self._capacity.free(instance)
-                    warm.queue_ms = (clocks.monotonic() - asked_at) * 1000
                     return warm
                 started_at = clocks.monotonic()
                 await self._startup.bring_up(instance, lambda: self._died(instance))
         except BaseException:
+            self._shared.close(instance)
             self._capacity.free(instance)
             raise
         if instance.state is State.DEAD:
@@ -243,13 +263,13 @@ class Pool:
         if self._closed:
             raise PlatformError("the server is stopping")
 
-    def _admit(self, snapshot: Snapshot, leaving: list[Instance], provisioned_for: Target | None) -> "_Admitted":
+    def _admit(self, snapshot: Snapshot, leaving: list[Instance], provisioned_for: Target | None) -> Admitted:
         """A new instance that counts against the caps from here on, in place of those that leave."""
         ending = [self._evict(victim) for victim in leaving]
         instance = Instance(snapshot, f"c-{uuid.uuid4()}", self._given.sink, self._given.clocks)
         instance.provisioned_for = provisioned_for
         self._capacity.take(instance)
-        return _Admitted(instance, ending)
+        return Admitted(instance, ending)
 
     def _evict(self, victim: Instance) -> "asyncio.Task[None]":
         """Frees the victim's capacity for the evicting call, which must await the returned task before it starts."""

@@ -3,12 +3,14 @@
 Used by `engine.pool`, and by those who build one or read its counts.
 """
 
+import asyncio
 from collections.abc import Callable
 
 import msgspec
 
 from sesame.engine.environment import CredentialsOf
 from sesame.engine.hooks import Hooks
+from sesame.engine.instance import Instance
 from sesame.engine.invocation_log import LogSink
 from sesame.engine.policies import Caps
 from sesame.engine.resolver import Snapshots
@@ -44,3 +46,10 @@ class Counts(msgspec.Struct):
     outdated: int = 0
     died_idle: int = 0
     provisioned: int = 0
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """An instance that may start once the `ending` ones have ended."""
+
+    instance: Instance
+    ending: "list[asyncio.Task[None]]"

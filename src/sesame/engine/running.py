@@ -99,6 +99,9 @@ class LocalEngine:
     def calls_ended(self) -> int:
         return self.dispatcher.ended.total()
 
+    def streams(self, target: Target) -> bool:
+        return self._resolver.resolve(target).launch.web_server is not None
+
     def has_capacity_for_async(
         self, target: Target, calling: Mapping[Target, int], starting: Mapping[Target, int]
     ) -> bool:

@@ -15,6 +15,7 @@ from sesame.engine.invocation_log import InvocationLog
 from sesame.model import limits
 from sesame.model.clocks import Clocks
 from sesame.model.invocation import FunctionError
+from sesame.model.stream import Stream
 from sesame.sandbox.deaths import line_of
 from sesame.sandbox.interface import Reply
 
@@ -51,7 +52,7 @@ class Steps:
         self._meta = meta
         self._clocks = clocks
 
-    async def run(self, kind: str, name: str, payload: bytes, timeout_s: float) -> Ended:
+    async def run(self, kind: str, name: str, payload: bytes | Stream, timeout_s: float) -> Ended:
         """`kind` as in `sandbox.interface.Call`, `name` as the log shows it."""
         instance, request_id, log = self.instance, self.request_id, self.log
         log.line(f"FC {name} Start RequestId: {request_id}", more=True)

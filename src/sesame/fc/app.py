@@ -32,9 +32,10 @@ from sesame.fc.v2016 import version as v2016
 from sesame.fc.v2021 import version as v2021
 from sesame.fc.v2023 import version as v2023
 from sesame.fc.web import http_functions
-from sesame.fc.web.http_functions import HttpFunctions, HttpNeeds
+from sesame.fc.web.http_functions import HttpFunctions, HttpNeeds, Way
 from sesame.http.asgi import Adapter, scope_of
 from sesame.http.interface import Answer, Disconnected, Exchange, Reason, Refusal, WebSocket
+from sesame.http.request import Request as HttpRequest
 from sesame.identity.authorization import Requester
 from sesame.model.errors import PlatformError
 
@@ -87,7 +88,24 @@ class FcEndpoint:
         self._routers = Routers(VersionDependencies(parts, instances, links))
 
     async def serve_websocket(self, websocket: WebSocket) -> None:
-        await self._exec.serve(websocket)
+        request = websocket.request
+        request_id = request_id_of(head_of(request).trace_id)
+        try:
+            if request.raw_path.startswith(http_functions.PROXY_PREFIX):
+                way: Way | None = http_functions.proxy_way(request)
+            else:
+                way = None if self._faces.of(request.raw_path) is not None else await self._way(request)
+            if way is None:
+                await self._exec.serve(websocket)
+            else:
+                await self._http.serve_websocket(request_id, way, websocket)
+        except Disconnected:
+            raise
+        except Exception as error:
+            if websocket.accepted:
+                raise
+            errors = self._faces.first.errors
+            websocket.refuse(errors.answer(request_id, errors.of(error, request_id, ("GET", request.path))))
 
     def refuse(self, refusal: Refusal) -> Answer:
         """What never comes to be a request, in the API's form."""
@@ -133,15 +151,8 @@ class FcEndpoint:
     async def _elsewhere(self, request_id: str, exchange: Exchange) -> None:
         """Links to code on every host; all other paths belong to custom domains, and to functions under local URLs."""
         request = exchange.request
-        domain = None
-        if not request.raw_path.startswith(_LINK_PREFIX):
-            domain = http_functions.domain_of(self._domains.find, request)
-        if domain is None:
-            own = request.raw_path.startswith(_OWN_PREFIX)
-            target = None if own else http_functions.local_target(self._http_triggers, request)
-            if target is not None:
-                await self._http.serve(request_id, http_functions.local_way(target, request), exchange)
-                return
+        way = await self._way(request)
+        if way is None:
             asked = unserved.asked_of(request, self._faces.names)
             if asked is not None:
                 self._send(exchange, unserved.refusal(request, self._date(), request_id, asked, self._faces.names))
@@ -153,8 +164,19 @@ class FcEndpoint:
                 requester = self._permissions.require(caller, head, request, request.method)
             await self._route(request_id, exchange, requester, None)
             return
-        way = await http_functions.domain_way(domain, request)
         await self._http.serve(request_id, way, exchange)
+
+    async def _way(self, request: HttpRequest) -> Way | None:
+        """To the HTTP function that a request outside every API version is for; None where it is for none."""
+        if request.raw_path.startswith(_LINK_PREFIX):
+            return None
+        domain = http_functions.domain_of(self._domains.find, request)
+        if domain is not None:
+            return await http_functions.domain_way(domain, request)
+        if request.raw_path.startswith(_OWN_PREFIX):
+            return None
+        target = http_functions.local_target(self._http_triggers, request)
+        return None if target is None else http_functions.local_way(target, request)
 
     async def _route(self, request_id: str, exchange: Exchange, requester: Requester | None, face: Face | None) -> None:
         """Through a router, by the path as sent: an escaped slash must not part a name in two.

@@ -47,6 +47,24 @@ def body_if_here(exchange: Exchange) -> bytes | None:
     return body
 
 
+class BodyPieces:
+    """A body that is passed on as it comes, however long."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._digest = _signed_digest(exchange)
+        self._found = sha256()
+
+    async def receive(self) -> bytes:
+        """The next piece, b"" at the end. Raises `SignatureNotMatch` there for a body that is not the signed one."""
+        piece = await self._exchange.receive()
+        if self._digest is not None:
+            self._found.update(piece)
+            if not piece and not hmac.compare_digest(self._found.hexdigest().encode(), self._digest):
+                raise SignatureNotMatch
+        return piece
+
+
 def _signed_digest(exchange: Exchange) -> bytes | None:
     """Of the body, in hex; None where the caller signed none."""
     digest: bytes | None = head_of(exchange.request).memory.get(BODY_SHA256)

@@ -12,7 +12,7 @@ from sesame.fc import async_invoke
 from sesame.fc.async_invoke import AsyncIntake, AsyncRequest
 from sesame.fc.auth.request_head import head_of
 from sesame.fc.body import body_if_here, read_body
-from sesame.fc.headers import DateHeader
+from sesame.fc.headers import REQUEST_ID, DateHeader, Headers
 from sesame.fc.tracing import tracing_of
 from sesame.http.disconnects import while_connected
 from sesame.http.interface import Exchange
@@ -94,6 +94,21 @@ class Invoker:
     def run(self, invocation: Invocation, exchange: Exchange) -> Awaitable[Outcome]:
         """Invokes the function. When the client hangs up, cancels the call and raises `Disconnected`."""
         return while_connected(exchange, self._engine.invoke(invocation))
+
+    def invoke(self, invocation: Invocation) -> Awaitable[Outcome]:
+        """As `Engine.invoke`, for what watches its client itself."""
+        return self._engine.invoke(invocation)
+
+    def streams(self, target: Target) -> bool:
+        return self._engine.streams(target)
+
+    def stream_headers(self, request_id: str) -> Headers:
+        """Of a response that begins before the function has ended."""
+        return [(REQUEST_ID, request_id.encode()), self._date()]
+
+    def stream_lines(self, request_id: str) -> bytes:
+        """The same as ready lines."""
+        return b"".join([b"%b: %b\r\n" % header for header in self.stream_headers(request_id)])
 
     def lines(self, request_id: str, target: Target, outcome: Outcome, exchange: Exchange) -> bytes:
         """The header lines of each answer to an invocation; a failure also has its Content-Type."""

@@ -9,6 +9,22 @@ from typing import Protocol
 Headers = Sequence[tuple[bytes, bytes]]
 
 
+class Messages(Protocol):
+    """The caller's side of a websocket: messages both ways, text or binary."""
+
+    def accept(self, headers: Headers) -> None:
+        """Begins the exchange of messages, with these headers of the function's response to the handshake."""
+
+    async def receive(self) -> str | bytes | None:
+        """The next message of the caller; None when there are no more."""
+
+    async def send(self, message: str | bytes) -> None:
+        """Returns when there is room for the next."""
+
+    async def close(self, code: int, reason: str) -> None:
+        """The function sends no more."""
+
+
 class Stream(Protocol):
     """The caller's side of one request. Never asks for more than there is room for: both directions wait."""
 
@@ -39,5 +55,6 @@ class Stream(Protocol):
     async def send(self, piece: bytes, *, last: bool) -> None:
         """A piece of the response's body; returns when there is room for the next."""
 
-    def upgrade(self, headers: Headers) -> None:
-        """Begins a response that is no body but messages both ways; for a request that asked for a websocket."""
+    @property
+    def messages(self) -> "Messages | None":
+        """There for a request that asks for a websocket, which is answered by `Messages.accept`, or by `begin`."""

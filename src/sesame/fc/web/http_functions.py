@@ -4,10 +4,8 @@ Called by `fc.app` with requests whose caller is not known yet: the function's t
 of a function can break the connection that it is sent on.
 """
 
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
@@ -20,14 +18,15 @@ from sesame.fc.auth.permissions import Permissions
 from sesame.fc.auth.request_head import head_of
 from sesame.fc.auth.verifier import Verifier
 from sesame.fc.body import body_if_here
-from sesame.fc.headers import CONTENT_LENGTH, Headers
 from sesame.fc.invoke import Invoker
 from sesame.fc.refusals import AccessDenied, ApiError, InvalidArgument, PathNotSupported
 from sesame.fc.tracing import tracing_of
 from sesame.fc.web import domain_paths, http_events
 from sesame.fc.web.certificates import served_over
 from sesame.fc.web.local_hosts import local_labels
-from sesame.http.interface import Exchange
+from sesame.fc.web.response_heads import HEADERS_BYTES_MAX, ResponseRules, response_head
+from sesame.fc.web.streaming import Handshake, WebRequest, WebStream
+from sesame.http.interface import Disconnected, Exchange, WebSocket
 from sesame.http.request import Request
 from sesame.model import limits
 from sesame.model.domain import CustomDomain
@@ -38,30 +37,23 @@ from sesame.model.trigger_configs import HttpConfig
 
 PROXY_PREFIX = b"/2016-08-15/proxy/"
 URL_BYTES_MAX = 4096
-HEADERS_BYTES_MAX = 8192
-ATTACHMENT = (b"Content-Disposition", b"attachment")
 
 _ANONYMOUS, _FUNCTION = "anonymous", "function"
 _BASE_PATH = "x-fc-base-path"
 _FORWARDED_PROTO = "x-forwarded-proto"
-# About the connection, or ours to say (reference/runtime.md §9): functions neither see nor set these. Nor do they see
+# About the connection, or ours to say (reference/runtime.md §9): functions do not see these. Nor do they see
 # names with an underscore: WSGI cannot tell `X_Fc_Request_Id` from `X-Fc-Request-Id`, which is ours to say.
 _NOT_PASSED_ON = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
-_NOT_PASSED_BACK = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"})
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
-_NO_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_NOT_MODIFIED = 304
-# Such an answer has no Content-Length, not even to HEAD (RFC 9110, 8.6).
-_NO_CONTENT = 204
 # What FC 3.0 answers in the place of what went wrong in a function.
 _HIDDEN = b"Internal Server Error"
 
 
 class Way(msgspec.Struct, frozen=True):
-    """Which function a request is for, and what the function sees of its URL. `path` is decoded, `query` is not."""
+    """Which function a request is for, and what the function sees of its URL. `path` is decoded, the others are not."""
 
     target: Target
     path: str
+    raw_path: bytes
     query: bytes
     base_path: str
     attachment: bool
@@ -104,6 +96,13 @@ class HttpFunctions:
             raise not_allowed(request.method, trigger.methods)
         chain = self._admit(trigger, way.target, request)
         head = head_of(request)
+        asynchronous = bool(head.invocation_type) and async_invoke.is_async(head)
+        if not asynchronous and not entry.takes_events and self._invoker.streams(way.target):
+            async_invoke.refuse_options(head)
+            stream = WebStream(exchange, _web_request(way, request), self._invoker.stream_lines(request_id))
+            call = Invocation(request_id, way.target, b"", tracing=tracing_of(head), chain=chain, stream=stream)
+            await self._pass_through(call, stream, exchange)
+            return
         if entry.takes_events:
             await self._serve_event(
                 request_id, way, exchange, self._event_maker(request_id, way, entry, request), chain
@@ -121,10 +120,38 @@ class HttpFunctions:
         params, tracing = _params(way, request), tracing_of(head)
         invocation = Invocation(request_id, way.target, body, tracing=tracing, http_params=params, chain=chain)
         outcome = await self._invoker.run(invocation, exchange)
-        params = outcome.http_params or {"status": 200, "headers": []}
-        status, headers = (502, []) if outcome.error is not None else _response(params, way, request.method)
+        rules = ResponseRules(request.method, way.attachment)
+        status, headers = (502, []) if outcome.error is not None else response_head(outcome.http_params, rules)
         lines = self._invoker.lines(request_id, way.target, outcome, exchange)
         exchange.send_whole(status, headers, lines, outcome.payload)
+
+    async def serve_websocket(self, request_id: str, way: Way, websocket: WebSocket) -> None:
+        """Passes a websocket through to a function that is a web server. Raises as `serve` until it is accepted."""
+        request = websocket.request
+        trigger = self._triggers.of(way.target).config
+        if request.method not in trigger.methods:
+            raise not_allowed(request.method, trigger.methods)
+        chain = self._admit(trigger, way.target, request)
+        if not self._invoker.streams(way.target):
+            raise ApiError(403, "AccessDenied", "websockets pass through to functions of custom runtimes only")
+        stream = Handshake(websocket, _web_request(way, request), self._invoker.stream_headers(request_id))
+        tracing = tracing_of(head_of(request))
+        call = Invocation(request_id, way.target, b"", tracing=tracing, chain=chain, stream=stream)
+        outcome = await self._invoker.invoke(call)
+        if outcome.error is not None:
+            await stream.fail(outcome)
+
+    async def _pass_through(self, call: Invocation, stream: WebStream, exchange: Exchange) -> None:
+        outcome = await self._invoker.run(call, exchange)
+        if stream.complete:
+            return
+        if exchange.begun:
+            # All that is left is to break the response off, so that the client sees that it is not whole.
+            raise Disconnected
+        if stream.refusal is not None:
+            raise stream.refusal
+        lines = self._invoker.lines(call.request_id, call.target, outcome, exchange)
+        exchange.send_whole(502, [], lines, outcome.payload)
 
     async def _serve_event(
         self, request_id: str, way: Way, exchange: Exchange, event_of: EventOf, chain: Chain
@@ -147,7 +174,8 @@ class HttpFunctions:
             exchange.send_whole(502, [], lines, _HIDDEN)
             return
         found = await http_events.response(outcome.payload)
-        status, headers = _response({"status": found.status, "headers": found.headers}, way, request.method)
+        said = {"status": found.status, "headers": found.headers}
+        status, headers = response_head(said, ResponseRules(request.method, way.attachment))
         exchange.send_whole(status, headers, lines, found.body)
 
     def _event_maker(self, request_id: str, way: Way, entry: HttpEntry, request: Request) -> EventOf:
@@ -155,7 +183,7 @@ class HttpFunctions:
         seen = http_events.Seen(
             method=request.method,
             path=way.path,
-            raw_path=_raw_path(way, request),
+            raw_path=way.raw_path.decode("latin-1"),
             query=way.query.decode("latin-1"),
             headers=tuple((name, value) for name, value in _passed_on(request)),
             protocol=f"HTTP/{request.http_version}",
@@ -194,6 +222,7 @@ def proxy_way(request: Request) -> Way:
     service, qualifier = targets.qualified(targets.segment(parts[3]))
     return Way(
         target=Target(service, qualifier, targets.segment(parts[4])),
+        raw_path=b"/" + (parts[5] if len(parts) > 5 else b""),
         path="/" + (unquote_to_bytes(parts[5]).decode("utf-8", "surrogateescape") if len(parts) > 5 else ""),
         query=request.query,
         base_path=b"/".join(parts[:5]).decode("latin-1"),
@@ -233,7 +262,9 @@ def local_way(target: Target, request: Request) -> Way:
     """A function under its local URL: at the root of its own host, as on a custom domain."""
     _check_size(request)
     path = unquote_to_bytes(request.raw_path).decode("utf-8", "surrogateescape")
-    return Way(target=target, path=path, query=request.query, base_path="/", attachment=False)
+    return Way(
+        target=target, path=path, raw_path=request.raw_path, query=request.query, base_path="/", attachment=False
+    )
 
 
 async def domain_way(domain: CustomDomain, request: Request) -> Way:
@@ -264,6 +295,7 @@ async def domain_way(domain: CustomDomain, request: Request) -> Way:
     return Way(
         target=Target(route.service_name, route.qualifier or limits.LATEST, route.function_name),
         path=shown,
+        raw_path=request.raw_path if shown == path else quote(shown.encode("utf-8", "surrogateescape")).encode(),
         query=b"&".join(part for part in (query.encode("utf-8", "surrogateescape"), sent) if part) if mark else sent,
         base_path="/",
         attachment=False,
@@ -282,6 +314,19 @@ def _check_size(request: Request) -> None:
     size = sum(len(name) + len(value) for name, value in request.headers)
     if size > HEADERS_BYTES_MAX:
         raise InvalidArgument(f"the headers have {size} bytes, more than the {HEADERS_BYTES_MAX} that are allowed")
+
+
+def _web_request(way: Way, request: Request) -> WebRequest:
+    """What a web server of a function sees: the request as it is, but for what is the connection's or ours to say."""
+    headers = [
+        header for header in request.headers if header[0] not in _NOT_PASSED_ON and not header[0].startswith(b"x-fc-")
+    ]
+    headers.append((_BASE_PATH.encode(), way.base_path.encode("latin-1")))
+    if request.scheme == "https":
+        forwarded = _FORWARDED_PROTO.encode()
+        headers = [*(header for header in headers if header[0] != forwarded), (forwarded, b"https")]
+    target = way.raw_path + (b"?" + way.query if way.query else b"")
+    return WebRequest(request.method, target, headers, way.attachment)
 
 
 def _params(way: Way, request: Request) -> dict[str, object]:
@@ -312,13 +357,6 @@ def _passed_on(request: Request) -> list[list[str]]:
     ]
 
 
-def _raw_path(way: Way, request: Request) -> str:
-    """As it was sent, unless a rule has rewritten it."""
-    sent = request.raw_path.decode("latin-1")
-    whole = way.path.encode("utf-8", "surrogateescape")
-    return sent if unquote_to_bytes(request.raw_path) == whole else quote(whole)
-
-
 def _path(path: str) -> dict[str, object]:
     """The path as text and, where its bytes are not UTF-8, as they are: JSON has no lone surrogates."""
     try:
@@ -327,49 +365,3 @@ def _path(path: str) -> dict[str, object]:
         raw = path.encode("utf-8", "surrogateescape")
         return {"path": raw.decode("utf-8", "replace"), "raw_path": raw.decode("latin-1")}
     return {"path": path}
-
-
-def _response(params: dict[str, Any], way: Way, method: str) -> tuple[int, Headers]:
-    """The function's status and headers, without those that are ours to set.
-
-    An answer without a body may say the length that the body of a GET would have (RFC 9110 §8.6).
-    """
-    status, headers = params.get("status"), params.get("headers")
-    if not isinstance(status, int) or not 200 <= status <= 599:
-        raise _bad(f"the status {repr(status)[:64]} is not one of 200 to 599")
-    if not isinstance(headers, list):
-        raise _bad("its headers are no list")
-    found: Headers = [ATTACHMENT] if way.attachment else []
-    length: Headers = []
-    tells_length = status == _NOT_MODIFIED or (method == "HEAD" and status != _NO_CONTENT)
-    for header in headers:
-        if not (isinstance(header, list) and len(header) == 2 and all(isinstance(text, str) for text in header)):
-            raise _bad("a header is no pair of name and value")
-        name, value = header
-        low = name.lower()
-        if low == "content-length" and tells_length:
-            if value.isascii() and value.isdigit():
-                length = [(CONTENT_LENGTH, value.encode())]
-            continue
-        if low in _NOT_PASSED_BACK or low.startswith("x-fc-") or (way.attachment and low == "content-disposition"):
-            continue
-        if not _NAME.match(name) or _NO_VALUE.search(value):
-            raise _bad(f"the header {name[:64]!r} has characters that no header may have")
-        found.append((name.encode("ascii"), _wire(value)))
-    size = sum(len(name) + len(value) for name, value in found)
-    if size > HEADERS_BYTES_MAX:
-        raise _bad(f"its headers have {size} bytes, more than the {HEADERS_BYTES_MAX} that are allowed")
-    return status, [*found, *length]
-
-
-def _wire(value: str) -> bytes:
-    """WSGI passes bytes as Latin-1 text; text outside Latin-1 is sent in UTF-8."""
-    value = value.strip(" \t")
-    try:
-        return value.encode("latin-1")
-    except UnicodeEncodeError:
-        return value.encode("utf-8", "replace")
-
-
-def _bad(what: str) -> ApiError:
-    return ApiError(502, "BadResponse", f"the function's response cannot be sent: {what}")

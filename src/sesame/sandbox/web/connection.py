@@ -100,10 +100,11 @@ class Connection(asyncio.Protocol):
                 return b""
             if self._failure is not None:
                 raise self._failure
-            self._resume()
             await self._wait()
         piece = self._pieces.popleft() if len(self._pieces) == 1 else self._all()
         self._buffered = 0
+        # At the end of a body too: the next response comes on the same connection, and so does its end.
+        self._resume()
         return piece
 
     @property

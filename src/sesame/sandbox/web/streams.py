@@ -8,29 +8,32 @@ import contextlib
 
 from sesame.model.stream import Stream
 from sesame.sandbox.interface import Call, Reply
-from sesame.sandbox.web.connection import BadResponse, Connection, Head
+from sesame.sandbox.web.answers import answer
+from sesame.sandbox.web.connection import BadResponse, Connection
 from sesame.sandbox.web.heads import Heads, WebRequest
-from sesame.sandbox.web.statuses import says_failed
+from sesame.sandbox.web.messages import pass_messages
 
 
 async def pass_through(connection: Connection, heads: Heads, call: Call) -> Reply:
-    """Returns when all of the response was passed on. Whatever its status, it is a failure only if it says so.
+    """Returns when all of the response was passed on.
 
     Raises `BadResponse` for what the server does not answer, and what the stream raises when its client has gone.
     """
     stream = call.stream
     assert stream is not None
+    if stream.messages is not None:
+        return await pass_messages(connection, heads, call, stream.messages)
     method = stream.method.encode("latin-1")
     here = stream.whole_body()
     length = len(here) if here is not None else stream.length
     head = heads.of_request(WebRequest(method, stream.target, stream.headers, length), call.request_id, call.meta)
     if here is not None:
         connection.begin(method, head + here)
-        return await _answer(connection, stream)
+        return await answer(connection, stream)
     connection.begin(method, head)
     sending = asyncio.get_running_loop().create_task(_send(connection, stream, chunked=length is None))
     try:
-        return await _answer(connection, stream)
+        return await answer(connection, stream)
     finally:
         if sending.done():
             # Its failure shows in the response, or in the client's having gone.
@@ -41,20 +44,6 @@ async def pass_through(connection: Connection, heads: Heads, call: Call) -> Repl
             with contextlib.suppress(asyncio.CancelledError, BadResponse, ConnectionError):
                 await sending
             connection.close()
-
-
-async def _answer(connection: Connection, stream: Stream) -> Reply:
-    response: Head = await connection.head()
-    try:
-        stream.begin(response.status, response.headers)
-    except ValueError as error:
-        raise BadResponse(str(error)) from error
-    ended = False
-    while not ended:
-        piece = await connection.read()
-        ended = connection.body_ended
-        await stream.send(piece, last=ended)
-    return Reply(not says_failed(response), b"")
 
 
 async def _send(connection: Connection, stream: Stream, *, chunked: bool) -> None:

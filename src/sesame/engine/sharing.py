@@ -1,0 +1,93 @@
+"""Instances that serve several calls at a time: which one has room for one more, and which will have soon.
+
+Used by `engine.pool` for functions whose instances may. Starts and ends nothing itself.
+"""
+
+import asyncio
+
+from sesame.engine.instance import Instance, State
+from sesame.model.snapshot import Snapshot
+
+
+class _Readying:
+    """An instance that is being started and initialized by a call, while other calls wait for room in it."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self.waiting = 0
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class SharedInstances:
+    """By snapshot key. An instance is in at most one of the two lists, and in none while it is IDLE or DEAD.
+
+    Instances that serve one call at a time are in none, ever.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[str, list[Instance]] = {}
+        self._readying: dict[str, list[_Readying]] = {}
+
+    def take(self, snapshot: Snapshot) -> Instance | None:
+        """One that is BUSY and has room for a call, which the caller counts in at once.
+
+        POLICY: the fullest, so that instances that are not needed become idle.
+        """
+        room = [each for each in self._open.get(snapshot.key, ()) if each.calls < snapshot.limits.concurrency]
+        return max(room, key=lambda each: each.calls, default=None)
+
+    def open(self, instance: Instance) -> None:
+        """From here on it takes calls beside those that it serves. Whoever waited for it goes on; idempotent."""
+        if not instance.shared or instance.state is not State.BUSY:
+            return
+        self._end_readying(instance)
+        opened = self._open.setdefault(instance.snapshot.key, [])
+        if instance not in opened:
+            opened.append(instance)
+
+    def close(self, instance: Instance) -> None:
+        """It takes no more calls, or never will take any. Whoever waited for it goes on; idempotent."""
+        self._end_readying(instance)
+        key = instance.snapshot.key
+        opened = self._open.get(key)
+        if opened is not None and instance in opened:
+            opened.remove(instance)
+            if not opened:
+                del self._open[key]
+
+    def begin(self, instance: Instance) -> None:
+        """A call takes it. Unless it is initialized already, others wait for that, which `open` or `close` ends."""
+        if not instance.shared:
+            return
+        if instance.initialized and instance.state is State.BUSY:
+            self.open(instance)
+            return
+        self._readying.setdefault(instance.snapshot.key, []).append(_Readying(instance))
+
+    async def soon(self, snapshot: Snapshot) -> bool:
+        """Waits for one that is being readied and has room beside those who wait; False where there is none.
+
+        POLICY: a burst of calls starts no more instances than it fills.
+        """
+        room = snapshot.limits.concurrency - 1
+        if not room:
+            return False
+        readying = next((each for each in self._readying.get(snapshot.key, ()) if each.waiting < room), None)
+        if readying is None:
+            return False
+        readying.waiting += 1
+        try:
+            await asyncio.shield(readying.over)
+        finally:
+            readying.waiting -= 1
+        return True
+
+    def _end_readying(self, instance: Instance) -> None:
+        key = instance.snapshot.key
+        for readying in self._readying.get(key, ()):
+            if readying.instance is instance:
+                self._readying[key].remove(readying)
+                if not self._readying[key]:
+                    del self._readying[key]
+                readying.over.set_result(None)
+                return

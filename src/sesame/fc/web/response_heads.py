@@ -1,0 +1,79 @@
+"""The head of a function's response to a request of the web: what of it is sent, and what is ours to say.
+
+Used by `web.http_functions` for whole responses and by `web.streaming` for those that pass through.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from sesame.fc.headers import CONTENT_LENGTH, Headers
+from sesame.fc.refusals import ApiError
+
+HEADERS_BYTES_MAX = 8192
+ATTACHMENT = (b"Content-Disposition", b"attachment")
+# About the connection, or ours to say (reference/runtime.md §9): functions do not set these.
+_NOT_PASSED_BACK = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"})
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
+_NO_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NOT_MODIFIED = 304
+# Such an answer has no Content-Length, not even to HEAD (RFC 9110, 8.6).
+_NO_CONTENT = 204
+
+
+class ResponseRules(msgspec.Struct, frozen=True):
+    """`attachment`: browsers save the response instead of showing it. `streamed`: it may say the length of its body."""
+
+    method: str
+    attachment: bool
+    streamed: bool = False
+
+
+def response_head(said: Mapping[str, Any] | None, rules: ResponseRules) -> tuple[int, Headers]:
+    """The function's status and headers, without those that are ours to set.
+
+    `said` is what it set, None for nothing. An answer without a body may say the length that the body of a GET would
+    have (RFC 9110 §8.6). Raises an error of status 502 for a response that cannot be sent.
+    """
+    params: Mapping[str, Any] = said or {"status": 200, "headers": []}
+    status, headers = params.get("status"), params.get("headers")
+    if not isinstance(status, int) or not 200 <= status <= 599:
+        raise _bad(f"the status {repr(status)[:64]} is not one of 200 to 599")
+    if not isinstance(headers, list):
+        raise _bad("its headers are no list")
+    found: Headers = [ATTACHMENT] if rules.attachment else []
+    length: Headers = []
+    tells_length = status == _NOT_MODIFIED or ((rules.streamed or rules.method == "HEAD") and status != _NO_CONTENT)
+    for header in headers:
+        if not (isinstance(header, list) and len(header) == 2 and all(isinstance(text, str) for text in header)):
+            raise _bad("a header is no pair of name and value")
+        name, value = header
+        low = name.lower()
+        if low == "content-length" and tells_length:
+            if value.isascii() and value.isdigit():
+                length = [(CONTENT_LENGTH, value.encode())]
+            continue
+        if low in _NOT_PASSED_BACK or low.startswith("x-fc-") or (rules.attachment and low == "content-disposition"):
+            continue
+        if not _NAME.match(name) or _NO_VALUE.search(value):
+            raise _bad(f"the header {name[:64]!r} has characters that no header may have")
+        found.append((name.encode("ascii"), _wire(value)))
+    size = sum(len(name) + len(value) for name, value in found)
+    if size > HEADERS_BYTES_MAX:
+        raise _bad(f"its headers have {size} bytes, more than the {HEADERS_BYTES_MAX} that are allowed")
+    return status, [*found, *length]
+
+
+def _wire(value: str) -> bytes:
+    """WSGI passes bytes as Latin-1 text; text outside Latin-1 is sent in UTF-8."""
+    value = value.strip(" \t")
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "replace")
+
+
+def _bad(what: str) -> ApiError:
+    return ApiError(502, "BadResponse", f"the function's response cannot be sent: {what}")

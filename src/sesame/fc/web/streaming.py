@@ -1,0 +1,182 @@
+"""The caller's side of a request that passes through to a function's web server, and of a websocket.
+
+Made by `web.http_functions`; `sandbox.web` uses them as `model.stream.Stream` and `Messages`.
+"""
+
+import asyncio
+import contextlib
+from typing import NoReturn
+
+import msgspec
+
+from sesame.fc.body import BodyPieces, body_if_here
+from sesame.fc.headers import CONTENT_TYPE, Headers
+from sesame.fc.refusals import ApiError
+from sesame.fc.web.response_heads import ResponseRules, response_head
+from sesame.http.interface import Answer, Disconnected, Exchange, WebSocket
+from sesame.model.invocation import Outcome
+from sesame.model.stream import Headers as AnyHeaders
+
+INTERNAL_ERROR = 1011
+_REFUSED_BYTES_MAX = 64 * 1024
+
+
+class WebRequest(msgspec.Struct, frozen=True):
+    """As the function is to see it. With `attachment`, browsers are told to save the response."""
+
+    method: str
+    target: bytes
+    headers: Headers
+    attachment: bool
+
+
+class WebStream:
+    """A `model.stream.Stream`. `refusal` is why request or response could not be passed on, if they could not."""
+
+    messages = None
+
+    def __init__(self, exchange: Exchange, request: WebRequest, lines: bytes) -> None:
+        """`lines` are ready header lines of the response."""
+        self._exchange = exchange
+        self._request = request
+        self._lines = lines
+        self._pieces = BodyPieces(exchange)
+        self.refusal: ApiError | None = None
+        self.complete = False
+
+    @property
+    def method(self) -> str:
+        return self._request.method
+
+    @property
+    def target(self) -> bytes:
+        return self._request.target
+
+    @property
+    def headers(self) -> Headers:
+        return self._request.headers
+
+    @property
+    def length(self) -> int | None:
+        length = 0
+        for name, value in self._exchange.request.headers:
+            if name == b"transfer-encoding":
+                return None
+            if name == b"content-length":
+                length = int(value)
+        return length
+
+    def whole_body(self) -> bytes | None:
+        return body_if_here(self._exchange)
+
+    async def receive(self) -> bytes:
+        try:
+            return await self._pieces.receive()
+        except Disconnected:
+            await self._canceled()
+        except ApiError as error:
+            # The body is not the one that was signed.
+            self.refusal = error
+            raise
+
+    def begin(self, status: int, headers: AnyHeaders) -> None:
+        said = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers]
+        rules = ResponseRules(self.method, self._request.attachment, streamed=True)
+        try:
+            status, sent = response_head({"status": status, "headers": said}, rules)
+        except ApiError as error:
+            self.refusal = error
+            raise ValueError(str(error)) from error
+        self._exchange.begin(status, sent, self._lines)
+
+    async def send(self, piece: bytes, *, last: bool) -> None:
+        try:
+            await self._exchange.send(piece, last=last)
+        except Disconnected:
+            await self._canceled()
+        self.complete = last
+
+    async def _canceled(self) -> NoReturn:
+        """The client has gone, so that this call is being cancelled (`http.disconnects`): waits for that."""
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+
+class WebMessages:
+    """A `model.stream.Messages`."""
+
+    def __init__(self, websocket: WebSocket, ours: Headers) -> None:
+        self._websocket = websocket
+        self._ours = ours
+
+    def accept(self, headers: AnyHeaders) -> None:
+        self._websocket.accept([*headers, *self._ours])
+
+    async def receive(self) -> str | bytes | None:
+        try:
+            return await self._websocket.receive()
+        except Disconnected:
+            return None
+
+    async def send(self, message: str | bytes) -> None:
+        # What the caller no longer takes is dropped: `receive` tells that it has gone.
+        with contextlib.suppress(Disconnected):
+            await self._websocket.send(message)
+
+    async def close(self, code: int, reason: str) -> None:
+        with contextlib.suppress(Disconnected):
+            await self._websocket.close(code, reason)
+
+
+class Handshake:
+    """A `model.stream.Stream` of a request for a websocket. A server that refuses it answers as any request."""
+
+    method = "GET"
+    length = 0
+
+    def __init__(self, websocket: WebSocket, request: WebRequest, ours: Headers) -> None:
+        """`ours` are headers of the response to the handshake."""
+        self._websocket = websocket
+        self._request = request
+        self._ours = ours
+        self._status = 0
+        self._headers: Headers = []
+        self._body = bytearray()
+        self.messages = WebMessages(websocket, ours)
+
+    @property
+    def target(self) -> bytes:
+        return self._request.target
+
+    @property
+    def headers(self) -> Headers:
+        return self._request.headers
+
+    def whole_body(self) -> bytes:
+        return b""
+
+    async def receive(self) -> bytes:
+        return b""
+
+    def begin(self, status: int, headers: AnyHeaders) -> None:
+        said = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers]
+        try:
+            self._status, self._headers = response_head(
+                {"status": status, "headers": said}, ResponseRules("GET", attachment=False)
+            )
+        except ApiError as error:
+            raise ValueError(str(error)) from error
+
+    async def send(self, piece: bytes, *, last: bool) -> None:
+        self._body += piece
+        del self._body[_REFUSED_BYTES_MAX:]
+        if last:
+            self._websocket.refuse(Answer(self._status, [*self._headers, *self._ours], bytes(self._body)))
+
+    async def fail(self, outcome: Outcome) -> None:
+        """The function did not bring the call to its end."""
+        if self._websocket.accepted:
+            await self.messages.close(INTERNAL_ERROR, "the function failed")
+        elif not self._status:
+            headers = [*self._ours, (CONTENT_TYPE, b"application/json")]
+            self._websocket.refuse(Answer(502, headers, outcome.payload))

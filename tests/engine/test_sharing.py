@@ -1,0 +1,134 @@
+"""Several calls at a time in one instance: room, bursts, deadlines, cancellations and ends, on fakes."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.engine.conftest import Engine, build, settle
+from tests.support.fakes import FakeSandbox
+
+from sesame.engine.instance import State
+from sesame.engine.policies import Caps
+from sesame.model.errors import Exhausted
+from sesame.model.invocation import Outcome
+from sesame.sandbox.interface import Call, Reply, SandboxDied
+
+ROOM = 3
+
+
+def shared(**changes: Any) -> Engine:
+    engine = build(Caps(instances_per_function=2, memory_mb=10_000, starts_at_once=2, keep_alive_s=300))
+    engine.deploy(runtime="custom", instance_concurrency=ROOM, **changes)
+    engine.driver.behaviour = answers
+    return engine
+
+
+def answers(sandbox: FakeSandbox, call: Call) -> Reply | None:
+    """An event "hang" is not answered before the test says so."""
+    return None if call.payload.startswith(b"hang") else Reply(True, b"done")
+
+
+async def hang(engine: Engine, count: int) -> list["asyncio.Task[Outcome]"]:
+    calls = [asyncio.create_task(engine.call(event=b"hang %d" % number)) for number in range(count)]
+    await settle()
+    return calls
+
+
+async def finish(engine: Engine, calls: list["asyncio.Task[Outcome]"]) -> list[Outcome]:
+    for call in calls:
+        call.cancel()
+    await asyncio.wait(calls)
+    await settle()
+    return [call.result() for call in calls if not call.cancelled()]
+
+
+async def test_an_instance_takes_calls_until_it_is_full() -> None:
+    engine = shared()
+    calls = await hang(engine, ROOM)
+    assert len(engine.driver.made) == 1
+    calls += await hang(engine, 1)
+    assert len(engine.driver.made) == 2
+    assert sorted(instance.calls for instance in engine.pool.instances()) == [1, ROOM]
+    calls += await hang(engine, 1)
+    assert sorted(instance.calls for instance in engine.pool.instances()) == [2, ROOM]
+    calls += await hang(engine, 1)
+    with pytest.raises(Exhausted, match="limit of 2 instances"):
+        await engine.call()
+    await finish(engine, calls)
+    assert [instance.state for instance in engine.pool.instances()] == [State.IDLE] * 2
+
+
+async def test_a_burst_waits_for_the_instance_that_it_fills() -> None:
+    engine = shared(initializer="any.thing")
+    outcomes = await asyncio.gather(*(engine.call() for _ in range(ROOM)))
+    assert len(engine.driver.made) == 1
+    assert [outcome.cold for outcome in outcomes].count(True) == 1
+    kinds = [call.kind for call in engine.driver.made[0].calls]
+    assert sorted(kinds) == ["initialize", *["invoke"] * ROOM]
+    assert kinds[0] == "initialize"
+
+
+async def test_a_burst_survives_a_start_that_fails() -> None:
+    engine = shared(initializer="any.thing")
+
+    def first_fails(sandbox: FakeSandbox, call: Call) -> Reply | SandboxDied:
+        if sandbox is engine.driver.made[0]:
+            return SandboxDied("exit")
+        return Reply(True, b"done")
+
+    engine.driver.behaviour = first_fails
+    outcomes = await asyncio.gather(*(engine.call() for _ in range(ROOM)))
+    assert [outcome.error is None for outcome in outcomes].count(False) == 1
+    assert len(engine.driver.made) == 2
+
+
+async def test_a_call_that_takes_too_long_is_given_up_alone() -> None:
+    engine = shared(timeout=10)
+    (late,) = await hang(engine, 1)
+    engine.clocks.advance(6)
+    (other,) = await hang(engine, 1)
+    engine.clocks.advance(5)
+    outcome = await late
+    assert outcome.error is not None
+    assert outcome.error.reason == "timeout"
+    assert not other.done()
+    assert (await engine.call()).instance_id != outcome.instance_id, "what hangs takes no more calls"
+    assert engine.driver.made[0].alive
+    await finish(engine, [other])
+    assert not engine.driver.made[0].alive, "it ends with the last of its calls"
+
+
+async def test_a_cancelled_call_leaves_the_others_and_the_instance() -> None:
+    engine = shared()
+    first, second = await hang(engine, 2)
+    await finish(engine, [first])
+    assert not second.done()
+    assert engine.driver.made[0].alive
+    assert (await engine.call()).payload == b"done"
+    assert len(engine.driver.made) == 1
+    await finish(engine, [second])
+
+
+async def test_an_end_ends_every_call() -> None:
+    engine = shared()
+    calls = await hang(engine, 1)
+
+    def dies(_sandbox: FakeSandbox, _call: Call) -> SandboxDied:
+        return SandboxDied("exit")
+
+    engine.driver.behaviour = dies
+    assert (await engine.call()).error is not None
+    await settle()
+    assert not engine.driver.alive
+    engine.driver.behaviour = answers
+    assert (await engine.call()).error is None
+    await finish(engine, calls)
+
+
+async def test_changed_functions_get_no_calls_in_old_instances() -> None:
+    engine = shared()
+    calls = await hang(engine, 1)
+    engine.deploy(runtime="custom", instance_concurrency=ROOM, description="new")
+    assert (await engine.call()).cold
+    await finish(engine, calls)
+    assert len(engine.driver.alive) == 1
