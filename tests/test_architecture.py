@@ -21,7 +21,7 @@ LAYERS: dict[str, int] = {
     "engine": 2, "control": 2, "identity": 2, "placement": 2, "destinations": 2,
     "fc": 3, "oss": 3, "sls": 3, "sts": 3, "console": 3, "triggers": 3, "metrics": 3, "traces": 3,
     "app": 4, "_storage": 4, "_identity": 4, "_engine": 4, "_endpoints": 4, "_async": 4, "_metrics": 4, "_traces": 4,
-    "_triggers": 4, "_sandbox": 4, "_logs": 4, "_network": 4, "_provided_layers": 4,
+    "_triggers": 4, "_sandbox": 4, "_logs": 4, "_network": 4, "_cloud": 4, "_provided_layers": 4,
     "settings": 4, "settings_file": 4, "settings_fields": 4, "settings_checks": 4,
     "data_dir": 4, "cli": 4, "dev": 4, "deploy": 4, "build": 4, "testing": 4,
     "scaffold": 4,

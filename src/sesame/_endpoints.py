@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from sesame._cloud import CloudNeeds, CloudTrust, offer_cloud
 from sesame._engine import EngineParts
 from sesame._identity import Identity
 from sesame._network import offer_endpoint, offer_network
@@ -37,6 +38,7 @@ from sesame.http.limits import Limits
 from sesame.http.limits import for_host as limits_for_host
 from sesame.http.server import HttpServer
 from sesame.identity.roles import DEFAULT_ROLE, role_arn
+from sesame.inside import cloud_names
 from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
 from sesame.model.errors import ConfigurationError
@@ -50,8 +52,9 @@ from sesame.sls.app import SlsDependencies, SlsEndpoint
 CODE_UPLOADS_SWEPT_EVERY_S = 600.0
 VIRTUAL_HOSTS = ("oss.localhost",)
 LOG_SERVICE_HOST = "sls.localhost"
-# Servers that share the process's descriptors: Function Compute with and without TLS, object storage, the Log Service.
-ENDPOINTS_MAX = 4
+# Servers that share the process's descriptors: Function Compute with and without TLS, object storage, the Log Service,
+# and the names of the cloud with and without TLS.
+ENDPOINTS_MAX = 6
 DESCRIPTORS_WITHOUT_LIMIT = 1_000_000
 
 
@@ -71,6 +74,7 @@ class EndpointNeeds:
     tracers: Tracers | None
     answers: HostAnswers
     network: str
+    trust: CloudTrust | None
 
 
 async def open_endpoints(
@@ -87,13 +91,17 @@ async def open_endpoints(
     untraced, tracers = _fc(needs, storage, identity, engine, control), needs.tracers
     fc = untraced if tracers is None else tracers.around_endpoint(untraced)
     tls = _own_tls(needs.settings)
-    urls = {"oss": await _listen(needs, _oss(needs, storage, identity), "oss_port", tls)}
-    urls["sls"] = await _listen(needs, _sls(needs, storage, identity), "sls_port", tls)
+    oss, sls = _oss(needs, storage, identity), _sls(needs, storage, identity)
+    urls = {"oss": await _listen(needs, oss, "oss_port", tls), "sls": await _listen(needs, sls, "sls_port", tls)}
     await storage.logstores.expect_queries()
     if needs.settings.https_port is not None:
         urls["fc_https"] = await _listen(needs, fc, "https_port", Certificates(control.domains.find).context())
     urls["fc"] = await _listen(needs, fc, "port", tls)
     offer_network(needs.answers, needs.settings, needs.network)
+    if needs.trust is not None:
+        endpoints = {cloud_names.OSS: oss, cloud_names.SLS: sls, cloud_names.FC: fc}
+        authority, drain_s = needs.trust.authority, needs.settings.drain_s
+        offer_cloud(needs.answers, CloudNeeds(endpoints, authority, _limits, needs.clocks, needs.teardown, drain_s))
     needs.answers.offered()
     return urls
 

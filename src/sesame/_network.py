@@ -7,6 +7,8 @@ import ipaddress
 
 import structlog
 
+from sesame._cloud import is_cloud_name
+from sesame.control.own_hosts import CLOUD_SUFFIX
 from sesame.http.server import HttpServer
 from sesame.inside import names, proxy
 from sesame.inside.forwarding import Forwarding
@@ -39,8 +41,10 @@ def offer_network(answers: HostAnswers, settings: Settings, network: str) -> Non
     for service in allowed:
         if service.is_one_service:
             _forward(answers, service)
-    out = network != "none"
-    server = names.NameServer(lambda _name: False, HOST_ADDRESS, names.host_nameservers if out else None)
+    out, cloud = network != "none", settings.cloud_names == "on"
+    server = names.NameServer(
+        is_cloud_name if cloud else (lambda _name: False), HOST_ADDRESS, names.host_nameservers if out else None
+    )
     answers.offer(Listen("udp", HOST_ADDRESS, names.PORT), server.serve_datagrams)
     answers.offer(Listen("tcp", HOST_ADDRESS, names.PORT), server.serve_streams)
     if out:
@@ -49,6 +53,7 @@ def offer_network(answers: HostAnswers, settings: Settings, network: str) -> Non
             log.error("functions have no way out: an endpoint has the port of their proxy", port=proxy.PORT)
             return
         direct = ["localhost", "127.0.0.1", "::1", HOST_ADDRESS, settings.host]
+        direct += ["." + CLOUD_SUFFIX] if cloud else []
         direct += [service.host for service in allowed if service.is_one_service]
         for name, value in (
             ("http_proxy", f"http://{HOST_ADDRESS}:{proxy.PORT}"),

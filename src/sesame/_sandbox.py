@@ -19,17 +19,23 @@ def all_of(runtimes: Collection[str]) -> tuple[str, ...]:
     return tuple(runtimes)
 
 
+def nothing() -> None:
+    """In place of certificates."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SandboxNeeds:
     """`driver`, `cpu` and `network` are settings. `state` is the directory of drivers.
 
     `look_up` finds the interpreters, on a thread. Of the runtimes that it found, `ahead` chooses those that are made
-    ready before their first use.
+    ready before their first use. `trust` gives, on another thread, the file of certificates that functions with
+    networks of their own trust.
     """
 
     driver: str
     cpu: str
     network: str = "host"
+    trust: Callable[[], Path | None] = nothing
     state: Path
     look_up: Callable[[], Runtimes]
     ahead: Callable[[Collection[str]], tuple[str, ...]] = all_of
@@ -73,7 +79,9 @@ class SandboxOpening:
 
 
 async def _open(needs: SandboxNeeds, answers: HostAnswers) -> OpenSandbox:
-    runtimes, isolation = await asyncio.gather(asyncio.to_thread(needs.look_up), find_out(needs.driver))
+    runtimes, isolation, trusted = await asyncio.gather(
+        asyncio.to_thread(needs.look_up), find_out(needs.driver), asyncio.to_thread(needs.trust)
+    )
     wanted = Wanted(
         name=needs.driver,
         cpu=needs.cpu,
@@ -81,6 +89,7 @@ async def _open(needs: SandboxNeeds, answers: HostAnswers) -> OpenSandbox:
         runtimes=needs.ahead(runtimes.found),
         network=needs.network,
         answers=answers,
+        trusted=trusted,
     )
     choice = await choose(wanted, runtimes.launch, isolation)
     await choice.driver.open()

@@ -11,13 +11,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from sesame._async import AsyncNeeds, open_async
+from sesame._cloud import CloudTrust
 from sesame._endpoints import EndpointNeeds, exposure, open_endpoints
 from sesame._engine import EngineNeeds, EngineParts, open_engine, start_provisioned
 from sesame._identity import Identity, open_identity
 from sesame._logs import open_function_metrics, open_log_targets
 from sesame._metrics import Counting, MetricsNeeds, open_metrics
 from sesame._provided_layers import provide_layers
-from sesame._sandbox import OpenSandbox, SandboxNeeds, SandboxOpening
+from sesame._sandbox import OpenSandbox, SandboxNeeds, SandboxOpening, nothing
 from sesame._storage import Storage, StorageNeeds, open_storage
 from sesame._traces import open_traces
 from sesame._triggers import TriggerNeeds, open_triggers
@@ -83,6 +84,10 @@ class Sesame:
         self._counting = Counting(settings)
         self._teardown = AsyncExitStack()
         self.data_dir = DataDir(settings.data_dir, settings.database)
+        # Where the sandbox was begun before, its functions have the host's network.
+        self._trust: CloudTrust | None = None
+        if settings.cloud_names == "on" and self._substitutes.sandbox is None:
+            self._trust = CloudTrust(self.data_dir.authority)
 
     async def start(self) -> None:
         """On return every endpoint answers and `endpoints.json` names them.
@@ -185,7 +190,15 @@ class Sesame:
         await open_triggers(TriggerNeeds(settings, clocks, teardown), storage, identity)
         callers_wall = given.callers_wall or clocks.wall
         endpoint_needs = EndpointNeeds(
-            settings, clocks, teardown, callers_wall, targets.problem, tracers, opening.answers, sandbox.driver.network
+            settings,
+            clocks,
+            teardown,
+            callers_wall,
+            targets.problem,
+            tracers,
+            opening.answers,
+            sandbox.driver.network,
+            self._trust,
         )
         urls = await open_endpoints(endpoint_needs, storage, identity, engine)
         metrics_needs = MetricsNeeds(settings, clocks, teardown, self._counting)
@@ -202,6 +215,7 @@ class Sesame:
                 driver=settings.sandbox,
                 cpu=settings.cpu,
                 network=settings.network,
+                trust=nothing if self._trust is None else self._trust.open,
                 state=self.data_dir.sandboxes,
                 look_up=lambda: Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir()),
             )

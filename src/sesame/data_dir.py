@@ -56,6 +56,7 @@ class DataDir:
         self.segments = self.path / "logstores"
         self.packages = self.path / "packages"
         self.objects = self.path / "objects"
+        self.authority = self.path / "authority"
         self.sandboxes = self.path / "sandboxes"
         self.nas = self.path / "nas"
         self.quarantine = self.path / "quarantine"

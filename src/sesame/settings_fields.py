@@ -13,6 +13,7 @@ from sesame.sandbox.runtimes import places
 CHOICES: dict[str, tuple[str, ...]] = {
     "sandbox": ("auto", "jail", "plain"),
     "cpu": ("shares", "cloud"),
+    "cloud_names": ("on", "off"),
     "network": ("auto", "host", "egress", "none"),
     "calls": ("all", "failed", "none"),
     "record": ("none", "failed", "all"),
@@ -117,6 +118,13 @@ class Settings(msgspec.Struct, frozen=True):
             shown_default="nothing",
         ),
     ] = ()
+    cloud_names: Annotated[
+        str,
+        _meta(
+            "Whether the cloud's names (`oss-<region>.aliyuncs.com` and the like) lead to this Sesame in networks of "
+            "functions' own, over HTTP and HTTPS: `on` or `off`."
+        ),
+    ] = "on"
     account_id: Annotated[str | None, _meta("Id of the built-in account.", shown_default="made on first start")] = None
     region: Annotated[str, _meta("Region that functions see in `context.region`.")] = "cn-shanghai"
     access_key_id: Annotated[

@@ -1,5 +1,6 @@
 """A whole Sesame whose functions have networks of their own: what they reach of this machine, and what they do not."""
 
+import functools
 import http.server
 import json
 import threading
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.journeys.conftest import Deploy, Sesame, running
+from tests.journeys.conftest import ACCOUNT_ID, REGION, Deploy, Sesame, running
 from tests.support.interpreters import INTERPRETERS
 from tests.support.jails import jail_only
 
@@ -53,7 +54,7 @@ def deployed(server: Sesame) -> Callable[[str], Callable[..., Any]]:
     client = server.client()
     client.create_service("network")
     deploy = Deploy(client, "network", RUNTIME)
-    return lambda handler: deploy("network", name=handler, handler=f"index.{handler}")
+    return functools.cache(lambda handler: deploy("network", name=handler, handler=f"index.{handler}"))
 
 
 def oss_of(server: Sesame) -> str:
@@ -80,6 +81,25 @@ def test_what_functions_reach(server: Sesame, services: tuple[int, int], deploye
     for host in ("127.0.0.2", "0.0.0.0", "169.254.169.254", "100.100.100.200", "10.0.0.1", "[::ffff:127.0.0.1]"):
         status, body = fetched(f"http://{host}:{other}/")
         assert (status, "network_allow" in body) == (403, True), host
+
+
+def test_names_of_the_cloud_lead_here(server: Sesame, deployed: Any) -> None:
+    fetch = deployed("fetch")
+    for name, path, said in (
+        (f"{ACCOUNT_ID}.{REGION}-internal.fc.aliyuncs.com", "openapi.json", '"openapi"'),
+        (f"{ACCOUNT_ID}.{REGION}.fc.aliyuncs.com", "openapi.json", '"openapi"'),
+        (f"bucket.oss-{REGION}.aliyuncs.com", "", "<Code>"),
+        (f"project.{REGION}-intranet.log.aliyuncs.com", "logstores", '"errorCode"'),
+    ):
+        for scheme in ("http", "https"):
+            _status, body = json.loads(fetch(f"{scheme}://{name}/{path}".encode()).data)
+            assert said in body, (scheme, name)
+    # Not what is the host's: its own resolution knows nothing of it.
+    reach = deployed("reach")
+    told = json.dumps({"host": f"oss-{REGION}.aliyuncs.com", "port": 443}).encode()
+    assert json.loads(reach(told).data) is True
+    told = json.dumps({"host": f"oss-{REGION}.aliyuncs.com", "port": 444}).encode()
+    assert json.loads(reach(told).data) is not True
 
 
 def test_functions_listen_on_the_same_port(server: Sesame, deployed: Any, tmp_path: Path) -> None:

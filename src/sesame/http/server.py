@@ -61,9 +61,13 @@ class HttpServer:
         """Listens; `port` is the real one from here on. Raises `ConfigurationError` when the address cannot be had."""
         listening = listening_socket(self.host, self.port)
         self.port = listening.getsockname()[1]
-        shared = self._shared = Shared(self._endpoint, self._limits, self._clocks, tls=self._tls is not None)
-        self._listener = Listener(listening, shared, self._tls)
+        self._listener = Listener(listening, self.open(), self._tls)
         self._listener.start()
+
+    def open(self) -> Shared:
+        """In place of `start`, for a server that has only the sockets that `serve` is given."""
+        self._shared = Shared(self._endpoint, self._limits, self._clocks, tls=self._tls is not None)
+        return self._shared
 
     def serve(self, listening: socket.socket, peer: str) -> Callable[[], None]:
         """Answers on another socket too, whose clients count as one of the name `peer`; the call returned ends that."""
@@ -90,9 +94,9 @@ class HttpServer:
         """
         shared, listener = self._shared, self._listener
         self._listener = None
-        if shared is None or listener is None:
+        if shared is None:
             return
-        for each in (listener, *self._more):
+        for each in ([] if listener is None else [listener]) + [*self._more]:
             each.close()
         shared.reserve.give_up()
         for connection in list(shared.connections):

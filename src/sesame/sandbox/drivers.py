@@ -40,6 +40,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     one_instance: bool = False
     network: str = "host"
     answers: Answers | None = None
+    trusted: Path | None = None
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -70,7 +71,7 @@ async def choose(wanted: Wanted, launch: Callable[[str], Launch], isolation: "Is
         return _plain(wanted, launch, reason)
     from sesame.sandbox.jail.driver import JailDriver, JailOptions
 
-    options = JailOptions(runtimes=wanted.runtimes, cpu=wanted.cpu, network=wanted.network)
+    options = JailOptions(runtimes=wanted.runtimes, cpu=wanted.cpu, network=wanted.network, trusted=wanted.trusted)
     if wanted.one_instance:
         options = msgspec.structs.replace(options, ready_resources=0, ready_prewarmed=0)
     if wanted.name == "jail":

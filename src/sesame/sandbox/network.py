@@ -14,6 +14,8 @@ import msgspec
 # The host's own address in the network of each instance: of the range for providers (RFC 6598), so that no network that
 # a function is told of, public or private, has it too.
 HOST_ADDRESS = "100.64.0.1"
+# Where functions with networks of their own find the certificates that they trust.
+TRUSTED = "/var/sesame/certificates.pem"
 EVERY_ADDRESS, EVERY_ADDRESS_6 = "0.0.0.0", "::"
 
 

@@ -69,9 +69,9 @@ def _populate(root, plan):
         os.symlink(target, root + path)
     for path, text in plan["files"]:
         _write_file(root + path, text.encode("utf-8"))
-    for path in plan["copies"]:
+    for path, target in plan["copies"]:
         with open(path, "rb") as source:
-            _write_file(root + path, source.read())
+            _write_file(root + target, source.read())
     for path in plan["devices"]:
         _make_device(path, root + path)
     for source, path, writable in plan["binds"]:

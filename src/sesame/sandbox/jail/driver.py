@@ -66,6 +66,7 @@ class JailOptions(msgspec.Struct, frozen=True):
     runtimes: tuple[str, ...] = ()
     cpu: str = "shares"
     network: str = "host"
+    trusted: Path | None = None
     ready_resources: int = READY_RESOURCES
     ready_prewarmed: int = READY_PREWARMED
     cgroups: bool = True
@@ -140,7 +141,12 @@ class JailDriver:
         options = self._options
         user_namespace = self._isolation.kind == "user"
         self._policy = JailPolicy(
-            user_namespace, options.cpu, self._chosen_network(), options.file_descriptors, options.without
+            user_namespace,
+            options.cpu,
+            self._chosen_network(),
+            options.file_descriptors,
+            options.without,
+            options.trusted,
         )
         self._volumes = VolumeMounts(self._policy)
         (self._state / "root").mkdir(parents=True, exist_ok=True)

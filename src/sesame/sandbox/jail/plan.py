@@ -12,7 +12,7 @@ from typing import Any
 from sesame.sandbox.jail.installation import files_of
 from sesame.sandbox.jail.policy import JailPolicy
 from sesame.sandbox.launch import Launch
-from sesame.sandbox.network import HOST_ADDRESS
+from sesame.sandbox.network import HOST_ADDRESS, TRUSTED
 from sesame.sandbox.shim import SHIM
 
 SHIM_ROOT = "/var/sesame/runtime"
@@ -75,7 +75,9 @@ def root_plan(launch: Launch, staging: Path, policy: JailPolicy) -> dict[str, An
     # Each instance mounts its own over it. In a user namespace the kernel allows that only over a full one.
     binds.append(("/proc", "/proc", True))
     own_network = (policy.own_network or launch.own_network) and policy.holds("network")
-    copied = _ETC_FILES if own_network else (*_ETC_FILES, _RESOLVER)
+    copied = [(path, path) for path in (_ETC_FILES if own_network else (*_ETC_FILES, _RESOLVER))]
+    if own_network and policy.trusted is not None:
+        copied.append((str(policy.trusted), TRUSTED))
     return {
         "parent": os.getpid(),
         "user_namespace": policy.user_namespace,
@@ -84,7 +86,7 @@ def root_plan(launch: Launch, staging: Path, policy: JailPolicy) -> dict[str, An
         "directories": [*_DIRECTORIES],
         "links": [*_LINKS, *_merged_links()],
         "files": [*_files(), *([(_RESOLVER, _OWN_RESOLVER)] if own_network else [])],
-        "copies": [path for path in copied if os.path.isfile(path) and os.access(path, os.R_OK)],
+        "copies": [[path, target] for path, target in copied if os.path.isfile(path) and os.access(path, os.R_OK)],
         "devices": _DEVICES,
         "binds": binds,
         "argv": [str(interpreter), "-S", "-s", "-u", "-W", "ignore", f"{SHIM_ROOT}/jail/zygote.py", launch.shim],

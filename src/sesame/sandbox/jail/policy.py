@@ -3,6 +3,8 @@
 Made by `jail.driver` when it opens, unchanged from then on; read by the other parts of the jail.
 """
 
+from pathlib import Path
+
 import msgspec
 
 FILE_DESCRIPTORS = 100_000
@@ -21,7 +23,7 @@ class JailPolicy(msgspec.Struct, frozen=True):
     """`user_namespace`: the jail is made by an ordinary user. `cpu`: shares or cloud. `without`: names of `WALLS`.
 
     `network`: host (every instance shares the host's), egress or none (each has its own, where it finds the host's
-    answers, in egress among them a way out).
+    answers, in egress among them a way out), where functions trust the certificates in the file `trusted`.
     """
 
     user_namespace: bool = False
@@ -29,6 +31,7 @@ class JailPolicy(msgspec.Struct, frozen=True):
     network: str = "host"
     file_descriptors: int = FILE_DESCRIPTORS
     without: frozenset[str] = frozenset()
+    trusted: Path | None = None
 
     def holds(self, wall: str) -> bool:
         assert wall in WALLS, wall

@@ -1,0 +1,90 @@
+"""The names of the cloud in the networks of instances: ports 80 and 443, where each name leads to its endpoint.
+
+Called by `_endpoints`, and by `app` for what sandboxes trust.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from sesame.http.interface import Answer, Endpoint, Exchange, Refusal
+from sesame.http.limits import Limits
+from sesame.http.server import HttpServer
+from sesame.inside.authority import Authority
+from sesame.inside.cloud_names import FC, product_of
+from sesame.model.clocks import Clocks
+from sesame.model.errors import ConfigurationError
+from sesame.sandbox.network import HOST_ADDRESS, TRUSTED, HostAnswers, Listen
+
+HTTP_PORT, HTTPS_PORT = 80, 443
+BUNDLE = "bundle.pem"
+# Read by what uses OpenSSL, requests, curl and Node.js in place of the system's certificates.
+TRUST_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+
+log = structlog.get_logger("sesame.network")
+
+
+def is_cloud_name(name: str) -> bool:
+    return product_of(name) != ""
+
+
+class CloudTrust:
+    """The authority of a data directory, and the file of certificates that sandboxes are shown a copy of."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.authority = Authority(folder, is_cloud_name)
+
+    def open(self) -> Path:
+        """Makes or reads the authority; writes the file anew, as the machine's certificates may have changed."""
+        try:
+            self.authority.open()
+        except ValueError as error:
+            raise ConfigurationError(f"names of the cloud: {error}") from error
+        bundle = self._folder / BUNDLE
+        bundle.write_bytes(self.authority.bundle())
+        return bundle
+
+
+@dataclass(frozen=True)
+class CloudNeeds:
+    """`endpoints` by the products of `inside.cloud_names`."""
+
+    endpoints: Mapping[str, Endpoint]
+    authority: Authority
+    limits: Callable[[], Limits]
+    clocks: Clocks
+    teardown: AsyncExitStack
+    drain_s: float
+
+
+class ByName:
+    """Gives each request to the endpoint that its Host header names; any other host means Function Compute."""
+
+    def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
+        self._endpoints = endpoints
+
+    async def serve(self, exchange: Exchange) -> None:
+        host = (exchange.request.header(b"host") or b"").decode("latin-1").lower()
+        product = product_of(host.partition(":")[0].removesuffix(".")) or FC
+        await self._endpoints[product].serve(exchange)
+
+    def refuse(self, refusal: Refusal) -> Answer:
+        return self._endpoints[FC].refuse(refusal)
+
+
+def offer_cloud(answers: HostAnswers, needs: CloudNeeds) -> None:
+    """Without a process or a port of the host: what is served here exists inside the networks of instances alone."""
+    endpoint = ByName(needs.endpoints)
+    for port, tls in ((HTTP_PORT, None), (HTTPS_PORT, needs.authority.server_context())):
+        server = HttpServer(endpoint, host=HOST_ADDRESS, port=port, tls=tls, limits=needs.limits(), clocks=needs.clocks)
+        if not answers.offer(Listen("tcp", HOST_ADDRESS, port), server.serve):
+            log.error("names of the cloud do not work on a port that an endpoint has", port=port)
+            continue
+        server.open()
+        needs.teardown.push_async_callback(server.stop, needs.drain_s)
+    for name in TRUST_VARIABLES:
+        answers.add_variable(name, TRUSTED)

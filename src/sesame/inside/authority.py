@@ -1,0 +1,162 @@
+"""The certificate authority of one Sesame: functions alone trust it, for the names of the cloud that lead here.
+
+Made at the first start in the data directory, whose `authority` holds the key, for its owner's eyes, and the
+certificate. No sandbox is shown the directory: functions see a copy of the bundle of certificates that they trust.
+"""
+
+import datetime
+import os
+import ssl
+import tempfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+YEARS = 10
+CERTIFICATE_DAYS = 730
+# Certificates that are kept for the names that clients ask for, the latest ones.
+CONTEXTS_MAX = 256
+_BACKDATED = datetime.timedelta(days=1)
+
+
+class Authority:
+    """`open` reads it, or makes it; then it issues certificates for the names that `may_certify` lets pass."""
+
+    def __init__(self, folder: Path, may_certify: Callable[[str], bool]) -> None:
+        self._folder = folder
+        self._may_certify = may_certify
+        self._contexts: OrderedDict[str, ssl.SSLContext] = OrderedDict()
+        self._key: ec.EllipticCurvePrivateKey
+        self._certificate: x509.Certificate
+        # One for all names: what tells them apart is signed, and a new one each would take longer.
+        self._leaf_key = ec.generate_private_key(ec.SECP256R1())
+
+    def open(self) -> None:
+        """Blocks. Raises `OSError`, and `ValueError` for files that are none of its own."""
+        key_file, certificate_file = self._folder / "key.pem", self._folder / "certificate.pem"
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        if not certificate_file.exists():
+            key = ec.generate_private_key(ec.SECP256R1())
+            _write(key_file, _private(key))
+            _write(certificate_file, _own_certificate(key).public_bytes(serialization.Encoding.PEM))
+        try:
+            key_read = serialization.load_pem_private_key(key_file.read_bytes(), None)
+            self._certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{self._folder} holds no authority: {error}; remove it, and a new one is made") from error
+        if not isinstance(key_read, ec.EllipticCurvePrivateKey):
+            raise ValueError(f"{key_file} is no key of Sesame's authority; remove {self._folder} for a new one")
+        self._key = key_read
+
+    def bundle(self) -> bytes:
+        """PEM: what this machine's programs trust, and this authority."""
+        own = self._certificate.public_bytes(serialization.Encoding.PEM)
+        paths = ssl.get_default_verify_paths()
+        for path in (paths.cafile, "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"):
+            if path and os.path.isfile(path):
+                return Path(path).read_bytes().rstrip() + b"\n" + own
+        return own
+
+    def server_context(self) -> ssl.SSLContext:
+        """To listen with: each handshake gets a certificate for the name that the client asks for (SNI)."""
+        context = _context()
+        context.sni_callback = self._choose
+        return context
+
+    def _choose(self, connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> int | None:
+        if not name or not self._may_certify(name.lower()):
+            return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+        connection.context = self._context_of(name.lower())
+        return None
+
+    def _context_of(self, name: str) -> ssl.SSLContext:
+        context = self._contexts.get(name)
+        if context is None:
+            context = self._contexts[name] = _context()
+            _load(context, self._leaf_key, self._issued(name))
+            if len(self._contexts) > CONTEXTS_MAX:
+                self._contexts.popitem(last=False)
+        self._contexts.move_to_end(name)
+        return context
+
+    def _issued(self, name: str) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([]))
+            .issuer_name(self._certificate.subject)
+            .public_key(self._leaf_key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _BACKDATED)
+            .not_valid_after(now + datetime.timedelta(days=CERTIFICATE_DAYS))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+
+
+def _own_certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    now = datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Sesame (functions of this data directory only)")])
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATED)
+        .not_valid_after(now + datetime.timedelta(days=365 * YEARS))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.NameConstraints([x509.DNSName("aliyuncs.com")], None), critical=True)
+        .add_extension(_KEY_USAGE, critical=True)
+        .sign(key, hashes.SHA256())
+    )
+
+
+_KEY_USAGE = x509.KeyUsage(
+    digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False, key_encipherment=False,
+    data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+)  # fmt: skip
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _load(context: ssl.SSLContext, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+    """The module `ssl` reads certificates from files alone: this one has no place of its own on a disk."""
+    with tempfile.NamedTemporaryFile(prefix="sesame-", dir=_in_memory()) as file:
+        file.write(_private(key) + certificate.public_bytes(serialization.Encoding.PEM))
+        file.flush()
+        context.load_cert_chain(file.name)
+
+
+def _in_memory() -> str | None:
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all, for its owner's eyes."""
+    part = path.with_suffix(".part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

@@ -1,0 +1,27 @@
+"""Which names of the cloud stand for which of Sesame's endpoints, whichever region they are of.
+
+Asked by the resolver and by the servers on ports 80 and 443 inside the networks of instances.
+"""
+
+import re
+
+OSS, FC, SLS = "oss", "fc", "sls"
+
+_REGION = r"[a-z0-9][a-z0-9-]{0,62}"
+_LABEL = r"[a-z0-9][a-z0-9_-]{0,62}"
+# As the SDKs build them: a bucket or a project may stand before the endpoint's own name.
+_NAMES = (
+    (OSS, re.compile(rf"(?:{_LABEL}\.)?(?:oss(?:-{_REGION})?|{_REGION}\.oss)\.aliyuncs\.com\Z")),
+    (FC, re.compile(rf"(?:\d{{1,32}}\.{_REGION}\.fc|(?:fc|fcv3)\.{_REGION})\.aliyuncs\.com\Z")),
+    (SLS, re.compile(rf"(?:{_LABEL}\.)?{_REGION}\.(?:log|sls)\.aliyuncs\.com\Z")),
+)
+_NAME_CHARS_MAX = 253
+
+
+def product_of(name: str) -> str:
+    """OSS, FC or SLS for a name in lower case without a final dot; "" for a name that leads elsewhere."""
+    if len(name) <= _NAME_CHARS_MAX:
+        for product, pattern in _NAMES:
+            if pattern.match(name):
+                return product
+    return ""
