@@ -12,12 +12,14 @@ import pytest
 import requests
 from alibabacloud_fc_open20210406 import models
 from tests.fc.conftest import ACCOUNT_ID, REGION, Endpoint
+from tests.fc.test_permissions import credentials, statement
 from tests.support.sdk import Client
 from tests.support.sdk_2021 import Client2021
 
-from sesame.engine.interface import InstanceInfo
+from sesame.engine.interface import InstanceInfo, Provisioned
 from sesame.fc.v2021.operations import OPERATIONS
 from sesame.http.server import HttpServer
+from sesame.model.invocation import Target
 
 SERVICE_ARN = f"acs:fc:{REGION}:{ACCOUNT_ID}:services/demo"
 SOURCE = f"acs:eventbridge:{REGION}:{ACCOUNT_ID}:eventbus/b/rule/r"
@@ -186,7 +188,7 @@ async def test_asynchronous_invocations(demo: Client2021) -> None:
     assert missing.code == "StatefulAsyncInvocationNotFound"
 
 
-async def test_configurations(demo: Client2021) -> None:
+async def test_configurations(demo: Client2021, endpoint: Endpoint) -> None:
     await demo("PublishServiceVersion", "demo")
     await demo("CreateAlias", "demo", aliasName="live", versionId="1")
     put = await demo("PutFunctionAsyncInvokeConfig", "demo", "f", qualifier="live", maxAsyncRetryAttempts=2)
@@ -196,6 +198,7 @@ async def test_configurations(demo: Client2021) -> None:
     assert (await demo("ListFunctionAsyncInvokeConfigs", "demo", "f")).data["configs"] == [put.data]
     await demo("DeleteFunctionAsyncInvokeConfig", "demo", "f", qualifier="live")
 
+    endpoint.engine.provisioned[Target("demo", "live", "f")] = Provisioned(target=1, current=1)
     kept = (await demo("PutProvisionConfig", "demo", "f", qualifier="live", target=1)).data
     assert (kept["resource"], kept["target"]) == (f"{ACCOUNT_ID}#demo#live#f", 1)
     assert (await demo("GetProvisionConfig", "demo", "f", qualifier="live")).data["target"] == 1
@@ -312,7 +315,15 @@ async def test_what_one_version_cannot_say_survives_an_edit_through_the_other(de
     assert "ossMountConfig" not in (await client("get_service", "demo")).data
 
 
-async def test_a_token_signs_too_and_a_wrong_key_is_refused(sdk: Client2021, server: HttpServer) -> None:
+async def test_a_token_signs_too_and_a_wrong_key_is_refused(
+    sdk: Client2021, server: HttpServer, endpoint: Endpoint
+) -> None:
+    given = await credentials(endpoint, [statement("Allow", "fc:ListServices")])
+    lent = Client2021(server.url, given.access_key_id, given.access_key_secret, given.security_token)
+    assert (await lent("ListServices")).data == {"services": []}
+    denied = await lent.failure("ListLayers")
+    assert (denied.statusCode, denied.code) == (403, "AccessDenied")
+    assert "fc:ListLayers" in str(denied)
     stranger = await Client2021(server.url, "nobody", "s").failure("ListServices")
     assert (stranger.statusCode, stranger.code) == (403, "InvalidAccessKeyID")
     wrong = await Client2021(server.url, secret="wrong").failure("ListServices")

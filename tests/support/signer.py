@@ -43,8 +43,14 @@ class Api:
     ) -> requests.Response:
         """A signed request to `path` below the version; sent as it is, whatever it holds."""
         data = body.encode() if isinstance(body, str) else body
-        signed = self.signed(method, API + path, headers)
-        return requests.request(method, self._endpoint + API + path, data=data, headers=signed, timeout=TIMEOUT_S)
+        return self.whole(method, API + path, data, headers)
+
+    def whole(
+        self, method: str, path: str, body: bytes | str = b"", headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        """The same to a path of any version."""
+        signed = self.signed(method, path, headers)
+        return requests.request(method, self._endpoint + path, data=body, headers=signed, timeout=TIMEOUT_S)
 
     def invoke(
         self, service: str, function: str, event: bytes | str = b"", headers: Mapping[str, str] | None = None

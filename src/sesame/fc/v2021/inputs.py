@@ -3,14 +3,11 @@
 Decoded by `fc.wire_json`, which matches keys in any case and drops null; `neutral` makes of each what `control` takes.
 """
 
-from typing import Any
-
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from sesame.control import inputs as control
-from sesame.fc import wire_json
-from sesame.fc.refusals import InvalidArgument
+from sesame.fc.json_text import object_of
 from sesame.fc.services import inputs
 from sesame.model import described
 from sesame.model.service import OssMountConfig
@@ -36,7 +33,9 @@ class TriggerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     def neutral(self) -> control.TriggerInput:
         """Raises `InvalidArgument` for text that is no JSON object."""
         sent = {field: getattr(self, field) for field in self.__struct_fields__}
-        return control.TriggerInput(**sent | {"trigger_config": _object(self.trigger_config)})
+        config = self.trigger_config
+        parsed = config if config is UNSET else object_of(config, "TriggerConfig")
+        return control.TriggerInput(**sent | {"trigger_config": parsed})
 
 
 class GpuInstanceInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -50,19 +49,3 @@ class EventSourceInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     """Body of RegisterEventSource."""
 
     source_arn: str = ""
-
-
-def _object(text: str | UnsetType) -> dict[str, Any] | UnsetType:
-    if text is UNSET:
-        return UNSET
-    try:
-        found = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidArgument(
-            f"TriggerConfig is set to an invalid value (allowed: the JSON text of an object, actual: '{text[:64]}'): "
-            f"{error}"
-        ) from error
-    if not isinstance(found, dict):
-        raise InvalidArgument.of("TriggerConfig", "the JSON text of an object", text[:64])
-    wire_json.check_values(found)
-    return found

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from sesame.control import inputs as control
-from sesame.fc.refusals import InvalidArgument
+from sesame.fc.json_text import object_of
 from sesame.fc.v2023.inputs import CodeInput, Tag
 from sesame.fc.v2023.naming import function_named
 from sesame.model import described
@@ -46,14 +46,7 @@ class TriggerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     qualifier: str | UnsetType = UNSET
 
     def neutral(self) -> control.TriggerInput:
-        config: dict[str, Any] | UnsetType = UNSET
-        if self.trigger_config:
-            try:
-                config = msgspec.json.decode(self.trigger_config, type=dict[str, Any])
-            except (msgspec.DecodeError, RecursionError) as error:
-                raise InvalidArgument.of(
-                    "TriggerConfig", "the text of a JSON object", self.trigger_config[:64]
-                ) from error
+        config = object_of(self.trigger_config, "TriggerConfig") if self.trigger_config else UNSET
         return control.TriggerInput(**_fields(self) | {"trigger_config": config})
 
 
