@@ -19,6 +19,7 @@ import uvloop
 from sesame.app import Sesame
 from sesame.cli import output, own_log
 from sesame.cli.call_lines import to_stderr
+from sesame.cli.delegated import enter_scope
 from sesame.cli.options import settle, with_settings
 from sesame.engine.interface import Observer
 from sesame.model.clocks import SystemClocks
@@ -40,6 +41,7 @@ _MAPPED_BYTES = 1024 * 1024
 def start(**flags: Any) -> None:
     """Starts Sesame: endpoints on --host, everything else in the data directory."""
     settings = settle(flags)
+    enter_scope(settings.sandbox)
     own_log.configure()
     _allow_many_descriptors()
     _map_large_blocks()
