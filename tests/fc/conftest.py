@@ -22,6 +22,8 @@ from tests.support.exchanges import FakeExchange
 from tests.support.fakes import ReadFrom
 from tests.support.queues import FakeQueue
 from tests.support.sdk import KEY_ID, SECRET, Client
+from tests.support.sdk_2023 import Client as Sdk2023
+from tests.support.sdk_2023 import made
 
 from sesame.control.account import AccountSettings
 from sesame.control.code import CodeSource
@@ -372,3 +374,16 @@ def code(tmp_path: Path, zip_of: Callable[..., bytes]) -> str:
     path = tmp_path / "code.zip"
     path.write_bytes(zip_of(index__py="def handler(event, context):\n    return event\n"))
     return str(path)
+
+
+@pytest.fixture
+async def sdk(client: Client, server: HttpServer) -> Sdk2023:
+    """The SDK of FC 3.0; the endpoint's clock is the SDK's."""
+    return Sdk2023(server)
+
+
+@pytest.fixture
+async def sdk_of_f(sdk: Sdk2023) -> Sdk2023:
+    """The same, where there is a function `f`."""
+    await sdk("create_function", body=made())
+    return sdk

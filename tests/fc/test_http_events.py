@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 from tests.fc.conftest import ACCOUNT_ID, Endpoint, outcome
-from tests.fc.test_sdk_2023 import demo, made, sdk  # noqa: F401 - fixtures
-from tests.support.sdk_2023 import Client
+from tests.support.sdk_2023 import Client, made
 
 from sesame.fc.web import http_events
 from sesame.fc.web.http_events import Response
@@ -41,9 +40,9 @@ async def test_responses(payload: bytes, expected: Response) -> None:
 
 
 @pytest.fixture
-async def web(demo: Client, endpoint: Endpoint) -> Endpoint:  # noqa: F811
+async def web(sdk_of_f: Client, endpoint: Endpoint) -> Endpoint:
     config = json.dumps({"authType": "anonymous", "methods": ["GET", "POST"]})
-    await demo("create_trigger", "f", body={"triggerName": "t", "triggerType": "http", "triggerConfig": config})
+    await sdk_of_f("create_trigger", "f", body={"triggerName": "t", "triggerType": "http", "triggerConfig": config})
     return endpoint
 
 
@@ -133,18 +132,18 @@ async def test_an_asynchronous_request_queues_the_event(web: Endpoint) -> None:
     assert json.loads(web.queue.news[-1].payload)["rawPath"] == "/later"
 
 
-async def test_versions_have_hosts_of_their_own(web: Endpoint, demo: Client) -> None:  # noqa: F811
-    await demo("publish_function_version", "f", body={})
+async def test_versions_have_hosts_of_their_own(web: Endpoint, sdk_of_f: Client) -> None:
+    await sdk_of_f("publish_function_version", "f", body={})
     config = json.dumps({"authType": "anonymous", "methods": ["GET"]})
     body = {"triggerName": "v", "triggerType": "http", "triggerConfig": config, "qualifier": "1"}
-    found = await demo("create_trigger", "f", body=body)
+    found = await sdk_of_f("create_trigger", "f", body=body)
     host = found["httpTrigger"]["urlInternet"].removeprefix("http://").rstrip("/")
     assert host.startswith("f--1.localhost:")
     await ask(web, "/", host=host)
     assert web.engine.asked[-1].target.qualifier == "1"
 
 
-async def test_custom_runtimes_get_the_request_itself(sdk: Client, endpoint: Endpoint) -> None:  # noqa: F811
+async def test_custom_runtimes_get_the_request_itself(sdk: Client, endpoint: Endpoint) -> None:
     await sdk("create_function", body=made("f", runtime="custom", customRuntimeConfig={"command": ["./run"]}))
     config = json.dumps({"authType": "anonymous", "methods": ["GET"]})
     await sdk("create_trigger", "f", body={"triggerName": "t", "triggerType": "http", "triggerConfig": config})
@@ -152,11 +151,11 @@ async def test_custom_runtimes_get_the_request_itself(sdk: Client, endpoint: End
     assert endpoint.engine.asked[-1].http_params is not None
 
 
-async def test_a_domain_that_asks_for_what_is_not_checked_here_is_closed(web: Endpoint, demo: Client) -> None:  # noqa: F811
+async def test_a_domain_that_asks_for_what_is_not_checked_here_is_closed(web: Endpoint, sdk_of_f: Client) -> None:
     routes = {"routes": [{"path": "/*", "functionName": "f"}]}
     body: dict[str, Any] = {"domainName": "d.example.com", "protocol": "HTTP", "routeConfig": routes}
-    await demo("create_custom_domain", body=body)
+    await sdk_of_f("create_custom_domain", body=body)
     assert (await ask(web, "/", host="d.example.com")).status == 200
-    await demo("update_custom_domain", "d.example.com", body={"authConfig": {"authType": "jwt", "authInfo": "{}"}})
+    await sdk_of_f("update_custom_domain", "d.example.com", body={"authConfig": {"authType": "jwt", "authInfo": "{}"}})
     refused = await ask(web, "/", host="d.example.com")
     assert (refused.status, refused.json()["ErrorCode"]) == (403, "AccessDenied")

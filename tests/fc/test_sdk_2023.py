@@ -6,53 +6,19 @@ import io
 import json
 from typing import Any
 
-import pytest
 import requests
 from alibabacloud_fc20230330 import models
 from alibabacloud_fc20230330.client import Client as SdkClient
 from fastcrc import crc64
 from tests.fc.conftest import ACCOUNT_ID, REGION, Endpoint
-from tests.support import zips
 from tests.support.sdk import Client as OldClient
-from tests.support.sdk_2023 import Client
+from tests.support.sdk_2023 import CODE, ZIP, Client, made
 
 from sesame.engine.interface import InstanceInfo
 from sesame.fc.v2023.operations import OPERATIONS
 from sesame.http.server import HttpServer
 
 ARN = f"acs:fc:{REGION}:{ACCOUNT_ID}:functions/f"
-CODE = zips.zip_of({"index.py": "def handler(event, context):\n    return event\n"})
-ZIP = base64.b64encode(CODE).decode()
-
-
-def made(name: str = "f", **changes: Any) -> dict[str, Any]:
-    """The body of a function that is in order, but for what is changed."""
-    return {
-        "functionName": name, "runtime": "python3.10", "handler": "index.handler", "code": {"zipFile": ZIP}, **changes,
-    }  # fmt: skip
-
-
-@pytest.fixture
-async def sdk(client: OldClient, server: HttpServer) -> Client:
-    return Client(server)
-
-
-@pytest.fixture
-async def demo(sdk: Client) -> Client:
-    await sdk("create_function", body=made())
-    return sdk
-
-
-async def test_a_bucket_is_not_mounted_and_that_is_said(demo: Client) -> None:
-    mounted = {"mountPoints": [{"bucketName": "photos", "mountDir": "/mnt/photos"}]}
-    for refused in (
-        await demo.failure("create_function", body=made("g", ossMountConfig=mounted)),
-        await demo.failure("update_function", "f", body={"ossMountConfig": mounted}),
-    ):
-        assert refused[:2] == (400, "InvalidArgument")
-        assert "mounts the bucket 'photos', and buckets are not mounted here" in refused[2]
-    left = await demo("update_function", "f", body={"ossMountConfig": {"mountPoints": []}})
-    assert left["ossMountConfig"] == {"mountPoints": []}
 
 
 async def test_functions(sdk: Client) -> None:
@@ -93,13 +59,13 @@ async def test_functions(sdk: Client) -> None:
     )
 
 
-async def test_lists_of_functions(demo: Client, client: OldClient, code: str) -> None:
-    await demo("create_function", body=made("g", description="second", tags=[{"Key": "k", "Value": "v"}]))
+async def test_lists_of_functions(sdk_of_f: Client, client: OldClient, code: str) -> None:
+    await sdk_of_f("create_function", body=made("g", description="second", tags=[{"Key": "k", "Value": "v"}]))
     await client("create_service", "demo")
     await client("create_function", "demo", "old", "python3", "index.handler", codeZipFile=code)
 
     async def names(**fields: Any) -> list[str]:
-        return [item["functionName"] for item in (await demo("list_functions", **fields))["functions"]]
+        return [item["functionName"] for item in (await sdk_of_f("list_functions", **fields))["functions"]]
 
     assert await names() == ["f", "g", "demo$old"]
     assert await names(fc_version="v3") == ["f", "g"]
@@ -107,7 +73,7 @@ async def test_lists_of_functions(demo: Client, client: OldClient, code: str) ->
     assert await names(description="sec") == ["g"]
     assert await names(tags=[models.Tag(key="k", value="v")]) == ["g"]
     assert await names(runtime="python3") == ["demo$old"]
-    page = await demo("list_functions", limit=1)
+    page = await sdk_of_f("list_functions", limit=1)
     assert page["nextToken"] == "g"
     assert await names(limit=1, next_token="g") == ["g"]
     assert (await client("list_services")).data == {"services": [(await client("get_service", "demo")).data]}
@@ -131,133 +97,133 @@ async def test_functions_of_services(sdk: Client, client: OldClient, code: str) 
     await sdk("delete_function", "demo$old")
 
 
-async def test_versions_and_aliases(demo: Client) -> None:
-    first = await demo("publish_function_version", "f", body={"description": "one"})
+async def test_versions_and_aliases(sdk_of_f: Client) -> None:
+    first = await sdk_of_f("publish_function_version", "f", body={"description": "one"})
     assert (first["versionId"], first["description"]) == ("1", "one")
-    refused = await demo.failure("publish_function_version", "f", body={})
+    refused = await sdk_of_f.failure("publish_function_version", "f", body={})
     assert refused[:2] == (400, "VersionPublishError")
-    await demo("update_function", "f", body={"description": "two"})
-    assert (await demo("publish_function_version", "f", body={}))["versionId"] == "2"
-    page = await demo("list_function_versions", "f", limit=1)
+    await sdk_of_f("update_function", "f", body={"description": "two"})
+    assert (await sdk_of_f("publish_function_version", "f", body={}))["versionId"] == "2"
+    page = await sdk_of_f("list_function_versions", "f", limit=1)
     assert ([v["versionId"] for v in page["versions"]], page["nextToken"]) == (["2"], "1")
-    assert (await demo("get_function", "f", qualifier="1"))["description"] == ""
+    assert (await sdk_of_f("get_function", "f", qualifier="1"))["description"] == ""
     alias = {"aliasName": "prod", "versionId": "1", "additionalVersionWeight": {"2": 0.1}}
-    assert (await demo("create_alias", "f", body=alias))["additionalVersionWeight"] == {"2": 0.1}
-    assert (await demo.failure("create_alias", "f", body=alias))[:2] == (409, "AliasAlreadyExists")
-    assert (await demo("update_alias", "f", "prod", body={"versionId": "2"}))["versionId"] == "2"
-    assert (await demo("get_alias", "f", "prod"))["versionId"] == "2"
-    assert [item["aliasName"] for item in (await demo("list_aliases", "f"))["aliases"]] == ["prod"]
-    assert (await demo("get_function", "f", qualifier="prod"))["functionArn"] == ARN + "/prod"
-    await demo("delete_alias", "f", "prod")
-    assert (await demo.failure("get_alias", "f", "prod"))[:2] == (404, "AliasNotFound")
+    assert (await sdk_of_f("create_alias", "f", body=alias))["additionalVersionWeight"] == {"2": 0.1}
+    assert (await sdk_of_f.failure("create_alias", "f", body=alias))[:2] == (409, "AliasAlreadyExists")
+    assert (await sdk_of_f("update_alias", "f", "prod", body={"versionId": "2"}))["versionId"] == "2"
+    assert (await sdk_of_f("get_alias", "f", "prod"))["versionId"] == "2"
+    assert [item["aliasName"] for item in (await sdk_of_f("list_aliases", "f"))["aliases"]] == ["prod"]
+    assert (await sdk_of_f("get_function", "f", qualifier="prod"))["functionArn"] == ARN + "/prod"
+    await sdk_of_f("delete_alias", "f", "prod")
+    assert (await sdk_of_f.failure("get_alias", "f", "prod"))[:2] == (404, "AliasNotFound")
     for version in ("1", "2"):
-        await demo("delete_function_version", "f", version)
-    assert (await demo.failure("delete_function_version", "f", "1"))[:2] == (404, "VersionNotFound")
+        await sdk_of_f("delete_function_version", "f", version)
+    assert (await sdk_of_f.failure("delete_function_version", "f", "1"))[:2] == (404, "VersionNotFound")
 
 
-async def test_triggers(demo: Client, server: HttpServer) -> None:
+async def test_triggers(sdk_of_f: Client, server: HttpServer) -> None:
     config = json.dumps({"authType": "anonymous", "methods": ["GET"]})
     body = {"triggerName": "web", "triggerType": "http", "triggerConfig": config}
-    found = await demo("create_trigger", "f", body=body)
+    found = await sdk_of_f("create_trigger", "f", body=body)
     port = server.url.rpartition(":")[2]
     assert found["httpTrigger"] == {
         "urlInternet": f"http://f.localhost:{port}/", "urlIntranet": f"http://f.localhost:{port}/",
     }  # fmt: skip
     assert json.loads(found["triggerConfig"])["methods"] == ["GET"]
     assert (found["targetArn"], found["qualifier"]) == (ARN, "LATEST")
-    assert (await demo.failure("create_trigger", "f", body=body))[:2] == (409, "TriggerAlreadyExists")
+    assert (await sdk_of_f.failure("create_trigger", "f", body=body))[:2] == (409, "TriggerAlreadyExists")
     timer = json.dumps({"cronExpression": "@every 5m", "enable": False})
-    await demo("create_trigger", "f", body={"triggerName": "t", "triggerType": "timer", "triggerConfig": timer})
-    assert [item["triggerName"] for item in (await demo("list_triggers", "f"))["triggers"]] == ["t", "web"]
-    changed = await demo("update_trigger", "f", "t", body={"description": "d"})
+    await sdk_of_f("create_trigger", "f", body={"triggerName": "t", "triggerType": "timer", "triggerConfig": timer})
+    assert [item["triggerName"] for item in (await sdk_of_f("list_triggers", "f"))["triggers"]] == ["t", "web"]
+    changed = await sdk_of_f("update_trigger", "f", "t", body={"description": "d"})
     assert changed["description"] == "d"
-    assert (await demo("get_trigger", "f", "t"))["triggerId"] == changed["triggerId"]
-    assert (await demo.failure("delete_function", "f"))[:2] == (409, "FunctionNotEmpty")
+    assert (await sdk_of_f("get_trigger", "f", "t"))["triggerId"] == changed["triggerId"]
+    assert (await sdk_of_f.failure("delete_function", "f"))[:2] == (409, "FunctionNotEmpty")
     for name in ("t", "web"):
-        await demo("delete_trigger", "f", name)
-    refused = await demo.failure("get_trigger", "f", "t")
+        await sdk_of_f("delete_trigger", "f", name)
+    refused = await sdk_of_f.failure("get_trigger", "f", "t")
     assert refused == (404, "TriggerNotFound", "code: 404, trigger 't' does not exist in function 'f'")
-    refused = await demo.failure("create_trigger", "f", body={**body, "triggerConfig": "[1]"})
+    refused = await sdk_of_f.failure("create_trigger", "f", body={**body, "triggerConfig": "[1]"})
     assert refused[:2] == (400, "InvalidArgument")
 
 
-async def test_invocations(demo: Client, endpoint: Endpoint) -> None:
-    answer = await demo.answer(
+async def test_invocations(sdk_of_f: Client, endpoint: Endpoint) -> None:
+    answer = await sdk_of_f.answer(
         "invoke_function", "f", body=io.BytesIO(b"hello"), headers=models.InvokeFunctionHeaders()
     )
     assert (answer.status_code, b"".join(answer.body)) == (200, b"hello")
     asked = endpoint.engine.asked[-1].target
     assert (asked.service, asked.function, asked.qualifier) == ("$f", "f", "LATEST")
-    await demo("publish_function_version", "f", body={})
+    await sdk_of_f("publish_function_version", "f", body={})
     tail = models.InvokeFunctionHeaders(x_fc_log_type="Tail")
-    answer = await demo.answer("invoke_function", "f", body=io.BytesIO(b""), qualifier="1", headers=tail)
+    answer = await sdk_of_f.answer("invoke_function", "f", body=io.BytesIO(b""), qualifier="1", headers=tail)
     assert base64.b64decode(answer.headers["x-fc-log-result"]).startswith(b"FC Invoke")
     assert endpoint.engine.asked[-1].target.qualifier == "1"
     wrong = models.InvokeFunctionHeaders(x_fc_invocation_type="Wrong")
-    refused = await demo.failure("invoke_function", "f", body=io.BytesIO(b""), headers=wrong)
+    refused = await sdk_of_f.failure("invoke_function", "f", body=io.BytesIO(b""), headers=wrong)
     assert refused[:2] == (400, "InvalidArgument")
 
 
-async def test_tasks(demo: Client) -> None:
+async def test_tasks(sdk_of_f: Client) -> None:
     config = {"asyncTask": True, "maxAsyncRetryAttempts": 1, "destinationConfig": {"onFailure": {"destination": ARN}}}
-    found = await demo("put_async_invoke_config", "f", body=config)
+    found = await sdk_of_f("put_async_invoke_config", "f", body=config)
     assert (found["asyncTask"], found["maxAsyncRetryAttempts"], found["functionArn"]) == (True, 1, ARN)
-    assert (await demo("get_async_invoke_config", "f"))["destinationConfig"]["onFailure"]["destination"] == ARN
-    assert len((await demo("list_async_invoke_configs", function_name="f"))["configs"]) == 1
-    assert (await demo("list_async_invoke_configs", function_name="none"))["configs"] == []
+    assert (await sdk_of_f("get_async_invoke_config", "f"))["destinationConfig"]["onFailure"]["destination"] == ARN
+    assert len((await sdk_of_f("list_async_invoke_configs", function_name="f"))["configs"]) == 1
+    assert (await sdk_of_f("list_async_invoke_configs", function_name="none"))["configs"] == []
     asked = models.InvokeFunctionHeaders(x_fc_invocation_type="Async", x_fc_async_task_id="task-1")
-    answer = await demo.answer("invoke_function", "f", body=io.BytesIO(b"e"), headers=asked)
+    answer = await sdk_of_f.answer("invoke_function", "f", body=io.BytesIO(b"e"), headers=asked)
     assert (answer.status_code, answer.headers["x-fc-async-task-id"]) == (202, "task-1")
-    task = await demo("get_async_task", "f", "task-1")
+    task = await sdk_of_f("get_async_task", "f", "task-1")
     assert (task["taskId"], task["status"], task["functionArn"]) == ("task-1", "Enqueued", ARN)
-    tasks = (await demo("list_async_tasks", "f", include_payload=True, prefix="task"))["tasks"]
+    tasks = (await sdk_of_f("list_async_tasks", "f", include_payload=True, prefix="task"))["tasks"]
     assert [item["taskPayload"] for item in tasks] == ["e"]
-    await demo("stop_async_task", "f", "task-1")
-    assert (await demo("get_async_task", "f", "task-1"))["status"] == "Stopped"
-    assert (await demo.failure("get_async_task", "f", "other"))[:2] == (404, "AsyncTaskNotFound")
-    await demo("delete_async_invoke_config", "f")
-    assert (await demo.failure("get_async_invoke_config", "f"))[:2] == (404, "AsyncConfigNotExists")
+    await sdk_of_f("stop_async_task", "f", "task-1")
+    assert (await sdk_of_f("get_async_task", "f", "task-1"))["status"] == "Stopped"
+    assert (await sdk_of_f.failure("get_async_task", "f", "other"))[:2] == (404, "AsyncTaskNotFound")
+    await sdk_of_f("delete_async_invoke_config", "f")
+    assert (await sdk_of_f.failure("get_async_invoke_config", "f"))[:2] == (404, "AsyncConfigNotExists")
 
 
-async def test_concurrency_and_instances(demo: Client, endpoint: Endpoint) -> None:
-    found = await demo("put_concurrency_config", "f", body={"reservedConcurrency": 3})
+async def test_concurrency_and_instances(sdk_of_f: Client, endpoint: Endpoint) -> None:
+    found = await sdk_of_f("put_concurrency_config", "f", body={"reservedConcurrency": 3})
     assert found == {"functionArn": ARN, "reservedConcurrency": 3}
-    assert await demo("get_concurrency_config", "f") == found
-    assert (await demo("list_concurrency_configs"))["configs"] == [found]
-    await demo("delete_concurrency_config", "f")
-    assert (await demo.failure("get_concurrency_config", "f"))[0] == 404
+    assert await sdk_of_f("get_concurrency_config", "f") == found
+    assert (await sdk_of_f("list_concurrency_configs"))["configs"] == [found]
+    await sdk_of_f("delete_concurrency_config", "f")
+    assert (await sdk_of_f.failure("get_concurrency_config", "f"))[0] == 404
     endpoint.engine.running = [InstanceInfo("c-1", "$f", "f", "LATEST"), InstanceInfo("c-2", "$f", "f", "1")]
-    instances = (await demo("list_instances", "f", instance_ids=["c-1", "c-2"]))["instances"]
+    instances = (await sdk_of_f("list_instances", "f", instance_ids=["c-1", "c-2"]))["instances"]
     assert [(each["instanceId"], each["versionId"]) for each in instances] == [("c-1", "LATEST")]
 
 
-async def test_provisioned_instances_and_scaling(demo: Client) -> None:
+async def test_provisioned_instances_and_scaling(sdk_of_f: Client) -> None:
     action = {
         "name": "a", "startTime": "2030-10-10T10:10:10Z", "endTime": "2031-10-10T10:10:10Z", "target": 2,
         "scheduleExpression": "cron(0 */30 * * * *)", "timeZone": "UTC",
     }  # fmt: skip
-    found = await demo("put_provision_config", "f", body={"defaultTarget": 1, "scheduledActions": [action]})
+    found = await sdk_of_f("put_provision_config", "f", body={"defaultTarget": 1, "scheduledActions": [action]})
     assert (found["target"], found["defaultTarget"], found["functionArn"]) == (1, 1, ARN)
     assert found["scheduledActions"] == [action]
-    assert (await demo("get_provision_config", "f"))["defaultTarget"] == 1
-    assert len((await demo("list_provision_configs", function_name="f"))["provisionConfigs"]) == 1
-    await demo("delete_provision_config", "f")
-    assert (await demo("list_provision_configs"))["provisionConfigs"] == []
+    assert (await sdk_of_f("get_provision_config", "f"))["defaultTarget"] == 1
+    assert len((await sdk_of_f("list_provision_configs", function_name="f"))["provisionConfigs"]) == 1
+    await sdk_of_f("delete_provision_config", "f")
+    assert (await sdk_of_f("list_provision_configs"))["provisionConfigs"] == []
     body = {"minInstances": 1, "enableOnDemandScaling": True, "scheduledPolicies": [action]}
-    scaling = await demo("put_scaling_config", "f", body=body)
+    scaling = await sdk_of_f("put_scaling_config", "f", body=body)
     assert (scaling["minInstances"], scaling["scheduledPolicies"]) == (1, [action])
-    assert await demo("get_scaling_config", "f") == scaling
-    assert (await demo("list_scaling_configs", function_name="f"))["scalingConfigs"] == [scaling]
-    await demo("delete_scaling_config", "f")
-    assert (await demo.failure("get_scaling_config", "f"))[:2] == (404, "ScalingConfigNotFound")
+    assert await sdk_of_f("get_scaling_config", "f") == scaling
+    assert (await sdk_of_f("list_scaling_configs", function_name="f"))["scalingConfigs"] == [scaling]
+    await sdk_of_f("delete_scaling_config", "f")
+    assert (await sdk_of_f.failure("get_scaling_config", "f"))[:2] == (404, "ScalingConfigNotFound")
 
 
-async def test_disabled_functions(demo: Client) -> None:
-    assert await demo("disable_function_invocation", "f", reason="paused") == {"success": True}
-    restriction = (await demo("get_function", "f"))["invocationRestriction"]
+async def test_disabled_functions(sdk_of_f: Client) -> None:
+    assert await sdk_of_f("disable_function_invocation", "f", reason="paused") == {"success": True}
+    restriction = (await sdk_of_f("get_function", "f"))["invocationRestriction"]
     assert (restriction["disable"], restriction["reason"]) == (True, "paused")
-    assert await demo("enable_function_invocation", "f") == {"success": True}
-    assert (await demo("get_function", "f"))["invocationRestriction"]["disable"] is False
+    assert await sdk_of_f("enable_function_invocation", "f") == {"success": True}
+    assert (await sdk_of_f("get_function", "f"))["invocationRestriction"]["disable"] is False
 
 
 async def test_layers(sdk: Client) -> None:
@@ -276,43 +242,43 @@ async def test_layers(sdk: Client) -> None:
     assert (await sdk.failure("get_layer_version", "l", "1"))[:2] == (404, "LayerVersionNotFound")
 
 
-async def test_custom_domains(demo: Client, client: OldClient) -> None:
+async def test_custom_domains(sdk_of_f: Client, client: OldClient) -> None:
     routes = [{"path": "/*", "functionName": "f", "methods": ["GET"], "qualifier": "LATEST"}]
     body = {"domainName": "a.example.com", "protocol": "HTTP", "routeConfig": {"routes": routes}}
-    found = await demo("create_custom_domain", body=body)
+    found = await sdk_of_f("create_custom_domain", body=body)
     assert found["routeConfig"]["routes"][0]["functionName"] == "f"
     assert (found["accountId"], found["apiVersion"]) == (ACCOUNT_ID, "2023-03-30")
     cors = {"allowOrigins": ["*"]}
-    changed = await demo("update_custom_domain", "a.example.com", body={"corsConfig": cors})
+    changed = await sdk_of_f("update_custom_domain", "a.example.com", body={"corsConfig": cors})
     assert changed["corsConfig"]["allowOrigins"] == ["*"]
-    assert (await demo("get_custom_domain", "a.example.com"))["domainName"] == "a.example.com"
-    assert len((await demo("list_custom_domains"))["customDomains"]) == 1
-    await demo("delete_custom_domain", "a.example.com")
-    assert (await demo.failure("get_custom_domain", "a.example.com"))[:2] == (404, "DomainNameNotFound")
+    assert (await sdk_of_f("get_custom_domain", "a.example.com"))["domainName"] == "a.example.com"
+    assert len((await sdk_of_f("list_custom_domains"))["customDomains"]) == 1
+    await sdk_of_f("delete_custom_domain", "a.example.com")
+    assert (await sdk_of_f.failure("get_custom_domain", "a.example.com"))[:2] == (404, "DomainNameNotFound")
 
 
-async def test_tags_and_groups(demo: Client) -> None:
+async def test_tags_and_groups(sdk_of_f: Client) -> None:
     tags = [{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "2"}]
-    await demo("tag_resources", body={"ResourceId": ["f", ARN], "ResourceType": "function", "Tag": tags})
-    found = await demo("list_tag_resources", resource_type="function", resource_id=["f"])
+    await sdk_of_f("tag_resources", body={"ResourceId": ["f", ARN], "ResourceType": "function", "Tag": tags})
+    found = await sdk_of_f("list_tag_resources", resource_type="function", resource_id=["f"])
     assert [(item["TagKey"], item["TagValue"]) for item in found["TagResources"]] == [("a", "1"), ("b", "2")]
-    page = await demo("list_tag_resources", resource_type="function", limit=1)
+    page = await sdk_of_f("list_tag_resources", resource_type="function", limit=1)
     assert page["NextToken"] == "$f/b"
-    await demo("untag_resources", resource_type="function", resource_id=["f"], tag_key=["a"])
-    assert (await demo("get_function", "f"))["tags"] == [{"Key": "b", "Value": "2"}]
-    await demo("untag_resources", resource_type="function", resource_id=["f"], all=True)
-    assert (await demo("list_tag_resources", resource_type="function"))["TagResources"] == []
+    await sdk_of_f("untag_resources", resource_type="function", resource_id=["f"], tag_key=["a"])
+    assert (await sdk_of_f("get_function", "f"))["tags"] == [{"Key": "b", "Value": "2"}]
+    await sdk_of_f("untag_resources", resource_type="function", resource_id=["f"], all=True)
+    assert (await sdk_of_f("list_tag_resources", resource_type="function"))["TagResources"] == []
     body = {"NewResourceGroupId": "rg-2", "ResourceId": "f", "ResourceType": "function"}
-    assert (await demo("change_resource_group", body=body))["NewResourceGroupId"] == "rg-2"
-    assert (await demo("get_function", "f"))["resourceGroupId"] == "rg-2"
-    assert (await demo("describe_regions"))["Regions"]["Region"][0]["RegionId"] == REGION
+    assert (await sdk_of_f("change_resource_group", body=body))["NewResourceGroupId"] == "rg-2"
+    assert (await sdk_of_f("get_function", "f"))["resourceGroupId"] == "rg-2"
+    assert (await sdk_of_f("describe_regions"))["Regions"]["Region"][0]["RegionId"] == REGION
 
 
-async def test_vpc_bindings(demo: Client) -> None:
-    await demo("create_vpc_binding", "f", body={"vpcId": "vpc-1"})
-    assert await demo("list_vpc_bindings", "f") == {"vpcIds": ["vpc-1"]}
-    await demo("delete_vpc_binding", "f", "vpc-1")
-    assert (await demo.failure("delete_vpc_binding", "f", "vpc-1"))[0] == 404
+async def test_vpc_bindings(sdk_of_f: Client) -> None:
+    await sdk_of_f("create_vpc_binding", "f", body={"vpcId": "vpc-1"})
+    assert await sdk_of_f("list_vpc_bindings", "f") == {"vpcIds": ["vpc-1"]}
+    await sdk_of_f("delete_vpc_binding", "f", "vpc-1")
+    assert (await sdk_of_f.failure("delete_vpc_binding", "f", "vpc-1"))[0] == 404
 
 
 async def test_sessions(sdk: Client) -> None:
@@ -336,15 +302,15 @@ async def test_sessions(sdk: Client) -> None:
     assert (await sdk.failure("get_session", "f", "one"))[:2] == (404, "SessionNotFound")
 
 
-async def test_what_is_wrong_is_said_in_this_versions_words(demo: Client) -> None:
-    status, code, text = await demo.failure("create_function", body=made("g", runtime="python9"))
+async def test_what_is_wrong_is_said_in_this_versions_words(sdk_of_f: Client) -> None:
+    status, code, text = await sdk_of_f.failure("create_function", body=made("g", runtime="python9"))
     assert (status, code) == (400, "InvalidArgument")
     assert "Runtime is set to an invalid value" in text
-    refused = await demo.failure("create_function", body=made())
+    refused = await sdk_of_f.failure("create_function", body=made())
     assert refused == (409, "FunctionAlreadyExists", "code: 409, function 'f' already exists")
     wrong = made("g", code={"zipFile": ZIP, "checksum": "1"})
-    assert "'1' was announced" in (await demo.failure("create_function", body=wrong))[2]
-    assert (await demo.failure("create_function", body=made("a$b")))[1] == "InvalidArgument"
+    assert "'1' was announced" in (await sdk_of_f.failure("create_function", body=wrong))[2]
+    assert (await sdk_of_f.failure("create_function", body=made("a$b")))[1] == "InvalidArgument"
 
 
 def test_the_table_has_every_operation_of_the_sdk() -> None:

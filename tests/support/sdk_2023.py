@@ -4,6 +4,7 @@ Bodies are given and answers taken as the SDK's own models write them: a name th
 """
 
 import asyncio
+import base64
 import inspect
 import re
 from typing import Any
@@ -14,19 +15,29 @@ from alibabacloud_fc20230330.client import Client as SdkClient
 from alibabacloud_tea_openapi.utils_models import Config
 from darabonba.exceptions import DaraException
 from darabonba.runtime import RuntimeOptions
+from tests.support import zips
 from tests.support.sdk import KEY_ID, SECRET
 
 from sesame.http.server import HttpServer
+
+CODE = zips.zip_of({"index.py": "def handler(event, context):\n    return event\n"})
+ZIP = base64.b64encode(CODE).decode()
+
+
+def made(name: str = "f", **changes: Any) -> dict[str, Any]:
+    """The body of a function that is in order, but for what is changed."""
+    return {
+        "functionName": name, "runtime": "python3.10", "handler": "index.handler", "code": {"zipFile": ZIP}, **changes,
+    }  # fmt: skip
 
 
 class Client:
     """The SDK blocks: each call runs in a thread, the endpoint in the loop."""
 
-    def __init__(self, server: HttpServer, key_id: str = KEY_ID, secret: str = SECRET) -> None:
+    def __init__(self, server: HttpServer, key_id: str = KEY_ID, secret: str = SECRET, token: str = "") -> None:
         host = server.url.removeprefix("http://")
-        self._sdk = SdkClient(
-            Config(access_key_id=key_id, access_key_secret=secret, endpoint=host, protocol="http", region_id="x")
-        )
+        keys = {"access_key_id": key_id, "access_key_secret": secret, "security_token": token or None}
+        self._sdk = SdkClient(Config(**keys, endpoint=host, protocol="http", region_id="x"))
 
     async def __call__(self, operation: str, *names: str, body: Any = None, **fields: Any) -> Any:
         """`names` are the parts of the path. The answer's body as a map, None where it has none."""

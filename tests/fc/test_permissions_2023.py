@@ -1,0 +1,89 @@
+"""Which action and resource a request of 2023-03-30 means: a function has one name in policies, in every API."""
+
+from typing import Any
+
+import pytest
+from tests.fc.conftest import ACCOUNT_ID, REGION, Endpoint
+from tests.fc.test_permissions import credentials, statement
+from tests.support.sdk import Client as OldClient
+from tests.support.sdk_2023 import Client
+
+from sesame.fc.auth.actions import Actions
+from sesame.fc.v2016.version import VERSION as OLD
+from sesame.fc.v2023.operations import OPERATIONS
+from sesame.fc.v2023.version import VERSION
+from sesame.http.server import HttpServer
+
+ACTIONS = Actions((OLD, VERSION), "cn-hangzhou")
+ARN = f"acs:fc:{REGION}:{ACCOUNT_ID}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "expected"),
+    [
+        ("POST", "functions", "", ("fc:CreateFunction", "functions/*")),
+        ("GET", "functions/f", "", ("fc:GetFunction", "functions/f")),
+        ("GET", "functions/f", "qualifier=LATEST", ("fc:GetFunction", "functions/f")),
+        ("GET", "functions/f", "qualifier=prod", ("fc:GetFunction", "functions/f/prod")),
+        ("GET", "functions/s%24f", "", ("fc:GetFunction", "services/s/functions/f")),
+        ("GET", "functions/s$f", "qualifier=1", ("fc:GetFunction", "services/s.1/functions/f")),
+        ("POST", "functions/f/invocations", "", ("fc:InvokeFunction", "functions/f")),
+        ("POST", "functions/s$f/invocations", "qualifier=1", ("fc:InvokeFunction", "services/s.1/functions/f")),
+        ("POST", "functions/f/invoke/disable", "", ("fc:DisableFunctionInvocation", "functions/f")),
+        ("PUT", "functions/f/concurrency", "", ("fc:PutConcurrencyConfig", "functions/f")),
+        ("PUT", "functions/f/async-tasks/i/stop", "", ("fc:StopAsyncTask", "functions/f/async-tasks/i")),
+        ("GET", "functions/f/versions", "", ("fc:ListFunctionVersions", "functions/f/versions/*")),
+        ("PUT", "functions/f/sessions/x/pause", "", ("fc:PauseSession", "functions/f/sessions/x")),
+        ("GET", "functions/f/instances/c-1/exec", "", ("fc:InstanceExec", "functions/f/instances/c-1")),
+        ("PUT", "layers/l/acl", "", ("fc:PutLayerACL", "layers/l")),
+    ],
+)
+def test_actions_and_resources(method: str, path: str, query: str, expected: tuple[str, str]) -> None:
+    assert ACTIONS.find(method, b"/2023-03-30/" + path.encode(), query.encode()) == expected
+
+
+def test_every_operation_has_an_action() -> None:
+    for each in OPERATIONS:
+        path = each.route.replace("{", "").replace("}", "").encode()
+        found = ACTIONS.find(each.method, path)
+        assert found is not None, each.name
+        assert found[0] == f"fc:{each.name}"
+
+
+async def as_role(endpoint: Endpoint, server: HttpServer, *statements: dict[str, Any]) -> Client:
+    keys = await credentials(endpoint, list(statements))
+    return Client(server, keys.access_key_id, keys.access_key_secret, keys.security_token)
+
+
+async def test_what_is_denied_through_one_api_is_denied_through_the_other(
+    sdk_of_f: Client,
+    client: OldClient,
+    code: str,
+    endpoint: Endpoint,
+    server: HttpServer,
+) -> None:
+    await client("create_service", "s")
+    await client("create_function", "s", "f", "python3", "index.handler", codeZipFile=code)
+    role = await as_role(
+        endpoint,
+        server,
+        statement("Allow", "fc:*"),
+        statement("Deny", "fc:GetFunction", f"{ARN}:services/s/*"),
+        statement("Deny", "fc:*", f"{ARN}:functions/f/*"),
+    )
+    assert (await role.failure("get_function", "s$f"))[:2] == (403, "AccessDenied")
+    assert (await role("get_function", "f"))["functionName"] == "f"
+    assert (await role.failure("list_aliases", "f"))[:2] == (403, "AccessDenied")
+
+
+async def test_tags_are_changed_only_where_that_is_allowed(
+    sdk_of_f: Client,
+    endpoint: Endpoint,
+    server: HttpServer,
+) -> None:
+    role = await as_role(endpoint, server, statement("Allow", "fc:TagResources", f"{ARN}:functions/other"))
+    body = {"ResourceId": ["f"], "ResourceType": "function", "Tag": [{"Key": "a", "Value": "1"}]}
+    assert (await role.failure("tag_resources", body=body))[:2] == (403, "AccessDenied")
+    group = {"NewResourceGroupId": "rg", "ResourceId": "f", "ResourceType": "function"}
+    assert (await role.failure("change_resource_group", body=group))[:2] == (403, "AccessDenied")
+    assert (await role.failure("list_tag_resources", resource_type="function"))[:2] == (403, "AccessDenied")
