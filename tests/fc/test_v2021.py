@@ -13,6 +13,7 @@ from tests.support.sdk import KEY_ID, SECRET
 from sesame.engine.interface import InstanceInfo
 from sesame.fc.app import VERSIONS
 from sesame.fc.auth.actions import Actions
+from sesame.fc.auth.same_actions import OTHER_NAMES
 
 API = "/2021-04-06"
 FUNCTION = "/services/s/functions/f"
@@ -144,6 +145,21 @@ async def test_a_qualifier_in_the_query_is_part_of_the_resource(deployed: Endpoi
     for query in ("", "?qualifier=1", "?qualifier=LATEST", "?other=live"):
         answer = await call(deployed, "POST", path + query, b"x", keys=given)
         assert (answer.status, answer.json()["Code"]) == (403, "AccessDenied")
+
+
+async def test_what_is_denied_under_one_name_cannot_be_had_under_another(deployed: Endpoint) -> None:
+    denied = [statement("Allow", "fc:*"), statement("Deny", "fc:PublishVersion")]
+    answer = await call(deployed, "POST", "/services/s/versions", b"{}", keys=await credentials(deployed, denied))
+    assert (answer.status, answer.json()["Code"]) == (403, "AccessDenied")
+    assert "fc:PublishVersion" in answer.json()["Message"]
+    allowed = [statement("Allow", "fc:PublishServiceVersion")]
+    answer = await call(deployed, "POST", "/services/s/versions", b"{}", keys=await credentials(deployed, allowed))
+    assert answer.status == 200
+
+
+def test_names_of_one_thing_are_those_of_operations() -> None:
+    names = {f"fc:{each.name}" for version in VERSIONS for each in version.operations}
+    assert set(OTHER_NAMES) <= names
 
 
 def test_actions_and_resources() -> None:

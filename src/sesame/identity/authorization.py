@@ -59,6 +59,14 @@ class Authorization:
         if decision is not Decision.ALLOW:
             raise Denied(action, resource, decision, source)
 
+    def require_not_denied(self, caller: Caller, action: str, resource: str, facts: RequestFacts) -> None:
+        """Raises Denied where a policy of the caller denies this explicitly; that none allows it is no matter."""
+        if caller.principal.kind is PrincipalKind.ACCOUNT:
+            return
+        decision, source = self._decide(caller.principal, action, resource, facts)
+        if decision is Decision.EXPLICIT_DENY:
+            raise Denied(action, resource, decision, source)
+
     def asks_for(self, caller: Caller, key_prefix: str) -> bool:
         """Whether a condition of the caller's policies asks for a key that begins so (in its normal form).
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from sesame.fc.auth.actions import Actions
 from sesame.fc.auth.request_head import RequestHead
+from sesame.fc.auth.same_actions import OTHER_NAMES
 from sesame.http.request import Request
 from sesame.identity.authentication import Caller
 from sesame.identity.authorization import Authorization, Requester
@@ -52,7 +53,10 @@ class Permissions:
         self._wall_clock = wall_clock
 
     def require(self, caller: Caller, head: RequestHead, request: Request, method: str) -> Requester:
-        """Raises `Denied` unless the caller may. Paths without an operation need no right: they are answered 400."""
+        """Raises `Denied` unless the caller may. Paths without an operation need no right: they are answered 400.
+
+        An operation is allowed under the name that it has in the version asked, and denied under any of its names.
+        """
         facts = self._facts(caller, head, request)
         asked = self._asked(caller, head, request, method)
         if asked is None:
@@ -64,6 +68,8 @@ class Permissions:
             facts = self._with_tags(caller, facts, resource)
         if action not in _CONFIRMED_WITH_BODY or not self._authorization.asks_for(caller, _OF_BODY):
             self._authorization.require(caller, action, arn, facts)
+        for other in OTHER_NAMES.get(action, ()):
+            self._authorization.require_not_denied(caller, other, arn, facts)
         return Requester(self._authorization, caller, facts, (action, arn))
 
     def require_invoke(self, caller: Caller, head: RequestHead, request: Request, target: Target) -> None:
