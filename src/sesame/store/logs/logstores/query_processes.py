@@ -4,6 +4,7 @@ Used by `queries`, on threads: what waits here, blocks. The process itself is `q
 """
 
 import contextlib
+import select
 import signal
 import socket
 import subprocess
@@ -48,8 +49,11 @@ class QueryProcess:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                # So that the terminal's Ctrl-C does not reach it.
+                process_group=0,
             )
         self._sock = ours
+        self._fd = ours.fileno()
         self._number = 0
         self._answered = False
         self._sending = threading.Lock()
@@ -60,15 +64,16 @@ class QueryProcess:
 
     @property
     def is_alive(self) -> bool:
-        return self._child.poll() is None
+        """It has not closed its end of the socket, which a process does first of all when it ends."""
+        return not self._hung_up(0) and self._child.poll() is None
 
     @property
     def has_answered(self) -> bool:
         return self._answered
 
     def wait(self) -> None:
-        """Returns when it has ended."""
-        self._child.wait()
+        """Returns when it has ended, or is just ending."""
+        self._hung_up(None)
 
     def ask(self, place: Place, question: Question) -> Answer:
         """Raises `QueryProcessEnded`. A process that failed is killed, as nobody knows what state it is in."""
@@ -104,9 +109,17 @@ class QueryProcess:
 
     def close(self) -> None:
         """On return it has ended."""
-        self._sock.close()
         self._child.kill()
         self._child.wait()
+        # Last: who waits for its end does so at this socket.
+        self._sock.close()
+
+    def _hung_up(self, timeout_ms: float | None) -> bool:
+        poll = select.poll()
+        # No event is asked for: the end is told all the same, and answers are not. A descriptor that was closed, which
+        # the socket no longer knows, counts as one too.
+        poll.register(self._fd, 0)
+        return bool(poll.poll(timeout_ms))
 
     def _death(self) -> str:
         """How it ended. Its end of the socket closes a moment before."""
