@@ -21,6 +21,8 @@ class IdMaps:
     """Starts its process at the first request; the process ends with `close`, and with Sesame."""
 
     def __init__(self) -> None:
+        # Of one answer.
+        self.timeout_s = ANSWER_TIMEOUT_S
         self._lock = Lock()
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -29,24 +31,42 @@ class IdMaps:
         """A descriptor of the namespace in which the ids of each pair are exchanged. Blocks. Raises `OSError`."""
         request = json.dumps([exchange(*users), exchange(*groups)]).encode()
         with self._lock:
-            if self._process is None or self._process.poll() is not None:
-                self._open()
-            assert self._socket is not None
-            self._socket.send(request)
-            answer, fds, _flags, _address = socket.recv_fds(self._socket, idmap_process.REQUEST_BYTES, 1)
-        if not fds:
-            raise OSError(answer[1:].decode() or "the process that makes user namespaces has ended")
-        os.set_inheritable(fds[0], False)
-        return fds[0]
+            try:
+                return self._asked(request)
+            except ConnectionError:
+                # It was killed from outside: a new one does as well.
+                self._close()
+                return self._asked(request)
+            except TimeoutError:
+                # What it answers later would be taken for the next answer.
+                self._close()
+                raise
+
+    @property
+    def pid(self) -> int:
+        """Of the process; 0 while there is none."""
+        return self._process.pid if self._process is not None else 0
 
     def close(self) -> None:
         with self._lock:
             self._close()
 
+    def _asked(self, request: bytes) -> int:
+        if self._socket is None:
+            self._open()
+        assert self._socket is not None
+        self._socket.settimeout(self.timeout_s)
+        self._socket.send(request)
+        answer, fds, _flags, _address = socket.recv_fds(self._socket, idmap_process.REQUEST_BYTES, 1)
+        if not answer:
+            raise ConnectionResetError("the process that makes user namespaces has ended")
+        if not fds:
+            raise OSError(answer[1:].decode())
+        os.set_inheritable(fds[0], False)
+        return fds[0]
+
     def _open(self) -> None:
-        self._close()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.settimeout(ANSWER_TIMEOUT_S)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-E", "-s", "-S", str(Path(idmap_process.__file__)), str(theirs.fileno())],
@@ -58,6 +78,7 @@ class IdMaps:
             self._socket.close()
             self._socket = None
         if self._process is not None:
+            self._process.kill()
             self._process.wait()
             self._process = None
 
