@@ -1,5 +1,5 @@
-"""Cold calls: the first call of functions that were never called, beside the start of the bare interpreter and, where
-another checkout of Sesame is named, beside that one's first call of the same function.
+"""Cold calls: the first call of functions that were never called, beside the start of the bare interpreter, the same
+call without networks of functions' own and, where another checkout of Sesame is named, that one's.
 
 Run by `make bench-cold`; through HTTP, signed, logged, in the sandbox that is named, nothing prepared for a function.
 Interleaved: each first call has a bare start as its neighbour in time. Never calls a function twice.
@@ -9,6 +9,7 @@ import contextlib
 import statistics
 import subprocess
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
@@ -25,6 +26,7 @@ from sesame.sandbox.runtimes.interpreters import Interpreter, discover
 BLOCKS = 6
 BOXED_RUNTIME = "python3.12"
 AT_ONCE = 100
+WITHOUT_NETWORK, CHECKOUT = "the same on the host's network", "the other checkout"
 BARE_STARTS_AT_ONCE = 2
 
 
@@ -93,19 +95,18 @@ def in_blocks(ours: list[float], theirs: list[float]) -> list[float]:
     ]
 
 
-def report_one_by_one(endpoint: Endpoint, rival: Endpoint | None, interpreter: Interpreter, case: Case) -> None:
+def report_one_by_one(endpoint: Endpoint, rivals: Mapping[str, Endpoint], interpreter: Interpreter, case: Case) -> None:
     runtime, python = interpreter.runtime, interpreter.path
     service = "cold-" + runtime.replace(".", "-")
     names = deploy(endpoint, service, runtime, case.functions)
     caller = Caller(endpoint)
     bare_start = [str(python), "-c", "pass"]
     peers: dict[str, Command] = {f"{python.name} -c pass": lambda: bare_start}
-    if runtime == BOXED_RUNTIME and rival is None:
+    if runtime == BOXED_RUNTIME and CHECKOUT not in rivals:
         peers |= boxes(interpreter, case.folder)
-    rival_caller = None
-    if rival is not None:
+    for rival in rivals.values():
         deploy(rival, service, runtime, case.functions)
-        rival_caller = Caller(rival)
+    rival_callers = {peer: Caller(rival) for peer, rival in rivals.items()}
     ours: list[float] = []
     theirs: dict[str, list[float]] = {name: [] for name in peers}
     phases: dict[str, list[float]] = {}
@@ -114,8 +115,8 @@ def report_one_by_one(endpoint: Endpoint, rival: Endpoint | None, interpreter: I
         ours.append(took_ms)
         for phase, value_ms in phases_of(headers).items():
             phases.setdefault(phase, []).append(value_ms)
-        if rival_caller is not None:
-            theirs.setdefault("the other checkout", []).append(rival_caller.first_call_ms(service, name)[0])
+        for peer, rival_caller in rival_callers.items():
+            theirs.setdefault(peer, []).append(rival_caller.first_call_ms(service, name)[0])
         for peer, command in peers.items():
             theirs[peer].append(bare_start_ms(command()))
     p99 = sorted(ours)[int(0.99 * len(ours))]
@@ -177,9 +178,11 @@ def main(functions: int, rounds: int, sandbox: str, runtimes: tuple[str, ...], c
     for runtime in runtimes:
         with contextlib.ExitStack() as stack:
             endpoint = stack.enter_context(sesame("--sandbox", sandbox))
-            rival = stack.enter_context(sesame("--sandbox", sandbox, checkout=checkout)) if checkout else None
+            rivals = {WITHOUT_NETWORK: stack.enter_context(sesame("--sandbox", sandbox, "--network", "host"))}
+            if checkout:
+                rivals[CHECKOUT] = stack.enter_context(sesame("--sandbox", sandbox, checkout=checkout))
             folder = stack.enter_context(TemporaryDirectory(prefix="boxes-"))
-            report_one_by_one(endpoint, rival, interpreters[runtime], Case(functions, Path(folder)))
+            report_one_by_one(endpoint, rivals, interpreters[runtime], Case(functions, Path(folder)))
     with sesame("--sandbox", sandbox) as endpoint:
         report_at_once(endpoint, runtimes[-1], interpreters[runtimes[-1]].path, rounds)
 

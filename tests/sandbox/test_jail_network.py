@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.runtime.conftest import Stage
-from tests.support.jails import Traces, jail, jail_only
+from tests.support.jails import Traces, jail, jail_only, root_only
 
 from sesame.model.command import Command
-from sesame.sandbox.interface import KillReason
+from sesame.sandbox.cgroups.groups import MIB, TCP_BUFFERS_BYTES
+from sesame.sandbox.interface import Death, KillReason, SandboxDied
 from sesame.sandbox.jail.driver import JailDriver
 from sesame.sandbox.network import EVERY_ADDRESS, HOST_ADDRESS, HostAnswers, Listen
 
@@ -127,6 +128,19 @@ async def test_the_function_holds_none_of_the_hosts_sockets(stage: Stage) -> Non
     actor = await stage.start("network", "index.descriptors")
     # The shim's own.
     assert len(await actor.json()) == 1
+
+
+@root_only
+async def test_the_buffers_of_connections_are_bounded(stage: Stage) -> None:
+    """Version 1 counts them apart from memory, version 2 as memory."""
+    actor = await stage.start("network", "index.buffers", memory_mb=128)
+    most = 400 * MIB
+    try:
+        kept = await actor.json(json.dumps(most).encode())
+    except SandboxDied as died:
+        assert died.reason is Death.OUT_OF_MEMORY  # noqa: PT017 - or it is refused more
+    else:
+        assert kept < 2 * TCP_BUFFERS_BYTES
 
 
 async def test_a_command_is_in_the_same_network(stage: Stage) -> None:

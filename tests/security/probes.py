@@ -35,6 +35,7 @@ def probe(attack: str, *walls: str | frozenset[str], **more: Any) -> Probe:
 
 
 BIG: dict[str, Any] = {"memory_mb": 3072}
+OWN_NETWORK: dict[str, Any] = {"network": "none"}
 SMALL: dict[str, Any] = {"memory_mb": 128}
 
 PROBES = (
@@ -73,6 +74,12 @@ PROBES = (
     probe("changes_root", ROOT_CALL),
     probe("opens_by_handle", ROOT_CALL),
     probe("host_socket", "root", "user"),
+    # Its network.
+    *(
+        probe("connects", "network", event={"host_address": address}, options=OWN_NETWORK)
+        for address in ("127.0.0.1", "::1", "0.0.0.0", "::ffff:127.0.0.1")
+    ),
+    probe("sees_connections", "network", options=OWN_NETWORK),
     probe("abstract_socket", "scope", needs="scope"),
     # What the kernel offers to every process.
     probe("opens_sysctl", "proc", "user"),

@@ -54,10 +54,14 @@ class Scene:
         self.abstract_socket = socket.socket(socket.AF_UNIX)
         self.abstract_socket.bind("\0" + self.abstract)
         self.abstract_socket.listen()
+        # One port of both loopbacks, which two sockets could not be sure to get.
+        self.service = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+        self.port = self.service.getsockname()[1]
 
     def close(self) -> None:
         self.path_socket.close()
         self.abstract_socket.close()
+        self.service.close()
 
     def _copy_with_setuid(self, interpreter: Path) -> None:
         """A program that becomes root when it is run, if it is let."""
@@ -149,7 +153,7 @@ async def attack(host: Host, probe: Probe, scene: Scene) -> Any:
         "instance": "c-victim-of-all", "address": held["address"], "size": held["size"],
         "victim_uid": held["uid"],
         "host": os.uname().nodename, "path": str(scene.file), "content": SECRET, "name": scene.abstract,
-        "most": host.victim.sandbox.init_pid + 2, **probe.event,
+        "tcp": scene.port, "most": host.victim.sandbox.init_pid + 2, **probe.event,
     }  # fmt: skip
     if probe.attack == "host_socket":
         told["path"] = str(scene.folder / "socket")

@@ -313,6 +313,22 @@ def host_socket(event, context):
     return answer(False)
 
 
+def connects(event, context):
+    """To a service on the host's loopback, by one of the addresses that lead there."""
+    evt = told(event)
+
+    def attack():
+        socket.create_connection((evt['host_address'], evt['tcp']), 10).close()
+    return attempt(attack)
+
+
+def sees_connections(event, context):
+    """Finds the port of the host's service among the sockets of this network."""
+    evt = told(event)
+    port = ':%04X ' % evt['tcp']
+    return answer(port in (read('/proc/net/tcp') + read('/proc/net/tcp6')).decode('ascii'))
+
+
 def abstract_socket(event, context):
     made = socket.socket(socket.AF_UNIX)
     try:

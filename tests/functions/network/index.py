@@ -1,5 +1,6 @@
 """What a function does with its network. Each handler is told an address or a URL, and returns JSON."""
 
+import errno
 import json
 import os
 import socket
@@ -57,6 +58,26 @@ def listen(event, context):
     thread.daemon = True
     thread.start()
     return json.dumps(listening.getsockname()[1])
+
+
+def buffers(event, context):
+    """How many bytes the kernel keeps for connections that nobody reads, of as many as it is told at most."""
+    most, kept, ends = json.loads(event.decode('utf-8')), 0, []
+    listening = socket.socket()
+    listening.bind(('127.0.0.1', 0))
+    listening.listen(5)
+    piece = b'x' * (1 << 20)
+    while kept < most and len(ends) < 400:
+        sender = socket.create_connection(listening.getsockname(), 10)
+        ends += [sender, listening.accept()[0]]
+        sender.setblocking(False)
+        try:
+            while kept < most:
+                kept += sender.send(piece)
+        except (OSError, IOError) as error:
+            if error.errno not in (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM):
+                raise
+    return json.dumps(kept)
 
 
 def descriptors(event, context):

@@ -15,6 +15,9 @@ from sesame.sandbox.cgroups import teardown as cgroups_end
 from sesame.sandbox.cgroups.layout import Hierarchies
 
 CPU_PERIOD_US = 100_000
+MIB = 1024 * 1024
+# Version 2 counts the buffers of TCP as the group's memory; version 1 counts them apart, without a limit of its own.
+TCP_BUFFERS_BYTES = 64 * MIB
 _VERSION_1_LIMIT_FILES = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
 
 
@@ -56,6 +59,11 @@ class Group:
             if fd >= 0:
                 os.close(fd)
         self.unified_fd, self.task_fds = -1, ()
+
+    def limit_sockets(self) -> None:
+        """Bounds what the group's connections buffer, where that is not part of its memory."""
+        if memory := self._directories.get("memory"):
+            _write_if_there(memory / "memory.kmem.tcp.limit_in_bytes", str(TCP_BUFFERS_BYTES))
 
     def limit(self, limits: Limits) -> None:
         """Sets the limits; may be called again with others."""
@@ -238,6 +246,7 @@ class Cgroups:
             for directory in group.directories():
                 directory.mkdir()
                 made.append(directory)
+            group.limit_sockets()
             group.open()
         except OSError:
             group.joined()
