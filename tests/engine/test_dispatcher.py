@@ -417,3 +417,21 @@ async def test_credentials_carry_the_chain_that_a_limit_cuts() -> None:
 async def test_without_a_limit_no_chain_is_kept(engine: Engine) -> None:
     await engine.dispatcher.invoke(Invocation("r-1", Target("s", "LATEST", "f"), b"", chain=("s/f",) * 50))
     assert engine.chains == [()]
+
+
+async def test_calls_that_are_aborted_fail_as_where_the_process_has_died(engine: Engine) -> None:
+    engine.driver.behaviour = lambda _sandbox, _call: None
+    running = asyncio.create_task(engine.call())
+    await settle()
+    for instance in engine.pool.instances():
+        instance.abort()
+        instance.abort()
+    outcome = await running
+    assert outcome.error is not None
+    assert outcome.error.type == "UnhandledInvocationError"
+    assert (len(engine.driver.alive), engine.driver.made[0].killed_for) == (0, KillReason.ABORTED)
+    engine.driver.behaviour = lambda _sandbox, _call: Reply(True, b"fine")
+    assert (await engine.call()).payload == b"fine"
+    for instance in engine.pool.instances():
+        instance.abort()
+    assert (await engine.call()).cold is False, "an idle instance is left alone"

@@ -88,6 +88,7 @@ class FakeEngine:
         self.entered, self.left = asyncio.Event(), asyncio.Event()
         self.then: Callable[[Invocation], Awaitable[Outcome]] = self.echo
         self.running: list[InstanceInfo] = []
+        self.aborted: list[tuple[str, str]] = []
         self.provisioned: dict[Target, Provisioned] = {}
         self.exec: Callable[[InstanceInfo, Command], AbstractAsyncContextManager[RunningCommand]]
 
@@ -105,6 +106,9 @@ class FakeEngine:
 
     async def provisioned_of(self, target: Target) -> Provisioned:
         return self.provisioned.get(target, Provisioned(0, 0))
+
+    async def abort(self, service: str, function: str) -> None:
+        self.aborted.append((service, function))
 
     async def drain(self, patience_s: float) -> None:
         """Nothing runs here."""

@@ -218,10 +218,13 @@ async def test_provisioned_instances_and_scaling(sdk_of_f: Client) -> None:
     assert (await sdk_of_f.failure("get_scaling_config", "f"))[:2] == (404, "ScalingConfigNotFound")
 
 
-async def test_disabled_functions(sdk_of_f: Client) -> None:
+async def test_disabled_functions(sdk_of_f: Client, endpoint: Endpoint) -> None:
     assert await sdk_of_f("disable_function_invocation", "f", reason="paused") == {"success": True}
     restriction = (await sdk_of_f("get_function", "f"))["invocationRestriction"]
     assert (restriction["disable"], restriction["reason"]) == (True, "paused")
+    assert endpoint.engine.aborted == []
+    await sdk_of_f("disable_function_invocation", "f", abort_ongoing_request=True)
+    assert endpoint.engine.aborted == [("$f", "f")]
     assert await sdk_of_f("enable_function_invocation", "f") == {"success": True}
     assert (await sdk_of_f("get_function", "f"))["invocationRestriction"]["disable"] is False
 

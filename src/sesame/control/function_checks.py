@@ -8,7 +8,6 @@ import re
 import msgspec
 
 from sesame.control import checks
-from sesame.control.mount_checks import refuse_oss_mounts
 from sesame.model import limits
 from sesame.model.errors import Invalid, Missing, Unusable
 from sesame.model.function import Function, LifecycleHook
@@ -36,8 +35,6 @@ def check_function(function: Function) -> None:
     _check_concurrency(function)
     _check_layers(function.layers)
     _check_kept_settings(function)
-    mounted = (function.later.oss_mount_config or {}).get("mountPoints") or ()
-    refuse_oss_mounts(str(point.get("bucketName", "")) for point in mounted)
     if is_custom(function.runtime):
         _check_web_server(function)
 

@@ -267,9 +267,17 @@ class Instance:
         self._deadlines.append(deadline)
         return deadline
 
+    def abort(self) -> None:
+        """Has the calls that run on it fail, as where its process has died; who leased it ends it then."""
+        if self.state in (State.BUSY, State.INITIALIZING) and self._killing is None:
+            self._kill(KillReason.ABORTED)
+
     def _kill_for_timeout(self) -> None:
+        self._kill(KillReason.TIMEOUT)
+
+    def _kill(self, reason: KillReason) -> None:
         assert self._sandbox is not None
-        self._killing = asyncio.get_running_loop().create_task(self._sandbox.kill(KillReason.TIMEOUT))
+        self._killing = asyncio.get_running_loop().create_task(self._sandbox.kill(reason))
 
     def _not_found(self) -> NotFound:
         return NotFound(INSTANCE, self.instance_id, (self.snapshot.service, self.snapshot.function))

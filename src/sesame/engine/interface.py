@@ -123,5 +123,8 @@ class Engine(Protocol):
         command could not be started.
         """
 
+    async def abort(self, service: str, function: str) -> None:
+        """Has the calls of a function that run now fail, of every version."""
+
     async def drain(self, patience_s: float) -> None:
         """On return nothing runs. New calls are refused at once; those in flight have `patience_s` to end."""

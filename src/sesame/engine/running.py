@@ -147,6 +147,11 @@ class LocalEngine:
     async def provisioned_of(self, target: Target) -> Provisioned:
         return self.provisioned.status(target)
 
+    async def abort(self, service: str, function: str) -> None:
+        for instance in self.pool.instances():
+            if (instance.snapshot.service, instance.snapshot.function) == (service, function):
+                instance.abort()
+
     async def drain(self, patience_s: float) -> None:
         await self.provisioned.close()
         await self.pool.close(patience_s)

@@ -10,10 +10,7 @@ import msgspec
 
 
 class LaterSettings(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Empty where nothing was set. Commands are those of hooks in custom runtimes.
-
-    `nas_tls_dirs` are the mount points of the owner's `nas_config` that are reached over TLS.
-    """
+    """Empty where nothing was set. Commands are those of hooks in custom runtimes."""
 
     initializer_command: tuple[str, ...] = ()
     pre_stop_command: tuple[str, ...] = ()
@@ -26,8 +23,6 @@ class LaterSettings(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
     enable_long_living: bool = False
     enable_llm_metrics: bool = False
     gpu_type: str = ""
-    nas_tls_dirs: tuple[str, ...] = ()
-    oss_mount_config: dict[str, Any] | None = None
     juice_fs_config: dict[str, Any] | None = None
     polar_fs_config: dict[str, Any] | None = None
     micro_sandbox_config: dict[str, Any] | None = None

@@ -109,6 +109,7 @@ class KillReason(enum.StrEnum):
     EVICTED = "its memory was needed"
     EXPIRED = "it was idle for the keep-alive time"
     OUTDATED = "its function was changed or deleted"
+    ABORTED = "its function was disabled"
     UNWANTED = "fewer provisioned instances are wanted"
     DIED = "its process had ended"
     DONE = "its work is done"

@@ -13,7 +13,7 @@ from sesame.control import inputs as control
 from sesame.fc.refusals import InvalidArgument
 from sesame.model import described
 from sesame.model.function import InstanceLifecycleConfig, LifecycleHook
-from sesame.model.service import LogConfig, NasConfig, NasMountPoint, TracingConfig, VpcConfig
+from sesame.model.service import LogConfig, NasConfig, OssMountConfig, TracingConfig, VpcConfig
 
 
 class CodeInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -57,30 +57,6 @@ class LogInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     log_begin_rule: str = ""
 
 
-class NasMountInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    server_addr: str = ""
-    mount_dir: str = ""
-    enable_tls: bool = msgspec.field(default=False, name="enableTLS")
-
-
-class NasInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    user_id: described.NasId = 0
-    group_id: described.NasId = 0
-    mount_points: tuple[NasMountInput, ...] = ()
-
-
-class OssMountPoint(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    bucket_name: str = ""
-    bucket_path: str = ""
-    endpoint: str = ""
-    mount_dir: str = ""
-    read_only: bool = False
-
-
-class OssMountInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    mount_points: tuple[OssMountPoint, ...] = ()
-
-
 class GpuInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     gpu_memory_size: int | None = None
     gpu_type: str = ""
@@ -110,8 +86,8 @@ class FunctionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     log_config: LogInput | UnsetType = UNSET
     vpc_config: VpcConfig | UnsetType = UNSET
     internet_access: bool | UnsetType = UNSET
-    nas_config: NasInput | UnsetType = UNSET
-    oss_mount_config: OssMountInput | UnsetType = UNSET
+    nas_config: NasConfig | UnsetType = UNSET
+    oss_mount_config: OssMountConfig | UnsetType = UNSET
     tracing_config: TracingConfig | UnsetType = UNSET
     session_affinity: str | UnsetType = UNSET
     session_affinity_config: str | UnsetType = UNSET
@@ -148,9 +124,6 @@ class FunctionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
                 enable_instance_metrics=sent.enable_instance_metrics,
                 log_begin_rule=sent.log_begin_rule,
             )
-        if self.nas_config is not UNSET:
-            points = tuple(NasMountPoint(each.server_addr, each.mount_dir) for each in self.nas_config.mount_points)
-            fields["nas_config"] = NasConfig(self.nas_config.user_id, self.nas_config.group_id, points)
         return control.ServiceInput(**fields)
 
     def _later(self) -> dict[str, Any]:
@@ -161,11 +134,6 @@ class FunctionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             found["gpu_type"] = self.gpu_config.gpu_type
         if self.log_config is not UNSET:
             found["enable_llm_metrics"] = self.log_config.enable_llm_metrics
-        if self.nas_config is not UNSET:
-            found["nas_tls_dirs"] = tuple(each.mount_dir for each in self.nas_config.mount_points if each.enable_tls)
-        if self.oss_mount_config is not UNSET:
-            points = self.oss_mount_config.mount_points
-            found["oss_mount_config"] = msgspec.to_builtins(self.oss_mount_config) if points else None
         hooks = self.instance_lifecycle_config
         if hooks is not UNSET:
             found["initializer_command"] = hooks.initializer.command if hooks.initializer else ()
@@ -201,7 +169,7 @@ _PLAIN = (
     "instance_concurrency", "layers", "custom_container_config", "custom_runtime_config", "custom_dns", "cpu",
     "disk_size",
 )  # fmt: skip
-_OF_OWNER = ("role", "vpc_config", "internet_access", "tracing_config")
+_OF_OWNER = ("role", "vpc_config", "internet_access", "nas_config", "oss_mount_config", "tracing_config")
 _LATER_OBJECTS = frozenset({"juice_fs_config", "polar_fs_config", "micro_sandbox_config"})
 _LATER = (
     "session_affinity", "session_affinity_config", "instance_isolation_mode", "idle_timeout", "disable_ondemand",

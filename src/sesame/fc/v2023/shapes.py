@@ -11,16 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from sesame.control.whole_functions import WholeFunction
-from sesame.fc.v2023.inputs import (
-    GpuInput,
-    HookInput,
-    LifecycleInput,
-    LogInput,
-    NasInput,
-    NasMountInput,
-    OssMountInput,
-    Tag,
-)
+from sesame.fc.v2023.inputs import GpuInput, HookInput, LifecycleInput, LogInput, Tag
 from sesame.model import limits
 from sesame.model import trigger_configs as configs
 from sesame.model.alias import Alias
@@ -29,7 +20,7 @@ from sesame.model.function import Function
 from sesame.model.function_state import FunctionState
 from sesame.model.owner import spoken_function
 from sesame.model.records import Record
-from sesame.model.service import Service, TracingConfig, VpcConfig
+from sesame.model.service import NasConfig, OssMountConfig, Service, TracingConfig, VpcConfig
 from sesame.model.trigger import Trigger
 from sesame.model.version import Version
 
@@ -76,8 +67,8 @@ class FunctionAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     log_config: LogInput
     vpc_config: VpcConfig
     internet_access: bool
-    nas_config: NasInput
-    oss_mount_config: OssMountInput
+    nas_config: NasConfig
+    oss_mount_config: OssMountConfig
     tracing_config: TracingConfig
     session_affinity: str
     session_affinity_config: str
@@ -195,19 +186,8 @@ def function(whole: WholeFunction, arns: Arns, beside: Beside, qualifier: str = 
         ),
         vpc_config=owner.vpc_config,
         internet_access=owner.internet_access,
-        nas_config=NasInput(
-            user_id=owner.nas_config.user_id,
-            group_id=owner.nas_config.group_id,
-            mount_points=tuple(
-                NasMountInput(
-                    server_addr=each.server_addr,
-                    mount_dir=each.mount_dir,
-                    enable_tls=each.mount_dir in later.nas_tls_dirs,
-                )
-                for each in owner.nas_config.mount_points
-            ),
-        ),
-        oss_mount_config=msgspec.convert(later.oss_mount_config or {}, OssMountInput),
+        nas_config=owner.nas_config,
+        oss_mount_config=owner.oss_mount_config,
         tracing_config=owner.tracing_config,
         session_affinity=later.session_affinity or NO_AFFINITY,
         session_affinity_config=later.session_affinity_config,

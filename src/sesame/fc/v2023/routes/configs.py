@@ -161,7 +161,10 @@ class ConfigRoutes:
 
     async def _disable(self, request: Request) -> Response:
         sent = await requests.body(request, DisableInput)
-        await self._states.disable(*paths.function(request), sent.reason)
+        owner, function = paths.function(request)
+        await self._states.disable(owner, function, sent.reason)
+        if sent.abort_ongoing_request:
+            await self._engine.abort(owner, function)
         return requests.answer(shapes_settings.Success(success=True))
 
     async def _enable(self, request: Request) -> Response:
