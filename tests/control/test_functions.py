@@ -260,7 +260,7 @@ async def test_an_outer_folder_is_told_for_code_that_we_run(account: Account) ->
     with refused("InvalidArgument", match="zip the content of the folder"):
         await account.functions.create("s", hello(code=folder), by=THE_ACCOUNT)
     await account.functions.create("s", hello(code=folder, handler="app.index.handler"), by=THE_ACCOUNT)
-    await account.functions.create("s", hello(function_name="g", code=folder, runtime="nodejs12"), by=THE_ACCOUNT)
+    await account.functions.create("s", hello(function_name="g", code=folder, runtime="nodejs10"), by=THE_ACCOUNT)
     await account.layers.create_version("flask", LayerInput(code=code_of(OTHER)), by=THE_ACCOUNT)
     await account.functions.create("s", hello(function_name="h", code=folder, layers=(LAYER,)), by=THE_ACCOUNT)
     with refused("InvalidArgument", match="zip the content of the folder"):

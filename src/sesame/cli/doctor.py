@@ -25,7 +25,7 @@ from sesame.data_dir import DataDir
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.drivers import Choice, Wanted, choose
 from sesame.sandbox.interface import Enforcement
-from sesame.sandbox.runtimes import interpreters
+from sesame.sandbox.runtimes import interpreters, nodes
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
 from sesame.store.sql.backends import backend_of
@@ -77,6 +77,7 @@ def _of_this_machine(settings: Settings) -> Iterator[Finding]:
     )  # fmt: skip
     known = Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir())
     yield from _runtimes(known)
+    yield from _nodes(known)
     yield from _data_dir(settings)
     yield from _database(settings)
     yield from _ports(settings)
@@ -128,6 +129,17 @@ def _runtimes(known: Runtimes) -> Iterator[Finding]:
             yield Finding(POOR, f"{what}, without the cloud's packages", f"sesame runtimes install {runtime}")
         elif not interpreter.substitute_for:
             yield Finding(GOOD, f"{what}, {len(manifest.packages)} packages")
+
+
+def _nodes(known: Runtimes) -> Iterator[Finding]:
+    """One finding for all Node.js runtimes: where there is none, whoever needs it is told at the call."""
+    for path in sorted(set(known.nodes.values())):
+        runtimes = ", ".join(runtime for runtime, program in known.nodes.items() if program == path)
+        version = nodes.version_of(path)
+        if version:
+            yield Finding(GOOD, f"{runtimes}: Node.js {version} at {path}")
+        else:
+            yield Finding(POOR, f"{runtimes}: {path} does not say its version", nodes.HOW_TO_GET)
 
 
 def _data_dir(settings: Settings) -> Iterator[Finding]:

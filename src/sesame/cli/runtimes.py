@@ -13,8 +13,9 @@ import msgspec
 from sesame.cli import output
 from sesame.cli.json_option import with_json
 from sesame.cli.options import settle, with_settings
+from sesame.model import limits
 from sesame.model.errors import ConfigurationError
-from sesame.sandbox.runtimes import interpreters
+from sesame.sandbox.runtimes import interpreters, nodes
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.sandbox.runtimes.obtain import archive, conda, installed
 from sesame.sandbox.runtimes.obtain import lock as locks
@@ -58,14 +59,19 @@ def runtimes(context: click.Context, /, missing: bool, as_json: bool, **flags: A
         return
     shown = known.missing() if missing else known.known()
     if as_json:
-        output.json_document({"runtimes": [_described(known, runtime) for runtime in shown]})
+        rows = [_described(known, runtime) for runtime in shown]
+        output.json_document({"runtimes": rows if missing else [*rows, *map(_described_node, _nodes(known))]})
         return
     if missing:
         for runtime in shown:
             click.echo(runtime)
         return
     for line in output.aligned(
-        [("runtime", "version", "packages", "interpreter"), *(_row(known, runtime) for runtime in shown)]
+        [
+            ("runtime", "version", "packages", "interpreter"),
+            *(_row(known, runtime) for runtime in shown),
+            *_nodes(known),
+        ]
     ):
         click.echo(line)
     if any(known.packages.manifest(runtime) is None for runtime in known.found):
@@ -82,6 +88,34 @@ def _row(known: Runtimes, runtime: str) -> tuple[str, str, str, str]:
         path += f" (get its own: {interpreters.how_to_get(runtime)})"
     manifest = known.packages.manifest(runtime)
     return runtime, version, f"{len(manifest.packages)} installed" if manifest else "not installed", path
+
+
+def _nodes(known: Runtimes) -> list[tuple[str, str, str, str]]:
+    """A row for each Node.js runtime; each program is asked for its version once."""
+    versions = {path: nodes.version_of(path) for path in set(known.nodes.values())}
+    rows = []
+    for runtime in limits.NODE_RUNTIMES:
+        path = known.nodes.get(runtime)
+        if path is None:
+            rows.append((runtime, "none", "", nodes.HOW_TO_GET))
+            continue
+        wanted, version = runtime.removeprefix("nodejs"), versions[path]
+        own = version.partition(".")[0] == wanted
+        rows.append((runtime, version if own else f"{version or '?'} in place of {wanted}", "", str(path)))
+    return rows
+
+
+def _described_node(row: tuple[str, str, str, str]) -> dict[str, Any]:
+    runtime, version, _packages, path = row
+    found, _words, wanted = version.partition(" in place of ")
+    here = version != "none"
+    return {
+        "runtime": runtime,
+        "version": found if here else None,
+        "path": path if here else None,
+        "inPlaceOf": wanted or None,
+        "packages": None,
+    }
 
 
 def _described(known: Runtimes, runtime: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from sesame.sandbox.deaths import line_of
 from sesame.sandbox.interface import Reply
 
 UNHANDLED = "UnhandledInvocationError"
+HANDLED = "HandledInvocationError"
 # The message of a cancellation that stops an asynchronous invocation.
 STOPPED = "stopped"
 
@@ -97,7 +98,7 @@ def _ended(reply: Reply | CallFailed, took_ms: float, timeout_s: float, instance
                 "response_too_large",
                 took_ms,
             )
-        error = None if reply.ok else FunctionError(UNHANDLED, "unhandled")
+        error = None if reply.ok else FunctionError(HANDLED if reply.handled else UNHANDLED, "unhandled")
         return Ended(reply.payload, error, took_ms, reply.http, trace=reply.trace)
     memory_mb = instance.memory_mb()
     if reply.reason == "timeout":

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from sesame.model.limits import CUSTOM_RUNTIMES, NODE_RUNTIMES
+
 PORT_DEFAULT = 9000
 ARGUMENTS_MAX = 64
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -48,11 +50,12 @@ class WebServer(msgspec.Struct, frozen=True):
 
 def is_web_server(runtime: str) -> bool:
     """Whether the runtime's functions are web servers, which are reached by HTTP."""
-    return runtime == "custom" or runtime.startswith(("custom.", "nodejs"))
+    return runtime in NODE_RUNTIMES or runtime in CUSTOM_RUNTIMES
 
 
 def is_custom(runtime: str) -> bool:
-    return runtime == "custom" or runtime.startswith("custom.")
+    """Whether the function brings its own program."""
+    return runtime in CUSTOM_RUNTIMES
 
 
 def config_of(settings: dict[str, Any] | None) -> ServerConfig:

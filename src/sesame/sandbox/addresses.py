@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sesame.sandbox.interface import SandboxSpec
-from sesame.sandbox.web.setup import web_setup
+from sesame.sandbox.web.setup import Surroundings, web_setup
 
 CODE_ROOT = "/code"
 LAYER_ROOT = "/opt"
@@ -44,8 +44,6 @@ def environment(spec: SandboxSpec, interpreter: Path, temporary: Path) -> dict[s
 
 def setup(spec: SandboxSpec, *, notice: str) -> Mapping[str, Any]:
     """The engine's setup with this machine's directories (reference/runtime.md §2.6)."""
-    if spec.web_server is not None:
-        return web_setup(spec, str(spec.code_dir), lambda argument: os.pathsep.join(_translated(argument, spec)))
     version = _VERSIONS.get(spec.runtime, "3")
     layers = [
         layer / part for layer in spec.layer_dirs for part in (f"python/lib/python{version}/site-packages", "python")
@@ -60,6 +58,12 @@ def setup(spec: SandboxSpec, *, notice: str) -> Mapping[str, Any]:
         "notice": spec.setup.get("notice") or notice,
         "compiled": _compiled(spec),
     }
+
+
+def setup_of_web_server(spec: SandboxSpec, shim: str, program: tuple[str, ...]) -> Mapping[str, Any]:
+    """The same for a function that is a web server. `shim` is the directory of the shims, `program` as of `Launch`."""
+    where = Surroundings(str(spec.code_dir), shim, program)
+    return web_setup(spec, where, lambda argument: os.pathsep.join(_translated(argument, spec)))
 
 
 def _compiled(spec: SandboxSpec) -> list[list[str]]:

@@ -79,12 +79,14 @@ class Reply(msgspec.Struct, frozen=True):
     """The shim's answer. With `ok` false, `payload` is the JSON error body; `http` is what a WSGI handler set.
 
     `trace` is the traceback of a failure as the function's Python prints it, for people; "" where there is none.
+    `handled`: the function gave its failure to a callback, instead of throwing it (reference/runtime.md §6.4).
     """
 
     ok: bool
     payload: bytes
     http: dict[str, Any] | None = None
     trace: str = ""
+    handled: bool = False
 
 
 class Death(enum.StrEnum):

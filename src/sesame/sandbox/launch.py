@@ -26,6 +26,7 @@ from sesame.sandbox.interface import (
 from sesame.sandbox.volumes import Volume, VolumeUnavailable
 
 PYTHON_SHIM = "python"
+SHIM_PLACE = "{shim}"
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -33,7 +34,8 @@ class Launch(msgspec.Struct, frozen=True):
 
     `shim` is the directory below `runtime/` of what the interpreter runs. With `own_network` an instance has a network
     of its own wherever the driver can make one. Runtimes of one `family` are run in the same way. `shown` are
-    directories that functions see besides those of the interpreter.
+    directories that functions see besides those of the interpreter. `program` is the web server of a function that
+    brings none; in it SHIM_PLACE stands for where instances see `runtime/`.
     """
 
     interpreter: Path
@@ -43,6 +45,7 @@ class Launch(msgspec.Struct, frozen=True):
     own_network: bool = False
     family: str = ""
     shown: tuple[Path, ...] = ()
+    program: tuple[str, ...] = ()
 
 
 # Takes a runtime's name. Raises `LookupError` that tells the caller which interpreter is missing and how to get it.

@@ -150,7 +150,7 @@ class JailSandbox:
             # What the function listens on may be a port of Sesame's endpoints.
             await resources.network.release(self._spec.web_server.port)
         roots = [root for root, _at in self._compiled]
-        await self._channel.setup(told.setup(self._spec, zygote.launch.notice, roots))
+        await self._channel.setup(told.setup(self._spec, zygote.launch, roots))
         clock.lap("shim_ms")
         if not resources.counts_memory:
             self._gauge = Gauge(first_child(init.pid), init=init.pid)

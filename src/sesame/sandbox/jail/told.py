@@ -8,10 +8,10 @@ from typing import Any
 
 from sesame.sandbox.addresses import CODE_ROOT, DEFAULT_PATH, LAYER_ROOT
 from sesame.sandbox.interface import SandboxSpec
-from sesame.sandbox.jail.plan import LIBRARY_PATH, SITE_PACKAGES_ROOT
+from sesame.sandbox.jail.plan import LIBRARY_PATH, SHIM_ROOT, SITE_PACKAGES_ROOT
 from sesame.sandbox.launch import Launch
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
-from sesame.sandbox.web.setup import web_setup
+from sesame.sandbox.web.setup import Surroundings, web_setup
 
 HOSTNAME_CHARS = 63
 _OF_PYTHON = ("PYTHONPATH", "PYTHONHOME")
@@ -44,17 +44,17 @@ def command_environment(spec: SandboxSpec, launch: Launch) -> dict[str, str]:
     """The environment that the shim sets for programs which the function starts; commands get the same."""
     composed = {**environment(spec, launch), "PWD": CODE_ROOT}
     if spec.web_server is None:
-        sys_path = [*setup(spec, "", ())["sys_path"]]
+        sys_path = [*setup(spec, launch, ())["sys_path"]]
         if launch.site_packages is not None:
             sys_path.append(SITE_PACKAGES_ROOT)
         composed |= {"PYTHONPATH": ":".join(sys_path), "PYTHONDONTWRITEBYTECODE": "1"}
     return composed
 
 
-def setup(spec: SandboxSpec, notice: str, compiled_roots: Sequence[str]) -> dict[str, Any]:
+def setup(spec: SandboxSpec, launch: Launch, compiled_roots: Sequence[str]) -> dict[str, Any]:
     """`compiled_roots` are the roots of the archives of compiled sources that the shim is handed, in their order."""
     if spec.web_server is not None:
-        return dict(web_setup(spec, CODE_ROOT))
+        return dict(web_setup(spec, Surroundings(CODE_ROOT, SHIM_ROOT, launch.program)))
     version = ".".join(map(str, MINOR_VERSIONS[spec.runtime]))
     layers = [f"{LAYER_ROOT}/python/lib/python{version}/site-packages", f"{LAYER_ROOT}/python"]
     if not spec.layer_dirs:
@@ -66,6 +66,6 @@ def setup(spec: SandboxSpec, notice: str, compiled_roots: Sequence[str]) -> dict
         "code_dir": CODE_ROOT,
         "code_root": CODE_ROOT,
         "sys_path": [CODE_ROOT, *layers, *user],
-        "notice": spec.setup.get("notice") or notice,
+        "notice": spec.setup.get("notice") or launch.notice,
         "compiled": [[root, number] for number, root in enumerate(compiled_roots)],
     }

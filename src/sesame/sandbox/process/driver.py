@@ -239,7 +239,11 @@ class PlainSandbox:
         self._phases["fork_ms"] = (time.monotonic() - began) * 1000
         self._gauge = Gauge(self._process.pid)
         await self._channel.open()
-        version = await self._channel.setup(addresses.setup(spec, notice=launch.notice))
+        if spec.web_server is None:
+            setup = addresses.setup(spec, notice=launch.notice)
+        else:
+            setup = addresses.setup_of_web_server(spec, str(shim), launch.program)
+        version = await self._channel.setup(setup)
         environment = {**start.env, "PWD": start.cwd}
         if spec.web_server is None:
             paths = addresses.setup(spec, notice="")["sys_path"]

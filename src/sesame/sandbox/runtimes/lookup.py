@@ -7,9 +7,10 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from sesame.model.limits import NODE_RUNTIMES
 from sesame.model.web_server import is_custom
 from sesame.sandbox.launch import Launch
-from sesame.sandbox.runtimes import interpreters, web_servers
+from sesame.sandbox.runtimes import interpreters, nodes, web_servers
 from sesame.sandbox.runtimes.debuggers import Debuggers
 from sesame.sandbox.runtimes.interpreters import Interpreter
 from sesame.sandbox.runtimes.places import own_interpreters
@@ -19,8 +20,12 @@ from sesame.sandbox.runtimes.site_packages import SitePackages
 class Runtimes:
     """The runtimes of this machine, looked up once. The next start sees interpreters that are installed later."""
 
-    def __init__(self, found: dict[str, Interpreter], packages: SitePackages) -> None:
+    def __init__(
+        self, found: dict[str, Interpreter], packages: SitePackages, node_programs: Mapping[str, Path] | None = None
+    ) -> None:
+        """`found` and `node_programs` are by runtime."""
         self.found = found
+        self.nodes = node_programs or {}
         self.packages = packages
         self.debuggers = Debuggers(packages.root, found)
 
@@ -32,13 +37,22 @@ class Runtimes:
         wanted: Collection[str] = tuple(interpreters.MINOR_VERSIONS),
     ) -> "Runtimes":
         """Looks up the wanted runtimes. Takes up to a second, because each interpreter is run once."""
-        found = interpreters.discover(overrides, wanted=wanted, own=own_interpreters(packages_root))
-        return cls(found, SitePackages(packages_root, found))
+        of_nodes = {runtime: path for runtime, path in overrides.items() if runtime in NODE_RUNTIMES}
+        of_python = {runtime: path for runtime, path in overrides.items() if runtime not in NODE_RUNTIMES}
+        found = interpreters.discover(of_python, wanted=wanted, own=own_interpreters(packages_root))
+        return cls(found, SitePackages(packages_root, found), nodes.discover(of_nodes, os.environ))
 
     def launch(self, runtime: str) -> Launch:
         """How to run the runtime. Raises `LookupError` with the missing interpreter and how to get it."""
         if is_custom(runtime):
             return web_servers.launch()
+        if runtime in NODE_RUNTIMES:
+            if runtime not in self.nodes:
+                raise LookupError(
+                    f"Runtime {runtime} cannot run here: Node.js was not found. Next: {nodes.HOW_TO_GET}, and start "
+                    "Sesame again"
+                )
+            return web_servers.node_launch(self.nodes[runtime], runtime)
         interpreter = self.found.get(runtime)
         if interpreter is None:
             if runtime not in interpreters.MINOR_VERSIONS:

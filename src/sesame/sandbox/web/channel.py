@@ -130,7 +130,8 @@ class WebChannel:
             # By the contract such an instance starts anew (reference/runtime.md §14).
             self._output.drain()
             raise SandboxDied("killed", f"{call.kind} was answered {response.status}")
-        return Reply(not has_failed(response), body)
+        handled = response.header(b"x-fc-error-type") == b"HandledInvocationError"
+        return Reply(not has_failed(response), body, handled=handled)
 
     async def _unanswered(self, error: Exception) -> Reply:
         try:

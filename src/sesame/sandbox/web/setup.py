@@ -9,17 +9,28 @@ from typing import Any
 import msgspec
 
 from sesame.sandbox.interface import SandboxSpec
+from sesame.sandbox.launch import SHIM_PLACE
 
 # reference/runtime.md §12: so long a server may take until it listens.
 WEB_SERVER_START_S = 120.0
 BOOTSTRAP_VARIABLE = "BOOTSTRAP_FILE"
 
 
-def web_setup(spec: SandboxSpec, code_dir: str, shown: Callable[[str], str] = str) -> Mapping[str, Any]:
+class Surroundings(msgspec.Struct, frozen=True):
+    """Where an instance finds its code and the shim, and the program that its runtime gives it, if any."""
+
+    code_dir: str
+    shim: str
+    program: tuple[str, ...]
+
+
+def web_setup(spec: SandboxSpec, where: Surroundings, shown: Callable[[str], str] = str) -> Mapping[str, Any]:
     """The engine's setup with the program to run. `shown` gives this machine's path for one that the function knows."""
     server = spec.web_server
     assert server is not None
-    command = server.command or (f"/code/{spec.environment.get(BOOTSTRAP_VARIABLE, 'bootstrap')}",)
+    code_dir = where.code_dir
+    given = tuple(part.replace(SHIM_PLACE, where.shim) for part in where.program)
+    command = given or server.command or (f"/code/{spec.environment.get(BOOTSTRAP_VARIABLE, 'bootstrap')}",)
     return {
         **spec.setup,
         "code_dir": code_dir,

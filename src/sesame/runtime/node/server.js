@@ -1,0 +1,234 @@
+// The shim of the Node.js runtimes: a web server that calls the function's handlers, by the contract of custom runtimes.
+//
+//     node server.js MAJOR
+//
+// where MAJOR is the version of Node.js that the runtime names: another one that runs in its place is told.
+// Started by ../custom/monitor.py in the function's own environment. Node.js 12 and later, and nothing but its library.
+// Events, initializer and hooks come as POST /invoke and the like; requests of the web as they are.
+'use strict';
+
+const { AsyncLocalStorage } = require('async_hooks');
+const http = require('http');
+const path = require('path');
+const util = require('util');
+const { pathToFileURL } = require('url');
+
+const CODE = process.env.FC_FUNC_CODE_PATH || '/code/';
+const WANTED = process.argv[2];
+const NOTICE = process.versions.node.split('.')[0] === WANTED ? ''
+  : `Runtime nodejs${WANTED} runs on Node.js ${process.versions.node}: Node.js ${WANTED} was not found.`;
+const RESULT_BYTES_MAX = 32 * 1024 * 1024;
+const calls = new AsyncLocalStorage();
+
+// What is wrong with the function before its handler is called, in the words of the cloud.
+class LoadFailure extends Error {
+  constructor(type, message, cause) {
+    super(message);
+    this.name = type;
+    this.stack = cause && cause.stack ? cause.stack : message;
+  }
+}
+
+function frame(level) {
+  return (...values) => {
+    const call = calls.getStore();
+    const head = `${new Date().toISOString()} ${call ? call.requestId : ''} [${level}] `;
+    process.stdout.write(head + util.format(...values) + '\n');
+  };
+}
+
+Object.assign(console, {
+  log: frame('verbose'), info: frame('info'), warn: frame('warn'), error: frame('error'), debug: frame('debug'),
+});
+
+const loaded = new Map();
+
+// The function that a handler's name means. What failed to load is tried again by the next call.
+async function find(name) {
+  if (loaded.has(name)) return loaded.get(name);
+  const dot = name.lastIndexOf('.');
+  if (dot < 1) throw new LoadFailure('InvalidHandleName', `Invalid handler '${name}'`);
+  const [module, attribute] = [name.slice(0, dot), name.slice(dot + 1)];
+  const found = (await load(module))[attribute];
+  if (typeof found !== 'function') {
+    throw new LoadFailure('HandlerNotFound', `Handler '${attribute}' is missing on module '${module}'`);
+  }
+  loaded.set(name, found);
+  return found;
+}
+
+async function load(module) {
+  const file = path.resolve(CODE, module);
+  try {
+    return require(file);
+  } catch (error) {
+    const missing = error.code === 'MODULE_NOT_FOUND' && String(error.message).includes(`'${file}'`);
+    if (!missing && error.code !== 'ERR_REQUIRE_ESM') {
+      throw new LoadFailure('ImportModuleError', `Unable to import module '${module}'`, error);
+    }
+  }
+  for (const extension of ['.mjs', '.js']) {
+    try {
+      return await import(pathToFileURL(file + extension).href);
+    } catch (error) {
+      const missing = error.code === 'ERR_MODULE_NOT_FOUND' && String(error.message).includes(file + extension);
+      if (!missing) throw new LoadFailure('ImportModuleError', `Unable to import module '${module}'`, error);
+    }
+  }
+  throw new LoadFailure('ImportModuleError', `Unable to import module '${module}'`, new Error(`there is no ${file}.js`));
+}
+
+function contextOf(headers) {
+  const text = (name) => headers[name] || '';
+  const number = (name) => Number(headers[name] || 0);
+  return {
+    requestId: text('x-fc-request-id'),
+    credentials: {
+      accessKeyId: text('x-fc-access-key-id'),
+      accessKeySecret: text('x-fc-access-key-secret'),
+      securityToken: text('x-fc-security-token'),
+    },
+    function: {
+      name: text('x-fc-function-name'),
+      handler: text('x-fc-function-handler'),
+      memory: number('x-fc-function-memory'),
+      timeout: number('x-fc-function-timeout'),
+      initializer: text('x-fc-function-initializer'),
+      initializationTimeout: number('x-fc-initialization-timeout'),
+    },
+    service: {
+      name: text('x-fc-service-name'),
+      logProject: text('x-fc-service-logproject'),
+      logStore: text('x-fc-service-logstore'),
+      qualifier: text('x-fc-qualifier'),
+      versionId: text('x-fc-version-id'),
+    },
+    region: text('x-fc-region'),
+    accountId: text('x-fc-account-id'),
+    retryCount: number('x-fc-retry-count'),
+    logger: console,
+  };
+}
+
+function body(request) {
+  return new Promise((resolve, reject) => {
+    const pieces = [];
+    request.on('data', (piece) => pieces.push(piece));
+    request.on('end', () => resolve(Buffer.concat(pieces)));
+    request.on('error', reject);
+  });
+}
+
+// Calls a handler that gives its result to a callback, or returns it, or a promise of it.
+function called(handler, ...values) {
+  return new Promise((resolve, reject) => {
+    const callback = (error, result) => {
+      if (error) reject(Object.assign(new Handled(), { error }));
+      else resolve(result);
+    };
+    const returned = handler(...values, callback);
+    if (returned && typeof returned.then === 'function') returned.then(resolve, reject);
+    else if (handler.length <= values.length) resolve(returned);
+  });
+}
+
+// Carries what a handler gave to its callback as an error: the cloud tells that from what it threw.
+class Handled extends Error {}
+
+function encoded(result) {
+  if (Buffer.isBuffer(result) || result instanceof Uint8Array) return Buffer.from(result);
+  if (typeof result === 'string') return Buffer.from(result);
+  const text = JSON.stringify(result);
+  return Buffer.from(text === undefined ? '' : text);
+}
+
+function described(error) {
+  if (!(error instanceof Error)) {
+    return { errorMessage: typeof error === 'string' ? error : JSON.stringify(error), errorType: 'Error' };
+  }
+  const lines = String(error.stack || '').split('\n').map((line) => line.trim());
+  const own = lines.filter((line) => line.startsWith('at ') && !line.includes(__filename));
+  return { errorMessage: error.message, errorType: error.name, stackTrace: own };
+}
+
+function fail(response, error) {
+  const handled = error instanceof Handled;
+  const told = described(handled ? error.error : error);
+  console.error(JSON.stringify(told));
+  const headers = { 'Content-Type': 'application/json', 'X-Fc-Status': '404' };
+  if (handled) headers['X-Fc-Error-Type'] = 'HandledInvocationError';
+  response.writeHead(404, headers);
+  response.end(JSON.stringify(told));
+}
+
+async function event(request, response, context) {
+  const payload = await body(request);
+  const handler = await find(context.function.handler);
+  const result = encoded(await called(handler, payload, context));
+  if (result.length > RESULT_BYTES_MAX) {
+    throw new Error(`the result has ${result.length} bytes, more than the ${RESULT_BYTES_MAX} that are allowed`);
+  }
+  response.writeHead(200, { 'Content-Type': 'application/octet-stream', 'Content-Length': result.length });
+  response.end(result);
+}
+
+function hook(header) {
+  return async (request, response, context) => {
+    await body(request);
+    const name = request.headers[header];
+    if (name) await called(await find(name), context);
+    response.end();
+  };
+}
+
+// A handler of requests of the web: (req, resp, context).
+async function web(request, response, context) {
+  const handler = await find(context.function.handler);
+  const url = new URL(request.url, 'http://function');
+  const queries = {};
+  for (const [name, value] of url.searchParams) {
+    queries[name] = name in queries ? [].concat(queries[name], value) : value;
+  }
+  const address = String(request.headers['x-forwarded-for'] || '').split(',')[0];
+  Object.assign(request, { path: decodeURIComponent(url.pathname), queries, clientIP: address });
+  const ended = new Promise((resolve) => response.on('close', resolve).on('finish', resolve));
+  await handler(request, responseOf(response), context);
+  await ended;
+}
+
+function responseOf(response) {
+  return {
+    setStatusCode: (status) => { response.statusCode = status; },
+    setHeader: (name, value) => response.setHeader(name, value),
+    deleteHeader: (name) => response.removeHeader(name),
+    send: (sent) => {
+      if (sent && typeof sent.pipe === 'function') sent.pipe(response);
+      else response.end(sent === undefined ? undefined : encoded(sent));
+    },
+  };
+}
+
+const PATHS = {
+  '/invoke': event,
+  '/initialize': hook('x-fc-function-initializer'),
+  '/pre-freeze': hook('x-fc-instance-lifecycle-pre-freeze-handler'),
+  '/pre-stop': hook('x-fc-instance-lifecycle-pre-stop-handler'),
+};
+
+const server = http.createServer((request, response) => {
+  const context = contextOf(request.headers);
+  calls.run(context, async () => {
+    if (NOTICE) process.stdout.write(`${NOTICE}\n`);
+    try {
+      const serve = PATHS[request.headers['x-fc-control-path']] || web;
+      await serve(request, response, context);
+    } catch (error) {
+      if (response.headersSent) response.destroy();
+      else fail(response, error);
+    }
+  });
+});
+
+// The platform decides how long a request may take and a connection may stay.
+Object.assign(server, { keepAliveTimeout: 24 * 3600 * 1000, headersTimeout: 0, requestTimeout: 0, timeout: 0 });
+server.listen(Number(process.env.FC_SERVER_PORT), '0.0.0.0');

@@ -1,0 +1,53 @@
+"""Finds the Node.js of each Node.js runtime on this machine.
+
+Used by `runtimes.lookup` and the commands. Nothing is run to find one: the shim says under which version it runs.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from sesame.model.errors import ConfigurationError
+from sesame.model.limits import NODE_RUNTIMES
+
+HOW_TO_GET = "install Node.js, or name it by `interpreters` (nodejs20=/path/to/node)"
+VERSION_TIMEOUT_S = 10.0
+_VERSION = re.compile(r"v(\d+\.\d+\.\d+)\s*\Z")
+
+
+def discover(overrides: Mapping[str, Path], environ: Mapping[str, str]) -> dict[str, Path]:
+    """The program of each runtime that has one: what `overrides` name, else `node20` on PATH, else `node`.
+
+    Raises `ConfigurationError` for an override that is no program.
+    """
+    found: dict[str, Path] = {}
+    for runtime in NODE_RUNTIMES:
+        major = runtime.removeprefix("nodejs")
+        override = overrides.get(runtime)
+        if override is not None:
+            if not (override.is_file() and os.access(override, os.X_OK)):
+                raise ConfigurationError(f"interpreters: {runtime} is set to {override}, which is no program")
+            found[runtime] = override
+            continue
+        for name in (f"node{major}", "node", "nodejs"):
+            path = shutil.which(name, path=environ.get("PATH", os.defpath))
+            if path is not None:
+                found[runtime] = Path(path)
+                break
+    return found
+
+
+def version_of(path: Path) -> str:
+    """`20.20.2`; "" where the program does not say."""
+    try:
+        said = subprocess.run(
+            [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            timeout=VERSION_TIMEOUT_S, check=False,
+        ).stdout  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    match = _VERSION.match(said)
+    return match[1] if match else ""

@@ -1,0 +1,43 @@
+'use strict';
+
+let initialized = 0;
+
+exports.initializer = (context, callback) => {
+  initialized += 1;
+  callback(null);
+};
+
+exports.handler = (event, context, callback) => {
+  const asked = event.toString();
+  console.log('asked for %s', asked);
+  const answers = {
+    context: () => callback(null, context),
+    initialized: () => callback(null, initialized),
+    object: () => callback(null, { b: 1, a: '你' }),
+    nothing: () => callback(null),
+    text: () => callback(null, 'text'),
+    bytes: () => callback(null, Buffer.from([0, 255])),
+    handled: () => callback(new TypeError('as a value')),
+    thrown: () => { throw new RangeError('out of range'); },
+    word: () => callback('just a word'),
+  };
+  (answers[asked] || (() => callback(null, event)))();
+};
+
+exports.later = async (event, context) => {
+  await new Promise((resolve) => setTimeout(resolve, 1));
+  if (event.toString() === 'fail') throw new Error('later');
+  return `later ${event} ${context.requestId}`;
+};
+
+exports.web = (req, resp, context) => {
+  const pieces = [];
+  req.on('data', (piece) => pieces.push(piece));
+  req.on('end', () => {
+    resp.setStatusCode(201);
+    resp.setHeader('X-Own', 'mine');
+    const { method, path, queries } = req;
+    const body = Buffer.concat(pieces).toString();
+    resp.send(JSON.stringify({ method, path, queries, body, name: context.function.name }));
+  });
+};
