@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.support.jails import ISOLATION, jail, jail_only, root_only
+from tests.runtime.conftest import Stage
+from tests.support.jails import ISOLATION, Traces, jail, jail_only, root_only
 
 from sesame.model.nas import NasMount
 from sesame.sandbox.interface import Death, SandboxDied, SandboxStartFailed, StartFailure
@@ -167,3 +168,14 @@ async def test_who_could_write_to_a_disk_without_room_ends(
 async def test_what_cannot_be_mounted_is_known_beforehand(tmp_path: Path) -> None:
     assert why_not_mounted(tmp_path) == ""
     assert why_not_mounted(Path("/proc")) != ""
+
+
+async def test_nothing_is_left_of_the_mounts_and_of_what_makes_them(tmp_path: Path, runtime: str) -> None:
+    traces = Traces()
+    async with jail(tmp_path / "jail") as driver:
+        stage = Stage(driver, runtime)
+        actor = await start(stage, volume(NasVolumes(tmp_path / "nas", {}), target="/data/deep"))
+        assert await run(actor, "write('/data/deep/f', 'x')")
+        await stage.clear()
+    assert await traces.settled() == {}
+    assert (tmp_path / "nas" / "nas" / "f").read_text() == "x"
