@@ -66,7 +66,8 @@ class Server:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "data", "--account-id=1234567890", "--region=cn-hangzhou")
+    # On the host's network, so that there is something to warn of wherever this runs.
+    server = Server(tmp_path / "data", "--account-id=1234567890", "--region=cn-hangzhou", "--network=host")
     yield server
     if server.process.poll() is None:
         server.process.kill()
