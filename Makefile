@@ -94,6 +94,10 @@ bench-dev: install
 bench-testing: install
 	@$(BIN)/python -m benchmarks.testing $(ARGS)
 
+bench-keep-alive: install
+	@$(BIN)/uv sync --frozen --inexact --quiet --group bench
+	@$(BIN)/python -m benchmarks.keep_alive $(ARGS)
+
 bench-full: bench-cold bench-idle bench-logs bench-logs-query bench-metrics bench-catalog bench-async bench-dev bench-testing bench-overload  ## All benchmarks, and the short ones longer
 	@$(MAKE) --no-print-directory bench-invoke ARGS="--rounds 15 --seconds 5"
 

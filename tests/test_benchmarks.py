@@ -3,9 +3,18 @@
 And that the benchmark of the queue runs, at a size that measures nothing.
 """
 
+from pathlib import Path
+
 import pytest
-from benchmarks import bench_async_backlog
+from benchmarks import bench_async_backlog, keep_alive
 from benchmarks.ratios import interval, over, spread, under
+from benchmarks.trace import azure2019
+from benchmarks.trace.generator import generate
+
+from sesame.engine.keep_alive import KeepAlive
+
+# In all days; what is called more often costs the replay much and starts cold seldom.
+FEW_CALLS = 2000
 
 
 @pytest.mark.parametrize(
@@ -32,3 +41,23 @@ def test_the_queue_is_measured_behind_a_backlog() -> None:
     ratios = bench_async_backlog.measure("sqlite", rows=1500, rounds=1)
     assert [len(each) for each in ratios.values()] == [1, 1]
     assert all(ratio > 0 for each in ratios.values() for ratio in each)
+
+
+def test_learned_keep_alive_has_fewer_cold_starts_at_no_more_memory() -> None:
+    functions = [each for each in generate(90, 2, keep_alive.SEED) if sum(each.per_minute) < FEW_CALLS]
+    fixed = keep_alive.total(functions, KeepAlive(keep_alive.FIXED_S))
+    learned = keep_alive.total(functions, KeepAlive(keep_alive.FIXED_S, learned=True))
+    assert learned.calls == fixed.calls > 1000
+    assert learned.cold <= keep_alive.COLD_MAX * fixed.cold
+    assert learned.memory_mb_s <= keep_alive.MEMORY_MAX * fixed.memory_mb_s
+
+
+def test_a_trace_is_read_as_it_was_written(tmp_path: Path) -> None:
+    functions = [each for each in generate(20, 2, 7) if any(each.per_minute)]
+    azure2019.write(tmp_path, functions)
+    assert azure2019.days(tmp_path) == [1, 2]
+    read = {each.name: each for each in azure2019.read(tmp_path)}
+    for each in functions:
+        assert read[each.name].per_minute == each.per_minute
+        assert abs(read[each.name].duration_s - each.duration_s) < 1e-6
+        assert read[each.name].trigger == each.trigger

@@ -18,6 +18,7 @@ from sesame._storage import Storage
 from sesame._traces import Tracers
 from sesame.control.recorder import Recorder
 from sesame.engine.interface import Observer
+from sesame.engine.keep_alive import KeepAlive
 from sesame.engine.policies import Caps
 from sesame.engine.provision_targets import ProvisionTargets
 from sesame.engine.resolver import Resolver
@@ -77,6 +78,7 @@ def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> Eng
         credentials=identity.issuer.credentials,
         account_id=identity.account_id,
         region=settings.region,
+        keep_alive=keep_alive(settings),
         recursion_limit=settings.recursion_limit,
         observer=needs.observer,
         debuggable=needs.debuggable,
@@ -110,6 +112,13 @@ def start_provisioned(parts: EngineParts, teardown: AsyncExitStack) -> None:
     parts.engine.provisioned.start(parts.provisions)
     parts.tracking.start()
     teardown.push_async_callback(parts.tracking.close)
+
+
+def keep_alive(settings: Settings) -> KeepAlive | None:
+    """The bounds of what is learned; None where nothing is."""
+    if settings.keep_alive == "fixed":
+        return None
+    return KeepAlive(settings.keep_alive_s, True, settings.keep_alive_min_s, settings.keep_alive_max_s)
 
 
 def caps(settings: Settings) -> Caps:

@@ -63,7 +63,7 @@ def check(settings: Settings) -> None:
             "network_allow"
         )
     days = ("async_retention_days", "dead_letter_retention_days", "log_retention_days", "record_retention_days")
-    for name in ("keep_alive_s", "drain_s", *days):
+    for name in ("keep_alive_s", "keep_alive_min_s", "keep_alive_max_s", "drain_s", *days):
         if not math.isfinite(getattr(settings, name)):
             raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected a number that ends")
     least_s = CREDENTIALS_VALIDITY_S_MIN
@@ -71,8 +71,14 @@ def check(settings: Settings) -> None:
         raise ConfigurationError(
             f"credentials_validity_s is {settings.credentials_validity_s}; expected at least {least_s}"
         )
-    if settings.keep_alive_s <= 0:
-        raise ConfigurationError(f"keep_alive_s is {settings.keep_alive_s}; expected more than 0")
+    for name in ("keep_alive_s", "keep_alive_min_s"):
+        if getattr(settings, name) <= 0:
+            raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected more than 0")
+    if settings.keep_alive_max_s < settings.keep_alive_min_s:
+        raise ConfigurationError(
+            f"keep_alive_max_s is {settings.keep_alive_max_s}; expected at least keep_alive_min_s, which is "
+            f"{settings.keep_alive_min_s}"
+        )
     if settings.max_instances < 1:
         raise ConfigurationError(f"max_instances is {settings.max_instances}; expected at least 1")
     least: dict[str, float] = {

@@ -14,6 +14,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "sandbox": ("auto", "jail", "plain"),
     "cpu": ("shares", "cloud"),
     "cloud_names": ("on", "off"),
+    "keep_alive": ("fixed", "learned"),
     "network": ("auto", "host", "egress", "none"),
     "calls": ("all", "failed", "none"),
     "record": ("none", "failed", "all"),
@@ -174,7 +175,20 @@ class Settings(msgspec.Struct, frozen=True):
     credentials_validity_s: Annotated[int, _meta("Seconds for which a function's temporary credentials are good.")] = (
         6 * 3600
     )
-    keep_alive_s: Annotated[float, _meta("Seconds that an idle instance is kept for the next call.")] = 300.0
+    keep_alive: Annotated[
+        str,
+        _meta(
+            "For how long an idle instance is kept: a `fixed` time (`--keep-alive-s`), or what is `learned` from each "
+            "function's rhythm, which also has instances started shortly before the next call."
+        ),
+    ] = "fixed"
+    keep_alive_s: Annotated[
+        float, _meta("Seconds that an idle instance is kept for the next call; what is not learned yet, too.")
+    ] = 300.0
+    keep_alive_min_s: Annotated[float, _meta("Least seconds for which what is learned keeps an instance.")] = 60.0
+    keep_alive_max_s: Annotated[float, _meta("Most seconds that a learned time of keeping an instance may be.")] = (
+        14400.0
+    )
     drain_s: Annotated[
         float, _meta("Seconds that running calls get to end when Sesame stops; then they are cancelled.")
     ] = 10.0

@@ -11,6 +11,7 @@ from tests.support.fakes import FakeClocks, FakeDriver
 from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.interface import Observer
 from sesame.engine.invocation_log import LogSource
+from sesame.engine.keep_alive import KeepAlive
 from sesame.engine.policies import Caps
 from sesame.engine.pool import Pool
 from sesame.engine.resolver import Resolver
@@ -105,6 +106,7 @@ def build(
     recursion_limit: int = 0,
     observer: Observer | None = None,
     debuggable: bool = False,
+    keep_alive: KeepAlive | None = None,
 ) -> Engine:
     catalog, driver, clocks = FakeCatalog(), FakeDriver(), FakeClocks()
     kept: list[tuple[LogSource, str, bytes]] = []
@@ -133,6 +135,7 @@ def build(
             recursion_limit=recursion_limit,
             observer=observer or Observer(),
             debuggable=debuggable,
+            keep_alive=keep_alive,
         )
     )
     return Engine(catalog, driver, clocks, resolver, local, kept, asked, fail, chains)

@@ -37,6 +37,9 @@ class IdleInstances:
                 return instance
         return None
 
+    def has(self, key: str) -> bool:
+        return key in self._on_demand or key in self._provisioned
+
     def provisioned(self, key: str) -> int:
         """How many calls of this key find a provisioned instance now."""
         return len(self._provisioned.get(key, ()))

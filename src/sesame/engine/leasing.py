@@ -4,6 +4,7 @@ Given out by `engine.pool`, which is the lender of every lease.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -22,10 +23,22 @@ class Lease(msgspec.Struct):
     start_ms: float = 0.0
 
 
+class Learning(Protocol):
+    """Who learns the rhythm of functions, and so for how long an instance is kept (`engine.prewarming`)."""
+
+    def began(self, snapshot: Snapshot) -> None: ...
+    def ended(self, snapshot: Snapshot) -> None:
+        """Told before the call's instance becomes idle."""
+
+    def last_kept(self, idle: Sequence[Instance]) -> bool | None:
+        """Whether the one used last stays, of the idle instances of a snapshot; None where the fixed time decides."""
+
+
 class Lender(Protocol):
     """The part of a pool that its leases use. `calls` counts those that wait for an instance or hold one."""
 
     calls: int
+    learning: Learning | None
     calls_ended: "asyncio.Future[None] | None"
 
     async def acquire(self, snapshot: Snapshot) -> Lease: ...
@@ -46,12 +59,14 @@ class Leasing:
     async def __aenter__(self) -> Lease:
         pool = self._pool
         pool.calls += 1
+        if pool.learning is not None:
+            pool.learning.began(self._snapshot)
         try:
             self._lease = lease = await pool.acquire(self._snapshot)
         except BaseException:
-            pool.calls -= 1
-            if pool.calls_ended is not None:
-                pool.call_ended()
+            if pool.learning is not None:
+                pool.learning.ended(self._snapshot)
+            self._over()
             raise
         lease.instance.calls += 1
         return lease
@@ -59,6 +74,8 @@ class Leasing:
     async def __aexit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
         pool, instance = self._pool, self._lease.instance
         instance.calls -= 1
+        if pool.learning is not None:
+            pool.learning.ended(self._snapshot)
         try:
             if kind is None:
                 pool.release(instance)
@@ -73,6 +90,10 @@ class Leasing:
             # cancelled when the caller is.
             await asyncio.shield(pool.end(instance, reason))
         finally:
-            pool.calls -= 1
-            if pool.calls_ended is not None:
-                pool.call_ended()
+            self._over()
+
+    def _over(self) -> None:
+        pool = self._pool
+        pool.calls -= 1
+        if pool.calls_ended is not None:
+            pool.call_ended()

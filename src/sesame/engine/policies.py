@@ -137,13 +137,24 @@ def to_free_ahead(instances: Iterable[Instance], snapshot: Snapshot, caps: Caps)
     return leaving if short_mb <= 0 else []
 
 
-def expired(idle: Iterable[Instance], now: float, keep_alive_s: float) -> list[Instance]:
-    """The instances whose keep-alive time has passed.
+def expired(
+    idle: Sequence[Instance], now: float, keep_alive_s: float, *, last_kept: bool | None = None
+) -> list[Instance]:
+    """The instances of one snapshot whose keep-alive time has passed; the one used last is at the end.
+
+    POLICY: what was learned of a function (`last_kept`) says when it is called next, so it holds for the one instance
+    that this call will take.
 
     POLICY: time alone decides, not demand. A command that runs in an instance keeps it, and the keep-alive time counts
     from the command's end.
     """
-    return [i for i in idle if i.provisioned_for is None and not i.commands and now - i.idle_since >= keep_alive_s]
+    return [
+        i
+        for i in idle
+        if i.provisioned_for is None
+        and not i.commands
+        and (now - i.idle_since >= keep_alive_s if last_kept is None or i is not idle[-1] else not last_kept)
+    ]
 
 
 def start_backoff_s(failures: int) -> float:

@@ -6,8 +6,7 @@ each tick. An instance with which anything went wrong is ended, never reused.
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 
 import structlog
 
@@ -15,7 +14,7 @@ from sesame.engine.capacity import Capacity, StartSlots
 from sesame.engine.hooks import PRE_FREEZE, PRE_STOP
 from sesame.engine.idle import IdleInstances
 from sesame.engine.instance import Instance, State
-from sesame.engine.leasing import Lease, Leasing
+from sesame.engine.leasing import Learning, Lease, Leasing
 from sesame.engine.policies import expired, to_free_ahead, to_freeze
 from sesame.engine.pool_parts import Admitted, Counts, PoolDependencies
 from sesame.engine.sharing import SharedInstances
@@ -53,6 +52,8 @@ class Pool:
         self.calls_ended: asyncio.Future[None] | None = None
         # Called when a provisioned instance has ended.
         self.on_provisioned_end: Callable[[Instance, KillReason], None] | None = None
+        # None where every idle instance is kept for the fixed time.
+        self.learning: Learning | None = None
         given.resolver.on_change(self._retire_outdated)
 
     def instances(self) -> list[Instance]:
@@ -73,24 +74,6 @@ class Pool:
         """
         return Leasing(self, snapshot)
 
-    @asynccontextmanager
-    async def provision(self, snapshot: Snapshot, target: Target, *, runs_idle: bool) -> AsyncIterator[Instance]:
-        """Starts an instance that is kept for `target` until `release_provisioned`. It is readied inside the context.
-
-        Raises as `lease`; an exception inside ends the instance.
-        """
-        instance = (await self._warm_or_cold(snapshot, target)).instance
-        instance.runs_idle = runs_idle
-        try:
-            yield instance
-        except BaseException:
-            await asyncio.shield(self.end(instance, KillReason.FAILED))
-            raise
-        if instance.state is not State.DEAD:
-            self.counts.provisioned += 1
-            instance.ready_at = self._given.clocks.monotonic()
-            self.release(instance)
-
     def release_provisioned(self, instance: Instance, reason: KillReason) -> None:
         """Ends an idle one; one that serves a call goes on as if a call had started it."""
         if instance.state is State.IDLE:
@@ -104,6 +87,21 @@ class Pool:
         if runs_idle and instance.state is State.IDLE:
             instance.thaw()
         self._tick_soon()
+
+    def has_free(self, snapshot: Snapshot) -> bool:
+        """Whether one more may start for which no other instance has to go."""
+        try:
+            return self._capacity.require(snapshot) == []
+        except Exhausted:
+            return False
+
+    def has_idle(self, snapshot: Snapshot) -> bool:
+        return self._idle.has(snapshot.key)
+
+    def is_current(self, snapshot: Snapshot) -> bool:
+        """Whether calls would still be given instances of it."""
+        target = Target(snapshot.service, snapshot.version_id, snapshot.function)
+        return self._given.resolver.is_current(target, snapshot.key)
 
     def provisioned_idle(self, snapshot: Snapshot) -> int:
         """How many calls of it find a provisioned instance now."""
@@ -144,7 +142,7 @@ class Pool:
             self.counts.warm += 1
             return lease
         try:
-            lease = await self._warm_or_cold(snapshot)
+            lease = await self.warm_or_cold(snapshot)
         except BaseException as error:
             if isinstance(error, Exhausted):
                 self.counts.refused += 1
@@ -214,8 +212,8 @@ class Pool:
             warm.queue_ms = (self._given.clocks.monotonic() - asked_at) * 1000
         return warm
 
-    async def _warm_or_cold(self, snapshot: Snapshot, provisioned_for: Target | None = None) -> Lease:
-        """Always a cold one for whom it is `provisioned_for`."""
+    async def warm_or_cold(self, snapshot: Snapshot, provisioned_for: Target | None = None) -> Lease:
+        """For `acquire` and `engine.readying`. Always a cold one for whom it is `provisioned_for`."""
         self._startup.require_startable(snapshot)
         asked_at = self._given.clocks.monotonic()
         while True:
@@ -285,11 +283,10 @@ class Pool:
             self._retire(instance, KillReason.EVICTED)
 
     def _is_current(self, instance: Instance) -> bool:
-        resolver, snapshot = self._given.resolver, instance.snapshot
+        resolver = self._given.resolver
         if instance.current_after == resolver.changes:
             return True
-        target = Target(snapshot.service, snapshot.version_id, snapshot.function)
-        if not resolver.is_current(target, snapshot.key):
+        if not self.is_current(instance.snapshot):
             return False
         instance.current_after = resolver.changes
         return True
@@ -304,7 +301,8 @@ class Pool:
     def _expire_and_freeze(self) -> None:
         now, caps = self._given.clocks.monotonic(), self._given.caps
         for idle in self._idle.groups():
-            for instance in expired(idle, now, caps.keep_alive_s):
+            learned = self.learning.last_kept(idle) if self.learning is not None else None
+            for instance in expired(idle, now, caps.keep_alive_s, last_kept=learned):
                 self.counts.expired += 1
                 idle.remove(instance)
                 self._idle.remove(instance)

@@ -34,7 +34,7 @@ class PoolDependencies(msgspec.Struct, frozen=True):
 class Counts(msgspec.Struct):
     """What happened since the start. Each call that asks for an instance is one of warm, cold, refused or failed.
 
-    `provisioned` instances were started ahead of calls.
+    `provisioned` and `prewarmed` instances were started ahead of calls.
     """
 
     warm: int = 0
@@ -46,6 +46,7 @@ class Counts(msgspec.Struct):
     outdated: int = 0
     died_idle: int = 0
     provisioned: int = 0
+    prewarmed: int = 0
 
 
 class Admitted(msgspec.Struct, frozen=True):

@@ -5,24 +5,21 @@ is stored: what is wanted follows from the configurations, what there is from th
 """
 
 import asyncio
-import uuid
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import msgspec
 import structlog
 
-from sesame.engine.environment import CREDENTIALS_MARGIN_S, CredentialsOf, call_meta
 from sesame.engine.instance import Instance, State
 from sesame.engine.interface import Provisioned
 from sesame.engine.pool import Pool
+from sesame.engine.readying import NotReady, Readying
 from sesame.engine.resolver import Snapshots
 from sesame.engine.scaling import SOUND_AFTER_S, next_start_s, split, to_release, to_replace
-from sesame.engine.startup import initialize
-from sesame.engine.steps import Ended, Steps
 from sesame.model.clocks import Clocks, Timer
 from sesame.model.errors import CallerError, Exhausted
-from sesame.model.invocation import Invocation, Target
+from sesame.model.invocation import Target
 from sesame.model.snapshot import Snapshot
 from sesame.sandbox.interface import KillReason
 
@@ -55,10 +52,6 @@ class Provisions(Protocol):
         """Calls back after each change of what is wanted."""
 
 
-class _NotReady(Exception):
-    """The initializer or the loading of the handler failed; the text is the function's error."""
-
-
 class _Kept:
     """One configuration and how its starts fare."""
 
@@ -89,11 +82,11 @@ class _Kept:
 class ProvisionedInstances:
     """One for each engine; belongs to its event loop. `start` once, `close` before the pool closes."""
 
-    def __init__(self, pool: Pool, resolver: Snapshots, clocks: Clocks, credentials: CredentialsOf) -> None:
+    def __init__(self, pool: Pool, resolver: Snapshots, clocks: Clocks, readying: Readying) -> None:
         self._pool = pool
         self._resolver = resolver
         self._clocks = clocks
-        self._credentials = credentials
+        self._readying = readying
         self._provisions: Provisions | None = None
         self._kept: dict[Target, _Kept] = {}
         self._asked = False
@@ -224,8 +217,9 @@ class ProvisionedInstances:
 
     async def _start_one(self, kept: _Kept, snapshot: Snapshot) -> None:
         try:
-            await self._bring_up(kept.wanted, snapshot)
-        except (CallerError, _NotReady) as error:
+            wanted = kept.wanted
+            await self._readying.bring_up(snapshot, wanted.target, provisioned=True, runs_idle=wanted.runs_idle)
+        except (CallerError, NotReady) as error:
             self._failed(kept, snapshot, str(error))
             kept.short = isinstance(error, Exhausted)
         except Exception:
@@ -236,22 +230,6 @@ class ProvisionedInstances:
             # While it waits after a failure, this start was begun before that.
             if kept.timer is None:
                 kept.failures, kept.error, kept.short = 0, "", False
-
-    async def _bring_up(self, wanted: Provision, snapshot: Snapshot) -> None:
-        """The initializer runs, and the handler is loaded, so that the first call does neither."""
-        limits, target = snapshot.limits, wanted.target
-        valid_s = limits.timeout_s + limits.initialization_timeout_s + CREDENTIALS_MARGIN_S
-        credentials = self._credentials(snapshot.role, snapshot.service, valid_s, ())
-        async with self._pool.provision(snapshot, target, runs_idle=wanted.runs_idle) as instance:
-            invocation = Invocation(str(uuid.uuid4()), target, b"")
-            meta = call_meta(invocation, snapshot, credentials)
-            steps = Steps(instance, invocation.request_id, meta, self._clocks)
-            if not instance.initialized:
-                _require(steps, await initialize(steps))
-            instance.move(State.BUSY)
-            ended = await steps.run("load", "Load", b"", limits.timeout_s)
-            _require(steps, ended)
-            steps.log.write(ended.last_line)
 
     def _failed(self, kept: _Kept, snapshot: Snapshot, why: str) -> None:
         """A failure of what is not wanted any more does not count."""
@@ -280,14 +258,3 @@ class ProvisionedInstances:
                 self._look()
 
             kept.timer = self._clocks.call_later(delay_s, over)
-
-
-def _require(steps: Steps, ended: Ended) -> None:
-    if ended.error is None:
-        return
-    steps.log.write(ended.last_line)
-    try:
-        message = msgspec.json.decode(ended.payload)["errorMessage"]
-    except (msgspec.DecodeError, KeyError, TypeError):
-        message = ended.payload.decode(errors="replace")
-    raise _NotReady(f"{ended.error.reason}: {message}")

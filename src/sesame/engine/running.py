@@ -17,11 +17,14 @@ from sesame.engine.hooks import Hooks
 from sesame.engine.instance import State
 from sesame.engine.interface import InstanceInfo, Invoke, Observer, Provisioned, RunningCommand
 from sesame.engine.invocation_log import LogSink, LogSource
+from sesame.engine.keep_alive import KeepAlive
 from sesame.engine.loading import Loading
 from sesame.engine.policies import Caps, taken_by
 from sesame.engine.pool import Pool
 from sesame.engine.pool_parts import PoolDependencies
+from sesame.engine.prewarming import Prewarming
 from sesame.engine.provisioned import ProvisionedInstances
+from sesame.engine.readying import Readying
 from sesame.engine.resolver import Snapshots
 from sesame.model.clocks import Clocks
 from sesame.model.command import Command
@@ -46,6 +49,7 @@ class EngineDependencies(msgspec.Struct, frozen=True, kw_only=True):
     credentials: CredentialsOf
     account_id: str
     region: str
+    keep_alive: KeepAlive | None = None
     recursion_limit: int = 0
     observer: Observer = Observer()
     debuggable: bool = False
@@ -85,7 +89,11 @@ class LocalEngine:
         self.invoke: Invoke = self.dispatcher.invoke
         if given.around_calls is not None:
             self.invoke = given.around_calls(self.invoke)
-        self.provisioned = ProvisionedInstances(self.pool, resolver, given.clocks, given.credentials)
+        readying = Readying(self.pool, given.clocks, given.credentials)
+        self.provisioned = ProvisionedInstances(self.pool, resolver, given.clocks, readying)
+        self.prewarming = None
+        if given.keep_alive is not None:
+            self.prewarming = self.pool.learning = Prewarming(self.pool, given.keep_alive, given.clocks, readying)
         self.load = Loading(resolver, self.pool, given.clocks, given.credentials).load
         self.announce = AnnouncedCalls(resolver, self.pool, given.caps, given.observer.refused).announce
         # None where nothing can be debugged.
@@ -154,6 +162,8 @@ class LocalEngine:
 
     async def drain(self, patience_s: float) -> None:
         await self.provisioned.close()
+        if self.prewarming is not None:
+            await self.prewarming.close()
         await self.pool.close(patience_s)
 
 
