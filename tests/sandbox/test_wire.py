@@ -16,6 +16,7 @@ import pytest
 import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 
 from sesame.sandbox.interface import Call, SandboxDied
 from sesame.sandbox.shim import SHIM
@@ -83,6 +84,7 @@ def test_the_host_reads_frames_around_the_size_of_its_buffer(size: int, cut: int
     assert [(len(payload)) for _, payload in sink.frames] == [size, 4]
 
 
+@settings(max_examples=examples(100))
 @given(st.binary(max_size=300))
 def test_the_host_survives_garbage(data: bytes) -> None:
     sink = Sink()

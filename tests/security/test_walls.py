@@ -234,5 +234,5 @@ KERNEL_HAS = {
 
 
 async def test_there_are_enough() -> None:
-    assert len(PROBES) >= 30
-    assert len({probe.attack for probe in PROBES}) == len(PROBES)
+    assert len(PROBES) >= 60
+    assert len({(probe.attack, str(probe.event)) for probe in PROBES}) == len(PROBES)
