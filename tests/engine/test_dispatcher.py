@@ -194,6 +194,9 @@ async def test_a_missing_or_unrunnable_function_is_the_callers_error(engine: Eng
     engine.deploy("node", runtime="nodejs10")
     with pytest.raises(Unusable, match=r"runtime 'nodejs10' of function 'node' cannot be run here"):
         await engine.call("node")
+    engine.deploy("image", runtime="custom-container")
+    with pytest.raises(Unusable, match="is a container image, which is kept and not run here"):
+        await engine.call("image")
 
 
 async def test_new_code_serves_the_next_call(engine: Engine) -> None:
