@@ -26,6 +26,7 @@ CLOCKS = frozenset({"clocks", "_clocks", "SYSTEM_CLOCKS"})
 MACHINE_TIME = {
     "model/clocks.py": "is the seam",
     "sandbox/": "waits for real processes and the kernel, and measures them: virtual time would kill what starts well",
+    "inside/": "waits for hosts outside, and dates certificates that real clients check",
     "cli/": "runs before, after or beside a server, in a process of its own",
     "data_dir.py": "waits for the lock of another process",
     "store/logs/writer.py": "waits until a process that died may be started again",

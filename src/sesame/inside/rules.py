@@ -7,7 +7,6 @@ import ipaddress
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
-import psutil
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -65,6 +64,9 @@ def parse(text: str) -> Allowed:
 
 def own_addresses() -> frozenset[Address]:
     """Every address of this machine: what listens on one of them may be meant for this machine alone."""
+    # Imported here because commands that check settings alone need not wait for it.
+    import psutil
+
     found = {entry.address.partition("%")[0] for entries in psutil.net_if_addrs().values() for entry in entries}
     return frozenset(address for text in found if (address := _address(text)) is not None)
 
