@@ -86,6 +86,12 @@ def test_actions_and_resources(method: str, path: str, expected: tuple[str, str]
             ("fc:ReplayAsyncInvocation", "services/s/functions/f/async-invocations/job"),
         ),
         ("POST", "dead-letters/7/replay", ("fc:ReplayDeadLetter", "dead-letters/7")),
+        ("PUT", "services/%24f/functions/f/recording", ("fc:PutRecordingConfig", "functions/f")),
+        (
+            "GET",
+            "services/$f.prod/functions/f/async-invocations/job",
+            ("fc:GetAsyncInvocation", "functions/f/prod/async-invocations/job"),
+        ),
     ],
 )
 def test_actions_of_sesame_s_own_operations(method: str, path: str, expected: tuple[str, str]) -> None:

@@ -10,7 +10,7 @@ import requests
 from alibabacloud_fc20230330 import models
 from alibabacloud_fc20230330.client import Client as SdkClient
 from fastcrc import crc64
-from tests.fc.conftest import ACCOUNT_ID, REGION, Endpoint
+from tests.fc.conftest import ACCOUNT_ID, NOW, REGION, Endpoint
 from tests.support.sdk import Client as OldClient
 from tests.support.sdk_2023 import CODE, ZIP, Client, made
 
@@ -322,3 +322,17 @@ def test_the_table_has_every_operation_of_the_sdk() -> None:
     assert len(operations) == 73
     beside = {"instanceexec"}
     assert {name.replace("_", "") for name in operations} | beside == {each.name.lower() for each in OPERATIONS}
+
+
+async def test_own_operations_reach_functions_without_services(sdk_of_f: Client, endpoint: Endpoint) -> None:
+    asked = models.InvokeFunctionHeaders(x_fc_invocation_type="Async", x_fc_async_task_id="task-1")
+    await sdk_of_f.answer("invoke_function", "f", body=io.BytesIO(b"e"), headers=asked)
+    endpoint.now[0] = NOW
+    done = await endpoint.call(
+        "PUT", "/sesame/services/%24f/functions/f/recording", {"mode": "failed"}, whole_path=True
+    )
+    assert done.status == 200, done.body
+    found = await endpoint.call("GET", "/sesame/async-invocations?service=%24f&function=f", whole_path=True)
+    assert [each["invocation"]["invocationId"] for each in found.json()["invocations"]] == ["task-1"]
+    refused = await endpoint.call("GET", "/services/%24f")
+    assert (refused.status, refused.json()["ErrorCode"]) == (404, "ServiceNotFound")

@@ -191,7 +191,7 @@ class FcEndpoint:
         scope[requests.EXCHANGE] = exchange
         scope[requests.REQUEST_ID] = request_id
         scope[requests.REQUESTER] = requester
-        scope[requests.NAMING] = (face or self._faces.first).version.naming
+        scope[requests.NAMING] = targets.OwnNaming() if face is None else face.version.naming
         scope["app"] = self  # has the router raise for unknown paths and methods, instead of answering in plain text
         adapter = Adapter(exchange)
         ours = ((REQUEST_ID, request_id.encode()), self._date())

@@ -13,6 +13,7 @@ import msgspec
 
 from sesame.fc.refusals import InvalidArgument
 from sesame.model import limits, records
+from sesame.model.arn import function_resource
 from sesame.model.errors import NotFound
 from sesame.model.invocation import Target
 from sesame.model.owner import stands_alone
@@ -67,6 +68,30 @@ class QualifierInPath:
 
     def resource(self, parts: list[str], query: bytes) -> list[str]:
         return [part.removesuffix(_LATEST) if index == 1 else part for index, part in enumerate(parts)]
+
+
+class OwnNaming:
+    """Of Sesame's own operations, which call nothing: as `QualifierInPath`, also for functions without a service.
+
+    Such a function stands below its owner, `services/$function/functions/function`.
+    """
+
+    def invoked(self, raw_path: bytes, query: bytes) -> Target | None:
+        return None
+
+    def instance(self, raw_path: bytes, query: bytes) -> Place | None:
+        return None
+
+    def qualified(self, name: str, query: bytes) -> tuple[str, str]:
+        return qualified_owner(name)
+
+    def resource(self, parts: list[str], query: bytes) -> list[str]:
+        """A function without a service as it is named in policies (`model.arn.function_resource`)."""
+        if len(parts) < 4 or parts[::2][:2] != ["services", "functions"] or not stands_alone(parts[1]):
+            return QualifierInPath().resource(parts, query)
+        owner, qualifier = qualified_owner(parts[1])
+        asked = "" if qualifier == limits.LATEST else qualifier
+        return [*function_resource(owner, parts[3], asked).split("/", 1), *parts[4:]]
 
 
 class QualifierInQuery:
@@ -141,7 +166,12 @@ def segment(raw: bytes) -> str:
 
 def qualified(name: str) -> tuple[str, str]:
     """`service.qualifier` → both; LATEST where none is written. Names of services have no dot."""
-    service, dot, qualifier = _service(name).partition(".")
+    return qualified_owner(_service(name))
+
+
+def qualified_owner(name: str) -> tuple[str, str]:
+    """The same, also of the owner of a function that belongs to no service."""
+    service, dot, qualifier = name.partition(".")
     if dot and not qualifier:
         raise InvalidArgument.of("Qualifier", "LATEST, a version or an alias", "")
     return service, qualifier or limits.LATEST

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from sesame.fc.operations import Operation
-from sesame.fc.targets import INVOCATIONS_SUFFIX, Naming, QualifierInPath, segment
+from sesame.fc.targets import INVOCATIONS_SUFFIX, Naming, OwnNaming, segment
 from sesame.model import limits
 
 _LATEST = f".{limits.LATEST}"
 # Of Sesame's own operations.
-_OWN_NAMING = QualifierInPath()
+_OWN_NAMING = OwnNaming()
 # Last parts of a path that are no collection of their own: the right is required to the resource before them.
 _SIDES = frozenset(
     {

@@ -14,7 +14,7 @@ from sesame.fc.refusals import InvalidArgument
 from sesame.fc.requests import Handler
 from sesame.fc.services import shapes_async
 from sesame.fc.services.routes.async_invocations import ID_PREFIX, target_of
-from sesame.fc.targets import qualified
+from sesame.fc.targets import qualified_owner
 from sesame.model.invocation import Target
 
 
@@ -72,5 +72,5 @@ def _asked_for(request: Request) -> Target | None:
         return None
     if not (service and function):
         raise InvalidArgument.missing("Function" if service else "Service")
-    name, qualifier = qualified(service)
+    name, qualifier = qualified_owner(service)
     return Target(name, qualifier, function)
