@@ -20,9 +20,9 @@ def template_of(project: Path) -> Path:
     return found
 
 
-def test_there_are_ten_and_each_is_on_the_list() -> None:
+def test_there_are_twelve_and_each_is_on_the_list() -> None:
     listed = re.findall(r"^\| \[([\w-]+)\]\(([\w-]+)/\)", (EXAMPLES / "README.md").read_text(), re.MULTILINE)
-    assert len(PROJECTS) == 10
+    assert len(PROJECTS) == 12
     assert sorted(listed) == [(each.name, each.name) for each in PROJECTS]
 
 
