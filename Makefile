@@ -2,7 +2,7 @@
 # Needs only Python 3.11 or newer (with venv); choose one with `make PYTHON=/path/to/python3.12 …`.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo start test test-user test-lowest check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-logs-query bench-metrics bench-catalog bench-async bench-dev bench-testing bench-overload bench-soak bench-full clean
+.PHONY: help install demo start test test-user test-lowest check lock torture bench bench-invoke bench-cold bench-idle bench-logs bench-logs-query bench-metrics bench-catalog bench-async bench-dev bench-testing bench-custom bench-overload bench-soak bench-full clean
 
 BIN := .venv/bin
 # Three processes of pytest for two cores, as tests also wait; each file's tests stay together: they share servers.
@@ -81,6 +81,9 @@ bench-catalog: install
 bench-async: install
 	@$(BIN)/uv sync --frozen --inexact --quiet --group bench
 	@$(BIN)/python -m benchmarks.bench_async $(ARGS)
+
+bench-custom: install
+	@$(BIN)/python -m benchmarks.custom $(ARGS)
 
 bench-overload: install
 	@$(BIN)/python -m benchmarks.overload $(ARGS)

@@ -152,7 +152,7 @@ def functions_framework(workers: int | None) -> Iterator[int]:
     command = [str(tool), "--target", "hello", "--host", "127.0.0.1", "--port", str(port)]
     try:
         with process(command, folder, {} if workers is None else {"WORKERS": str(workers)}) as child:
-            wait_for(lambda: child.poll() is not None or _accepts(port))
+            wait_for(lambda: child.poll() is not None or accepts(port))
             if child.poll() is not None:
                 raise RuntimeError(f"functions-framework ended with {child.returncode}")
             yield port
@@ -179,6 +179,6 @@ def wait_for(condition: Callable[[], bool], what: str = "the server", timeout_s:
         time.sleep(LOOK_AGAIN_S)
 
 
-def _accepts(port: int) -> bool:
+def accepts(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

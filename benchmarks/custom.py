@@ -1,0 +1,105 @@
+"""Hello world of an ASGI application: through a custom runtime, beside the same uvicorn that is called directly.
+
+Run by `make bench-custom`. Both run the same program with the same packages; lanes are interleaved. Beside the ratio
+of requests a second it prints the processor time of Sesame's own process for each request.
+"""
+
+import contextlib
+import os
+import statistics
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import psutil
+import uvloop
+from tests.support.web_apps import with_uvicorn
+
+from benchmarks import load, servers
+from benchmarks.ratios import spread, under
+
+EXPECTED = b"hello world"
+WARM_UP_S = 2.0
+APPLICATION = """\
+import os
+
+import uvicorn
+
+
+async def app(scope, receive, send):
+    headers = [(b"content-length", b"11"), (b"content-type", b"text/plain")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"hello world"})
+
+
+uvicorn.run(app, host="0.0.0.0", port=int(os.environ["FC_SERVER_PORT"]), log_level="error", access_log=False)
+"""
+
+
+@click.command()
+@click.option("--rounds", default=15, show_default=True, help="Interleaved rounds.")
+@click.option("--seconds", default=2.0, show_default=True, help="Length of one lane in one round.")
+@click.option("--concurrency", default=16, show_default=True, help="Connections, and calls at a time in the instance.")
+@click.option("--limit", default=0.6, show_default=True, help="Least calls a second, as a ratio to uvicorn's.")
+def main(rounds: int, seconds: float, concurrency: int, limit: float) -> None:
+    with contextlib.ExitStack() as until_done:
+        folder = Path(until_done.enter_context(tempfile.TemporaryDirectory()))
+        folder.chmod(0o755)
+        source = folder / "source"
+        source.mkdir()
+        (source / "app.py").write_text(APPLICATION)
+        (source / "bootstrap").write_text("#!/bin/sh\nexec python3 app.py\n")
+        (source / "bootstrap").chmod(0o755)
+        code = with_uvicorn(source, folder / "code")
+        direct = until_done.enter_context(uvicorn_alone(code))
+        sesame = until_done.enter_context(servers.sesame("--calls", "none"))
+        client = sesame.client()
+        client.create_service("bench")
+        client.create_function(
+            "bench", "hello", handler="app.app", runtime="custom", codeDir=str(code), memorySize=512,
+            instanceConcurrency=max(concurrency, 2),
+        )  # fmt: skip
+        config = {"authType": "anonymous", "methods": ["GET"]}
+        client.create_trigger("bench", "hello", "http", "http", config, "", "")
+        lanes = {
+            "direct": (direct, b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"),
+            "sesame": (sesame.port, b"GET /2016-08-15/proxy/bench/hello/ HTTP/1.1\r\nHost: bench\r\n\r\n"),
+        }
+        found: dict[str, list[float]] = {name: [] for name in lanes}
+        spent: list[float] = []
+        server = psutil.Process(sesame.pid)
+        for port, request in lanes.values():
+            calls_a_second(port, request, concurrency, WARM_UP_S)
+        for number in range(rounds):
+            for name in lanes if number % 2 else reversed(lanes):
+                before = server.cpu_times()
+                found[name].append(calls_a_second(*lanes[name], concurrency, seconds))
+                after = server.cpu_times()
+                if name == "sesame":
+                    used = after.user - before.user + after.system - before.system
+                    spent.append(used / (found[name][-1] * seconds) * 1e6)
+    for name, rates in found.items():
+        click.echo(f"  {name:<8} {statistics.median(rates):8.0f} requests a second")
+    click.echo(f"  {statistics.median(spent):.0f} µs of Sesame's own processor time a request")
+    ratios = [a / b for a, b in zip(found["sesame"], found["direct"], strict=True)]
+    click.echo(f"  through Sesame / direct: {spread(ratios)}")
+    if under(ratios, limit):
+        raise click.ClickException(f"a custom runtime is slower than is allowed (at least {limit} × uvicorn alone)")
+
+
+@contextlib.contextmanager
+def uvicorn_alone(code: Path) -> Iterator[int]:
+    port = servers.free_port()
+    environment = {"FC_SERVER_PORT": str(port), "PATH": os.environ["PATH"]}
+    with servers.process(["python3", "app.py"], code, environment):
+        servers.wait_for(lambda: servers.accepts(port), "uvicorn")
+        yield port
+
+
+def calls_a_second(port: int, request: bytes, concurrency: int, seconds: float) -> float:
+    return uvloop.run(load.run(port, request, concurrency=concurrency, seconds=seconds, expect=EXPECTED)).per_second
+
+
+if __name__ == "__main__":
+    main()
