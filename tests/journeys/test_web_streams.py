@@ -103,7 +103,7 @@ def test_a_client_that_goes_is_told_to_the_function(site: str, sesame: Sesame) -
     answer.close()
     wait_until(lambda: "the client has gone" in _log(sesame), "the function hears of it")
     assert requests.get(site, timeout=TIMEOUT_S).ok
-    assert "Invocation canceled by client" in _log(sesame, request_id)
+    wait_until(lambda: "Invocation canceled by client" in _log(sesame, request_id), "the log says so")
 
 
 def _log(sesame: Sesame, request_id: str = "") -> str:
