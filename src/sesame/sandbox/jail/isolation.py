@@ -89,7 +89,7 @@ def enforcement(held: Findings) -> tuple[Enforcement, ...]:
         Enforcement(
             "memory", True,
             "the memory cgroup; the kernel kills" if memory
-            else f"looked at every {MEMORY_WATCH_S:g} s until frozen; memfd and System V IPC are refused",
+            else f"resident sets looked at every {MEMORY_WATCH_S:g} s until frozen; no memfd, no System V IPC",
         ),
         Enforcement("number of processes", True, "the pids cgroup" if pids else "RLIMIT_NPROC of its user namespace"),
         Enforcement("buffers of sockets", memory, "the memory cgroup" if memory else "64 KB each, of up to 208"),
