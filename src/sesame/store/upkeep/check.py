@@ -72,8 +72,10 @@ def check(paths: DataPaths, checked: Checked, *, running: bool, began_at: float 
     """
     yield from _strays(paths)
     yield from (Damage(f"{paths.logs}: {line}", "the next start sets it aside") for line in _sqlite(paths.logs))
-    yield from (Damage(f"{paths.logstores}: {line}", _RESTORE) for line in _sqlite(paths.logstores))
-    yield from _segments(paths)
+    damaged = _sqlite(paths.logstores)
+    yield from (Damage(f"{paths.logstores}: {line}", _RESTORE) for line in damaged)
+    if not damaged:
+        yield from _segments(paths)
     files = _blob_files(paths.objects)
     folders = _package_folders(paths.packages)
     backend = backend_of(paths.database)
