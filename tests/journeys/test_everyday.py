@@ -112,7 +112,7 @@ def test_status_and_env(sesame: Sesame, tmp_path: Path) -> None:
 
 def test_a_name_that_is_no_function_is_told(sesame: Sesame) -> None:
     assert (
-        "expected SERVICE/FUNCTION or SERVICE/FUNCTION:QUALIFIER"
+        "expected SERVICE/FUNCTION, or FUNCTION alone for one without a service, and :QUALIFIER behind it"
         in run(sesame, "invoke", "shop/hello:", expect=2).stderr
     )
     both = run(sesame, "invoke", "shop/hello", "--service", "shop", expect=2)

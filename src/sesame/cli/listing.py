@@ -62,15 +62,18 @@ def show(session: Session, name: str) -> None:
 
 
 def _shown_service(session: Session, name: str) -> dict[str, Any]:
-    """A service or, where there is none of that name, a function without a service."""
+    """A service or, where there is none of that name, a function without a service; told as a service if neither."""
     path, kind = f"/services/{quoted(name)}", "service"
     try:
         found = session.client.ask("GET", path)
-    except Refused as refused:
-        if refused.status != http.client.NOT_FOUND:
+    except Refused as no_service:
+        if no_service.status != http.client.NOT_FOUND:
             raise
         path, kind = f"{_ALONE}/{quoted(name)}", "function"
-        found = session.client.ask("GET", path)
+        try:
+            found = session.client.ask("GET", path)
+        except Refused as refused:
+            raise no_service if refused.status == http.client.NOT_FOUND else refused from refused
     lists = {"service": ("functions",), "function": ("triggers", "instances")}[kind]
     return {kind: found, **{each: list(session.client.pages(f"{path}/{each}", each)) for each in (*lists, *_PUBLISHED)}}
 
