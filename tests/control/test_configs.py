@@ -293,7 +293,8 @@ async def test_on_demand_preconditions_and_values(on_demand: OnDemandConfigs) ->
     "destination",
     [
         "http://127.0.0.1:8080/in?q=a%20b", "https://h/", "HTTP://h/?to=a@b", "services/s.prod/functions/f",
-        "services/s/functions/f", "functions/s$f", "acs:fc:cn-hangzhou:123:functions/s$f/1",
+        "services/s/functions/f", "functions/s$f", "functions/f", "acs:fc:::functions/f/prod",
+        "acs:fc:cn-hangzhou:123:functions/s$f/1",
         "acs:fc:::services/s.1/functions/f", "acs:fc:cn-hangzhou:123:services/s.LATEST/functions/f",
         "acs:mns:cn-hangzhou:123:/queues/q/messages", "acs:mns:::/topics/t-1/messages", "acs:eventbridge:::eventbus/b",
         "acs:mq:cn-hangzhou:123:/instances/MQ_INST_1/topic/t", "acs:mq:::/instances/i/topics/t/messages",
@@ -316,7 +317,7 @@ PLACE = "region cn-hangzhou and account 123"
         ("file:///etc/passwd", FUNCTION_FORM), ("queue", FUNCTION_FORM), ("acs", FUNCTION_FORM),
         ("acs:", FUNCTION_FORM),
         ("ftp://h/", "or an HTTP(S) URL"), ("acs:log:cn-hangzhou:123:project/p", "eventbus/{bus}, or an HTTP(S) URL"),
-        ("acs:fc:::services/s", FUNCTION_FORM), ("acs:fc:::functions/ok", FUNCTION_FORM), ("acs:fc", FUNCTION_FORM),
+        ("acs:fc:::services/s", FUNCTION_FORM), ("acs:fc", FUNCTION_FORM),
         ("acs:fc:cn-hangzhou:123:services/s/functions/f/", FUNCTION_FORM), ("services/s/functions/f/", FUNCTION_FORM),
         ("acs:fc:::services/s/functions/f/triggers/t", FUNCTION_FORM), ("services/9/functions/f", FUNCTION_FORM),
         ("acs:fc:::services/s./functions/f", FUNCTION_FORM),
