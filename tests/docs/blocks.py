@@ -14,7 +14,7 @@ import msgspec
 REPOSITORY = Path(__file__).parents[2]
 COMMANDS = "console"
 # Blocks that only show something. Everything else must be one of these, a block of commands, or a file.
-SHOWN = frozenset({"text", "json", "toml", "yaml", "ini", "python", "dockerfile"})
+SHOWN = frozenset({"text", "json", "toml", "yaml", "ini", "javascript", "python", "dockerfile"})
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```[ ]*$", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"<!-- (before|not run): (.*?) -->\s*\Z", re.DOTALL)
 _BEFORE = re.compile(r"<!-- before: (.*?) -->", re.DOTALL)
