@@ -132,6 +132,7 @@ async def test_what_is_refused_by_the_server(command: CommandLine) -> None:
         (("stop", "demo/f/first"), "InvalidArgument"),
         (("replay", "demo/f/second"), "InvalidArgument"),
         (("list", "demo/no"), "FunctionNotFound"),
+        (("list", "alone"), "FunctionNotFound"),
     ):
         done = await command.run(*arguments)
         assert isinstance(done.exception, Refused)
@@ -145,7 +146,6 @@ async def test_what_is_refused_by_the_server(command: CommandLine) -> None:
         ("show", "f/first"),
         ("stop", "demo//first"),
         ("replay", "a/b/c/d"),
-        ("list", "f"),
         ("list", "a/b/c"),
     ],
 )

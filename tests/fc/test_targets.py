@@ -48,7 +48,7 @@ def test_names_with_nul_characters_are_refused(path: str) -> None:
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=10)
 
 
-@given(names.filter(lambda name: "." not in name), names, names)
+@given(names.filter(lambda name: "." not in name and not name.startswith("$")), names, names)
 def test_any_name_survives_its_escaping(service: str, qualifier: str, function: str) -> None:
     whole = f"{service}.{qualifier}"
     path = f"/2016-08-15/services/{quote(whole, safe='')}/functions/{quote(function, safe='')}/invocations"

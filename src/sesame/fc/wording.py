@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from sesame.fc.refusals import ApiError
 from sesame.model import errors, records
+from sesame.model.owner import spoken_owner, stands_alone
 
 Row = tuple[str, str]
 """A code and a text."""
@@ -129,6 +130,9 @@ class Words:
         match error:
             case ApiError():
                 return error
+            case errors.NotFound(kind=records.SERVICE) if stands_alone(error.name):
+                # Only Sesame's own operations come here with a function that belongs to no service.
+                return ApiError(404, "FunctionNotFound", f"function '{spoken_owner(error.name)}' does not exist")
             case errors.NotFound():
                 return _of(404, self._not_found[error.kind], error.name, *error.parent)
             case errors.AlreadyExists():
