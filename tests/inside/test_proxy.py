@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sesame.inside.proxy import EgressProxy
+from sesame.inside.proxy import ADDRESSES_MAX, EgressProxy, look_up
 from sesame.inside.relaying import CONNECTIONS_MAX
 from sesame.inside.rules import Address, EgressRules, parse
 
@@ -113,6 +113,30 @@ async def test_a_host_that_cannot_be_found_is_told() -> None:
         answer = await ask(at, b"CONNECT nowhere.example:443 HTTP/1.1\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 502 ")
     assert b"nowhere.example cannot be found" in answer
+
+
+async def test_of_a_name_with_many_addresses_the_first_ones_count() -> None:
+    outside = [f"198.51.100.{number}" for number in range(200)]
+    checked: list[Address] = []
+
+    class Refusing(EgressRules):
+        def permit(self, address: Address, port: int) -> bool:
+            checked.append(address)
+            return False
+
+    async def look_up(name: str, port: int) -> list[Address]:
+        return [ipaddress.ip_address(address) for address in outside]
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+    end = EgressProxy(Refusing(), None, look_up).serve(listening, "test")
+    assert (await ask(listening.getsockname(), b"CONNECT many.example:1 HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 403 ")
+    end()
+    assert len(checked) == ADDRESSES_MAX
+
+
+async def test_names_are_looked_up_as_this_machine_does() -> None:
+    assert ipaddress.ip_address("127.0.0.1") in await look_up("127.0.0.1", 80)
 
 
 async def test_connections_are_bounded_and_go_on_when_one_ends() -> None:

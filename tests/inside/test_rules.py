@@ -11,6 +11,7 @@ REFUSED = (
     "127.0.0.1", "127.8.9.10", "0.0.0.0", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1",
     "169.254.169.254", "100.100.100.200", "224.0.0.1", "255.255.255.255", "240.0.0.1",
     "::", "::1", "fe80::1", "fec0::1", "fd00::1", "fc00::1", "ff02::1",
+    "192.0.0.192", "64:ff9b:1::7f00:1", "fe80::1%1", "::1%1", "::ffff:127.0.0.1%1",
     "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2002:a00:1::1",
 )  # fmt: skip
 MINE = ipaddress.ip_address("203.0.113.5")
@@ -38,6 +39,10 @@ def test_the_hosts_own_public_address_may_not() -> None:
     assert not may(str(MINE))
     assert not may(f"::ffff:{MINE}")
     assert may("203.0.113.6")
+    of = EgressRules((), lambda: [ipaddress.ip_address("2001:db8::1")])
+    assert not may("2001:db8::1", of=of)
+    assert not may("2001:db8::1%1", of=of)
+    assert may("2001:db8::2%1", of=of)
 
 
 def test_what_is_allowed_by_name_may() -> None:
@@ -51,7 +56,20 @@ def test_what_is_allowed_by_name_may() -> None:
         assert not may(address, port, of=allowing)
 
 
-@pytest.mark.parametrize("text", ["", "db.internal:5432", "10.0.0.1:0", "10.0.0.1:70000", "10.0.0.1/99", "10.0.0.1/8"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "db.internal:5432",
+        "10.0.0.1:0",
+        "10.0.0.1:70000",
+        "10.0.0.1/99",
+        "10.0.0.1/8",
+        "224.0.0.1:80",
+        "[ff02::1]:80",
+        "[fe80::1]:80",
+    ],
+)
 def test_what_is_no_address_is_refused_with_what_is_expected(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         parse(text)

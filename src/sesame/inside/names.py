@@ -7,6 +7,7 @@ Nothing of it reaches the host's own resolution.
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import Callable, Sequence
 
 import dns.asyncquery
@@ -27,8 +28,15 @@ TTL_S = 60
 UPSTREAM_TIMEOUT_S = 5.0
 # Questions of one instance that wait for the host's resolver at a time; the client asks again where one is dropped.
 WAITING_MAX = 64
-TAKEN_AT_ONCE = 32
-MESSAGE_BYTES_MAX = 65535
+# POLICY: of one instance, so many questions are taken at once; then the others wait for a moment, so that no function
+# keeps the event loop busy with them.
+TAKEN_AT_ONCE, PAUSE_S = 32, 0.02
+# As clients and servers agreed on to be safe from fragments (EDNS, RFC 6891); of questions, and of answers in UDP.
+DATAGRAM_BYTES_MAX = 1232
+STREAMS_MAX, STREAM_IDLE_S = 16, 30.0
+# Records beside a question: EDNS and a signature.
+_MORE_RECORDS_MAX = 2
+_HEADER = struct.Struct("!6H")
 
 log = structlog.get_logger("sesame.inside")
 
@@ -58,10 +66,12 @@ class NameServer:
 
     def serve_streams(self, listening: socket.socket, client: str) -> Callable[[], None]:
         """As `sandbox.network.Serve`, of a TCP socket."""
-        return Acceptor(listening, self._answer_stream).end
+        return Acceptor(listening, self._answer_stream, STREAMS_MAX).end
 
     def answer_at_once(self, question: bytes) -> bytes | None:
         """b"" for what is no question; None where the host's resolver has to be asked."""
+        if not _may_be_question(question):
+            return b""
         try:
             query = dns.message.from_wire(question)
         except (dns.exception.DNSException, ValueError):
@@ -82,19 +92,26 @@ class NameServer:
     async def answer(self, question: bytes, *, stream: bool) -> bytes:
         """The answer of the host's resolver, or SERVFAIL where none of its servers answers."""
         query = dns.message.from_wire(question)
-        ask = dns.asyncquery.tcp if stream else dns.asyncquery.udp
+        if query.payload > DATAGRAM_BYTES_MAX:
+            query.use_edns(query.edns, query.ednsflags, DATAGRAM_BYTES_MAX, options=list(query.options))
         assert self._nameservers is not None
         for server in await asyncio.to_thread(self._nameservers):
             # The next one is asked.
             with contextlib.suppress(OSError, EOFError, dns.exception.DNSException):
-                return (await ask(query, server, timeout=UPSTREAM_TIMEOUT_S)).to_wire()
+                if stream:
+                    return await _answer_of(server, question)
+                return (await dns.asyncquery.udp(query, server, timeout=UPSTREAM_TIMEOUT_S)).to_wire()
         failed = dns.message.make_response(query, recursion_available=True)
         failed.set_rcode(dns.rcode.SERVFAIL)
         return failed.to_wire()
 
     async def _answer_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
-            question = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
+            async with asyncio.timeout(STREAM_IDLE_S):
+                length = int.from_bytes(await reader.readexactly(2), "big")
+                if length > DATAGRAM_BYTES_MAX:
+                    return
+                question = await reader.readexactly(length)
             answer = self.answer_at_once(question)
             if answer is None:
                 answer = await self.answer(question, stream=True)
@@ -102,6 +119,26 @@ class NameServer:
                 return
             writer.write(len(answer).to_bytes(2, "big") + answer)
             await writer.drain()
+            await asyncio.sleep(PAUSE_S)
+
+
+async def _answer_of(server: str, question: bytes) -> bytes:
+    """By TCP, and as it is: to read 64 KB of records would take the event loop long."""
+    async with asyncio.timeout(UPSTREAM_TIMEOUT_S):
+        reader, writer = await asyncio.open_connection(server, PORT)
+        try:
+            writer.write(len(question).to_bytes(2, "big") + question)
+            return await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
+        finally:
+            writer.transport.abort()
+
+
+def _may_be_question(message: bytes) -> bool:
+    """Whether it is worth reading: one question, and next to nothing else."""
+    if not _HEADER.size <= len(message) <= DATAGRAM_BYTES_MAX:
+        return False
+    _number, _flags, questions, answers, authorities, more = _HEADER.unpack_from(message)
+    return (questions, answers, authorities) == (1, 0, 0) and more <= _MORE_RECORDS_MAX
 
 
 class _Datagrams:
@@ -111,18 +148,25 @@ class _Datagrams:
         self._socket = receiving
         self._server = server
         self._waiting: set[asyncio.Task[None]] = set()
-        asyncio.get_running_loop().add_reader(receiving.fileno(), self._receive)
+        self._paused: asyncio.TimerHandle | None = None
+        self._read()
 
     def end(self) -> None:
+        if self._paused is not None:
+            self._paused.cancel()
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
         self._socket.close()
         for task in self._waiting:
             task.cancel()
 
+    def _read(self) -> None:
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._receive)
+
     def _receive(self) -> None:
         for _ in range(TAKEN_AT_ONCE):
             try:
-                question, client = self._socket.recvfrom(MESSAGE_BYTES_MAX)
+                # One byte more, to tell what is too long from what has been cut.
+                question, client = self._socket.recvfrom(DATAGRAM_BYTES_MAX + 1)
             except (BlockingIOError, InterruptedError):
                 return
             answer = self._server.answer_at_once(question)
@@ -132,6 +176,9 @@ class _Datagrams:
                 task = asyncio.get_running_loop().create_task(self._ask(question, client))
                 self._waiting.add(task)
                 task.add_done_callback(self._waiting.discard)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._socket.fileno())
+        self._paused = loop.call_later(PAUSE_S, self._read)
 
     async def _ask(self, question: bytes, client: tuple[str, int]) -> None:
         self._send(await self._server.answer(question, stream=False), client)

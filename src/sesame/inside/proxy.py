@@ -4,9 +4,11 @@ What `inside.rules` refuses is answered with 403. An address is looked up once, 
 """
 
 import asyncio
+import functools
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import structlog
@@ -19,6 +21,10 @@ HEAD_BYTES_MAX = 64 * 1024
 HEAD_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 30.0
 LOOK_UP_TIMEOUT_S = 10.0
+# Of one instance at a time. A name that nobody answers for keeps its thread until the host's resolver gives up.
+LOOK_UPS_MAX, LOOK_UP_THREADS = 4, 32
+# Of one name; whoever owns a name may give it thousands.
+ADDRESSES_MAX = 16
 # Meant for the proxy, or for one connection alone.
 _NOT_PASSED_ON = frozenset({b"proxy-connection", b"proxy-authorization", b"connection", b"keep-alive"})
 
@@ -35,9 +41,14 @@ class _Refused(Exception):
         self.status = status
 
 
+# Of their own, so that whatever names functions ask for, no other work of Sesame waits for a thread.
+_looking_up = ThreadPoolExecutor(LOOK_UP_THREADS, thread_name_prefix="looking-up-names")
+
+
 async def look_up(name: str, port: int) -> Sequence[Address]:
-    """As the host resolves the name; the resolver's own threads wait. Raises `OSError`."""
-    found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    """As the host resolves the name. Raises `OSError`."""
+    ask = functools.partial(socket.getaddrinfo, name, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_looking_up, ask)
     return [ipaddress.ip_address(str(address[0]).partition("%")[0]) for *_, address in found]
 
 
@@ -56,14 +67,16 @@ class EgressProxy:
 
     def serve(self, listening: socket.socket, client: str) -> Callable[[], None]:
         """As `sandbox.network.Serve`."""
-        return Acceptor(listening, self._answer).end
+        return Acceptor(listening, functools.partial(self._answer, asyncio.Semaphore(LOOK_UPS_MAX))).end
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(
+        self, looking_up: asyncio.Semaphore, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         try:
             async with asyncio.timeout(HEAD_TIMEOUT_S):
                 head = await reader.readuntil(b"\r\n\r\n")
             method, host, port, passed_on = _read_head(head)
-            theirs = await self._connect(host, port)
+            theirs = await self._connect(host, port, looking_up)
         except _Refused as refused:
             writer.write(_answer_of(refused))
             await writer.drain()
@@ -74,11 +87,11 @@ class EgressProxy:
             theirs[1].write(passed_on)
         await closing(theirs[1], relay((reader, writer), theirs))
 
-    async def _connect(self, host: str, port: int) -> Streams:
+    async def _connect(self, host: str, port: int, looking_up: asyncio.Semaphore) -> Streams:
         if self._own is not None and (own := await self._own(host, port)) is not None:
             return own
-        addresses = await self._addresses(host, port)
-        permitted = [address for address in addresses if self._rules.permit(address, port)]
+        addresses = await self._addresses(host, port, looking_up)
+        permitted = [address for address in addresses[:ADDRESSES_MAX] if self._rules.permit(address, port)]
         if not permitted:
             raise _Refused(
                 "403 Forbidden",
@@ -94,13 +107,14 @@ class EgressProxy:
                 failure = str(error) or "no answer in time"
         raise _Refused("502 Bad Gateway", f"{host}:{port} cannot be reached: {failure}")
 
-    async def _addresses(self, host: str, port: int) -> Sequence[Address]:
+    async def _addresses(self, host: str, port: int, looking_up: asyncio.Semaphore) -> Sequence[Address]:
         try:
-            return [ipaddress.ip_address(host)]
+            # Without the zone of IPv6, which means something on this machine alone.
+            return [ipaddress.ip_address(host.partition("%")[0])]
         except ValueError:
             pass
         try:
-            async with asyncio.timeout(LOOK_UP_TIMEOUT_S):
+            async with asyncio.timeout(LOOK_UP_TIMEOUT_S), looking_up:
                 return await self._look_up(host, port)
         except (OSError, UnicodeError) as error:
             raise _Refused("502 Bad Gateway", f"{host} cannot be found: {error or 'no answer in time'}") from error

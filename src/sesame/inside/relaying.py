@@ -13,6 +13,8 @@ import structlog
 # Of one instance at a time; further ones wait in the kernel.
 CONNECTIONS_MAX = 256
 BACKLOG_TAKEN_AT_ONCE = 16
+# Without descriptors nothing is accepted for so long.
+PAUSE_S = 0.5
 PIECE_BYTES = 64 * 1024
 
 log = structlog.get_logger("sesame.inside")
@@ -22,11 +24,12 @@ Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Acceptor:
-    """Runs `handle` for each connection, `CONNECTIONS_MAX` at a time, so that no instance takes all descriptors."""
+    """Runs `handle` for each connection, `at_once` at a time, so that no instance takes all descriptors."""
 
-    def __init__(self, listening: socket.socket, handle: Handle) -> None:
+    def __init__(self, listening: socket.socket, handle: Handle, at_once: int = CONNECTIONS_MAX) -> None:
         self._listening = listening
         self._handle = handle
+        self._at_once = at_once
         self._running: set[asyncio.Task[None]] = set()
         self._reading = False
         self._ended = False
@@ -52,7 +55,7 @@ class Acceptor:
 
     def _accept(self) -> None:
         for _ in range(BACKLOG_TAKEN_AT_ONCE):
-            if len(self._running) >= CONNECTIONS_MAX:
+            if len(self._running) >= self._at_once:
                 self._pause()
                 return
             try:
@@ -60,10 +63,10 @@ class Acceptor:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                # No descriptors: the next end of a connection tries again.
-                log.warning("a function's connection cannot be accepted", error=str(error))
-                if self._running:
-                    self._pause()
+                # No descriptors. The connection goes on waiting, and would wake the event loop at once again.
+                log.warning("a function's connection cannot be accepted; trying again", error=str(error))
+                self._pause()
+                asyncio.get_running_loop().call_later(PAUSE_S, self._read)
                 return
             accepted.setblocking(False)
             task = asyncio.get_running_loop().create_task(self._serve(accepted))
@@ -86,13 +89,18 @@ class Acceptor:
 
 
 async def closing(writer: asyncio.StreamWriter, work: Awaitable[None]) -> None:
-    """Does the work, then closes the connection at once where the work failed or was cancelled."""
+    """Does the work, then closes the connection: at once where the work failed or was cancelled, else once all is sent.
+
+    It counts as open until then, or a client that takes nothing could leave ever more of them behind.
+    """
     try:
         await work
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
     except BaseException:
         writer.transport.abort()
         raise
-    writer.close()
 
 
 async def relay(first: Streams, second: Streams) -> None:

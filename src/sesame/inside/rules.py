@@ -12,12 +12,12 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # Loopback, private, shared (RFC 6598; the cloud's metadata is 100.100.100.200), link-local (169.254.169.254), multicast
-# and reserved ones (RFC 6890).
+# and reserved ones (RFC 6890), and those by which a network translates to its own of IPv4 (RFC 8215).
 REFUSED: tuple[Network, ...] = tuple(
     ipaddress.ip_network(text)
     for text in (
-        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16",
-        "224.0.0.0/3", "::/127", "fc00::/7", "fe80::/9", "ff00::/8",
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+        "192.168.0.0/16", "224.0.0.0/3", "::/127", "64:ff9b:1::/48", "fc00::/7", "fe80::/9", "ff00::/8",
     )
 )  # fmt: skip
 # Addresses of IPv6 that carry one of IPv4 in their last bits (RFC 4291 §2.5.5, RFC 6052) or behind the first 16
@@ -59,6 +59,10 @@ def parse(text: str) -> Allowed:
         ) from error
     if not 0 <= number <= 65535 or (port and not number):
         raise ValueError(f"'{text}' has the port {port}; expected 1 to 65535")
+    if network.is_multicast or (network.version == 6 and network.is_link_local):
+        raise ValueError(
+            f"'{text}' is no address of one machine alone; expected one that is not multicast or link-local"
+        )
     return Allowed(network, number)
 
 
@@ -88,12 +92,13 @@ class EgressRules:
 
 
 def carried(address: Address) -> Address:
-    """The address of IPv4 that one of IPv6 stands for; any other address itself."""
+    """The address of IPv4 that one of IPv6 stands for; any other address itself, without the zone of IPv6."""
     if isinstance(address, ipaddress.IPv6Address):
         if any(address in network for network in _CARRIES_LAST):
             return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if address in _CARRIES_FIRST:
             return ipaddress.IPv4Address(int(address) >> 80 & 0xFFFFFFFF)
+        return ipaddress.IPv6Address(int(address))
     return address
 
 
