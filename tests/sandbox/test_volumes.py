@@ -102,6 +102,10 @@ def test_names_that_cannot_stand_for_a_server_are_refused(tmp_path: Path) -> Non
         NasVolumes(tmp_path, {SERVER: tmp_path / "missing"})
     with pytest.raises(ConfigurationError, match="expected SERVER:/PATH"):
         NasVolumes(tmp_path, {"a/../b": tmp_path})
+    (tmp_path / "inner").mkdir()
+    with pytest.raises(ConfigurationError, match="none is in another"):
+        NasVolumes(tmp_path, {"inner": tmp_path / "inner", "outer": tmp_path})
+    NasVolumes(tmp_path, {"one": tmp_path, "same": tmp_path})
 
 
 def test_an_address_that_was_kept_before_it_was_checked_is_refused_at_the_start(tmp_path: Path) -> None:

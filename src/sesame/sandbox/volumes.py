@@ -6,6 +6,7 @@ nowhere.
 """
 
 import contextlib
+import itertools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,6 +72,12 @@ class NasVolumes:
                     f"mounts has '{name}' = '{directory}', which is no directory; make it, or name another"
                 )
             self._named[address] = directory.resolve()
+        for inner, outer in itertools.permutations(self._named.values(), 2):
+            if inner != outer and inner.is_relative_to(outer):
+                raise ConfigurationError(
+                    f"mounts has the directory '{inner}', which is in '{outer}', where a function could put a link in "
+                    "its place; expected directories of which none is in another"
+                )
 
     def provide(self, mount: NasMount) -> Volume:
         """The directory that is mounted, which exists from here on. Blocks. Raises `VolumeUnavailable`."""
