@@ -31,7 +31,7 @@ def offer_endpoint(answers: HostAnswers, server: HttpServer) -> None:
         return
     if address.version == 6:
         answers.offer(Listen("tcp", EVERY_ADDRESS_6, server.port), server.serve)
-    elif not (address.is_loopback or address.is_unspecified):
+    if not (address.is_loopback or address.is_unspecified or (address.version == 6 and address.is_link_local)):
         answers.add_address(server.host)
 
 

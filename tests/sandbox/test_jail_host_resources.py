@@ -1,11 +1,12 @@
 """Used host resources are removed in the background, bounded and completely; what a cancelled start made is too."""
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.runtime.conftest import Stage
@@ -14,7 +15,8 @@ from tests.support.jails import jail, jail_only
 
 from sesame.sandbox.interface import KillReason
 from sesame.sandbox.jail import host_resources as host_resources
-from sesame.sandbox.jail.host_resources import HostResourcePool, HostResources
+from sesame.sandbox.jail.disks import Disks
+from sesame.sandbox.jail.host_resources import DEFAULT_DISK_MB, HostResourcePool, HostResources
 from sesame.sandbox.jail.zygote_client import JailedProcess
 
 RUNTIME = "python3.12" if "python3.12" in INTERPRETERS else next(iter(INTERPRETERS), "")
@@ -141,3 +143,36 @@ def test_the_mounts_of_a_process_that_reused_the_pid_are_not_held() -> None:
     resources = HostResources(10_000, None, -1)
     resources.hold_mounts_of(JailedProcess(os.getpid(), -1))
     assert resources.mounts_fd == -1
+
+
+class FullDisk:
+    """In place of `Disks`: has room for one image."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.closed = False
+
+    def open(self, _disk_mb: int) -> None:
+        """Nothing to prepare."""
+
+    def take(self, _disk_mb: int) -> int:
+        self.taken += 1
+        if self.taken > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return os.open(os.devnull, os.O_RDONLY)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.asyncio
+async def test_a_full_disk_is_told_to_who_starts_and_holds_up_no_end() -> None:
+    disks = FullDisk()
+    pool = HostResourcePool(None, cast(Disks, disks), ready=2)
+    await pool.open()
+    await pool.settled()
+    pool.remove(await pool.take(DEFAULT_DISK_MB))
+    with pytest.raises(OSError, match="No space left"):
+        await pool.take(DEFAULT_DISK_MB)
+    await pool.close()
+    assert disks.closed

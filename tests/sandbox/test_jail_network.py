@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from sesame.sandbox.network import EVERY_ADDRESS, HOST_ADDRESS, HostAnswers, Lis
 pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
 
 ANSWERED = 9001
+# A service that the host has at an address of IPv6, where the kernel knows such addresses.
+SERVICE_6, HAS_6 = Listen("tcp", "fd00::7", 9006), Path("/proc/net/if_inet6").exists()
 PATIENCE_S = 60.0
 
 
@@ -63,6 +66,8 @@ async def driver(tmp_path_factory: pytest.TempPathFactory, greeter: Greeter) -> 
     answers = HostAnswers()
     answers.offer(Listen("tcp", EVERY_ADDRESS, ANSWERED), greeter.serve)
     answers.add_address(HOST_ADDRESS)
+    if HAS_6:
+        answers.offer(SERVICE_6, greeter.serve)
     answers.offered()
     async with jail(tmp_path_factory.mktemp("jail"), network="none", answers=answers) as made:
         yield made
@@ -82,6 +87,12 @@ async def test_the_host_answers_inside(stage: Stage) -> None:
     actor = await stage.start("network", "index.get")
     for host in ("127.0.0.1", "localhost", HOST_ADDRESS):
         assert (await actor.invoke(f"http://{host}:{ANSWERED}/".encode())).payload == b"hello"
+
+
+@pytest.mark.skipif(not HAS_6, reason="needs IPv6")
+async def test_an_address_of_ipv6_is_brought_in(stage: Stage) -> None:
+    actor = await stage.start("network", "index.get")
+    assert (await actor.invoke(f"http://[{SERVICE_6.address}]:{SERVICE_6.port}/".encode())).payload == b"hello"
 
 
 async def test_the_hosts_loopback_is_not_there(stage: Stage) -> None:

@@ -16,6 +16,10 @@ _IFF_UP, _IFF_RUNNING = 1, 0x40
 _BACKLOG = 1024
 _INET = struct.Struct("16sHH4s8s")
 _ONE_ADDRESS = "255.255.255.255"
+# Of IPv6: the address, its prefix, and the number of the loopback, which is the first of every namespace.
+_INET6 = struct.Struct("16sIi")
+_BITS6, _LOOPBACK = 128, 1
+_IP_FREEBIND = 15
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
@@ -38,9 +42,18 @@ def bring_up(addresses):
     control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH14s", b"lo", _IFF_UP | _IFF_RUNNING, b""))
     for number, address in enumerate(addresses, 1):
+        if ":" in address:
+            _add_address_6(address)
+            continue
         name = ("lo:%d" % number).encode("ascii")
         for call, value in ((_SIOCSIFADDR, address), (_SIOCSIFNETMASK, _ONE_ADDRESS)):
             fcntl.ioctl(control, call, _INET.pack(name, socket.AF_INET, 0, socket.inet_aton(value), b""))
+    control.close()
+
+
+def _add_address_6(address):
+    control = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    fcntl.ioctl(control, _SIOCSIFADDR, _INET6.pack(socket.inet_pton(socket.AF_INET6, address), _BITS6, _LOOPBACK))
     control.close()
 
 
@@ -49,6 +62,8 @@ def _listening(kind, address, port):
     made = socket.socket(family, _KINDS[kind])
     if family == socket.AF_INET6:
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # An address can be bound to before the kernel has found that nobody else has it.
+        made.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
     if kind == "tcp":
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

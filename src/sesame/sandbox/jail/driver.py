@@ -336,7 +336,7 @@ class JailDriver:
             try:
                 zygote.open()
             except NotSeparable as error:
-                del self._zygotes[runtime]
+                del self._zygotes[family]
                 raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error
             except OSError as error:
                 del self._zygotes[family]

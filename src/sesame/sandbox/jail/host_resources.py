@@ -160,8 +160,10 @@ class HostResourcePool:
             self._filling = asyncio.get_running_loop().create_task(self._fill())
 
     async def _fill(self) -> None:
-        while len(self._ready) < self._target and not self._closed:
-            self._ready.append(await _run(self._makers, self._make, DEFAULT_DISK_MB))
+        # A failure, for example of a full disk, will meet the next start too, which reports it.
+        with contextlib.suppress(OSError):
+            while len(self._ready) < self._target and not self._closed:
+                self._ready.append(await _run(self._makers, self._make, DEFAULT_DISK_MB))
 
     def _make(self, disk_mb: int) -> HostResources:
         group = self._cgroups.make(f"i{next(self._numbers)}") if self._cgroups is not None else None

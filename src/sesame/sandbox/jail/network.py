@@ -16,7 +16,6 @@ import structlog
 from sesame.sandbox.network import Answers, Inside, Listen
 
 LOOPBACK = "127.0.0.1"
-_FDS_MAX = 64
 _NOT_CONNECTED = struct.pack("=H14x", socket.AF_UNSPEC)
 
 log = structlog.get_logger("sesame.sandbox")
@@ -84,18 +83,19 @@ class InstanceNetwork:
             self._maker = None
 
     def _on_readable(self) -> None:
+        expected = len(self._inside.listens) + 2
         try:
-            _data, fds, flags, _address = socket.recv_fds(self._ours, 1, _FDS_MAX)
+            # No program that Sesame starts may have them.
+            _data, fds, flags, _address = socket.recv_fds(self._ours, 1, expected, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return
         except OSError:
             fds, flags = [], 0
         self._stop_reading()
-        whole = len(fds) == len(self._inside.listens) + 2 and not flags & socket.MSG_CTRUNC
-        if not whole:
+        if len(fds) != expected:
             for fd in fds:
                 os.close(fd)
-            if fds or flags:
+            if fds or flags & socket.MSG_CTRUNC:
                 # Its own loopback is all that the instance has then; the operator learns why.
                 log.error("an instance's network cannot be answered: no descriptors left", instance=self._name)
             self._arrived.set()

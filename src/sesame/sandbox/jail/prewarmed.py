@@ -150,32 +150,28 @@ class PrewarmedPool:
         own = (self._policy.own_network or zygote.launch.own_network) and self._policy.holds("network")
         inside = await self._answers.inside() if own else None
         resources = await self._resource_pool.take(disk_mb)
-        if inside is not None:
-            resources.network = InstanceNetwork(inside, self._answers, f"instance {resources.uid}")
-        wire, their_wire = socket.socketpair()
-        command, their_command = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        reading, writing = os.pipe()
-        born = False
-        try:
-            try:
+        with contextlib.ExitStack() as unless_born:
+            # What a cancelled request forked all the same is killed when the resources' cgroup is ended.
+            unless_born.callback(self._resource_pool.remove, resources)
+            with contextlib.ExitStack() as lent:
+                lent.callback(resources.handed_over)
+                if inside is not None:
+                    resources.network = InstanceNetwork(inside, self._answers, f"instance {resources.uid}")
+                wire, their_wire = socket.socketpair()
+                unless_born.callback(wire.close)
+                lent.callback(their_wire.close)
+                command, their_command = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                unless_born.callback(command.close)
+                lent.callback(their_command.close)
+                reading, writing = os.pipe()
+                unless_born.callback(os.close, reading)
+                lent.callback(os.close, writing)
                 fds = [their_wire.fileno(), writing, their_command.fileno()]
                 jailed = await zygote.fork(self._request(resources, disk_mb, fds), fds)
                 if resources.network is not None:
                     resources.network.begin()
                 resources.hold_mounts_of(jailed)
-                born = True
-            finally:
-                their_wire.close()
-                their_command.close()
-                os.close(writing)
-                resources.handed_over()
-        finally:
-            if not born:
-                wire.close()
-                command.close()
-                os.close(reading)
-                # What a cancelled request forked all the same is killed when the resources' cgroup is ended.
-                self._resource_pool.remove(resources)
+            unless_born.pop_all()
         return PrewarmedSandbox(resources, jailed, command, wire, reading)
 
     def _request(self, resources: HostResources, disk_mb: int, fds: list[int]) -> dict[str, Any]:

@@ -210,6 +210,10 @@ class ZygoteClient:
         elif forked := self._asked.pop(message["id"], None):
             if "error" in message:
                 forked.set_exception(SandboxStartFailed(message["error"]))
+            elif not fds:
+                # The kernel had no place for it. The process ends when the caller closes what it would have waited on.
+                failure = "Sesame has no descriptors left: raise its limit of open files"
+                forked.set_exception(SandboxStartFailed(failure, StartFailure.TRANSIENT))
             else:
                 jailed = self._jailed[message["pid"]] = JailedProcess(message["pid"], fds[0])
                 forked.set_result(jailed)
