@@ -5,7 +5,7 @@ what a driver needs.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def all_of(runtimes: Collection[str]) -> tuple[str, ...]:
     return tuple(runtimes)
 
 
-def nothing() -> None:
+async def nothing() -> None:
     """In place of certificates."""
 
 
@@ -28,14 +28,14 @@ class SandboxNeeds:
     """`driver`, `cpu` and `network` are settings. `state` is the directory of drivers.
 
     `look_up` finds the interpreters, on a thread. Of the runtimes that it found, `ahead` chooses those that are made
-    ready before their first use. `trust` gives, on another thread, the file of certificates that functions with
-    networks of their own trust.
+    ready before their first use. `trust` gives the file of certificates that functions with networks of their own
+    trust.
     """
 
     driver: str
     cpu: str
     network: str = "host"
-    trust: Callable[[], Path | None] = nothing
+    trust: Callable[[], Awaitable[Path | None]] = nothing
     state: Path
     look_up: Callable[[], Runtimes]
     ahead: Callable[[Collection[str]], tuple[str, ...]] = all_of
@@ -80,7 +80,7 @@ class SandboxOpening:
 
 async def _open(needs: SandboxNeeds, answers: HostAnswers) -> OpenSandbox:
     runtimes, isolation, trusted = await asyncio.gather(
-        asyncio.to_thread(needs.look_up), find_out(needs.driver), asyncio.to_thread(needs.trust)
+        asyncio.to_thread(needs.look_up), find_out(needs.driver), needs.trust()
     )
     wanted = Wanted(
         name=needs.driver,

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from sesame._async import AsyncNeeds, open_async
 from sesame._cloud import CloudTrust
@@ -18,7 +19,7 @@ from sesame._identity import Identity, open_identity
 from sesame._logs import open_function_metrics, open_log_targets
 from sesame._metrics import Counting, MetricsNeeds, open_metrics
 from sesame._provided_layers import provide_layers
-from sesame._sandbox import OpenSandbox, SandboxNeeds, SandboxOpening, nothing
+from sesame._sandbox import OpenSandbox, SandboxNeeds, SandboxOpening
 from sesame._storage import Storage, StorageNeeds, open_storage
 from sesame._traces import open_traces
 from sesame._triggers import TriggerNeeds, open_triggers
@@ -168,11 +169,14 @@ class Sesame:
         settings, clocks, teardown = self._settings, self._clocks, self._teardown
         teardown.enter_context(self.data_dir)
         given = self._substitutes
-        opening = given.sandbox or self._open_sandbox()
-        # For what goes wrong before there is an engine.
+        stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        opening = given.sandbox or self._open_sandbox(stored)
+        # For what goes wrong before there is an engine. To close waits for the opening, which waits for the storage.
         teardown.push_async_callback(opening.close)
+        teardown.callback(lambda: None if stored.done() else stored.set_result(False))
         storage_needs = StorageNeeds(settings, self.data_dir, clocks, teardown, given.log_sink, given.durable)
         storage = await open_storage(storage_needs)
+        stored.set_result(True)
         identity = await open_identity(settings, storage.catalog, clocks)
         await provide_layers(settings.layers, storage.catalog, storage.packages)
         targets = open_log_targets(settings, clocks, storage, identity)
@@ -208,18 +212,24 @@ class Sesame:
         # Last, so that no endpoint waits for what starts ahead of calls.
         start_provisioned(engine, teardown)
 
-    def _open_sandbox(self) -> SandboxOpening:
+    def _open_sandbox(self, stored: asyncio.Future[bool]) -> SandboxOpening:
         settings = self._settings
         return SandboxOpening(
             SandboxNeeds(
                 driver=settings.sandbox,
                 cpu=settings.cpu,
                 network=settings.network,
-                trust=nothing if self._trust is None else self._trust.open,
+                trust=lambda: self._certificates(stored),
                 state=self.data_dir.sandboxes,
                 look_up=lambda: Runtimes.look_up(settings.interpreters, settings.resolved_runtimes_dir()),
             )
         )
+
+    async def _certificates(self, stored: asyncio.Future[bool]) -> Path | None:
+        """What functions trust, written once the storage was opened: a damaged data directory stays as it is."""
+        if self._trust is None or not await stored:
+            return None
+        return await asyncio.to_thread(self._trust.open)
 
     def _announce(self, urls: dict[str, str], key: AccessKey) -> None:
         self._endpoints = Endpoints(
