@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sesame.fc.refusals import InvalidArgument
+from sesame.fc.refusals import ApiError, InvalidArgument
 from sesame.fc.targets import Naming, Place, QualifierInPath, QualifierInQuery
-from sesame.model.errors import NotFound
 from sesame.model.invocation import Target
 
 PATH, QUERY = QualifierInPath(), QualifierInQuery()
@@ -116,7 +115,7 @@ def test_instances_of_a_qualifier_in_the_query() -> None:
 @pytest.mark.parametrize("naming", [PATH, QUERY])
 @pytest.mark.parametrize("path", ["$f", "%24f.1"])
 def test_the_owner_of_a_single_function_is_no_service(naming: Naming, path: str) -> None:
-    with pytest.raises(NotFound):
+    with pytest.raises(ApiError):
         naming.invoked(f"/2016-08-15/services/{path}/functions/f/invocations".encode(), b"")
-    with pytest.raises(NotFound):
+    with pytest.raises(ApiError):
         naming.qualified("$f", b"")

@@ -11,10 +11,9 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from sesame.fc.refusals import InvalidArgument
-from sesame.model import limits, records
+from sesame.fc.refusals import ApiError, InvalidArgument
+from sesame.model import limits
 from sesame.model.arn import function_resource
-from sesame.model.errors import NotFound
 from sesame.model.invocation import Target
 from sesame.model.owner import stands_alone
 
@@ -148,9 +147,9 @@ def _instance(raw_path: bytes, query: bytes, read: Callable[[str, bytes], tuple[
 
 
 def _service(name: str) -> str:
-    """Raises `NotFound` for the owner of a function that belongs to no service: to these API versions there is none."""
+    """Refuses the owner of a function that belongs to no service: to these API versions it is no service at all."""
     if stands_alone(name):
-        raise NotFound(records.SERVICE, name)
+        raise ApiError(404, "ServiceNotFound", f"service '{name}' does not exist")
     return name
 
 
