@@ -33,6 +33,11 @@ ARN = f"acs:fc:{REGION}:{ACCOUNT_ID}"
         ("PUT", "functions/f/concurrency", "", ("fc:PutConcurrencyConfig", "functions/f")),
         ("PUT", "functions/f/async-tasks/i/stop", "", ("fc:StopAsyncTask", "functions/f/async-tasks/i")),
         ("GET", "functions/f/versions", "", ("fc:ListFunctionVersions", "functions/f/versions/*")),
+        # These are the service's, and lead to all of its functions.
+        ("POST", "functions/s$f/versions", "", ("fc:PublishFunctionVersion", "services/s/versions/*")),
+        ("PUT", "functions/s$f/aliases/a", "", ("fc:UpdateAlias", "services/s/aliases/a")),
+        ("POST", "functions/s$f/vpc-bindings", "", ("fc:CreateVpcBinding", "services/s")),
+        ("DELETE", "functions/s$f/vpc-bindings/v", "", ("fc:DeleteVpcBinding", "services/s/bindings/v")),
         ("PUT", "functions/f/sessions/x/pause", "", ("fc:PauseSession", "functions/f/sessions/x")),
         ("GET", "functions/f/instances/c-1/exec", "", ("fc:InstanceExec", "functions/f/instances/c-1")),
         ("PUT", "layers/l/acl", "", ("fc:PutLayerACL", "layers/l")),
@@ -48,6 +53,28 @@ def test_every_operation_has_an_action() -> None:
         found = ACTIONS.find(each.method, path)
         assert found is not None, each.name
         assert found[0] == f"fc:{each.name}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "functions/f"),
+        ("DELETE", "functions/f"),
+        ("DELETE", "functions/s$f"),
+        ("PUT", "functions/f/concurrency"),
+        ("POST", "functions/f/invoke/disable"),
+        ("POST", "functions/f/versions"),
+        ("DELETE", "functions/f/aliases/a"),
+        ("POST", "functions/f/triggers"),
+        ("DELETE", "functions/f/triggers/t"),
+        ("GET", "functions/f/vpc-bindings"),
+    ],
+)
+async def test_a_qualifier_evades_no_policy(endpoint: Endpoint, method: str, path: str) -> None:
+    """The right would be one to `functions/f/x`, and the operation one on all of the function."""
+    answer = await endpoint.call(method, f"/2023-03-30/{path}?qualifier=x", {"reservedConcurrency": 1}, whole_path=True)
+    assert (answer.status, answer.json()["Code"]) == (400, "InvalidArgument"), answer.body
+    assert "Qualifier is set to an invalid value" in answer.json()["Message"]
 
 
 async def as_role(endpoint: Endpoint, server: HttpServer, *statements: dict[str, Any]) -> Client:

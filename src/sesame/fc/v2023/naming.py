@@ -18,6 +18,10 @@ from sesame.model.errors import NotFound
 from sesame.model.invocation import Target
 from sesame.model.owner import MARK, named_function, owner_of, stands_alone
 
+# What a function of a service shares with the others of its service, and how the older versions call it there: the
+# right to one function must not be one to these.
+_OF_SERVICES = {"versions": "versions", "aliases": "aliases", "vpc-bindings": "bindings"}
+
 
 def function_named(name: str) -> tuple[str, str]:
     """Owner and function that a decoded name means. Raises `NotFound` for the written name of an owner."""
@@ -50,6 +54,8 @@ class FunctionInPath:
         asked = "" if qualifier == limits.LATEST else qualifier
         if stands_alone(owner):
             return ["functions", f"{function}/{asked}" if asked else function, *parts[2:]]
+        if parts[2:3] and parts[2] in _OF_SERVICES:
+            return ["services", owner, _OF_SERVICES[parts[2]], *parts[3:]]
         return ["services", f"{owner}.{asked}" if asked else owner, "functions", function, *parts[2:]]
 
 

@@ -19,8 +19,19 @@ T = TypeVar("T")
 
 
 def function(request: Request) -> tuple[str, str]:
-    """Owner and function."""
-    return function_named(requests.name(request, "function"))
+    """Owner and function, of an operation on the whole of it. Raises `InvalidArgument` for a qualifier.
+
+    The right was required to what the qualifier names, so that such an operation must not pass it over.
+    """
+    owner, found, asked = qualified_function(request)
+    if asked:
+        raise InvalidArgument.of("Qualifier", "LATEST: this is not of a version or an alias", asked[:64])
+    return owner, found
+
+
+def qualified_function(request: Request) -> tuple[str, str, str]:
+    """Owner, function and qualifier, "" where that means the present state."""
+    return *function_named(requests.name(request, "function")), qualifier(request)
 
 
 def qualifier(request: Request) -> str:
@@ -30,8 +41,8 @@ def qualifier(request: Request) -> str:
 
 
 def target(request: Request) -> Target:
-    owner, function_name = function(request)
-    return Target(owner, qualifier_of(request.scope["query_string"]), function_name)
+    owner, function_name, asked = qualified_function(request)
+    return Target(owner, asked or limits.LATEST, function_name)
 
 
 def document(request: Request, item: str, shape: type[T], expected: str) -> T | None:

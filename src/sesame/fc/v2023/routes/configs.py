@@ -69,7 +69,7 @@ class ConfigRoutes:
     async def _put_async(self, request: Request) -> Response:
         sent = (await requests.body(request, AsyncConfigInput)).neutral()
         self._require_destinations(requests.requester(request), sent.destination_config)
-        record = await self._async.put(*paths.function(request), paths.qualifier(request), sent)
+        record = await self._async.put(*paths.qualified_function(request), sent)
         return requests.answer(shapes_settings.async_config(record, self._arns), record)
 
     def _require_destinations(self, by: Requester, config: DestinationConfig) -> None:
@@ -80,11 +80,11 @@ class ConfigRoutes:
                 by.require("fc:InvokeFunction", self._arns.of_target(found.target))
 
     async def _get_async(self, request: Request) -> Response:
-        record = await self._async.get(*paths.function(request), paths.qualifier(request))
+        record = await self._async.get(*paths.qualified_function(request))
         return requests.answer(shapes_settings.async_config(record, self._arns), record)
 
     async def _delete_async(self, request: Request) -> Response:
-        await self._async.delete(*paths.function(request), paths.qualifier(request))
+        await self._async.delete(*paths.qualified_function(request))
         return requests.no_content()
 
     async def _list_async(self, request: Request) -> Response:
@@ -119,15 +119,15 @@ class ConfigRoutes:
 
     async def _put_provision(self, request: Request) -> Response:
         sent = (await requests.body(request, ProvisionInput)).neutral()
-        record = await self._provision.put((*paths.function(request), paths.qualifier(request)), sent)
+        record = await self._provision.put(paths.qualified_function(request), sent)
         return requests.answer(await self._provisioned(record), record)
 
     async def _get_provision(self, request: Request) -> Response:
-        record = await self._provision.get(*paths.function(request), paths.qualifier(request))
+        record = await self._provision.get(*paths.qualified_function(request))
         return requests.answer(await self._provisioned(record), record)
 
     async def _delete_provision(self, request: Request) -> Response:
-        await self._provision.delete(*paths.function(request), paths.qualifier(request))
+        await self._provision.delete(*paths.qualified_function(request))
         return requests.no_content()
 
     async def _list_provision(self, request: Request) -> Response:
@@ -142,16 +142,16 @@ class ConfigRoutes:
 
     async def _put_scaling(self, request: Request) -> Response:
         sent = await requests.body(request, ScalingInput)
-        qualifier = paths.qualifier(request) or limits.LATEST
-        record = await self._scaling.put(sent.of(*paths.function(request), qualifier))
+        owner, function, qualifier = paths.qualified_function(request)
+        record = await self._scaling.put(sent.of(owner, function, qualifier or limits.LATEST))
         return requests.answer(shapes_settings.scaling_config(record, self._arns), record)
 
     async def _get_scaling(self, request: Request) -> Response:
-        record = await self._scaling.get(*paths.function(request), paths.qualifier(request))
+        record = await self._scaling.get(*paths.qualified_function(request))
         return requests.answer(shapes_settings.scaling_config(record, self._arns), record)
 
     async def _delete_scaling(self, request: Request) -> Response:
-        await self._scaling.delete(*paths.function(request), paths.qualifier(request))
+        await self._scaling.delete(*paths.qualified_function(request))
         return requests.no_content()
 
     async def _list_scaling(self, request: Request) -> Response:

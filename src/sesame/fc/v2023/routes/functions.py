@@ -14,7 +14,6 @@ from sesame.control.versions import BACKWARD
 from sesame.control.whole_functions import WholeFunction
 from sesame.fc import requests
 from sesame.fc.links import CodeLinks
-from sesame.fc.refusals import InvalidArgument
 from sesame.fc.requests import Handler
 from sesame.fc.v2023 import paths, shapes
 from sesame.fc.v2023.inputs import FunctionInput, Tag
@@ -53,8 +52,8 @@ class FunctionRoutes:
         return self._answer(whole)
 
     async def _get(self, request: Request) -> Response:
-        qualifier = paths.qualifier(request)
-        return self._answer(await self._whole.get(*paths.function(request), qualifier), qualifier)
+        owner, function, qualifier = paths.qualified_function(request)
+        return self._answer(await self._whole.get(owner, function, qualifier), qualifier)
 
     async def _update(self, request: Request) -> Response:
         sent = await requests.body(request, FunctionInput)
@@ -89,7 +88,7 @@ class FunctionRoutes:
 
     async def _code(self, request: Request) -> Response:
         """The checksum, and a link that needs no signature for a while."""
-        package = await self._functions.package(*paths.function(request), paths.qualifier(request))
+        package = await self._functions.package(*paths.qualified_function(request))
         url = self._links.url(requests.base(request), package)
         return requests.answer(shapes.CodeAnswer(url=url, checksum=package.checksum))
 
@@ -172,8 +171,6 @@ class VersionRoutes:
 def _owner(request: Request) -> str:
     """Whose versions they are: of a function of a service, the service's."""
     owner, _function = paths.function(request)
-    if paths.qualifier(request):
-        raise InvalidArgument.of("Qualifier", "LATEST: versions and aliases cannot be changed this way", "another")
     return owner
 
 

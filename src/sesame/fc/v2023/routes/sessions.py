@@ -47,7 +47,7 @@ class SessionRoutes:
 
     async def _create(self, request: Request) -> Response:
         sent = (await requests.body(request, SessionInput)).neutral()
-        record = await self._sessions.create(*paths.function(request), paths.qualifier(request), sent)
+        record = await self._sessions.create(*paths.qualified_function(request), sent)
         return _session(record)
 
     async def _get(self, request: Request) -> Response:
@@ -70,7 +70,7 @@ class SessionRoutes:
     async def _list(self, request: Request) -> Response:
         query = request.query_params
         sent = requests.listing(request)
-        qualifier = paths.qualifier(request)
+        owner, function, qualifier = paths.qualified_function(request)
 
         def is_wanted(session: Session) -> bool:
             asked = query.get("sessionId", "")
@@ -82,7 +82,7 @@ class SessionRoutes:
             )
 
         page = await self._sessions.list(
-            *paths.function(request), Listing(next_token=sent.next_token, limit=sent.limit), is_wanted
+            owner, function, Listing(next_token=sent.next_token, limit=sent.limit), is_wanted
         )
         items = [shapes_settings.session(record, _function_of(record)) for record in page.items]
         return requests.page_answer("sessions", items, page)
@@ -91,7 +91,8 @@ class SessionRoutes:
         sent = await requests.body(request, SnapshotInput)
         if not sent.session_id:
             raise InvalidArgument.missing("SessionId")
-        record = await self._sessions.snapshot(*paths.function(request), sent.session_id, sent.description)
+        owner, function, _qualifier = paths.qualified_function(request)
+        record = await self._sessions.snapshot(owner, function, sent.session_id, sent.description)
         return requests.answer(shapes_settings.snapshot(record, _function_of(record)))
 
     async def _get_snapshot(self, request: Request) -> Response:
@@ -130,11 +131,12 @@ class InstanceRoutes:
         return {"ListInstances": self._list, "InstanceExec": self._exec}
 
     async def _list(self, request: Request) -> Response:
-        """Those that run: an instance is forgotten when it ends."""
-        owner, function = paths.function(request)
-        qualifier = paths.qualifier(request)
+        """Those that run: an instance is forgotten when it ends, so that none has another status."""
+        owner, function, qualifier = paths.qualified_function(request)
         running = await self._instances.of(owner, qualifier, function)
         wanted = paths.document(request, "instanceIds", list[str], "a JSON list of ids") or []
+        if RUNNING not in (paths.document(request, "instanceStatus", list[str], "a JSON list of states") or [RUNNING]):
+            running = {}
         start = request.query_params.get("startKey", "")
         limit = requests.number(request, "limit", f"1 to {INSTANCES_LIMIT_MAX}") or limits.LIST_LIMIT_DEFAULT
         if not 1 <= limit <= INSTANCES_LIMIT_MAX:
@@ -158,7 +160,8 @@ class InstanceRoutes:
 
 
 def _named(request: Request) -> tuple[str, str, str]:
-    return *paths.function(request), requests.name(request, "session")
+    owner, function, _qualifier = paths.qualified_function(request)
+    return owner, function, requests.name(request, "session")
 
 
 def _session(record: Record) -> Response:
