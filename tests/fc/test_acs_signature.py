@@ -176,3 +176,13 @@ words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8
 def test_any_query_that_the_sdk_signs_is_accepted(query: dict[str, str]) -> None:
     wire = "&".join(f"{name}={quote_plus(value)}" for name, value in query.items())
     assert verify(signed(query=query), query=wire) == THE_ACCOUNT
+
+
+def test_a_name_cannot_hide_the_items_that_were_signed() -> None:
+    """One that decodes to `a=1&qualifier=2` would be signed as those two items."""
+    signed_query = acs_signature.canonical_query(b"a=1&qualifier=2")
+    assert acs_signature.canonical_query(b"a%3D1%26qualifier=2") != signed_query
+    assert acs_signature.canonical_query(b"a%253D1%2526qualifier=2") not in (
+        signed_query,
+        acs_signature.canonical_query(b"a%3D1%26qualifier=2"),
+    )

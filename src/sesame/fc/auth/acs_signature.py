@@ -15,6 +15,8 @@ SCHEME = b"ACS3-HMAC-SHA256"
 FAMILY = b"ACS3-"
 DATE, BODY_SHA256, TOKEN = b"x-acs-date", b"x-acs-content-sha256", b"x-acs-security-token"
 FORM = "'ACS3-HMAC-SHA256 Credential={accessKeyId},SignedHeaders={names},Signature={hex}'"
+# A name that holds one of these could not be told from several items.
+_ESCAPED_IN_NAMES = str.maketrans({"%": "%25", "&": "%26", "=": "%3D"})
 _PARTS = re.compile(rb"Credential=([^,\s]+),\s*SignedHeaders=([^,\s]+),\s*Signature=([0-9A-Fa-f]{64})\Z")
 
 
@@ -61,9 +63,15 @@ def string_to_sign(request: Request, signed_headers: bytes) -> bytes:
 
 
 def canonical_query(query: bytes) -> bytes:
-    """Items by name, names as they are, values encoded as RFC 3986 does: on the wire a space may be a plus."""
+    """Items by name, values encoded as RFC 3986 does: on the wire a space may be a plus.
+
+    Names are as they are, as clients sign them, but for characters that no name of the API has.
+    """
     items = sorted(parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="surrogateescape"))
-    text = "&".join(f"{name}={quote(value, safe='~', errors='surrogateescape')}" for name, value in items)
+    text = "&".join(
+        f"{name.translate(_ESCAPED_IN_NAMES)}={quote(value, safe='~', errors='surrogateescape')}"
+        for name, value in items
+    )
     return text.encode("utf-8", "surrogateescape")
 
 
