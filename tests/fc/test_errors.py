@@ -135,6 +135,16 @@ def test_a_function_that_stands_alone_is_named_alone() -> None:
     assert (disabled.status, disabled.code) == (403, "FunctionInvocationDisabled")
 
 
+@pytest.mark.parametrize(
+    "kind", [records.VERSION, records.ALIAS, records.TRIGGER, errors.HTTP_TRIGGER, errors.INSTANCE]
+)
+def test_what_belongs_to_a_function_that_stands_alone_is_named_so_outside_its_api_too(kind: str) -> None:
+    """On a custom domain, for example, whose refusals are in the words of the first API."""
+    error = errors.NotFound(kind, "1", ("$f", "f"))
+    assert "function 'f'" in str(worded(error))
+    assert "$" not in str(worded(error))
+
+
 def test_fields_are_spelled_as_the_api_does() -> None:
     assert spelled("nas_config.mount_points.server_addr") == "NasConfig.MountPoints.ServerAddr"
     assert spelled("tls_config.min_version") == "TLSConfig.MinVersion"

@@ -28,6 +28,7 @@ from sesame.model.async_result import AsyncPolicy
 from sesame.model.configs import AsyncConfig
 from sesame.model.errors import ASYNC_INVOCATION, AlreadyExists, Invalid, NotFound
 from sesame.model.invocation import Target
+from sesame.model.owner import AFTER_OWNERS
 from sesame.store.catalog import Catalog
 
 # The source of invocations that an operator repeats.
@@ -173,7 +174,7 @@ class AsyncInvocations:
         return page
 
     async def functions(self, token: str, limit: int) -> FunctionsPage:
-        """Functions whose asynchronous invocations are stateful by their configuration, or that have such invocations.
+        """Functions of services whose asynchronous invocations are stateful by their configuration, or that have such.
 
         A token names where the next page begins: `service/function/qualifier`. Raises `Invalid` for any other.
         """
@@ -182,7 +183,7 @@ class AsyncInvocations:
             raise Invalid("next_token", "a token of the page before", token)
         service, _slash, rest = token.partition("/")
         function, _slash, qualifier = rest.partition("/")
-        start = (service, function, qualifier)
+        start = max((service, function, qualifier), (AFTER_OWNERS, "", ""))
         kept = await self._queue.functions(start, limit + 1)
         keys = sorted({_key(target) for target in kept} | {key for key in self._stateful() if key >= start})
         items = tuple(Target(service, qualifier, function) for service, function, qualifier in keys[:limit])

@@ -21,6 +21,7 @@ from sesame.model.configs import (
     provision_config_name,
 )
 from sesame.model.errors import SCHEDULE, UTC_TIME, Duplicate, Invalid, Malformed, Missing, NotFound, TooMany
+from sesame.model.owner import stands_alone
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
 
@@ -92,14 +93,16 @@ class ProvisionConfigs:
         )
 
     async def list(self, wanted: Listing, service: str = "", qualifier: str = "") -> Page:
-        """Of one service (and one of its qualifiers), or of the whole account."""
+        """Of one service (and one of its qualifiers), or of all services."""
         if qualifier and not service:
             raise Missing("service_name", needed_by="qualifier")
+        if stands_alone(service):
+            raise NotFound(records.SERVICE, service)
         if service:
             service_view(self._catalog, service)
             found = list(self._catalog.children(records.PROVISION_CONFIG, service))
         else:
-            found = list(self._catalog.of_kind(records.PROVISION_CONFIG))
+            found = [each for each in self._catalog.of_kind(records.PROVISION_CONFIG) if not stands_alone(each.parent)]
         matching = [record for record in found if qualifier in ("", record.document.qualifier)]
         rest = [record for record in matching if _token(record) >= wanted.next_token]
         limit = limit_of(wanted)

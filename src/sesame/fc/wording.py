@@ -57,6 +57,14 @@ NOT_FOUND: Mapping[str, Row] = {
     errors.OBJECT: ("ObjectNotFound", "OSS object '{0}' does not exist in bucket '{1}'"),
     errors.UPLOAD: ("UploadNotFound", "upload '{0}' to bucket '{1}' does not exist"),
 }
+# The same of what belongs to a function without a service, which is the second place.
+OF_FUNCTIONS: Mapping[str, Row] = {
+    records.VERSION: ("VersionNotFound", "version '{0}' of function '{1}' does not exist"),
+    records.ALIAS: ("AliasNotFound", "alias '{0}' of function '{1}' does not exist"),
+    errors.INSTANCE: ("InstanceNotFound", "instance '{0}' does not exist in function '{1}'"),
+    records.TRIGGER: ("TriggerNotFound", "trigger '{0}' does not exist in function '{1}'"),
+    errors.HTTP_TRIGGER: ("TriggerNotFound", "function '{1}' has no HTTP trigger for qualifier '{0}': create one"),
+}
 ALREADY_EXISTS: Mapping[str, Row] = {
     records.SERVICE: ("ServiceAlreadyExists", "service '{0}' already exists"),
     records.FUNCTION: ("FunctionAlreadyExists", "function '{0}' already exists in service '{1}'"),
@@ -131,8 +139,10 @@ class Words:
             case ApiError():
                 return error
             case errors.NotFound(kind=records.SERVICE) if stands_alone(error.name):
-                # Only Sesame's own operations come here with a function that belongs to no service.
+                # Only Sesame's own operations, and domains, come here with a function that belongs to no service.
                 return ApiError(404, "FunctionNotFound", f"function '{spoken_owner(error.name)}' does not exist")
+            case errors.NotFound(parent=(owner, *_)) if stands_alone(owner) and error.kind in OF_FUNCTIONS:
+                return _of(404, OF_FUNCTIONS[error.kind], error.name, spoken_owner(owner))
             case errors.NotFound():
                 return _of(404, self._not_found[error.kind], error.name, *error.parent)
             case errors.AlreadyExists():

@@ -14,11 +14,7 @@ from sesame.model.owner import spoken_function, spoken_owner, stands_alone
 
 # `{0}` is the resource's own name, `{1}` its function's, `{2}` its qualifier's.
 _NOT_FOUND = {
-    records.VERSION: ("VersionNotFound", "version '{0}' of function '{1}' does not exist"),
-    records.ALIAS: ("AliasNotFound", "alias '{0}' of function '{1}' does not exist"),
-    errors.INSTANCE: ("InstanceNotFound", "instance '{0}' does not exist in function '{1}'"),
-    records.TRIGGER: ("TriggerNotFound", "trigger '{0}' does not exist in function '{1}'"),
-    errors.HTTP_TRIGGER: ("TriggerNotFound", "function '{1}' has no HTTP trigger for qualifier '{0}': create one"),
+    **wording.OF_FUNCTIONS,
     records.ASYNC_CONFIG: ("AsyncConfigNotExists", "AsyncConfig for {1}:{0} does not exist."),
     errors.ASYNC_INVOCATION: ("AsyncTaskNotFound", "async task '{0}' of function '{1}' does not exist"),
     errors.CONCURRENCY_CONFIG: ("ConcurrencyConfigNotFound", "function '{1}' has no concurrency config"),
