@@ -51,6 +51,12 @@ async def ask(endpoint: Endpoint, path: str, body: bytes = b"", **headers: str) 
     return await endpoint.call("POST" if body else "GET", path, body, sent, sign=False, whole_path=True)
 
 
+async def test_a_path_that_is_no_text(web: Endpoint) -> None:
+    await ask(web, "/a%ff")
+    document = json.loads(web.engine.asked[-1].event)
+    assert (document["rawPath"], document["requestContext"]["http"]["path"]) == ("/a%ff", "/a\N{REPLACEMENT CHARACTER}")
+
+
 async def test_the_event_of_a_request(web: Endpoint) -> None:
     answer = await ask(web, "/a%20b?x=1&x=2&y=", user_agent="curl/8", x_own="v", x_fc_hidden="h")
     document = json.loads(web.engine.asked[-1].event)

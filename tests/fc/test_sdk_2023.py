@@ -14,9 +14,10 @@ from tests.fc.conftest import ACCOUNT_ID, NOW, REGION, Endpoint
 from tests.support.sdk import Client as OldClient
 from tests.support.sdk_2023 import CODE, ZIP, Client, made
 
-from sesame.engine.interface import InstanceInfo
+from sesame.engine.interface import InstanceInfo, Provisioned
 from sesame.fc.v2023.operations import OPERATIONS
 from sesame.http.server import HttpServer
+from sesame.model.invocation import Target
 
 ARN = f"acs:fc:{REGION}:{ACCOUNT_ID}:functions/f"
 
@@ -57,6 +58,26 @@ async def test_functions(sdk: Client) -> None:
         "FunctionNotFound",
         "code: 404, function 'f' does not exist.",
     )
+
+
+async def test_hooks_that_are_commands(sdk: Client) -> None:
+    hook = {"command": ["sh", "-c", "true"], "timeout": 9}
+    hooks = {"initializer": hook, "preStop": hook}
+    body = made(runtime="custom.debian12", handler="h", instanceLifecycleConfig=hooks)
+    found = (await sdk("create_function", body=body))["instanceLifecycleConfig"]
+    for name in hooks:
+        assert {key: found[name][key] for key in hook} == hook, name
+
+
+async def test_a_hook_that_this_api_does_not_have_is_kept(endpoint: Endpoint) -> None:
+    freeze, stop = {"handler": "index.freeze", "timeout": 5}, {"handler": "index.stop", "timeout": 4}
+    await endpoint.call("POST", "/services", {"serviceName": "demo"})
+    body = made("old", instanceLifecycleConfig={"preFreeze": freeze})
+    await endpoint.call("POST", "/services/demo/functions", body)
+    sent = {"instanceLifecycleConfig": {"preStop": stop}}
+    await endpoint.call("PUT", "/2023-03-30/functions/demo$old", sent, whole_path=True)
+    found = (await endpoint.call("GET", "/services/demo/functions/old")).json()
+    assert found["instanceLifecycleConfig"] == {"preFreeze": freeze, "preStop": stop}
 
 
 async def test_lists_of_functions(sdk_of_f: Client, client: OldClient, code: str) -> None:
@@ -195,18 +216,24 @@ async def test_concurrency_and_instances(sdk_of_f: Client, endpoint: Endpoint) -
     endpoint.engine.running = [InstanceInfo("c-1", "$f", "f", "LATEST"), InstanceInfo("c-2", "$f", "f", "1")]
     instances = (await sdk_of_f("list_instances", "f", instance_ids=["c-1", "c-2"]))["instances"]
     assert [(each["instanceId"], each["versionId"]) for each in instances] == [("c-1", "LATEST")]
+    assert len((await sdk_of_f("list_instances", "f", instance_status=["Running"]))["instances"]) == 1
+    assert (await sdk_of_f("list_instances", "f", instance_status=["Destroyed"]))["instances"] == []
 
 
-async def test_provisioned_instances_and_scaling(sdk_of_f: Client) -> None:
+async def test_provisioned_instances_and_scaling(sdk_of_f: Client, client: OldClient, endpoint: Endpoint) -> None:
+    endpoint.engine.provisioned[Target("$f", "LATEST", "f")] = Provisioned(2, 0)
     action = {
         "name": "a", "startTime": "2030-10-10T10:10:10Z", "endTime": "2031-10-10T10:10:10Z", "target": 2,
         "scheduleExpression": "cron(0 */30 * * * *)", "timeZone": "UTC",
     }  # fmt: skip
     found = await sdk_of_f("put_provision_config", "f", body={"defaultTarget": 1, "scheduledActions": [action]})
-    assert (found["target"], found["defaultTarget"], found["functionArn"]) == (1, 1, ARN)
+    # An action may want another number now.
+    assert (found["target"], found["defaultTarget"], found["functionArn"]) == (2, 1, ARN)
     assert found["scheduledActions"] == [action]
     assert (await sdk_of_f("get_provision_config", "f"))["defaultTarget"] == 1
     assert len((await sdk_of_f("list_provision_configs", function_name="f"))["provisionConfigs"]) == 1
+    # To the older versions functions without services do not exist.
+    assert (await client("list_provision_configs", None, None)).data["provisionConfigs"] == []
     await sdk_of_f("delete_provision_config", "f")
     assert (await sdk_of_f("list_provision_configs"))["provisionConfigs"] == []
     body = {"minInstances": 1, "enableOnDemandScaling": True, "scheduledPolicies": [action]}
@@ -256,6 +283,11 @@ async def test_custom_domains(sdk_of_f: Client, client: OldClient) -> None:
     assert changed["corsConfig"]["allowOrigins"] == ["*"]
     assert (await sdk_of_f("get_custom_domain", "a.example.com"))["domainName"] == "a.example.com"
     assert len((await sdk_of_f("list_custom_domains"))["customDomains"]) == 1
+    nowhere = {"domainName": "b.example.com", "routeConfig": {"routes": [{"path": "/*"}]}}
+    assert (
+        "RouteConfig.Routes.FunctionName is required"
+        in (await sdk_of_f.failure("create_custom_domain", body=nowhere))[2]
+    )
     await sdk_of_f("delete_custom_domain", "a.example.com")
     assert (await sdk_of_f.failure("get_custom_domain", "a.example.com"))[:2] == (404, "DomainNameNotFound")
 

@@ -19,6 +19,7 @@ from sesame.control.tags import add_tags, check_tags
 from sesame.control.views import existing, function_view, service_view
 from sesame.model import limits, records
 from sesame.model.errors import Invalid
+from sesame.model.function import Function
 from sesame.model.owner import AFTER_OWNERS, MARK, named_function, owner_of, spoken_function, stands_alone
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Transaction
@@ -82,6 +83,7 @@ class WholeFunctions:
         changed = self._services.changed(present, of_owner)
         if changed != present and not stands_alone(owner):
             raise _belongs_to_service(owner, function, present, changed)
+        sent = _with_pre_freeze(sent, function_view(self._catalog, owner, function).document)
 
         def change_owner(tx: Transaction) -> None:
             former = existing(tx, owner)
@@ -140,6 +142,16 @@ class WholeFunctions:
                 records.SERVICE, "", prefix=prefix, start=start, limit=limits.LIST_LIMIT_MAX
             )
             yield from page
+
+
+def _with_pre_freeze(sent: FunctionInput, present: Function) -> FunctionInput:
+    """With the hook that FC 3.0 has no word for, as it is now."""
+    if sent.instance_lifecycle_config is UNSET or present.instance_lifecycle_config is None:
+        return sent
+    hooks = msgspec.structs.replace(
+        sent.instance_lifecycle_config, pre_freeze=present.instance_lifecycle_config.pre_freeze
+    )
+    return msgspec.structs.replace(sent, instance_lifecycle_config=hooks)
 
 
 def _belongs_to_service(owner: str, function: str, present: msgspec.Struct, changed: msgspec.Struct) -> Invalid:

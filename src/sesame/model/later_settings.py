@@ -10,10 +10,11 @@ import msgspec
 
 
 class LaterSettings(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Empty where nothing was set. Commands are those of hooks in custom runtimes."""
+    """Empty where nothing was set. Commands are those of hooks in custom runtimes, which have no handler."""
 
     initializer_command: tuple[str, ...] = ()
     pre_stop_command: tuple[str, ...] = ()
+    pre_stop_timeout: int = 3
     session_affinity: str = ""
     session_affinity_config: str = ""
     instance_isolation_mode: str = ""

@@ -190,7 +190,7 @@ def layer(record: Record, arns: Arns, location: str, *, public: bool) -> LayerAn
         compatible_runtime=document.compatible_runtime,
         arn=arn,
         arn_v2=arn,
-        license="",
+        license=document.license,
     )
 
 

@@ -137,7 +137,8 @@ class FunctionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         hooks = self.instance_lifecycle_config
         if hooks is not UNSET:
             found["initializer_command"] = hooks.initializer.command if hooks.initializer else ()
-            found["pre_stop_command"] = hooks.pre_stop.command if hooks.pre_stop else ()
+            pre_stop = hooks.pre_stop or HookInput()
+            found |= {"pre_stop_command": pre_stop.command, "pre_stop_timeout": pre_stop.timeout}
         return found
 
     def tags_by_key(self) -> dict[str, str]:

@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from sesame.control import inputs as control
 from sesame.fc.json_text import object_of
+from sesame.fc.refusals import InvalidArgument
 from sesame.fc.v2023.inputs import CodeInput, Tag
 from sesame.fc.v2023.naming import function_named
 from sesame.model import described
@@ -127,7 +128,10 @@ class RouteInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     rewrite_config: RewriteConfig | None = None
 
     def neutral(self) -> PathConfig:
-        owner, function = function_named(self.function_name) if self.function_name else ("", "")
+        """Raises `InvalidArgument` for a route that leads to no function."""
+        if not self.function_name:
+            raise InvalidArgument.missing("RouteConfig.Routes.FunctionName")
+        owner, function = function_named(self.function_name)
         return PathConfig(self.path, owner, function, self.qualifier, self.methods, self.rewrite_config)
 
 

@@ -168,7 +168,11 @@ def function(whole: WholeFunction, arns: Arns, beside: Beside, qualifier: str = 
         instance_concurrency=document.instance_concurrency,
         instance_lifecycle_config=LifecycleInput(
             initializer=_hook(document.initializer, later.initializer_command, document.initialization_timeout),
-            pre_stop=_hook(pre_stop.handler, later.pre_stop_command, pre_stop.timeout) if pre_stop else None,
+            pre_stop=_hook(
+                pre_stop.handler if pre_stop else "",
+                later.pre_stop_command,
+                pre_stop.timeout if pre_stop else later.pre_stop_timeout,
+            ),
         ),
         layers=tuple(FunctionLayer(arn, beside.layer_sizes.get(arn, 0)) for arn in document.layers),
         custom_container_config=document.custom_container_config,

@@ -225,10 +225,12 @@ def reserved(record: Record, arns: Arns) -> ConcurrencyAnswer:
 
 
 def provision_config(document: ProvisionConfig, found: Provisioned, arns: Arns) -> ProvisionAnswer:
-    """`currentError` says why fewer instances are ready than are wanted; "" while none failed to start."""
+    """`target` is what is wanted now, by scheduled actions and target tracking too, `defaultTarget` what was put.
+    `currentError` says why fewer are ready; "" while none failed to start.
+    """
     return ProvisionAnswer(
         function_arn=_arn(arns, document),
-        target=document.target,
+        target=found.target,
         default_target=document.target,
         current=found.current,
         current_error=found.error,

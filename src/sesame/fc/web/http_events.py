@@ -90,7 +90,8 @@ def _event(seen: Seen, body: bytes, origin: Origin) -> bytes:
             "timeEpoch": str(int(origin.at * 1000)),
             "http": {
                 "method": seen.method,
-                "path": seen.path,
+                # JSON has no bytes that are no text.
+                "path": seen.path.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
                 "protocol": seen.protocol,
                 "sourceIp": seen.client_ip,
                 "userAgent": headers.get("User-Agent", ""),
