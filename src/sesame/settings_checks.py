@@ -15,6 +15,7 @@ from sesame.settings_fields import CHOICES, PORT_MAX, Settings
 CREDENTIALS_VALIDITY_S_MIN = 900
 LOG_MAX_MB_MIN = 16
 LOG_BYTES_PER_CALL_MIN = 4096
+ALLOWED_SERVICES_MAX = 100
 DATABASE_SCHEMES = ("postgresql://", "postgres://")
 # It stands in ARNs and in the names of hosts.
 _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z")
@@ -52,16 +53,7 @@ def check(settings: Settings) -> None:
                 f"destinations has '{prefix}' = '{without_password(url)}'; expected the beginning of an ARN, such as "
                 "acs:mns:, and a URL that begins with http:// or https://, without user name and password"
             )
-    for allowed in settings.network_allow:
-        try:
-            parse(allowed)
-        except ValueError as error:
-            raise ConfigurationError(f"network_allow: {error}") from error
-    if settings.network_allow and settings.network in ("host",):
-        raise ConfigurationError(
-            "network_allow is set, and functions share the host's network; expected --network egress or none, or no "
-            "network_allow"
-        )
+    _check_network_allow(settings)
     days = ("async_retention_days", "dead_letter_retention_days", "log_retention_days", "record_retention_days")
     for name in ("keep_alive_s", "keep_alive_min_s", "keep_alive_max_s", "drain_s", *days):
         if not math.isfinite(getattr(settings, name)):
@@ -92,3 +84,26 @@ def check(settings: Settings) -> None:
     for name, minimum in (("max_memory_mb", limits.MEMORY_MB_MIN), ("max_disk_mb", limits.DISK_MB_CHOICES[0])):
         if (value := getattr(settings, name)) is not None and value < minimum:
             raise ConfigurationError(f"{name} is {value}; expected at least {minimum}")
+
+
+def _check_network_allow(settings: Settings) -> None:
+    try:
+        services = [parse(allowed).is_one_service for allowed in settings.network_allow]
+    except ValueError as error:
+        raise ConfigurationError(f"network_allow: {error}") from error
+    if services and settings.network == "host":
+        raise ConfigurationError(
+            "network_allow is set, and functions share the host's network; expected --network egress or none, or no "
+            "network_allow"
+        )
+    if sum(services) > ALLOWED_SERVICES_MAX:
+        raise ConfigurationError(
+            f"network_allow names {sum(services)} services; expected at most {ALLOWED_SERVICES_MAX}, as each takes a "
+            "socket in every instance: name a network instead, NETWORK/BITS, which is reached through the proxy"
+        )
+    if settings.network == "none" and not all(services):
+        wider = settings.network_allow[services.index(False)]
+        raise ConfigurationError(
+            f"network_allow has '{wider}', which is reached through the proxy, and with --network none there is no "
+            "proxy; expected ADDRESS:PORT, or --network egress"
+        )

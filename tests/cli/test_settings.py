@@ -142,3 +142,20 @@ def test_an_endpoint_that_is_not_served_has_no_setting(flag: str) -> None:
     said = CliRunner().invoke(start, [flag, "0"])
     assert said.exit_code == 2
     assert "No such option" in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("network", "allowed", "expected"),
+    [
+        ("egress", ["db.internal:5432"], "expected ADDRESS:PORT"),
+        ("host", ["127.0.0.1:5432"], "expected --network egress or none"),
+        ("none", ["127.0.0.1:5432", "10.0.0.0/8"], "has '10.0.0.0/8', which is reached through the proxy"),
+        ("egress", [f"10.0.0.1:{port}" for port in range(1, 200)], "names 199 services; expected at most 100"),
+    ],
+)
+def test_what_functions_may_reach_is_something_that_they_can_reach(
+    network: str, allowed: list[str], expected: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=expected):
+        settings.load({"network": network, "network_allow": allowed}, {})
+    assert settings.load({"network": "none", "network_allow": ["127.0.0.1:5432"]}, {}).network == "none"
