@@ -108,6 +108,17 @@ def test_names_that_cannot_stand_for_a_server_are_refused(tmp_path: Path) -> Non
     NasVolumes(tmp_path, {"one": tmp_path, "same": tmp_path})
 
 
+def test_a_directory_that_was_removed_is_told(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    volumes = NasVolumes(tmp_path, {SERVER: gone})
+    volume = volumes.provide(mount(f"{SERVER}:/"))
+    gone.rmdir()
+    assert volume.shortage() == ""
+    with pytest.raises(VolumeUnavailable, match="make it anew"):
+        volumes.provide(mount(f"{SERVER}:/"))
+
+
 def test_an_address_that_was_kept_before_it_was_checked_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(VolumeUnavailable, match="update the service"):
         NasVolumes(tmp_path, {}).provide(mount("nas:/../.."))

@@ -48,7 +48,11 @@ class Volume(msgspec.Struct, frozen=True):
 
     def shortage(self, reserve_mb: int = DISK_RESERVE_MB) -> str:
         """Why nothing more may be written there; "" while its disk has room."""
-        return DiskReserve(self.base, reserve_mb, of=f"'{self.name}'").shortage()
+        try:
+            return DiskReserve(self.base, reserve_mb, of=f"'{self.name}'").shortage()
+        except OSError:
+            # Nothing can be written to what cannot be asked; whoever opens it is told why.
+            return ""
 
     def make(self) -> None:
         """Makes what is missing of the directory. Raises `VolumeUnavailable`."""
@@ -81,6 +85,15 @@ class NasVolumes:
 
     def provide(self, mount: NasMount) -> Volume:
         """The directory that is mounted, which exists from here on. Blocks. Raises `VolumeUnavailable`."""
+        try:
+            return self._provided(mount)
+        except OSError as error:
+            raise VolumeUnavailable(
+                f"'{mount.server_addr}' cannot be mounted at {mount.mount_dir}: {error.strerror}; its directory may "
+                "have been removed since Sesame started: make it anew"
+            ) from error
+
+    def _provided(self, mount: NasMount) -> Volume:
         address = parse_server_address(mount.server_addr)
         if address is None:
             raise VolumeUnavailable(
