@@ -37,7 +37,7 @@ async def proxy(
 
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
-    end = EgressProxy(EgressRules([parse(text) for text in allowed]), None, look_up).serve(listening, "test")
+    end = EgressProxy(EgressRules([parse(text) for text in allowed]), look_up).serve(listening, "test")
     try:
         yield listening.getsockname()
     finally:
@@ -129,7 +129,7 @@ async def test_of_a_name_with_many_addresses_the_first_ones_count() -> None:
 
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
-    end = EgressProxy(Refusing(), None, look_up).serve(listening, "test")
+    end = EgressProxy(Refusing(), look_up).serve(listening, "test")
     assert (await ask(listening.getsockname(), b"CONNECT many.example:1 HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 403 ")
     end()
     assert len(checked) == ADDRESSES_MAX

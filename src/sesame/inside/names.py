@@ -1,6 +1,6 @@
 """The resolver that functions find in their network: some names lead to this Sesame, others to the host's resolver.
 
-Serves the sockets of each instance's network, UDP and TCP (RFC 1035), and says what it answers itself in `NameAnswers`.
+Serves the sockets of each instance's network, UDP and TCP (RFC 1035).
 Nothing of it reaches the host's own resolution.
 """
 
@@ -19,7 +19,6 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.resolver
 import dns.rrset
-import structlog
 
 from sesame.inside.relaying import Acceptor
 
@@ -30,15 +29,13 @@ UPSTREAM_TIMEOUT_S = 5.0
 WAITING_MAX = 64
 # POLICY: of one instance, so many questions are taken at once; then the others wait for a moment, so that no function
 # keeps the event loop busy with them.
-TAKEN_AT_ONCE, PAUSE_S = 32, 0.02
+TAKEN_AT_ONCE, PAUSE_S = 8, 0.02
 # As clients and servers agreed on to be safe from fragments (EDNS, RFC 6891); of questions, and of answers in UDP.
 DATAGRAM_BYTES_MAX = 1232
-STREAMS_MAX, STREAM_IDLE_S = 16, 30.0
+STREAMS_MAX, STREAM_IDLE_S = 8, 30.0
 # Records beside a question: EDNS and a signature.
 _MORE_RECORDS_MAX = 2
 _HEADER = struct.Struct("!6H")
-
-log = structlog.get_logger("sesame.inside")
 
 
 def host_nameservers() -> list[str]:

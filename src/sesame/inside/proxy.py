@@ -11,13 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
-import structlog
-
 from sesame.inside.relaying import Acceptor, Streams, closing, relay
 from sesame.inside.rules import Address, EgressRules
 
 PORT = 3128
-HEAD_BYTES_MAX = 64 * 1024
 HEAD_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 30.0
 LOOK_UP_TIMEOUT_S = 10.0
@@ -27,8 +24,6 @@ LOOK_UPS_MAX, LOOK_UP_THREADS = 4, 32
 ADDRESSES_MAX = 16
 # Meant for the proxy, or for one connection alone.
 _NOT_PASSED_ON = frozenset({b"proxy-connection", b"proxy-authorization", b"connection", b"keep-alive"})
-
-log = structlog.get_logger("sesame.inside")
 
 LookUp = Callable[[str, int], Awaitable[Sequence[Address]]]
 
@@ -53,16 +48,10 @@ async def look_up(name: str, port: int) -> Sequence[Address]:
 
 
 class EgressProxy:
-    """`own` answers what is not outside: given host and port, it connects, or returns None."""
+    """One for all instances."""
 
-    def __init__(
-        self,
-        rules: EgressRules,
-        own: Callable[[str, int], Awaitable[Streams | None]] | None = None,
-        looking_up: LookUp = look_up,
-    ) -> None:
+    def __init__(self, rules: EgressRules, looking_up: LookUp = look_up) -> None:
         self._rules = rules
-        self._own = own
         self._look_up = looking_up
 
     def serve(self, listening: socket.socket, client: str) -> Callable[[], None]:
@@ -88,8 +77,6 @@ class EgressProxy:
         await closing(theirs[1], relay((reader, writer), theirs))
 
     async def _connect(self, host: str, port: int, looking_up: asyncio.Semaphore) -> Streams:
-        if self._own is not None and (own := await self._own(host, port)) is not None:
-            return own
         addresses = await self._addresses(host, port, looking_up)
         permitted = [address for address in addresses[:ADDRESSES_MAX] if self._rules.permit(address, port)]
         if not permitted:

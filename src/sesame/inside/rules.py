@@ -4,9 +4,13 @@ Asked by `inside.proxy` with the address that is then connected to, so that no n
 """
 
 import ipaddress
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
+
+# Reading them takes a millisecond, and they seldom change.
+OWN_KEPT_S = 2.0
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -78,7 +82,9 @@ def own_addresses() -> frozenset[Address]:
 class EgressRules:
     def __init__(self, allowed: Sequence[Allowed] = (), own: Callable[[], Iterable[Address]] = own_addresses) -> None:
         self._allowed = tuple(allowed)
-        self._own = own
+        self._read_own = own
+        self._own: frozenset[Address] = frozenset()
+        self._own_until = float("-inf")
 
     def permit(self, address: Address, port: int) -> bool:
         meant = carried(address)
@@ -87,8 +93,9 @@ class EgressRules:
                 return True
         if any(_within(one, network) for one in (address, meant) for network in REFUSED):
             return False
-        own = frozenset(self._own())
-        return address not in own and meant not in own
+        if time.monotonic() >= self._own_until:
+            self._own, self._own_until = frozenset(self._read_own()), time.monotonic() + OWN_KEPT_S
+        return address not in self._own and meant not in self._own
 
 
 def carried(address: Address) -> Address:
