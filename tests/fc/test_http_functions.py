@@ -313,6 +313,19 @@ async def test_a_path_on_a_custom_domain_that_is_not_utf_8_reaches_the_function_
     assert (nowhere.status, nowhere.json()["ErrorCode"]) == (404, "RouteNotFound")
 
 
+async def test_no_path_on_a_custom_domain_ends_the_line_that_a_function_gets(web: Endpoint) -> None:
+    rewrite = {"wildcardRules": [{"match": "/w/*", "replacement": "/x?q=$1"}]}
+    routes = [
+        {"path": "/w/*", "serviceName": "demo", "functionName": "f", "rewriteConfig": rewrite},
+        {"path": "/*", "serviceName": "demo", "functionName": "f"},
+    ]
+    await web.call("POST", "/custom-domains", {"domainName": "e.com", "routeConfig": {"routes": routes}})
+    await visit(web, "/a%3Fb%20HTTP/1.1%0D%0AX:%201?c=1", headers={"host": "e.com"})
+    assert (seen(web)["path"], seen(web)["query"]) == ("/a?b HTTP/1.1\r\nX: 1", "c=1")
+    await visit(web, "/w/b%20HTTP/1.1%0D%0AX:%201", headers={"host": "e.com"})
+    assert (seen(web)["path"], seen(web)["query"]) == ("/x", "q=b%20HTTP/1.1%0D%0AX:%201")
+
+
 async def test_links_on_a_custom_domain_are_signed_by_its_own_path(web: Endpoint) -> None:
     await trigger(web, authType="function")
     route = {"path": "/*", "serviceName": "demo", "functionName": "f"}

@@ -4,6 +4,7 @@ Called by `fc.app` with requests whose caller is not known yet: the function's t
 of a function can break the connection that it is sent on.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
@@ -44,6 +45,8 @@ _FORWARDED_PROTO = "x-forwarded-proto"
 # About the connection, or ours to say (reference/runtime.md §9): functions do not see these. Nor do they see
 # names with an underscore: WSGI cannot tell `X_Fc_Request_Id` from `X-Fc-Request-Id`, which is ours to say.
 _NOT_PASSED_ON = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
+# What would end a request's target or its line.
+_NOT_IN_TARGET = re.compile(rb"[\x00-\x20\x7f]")
 # What FC 3.0 answers in the place of what went wrong in a function.
 _HIDDEN = b"Internal Server Error"
 
@@ -290,16 +293,23 @@ async def domain_way(domain: CustomDomain, request: Request) -> Way:
         raise ApiError(404, "RouteNotFound", text)
     if route.methods and request.method not in route.methods:
         raise not_allowed(request.method, route.methods)
-    shown, mark, query = (await rewrites.rewrite(route.rewrite_config, path)).partition("?")
+    rewritten = await rewrites.rewrite(route.rewrite_config, path)
+    # A question mark that the client encoded is part of the path.
+    shown, mark, query = (path, "", "") if rewritten == path else rewritten.partition("?")
     sent: bytes = request.query
     return Way(
         target=Target(route.service_name, route.qualifier or limits.LATEST, route.function_name),
         path=shown,
         raw_path=request.raw_path if shown == path else quote(shown.encode("utf-8", "surrogateescape")).encode(),
-        query=b"&".join(part for part in (query.encode("utf-8", "surrogateescape"), sent) if part) if mark else sent,
+        query=b"&".join(part for part in (_query(query), sent) if part) if mark else sent,
         base_path="/",
         attachment=False,
     )
+
+
+def _query(rewritten: str) -> bytes:
+    """It may hold parts of the decoded path, which must not end the line of the request that a function gets."""
+    return _NOT_IN_TARGET.sub(lambda found: b"%%%02X" % found[0][0], rewritten.encode("utf-8", "surrogateescape"))
 
 
 def not_allowed(method: str, methods: tuple[str, ...]) -> ApiError:
@@ -319,7 +329,10 @@ def _check_size(request: Request) -> None:
 def _web_request(way: Way, request: Request) -> WebRequest:
     """What a web server of a function sees: the request as it is, but for what is the connection's or ours to say."""
     headers = [
-        header for header in request.headers if header[0] not in _NOT_PASSED_ON and not header[0].startswith(b"x-fc-")
+        header
+        for header in request.headers
+        # A WSGI server in the function may read an underscore as a hyphen.
+        if header[0] not in _NOT_PASSED_ON and not header[0].replace(b"_", b"-").startswith(b"x-fc-")
     ]
     headers.append((_BASE_PATH.encode(), way.base_path.encode("latin-1")))
     if request.scheme == "https":
