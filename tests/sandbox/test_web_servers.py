@@ -154,6 +154,12 @@ async def test_an_end_is_told_to_every_call_and_between_calls(stage: Stage) -> N
     assert not stage.died.is_set()
 
 
+async def test_a_signal_ends_an_instance_as_an_exit_does(stage: Stage) -> None:
+    sandbox = await stage.start()
+    with pytest.raises(SandboxDied):
+        await ask(sandbox, b"signal")
+
+
 async def test_a_frozen_instance_goes_on(stage: Stage) -> None:
     sandbox = await stage.start()
     for _ in range(2):

@@ -203,7 +203,7 @@ class Server(object):
     def _end_with_it(self):
         code = self._process.wait()
         if code < 0:
-            signal.signal(-code, signal.SIG_DFL) if -code not in (signal.SIGKILL, signal.SIGSTOP) else None
+            # Of the few signals that this interpreter handles or ignores, and of a process 1, the status below tells.
             os.kill(os.getpid(), -code)
         os._exit(code if code >= 0 else 128 - code)
 
