@@ -113,6 +113,12 @@ async def test_failures_are_told_by_how_they_came(running: Any) -> None:
     handled = await call(b"handled")
     assert (handled.handled, json.loads(handled.payload)["errorType"]) == (True, "TypeError")
     assert json.loads((await call(b"word")).payload)["errorMessage"] == "just a word"
+    for event, message in (
+        (b"circle", "[Circular"), (b"big", "10n"), (b"message", "{ big: 10n }"),
+        (b"bigResult", "Do not know how to serialize a BigInt"),
+    ):  # fmt: skip
+        failed = await call(event)
+        assert (failed.ok, message in json.loads(failed.payload)["errorMessage"]) == (False, True)
 
 
 @needs_node
@@ -148,6 +154,9 @@ async def test_requests_of_the_web_have_a_handler_of_their_own(running: Any) -> 
     assert reply.http is not None
     assert reply.http["status"] == 201
     assert ["X-Own", "mine"] in reply.http["headers"]
+    params = {"method": "GET", "path": "//a/b", "query": "constructor=1&__proto__=2", "headers": []}
+    told = json.loads((await call(b"", http_params=params)).payload)
+    assert (told["path"], told["queries"]) == ("//a/b", {"constructor": "1", "__proto__": "2"})
 
 
 async def test_a_node_is_found_on_path_or_named(tmp_path: Path) -> None:

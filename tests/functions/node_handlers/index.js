@@ -19,6 +19,10 @@ exports.handler = (event, context, callback) => {
     bytes: () => callback(null, Buffer.from([0, 255])),
     handled: () => callback(new TypeError('as a value')),
     thrown: () => { throw new RangeError('out of range'); },
+    circle: () => { const circle = {}; circle.circle = circle; throw circle; },
+    big: () => { throw 10n; },
+    bigResult: () => callback(null, 10n),
+    message: () => { const error = new Error('x'); error.message = { big: 10n }; throw error; },
     word: () => callback('just a word'),
   };
   (answers[asked] || (() => callback(null, event)))();

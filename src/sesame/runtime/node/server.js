@@ -143,12 +143,20 @@ function encoded(result) {
 }
 
 function described(error) {
-  if (!(error instanceof Error)) {
-    return { errorMessage: typeof error === 'string' ? error : JSON.stringify(error), errorType: 'Error' };
-  }
+  if (!(error instanceof Error || util.types.isNativeError(error))) return { errorMessage: shown(error), errorType: 'Error' };
   const lines = String(error.stack || '').split('\n').map((line) => line.trim());
   const own = lines.filter((line) => line.startsWith('at ') && !line.includes(__filename));
-  return { errorMessage: error.message, errorType: error.name, stackTrace: own };
+  return { errorMessage: shown(error.message), errorType: String(error.name), stackTrace: own };
+}
+
+// Whatever was thrown, as text: not all of it is JSON.
+function shown(value) {
+  if (typeof value === 'string') return value;
+  try {
+    return JSON.stringify(value) || String(value);
+  } catch (_error) {
+    return util.inspect(value);
+  }
 }
 
 function fail(response, error) {
@@ -184,16 +192,27 @@ function hook(header) {
 // A handler of requests of the web: (req, resp, context).
 async function web(request, response, context) {
   const handler = await find(context.function.handler);
-  const url = new URL(request.url, 'http://function');
-  const queries = {};
-  for (const [name, value] of url.searchParams) {
-    queries[name] = name in queries ? [].concat(queries[name], value) : value;
-  }
+  // A path may begin with two slashes, which are no host.
+  const url = new URL(`http://function${request.url}`);
+  const names = [...new Set(url.searchParams.keys())];
+  const queries = Object.fromEntries(names.map((name) => {
+    const values = url.searchParams.getAll(name);
+    return [name, values.length > 1 ? values : values[0]];
+  }));
   const address = String(request.headers['x-forwarded-for'] || '').split(',')[0];
-  Object.assign(request, { path: decodeURIComponent(url.pathname), queries, clientIP: address });
+  Object.assign(request, { path: decoded(url.pathname), queries, clientIP: address });
   const ended = new Promise((resolve) => response.on('close', resolve).on('finish', resolve));
   await handler(request, responseOf(response), context);
   await ended;
+}
+
+// What is no UTF-8 stays as it was sent.
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch (_error) {
+    return text;
+  }
 }
 
 function responseOf(response) {
