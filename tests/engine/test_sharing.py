@@ -9,8 +9,9 @@ from tests.support.fakes import FakeSandbox
 
 from sesame.engine.instance import State
 from sesame.engine.policies import Caps
+from sesame.engine.readying import Readying
 from sesame.model.errors import Exhausted
-from sesame.model.invocation import Outcome
+from sesame.model.invocation import Credentials, Outcome, Target
 from sesame.sandbox.interface import Call, Reply, SandboxDied
 
 ROOM = 3
@@ -132,3 +133,27 @@ async def test_changed_functions_get_no_calls_in_old_instances() -> None:
     assert (await engine.call()).cold
     await finish(engine, calls)
     assert len(engine.driver.alive) == 1
+
+
+async def test_one_whose_process_has_died_gets_no_call_while_it_ends() -> None:
+    engine = shared()
+    calls = await hang(engine, 1)
+    engine.driver.made[0].death = SandboxDied("exit")
+    assert (await engine.call()).cold
+    await finish(engine, calls)
+
+
+async def test_one_that_a_call_made_ready_meanwhile_is_not_made_ready_again() -> None:
+    engine = shared(initializer="any.thing")
+    engine.driver.behaviour = lambda _sandbox, _call: None
+    (call,) = await hang(engine, 1)
+    snapshot = engine.pool.instances()[0].snapshot
+    readying = Readying(engine.pool, engine.clocks, lambda *_asked: Credentials("id", "secret", "token"))
+    ahead = asyncio.create_task(readying.bring_up(snapshot, Target(snapshot.service, "LATEST", snapshot.function)))
+    await settle()
+    engine.driver.made[0].answer()
+    await ahead
+    (instance,) = engine.pool.instances()
+    assert (instance.state, instance.calls) == (State.BUSY, 1)
+    assert [each.kind for each in engine.driver.made[0].calls] == ["initialize", "invoke"]
+    await finish(engine, [call])

@@ -44,7 +44,12 @@ class Readying:
         invocation = Invocation(str(uuid.uuid4()), target, b"")
         meta = call_meta(invocation, snapshot, credentials)
         pool = self._pool
-        instance = (await pool.warm_or_cold(snapshot, target if provisioned else None)).instance
+        lease = await pool.warm_or_cold(snapshot, target if provisioned else None)
+        instance = lease.instance
+        if not lease.cold:
+            # A call has ended meanwhile and left one, which may serve others at this moment.
+            pool.release(instance)
+            return
         instance.runs_idle = runs_idle
         try:
             await self._load(instance, Steps(instance, invocation.request_id, meta, self._clocks))

@@ -33,7 +33,12 @@ class SharedInstances:
 
         POLICY: the fullest, so that instances that are not needed become idle.
         """
-        room = [each for each in self._open.get(snapshot.key, ()) if each.calls < snapshot.limits.concurrency]
+        room = [
+            each
+            for each in self._open.get(snapshot.key, ())
+            # One whose process has died is open until its calls have been told.
+            if each.calls < snapshot.limits.concurrency and each.death is None
+        ]
         return max(room, key=lambda each: each.calls, default=None)
 
     def open(self, instance: Instance) -> None:
