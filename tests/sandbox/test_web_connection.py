@@ -107,6 +107,7 @@ async def test_an_answer_to_head_has_no_body() -> None:
         b"",
         b"HTTP/1.1 200 OK\r\n" + b"X: %b\r\n" % (b"y" * HEAD_BYTES_MAX) * 2,
         b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX: " + b"y" * 8 * HEAD_BYTES_MAX,
     ],
 )
 async def test_what_is_no_whole_response_is_refused(answer: bytes) -> None:
@@ -115,3 +116,38 @@ async def test_what_is_no_whole_response_is_refused(answer: bytes) -> None:
         with pytest.raises(BadResponse):
             await answered(connection)
         assert not connection.reusable
+
+
+@pytest.mark.parametrize("more", [b"HTTP/1.1 404 Not Found\r\nX-Fc-Status: 404\r\n", b"no HTTP at all"])
+async def test_what_follows_a_response_is_for_nobody(more: bytes) -> None:
+    first = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    async with connected(saying(first + more)) as connection:
+        connection.begin(b"GET", GET)
+        head = await connection.head()
+        assert (head.status, head.header(b"x-fc-status"), await whole(connection)) == (200, None, b"ok")
+        assert not connection.reusable
+
+
+async def test_trailers_are_no_headers() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Fc-Status: 404\r\n\r\n"
+    async with connected(saying(answer)) as connection:
+        connection.begin(b"GET", GET)
+        assert await answered(connection) == (200, b"ok")
+        assert (await connection.head()).header(b"x-fc-status") is None
+        assert connection.reusable
+
+
+async def test_both_directions_may_wait_until_the_server_reads() -> None:
+    read = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await read.wait()
+        while not (await reader.read(1024 * 1024)).endswith(b"."):
+            pass
+
+    async with connected(serve) as connection:
+        connection.begin(b"GET", b"x" * 32 * 1024 * 1024 + b".")
+        waiting = [asyncio.create_task(connection.drain()) for _ in range(2)]
+        await asyncio.sleep(0)
+        read.set()
+        await asyncio.gather(*waiting)

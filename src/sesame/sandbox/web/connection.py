@@ -80,8 +80,10 @@ class Connection(asyncio.Protocol):
     async def drain(self) -> None:
         """Returns when there is room for more; raises `BadResponse` when the server has gone."""
         while self._write_paused and self._failure is None:
-            self._drained = asyncio.get_running_loop().create_future()
-            await self._drained
+            # Of a websocket, both directions write.
+            if self._drained is None or self._drained.done():
+                self._drained = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._drained)
         if self._failure is not None:
             raise self._failure
 
@@ -167,8 +169,8 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def _parse(self, data: bytes) -> None:
-        if self._head is None:
-            self._head_bytes += len(data)
+        # Since the last piece of a body: a head, the extensions of chunks and trailers have no end by themselves.
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -176,11 +178,14 @@ class Connection(asyncio.Protocol):
             if rest := data[upgrade.args[0] :]:
                 self._take(rest)
         except httptools.HttpParserError as error:
+            # Behind a whole response it is nobody's, and what follows it would be taken for the next one's.
+            self._keep_alive = False
             if not self._ended:
                 self._fail(f"its response is no HTTP: {error}")
                 self.close()
-        if self._head is None and self._head_bytes > HEAD_BYTES_MAX:
-            self._fail(f"the head of its response has more than {HEAD_BYTES_MAX} bytes")
+        if not (self._ended or self._raw) and self._head_bytes > HEAD_BYTES_MAX:
+            part = "head" if self._head is None else "trailer"
+            self._fail(f"the {part} of its response has more than {HEAD_BYTES_MAX} bytes")
             self.close()
 
     def _take(self, piece: bytes) -> None:
@@ -210,10 +215,19 @@ class Connection(asyncio.Protocol):
 
     # From the parser.
 
+    def on_message_begin(self) -> None:
+        if self._head is not None:
+            # A second answer to one request.
+            self._keep_alive = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
+        # Trailers are not passed on.
+        if self._head is None:
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if self._head is not None:
+            return
         status = self._parser.get_status_code()
         if status < HTTPStatus.OK and status != HTTPStatus.SWITCHING_PROTOCOLS:
             return
@@ -226,6 +240,7 @@ class Connection(asyncio.Protocol):
             self._ended, self._keep_alive = True, False
 
     def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
         if not self._ended:
             self._take(body)
 
