@@ -180,7 +180,10 @@ class WebSocketConnection(asyncio.Protocol):
             self._is_text = frame.opcode is Opcode.TEXT
             self._fragments = []
         elif frame.opcode is not Opcode.CONT:
-            # The library answers pings and closes by itself.
+            # The library answers pings and closes by itself. Who does not read the answers is not read either.
+            if frame.opcode is Opcode.PING and self._write_paused and not self._read_paused:
+                self._read_paused = True
+                self._transport.pause_reading()
             return
         self._fragments.append(bytes(frame.data))
         if not frame.fin:
@@ -219,6 +222,9 @@ class WebSocketConnection(asyncio.Protocol):
         self._write_paused = False
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
+        if self._read_paused and not (self._messages or self._gone):
+            self._read_paused = False
+            self._transport.resume_reading()
 
     def _leave(self) -> None:
         self._gone = True

@@ -15,16 +15,18 @@ from websockets.protocol import State as ProtocolState
 from sesame.model.stream import Messages
 from sesame.sandbox.interface import Call, Reply
 from sesame.sandbox.web.answers import answer
-from sesame.sandbox.web.connection import Connection
+from sesame.sandbox.web.connection import BadResponse, Connection
 from sesame.sandbox.web.heads import Heads, WebRequest
 
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
-NORMAL, GOING_AWAY, NO_STATUS = 1000, 1001, 1005
+NORMAL, GOING_AWAY, NO_STATUS, NOT_UTF_8 = 1000, 1001, 1005, 1007
+# A function may take so long to close once its caller has gone.
+CLOSE_S = 10.0
 _UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
 # Said again by whoever accepts the caller's handshake; extensions are between neighbours.
 _NOT_PASSED_BACK = frozenset({
     b"connection", b"upgrade", b"sec-websocket-accept", b"sec-websocket-extensions", b"content-length", b"date",
-    b"server",
+    b"server", b"transfer-encoding", b"keep-alive",
 })  # fmt: skip
 
 
@@ -45,7 +47,8 @@ async def pass_messages(connection: Connection, heads: Heads, call: Call, messag
         await _to_caller(server, messages)
     finally:
         to_server.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
+        # Its failure shows in what is read, or does not matter any more.
+        with contextlib.suppress(asyncio.CancelledError, BadResponse):
             await to_server
         connection.close()
     return Reply(True, b"")
@@ -55,6 +58,8 @@ async def _to_server(server: "_Server", messages: Messages) -> None:
     while (message := await messages.receive()) is not None:
         await server.send(message)
     server.close(GOING_AWAY)
+    await asyncio.sleep(CLOSE_S)
+    server.give_up()
 
 
 async def _to_caller(server: "_Server", messages: Messages) -> None:
@@ -72,11 +77,15 @@ class _Server:
         self._messages: deque[str | bytes] = deque()
         self._fragments: list[bytes] = []
         self._is_text = False
-        self._ended = False
+        self._ended = self._given_up = False
+        # The code that says what was wrong with what the function sent.
+        self._broken: int | None = None
 
     @property
     def close_code(self) -> int:
         """What the caller is told; a code that may not be sent stands for an ordinary end."""
+        if self._broken is not None:
+            return self._broken
         code = self._protocol.close_rcvd.code if self._protocol.close_rcvd is not None else GOING_AWAY
         return NORMAL if code == NO_STATUS else code
 
@@ -88,7 +97,12 @@ class _Server:
         while not self._messages:
             if self._ended:
                 return None
-            data = await self._connection.read()
+            try:
+                data = await self._connection.read()
+            except BadResponse:
+                if self._given_up:
+                    return None
+                raise
             if data:
                 self._protocol.receive_data(data)
             else:
@@ -97,7 +111,12 @@ class _Server:
             for event in self._protocol.events_received():
                 if isinstance(event, Frame):
                     self._take(event)
+            if self._protocol.parser_exc is not None and self._protocol.close_sent is not None:
+                self._break(self._protocol.close_sent.code)
             self._flush()
+            # Pings are answered, however many: one that does not read the answers is not read either.
+            with contextlib.suppress(BadResponse):
+                await self._connection.drain()
         return self._messages.popleft()
 
     async def send(self, message: str | bytes) -> None:
@@ -117,7 +136,14 @@ class _Server:
             self._protocol.send_close(code)
         self._flush()
 
+    def give_up(self) -> None:
+        """It has not closed in time: nothing more is read of it."""
+        self._given_up = True
+        self._connection.close()
+
     def _take(self, frame: Frame) -> None:
+        if self._broken is not None:
+            return
         if frame.opcode is Opcode.CLOSE:
             self._ended = True
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
@@ -128,7 +154,14 @@ class _Server:
         if frame.fin:
             whole = b"".join(self._fragments)
             self._fragments.clear()
-            self._messages.append(whole.decode() if self._is_text else whole)
+            try:
+                self._messages.append(whole.decode() if self._is_text else whole)
+            except UnicodeDecodeError:
+                self.close(NOT_UTF_8)
+                self._break(NOT_UTF_8)
+
+    def _break(self, code: int) -> None:
+        self._broken, self._ended = code, True
 
     def _flush(self) -> None:
         for data in self._protocol.data_to_send():
