@@ -1,12 +1,16 @@
 """What keeps a body from being read, with the API's codes."""
 
+from hashlib import sha256
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.exchanges import FakeExchange
 
-from sesame.fc.body import read_body
-from sesame.fc.refusals import ApiError, EntityTooLarge
+from sesame.fc.auth.request_head import head_of
+from sesame.fc.auth.verifier import BODY_SHA256
+from sesame.fc.body import BodyPieces, read_body
+from sesame.fc.refusals import ApiError, EntityTooLarge, SignatureNotMatch
 from sesame.http.interface import Disconnected, TooManyBodies
 from sesame.http.request import Request
 
@@ -37,3 +41,19 @@ async def test_without_memory_for_it_the_client_is_to_come_again() -> None:
     with pytest.raises(ApiError, match="try again later") as caught:
         await read_body(Full(REQUEST), 10)
     assert (caught.value.status, caught.value.code) == (503, "ResourceThrottled")
+
+
+async def test_a_body_that_is_passed_on_is_never_whole_unless_it_is_the_signed_one() -> None:
+    async def given(signed: bytes) -> tuple[list[bytes], bool]:
+        request = Request("POST", (b"/", b""), (), "1.1", ("http", ("", 0), ("", 0)))
+        head_of(request).memory[BODY_SHA256] = sha256(signed).hexdigest().encode()
+        pieces, found = BodyPieces(FakeExchange(request, [b"a", b"b", b"c"])), []
+        try:
+            while piece := await pieces.receive():
+                found.append(piece)
+        except SignatureNotMatch:
+            return found, False
+        return found, True
+
+    assert await given(b"abc") == ([b"a", b"b", b"c"], True)
+    assert await given(b"abd") == ([b"a", b"b"], False)

@@ -54,9 +54,22 @@ class BodyPieces:
         self._exchange = exchange
         self._digest = _signed_digest(exchange)
         self._found = sha256()
+        # Of a body whose digest was signed: what comes next, once a piece was asked for.
+        self._held: bytes | None = None
 
     async def receive(self) -> bytes:
-        """The next piece, b"" at the end. Raises `SignatureNotMatch` there for a body that is not the signed one."""
+        """The next piece, b"" at the end.
+
+        Raises `SignatureNotMatch` in place of the last piece of a body that is not the signed one: it is never given
+        whole.
+        """
+        if self._digest is None:
+            return await self._exchange.receive()
+        piece = await self._next() if self._held is None else self._held
+        self._held = await self._next() if piece else b""
+        return piece
+
+    async def _next(self) -> bytes:
         piece = await self._exchange.receive()
         if self._digest is not None:
             self._found.update(piece)

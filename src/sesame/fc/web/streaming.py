@@ -36,7 +36,8 @@ class WebStream:
     messages = None
 
     def __init__(self, exchange: Exchange, request: WebRequest, lines: bytes) -> None:
-        """`lines` are ready header lines of the response."""
+        """`lines` are ready header lines of the response. Raises `SignatureNotMatch` as `body_if_here`."""
+        self._here = body_if_here(exchange)
         self._exchange = exchange
         self._request = request
         self._lines = lines
@@ -67,7 +68,7 @@ class WebStream:
         return length
 
     def whole_body(self) -> bytes | None:
-        return body_if_here(self._exchange)
+        return self._here
 
     async def receive(self) -> bytes:
         try:

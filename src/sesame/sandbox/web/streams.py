@@ -47,8 +47,16 @@ async def pass_through(connection: Connection, heads: Heads, call: Call) -> Repl
 
 
 async def _send(connection: Connection, stream: Stream, *, chunked: bool) -> None:
-    while piece := await stream.receive():
-        connection.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-        await connection.drain()
+    try:
+        while piece := await stream.receive():
+            connection.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+            await connection.drain()
+    except BadResponse:
+        # It may have answered before.
+        raise
+    except Exception:
+        # The request will never be whole, so that there is nothing to answer.
+        connection.close()
+        raise
     if chunked:
         connection.write(b"0\r\n\r\n")
