@@ -6,6 +6,7 @@ Run by pytest; as an ordinary user too (test_jail_user.py).
 import asyncio
 import os
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -179,3 +180,22 @@ async def test_nothing_is_left_of_the_mounts_and_of_what_makes_them(tmp_path: Pa
         await stage.clear()
     assert await traces.settled() == {}
     assert (tmp_path / "nas" / "nas" / "f").read_text() == "x"
+
+
+async def test_a_file_system_that_does_not_answer_holds_up_no_end(
+    tmp_path: Path, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answered = threading.Event(), threading.Event()
+    waited: list[bool] = []
+
+    def hang(_volume: Volume, _reserve_mb: int = 0) -> str:
+        asked.set()
+        waited.append(answered.wait(60))
+        return ""
+
+    async with jail(tmp_path / "jail") as driver:
+        await start(Stage(driver, runtime), volume(NasVolumes(tmp_path / "nas", {})))
+        monkeypatch.setattr(Volume, "shortage", hang)
+        assert await asyncio.to_thread(asked.wait, 60)
+    assert waited == []
+    answered.set()

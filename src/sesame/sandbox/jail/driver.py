@@ -11,7 +11,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -285,7 +285,7 @@ class JailDriver:
 
     async def _watch_instances(self) -> None:
         """In a thread of its own, which nothing that blocks elsewhere holds up."""
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="watching-instances") as executor:
+        with _thread("watching-instances") as executor:
             while True:
                 await asyncio.sleep(MEMORY_WATCH_S)
                 for sandbox in list(self._sandboxes):
@@ -304,7 +304,7 @@ class JailDriver:
 
     async def _watch_volumes(self) -> None:
         """In a thread of its own, because the file system of a volume may not answer."""
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="watching-volumes") as executor:
+        with _thread("watching-volumes") as executor:
             while True:
                 await asyncio.sleep(DISK_WATCH_S)
                 for sandbox in list(self._sandboxes):
@@ -355,6 +355,16 @@ class JailDriver:
         task = asyncio.create_task(self._prewarmed_pool.retire(zygote))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+
+
+@contextlib.contextmanager
+def _thread(name: str) -> Iterator[ThreadPoolExecutor]:
+    """Does not wait for it in the end: a file system that does not answer would hold the event loop up for good."""
+    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
 
 
 async def _settled(task: asyncio.Task[None]) -> None:
