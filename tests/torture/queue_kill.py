@@ -54,7 +54,8 @@ def run(folder: Path, plan: Plan, server: postgresql.Server | None = None) -> Ve
     config = folder / "sesame.toml"
     # Without the right to call functions, records would not reach the function that they are for.
     config.write_text(f'[roles.{ROLE}]\npolicies = ["AliyunFCInvocationAccess"]\n')
-    flags = ["--config", str(config)]
+    # The ledger, to which functions tell what they did, listens on this machine.
+    flags = ["--config", str(config), "--network", "host"]
     if server is not None:
         server.sql("CREATE DATABASE torture")
         flags += ["--database", server.url("torture")]

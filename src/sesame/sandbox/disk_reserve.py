@@ -8,15 +8,16 @@ import os
 from pathlib import Path
 
 MIB = 1024 * 1024
-# POLICY: what the catalog, the queue and a checkpoint of both need to go on for long.
+# POLICY: what the catalog, the queue and a checkpoint of both need to go on for long; of a small disk, a tenth.
 DISK_RESERVE_MB = 512
+SMALL_DISK_PART = 10
 
 
 class DiskReserve:
     """`folder` lies on the disk in question."""
 
-    def __init__(self, folder: Path, reserve_mb: int = DISK_RESERVE_MB, *, of: str = "the data directory") -> None:
-        """`of` names the folder in what is said of it."""
+    def __init__(self, folder: Path, reserve_mb: int | None = None, *, of: str = "the data directory") -> None:
+        """`of` names the folder in what is said of it. Without `reserve_mb` the disk's size decides."""
         self._folder = folder
         self._reserve_mb = reserve_mb
         self._of = of
@@ -25,10 +26,13 @@ class DiskReserve:
         """Why nothing may be added that can fill the disk; "" while there is room. One system call."""
         found = os.statvfs(self._folder)
         free_mb = found.f_bavail * found.f_frsize // MIB
-        if free_mb >= self._reserve_mb:
+        reserve_mb = self._reserve_mb
+        if reserve_mb is None:
+            reserve_mb = min(DISK_RESERVE_MB, found.f_blocks * found.f_frsize // MIB // SMALL_DISK_PART)
+        if free_mb >= reserve_mb:
             return ""
         return (
-            f"the disk of {self._of} has {free_mb} MB left, and functions may not take the last {self._reserve_mb} MB; "
+            f"the disk of {self._of} has {free_mb} MB left, and functions may not take the last {reserve_mb} MB; "
             "free some space"
         )
 

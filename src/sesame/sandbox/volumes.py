@@ -15,7 +15,7 @@ import msgspec
 
 from sesame.model.errors import ConfigurationError, SesameError
 from sesame.model.nas import SERVER_ADDRESS_FORM, NasAddress, NasMount, parse_server_address
-from sesame.sandbox.disk_reserve import DISK_RESERVE_MB, DiskReserve
+from sesame.sandbox.disk_reserve import DiskReserve
 
 # Who owns files when the configuration leaves it to the platform (reference/runtime.md §11).
 DEFAULT_ID = 10_003
@@ -46,7 +46,7 @@ class Volume(msgspec.Struct, frozen=True):
         """A descriptor of the directory, which the caller closes. Raises `VolumeUnavailable`."""
         return _opened(self, make=False)
 
-    def shortage(self, reserve_mb: int = DISK_RESERVE_MB) -> str:
+    def shortage(self, reserve_mb: int | None = None) -> str:
         """Why nothing more may be written there; "" while its disk has room."""
         try:
             return DiskReserve(self.base, reserve_mb, of=f"'{self.name}'").shortage()
@@ -62,7 +62,7 @@ class Volume(msgspec.Struct, frozen=True):
 class NasVolumes:
     """A directory below `root` for each server, made at first use; or one that `named` has for a server or a path."""
 
-    def __init__(self, root: Path, named: Mapping[str, Path], *, reserve_mb: int = DISK_RESERVE_MB) -> None:
+    def __init__(self, root: Path, named: Mapping[str, Path], *, reserve_mb: int | None = None) -> None:
         """Raises `ConfigurationError` for a name that is no address and for a directory that is not there."""
         self._root = root
         self._reserve_mb = reserve_mb

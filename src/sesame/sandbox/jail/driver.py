@@ -22,7 +22,7 @@ from sesame.model.clocks import SYSTEM_CLOCKS
 from sesame.model.errors import ConfigurationError
 from sesame.sandbox.cgroups import teardown as cgroups_end
 from sesame.sandbox.cgroups.groups import Cgroups
-from sesame.sandbox.disk_reserve import DISK_RESERVE_MB, DiskReserve
+from sesame.sandbox.disk_reserve import DiskReserve
 from sesame.sandbox.interface import (
     Enforcement,
     KillReason,
@@ -73,7 +73,7 @@ class JailOptions(msgspec.Struct, frozen=True):
     version_1_freezer: bool = False
     file_descriptors: int = FILE_DESCRIPTORS
     without: frozenset[str] = frozenset()
-    disk_reserve_mb: int = DISK_RESERVE_MB
+    disk_reserve_mb: int | None = None
     probe: Callable[[], Isolation] = probe
 
 

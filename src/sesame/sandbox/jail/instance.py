@@ -222,7 +222,7 @@ class JailSandbox:
         elif overrun := await self._watch.overrun(executor):
             self._life.lost(overrun)
 
-    async def check_volumes(self, executor: ThreadPoolExecutor, reserve_mb: int) -> None:
+    async def check_volumes(self, executor: ThreadPoolExecutor, reserve_mb: int | None) -> None:
         """POLICY: while the disk of a volume has reached its reserve, every instance that could write there ends."""
         if self._spec.volumes and self._life.state in (State.READY, State.CALLING):
             shortages = [

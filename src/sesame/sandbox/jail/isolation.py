@@ -104,7 +104,7 @@ def enforcement(held: Findings) -> tuple[Enforcement, ...]:
 
 def _reserve(held: Findings) -> str:
     if held.disk_image:
-        return f"at less than {DISK_RESERVE_MB} MB left nothing starts, and the largest /tmp ends"
+        return f"below {DISK_RESERVE_MB} MB (a tenth of a small disk) nothing starts, and the largest /tmp ends"
     return "nothing starts without it; each /tmp is a tmpfs, and takes the host's memory"
 
 
