@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import asdict
 
 from sesame.control import inputs as control
 from sesame.model import described
@@ -29,7 +30,7 @@ class ServiceInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     tracing_config: TracingConfig | UnsetType = UNSET
 
     def neutral(self) -> control.ServiceInput:
-        return control.ServiceInput(**_fields(self))
+        return control.ServiceInput(**asdict(self))
 
 
 class CodeInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -40,7 +41,7 @@ class CodeInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     oss_object_name: str = ""
 
     def neutral(self) -> control.CodeInput:
-        return control.CodeInput(**_fields(self))
+        return control.CodeInput(**asdict(self))
 
 
 class ReplayInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -89,7 +90,7 @@ class FunctionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     def neutral(self, expected_checksum: str | None) -> control.FunctionInput:
         """With what the header X-Fc-Code-Checksum says."""
         code = self.code if self.code is UNSET else self.code.neutral()
-        return control.FunctionInput(**_fields(self) | {"code": code, "expected_checksum": expected_checksum or UNSET})
+        return control.FunctionInput(**asdict(self) | {"code": code, "expected_checksum": expected_checksum or UNSET})
 
 
 class PublishInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -98,7 +99,7 @@ class PublishInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     description: described.Description = ""
 
     def neutral(self) -> control.PublishInput:
-        return control.PublishInput(**_fields(self))
+        return control.PublishInput(**asdict(self))
 
 
 class AliasInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -112,7 +113,7 @@ class AliasInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     route_policy: dict[str, Any] | UnsetType = UNSET
 
     def neutral(self) -> control.AliasInput:
-        return control.AliasInput(**_fields(self))
+        return control.AliasInput(**asdict(self))
 
 
 class TriggerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -127,7 +128,7 @@ class TriggerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     qualifier: str | UnsetType = UNSET
 
     def neutral(self) -> control.TriggerInput:
-        return control.TriggerInput(**_fields(self))
+        return control.TriggerInput(**asdict(self))
 
 
 class AsyncConfigInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -139,7 +140,7 @@ class AsyncConfigInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     stateful_invocation: bool = False
 
     def neutral(self) -> control.AsyncConfigInput:
-        return control.AsyncConfigInput(**_fields(self))
+        return control.AsyncConfigInput(**asdict(self))
 
 
 class ProvisionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -151,7 +152,7 @@ class ProvisionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     always_allocate_cpu: bool | UnsetType = msgspec.field(default=UNSET, name="alwaysAllocateCPU")
 
     def neutral(self) -> control.ProvisionInput:
-        return control.ProvisionInput(**_fields(self))
+        return control.ProvisionInput(**asdict(self))
 
 
 class OnDemandInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -160,7 +161,7 @@ class OnDemandInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     maximum_instance_count: described.OnDemandInstances | UnsetType = UNSET
 
     def neutral(self) -> control.OnDemandInput:
-        return control.OnDemandInput(**_fields(self))
+        return control.OnDemandInput(**asdict(self))
 
 
 class TagInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -170,7 +171,7 @@ class TagInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     tags: dict[str, str] = {}
 
     def neutral(self) -> control.TagInput:
-        return control.TagInput(**_fields(self))
+        return control.TagInput(**asdict(self))
 
 
 class UntagInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -181,7 +182,7 @@ class UntagInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     all: bool = False
 
     def neutral(self) -> control.UntagInput:
-        return control.UntagInput(**_fields(self))
+        return control.UntagInput(**asdict(self))
 
 
 class VpcBindingInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -198,7 +199,7 @@ class LayerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     compatible_runtime: tuple[described.Runtime, ...] = ()
 
     def neutral(self) -> control.LayerInput:
-        return control.LayerInput(**_fields(self) | {"code": self.code.neutral()})
+        return control.LayerInput(**asdict(self) | {"code": self.code.neutral()})
 
 
 class CustomDomainInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -212,8 +213,4 @@ class CustomDomainInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     waf_config: dict[str, Any] | UnsetType = UNSET
 
     def neutral(self) -> control.CustomDomainInput:
-        return control.CustomDomainInput(**_fields(self))
-
-
-def _fields(body: msgspec.Struct) -> dict[str, Any]:
-    return {field: getattr(body, field) for field in body.__struct_fields__}
+        return control.CustomDomainInput(**asdict(self))

@@ -5,6 +5,7 @@ Decoded by `fc.wire_json`, which matches keys in any case and drops null; `neutr
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import asdict
 
 from sesame.control import inputs as control
 from sesame.fc.json_text import object_of
@@ -32,10 +33,9 @@ class TriggerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     def neutral(self) -> control.TriggerInput:
         """Raises `InvalidArgument` for text that is no JSON object."""
-        sent = {field: getattr(self, field) for field in self.__struct_fields__}
         config = self.trigger_config
         parsed = config if config is UNSET else object_of(config, "TriggerConfig")
-        return control.TriggerInput(**sent | {"trigger_config": parsed})
+        return control.TriggerInput(**asdict(self) | {"trigger_config": parsed})
 
 
 class GpuInstanceInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -4,11 +4,11 @@ Called by the routes (reference/api.md §4).
 """
 
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import asdict
 
 from sesame.fc.services import shapes, shapes_account
 from sesame.fc.services.shapes import time
@@ -79,7 +79,7 @@ def service(record: Record, tags: Mapping[str, str] | None, log_problem: str) ->
     """Services do not show their tags here: GetResourceTags does."""
     document: Service = record.document
     return ServiceAnswer(
-        **_fields(shapes.service(record, None, log_problem)),
+        **asdict(shapes.service(record, None, log_problem)),
         oss_mount_config=document.oss_mount_config,
         use_slr_authentication=False,
     )
@@ -87,13 +87,13 @@ def service(record: Record, tags: Mapping[str, str] | None, log_problem: str) ->
 
 def function(record: Record, arns: Arns) -> FunctionAnswer:
     answer = shapes.function(record)
-    return FunctionAnswer(**_fields(answer), layers_arn_v2=tuple(_newer(arn, arns) for arn in answer.layers))
+    return FunctionAnswer(**asdict(answer), layers_arn_v2=tuple(_newer(arn, arns) for arn in answer.layers))
 
 
 def trigger(record: Record, base: str, arns: Arns) -> TriggerAnswer:
     document: Trigger = record.document
     service_name, _slash, function_name = record.parent.partition("/")
-    fields = _fields(shapes.trigger(record, base))
+    fields = asdict(shapes.trigger(record, base))
     url = fields["url_internet"]
     return TriggerAnswer(
         **fields | {"trigger_config": msgspec.json.encode(document.trigger_config).decode()},
@@ -103,16 +103,12 @@ def trigger(record: Record, base: str, arns: Arns) -> TriggerAnswer:
 
 
 def layer_created(answer: shapes_account.LayerAnswer) -> LayerCreated:
-    return LayerCreated(**_fields(answer), codesize=answer.code_size)
+    return LayerCreated(**asdict(answer), codesize=answer.code_size)
 
 
 def event_source(record: Record) -> EventSourceAnswer:
     document: EventSource = record.document
     return EventSourceAnswer(source_arn=document.source_arn, created_time=time(record.created_at))
-
-
-def _fields(answer: msgspec.Struct) -> dict[str, Any]:
-    return {name: getattr(answer, name) for name in answer.__struct_fields__}
 
 
 def _newer(arn: str, arns: Arns) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import asdict
 
 from sesame.control import inputs as control
 from sesame.fc.json_text import object_of
@@ -32,7 +33,7 @@ class AliasInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     additional_version_weight: dict[str, float] | UnsetType = UNSET
 
     def neutral(self) -> control.AliasInput:
-        return control.AliasInput(**_fields(self))
+        return control.AliasInput(**asdict(self))
 
 
 class TriggerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -48,7 +49,7 @@ class TriggerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     def neutral(self) -> control.TriggerInput:
         config = object_of(self.trigger_config, "TriggerConfig") if self.trigger_config else UNSET
-        return control.TriggerInput(**_fields(self) | {"trigger_config": config})
+        return control.TriggerInput(**asdict(self) | {"trigger_config": config})
 
 
 class AsyncConfigInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -90,7 +91,7 @@ class ProvisionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     always_allocate_gpu: bool | UnsetType = msgspec.field(default=UNSET, name="alwaysAllocateGPU")
 
     def neutral(self) -> control.ProvisionInput:
-        fields = _fields(self)
+        fields = asdict(self)
         target = fields.pop("default_target")
         return control.ProvisionInput(**fields | {"target": self.target if target is UNSET else target})
 
@@ -105,7 +106,7 @@ class ScalingInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     scheduled_policies: tuple[dict[str, Any], ...] = ()
 
     def of(self, owner: str, function: str, qualifier: str) -> ScalingConfig:
-        return ScalingConfig(service=owner, function=function, qualifier=qualifier, **_fields(self))
+        return ScalingConfig(service=owner, function=function, qualifier=qualifier, **asdict(self))
 
 
 class LayerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -115,7 +116,7 @@ class LayerInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     license: str = ""
 
     def neutral(self) -> control.LayerInput:
-        return control.LayerInput(**_fields(self) | {"code": self.code.neutral()})
+        return control.LayerInput(**asdict(self) | {"code": self.code.neutral()})
 
 
 class RouteInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -153,7 +154,7 @@ class CustomDomainInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     is_e2b: bool | UnsetType = msgspec.field(default=UNSET, name="isE2B")
 
     def neutral(self) -> control.CustomDomainInput:
-        fields = _fields(self)
+        fields = asdict(self)
         if self.route_config is not UNSET:
             fields["route_config"] = RouteConfig(tuple(route.neutral() for route in self.route_config.routes))
         return control.CustomDomainInput(**fields)
@@ -222,7 +223,3 @@ _KEPT_OF_SESSIONS = frozenset(
         "juice_fs_config", "polar_fs_config", "network",
     }
 )  # fmt: skip
-
-
-def _fields(body: msgspec.Struct) -> dict[str, Any]:
-    return {field: getattr(body, field) for field in body.__struct_fields__}
