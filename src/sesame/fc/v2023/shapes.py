@@ -18,7 +18,6 @@ from sesame.model.alias import Alias
 from sesame.model.arn import Arns
 from sesame.model.function import Function
 from sesame.model.function_state import FunctionState
-from sesame.model.owner import spoken_function
 from sesame.model.records import Record
 from sesame.model.service import NasConfig, OssMountConfig, Service, TracingConfig, VpcConfig
 from sesame.model.trigger import Trigger
@@ -255,10 +254,6 @@ def time(unix_s: float) -> str:
 
 def times(record: Record) -> dict[str, str]:
     return {"created_time": time(record.created_at), "last_modified_time": time(record.modified_at)}
-
-
-def function_name(owner: str, name: str) -> str:
-    return spoken_function(owner, name)
 
 
 def _hook(handler: str, command: tuple[str, ...], timeout: int) -> HookInput | None:
