@@ -12,7 +12,7 @@ from sesame.fc.refusals import ApiError, Failure
 from sesame.model import errors, records
 from sesame.model.owner import spoken_function, spoken_owner, stands_alone
 
-# `{0}` is the resource's own name, `{1}` its function's, `{2}` its qualifier's.
+# `{0}` is the resource's own name, `{1}` its function's.
 _NOT_FOUND = {
     **wording.OF_FUNCTIONS,
     records.ASYNC_CONFIG: ("AsyncConfigNotExists", "AsyncConfig for {1}:{0} does not exist."),
@@ -83,10 +83,10 @@ def _no_function(owner: str, function: str) -> ApiError:
 
 def _of(status: int, row: tuple[str, str], error: errors.NotFound | errors.AlreadyExists) -> ApiError:
     owner, *rest = error.parent or ("",)
-    # The last of the parents is the function; a version or an alias has its owner alone.
-    function = spoken_function(owner, rest[-1]) if rest and error.kind != errors.HTTP_TRIGGER else spoken_owner(owner)
-    if error.kind == errors.HTTP_TRIGGER and rest:
-        function = spoken_function(owner, rest[0])
+    # A version or an alias has its owner alone. Else the function is the last of the parents, but of an HTTP trigger
+    # that a qualifier follows.
+    at = 0 if error.kind == errors.HTTP_TRIGGER else -1
+    function = spoken_function(owner, rest[at]) if rest else spoken_owner(owner)
     return ApiError(status, row[0], row[1].format(error.name, function))
 
 
