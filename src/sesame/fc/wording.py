@@ -1,7 +1,7 @@
 """Words what went wrong as the API does: its codes, texts and statuses (reference/api.md §1.3).
 
 Called by `fc.errors` for every refusal that comes from below the endpoints. The tables are those of the versions with
-services; a version that words something otherwise has `Words` of its own.
+services; 2023-03-30 words otherwise what `fc.v2023.errors` lists, and the rest as here.
 """
 
 from collections.abc import Mapping
@@ -120,64 +120,48 @@ _MALFORMED = {
 }
 
 
-class Words:
-    """How a version words what is missing, in the way, or held by something else: rows by the kind of record."""
-
-    def __init__(
-        self,
-        not_found: Mapping[str, Row] = NOT_FOUND,
-        already_exists: Mapping[str, Row] = ALREADY_EXISTS,
-        not_empty: Mapping[str, Row] = NOT_EMPTY,
-    ) -> None:
-        self._not_found = not_found
-        self._already_exists = already_exists
-        self._not_empty = not_empty
-
-    def __call__(self, error: errors.CallerError) -> ApiError:
-        """The refusal in this version's words; what has been worded already stays as it is."""
-        match error:
-            case ApiError():
-                return error
-            case errors.NotFound(kind=records.SERVICE) if stands_alone(error.name):
-                # Only Sesame's own operations, and domains, come here with a function that belongs to no service.
-                return ApiError(404, "FunctionNotFound", f"function '{spoken_owner(error.name)}' does not exist")
-            case errors.NotFound(parent=(owner, *_)) if stands_alone(owner) and error.kind in OF_FUNCTIONS:
-                return _of(404, OF_FUNCTIONS[error.kind], error.name, spoken_owner(owner))
-            case errors.NotFound():
-                return _of(404, self._not_found[error.kind], error.name, *error.parent)
-            case errors.AlreadyExists():
-                return _of(409, self._already_exists[error.kind], error.name, *error.parent)
-            case errors.NotEmpty():
-                return _of(409, self._not_empty[error.kind], error.name, error.held)
-            case errors.Unchanged():
-                since = f"has not changed since version '{error.version}'"
-                text = f"{error.kind} '{error.name}' {since}: nothing to publish"
-                return ApiError(400, "VersionPublishError", text)
-            case errors.PreconditionFailed():
-                return ApiError(412, "PreconditionFailed", "the resource being modified has been changed")
-            case errors.Forbidden():
-                return ApiError(403, "AccessDenied", str(error))
-            case errors.Disabled():
-                return ApiError(403, "FunctionInvocationDisabled", str(error))
-            case errors.Overlapping():
-                return ApiError(400, "OSSInvalidRequest", _OVERLAPPING.format(error.bucket, error.other))
-            case errors.Recursive():
-                return ApiError(400, "RecursionLimitExceeded", str(error))
-            case errors.NotStarted(problem=errors.StartProblem() as problem):
-                code, text = _NOT_STARTED[problem]
-                return ApiError(412, code, text.format(error))
-            case errors.NotStarted():
-                return ApiError(412, "FunctionNotStarted", f"The function cannot be started. {error}")
-            case errors.Exhausted():
-                return ApiError(429, "ResourceExhausted", str(error))
-            case _:
-                return ApiError(400, "InvalidArgument", _rejection(error))
+def worded(error: errors.CallerError) -> ApiError:
+    """The refusal in the words of the versions with services; what has been worded already stays as it is."""
+    match error:
+        case ApiError():
+            return error
+        case errors.NotFound(kind=records.SERVICE) if stands_alone(error.name):
+            # Only Sesame's own operations, and domains, come here with a function that belongs to no service.
+            return ApiError(404, "FunctionNotFound", f"function '{spoken_owner(error.name)}' does not exist")
+        case errors.NotFound(parent=(owner, *_)) if stands_alone(owner) and error.kind in OF_FUNCTIONS:
+            return _of(404, OF_FUNCTIONS[error.kind], error.name, spoken_owner(owner))
+        case errors.NotFound():
+            return _of(404, NOT_FOUND[error.kind], error.name, *error.parent)
+        case errors.AlreadyExists():
+            return _of(409, ALREADY_EXISTS[error.kind], error.name, *error.parent)
+        case errors.NotEmpty():
+            return _of(409, NOT_EMPTY[error.kind], error.name, error.held)
+        case errors.Unchanged():
+            since = f"has not changed since version '{error.version}'"
+            text = f"{error.kind} '{error.name}' {since}: nothing to publish"
+            return ApiError(400, "VersionPublishError", text)
+        case errors.PreconditionFailed():
+            return ApiError(412, "PreconditionFailed", "the resource being modified has been changed")
+        case errors.Forbidden():
+            return ApiError(403, "AccessDenied", str(error))
+        case errors.Disabled():
+            return ApiError(403, "FunctionInvocationDisabled", str(error))
+        case errors.Overlapping():
+            return ApiError(400, "OSSInvalidRequest", _OVERLAPPING.format(error.bucket, error.other))
+        case errors.Recursive():
+            return ApiError(400, "RecursionLimitExceeded", str(error))
+        case errors.NotStarted(problem=errors.StartProblem() as problem):
+            code, text = _NOT_STARTED[problem]
+            return ApiError(412, code, text.format(error))
+        case errors.NotStarted():
+            return ApiError(412, "FunctionNotStarted", f"The function cannot be started. {error}")
+        case errors.Exhausted():
+            return ApiError(429, "ResourceExhausted", str(error))
+        case _:
+            return ApiError(400, "InvalidArgument", _rejection(error))
 
 
-worded = Words()
-
-
-def _of(status: int, row: tuple[str, str], *names: str) -> ApiError:
+def _of(status: int, row: Row, *names: str) -> ApiError:
     return ApiError(status, row[0], row[1].format(*names))
 
 
