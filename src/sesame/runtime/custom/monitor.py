@@ -26,7 +26,6 @@ CONNECT_TIMEOUT_S = 5.0
 # How often it is tried whether the server listens: often at first, as most servers are quick.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.05
 ONE_CONNECTION, CONNECTED, REFUSED = b"c", b"k", b"e"
-# As a shell: what cannot be found and what cannot be run.
 _HEAD_BYTES = 64 * 1024
 
 

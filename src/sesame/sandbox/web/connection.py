@@ -114,10 +114,6 @@ class Connection(asyncio.Protocol):
         """Whether all of the response has arrived and was taken."""
         return self._ended and not self._pieces
 
-    def write_eof(self) -> None:
-        if self._transport is not None and self._transport.can_write_eof():
-            self._transport.write_eof()
-
     def close(self) -> None:
         self._fail("the connection was closed")
         if self._transport is not None:
