@@ -99,28 +99,27 @@ class HttpFunctions:
             raise not_allowed(request.method, trigger.methods)
         chain = self._admit(trigger, way.target, request)
         head = head_of(request)
-        asynchronous = bool(head.invocation_type) and async_invoke.is_async(head)
-        if not asynchronous and not entry.takes_events and self._invoker.streams(way.target):
-            async_invoke.refuse_options(head)
+        event_of = self._event_maker(request_id, way, entry, request) if entry.takes_events else None
+        if head.invocation_type and async_invoke.is_async(head):
+            kept = None if event_of is not None else _params(way, request)
+            await self._invoker.accept(AsyncRequest(request_id, way.target, head, kept, chain, event_of), exchange)
+            return
+        streams = event_of is None and self._invoker.streams(way.target)
+        async_invoke.refuse_options(head)
+        tracing = tracing_of(head)
+        if streams:
             stream = WebStream(exchange, _web_request(way, request), self._invoker.stream_lines(request_id))
-            call = Invocation(request_id, way.target, b"", tracing=tracing_of(head), chain=chain, stream=stream)
+            call = Invocation(request_id, way.target, b"", tracing=tracing, chain=chain, stream=stream)
             await self._pass_through(call, stream, exchange)
             return
-        if entry.takes_events:
-            await self._serve_event(
-                request_id, way, exchange, self._event_maker(request_id, way, entry, request), chain
-            )
-            return
-        if head.invocation_type and async_invoke.is_async(head):
-            await self._invoker.accept(
-                AsyncRequest(request_id, way.target, head, _params(way, request), chain), exchange
-            )
-            return
-        async_invoke.refuse_options(head)
         body = body_if_here(exchange)
         if body is None:
             body = await self._invoker.read_event(way.target, exchange)
-        params, tracing = _params(way, request), tracing_of(head)
+        if event_of is not None:
+            call = Invocation(request_id, way.target, await event_of(body), tracing=tracing, chain=chain)
+            await self._serve_event(call, way, exchange)
+            return
+        params = _params(way, request)
         invocation = Invocation(request_id, way.target, body, tracing=tracing, http_params=params, chain=chain)
         outcome = await self._invoker.run(invocation, exchange)
         rules = ResponseRules(request.method, way.attachment)
@@ -156,29 +155,16 @@ class HttpFunctions:
         lines = self._invoker.lines(call.request_id, call.target, outcome, exchange)
         exchange.send_whole(502, [], lines, outcome.payload)
 
-    async def _serve_event(
-        self, request_id: str, way: Way, exchange: Exchange, event_of: EventOf, chain: Chain
-    ) -> None:
-        """As `serve`, for a function that gets an event. What went wrong in it is in its log and is not shown."""
-        request, head = exchange.request, head_of(exchange.request)
-        if head.invocation_type and async_invoke.is_async(head):
-            await self._invoker.accept(
-                AsyncRequest(request_id, way.target, head, chain=chain, event_of=event_of), exchange
-            )
-            return
-        async_invoke.refuse_options(head)
-        body = body_if_here(exchange)
-        if body is None:
-            body = await self._invoker.read_event(way.target, exchange)
-        invocation = Invocation(request_id, way.target, await event_of(body), tracing=tracing_of(head), chain=chain)
-        outcome = await self._invoker.run(invocation, exchange)
-        lines = self._invoker.lines(request_id, way.target, outcome, exchange)
+    async def _serve_event(self, call: Invocation, way: Way, exchange: Exchange) -> None:
+        """Invokes a function that gets an event. What went wrong in it is in its log and is not shown."""
+        outcome = await self._invoker.run(call, exchange)
+        lines = self._invoker.lines(call.request_id, call.target, outcome, exchange)
         if outcome.error is not None:
             exchange.send_whole(502, [], lines, _HIDDEN)
             return
         found = await http_events.response(outcome.payload)
         said = {"status": found.status, "headers": found.headers}
-        status, headers = response_head(said, ResponseRules(request.method, way.attachment))
+        status, headers = response_head(said, ResponseRules(exchange.request.method, way.attachment))
         exchange.send_whole(status, headers, lines, found.body)
 
     def _event_maker(self, request_id: str, way: Way, entry: HttpEntry, request: Request) -> EventOf:
