@@ -35,8 +35,7 @@ class HttpServer:
         self.host = host
         self.port = port
         self._shared: Shared | None = None
-        self._listener: Listener | None = None
-        self._more: set[Listener] = set()
+        self._listeners: set[Listener] = set()
 
     @property
     def url(self) -> str:
@@ -61,23 +60,22 @@ class HttpServer:
         """Listens; `port` is the real one from here on. Raises `ConfigurationError` when the address cannot be had."""
         listening = listening_socket(self.host, self.port)
         self.port = listening.getsockname()[1]
-        self._listener = Listener(listening, self.open(), self._tls)
-        self._listener.start()
+        self.open()
+        self.serve(listening)
 
-    def open(self) -> Shared:
+    def open(self) -> None:
         """In place of `start`, for a server that has only the sockets that `serve` is given."""
         self._shared = Shared(self._endpoint, self._limits, self._clocks, tls=self._tls is not None)
-        return self._shared
 
-    def serve(self, listening: socket.socket, peer: str) -> Callable[[], None]:
-        """Answers on another socket too, whose clients count as one of the name `peer`; the call returned ends that."""
+    def serve(self, listening: socket.socket, peer: str = "") -> Callable[[], None]:
+        """Answers on another socket too; the call returned ends that. `peer` as `Listener`."""
         assert self._shared is not None, "the server has not started"
         listener = Listener(listening, self._shared, self._tls, peer)
-        self._more.add(listener)
+        self._listeners.add(listener)
         listener.start()
 
         def end() -> None:
-            self._more.discard(listener)
+            self._listeners.discard(listener)
             listener.close()
 
         return end
@@ -92,12 +90,11 @@ class HttpServer:
 
         Holds on return: no request is running, unless one ignored its cancellation for `Limits.cancelled_s`.
         """
-        shared, listener = self._shared, self._listener
-        self._listener = None
+        shared = self._shared
         if shared is None:
             return
-        for each in ([] if listener is None else [listener]) + [*self._more]:
-            each.close()
+        for listener in self._listeners:
+            listener.close()
         shared.reserve.give_up()
         for connection in list(shared.connections):
             connection.stop()
