@@ -74,7 +74,7 @@ def root_plan(launch: Launch, staging: Path, policy: JailPolicy) -> dict[str, An
         binds.append((str(launch.site_packages), SITE_PACKAGES_ROOT, writable))
     # Each instance mounts its own over it. In a user namespace the kernel allows that only over a full one.
     binds.append(("/proc", "/proc", True))
-    own_network = (policy.own_network or launch.own_network) and policy.holds("network")
+    own_network = policy.has_own_network(launch)
     copied = [(path, path) for path in (_ETC_FILES if own_network else (*_ETC_FILES, _RESOLVER))]
     if own_network and policy.trusted is not None:
         copied.append((str(policy.trusted), TRUSTED))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from sesame.sandbox.launch import Launch
+
 FILE_DESCRIPTORS = 100_000
 PROCESSES = 1024
 DISK_WITHOUT_WALL_MB = 4096
@@ -37,9 +39,9 @@ class JailPolicy(msgspec.Struct, frozen=True):
         assert wall in WALLS, wall
         return wall not in self.without
 
-    @property
-    def own_network(self) -> bool:
-        return self.network != "host"
+    def has_own_network(self, launch: Launch) -> bool:
+        """Whether instances that are launched so have a network of their own."""
+        return (self.network != "host" or launch.own_network) and self.holds("network")
 
     @property
     def host_is_visible(self) -> bool:

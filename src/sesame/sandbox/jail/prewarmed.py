@@ -147,8 +147,7 @@ class PrewarmedPool:
 
     async def _make(self, zygote: ZygoteClient, disk_mb: int) -> PrewarmedSandbox:
         await zygote.ready()
-        own = (self._policy.own_network or zygote.launch.own_network) and self._policy.holds("network")
-        inside = await self._answers.inside() if own else None
+        inside = await self._answers.inside() if self._policy.has_own_network(zygote.launch) else None
         resources = await self._resource_pool.take(disk_mb)
         with contextlib.ExitStack() as unless_born:
             # What a cancelled request forked all the same is killed when the resources' cgroup is ended.
