@@ -20,7 +20,7 @@ from sesame.sandbox.exec_streams import CommandExecution, Sessions, Streams
 from sesame.sandbox.interface import SandboxDied, SandboxStartFailed
 from sesame.sandbox.jail.host_resources import HostResources
 from sesame.sandbox.jail.policy import JailPolicy
-from sesame.sandbox.jail.prewarmed import process_limit, resource_limits
+from sesame.sandbox.jail.prewarmed import confinement
 from sesame.sandbox.jail.zygote_client import MAX_REQUEST_BYTES, JailedProcess, ZygoteClient
 
 # How long a session leader may take to end its session.
@@ -125,7 +125,7 @@ class Commands:
 
     def _request(self, fds: list[int]) -> dict[str, Any]:
         """The message that runtime/jail/command.py expects; the descriptors of the cgroup are added to `fds`."""
-        resources, policy = self._inside.resources, self._inside.policy
+        resources = self._inside.resources
         group, cgroup, tasks = resources.group, -1, []
         if group is not None:
             tasks = list(range(len(fds), len(fds) + len(group.task_fds)))
@@ -141,13 +141,8 @@ class Commands:
             "stdio": [3, 4, 5],
             "tasks": tasks,
             "cgroup": cgroup,
-            "uid": resources.uid,
-            "limits": resource_limits(policy),
-            "processes": process_limit(resources, policy),
-            "memory_is_counted": resources.counts_memory,
-            "user_namespace": policy.user_namespace,
             "own_network": resources.network is not None,
-            "without": sorted(policy.without),
+            **confinement(resources, self._inside.policy),
         }
 
     def _lost(self) -> None:

@@ -191,22 +191,23 @@ class PrewarmedPool:
             "disk": lend(resources.disk_fd) if resources.disk_fd >= 0 and holds("disk") else -1,
             "disk_mb": disk_mb if holds("disk") else DISK_WITHOUT_WALL_MB,
             "network": resources.network.request(lend) if resources.network is not None else None,
-            "uid": resources.uid,
-            "limits": resource_limits(self._policy),
-            "processes": process_limit(resources, self._policy),
-            "memory_is_counted": resources.counts_memory,
-            "user_namespace": self._policy.user_namespace,
             "host_is_visible": self._policy.host_is_visible,
-            "without": sorted(self._policy.without),
+            **confinement(resources, self._policy),
         }
 
 
-def resource_limits(policy: JailPolicy) -> dict[str, int]:
-    """The resource limits of each process in an instance, by their names in the module `resource`."""
-    return {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": policy.file_descriptors} if policy.holds("limits") else {}
+def confinement(resources: HostResources, policy: JailPolicy) -> dict[str, Any]:
+    """The fields of an instance's and a command's message that every process of the instance is held by.
 
-
-def process_limit(resources: HostResources, policy: JailPolicy) -> int:
-    """How many processes a user may have, which is the user that the instance has for itself; 0 for no limit of it."""
+    `limits` are by their names in the module `resource`. `processes` are how many a user may have, which is the user
+    that the instance has for itself; 0 for no limit of it.
+    """
     counted = resources.group is not None and resources.group.counts_processes
-    return PROCESSES if policy.holds("processes") and not counted else 0
+    return {
+        "uid": resources.uid,
+        "limits": {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": policy.file_descriptors} if policy.holds("limits") else {},
+        "processes": PROCESSES if policy.holds("processes") and not counted else 0,
+        "memory_is_counted": resources.counts_memory,
+        "user_namespace": policy.user_namespace,
+        "without": sorted(policy.without),
+    }
