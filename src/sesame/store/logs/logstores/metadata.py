@@ -140,7 +140,8 @@ class Metadata:
             return shards.split(former, shard, keys, self._now())
 
         changed = await self._change(self.known(project, logstore), change)
-        return [each for each in shards.shards_of(changed) if each.id == shard or _is_child(changed, each.id, shard)]
+        made = {each.id for each in changed.layout if shard in each.parents}
+        return [each for each in shards.shards_of(changed) if each.id == shard or each.id in made]
 
     async def merge_shards(self, project: str, logstore: str, shard: int) -> Sequence[Shard]:
         """As `interface.Logstores`."""
@@ -231,7 +232,3 @@ class Metadata:
 
     def _now(self) -> int:
         return int(self._wall())
-
-
-def _is_child(logstore: Logstore, shard: int, parent: int) -> bool:
-    return any(each.id == shard and parent in each.parents for each in logstore.layout)

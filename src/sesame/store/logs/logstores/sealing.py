@@ -223,8 +223,9 @@ def damaged_segments(file: Path, folder: Path) -> Iterator[Path]:
         return
     files = SegmentFiles(folder)
     with Reader(file).connection() as db:
-        rows = db.execute("SELECT logstore, first_group, end_group, document FROM segments").fetchall()
+        rows = db.execute(
+            "SELECT logstore, first_group, end_group, document FROM segments WHERE document IS NOT NULL"
+        ).fetchall()
     for logstore, first, end, document in rows:
-        checksum = msgspec.json.decode(document).get("checksum") if document is not None else None
-        if document is not None and not files.is_intact(logstore, first, end, checksum):
+        if not files.is_intact(logstore, first, end, msgspec.json.decode(document).get("checksum")):
             yield files.path(logstore, first, end)
