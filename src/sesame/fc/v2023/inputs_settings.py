@@ -180,14 +180,9 @@ class VpcBindingInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     vpc_id: str = ""
 
 
-class SessionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of CreateSession and UpdateSession."""
+class SessionSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What is kept of a session, and shown, as it was sent."""
 
-    session_id: str = ""
-    snapshot_id: str = ""
-    session_idle_timeout_in_seconds: int | None = None
-    session_ttl_in_seconds: int | None = msgspec.field(default=None, name="sessionTTLInSeconds")
-    disable_session_id_reuse: bool | None = None
     allow_internet_access: bool | UnsetType = UNSET
     enable_auto_pause: bool | UnsetType = UNSET
     enable_auto_resume: bool | UnsetType = UNSET
@@ -197,11 +192,21 @@ class SessionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     polar_fs_config: dict[str, Any] | UnsetType = UNSET
     network: dict[str, Any] | UnsetType = UNSET
 
+
+class SessionInput(SessionSettings, frozen=True, kw_only=True, rename="camel"):
+    """Body of CreateSession and UpdateSession."""
+
+    session_id: str = ""
+    snapshot_id: str = ""
+    session_idle_timeout_in_seconds: int | None = None
+    session_ttl_in_seconds: int | None = msgspec.field(default=None, name="sessionTTLInSeconds")
+    disable_session_id_reuse: bool | None = None
+
     def neutral(self) -> control.SessionInput:
         kept = {
             field.encode_name: value
-            for field in msgspec.structs.fields(self)
-            if field.name in _KEPT_OF_SESSIONS and (value := getattr(self, field.name)) is not UNSET
+            for field in msgspec.structs.fields(SessionSettings)
+            if (value := getattr(self, field.name)) is not UNSET
         }
         return control.SessionInput(
             session_id=self.session_id,
@@ -215,11 +220,3 @@ class SessionInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class SnapshotInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     session_id: str = ""
     description: described.Description = ""
-
-
-_KEPT_OF_SESSIONS = frozenset(
-    {
-        "allow_internet_access", "enable_auto_pause", "enable_auto_resume", "nas_config", "oss_mount_config",
-        "juice_fs_config", "polar_fs_config", "network",
-    }
-)  # fmt: skip

@@ -6,9 +6,9 @@ Called by the routes (reference/api.md §5.2). Answers never contain the private
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from sesame.engine.interface import Provisioned
+from sesame.fc.v2023.inputs_settings import SessionSettings
 from sesame.fc.v2023.shapes import time, times
 from sesame.model.arn import Arns
 from sesame.model.configs import (
@@ -173,7 +173,7 @@ class RegionsAnswer(msgspec.Struct, frozen=True, rename="pascal"):
     regions: Regions
 
 
-class SessionAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class SessionAnswer(SessionSettings, frozen=True, kw_only=True, rename="camel"):
     session_id: str
     function_name: str
     qualifier: str
@@ -182,14 +182,6 @@ class SessionAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     session_idle_timeout_in_seconds: int
     session_ttl_in_seconds: int = msgspec.field(name="sessionTTLInSeconds")
     disable_session_id_reuse: bool
-    allow_internet_access: bool | UnsetType = UNSET
-    enable_auto_pause: bool | UnsetType = UNSET
-    enable_auto_resume: bool | UnsetType = UNSET
-    nas_config: dict[str, Any] | UnsetType = UNSET
-    oss_mount_config: dict[str, Any] | UnsetType = UNSET
-    juice_fs_config: dict[str, Any] | UnsetType = UNSET
-    polar_fs_config: dict[str, Any] | UnsetType = UNSET
-    network: dict[str, Any] | UnsetType = UNSET
     created_time: str
     last_modified_time: str
 
@@ -309,7 +301,7 @@ def domain(record: Record, account_id: str) -> DomainAnswer:
 
 def session(record: Record, function_name: str) -> SessionAnswer:
     document: Session = record.document
-    settings = msgspec.convert(document.settings, _SessionSettings)
+    settings = msgspec.convert(document.settings, SessionSettings)
     return SessionAnswer(
         session_id=document.session_id,
         function_name=function_name,
@@ -323,19 +315,6 @@ def session(record: Record, function_name: str) -> SessionAnswer:
         last_modified_time=time(record.modified_at),
         **msgspec.structs.asdict(settings),
     )
-
-
-class _SessionSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What is kept of a session as it was sent."""
-
-    allow_internet_access: bool | UnsetType = UNSET
-    enable_auto_pause: bool | UnsetType = UNSET
-    enable_auto_resume: bool | UnsetType = UNSET
-    nas_config: dict[str, Any] | UnsetType = UNSET
-    oss_mount_config: dict[str, Any] | UnsetType = UNSET
-    juice_fs_config: dict[str, Any] | UnsetType = UNSET
-    polar_fs_config: dict[str, Any] | UnsetType = UNSET
-    network: dict[str, Any] | UnsetType = UNSET
 
 
 def snapshot(record: Record, function_name: str) -> SnapshotAnswer:
