@@ -1,15 +1,15 @@
-"""Converts records of services, functions, versions, aliases and triggers into the answers of the API.
+"""Converts records of services, functions, aliases and triggers into the answers of the API.
 
 Called by the routes (reference/api.md §3.1, §3.2, §3.4, §3.5). Answers contain neither code nor secrets.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from sesame.fc.shapes import times
 from sesame.model import limits
 from sesame.model import trigger_configs as configs
 from sesame.model.alias import Alias
@@ -17,7 +17,6 @@ from sesame.model.function import Function, InstanceLifecycleConfig
 from sesame.model.records import Record
 from sesame.model.service import LogConfig, NasConfig, Service, TracingConfig, VpcConfig
 from sesame.model.trigger import Trigger
-from sesame.model.version import Version
 
 
 class ServiceAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -67,18 +66,6 @@ class FunctionAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     gpu_memory_size: int | None
     cpu: float | None
     disk_size: int | None
-    created_time: str
-    last_modified_time: str
-
-
-class CodeAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    url: str
-    checksum: str
-
-
-class VersionAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    version_id: str
-    description: str
     created_time: str
     last_modified_time: str
 
@@ -163,11 +150,6 @@ def function(record: Record) -> FunctionAnswer:
     )
 
 
-def version(record: Record) -> VersionAnswer:
-    document: Version = record.document
-    return VersionAnswer(version_id=document.version_id, description=document.description, **times(record))
-
-
 def alias(record: Record) -> AliasAnswer:
     document: Alias = record.document
     return AliasAnswer(
@@ -202,12 +184,3 @@ def trigger(record: Record, base: str) -> TriggerAnswer:
         url_intranet=url,
         **times(record),
     )
-
-
-def time(unix_s: float) -> str:
-    """`2020-04-08T08:00:15Z`: this API's times have no fractions."""
-    return datetime.fromtimestamp(int(unix_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def times(record: Record) -> dict[str, str]:
-    return {"created_time": time(record.created_at), "last_modified_time": time(record.modified_at)}

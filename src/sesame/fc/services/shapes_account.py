@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from sesame.control.account import AccountSettings
 from sesame.engine.interface import Provisioned
-from sesame.fc.services.shapes import time, times
+from sesame.fc.shapes import LayerCode, time, times
 from sesame.model.arn import Arns
 from sesame.model.configs import (
     AsyncConfig,
@@ -46,11 +46,6 @@ class DomainAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     waf_config: dict[str, Any] | None
     created_time: str
     last_modified_time: str
-
-
-class LayerCode(msgspec.Struct, frozen=True, rename="camel"):
-    repository_type: str
-    location: str
 
 
 class LayerAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -124,10 +119,6 @@ class BucketTokenAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     object_name: str
     oss_region: str | UnsetType = UNSET
     code_size_limit: int | UnsetType = UNSET
-
-
-class VpcIds(msgspec.Struct, frozen=True, rename="camel"):
-    vpc_ids: tuple[str, ...]
 
 
 class InstanceAnswer(msgspec.Struct, frozen=True, rename="camel"):

@@ -10,6 +10,7 @@ from sesame.fc.operations import OWN_PREFIX, ListOf, Operation, Table
 from sesame.fc.replays import Findings, Replayed, Tried
 from sesame.fc.services import inputs, shapes, shapes_account, shapes_async
 from sesame.fc.services.shapes_account import Empty
+from sesame.fc.shapes import CodeAnswer, VersionAnswer, VpcIds
 from sesame.fc.v2016 import shapes_recordings, shapes_triggers
 from sesame.model.recording import Recording, RecordingSummary
 
@@ -67,14 +68,14 @@ OPERATIONS: tuple[Operation, ...] = (
     _op("UpdateFunction", f"PUT {_FUNCTION}", "Changes what is sent.",
         takes=inputs.FunctionInput, headers=("If-Match", "X-Fc-Code-Checksum"), answers=shapes.FunctionAnswer),
     _op("DeleteFunction", f"DELETE {_FUNCTION}", "Removes a function without triggers.", headers=_IF_MATCH),
-    _op("GetFunctionCode", f"GET {_FUNCTION}/code", "A link to the code.", answers=shapes.CodeAnswer),
+    _op("GetFunctionCode", f"GET {_FUNCTION}/code", "A link to the code.", answers=CodeAnswer),
     _op("InvokeFunction", f"POST {_FUNCTION}/invocations", "Calls a function with the body as its event.",
         headers=_INVOKE_HEADERS, answers=bytes),
 
     _op("PublishVersion", f"POST {_VERSIONS}", "Freezes the service and its functions under the next number.",
-        takes=inputs.PublishInput, headers=_IF_MATCH, answers=shapes.VersionAnswer),
+        takes=inputs.PublishInput, headers=_IF_MATCH, answers=VersionAnswer),
     _op("ListVersions", f"GET {_VERSIONS}", "Versions, newest first unless `direction` is FORWARD.",
-        query=("limit", "nextToken", "startKey", "direction"), answers=ListOf("versions", shapes.VersionAnswer)),
+        query=("limit", "nextToken", "startKey", "direction"), answers=ListOf("versions", VersionAnswer)),
     _op("DeleteVersion", f"DELETE {_VERSIONS}/{{version}}", "Removes a version; its number is not given again."),
     _op("CreateAlias", f"POST {_ALIASES}", "Makes an alias of a version.",
         takes=inputs.AliasInput, needs=("aliasName", "versionId"), answers=shapes.AliasAnswer),
@@ -163,7 +164,7 @@ OPERATIONS: tuple[Operation, ...] = (
         takes=inputs.VpcBindingInput, needs=("vpcId",), answers=Empty),
     _op("DeleteVpcBinding", f"DELETE {_SERVICE}/binding", "Unbinds it.",
         takes=inputs.VpcBindingInput, needs=("vpcId",), answers=Empty),
-    _op("ListVpcBindings", f"GET {_SERVICE}/bindings", "What a service is bound to.", answers=shapes_account.VpcIds),
+    _op("ListVpcBindings", f"GET {_SERVICE}/bindings", "What a service is bound to.", answers=VpcIds),
     _op("ListInstances", f"GET {_INSTANCES}", "The running instances of a function.",
         query=("limit", "nextToken", "instanceIds"), answers=ListOf("instances", shapes_account.InstanceAnswer)),
     _op("InstanceExec", f"GET {_INSTANCES}/{{instance}}/exec", "A command in an instance, over a websocket.",

@@ -7,6 +7,7 @@ from sesame.fc.operations import ListOf, Operation, Table
 from sesame.fc.services import inputs as shared
 from sesame.fc.services import shapes as shared_shapes
 from sesame.fc.services import shapes_account, shapes_async
+from sesame.fc.shapes import CodeAnswer, VersionAnswer, VpcIds
 from sesame.fc.v2021 import inputs, shapes
 
 PREFIX = "/2021-04-06"
@@ -59,14 +60,14 @@ OPERATIONS: tuple[Operation, ...] = (
         takes=shared.FunctionInput, headers=("If-Match", "X-Fc-Code-Checksum"), answers=shapes.FunctionAnswer),
     _op("DeleteFunction", f"DELETE {_FUNCTION}", "Removes a function without triggers.", headers=_IF_MATCH),
     _op("GetFunctionCode", f"GET {_FUNCTION}/code", "A link to the code.",
-        query=_QUALIFIER, answers=shared_shapes.CodeAnswer),
+        query=_QUALIFIER, answers=CodeAnswer),
     _op("InvokeFunction", f"POST {_FUNCTION}/invocations", "Calls a function with the body as its event.",
         query=_QUALIFIER, headers=_INVOKE_HEADERS, answers=bytes),
 
     _op("PublishServiceVersion", f"POST {_VERSIONS}", "Freezes the service and its functions under the next number.",
-        takes=shared.PublishInput, headers=_IF_MATCH, answers=shared_shapes.VersionAnswer),
+        takes=shared.PublishInput, headers=_IF_MATCH, answers=VersionAnswer),
     _op("ListServiceVersions", f"GET {_VERSIONS}", "Versions, newest first unless `direction` is FORWARD.",
-        query=("limit", "nextToken", "startKey", "direction"), answers=ListOf("versions", shared_shapes.VersionAnswer)),
+        query=("limit", "nextToken", "startKey", "direction"), answers=ListOf("versions", VersionAnswer)),
     _op("DeleteServiceVersion", f"DELETE {_VERSIONS}/{{version}}", "Removes a version; its number is not given again."),
     _op("CreateAlias", f"POST {_ALIASES}", "Makes an alias of a version.",
         takes=shared.AliasInput, needs=("aliasName", "versionId"), answers=shared_shapes.AliasAnswer),
@@ -151,7 +152,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _op("CreateVpcBinding", f"POST {_BINDINGS}", "Binds a service to a VPC; nothing is connected.",
         takes=shared.VpcBindingInput, needs=("vpcId",)),
     _op("DeleteVpcBinding", f"DELETE {_BINDINGS}/{{vpc}}", "Unbinds it."),
-    _op("ListVpcBindings", f"GET {_BINDINGS}", "What a service is bound to.", answers=shapes_account.VpcIds),
+    _op("ListVpcBindings", f"GET {_BINDINGS}", "What a service is bound to.", answers=VpcIds),
     _op("RegisterEventSource", f"POST {_SOURCES}", "Notes where a function's events come from; nothing is connected.",
         query=_QUALIFIER, takes=inputs.EventSourceInput, needs=("sourceArn",), answers=shapes.EventSourceAnswer),
     _op("DeregisterEventSource", f"DELETE {_SOURCES}/{{source}}", "Forgets it.", query=_QUALIFIER),

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict
 
 from sesame.fc.services import shapes, shapes_account
-from sesame.fc.services.shapes import time
+from sesame.fc.shapes import time
 from sesame.model.arn import Arns
 from sesame.model.binding import EventSource
 from sesame.model.layer import parse_layer_arn

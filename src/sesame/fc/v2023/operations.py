@@ -5,6 +5,7 @@ of the official SDK (reference/api.md §5.1).
 """
 
 from sesame.fc.operations import ListOf, Operation, Table
+from sesame.fc.shapes import CodeAnswer, VersionAnswer, VpcIds
 from sesame.fc.v2023 import inputs, inputs_settings, shapes, shapes_async, shapes_settings
 
 PREFIX = "/2023-03-30"
@@ -41,7 +42,7 @@ OPERATIONS: tuple[Operation, ...] = (
         takes=inputs.FunctionInput, answers=shapes.FunctionAnswer),
     _op("DeleteFunction", f"DELETE {_FUNCTION}", "Removes a function without triggers, versions and aliases."),
     _op("GetFunctionCode", f"GET {_FUNCTION}/code", "A link to the code.",
-        query=_QUALIFIER, answers=shapes.CodeAnswer),
+        query=_QUALIFIER, answers=CodeAnswer),
     _op("InvokeFunction", f"POST {_FUNCTION}/invocations", "Calls a function with the body as its event.",
         query=_QUALIFIER, answers=bytes,
         headers=("X-Fc-Invocation-Type", "X-Fc-Log-Type", "X-Fc-Async-Task-Id", "X-Fc-Async-Delay")),
@@ -51,9 +52,9 @@ OPERATIONS: tuple[Operation, ...] = (
         answers=shapes_settings.Success),
 
     _op("PublishFunctionVersion", f"POST {_VERSIONS}", "Freezes the function under the next number.",
-        takes=inputs_settings.PublishInput, answers=shapes.VersionAnswer),
+        takes=inputs_settings.PublishInput, answers=VersionAnswer),
     _op("ListFunctionVersions", f"GET {_VERSIONS}", "Versions, newest first unless `direction` is FORWARD.",
-        query=("direction", "limit", "nextToken"), answers=ListOf("versions", shapes.VersionAnswer)),
+        query=("direction", "limit", "nextToken"), answers=ListOf("versions", VersionAnswer)),
     _op("DeleteFunctionVersion", f"DELETE {_VERSIONS}/{{version}}", "Removes a version for good."),
     _op("CreateAlias", f"POST {_ALIASES}", "Makes an alias of a version.",
         takes=inputs_settings.AliasInput, needs=("aliasName", "versionId"), answers=shapes.AliasAnswer),
@@ -152,7 +153,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _op("CreateVpcBinding", f"POST {_BINDINGS}", "Binds a function to a VPC; nothing is connected.",
         takes=inputs_settings.VpcBindingInput, needs=("vpcId",)),
     _op("DeleteVpcBinding", f"DELETE {_BINDINGS}/{{vpc}}", "Unbinds it."),
-    _op("ListVpcBindings", f"GET {_BINDINGS}", "What a function is bound to.", answers=shapes_settings.VpcIds),
+    _op("ListVpcBindings", f"GET {_BINDINGS}", "What a function is bound to.", answers=VpcIds),
     _op("ListInstances", f"GET {_INSTANCES}", "The running instances of a function.",
         query=(
             "qualifier", "instanceIds", "instanceStatus", "startKey", "startTimeMs", "endTimeMs", "limit",

@@ -1,16 +1,16 @@
-"""Converts functions, versions, aliases and triggers into the answers of 2023-03-30 (reference/api.md §5.2).
+"""Converts functions, aliases and triggers into the answers of 2023-03-30 (reference/api.md §5.2).
 
 Called by the routes. Answers contain neither code nor secrets.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from sesame.control.whole_functions import WholeFunction
+from sesame.fc.shapes import time, times
 from sesame.fc.v2023.inputs import GpuInput, HookInput, LifecycleInput, LogInput, Tag
 from sesame.model import limits
 from sesame.model import trigger_configs as configs
@@ -21,7 +21,6 @@ from sesame.model.function_state import FunctionState
 from sesame.model.records import Record
 from sesame.model.service import NasConfig, OssMountConfig, Service, TracingConfig, VpcConfig
 from sesame.model.trigger import Trigger
-from sesame.model.version import Version
 
 ACTIVE, SUCCESSFUL = "Active", "Successful"
 # What the cloud answers where nothing was chosen.
@@ -88,18 +87,6 @@ class FunctionAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     last_update_status: str = SUCCESSFUL
     last_update_status_reason: str = ""
     last_update_status_reason_code: str = ""
-    created_time: str
-    last_modified_time: str
-
-
-class CodeAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    url: str
-    checksum: str
-
-
-class VersionAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    version_id: str
-    description: str
     created_time: str
     last_modified_time: str
 
@@ -209,11 +196,6 @@ def function(whole: WholeFunction, arns: Arns, beside: Beside, qualifier: str = 
     )
 
 
-def version(record: Record) -> VersionAnswer:
-    document: Version = record.document
-    return VersionAnswer(version_id=document.version_id, description=document.description, **times(record))
-
-
 def alias(record: Record) -> AliasAnswer:
     document: Alias = record.document
     return AliasAnswer(
@@ -245,15 +227,6 @@ def trigger(record: Record, arns: Arns, url: str) -> TriggerAnswer:
         http_trigger=HttpUrls(url_internet=url, url_intranet=url) if is_http else UNSET,
         **times(record),
     )
-
-
-def time(unix_s: float) -> str:
-    """`2023-05-01T08:00:15Z`."""
-    return datetime.fromtimestamp(int(unix_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def times(record: Record) -> dict[str, str]:
-    return {"created_time": time(record.created_at), "last_modified_time": time(record.modified_at)}
 
 
 def _hook(handler: str, command: tuple[str, ...], timeout: int) -> HookInput | None:

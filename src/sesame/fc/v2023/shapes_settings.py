@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from sesame.engine.interface import Provisioned
+from sesame.fc.shapes import LayerCode, time, times
 from sesame.fc.v2023.inputs_settings import SessionSettings
-from sesame.fc.v2023.shapes import time, times
 from sesame.model.arn import Arns
 from sesame.model.configs import (
     AsyncConfig,
@@ -75,11 +75,6 @@ class ScalingAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     scheduled_policies: tuple[dict[str, Any], ...]
 
 
-class LayerCode(msgspec.Struct, frozen=True, rename="camel"):
-    repository_type: str
-    location: str
-
-
 class LayerAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """`acl` is "1" for a layer that other accounts may use, else "0"."""
 
@@ -137,10 +132,6 @@ class InstanceAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     qualifier: str
     status: str
     resource_type: str
-
-
-class VpcIds(msgspec.Struct, frozen=True, rename="camel"):
-    vpc_ids: tuple[str, ...]
 
 
 class Success(msgspec.Struct, frozen=True):

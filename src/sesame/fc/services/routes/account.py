@@ -15,8 +15,8 @@ from sesame.fc import requests
 from sesame.fc.refusals import ApiError
 from sesame.fc.requests import Handler
 from sesame.fc.services import shapes_account
-from sesame.fc.services.shapes import time
 from sesame.fc.services.shapes_account import BucketTokenAnswer, TokenCredentials
+from sesame.fc.shapes import time
 from sesame.model import limits
 from sesame.model.arn import Arns
 

@@ -16,6 +16,7 @@ from sesame.fc.links import CodeLinks
 from sesame.fc.requests import Handler
 from sesame.fc.services import shapes
 from sesame.fc.services.inputs import FunctionInput
+from sesame.fc.shapes import CodeAnswer
 from sesame.model.records import Record
 
 
@@ -74,7 +75,7 @@ class FunctionRoutes:
         service, qualifier = requests.qualified_service(request)
         package = await self._functions.package(service, requests.name(request, "function"), qualifier)
         url = self._links.url(requests.base(request), package)
-        return requests.answer(shapes.CodeAnswer(url=url, checksum=package.checksum))
+        return requests.answer(CodeAnswer(url=url, checksum=package.checksum))
 
 
 async def _input(request: Request) -> NeutralFunctionInput:

@@ -12,6 +12,7 @@ from sesame.fc import requests
 from sesame.fc.requests import Handler
 from sesame.fc.services import shapes
 from sesame.fc.services.inputs import AliasInput, PublishInput
+from sesame.fc.shapes import version
 
 _UNCHANGED_IS_FINE = "x-fc-ignore-version-publish-error"
 
@@ -40,12 +41,12 @@ class VersionRoutes:
             requests.if_match(request),
             unchanged_is_fine=request.headers.get(_UNCHANGED_IS_FINE, "").lower() == "true",
         )
-        return requests.answer(shapes.version(record), record)
+        return requests.answer(version(record), record)
 
     async def _list_versions(self, request: Request) -> Response:
         direction = request.query_params.get("direction", "")
         page = await self._versions.list(_owner(request), requests.listing(request), direction)
-        items = [shapes.version(record) for record in page.items]
+        items = [version(record) for record in page.items]
         return requests.page_answer("versions", items, page, direction=direction or BACKWARD)
 
     async def _delete_version(self, request: Request) -> Response:

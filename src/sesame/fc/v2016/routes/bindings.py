@@ -10,7 +10,8 @@ from sesame.control.vpc import VpcBindings
 from sesame.fc import requests
 from sesame.fc.requests import Handler
 from sesame.fc.services.inputs import VpcBindingInput
-from sesame.fc.services.shapes_account import Empty, VpcIds
+from sesame.fc.services.shapes_account import Empty
+from sesame.fc.shapes import VpcIds
 
 
 class BindingRoutes:

@@ -11,7 +11,7 @@ from sesame.control.vpc import VpcBindings
 from sesame.fc import requests
 from sesame.fc.requests import Handler
 from sesame.fc.services.inputs import VpcBindingInput
-from sesame.fc.services.shapes_account import VpcIds
+from sesame.fc.shapes import VpcIds
 from sesame.fc.v2021 import shapes
 from sesame.fc.v2021.inputs import EventSourceInput
 

@@ -12,6 +12,7 @@ from sesame.engine.interface import Engine
 from sesame.fc import requests
 from sesame.fc.refusals import InvalidArgument
 from sesame.fc.requests import Handler
+from sesame.fc.shapes import VpcIds
 from sesame.fc.v2023 import paths, shapes_settings
 from sesame.fc.v2023.inputs_settings import (
     AsyncConfigInput,
@@ -183,7 +184,7 @@ class ConfigRoutes:
 
     async def _list_bindings(self, request: Request) -> Response:
         owner, _function = await self._existing(request)
-        return requests.answer(shapes_settings.VpcIds(await self._bindings.list(owner)))
+        return requests.answer(VpcIds(await self._bindings.list(owner)))
 
     async def _existing(self, request: Request) -> tuple[str, str]:
         """Bindings are the owner's; the function that is named must be there too."""

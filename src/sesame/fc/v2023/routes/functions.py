@@ -15,6 +15,7 @@ from sesame.control.whole_functions import WholeFunction
 from sesame.fc import requests
 from sesame.fc.links import CodeLinks
 from sesame.fc.requests import Handler
+from sesame.fc.shapes import CodeAnswer, version
 from sesame.fc.v2023 import paths, shapes
 from sesame.fc.v2023.inputs import FunctionInput, Tag
 from sesame.fc.v2023.inputs_settings import AliasInput, PublishInput
@@ -90,7 +91,7 @@ class FunctionRoutes:
         """The checksum, and a link that needs no signature for a while."""
         package = await self._functions.package(*paths.qualified_function(request))
         url = self._links.url(requests.base(request), package)
-        return requests.answer(shapes.CodeAnswer(url=url, checksum=package.checksum))
+        return requests.answer(CodeAnswer(url=url, checksum=package.checksum))
 
     def _group(self, whole: WholeFunction) -> str:
         return self._states.of(whole.function.parent, whole.function.name).resource_group_id
@@ -133,13 +134,13 @@ class VersionRoutes:
     async def _publish(self, request: Request) -> Response:
         sent = (await requests.body(request, PublishInput)).neutral()
         record = await self._versions.publish(_owner(request), sent)
-        return requests.answer(shapes.version(record), record)
+        return requests.answer(version(record), record)
 
     async def _list_versions(self, request: Request) -> Response:
         direction = request.query_params.get("direction", "") or BACKWARD
         wanted = msgspec.structs.replace(requests.listing(request), start_key="")
         page = await self._versions.list(_owner(request), wanted, direction)
-        items = [shapes.version(record) for record in page.items]
+        items = [version(record) for record in page.items]
         return requests.page_answer("versions", items, page, direction=direction)
 
     async def _delete_version(self, request: Request) -> Response:

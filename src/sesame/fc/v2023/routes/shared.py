@@ -1,4 +1,4 @@
-"""The operations on what several functions share: layers, custom domains, tags, resource groups, regions.
+"""The operations on what several functions share: layers and custom domains.
 
 Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer (reference/api.md §5).
 """

@@ -1,0 +1,46 @@
+"""The answers that are the same in every API version, and how all of them write times.
+
+Used by the files that shape the answers of a version or of those with services (reference/api.md §3.4, §3.6).
+"""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from sesame.model.records import Record
+from sesame.model.version import Version
+
+
+class CodeAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    url: str
+    checksum: str
+
+
+class VersionAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    version_id: str
+    description: str
+    created_time: str
+    last_modified_time: str
+
+
+class LayerCode(msgspec.Struct, frozen=True, rename="camel"):
+    repository_type: str
+    location: str
+
+
+class VpcIds(msgspec.Struct, frozen=True, rename="camel"):
+    vpc_ids: tuple[str, ...]
+
+
+def version(record: Record) -> VersionAnswer:
+    document: Version = record.document
+    return VersionAnswer(version_id=document.version_id, description=document.description, **times(record))
+
+
+def time(unix_s: float) -> str:
+    """`2020-04-08T08:00:15Z`: the APIs' times have no fractions."""
+    return datetime.fromtimestamp(int(unix_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def times(record: Record) -> dict[str, str]:
+    return {"created_time": time(record.created_at), "last_modified_time": time(record.modified_at)}
