@@ -44,12 +44,7 @@ def tree(path: Path, *, read_only: bool = True, nosuid: bool = True) -> int:
     attributes = _MOUNT_ATTR_NODEV
     attributes |= _MOUNT_ATTR_RDONLY if read_only else 0
     attributes |= _MOUNT_ATTR_NOSUID if nosuid else 0
-    try:
-        _set_attributes(fd, attributes)
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
+    return _with_attributes(fd, attributes)
 
 
 def tree_of(directory: int, namespace: int) -> int:
@@ -61,12 +56,7 @@ def tree_of(directory: int, namespace: int) -> int:
         "open_tree", _SYS_OPEN_TREE, ctypes.c_int(directory), b"",
         ctypes.c_uint(_OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_EMPTY_PATH),
     )  # fmt: skip
-    try:
-        _set_attributes(fd, _MOUNT_ATTR_NODEV | _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_IDMAP, namespace)
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
+    return _with_attributes(fd, _MOUNT_ATTR_NODEV | _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_IDMAP, namespace)
 
 
 def merged_tree(paths: Sequence[Path], *, read_only: bool = True) -> int:
@@ -109,12 +99,18 @@ def _configure(context: int, command: int, name: str | None, value: str | None) 
     )  # fmt: skip
 
 
-def _set_attributes(fd: int, attributes: int, namespace: int = 0) -> None:
+def _with_attributes(fd: int, attributes: int, namespace: int = 0) -> int:
+    """The same descriptor of a mount that has them now; it is closed where that fails."""
     wanted = _MountAttributes(attributes, 0, _MS_PRIVATE, namespace)
-    _call(
-        "mount_setattr", _SYS_MOUNT_SETATTR, ctypes.c_int(fd), b"", ctypes.c_uint(_AT_EMPTY_PATH),
-        ctypes.byref(wanted), ctypes.c_size_t(ctypes.sizeof(wanted)),
-    )  # fmt: skip
+    try:
+        _call(
+            "mount_setattr", _SYS_MOUNT_SETATTR, ctypes.c_int(fd), b"", ctypes.c_uint(_AT_EMPTY_PATH),
+            ctypes.byref(wanted), ctypes.c_size_t(ctypes.sizeof(wanted)),
+        )  # fmt: skip
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _call(name: str, number: int, *arguments: object) -> int:
