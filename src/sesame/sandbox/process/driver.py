@@ -125,7 +125,9 @@ class PlainDriver:
             launch = self.resolve(spec.runtime)
         except LookupError as error:
             raise SandboxStartFailed(str(error), StartFailure.REFUSED) from error
-        require_in_place(spec.volumes)
+        if spec.volumes:
+            # On a thread, because the file system of a volume may not answer.
+            await asyncio.to_thread(require_in_place, spec.volumes)
         output = StartOutput(on_output)
         sandbox = PlainSandbox(spec, self._scratch / "instances" / spec.instance_id, on_death)
         self._sandboxes[spec.instance_id] = sandbox
