@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from sesame.model.errors import NotFound
-from sesame.model.logstore import LOG_INDEX
 from sesame.store.logs.logstores import interface
 from sesame.store.logs.logstores.known import Known
 from sesame.store.logs.logstores.packs import fields_with_pack, place_of, rows_of_stream, stream_of
@@ -134,9 +132,8 @@ def _until(interrupt: Interrupt, groups: Iterable[NumberedGroup]) -> Iterator[Nu
 
 
 def _search(known: Known, query: interface.Query, now_s: float) -> Search:
-    """Raises `NotFound` for a logstore without an index, and `QueryRefused`."""
-    if known.index is None:
-        raise NotFound(LOG_INDEX, known.logstore.name, (known.logstore.project,))
+    """Raises `QueryRefused`."""
+    assert known.index is not None, "`queries` asks about logstores that have an index"
     return Search(
         parsed=parse(query.text),
         index=known.index,
