@@ -11,6 +11,7 @@ import msgspec
 
 from sesame.fc.headers import CONTENT_LENGTH, Headers
 from sesame.fc.refusals import ApiError
+from sesame.model.stream import Headers as AnyHeaders
 
 HEADERS_BYTES_MAX = 8192
 ATTACHMENT = (b"Content-Disposition", b"attachment")
@@ -64,6 +65,12 @@ def response_head(said: Mapping[str, Any] | None, rules: ResponseRules) -> tuple
     if size > HEADERS_BYTES_MAX:
         raise _bad(f"its headers have {size} bytes, more than the {HEADERS_BYTES_MAX} that are allowed")
     return status, [*found, *length]
+
+
+def relayed_head(status: int, headers: AnyHeaders, rules: ResponseRules) -> tuple[int, Headers]:
+    """The same of a head as a function's web server sent it."""
+    said = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers]
+    return response_head({"status": status, "headers": said}, rules)
 
 
 def _wire(value: str) -> bytes:

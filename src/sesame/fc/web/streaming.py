@@ -12,7 +12,7 @@ import msgspec
 from sesame.fc.body import BodyPieces, body_if_here
 from sesame.fc.headers import CONTENT_TYPE, Headers
 from sesame.fc.refusals import ApiError
-from sesame.fc.web.response_heads import ResponseRules, response_head
+from sesame.fc.web.response_heads import ResponseRules, relayed_head
 from sesame.http.interface import Answer, Disconnected, Exchange, WebSocket
 from sesame.model.invocation import Outcome
 from sesame.model.stream import Headers as AnyHeaders
@@ -81,10 +81,9 @@ class WebStream:
             raise
 
     def begin(self, status: int, headers: AnyHeaders) -> None:
-        said = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers]
         rules = ResponseRules(self.method, self._request.attachment, streamed=True)
         try:
-            status, sent = response_head({"status": status, "headers": said}, rules)
+            status, sent = relayed_head(status, headers, rules)
         except ApiError as error:
             self.refusal = error
             raise ValueError(str(error)) from error
@@ -160,11 +159,8 @@ class Handshake:
         return b""
 
     def begin(self, status: int, headers: AnyHeaders) -> None:
-        said = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers]
         try:
-            self._status, self._headers = response_head(
-                {"status": status, "headers": said}, ResponseRules("GET", attachment=False)
-            )
+            self._status, self._headers = relayed_head(status, headers, ResponseRules(self.method, attachment=False))
         except ApiError as error:
             raise ValueError(str(error)) from error
 
