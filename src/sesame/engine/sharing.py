@@ -52,6 +52,8 @@ class SharedInstances:
 
     def close(self, instance: Instance) -> None:
         """It takes no more calls, or never will take any. Whoever waited for it goes on; idempotent."""
+        if not instance.shared:
+            return
         self._end_readying(instance)
         key = instance.snapshot.key
         opened = self._open.get(key)
