@@ -129,15 +129,13 @@ class Resolver:
 
         POLICY: for each call chance decides anew whether it goes to the canary.
         """
-        known = self._known.get(target)
-        if known is None:
-            known = self._found(target)
+        known = self._known.get(target) or self._found(target)
         if isinstance(known, _Split):
             return self.resolve(_chosen(known, self._chance()))
         return known
 
     def shares(self, target: Target) -> tuple[tuple[Snapshot, float], ...]:
-        known = self._found(target)
+        known = self._known.get(target) or self._found(target)
         if isinstance(known, _Split):
             return tuple(
                 (self.resolve(each), weight) for each, weight in zip(known.targets, known.weights, strict=True)
@@ -154,10 +152,9 @@ class Resolver:
         self._listeners.append(callback)
 
     def _found(self, target: Target) -> Snapshot | _Split:
-        known = self._known.get(target)
-        if known is None:
-            known = self._known[target] = self._look_up(target)
-        return known
+        """Looks it up and remembers it."""
+        found = self._known[target] = self._look_up(target)
+        return found
 
     def _look_up(self, target: Target) -> Snapshot | _Split:
         service = self._catalog.get(records.SERVICE, "", target.service)
