@@ -73,5 +73,6 @@ class Frame(object):
             meta["version_id"],
             meta["qualifier"],
         )
-        logs = service["log_project"], service["log_store"]
-        return FCContext(setup["account_id"], request_id, named, logs[0], logs[1], setup["region"])
+        return FCContext(
+            setup["account_id"], request_id, named, service["log_project"], service["log_store"], setup["region"]
+        )
