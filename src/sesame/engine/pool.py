@@ -74,11 +74,11 @@ class Pool:
         """
         return Leasing(self, snapshot)
 
-    def release_provisioned(self, instance: Instance, reason: KillReason) -> None:
+    def release_provisioned(self, instance: Instance) -> None:
         """Ends an idle one; one that serves a call goes on as if a call had started it."""
         if instance.state is State.IDLE:
             self._idle.remove(instance)
-            self._retire(instance, reason)
+            self._retire(instance, KillReason.UNWANTED)
         instance.provisioned_for, instance.runs_idle = None, False
 
     def set_runs_idle(self, instance: Instance, *, runs_idle: bool) -> None:

@@ -180,7 +180,7 @@ class ProvisionedInstances:
             # There is capacity again, once what goes has ended.
             kept.forgive()
         for instance in (*leaving, *replaced):
-            self._pool.release_provisioned(instance, KillReason.UNWANTED)
+            self._pool.release_provisioned(instance)
         for instance in instances:
             if instance.runs_idle != kept.wanted.runs_idle:
                 self._pool.set_runs_idle(instance, runs_idle=kept.wanted.runs_idle)
