@@ -15,7 +15,7 @@ from typing import Any
 
 from sesame.sandbox.interface import Call, Reply, SandboxDied, SandboxSpec
 from sesame.sandbox.web.connection import BadResponse, Connection
-from sesame.sandbox.web.heads import Heads, WebRequest, web_request_of
+from sesame.sandbox.web.heads import PATHS, Heads, WebRequest, web_request_of
 from sesame.sandbox.web.statuses import has_failed
 from sesame.sandbox.web.streams import pass_through
 from sesame.sandbox.wire import MAX_FRAME_BYTES, Channel, Output
@@ -117,7 +117,7 @@ class WebChannel:
         params = call.meta["http_params"]
         if params is None:
             head = self._heads.of_call(call.kind, call.request_id, call.meta, len(call.payload))
-            connection.begin(b"GET" if call.kind.startswith("pre_") else b"POST", head + call.payload)
+            connection.begin(PATHS[call.kind][0], head + call.payload)
         else:
             request: WebRequest = web_request_of(params, len(call.payload))
             connection.begin(request.method, self._heads.of_request(request, call.request_id, call.meta) + call.payload)
