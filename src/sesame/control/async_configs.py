@@ -5,7 +5,7 @@ Called by the endpoints, which it answers with records. `control.async_policies`
 
 from sesame.control import checks
 from sesame.control.inputs import AsyncConfigInput, Listing, Page
-from sesame.control.listing import page_of, page_of_all
+from sesame.control.listing import page_of, page_of_all, page_of_function
 from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model.arn import Arns
@@ -77,12 +77,7 @@ class AsyncConfigs:
 
     async def list_all(self, wanted: Listing, of: tuple[str, str] | None) -> Page:
         """Of one function (owner, name) under all qualifiers, or of all functions."""
-        return page_of_all(
-            self._catalog,
-            records.ASYNC_CONFIG,
-            wanted,
-            lambda record: of is None or (record.parent, record.document.function) == of,
-        )
+        return page_of_function(self._catalog, records.ASYNC_CONFIG, wanted, of)
 
     async def with_destinations(self, wanted: Listing) -> Page:
         """The configurations of all functions that name a destination, in order of service, function and qualifier."""

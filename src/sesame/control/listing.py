@@ -60,6 +60,13 @@ def page_of_all(catalog: Catalog, kind: str, listing: Listing, wanted: Callable[
     return Page(tuple(found[:limit]), following)
 
 
+def page_of_function(catalog: Catalog, kind: str, listing: Listing, of: tuple[str, str] | None) -> Page:
+    """As `page_of_all`, of settings that name their function: those of one (owner, name), or all."""
+    return page_of_all(
+        catalog, kind, listing, lambda record: of is None or (record.parent, record.document.function) == of
+    )
+
+
 def _from(catalog: Catalog, kind: str, listing: Listing) -> Iterator[Record]:
     start: str | None = listing.next_token or listing.start_key
     while start is not None:

@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from sesame.control import checks
 from sesame.control.inputs import Listing, Page, ProvisionInput
-from sesame.control.listing import limit_of, page_of_all
+from sesame.control.listing import limit_of, page_of_function
 from sesame.control.views import function_view, service_view
 from sesame.model import limits, records, schedules
 from sesame.model.configs import (
@@ -85,12 +85,7 @@ class ProvisionConfigs:
 
     async def list_all(self, wanted: Listing, of: tuple[str, str] | None) -> Page:
         """Of one function (owner, name) under all qualifiers, or of all functions."""
-        return page_of_all(
-            self._catalog,
-            records.PROVISION_CONFIG,
-            wanted,
-            lambda record: of is None or (record.parent, record.document.function) == of,
-        )
+        return page_of_function(self._catalog, records.PROVISION_CONFIG, wanted, of)
 
     async def list(self, wanted: Listing, service: str = "", qualifier: str = "") -> Page:
         """Of one service (and one of its qualifiers), or of all services."""

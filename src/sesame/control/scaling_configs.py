@@ -5,7 +5,7 @@ Called by its endpoint. Kept and answered: the rules of `control.provision_confi
 
 from sesame.control import checks
 from sesame.control.inputs import Listing, Page
-from sesame.control.listing import page_of_all
+from sesame.control.listing import page_of_function
 from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model.configs import ScalingConfig, provision_config_name
@@ -44,9 +44,4 @@ class ScalingConfigs:
 
     async def list(self, wanted: Listing, of: tuple[str, str] | None) -> Page:
         """Of one function (owner, name), or of all."""
-        return page_of_all(
-            self._catalog,
-            records.SCALING_CONFIG,
-            wanted,
-            lambda record: of is None or (record.parent, record.document.function) == of,
-        )
+        return page_of_function(self._catalog, records.SCALING_CONFIG, wanted, of)
