@@ -7,9 +7,12 @@ text is a valid one.
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
+import msgspec
+
 from sesame.control.inputs import Listing, Page
 from sesame.model import limits
 from sesame.model.errors import Invalid
+from sesame.model.owner import AFTER_OWNERS
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog
 
@@ -34,6 +37,12 @@ def limit_of(listing: Listing) -> int:
     if not 1 <= listing.limit <= limits.LIST_LIMIT_MAX:
         raise Invalid("limit", f"1 to {limits.LIST_LIMIT_MAX}", listing.limit)
     return listing.limit
+
+
+def of_services(listing: Listing) -> Listing:
+    """The same of names of services alone: it begins after the owners of single functions."""
+    start = max(listing.next_token or listing.start_key, AFTER_OWNERS)
+    return msgspec.structs.replace(listing, next_token=start)
 
 
 def page_of(catalog: Catalog, kind: str, parent: str, listing: Listing) -> Page:

@@ -18,7 +18,6 @@ from sesame.control.tags import has_tags
 from sesame.control.views import existing, service_view
 from sesame.model import limits, records
 from sesame.model.errors import AlreadyExists, Missing, NotEmpty
-from sesame.model.owner import AFTER_OWNERS
 from sesame.model.records import Record
 from sesame.model.service import LogConfig, Service, TracingConfig
 from sesame.store.catalog import Catalog, Transaction
@@ -80,7 +79,7 @@ class Services:
 
     async def list(self, wanted: Listing, tags: Mapping[str, str] | None = None) -> Page:
         """With `tags`, only services that have all of them; an empty value asks for the key alone."""
-        services = msgspec.structs.replace(wanted, next_token=max(wanted.next_token or wanted.start_key, AFTER_OWNERS))
+        services = listing.of_services(wanted)
         if not tags:
             return listing.page_of(self._catalog, records.SERVICE, "", services)
         return listing.filtered_page_of(

@@ -5,16 +5,13 @@ Called by the endpoints, and by `control.services` to filter its list. In this A
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 from sesame.control import checks
 from sesame.control.inputs import Listing, Page, TagInput, UntagInput
-from sesame.control.listing import page_of
+from sesame.control.listing import of_services, page_of
 from sesame.model import records
 from sesame.model.arn import parse_service_arn
 from sesame.model.binding import Tags
 from sesame.model.errors import Invalid, Missing, NotFound
-from sesame.model.owner import AFTER_OWNERS
 from sesame.store.catalog import Catalog, Transaction
 
 TAGS_MAX = 20
@@ -75,8 +72,7 @@ class ServiceTags:
 
     async def list(self, wanted: Listing) -> Page:
         """Every service that has a tag: records of kind `tags`, named like the service."""
-        start = max(wanted.next_token or wanted.start_key, AFTER_OWNERS)
-        return page_of(self._catalog, records.TAGS, "", msgspec.structs.replace(wanted, next_token=start))
+        return page_of(self._catalog, records.TAGS, "", of_services(wanted))
 
 
 def tags_of(catalog: Catalog, service: str) -> dict[str, str]:
