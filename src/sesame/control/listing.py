@@ -56,7 +56,7 @@ def page_of(catalog: Catalog, kind: str, parent: str, listing: Listing) -> Page:
 def filtered_page_of(catalog: Catalog, kind: str, listing: Listing, wanted: Callable[[Record], bool]) -> Page:
     """As `page_of` for records without a parent, of which only some are wanted. Looks at as many as it takes."""
     limit = limit_of(listing)
-    found = list(islice(filter(wanted, _from(catalog, kind, listing)), limit + 1))
+    found = list(islice(filter(wanted, records_from(catalog, kind, listing)), limit + 1))
     return Page(tuple(found[:limit]), found[limit].name if len(found) > limit else None)
 
 
@@ -76,7 +76,8 @@ def page_of_function(catalog: Catalog, kind: str, listing: Listing, of: tuple[st
     )
 
 
-def _from(catalog: Catalog, kind: str, listing: Listing) -> Iterator[Record]:
+def records_from(catalog: Catalog, kind: str, listing: Listing) -> Iterator[Record]:
+    """All records without a parent from the listing's start on, page by page; its limit does not count."""
     start: str | None = listing.next_token or listing.start_key
     while start is not None:
         items, start = catalog.page(kind, "", prefix=listing.prefix, start=start, limit=limits.LIST_LIMIT_MAX)

@@ -12,12 +12,12 @@ from msgspec import UNSET
 
 from sesame.control.functions import Functions
 from sesame.control.inputs import FunctionInput, Listing, ServiceInput
-from sesame.control.listing import limit_of
+from sesame.control.listing import limit_of, records_from
 from sesame.control.requester import Requester, require_pass_role
 from sesame.control.services import Services, delete_owner, merged
 from sesame.control.tags import add_tags, check_tags
 from sesame.control.views import existing, function_view, service_view
-from sesame.model import limits, records
+from sesame.model import records
 from sesame.model.errors import Invalid
 from sesame.model.function import Function
 from sesame.model.owner import AFTER_OWNERS, MARK, named_function, owner_of, spoken_function, stands_alone
@@ -136,12 +136,8 @@ class WholeFunctions:
                 if whole.name.startswith(wanted.prefix) and (owner.name, function.name) >= first:
                     yield whole
 
-    def _owners(self, prefix: str, start: str | None) -> Iterator[Record]:
-        while start is not None:
-            page, start = self._catalog.page(
-                records.SERVICE, "", prefix=prefix, start=start, limit=limits.LIST_LIMIT_MAX
-            )
-            yield from page
+    def _owners(self, prefix: str, start: str) -> Iterator[Record]:
+        return records_from(self._catalog, records.SERVICE, Listing(prefix=prefix, next_token=start))
 
 
 def _with_pre_freeze(sent: FunctionInput, present: Function) -> FunctionInput:
