@@ -44,6 +44,7 @@ def test_a_policy_names_a_function_in_one_way() -> None:
     assert ARNS.of_target(Target("$f", "prod", "f")).endswith(":functions/f/prod")
     assert ARNS.spoken_function("s", "f").endswith(":functions/s$f")
     assert ARNS.spoken_function("$f", "f", "1").endswith(":functions/f/1")
+    assert ARNS.spoken_function("$f", "f", "LATEST").endswith(":functions/f")
 
 
 @pytest.mark.parametrize("owner", ["s", owner_of("f")])

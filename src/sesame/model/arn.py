@@ -44,10 +44,9 @@ class Arns(msgspec.Struct, frozen=True):
         return self._prefix + function_resource(service, function, qualifier)
 
     def spoken_function(self, owner: str, function: str, qualifier: str = "") -> str:
-        """As the API of 2023-03-30 writes it, also for a function of a service."""
-        return self._prefix + "/".join(
-            ["functions", spoken_function(owner, function), *([qualifier] if qualifier else [])]
-        )
+        """As the API of 2023-03-30 writes it, also for a function of a service; LATEST is left out."""
+        arn = f"{self._prefix}functions/{spoken_function(owner, function)}"
+        return arn if qualifier in ("", limits.LATEST) else f"{arn}/{qualifier}"
 
     def of_target(self, target: Target) -> str:
         """As policies name it: LATEST is left out, because it means the same as no qualifier."""

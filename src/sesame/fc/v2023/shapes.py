@@ -212,7 +212,6 @@ def trigger(record: Record, arns: Arns, url: str) -> TriggerAnswer:
     document: Trigger = record.document
     owner, _slash, function_name = record.parent.rpartition("/")
     is_http = document.trigger_type == configs.HTTP
-    qualifier = "" if document.qualifier == limits.LATEST else document.qualifier
     return TriggerAnswer(
         trigger_name=document.trigger_name,
         trigger_id=document.trigger_id,
@@ -222,7 +221,7 @@ def trigger(record: Record, arns: Arns, url: str) -> TriggerAnswer:
         qualifier=document.qualifier or limits.LATEST,
         invocation_role=document.invocation_role,
         source_arn=document.source_arn,
-        target_arn=arns.spoken_function(owner, function_name, qualifier),
+        target_arn=arns.spoken_function(owner, function_name, document.qualifier),
         status=ACTIVE,
         http_trigger=HttpUrls(url_internet=url, url_intranet=url) if is_http else UNSET,
         **times(record),

@@ -9,7 +9,6 @@ from msgspec import UNSET, UnsetType
 from sesame.fc.milliseconds import milliseconds
 from sesame.model.arn import Arns
 from sesame.model.async_invocation import AsyncInvocation
-from sesame.model.limits import LATEST
 
 
 class EventAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -41,10 +40,9 @@ class TaskAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 def task(found: AsyncInvocation, arns: Arns) -> TaskAnswer:
     target = found.target
-    qualifier = "" if target.qualifier == LATEST else target.qualifier
     return TaskAnswer(
         task_id=found.invocation_id,
-        function_arn=arns.spoken_function(target.service, target.function, qualifier),
+        function_arn=arns.spoken_function(target.service, target.function, target.qualifier),
         qualifier=target.qualifier,
         request_id=found.request_id,
         status=found.state.value,

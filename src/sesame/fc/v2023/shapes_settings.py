@@ -322,5 +322,4 @@ def snapshot(record: Record, function_name: str) -> SnapshotAnswer:
 
 
 def _arn(arns: Arns, config: AsyncConfig | ProvisionConfig | ScalingConfig) -> str:
-    qualifier = "" if config.qualifier == LATEST else config.qualifier
-    return arns.spoken_function(config.service, config.function, qualifier)
+    return arns.spoken_function(config.service, config.function, config.qualifier)
