@@ -1,6 +1,6 @@
-"""Tags of services: set, removed, read and listed (reference/api.md §3.6).
+"""Tags of services, and of functions that stand alone: set, removed, read and listed (reference/api.md §3.6).
 
-Called by the endpoints, and by `control.services` to filter its list. In this API only services have tags.
+Called by the endpoints, and by `control.services` to filter its list. A `service` here may be either owner.
 """
 
 from collections.abc import Mapping, Sequence

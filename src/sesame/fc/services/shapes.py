@@ -16,7 +16,7 @@ from sesame.model.alias import Alias
 from sesame.model.function import Function, InstanceLifecycleConfig
 from sesame.model.records import Record
 from sesame.model.service import LogConfig, NasConfig, Service, TracingConfig, VpcConfig
-from sesame.model.trigger import Trigger
+from sesame.model.trigger import Trigger, parts_of_parent
 
 
 class ServiceAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -168,7 +168,7 @@ def trigger(record: Record, base: str) -> TriggerAnswer:
     document: Trigger = record.document
     url: str | UnsetType = UNSET
     if document.trigger_type == configs.HTTP:
-        name, _slash, function_name = record.parent.partition("/")
+        name, function_name = parts_of_parent(record.parent)
         qualified = f"{name}.{document.qualifier}" if document.qualifier not in ("", limits.LATEST) else name
         url = f"{base}/2016-08-15/proxy/{qualified}/{function_name}/"
     return TriggerAnswer(

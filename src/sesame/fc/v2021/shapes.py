@@ -17,7 +17,7 @@ from sesame.model.binding import EventSource
 from sesame.model.layer import parse_layer_arn
 from sesame.model.records import Record
 from sesame.model.service import OssMountConfig, Service
-from sesame.model.trigger import Trigger
+from sesame.model.trigger import Trigger, parts_of_parent
 
 
 class ServiceAnswer(shapes.ServiceAnswer, frozen=True, kw_only=True, rename="camel"):
@@ -92,7 +92,7 @@ def function(record: Record, arns: Arns) -> FunctionAnswer:
 
 def trigger(record: Record, base: str, arns: Arns) -> TriggerAnswer:
     document: Trigger = record.document
-    service_name, _slash, function_name = record.parent.partition("/")
+    service_name, function_name = parts_of_parent(record.parent)
     fields = asdict(shapes.trigger(record, base))
     url = fields["url_internet"]
     return TriggerAnswer(

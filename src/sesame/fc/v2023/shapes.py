@@ -20,7 +20,7 @@ from sesame.model.function import Function
 from sesame.model.function_state import FunctionState
 from sesame.model.records import Record
 from sesame.model.service import NasConfig, OssMountConfig, Service, TracingConfig, VpcConfig
-from sesame.model.trigger import Trigger
+from sesame.model.trigger import Trigger, parts_of_parent
 
 ACTIVE, SUCCESSFUL = "Active", "Successful"
 # What the cloud answers where nothing was chosen.
@@ -210,7 +210,7 @@ def alias(record: Record) -> AliasAnswer:
 def trigger(record: Record, arns: Arns, url: str) -> TriggerAnswer:
     """`url` is where an HTTP trigger is served."""
     document: Trigger = record.document
-    owner, _slash, function_name = record.parent.rpartition("/")
+    owner, function_name = parts_of_parent(record.parent)
     is_http = document.trigger_type == configs.HTTP
     return TriggerAnswer(
         trigger_name=document.trigger_name,
