@@ -89,9 +89,9 @@ class EgressRules:
     def permit(self, address: Address, port: int) -> bool:
         meant = carried(address)
         for each in self._allowed:
-            if each.port in (0, port) and any(_within(one, each.network) for one in (address, meant)):
+            if each.port in (0, port) and any(one in each.network for one in (address, meant)):
                 return True
-        if any(_within(one, network) for one in (address, meant) for network in REFUSED):
+        if any(one in network for one in (address, meant) for network in REFUSED):
             return False
         if time.monotonic() >= self._own_until:
             self._own, self._own_until = frozenset(self._read_own()), time.monotonic() + OWN_KEPT_S
@@ -107,10 +107,6 @@ def carried(address: Address) -> Address:
             return ipaddress.IPv4Address(int(address) >> 80 & 0xFFFFFFFF)
         return ipaddress.IPv6Address(int(address))
     return address
-
-
-def _within(address: Address, network: Network) -> bool:
-    return address.version == network.version and address in network
 
 
 def _address(text: str) -> Address | None:
