@@ -241,18 +241,15 @@ class PlainSandbox:
         self._phases["fork_ms"] = (time.monotonic() - began) * 1000
         self._gauge = Gauge(self._process.pid)
         await self._channel.open()
+        environment = {**start.env, "PWD": start.cwd}
         if spec.web_server is None:
             setup = addresses.setup(spec, notice=launch.notice)
+            paths = [*setup["sys_path"], *([str(launch.site_packages)] if launch.site_packages is not None else [])]
+            # The environment that the shim sets for programs which the function starts; commands get the same.
+            environment |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
         else:
             setup = addresses.setup_of_web_server(spec, str(shim), launch.program)
         version = await self._channel.setup(setup)
-        environment = {**start.env, "PWD": start.cwd}
-        if spec.web_server is None:
-            paths = addresses.setup(spec, notice="")["sys_path"]
-            if launch.site_packages is not None:
-                paths.append(str(launch.site_packages))
-            # The environment that the shim sets for programs which the function starts; commands get the same.
-            environment |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
         self._commands = Commands(spawner, msgspec.structs.replace(start, env=environment))
         self._phases["interpreter_ms"] = (time.monotonic() - began) * 1000 - self._phases["fork_ms"]
         if not version:
