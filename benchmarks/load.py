@@ -101,6 +101,14 @@ def http_request(method: str, path: str, headers: dict[str, str], body: bytes = 
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
 
 
+async def answered(reader: asyncio.StreamReader) -> int:
+    """Reads one answer off a connection; its status."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    await reader.readexactly(int(length.partition(b":")[2]))
+    return int(head.split(b" ", 2)[1])
+
+
 def numbered(request: bytes) -> Iterator[bytes]:
     """The request again and again, each with a header that no other has."""
     line, rest = request.split(b"\r\n", 1)

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 import click
 import msgspec
 
+from benchmarks.load import answered
 from benchmarks.servers import Endpoint, package, sesame
 
 HOST, SERVICE, NAME = "127.0.0.1", "overload", "waits"
@@ -149,7 +150,7 @@ async def _all(load: Load) -> list[Answer]:
             reader, writer = await asyncio.open_connection(HOST, load.port)
             while (asked := time.monotonic()) - began < load.seconds:
                 writer.write(load.request)
-                status = await _status(reader)
+                status = await answered(reader)
                 now = time.monotonic()
                 answers.append(Answer(status, (now - asked) * 1000, now - began))
                 if status == REFUSED:
@@ -170,13 +171,6 @@ async def _silent(port: int, count: int) -> AsyncIterator[None]:
     finally:
         for _reader, writer in held:
             writer.close()
-
-
-async def _status(reader: asyncio.StreamReader) -> int:
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-    await reader.readexactly(int(length.partition(b":")[2]))
-    return int(head.split(b" ", 2)[1])
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import click
 import msgspec
 import psutil
 
+from benchmarks.load import answered
 from benchmarks.plot import Series, svg
 from benchmarks.servers import Endpoint, package, sesame
 from sesame.sandbox.jail.sweep import hierarchies
@@ -162,10 +163,7 @@ class Soak:
         connection = self._connections.pop() if self._connections else None
         reader, writer = connection or await asyncio.open_connection(HOST, self._endpoint.port)
         writer.write(self._endpoint.signed_invocation(SERVICE, name))
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        await reader.readexactly(int(length.partition(b":")[2]))
-        self.statuses[int(head.split(b" ", 2)[1])] += 1
+        self.statuses[await answered(reader)] += 1
         self._connections.append((reader, writer))
 
     async def _change(self, every_s: float) -> None:
