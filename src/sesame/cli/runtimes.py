@@ -4,6 +4,7 @@
 carry interpreters to a machine without a network. What they do is in `sandbox.runtimes`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def runtimes(context: click.Context, /, missing: bool, as_json: bool, **flags: A
     shown = known.missing() if missing else known.known()
     if as_json:
         rows = [_described(known, runtime) for runtime in shown]
-        output.json_document({"runtimes": rows if missing else [*rows, *map(_described_node, _nodes(known))]})
+        output.json_document({"runtimes": rows if missing else [*rows, *(node.described() for node in _nodes(known))]})
         return
     if missing:
         for runtime in shown:
@@ -70,7 +71,7 @@ def runtimes(context: click.Context, /, missing: bool, as_json: bool, **flags: A
         [
             ("runtime", "version", "packages", "interpreter"),
             *(_row(known, runtime) for runtime in shown),
-            *_nodes(known),
+            *(node.row() for node in _nodes(known)),
         ]
     ):
         click.echo(line)
@@ -90,32 +91,41 @@ def _row(known: Runtimes, runtime: str) -> tuple[str, str, str, str]:
     return runtime, version, f"{len(manifest.packages)} installed" if manifest else "not installed", path
 
 
-def _nodes(known: Runtimes) -> list[tuple[str, str, str, str]]:
-    """A row for each Node.js runtime; each program is asked for its version once."""
-    versions = {path: nodes.version_of(path) for path in set(known.nodes.values())}
-    rows = []
-    for runtime in limits.NODE_RUNTIMES:
-        path = known.nodes.get(runtime)
-        if path is None:
-            rows.append((runtime, "none", "", nodes.HOW_TO_GET))
-            continue
-        wanted, version = runtime.removeprefix("nodejs"), versions[path]
-        own = version.partition(".")[0] == wanted
-        rows.append((runtime, version if own else f"{version or '?'} in place of {wanted}", "", str(path)))
-    return rows
+class _Node(msgspec.Struct, frozen=True):
+    """What a Node.js runtime has here; `in_place_of` is the version that it should have, where that is another."""
+
+    runtime: str
+    version: str | None = None
+    path: str | None = None
+    in_place_of: str | None = None
+
+    def row(self) -> tuple[str, str, str, str]:
+        if self.path is None:
+            return self.runtime, "none", "", nodes.HOW_TO_GET
+        instead = f" in place of {self.in_place_of}" if self.in_place_of else ""
+        return self.runtime, f"{self.version}{instead}", "", self.path
+
+    def described(self) -> dict[str, Any]:
+        return {
+            "runtime": self.runtime,
+            "version": self.version,
+            "path": self.path,
+            "inPlaceOf": self.in_place_of,
+            "packages": None,
+        }
 
 
-def _described_node(row: tuple[str, str, str, str]) -> dict[str, Any]:
-    runtime, version, _packages, path = row
-    found, _words, wanted = version.partition(" in place of ")
-    here = version != "none"
-    return {
-        "runtime": runtime,
-        "version": found if here else None,
-        "path": path if here else None,
-        "inPlaceOf": wanted or None,
-        "packages": None,
-    }
+def _nodes(known: Runtimes) -> list[_Node]:
+    """One for each Node.js runtime; each program is asked for its version once."""
+    versions = {path: nodes.version_of(path) or "?" for path in set(known.nodes.values())}
+    return [_node(runtime, known.nodes.get(runtime), versions) for runtime in limits.NODE_RUNTIMES]
+
+
+def _node(runtime: str, path: Path | None, versions: Mapping[Path, str]) -> _Node:
+    if path is None:
+        return _Node(runtime)
+    wanted, version = runtime.removeprefix("nodejs"), versions[path]
+    return _Node(runtime, version, str(path), None if version.partition(".")[0] == wanted else wanted)
 
 
 def _described(known: Runtimes, runtime: str) -> dict[str, Any]:
