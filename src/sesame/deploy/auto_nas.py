@@ -12,14 +12,20 @@ MOUNT_DIR = "/mnt/auto"
 OWNER = 10_003
 
 
-def asked(node: Node) -> bool:
+def settle(fields: dict[str, Any], sent: Node | None, owner: str, region: str) -> None:
+    """Puts the directory into the API's fields where `sent`, the template's `nasConfig`, asks for it."""
+    if sent is not None and _asked(sent):
+        fields["nasConfig"] = _config(owner, region)
+
+
+def _asked(node: Node) -> bool:
     """Whether the text of a `nasConfig` is `Auto`, or its key of this name is true."""
     if isinstance(node.value, dict):
         return any(name.lower() == "auto" and each.value is True for name, each in node.mapping().items())
     return isinstance(node.value, str) and node.value.lower() == "auto"
 
 
-def config(owner: str, region: str) -> dict[str, Any]:
+def _config(owner: str, region: str) -> dict[str, Any]:
     """The server stands for no other: its root has a directory for each owner, by name."""
     return {
         "userId": OWNER,

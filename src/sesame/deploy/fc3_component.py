@@ -88,8 +88,7 @@ def read(name: str, props: Node, made: Parts, at: At) -> None:
         fields["role"] = trigger_keys.role_arn(role.text(), at)
     if (tags := given.get("tags")) is not None and tags.value:
         fields["tags"] = [_tag(each) for each in tags.items("tags")]
-    if "nasConfig" in given and auto_nas.asked(given["nasConfig"]):
-        fields["nasConfig"] = auto_nas.config(function, at.region)
+    auto_nas.settle(fields, given.get("nasConfig"), function, at.region)
     owner = owner_of(function)
     made.functions.append(
         Function(service=owner, name=function, fields=fields, code=_code(props, fields, what, at), place=props.place)

@@ -88,8 +88,7 @@ def _service(node: Node, props: dict[str, Node], made: Parts, at: At) -> str:
         return node.text()
     name = _name(node, "the service")
     fields = yaml_source.fields(node, fc_keys.SERVICE_KEYS, made.notes, "the service")
-    if "nasConfig" in node.mapping() and auto_nas.asked(node.mapping()["nasConfig"]):
-        fields["nasConfig"] = auto_nas.config(name, at.region)
+    auto_nas.settle(fields, node.mapping().get("nasConfig"), name, at.region)
     role = node.mapping().get("role")
     if role is not None and isinstance(role.value, dict):
         wanted = _role(role)

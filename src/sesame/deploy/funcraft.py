@@ -107,8 +107,7 @@ class _Template:
         given = node.mapping().get("Properties")
         properties = given if given is not None and given.value is not None else Node({}, node.place)
         fields = yaml_source.fields(properties, funcraft_keys.SERVICE_KEYS, self._notes, "a service")
-        if "NasConfig" in properties.mapping() and auto_nas.asked(properties.mapping()["NasConfig"]):
-            fields["nasConfig"] = auto_nas.config(name, self._options.region)
+        auto_nas.settle(fields, properties.mapping().get("NasConfig"), name, self._options.region)
         functions = {
             key: value for key, value in node.mapping().items() if key not in ("Type", "Properties", *funcraft_keys.ROS)
         }
