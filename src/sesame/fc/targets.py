@@ -13,7 +13,7 @@ import msgspec
 
 from sesame.fc.refusals import ApiError, InvalidArgument
 from sesame.model import limits
-from sesame.model.arn import function_resource
+from sesame.model.arn import target_resource
 from sesame.model.invocation import Target
 from sesame.model.owner import stands_alone
 
@@ -85,12 +85,11 @@ class OwnNaming:
         return qualified_owner(name)
 
     def resource(self, parts: list[str], query: bytes) -> list[str]:
-        """A function without a service as it is named in policies (`model.arn.function_resource`)."""
+        """A function without a service as it is named in policies (`model.arn.target_resource`)."""
         if len(parts) < 4 or parts[::2][:2] != ["services", "functions"] or not stands_alone(parts[1]):
             return QualifierInPath().resource(parts, query)
         owner, qualifier = qualified_owner(parts[1])
-        asked = "" if qualifier == limits.LATEST else qualifier
-        return [*function_resource(owner, parts[3], asked).split("/", 1), *parts[4:]]
+        return [*target_resource(Target(owner, qualifier, parts[3])).split("/", 1), *parts[4:]]
 
 
 class QualifierInQuery:

@@ -49,9 +49,7 @@ class Arns(msgspec.Struct, frozen=True):
         return arn if qualifier in ("", limits.LATEST) else f"{arn}/{qualifier}"
 
     def of_target(self, target: Target) -> str:
-        """As policies name it: LATEST is left out, because it means the same as no qualifier."""
-        qualifier = "" if target.qualifier == limits.LATEST else target.qualifier
-        return self.function(target.service, target.function, qualifier)
+        return self._prefix + target_resource(target)
 
     def layer(self, layer: str, version: int) -> str:
         return f"{self._prefix}layers/{layer}/versions/{version}"
@@ -77,6 +75,12 @@ def function_resource(owner: str, function: str, qualifier: str = "") -> str:
         return f"functions/{function}/{qualifier}" if qualifier else f"functions/{function}"
     qualified = f"{owner}.{qualifier}" if qualifier else owner
     return f"services/{qualified}/functions/{function}"
+
+
+def target_resource(target: Target) -> str:
+    """As policies name it: LATEST is left out, because it means the same as no qualifier."""
+    qualifier = "" if target.qualifier == limits.LATEST else target.qualifier
+    return function_resource(target.service, target.function, qualifier)
 
 
 def parse_service_arn(arn: str) -> str | None:

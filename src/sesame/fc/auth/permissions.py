@@ -12,8 +12,7 @@ from sesame.http.request import Request
 from sesame.identity.authentication import Caller
 from sesame.identity.authorization import Authorization, Requester
 from sesame.identity.facts import RequestFacts
-from sesame.model import limits
-from sesame.model.arn import function_resource
+from sesame.model.arn import target_resource
 from sesame.model.invocation import Target
 from sesame.model.owner import owner_of
 from sesame.model.role import PrincipalKind
@@ -74,8 +73,7 @@ class Permissions:
 
     def require_invoke(self, caller: Caller, head: RequestHead, request: Request, target: Target) -> None:
         """The same for a request that calls a function by another way than its own path."""
-        qualifier = "" if target.qualifier == limits.LATEST else target.qualifier
-        asked = ("fc:InvokeFunction", function_resource(target.service, target.function, qualifier))
+        asked = ("fc:InvokeFunction", target_resource(target))
         facts = self._with_tags(caller, self._facts(caller, head, request), asked[1])
         self._authorization.require(caller, asked[0], self._actions.arn(caller.account_id, asked[1]), facts)
 
