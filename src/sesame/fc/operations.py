@@ -49,11 +49,6 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         """The whole path, for the router."""
         return self.prefix + self.path
 
-    @property
-    def routed(self) -> bool:
-        """Whether the router serves it: invocations and websockets go past it."""
-        return self.name != INVOKE and not self.upgrades
-
 
 class Table(msgspec.Struct, frozen=True):
     """Makes the operations of one version; `prefix` is `/` and the version."""

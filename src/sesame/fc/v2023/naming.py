@@ -46,7 +46,7 @@ class FunctionInPath:
         return name, qualifier_of(query)
 
     def resource(self, parts: list[str], query: bytes) -> list[str]:
-        """A function as it is named in policies, whichever API names it (`model.arn.function_resource`)."""
+        """A function as it is named in policies, whichever API names it (`model.arn.target_resource`)."""
         if len(parts) < 2 or parts[0] != "functions":
             return parts
         owner, function = function_named(parts[1])
