@@ -1,6 +1,6 @@
 """The operations on tags, resource groups and regions (reference/api.md §5).
 
-Mounted by `fc.app`. Tags and groups name their functions in the body or the query, so the rights are required here.
+Mounted by `fc.v2023.version`. The body or the query names the functions, so the rights are required here.
 """
 
 from itertools import islice

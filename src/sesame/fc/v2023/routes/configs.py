@@ -1,6 +1,6 @@
 """The operations on settings of functions: asynchronous calls, concurrency, instances, whether they may be invoked.
 
-Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer (reference/api.md §5).
+Mounted by `fc.v2023.version`; each reads its request, calls `control` and shapes the answer (reference/api.md §5).
 """
 
 from msgspec import UNSET

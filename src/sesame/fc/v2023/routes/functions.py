@@ -1,6 +1,6 @@
 """The operations on functions, their code, their versions and aliases (reference/api.md §5).
 
-Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer.
+Mounted by `fc.v2023.version`; each reads its request, calls `control` and shapes the answer.
 """
 
 from collections.abc import Mapping

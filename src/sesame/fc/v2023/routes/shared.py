@@ -1,6 +1,6 @@
 """The operations on what several functions share: layers and custom domains.
 
-Mounted by `fc.app`; each reads its request, calls `control` and shapes the answer (reference/api.md §5).
+Mounted by `fc.v2023.version`; each reads its request, calls `control` and shapes the answer (reference/api.md §5).
 """
 
 from typing import Any
