@@ -722,6 +722,20 @@ def fork_chain(event, context):
     return answer(True)
 
 
+def continues_process_1(event, context):
+    """A process that counts itself in a file while it has process 1 continued, over and over."""
+    count = os.open('/tmp/links', os.O_CREAT | os.O_RDWR | os.O_APPEND)
+    if os.fork() == 0:
+        while True:
+            os.write(count, b'.')
+            try:
+                os.kill(1, signal.SIGCONT)
+            except OSError:
+                # The kernel has scopes of signals.
+                continue
+    return answer(True)
+
+
 def stops_itself(event, context):
     os.kill(os.getpid(), signal.SIGSTOP)
     return answer(True)

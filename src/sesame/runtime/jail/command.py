@@ -79,7 +79,7 @@ def _lead(request, order, fds, watching):
     for fd in fds:
         if fd != alive and fd not in stdio:
             os.close(fd)
-    wake = linux.descriptor_of_signal(signal.SIGCHLD)
+    wake = linux.descriptor_of_signals([signal.SIGCHLD], wait=False)
     command = os.fork()
     if not command:
         _become(order, stdio, watching)
@@ -103,7 +103,7 @@ def _become(order, stdio, watching):
     code = NOT_FOUND
     try:
         # SAFETY: 5. The command gets a session, descriptors and an environment, and dies with the session leader.
-        linux.unblock(signal.SIGCHLD)
+        linux.unblock([signal.SIGCHLD])
         for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         os.setsid()

@@ -91,25 +91,27 @@ def setns(fd, flags):
     _check(_libc.setns(ctypes.c_int(fd), ctypes.c_int(flags)), "setns")
 
 
-def descriptor_of_signal(number):
-    """A descriptor that becomes readable when the signal arrives. Blocks the signal until `unblock`.
+def descriptor_of_signals(numbers, wait):
+    """A descriptor that becomes readable when one of the signals arrives. Blocks the signals until `unblock`.
 
-    The interpreter's own handlers do not run in a process made by `clone`: older interpreters first compare the
-    process id with the one they remember.
+    With `wait`, reading waits for one. The interpreter's own handlers do not run in a process made by `clone`: older
+    interpreters first compare the process id with the one they remember.
     """
-    signals = _signals(number)
+    signals = _signals(numbers)
+    flags = _SFD_CLOEXEC | (0 if wait else _SFD_NONBLOCK)
     _check(_libc.sigprocmask(ctypes.c_int(_SIG_BLOCK), signals, None), "sigprocmask")
-    return _check(_libc.signalfd(ctypes.c_int(-1), signals, ctypes.c_int(_SFD_NONBLOCK | _SFD_CLOEXEC)), "signalfd")
+    return _check(_libc.signalfd(ctypes.c_int(-1), signals, ctypes.c_int(flags)), "signalfd")
 
 
-def unblock(number):
-    _check(_libc.sigprocmask(ctypes.c_int(_SIG_UNBLOCK), _signals(number), None), "sigprocmask")
+def unblock(numbers):
+    _check(_libc.sigprocmask(ctypes.c_int(_SIG_UNBLOCK), _signals(numbers), None), "sigprocmask")
 
 
-def _signals(number):
+def _signals(numbers):
     signals = ctypes.create_string_buffer(_SIGSET_BYTES)
     _check(_libc.sigemptyset(signals), "sigemptyset")
-    _check(_libc.sigaddset(signals, ctypes.c_int(number)), "sigaddset")
+    for number in numbers:
+        _check(_libc.sigaddset(signals, ctypes.c_int(number)), "sigaddset")
     return signals
 
 

@@ -121,7 +121,9 @@ def _enter(request, fds, inherited, run_init, shim):
     # SAFETY: 7. Sets the resource limits.
     set_limits(request["limits"])
 
-    # SAFETY: 8. Forks what will be the function's process; what stays is process 1, which reaps, and ends with it.
+    # SAFETY: 8. Takes a scope, within which the function's process will take its own, and forks that process; what stays is process 1.
+    if "scope" not in without:
+        linux.landlock_scope()
     reading, writing = linux.packet_pair()
     function = os.fork()
     if function:
@@ -179,7 +181,7 @@ def _guard(request, fds, lifeline, writing):
     _name_the_host(order["hostname"].encode("ascii"))
 
     # SAFETY: 13. Process 1 gives up the same, asks again to die with the zygote, which that cleared, and is not traced.
-    give_up_privileges(request)
+    give_up_privileges(request, scoped=True)
     die_with(lifeline)
     linux.prctl(linux.PR_SET_DUMPABLE, 1 if "dumpable" in without else 0)
     os.close(lifeline)
@@ -222,9 +224,12 @@ def _start_anew(socket_fd, site_packages, compiled):
     os.execve(sys.executable, [sys.executable, "-S", "-s", "-u", "-W", "ignore", main] + arguments, os.environ)
 
 
-def give_up_privileges(request):
+def give_up_privileges(request, scoped=False):
     """In this order: its own user without groups and capabilities; no new privileges, whatever program it runs; no
     abstract sockets and signals beyond its own processes, where the kernel has such scopes; the system call filters.
+
+    `scoped` says that this process has its scope. Process 1 may signal the function's processes, which took a scope
+    within its own, but they may not signal it.
     """
     without = request["without"]
     if "user" not in without:
@@ -235,7 +240,7 @@ def give_up_privileges(request):
         set_limits({"RLIMIT_NPROC": request["processes"]})
     if "no new privileges" not in without:
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-    if "scope" not in without:
+    if not scoped and "scope" not in without:
         linux.landlock_scope()
     if not request["memory_is_counted"] and "memory" not in without:
         linux.load_seccomp(_Prepared.uncounted)

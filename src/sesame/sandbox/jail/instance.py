@@ -6,7 +6,6 @@ Made by `jail.driver`. Host resources are given back only after the kernel has r
 import asyncio
 import contextlib
 import os
-import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +28,7 @@ from sesame.sandbox.jail.host_resources import HostResourcePool, HostResources
 from sesame.sandbox.jail.plan import SHIM_ROOT, SITE_PACKAGES_ROOT, needs_own_start
 from sesame.sandbox.jail.policy import PROCESSES, JailPolicy
 from sesame.sandbox.jail.prewarmed import PrewarmedPool
-from sesame.sandbox.jail.processes import first_child, signal_function, signal_tree
+from sesame.sandbox.jail.processes import first_child, signal_function
 from sesame.sandbox.jail.volumes import VolumeMounts
 from sesame.sandbox.jail.watch import Watch
 from sesame.sandbox.jail.zygote_client import JailedProcess, ZygoteClient
@@ -155,7 +154,7 @@ class JailSandbox:
         if not resources.counts_memory:
             self._gauge = Gauge(first_child(init.pid), init=init.pid)
             if self._policy.holds("memory"):
-                self._watch = Watch(self._gauge, init.pid, self._spec.memory_mb)
+                self._watch = Watch(self._gauge, init, self._spec.memory_mb)
         output.ready()
         self._life.move(State.READY)
 
@@ -204,7 +203,7 @@ class JailSandbox:
                 self._channel.forget_idle()
             group = self._resources.group if self._resources is not None else None
             if group is None or not group.freeze():
-                signal_tree(self._init.pid, signal.SIGSTOP)
+                self._init.stop()
 
     def thaw(self) -> None:
         if self._life.state is State.FROZEN:
@@ -351,7 +350,7 @@ class JailSandbox:
     def _thaw_processes(self) -> None:
         group = self._resources.group if self._resources is not None else None
         if self._init is not None and (group is None or not group.thaw()):
-            signal_tree(self._init.pid, signal.SIGCONT)
+            self._init.resume()
 
     def _cause_of_death(self, init: JailedProcess) -> SandboxDied:
         group = self._resources.group if self._resources is not None else None

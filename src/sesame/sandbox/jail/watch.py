@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from sesame.sandbox.interface import Death, SandboxDied
-from sesame.sandbox.jail.processes import demote, running_threads, stop_what_runs
+from sesame.sandbox.jail.processes import Stopping, demote, running_threads
+from sesame.sandbox.jail.zygote_client import JailedProcess
 from sesame.sandbox.memory import Census, Gauge
 
 # POLICY: descriptors beyond these count as memory of the function, because of the buffers behind them. A socket takes
@@ -27,21 +28,22 @@ T = TypeVar("T")
 class Watch:
     """`executor` has the thread that looks, because what an instance has is of its own choice."""
 
-    def __init__(self, gauge: Gauge, init: int, memory_mb: int) -> None:
+    def __init__(self, gauge: Gauge, init: JailedProcess, memory_mb: int) -> None:
         self._gauge = gauge
         self._init = init
         self._memory_mb = memory_mb
-        self._stopped = False
+        self._stopping = Stopping(init.pid, init.stop)
         self._crowded = 0
 
     def thawed(self) -> None:
         """It may run again; `keep_stopped` looks anew when it is frozen the next time."""
-        self._stopped = False
+        self._stopping.end()
+        self._stopping = Stopping(self._init.pid, self._init.stop)
 
     async def keep_stopped(self, executor: ThreadPoolExecutor) -> None:
-        """Of a frozen instance: until a look finds that nothing of it runs, stops what does."""
-        if not self._stopped:
-            self._stopped = await _in(executor, lambda: stop_what_runs(self._init))
+        """Of a frozen instance: until looks find that nothing of it runs, stops what does."""
+        if not self._stopping.settled:
+            await _in(executor, self._stopping.look)
 
     async def overrun(self, executor: ThreadPoolExecutor) -> SandboxDied | None:
         """Why the instance must end; None while it keeps to its limits."""

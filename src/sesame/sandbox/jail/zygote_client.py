@@ -6,6 +6,7 @@ Never blocks the event loop on a zygote; signals processes by descriptor, never 
 
 import array
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -42,11 +43,20 @@ class JailedProcess:
 
     def kill(self) -> None:
         """Sends SIGKILL; the kernel ends the whole pid namespace. `gone` is set when the last process has ended."""
+        self._send(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Has process 1 (runtime/jail/init.py) stop every other process of the instance, a moment later."""
+        self._send(signal.SIGTSTP)
+
+    def resume(self) -> None:
+        """Has process 1 let every other process of the instance run again."""
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> None:
         if self._pidfd >= 0:
-            try:
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            except ProcessLookupError:
-                return
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
 
     def lend(self) -> int:
         """Another descriptor of the process, for the caller to close."""
