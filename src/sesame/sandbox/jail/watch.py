@@ -49,7 +49,7 @@ class Watch:
         """Why the instance must end; None while it keeps to its limits."""
         found = await _in(executor, self._look)
         held_mb = self._gauge.note(found)
-        buffers_mb = max(0, found.descriptors - FREE_DESCRIPTORS) * KB_PER_DESCRIPTOR / 1024
+        buffers_mb = _buffers_mb(found)
         if held_mb + buffers_mb <= self._memory_mb:
             return None
         text = f"{held_mb + buffers_mb:.2f} MB of {self._memory_mb} MB"
@@ -59,6 +59,9 @@ class Watch:
 
     def _look(self) -> Census:
         found = self._gauge.census(self._memory_mb)
+        if found.memory_mb + _buffers_mb(found) > self._memory_mb:
+            # Pages that its processes share are counted once before they are held against it, beside its buffers too.
+            found = self._gauge.census(self._memory_mb - _buffers_mb(found))
         if found.threads > CROWD_THREADS and running_threads(found.pids) > CROWD_THREADS:
             self._crowded += 1
             if self._crowded >= CROWDED_LOOKS:
@@ -66,6 +69,10 @@ class Watch:
         else:
             self._crowded = 0
         return found
+
+
+def _buffers_mb(found: Census) -> float:
+    return max(0, found.descriptors - FREE_DESCRIPTORS) * KB_PER_DESCRIPTOR / 1024
 
 
 async def _in(executor: ThreadPoolExecutor, look: Callable[[], T]) -> T:
