@@ -50,6 +50,7 @@ from sesame.settings import TABLE, Settings
 from sesame.sls.app import SlsDependencies, SlsEndpoint
 
 CODE_UPLOADS_SWEPT_EVERY_S = 600.0
+SESSIONS_SWEPT_EVERY_S = 60.0
 VIRTUAL_HOSTS = ("oss.localhost",)
 LOG_SERVICE_HOST = "sls.localhost"
 # Servers that share the process's descriptors: Function Compute with and without TLS, object storage, the Log Service,
@@ -88,6 +89,9 @@ async def open_endpoints(
         "removing unused uploads of code", lambda: every(needs.clocks, CODE_UPLOADS_SWEPT_EVERY_S, uploads.sweep)
     )
     control = _control(needs, storage, identity, uploads)
+    storage.background.keep(
+        "deleting expired sessions", lambda: every(needs.clocks, SESSIONS_SWEPT_EVERY_S, control.sessions.sweep)
+    )
     untraced, tracers = _fc(needs, storage, identity, engine, control), needs.tracers
     fc = untraced if tracers is None else tracers.around_endpoint(untraced)
     tls = _own_tls(needs.settings)

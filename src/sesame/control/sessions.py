@@ -1,6 +1,6 @@
 """Sessions of a function, made and ended by callers, and the snapshots asked for of them (reference/api.md §5).
 
-Called by the endpoint of 2023-03-30; answers with records.
+Called by the endpoint of 2023-03-30; answers with records. The server sweeps out what has expired.
 """
 
 import uuid
@@ -16,7 +16,7 @@ from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model.errors import AlreadyExists, Invalid, NotFound
 from sesame.model.records import Record
-from sesame.model.session import ACTIVE, PAUSED, Session, SessionSnapshot, session_parent
+from sesame.model.session import ACTIVE, EXPIRED, PAUSED, Session, SessionSnapshot, is_over, session_parent
 from sesame.store.catalog import Catalog, Transaction
 
 SECONDS_MAX = 21_600
@@ -54,6 +54,7 @@ class Sessions:
             if present is not None and not self._is_over(present):
                 raise AlreadyExists(records.SESSION, session_id, (owner, function))
             if present is not None:
+                _require_reusable(present)
                 tx.delete(records.SESSION, parent, session_id)
             return tx.put(records.SESSION, parent, session_id, session)
 
@@ -94,6 +95,35 @@ class Sessions:
         ]
         return Page(tuple(found[:limit]), found[limit].name if len(found) > limit else None)
 
+    async def sweep(self) -> int:
+        """Deletes what has expired, and returns how many sessions that were.
+
+        One whose id may not be used again is kept until its function is deleted, seen by nobody.
+        """
+        over = [
+            record
+            for record in self._catalog.of_kind(records.SESSION)
+            if record.document.status != EXPIRED and self._is_over(record)
+        ]
+        if not over:
+            return 0
+
+        def edit(tx: Transaction) -> int:
+            ended = 0
+            for known in over:
+                record = tx.get(records.SESSION, known.parent, known.name)
+                if record is None or not self._is_over(record):
+                    continue
+                ended += 1
+                if record.document.disable_id_reuse:
+                    expired = msgspec.structs.replace(record.document, status=EXPIRED)
+                    tx.put(records.SESSION, record.parent, record.name, expired)
+                else:
+                    tx.delete(records.SESSION, record.parent, record.name)
+            return ended
+
+        return await self._catalog.edit(edit)
+
     async def snapshot(self, owner: str, function: str, session_id: str, description: str) -> Record:
         """Keeps that a snapshot was asked for."""
         checks.description(description)
@@ -122,19 +152,26 @@ class Sessions:
         return page_of_all(self._catalog, records.SESSION_SNAPSHOT, wanted, is_wanted)
 
     def _is_over(self, record: Record) -> bool:
-        session: Session = record.document
-        return self._wall_clock() - record.created_at >= session.ttl_s
+        """POLICY: a change of a session counts as its use, since whoever changes it means to go on."""
+        return is_over(record.document, record.created_at, record.modified_at, self._wall_clock())
 
     async def _change(self, owner: str, function: str, session_id: str, change: Callable[[Session], Session]) -> Record:
         present = await self.get(owner, function, session_id)
 
         def edit(tx: Transaction) -> Record:
             former = tx.get(records.SESSION, present.parent, session_id)
-            if former is None:
+            if former is None or self._is_over(former):
                 raise NotFound(records.SESSION, session_id, (owner, function))
             return tx.put(records.SESSION, present.parent, session_id, change(former.document))
 
         return await self._catalog.edit(edit)
+
+
+def _require_reusable(expired: Record) -> None:
+    if expired.document.disable_id_reuse:
+        raise Invalid(
+            "session_id", "an id that no session of this function has had (disableSessionIdReuse)", expired.name
+        )
 
 
 def _merged(session: Session, sent: SessionInput) -> Session:

@@ -8,10 +8,15 @@ from typing import Any
 import msgspec
 
 ACTIVE, PAUSED = "Active", "Paused"
+# Kept for its id alone, which no other session may have; nobody sees it.
+EXPIRED = "Expired"
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Kind `session`, parent as `session_parent` says, name the id. Times in seconds; `settings` is kept as sent."""
+    """Kind `session`, parent as `session_parent` says, name the id. Times in seconds; `settings` is kept as sent.
+
+    With an `idle_timeout_s` of 0 it ends by its `ttl_s` alone.
+    """
 
     session_id: str
     qualifier: str
@@ -30,6 +35,16 @@ class SessionSnapshot(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     session_id: str
     qualifier: str
     description: str = ""
+
+
+def is_over(session: Session, created_at: float, used_at: float, now: float) -> bool:
+    """Whether its time is over. `used_at` is when its last call ended, or `now` while one runs.
+
+    POLICY: nobody calls a paused session, so that its `ttl_s` alone ends it.
+    """
+    if session.status == EXPIRED or now - created_at >= session.ttl_s:
+        return True
+    return session.status != PAUSED and 0 < session.idle_timeout_s <= now - used_at
 
 
 def session_parent(owner: str, function: str) -> str:
