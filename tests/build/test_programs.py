@@ -67,6 +67,16 @@ def test_a_damaged_head_is_refused_or_read_and_never_ends_the_command(tmp_path: 
         programs.read(tmp_path / "file")
 
 
+@pytest.mark.parametrize("size", [0, 1, 32])
+def test_more_segments_than_there_is_room_for_are_not_gone_through(tmp_path: Path, size: int) -> None:
+    data = bytearray(ZIP.read_bytes())
+    # e_phentsize and e_phnum, which every step would count down from.
+    data[54:58] = size.to_bytes(2, "little") + (0xFFFE).to_bytes(2, "little")
+    (tmp_path / "file").write_bytes(data)
+    with pytest.raises(ConfigurationError, match="is no ELF program"):
+        programs.read(tmp_path / "file")
+
+
 def test_a_program_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigurationError, match="there is no program 'no-such-program' on this machine"):
         programs.find("no-such-program")

@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
+from sesame.build.elf_versions import ElfFile
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ CLOUD_GLIBC: dict[str, tuple[int, int]] = {
     "python3.12": (2, 31),
 }
 LIBRARIES_MAX = 5000
-_GLIBC = re.compile(r"GLIBC_(\d+)\.(\d+)")
+_GLIBC = re.compile(rb"GLIBC_(\d{1,4})\.(\d{1,4})\0")
 _EXTENSION = re.compile(r"\.(?:cpython-(\d)(\d+)[a-z]*-|cp(\d)(\d+)-)")
 
 
@@ -69,30 +70,11 @@ def glibc_needed(path: Path) -> tuple[int, int]:
     """The newest version of the GNU C library that a shared library names; (0, 0) for none."""
     try:
         with path.open("rb") as file:
-            return _glibc_named(file) if file.read(4) == b"\x7fELF" else (0, 0)
+            found = ElfFile(file).needs(_GLIBC)
     except OSError:
         # What cannot be read is no library that could be loaded.
         return (0, 0)
-
-
-def _glibc_named(file: IO[bytes]) -> tuple[int, int]:
-    # Imported here because most functions hold no library, and every deployment would wait for the import.
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-    from elftools.elf.gnuversions import GNUVerNeedSection
-
-    newest = (0, 0)
-    try:
-        section = ELFFile(file).get_section_by_name(".gnu.version_r")
-        if isinstance(section, GNUVerNeedSection):
-            for _library, versions in section.iter_versions():
-                for version in versions:
-                    if found := _GLIBC.fullmatch(version.name):
-                        newest = max(newest, (int(found[1]), int(found[2])))
-    except (ELFError, ValueError):
-        # What cannot be read as a library is none that could be loaded.
-        return newest
-    return newest
+    return max(((int(each[1]), int(each[2])) for each in found), default=(0, 0))
 
 
 def _libraries(folder: Path) -> Iterator[Path]:

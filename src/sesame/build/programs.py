@@ -29,6 +29,8 @@ _C_LIBRARY = frozenset({
 })  # fmt: skip
 # What elftools raises for files that break the format.
 _DAMAGED = (ELFError, ValueError, LookupError, AttributeError, TypeError, OverflowError, AssertionError)
+# The head of a segment in a file of 32 bits.
+_SEGMENT_BYTES_MIN = 32
 _C_LIBRARY_PREFIXES = ("ld-linux", "ld64", "libnss_", "linux-vdso")
 
 
@@ -113,6 +115,8 @@ def _elf(path: Path) -> _Elf | None:
 
 def _read(file: IO[bytes]) -> _Elf:
     elf = ELFFile(file)
+    if elf.num_segments() * max(elf["e_phentsize"], _SEGMENT_BYTES_MIN) > elf.stream_len:
+        raise ELFError("the file names more segments than it has room for")
     needed: list[str] = []
     directories: list[str] = []
     for segment in elf.iter_segments():
