@@ -86,6 +86,19 @@ async def test_a_death_during_a_call_is_raised_with_its_final_cause_once_nothing
         await made.life.run_call(answered())
 
 
+async def test_a_process_that_ends_after_it_has_answered_has_ended_between_two_calls() -> None:
+    made = Made().ready()
+
+    async def answered_last() -> Reply:
+        made.life.stream_ended()
+        return await answered()
+
+    assert (await made.life.run_call(answered_last())).payload == b"ok"
+    assert (made.life.state, made.deaths) == (State.ENDING, 1)
+    with pytest.raises(SandboxDied, match="exit status 3"):
+        await made.life.run_call(answered())
+
+
 async def test_a_death_between_two_calls_is_reported_once() -> None:
     for state in (State.READY, State.FROZEN):
         made = Made().ready()

@@ -154,6 +154,16 @@ async def test_an_end_is_told_to_every_call_and_between_calls(stage: Stage) -> N
     assert not stage.died.is_set()
 
 
+@pytest.mark.parametrize("size", [1, 8 * 1024 * 1024])
+async def test_an_answer_is_whole_although_the_program_ends_right_after_it(stage: Stage, size: int) -> None:
+    sandbox = await stage.start()
+    assert (await ask(sandbox, b"last words %d" % size)).payload == b"x" * size
+    # No further call finds out: the instance is known to have ended.
+    async with asyncio.timeout(PATIENCE_S):
+        await stage.died.wait()
+    assert sandbox.death is not None
+
+
 async def test_a_signal_ends_an_instance_as_an_exit_does(stage: Stage) -> None:
     sandbox = await stage.start()
     with pytest.raises(SandboxDied):

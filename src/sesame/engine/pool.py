@@ -158,13 +158,17 @@ class Pool:
     def release(self, instance: Instance) -> None:
         """A call on this instance has ended well. Once none is left, the instance is kept or, if outdated, ended."""
         snapshot = instance.snapshot
-        if instance.spent:
+        if instance.spent or instance.death is not None:
             self._shared.close(instance)
         if instance.state is State.DEAD or instance.calls:
             return
         self._shared.close(instance)
         if instance.spent:
             self.end(instance, KillReason.FAILED)
+            return
+        if instance.death is not None:
+            # Its process has ended after it had answered.
+            self.end(instance, KillReason.DIED)
             return
         if self._closed:
             self._retire(instance, KillReason.STOPPING)

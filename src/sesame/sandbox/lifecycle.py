@@ -78,6 +78,8 @@ class Lifecycle:
         # How it was when it began to end.
         self.ended_frozen = False
         self.ended_idle = False
+        # The socket to the shim ended during a call, which had been answered before.
+        self._stream_gone = False
         self._at_end: list[Callable[[], object]] = []
 
     @property
@@ -116,6 +118,9 @@ class Lifecycle:
                 self.state = after
         if self._after_call is not None and (cause := self._after_call()) is not None:
             raise await self.end(cause)
+        if self._stream_gone:
+            # The caller has its answer, and no further call is to find that the process has ended.
+            self.stream_ended()
         return reply
 
     def on_end(self, callback: Callable[[], object]) -> None:
@@ -154,7 +159,11 @@ class Lifecycle:
             self.stream_ended()
 
     def stream_ended(self) -> None:
-        """The socket to the shim has ended. During a call the call itself reports that; between two it is the end."""
+        """The socket to the shim has ended: between two calls this is the end.
+
+        During a call the call itself reports it, unless it was answered before: then its answer is passed on first.
+        """
+        self._stream_gone = True
         if self.state in (State.READY, State.FROZEN):
             self.ended_idle = True
             self.begin_end(SandboxDied(Death.EXIT))

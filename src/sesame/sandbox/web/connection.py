@@ -17,6 +17,8 @@ Headers = list[tuple[bytes, bytes]]
 HEAD_BYTES_MAX = 64 * 1024
 # Reading pauses while so much of a body waits to be taken.
 BUFFERED_BYTES_MAX = 256 * 1024
+# POLICY: what a server that has ended sent is still read; nothing more is expected once nothing came between two looks.
+LAST_LOOK_S = 0.1
 # Linux alone has it.
 _ACKNOWLEDGE_NOW: int | None = getattr(socket, "TCP_QUICKACK", None)
 
@@ -58,6 +60,8 @@ class Connection(asyncio.Protocol):
         self._raw = False
         self._keep_alive = False
         self._read_paused = self._write_paused = False
+        # Whether something came since `end_when_quiet` last looked.
+        self._heard = True
         self._failure: BadResponse | None = None
         self._news: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
@@ -119,6 +123,19 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def end_when_quiet(self) -> None:
+        """The server has ended: reads what it had sent, and closes the connection if no end of it comes.
+
+        Another process may hold the server's side open. A reader that takes its time is waited for.
+        """
+        if self._transport is None:
+            return
+        if not (self._heard or self._read_paused):
+            self.close()
+            return
+        self._heard = False
+        asyncio.get_running_loop().call_later(LAST_LOOK_S, self.end_when_quiet)
+
     def _all(self) -> bytes:
         whole = b"".join(self._pieces)
         self._pieces.clear()
@@ -151,6 +168,7 @@ class Connection(asyncio.Protocol):
         self._socket = transport.get_extra_info("socket")
 
     def data_received(self, data: bytes) -> None:
+        self._heard = True
         if self._raw:
             self._take(data)
         elif self._ended:
