@@ -58,7 +58,10 @@ def seen(endpoint: Endpoint) -> dict[str, Any]:
 
 
 async def test_what_the_function_sees(web: Endpoint) -> None:
-    headers = {"X-Custom": "a", "x-fc-secret": "no", "connection": "close", "keep-alive": "5", "accept": "*/*"}
+    headers = {
+        "X-Custom": "a", "x-fc-secret": "no", "connection": "close, X-Hop", "keep-alive": "5", "x-hop": "no",
+        "accept": "*/*",
+    }  # fmt: skip
     await visit(web, WEB + "/a%20b/%E4%B8%AD%2Fc?x=1&aaa=&a=%20", "POST", b"\x00\xff", headers)
     params = seen(web)
     assert params["path"] == "/a b/中/c"
@@ -90,7 +93,15 @@ async def test_paths(web: Endpoint, path: str, expected: str) -> None:
 async def test_what_goes_back(web: Endpoint) -> None:
     web.engine.then = response(
         202,
-        [["X-Custom", "v"], ["Server", "mine"], ["Content-Length", "1"], ["X-Fc-Request-Id", "mine"], ["Date", "now"]],
+        [
+            ["X-Custom", "v"],
+            ["Connection", "x-hop, close"],
+            ["X-Hop", "no"],
+            ["Server", "mine"],
+            ["Content-Length", "1"],
+            ["X-Fc-Request-Id", "mine"],
+            ["Date", "now"],
+        ],
         b"\x00body",
     )
     answer = await visit(web, WEB)
@@ -99,6 +110,7 @@ async def test_what_goes_back(web: Endpoint) -> None:
     assert (answer.headers["Date"], answer.headers["Content-Length"]) == (DATE, "5")
     assert len(answer.headers["X-Fc-Request-Id"]) == 36
     assert "Server" not in answer.headers
+    assert "X-Hop" not in answer.headers
 
 
 @pytest.mark.parametrize(

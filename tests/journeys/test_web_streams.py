@@ -49,9 +49,11 @@ def test_a_request_arrives_as_it_is(site: str) -> None:
     headers = dict(told["headers"])
     assert headers["x-own"] == "mine"
     assert "x-fc-own" not in headers
+    assert (headers["x-forwarded-for"], headers["x-forwarded-proto"]) == ("127.0.0.1", "http")
     assert headers["x-fc-control-path"] == "/http-invoke"
     assert headers["x-fc-request-id"] == answer.headers["X-Fc-Request-Id"]
     assert headers["host"] == urllib.parse.urlsplit(site).netloc
+    assert "X-Hop" not in answer.headers
     assert answer.raw.headers.getlist("set-cookie") == ["a=1", "b=2"]
     assert requests.head(site, timeout=TIMEOUT_S).headers["Content-Length"]
 

@@ -159,6 +159,62 @@ async def test_requests_of_the_web_have_a_handler_of_their_own(running: Any) -> 
     assert (told["path"], told["queries"]) == ("//a/b", {"constructor": "1", "__proto__": "2"})
 
 
+@needs_node
+@pytest.mark.parametrize(
+    ("handler", "result"),
+    [
+        *((name, b"called") for name in ("withDefault", "withDefaults", "withRest", "withArguments", "commented")),
+        ("alone", b""), ("bare", b"bare"), ("without", b"without"), ("two", b"two"),
+    ],
+)  # fmt: skip
+async def test_a_callback_is_waited_for_by_those_that_take_one(running: Any, handler: str, result: bytes) -> None:
+    assert await (await running(f"index.{handler}"))(b"x") == Reply(True, result)
+
+
+class Response:
+    """What becomes of a response that passes through, of a GET without a body."""
+
+    method, target, messages, length = "GET", b"/", None, 0
+
+    def __init__(self) -> None:
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.begun: list[Any] = []
+        self.body = b""
+
+    def whole_body(self) -> bytes:
+        return b""
+
+    async def receive(self) -> bytes:
+        return b""
+
+    def begin(self, status: int, headers: Any) -> None:
+        self.begun.append(status)
+
+    async def send(self, piece: bytes, *, last: bool) -> None:
+        self.body += piece
+
+
+@needs_node
+@pytest.mark.parametrize(("handler", "error"), [("throws", "RangeError"), ("rejects", "TypeError")])
+async def test_an_error_of_a_handler_of_the_web_is_no_response_of_it(running: Any, handler: str, error: str) -> None:
+    call, response = await running(f"index.{handler}"), Response()
+    async with asyncio.timeout(PATIENCE_S):
+        reply = await call.sandbox.call(Call("invoke", "r-1", meta(), stream=response))
+    assert (reply.ok, response.begun, json.loads(reply.payload)["errorType"]) == (False, [], error)
+    params = {"method": "GET", "path": "/", "query": "", "headers": []}
+    kept = await call(b"", http_params=params)
+    assert (kept.ok, json.loads(kept.payload)["errorType"]) == (False, error)
+    assert "X-Own" not in [name for name, _value in (kept.http or {"headers": []})["headers"]]
+
+
+@needs_node
+async def test_the_address_of_the_client_is_what_the_endpoint_saw(running: Any) -> None:
+    call = await running("index.client")
+    said = [["x-forwarded-for", "203.0.113.9"]]
+    params = {"method": "GET", "path": "/", "query": "", "headers": said, "client_ip": "192.0.2.7", "scheme": "https"}
+    assert json.loads((await call(b"", http_params=params)).payload) == ["192.0.2.7", "https"]
+
+
 async def test_a_node_is_found_on_path_or_named(tmp_path: Path) -> None:
     for name in ("node", "node18"):
         (tmp_path / name).write_text("#!/bin/sh\necho v18.1.2\n")

@@ -23,7 +23,9 @@ async def tell(scope, receive, send):
         "method": scope["method"], "path": scope["raw_path"].decode(), "query": scope["query_string"].decode(),
         "headers": headers, "body": body.decode("latin-1"), "pid": os.getpid(),
     }
-    await answer(send, json.dumps(told).encode(), [(b"set-cookie", b"a=1"), (b"set-cookie", b"b=2")])
+    await answer(send, json.dumps(told).encode(), [
+        (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"), (b"connection", b"x-hop"), (b"x-hop", b"1"),
+    ])  # fmt: skip
 
 
 async def gated(scope, receive, send):

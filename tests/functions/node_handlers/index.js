@@ -45,3 +45,29 @@ exports.web = (req, resp, context) => {
     resp.send(JSON.stringify({ method, path, queries, body, name: context.function.name }));
   });
 };
+
+exports.throws = (req, resp) => {
+  resp.setStatusCode(201);
+  resp.setHeader('X-Own', 'mine');
+  throw new RangeError('out of range');
+};
+
+exports.rejects = async () => { throw new TypeError('later'); };
+
+exports.client = (req, resp) => resp.send(JSON.stringify([req.clientIP, req.headers['x-forwarded-proto']]));
+
+// What a handler does not return comes by its callback, however the signature is written.
+const answer = (callback) => { setTimeout(() => callback(null, 'called'), 1); };
+const none = () => { throw new Error('no callback came'); };
+Object.assign(exports, {
+  withDefault: (event, context, callback = none) => answer(callback),
+  withDefaults(event = '(,', context = { a: [1, 2], b: (x, y) => x }, callback = none) { answer(callback); },
+  withRest: (event, ...rest) => answer(rest[1]),
+  withArguments: function withArguments() { answer(arguments[2]); },
+  commented: (event /* , one, */, context = ',', // , two
+    callback = none) => answer(callback),
+  alone: (event) => { console.log(`${event}`, 'arguments'); },
+  bare: event => 'bare',
+  without: () => 'without',
+  two: (event, context = { a: 1, b: 2 }) => 'two',
+});

@@ -34,6 +34,7 @@ from sesame.model.domain import CustomDomain
 from sesame.model.invocation import Invocation, Target
 from sesame.model.records import Record
 from sesame.model.recursion import Chain
+from sesame.model.relaying import named_by_connection, with_sender
 from sesame.model.trigger_configs import HttpConfig
 
 PROXY_PREFIX = b"/2016-08-15/proxy/"
@@ -314,16 +315,15 @@ def _check_size(request: Request) -> None:
 
 def _web_request(way: Way, request: Request) -> WebRequest:
     """What a web server of a function sees: the request as it is, but for what is the connection's or ours to say."""
-    headers = [
+    hop = _NOT_PASSED_ON | named_by_connection(request.headers)
+    passed = [
         header
         for header in request.headers
         # A WSGI server in the function may read an underscore as a hyphen.
-        if header[0] not in _NOT_PASSED_ON and not header[0].replace(b"_", b"-").startswith(b"x-fc-")
+        if header[0] not in hop and not header[0].replace(b"_", b"-").startswith(b"x-fc-")
     ]
+    headers = with_sender(passed, str(request.client[0]), request.scheme)
     headers.append((_BASE_PATH.encode(), way.base_path.encode("latin-1")))
-    if request.scheme == "https":
-        forwarded = _FORWARDED_PROTO.encode()
-        headers = [*(header for header in headers if header[0] != forwarded), (forwarded, b"https")]
     target = way.raw_path + (b"?" + way.query if way.query else b"")
     return WebRequest(request.method, target, headers, way.attachment)
 
@@ -349,10 +349,11 @@ def _params(way: Way, request: Request) -> dict[str, object]:
 
 def _passed_on(request: Request) -> list[list[str]]:
     """The headers that functions see of a request."""
+    hop = _NOT_PASSED_ON | named_by_connection(request.headers)
     return [
         [name.decode("latin-1"), value.decode("latin-1")]
         for name, value in request.headers
-        if name not in _NOT_PASSED_ON and not name.startswith(b"x-fc-") and b"_" not in name
+        if name not in hop and not name.startswith(b"x-fc-") and b"_" not in name
     ]
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from sesame.fc.headers import CONTENT_LENGTH, Headers
 from sesame.fc.refusals import ApiError
+from sesame.model.relaying import named_by_connection
 from sesame.model.stream import Headers as AnyHeaders
 
 HEADERS_BYTES_MAX = 8192
@@ -47,6 +48,7 @@ def response_head(said: Mapping[str, Any] | None, rules: ResponseRules) -> tuple
     found: Headers = [ATTACHMENT] if rules.attachment else []
     length: Headers = []
     tells_length = status == _NOT_MODIFIED or ((rules.streamed or rules.method == "HEAD") and status != _NO_CONTENT)
+    hop = _NOT_PASSED_BACK | _hop_by_hop(headers)
     for header in headers:
         if not (isinstance(header, list) and len(header) == 2 and all(isinstance(text, str) for text in header)):
             raise _bad("a header is no pair of name and value")
@@ -56,7 +58,7 @@ def response_head(said: Mapping[str, Any] | None, rules: ResponseRules) -> tuple
             if value.isascii() and value.isdigit():
                 length = [(CONTENT_LENGTH, value.encode())]
             continue
-        if low in _NOT_PASSED_BACK or low.startswith("x-fc-") or (rules.attachment and low == "content-disposition"):
+        if low in hop or low.startswith("x-fc-") or (rules.attachment and low == "content-disposition"):
             continue
         if not _NAME.match(name) or _NO_VALUE.search(value):
             raise _bad(f"the header {name[:64]!r} has characters that no header may have")
@@ -71,6 +73,16 @@ def relayed_head(status: int, headers: AnyHeaders, rules: ResponseRules) -> tupl
     """The same of a head as a function's web server sent it."""
     said = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers]
     return response_head({"status": status, "headers": said}, rules)
+
+
+def _hop_by_hop(headers: list[Any]) -> frozenset[str]:
+    """What the function's `Connection` names. Headers that are none are told of where they are read."""
+    said = [
+        (header[0].encode("utf-8", "replace"), header[1].encode("utf-8", "replace"))
+        for header in headers
+        if isinstance(header, list) and len(header) == 2 and all(isinstance(text, str) for text in header)
+    ]
+    return frozenset(name.decode("utf-8", "replace") for name in named_by_connection(said))
 
 
 def _wire(value: str) -> bytes:

@@ -128,8 +128,40 @@ function called(handler, ...values) {
     };
     const returned = handler(...values, callback);
     if (returned && typeof returned.then === 'function') returned.then(resolve, reject);
-    else if (handler.length <= values.length) resolve(returned);
+    else if (!takes(handler, values.length + 1)) resolve(returned);
   });
+}
+
+const STRINGS_AND_COMMENTS = /\/\*[^]*?\*\/|\/\/.*|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`/g;
+
+// Whether a function has so many parameters. Its `length` ends before the first one with a default, and before the rest.
+function takes(handler, count) {
+  if (handler.length >= count) return true;
+  const source = Function.prototype.toString.call(handler).replace(STRINGS_AND_COMMENTS, '""');
+  const [parameters, body] = parted(source);
+  const optional = parameters.some((parameter) => parameter.startsWith('...'));
+  return optional || parameters.length >= count || (/\barguments\b/.test(body) && !/^[^{]*=>/.test(source));
+}
+
+// The parameters of a function's source, each as it is written, and what follows them.
+function parted(source) {
+  const start = source.indexOf('(');
+  const arrow = source.indexOf('=>');
+  if (start < 0 || (arrow >= 0 && arrow < start)) return [[source.slice(0, arrow).trim()], source.slice(arrow)];
+  const parameters = [''];
+  let depth = 0;
+  for (let at = start + 1; at < source.length; at += 1) {
+    const sign = source[at];
+    if (depth === 0 && sign === ')') return [parameters.map((each) => each.trim()).filter(Boolean), source.slice(at)];
+    if (depth === 0 && sign === ',') {
+      parameters.push('');
+    } else {
+      if ('([{'.includes(sign)) depth += 1;
+      if (')]}'.includes(sign)) depth -= 1;
+      parameters[parameters.length - 1] += sign;
+    }
+  }
+  return [[], ''];
 }
 
 // Carries what a handler gave to its callback as an error: the cloud tells that from what it threw.
@@ -163,8 +195,10 @@ function fail(response, error) {
   const handled = error instanceof Handled;
   const told = described(handled ? error.error : error);
   console.error(JSON.stringify(told));
-  const headers = { 'Content-Type': 'application/json', 'X-Fc-Status': '404' };
-  if (handled) headers['X-Fc-Error-Type'] = 'HandledInvocationError';
+  const type = handled ? 'HandledInvocationError' : 'UnhandledInvocationError';
+  const headers = { 'Content-Type': 'application/json', 'X-Fc-Status': '404', 'X-Fc-Error-Type': type };
+  // What the handler had set of its own response.
+  response.getHeaderNames().forEach((name) => response.removeHeader(name));
   response.writeHead(404, headers);
   response.end(JSON.stringify(told));
 }
@@ -199,7 +233,8 @@ async function web(request, response, context) {
     const values = url.searchParams.getAll(name);
     return [name, values.length > 1 ? values : values[0]];
   }));
-  const address = String(request.headers['x-forwarded-for'] || '').split(',')[0];
+  // The last one is what the endpoint saw; those before it are what the client said.
+  const address = String(request.headers['x-forwarded-for'] || '').split(',').pop().trim();
   Object.assign(request, { path: decoded(url.pathname), queries, clientIP: address });
   const ended = new Promise((resolve) => response.on('close', resolve).on('finish', resolve));
   await handler(request, responseOf(response), context);

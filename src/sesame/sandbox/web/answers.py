@@ -1,17 +1,23 @@
-"""Passes a response of a function's web server on to the caller, as it comes.
+"""Passes a response of a function's web server on to the caller, as it comes, or keeps it where it is an error.
 
-Used by `web.streams`, and by `web.messages` for a server that refuses a websocket.
+Used by `web.streams`, by `web.messages` for a server that refuses a websocket, and by `web.channel`.
 """
 
 from sesame.model.stream import Stream
 from sesame.sandbox.interface import Reply
 from sesame.sandbox.web.connection import BadResponse, Connection
-from sesame.sandbox.web.statuses import says_failed
+from sesame.sandbox.web.statuses import has_handled, is_error, says_failed
+from sesame.sandbox.wire import MAX_FRAME_BYTES
 
 
 async def answer(connection: Connection, stream: Stream) -> Reply:
-    """Whatever its status, it is a failure only if it says so. Raises `BadResponse` for what cannot be passed on."""
+    """Whatever its status, it is a failure only if it says so. Raises `BadResponse` for what cannot be passed on.
+
+    What names the type of its error is the platform's to tell, as of a function that raised: it is not passed on.
+    """
     response = await connection.head()
+    if is_error(response):
+        return Reply(False, await whole_body(connection), handled=has_handled(response))
     try:
         stream.begin(response.status, response.headers)
     except ValueError as error:
@@ -22,3 +28,12 @@ async def answer(connection: Connection, stream: Stream) -> Reply:
         ended = connection.body_ended
         await stream.send(piece, last=ended)
     return Reply(not says_failed(response), b"")
+
+
+async def whole_body(connection: Connection) -> bytes:
+    """All of it, up to what the platform takes as a result and one byte more."""
+    pieces, size = [], 0
+    while size <= MAX_FRAME_BYTES and (piece := await connection.read()):
+        pieces.append(piece)
+        size += len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sesame.sandbox.interface import Call, Reply, SandboxDied, SandboxSpec
+from sesame.sandbox.web.answers import whole_body
 from sesame.sandbox.web.connection import BadResponse, Connection
 from sesame.sandbox.web.heads import PATHS, Heads, WebRequest, web_request_of
-from sesame.sandbox.web.statuses import has_failed
+from sesame.sandbox.web.statuses import has_failed, has_handled
 from sesame.sandbox.web.streams import pass_through
-from sesame.sandbox.wire import MAX_FRAME_BYTES, Channel, Output
+from sesame.sandbox.wire import Channel, Output
 
 # POLICY: less than common servers keep an idle connection, so that none closes in the moment of its next request.
 IDLE_CONNECTION_S = 1.0
@@ -122,7 +123,7 @@ class WebChannel:
             request: WebRequest = web_request_of(params, len(call.payload))
             connection.begin(request.method, self._heads.of_request(request, call.request_id, call.meta) + call.payload)
         response = await connection.head()
-        body = await _body(connection)
+        body = await whole_body(connection)
         if params is not None:
             headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in response.headers]
             return Reply(not has_failed(response), body, {"status": response.status, "headers": headers})
@@ -130,8 +131,7 @@ class WebChannel:
             # By the contract such an instance starts anew (reference/runtime.md §14).
             self._output.drain()
             raise SandboxDied("killed", f"{call.kind} was answered {response.status}")
-        handled = response.header(b"x-fc-error-type") == b"HandledInvocationError"
-        return Reply(not has_failed(response), body, handled=handled)
+        return Reply(not has_failed(response), body, handled=has_handled(response))
 
     async def _unanswered(self, error: Exception) -> Reply:
         try:
@@ -207,22 +207,13 @@ class WebChannel:
                 asked.set_exception(BadResponse(why))
 
     def _ended(self) -> None:
-        """The instance has ended, in calls or between two."""
+        """The instance has ended, in calls or between two. What was answered before is still passed on."""
         self._death.set()
         self.forget_idle()
         for connection in list(self._busy):
-            connection.close()
+            connection.end_when_quiet()
         self._refuse_connections("the instance has ended")
         self._on_end()
-
-
-async def _body(connection: Connection) -> bytes:
-    """All of it, up to what the platform takes as a result and one byte more."""
-    pieces, size = [], 0
-    while size <= MAX_FRAME_BYTES and (piece := await connection.read()):
-        pieces.append(piece)
-        size += len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _connected(fd: int) -> socket.socket:

@@ -10,6 +10,8 @@ from urllib.parse import quote_from_bytes
 
 import msgspec
 
+from sesame.model.relaying import with_sender
+
 PATHS = {
     "invoke": (b"POST", b"/invoke"),
     "initialize": (b"POST", b"/initialize"),
@@ -92,7 +94,8 @@ def web_request_of(params: Mapping[str, Any], length: int) -> WebRequest:
     path = params["raw_path"].encode("latin-1") if "raw_path" in params else params["path"].encode()
     query = params["query"].encode("latin-1")
     target = quote_from_bytes(path, _IN_PATHS).encode() + (b"?" + query if query else b"")
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in params["headers"]]
+    kept = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in params["headers"]]
+    headers = with_sender(kept, params.get("client_ip") or "", params.get("scheme") or "http")
     return WebRequest(params["method"].encode("latin-1"), target, headers, length)
 
 

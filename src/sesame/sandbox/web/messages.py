@@ -12,6 +12,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side
 from websockets.protocol import State as ProtocolState
 
+from sesame.model.relaying import named_by_connection
 from sesame.model.stream import Messages
 from sesame.sandbox.interface import Call, Reply
 from sesame.sandbox.web.answers import answer
@@ -40,7 +41,8 @@ async def pass_messages(connection: Connection, heads: Heads, call: Call, messag
     response = await connection.head()
     if not response.upgraded:
         return await answer(connection, stream)
-    messages.accept([header for header in response.headers if header[0].lower() not in _NOT_PASSED_BACK])
+    hop = _NOT_PASSED_BACK | named_by_connection(response.headers)
+    messages.accept([header for header in response.headers if header[0].lower() not in hop])
     server = _Server(connection)
     to_server = asyncio.get_running_loop().create_task(_to_server(server, messages))
     try:

@@ -6,6 +6,7 @@ Used by `web.channel` for events and by `web.streams` for requests of the web.
 from sesame.sandbox.web.connection import Head
 
 _FAILED_FROM = 400
+_ERROR_TYPE, _HANDLED = b"x-fc-error-type", b"HandledInvocationError"
 
 
 def says_failed(response: Head) -> bool:
@@ -19,3 +20,13 @@ def has_failed(response: Head) -> bool:
     if response.header(b"x-fc-status") is not None:
         return says_failed(response)
     return response.status >= _FAILED_FROM
+
+
+def is_error(response: Head) -> bool:
+    """Whether the body is an error of the function (reference/runtime.md §6), and no response that it means to give."""
+    return says_failed(response) and response.header(_ERROR_TYPE) is not None
+
+
+def has_handled(response: Head) -> bool:
+    """Whether the function gave its error as a value."""
+    return response.header(_ERROR_TYPE) == _HANDLED
