@@ -8,9 +8,11 @@ import os
 import shutil
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 from tests.runtime.conftest import Stage
@@ -20,7 +22,7 @@ from sesame.model.nas import NasMount
 from sesame.sandbox.interface import Death, SandboxDied, SandboxStartFailed, StartFailure
 from sesame.sandbox.jail.driver import JailDriver
 from sesame.sandbox.jail.idmaps import exchange
-from sesame.sandbox.jail.volumes import why_not_mounted
+from sesame.sandbox.jail.volumes import VolumeLook, why_not_mounted
 from sesame.sandbox.volumes import NasVolumes, Volume
 
 pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
@@ -163,6 +165,27 @@ async def test_who_could_write_to_a_disk_without_room_ends(
         await with_volume.invoke(b"1")
     assert died.value.reason is Death.DISK
     assert await run(without, "1") == 1
+
+
+async def test_a_look_asks_for_each_directory_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def shortage(each: Volume, _reserve_mb: int | None) -> str:
+        asked.append(each.name)
+        return "no room" if each.name == "full" else ""
+
+    monkeypatch.setattr(Volume, "shortage", shortage)
+    roomy, other, filled = (Volume(name, tmp_path, (), f"/mnt/{name}", 1000, 1000) for name in ("a", "b", "full"))
+    deeper = msgspec.structs.replace(roomy, parts=("x",), target="/mnt/x")
+    with ThreadPoolExecutor(1) as executor:
+        look = VolumeLook(executor, None)
+        for _instance in range(50):
+            assert await look.shortage([roomy, deeper, other]) == ""
+            assert await look.shortage([roomy, filled]) == "no room"
+        assert sorted(asked) == ["a", "b", "full"]
+        # The next look asks anew.
+        await VolumeLook(executor, None).shortage([roomy])
+    assert len(asked) == 4
 
 
 @root_only

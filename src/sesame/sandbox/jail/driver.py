@@ -41,7 +41,7 @@ from sesame.sandbox.jail.instance import JailSandbox
 from sesame.sandbox.jail.isolation import Findings, Isolation, enforcement, probe
 from sesame.sandbox.jail.policy import FILE_DESCRIPTORS, JailPolicy
 from sesame.sandbox.jail.prewarmed import READY_PREWARMED, PrewarmedPool
-from sesame.sandbox.jail.volumes import VolumeMounts
+from sesame.sandbox.jail.volumes import VolumeLook, VolumeMounts
 from sesame.sandbox.jail.zygote_client import ZygoteClient
 from sesame.sandbox.launch import ResolveLaunch
 from sesame.sandbox.lifecycle import StartOutput, start_timeout_s
@@ -307,8 +307,9 @@ class JailDriver:
         with _thread("watching-volumes") as executor:
             while True:
                 await asyncio.sleep(DISK_WATCH_S)
+                look = VolumeLook(executor, self._options.disk_reserve_mb)
                 for sandbox in list(self._sandboxes):
-                    await sandbox.check_volumes(executor, self._options.disk_reserve_mb)
+                    await sandbox.check_volumes(look)
 
     @staticmethod
     def _start_watchdog(cgroups: Cgroups) -> subprocess.Popen[bytes]:

@@ -29,7 +29,7 @@ from sesame.sandbox.jail.plan import SHIM_ROOT, SITE_PACKAGES_ROOT, needs_own_st
 from sesame.sandbox.jail.policy import PROCESSES, JailPolicy
 from sesame.sandbox.jail.prewarmed import PrewarmedPool
 from sesame.sandbox.jail.processes import first_child, signal_function
-from sesame.sandbox.jail.volumes import VolumeMounts
+from sesame.sandbox.jail.volumes import VolumeLook, VolumeMounts
 from sesame.sandbox.jail.watch import Watch
 from sesame.sandbox.jail.zygote_client import JailedProcess, ZygoteClient
 from sesame.sandbox.lifecycle import (
@@ -221,15 +221,12 @@ class JailSandbox:
         elif overrun := await self._watch.overrun(executor):
             self._life.lost(overrun)
 
-    async def check_volumes(self, executor: ThreadPoolExecutor, reserve_mb: int | None) -> None:
+    async def check_volumes(self, look: VolumeLook) -> None:
         """POLICY: while the disk of a volume has reached its reserve, every instance that could write there ends."""
         if self._spec.volumes and self._life.state in (State.READY, State.CALLING):
-            shortages = [
-                await asyncio.get_running_loop().run_in_executor(executor, each.shortage, reserve_mb)
-                for each in self._spec.volumes
-            ]
-            if any(shortages) and self._life.living:
-                self._life.lost(SandboxDied(Death.DISK, next(filter(None, shortages))))
+            shortage = await look.shortage(self._spec.volumes)
+            if shortage and self._life.living:
+                self._life.lost(SandboxDied(Death.DISK, shortage))
 
     def disk_used_mb(self) -> float:
         """What its /tmp holds, where that is an image; 0 when it is ending."""

@@ -16,6 +16,10 @@ import structlog
 from sesame.sandbox.network import Answers, Inside, Listen
 
 LOOPBACK = "127.0.0.1"
+# Making a socket takes well under a millisecond, unless the function keeps the backlog of the socket behind it full.
+MAKE_TIMEOUT_S = 5.0
+# Connections of the function that are dropped before the event loop turns to other work, and for how long it does.
+DROPPED_AT_ONCE, PAUSE_S = 16, 0.01
 _NOT_CONNECTED = struct.pack("=H14x", socket.AF_UNSPEC)
 
 log = structlog.get_logger("sesame.sandbox")
@@ -32,7 +36,7 @@ class InstanceNetwork:
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setblocking(False)
         self._ends: dict[Listen, Callable[[], None]] = {}
-        self._maker: _SocketMaker | None = None
+        self._maker: SocketMaker | None = None
         self._arrived = asyncio.Event()
 
     def request(self, lend: Callable[[int], int]) -> dict[str, Any]:
@@ -62,7 +66,7 @@ class InstanceNetwork:
             self._ends.pop(listen)()
 
     async def connect(self, port: int) -> socket.socket:
-        """A connection from inside to 127.0.0.1:`port` there, which does not block. Raises `OSError`.
+        """A connection from inside to 127.0.0.1:`port` there, which does not block. Raises `OSError` within a while.
 
         The namespace is never entered: the socket that is connected was made in it.
         """
@@ -105,7 +109,7 @@ class InstanceNetwork:
             each.setblocking(False)
         for listen, made in zip(self._inside.listens, listening, strict=True):
             self._ends[listen] = self._answers.serve(listen, made, self._name)
-        self._maker = _SocketMaker(makers, maker)
+        self._maker = SocketMaker(makers, maker)
         self._arrived.set()
 
     def _stop_reading(self) -> None:
@@ -114,41 +118,75 @@ class InstanceNetwork:
             self._ours.close()
 
 
-class _SocketMaker:
+class SocketMaker:
     """Makes sockets of another network namespace out of two that were made there.
 
     A connection between the two gives a third socket of that namespace; both ends are then disconnected, which makes
-    them as good as new.
+    them as good as new. The function can connect to the one that listens, too: what it says there is dropped, and where
+    it fills the backlog faster than that, `make` fails.
     """
 
     def __init__(self, listening: socket.socket, seed: socket.socket) -> None:
         self._listening = listening
-        self._address = listening.getsockname()
         self._seed = seed
         self._making = asyncio.Lock()
 
-    async def make(self) -> socket.socket:
-        async with self._making:
-            loop = asyncio.get_running_loop()
-            await loop.sock_connect(self._seed, self._address)
-            own = self._seed.getsockname()
-            while True:
-                made, peer = await loop.sock_accept(self._listening)
-                if peer == own:
-                    break
-                # Of the function, which has no business here.
-                made.close()
+    async def make(self, within_s: float = MAKE_TIMEOUT_S) -> socket.socket:
+        """Raises `TimeoutError`, which is an `OSError`."""
+        try:
+            async with asyncio.timeout(within_s), self._making:
+                return await self._make()
+        except TimeoutError as error:
+            raise TimeoutError(
+                f"no connection into the instance's network could be made within {within_s:g} s: the function may keep "
+                "connecting to every port of its loopback; expected it to connect to its own ports only"
+            ) from error
+
+    async def _make(self) -> socket.socket:
+        address = self._listening.getsockname()
+        connecting = asyncio.ensure_future(asyncio.get_running_loop().sock_connect(self._seed, address))
+        # Meanwhile, because a backlog that the function has filled would hold the connection up.
+        accepting = asyncio.ensure_future(self._accepted())
+        try:
+            await asyncio.wait({connecting, accepting}, return_when=asyncio.FIRST_EXCEPTION)
+            await connecting
+            made = accepting.result()
             try:
-                for each in (self._seed, made):
-                    _disconnect(each)
+                _disconnect(made)
             except OSError:
                 made.close()
                 raise
             return made
+        except BaseException:
+            accepting.add_done_callback(_close_accepted)
+            raise
+        finally:
+            connecting.cancel()
+            accepting.cancel()
+            # Also after a failure: the next one is made with it too.
+            _disconnect(self._seed)
+
+    async def _accepted(self) -> socket.socket:
+        """The other end of the seed's connection; what else comes is of the function, which has no business here."""
+        loop = asyncio.get_running_loop()
+        dropped = 0
+        while True:
+            made, peer = await loop.sock_accept(self._listening)
+            if peer == self._seed.getsockname():
+                return made
+            made.close()
+            dropped += 1
+            if dropped % DROPPED_AT_ONCE == 0:
+                await asyncio.sleep(PAUSE_S)
 
     def close(self) -> None:
         self._listening.close()
         self._seed.close()
+
+
+def _close_accepted(accepting: "asyncio.Future[socket.socket]") -> None:
+    if not accepting.cancelled() and accepting.exception() is None:
+        accepting.result().close()
 
 
 async def connected(made: socket.socket, port: int) -> socket.socket:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sesame.sandbox.interface import SandboxStartFailed, StartFailure
@@ -59,6 +60,30 @@ class VolumeMounts:
             ) from error
         finally:
             os.close(directory)
+
+
+class VolumeLook:
+    """One look at the disks of volumes: each directory is asked for once, however many instances have it.
+
+    `executor` has the thread that asks, because the file system of a volume may not answer.
+    """
+
+    def __init__(self, executor: ThreadPoolExecutor, reserve_mb: int | None) -> None:
+        self._executor = executor
+        self._reserve_mb = reserve_mb
+        self._found: dict[tuple[Path, str], str] = {}
+
+    async def shortage(self, volumes: Sequence[Volume]) -> str:
+        """The first of those that `Volume.shortage` says; "" while every disk has room."""
+        for volume in volumes:
+            # By the name too, as the text has it.
+            key = (volume.base, volume.name)
+            if key not in self._found:
+                asking = asyncio.get_running_loop().run_in_executor(self._executor, volume.shortage, self._reserve_mb)
+                self._found[key] = await asking
+            if self._found[key]:
+                return self._found[key]
+        return ""
 
 
 def _opened(volume: Volume) -> int:
