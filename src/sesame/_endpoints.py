@@ -4,7 +4,6 @@ Called by `app` last: when an endpoint answers, everything behind it is there.
 """
 
 import ipaddress
-import resource
 import socket
 import ssl
 from collections.abc import Callable
@@ -45,6 +44,7 @@ from sesame.model.errors import ConfigurationError
 from sesame.model.service import Service
 from sesame.oss.app import OssDependencies, OssEndpoint
 from sesame.oss.lifecycle import LIFECYCLE_EVERY_S, Lifecycle
+from sesame.sandbox import descriptors
 from sesame.sandbox.network import HostAnswers
 from sesame.settings import TABLE, Settings
 from sesame.sls.app import SlsDependencies, SlsEndpoint
@@ -56,7 +56,6 @@ LOG_SERVICE_HOST = "sls.localhost"
 # Servers that share the process's descriptors: Function Compute with and without TLS, object storage, the Log Service,
 # and the names of the cloud with and without TLS.
 ENDPOINTS_MAX = 6
-DESCRIPTORS_WITHOUT_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -236,10 +235,7 @@ def _sls(needs: EndpointNeeds, storage: Storage, identity: Identity) -> Endpoint
 
 def _limits() -> Limits:
     """Follow from what this process may open and from the memory of the machine, in equal parts for each endpoint."""
-    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        soft = DESCRIPTORS_WITHOUT_LIMIT
-    return limits_for_host(soft, psutil.virtual_memory().total, ENDPOINTS_MAX)
+    return limits_for_host(descriptors.of_process(), psutil.virtual_memory().total, ENDPOINTS_MAX)
 
 
 async def _listen(needs: EndpointNeeds, endpoint: Endpoint, setting: str, tls: ssl.SSLContext | None = None) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from sesame._identity import Identity
+from sesame._network import listens_max
 from sesame._sandbox import OpenSandbox
 from sesame._storage import Storage
 from sesame._traces import Tracers
@@ -27,6 +28,7 @@ from sesame.engine.target_tracking import TargetTracking
 from sesame.engine.trials import LocalTrials
 from sesame.model import limits
 from sesame.model.clocks import Clocks
+from sesame.sandbox import descriptors
 from sesame.sandbox.disk_reserve import DiskReserve
 from sesame.sandbox.drivers import compiler_on
 from sesame.sandbox.launch import PackagedLauncher
@@ -73,7 +75,7 @@ def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> Eng
         launcher=PackagedLauncher(driver, storage.packages, NasVolumes(needs.nas, settings.mounts)),
         resolver=resolver,
         clocks=clocks,
-        caps=caps(settings),
+        caps=caps(settings, driver.descriptors(listens_max(settings))),
         sink=storage.log_sink,
         credentials=identity.issuer.credentials,
         account_id=identity.account_id,
@@ -121,7 +123,7 @@ def keep_alive(settings: Settings) -> KeepAlive | None:
     return KeepAlive(settings.keep_alive_s, True, settings.keep_alive_min_s, settings.keep_alive_max_s)
 
 
-def caps(settings: Settings) -> Caps:
+def caps(settings: Settings, descriptors_of_instance: int) -> Caps:
     """The engine's bounds. Without a setting, memory is a share of the host's."""
     host_mb = psutil.virtual_memory().total // MIB
     return Caps(
@@ -130,4 +132,5 @@ def caps(settings: Settings) -> Caps:
         starts_at_once=max(os.cpu_count() or 1, STARTS_AT_ONCE_MIN),
         keep_alive_s=settings.keep_alive_s,
         disk_mb=settings.max_disk_mb,
+        instances=descriptors.instances_max(descriptors.of_process(), descriptors_of_instance),
     )

@@ -16,9 +16,16 @@ from sesame.inside.rules import Allowed, EgressRules, parse
 from sesame.sandbox.network import EVERY_ADDRESS, EVERY_ADDRESS_6, HOST_ADDRESS, HostAnswers, Listen
 from sesame.settings import Settings
 
+# Four endpoints, each at every address of IPv4 and of IPv6; the resolver's two, the proxy, and the cloud's two ports.
+LISTENS_MAX = 4 * 2 + 2 + 1 + 2
 EVERYTHING = (parse("0.0.0.0/0"), parse("::/0"))
 
 log = structlog.get_logger("sesame.network")
+
+
+def listens_max(settings: Settings) -> int:
+    """How many sockets the host has in each network at most, whatever is offered of these."""
+    return LISTENS_MAX + len(settings.network_allow)
 
 
 def offer_endpoint(answers: HostAnswers, server: HttpServer) -> None:

@@ -18,6 +18,7 @@ from sesame.cli.env import env, log_service_endpoint
 from sesame.cli.runtimes import runtimes
 from sesame.data_dir import Credentials, DataDir, Endpoints
 from sesame.model.errors import ConfigurationError
+from sesame.sandbox import descriptors
 from sesame.sandbox.runtimes.interpreters import MINOR_VERSIONS
 
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("SESAME_")}
@@ -93,6 +94,17 @@ def test_doctor_finds_nothing_wrong_here(tmp_path: Path, sandbox: str) -> None:
     assert f"data directory {tmp_path / 'data'}: free to use" in said.output
     assert ": time limit enforced" in said.output
     assert sandbox == "auto" or "sandbox plain: own file system NOT enforced" in said.output
+
+
+@pytest.mark.parametrize("limit", [128, 1_000_000])
+def test_doctor_says_how_many_instances_the_open_files_allow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(descriptors, "of_server", lambda: limit)
+    most = descriptors.instances_max(limit, 3)
+    said = CliRunner().invoke(doctor, ["--data-dir", str(tmp_path / "data"), "--port", "0", "--sandbox", "plain"])
+    assert f"open files: {limit} allow {most} instances at a time, 3 for each" in said.output.replace("\n", " ")
+    assert ("raise the hard limit" in said.output) == (limit == 128)
 
 
 def test_doctor_names_a_data_directory_that_cannot_be_used(tmp_path: Path) -> None:

@@ -66,6 +66,25 @@ def test_the_sum_of_disks_is_bounded_as_that_of_memory_is(engine: Engine) -> Non
                 capacity.require(snapshot)
 
 
+def test_as_many_instances_as_one_process_can_hold(engine: Engine) -> None:
+    snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
+    bounded = msgspec.structs.replace(CAPS, instances_per_function=9, memory_mb=4096, instances=2)
+    for state in (State.IDLE, State.BUSY):
+        capacity = Capacity(bounded)
+        capacity.take(make(engine, "c-0", state))
+        assert capacity.require(snapshot) == []
+        capacity.take(make(engine, "c-1", State.BUSY))
+        if state is State.IDLE:
+            leaving = capacity.require(snapshot)
+            assert leaving is not None
+            assert [instance.instance_id for instance in leaving] == ["c-0"]
+        else:
+            with pytest.raises(Exhausted, match="open files of this Sesame are enough for 2 instances"):
+                capacity.require(snapshot)
+            with pytest.raises(Exhausted, match="open files"):
+                capacity.require(snapshot, provisioned=True)
+
+
 def test_nothing_starts_while_something_is_short(engine: Engine) -> None:
     snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
     short = ["the disk is full"]

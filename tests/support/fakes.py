@@ -332,6 +332,9 @@ class FakeDriver:
     network = "host"
     no_network = ""
 
+    def descriptors(self, listens: int) -> int:
+        return 1
+
     def __init__(self, behaviour: Behaviour | None = None) -> None:
         self.behaviour: Behaviour = behaviour or (lambda _sandbox, call: Reply(True, b"echo:" + call.payload))
         self.alive: set[FakeSandbox] = set()

@@ -23,8 +23,9 @@ from sesame.cli.options import settle, with_settings
 from sesame.cli.version import describe
 from sesame.data_dir import DataDir
 from sesame.model.errors import ConfigurationError
+from sesame.sandbox import descriptors
 from sesame.sandbox.drivers import Choice, Wanted, choose
-from sesame.sandbox.interface import Enforcement
+from sesame.sandbox.interface import Enforcement, SandboxDriver
 from sesame.sandbox.runtimes import interpreters, nodes
 from sesame.sandbox.runtimes.lookup import Runtimes
 from sesame.settings import Settings
@@ -213,10 +214,26 @@ def _sandbox(settings: Settings, known: Runtimes) -> Iterator[Finding]:
             yield Finding(BAD, str(error))
             return
     yield Finding(POOR if choice.reason else GOOD, f"sandbox {choice.driver.name}", choice.reason)
+    yield _open_files(settings, choice.driver)
     for line in held:
         what = f"sandbox {choice.driver.name}: {line.what} {'' if line.enforced else 'NOT '}enforced ({line.by})"
         yield Finding(GOOD if line.enforced else POOR, what)
     yield from mounts(settings, DataDir(settings.data_dir).nas, choice.driver.name)
+
+
+def _open_files(settings: Settings, driver: SandboxDriver) -> Finding:
+    """How many instances a server could have here. `driver` has been open."""
+    # Imported here because it brings what serves networks, which nothing else of this needs.
+    from sesame._network import listens_max
+
+    of_instance = driver.descriptors(listens_max(settings))
+    limit = descriptors.of_server()
+    most = descriptors.instances_max(limit, of_instance)
+    what = f"open files: {limit} allow {most} instances at a time, {of_instance} for each"
+    if most < settings.max_instances:
+        what += f", and one function may have {settings.max_instances}"
+        return Finding(POOR, what, "raise the hard limit (ulimit -Hn, or LimitNOFILE of a systemd unit)")
+    return Finding(GOOD, what)
 
 
 async def _opened(wanted: Wanted, known: Runtimes) -> tuple[Choice, tuple[Enforcement, ...]]:

@@ -23,6 +23,7 @@ from sesame.cli.delegated import enter_scope
 from sesame.cli.options import settle, with_settings
 from sesame.engine.interface import Observer
 from sesame.model.clocks import SystemClocks
+from sesame.sandbox import descriptors
 from sesame.settings import TABLE, Settings
 
 # As a shell counts a process that SIGINT ended.
@@ -56,9 +57,10 @@ def start(**flags: Any) -> None:
 def _allow_many_descriptors() -> None:
     """Raises the soft limit on open files, often 1,024, to the hard one: connections and instances need them."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # macOS calls the hard limit infinite and refuses it.
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    for soft in (hard, descriptors.OPEN_MAX):
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            return
 
 
 def _map_large_blocks() -> None:

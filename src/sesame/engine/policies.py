@@ -35,6 +35,7 @@ class Caps(msgspec.Struct, frozen=True):
     """The bounds of one engine. `memory_mb` and `disk_mb` bound the sums of what all instances may hold.
 
     `disk_mb` is of the sizes of /tmp; None does not bound it.
+    `instances` bounds how many there are of all functions, by what one process can hold; None does not.
     An instance that has been idle for `freeze_after_s` does not run until its next call.
     """
 
@@ -44,6 +45,7 @@ class Caps(msgspec.Struct, frozen=True):
     keep_alive_s: float
     freeze_after_s: float = 1.0
     disk_mb: int | None = None
+    instances: int | None = None
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -91,16 +93,20 @@ def victims(
     disk_mb = snapshot.limits.disk_mb
     short_mb = used_mb + memory_mb - caps.memory_mb - sum(map(_memory_mb, leaving))
     short_disk_mb = 0 if caps.disk_mb is None else used_disk_mb + disk_mb - caps.disk_mb - sum(map(_disk_mb, leaving))
+    too_many = 0 if caps.instances is None else len(instances) + 1 - caps.instances - len(leaving)
     for instance in _longest_idle(i for i in instances if i not in leaving):
-        if short_mb <= 0 and short_disk_mb <= 0:
+        if short_mb <= 0 and short_disk_mb <= 0 and too_many <= 0:
             break
         leaving.append(instance)
         short_mb -= _memory_mb(instance)
         short_disk_mb -= _disk_mb(instance)
+        too_many -= 1
     if short_mb > 0:
         return _memory_used_up(used_mb, memory_mb, caps)
     if short_disk_mb > 0:
         return f"the disk for instances is used up ({used_disk_mb} of {caps.disk_mb} MB taken, {disk_mb} MB asked for)"
+    if too_many > 0:
+        return _too_many(caps)
     return leaving
 
 
@@ -115,6 +121,8 @@ def no_capacity_for(snapshot: Snapshot, taken: Taken, caps: Caps) -> str | None:
     for cap, counted in _counted(snapshot, caps, versions, own):
         if cap is not None and len(counted) >= cap:
             return _limit_reached(snapshot, cap)
+    if caps.instances is not None and len(taken.of_all()) >= caps.instances:
+        return _too_many(caps)
     taken_mb, memory_mb = sum(each.limits.memory_mb for each in taken.of_all()), snapshot.limits.memory_mb
     return _memory_used_up(taken_mb, memory_mb, caps) if taken_mb + memory_mb > caps.memory_mb else None
 
@@ -202,6 +210,13 @@ def _disk_mb(instance: Instance) -> int:
 def _limit_reached(snapshot: Snapshot, cap: int) -> str:
     of_service = "" if stands_alone(snapshot.service) else f" of service '{snapshot.service}'"
     return f"function '{snapshot.function}'{of_service} has reached its limit of {cap} instances"
+
+
+def _too_many(caps: Caps) -> str:
+    return (
+        f"the open files of this Sesame are enough for {caps.instances} instances, and as many are there; raise the "
+        "hard limit on open files (ulimit -n) before it starts"
+    )
 
 
 def _memory_used_up(used_mb: int, memory_mb: int, caps: Caps) -> str:

@@ -285,6 +285,12 @@ class SandboxDriver(Protocol):
     def enforcement(self) -> tuple[Enforcement, ...]:
         """Every limit and wall; known once open."""
 
+    def descriptors(self, listens: int) -> int:
+        """Open files of this process that one instance takes at most, calls aside; known once open.
+
+        `listens` is how many sockets the host has in each network of an instance's own.
+        """
+
     async def open(self) -> None:
         """Called once, before the first `create`. Raises `ConfigurationError` where the driver cannot hold."""
 

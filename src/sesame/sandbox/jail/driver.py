@@ -51,6 +51,10 @@ from sesame.sandbox.network import Answers, HostAnswers
 # What an interpreter that is missing, may not be run, is no program or ends at once has the host see.
 NOT_RUNNABLE = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.EPIPE, errno.ECONNRESET})
 
+# Of an instance: its wire, its output, its mounts, its process, and the socket of a web server's monitor.
+OWN_DESCRIPTORS = 5
+# Beside those that listen: the two of `network.SocketMaker`.
+NETWORK_DESCRIPTORS = 2
 DISK_WATCH_S = 0.25
 # How long the kernel may take to free what an ended instance held, and how much is worth an instance.
 DISK_FREED_S, WORTHWHILE_MB = 2.0, 32
@@ -168,6 +172,10 @@ class JailDriver:
             # A failure is reported to the first call that needs this runtime.
             with contextlib.suppress(SandboxStartFailed):
                 self._zygote(runtime)
+
+    def descriptors(self, listens: int) -> int:
+        """As `SandboxDriver.descriptors`. Custom runtimes have networks of their own wherever that is possible."""
+        return OWN_DESCRIPTORS + (0 if self._isolation.no_network else listens + NETWORK_DESCRIPTORS)
 
     @property
     def network(self) -> str:

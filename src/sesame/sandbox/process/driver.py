@@ -58,6 +58,8 @@ from sesame.sandbox.wire import Channel, Output
 
 DISK_WATCH_EVERY = 10
 FILE_DESCRIPTORS = 100_000
+# Of this process for an instance: its wire, its output, and the socket of a web server's monitor.
+OWN_DESCRIPTORS = 3
 MIB = 1024 * 1024
 LINUX = sys.platform.startswith("linux")
 
@@ -83,6 +85,10 @@ class PlainDriver:
     def no_network(self) -> str:
         # What this driver does not isolate is said where it is chosen.
         return ""
+
+    def descriptors(self, listens: int) -> int:
+        """As `SandboxDriver.descriptors`."""
+        return OWN_DESCRIPTORS
 
     def enforcement(self) -> tuple[Enforcement, ...]:
         orphans = "orphans are found by session and environment" if LINUX else "only the process group is killed"
