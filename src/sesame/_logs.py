@@ -14,6 +14,7 @@ from sesame.identity.service_rights import ServiceRights
 from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
 from sesame.model.errors import NotFound
+from sesame.model.owner import owner_phrase
 from sesame.model.service import Service
 from sesame.settings import Settings
 from sesame.store.catalog import Catalog
@@ -53,7 +54,9 @@ class _Services:
             return "the program that runs this Sesame takes what functions write"
         resource = self._arns.logstore(project, logstore)
         if not service.role:
-            return f"service {service.service_name} has no role: give it one that allows {WRITE_LOGS} on {resource}"
+            return (
+                f"{owner_phrase(service.service_name)} has no role: give it one that allows {WRITE_LOGS} on {resource}"
+            )
         return self._rights.objection(service.service_name, service.role, WRITE_LOGS, resource)
 
 

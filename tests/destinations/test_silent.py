@@ -38,12 +38,12 @@ async def test_the_log_names_destinations_of_services_that_are_not_here(tmp_path
         tell_silent_destinations(catalog, Routes(ARNS, {"acs:eventbridge:": "http://eb/"}))
     assert {entry["log_level"] for entry in at_start} == {"warning"}
     assert [entry["destination"] for entry in at_start] == [QUEUE, "acs:mq:::/instances/i/topic/t"]
-    assert at_start[0]["functions"].endswith("s.LATEST/f09 …")
+    assert at_start[0]["functions"].endswith("s/f09 …")
     with capture_logs() as later:
         await put("h", BUS)
         await put("h", "http://h/", QUEUE)
         await catalog.edit(lambda tx: tx.delete(records.ASYNC_CONFIG, "s", async_config_name("h", "LATEST")))
     (told,) = later
-    assert (told["functions"], told["destination"]) == ("s.LATEST/h", QUEUE)
+    assert (told["functions"], told["destination"]) == ("s/h", QUEUE)
     assert "--destinations" in told["reason"]
     await database.close()

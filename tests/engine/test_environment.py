@@ -138,5 +138,6 @@ def test_with_tracing_of_the_service_functions_are_told_of_jaeger_and_begin_a_tr
 def test_a_function_without_a_service_is_told_of_none(engine: Engine) -> None:
     snapshot = msgspec.structs.replace(resolved(engine), service="$f")
     assert "FC_SERVICE_NAME" not in environment.compose(snapshot, "c-1", "123", "cn-shanghai")
-    assert environment.setup(snapshot, "123", "cn-shanghai")["alone"] is True
+    told_alone: Any = environment.setup(snapshot, "123", "cn-shanghai")
+    assert (told_alone["alone"], told_alone["service"]["name"]) == (True, "")
     assert environment.setup(resolved(engine), "123", "cn-shanghai")["alone"] is False

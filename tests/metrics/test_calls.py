@@ -139,3 +139,11 @@ async def test_two_observers_are_told_of_the_same_calls() -> None:
 def test_an_observer_beside_one_that_watches_nothing_is_called_without_a_step_between() -> None:
     counts = CallCounts()
     assert together(Observer(), Observer(ended=counts.ended)).ended == counts.ended
+
+
+def test_a_function_without_a_service_is_counted_under_no_service() -> None:
+    counts = CallCounts()
+    counts.refused(Target("$f", LATEST, "f"), Exhausted("full"))
+    assert counts.name_of("$f", "f") == ("", "f")
+    assert list(counts.functions) == [("", "f")]
+    assert outcomes(counts, "") == {"throttled": 1}

@@ -83,6 +83,14 @@ async def test_the_phases_of_a_cold_call_lie_one_after_the_other_below_its_span(
     assert (spans["s/f"].attributes or {})["faas.coldstart"] is True
 
 
+async def test_the_span_of_a_function_without_a_service_has_its_name_alone() -> None:
+    traced = Traced()
+    await traced.calls.invoke(msgspec.structs.replace(CALL, target=Target("$f", "LATEST", "f")))
+    span = traced.spans()["f"]
+    assert span.attributes is not None
+    assert (span.attributes["faas.name"], span.attributes["sesame.service"]) == ("f", "")
+
+
 async def test_the_function_is_told_the_span_of_its_call() -> None:
     traced = Traced()
     params: dict[str, object] = {"method": "GET", "headers": [["host", "a"], ["traceparent", "of the caller"]]}

@@ -16,8 +16,8 @@ from sesame.cli import completing, naming, output
 from sesame.cli.client import quoted
 from sesame.cli.naming import FunctionName
 from sesame.cli.server_options import Session, at_server
-from sesame.model import limits
 from sesame.model.async_invocation import State
+from sesame.model.owner import label
 from sesame.model.shortened import shortened
 
 INVOCATIONS, LETTERS = "/sesame/async-invocations", "/sesame/dead-letters"
@@ -27,7 +27,7 @@ PAGE = 100
 ERROR_CHARS = 60
 # How the commands name dead letters, before their numbers.
 LETTER = "dead-letter"
-NAME = "SERVICE/FUNCTION[:QUALIFIER]/ID"
+NAME = "[SERVICE/]FUNCTION[:QUALIFIER]/ID"
 NAME_OR_LETTER = f"{NAME}|{LETTER}/NUMBER"
 
 
@@ -145,7 +145,7 @@ def letter_path(name: str) -> str:
 def invocation_name(name: str) -> InvocationName:
     """Raises `UsageError` for what is no name of an invocation."""
     function, _slash, invocation_id = name.rpartition("/")
-    if not invocation_id or "/" not in function:
+    if not invocation_id or not function:
         raise click.UsageError(f"'{name[:80]}' names no invocation: expected {NAME}, as `sesame async list` prints it")
     return InvocationName(naming.function_name(function), invocation_id)
 
@@ -246,8 +246,7 @@ def _name(found: Any) -> str:
 
 
 def _function(found: Any) -> str:
-    qualifier = "" if found["qualifier"] == limits.LATEST else f":{found['qualifier']}"
-    return f"{found['serviceName']}/{found['functionName']}{qualifier}"
+    return label(found["serviceName"], found["functionName"], found["qualifier"])
 
 
 def _time(milliseconds: int) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from sesame.cli import output
-from sesame.model import limits
 from sesame.model.invocation import Invocation, Outcome, Phases, Target
 from sesame.model.owner import label
 
@@ -132,9 +131,8 @@ def _line(call: Call, *, colors: bool) -> str:
 
 
 def name_of(target: Target) -> str:
-    """`service/function`, with `:qualifier` where it is not LATEST."""
-    qualifier = "" if target.qualifier == limits.LATEST else f":{target.qualifier}"
-    return f"{label(target.service, target.function)}{qualifier}"
+    """As `model.owner.label`."""
+    return label(target.service, target.function, target.qualifier)
 
 
 def traceback_of(body: bytes) -> list[str]:

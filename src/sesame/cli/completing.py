@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 import click
 from click.shell_completion import CompletionItem, shell_complete
 
+from sesame.model.owner import trigger_label
+
 PROGRAM = "sesame"
 COMPLETE_VARIABLE = "_SESAME_COMPLETE"
 # Of all requests of one completion together.
@@ -52,11 +54,11 @@ def services_and_functions(
 
 
 def triggers(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names `service/function/trigger`."""
+    """Names `service/function/trigger`, or `function/trigger` of a function without a service."""
 
     def names(ask: Ask) -> Iterator[str]:
         for each in ask("/sesame/triggers", "triggers"):
-            yield f"{each['serviceName']}/{each['functionName']}/{each['triggerName']}"
+            yield trigger_label(f"{each['serviceName']}/{each['functionName']}", each["triggerName"])
 
     return _found(context, names, incomplete)
 

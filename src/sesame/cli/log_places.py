@@ -10,6 +10,7 @@ from typing import Any
 from sesame.cli import output, server
 from sesame.cli.client import Client, Refused, Unreachable, quoted
 from sesame.data_dir import DataDir
+from sesame.model.owner import spoken_owner
 from sesame.store.logs.logstores.function_lines import FunctionLines
 from sesame.store.logs.logstores.history import History
 from sesame.store.logs.reader import Lines, LogReader, Query
@@ -51,6 +52,7 @@ def tell_logstore(data_dir: DataDir, reader: Lines, service: str, qualifier: str
     Whether they may be written there only a server knows; it is asked if one runs. Returns whether they are in a
     logstore, as far as that is known.
     """
+    spoken = spoken_owner(service)
     named = reader.logstore_of(service) if isinstance(reader, LogReader) else None
     if isinstance(reader, LogReader) and named is None:
         # None as well where the store keeps nothing of the service any more.
@@ -58,15 +60,15 @@ def tell_logstore(data_dir: DataDir, reader: Lines, service: str, qualifier: str
     if data_dir.running() is None:
         if named is not None:
             place = f"logstore {named[1]} of project {named[0]}"
-            _note(f"What {service} writes goes to {place} too; a running Sesame tells whether it may be written there.")
+            _note(f"What {spoken} writes goes to {place} too; a running Sesame tells whether it may be written there.")
         return True
     try:
         document = _service(data_dir, f"{service}.{qualifier}" if qualifier else service)
     except (Refused, Unreachable) as error:
         if not isinstance(error, Refused) or error.status != http.HTTPStatus.NOT_FOUND:
-            _note(f"Which logstore has what {service} writes is not known: {error}")
+            _note(f"Which logstore has what {spoken} writes is not known: {error}")
         return True
-    return _tell(service, document, built_in=named is not None)
+    return _tell(spoken, document, built_in=named is not None)
 
 
 def _tell(service: str, document: dict[str, Any], *, built_in: bool) -> bool:

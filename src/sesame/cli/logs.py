@@ -21,7 +21,7 @@ from sesame.cli.log_places import reader_of, reader_of_call, reader_of_function,
 from sesame.cli.options import settle, with_settings
 from sesame.data_dir import DataDir
 from sesame.model.errors import ConfigurationError
-from sesame.model.owner import label
+from sesame.model.owner import label, service_of
 from sesame.settings import TABLE
 from sesame.store.logs.logstores.function_lines import FunctionLines
 from sesame.store.logs.query.refusals import QueryRefused
@@ -247,7 +247,7 @@ def json_line_of(line: LogLine) -> str:
     told = {
         "time": _time_of(line),
         "requestId": line.request_id,
-        "serviceName": line.service,
+        "serviceName": service_of(line.service),
         "functionName": line.function,
         "qualifier": line.qualifier,
         "versionId": line.version_id,

@@ -16,6 +16,7 @@ from sesame.cli import completing, differences, naming, output
 from sesame.cli.client import quoted
 from sesame.cli.server_options import Session, at_server
 from sesame.model import limits
+from sesame.model.owner import label, stands_alone
 from sesame.model.recording import RecordedOutcome
 
 RECORDINGS = "/sesame/recordings"
@@ -124,7 +125,8 @@ def _replayed(
 ) -> Iterator[str]:
     recorded = found["recorded"]
     code = "the recorded code" if found["code"] == recorded["code"] else "other code"
-    yield f"{recorded['service']}/{recorded['function']}  {recorded['runtime']} → {found['runtime']}  {code}"
+    name = label(recorded["service"], recorded["function"])
+    yield f"{name}  {recorded['runtime']} → {found['runtime']}  {code}"
     yield from (f"  {line}" for line in _context(found))
     for each in changed:
         yield f"{each.what} differs"
@@ -179,11 +181,10 @@ def _table(found: list[dict[str, Any]]) -> Iterator[str]:
         return iter(["No calls are recorded."])
     rows: list[tuple[str, ...]] = [("request", "at", "function", "runtime", "outcome", "took")]
     for each in found:
-        name = f"{each['service']}/{each['function']}"
-        qualifier = "" if each["qualifier"] == limits.LATEST else f":{each['qualifier']}"
+        name = label(each["service"], each["function"], each["qualifier"])
         took = f"{each['durationMs']:.2f} ms"
         outcome = each["errorType"] or "ok"
-        rows.append((each["requestId"], _time(each["recordedAt"]), name + qualifier, each["runtime"], outcome, took))
+        rows.append((each["requestId"], _time(each["recordedAt"]), name, each["runtime"], outcome, took))
     return output.aligned(rows)
 
 
@@ -193,7 +194,8 @@ def _time(seconds: float) -> str:
 
 def _whole(found: dict[str, Any]) -> Iterator[str]:
     outcome = found["outcome"]
-    for key in ("requestId", "service", "function", "qualifier", "runtime", "handler", "code"):
+    alone = stands_alone(found["service"])
+    for key in ("requestId", *(() if alone else ("service",)), "function", "qualifier", "runtime", "handler", "code"):
         yield f"{key:<12} {found[key]}"
     yield f"{'recordedAt':<12} {_time(found['recordedAt'])}"
     yield f"{'environment':<12} {', '.join(found['environment']) or '-'}"

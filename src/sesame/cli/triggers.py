@@ -13,10 +13,11 @@ from sesame.cli import completing, output
 from sesame.cli.client import Request, quoted
 from sesame.cli.server_options import Session, at_server
 from sesame.model import limits
+from sesame.model.owner import label, owner_of, trigger_label
 
 TRIGGERS = "/sesame/triggers"
 PAGE = 100
-NAME = "SERVICE/FUNCTION/TRIGGER"
+NAME = "[SERVICE/]FUNCTION/TRIGGER"
 
 
 @click.group()
@@ -36,7 +37,7 @@ def list_triggers(session: Session) -> None:
 
 
 @triggers.command()
-@click.argument("name", metavar="[SERVICE/FUNCTION/]TRIGGER", shell_complete=completing.triggers)
+@click.argument("name", metavar="[[SERVICE/]FUNCTION/]TRIGGER", shell_complete=completing.triggers)
 @click.option(
     "-f", "--event-file", type=click.File("rb"),
     help="The event [default: a sample of the trigger's type]; - reads standard input.",
@@ -71,6 +72,8 @@ def _place(session: Session, name: str) -> tuple[str, str, str]:
     parts = name.split("/")
     if len(parts) == 3 and all(parts):
         return parts[0], parts[1], parts[2]
+    if len(parts) == 2 and all(parts):
+        return owner_of(parts[0]), parts[0], parts[1]
     if len(parts) != 1 or not name:
         raise click.UsageError(f"'{output.harmless(name)}' names no trigger: expected {NAME}, or TRIGGER alone")
     named = [each for each in _all(session) if each["triggerName"] == name]
@@ -96,13 +99,12 @@ def _table(found: list[Any]) -> Iterator[str]:
 
 
 def _name(found: Any) -> str:
-    return f"{found['serviceName']}/{found['functionName']}/{found['triggerName']}"
+    return trigger_label(f"{found['serviceName']}/{found['functionName']}", found["triggerName"])
 
 
 def _invocation(fired: Any) -> str:
     """As `sesame async` names it."""
-    qualifier = "" if fired["qualifier"] == limits.LATEST else f":{fired['qualifier']}"
-    return f"{fired['serviceName']}/{fired['functionName']}{qualifier}/{fired['invocationId']}"
+    return f"{label(fired['serviceName'], fired['functionName'], fired['qualifier'])}/{fired['invocationId']}"
 
 
 def _awaited(found: Any) -> str:

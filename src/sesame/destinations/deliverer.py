@@ -31,6 +31,7 @@ from sesame.destinations.sender import NotDelivered, Sender
 from sesame.model.arn import Arns
 from sesame.model.async_invocation import LeasedDelivery, NewInvocation
 from sesame.model.clocks import Clocks
+from sesame.model.owner import label
 from sesame.model.recursion import extended
 from sesame.model.shortened import shortened
 from sesame.model.write_again import write_until_taken
@@ -365,6 +366,6 @@ def _shown(lease: LeasedDelivery) -> dict[str, str]:
     target = lease.target
     return {
         "destination": lease.destination,
-        "function": f"{target.service}.{target.qualifier}/{target.function}",
+        "function": label(target.service, target.function, target.qualifier),
         "request_id": lease.request_id,
     }

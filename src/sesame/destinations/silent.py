@@ -10,6 +10,7 @@ import structlog
 from sesame.destinations.routes import Routes
 from sesame.model import records
 from sesame.model.configs import AsyncConfig
+from sesame.model.owner import label
 from sesame.model.records import Record
 from sesame.store.catalog import Catalog, Change
 
@@ -53,4 +54,4 @@ def _destinations(record: Record) -> Iterator[str]:
 
 def _name(record: Record) -> str:
     config: AsyncConfig = record.document
-    return f"{config.service}.{config.qualifier}/{config.function}"
+    return label(config.service, config.function, config.qualifier)

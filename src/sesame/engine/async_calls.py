@@ -18,6 +18,7 @@ from sesame.model.async_invocation import Ending, Leased, State
 from sesame.model.async_result import AsyncResult
 from sesame.model.errors import CallerError, Exhausted, NotStarted, PlatformError
 from sesame.model.invocation import Invocation, Outcome
+from sesame.model.owner import label
 from sesame.model.shortened import shortened
 from sesame.model.write_again import write_until_taken
 
@@ -308,7 +309,7 @@ def _message(outcome: Outcome) -> str:
 def _shown(lease: Leased) -> dict[str, str]:
     target = lease.target
     return {
-        "function": f"{target.service}.{target.qualifier}/{target.function}",
+        "function": label(target.service, target.function, target.qualifier),
         "invocation": lease.invocation_id,
         "request_id": lease.request_id,
     }

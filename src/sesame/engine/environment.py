@@ -10,7 +10,7 @@ from typing import Any
 
 from sesame.model import limits
 from sesame.model.invocation import Credentials, Invocation
-from sesame.model.owner import stands_alone
+from sesame.model.owner import service_of, stands_alone
 from sesame.model.recursion import Chain
 from sesame.model.snapshot import Snapshot
 from sesame.model.span_context import new_trace
@@ -98,7 +98,7 @@ def setup(snapshot: Snapshot, account_id: str, region: str) -> dict[str, object]
         "region": region,
         "alone": stands_alone(snapshot.service),
         "service": {
-            "name": snapshot.service,
+            "name": service_of(snapshot.service),
             "log_project": snapshot.log_target.project,
             "log_store": snapshot.log_target.logstore,
         },

@@ -20,6 +20,7 @@ from sesame.engine.scaling import SOUND_AFTER_S, next_start_s, split, to_release
 from sesame.model.clocks import Clocks, Timer
 from sesame.model.errors import CallerError, Exhausted
 from sesame.model.invocation import Target
+from sesame.model.owner import label
 from sesame.model.snapshot import Snapshot
 from sesame.sandbox.interface import KillReason
 
@@ -224,7 +225,7 @@ class ProvisionedInstances:
             kept.short = isinstance(error, Exhausted)
         except Exception:
             if not self._closed:
-                log.exception("a provisioned instance failed", service=snapshot.service, function=snapshot.function)
+                log.exception("a provisioned instance failed", function=label(snapshot.service, snapshot.function))
                 self._failed(kept, snapshot, _OWN_FAILURE)
         else:
             # While it waits after a failure, this start was begun before that.

@@ -103,7 +103,7 @@ class QualifierInQuery:
         return _instance(raw_path, query, self.qualified)
 
     def qualified(self, name: str, query: bytes) -> tuple[str, str]:
-        return _service(name), qualifier_of(query)
+        return service_named(name), qualifier_of(query)
 
     def resource(self, parts: list[str], query: bytes) -> list[str]:
         qualifier = qualifier_of(query)
@@ -120,7 +120,7 @@ def _read_names(raw_path: bytes) -> tuple[str, str] | None:
     parts = raw_path.split(b"/")
     if len(parts) != 7 or parts[0] or parts[2] != b"services" or parts[4] != b"functions" or parts[6] != b"invocations":
         return None
-    return _service(segment(parts[3])), segment(parts[5])
+    return service_named(segment(parts[3])), segment(parts[5])
 
 
 def _read_in_path(raw_path: bytes) -> Target | None:
@@ -145,7 +145,7 @@ def _instance(raw_path: bytes, query: bytes, read: Callable[[str, bytes], tuple[
     return Place(Target(service, qualifier, segment(parts[5])), segment(parts[7]))
 
 
-def _service(name: str) -> str:
+def service_named(name: str) -> str:
     """Refuses the owner of a function that belongs to no service: to these API versions it is no service at all."""
     if stands_alone(name):
         raise ApiError(404, "ServiceNotFound", f"service '{name}' does not exist")
@@ -164,7 +164,7 @@ def segment(raw: bytes) -> str:
 
 def qualified(name: str) -> tuple[str, str]:
     """`service.qualifier` → both; LATEST where none is written. Names of services have no dot."""
-    return qualified_owner(_service(name))
+    return qualified_owner(service_named(name))
 
 
 def qualified_owner(name: str) -> tuple[str, str]:

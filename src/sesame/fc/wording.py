@@ -59,6 +59,11 @@ NOT_FOUND: Mapping[str, Row] = {
 }
 # The same of what belongs to a function without a service, which is the second place.
 OF_FUNCTIONS: Mapping[str, Row] = {
+    records.FUNCTION: ("FunctionNotFound", "function '{0}' does not exist"),
+    errors.ASYNC_INVOCATION: (
+        "StatefulAsyncInvocationNotFound",
+        "stateful async invocation '{0}' of function '{1}' does not exist",
+    ),
     records.VERSION: ("VersionNotFound", "version '{0}' of function '{1}' does not exist"),
     records.ALIAS: ("AliasNotFound", "alias '{0}' of function '{1}' does not exist"),
     errors.INSTANCE: ("InstanceNotFound", "instance '{0}' does not exist in function '{1}'"),

@@ -13,6 +13,7 @@ from sesame.identity.roles import FUNCTION_COMPUTE, Roles, parse_role_arn
 from sesame.identity.tokens import VALIDITY_S_DEFAULT, Grant, Tokens
 from sesame.model.errors import Forbidden
 from sesame.model.invocation import Credentials
+from sesame.model.owner import spoken_owner
 from sesame.model.recursion import Chain
 from sesame.model.role import Principal
 
@@ -51,8 +52,10 @@ class Issuer:
         )
         return self._tokens.issue(grant, valid_s)
 
-    def credentials(self, role_arn: str, session: str, min_validity_s: float, chain: Chain = ()) -> Credentials:
-        """Good for at least `min_validity_s` more seconds; three empty strings for a service without a role.
+    def credentials(self, role_arn: str, owner: str, min_validity_s: float, chain: Chain = ()) -> Credentials:
+        """For the functions of a service, or for one that stands alone; the session has the owner's name.
+
+        Good for at least `min_validity_s` more seconds; three empty strings for a service without a role.
 
         What is asked for with them is known to come from this chain of functions.
 
@@ -67,6 +70,7 @@ class Issuer:
             )
         now = self._clock()
         needed_until = now + min_validity_s + RENEWAL_MARGIN_S
+        session = spoken_owner(owner)
         key = (role_arn, session, chain)
         held = self._held.get(key)
         if held is not None and held.role_id == role.role_id and held.expires_at >= needed_until:

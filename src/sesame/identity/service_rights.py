@@ -10,6 +10,7 @@ from sesame.identity.authorization import Authorization
 from sesame.identity.facts import facts_of_sesame
 from sesame.identity.roles import FUNCTION_COMPUTE, Roles, parse_role_arn
 from sesame.model.errors import Forbidden
+from sesame.model.owner import owner_phrase, spoken_owner
 from sesame.model.role import Principal, PrincipalKind
 
 
@@ -30,11 +31,12 @@ class ServiceRights:
             return ""
         role, parsed = self._roles.assumable(role_arn, FUNCTION_COMPUTE), parse_role_arn(role_arn)
         if role is None or parsed is None:
-            return f"role '{role_arn}' of service '{service}' does not exist or does not trust {FUNCTION_COMPUTE}"
-        principal = Principal(PrincipalKind.ROLE, parsed[0], role=role.role_name, role_id=role.role_id, session=service)
+            return f"role '{role_arn}' of {owner_phrase(service)} does not exist or does not trust {FUNCTION_COMPUTE}"
+        session = spoken_owner(service)
+        principal = Principal(PrincipalKind.ROLE, parsed[0], role=role.role_name, role_id=role.role_id, session=session)
         try:
             facts = facts_of_sesame(self._wall_clock())
             self._authorization.require(Caller(principal, "", ""), action, resource, facts)
         except Forbidden:
-            return f"role '{role.role_name}' of service '{service}' does not allow {action} on {resource}"
+            return f"role '{role.role_name}' of {owner_phrase(service)} does not allow {action} on {resource}"
         return ""

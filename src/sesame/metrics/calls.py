@@ -11,6 +11,7 @@ from typing import NamedTuple
 from sesame.model.durations import Durations
 from sesame.model.errors import CallerError, Exhausted, NotFound, NotStarted
 from sesame.model.invocation import Invocation, Outcome, Target
+from sesame.model.owner import service_of
 
 # POLICY: so many functions have series of their own; all later ones share one. Bounds the size of a scrape.
 FUNCTIONS_MAX = 500
@@ -27,7 +28,7 @@ MIB = 1024 * 1024
 
 
 class Name(NamedTuple):
-    """A function; versions and aliases are counted together."""
+    """A function; versions and aliases are counted together. `service` is "" for one that belongs to none."""
 
     service: str
     function: str
@@ -67,11 +68,11 @@ class CallCounts:
 
     def name_of(self, service: str, function: str) -> Name:
         """Under which name an existing function is counted."""
-        return Name(*self._admitted((service, function)))
+        return Name(*self._admitted((service_of(service), function)))
 
     def ended(self, invocation: Invocation, outcome: Outcome | BaseException) -> None:
         target = invocation.target
-        calls = self.functions.get((target.service, target.function))
+        calls = self.functions.get((service_of(target.service), target.function))
         if calls is None:
             calls = self._calls_of(target, outcome)
         kind = calls.asynchronous if invocation.asynchronous else calls.sync
@@ -94,7 +95,7 @@ class CallCounts:
 
     def _calls_of(self, target: Target, outcome: Outcome | BaseException) -> FunctionCalls:
         """A function gets series of its own with the first call that finds it: callers may ask for any name."""
-        key = (target.service, target.function)
+        key = (service_of(target.service), target.function)
         if isinstance(outcome, NotFound) and key not in self.functions:
             key = (OTHER, OTHER)
         return self.functions[self._admitted(key)]

@@ -5,6 +5,8 @@ the function, so that it has all that a service has by the same code (docs/adr).
 Used by `control`, the engine and the endpoints where the two differ.
 """
 
+from sesame.model import limits
+
 # The cloud writes a function of a service as `service$function`. The name of no service has this character.
 MARK = "$"
 # In order of names: after the owners of single functions, before every service.
@@ -37,6 +39,26 @@ def named_function(name: str) -> tuple[str, str]:
     return (service or owner_of(function)), function
 
 
-def label(owner: str, function: str) -> str:
-    """A function as commands and logs name it: `service/function`, or `function` where it stands alone."""
-    return function if stands_alone(owner) else f"{owner}/{function}"
+def service_of(owner: str) -> str:
+    """The name of the service; "" for the owner of a function that belongs to none."""
+    return "" if stands_alone(owner) else owner
+
+
+def label(owner: str, function: str, qualifier: str = "") -> str:
+    """A function as commands and logs name it: `service/function`, or `function` where it stands alone.
+
+    With `:qualifier` where one is given that is not LATEST. `owner` may also be as `service_of` answers.
+    """
+    name = f"{owner}/{function}" if service_of(owner) else function
+    return name if qualifier in ("", limits.LATEST) else f"{name}:{qualifier}"
+
+
+def trigger_label(parent: str, trigger: str) -> str:
+    """A trigger as commands and logs name it; `parent` is `owner/function`, as in a trigger's record."""
+    owner, _slash, function = parent.partition("/")
+    return f"{label(owner, function)}/{trigger}"
+
+
+def owner_phrase(owner: str) -> str:
+    """An owner in a sentence: `service 's'`, or `function 'f'` for one that stands alone."""
+    return f"{'function' if stands_alone(owner) else 'service'} '{spoken_owner(owner)}'"

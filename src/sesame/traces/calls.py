@@ -14,6 +14,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from sesame.engine.interface import Invoke
 from sesame.model.clocks import Clocks
 from sesame.model.invocation import Invocation, Outcome, Phases
+from sesame.model.owner import label, service_of
 from sesame.traces import contexts
 
 _TRACEPARENT = "traceparent"
@@ -32,14 +33,14 @@ class TracedCalls:
         """As `Engine.invoke`."""
         asynchronous, target = invocation.asynchronous, invocation.target
         span = self._tracer.start_span(
-            f"{target.service}/{target.function}",
+            label(target.service, target.function),
             contexts.of_tracing(invocation.tracing) if asynchronous else context.get_current(),
             SpanKind.CONSUMER if asynchronous else SpanKind.INTERNAL,
             {
                 "faas.name": target.function,
                 "faas.invocation_id": invocation.request_id,
                 "faas.trigger": "pubsub" if asynchronous else "http" if invocation.http_params else "other",
-                "sesame.service": target.service,
+                "sesame.service": service_of(target.service),
                 "sesame.qualifier": target.qualifier,
                 "sesame.retry_count": invocation.retry_count,
             },

@@ -21,6 +21,7 @@ from sesame.model.async_invocation import NewInvocation
 from sesame.model.clocks import Clocks
 from sesame.model.errors import NotFound
 from sesame.model.log_arrival_json import LogArrival, log_arrival_json
+from sesame.model.owner import trigger_label
 from sesame.model.records import Record
 from sesame.model.trigger import Trigger, log_project_of
 from sesame.store.catalog import Catalog, Change
@@ -205,7 +206,7 @@ def _read(record: Record) -> _Watched | None:
 
 
 def _warn(watched: _Watched, reason: str) -> None:
-    name = f"{watched.service}/{watched.function}/{watched.trigger.trigger_name}"
+    name = trigger_label(f"{watched.service}/{watched.function}", watched.trigger.trigger_name)
     log.warning("logs called no function", trigger=name, reason=reason)
 
 

@@ -20,6 +20,7 @@ from sesame.model.async_invocation import InvocationMeta, NewInvocation
 from sesame.model.clocks import Clocks
 from sesame.model.object_event import ObjectEvent
 from sesame.model.object_event_json import event_json
+from sesame.model.owner import trigger_label
 from sesame.model.records import Record
 from sesame.model.trigger import Trigger, bucket_of
 from sesame.store import outbox
@@ -99,7 +100,8 @@ class ObjectEventTriggers:
             return accepted
 
         await database.write(commit, on_commit=queue.notify)
-        for (trigger, reason), count in dropped.items():
+        for (subject, reason), count in dropped.items():
+            trigger = trigger_label(*subject.rsplit("/", 1))
             log.warning("events of objects called no function", trigger=trigger, events=count, reason=reason)
         return len(entries)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from sesame.model import records
+from sesame.model.owner import trigger_label
 from sesame.model.records import Record
 from sesame.model.trigger import Trigger
 from sesame.model.trigger_firing import DISABLED, why_silent
@@ -30,7 +31,7 @@ def tell_silent_triggers(catalog: Catalog, objection: Objection) -> None:
     by_reason: dict[str, list[str]] = {}
     for record in catalog.of_kind(records.TRIGGER):
         if reason := _reason(record, objection):
-            by_reason.setdefault(reason, []).append(f"{record.parent}/{record.name}")
+            by_reason.setdefault(reason, []).append(trigger_label(record.parent, record.name))
     for reason, names in by_reason.items():
         shown = ", ".join(names[:NAMED_MAX]) + (" …" if len(names) > NAMED_MAX else "")
         log.warning("triggers do not fire here", count=len(names), triggers=shown, reason=reason, next_step=NEXT_STEP)
@@ -43,8 +44,8 @@ def _tell(change: Change, objection: Objection) -> None:
     if reason := _reason(change.record, objection):
         trigger: Trigger = change.record.document
         log.warning(
-            "a trigger does not fire here", trigger=f"{change.parent}/{change.name}", type=trigger.trigger_type,
-            reason=reason, next_step=NEXT_STEP,
+            "a trigger does not fire here", trigger=trigger_label(change.parent, change.name),
+            type=trigger.trigger_type, reason=reason, next_step=NEXT_STEP,
         )  # fmt: skip
 
 

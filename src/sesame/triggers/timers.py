@@ -19,6 +19,7 @@ from sesame.model import trigger_configs as configs
 from sesame.model.alarm import Alarm
 from sesame.model.async_invocation import NewInvocation
 from sesame.model.clocks import Clocks
+from sesame.model.owner import trigger_label
 from sesame.model.records import Record
 from sesame.model.schedules import Cron, Every
 from sesame.model.tick_json import tick_json
@@ -247,7 +248,7 @@ def _config(trigger: Trigger) -> configs.TimerConfig:
 
 
 def _name(key: Key) -> str:
-    return "/".join(key)
+    return trigger_label(*key)
 
 
 def _shown(at: float) -> str:

@@ -70,6 +70,18 @@ async def test_lines_are_those_of_the_function_with_their_calls(
     assert [line.text for line in pages(path, Query(function="f"))] == ["FC Invoke End RequestId: r-1", "between"]
 
 
+async def test_lines_of_functions_without_services_are_found_also_those_of_former_versions(
+    storage: LogStorage, tmp_path: Path
+) -> None:
+    await storage.append("p", "l", group("$f", "f", "former"))
+    await storage.append("p", "l", msgspec.structs.replace(group("", "f", "present"), topic="FCLogs:f"))
+    await storage.append("p", "l", msgspec.structs.replace(group("", "g", "forged"), topic="FCLogs:f"))
+    await storage.append("p", "l", msgspec.structs.replace(group("", "g", "others"), topic="FCLogs:g"))
+    path = tmp_path / "logstores.db"
+    assert [line.text for line in pages(path, Query(service="$f", function="f"))] == ["former", "present"]
+    assert FunctionLines(path).functions() == [("$f", "f"), ("$g", "g")]
+
+
 def test_without_a_file_there_are_no_lines(tmp_path: Path) -> None:
     lines = FunctionLines(tmp_path / "none.db")
     assert (lines.functions(), lines.read_on(Query(after_id=7))) == ([], ([], 7))

@@ -49,6 +49,22 @@ def messages(groups: list[LogGroup]) -> list[str]:
     return [dict(record.contents)["message"] for group in groups for record in group.records]
 
 
+async def test_lines_of_a_function_without_a_service_have_the_topic_of_fc_3(
+    storage: LogStorage, tmp_path: Path
+) -> None:
+    source = SourceKey("$buy", "buy", "1", "c-1", "p", "l", "prod")
+    route = Route(storage.metadata.known("p", "l").id, multi_line=False)
+    rows = LogWriter(tmp_path / "logs.db")
+    rows.open()
+    batches = BatchWriter(rows, 1_000_000, 86_400.0, FunctionLogs(tmp_path / "logstores.db"))
+    batches.take(Batch(AT_MS, [Output(1, source, "r-1", [(AT_MS, b"sold\n")], cut=False)], routes=[(source, route)]))
+    batches.write()
+    assert batches.write_to_logstores()[1] == ""
+    (group,) = await written(storage)
+    fields = dict(group.records[0].contents)
+    assert (group.topic, fields["serviceName"], fields["functionName"]) == ("FCLogs:buy", "", "buy")
+
+
 async def test_lines_have_the_topic_and_the_fields_of_the_cloud(storage: LogStorage, tmp_path: Path) -> None:
     route = Route(storage.metadata.known("p", "l").id, multi_line=False)
     rows = LogWriter(tmp_path / "logs.db")
@@ -135,7 +151,7 @@ async def test_a_service_writes_where_its_role_may_and_the_logstore_is(storage: 
     assert targets.route(SOURCE) == targets.problem(service) == "role 'r' does not allow it"
     assert "logstore other is not in the Log Service: make it" in str(targets.route(SOURCE._replace(logstore="other")))
     services.clear()
-    assert targets.route(SOURCE) == "service shop does not exist any more"
+    assert targets.route(SOURCE) == "service 'shop' does not exist any more"
 
 
 async def write_forever(folder: Path) -> None:

@@ -33,6 +33,16 @@ def test_a_call_has_the_fields_of_the_cloud() -> None:
     }  # fmt: skip
 
 
+async def test_rows_of_a_function_without_a_service_name_none(storage: LogStorage) -> None:
+    snapshot = msgspec.structs.replace(SNAPSHOT, service="$f")
+    known = storage.metadata.known("p", "l").id
+    metrics = RequestMetrics(MetricRows(storage, lambda _source: Route(known, multi_line=False)), list, FakeClocks())
+    metrics.take(INVOCATION, snapshot, OUTCOME)
+    await metrics.write()
+    (group,) = await written(storage)
+    assert (group.topic, dict(group.records[0].contents)["serviceName"]) == ("FCRequestMetrics:/f", "")
+
+
 def test_a_call_on_a_provisioned_instance_says_so() -> None:
     outcome = msgspec.structs.replace(OUTCOME, provisioned=True)
     assert dict(fields_of(INVOCATION, SNAPSHOT, outcome, 1.0))["resourceMode"] == "Provision"

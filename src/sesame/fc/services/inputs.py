@@ -10,10 +10,12 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict
 
 from sesame.control import inputs as control
+from sesame.fc.refusals import InvalidArgument
 from sesame.model import described
 from sesame.model.configs import DestinationConfig, ScheduledAction, TargetTrackingPolicy
 from sesame.model.domain import CertConfig, RouteConfig, TlsConfig
 from sesame.model.function import InstanceLifecycleConfig
+from sesame.model.owner import stands_alone
 from sesame.model.service import LogConfig, NasConfig, TracingConfig, VpcConfig
 
 
@@ -213,4 +215,8 @@ class CustomDomainInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     waf_config: dict[str, Any] | UnsetType = UNSET
 
     def neutral(self) -> control.CustomDomainInput:
+        """Raises `InvalidArgument` for a route to the owner of a function that belongs to no service."""
+        for route in () if self.route_config is UNSET else self.route_config.routes:
+            if stands_alone(route.service_name):
+                raise InvalidArgument.of("RouteConfig.Routes.ServiceName", "the name of a service", route.service_name)
         return control.CustomDomainInput(**asdict(self))

@@ -20,8 +20,9 @@ from sesame.model.configs import (
     ScheduledAction,
     TargetTrackingPolicy,
 )
-from sesame.model.domain import CustomDomain, RouteConfig, TlsConfig
+from sesame.model.domain import CustomDomain, PathConfig, RouteConfig, TlsConfig
 from sesame.model.layer import LayerVersion
+from sesame.model.owner import service_of
 from sesame.model.records import Record
 
 
@@ -157,12 +158,17 @@ def domain(record: Record, account_id: str, api_version: str) -> DomainAnswer:
         account_id=account_id,
         protocol=document.protocol,
         api_version=api_version,
-        route_config=document.route_config,
+        route_config=RouteConfig(tuple(map(_route, document.route_config.routes))),
         cert_config=None if cert is None else CertificateAnswer(cert.cert_name, cert.certificate),
         tls_config=document.tls_config,
         waf_config=document.waf_config,
         **times(record),
     )
+
+
+def _route(route: PathConfig) -> PathConfig:
+    """A function without a service has no name of a service."""
+    return msgspec.structs.replace(route, service_name=service_of(route.service_name))
 
 
 def layer(record: Record, arns: Arns, location: str, *, public: bool) -> LayerAnswer:

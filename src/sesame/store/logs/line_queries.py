@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 
 from sesame.model.logstore import DEFAULT_DELIMITERS, KeyIndex, LineIndex, LogIndex
+from sesame.model.owner import service_of
+from sesame.store.logs.logstores.function_logs import log_topic
 from sesame.store.logs.query.database import Interrupt
 from sesame.store.logs.query.engine import Limits, LogQueries, Page, Search, Table
 from sesame.store.logs.query.grammar import parse
@@ -86,11 +88,11 @@ def row_of(line: LogLine) -> LogRow:
     contents = (
         ("message", line.text),
         ("functionName", line.function),
-        ("serviceName", line.service),
+        ("serviceName", service_of(line.service)),
         ("qualifier", line.qualifier),
         ("versionId", line.version_id),
         ("instanceID", line.instance_id),
         ("requestId", line.request_id),
     )
     time_s, ms = divmod(round(line.time * 1000), 1000)
-    return LogRow(line.id, time_s, ms * 1_000_000, line.service, "", (), contents)
+    return LogRow(line.id, time_s, ms * 1_000_000, log_topic(line.service, line.function), "", (), contents)

@@ -14,6 +14,7 @@ from sesame.fc import requests
 from sesame.fc.requests import Handler
 from sesame.fc.services import shapes_account
 from sesame.fc.services.inputs import AsyncConfigInput, OnDemandInput, ProvisionInput
+from sesame.fc.targets import service_named
 from sesame.identity.authorization import Requester
 from sesame.model.arn import Arns, parse_function_arn
 from sesame.model.configs import DestinationConfig, ProvisionConfig
@@ -89,7 +90,7 @@ class ConfigRoutes:
     async def _list_provision(self, request: Request) -> Response:
         query = request.query_params
         page = await self._provision.list(
-            requests.listing(request), query.get("serviceName", ""), query.get("qualifier", "")
+            requests.listing(request), service_named(query.get("serviceName", "")), query.get("qualifier", "")
         )
         items = [await self._provision_config(record) for record in page.items]
         return requests.page_answer("provisionConfigs", items, page)

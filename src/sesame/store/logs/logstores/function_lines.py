@@ -4,13 +4,15 @@ Used by `sesame logs`, beside the processes that write the file or alone.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from sesame.model import limits
 from sesame.model.errors import ConfigurationError
+from sesame.model.owner import owner_of, spoken_owner
 from sesame.store.logs.logstores.file import ROW_BITS, decoded, open_for_reading
+from sesame.store.logs.logstores.function_logs import log_topic
 from sesame.store.logs.reader import LogLine, Query
 from sesame.store.sql import sqlite_file
 
@@ -22,7 +24,7 @@ _GROUPS = (
     "SELECT groups.rowid, groups.data, logstores.project, logstores.name "
     "FROM groups CROSS JOIN logstores ON logstores.id = groups.logstore "
     "WHERE groups.rowid >= ? AND groups.last_s >= ? "
-    "AND (? IS NULL OR groups.logstore IN (SELECT logstore FROM topics WHERE topic = ?)) "
+    "AND (? IS NULL OR groups.logstore IN (SELECT logstore FROM topics WHERE topic IN (?, ?))) "
     "ORDER BY groups.rowid"
 )
 
@@ -71,12 +73,14 @@ class FunctionLines:
     ) -> Iterator[LogLine]:
         """In groups that have lines since then, or may have the beginning of a call that wrote lines since then."""
         from_s = 0 if since_s is None else int(since_s) - limits.TIMEOUT_S_MAX
-        for number, data, project, logstore in db.execute(_GROUPS, (first, from_s, service, service)):
+        topics = ("", "") if service is None else (service, log_topic(service, spoken_owner(service)))
+        for number, data, project, logstore in db.execute(_GROUPS, (first, from_s, service, *topics)):
             group = decoded(data)
             for ordinal, record in enumerate(group.records):
                 fields = dict(record.contents)
                 # What others write to the same logstore is no line of a function.
-                if not fields.keys() >= _FIELDS or fields["serviceName"] != group.topic:
+                owner = _owner(fields, group.topic) if fields.keys() >= _FIELDS else ""
+                if not owner:
                     continue
                 instance = fields["instanceID"]
                 if begins := _CALL_BEGINS.match(fields["message"]):
@@ -84,7 +88,7 @@ class FunctionLines:
                 yield LogLine(
                     id=number << ROW_BITS | ordinal,
                     time=record.time_s + record.time_ns / 1e9,
-                    service=fields["serviceName"],
+                    service=owner,
                     function=fields["functionName"],
                     version_id=fields["versionId"] or limits.LATEST,
                     instance_id=instance,
@@ -112,6 +116,18 @@ class FunctionLines:
                 f"the logs of the Log Service in {self._path} cannot be read: {error}; let the user who runs this "
                 "command read the file, or put a copy of it back"
             ) from error
+
+
+def _owner(fields: Mapping[str, str], topic: str) -> str:
+    """Whose line it is; "" for what is no line of a function.
+
+    Older lines of a function without a service have its owner for a topic, and in `serviceName`.
+    """
+    service, function = fields["serviceName"], fields["functionName"]
+    if service:
+        return service if service == topic else ""
+    owner = owner_of(function)
+    return owner if topic == log_topic(owner, function) else ""
 
 
 def _matches(line: LogLine, query: Query) -> bool:

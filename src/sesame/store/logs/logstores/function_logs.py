@@ -11,6 +11,7 @@ from pathlib import Path
 from sesame.model import limits
 from sesame.model.errors import ConfigurationError
 from sesame.model.logstore import LogGroup, LogRecord
+from sesame.model.owner import service_of
 from sesame.store.logs.file import SourceKey
 from sesame.store.logs.lines import Chunk, entries
 from sesame.store.logs.logstores.file import NewGroup, encoded, insert, open_file
@@ -45,12 +46,12 @@ class FunctionLogs:
         lines = [line for chunk in chunks for line in entries(chunk)]
         fields = (
             ("functionName", source.function),
-            ("serviceName", source.service),
+            ("serviceName", service_of(source.service)),
             ("qualifier", source.qualifier or limits.LATEST),
             ("versionId", version_field(source.version_id)),
             ("instanceID", source.instance_id),
         )
-        records = self._taken.setdefault((route.logstore, source.service), [])
+        records = self._taken.setdefault((route.logstore, log_topic(source.service, source.function)), [])
         for at_ms, text in joined(lines) if route.multi_line else lines:
             at_s, ms = divmod(at_ms, 1000)
             message = text.decode("utf-8", "replace")
@@ -102,6 +103,11 @@ class FunctionLogs:
             return ""
         self._failing = True
         return f"logs of functions cannot be written to their logstores, which is tried again: {error}"
+
+
+def log_topic(owner: str, function: str) -> str:
+    """The topic of a function's lines: its service's name; for a function without one as FC 3.0 has it."""
+    return service_of(owner) or f"FCLogs:{function}"
 
 
 def version_field(version_id: str) -> str:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from sesame.model.clocks import Clocks
 from sesame.model.logstore import LogRecord
+from sesame.model.owner import service_of
 from sesame.model.snapshot import Snapshot
 from sesame.model.usage import Usage
 from sesame.store.logs.file import SourceKey
@@ -78,7 +79,7 @@ class InstanceMetrics:
     def _row(self, instance: Measurable, usage: Usage, cpu_percent: float | None) -> tuple[SourceKey, LogRecord]:
         snapshot, target = instance.snapshot, instance.snapshot.log_target
         fields = {
-            "serviceName": snapshot.service,
+            "serviceName": service_of(snapshot.service),
             "functionName": snapshot.function,
             "versionId": version_field(snapshot.version_id),
             "instanceID": instance.instance_id,

@@ -9,6 +9,7 @@ import structlog
 
 from sesame.model.errors import SesameError
 from sesame.model.logstore import LogGroup, LogRecord
+from sesame.model.owner import service_of
 from sesame.store.logs.file import SourceKey
 from sesame.store.logs.logstores.interface import Logstores
 from sesame.store.logs.routes import Route, Routing
@@ -24,7 +25,7 @@ class MetricRows:
         self._route = route
 
     async def write(self, topic: str, rows: Iterable[tuple[SourceKey, LogRecord]]) -> None:
-        """In one group for each function and version; under the topic `<topic>:<service>/<function>`."""
+        """In one group for each function and version; under the topic `<topic>:[<service>]/<function>`."""
         by_function: dict[tuple[str, ...], tuple[SourceKey, list[LogRecord]]] = {}
         for source, record in rows:
             key = (source.service, source.function, source.version_id, source.log_project, source.logstore)
@@ -32,7 +33,7 @@ class MetricRows:
         for source, records in by_function.values():
             if not isinstance(self._route(source), Route):
                 continue
-            group = LogGroup(tuple(records), f"{topic}:{source.service}/{source.function}")
+            group = LogGroup(tuple(records), f"{topic}:{service_of(source.service)}/{source.function}")
             try:
                 await self._logstores.append(source.log_project, source.logstore, group)
             except SesameError as error:

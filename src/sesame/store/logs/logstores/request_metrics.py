@@ -13,6 +13,7 @@ import structlog
 from sesame.model.clocks import Clocks
 from sesame.model.invocation import Invocation, Outcome
 from sesame.model.logstore import LogRecord
+from sesame.model.owner import service_of
 from sesame.model.snapshot import Snapshot
 from sesame.store.logs.file import SourceKey
 from sesame.store.logs.logstores.function_logs import version_field
@@ -94,7 +95,7 @@ def fields_of(invocation: Invocation, snapshot: Snapshot, outcome: Outcome, ende
     ended_ms = ended_s * 1000
     began_ms = ended_ms - phases.total_ms
     fields = {
-        "serviceName": snapshot.service,
+        "serviceName": service_of(snapshot.service),
         "functionName": snapshot.function,
         "versionId": version_field(snapshot.version_id),
         "qualifier": invocation.target.qualifier,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from sesame.model.errors import NotFound
 from sesame.model.logstore import LOG_PROJECT
+from sesame.model.owner import owner_phrase
 from sesame.model.service import Service
 from sesame.store.logs.file import SourceKey
 from sesame.store.logs.logstores.metadata import Metadata
@@ -31,7 +32,7 @@ class LogTargets:
     def route(self, source: SourceKey) -> Route | str:
         service = self._service_of(source.service, source.version_id)
         if service is None:
-            return f"service {source.service} does not exist any more"
+            return f"{owner_phrase(source.service)} does not exist any more"
         return self._route(service, source.log_project, source.logstore)
 
     def problem(self, service: Service) -> str:
