@@ -313,6 +313,28 @@ async def test_where_there_is_no_capacity_for_both_one_goes_first() -> None:
     assert status(engine, PROD) == Provisioned(2, 2)
 
 
+@pytest.mark.parametrize("ends", [True, False])
+async def test_what_was_refused_for_capacity_starts_when_there_is_some(ends: bool) -> None:
+    engine = provisioning(Caps(instances_per_function=4, memory_mb=512, starts_at_once=2, keep_alive_s=300))
+    engine.deploy("g", memory_size=512, timeout=600)
+    engine.driver.behaviour = lambda _sandbox, call: None if call.kind == "invoke" else Reply(True, b"")
+    call = asyncio.create_task(engine.call("g"))
+    await settle()
+    await want(engine, 2)
+    # Until it is tried again once a minute.
+    await engine.clocks.pass_time(200)
+    assert status(engine).current == 0
+    assert "512 of 512 MB taken" in status(engine).error
+    if ends:
+        engine.driver.made[0].die()
+    else:
+        engine.driver.made[0].answer()
+    await call
+    await engine.clocks.settle()
+    await engine.clocks.settle()
+    assert status(engine) == Provisioned(2, 2)
+
+
 async def test_a_canary_has_its_share() -> None:
     engine = provisioning()
     publish(engine, "1")

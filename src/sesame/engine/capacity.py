@@ -22,6 +22,8 @@ class Capacity:
         """`shortage` says why no instance may be added, whatever the caps are; "" where one may."""
         self._caps = caps
         self._shortage = shortage
+        # Called when there is room for an instance that there was no room for, perhaps.
+        self.on_free: Callable[[], None] | None = None
         self._admitted: dict[str, Instance] = {}
         self._memory_mb = 0
 
@@ -54,6 +56,21 @@ class Capacity:
             raise Exhausted(then)
         return None
 
+    def has_free(self, snapshot: Snapshot) -> bool:
+        """Whether one more may start for which no other instance has to go."""
+        try:
+            return self.require(snapshot) == []
+        except Exhausted:
+            return False
+
+    def may_provision(self, snapshot: Snapshot) -> bool:
+        """Whether one more may be provisioned, if need be in place of idle ones."""
+        try:
+            self.require(snapshot, provisioned=True)
+        except Exhausted:
+            return False
+        return True
+
     def take(self, instance: Instance) -> None:
         self._admitted[instance.instance_id] = instance
         self._memory_mb += instance.snapshot.limits.memory_mb
@@ -63,6 +80,12 @@ class Capacity:
         """Idempotent."""
         if self._admitted.pop(instance.instance_id, None) is not None:
             self._memory_mb -= instance.snapshot.limits.memory_mb
+            self.told_free()
+
+    def told_free(self) -> None:
+        """An instance has gone, or has become one that may be evicted."""
+        if self.on_free is not None:
+            self.on_free()
 
 
 class StartSlots:

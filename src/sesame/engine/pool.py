@@ -38,7 +38,8 @@ class Pool:
     def __init__(self, given: PoolDependencies) -> None:
         self.counts = Counts()
         self._given = given
-        self._capacity = Capacity(given.caps, given.shortage)
+        # Asked before one is started ahead of calls, and told by this pool alone what there is.
+        self.capacity = Capacity(given.caps, given.shortage)
         self._start_slots = StartSlots(given.caps.starts_at_once)
         self._startup = Startup(given.launcher, given.clocks, given.credentials, given.account_id, given.region)
         self._idle = IdleInstances()
@@ -57,15 +58,15 @@ class Pool:
         given.resolver.on_change(self._retire_outdated)
 
     def instances(self) -> list[Instance]:
-        return self._capacity.instances()
+        return self.capacity.instances()
 
     def instance(self, instance_id: str) -> Instance | None:
-        return self._capacity.instance(instance_id)
+        return self.capacity.instance(instance_id)
 
     @property
     def memory_mb(self) -> int:
         """The sum of the memory limits of all instances."""
-        return self._capacity.memory_mb
+        return self.capacity.memory_mb
 
     def lease(self, snapshot: Snapshot) -> Leasing:
         """`async with` gives the `Lease`. An exception inside ends the instance.
@@ -87,13 +88,6 @@ class Pool:
         if runs_idle and instance.state is State.IDLE:
             instance.thaw()
         self._tick_soon()
-
-    def has_free(self, snapshot: Snapshot) -> bool:
-        """Whether one more may start for which no other instance has to go."""
-        try:
-            return self._capacity.require(snapshot) == []
-        except Exhausted:
-            return False
 
     def has_idle(self, snapshot: Snapshot) -> bool:
         return self._idle.has(snapshot.key)
@@ -179,8 +173,9 @@ class Pool:
         instance.move(State.IDLE)
         instance.idle_since = self._given.clocks.monotonic()
         self._idle.put(instance)
+        self.capacity.told_free()
         self._tick_soon()
-        if self._capacity.memory_mb + snapshot.limits.memory_mb > self._given.caps.memory_mb:
+        if self.capacity.memory_mb + snapshot.limits.memory_mb > self._given.caps.memory_mb:
             self._free_ahead(snapshot)
 
     def end(self, instance: Instance, reason: KillReason) -> "asyncio.Task[None]":
@@ -227,7 +222,7 @@ class Pool:
                     return warm
                 self._startup.require_startable(snapshot)
                 continue
-            leaving = self._capacity.require(snapshot, provisioned=provisioned_for is not None)
+            leaving = self.capacity.require(snapshot, provisioned=provisioned_for is not None)
             if leaving is not None:
                 return await self._cold(self._admit(snapshot, leaving, provisioned_for), asked_at)
             await asyncio.wait(self._ending, return_when=asyncio.FIRST_COMPLETED)
@@ -247,13 +242,13 @@ class Pool:
                 if instance.provisioned_for is None and (warm := self._warm_after(snapshot, asked_at)) is not None:
                     instance.move(State.DEAD)
                     self._shared.close(instance)
-                    self._capacity.free(instance)
+                    self.capacity.free(instance)
                     return warm
                 started_at = clocks.monotonic()
                 await self._startup.bring_up(instance, lambda: self._died(instance))
         except BaseException:
             self._shared.close(instance)
-            self._capacity.free(instance)
+            self.capacity.free(instance)
             raise
         if instance.state is State.DEAD:
             # `close` ended it before it had a process.
@@ -270,18 +265,18 @@ class Pool:
         ending = [self._evict(victim) for victim in leaving]
         instance = Instance(snapshot, f"c-{uuid.uuid4()}", self._given.sink, self._given.clocks)
         instance.provisioned_for = provisioned_for
-        self._capacity.take(instance)
+        self.capacity.take(instance)
         return Admitted(instance, ending)
 
     def _evict(self, victim: Instance) -> "asyncio.Task[None]":
         """Frees the victim's capacity for the evicting call, which must await the returned task before it starts."""
         self.counts.evicted += 1
         self._idle.remove(victim)
-        self._capacity.free(victim)
+        self.capacity.free(victim)
         return self._retire(victim, KillReason.EVICTED)
 
     def _free_ahead(self, snapshot: Snapshot) -> None:
-        for instance in to_free_ahead(self._capacity.instances(), snapshot, self._given.caps):
+        for instance in to_free_ahead(self.capacity.instances(), snapshot, self._given.caps):
             self.counts.evicted += 1
             self._idle.remove(instance)
             self._retire(instance, KillReason.EVICTED)
@@ -392,6 +387,6 @@ class Pool:
             log.exception("an instance could not be ended", instance=instance.instance_id)
             raise
         finally:
-            self._capacity.free(instance)
+            self.capacity.free(instance)
             if instance.provisioned_for is not None and self.on_provisioned_end is not None:
                 self.on_provisioned_end(instance, reason)

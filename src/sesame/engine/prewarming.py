@@ -77,7 +77,11 @@ class Prewarming:
     def _due(self, name: Name, snapshot: Snapshot) -> None:
         """POLICY: one that may be needed ends none that is there: it starts only where there is capacity to spare."""
         del self._timers[name]
-        if self._pool.is_current(snapshot) and not self._pool.has_idle(snapshot) and self._pool.has_free(snapshot):
+        if (
+            self._pool.is_current(snapshot)
+            and not self._pool.has_idle(snapshot)
+            and self._pool.capacity.has_free(snapshot)
+        ):
             task = asyncio.get_running_loop().create_task(self._start(snapshot))
             self._starting.add(task)
             task.add_done_callback(self._starting.discard)

@@ -97,6 +97,7 @@ class ProvisionedInstances:
         """From here on there are as many instances as are wanted."""
         self._provisions = provisions
         self._pool.on_provisioned_end = self._ended
+        self._pool.capacity.on_free = self._room
         provisions.on_change(self._look_soon)
         self._resolver.on_change(self._look_soon)
         self._look()
@@ -185,6 +186,9 @@ class ProvisionedInstances:
         for instance in instances:
             if instance.runs_idle != kept.wanted.runs_idle:
                 self._pool.set_runs_idle(instance, runs_idle=kept.wanted.runs_idle)
+        if missing and kept.short and self._pool.capacity.may_provision(missing[0]):
+            # What it waits for has come.
+            kept.stop_waiting()
         if missing and kept.timer is None:
             for snapshot in missing[: max(STARTS_AT_ONCE - len(kept.starting), 0)]:
                 self._begin(kept, snapshot)
@@ -238,6 +242,11 @@ class ProvisionedInstances:
             kept.failures += 1
             kept.error = why
             self._wait(kept)
+
+    def _room(self) -> None:
+        """There may be capacity again for those that were refused for the lack of it."""
+        if any(kept.short for kept in self._kept.values()):
+            self._look_soon()
 
     def _ended(self, instance: Instance, reason: KillReason) -> None:
         """A ready one is gone; what ended while it was started is `_start_one`'s to tell."""
