@@ -9,20 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.engine.conftest import PACKAGE, Engine, build
 
+from sesame.engine.interface import Destined
 from sesame.model import limits, records
 from sesame.model.alias import Alias
 from sesame.model.errors import NotFound, Unusable
 from sesame.model.function import Function, Package
-from sesame.model.invocation import Target
+from sesame.model.invocation import Invocation, Target
 from sesame.model.layer import LayerVersion
 from sesame.model.service import Service
 from sesame.model.version import FrozenFunction, Version, frozen_parent
 
 
-def publish(engine: Engine, version: str, sha256: str) -> None:
+def publish(engine: Engine, version: str, sha256: str, runtime: str = "python3.10") -> None:
     service = Service(service_name="s", service_id="id")
     function = Function(
-        function_name="f", function_id="id", runtime="python3.10", handler="index.handler",
+        function_name="f", function_id="id", runtime=runtime, handler="index.handler",
         package=Package(sha256=sha256, checksum=sha256, size_bytes=1),
     )  # fmt: skip
     engine.catalog.put(records.VERSION, "s", version, Version(version_id=version, description="", service=service))
@@ -75,6 +76,21 @@ def test_a_canary_gets_the_calls_whose_chance_is_below_its_weight(weight: float,
     alias = Alias(alias_name="prod", version_id="1", additional_version_weight={"2": weight})
     engine.catalog.put(records.ALIAS, "s", "prod", alias)
     assert engine.resolver.resolve(target("prod")).version_id == ("2" if chance < weight else "1")
+
+
+async def test_one_draw_decides_for_the_whole_of_a_call() -> None:
+    draws = iter((0.1, 0.9))
+    engine = build(chance=lambda: next(draws))
+    engine.deploy()
+    publish(engine, "2", "two", runtime="custom")
+    publish(engine, "1", "one")
+    alias = Alias(alias_name="prod", version_id="1", additional_version_weight={"2": 0.5})
+    engine.catalog.put(records.ALIAS, "s", "prod", alias)
+    destined = engine.local.destined(target("prod"))
+    assert destined == Destined("2", streams=True)
+    outcome = await engine.dispatcher.invoke(Invocation("r-1", target("prod"), b"", version=destined.version))
+    assert outcome.version_id == "2"
+    assert engine.local.destined(target()) == Destined("", streams=False)
 
 
 def test_an_alias_with_a_weight_for_its_own_version_resolves_to_that_version(engine: Engine) -> None:

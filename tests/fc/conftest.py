@@ -32,7 +32,7 @@ from sesame.control.code_uploads import CodeUploads
 from sesame.control.control import Control, Needs
 from sesame.control.own_hosts import OwnHosts
 from sesame.control.recorder import Recorder
-from sesame.engine.interface import InstanceInfo, Provisioned, RunningCommand, Trial
+from sesame.engine.interface import Destined, InstanceInfo, Provisioned, RunningCommand, Trial
 from sesame.engine.resolver import Resolver
 from sesame.fc.app import FcEndpoint
 from sesame.fc.dependencies import FcDependencies
@@ -90,10 +90,11 @@ class FakeEngine:
         self.running: list[InstanceInfo] = []
         self.aborted: list[tuple[str, str]] = []
         self.provisioned: dict[Target, Provisioned] = {}
+        self.destination = Destined("", streams=False)
         self.exec: Callable[[InstanceInfo, Command], AbstractAsyncContextManager[RunningCommand]]
 
-    def streams(self, target: Target) -> bool:
-        return False
+    def destined(self, target: Target) -> Destined:
+        return self.destination
 
     def announce(self, target: Target) -> AbstractContextManager[None]:
         self.announced.append(target)

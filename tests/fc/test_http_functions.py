@@ -10,6 +10,7 @@ import pytest
 from tests.fc.conftest import ACCOUNT_ID, DATE, NOW, Answer, Endpoint, hang_up_on, outcome
 from tests.support.sdk import KEY_ID, SECRET, Client
 
+from sesame.engine.interface import Destined
 from sesame.fc.auth import signature
 from sesame.fc.web.http_functions import URL_BYTES_MAX
 from sesame.fc.web.response_heads import HEADERS_BYTES_MAX
@@ -182,6 +183,15 @@ async def test_a_raising_handler_is_502_and_says_what_it_said(web: Endpoint) -> 
     assert (answer.status, answer.json()) == (502, {"errorMessage": "no"})
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.headers["X-Fc-Error-Type"] == "UnhandledInvocationError"
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_call_goes_to_the_version_for_which_its_form_was_chosen(web: Endpoint, *, streams: bool) -> None:
+    web.engine.destination = Destined("7", streams=streams)
+    await visit(web, WEB)
+    call = web.engine.asked[-1]
+    assert (call.version, call.target.qualifier) == ("7", "LATEST")
+    assert (call.stream is not None, call.http_params is None) == (streams, streams)
 
 
 async def test_who_may_not_come(web: Endpoint) -> None:

@@ -19,7 +19,7 @@ from sesame.engine.resolver import Snapshots
 from sesame.engine.startup import initialize
 from sesame.engine.steps import Ended, Steps, is_usable_after
 from sesame.model.clocks import Clocks
-from sesame.model.invocation import Credentials, Invocation, Outcome, Phases
+from sesame.model.invocation import Credentials, Invocation, Outcome, Phases, Target
 from sesame.model.recording import LOG_BYTES_MAX
 from sesame.model.recursion import Chain, extended, require_below
 from sesame.model.snapshot import Snapshot
@@ -78,7 +78,10 @@ class Dispatcher:
         `began(instance_id)` is called before the call goes to an instance.
         """
         try:
-            snapshot = self._resolver.resolve(invocation.target)
+            target = invocation.target
+            if invocation.version:
+                target = Target(target.service, invocation.version, target.function)
+            snapshot = self._resolver.resolve(target)
             limits = snapshot.limits
             validity_s = limits.timeout_s + limits.initialization_timeout_s + CREDENTIALS_MARGIN_S
             chain: Chain = ()

@@ -93,6 +93,17 @@ class Trials(Protocol):
         """One call of a snapshot on an instance of its own, which ends then. Raises as `invoke`."""
 
 
+class Destined(msgspec.Struct, frozen=True):
+    """What a call will run, by one draw where an alias parts its calls.
+
+    `version` is for `Invocation.version`. With `streams`, the function takes requests as they come, by an
+    invocation's `stream`.
+    """
+
+    version: str
+    streams: bool
+
+
 class Engine(Protocol):
     def invoke(self, invocation: Invocation) -> Awaitable[Outcome]:
         """Runs one call to its end. How the function fared is in the outcome.
@@ -101,8 +112,8 @@ class Engine(Protocol):
         a failure of this server. A cancelled call ends the instance that it ran on.
         """
 
-    def streams(self, target: Target) -> bool:
-        """Whether the function takes requests as they come, by an invocation's `stream`. Raises as `invoke`."""
+    def destined(self, target: Target) -> Destined:
+        """Where a call to `target` goes that is made with the `version` in the answer. Raises as `invoke`."""
 
     def announce(self, target: Target) -> AbstractContextManager[None]:
         """For a call whose event is still to be read, which happens inside: refuses at once what could not run now.

@@ -15,7 +15,7 @@ from sesame.engine.dispatcher import Dispatcher
 from sesame.engine.environment import CredentialsOf
 from sesame.engine.hooks import Hooks
 from sesame.engine.instance import State
-from sesame.engine.interface import InstanceInfo, Invoke, Observer, Provisioned, RunningCommand
+from sesame.engine.interface import Destined, InstanceInfo, Invoke, Observer, Provisioned, RunningCommand
 from sesame.engine.invocation_log import LogSink, LogSource
 from sesame.engine.keep_alive import KeepAlive
 from sesame.engine.loading import Loading
@@ -26,6 +26,7 @@ from sesame.engine.prewarming import Prewarming
 from sesame.engine.provisioned import ProvisionedInstances
 from sesame.engine.readying import Readying
 from sesame.engine.resolver import Snapshots
+from sesame.model import limits
 from sesame.model.clocks import Clocks
 from sesame.model.command import Command
 from sesame.model.errors import INSTANCE, CallerError, NotFound
@@ -107,8 +108,11 @@ class LocalEngine:
     def calls_ended(self) -> int:
         return self.dispatcher.ended.total()
 
-    def streams(self, target: Target) -> bool:
-        return self._resolver.resolve(target).launch.web_server is not None
+    def destined(self, target: Target) -> Destined:
+        snapshot = self._resolver.resolve(target)
+        # LATEST is drawn by no alias.
+        version = "" if snapshot.version_id == limits.LATEST else snapshot.version_id
+        return Destined(version, snapshot.launch.web_server is not None)
 
     def has_capacity_for_async(
         self, target: Target, calling: Mapping[Target, int], starting: Mapping[Target, int]

@@ -7,7 +7,7 @@ import math
 from base64 import b64encode
 from collections.abc import Awaitable
 
-from sesame.engine.interface import Engine
+from sesame.engine.interface import Destined, Engine
 from sesame.fc import async_invoke
 from sesame.fc.async_invoke import AsyncIntake, AsyncRequest
 from sesame.fc.auth.request_head import head_of
@@ -99,8 +99,8 @@ class Invoker:
         """As `Engine.invoke`, for what watches its client itself."""
         return self._engine.invoke(invocation)
 
-    def streams(self, target: Target) -> bool:
-        return self._engine.streams(target)
+    def destined(self, target: Target) -> Destined:
+        return self._engine.destined(target)
 
     def stream_headers(self, request_id: str) -> Headers:
         """Of a response that begins before the function has ended."""

@@ -31,7 +31,8 @@ class Invocation(msgspec.Struct, frozen=True):
     function finds in `context.tracing`: `span_context` (Jaeger's form) and `span_baggages`.
 
     `chain` names the functions that led to it (`model.recursion`). `asynchronous`: it is an attempt at an invocation
-    of the queue. With a `stream`, `event` is empty: request and response pass through it.
+    of the queue. With a `stream`, `event` is empty: request and response pass through it. `version` is what was drawn
+    for the call already, where its target is an alias with weights.
     """
 
     request_id: str
@@ -43,6 +44,7 @@ class Invocation(msgspec.Struct, frozen=True):
     chain: tuple[str, ...] = ()
     asynchronous: bool = False
     stream: Stream | None = None
+    version: str = ""
 
 
 class Phases(msgspec.Struct, frozen=True):

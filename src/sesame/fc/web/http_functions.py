@@ -105,23 +105,28 @@ class HttpFunctions:
             kept = None if event_of is not None else _params(way, request)
             await self._invoker.accept(AsyncRequest(request_id, way.target, head, kept, chain, event_of), exchange)
             return
-        streams = event_of is None and self._invoker.streams(way.target)
+        destined = self._invoker.destined(way.target)
         async_invoke.refuse_options(head)
         tracing = tracing_of(head)
-        if streams:
+        if event_of is None and destined.streams:
             stream = WebStream(exchange, _web_request(way, request), self._invoker.stream_lines(request_id))
-            call = Invocation(request_id, way.target, b"", tracing=tracing, chain=chain, stream=stream)
+            call = Invocation(
+                request_id, way.target, b"", tracing=tracing, chain=chain, stream=stream, version=destined.version
+            )
             await self._pass_through(call, stream, exchange)
             return
         body = body_if_here(exchange)
         if body is None:
             body = await self._invoker.read_event(way.target, exchange)
         if event_of is not None:
-            call = Invocation(request_id, way.target, await event_of(body), tracing=tracing, chain=chain)
+            event = await event_of(body)
+            call = Invocation(request_id, way.target, event, tracing=tracing, chain=chain, version=destined.version)
             await self._serve_event(call, way, exchange)
             return
         params = _params(way, request)
-        invocation = Invocation(request_id, way.target, body, tracing=tracing, http_params=params, chain=chain)
+        invocation = Invocation(
+            request_id, way.target, body, tracing=tracing, http_params=params, chain=chain, version=destined.version
+        )
         outcome = await self._invoker.run(invocation, exchange)
         rules = ResponseRules(request.method, way.attachment)
         status, headers = (502, []) if outcome.error is not None else response_head(outcome.http_params, rules)
@@ -135,11 +140,14 @@ class HttpFunctions:
         if request.method not in trigger.methods:
             raise not_allowed(request.method, trigger.methods)
         chain = self._admit(trigger, way.target, request)
-        if not self._invoker.streams(way.target):
+        destined = self._invoker.destined(way.target)
+        if not destined.streams:
             raise ApiError(403, "AccessDenied", "websockets pass through to functions of custom runtimes only")
         stream = Handshake(websocket, _web_request(way, request), self._invoker.stream_headers(request_id))
         tracing = tracing_of(head_of(request))
-        call = Invocation(request_id, way.target, b"", tracing=tracing, chain=chain, stream=stream)
+        call = Invocation(
+            request_id, way.target, b"", tracing=tracing, chain=chain, stream=stream, version=destined.version
+        )
         outcome = await self._invoker.invoke(call)
         if outcome.error is not None:
             await stream.fail(outcome)
