@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import pytest_asyncio
@@ -77,11 +77,19 @@ async def scene(tmp_path: Path, runtime: str) -> AsyncIterator[Scene]:
     made.close()
 
 
+class Attackers(Protocol):
+    """A stage of any runtime."""
+
+    async def start(self, case: str | Path, handler: str, **more: Any) -> Actor: ...
+
+    async def clear(self) -> None: ...
+
+
 @dataclass(frozen=True)
 class Host:
     """A driver with one instance to be attacked."""
 
-    stage: Stage
+    stage: Attackers
     victim: Actor
 
 

@@ -17,12 +17,14 @@ from typing import Any
 import pytest
 from tests.support.interpreters import INTERPRETERS
 
+from sesame.model.web_server import is_custom
 from sesame.sandbox.jail import sweep as jail_sweep
 from sesame.sandbox.jail.driver import JailDriver, JailOptions
 from sesame.sandbox.jail.isolation import probe
 from sesame.sandbox.launch import Launch
 from sesame.sandbox.memory import tree
 from sesame.sandbox.network import Answers
+from sesame.sandbox.runtimes import web_servers
 
 ISOLATION = probe()
 jail_only = pytest.mark.skipif(not ISOLATION.possible, reason=f"no jail can be made here: {ISOLATION.reason}")
@@ -30,6 +32,8 @@ root_only = pytest.mark.skipif(ISOLATION.kind != "root", reason=f"needs a jail m
 
 
 def resolve(runtime: str) -> Launch:
+    if is_custom(runtime):
+        return web_servers.launch()
     interpreter = INTERPRETERS.get(runtime)
     if interpreter is None:
         raise LookupError(f"no interpreter for {runtime}")

@@ -57,16 +57,25 @@ def told(event):
     return json.loads(event.decode('utf-8')) if event else {}
 
 
-def other_processes():
+def relatives(event):
+    """This process, and those above it up to the instance's guardian: the next one, unless it is told otherwise."""
+    found = [os.getpid(), os.getppid()]
+    while len(found) <= told(event).get('generations', 1):
+        # After the name, which may hold spaces and parentheses: the state, then the parent.
+        found.append(int(read('/proc/%d/stat' % found[-1]).rpartition(b')')[2].split()[1]))
+    return found
+
+
+def other_processes(event):
     """Every process in /proc but this one's own relatives, with its number as /proc has it."""
-    own = {os.getpid(), os.getppid()}
+    own = relatives(event)
     return [int(name) for name in os.listdir('/proc') if name.isdigit() and int(name) not in own]
 
 
 def victims(event):
     """Processes of the victim's user, as /proc shows whose they are."""
     uid = told(event)['victim_uid']
-    for pid in other_processes():
+    for pid in other_processes(event):
         try:
             if os.stat('/proc/%d' % pid).st_uid == uid:
                 yield pid
@@ -88,7 +97,7 @@ def private_memory(pid):
 # Another instance
 
 def sees_processes(event, context):
-    return answer(len(other_processes()) > 0)
+    return answer(len(other_processes(event)) > 0)
 
 
 def found_in_memory(event, needle):
@@ -112,7 +121,7 @@ def reads_credentials(event, context):
 
 def reads_tmp(event, context):
     secret = told(event)['secret'].encode()
-    for pid in other_processes():
+    for pid in other_processes(event):
         try:
             if read('/proc/%d/root/tmp/secret' % pid) == secret:
                 return answer(True)
@@ -123,7 +132,7 @@ def reads_tmp(event, context):
 
 def reads_shm(event, context):
     secret = told(event)['secret'].encode()
-    for pid in other_processes():
+    for pid in other_processes(event):
         try:
             if read('/proc/%d/root/dev/shm/secret' % pid) == secret:
                 return answer(True)
@@ -133,7 +142,7 @@ def reads_shm(event, context):
 
 
 def reads_code(event, context):
-    for pid in other_processes():
+    for pid in other_processes(event):
         try:
             if b'Holds secrets' in read('/proc/%d/root/code/index.py' % pid):
                 return answer(True)
@@ -179,14 +188,15 @@ def takes_descriptor(event, context):
 def signals(event, context):
     """Signal 0 says whether one may; the victim lives on. Of every process there is."""
     allowed = []
+    own = relatives(event)
     for pid in list(range(2, told(event).get('most', 40000))):
-        if pid in (os.getpid(), os.getppid(), threading.current_thread().ident):
+        if pid in own or pid == threading.current_thread().ident:
             continue
         try:
             os.kill(pid, 0)
         except OSError:
             continue
-        if not os.path.exists('/proc/self/task/%d' % pid):
+        if not any(os.path.exists('/proc/%d/task/%d' % (one, pid)) for one in own):
             allowed.append(pid)
     return answer(len(allowed) > 0)
 
@@ -201,11 +211,12 @@ def traces(event, context):
 
 
 def traces_init(event, context):
-    return answer(call('ptrace', 0x4206, os.getppid(), 0, 0) == 0)
+    return answer(call('ptrace', 0x4206, relatives(event)[-1], 0, 0) == 0)
 
 
 def reads_init(event, context):
-    return attempt(lambda: read('/proc/%d/environ' % os.getppid()) and read('/proc/%d/maps' % os.getppid()))
+    guardian = relatives(event)[-1]
+    return attempt(lambda: read('/proc/%d/environ' % guardian) and read('/proc/%d/maps' % guardian))
 
 
 def shared_memory(event, context):
@@ -251,7 +262,7 @@ def own_link(event, context):
 
 def process_roots(event, context):
     """The root of another process, as /proc links to it."""
-    return answer(any(os.path.exists('/proc/%d/root%s' % (pid, told(event)['path'])) for pid in other_processes()))
+    return answer(any(os.path.exists('/proc/%d/root%s' % (pid, told(event)['path'])) for pid in other_processes(event)))
 
 
 def changes_code(event, context):

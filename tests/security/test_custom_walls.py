@@ -1,0 +1,66 @@
+"""Every attack fails from a custom runtime too, which is a program of the function's own and no Python of ours.
+
+That the walls are what stops them is shown in test_walls.py.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.runtime.conftest import Stage
+from tests.security.probes import PROBES, Probe
+from tests.security.test_walls import Host, Scene, attack, require
+from tests.support.custom import CustomStage
+from tests.support.interpreters import INTERPRETERS
+from tests.support.jails import jail, jail_only
+
+pytestmark = [jail_only, pytest.mark.asyncio(loop_scope="module")]
+
+VICTIM = "python3.12"
+
+
+@pytest.fixture(scope="module")
+def runtime() -> str:
+    """The victim's."""
+    if VICTIM not in INTERPRETERS:
+        pytest.skip(f"no interpreter found for {VICTIM}")
+    return VICTIM
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def scene(tmp_path: Path, runtime: str) -> AsyncIterator[Scene]:
+    made = Scene(tmp_path, runtime)
+    yield made
+    made.close()
+
+
+HostOf = Callable[[Mapping[str, Any]], Awaitable[Host]]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def host_of(tmp_path_factory: pytest.TempPathFactory, runtime: str) -> AsyncIterator[HostOf]:
+    """One host for each set of options, with one victim that has to survive every attack on it."""
+    hosts: dict[str, Host] = {}
+    async with AsyncExitStack() as drivers:
+
+        async def made(options: Mapping[str, Any]) -> Host:
+            key = str(sorted(options.items()))
+            if key not in hosts:
+                driver = await drivers.enter_async_context(jail(tmp_path_factory.mktemp("jail"), **options))
+                victim = await Stage(driver, runtime).start("victim", instance_id="c-victim-of-all")
+                hosts[key] = Host(CustomStage(driver), victim)
+            return hosts[key]
+
+        yield made
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.attack)
+async def test_the_attack_fails(probe: Probe, scene: Scene, host_of: HostOf) -> None:
+    require(probe)
+    # Between the program and the instance's first process is what started the program.
+    event = {**probe.event, "generations": 2}
+    assert await attack(await host_of(probe.options), replace(probe, event=event), scene) is not True
