@@ -1,10 +1,12 @@
 """Silence, slowness, numbers and sizes: each has a limit, on a clock that the test moves."""
 
 import asyncio
+import gc
 import resource
 import socket
 from collections.abc import Iterator
 
+import psutil
 import pytest
 from tests.http.harness import GET, TIMEOUT_S, Endpoint, all_of, echo, serving, told, until
 from tests.http.wire import Talk
@@ -315,6 +317,28 @@ async def test_silent_connections_do_not_lock_anyone_out(said: bytes) -> None:
             assert server.connections <= 48
             for client in clients:
                 client.close()
+
+
+def descriptors_of(server: HttpServer) -> int:
+    """Of this process: its connections to the server, beside the socket that listens."""
+    return sum(each.laddr.port == server.port for each in psutil.Process().net_connections("tcp")) - 1
+
+
+async def test_connections_that_make_place_before_they_are_open_leave_no_descriptor() -> None:
+    """Without the garbage collector, which would close them some day."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving(echo, Limits(connections=20, connections_per_peer=20)) as server:
+            # All at once: the server takes many off its queue before it opens any.
+            clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(90)]
+            # Connections are accepted in order: once this one is answered, all others were.
+            assert (await told(server, GET)).startswith(b"HTTP/1.1 200 ")
+            await until(lambda: descriptors_of(server) <= 20 + 8, "the descriptors that are closed")
+            for client in clients:
+                client.close()
+    finally:
+        gc.enable()
 
 
 async def test_where_all_are_busy_the_next_is_told_to_come_later() -> None:

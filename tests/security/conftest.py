@@ -1,4 +1,4 @@
-"""Lends the stage of tests/runtime to the attackers, in jails.
+"""Lends the stage of tests/runtime to the attackers, in jails of both isolation levels.
 
 Read by pytest. Holds no test.
 """
@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from tests.runtime.conftest import stage, until
+from tests.security.grades import GRADES
 from tests.support.interpreters import INTERPRETERS
 from tests.support.jails import jail
 
@@ -28,7 +29,12 @@ def runtime(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="module", params=list(GRADES))
+def grade(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def driver(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[JailDriver]:
-    async with jail(tmp_path_factory.mktemp("jail")) as made:
+async def driver(tmp_path_factory: pytest.TempPathFactory, grade: str) -> AsyncIterator[JailDriver]:
+    async with jail(tmp_path_factory.mktemp("jail"), **GRADES[grade]) as made:
         yield made

@@ -115,8 +115,15 @@ class Listener:
         opening = _Opening(shared, peer, refused=refused)
         opening.task = shared.loop.create_task(self._open(accepted, opening))
         self._opening.add(opening.task)
-        opening.task.add_done_callback(self._opening.discard)
+        opening.task.add_done_callback(lambda task: self._opened(task, accepted))
         shared.enter(opening)
+
+    def _opened(self, task: asyncio.Task[None], accepted: socket.socket) -> None:
+        self._opening.discard(task)
+        if task.cancelled():
+            # Cancelled before its first step, it never ran: closed here, as else the descriptor stays until memory is
+            # searched for what nobody uses.
+            accepted.close()
 
     async def _open(self, accepted: socket.socket, opening: "_Opening") -> None:
         """Has the event loop take the socket over, after the handshake of TLS."""

@@ -361,6 +361,63 @@ def zygote_socket(event, context):
     return answer(False)
 
 
+def inherits(event, context):
+    """Any descriptor beside standard streams, the shim's socket and what this listing takes: the host or the zygote
+    left it open.
+    """
+    shim, left = _shim_socket(), []
+    own = os.readlink('/proc/self/fd/%d' % shim.fileno())
+    for name in os.listdir('/proc/self/fd'):
+        try:
+            what = os.readlink('/proc/self/fd/' + name)
+        except OSError:
+            continue
+        if int(name) > 2 and what != own and not what.startswith(('/proc/', '/dev/null', '/dev/urandom', '/code/')):
+            left.append(what)
+    # A pipe of which both ends are here is the shim's own.
+    return json.dumps([what for what in left if not (what.startswith('pipe:') and left.count(what) == 2)])
+
+
+def opens_connections(event, context):
+    """As many as it can to an address, and holds them. Returns how many there are."""
+    evt = told(event)
+    for _ in range(evt['most']):
+        try:
+            HELD.append(socket.create_connection((evt['host_address'], evt['tcp']), 10))
+        except (OSError, IOError, socket.error):
+            break
+    return json.dumps(len(HELD))
+
+
+def takes_port(event, context):
+    """Has a port at every address, for as long as it lives."""
+    def attack():
+        listening = socket.socket()
+        listening.bind(('0.0.0.0', told(event)['port']))
+        listening.listen(1)
+        HELD.append(listening)
+    return attempt(attack)
+
+
+def connection_buffers(event, context):
+    """As much as connections take before anybody reads, with the largest buffers that may be asked for."""
+    listening, evt = socket.socket(), told(event)
+    listening.bind(('127.0.0.1', 0))
+    listening.listen(5)
+    sent = 0
+    for _ in range(evt['pairs']):
+        sender = socket.create_connection(listening.getsockname(), 10)
+        HELD.extend([sender, listening.accept()[0]])
+        sender.setblocking(False)
+        try:
+            while True:
+                sent += sender.send(b'x' * (1 << 20))
+        except (OSError, IOError, socket.error):
+            continue
+    time.sleep(evt['seconds'])
+    return json.dumps(sent >> 20)
+
+
 # Kernel interfaces
 
 def opens_sysctl(event, context):
