@@ -11,8 +11,10 @@ from sesame.control.sessions import Sessions
 from sesame.model import records
 from sesame.model.errors import AlreadyExists, Invalid, NotFound
 from sesame.model.function import Function, Package
+from sesame.model.invocation import Target
 from sesame.model.kinds import KINDS
 from sesame.model.later_settings import LaterSettings
+from sesame.model.limits import LATEST
 from sesame.model.service import Service
 from sesame.model.session import PAUSED, Session, is_over, session_parent
 from sesame.store.catalog import Catalog
@@ -20,6 +22,7 @@ from sesame.store.sql.database import Database
 
 START = 1_700_000_000.0
 OWNER, FUNCTION = "s", "f"
+TARGET = Target(OWNER, LATEST, FUNCTION)
 LATER = LaterSettings(
     session_affinity="HEADER_FIELD", session_affinity_config='{"affinityHeaderFieldName": "my-session"}'
 )
@@ -96,9 +99,9 @@ async def test_what_expired_is_not_shown_and_then_deleted(stage: Stage) -> None:
     stage.now[0] += 10
     assert await stage.listed() == ["aged", "kept"]
     with pytest.raises(NotFound):
-        await stage.sessions.get(OWNER, FUNCTION, "idle")
+        await stage.sessions.get(TARGET, "idle")
     with pytest.raises(NotFound):
-        await stage.sessions.update(OWNER, FUNCTION, "idle", SessionInput(ttl_s=1000))
+        await stage.sessions.update(TARGET, "idle", SessionInput(ttl_s=1000))
     assert stage.stored() == ["aged", "idle", "kept"]
     assert await stage.sessions.sweep() == 1
     assert stage.stored() == ["aged", "kept"]
@@ -110,7 +113,7 @@ async def test_what_expired_is_not_shown_and_then_deleted(stage: Stage) -> None:
 async def test_a_change_is_a_use(stage: Stage) -> None:
     await stage.create("a", idle_timeout_s=10)
     stage.now[0] += 9
-    await stage.sessions.update(OWNER, FUNCTION, "a", SessionInput(ttl_s=100))
+    await stage.sessions.update(TARGET, "a", SessionInput(ttl_s=100))
     stage.now[0] += 9
     assert await stage.listed() == ["a"]
 

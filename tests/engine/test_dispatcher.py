@@ -367,6 +367,7 @@ async def test_instances_are_listed_by_function_with_their_version(engine: Engin
     await engine.call("g")
     (listed,) = await engine.local.instances("s", "f")
     assert (listed.service, listed.function, listed.version_id) == ("s", "f", limits.LATEST)
+    assert (listed.created_at, listed.provisioned) == (engine.clocks.wall(), False)
     async with engine.local.exec(listed, Command(("ls",))) as running:
         assert not running.instance_ended()
         engine.driver.made[0].die()

@@ -6,7 +6,7 @@ import pytest
 from tests.fc.conftest import ACCOUNT_ID, REGION, Endpoint
 from tests.fc.test_permissions import credentials, statement
 from tests.support.sdk import Client as OldClient
-from tests.support.sdk_2023 import Client
+from tests.support.sdk_2023 import Client, made
 
 from sesame.fc.auth.actions import Actions
 from sesame.fc.v2016.version import VERSION as OLD
@@ -114,3 +114,61 @@ async def test_tags_are_changed_only_where_that_is_allowed(
     group = {"NewResourceGroupId": "rg", "ResourceId": "f", "ResourceType": "function"}
     assert (await role.failure("change_resource_group", body=group))[:2] == (403, "AccessDenied")
     assert (await role.failure("list_tag_resources", resource_type="function"))[:2] == (403, "AccessDenied")
+
+
+async def test_lists_of_functions_leave_out_services_that_the_caller_may_not_list(
+    sdk_of_f: Client, client: OldClient, code: str, endpoint: Endpoint, server: HttpServer
+) -> None:
+    for service in ("hidden", "shown"):
+        await client("create_service", service)
+        await client("create_function", service, "g", "python3", "index.handler", codeZipFile=code)
+        await sdk_of_f("put_async_invoke_config", f"{service}$g", body={"maxAsyncRetryAttempts": 1})
+
+    async def names(*statements: dict[str, Any]) -> list[str]:
+        role = await as_role(endpoint, server, *statements)
+        return [each["functionName"] for each in (await role("list_functions"))["functions"]]
+
+    allowed = statement("Allow", "fc:*")
+    assert await names(allowed) == ["f", "hidden$g", "shown$g"]
+    assert await names(allowed, statement("Deny", "fc:*", f"{ARN}:services/hidden/*")) == ["f", "shown$g"]
+    assert await names(statement("Allow", "fc:ListFunctions", f"{ARN}:functions/*")) == ["f"]
+    role = await as_role(
+        endpoint,
+        server,
+        allowed,
+        statement("Deny", "fc:GetFunctionAsyncInvokeConfig", f"{ARN}:services/hidden/*"),
+        statement("Deny", "fc:ListFunctionAsyncInvokeConfigs", f"{ARN}:services/hidden/*"),
+    )
+    found = (await role("list_async_invoke_configs"))["configs"]
+    assert [each["functionArn"].rpartition("/")[2] for each in found] == ["shown$g"]
+
+
+async def test_a_function_is_made_with_tags_only_where_it_may_be_tagged(
+    sdk_of_f: Client, endpoint: Endpoint, server: HttpServer
+) -> None:
+    body = made("g", tags=[{"Key": "team", "Value": "a"}])
+    role = await as_role(endpoint, server, statement("Allow", "fc:CreateFunction"))
+    assert (await role.failure("create_function", body=body))[:2] == (403, "AccessDenied")
+    assert (await role("create_function", body=made("plain")))["functionName"] == "plain"
+    tagging = statement("Allow", "fc:TagResources", f"{ARN}:functions/g")
+    role = await as_role(endpoint, server, statement("Allow", "fc:CreateFunction"), tagging)
+    assert (await role("create_function", body=body))["functionName"] == "g"
+    role = await as_role(
+        endpoint, server, statement("Allow", "*"), statement("Deny", "fc:TagResource", f"{ARN}:functions/h")
+    )
+    denied = made("h", tags=[{"Key": "team", "Value": "a"}])
+    assert (await role.failure("create_function", body=denied))[:2] == (403, "AccessDenied")
+
+
+async def test_who_may_not_put_provisioned_instances_may_not_delete_them_and_the_other_way_round(
+    sdk_of_f: Client, endpoint: Endpoint, server: HttpServer
+) -> None:
+    """2016-08-15 has no DeleteProvisionConfig: there a target of 0 deletes."""
+    await sdk_of_f("put_provision_config", "f", body={"target": 1})
+    allowed = statement("Allow", "fc:*")
+    role = await as_role(endpoint, server, allowed, statement("Deny", "fc:PutProvisionConfig"))
+    assert (await role.failure("delete_provision_config", "f"))[:2] == (403, "AccessDenied")
+    role = await as_role(endpoint, server, allowed, statement("Deny", "fc:DeleteProvisionConfig"))
+    assert (await role.failure("delete_provision_config", "f"))[:2] == (403, "AccessDenied")
+    assert (await role.failure("put_provision_config", "f", body={"target": 0}))[:2] == (403, "AccessDenied")
+    assert (await role("put_provision_config", "f", body={"target": 2}))["target"] is not None

@@ -19,6 +19,7 @@ from sesame.fc.v2023.operations import OPERATIONS
 from sesame.http.server import HttpServer
 from sesame.model.invocation import Target
 
+NOW_MS = int(NOW * 1000)
 ARN = f"acs:fc:{REGION}:{ACCOUNT_ID}:functions/f"
 
 
@@ -213,9 +214,20 @@ async def test_concurrency_and_instances(sdk_of_f: Client, endpoint: Endpoint) -
     assert (await sdk_of_f("list_concurrency_configs"))["configs"] == [found]
     await sdk_of_f("delete_concurrency_config", "f")
     assert (await sdk_of_f.failure("get_concurrency_config", "f"))[0] == 404
-    endpoint.engine.running = [InstanceInfo("c-1", "$f", "f", "LATEST"), InstanceInfo("c-2", "$f", "f", "1")]
+    endpoint.engine.running = [
+        InstanceInfo("c-1", "$f", "f", "LATEST", created_at=NOW), InstanceInfo("c-2", "$f", "f", "1"),
+    ]  # fmt: skip
     instances = (await sdk_of_f("list_instances", "f", instance_ids=["c-1", "c-2"]))["instances"]
-    assert [(each["instanceId"], each["versionId"]) for each in instances] == [("c-1", "LATEST")]
+    assert instances == [
+        {
+            "instanceId": "c-1", "versionId": "LATEST", "qualifier": "LATEST", "status": "Running",
+            "resourceType": "OnDemand", "createdTimeMs": NOW_MS, "destroyedTimeMs": 0,
+        }
+    ]  # fmt: skip
+    asked = {"start_time_ms": NOW_MS - 2, "end_time_ms": NOW_MS - 1}
+    assert (await sdk_of_f("list_instances", "f", **asked))["instances"] == []
+    assert len((await sdk_of_f("list_instances", "f", **asked, with_all_active=True))["instances"]) == 1
+    assert len((await sdk_of_f("list_instances", "f", end_time_ms=NOW_MS))["instances"]) == 1
     assert len((await sdk_of_f("list_instances", "f", instance_status=["Running"]))["instances"]) == 1
     assert (await sdk_of_f("list_instances", "f", instance_status=["Destroyed"]))["instances"] == []
 
@@ -328,6 +340,16 @@ async def test_sessions(sdk: Client) -> None:
     assert (await sdk("resume_session", "f", "one"))["sessionStatus"] == "Active"
     assert (await sdk("get_session", "f", "one"))["sessionIdleTimeoutInSeconds"] == 10
     assert [item["sessionId"] for item in (await sdk("list_sessions", "f"))["sessions"]] == ["one"]
+    await sdk("publish_function_version", "f", body={})
+    await sdk("create_session", "f", body={"sessionId": "two"}, qualifier="1")
+    for operation in ("get_session", "update_session", "pause_session", "resume_session", "delete_session"):
+        sent: dict[str, Any] = {"body": {}} if operation == "update_session" else {}
+        elsewhere = await sdk.failure(operation, "f", "two", **sent)
+        assert elsewhere[:2] == (404, "SessionNotFound"), operation
+        elsewhere = await sdk.failure(operation, "f", "one", qualifier="1", **sent)
+        assert elsewhere[:2] == (404, "SessionNotFound"), operation
+    assert (await sdk("get_session", "f", "two", qualifier="1"))["qualifier"] == "1"
+    await sdk("delete_session", "f", "two", qualifier="1")
     shot = await sdk("create_snapshot", "f", body={"sessionId": "one", "description": "d"})
     assert (shot["sourceSessionId"], shot["status"]) == ("one", "Failed")
     assert (await sdk("get_snapshot", "f", shot["snapshotId"]))["description"] == "d"

@@ -3,9 +3,11 @@
 Called by the endpoints, which it answers with records. `control.async_policies` reads them for what accepts calls.
 """
 
+from collections.abc import Callable
+
 from sesame.control import checks
 from sesame.control.inputs import AsyncConfigInput, Listing, Page
-from sesame.control.listing import page_of, page_of_all, page_of_function
+from sesame.control.listing import page_of, page_of_all
 from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model.arn import Arns
@@ -75,9 +77,14 @@ class AsyncConfigs:
         page = page_of(self._catalog, records.ASYNC_CONFIG, service, inner)
         return Page(page.items, None if page.next_token is None else page.next_token.removeprefix(prefix))
 
-    async def list_all(self, wanted: Listing, of: tuple[str, str] | None) -> Page:
-        """Of one function (owner, name) under all qualifiers, or of all functions."""
-        return page_of_function(self._catalog, records.ASYNC_CONFIG, wanted, of)
+    async def list_all(self, wanted: Listing, of: tuple[str, str] | None, may_see: Callable[[str, str], bool]) -> Page:
+        """Of one function (owner, name) under all qualifiers, or of all functions, of those that `may_see` allows."""
+
+        def is_wanted(record: Record) -> bool:
+            named = (record.parent, record.document.function)
+            return of in (None, named) and may_see(*named)
+
+        return page_of_all(self._catalog, records.ASYNC_CONFIG, wanted, is_wanted)
 
     async def with_destinations(self, wanted: Listing) -> Page:
         """The configurations of all functions that name a destination, in order of service, function and qualifier."""

@@ -15,6 +15,7 @@ from sesame.control.listing import limit_of, page_of_all
 from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model.errors import AlreadyExists, Invalid, NotFound
+from sesame.model.invocation import Target
 from sesame.model.records import Record
 from sesame.model.session import ACTIVE, EXPIRED, PAUSED, Session, SessionSnapshot, is_over, session_parent
 from sesame.store.catalog import Catalog, Transaction
@@ -60,25 +61,24 @@ class Sessions:
 
         return await self._catalog.edit(edit)
 
-    async def get(self, owner: str, function: str, session_id: str) -> Record:
-        """Raises `NotFound` for what is not there, or whose time is over."""
+    async def get(self, target: Target, session_id: str) -> Record:
+        """Raises `NotFound` for what is not there, is under another qualifier, or whose time is over."""
+        owner, function = target.service, target.function
         function_view(self._catalog, owner, function)
         found = self._catalog.get(records.SESSION, session_parent(owner, function), session_id)
-        if found is None or self._is_over(found):
+        if found is None or found.document.qualifier != target.qualifier or self._is_over(found):
             raise NotFound(records.SESSION, session_id, (owner, function))
         return found
 
-    async def update(self, owner: str, function: str, session_id: str, sent: SessionInput) -> Record:
-        return await self._change(owner, function, session_id, lambda session: _merged(session, sent))
+    async def update(self, target: Target, session_id: str, sent: SessionInput) -> Record:
+        return await self._change(target, session_id, lambda session: _merged(session, sent))
 
-    async def set_paused(self, owner: str, function: str, session_id: str, *, paused: bool) -> Record:
+    async def set_paused(self, target: Target, session_id: str, *, paused: bool) -> Record:
         status = PAUSED if paused else ACTIVE
-        return await self._change(
-            owner, function, session_id, lambda session: msgspec.structs.replace(session, status=status)
-        )
+        return await self._change(target, session_id, lambda session: msgspec.structs.replace(session, status=status))
 
-    async def delete(self, owner: str, function: str, session_id: str) -> None:
-        present = await self.get(owner, function, session_id)
+    async def delete(self, target: Target, session_id: str) -> None:
+        present = await self.get(target, session_id)
         await self._catalog.edit(lambda tx: tx.delete(records.SESSION, present.parent, session_id))
 
     async def list(self, owner: str, function: str, wanted: Listing, is_wanted: Callable[[Session], bool]) -> Page:
@@ -124,14 +124,14 @@ class Sessions:
 
         return await self._catalog.edit(edit)
 
-    async def snapshot(self, owner: str, function: str, session_id: str, description: str) -> Record:
+    async def snapshot(self, target: Target, session_id: str, description: str) -> Record:
         """Keeps that a snapshot was asked for."""
         checks.description(description)
-        session: Session = (await self.get(owner, function, session_id)).document
+        session: Session = (await self.get(target, session_id)).document
         snapshot = SessionSnapshot(
             snapshot_id=str(uuid.uuid4()), session_id=session_id, qualifier=session.qualifier, description=description
         )
-        parent = session_parent(owner, function)
+        parent = session_parent(target.service, target.function)
         return await self._catalog.edit(
             lambda tx: tx.put(records.SESSION_SNAPSHOT, parent, snapshot.snapshot_id, snapshot)
         )
@@ -155,13 +155,13 @@ class Sessions:
         """POLICY: a change of a session counts as its use, since whoever changes it means to go on."""
         return is_over(record.document, record.created_at, record.modified_at, self._wall_clock())
 
-    async def _change(self, owner: str, function: str, session_id: str, change: Callable[[Session], Session]) -> Record:
-        present = await self.get(owner, function, session_id)
+    async def _change(self, target: Target, session_id: str, change: Callable[[Session], Session]) -> Record:
+        present = await self.get(target, session_id)
 
         def edit(tx: Transaction) -> Record:
             former = tx.get(records.SESSION, present.parent, session_id)
             if former is None or self._is_over(former):
-                raise NotFound(records.SESSION, session_id, (owner, function))
+                raise NotFound(records.SESSION, session_id, (target.service, target.function))
             return tx.put(records.SESSION, present.parent, session_id, change(former.document))
 
         return await self._catalog.edit(edit)

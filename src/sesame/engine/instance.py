@@ -71,6 +71,8 @@ class Instance:
         self.instance_id = instance_id
         self.state = State.STARTING
         self.initialized = not snapshot.launch.initializer
+        # Unix seconds.
+        self.created_at = clocks.wall()
         self.idle_since = 0.0
         self.frozen = False
         self.debugger: Debugger | None = None

@@ -22,12 +22,17 @@ Invoke = Callable[..., Awaitable[Outcome]]
 
 
 class InstanceInfo(msgspec.Struct, frozen=True):
-    """A running instance: which function it belongs to and from which version it was made (LATEST or a number)."""
+    """A running instance: which function it belongs to and from which version it was made (LATEST or a number).
+
+    `created_at` is Unix seconds.
+    """
 
     instance_id: str
     service: str
     function: str
     version_id: str
+    created_at: float = 0.0
+    provisioned: bool = False
 
 
 class RunningCommand(msgspec.Struct, frozen=True):

@@ -141,7 +141,14 @@ class LocalEngine:
 
     async def instances(self, service: str, function: str) -> list[InstanceInfo]:
         return [
-            InstanceInfo(instance.instance_id, service, function, instance.snapshot.version_id)
+            InstanceInfo(
+                instance.instance_id,
+                service,
+                function,
+                instance.snapshot.version_id,
+                instance.created_at,
+                instance.provisioned_for is not None,
+            )
             for instance in self.pool.instances()
             if instance.snapshot.service == service
             and instance.snapshot.function == function

@@ -5,7 +5,8 @@ right, as one that writes a role does.
 """
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from sesame.identity.authentication import Caller
 from sesame.identity.facts import ConditionContext, RequestFacts
@@ -103,16 +104,23 @@ class Authorization:
 class Requester:
     """A caller with the facts of its request, for operations that need more rights than their path says.
 
-    `asked` is the action and the resource (an ARN) that the path means.
+    `asked` is the action and the resource (an ARN) that the path means. `other_names` has further names of actions:
+    what a policy denies under one of them is denied.
     """
 
     def __init__(
-        self, authorization: Authorization, caller: Caller, facts: RequestFacts, asked: tuple[str, str] = ("", "")
+        self,
+        authorization: Authorization,
+        caller: Caller,
+        facts: RequestFacts,
+        asked: tuple[str, str] = ("", ""),
+        other_names: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
         self._authorization = authorization
         self._caller = caller
         self._facts = facts
         self._asked = asked
+        self._other_names = other_names
 
     @property
     def principal(self) -> Principal:
@@ -120,9 +128,27 @@ class Requester:
 
     def require(self, action: str, resource: str, tags: Mapping[str, str] | None = None) -> None:
         """As `Authorization.require`, for a resource that the path does not name; `tags` are the resource's."""
-        keys = {f"acs:ResourceTag/{key}": value for key, value in (tags or {}).items()}
-        facts = self._facts.with_keys(keys) if keys else self._facts
+        facts = self._with_tags(tags)
         self._authorization.require(self._caller, action, resource, facts)
+        for other in self._other_names.get(action, ()):
+            self._authorization.require_not_denied(self._caller, other, resource, facts)
+
+    def require_part(self, action: str, *, unless: bool = False) -> None:
+        """Raises Denied where a policy denies `action` on what the path means, which its operation does in part."""
+        if not unless:
+            self._authorization.require_not_denied(self._caller, action, self._asked[1], self._facts)
+
+    def may(self, action: str, resource: str, tags: Mapping[str, str] | None = None) -> bool:
+        """Whether `require` would pass. For lists, which leave out what the caller may not see."""
+        try:
+            self.require(action, resource, tags)
+        except Denied:
+            return False
+        return True
+
+    def _with_tags(self, tags: Mapping[str, str] | None) -> RequestFacts:
+        keys = {f"acs:ResourceTag/{key}": value for key, value in (tags or {}).items()}
+        return self._facts.with_keys(keys) if keys else self._facts
 
     def confirm(self, keys: Mapping[str, str]) -> None:
         """Asks again for what the path means, now that the body says more. Raises Denied."""

@@ -59,17 +59,17 @@ class Permissions:
         facts = self._facts(caller, head, request)
         asked = self._asked(caller, head, request, method)
         if asked is None:
-            return Requester(self._authorization, caller, facts)
+            return Requester(self._authorization, caller, facts, other_names=OTHER_NAMES)
         action, arn, resource = asked
         if action in _REQUIRED_BY_ROUTE:
-            return Requester(self._authorization, caller, facts, (action, arn))
+            return Requester(self._authorization, caller, facts, (action, arn), OTHER_NAMES)
         if caller.principal.kind is not PrincipalKind.ACCOUNT:
             facts = self._with_tags(caller, facts, resource)
         if action not in _CONFIRMED_WITH_BODY or not self._authorization.asks_for(caller, _OF_BODY):
             self._authorization.require(caller, action, arn, facts)
         for other in OTHER_NAMES.get(action, ()):
             self._authorization.require_not_denied(caller, other, arn, facts)
-        return Requester(self._authorization, caller, facts, (action, arn))
+        return Requester(self._authorization, caller, facts, (action, arn), OTHER_NAMES)
 
     def require_invoke(self, caller: Caller, head: RequestHead, request: Request, target: Target) -> None:
         """The same for a request that calls a function by another way than its own path."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from sesame.engine.interface import Provisioned
+from sesame.engine.interface import InstanceInfo, Provisioned
+from sesame.fc.milliseconds import milliseconds
 from sesame.fc.shapes import LayerCode, time, times
 from sesame.fc.v2023.inputs_settings import SessionSettings
 from sesame.model.arn import Arns
@@ -30,6 +31,7 @@ from sesame.model.session import Session, SessionSnapshot
 API_VERSION = "2023-03-30"
 NO_SCALING = "scaling configurations are kept and not followed here: use PutProvisionConfig"
 NO_SNAPSHOTS = "Failed"
+RUNNING = "Running"
 
 
 class AsyncConfigAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -125,13 +127,15 @@ class DomainAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class InstanceAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Of a running instance; those that ended are not listed."""
+    """Of a running instance; those that ended are not listed. Times are milliseconds since 1970, 0 what is not yet."""
 
     instance_id: str
     version_id: str
     qualifier: str
     status: str
     resource_type: str
+    created_time_ms: int
+    destroyed_time_ms: int = 0
 
 
 class Success(msgspec.Struct, frozen=True):
@@ -257,6 +261,18 @@ def layer(record: Record, arns: Arns, location: str, *, public: bool) -> LayerAn
         acl=str(int(public)),
         compatible_runtime=document.compatible_runtime,
         license=document.license,
+    )
+
+
+def instance(found: InstanceInfo, qualifier: str) -> InstanceAnswer:
+    """`qualifier` is the one that was asked for."""
+    return InstanceAnswer(
+        instance_id=found.instance_id,
+        version_id=found.version_id,
+        qualifier=qualifier,
+        status=RUNNING,
+        resource_type="Provision" if found.provisioned else "OnDemand",
+        created_time_ms=milliseconds(found.created_at),
     )
 
 

@@ -89,7 +89,12 @@ class ConfigRoutes:
         return requests.no_content()
 
     async def _list_async(self, request: Request) -> Response:
-        page = await self._async.list_all(requests.listing(request), _function_asked(request))
+        by = requests.requester(request)
+        page = await self._async.list_all(
+            requests.listing(request),
+            _function_asked(request),
+            lambda owner, function: by.may("fc:ListAsyncInvokeConfigs", self._arns.function(owner, function)),
+        )
         items = [shapes_settings.async_config(record, self._arns) for record in page.items]
         return requests.page_answer("configs", items, page)
 
@@ -120,6 +125,7 @@ class ConfigRoutes:
 
     async def _put_provision(self, request: Request) -> Response:
         sent = (await requests.body(request, ProvisionInput)).neutral()
+        requests.requester(request).require_part("fc:DeleteProvisionConfig", unless=sent.target != 0)
         record = await self._provision.put(paths.qualified_function(request), sent)
         return requests.answer(await self._provisioned(record), record)
 

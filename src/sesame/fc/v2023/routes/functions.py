@@ -4,6 +4,7 @@ Mounted by `fc.v2023.version`; each reads its request, calls `control` and shape
 """
 
 from collections.abc import Mapping
+from functools import cache, partial
 
 import msgspec
 from starlette.requests import Request
@@ -20,8 +21,10 @@ from sesame.fc.v2023 import paths, shapes
 from sesame.fc.v2023.inputs import FunctionInput, Tag
 from sesame.fc.v2023.inputs_settings import AliasInput, PublishInput
 from sesame.fc.v2023.shapes import Beside, FunctionAnswer
+from sesame.identity.authorization import Requester
 from sesame.model.arn import Arns
 from sesame.model.layer import parse_layer_arn
+from sesame.model.owner import owner_of, stands_alone
 
 
 class FunctionRoutes:
@@ -47,7 +50,11 @@ class FunctionRoutes:
     async def _create(self, request: Request) -> Response:
         sent = await requests.body(request, FunctionInput)
         by = requests.requester(request)
-        whole = await self._whole.create(sent.of_function(), sent.of_owner(), sent.tags_by_key(), by=by)
+        tags = sent.tags_by_key()
+        if tags:
+            # Asked here because the path does not name the function.
+            by.require("fc:TagResources", self._arns.owner(owner_of(str(sent.function_name or ""))))
+        whole = await self._whole.create(sent.of_function(), sent.of_owner(), tags, by=by)
         if sent.resource_group_id:
             await self._states.move_to_group(whole.function.parent, whole.function.name, sent.resource_group_id)
         return self._answer(whole)
@@ -67,10 +74,14 @@ class FunctionRoutes:
         return requests.no_content()
 
     async def _list(self, request: Request) -> Response:
-        """Filters add up. `fcVersion` is v3 for functions that stand alone, v2 for those of services."""
+        """Filters add up. `fcVersion` is v3 for functions that stand alone, v2 for those of services.
+
+        Functions of services are left out whose list in their service the caller may not have.
+        """
         query = request.query_params
         tags = paths.document(request, "tags", list[Tag], 'a JSON list of {"Key": …, "Value": …}') or []
         wanted = msgspec.structs.replace(requests.listing(request), start_key="")
+        may_see = cache(partial(self._may_see, requests.requester(request)))
 
         def is_wanted(whole: WholeFunction) -> bool:
             document = whole.function.document
@@ -82,7 +93,7 @@ class FunctionRoutes:
                 "resourceGroupId": query.get("resourceGroupId", "") in ("", self._group(whole)),
                 "tags": _has_all(self._tags.of(whole.owner.name), tags),
             }
-            return all(found.values())
+            return all(found.values()) and may_see(whole.owner.name)
 
         page = await self._whole.list(wanted, query.get("fcVersion", ""), is_wanted)
         return requests.page_answer("functions", [self._shape(whole) for whole in page.items], page)
@@ -92,6 +103,12 @@ class FunctionRoutes:
         package = await self._functions.package(*paths.qualified_function(request))
         url = self._links.url(requests.base(request), package)
         return requests.answer(CodeAnswer(url=url, checksum=package.checksum))
+
+    def _may_see(self, by: Requester, owner: str) -> bool:
+        """The right to functions without services was asked for by the path."""
+        if stands_alone(owner):
+            return True
+        return by.may("fc:ListFunctions", f"{self._arns.service(owner)}/functions/*", self._tags.of(owner))
 
     def _group(self, whole: WholeFunction) -> str:
         return self._states.of(whole.function.parent, whole.function.name).resource_group_id

@@ -11,19 +11,20 @@ from sesame.control.inputs import Listing
 from sesame.fc import requests
 from sesame.fc.exec.endpoint import NOT_A_WEBSOCKET
 from sesame.fc.instances import Instances
+from sesame.fc.milliseconds import milliseconds
 from sesame.fc.refusals import InvalidArgument
 from sesame.fc.requests import REQUEST_ID, Handler
 from sesame.fc.v2023 import paths, shapes_settings
 from sesame.fc.v2023.inputs_settings import SessionInput, SnapshotInput
 from sesame.fc.v2023.naming import function_named
 from sesame.model import limits
+from sesame.model.invocation import Target
 from sesame.model.owner import spoken_function
 from sesame.model.records import Record
 from sesame.model.session import Session, session_parent
 from sesame.model.trigger import parts_of_parent
 
 INSTANCES_LIMIT_MAX = 1000
-RUNNING, ON_DEMAND = "Running", "OnDemand"
 
 
 class SessionRoutes:
@@ -91,8 +92,7 @@ class SessionRoutes:
         sent = await requests.body(request, SnapshotInput)
         if not sent.session_id:
             raise InvalidArgument.missing("SessionId")
-        owner, function, _qualifier = paths.qualified_function(request)
-        record = await self._sessions.snapshot(owner, function, sent.session_id, sent.description)
+        record = await self._sessions.snapshot(paths.target(request), sent.session_id, sent.description)
         return requests.answer(shapes_settings.snapshot(record, _function_of(record)))
 
     async def _get_snapshot(self, request: Request) -> Response:
@@ -131,27 +131,26 @@ class InstanceRoutes:
         return {"ListInstances": self._list, "InstanceExec": self._exec}
 
     async def _list(self, request: Request) -> Response:
-        """Those that run: an instance is forgotten when it ends, so that none has another status."""
+        """Those that run: an instance is forgotten when it ends, so that none has another status.
+
+        Of an interval those that were there in it, which `startTimeMs` says nothing of, as all of them still are.
+        """
         owner, function, qualifier = paths.qualified_function(request)
         running = await self._instances.of(owner, qualifier, function)
         wanted = paths.document(request, "instanceIds", list[str], "a JSON list of ids") or []
-        if RUNNING not in (paths.document(request, "instanceStatus", list[str], "a JSON list of states") or [RUNNING]):
+        states = paths.document(request, "instanceStatus", list[str], "a JSON list of states")
+        if states and shapes_settings.RUNNING not in states:
             running = {}
+        until_ms = requests.number(request, "endTimeMs", "a time in milliseconds since 1970")
+        requests.number(request, "startTimeMs", "a time in milliseconds since 1970")
+        if until_ms is not None and not requests.flag(request, "withAllActive"):
+            running = {name: each for name, each in running.items() if milliseconds(each.created_at) <= until_ms}
         start = request.query_params.get("startKey", "")
         limit = requests.number(request, "limit", f"1 to {INSTANCES_LIMIT_MAX}") or limits.LIST_LIMIT_DEFAULT
         if not 1 <= limit <= INSTANCES_LIMIT_MAX:
             raise InvalidArgument.of("Limit", f"1 to {INSTANCES_LIMIT_MAX}", limit)
         names = sorted(name for name in running if name >= start and (not wanted or name in wanted))
-        items = [
-            shapes_settings.InstanceAnswer(
-                instance_id=name,
-                version_id=running[name].version_id,
-                qualifier=qualifier or limits.LATEST,
-                status=RUNNING,
-                resource_type=ON_DEMAND,
-            )
-            for name in names[:limit]
-        ]
+        items = [shapes_settings.instance(running[name], qualifier or limits.LATEST) for name in names[:limit]]
         return requests.answer({"instances": items, "requestId": request.scope[REQUEST_ID]})
 
     async def _exec(self, request: Request) -> Response:
@@ -159,9 +158,9 @@ class InstanceRoutes:
         raise InvalidArgument(NOT_A_WEBSOCKET)
 
 
-def _named(request: Request) -> tuple[str, str, str]:
-    owner, function, _qualifier = paths.qualified_function(request)
-    return owner, function, requests.name(request, "session")
+def _named(request: Request) -> tuple[Target, str]:
+    """A session is under the qualifier for which it was made: without one in the query, under LATEST."""
+    return paths.target(request), requests.name(request, "session")
 
 
 def _session(record: Record) -> Response:
