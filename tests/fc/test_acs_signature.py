@@ -10,21 +10,24 @@ import pytest
 from alibabacloud_openapi_util.client import Client
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fc.test_auth import KEY, LENT, NOW, THE_ACCOUNT, verifier
+from tests.fc.test_auth import KEY, LENT, NOW, THE_ACCOUNT, TOKENS, Keys, verifier
 from tests.support.exchanges import FakeExchange
 
 from sesame.fc.auth import acs_signature
+from sesame.fc.auth.nonces import REMEMBERED_S, UsedNonces
 from sesame.fc.auth.request_head import head_of, read_request
-from sesame.fc.auth.verifier import BODY_SHA256
+from sesame.fc.auth.verifier import BODY_SHA256, Verifier
 from sesame.fc.body import body_if_here, read_body
 from sesame.fc.refusals import (
     AccessDenied,
     InvalidAccessKeyID,
     InvalidArgument,
     MissingRequiredHeader,
+    NonceUsed,
     SignatureNotMatch,
 )
 from sesame.http.request import Request
+from sesame.identity.authentication import Authentication
 from sesame.model.role import PrincipalKind
 
 DATE = "2023-11-14T22:13:20Z"
@@ -143,6 +146,64 @@ def test_headers_that_must_be_there(name: str) -> None:
 def test_the_clocks_must_agree() -> None:
     with pytest.raises(AccessDenied, match="differs by more than 15 minutes"):
         verify(signed(), now=NOW + 16 * 60)
+
+
+def test_a_nonce_is_good_for_one_request() -> None:
+    now = [NOW]
+    at = Verifier(Authentication(Keys(), TOKENS), lambda: now[0])
+
+    def ask(sent: dict[str, str]) -> Any:
+        return at.verify(read_request("GET", PATH.encode(), _pairs(sent)), b"")
+
+    first = signed(x_acs_signature_nonce="one")
+    # What is refused uses up nothing.
+    with pytest.raises(SignatureNotMatch):
+        ask(first | {"host": "elsewhere"})
+    assert ask(first) == THE_ACCOUNT
+    now[0] += 899
+    with pytest.raises(NonceUsed) as caught:
+        ask(first)
+    assert (caught.value.status, caught.value.code) == (400, "SignatureNonceUsed")
+    # Also when the rest of the request is another one.
+    with pytest.raises(NonceUsed):
+        ask(signed(x_acs_signature_nonce="one", accept="text/plain"))
+    assert ask(signed(x_acs_signature_nonce="two")) == THE_ACCOUNT
+    with pytest.raises(NonceUsed):
+        at.verify_trigger(read_request("GET", PATH.encode(), _pairs(first)), b"")
+
+
+def test_a_head_that_its_connection_repeats_is_a_repeat() -> None:
+    at = verifier()
+    head = read_request("GET", PATH.encode(), _pairs(signed(x_acs_signature_nonce="one")))
+    assert at.verify(head, b"") == THE_ACCOUNT
+    with pytest.raises(NonceUsed):
+        at.verify(head, b"")
+
+
+@pytest.mark.parametrize("names", ["host;x-acs-date", "host;x-acs-content-sha256;x-acs-date"])
+def test_without_a_signed_nonce_nothing_is_remembered(names: str) -> None:
+    at = verifier()
+    sent = signed_some(names, x_acs_signature_nonce="one")
+    for _ in range(2):
+        assert at.verify(read_request("GET", PATH.encode(), _pairs(sent)), b"") == THE_ACCOUNT
+
+
+def test_nonces_are_remembered_for_as_long_as_their_requests_are_valid_and_not_without_bound() -> None:
+    now = [NOW]
+    nonces = UsedNonces(lambda: now[0], generation_max=3)
+    assert nonces.use("a", b"1")
+    assert nonces.use("b", b"1")
+    now[0] += REMEMBERED_S - 1
+    assert not nonces.use("a", b"1")
+    now[0] += 2
+    assert nonces.use("a", b"2")
+    assert not nonces.use("a", b"1")
+    now[0] += REMEMBERED_S + 1
+    assert nonces.use("a", b"3")
+    assert nonces.use("a", b"1")
+    for number in range(10, 30):
+        assert nonces.use("a", b"%d" % number)
+    assert [nonces.use("a", b"%d" % number) for number in (29, 28, 27, 10)] == [False, False, False, True]
 
 
 def _exchange(body: bytes, signed_body: bytes, *, proven: bool = True) -> FakeExchange:

@@ -73,6 +73,17 @@ class SignatureNotMatch(AccessDenied):
         super().__init__(text, code="SignatureNotMatch")
 
 
+class NonceUsed(ApiError):
+    """A request was signed with a nonce that one before it had, as the same request has when it is sent again."""
+
+    def __init__(self) -> None:
+        text = (
+            "Specified signature nonce was used already. Each request, also one that is tried again, is signed with an "
+            "x-acs-signature-nonce of its own"
+        )
+        super().__init__(400, "SignatureNonceUsed", text)
+
+
 class InvalidAccessKeyID(AccessDenied):
     """There is no such access key."""
 

@@ -14,6 +14,7 @@ SCHEME = b"ACS3-HMAC-SHA256"
 # The others of the family are not accepted, and refused with the form of this one.
 FAMILY = b"ACS3-"
 DATE, BODY_SHA256, TOKEN = b"x-acs-date", b"x-acs-content-sha256", b"x-acs-security-token"
+NONCE = b"x-acs-signature-nonce"
 FORM = "'ACS3-HMAC-SHA256 Credential={accessKeyId},SignedHeaders={names},Signature={hex}'"
 # A name that holds one of these could not be told from several items.
 _ESCAPED_IN_NAMES = str.maketrans({"%": "%25", "&": "%26", "=": "%3D"})

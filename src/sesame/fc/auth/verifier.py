@@ -13,6 +13,7 @@ from urllib.parse import unquote_plus
 import msgspec
 
 from sesame.fc.auth import acs_signature, signature
+from sesame.fc.auth.nonces import UsedNonces
 from sesame.fc.auth.request_head import RequestHead
 from sesame.fc.auth.signature import Signed
 from sesame.fc.refusals import (
@@ -21,6 +22,7 @@ from sesame.fc.refusals import (
     InvalidAccessKeyID,
     InvalidArgument,
     MissingRequiredHeader,
+    NonceUsed,
     SignatureNotMatch,
 )
 from sesame.http.dates import unix_time
@@ -64,13 +66,14 @@ class Verifier:
 
     Refusals come in this order: a header is missing; the Authorization header is not of the scheme; the key is not
     known; the token does not hold; the date cannot be read; the signature differs; the clocks differ; the account
-    is another's.
+    is another's; the nonce was used.
     """
 
     def __init__(self, authentication: Authentication, wall_clock: Callable[[], float]) -> None:
         self._authentication = authentication
         self._wall_clock = wall_clock
         self._keys = signature.SigningKeys()
+        self._nonces = UsedNonces(wall_clock)
         # Of the last request that was proven: within a second, clients send the same text.
         self._last_date: tuple[bytes, float] = (b"", 0.0)
 
@@ -132,7 +135,11 @@ class Verifier:
         self._check_clock(signed_on, signed_at)
         caller = _of_its_account(request, caller)
         request.memory[BODY_SHA256] = digest
-        request.memory[_PROVEN] = _Proof(caller.access_key_id, token, caller.secret, signed_at)
+        # One that is sent unsigned could be exchanged, and says nothing. Then a repeated head is not proven anew.
+        if acs_signature.NONCE not in sent or not authorization.signs(acs_signature.NONCE):
+            request.memory[_PROVEN] = _Proof(caller.access_key_id, token, caller.secret, signed_at)
+        elif not self._nonces.use(caller.access_key_id, sent[acs_signature.NONCE]):
+            raise NonceUsed
         return caller
 
     def verify_trigger(self, request: RequestHead, query: bytes) -> Caller:
