@@ -14,9 +14,11 @@ from sesame.http.interface import Answer, Endpoint, Exchange, Refusal
 from sesame.http.limits import Limits
 from sesame.http.server import HttpServer
 from sesame.inside.authority import Authority
+from sesame.inside.certificates import Certificates
 from sesame.inside.cloud_names import FC, product_of
 from sesame.model.clocks import Clocks
 from sesame.model.errors import ConfigurationError
+from sesame.model.fair_rate import FairRate
 from sesame.sandbox.network import HOST_ADDRESS, TRUSTED, HostAnswers, Listen
 
 HTTP_PORT, HTTPS_PORT = 80, 443
@@ -59,6 +61,7 @@ class CloudNeeds:
     clocks: Clocks
     teardown: AsyncExitStack
     drain_s: float
+    arrivals: FairRate
 
 
 class ByName:
@@ -79,8 +82,18 @@ class ByName:
 def offer_cloud(answers: HostAnswers, needs: CloudNeeds) -> None:
     """Without a process or a port of the host: what is served here exists inside the networks of instances alone."""
     endpoint = ByName(needs.endpoints)
-    for port, tls in ((HTTP_PORT, None), (HTTPS_PORT, needs.authority.server_context())):
-        server = HttpServer(endpoint, host=HOST_ADDRESS, port=port, tls=tls, limits=needs.limits(), clocks=needs.clocks)
+    certificates = Certificates(needs.authority)
+    needs.teardown.callback(certificates.close)
+    for port, tls in ((HTTP_PORT, None), (HTTPS_PORT, certificates)):
+        server = HttpServer(
+            endpoint,
+            host=HOST_ADDRESS,
+            port=port,
+            tls=tls,
+            limits=needs.limits(),
+            clocks=needs.clocks,
+            arrivals=needs.arrivals,
+        )
         if not answers.offer(Listen("tcp", HOST_ADDRESS, port), server.serve):
             log.error("names of the cloud do not work on a port that an endpoint has", port=port)
             continue

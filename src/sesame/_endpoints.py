@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psutil
 
@@ -41,6 +41,7 @@ from sesame.inside import cloud_names
 from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
 from sesame.model.errors import ConfigurationError
+from sesame.model.fair_rate import FairRate
 from sesame.model.service import Service
 from sesame.oss.app import OssDependencies, OssEndpoint
 from sesame.oss.lifecycle import LIFECYCLE_EVERY_S, Lifecycle
@@ -63,7 +64,8 @@ class EndpointNeeds:
     """What the endpoints are built with. Their servers are stopped by `teardown`.
 
     Dates of signatures are compared with `callers_wall` (Unix seconds). `log_problem` says why what functions of a
-    service write is not in its logstore; "" where it is, or should not be.
+    service write is not in its logstore; "" where it is, or should not be. `arrivals` bounds what instances have the
+    event loop take a second, by the machine's own clocks.
     """
 
     settings: Settings
@@ -75,6 +77,7 @@ class EndpointNeeds:
     answers: HostAnswers
     network: str
     trust: CloudTrust | None
+    arrivals: FairRate = field(default_factory=FairRate)
 
 
 async def open_endpoints(
@@ -100,11 +103,14 @@ async def open_endpoints(
     if needs.settings.https_port is not None:
         urls["fc_https"] = await _listen(needs, fc, "https_port", Certificates(control.domains.find).context())
     urls["fc"] = await _listen(needs, fc, "port", tls)
-    offer_network(needs.answers, needs.settings, needs.network)
+    offer_network(needs.answers, needs.settings, needs.network, needs.arrivals)
     if needs.trust is not None:
         endpoints = {cloud_names.OSS: oss, cloud_names.SLS: sls, cloud_names.FC: fc}
         authority, drain_s = needs.trust.authority, needs.settings.drain_s
-        offer_cloud(needs.answers, CloudNeeds(endpoints, authority, _limits, needs.clocks, needs.teardown, drain_s))
+        offer_cloud(
+            needs.answers,
+            CloudNeeds(endpoints, authority, _limits, needs.clocks, needs.teardown, drain_s, needs.arrivals),
+        )
     needs.answers.offered()
     return urls
 
@@ -243,7 +249,9 @@ async def _listen(needs: EndpointNeeds, endpoint: Endpoint, setting: str, tls: s
     settings = needs.settings
     port = settings.resolved_sls_port() if setting == "sls_port" else getattr(settings, setting)
     host = settings.host
-    server = HttpServer(endpoint, host=host, port=port, tls=tls, limits=_limits(), clocks=needs.clocks)
+    server = HttpServer(
+        endpoint, host=host, port=port, tls=tls, limits=_limits(), clocks=needs.clocks, arrivals=needs.arrivals
+    )
     url = await serve(server, f"{TABLE[setting].flag} {port}", needs.teardown, settings.drain_s)
     offer_endpoint(needs.answers, server)
     return url

@@ -13,6 +13,7 @@ from sesame.http.server import HttpServer
 from sesame.inside import names, proxy
 from sesame.inside.forwarding import Forwarding
 from sesame.inside.rules import Allowed, EgressRules, parse
+from sesame.model.fair_rate import FairRate
 from sesame.sandbox.network import EVERY_ADDRESS, EVERY_ADDRESS_6, HOST_ADDRESS, HostAnswers, Listen
 from sesame.settings import Settings
 
@@ -42,21 +43,23 @@ def offer_endpoint(answers: HostAnswers, server: HttpServer) -> None:
         answers.add_address(server.host)
 
 
-def offer_network(answers: HostAnswers, settings: Settings, network: str) -> None:
-    """`network` is the one that instances have; where that is the host's, some runtimes have their own all the same."""
+def offer_network(answers: HostAnswers, settings: Settings, network: str, arrivals: FairRate) -> None:
+    """`network` is the one that instances have; where that is the host's, some runtimes have their own all the same.
+
+    `arrivals` bounds what instances have the event loop take a second.
+    """
     allowed = [parse(text) for text in settings.network_allow]
     for service in allowed:
         if service.is_one_service:
-            _forward(answers, service)
+            _forward(answers, service, arrivals)
     out, cloud = network != "none", settings.cloud_names == "on"
-    server = names.NameServer(
-        is_cloud_name if cloud else (lambda _name: False), HOST_ADDRESS, names.host_nameservers if out else None
-    )
+    is_own, upstream = is_cloud_name if cloud else (lambda _name: False), names.host_nameservers if out else None
+    server = names.NameServer(is_own, HOST_ADDRESS, upstream, arrivals)
     answers.offer(Listen("udp", HOST_ADDRESS, names.PORT), server.serve_datagrams)
     answers.offer(Listen("tcp", HOST_ADDRESS, names.PORT), server.serve_streams)
     if out:
         rules = EgressRules(allowed if network == "egress" else EVERYTHING)
-        if not answers.offer(Listen("tcp", HOST_ADDRESS, proxy.PORT), proxy.EgressProxy(rules).serve):
+        if not answers.offer(Listen("tcp", HOST_ADDRESS, proxy.PORT), proxy.EgressProxy(rules, arrivals).serve):
             log.error("functions have no way out: an endpoint has the port of their proxy", port=proxy.PORT)
             return
         direct = ["localhost", "127.0.0.1", "::1", HOST_ADDRESS, settings.host]
@@ -71,9 +74,9 @@ def offer_network(answers: HostAnswers, settings: Settings, network: str) -> Non
             answers.add_variable(name.upper(), value)
 
 
-def _forward(answers: HostAnswers, service: Allowed) -> None:
+def _forward(answers: HostAnswers, service: Allowed, arrivals: FairRate) -> None:
     listen = Listen("tcp", service.host, service.port)
-    if not answers.offer(listen, Forwarding(service).serve):
+    if not answers.offer(listen, Forwarding(service, arrivals).serve):
         log.error(
             "functions cannot reach what network_allow names: Sesame itself has the port in their network",
             address=service.host,

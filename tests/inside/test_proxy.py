@@ -11,6 +11,7 @@ import pytest
 from sesame.inside.proxy import ADDRESSES_MAX, EgressProxy, look_up
 from sesame.inside.relaying import CONNECTIONS_MAX
 from sesame.inside.rules import Address, EgressRules, parse
+from sesame.model.fair_rate import FairRate
 
 
 @asynccontextmanager
@@ -37,7 +38,7 @@ async def proxy(
 
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
-    end = EgressProxy(EgressRules([parse(text) for text in allowed]), look_up).serve(listening, "test")
+    end = EgressProxy(EgressRules([parse(text) for text in allowed]), FairRate(), look_up).serve(listening, "test")
     try:
         yield listening.getsockname()
     finally:
@@ -129,7 +130,7 @@ async def test_of_a_name_with_many_addresses_the_first_ones_count() -> None:
 
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
-    end = EgressProxy(Refusing(), look_up).serve(listening, "test")
+    end = EgressProxy(Refusing(), FairRate(), look_up).serve(listening, "test")
     assert (await ask(listening.getsockname(), b"CONNECT many.example:1 HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 403 ")
     end()
     assert len(checked) == ADDRESSES_MAX

@@ -3,15 +3,18 @@
 import asyncio
 import errno
 import socket
+from collections.abc import Callable
 from typing import NoReturn
 
 import pytest
+from tests.support.fakes import FakeClocks
 
 from sesame.inside import relaying
 from sesame.inside.relaying import Acceptor, closing
+from sesame.model.fair_rate import TURN_S, FairRate, Rates
 
 SAID = b"x" * 60_000
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 async def test_a_connection_counts_until_all_is_taken() -> None:
@@ -53,8 +56,44 @@ async def test_without_descriptors_the_event_loop_is_left_alone(monkeypatch: pyt
         listening.listen()
         listening.setblocking(False)
         client.connect(listening.getsockname())
-        acceptor = Acceptor(listening, lambda _reader, _writer: asyncio.sleep(0))
+        acceptor = Acceptor(listening, lambda _reader, _writer: asyncio.sleep(0), FairRate().of("test"))
         for _ in range(100):
             await asyncio.sleep(0)
         assert listening.tries == 1
         acceptor.end()
+
+
+async def test_connections_beyond_the_rate_wait_in_the_kernel_and_others_go_on() -> None:
+    clocks = FakeClocks()
+    rate = FairRate(clocks, Rates(each_per_s=100, each_burst=5, all_per_s=1000, all_burst=100))
+    served: dict[str, int] = {"busy": 0, "quiet": 0}
+
+    def acceptor(name: str) -> tuple[socket.socket, Acceptor]:
+        async def serve(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+            served[name] += 1
+
+        listening = socket.create_server(("127.0.0.1", 0), backlog=100)
+        listening.setblocking(False)
+        return listening, Acceptor(listening, serve, rate.of(name))
+
+    (busy, busy_acceptor), (quiet, quiet_acceptor) = acceptor("busy"), acceptor("quiet")
+    clients = [socket.create_connection(busy.getsockname()) for _ in range(20)]
+    await until(lambda: served["busy"] == 5)
+    clients.append(socket.create_connection(quiet.getsockname()))
+    await until(lambda: served["quiet"] == 1)
+    assert served["busy"] == 5
+    while served["busy"] < 20:
+        clocks.advance(TURN_S)
+        before = served["busy"]
+        await until(lambda before=before: served["busy"] > before)  # type: ignore[misc]
+        assert served["busy"] - before <= 2
+    for each in (busy_acceptor, quiet_acceptor):
+        each.end()
+    for client in clients:
+        client.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 (the kernel does it)
+            await asyncio.sleep(0.001)

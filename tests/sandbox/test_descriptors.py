@@ -19,6 +19,7 @@ from sesame._network import listens_max, offer_endpoint, offer_network
 from sesame.http.interface import Exchange
 from sesame.http.limits import CONNECTIONS_SHARE, for_host
 from sesame.http.server import HttpServer
+from sesame.model.fair_rate import FairRate
 from sesame.sandbox import descriptors
 from sesame.sandbox.network import EVERY_ADDRESS, HOST_ADDRESS, HostAnswers, Listen
 from sesame.settings import Settings
@@ -59,7 +60,7 @@ async def test_no_more_sockets_are_offered_than_are_counted(host: str) -> None:
     answers = HostAnswers()
     for port in (9000, 9001, 9002, 9443):
         offer_endpoint(answers, HttpServer(Endpoint(unheard), host=host, port=port))
-    offer_network(answers, settings, "egress")
+    offer_network(answers, settings, "egress", FairRate())
     for port in (HTTP_PORT, HTTPS_PORT):
         answers.offer(Listen("tcp", HOST_ADDRESS, port), hold)
     answers.offered()

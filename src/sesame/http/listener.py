@@ -9,18 +9,24 @@ import errno
 import heapq
 import socket
 import ssl
+from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
 
 from sesame.http.connection import Connection
 from sesame.http.shared import Shared
+from sesame.http.tls import NamedHandshakes
 from sesame.model.clocks import Timer
 from sesame.model.errors import ConfigurationError
+from sesame.model.fair_rate import Share
 
 BACKLOG = 2048
 # Connections accepted before the event loop turns to other work.
 ACCEPTED_AT_ONCE = 64
 PAUSE_S = 0.2
+# A handshake takes 0.8 ms of the event loop, as long as so many connections without one (`fair_rate`).
+HANDSHAKE_UNITS = 8.0
 LOG_EVERY_S = 10.0
 # When a bound is reached, this share of the connections that wait for their clients is closed, at least one.
 EVICTED_SHARE = 1 / 16
@@ -52,6 +58,13 @@ def listening_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
+class Peer(NamedTuple):
+    """With a name, all that come to a socket are one client, whatever their addresses; `share` bounds their rate."""
+
+    name: str = ""
+    share: Share | None = None
+
+
 class Listener:
     """POLICY: at a bound, the connections whose clients have been silent longest make place for the new one.
 
@@ -59,9 +72,13 @@ class Listener:
     nothing must not lock the operator out. Where every connection is busy, the new one is told to try again later.
     """
 
-    def __init__(self, listening: socket.socket, shared: Shared, tls: ssl.SSLContext | None, peer: str = "") -> None:
-        """With `peer`, all that come here are one client of that name, whatever their addresses."""
-        self._peer = peer
+    def __init__(
+        self, listening: socket.socket, shared: Shared, tls: ssl.SSLContext | NamedHandshakes | None, peer: Peer
+    ) -> None:
+        self._peer = peer.name
+        self._share = peer.share
+        self._units = HANDSHAKE_UNITS if tls is not None else 1.0
+        self._wait_no_longer: Callable[[], None] | None = None
         self._socket = listening
         self._shared = shared
         self._tls = tls
@@ -76,6 +93,8 @@ class Listener:
         """Idempotent. Handshakes under way are broken off."""
         if self._paused is not None:
             self._paused.cancel()
+        if self._wait_no_longer is not None:
+            self._wait_no_longer()
         if self._socket.fileno() >= 0:
             self._shared.loop.remove_reader(self._socket.fileno())
             self._socket.close()
@@ -83,7 +102,12 @@ class Listener:
             task.cancel()
 
     def _accept(self) -> None:
+        share = self._share
         for _ in range(ACCEPTED_AT_ONCE):
+            if share is not None and not share.allows():
+                self._shared.loop.remove_reader(self._socket.fileno())
+                self._wait_no_longer = share.wait(self.start)
+                return
             try:
                 accepted, address = self._socket.accept()
             except ConnectionAbortedError:
@@ -93,6 +117,8 @@ class Listener:
             except OSError as error:
                 self._pause(error)
                 return
+            if share is not None:
+                share.charge(self._units)
             try:
                 accepted.setblocking(False)
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -131,8 +157,12 @@ class Listener:
         connection = Connection(shared, opening, refused=opening.refused)
         handshake_s = None if self._tls is None else shared.limits.tls_handshake_s
         try:
+            tls = self._tls
+            if isinstance(tls, NamedHandshakes):
+                async with asyncio.timeout(handshake_s):
+                    tls = await tls.context(accepted, opening.peer)
             await shared.loop.connect_accepted_socket(
-                lambda: connection, accepted, ssl=self._tls, ssl_handshake_timeout=handshake_s
+                lambda: connection, accepted, ssl=tls, ssl_handshake_timeout=handshake_s
             )
         except (OSError, asyncio.CancelledError):
             # The client left or its handshake failed, or this side broke it off: there is no connection to answer on.

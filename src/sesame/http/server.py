@@ -10,9 +10,11 @@ from collections.abc import Callable
 
 from sesame.http.interface import Endpoint
 from sesame.http.limits import Limits
-from sesame.http.listener import Listener, listening_socket
+from sesame.http.listener import Listener, Peer, listening_socket
 from sesame.http.shared import Shared
+from sesame.http.tls import NamedHandshakes, NamedTls
 from sesame.model.clocks import SYSTEM_CLOCKS, Clocks
+from sesame.model.fair_rate import FairRate
 
 
 class HttpServer:
@@ -24,14 +26,17 @@ class HttpServer:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        tls: ssl.SSLContext | None = None,
+        tls: ssl.SSLContext | NamedTls | None = None,
         limits: Limits | None = None,
         clocks: Clocks = SYSTEM_CLOCKS,
+        arrivals: FairRate | None = None,
     ) -> None:
+        """`arrivals` bounds how many connections of each `peer` that `serve` is given are taken a second."""
         self._endpoint = endpoint
-        self._tls = tls
+        self._tls = tls if tls is None or isinstance(tls, ssl.SSLContext) else NamedHandshakes(tls)
         self._limits = limits or Limits()
         self._clocks = clocks
+        self._arrivals = arrivals
         self.host = host
         self.port = port
         self._shared: Shared | None = None
@@ -70,7 +75,8 @@ class HttpServer:
     def serve(self, listening: socket.socket, peer: str = "") -> Callable[[], None]:
         """Answers on another socket too; the call returned ends that. `peer` as `Listener`."""
         assert self._shared is not None, "the server has not started"
-        listener = Listener(listening, self._shared, self._tls, peer)
+        share = self._arrivals.of(peer) if self._arrivals is not None and peer else None
+        listener = Listener(listening, self._shared, self._tls, Peer(peer, share))
         self._listeners.add(listener)
         listener.start()
 

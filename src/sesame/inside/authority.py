@@ -8,7 +8,6 @@ import datetime
 import os
 import ssl
 import tempfile
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +18,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 YEARS = 10
 CERTIFICATE_DAYS = 730
-# Certificates that are kept for the names that clients ask for, the latest ones.
-CONTEXTS_MAX = 256
 _BACKDATED = datetime.timedelta(days=1)
 
 
@@ -29,8 +26,7 @@ class Authority:
 
     def __init__(self, folder: Path, may_certify: Callable[[str], bool]) -> None:
         self._folder = folder
-        self._may_certify = may_certify
-        self._contexts: OrderedDict[str, ssl.SSLContext] = OrderedDict()
+        self.may_certify = may_certify
         self._key: ec.EllipticCurvePrivateKey
         self._certificate: x509.Certificate
         # One for all names: what tells them apart is signed, and a new one each would take longer.
@@ -62,26 +58,10 @@ class Authority:
                 return Path(path).read_bytes().rstrip() + b"\n" + own
         return own
 
-    def server_context(self) -> ssl.SSLContext:
-        """To listen with: each handshake gets a certificate for the name that the client asks for (SNI)."""
-        context = _context()
-        context.sni_callback = self._choose
-        return context
-
-    def _choose(self, connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> int | None:
-        if not name or not self._may_certify(name.lower()):
-            return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
-        connection.context = self._context_of(name.lower())
-        return None
-
-    def _context_of(self, name: str) -> ssl.SSLContext:
-        context = self._contexts.get(name)
-        if context is None:
-            context = self._contexts[name] = _context()
-            _load(context, self._leaf_key, self._issued(name))
-            if len(self._contexts) > CONTEXTS_MAX:
-                self._contexts.popitem(last=False)
-        self._contexts.move_to_end(name)
+    def context(self, name: str) -> ssl.SSLContext:
+        """With a certificate for a name that `may_certify` lets pass. Blocks for some milliseconds."""
+        context = bare_context()
+        _load(context, self._leaf_key, self._issued(name))
         return context
 
     def _issued(self, name: str) -> x509.Certificate:
@@ -126,7 +106,8 @@ _KEY_USAGE = x509.KeyUsage(
 )  # fmt: skip
 
 
-def _context() -> ssl.SSLContext:
+def bare_context() -> ssl.SSLContext:
+    """Without a certificate: it can refuse a handshake."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])

@@ -9,17 +9,19 @@ from collections.abc import Callable
 
 from sesame.inside.relaying import Acceptor, closing, relay
 from sesame.inside.rules import Allowed
+from sesame.model.fair_rate import FairRate
 
 CONNECT_TIMEOUT_S = 10.0
 
 
 class Forwarding:
-    def __init__(self, allowed: Allowed) -> None:
+    def __init__(self, allowed: Allowed, arrivals: FairRate) -> None:
         self._allowed = allowed
+        self._arrivals = arrivals
 
     def serve(self, listening: socket.socket, client: str) -> Callable[[], None]:
         """As `sandbox.network.Serve`."""
-        return Acceptor(listening, self._forward).end
+        return Acceptor(listening, self._forward, self._arrivals.of(client)).end
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):

@@ -21,15 +21,17 @@ import dns.resolver
 import dns.rrset
 
 from sesame.inside.relaying import Acceptor
+from sesame.model.fair_rate import FairRate, Share
 
 PORT = 53
 TTL_S = 60
 UPSTREAM_TIMEOUT_S = 5.0
 # Questions of one instance that wait for the host's resolver at a time; the client asks again where one is dropped.
 WAITING_MAX = 64
-# POLICY: of one instance, so many questions are taken at once; then the others wait for a moment, so that no function
-# keeps the event loop busy with them.
-TAKEN_AT_ONCE, PAUSE_S = 8, 0.02
+# Questions that are taken before the event loop turns to other work.
+TAKEN_AT_ONCE = 8
+# Between two questions of one stream.
+PAUSE_S = 0.02
 # As clients and servers agreed on to be safe from fragments (EDNS, RFC 6891); of questions, and of answers in UDP.
 DATAGRAM_BYTES_MAX = 1232
 STREAMS_MAX, STREAM_IDLE_S = 8, 30.0
@@ -51,19 +53,24 @@ class NameServer:
     """`is_own` tells the names that lead to `address`. Without `nameservers` no other name is known."""
 
     def __init__(
-        self, is_own: Callable[[str], bool], address: str, nameservers: Callable[[], Sequence[str]] | None
+        self,
+        is_own: Callable[[str], bool],
+        address: str,
+        nameservers: Callable[[], Sequence[str]] | None,
+        arrivals: FairRate,
     ) -> None:
         self._is_own = is_own
         self._address = address
         self._nameservers = nameservers
+        self._arrivals = arrivals
 
     def serve_datagrams(self, receiving: socket.socket, client: str) -> Callable[[], None]:
         """As `sandbox.network.Serve`, of a UDP socket."""
-        return _Datagrams(receiving, self).end
+        return _Datagrams(receiving, self, self._arrivals.of(client)).end
 
     def serve_streams(self, listening: socket.socket, client: str) -> Callable[[], None]:
         """As `sandbox.network.Serve`, of a TCP socket."""
-        return Acceptor(listening, self._answer_stream, STREAMS_MAX).end
+        return Acceptor(listening, self._answer_stream, self._arrivals.of(client), STREAMS_MAX).end
 
     def answer_at_once(self, question: bytes) -> bytes | None:
         """b"" for what is no question; None where the host's resolver has to be asked."""
@@ -141,16 +148,17 @@ def _may_be_question(message: bytes) -> bool:
 class _Datagrams:
     """One UDP socket, read on the event loop."""
 
-    def __init__(self, receiving: socket.socket, server: NameServer) -> None:
+    def __init__(self, receiving: socket.socket, server: NameServer, share: Share) -> None:
         self._socket = receiving
         self._server = server
+        self._share = share
         self._waiting: set[asyncio.Task[None]] = set()
-        self._paused: asyncio.TimerHandle | None = None
+        self._wait_no_longer: Callable[[], None] | None = None
         self._read()
 
     def end(self) -> None:
-        if self._paused is not None:
-            self._paused.cancel()
+        if self._wait_no_longer is not None:
+            self._wait_no_longer()
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
         self._socket.close()
         for task in self._waiting:
@@ -161,11 +169,16 @@ class _Datagrams:
 
     def _receive(self) -> None:
         for _ in range(TAKEN_AT_ONCE):
+            if not self._share.allows():
+                asyncio.get_running_loop().remove_reader(self._socket.fileno())
+                self._wait_no_longer = self._share.wait(self._read)
+                return
             try:
                 # One byte more, to tell what is too long from what has been cut.
                 question, client = self._socket.recvfrom(DATAGRAM_BYTES_MAX + 1)
             except (BlockingIOError, InterruptedError):
                 return
+            self._share.charge()
             answer = self._server.answer_at_once(question)
             if answer is not None:
                 self._send(answer, client)
@@ -173,9 +186,6 @@ class _Datagrams:
                 task = asyncio.get_running_loop().create_task(self._ask(question, client))
                 self._waiting.add(task)
                 task.add_done_callback(self._waiting.discard)
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._socket.fileno())
-        self._paused = loop.call_later(PAUSE_S, self._read)
 
     async def _ask(self, question: bytes, client: tuple[str, int]) -> None:
         self._send(await self._server.answer(question, stream=False), client)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from sesame.inside.relaying import Acceptor, Streams, closing, relay
 from sesame.inside.rules import Address, EgressRules
+from sesame.model.fair_rate import FairRate
 
 PORT = 3128
 HEAD_TIMEOUT_S = 30.0
@@ -50,13 +51,15 @@ async def look_up(name: str, port: int) -> Sequence[Address]:
 class EgressProxy:
     """One for all instances."""
 
-    def __init__(self, rules: EgressRules, looking_up: LookUp = look_up) -> None:
+    def __init__(self, rules: EgressRules, arrivals: FairRate, looking_up: LookUp = look_up) -> None:
         self._rules = rules
+        self._arrivals = arrivals
         self._look_up = looking_up
 
     def serve(self, listening: socket.socket, client: str) -> Callable[[], None]:
         """As `sandbox.network.Serve`."""
-        return Acceptor(listening, functools.partial(self._answer, asyncio.Semaphore(LOOK_UPS_MAX))).end
+        answer = functools.partial(self._answer, asyncio.Semaphore(LOOK_UPS_MAX))
+        return Acceptor(listening, answer, self._arrivals.of(client)).end
 
     async def _answer(
         self, looking_up: asyncio.Semaphore, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

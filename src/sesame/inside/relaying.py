@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from sesame.model.fair_rate import Share
+
 # Of one instance at a time; further ones wait in the kernel.
 CONNECTIONS_MAX = 256
 BACKLOG_TAKEN_AT_ONCE = 16
@@ -24,12 +26,17 @@ Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Acceptor:
-    """Runs `handle` for each connection, `at_once` at a time, so that no instance takes all descriptors."""
+    """Runs `handle` for each connection, `at_once` at a time, so that no instance takes all descriptors.
 
-    def __init__(self, listening: socket.socket, handle: Handle, at_once: int = CONNECTIONS_MAX) -> None:
+    `share` is the instance's: it bounds how many connections are taken a second.
+    """
+
+    def __init__(self, listening: socket.socket, handle: Handle, share: Share, at_once: int = CONNECTIONS_MAX) -> None:
         self._listening = listening
         self._handle = handle
+        self._share = share
         self._at_once = at_once
+        self._wait_no_longer: Callable[[], None] | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._reading = False
         self._ended = False
@@ -39,6 +46,8 @@ class Acceptor:
         """Closes the socket and breaks the connections off."""
         self._ended = True
         self._pause()
+        if self._wait_no_longer is not None:
+            self._wait_no_longer()
         self._listening.close()
         for task in self._running:
             task.cancel()
@@ -58,6 +67,10 @@ class Acceptor:
             if len(self._running) >= self._at_once:
                 self._pause()
                 return
+            if not self._share.allows():
+                self._pause()
+                self._wait_no_longer = self._share.wait(self._read)
+                return
             try:
                 accepted, _address = self._listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -68,6 +81,7 @@ class Acceptor:
                 self._pause()
                 asyncio.get_running_loop().call_later(PAUSE_S, self._read)
                 return
+            self._share.charge()
             accepted.setblocking(False)
             task = asyncio.get_running_loop().create_task(self._serve(accepted))
             self._running.add(task)

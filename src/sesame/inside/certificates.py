@@ -1,0 +1,126 @@
+"""Gives each TLS connection of a function the certificate of the name of the cloud that it asks for.
+
+Asked by `http.listener` before the handshake. Certificates are made in a thread, as fast as `NEW_NAMES` says, so that a
+function that asks for ever new names costs the others next to nothing.
+"""
+
+import asyncio
+import ssl
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+
+from sesame.inside.authority import Authority, bare_context
+from sesame.model.clocks import SYSTEM_CLOCKS, Clocks
+from sesame.model.fair_rate import FairRate, Rates, Share
+
+# Certificates that are kept, those that were asked for last.
+CONTEXTS_MAX = 256
+# POLICY: a certificate takes the thread 3 to 8 ms (2026-11). Programs that start ask for a handful of names at once.
+NEW_NAMES = Rates(each_per_s=10, each_burst=32, all_per_s=40, all_burst=128)
+# Connections of one instance that wait for certificates; further ones are refused.
+WAITING_MAX = 16
+# Instances whose rate is remembered, those that asked last.
+PEERS_MAX = 4096
+LOG_EVERY_S = 10.0
+
+log = structlog.get_logger("sesame.network")
+
+
+class Certificates:
+    """As `http.tls.NamedTls`. POLICY: a name that is none of the cloud gets the alert `unrecognized_name`."""
+
+    def __init__(self, authority: Authority, clocks: Clocks = SYSTEM_CLOCKS, rates: Rates = NEW_NAMES) -> None:
+        self._authority = authority
+        self._clocks = clocks
+        self._rate = FairRate(clocks, rates)
+        self._peers: OrderedDict[str, _Peer] = OrderedDict()
+        self._contexts: OrderedDict[str, ssl.SSLContext] = OrderedDict()
+        self._making: dict[str, asyncio.Future[ssl.SSLContext]] = {}
+        # Of its own, so that no other work of Sesame waits behind it.
+        self._maker = ThreadPoolExecutor(1, thread_name_prefix="making-certificates")
+        self._refusing = bare_context()
+        self._refusing.sni_callback = _refuse
+
+    async def context(self, name: str, peer: str) -> ssl.SSLContext:
+        if not name or not self._authority.may_certify(name):
+            return self._refusing
+        kept = self._contexts.get(name)
+        if kept is not None:
+            self._contexts.move_to_end(name)
+            return kept
+        asking = self._peer(peer)
+        if asking.waiting >= WAITING_MAX:
+            self._say(asking, name, peer)
+            raise ConnectionRefusedError(f"{peer} asks for more new names than certificates are made for")
+        asking.waiting += 1
+        try:
+            return await self._new(name, asking.share)
+        finally:
+            asking.waiting -= 1
+
+    def close(self) -> None:
+        self._maker.shutdown(wait=False, cancel_futures=True)
+
+    async def _new(self, name: str, share: Share) -> ssl.SSLContext:
+        while name not in self._making and name not in self._contexts and not share.allows():
+            turn = asyncio.Event()
+            cancel = share.wait(turn.set)
+            try:
+                await turn.wait()
+            finally:
+                cancel()
+        if name in self._contexts:
+            return self._contexts[name]
+        making = self._making.get(name)
+        if making is None:
+            share.charge()
+            making = asyncio.get_running_loop().run_in_executor(self._maker, self._authority.context, name)
+            self._making[name] = making
+            making.add_done_callback(lambda made: self._made(name, made))
+        # Another connection may wait for it too.
+        return await asyncio.shield(making)
+
+    def _made(self, name: str, made: "asyncio.Future[ssl.SSLContext]") -> None:
+        del self._making[name]
+        if made.cancelled():
+            return
+        if (error := made.exception()) is not None:
+            log.error("no certificate could be made for a name of the cloud", name=name, error=str(error))
+            return
+        self._contexts[name] = made.result()
+        if len(self._contexts) > CONTEXTS_MAX:
+            self._contexts.popitem(last=False)
+
+    def _peer(self, name: str) -> "_Peer":
+        peer = self._peers.get(name)
+        if peer is None:
+            peer = self._peers[name] = _Peer(self._rate.of(name))
+            if len(self._peers) > PEERS_MAX:
+                self._peers.popitem(last=False)
+        self._peers.move_to_end(name)
+        return peer
+
+    def _say(self, asking: "_Peer", name: str, peer: str) -> None:
+        now = self._clocks.monotonic()
+        if now - asking.said_at >= LOG_EVERY_S:
+            asking.said_at = now
+            log.warning(
+                "connections of a function are refused: it asks for new names of the cloud over HTTPS faster than "
+                "certificates are made; it may use few names, or HTTP",
+                client=peer,
+                name=name,
+                names_per_s=NEW_NAMES.each_per_s,
+            )
+
+
+class _Peer:
+    def __init__(self, share: Share) -> None:
+        self.share = share
+        self.waiting = 0
+        self.said_at = float("-inf")
+
+
+def _refuse(_connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> int:
+    return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
