@@ -8,7 +8,7 @@ from typing import Any
 
 import fc2
 import pytest
-from tests.journeys.conftest import FUNCTIONS, Sesame, failure, running
+from tests.journeys.conftest import FUNCTIONS, Sesame, failure, running, wait_until
 
 SERVER = FUNCTIONS / "custom_server"
 
@@ -81,3 +81,19 @@ def test_a_start_that_fails_is_told_in_the_clouds_words(
     (tmp_path / "bootstrap").chmod(0o644)
     create(tmp_path, name="plain")
     assert failure(client.invoke_function, service, "plain", b"")["code"] == "CAFilePermission"
+
+
+def test_an_instance_that_is_not_well_any_more_is_replaced(
+    client: fc2.Client, sesame: Sesame, service: str, create: Create
+) -> None:
+    create(SERVER, instanceConcurrency=2)
+    check = {"httpGetUrl": "/healthy", "periodSeconds": 1, "failureThreshold": 1}
+    updated = sesame.api()("PUT", f"/services/{service}/functions/f", json.dumps({"customHealthCheckConfig": check}))
+    assert updated.status_code == 200
+    before = client.invoke_function(service, "f", b"sicken").headers["X-Fc-Instance-Id"]
+    # A call keeps it from being frozen, and is not disturbed.
+    assert client.invoke_function(service, "f", b"sleep 3").data == b"slept"
+    wait_until(
+        lambda: client.invoke_function(service, "f", b"x").headers["X-Fc-Instance-Id"] != before,
+        "calls get another instance",
+    )

@@ -230,6 +230,26 @@ async def test_a_health_check_decides_when_a_server_is_ready(stage: Stage) -> No
     assert (failed.problem, "GET /sick" in str(failed)) == (StartProblem.UNHEALTHY, True)
 
 
+async def test_a_server_is_asked_how_it_is_beside_its_calls(stage: Stage) -> None:
+    sandbox = await stage.start(server=WebServer(health_check=HealthCheck("/healthy")))
+    hung = asyncio.create_task(ask(sandbox, b"hang"))
+    assert await ask(sandbox, b"", "health_check") == Reply(True, b"")
+    assert (await ask(sandbox, b"sicken")).ok
+    assert await ask(sandbox, b"", "health_check") == Reply(False, b"")
+    # One that is not answered in time neither ends the instance nor is in the way of a call.
+    hung.cancel()
+    await asyncio.wait([hung])
+    assert (await ask(sandbox, b"x")).payload == b"echo:x"
+
+
+async def test_a_check_that_is_not_answered_in_time_has_failed(stage: Stage, folder: Path) -> None:
+    text = (SERVER / "bootstrap").read_text().replace('"/slow-health"', '"/healthy-once"')
+    once = text.replace("            time.sleep(10)\n", "            time.sleep(10 * SEEN.count(self.path) - 10)\n")
+    sandbox = await stage.start(program(folder, once), WebServer(health_check=HealthCheck("/healthy-once")))
+    assert await ask(sandbox, b"", "health_check") == Reply(False, b"")
+    assert (await ask(sandbox, b"x")).payload == b"echo:x"
+
+
 async def test_without_a_jail_the_port_is_the_machines(tmp_path: Path, unused_tcp_port: int) -> None:
     driver = PlainDriver(lambda _runtime: web_servers.launch(), tmp_path)
     await driver.open()

@@ -86,6 +86,8 @@ class Instance:
         self.calls = 0
         # Commands that run beside the function. While there is one, the instance is neither frozen nor expired.
         self.commands = 0
+        # It is being asked how it is, and must not be frozen meanwhile.
+        self.checked = False
         # For whose configuration it is provisioned; None for an instance that a call started.
         self.provisioned_for: Target | None = None
         # Since when it has been ready, if it is provisioned.
@@ -207,6 +209,11 @@ class Instance:
         finally:
             deadline.close()
             self._deadlines.remove(deadline)
+
+    async def is_well(self) -> bool:
+        """Whether its web server answers the function's health check. Raises `SandboxDied`."""
+        assert self._sandbox is not None
+        return (await self._sandbox.call(Call("health_check", "", {}))).ok
 
     def suspend_limits(self, *, suspended: bool) -> None:
         """Lifts the deadlines of the calls in flight and of every call until this is taken back."""

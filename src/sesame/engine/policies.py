@@ -176,7 +176,9 @@ def to_freeze(idle: Iterable[Instance], now: float, freeze_after_s: float) -> li
     POLICY: only after a grace period, so that calls in quick succession do not pay for freezing and thawing.
     """
     return [
-        i for i in idle if not i.frozen and not i.runs_idle and not i.commands and now - i.idle_since >= freeze_after_s
+        i
+        for i in idle
+        if not (i.frozen or i.runs_idle or i.commands or i.checked) and now - i.idle_since >= freeze_after_s
     ]
 
 

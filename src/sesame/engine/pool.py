@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 import structlog
 
 from sesame.engine.capacity import Capacity, StartSlots
+from sesame.engine.health import HealthChecks
 from sesame.engine.hooks import PRE_FREEZE, PRE_STOP
 from sesame.engine.idle import IdleInstances
 from sesame.engine.instance import Instance, State
@@ -44,6 +45,7 @@ class Pool:
         self._startup = Startup(given.launcher, given.clocks, given.credentials, given.account_id, given.region)
         self._idle = IdleInstances()
         self._shared = SharedInstances()
+        self._health = HealthChecks(given.clocks, self._idle, self._shared, self.end)
         self._tick: Timer | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -254,6 +256,7 @@ class Pool:
             # `close` ended it before it had a process.
             await asyncio.shield(self.end(instance, KillReason.STOPPING))
             self._refuse_when_closed()
+        self._health.watch(instance)
         return Lease(instance, True, (started_at - asked_at) * 1000, (clocks.monotonic() - started_at) * 1000)
 
     def _refuse_when_closed(self) -> None:

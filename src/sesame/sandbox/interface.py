@@ -65,6 +65,8 @@ class SandboxSpec(msgspec.Struct, frozen=True):
 class Call(msgspec.Struct, frozen=True):
     """One request to the shim. `kind` is invoke, load, initialize, pre_freeze or pre_stop; `meta` becomes JSON.
 
+    A web server may be sent a health_check besides, while other calls run; its reply says whether it is well.
+
     With a `stream`, which only web servers take, both bodies pass through it, and the reply has none.
     """
 

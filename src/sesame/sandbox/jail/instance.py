@@ -160,7 +160,7 @@ class JailSandbox:
 
     def call(self, call: Call) -> Coroutine[Any, Any, Reply]:
         assert self._channel is not None
-        self._request_id = call.request_id
+        self._request_id = call.request_id or self._request_id
         return self._life.run_call(self._channel.call(call))
 
     async def exec(self, command: Command) -> CommandExecution:

@@ -266,7 +266,7 @@ class PlainSandbox:
     def call(self, call: Call) -> Coroutine[Any, Any, Reply]:
         assert self._channel is not None
         self._call_began = time.monotonic()
-        self._request_id = call.request_id
+        self._request_id = call.request_id or self._request_id
         return self._life.run_call(self._channel.call(call))
 
     async def exec(self, command: Command) -> CommandExecution:

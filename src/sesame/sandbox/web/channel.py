@@ -11,8 +11,10 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
+from sesame.model.web_server import WebServer
 from sesame.sandbox.interface import Call, Reply, SandboxDied, SandboxSpec
 from sesame.sandbox.web.answers import whole_body
 from sesame.sandbox.web.connection import BadResponse, Connection
@@ -35,17 +37,18 @@ def channel_of(
     """The channel that an instance of this function needs."""
     if spec.web_server is None:
         return Channel(sock, output, on_end)
-    return WebChannel(sock, output, on_end, spec.web_server.port)
+    return WebChannel(sock, output, on_end, spec.web_server)
 
 
 class WebChannel:
     """As `wire.Channel`, with any number of calls at a time."""
 
-    def __init__(self, sock: socket.socket, output: Output, on_end: Callable[[], None], port: int) -> None:
+    def __init__(self, sock: socket.socket, output: Output, on_end: Callable[[], None], server: WebServer) -> None:
         self._sock = sock
         self._output = output
         self._on_end = on_end
-        self._port = port
+        self._port = server.port
+        self._check = server.health_check
         self._channel = Channel(sock, output, self._ended)
         self._connector, self._theirs = socket.socketpair()
         self._connector.setblocking(False)
@@ -79,6 +82,8 @@ class WebChannel:
         if call.kind == "load":
             # A server that listens has loaded what it is to call.
             return Reply(True, b"")
+        if call.kind == "health_check":
+            return await self._health()
         connection = None
         try:
             connection = await self._connection()
@@ -113,6 +118,26 @@ class WebChannel:
             self._loop.remove_reader(self._connector.fileno())
         self._connector.close()
         self._theirs.close()
+
+    async def _health(self) -> Reply:
+        """Whether the check's URL is answered with a status below 400 in time; True where there is no check."""
+        check = self._check
+        if check is None:
+            return Reply(True, b"")
+        connection = None
+        try:
+            async with asyncio.timeout(check.timeout_seconds):
+                connection = await self._connection()
+                connection.begin(b"GET", self._heads.of_check(check.http_get_url))
+                response = await connection.head()
+            return Reply(response.status < HTTPStatus.BAD_REQUEST, b"")
+        except TimeoutError:
+            return Reply(False, b"")
+        except (BadResponse, OSError) as error:
+            return await self._unanswered(error)
+        finally:
+            if connection is not None:
+                self._give_back(connection)
 
     async def _whole(self, connection: Connection, call: Call) -> Reply:
         params = call.meta["http_params"]

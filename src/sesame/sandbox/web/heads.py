@@ -56,6 +56,10 @@ class Heads:
             b"Content-Type: application/octet-stream\r\n" if method == b"POST" else b"", length,
         )  # fmt: skip
 
+    def of_check(self, url: str) -> bytes:
+        """The head of a health check, as runtime/custom/monitor.py asks it before the first call."""
+        return b"GET %b HTTP/1.1\r\n%bConnection: close\r\n\r\n" % (url.encode(), self._host)
+
     def of_request(
         self, request: "WebRequest", request_id: str, meta: Mapping[str, Any], *, upgrade: bytes = b""
     ) -> bytes:

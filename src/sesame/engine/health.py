@@ -1,0 +1,98 @@
+"""Asks the instances of functions that have a health check how they are, for as long as they live.
+
+Built by `engine.pool`, which hands over each instance once it is ready. At the start the monitor in the instance asks
+(runtime/custom); from then on this does, as often as the function's configuration says.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from sesame.engine.idle import IdleInstances
+from sesame.engine.instance import Instance, State
+from sesame.engine.sharing import SharedInstances
+from sesame.model.clocks import Clocks
+from sesame.model.web_server import WebServer
+from sesame.sandbox.deaths import line_of
+from sesame.sandbox.interface import KillReason, SandboxDied
+
+log = structlog.get_logger(__name__)
+
+End = Callable[[Instance, KillReason], object]
+
+
+class HealthChecks:
+    """An instance that fails its check takes no call from then on, and ends with the last that it serves.
+
+    POLICY: an instance that is frozen is not asked, nor one that is being initialized, nor one that serves its only
+    call: many servers do one thing at a time, and the call has a time limit of its own.
+    """
+
+    def __init__(self, clocks: Clocks, idle: IdleInstances, shared: SharedInstances, end: End) -> None:
+        self._clocks = clocks
+        self._idle = idle
+        self._shared = shared
+        self._end = end
+        self._asking: set[asyncio.Task[None]] = set()
+
+    def watch(self, instance: Instance) -> None:
+        """From here on, until it has ended; nothing where its function has no health check."""
+        server = instance.snapshot.launch.web_server
+        if server is not None and server.health_check is not None:
+            self._later(instance, server, server.health_check.period_seconds, 0)
+
+    def _later(self, instance: Instance, server: WebServer, period_s: int, failures: int) -> None:
+        def due() -> None:
+            if instance.state is State.DEAD or instance.death is not None or instance.spent:
+                return
+            if not _may_be_asked(instance):
+                self._later(instance, server, period_s, failures)
+                return
+            instance.checked = True
+            task = asyncio.get_running_loop().create_task(self._ask(instance, server, failures))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+
+        self._clocks.call_later(period_s, due)
+
+    async def _ask(self, instance: Instance, server: WebServer, failures: int) -> None:
+        check = server.health_check
+        assert check is not None
+        try:
+            well = await instance.is_well()
+        except SandboxDied as died:
+            # Who was called meanwhile tells its caller.
+            if instance.state is State.IDLE:
+                instance.write_output(f"{line_of(died.reason, str(died))}\n".encode())
+                self._end_idle(instance, KillReason.DIED)
+            return
+        finally:
+            instance.checked = False
+        failures = 0 if well else failures + 1
+        if failures < check.failure_threshold:
+            self._later(instance, server, check.period_seconds, failures)
+            return
+        if instance.state is State.DEAD:
+            return
+        text = (
+            f"Function instance health check failed on port {server.port}: GET {check.http_get_url} was not answered "
+            f"well {failures} times in a row. This instance takes no more calls and is replaced."
+        )
+        log.warning("an instance fails its health check", instance=instance.instance_id)
+        instance.write_output(f"[sesame] {text}\n".encode())
+        if instance.state is State.IDLE:
+            self._end_idle(instance, KillReason.FAILED)
+        else:
+            instance.spent = True
+            self._shared.close(instance)
+
+    def _end_idle(self, instance: Instance, reason: KillReason) -> None:
+        self._idle.remove(instance)
+        self._end(instance, reason)
+
+
+def _may_be_asked(instance: Instance) -> bool:
+    if instance.state is State.IDLE:
+        return not instance.frozen
+    return instance.state is State.BUSY and instance.shared and instance.calls > 0
