@@ -1,4 +1,4 @@
-"""Connections of an instance are taken at a rate, over all sockets of it; those beyond it wait, and nobody else does.
+"""What instances have of a server: connections at a rate, and room that they leave each other and everybody else.
 
 Run by pytest, with clocks that a test moves for the rate alone.
 """
@@ -11,7 +11,8 @@ from contextlib import ExitStack
 from tests.http.harness import GET, Endpoint, serving, told
 from tests.support.fakes import FakeClocks
 
-from sesame.http.interface import Exchange
+from sesame.http.interface import Exchange, TooManyBodies, WebSocket
+from sesame.http.limits import Limits
 from sesame.model.fair_rate import TURN_S, FairRate, Rates
 
 PATIENCE_S = 60.0
@@ -73,3 +74,97 @@ async def test_a_socket_that_waits_can_be_closed() -> None:
             end()
             clocks.advance(1.0)
             assert (server.connections, busy.fileno()) == (1, -1)
+
+
+async def test_instances_with_slow_bodies_leave_connections_to_the_others() -> None:
+    async def read(exchange: Exchange) -> None:
+        await exchange.read_body(1_000_000)
+        exchange.send_whole(200, (), b"", b"")
+
+    total = 40
+    async with serving(Endpoint(read), Limits(connections=total, connections_per_peer=30)) as server:
+        sockets = {name: listening() for name in ("first", "second", "quiet")}
+        ends = [server.serve(each, name) for name, each in sockets.items()]
+        with ExitStack() as closing:
+            for name in ("first", "second"):
+                for _ in range(total):
+                    client = closing.enter_context(socket.create_connection(sockets[name].getsockname()))
+                    client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nslow")
+            for _ in range(5):
+                quiet = closing.enter_context(socket.create_connection(sockets["quiet"].getsockname()))
+                quiet.setblocking(False)
+                async with asyncio.timeout(PATIENCE_S):
+                    await asyncio.get_running_loop().sock_sendall(quiet, GET)
+                    said = await asyncio.get_running_loop().sock_recv(quiet, 100)
+                assert said.startswith(b"HTTP/1.1 200")
+            assert (await told(server, GET)).startswith(b"HTTP/1.1 200")
+            assert server.connections < total
+        for end in ends:
+            end()
+
+
+async def test_instances_with_slow_bodies_leave_memory_to_the_others() -> None:
+    size, budget = 3_000_000, 24_000_000
+    reading: list[bytes] = []
+
+    async def read(exchange: Exchange) -> None:
+        try:
+            reading.append(await exchange.read_body(size))
+        except TooManyBodies:
+            exchange.send_whole(503, (), b"", b"")
+            return
+        exchange.send_whole(200, (), b"", b"")
+
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+    async with serving(Endpoint(read), Limits(bodies_bytes=budget)) as server:
+        sockets = {name: listening() for name in ("first", "second", "quiet")}
+        ends = [server.serve(each, name) for name, each in sockets.items()]
+        with ExitStack() as closing:
+            for name in ("first", "second"):
+                for _ in range(10):
+                    client = closing.enter_context(socket.create_connection(sockets[name].getsockname()))
+                    client.sendall(head + bytes(20_000))
+            await until(lambda: server.connections == 20)
+            reader, writer = await asyncio.open_connection(*sockets["quiet"].getsockname())
+            writer.write(head + bytes(size))
+            async with asyncio.timeout(PATIENCE_S):
+                assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            writer.close()
+            assert reading == [bytes(size)]
+        await until(lambda: server.body_bytes_left == budget)
+        for end in ends:
+            end()
+
+
+class WithWebSockets(Endpoint):
+    def __init__(self) -> None:
+        super().__init__(answer)
+        self.open = 0
+
+    async def serve_websocket(self, websocket: WebSocket) -> None:
+        websocket.accept(())
+        self.open += 1
+        await websocket.receive()
+
+
+async def test_a_websocket_of_an_instance_counts_as_the_instances() -> None:
+    endpoint = WithWebSockets()
+    handshake = (
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    async with serving(endpoint, Limits(connections_per_peer=2)) as server:
+        end = server.serve(of_instance := listening(), "busy")
+        with ExitStack() as closing:
+            for number in (1, 2):
+                client = closing.enter_context(socket.create_connection(of_instance.getsockname()))
+                client.sendall(handshake)
+                await until(lambda number=number: endpoint.open == number)  # type: ignore[misc]
+            # They are not of whoever else has the address.
+            assert (await told(server, GET)).startswith(b"HTTP/1.1 200")
+            third = closing.enter_context(socket.create_connection(of_instance.getsockname()))
+            third.setblocking(False)
+            async with asyncio.timeout(PATIENCE_S):
+                await asyncio.get_running_loop().sock_sendall(third, GET)
+                assert (await asyncio.get_running_loop().sock_recv(third, 100)).startswith(b"HTTP/1.1 503")
+        end()

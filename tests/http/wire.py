@@ -59,7 +59,7 @@ class Wire(asyncio.Transport):
 class Opening:
     """What a connection takes the place of."""
 
-    peer, refused = "192.0.2.1", False
+    peer, instance, refused = "192.0.2.1", "", False
     waits_since = None
 
     def tick(self, now: float, passed_s: float) -> None: ...

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sesame.inside.proxy import ADDRESSES_MAX, EgressProxy, look_up
+from sesame.inside.proxy import ADDRESSES_MAX, LOOK_UPS_MAX, EgressProxy, look_up
 from sesame.inside.relaying import CONNECTIONS_MAX
 from sesame.inside.rules import Address, EgressRules, parse
 from sesame.model.fair_rate import FairRate
@@ -148,3 +148,40 @@ async def test_connections_are_bounded_and_go_on_when_one_ends() -> None:
         for _reader, writer in silent:
             writer.close()
         assert (await asking).endswith(b"bytes")
+
+
+async def test_names_that_nobody_answers_for_keep_no_other_instance_from_its_own() -> None:
+    started: list[str] = []
+    never = asyncio.Event()
+
+    async def look_up(name: str, port: int) -> list[Address]:
+        started.append(name)
+        if not name.startswith("good"):
+            await never.wait()
+        return [ipaddress.ip_address("198.51.100.1")]
+
+    class Refusing(EgressRules):
+        def permit(self, address: Address, port: int) -> bool:
+            return False
+
+    serving = EgressProxy(Refusing(), FairRate(), look_up)
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(25)]
+    ends = []
+    for number, each in enumerate(sockets):
+        each.setblocking(False)
+        ends.append(serving.serve(each, f"instance {number}"))
+    addresses = [each.getsockname() for each in sockets]
+    hanging = [
+        asyncio.create_task(ask(address, f"CONNECT hangs-{number}-{index}.example:1 HTTP/1.1\r\n\r\n".encode()))
+        for index, address in enumerate(addresses[:24])
+        for number in range(8)
+    ]
+    async with asyncio.timeout(60):
+        while len(started) < 24 * LOOK_UPS_MAX:  # noqa: ASYNC110 (the kernel does it)
+            await asyncio.sleep(0.001)
+        assert (await ask(addresses[24], b"CONNECT good.example:1 HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 403 ")
+    assert len(started) == 24 * LOOK_UPS_MAX + 1
+    for end in ends:
+        end()
+    await asyncio.gather(*hanging, return_exceptions=True)
+    never.set()

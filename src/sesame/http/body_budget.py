@@ -1,23 +1,37 @@
-"""The memory that request bodies of one endpoint may take together.
+"""The memory that request bodies of one endpoint may take together, of which no instance takes what others need.
 
 Used by `http.exchange`. Never waits: what does not fit is refused, and the client may try again.
 """
+
+from sesame.model.fair_share import may_have
 
 
 class BodyBudget:
     def __init__(self, total_bytes: int) -> None:
         self._left = total_bytes
+        # By instances, which share; other clients have what is left.
+        self._held: dict[str, int] = {}
 
     @property
     def left_bytes(self) -> int:
         return self._left
 
-    def take(self, size: int) -> bool:
-        """Whether `size` bytes fit; then they are taken until `give_back`."""
+    def take(self, size: int, instance: str = "") -> bool:
+        """Whether `size` bytes fit; then they are taken until `give_back`. `instance`: by what name it shares."""
         if size > self._left:
             return False
+        if instance:
+            held = self._held.get(instance, 0)
+            if not may_have(held, self._left):
+                return False
+            self._held[instance] = held + size
         self._left -= size
         return True
 
-    def give_back(self, size: int) -> None:
+    def give_back(self, size: int, instance: str = "") -> None:
         self._left += size
+        if instance:
+            if left := self._held[instance] - size:
+                self._held[instance] = left
+            else:
+                del self._held[instance]

@@ -28,7 +28,7 @@ class Connection(asyncio.Protocol):
         """Takes the place of `opening`. A `refused` one is beyond the bound: its first request is answered with 503."""
         self._shared = shared
         self._opening = opening
-        self.peer = opening.peer
+        self.peer, self.instance = opening.peer, opening.instance
         self.refused = refused
         self.limits = shared.limits
         self.budget = shared.budget
@@ -184,7 +184,7 @@ class Connection(asyncio.Protocol):
         assert request is not None
         self._shared.batch.flush()
         self._parser.end()
-        socket = WebSocketConnection(self._shared, request, self.transport)
+        socket = WebSocketConnection(self._shared, request, self.transport, self)
         self._lost = True
         self.transport.set_protocol(socket)
         self._shared.enter(socket, instead_of=self)

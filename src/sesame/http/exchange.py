@@ -31,6 +31,7 @@ class Owner(Protocol):
 
     limits: Limits
     budget: BodyBudget
+    instance: str
     endpoint: Endpoint
     loop: asyncio.AbstractEventLoop
     clock: Callable[[], float]
@@ -130,7 +131,7 @@ class Exchange:
             raise
         finally:
             if self._reserved:
-                owner.budget.give_back(self._reserved)
+                owner.budget.give_back(self._reserved, owner.instance)
                 self._reserved = 0
             owner.ended(self)
 
@@ -200,15 +201,18 @@ class Exchange:
 
     async def read_body(self, limit_bytes: int) -> bytes:
         announced = self._announced_bytes()
-        if announced is not None:
-            if announced > limit_bytes:
-                raise BodyTooLarge(limit_bytes)
+        if announced is not None and announced > limit_bytes:
+            raise BodyTooLarge(limit_bytes)
+        # Of an instance what has come counts, so that slow bodies take no memory from the others.
+        in_steps = announced is None or self._owner.instance != ""
+        step_bytes = BUDGET_STEP_BYTES if announced is None else min(BUDGET_STEP_BYTES, announced)
+        if announced is not None and not in_steps:
             self._reserve(announced)
         first = await self.receive()
         if self.body_ended and not self._pieces:
             if len(first) > limit_bytes:
                 raise BodyTooLarge(limit_bytes)
-            if announced is None:
+            if in_steps:
                 self._reserve(len(first))
             return first
         # Grows in place, and its bytes are not copied at the end.
@@ -218,8 +222,8 @@ class Exchange:
             size += len(piece)
             if size > limit_bytes:
                 raise BodyTooLarge(limit_bytes)
-            if announced is None and size > self._reserved:
-                self._reserve(max(BUDGET_STEP_BYTES, len(piece)))
+            if in_steps and size > self._reserved:
+                self._reserve(max(step_bytes, len(piece)))
             body.write(piece)
             piece = await self.receive()
         return body.getvalue()
@@ -237,7 +241,7 @@ class Exchange:
     def _reserve(self, size: int) -> None:
         if self._reserved + size <= self._owner.limits.uncounted_body_bytes:
             return
-        if not self._owner.budget.take(size):
+        if not self._owner.budget.take(size, self._owner.instance):
             raise TooManyBodies
         self._reserved += size
 

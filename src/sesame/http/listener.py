@@ -20,6 +20,7 @@ from sesame.http.tls import NamedHandshakes
 from sesame.model.clocks import Timer
 from sesame.model.errors import ConfigurationError
 from sesame.model.fair_rate import Share
+from sesame.model.fair_share import may_have
 
 BACKLOG = 2048
 # Connections accepted before the event loop turns to other work.
@@ -70,6 +71,7 @@ class Listener:
 
     All functions on this machine and its operator have one address: a function that opens connections and says
     nothing must not lock the operator out. Where every connection is busy, the new one is told to try again later.
+    Instances with networks of their own leave each other room (`model.fair_share`).
     """
 
     def __init__(
@@ -133,12 +135,14 @@ class Listener:
         of_peer = shared.per_peer.get(peer, 0)
         if of_peer >= limits.connections_per_peer:
             refused = not self._evict(peer, limits.connections_per_peer)
+        elif self._peer and not may_have(of_peer, limits.connections - len(shared.connections) + shared.refused):
+            refused = not self._evict(peer, of_peer)
         elif len(shared.connections) >= limits.connections:
             refused = not self._evict(None, limits.connections)
         if refused and shared.refused >= limits.refused_connections:
             accepted.close()
             return
-        opening = _Opening(shared, peer, refused=refused)
+        opening = _Opening(shared, peer, self._peer, refused=refused)
         opening.task = shared.loop.create_task(self._open(accepted, opening))
         self._opening.add(opening.task)
         opening.task.add_done_callback(lambda task: self._opened(task, accepted))
@@ -207,9 +211,10 @@ class _Opening:
 
     task: asyncio.Task[None]
 
-    def __init__(self, shared: Shared, peer: str, *, refused: bool) -> None:
+    def __init__(self, shared: Shared, peer: str, instance: str, *, refused: bool) -> None:
         self._shared = shared
         self.peer = peer
+        self.instance = instance
         self.refused = refused
         self.waits_since: float | None = shared.now
 

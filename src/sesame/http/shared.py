@@ -33,6 +33,10 @@ class Tracked(Protocol):
         """The client's address, without its port."""
 
     @property
+    def instance(self) -> str:
+        """The name of the instance that the client is; "" for a client from outside."""
+
+    @property
     def refused(self) -> bool:
         """Whether the connection is beyond the bound, and only waits to be told so."""
 

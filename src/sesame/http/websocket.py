@@ -17,7 +17,7 @@ from sesame.http.framing import BROKEN, closing_answer
 from sesame.http.interface import Answer, Disconnected, Headers
 from sesame.http.pace import Taking
 from sesame.http.request import Request
-from sesame.http.shared import Shared
+from sesame.http.shared import Shared, Tracked
 
 INTERNAL_ERROR, GOING_AWAY, SERVICE_RESTART = 1011, 1001, 1012
 
@@ -28,11 +28,12 @@ class WebSocketConnection(asyncio.Protocol):
     task: asyncio.Task[None]
     refused = False
 
-    def __init__(self, shared: Shared, request: Request, transport: asyncio.Transport) -> None:
+    def __init__(self, shared: Shared, request: Request, transport: asyncio.Transport, before: Tracked) -> None:
+        """`before` is the connection that it takes the place of."""
         self._shared = shared
         self._transport = transport
         self.request = request
-        self.peer = request.client[0]
+        self.peer, self.instance = before.peer, before.instance
         self._protocol = ServerProtocol(max_size=shared.limits.websocket_message_bytes)
         self._response: Response | None = None
         self._messages: deque[str | bytes] = deque()

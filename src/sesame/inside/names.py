@@ -22,12 +22,14 @@ import dns.rrset
 
 from sesame.inside.relaying import Acceptor
 from sesame.model.fair_rate import FairRate, Share
+from sesame.model.fair_share import FairSlots
 
 PORT = 53
 TTL_S = 60
 UPSTREAM_TIMEOUT_S = 5.0
-# Questions of one instance that wait for the host's resolver at a time; the client asks again where one is dropped.
-WAITING_MAX = 64
+# Questions of one instance that wait for the host's resolver at a time, and of all; each has a socket. The client asks
+# again where one is dropped.
+WAITING_MAX, ALL_WAITING_MAX = 64, 512
 # Questions that are taken before the event loop turns to other work.
 TAKEN_AT_ONCE = 8
 # Between two questions of one stream.
@@ -63,10 +65,11 @@ class NameServer:
         self._address = address
         self._nameservers = nameservers
         self._arrivals = arrivals
+        self.slots = FairSlots(ALL_WAITING_MAX, WAITING_MAX)
 
     def serve_datagrams(self, receiving: socket.socket, client: str) -> Callable[[], None]:
         """As `sandbox.network.Serve`, of a UDP socket."""
-        return _Datagrams(receiving, self, self._arrivals.of(client)).end
+        return _Datagrams(receiving, self, client, self._arrivals.of(client)).end
 
     def serve_streams(self, listening: socket.socket, client: str) -> Callable[[], None]:
         """As `sandbox.network.Serve`, of a TCP socket."""
@@ -148,9 +151,10 @@ def _may_be_question(message: bytes) -> bool:
 class _Datagrams:
     """One UDP socket, read on the event loop."""
 
-    def __init__(self, receiving: socket.socket, server: NameServer, share: Share) -> None:
+    def __init__(self, receiving: socket.socket, server: NameServer, client: str, share: Share) -> None:
         self._socket = receiving
         self._server = server
+        self._client = client
         self._share = share
         self._waiting: set[asyncio.Task[None]] = set()
         self._wait_no_longer: Callable[[], None] | None = None
@@ -182,10 +186,14 @@ class _Datagrams:
             answer = self._server.answer_at_once(question)
             if answer is not None:
                 self._send(answer, client)
-            elif len(self._waiting) < WAITING_MAX:
+            elif self._server.slots.take(self._client):
                 task = asyncio.get_running_loop().create_task(self._ask(question, client))
                 self._waiting.add(task)
-                task.add_done_callback(self._waiting.discard)
+                task.add_done_callback(self._answered)
+
+    def _answered(self, task: "asyncio.Task[None]") -> None:
+        self._waiting.discard(task)
+        self._server.slots.give_back(self._client)
 
     async def _ask(self, question: bytes, client: tuple[str, int]) -> None:
         self._send(await self._server.answer(question, stream=False), client)

@@ -14,13 +14,15 @@ from urllib.parse import urlsplit
 from sesame.inside.relaying import Acceptor, Streams, closing, relay
 from sesame.inside.rules import Address, EgressRules
 from sesame.model.fair_rate import FairRate
+from sesame.model.fair_share import FairSlots
 
 PORT = 3128
 HEAD_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 30.0
 LOOK_UP_TIMEOUT_S = 10.0
-# Of one instance at a time. A name that nobody answers for keeps its thread until the host's resolver gives up.
-LOOK_UPS_MAX, LOOK_UP_THREADS = 4, 32
+# Of one instance at a time, and of all. A name that nobody answers for keeps its thread, which takes 19 KB, until the
+# host's resolver gives up.
+LOOK_UPS_MAX, LOOK_UP_THREADS = 4, 128
 # Of one name; whoever owns a name may give it thousands.
 ADDRESSES_MAX = 16
 # Meant for the proxy, or for one connection alone.
@@ -55,20 +57,18 @@ class EgressProxy:
         self._rules = rules
         self._arrivals = arrivals
         self._look_up = looking_up
+        self._slots = FairSlots(LOOK_UP_THREADS, LOOK_UPS_MAX)
 
     def serve(self, listening: socket.socket, client: str) -> Callable[[], None]:
         """As `sandbox.network.Serve`."""
-        answer = functools.partial(self._answer, asyncio.Semaphore(LOOK_UPS_MAX))
-        return Acceptor(listening, answer, self._arrivals.of(client)).end
+        return Acceptor(listening, functools.partial(self._answer, client), self._arrivals.of(client)).end
 
-    async def _answer(
-        self, looking_up: asyncio.Semaphore, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _answer(self, client: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(HEAD_TIMEOUT_S):
                 head = await reader.readuntil(b"\r\n\r\n")
             method, host, port, passed_on = _read_head(head)
-            theirs = await self._connect(host, port, looking_up)
+            theirs = await self._connect(host, port, client)
         except _Refused as refused:
             writer.write(_answer_of(refused))
             await writer.drain()
@@ -79,8 +79,8 @@ class EgressProxy:
             theirs[1].write(passed_on)
         await closing(theirs[1], relay((reader, writer), theirs))
 
-    async def _connect(self, host: str, port: int, looking_up: asyncio.Semaphore) -> Streams:
-        addresses = await self._addresses(host, port, looking_up)
+    async def _connect(self, host: str, port: int, client: str) -> Streams:
+        addresses = await self._addresses(host, port, client)
         permitted = [address for address in addresses[:ADDRESSES_MAX] if self._rules.permit(address, port)]
         if not permitted:
             raise _Refused(
@@ -97,15 +97,19 @@ class EgressProxy:
                 failure = str(error) or "no answer in time"
         raise _Refused("502 Bad Gateway", f"{host}:{port} cannot be reached: {failure}")
 
-    async def _addresses(self, host: str, port: int, looking_up: asyncio.Semaphore) -> Sequence[Address]:
+    async def _addresses(self, host: str, port: int, client: str) -> Sequence[Address]:
         try:
             # Without the zone of IPv6, which means something on this machine alone.
             return [ipaddress.ip_address(host.partition("%")[0])]
         except ValueError:
             pass
         try:
-            async with asyncio.timeout(LOOK_UP_TIMEOUT_S), looking_up:
-                return await self._look_up(host, port)
+            async with asyncio.timeout(LOOK_UP_TIMEOUT_S):
+                await self._slots.wait(client)
+                looking_up = asyncio.ensure_future(self._look_up(host, port))
+                # Not before: the thread goes on when nobody waits for it any more.
+                looking_up.add_done_callback(lambda _ended: self._slots.give_back(client))
+                return await asyncio.shield(looking_up)
         except (OSError, UnicodeError) as error:
             raise _Refused("502 Bad Gateway", f"{host} cannot be found: {error or 'no answer in time'}") from error
 
