@@ -6,6 +6,7 @@ import io
 import json
 from typing import Any
 
+import pytest
 import requests
 from alibabacloud_fc20230330 import models
 from alibabacloud_fc20230330.client import Client as SdkClient
@@ -68,6 +69,32 @@ async def test_hooks_that_are_commands(sdk: Client) -> None:
     found = (await sdk("create_function", body=body))["instanceLifecycleConfig"]
     for name in hooks:
         assert {key: found[name][key] for key in hook} == hook, name
+
+
+@pytest.mark.parametrize(
+    ("runtime", "hook", "said"),
+    [
+        ("python3.10", {"command": ["true"]}, "python3.10"),
+        ("custom", {"command": [""]}, "a program, and its arguments"),
+        ("custom", {"command": ["a\0b"]}, "without NUL"),
+        ("custom", {"command": ["true"] * 65}, "at most 64 texts"),
+    ],
+)
+@pytest.mark.parametrize("name", ["initializer", "preStop"])
+async def test_commands_that_cannot_run_are_refused(
+    sdk: Client, runtime: str, hook: dict[str, Any], said: str, name: str
+) -> None:
+    body = made(runtime=runtime, handler="h", instanceLifecycleConfig={name: hook})
+    status, code, text = await sdk.failure("create_function", body=body)
+    assert (status, code, said in text) == (400, "InvalidArgument", True), text
+
+
+async def test_a_command_before_the_end_may_not_take_for_ever(sdk: Client) -> None:
+    hooks = {"preStop": {"command": ["true"], "timeout": 900}}
+    failed = await sdk.failure(
+        "create_function", body=made(runtime="custom", handler="h", instanceLifecycleConfig=hooks)
+    )
+    assert failed[:2] == (400, "InvalidArgument")
 
 
 async def test_a_hook_that_this_api_does_not_have_is_kept(endpoint: Endpoint) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import fc2
 import pytest
 from tests.journeys.conftest import FUNCTIONS, Sesame, failure, running, wait_until
+from tests.support import command_line
 
 SERVER = FUNCTIONS / "custom_server"
 
@@ -97,3 +99,36 @@ def test_an_instance_that_is_not_well_any_more_is_replaced(
         lambda: client.invoke_function(service, "f", b"x").headers["X-Fc-Instance-Id"] != before,
         "calls get another instance",
     )
+
+
+def test_commands_run_before_the_first_call_and_before_the_end(
+    client: fc2.Client, sesame: Sesame, service: str, create: Create, tmp_path: Path
+) -> None:
+    shutil.copy(SERVER / "bootstrap", tmp_path / "bootstrap")
+    (tmp_path / "prepare").write_text("#!/bin/sh\nset -e\necho prepared as $FC_FUNCTION_NAME\necho ready > /tmp/go-0\n")
+    (tmp_path / "prepare").chmod(0o755)
+    create(tmp_path)
+
+    def hooks(**commands: list[str]) -> None:
+        config = {name: {"command": command, "timeout": 10} for name, command in commands.items()}
+        body = json.dumps({"instanceLifecycleConfig": config})
+        assert sesame.api().whole("PUT", f"/2023-03-30/functions/{service}$f", body).status_code == 200
+
+    hooks(initializer=["./prepare"], preStop=["sh", "-c", "echo tidied up"])
+    done = client.invoke_function(service, "f", b"print", headers={"x-fc-log-type": "Tail"})
+    tail = base64.b64decode(done.headers["X-Fc-Log-Result"]).decode()
+    places = [tail.index(line) for line in ("FC Initialize Start", "prepared as f", "FC Initialize End", "printed by")]
+    assert places == sorted(places)
+    # The change ends the instance in order.
+    hooks(initializer=["sh", "-c", "echo out of order; exit 7"])
+
+    def log() -> str:
+        return command_line.sesame("logs", f"{service}/f", "--data-dir", sesame.data_dir, expect=None).stdout
+
+    wait_until(lambda: "tidied up" in log(), "the command before the end runs")
+    failed = failure(client.invoke_function, service, "f", b"x")
+    assert "ended with exit code 7" in failed["errorMessage"]
+    hooks(initializer=["sh", "-c", "sleep 60"])
+    updated = sesame.api()("PUT", f"/services/{service}/functions/f", json.dumps({"initializationTimeout": 1}))
+    assert updated.status_code == 200
+    assert "timed out after 1 seconds" in failure(client.invoke_function, service, "f", b"x")["errorMessage"]

@@ -12,7 +12,7 @@ from sesame.model import limits
 from sesame.model.errors import Invalid, Missing, Unusable
 from sesame.model.function import Function, LifecycleHook
 from sesame.model.layer import LAYER_FORMS, parse_layer_arn
-from sesame.model.web_server import config_of, health_check_of, is_custom
+from sesame.model.web_server import ARGUMENTS_MAX, Arguments, config_of, health_check_of, is_custom
 
 LAYERS_MAX = 5
 _INSTANCE_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}\Z")
@@ -37,6 +37,7 @@ def check_function(function: Function) -> None:
     _check_kept_settings(function)
     if is_custom(function.runtime):
         _check_web_server(function)
+    _check_commands(function)
 
 
 def _check_callables(function: Function) -> None:
@@ -55,6 +56,27 @@ def _check_hook(label: str, hook: LifecycleHook | None) -> None:
     if hook is not None:
         checks.length(f"{label}.handler", hook.handler, limits.HANDLER_CHARS)
         checks.between(f"{label}.timeout", hook.timeout, 1, limits.LIFECYCLE_HOOK_TIMEOUT_S_MAX)
+
+
+def _check_commands(function: Function) -> None:
+    later = function.later
+    for name, command in (("initializer", later.initializer_command), ("pre_stop", later.pre_stop_command)):
+        label = f"instance_lifecycle_config.{name}.command"
+        if not command:
+            continue
+        if not (is_custom(function.runtime) or function.runtime == "custom-container"):
+            raise Invalid(label, f"a handler, as a function of {function.runtime} has", checks.shown(command[0]))
+        try:
+            msgspec.convert(list(command), Arguments)
+        except msgspec.ValidationError as error:
+            raise Invalid(
+                label, f"at most {ARGUMENTS_MAX} texts of at most 4096 characters without NUL", str(error)
+            ) from error
+        if not command[0]:
+            raise Invalid(label, "a program, and its arguments", checks.shown(command[0]))
+    if later.pre_stop_command:
+        label = "instance_lifecycle_config.pre_stop.timeout"
+        checks.between(label, later.pre_stop_timeout, 1, limits.LIFECYCLE_HOOK_TIMEOUT_S_MAX)
 
 
 def _check_environment(variables: dict[str, str]) -> None:

@@ -6,9 +6,9 @@ never what the instance's process says.
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -22,6 +22,8 @@ from sesame.model.snapshot import Snapshot
 from sesame.model.stream import Stream
 from sesame.model.usage import Usage
 from sesame.sandbox.interface import Call, KillReason, Reply, Sandbox, SandboxDied, SandboxStartFailed
+
+T = TypeVar("T")
 
 COMMANDS_MAX = 16
 
@@ -70,7 +72,7 @@ class Instance:
         self.snapshot = snapshot
         self.instance_id = instance_id
         self.state = State.STARTING
-        self.initialized = not snapshot.launch.initializer
+        self.initialized = not (snapshot.launch.initializer or snapshot.launch.initializer_command)
         # Unix seconds.
         self.created_at = clocks.wall()
         self.idle_since = 0.0
@@ -187,7 +189,17 @@ class Instance:
 
     async def _call_beside_others(self, sandbox: Sandbox, call: Call, timeout_s: float) -> Reply | CallFailed:
         """POLICY: a call that takes too long is given up alone; the others may end in peace, each in its own time."""
-        task = asyncio.get_running_loop().create_task(sandbox.call(call))
+        try:
+            return await self._in_time(sandbox.call(call), timeout_s)
+        except SandboxDied as death:
+            return CallFailed(death.reason, str(death))
+        except TimeoutError as error:
+            self.spent = True
+            return CallFailed("timeout", str(error))
+
+    async def _in_time(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
+        """Raises `TimeoutError` when it takes longer; the work has been cancelled then."""
+        task = asyncio.get_running_loop().create_task(work)
 
         def give_up() -> None:
             task.cancel()
@@ -198,17 +210,37 @@ class Instance:
             deadline.set(timeout_s)
         try:
             return await task
-        except SandboxDied as death:
-            return CallFailed(death.reason, str(death))
         except asyncio.CancelledError:
             running = asyncio.current_task()
             if not deadline.passed or (running is not None and running.cancelling()):
                 raise
-            self.spent = True
-            return CallFailed("timeout", f"took longer than {timeout_s:g} s")
+            raise TimeoutError(f"took longer than {timeout_s:g} s") from None
         finally:
             deadline.close()
             self._deadlines.remove(deadline)
+
+    async def run(self, argv: tuple[str, ...], timeout_s: float) -> Reply | CallFailed:
+        """Runs a command beside the function to its end; what it writes is in the function's log.
+
+        It has failed where its exit code is not 0. After a `CallFailed` the caller must end the instance, as after
+        that of `call`. Raises as `exec`, but for an instance that has ended.
+        """
+        try:
+            code = await self._in_time(self._run(argv), timeout_s)
+        except NotFound:
+            return CallFailed("killed", "the instance has ended")
+        except TimeoutError as error:
+            return CallFailed("timeout", str(error))
+        if code == 0:
+            return Reply(True, b"")
+        text = f"the command '{' '.join(argv)}' ended with exit code {code}; the function's log has what it wrote"
+        return Reply(False, msgspec.json.encode({"errorMessage": text, "errorType": "CommandFailed"}))
+
+    async def _run(self, argv: tuple[str, ...]) -> int:
+        async with self.exec(Command(argv, stdin=False)) as execution:
+            while (piece := await execution.read()) is not None:
+                self.write_output(piece[1])
+            return await execution.wait()
 
     async def is_well(self) -> bool:
         """Whether its web server answers the function's health check. Raises `SandboxDied`."""

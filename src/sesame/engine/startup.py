@@ -121,10 +121,17 @@ class Startup:
 
 
 async def initialize(steps: Steps) -> Ended:
-    """Runs the function's initializer. Unless it failed, its last line is written and the instance may be called."""
+    """Runs the function's initializer, or the command in its place.
+
+    Unless it failed, its last line is written and the instance may be called.
+    """
     instance = steps.instance
     instance.move(State.INITIALIZING)
-    ended = await steps.run("initialize", "Initialize", b"", instance.snapshot.limits.initialization_timeout_s)
+    timeout_s, command = instance.snapshot.limits.initialization_timeout_s, instance.snapshot.launch.initializer_command
+    if command:
+        ended = await steps.run_command("Initialize", command, timeout_s)
+    else:
+        ended = await steps.run("initialize", "Initialize", b"", timeout_s)
     if ended.error is not None:
         ended.error = FunctionError(UNHANDLED, "initializer")
     else:

@@ -5,7 +5,7 @@ exception.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import msgspec
@@ -55,11 +55,20 @@ class Steps:
 
     async def run(self, kind: str, name: str, payload: bytes | Stream, timeout_s: float) -> Ended:
         """`kind` as in `sandbox.interface.Call`, `name` as the log shows it."""
+        return await self._logged(
+            name, timeout_s, self.instance.call(kind, self.request_id, self._meta, payload, timeout_s)
+        )
+
+    async def run_command(self, name: str, argv: tuple[str, ...], timeout_s: float) -> Ended:
+        """A command in the place of a request (`Instance.run`)."""
+        return await self._logged(name, timeout_s, self.instance.run(argv, timeout_s))
+
+    async def _logged(self, name: str, timeout_s: float, answer: Coroutine[Any, Any, Reply | CallFailed]) -> Ended:
         instance, request_id, log = self.instance, self.request_id, self.log
         log.line(f"FC {name} Start RequestId: {request_id}", more=True)
         started_at = self._clocks.monotonic()
         try:
-            reply = await instance.call(kind, request_id, self._meta, payload, timeout_s)
+            reply = await answer
         except BaseException as error:
             took_ms = (self._clocks.monotonic() - started_at) * 1000
             why = _why_cut_off(error)

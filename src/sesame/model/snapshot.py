@@ -42,20 +42,23 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hook(msgspec.Struct, frozen=True):
-    """A handler that runs before a freeze or before an orderly end."""
+    """A handler that runs before a freeze or before an orderly end; or, in its place, a `command` in the instance."""
 
     handler: str
     timeout_s: int
+    command: tuple[str, ...] = ()
 
 
 class LaunchConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What the runtime runs. `environment` is the function's own variables; empty handlers are None or "".
 
-    `web_server` is there for functions that are web servers; nothing else may serve several calls at a time.
+    `web_server` is there for functions that are web servers; nothing else may serve several calls at a time, and
+    nothing else has an `initializer_command`, which runs in the place of the initializer.
     """
 
     handler: str
     initializer: str = ""
+    initializer_command: tuple[str, ...] = ()
     environment: Mapping[str, str] = {}
     pre_freeze: Hook | None = None
     pre_stop: Hook | None = None
@@ -104,7 +107,7 @@ class Resolved(msgspec.Struct, frozen=True):
 
 def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Snapshot:
     """Flattens a service and one of its functions, as they are now or as a version froze them."""
-    hooks = function.instance_lifecycle_config
+    hooks, later, custom = function.instance_lifecycle_config, function.later, is_custom(function.runtime)
     return Snapshot(
         key=resolved.key,
         service=service.service_name,
@@ -125,9 +128,12 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
         launch=LaunchConfig(
             handler=function.handler,
             initializer=function.initializer,
+            initializer_command=later.initializer_command if custom else (),
             environment=function.environment_variables,
             pre_freeze=_hook(hooks.pre_freeze if hooks else None),
-            pre_stop=_hook(hooks.pre_stop if hooks else None),
+            pre_stop=Hook("", later.pre_stop_timeout, later.pre_stop_command)
+            if custom and later.pre_stop_command
+            else _hook(hooks.pre_stop if hooks else None),
             web_server=_web_server(function),
         ),
         code=function.package.sha256,
