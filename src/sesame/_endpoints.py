@@ -38,6 +38,7 @@ from sesame.http.limits import for_host as limits_for_host
 from sesame.http.server import HttpServer
 from sesame.identity.roles import DEFAULT_ROLE, role_arn
 from sesame.inside import cloud_names
+from sesame.inside.bounds import for_descriptors
 from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
 from sesame.model.errors import ConfigurationError
@@ -55,8 +56,8 @@ SESSIONS_SWEPT_EVERY_S = 60.0
 VIRTUAL_HOSTS = ("oss.localhost",)
 LOG_SERVICE_HOST = "sls.localhost"
 # Servers that share the process's descriptors: Function Compute with and without TLS, object storage, the Log Service,
-# and the names of the cloud with and without TLS.
-ENDPOINTS_MAX = 6
+# and the names of the cloud with and without TLS; and what is passed on for instances, which has as much as one.
+SHARES_OF_DESCRIPTORS = 7
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ async def open_endpoints(
     if needs.settings.https_port is not None:
         urls["fc_https"] = await _listen(needs, fc, "https_port", Certificates(control.domains.find).context())
     urls["fc"] = await _listen(needs, fc, "port", tls)
-    offer_network(needs.answers, needs.settings, needs.network, needs.arrivals)
+    bounds = for_descriptors(needs.arrivals, _limits().connections)
+    offer_network(needs.answers, needs.settings, needs.network, bounds)
     if needs.trust is not None:
         endpoints = {cloud_names.OSS: oss, cloud_names.SLS: sls, cloud_names.FC: fc}
         authority, drain_s = needs.trust.authority, needs.settings.drain_s
@@ -241,7 +243,7 @@ def _sls(needs: EndpointNeeds, storage: Storage, identity: Identity) -> Endpoint
 
 def _limits() -> Limits:
     """Follow from what this process may open and from the memory of the machine, in equal parts for each endpoint."""
-    return limits_for_host(descriptors.of_process(), psutil.virtual_memory().total, ENDPOINTS_MAX)
+    return limits_for_host(descriptors.of_process(), psutil.virtual_memory().total, SHARES_OF_DESCRIPTORS)
 
 
 async def _listen(needs: EndpointNeeds, endpoint: Endpoint, setting: str, tls: ssl.SSLContext | None = None) -> str:

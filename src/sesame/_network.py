@@ -11,9 +11,9 @@ from sesame._cloud import is_cloud_name
 from sesame.control.own_hosts import CLOUD_SUFFIX
 from sesame.http.server import HttpServer
 from sesame.inside import names, proxy
+from sesame.inside.bounds import Bounds
 from sesame.inside.forwarding import Forwarding
 from sesame.inside.rules import Allowed, EgressRules, parse
-from sesame.model.fair_rate import FairRate
 from sesame.sandbox.network import EVERY_ADDRESS, EVERY_ADDRESS_6, HOST_ADDRESS, HostAnswers, Listen
 from sesame.settings import Settings
 
@@ -43,23 +43,23 @@ def offer_endpoint(answers: HostAnswers, server: HttpServer) -> None:
         answers.add_address(server.host)
 
 
-def offer_network(answers: HostAnswers, settings: Settings, network: str, arrivals: FairRate) -> None:
+def offer_network(answers: HostAnswers, settings: Settings, network: str, bounds: Bounds) -> None:
     """`network` is the one that instances have; where that is the host's, some runtimes have their own all the same.
 
-    `arrivals` bounds what instances have the event loop take a second.
+    `bounds` is what they may have of this process.
     """
     allowed = [parse(text) for text in settings.network_allow]
     for service in allowed:
         if service.is_one_service:
-            _forward(answers, service, arrivals)
+            _forward(answers, service, bounds)
     out, cloud = network != "none", settings.cloud_names == "on"
     is_own, upstream = is_cloud_name if cloud else (lambda _name: False), names.host_nameservers if out else None
-    server = names.NameServer(is_own, HOST_ADDRESS, upstream, arrivals)
+    server = names.NameServer(is_own, HOST_ADDRESS, upstream, bounds)
     answers.offer(Listen("udp", HOST_ADDRESS, names.PORT), server.serve_datagrams)
     answers.offer(Listen("tcp", HOST_ADDRESS, names.PORT), server.serve_streams)
     if out:
         rules = EgressRules(allowed if network == "egress" else EVERYTHING)
-        if not answers.offer(Listen("tcp", HOST_ADDRESS, proxy.PORT), proxy.EgressProxy(rules, arrivals).serve):
+        if not answers.offer(Listen("tcp", HOST_ADDRESS, proxy.PORT), proxy.EgressProxy(rules, bounds).serve):
             log.error("functions have no way out: an endpoint has the port of their proxy", port=proxy.PORT)
             return
         direct = ["localhost", "127.0.0.1", "::1", HOST_ADDRESS, settings.host]
@@ -74,9 +74,9 @@ def offer_network(answers: HostAnswers, settings: Settings, network: str, arriva
             answers.add_variable(name.upper(), value)
 
 
-def _forward(answers: HostAnswers, service: Allowed, arrivals: FairRate) -> None:
+def _forward(answers: HostAnswers, service: Allowed, bounds: Bounds) -> None:
     listen = Listen("tcp", service.host, service.port)
-    if not answers.offer(listen, Forwarding(service, arrivals).serve):
+    if not answers.offer(listen, Forwarding(service, bounds).serve):
         log.error(
             "functions cannot reach what network_allow names: Sesame itself has the port in their network",
             address=service.host,

@@ -8,10 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from sesame.inside.bounds import CONNECTIONS_MAX, Bounds
 from sesame.inside.proxy import ADDRESSES_MAX, LOOK_UPS_MAX, EgressProxy, look_up
-from sesame.inside.relaying import CONNECTIONS_MAX
 from sesame.inside.rules import Address, EgressRules, parse
-from sesame.model.fair_rate import FairRate
 
 
 @asynccontextmanager
@@ -38,7 +37,7 @@ async def proxy(
 
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
-    end = EgressProxy(EgressRules([parse(text) for text in allowed]), FairRate(), look_up).serve(listening, "test")
+    end = EgressProxy(EgressRules([parse(text) for text in allowed]), Bounds(), look_up).serve(listening, "test")
     try:
         yield listening.getsockname()
     finally:
@@ -130,7 +129,7 @@ async def test_of_a_name_with_many_addresses_the_first_ones_count() -> None:
 
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
-    end = EgressProxy(Refusing(), FairRate(), look_up).serve(listening, "test")
+    end = EgressProxy(Refusing(), Bounds(), look_up).serve(listening, "test")
     assert (await ask(listening.getsockname(), b"CONNECT many.example:1 HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 403 ")
     end()
     assert len(checked) == ADDRESSES_MAX
@@ -164,7 +163,7 @@ async def test_names_that_nobody_answers_for_keep_no_other_instance_from_its_own
         def permit(self, address: Address, port: int) -> bool:
             return False
 
-    serving = EgressProxy(Refusing(), FairRate(), look_up)
+    serving = EgressProxy(Refusing(), Bounds(), look_up)
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(25)]
     ends = []
     for number, each in enumerate(sockets):

@@ -10,6 +10,7 @@ import pytest
 from tests.support.fakes import FakeClocks
 
 from sesame.inside import relaying
+from sesame.inside.bounds import Bounds, for_descriptors
 from sesame.inside.relaying import Acceptor, closing
 from sesame.model.fair_rate import TURN_S, FairRate, Rates
 
@@ -56,7 +57,7 @@ async def test_without_descriptors_the_event_loop_is_left_alone(monkeypatch: pyt
         listening.listen()
         listening.setblocking(False)
         client.connect(listening.getsockname())
-        acceptor = Acceptor(listening, lambda _reader, _writer: asyncio.sleep(0), FairRate().of("test"))
+        acceptor = Acceptor(listening, lambda _reader, _writer: asyncio.sleep(0), Bounds().of("test"))
         for _ in range(100):
             await asyncio.sleep(0)
         assert listening.tries == 1
@@ -66,6 +67,7 @@ async def test_without_descriptors_the_event_loop_is_left_alone(monkeypatch: pyt
 async def test_connections_beyond_the_rate_wait_in_the_kernel_and_others_go_on() -> None:
     clocks = FakeClocks()
     rate = FairRate(clocks, Rates(each_per_s=100, each_burst=5, all_per_s=1000, all_burst=100))
+    bounds = Bounds(rate)
     served: dict[str, int] = {"busy": 0, "quiet": 0}
 
     def acceptor(name: str) -> tuple[socket.socket, Acceptor]:
@@ -74,7 +76,7 @@ async def test_connections_beyond_the_rate_wait_in_the_kernel_and_others_go_on()
 
         listening = socket.create_server(("127.0.0.1", 0), backlog=100)
         listening.setblocking(False)
-        return listening, Acceptor(listening, serve, rate.of(name))
+        return listening, Acceptor(listening, serve, bounds.of(name))
 
     (busy, busy_acceptor), (quiet, quiet_acceptor) = acceptor("busy"), acceptor("quiet")
     clients = [socket.create_connection(busy.getsockname()) for _ in range(20)]
@@ -97,3 +99,40 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 (the kernel does it)
             await asyncio.sleep(0.001)
+
+
+async def test_all_instances_together_have_a_bound_and_who_has_nothing_is_served_first() -> None:
+    bounds = for_descriptors(FairRate(), 24)
+    open_ones: dict[str, list[asyncio.StreamReader]] = {}
+
+    def acceptor(name: str) -> tuple[socket.socket, Acceptor]:
+        async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+            open_ones.setdefault(name, []).append(reader)
+            await reader.read()
+            open_ones[name].remove(reader)
+
+        listening = socket.create_server(("127.0.0.1", 0), backlog=100)
+        listening.setblocking(False)
+        return listening, Acceptor(listening, serve, bounds.of(name))
+
+    made = {name: acceptor(name) for name in ("first", "second", "quiet")}
+    clients = {
+        name: [socket.create_connection(made[name][0].getsockname()) for _ in range(12)] for name in ("first", "second")
+    }
+    # Twelve for all: of what is free, half as much for each.
+    await until(lambda: sum(map(len, open_ones.values())) >= 6)
+    clients["quiet"] = [socket.create_connection(made["quiet"][0].getsockname())]
+    await until(lambda: len(open_ones.get("quiet", [])) == 1)
+    assert sum(map(len, open_ones.values())) <= 12
+    # As connections end, those that wait are taken, and no slot is lost.
+    for name in ("first", "second"):
+        for client in clients[name]:
+            client.close()
+    await until(lambda: len(open_ones["first"]) + len(open_ones["second"]) == 0)
+    clients["quiet"] += [socket.create_connection(made["quiet"][0].getsockname()) for _ in range(3)]
+    await until(lambda: len(open_ones["quiet"]) == 4)
+    for _listening, each in made.values():
+        each.end()
+    await until(lambda: bounds.slots.free == 12)
+    for client in clients["quiet"]:
+        client.close()

@@ -15,11 +15,12 @@ from tests.support import jails
 from tests.support.jails import jail, jail_only
 
 from sesame._cloud import HTTP_PORT, HTTPS_PORT
+from sesame._endpoints import SHARES_OF_DESCRIPTORS
 from sesame._network import listens_max, offer_endpoint, offer_network
 from sesame.http.interface import Exchange
 from sesame.http.limits import CONNECTIONS_SHARE, for_host
 from sesame.http.server import HttpServer
-from sesame.model.fair_rate import FairRate
+from sesame.inside.bounds import Bounds
 from sesame.sandbox import descriptors
 from sesame.sandbox.network import EVERY_ADDRESS, HOST_ADDRESS, HostAnswers, Listen
 from sesame.settings import Settings
@@ -37,7 +38,7 @@ def hold(listening: socket.socket, _client: str) -> Callable[[], None]:
 
 @pytest.mark.parametrize("limit", [256, 1024, 4096, 20_000, descriptors.WITHOUT_LIMIT])
 def test_connections_and_instances_share_what_there_is(limit: int) -> None:
-    connections = for_host(limit, 8 << 30, 6).connections * 6
+    connections = for_host(limit, 8 << 30, SHARES_OF_DESCRIPTORS).connections * SHARES_OF_DESCRIPTORS
     instances = descriptors.instances_max(limit, 20) * 20
     assert CONNECTIONS_SHARE + descriptors.INSTANCES_SHARE <= 1
     assert connections + instances <= limit
@@ -60,7 +61,7 @@ async def test_no_more_sockets_are_offered_than_are_counted(host: str) -> None:
     answers = HostAnswers()
     for port in (9000, 9001, 9002, 9443):
         offer_endpoint(answers, HttpServer(Endpoint(unheard), host=host, port=port))
-    offer_network(answers, settings, "egress", FairRate())
+    offer_network(answers, settings, "egress", Bounds())
     for port in (HTTP_PORT, HTTPS_PORT):
         answers.offer(Listen("tcp", HOST_ADDRESS, port), hold)
     answers.offered()

@@ -7,21 +7,21 @@ import asyncio
 import socket
 from collections.abc import Callable
 
+from sesame.inside.bounds import Bounds
 from sesame.inside.relaying import Acceptor, closing, relay
 from sesame.inside.rules import Allowed
-from sesame.model.fair_rate import FairRate
 
 CONNECT_TIMEOUT_S = 10.0
 
 
 class Forwarding:
-    def __init__(self, allowed: Allowed, arrivals: FairRate) -> None:
+    def __init__(self, allowed: Allowed, bounds: Bounds) -> None:
         self._allowed = allowed
-        self._arrivals = arrivals
+        self._bounds = bounds
 
     def serve(self, listening: socket.socket, client: str) -> Callable[[], None]:
         """As `sandbox.network.Serve`."""
-        return Acceptor(listening, self._forward, self._arrivals.of(client)).end
+        return Acceptor(listening, self._forward, self._bounds.of(client)).end
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):

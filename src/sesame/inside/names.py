@@ -20,16 +20,14 @@ import dns.rdatatype
 import dns.resolver
 import dns.rrset
 
+from sesame.inside.bounds import Bounds, Client
 from sesame.inside.relaying import Acceptor
-from sesame.model.fair_rate import FairRate, Share
-from sesame.model.fair_share import FairSlots
 
 PORT = 53
 TTL_S = 60
 UPSTREAM_TIMEOUT_S = 5.0
-# Questions of one instance that wait for the host's resolver at a time, and of all; each has a socket. The client asks
-# again where one is dropped.
-WAITING_MAX, ALL_WAITING_MAX = 64, 512
+# Questions of one instance that wait for the host's resolver at a time. The client asks again where one is dropped.
+WAITING_MAX = 64
 # Questions that are taken before the event loop turns to other work.
 TAKEN_AT_ONCE = 8
 # Between two questions of one stream.
@@ -59,21 +57,20 @@ class NameServer:
         is_own: Callable[[str], bool],
         address: str,
         nameservers: Callable[[], Sequence[str]] | None,
-        arrivals: FairRate,
+        bounds: Bounds,
     ) -> None:
         self._is_own = is_own
         self._address = address
         self._nameservers = nameservers
-        self._arrivals = arrivals
-        self.slots = FairSlots(ALL_WAITING_MAX, WAITING_MAX)
+        self._bounds = bounds
 
     def serve_datagrams(self, receiving: socket.socket, client: str) -> Callable[[], None]:
         """As `sandbox.network.Serve`, of a UDP socket."""
-        return _Datagrams(receiving, self, client, self._arrivals.of(client)).end
+        return _Datagrams(receiving, self, self._bounds.of(client)).end
 
     def serve_streams(self, listening: socket.socket, client: str) -> Callable[[], None]:
         """As `sandbox.network.Serve`, of a TCP socket."""
-        return Acceptor(listening, self._answer_stream, self._arrivals.of(client), STREAMS_MAX).end
+        return Acceptor(listening, self._answer_stream, self._bounds.of(client), STREAMS_MAX).end
 
     def answer_at_once(self, question: bytes) -> bytes | None:
         """b"" for what is no question; None where the host's resolver has to be asked."""
@@ -151,11 +148,10 @@ def _may_be_question(message: bytes) -> bool:
 class _Datagrams:
     """One UDP socket, read on the event loop."""
 
-    def __init__(self, receiving: socket.socket, server: NameServer, client: str, share: Share) -> None:
+    def __init__(self, receiving: socket.socket, server: NameServer, client: Client) -> None:
         self._socket = receiving
         self._server = server
         self._client = client
-        self._share = share
         self._waiting: set[asyncio.Task[None]] = set()
         self._wait_no_longer: Callable[[], None] | None = None
         self._read()
@@ -173,27 +169,27 @@ class _Datagrams:
 
     def _receive(self) -> None:
         for _ in range(TAKEN_AT_ONCE):
-            if not self._share.allows():
+            if not self._client.share.allows():
                 asyncio.get_running_loop().remove_reader(self._socket.fileno())
-                self._wait_no_longer = self._share.wait(self._read)
+                self._wait_no_longer = self._client.share.wait(self._read)
                 return
             try:
                 # One byte more, to tell what is too long from what has been cut.
                 question, client = self._socket.recvfrom(DATAGRAM_BYTES_MAX + 1)
             except (BlockingIOError, InterruptedError):
                 return
-            self._share.charge()
+            self._client.share.charge()
             answer = self._server.answer_at_once(question)
             if answer is not None:
                 self._send(answer, client)
-            elif self._server.slots.take(self._client):
+            elif len(self._waiting) < WAITING_MAX and self._client.slots.take(self._client.name):
                 task = asyncio.get_running_loop().create_task(self._ask(question, client))
                 self._waiting.add(task)
                 task.add_done_callback(self._answered)
 
     def _answered(self, task: "asyncio.Task[None]") -> None:
         self._waiting.discard(task)
-        self._server.slots.give_back(self._client)
+        self._client.slots.give_back(self._client.name)
 
     async def _ask(self, question: bytes, client: tuple[str, int]) -> None:
         self._send(await self._server.answer(question, stream=False), client)

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
+from sesame.inside.bounds import Bounds
 from sesame.inside.relaying import Acceptor, Streams, closing, relay
 from sesame.inside.rules import Address, EgressRules
-from sesame.model.fair_rate import FairRate
 from sesame.model.fair_share import FairSlots
 
 PORT = 3128
@@ -53,15 +53,15 @@ async def look_up(name: str, port: int) -> Sequence[Address]:
 class EgressProxy:
     """One for all instances."""
 
-    def __init__(self, rules: EgressRules, arrivals: FairRate, looking_up: LookUp = look_up) -> None:
+    def __init__(self, rules: EgressRules, bounds: Bounds, looking_up: LookUp = look_up) -> None:
         self._rules = rules
-        self._arrivals = arrivals
+        self._bounds = bounds
         self._look_up = looking_up
         self._slots = FairSlots(LOOK_UP_THREADS, LOOK_UPS_MAX)
 
     def serve(self, listening: socket.socket, client: str) -> Callable[[], None]:
         """As `sandbox.network.Serve`."""
-        return Acceptor(listening, functools.partial(self._answer, client), self._arrivals.of(client)).end
+        return Acceptor(listening, functools.partial(self._answer, client), self._bounds.of(client)).end
 
     async def _answer(self, client: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

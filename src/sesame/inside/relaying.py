@@ -10,10 +10,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from sesame.model.fair_rate import Share
+from sesame.inside.bounds import CONNECTIONS_MAX, Client
 
-# Of one instance at a time; further ones wait in the kernel.
-CONNECTIONS_MAX = 256
 BACKLOG_TAKEN_AT_ONCE = 16
 # Without descriptors nothing is accepted for so long.
 PAUSE_S = 0.5
@@ -28,14 +26,19 @@ Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 class Acceptor:
     """Runs `handle` for each connection, `at_once` at a time, so that no instance takes all descriptors.
 
-    `share` is the instance's: it bounds how many connections are taken a second.
+    How many are taken a second, and of all instances at a time, `client` says.
     """
 
-    def __init__(self, listening: socket.socket, handle: Handle, share: Share, at_once: int = CONNECTIONS_MAX) -> None:
+    def __init__(
+        self, listening: socket.socket, handle: Handle, client: Client, at_once: int = CONNECTIONS_MAX
+    ) -> None:
         self._listening = listening
         self._handle = handle
-        self._share = share
+        self._client = client
         self._at_once = at_once
+        self._waiting: asyncio.Task[None] | None = None
+        # A slot that was waited for, and has no connection yet.
+        self._granted = False
         self._wait_no_longer: Callable[[], None] | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._reading = False
@@ -48,6 +51,9 @@ class Acceptor:
         self._pause()
         if self._wait_no_longer is not None:
             self._wait_no_longer()
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self._use_slot(give_back=True)
         self._listening.close()
         for task in self._running:
             task.cancel()
@@ -67,21 +73,29 @@ class Acceptor:
             if len(self._running) >= self._at_once:
                 self._pause()
                 return
-            if not self._share.allows():
+            if not self._client.share.allows():
                 self._pause()
-                self._wait_no_longer = self._share.wait(self._read)
+                self._wait_no_longer = self._client.share.wait(self._read)
                 return
+            if not self._granted and not self._client.slots.take(self._client.name):
+                self._pause()
+                self._wait_for_slot()
+                return
+            self._granted = True
             try:
                 accepted, _address = self._listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                self._use_slot(give_back=True)
                 return
             except OSError as error:
+                self._use_slot(give_back=True)
                 # No descriptors. The connection goes on waiting, and would wake the event loop at once again.
                 log.warning("a function's connection cannot be accepted; trying again", error=str(error))
                 self._pause()
                 asyncio.get_running_loop().call_later(PAUSE_S, self._read)
                 return
-            self._share.charge()
+            self._use_slot(give_back=False)
+            self._client.share.charge()
             accepted.setblocking(False)
             task = asyncio.get_running_loop().create_task(self._serve(accepted))
             self._running.add(task)
@@ -89,6 +103,24 @@ class Acceptor:
 
     def _served(self, task: "asyncio.Task[None]") -> None:
         self._running.discard(task)
+        self._client.slots.give_back(self._client.name)
+        self._read()
+
+    def _use_slot(self, *, give_back: bool) -> None:
+        if self._granted:
+            self._granted = False
+            if give_back:
+                self._client.slots.give_back(self._client.name)
+
+    def _wait_for_slot(self) -> None:
+        if self._waiting is None or self._waiting.done():
+            self._waiting = asyncio.get_running_loop().create_task(self._slot_granted())
+
+    async def _slot_granted(self) -> None:
+        await self._client.slots.wait(self._client.name)
+        if self._granted or self._ended:
+            self._client.slots.give_back(self._client.name)
+        self._granted = not self._ended
         self._read()
 
     async def _serve(self, accepted: socket.socket) -> None:

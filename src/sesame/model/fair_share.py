@@ -26,6 +26,10 @@ class FairSlots:
         # The client that is served next comes first.
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
+    @property
+    def free(self) -> int:
+        return self._free
+
     def take(self, client: str) -> bool:
         """Whether there was a slot; it is held until `give_back`."""
         held = self._held.get(client, 0)
