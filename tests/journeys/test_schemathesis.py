@@ -9,9 +9,10 @@ import io
 import json
 import sqlite3
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -59,7 +60,11 @@ REFUSED = {
     "DELETE /2021-04-06/gpuInstances/{instance}",
 }
 # Under which names a version's errors have their code and their text.
-ERROR_NAMES = {FIRST: ("ErrorCode", "ErrorMessage"), "2021-04-06": ("errorCode", "errorMessage")}
+ERROR_NAMES = {
+    FIRST: ("ErrorCode", "ErrorMessage"),
+    "2021-04-06": ("errorCode", "errorMessage"),
+    "2023-03-30": ("Code", "Message"),
+}
 # What a server has of itself, whatever anybody does; the last two count versions, whose numbers are not given again.
 # An upload of code that is not used stays until it expires, and the bucket of uploads for good.
 ITS_OWN = {
@@ -77,6 +82,8 @@ def archive() -> str:
 
 CODE = {"zipFile": archive()}
 FUNCTION = {"functionName": "f", "runtime": "python3", "handler": "index.my_handler", "code": CODE}
+# Makes what most paths name, and says how it is called.
+Furnish = Callable[[Sesame], dict[str, str]]
 names = st.from_regex(r"[a-z][a-z0-9]{0,3}", fullmatch=True)
 
 
@@ -135,12 +142,16 @@ def furnish(server: Sesame) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Requests:
-    """Where they are sent, over one connection, the names of the things that are there, and the API version."""
+    """Where they are sent, over one connection, the names of the things that are there, and the API version.
+
+    `fitting` has what items of the query and fields of bodies must be to refer to these things.
+    """
 
     server: Sesame
     session: requests.Session
     there: dict[str, str]
     version: str
+    fitting: Mapping[str, Any]
 
 
 def sent_as_described(to: Requests, case: schemathesis.Case) -> requests.Response:
@@ -158,8 +169,9 @@ def sent_as_described(to: Requests, case: schemathesis.Case) -> requests.Respons
     return to.session.send(prepared, timeout=ANSWER_WITHIN_S, allow_redirects=False)
 
 
-def sensible(case: schemathesis.Case, there: dict[str, str], name: str, version: str) -> None:
+def sensible(case: schemathesis.Case, to: Requests, name: str) -> None:
     """What exists in the path, and in the body code that is code and nothing that refers to what is not there."""
+    there = to.there
     number = there["layerVersion" if "layer" in case.path_parameters else "versionId"]
     known = there | {"version": number}
     case.path_parameters = {key: quote(known.get(key, text), safe="") for key, text in case.path_parameters.items()}
@@ -171,16 +183,35 @@ def sensible(case: schemathesis.Case, there: dict[str, str], name: str, version:
         "resourceArn": f"{ARN}:services/there",
         "domainName": f"{name}.io",
         "qualifier": "LATEST",
+        **to.fitting,
     }
-    if version != FIRST:
+    if to.version != FIRST:
         fitting["triggerConfig"] = TIMER_CONFIG_TEXT
-    case.query = {key: fitting.get(key, value) for key, value in case.query.items()}
+    case.query = {key: in_query(fitting[key]) if key in fitting else value for key, value in case.query.items()}
     if isinstance(case.body, dict):
-        case.body = {key: fitting.get(key, value) for key, value in case.body.items() if key not in REFERRING}
+        case.body = {key: in_body(fitting.get(key), value) for key, value in case.body.items() if key not in REFERRING}
 
 
-def try_all(server: Sesame, version: str, examples: int) -> dict[str, int]:
-    """How many of each operation's requests were not refused."""
+def in_query(fits: Any) -> Any:
+    """Lists are JSON text there."""
+    return json.dumps(fits) if isinstance(fits, list) else fits
+
+
+def in_body(fits: Any, value: Any) -> Any:
+    """What fits in place of `value`; of a list one item where the body has one."""
+    if fits is None:
+        return value
+    return fits[0] if isinstance(fits, list) and not isinstance(value, list) else fits
+
+
+def try_all(
+    server: Sesame,
+    version: str,
+    examples: int,
+    furnish: Furnish = furnish,
+    fitting: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, int]:
+    """How many of each operation's requests were not refused. `furnish` makes what their paths name."""
     document = requests.get(f"{server.endpoint}/openapi.json?version={version}", timeout=TIMEOUT_S).json()
     described: Iterable[Any] = schemathesis.openapi.from_dict(document).get_all_operations()
     operations = [found.ok() for found in described]
@@ -191,7 +222,7 @@ def try_all(server: Sesame, version: str, examples: int) -> dict[str, int]:
         for operation in operations:
             if operation.path.endswith("/exec"):
                 continue
-            taken[operation.label] = try_one(Requests(server, session, there, version), operation, examples)
+            taken[operation.label] = try_one(Requests(server, session, there, version, fitting), operation, examples)
             # Requests that only read have deleted nothing.
             if operation.method.upper() != "GET":
                 there = furnish(server)
@@ -213,7 +244,7 @@ def try_one(to: Requests, operation: schemathesis.APIOperation, examples: int) -
     def try_it(case: schemathesis.Case, chance: int, name: str) -> None:
         nonlocal taken
         if chance:
-            sensible(case, to.there, name, to.version)
+            sensible(case, to, name)
         answer = sent_as_described(to, case)
         taken += answer.status_code < 400
         assert answer.status_code < 500, f"{operation.label}: {answer.status_code} {answer.text}"

@@ -18,7 +18,20 @@ from sesame.model.async_invocation import State
 PATH = "/openapi.json"
 DISTRIBUTION = "sesame-fc"
 _REF = "#/components/schemas/{name}"
-_FLAGS = frozenset({"includePayload", "public", "official", "stdin", "stdout", "stderr", "tty"})
+_FLAGS = frozenset(
+    {
+        "includePayload",
+        "public",
+        "official",
+        "stdin",
+        "stdout",
+        "stderr",
+        "tty",
+        "withAllActive",
+        "fileSystemOnly",
+        "All",
+    }
+)
 _REPEATED = frozenset({"config", "instanceIds", "command"})
 _PART = re.compile(r"{([^}]*)}")
 
@@ -110,12 +123,15 @@ _HEADERS: dict[str, dict[str, Any]] = {
 }
 _QUERY: dict[str, dict[str, Any]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": limits.LIST_LIMIT_MAX},
+    "Limit": {"type": "integer", "minimum": 1, "maximum": limits.LIST_LIMIT_MAX},
     "startVersion": {"type": "integer", "minimum": 1},
     "idleTimeout": {"type": "integer"},
     "direction": {"type": "string", "enum": ["FORWARD", "BACKWARD"]},
     "status": {"type": "string", "enum": [state.value for state in State]},
     "startedTimeBegin": {"type": "integer", "description": "Milliseconds since 1970."},
     "startedTimeEnd": {"type": "integer", "description": "Milliseconds since 1970."},
+    "startTimeMs": {"type": "integer", "description": "Milliseconds since 1970."},
+    "endTimeMs": {"type": "integer", "description": "Milliseconds since 1970."},
     "sortOrderByTime": {"type": "string", "enum": ["asc", "desc"]},
 }
 
