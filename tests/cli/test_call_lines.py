@@ -15,7 +15,7 @@ from tests.support.fakes import FakeClocks
 from tests.support.virtual_time import eventually
 
 from sesame.cli import call_lines, call_text
-from sesame.cli.call_lines import CALLS_TOGETHER_MAX, FLUSH_EVERY_S, CallLines
+from sesame.cli.call_lines import CALLS_TOGETHER_MAX, FLUSH_EVERY_S, REFUSED_EVERY_S, CallLines
 from sesame.engine.interface import Observer
 from sesame.model.errors import Exhausted, PlatformError
 from sesame.model.invocation import FunctionError, Invocation, Outcome, Phases, Target
@@ -189,6 +189,28 @@ def test_of_a_flood_as_many_calls_are_shown_as_fit_and_the_rest_is_counted() -> 
     lines.close()
     assert len(said) == CALLS_TOGETHER_MAX + 1
     assert said[-1] == f"… {9 * CALLS_TOGETHER_MAX + 1} more calls not shown, 1 of them failed …\n"
+
+
+def test_of_calls_refused_at_a_cap_one_of_each_function_is_shown_at_a_time_and_the_rest_is_counted() -> None:
+    said: list[str] = []
+    clocks = FakeClocks()
+    lines = CallLines(_write_to(said), clocks)
+    lines.open()
+    other = Target("orders", "LATEST", "other")
+    for _ in range(2):
+        for target, calls in ((TARGET, 7), (other, 1)):
+            for _ in range(calls):
+                lines.take(Invocation("r", target, b"x"), Exhausted("100 instances run"))
+        lines.take(Invocation("r", TARGET, b"x"), outcome())
+        clocks.advance(REFUSED_EVERY_S)
+    for _ in range(3):
+        lines.take(Invocation("r", TARGET, b"x"), Exhausted("100 instances run"))
+    lines.close()
+    assert sum("not run: ResourceExhausted" in line for line in said) == 2 * 2 + 1
+    assert sum("  ok " in line for line in said) == 2
+    counted = [line for line in said if line.startswith("…")]
+    name = call_text.name_of(TARGET)
+    assert counted == [f"… {more} more calls of {name} refused at the cap …\n" for more in (6, 6, 2)]
 
 
 async def test_a_terminal_that_takes_nothing_holds_up_nothing_and_is_told_what_it_missed() -> None:

@@ -95,6 +95,23 @@ def test_nothing_starts_while_something_is_short(engine: Engine) -> None:
     assert capacity.require(snapshot) == []
 
 
+def test_a_call_over_a_cap_is_refused_without_a_look_at_the_disk(engine: Engine) -> None:
+    """Refusals come in floods, and the look is a system call."""
+    looks = []
+
+    def shortage() -> str:
+        looks.append(1)
+        return "the disk is full"
+
+    capacity = Capacity(CAPS, shortage)
+    for number in range(2):
+        capacity.take(make(engine, f"c-{number}", State.BUSY))
+    snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
+    with pytest.raises(Exhausted, match="limit of 2 instances"):
+        capacity.require(snapshot)
+    assert looks == []
+
+
 def test_idle_instances_are_evicted_ending_ones_awaited_and_busy_ones_refuse(engine: Engine) -> None:
     snapshot = engine.resolver.resolve(Target("s", limits.LATEST, "f"))
     for state, expected in ((State.IDLE, ["c-1"]), (State.DEAD, None)):

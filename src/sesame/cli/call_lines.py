@@ -12,18 +12,20 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from sesame.cli import call_text
+from sesame.cli import call_text, output
 from sesame.cli.call_text import Call
 from sesame.engine.invocation_log import LogSource
 from sesame.fc.wording import worded
 from sesame.model.clocks import Clocks, Timer
-from sesame.model.errors import CallerError
-from sesame.model.invocation import Invocation, Outcome
+from sesame.model.errors import CallerError, Exhausted
+from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.model.owner import label
 
 # Calls are written together so often, at most so many at a time: more per second than anybody reads.
 FLUSH_EVERY_S = 0.05
 CALLS_TOGETHER_MAX = 50
+# Of calls refused at a cap, one of each function is shown in so much time, and the number of the others.
+REFUSED_EVERY_S = 1.0
 # Of what functions write so much waits at most.
 OUTPUT_BYTES_MAX = 256 * 1024
 END_S = 2.0
@@ -63,6 +65,9 @@ class CallLines:
         self._left_out = 0
         self._failed_left_out = 0
         self._timer: Timer | None = None
+        # Calls refused at a cap since one of the same function was shown.
+        self._refused: dict[Target, int] = {}
+        self._refused_timer: Timer | None = None
         self._batches: queue.SimpleQueue[list[Call | _Output | str] | None] = queue.SimpleQueue()
         self._idle = threading.Event()
         self._idle.set()
@@ -76,12 +81,32 @@ class CallLines:
         failed = not isinstance(ended, Outcome) or ended.error is not None
         if self._failures_only and not failed:
             return
+        if isinstance(ended, Exhausted) and self._was_refused(invocation.target):
+            return
         if self._calls >= CALLS_TOGETHER_MAX:
             self._left_out += 1
             self._failed_left_out += failed
             return
         self._calls += 1
         self._add(call_text.call_of(self._clocks.wall(), invocation, ended, _refusal(ended)))
+
+    def _was_refused(self, target: Target) -> bool:
+        """Whether a refusal of it was shown just now; then this one is counted. They come in floods, all alike."""
+        refused = self._refused
+        if target in refused:
+            refused[target] += 1
+            return True
+        refused[target] = 0
+        if self._refused_timer is None:
+            self._refused_timer = self._clocks.call_later(REFUSED_EVERY_S, self._count_refused)
+        return False
+
+    def _count_refused(self) -> None:
+        self._refused_timer = None
+        refused, self._refused = self._refused, {}
+        for target, more in refused.items():
+            if more:
+                self._add(f"… {more} more calls of {output.harmless(call_text.name_of(target))} refused at the cap …")
 
     def wrote(self, source: LogSource, _request_id: str, data: bytes, _more: bool) -> None:
         """Keeps what a function has written, or counts its bytes."""
@@ -111,6 +136,9 @@ class CallLines:
 
     def close(self) -> None:
         """Writes what waits, unless the terminal takes nothing."""
+        if self._refused_timer is not None:
+            self._refused_timer.cancel()
+            self._count_refused()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

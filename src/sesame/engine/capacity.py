@@ -42,14 +42,17 @@ class Capacity:
 
         Raises `Exhausted` that names the cap that is reached, or the shortage.
         """
-        if shortage := self._shortage():
-            raise Exhausted(shortage)
         instances = self.instances()
         found = victims(instances, snapshot, self._caps, self._memory_mb, provisioned=provisioned)
         if not isinstance(found, str):
+            # Asked last: it costs a system call, and most calls that are refused are refused for a cap.
+            if shortage := self._shortage():
+                raise Exhausted(shortage)
             return found
         # POLICY: an instance that is ending counts until it has ended, so a call waits for it and is not refused.
         staying = [instance for instance in instances if instance.state is not State.DEAD]
+        if len(staying) == len(instances):
+            raise Exhausted(found)
         staying_mb = sum(instance.snapshot.limits.memory_mb for instance in staying)
         then = victims(staying, snapshot, self._caps, staying_mb, provisioned=provisioned)
         if isinstance(then, str):

@@ -78,7 +78,9 @@ def victims(
     function neither counts nor bounds them (reference/api.md §3.6); the caps of the engine hold for all.
     """
     memory_mb = snapshot.limits.memory_mb
-    own = [i for i in instances if _function(i.snapshot) == _function(snapshot)]
+    function = _function(snapshot)
+    # Most are of the very snapshot: this runs for each call that is refused, over all instances.
+    own = [i for i in instances if i.snapshot is snapshot or _function(i.snapshot) == function]
     versions = [i for i in own if i.snapshot.version_id == snapshot.version_id and i.provisioned_for is None]
     leaving: list[Instance] = []
     for cap, counted in _counted(snapshot, caps, versions, own):

@@ -9,6 +9,7 @@ import re
 import msgspec
 
 from sesame.fc.auth.acs_signature import FAMILY
+from sesame.fc.auth.request_head import head_of
 from sesame.fc.headers import ACS_REQUEST_ID, JSON_TYPE, REQUEST_ID
 from sesame.http.interface import Answer
 from sesame.http.request import Request
@@ -43,7 +44,7 @@ def asked_of(request: Request, served: tuple[str, ...]) -> Asked | None:
 
 def has_later_form(request: Request) -> bool:
     """Whether the client signs as those of later versions do, so that it reads their errors and no others."""
-    return _signs_as_later(dict(request.headers))
+    return (head_of(request).authorization or b"").startswith(FAMILY)
 
 
 def refusal(

@@ -130,6 +130,9 @@ def worded(error: errors.CallerError) -> ApiError:
     match error:
         case ApiError():
             return error
+        case errors.Exhausted():
+            # Among the first, because it comes in floods.
+            return ApiError(429, "ResourceExhausted", str(error))
         case errors.NotFound(kind=records.SERVICE) if stands_alone(error.name):
             # Only Sesame's own operations, and domains, come here with a function that belongs to no service.
             return ApiError(404, "FunctionNotFound", f"function '{spoken_owner(error.name)}' does not exist")
@@ -160,8 +163,6 @@ def worded(error: errors.CallerError) -> ApiError:
             return ApiError(412, code, text.format(error))
         case errors.NotStarted():
             return ApiError(412, "FunctionNotStarted", f"The function cannot be started. {error}")
-        case errors.Exhausted():
-            return ApiError(429, "ResourceExhausted", str(error))
         case _:
             return ApiError(400, "InvalidArgument", _rejection(error))
 

@@ -19,6 +19,7 @@ from sesame.http.websocket import WebSocketConnection
 
 # Data is parsed in slices of this size, so that a read full of tiny requests does not queue them all.
 SLICE_BYTES = 4096
+LEAST_ERROR = 400
 
 
 class Connection(asyncio.Protocol):
@@ -194,8 +195,7 @@ class Connection(asyncio.Protocol):
 
     def _start(self, exchange: Exchange) -> None:
         self._running = exchange
-        self._shared.running.add(exchange)
-        exchange.task = self.loop.create_task(exchange.run())
+        self._shared.turns.start(exchange)
 
     def _enqueue(self, exchange: Exchange) -> None:
         """A request that did not wait for the answer to the one before."""
@@ -313,7 +313,8 @@ class Connection(asyncio.Protocol):
         shared = self._shared
         self._taking.written += len(data)
         running = self._running
-        if running is not None and running.keep_alive:
+        # A refusal leaves at once: what it waits for would be calls that run, which may take long.
+        if running is not None and running.keep_alive and running.status < LEAST_ERROR:
             shared.batch.write(self.transport, data, others=len(shared.running) - 1)
         else:
             shared.batch.flush()

@@ -110,6 +110,7 @@ class HttpServer:
             return
         except TimeoutError:
             pass
+        shared.turns.give_up()
         tasks = {running.task for running in shared.running}
         for task in tasks:
             task.cancel()

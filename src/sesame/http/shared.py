@@ -16,11 +16,14 @@ from sesame.http.framing import BROKEN
 from sesame.http.interface import Answer, Endpoint, Refusal, WebSocket
 from sesame.http.limits import Limits
 from sesame.http.request import Addresses
+from sesame.http.turns import Turns
 from sesame.model.clocks import Clocks, Timer
 from sesame.write_batching import WriteBatch, shared
 
 # Answers of more requests than this do not come closer together.
 TURNS_MAX = 16
+# So many requests are started before answers are written and instances heard: as many as share one batch of writes.
+STARTS_PER_TURN = 16
 
 _batch = shared(TURNS_MAX)
 
@@ -96,6 +99,7 @@ class Shared:
         self.refused = 0
         self.reserve = Reserve()
         self.running: set[Running] = set()
+        self.turns = Turns(self.loop, STARTS_PER_TURN, self.running)
         self._changed: asyncio.Event = asyncio.Event()
         self._timer: Timer | None = None
 
