@@ -265,6 +265,16 @@ def process_roots(event, context):
     return answer(any(os.path.exists('/proc/%d/root%s' % (pid, told(event)['path'])) for pid in other_processes(event)))
 
 
+def empties(event, context):
+    """A file of the host, which is written anew with nothing in it."""
+    path = told(event)['path']
+
+    def empty():
+        with open('/.host' + path if os.path.exists('/.host' + path) else path, 'r+b') as file:
+            file.truncate(0)
+    return attempt(empty)
+
+
 def changes_code(event, context):
     def change():
         with open('/code/index.py', 'ab') as file:
@@ -387,6 +397,24 @@ def opens_connections(event, context):
         except (OSError, IOError, socket.error):
             break
     return json.dumps(len(HELD))
+
+
+def sends_bodies(event, context):
+    """Requests without a signature, with as much of a body as is taken of each, one after the other."""
+    evt = told(event)
+    end = time.time() + evt['seconds']
+    head = b'POST /2016-08-15/services/s/functions/f/invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 33554432\r\n\r\n'
+    while time.time() < end:
+        try:
+            connection = socket.create_connection((evt['host_address'], evt['tcp']), 10)
+            connection.sendall(head)
+            for _ in range(32):
+                connection.sendall(b'x' * (1 << 20))
+        except (OSError, IOError, socket.error):
+            continue
+        finally:
+            connection.close()
+    return answer(True)
 
 
 def takes_port(event, context):
@@ -764,6 +792,15 @@ def spins(event, context):
     while time.time() < end:
         pass
     return answer(True)
+
+
+def fork_bomb(event, context):
+    """Processes that do nothing but make more of themselves."""
+    while True:
+        try:
+            os.fork()
+        except OSError:
+            continue
 
 
 def crowd(event, context):
