@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import requests
 from tests.fc.conftest import ACCOUNT_ID, endpoint, server
 from tests.fc.test_server import INVOKE, request
 from tests.oss.conftest import RunningEndpoint
+from tests.sls.conftest import RunningEndpoint as LogEndpoint
 from tests.support.sdk import KEY_ID
 
 from sesame.fc.auth.verifier import Verifier
@@ -19,10 +21,12 @@ from sesame.identity.authentication import Caller
 from sesame.model.role import Principal, PrincipalKind
 from sesame.oss.auth import Authenticator
 from sesame.oss.permissions import Permissions as BucketPermissions
+from sesame.sls import operations
 from sesame.store.blobs.upload import Upload
 
 __all__ = ["endpoint", "server"]
 
+TRACKED = bytes(1024 * 1024)
 BODY = bytes(4 * 1024 * 1024)
 AT_ONCE = 8
 PATIENCE_S = 60.0
@@ -41,9 +45,9 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     take = BodyBudget.take
 
-    def noted(budget: BodyBudget, size: int) -> bool:
+    def noted(budget: BodyBudget, size: int, *whose: Any) -> bool:
         sizes.append(size)
-        return take(budget, size)
+        return take(budget, size, *whose)
 
     monkeypatch.setattr(BodyBudget, "take", noted)
     return sizes
@@ -112,6 +116,38 @@ def test_without_the_look_it_would(store: RunningEndpoint, monkeypatch: pytest.M
     pieces = written(monkeypatch)
     assert put(store) == 200
     assert sum(pieces) == len(BODY)
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Iterator[LogEndpoint]:
+    with LogEndpoint(tmp_path) as running:
+        yield running
+
+
+ON_LOGS = {"logs": "shards/lb", "web tracking": "track"}
+
+
+def post_logs(logs: LogEndpoint, what: str) -> int:
+    headers = {"Host": "nobodys.localhost", "x-log-bodyrawsize": str(len(TRACKED)), "x-log-apiversion": "0.6.0"}
+    url = f"{logs.url}/logstores/no-logstore/{ON_LOGS[what]}"
+    return requests.post(url, data=TRACKED, headers=headers, timeout=PATIENCE_S).status_code
+
+
+@pytest.mark.parametrize("what", ON_LOGS)
+def test_logs_of_nobody_take_no_memory(logs: LogEndpoint, taken: list[int], what: str) -> None:
+    assert post_logs(logs, what) >= 400
+    assert taken == []
+
+
+def test_without_the_look_they_would(logs: LogEndpoint, taken: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def admit(_call: Any) -> None:
+        """Whatever the logstore takes."""
+
+    tracking = operations.TABLE["/logstores/{logstore}/track"]
+    open_to_all = msgspec.structs.replace(tracking["POST", ""], admit=admit)
+    monkeypatch.setitem(tracking, ("POST", ""), open_to_all)
+    assert post_logs(logs, "web tracking") >= 400
+    assert sum(taken) >= len(TRACKED)
 
 
 def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:

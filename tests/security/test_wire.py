@@ -186,6 +186,28 @@ async def test_descriptors_that_a_function_sends_are_not_taken(stage: Any) -> No
     assert descriptors().count("/dev/null") <= before
 
 
+async def test_if_the_host_asked_for_them_it_would_have_them(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if stage.py2:
+        # It has no call that sends any.
+        return
+    took: list[int] = []
+
+    def recv_into(receiving: socket.socket, buffer: Any, *_size: int) -> int:
+        size, beside, _flags, _sender = receiving.recvmsg_into([buffer], socket.CMSG_SPACE(4 * 32))
+        for _level, _kind, data in beside:
+            took.extend(struct.unpack(f"={len(data) // 4}i", data))
+        return size
+
+    actor = await stage.start("attacks", "index.sends_descriptors")
+    monkeypatch.setattr(socket.socket, "recv_into", recv_into)
+    try:
+        assert (await actor.invoke()).payload == b"sent"
+        assert len(took) >= 32
+    finally:
+        for descriptor in took:
+            os.close(descriptor)
+
+
 async def test_a_byte_beside_the_stream_changes_nothing(stage: Any) -> None:
     actor = await stage.start("attacks", "index.sends_out_of_band")
     assert (await actor.invoke()).payload == b"real"

@@ -103,8 +103,10 @@ class SlsEndpoint:
         if operation.actions:
             resource = found.resource(request.project)
             self._dependencies.permissions.require(caller, request, operation.actions, resource)
-        body = await self._body(exchange, request, found)
-        call = Call(self._dependencies, request, caller, found.names, body)
+        call = Call(self._dependencies, request, caller, found.names, b"")
+        if operation.admit is not None:
+            await operation.admit(call)
+        call = msgspec.structs.replace(call, body=await self._body(exchange, request, found))
         running = operation.run(call)
         return await (while_connected(exchange, running) if operation.question else running)
 

@@ -21,7 +21,7 @@ GROUPS = LOGSTORE + "/consumergroup/*"
 
 class Operation(msgspec.Struct, frozen=True):
     """`actions` are what RAM policies call it, on `resource`; none where the operation asks for itself, once it has
-    read its body. One that is `unsigned` is open to everyone, as far as the logstore says so.
+    read its body. One that is `unsigned` is open to everyone whom `admit` lets in, by the head of the request alone.
 
     What is a `question` ends when its client is gone: nobody waits for the answer, and it changes nothing.
 
@@ -34,6 +34,7 @@ class Operation(msgspec.Struct, frozen=True):
     query: frozenset[str] | None = frozenset()
     body_bytes_max: int = JSON_BYTES_MAX
     unsigned: bool = False
+    admit: Callable[[Call], Awaitable[None]] | None = None
     question: bool = False
 
 
@@ -42,6 +43,12 @@ _ASKED = frozenset({"from", "to", "query", "topic", "fromNs", "toNs", "accurate"
 _LINES = frozenset({"line", "offset", "reverse", "powerSql", "session", "forward"})
 _WRITE = ("log:PostLogStoreLogs",)
 _READ = ("log:GetCursorOrData",)
+
+
+def _tracking(run: Callable[[Call], Awaitable[Answer]], body_bytes_max: int = 0) -> Operation:
+    """Web tracking, of any query and from everyone, where the logstore takes it."""
+    return Operation(run, query=None, body_bytes_max=body_bytes_max, unsigned=True, admit=writing.require_tracking)
+
 
 # By path, then by method and kind. A kind is the value of the query item `type`, or of `action`; "" without one.
 TABLE: dict[str, dict[tuple[str, str], Operation]] = {
@@ -136,14 +143,12 @@ TABLE: dict[str, dict[tuple[str, str], Operation]] = {
         ),
     },
     "/logstores/{logstore}/track": {
-        ("POST", ""): Operation(writing.track, body_bytes_max=TRACKED_BYTES_MAX, query=None, unsigned=True),
-        ("GET", ""): Operation(writing.track_one, query=None, unsigned=True),
-        ("OPTIONS", ""): Operation(writing.preflight, query=None, unsigned=True),
+        ("POST", ""): _tracking(writing.track, TRACKED_BYTES_MAX),
+        ("GET", ""): _tracking(writing.track_one),
+        ("OPTIONS", ""): Operation(writing.preflight, query=None, body_bytes_max=0, unsigned=True),
     },
-    "/logstores/{logstore}/track.gif": {("GET", ""): Operation(writing.track_gif, query=None, unsigned=True)},
-    "/logstores/{logstore}/track_ua.gif": {
-        ("GET", ""): Operation(writing.track_gif_with_agent, query=None, unsigned=True)
-    },
+    "/logstores/{logstore}/track.gif": {("GET", ""): _tracking(writing.track_gif)},
+    "/logstores/{logstore}/track_ua.gif": {("GET", ""): _tracking(writing.track_gif_with_agent)},
 }
 # Where the Host header names no project.
 SERVICE: dict[tuple[str, str], Operation] = {

@@ -59,7 +59,6 @@ def _checked(key: str, name: str) -> str:
 
 async def track(call: Call) -> Answer:
     """Many logs in JSON, without a signature."""
-    await _require_tracking(call)
 
     def read() -> LogGroup:
         sent = call.json(_Tracked, "PostBodyInvalid")
@@ -103,7 +102,6 @@ async def preflight(call: Call) -> Answer:
 
 
 async def _track_query(call: Call, own: dict[str, str]) -> None:
-    await _require_tracking(call)
     fields = dict(call.request.query)
     if not fields.pop(TRACK_VERSION, ""):
         raise SlsError("MissingAPIVersion", f"parameter {TRACK_VERSION} is missing: expected 0.6.0")
@@ -112,7 +110,8 @@ async def _track_query(call: Call, own: dict[str, str]) -> None:
     await _append(call, LogGroup((_tracked_record(call, fields | own),), topic, source), hash_key=None)
 
 
-async def _require_tracking(call: Call) -> None:
+async def require_tracking(call: Call) -> None:
+    """Before a body is read, as nobody has proven who sends it. Raises SlsError."""
     logstore = await call.store.logstore(call.project, call.logstore)
     if not logstore.options.get(TRACKING):
         raise SlsError(
