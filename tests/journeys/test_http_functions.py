@@ -3,8 +3,6 @@
 import base64
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,10 @@ from typing import Any
 import pytest
 import requests
 from tests.journeys.conftest import FUNCTIONS, Sesame
+from tests.support import packages as packages_of_tests
 from tests.support.interpreters import INTERPRETERS
 
 ALL = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"]
-INSTALL_TIMEOUT_S = 300
 # The newest that each interpreter takes; where that is old, all that comes with them too.
 FRAMEWORKS = {
     "python2.7": {"flask": ["flask==1.1.4"], "django": ["django==1.11.29"]},
@@ -145,18 +143,4 @@ def test_frameworks_unchanged(publish: Callable[..., Site], runtime: str, framew
 def install(runtime: str, packages: list[str], folder: Path) -> None:
     """As pip installs them under this interpreter; skips, saying why, where they cannot be had."""
     python = str(INTERPRETERS[runtime].path)
-    uv = Path(sys.executable).with_name("uv")
-    if uv.exists() and runtime not in OLDER_THAN_UV_KNOWS:
-        # A tenth of what pip takes.
-        command = [str(uv), "pip", "install", "--quiet", "--python", python]
-    else:
-        command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-    done = subprocess.run(
-        [*command, "--target", str(folder), *packages],
-        capture_output=True,
-        text=True,
-        timeout=INSTALL_TIMEOUT_S,
-        check=False,
-    )
-    if done.returncode != 0:
-        pytest.skip(f"{packages[0]} cannot be installed for {runtime}: {done.stderr.strip()[-200:]}")
+    packages_of_tests.install(python, packages, folder, uv_knows=runtime not in OLDER_THAN_UV_KNOWS)
