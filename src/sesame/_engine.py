@@ -26,14 +26,16 @@ from sesame.engine.resolver import Resolver
 from sesame.engine.running import EngineDependencies, LocalEngine
 from sesame.engine.target_tracking import TargetTracking
 from sesame.engine.trials import LocalTrials
-from sesame.model import limits
+from sesame.model import limits, records
 from sesame.model.clocks import Clocks
+from sesame.model.session import EXPIRED
 from sesame.sandbox import descriptors
 from sesame.sandbox.disk_reserve import DiskReserve
 from sesame.sandbox.drivers import compiler_on
 from sesame.sandbox.launch import PackagedLauncher
 from sesame.sandbox.volumes import NasVolumes
 from sesame.settings import Settings
+from sesame.store.catalog import Change
 from sesame.store.packages.compiling import compile_queued
 
 # POLICY: instances seldom use all the memory they may, so the sum of their limits may be most of the host's memory.
@@ -88,6 +90,7 @@ def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> Eng
         around_calls=None if needs.tracers is None else needs.tracers.around_calls,
     )
     engine = LocalEngine(given)
+    storage.catalog.on_change(lambda change: _end_session(engine, change))
     recorder = Recorder(
         storage.catalog,
         storage.recordings,
@@ -105,6 +108,12 @@ def open_engine(needs: EngineNeeds, storage: Storage, identity: Identity) -> Eng
     provisions = ProvisionTargets(storage.catalog, clocks)
     tracking = TargetTracking(provisions, engine.provisioned.ready, clocks)
     return EngineParts(engine, resolver, provisions, tracking, recorder, trials)
+
+
+def _end_session(engine: LocalEngine, change: Change) -> None:
+    """Has the instance of a session that was ended, or has expired, bound to it no longer."""
+    if change.kind == records.SESSION and (change.record is None or change.record.document.status == EXPIRED):
+        engine.end_session(change.parent, change.name)
 
 
 def start_provisioned(parts: EngineParts, teardown: AsyncExitStack) -> None:

@@ -51,6 +51,7 @@ from sesame.model.command import Command
 from sesame.model.errors import Exhausted
 from sesame.model.invocation import Credentials, Invocation, Outcome, Phases, Target
 from sesame.model.kinds import KINDS
+from sesame.model.session_affinity import SessionAffinity
 from sesame.model.snapshot import Snapshot
 from sesame.sandbox import checking
 from sesame.store.catalog import Catalog
@@ -91,10 +92,17 @@ class FakeEngine:
         self.aborted: list[tuple[str, str]] = []
         self.provisioned: dict[Target, Provisioned] = {}
         self.destination = Destined("", streams=False)
+        self.affinities: dict[str, SessionAffinity] = {}
         self.exec: Callable[[InstanceInfo, Command], AbstractAsyncContextManager[RunningCommand]]
 
-    def destined(self, target: Target) -> Destined:
+    def destined(self, target: Target, session_id: str = "") -> Destined:
         return self.destination
+
+    def affinity(self, target: Target) -> SessionAffinity | None:
+        return self.affinities.get(target.function)
+
+    def session_instance(self, parent: str, session_id: str) -> str:
+        return "c-00000001"
 
     def announce(self, target: Target) -> AbstractContextManager[None]:
         self.announced.append(target)

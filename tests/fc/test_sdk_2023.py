@@ -22,6 +22,7 @@ from sesame.model.invocation import Target
 
 NOW_MS = int(NOW * 1000)
 ARN = f"acs:fc:{REGION}:{ACCOUNT_ID}:functions/f"
+WITH_SESSIONS = {"sessionAffinity": "HEADER_FIELD", "sessionAffinityConfig": '{"affinityHeaderFieldName": "my-id"}'}
 
 
 async def test_functions(sdk: Client) -> None:
@@ -37,7 +38,7 @@ async def test_functions(sdk: Client) -> None:
         instanceLifecycleConfig={
             "initializer": {"handler": "index.begin", "timeout": 7}, "preStop": {"handler": "index.end"},
         },
-        sessionAffinity="HEADER_FIELD", sessionAffinityConfig="{}", instanceIsolationMode="SHARE", idleTimeout=60,
+        **WITH_SESSIONS, instanceIsolationMode="SHARE", idleTimeout=60,
         tags=[{"Key": "team", "Value": "a"}], resourceGroupId="rg-1", gpuConfig={"gpuType": "t", "gpuMemorySize": 1024},
     )  # fmt: skip
     first = await sdk("create_function", body=body)
@@ -356,7 +357,7 @@ async def test_vpc_bindings(sdk_of_f: Client) -> None:
 
 
 async def test_sessions(sdk: Client) -> None:
-    await sdk("create_function", body=made(sessionAffinity="HEADER_FIELD"))
+    await sdk("create_function", body=made(**WITH_SESSIONS))
     body = {"sessionId": "one", "sessionTTLInSeconds": 100, "sessionIdleTimeoutInSeconds": 10}
     found = await sdk("create_session", "f", body=body)
     assert (found["sessionId"], found["sessionStatus"], found["functionName"]) == ("one", "Active", "f")

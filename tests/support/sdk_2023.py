@@ -34,8 +34,9 @@ def made(name: str = "f", **changes: Any) -> dict[str, Any]:
 class Client:
     """The SDK blocks: each call runs in a thread, the endpoint in the loop."""
 
-    def __init__(self, server: HttpServer, key_id: str = KEY_ID, secret: str = SECRET, token: str = "") -> None:
-        host = server.url.removeprefix("http://")
+    def __init__(self, server: HttpServer | str, key_id: str = KEY_ID, secret: str = SECRET, token: str = "") -> None:
+        """`server` may be a URL."""
+        host = (server if isinstance(server, str) else server.url).removeprefix("http://")
         keys = {"access_key_id": key_id, "access_key_secret": secret, "security_token": token or None}
         self._sdk = SdkClient(Config(**keys, endpoint=host, protocol="http", region_id="x"))
 

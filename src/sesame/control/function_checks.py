@@ -12,6 +12,7 @@ from sesame.model import limits
 from sesame.model.errors import Invalid, Missing, Unusable
 from sesame.model.function import Function, LifecycleHook
 from sesame.model.layer import LAYER_FORMS, parse_layer_arn
+from sesame.model.session_affinity import AFFINITIES, NONE, affinity_of
 from sesame.model.web_server import ARGUMENTS_MAX, Arguments, config_of, health_check_of, is_custom
 
 LAYERS_MAX = 5
@@ -35,6 +36,7 @@ def check_function(function: Function) -> None:
     _check_concurrency(function)
     _check_layers(function.layers)
     _check_kept_settings(function)
+    _check_sessions(function)
     if is_custom(function.runtime):
         _check_web_server(function)
     _check_commands(function)
@@ -153,6 +155,19 @@ def _check_kept_settings(function: Function) -> None:
         size = len(msgspec.json.encode(settings))
         if size > limits.KEPT_SETTINGS_BYTES:
             raise Invalid(label, f"at most {limits.KEPT_SETTINGS_BYTES} bytes of JSON", f"{size} bytes")
+
+
+def _check_sessions(function: Function) -> None:
+    affinity = function.later.session_affinity
+    if affinity not in ("", NONE, *AFFINITIES):
+        # Sessions of the Model Context Protocol are not served here.
+        raise Invalid("session_affinity", " | ".join((NONE, *AFFINITIES)), checks.shown(affinity))
+    try:
+        affinity_of(function)
+    except msgspec.ValidationError as error:
+        raise Unusable(
+            f"cannot be used with sessionAffinity {affinity}: {error}", field="session_affinity_config"
+        ) from error
 
 
 def _check_web_server(function: Function) -> None:

@@ -4,7 +4,9 @@ Called by the endpoint of 2023-03-30; answers with records. The server sweeps ou
 """
 
 import uuid
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -14,15 +16,15 @@ from sesame.control.inputs import Listing, Page, SessionInput
 from sesame.control.listing import limit_of, page_of_all
 from sesame.control.views import function_view
 from sesame.model import limits, records
-from sesame.model.errors import AlreadyExists, Invalid, NotFound
+from sesame.model.errors import AlreadyExists, Invalid, NotFound, Unusable
+from sesame.model.function import Function
 from sesame.model.invocation import Target
 from sesame.model.records import Record
-from sesame.model.session import ACTIVE, EXPIRED, PAUSED, Session, SessionSnapshot, is_over, session_parent
-from sesame.store.catalog import Catalog, Transaction
+from sesame.model.session import ACTIVE, EXPIRED, PAUSED, Session, SessionKey, SessionSnapshot, is_over, session_parent
+from sesame.model.session_affinity import AFFINITIES, NONE, SECONDS_MAX, SessionAffinity, affinity_of
+from sesame.store.catalog import Catalog, Change, Transaction
 
-SECONDS_MAX = 21_600
-IDLE_TIMEOUT_S, TTL_S = 1_800, 21_600
-AFFINITIES = ("HEADER_FIELD", "GENERATED_COOKIE", "MCP_SSE", "MCP_STREAMABLE")
+_AUTO_RESUME = "enableAutoResume"
 
 
 class Sessions:
@@ -31,35 +33,64 @@ class Sessions:
     def __init__(self, catalog: Catalog, wall_clock: Callable[[], float]) -> None:
         self._catalog = catalog
         self._wall_clock = wall_clock
+        # By parent and name of the record. When the last call of a session ended is not stored.
+        self._used: dict[tuple[str, str], float] = {}
+        self._calls: Counter[tuple[str, str]] = Counter()
+        catalog.on_change(self._forget)
 
     async def create(self, owner: str, function: str, qualifier: str, sent: SessionInput) -> Record:
         """Raises `Invalid` for a function without session affinity, `AlreadyExists` for an id that is in use."""
-        affinity = function_view(self._catalog, owner, function, qualifier).document.later.session_affinity
-        if affinity not in AFFINITIES:
+        affinity = _affinity(function_view(self._catalog, owner, function, qualifier).document)
+        if affinity is None:
             expected = f"a function whose sessionAffinity is {' | '.join(AFFINITIES)}: set it by UpdateFunction"
-            raise Invalid("session_affinity", expected, affinity or "NONE")
-        session_id = sent.session_id or uuid.uuid4().hex
-        checks.name("session_id", session_id, limits.SESSION_ID, 64)
-        session = Session(
-            session_id=session_id,
-            qualifier=qualifier or limits.LATEST,
-            affinity_type=affinity,
-            idle_timeout_s=IDLE_TIMEOUT_S,
-            ttl_s=TTL_S,
-        )
-        session = _merged(session, sent)
+            raise Invalid("session_affinity", expected, NONE)
+        session = _merged(_new(affinity, sent.session_id or _made_id(), qualifier), sent)
         parent = session_parent(owner, function)
 
         def edit(tx: Transaction) -> Record:
-            present = tx.get(records.SESSION, parent, session_id)
-            if present is not None and not self._is_over(present):
-                raise AlreadyExists(records.SESSION, session_id, (owner, function))
-            if present is not None:
-                _require_reusable(present)
-                tx.delete(records.SESSION, parent, session_id)
-            return tx.put(records.SESSION, parent, session_id, session)
+            if self._living(tx, parent, session.session_id) is not None:
+                raise AlreadyExists(records.SESSION, session.session_id, (owner, function))
+            return tx.put(records.SESSION, parent, session.session_id, session)
 
         return await self._catalog.edit(edit)
+
+    async def of_call(self, target: Target, affinity: SessionAffinity, session_id: str) -> Record:
+        """The session that a call names, or a new one; "" names none, so that an id is made for it.
+
+        Raises `Invalid` for an id that cannot be used here, `Unusable` for a session that is paused.
+        """
+        parent = session_parent(target.service, target.function)
+        found = self._catalog.get(records.SESSION, parent, session_id) if session_id else None
+        if found is None or self._is_over(found):
+            session = _new(affinity, session_id or _made_id(), target.qualifier)
+
+            def edit(tx: Transaction) -> Record:
+                present = self._living(tx, parent, session.session_id)
+                return present or tx.put(records.SESSION, parent, session.session_id, session)
+
+            found = await self._catalog.edit(edit)
+        if found.document.qualifier != target.qualifier:
+            expected = f"a session of qualifier {target.qualifier}, or another id"
+            raise Invalid("session_id", expected, f"{found.name}, a session of {found.document.qualifier}")
+        if found.document.status == PAUSED:
+            if not found.document.settings.get(_AUTO_RESUME):
+                raise Unusable(f"session '{found.name}' is paused: call ResumeSession first, or set {_AUTO_RESUME}")
+            found = await self.set_paused(target, found.name, paused=False)
+        return found
+
+    @contextmanager
+    def in_use(self, session: SessionKey) -> Iterator[None]:
+        """While a call of it runs, and at its end, the session is not idle."""
+        name = (session.parent, session.session_id)
+        self._calls[name] += 1
+        try:
+            yield
+        finally:
+            self._calls[name] -= 1
+            if not self._calls[name]:
+                del self._calls[name]
+            if self._catalog.get(records.SESSION, *name) is not None:
+                self._used[name] = self._wall_clock()
 
     async def get(self, target: Target, session_id: str) -> Record:
         """Raises `NotFound` for what is not there, is under another qualifier, or whose time is over."""
@@ -153,7 +184,24 @@ class Sessions:
 
     def _is_over(self, record: Record) -> bool:
         """POLICY: a change of a session counts as its use, since whoever changes it means to go on."""
-        return is_over(record.document, record.created_at, record.modified_at, self._wall_clock())
+        name, now = (record.parent, record.name), self._wall_clock()
+        used_at = now if name in self._calls else max(record.modified_at, self._used.get(name, 0.0))
+        return is_over(record.document, record.created_at, used_at, now)
+
+    def _living(self, tx: Transaction, parent: str, session_id: str) -> Record | None:
+        """The session of this id, if it lives; else the id is free from here on. Raises `Invalid` where it is not."""
+        present = tx.get(records.SESSION, parent, session_id)
+        if present is None or not self._is_over(present):
+            return present
+        if present.document.disable_id_reuse:
+            expected = "an id that no session of this function has had (disableSessionIdReuse)"
+            raise Invalid("session_id", expected, session_id)
+        tx.delete(records.SESSION, parent, session_id)
+        return None
+
+    def _forget(self, change: Change) -> None:
+        if change.kind == records.SESSION and change.record is None:
+            self._used.pop((change.parent, change.name), None)
 
     async def _change(self, target: Target, session_id: str, change: Callable[[Session], Session]) -> Record:
         present = await self.get(target, session_id)
@@ -167,11 +215,30 @@ class Sessions:
         return await self._catalog.edit(edit)
 
 
-def _require_reusable(expired: Record) -> None:
-    if expired.document.disable_id_reuse:
-        raise Invalid(
-            "session_id", "an id that no session of this function has had (disableSessionIdReuse)", expired.name
-        )
+def _affinity(function: Function) -> SessionAffinity | None:
+    try:
+        return affinity_of(function)
+    except msgspec.ValidationError as error:
+        # Stored before it was checked.
+        raise Unusable(f"function '{function.function_name}' has settings that cannot be used: {error}") from error
+
+
+def _made_id() -> str:
+    return uuid.uuid4().hex
+
+
+def _new(affinity: SessionAffinity, session_id: str, qualifier: str) -> Session:
+    if not limits.SESSION_ID.match(session_id):
+        allowed = "1 to 64 letters, digits, '_' or '-', beginning with a letter, a digit or '_'"
+        raise Invalid("session_id", allowed, checks.shown(session_id))
+    return Session(
+        session_id=session_id,
+        qualifier=qualifier or limits.LATEST,
+        affinity_type=affinity.kind,
+        idle_timeout_s=affinity.idle_timeout_s,
+        ttl_s=affinity.ttl_s,
+        disable_id_reuse=affinity.disable_id_reuse,
+    )
 
 
 def _merged(session: Session, sent: SessionInput) -> Session:

@@ -38,8 +38,8 @@ class DebugSnapshots:
         """From here on the function's calls go to an instance with a debugger. Only LATEST is debugged."""
         self._layers[target.service, target.function] = layer
 
-    def resolve(self, target: Target) -> Snapshot:
-        snapshot = self._inner.resolve(target)
+    def resolve(self, target: Target, session_id: str = "") -> Snapshot:
+        snapshot = self._inner.resolve(target, session_id)
         layer = self._layers.get((snapshot.service, snapshot.function))
         return snapshot if layer is None or snapshot.version_id != target.qualifier else with_debugger(snapshot, layer)
 

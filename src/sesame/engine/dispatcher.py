@@ -78,10 +78,10 @@ class Dispatcher:
         `began(instance_id)` is called before the call goes to an instance.
         """
         try:
-            target = invocation.target
+            target, session = invocation.target, invocation.session
             if invocation.version:
                 target = Target(target.service, invocation.version, target.function)
-            snapshot = self._resolver.resolve(target)
+            snapshot = self._resolver.resolve(target, "" if session is None else session.session_id)
             limits = snapshot.limits
             validity_s = limits.timeout_s + limits.initialization_timeout_s + CREDENTIALS_MARGIN_S
             chain: Chain = ()
@@ -89,7 +89,7 @@ class Dispatcher:
                 require_below(self._recursion_limit, invocation.chain, invocation.target)
                 chain = extended(invocation.chain, invocation.target)
             credentials = self._credentials(snapshot.role, snapshot.service, validity_s, chain)
-            async with self._pool.lease(snapshot) as lease:
+            async with self._pool.lease(snapshot, session) as lease:
                 if began is not None:
                     began(lease.instance.instance_id)
                 if snapshot.log_target.instance_metrics and self.watch_instances is not None:

@@ -7,6 +7,7 @@ import bisect
 from collections.abc import Iterator
 
 from sesame.engine.instance import Instance
+from sesame.engine.policies import has_room_for_session
 
 
 class IdleInstances:
@@ -27,22 +28,31 @@ class IdleInstances:
         return iter([list(group) for side in (self._on_demand, self._provisioned) for group in side.values()])
 
     def take(self, key: str) -> Instance | None:
-        """A provisioned one first; of several the one that was used last, so that those not needed stay idle."""
+        """A provisioned one first; of several the one that was used last, so that those not needed stay idle.
+
+        None that has all the sessions that it may have.
+        """
         for side in (self._provisioned, self._on_demand):
             group = side.get(key)
-            if group is not None:
-                instance = group.pop()
-                if not group:
-                    del side[key]
-                return instance
+            if group is None:
+                continue
+            instance = group[-1]
+            if instance.had_session:
+                room = next((each for each in reversed(group) if has_room_for_session(each)), None)
+                if room is None:
+                    continue
+                instance = room
+            self.remove(instance)
+            return instance
         return None
 
     def has(self, key: str) -> bool:
-        return key in self._on_demand or key in self._provisioned
+        """Whether `take` finds one."""
+        return any(map(has_room_for_session, (*self._provisioned.get(key, ()), *self._on_demand.get(key, ()))))
 
     def provisioned(self, key: str) -> int:
         """How many calls of this key find a provisioned instance now."""
-        return len(self._provisioned.get(key, ()))
+        return sum(map(has_room_for_session, self._provisioned.get(key, ())))
 
     def put(self, instance: Instance) -> None:
         """An instance that has become idle just now."""
@@ -59,10 +69,6 @@ class IdleInstances:
         group.remove(instance)
         if not group:
             del side[key]
-
-    def clear(self) -> None:
-        self._on_demand.clear()
-        self._provisioned.clear()
 
     def _side(self, instance: Instance) -> dict[str, list[Instance]]:
         return self._on_demand if instance.provisioned_for is None else self._provisioned

@@ -90,6 +90,9 @@ class Instance:
         self.commands = 0
         # It is being asked how it is, and must not be frozen meanwhile.
         self.checked = False
+        # Sessions that are bound to it, and whether one ever was.
+        self.sessions = 0
+        self.had_session = False
         # For whose configuration it is provisioned; None for an instance that a call started.
         self.provisioned_for: Target | None = None
         # Since when it has been ready, if it is provisioned.

@@ -14,6 +14,7 @@ from sesame.engine.invocation_log import LogSink
 from sesame.model.command import Command, Execution
 from sesame.model.errors import CallerError
 from sesame.model.invocation import Credentials, Invocation, Outcome, Target
+from sesame.model.session_affinity import SessionAffinity
 from sesame.model.snapshot import Snapshot
 
 Told = TypeVarTuple("Told")
@@ -117,8 +118,14 @@ class Engine(Protocol):
         a failure of this server. A cancelled call ends the instance that it ran on.
         """
 
-    def destined(self, target: Target) -> Destined:
+    def destined(self, target: Target, session_id: str = "") -> Destined:
         """Where a call to `target` goes that is made with the `version` in the answer. Raises as `invoke`."""
+
+    def affinity(self, target: Target) -> SessionAffinity | None:
+        """How calls of the function name their session; None where they have none, and for what cannot be called."""
+
+    def session_instance(self, parent: str, session_id: str) -> str:
+        """The id of the instance that a session's calls go to; "" until one has come to an instance."""
 
     def announce(self, target: Target) -> AbstractContextManager[None]:
         """For a call whose event is still to be read, which happens inside: refuses at once what could not run now.

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from sesame.engine.instance import Instance, State
+from sesame.model.session import SessionKey
 from sesame.model.snapshot import Snapshot
 from sesame.sandbox.interface import KillReason
 
@@ -34,12 +35,21 @@ class Learning(Protocol):
         """Whether the one used last stays, of the idle instances of a snapshot; None where the fixed time decides."""
 
 
+class Sessions(Protocol):
+    """The part of `engine.sessions` that leases use."""
+
+    async def acquire(self, snapshot: Snapshot, session: SessionKey) -> Lease: ...
+
+
 class Lender(Protocol):
     """The part of a pool that its leases use. `calls` counts those that wait for an instance or hold one."""
 
     calls: int
     learning: Learning | None
     calls_ended: "asyncio.Future[None] | None"
+
+    @property
+    def sessions(self) -> Sessions: ...
 
     async def acquire(self, snapshot: Snapshot) -> Lease: ...
     def release(self, instance: Instance) -> None: ...
@@ -50,11 +60,12 @@ class Lender(Protocol):
 class Leasing:
     """The context manager of one lease; a class because a generator would cost more on the path of every call."""
 
-    __slots__ = ("_lease", "_pool", "_snapshot")
+    __slots__ = ("_lease", "_pool", "_session", "_snapshot")
 
-    def __init__(self, pool: Lender, snapshot: Snapshot) -> None:
+    def __init__(self, pool: Lender, snapshot: Snapshot, session: SessionKey | None = None) -> None:
         self._pool = pool
         self._snapshot = snapshot
+        self._session = session
 
     async def __aenter__(self) -> Lease:
         pool = self._pool
@@ -62,7 +73,11 @@ class Leasing:
         if pool.learning is not None:
             pool.learning.began(self._snapshot)
         try:
-            self._lease = lease = await pool.acquire(self._snapshot)
+            if self._session is None:
+                lease = await pool.acquire(self._snapshot)
+            else:
+                lease = await pool.sessions.acquire(self._snapshot, self._session)
+            self._lease = lease
         except BaseException:
             if pool.learning is not None:
                 pool.learning.ended(self._snapshot)

@@ -74,8 +74,9 @@ def victims(
     """The idle instances that must go before one more of `snapshot` may start, or why it may not start.
 
     POLICY: a function at its cap may replace only an idle instance of its own. When memory is short, the instances
-    that have been idle longest go first, of whatever function. Provisioned instances stay, and the on-demand cap of a
-    function neither counts nor bounds them (reference/api.md §3.6); the caps of the engine hold for all.
+    that have been idle longest go first, of whatever function, and those with sessions last. Provisioned instances
+    stay, and the on-demand cap of a function neither counts nor bounds them (reference/api.md §3.6); the caps of the
+    engine hold for all.
     """
     memory_mb = snapshot.limits.memory_mb
     function = _function(snapshot)
@@ -129,6 +130,27 @@ def no_capacity_for(snapshot: Snapshot, taken: Taken, caps: Caps) -> str | None:
     return _memory_used_up(taken_mb, memory_mb, caps) if taken_mb + memory_mb > caps.memory_mb else None
 
 
+def has_room_for_session(instance: Instance) -> bool:
+    """Whether one more session, or a call that has none, may come to it.
+
+    POLICY: a call without a session counts as one, so that no session waits behind it. Where sessions are isolated, no
+    other one finds what a session has left behind: the instance ends by its keep-alive.
+    """
+    affinity = instance.snapshot.affinity
+    if affinity is None:
+        return True
+    return instance.sessions < affinity.sessions_per_instance and not (affinity.isolated and instance.had_session)
+
+
+def serves(instance: Instance, snapshot: Snapshot) -> bool:
+    """Whether a session that is bound to it stays there, for a call of this snapshot.
+
+    POLICY: a session follows a change of its function, and gets a new instance then.
+    """
+    alive = instance.state is not State.DEAD and instance.death is None and not instance.spent
+    return alive and instance.snapshot.key == snapshot.key
+
+
 def to_free_ahead(instances: Iterable[Instance], snapshot: Snapshot, caps: Caps) -> list[Instance]:
     """The idle instances to end now, so that the next cold call need not wait for their end.
 
@@ -137,7 +159,7 @@ def to_free_ahead(instances: Iterable[Instance], snapshot: Snapshot, caps: Caps)
     """
     staying = [i for i in instances if i.state is not State.DEAD]
     short_mb = sum(map(_memory_mb, staying)) + snapshot.limits.memory_mb - caps.memory_mb
-    idle = _longest_idle(staying)
+    idle = [i for i in _longest_idle(staying) if not i.sessions]
     leaving: list[Instance] = []
     for instance in idle[: len(idle) // IDLE_PER_FREED]:
         if short_mb <= 0:
@@ -156,13 +178,14 @@ def expired(
     that this call will take.
 
     POLICY: time alone decides, not demand. A command that runs in an instance keeps it, and the keep-alive time counts
-    from the command's end.
+    from the command's end. A session keeps its instance for as long as it lives.
     """
     return [
         i
         for i in idle
         if i.provisioned_for is None
         and not i.commands
+        and not i.sessions
         and (now - i.idle_since >= keep_alive_s if last_kept is None or i is not idle[-1] else not last_kept)
     ]
 
@@ -195,7 +218,7 @@ def _longest_idle(instances: Iterable[Instance]) -> list[Instance]:
     """Those that may be ended for others."""
     return sorted(
         (i for i in instances if i.state is State.IDLE and i.provisioned_for is None and not i.commands),
-        key=lambda i: i.idle_since,
+        key=lambda i: (bool(i.sessions), i.idle_since),
     )
 
 

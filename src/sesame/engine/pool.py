@@ -18,11 +18,13 @@ from sesame.engine.instance import Instance, State
 from sesame.engine.leasing import Learning, Lease, Leasing
 from sesame.engine.policies import expired, to_free_ahead, to_freeze
 from sesame.engine.pool_parts import Admitted, Counts, PoolDependencies
+from sesame.engine.sessions import SessionInstances
 from sesame.engine.sharing import SharedInstances
 from sesame.engine.startup import Startup
 from sesame.model.clocks import Timer
 from sesame.model.errors import Exhausted, PlatformError
 from sesame.model.invocation import Target
+from sesame.model.session import SessionKey
 from sesame.model.snapshot import Snapshot
 from sesame.sandbox.interface import KillReason
 
@@ -46,6 +48,7 @@ class Pool:
         self._idle = IdleInstances()
         self._shared = SharedInstances()
         self._health = HealthChecks(given.clocks, self._idle, self._shared, self.end)
+        self.sessions = SessionInstances(given.clocks, self._take, self.acquire)
         self._tick: Timer | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -70,17 +73,16 @@ class Pool:
         """The sum of the memory limits of all instances."""
         return self.capacity.memory_mb
 
-    def lease(self, snapshot: Snapshot) -> Leasing:
-        """`async with` gives the `Lease`. An exception inside ends the instance.
+    def lease(self, snapshot: Snapshot, session: SessionKey | None = None) -> Leasing:
+        """`async with` gives the `Lease`, of the session's instance where there is one. An exception inside ends it.
 
         Raises `Exhausted` at a cap, and what `Startup.bring_up` says when no instance comes up.
         """
-        return Leasing(self, snapshot)
+        return Leasing(self, snapshot, session)
 
     def release_provisioned(self, instance: Instance) -> None:
         """Ends an idle one; one that serves a call goes on as if a call had started it."""
         if instance.state is State.IDLE:
-            self._idle.remove(instance)
             self._retire(instance, KillReason.UNWANTED)
         instance.provisioned_for, instance.runs_idle = None, False
 
@@ -113,7 +115,6 @@ class Pool:
         self._startup.close()
         if self._tick is not None:
             self._tick.cancel()
-        self._idle.clear()
         for instance in self.instances():
             if instance.state is State.IDLE:
                 self._retire(instance, KillReason.STOPPING)
@@ -132,18 +133,14 @@ class Pool:
             await asyncio.wait(self._ending)
 
     async def acquire(self, snapshot: Snapshot) -> Lease:
-        """For `Leasing` alone, which releases or ends what it acquires."""
-        lease = self._warm(snapshot)
-        if lease is not None:
-            self.counts.warm += 1
-            return lease
+        """For `Leasing` and `sessions` alone; the lease releases or ends what is acquired."""
         try:
-            lease = await self.warm_or_cold(snapshot)
-        except BaseException as error:
-            if isinstance(error, Exhausted):
-                self.counts.refused += 1
-            else:
-                self.counts.failed += 1
+            lease = self._warm(snapshot) or await self.warm_or_cold(snapshot)
+        except Exhausted:
+            self.counts.refused += 1
+            raise
+        except BaseException:
+            self.counts.failed += 1
             raise
         if lease.cold:
             self.counts.cold += 1
@@ -153,7 +150,7 @@ class Pool:
 
     def release(self, instance: Instance) -> None:
         """A call on this instance has ended well. Once none is left, the instance is kept or, if outdated, ended."""
-        snapshot = instance.snapshot
+        self.sessions.room(instance)
         if instance.spent or instance.death is not None:
             self._shared.close(instance)
         if instance.state is State.DEAD or instance.calls:
@@ -166,19 +163,18 @@ class Pool:
             # Its process has ended after it had answered.
             self.end(instance, KillReason.DIED)
             return
-        if self._closed:
-            self._retire(instance, KillReason.STOPPING)
-            return
-        if not self._is_current(instance):
-            self._retire(instance, KillReason.OUTDATED)
+        if self._closed or not self._is_current(instance):
+            self._retire(instance, KillReason.STOPPING if self._closed else KillReason.OUTDATED)
             return
         instance.move(State.IDLE)
         instance.idle_since = self._given.clocks.monotonic()
         self._idle.put(instance)
         self.capacity.told_free()
         self._tick_soon()
-        if self.capacity.memory_mb + snapshot.limits.memory_mb > self._given.caps.memory_mb:
-            self._free_ahead(snapshot)
+        if self.capacity.memory_mb + instance.snapshot.limits.memory_mb > self._given.caps.memory_mb:
+            for victim in to_free_ahead(self.capacity.instances(), instance.snapshot, self._given.caps):
+                self.counts.evicted += 1
+                self._retire(victim, KillReason.EVICTED)
 
     def end(self, instance: Instance, reason: KillReason) -> "asyncio.Task[None]":
         """The instance serves no call from here on; its capacity is free when the returned task is done."""
@@ -189,7 +185,8 @@ class Pool:
 
     def readied(self, instance: Instance) -> None:
         """It is initialized, so that it may serve other calls beside the one that started it."""
-        self._shared.open(instance)
+        if self._shared.open(instance):
+            self.sessions.room(instance, every=True)
 
     def call_ended(self) -> None:
         """For `Leasing` alone: a call has ended while `close` waits for the last one."""
@@ -202,14 +199,26 @@ class Pool:
         instance = self._idle.take(snapshot.key)
         if instance is None:
             return None
+        self._begin(instance)
+        return Lease(instance, cold=False)
+
+    def _begin(self, instance: Instance) -> None:
         instance.move(State.BUSY)
         instance.thaw()
         self._shared.begin(instance)
+
+    def _take(self, instance: Instance) -> Lease | None:
+        """For a call of a session that it has; None while it has no room."""
+        if instance.state is State.IDLE:
+            self._idle.remove(instance)
+            self._begin(instance)
+        elif not self._shared.has_room(instance):
+            return None
+        self.counts.warm += 1
         return Lease(instance, cold=False)
 
     def _warm_after(self, snapshot: Snapshot, asked_at: float) -> Lease | None:
-        warm = self._warm(snapshot)
-        if warm is not None:
+        if (warm := self._warm(snapshot)) is not None:
             warm.queue_ms = (self._given.clocks.monotonic() - asked_at) * 1000
         return warm
 
@@ -274,15 +283,8 @@ class Pool:
     def _evict(self, victim: Instance) -> "asyncio.Task[None]":
         """Frees the victim's capacity for the evicting call, which must await the returned task before it starts."""
         self.counts.evicted += 1
-        self._idle.remove(victim)
         self.capacity.free(victim)
         return self._retire(victim, KillReason.EVICTED)
-
-    def _free_ahead(self, snapshot: Snapshot) -> None:
-        for instance in to_free_ahead(self.capacity.instances(), snapshot, self._given.caps):
-            self.counts.evicted += 1
-            self._idle.remove(instance)
-            self._retire(instance, KillReason.EVICTED)
 
     def _is_current(self, instance: Instance) -> bool:
         resolver = self._given.resolver
@@ -307,7 +309,6 @@ class Pool:
             for instance in expired(idle, now, caps.keep_alive_s, last_kept=learned):
                 self.counts.expired += 1
                 idle.remove(instance)
-                self._idle.remove(instance)
                 self._retire(instance, KillReason.EXPIRED)
             for instance in to_freeze(idle, now, caps.freeze_after_s):
                 if self._given.hooks.has(instance, PRE_FREEZE):
@@ -327,7 +328,6 @@ class Pool:
             if not self._is_current(idle[0]):
                 self.counts.outdated += len(idle)
                 for instance in idle:
-                    self._idle.remove(instance)
                     self._retire(instance, KillReason.OUTDATED)
 
     def _died(self, instance: Instance) -> None:
@@ -342,6 +342,9 @@ class Pool:
 
         POLICY: during the hook it counts against the caps, as during a call.
         """
+        if instance.state is State.IDLE:
+            self._idle.remove(instance)
+        self.sessions.gone(instance)
         if not self._given.hooks.has(instance, PRE_STOP):
             return self.end(instance, reason)
         if instance.state is State.IDLE:
@@ -372,6 +375,7 @@ class Pool:
         else:
             instance.move(State.IDLE)
             self._idle.put_back(instance)
+            self.sessions.room(instance, every=True)
             if not instance.runs_idle:
                 instance.freeze()
             self._tick_soon()
@@ -384,6 +388,7 @@ class Pool:
         return task
 
     async def _end(self, instance: Instance, reason: KillReason) -> None:
+        self.sessions.gone(instance)
         try:
             await instance.kill(reason)
         except Exception:

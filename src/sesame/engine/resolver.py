@@ -4,6 +4,7 @@ Called by `engine.dispatcher` for every call. Answers from the catalog's copy in
 remembers each answer until the catalog changes.
 """
 
+import hashlib
 import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
@@ -72,8 +73,11 @@ class Snapshots(Protocol):
     def changes(self) -> int:
         """Grows with each change; what was resolved before holds until then."""
 
-    def resolve(self, target: Target) -> Snapshot:
-        """Raises the API's error for what does not exist or cannot run here."""
+    def resolve(self, target: Target, session_id: str = "") -> Snapshot:
+        """Raises the API's error for what does not exist or cannot run here.
+
+        Where an alias has several versions, calls of one session are given the same one.
+        """
 
     def shares(self, target: Target) -> tuple[tuple[Snapshot, float], ...]:
         """Every snapshot that calls to `target` are given, and the share of them. Raises as `resolve`."""
@@ -100,7 +104,7 @@ class OneSnapshot:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
 
-    def resolve(self, target: Target) -> Snapshot:
+    def resolve(self, target: Target, session_id: str = "") -> Snapshot:
         return self._snapshot
 
     def shares(self, target: Target) -> tuple[tuple[Snapshot, float], ...]:
@@ -124,14 +128,14 @@ class Resolver:
         self.changes = 0
         catalog.on_change(self._forget)
 
-    def resolve(self, target: Target) -> Snapshot:
+    def resolve(self, target: Target, session_id: str = "") -> Snapshot:
         """As `Snapshots.resolve`.
 
-        POLICY: for each call chance decides anew whether it goes to the canary.
+        POLICY: for each call chance decides anew whether it goes to the canary; of a session, its id decides.
         """
         known = self._known.get(target) or self._found(target)
         if isinstance(known, _Split):
-            return self.resolve(_chosen(known, self._chance()))
+            return self.resolve(_chosen(known, _chance_of(session_id) if session_id else self._chance()))
         return known
 
     def shares(self, target: Target) -> tuple[tuple[Snapshot, float], ...]:
@@ -257,6 +261,11 @@ class Resolver:
             self.changes += 1
             for listener in self._listeners:
                 listener()
+
+
+def _chance_of(session_id: str) -> float:
+    """In [0, 1), evenly over all ids."""
+    return int.from_bytes(hashlib.sha256(session_id.encode()).digest()[:6], "big") / 2**48
 
 
 def _chosen(split: _Split, chance: float) -> Target:

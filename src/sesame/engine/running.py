@@ -31,6 +31,7 @@ from sesame.model.clocks import Clocks
 from sesame.model.command import Command
 from sesame.model.errors import INSTANCE, CallerError, NotFound
 from sesame.model.invocation import Target
+from sesame.model.session_affinity import SessionAffinity
 from sesame.model.snapshot import Snapshot
 from sesame.sandbox.interface import SandboxLauncher
 
@@ -108,11 +109,25 @@ class LocalEngine:
     def calls_ended(self) -> int:
         return self.dispatcher.ended.total()
 
-    def destined(self, target: Target) -> Destined:
-        snapshot = self._resolver.resolve(target)
+    def destined(self, target: Target, session_id: str = "") -> Destined:
+        snapshot = self._resolver.resolve(target, session_id)
         # LATEST is drawn by no alias.
         version = "" if snapshot.version_id == limits.LATEST else snapshot.version_id
         return Destined(version, snapshot.launch.web_server is not None)
+
+    def affinity(self, target: Target) -> SessionAffinity | None:
+        try:
+            return self._resolver.resolve(target).affinity
+        except CallerError:
+            # The call itself says why.
+            return None
+
+    def session_instance(self, parent: str, session_id: str) -> str:
+        return self.pool.sessions.instance_of((parent, session_id))
+
+    def end_session(self, parent: str, session_id: str) -> None:
+        """Its instance is no longer bound to it."""
+        self.pool.sessions.end((parent, session_id))
 
     def has_capacity_for_async(
         self, target: Target, calling: Mapping[Target, int], starting: Mapping[Target, int]

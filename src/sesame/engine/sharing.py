@@ -6,6 +6,7 @@ Used by `engine.pool` for functions whose instances may. Starts and ends nothing
 import asyncio
 
 from sesame.engine.instance import Instance, State
+from sesame.engine.policies import has_room_for_session
 from sesame.model.snapshot import Snapshot
 
 
@@ -37,18 +38,27 @@ class SharedInstances:
             each
             for each in self._open.get(snapshot.key, ())
             # One whose process has died is open until its calls have been told.
-            if each.calls < snapshot.limits.concurrency and each.death is None
+            if each.calls < snapshot.limits.concurrency and each.death is None and has_room_for_session(each)
         ]
         return max(room, key=lambda each: each.calls, default=None)
 
-    def open(self, instance: Instance) -> None:
-        """From here on it takes calls beside those that it serves. Whoever waited for it goes on; idempotent."""
+    def has_room(self, instance: Instance) -> bool:
+        """Whether it is open and takes one more call, of a session that it has."""
+        snapshot = instance.snapshot
+        return instance in self._open.get(snapshot.key, ()) and instance.calls < snapshot.limits.concurrency
+
+    def open(self, instance: Instance) -> bool:
+        """From here on it takes calls beside those that it serves. Whoever waited for it goes on; False if it did so
+        before, or cannot.
+        """
         if not instance.shared or instance.state is not State.BUSY:
-            return
+            return False
         self._end_readying(instance)
         opened = self._open.setdefault(instance.snapshot.key, [])
-        if instance not in opened:
-            opened.append(instance)
+        if instance in opened:
+            return False
+        opened.append(instance)
+        return True
 
     def close(self, instance: Instance) -> None:
         """It takes no more calls, or never will take any. Whoever waited for it goes on; idempotent."""
@@ -76,7 +86,8 @@ class SharedInstances:
 
         POLICY: a burst of calls starts no more instances than it fills.
         """
-        room = snapshot.limits.concurrency - 1
+        affinity = snapshot.affinity
+        room = (snapshot.limits.concurrency if affinity is None else affinity.sessions_per_instance) - 1
         if not room:
             return False
         readying = next((each for each in self._readying.get(snapshot.key, ()) if each.waiting < room), None)

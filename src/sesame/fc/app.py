@@ -18,6 +18,7 @@ from sesame.fc.auth.actions import Actions
 from sesame.fc.auth.permissions import Permissions
 from sesame.fc.auth.request_head import head_of
 from sesame.fc.auth.verifier import Verifier
+from sesame.fc.call_sessions import CallSessions
 from sesame.fc.code_download import CodeDownload
 from sesame.fc.dependencies import FcDependencies, VersionDependencies
 from sesame.fc.exec.endpoint import ExecDependencies, ExecEndpoint
@@ -67,7 +68,7 @@ class FcEndpoint:
             parts.authorization, Actions(VERSIONS, parts.arns.region), parts.control.tags.of, parts.clocks.wall
         )
         intake = AsyncIntake(parts.control.async_invocations, self._date, parts.continued)
-        self._invoker = Invoker(parts.engine, intake, self._date)
+        self._invoker = Invoker(parts.engine, intake, self._date, CallSessions(parts.engine, parts.control.sessions))
         self._http = HttpFunctions(
             HttpNeeds(
                 triggers=parts.control.http_triggers,

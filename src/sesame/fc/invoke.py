@@ -12,13 +12,16 @@ from sesame.fc import async_invoke
 from sesame.fc.async_invoke import AsyncIntake, AsyncRequest
 from sesame.fc.auth.request_head import head_of
 from sesame.fc.body import body_if_here, read_body
+from sesame.fc.call_sessions import CallSession, CallSessions
 from sesame.fc.headers import REQUEST_ID, DateHeader, Headers
 from sesame.fc.tracing import tracing_of
 from sesame.http.disconnects import while_connected
 from sesame.http.interface import Exchange
+from sesame.http.request import Request
 from sesame.model import limits
 from sesame.model.invocation import Invocation, Outcome, Phases, Target
 from sesame.model.recursion import Chain
+from sesame.model.session import SessionKey
 
 # Reading an event of this size costs less than checking first whether the function can be called now.
 SMALL_EVENT_BYTES = 16 * 1024
@@ -50,8 +53,9 @@ _COLD_LINES = (
 class Invoker:
     """Answers `POST …/invocations` (reference/api.md §3.3)."""
 
-    def __init__(self, engine: Engine, asynchronous: AsyncIntake, date: DateHeader) -> None:
+    def __init__(self, engine: Engine, asynchronous: AsyncIntake, date: DateHeader, sessions: CallSessions) -> None:
         self._engine = engine
+        self._sessions = sessions
         self._async = asynchronous
         self._date = date
 
@@ -70,7 +74,8 @@ class Invoker:
         event = body_if_here(exchange)
         if event is None:
             event = await self.read_event(target, exchange)
-        invocation = Invocation(request_id, target, event, tracing=tracing_of(head), chain=chain)
+        session = await self.session(target, exchange)
+        invocation = Invocation(request_id, target, event, tracing=tracing_of(head), chain=chain, session=session)
         outcome = await self.run(invocation, exchange)
         lines = self.lines(request_id, target, outcome, exchange)
         if outcome.error is None:
@@ -78,6 +83,18 @@ class Invoker:
         if head.log_type == b"Tail":
             lines += b"X-Fc-Log-Result: %b\r\n" % b64encode(outcome.log_tail[-limits.LOG_TAIL_BYTES :])
         exchange.send_whole(200, (), lines, outcome.payload)
+
+    async def session(self, target: Target, exchange: Exchange) -> SessionKey | None:
+        """The session of a call, which the answer names to the caller where it is new.
+
+        None where the function has no session affinity. Raises as `CallSessions.of`.
+        """
+        affinity = self._sessions.affinity(target)
+        if affinity is None:
+            return None
+        session = await self._sessions.of(affinity, target, exchange.request)
+        exchange.add_headers(session.headers)
+        return session.key
 
     async def accept(self, request: AsyncRequest, exchange: Exchange) -> None:
         """Answers 202 once the invocation is in the queue, as `AsyncIntake.serve`."""
@@ -93,14 +110,19 @@ class Invoker:
 
     def run(self, invocation: Invocation, exchange: Exchange) -> Awaitable[Outcome]:
         """Invokes the function. When the client hangs up, cancels the call and raises `Disconnected`."""
-        return while_connected(exchange, self._engine.invoke(invocation))
+        return while_connected(exchange, self._sessions.invoke(invocation))
+
+    async def session_of(self, target: Target, request: Request) -> CallSession | None:
+        """As `session`, for what has no exchange."""
+        affinity = self._sessions.affinity(target)
+        return None if affinity is None else await self._sessions.of(affinity, target, request)
 
     def invoke(self, invocation: Invocation) -> Awaitable[Outcome]:
         """As `Engine.invoke`, for what watches its client itself."""
-        return self._engine.invoke(invocation)
+        return self._sessions.invoke(invocation)
 
-    def destined(self, target: Target) -> Destined:
-        return self._engine.destined(target)
+    def destined(self, target: Target, session: SessionKey | None = None) -> Destined:
+        return self._engine.destined(target, "" if session is None else session.session_id)
 
     def stream_headers(self, request_id: str) -> Headers:
         """Of a response that begins before the function has ended."""

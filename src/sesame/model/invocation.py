@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from sesame.model.session import SessionKey
 from sesame.model.stream import Stream
 
 
@@ -32,7 +33,8 @@ class Invocation(msgspec.Struct, frozen=True):
 
     `chain` names the functions that led to it (`model.recursion`). `asynchronous`: it is an attempt at an invocation
     of the queue. With a `stream`, `event` is empty: request and response pass through it. `version` is what was drawn
-    for the call already, where its target is an alias with weights.
+    for the call already, where its target is an alias with weights. With a `session` it runs on that session's
+    instance.
     """
 
     request_id: str
@@ -45,6 +47,7 @@ class Invocation(msgspec.Struct, frozen=True):
     asynchronous: bool = False
     stream: Stream | None = None
     version: str = ""
+    session: SessionKey | None = None
 
 
 class Phases(msgspec.Struct, frozen=True):

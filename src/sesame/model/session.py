@@ -28,6 +28,14 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     settings: dict[str, Any] = {}
 
 
+class SessionKey(msgspec.Struct, frozen=True):
+    """Which session a call belongs to. One that was made anew under the same id has another time of creation."""
+
+    parent: str
+    session_id: str
+    created_at: float
+
+
 class SessionSnapshot(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Kind `session_snapshot`, parent as `session_parent` says, name the id. No memory or disk is kept for it."""
 

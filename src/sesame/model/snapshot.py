@@ -10,6 +10,7 @@ import msgspec
 from sesame.model.function import Function, LifecycleHook
 from sesame.model.nas import NasMount, normalized_directory
 from sesame.model.service import LogConfig, NasConfig, Service
+from sesame.model.session_affinity import SessionAffinity, affinity_of
 from sesame.model.web_server import WebServer, config_of, health_check_of, is_custom, is_web_server, web_server_of
 
 
@@ -74,7 +75,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     CRC-64 that the API shows. With `debug` an instance has a debugger listen (`engine.debugging`). What
     an instance of a `trial` writes is in the outcome of its call alone.
     With a `jaeger_endpoint`, the service's tracing is on, and functions are told where to send their spans. `nas` is
-    mounted into each instance.
+    mounted into each instance. With an `affinity`, calls belong to sessions.
     """
 
     key: str
@@ -93,6 +94,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     trial: bool = False
     jaeger_endpoint: str = ""
     nas: tuple[NasMount, ...] = ()
+    affinity: SessionAffinity | None = None
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -141,6 +143,7 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
         layers=resolved.layers,
         jaeger_endpoint=str((service.tracing_config.params or {}).get("endpoint", "")),
         nas=_nas(service.nas_config),
+        affinity=affinity_of(function),
     )
 
 

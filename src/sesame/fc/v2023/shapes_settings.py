@@ -169,7 +169,10 @@ class RegionsAnswer(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class SessionAnswer(SessionSettings, frozen=True, kw_only=True, rename="camel"):
+    """`container_id` is the instance that serves it; "" until its first call."""
+
     session_id: str
+    container_id: str
     function_name: str
     qualifier: str
     session_affinity_type: str
@@ -306,11 +309,12 @@ def domain(record: Record, account_id: str) -> DomainAnswer:
     )
 
 
-def session(record: Record, function_name: str) -> SessionAnswer:
+def session(record: Record, function_name: str, instance_id: str) -> SessionAnswer:
     document: Session = record.document
     settings = msgspec.convert(document.settings, SessionSettings)
     return SessionAnswer(
         session_id=document.session_id,
+        container_id=instance_id,
         function_name=function_name,
         qualifier=document.qualifier,
         session_affinity_type=document.affinity_type,

@@ -30,7 +30,7 @@ def _handlers(parts: VersionDependencies) -> dict[str, Handler]:
         LayerRoutes(control, parts.links, arns),
         DomainRoutes(control, arns),
         AccountRoutes(control, arns),
-        SessionRoutes(control),
+        SessionRoutes(control, parts.given.engine),
         InstanceRoutes(parts.instances),
     ):
         handlers |= routes.handlers()

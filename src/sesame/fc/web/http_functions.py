@@ -105,29 +105,30 @@ class HttpFunctions:
             kept = None if event_of is not None else _params(way, request)
             await self._invoker.accept(AsyncRequest(request_id, way.target, head, kept, chain, event_of), exchange)
             return
-        destined = self._invoker.destined(way.target)
         async_invoke.refuse_options(head)
-        tracing = tracing_of(head)
+        session = await self._invoker.session(way.target, exchange)
+        destined = self._invoker.destined(way.target, session)
+        call = Invocation(
+            request_id,
+            way.target,
+            b"",
+            tracing=tracing_of(head),
+            chain=chain,
+            version=destined.version,
+            session=session,
+        )
         if event_of is None and destined.streams:
             stream = WebStream(exchange, _web_request(way, request), self._invoker.stream_lines(request_id))
-            call = Invocation(
-                request_id, way.target, b"", tracing=tracing, chain=chain, stream=stream, version=destined.version
-            )
-            await self._pass_through(call, stream, exchange)
+            await self._pass_through(msgspec.structs.replace(call, stream=stream), stream, exchange)
             return
         body = body_if_here(exchange)
         if body is None:
             body = await self._invoker.read_event(way.target, exchange)
         if event_of is not None:
-            event = await event_of(body)
-            call = Invocation(request_id, way.target, event, tracing=tracing, chain=chain, version=destined.version)
-            await self._serve_event(call, way, exchange)
+            await self._serve_event(msgspec.structs.replace(call, event=await event_of(body)), way, exchange)
             return
-        params = _params(way, request)
-        invocation = Invocation(
-            request_id, way.target, body, tracing=tracing, http_params=params, chain=chain, version=destined.version
-        )
-        outcome = await self._invoker.run(invocation, exchange)
+        call = msgspec.structs.replace(call, event=body, http_params=_params(way, request))
+        outcome = await self._invoker.run(call, exchange)
         rules = ResponseRules(request.method, way.attachment)
         status, headers = (502, []) if outcome.error is not None else response_head(outcome.http_params, rules)
         lines = self._invoker.lines(request_id, way.target, outcome, exchange)
@@ -140,13 +141,23 @@ class HttpFunctions:
         if request.method not in trigger.methods:
             raise not_allowed(request.method, trigger.methods)
         chain = self._admit(trigger, way.target, request)
-        destined = self._invoker.destined(way.target)
+        session = await self._invoker.session_of(way.target, request)
+        key, named = (None, []) if session is None else (session.key, session.headers)
+        destined = self._invoker.destined(way.target, key)
         if not destined.streams:
             raise ApiError(403, "AccessDenied", "websockets pass through to functions of custom runtimes only")
-        stream = Handshake(websocket, _web_request(way, request), self._invoker.stream_headers(request_id))
+        headers = [*self._invoker.stream_headers(request_id), *named]
+        stream = Handshake(websocket, _web_request(way, request), headers)
         tracing = tracing_of(head_of(request))
         call = Invocation(
-            request_id, way.target, b"", tracing=tracing, chain=chain, stream=stream, version=destined.version
+            request_id,
+            way.target,
+            b"",
+            tracing=tracing,
+            chain=chain,
+            stream=stream,
+            version=destined.version,
+            session=key,
         )
         outcome = await self._invoker.invoke(call)
         if outcome.error is not None:

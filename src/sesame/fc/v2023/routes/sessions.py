@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from sesame.control.control import Control
 from sesame.control.inputs import Listing
+from sesame.engine.interface import Engine
 from sesame.fc import requests
 from sesame.fc.exec.endpoint import NOT_A_WEBSOCKET
 from sesame.fc.instances import Instances
@@ -28,8 +29,9 @@ INSTANCES_LIMIT_MAX = 1000
 
 
 class SessionRoutes:
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, engine: Engine) -> None:
         self._sessions = control.sessions
+        self._engine = engine
 
     def handlers(self) -> dict[str, Handler]:
         return {
@@ -49,24 +51,24 @@ class SessionRoutes:
     async def _create(self, request: Request) -> Response:
         sent = (await requests.body(request, SessionInput)).neutral()
         record = await self._sessions.create(*paths.qualified_function(request), sent)
-        return _session(record)
+        return self._answer(record)
 
     async def _get(self, request: Request) -> Response:
-        return _session(await self._sessions.get(*_named(request)))
+        return self._answer(await self._sessions.get(*_named(request)))
 
     async def _update(self, request: Request) -> Response:
         sent = (await requests.body(request, SessionInput)).neutral()
-        return _session(await self._sessions.update(*_named(request), sent))
+        return self._answer(await self._sessions.update(*_named(request), sent))
 
     async def _delete(self, request: Request) -> Response:
         await self._sessions.delete(*_named(request))
         return requests.no_content()
 
     async def _pause(self, request: Request) -> Response:
-        return _session(await self._sessions.set_paused(*_named(request), paused=True))
+        return self._answer(await self._sessions.set_paused(*_named(request), paused=True))
 
     async def _resume(self, request: Request) -> Response:
-        return _session(await self._sessions.set_paused(*_named(request), paused=False))
+        return self._answer(await self._sessions.set_paused(*_named(request), paused=False))
 
     async def _list(self, request: Request) -> Response:
         query = request.query_params
@@ -85,7 +87,7 @@ class SessionRoutes:
         page = await self._sessions.list(
             owner, function, Listing(next_token=sent.next_token, limit=sent.limit), is_wanted
         )
-        items = [shapes_settings.session(record, _function_of(record)) for record in page.items]
+        items = [self._shown(record) for record in page.items]
         return requests.page_answer("sessions", items, page)
 
     async def _create_snapshot(self, request: Request) -> Response:
@@ -121,6 +123,13 @@ class SessionRoutes:
         page = await self._sessions.list_snapshots(requests.listing(request), is_wanted)
         items = [shapes_settings.snapshot(record, _function_of(record)) for record in page.items]
         return requests.page_answer("snapshots", items, page)
+
+    def _shown(self, record: Record) -> shapes_settings.SessionAnswer:
+        instance_id = self._engine.session_instance(record.parent, record.name)
+        return shapes_settings.session(record, _function_of(record), instance_id)
+
+    def _answer(self, record: Record) -> Response:
+        return requests.answer(self._shown(record))
 
 
 class InstanceRoutes:
@@ -161,10 +170,6 @@ class InstanceRoutes:
 def _named(request: Request) -> tuple[Target, str]:
     """A session is under the qualifier for which it was made: without one in the query, under LATEST."""
     return paths.target(request), requests.name(request, "session")
-
-
-def _session(record: Record) -> Response:
-    return requests.answer(shapes_settings.session(record, _function_of(record)))
 
 
 def _function_of(record: Record) -> str:

@@ -1,0 +1,76 @@
+"""How calls of a function name their session, and how long sessions live (reference/api.md §5.2).
+
+Checked by `control`, read by `model.snapshot`.
+"""
+
+from typing import Annotated
+
+import msgspec
+
+from sesame.model.function import Function
+from sesame.model.web_server import is_web_server
+
+NONE, HEADER_FIELD = "NONE", "HEADER_FIELD"
+AFFINITIES = (HEADER_FIELD,)
+SESSIONS_PER_INSTANCE_DEFAULT = 20
+SECONDS_MAX = 21_600
+IDLE_TIMEOUT_S_DEFAULT, TTL_S_DEFAULT = 1_800, 21_600
+ONE_SESSION_AN_INSTANCE = "SESSION_EXCLUSIVE"
+
+
+class _Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    session_concurrency_per_instance: Annotated[int, msgspec.Meta(ge=1, le=200)] = SESSIONS_PER_INSTANCE_DEFAULT
+    session_idle_timeout_in_seconds: Annotated[int, msgspec.Meta(ge=0, le=SECONDS_MAX)] = IDLE_TIMEOUT_S_DEFAULT
+    session_ttl_in_seconds: Annotated[int, msgspec.Meta(ge=1, le=SECONDS_MAX)] = msgspec.field(
+        default=TTL_S_DEFAULT, name="sessionTTLInSeconds"
+    )
+    disable_session_id_reuse: bool = False
+
+
+class _HeaderConfig(_Config, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    # Those of `x-fc-` are the platform's own.
+    affinity_header_field_name: Annotated[str, msgspec.Meta(pattern=r"^(?![Xx]-[Ff][Cc]-)[A-Za-z][A-Za-z0-9_-]{4,39}$")]
+
+
+class SessionAffinity(msgspec.Struct, frozen=True):
+    """`header` names the session of a call, as it was written; times in seconds, as of `model.session.Session`.
+
+    `isolated`: an instance serves one session in its life.
+    """
+
+    kind: str
+    sessions_per_instance: int
+    idle_timeout_s: int
+    ttl_s: int
+    disable_id_reuse: bool
+    header: str = ""
+    isolated: bool = False
+
+
+def affinity_of(function: Function) -> SessionAffinity | None:
+    """Raises `msgspec.ValidationError` for settings that cannot be used.
+
+    An instance has no more sessions than calls at a time, as in the cloud.
+    """
+    later = function.later
+    if later.session_affinity in ("", NONE):
+        return None
+    if later.session_affinity not in AFFINITIES:
+        raise msgspec.ValidationError(
+            f"sessionAffinity is '{later.session_affinity}', expected {NONE} | {' | '.join(AFFINITIES)}"
+        )
+    try:
+        config = msgspec.json.decode(later.session_affinity_config or "{}", type=_HeaderConfig)
+    except msgspec.DecodeError as error:
+        raise msgspec.ValidationError(f"sessionAffinityConfig: {error}") from error
+    most = function.instance_concurrency if is_web_server(function.runtime) else 1
+    alone = later.instance_isolation_mode == ONE_SESSION_AN_INSTANCE
+    return SessionAffinity(
+        kind=later.session_affinity,
+        sessions_per_instance=1 if alone else min(config.session_concurrency_per_instance, most),
+        idle_timeout_s=config.session_idle_timeout_in_seconds,
+        ttl_s=config.session_ttl_in_seconds,
+        disable_id_reuse=config.disable_session_id_reuse,
+        header=config.affinity_header_field_name,
+        isolated=alone,
+    )
