@@ -169,7 +169,8 @@ async def test_what_a_call_cannot_have(sdk: Client) -> None:
 @pytest.mark.parametrize(
     ("affinity", "config", "said"),
     [
-        ("MCP_SSE", {}, "NONE | HEADER_FIELD"),
+        ("MCP_SSE", {}, "NONE | HEADER_FIELD | GENERATED_COOKIE"),
+        ("GENERATED_COOKIE", {"affinityHeaderFieldName": HEADER}, "affinityHeaderFieldName"),
         ("HEADER_FIELD", {}, "affinityHeaderFieldName"),
         ("HEADER_FIELD", {"affinityHeaderFieldName": "x-fc-mine"}, "affinityHeaderFieldName"),
         ("HEADER_FIELD", {"affinityHeaderFieldName": "mine"}, "affinityHeaderFieldName"),
@@ -203,3 +204,32 @@ async def test_http_triggers_have_sessions_too(sesame: Sesame, sdk: Client) -> N
     session_id = first.headers[HEADER]
     assert (await get(**{HEADER: session_id})).json() == [first.json()[0], 2]
     assert (await get()).json()[0] != first.json()[0]
+
+
+async def test_a_cookie_names_the_session(sdk: Client, clocks: FakeClocks) -> None:
+    config = {"sessionTTLInSeconds": 100, "disableSessionIdReuse": True}
+    body = function(sessionAffinity="GENERATED_COOKIE", sessionAffinityConfig=json.dumps(config))
+    await sdk("create_function", body=body)
+
+    async def call(cookie: str = "") -> tuple[list[Any], str]:
+        """The answer, and the cookie that it sets."""
+        headers = models.InvokeFunctionHeaders(common_headers={"Cookie": f"a=b; {cookie}; c=d"})
+        answer = await sdk.answer("invoke_function", "f", headers=headers)
+        found = {name.lower(): value for name, value in answer.headers.items()}
+        return json.loads(answer.body.read()), found.get("set-cookie", "")
+
+    one, made = await call()
+    cookie, age = made.split("; ")
+    name, _equals, session_id = cookie.partition("=")
+    assert (name, age) == ("x-fc-cookie-session-id", "Max-Age=100")
+    assert await call(cookie) == ([one[0], 2], "")
+    two, other = await call()
+    assert two[0] != one[0]
+    assert other != made
+    assert (await sdk("get_session", "f", session_id))["sessionAffinityType"] == "GENERATED_COOKIE"
+    # What cannot be used is replaced.
+    await clocks.pass_time(100)
+    for stale in (cookie, f"{name}=a b"):
+        replaced = (await call(stale))[1]
+        assert replaced.startswith(f"{name}=")
+        assert session_id not in replaced

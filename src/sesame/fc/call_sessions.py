@@ -12,9 +12,13 @@ from sesame.control.sessions import Sessions
 from sesame.engine.interface import Engine
 from sesame.fc.headers import Headers
 from sesame.http.request import Request
+from sesame.model.errors import Invalid
 from sesame.model.invocation import Invocation, Outcome, Target
+from sesame.model.records import Record
 from sesame.model.session import SessionKey
-from sesame.model.session_affinity import SessionAffinity
+from sesame.model.session_affinity import GENERATED_COOKIE, SessionAffinity
+
+COOKIE = b"x-fc-cookie-session-id"
 
 
 class CallSession(msgspec.Struct, frozen=True):
@@ -34,12 +38,25 @@ class CallSessions:
 
     async def of(self, affinity: SessionAffinity, target: Target, request: Request) -> CallSession:
         """Raises `Rejected` for an id that no session can have, and for a session that takes no call."""
-        sent = request.header(affinity.header.lower().encode())
-        session = await self._sessions.of_call(target, affinity, (sent or b"").decode("latin-1"))
+        sent = (_cookie(request) if affinity.kind == GENERATED_COOKIE else _field(request, affinity)).decode("latin-1")
+        session = await self._session(affinity, target, sent)
         headers: Headers = []
-        if not sent:
-            headers = [(affinity.header.encode(), session.name.encode())]
+        if session.name != sent:
+            named = session.name.encode()
+            cookie = b"%b=%b; Max-Age=%d" % (COOKIE, named, affinity.ttl_s)
+            headers = [
+                (b"Set-Cookie", cookie) if affinity.kind == GENERATED_COOKIE else (affinity.header.encode(), named)
+            ]
         return CallSession(SessionKey(session.parent, session.name, session.created_at), headers)
+
+    async def _session(self, affinity: SessionAffinity, target: Target, sent: str) -> Record:
+        """POLICY: a cookie that names no session which can be used is replaced: whoever sends it did not choose it."""
+        try:
+            return await self._sessions.of_call(target, affinity, sent)
+        except Invalid:
+            if affinity.kind != GENERATED_COOKIE:
+                raise
+            return await self._sessions.of_call(target, affinity, "")
 
     def invoke(self, call: Invocation) -> Awaitable[Outcome]:
         """As `Engine.invoke`."""
@@ -48,3 +65,17 @@ class CallSessions:
     async def _in(self, session: SessionKey, call: Invocation) -> Outcome:
         with self._sessions.in_use(session):
             return await self._engine.invoke(call)
+
+
+def _field(request: Request, affinity: SessionAffinity) -> bytes:
+    return request.header(affinity.header.lower().encode()) or b""
+
+
+def _cookie(request: Request) -> bytes:
+    for name, value in request.headers:
+        if name == b"cookie":
+            for pair in value.split(b";"):
+                key, _equals, sent = pair.strip().partition(b"=")
+                if key == COOKIE:
+                    return sent
+    return b""

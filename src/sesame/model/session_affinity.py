@@ -3,6 +3,7 @@
 Checked by `control`, read by `model.snapshot`.
 """
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -10,8 +11,7 @@ import msgspec
 from sesame.model.function import Function
 from sesame.model.web_server import is_web_server
 
-NONE, HEADER_FIELD = "NONE", "HEADER_FIELD"
-AFFINITIES = (HEADER_FIELD,)
+NONE, HEADER_FIELD, GENERATED_COOKIE = "NONE", "HEADER_FIELD", "GENERATED_COOKIE"
 SESSIONS_PER_INSTANCE_DEFAULT = 20
 SECONDS_MAX = 21_600
 IDLE_TIMEOUT_S_DEFAULT, TTL_S_DEFAULT = 1_800, 21_600
@@ -32,8 +32,13 @@ class _HeaderConfig(_Config, frozen=True, kw_only=True, rename="camel", forbid_u
     affinity_header_field_name: Annotated[str, msgspec.Meta(pattern=r"^(?![Xx]-[Ff][Cc]-)[A-Za-z][A-Za-z0-9_-]{4,39}$")]
 
 
+_CONFIGS: Mapping[str, type[_Config]] = {HEADER_FIELD: _HeaderConfig, GENERATED_COOKIE: _Config}
+AFFINITIES = tuple(_CONFIGS)
+
+
 class SessionAffinity(msgspec.Struct, frozen=True):
-    """`header` names the session of a call, as it was written; times in seconds, as of `model.session.Session`.
+    """`header` names the session of a call, as it was written, "" where a cookie does. Times are in seconds, as of
+    `model.session.Session`.
 
     `isolated`: an instance serves one session in its life.
     """
@@ -60,7 +65,7 @@ def affinity_of(function: Function) -> SessionAffinity | None:
             f"sessionAffinity is '{later.session_affinity}', expected {NONE} | {' | '.join(AFFINITIES)}"
         )
     try:
-        config = msgspec.json.decode(later.session_affinity_config or "{}", type=_HeaderConfig)
+        config = msgspec.json.decode(later.session_affinity_config or "{}", type=_CONFIGS[later.session_affinity])
     except msgspec.DecodeError as error:
         raise msgspec.ValidationError(f"sessionAffinityConfig: {error}") from error
     most = function.instance_concurrency if is_web_server(function.runtime) else 1
@@ -71,6 +76,6 @@ def affinity_of(function: Function) -> SessionAffinity | None:
         idle_timeout_s=config.session_idle_timeout_in_seconds,
         ttl_s=config.session_ttl_in_seconds,
         disable_id_reuse=config.disable_session_id_reuse,
-        header=config.affinity_header_field_name,
+        header=config.affinity_header_field_name if isinstance(config, _HeaderConfig) else "",
         isolated=alone,
     )
