@@ -1,4 +1,4 @@
-"""Builds the endpoints (Function Compute, object storage, the Log Service) and has them listen.
+"""Builds the endpoints (Function Compute, object storage, the Log Service, STS) and has them listen.
 
 Called by `app` last: when an endpoint answers, everything behind it is there.
 """
@@ -50,14 +50,15 @@ from sesame.sandbox import descriptors
 from sesame.sandbox.network import HostAnswers
 from sesame.settings import TABLE, Settings
 from sesame.sls.app import SlsDependencies, SlsEndpoint
+from sesame.sts.app import StsDependencies, StsEndpoint
 
 CODE_UPLOADS_SWEPT_EVERY_S = 600.0
 SESSIONS_SWEPT_EVERY_S = 60.0
 VIRTUAL_HOSTS = ("oss.localhost",)
 LOG_SERVICE_HOST = "sls.localhost"
 # Servers that share the process's descriptors: Function Compute with and without TLS, object storage, the Log Service,
-# and the names of the cloud with and without TLS; and what is passed on for instances, which has as much as one.
-SHARES_OF_DESCRIPTORS = 7
+# STS, the names of the cloud with and without TLS; and what is passed on for instances, which has as much as one.
+SHARES_OF_DESCRIPTORS = 8
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,12 @@ async def open_endpoints(
     untraced, tracers = _fc(needs, storage, identity, engine, control), needs.tracers
     fc = untraced if tracers is None else tracers.around_endpoint(untraced)
     tls = _own_tls(needs.settings)
-    oss, sls = _oss(needs, storage, identity), _sls(needs, storage, identity)
-    urls = {"oss": await _listen(needs, oss, "oss_port", tls), "sls": await _listen(needs, sls, "sls_port", tls)}
+    oss, sls, sts = _oss(needs, storage, identity), _sls(needs, storage, identity), _sts(needs, identity)
+    urls = {
+        "oss": await _listen(needs, oss, "oss_port", tls),
+        "sls": await _listen(needs, sls, "sls_port", tls),
+        "sts": await _listen(needs, sts, "sts_port", tls),
+    }
     await storage.logstores.expect_queries()
     if needs.settings.https_port is not None:
         urls["fc_https"] = await _listen(needs, fc, "https_port", Certificates(control.domains.find).context())
@@ -107,7 +112,7 @@ async def open_endpoints(
     bounds = for_descriptors(needs.arrivals, _limits().connections)
     offer_network(needs.answers, needs.settings, needs.network, bounds)
     if needs.trust is not None:
-        endpoints = {cloud_names.OSS: oss, cloud_names.SLS: sls, cloud_names.FC: fc}
+        endpoints = {cloud_names.OSS: oss, cloud_names.SLS: sls, cloud_names.STS: sts, cloud_names.FC: fc}
         authority, drain_s = needs.trust.authority, needs.settings.drain_s
         offer_cloud(
             needs.answers,
@@ -241,6 +246,17 @@ def _sls(needs: EndpointNeeds, storage: Storage, identity: Identity) -> Endpoint
     )
 
 
+def _sts(needs: EndpointNeeds, identity: Identity) -> Endpoint:
+    return StsEndpoint(
+        StsDependencies(
+            authentication=identity.authentication,
+            assuming=identity.assuming,
+            clock=needs.clocks.wall,
+            callers_clock=needs.callers_wall,
+        )
+    )
+
+
 def _limits() -> Limits:
     """Follow from what this process may open and from the memory of the machine, in equal parts for each endpoint."""
     return limits_for_host(descriptors.of_process(), psutil.virtual_memory().total, SHARES_OF_DESCRIPTORS)
@@ -249,7 +265,7 @@ def _limits() -> Limits:
 async def _listen(needs: EndpointNeeds, endpoint: Endpoint, setting: str, tls: ssl.SSLContext | None = None) -> str:
     """Serves an endpoint on the port of this setting and returns its URL."""
     settings = needs.settings
-    port = settings.resolved_sls_port() if setting == "sls_port" else getattr(settings, setting)
+    port = settings.resolved_port(setting)
     host = settings.host
     server = HttpServer(
         endpoint, host=host, port=port, tls=tls, limits=_limits(), clocks=needs.clocks, arrivals=needs.arrivals

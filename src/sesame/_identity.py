@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from sesame.identity.assuming import Assuming
 from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization
 from sesame.identity.issuer import Issuer
@@ -31,6 +32,7 @@ class Identity:
     tokens: Tokens
     roles: Roles
     issuer: Issuer
+    assuming: Assuming
     key: AccessKey
 
     @property
@@ -49,11 +51,13 @@ async def open_identity(settings: Settings, catalog: Catalog, clocks: Clocks) ->
     roles = Roles(catalog)
     for warning in await roles.seed(account.account_id, settings.roles):
         log.warning(warning)
+    authorization = Authorization(catalog, roles)
     return Identity(
         authentication=Authentication(keys, tokens),
-        authorization=Authorization(catalog, roles),
+        authorization=authorization,
         tokens=tokens,
         roles=roles,
         issuer=Issuer(tokens, roles, clocks.wall, settings.credentials_validity_s),
+        assuming=Assuming(authorization, roles, tokens, clocks.wall),
         key=key,
     )

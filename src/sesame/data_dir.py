@@ -30,6 +30,7 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fc_https: str = ""
     oss: str = ""
     sls: str = ""
+    sts: str = ""
     metrics: str = ""
     sandbox: str
     pid: int

@@ -23,7 +23,7 @@ _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z")
 
 def check(settings: Settings) -> None:
     """Raises `ConfigurationError`: the setting, its value and what was expected."""
-    for name in ("port", "https_port", "oss_port", "sls_port", "metrics_port"):
+    for name in ("port", "https_port", "oss_port", "sls_port", "sts_port", "metrics_port"):
         if not 0 <= (getattr(settings, name) or 0) <= PORT_MAX:
             raise ConfigurationError(f"{name} is {getattr(settings, name)}; expected 0 to {PORT_MAX}")
     for name in ("host", "metrics_host"):

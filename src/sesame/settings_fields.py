@@ -21,6 +21,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "traces": ("none", "otlp"),
 }
 PORT_MAX = 65535
+# The ports that follow `--oss-port` unless they are given.
+_AFTER_OSS = {"sls_port": 1, "sts_port": 2}
 
 
 def _meta(meaning: str, *, shown_default: str = "", file_only: bool = False) -> msgspec.Meta:
@@ -61,6 +63,13 @@ class Settings(msgspec.Struct, frozen=True):
         _meta(
             "Port of the Log Service endpoint; 0 takes any free one.",
             shown_default="the one after `--oss-port`, or any free one where that is 0",
+        ),
+    ] = None
+    sts_port: Annotated[
+        int | None,
+        _meta(
+            "Port of the STS endpoint; 0 takes any free one.",
+            shown_default="two after `--oss-port`, or any free one where that is 0",
         ),
     ] = None
     metrics_port: Annotated[
@@ -249,11 +258,13 @@ class Settings(msgspec.Struct, frozen=True):
     record_max_mb: Annotated[int, _meta("Most MB of recorded calls; beyond it the oldest go first.")] = 256
     record_retention_days: Annotated[float, _meta("Days for which recorded calls are kept.")] = 7.0
 
-    def resolved_sls_port(self) -> int:
-        """0 for any free one."""
-        if self.sls_port is not None:
-            return self.sls_port
-        return self.oss_port + 1 if 0 < self.oss_port < PORT_MAX else 0
+    def resolved_port(self, setting: str) -> int:
+        """Of the endpoint with this field, such as `sls_port`; 0 for any free one."""
+        port: int | None = getattr(self, setting)
+        if port is not None:
+            return port
+        usual = self.oss_port + _AFTER_OSS[setting]
+        return usual if self.oss_port and usual <= PORT_MAX else 0
 
     def resolved_runtimes_dir(self) -> Path:
         return self.runtimes_dir or places.default_root()

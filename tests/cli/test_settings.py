@@ -132,7 +132,7 @@ def test_a_secret_is_not_repeated_when_it_is_refused(tmp_path: Path) -> None:
     ids=str,
 )
 def test_the_log_service_is_on_the_port_after_that_of_object_storage(given: dict[str, int], port: int) -> None:
-    assert settings.load(given, {}).resolved_sls_port() == port
+    assert settings.load(given, {}).resolved_port("sls_port") == port
 
 
 @pytest.mark.parametrize("flag", ["--sts-port"])

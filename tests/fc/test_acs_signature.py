@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from tests.fc.test_auth import KEY, LENT, NOW, THE_ACCOUNT, TOKENS, Keys, verifier
 from tests.support.exchanges import FakeExchange
 
-from sesame.fc.auth import acs_signature
 from sesame.fc.auth.nonces import REMEMBERED_S, UsedNonces
 from sesame.fc.auth.request_head import head_of, read_request
 from sesame.fc.auth.verifier import BODY_SHA256, Verifier
@@ -28,6 +27,7 @@ from sesame.fc.refusals import (
 )
 from sesame.http.request import Request
 from sesame.identity.authentication import Authentication
+from sesame.identity import acs_signature
 from sesame.model.role import PrincipalKind
 
 DATE = "2023-11-14T22:13:20Z"

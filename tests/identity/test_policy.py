@@ -190,16 +190,16 @@ def test_a_resource_policy_says_who_may_act() -> None:
     trust = parse_resource_policy(
         policy({"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": ["fc.aliyuncs.com"]}})
     )
-    question = Question(action="sts:AssumeRole", resource="x", context={}, caller=("Service", "fc.aliyuncs.com"))
+    question = Question(action="sts:AssumeRole", resource="x", context={}, caller=(("Service", "fc.aliyuncs.com"),))
     assert trust.decide(question) is ALLOW
-    assert trust.decide(Question("sts:AssumeRole", "x", {}, caller=("Service", "ecs.aliyuncs.com"))) is NOTHING
-    assert trust.decide(Question("sts:AssumeRole", "x", {}, caller=("RAM", "fc.aliyuncs.com"))) is NOTHING
+    assert trust.decide(Question("sts:AssumeRole", "x", {}, caller=(("Service", "ecs.aliyuncs.com"),))) is NOTHING
+    assert trust.decide(Question("sts:AssumeRole", "x", {}, caller=(("RAM", "fc.aliyuncs.com"),))) is NOTHING
 
 
 def test_a_resource_policy_may_name_those_it_does_not_mean() -> None:
     shared = parse_resource_policy(policy(deny(NotPrincipal=["acs:ram::42:user/*"]), allow(Principal="*")))
-    assert shared.decide(Question("oss:GetObject", OBJECT, {}, caller=("RAM", "acs:ram::42:user/ann"))) is ALLOW
-    assert shared.decide(Question("oss:GetObject", OBJECT, {}, caller=("RAM", "acs:ram::7:user/bob"))) is DENY
+    assert shared.decide(Question("oss:GetObject", OBJECT, {}, caller=(("RAM", "acs:ram::42:user/ann"),))) is ALLOW
+    assert shared.decide(Question("oss:GetObject", OBJECT, {}, caller=(("RAM", "acs:ram::7:user/bob"),))) is DENY
     with pytest.raises(MalformedPolicy, match="exactly one of Principal"):
         parse_resource_policy(policy(allow()))
 

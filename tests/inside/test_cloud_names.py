@@ -18,7 +18,7 @@ from sesame.http.interface import Exchange
 from sesame.inside import certificates as certificates_module
 from sesame.inside.authority import Authority
 from sesame.inside.certificates import WAITING_MAX, Certificates
-from sesame.inside.cloud_names import FC, OSS, SLS, product_of
+from sesame.inside.cloud_names import FC, OSS, SLS, STS, product_of
 from sesame.model.fair_rate import TURN_S, Rates
 
 PATIENCE_S = 60.0
@@ -38,7 +38,11 @@ NAMES = {
     "evil-oss-cn-shanghai.aliyuncs.com": "",
     "ossx.aliyuncs.com": "",
     "mns.cn-shanghai.aliyuncs.com": "",
-    "sts.aliyuncs.com": "",
+    "sts.aliyuncs.com": STS,
+    "sts.cn-shanghai.aliyuncs.com": STS,
+    "sts-vpc.cn-shanghai.aliyuncs.com": STS,
+    "xsts.aliyuncs.com": "",
+    "a.sts.cn-shanghai.aliyuncs.com": "",
     "aliyuncs.com": "",
     "example.com": "",
     "": "",

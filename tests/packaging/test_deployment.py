@@ -75,7 +75,7 @@ def test_the_container_runs_sesame_with_settings_that_exist() -> None:
     assert settings.load({}, variables, None).sandbox == "plain"
     exposed = next(arguments for instruction, arguments in steps if instruction == "EXPOSE").split()
     usual = settings.Settings()
-    assert exposed == [str(port) for port in (usual.port, usual.oss_port, usual.resolved_sls_port())]
+    assert exposed == [str(usual.resolved_port(name)) for name in ("port", "oss_port", "sls_port", "sts_port")]
     (volume,) = (arguments for instruction, arguments in steps if instruction == "VOLUME")
     assert Path(variables["SESAME_DATA_DIR"]).is_relative_to(volume)
     assert [each for each, _arguments in steps if each in ("USER", "CMD")] == ["USER", "CMD"]

@@ -35,11 +35,13 @@ from sesame.settings import Settings
 
 REMEMBERED = "dev.json"
 FILES_SHOWN_MAX = 3
+_PORTS = ("port", "oss_port", "sls_port", "sts_port")
 SETTINGS = (
-    "port", "oss_port", "sls_port", "data_dir", "sandbox", "interpreters", "runtimes_dir", "region", "account_id"
+    *_PORTS, "data_dir", "sandbox", "interpreters", "runtimes_dir", "region",
+    "account_id",
 )  # fmt: skip
 # What says how the Sesame that the command starts is run, and so nothing of a server that runs already.
-OF_ITS_OWN = ("debugged", "debug_port", "keep_serving", "port", "oss_port", "sls_port", "sandbox")
+OF_ITS_OWN = ("debugged", "debug_port", "keep_serving", *_PORTS, "sandbox")
 
 
 class Reached(msgspec.Struct, frozen=True):
@@ -210,8 +212,9 @@ def _reader(options: dict[str, Any], settings: Settings, source: Path, key: serv
 def _own(settings: Settings, source: Path, options: dict[str, Any]) -> Settings:
     """Settings of the project's own Sesame: a data directory by the project's path, and ports that are free."""
     data_dir = settings.data_dir if options["data_dir"] is not None else data_dir_of(source)
-    usual = {"port": settings.port, "oss_port": settings.oss_port, "sls_port": settings.resolved_sls_port()}
-    ports = {name: _free(settings.host, port, wanted=options[name] is not None) for name, port in usual.items()}
+    ports = {
+        name: _free(settings.host, settings.resolved_port(name), wanted=options[name] is not None) for name in _PORTS
+    }
     return msgspec.structs.replace(settings, data_dir=data_dir, **ports)
 
 

@@ -49,6 +49,7 @@ MIB = 1024 * 1024
     "https_port",
     "oss_port",
     "sls_port",
+    "sts_port",
     "sandbox",
     "cpu",
     "network",
@@ -189,7 +190,8 @@ def _ports(settings: Settings) -> Iterator[Finding]:
         ("--port", settings.port),
         ("--https-port", settings.https_port),
         ("--oss-port", settings.oss_port),
-        ("--sls-port", settings.resolved_sls_port()),
+        ("--sls-port", settings.resolved_port("sls_port")),
+        ("--sts-port", settings.resolved_port("sts_port")),
     ):
         if not port:
             continue

@@ -40,6 +40,7 @@ def env(form: str, as_json: bool, **flags: Any) -> None:
         "OSS_ENDPOINT": endpoints.oss,
         "SLS_ENDPOINT": log_service_endpoint(endpoints.sls) if endpoints.sls else "",
         "SLS_PROXY": endpoints.sls,
+        "STS_ENDPOINT": endpoints.sts,
         # For the commands that read the directory itself, such as `sesame logs`.
         TABLE["data_dir"].environment: str(data_dir.path),
     }

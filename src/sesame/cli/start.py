@@ -126,6 +126,7 @@ def greet(sesame: Sesame, settings: Settings) -> None:
         ("FC over TLS", endpoints.fc_https),
         ("OSS", endpoints.oss),
         ("Log Service", endpoints.sls),
+        ("STS", endpoints.sts),
         ("Metrics", endpoints.metrics),
     ):
         if url:

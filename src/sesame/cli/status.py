@@ -55,7 +55,7 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
     yield f"running   process {document['pid']}, for {datetime.timedelta(seconds=up_s)}, sandbox {document['sandbox']}"
     yield f"data      {document['dataDirectory']}"
     yield f"account   {document['account_id']} in {document['region']}"
-    for name in ("fc", "fc_https", "oss", "sls", "metrics"):
+    for name in ("fc", "fc_https", "oss", "sls", "sts", "metrics"):
         if document.get(name):
             yield f"{name:<9} {document[name]}"
     yield f"deployed  {document['services']} services, {document['functions']} functions"

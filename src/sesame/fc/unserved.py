@@ -8,11 +8,11 @@ import re
 
 import msgspec
 
-from sesame.fc.auth.acs_signature import FAMILY
 from sesame.fc.auth.request_head import head_of
 from sesame.fc.headers import ACS_REQUEST_ID, JSON_TYPE, REQUEST_ID
 from sesame.http.interface import Answer
 from sesame.http.request import Request
+from sesame.identity.acs_signature import FAMILY
 
 STATUS = 400
 CODE = "PathNotSupported"

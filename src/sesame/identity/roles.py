@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from sesame.identity.console_roles import CONSOLE_ROLES, DEFAULT_ROLE, FUNCTION_COMPUTE
+from sesame.identity.facts import ConditionContext, RequestFacts
 from sesame.identity.policy.evaluator import Decision, Question, parse, parse_resource_policy, trust_of_service
 from sesame.identity.policy.system_policies import SYSTEM_POLICIES
 from sesame.identity.role_definitions import RoleDefinition, check, of_table, same_document
@@ -67,9 +68,13 @@ class Roles:
         role = self.get(*parsed) if parsed else None
         if role is None:
             return None
-        question = Question(action="sts:AssumeRole", resource=arn, context={}, caller=("Service", service))
-        trust = parse_resource_policy(role.trust_policy, strict=False)
-        return role if trust.decide(question) is Decision.ALLOW else None
+        return role if _trusts(role, arn, (("Service", service),), {}) else None
+
+    def trusts(self, role: Role, arn: str, caller: Principal, facts: RequestFacts) -> bool:
+        """Whether the role's trust policy lets the holder of another role assume it."""
+        # A trust in an account is one in all that act in it.
+        names = (role_arn(caller.account_id, caller.role), f"acs:ram::{caller.account_id}:root")
+        return _trusts(role, arn, tuple(("RAM", name) for name in names), ConditionContext(facts))
 
     def require_assumable(self, arn: str) -> None:
         """For a role that is written into a service. Raises `Unusable`."""
@@ -171,6 +176,11 @@ class Roles:
             policies=tuple(self._attached(account_id, name) for name in role.policies),
             services=tuple(record.name for record in services if record.document.role.lower() == arn.lower()),
         )
+
+
+def _trusts(role: Role, arn: str, caller: tuple[tuple[str, str], ...], context: Mapping[str, str]) -> bool:
+    question = Question(action="sts:AssumeRole", resource=arn, context=context, caller=caller)
+    return parse_resource_policy(role.trust_policy, strict=False).decide(question) is Decision.ALLOW
 
 
 def new_role(name: str, policies: Sequence[str], description: str = "", *, trust: str | None = None) -> Role:

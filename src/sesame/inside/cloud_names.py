@@ -5,7 +5,7 @@ Asked by the resolver and by the servers on ports 80 and 443 inside the networks
 
 import re
 
-OSS, FC, SLS = "oss", "fc", "sls"
+OSS, FC, SLS, STS = "oss", "fc", "sls", "sts"
 
 _REGION = r"[a-z0-9][a-z0-9-]{0,62}"
 _LABEL = r"[a-z0-9][a-z0-9_-]{0,62}"
@@ -13,13 +13,14 @@ _LABEL = r"[a-z0-9][a-z0-9_-]{0,62}"
 _NAMES = (
     (OSS, re.compile(rf"(?:{_LABEL}\.)?(?:oss(?:-{_REGION})?|{_REGION}\.oss)\.aliyuncs\.com\Z")),
     (FC, re.compile(rf"(?:\d{{1,32}}\.{_REGION}\.fc|(?:fc|fcv3)\.{_REGION})\.aliyuncs\.com\Z")),
+    (STS, re.compile(rf"sts(?:-vpc)?(?:\.{_REGION})?\.aliyuncs\.com\Z")),
     (SLS, re.compile(rf"(?:{_LABEL}\.)?{_REGION}\.(?:log|sls)\.aliyuncs\.com\Z")),
 )
 _NAME_CHARS_MAX = 253
 
 
 def product_of(name: str) -> str:
-    """OSS, FC or SLS for a name in lower case without a final dot; "" for a name that leads elsewhere."""
+    """OSS, FC, SLS or STS for a name in lower case without a final dot; "" for a name that leads elsewhere."""
     if len(name) <= _NAME_CHARS_MAX:
         for product, pattern in _NAMES:
             if pattern.match(name):

@@ -116,6 +116,11 @@ class Cloud:
         return str(self._hello()["sls"])
 
     @property
+    def sts_endpoint(self) -> str:
+        """The address of STS."""
+        return str(self._hello()["sts"])
+
+    @property
     def account_id(self) -> str:
         return str(self._hello()["account_id"])
 

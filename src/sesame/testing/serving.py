@@ -119,6 +119,7 @@ class _Server:
             "fc": endpoints.fc,
             "oss": endpoints.oss,
             "sls": endpoints.sls,
+            "sts": endpoints.sts,
             "region": endpoints.region,
             "sandbox": endpoints.sandbox,
             "account_id": key.account_id,

@@ -7,12 +7,12 @@ is, `identity.authentication` says. A body whose digest was signed is compared w
 
 import hmac
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date
 from urllib.parse import unquote_plus
 
 import msgspec
 
-from sesame.fc.auth import acs_signature, signature
+from sesame.fc.auth import signature
 from sesame.fc.auth.nonces import UsedNonces
 from sesame.fc.auth.request_head import RequestHead
 from sesame.fc.auth.signature import Signed
@@ -26,6 +26,7 @@ from sesame.fc.refusals import (
     SignatureNotMatch,
 )
 from sesame.http.dates import unix_time
+from sesame.identity import acs_signature
 from sesame.identity.authentication import Authentication, Caller
 from sesame.identity.tokens import CredentialsRefused, Refusal
 from sesame.model import limits
@@ -37,7 +38,6 @@ _EXPIRES_DIGITS = 12
 _PROVEN = "proven"
 # In the memory of a head: the SHA-256 that the body must have, in hex; absent where no digest was signed.
 BODY_SHA256 = "body_sha256"
-_ACS_DATE_FORM = "%Y-%m-%dT%H:%M:%SZ"
 _DAY_S = 86_400
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MONTHS = {name: number for number, name in enumerate(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
@@ -120,7 +120,7 @@ class Verifier:
             raise InvalidArgument.of("SignedHeaders", f"names with {acs_signature.DATE.decode()} among them", named)
         token = sent.get(acs_signature.TOKEN, request.security_token).decode("latin-1")
         caller = self._identify(authorization.access_key_id, token)
-        signed_at = _read_acs_date(signed_on)
+        signed_at = acs_signature.time_of(signed_on)
         if signed_at is None:
             raise InvalidArgument.of(
                 acs_signature.DATE.decode(), "a time in UTC, such as '2020-10-10T10:10:10Z'", _shown(signed_on)
@@ -305,14 +305,6 @@ def _read_date(text: bytes) -> float | None:
                 return day * _DAY_S + hour * 3600 + minute * 60 + second
         return unix_time(text.decode("ascii"))
     except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def _read_acs_date(text: bytes) -> float | None:
-    """Unix seconds, or None for what is no such time."""
-    try:
-        return datetime.strptime(text.decode("ascii"), _ACS_DATE_FORM).replace(tzinfo=UTC).timestamp()
-    except ValueError:
         return None
 
 

@@ -8,17 +8,19 @@ _KEYS = frozenset(
     {
         "acs:accessid", "acs:currenttime", "acs:mfapresent", "acs:securetransport", "acs:service", "acs:sourceip",
         "acs:useragent", "fc:enableserviceinternetaccess", "oss:delimiter", "oss:prefix", "ram:servicename",
+        "sts:externalid", "sts:sourceidentity",
         # No request comes out of a VPC here: as in the cloud, the key is then missing.
         "acs:sourcevpc",
     }
 )  # fmt: skip
 _TAG_KEYS = ("acs:resourcetag/", "oss:buckettag/", "oss:existingobjecttag/", "oss:requestobjecttag/")
 # The services that Sesame serves. Keys of others belong to actions that are never asked for here.
-_SERVED = ("acs:", "fc:", "oss:", "ram:")
+_SERVED = ("acs:", "fc:", "oss:", "ram:", "sts:")
 _SPELLED = (
     "acs:AccessId, acs:CurrentTime, acs:MFAPresent, acs:ResourceTag/<key>, acs:SecureTransport, acs:Service, "
     "acs:SourceIp, acs:SourceVpc, acs:UserAgent, fc:EnableServiceInternetAccess, oss:BucketTag/<key>, oss:Delimiter, "
-    "oss:ExistingObjectTag/<key>, oss:Prefix, oss:RequestObjectTag/<key>, ram:ServiceName"
+    "oss:ExistingObjectTag/<key>, oss:Prefix, oss:RequestObjectTag/<key>, ram:ServiceName, sts:ExternalId, "
+    "sts:SourceIdentity"
 )
 
 

@@ -36,13 +36,14 @@ class MalformedPolicy(Unusable):
 class Question(msgspec.Struct, frozen=True):
     """May `action` (`oss:PutObject`) be done to `resource` (an ARN)?
 
-    `caller` is a kind and a name (`("Service", "fc.aliyuncs.com")`), for statements that name principals.
+    `caller` has each kind and name that the caller goes by (`("Service", "fc.aliyuncs.com")`), for statements that name
+    principals: who acts in a role is that role and its account.
     """
 
     action: str
     resource: str
     context: Context
-    caller: tuple[str, str] = ("", "")
+    caller: tuple[tuple[str, str], ...] = ()
 
 
 class Statement(msgspec.Struct, frozen=True):
@@ -51,7 +52,7 @@ class Statement(msgspec.Struct, frozen=True):
     allows: bool
     action: Callable[[str], bool]
     resource: Callable[[str], bool]
-    principal: Callable[[tuple[str, str]], bool]
+    principal: Callable[[tuple[tuple[str, str], ...]], bool]
     conditions: tuple[Condition, ...]
 
     def matches(self, question: Question) -> bool:
@@ -226,7 +227,7 @@ def _resource_pattern(pattern: str) -> Callable[[str], bool]:
     return matches
 
 
-def _principals(where: str, statement: Mapping[str, Any]) -> Callable[[tuple[str, str]], bool]:
+def _principals(where: str, statement: Mapping[str, Any]) -> Callable[[tuple[tuple[str, str], ...]], bool]:
     """`{"Service": […]}`, `{"RAM": […]}`, `{"Federated": […]}`, or (in bucket policies) a bare list of any kind."""
     if ("Principal" in statement) == ("NotPrincipal" in statement):
         raise MalformedPolicy(f"{where} needs exactly one of Principal and NotPrincipal")
@@ -236,14 +237,15 @@ def _principals(where: str, statement: Mapping[str, Any]) -> Callable[[tuple[str
     if isinstance(value, dict):
         _refuse_unknown(f"{where}.{name}", value, {"Service", "RAM", "Federated"})
         for kind, names in value.items():
-            tests += [(kind, glob(n)) for n in _strings(f"{where}.{name}.{kind}", names)]
+            # Names of roles are written in either case.
+            tests += [(kind, glob(n, ignore_case=kind == "RAM")) for n in _strings(f"{where}.{name}.{kind}", names)]
     else:
         tests = [("", glob(n)) for n in _strings(f"{where}.{name}", value)]
     if not tests:
         raise MalformedPolicy(f"{where}.{name} is empty")
 
-    def named(caller: tuple[str, str]) -> bool:
-        return any(kind in ("", caller[0]) and test(caller[1]) for kind, test in tests)
+    def named(caller: tuple[tuple[str, str], ...]) -> bool:
+        return any(kind in ("", known_as) and test(called) for known_as, called in caller for kind, test in tests)
 
     return named if name == "Principal" else lambda caller: not named(caller)
 

@@ -1,10 +1,11 @@
 """Computes signatures of ACS3-HMAC-SHA256, with which clients of the API versions after 2016-08-15 sign.
 
-Called by `fc.auth.verifier`. Pure functions over bytes (reference/api.md §1.2).
+Called by `fc.auth.verifier` and `sts.auth`. Pure functions over bytes (reference/api.md §1.2, companions.md §2.1).
 """
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from hashlib import sha256
 from urllib.parse import parse_qsl, quote
 
@@ -18,6 +19,7 @@ NONCE = b"x-acs-signature-nonce"
 FORM = "'ACS3-HMAC-SHA256 Credential={accessKeyId},SignedHeaders={names},Signature={hex}'"
 # A name that holds one of these could not be told from several items.
 _ESCAPED_IN_NAMES = str.maketrans({"%": "%25", "&": "%26", "=": "%3D"})
+_TIME_FORM = "%Y-%m-%dT%H:%M:%SZ"
 _PARTS = re.compile(rb"Credential=([^,\s]+),\s*SignedHeaders=([^,\s]+),\s*Signature=([0-9A-Fa-f]{64})\Z")
 
 
@@ -38,6 +40,14 @@ def parse(authorization: bytes) -> Authorization | None:
     if not authorization.startswith(SCHEME + b" ") or found is None:
         return None
     return Authorization(found[1].decode("latin-1"), found[2], found[3].lower())
+
+
+def time_of(text: bytes) -> float | None:
+    """Unix seconds, or None for what is no time of the form `2020-10-10T10:10:10Z`."""
+    try:
+        return datetime.strptime(text.decode("ascii"), _TIME_FORM).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -1,0 +1,98 @@
+"""Decides who may take on a role, and makes the credentials of its session (AssumeRole).
+
+Called by `sts.operations`. What functions get for their service's role goes another way (`identity.issuer`), to which
+the limits here do not apply (reference/companions.md §2.2, §2.4, §3.3).
+"""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from sesame.identity.authentication import Caller
+from sesame.identity.authorization import Authorization
+from sesame.identity.facts import RequestFacts
+from sesame.identity.roles import Roles, role_arn
+from sesame.identity.tokens import Grant, Tokens
+from sesame.model import records
+from sesame.model.errors import Forbidden, NotFound
+from sesame.model.invocation import Credentials
+from sesame.model.role import PrincipalKind
+
+
+class RootMayNotAssume(Forbidden):
+    """The account's own key may do everything but this."""
+
+    def __init__(self) -> None:
+        super().__init__("Roles may not be assumed by root accounts.")
+
+
+class NotTrusted(Forbidden):
+    """The role's trust policy does not name the caller."""
+
+    def __init__(self, arn: str) -> None:
+        super().__init__(f"the trust policy of the role '{arn}' does not allow the caller to assume it")
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """Which role to assume, by account and name, and what its session is to be.
+
+    `policy` (JSON text) narrows what the session may do. `keys` are what conditions of the trust policy may ask for, by
+    condition key.
+    """
+
+    role: tuple[str, str]
+    session: str
+    valid_s: int
+    policy: str | None
+    keys: Mapping[str, str]
+
+
+class AssumedRole(msgspec.Struct, frozen=True):
+    """`expires_at` is Unix seconds; `role_name` as the role was made."""
+
+    credentials: Credentials
+    account_id: str
+    role_name: str
+    role_id: str
+    session: str
+    expires_at: float
+
+
+class Assuming:
+    """`clock` gives Unix seconds."""
+
+    def __init__(self, authorization: Authorization, roles: Roles, tokens: Tokens, clock: Callable[[], float]) -> None:
+        self._authorization = authorization
+        self._roles = roles
+        self._tokens = tokens
+        self._clock = clock
+
+    def assume(self, caller: Caller, wish: Wish, facts: RequestFacts) -> AssumedRole:
+        """Both must allow it: the caller's policies and the role's trust policy.
+
+        The session knows the chain of functions that led to its caller, so that no loop goes unseen.
+
+        Raises `RootMayNotAssume`; `Denied` by the caller's policies; `NotFound`; `NotTrusted`.
+        """
+        principal = caller.principal
+        if principal.kind is PrincipalKind.ACCOUNT:
+            raise RootMayNotAssume
+        account_id, name = wish.role
+        arn = role_arn(account_id, name)
+        self._authorization.require(caller, "sts:AssumeRole", arn, facts)
+        role = self._roles.get(account_id, name)
+        if role is None:
+            raise NotFound(records.ROLE, arn)
+        if not self._roles.trusts(role, arn, principal, facts.with_keys(wish.keys)):
+            raise NotTrusted(arn)
+        grant = Grant(
+            account_id=account_id,
+            role=role.role_name,
+            role_id=role.role_id,
+            session=wish.session,
+            policy=wish.policy,
+            chain=principal.chain,
+        )
+        expires_at = self._clock() + wish.valid_s
+        credentials = self._tokens.issue(grant, wish.valid_s)
+        return AssumedRole(credentials, account_id, role.role_name, role.role_id, wish.session, expires_at)

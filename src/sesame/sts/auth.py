@@ -1,0 +1,110 @@
+"""Proves who sends a request to STS: key, token, signature and time, in both wire forms.
+
+Called by `sts.app`. Only the wire forms are here: whose key it is, `identity.authentication` says.
+"""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from urllib.parse import quote
+
+from sesame.identity import acs_signature
+from sesame.identity.authentication import Authentication, Caller
+from sesame.identity.tokens import CredentialsRefused, Refusal
+from sesame.model.limits import CLOCK_SKEW_S
+from sesame.sts.errors import StsError, missing
+from sesame.sts.request import Request
+
+_METHOD, _SIGNATURE_VERSION = "HMAC-SHA1", "1.0"
+_CODES = {
+    Refusal.UNKNOWN_KEY: "InvalidAccessKeyId.NotFound",
+    Refusal.MISSING_TOKEN: "MissingSecurityToken",
+    Refusal.FORGED_TOKEN: "InvalidSecurityToken.Malformed",
+    Refusal.TOKEN_OF_ANOTHER_KEY: "InvalidSecurityToken.MismatchWithAccessKey",
+    Refusal.EXPIRED_TOKEN: "InvalidSecurityToken.Expired",
+}
+
+
+class Authenticator:
+    """`clock` gives Unix seconds."""
+
+    def __init__(self, authentication: Authentication, clock: Callable[[], float]) -> None:
+        self._authentication = authentication
+        self._clock = clock
+
+    def authenticate(self, request: Request) -> Caller:
+        """Who sends the request, all of which its signature covers. Raises StsError for what does not hold."""
+        if request.acs is not None:
+            return self._by_acs(request, request.acs)
+        return self._by_rpc(request)
+
+    def _by_rpc(self, request: Request) -> Caller:
+        key_id, claimed = request.required("AccessKeyId"), request.required("Signature")
+        request.required("SignatureNonce")
+        for name, expected in (("SignatureMethod", _METHOD), ("SignatureVersion", _SIGNATURE_VERSION)):
+            if request.required(name) != expected:
+                raise StsError("InvalidParameter", f"The parameter {name} is not valid: expected {expected}.")
+        signed_at = _time(request.required("Timestamp"))
+        caller = self._identified(key_id, request.parameters.get("SecurityToken", ""))
+        text = rpc_string_to_sign(request.http.method, request.parameters)
+        made = base64.b64encode(hmac.digest(f"{caller.secret}&".encode(), text.encode(), hashlib.sha1)).decode()
+        if not hmac.compare_digest(made.encode(), claimed.encode("utf-8", "surrogatepass")):
+            raise StsError(
+                "SignatureDoesNotMatch", f"{StsError('SignatureDoesNotMatch')} server string to sign is:{text}"
+            )
+        self._check_skew(signed_at)
+        return caller
+
+    def _by_acs(self, request: Request, authorization: acs_signature.Authorization) -> Caller:
+        headers = dict(request.http.headers)
+        for name in (acs_signature.DATE, acs_signature.BODY_SHA256):
+            if name not in headers:
+                raise missing(name.decode())
+        if not authorization.signs(acs_signature.DATE):
+            raise StsError("SignatureDoesNotMatch", "x-acs-date is not among the SignedHeaders: sign it.")
+        # What is asked for stands in headers.
+        for asked in (b"x-acs-action", b"x-acs-version"):
+            if asked in headers and not authorization.signs(asked):
+                raise StsError("SignatureDoesNotMatch", f"{asked.decode()} is not among the SignedHeaders: sign it.")
+        signed_at = _time(headers[acs_signature.DATE].decode("latin-1"))
+        caller = self._identified(authorization.access_key_id, headers.get(acs_signature.TOKEN, b"").decode("latin-1"))
+        digest = headers[acs_signature.BODY_SHA256]
+        http = request.http
+        signed = acs_signature.Request(http.method.encode(), http.raw_path, http.query, http.headers, digest)
+        text = acs_signature.string_to_sign(signed, authorization.signed_headers)
+        made = hmac.digest(caller.secret.encode(), text, hashlib.sha256).hex().encode()
+        if not hmac.compare_digest(made, authorization.signature):
+            raise StsError("SignatureDoesNotMatch")
+        if digest.lower() != hashlib.sha256(request.body).hexdigest().encode():
+            raise StsError("SignatureDoesNotMatch", "x-acs-content-sha256 is not the SHA-256 of the body.")
+        self._check_skew(signed_at)
+        return caller
+
+    def _identified(self, key_id: str, token: str) -> Caller:
+        try:
+            return self._authentication.identify(key_id, token)
+        except CredentialsRefused as refused:
+            raise StsError(_CODES[refused.refusal]) from refused
+
+    def _check_skew(self, signed_at: float) -> None:
+        if abs(signed_at - self._clock()) > CLOCK_SKEW_S:
+            raise StsError("InvalidTimeStamp.Expired")
+
+
+def rpc_string_to_sign(method: str, parameters: Mapping[str, str]) -> str:
+    """Of RPC 1.0: every parameter but the signature itself, also the empty ones, in order."""
+    items = sorted((_quoted(k), _quoted(v)) for k, v in parameters.items() if k != "Signature")
+    query = "&".join(f"{name}={value}" for name, value in items)
+    return f"{method}&%2F&{_quoted(query)}"
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="~")
+
+
+def _time(text: str) -> float:
+    at = acs_signature.time_of(text.encode("utf-8", "replace"))
+    if at is None:
+        raise StsError("InvalidTimeStamp.Format")
+    return at

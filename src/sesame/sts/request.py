@@ -1,0 +1,96 @@
+"""Reads a request to STS, in either of its two wire forms (reference/companions.md §2.1).
+
+RPC 1.0 has all in parameters, those of the signature included; with ACS3-HMAC-SHA256 headers say what is asked for and
+who asks. Parameters stand in the query and in a form as the body, and mean the same there.
+"""
+
+import re
+from collections.abc import Mapping
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from sesame.http.request import Request as HttpRequest
+from sesame.identity import acs_signature
+from sesame.sts.errors import StsError, missing
+
+VERSION = "2015-04-01"
+BODY_BYTES_MAX = 64 * 1024
+_FORM = "application/x-www-form-urlencoded"
+_METHODS = ("GET", "POST")
+
+
+class Request(msgspec.Struct, frozen=True):
+    """`headers` by name in lower case; `parameters` of query and body; `acs` where the request signs by ACS3."""
+
+    http: HttpRequest
+    headers: Mapping[str, str]
+    parameters: Mapping[str, str]
+    body: bytes
+    acs: acs_signature.Authorization | None
+
+    @property
+    def action(self) -> str:
+        return self.headers.get("x-acs-action", "") or self.parameters.get("Action", "")
+
+    @property
+    def version(self) -> str:
+        return self.headers.get("x-acs-version", "") or self.parameters.get("Version", "")
+
+    def required(self, name: str) -> str:
+        """Raises StsError for a parameter that is absent or empty."""
+        value = self.parameters.get(name, "")
+        if not value:
+            raise missing(name)
+        return value
+
+
+def wants_xml(http: HttpRequest) -> bool:
+    """RPC answers XML unless it is asked for JSON, as the API says; with ACS3 the Accept header decides."""
+    formats = [value.upper() for name, value in _items(http.query) if name == "Format"]
+    if formats:
+        return formats[0] != "JSON"
+    headers = dict(http.headers)
+    if b"x-acs-action" in headers:
+        return b"xml" in headers.get(b"accept", b"")
+    return True
+
+
+def parse(http: HttpRequest, body: bytes) -> Request:
+    """Raises StsError for what is no request of the API."""
+    if http.method not in _METHODS:
+        raise StsError("UnsupportedHTTPMethod")
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in http.headers}
+    items = _items(http.query)
+    if body and headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM:
+        items += _items(body)
+    parameters: dict[str, str] = {}
+    for name, value in items:
+        if name in parameters:
+            raise StsError("InvalidParameter", f"The parameter {_shown(name)} is there more than once: send it once.")
+        parameters[name] = value
+    sent = headers.get("authorization", "").encode("latin-1")
+    acs = acs_signature.parse(sent) if sent else None
+    if sent and acs is None:
+        raise StsError(
+            "SignatureDoesNotMatch", f"The Authorization header is not well formed: expected {acs_signature.FORM}."
+        )
+    request = Request(http, headers, parameters, body, acs)
+    if not request.action:
+        raise missing("Action")
+    if not request.version:
+        raise missing("Version")
+    if request.version != VERSION:
+        raise StsError("NoSuchVersion")
+    return request
+
+
+def _items(encoded: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(encoded.decode("latin-1"), keep_blank_values=True, errors="strict", max_num_fields=100)
+    except (UnicodeDecodeError, ValueError) as error:
+        raise StsError("InvalidParameter", "The parameters cannot be read: expected at most 100, in UTF-8.") from error
+
+
+def _shown(text: str) -> str:
+    return re.sub(r"[^ -~]", "?", text[:64])
