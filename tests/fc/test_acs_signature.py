@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from tests.fc.test_auth import KEY, LENT, NOW, THE_ACCOUNT, TOKENS, Keys, verifier
 from tests.support.exchanges import FakeExchange
 
-from sesame.fc.auth.nonces import REMEMBERED_S, UsedNonces
 from sesame.fc.auth.request_head import head_of, read_request
 from sesame.fc.auth.verifier import BODY_SHA256, Verifier
 from sesame.fc.body import body_if_here, read_body
@@ -26,8 +25,9 @@ from sesame.fc.refusals import (
     SignatureNotMatch,
 )
 from sesame.http.request import Request
-from sesame.identity.authentication import Authentication
 from sesame.identity import acs_signature
+from sesame.identity.authentication import Authentication
+from sesame.identity.nonces import REMEMBERED_S, UsedNonces
 from sesame.model.role import PrincipalKind
 
 DATE = "2023-11-14T22:13:20Z"

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from xml.etree import ElementTree
 
 import pytest
@@ -334,15 +334,37 @@ async def test_an_action_or_a_parameter_that_is_not_there(cloud: Cloud) -> None:
     assert "Tenant" in text
 
 
-async def test_errors_and_answers_in_xml(cloud: Cloud) -> None:
+async def sent(cloud: Cloud, parameters: dict[str, str]) -> tuple[bytes, ElementTree.Element]:
     reader, writer = await asyncio.open_connection(*cloud.address.split(":"))
-    writer.write(
-        b"GET /?Action=GetCallerIdentity&Version=2015-04-01 HTTP/1.1\r\nHost: sts\r\nConnection: close\r\n\r\n"
-    )
+    target = f"/?{urlencode(parameters)}".encode()
+    writer.write(b"GET %b HTTP/1.1\r\nHost: sts\r\nConnection: close\r\n\r\n" % target)
     head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
-    assert head.startswith(b"HTTP/1.1 400")
     assert b"text/xml" in head
-    error = ElementTree.fromstring(body)
+    return head.partition(b"\r\n")[0], ElementTree.fromstring(body)
+
+
+def signed(**parameters: str) -> dict[str, str]:
+    whole = {
+        "Version": "2015-04-01", "AccessKeyId": KEY_ID, "SignatureMethod": "HMAC-SHA1", "SignatureVersion": "1.0",
+        "SignatureNonce": "once", "Timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **parameters,
+    }  # fmt: skip
+    made = hmac.digest(f"{SECRET}&".encode(), rpc_string_to_sign("GET", whole).encode(), "sha1")
+    return {**whole, "Signature": base64.b64encode(made).decode()}
+
+
+async def test_a_request_counts_once(cloud: Cloud) -> None:
+    request = signed(Action="GetCallerIdentity")
+    status, answer = await sent(cloud, request)
+    assert (status, answer.tag, answer.findtext("IdentityType")) == (
+        b"HTTP/1.1 200 OK", "GetCallerIdentityResponse", "Account"
+    )  # fmt: skip
+    status, answer = await sent(cloud, request)
+    assert (status, answer.findtext("Code")) == (b"HTTP/1.1 400 Bad Request", "SignatureNonceUsed")
+
+
+async def test_errors_in_xml(cloud: Cloud) -> None:
+    status, error = await sent(cloud, {"Action": "GetCallerIdentity", "Version": "2015-04-01"})
+    assert status == b"HTTP/1.1 400 Bad Request"
     assert [child.tag for child in error] == ["RequestId", "HostId", "Code", "Message"]
     assert error.findtext("Code") == "MissingParameter"

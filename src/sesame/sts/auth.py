@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from sesame.identity import acs_signature
 from sesame.identity.authentication import Authentication, Caller
+from sesame.identity.nonces import UsedNonces
 from sesame.identity.tokens import CredentialsRefused, Refusal
 from sesame.model.limits import CLOCK_SKEW_S
 from sesame.sts.errors import StsError, missing
@@ -32,6 +33,7 @@ class Authenticator:
     def __init__(self, authentication: Authentication, clock: Callable[[], float]) -> None:
         self._authentication = authentication
         self._clock = clock
+        self._nonces = UsedNonces(clock)
 
     def authenticate(self, request: Request) -> Caller:
         """Who sends the request, all of which its signature covers. Raises StsError for what does not hold."""
@@ -41,7 +43,7 @@ class Authenticator:
 
     def _by_rpc(self, request: Request) -> Caller:
         key_id, claimed = request.required("AccessKeyId"), request.required("Signature")
-        request.required("SignatureNonce")
+        nonce = request.required("SignatureNonce")
         for name, expected in (("SignatureMethod", _METHOD), ("SignatureVersion", _SIGNATURE_VERSION)):
             if request.required(name) != expected:
                 raise StsError("InvalidParameter", f"The parameter {name} is not valid: expected {expected}.")
@@ -53,20 +55,18 @@ class Authenticator:
             raise StsError(
                 "SignatureDoesNotMatch", f"{StsError('SignatureDoesNotMatch')} server string to sign is:{text}"
             )
-        self._check_skew(signed_at)
+        self._check_first_use(caller, signed_at, nonce.encode("utf-8", "surrogatepass"))
         return caller
 
     def _by_acs(self, request: Request, authorization: acs_signature.Authorization) -> Caller:
         headers = dict(request.http.headers)
-        for name in (acs_signature.DATE, acs_signature.BODY_SHA256):
+        for name in (acs_signature.DATE, acs_signature.NONCE, acs_signature.BODY_SHA256):
             if name not in headers:
                 raise missing(name.decode())
-        if not authorization.signs(acs_signature.DATE):
-            raise StsError("SignatureDoesNotMatch", "x-acs-date is not among the SignedHeaders: sign it.")
         # What is asked for stands in headers.
-        for asked in (b"x-acs-action", b"x-acs-version"):
-            if asked in headers and not authorization.signs(asked):
-                raise StsError("SignatureDoesNotMatch", f"{asked.decode()} is not among the SignedHeaders: sign it.")
+        for name in (acs_signature.DATE, acs_signature.NONCE, b"x-acs-action", b"x-acs-version"):
+            if name in headers and not authorization.signs(name):
+                raise StsError("SignatureDoesNotMatch", f"{name.decode()} is not among the SignedHeaders: sign it.")
         signed_at = _time(headers[acs_signature.DATE].decode("latin-1"))
         caller = self._identified(authorization.access_key_id, headers.get(acs_signature.TOKEN, b"").decode("latin-1"))
         digest = headers[acs_signature.BODY_SHA256]
@@ -78,7 +78,7 @@ class Authenticator:
             raise StsError("SignatureDoesNotMatch")
         if digest.lower() != hashlib.sha256(request.body).hexdigest().encode():
             raise StsError("SignatureDoesNotMatch", "x-acs-content-sha256 is not the SHA-256 of the body.")
-        self._check_skew(signed_at)
+        self._check_first_use(caller, signed_at, headers[acs_signature.NONCE])
         return caller
 
     def _identified(self, key_id: str, token: str) -> Caller:
@@ -87,9 +87,11 @@ class Authenticator:
         except CredentialsRefused as refused:
             raise StsError(_CODES[refused.refusal]) from refused
 
-    def _check_skew(self, signed_at: float) -> None:
+    def _check_first_use(self, caller: Caller, signed_at: float, nonce: bytes) -> None:
         if abs(signed_at - self._clock()) > CLOCK_SKEW_S:
             raise StsError("InvalidTimeStamp.Expired")
+        if not self._nonces.use(caller.access_key_id, nonce):
+            raise StsError("SignatureNonceUsed")
 
 
 def rpc_string_to_sign(method: str, parameters: Mapping[str, str]) -> str:

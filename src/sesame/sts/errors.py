@@ -29,6 +29,7 @@ _CATALOGUE: dict[str, tuple[int, str]] = {
     "RequestTimeout": (408, "The request did not arrive in time."),
     "ServiceUnavailable": (503, "The request has failed due to a temporary failure of the server."),
     "SignatureDoesNotMatch": (400, "Specified signature is not matched with our calculation."),
+    "SignatureNonceUsed": (400, "Specified signature nonce was used already."),
     "UnsupportedHTTPMethod": (405, "This http method is not supported: expected GET or POST."),
 }
 

@@ -13,7 +13,6 @@ from urllib.parse import unquote_plus
 import msgspec
 
 from sesame.fc.auth import signature
-from sesame.fc.auth.nonces import UsedNonces
 from sesame.fc.auth.request_head import RequestHead
 from sesame.fc.auth.signature import Signed
 from sesame.fc.refusals import (
@@ -28,6 +27,7 @@ from sesame.fc.refusals import (
 from sesame.http.dates import unix_time
 from sesame.identity import acs_signature
 from sesame.identity.authentication import Authentication, Caller
+from sesame.identity.nonces import UsedNonces
 from sesame.identity.tokens import CredentialsRefused, Refusal
 from sesame.model import limits
 

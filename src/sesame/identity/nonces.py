@@ -1,6 +1,7 @@
 """Remembers which nonces were signed with, so that a request that was seen on its way cannot be sent once more.
 
-Used by `fc.auth.verifier` for ACS3-HMAC-SHA256, the one scheme whose clients sign something that no two requests share.
+Used by `fc.auth.verifier` and `sts.auth` for the schemes whose clients sign something that no two requests share:
+ACS3-HMAC-SHA256 and RPC 1.0.
 """
 
 from collections.abc import Callable
