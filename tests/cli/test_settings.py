@@ -135,7 +135,7 @@ def test_the_log_service_is_on_the_port_after_that_of_object_storage(given: dict
     assert settings.load(given, {}).resolved_port("sls_port") == port
 
 
-@pytest.mark.parametrize("flag", ["--sts-port"])
+@pytest.mark.parametrize("flag", ["--console-port"])
 def test_an_endpoint_that_is_not_served_has_no_setting(flag: str) -> None:
     assert flag not in CliRunner().invoke(start, ["--help"]).output
     assert flag not in DOCS.read_text(encoding="utf-8")
