@@ -36,7 +36,8 @@ TIMER_CONFIG_TEXT = json.dumps(TIMER_TRIGGER["triggerConfig"])
 HTTP_TRIGGER = {"triggerType": "http", "triggerConfig": {"authType": "anonymous", "methods": ["GET"]}}
 # What a schema cannot say: these refer to something that must exist or hold together.
 REFERRING = {
-    "role", "logConfig", "nasConfig", "tracingConfig", "layers", "environmentVariables", "invocationRole", "qualifier"
+    "role", "logConfig", "nasConfig", "tracingConfig", "layers", "environmentVariables", "invocationRole", "qualifier",
+    "scheduledActions", "targetTrackingPolicies",
 }  # fmt: skip
 # These need a state in which the rest would have nothing to work on.
 REFUSED = {
