@@ -16,6 +16,7 @@ from sesame.http.server import HttpServer
 from sesame.inside.authority import Authority
 from sesame.inside.certificates import Certificates
 from sesame.inside.cloud_names import FC, product_of
+from sesame.inside.proxy import Take
 from sesame.model.clocks import Clocks
 from sesame.model.errors import ConfigurationError
 from sesame.model.fair_rate import FairRate
@@ -79,8 +80,12 @@ class ByName:
         return self._endpoints[FC].refuse(refusal)
 
 
-def offer_cloud(answers: HostAnswers, needs: CloudNeeds) -> None:
-    """Without a process or a port of the host: what is served here exists inside the networks of instances alone."""
+def offer_cloud(answers: HostAnswers, needs: CloudNeeds) -> Mapping[int, Take]:
+    """Without a process or a port of the host: what is served here exists inside the networks of instances alone.
+
+    Returns what takes connections to each port that were made inside this process.
+    """
+    taking: dict[int, Take] = {}
     endpoint = ByName(needs.endpoints)
     certificates = Certificates(needs.authority)
     needs.teardown.callback(certificates.close)
@@ -98,6 +103,8 @@ def offer_cloud(answers: HostAnswers, needs: CloudNeeds) -> None:
             log.error("names of the cloud do not work on a port that an endpoint has", port=port)
             continue
         server.open()
+        taking[port] = server.take
         needs.teardown.push_async_callback(server.stop, needs.drain_s)
     for name in TRUST_VARIABLES:
         answers.add_variable(name, TRUSTED)
+    return taking

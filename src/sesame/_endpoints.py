@@ -6,7 +6,7 @@ Called by `app` last: when an endpoint answers, everything behind it is there.
 import ipaddress
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
@@ -39,6 +39,7 @@ from sesame.http.server import HttpServer
 from sesame.identity.roles import DEFAULT_ROLE, role_arn
 from sesame.inside import cloud_names
 from sesame.inside.bounds import for_descriptors
+from sesame.inside.proxy import Take
 from sesame.model.arn import Arns
 from sesame.model.clocks import Clocks
 from sesame.model.errors import ConfigurationError
@@ -110,14 +111,15 @@ async def open_endpoints(
         urls["fc_https"] = await _listen(needs, fc, "https_port", Certificates(control.domains.find).context())
     urls["fc"] = await _listen(needs, fc, "port", tls)
     bounds = for_descriptors(needs.arrivals, _limits().connections)
-    offer_network(needs.answers, needs.settings, needs.network, bounds)
+    cloud_ports: Mapping[int, Take] = {}
     if needs.trust is not None:
         endpoints = {cloud_names.OSS: oss, cloud_names.SLS: sls, cloud_names.STS: sts, cloud_names.FC: fc}
         authority, drain_s = needs.trust.authority, needs.settings.drain_s
-        offer_cloud(
+        cloud_ports = offer_cloud(
             needs.answers,
             CloudNeeds(endpoints, authority, _limits, needs.clocks, needs.teardown, drain_s, needs.arrivals),
         )
+    offer_network(needs.answers, needs.settings, needs.network, bounds, cloud_ports)
     needs.answers.offered()
     return urls
 

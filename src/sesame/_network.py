@@ -4,6 +4,7 @@ Called by `_endpoints`: `offer_endpoint` for each, then `offer_network`.
 """
 
 import ipaddress
+from collections.abc import Mapping
 
 import structlog
 
@@ -13,12 +14,13 @@ from sesame.http.server import HttpServer
 from sesame.inside import names, proxy
 from sesame.inside.bounds import Bounds
 from sesame.inside.forwarding import Forwarding
+from sesame.inside.proxy import Take
 from sesame.inside.rules import Allowed, EgressRules, parse
 from sesame.sandbox.network import EVERY_ADDRESS, EVERY_ADDRESS_6, HOST_ADDRESS, HostAnswers, Listen
 from sesame.settings import Settings
 
-# Four endpoints, each at every address of IPv4 and of IPv6; the resolver's two, the proxy, and the cloud's two ports.
-LISTENS_MAX = 4 * 2 + 2 + 1 + 2
+# Five endpoints, each at every address of IPv4 and of IPv6; the resolver's two, the proxy, and the cloud's two ports.
+LISTENS_MAX = 5 * 2 + 2 + 1 + 2
 EVERYTHING = (parse("0.0.0.0/0"), parse("::/0"))
 
 log = structlog.get_logger("sesame.network")
@@ -43,10 +45,13 @@ def offer_endpoint(answers: HostAnswers, server: HttpServer) -> None:
         answers.add_address(server.host)
 
 
-def offer_network(answers: HostAnswers, settings: Settings, network: str, bounds: Bounds) -> None:
+def offer_network(
+    answers: HostAnswers, settings: Settings, network: str, bounds: Bounds, cloud_ports: Mapping[int, Take]
+) -> None:
     """`network` is the one that instances have; where that is the host's, some runtimes have their own all the same.
 
-    `bounds` is what they may have of this process.
+    `bounds` is what they may have of this process. `cloud_ports` take what the proxy is asked for under a name of the
+    cloud: not every client heeds `no_proxy`.
     """
     allowed = [parse(text) for text in settings.network_allow]
     for service in allowed:
@@ -59,7 +64,8 @@ def offer_network(answers: HostAnswers, settings: Settings, network: str, bounds
     answers.offer(Listen("tcp", HOST_ADDRESS, names.PORT), server.serve_streams)
     if out:
         rules = EgressRules(allowed if network == "egress" else EVERYTHING)
-        if not answers.offer(Listen("tcp", HOST_ADDRESS, proxy.PORT), proxy.EgressProxy(rules, bounds).serve):
+        egress = proxy.EgressProxy(rules, bounds, own=proxy.Own(is_own, cloud_ports))
+        if not answers.offer(Listen("tcp", HOST_ADDRESS, proxy.PORT), egress.serve):
             log.error("functions have no way out: an endpoint has the port of their proxy", port=proxy.PORT)
             return
         direct = ["localhost", "127.0.0.1", "::1", HOST_ADDRESS, settings.host]

@@ -7,9 +7,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+from tests.http import harness
 
+from sesame.http.interface import Exchange
+from sesame.http.server import HttpServer
 from sesame.inside.bounds import CONNECTIONS_MAX, Bounds
-from sesame.inside.proxy import ADDRESSES_MAX, LOOK_UPS_MAX, EgressProxy, look_up
+from sesame.inside.proxy import ADDRESSES_MAX, LOOK_UPS_MAX, NOTHING_OWN, EgressProxy, Own, look_up
 from sesame.inside.rules import Address, EgressRules, parse
 
 
@@ -30,14 +33,15 @@ async def server(answer: bytes, seen: list[bytes]) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def proxy(
-    *allowed: str, names: Callable[[str], Sequence[str]] = lambda name: [name]
+    *allowed: str, names: Callable[[str], Sequence[str]] = lambda name: [name], own: Own = NOTHING_OWN
 ) -> AsyncIterator[tuple[str, int]]:
     async def look_up(name: str, port: int) -> list[Address]:
         return [ipaddress.ip_address(address) for address in names(name)]
 
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
-    end = EgressProxy(EgressRules([parse(text) for text in allowed]), Bounds(), look_up).serve(listening, "test")
+    rules = EgressRules([parse(text) for text in allowed])
+    end = EgressProxy(rules, Bounds(), look_up, own).serve(listening, "test")
     try:
         yield listening.getsockname()
     finally:
@@ -69,6 +73,32 @@ async def test_a_tunnel() -> None:
         answer = await ask(at, f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n\r\n".encode(), b"any\r\n\r\n")
     assert answer == b"HTTP/1.1 200 Connection established\r\n\r\nbytes"
     assert seen == [b"any\r\n\r\n"]
+
+
+@pytest.mark.parametrize("name", ["oss-cn-x.aliyuncs.com", "OSS-cn-x.aliyuncs.com."])
+async def test_names_of_the_cloud_lead_to_the_endpoints_for_clients_that_ask_the_proxy(name: str) -> None:
+    hosts: list[bytes | None] = []
+
+    async def serve(exchange: Exchange) -> None:
+        hosts.append(exchange.request.header(b"host"))
+        exchange.send_whole(200, [], b"", await exchange.read_body(100))
+
+    endpoint = HttpServer(harness.Endpoint(serve))
+    endpoint.open()
+    own = Own(lambda name: name == "oss-cn-x.aliyuncs.com", {80: endpoint.take, 443: endpoint.take})
+    request = f"Host: {name}\r\nContent-Length: 2\r\n".encode()
+    async with proxy(own=own) as at:
+        plain = await ask(at, f"PUT http://{name}/k HTTP/1.1\r\n".encode() + request + b"\r\n", b"ab")
+        head = b"PUT /k HTTP/1.1\r\nConnection: close\r\n" + request + b"\r\n"
+        tunnel = await ask(at, f"CONNECT {name}:443 HTTP/1.1\r\n\r\n".encode(), head, b"cd")
+        nothing = await ask(at, f"CONNECT {name}:22 HTTP/1.1\r\n\r\n".encode())
+    await endpoint.stop(grace_s=1.0)
+    assert plain.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert plain.endswith(b"\r\n\r\nab")
+    assert tunnel.startswith(b"HTTP/1.1 200 Connection established\r\n\r\nHTTP/1.1 200 OK\r\n")
+    assert tunnel.endswith(b"\r\n\r\ncd")
+    assert nothing.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
+    assert hosts == [name.encode()] * 2
 
 
 async def test_the_hosts_own_networks_are_refused() -> None:

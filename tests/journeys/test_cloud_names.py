@@ -6,10 +6,11 @@ Run under every runtime found, with the oss2 that ships with it.
 import itertools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import oss2
 import pytest
-from tests.journeys.conftest import ACCOUNT_ID, KEY_ID, SECRET, Deploy, Sesame, running
+from tests.journeys.conftest import ACCOUNT_ID, KEY_ID, SECRET, Deploy, Sesame, run, running
 from tests.support.jails import jail_only
 
 pytestmark = jail_only
@@ -37,3 +38,28 @@ def test_a_published_function_finds_object_storage(server: Sesame, bucket: str, 
     for scheme in ("", "http://", "https://"):
         event = json.dumps({"scheme": scheme, "bucket": bucket, "message": f"by {scheme}"})
         assert call(event.encode()).data == f"by {scheme}".encode()
+
+
+def test_a_function_gives_out_narrower_credentials_by_sts(
+    server: Sesame, bucket: str, runtime: str, tmp_path: Path
+) -> None:
+    number = next(_numbers)
+    giver, given = (f"acs:ram::{ACCOUNT_ID}:role/{name}-{number}" for name in ("giver", "given"))
+    for arn, trust, rights in (
+        (giver, {"Service": ["fc.aliyuncs.com"]}, {"Action": "sts:AssumeRole", "Resource": given}),
+        (given, {"RAM": [giver]}, {"Action": "oss:GetObject", "Resource": f"acs:oss:*:*:{bucket}/*"}),
+    ):
+        name, policy = arn.rpartition("/")[2], {"Effect": "Allow", **rights}
+        allowed = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": trust}
+        files = [tmp_path / f"{name}.json", tmp_path / f"{name}-trust.json"]
+        for file, statement in zip(files, (policy, allowed), strict=True):
+            file.write_text(json.dumps({"Version": "1", "Statement": [statement]}))
+        run(server, "roles", "add", name, "--policy-file", files[0], "--trust-file", files[1])
+    endpoint = json.loads((server.data_dir / "endpoints.json").read_text())["oss"]
+    oss2.Bucket(oss2.Auth(KEY_ID, SECRET), endpoint, bucket).put_object("open", b"for the browser")
+    client, service = server.client(), f"names-{number}"
+    client.create_service(service, role=giver)
+    call = Deploy(client, service, runtime)("sts")
+    for scheme in ("http", "https"):
+        event = {"scheme": scheme, "bucket": bucket, "role": given, "key": "open"}
+        assert call(json.dumps(event).encode()).data == b"for the browser"

@@ -59,9 +59,9 @@ def test_without_a_limit_there_is_a_bound_all_the_same(monkeypatch: pytest.Monke
 async def test_no_more_sockets_are_offered_than_are_counted(host: str) -> None:
     settings = Settings(network_allow=("127.0.0.1:5432", "10.0.0.1:6379", "10.1.0.0/16"))
     answers = HostAnswers()
-    for port in (9000, 9001, 9002, 9443):
+    for port in (9000, 9001, 9002, 9003, 9443):
         offer_endpoint(answers, HttpServer(Endpoint(unheard), host=host, port=port))
-    offer_network(answers, settings, "egress", Bounds())
+    offer_network(answers, settings, "egress", Bounds(), {})
     for port in (HTTP_PORT, HTTPS_PORT):
         answers.offer(Listen("tcp", HOST_ADDRESS, port), hold)
     answers.offered()

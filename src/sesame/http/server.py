@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from sesame.http.admission import Admission
 from sesame.http.interface import Endpoint
 from sesame.http.limits import Limits
 from sesame.http.listener import Listener, Peer, listening_socket
@@ -41,6 +42,7 @@ class HttpServer:
         self.port = port
         self._shared: Shared | None = None
         self._listeners: set[Listener] = set()
+        self._taken: dict[str, Admission] = {}
 
     @property
     def url(self) -> str:
@@ -86,6 +88,16 @@ class HttpServer:
 
         return end
 
+    def take(self, connected: socket.socket, peer: str) -> None:
+        """Answers on a connection that was made inside this process, as on one of `peer`. Raises `OSError`."""
+        assert self._shared is not None, "the server has not started"
+        admission = self._taken.get(peer)
+        if admission is None or not admission.busy:
+            self._taken = {name: each for name, each in self._taken.items() if each.busy}
+            admission = self._taken[peer] = Admission(self._shared, self._tls, peer)
+        connected.setblocking(False)
+        admission.admit(connected, "")
+
     def tick(self) -> None:
         """Has every connection look at its time limits; also called by a timer every `Limits.tick_s`."""
         if self._shared is not None:
@@ -101,6 +113,8 @@ class HttpServer:
             return
         for listener in self._listeners:
             listener.close()
+        for admission in self._taken.values():
+            admission.close()
         shared.reserve.give_up()
         for connection in list(shared.connections):
             connection.stop()

@@ -7,8 +7,9 @@ import asyncio
 import functools
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from sesame.inside.bounds import Bounds
@@ -29,6 +30,8 @@ ADDRESSES_MAX = 16
 _NOT_PASSED_ON = frozenset({b"proxy-connection", b"proxy-authorization", b"connection", b"keep-alive"})
 
 LookUp = Callable[[str, int], Awaitable[Sequence[Address]]]
+# Takes a connection over, and the name of the instance that it is of.
+Take = Callable[[socket.socket, str], None]
 
 
 class _Refused(Exception):
@@ -50,10 +53,23 @@ async def look_up(name: str, port: int) -> Sequence[Address]:
     return [ipaddress.ip_address(str(address[0]).partition("%")[0]) for *_, address in found]
 
 
+class Own(NamedTuple):
+    """The names that lead to Sesame itself, and what takes connections to its ports."""
+
+    is_own: Callable[[str], bool]
+    ports: Mapping[int, Take]
+
+
+NOTHING_OWN = Own(lambda _name: False, {})
+
+
 class EgressProxy:
     """One for all instances."""
 
-    def __init__(self, rules: EgressRules, bounds: Bounds, looking_up: LookUp = look_up) -> None:
+    def __init__(
+        self, rules: EgressRules, bounds: Bounds, looking_up: LookUp = look_up, own: Own = NOTHING_OWN
+    ) -> None:
+        self._own = own
         self._rules = rules
         self._bounds = bounds
         self._look_up = looking_up
@@ -80,6 +96,8 @@ class EgressProxy:
         await closing(theirs[1], relay((reader, writer), theirs))
 
     async def _connect(self, host: str, port: int, client: str) -> Streams:
+        if self._own.is_own(host.lower().removesuffix(".")):
+            return await self._to_own(host, port, client)
         addresses = await self._addresses(host, port, client)
         permitted = [address for address in addresses[:ADDRESSES_MAX] if self._rules.permit(address, port)]
         if not permitted:
@@ -96,6 +114,19 @@ class EgressProxy:
             except OSError as error:
                 failure = str(error) or "no answer in time"
         raise _Refused("502 Bad Gateway", f"{host}:{port} cannot be reached: {failure}")
+
+    async def _to_own(self, host: str, port: int, client: str) -> Streams:
+        take = self._own.ports.get(port)
+        if take is None:
+            raise _Refused("502 Bad Gateway", f"{host}:{port} cannot be reached: nothing listens on this port here")
+        ours, theirs = socket.socketpair()
+        try:
+            take(theirs, client)
+            return await asyncio.open_unix_connection(sock=ours)
+        except OSError as error:
+            ours.close()
+            theirs.close()
+            raise _Refused("502 Bad Gateway", f"{host}:{port} cannot be reached: {error}") from error
 
     async def _addresses(self, host: str, port: int, client: str) -> Sequence[Address]:
         try:

@@ -1,0 +1,123 @@
+"""Admits connections that have been accepted, up to a bound for the server and for each client address.
+
+Used by `http.listener`, and by `http.server` for connections that were made inside this process.
+"""
+
+import asyncio
+import heapq
+import socket
+import ssl
+
+from sesame.http.connection import Connection
+from sesame.http.shared import Shared
+from sesame.http.tls import NamedHandshakes
+from sesame.model.fair_share import may_have
+
+# When a bound is reached, this share of the connections that wait for their clients is closed, at least one.
+EVICTED_SHARE = 1 / 16
+
+
+class Admission:
+    """POLICY: at a bound, the connections whose clients have been silent longest make place for the new one.
+
+    All functions on this machine and its operator have one address: a function that opens connections and says
+    nothing must not lock the operator out. Where every connection is busy, the new one is told to try again later.
+    Instances with networks of their own leave each other room (`model.fair_share`).
+    """
+
+    def __init__(self, shared: Shared, tls: ssl.SSLContext | NamedHandshakes | None, peer: str) -> None:
+        """With a `peer`, all that are admitted are one client of that name, whatever their addresses."""
+        self._shared = shared
+        self._tls = tls
+        self._peer = peer
+        self._opening: set[asyncio.Task[None]] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a handshake is under way."""
+        return bool(self._opening)
+
+    def close(self) -> None:
+        """Breaks handshakes under way off."""
+        for task in self._opening:
+            task.cancel()
+
+    def admit(self, accepted: socket.socket, address: str) -> None:
+        """Takes over a connection of a client at this address, of a socket that does not block."""
+        shared, limits = self._shared, self._shared.limits
+        peer, refused = self._peer or address, False
+        of_peer = shared.per_peer.get(peer, 0)
+        if of_peer >= limits.connections_per_peer:
+            refused = not self.evict(peer, limits.connections_per_peer)
+        elif self._peer and not may_have(of_peer, limits.connections - len(shared.connections) + shared.refused):
+            refused = not self.evict(peer, of_peer)
+        elif len(shared.connections) >= limits.connections:
+            refused = not self.evict(None, limits.connections)
+        if refused and shared.refused >= limits.refused_connections:
+            accepted.close()
+            return
+        opening = _Opening(shared, peer, self._peer, refused=refused)
+        opening.task = shared.loop.create_task(self._open(accepted, opening))
+        self._opening.add(opening.task)
+        opening.task.add_done_callback(lambda task: self._opened(task, accepted))
+        shared.enter(opening)
+
+    def _opened(self, task: asyncio.Task[None], accepted: socket.socket) -> None:
+        self._opening.discard(task)
+        if task.cancelled():
+            # Cancelled before its first step, it never ran: closed here, as else the descriptor stays until memory is
+            # searched for what nobody uses.
+            accepted.close()
+
+    async def _open(self, accepted: socket.socket, opening: "_Opening") -> None:
+        """Has the event loop take the socket over, after the handshake of TLS."""
+        shared = self._shared
+        connection = Connection(shared, opening, refused=opening.refused)
+        handshake_s = None if self._tls is None else shared.limits.tls_handshake_s
+        try:
+            tls = self._tls
+            if isinstance(tls, NamedHandshakes):
+                async with asyncio.timeout(handshake_s):
+                    tls = await tls.context(accepted, opening.peer)
+            await shared.loop.connect_accepted_socket(
+                lambda: connection, accepted, ssl=tls, ssl_handshake_timeout=handshake_s
+            )
+        except (OSError, asyncio.CancelledError):
+            # The client left or its handshake failed, or this side broke it off: there is no connection to answer on.
+            accepted.close()
+        finally:
+            shared.leave(opening)
+
+    def evict(self, peer: str | None, bound: int) -> bool:
+        """Closes what has been silent longest, of this peer or of all; False where no connection is silent."""
+        silent = [
+            (since, number, connection)
+            for number, connection in enumerate(self._shared.connections)
+            if (peer is None or connection.peer == peer) and (since := connection.waits_since) is not None
+        ]
+        for _since, _number, connection in heapq.nsmallest(max(int(bound * EVICTED_SHARE), 1), silent):
+            connection.abort()
+        return bool(silent)
+
+
+class _Opening:
+    """A connection between `accept` and the end of its handshake."""
+
+    task: asyncio.Task[None]
+
+    def __init__(self, shared: Shared, peer: str, instance: str, *, refused: bool) -> None:
+        self._shared = shared
+        self.peer = peer
+        self.instance = instance
+        self.refused = refused
+        self.waits_since: float | None = shared.now
+
+    def tick(self, now: float, passed_s: float) -> None:
+        """The event loop limits the time of a handshake."""
+
+    def stop(self) -> None:
+        self.abort()
+
+    def abort(self) -> None:
+        self._shared.leave(self)
+        self.task.cancel()
