@@ -37,7 +37,7 @@ MACHINE_TIME = {
     "store/upkeep/": "works on a data directory that no Sesame uses",
     "engine/host_load.py": "compares with the processor's time, which the kernel counts",
     "http/server.py": "gives running requests of real clients time to end at a shutdown",
-    "http/listener.py": "bounds the handshakes of real clients, as the event loop does",
+    "http/admission.py": "bounds the handshakes of real clients, as the event loop does",
     "testing/": "has the clock that tests move, runs beside a server, and waits for real processes",
     "store/queue/batching.py": "has commits wait for each other some milliseconds, whatever the time is",
     "fc/headers.py": "dates request ids, which are unique whatever the time is",

@@ -128,7 +128,7 @@ async def test_fire_refuses_what_it_cannot_do(command: CommandLine, tmp_path: Pa
     for arguments, says in (
         (("fire", "nothing"), "no trigger is called 'nothing'"),
         (("fire", "off"), "2 triggers are called 'off': name one of shop-2/f/off, shop/f/off"),
-        (("fire", "a/b"), "expected SERVICE/FUNCTION/TRIGGER"),
+        (("fire", "a/b"), "function 'a' does not exist"),
         (("fire", "shop/f/nothing"), "trigger 'nothing' does not exist"),
         (("fire", "shop/f/web"), "send requests to its address"),
         (("fire", "shop-2/f/rows"), "Event is required"),

@@ -26,6 +26,7 @@ ARN = f"acs:fc:{REGION}:{ACCOUNT_ID}"
 FUNCTION = {
     "functionName": "f", "runtime": "python3", "handler": "index.my_handler", "code": CODE,
     "sessionAffinity": "HEADER_FIELD",
+    "sessionAffinityConfig": json.dumps({"affinityHeaderFieldName": "x-session"}),
 }  # fmt: skip
 HTTP_TRIGGER = {
     "triggerName": "t", "triggerType": "http",
