@@ -26,13 +26,19 @@ KEEP_ALIVE_S = 30
 IDLE_S, TTL_S = 200, 600
 # Answers with the id of its instance, and with how many calls that instance has had.
 CODE = """
-import json, os
+import json, os, time
 calls = 0
 def handler(event, context):
     global calls
     calls += 1
     if event == b"exit":
         os._exit(1)
+    if event.startswith(b"wait for "):
+        open(event[9:].decode() + ".begun", "x").close()
+        deadline = time.monotonic() + 60
+        while not os.path.exists(event[9:]):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
     return json.dumps([os.environ["FC_INSTANCE_ID"], calls])
 """
 ZIP = base64.b64encode(zips.zip_of({"index.py": CODE})).decode()
@@ -148,6 +154,24 @@ async def test_a_deleted_session_is_bound_no_longer(sdk: Client) -> None:
     assert (await sdk("get_session", "f", "one"))["sessionTTLInSeconds"] == TTL_S
 
 
+async def test_a_call_whose_session_is_deleted_while_it_waits_leaves_no_instance_bound(
+    sesame: Sesame, sdk: Client, tmp_path: Path
+) -> None:
+    await sdk("create_function", body=function())
+    go = tmp_path / "go"
+    first = asyncio.create_task(invoke(sdk, "one", b"wait for " + bytes(go)))
+    await eventually(go.with_suffix(".begun").exists)
+    second = asyncio.create_task(invoke(sdk, "one"))
+    pool = sesame.parts.engine.engine.pool
+    await eventually(lambda: pool.calls == 2)
+    await sdk("delete_session", "f", "one")
+    assert (await second)[1] == 1
+    go.touch()
+    await first
+    await eventually(lambda: pool.calls == 0)
+    assert {each.sessions for each in pool.instances()} == {0}
+
+
 async def test_what_a_call_cannot_have(sdk: Client) -> None:
     await sdk("create_function", body=function())
     invalid = models.InvokeFunctionHeaders(common_headers={HEADER: "a b"})
@@ -219,9 +243,9 @@ async def test_a_cookie_names_the_session(sdk: Client, clocks: FakeClocks) -> No
         return json.loads(answer.body.read()), found.get("set-cookie", "")
 
     one, made = await call()
-    cookie, age = made.split("; ")
+    cookie, age, path = made.split("; ")
     name, _equals, session_id = cookie.partition("=")
-    assert (name, age) == ("x-fc-cookie-session-id", "Max-Age=100")
+    assert (name, age, path) == ("x-fc-cookie-session-id", "Max-Age=100", "Path=/")
     assert await call(cookie) == ([one[0], 2], "")
     two, other = await call()
     assert two[0] != one[0]

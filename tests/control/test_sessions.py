@@ -6,17 +6,20 @@ from pathlib import Path
 import pytest
 from tests.support.databases import new_database
 
+from sesame.control import sessions as module
 from sesame.control.inputs import Listing, SessionInput
 from sesame.control.sessions import Sessions
 from sesame.model import records
-from sesame.model.errors import AlreadyExists, Invalid, NotFound
+from sesame.model.errors import AlreadyExists, Exhausted, Invalid, NotFound
 from sesame.model.function import Function, Package
 from sesame.model.invocation import Target
 from sesame.model.kinds import KINDS
 from sesame.model.later_settings import LaterSettings
 from sesame.model.limits import LATEST
+from sesame.model.records import Record
 from sesame.model.service import Service
-from sesame.model.session import PAUSED, Session, is_over, session_parent
+from sesame.model.session import PAUSED, Session, SessionKey, is_over, session_parent
+from sesame.model.session_affinity import GENERATED_COOKIE, HEADER_FIELD, SessionAffinity
 from sesame.store.catalog import Catalog
 from sesame.store.sql.database import Database
 
@@ -132,3 +135,82 @@ async def test_an_id_may_be_used_again_unless_its_session_says_otherwise(stage: 
     assert await stage.sessions.sweep() == 0
     await stage.create("free")
     assert await stage.listed() == ["free"]
+
+
+def affinity(kind: str = HEADER_FIELD, *, disable_id_reuse: bool = False) -> SessionAffinity:
+    return SessionAffinity(kind, 1, idle_timeout_s=10, ttl_s=100, disable_id_reuse=disable_id_reuse)
+
+
+async def test_a_function_has_so_many_sessions(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SESSIONS_MAX", 2)
+    for session_id in "ab":
+        await stage.sessions.of_call(TARGET, affinity(), session_id)
+    for begin in (stage.sessions.of_call(TARGET, affinity(), "c"), stage.create("c")):
+        with pytest.raises(Exhausted, match="'f' has 2 sessions"):
+            await begin
+    assert (await stage.sessions.of_call(TARGET, affinity(), "a")).name == "a"
+    # One that has expired is replaced, and makes room when it is swept out.
+    stage.now[0] += 10
+    await stage.sessions.of_call(TARGET, affinity(), "a")
+    with pytest.raises(Exhausted):
+        await stage.create("c")
+    await stage.sessions.sweep()
+    await stage.create("c")
+
+
+async def test_so_many_ids_are_kept_for_not_being_used_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SESSIONS_MAX", 2)
+    for number in range(4):
+        await stage.sessions.of_call(TARGET, affinity(disable_id_reuse=True), f"s{number}")
+        stage.now[0] += 10
+        assert await stage.sessions.sweep() == 1
+    assert await stage.sessions.sweep() == 0
+    assert stage.stored() == ["s2", "s3"]
+    await stage.sessions.of_call(TARGET, affinity(disable_id_reuse=True), "s4")
+
+
+async def test_the_id_of_a_cookie_is_not_kept_and_not_taken_again(stage: Stage) -> None:
+    cookie = affinity(GENERATED_COOKIE, disable_id_reuse=True)
+    first = await stage.sessions.of_call(TARGET, cookie, "")
+    assert (await stage.sessions.of_call(TARGET, cookie, first.name)).name == first.name
+    stage.now[0] += 10
+    assert await stage.sessions.sweep() == 1
+    assert stage.stored() == []
+    assert (await stage.sessions.of_call(TARGET, cookie, first.name)).name != first.name
+
+
+async def test_many_are_swept_out_in_several_transactions(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SWEPT_AT_ONCE", 2)
+    for session_id in "abcde":
+        await stage.create(session_id, ttl_s=10)
+    stage.now[0] += 10
+    edit, edits = stage.catalog.edit, []
+    monkeypatch.setattr(stage.catalog, "edit", lambda change: (edits.append(change), edit(change))[1])
+    assert await stage.sessions.sweep() == 5
+    assert (stage.stored(), len(edits)) == ([], 3)
+
+
+async def test_a_start_of_the_server_is_a_use(stage: Stage) -> None:
+    await stage.create("a", idle_timeout_s=10)
+    stage.now[0] += 50
+    again = Sessions(stage.catalog, lambda: stage.now[0])
+    assert await again.sweep() == 0
+    stage.now[0] += 10
+    assert await again.sweep() == 1
+
+
+async def test_a_session_is_there_until_it_is_deleted_swept_out_or_made_anew(stage: Stage) -> None:
+    def key(record: Record) -> SessionKey:
+        return SessionKey(record.parent, record.name, record.created_at)
+
+    first = key(await stage.sessions.of_call(TARGET, affinity(disable_id_reuse=True), "a"))
+    assert stage.sessions.is_there(first)
+    stage.now[0] += 10
+    await stage.sessions.sweep()
+    assert not stage.sessions.is_there(first)
+    second = key(await stage.sessions.of_call(TARGET, affinity(), "b"))
+    await stage.sessions.delete(TARGET, "b")
+    assert not stage.sessions.is_there(second)
+    stage.now[0] += 1
+    third = key(await stage.sessions.of_call(TARGET, affinity(), "b"))
+    assert (stage.sessions.is_there(second), stage.sessions.is_there(third)) == (False, True)

@@ -10,7 +10,7 @@ from tests.support.fakes import FakeSandbox
 
 from sesame.engine.instance import State
 from sesame.engine.policies import Caps
-from sesame.sandbox.interface import Call, Reply, SandboxDied
+from sesame.sandbox.interface import NO_ANSWER_IN_TIME, Call, Reply, SandboxDied
 
 CHECK = {"httpGetUrl": "/healthy", "periodSeconds": 5, "failureThreshold": 2}
 WELL, ILL = Reply(True, b""), Reply(False, b"")
@@ -91,6 +91,44 @@ async def test_the_only_call_of_an_instance_is_not_disturbed() -> None:
     await engine.clocks.pass_time(60)
     assert checks(engine) == 0
     engine.driver.made[0].answer()
+    assert (await running).error is None
+
+
+async def test_no_answer_in_time_beside_a_call_does_not_count() -> None:
+    engine = checked(lambda _sandbox, _call: NO_ANSWER_IN_TIME, instance_concurrency=3)
+    running = asyncio.create_task(engine.call(event=b"hang"))
+    await settle()
+    await engine.clocks.pass_time(60)
+    assert checks(engine) == 12
+    assert "takes no more calls" not in text(engine)
+    engine.driver.made[0].answer()
+    assert (await running).error is None
+    # Without one it does.
+    await engine.clocks.pass_time(11)
+    assert "takes no more calls" in text(engine)
+    assert engine.pool.instances() == []
+
+
+async def test_no_answer_in_time_to_a_check_in_which_a_call_came_or_ended_does_not_count() -> None:
+    engine = checked(lambda _sandbox, _call: None, instance_concurrency=3)
+    running = asyncio.create_task(engine.call(event=b"hang"))
+    await settle()
+    (sandbox,) = engine.driver.made
+    for _time in range(3):
+        await engine.clocks.pass_time(5)
+        # The call ends, then the check.
+        sandbox.answer()
+        await running
+        sandbox.answer_with(NO_ANSWER_IN_TIME)
+        await settle()
+        # A check begins, then a call.
+        await engine.clocks.pass_time(5)
+        running = asyncio.create_task(engine.call(event=b"hang"))
+        await settle()
+        sandbox.answer_with(NO_ANSWER_IN_TIME)
+        await settle()
+    assert "takes no more calls" not in text(engine)
+    sandbox.answer()
     assert (await running).error is None
 
 

@@ -5,6 +5,7 @@ Never starts a process and never waits for real time.
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tests.support.fakes import FakeSandbox
 from sesame.engine.interface import Provisioned
 from sesame.engine.policies import Caps
 from sesame.engine.provision_targets import ProvisionTargets
-from sesame.engine.provisioned import STARTS_AT_ONCE
+from sesame.engine.provisioned import ROOM_LOOKED_FOR_EVERY_S, STARTS_AT_ONCE, Provision
 from sesame.model import limits, records
 from sesame.model.alias import Alias
 from sesame.model.configs import OnDemandConfig, ProvisionConfig, provision_config_name
@@ -330,9 +331,38 @@ async def test_what_was_refused_for_capacity_starts_when_there_is_some(ends: boo
     else:
         engine.driver.made[0].answer()
     await call
-    await engine.clocks.settle()
+    await engine.clocks.pass_time(ROOM_LOOKED_FOR_EVERY_S)
     await engine.clocks.settle()
     assert status(engine) == Provisioned(2, 2)
+
+
+async def test_calls_that_end_while_one_is_short_cause_few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = provisioning(Caps(instances_per_function=4, memory_mb=512, starts_at_once=2, keep_alive_s=300))
+    engine.deploy("g", memory_size=384, timeout=600)
+    engine.deploy("h")
+    await engine.call("h")
+    engine.driver.behaviour = lambda _sandbox, call: None if call.payload == b"hang" else Reply(True, b"")
+    held = asyncio.create_task(engine.call("g", b"hang"))
+    await settle()
+    await want(engine, 4)
+    await engine.clocks.pass_time(200)
+    assert "512 of 512 MB taken" in status(engine).error
+    looks = 0
+    wanted = ProvisionTargets.wanted
+
+    def counted(targets: ProvisionTargets) -> Iterable[Provision]:
+        nonlocal looks
+        looks += 1
+        return wanted(targets)
+
+    monkeypatch.setattr(ProvisionTargets, "wanted", counted)
+    for _call in range(20):
+        await engine.call()
+    assert looks == 0
+    await engine.clocks.pass_time(ROOM_LOOKED_FOR_EVERY_S)
+    assert looks == 1
+    engine.driver.made[1].answer()
+    await held
 
 
 async def test_a_canary_has_its_share() -> None:

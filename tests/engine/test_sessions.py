@@ -7,10 +7,12 @@ import pytest
 from tests.engine.conftest import PACKAGE, Engine, build, settle
 from tests.support.fakes import FakeSandbox
 
+from sesame.engine import sessions
 from sesame.engine.instance import State
 from sesame.engine.policies import Caps
 from sesame.model import limits, records
 from sesame.model.alias import Alias
+from sesame.model.errors import Exhausted
 from sesame.model.function import Function
 from sesame.model.invocation import Invocation, Outcome, Target
 from sesame.model.later_settings import LaterSettings
@@ -283,3 +285,139 @@ async def test_an_instance_has_no_more_sessions_than_calls_at_a_time(config: str
     engine = built(later=LaterSettings(session_affinity="HEADER_FIELD", session_affinity_config=more))
     assert (await call(engine, "a")).instance_id != (await call(engine, "b")).instance_id
     assert {each.state for each in engine.pool.instances()} == {State.IDLE}
+
+
+async def test_a_call_whose_session_ended_before_it_had_an_instance_leaves_none_bound() -> None:
+    engine = built()
+    first, waiting = await hang(engine, "one", "one")
+    engine.local.end_session(PARENT, "one")
+    await settle()
+    assert engine.local.session_instance(PARENT, "one") != ""
+    # Made anew under the same id, it would not be touched.
+    engine.local.forget_session(SessionKey(PARENT, "one", 1.0))
+    assert engine.local.session_instance(PARENT, "one") != ""
+    engine.local.forget_session(SessionKey(PARENT, "one", 0.0))
+    assert engine.local.session_instance(PARENT, "one") == ""
+    for sandbox in engine.driver.made:
+        sandbox.answer()
+    await asyncio.gather(first, waiting)
+    assert {each.sessions for each in engine.pool.instances()} == {0}
+
+
+async def test_calls_that_waited_for_a_former_version_leave_newer_calls_their_instance() -> None:
+    engine = built()
+    former = await hang(engine, "one", "one", "one")
+    engine.deploy(later=WITH_SESSIONS, description="new")
+    for _time in range(4):
+        new = (await call(engine, "one")).instance_id
+        await settle()
+        assert engine.local.session_instance(PARENT, "one") == new
+        assert (await call(engine, "one")).instance_id == new
+    while not all(each.done() for each in former):
+        next(sandbox for sandbox in engine.driver.made if sandbox.hanging).answer()
+        await settle()
+    assert (await call(engine, "one")).instance_id == new
+
+
+async def test_calls_of_a_session_that_was_made_anew_keep_its_instance() -> None:
+    engine = built()
+    former = await hang(engine, "one", "one")
+    anew = (await call(engine, "one", created_at=1.0)).instance_id
+    await settle()
+    assert engine.local.session_instance(PARENT, "one") == anew
+    for _time in range(2):
+        next(sandbox for sandbox in engine.driver.made if sandbox.hanging).answer()
+        await settle()
+    assert anew not in {each.instance_id for each in await asyncio.gather(*former)}
+    assert (await call(engine, "one", created_at=1.0)).instance_id == anew
+
+
+async def test_calls_that_come_while_one_is_woken_wait_behind_it() -> None:
+    engine = built()
+    order: list[str] = []
+
+    async def named(name: str) -> None:
+        session = SessionKey(PARENT, "one", 0.0)
+        await engine.dispatcher.invoke(
+            Invocation("r", Target("s", limits.LATEST, "f"), b"e", session=session), lambda _id: order.append(name)
+        )
+
+    (first,) = await hang(engine, "one")
+    waiting = asyncio.create_task(named("waiting"))
+    await settle()
+    engine.driver.made[0].answer()
+    later = []
+    for number in range(5):
+        later.append(asyncio.create_task(named(f"later {number}")))
+        await asyncio.sleep(0)
+    await asyncio.gather(first, waiting, *later)
+    assert order == ["waiting", *(f"later {number}" for number in range(5))]
+
+
+async def test_calls_that_were_woken_in_vain_keep_their_order() -> None:
+    engine = built(runtime="custom", instance_concurrency=2, later=two_sessions_each())
+    order: list[int] = []
+
+    async def numbered(number: int) -> None:
+        session = SessionKey(PARENT, "one", 0.0)
+        await engine.dispatcher.invoke(
+            Invocation("r", Target("s", limits.LATEST, "f"), b"hang", session=session),
+            lambda _id: order.append(number),
+        )
+
+    engine.driver.starts.closed = True
+    calls = []
+    for number in range(6):
+        calls.append(asyncio.create_task(numbered(number)))
+        await settle()
+    engine.driver.starts.open()
+    await settle()
+    (sandbox,) = engine.driver.made
+    while not all(each.done() for each in calls):
+        sandbox.answer()
+        await settle()
+    assert order == list(range(6))
+
+
+async def test_so_many_calls_wait_for_one_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "WAITING_MAX", 2)
+    engine = built()
+    calls = await hang(engine, "one", "one", "one")
+    with pytest.raises(Exhausted, match="2 calls of session 'one' wait"):
+        await call(engine, "one")
+    assert (await call(engine, "two")).error is None
+    for _call in calls:
+        engine.driver.made[0].answer()
+        await settle()
+    assert [each.done() for each in calls] == [True] * 3
+    assert (await call(engine, "one")).error is None
+
+
+async def test_of_two_versions_one_may_have_no_sessions() -> None:
+    engine = built()
+    service = engine.catalog.get(records.SERVICE, "", "s")
+    assert service is not None
+    for version, later in (("1", LaterSettings()), ("2", WITH_SESSIONS)):
+        engine.catalog.put(records.VERSION, "s", version, Version(version, "", service.document))
+        function = Function(
+            function_name="f", function_id="id", runtime="python3.10", handler="i.h", package=PACKAGE, later=later
+        )
+        engine.catalog.put(
+            records.FROZEN_FUNCTION, frozen_parent("s", version), "f", FrozenFunction(function, "", 0, 0)
+        )
+    alias = Alias(alias_name="prod", version_id="1", additional_version_weight={"2": 0.5})
+    engine.catalog.put(records.ALIAS, "s", "prod", alias)
+    # Whatever chance says.
+    found = [engine.local.affinity(Target("s", qualifier, "f")) for qualifier in ("1", "2", "prod", "none")]
+    assert [each is not None for each in found] == [False, True, True, False]
+    served = [await call(engine, session_id, qualifier="prod") for session_id in "abcd"]
+    assert {each.version_id for each in served} == {"1", "2"}
+    for session_id, outcome in zip("abcd", served, strict=True):
+        bound = engine.local.session_instance(PARENT, session_id)
+        assert bound == (outcome.instance_id if outcome.version_id == "2" else "")
+
+
+async def test_settings_from_before_they_were_checked_leave_a_function_without_sessions() -> None:
+    engine = built(later=LaterSettings(session_affinity="MCP_SSE", session_affinity_config="{}"))
+    assert (await engine.call()).error is None
+    assert engine.local.affinity(Target("s", limits.LATEST, "f")) is None

@@ -51,6 +51,7 @@ from sesame.model.command import Command
 from sesame.model.errors import Exhausted
 from sesame.model.invocation import Credentials, Invocation, Outcome, Phases, Target
 from sesame.model.kinds import KINDS
+from sesame.model.session import SessionKey
 from sesame.model.session_affinity import SessionAffinity
 from sesame.model.snapshot import Snapshot
 from sesame.sandbox import checking
@@ -93,6 +94,7 @@ class FakeEngine:
         self.provisioned: dict[Target, Provisioned] = {}
         self.destination = Destined("", streams=False)
         self.affinities: dict[str, SessionAffinity] = {}
+        self.forgotten: list[SessionKey] = []
         self.exec: Callable[[InstanceInfo, Command], AbstractAsyncContextManager[RunningCommand]]
 
     def destined(self, target: Target, session_id: str = "") -> Destined:
@@ -103,6 +105,9 @@ class FakeEngine:
 
     def session_instance(self, parent: str, session_id: str) -> str:
         return "c-00000001"
+
+    def forget_session(self, session: SessionKey) -> None:
+        self.forgotten.append(session)
 
     def announce(self, target: Target) -> AbstractContextManager[None]:
         self.announced.append(target)

@@ -15,6 +15,7 @@ from sesame.fc.auth import signature
 from sesame.fc.web.http_functions import URL_BYTES_MAX
 from sesame.fc.web.response_heads import HEADERS_BYTES_MAX
 from sesame.model.invocation import FunctionError, Invocation, Outcome, Target
+from sesame.model.session_affinity import GENERATED_COOKIE, SessionAffinity
 
 TRIGGERS = "/services/demo/functions/f/triggers"
 WEB = "/2016-08-15/proxy/demo/f"
@@ -436,3 +437,27 @@ async def test_names_that_differ_in_their_case_keep_apart_where_they_are_written
     assert (await web.call("DELETE", "/services/demo/functions/F/triggers/web")).status == 204
     await visit(web, "/", headers={"host": "F.demo.localhost"})
     assert web.engine.asked[-1].target.function == "f"
+
+
+async def test_the_cookie_of_a_session_is_for_all_paths_of_its_function_alone(web: Endpoint) -> None:
+    web.engine.then = response()
+    web.engine.affinities["f"] = SessionAffinity(GENERATED_COOKIE, 1, 10, 100, disable_id_reuse=False)
+    for path in ("", "/", "/deep/er?a=/b"):
+        answer = await visit(web, WEB + path)
+        assert answer.headers["Set-Cookie"].endswith(f"; Max-Age=100; Path={WEB}")
+    assert web.engine.forgotten == []
+
+
+async def test_the_instance_of_a_session_that_has_ended_is_forgotten(web: Endpoint) -> None:
+    web.engine.affinities["f"] = SessionAffinity(GENERATED_COOKIE, 1, 10, 100, disable_id_reuse=False)
+    catalog = web.catalog
+
+    async def end(call: Invocation) -> Outcome:
+        assert call.session is not None
+        parent, name = call.session.parent, call.session.session_id
+        await catalog.edit(lambda tx: tx.delete("session", parent, name))
+        return outcome(b"", http_params={"status": 200, "headers": []})
+
+    web.engine.then = end
+    await visit(web, f"{WEB}/")
+    assert web.engine.forgotten == [web.engine.asked[-1].session]

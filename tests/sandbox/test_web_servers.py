@@ -15,7 +15,16 @@ from tests.support.jails import jail_only
 
 from sesame.model.errors import StartProblem
 from sesame.model.web_server import HealthCheck, WebServer
-from sesame.sandbox.interface import Call, KillReason, ProgramFailed, Reply, Sandbox, SandboxDied, SandboxSpec
+from sesame.sandbox.interface import (
+    NO_ANSWER_IN_TIME,
+    Call,
+    KillReason,
+    ProgramFailed,
+    Reply,
+    Sandbox,
+    SandboxDied,
+    SandboxSpec,
+)
 from sesame.sandbox.jail.driver import JailDriver, JailOptions
 from sesame.sandbox.process.driver import PlainDriver
 from sesame.sandbox.runtimes import web_servers
@@ -246,7 +255,7 @@ async def test_a_check_that_is_not_answered_in_time_has_failed(stage: Stage, fol
     text = (SERVER / "bootstrap").read_text().replace('"/slow-health"', '"/healthy-once"')
     once = text.replace("            time.sleep(10)\n", "            time.sleep(10 * SEEN.count(self.path) - 10)\n")
     sandbox = await stage.start(program(folder, once), WebServer(health_check=HealthCheck("/healthy-once")))
-    assert await ask(sandbox, b"", "health_check") == Reply(False, b"")
+    assert await ask(sandbox, b"", "health_check") == NO_ANSWER_IN_TIME
     assert (await ask(sandbox, b"x")).payload == b"echo:x"
 
 

@@ -184,7 +184,10 @@ class FakeSandbox:
 
     def answer(self, payload: bytes = b"ok") -> None:
         """Ends the call that hangs, the first of several."""
-        self._waiting[0].set_result(Reply(True, payload))
+        self.answer_with(Reply(True, payload))
+
+    def answer_with(self, reply: Reply) -> None:
+        self._waiting[0].set_result(reply)
 
     @property
     def hanging(self) -> bool:

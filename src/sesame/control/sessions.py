@@ -7,6 +7,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,15 +17,20 @@ from sesame.control.inputs import Listing, Page, SessionInput
 from sesame.control.listing import limit_of, page_of_all
 from sesame.control.views import function_view
 from sesame.model import limits, records
-from sesame.model.errors import AlreadyExists, Invalid, NotFound, Unusable
+from sesame.model.errors import AlreadyExists, Exhausted, Invalid, NotFound, Unusable
 from sesame.model.function import Function
 from sesame.model.invocation import Target
 from sesame.model.records import Record
 from sesame.model.session import ACTIVE, EXPIRED, PAUSED, Session, SessionKey, SessionSnapshot, is_over, session_parent
-from sesame.model.session_affinity import AFFINITIES, NONE, SECONDS_MAX, SessionAffinity, affinity_of
+from sesame.model.session_affinity import AFFINITIES, GENERATED_COOKIE, NONE, SECONDS_MAX, SessionAffinity, affinity_of
 from sesame.store.catalog import Catalog, Change, Transaction
 
 _AUTO_RESUME = "enableAutoResume"
+# POLICY: a function has at most so many sessions, since whoever may call it may begin one; and as many more are known,
+# the last that have expired, whose ids may not be used again.
+SESSIONS_MAX = 10_000
+# Other edits wait for one transaction no longer than for so many deletions (0.2 ms each).
+SWEPT_AT_ONCE = 100
 
 
 class Sessions:
@@ -33,6 +39,7 @@ class Sessions:
     def __init__(self, catalog: Catalog, wall_clock: Callable[[], float]) -> None:
         self._catalog = catalog
         self._wall_clock = wall_clock
+        self._started_at = wall_clock()
         # By parent and name of the record. When the last call of a session ended is not stored.
         self._used: dict[tuple[str, str], float] = {}
         self._calls: Counter[tuple[str, str]] = Counter()
@@ -46,6 +53,8 @@ class Sessions:
             raise Invalid("session_affinity", expected, NONE)
         session = _merged(_new(affinity, sent.session_id or _made_id(), qualifier), sent)
         parent = session_parent(owner, function)
+        if self._catalog.get(records.SESSION, parent, session.session_id) is None:
+            self._require_room(parent, function)
 
         def edit(tx: Transaction) -> Record:
             if self._living(tx, parent, session.session_id) is not None:
@@ -62,7 +71,12 @@ class Sessions:
         parent = session_parent(target.service, target.function)
         found = self._catalog.get(records.SESSION, parent, session_id) if session_id else None
         if found is None or self._is_over(found):
+            if found is None and affinity.disable_id_reuse and affinity.kind == GENERATED_COOKIE:
+                # `sweep` forgets the ids of cookies, so that this one may be of a session that has expired.
+                session_id = ""
             session = _new(affinity, session_id or _made_id(), target.qualifier)
+            if found is None:
+                self._require_room(parent, target.function)
 
             def edit(tx: Transaction) -> Record:
                 present = self._living(tx, parent, session.session_id)
@@ -91,6 +105,13 @@ class Sessions:
                 del self._calls[name]
             if self._catalog.get(records.SESSION, *name) is not None:
                 self._used[name] = self._wall_clock()
+
+    def is_there(self, session: SessionKey) -> bool:
+        """Whether it was neither deleted, nor swept out, nor made anew."""
+        record = self._catalog.get(records.SESSION, session.parent, session.session_id)
+        if record is None or record.document.status == EXPIRED:
+            return False
+        return record.created_at == session.created_at
 
     async def get(self, target: Target, session_id: str) -> Record:
         """Raises `NotFound` for what is not there, is under another qualifier, or whose time is over."""
@@ -129,31 +150,43 @@ class Sessions:
     async def sweep(self) -> int:
         """Deletes what has expired, and returns how many sessions that were.
 
-        One whose id may not be used again is kept until its function is deleted, seen by nobody.
+        One whose id may not be used again is kept, seen by nobody, until its function is deleted or `SESSIONS_MAX`
+        others have expired since. One of a cookie is not: nobody chooses that id.
         """
-        over = [
-            record
-            for record in self._catalog.of_kind(records.SESSION)
-            if record.document.status != EXPIRED and self._is_over(record)
-        ]
-        if not over:
-            return 0
+        over: list[Record] = []
+        kept: dict[str, list[Record]] = {}
+        for record in self._catalog.of_kind(records.SESSION):
+            if record.document.status == EXPIRED:
+                kept.setdefault(record.parent, []).append(record)
+            elif self._is_over(record):
+                over.append(record)
+        for known in kept.values():
+            known.sort(key=lambda record: record.modified_at, reverse=True)
+            over += known[SESSIONS_MAX:]
 
-        def edit(tx: Transaction) -> int:
+        def edit(tx: Transaction, some: list[Record]) -> int:
             ended = 0
-            for known in over:
+            for known in some:
                 record = tx.get(records.SESSION, known.parent, known.name)
                 if record is None or not self._is_over(record):
                     continue
-                ended += 1
-                if record.document.disable_id_reuse:
-                    expired = msgspec.structs.replace(record.document, status=EXPIRED)
-                    tx.put(records.SESSION, record.parent, record.name, expired)
-                else:
+                session: Session = record.document
+                ended += session.status != EXPIRED
+                if (
+                    session.status == EXPIRED
+                    or not session.disable_id_reuse
+                    or session.affinity_type == GENERATED_COOKIE
+                ):
                     tx.delete(records.SESSION, record.parent, record.name)
+                else:
+                    expired = msgspec.structs.replace(session, status=EXPIRED)
+                    tx.put(records.SESSION, record.parent, record.name, expired)
             return ended
 
-        return await self._catalog.edit(edit)
+        ended = 0
+        for first in range(0, len(over), SWEPT_AT_ONCE):
+            ended += await self._catalog.edit(partial(edit, some=over[first : first + SWEPT_AT_ONCE]))
+        return ended
 
     async def snapshot(self, target: Target, session_id: str, description: str) -> Record:
         """Keeps that a snapshot was asked for."""
@@ -185,8 +218,18 @@ class Sessions:
     def _is_over(self, record: Record) -> bool:
         """POLICY: a change of a session counts as its use, since whoever changes it means to go on."""
         name, now = (record.parent, record.name), self._wall_clock()
-        used_at = now if name in self._calls else max(record.modified_at, self._used.get(name, 0.0))
+        used_at = now if name in self._calls else max(record.modified_at, self._used.get(name, self._started_at))
         return is_over(record.document, record.created_at, used_at, now)
+
+    def _require_room(self, parent: str, function: str) -> None:
+        if self._catalog.count(records.SESSION, parent) < SESSIONS_MAX:
+            return
+        living = sum(each.document.status != EXPIRED for each in self._catalog.children(records.SESSION, parent))
+        if living >= SESSIONS_MAX:
+            raise Exhausted(
+                f"function '{function}' has {living} sessions, expected fewer than {SESSIONS_MAX} before another "
+                "begins: delete some, or give them shorter times"
+            )
 
     def _living(self, tx: Transaction, parent: str, session_id: str) -> Record | None:
         """The session of this id, if it lives; else the id is free from here on. Raises `Invalid` where it is not."""

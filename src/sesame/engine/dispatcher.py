@@ -89,7 +89,7 @@ class Dispatcher:
                 require_below(self._recursion_limit, invocation.chain, invocation.target)
                 chain = extended(invocation.chain, invocation.target)
             credentials = self._credentials(snapshot.role, snapshot.service, validity_s, chain)
-            async with self._pool.lease(snapshot, session) as lease:
+            async with self._pool.lease(snapshot, session if snapshot.affinity is not None else None) as lease:
                 if began is not None:
                     began(lease.instance.instance_id)
                 if snapshot.log_target.instance_metrics and self.watch_instances is not None:

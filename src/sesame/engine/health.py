@@ -26,7 +26,8 @@ class HealthChecks:
     """An instance that fails its check takes no call from then on, and ends with the last that it serves.
 
     POLICY: an instance that is frozen is not asked, nor one that is being initialized, nor one that serves its only
-    call: many servers do one thing at a time, and the call has a time limit of its own.
+    call: many servers do one thing at a time, and the call has a time limit of its own. For the same reason a check
+    that is not answered in time beside a call does not count.
     """
 
     def __init__(self, clocks: Clocks, idle: IdleInstances, shared: SharedInstances, end: End) -> None:
@@ -59,8 +60,10 @@ class HealthChecks:
     async def _ask(self, instance: Instance, server: WebServer, failures: int) -> None:
         check = server.health_check
         assert check is not None
+        serves = instance.calls > 0
         try:
             well = await instance.is_well()
+            serves = serves or instance.calls > 0
         except SandboxDied as died:
             # Who was called meanwhile tells its caller.
             if instance.state is State.IDLE:
@@ -69,6 +72,10 @@ class HealthChecks:
             return
         finally:
             instance.checked = False
+        if well is None and serves:
+            # It may do one thing at a time: the time limits of its calls say when that is too long.
+            self._later(instance, server, check.period_seconds, failures)
+            return
         failures = 0 if well else failures + 1
         if failures < check.failure_threshold:
             self._later(instance, server, check.period_seconds, failures)

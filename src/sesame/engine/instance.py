@@ -21,7 +21,15 @@ from sesame.model.invocation import Target
 from sesame.model.snapshot import Snapshot
 from sesame.model.stream import Stream
 from sesame.model.usage import Usage
-from sesame.sandbox.interface import Call, KillReason, Reply, Sandbox, SandboxDied, SandboxStartFailed
+from sesame.sandbox.interface import (
+    NO_ANSWER_IN_TIME,
+    Call,
+    KillReason,
+    Reply,
+    Sandbox,
+    SandboxDied,
+    SandboxStartFailed,
+)
 
 T = TypeVar("T")
 
@@ -245,10 +253,11 @@ class Instance:
                 self.write_output(piece[1])
             return await execution.wait()
 
-    async def is_well(self) -> bool:
-        """Whether its web server answers the function's health check. Raises `SandboxDied`."""
+    async def is_well(self) -> bool | None:
+        """Whether its web server answers the function's health check; None: not in time. Raises `SandboxDied`."""
         assert self._sandbox is not None
-        return (await self._sandbox.call(Call("health_check", "", {}))).ok
+        reply = await self._sandbox.call(Call("health_check", "", {}))
+        return None if reply == NO_ANSWER_IN_TIME else reply.ok
 
     def suspend_limits(self, *, suspended: bool) -> None:
         """Lifts the deadlines of the calls in flight and of every call until this is taken back."""

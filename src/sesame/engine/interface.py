@@ -14,6 +14,7 @@ from sesame.engine.invocation_log import LogSink
 from sesame.model.command import Command, Execution
 from sesame.model.errors import CallerError
 from sesame.model.invocation import Credentials, Invocation, Outcome, Target
+from sesame.model.session import SessionKey
 from sesame.model.session_affinity import SessionAffinity
 from sesame.model.snapshot import Snapshot
 
@@ -126,6 +127,9 @@ class Engine(Protocol):
 
     def session_instance(self, parent: str, session_id: str) -> str:
         """The id of the instance that a session's calls go to; "" until one has come to an instance."""
+
+    def forget_session(self, session: SessionKey) -> None:
+        """The session is over, and a call of it may have bound an instance to it since."""
 
     def announce(self, target: Target) -> AbstractContextManager[None]:
         """For a call whose event is still to be read, which happens inside: refuses at once what could not run now.

@@ -48,7 +48,7 @@ class Pool:
         self._idle = IdleInstances()
         self._shared = SharedInstances()
         self._health = HealthChecks(given.clocks, self._idle, self._shared, self.end)
-        self.sessions = SessionInstances(given.clocks, self._take, self.acquire)
+        self.sessions = SessionInstances(given.clocks, self._take, self.acquire, self.is_current)
         self._tick: Timer | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False

@@ -26,6 +26,8 @@ from sesame.sandbox.interface import KillReason
 
 # POLICY: one configuration starts at most so many at a time, so that calls find start slots.
 STARTS_AT_ONCE = 2
+# Room comes with each call that ends: while a configuration is short, it is looked for no more often than this.
+ROOM_LOOKED_FOR_EVERY_S = 0.1
 # Deaths after which an instance is replaced later, unless it had lived for long.
 _LOSSES = (KillReason.DIED, KillReason.FAILED)
 _OWN_FAILURE = "this server failed to start an instance; its log says why"
@@ -91,6 +93,7 @@ class ProvisionedInstances:
         self._provisions: Provisions | None = None
         self._kept: dict[Target, _Kept] = {}
         self._asked = False
+        self._room_timer: Timer | None = None
         self._closed = False
 
     def start(self, provisions: Provisions) -> None:
@@ -105,6 +108,8 @@ class ProvisionedInstances:
     async def close(self) -> None:
         """Starts none from here on; those that start are ended on return, the others are the pool's to end."""
         self._closed = True
+        if self._room_timer is not None:
+            self._room_timer.cancel()
         starting = [task for kept in self._kept.values() for task in kept.starting]
         for kept in self._kept.values():
             kept.stop_waiting()
@@ -245,8 +250,13 @@ class ProvisionedInstances:
 
     def _room(self) -> None:
         """There may be capacity again for those that were refused for the lack of it."""
-        if any(kept.short for kept in self._kept.values()):
-            self._look_soon()
+        if self._room_timer is None and not self._closed and any(kept.short for kept in self._kept.values()):
+
+            def over() -> None:
+                self._room_timer = None
+                self._look()
+
+            self._room_timer = self._clocks.call_later(ROOM_LOOKED_FOR_EVERY_S, over)
 
     def _ended(self, instance: Instance, reason: KillReason) -> None:
         """A ready one is gone; what ended while it was started is `_start_one`'s to tell."""

@@ -31,6 +31,7 @@ from sesame.model.clocks import Clocks
 from sesame.model.command import Command
 from sesame.model.errors import INSTANCE, CallerError, NotFound
 from sesame.model.invocation import Target
+from sesame.model.session import SessionKey
 from sesame.model.session_affinity import SessionAffinity
 from sesame.model.snapshot import Snapshot
 from sesame.sandbox.interface import SandboxLauncher
@@ -117,13 +118,21 @@ class LocalEngine:
 
     def affinity(self, target: Target) -> SessionAffinity | None:
         try:
-            return self._resolver.resolve(target).affinity
+            shares = self._resolver.shares(target)
         except CallerError:
             # The call itself says why.
             return None
+        # Of several versions any that has one: which of them serves is drawn by the session's id.
+        for snapshot, _weight in shares:
+            if snapshot.affinity is not None:
+                return snapshot.affinity
+        return None
 
     def session_instance(self, parent: str, session_id: str) -> str:
         return self.pool.sessions.instance_of((parent, session_id))
+
+    def forget_session(self, session: SessionKey) -> None:
+        self.pool.sessions.end_of(session)
 
     def end_session(self, parent: str, session_id: str) -> None:
         """Its instance is no longer bound to it."""

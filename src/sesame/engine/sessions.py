@@ -4,17 +4,23 @@ Used by `engine.pool` for functions with session affinity. Starts and ends no in
 """
 
 import asyncio
-from collections import deque
+from bisect import insort
 from collections.abc import Awaitable, Callable
+from itertools import count
+from operator import itemgetter
 
 from sesame.engine.instance import Instance
 from sesame.engine.leasing import Lease
 from sesame.engine.policies import serves
 from sesame.model.clocks import Clocks
+from sesame.model.errors import Exhausted
 from sesame.model.session import SessionKey
 from sesame.model.snapshot import Snapshot
 
 Name = tuple[str, str]
+
+# POLICY: so many calls wait for the instance of one session; more are refused, as calls at a cap are.
+WAITING_MAX = 100
 
 
 class _Bound:
@@ -23,32 +29,38 @@ class _Bound:
     def __init__(self, created_at: float) -> None:
         self.created_at = created_at
         self.instance: Instance | None = None
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        # Each with its turn: in the order in which they came.
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        # Calls that were woken and have not gone on yet: they come before those that come now.
+        self._woken = 0
 
     @property
-    def awaited(self) -> bool:
-        return bool(self._waiting)
+    def awaited(self) -> int:
+        return len(self._waiting) + self._woken
 
-    async def wait(self) -> None:
-        """Until `wake`; calls are woken in the order in which they came."""
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+    async def wait(self, turn: int) -> None:
+        """Until `wake`; who was woken in vain waits with the same turn again, before those that came later."""
+        woken = asyncio.get_running_loop().create_future()
+        insort(self._waiting, (turn, woken), key=itemgetter(0))
         try:
-            await turn
+            await woken
+            self._woken -= 1
         except asyncio.CancelledError:
-            if turn.cancelled():
-                if turn in self._waiting:
-                    self._waiting.remove(turn)
+            if woken.cancelled():
+                if (turn, woken) in self._waiting:
+                    self._waiting.remove((turn, woken))
             else:
                 # Woken in the moment of the cancellation: the next one goes in its place.
+                self._woken -= 1
                 self.wake()
             raise
 
     def wake(self, *, every: bool = False) -> None:
         while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
+            _turn, woken = self._waiting.pop(0)
+            if not woken.done():
+                woken.set_result(None)
+                self._woken += 1
                 if not every:
                     return
 
@@ -64,11 +76,14 @@ class SessionInstances:
         clocks: Clocks,
         take: Callable[[Instance], Lease | None],
         acquire: Callable[[Snapshot], Awaitable[Lease]],
+        is_current: Callable[[Snapshot], bool],
     ) -> None:
         self._clocks = clocks
         self._take = take
         self._acquire = acquire
+        self._is_current = is_current
         self._bound: dict[Name, _Bound] = {}
+        self._turns = count(1)
         # The sessions of each instance that has any.
         self._names: dict[Instance, set[Name]] = {}
 
@@ -79,9 +94,16 @@ class SessionInstances:
         not know what that one knows.
         """
         name = (session.parent, session.session_id)
-        asked_at, woken = self._clocks.monotonic(), False
+        asked_at = self._clocks.monotonic()
+        # Of a call that has waited; 0 for one that has not.
+        turn = 0
         while True:
             bound = self._bound.get(name)
+            if turn and self._is_late(bound, snapshot, session):
+                # What it waited for has ended, and newer calls may have an instance: that one stays theirs.
+                if bound is not None:
+                    bound.wake()
+                return await self._acquire(snapshot)
             if bound is not None and bound.created_at != session.created_at:
                 self.end(name)
                 bound = None
@@ -92,17 +114,35 @@ class SessionInstances:
                 if not serves(instance, snapshot):
                     self.end(name)
                     continue
-                lease = self._take(instance) if woken or not bound.awaited else None
+                lease = self._take(instance) if turn or not bound.awaited else None
                 if lease is not None:
+                    if turn and instance.shared:
+                        # There may be room for the next one too, which waits behind this one.
+                        bound.wake()
                     lease.queue_ms = (self._clocks.monotonic() - asked_at) * 1000
                     return lease
-            await bound.wait()
-            woken = True
+            if not turn and bound.awaited >= WAITING_MAX:
+                raise Exhausted(f"{WAITING_MAX} calls of session '{session.session_id}' wait for its instance already")
+            turn = turn or next(self._turns)
+            await bound.wait(turn)
+
+    def _is_late(self, bound: _Bound | None, snapshot: Snapshot, session: SessionKey) -> bool:
+        if bound is not None and bound.created_at > session.created_at:
+            return True
+        stays = bound is not None and bound.instance is not None and serves(bound.instance, snapshot)
+        return not stays and not self._is_current(snapshot)
 
     def instance_of(self, name: Name) -> str:
         """The id of the instance that it is bound to; "" where it is bound to none."""
         bound = self._bound.get(name)
         return "" if bound is None or bound.instance is None else bound.instance.instance_id
+
+    def end_of(self, session: SessionKey) -> None:
+        """As `end`, unless a session that was made anew under its id has the instance."""
+        name = (session.parent, session.session_id)
+        bound = self._bound.get(name)
+        if bound is not None and bound.created_at == session.created_at:
+            self.end(name)
 
     def end(self, name: Name) -> None:
         """Its instance is no longer bound to it; calls that run go on. Idempotent."""

@@ -92,7 +92,7 @@ class FcEndpoint:
         request = websocket.request
         request_id = request_id_of(head_of(request).trace_id)
         try:
-            if request.raw_path.startswith(http_functions.PROXY_PREFIX):
+            if request.raw_path.startswith(targets.PROXY_PREFIX):
                 way: Way | None = http_functions.proxy_way(request)
             else:
                 way = None if self._faces.of(request.raw_path) is not None else await self._way(request)
@@ -124,7 +124,7 @@ class FcEndpoint:
             if face is None:
                 await self._elsewhere(request_id, exchange)
                 return
-            if raw_path.startswith(http_functions.PROXY_PREFIX):
+            if raw_path.startswith(targets.PROXY_PREFIX):
                 await self._http.serve(request_id, http_functions.proxy_way(request), exchange)
                 return
             if head.origin:

@@ -11,6 +11,7 @@ import msgspec
 from sesame.control.sessions import Sessions
 from sesame.engine.interface import Engine
 from sesame.fc.headers import Headers
+from sesame.fc.targets import PROXY_PREFIX
 from sesame.http.request import Request
 from sesame.model.errors import Invalid
 from sesame.model.invocation import Invocation, Outcome, Target
@@ -43,7 +44,7 @@ class CallSessions:
         headers: Headers = []
         if session.name != sent:
             named = session.name.encode()
-            cookie = b"%b=%b; Max-Age=%d" % (COOKIE, named, affinity.ttl_s)
+            cookie = b"%b=%b; Max-Age=%d; Path=%b" % (COOKIE, named, affinity.ttl_s, _root(request.raw_path))
             headers = [
                 (b"Set-Cookie", cookie) if affinity.kind == GENERATED_COOKIE else (affinity.header.encode(), named)
             ]
@@ -63,8 +64,20 @@ class CallSessions:
         return self._engine.invoke(call) if call.session is None else self._in(call.session, call)
 
     async def _in(self, session: SessionKey, call: Invocation) -> Outcome:
-        with self._sessions.in_use(session):
-            return await self._engine.invoke(call)
+        try:
+            with self._sessions.in_use(session):
+                return await self._engine.invoke(call)
+        finally:
+            if not self._sessions.is_there(session):
+                # It ended before this call was given an instance, which nothing else would part from it.
+                self._engine.forget_session(session)
+
+
+def _root(raw_path: bytes) -> bytes:
+    """Below which the function is served: without a path, a cookie is for the directory of its request alone."""
+    if not raw_path.startswith(PROXY_PREFIX):
+        return b"/"
+    return PROXY_PREFIX + b"/".join(raw_path.removeprefix(PROXY_PREFIX).split(b"/")[:2])
 
 
 def _field(request: Request, affinity: SessionAffinity) -> bytes:

@@ -18,6 +18,8 @@ from sesame.model.invocation import Target
 from sesame.model.owner import stands_alone
 
 INVOCATIONS_SUFFIX = b"/invocations"
+# Followed by `{service[.qualifier]}/{function}/{path…}` of an HTTP function.
+PROXY_PREFIX = b"/2016-08-15/proxy/"
 QUALIFIER_ITEM = "qualifier"
 
 # What is remembered of paths has at most some 2 MiB: longer paths than functions can have are read each time.

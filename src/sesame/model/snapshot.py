@@ -143,8 +143,19 @@ def snapshot_of(service: Service, function: Function, resolved: Resolved) -> Sna
         layers=resolved.layers,
         jaeger_endpoint=str((service.tracing_config.params or {}).get("endpoint", "")),
         nas=_nas(service.nas_config),
-        affinity=affinity_of(function),
+        affinity=_affinity(function),
     )
+
+
+def _affinity(function: Function) -> SessionAffinity | None:
+    """POLICY: settings that were stored before they were checked leave a function without sessions, not without calls.
+
+    `control.function_checks` refuses them whenever the function is changed.
+    """
+    try:
+        return affinity_of(function)
+    except msgspec.ValidationError:
+        return None
 
 
 def _web_server(function: Function) -> WebServer | None:

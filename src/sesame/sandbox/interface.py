@@ -91,6 +91,10 @@ class Reply(msgspec.Struct, frozen=True):
     handled: bool = False
 
 
+# To a health_check: the server may be busy, or may hang.
+NO_ANSWER_IN_TIME = Reply(False, b"no answer in time")
+
+
 class Death(enum.StrEnum):
     """What ended a sandbox."""
 

@@ -37,7 +37,6 @@ from sesame.model.recursion import Chain
 from sesame.model.relaying import named_by_connection, with_sender
 from sesame.model.trigger_configs import HttpConfig
 
-PROXY_PREFIX = b"/2016-08-15/proxy/"
 URL_BYTES_MAX = 4096
 
 _ANONYMOUS, _FUNCTION = "anonymous", "function"

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Any
 
 from sesame.model.web_server import WebServer
-from sesame.sandbox.interface import Call, Reply, SandboxDied, SandboxSpec
+from sesame.sandbox.interface import NO_ANSWER_IN_TIME, Call, Reply, SandboxDied, SandboxSpec
 from sesame.sandbox.web.answers import whole_body
 from sesame.sandbox.web.connection import BadResponse, Connection
 from sesame.sandbox.web.heads import PATHS, Heads, WebRequest, web_request_of
@@ -132,7 +132,7 @@ class WebChannel:
                 response = await connection.head()
             return Reply(response.status < HTTPStatus.BAD_REQUEST, b"")
         except TimeoutError:
-            return Reply(False, b"")
+            return NO_ANSWER_IN_TIME
         except (BadResponse, OSError) as error:
             return await self._unanswered(error)
         finally:
