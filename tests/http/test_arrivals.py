@@ -5,14 +5,18 @@ Run by pytest, with clocks that a test moves for the rate alone.
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import ExitStack
 
+import pytest
 from tests.http.harness import GET, Endpoint, serving, told
 from tests.support.fakes import FakeClocks
 
 from sesame.http.interface import Exchange, TooManyBodies, WebSocket
 from sesame.http.limits import Limits
+from sesame.http.listener import HANDSHAKE_UNITS
+from sesame.http.server import HttpServer
 from sesame.model.fair_rate import TURN_S, FairRate, Rates
 
 PATIENCE_S = 60.0
@@ -168,3 +172,52 @@ async def test_a_websocket_of_an_instance_counts_as_the_instances() -> None:
                 await asyncio.get_running_loop().sock_sendall(third, GET)
                 assert (await asyncio.get_running_loop().sock_recv(third, 100)).startswith(b"HTTP/1.1 503")
         end()
+
+
+@pytest.mark.parametrize(("tls", "units"), [(None, 1.0), (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), HANDSHAKE_UNITS)])
+async def test_connections_that_are_made_inside_the_process_count_as_arrivals(
+    tls: ssl.SSLContext | None, units: float
+) -> None:
+    arrivals = FairRate(FakeClocks(), Rates(each_per_s=100, each_burst=3 * units, all_per_s=1000, all_burst=100))
+    share = arrivals.of("busy")
+    async with serving(Endpoint(answer), arrivals=arrivals, tls=tls) as server:
+        for _ in range(3):
+            assert share.allows()
+            ours, theirs = socket.socketpair()
+            server.take(theirs, "busy")
+            ours.close()
+        assert not share.allows()
+        assert arrivals.of("quiet").allows()
+
+
+async def told_inside(server: HttpServer, peer: str, request: bytes) -> bytes:
+    ours, theirs = socket.socketpair()
+    server.take(theirs, peer)
+    reader, writer = await asyncio.open_unix_connection(sock=ours)
+    writer.write(request)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+async def test_an_instance_without_a_connection_gets_one_while_all_others_are_idle() -> None:
+    async with serving(Endpoint(answer), Limits(connections=4, connections_per_peer=4)) as server:
+        with ExitStack() as closing:
+            for _ in range(4):
+                closing.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            await until(lambda: server.connections == 4)
+            assert (await told_inside(server, "first", GET)).startswith(b"HTTP/1.1 200")
+
+
+async def test_both_ends_of_a_connection_inside_have_the_servers_address() -> None:
+    seen: list[tuple[tuple[str, int], tuple[str, int]]] = []
+
+    async def look(exchange: Exchange) -> None:
+        seen.append((exchange.request.client, exchange.request.server))
+        exchange.send_whole(200, (), b"", b"")
+
+    async with serving(Endpoint(look)) as server:
+        await told_inside(server, "first", GET)
+        assert seen == [(("127.0.0.1", 0), ("127.0.0.1", server.port))]

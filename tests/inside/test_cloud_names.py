@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import threading
 from asyncio import FIRST_COMPLETED
@@ -215,3 +216,36 @@ def test_a_key_that_is_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "authority" / "key.pem").write_bytes(b"no key")
     with pytest.raises(ValueError, match="remove"):
         Authority(tmp_path / "authority", may_certify).open()
+
+
+async def test_a_handshake_in_pieces_over_a_socket_of_this_machine(authority: Authority) -> None:
+    said, heard = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trusting(authority).wrap_bio(heard, said, server_hostname="oss-cn-shanghai.aliyuncs.com")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    hello = said.read()
+    async with harness.serving(answer, tls=Certificates(authority)) as server:
+        ours, theirs = socket.socketpair()
+        server.take(theirs, "instance")
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        for piece in (hello[:3], hello[3:50], hello[50:]):
+            writer.write(piece)
+            # Time for the server to look at what there is.
+            await asyncio.sleep(0.02)
+        async with asyncio.timeout(PATIENCE_S):
+            assert (await reader.readexactly(1)) == b"\x16"
+        writer.close()
+
+
+async def test_a_handshake_that_ends_in_the_middle_is_given_up(authority: Authority) -> None:
+    async with harness.serving(answer, tls=Certificates(authority)) as server:
+        ours, theirs = socket.socketpair()
+        server.take(theirs, "instance")
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        writer.write(b"\x16\x03\x01")
+        writer.write_eof()
+        async with asyncio.timeout(PATIENCE_S):
+            # What was said may not have been read.
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        writer.close()

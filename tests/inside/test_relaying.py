@@ -13,6 +13,7 @@ from sesame.inside import relaying
 from sesame.inside.bounds import Bounds, for_descriptors
 from sesame.inside.relaying import Acceptor, closing
 from sesame.model.fair_rate import TURN_S, FairRate, Rates
+from sesame.model.fair_share import FairSlots
 
 SAID = b"x" * 60_000
 PATIENCE_S = 60.0
@@ -135,4 +136,50 @@ async def test_all_instances_together_have_a_bound_and_who_has_nothing_is_served
         each.end()
     await until(lambda: bounds.slots.free == 12)
     for client in clients["quiet"]:
+        client.close()
+
+
+async def test_a_slot_is_not_kept_when_no_connection_waits_for_it() -> None:
+    # Two for all: of what is left of them, who has one may not have the other.
+    bounds = Bounds(slots=FairSlots(2, 256))
+    served = 0
+
+    async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        served += 1
+        await reader.read()
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+    acceptor = Acceptor(listening, serve, bounds.of("test"))
+    for number in (1, 2):
+        with socket.create_connection(listening.getsockname()):
+            await until(lambda number=number: served == number)  # type: ignore[misc]
+            assert bounds.slots.free == 1
+        await until(lambda: bounds.slots.free == 2)
+    acceptor.end()
+
+
+async def test_who_was_given_a_slot_waits_for_the_next() -> None:
+    bounds = Bounds(slots=FairSlots(10, 256))
+    others = [f"other {number}" for number in range(6)]
+    assert all(bounds.slots.take(name) for name in others)
+    served = 0
+
+    async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        served += 1
+        await reader.read()
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+    acceptor = Acceptor(listening, serve, bounds.of("test"))
+    clients = [socket.create_connection(listening.getsockname()) for _ in range(3)]
+    # One more is given only while more than twice as many are free as it has.
+    for number, given_back in ((1, 0), (2, 1), (3, 3)):
+        for _ in range(given_back):
+            bounds.slots.give_back(others.pop())
+        await until(lambda number=number: served == number)  # type: ignore[misc]
+    acceptor.end()
+    for client in clients:
         client.close()

@@ -13,6 +13,8 @@ import pytest
 from tests.journeys.conftest import ACCOUNT_ID, KEY_ID, SECRET, Deploy, Sesame, run, running
 from tests.support.jails import jail_only
 
+from sesame.sandbox.network import HOST_ADDRESS
+
 pytestmark = jail_only
 ROLE = f"acs:ram::{ACCOUNT_ID}:role/aliyunfcdefaultrole"
 _numbers = itertools.count(1)
@@ -46,10 +48,12 @@ def test_a_function_gives_out_narrower_credentials_by_sts(
     number = next(_numbers)
     giver, given = (f"acs:ram::{ACCOUNT_ID}:role/{name}-{number}" for name in ("giver", "given"))
     for arn, trust, rights in (
+        # By the proxy, and without it: the source is the same.
         (giver, {"Service": ["fc.aliyuncs.com"]}, {"Action": "sts:AssumeRole", "Resource": given}),
         (given, {"RAM": [giver]}, {"Action": "oss:GetObject", "Resource": f"acs:oss:*:*:{bucket}/*"}),
     ):
-        name, policy = arn.rpartition("/")[2], {"Effect": "Allow", **rights}
+        where = {"IpAddress": {"acs:SourceIp": HOST_ADDRESS}}
+        name, policy = arn.rpartition("/")[2], {"Effect": "Allow", "Condition": where, **rights}
         allowed = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": trust}
         files = [tmp_path / f"{name}.json", tmp_path / f"{name}-trust.json"]
         for file, statement in zip(files, (policy, allowed), strict=True):

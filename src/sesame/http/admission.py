@@ -47,9 +47,10 @@ class Admission:
         shared, limits = self._shared, self._shared.limits
         peer, refused = self._peer or address, False
         of_peer = shared.per_peer.get(peer, 0)
+        free = limits.connections - len(shared.connections) + shared.refused
         if of_peer >= limits.connections_per_peer:
             refused = not self.evict(peer, limits.connections_per_peer)
-        elif self._peer and not may_have(of_peer, limits.connections - len(shared.connections) + shared.refused):
+        elif self._peer and of_peer and not may_have(of_peer, free):
             refused = not self.evict(peer, of_peer)
         elif len(shared.connections) >= limits.connections:
             refused = not self.evict(None, limits.connections)

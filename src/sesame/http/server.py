@@ -11,7 +11,7 @@ from collections.abc import Callable
 from sesame.http.admission import Admission
 from sesame.http.interface import Endpoint
 from sesame.http.limits import Limits
-from sesame.http.listener import Listener, Peer, listening_socket
+from sesame.http.listener import HANDSHAKE_UNITS, Listener, Peer, listening_socket
 from sesame.http.shared import Shared
 from sesame.http.tls import NamedHandshakes, NamedTls
 from sesame.model.clocks import SYSTEM_CLOCKS, Clocks
@@ -72,7 +72,8 @@ class HttpServer:
 
     def open(self) -> None:
         """In place of `start`, for a server that has only the sockets that `serve` is given."""
-        self._shared = Shared(self._endpoint, self._limits, self._clocks, tls=self._tls is not None)
+        own = (self.host, self.port)
+        self._shared = Shared(self._endpoint, self._limits, self._clocks, tls=self._tls is not None, own=own)
 
     def serve(self, listening: socket.socket, peer: str = "") -> Callable[[], None]:
         """Answers on another socket too; the call returned ends that. `peer` as `Listener`."""
@@ -89,12 +90,18 @@ class HttpServer:
         return end
 
     def take(self, connected: socket.socket, peer: str) -> None:
-        """Answers on a connection that was made inside this process, as on one of `peer`. Raises `OSError`."""
+        """Answers on a connection that was made inside this process, as on one of `peer`. Raises `OSError`.
+
+        Both of its ends have the server's address, as they have in the instance's network.
+        """
         assert self._shared is not None, "the server has not started"
         admission = self._taken.get(peer)
         if admission is None or not admission.busy:
             self._taken = {name: each for name, each in self._taken.items() if each.busy}
             admission = self._taken[peer] = Admission(self._shared, self._tls, peer)
+        if self._arrivals is not None and peer:
+            # Whoever made the connection has been charged for its own part, and not for this one's.
+            self._arrivals.of(peer).charge(HANDSHAKE_UNITS if self._tls is not None else 1.0)
         connected.setblocking(False)
         admission.admit(connected, "")
 

@@ -82,11 +82,15 @@ class Reserve:
 
 
 class Shared:
-    def __init__(self, endpoint: Endpoint, limits: Limits, clocks: Clocks, *, tls: bool) -> None:
+    def __init__(
+        self, endpoint: Endpoint, limits: Limits, clocks: Clocks, *, tls: bool, own: tuple[str, int] = ("", 0)
+    ) -> None:
+        """`own` is the server's address, from which and to which connections without addresses come."""
         self.endpoint = endpoint
         self.limits = limits
         self.clocks, self.clock = clocks, clocks.monotonic
         self.scheme = "https" if tls else "http"
+        self._own = own
         self.loop = asyncio.get_running_loop()
         self.batch: WriteBatch = _batch()
         self.budget = BodyBudget(limits.bodies_bytes)
@@ -112,7 +116,8 @@ class Shared:
             return BROKEN
 
     def addresses_of(self, transport: asyncio.Transport) -> Addresses:
-        return self.scheme, _address(transport, "peername"), _address(transport, "sockname")
+        client = _address(transport, "peername") or (self._own[0], 0)
+        return self.scheme, client, _address(transport, "sockname") or self._own
 
     def enter(self, connection: Tracked, *, instead_of: Tracked | None = None) -> None:
         """Counts a connection, or the next stage of one."""
@@ -163,6 +168,6 @@ class Shared:
             await self._changed.wait()
 
 
-def _address(transport: asyncio.Transport, what: str) -> tuple[str, int]:
+def _address(transport: asyncio.Transport, what: str) -> tuple[str, int] | None:
     address = transport.get_extra_info(what)
-    return (str(address[0]), int(address[1])) if isinstance(address, tuple) else ("", 0)
+    return (str(address[0]), int(address[1])) if isinstance(address, tuple) else None

@@ -5,12 +5,15 @@ Used by `http.listener`. Without it, the module `ssl` asks in the middle of the 
 
 import asyncio
 import contextlib
+import select
 import socket
 import ssl
 from typing import Protocol
 
 # Of a record: its type, a version and a length (RFC 8446 §5.1). A client says first, in one record, whom it asks for.
 _RECORD_HEAD_BYTES, _RECORD_BYTES_MAX = 5, 16 * 1024
+# Between two looks at a socket that counts as readable too early.
+_LOOK_AGAIN_S, _LOOK_AGAIN_MAX_S = 0.002, 0.25
 
 
 class NamedTls(Protocol):
@@ -59,9 +62,9 @@ def _note(hello: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> i
 async def _peeked(accepted: socket.socket) -> bytes:
     """The first record, or what there is of it when the client closes."""
     loop = asyncio.get_running_loop()
-    needed = _RECORD_HEAD_BYTES
+    needed, pause_s = _RECORD_HEAD_BYTES, _LOOK_AGAIN_S
     while True:
-        # The socket counts as readable once so much is there.
+        # A TCP socket counts as readable once so much is there; one of this machine's own family at the first byte.
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, needed)
         readable = loop.create_future()
         loop.add_reader(accepted.fileno(), _settle, readable)
@@ -69,17 +72,29 @@ async def _peeked(accepted: socket.socket) -> bytes:
             await readable
         finally:
             loop.remove_reader(accepted.fileno())
+        # Before the look: what came until the end is then found.
+        ended = _has_ended(accepted)
         try:
             found = accepted.recv(_RECORD_HEAD_BYTES + _RECORD_BYTES_MAX, socket.MSG_PEEK)
         except BlockingIOError:
             continue
         announced = _RECORD_HEAD_BYTES + int.from_bytes(found[3:5], "big")
         if len(found) < needed:
-            raise ConnectionResetError("the client left before its handshake")
+            if ended or not found:
+                raise ConnectionResetError("the client left before its handshake")
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LOOK_AGAIN_MAX_S)
+            continue
         if len(found) >= announced or announced > _RECORD_HEAD_BYTES + _RECORD_BYTES_MAX:
             accepted.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             return found
         needed = announced
+
+
+def _has_ended(accepted: socket.socket) -> bool:
+    looking = select.poll()
+    looking.register(accepted, select.POLLRDHUP)
+    return bool(looking.poll(0))
 
 
 def _settle(readable: "asyncio.Future[None]") -> None:

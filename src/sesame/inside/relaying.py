@@ -71,11 +71,12 @@ class Acceptor:
     def _accept(self) -> None:
         for _ in range(BACKLOG_TAKEN_AT_ONCE):
             if len(self._running) >= self._at_once:
+                self._use_slot(give_back=True)
                 self._pause()
                 return
             if not self._client.share.allows():
                 self._pause()
-                self._wait_no_longer = self._client.share.wait(self._read)
+                self._wait_no_longer = self._client.share.wait(self._go_on)
                 return
             if not self._granted and not self._client.slots.take(self._client.name):
                 self._pause()
@@ -113,15 +114,23 @@ class Acceptor:
                 self._client.slots.give_back(self._client.name)
 
     def _wait_for_slot(self) -> None:
-        if self._waiting is None or self._waiting.done():
+        if self._waiting is None:
             self._waiting = asyncio.get_running_loop().create_task(self._slot_granted())
 
     async def _slot_granted(self) -> None:
         await self._client.slots.wait(self._client.name)
+        # Before the look, which may wait for the next slot.
+        self._waiting = None
         if self._granted or self._ended:
             self._client.slots.give_back(self._client.name)
         self._granted = not self._ended
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Looks at once: a slot for a connection that was taken meanwhile must go back, and not wait for the next."""
         self._read()
+        if not self._ended:
+            self._accept()
 
     async def _serve(self, accepted: socket.socket) -> None:
         try:
