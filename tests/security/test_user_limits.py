@@ -119,10 +119,28 @@ def priorities(init: int) -> set[int]:
     return {os.getpriority(os.PRIO_PROCESS, pid) for pid in tree(init)[1:]}
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def unscoped(tmp_path_factory: pytest.TempPathFactory, runtime: str) -> AsyncIterator[Stage]:
+    """The same as before Linux 6.12, which has scopes of signals."""
+    without = frozenset({"scope"})
+    folder = tmp_path_factory.mktemp("unscoped")
+    async with jail(folder, probe=lambda: Isolation("user"), cgroups=False, without=without) as made:
+        yield Stage(made, runtime)
+
+
 @pytest.mark.parametrize("attack", ["fork_chain", "continues_process_1"])
 async def test_what_would_run_on_stands_still_while_its_instance_is_frozen(
     stage: Stage, until: Until, attack: str
 ) -> None:
+    await stands_still_while_it_is_frozen(stage, until, attack)
+
+
+@pytest.mark.parametrize("attack", ["continues_process_1", "queues_to_process_1"])
+async def test_process_1_obeys_the_host_alone(unscoped: Stage, until: Until, attack: str) -> None:
+    await stands_still_while_it_is_frozen(unscoped, until, attack)
+
+
+async def stands_still_while_it_is_frozen(stage: Stage, until: Until, attack: str) -> None:
     attacker = await stage.start("attacks", f"index.{attack}", memory_mb=512)
     await attacker.invoke(b"{}")
     marks = Path(f"/proc/{attacker.sandbox.init_pid}/root/tmp/links")

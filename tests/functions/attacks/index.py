@@ -24,6 +24,7 @@ NUMBERS = {
     'init_module': (175, 105), 'open_by_handle_at': (304, 265), 'process_vm_readv': (310, 270), 'kcmp': (312, 272),
     'name_to_handle_at': (303, 264), 'pidfd_getfd': (438, 438), 'pidfd_open': (434, 434),
     'open_tree': (428, 428), 'settimeofday': (164, 170), 'io_setup': (206, 0), 'memfd_create': (319, 279),
+    'rt_sigqueueinfo': (129, 138),
 }
 X32_BIT = 0x40000000
 
@@ -827,14 +828,24 @@ def fork_chain(event, context):
     return answer(True)
 
 
+def queues_to_process_1(event, context):
+    """The same with a signal that says that it comes from outside, which is process 0."""
+    queued = struct.pack('iiiiii', signal.SIGCONT, 0, -1, 0, 0, 0).ljust(128, b'\0')
+    return _signals_process_1(lambda: call('rt_sigqueueinfo', 1, int(signal.SIGCONT), queued))
+
+
 def continues_process_1(event, context):
     """A process that counts itself in a file while it has process 1 continued, over and over."""
+    return _signals_process_1(lambda: os.kill(1, signal.SIGCONT))
+
+
+def _signals_process_1(send):
     count = os.open('/tmp/links', os.O_CREAT | os.O_RDWR | os.O_APPEND)
     if os.fork() == 0:
         while True:
             os.write(count, b'.')
             try:
-                os.kill(1, signal.SIGCONT)
+                send()
             except OSError:
                 # The kernel has scopes of signals.
                 continue

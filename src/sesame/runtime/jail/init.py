@@ -17,6 +17,9 @@ import linux
 # signalfd(2): ssi_signo, ssi_errno, ssi_code and ssi_pid of a record of this size.
 _RECORD, _RECORD_BYTES = "<IiiI", 128
 _EVERY_OTHER = -1
+# Of kill(2), and of pidfd_send_signal(2) without an info: the kernel names the sender. Who queues a signal with an info
+# of its own writes any sender into it, but the kernel refuses this code in one.
+_SI_USER = 0
 
 
 def run(handler):
@@ -24,11 +27,13 @@ def run(handler):
     signals = linux.descriptor_of_signals([signal.SIGCHLD, signal.SIGTSTP, signal.SIGCONT], wait=True)
     while True:
         _reap(handler)
-        number, sender = _next(signals)
+        number, code, sender = _next(signals)
         if number == signal.SIGTSTP:
             _signal_all(signal.SIGSTOP)
         # SAFETY: Zero is a sender outside the namespace. A process of the function could send this one ahead of time.
-        elif number == signal.SIGCONT and sender == 0:
+        # It does not hold that a function never disturbs its own freezing: before Linux 6.12, which has scopes of
+        # signals, one of its processes can send a SIGCONT that takes a waiting SIGTSTP away, or the place of the host's.
+        elif number == signal.SIGCONT and code == _SI_USER and sender == 0:
             _signal_all(signal.SIGCONT)
 
 
@@ -47,7 +52,7 @@ def _reap(handler):
 
 
 def _next(signals):
-    """The number of the next signal, and its sender's process id in this namespace. Waits for it."""
+    """The number of the next signal, its code, and its sender's process id in this namespace. Waits for it."""
     while True:
         try:
             record = os.read(signals, _RECORD_BYTES)
@@ -55,8 +60,8 @@ def _next(signals):
             if error.errno != errno.EINTR:
                 raise
         else:
-            number, _error, _code, sender = struct.unpack_from(_RECORD, record)
-            return number, sender
+            number, _error, code, sender = struct.unpack_from(_RECORD, record)
+            return number, code, sender
 
 
 def _signal_all(number):
