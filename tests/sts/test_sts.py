@@ -2,10 +2,13 @@
 
 import asyncio
 import base64
+import hashlib
 import hmac
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -25,6 +28,7 @@ from Tea.exceptions import TeaException
 from tests.support.databases import new_database
 
 from sesame.http.server import HttpServer
+from sesame.identity import acs_signature
 from sesame.identity.assuming import Assuming
 from sesame.identity.authentication import Authentication
 from sesame.identity.authorization import Authorization, Denied
@@ -344,12 +348,12 @@ async def sent(cloud: Cloud, parameters: dict[str, str]) -> tuple[bytes, Element
     return head.partition(b"\r\n")[0], ElementTree.fromstring(body)
 
 
-def signed(**parameters: str) -> dict[str, str]:
+def signed(method: str = "GET", **parameters: str) -> dict[str, str]:
     whole = {
         "Version": "2015-04-01", "AccessKeyId": KEY_ID, "SignatureMethod": "HMAC-SHA1", "SignatureVersion": "1.0",
         "SignatureNonce": "once", "Timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **parameters,
     }  # fmt: skip
-    made = hmac.digest(f"{SECRET}&".encode(), rpc_string_to_sign("GET", whole).encode(), "sha1")
+    made = hmac.digest(f"{SECRET}&".encode(), rpc_string_to_sign(method, whole).encode(), "sha1")
     return {**whole, "Signature": base64.b64encode(made).decode()}
 
 
@@ -368,3 +372,63 @@ async def test_errors_in_xml(cloud: Cloud) -> None:
     assert status == b"HTTP/1.1 400 Bad Request"
     assert [child.tag for child in error] == ["RequestId", "HostId", "Code", "Message"]
     assert error.findtext("Code") == "MissingParameter"
+
+
+FORM = "application/x-www-form-urlencoded"
+
+
+async def posted(cloud: Cloud, body: bytes, headers: dict[str, str], query: str = "") -> tuple[int, dict[str, Any]]:
+    """The status and the fields of an answer in JSON."""
+
+    def post() -> tuple[int, bytes]:
+        connection = HTTPConnection(cloud.address, timeout=30)
+        connection.request("POST", f"/?{query}", body, headers)
+        answer = connection.getresponse()
+        with closing(connection):
+            assert "application/json" in str(answer.getheader("Content-Type"))
+            return answer.status, answer.read()
+
+    status, text = await asyncio.to_thread(post)
+    return status, json.loads(text)
+
+
+async def test_the_format_stands_in_the_form_as_other_parameters(cloud: Cloud) -> None:
+    form = signed("POST", Action="GetCallerIdentity", Format="JSON")
+    status, answer = await posted(cloud, urlencode(form).encode(), {"Content-Type": FORM})
+    assert (status, answer["IdentityType"]) == (200, "Account")
+    status, answer = await posted(cloud, urlencode(form).encode(), {"Content-Type": FORM})
+    assert (status, answer["Code"]) == (400, "SignatureNonceUsed")
+
+
+async def test_headers_that_are_not_signed_change_nothing(cloud: Cloud) -> None:
+    form = signed("POST", Action="GetCallerIdentity", Format="JSON")
+    headers = {"Content-Type": FORM, "x-acs-action": "AssumeRole", "x-acs-version": "2020-01-01"}
+    status, answer = await posted(cloud, urlencode(form).encode(), headers)
+    assert (status, answer["IdentityType"]) == (200, "Account")
+
+
+async def test_a_body_that_is_no_form_is_refused(cloud: Cloud) -> None:
+    query = urlencode(signed("POST", Action="GetCallerIdentity", Format="JSON"))
+    for kind in ({"Content-Type": "application/json"}, {}):
+        status, answer = await posted(cloud, b"{}", kind, query)
+        assert (status, answer["Code"]) == (400, "InvalidParameter")
+        assert FORM in answer["Message"]
+
+
+@pytest.mark.parametrize("signs_kind", [True, False])
+async def test_what_a_body_means_is_signed(cloud: Cloud, signs_kind: bool) -> None:
+    body = urlencode({"RoleArn": READER, "RoleSessionName": SESSION}).encode()
+    headers = {
+        "content-type": FORM, "host": "sts", "x-acs-action": "AssumeRole", "x-acs-version": "2015-04-01",
+        "x-acs-content-sha256": hashlib.sha256(body).hexdigest(), "x-acs-signature-nonce": "once",
+        "x-acs-date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }  # fmt: skip
+    names = ";".join(name for name in sorted(headers) if signs_kind or name != "content-type").encode()
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+    whole = acs_signature.Request(b"POST", b"/", b"", encoded, headers["x-acs-content-sha256"].encode())
+    made = hmac.digest(SECRET.encode(), acs_signature.string_to_sign(whole, names), "sha256").hex()
+    authorization = f"ACS3-HMAC-SHA256 Credential={KEY_ID},SignedHeaders={names.decode()},Signature={made}"
+    status, answer = await posted(cloud, body, {**headers, "authorization": authorization})
+    # The account itself assumes no role: as far as it comes, it was understood.
+    expected = (403, "NoPermission") if signs_kind else (400, "SignatureDoesNotMatch")
+    assert (status, answer["Code"]) == expected

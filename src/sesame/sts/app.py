@@ -60,6 +60,7 @@ class StsEndpoint:
         try:
             xml = wants_xml(exchange.request)
             body = await _body(exchange)
+            xml = wants_xml(exchange.request, body)
             action, fields = self._answer(exchange.request, body)
         except Disconnected:
             return

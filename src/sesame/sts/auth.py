@@ -63,8 +63,9 @@ class Authenticator:
         for name in (acs_signature.DATE, acs_signature.NONCE, acs_signature.BODY_SHA256):
             if name not in headers:
                 raise missing(name.decode())
-        # What is asked for stands in headers.
-        for name in (acs_signature.DATE, acs_signature.NONCE, b"x-acs-action", b"x-acs-version"):
+        # What is asked for stands in headers, and what a body means.
+        meant = (b"content-type",) if request.body else ()
+        for name in (acs_signature.DATE, acs_signature.NONCE, b"x-acs-action", b"x-acs-version", *meant):
             if name in headers and not authorization.signs(name):
                 raise StsError("SignatureDoesNotMatch", f"{name.decode()} is not among the SignedHeaders: sign it.")
         signed_at = _time(headers[acs_signature.DATE].decode("latin-1"))

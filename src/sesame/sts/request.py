@@ -1,7 +1,7 @@
 """Reads a request to STS, in either of its two wire forms (reference/companions.md §2.1).
 
 RPC 1.0 has all in parameters, those of the signature included; with ACS3-HMAC-SHA256 headers say what is asked for and
-who asks. Parameters stand in the query and in a form as the body, and mean the same there.
+who asks. Parameters stand in the query and in a form as the body, and mean the same there. No other body is read.
 """
 
 import re
@@ -31,11 +31,11 @@ class Request(msgspec.Struct, frozen=True):
 
     @property
     def action(self) -> str:
-        return self.headers.get("x-acs-action", "") or self.parameters.get("Action", "")
+        return (self.headers.get("x-acs-action", "") if self.acs else "") or self.parameters.get("Action", "")
 
     @property
     def version(self) -> str:
-        return self.headers.get("x-acs-version", "") or self.parameters.get("Version", "")
+        return (self.headers.get("x-acs-version", "") if self.acs else "") or self.parameters.get("Version", "")
 
     def required(self, name: str) -> str:
         """Raises StsError for a parameter that is absent or empty."""
@@ -45,12 +45,15 @@ class Request(msgspec.Struct, frozen=True):
         return value
 
 
-def wants_xml(http: HttpRequest) -> bool:
+def wants_xml(http: HttpRequest, body: bytes = b"") -> bool:
     """RPC answers XML unless it is asked for JSON, as the API says; with ACS3 the Accept header decides."""
-    formats = [value.upper() for name, value in _items(http.query) if name == "Format"]
+    headers = dict(http.headers)
+    items = _items(http.query)
+    if body and _is_form(headers.get(b"content-type", b"").decode("latin-1")):
+        items += _items(body)
+    formats = [value.upper() for name, value in items if name == "Format"]
     if formats:
         return formats[0] != "JSON"
-    headers = dict(http.headers)
     if b"x-acs-action" in headers:
         return b"xml" in headers.get(b"accept", b"")
     return True
@@ -62,7 +65,9 @@ def parse(http: HttpRequest, body: bytes) -> Request:
         raise StsError("UnsupportedHTTPMethod")
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in http.headers}
     items = _items(http.query)
-    if body and headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM:
+    if body:
+        if not _is_form(headers.get("content-type", "")):
+            raise StsError("InvalidParameter", f"The body cannot be read: expected {_FORM}, or no body.")
         items += _items(body)
     parameters: dict[str, str] = {}
     for name, value in items:
@@ -83,6 +88,10 @@ def parse(http: HttpRequest, body: bytes) -> Request:
     if request.version != VERSION:
         raise StsError("NoSuchVersion")
     return request
+
+
+def _is_form(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() == _FORM
 
 
 def _items(encoded: bytes) -> list[tuple[str, str]]:
