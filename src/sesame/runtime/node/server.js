@@ -128,19 +128,33 @@ function called(handler, ...values) {
     };
     const returned = handler(...values, callback);
     if (returned && typeof returned.then === 'function') returned.then(resolve, reject);
-    else if (!takes(handler, values.length + 1)) resolve(returned);
+    else if (!waits(handler, values.length + 1, returned)) resolve(returned);
   });
 }
 
 const STRINGS_AND_COMMENTS = /\/\*[^]*?\*\/|\/\/.*|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`/g;
 
-// Whether a function has so many parameters. Its `length` ends before the first one with a default, and before the rest.
-function takes(handler, count) {
+// Whether a function that takes so many values, the callback among them, gives its result to the callback. One that only
+// mentions `arguments` may have counted them: what it returned is its result.
+function waits(handler, count, returned) {
   if (handler.length >= count) return true;
+  if (!signatures.has(handler)) signatures.set(handler, signatureOf(handler));
+  const signature = signatures.get(handler);
+  return signature.parameters >= count || (signature.readsArguments && returned === undefined);
+}
+
+// Read once for each handler: its source may be long.
+const signatures = new WeakMap();
+
+// The `length` of a function ends before its first parameter with a default, and before the rest.
+function signatureOf(handler) {
   const source = Function.prototype.toString.call(handler).replace(STRINGS_AND_COMMENTS, '""');
   const [parameters, body] = parted(source);
-  const optional = parameters.some((parameter) => parameter.startsWith('...'));
-  return optional || parameters.length >= count || (/\barguments\b/.test(body) && !/^[^{]*=>/.test(source));
+  const rest = parameters.some((parameter) => parameter.startsWith('...'));
+  return {
+    parameters: rest ? Infinity : parameters.length,
+    readsArguments: /\barguments\b/.test(body) && !/^[^{]*=>/.test(source),
+  };
 }
 
 // The parameters of a function's source, each as it is written, and what follows them.
