@@ -165,7 +165,7 @@ async def test_requests_of_the_web_have_a_handler_of_their_own(running: Any) -> 
     [
         *((name, b"called") for name in ("withDefault", "withDefaults", "withRest", "withArguments", "commented")),
         ("alone", b""), ("bare", b"bare"), ("without", b"without"), ("two", b"two"),
-        ("countsArguments", b"3 arguments"),
+        ("countsArguments", b"3 in all"),
     ],
 )  # fmt: skip
 async def test_a_callback_is_waited_for_by_those_that_take_one(running: Any, handler: str, result: bytes) -> None:

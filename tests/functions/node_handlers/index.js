@@ -64,7 +64,7 @@ Object.assign(exports, {
   withDefaults(event = '(,', context = { a: [1, 2], b: (x, y) => x }, callback = none) { answer(callback); },
   withRest: (event, ...rest) => answer(rest[1]),
   withArguments: function withArguments() { answer(arguments[2]); },
-  countsArguments: function countsArguments() { return `${arguments.length} arguments`; },
+  countsArguments: function countsArguments() { return arguments.length + ' in all'; },
   commented: (event /* , one, */, context = ',', // , two
     callback = none) => answer(callback),
   alone: (event) => { console.log(`${event}`, 'arguments'); },
