@@ -38,6 +38,7 @@ MACHINE_TIME = {
     "engine/host_load.py": "compares with the processor's time, which the kernel counts",
     "http/server.py": "gives running requests of real clients time to end at a shutdown",
     "http/admission.py": "bounds the handshakes of real clients, as the event loop does",
+    "http/tls.py": "looks again for bytes that a real client has yet to send",
     "testing/": "has the clock that tests move, runs beside a server, and waits for real processes",
     "store/queue/batching.py": "has commits wait for each other some milliseconds, whatever the time is",
     "fc/headers.py": "dates request ids, which are unique whatever the time is",

@@ -12,6 +12,7 @@ import pytest
 from tests.support.fakes import FakeClocks
 
 from sesame.app import Sesame, Substitutes
+from sesame.model.clocks import pause
 from sesame.settings import Settings
 from sesame.store.sql import migrate
 from sesame.store.sql.database import Database
@@ -111,6 +112,24 @@ async def test_what_runs_in_the_background_is_waited_for() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert clocks.awake() == []
+
+
+async def test_what_pauses_and_then_waits_for_events_is_not_waited_for() -> None:
+    clocks = VirtualClocks()
+    paused, event = asyncio.Event(), asyncio.Event()
+
+    async def loop() -> None:
+        await pause(clocks, 600.0)
+        paused.set()
+        await event.wait()
+
+    running = asyncio.get_running_loop().create_task(loop())
+    await asyncio.sleep(0)
+    clocks.jump(600.0)
+    await paused.wait()
+    assert clocks.awake() == []
+    event.set()
+    await running
 
 
 async def test_what_functions_write_goes_to_the_sink_that_is_given_and_dates_to_the_callers_clock(

@@ -45,5 +45,18 @@ class SystemClocks:
         await asyncio.sleep(delay_s)
 
 
+async def pause(clocks: Clocks, delay_s: float) -> None:
+    """Waits for so long, as part of a loop that goes on to wait for something else.
+
+    What a task does after `Clocks.sleep`, virtual clocks take for work that is due, until it sleeps again.
+    """
+    over = asyncio.Event()
+    timer = clocks.call_later(delay_s, over.set)
+    try:
+        await over.wait()
+    finally:
+        timer.cancel()
+
+
 # For tools that work on a data directory without a running Sesame, and for what waits for real processes.
 SYSTEM_CLOCKS = SystemClocks()

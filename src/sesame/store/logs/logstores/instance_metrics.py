@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from sesame.model.clocks import Clocks
+from sesame.model.clocks import Clocks, pause
 from sesame.model.logstore import LogRecord
 from sesame.model.owner import service_of
 from sesame.model.snapshot import Snapshot
@@ -53,7 +53,7 @@ class InstanceMetrics:
         """Writes rows every `EVERY_S` while there are instances to measure; never returns."""
         while True:
             await self._wanted.wait()
-            await self._clocks.sleep(EVERY_S)
+            await pause(self._clocks, EVERY_S)
             # Before the look: a call that begins meanwhile may bring an instance that the look does not see.
             self._wanted.clear()
             if await self.write():

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import structlog
 
-from sesame.model.clocks import Clocks
+from sesame.model.clocks import Clocks, pause
 from sesame.model.invocation import Invocation, Outcome
 from sesame.model.logstore import LogRecord
 from sesame.model.owner import service_of
@@ -65,7 +65,7 @@ class RequestMetrics:
         """Writes what comes; never returns."""
         while True:
             await self._came.wait()
-            await self._clocks.sleep(WRITTEN_TOGETHER_S)
+            await pause(self._clocks, WRITTEN_TOGETHER_S)
             await self.write()
 
     async def write(self) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from sesame.model.clocks import Clocks
+from sesame.model.clocks import Clocks, pause
 from sesame.store.logs.logstores.commits import Commits
 from sesame.store.logs.logstores.file import recount_tail
 from sesame.store.logs.logstores.reading import Reader
@@ -82,9 +82,9 @@ class Sealer:
                 await self.seal()
             except SealFailed as error:
                 log.error("logs cannot be sealed into a segment; queries read them from the file", error=str(error))
-                await self._clocks.sleep(RETRY_AFTER_S)
+                await pause(self._clocks, RETRY_AFTER_S)
                 self._due.set()
-            await self._clocks.sleep(PAUSE_S)
+            await pause(self._clocks, PAUSE_S)
 
     async def seal(self) -> None:
         """Seals all that is due. Raises `SealFailed` for logstores that cannot be, once all others are."""
