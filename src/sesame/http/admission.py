@@ -25,39 +25,35 @@ class Admission:
     Instances with networks of their own leave each other room (`model.fair_share`).
     """
 
-    def __init__(self, shared: Shared, tls: ssl.SSLContext | NamedHandshakes | None, peer: str) -> None:
-        """With a `peer`, all that are admitted are one client of that name, whatever their addresses."""
+    def __init__(self, shared: Shared, tls: ssl.SSLContext | NamedHandshakes | None) -> None:
         self._shared = shared
         self._tls = tls
-        self._peer = peer
         self._opening: set[asyncio.Task[None]] = set()
-
-    @property
-    def busy(self) -> bool:
-        """Whether a handshake is under way."""
-        return bool(self._opening)
 
     def close(self) -> None:
         """Breaks handshakes under way off."""
         for task in self._opening:
             task.cancel()
 
-    def admit(self, accepted: socket.socket, address: str) -> None:
-        """Takes over a connection of a client at this address, of a socket that does not block."""
+    def admit(self, accepted: socket.socket, address: str, instance: str) -> None:
+        """Takes over a connection of a client at this address, of a socket that does not block.
+
+        All connections of an `instance` are one client of that name, whatever their addresses; "" for other clients.
+        """
         shared, limits = self._shared, self._shared.limits
-        peer, refused = self._peer or address, False
+        peer, refused = instance or address, False
         of_peer = shared.per_peer.get(peer, 0)
         free = limits.connections - len(shared.connections) + shared.refused
         if of_peer >= limits.connections_per_peer:
             refused = not self.evict(peer, limits.connections_per_peer)
-        elif self._peer and of_peer and not may_have(of_peer, free):
+        elif instance and of_peer and not may_have(of_peer, free):
             refused = not self.evict(peer, of_peer)
         elif len(shared.connections) >= limits.connections:
             refused = not self.evict(None, limits.connections)
         if refused and shared.refused >= limits.refused_connections:
             accepted.close()
             return
-        opening = _Opening(shared, peer, self._peer, refused=refused)
+        opening = _Opening(shared, peer, instance, refused=refused)
         opening.task = shared.loop.create_task(self._open(accepted, opening))
         self._opening.add(opening.task)
         opening.task.add_done_callback(lambda task: self._opened(task, accepted))

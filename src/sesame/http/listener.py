@@ -65,7 +65,8 @@ class Listener:
     def __init__(
         self, listening: socket.socket, shared: Shared, tls: ssl.SSLContext | NamedHandshakes | None, peer: Peer
     ) -> None:
-        self._admission = Admission(shared, tls, peer.name)
+        self._admission = Admission(shared, tls)
+        self._peer = peer.name
         self._share = peer.share
         self._units = HANDSHAKE_UNITS if tls is not None else 1.0
         self._wait_no_longer: Callable[[], None] | None = None
@@ -109,7 +110,7 @@ class Listener:
             try:
                 accepted.setblocking(False)
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._admission.admit(accepted, str(address[0]))
+                self._admission.admit(accepted, str(address[0]), self._peer)
             except OSError:
                 # The client has gone already.
                 accepted.close()

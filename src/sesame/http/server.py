@@ -42,7 +42,7 @@ class HttpServer:
         self.port = port
         self._shared: Shared | None = None
         self._listeners: set[Listener] = set()
-        self._taken: dict[str, Admission] = {}
+        self._taken: Admission | None = None
 
     @property
     def url(self) -> str:
@@ -95,15 +95,13 @@ class HttpServer:
         Both of its ends have the server's address, as they have in the instance's network.
         """
         assert self._shared is not None, "the server has not started"
-        admission = self._taken.get(peer)
-        if admission is None or not admission.busy:
-            self._taken = {name: each for name, each in self._taken.items() if each.busy}
-            admission = self._taken[peer] = Admission(self._shared, self._tls, peer)
+        if self._taken is None:
+            self._taken = Admission(self._shared, self._tls)
         if self._arrivals is not None and peer:
             # Whoever made the connection has been charged for its own part, and not for this one's.
             self._arrivals.of(peer).charge(HANDSHAKE_UNITS if self._tls is not None else 1.0)
         connected.setblocking(False)
-        admission.admit(connected, "")
+        self._taken.admit(connected, "", peer)
 
     def tick(self) -> None:
         """Has every connection look at its time limits; also called by a timer every `Limits.tick_s`."""
@@ -120,8 +118,8 @@ class HttpServer:
             return
         for listener in self._listeners:
             listener.close()
-        for admission in self._taken.values():
-            admission.close()
+        if self._taken is not None:
+            self._taken.close()
         shared.reserve.give_up()
         for connection in list(shared.connections):
             connection.stop()
