@@ -41,8 +41,8 @@ class Stopping:
         """Nothing of the instance runs, nor can."""
         return self._quiet_looks >= _QUIET_LOOKS
 
-    def look(self) -> bool:
-        """Takes one look at the instance and stops it if it runs. True once it has settled.
+    def look(self) -> None:
+        """Takes one look at the instance and stops it if it runs.
 
         One look is not enough: it misses a process that is forked, and whose parent ends, while it is taken. Such a
         process has another number at the next look, so several in a row that find the same processes have missed none.
@@ -54,7 +54,6 @@ class Stopping:
                 self._stop()
         self._quiet_looks = self._quiet_looks + 1 if not runs and found == self._seen else 0
         self._seen = found
-        return self.settled
 
 
 def running_threads(pids: tuple[int, ...]) -> int:
