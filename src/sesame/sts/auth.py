@@ -14,7 +14,7 @@ from sesame.identity.authentication import Authentication, Caller
 from sesame.identity.nonces import UsedNonces
 from sesame.identity.tokens import CredentialsRefused, Refusal
 from sesame.model.limits import CLOCK_SKEW_S
-from sesame.sts.errors import StsError, missing
+from sesame.sts.errors import StsError, missing, with_details
 from sesame.sts.request import Request
 
 _METHOD, _SIGNATURE_VERSION = "HMAC-SHA1", "1.0"
@@ -52,9 +52,7 @@ class Authenticator:
         text = rpc_string_to_sign(request.http.method, request.parameters)
         made = base64.b64encode(hmac.digest(f"{caller.secret}&".encode(), text.encode(), hashlib.sha1)).decode()
         if not hmac.compare_digest(made.encode(), claimed.encode("utf-8", "surrogatepass")):
-            raise StsError(
-                "SignatureDoesNotMatch", f"{StsError('SignatureDoesNotMatch')} server string to sign is:{text}"
-            )
+            raise with_details("SignatureDoesNotMatch", f"server string to sign is:{text}")
         self._check_first_use(caller, signed_at, nonce.encode("utf-8", "surrogatepass"))
         return caller
 

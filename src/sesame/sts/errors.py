@@ -3,6 +3,8 @@
 Raised by every module of this package; `sts.app` writes them as the caller reads them.
 """
 
+import re
+
 from sesame.model.errors import CallerError
 
 # code: (status, message); a caller may word it more closely.
@@ -42,6 +44,16 @@ class StsError(CallerError):
         super().__init__(message or usual)
         self.code = code
         self.status = status
+
+
+def with_details(code: str, details: str) -> StsError:
+    """The catalogue's text, and after it what it does not say."""
+    return StsError(code, f"{_CATALOGUE[code][1]} {details}")
+
+
+def shown(text: str) -> str:
+    """What a caller sent as an error may repeat it: short, and plain text."""
+    return re.sub(r"[^ -~]", "?", text[:64])
 
 
 def missing(name: str) -> StsError:

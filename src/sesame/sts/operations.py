@@ -18,7 +18,7 @@ from sesame.identity.policy.evaluator import MalformedPolicy, parse
 from sesame.identity.roles import parse_role_arn
 from sesame.model.errors import NotFound
 from sesame.model.role import PrincipalKind
-from sesame.sts.errors import StsError
+from sesame.sts.errors import StsError, shown, with_details
 from sesame.sts.request import Request
 
 VALID_S_MIN, VALID_S_MAX, VALID_S_DEFAULT = 900, 3600, 3600
@@ -59,7 +59,7 @@ def _assume_role(call: Call) -> Mapping[str, Any]:
     except RootMayNotAssume as error:
         raise StsError("NoPermission", str(error)) from error
     except (Denied, NotTrusted) as error:
-        raise StsError("NoPermission", f"{StsError('NoPermission')} {error}") from error
+        raise with_details("NoPermission", str(error)) from error
     except NotFound as error:
         raise StsError("EntityNotExist.Role") from error
     return _described(assumed, wish.keys.get("sts:SourceIdentity", ""))
@@ -124,9 +124,7 @@ def _policy(request: Request) -> str | None:
     try:
         parse(text)
     except MalformedPolicy as error:
-        raise StsError(
-            "InvalidParameter.PolicyGrammar", f"{StsError('InvalidParameter.PolicyGrammar')} {error}"
-        ) from error
+        raise with_details("InvalidParameter.PolicyGrammar", str(error)) from error
     return text
 
 
@@ -157,8 +155,7 @@ def _refuse_unknown(request: Request, known: frozenset[str]) -> None:
     """A parameter that changes nothing would be dropped in silence."""
     for name in request.parameters:
         if name not in known and name not in _COMMON:
-            shown = re.sub(r"[^ -~]", "?", name[:64])
-            raise StsError("InvalidParameter", f"The parameter {shown} is not known to {request.action}.")
+            raise StsError("InvalidParameter", f"The parameter {shown(name)} is not known to {request.action}.")
 
 
 _OPERATIONS: Mapping[str, Callable[[Call], Mapping[str, Any]]] = {

@@ -4,7 +4,6 @@ RPC 1.0 has all in parameters, those of the signature included; with ACS3-HMAC-S
 who asks. Parameters stand in the query and in a form as the body, and mean the same there. No other body is read.
 """
 
-import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
@@ -12,11 +11,11 @@ import msgspec
 
 from sesame.http.request import Request as HttpRequest
 from sesame.identity import acs_signature
-from sesame.sts.errors import StsError, missing
+from sesame.sts.errors import StsError, missing, shown
 
 VERSION = "2015-04-01"
 BODY_BYTES_MAX = 64 * 1024
-_FORM = "application/x-www-form-urlencoded"
+_FORM = b"application/x-www-form-urlencoded"
 _METHODS = ("GET", "POST")
 
 
@@ -47,15 +46,11 @@ class Request(msgspec.Struct, frozen=True):
 
 def wants_xml(http: HttpRequest, body: bytes = b"") -> bool:
     """RPC answers XML unless it is asked for JSON, as the API says; with ACS3 the Accept header decides."""
-    headers = dict(http.headers)
-    items = _items(http.query)
-    if body and _is_form(headers.get(b"content-type", b"").decode("latin-1")):
-        items += _items(body)
-    formats = [value.upper() for name, value in items if name == "Format"]
+    formats = [value.upper() for name, value in _parameters(http, body) if name == "Format"]
     if formats:
         return formats[0] != "JSON"
-    if b"x-acs-action" in headers:
-        return b"xml" in headers.get(b"accept", b"")
+    if http.header(b"x-acs-action") is not None:
+        return b"xml" in (http.header(b"accept") or b"")
     return True
 
 
@@ -64,15 +59,12 @@ def parse(http: HttpRequest, body: bytes) -> Request:
     if http.method not in _METHODS:
         raise StsError("UnsupportedHTTPMethod")
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in http.headers}
-    items = _items(http.query)
-    if body:
-        if not _is_form(headers.get("content-type", "")):
-            raise StsError("InvalidParameter", f"The body cannot be read: expected {_FORM}, or no body.")
-        items += _items(body)
+    if body and not _is_form(http):
+        raise StsError("InvalidParameter", f"The body cannot be read: expected {_FORM.decode()}, or no body.")
     parameters: dict[str, str] = {}
-    for name, value in items:
+    for name, value in _parameters(http, body):
         if name in parameters:
-            raise StsError("InvalidParameter", f"The parameter {_shown(name)} is there more than once: send it once.")
+            raise StsError("InvalidParameter", f"The parameter {shown(name)} is there more than once: send it once.")
         parameters[name] = value
     sent = headers.get("authorization", "").encode("latin-1")
     acs = acs_signature.parse(sent) if sent else None
@@ -90,8 +82,13 @@ def parse(http: HttpRequest, body: bytes) -> Request:
     return request
 
 
-def _is_form(content_type: str) -> bool:
-    return content_type.partition(";")[0].strip().lower() == _FORM
+def _parameters(http: HttpRequest, body: bytes) -> list[tuple[str, str]]:
+    """Of the query, and of the body where it is a form."""
+    return _items(http.query) + (_items(body) if body and _is_form(http) else [])
+
+
+def _is_form(http: HttpRequest) -> bool:
+    return (http.header(b"content-type") or b"").partition(b";")[0].strip().lower() == _FORM
 
 
 def _items(encoded: bytes) -> list[tuple[str, str]]:
@@ -99,7 +96,3 @@ def _items(encoded: bytes) -> list[tuple[str, str]]:
         return parse_qsl(encoded.decode("latin-1"), keep_blank_values=True, errors="strict", max_num_fields=100)
     except (UnicodeDecodeError, ValueError) as error:
         raise StsError("InvalidParameter", "The parameters cannot be read: expected at most 100, in UTF-8.") from error
-
-
-def _shown(text: str) -> str:
-    return re.sub(r"[^ -~]", "?", text[:64])
