@@ -4,7 +4,6 @@ Both ask the server; a replay runs there, in a sandbox of its own.
 """
 
 import base64
-import datetime
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ import click
 from sesame.cli import completing, differences, naming, output
 from sesame.cli.client import quoted
 from sesame.cli.server_options import Session, at_server
-from sesame.model import limits
+from sesame.model import limits, utc
 from sesame.model.owner import label, stands_alone
 from sesame.model.recording import RecordedOutcome
 
@@ -184,12 +183,8 @@ def _table(found: list[dict[str, Any]]) -> Iterator[str]:
         name = label(each["service"], each["function"], each["qualifier"])
         took = f"{each['durationMs']:.2f} ms"
         outcome = each["errorType"] or "ok"
-        rows.append((each["requestId"], _time(each["recordedAt"]), name, each["runtime"], outcome, took))
+        rows.append((each["requestId"], utc.text_of(each["recordedAt"]), name, each["runtime"], outcome, took))
     return output.aligned(rows)
-
-
-def _time(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _whole(found: dict[str, Any]) -> Iterator[str]:
@@ -197,7 +192,7 @@ def _whole(found: dict[str, Any]) -> Iterator[str]:
     alone = stands_alone(found["service"])
     for key in ("requestId", *(() if alone else ("service",)), "function", "qualifier", "runtime", "handler", "code"):
         yield f"{key:<12} {found[key]}"
-    yield f"{'recordedAt':<12} {_time(found['recordedAt'])}"
+    yield f"{'recordedAt':<12} {utc.text_of(found['recordedAt'])}"
     yield f"{'environment':<12} {', '.join(found['environment']) or '-'}"
     yield f"{'event':<12} {_text(found['event'], found['eventBytes'])}"
     yield f"{'error':<12} {outcome['errorType'] or '-'}"

@@ -7,11 +7,11 @@ cloud's page "Result callback" (help.aliyun.com 422720); what that page leaves o
 import asyncio
 import base64
 import codecs
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from sesame.model import utc
 from sesame.model.arn import Arns
 from sesame.model.async_result import AsyncResult
 
@@ -110,7 +110,7 @@ def cloud_event(record: bytes, facts: EventFacts, arns: Arns) -> bytes:
         "type": EVENT_TYPES[facts.condition],
         "datacontenttype": "application/json",
         "subject": facts.subject,
-        "time": datetime.fromtimestamp(facts.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "time": utc.text_of(facts.at),
         "aliyunaccountid": arns.account_id,
         "aliyunregionid": arns.region,
         "data": msgspec.Raw(record),

@@ -3,10 +3,9 @@
 Used by the files that shape the answers of a version or of those with services (reference/api.md §3.4, §3.6).
 """
 
-from datetime import UTC, datetime
-
 import msgspec
 
+from sesame.model import utc
 from sesame.model.records import Record
 from sesame.model.version import Version
 
@@ -39,7 +38,7 @@ def version(record: Record) -> VersionAnswer:
 
 def time(unix_s: float) -> str:
     """`2020-04-08T08:00:15Z`: the APIs' times have no fractions."""
-    return datetime.fromtimestamp(int(unix_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return utc.text_of(unix_s)
 
 
 def times(record: Record) -> dict[str, str]:

@@ -11,6 +11,8 @@ from urllib.parse import parse_qsl, quote
 
 import msgspec
 
+from sesame.model import utc
+
 SCHEME = b"ACS3-HMAC-SHA256"
 # The others of the family are not accepted, and refused with the form of this one.
 FAMILY = b"ACS3-"
@@ -19,7 +21,6 @@ NONCE = b"x-acs-signature-nonce"
 FORM = "'ACS3-HMAC-SHA256 Credential={accessKeyId},SignedHeaders={names},Signature={hex}'"
 # A name that holds one of these could not be told from several items.
 _ESCAPED_IN_NAMES = str.maketrans({"%": "%25", "&": "%26", "=": "%3D"})
-_TIME_FORM = "%Y-%m-%dT%H:%M:%SZ"
 _PARTS = re.compile(rb"Credential=([^,\s]+),\s*SignedHeaders=([^,\s]+),\s*Signature=([0-9A-Fa-f]{64})\Z")
 
 
@@ -45,7 +46,7 @@ def parse(authorization: bytes) -> Authorization | None:
 def time_of(text: bytes) -> float | None:
     """Unix seconds, or None for what is no time of the form `2020-10-10T10:10:10Z`."""
     try:
-        return datetime.strptime(text.decode("ascii"), _TIME_FORM).replace(tzinfo=UTC).timestamp()
+        return datetime.strptime(text.decode("ascii"), utc.FORMAT).replace(tzinfo=UTC).timestamp()
     except ValueError:
         return None
 

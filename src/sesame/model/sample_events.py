@@ -12,7 +12,7 @@ from typing import Any
 import cbor2
 import msgspec
 
-from sesame.model import object_event, schedules
+from sesame.model import object_event, utc
 from sesame.model import trigger_configs as configs
 from sesame.model.log_arrival_json import LogArrival, log_arrival_json
 from sesame.model.object_event import Cause, ObjectEvent
@@ -169,7 +169,7 @@ def event_bridge(origin: Origin, source: str, data: Any) -> bytes:
         "type": _CLOUD_EVENT_TYPES.get(source, "sesame:Sample:Event"),
         "datacontenttype": "application/json; charset=utf-8",
         "subject": f"acs:{source.lower()}:{origin.region}:{origin.account_id}:{SAMPLE_KEY}",
-        "time": origin.utc.strftime(schedules.UTC_FORMAT),
+        "time": utc.text_of(origin.at),
         "aliyunaccountid": origin.account_id,
         "aliyunregionid": origin.region,
         "data": data,

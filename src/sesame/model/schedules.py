@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from cronsim import CronSim, CronSimError
 
+from sesame.model.utc import FORMAT as UTC_FORMAT
+
 CHARS_MAX = 256
 # How far cronsim looks ahead.
 HORIZON_YEARS = 50
@@ -22,7 +24,6 @@ HORIZON_S = HORIZON_YEARS * 365.25 * 86400
 INTERVAL_S_MIN = 1.0
 
 TIMERS = "'@every 5m' or six cron fields such as '0 0 4 * * *'"
-UTC_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 _EVERY = re.compile(r"@every[ \t]+((?:[0-9]+(?:\.[0-9]+)?(?:h|ms|m|s))+)\Z")
 _PART = re.compile(r"([0-9.]+)(h|ms|m|s)")

@@ -3,14 +3,11 @@
 Called by `triggers.timers`, and for samples by `model.sample_events`.
 """
 
-from datetime import UTC, datetime
-
 import msgspec
 
-from sesame.model.schedules import UTC_FORMAT
+from sesame.model import utc
 
 
 def tick_json(trigger_name: str, payload: str, at: float) -> bytes:
     """`at` (Unix seconds) is the time that the schedule names."""
-    time = datetime.fromtimestamp(at, UTC).strftime(UTC_FORMAT)
-    return msgspec.json.encode({"triggerTime": time, "triggerName": trigger_name, "payload": payload})
+    return msgspec.json.encode({"triggerTime": utc.text_of(at), "triggerName": trigger_name, "payload": payload})

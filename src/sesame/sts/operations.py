@@ -5,7 +5,6 @@ Called by `sts.app` with a proven caller. Each answers the fields of the API, in
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -16,6 +15,7 @@ from sesame.identity.authorization import Denied
 from sesame.identity.facts import RequestFacts
 from sesame.identity.policy.evaluator import MalformedPolicy, parse
 from sesame.identity.roles import parse_role_arn
+from sesame.model import utc
 from sesame.model.errors import NotFound
 from sesame.model.role import PrincipalKind
 from sesame.sts.errors import StsError, shown, with_details
@@ -76,7 +76,7 @@ def _described(assumed: AssumedRole, source_identity: str) -> Mapping[str, Any]:
             "AccessKeyId": credentials.access_key_id,
             "AccessKeySecret": credentials.access_key_secret,
             "SecurityToken": credentials.security_token,
-            "Expiration": datetime.fromtimestamp(int(assumed.expires_at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "Expiration": utc.text_of(assumed.expires_at),
         },
     }
     if source_identity:

@@ -7,14 +7,13 @@ nor repeats a tick; ticks.py says what becomes of those that were missed while S
 import asyncio
 import heapq
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
 import sqlalchemy as sa
 import structlog
 
-from sesame.model import records, schedules
+from sesame.model import records, schedules, utc
 from sesame.model import trigger_configs as configs
 from sesame.model.alarm import Alarm
 from sesame.model.async_invocation import NewInvocation
@@ -226,7 +225,7 @@ class TimerTriggers:
         if tick.missed:
             log.warning(
                 "ticks of a timer were missed; the newest of them is made up for", trigger=_name(timer.row.key),
-                first=_shown(timer.row.next_at), newest=_shown(tick.at),
+                first=utc.text_of(timer.row.next_at), newest=utc.text_of(tick.at),
             )  # fmt: skip
 
     async def _read_again(self, key: Key, timer: _Timer) -> None:
@@ -249,7 +248,3 @@ def _config(trigger: Trigger) -> configs.TimerConfig:
 
 def _name(key: Key) -> str:
     return trigger_label(*key)
-
-
-def _shown(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime(schedules.UTC_FORMAT)

@@ -7,11 +7,12 @@ custom runtimes get the request itself. Called by `fc.web.http_functions`.
 import asyncio
 import base64
 import binascii
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
+
+from sesame.model import utc
 
 # Bodies and answers beyond this are converted in a thread.
 CONVERTED_AT_ONCE_BYTES = 64 * 1024
@@ -72,7 +73,6 @@ async def response(payload: bytes) -> Response:
 def _event(seen: Seen, body: bytes, origin: Origin) -> bytes:
     headers = _joined((name.title(), value) for name, value in seen.headers)
     text = _text(body) if _is_text(headers.get("Content-Type", "")) else None
-    moment = datetime.fromtimestamp(origin.at, UTC)
     document = {
         "version": "v1",
         "rawPath": seen.raw_path,
@@ -86,7 +86,7 @@ def _event(seen: Seen, body: bytes, origin: Origin) -> bytes:
             "domainPrefix": origin.host.partition(".")[0],
             "triggerId": origin.trigger_id,
             "requestId": origin.request_id,
-            "time": moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "time": utc.text_of(origin.at),
             "timeEpoch": str(int(origin.at * 1000)),
             "http": {
                 "method": seen.method,
