@@ -6,8 +6,6 @@ Used by `jail.instance` and `jail.watch`. Process 1 of the instance is named by 
 import contextlib
 import os
 import signal
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from sesame.sandbox.memory import tree
@@ -18,42 +16,32 @@ _QUIET_LOOKS = 3
 
 
 class Stopping:
-    """Sees to it that a stopped instance stands still. `stop` has its process 1 stop it once more.
+    """Tells whether a stopped instance stands still.
 
-    Once may not do: a process of the function that has process 1 continued, just before, takes its order away.
+    It may not: a process of the function that has process 1 continued, just before, takes its order to stop away.
     """
 
-    def __init__(self, init: int, stop: Callable[[], None]) -> None:
+    def __init__(self, init: int) -> None:
         self._init = init
-        self._stop = stop
         self._seen: list[int] = []
         self._quiet_looks = 0
-        self._over = False
-        self._lock = threading.Lock()
-
-    def end(self) -> None:
-        """The instance may run again: a look that is under way in another thread stops nothing from here on."""
-        with self._lock:
-            self._over = True
 
     @property
     def settled(self) -> bool:
         """Nothing of the instance runs, nor can."""
         return self._quiet_looks >= _QUIET_LOOKS
 
-    def look(self) -> None:
-        """Takes one look at the instance and stops it if it runs.
+    def runs(self) -> bool:
+        """Takes one look at the instance. Whether something of it runs.
 
         One look is not enough: it misses a process that is forked, and whose parent ends, while it is taken. Such a
         process has another number at the next look, so several in a row that find the same processes have missed none.
         """
         found = sorted(tree(self._init))
         runs = any(_state(pid, pid) not in _STANDS_STILL for pid in found if pid != self._init)
-        with self._lock:
-            if runs and not self._over:
-                self._stop()
         self._quiet_looks = self._quiet_looks + 1 if not runs and found == self._seen else 0
         self._seen = found
+        return runs
 
 
 def running_threads(pids: tuple[int, ...]) -> int:

@@ -32,18 +32,19 @@ class Watch:
         self._gauge = gauge
         self._init = init
         self._memory_mb = memory_mb
-        self._stopping = Stopping(init.pid, init.stop)
+        self._stopping = Stopping(init.pid)
         self._crowded = 0
 
     def thawed(self) -> None:
         """It may run again; `keep_stopped` looks anew when it is frozen the next time."""
-        self._stopping.end()
-        self._stopping = Stopping(self._init.pid, self._init.stop)
+        self._stopping = Stopping(self._init.pid)
 
     async def keep_stopped(self, executor: ThreadPoolExecutor) -> None:
         """Of a frozen instance: until looks find that nothing of it runs, stops what does."""
-        if not self._stopping.settled:
-            await _in(executor, self._stopping.look)
+        stopping = self._stopping
+        # Where it was thawed during the look, what was seen counts no more.
+        if not stopping.settled and await _in(executor, stopping.runs) and stopping is self._stopping:
+            self._init.stop()
 
     async def overrun(self, executor: ThreadPoolExecutor) -> SandboxDied | None:
         """Why the instance must end; None while it keeps to its limits."""
@@ -59,9 +60,10 @@ class Watch:
 
     def _look(self) -> Census:
         found = self._gauge.census(self._memory_mb)
-        if found.memory_mb + _buffers_mb(found) > self._memory_mb:
+        buffers_mb = _buffers_mb(found)
+        if buffers_mb and found.memory_mb + buffers_mb > self._memory_mb:
             # Pages that its processes share are counted once before they are held against it, beside its buffers too.
-            found = self._gauge.census(self._memory_mb - _buffers_mb(found))
+            found = self._gauge.census(self._memory_mb - buffers_mb)
         if found.threads > CROWD_THREADS and running_threads(found.pids) > CROWD_THREADS:
             self._crowded += 1
             if self._crowded >= CROWDED_LOOKS:
