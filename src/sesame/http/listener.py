@@ -54,6 +54,11 @@ def listening_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
+def units_of(tls: object | None) -> float:
+    """What taking a connection costs, as `model.fair_rate` counts it."""
+    return 1.0 if tls is None else HANDSHAKE_UNITS
+
+
 class Peer(NamedTuple):
     """With a name, all that come to a socket are one client, whatever their addresses; `share` bounds their rate."""
 
@@ -68,7 +73,7 @@ class Listener:
         self._admission = Admission(shared, tls)
         self._peer = peer.name
         self._share = peer.share
-        self._units = HANDSHAKE_UNITS if tls is not None else 1.0
+        self._units = units_of(tls)
         self._wait_no_longer: Callable[[], None] | None = None
         self._socket = listening
         self._shared = shared

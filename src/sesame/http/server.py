@@ -11,7 +11,7 @@ from collections.abc import Callable
 from sesame.http.admission import Admission
 from sesame.http.interface import Endpoint
 from sesame.http.limits import Limits
-from sesame.http.listener import HANDSHAKE_UNITS, Listener, Peer, listening_socket
+from sesame.http.listener import Listener, Peer, listening_socket, units_of
 from sesame.http.shared import Shared
 from sesame.http.tls import NamedHandshakes, NamedTls
 from sesame.model.clocks import SYSTEM_CLOCKS, Clocks
@@ -42,7 +42,6 @@ class HttpServer:
         self.port = port
         self._shared: Shared | None = None
         self._listeners: set[Listener] = set()
-        self._taken: Admission | None = None
 
     @property
     def url(self) -> str:
@@ -95,13 +94,12 @@ class HttpServer:
         Both of its ends have the server's address, as they have in the instance's network.
         """
         assert self._shared is not None, "the server has not started"
-        if self._taken is None:
-            self._taken = Admission(self._shared, self._tls)
         if self._arrivals is not None and peer:
             # Whoever made the connection has been charged for its own part, and not for this one's.
-            self._arrivals.of(peer).charge(HANDSHAKE_UNITS if self._tls is not None else 1.0)
+            self._arrivals.of(peer).charge(units_of(self._tls))
         connected.setblocking(False)
-        self._taken.admit(connected, "", peer)
+        # `stop` breaks its handshake off with the connections.
+        Admission(self._shared, self._tls).admit(connected, "", peer)
 
     def tick(self) -> None:
         """Has every connection look at its time limits; also called by a timer every `Limits.tick_s`."""
@@ -118,8 +116,6 @@ class HttpServer:
             return
         for listener in self._listeners:
             listener.close()
-        if self._taken is not None:
-            self._taken.close()
         shared.reserve.give_up()
         for connection in list(shared.connections):
             connection.stop()

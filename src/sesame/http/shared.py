@@ -23,7 +23,7 @@ from sesame.write_batching import WriteBatch, shared
 # Answers of more requests than this do not come closer together.
 TURNS_MAX = 16
 # So many requests are started before answers are written and instances heard: as many as share one batch of writes.
-STARTS_PER_TURN = 16
+STARTS_PER_TURN = TURNS_MAX
 
 _batch = shared(TURNS_MAX)
 

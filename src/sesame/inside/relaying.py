@@ -53,7 +53,7 @@ class Acceptor:
             self._wait_no_longer()
         if self._waiting is not None:
             self._waiting.cancel()
-        self._use_slot(give_back=True)
+        self._give_slot_back()
         self._listening.close()
         for task in self._running:
             task.cancel()
@@ -71,7 +71,7 @@ class Acceptor:
     def _accept(self) -> None:
         for _ in range(BACKLOG_TAKEN_AT_ONCE):
             if len(self._running) >= self._at_once:
-                self._use_slot(give_back=True)
+                self._give_slot_back()
                 self._pause()
                 return
             if not self._client.share.allows():
@@ -86,16 +86,17 @@ class Acceptor:
             try:
                 accepted, _address = self._listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                self._use_slot(give_back=True)
+                self._give_slot_back()
                 return
             except OSError as error:
-                self._use_slot(give_back=True)
+                self._give_slot_back()
                 # No descriptors. The connection goes on waiting, and would wake the event loop at once again.
                 log.warning("a function's connection cannot be accepted; trying again", error=str(error))
                 self._pause()
                 asyncio.get_running_loop().call_later(PAUSE_S, self._read)
                 return
-            self._use_slot(give_back=False)
+            # The connection has it from here on.
+            self._granted = False
             self._client.share.charge()
             accepted.setblocking(False)
             task = asyncio.get_running_loop().create_task(self._serve(accepted))
@@ -107,11 +108,10 @@ class Acceptor:
         self._client.slots.give_back(self._client.name)
         self._read()
 
-    def _use_slot(self, *, give_back: bool) -> None:
+    def _give_slot_back(self) -> None:
         if self._granted:
             self._granted = False
-            if give_back:
-                self._client.slots.give_back(self._client.name)
+            self._client.slots.give_back(self._client.name)
 
     def _wait_for_slot(self) -> None:
         if self._waiting is None:
