@@ -128,15 +128,15 @@ class Requester:
 
     def require(self, action: str, resource: str, tags: Mapping[str, str] | None = None) -> None:
         """As `Authorization.require`, for a resource that the path does not name; `tags` are the resource's."""
-        facts = self._with_tags(tags)
+        keys = {f"acs:ResourceTag/{key}": value for key, value in (tags or {}).items()}
+        facts = self._facts.with_keys(keys) if keys else self._facts
         self._authorization.require(self._caller, action, resource, facts)
         for other in self._other_names.get(action, ()):
             self._authorization.require_not_denied(self._caller, other, resource, facts)
 
-    def require_part(self, action: str, *, unless: bool = False) -> None:
+    def require_part(self, action: str) -> None:
         """Raises Denied where a policy denies `action` on what the path means, which its operation does in part."""
-        if not unless:
-            self._authorization.require_not_denied(self._caller, action, self._asked[1], self._facts)
+        self._authorization.require_not_denied(self._caller, action, self._asked[1], self._facts)
 
     def may(self, action: str, resource: str, tags: Mapping[str, str] | None = None) -> bool:
         """Whether `require` would pass. For lists, which leave out what the caller may not see."""
@@ -145,10 +145,6 @@ class Requester:
         except Denied:
             return False
         return True
-
-    def _with_tags(self, tags: Mapping[str, str] | None) -> RequestFacts:
-        keys = {f"acs:ResourceTag/{key}": value for key, value in (tags or {}).items()}
-        return self._facts.with_keys(keys) if keys else self._facts
 
     def confirm(self, keys: Mapping[str, str]) -> None:
         """Asks again for what the path means, now that the body says more. Raises Denied."""

@@ -3,7 +3,6 @@
 Called by `sts.app`. Only the wire forms are here: whose key it is, `identity.authentication` says.
 """
 
-import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from urllib.parse import quote
 from sesame.identity import acs_signature
 from sesame.identity.authentication import Authentication, Caller
 from sesame.identity.nonces import UsedNonces
+from sesame.identity.signatures import sign_v1
 from sesame.identity.tokens import CredentialsRefused, Refusal
 from sesame.model.limits import CLOCK_SKEW_S
 from sesame.sts.errors import StsError, missing, with_details
@@ -47,10 +47,10 @@ class Authenticator:
         for name, expected in (("SignatureMethod", _METHOD), ("SignatureVersion", _SIGNATURE_VERSION)):
             if request.required(name) != expected:
                 raise StsError("InvalidParameter", f"The parameter {name} is not valid: expected {expected}.")
-        signed_at = _time(request.required("Timestamp"))
+        signed_at = _time(request.required("Timestamp").encode("utf-8", "replace"))
         caller = self._identified(key_id, request.parameters.get("SecurityToken", ""))
         text = rpc_string_to_sign(request.http.method, request.parameters)
-        made = base64.b64encode(hmac.digest(f"{caller.secret}&".encode(), text.encode(), hashlib.sha1)).decode()
+        made = sign_v1(f"{caller.secret}&", text.encode())
         if not hmac.compare_digest(made.encode(), claimed.encode("utf-8", "surrogatepass")):
             raise with_details("SignatureDoesNotMatch", f"server string to sign is:{text}")
         self._check_first_use(caller, signed_at, nonce.encode("utf-8", "surrogatepass"))
@@ -66,7 +66,7 @@ class Authenticator:
         for name in (acs_signature.DATE, acs_signature.NONCE, b"x-acs-action", b"x-acs-version", *meant):
             if name in headers and not authorization.signs(name):
                 raise StsError("SignatureDoesNotMatch", f"{name.decode()} is not among the SignedHeaders: sign it.")
-        signed_at = _time(headers[acs_signature.DATE].decode("latin-1"))
+        signed_at = _time(headers[acs_signature.DATE])
         caller = self._identified(authorization.access_key_id, headers.get(acs_signature.TOKEN, b"").decode("latin-1"))
         digest = headers[acs_signature.BODY_SHA256]
         http = request.http
@@ -104,8 +104,8 @@ def _quoted(text: str) -> str:
     return quote(text, safe="~")
 
 
-def _time(text: str) -> float:
-    at = acs_signature.time_of(text.encode("utf-8", "replace"))
+def _time(text: bytes) -> float:
+    at = acs_signature.time_of(text)
     if at is None:
         raise StsError("InvalidTimeStamp.Format")
     return at

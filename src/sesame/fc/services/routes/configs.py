@@ -80,7 +80,8 @@ class ConfigRoutes:
 
     async def _put_provision(self, request: Request) -> Response:
         wanted = (await requests.body(request, ProvisionInput)).neutral()
-        requests.requester(request).require_part("fc:DeleteProvisionConfig", unless=wanted.target != 0)
+        if wanted.target == 0:
+            requests.requester(request).require_part("fc:DeleteProvisionConfig")
         record = await self._provision.put(requests.qualified_function(request), wanted, requests.if_match(request))
         return requests.answer(await self._provision_config(record), record)
 

@@ -125,7 +125,8 @@ class ConfigRoutes:
 
     async def _put_provision(self, request: Request) -> Response:
         sent = (await requests.body(request, ProvisionInput)).neutral()
-        requests.requester(request).require_part("fc:DeleteProvisionConfig", unless=sent.target != 0)
+        if sent.target == 0:
+            requests.requester(request).require_part("fc:DeleteProvisionConfig")
         record = await self._provision.put(paths.qualified_function(request), sent)
         return requests.answer(await self._provisioned(record), record)
 
