@@ -169,7 +169,7 @@ async def test_a_call_whose_session_is_deleted_while_it_waits_leaves_no_instance
     go.touch()
     await first
     await eventually(lambda: pool.calls == 0)
-    assert {each.sessions for each in pool.instances()} == {0}
+    assert {len(each.sessions) for each in pool.instances()} == {0}
 
 
 async def test_what_a_call_cannot_have(sdk: Client) -> None:

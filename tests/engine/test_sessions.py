@@ -118,7 +118,7 @@ async def test_an_instance_has_so_many_sessions() -> None:
     engine = built(runtime="custom", instance_concurrency=5, later=two_sessions_each())
     found = [(await call(engine, each)).instance_id for each in ("a", "b", "c")]
     assert found[0] == found[1] != found[2]
-    assert sorted(each.sessions for each in engine.pool.instances()) == [1, 2]
+    assert sorted(len(each.sessions) for each in engine.pool.instances()) == [1, 2]
     assert [(await call(engine, each)).instance_id for each in ("a", "b", "c")] == found
     # Calls beside each other, as many as the instance takes.
     calls = await hang(engine, *"aaabb")
@@ -135,7 +135,7 @@ async def test_an_instance_has_so_many_sessions() -> None:
 async def test_a_burst_of_new_sessions_starts_no_more_instances_than_it_fills() -> None:
     engine = built(runtime="custom", instance_concurrency=5, later=two_sessions_each())
     await asyncio.gather(*(call(engine, each) for each in "abcd"))
-    assert sorted(each.sessions for each in engine.pool.instances()) == [2, 2]
+    assert sorted(len(each.sessions) for each in engine.pool.instances()) == [2, 2]
 
 
 async def test_session_isolation_gives_each_session_an_instance_of_its_own() -> None:
@@ -177,7 +177,7 @@ async def test_a_start_that_fails_binds_nothing() -> None:
     engine.driver.behaviour = answers
     assert engine.local.session_instance(PARENT, "one") == ""
     assert (await call(engine, "one")).error is None
-    assert sum(each.sessions for each in engine.pool.instances()) == 1
+    assert sum(len(each.sessions) for each in engine.pool.instances()) == 1
 
 
 async def test_a_session_that_ends_frees_its_place() -> None:
@@ -188,7 +188,7 @@ async def test_a_session_that_ends_frees_its_place() -> None:
     assert (await call(engine, "two")).instance_id == one
     # Made anew under the same id.
     assert (await call(engine, "two", created_at=1.0)).instance_id == one
-    assert [each.sessions for each in engine.pool.instances()] == [1]
+    assert [len(each.sessions) for each in engine.pool.instances()] == [1]
 
 
 async def test_a_session_that_ends_during_its_first_call_binds_nothing() -> None:
@@ -200,7 +200,7 @@ async def test_a_session_that_ends_during_its_first_call_binds_nothing() -> None
     await settle()
     engine.driver.made[0].answer()
     await task
-    assert [each.sessions for each in engine.pool.instances()] == [0]
+    assert [len(each.sessions) for each in engine.pool.instances()] == [0]
 
 
 async def test_an_instance_with_a_session_outlives_its_keep_alive() -> None:
@@ -301,7 +301,7 @@ async def test_a_call_whose_session_ended_before_it_had_an_instance_leaves_none_
     for sandbox in engine.driver.made:
         sandbox.answer()
     await asyncio.gather(first, waiting)
-    assert {each.sessions for each in engine.pool.instances()} == {0}
+    assert {len(each.sessions) for each in engine.pool.instances()} == {0}
 
 
 async def test_calls_that_waited_for_a_former_version_leave_newer_calls_their_instance() -> None:

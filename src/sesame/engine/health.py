@@ -9,11 +9,10 @@ from collections.abc import Callable
 
 import structlog
 
-from sesame.engine.idle import IdleInstances
 from sesame.engine.instance import Instance, State
 from sesame.engine.sharing import SharedInstances
 from sesame.model.clocks import Clocks
-from sesame.model.web_server import WebServer
+from sesame.model.web_server import HealthCheck, WebServer
 from sesame.sandbox.deaths import line_of
 from sesame.sandbox.interface import KillReason, SandboxDied
 
@@ -30,9 +29,8 @@ class HealthChecks:
     that is not answered in time beside a call does not count.
     """
 
-    def __init__(self, clocks: Clocks, idle: IdleInstances, shared: SharedInstances, end: End) -> None:
+    def __init__(self, clocks: Clocks, shared: SharedInstances, end: End) -> None:
         self._clocks = clocks
-        self._idle = idle
         self._shared = shared
         self._end = end
         self._asking: set[asyncio.Task[None]] = set()
@@ -41,25 +39,23 @@ class HealthChecks:
         """From here on, until it has ended; nothing where its function has no health check."""
         server = instance.snapshot.launch.web_server
         if server is not None and server.health_check is not None:
-            self._later(instance, server, server.health_check.period_seconds, 0)
+            self._later(instance, server, server.health_check, 0)
 
-    def _later(self, instance: Instance, server: WebServer, period_s: int, failures: int) -> None:
+    def _later(self, instance: Instance, server: WebServer, check: HealthCheck, failures: int) -> None:
         def due() -> None:
             if instance.state is State.DEAD or instance.death is not None or instance.spent:
                 return
             if not _may_be_asked(instance):
-                self._later(instance, server, period_s, failures)
+                self._later(instance, server, check, failures)
                 return
             instance.checked = True
-            task = asyncio.get_running_loop().create_task(self._ask(instance, server, failures))
+            task = asyncio.get_running_loop().create_task(self._ask(instance, server, check, failures))
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
 
-        self._clocks.call_later(period_s, due)
+        self._clocks.call_later(check.period_seconds, due)
 
-    async def _ask(self, instance: Instance, server: WebServer, failures: int) -> None:
-        check = server.health_check
-        assert check is not None
+    async def _ask(self, instance: Instance, server: WebServer, check: HealthCheck, failures: int) -> None:
         serves = instance.calls > 0
         try:
             well = await instance.is_well()
@@ -68,17 +64,15 @@ class HealthChecks:
             # Who was called meanwhile tells its caller.
             if instance.state is State.IDLE:
                 instance.write_output(f"{line_of(died.reason, str(died))}\n".encode())
-                self._end_idle(instance, KillReason.DIED)
+                self._end(instance, KillReason.DIED)
             return
         finally:
             instance.checked = False
-        if well is None and serves:
-            # It may do one thing at a time: the time limits of its calls say when that is too long.
-            self._later(instance, server, check.period_seconds, failures)
-            return
-        failures = 0 if well else failures + 1
+        # One that serves may do one thing at a time: the time limits of its calls say when that is too long.
+        if well is not None or not serves:
+            failures = 0 if well else failures + 1
         if failures < check.failure_threshold:
-            self._later(instance, server, check.period_seconds, failures)
+            self._later(instance, server, check, failures)
             return
         if instance.state is State.DEAD:
             return
@@ -89,14 +83,10 @@ class HealthChecks:
         log.warning("an instance fails its health check", instance=instance.instance_id)
         instance.write_output(f"[sesame] {text}\n".encode())
         if instance.state is State.IDLE:
-            self._end_idle(instance, KillReason.FAILED)
+            self._end(instance, KillReason.FAILED)
         else:
             instance.spent = True
             self._shared.close(instance)
-
-    def _end_idle(self, instance: Instance, reason: KillReason) -> None:
-        self._idle.remove(instance)
-        self._end(instance, reason)
 
 
 def _may_be_asked(instance: Instance) -> bool:

@@ -33,17 +33,13 @@ class IdleInstances:
         None that has all the sessions that it may have.
         """
         for side in (self._provisioned, self._on_demand):
-            group = side.get(key)
-            if group is None:
-                continue
-            instance = group[-1]
-            if instance.had_session:
-                room = next((each for each in reversed(group) if has_room_for_session(each)), None)
-                if room is None:
-                    continue
-                instance = room
-            self.remove(instance)
-            return instance
+            group = side.get(key, [])
+            for at in reversed(range(len(group))):
+                if has_room_for_session(group[at]):
+                    instance = group.pop(at)
+                    if not group:
+                        del side[key]
+                    return instance
         return None
 
     def has(self, key: str) -> bool:

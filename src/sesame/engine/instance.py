@@ -98,8 +98,8 @@ class Instance:
         self.commands = 0
         # It is being asked how it is, and must not be frozen meanwhile.
         self.checked = False
-        # Sessions that are bound to it, and whether one ever was.
-        self.sessions = 0
+        # The sessions that are bound to it, by parent and id, and whether one ever was.
+        self.sessions: set[tuple[str, str]] = set()
         self.had_session = False
         # For whose configuration it is provisioned; None for an instance that a call started.
         self.provisioned_for: Target | None = None

@@ -139,7 +139,7 @@ def has_room_for_session(instance: Instance) -> bool:
     affinity = instance.snapshot.affinity
     if affinity is None:
         return True
-    return instance.sessions < affinity.sessions_per_instance and not (affinity.isolated and instance.had_session)
+    return len(instance.sessions) < affinity.sessions_per_instance and not (affinity.isolated and instance.had_session)
 
 
 def serves(instance: Instance, snapshot: Snapshot) -> bool:

@@ -47,7 +47,7 @@ class Pool:
         self._startup = Startup(given.launcher, given.clocks, given.credentials, given.account_id, given.region)
         self._idle = IdleInstances()
         self._shared = SharedInstances()
-        self._health = HealthChecks(given.clocks, self._idle, self._shared, self.end)
+        self._health = HealthChecks(given.clocks, self._shared, self.end)
         self.sessions = SessionInstances(given.clocks, self._take, self.acquire, self.is_current)
         self._tick: Timer | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -178,6 +178,8 @@ class Pool:
 
     def end(self, instance: Instance, reason: KillReason) -> "asyncio.Task[None]":
         """The instance serves no call from here on; its capacity is free when the returned task is done."""
+        if instance.state is State.IDLE:
+            self._idle.remove(instance)
         if instance.state is not State.DEAD:
             instance.move(State.DEAD)
         self._shared.close(instance)
@@ -334,7 +336,6 @@ class Pool:
         """The process ended between two calls."""
         if instance.state is State.IDLE:
             self.counts.died_idle += 1
-            self._idle.remove(instance)
             self.end(instance, KillReason.DIED)
 
     def _retire(self, instance: Instance, reason: KillReason) -> "asyncio.Task[None]":
@@ -342,12 +343,11 @@ class Pool:
 
         POLICY: during the hook it counts against the caps, as during a call.
         """
-        if instance.state is State.IDLE:
-            self._idle.remove(instance)
         self.sessions.gone(instance)
         if not self._given.hooks.has(instance, PRE_STOP):
             return self.end(instance, reason)
         if instance.state is State.IDLE:
+            self._idle.remove(instance)
             instance.thaw()
             instance.move(State.BUSY)
         return self._background(self._end_after_hook(instance, reason))

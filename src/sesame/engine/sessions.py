@@ -4,10 +4,8 @@ Used by `engine.pool` for functions with session affinity. Starts and ends no in
 """
 
 import asyncio
-from bisect import insort
 from collections.abc import Awaitable, Callable
 from itertools import count
-from operator import itemgetter
 
 from sesame.engine.instance import Instance
 from sesame.engine.leasing import Lease
@@ -29,8 +27,8 @@ class _Bound:
     def __init__(self, created_at: float) -> None:
         self.created_at = created_at
         self.instance: Instance | None = None
-        # Each with its turn: in the order in which they came.
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        # By turn, which says in which order they came.
+        self._waiting: dict[int, asyncio.Future[None]] = {}
         # Calls that were woken and have not gone on yet: they come before those that come now.
         self._woken = 0
 
@@ -40,15 +38,13 @@ class _Bound:
 
     async def wait(self, turn: int) -> None:
         """Until `wake`; who was woken in vain waits with the same turn again, before those that came later."""
-        woken = asyncio.get_running_loop().create_future()
-        insort(self._waiting, (turn, woken), key=itemgetter(0))
+        woken = self._waiting[turn] = asyncio.get_running_loop().create_future()
         try:
             await woken
             self._woken -= 1
         except asyncio.CancelledError:
             if woken.cancelled():
-                if (turn, woken) in self._waiting:
-                    self._waiting.remove((turn, woken))
+                self._waiting.pop(turn, None)
             else:
                 # Woken in the moment of the cancellation: the next one goes in its place.
                 self._woken -= 1
@@ -56,8 +52,8 @@ class _Bound:
             raise
 
     def wake(self, *, every: bool = False) -> None:
-        while self._waiting:
-            _turn, woken = self._waiting.pop(0)
+        for turn in sorted(self._waiting):
+            woken = self._waiting.pop(turn)
             if not woken.done():
                 woken.set_result(None)
                 self._woken += 1
@@ -84,8 +80,6 @@ class SessionInstances:
         self._is_current = is_current
         self._bound: dict[Name, _Bound] = {}
         self._turns = count(1)
-        # The sessions of each instance that has any.
-        self._names: dict[Instance, set[Name]] = {}
 
     async def acquire(self, snapshot: Snapshot, session: SessionKey) -> Lease:
         """Leases the session's instance. Raises as `acquire` where it has none yet, or none any more.
@@ -149,23 +143,18 @@ class SessionInstances:
         bound = self._bound.pop(name, None)
         if bound is None:
             return
-        instance = bound.instance
-        if instance is not None:
-            instance.sessions -= 1
-            names = self._names[instance]
-            names.discard(name)
-            if not names:
-                del self._names[instance]
+        if bound.instance is not None:
+            bound.instance.sessions.discard(name)
         bound.wake(every=True)
 
     def room(self, instance: Instance, *, every: bool = False) -> None:
         """A call on it has ended, or `every` place in it is free: calls that wait for it go on."""
-        for name in self._names.get(instance, ()):
+        for name in instance.sessions:
             self._bound[name].wake(every=every)
 
     def gone(self, instance: Instance) -> None:
         """It serves no call from here on: its sessions are bound anew by their next calls."""
-        for name in list(self._names.get(instance, ())):
+        for name in list(instance.sessions):
             self.end(name)
 
     async def _bind(self, name: Name, session: SessionKey, leasing: Awaitable[Lease]) -> Lease:
@@ -179,9 +168,8 @@ class SessionInstances:
         # Unless the session has ended meanwhile.
         if self._bound.get(name) is bound:
             bound.instance = lease.instance
-            lease.instance.sessions += 1
+            lease.instance.sessions.add(name)
             lease.instance.had_session = True
-            self._names.setdefault(lease.instance, set()).add(name)
             if lease.instance.shared:
                 bound.wake(every=True)
         return lease
