@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sesame.control import checks
 from sesame.control.inputs import AsyncConfigInput, Listing, Page
-from sesame.control.listing import page_of, page_of_all
+from sesame.control.listing import page_of, page_of_all, page_of_function
 from sesame.control.views import function_view
 from sesame.model import limits, records
 from sesame.model.arn import Arns
@@ -79,12 +79,7 @@ class AsyncConfigs:
 
     async def list_all(self, wanted: Listing, of: tuple[str, str] | None, may_see: Callable[[str, str], bool]) -> Page:
         """Of one function (owner, name) under all qualifiers, or of all functions, of those that `may_see` allows."""
-
-        def is_wanted(record: Record) -> bool:
-            named = (record.parent, record.document.function)
-            return of in (None, named) and may_see(*named)
-
-        return page_of_all(self._catalog, records.ASYNC_CONFIG, wanted, is_wanted)
+        return page_of_function(self._catalog, records.ASYNC_CONFIG, wanted, of, may_see)
 
     async def with_destinations(self, wanted: Listing) -> Page:
         """The configurations of all functions that name a destination, in order of service, function and qualifier."""

@@ -64,16 +64,26 @@ def page_of_all(catalog: Catalog, kind: str, listing: Listing, wanted: Callable[
     """Records of all parents, in order of parent and name, of which only some are wanted; tokens are `parent:name`."""
     limit = limit_of(listing)
     parent, _colon, name = listing.next_token.partition(":")
-    found = [each for each in catalog.of_kind(kind) if (each.parent, each.name) >= (parent, name) and wanted(each)]
+    rest = (each for each in catalog.of_kind(kind) if (each.parent, each.name) >= (parent, name) and wanted(each))
+    found = list(islice(rest, limit + 1))
     following = f"{found[limit].parent}:{found[limit].name}" if len(found) > limit else None
     return Page(tuple(found[:limit]), following)
 
 
-def page_of_function(catalog: Catalog, kind: str, listing: Listing, of: tuple[str, str] | None) -> Page:
-    """As `page_of_all`, of settings that name their function: those of one (owner, name), or all."""
-    return page_of_all(
-        catalog, kind, listing, lambda record: of is None or (record.parent, record.document.function) == of
-    )
+def page_of_function(
+    catalog: Catalog,
+    kind: str,
+    listing: Listing,
+    of: tuple[str, str] | None,
+    may_see: Callable[[str, str], bool] = lambda _owner, _function: True,
+) -> Page:
+    """As `page_of_all`, of settings that name their function: of one (owner, name), or of all that `may_see` allows."""
+
+    def is_wanted(record: Record) -> bool:
+        named = (record.parent, record.document.function)
+        return of in (None, named) and may_see(*named)
+
+    return page_of_all(catalog, kind, listing, is_wanted)
 
 
 def records_from(catalog: Catalog, kind: str, listing: Listing) -> Iterator[Record]:
